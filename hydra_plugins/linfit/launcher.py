@@ -1,0 +1,29 @@
+"""`hydra/launcher: linfit`: the fits of a sweep as children of one run, in this process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+
+
+@dataclass
+class LinfitLauncherConf:
+    _target_: str = "hydra_plugins.linfit.launcher.LinfitLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="linfit", node=LinfitLauncherConf, provider="linfit")
+
+
+class LinfitLauncher(BasicLauncher):
+    """Runs linfit's own task; any other task function is Hydra's basic launcher's."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from linfit.sweeps.launching import launch
+        from linfit.sweeps.runner import Runner
+
+        if not isinstance(self.task_function, Runner):
+            return super().launch(job_overrides, initial_job_idx)
+        assert self.config is not None and self.hydra_context is not None
+        return launch(self.task_function, self.config, self.hydra_context, job_overrides, initial_job_idx)

@@ -1,0 +1,41 @@
+"""linfit runs, compares and reproduces gradient-descent fits of linear-in-parameter models.
+
+>>> import linfit
+>>> config = linfit.compose(["optimizer=adam", "optimizer.lr=0.1"])
+>>> linfit.fit(config).status
+<Status.COMPLETED: 'completed'>
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from linfit.config import FitConfig as FitConfig
+    from linfit.engine.dispatch import fit as fit
+    from linfit.engine.fit import Fit as Fit
+    from linfit.engine.fit import Status as Status
+    from linfit.sweeps.composition import compose as compose
+    from linfit.sweeps.runner import sweep as sweep
+
+__version__ = "0.1.0"
+
+#: What is public, and the module it is imported from when it is first used: `import linfit` costs neither torch nor MLflow.
+_PUBLIC = {
+    "FitConfig": "linfit.config",
+    "Fit": "linfit.engine.fit",
+    "Status": "linfit.engine.fit",
+    "compose": "linfit.sweeps.composition",
+    "fit": "linfit.engine.dispatch",
+    "sweep": "linfit.sweeps.runner",
+}
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'linfit' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,82 @@
+"""What every part of a fit config is: frozen, constrained, and where it is a choice, chosen by name."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic_core import PydanticCustomError
+
+#: A seed is an integer, 0 is one of them. 2**63 - 1 is the largest that MLflow and TOML can carry.
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class Frozen(BaseModel):
+    """A typed record that never changes; unknown keys, NaN and infinity are refused, `1` passes as `1.0`, `"1"` does not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        """pydantic forbids unknown keys too, but does not say which are known."""
+        strangers = [key for key in data if key not in cls.model_fields] if isinstance(data, Mapping) else []
+        if strangers:
+            raise PydanticCustomError("component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(cls.model_fields))})
+        return data
+
+
+class Component(Frozen, ABC):
+    """One choice in a config group: its fields are its hyperparameters.
+
+    A direct subclass is a group (`Optimizer` is the group `optimizer`). A class below it that gives `name` a default is
+    a choice of that group, from the moment it is defined: `class Lion(Optimizer): name: Literal["lion"] = "lion"`.
+    """
+
+    group: ClassVar[str]
+    choices: ClassVar[dict[str, type[Component]]]
+
+    name: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if Component in cls.__bases__:
+            cls.group, cls.choices = cls.__name__.lower(), {}
+        elif isinstance(name := cls.model_fields["name"].default, str):
+            taken = cls.choices.get(name)
+            if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(f"{cls.group} {name!r} exists already, in {taken.__module__}: give yours another name")
+            cls.choices[name] = cls
+
+    @classmethod
+    def choose(cls, value: Any) -> Self:
+        """The component that `value` describes: itself, its name, or a mapping with its name and hyperparameters."""
+        if isinstance(value, cls):
+            return value
+        fields = {"name": value} if isinstance(value, str) else value
+        if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
+            raise PydanticCustomError("component", "must be a name or a mapping with a name, one of {names}", {"names": cls.names()})
+        chosen = cls.choices.get(fields["name"])
+        if chosen is None:
+            raise PydanticCustomError("component", "{hint}", {"hint": unknown(f"{cls.group}", fields["name"], cls.choices)})
+        return chosen.model_validate(dict(fields))  # type: ignore[return-value]
+
+    @classmethod
+    def names(cls) -> str:
+        return ", ".join(sorted(cls.choices))
+
+
+def choice(group: type[Component]) -> Any:
+    """The type of a field that holds any component of `group`, validated by name and serialized as its own class."""
+    return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
+
+
+def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """A sentence that says that `name` is not known, offers the nearest that is, and lists the rest."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}" if known else f"no {what} {name!r}: there are none"

@@ -1,0 +1,84 @@
+"""How the gradient of the loss is obtained. Whatever the way, it ends in the parameter's `.grad`, where torch puts it.
+
+n samples, p features, q targets.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from linfit.component import Component
+from linfit.method.models import Model, Predictor
+from linfit.problem.losses import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Computes the loss `[]` where the weights stand, and leaves its gradient in the parameter's `.grad`.
+Evaluation = Callable[[], "Tensor"]
+
+
+class Gradient(Component):
+    """How ∂loss/∂W is obtained."""
+
+    @abstractmethod
+    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+        """The evaluation of `loss` and its gradient for `predictor` on X `[n, p]` and y `[n, q]`."""
+
+
+class Manual(Gradient):
+    """By hand, with the chain rule: ∂loss/∂W = Xᵀ ∂loss/∂ŷ, for squared error 2 Xᵀ(XW − y)."""
+
+    name: Literal["manual"] = "manual"
+
+    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+        weight = predictor.weight.requires_grad_(False)
+
+        def evaluate() -> Tensor:
+            residual = predictor(X) - y  # [n, q]
+            gradient = X.T @ loss.derivative(residual)  # [p, q]
+            weight.grad = model.transpose(gradient)
+            return loss(residual)
+
+        return evaluate
+
+
+class Autograd(Gradient):
+    """By reverse-mode automatic differentiation: `loss.backward()`, the old gradient cleared first."""
+
+    name: Literal["autograd"] = "autograd"
+
+    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+        weight = predictor.weight
+
+        def evaluate() -> Tensor:
+            weight.grad = None
+            value = loss(predictor(X) - y)
+            value.backward()
+            return value
+
+        return evaluate
+
+
+class FuncGrad(Gradient):
+    """As a function of a function: `torch.func.grad_and_value` of the loss as a pure function of the weights."""
+
+    name: Literal["func_grad"] = "func_grad"
+
+    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+        import torch
+
+        weight = predictor.weight.requires_grad_(False)
+
+        def objective(parameter: Tensor) -> Tensor:
+            return loss(model.predict(predictor, parameter, X) - y)
+
+        gradient_and_value = torch.func.grad_and_value(objective)
+
+        def evaluate() -> Tensor:
+            weight.grad, value = gradient_and_value(weight)
+            return value
+
+        return evaluate

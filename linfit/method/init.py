@@ -1,0 +1,110 @@
+"""Initial weights W `[p, q]`, on the CPU, from a generator of their own: the global stream is never touched."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from linfit.component import Component, Seed
+from linfit.problem.streams import Purpose, torch_seed
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Init(Component):
+    """Where a fit starts."""
+
+    @abstractmethod
+    def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+        """W `[p, q]` for p features and q targets; `seed` is the fit's seed."""
+
+    def check(self, p: int, q: int) -> None:
+        """Raises ValueError where no W `[p, q]` can be had."""
+
+
+class Random(Init):
+    """Initial weights that are drawn; `seed` is the fit's seed unless given."""
+
+    seed: Seed | None = None
+
+    def generator(self, seed: int) -> torch.Generator:
+        import torch
+
+        own = seed if self.seed is None else self.seed
+        return torch.Generator().manual_seed(torch_seed(own, Purpose.INITIAL_WEIGHTS))
+
+
+class Normal(Random):
+    """N(mean, std²), drawn in float64 and then cast, so that both dtypes start at the same point."""
+
+    name: Literal["normal"] = "normal"
+    mean: float = 0.0
+    std: Annotated[float, Field(ge=0)] = 1.0
+
+    def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+        import torch
+
+        standard = torch.randn(p, q, generator=self.generator(seed), dtype=torch.float64)
+        return (self.mean + self.std * standard).to(dtype)
+
+
+class TorchDefault(Random):
+    """What `nn.Linear` draws for itself, U(−1/√p, 1/√p), in the fit's dtype and in its layout `[q, p]`.
+
+    The same operation as in nn.Linear: `kaiming_uniform_(a=√5)`, whose generator here is the fit's own.
+    """
+
+    name: Literal["torch_default"] = "torch_default"
+
+    def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+        import torch
+
+        weight = torch.empty(q, p, dtype=dtype)
+        torch.nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=self.generator(seed))
+        return weight.T.contiguous()
+
+
+class Zeros(Init):
+    """All weights 0."""
+
+    name: Literal["zeros"] = "zeros"
+
+    def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+        import torch
+
+        return torch.zeros(p, q, dtype=dtype)
+
+
+def _rows(value: Any) -> Any:
+    """A flat list `[p]` stands for one target, `[p, 1]`."""
+    if isinstance(value, list | tuple) and not any(isinstance(row, list | tuple) for row in value):
+        return tuple((weight,) for weight in value)
+    return value
+
+
+Row = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
+Matrix = Annotated[tuple[Row, ...], BeforeValidator(_rows), Field(strict=False, min_length=1)]
+
+
+class Given(Init):
+    """The weights written in the config: p rows of q numbers, or p numbers where there is one target."""
+
+    name: Literal["given"] = "given"
+    weights: Matrix
+
+    def check(self, p: int, q: int) -> None:
+        if len(self.weights) != p or any(len(row) != q for row in self.weights):
+            widths = ", ".join(sorted({str(len(row)) for row in self.weights}))
+            raise ValueError(
+                f"init.weights has {len(self.weights)} rows of {widths} numbers, the problem needs {p} rows (features) of {q} (targets)"
+            )
+
+    def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+        import torch
+
+        self.check(p, q)
+        return torch.tensor(self.weights, dtype=torch.float64).to(dtype)

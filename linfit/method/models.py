@@ -1,0 +1,87 @@
+"""Models: something that predicts ŷ `[n, q]` from X `[n, p]` with one weight parameter, in the layout that torch gives it.
+
+n samples, p features, q targets. W `[p, q]` is the layout of everything that is stored.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from linfit.component import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Predictor(Protocol):
+    """What a model builds: ŷ = predictor(X), with its parameter in `weight`."""
+
+    weight: Tensor
+
+    def __call__(self, X: Tensor) -> Tensor: ...
+
+
+class Model(Component):
+    """How weights are held and multiplied."""
+
+    @abstractmethod
+    def build(self, weights: Tensor) -> Predictor:
+        """A predictor that starts at `weights` `[p, q]`, of their dtype and on their device."""
+
+    @abstractmethod
+    def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
+        """ŷ `[n, q]` as a pure function of the parameter, for gradients that are functions of functions."""
+
+    @abstractmethod
+    def transpose(self, tensor: Tensor) -> Tensor:
+        """From W's layout `[p, q]` to the parameter's or back."""
+
+
+class RawTensor:
+    """ŷ = X W, nothing more: the weights are a tensor, not a module."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def __call__(self, X: Tensor) -> Tensor:
+        return X @ self.weight
+
+
+class TensorModel(Model):
+    """A raw weight tensor `[p, q]`: ŷ = X W."""
+
+    name: Literal["tensor"] = "tensor"
+
+    def build(self, weights: Tensor) -> RawTensor:
+        return RawTensor(weights.clone().requires_grad_())
+
+    def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
+        return X @ parameter
+
+    def transpose(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+class LinearModel(Model):
+    """A real `torch.nn.Linear(p, q, bias=False)`, whose weight is `[q, p]`. There is no bias: an intercept is a feature."""
+
+    name: Literal["linear"] = "linear"
+
+    def build(self, weights: Tensor) -> Predictor:
+        import torch
+
+        p, q = weights.shape
+        # skip_init, because nn.Linear's own initialization draws from the global generator.
+        module = torch.nn.utils.skip_init(torch.nn.Linear, p, q, bias=False, dtype=weights.dtype, device=weights.device)
+        with torch.no_grad():
+            module.weight.copy_(weights.T)
+        return module  # type: ignore[return-value]
+
+    def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
+        import torch
+
+        return torch.func.functional_call(predictor, {"weight": parameter}, (X,))  # type: ignore[arg-type]
+
+    def transpose(self, tensor: Tensor) -> Tensor:
+        return tensor.T

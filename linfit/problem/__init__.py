@@ -1,0 +1,1 @@
+"""What is solved: datasets, losses, and what is known of the answer. Knows nothing of how it is solved."""

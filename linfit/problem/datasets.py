@@ -1,0 +1,138 @@
+"""Datasets that draw themselves. Everything is drawn in float64, from the dataset's own stream."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from linfit.component import Component, Seed
+from linfit.problem.problem import Array, Problem
+from linfit.problem.streams import Purpose, generator
+
+Count = Annotated[int, Field(ge=1)]
+Noise = Annotated[float, Field(ge=0)]
+#: YAML has lists, a frozen config has tuples.
+Coefficients = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
+Interval = Annotated[tuple[float, float], Field(strict=False)]
+
+
+class Dataset(Component):
+    """Where the features and targets of a fit come from."""
+
+    @abstractmethod
+    def load(self, seed: int) -> Problem:
+        """The problem; `seed` is the fit's seed, which the dataset follows unless it has its own."""
+
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(p, q), the numbers of features and targets, known without loading."""
+
+    def files(self) -> tuple[str, ...]:
+        """The data files that decide the numbers."""
+        return ()
+
+
+class Drawn(Dataset):
+    """A dataset with normal noise of standard deviation `noise` on its targets."""
+
+    n: Count
+    noise: Noise
+    seed: Seed | None = None
+
+    def stream(self, seed: int) -> np.random.Generator:
+        return generator(seed if self.seed is None else self.seed, Purpose.DATA)
+
+    def noisy(self, y: Array, stream: np.random.Generator) -> Array:
+        return y + self.noise * stream.standard_normal(y.shape)
+
+
+class Polynomial(Drawn):
+    """y = Σ cₖ·xᵏ + ε on evenly spaced x; features [xᵈ … x, 1], the highest power first as in numpy.polyval."""
+
+    name: Literal["polynomial"] = "polynomial"
+    degree: Annotated[int, Field(ge=0, le=64)] = 3
+    coefficients: Coefficients = (1.0, 0.0, -2.0, 1.0)
+    range: Interval = (-2.0, 2.0)
+    n: Count = 30
+    noise: Noise = 0.1
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if len(self.coefficients) != self.degree + 1:
+            raise ValueError(f"degree {self.degree} needs {self.degree + 1} coefficients, got {len(self.coefficients)}")
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range must increase, got {list(self.range)}")
+        return self
+
+    def shape(self) -> tuple[int, int]:
+        return self.degree + 1, 1
+
+    def load(self, seed: int) -> Problem:
+        powers = range(self.degree, -1, -1)
+        x = np.linspace(*self.range, self.n)
+        X = np.stack([x**power for power in powers], axis=1)  # [n, p]
+        truth = np.array(self.coefficients)[:, None]  # [p, 1]
+        y = self.noisy(X @ truth, self.stream(seed))  # [n, 1]
+        return Problem(X, y, tuple(map(_power, powers)), ("y",), "linfit:polynomial", truth)
+
+
+class Parabola(Drawn):
+    """The article's data: y = 2x² + 3 + ε on x = linspace(-2, 2, 30), features [x², 1]."""
+
+    name: Literal["parabola"] = "parabola"
+    n: Count = 30
+    noise: Noise = 0.1
+
+    def shape(self) -> tuple[int, int]:
+        return 2, 1
+
+    def load(self, seed: int) -> Problem:
+        x = np.linspace(-2, 2, self.n)
+        X = np.stack([x**2, np.ones(self.n)], axis=1)  # [n, 2]
+        truth = np.array([[2.0], [3.0]])
+        return Problem(X, self.noisy(X @ truth, self.stream(seed)), ("x^2", "1"), ("y",), "linfit:parabola", truth)
+
+
+class RandomLinear(Drawn):
+    """y = XW + ε with W ~ N(0, 1) and X of a given condition number, its singular values evenly spaced on a log scale.
+
+    X = √n·U·diag(s)·Vᵀ with random orthonormal U and V, and s from 1 down to 1/condition. With fewer samples than
+    features the condition number is that of the n singular values there are.
+    """
+
+    name: Literal["random_linear"] = "random_linear"
+    n: Count = 100
+    p: Annotated[int, Field(ge=1, le=10_000)] = 5
+    q: Count = 1
+    condition: Annotated[float, Field(ge=1)] = 10.0
+    noise: Noise = 0.1
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if min(self.n, self.p) == 1 and self.condition > 1:
+            raise ValueError(f"one singular value has condition number 1, got condition {self.condition:g}: give n and p of 2 or more")
+        return self
+
+    def shape(self) -> tuple[int, int]:
+        return self.p, self.q
+
+    def load(self, seed: int) -> Problem:
+        stream = self.stream(seed)
+        rank = min(self.n, self.p)
+        left = np.linalg.qr(stream.standard_normal((self.n, rank)))[0]  # [n, rank]
+        right = np.linalg.qr(stream.standard_normal((self.p, rank)))[0]  # [p, rank]
+        X = np.sqrt(self.n) * (left * np.geomspace(1, 1 / self.condition, rank)) @ right.T  # [n, p]
+        truth = stream.standard_normal((self.p, self.q))
+        y = self.noisy(X @ truth, stream)
+        return Problem(X, y, _numbered("x", self.p), _numbered("y", self.q), "linfit:random_linear", truth)
+
+
+def _power(power: int) -> str:
+    return {0: "1", 1: "x"}.get(power, f"x^{power}")
+
+
+def _numbered(letter: str, count: int) -> tuple[str, ...]:
+    return (letter,) if count == 1 else tuple(f"{letter}{i}" for i in range(count))

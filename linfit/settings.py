@@ -1,0 +1,134 @@
+"""Where a fit runs, what of it is kept, and when it stops: the sections of a fit config that are not mathematics."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from linfit.component import Component, Frozen
+
+CURVE_POINTS = 40
+
+
+class Device(Component):
+    """Where tensors live."""
+
+    @abstractmethod
+    def resolve(self) -> Device:
+        """The device that there is; ValueError if it is absent."""
+
+    def check(self, dtype: str) -> None:
+        """Raises ValueError where the device cannot compute in `dtype`."""
+
+
+class CPU(Device):
+    """The processor: always there, the only device for which bits are promised."""
+
+    name: Literal["cpu"] = "cpu"
+
+    def resolve(self) -> Device:
+        return self
+
+
+class CUDA(Device):
+    """The first NVIDIA (or ROCm) accelerator that torch sees."""
+
+    name: Literal["cuda"] = "cuda"
+
+    def resolve(self) -> Device:
+        return _present(self)
+
+
+class MPS(Device):
+    """Apple's accelerator; float32 only."""
+
+    name: Literal["mps"] = "mps"
+
+    def resolve(self) -> Device:
+        return _present(self)
+
+    def check(self, dtype: str) -> None:
+        if dtype != "float32":
+            raise ValueError(f"device mps computes in float32 only, got dtype {dtype}: choose dtype=float32 or device=cpu")
+
+
+class Auto(Device):
+    """cuda if it is there, otherwise cpu. mps is taken only when asked for, because it has no float64."""
+
+    name: Literal["auto"] = "auto"
+
+    def resolve(self) -> Device:
+        return CUDA() if "cuda" in devices() else CPU()
+
+
+def devices() -> list[str]:
+    """The devices that torch can use here."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, present in there.items() if present]
+
+
+def _present(device: Device) -> Device:
+    if device.name not in devices():
+        raise ValueError(f"device {device.name} is not there: this machine has {', '.join(devices())}; choose one of them or device=auto")
+    return device
+
+
+class Engine(Component):
+    """What executes fits."""
+
+
+class SingleEngine(Engine):
+    """One fit at a time with torch's own modules and optimizers: the reference."""
+
+    name: Literal["single"] = "single"
+
+
+class Tracking(Component):
+    """Where runs are kept."""
+
+
+class MLflowTracking(Tracking):
+    """MLflow: a database or a server.
+
+    `uri` is an MLflow tracking URI; null means MLFLOW_TRACKING_URI, or else `sqlite:///outputs/mlflow.db`. `artifacts` is
+    where files of new MLflow experiments go; null means the folder `artifacts` beside a SQLite store, otherwise what the
+    server says. Both may hold `${oc.env:…}`, which is resolved only when the store is opened and stored as it stands here.
+    """
+
+    name: Literal["mlflow"] = "mlflow"
+    uri: str | None = None
+    artifacts: str | None = None
+    child_artifacts: bool = False
+
+
+class NoTracking(Tracking):
+    """Nowhere: nothing is stored, MLflow is not imported."""
+
+    name: Literal["none"] = "none"
+
+
+class Record(Frozen):
+    """What of a fit's path is kept: about 40 steps spaced for a log axis, the first and the last, and `every` so many.
+
+    `steps_to_tolerance` is the first step whose excess loss is at most `tolerance` times the initial one.
+    """
+
+    every: Annotated[int, Field(ge=1)] | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+
+    def steps(self, total: int) -> list[int]:
+        """The steps recorded of a fit of `total` updates, increasing, from 0 to `total`."""
+        spaced = np.geomspace(1, max(total, 1), CURVE_POINTS).round().astype(int).tolist()
+        regular = range(0, total + 1, self.every) if self.every else ()
+        return sorted({0, total, *regular, *(step for step in spaced if step <= total)})
+
+
+class Stop(Frozen):
+    """When a fit ends before its last step: `divergence` is how many times its initial loss a fit may reach."""
+
+    divergence: Annotated[float, Field(gt=1)] = 1e6

@@ -1,0 +1,129 @@
+"""`linfit run`: Hydra's own command line, with every flag of it, but with errors that say one thing in one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.singleton import Singleton
+from hydra.core.utils import run_job
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf.errors import OmegaConfBaseException
+
+from linfit.sweeps.composition import fit_config, search_path, split
+from linfit.sweeps.explanation import ConfigError, explain_composition
+from linfit.sweeps.runner import Runner, single_name
+
+
+def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = False) -> None:
+    """Runs what `arguments` ask for; ConfigError or RecordingError before anything is written if that cannot be."""
+    flags = parse(arguments)
+    experiment, overrides = split(flags.overrides)
+    experiment = flags.config_name or experiment
+    with hydra_for(flags) as hydra:
+        try:
+            _execute(hydra, flags, experiment, overrides, runner, configure_logging)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
+        except BaseException:
+            runner.kill()
+            raise
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        raise ConfigError(f"{message}: `linfit run --help` lists the flags")
+
+    parser.error = error  # type: ignore[method-assign]
+    flags = parser.parse_intermixed_args(list(arguments))
+    several = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(flags, flag)]
+    if len(several) > 1:
+        raise ConfigError(f"only one of --{' and --'.join(several)} at a time")
+    if flags.resolve and not (flags.cfg or flags.help):
+        raise ConfigError("--resolve goes with --cfg or --help")
+    return flags
+
+
+@contextmanager
+def hydra_for(flags: argparse.Namespace) -> Iterator[Hydra]:
+    """Hydra on linfit's search path; its global state is afterwards as it was before."""
+    before = Singleton.get_state()
+    try:
+        from hydra.core.global_hydra import GlobalHydra
+
+        GlobalHydra.instance().clear()
+        yield Hydra.create_main_hydra2("linfit", _search_path(flags))
+    finally:
+        Singleton.set_state(before)
+
+
+def _search_path(flags: argparse.Namespace) -> ConfigSearchPath:
+    from pathlib import Path
+
+    path: ConfigSearchPath = search_path()
+    for flag, folder in (("--config-path", flags.config_path), ("--config-dir", flags.config_dir)):
+        if folder is None:
+            continue
+        if not Path(folder).is_dir():
+            raise ConfigError(f"{flag} {folder!r} is no folder")
+        anchor = SearchPathQuery(provider="schema") if flag == "--config-dir" else SearchPathQuery(provider="main")
+        path.prepend("command-line", f"file://{Path(folder).absolute()}", anchor=anchor)
+    return path
+
+
+def _execute(
+    hydra: Hydra, flags: argparse.Namespace, experiment: str, overrides: list[str], runner: Runner, configure_logging: bool
+) -> None:
+    if flags.help:
+        hydra.app_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
+    elif flags.hydra_help:
+        hydra.hydra_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
+    elif flags.cfg:
+        hydra.show_cfg(experiment, overrides, flags.cfg, flags.package, flags.resolve)
+    elif flags.info:
+        hydra.show_info(flags.info, config_name=experiment, overrides=overrides)
+    elif flags.shell_completion:
+        hydra.shell_completion(config_name=experiment, overrides=overrides)
+    elif flags.experimental_rerun:
+        raise ConfigError("--experimental-rerun reads a pickle, which linfit never does: run the experiment again with its overrides")
+    elif flags.multirun or _mode(hydra, experiment, overrides) == RunMode.MULTIRUN:
+        hydra.multirun(experiment, runner, [*overrides, "hydra.mode=MULTIRUN"], with_log_configuration=configure_logging)
+        runner.close()
+    else:
+        _run(hydra, experiment, overrides, runner, configure_logging)
+
+
+def _with(flags: argparse.Namespace, overrides: list[str]) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(flags), "overrides": overrides})
+
+
+def _mode(hydra: Hydra, experiment: str, overrides: list[str]) -> RunMode | None:
+    """What `hydra.mode` says in the experiment: a study makes itself a sweep."""
+    mode: RunMode | None = hydra.compose_config(
+        experiment, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
+    ).hydra.mode
+    return mode
+
+
+def _run(hydra: Hydra, experiment: str, overrides: list[str], runner: Runner, configure_logging: bool) -> None:
+    """What Hydra.run does, except that the config is validated and the run begun before a folder is made."""
+    overrides = [*overrides, "hydra.mode=RUN"]
+    composed = hydra.compose_config(experiment, overrides, run_mode=RunMode.RUN, with_log_configuration=configure_logging)
+    given = list(composed.hydra.overrides.task)
+    config = fit_config(composed, given, experiment)
+    runner.begin(config, single_name(experiment, config, given))
+    callbacks = Callbacks(composed)
+    callbacks.on_run_start(config=composed, config_name=experiment)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    job = run_job(runner, composed, "hydra.run.dir", None, context, configure_logging)
+    callbacks.on_run_end(config=composed, config_name=experiment, job_return=job)
+    _ = job.return_value  # raises what the job raised

@@ -1,0 +1,147 @@
+"""From YAML and overrides to a FitConfig. What Hydra composes is plain data, and only our own types make something of it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from linfit.config import ADHOC, GROUPS, FitConfig, explain
+from linfit.sweeps import locations
+from linfit.sweeps.explanation import ConfigError, explain_composition, notice
+
+ENTRY_POINTS = "linfit.components"
+_MISSING = "???"
+_ENVIRONMENT = "${oc.env:"
+
+
+def compose(arguments: Sequence[str] = ()) -> FitConfig:
+    """The fit config of an experiment and overrides, as `linfit run` would compose it.
+
+    >>> import linfit
+    >>> linfit.compose(["article/linear_adam", "optimizer.lr=0.1"]).optimizer.lr
+    0.1
+
+    Raises ConfigError, which is a ValueError, with one line that says what came, what is allowed and what to do.
+    """
+    experiment, overrides = split(arguments)
+    loader = ConfigLoaderImpl(search_path())
+    try:
+        composed = loader.load_configuration(experiment, overrides, run_mode=RunMode.RUN)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_composition(error, loader, experiment)) from error
+    return fit_config(composed, overrides, experiment)
+
+
+def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The experiment and the overrides: an experiment is the argument that is no override."""
+    names = [argument for argument in arguments if "=" not in argument and not argument.startswith("~")]
+    if len(names) > 1:
+        raise ConfigError(f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE")
+    return (names[0] if names else locations.TOP), [argument for argument in arguments if argument not in names]
+
+
+def search_path() -> Any:
+    return create_config_search_path(locations.url(locations.shipped(locations.CONF)))
+
+
+def new_loader() -> ConfigLoader:
+    return ConfigLoaderImpl(search_path())
+
+
+def fit_config(composed: DictConfig, overrides: Sequence[str], experiment: str) -> FitConfig:
+    """Validates what Hydra composed for `experiment`; `overrides` are the command line's, which say what replaced what."""
+    try:
+        data = plain(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    load_plugins(data.get("plugins") or [])
+    if data.get("name") is None:
+        data["name"] = ADHOC if experiment == locations.TOP else experiment
+    drop_stale(data, overrides)
+    try:
+        return FitConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(explain(error) + _shadowed(data, error)) from error
+
+
+def plain(composed: DictConfig) -> dict[str, Any]:
+    """The composed config as plain data, interpolations resolved. Environment variables are for `tracking` alone, where they stay references."""
+    task = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    written = OmegaConf.to_container(task, resolve=False)
+    resolved: Any = {}
+    for key in task:
+        resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index,call-overload]
+    return resolved  # type: ignore[no-any-return]
+
+
+def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
+    if isinstance(written, str) and _ENVIRONMENT in written:
+        if keep:
+            return written
+        raise ConfigError(
+            f"{written} outside of tracking: a value from the environment would make a run that nobody can repeat; write the value"
+        )
+    if isinstance(written, str) and written == _MISSING:
+        return _MISSING
+    value = node[key]
+    if isinstance(value, DictConfig | ListConfig) and not isinstance(written, str):
+        if isinstance(written, dict):
+            parts = {name: _resolve(value, name, part, keep) for name, part in written.items()}
+            return {name: part for name, part in parts.items() if part != _MISSING}
+        return [_resolve(value, place, part, keep) for place, part in enumerate(written)]
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+
+
+def drop_stale(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Where an override replaced a component, drops the experiment's values for that group that the new component lacks."""
+    given = {override.lstrip("+").split("=", 1)[0] for override in overrides}
+    for group, base in GROUPS.items():
+        values = data.get(group)
+        chosen = base.choices.get(values.get("name", "")) if isinstance(values, dict) else None
+        if group not in given or chosen is None:
+            continue
+        for key in [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]:
+            notice(f"{group}={values['name']} has no {key}: the experiment's {group}.{key}={values.pop(key)} is left out")
+
+
+def load_plugins(modules: Sequence[str]) -> None:
+    """Imports the modules that define more components: those named, and those installed under the entry point group."""
+    for point in entry_points(group=ENTRY_POINTS):
+        point.load()
+    if modules and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as for a script: a module beside the experiments is found
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise ConfigError(
+                f"plugins: {module!r} cannot be imported ({type(error).__name__}: {error}): name a module of the working directory or of an installed package"
+            ) from error
+
+
+def _shadowed(data: dict[str, Any], error: ValidationError) -> str:
+    """Names the user's own file where it hides one of ours, because the mistake may stand there."""
+    wrong = {str(part["loc"][0]) for part in error.errors() if part["loc"]}
+    files = [
+        locations.components(group).get(data[group].get("name", ""))
+        for group in wrong
+        if group in GROUPS and isinstance(data.get(group), dict)
+    ]
+    own = [str(file) for file in files if file is not None and not file.is_relative_to(locations.shipped(locations.CONF))]
+    top = [
+        str(folder / f"{locations.TOP}.yaml") for folder in locations.users(locations.CONF) if (folder / f"{locations.TOP}.yaml").exists()
+    ]
+    return f" (from {', '.join(own + top)})" if own + top else ""

@@ -1,0 +1,174 @@
+"""Every name that linfit writes into MLflow, and what stands under it. Recorders only carry what is decided here.
+
+Curves have one point per recorded step. Every other metric stands at step 0: the UI draws a line chart for any metric
+with a later step. Numbers that are not finite are left out: MLflow would store infinity as 1.797e308; the status says it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from linfit.config import FitConfig, canonical, digest, flatten
+from linfit.engine.fit import Fit, Status
+
+KIND = "linfit.kind"
+FINGERPRINT = "linfit.fingerprint"
+STATUS = "linfit.status"
+CONFIG = "linfit.config"
+CODE = "linfit.code"
+VERSION = "linfit.version"
+ENVIRONMENT = "linfit.environment"
+ERROR = "linfit.error"
+VARYING = "linfit.varying"
+REPRODUCES = "linfit.reproduces"
+PARENT = "mlflow.parentRunId"
+FIT, SWEEP = "fit", "sweep"
+
+LOSS, EXCESS = "loss", "excess_loss"
+WEIGHT, HPARAM = "weight/", "hparam/"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
+MANIFEST, RESULTS, CURVES = "manifest.parquet", "results.parquet", "curves.parquet"
+MODEL = "model"
+
+MAX_TAG, MAX_PARAM, MAX_DIGEST, MAX_WEIGHTS = 8000, 6000, 36, 32
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as MLflow's dataset input."""
+
+    name: str
+    digest: str
+    source: str
+    features: tuple[str, ...]
+    targets: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run as MLflow keeps it, with everything but its id: times in milliseconds since the epoch."""
+
+    name: str
+    start: int
+    end: int
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: tuple[tuple[str, float, int], ...] = ()
+    """(key, value, step)"""
+    dataset: Dataset | None = None
+
+
+def started(config: FitConfig, name: str, start: int, tags: Mapping[str, str]) -> Row:
+    """A single run when it begins."""
+    own = {KIND: FIT, FINGERPRINT: config.fingerprint()}
+    return Row(name, start, start, "RUNNING", {**own, **tags}, params(config))
+
+
+def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = ()) -> Row:
+    """The run that `begun` has become: FINISHED with its numbers, or FAILED with its traceback."""
+    tags = {**begun.tags, STATUS: fit.status.value}
+    if fit.status is Status.FAILED:
+        return replace(begun, end=end, status="FAILED", tags={**tags, ERROR: (fit.error or "")[-MAX_TAG:]})
+    return replace(begun, end=end, status="FINISHED", tags=tags, metrics=metrics(fit, varying), dataset=dataset(fit))
+
+
+def child(fit: Fit, name: str, parent: str, times: tuple[int, int], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
+    """A fit of a sweep, whole: its config stands in a tag, unless it is too long for one (then the parent's manifest has it)."""
+    config = canonical(stored_config(fit.config))
+    own = {PARENT: parent, **({CONFIG: config} if len(config) <= MAX_TAG else {}), **tags}
+    return finished(started(fit.config, name, times[0], own), fit, times[1], varying)
+
+
+def sweep_started(name: str, start: int, configs: Sequence[FitConfig], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
+    """The parent of a sweep when it begins; its params are those that all its fits share."""
+    shared = set.intersection(*(set(params(config).items()) for config in configs))
+    own = {KIND: SWEEP, VARYING: json.dumps(list(varying))}
+    return Row(name, start, start, "RUNNING", {**own, **tags}, dict(sorted(shared)))
+
+
+def sweep_finished(begun: Row, fits: Sequence[Fit], end: int) -> Row:
+    counts = {status: sum(fit.status is status for fit in fits) for status in Status}
+    best = min((fit.loss for fit in fits), default=math.inf)
+    numbers = [(f"num_{status.value}", float(count), 0) for status, count in counts.items() if count] + [("best_loss", best, 0)]
+    failed = counts[Status.FAILED] > 0
+    tags = {**begun.tags, STATUS: Status.FAILED.value if failed else Status.COMPLETED.value}
+    return replace(begun, end=end, status="FAILED" if failed else "FINISHED", tags=tags, metrics=_finite(numbers))
+
+
+def killed(begun: Row, end: int) -> Row:
+    """A run that was interrupted."""
+    return replace(begun, end=end, status="KILLED", tags={**begun.tags, STATUS: "killed"})
+
+
+def params(config: FitConfig) -> dict[str, str]:
+    """Every key that decides the numbers, flattened: `optimizer` is its name, `optimizer.lr` its learning rate."""
+    fields = flatten(config.numbers())
+    if "data" in fields:
+        fields["dataset.path"] = config.as_dict()["dataset"]["path"]
+    return {key: _text(value)[:MAX_PARAM] for key, value in fields.items()}
+
+
+def metrics(fit: Fit, varying: Sequence[str] = ()) -> tuple[tuple[str, float, int], ...]:
+    """The curves, then the numbers at the end, then the swept numbers, which sort only as metrics."""
+    curves = [
+        (key, value, step)
+        for key, values in ((LOSS, fit.losses), (EXCESS, fit.excess_losses))
+        for step, value in zip(fit.steps.tolist(), values.tolist(), strict=True)
+    ]
+    ends = {
+        "distance_to_optimum": fit.distance_to_optimum,
+        "distance_to_truth": fit.distance_to_truth,
+        "steps_to_tolerance": fit.steps_to_tolerance,
+        "diverged_at_step": fit.diverged_at_step,
+        **{f"{WEIGHT}{i}": weight for i, weight in enumerate(fit.weights.ravel().tolist()[:MAX_WEIGHTS])},
+        **{f"{HPARAM}{key}": value for key, value in swept_numbers(fit.config, varying).items()},
+    }
+    return _finite(curves + [(key, float(value), 0) for key, value in ends.items() if value is not None])
+
+
+def swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
+    fields = flatten(config.as_dict())
+    numbers = {key: fields.get(key) for key in varying}
+    return {key: value for key, value in numbers.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+
+
+def dataset(fit: Fit) -> Dataset | None:
+    if fit.problem is None:
+        return None
+    problem = fit.problem
+    return Dataset(
+        fit.config.dataset.name, problem.digest[:MAX_DIGEST], problem.source, problem.features, problem.targets, problem.shape[0]
+    )
+
+
+def stored_config(config: FitConfig) -> dict[str, Any]:
+    """The whole config with the hash by which a reader knows that it is what was written."""
+    data = config.as_dict()
+    return {"schema": SCHEMA, "config": data, "sha256": digest(data)}
+
+
+def describe(config: FitConfig, varying: Sequence[str]) -> str:
+    """What the sweep varies, in this fit: `adam lr=0.01 seed=3`. A component stands for itself; keys are as short as they are unambiguous."""
+    fields = flatten(config.as_dict())
+    ends = [key.rsplit(".", 1)[-1] for key in varying]
+    words = []
+    for key, end in zip(varying, ends, strict=True):
+        if key in fields:
+            short = end if ends.count(end) == 1 else key
+            words.append(_text(fields[key]) if isinstance(fields.get(key), str) else f"{short}={_text(fields[key])}")
+    return " ".join(words)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _finite(numbers: Iterable[tuple[str, float, int]]) -> tuple[tuple[str, float, int], ...]:
+    return tuple((key, value, step) for key, value, step in numbers if math.isfinite(value))

@@ -1,0 +1,59 @@
+"""What a recorder is: it carries rows to where they are kept, and decides nothing about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from linfit.engine.fit import Fit
+from linfit.settings import MLflowTracking, NoTracking, Tracking
+from linfit.tracking.layout import Row
+
+
+class RecordingError(Exception):
+    """A store that cannot be opened, read or written: one line for the user, no password in it."""
+
+
+class Recorder(Protocol):
+    """Where runs go. A run is begun and ended (a single run, the parent of a sweep), or added whole (its children)."""
+
+    def begin(self, row: Row) -> str:
+        """A new RUNNING run with the row's tags and params; returns its id."""
+
+    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
+        """Ends a run that was begun: metrics, dataset, new tags, files, the fit that becomes the model, then the status."""
+
+    def add(self, rows: Sequence[Row]) -> list[str]:
+        """Whole runs, each there finished or not at all as far as the store allows; returns their ids."""
+
+    def where(self) -> str:
+        """How to look at it: a command or an address."""
+
+
+class NullRecorder:
+    """Keeps nothing."""
+
+    def begin(self, row: Row) -> str:
+        return ""
+
+    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
+        return None
+
+    def add(self, rows: Sequence[Row]) -> list[str]:
+        return [""] * len(rows)
+
+    def where(self) -> str:
+        return "nothing was recorded (tracking=none)"
+
+
+def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
+    """The recorder that `tracking` asks for, its store made if absent; RecordingError if that cannot be."""
+    if isinstance(tracking, NoTracking):
+        return NullRecorder()
+    if isinstance(tracking, MLflowTracking):
+        from linfit.tracking.client import ClientRecorder
+        from linfit.tracking.store import locate
+
+        return ClientRecorder(locate(tracking.uri, tracking.artifacts), experiment)
+    raise RecordingError(f"tracking {tracking.name!r} has no recorder: choose tracking=mlflow or tracking=none")

@@ -1,0 +1,154 @@
+"""Which MLflow store is meant, and making sure that it is there.
+
+MLflow's own creation of a SQLite store is neither atomic nor safe for several processes: here an absent store is made under
+a temporary name, migrated, and then linked into place, under a lock beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from linfit.tracking.recorder import RecordingError
+
+DEFAULT_URI = "sqlite:///outputs/mlflow.db"
+SQLITE = "sqlite:///"
+SERVER_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow tracking URI, made absolute, and where the artifacts of new experiments go (None: the server decides)."""
+
+    uri: str
+    artifacts: str | None
+
+    @property
+    def file(self) -> Path | None:
+        """The database file of a SQLite store."""
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
+    def __str__(self) -> str:
+        return mask(self.uri)
+
+
+def locate(uri: str | None = None, artifacts: str | None = None) -> Store:
+    """The store of `uri`, or of MLFLOW_TRACKING_URI, or the default one below the working directory."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    scheme = urlsplit(uri).scheme
+    if scheme in ("", "file"):
+        raise RecordingError(f"tracking.uri {mask(uri)!r} is a folder, which MLflow refuses as a store: write sqlite:///path/to/mlflow.db")
+    if not uri.startswith(SQLITE):
+        return Store(uri, artifacts)
+    file = Path(uri.removeprefix(SQLITE)).absolute()
+    return Store(
+        f"{SQLITE}{file}",
+        str(Path(artifacts).absolute()) if artifacts and "://" not in artifacts else artifacts or str(file.parent / "artifacts"),
+    )
+
+
+def mask(text: str) -> str:
+    """The same text with the password of every URI in it replaced."""
+    return re.sub(r"(://[^/\s:@]*):[^/\s@]+@", r"\1:***@", text)
+
+
+def experiment_folder(store: Store, experiment: str) -> str | None:
+    """Where the artifacts of a new MLflow experiment go: its name as one safe path segment."""
+    if store.artifacts is None:
+        return None
+    segment = quote(experiment, safe=" ").replace(".", "%2E")[:100]
+    return f"{store.artifacts.rstrip('/')}/{segment}"
+
+
+def prepare(store: Store) -> None:
+    """Makes an absent SQLite store; checks that a server answers. RecordingError, in one line, otherwise."""
+    if store.file is not None:
+        if not _has_tables(store.file):
+            _create(store, store.file)
+    elif urlsplit(store.uri).scheme in ("http", "https"):
+        require_server(store)
+
+
+def require(store: Store) -> None:
+    """For commands that only read: an absent store is an error."""
+    if store.file is not None and not store.file.exists():
+        raise RecordingError(f"there is no store at {store.file}: run something first, or name another with --uri or MLFLOW_TRACKING_URI")
+    prepare(store)
+
+
+def require_server(store: Store) -> None:
+    """MLflow itself would retry for minutes."""
+    address = urlsplit(store.uri)
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname or "", port), SERVER_TIMEOUT).close()
+    except (OSError, ValueError) as error:
+        raise RecordingError(
+            f"the tracking server {store} does not answer ({error}): start it, or name another with tracking.uri"
+        ) from error
+
+
+def _has_tables(file: Path) -> bool:
+    """False where the file is absent or empty; RecordingError where it is something else than a database, or locked."""
+    if not file.exists() or file.stat().st_size == 0:
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=SERVER_TIMEOUT)) as database:
+            database.execute("BEGIN IMMEDIATE")  # so that a lock shows now, and not after something was written
+            tables = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+    except sqlite3.Error as error:
+        raise RecordingError(f"the store {file} cannot be written: {error}; {_advice(str(error))}") from error
+    if not tables[0]:
+        raise RecordingError(f"{file} is a SQLite database but not MLflow's: name another with tracking.uri")
+    return True
+
+
+def _advice(error: str) -> str:
+    if "locked" in error:
+        return "another program holds it: wait for that to end, or name another store with tracking.uri"
+    return "name another with tracking.uri"
+
+
+def _create(store: Store, file: Path) -> None:
+    from filelock import FileLock
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):
+            if not _has_tables(file):
+                _migrate_into_place(file, store.artifacts or "")
+    except OSError as error:
+        raise RecordingError(f"the store {file} cannot be made: {error.strerror or error}; name another with tracking.uri") from error
+
+
+def _migrate_into_place(file: Path, artifacts: str) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with quiet("mlflow", "alembic"):
+            SqlAlchemyStore(f"{SQLITE}{temporary}", artifacts)._dispose_engine()
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Without the messages below errors of some libraries' loggers."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
