@@ -23,9 +23,10 @@ class Frozen(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         """pydantic forbids unknown keys too, but does not say which are known."""
-        strangers = [key for key in data if key not in cls.model_fields] if isinstance(data, Mapping) else []
+        known = cls.model_fields  # read once: it is a property, and this runs for every fit of a sweep
+        strangers = [key for key in data if key not in known] if isinstance(data, Mapping) else []
         if strangers:
-            raise PydanticCustomError("component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(cls.model_fields))})
+            raise PydanticCustomError("component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(known))})
         return data
 
 

@@ -1,12 +1,17 @@
-"""`hydra/sweeper: linfit`: the grid of all values given, handed to the launcher as one batch."""
+"""`hydra/sweeper: linfit`: grids, pairs, draws and a filter; what they mean stands in `linfit/sweeps/ways.py`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 #: By name: Hydra's discovery executes a plugin's module without importing it, so that its classes exist twice.
 LAUNCHER = "hydra_plugins.linfit.launcher.LinfitLauncher"
@@ -16,24 +21,49 @@ LAUNCHER = "hydra_plugins.linfit.launcher.LinfitLauncher"
 class LinfitSweeperConf:
     _target_: str = "hydra_plugins.linfit.sweeper.LinfitSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = field(default_factory=dict)
+    params: dict[str, Any] | None = field(default_factory=dict)
+    pairs: list[Any] | None = field(default_factory=list)
+    grids: list[Any] | None = field(default_factory=list)
+    sample: int | None = None
+    seed: int = 0
+    filter: str | None = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="linfit", node=LinfitSweeperConf, provider="linfit")
 
 
-class LinfitSweeper(BasicSweeper):
-    """Hydra's basic sweeper, except that linfit's launcher, which validates every job itself, gets the jobs at once."""
+class LinfitSweeper(Sweeper):
+    """Hands linfit's launcher, which validates every job before the first runs, all jobs at once; others get batches, as Hydra's basic sweeper's."""
+
+    def __init__(self, max_batch_size: int | None = None, **ways: Any) -> None:
+        self.max_batch_size = max_batch_size  # the rest is read from the config, as plain data
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.task_function = task_function
+        self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from linfit.sweeps.launching import enumerate_jobs
         from linfit.sweeps.runner import Runner
+        from linfit.sweeps.ways import job_overrides, ways
 
         assert self.config is not None and self.hydra_context is not None and self.launcher is not None
-        if not isinstance(self.task_function, Runner) or self.config.hydra.launcher._target_ != LAUNCHER:
-            return super().sweep(arguments)
-        return [self.launcher.launch(enumerate_jobs(dict(self.params), arguments, self.hydra_context), initial_job_idx=0)]
+        settings: Any = OmegaConf.to_container(self.config.hydra.sweeper, resolve=True)
+        jobs = list(job_overrides(ways(settings), arguments, self.hydra_context.config_loader))
+        if isinstance(self.task_function, Runner) and self.config.hydra.launcher._target_ == LAUNCHER:
+            return [self.launcher.launch(jobs, initial_job_idx=0)]
+        return self._batches(self.config, self.launcher, jobs)
+
+    def _batches(self, config: DictConfig, launcher: Launcher, jobs: list[list[str]]) -> list[Sequence[JobReturn]]:
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "multirun.yaml")
+        size, returns = self.max_batch_size or len(jobs), []
+        for first in range(0, len(jobs), size):
+            batch = jobs[first : first + size]
+            self.validate_batch_is_legal(batch)
+            returns.append(launcher.launch(batch, initial_job_idx=first))
+            _ = [job.return_value for job in returns[-1]]  # raises what a job raised
+        return returns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from linfit.sweeps import locations
 from linfit.sweeps.explanation import ConfigError, explain_composition, notice
 
 ENTRY_POINTS = "linfit.components"
-_MISSING = "???"
-_ENVIRONMENT = "${oc.env:"
+MISSING = "???"
+ENVIRONMENT = "${oc.env:"
 
 
 def compose(arguments: Sequence[str] = ()) -> FitConfig:
@@ -67,14 +67,25 @@ def fit_config(composed: DictConfig, overrides: Sequence[str], experiment: str) 
         data = plain(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    load_plugins(data.get("plugins") or [])
-    if data.get("name") is None:
-        data["name"] = ADHOC if experiment == locations.TOP else experiment
-    drop_stale(data, overrides)
+    return validated(data, overrides, experiment)
+
+
+def validated(data: dict[str, Any], overrides: Sequence[str], experiment: str, tell: Callable[[str], None] = notice) -> FitConfig:
+    """The fit config that plain data describe; ConfigError with one line if they describe none."""
+    data = complete(data, overrides, experiment, tell)
     try:
         return FitConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError(explain(error) + _shadowed(data, error)) from error
+
+
+def complete(data: dict[str, Any], overrides: Sequence[str], experiment: str, tell: Callable[[str], None]) -> dict[str, Any]:
+    """A copy of the data with the experiment's name where there is none, and without what replaced components lack; plug-ins are loaded."""
+    load_plugins(data.get("plugins") or [])
+    name = data.get("name")
+    data = {**data, "name": (ADHOC if experiment == locations.TOP else experiment) if name is None else name}
+    drop_stale(data, overrides, tell)
+    return data
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:
@@ -88,24 +99,24 @@ def plain(composed: DictConfig) -> dict[str, Any]:
 
 
 def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
-    if isinstance(written, str) and _ENVIRONMENT in written:
+    if isinstance(written, str) and ENVIRONMENT in written:
         if keep:
             return written
         raise ConfigError(
             f"{written} outside of tracking: a value from the environment would make a run that nobody can repeat; write the value"
         )
-    if isinstance(written, str) and written == _MISSING:
-        return _MISSING
+    if isinstance(written, str) and written == MISSING:
+        return MISSING
     value = node[key]
     if isinstance(value, DictConfig | ListConfig) and not isinstance(written, str):
         if isinstance(written, dict):
             parts = {name: _resolve(value, name, part, keep) for name, part in written.items()}
-            return {name: part for name, part in parts.items() if part != _MISSING}
+            return {name: part for name, part in parts.items() if part != MISSING}
         return [_resolve(value, place, part, keep) for place, part in enumerate(written)]
     return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
 
 
-def drop_stale(data: dict[str, Any], overrides: Sequence[str]) -> None:
+def drop_stale(data: dict[str, Any], overrides: Sequence[str], tell: Callable[[str], None] = notice) -> None:
     """Where an override replaced a component, drops the experiment's values for that group that the new component lacks."""
     given = {override.lstrip("+").split("=", 1)[0] for override in overrides}
     for group, base in GROUPS.items():
@@ -113,8 +124,10 @@ def drop_stale(data: dict[str, Any], overrides: Sequence[str]) -> None:
         chosen = base.choices.get(values.get("name", "")) if isinstance(values, dict) else None
         if group not in given or chosen is None:
             continue
-        for key in [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]:
-            notice(f"{group}={values['name']} has no {key}: the experiment's {group}.{key}={values.pop(key)} is left out")
+        stale = [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]
+        data[group] = {key: value for key, value in values.items() if key not in stale}
+        for key in stale:
+            tell(f"{group}={values['name']} has no {key}: the experiment's {group}.{key}={values[key]} is left out")
 
 
 def load_plugins(modules: Sequence[str]) -> None:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.errors import HydraException
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from linfit.sweeps.composition import fit_config
+from linfit.config import FitConfig
+from linfit.sweeps.expansion import Expansion
 from linfit.sweeps.explanation import ConfigError, explain_composition
 from linfit.sweeps.runner import Job, Runner
-
-
-def enumerate_jobs(params: dict[str, Any], arguments: Sequence[str], context: HydraContext) -> list[list[str]]:
-    """The overrides of every job of the grid that the study's params and the command line span; the command line wins."""
-    given = [*(f"{key}={value}" for key, value in params.items()), *arguments]
-    parser = OverridesParser.create(config_loader=context.config_loader)
-    jobs: list[list[str]] = BasicSweeper.split_arguments(parser.parse_overrides(given), None)[0]
-    return jobs
 
 
 def launch(
@@ -31,48 +23,57 @@ def launch(
 ) -> list[JobReturn]:
     """Composes and validates all jobs, runs them, and returns one JobReturn each; a failed fit returns infinity, as a diverged one."""
     setup_globals()
-    composed = [_compose(config, context, overrides, first + i) for i, overrides in enumerate(job_overrides)]
-    experiment = str(config.hydra.job.config_name)
-    jobs = [
-        Job(_validate(job, overrides, experiment), tuple(filter_overrides(overrides)))
-        for job, overrides in zip(composed, job_overrides, strict=True)
-    ]
-    _same_store(jobs)
+    expansion = Expansion(config, context.config_loader)
+    jobs = expand(expansion, job_overrides)
+    same_store(jobs)
     folder = Path(str(config.hydra.sweep.dir))
-    results = runner.batch(jobs, experiment.rsplit("/", 1)[-1], folder, config)
-    return [_returned(job, overrides, result.loss) for job, overrides, result in zip(composed, job_overrides, results, strict=True)]
+    results = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config)
+    return [
+        FitReturn(expansion, overrides, first + i, result.loss)
+        for i, (overrides, result) in enumerate(zip(job_overrides, results, strict=True))
+    ]
 
 
-def _compose(config: DictConfig, context: HydraContext, overrides: Sequence[str], number: int) -> DictConfig:
+def expand(expansion: Expansion, job_overrides: Iterable[Sequence[str]]) -> list[Job]:
+    """The jobs, composed and validated; ConfigError with the overrides at fault if one cannot be."""
+    return [Job(_fit_config(expansion, overrides), tuple(filter_overrides(overrides))) for overrides in job_overrides]
+
+
+def _fit_config(expansion: Expansion, overrides: Sequence[str]) -> FitConfig:
     try:
-        composed = context.config_loader.load_sweep_config(config, list(overrides))
-    except HydraException as error:
-        raise ConfigError(
-            f"{explain_composition(error, context.config_loader, str(config.hydra.job.config_name))} (in {' '.join(overrides)})"
-        ) from error
-    with open_dict(composed):
-        composed.hydra.job.id = str(number)
-        composed.hydra.job.num = number
-    return composed
-
-
-def _validate(composed: DictConfig, overrides: Sequence[str], experiment: str) -> Any:
-    try:
-        return fit_config(composed, overrides, experiment)
+        return expansion.fit_config(overrides)
     except ConfigError as error:
         raise ConfigError(f"{error} (in {' '.join(overrides)})") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        text = explain_composition(error, expansion.loader, expansion.experiment)
+        raise ConfigError(f"{text} (in {' '.join(overrides)})") from error
 
 
-def _same_store(jobs: Sequence[Job]) -> None:
+def same_store(jobs: Sequence[Job]) -> None:
     """A sweep is one parent with its children: they stand in one MLflow experiment of one store."""
     for key in ("name", "tracking"):
         if any(getattr(job.config, key) != getattr(jobs[0].config, key) for job in jobs):
             raise ConfigError(f"{key} cannot be swept: the fits of a sweep are children of one run; start one sweep for each {key}")
 
 
-def _returned(composed: DictConfig, overrides: Sequence[str], loss: float) -> JobReturn:
-    with open_dict(composed):
-        hydra = composed.pop("hydra")
-    returned = JobReturn(overrides=list(overrides), cfg=composed, hydra_cfg=DictConfig({"hydra": hydra}), status=JobStatus.COMPLETED)
-    returned.return_value = loss
-    return returned
+class FitReturn(JobReturn):
+    """What Hydra's sweepers get for a fit: its loss, infinity where it diverged or failed. Its configs are composed when they are read."""
+
+    def __init__(self, expansion: Expansion, overrides: Sequence[str], number: int, loss: float) -> None:
+        self.overrides, self.status, self.return_value = list(overrides), JobStatus.COMPLETED, loss
+        self._expansion, self._number = expansion, number
+
+    @cached_property
+    def _composed(self) -> DictConfig:
+        composed = self._expansion.composed(self.overrides or ())
+        with open_dict(composed):
+            composed.hydra.job.id, composed.hydra.job.num = str(self._number), self._number
+        return composed
+
+    @property
+    def cfg(self) -> DictConfig:  # type: ignore[override]
+        return OmegaConf.masked_copy(self._composed, [key for key in self._composed if key != "hydra"])
+
+    @property
+    def hydra_cfg(self) -> DictConfig:  # type: ignore[override]
+        return OmegaConf.masked_copy(self._composed, "hydra")
