@@ -121,8 +121,10 @@ def drop_stale(data: dict[str, Any], overrides: Sequence[str], tell: Callable[[s
     given = {override.lstrip("+").split("=", 1)[0] for override in overrides}
     for group, base in GROUPS.items():
         values = data.get(group)
-        chosen = base.choices.get(values.get("name", "")) if isinstance(values, dict) else None
-        if group not in given or chosen is None:
+        if group not in given or not isinstance(values, dict):
+            continue
+        chosen = base.choices.get(values.get("name", ""))
+        if chosen is None:
             continue
         stale = [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]
         data[group] = {key: value for key, value in values.items() if key not in stale}

@@ -14,16 +14,14 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from linfit.component import Frozen
 from linfit.config import GROUPS, FitConfig
 from linfit.sweeps.composition import complete, plain, validated
-from linfit.sweeps.explanation import ConfigError, notice
+from linfit.sweeps.explanation import notice
 from linfit.sweeps.slots import Composed, Parts, Value, slots
 
 #: Bases and validated components that are remembered: a grid needs few of them, random draws never repeat.
@@ -87,7 +85,7 @@ class Expansion:
         return put(base.data, [((value.section, *value.path), value.value) for value in (*values, *derived)])
 
     def fit_config(self, overrides: Sequence[str]) -> FitConfig:
-        """The job's fit config; ConfigError, HydraException or OmegaConfBaseException where there is none."""
+        """The job's fit config; ConfigError where it is invalid, and what Hydra raises where it cannot be composed."""
         found = self._short(overrides)
         if found is None:
             return validated(plain(self.composed(overrides)), overrides, self.experiment, self._tell)
@@ -101,8 +99,8 @@ class Expansion:
         parts = [self._parts.read(override) for override in overrides]
         try:
             base = self._base(tuple(part for part in parts if isinstance(part, Composed)))
-        except (HydraException, OmegaConfBaseException, ConfigError):
-            return None  # without its values the base may be wrong, and with them right
+        except Exception:  # of any kind: without its values the base may be wrong, and with them right
+            return None
         values = [part for part in parts if isinstance(part, Value)]
         return (base, values) if base.takes(values) else None
 

@@ -44,7 +44,7 @@ def _fit_config(expansion: Expansion, overrides: Sequence[str]) -> FitConfig:
         return expansion.fit_config(overrides)
     except ConfigError as error:
         raise ConfigError(f"{error} (in {' '.join(overrides)})") from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:  # Hydra raises all of them for a wrong override
         text = explain_composition(error, expansion.loader, expansion.experiment)
         raise ConfigError(f"{text} (in {' '.join(overrides)})") from error
 
@@ -72,7 +72,7 @@ class FitReturn(JobReturn):
 
     @property
     def cfg(self) -> DictConfig:  # type: ignore[override]
-        return OmegaConf.masked_copy(self._composed, [key for key in self._composed if key != "hydra"])
+        return OmegaConf.masked_copy(self._composed, [str(key) for key in self._composed if key != "hydra"])
 
     @property
     def hydra_cfg(self) -> DictConfig:  # type: ignore[override]

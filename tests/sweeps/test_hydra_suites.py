@@ -1,0 +1,44 @@
+"""Hydra's own compliance suites, run with linfit's launcher and sweeper and a task that is not linfit's."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+
+#: Hydra warns so of its own suites, which do not say version_base.
+pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions:UserWarning")
+
+
+def test_hydra_discovers_both() -> None:
+    found = {(kind, plugin.__name__) for kind in (Launcher, Sweeper) for plugin in Plugins.instance().discover(kind)}
+    assert {(Launcher, "LinfitLauncher"), (Sweeper, "LinfitSweeper")} <= found
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"),
+    [("linfit", []), ("linfit", ["hydra/sweeper=linfit"]), ("basic", ["hydra/sweeper=linfit"])],
+)
+class TestLauncher(LauncherTestSuite):
+    """One job, several, groups, strict mode, resolvers."""
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"),
+    [
+        ("linfit", ["hydra.sweeper.max_batch_size=2"]),
+        ("linfit", ["hydra/sweeper=linfit", "hydra.sweeper.max_batch_size=2"]),
+    ],
+)
+class TestBatches(BatchedSweeperTestSuite):
+    """Batches of two."""
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"),
+    [({}, ["-m", "hydra/launcher=linfit", "hydra/sweeper=linfit"])],
+)
+class TestWholeApps(IntegrationTestSuite):
+    """Whole programs, each in a process of its own."""
