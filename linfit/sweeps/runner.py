@@ -17,6 +17,7 @@ from linfit.engine.dispatch import fit, fits
 from linfit.engine.fit import Fit, Status
 from linfit.settings import MLflowTracking
 from linfit.sweeps.composition import fit_config
+from linfit.sweeps.explanation import ConfigError
 from linfit.tracking import layout
 from linfit.tracking.recorder import Recorder, open_recorder
 
@@ -156,7 +157,9 @@ class Runner:
 
         varying = varying_keys(overrides)
         recorder = recorder_of(configs[0])
-        folder.mkdir(parents=True)
+        if (folder / layout.MANIFEST).exists():
+            raise ConfigError(f"{folder} holds a sweep already: choose another hydra.sweep.dir")
+        folder.mkdir(parents=True, exist_ok=True)  # Hydra's own sweepers make it before the launcher is asked
         OmegaConf.save(settings, folder / "multirun.yaml")
         labels = [layout.describe(config, varying) for config in configs]
         write_manifest(folder, labels, overrides, configs)

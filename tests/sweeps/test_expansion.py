@@ -43,7 +43,9 @@ defaults: [/linfit, _self_]
 tracking: {artifacts: "below/${name}", uri: "${hydra:job.override_dirname}"}
 """,
 }
-PROFILE = settings(max_examples=int(os.environ.get("EXAMPLES", "20")), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))  # EXAMPLES=500 for a long search
+PROFILE = settings(
+    max_examples=int(os.environ.get("EXAMPLES", "20")), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)  # EXAMPLES=500 for a long search
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +70,49 @@ def expansion(experiment: str, *overrides: str) -> Expansion:
 def keys() -> st.SearchStrategy[str]:
     leaves = ["seed", "steps", "name", "dtype", "plugins", "record.every", "stop.divergence", "dataset.noise", "dataset.seed"]
     inside = ["optimizer.lr", "optimizer.momentum", "optimizer.betas", "optimizer.betas.0", "optimizer.name", "init.weights", "init.seed"]
-    nodes = ["optimizer", "record", "tracking.uri", "tracking.artifacts", "new", "new.key", "seed.below", "$odd", "hydra.job.name", "hydra.verbose"]
+    nodes = [
+        "optimizer",
+        "record",
+        "tracking.uri",
+        "tracking.artifacts",
+        "new",
+        "new.key",
+        "seed.below",
+        "$odd",
+        "hydra.job.name",
+        "hydra.verbose",
+    ]
     return st.sampled_from(leaves + inside + nodes)
 
 
 def values() -> st.SearchStrategy[str]:
-    scalars = st.none() | st.booleans() | st.integers(-3, 2000) | st.floats(-10, 10) | st.sampled_from(["adam", "mse", "x y", "it's", "a\\", "${seed}"])
-    data = st.recursive(scalars, lambda part: st.lists(part, max_size=3) | st.dictionaries(st.sampled_from("abc"), part, max_size=2), max_leaves=4)
-    odd = ["", "???", "${steps}", "${optimizer.lr}", "${now:%Y}", "${oc.env:HOME}", "1_000", "1e3", "+1", "-0", ".5", "017", "1:30", "nan", "-inf"]
+    scalars = (
+        st.none()
+        | st.booleans()
+        | st.integers(-3, 2000)
+        | st.floats(-10, 10)
+        | st.sampled_from(["adam", "mse", "x y", "it's", "a\\", "${seed}"])
+    )
+    data = st.recursive(
+        scalars, lambda part: st.lists(part, max_size=3) | st.dictionaries(st.sampled_from("abc"), part, max_size=2), max_leaves=4
+    )
+    odd = [
+        "",
+        "???",
+        "${steps}",
+        "${optimizer.lr}",
+        "${now:%Y}",
+        "${oc.env:HOME}",
+        "1_000",
+        "1e3",
+        "+1",
+        "-0",
+        ".5",
+        "017",
+        "1:30",
+        "nan",
+        "-inf",
+    ]
     more = ["NULL", "True", "a-b", "a/b", "[${seed},1]", "1,2", "range(1,3)", "'1'", '"a b"', " 3 ", "str(3)", "int(2.5)", "{", "a\\,b"]
     return data.map(text) | st.sampled_from(odd + more)
 
@@ -85,8 +122,18 @@ def overrides() -> st.SearchStrategy[list[str]]:
     prefixed = st.builds("{}{}={}".format, st.sampled_from(["+", "++", "~"]), keys(), values())
     deletions = keys().map("~{}".format)
     common = st.builds("{}={}".format, st.sampled_from(["seed", "steps", "optimizer.lr", "dataset.noise"]), st.integers(0, 9).map(str))
-    groups = st.builds("{}{}={}".format, st.sampled_from(["", "", "", "+", "++"]), st.sampled_from(sorted(GROUPS)), st.sampled_from(CHOICES))
-    odd = ["~optimizer", "~optimizer=adam", "optimizer@new=sgd", "+optimizer@new=sgd", "optimizer=[sgd]", "+optimizer=[sgd]", "optimizer=null"]
+    groups = st.builds(
+        "{}{}={}".format, st.sampled_from(["", "", "", "+", "++"]), st.sampled_from(sorted(GROUPS)), st.sampled_from(CHOICES)
+    )
+    odd = [
+        "~optimizer",
+        "~optimizer=adam",
+        "optimizer@new=sgd",
+        "+optimizer@new=sgd",
+        "optimizer=[sgd]",
+        "+optimizer=[sgd]",
+        "optimizer=null",
+    ]
     hydras = ["hydra/launcher=basic", "hydra.job.chdir=true", "optimizer@:=sgd", "seed@new=1", "no such thing"]
     one = common | common | groups | plain_values | prefixed | deletions | st.sampled_from(odd + hydras)
     return st.lists(one, max_size=4)
@@ -94,15 +141,31 @@ def overrides() -> st.SearchStrategy[list[str]]:
 
 def ordinary() -> st.SearchStrategy[list[str]]:
     """What sweeps are made of: components, and values for keys that are there."""
-    numbers = st.builds("{}{}={}".format, st.sampled_from(["", "", "++"]), st.sampled_from(NUMBERS), st.integers(0, 3) | st.floats(0, 1, width=16))
+    numbers = st.builds(
+        "{}{}={}".format, st.sampled_from(["", "", "++"]), st.sampled_from(NUMBERS), st.integers(0, 3) | st.floats(0, 1, width=16)
+    )
     lists = st.builds("optimizer.betas={}".format, st.lists(st.floats(0, 0.75, width=16), max_size=3).map(text))
     optimizers = st.builds("optimizer={}".format, st.sampled_from(sorted(GROUPS["optimizer"].choices)))
-    others = st.sampled_from(["init=normal", "init=zeros", "init=given", "init.weights=[1,2]", "record.every=null", "dtype=float64", "dtype='float32'"])
-    unseen = st.sampled_from(["+hydra.job.env_set.A=1", "++stop={divergence:20}", "stop.divergence=30", "seed=${steps}", "name=mine", "name=null"])
+    others = st.sampled_from(
+        ["init=normal", "init=zeros", "init=given", "init.weights=[1,2]", "record.every=null", "dtype=float64", "dtype='float32'"]
+    )
+    unseen = st.sampled_from(
+        ["+hydra.job.env_set.A=1", "++stop={divergence:20}", "stop.divergence=30", "seed=${steps}", "name=mine", "name=null"]
+    )
     return st.lists(numbers | numbers | lists | optimizers | others | unseen, max_size=5)
 
 
-NUMBERS = ["seed", "steps", "optimizer.lr", "optimizer.momentum", "optimizer.eps", "dataset.noise", "dataset.seed", "init.std", "record.every"]
+NUMBERS = [
+    "seed",
+    "steps",
+    "optimizer.lr",
+    "optimizer.momentum",
+    "optimizer.eps",
+    "dataset.noise",
+    "dataset.seed",
+    "init.std",
+    "record.every",
+]
 CHOICES = sorted({name for group in GROUPS.values() for name in group.choices} - {"mps", "cuda"}) + ["nope"]
 
 
@@ -133,7 +196,10 @@ def test_a_job_equals_what_hydra_composes(expansions: dict[str, Expansion], expe
     assert config == outcome(validated, long, job, experiment, quiet)
 
 
-@given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), max_size=8) | st.from_regex(r"-?[0-9]{1,3}(\.[0-9]+)?(e-?[0-9]{1,2})?", fullmatch=True))
+@given(
+    st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), max_size=8)
+    | st.from_regex(r"-?[0-9]{1,3}(\.[0-9]+)?(e-?[0-9]{1,2})?", fullmatch=True)
+)
 @settings(max_examples=400, derandomize=True, deadline=None)
 def test_numbers_are_read_as_hydras_grammar_reads_them(expansions: dict[str, Expansion], value: str) -> None:
     parts: Parts = expansions["linfit"]._parts
@@ -161,7 +227,9 @@ def test_components_of_equal_overrides_are_the_same_object(expansions: dict[str,
     assert first.dataset is second.dataset
 
 
-def test_values_that_a_new_component_lacks_are_dropped_with_one_note(expansions: dict[str, Expansion], capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_a_new_component_lacks_are_dropped_with_one_note(
+    expansions: dict[str, Expansion], capsys: pytest.CaptureFixture[str]
+) -> None:
     expansion = Expansion(expansions["delta"].config, expansions["delta"].loader)
     for seed in range(20):
         assert expansion.fit_config(["optimizer=adam", f"seed={seed}"]).optimizer.name == "adam"
