@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import ConfigError, explain_composition
 from linfit.sweeps.runner import Runner, single_name
+from linfit.sweeps.ways import deferred
 
 
 def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = False) -> None:
@@ -96,7 +97,7 @@ def _execute(
     elif flags.experimental_rerun:
         raise ConfigError("--experimental-rerun reads a pickle, which linfit never does: run the experiment again with its overrides")
     elif flags.multirun or _mode(hydra, experiment, overrides) == RunMode.MULTIRUN:
-        hydra.multirun(experiment, runner, [*overrides, "hydra.mode=MULTIRUN"], with_log_configuration=configure_logging)
+        hydra.multirun(experiment, runner, [*deferred(overrides), "hydra.mode=MULTIRUN"], with_log_configuration=configure_logging)
         runner.close()
     else:
         _run(hydra, experiment, overrides, runner, configure_logging)
@@ -109,7 +110,7 @@ def _with(flags: argparse.Namespace, overrides: list[str]) -> argparse.Namespace
 def _mode(hydra: Hydra, experiment: str, overrides: list[str]) -> RunMode | None:
     """What `hydra.mode` says in the experiment: a study makes itself a sweep."""
     mode: RunMode | None = hydra.compose_config(
-        experiment, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
+        experiment, deferred(overrides), run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
     ).hydra.mode
     return mode
 

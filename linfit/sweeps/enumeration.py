@@ -18,7 +18,7 @@ from linfit.sweeps.expansion import Expansion
 from linfit.sweeps.explanation import ConfigError, explain_composition
 from linfit.sweeps.launching import expand, same_store
 from linfit.sweeps.runner import Job, single_name, varying_keys
-from linfit.sweeps.ways import Ways, job_overrides, ways
+from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
 from linfit.tracking.layout import describe
 
 #: The sweepers whose jobs are known before any of them has run; others choose the next by the results of the last.
@@ -61,13 +61,15 @@ def enumerate_jobs(arguments: Sequence[str]) -> Enumeration:
 
 def _enumerated(hydra: Hydra, experiment: str, overrides: list[str], multirun: bool) -> Enumeration:
     config = hydra.compose_config(
-        experiment, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
+        experiment, deferred(overrides), run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
     )
     if not multirun and config.hydra.mode != RunMode.MULTIRUN:
         alone = hydra.compose_config(experiment, [*overrides, "hydra.mode=RUN"], run_mode=RunMode.RUN, with_log_configuration=False)
         given = list(alone.hydra.overrides.task)
         return Enumeration(experiment, (Job(fit_config(alone, given, experiment), tuple(given)),), sweep=False)
-    config = hydra.compose_config(experiment, [*overrides, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+    config = hydra.compose_config(
+        experiment, [*deferred(overrides), "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN, with_log_configuration=False
+    )
     jobs = expand(
         Expansion(config, hydra.config_loader), job_overrides(_ways(config), list(config.hydra.overrides.task), hydra.config_loader)
     )

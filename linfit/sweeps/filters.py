@@ -59,7 +59,7 @@ class Filter:
             kept = self._term(values)
         except (TypeError, ArithmeticError) as error:
             given = " ".join(f"{key}={value}" for key, value in values.items())
-            raise ConfigError(f"filter {self.text!r} cannot be computed for {given}: {error}") from error
+            raise ConfigError(f"filter {self.text!r} cannot be computed for {given}: {error.args[-1]}") from error
         if not isinstance(kept, bool):
             raise ConfigError(f"filter {self.text!r} gives {kept!r}: it has to be true or false, such as optimizer.lr < 0.1")
         return kept

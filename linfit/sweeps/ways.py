@@ -23,11 +23,12 @@ from typing import Annotated, Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.errors import HydraException
 from pydantic import Field, ValidationError
 
 from linfit.component import Frozen, Seed
-from linfit.config import explain
+from linfit.config import GROUPS, explain
 from linfit.sweeps.axes import LIMIT, Axis, Interval, Row, axis, bare, paired, stream, text
 from linfit.sweeps.explanation import ConfigError
 from linfit.sweeps.filters import Filter
@@ -71,6 +72,28 @@ def job_overrides(ways: Ways, arguments: Sequence[str], loader: ConfigLoader | N
     keeps = Filter(ways.filter, keys) if ways.filter is not None else None
     rows = _expanded(grids) if ways.sample is None else _drawn(grids, ways)
     return _overrides(rows, keeps, ways)
+
+
+def deferred(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a sweep as Hydra can compose the sweep itself, from which it leaves out what is swept.
+
+    It would put `optimizer.momentum=0.9` into the default optimizer, whatever optimizers are swept, and fail where that has
+    no momentum. `choice(0.9)` is the same for every job, and left out before.
+    """
+    parser = OverridesParser.create()
+    try:
+        parsed = parser.parse_overrides(list(overrides))
+    except HydraException:
+        return list(overrides)  # and Hydra will say what is wrong
+    return [_deferred(override, written) for override, written in zip(parsed, overrides, strict=True)]
+
+
+def _deferred(override: Override, written: str) -> str:
+    group, _, below = override.key_or_group.partition(".")
+    plain = override.type is OverrideType.CHANGE and override.value_type is ValueType.ELEMENT and override.package is None
+    if not (plain and group in GROUPS and below) or override.value() == "":
+        return written
+    return f"{override.key_or_group}=choice({override.get_value_string().strip()})"
 
 
 def _overrides(rows: Iterator[Sequence[Row]], keeps: Filter | None, ways: Ways) -> Iterator[list[str]]:

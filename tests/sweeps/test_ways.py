@@ -20,7 +20,7 @@ from linfit.sweeps.enumeration import enumerate_jobs
 from linfit.sweeps.explanation import ConfigError
 from linfit.sweeps.filters import Filter
 from linfit.sweeps.runner import Runner
-from linfit.sweeps.ways import Ways, job_overrides, ways
+from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
 
 
 @pytest.fixture(autouse=True)
@@ -244,6 +244,23 @@ def test_a_study_and_the_command_line_say_the_same(elsewhere: Path) -> None:
     written = enumerate_jobs(["study"])
     said = enumerate_jobs(["-m", "hydra.sweeper.pairs=[{keys:[seed,steps],values:[[1,2],[3,4]]}]", "hydra.sweeper.filter='seed > 1'"])
     assert [job.overrides for job in written.jobs] == [job.overrides for job in said.jobs] == [("seed=3", "steps=4")]
+
+
+def test_a_fixed_value_is_for_the_components_that_are_swept(elsewhere: Path) -> None:
+    arguments = ["-m", "tracking=none", "steps=2", "optimizer=sgd,rmsprop", "optimizer.momentum=0.5"]
+    assert [job.config.optimizer.momentum for job in enumerate_jobs(arguments).jobs] == [0.5, 0.5]
+    runner = Runner()
+    execute(arguments, runner)
+    assert [job.overrides[-1] for job in runner.jobs] == ["optimizer.momentum=0.5"] * 2
+    with pytest.raises(ConfigError, match=r"no key 'momentum'.*\(in optimizer=adam optimizer.momentum=0.5\)"):
+        enumerate_jobs(["-m", "optimizer=sgd,adam", "optimizer.momentum=0.5"])
+
+
+def test_deferring_leaves_the_rest_as_it_is() -> None:
+    kept = ["seed=1", "+optimizer.new=1", "optimizer=sgd", "optimizer.lr=1,2", "optimizer.lr=", "~optimizer.lr", "stop.divergence=2", "a b"]
+    assert deferred(kept[:-1]) == kept[:-1]
+    assert deferred(kept) == kept
+    assert deferred(["optimizer.betas=[1,2]", "dataset.path='a b'"]) == ["optimizer.betas=choice([1,2])", "dataset.path=choice('a b')"]
 
 
 def test_the_articles_levels_are_one_sweep_of_four_experiments() -> None:
