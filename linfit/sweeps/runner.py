@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from linfit.config import ADHOC, FitConfig
 from linfit.engine.dispatch import fit, fits
 from linfit.engine.fit import Fit, Status
+from linfit.errors import ConfigError
 from linfit.settings import MLflowTracking
 from linfit.sweeps.composition import fit_config
 from linfit.tracking import layout
@@ -79,14 +80,16 @@ class Runner:
         self.jobs: list[Job] = []
         self.open: Open | None = None
         self.sweep_id: str | None = None
+        self.where = ""
 
     def begin(self, config: FitConfig, name: str) -> None:
         """Opens the store and begins a single run in it, before anything else is written anywhere."""
-        config = config.resolved()
         from linfit.tracking import environment
 
+        [config] = ready([config])
         recorder = recorder_of(config)
         row = layout.started(config, name, now(), environment.tags(config))
+        self.where = recorder.where()
         self.open = Open(recorder, recorder.begin(row), row)
 
     def __call__(self, composed: DictConfig) -> float:
@@ -109,12 +112,13 @@ class Runner:
         """Runs the jobs of a sweep, or of its next batch, as children of one parent run."""
         first = len(self.jobs)
         self.jobs += jobs
-        configs = [job.config.resolved() for job in jobs]
+        configs = ready([job.config for job in jobs])
         if self.open is None:
             self._begin_sweep(configs, [job.overrides for job in jobs], name, folder, settings)
         assert self.open is not None
         self.observer.begin(len(self.jobs))
-        results, started = [], now()
+        results: list[Fit] = []
+        started = now()
         for result in fits(configs):
             label = layout.describe(result.config, self.open.varying) or f"fit {first + len(results)}"
             ended = now()
@@ -161,7 +165,18 @@ class Runner:
         labels = [layout.describe(config, varying) for config in configs]
         write_manifest(folder, labels, overrides, configs)
         row = layout.sweep_started(name, now(), configs, varying, environment.tags(configs[0]))
+        self.where = recorder.where()
         self.open = Open(recorder, recorder.begin(row), row, folder, varying)
+
+
+def ready(configs: Sequence[FitConfig]) -> list[FitConfig]:
+    """The configs with the devices that there are; ConfigError where a device or the data is missing."""
+    try:
+        for dataset in dict.fromkeys(config.dataset for config in configs):
+            dataset.check()
+        return [config.resolved() for config in configs]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def recorder_of(config: FitConfig) -> Recorder:

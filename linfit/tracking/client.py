@@ -16,9 +16,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 
 from linfit.engine.fit import Fit
+from linfit.errors import RecordingError
 from linfit.tracking import layout
 from linfit.tracking.layout import Row
-from linfit.tracking.recorder import RecordingError
 from linfit.tracking.store import Store, experiment_folder, mask, prepare
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from linfit.engine.fit import Fit
+from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.tracking.layout import Row
-
-
-class RecordingError(Exception):
-    """A store that cannot be opened, read or written: one line for the user, no password in it."""
 
 
 class Recorder(Protocol):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from linfit.tracking.recorder import RecordingError
+from linfit.errors import RecordingError
 
 DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 SQLITE = "sqlite:///"
@@ -136,7 +136,7 @@ def _migrate_into_place(file: Path, artifacts: str) -> None:
     try:
         with quiet("mlflow", "alembic"):
             SqlAlchemyStore(f"{SQLITE}{temporary}", artifacts)._dispose_engine()
-        os.replace(temporary, file)
+        temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -93,4 +93,4 @@ def _write(file: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
     with temporary.open("rb+") as written:
         os.fsync(written.fileno())
-    os.replace(temporary, file)
+    temporary.replace(file)
