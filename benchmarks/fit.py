@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -98,9 +99,8 @@ def main() -> None:
         config = FitConfig(dataset="parabola", steps=arguments.steps, init="normal", **parts)
         problem = config.dataset.load(config.seed)
         X, y = (torch.tensor(array, dtype=torch.float32) for array in (problem.X, problem.y))
-        pairs = []
-        for _ in range(arguments.repeats + 1):
-            pairs.append((seconds(lambda: linfit.fit(config)), seconds(lambda: PLAIN[name](X, y, arguments.steps))))
+        ours_and_plain = partial(linfit.fit, config), partial(PLAIN[name], X, y, arguments.steps)
+        pairs = [tuple(map(seconds, ours_and_plain)) for _ in range(arguments.repeats + 1)]
         ours, plain = zip(*pairs[1:], strict=True)  # the first pair warms up
         scale = 1e6 / arguments.steps
         ratio = median(a / b for a, b in pairs[1:])

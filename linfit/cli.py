@@ -44,10 +44,8 @@ def main() -> NoReturn:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         code = _complain(str(error))
-    except Terminated:
-        code = TERMINATED
-    except (KeyboardInterrupt, click.Abort):
-        code = INTERRUPTED
+    except click.Abort as abort:  # what click makes of a KeyboardInterrupt
+        code = TERMINATED if isinstance(abort.__cause__, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -101,7 +99,8 @@ def run(arguments: tuple[str, ...]) -> int:
     try:
         execute([argument for argument in arguments if argument != "--json"], runner, configure_logging=True)
     except KeyboardInterrupt:
-        print(f"linfit: interrupted; {len(runner.done)} finished fits are kept, the run is KILLED in MLflow", file=sys.stderr)
+        kept = f"; {len(runner.done)} finished fits are kept, run {runner.killed} is KILLED in MLflow" if runner.killed else ""
+        print(f"linfit: interrupted{kept}", file=sys.stderr)
         raise
     return FAILED if report(runner, as_json) else 0
 

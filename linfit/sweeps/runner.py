@@ -80,6 +80,7 @@ class Runner:
         self.jobs: list[Job] = []
         self.open: Open | None = None
         self.sweep_id: str | None = None
+        self.killed = ""
         self.where = ""
 
     def begin(self, config: FitConfig, name: str) -> None:
@@ -150,7 +151,7 @@ class Runner:
         self.observer.end()
         if self.open is not None:
             self.open.recorder.end(self.open.run_id, layout.killed(self.open.row, now()))
-            self.open = None
+            self.killed, self.open = self.open.run_id, None
 
     def _begin_sweep(
         self, configs: Sequence[FitConfig], overrides: Sequence[tuple[str, ...]], name: str, folder: Path, settings: DictConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,8 +20,9 @@ from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.tracking import layout
 from linfit.tracking.layout import Row
-from linfit.tracking.store import Store, experiment_folder, mask, prepare
+from linfit.tracking.store import Store, experiment_folder, locate, mask, prepare
 
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
 
 
@@ -65,7 +67,9 @@ class ClientRecorder:
         return run_ids
 
     def where(self) -> str:
-        return f"linfit ui --uri {self.store}" if not self.store.uri.startswith("http") else str(self.store)
+        if self.store.uri.startswith("http"):
+            return f"{self.store}/#/experiments/{self.experiment_id}"
+        return "linfit ui" if self.store == locate() else f"linfit ui --uri {self.store}"
 
     def _experiment(self) -> str:
         """Not mlflow.set_experiment: of several processes that race for a new name, it sends the losers' runs elsewhere."""
@@ -104,6 +108,8 @@ def one_line(store: Store) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         first = mask(str(error)).strip().splitlines() or [type(error).__name__]
         raise RecordingError(f"the store {store} failed: {first[0]}") from error
+    except ModuleNotFoundError as error:
+        raise RecordingError(f"the store {store} needs the Python package {error.name}, which is not installed") from error
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -34,6 +34,9 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 MANIFEST, RESULTS, CURVES = "manifest.parquet", "results.parquet", "curves.parquet"
 MODEL = "model"
 
+#: Keys that say nothing of a run that its name should say.
+UNNAMED = ("name", "plugins", "tracking")
+
 MAX_TAG, MAX_PARAM, MAX_DIGEST, MAX_WEIGHTS = 8000, 6000, 36, 32
 SCHEMA = 1
 
@@ -160,7 +163,7 @@ def describe(config: FitConfig, varying: Sequence[str]) -> str:
     ends = [key.rsplit(".", 1)[-1] for key in varying]
     words = []
     for key, end in zip(varying, ends, strict=True):
-        if key in fields:
+        if key in fields and key not in UNNAMED:
             short = end if ends.count(end) == 1 else key
             words.append(_text(fields[key]) if isinstance(fields.get(key), str) else f"{short}={_text(fields[key])}")
     return " ".join(words)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -61,7 +62,7 @@ class Line:
             metrics.get(layout.LOSS),
             metrics.get(layout.EXCESS),
             metrics.get("distance_to_optimum"),
-            numbers(record.weights),
+            numbers(final_weights(record)),
             record.run_id,
         )
 
@@ -118,6 +119,11 @@ def points_of(fit: Fit) -> list[tuple[int, float, float | None]]:
 
 def number(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.7g}"
+
+
+def final_weights(record: Record) -> list[Any]:
+    """The final weights of a run, as numbers of the dtype they were computed in, so that they print as they were."""
+    return list(np.array(record.weights, record.params.get("dtype", "float64")))
 
 
 def numbers(values: Sequence[Any]) -> str:
