@@ -19,8 +19,8 @@ from mlflow.exceptions import MlflowException
 from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.tracking import layout
-from linfit.tracking.layout import Row
-from linfit.tracking.store import Store, experiment_folder, locate, mask, prepare
+from linfit.tracking.layout import Row, mask
+from linfit.tracking.store import Store, experiment_folder, locate, prepare
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
@@ -53,8 +53,7 @@ class ClientRecorder:
                 self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in few])
             if row.dataset is not None:
                 self.client.log_inputs(run_id, [_input(row.dataset)])
-            for file in files:
-                self.client.log_artifact(run_id, str(file))
+            self.attach(run_id, files)
             if model is not None:
                 self._model(run_id, model)
             self.client.set_terminated(run_id, row.status, row.end)
@@ -65,6 +64,11 @@ class ClientRecorder:
             run_ids.append(self.begin(row))
             self.end(run_ids[-1], replace(row, tags={}))  # create_run has written them
         return run_ids
+
+    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+        with one_line(self.store):
+            for file in files:
+                self.client.log_artifact(run_id, str(file))
 
     def where(self) -> str:
         if self.store.uri.startswith("http"):

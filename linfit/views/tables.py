@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -15,7 +15,9 @@ from rich.table import Table
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.runner import Done
 from linfit.tracking import layout
-from linfit.tracking.reading import Record
+
+if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked does without
+    from linfit.tracking.reading import Record
 
 MOST_RUNS = 100
 MOST_WEIGHTS = 8
