@@ -94,7 +94,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'level':<22}{'linfit':>12}{'plain loop':>12}{'ratio':>8}   (µs per step; {arguments.steps} steps, {arguments.repeats} repeats)")
+    print(
+        f"{'level':<22}{'linfit':>12}{'plain loop':>12}{'ratio':>8}   (µs per step; {arguments.steps} steps, {arguments.repeats} repeats)"
+    )
     for name, parts in LEVELS.items():
         config = FitConfig(dataset="parabola", steps=arguments.steps, init="normal", **parts)
         problem = config.dataset.load(config.seed)

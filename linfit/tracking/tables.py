@@ -46,7 +46,13 @@ _CURVES = pa.schema({"row": pa.int64(), "step": _STEPS, "loss": _NUMBERS, "exces
 
 def write_manifest(folder: Path, names: Sequence[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
     rows = [
-        {"row": i, "name": name, "overrides": list(map(mask, given)), "fingerprint": config.fingerprint(), "config": canonical(stored_config(config))}
+        {
+            "row": i,
+            "name": name,
+            "overrides": list(map(mask, given)),
+            "fingerprint": config.fingerprint(),
+            "config": canonical(stored_config(config)),
+        }
         for i, (name, given, config) in enumerate(zip(names, overrides, configs, strict=True))
     ]
     _write(folder / MANIFEST, rows, _MANIFEST)

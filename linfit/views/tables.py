@@ -70,9 +70,9 @@ class Line:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Finished fits first, by excess loss; a diverged one never wins."""
-        ranked = self.status in (Status.COMPLETED, Status.CONVERGED) and self.loss is not None
-        return (not ranked, self.loss if self.loss is not None and math.isfinite(self.loss) else math.inf)
+        """Finished fits first, by excess loss, which compares across datasets and seeds; a diverged one never wins."""
+        finished = self.status in (Status.COMPLETED, Status.CONVERGED)
+        return (not finished, self.excess if self.excess is not None and math.isfinite(self.excess) else math.inf)
 
 
 def console(file: IO[str] | None = None) -> Console:
