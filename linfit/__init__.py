@@ -28,7 +28,7 @@ _PUBLIC = {
     "fit": "linfit.engine.dispatch",
     "sweep": "linfit.sweeps.runner",
 }
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
@@ -71,9 +71,15 @@ class Component(Frozen, ABC):
         return ", ".join(sorted(cls.choices))
 
 
-def choice(group: type[Component]) -> Any:
-    """The type of a field that holds any component of `group`, validated by name and serialized as its own class."""
-    return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
+if TYPE_CHECKING:
+    T = TypeVar("T")
+    #: `Choice[Optimizer]` is any optimizer, validated by its name and serialized as its own class.
+    Choice = Annotated[T, "by name"]
+else:
+
+    class Choice:
+        def __class_getitem__(cls, group: type[Component]) -> Any:
+            return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
 
 
 def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:

@@ -78,7 +78,8 @@ class Fit:
     @property
     def weights(self) -> NDArray[Any]:
         """The final weights W `[p, q]` in the fit's dtype; row i belongs to feature i for every model."""
-        return self._found()[0].weights[-1]
+        final: NDArray[Any] = self._found()[0].weights[-1]
+        return final
 
     @property
     def loss(self) -> float:

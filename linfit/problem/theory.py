@@ -35,7 +35,8 @@ class Optimum:
 
     def excess(self, weights: Array) -> Array:
         """loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative and exact also where the losses nearly agree."""
-        return self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
+        excess: Array = self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
+        return excess
 
     def distance(self, weights: Array) -> float:
         """‖W − W*‖ of weights `[p, q]`."""
@@ -46,7 +47,7 @@ def optimum(problem: Problem, loss: Loss) -> Optimum:
     """The optimum of `loss` on `problem`, whose X and y are taken as they are: round them first if the fit sees them rounded."""
     n, _, q = problem.shape
     weights, rank = least_squares(problem.X, problem.y)
-    root = np.linalg.qr(problem.X, mode="r")
+    root: Array = np.linalg.qr(problem.X).R
     scale = loss.scale(n, q)
     return Optimum(
         weights=weights,

@@ -22,7 +22,7 @@ from hydra.core.override_parser.types import (
 )
 
 from linfit.component import unknown
-from linfit.sweeps.explanation import ConfigError
+from linfit.errors import ConfigError
 
 #: The largest sweep. Beyond it, even what each run costs in a database takes hours.
 LIMIT = 1_000_000

@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from linfit.config import ADHOC, GROUPS, FitConfig, explain
+from linfit.errors import ConfigError
 from linfit.sweeps import locations
-from linfit.sweeps.explanation import ConfigError, explain_composition, notice
+from linfit.sweeps.explanation import explain_composition, notice
 
 ENTRY_POINTS = "linfit.components"
 MISSING = "???"
@@ -90,11 +91,11 @@ def complete(data: dict[str, Any], overrides: Sequence[str], experiment: str, te
 
 def plain(composed: DictConfig) -> dict[str, Any]:
     """The composed config as plain data, interpolations resolved. Environment variables are for `tracking` alone, where they stay references."""
-    task = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     written = OmegaConf.to_container(task, resolve=False)
     resolved: Any = {}
     for key in task:
-        resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index,call-overload]
+        resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index]
     return resolved  # type: ignore[no-any-return]
 
 
@@ -121,11 +122,9 @@ def drop_stale(data: dict[str, Any], overrides: Sequence[str], tell: Callable[[s
     given = {override.lstrip("+").split("=", 1)[0] for override in overrides}
     for group, base in GROUPS.items():
         values = data.get(group)
-        if group not in given or not isinstance(values, dict):
+        if group not in given or not isinstance(values, dict) or values.get("name") not in base.choices:
             continue
-        chosen = base.choices.get(values.get("name", ""))
-        if chosen is None:
-            continue
+        chosen = base.choices[values["name"]]
         stale = [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]
         data[group] = {key: value for key, value in values.items() if key not in stale}
         for key in stale:

@@ -12,10 +12,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from linfit.errors import ConfigError
 from linfit.sweeps.app import hydra_for, parse
 from linfit.sweeps.composition import fit_config, split
 from linfit.sweeps.expansion import Expansion
-from linfit.sweeps.explanation import ConfigError, explain_composition
+from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.launching import expand, same_store
 from linfit.sweeps.runner import Job, single_name, varying_keys
 from linfit.sweeps.ways import Ways, deferred, job_overrides, ways

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from linfit.component import unknown
-from linfit.sweeps.explanation import ConfigError
+from linfit.errors import ConfigError
 
 Values = Mapping[str, Any]
 Term = Callable[[Values], Any]

@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from linfit.config import FitConfig
+from linfit.errors import ConfigError
 from linfit.sweeps.expansion import Expansion
-from linfit.sweeps.explanation import ConfigError, explain_composition
+from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.runner import Job, Runner
 
 

@@ -29,8 +29,8 @@ from pydantic import Field, ValidationError
 
 from linfit.component import Frozen, Seed
 from linfit.config import GROUPS, explain
+from linfit.errors import ConfigError
 from linfit.sweeps.axes import LIMIT, Axis, Interval, Row, axis, bare, paired, stream, text
-from linfit.sweeps.explanation import ConfigError
 from linfit.sweeps.filters import Filter
 
 #: How many draws may be dropped by a filter for each that is kept.
@@ -49,9 +49,9 @@ class Pair(Frozen):
 class Ways(Frozen):
     """The sweeper's settings as they stand in a study's YAML or on the command line (`hydra.sweeper.sample=500`)."""
 
-    params: dict[str, Any] = {}
-    pairs: list[Pair] = []
-    grids: list[dict[str, Any]] = []
+    params: dict[str, Any] = Field(default_factory=dict)
+    pairs: list[Pair] = Field(default_factory=list)
+    grids: list[dict[str, Any]] = Field(default_factory=list)
     sample: Annotated[int, Field(ge=1, le=LIMIT)] | None = None
     seed: Seed = 0
     filter: str | None = None

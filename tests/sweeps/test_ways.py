@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.callbacks import Callbacks
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
@@ -14,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import linfit
+from linfit.errors import ConfigError
 from linfit.sweeps.app import execute, hydra_for, parse
 from linfit.sweeps.axes import LIMIT, text
 from linfit.sweeps.enumeration import enumerate_jobs
-from linfit.sweeps.explanation import ConfigError
 from linfit.sweeps.filters import Filter
 from linfit.sweeps.runner import Runner
 from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
@@ -165,17 +167,15 @@ def test_filter_expressions(expression: str, expected: bool) -> None:
     ],
 )
 def test_a_filter_is_no_code(expression: str) -> None:
-    with pytest.raises(ConfigError, match="only keys, values|no swept key"):
+    with pytest.raises(ConfigError, match=r"only keys, values|no swept key"):
         Filter(expression, ["lr"])
 
 
 @given(st.text(max_size=30))
 @settings(max_examples=200, derandomize=True, deadline=None)
-def test_any_text_as_filter_is_kept_or_refused_in_one_line(expression: str) -> None:
-    try:
-        Filter(expression, ["lr"]).keeps({"lr": 1})
-    except ConfigError as error:
-        assert "filter" in str(error)
+def test_any_text_as_filter_is_computed_or_refused(expression: str) -> None:
+    with suppress(ConfigError):
+        assert isinstance(Filter(expression, ["lr"]).keeps({"lr": 1}), bool)
 
 
 @given(
@@ -248,7 +248,7 @@ def test_a_study_and_the_command_line_say_the_same(elsewhere: Path) -> None:
 
 def test_a_fixed_value_is_for_the_components_that_are_swept(elsewhere: Path) -> None:
     arguments = ["-m", "tracking=none", "steps=2", "optimizer=sgd,rmsprop", "optimizer.momentum=0.5"]
-    assert [job.config.optimizer.momentum for job in enumerate_jobs(arguments).jobs] == [0.5, 0.5]
+    assert [job.config.as_dict()["optimizer"]["momentum"] for job in enumerate_jobs(arguments).jobs] == [0.5, 0.5]
     runner = Runner()
     execute(arguments, runner)
     assert [job.overrides[-1] for job in runner.jobs] == ["optimizer.momentum=0.5"] * 2
@@ -297,13 +297,14 @@ def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
         config = hydra.compose_config(
             "linfit", ["tracking=none", "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN, with_log_configuration=False
         )
-        context = HydraContext(config_loader=hydra.config_loader, callbacks=None)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=runner, config=config)
         losses: dict[int, float] = {}
         for batch in ([5, 10], [20]):
             returned = launcher.launch([["tracking=none", f"steps={steps}"] for steps in batch], initial_job_idx=len(losses))
-            losses |= {job.cfg.steps: job.return_value for job in returned}
+            losses |= {job.cfg.steps: job.return_value for job in returned if job.cfg is not None}
             assert [job.overrides for job in returned] == [["tracking=none", f"steps={steps}"] for steps in batch]
+        assert returned[0].hydra_cfg is not None
         assert returned[0].hydra_cfg.hydra.job.num == 2
     runner.close()
     assert losses[5] > losses[10] > losses[20]
@@ -312,7 +313,7 @@ def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
 
 def test_a_folder_that_holds_a_sweep_is_not_written_over() -> None:
     execute(["-m", "tracking=none", "steps=1", "seed=0,1", "hydra.sweep.dir=here"], Runner())
-    with pytest.raises(ConfigError, match="here holds a sweep already"):
+    with pytest.raises(ConfigError, match="here holds another sweep"):
         execute(["-m", "tracking=none", "steps=1", "seed=0,1", "hydra.sweep.dir=here"], Runner())
 
 
