@@ -45,7 +45,7 @@ def tensor_autograd(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[float]
     for _ in range(steps):
         loss = ((X @ w - y) ** 2).sum()
         losses.append(loss.item())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             w -= 1e-2 * w.grad / n  # type: ignore[operator]
             w.grad.zero_()  # type: ignore[union-attr]
