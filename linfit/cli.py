@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-import linfit
 from linfit.component import unknown
 from linfit.errors import LinfitError
+from linfit.version import __version__
 
 if TYPE_CHECKING:
     from linfit.tracking.store import Store
@@ -62,7 +62,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(linfit.__version__, prog_name="linfit")
+@click.version_option(__version__, prog_name="linfit")
 def cli() -> None:
     """Runs, compares and reproduces gradient-descent fits of linear-in-parameter models.
 

@@ -231,7 +231,7 @@ def test_the_global_state_is_as_it_was(linfit: Linfit, workdir: Path) -> None:
     import torch
 
     def state() -> tuple[Any, ...]:
-        return random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes(), torch.get_num_threads()  # type: ignore[union-attr]
+        return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes(), torch.get_num_threads()
 
     before = state()
     assert linfit("run", "-m", "init=normal,torch_default", "model=tensor,linear", "steps=3").code == 0

@@ -26,7 +26,7 @@ def test_an_experiment_is_a_delta() -> None:
     config = package.compose(["article/linear_adam"])
     assert (config.name, config.steps, config.record.every) == ("article", 1001, 250)
     assert (config.model.name, config.gradient.name, config.optimizer.name) == ("linear", "autograd", "adam")
-    assert config.optimizer.model_dump() == {**package.FitConfig(optimizer="adam").optimizer.model_dump(), "lr": 0.01}
+    assert config.optimizer.model_dump() == {**package.compose(["optimizer=adam"]).optimizer.model_dump(), "lr": 0.01}
 
 
 def test_an_override_of_an_experiment_wins() -> None:
