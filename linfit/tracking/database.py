@@ -74,7 +74,7 @@ class DatabaseRecorder:
         query = select(SqlExperiment.lifecycle_stage, SqlExperiment.artifact_location).where(
             SqlExperiment.experiment_id == int(self.client.experiment_id)
         )
-        with self.engine.connect() as connection:
+        with transaction(self.engine) as connection:
             found = connection.execute(query).first()
         if found is None or found.lifecycle_stage != "active":
             raise RecordingError(f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added")
