@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -44,10 +45,10 @@ def tensor_autograd(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[float]
     for _ in range(steps):
         loss = ((X @ w - y) ** 2).sum()
         losses.append(loss.item())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            w -= 1e-2 * w.grad / n
-            w.grad.zero_()
+            w -= 1e-2 * w.grad / n  # type: ignore[operator]
+            w.grad.zero_()  # type: ignore[union-attr]
     return losses
 
 
@@ -61,7 +62,7 @@ def linear_manual_update(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[f
         loss.backward()
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter -= 1e-3 * parameter.grad
+                parameter -= 1e-3 * parameter.grad  # type: ignore
     return losses
 
 
@@ -93,14 +94,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'level':<22}{'linfit':>12}{'plain loop':>12}{'ratio':>8}   (µs per step; {arguments.steps} steps, {arguments.repeats} repeats)")
+    print(
+        f"{'level':<22}{'linfit':>12}{'plain loop':>12}{'ratio':>8}   (µs per step; {arguments.steps} steps, {arguments.repeats} repeats)"
+    )
     for name, parts in LEVELS.items():
-        config = FitConfig(dataset="parabola", steps=arguments.steps, init="normal", **parts)
+        config = FitConfig.model_validate({"steps": arguments.steps, **parts})
         problem = config.dataset.load(config.seed)
         X, y = (torch.tensor(array, dtype=torch.float32) for array in (problem.X, problem.y))
-        pairs = []
-        for _ in range(arguments.repeats + 1):
-            pairs.append((seconds(lambda: linfit.fit(config)), seconds(lambda: PLAIN[name](X, y, arguments.steps))))
+        ours_and_plain: tuple[Callable[[], object], ...] = partial(linfit.fit, config), partial(PLAIN[name], X, y, arguments.steps)
+        pairs = [tuple(map(seconds, ours_and_plain)) for _ in range(arguments.repeats + 1)]
         ours, plain = zip(*pairs[1:], strict=True)  # the first pair warms up
         scale = 1e6 / arguments.steps
         ratio = median(a / b for a, b in pairs[1:])

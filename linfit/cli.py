@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-import linfit
 from linfit.component import unknown
 from linfit.errors import LinfitError
+from linfit.version import __version__
 
 if TYPE_CHECKING:
     from linfit.tracking.store import Store
@@ -44,10 +44,8 @@ def main() -> NoReturn:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         code = _complain(str(error))
-    except Terminated:
-        code = TERMINATED
-    except (KeyboardInterrupt, click.Abort):
-        code = INTERRUPTED
+    except click.Abort as abort:  # what click makes of a KeyboardInterrupt
+        code = TERMINATED if isinstance(abort.__cause__, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -64,7 +62,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(linfit.__version__, prog_name="linfit")
+@click.version_option(__version__, prog_name="linfit")
 def cli() -> None:
     """Runs, compares and reproduces gradient-descent fits of linear-in-parameter models.
 
@@ -101,7 +99,8 @@ def run(arguments: tuple[str, ...]) -> int:
     try:
         execute([argument for argument in arguments if argument != "--json"], runner, configure_logging=True)
     except KeyboardInterrupt:
-        print(f"linfit: interrupted; {len(runner.done)} finished fits are kept, the run is KILLED in MLflow", file=sys.stderr)
+        kept = f"; {len(runner.done)} finished fits are kept, run {runner.killed} is KILLED in MLflow" if runner.killed else ""
+        print(f"linfit: interrupted{kept}", file=sys.stderr)
         raise
     return FAILED if report(runner, as_json) else 0
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
-#: A seed is an integer, 0 is one of them. 2**63 - 1 is the largest that MLflow and TOML can carry.
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word: a larger one would spill into the
+#: purpose beside it, and two streams would coincide.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Frozen(BaseModel):

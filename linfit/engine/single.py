@@ -25,6 +25,9 @@ from linfit.engine.fit import Fit, Path, Status
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
 
+#: The least that an initial loss counts for when divergence is looked for, as a share of the loss of predicting zero.
+LEAST_INITIAL = 1e-6
+
 
 def fit_one(config: FitConfig) -> Fit:
     """Loads the problem, descends, and measures the result against the exact answer."""
@@ -73,11 +76,11 @@ def descend(config: FitConfig, problem: Problem, known: Optimum) -> Trace:
             trace.steps.append(step)
             trace.losses.append(loss)
             trace.weights.append(weights())
-        if loss <= watch.screen and watch.reached(weights()):
-            trace.reached_at = step
         if diverged:
             trace.diverged_at = step
             break
+        if loss <= watch.screen and watch.reached(weights()):
+            trace.reached_at = step
         if step < config.steps:
             optimizer.step()
     return trace
@@ -92,9 +95,9 @@ def require_shape(prediction: Tensor, y: Tensor) -> None:
 class Watch:
     """Looks at every loss: has the fit diverged, and is it within the tolerance for the first time?
 
-    A fit has diverged when its loss is not finite, or above `stop.divergence` times the initial loss. A start at the optimum
-    of data without noise has loss zero, of which rounding alone is infinitely many times: the initial loss counts as at
-    least eps times the loss of predicting zero.
+    A fit has diverged when its loss is not finite, or above `stop.divergence` times the initial loss. A start at the optimum of
+    data without noise has loss zero, of which any step is infinitely many times: the initial loss counts as at least a
+    millionth of the loss of predicting zero.
 
     The excess loss is exact and costs as much as a step, so it is computed only where the loss, which is at hand, comes
     within twice the tolerance of the minimum, or as near as rounding lets the loss tell.
@@ -104,7 +107,7 @@ class Watch:
         _, p, _ = problem.shape
         eps = float(np.finfo(config.dtype).eps)
         at_zero = known.scale * float(np.square(problem.y).sum())
-        self.times, self.floor, self.limit = config.stop.divergence, eps * at_zero, -1.0
+        self.times, self.floor, self.limit = config.stop.divergence, LEAST_INITIAL * at_zero, -1.0
         self.optimum = known
         self.threshold = config.record.tolerance * float(known.excess(start.astype(np.float64)))
         self.screen = known.loss + 2 * self.threshold + 16 * p * eps * at_zero

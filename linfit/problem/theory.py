@@ -35,12 +35,14 @@ class Optimum:
 
     def excess(self, weights: Array) -> Array:
         """loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative and exact also where the losses nearly agree."""
-        excess: Array = self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit
+            excess: Array = self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
         return excess
 
     def distance(self, weights: Array) -> float:
         """‖W − W*‖ of weights `[p, q]`."""
-        return float(np.linalg.norm(weights - self.weights))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.linalg.norm(weights - self.weights))
 
 
 def optimum(problem: Problem, loss: Loss) -> Optimum:

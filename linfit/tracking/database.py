@@ -66,6 +66,9 @@ class DatabaseRecorder:
             self._write(block)
             return block.ids
 
+    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+        self.client.attach(run_id, files)
+
     def where(self) -> str:
         return self.client.where()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from linfit.errors import RecordingError
+from linfit.tracking.layout import mask
 
 DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 SQLITE = "sqlite:///"
@@ -57,11 +57,6 @@ def locate(uri: str | None = None, artifacts: str | None = None) -> Store:
         f"{SQLITE}{file}",
         str(Path(artifacts).absolute()) if artifacts and "://" not in artifacts else artifacts or str(file.parent / "artifacts"),
     )
-
-
-def mask(text: str) -> str:
-    """The same text with the password of every URI in it replaced."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s@]+@", r"\1:***@", text)
 
 
 def experiment_folder(store: Store, experiment: str) -> str | None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from linfit.tracking import layout
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
-from linfit.views.tables import Line, console, curve, leaderboard, number, numbers
+from linfit.views.tables import Line, console, curve, final_weights, leaderboard, number, numbers
 
 
 def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> None:
@@ -52,7 +52,7 @@ def _fit(reader: Reader, record: Record) -> None:
         excess = dict(curves.get(layout.EXCESS, []))
         out.print(curve([(step, loss, excess.get(step)) for step, loss in losses], None))
     if record.weights:
-        out.print(f"weights        {numbers(record.weights)}")
+        out.print(f"weights        {numbers(final_weights(record))}")
     for key in ("distance_to_optimum", "distance_to_truth", "steps_to_tolerance", "diverged_at_step"):
         if key in record.metrics:
             out.print(f"{key.replace('_', ' '):<20} {number(record.metrics[key])}")

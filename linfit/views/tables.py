@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,7 +15,9 @@ from rich.table import Table
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.runner import Done
 from linfit.tracking import layout
-from linfit.tracking.reading import Record
+
+if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked does without
+    from linfit.tracking.reading import Record
 
 MOST_RUNS = 100
 MOST_WEIGHTS = 8
@@ -61,15 +64,15 @@ class Line:
             metrics.get(layout.LOSS),
             metrics.get(layout.EXCESS),
             metrics.get("distance_to_optimum"),
-            numbers(record.weights),
+            numbers(final_weights(record)),
             record.run_id,
         )
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Finished fits first, by excess loss; a diverged one never wins."""
-        ranked = self.status in (Status.COMPLETED, Status.CONVERGED) and self.loss is not None
-        return (not ranked, self.loss if self.loss is not None and math.isfinite(self.loss) else math.inf)
+        """Finished fits first, by excess loss, which compares across datasets and seeds; a diverged one never wins."""
+        finished = self.status in (Status.COMPLETED, Status.CONVERGED)
+        return (not finished, self.excess if self.excess is not None and math.isfinite(self.excess) else math.inf)
 
 
 def console(file: IO[str] | None = None) -> Console:
@@ -118,6 +121,11 @@ def points_of(fit: Fit) -> list[tuple[int, float, float | None]]:
 
 def number(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.7g}"
+
+
+def final_weights(record: Record) -> list[Any]:
+    """The final weights of a run, as numbers of the dtype they were computed in, so that they print as they were."""
+    return list(np.array(record.weights, record.params.get("dtype", "float64")))
 
 
 def numbers(values: Sequence[Any]) -> str:

@@ -45,8 +45,6 @@ from linfit.tracking.recorder import open_recorder
 from linfit.tracking.store import Store
 from linfit.views.ui import command
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # SQLAlchemy 2.1 of MLflow's tables
-
 NAME, START, END = "a block", 1_700_000_000_123, 1_700_000_000_456
 PARENT = "0123456789abcdef0123456789abcdef"
 DATA = Dataset("parabola", "d" * 36, "linfit:parabola", ("x^2", "1"), ("y",), 30)
