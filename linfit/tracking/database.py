@@ -89,8 +89,11 @@ class DatabaseRecorder:
                 with transaction(self.engine) as connection:
                     self._insert(connection, block)
                 return
-            except (OperationalError, IntegrityError) as error:
-                if not may_pass(error):
+            except IntegrityError:  # perhaps another process was quicker to add a dataset
+                if attempt == ATTEMPTS:
+                    raise
+            except OperationalError as error:
+                if "lock" not in str(error.orig).lower():
                     raise
                 if attempt == ATTEMPTS:
                     raise RecordingError(
@@ -158,8 +161,3 @@ def known_datasets(connection: Connection, block: Block) -> dict[Key, str]:
     digests = sorted({digest for _, digest in block.datasets})
     pages = (connection.execute(query.where(columns.digest.in_(page))) for page in parts(digests, DATASETS_A_QUERY))
     return {(name, digest): uuid for page in pages for name, digest, uuid in page}
-
-
-def may_pass(error: OperationalError | IntegrityError) -> bool:
-    """A lock, or a dataset that another process was quicker to add."""
-    return isinstance(error, IntegrityError) or "lock" in str(error.orig).lower()

@@ -331,12 +331,19 @@ def test_a_driver_that_takes_no_tuples(written: Written, template: Path, tmp_pat
     assert contents(file, run_ids) == contents(written.by_client, written.client_ids)
 
 
-def test_what_mlflow_refuses_is_refused_in_one_line(recorder: DatabaseRecorder) -> None:
-    refused = [numbers(("loss[0]", 1.0, 0)), row(params={"a+b": "1"}), row(dataset=replace(DATA, digest="x" * 37)), row(status="LOST")]
-    for one in refused:
-        with pytest.raises(RecordingError) as error:
-            recorder.add([row(), one])
-        assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    ("refused", "why"),
+    [
+        (numbers(("loss[0]", 1.0, 0)), r"failed: Invalid value .*loss\[0\]"),
+        (row(params={"a+b": "1"}), r"failed: Invalid value .*a\+b"),
+        (row(dataset=replace(DATA, digest="x" * 37)), "failed: .digest. exceeds the maximum length"),
+        (row(status="LOST"), "failed: .*CHECK constraint"),
+    ],
+)
+def test_what_mlflow_refuses_is_refused_in_one_line(recorder: DatabaseRecorder, refused: Row, why: str) -> None:
+    with pytest.raises(RecordingError, match=why) as error:
+        recorder.add([row(), refused])
+    assert "\n" not in str(error.value)
     assert run_count(file_of(recorder)) == 0
 
 
