@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from linfit.tracking.store import Store, experiment_folder, locate, prepare
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
+#: Runs sent at once to a server; MLflow keeps ten connections open.
+AT_ONCE = 8
 
 
 class ClientRecorder:
@@ -39,31 +42,41 @@ class ClientRecorder:
 
     def begin(self, row: Row) -> str:
         with one_line(self.store):
-            run = self.client.create_run(self.experiment_id, row.start, {**row.tags, **_source()}, row.name)
+            run = self.client.create_run(self.experiment_id, row.start, {**row.tags, **source()}, row.name)
             run_id: str = run.info.run_id
-            for part in _parts(list(row.params.items()), PARAMS_A_BATCH):
+            for part in parts(list(row.params.items()), PARAMS_A_BATCH):
                 self.client.log_batch(run_id, params=[Param(key, value) for key, value in part])
             return run_id
 
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
         with one_line(self.store):
-            for part in _parts(row.metrics, METRICS_A_BATCH):
+            for part in parts(row.metrics, METRICS_A_BATCH):
                 self.client.log_batch(run_id, metrics=[Metric(key, value, row.end, step) for key, value, step in part])
-            for few in _parts(list(row.tags.items()), TAGS_A_BATCH):
+            for few in parts(list(row.tags.items()), TAGS_A_BATCH):
                 self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in few])
             if row.dataset is not None:
-                self.client.log_inputs(run_id, [_input(row.dataset)])
+                self.client.log_inputs(run_id, [dataset_input(row.dataset)])
             self.attach(run_id, files)
             if model is not None:
                 self._model(run_id, model)
             self.client.set_terminated(run_id, row.status, row.end)
 
     def add(self, rows: Sequence[Row]) -> list[str]:
-        run_ids = []
-        for row in rows:
-            run_ids.append(self.begin(row))
-            self.end(run_ids[-1], replace(row, tags={}))  # create_run has written them
-        return run_ids
+        """One after the other, or several at once where a server answers: a database has one writer anyhow."""
+        if not self.store.is_server:
+            return [self._add(row) for row in rows]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            added = [pool.submit(self._add, row) for row in rows]
+            try:
+                wait(added, return_when=FIRST_EXCEPTION)
+            finally:  # after an error or Ctrl-C those that are under way end, and no other begins
+                pool.shutdown(cancel_futures=True)
+        return [run.result() for run in added]
+
+    def _add(self, row: Row) -> str:
+        run_id = self.begin(row)
+        self.end(run_id, replace(row, tags={}))  # create_run has written them
+        return run_id
 
     def attach(self, run_id: str, files: Sequence[Path]) -> None:
         with one_line(self.store):
@@ -116,11 +129,11 @@ def one_line(store: Store) -> Iterator[None]:
         raise RecordingError(f"the store {store} needs the Python package {error.name}, which is not installed") from error
 
 
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _input(dataset: layout.Dataset) -> DatasetInput:
+def dataset_input(dataset: layout.Dataset) -> DatasetInput:
     columns = [{"type": "double", "name": name, "required": True} for name in (*dataset.features, *dataset.targets)]
     entity = Dataset(
         name=dataset.name,
@@ -133,7 +146,7 @@ def _input(dataset: layout.Dataset) -> DatasetInput:
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
 
 
-def _source() -> dict[str, str]:
+def source() -> dict[str, str]:
     """What MLflow itself says of a run that is started in a script."""
     try:
         user = getpass.getuser()

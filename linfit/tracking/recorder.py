@@ -58,5 +58,10 @@ def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
         from linfit.tracking.client import ClientRecorder
         from linfit.tracking.store import locate
 
-        return ClientRecorder(locate(tracking.uri, tracking.artifacts), experiment)
+        client = ClientRecorder(locate(tracking.uri, tracking.artifacts), experiment)
+        if client.store.is_server:
+            return client
+        from linfit.tracking.database import fastest
+
+        return fastest(client)
     raise RecordingError(f"tracking {tracking.name!r} has no recorder: choose tracking=mlflow or tracking=none")

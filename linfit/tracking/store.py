@@ -36,6 +36,10 @@ class Store:
         """The database file of a SQLite store."""
         return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
 
+    @property
+    def is_server(self) -> bool:
+        return urlsplit(self.uri).scheme in ("http", "https")
+
     def __str__(self) -> str:
         return mask(self.uri)
 
@@ -68,7 +72,7 @@ def prepare(store: Store) -> None:
     if store.file is not None:
         if not _has_tables(store.file):
             _create(store, store.file)
-    elif urlsplit(store.uri).scheme in ("http", "https"):
+    elif store.is_server:
         require_server(store)
 
 
