@@ -11,17 +11,17 @@ n samples, p features, q targets, k recorded steps.
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Path, Status
+from linfit.engine.limits import divergence_limit, tolerance_screen
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
 
@@ -68,11 +68,12 @@ def descend(config: FitConfig, problem: Problem, tolerance: Tolerance) -> Trace:
 
     trace = Trace()
     recorded = set(config.record.steps(config.steps))
-    limit = sys.float_info.max
+    of_zero = config.loss(y).item()
+    limit = math.inf
     for step in range(config.steps + 1):
         loss = evaluate().item()
         if step == 0:
-            limit = divergence_limit(config, loss, y)
+            limit = divergence_limit(config.stop.divergence, loss, of_zero, config.dtype)
         diverged = not loss <= limit  # also true of NaN
         if step in recorded or diverged:
             trace.steps.append(step)
@@ -88,22 +89,8 @@ def descend(config: FitConfig, problem: Problem, tolerance: Tolerance) -> Trace:
     return trace
 
 
-def divergence_limit(config: FitConfig, initial: float, y: Tensor) -> float:
-    """The largest loss that is not divergence: `stop.divergence` times the initial loss.
-
-    A start at the optimum of data without noise has loss zero, and rounding alone would be infinitely many times that: the
-    initial loss counts as at least eps times the loss of predicting zero.
-    """
-    floor = torch.finfo(y.dtype).eps * config.loss(y).item()
-    return min(config.stop.divergence * max(initial, floor), sys.float_info.max) if initial == initial else initial
-
-
 class Tolerance:
-    """Watches for the first step whose excess loss is at most `record.tolerance` times the initial one.
-
-    The excess loss is exact and costs as much as a step, so it is computed only where the loss, which is at hand, comes
-    within twice the tolerance of the minimum, or as near as rounding lets the loss tell.
-    """
+    """Watches for the first step whose excess loss is at most `record.tolerance` times the initial one."""
 
     def __init__(self, config: FitConfig, problem: Problem, known: Optimum) -> None:
         dtype = getattr(torch, config.dtype)
@@ -111,8 +98,8 @@ class Tolerance:
         start = config.init.draw(p, q, config.seed, dtype).double().numpy()  # [p, q]
         self.optimum = known
         self.threshold = config.record.tolerance * float(known.excess(start))
-        rounding = 16 * p * torch.finfo(dtype).eps * known.scale * float(np.square(problem.y).sum())
-        self.screen = known.loss + 2 * self.threshold + rounding
+        of_zero = known.scale * float(np.square(problem.y).sum())
+        self.screen = tolerance_screen(known.loss, self.threshold, of_zero, p, config.dtype)
 
     def reached(self, weights: Callable[[], Any]) -> bool:
         if self.optimum.excess(weights().astype(np.float64)) > self.threshold:

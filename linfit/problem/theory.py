@@ -76,3 +76,7 @@ def _solve(X: Array, y: Array) -> tuple[Array, int]:
     for _ in range(1 + REFINEMENTS):
         weights += right.T @ ((left.T @ (y - X @ weights)) / singular[:, None])
     return weights, rank
+
+
+def optima(problems: list[Problem], loss: Loss) -> list[Optimum]:
+    return [optimum(problem, loss) for problem in problems]

@@ -109,7 +109,7 @@ class Runner:
         """Runs the jobs of a sweep, or of its next batch, as children of one parent run."""
         first = len(self.jobs)
         self.jobs += jobs
-        configs = [job.config.resolved() for job in jobs]
+        configs = [job.config.resolved(several=True) for job in jobs]
         if self.open is None:
             self._begin_sweep(configs, [job.overrides for job in jobs], name, folder, settings)
         assert self.open is not None
