@@ -40,7 +40,8 @@ def fit_stacks(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
             with threads(block[0].config.threads):
                 results = list(run(block).fits())
         except (Exception, SystemExit):  # a component that exits has not fitted anything
-            results = [(task.place, Fit(task.config, Status.FAILED, error=traceback.format_exc())) for task in block]
+            error = traceback.format_exc()
+            results = [(task.place, Fit(task.config, Status.FAILED, error=error)) for task in block]
         yield from results
 
 

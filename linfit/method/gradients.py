@@ -81,7 +81,7 @@ class Autograd(Gradient):
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             weight = W.detach().requires_grad_()
             losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
-            (gradient,) = torch.autograd.grad(losses, weight, torch.ones_like(losses))
+            (gradient,) = torch.autograd.grad(losses.sum(), weight)  # each fit's own: no loss knows another's weights
             return losses.detach(), gradient
 
         return evaluate
@@ -113,7 +113,7 @@ class FuncGrad(Gradient):
 
         def objective(W: Tensor) -> tuple[Tensor, Tensor]:
             losses = loss.stacked(model.stacked(X, W) - y)  # [r]
-            return losses.sum(), losses  # the gradient of the sum is each fit's own: no loss knows another's weights
+            return losses.sum(), losses
 
         gradient_and_value = torch.func.grad_and_value(objective, has_aux=True)
 

@@ -209,7 +209,7 @@ class Adagrad(TorchOptimizer):
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         lr, eps, decay, start = (h.column(h[field]) for field in ("lr", "eps", "weight_decay", "initial_accumulator_value"))
-        first_lr, lr_decay = h["lr"], h["lr_decay"]
+        rate = h.by_step(lambda steps: h["lr"] / (1 + (np.array(steps).reshape(-1, 1, 1, 1) - 1) * h["lr_decay"]))
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -219,8 +219,7 @@ class Adagrad(TorchOptimizer):
             if k == 1:
                 total.copy_(start)
             total.add_(g * g)
-            rate = h.rounded(first_lr / (1 + (k - 1) * lr_decay)) if self.lr_decay else lr
-            W.sub_(rate * (g / total.sqrt().add_(eps)))
+            W.sub_((rate(k) if self.lr_decay else lr) * (g / total.sqrt().add_(eps)))
 
         return update
 
@@ -234,7 +233,8 @@ def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) 
     lr, (beta1, beta2) = h["lr"], h["betas"]
     mixed, kept, taken, eps = h.column(1 - beta1), h.column(beta2), h.column(1 - beta2), h.column(h["eps"])
     decay, shrunk = h.column(h["weight_decay"]), h.column(1 - lr * h["weight_decay"])
-    power1, power2 = powers(beta1), powers(beta2)
+    step_size = h.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
+    correction = h.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
 
     def update(k: int, W: Tensor, g: Tensor) -> None:
         g = _signed(optimizer, g)
@@ -247,7 +247,7 @@ def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) 
         v.mul_(kept).add_(taken * g * g)
         if optimizer.amsgrad:
             v = memory["largest"].copy_(memory["largest"].maximum(v))
-        root = v.sqrt().div_(h.rounded(np.sqrt(1 - power2(k))))
-        W.sub_(h.rounded(lr / (1 - power1(k))) * (m / root.add_(eps)))
+        root = v.sqrt().div_(correction(k))
+        W.sub_(step_size(k) * (m / root.add_(eps)))
 
     return update

@@ -1,6 +1,6 @@
 """What an optimizer's stacked rule works with: the hyperparameters of many fits as columns, and what they remember.
 
-A rule is written as the equations are, of +, −, ×, ÷, √ and max alone. IEEE 754 rounds each of them correctly, so an
+A rule is written as the equations are, of negation, +, −, ×, ÷, √ and max alone. IEEE 754 rounds each of them correctly, so an
 element's bits cannot depend on its place or its neighbours; `pow`, or a sum fused with a product, would not promise that.
 
 Shape letters: n samples, p features, q targets; s fits, of those in a stack, whose optimizers are of one kind.
@@ -19,6 +19,8 @@ from linfit.problem.problem import Array
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Updates for which numbers that change with the step are computed at once.
+AHEAD = 32
 #: `update(k, W, g)` moves the weights W `[s, p, q]` in place, for the k-th time counted from 1, by their gradients g `[s, p, q]`.
 Update = Callable[[int, "Tensor", "Tensor"], None]
 
@@ -54,6 +56,20 @@ class Columns:
 
         return torch.from_numpy(values).to(self.like.dtype).to(self.like.device)
 
+    def by_step(self, formula: Callable[[range], Array]) -> Callable[[int], Tensor]:
+        """k ↦ `[s, 1, 1]`, where `formula` gives `[w, s, 1, 1]` for w updates k at once: it is asked for AHEAD of them."""
+        ahead = range(0)
+        table: Tensor
+
+        def at(k: int) -> Tensor:
+            nonlocal ahead, table
+            if k not in ahead:
+                ahead = range(k, k + AHEAD)
+                table = self.rounded(formula(ahead))
+            return table[k - ahead.start]
+
+        return at
+
     def select(self, rows: Sequence[int], like: Tensor) -> Columns:
         return Columns([self.components[row] for row in rows], like)
 
@@ -76,8 +92,8 @@ class Memory:
         return chosen
 
 
-def powers(base: Array) -> Callable[[int], Array]:
-    """k ↦ baseᵏ `[s, 1, 1]`, each by Python's own power, as torch.optim computes it, once for each distinct base."""
+def powers(base: Array, steps: range) -> Array:
+    """baseᵏ `[w, s, 1, 1]` for each k of w `steps`, by Python's own power, as torch.optim computes it, once for each distinct base."""
     distinct, place = np.unique(base, return_inverse=True)
-    numbers = distinct.tolist()
-    return lambda k: np.array([number**k for number in numbers])[place].reshape(base.shape)
+    table = np.array([[number**k for number in distinct.tolist()] for k in steps])  # [w, distinct]
+    return table[:, place.reshape(base.shape)]
