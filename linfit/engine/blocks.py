@@ -9,30 +9,36 @@ import hashlib
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from linfit.component import Component
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optima
+from linfit.settings import StackedEngine
 
 WINDOW = 32
 """Steps between two looks at the losses."""
 LARGEST = 4096
 """Fits in a block: beyond, a fit costs no less, and results come later."""
+OVERHEAD = 2**12
+"""Bytes that Python's objects take for a fit or a problem, roughly."""
 
 
 @dataclass(eq=False)
 class Data:
-    """A problem as its fits see it, rounded to their dtype; fits whose data are the same share one."""
+    """A problem and how its fits see it, rounded to their dtype; fits whose data are the same share one."""
 
     problem: Problem
     seen: Problem
-    optimum: Optimum | None = None
+    X: Array
+    """The features seen `[n, p]`, one array for all data that have these features."""
+    known: Optimum | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -43,87 +49,101 @@ class Task:
     config: FitConfig
     data: Data
     start: Tensor
-    schedule: Array
+    schedule: NDArray[np.int64]
     """The steps recorded `[k]`."""
 
     @property
     def optimum(self) -> Optimum:
-        assert self.data.optimum is not None
-        return self.data.optimum
+        """The exact answer, once it has been found."""
+        assert self.data.known is not None
+        return self.data.known
+
+
+@dataclass(eq=False)
+class Block:
+    """Fits of one stack that run together, and the bytes that the largest of them takes."""
+
+    tasks: list[Task]
+    largest: int = 0
+
+    def has_room(self, task: Task) -> bool:
+        size = (len(self.tasks) + 1) * max(self.largest, bytes_of(task))
+        return not self.tasks or (len(self.tasks) < LARGEST and size <= memory(task.config))
+
+    def add(self, task: Task) -> None:
+        self.tasks.append(task)
+        self.largest = max(self.largest, bytes_of(task))
 
 
 def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit]]:
-    """Blocks of fits that run together, none larger than its memory allows; a fit that cannot even begin comes as failed."""
+    """Blocks of fits that run together, cut where memory ends; a fit that cannot even begin comes as failed, with its place."""
     loader = Loader()
-    open_blocks: dict[Hashable, list[Task]] = {}
-    room: dict[Hashable, int] = {}
+    filling: dict[Hashable, Block] = {}
     for place, config in enumerate(configs):
         try:
             task = loader.task(place, config)
-            stack = (task.data.seen.shape, config.model, config.loss, config.gradient, config.dtype, config.device, config.threads)
         except (Exception, SystemExit):  # a component that exits has not begun anything
             yield place, Fit(config, Status.FAILED, error=traceback.format_exc())
             continue
-        block = open_blocks.setdefault(stack, [])
-        room[stack] = room.get(stack, config.engine.memory) - bytes_of(task)
-        if block and (room[stack] < 0 or len(block) == LARGEST):
-            yield loader.completed(open_blocks.pop(stack))
-            open_blocks[stack], room[stack] = [], config.engine.memory - bytes_of(task)
-        open_blocks[stack].append(task)
-        if loader.size > config.engine.memory:
-            loader.forget()
-            for stack in list(open_blocks):
-                yield loader.completed(open_blocks.pop(stack))
-    for block in open_blocks.values():
-        yield loader.completed(block)
+        block = filling.setdefault(stack_of(task), Block([]))
+        if not block.has_room(task):
+            yield block.tasks
+            block = filling[stack_of(task)] = Block([])
+        block.add(task)
+        if loader.size > memory(config) // 4:
+            loader = Loader()
+            yield from (block.tasks for block in filling.values())
+            filling.clear()
+    yield from (block.tasks for block in filling.values())
 
 
-def _drawn(config: FitConfig, p: int, q: int) -> Tensor:
-    dtype = getattr(torch, config.dtype)
-    start = config.init.draw(p, q, config.seed, dtype)
-    if start.shape != (p, q) or start.dtype != dtype:
-        raise ValueError(f"init {config.init.name} drew {start.dtype} {list(start.shape)} where {dtype} {[p, q]} was asked for")
-    return start
+def stack_of(task: Task) -> Hashable:
+    """What fits of one stack have in common."""
+    config = task.config
+    shared = (config.model, config.loss, config.gradient, config.device, config.engine)
+    return (task.data.seen.shape, *map(identity, shared), config.dtype, config.threads)
+
+
+def identity(component: Component) -> Hashable:
+    """What is equal for equal components only: also −0.0 is not 0.0."""
+    return type(component), component.model_dump_json()
+
+
+def memory(config: FitConfig) -> int:
+    """The bytes that a block may take."""
+    assert isinstance(config.engine, StackedEngine)
+    return config.engine.memory
 
 
 def bytes_of(task: Task) -> int:
-    """What a fit takes of its block: data, their products with weights or residuals, the window, the optimizer, the path."""
+    """What a fit takes of its block: data, products with weights and residuals, window, optimizer, path and exact answer."""
     n, p, q = task.data.seen.shape
-    numbers = n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + len(task.schedule)) * (p * q + 2) + 2 * p * p
-    return numbers * task.start.element_size()
+    in_dtype = n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + len(task.schedule)) * p * q
+    return in_dtype * task.start.element_size() + 8 * (2 * n * p + p * p + 2 * len(task.schedule)) + OVERHEAD
 
 
 class Loader:
-    """Loads what fits need, and remembers it for others that need the same."""
+    """Loads what fits need, and remembers it for others that need the same; `size` is about how many bytes it holds."""
 
     def __init__(self) -> None:
         self.size = 0
         self._data: dict[Hashable, Data] = {}
         self._starts: dict[Hashable, Tensor] = {}
-        self._schedules: dict[Hashable, Any] = {}
+        self._schedules: dict[Hashable, NDArray[np.int64]] = {}
         self._arrays: dict[bytes, Array] = {}
 
-    def forget(self) -> None:
-        self.__init__()  # type: ignore[misc]
-
     def task(self, place: int, config: FitConfig) -> Task:
+        """The fit with all it needs; raises whatever its dataset or its initialization raises."""
         data = self._load(config)
-        _, p, q = data.seen.shape
-        start = (config.init, config.seed, p, q, config.dtype)
-        if start not in self._starts:
-            self._starts[start] = _drawn(config, p, q)
-        schedule = (config.record.every, config.steps)
-        if schedule not in self._schedules:
-            self._schedules[schedule] = np.array(config.record.steps(config.steps))
-        return Task(place, config, data, self._starts[start], self._schedules[schedule])
+        return Task(place, config, data, self._draw(config, data.seen), self._schedule(config))
 
     def _load(self, config: FitConfig) -> Data:
-        key = (config.dataset, config.dataset.drawn_from(config.seed), config.dtype, config.loss)
+        key = (identity(config.dataset), config.dataset.drawn_from(config.seed), config.dtype, identity(config.loss))
         if key not in self._data:
             problem = config.dataset.load(config.seed)
             seen = problem.cast(config.dtype)
-            self._data[key] = Data(problem, Problem(self._same(seen.X), seen.y, seen.features, seen.targets, seen.source, seen.truth))
-            self.size += 2 * (problem.X.nbytes + problem.y.nbytes)
+            self._data[key] = Data(problem, seen, self._same(seen.X))
+            self.size += 2 * (problem.X.nbytes + problem.y.nbytes) + OVERHEAD
         return self._data[key]
 
     def _same(self, array: Array) -> Array:
@@ -131,10 +151,27 @@ class Loader:
         content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=32).digest() + repr(array.shape).encode()
         return self._arrays.setdefault(content, array)
 
-    @staticmethod
-    def completed(block: list[Task]) -> list[Task]:
-        """The block with the optimum of each of its problems."""
-        missing = list({id(task.data): task.data for task in block if task.data.optimum is None}.values())
-        for data, optimum in zip(missing, optima([data.seen for data in missing], block[0].config.loss), strict=True):
-            data.optimum = optimum
-        return block
+    def _draw(self, config: FitConfig, seen: Problem) -> Tensor:
+        (_, p, q), dtype = seen.shape, getattr(torch, config.dtype)
+        key = (identity(config.init), config.seed, p, q, dtype)
+        if key not in self._starts:
+            start = config.init.draw(p, q, config.seed, dtype)
+            if start.shape != (p, q) or start.dtype != dtype:
+                raise ValueError(f"init {config.init.name} drew {start.dtype} {list(start.shape)}, asked for {dtype} {[p, q]}")
+            self._starts[key] = start
+            self.size += start.nbytes + OVERHEAD
+        return self._starts[key]
+
+    def _schedule(self, config: FitConfig) -> NDArray[np.int64]:
+        key = (config.record.every, config.steps)
+        if key not in self._schedules:
+            self._schedules[key] = np.array(config.record.steps(config.steps))
+            self.size += self._schedules[key].nbytes
+        return self._schedules[key]
+
+
+def find_optima(tasks: Sequence[Task]) -> None:
+    """Finds the optima of those problems of a block that have none yet, all at once."""
+    missing = list({id(task.data): task.data for task in tasks if task.data.known is None}.values())
+    for data, known in zip(missing, optima([data.seen for data in missing], tasks[0].config.loss), strict=True):
+        data.known = known

@@ -6,16 +6,16 @@ Arguments and results are numbers, or arrays `[r]` of them.
 from __future__ import annotations
 
 import sys
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
 from linfit.problem.problem import Array
 
-Numbers = TypeVar("Numbers", float, Array)
+Numbers = float | Array
 
 
-def divergence_limit(factor: Numbers, initial: Numbers, of_zero: Numbers, dtype: str) -> Numbers:
+def divergence_limit(factor: Numbers, initial: Numbers, of_zero: Numbers, dtype: str) -> Any:
     """The largest loss that is not divergence: `factor` times the initial loss; NaN, below which nothing is, if that is NaN.
 
     A start at the optimum of data without noise has loss zero, and rounding alone would be infinitely many times that: the
@@ -25,7 +25,7 @@ def divergence_limit(factor: Numbers, initial: Numbers, of_zero: Numbers, dtype:
         return np.minimum(factor * np.maximum(initial, np.finfo(dtype).eps * of_zero), sys.float_info.max)
 
 
-def tolerance_screen(minimum: Numbers, threshold: Numbers, loss_of_zero: Numbers, p: int, dtype: str) -> Numbers:
+def tolerance_screen(minimum: Numbers, threshold: Numbers, loss_of_zero: Numbers, p: int, dtype: str) -> Any:
     """The loss below which the excess loss is worth computing, because it may be at most `threshold`.
 
     The excess loss is exact and costs as much as a step, so it is computed only where the loss, which is at hand, comes

@@ -46,7 +46,7 @@ class Program:
         self.config = first
         self.dtype, self.device = getattr(torch, first.dtype), torch.device(first.device.name)
         self.num_samples = tasks[0].data.seen.shape[0]
-        self.X = self._data([task.data.seen.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
+        self.X = self._data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
         self.y = self._data([task.data.seen.y for task in tasks])  # [r, q, n]
         self.W = torch.stack([task.start for task in tasks]).to(self.device)  # [r, p, q]
         self.parts: list[Part] = []

@@ -73,7 +73,7 @@ def descend(config: FitConfig, problem: Problem, tolerance: Tolerance) -> Trace:
     for step in range(config.steps + 1):
         loss = evaluate().item()
         if step == 0:
-            limit = divergence_limit(config.stop.divergence, loss, of_zero, config.dtype)
+            limit = float(divergence_limit(config.stop.divergence, loss, of_zero, config.dtype))
         diverged = not loss <= limit  # also true of NaN
         if step in recorded or diverged:
             trace.steps.append(step)
@@ -99,7 +99,7 @@ class Tolerance:
         self.optimum = known
         self.threshold = config.record.tolerance * float(known.excess(start))
         of_zero = known.scale * float(np.square(problem.y).sum())
-        self.screen = tolerance_screen(known.loss, self.threshold, of_zero, p, config.dtype)
+        self.screen = float(tolerance_screen(known.loss, self.threshold, of_zero, p, config.dtype))
 
     def reached(self, weights: Callable[[], Any]) -> bool:
         if self.optimum.excess(weights().astype(np.float64)) > self.threshold:

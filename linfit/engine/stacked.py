@@ -16,7 +16,7 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 
 from linfit.config import FitConfig
-from linfit.engine.blocks import WINDOW, Task, blocks
+from linfit.engine.blocks import WINDOW, Task, blocks, find_optima
 from linfit.engine.fit import Fit, Status
 from linfit.engine.ledger import Ledger, Rows
 from linfit.engine.program import Program
@@ -47,6 +47,7 @@ def fit_stacks(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
 
 def run(block: Sequence[Task]) -> Ledger:
     """Gradient descent of a block: losses and gradients where the weights stand, then the updates."""
+    find_optima(block)
     tasks = by_optimizer(block)
     ledger = Ledger(tasks)
     rows = doubled(np.arange(len(tasks)))
