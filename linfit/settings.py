@@ -95,7 +95,7 @@ class SingleEngine(Engine):
         return self
 
 
-#: Bytes that a stack may take for its tensors and its results, half a gibibyte unless given.
+#: Bytes that a block of fits may take for its tensors and its results; as many may hold problems for other blocks.
 Memory = Annotated[int, Field(ge=2**20)]
 
 

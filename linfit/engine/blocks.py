@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ WINDOW = 32
 """Steps between two looks at the losses."""
 LARGEST = 4096
 """Fits in a block: beyond, a fit costs no less, and results come later."""
-OVERHEAD = 2**12
+OVERHEAD = 2**11
 """Bytes that Python's objects take for a fit or a problem, roughly."""
 
 
@@ -63,12 +63,11 @@ class Task:
 class Block:
     """Fits of one stack that run together, and the bytes that the largest of them takes."""
 
-    tasks: list[Task]
+    tasks: list[Task] = field(default_factory=list)
     largest: int = 0
 
     def has_room(self, task: Task) -> bool:
-        size = (len(self.tasks) + 1) * max(self.largest, bytes_of(task))
-        return not self.tasks or (len(self.tasks) < LARGEST and size <= memory(task.config))
+        return len(self.tasks) < LARGEST and (len(self.tasks) + 1) * max(self.largest, bytes_of(task)) <= memory(task.config)
 
     def add(self, task: Task) -> None:
         self.tasks.append(task)
@@ -85,12 +84,14 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
         except (Exception, SystemExit):  # a component that exits has not begun anything
             yield place, Fit(config, Status.FAILED, error=traceback.format_exc())
             continue
-        block = filling.setdefault(stack_of(task), Block([]))
-        if not block.has_room(task):
-            yield block.tasks
-            block = filling[stack_of(task)] = Block([])
+        stack = stack_of(task)
+        block = filling.get(stack)
+        if block is None or not block.has_room(task):
+            if block is not None:
+                yield block.tasks
+            block = filling[stack] = Block()
         block.add(task)
-        if loader.size > memory(config) // 4:
+        if loader.size > memory(config):
             loader = Loader()
             yield from (block.tasks for block in filling.values())
             filling.clear()
@@ -100,13 +101,13 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
 def stack_of(task: Task) -> Hashable:
     """What fits of one stack have in common."""
     config = task.config
-    shared = (config.model, config.loss, config.gradient, config.device, config.engine)
-    return (task.data.seen.shape, *map(identity, shared), config.dtype, config.threads)
+    shared = (config.model, config.loss, config.gradient, config.device)
+    return (task.data.seen.shape, *map(identity, shared), config.dtype, config.threads, memory(config))
 
 
 def identity(component: Component) -> Hashable:
-    """What is equal for equal components only: also −0.0 is not 0.0."""
-    return type(component), component.model_dump_json()
+    """What is equal for equal components only: −0.0 is not 0.0. A component without fields is its class."""
+    return type(component) if len(vars(component)) == 1 else (type(component), component.model_dump_json())
 
 
 def memory(config: FitConfig) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -28,7 +29,8 @@ WORTH_LEAVING = 0.75
 
 
 def fit_stacks(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
-    """Runs fit configs whose parts all have a stacked rule: every place in `configs` with its fit, block by block.
+    """Runs fit configs whose parts all have a stacked rule: every place in `configs` with its fit, block by block, in order
+    within a block.
 
     A fit whose data or initial weights cannot be had is `failed` and the others go on; a program that raises fails its block.
     """
@@ -38,7 +40,7 @@ def fit_stacks(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
             continue
         try:
             with threads(block[0].config.threads):
-                results = list(run(block).fits())
+                results = sorted(run(block).fits(), key=itemgetter(0))
         except (Exception, SystemExit):  # a component that exits has not fitted anything
             error = traceback.format_exc()
             results = [(task.place, Fit(task.config, Status.FAILED, error=error)) for task in block]
