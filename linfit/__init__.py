@@ -9,6 +9,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from linfit.version import __version__
+
 if TYPE_CHECKING:
     from linfit.config import FitConfig as FitConfig
     from linfit.engine.dispatch import fit as fit
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from linfit.engine.fit import Status as Status
     from linfit.sweeps.composition import compose as compose
     from linfit.sweeps.runner import sweep as sweep
-
-__version__ = "0.1.0"
 
 #: What is public, and the module it is imported from when it is first used: `import linfit` costs neither torch nor MLflow.
 _PUBLIC = {
@@ -28,7 +28,7 @@ _PUBLIC = {
     "fit": "linfit.engine.dispatch",
     "sweep": "linfit.sweeps.runner",
 }
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

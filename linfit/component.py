@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
-#: A seed is an integer, 0 is one of them. 2**63 - 1 is the largest that MLflow and TOML can carry.
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word: a larger one would spill into the
+#: purpose beside it, and two streams would coincide.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Frozen(BaseModel):
@@ -75,9 +76,15 @@ class Component(Frozen, ABC):
         return ", ".join(sorted(cls.choices))
 
 
-def choice(group: type[Component]) -> Any:
-    """The type of a field that holds any component of `group`, validated by name and serialized as its own class."""
-    return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
+if TYPE_CHECKING:
+    T = TypeVar("T")
+    #: `Choice[Optimizer]` is any optimizer, validated by its name and serialized as its own class.
+    Choice = Annotated[T, "by name"]
+else:
+
+    class Choice:
+        def __class_getitem__(cls, group: type[Component]) -> Any:
+            return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
 
 
 def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from linfit.component import Component, Frozen, Seed, choice
+from linfit.component import Choice, Component, Frozen, Seed
 from linfit.method.gradients import Autograd, Gradient
 from linfit.method.init import Init, Normal
 from linfit.method.models import Model, TensorModel
@@ -39,15 +39,15 @@ class FitConfig(Frozen):
     steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     plugins: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    dataset: choice(Dataset) = Parabola()  # type: ignore[valid-type]
-    model: choice(Model) = TensorModel()  # type: ignore[valid-type]
-    init: choice(Init) = Normal()  # type: ignore[valid-type]
-    loss: choice(Loss) = SSE()  # type: ignore[valid-type]
-    gradient: choice(Gradient) = Autograd()  # type: ignore[valid-type]
-    optimizer: choice(Optimizer) = Adam()  # type: ignore[valid-type]
-    device: choice(Device) = CPU()  # type: ignore[valid-type]
-    engine: choice(Engine) = SingleEngine()  # type: ignore[valid-type]
-    tracking: choice(Tracking) = MLflowTracking()  # type: ignore[valid-type]
+    dataset: Choice[Dataset] = Parabola()
+    model: Choice[Model] = TensorModel()
+    init: Choice[Init] = Normal()
+    loss: Choice[Loss] = SSE()
+    gradient: Choice[Gradient] = Autograd()
+    optimizer: Choice[Optimizer] = Adam()
+    device: Choice[Device] = CPU()
+    engine: Choice[Engine] = SingleEngine()
+    tracking: Choice[Tracking] = MLflowTracking()
     record: Record = Record()
     stop: Stop = Stop()
 

@@ -72,13 +72,13 @@ class Fit:
     def excess_losses(self) -> Array:
         """loss − minimal loss at the recorded steps `[k]`, computed from the weights in float64."""
         path, optimum, _ = self._found()
-        with np.errstate(over="ignore", invalid="ignore"):  # a diverged fit
-            return optimum.excess(path.weights.astype(np.float64))
+        return optimum.excess(path.weights.astype(np.float64))
 
     @property
     def weights(self) -> NDArray[Any]:
         """The final weights W `[p, q]` in the fit's dtype; row i belongs to feature i for every model."""
-        return self._found()[0].weights[-1]
+        final: NDArray[Any] = self._found()[0].weights[-1]
+        return final
 
     @property
     def loss(self) -> float:
@@ -88,11 +88,11 @@ class Fit:
     @property
     def distance_to_optimum(self) -> float:
         """‖W − W*‖ of the final weights."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._found()[1].distance(self.weights.astype(np.float64))
+        return self._found()[1].distance(self.weights.astype(np.float64))
 
     @property
     def distance_to_truth(self) -> float | None:
         """‖W − W_true‖ of the final weights, None where the dataset does not know its truth."""
         truth = self._found()[2].truth
-        return None if truth is None else float(np.linalg.norm(self.weights.astype(np.float64) - truth))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return None if truth is None else float(np.linalg.norm(self.weights.astype(np.float64) - truth))

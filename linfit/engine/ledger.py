@@ -41,27 +41,25 @@ class Ledger:
         self.diverged_at = np.full(b, NEVER)
         self.reached_at = np.full(b, NEVER)
         self.open = np.ones(b, dtype=bool)
+        self.times = np.array([task.config.stop.divergence for task in tasks])
         self.limit = np.full(b, np.nan)
         self.schedules = _members(tasks)
         self.optima = _Optima(tasks)
         tolerance = np.array([task.config.record.tolerance for task in tasks])
         starts = np.stack([task.start.numpy() for task in tasks])  # [b, p, q]
         self.threshold = tolerance * self.optima.excess(np.arange(b), starts)
-        self.screen = tolerance_screen(self.optima.losses, self.threshold, self.optima.loss_of_zero, p, self.dtype)
-
-    def begin(self, initial: Array, of_zero: Array) -> None:
-        """Sets the limits of divergence from the initial losses `[b]` and those of predicting zero `[b]`."""
-        factor = np.array([task.config.stop.divergence for task in self.tasks])
-        self.limit = divergence_limit(factor, initial, of_zero, self.dtype)
+        self.screen = tolerance_screen(self.optima.losses, self.threshold, self.optima.at_zero, p, self.dtype)
 
     def look(self, first: int, rows: Rows, losses: Array, weights: NDArray[Any]) -> Mask:
         """Enters the losses `[w, a]` and weights `[w, a, p, q]` of the rows `[a]` from step `first` on; True for what goes on."""
+        if first == 0:
+            self.limit[rows] = divergence_limit(self.times[rows], losses[0], self.optima.at_zero[rows])
         slots = np.arange(len(losses))[:, None]  # [w, 1]
         counts = self.open[rows] & (first + slots <= self.last[rows])  # [w, a]
         over = counts & ~(losses <= self.limit[rows])  # also true of NaN
         diverged = over.any(axis=0)  # [a]
         ended = np.where(diverged, over.argmax(axis=0), len(losses))  # [a]
-        counts &= slots <= ended
+        counts &= slots < ended
         self._enter_tolerance(first, rows, counts & (losses <= self.screen[rows]), weights)
         self._enter_path(first, rows, losses, weights)
         for column in np.flatnonzero(diverged).tolist():
@@ -134,7 +132,7 @@ class _Optima:
         self.roots = np.stack([optimum.root for optimum in optima])  # [u, min(n, p), p]
         self.weights = np.stack([optimum.weights for optimum in optima])  # [u, p, q]
         self.losses = np.array([optimum.loss for optimum in optima])[self.number]  # [b]
-        self.loss_of_zero = np.array([self.scale * float(np.square(part.seen.y).sum()) for part in data])[self.number]  # [b]
+        self.at_zero = np.array([self.scale * float(np.square(part.seen.y).sum()) for part in data])[self.number]  # [b]
 
     def excess(self, rows: Rows, weights: NDArray[Any]) -> Array:
         """The excess losses `[m]` of weights `[m, p, q]` of the fits `rows` `[m]`, each as its own optimum's `excess`."""

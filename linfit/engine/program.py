@@ -76,10 +76,6 @@ class Program:
         config = self.config
         self.evaluate = config.gradient.stacked(config.model, config.loss, self.X, self.y)
 
-    def initial_losses(self) -> tuple[Tensor, Tensor]:
-        """The losses `[r]` where the weights stand, and those of predicting zero."""
-        return self.evaluate(self.W)[0], self.evaluate(torch.zeros_like(self.W))[0]
-
     def window(self, steps: int) -> tuple[Tensor, Tensor]:
         """Room for the losses `[steps, r]` and the weights `[steps, r, p, q]` of so many steps."""
         return self.W.new_empty(steps, len(self.W)), self.W.new_empty(steps, *self.W.shape)

@@ -11,13 +11,13 @@ n samples, p features, q targets, k recorded steps.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Path, Status
@@ -31,7 +31,7 @@ def fit_one(config: FitConfig) -> Fit:
     problem = config.dataset.load(config.seed)
     seen = problem.cast(config.dtype)  # what the fit sees is what its optimum is computed from
     known = optimum(seen, config.loss)
-    trace = descend(config, seen, Tolerance(config, seen, known))
+    trace = descend(config, seen, known)
     path = Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights))
     status = Status.COMPLETED if trace.diverged_at is None else Status.DIVERGED
     return Fit(config, status, problem, known, path, trace.reached_at, trace.diverged_at)
@@ -43,66 +43,73 @@ class Trace:
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    weights: list[Any] = field(default_factory=list)
+    weights: list[NDArray[Any]] = field(default_factory=list)
     reached_at: int | None = None
     diverged_at: int | None = None
 
 
-def descend(config: FitConfig, problem: Problem, tolerance: Tolerance) -> Trace:
+def descend(config: FitConfig, problem: Problem, known: Optimum) -> Trace:
     """Gradient descent, as the article writes it: loss and gradient where the weights stand, then the update."""
-    dtype = getattr(torch, config.dtype)
-    device = torch.device(config.device.name)
+    dtype, device = getattr(torch, config.dtype), torch.device(config.device.name)
     X = torch.tensor(problem.X, dtype=dtype, device=device)  # [n, p]
     y = torch.tensor(problem.y, dtype=dtype, device=device)  # [n, q]
     n, p, q = problem.shape
-
     start = config.init.draw(p, q, config.seed, dtype).to(device)  # [p, q]
-    predictor = config.model.build(start)
-    if predictor(X).shape != y.shape:
-        raise ValueError(f"model {config.model.name} predicts {list(predictor(X).shape)} for targets of {list(y.shape)}")
-    evaluate = config.gradient.bind(config.model, predictor, config.loss, X, y)
-    optimizer = config.optimizer.build(predictor.weight, n)
 
-    def weights() -> Any:
-        return config.model.transpose(predictor.weight.detach()).cpu().numpy().copy()  # [p, q]
+    model = config.model.build(start)
+    require_shape(model(X), y)
+    evaluate = config.gradient.bind(config.model, model, config.loss, X, y)
+    optimizer = config.optimizer.build(model.weight, n)
 
-    trace = Trace()
+    def weights() -> NDArray[Any]:
+        return config.model.transpose(model.weight.detach()).cpu().numpy().copy()  # [p, q]
+
+    trace, watch = Trace(), Watch(config, problem, known, weights())
     recorded = set(config.record.steps(config.steps))
-    of_zero = config.loss(y).item()
-    limit = math.inf
     for step in range(config.steps + 1):
         loss = evaluate().item()
-        if step == 0:
-            limit = float(divergence_limit(config.stop.divergence, loss, of_zero, config.dtype))
-        diverged = not loss <= limit  # also true of NaN
+        diverged = watch.diverged(loss)
         if step in recorded or diverged:
             trace.steps.append(step)
             trace.losses.append(loss)
             trace.weights.append(weights())
-        if loss <= tolerance.screen and tolerance.reached(weights):
-            trace.reached_at = step
         if diverged:
             trace.diverged_at = step
             break
+        if loss <= watch.screen and watch.reached(weights()):
+            trace.reached_at = step
         if step < config.steps:
             optimizer.step()
     return trace
 
 
-class Tolerance:
-    """Watches for the first step whose excess loss is at most `record.tolerance` times the initial one."""
+def require_shape(prediction: Tensor, y: Tensor) -> None:
+    """Nothing broadcasts silently."""
+    if prediction.shape != y.shape:
+        raise ValueError(f"the model predicts {list(prediction.shape)} for targets of {list(y.shape)}")
 
-    def __init__(self, config: FitConfig, problem: Problem, known: Optimum) -> None:
-        dtype = getattr(torch, config.dtype)
-        _, p, q = problem.shape
-        start = config.init.draw(p, q, config.seed, dtype).double().numpy()  # [p, q]
+
+class Watch:
+    """Looks at every loss: has the fit diverged, and is it within the tolerance for the first time?
+
+    A fit has diverged when its loss is not finite, or above `stop.divergence` times the initial loss.
+    """
+
+    def __init__(self, config: FitConfig, problem: Problem, known: Optimum, start: NDArray[Any]) -> None:
+        _, p, _ = problem.shape
+        self.at_zero = known.scale * float(np.square(problem.y).sum())
+        self.times, self.limit = config.stop.divergence, -1.0
         self.optimum = known
-        self.threshold = config.record.tolerance * float(known.excess(start))
-        of_zero = known.scale * float(np.square(problem.y).sum())
-        self.screen = float(tolerance_screen(known.loss, self.threshold, of_zero, p, config.dtype))
+        self.threshold = config.record.tolerance * float(known.excess(start.astype(np.float64)))
+        self.screen = float(tolerance_screen(known.loss, self.threshold, self.at_zero, p, config.dtype))
 
-    def reached(self, weights: Callable[[], Any]) -> bool:
-        if self.optimum.excess(weights().astype(np.float64)) > self.threshold:
+    def diverged(self, loss: float) -> bool:
+        if self.limit < 0:  # the initial loss
+            self.limit = float(divergence_limit(self.times, loss, self.at_zero))
+        return not loss <= self.limit  # also true of NaN, and of an infinite initial loss
+
+    def reached(self, weights: NDArray[Any]) -> bool:
+        if self.optimum.excess(weights.astype(np.float64)) > self.threshold:
             return False
         self.screen = -1.0  # no loss is below it: the first step is found
         return True

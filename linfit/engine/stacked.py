@@ -54,7 +54,6 @@ def run(block: Sequence[Task]) -> Ledger:
     ledger = Ledger(tasks)
     rows = doubled(np.arange(len(tasks)))
     program = Program([tasks[row] for row in rows])
-    ledger.begin(*(losses.cpu().numpy().astype(np.float64)[: len(tasks)] for losses in program.initial_losses()))
     losses, weights = program.window(WINDOW)  # [w, r], [w, r, p, q]
     last = int(ledger.last.max())
     for first in range(0, last + 1, WINDOW):

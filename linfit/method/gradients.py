@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from linfit.component import Component
 from linfit.method.models import Model, Predictor
@@ -70,7 +70,7 @@ class Autograd(Gradient):
         def evaluate() -> Tensor:
             weight.grad = None
             value = loss(predictor(X) - y)
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             return value
 
         return evaluate
@@ -104,7 +104,7 @@ class FuncGrad(Gradient):
 
         def evaluate() -> Tensor:
             weight.grad, value = gradient_and_value(weight)
-            return value
+            return cast("Tensor", value)
 
         return evaluate
 

@@ -86,7 +86,7 @@ def _rows(value: Any) -> Any:
     return value
 
 
-Row = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
+Row = Annotated[tuple[float, ...], Field(strict=False)]
 Matrix = Annotated[tuple[Row, ...], BeforeValidator(_rows), Field(strict=False, min_length=1)]
 
 

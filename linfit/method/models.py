@@ -6,6 +6,7 @@ n samples, p features, q targets. W `[p, q]` is the layout of everything that is
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from linfit.component import Component
@@ -80,15 +81,18 @@ class LinearModel(Model):
 
         p, q = weights.shape
         # skip_init, because nn.Linear's own initialization draws from the global generator.
-        module = torch.nn.utils.skip_init(torch.nn.Linear, p, q, bias=False, dtype=weights.dtype, device=weights.device)
+        skip_init: Callable[..., torch.nn.Linear] = torch.nn.utils.skip_init
+        module = skip_init(torch.nn.Linear, p, q, bias=False, dtype=weights.dtype, device=weights.device)
         with torch.no_grad():
             module.weight.copy_(weights.T)
-        return module  # type: ignore[return-value]
+        return module
 
     def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
         import torch
 
-        return torch.func.functional_call(predictor, {"weight": parameter}, (X,))  # type: ignore[arg-type]
+        assert isinstance(predictor, torch.nn.Module)
+        prediction: Tensor = torch.func.functional_call(predictor, {"weight": parameter}, (X,))
+        return prediction
 
     def transpose(self, tensor: Tensor) -> Tensor:
         return tensor.T

@@ -30,6 +30,9 @@ class Dataset(Component):
     def shape(self) -> tuple[int, int]:
         """(p, q), the numbers of features and targets, known without loading."""
 
+    def check(self) -> None:
+        """Raises ValueError where the data cannot be had; called before anything runs."""
+
     def files(self) -> tuple[str, ...]:
         """The data files that decide the numbers."""
         return ()

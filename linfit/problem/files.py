@@ -57,6 +57,9 @@ class CSV(Dataset):
             raise ValueError(f"dataset.path {self.path!r}: what linfit ships has no folders; there are {', '.join(_shipped())}")
         return shipped
 
+    def check(self) -> None:
+        self.load(0)
+
     def load(self, seed: int) -> Problem:
         columns = (*self.features, *self.target)
         try:

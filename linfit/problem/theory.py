@@ -39,11 +39,14 @@ class Optimum:
 
     def excess(self, weights: Array) -> Array:
         """loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative and exact also where the losses nearly agree."""
-        return self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit
+            excess: Array = self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
+        return excess
 
     def distance(self, weights: Array) -> float:
         """‖W − W*‖ of weights `[p, q]`."""
-        return float(np.linalg.norm(weights - self.weights))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.linalg.norm(weights - self.weights))
 
 
 def optimum(problem: Problem, loss: Loss) -> Optimum:
@@ -63,8 +66,8 @@ def optima(problems: Sequence[Problem], loss: Loss) -> list[Optimum]:
     scale = loss.scale(n, q)
     losses = scale * np.square(X @ weights - y).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
-    columns = zip(weights.copy(), losses.tolist(), rank.tolist(), curvatures.copy(), roots.copy(), strict=True)
-    return [Optimum(*column, scale) for column in columns]
+    columns = zip(weights, losses.tolist(), rank.tolist(), curvatures, roots, strict=True)
+    return [Optimum(w.copy(), least, number, curved.copy(), root.copy(), scale) for w, least, number, curved, root in columns]
 
 
 def least_squares(X: Array, y: Array) -> tuple[Array, Array]:

@@ -17,8 +17,9 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf.errors import OmegaConfBaseException
 
+from linfit.errors import ConfigError
 from linfit.sweeps.composition import fit_config, search_path, split
-from linfit.sweeps.explanation import ConfigError, explain_composition
+from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.runner import Runner, single_name
 
 
@@ -44,7 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise ConfigError(f"{message}: `linfit run --help` lists the flags")
 
     parser.error = error  # type: ignore[method-assign]
-    flags = parser.parse_intermixed_args(list(arguments))
+    flags: argparse.Namespace = parser.parse_intermixed_args(list(arguments))
     several = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(flags, flag)]
     if len(several) > 1:
         raise ConfigError(f"only one of --{' and --'.join(several)} at a time")

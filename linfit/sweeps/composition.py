@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from linfit.config import ADHOC, GROUPS, FitConfig, explain
+from linfit.errors import ConfigError
 from linfit.sweeps import locations
-from linfit.sweeps.explanation import ConfigError, explain_composition, notice
+from linfit.sweeps.explanation import explain_composition, notice
 
 ENTRY_POINTS = "linfit.components"
 _MISSING = "???"
@@ -79,11 +80,11 @@ def fit_config(composed: DictConfig, overrides: Sequence[str], experiment: str) 
 
 def plain(composed: DictConfig) -> dict[str, Any]:
     """The composed config as plain data, interpolations resolved. Environment variables are for `tracking` alone, where they stay references."""
-    task = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     written = OmegaConf.to_container(task, resolve=False)
     resolved: Any = {}
     for key in task:
-        resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index,call-overload]
+        resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index]
     return resolved  # type: ignore[no-any-return]
 
 
@@ -110,9 +111,9 @@ def drop_stale(data: dict[str, Any], overrides: Sequence[str]) -> None:
     given = {override.lstrip("+").split("=", 1)[0] for override in overrides}
     for group, base in GROUPS.items():
         values = data.get(group)
-        chosen = base.choices.get(values.get("name", "")) if isinstance(values, dict) else None
-        if group not in given or chosen is None:
+        if group not in given or not isinstance(values, dict) or values.get("name") not in base.choices:
             continue
+        chosen = base.choices[values["name"]]
         for key in [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]:
             notice(f"{group}={values['name']} has no {key}: the experiment's {group}.{key}={values.pop(key)} is left out")
 

@@ -13,10 +13,6 @@ from linfit.component import unknown
 from linfit.sweeps import locations
 
 
-class ConfigError(ValueError):
-    """A config that cannot be composed or fitted: one line for the user."""
-
-
 def notice(text: str) -> None:
     """Tells the user something that is no error."""
     print(f"linfit: {text}", file=sys.stderr)
@@ -31,7 +27,7 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
     if found := re.search(r"Could not find '(?:(.+)/)?([^/']+)'", text):
         return _no_option(loader, found[1] or "", found[2])
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig) and "not in struct" in str(cause):
-        return _no_key(cause.full_key, cause.parent_node)
+        return _no_key(str(cause.full_key), cause.parent_node)
     if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
         key, values = found[1].split("=", 1)
         return f"{found[1]} has several values: add -m to sweep over them, or write {key}=[{values}] for a list"

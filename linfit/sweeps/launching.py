@@ -13,8 +13,9 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
+from linfit.errors import ConfigError
 from linfit.sweeps.composition import fit_config
-from linfit.sweeps.explanation import ConfigError, explain_composition
+from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.runner import Job, Runner
 
 
@@ -45,7 +46,7 @@ def launch(
 
 def _compose(config: DictConfig, context: HydraContext, overrides: Sequence[str], number: int) -> DictConfig:
     try:
-        composed = context.config_loader.load_sweep_config(config, list(overrides))
+        composed: DictConfig = context.config_loader.load_sweep_config(config, list(overrides))
     except HydraException as error:
         raise ConfigError(
             f"{explain_composition(error, context.config_loader, str(config.hydra.job.config_name))} (in {' '.join(overrides)})"

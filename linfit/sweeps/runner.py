@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from linfit.config import ADHOC, FitConfig
 from linfit.engine.dispatch import fit, fits
 from linfit.engine.fit import Fit, Status
+from linfit.errors import ConfigError
 from linfit.settings import MLflowTracking
 from linfit.sweeps.composition import fit_config
 from linfit.tracking import layout
@@ -79,14 +81,17 @@ class Runner:
         self.jobs: list[Job] = []
         self.open: Open | None = None
         self.sweep_id: str | None = None
+        self.killed = ""
+        self.where = ""
 
     def begin(self, config: FitConfig, name: str) -> None:
         """Opens the store and begins a single run in it, before anything else is written anywhere."""
-        config = config.resolved()
         from linfit.tracking import environment
 
+        [config] = ready([config])
         recorder = recorder_of(config)
         row = layout.started(config, name, now(), environment.tags(config))
+        self.where = recorder.where()
         self.open = Open(recorder, recorder.begin(row), row)
 
     def __call__(self, composed: DictConfig) -> float:
@@ -109,17 +114,20 @@ class Runner:
         """Runs the jobs of a sweep, or of its next batch, as children of one parent run."""
         first = len(self.jobs)
         self.jobs += jobs
-        configs = [job.config.resolved(several=True) for job in jobs]
+        configs = ready([job.config for job in jobs], several=True)
         if self.open is None:
             self._begin_sweep(configs, [job.overrides for job in jobs], name, folder, settings)
         assert self.open is not None
         self.observer.begin(len(self.jobs))
-        results, started = [], now()
+        results: list[Fit] = []
+        started = now()
         for result in fits(configs):
             label = layout.describe(result.config, self.open.varying) or f"fit {first + len(results)}"
             ended = now()
             row = layout.child(result, label, self.open.run_id, (started, ended), self.open.varying, {})
-            self.done.append(Done(label, self.open.recorder.add([row])[0], result))
+            [run_id] = self.open.recorder.add([row])
+            attach_files(self.open.recorder, run_id, result)
+            self.done.append(Done(label, run_id, result))
             self.observer.advance(self.done[-1])
             results.append(result)
             started = ended
@@ -146,7 +154,7 @@ class Runner:
         self.observer.end()
         if self.open is not None:
             self.open.recorder.end(self.open.run_id, layout.killed(self.open.row, now()))
-            self.open = None
+            self.killed, self.open = self.open.run_id, None
 
     def _begin_sweep(
         self, configs: Sequence[FitConfig], overrides: Sequence[tuple[str, ...]], name: str, folder: Path, settings: DictConfig
@@ -156,12 +164,25 @@ class Runner:
 
         varying = varying_keys(overrides)
         recorder = recorder_of(configs[0])
-        folder.mkdir(parents=True)
-        OmegaConf.save(settings, folder / "multirun.yaml")
+        folder.mkdir(parents=True, exist_ok=True)  # Hydra's own sweepers have made it
+        if (folder / layout.MANIFEST).exists():
+            raise ConfigError(f"{folder} holds another sweep: choose another hydra.sweep.dir")
+        (folder / "multirun.yaml").write_text(layout.mask(OmegaConf.to_yaml(settings)), encoding="utf-8")
         labels = [layout.describe(config, varying) for config in configs]
         write_manifest(folder, labels, overrides, configs)
         row = layout.sweep_started(name, now(), configs, varying, environment.tags(configs[0]))
+        self.where = recorder.where()
         self.open = Open(recorder, recorder.begin(row), row, folder, varying)
+
+
+def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
+    """The configs with the devices and engines that run them, alone or as several; ConfigError where a device or the data is missing."""
+    try:
+        for dataset in dict.fromkeys(config.dataset for config in configs):
+            dataset.check()
+        return [config.resolved(several) for config in configs]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def recorder_of(config: FitConfig) -> Recorder:
@@ -187,6 +208,14 @@ def write_files(folder: Path, result: Fit) -> list[Path]:
     weights = folder / layout.WEIGHTS_FILE
     write_weights(result, weights)
     return [config, weights]
+
+
+def attach_files(recorder: Recorder, run_id: str, result: Fit) -> None:
+    """The files of a single run, for a fit of a sweep where `tracking.child_artifacts` asks for them."""
+    tracking = result.config.tracking
+    if isinstance(tracking, MLflowTracking) and tracking.child_artifacts:
+        with TemporaryDirectory() as folder:
+            recorder.attach(run_id, write_files(Path(folder), result))
 
 
 def usable(result: Fit) -> bool:

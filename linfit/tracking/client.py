@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,11 +17,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 
 from linfit.engine.fit import Fit
+from linfit.errors import RecordingError
 from linfit.tracking import layout
-from linfit.tracking.layout import Row
-from linfit.tracking.recorder import RecordingError
-from linfit.tracking.store import Store, experiment_folder, mask, prepare
+from linfit.tracking.layout import Row, mask
+from linfit.tracking.store import Store, experiment_folder, locate, prepare
 
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
 
 
@@ -51,8 +53,7 @@ class ClientRecorder:
                 self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in few])
             if row.dataset is not None:
                 self.client.log_inputs(run_id, [_input(row.dataset)])
-            for file in files:
-                self.client.log_artifact(run_id, str(file))
+            self.attach(run_id, files)
             if model is not None:
                 self._model(run_id, model)
             self.client.set_terminated(run_id, row.status, row.end)
@@ -64,8 +65,15 @@ class ClientRecorder:
             self.end(run_ids[-1], replace(row, tags={}))  # create_run has written them
         return run_ids
 
+    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+        with one_line(self.store):
+            for file in files:
+                self.client.log_artifact(run_id, str(file))
+
     def where(self) -> str:
-        return f"linfit ui --uri {self.store}" if not self.store.uri.startswith("http") else str(self.store)
+        if self.store.uri.startswith("http"):
+            return f"{self.store}/#/experiments/{self.experiment_id}"
+        return "linfit ui" if self.store == locate() else f"linfit ui --uri {self.store}"
 
     def _experiment(self) -> str:
         """Not mlflow.set_experiment: of several processes that race for a new name, it sends the losers' runs elsewhere."""
@@ -104,6 +112,8 @@ def one_line(store: Store) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         first = mask(str(error)).strip().splitlines() or [type(error).__name__]
         raise RecordingError(f"the store {store} failed: {first[0]}") from error
+    except ModuleNotFoundError as error:
+        raise RecordingError(f"the store {store} needs the Python package {error.name}, which is not installed") from error
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -13,9 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-import linfit
 from linfit.config import FitConfig
 from linfit.tracking.layout import CODE, ENVIRONMENT, VERSION
+from linfit.version import __version__
 
 PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "mlflow", "pydantic", "safetensors", "pyarrow")
 PACKAGE = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ DECISIVE = ("problem", "method", "engine")
 def tags(config: FitConfig) -> dict[str, str]:
     """The tags of a single run or of a sweep's parent that say where its numbers come from."""
     return {
-        VERSION: linfit.__version__,
+        VERSION: __version__,
         CODE: code_digest(config.plugins),
         ENVIRONMENT: json.dumps(environment(config.threads), sort_keys=True),
         **git(),

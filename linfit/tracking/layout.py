@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,6 +34,9 @@ WEIGHT, HPARAM = "weight/", "hparam/"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 MANIFEST, RESULTS, CURVES = "manifest.parquet", "results.parquet", "curves.parquet"
 MODEL = "model"
+
+#: Keys that say nothing of a run that its name should say.
+UNNAMED = ("name", "plugins", "tracking")
 
 MAX_TAG, MAX_PARAM, MAX_DIGEST, MAX_WEIGHTS = 8000, 6000, 36, 32
 SCHEMA = 1
@@ -150,8 +154,13 @@ def dataset(fit: Fit) -> Dataset | None:
 
 def stored_config(config: FitConfig) -> dict[str, Any]:
     """The whole config with the hash by which a reader knows that it is what was written."""
-    data = config.as_dict()
+    data = json.loads(mask(canonical(config.as_dict())))
     return {"schema": SCHEMA, "config": data, "sha256": digest(data)}
+
+
+def mask(text: str) -> str:
+    """The same text with the password of every URI in it replaced."""
+    return re.sub(r"(://[^/\s:@\"]*):[^/\s@\"]+@", r"\1:***@", text)
 
 
 def describe(config: FitConfig, varying: Sequence[str]) -> str:
@@ -160,7 +169,7 @@ def describe(config: FitConfig, varying: Sequence[str]) -> str:
     ends = [key.rsplit(".", 1)[-1] for key in varying]
     words = []
     for key, end in zip(varying, ends, strict=True):
-        if key in fields:
+        if key in fields and key.split(".")[0] not in UNNAMED:
             short = end if ends.count(end) == 1 else key
             words.append(_text(fields[key]) if isinstance(fields.get(key), str) else f"{short}={_text(fields[key])}")
     return " ".join(words)

@@ -53,16 +53,16 @@ def save(fit: Fit, folder: Path, run_id: str, model_id: str, location: str) -> N
     import warnings
     from importlib.metadata import version
 
-    from mlflow import pyfunc
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
-
     assert fit.problem is not None
-    inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (fit.problem.features, fit.problem.targets))
     weights = folder.with_name(WEIGHTS_FILE)
     write_weights(fit, weights)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*input example.*")
+        warnings.simplefilter("ignore", UserWarning)  # MLflow's, about type hints of its own and an example that nobody needs
+        from mlflow import pyfunc
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (fit.problem.features, fit.problem.targets))
         pyfunc.save_model(
             path=str(folder),
             loader_module=__name__,

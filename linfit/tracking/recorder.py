@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from linfit.engine.fit import Fit
+from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.tracking.layout import Row
-
-
-class RecordingError(Exception):
-    """A store that cannot be opened, read or written: one line for the user, no password in it."""
 
 
 class Recorder(Protocol):
@@ -26,6 +23,9 @@ class Recorder(Protocol):
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         """Whole runs, each there finished or not at all as far as the store allows; returns their ids."""
+
+    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+        """Adds files to a run."""
 
     def where(self) -> str:
         """How to look at it: a command or an address."""
@@ -42,6 +42,9 @@ class NullRecorder:
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         return [""] * len(rows)
+
+    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+        return None
 
     def where(self) -> str:
         return "nothing was recorded (tracking=none)"

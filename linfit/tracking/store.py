@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from linfit.tracking.recorder import RecordingError
+from linfit.errors import RecordingError
+from linfit.tracking.layout import mask
 
 DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 SQLITE = "sqlite:///"
@@ -53,11 +53,6 @@ def locate(uri: str | None = None, artifacts: str | None = None) -> Store:
         f"{SQLITE}{file}",
         str(Path(artifacts).absolute()) if artifacts and "://" not in artifacts else artifacts or str(file.parent / "artifacts"),
     )
-
-
-def mask(text: str) -> str:
-    """The same text with the password of every URI in it replaced."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s@]+@", r"\1:***@", text)
 
 
 def experiment_folder(store: Store, experiment: str) -> str | None:
@@ -136,7 +131,7 @@ def _migrate_into_place(file: Path, artifacts: str) -> None:
     try:
         with quiet("mlflow", "alembic"):
             SqlAlchemyStore(f"{SQLITE}{temporary}", artifacts)._dispose_engine()
-        os.replace(temporary, file)
+        temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from linfit.config import FitConfig, canonical
 from linfit.engine.fit import Fit, Status
-from linfit.tracking.layout import CURVES, MANIFEST, RESULTS, stored_config
+from linfit.tracking.layout import CURVES, MANIFEST, RESULTS, mask, stored_config
 
 #: The most weights whose path is kept with the curves.
 PATH_WEIGHTS = 2
@@ -46,7 +46,13 @@ _CURVES = pa.schema({"row": pa.int64(), "step": _STEPS, "loss": _NUMBERS, "exces
 
 def write_manifest(folder: Path, names: Sequence[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
     rows = [
-        {"row": i, "name": name, "overrides": list(given), "fingerprint": config.fingerprint(), "config": canonical(stored_config(config))}
+        {
+            "row": i,
+            "name": name,
+            "overrides": list(map(mask, given)),
+            "fingerprint": config.fingerprint(),
+            "config": canonical(stored_config(config)),
+        }
         for i, (name, given, config) in enumerate(zip(names, overrides, configs, strict=True))
     ]
     _write(folder / MANIFEST, rows, _MANIFEST)
@@ -93,4 +99,4 @@ def _write(file: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
     with temporary.open("rb+") as written:
         os.fsync(written.fileno())
-    os.replace(temporary, file)
+    temporary.replace(file)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from linfit.component import Component
 from linfit.config import GROUPS, FitConfig
 from linfit.engine import stacked
-from linfit.engine.blocks import Loader, blocks, bytes_of, find_optima
+from linfit.engine.blocks import Loader, Task, blocks, bytes_of, find_optima
 from linfit.engine.dispatch import fit, fits_as_done
 from linfit.engine.fit import Fit, Status
+from linfit.engine.ledger import Ledger
 from linfit.engine.program import Program
 from linfit.engine.stacked import fit_stacks
 from linfit.method.gradients import Gradient
@@ -55,6 +56,15 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "adagrad", "lr": 0.5},
     {"name": "adagrad", "lr": 0.5, "lr_decay": 0.01, "weight_decay": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-3},
     {"name": "adagrad", "lr": 1e-3, "maximize": True},
+)
+#: Optimizers that come to rest at a fixed learning rate.
+CONTRACTING: tuple[Mapping[str, Any], ...] = (
+    {"name": "manual_sgd", "lr": 1e-3},
+    {"name": "sgd", "lr": 1e-3, "momentum": 0.9},
+    {"name": "sgd", "lr": 1e-3, "momentum": 0.7, "nesterov": True},
+    {"name": "adam", "lr": 0.3},
+    {"name": "adamw", "lr": 0.3},
+    {"name": "adagrad", "lr": 1.0},
 )
 WILD: tuple[Mapping[str, Any], ...] = ({"name": "sgd", "lr": 1e3}, {"name": "manual_sgd", "lr": 3.0})
 GRADIENTS = ("manual", "autograd", "func_grad")
@@ -230,8 +240,7 @@ def test_the_first_fifty_steps_agree(dataset: str, dtype: str, near: float) -> N
 
 
 def test_the_end_and_the_step_of_tolerance_agree_where_the_method_contracts() -> None:
-    rows = [row for row in OPTIMIZERS if row["name"] != "rmsprop" and not row.get("maximize")]
-    configs = [config({**row, "lr": 10 * row["lr"]}, dtype="float64", steps=300, seed=seed) for row in rows for seed in (0, 5)]
+    configs = [config(row, dtype="float64", steps=300, seed=seed) for row in CONTRACTING for seed in (0, 5)]
     found, expected = run(configs), fit([single(one) for one in configs])
     assert any(result.steps_to_tolerance for result in found)
     for one, other in zip(found, expected, strict=True):
@@ -254,7 +263,7 @@ def assert_near(found: NDArray[Any], expected: NDArray[Any], distance: Any) -> N
     assert (np.abs(found - expected) <= distance).all()
 
 
-def prepared(configs: Sequence[FitConfig]) -> list[Any]:
+def prepared(configs: Sequence[FitConfig]) -> list[Task]:
     loader = Loader()
     tasks = stacked.by_optimizer([loader.task(place, one) for place, one in enumerate(configs)])
     assert [task.place for task in tasks] == list(range(len(configs)))
@@ -289,7 +298,12 @@ def test_a_slow_divergence_leaves_at_any_step_without_a_trace_in_its_neighbours(
 def test_fits_that_ended_leave_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     update = Program.update
-    monkeypatch.setattr(Program, "update", lambda self, k, gradient: (sizes.append(len(self.W)), update(self, k, gradient))[1])
+
+    def watched(program: Program, k: int, gradient: torch.Tensor) -> None:
+        sizes.append(len(program.W))
+        update(program, k, gradient)
+
+    monkeypatch.setattr(Program, "update", watched)
     run([config(WILD[0], steps=200), *(config(steps=steps, seed=steps) for steps in (10, 20, 60, 120, 200))])
     assert sizes[0] == 6
     assert sizes[32] == 3
@@ -354,7 +368,12 @@ def test_stacks_are_what_agrees_in_shapes_model_loss_gradient_dtype_and_threads(
 def test_a_file_is_read_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[int] = []
     load = CSV.load
-    monkeypatch.setattr(CSV, "load", lambda self, seed: (loads.append(seed), load(self, seed))[1])
+
+    def watched(dataset: CSV, seed: int) -> Problem:
+        loads.append(seed)
+        return load(dataset, seed)
+
+    monkeypatch.setattr(CSV, "load", watched)
     dataset = {"name": "csv", "path": "linfit:article.csv", "features": ["x_squared", "one"], "target": "y"}
     found = run([config(dataset=dataset, seed=seed, dtype=dtype) for seed in range(5) for dtype in ("float32", "float64")])
     assert loads == [0, 0]
@@ -364,7 +383,12 @@ def test_a_file_is_read_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> N
 def test_results_come_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     whole = stacked.run
-    monkeypatch.setattr(stacked, "run", lambda block: (begun.append(len(block)), whole(block))[1])
+
+    def watched(block: Sequence[Task]) -> Ledger:
+        begun.append(len(block))
+        return whole(block)
+
+    monkeypatch.setattr(stacked, "run", watched)
     done = fit_stacks([config(seed=seed, engine={"name": "stacked", "memory": 2**20}) for seed in range(200)])
     assert next(done)[0] == 0
     assert len(begun) == 1
@@ -383,10 +407,8 @@ def test_auto_stacks_several_and_runs_one_alone() -> None:
 
 
 def test_results_are_in_order_whatever_engine_each_ran_in() -> None:
-    engines = ("stacked", "single", "stacked", "single")
-    configs = [
-        config(seed=seed, engine=engine, dtype=dtype) for seed, (engine, dtype) in enumerate(zip(engines, ("float32", "float64") * 2))
-    ]
+    kinds = [("stacked", "float32"), ("single", "float64"), ("stacked", "float64"), ("single", "float32")]
+    configs = [config(seed=seed, engine=engine, dtype=dtype) for seed, (engine, dtype) in enumerate(kinds)]
     assert [result.config.seed for result in fit(configs)] == [0, 1, 2, 3]
     assert sorted(place for place, _ in fits_as_done(configs)) == [0, 1, 2, 3]
 
@@ -440,7 +462,11 @@ def test_a_plug_in_with_a_rule_of_its_own_is_stacked_beside_the_others() -> None
 
         def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
             lr = h.column(h["lr"])
-            return lambda k, W, g: W.sub_(lr * g.sign())  # type: ignore[func-returns-value]
+
+            def update(k: int, W: torch.Tensor, g: torch.Tensor) -> None:
+                W.sub_(lr * g.sign())
+
+            return update
 
     found = run([config({"name": "sign_descent", "lr": lr}, steps=1) for lr in (0.1, 0.2)] + [config()])
     start, end = (found[1].path.weights[place] for place in (0, -1)) if found[1].path else ((), ())
@@ -491,7 +517,7 @@ def test_columns_are_exact_and_memory_starts_at_zero() -> None:
     h = Columns(optimizers, like)
     assert h["lr"].tolist() == [[[0.1]], [[0.2]], [[0.3]]]
     assert [beta.ravel().tolist() for beta in h["betas"]] == [[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]]
-    assert h.column(h["lr"])[:, 1, 0].tolist() == np.float32([0.1, 0.2, 0.3]).tolist()
+    assert h.column(h["lr"])[:, 1, 0].tolist() == np.array([0.1, 0.2, 0.3], dtype=np.float32).tolist()
     assert h.select([2, 0], like[:2])["lr"].ravel().tolist() == [0.3, 0.1]
     memory = Memory(like)
     memory["mean"][1] = 5

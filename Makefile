@@ -1,0 +1,43 @@
+# Everything from a fresh clone; each target sets up what it needs. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint types check bench ui lock wheel clean
+
+demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three seeds each, recorded in MLflow
+	$(BIN)/linfit run optimizers
+
+test: $(INSTALLED) ## the tests, under ten minutes on two cores
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+check: lint types test
+
+bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md
+	$(BIN)/python benchmarks/fit.py
+
+ui: $(INSTALLED)
+	$(BIN)/linfit ui
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m build --wheel
+
+lock: $(INSTALLED) ## exact versions of what is installed; without the build tag of a torch for one kind of machine
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("linfit needs Python 3.11 or newer, $(PYTHON) is %d.%d: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Looking at fits. Nothing in here is imported by a fit."""

@@ -1,0 +1,57 @@
+"""`linfit list`: what there is to choose from."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import asdict
+
+from rich.markup import escape
+from rich.table import Table
+
+from linfit.sweeps import catalogue
+from linfit.views.tables import console
+
+EXPERIMENTS = "experiments"
+
+
+def show_list(what: str | None, as_json: bool) -> None:
+    """Prints everything, one group, or one component; ConfigError for a name that is not there."""
+    if what is not None and "/" in what and what.split("/", 1)[0] != EXPERIMENTS:
+        group, name = what.split("/", 1)
+        _component(group, name, as_json)
+        return
+    lists = {EXPERIMENTS: catalogue.experiments(), **catalogue.groups()}
+    if what is not None:
+        lists = {what: lists[what] if what in lists else dict.fromkeys(catalogue.choices(what), "")}
+    if as_json:
+        print(json.dumps(lists))
+        return
+    for group, names in lists.items():
+        _names(group, names)
+
+
+def _names(group: str, names: dict[str, str]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, about in names.items():
+        table.add_row(f"  {escape(name)}", escape(about))
+    out = console()
+    out.print(f"[bold]{group}[/]")
+    out.print(table)
+
+
+def _component(group: str, name: str, as_json: bool) -> None:
+    about, fields = catalogue.component(group, name)
+    if as_json:
+        print(json.dumps({"group": group, "name": name, "about": about, "fields": [asdict(field) for field in fields]}))
+        return
+    out = console()
+    out.print(f"[bold]{group}={escape(name)}[/]")
+    out.print(escape(inspect.cleandoc(about)))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("key", "value", "allowed", ""):
+        table.add_column(title)
+    for field in fields:
+        table.add_row(f"{group}.{field.key}", *map(escape, (field.value, field.allowed, field.about)))
+    if fields:
+        out.print(table)

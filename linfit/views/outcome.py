@@ -1,0 +1,67 @@
+"""What `linfit run` prints when it is done: a fit's curve and weights beside the exact answer, or a sweep's table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.markup import escape
+
+from linfit.engine.fit import Status
+from linfit.sweeps.runner import Done, Runner
+from linfit.tracking.tables import result
+from linfit.views.tables import Line, console, curve, leaderboard, number, numbers, points_of
+
+
+def report(runner: Runner, as_json: bool) -> bool:
+    """Prints what was run, all failures last and on stderr; true if any run failed."""
+    failures = [done for done in runner.done if done.fit.status is Status.FAILED]
+    if as_json:
+        print(json.dumps([_plain(done) for done in runner.done]))
+    elif runner.sweep_id is not None:
+        _sweep(runner)
+    elif runner.done and not failures:
+        _fit(runner.done[-1], runner.where)
+    for done in failures:
+        print(f"linfit: {done.name} FAILED\n{done.fit.error}", file=sys.stderr)
+    if failures:
+        names = "; ".join(f"{done.name} ({_last_line(done)})" for done in failures)
+        print(f"linfit: {len(failures)} of {len(runner.done)} fits failed: {names}", file=sys.stderr)
+    return bool(failures)
+
+
+def _plain(done: Done) -> dict[str, Any]:
+    row = {"name": done.name, "run_id": done.run_id, **result(done.fit)}
+    return {key: None if isinstance(value, float) and value - value != 0 else value for key, value in row.items()}
+
+
+def _fit(done: Done, where: str) -> None:
+    out, fit = console(), done.fit
+    assert fit.optimum is not None
+    ended = "diverged" if fit.status is Status.DIVERGED else fit.status.value
+    out.print(f"[bold]{escape(done.name)}[/]: {ended} after {fit.steps[-1]} updates")
+    out.print(curve(points_of(fit), fit.config.record.every))
+    out.print(f"weights        {numbers(list(fit.weights.ravel()))}")
+    out.print(f"exact optimum  {numbers([number(weight) for weight in fit.optimum.weights.ravel()])}  with loss {number(fit.optimum.loss)}")
+    out.print(f"distance       {number(fit.distance_to_optimum)} to the optimum")
+    reached = fit.steps_to_tolerance
+    tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
+    out.print(f"tolerance      {tolerance} {f'reached at step {reached}' if reached is not None else 'not reached'}")
+    if done.run_id:
+        out.print(f"run            {done.run_id} in MLflow experiment {escape(fit.config.name)!r}")
+    out.print(f"browse         {escape(where)}")
+
+
+def _sweep(runner: Runner) -> None:
+    out = console()
+    out.print(leaderboard([Line.of_done(done) for done in runner.done]))
+    counts = {status: sum(done.fit.status is status for done in runner.done) for status in Status}
+    out.print(f"{len(runner.done)} fits: " + ", ".join(f"{count} {status.value}" for status, count in counts.items() if count))
+    if runner.sweep_id:
+        out.print(f"sweep   {runner.sweep_id}")
+    out.print(f"browse  {escape(runner.where)}")
+
+
+def _last_line(done: Done) -> str:
+    return (done.fit.error or "").strip().splitlines()[-1]

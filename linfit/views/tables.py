@@ -1,0 +1,134 @@
+"""Fits and runs as text: what `linfit run` prints at the end, and what `linfit show` prints later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from linfit.engine.fit import Fit, Status
+from linfit.sweeps.runner import Done
+from linfit.tracking import layout
+
+if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked does without
+    from linfit.tracking.reading import Record
+
+MOST_RUNS = 100
+MOST_WEIGHTS = 8
+MOST_STEPS = 12
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One fit of a table; None where it has no such number."""
+
+    name: str
+    status: str
+    loss: float | None
+    excess: float | None
+    distance: float | None
+    weights: str
+    run_id: str = ""
+
+    @staticmethod
+    def of_done(done: Done) -> Line:
+        fit = done.fit
+        if fit.status is Status.FAILED:
+            return Line(done.name, fit.status.value, None, None, None, "", done.run_id)
+        ended = fit.status.value if fit.diverged_at_step is None else f"{fit.status.value} at {fit.diverged_at_step}"
+        return Line(
+            done.name,
+            ended,
+            float(fit.losses[-1]),
+            float(fit.excess_losses[-1]),
+            fit.distance_to_optimum,
+            numbers(list(fit.weights.ravel())),
+            done.run_id,
+        )
+
+    @staticmethod
+    def of_record(record: Record) -> Line:
+        metrics = record.metrics
+        status = record.tags.get(layout.STATUS, record.status.lower())
+        at = metrics.get("diverged_at_step")
+        return Line(
+            record.name,
+            status if at is None else f"{status} at {at:.0f}",
+            metrics.get(layout.LOSS),
+            metrics.get(layout.EXCESS),
+            metrics.get("distance_to_optimum"),
+            numbers(final_weights(record)),
+            record.run_id,
+        )
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Finished fits first, by excess loss, which compares across datasets and seeds; a diverged one never wins."""
+        finished = self.status in (Status.COMPLETED, Status.CONVERGED)
+        return (not finished, self.excess if self.excess is not None and math.isfinite(self.excess) else math.inf)
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """As wide as its content where nobody looks at a terminal, so that nothing is cut."""
+    plain = Console(file=file, highlight=False)
+    return plain if plain.is_terminal else Console(file=file, width=10_000, highlight=False)
+
+
+def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
+    """The fits, best first; at most 100 unless all are asked for."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("run", "status", "loss", "excess loss", "distance to optimum", "weights", "run id"):
+        table.add_column(
+            title, justify="right" if title in ("loss", "excess loss", "distance to optimum") else "left", no_wrap=title != "weights"
+        )
+    ranked = sorted(lines, key=lambda line: line.rank)
+    for line in ranked if all_rows else ranked[:MOST_RUNS]:
+        cells = (line.name, line.status, number(line.loss), number(line.excess), number(line.distance), line.weights, line.run_id[:8])
+        table.add_row(*map(escape, cells))
+    if len(ranked) > MOST_RUNS and not all_rows:
+        table.caption = f"the best {MOST_RUNS} of {len(ranked)}"
+    return table
+
+
+def curve(points: Sequence[tuple[int, float, float | None]], every: int | None) -> Table:
+    """(step, loss, excess loss) at the steps that `record.every` asks for, or at a dozen of those recorded."""
+    shown = [point for point in points if every and point[0] % every == 0] or _thinned(points)
+    if shown[-1] != points[-1]:
+        shown.append(points[-1])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("step", "loss", "excess loss"):
+        table.add_column(title, justify="right")
+    for step, loss, excess in shown:
+        table.add_row(str(step), number(loss), number(excess))
+    return table
+
+
+def _thinned(points: Sequence[Any]) -> list[Any]:
+    stride = max(1, math.ceil(len(points) / MOST_STEPS))
+    return list(points[::stride])
+
+
+def points_of(fit: Fit) -> list[tuple[int, float, float | None]]:
+    return list(zip(fit.steps.tolist(), fit.losses.tolist(), fit.excess_losses.tolist(), strict=True))
+
+
+def number(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.7g}"
+
+
+def final_weights(record: Record) -> list[Any]:
+    """The final weights of a run, as numbers of the dtype they were computed in, so that they print as they were."""
+    return list(np.array(record.weights, record.params.get("dtype", "float64")))
+
+
+def numbers(values: Sequence[Any]) -> str:
+    """Weights with all their digits: the shortest text that reads back as the same number of their dtype."""
+    more = f" … {len(values) - MOST_WEIGHTS} more" if len(values) > MOST_WEIGHTS else ""
+    return " ".join(f"{value!s}" for value in values[:MOST_WEIGHTS]) + more

@@ -1,0 +1,77 @@
+"""Fixtures that every part of the tests may use: a working directory with a store, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store in SQLite: made once, because migrating takes seconds and copying none."""
+    from linfit.tracking.store import Store, prepare
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    prepare(Store(f"sqlite:///{file}", None))
+    return file
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with nothing about MLflow in the environment."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def workdir(bare: Path, migrated_store: Path) -> Path:
+    """A working directory that has the default store, without runs."""
+    (bare / "outputs").mkdir()
+    shutil.copy(migrated_store, bare / "outputs" / "mlflow.db")
+    return bare
+
+
+@pytest.fixture
+def linfit(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ran]]:
+    """The command line in this process: `linfit("run", "steps=3").code`."""
+    from linfit import cli
+
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> Ran:
+        capfd.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["linfit", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        out, err = capfd.readouterr()
+        return Ran(int(ended.value.code or 0), out, err)
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def client(workdir: Path) -> Any:
+    """An MlflowClient on the default store of the working directory."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{workdir}/outputs/mlflow.db")

@@ -1,0 +1,141 @@
+"""CSV files: parsed exactly, or refused with file, line and column."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies
+
+from linfit.problem.files import CSV, SHIPPED_FOLDER, file_digest
+from linfit.problem.problem import Problem
+from tests.helpers import LAW
+
+
+def dataset(path: Path | str, features: tuple[str, ...] = ("a", "b"), target: tuple[str, ...] = ("y",)) -> CSV:
+    return CSV(path=str(path), features=features, target=target)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "data.csv"
+
+
+def load(file: Path, content: str | bytes) -> Problem:
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return dataset(file).load(0)
+
+
+def test_columns_are_taken_by_name_in_the_order_asked_for(file: Path) -> None:
+    file.write_text("y,unused,b,a\n1,x,2,3\n4,,5,6\n")
+    problem = dataset(file).load(0)
+    assert problem.X.tolist() == [[3, 2], [6, 5]]
+    assert problem.y.tolist() == [[1], [4]]
+    assert (problem.features, problem.targets, problem.source) == (("a", "b"), ("y",), str(file))
+    assert dataset(file, ("b",), ("y", "a")).load(0).y.tolist() == [[1, 3], [4, 6]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a,b,y\n1,2,3\n4,5,6",
+        "a,b,y\r\n1,2,3\r\n4,5,6\r\n",
+        "\ufeffa,b,y\n1,2,3\n4,5,6\n",
+        "a,b,y\n\n1,2,3\n\n4,5,6\n\n",
+        'a,b,"y"\n"1","2.0",3e0\n 4, 5,6 \n',
+        "a,b,y\n1.,+2,3\n4,5,0.6e1\n",
+    ],
+    ids=["no last newline", "crlf", "byte order mark", "blank lines", "quotes and spaces", "other spellings"],
+)
+def test_spellings_of_the_same_table(file: Path, content: str) -> None:
+    problem = load(file, content)
+    assert problem.X.tolist() == [[1, 2], [4, 5]]
+    assert problem.y.tolist() == [[3], [6]]
+
+
+FINITE = strategies.floats(allow_nan=False, allow_infinity=False)
+
+
+@LAW
+@given(strategies.lists(FINITE, min_size=1, max_size=8))
+def test_numbers_are_parsed_exactly(tmp_path_factory: pytest.TempPathFactory, numbers: list[float]) -> None:
+    file = tmp_path_factory.mktemp("exact") / "data.csv"
+    file.write_text("a,y\n" + "".join(f"{number!r},0\n" for number in numbers))
+    parsed = dataset(file, ("a",)).load(0).X[:, 0]
+    assert parsed.tobytes() == np.array(numbers).tobytes()
+
+
+def test_the_articles_file_is_parsed_as_written() -> None:
+    problem = CSV(path="linfit:article.csv", features=("x_squared", "one"), target=("y",)).load(0)
+    with (SHIPPED_FOLDER / "article.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert problem.shape == (30, 2, 1)
+    assert problem.X.tolist() == [[float(row["x_squared"]), float(row["one"])] for row in rows]
+    assert problem.y.tolist() == [[float(row["y"])] for row in rows]
+    assert problem.truth is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "{file} is empty: a header line with the names of the columns is needed"),
+        ("\n1,2,3\n", "{file} is empty: a header line with the names of the columns is needed"),
+        ("a,b,y\n", "{file} has no rows below its header"),
+        ("a,b,y\n\n\n", "{file} has no rows below its header"),
+        ("a,bb,y\n1,2,3\n", "{file} has no column 'b': did you mean 'bb'? there are a, bb, y"),
+        ("a,zzz,y\n1,2,3\n", "{file} has no column 'b': there are a, zzz, y"),
+        ("a,b,b,y\n1,2,3,4\n", "{file} has 2 columns named 'b': rename all but one"),
+        ("a,b,y\n1,2,3\n4,five,6\n", "{file}, line 3, column 'b': 'five' is not a finite number"),
+        ("a,b,y\n1,2,\n", "{file}, line 2, column 'y': '' is not a finite number"),
+        ("a,b,y\n1,2,nan\n", "{file}, line 2, column 'y': 'nan' is not a finite number"),
+        ("a,b,y\n1,-inf,3\n", "{file}, line 2, column 'b': '-inf' is not a finite number"),
+        ("a,b,y\n1e999,2,3\n", "{file}, line 2, column 'a': '1e999' is not a finite number"),
+        ('a,b,y\n1,2,3\n"1,5",2,3\n', "{file}, line 3, column 'a': '1,5' is not a finite number"),
+        ("a,b,y\n\n1,2,3\n\n1,2,x\n", "{file}, line 5, column 'y': 'x' is not a finite number"),
+        ("a,b,y\n1,2,3\n4,5\n", "{file}, line 3: 2 cells below a header of 3"),
+        ("a,b,y\n1,2,3,4\n", "{file}, line 2: 4 cells below a header of 3"),
+        ("a;b;y\n1;2;3\n", "{file} has no column 'a': there are a;b;y"),
+    ],
+)
+def test_a_bad_file_is_refused_with_file_line_and_column(file: Path, content: str, words: str) -> None:
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        load(file, content)
+    assert str(refusal.value) == words.format(file=file)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a,b,y\n1,2,\xff\n", "'utf-8' codec can't decode byte 0xff"),
+        (b'a,b,y\n1,2,"3\n', "unexpected end of data"),
+        (b'a,b,y\n1,2,"3"x\n', "',' expected after '\"'"),
+    ],
+)
+def test_what_is_no_csv_is_refused(file: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        load(file, content)
+    assert str(refusal.value).startswith(f"dataset.path {str(file)!r} cannot be read: {reason}")
+
+
+def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"dataset\.path .*none\.csv' cannot be read: .*No such file"):
+        dataset(tmp_path / "none.csv").load(0)
+    with pytest.raises(ValueError, match=r"dataset\.path .* cannot be read: "):
+        dataset(tmp_path).load(0)
+    with pytest.raises(ValueError, match=r"data file .*none\.csv' cannot be read: No such file"):
+        file_digest(str(tmp_path / "none.csv"))
+
+
+def test_one_column_needs_no_list() -> None:
+    one = CSV.model_validate({"name": "csv", "path": "data.csv", "features": "a", "target": "y"})
+    assert (one.features, one.target, one.shape()) == (("a",), ("y",), (1, 1))
+
+
+def test_published_numbers_travel_with_the_tests() -> None:
+    published = json.loads((Path(__file__).parents[1] / "data" / "published.json").read_text())
+    assert len(published["levels"]) == 4
+    assert all(math.isfinite(loss) for level in published["levels"].values() for loss in level["published_losses"])

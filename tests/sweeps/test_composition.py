@@ -1,0 +1,196 @@
+"""From overrides to a FitConfig: what is composed, what is found where, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linfit as package
+from linfit.errors import ConfigError
+from linfit.sweeps import locations
+
+YAMLS = sorted(
+    f"{group.name}/{file.stem}" for group in locations.shipped("conf").iterdir() if group.is_dir() for file in group.glob("*.yaml")
+)
+
+
+def test_without_arguments_it_is_the_default_of_the_yaml() -> None:
+    assert package.compose().as_dict() == package.FitConfig().as_dict()
+
+
+def test_an_experiment_is_a_delta() -> None:
+    config = package.compose(["article/linear_adam"])
+    assert (config.name, config.steps, config.record.every) == ("article", 1001, 250)
+    assert (config.model.name, config.gradient.name, config.optimizer.name) == ("linear", "autograd", "adam")
+    assert config.optimizer.model_dump() == {**package.compose(["optimizer=adam"]).optimizer.model_dump(), "lr": 0.01}
+
+
+def test_an_override_of_an_experiment_wins() -> None:
+    config = package.compose(["article/linear_adam", "optimizer.lr=0.5", "seed=3", "dtype=float64"])
+    assert (config.optimizer.model_dump()["lr"], config.seed, config.dtype) == (0.5, 3, "float64")
+
+
+@pytest.mark.parametrize("experiment", [name for name in locations.experiments() if name != "optimizers"])
+def test_every_shipped_experiment_of_one_fit_composes(experiment: str) -> None:
+    assert package.compose([experiment]).name == "article"
+
+
+def test_what_a_replaced_component_lacks_is_dropped_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    config = package.compose(["article/tensor_manual", "optimizer=adam"])
+    assert config.optimizer.model_dump()["lr"] == 0.01  # the experiment's, which Adam has too
+    assert capsys.readouterr().err == "linfit: optimizer=adam has no average: the experiment's optimizer.average=True is left out\n"
+    with pytest.raises(ConfigError, match="no key 'average'"):
+        package.compose(["optimizer=adam", "+optimizer.average=true"])  # asked for, not left over
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["artcle/linear_adam"], "no experiment 'artcle/linear_adam': did you mean 'article/linear_adam'?"),
+        (["optimizer=adm"], "no optimizer 'adm': did you mean 'adam'? there are adagrad, adam"),
+        (["optimzer=adam"], "no key 'optimzer': did you mean 'optimizer'?"),
+        (["optimizer.lrr=1"], "no key 'lrr': did you mean 'lr'?"),
+        (["+optimizer.lrr=1"], "optimizer: no key 'lrr': did you mean 'lr'?"),
+        (["+stepz=1"], "no key 'stepz': did you mean 'steps'?"),
+        (["optimizer.lr=-1"], "optimizer.lr: got -1, input should be greater than 0"),
+        (["optimizer.lr=0"], "optimizer.lr: got 0, input should be greater than 0"),
+        (["optimizer.lr=nan"], "optimizer.lr: got nan, input should be a finite number"),
+        (["optimizer.lr=inf"], "optimizer.lr: got inf, input should be a finite number"),
+        (["optimizer.lr=fast"], "optimizer.lr: got 'fast', input should be a valid number"),
+        (["optimizer.lr=true"], "optimizer.lr: got True, input should be a valid number"),
+        (["steps=1.5"], "steps: got 1.5, input should be a valid integer"),
+        (["seed=-1"], "seed: got -1, input should be greater than or equal to 0"),
+        (["dtype=float16"], "dtype: got 'float16', input should be 'float32' or 'float64'"),
+        (["optimizer.lr=1,2"], "optimizer.lr=1,2 has several values: add -m to sweep over them, or write optimizer.lr=[1,2]"),
+        (["optimizer.lr=["], "no viable alternative at input"),
+        (["one", "two"], "one experiment at a time, got one and two"),
+        (["dataset=csv"], "dataset.path is required; dataset.features is required; dataset.target is required"),
+        (
+            ["init=given", "init.weights=[1,2,3]"],
+            "init.weights has 3 rows of 1 numbers, the problem needs 2 rows (features) of 1 (targets)",
+        ),
+        (["optimizer=sgd", "optimizer.nesterov=true"], "optimizer: nesterov needs momentum above 0 and dampening 0"),
+        (["plugins=[no_such_module]"], "plugins: 'no_such_module' cannot be imported (ModuleNotFoundError"),
+        (["name=${oc.env:HOME}"], "${oc.env:HOME} outside of tracking"),
+        (["steps=${nowhere}"], "Interpolation key 'nowhere' not found"),
+        (["+_target_=os.system"], "no key '_target_'"),
+        (["+optimizer._target_=os.system"], "optimizer: no key '_target_'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(arguments: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        package.compose(arguments)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_references_to_the_environment_stay_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE", "sqlite:///canary.db")
+    config = package.compose(["tracking.uri=${oc.env:STORE}", "tracking.artifacts=${name}/x", "name=mine"])
+    assert config.tracking.model_dump()["uri"] == "${oc.env:STORE}"
+    assert config.tracking.model_dump()["artifacts"] == "mine/x"
+
+
+def test_the_users_own_files_come_before_the_shipped_ones(bare: Path) -> None:
+    (bare / "conf" / "optimizer").mkdir(parents=True)
+    (bare / "conf" / "optimizer" / "adam.yaml").write_text("# mine\nname: adam\nlr: 0.7 # mine\n")
+    (bare / "experiments" / "mine").mkdir(parents=True)
+    (bare / "experiments" / "mine" / "first.yaml").write_text("# @package _global_\n# A question\ndefaults: [/linfit, _self_]\nsteps: 7\n")
+    assert package.compose().optimizer.model_dump()["lr"] == 0.7
+    config = package.compose(["mine/first"])
+    assert (config.steps, config.name, config.optimizer.model_dump()["lr"]) == (7, "mine/first", 0.7)
+    assert "mine/first" in locations.experiments()
+    assert package.compose(["article/linear_adam"]).steps == 1001
+
+
+def test_an_error_names_the_users_file_that_hides_ours(bare: Path) -> None:
+    (bare / "conf" / "optimizer").mkdir(parents=True)
+    (bare / "conf" / "optimizer" / "adam.yaml").write_text("name: adam\nlearning_rate: 0.7\n")
+    with pytest.raises(ConfigError, match=r"no key 'learning_rate'.*\(from .*conf/optimizer/adam.yaml\)"):
+        package.compose()
+
+
+def test_a_strangers_hydra_app_is_left_alone(bare: Path) -> None:
+    from hydra import compose, initialize_config_dir
+
+    (bare / "conf").mkdir()
+    (bare / "conf" / "config.yaml").write_text("x: 1\n")
+    (bare / "experiments").mkdir()
+    (bare / "experiments" / "config.yaml").write_text("x: 2\n")
+    with initialize_config_dir(str(bare / "conf"), version_base="1.3"):
+        assert compose("config").x == 1
+
+
+PLUGIN = '''
+from typing import Literal
+from linfit.method.optimizers import Optimizer, Positive
+
+class SignDescent(Optimizer):
+    """Moves every weight by lr against the sign of its gradient."""
+
+    name: Literal["sign_descent"] = "sign_descent"
+    lr: Positive = 0.1
+
+    def build(self, parameter, n):
+        class Stepper:
+            def step(stepper):
+                parameter.data -= self.lr * parameter.grad.sign()
+        return Stepper()
+'''
+
+
+@pytest.fixture
+def plugin(bare: Path) -> Any:
+    from linfit.method.optimizers import Optimizer
+
+    (bare / "my_parts.py").write_text(PLUGIN)
+    (bare / "conf" / "optimizer").mkdir(parents=True)
+    (bare / "conf" / "optimizer" / "sign_descent.yaml").write_text("# By the sign\nname: sign_descent\nlr: 0.1 # step\n")
+    path = list(sys.path)
+    yield bare
+    sys.path[:] = path
+    sys.modules.pop("my_parts", None)
+    Optimizer.choices.pop("sign_descent", None)
+
+
+def test_a_plug_in_is_a_component_like_ours(plugin: Path) -> None:
+    config = package.compose(["plugins=[my_parts]", "optimizer=sign_descent", "optimizer.lr=0.01", "steps=300"])
+    assert package.fit(config).status == "completed"
+    assert config.as_dict()["optimizer"] == {"name": "sign_descent", "lr": 0.01}
+    assert config.fingerprint() != package.compose(["steps=300"]).fingerprint()
+    with pytest.raises(ConfigError, match=r"optimizer\.lr: got -1"):
+        package.compose(["plugins=[my_parts]", "optimizer=sign_descent", "optimizer.lr=-1"])
+
+
+def test_a_plug_in_changes_the_code_digest(plugin: Path) -> None:
+    from linfit.tracking.environment import code_digest
+
+    package.compose(["plugins=[my_parts]"])
+    before = code_digest(("my_parts",))
+    assert before != code_digest()
+    code_digest.cache_clear()
+    (plugin / "my_parts.py").write_text(PLUGIN + "\n# a comment\n")
+    assert code_digest(("my_parts",)) == before
+    code_digest.cache_clear()
+    (plugin / "my_parts.py").write_text(PLUGIN.replace("0.1", "0.2"))
+    assert code_digest(("my_parts",)) != before
+
+
+def test_a_name_is_not_taken_twice(plugin: Path) -> None:
+    (plugin / "my_parts.py").write_text(PLUGIN.replace("sign_descent", "adam"))
+    with pytest.raises(ConfigError, match=r"optimizer 'adam' exists already, in linfit\.method\.optimizers"):
+        package.compose(["plugins=[my_parts]"])
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_list_shows_each_component_with_its_fields(name: str, linfit: Callable[..., Any]) -> None:
+    done = linfit("list", name)
+    assert done.code == 0
+    group, option = name.split("/")
+    assert done.out.startswith(f"{group}={option}\n")
+    keys = [line.split(":")[0] for line in (locations.shipped("conf") / f"{name}.yaml").read_text().splitlines() if line[0].isalpha()]
+    assert all(f"{group}.{key}" in done.out for key in keys if key != "name")

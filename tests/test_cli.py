@@ -1,0 +1,307 @@
+"""The command line as a user meets it: results on stdout, one line for what is wrong, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linfit.tracking import layout
+
+Linfit = Callable[..., Any]
+
+TROUBLE = '''
+import sys
+from typing import Literal
+from linfit.method.optimizers import ManualSGD
+
+class Exits(ManualSGD):
+    """Calls sys.exit(0) in the middle of a fit."""
+    name: Literal["exits"] = "exits"
+    def build(self, parameter, n): sys.exit(0)
+
+class Raises(ManualSGD):
+    """Raises in the middle of a fit."""
+    name: Literal["raises"] = "raises"
+    def build(self, parameter, n): raise RuntimeError("boom [bold]")
+'''
+
+
+@pytest.fixture
+def trouble(workdir: Path) -> Any:
+    from linfit.method.optimizers import Optimizer
+
+    (workdir / "trouble.py").write_text(TROUBLE)
+    (workdir / "conf" / "optimizer").mkdir(parents=True)
+    for name in ("exits", "raises"):
+        (workdir / "conf" / "optimizer" / f"{name}.yaml").write_text(f"name: {name}\nlr: 0.1\n")
+    path = list(sys.path)
+    yield workdir
+    sys.path[:] = path
+    sys.modules.pop("trouble", None)
+    Optimizer.choices.pop("exits", None)
+    Optimizer.choices.pop("raises", None)
+
+
+def runs(client: Any) -> list[Any]:
+    experiment = client.get_experiment_by_name("adhoc")
+    return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_fit_prints_the_articles_table(linfit: Linfit, workdir: Path) -> None:
+    done = linfit("run", "article/linear_adam")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "linear_adam: completed after 1001 updates"
+    assert [line.split()[0] for line in lines[2:8]] == ["0", "250", "500", "750", "1000", "1001"]
+    losses = [float(line.split()[1]) for line in lines[2:7]]
+    assert losses == pytest.approx(
+        [1616.8270263671875, 135.70327758789062, 6.169807434082031, 2.1447134017944336, 1.1137772798538208], rel=1e-5
+    )
+    weights = next(line for line in lines if line.startswith("weights")).split()[1:]
+    assert [float(weight) for weight in weights] == pytest.approx([2.1352127, 2.7306306], rel=1e-5)
+    assert "browse         linfit ui" in lines
+
+
+def test_a_sweep_prints_each_run_best_first(linfit: Linfit, workdir: Path) -> None:
+    done = linfit("run", "-m", "optimizer=sgd,adam", "optimizer.lr=0.001,0.1", "steps=100")
+    assert done.code == 0
+    names = [line.split("  ")[0] for line in done.out.splitlines()[1:5]]
+    assert set(names) == {"sgd lr=0.001", "sgd lr=0.1", "adam lr=0.001", "adam lr=0.1"}
+    assert names[-1] == "sgd lr=0.1"
+    assert "diverged at" in done.out
+    assert "4 fits: 3 completed, 1 diverged" in done.out
+    assert "4/4" in done.err
+
+
+def test_a_study_is_a_sweep_by_itself(linfit: Linfit, workdir: Path, client: Any) -> None:
+    (workdir / "experiments").mkdir()
+    (workdir / "experiments" / "study.yaml").write_text(
+        "# @package _global_\n# Does the seed matter?\ndefaults: [/linfit, _self_]\nsteps: 3\n"
+        "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 0,1\n"
+    )
+    assert linfit("run", "study").code == 0
+    experiment = client.get_experiment_by_name("study")
+    assert len(client.search_runs([experiment.experiment_id])) == 3
+    listed = linfit("list", "experiments").out
+    assert "study" in listed
+    assert "Does the seed matter?" in listed
+
+
+def test_json_is_for_programs(linfit: Linfit, workdir: Path) -> None:
+    rows = json.loads(linfit("run", "-m", "seed=0,1", "steps=20", "--json").out)
+    assert [row["name"] for row in rows] == ["seed=0", "seed=1"]
+    assert all(row["status"] == "completed" and len(row["weights"]) == 2 for row in rows)
+    shown = json.loads(linfit("show", "last", "--json").out)
+    assert shown["tags"][layout.KIND] == "sweep"
+    assert {child["run_id"] for child in shown["children"]} == {row["run_id"] for row in rows}
+    assert "optimizer" in json.loads(linfit("list", "--json").out)
+
+
+def test_one_failing_run_does_not_stop_the_others(linfit: Linfit, trouble: Path, client: Any) -> None:
+    done = linfit("run", "-m", "plugins=[trouble]", "optimizer=sgd,exits,raises,adam", "steps=5")
+    assert done.code == 1
+    assert "2 of 4 fits failed: exits (SystemExit: 0); raises (RuntimeError: boom [bold])" in done.err
+    by_name = {run.info.run_name: run for run in runs(client) if layout.PARENT in run.data.tags}
+    assert {name: run.info.status for name, run in by_name.items()} == {
+        "sgd": "FINISHED", "adam": "FINISHED", "exits": "FAILED", "raises": "FAILED"
+    }  # fmt: skip
+    assert by_name["raises"].data.tags[layout.ERROR].rstrip().endswith("RuntimeError: boom [bold]")
+    [parent] = [run for run in runs(client) if layout.PARENT not in run.data.tags]
+    assert parent.info.status == "FAILED"
+    assert parent.data.metrics["num_failed"] == 2
+
+
+@pytest.mark.parametrize("component", ["exits", "raises"])
+def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble: Path, client: Any) -> None:
+    done = linfit("run", "plugins=[trouble]", f"optimizer={component}")
+    assert done.code == 1
+    assert "1 of 1 fits failed" in done.err
+    [run] = runs(client)
+    assert run.info.status == "FAILED"
+    assert "trouble.py" in run.data.tags[layout.ERROR]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "optimizer.lr=0"),
+        ("run", "optimizer=adm"),
+        ("run", "nothing"),
+        ("run", "--nonsense"),
+        ("run", "-m", "optimizer.lr=0.1,-1"),
+        ("run", "-m", "name=a,b"),
+        ("run", "--run", "--multirun"),
+        ("run", "--config-dir", "nowhere"),
+        ("run", "--experimental-rerun", "config.pickle"),
+        ("run", "dataset=csv", "dataset.path=nowhere.csv", "dataset.features=[a]", "dataset.target=y", "init=zeros"),
+        ("list", "optimzer"),
+        ("list", "optimizer/adm"),
+        ("show", "ffff"),
+        ("show", "x' OR '1'='1"),
+        ("shwo",),
+        ("ui", "--port", "many"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(arguments: tuple[str, ...], linfit: Linfit, workdir: Path) -> None:
+    before = sorted(workdir.rglob("*"))
+    done = linfit(*arguments)
+    assert done.code == 2
+    assert done.err.startswith("linfit: ")
+    assert done.err.count("\n") == 1
+    assert done.out == ""
+    assert sorted(workdir.rglob("*")) == before
+
+
+def test_a_device_that_is_absent_is_named_with_what_is_there(linfit: Linfit, workdir: Path) -> None:
+    import torch
+
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    done = linfit("run", f"device={absent}")
+    assert done.code == 2
+    assert f"device {absent} is not there: this machine has cpu" in done.err
+    assert linfit("run", "device=auto", "steps=2").code == 0
+
+
+def test_outputs_that_cannot_be_written_are_said(linfit: Linfit, bare: Path) -> None:
+    (bare / "outputs").write_text("a file where a folder should be")
+    done = linfit("run", "steps=2")
+    assert done.code == 2
+    assert "cannot be made" in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flags", [["--cfg", "job"], ["--info", "searchpath"], ["--help"], ["--hydra-help"], ["--cfg", "job", "--resolve", "-p", "optimizer"]]
+)
+def test_hydras_flags_work(flags: list[str], linfit: Linfit, bare: Path) -> None:
+    done = linfit("run", *flags)
+    assert done.code == 0
+    assert done.out
+    assert list(bare.iterdir()) == []
+
+
+def test_cfg_shows_the_config_of_an_experiment(linfit: Linfit, bare: Path) -> None:
+    out = linfit("run", "article/linear_adam", "--cfg", "job", "optimizer.lr=0.5").out
+    assert "lr: 0.5" in out
+    assert "path: linfit:article.csv" in out
+
+
+def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> None:
+    from linfit.sweeps.completion import complete
+
+    assert complete([], "article/linear") == ["article/linear_adam", "article/linear_manual_update"]
+    assert complete([], "optim") == ["optimizers", "optimizer.", "optimizer="]
+    assert complete(["optimizer", "="], "ad") == ["adagrad", "adam", "adamw"]  # as bash hands it over
+    assert complete(["article/linear_adam"], "optimizer=ad") == ["optimizer=adagrad", "optimizer=adam", "optimizer=adamw"]
+    assert "optimizer.betas." in complete(["article/linear_adam"], "optimizer.be")
+
+
+def test_without_tracking_mlflow_is_not_imported(bare: Path) -> None:
+    code = (
+        "import sys; from linfit.cli import main; sys.argv = ['linfit', 'run', 'tracking=none', 'steps=1']\n"
+        "try: main()\nexcept SystemExit as end: print('code', end.code, 'mlflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "code 0 False" in done.stdout
+    assert not (bare / "outputs" / "mlflow.db").exists()
+
+
+def test_help_imports_neither_torch_nor_mlflow_nor_hydra() -> None:
+    code = (
+        "import sys; from linfit.cli import main; sys.argv = ['linfit', '--help']\n"
+        "try: main()\nexcept SystemExit: print([name for name in ('torch', 'mlflow', 'hydra', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_global_state_is_as_it_was(linfit: Linfit, workdir: Path) -> None:
+    import random
+
+    import numpy as np
+    import torch
+
+    def state() -> tuple[Any, ...]:
+        return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes(), torch.get_num_threads()
+
+    before = state()
+    assert linfit("run", "-m", "init=normal,torch_default", "model=tensor,linear", "steps=3").code == 0
+    assert state() == before
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
+    command = [sys.executable, "-c", "from linfit.cli import main; main()", "run", "steps=100000000"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    deadline = time.monotonic() + 60
+    while not list((workdir / "outputs").glob("runs/*/.hydra/overrides.yaml")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signalled)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, "")
+    [run] = runs(client)
+    assert (run.info.status, run.data.tags[layout.STATUS]) == ("KILLED", "killed")
+    assert f"run {run.info.run_id} is KILLED in MLflow" in err
+
+
+def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit) -> None:
+    from linfit.views.progress import ProgressBar
+
+    advance = ProgressBar.advance
+
+    def interrupt(self: ProgressBar, done: Any) -> None:
+        advance(self, done)
+        if done.name == "seed=1":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "advance", interrupt)
+    done = linfit("run", "-m", "seed=0,1,2,3", "steps=3")
+    assert done.code == 130
+    assert "2 finished fits are kept" in done.err
+    found = runs(client)
+    assert sorted((run.info.run_name, run.info.status) for run in found if layout.PARENT in run.data.tags) == [
+        ("seed=0", "FINISHED"),
+        ("seed=1", "FINISHED"),
+    ]
+    assert [run.info.status for run in found if layout.PARENT not in run.data.tags] == ["KILLED"]
+
+
+def test_python_sweeps_as_the_command_line_does(workdir: Path, client: Any) -> None:
+    import linfit as package
+
+    table = package.sweep(["optimizer=adam,sgd", "steps=10"])
+    assert list(table["name"]) == ["adam", "sgd"]
+    assert {run.info.run_id for run in runs(client)} >= set(table["run_id"])
+
+
+def test_hydras_own_launcher_and_sweeper_still_work(linfit: Linfit, workdir: Path, client: Any) -> None:
+    assert linfit("run", "-m", "hydra/launcher=basic", "seed=0,1", "steps=3", "hydra.sweep.subdir=${hydra.job.num}").code == 0
+    assert linfit("run", "-m", "hydra/sweeper=basic", "seed=2,3", "steps=3").code == 0
+    assert len([run for run in runs(client) if run.data.tags[layout.KIND] == "fit" and run.info.status == "FINISHED"]) == 4
+
+
+def test_show_draws_what_was_kept(linfit: Linfit, workdir: Path) -> None:
+    assert linfit("run", "article/linear_adam").code == 0
+    shown = linfit("show")
+    assert shown.code == 0
+    assert "linear_adam: fit" in shown.out
+    assert "weights        2.1352155 2.7306247" in shown.out
+    assert "  optimizer.lr = 0.01" in shown.out
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(linfit: Linfit, workdir: Path) -> None:
+    rows = json.loads(linfit("run", "-m", "seed=0,1", "steps=2", "--json").out)
+    assert rows[0]["run_id"] in linfit("show", rows[0]["run_id"][:12]).out

@@ -1,0 +1,220 @@
+"""Data goes in at the top and never climbs back: which part may import which, read from every import there is."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import linfit
+
+ROOT = Path(linfit.__file__).parents[1]
+
+#: From the lowest to the highest: each may import itself and what stands below.
+LAYERS = (
+    ("component", "errors", "version"),
+    ("problem",),
+    ("method",),
+    ("settings", "config"),
+    ("engine",),
+    ("tracking",),
+    ("sweeps",),
+    ("reproduction", "verification", "views"),
+    ("cli", "__init__", "__main__", "hydra_plugins"),
+)
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+#: Which modules of ours may import these libraries: a folder, or a module, below the root.
+HOMES = {
+    "hydra": ("linfit/sweeps/", "linfit/cli.py", "linfit/cli/", "hydra_plugins/"),
+    "omegaconf": ("linfit/sweeps/", "linfit/cli.py", "linfit/cli/", "hydra_plugins/"),
+    "mlflow": ("linfit/tracking/", "linfit/views/ui.py"),
+    "matplotlib": ("linfit/views/",),
+    "plotly": ("linfit/views/",),
+}
+
+
+def violations(root: Path) -> list[str]:
+    """One line for each import below `root` that climbs, or of a library that has no business there."""
+    found = []
+    for file in sorted([*root.glob("linfit/**/*.py"), *root.glob("hydra_plugins/**/*.py")]):
+        place = file.relative_to(root).as_posix()
+        part = part_of_file(place)
+        if part not in RANK:
+            found.append(f"{place}: {part} has no layer")
+            continue
+        for line, name in imports(file, root):
+            if complaint := judge(part, place, name):
+                found.append(f"{place}:{line}: {complaint}")
+    return found
+
+
+def judge(part: str, place: str, name: str) -> str | None:
+    library = name.split(".")[0]
+    if library in HOMES and not place.startswith(HOMES[library]):
+        return f"imports {name}, which belongs in {' '.join(HOMES[library])}"
+    if library not in ("linfit", "hydra_plugins"):
+        return None
+    other = part_of_module(name)
+    return f"{part} imports {name}, above it" if RANK[other] > RANK[part] else None
+
+
+def part_of_file(place: str) -> str:
+    """`linfit/engine/fit.py` belongs to `engine`, `linfit/cli.py` to `cli`."""
+    top, *below = Path(place).with_suffix("").parts
+    return below[0] if top == "linfit" else top
+
+
+def part_of_module(name: str) -> str:
+    """`linfit.engine.fit` belongs to `engine`; `linfit` itself, and a name it defines, to `__init__`."""
+    top, *below = name.split(".")
+    if top == "hydra_plugins":
+        return top
+    return below[0] if below and below[0] in RANK else "__init__"
+
+
+def imports(file: Path, root: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of all imports: at the top, in functions, under TYPE_CHECKING, relative, and by a literal string."""
+    package = file.relative_to(root).parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if called in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+                yield node.lineno, str(node.args[0].value)
+
+
+# ---- the rule ----
+
+
+def test_no_import_climbs() -> None:
+    assert violations(ROOT) == []
+
+
+def test_the_rule_was_applied_to_the_whole_house() -> None:
+    files = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("linfit/**/*.py")]
+    parts = {part_of_file(file) for file in files}
+    assert {"component", "problem", "method", "settings", "config", "engine", "tracking", "sweeps", "__init__"} <= parts
+    found = {name for file in ROOT.glob("linfit/**/*.py") for _, name in imports(file, ROOT)}
+    assert {"linfit.component.Component", "linfit.engine.single.fit_one", "linfit.tracking.client.ClientRecorder"} <= found
+    assert {"mlflow.MlflowClient", "torch.Tensor"} <= found
+
+
+def test_no_module_hides_a_public_function() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(linfit.__path__)}
+    assert {"config", "engine", "sweeps"} <= modules
+    assert modules & set(linfit._PUBLIC) == set()
+    assert {name.lower() for name in modules} & set(linfit._PUBLIC) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("linfit", {"torch", "mlflow", "hydra", "omegaconf", "numpy", "pydantic", "pandas"}),
+        ("linfit.config", {"torch", "mlflow", "hydra", "omegaconf", "pandas", "matplotlib"}),
+        ("linfit.engine.single", {"mlflow", "hydra", "omegaconf", "pandas", "matplotlib"}),
+    ],
+)
+def test_an_import_costs_no_library_that_it_does_not_need(module: str, forbidden: set[str], tmp_path: Path) -> None:
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = set(json.loads(printed.stdout))
+    assert module in loaded
+    assert forbidden & loaded == set()
+
+
+# ---- the rule can fail ----
+
+
+def house(root: Path, place: str, source: str) -> Path:
+    """A small house that keeps the rule, but for one file."""
+    kept = {
+        "linfit/__init__.py": "from linfit.config import FitConfig",
+        "linfit/config.py": "from linfit.problem import losses\nfrom .settings import Stop",
+        "linfit/settings.py": "import numpy",
+        "linfit/problem/losses.py": "import torch\nfrom linfit.component import Component\nfrom . import theory",
+        "linfit/component.py": "",
+        "linfit/tracking/client.py": "import mlflow\nfrom linfit import config\nfrom ..engine import fit",
+        "linfit/views/ui.py": "import mlflow.server\nimport plotly",
+        "linfit/cli.py": "import hydra\nimport linfit",
+        "hydra_plugins/linfit/sweeper.py": "from omegaconf import DictConfig\nfrom linfit.sweeps.runner import Runner",
+        place: source,
+    }
+    for name, text in kept.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+def test_a_house_that_keeps_the_rule_passes(tmp_path: Path) -> None:
+    assert violations(house(tmp_path, "linfit/engine/fit.py", "from linfit.config import FitConfig")) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "complaint"),
+    [
+        (
+            "linfit/problem/x.py",
+            "from linfit.method import models",
+            "linfit/problem/x.py:1: problem imports linfit.method.models, above it",
+        ),
+        ("linfit/problem/x.py", "import linfit.config", "linfit/problem/x.py:1: problem imports linfit.config, above it"),
+        (
+            "linfit/component.py",
+            "from linfit.problem import losses",
+            "linfit/component.py:1: component imports linfit.problem.losses, above it",
+        ),
+        (
+            "linfit/method/x.py",
+            "\ndef f():\n    from linfit.engine import fit",
+            "linfit/method/x.py:3: method imports linfit.engine.fit, above it",
+        ),
+        (
+            "linfit/engine/x.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from linfit.tracking.client import Client",
+            "linfit/engine/x.py:3: engine imports linfit.tracking.client.Client, above it",
+        ),
+        ("linfit/engine/x.py", "import linfit", "linfit/engine/x.py:1: engine imports linfit, above it"),
+        ("linfit/engine/x.py", "from linfit import fit", "linfit/engine/x.py:1: engine imports linfit.fit, above it"),
+        ("linfit/engine/x.py", "from linfit import sweeps", "linfit/engine/x.py:1: engine imports linfit.sweeps, above it"),
+        ("linfit/tracking/x.py", "from ..sweeps import runner", "linfit/tracking/x.py:1: tracking imports linfit.sweeps.runner, above it"),
+        ("linfit/tracking/x.py", "from .. import cli", "linfit/tracking/x.py:1: tracking imports linfit.cli, above it"),
+        ("linfit/config.py", "from .engine import fit", "linfit/config.py:1: config imports linfit.engine.fit, above it"),
+        ("linfit/sweeps/x.py", "import hydra_plugins.linfit", "linfit/sweeps/x.py:1: sweeps imports hydra_plugins.linfit, above it"),
+        (
+            "linfit/sweeps/x.py",
+            "from importlib import import_module\nimport_module('linfit.views.plots')",
+            "linfit/sweeps/x.py:2: sweeps imports linfit.views.plots, above it",
+        ),
+        ("linfit/engine/x.py", "import hydra.utils", "linfit/engine/x.py:1: imports hydra.utils, which belongs in linfit/sweeps/"),
+        (
+            "linfit/tracking/x.py",
+            "from omegaconf import OmegaConf",
+            "linfit/tracking/x.py:1: imports omegaconf.OmegaConf, which belongs in",
+        ),
+        ("linfit/sweeps/x.py", "from mlflow import MlflowClient", "linfit/sweeps/x.py:1: imports mlflow.MlflowClient, which belongs in"),
+        ("linfit/views/x.py", "import mlflow", "linfit/views/x.py:1: imports mlflow, which belongs in linfit/tracking/ linfit/views/ui.py"),
+        (
+            "linfit/tracking/x.py",
+            "import matplotlib.pyplot",
+            "linfit/tracking/x.py:1: imports matplotlib.pyplot, which belongs in linfit/views/",
+        ),
+        ("linfit/cli.py", "import plotly", "linfit/cli.py:1: imports plotly, which belongs in linfit/views/"),
+        ("linfit/utils.py", "", "linfit/utils.py: utils has no layer"),
+        ("linfit/stray/x.py", "", "linfit/stray/x.py: stray has no layer"),
+    ],
+)
+def test_a_climbing_import_is_caught(tmp_path: Path, place: str, source: str, complaint: str) -> None:
+    (found,) = violations(house(tmp_path, place, source))
+    assert found.startswith(complaint)

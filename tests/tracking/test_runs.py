@@ -1,0 +1,197 @@
+"""What `linfit run` leaves in MLflow, read back through MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow.entities import Run
+from safetensors.numpy import load_file
+
+import linfit as package
+from linfit.config import FitConfig, digest
+from linfit.tracking import layout
+
+Linfit = Callable[..., Any]
+
+
+def runs(client: Any, experiment: str) -> list[Run]:
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+@pytest.fixture
+def article(linfit: Linfit, client: Any) -> Run:
+    assert linfit("run", "article/linear_adam").code == 0
+    [run] = runs(client, "article")
+    return run
+
+
+def test_a_single_run_has_its_name_status_and_tags(article: Run) -> None:
+    assert article.info.run_name == "linear_adam"
+    assert article.info.status == "FINISHED"
+    tags = article.data.tags
+    assert tags[layout.KIND] == "fit"
+    assert tags[layout.STATUS] == "completed"
+    assert tags[layout.VERSION] == package.__version__
+    assert len(tags[layout.CODE]) == len(tags[layout.FINGERPRINT]) == 64
+    assert json.loads(tags[layout.ENVIRONMENT])["torch"].startswith("2.")
+    assert layout.PARENT not in tags
+
+
+def test_params_are_every_key_that_decides_the_numbers(article: Run) -> None:
+    params = article.data.params
+    assert params["optimizer"] == "adam"
+    assert params["optimizer.lr"] == "0.01"
+    assert params["optimizer.betas"] == "[0.9, 0.999]"
+    assert params["dataset.path"] == "linfit:article.csv"
+    assert params["seed"] == "0"
+    assert not [key for key in params if key.startswith(("tracking", "record", "name"))]
+
+
+def test_curves_have_their_steps_and_everything_else_stands_at_step_0(article: Run, client: Any) -> None:
+    fit = package.fit(package.compose(["article/linear_adam"]))
+    for key, values in ((layout.LOSS, fit.losses), (layout.EXCESS, fit.excess_losses)):
+        history = sorted((point.step, point.value) for point in client.get_metric_history(article.info.run_id, key))
+        assert history == list(zip(fit.steps.tolist(), values.tolist(), strict=True))
+    others = {key for key in article.data.metrics if key not in (layout.LOSS, layout.EXCESS)}
+    assert {"distance_to_optimum", "weight/0", "weight/1"} <= others
+    assert all(point.step == 0 for key in others for point in client.get_metric_history(article.info.run_id, key))
+    assert [article.data.metrics[f"weight/{i}"] for i in (0, 1)] == fit.weights.ravel().tolist()
+
+
+def test_files_hold_the_whole_config_and_the_exact_weights(article: Run, client: Any, tmp_path: Path) -> None:
+    stored = json.loads(Path(client.download_artifacts(article.info.run_id, "config.json", str(tmp_path))).read_text())
+    assert stored["sha256"] == digest(stored["config"])
+    config = FitConfig.model_validate(stored["config"])
+    assert config.fingerprint() == article.data.tags[layout.FINGERPRINT]
+    weights = load_file(client.download_artifacts(article.info.run_id, "weights.safetensors", str(tmp_path)))["weight"]
+    assert weights.tobytes() == package.fit(config).weights.tobytes()
+
+
+def test_the_dataset_is_an_input_with_its_digest(article: Run) -> None:
+    [used] = article.inputs.dataset_inputs
+    assert used.dataset.name == "csv"
+    problem = package.compose(["article/linear_adam"]).dataset.load(0)
+    assert problem.digest.startswith(used.dataset.digest)
+    assert [column["name"] for column in json.loads(used.dataset.schema)["mlflow_colspec"]] == ["x_squared", "one", "y"]
+
+
+def test_the_model_predicts_without_a_pickle(article: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pickle
+
+    import mlflow
+    import pandas as pd
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a pickle was loaded")
+
+    monkeypatch.setattr(pickle, "load", refuse)
+    monkeypatch.setattr(pickle, "loads", refuse)
+    mlflow.set_tracking_uri(f"sqlite:///{workdir}/outputs/mlflow.db")
+    try:
+        model = mlflow.pyfunc.load_model(f"runs:/{article.info.run_id}/model")
+    finally:
+        mlflow.set_tracking_uri(None)
+    predicted = model.predict(pd.DataFrame({"one": [1.0, 1.0], "x_squared": [0.0, 4.0]}))  # by name, not by place
+    w0, w1 = (article.data.metrics[f"weight/{i}"] for i in (0, 1))
+    assert list(predicted.columns) == ["y"]
+    np.testing.assert_allclose(predicted["y"], [w1, 4 * w0 + w1], rtol=1e-6)
+    names = [file.name for file in (workdir / "outputs" / "artifacts").rglob("*") if file.is_file()]
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth"))]
+
+
+def test_a_sweep_is_one_parent_with_a_child_for_each_fit(linfit: Linfit, client: Any) -> None:
+    done = linfit("run", "-m", "optimizer=adam,manual_sgd", "optimizer.lr=0.001,0.1", "steps=50")
+    assert done.code == 0, done.err
+    found = runs(client, "adhoc")
+    [parent] = [run for run in found if run.data.tags[layout.KIND] == "sweep"]
+    children = [run for run in found if run.data.tags[layout.KIND] == "fit"]
+    assert {run.info.run_name for run in children} == {"adam lr=0.001", "adam lr=0.1", "manual_sgd lr=0.001", "manual_sgd lr=0.1"}
+    assert {run.data.tags[layout.PARENT] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert parent.data.metrics["num_completed"] == 3
+    assert parent.data.metrics["num_diverged"] == 1
+    assert parent.data.metrics["best_loss"] == min(run.data.metrics["loss"] for run in children)
+    assert json.loads(parent.data.tags[layout.VARYING]) == ["optimizer", "optimizer.lr"]
+    assert "optimizer" not in parent.data.params
+    assert parent.data.params["dataset"] == "parabola"
+    assert {run.data.metrics["hparam/optimizer.lr"] for run in children} == {0.001, 0.1}
+
+
+def test_a_child_keeps_its_config_in_a_tag_and_no_files(linfit: Linfit, client: Any) -> None:
+    assert linfit("run", "-m", "seed=0,1", "steps=5").code == 0
+    for child in [run for run in runs(client, "adhoc") if layout.PARENT in run.data.tags]:
+        stored = json.loads(child.data.tags[layout.CONFIG])
+        assert stored["sha256"] == digest(stored["config"])
+        assert FitConfig.model_validate(stored["config"]).fingerprint() == child.data.tags[layout.FINGERPRINT]
+        assert client.list_artifacts(child.info.run_id) == []
+        assert layout.CODE not in child.data.tags  # the parent has it
+
+
+def test_with_child_artifacts_each_fit_has_its_own_files(linfit: Linfit, client: Any) -> None:
+    assert linfit("run", "-m", "seed=0,1", "steps=5", "tracking.child_artifacts=true").code == 0
+    for child in [run for run in runs(client, "adhoc") if layout.PARENT in run.data.tags]:
+        assert {file.path for file in client.list_artifacts(child.info.run_id)} == {"config.json", "weights.safetensors"}
+
+
+def test_the_parent_has_the_tables_and_the_best_model(linfit: Linfit, client: Any, tmp_path: Path) -> None:
+    import mlflow
+    import pandas as pd
+
+    assert linfit("run", "-m", "seed=0,1,2", "steps=300", "optimizer.lr=0.1").code == 0
+    found = runs(client, "adhoc")
+    [parent] = [run for run in found if run.data.tags[layout.KIND] == "sweep"]
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {layout.MANIFEST, layout.RESULTS, layout.CURVES}
+    results = pd.read_parquet(client.download_artifacts(parent.info.run_id, layout.RESULTS, str(tmp_path)))
+    by_id = {run.info.run_id: run for run in found}
+    for row in results.itertuples():
+        metrics = by_id[row.run_id].data.metrics
+        assert list(row.weights) == [metrics["weight/0"], metrics["weight/1"]]
+        assert row.loss == metrics["loss"]
+    mlflow.set_tracking_uri(str(client.tracking_uri))
+    try:
+        model = mlflow.pyfunc.load_model(f"runs:/{parent.info.run_id}/model")
+    finally:
+        mlflow.set_tracking_uri(None)
+    best = results.loc[results["loss"].idxmin()]
+    assert model.predict(pd.DataFrame({"x^2": [0.0], "1": [1.0]}))["y"][0] == pytest.approx(best["weights"][1])
+
+
+def test_a_diverged_fit_is_finished_and_no_infinity_reaches_mlflow(linfit: Linfit, client: Any) -> None:
+    assert linfit("run", "optimizer=sgd", "optimizer.lr=1e30").code == 0
+    [run] = runs(client, "adhoc")
+    assert (run.info.status, run.data.tags[layout.STATUS]) == ("FINISHED", "diverged")
+    assert run.data.metrics["diverged_at_step"] >= 1
+    history = [point.value for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
+    assert np.isfinite(history).all()
+    assert max(history) < 1e300
+
+
+def test_nothing_is_logged_step_by_step(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    calls: list[str] = []
+    original = MlflowClient.log_batch
+
+    def counted(self: MlflowClient, *arguments: Any, **keywords: Any) -> Any:
+        calls.append("batch")
+        return original(self, *arguments, **keywords)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    monkeypatch.setattr(MlflowClient, "log_metric", lambda *_, **__: calls.append("single"))
+    assert linfit("run", "record.every=1", "steps=400").code == 0
+    assert calls.count("single") == 0
+    assert len(calls) <= 4  # params, tags, and 800 points in one batch
+
+
+def test_the_experiment_name_of_the_environment_wins_over_adhoc_only(linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "from-environment")
+    assert linfit("run", "steps=2").code == 0
+    assert linfit("run", "steps=2", "name=mine").code == 0
+    assert len(runs(client, "from-environment")) == len(runs(client, "mine")) == 1
+    assert client.get_experiment_by_name("adhoc") is None

@@ -1,0 +1,95 @@
+"""The same recorder against a real MLflow server over HTTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linfit.tracking.store import Store
+from linfit.views.ui import command
+
+
+@pytest.fixture
+def server(workdir: Path) -> Iterator[str]:
+    """`linfit ui`'s own server process on the store of the working directory."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = Store(f"sqlite:///{workdir}/outputs/mlflow.db", str(workdir / "outputs" / "artifacts"))
+    log = (workdir / "server.log").open("wb")
+    process = subprocess.Popen(command(store, port), stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait(address, process)
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+        log.close()
+
+
+def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the server has ended"
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not start")
+
+
+def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], workdir: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    single = linfit("run", "article/linear_adam", f"tracking.uri={server}")
+    assert single.code == 0, single.err
+    assert f"browse         {server}/#/experiments/" in single.out
+    swept = linfit("run", "-m", "seed=0,1", "steps=20", f"tracking.uri={server}")
+    assert swept.code == 0, swept.err
+    client = MlflowClient(tracking_uri=server)
+    experiments = {found.name: found.experiment_id for found in client.search_experiments()}
+    assert len(client.search_runs([experiments["adhoc"]])) == 3
+    [run] = client.search_runs([experiments["article"]])
+    assert len(client.get_metric_history(run.info.run_id, "loss")) >= 35
+    assert run.info.run_name == "linear_adam"
+    downloaded = client.download_artifacts(run.info.run_id, "weights.safetensors", str(tmp_path))
+    assert Path(downloaded).stat().st_size > 0
+    shown = linfit("show", "last", "--uri", server)
+    assert shown.code == 0
+    assert "seed=1" in shown.out
+    model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    assert model.status.value == "READY"
+    shutil.rmtree(workdir / "outputs" / "artifacts")  # they were beside the database of the server
+
+
+def test_a_strangers_host_name_is_refused(server: str) -> None:
+    request = urllib.request.Request(f"{server}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    assert refused.value.code == 403
+    refused.value.close()
+
+
+def test_the_ui_of_a_server_is_its_own(linfit: Callable[..., Any], server: str) -> None:
+    assert "is a server already" in linfit("ui", "--uri", server).err
+
+
+def test_a_port_in_use_is_said(linfit: Callable[..., Any], workdir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = linfit("ui", "--port", port)
+    assert done.code == 2
+    assert f"port {port} cannot be used" in done.err

@@ -1,0 +1,136 @@
+"""Making, finding and refusing stores."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linfit.errors import LinfitError, RecordingError
+from linfit.tracking import store as stores
+from linfit.tracking.layout import mask
+from linfit.tracking.reading import Reader
+from linfit.tracking.store import Store, experiment_folder, locate, prepare, require
+
+
+def test_the_default_is_below_the_working_directory(bare: Path) -> None:
+    assert locate() == Store(f"sqlite:///{bare}/outputs/mlflow.db", f"{bare}/outputs/artifacts")
+
+
+def test_the_environment_wins_over_the_default_and_the_config_over_both(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert locate().uri == "http://127.0.0.1:9"
+    assert locate("sqlite:///other.db").uri == f"sqlite:///{bare}/other.db"
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:///tmp/mlruns"])
+def test_a_folder_is_refused(uri: str) -> None:
+    with pytest.raises(RecordingError, match=r"is a folder, which MLflow refuses as a store: write sqlite:///"):
+        locate(uri)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("postgresql://user:secret@host/db", "postgresql://user:***@host/db"),
+        ("failed at http://u:p%40ss@host:5000/x and more", "failed at http://u:***@host:5000/x and more"),
+        ("http://:only@host", "http://:***@host"),
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+    ],
+)
+def test_passwords_are_masked(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+@pytest.mark.parametrize("name", ["article", "a/b", "../../etc", "..", "ü ñ", "x" * 190])
+def test_an_experiment_is_one_folder_below_the_artifacts(name: str, tmp_path: Path) -> None:
+    folder = experiment_folder(Store("sqlite:///x.db", str(tmp_path)), name)
+    assert folder is not None
+    assert Path(folder).resolve().parent == tmp_path
+
+
+def test_an_absent_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "deep" / "mlflow.db"
+
+    def fails(temporary: Path, artifacts: str) -> None:
+        assert not file.exists()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores, "_migrate_into_place", fails)
+        with pytest.raises(RecordingError, match="cannot be made: No space left on device"):
+            prepare(Store(f"sqlite:///{file}", None))
+    assert not file.exists()
+    prepare(Store(f"sqlite:///{file}", None))
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert [path.name for path in file.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_processes_that_race_for_a_new_store_all_get_it(tmp_path: Path) -> None:
+    code = f"from linfit.tracking.store import *; prepare(locate('sqlite:///{tmp_path}/new/mlflow.db'))"
+    racing = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [(process.communicate()[1], process.returncode) for process in racing] == [(b"", 0)] * 3
+
+
+def test_what_is_no_mlflow_store_is_refused_and_left_alone(tmp_path: Path) -> None:
+    text = tmp_path / "notes.db"
+    text.write_text("these are my notes, not a database\n" * 100)
+    with pytest.raises(RecordingError, match="file is not a database"):
+        prepare(Store(f"sqlite:///{text}", None))
+    assert text.read_text().startswith("these are my notes")
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE mine (x)")
+        database.commit()
+    with pytest.raises(RecordingError, match="is a SQLite database but not MLflow's"):
+        prepare(Store(f"sqlite:///{other}", None))
+
+
+def test_a_locked_store_is_named_with_what_to_do(workdir: Path, linfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "SERVER_TIMEOUT", 0.1)
+    with closing(sqlite3.connect(workdir / "outputs" / "mlflow.db")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        done = linfit("run", "steps=2")
+    assert done.code == 2
+    assert "database is locked; another program holds it: wait" in done.err
+    assert done.err.count("\n") == 1
+    assert not (workdir / "outputs" / "runs").exists()
+
+
+def test_absent_is_an_error_only_for_who_reads(bare: Path) -> None:
+    with pytest.raises(RecordingError, match=r"there is no store at .*: run something first"):
+        require(locate())
+    assert list(bare.iterdir()) == []
+
+
+def test_a_server_that_does_not_answer_is_said_at_once() -> None:
+    with pytest.raises(RecordingError, match=r"the tracking server http://u:\*\*\*@127.0.0.1:1 does not answer"):
+        prepare(Store("http://u:secret@127.0.0.1:1", None))
+
+
+def test_a_missing_driver_is_named(linfit: Callable[..., Any], bare: Path) -> None:
+    done = linfit("run", "tracking.uri=postgresql://u:canary@127.0.0.1/x")
+    assert done.code == 2
+    assert "needs the Python package psycopg" in done.err
+    assert "canary" not in done.err
+    assert list(bare.iterdir()) == []
+
+
+def test_files_are_found_where_outputs_was_moved_to(workdir: Path, linfit: Callable[..., Any]) -> None:
+    assert linfit("run", "article/linear_adam").code == 0
+    moved = workdir / "elsewhere" / "results"
+    shutil.copytree(workdir / "outputs", moved)
+    shutil.rmtree(workdir / "outputs")
+    reader = Reader(locate(f"sqlite:///{moved}/mlflow.db"))
+    record = reader.find("last")
+    assert reader.file(record, "weights.safetensors").is_relative_to(moved)
+    with pytest.raises(LinfitError, match="has no file nothing"):
+        reader.file(record, "nothing")
