@@ -68,6 +68,11 @@ class Component(Frozen, ABC):
         return chosen.model_validate(dict(fields))  # type: ignore[return-value]
 
     @classmethod
+    def stackable(cls) -> bool:
+        """Whether this very class has a rule `stacked`. None is inherited: what changes its parent's deeds may break its rule."""
+        return "stacked" in vars(cls)
+
+    @classmethod
     def names(cls) -> str:
         return ", ".join(sorted(cls.choices))
 

@@ -57,10 +57,20 @@ class FitConfig(Frozen):
         self.device.check(self.dtype)
         return self
 
-    def resolved(self) -> Self:
-        """This config with the device that there is; ValueError where the one asked for is absent."""
+    def resolved(self, several: bool = False) -> Self:
+        """This config with the device that there is and the engine that runs it, alone or as one of several.
+
+        Raises ValueError where the device asked for is absent.
+        """
         device = self.device.resolve()
-        return self if device == self.device else self.model_copy(update={"device": device})
+        engine = self.engine.resolve(several, not self.unstackable())
+        if device == self.device and engine == self.engine:
+            return self
+        return self.model_copy(update={"device": device, "engine": engine})
+
+    def unstackable(self) -> list[str]:
+        """The groups whose component has no stacked rule, so that the fit runs in the single engine."""
+        return [part.group for part in (self.model, self.loss, self.gradient, self.optimizer) if not part.stackable()]
 
     def as_dict(self) -> dict[str, Any]:
         """The whole config as plain data, that `FitConfig.model_validate` takes back."""
@@ -75,6 +85,7 @@ class FitConfig(Frozen):
         if files := self.dataset.files():
             fields["dataset"].pop("path", None)
             fields["data"] = [file_digest(file) for file in files]
+        fields["engine"].pop("memory", None)  # where a stack is cut does not change a bit
         if not self.plugins:
             del fields["plugins"]
         return fields

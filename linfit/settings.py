@@ -81,11 +81,42 @@ def _present(device: Device) -> Device:
 class Engine(Component):
     """What executes fits."""
 
+    @abstractmethod
+    def resolve(self, several: bool, stackable: bool) -> Engine:
+        """The engine that runs a fit: one of `several` or alone, of parts that are all `stackable` or not."""
+
 
 class SingleEngine(Engine):
     """One fit at a time with torch's own modules and optimizers: the reference."""
 
     name: Literal["single"] = "single"
+
+    def resolve(self, several: bool, stackable: bool) -> Engine:
+        return self
+
+
+#: Bytes that a block of fits may take for its tensors and its results; as many may hold problems for other blocks.
+Memory = Annotated[int, Field(ge=2**20)]
+
+
+class StackedEngine(Engine):
+    """Many fits as one tensor program, cut into blocks of at most `memory` bytes; parts without a stacked rule run `single`."""
+
+    name: Literal["stacked"] = "stacked"
+    memory: Memory = 2**29
+
+    def resolve(self, several: bool, stackable: bool) -> Engine:
+        return self if stackable else SingleEngine()
+
+
+class AutoEngine(Engine):
+    """A fit alone runs `single`, several run `stacked`."""
+
+    name: Literal["auto"] = "auto"
+    memory: Memory = 2**29
+
+    def resolve(self, several: bool, stackable: bool) -> Engine:
+        return StackedEngine(memory=self.memory) if several and stackable else SingleEngine()
 
 
 class Tracking(Component):

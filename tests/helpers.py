@@ -29,11 +29,15 @@ LAW = hypothesis.settings(derandomize=True, database=None, deadline=None, max_ex
 
 @dataclass(frozen=True)
 class Row:
-    """A component: its name, the fields it has no default for, and valid settings that give every field another value."""
+    """A component: its name, the fields it has no default for, and valid settings that give every field another value.
+
+    `beside` are the fields that do not decide the numbers.
+    """
 
     name: str
     needed: Settings = field(default_factory=dict)
     variations: Sequence[Settings] = ()
+    beside: Sequence[str] = ()
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -213,7 +217,11 @@ DEVICES = (
     DeviceRow("cuda", always=False),
     DeviceRow("mps", always=False, dtypes=("float32",)),
 )
-ENGINES = (Row("single"),)
+ENGINES = (
+    Row("single"),
+    Row("stacked", variations=({"memory": 2**24},), beside=("memory",)),
+    Row("auto", variations=({"memory": 2**24},), beside=("memory",)),
+)
 TRACKINGS = (
     Row(
         "mlflow",

@@ -1,10 +1,9 @@
-"""`fit`: from configs to fits, with the caller's thread setting left as it was."""
+"""`fit`: from configs to fits, each in its engine, with the caller's thread setting left as it was."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 from linfit.config import FitConfig
@@ -31,30 +30,42 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
 
 
 def fits(configs: Sequence[FitConfig]) -> Iterator[Fit]:
-    """The same, each fit as soon as it is done."""
-    resolved = [config.resolved() for config in configs]
-    return (_guarded(config) for config in resolved)
+    """The same, each fit as soon as it and those before it are done."""
+    return _in_order(fits_as_done(configs))
 
 
-def _guarded(config: FitConfig) -> Fit:
+def fits_as_done(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
+    """The same, each fit with its place among the configs as soon as it is done: a stack's come block by block."""
+    return _as_done([config.resolved(several=len(configs) > 1) for config in configs])
+
+
+def _as_done(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
+    from linfit.engine.stacked import fit_stacks
+
+    stacked = [place for place, config in enumerate(configs) if config.engine.name == "stacked"]
+    for place, config in enumerate(configs):
+        if config.engine.name == "single":
+            yield place, _alone(config)
+    for number, result in fit_stacks([configs[place] for place in stacked]):
+        yield stacked[number], result
+
+
+def _in_order(done: Iterator[tuple[int, Fit]]) -> Iterator[Fit]:
+    waiting: dict[int, Fit] = {}
+    following = 0
+    for place, result in done:
+        waiting[place] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
+def _alone(config: FitConfig) -> Fit:
     from linfit.engine.single import fit_one
+    from linfit.engine.threads import threads
 
-    engines: dict[str, Callable[[FitConfig], Fit]] = {"single": fit_one}
     try:
         with threads(config.threads):
-            return engines[config.engine.name](config)
+            return fit_one(config)
     except (Exception, SystemExit):  # a component that exits has not fitted anything
         return Fit(config, Status.FAILED, error=traceback.format_exc())
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """torch computes with `count` threads inside, and with as many as before afterwards."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

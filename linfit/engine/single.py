@@ -11,7 +11,6 @@ n samples, p features, q targets, k recorded steps.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,11 +21,9 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Path, Status
+from linfit.engine.limits import divergence_limit, tolerance_screen
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
-
-#: The least that an initial loss counts for when divergence is looked for, as a share of the loss of predicting zero.
-LEAST_INITIAL = 1e-6
 
 
 def fit_one(config: FitConfig) -> Fit:
@@ -95,26 +92,20 @@ def require_shape(prediction: Tensor, y: Tensor) -> None:
 class Watch:
     """Looks at every loss: has the fit diverged, and is it within the tolerance for the first time?
 
-    A fit has diverged when its loss is not finite, or above `stop.divergence` times the initial loss. A start at the optimum of
-    data without noise has loss zero, of which any step is infinitely many times: the initial loss counts as at least a
-    millionth of the loss of predicting zero.
-
-    The excess loss is exact and costs as much as a step, so it is computed only where the loss, which is at hand, comes
-    within twice the tolerance of the minimum, or as near as rounding lets the loss tell.
+    A fit has diverged when its loss is not finite, or above `stop.divergence` times the initial loss.
     """
 
     def __init__(self, config: FitConfig, problem: Problem, known: Optimum, start: NDArray[Any]) -> None:
         _, p, _ = problem.shape
-        eps = float(np.finfo(config.dtype).eps)
-        at_zero = known.scale * float(np.square(problem.y).sum())
-        self.times, self.floor, self.limit = config.stop.divergence, LEAST_INITIAL * at_zero, -1.0
+        self.at_zero = known.scale * float(np.square(problem.y).sum())
+        self.times, self.limit = config.stop.divergence, -1.0
         self.optimum = known
         self.threshold = config.record.tolerance * float(known.excess(start.astype(np.float64)))
-        self.screen = known.loss + 2 * self.threshold + 16 * p * eps * at_zero
+        self.screen = float(tolerance_screen(known.loss, self.threshold, self.at_zero, p, config.dtype))
 
     def diverged(self, loss: float) -> bool:
         if self.limit < 0:  # the initial loss
-            self.limit = min(self.times * max(loss, self.floor), sys.float_info.max)
+            self.limit = float(divergence_limit(self.times, loss, self.at_zero))
         return not loss <= self.limit  # also true of NaN, and of an infinite initial loss
 
     def reached(self, weights: NDArray[Any]) -> bool:

@@ -16,6 +16,8 @@ from linfit.problem.losses import Loss
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Computes the losses `[r]` of r fits at W `[r, p, q]`, and their gradients `[r, p, q]`.
+StackedEvaluation = Callable[["Tensor"], "tuple[Tensor, Tensor]"]
 #: Computes the loss `[]` where the weights stand, and leaves its gradient in the parameter's `.grad`.
 Evaluation = Callable[[], "Tensor"]
 
@@ -26,6 +28,10 @@ class Gradient(Component):
     @abstractmethod
     def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
         """The evaluation of `loss` and its gradient for `predictor` on X `[n, p]` and y `[n, q]`."""
+
+    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        """The same for r fits at once, on X `[r, p, 1, n]` and y `[r, q, n]`, of which either is `[1, …]` where all share it."""
+        raise NotImplementedError(f"gradient {self.name} has no stacked rule")
 
 
 class Manual(Gradient):
@@ -44,6 +50,14 @@ class Manual(Gradient):
 
         return evaluate
 
+    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            residual = model.stacked(X, W) - y  # [r, q, n]
+            gradient = (X * loss.derivative(residual).unsqueeze(1)).sum(dim=-1)  # [r, p, q]
+            return loss.stacked(residual), gradient
+
+        return evaluate
+
 
 class Autograd(Gradient):
     """By reverse-mode automatic differentiation: `loss.backward()`, the old gradient cleared first."""
@@ -58,6 +72,17 @@ class Autograd(Gradient):
             value = loss(predictor(X) - y)
             value.backward()  # type: ignore[no-untyped-call]
             return value
+
+        return evaluate
+
+    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        import torch
+
+        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            weight = W.detach().requires_grad_()
+            losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
+            (gradient,) = torch.autograd.grad(losses.sum(), weight)  # each fit's own: no loss knows another's weights
+            return losses.detach(), gradient
 
         return evaluate
 
@@ -80,5 +105,20 @@ class FuncGrad(Gradient):
         def evaluate() -> Tensor:
             weight.grad, value = gradient_and_value(weight)
             return cast("Tensor", value)
+
+        return evaluate
+
+    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        import torch
+
+        def objective(W: Tensor) -> tuple[Tensor, Tensor]:
+            losses = loss.stacked(model.stacked(X, W) - y)  # [r]
+            return losses.sum(), losses
+
+        gradient_and_value = torch.func.grad_and_value(objective, has_aux=True)
+
+        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            gradient, (_, losses) = gradient_and_value(W)
+            return losses, gradient
 
         return evaluate

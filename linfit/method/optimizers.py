@@ -9,9 +9,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from linfit.component import Component
+from linfit.method.stacks import Columns, Memory, Update, powers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +36,14 @@ class Optimizer(Component):
     @abstractmethod
     def build(self, parameter: Tensor, n: int) -> Stepper:
         """A stepper for `parameter`, on a problem of n samples."""
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        """The same update for s fits at once, whose numbers stand in `h`.
+
+        Of `self` only what all of them share counts: its switches, and which of its numbers are zero. It may be called again
+        between two updates, when fits have left: whatever must be remembered stands in `memory`.
+        """
+        raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
 
 class Descent:
@@ -58,6 +68,14 @@ class ManualSGD(Optimizer):
 
     def build(self, parameter: Tensor, n: int) -> Stepper:
         return Descent(parameter, self.lr, n if self.average else 1)
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        lr = h.column(h["lr"])
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            W.sub_(lr * (g / n if self.average else g))
+
+        return update
 
 
 class TorchOptimizer(Optimizer):
@@ -93,6 +111,22 @@ class SGD(TorchOptimizer):
             raise ValueError("nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false")
         return self
 
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        lr, momentum, decay = (h.column(h[field]) for field in ("lr", "momentum", "weight_decay"))
+        taken = h.column(1 - h["dampening"])
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            g = _signed(self, g)
+            if self.weight_decay:
+                g = g + decay * W
+            if self.momentum:
+                b = memory["velocity"]
+                b = b.copy_(g) if k == 1 else b.mul_(momentum).add_(taken * g)
+                g = g + momentum * b if self.nesterov else b
+            W.sub_(lr * g)
+
+        return update
+
 
 class Adam(TorchOptimizer):
     """torch.optim.Adam (Kingma and Ba, 2015): w ← w − lr·m̂/(√v̂ + eps), ε outside the root, decay added to the gradient."""
@@ -107,6 +141,9 @@ class Adam(TorchOptimizer):
     maximize: bool = False
     decoupled_weight_decay: bool = False
 
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        return _adam(self, self.decoupled_weight_decay, h, memory)
+
 
 class AdamW(TorchOptimizer):
     """torch.optim.AdamW (Loshchilov and Hutter, 2019): Adam whose decay acts on the weights, w ← (1 − lr·weight_decay)·w."""
@@ -119,6 +156,9 @@ class AdamW(TorchOptimizer):
     weight_decay: NonNegative = 1e-2
     amsgrad: bool = False
     maximize: bool = False
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        return _adam(self, True, h, memory)
 
 
 class RMSprop(TorchOptimizer):
@@ -134,6 +174,26 @@ class RMSprop(TorchOptimizer):
     centered: bool = False
     maximize: bool = False
 
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        lr, alpha, eps, decay, momentum = (h.column(h[field]) for field in ("lr", "alpha", "eps", "weight_decay", "momentum"))
+        taken = h.column(1 - h["alpha"])
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            g = _signed(self, g)
+            if self.weight_decay:
+                g = g + decay * W
+            v = memory["square"].mul_(alpha).add_(taken * g * g)
+            if self.centered:
+                mean = memory["mean"]
+                mean.add_(taken * (g - mean))
+                v = v - mean * mean
+            step = g / v.sqrt().add_(eps)
+            if self.momentum:
+                step = memory["velocity"].mul_(momentum).add_(step)
+            W.sub_(lr * step)
+
+        return update
+
 
 class Adagrad(TorchOptimizer):
     """torch.optim.Adagrad (Duchi et al., 2011): s ← s + g², w ← w − lr/(1 + k·lr_decay)·g/(√s + eps)."""
@@ -146,3 +206,48 @@ class Adagrad(TorchOptimizer):
     initial_accumulator_value: NonNegative = 0.0
     eps: NonNegative = 1e-10
     maximize: bool = False
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        lr, eps, decay, start = (h.column(h[field]) for field in ("lr", "eps", "weight_decay", "initial_accumulator_value"))
+        rate = h.by_step(lambda steps: h["lr"] / (1 + (np.array(steps).reshape(-1, 1, 1, 1) - 1) * h["lr_decay"]))
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            g = _signed(self, g)
+            if self.weight_decay:
+                g = g + decay * W
+            total = memory["sum"]
+            if k == 1:
+                total.copy_(start)
+            total.add_(g * g)
+            W.sub_((rate(k) if self.lr_decay else lr) * (g / total.sqrt().add_(eps)))
+
+        return update
+
+
+def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Tensor:
+    return -g if optimizer.maximize else g
+
+
+def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) -> Update:
+    """m ← m + (1 − β₁)(g − m), v ← β₂v + (1 − β₂)g², w ← w − lr·m̂/(√v̂ + eps) with m̂ = m/(1 − β₁ᵏ), v̂ = v/(1 − β₂ᵏ)."""
+    lr, (beta1, beta2) = h["lr"], h["betas"]
+    mixed, kept, taken, eps = h.column(1 - beta1), h.column(beta2), h.column(1 - beta2), h.column(h["eps"])
+    decay, shrunk = h.column(h["weight_decay"]), h.column(1 - lr * h["weight_decay"])
+    step_size = h.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
+    correction = h.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
+
+    def update(k: int, W: Tensor, g: Tensor) -> None:
+        g = _signed(optimizer, g)
+        if optimizer.weight_decay and decoupled:
+            W.mul_(shrunk)
+        elif optimizer.weight_decay:
+            g = g + decay * W
+        m, v = memory["mean"], memory["square"]
+        m.add_(mixed * (g - m))
+        v.mul_(kept).add_(taken * g * g)
+        if optimizer.amsgrad:
+            v = memory["largest"].copy_(memory["largest"].maximum(v))
+        root = v.sqrt().div_(correction(k))
+        W.sub_(step_size(k) * (m / root.add_(eps)))
+
+    return update

@@ -37,16 +37,23 @@ class Dataset(Component):
         """The data files that decide the numbers."""
         return ()
 
+    def drawn_from(self, seed: int) -> int | None:
+        """What of the fit's `seed` decides the data, None where nothing does: equal datasets with equal answers are one."""
+        return seed
+
 
 class Drawn(Dataset):
-    """A dataset with normal noise of standard deviation `noise` on its targets."""
+    """A dataset with normal noise of standard deviation `noise` on its targets, all of it drawn from `stream`."""
 
     n: Count
     noise: Noise
     seed: Seed | None = None
 
+    def drawn_from(self, seed: int) -> int:
+        return seed if self.seed is None else self.seed
+
     def stream(self, seed: int) -> np.random.Generator:
-        return generator(seed if self.seed is None else self.seed, Purpose.DATA)
+        return generator(self.drawn_from(seed), Purpose.DATA)
 
     def noisy(self, y: Array, stream: np.random.Generator) -> Array:
         return y + self.noise * stream.standard_normal(y.shape)

@@ -45,6 +45,9 @@ class CSV(Dataset):
     def files(self) -> tuple[str, ...]:
         return (str(self.file),)
 
+    def drawn_from(self, seed: int) -> int | None:
+        return None if type(self) is CSV else seed  # a subclass may draw
+
     @property
     def file(self) -> Path:
         if not self.path.startswith(SHIPPED):

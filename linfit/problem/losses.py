@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Loss(Component):
-    """A scalar objective of the residuals."""
+    """A scalar objective of the residuals. `derivative` is elementwise, so that it serves stacks `[r, q, n]` too."""
 
     @abstractmethod
     def __call__(self, residual: Tensor) -> Tensor:
@@ -29,6 +29,10 @@ class Loss(Component):
     @abstractmethod
     def derivative(self, residual: Tensor) -> Tensor:
         """∂loss/∂ŷ `[n, q]` at the residuals `[n, q]`."""
+
+    def stacked(self, residual: Tensor) -> Tensor:
+        """The losses `[r]` of the residuals `[r, q, n]` of r fits, each with the bits that it has beside any others."""
+        raise NotImplementedError(f"loss {self.name} has no stacked rule")
 
     @abstractmethod
     def scale(self, n: int, q: int) -> float:
@@ -42,6 +46,9 @@ class SSE(Loss):
 
     def __call__(self, residual: Tensor) -> Tensor:
         return residual.square().sum()
+
+    def stacked(self, residual: Tensor) -> Tensor:
+        return residual.square().sum(dim=(1, 2))
 
     def derivative(self, residual: Tensor) -> Tensor:
         return 2 * residual
@@ -58,8 +65,11 @@ class MSE(Loss):
     def __call__(self, residual: Tensor) -> Tensor:
         return residual.square().mean()
 
+    def stacked(self, residual: Tensor) -> Tensor:
+        return residual.square().mean(dim=(1, 2))
+
     def derivative(self, residual: Tensor) -> Tensor:
-        return 2 / residual.numel() * residual
+        return 2 / (residual.shape[-2] * residual.shape[-1]) * residual
 
     def scale(self, n: int, q: int) -> float:
         return 1 / (n * q)

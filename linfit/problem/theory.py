@@ -5,11 +5,15 @@ loss is ½⟨W − W*, H(W − W*)⟩ = c·‖R(W − W*)‖² with RᵀR = Xᵀ
 is never formed: W* comes from a singular value decomposition of X with its columns scaled to norm one, refined on its own
 residual (Golub and Van Loan, Matrix Computations, 4th ed., §5.3 and §3.5.3).
 
-n samples, p features, q targets.
+The optima of several problems of one shape are found at once, each with the bits that it has alone: numpy hands LAPACK and
+BLAS one matrix at a time.
+
+n samples, p features, q targets, u problems.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,35 +51,43 @@ class Optimum:
 
 def optimum(problem: Problem, loss: Loss) -> Optimum:
     """The optimum of `loss` on `problem`, whose X and y are taken as they are: round them first if the fit sees them rounded."""
-    n, _, q = problem.shape
-    weights, rank = least_squares(problem.X, problem.y)
-    root: Array = np.linalg.qr(problem.X).R
+    return optima([problem], loss)[0]
+
+
+def optima(problems: Sequence[Problem], loss: Loss) -> list[Optimum]:
+    """The optima of `loss` on problems of one shape."""
+    if not problems:
+        return []
+    n, _, q = problems[0].shape
+    X = np.stack([problem.X for problem in problems])  # [u, n, p]
+    y = np.stack([problem.y for problem in problems])  # [u, n, q]
+    weights, rank = least_squares(X, y)
+    roots = np.asarray(np.linalg.qr(X, mode="r"))
     scale = loss.scale(n, q)
-    return Optimum(
-        weights=weights,
-        loss=float(scale * np.square(problem.X @ weights - problem.y).sum()),
-        rank=rank,
-        curvatures=2 * scale * np.square(np.linalg.svd(root, compute_uv=False)),
-        root=root,
-        scale=scale,
-    )
+    losses = scale * np.square(X @ weights - y).sum(axis=(-2, -1))
+    curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
+    columns = zip(weights, losses.tolist(), rank.tolist(), curvatures, roots, strict=True)
+    return [Optimum(w.copy(), least, number, curved.copy(), root.copy(), scale) for w, least, number, curved, root in columns]
 
 
-def least_squares(X: Array, y: Array) -> tuple[Array, int]:
-    """argmin ‖XW − y‖ `[p, q]` and the rank of X `[n, p]`; the solution of smallest norm where there are several."""
-    norms = np.linalg.norm(X, axis=0)
+def least_squares(X: Array, y: Array) -> tuple[Array, Array]:
+    """argmin ‖XW − y‖ `[…, p, q]` and the rank `[…]` of X `[…, n, p]`; the solution of smallest norm where there are several."""
+    norms = np.linalg.norm(X, axis=-2, keepdims=True)  # […, 1, p]
     norms[norms == 0] = 1
-    weights, rank = _solve(X / norms, y)
-    if rank == X.shape[1]:
-        return weights / norms[:, None], rank
-    return _solve(X, y)  # scaling would change which solution is the smallest
+    scaled, rank = _solve(X / norms, y)
+    weights = scaled / norms.swapaxes(-1, -2)
+    short = rank < X.shape[-1]
+    if not short.any():
+        return weights, rank
+    smallest, rank = _solve(X, y)  # scaling would change which solution is the smallest
+    return np.where(short[..., None, None], smallest, weights), rank
 
 
-def _solve(X: Array, y: Array) -> tuple[Array, int]:
+def _solve(X: Array, y: Array) -> tuple[Array, Array]:
     left, singular, right = np.linalg.svd(X, full_matrices=False)
-    rank = int((singular > singular[0] * max(X.shape) * np.finfo(float).eps).sum())
-    left, singular, right = left[:, :rank], singular[:rank], right[:rank]
-    weights = np.zeros((X.shape[1], y.shape[1]))
+    kept = singular > singular[..., :1] * max(X.shape[-2:]) * np.finfo(float).eps  # […, min(n, p)]
+    divisor = np.where(kept, singular, np.inf)[..., None]
+    weights = np.zeros((*X.shape[:-2], X.shape[-1], y.shape[-1]))
     for _ in range(1 + REFINEMENTS):
-        weights += right.T @ ((left.T @ (y - X @ weights)) / singular[:, None])
-    return weights, rank
+        weights += right.swapaxes(-1, -2) @ ((left.swapaxes(-1, -2) @ (y - X @ weights)) / divisor)
+    return weights, kept.sum(axis=-1)

@@ -114,7 +114,7 @@ class Runner:
         """Runs the jobs of a sweep, or of its next batch, as children of one parent run."""
         first = len(self.jobs)
         self.jobs += jobs
-        configs = ready([job.config for job in jobs])
+        configs = ready([job.config for job in jobs], several=True)
         if self.open is None:
             self._begin_sweep(configs, [job.overrides for job in jobs], name, folder, settings)
         assert self.open is not None
@@ -175,12 +175,12 @@ class Runner:
         self.open = Open(recorder, recorder.begin(row), row, folder, varying)
 
 
-def ready(configs: Sequence[FitConfig]) -> list[FitConfig]:
-    """The configs with the devices that there are; ConfigError where a device or the data is missing."""
+def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
+    """The configs with the devices and engines that run them, alone or as several; ConfigError where a device or the data is missing."""
     try:
         for dataset in dict.fromkeys(config.dataset for config in configs):
             dataset.check()
-        return [config.resolved() for config in configs]
+        return [config.resolved(several) for config in configs]
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -1,0 +1,146 @@
+"""What the fits of a block leave behind: their paths, where they reached the tolerance, where they diverged.
+
+A program runs WINDOW steps at a time and remembers each one's losses and weights; the ledger then looks at them all at once.
+So every step is looked at, and looking is cheap. What a fit did in the window after it ended counts for nothing.
+
+n samples, p features, q targets; b fits of a block, a rows of its program, w steps of a window, k recorded steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linfit.engine.blocks import Task
+from linfit.engine.fit import Fit, Path, Status
+from linfit.engine.limits import divergence_limit, tolerance_screen
+from linfit.problem.problem import Array
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+NEVER = -1
+GATHERED = 2**20
+"""Numbers that one evaluation of excess losses may gather."""
+
+
+class Ledger:
+    """The books of a block of b fits."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        b, (_, p, q) = len(tasks), tasks[0].data.seen.shape
+        k = 1 + max(len(task.schedule) for task in tasks)  # one more than recorded: where a fit diverges
+        self.tasks = tasks
+        self.dtype = tasks[0].config.dtype
+        self.losses = np.empty((b, k))
+        self.weights = np.empty((b, k, p, q), dtype=self.dtype)
+        self.lengths = np.array([len(task.schedule) for task in tasks])  # [b]
+        self.last = np.array([task.config.steps for task in tasks])  # [b]
+        self.diverged_at = np.full(b, NEVER)
+        self.reached_at = np.full(b, NEVER)
+        self.open = np.ones(b, dtype=bool)
+        self.times = np.array([task.config.stop.divergence for task in tasks])
+        self.limit = np.full(b, np.nan)
+        self.schedules = _members(tasks)
+        self.optima = _Optima(tasks)
+        tolerance = np.array([task.config.record.tolerance for task in tasks])
+        starts = np.stack([task.start.numpy() for task in tasks])  # [b, p, q]
+        self.threshold = tolerance * self.optima.excess(np.arange(b), starts)
+        self.screen = tolerance_screen(self.optima.losses, self.threshold, self.optima.at_zero, p, self.dtype)
+
+    def look(self, first: int, rows: Rows, losses: Array, weights: NDArray[Any]) -> Mask:
+        """Enters the losses `[w, a]` and weights `[w, a, p, q]` of the rows `[a]` from step `first` on; True for what goes on."""
+        if first == 0:
+            self.limit[rows] = divergence_limit(self.times[rows], losses[0], self.optima.at_zero[rows])
+        slots = np.arange(len(losses))[:, None]  # [w, 1]
+        counts = self.open[rows] & (first + slots <= self.last[rows])  # [w, a]
+        over = counts & ~(losses <= self.limit[rows])  # also true of NaN
+        diverged = over.any(axis=0)  # [a]
+        ended = np.where(diverged, over.argmax(axis=0), len(losses))  # [a]
+        counts &= slots < ended
+        self._enter_tolerance(first, rows, counts & (losses <= self.screen[rows]), weights)
+        self._enter_path(first, rows, losses, weights)
+        for column in np.flatnonzero(diverged).tolist():
+            slot = int(ended[column])
+            self._enter_divergence(rows[column], first + slot, losses[slot, column], weights[slot, column])
+        self.open[rows] &= ~diverged & (self.last[rows] >= first + len(losses))
+        return self.open[rows]
+
+    def _enter_tolerance(self, first: int, rows: Rows, near: Mask, weights: NDArray[Any]) -> None:
+        slots, columns = np.nonzero(near)
+        if not len(slots):
+            return
+        reached = self.optima.excess(rows[columns], weights[slots, columns]) <= self.threshold[rows[columns]]
+        found, earliest = np.unique(rows[columns[reached]], return_index=True)
+        self.reached_at[found] = first + slots[reached][earliest]
+        self.screen[found] = -1.0  # no loss is below it
+
+    def _enter_path(self, first: int, rows: Rows, losses: Array, weights: NDArray[Any]) -> None:
+        for schedule, member in self.schedules:
+            start, stop = np.searchsorted(schedule, (first, first + len(losses)))
+            if start == stop:
+                continue
+            own = np.flatnonzero(member[rows] & self.open[rows])
+            taken = np.ix_(schedule[start:stop] - first, own)
+            self.losses[rows[own], start:stop] = losses[taken].T
+            self.weights[rows[own], start:stop] = weights[taken].swapaxes(0, 1)
+
+    def _enter_divergence(self, row: int, step: int, loss: float, weights: NDArray[Any]) -> None:
+        column = np.searchsorted(self.tasks[row].schedule, step)
+        self.losses[row, column], self.weights[row, column] = loss, weights
+        self.lengths[row] = column + 1
+        self.diverged_at[row] = step
+
+    def fits(self) -> Iterator[tuple[int, Fit]]:
+        """The fits, with their places."""
+        entries = zip(self.tasks, self.lengths.tolist(), self.diverged_at.tolist(), self.reached_at.tolist(), strict=True)
+        for row, (task, length, diverged_at, reached_at) in enumerate(entries):
+            steps = task.schedule
+            if diverged_at != NEVER:
+                steps = np.append(steps[: length - 1], diverged_at)
+            yield (
+                task.place,
+                Fit(
+                    task.config,
+                    Status.COMPLETED if diverged_at == NEVER else Status.DIVERGED,
+                    task.data.problem,
+                    task.optimum,
+                    Path(steps, self.losses[row, :length].copy(), self.weights[row, :length].copy()),
+                    None if reached_at == NEVER else reached_at,
+                    None if diverged_at == NEVER else diverged_at,
+                ),
+            )
+
+
+def _members(tasks: Sequence[Task]) -> list[tuple[Rows, Mask]]:
+    """Each schedule of recorded steps, and which fits `[b]` follow it."""
+    owner = np.array([id(task.schedule) for task in tasks])
+    return [(schedule, owner == key) for key, schedule in {id(task.schedule): task.schedule for task in tasks}.items()]
+
+
+class _Optima:
+    """The optima of b fits, of which several may share one: u different ones."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        data = list({id(task.data): task.data for task in tasks}.values())
+        number = {id(part): index for index, part in enumerate(data)}
+        self.number = np.array([number[id(task.data)] for task in tasks])  # [b]
+        optima = [task.optimum for task in {id(task.data): task for task in tasks}.values()]
+        self.scale = optima[0].scale  # of one loss and one shape
+        self.roots = np.stack([optimum.root for optimum in optima])  # [u, min(n, p), p]
+        self.weights = np.stack([optimum.weights for optimum in optima])  # [u, p, q]
+        self.losses = np.array([optimum.loss for optimum in optima])[self.number]  # [b]
+        self.at_zero = np.array([self.scale * float(np.square(part.seen.y).sum()) for part in data])[self.number]  # [b]
+
+    def excess(self, rows: Rows, weights: NDArray[Any]) -> Array:
+        """The excess losses `[m]` of weights `[m, p, q]` of the fits `rows` `[m]`, each as its own optimum's `excess`."""
+        found = np.empty(len(rows))
+        size = max(1, GATHERED // self.roots[0].size)
+        with np.errstate(over="ignore", invalid="ignore"):  # a fit on its way to divergence
+            for start in range(0, len(rows), size):
+                number = self.number[rows[start : start + size]]
+                away = weights[start : start + size].astype(np.float64) - self.weights[number]
+                found[start : start + size] = self.scale * np.square(self.roots[number] @ away).sum(axis=(-2, -1))
+        return found

@@ -1,0 +1,104 @@
+"""A stack as one tensor program: r fits of one shape, model, loss and gradient, whose optimizers may differ.
+
+    X `[r, p, 1, n]`, y `[r, q, n]`   samples last, so that sums over them run along memory; `[1, …]` where all fits share them
+    W, ∂loss/∂W `[r, p, q]`           each optimizer kind moves its own contiguous rows
+    losses `[r]`
+
+A fit's bits depend on nothing beside its own config, because no operation lets them: updates are elementwise and made of
+operations that IEEE 754 rounds correctly (linfit/method/stacks.py); predictions, gradients and losses are elementwise
+products and sums of one fit's numbers along axes whose lengths are n, p and q. Such a sum's order follows from those
+lengths and the strides, which are the same for every r of two or more; a lone fit is doubled, since torch sums
+a single number with all its threads. No matrix product is called, so neither its kernels nor their alignment matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linfit.engine.blocks import Task
+from linfit.method.optimizers import Optimizer
+from linfit.method.stacks import Columns, Memory, Update, kind
+from linfit.problem.problem import Array
+
+
+@dataclass
+class Part:
+    """The rows of one kind of optimizer, and how they move."""
+
+    rows: slice
+    optimizer: Optimizer
+    columns: Columns
+    memory: Memory
+    update: Update
+
+
+class Program:
+    """Runs rows of tasks; `tasks` come sorted by the kind of their optimizers, so that each kind's rows are contiguous."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        first = tasks[0].config
+        self.config = first
+        self.dtype, self.device = getattr(torch, first.dtype), torch.device(first.device.name)
+        self.num_samples = tasks[0].data.seen.shape[0]
+        self.X = self._data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
+        self.y = self._data([task.data.seen.y for task in tasks])  # [r, q, n]
+        self.W = torch.stack([task.start for task in tasks]).to(self.device)  # [r, p, q]
+        self.parts: list[Part] = []
+        optimizers = [task.config.optimizer for task in tasks]
+        for _, members in groupby(enumerate(optimizers), lambda member: kind(member[1])):
+            rows = list(members)
+            place = slice(rows[0][0], rows[-1][0] + 1)
+            like = self.W[place]
+            self._add(place, Columns([optimizer for _, optimizer in rows], like), Memory(like))
+        self._bind()
+
+    def _add(self, rows: slice, columns: Columns, memory: Memory) -> None:
+        optimizer = columns.components[0]
+        assert isinstance(optimizer, Optimizer)
+        self.parts.append(Part(rows, optimizer, columns, memory, optimizer.stacked(columns, memory, self.num_samples)))
+
+    def _data(self, arrays: Sequence[Array]) -> Tensor:
+        """`[r, m, n]` from arrays `[n, m]`, `[1, m, n]` where all are the same one."""
+        distinct = {id(array): array for array in arrays}
+        stacked = torch.from_numpy(np.stack(list(distinct.values())).swapaxes(1, 2)).to(self.dtype).contiguous().to(self.device)
+        if len(distinct) in (1, len(arrays)):
+            return stacked
+        number = {key: place for place, key in enumerate(distinct)}
+        return stacked[torch.tensor([number[id(array)] for array in arrays], device=self.device)]
+
+    def _bind(self) -> None:
+        config = self.config
+        self.evaluate = config.gradient.stacked(config.model, config.loss, self.X, self.y)
+
+    def window(self, steps: int) -> tuple[Tensor, Tensor]:
+        """Room for the losses `[steps, r]` and the weights `[steps, r, p, q]` of so many steps."""
+        return self.W.new_empty(steps, len(self.W)), self.W.new_empty(steps, *self.W.shape)
+
+    def update(self, k: int, gradient: Tensor) -> None:
+        """The k-th update, counted from 1, of every row."""
+        for part in self.parts:
+            part.update(k, self.W[part.rows], gradient[part.rows])
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Goes on with these rows only, in this order."""
+        places = torch.tensor(rows, device=self.device)
+        self.X, self.y = (data if len(data) == 1 else data[places] for data in (self.X, self.y))
+        self.W = self.W[places]
+        parts, self.parts = self.parts, []
+        start = 0
+        for part in parts:
+            own = [row - part.rows.start for row in rows if part.rows.start <= row < part.rows.stop]
+            if not own:
+                continue
+            place = slice(start, start + len(own))
+            start = place.stop
+            like = self.W[place]
+            memory = part.memory.select(torch.tensor(own, device=self.device), like)
+            self._add(place, part.columns.select(own, like), memory)
+        self._bind()

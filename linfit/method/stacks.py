@@ -1,0 +1,99 @@
+"""What an optimizer's stacked rule works with: the hyperparameters of many fits as columns, and what they remember.
+
+A rule is written as the equations are, of negation, +, −, ×, ÷, √ and max alone. IEEE 754 rounds each of them correctly, so an
+element's bits cannot depend on its place or its neighbours; `pow`, or a sum fused with a product, would not promise that.
+
+Shape letters: n samples, p features, q targets; s fits, of those in a stack, whose optimizers are of one kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linfit.component import Component
+from linfit.problem.problem import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Updates for which numbers that change with the step are computed at once.
+AHEAD = 32
+#: `update(k, W, g)` moves the weights W `[s, p, q]` in place, for the k-th time counted from 1, by their gradients g `[s, p, q]`.
+Update = Callable[[int, "Tensor", "Tensor"], None]
+
+
+def kind(component: Component) -> tuple[object, ...]:
+    """What fits of one kind share: the class, its switches, and which of its numbers are zero."""
+    return (type(component), *map(_kind, vars(component).values()))
+
+
+def _kind(value: Any) -> object:
+    if isinstance(value, int | float):
+        return bool(value)
+    return tuple(map(_kind, value)) if isinstance(value, tuple) else value
+
+
+class Columns:
+    """The numbers of s components of one kind, in float64: `h["lr"]` is `[s, 1, 1]`, `h["betas"]` a pair of such."""
+
+    def __init__(self, components: Sequence[Component], like: Tensor) -> None:
+        self.components, self.like = components, like
+
+    def __getitem__(self, field: str) -> Array:
+        values = np.array([vars(component)[field] for component in self.components], dtype=np.float64)  # [s] or [s, m]
+        return values.T.reshape(*values.shape[:0:-1], -1, 1, 1)
+
+    def column(self, values: Array) -> Tensor:
+        """`[s, 1, 1]` in the weights' dtype, on their device, spread to `[s, p, q]`: flat arithmetic is the fastest."""
+        return self.rounded(values).expand_as(self.like).contiguous()
+
+    def rounded(self, values: Array) -> Tensor:
+        """`[s, 1, 1]` in the weights' dtype, on their device."""
+        import torch
+
+        return torch.from_numpy(values).to(self.like.dtype).to(self.like.device)
+
+    def by_step(self, formula: Callable[[range], Array]) -> Callable[[int], Tensor]:
+        """k ↦ `[s, 1, 1]`, where `formula` gives `[w, s, 1, 1]` for w updates k at once: it is asked for AHEAD of them."""
+        ahead = range(0)
+        table: Tensor
+
+        def at(k: int) -> Tensor:
+            nonlocal ahead, table
+            if k not in ahead:
+                ahead = range(k, k + AHEAD)
+                table = self.rounded(formula(ahead))
+            return table[k - ahead.start]
+
+        return at
+
+    def select(self, rows: Sequence[int], like: Tensor) -> Columns:
+        return Columns([self.components[row] for row in rows], like)
+
+
+class Memory:
+    """What s optimizers remember between updates: tensors `[s, p, q]` by name, zero at first."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+        self.tensors: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            self.tensors[name] = self.like.new_zeros(self.like.shape)
+        return self.tensors[name]
+
+    def select(self, rows: Tensor, like: Tensor) -> Memory:
+        chosen = Memory(like)
+        chosen.tensors = {name: tensor[rows] for name, tensor in self.tensors.items()}
+        return chosen
+
+
+def powers(base: Array, steps: range) -> Array:
+    """baseᵏ `[w, s, 1, 1]` for each k of w `steps`, by Python's own power, as torch.optim computes it, once for each distinct base."""
+    distinct, place = np.unique(base, return_inverse=True)
+    table = np.array([[number**k for number in distinct.tolist()] for k in steps])  # [w, distinct]
+    return table[:, place.reshape(base.shape)]
