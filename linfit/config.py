@@ -16,7 +16,7 @@ from linfit.method.optimizers import Adam, Optimizer
 from linfit.problem.datasets import Dataset, Parabola
 from linfit.problem.files import file_digest
 from linfit.problem.losses import SSE, Loss
-from linfit.settings import CPU, Device, Engine, MLflowTracking, Record, SingleEngine, Stop, Tracking
+from linfit.settings import CPU, AutoEngine, Device, Engine, MLflowTracking, Record, Stop, Tracking
 
 GROUPS: dict[str, type[Component]] = {
     group.group: group for group in (Dataset, Model, Init, Loss, Gradient, Optimizer, Device, Engine, Tracking)
@@ -46,7 +46,7 @@ class FitConfig(Frozen):
     gradient: Choice[Gradient] = Autograd()
     optimizer: Choice[Optimizer] = Adam()
     device: Choice[Device] = CPU()
-    engine: Choice[Engine] = SingleEngine()
+    engine: Choice[Engine] = AutoEngine()
     tracking: Choice[Tracking] = MLflowTracking()
     record: Record = Record()
     stop: Stop = Stop()

@@ -128,13 +128,20 @@ class MLflowTracking(Tracking):
 
     `uri` is an MLflow tracking URI; null means MLFLOW_TRACKING_URI, or else `sqlite:///outputs/mlflow.db`. `artifacts` is
     where files of new MLflow experiments go; null means the folder `artifacts` beside a SQLite store, otherwise what the
-    server says. Both may hold `${oc.env:…}`, which is resolved only when the store is opened and stored as it stands here.
+    server says. `runs` is which fits of a sweep become runs: `all`, or `best:K` for the K of lowest excess loss; every fit is
+    always in the sweep's `results.parquet`. Both `uri` and `artifacts` may hold `${oc.env:…}`, which is resolved only when the store is opened and stored as it stands here.
     """
 
     name: Literal["mlflow"] = "mlflow"
     uri: str | None = None
     artifacts: str | None = None
     child_artifacts: bool = False
+    runs: Annotated[str, Field(pattern=r"^(all|best:[1-9][0-9]{0,8})$")] = "all"
+
+    @property
+    def best(self) -> int | None:
+        """How many of a sweep's fits become runs, the best; None for all."""
+        return None if self.runs == "all" else int(self.runs.removeprefix("best:"))
 
 
 class NoTracking(Tracking):

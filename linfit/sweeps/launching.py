@@ -28,11 +28,8 @@ def launch(
     jobs = expand(expansion, job_overrides)
     same_store(jobs)
     folder = Path(str(config.hydra.sweep.dir))
-    results = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config)
-    return [
-        FitReturn(expansion, overrides, first + i, result.loss)
-        for i, (overrides, result) in enumerate(zip(job_overrides, results, strict=True))
-    ]
+    losses = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config)
+    return [FitReturn(expansion, overrides, first + i, loss) for i, (overrides, loss) in enumerate(zip(job_overrides, losses, strict=True))]
 
 
 def expand(expansion: Expansion, job_overrides: Iterable[Sequence[str]]) -> list[Job]:

@@ -6,6 +6,7 @@ with a later step. Numbers that are not finite are left out: MLflow would store 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 from linfit.config import FitConfig, canonical, digest, flatten
 from linfit.engine.fit import Fit, Status
+from linfit.problem.files import CSV
 
 KIND = "linfit.kind"
 FINGERPRINT = "linfit.fingerprint"
@@ -24,6 +26,7 @@ CODE = "linfit.code"
 VERSION = "linfit.version"
 ENVIRONMENT = "linfit.environment"
 ERROR = "linfit.error"
+ROW = "linfit.row"
 VARYING = "linfit.varying"
 REPRODUCES = "linfit.reproduces"
 PARENT = "mlflow.parentRunId"
@@ -71,8 +74,8 @@ class Row:
 
 def started(config: FitConfig, name: str, start: int, tags: Mapping[str, str]) -> Row:
     """A single run when it begins."""
-    own = {KIND: FIT, FINGERPRINT: config.fingerprint()}
-    return Row(name, start, start, "RUNNING", {**own, **tags}, params(config))
+    numbers = config.numbers()
+    return Row(name, start, start, "RUNNING", {KIND: FIT, FINGERPRINT: digest(numbers), **tags}, params(config, numbers))
 
 
 def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = ()) -> Row:
@@ -83,27 +86,29 @@ def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = ()) -> Row
     return replace(begun, end=end, status="FINISHED", tags=tags, metrics=metrics(fit, varying), dataset=dataset(fit))
 
 
-def child(fit: Fit, name: str, parent: str, times: tuple[int, int], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
+def child(fit: Fit, name: str, parent: str, row: int, times: tuple[int, int], varying: Sequence[str]) -> Row:
     """A fit of a sweep, whole: its config stands in a tag, unless it is too long for one (then the parent's manifest has it)."""
-    config = canonical(stored_config(fit.config))
-    own = {PARENT: parent, **({CONFIG: config} if len(config) <= MAX_TAG else {}), **tags}
+    config = stored_text(fit.config)
+    own = {PARENT: parent, ROW: str(row), **({CONFIG: config} if len(config) <= MAX_TAG else {})}
     return finished(started(fit.config, name, times[0], own), fit, times[1], varying)
 
 
-def sweep_started(name: str, start: int, configs: Sequence[FitConfig], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
+def sweep_started(name: str, start: int, configs: Iterable[FitConfig], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
     """The parent of a sweep when it begins; its params are those that all its fits share."""
-    shared = set.intersection(*(set(params(config).items()) for config in configs))
-    own = {KIND: SWEEP, VARYING: json.dumps(list(varying))}
-    return Row(name, start, start, "RUNNING", {**own, **tags}, dict(sorted(shared)))
+    shared: set[tuple[str, str]] | None = None
+    for config in configs:
+        own = params(config).items()
+        shared = set(own) if shared is None else shared & own
+    kind = {KIND: SWEEP, VARYING: json.dumps(list(varying))}
+    return Row(name, start, start, "RUNNING", {**kind, **tags}, dict(sorted(shared or ())))
 
 
-def sweep_finished(begun: Row, fits: Sequence[Fit], end: int) -> Row:
-    counts = {status: sum(fit.status is status for fit in fits) for status in Status}
-    best = min((fit.loss for fit in fits), default=math.inf)
+def sweep_finished(begun: Row, counts: Mapping[Status, int], best: float, end: int) -> Row:
+    """The parent when its fits are done: how many ended how, and the lowest loss."""
     numbers = [(f"num_{status.value}", float(count), 0) for status, count in counts.items() if count] + [("best_loss", best, 0)]
-    failed = counts[Status.FAILED] > 0
-    tags = {**begun.tags, STATUS: Status.FAILED.value if failed else Status.COMPLETED.value}
-    return replace(begun, end=end, status="FAILED" if failed else "FINISHED", tags=tags, metrics=_finite(numbers))
+    ended = Status.FAILED if counts.get(Status.FAILED) else Status.COMPLETED
+    status = "FAILED" if ended is Status.FAILED else "FINISHED"
+    return replace(begun, end=end, status=status, tags={**begun.tags, STATUS: ended.value}, metrics=_finite(numbers))
 
 
 def killed(begun: Row, end: int) -> Row:
@@ -111,11 +116,11 @@ def killed(begun: Row, end: int) -> Row:
     return replace(begun, end=end, status="KILLED", tags={**begun.tags, STATUS: "killed"})
 
 
-def params(config: FitConfig) -> dict[str, str]:
+def params(config: FitConfig, numbers: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Every key that decides the numbers, flattened: `optimizer` is its name, `optimizer.lr` its learning rate."""
-    fields = flatten(config.numbers())
-    if "data" in fields:
-        fields["dataset.path"] = config.as_dict()["dataset"]["path"]
+    fields = flatten(dict(numbers or config.numbers()))
+    if isinstance(config.dataset, CSV):
+        fields["dataset.path"] = config.dataset.path
     return {key: _text(value)[:MAX_PARAM] for key, value in fields.items()}
 
 
@@ -154,13 +159,19 @@ def dataset(fit: Fit) -> Dataset | None:
 
 def stored_config(config: FitConfig) -> dict[str, Any]:
     """The whole config with the hash by which a reader knows that it is what was written."""
-    data = json.loads(mask(canonical(config.as_dict())))
-    return {"schema": SCHEMA, "config": data, "sha256": digest(data)}
+    stored: dict[str, Any] = json.loads(stored_text(config))
+    return stored
+
+
+def stored_text(config: FitConfig) -> str:
+    """The same as canonical JSON."""
+    text = mask(canonical(config.as_dict()))
+    return f'{{"config":{text},"schema":{SCHEMA},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
 def mask(text: str) -> str:
     """The same text with the password of every URI in it replaced."""
-    return re.sub(r"(://[^/\s:@\"]*):[^/\s@\"]+@", r"\1:***@", text)
+    return text if "://" not in text else re.sub(r"(://[^/\s:@\"]*):[^/\s@\"]+@", r"\1:***@", text)
 
 
 def describe(config: FitConfig, varying: Sequence[str]) -> str:

@@ -9,22 +9,22 @@ from typing import Any
 from rich.markup import escape
 
 from linfit.engine.fit import Status
-from linfit.sweeps.runner import Done, Runner
-from linfit.tracking.tables import result
+from linfit.sweeps.recording import Done
+from linfit.sweeps.runner import Runner
 from linfit.views.tables import Line, console, curve, leaderboard, number, numbers, points_of
 
 
 def report(runner: Runner, as_json: bool) -> bool:
     """Prints what was run, all failures last and on stderr; true if any run failed."""
-    failures = [done for done in runner.done if done.fit.status is Status.FAILED]
+    failures = [done for done in runner.done if done.status is Status.FAILED]
     if as_json:
         print(json.dumps([_plain(done) for done in runner.done]))
     elif runner.sweep_id is not None:
         _sweep(runner)
     elif runner.done and not failures:
-        _fit(runner.done[-1], runner.where)
+        _fit(runner, runner.done[-1])
     for done in failures:
-        print(f"linfit: {done.name} FAILED\n{done.fit.error}", file=sys.stderr)
+        print(f"linfit: {done.name} FAILED\n{done.result['error']}", file=sys.stderr)
     if failures:
         names = "; ".join(f"{done.name} ({_last_line(done)})" for done in failures)
         print(f"linfit: {len(failures)} of {len(runner.done)} fits failed: {names}", file=sys.stderr)
@@ -32,13 +32,13 @@ def report(runner: Runner, as_json: bool) -> bool:
 
 
 def _plain(done: Done) -> dict[str, Any]:
-    row = {"name": done.name, "run_id": done.run_id, **result(done.fit)}
+    row = {**done.result, "run_id": done.run_id}
     return {key: None if isinstance(value, float) and value - value != 0 else value for key, value in row.items()}
 
 
-def _fit(done: Done, where: str) -> None:
-    out, fit = console(), done.fit
-    assert fit.optimum is not None
+def _fit(runner: Runner, done: Done) -> None:
+    out, fit = console(), runner.fit
+    assert fit is not None and fit.optimum is not None
     ended = "diverged" if fit.status is Status.DIVERGED else fit.status.value
     out.print(f"[bold]{escape(done.name)}[/]: {ended} after {fit.steps[-1]} updates")
     out.print(curve(points_of(fit), fit.config.record.every))
@@ -50,13 +50,13 @@ def _fit(done: Done, where: str) -> None:
     out.print(f"tolerance      {tolerance} {f'reached at step {reached}' if reached is not None else 'not reached'}")
     if done.run_id:
         out.print(f"run            {done.run_id} in MLflow experiment {escape(fit.config.name)!r}")
-    out.print(f"browse         {escape(where)}")
+    out.print(f"browse         {escape(runner.where)}")
 
 
 def _sweep(runner: Runner) -> None:
     out = console()
     out.print(leaderboard([Line.of_done(done) for done in runner.done]))
-    counts = {status: sum(done.fit.status is status for done in runner.done) for status in Status}
+    counts = {status: sum(done.status is status for done in runner.done) for status in Status}
     out.print(f"{len(runner.done)} fits: " + ", ".join(f"{count} {status.value}" for status, count in counts.items() if count))
     if runner.sweep_id:
         out.print(f"sweep   {runner.sweep_id}")
@@ -64,4 +64,4 @@ def _sweep(runner: Runner) -> None:
 
 
 def _last_line(done: Done) -> str:
-    return (done.fit.error or "").strip().splitlines()[-1]
+    return (done.result["error"] or "").strip().splitlines()[-1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from linfit.engine.fit import Status
-from linfit.sweeps.runner import Done
+from linfit.sweeps.recording import Done
 
 
 class ProgressBar:
@@ -26,10 +28,11 @@ class ProgressBar:
             self.progress.start_task(self.task)
             self.progress.start()
 
-    def advance(self, done: Done) -> None:
-        self.counts[done.fit.status] += 1
+    def advance(self, done: Sequence[Done]) -> None:
+        for entry in done:
+            self.counts[entry.status] += 1
         trouble = ", ".join(f"{self.counts[status]} {status.value}" for status in (Status.DIVERGED, Status.FAILED) if self.counts[status])
-        self.progress.update(self.task, advance=1, rate=self._rate(), trouble=trouble)
+        self.progress.update(self.task, advance=len(done), rate=self._rate(), trouble=trouble)
 
     def end(self) -> None:
         if self.begun:

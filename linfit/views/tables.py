@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from linfit.engine.fit import Fit, Status
-from linfit.sweeps.runner import Done
+from linfit.sweeps.recording import Done
 from linfit.tracking import layout
 
 if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked does without
@@ -39,19 +39,11 @@ class Line:
 
     @staticmethod
     def of_done(done: Done) -> Line:
-        fit = done.fit
-        if fit.status is Status.FAILED:
-            return Line(done.name, fit.status.value, None, None, None, "", done.run_id)
-        ended = fit.status.value if fit.diverged_at_step is None else f"{fit.status.value} at {fit.diverged_at_step}"
-        return Line(
-            done.name,
-            ended,
-            float(fit.losses[-1]),
-            float(fit.excess_losses[-1]),
-            fit.distance_to_optimum,
-            numbers(list(fit.weights.ravel())),
-            done.run_id,
-        )
+        row = done.result
+        status, at = row["status"], row.get("diverged_at_step")
+        weights = numbers(list(np.array(row.get("weights", ()), row["dtype"])))
+        ended = status if at is None else f"{status} at {at}"
+        return Line(done.name, ended, row.get("loss"), row.get("excess_loss"), row.get("distance_to_optimum"), weights, done.run_id)
 
     @staticmethod
     def of_record(record: Record) -> Line:
@@ -90,7 +82,7 @@ def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
         )
     ranked = sorted(lines, key=lambda line: line.rank)
     for line in ranked if all_rows else ranked[:MOST_RUNS]:
-        cells = (line.name, line.status, number(line.loss), number(line.excess), number(line.distance), line.weights, line.run_id[:8])
+        cells = (line.name, line.status, number(line.loss), number(line.excess), number(line.distance), line.weights, line.run_id[:12])
         table.add_row(*map(escape, cells))
     if len(ranked) > MOST_RUNS and not all_rows:
         table.caption = f"the best {MOST_RUNS} of {len(ranked)}"
