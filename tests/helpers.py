@@ -225,7 +225,7 @@ ENGINES = (
 TRACKINGS = (
     Row(
         "mlflow",
-        variations=({"uri": "sqlite:///elsewhere.db"}, {"artifacts": "elsewhere"}, {"child_artifacts": True}),
+        variations=({"uri": "sqlite:///elsewhere.db"}, {"artifacts": "elsewhere"}, {"child_artifacts": True}, {"runs": "best:3"}),
     ),
     Row("none"),
 )

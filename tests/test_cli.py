@@ -258,25 +258,44 @@ def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code:
 
 
 def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit) -> None:
-    from linfit.views.progress import ProgressBar
+    from linfit.sweeps import recording, runner
 
-    advance = ProgressBar.advance
+    fits_as_done = runner.fits_as_done
 
-    def interrupt(self: ProgressBar, done: Any) -> None:
-        advance(self, done)
-        if done.name == "seed=1":
-            raise KeyboardInterrupt
+    def interrupted(configs: Any) -> Any:
+        for place, fit in fits_as_done(configs):
+            if place == 3:
+                raise KeyboardInterrupt
+            yield place, fit
 
-    monkeypatch.setattr(ProgressBar, "advance", interrupt)
+    monkeypatch.setattr(recording, "BLOCK", 2)
+    monkeypatch.setattr(runner, "fits_as_done", interrupted)
     done = linfit("run", "-m", "seed=0,1,2,3", "steps=3")
     assert done.code == 130
-    assert "2 finished fits are kept" in done.err
+    assert "3 finished fits are kept" in done.err
     found = runs(client)
-    assert sorted((run.info.run_name, run.info.status) for run in found if layout.PARENT in run.data.tags) == [
-        ("seed=0", "FINISHED"),
-        ("seed=1", "FINISHED"),
-    ]
-    assert [run.info.status for run in found if layout.PARENT not in run.data.tags] == ["KILLED"]
+    kept = sorted((run.info.run_name, run.info.status) for run in found if layout.PARENT in run.data.tags)
+    assert kept == [(f"seed={seed}", "FINISHED") for seed in (0, 1, 2)]
+    [parent] = [run for run in found if layout.PARENT not in run.data.tags]
+    assert parent.info.status == "KILLED"
+    [folder] = (workdir / "outputs" / "sweeps").iterdir()
+    assert {file.name for file in folder.iterdir()} == {"multirun.yaml", layout.MANIFEST, "results", "curves"}
+
+
+def test_only_the_best_become_runs_where_that_is_asked_for(linfit: Linfit, workdir: Path, client: Any) -> None:
+    import pandas as pd
+
+    done = linfit("run", "-m", "optimizer=sgd", "optimizer.lr=0.0001,0.001,0.002,1.0", "steps=50", "tracking.runs=best:2")
+    assert done.code == 0, done.err
+    children = [run for run in runs(client) if layout.PARENT in run.data.tags]
+    assert {run.info.run_name for run in children} == {"lr=0.001", "lr=0.002"}
+    [results] = (workdir / "outputs" / "sweeps").glob("*/results.parquet")
+    table = pd.read_parquet(results)
+    assert table["row"].tolist() == [0, 1, 2, 3]
+    ids = dict(zip(table["name"], table["run_id"], strict=True))
+    assert {name: ids[name] for name in ("lr=0.001", "lr=0.002")} == {run.info.run_name: run.info.run_id for run in children}
+    assert pd.isna(ids["lr=0.0001"]) and pd.isna(ids["lr=1.0"])
+    assert {run.data.tags[layout.ROW] for run in children} == {"1", "2"}
 
 
 def test_python_sweeps_as_the_command_line_does(workdir: Path, client: Any) -> None:

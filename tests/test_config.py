@@ -254,7 +254,7 @@ def test_a_fingerprint_is_the_hash_of_what_decides_the_numbers() -> None:
             "decoupled_weight_decay": False,
         },
         "device": {"name": "cpu"},
-        "engine": {"name": "single"},
+        "engine": {"name": "auto"},
         "stop": {"divergence": 1e6},
     }
     assert FitConfig(seed=5).numbers() == numbers
@@ -340,7 +340,7 @@ def test_a_sub_seed_counts_as_what_it_comes_to(group: str, row: Row) -> None:
 
 def test_the_device_counts_as_what_it_comes_to() -> None:
     auto = config(device="auto").resolved()
-    assert auto.fingerprint() == config(device=auto.device.name).fingerprint()
+    assert auto.fingerprint() == config(device=auto.device.name).resolved().fingerprint()
 
 
 def csv(path: Path | str, **parts: Any) -> FitConfig:

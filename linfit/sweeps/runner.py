@@ -75,7 +75,7 @@ class Runner:
         self.where = ""
         self._single: Single | None = None
         self._sweep: Sweep | None = None
-        self._jobs = 0
+        self.jobs: list[Job] = []
 
     def begin(self, config: FitConfig, name: str) -> None:
         """Opens the store and begins a single run in it, before anything else is written anywhere."""
@@ -105,14 +105,14 @@ class Runner:
 
     def batch(self, jobs: Sequence[Job], name: str, folder: Path, settings: DictConfig) -> list[float]:
         """Runs the jobs of a sweep, or of its next batch, as children of one parent run; returns their final losses, in order."""
-        first = self._jobs
-        self._jobs += len(jobs)
+        first = len(self.jobs)
+        self.jobs += jobs
         configs = ready([job.config for job in jobs], several=True)
         if self._sweep is None:
             self._sweep = begin_sweep(configs, [job.overrides for job in jobs], name, folder, settings)
             self.where = self._sweep.recorder.where()
         sweep = self._sweep
-        self.observer.begin(self._jobs)
+        self.observer.begin(len(self.jobs))
         losses = [float("inf")] * len(jobs)
         for place, fitted in fits_as_done(configs):
             losses[place] = fitted.loss

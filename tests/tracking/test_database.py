@@ -54,13 +54,18 @@ def row(name: str = "plain", **fields: Any) -> Row:
     return Row(**{"name": name, "start": START, "end": END, "status": "FINISHED", "tags": {}, **fields})
 
 
+def with_tag(row: Row) -> Row:
+    """The row with a tag that is not linfit's, whose value is not ASCII."""
+    return replace(row, tags={**row.tags, "more": "…"})
+
+
 def children() -> list[Row]:
     """What a sweep adds: fits that completed, diverged and failed."""
     configs = [FitConfig(seed=seed, steps=30, optimizer=SGD(lr=lr)) for seed in (0, 1) for lr in (1e-3, 10.0)]
     fits = [*map(fit, configs), Fit(configs[0], Status.FAILED, error="Traceback …\nValueError: ü")]
     assert {one.status for one in fits} == {Status.COMPLETED, Status.DIVERGED, Status.FAILED}
     varying = ("optimizer.lr", "seed")
-    return [layout.child(one, f"lr={i}", PARENT, (START + i, END + i), varying, {"more": "…"}) for i, one in enumerate(fits)]
+    return [with_tag(layout.child(one, f"lr={i}", PARENT, i, (START + i, END + i), varying)) for i, one in enumerate(fits)]
 
 
 def numbers(*points: tuple[str, float, int]) -> Row:
@@ -234,7 +239,7 @@ def test_runs_that_are_begun_and_ended_go_through_the_client(recorder: DatabaseR
     result = fit(FitConfig(steps=5))
     (tmp_path / "config.json").write_text("{}")
     recorder.end(run_id, layout.finished(begun, result, END), [tmp_path / "config.json"])
-    [child] = recorder.add([layout.child(result, "child", run_id, (START, END), (), {})])
+    [child] = recorder.add([layout.child(result, "child", run_id, 0, (START, END), ())])
     client = recorder.client.client
     assert [file.path for file in client.list_artifacts(run_id)] == ["config.json"]
     assert [run.info.run_id for run in client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{run_id}'")] == [child]

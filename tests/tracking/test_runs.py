@@ -158,7 +158,7 @@ def test_the_parent_has_the_tables_and_the_best_model(linfit: Linfit, client: An
         model = mlflow.pyfunc.load_model(f"runs:/{parent.info.run_id}/model")
     finally:
         mlflow.set_tracking_uri(None)
-    best = results.loc[results["loss"].idxmin()]
+    best = results.loc[results["excess_loss"].idxmin()]
     assert model.predict(pd.DataFrame({"x^2": [0.0], "1": [1.0]}))["y"][0] == pytest.approx(best["weights"][1])
 
 
