@@ -2,8 +2,8 @@
 
 For loss(W) = c·‖XW − y‖² the Hessian is H = 2c·XᵀX for every target, the optimum W* solves XᵀXW* = Xᵀy, and the excess
 loss is ½⟨W − W*, H(W − W*)⟩ = c·‖R(W − W*)‖² with RᵀR = XᵀX. XᵀX itself, whose condition number is the square of X's,
-is never formed: W* comes from a singular value decomposition of X with its columns scaled to norm one, refined on its own
-residual (Golub and Van Loan, Matrix Computations, 4th ed., §5.3 and §3.5.3).
+is never formed: W* comes from a singular value decomposition of X with its columns scaled to norm one (Golub and Van Loan,
+Matrix Computations, 4th ed., §5.5).
 
 The optima of several problems of one shape are found at once, each with the bits that it has alone: numpy hands LAPACK and
 BLAS one matrix at a time.
@@ -20,8 +20,6 @@ import numpy as np
 
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Array, Problem
-
-REFINEMENTS = 2
 
 
 @dataclass(frozen=True)
@@ -61,33 +59,35 @@ def optima(problems: Sequence[Problem], loss: Loss) -> list[Optimum]:
     n, _, q = problems[0].shape
     X = np.stack([problem.X for problem in problems])  # [u, n, p]
     y = np.stack([problem.y for problem in problems])  # [u, n, q]
-    weights, rank = least_squares(X, y)
+    weights, rank, residual = least_squares(X, y)
     roots = np.asarray(np.linalg.qr(X, mode="r"))
     scale = loss.scale(n, q)
-    losses = scale * np.square(X @ weights - y).sum(axis=(-2, -1))
+    losses = scale * np.square(residual).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
     columns = zip(weights, losses.tolist(), rank.tolist(), curvatures, roots, strict=True)
     return [Optimum(w.copy(), least, number, curved.copy(), root.copy(), scale) for w, least, number, curved, root in columns]
 
 
-def least_squares(X: Array, y: Array) -> tuple[Array, Array]:
-    """argmin ‖XW − y‖ `[…, p, q]` and the rank `[…]` of X `[…, n, p]`; the solution of smallest norm where there are several."""
+def least_squares(X: Array, y: Array) -> tuple[Array, Array, Array]:
+    """argmin ‖XW − y‖ `[…, p, q]`, the rank `[…]` of X `[…, n, p]`, and the residual y − XW `[…, n, q]`.
+
+    The solution of smallest norm where there are several.
+    """
     norms = np.linalg.norm(X, axis=-2, keepdims=True)  # […, 1, p]
     norms[norms == 0] = 1
-    scaled, rank = _solve(X / norms, y)
+    scaled, rank, residual = _solve(X / norms, y)
     weights = scaled / norms.swapaxes(-1, -2)
     short = rank < X.shape[-1]
-    if not short.any():
-        return weights, rank
-    smallest, rank = _solve(X, y)  # scaling would change which solution is the smallest
-    return np.where(short[..., None, None], smallest, weights), rank
+    if short.any():  # scaling would change which solution is the smallest
+        smallest = _solve(X[short], y[short])
+        weights[short], rank[short], residual[short] = smallest
+    return weights, rank, residual
 
 
-def _solve(X: Array, y: Array) -> tuple[Array, Array]:
+def _solve(X: Array, y: Array) -> tuple[Array, Array, Array]:
     left, singular, right = np.linalg.svd(X, full_matrices=False)
     kept = singular > singular[..., :1] * max(X.shape[-2:]) * np.finfo(float).eps  # […, min(n, p)]
-    divisor = np.where(kept, singular, np.inf)[..., None]
-    weights = np.zeros((*X.shape[:-2], X.shape[-1], y.shape[-1]))
-    for _ in range(1 + REFINEMENTS):
-        weights += right.swapaxes(-1, -2) @ ((left.swapaxes(-1, -2) @ (y - X @ weights)) / divisor)
-    return weights, kept.sum(axis=-1)
+    projected = np.where(kept[..., None], left.swapaxes(-1, -2) @ y, 0)  # […, min(n, p), q]
+    weights = right.swapaxes(-1, -2) @ (projected / np.where(kept, singular, 1)[..., None])
+    # Not y − XW, where large weights that cancel would leave their rounding.
+    return weights, kept.sum(axis=-1), y - left @ projected

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from linfit.errors import ConfigError
+from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.runner import Runner, single_name
@@ -32,11 +32,12 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
     with hydra_for(flags) as hydra:
         try:
             _execute(hydra, flags, experiment, overrides, runner, configure_logging)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
-        except BaseException:
+        except BaseException as error:
             runner.kill()
-            raise
+            if isinstance(error, LinfitError) or not isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):
+                raise
+            # Hydra raises all of these for an override that it cannot make sense of.
+            raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
