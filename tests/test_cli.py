@@ -96,6 +96,12 @@ def test_a_study_is_a_sweep_by_itself(linfit: Linfit, workdir: Path, client: Any
     assert "Does the seed matter?" in listed
 
 
+def test_null_is_a_value(linfit: Linfit, bare: Path) -> None:
+    done = linfit("run", "article/linear_adam", "record.every=null", "dataset=parabola", "dataset.seed=null", "tracking=none")
+    assert done.code == 0, done.err
+    assert "optimizer.lr: got None, input should be a valid number" in linfit("run", "optimizer.lr=null").err
+
+
 def test_json_is_for_programs(linfit: Linfit, workdir: Path) -> None:
     rows = json.loads(linfit("run", "-m", "seed=0,1", "steps=20", "--json").out)
     assert [row["name"] for row in rows] == ["seed=0", "seed=1"]

@@ -91,7 +91,7 @@ def deferred(overrides: Sequence[str]) -> list[str]:
 def _deferred(override: Override, written: str) -> str:
     group, _, below = override.key_or_group.partition(".")
     plain = override.type is OverrideType.CHANGE and override.value_type is ValueType.ELEMENT and override.package is None
-    if not (plain and group in GROUPS and below) or override.value() == "":
+    if not (plain and group in GROUPS and below) or override.value() in ("", None):  # of which Hydra allows no choice
         return written
     return f"{override.key_or_group}=choice({override.get_value_string().strip()})"
 
