@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from linfit.engine.dispatch import fit as fit
     from linfit.engine.fit import Fit as Fit
     from linfit.engine.fit import Status as Status
+    from linfit.sweeps.app import sweep as sweep
     from linfit.sweeps.composition import compose as compose
-    from linfit.sweeps.runner import sweep as sweep
 
 #: What is public, and the module it is imported from when it is first used: `import linfit` costs neither torch nor MLflow.
 _PUBLIC = {
@@ -26,7 +26,7 @@ _PUBLIC = {
     "Status": "linfit.engine.fit",
     "compose": "linfit.sweeps.composition",
     "fit": "linfit.engine.dispatch",
-    "sweep": "linfit.sweeps.runner",
+    "sweep": "linfit.sweeps.app",
 }
 __all__ = ["__version__", *_PUBLIC]
 

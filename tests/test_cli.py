@@ -264,9 +264,8 @@ def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code:
 
 
 def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit) -> None:
-    from linfit.sweeps import recording, runner
-
-    fits_as_done = runner.fits_as_done
+    from linfit.engine.dispatch import fits_as_done
+    from linfit.sweeps import recording
 
     def interrupted(configs: Any) -> Any:
         for place, fit in fits_as_done(configs):
@@ -275,7 +274,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
             yield place, fit
 
     monkeypatch.setattr(recording, "BLOCK", 2)
-    monkeypatch.setattr(runner, "fits_as_done", interrupted)
+    monkeypatch.setattr("linfit.sweeps.runner.fits_as_done", interrupted)
     done = linfit("run", "-m", "seed=0,1,2,3", "steps=3")
     assert done.code == 130
     assert "3 finished fits are kept" in done.err

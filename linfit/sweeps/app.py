@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
@@ -38,6 +38,21 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
                 raise
             # Hydra raises all of these for an override that it cannot make sense of.
             raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
+
+
+def sweep(arguments: Sequence[str]) -> Any:
+    """Runs a sweep as `linfit run -m` does, records it, and returns a pandas frame with one row per fit.
+
+    >>> table = linfit.sweep(["optimizer=adam,sgd", "seed=0,1"])  # doctest: +SKIP
+
+    Columns: row, name, run_id, status, loss, excess_loss, distance_to_optimum, distance_to_truth, steps_to_tolerance,
+    diverged_at_step, dtype, weights, error. Raises ConfigError before anything runs if the config is wrong.
+    """
+    import pandas as pd
+
+    runner = Runner()
+    execute(["--multirun", *arguments], runner)
+    return pd.DataFrame([{**done.result, "run_id": done.run_id} for done in runner.done])
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +18,8 @@ from linfit.settings import MLflowTracking
 from linfit.sweeps.composition import fit_config
 from linfit.sweeps.recording import Done, Sweep, now, write_files
 from linfit.tracking import layout
-from linfit.tracking.recorder import Recorder, open_recorder
+from linfit.tracking.opening import open_recorder
+from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import result, write_manifest
 
 
@@ -199,20 +200,3 @@ def single_name(config_name: str, config: FitConfig, overrides: Sequence[str]) -
     changed = layout.describe(config, varying_keys([[override for override in overrides if not override.startswith("hydra")]]))
     own = "" if config_name == "linfit" else config_name.rsplit("/", 1)[-1]
     return f"{own} {changed}".strip() or "fit"
-
-
-def sweep(arguments: Sequence[str]) -> Any:
-    """Runs a sweep as `linfit run -m` does, records it, and returns a pandas frame with one row per fit.
-
-    >>> table = linfit.sweep(["optimizer=adam,sgd", "seed=0,1"])  # doctest: +SKIP
-
-    Columns: row, name, run_id, status, loss, excess_loss, distance_to_optimum, distance_to_truth, steps_to_tolerance,
-    diverged_at_step, dtype, weights, error. Raises ConfigError before anything runs if the config is wrong.
-    """
-    import pandas as pd
-
-    from linfit.sweeps.app import execute
-
-    runner = Runner()
-    execute(["--multirun", *arguments], runner)
-    return pd.DataFrame([{**done.result, "run_id": done.run_id} for done in runner.done])

@@ -41,7 +41,7 @@ from linfit.tracking.block import new_ids
 from linfit.tracking.client import AT_ONCE, ClientRecorder
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.layout import Dataset, Row
-from linfit.tracking.recorder import open_recorder
+from linfit.tracking.opening import open_recorder
 from linfit.tracking.store import Store
 from linfit.views.ui import command
 
@@ -270,7 +270,7 @@ import os, signal
 from linfit.settings import MLflowTracking
 from linfit.tracking import database
 from linfit.tracking.layout import Row
-from linfit.tracking.recorder import open_recorder
+from linfit.tracking.opening import open_recorder
 database.known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(200)]
 open_recorder(MLflowTracking(uri={recorder.store.uri!r}), {NAME!r}).add(rows)

@@ -1,0 +1,48 @@
+"""The recorder that a config asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from linfit.engine.fit import Fit
+from linfit.errors import RecordingError
+from linfit.settings import MLflowTracking, NoTracking, Tracking
+from linfit.tracking.layout import Row
+from linfit.tracking.recorder import Recorder
+
+
+class NullRecorder:
+    """Keeps nothing."""
+
+    def begin(self, row: Row) -> str:
+        return ""
+
+    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
+        return None
+
+    def add(self, rows: Sequence[Row]) -> list[str]:
+        return [""] * len(rows)
+
+    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+        return None
+
+    def where(self) -> str:
+        return "nothing was recorded (tracking=none)"
+
+
+def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
+    """The recorder that `tracking` asks for, its store made if absent; RecordingError if that cannot be."""
+    if isinstance(tracking, NoTracking):
+        return NullRecorder()
+    if isinstance(tracking, MLflowTracking):
+        from linfit.tracking.client import ClientRecorder
+        from linfit.tracking.store import locate
+
+        client = ClientRecorder(locate(tracking.uri, tracking.artifacts), experiment)
+        if client.store.is_server:
+            return client
+        from linfit.tracking.database import fastest
+
+        return fastest(client)
+    raise RecordingError(f"tracking {tracking.name!r} has no recorder: choose tracking=mlflow or tracking=none")
