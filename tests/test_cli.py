@@ -287,6 +287,33 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
     assert {file.name for file in folder.iterdir()} == {"multirun.yaml", layout.MANIFEST, "results", "curves"}
 
 
+def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
+    workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
+) -> None:
+    from linfit.errors import RecordingError
+    from linfit.sweeps import recording
+    from linfit.tracking.database import DatabaseRecorder
+
+    add = DatabaseRecorder.add
+    blocks: list[int] = []
+
+    def fails(self: DatabaseRecorder, rows: Any) -> list[str]:
+        blocks.append(len(rows))
+        if len(blocks) > 1:
+            raise RecordingError("the store is full: make room")
+        return add(self, rows)
+
+    monkeypatch.setattr(recording, "BLOCK", 2)
+    monkeypatch.setattr(DatabaseRecorder, "add", fails)
+    done = linfit("run", "-m", "seed=range(0,6)", "steps=3")
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == "linfit: the store is full: make room"
+    assert "Traceback" not in done.err
+    children = [run for run in runs(client) if layout.PARENT in run.data.tags]
+    assert sorted((run.info.run_name, run.info.status) for run in children) == [("seed=0", "FINISHED"), ("seed=1", "FINISHED")]
+    assert all("loss" in run.data.metrics for run in children)
+
+
 def test_only_the_best_become_runs_where_that_is_asked_for(linfit: Linfit, workdir: Path, client: Any) -> None:
     import pandas as pd
 

@@ -7,12 +7,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from linfit.engine.fit import Fit, Status
+from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, Tracking
 from linfit.tracking import layout
 from linfit.tracking.recorder import Recorder
@@ -68,8 +70,7 @@ class Sweep:
         if not self._waiting:
             return []
         rows, names, fits = zip(*self._waiting, strict=True)
-        self._waiting.clear()
-        results = self.parts.add(rows, names, fits)
+        results = self.parts.write(rows, names, fits)
         ended = now()
         children = [
             layout.child(fit, name, self.run_id, row, (self._started, ended), self.varying)
@@ -77,6 +78,8 @@ class Sweep:
         ]
         self._started, self._since = ended, time.monotonic()
         run_ids = self._record(rows, children, fits)
+        self._waiting.clear()  # only now: what an interrupt or the store kept from being recorded is tried again when the sweep ends
+        self.parts.count += 1
         done = [Done(*entry) for entry in zip(names, run_ids, results, strict=True)]
         self.done.update(zip(rows, done, strict=True))
         for entry, fit in zip(done, fits, strict=True):
@@ -97,10 +100,11 @@ class Sweep:
         self.recorder.end(self.run_id, row, files, None if self.best is None else self.best[1])
 
     def kill(self) -> None:
-        """Keeps what is finished and ends the parent as KILLED."""
-        self.flush()
-        self._record_kept()
-        self.recorder.end(self.run_id, layout.killed(self.row, now()))
+        """Keeps what is finished and ends the parent as KILLED, as far as the store still allows."""
+        with suppress(RecordingError):
+            self.flush()
+            self._record_kept()
+            self.recorder.end(self.run_id, layout.killed(self.row, now()))
 
     def _record(self, rows: Sequence[int], children: Sequence[layout.Row], fits: Sequence[Fit]) -> list[str]:
         if self.most is None:

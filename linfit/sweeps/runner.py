@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from linfit.config import ADHOC, FitConfig
 from linfit.engine.dispatch import fit, fits_as_done
 from linfit.engine.fit import Fit
-from linfit.errors import ConfigError
+from linfit.errors import ConfigError, RecordingError
 from linfit.settings import MLflowTracking
 from linfit.sweeps.composition import fit_config
 from linfit.sweeps.recording import Done, Sweep, now, write_files
@@ -134,7 +135,8 @@ class Runner:
         """Ends what has begun as KILLED; finished children of a sweep stay as they are."""
         self.observer.end()
         if self._single is not None:
-            self._single.recorder.end(self._single.run_id, layout.killed(self._single.row, now()))
+            with suppress(RecordingError):
+                self._single.recorder.end(self._single.run_id, layout.killed(self._single.row, now()))
             self.killed, self._single = self._single.run_id, None
         if self._sweep is not None:
             self._sweep.kill()

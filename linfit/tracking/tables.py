@@ -70,8 +70,8 @@ class Parts:
         for name in (RESULTS, CURVES):
             (folder / Path(name).stem).mkdir()
 
-    def add(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit]) -> list[dict[str, Any]]:
-        """Writes a part, and returns its results."""
+    def write(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit]) -> list[dict[str, Any]]:
+        """Writes the next part, which counts when its runs are recorded too, and returns its results."""
         results = [{"row": row, "name": name, **result(fit)} for row, name, fit in zip(rows, names, fits, strict=True)]
         curves = [{"row": row, **_curve(fit)} for row, fit in zip(rows, fits, strict=True) if fit.path is not None]
         for name, table in (
@@ -80,7 +80,6 @@ class Parts:
         ):
             with _whole(self._part(name, self.count)) as file:
                 parquet.write_table(table, file)
-        self.count += 1
         return results
 
     def join(self, run_ids: Mapping[int, str]) -> list[Path]:
