@@ -92,6 +92,8 @@ def verify(store: Store, reference: str, sample: int, seed: int) -> Verification
         raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
     manifest, results, curves = (reader.file(record, name) for name in (layout.MANIFEST, layout.RESULTS, layout.CURVES))
     total = num_rows(manifest)
+    if not total:
+        raise LinfitError(f"{manifest} lists no fit: there is nothing to verify")
     rows = np.sort(np.random.default_rng(seed).choice(total, min(sample, total), replace=False)).tolist()
     planned = read_rows(manifest, MANIFEST_COLUMNS, rows)
     found = read_rows(results, RESULTS_COLUMNS, rows), read_rows(curves, CURVES_COLUMNS, rows)

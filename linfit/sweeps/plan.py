@@ -116,7 +116,9 @@ class Gathering:
         return Stack(
             "single" if self.why else "stacked",
             self.sample[0].data.seen.shape,
-            *(part.name for part in (config.model, config.loss, config.gradient)),
+            config.model.name,
+            config.loss.name,
+            config.gradient.name,
             config.dtype,
             config.device.name,
             config.threads,

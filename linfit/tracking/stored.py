@@ -14,6 +14,7 @@ from linfit.config import FitConfig, digest, explain
 from linfit.errors import ConfigError, LinfitError
 from linfit.problem.files import SHIPPED_FOLDER
 from linfit.tracking.layout import SCHEMA
+from linfit.tracking.tables import SCHEMAS
 
 #: What is read of each file.
 MANIFEST_COLUMNS = ("row", "name", "fingerprint", "config")
@@ -35,9 +36,11 @@ def read_rows(file: Path, columns: Sequence[str], rows: Sequence[int]) -> dict[i
         table = parquet.read_table(file, columns=list(columns), filters=[("row", "in", list(rows))])
     except (ArrowException, OSError) as error:
         raise _unreadable(file, error) from error
+    schema = SCHEMAS[file.name]
+    wrong = [name for name in columns if name not in table.column_names or table.schema.field(name).type != schema.field(name).type]
+    if wrong:
+        raise LinfitError(f"{file} is not as linfit writes it: {', '.join(wrong)} is missing or of another type")
     found = table.to_pylist()
-    if table.column_names != list(columns):
-        raise LinfitError(f"{file} lacks columns: it has {', '.join(table.column_names)} of {', '.join(columns)}")
     if len({entry["row"] for entry in found}) < len(found):
         raise LinfitError(f"{file} has a row twice: it was changed after it was written")
     return {entry["row"]: entry for entry in found}
