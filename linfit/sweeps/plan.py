@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from linfit.component import Component, Frozen
 from linfit.config import FitConfig
 from linfit.engine.blocks import Data, Task, blocks, bytes_of, stack_of
-from linfit.engine.cost import measure, sampled
+from linfit.engine.cost import Cost, measure
 from linfit.engine.fit import Fit
 from linfit.errors import ConfigError
 from linfit.problem.theory import largest_curvatures
@@ -97,7 +97,9 @@ class Gathering:
     """A stack while its blocks come by."""
 
     why: str | None
-    sample: list[Task]
+    config: FitConfig
+    shape: tuple[int, int, int]
+    cost: Cost | None
     optimizers: Counter[str] = field(default_factory=Counter)
     blocks: int = 0
     memory: int = 0
@@ -111,11 +113,10 @@ class Gathering:
         self.num_steps += sum(task.config.steps for task in block if task.place not in unstable)  # those end early
 
     def stack(self) -> Stack:
-        config, num_fits = self.sample[0].config, self.optimizers.total()
-        cost = measure(self.sample, self.why is not None)
+        config, num_fits = self.config, self.optimizers.total()
         return Stack(
             "single" if self.why else "stacked",
-            self.sample[0].data.seen.shape,
+            self.shape,
             config.model.name,
             config.loss.name,
             config.gradient.name,
@@ -126,7 +127,7 @@ class Gathering:
             dict(self.optimizers),
             num_fits if self.why else self.blocks,
             self.memory,
-            None if cost is None else cost.seconds(num_fits, self.num_steps),
+            None if self.cost is None else self.cost.seconds(num_fits, self.num_steps),
             self.why,
         )
 
@@ -156,7 +157,7 @@ def planned(enumeration: Enumeration) -> Plan:
         unknown.update(task.config.optimizer.name for task in block if not limits.known(task))
         key = (why, stack_of(block[0]))
         if key not in stacks:
-            stacks[key] = Gathering(why, sampled(block, why is not None))
+            stacks[key] = Gathering(why, block[0].config, block[0].data.seen.shape, measure(block, why is not None))
         stacks[key].add(block, set(above))
     return Plan(
         enumeration.experiment,

@@ -196,15 +196,20 @@ def test_a_time_that_cannot_be_tried_is_unknown(monkeypatch: pytest.MonkeyPatch)
     assert planned.seconds is planned.stacks[0].seconds is None
 
 
-def test_a_sample_is_small_where_a_fit_is_large() -> None:
-    for n, most in ((30, 512), (100_000, 20)):
-        dataset = {"name": "parabola", "n": n}
-        block = next(blocks([config(dataset=dataset, engine="stacked", seed=0)]))
-        assert isinstance(block, list)
-        sample = cost.sampled(block * 5000, single=False)
-        assert most // 2 < len(sample) <= most
-        assert len(cost.sampled(block * 5000, single=True)) == cost.MOST_SINGLE
-        assert cost.sampled(block, single=False) == block
+def test_a_sample_is_small_and_evenly_taken() -> None:
+    [block] = blocks([config(engine="stacked", seed=seed) for seed in range(10)])
+    assert isinstance(block, list)
+    assert [task.place for task in cost.sampled(block, 4)] == [0, 3, 6, 9]
+    assert cost.sampled(block, 10) == cost.sampled(block, 99) == block
+
+
+def test_timing_a_block_leaves_its_tasks_as_they_were() -> None:
+    [block] = blocks([config(engine="stacked", seed=seed) for seed in range(3)])
+    assert isinstance(block, list)
+    before = [(task.config, task.start.tolist(), task.schedule.tolist()) for task in block]
+    measured = cost.measure(block, single=False), cost.measure(block, single=True), cost.measure(block[:1], single=False)
+    assert all(each is not None and each.seconds(10, 1000) > 0 for each in measured)
+    assert [(task.config, task.start.tolist(), task.schedule.tolist()) for task in block] == before
 
 
 # ---- the command ----
