@@ -105,6 +105,17 @@ def run(arguments: tuple[str, ...]) -> int:
     return FAILED if report(runner, as_json) else 0
 
 
+@cli.command(context_settings={"ignore_unknown_options": True}, options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--json]")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="", shell_complete=_complete)
+def plan(arguments: tuple[str, ...]) -> int:
+    """Say what `linfit run` would do, and run nothing: fits, stacks, memory, time, and which learning rates are unstable."""
+    from linfit.sweeps.plan import plan as plan_of
+    from linfit.views.plan import show_plan
+
+    planned = plan_of([argument for argument in arguments if argument != "--json"])
+    return FAILED if show_plan(planned, "--json" in arguments) else 0
+
+
 @cli.command("list")
 @click.argument("what", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
@@ -128,6 +139,23 @@ def show(reference: str, uri: str | None, all_rows: bool, as_json: bool) -> None
     from linfit.views.show import show_run
 
     show_run(_store(uri), reference, all_rows, as_json)
+
+
+@cli.command()
+@click.argument("reference", metavar="SWEEP", default="last")
+@_uri
+@click.option("--sample", type=click.IntRange(min=1), default=20, show_default=True, help="How many fits, drawn at random.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw.")
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+def verify(reference: str, uri: str | None, sample: int, seed: int, as_json: bool) -> int:
+    """Refit some fits of a sweep, each alone, and in the other engine: alone the bits must agree.
+
+    Exit code 0: all of them agree; 1: some differ; 2: some cannot be refitted.
+    """
+    from linfit.verification import verify as verification
+    from linfit.views.verification import show_verification
+
+    return show_verification(verification(_store(uri), reference, sample, seed), as_json)
 
 
 @cli.command()

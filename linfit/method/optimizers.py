@@ -6,6 +6,7 @@ change speed or memory and not the method: `foreach`, `fused`, `capturable`, `di
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
 
@@ -45,6 +46,19 @@ class Optimizer(Component):
         """
         raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
+    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+        """The largest `lr` at which the weights do not grow without end; infinity for any, None where no bound is known.
+
+        `curvature` is λ, the largest eigenvalue of the objective's Hessian, on a problem of n samples. Where the loss is a
+        quadratic function, above the bound the component of w along λ's eigenvector grows at every step. As of `stacked`,
+        a class has only a bound that it states itself: what changes its parent's deeds may break its bound.
+        """
+        return None
+
+    def knows_its_bound(self) -> bool:
+        """Whether this very class states `largest_stable_lr`, for an `lr` of its own."""
+        return "largest_stable_lr" in vars(type(self)) and "lr" in type(self).model_fields
+
 
 class Descent:
     """w ← w − lr·∂loss/∂w, by hand."""
@@ -76,6 +90,10 @@ class ManualSGD(Optimizer):
             W.sub_(lr * (g / n if self.average else g))
 
         return update
+
+    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+        """2/λ, or 2n/λ with `average`: each step multiplies the error along λ by 1 − lr·λ, or 1 − lr·λ/n (Polyak, 1964)."""
+        return _ratio(2.0 * (n if self.average else 1), curvature)
 
 
 class TorchOptimizer(Optimizer):
@@ -126,6 +144,18 @@ class SGD(TorchOptimizer):
             W.sub_(lr * g)
 
         return update
+
+    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+        """2(1 + momentum)/(λ + weight_decay), for momentum ≤ 1 (Polyak, 1964; Goh, "Why Momentum Really Works", 2017).
+
+        No bound is stated with Nesterov, with dampening of a momentum, and where `maximize` meets weight decay; without
+        decay `maximize` climbs at any lr.
+        """
+        if self.maximize:
+            return 0.0 if not self.weight_decay and not self.momentum and curvature > 0 else None
+        if self.nesterov or self.momentum > 1 or (self.momentum and self.dampening):
+            return None
+        return _ratio(2 * (1 + self.momentum), curvature + self.weight_decay)
 
 
 class Adam(TorchOptimizer):
@@ -222,6 +252,10 @@ class Adagrad(TorchOptimizer):
             W.sub_((rate(k) if self.lr_decay else lr) * (g / total.sqrt().add_(eps)))
 
         return update
+
+
+def _ratio(numerator: float, curvature: float) -> float:
+    return numerator / curvature if curvature > 0 else math.inf
 
 
 def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Tensor:

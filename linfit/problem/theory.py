@@ -68,6 +68,12 @@ def optima(problems: Sequence[Problem], loss: Loss) -> list[Optimum]:
     return [Optimum(w.copy(), least, number, curved.copy(), root.copy(), scale) for w, least, number, curved, root in columns]
 
 
+def largest_curvatures(features: Sequence[Array], scale: float) -> Array:
+    """λmax `[u]` of the Hessian 2c·XᵀX, c the loss's `scale`, of each of u features X `[n, p]` of one shape."""
+    singular = np.linalg.svd(np.stack(features), compute_uv=False)  # [u, min(n, p)], largest first
+    return np.asarray(2 * scale * np.square(singular[:, 0]))
+
+
 def least_squares(X: Array, y: Array) -> tuple[Array, Array, Array]:
     """argmin ‖XW − y‖ `[…, p, q]`, the rank `[…]` of X `[…, n, p]`, and the residual y − XW `[…, n, q]`.
 

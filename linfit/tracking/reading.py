@@ -58,12 +58,13 @@ class Reader:
             self.client = MlflowClient(tracking_uri=store.uri)
             self.experiments = {found.experiment_id: found.name for found in self._pages(self.client.search_experiments)}
 
-    def find(self, reference: str) -> Record:
-        """The run that `reference` names: an id, the beginning of exactly one, or `last`."""
+    def find(self, reference: str, kind: str | None = None) -> Record:
+        """The run that `reference` names: an id, the beginning of exactly one, or `last`, the newest of its `kind` if one is given."""
         if reference == LAST:
-            found = [run for run in self._search(_ON_TOP, 10) if layout.REPRODUCES not in run.data.tags]
+            condition = _ON_TOP if kind is None else f"{_ON_TOP} AND tags.`{layout.KIND}` = '{kind}'"
+            found = [run for run in self._search(condition, 10) if layout.REPRODUCES not in run.data.tags]
             if not found:
-                raise LinfitError(f"there is no run of linfit in {self.store}: run something first")
+                raise LinfitError(f"there is no {kind or 'run'} of linfit in {self.store}: run something first")
             return self.record(found[0])
         if not reference.isalnum():
             raise LinfitError(f"{reference!r} is no run id: give one, the beginning of one, or {LAST}")

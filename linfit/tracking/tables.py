@@ -45,6 +45,8 @@ _RESULTS = pa.schema(
     }
 )
 _CURVES = pa.schema({"row": pa.int64(), "step": _STEPS, "loss": _NUMBERS, "excess_loss": _NUMBERS, "path": _NUMBERS})
+#: The columns of each file, with their types.
+SCHEMAS = {MANIFEST: _MANIFEST, RESULTS: _RESULTS, CURVES: _CURVES}
 
 
 def write_manifest(folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:

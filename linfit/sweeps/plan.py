@@ -1,0 +1,250 @@
+"""What `linfit run` would do: how many fits, in which stacks, in how much memory and time, and which of them are unstable.
+
+Data and initial weights are loaded and cut into blocks by the code that a run uses; no fit runs, and nothing is written. For the
+time a few steps of a sample are run and forgotten.
+
+n samples, p features, q targets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from linfit.component import Component, Frozen
+from linfit.config import FitConfig
+from linfit.engine.blocks import Data, Task, blocks, bytes_of, stack_of
+from linfit.engine.cost import Cost, measure
+from linfit.engine.fit import Fit
+from linfit.errors import ConfigError
+from linfit.problem.theory import largest_curvatures
+from linfit.settings import SingleEngine, StackedEngine
+from linfit.sweeps.app import parse
+from linfit.sweeps.enumeration import Enumeration, enumerate_jobs
+from linfit.sweeps.runner import ready
+
+#: Flags of `linfit run` that do something else than run.
+ELSEWHERE = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Fits that one tensor program runs together, or, in the engine `single` and for the reason `why`, one after the other."""
+
+    engine: str
+    shape: tuple[int, int, int]
+    """(n, p, q)"""
+    model: str
+    loss: str
+    gradient: str
+    dtype: str
+    device: str
+    threads: int
+    num_fits: int
+    optimizers: dict[str, int]
+    """How many fits each has."""
+    blocks: int
+    memory: int
+    """Bytes of the largest block, about."""
+    seconds: float | None
+    """About how long fitting takes here; None where that cannot be tried."""
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class Unstable:
+    """A fit whose learning rate is above the largest stable one."""
+
+    row: int
+    name: str
+    optimizer: str
+    lr: float
+    largest_stable_lr: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run. A fit that cannot even begin stands in `failing`, by its name, with the reason."""
+
+    experiment: str
+    sweep: bool
+    num_fits: int
+    varying: dict[str, list[Any]]
+    """The values of each key that the sweep varies, in order."""
+    stacks: list[Stack]
+    unstable: list[Unstable]
+    no_bound_known: dict[str, int]
+    """How many fits have an optimizer that states no largest stable learning rate, by optimizer."""
+    failing: dict[str, str]
+
+    @property
+    def seconds(self) -> float | None:
+        """About how long fitting takes; None where a stack's time is not known."""
+        known = [stack.seconds for stack in self.stacks if stack.seconds is not None]
+        return sum(known) if len(known) == len(self.stacks) else None
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the largest block, about: they run one after the other."""
+        return max((stack.memory for stack in self.stacks), default=0)
+
+
+@dataclass
+class Gathering:
+    """A stack while its blocks come by."""
+
+    why: str | None
+    config: FitConfig
+    shape: tuple[int, int, int]
+    cost: Cost | None
+    optimizers: Counter[str] = field(default_factory=Counter)
+    blocks: int = 0
+    memory: int = 0
+    num_steps: int = 0
+
+    def add(self, block: Sequence[Task], unstable: set[int]) -> None:
+        self.optimizers.update(task.config.optimizer.name for task in block)
+        together = 1 if self.why else len(block)
+        self.memory = max(self.memory, together * max(map(bytes_of, block)))
+        self.blocks += 1
+        self.num_steps += sum(task.config.steps for task in block if task.place not in unstable)  # those end early
+
+    def stack(self) -> Stack:
+        config, num_fits = self.config, self.optimizers.total()
+        return Stack(
+            "single" if self.why else "stacked",
+            self.shape,
+            config.model.name,
+            config.loss.name,
+            config.gradient.name,
+            config.dtype,
+            config.device.name,
+            config.threads,
+            num_fits,
+            dict(self.optimizers),
+            num_fits if self.why else self.blocks,
+            self.memory,
+            None if self.cost is None else self.cost.seconds(num_fits, self.num_steps),
+            self.why,
+        )
+
+
+def plan(arguments: Sequence[str]) -> Plan:
+    """What `linfit run ARGUMENTS` would do; ConfigError where it would refuse to."""
+    flags = parse(arguments)
+    other = [flag for flag in ELSEWHERE if getattr(flags, flag)]
+    if other:
+        raise ConfigError(f"--{other[0].replace('_', '-')} goes with `linfit run`: plan takes an experiment, overrides and -m")
+    return planned(enumerate_jobs(arguments))
+
+
+def planned(enumeration: Enumeration) -> Plan:
+    """The plan of jobs that have not run."""
+    asked = [job.config for job in enumeration.jobs]
+    names, limits = list(enumeration.names()), Limits()
+    stacks: dict[Hashable, Gathering] = {}
+    unstable: dict[int, tuple[float, float]] = {}
+    failing, unknown = {}, Counter[str]()
+    for why, block in _blocks(asked, ready(asked, enumeration.sweep)):
+        if isinstance(block, tuple):
+            failing[names[block[0]]] = (block[1].error or "").strip().splitlines()[-1]
+            continue
+        above = limits.above(block)
+        unstable.update(above)
+        unknown.update(task.config.optimizer.name for task in block if not limits.known(task))
+        key = (why, stack_of(block[0]))
+        if key not in stacks:
+            stacks[key] = Gathering(why, block[0].config, block[0].data.seen.shape, measure(block, why is not None))
+        stacks[key].add(block, set(above))
+    return Plan(
+        enumeration.experiment,
+        enumeration.sweep,
+        len(asked),
+        {key: _values(asked, key) for key in enumeration.varying},
+        [gathering.stack() for gathering in stacks.values()],
+        [Unstable(place, names[place], asked[place].optimizer.name, *unstable[place]) for place in sorted(unstable)],
+        dict(unknown),
+        failing,
+    )
+
+
+def _blocks(asked: Sequence[FitConfig], configs: Sequence[FitConfig]) -> Iterator[tuple[str | None, list[Task] | tuple[int, Fit]]]:
+    """The blocks, with the places of their fits among all and, where they run in the engine `single`, the reason."""
+    reasons: dict[str | None, list[int]] = {}
+    for place, config in enumerate(configs):
+        reasons.setdefault(_why_single(asked[place]) if config.engine.name == "single" else None, []).append(place)
+    for why, places in reasons.items():
+        for block in blocks([_cut(configs[place]) for place in places]):
+            if isinstance(block, tuple):
+                yield why, (places[block[0]], block[1])
+                continue
+            for task in block:
+                task.place = places[task.place]
+            yield why, block
+
+
+def _cut(config: FitConfig) -> FitConfig:
+    """The config as one that is cut into blocks: those of the engine `single` are loaded and grouped in the same way."""
+    return config if isinstance(config.engine, StackedEngine) else config.model_copy(update={"engine": StackedEngine()})
+
+
+def _why_single(asked: FitConfig) -> str:
+    if missing := asked.unstackable():
+        parts = (f"{group} {getattr(asked, group).name}" for group in missing)
+        return f"no stacked rule for {', '.join(parts)}"
+    return "engine=single" if isinstance(asked.engine, SingleEngine) else "a fit alone"
+
+
+class Limits:
+    """Which learning rates are above the largest stable one; the largest curvature of the same data is computed once."""
+
+    def __init__(self) -> None:
+        self._curvature: WeakKeyDictionary[Data, float] = WeakKeyDictionary()
+
+    def above(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
+        """The learning rate and the largest stable one of each task for which it is exceeded, by the task's place."""
+        bounded = [task for task in block if self.known(task)]
+        self._find([task.data for task in bounded], block[0].config)
+        exceeded = ((task.place, _lr(task), self._bound(task)) for task in bounded)
+        return {place: (lr, bound) for place, lr, bound in exceeded if bound is not None and lr > bound}
+
+    def known(self, task: Task) -> bool:
+        """Whether the task's optimizer states a bound, which may depend on its settings but not on the curvature."""
+        optimizer = task.config.optimizer
+        return optimizer.knows_its_bound() and optimizer.largest_stable_lr(1.0, 1) is not None
+
+    def _bound(self, task: Task) -> float | None:
+        return task.config.optimizer.largest_stable_lr(self._curvature[task.data], task.data.seen.shape[0])
+
+    def _find(self, data: Sequence[Data], like: FitConfig) -> None:
+        missing = [part for part in dict.fromkeys(data) if part not in self._curvature]
+        if not missing:
+            return
+        features = {id(part.X): part.X for part in missing}
+        n, _, q = missing[0].seen.shape
+        found = largest_curvatures(list(features.values()), like.loss.scale(n, q))
+        curvature = dict(zip(features, found.tolist(), strict=True))
+        self._curvature.update({part: curvature[id(part.X)] for part in missing})
+
+
+def _lr(task: Task) -> float:
+    return float(vars(task.config.optimizer)["lr"])
+
+
+def _values(configs: Sequence[FitConfig], key: str) -> list[Any]:
+    """The different values of a key among the configs, in order; a component stands as its name."""
+    found = (value for config in configs for value in _value(config, key))
+    return list({repr(value): value for value in found}.values())
+
+
+def _value(config: FitConfig, key: str) -> list[Any]:
+    """The value of a key, if the config has that key: another component may not."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Frozen) or part not in vars(value):
+            return []
+        value = vars(value)[part]
+    return [value.name if isinstance(value, Component) else value]

@@ -1,0 +1,103 @@
+"""`linfit plan`: what would run, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from linfit.sweeps.plan import Plan, Stack, Unstable
+from linfit.views.tables import console
+
+MOST_VALUES, MOST_NAMES = 8, 20
+
+
+def show_plan(plan: Plan, as_json: bool) -> bool:
+    """Prints the plan; true if a fit could not even begin."""
+    if as_json:
+        print(json.dumps({**asdict(plan), "seconds": plan.seconds, "memory": plan.memory}))
+        return bool(plan.failing)
+    out = console()
+    fits = f"{plan.num_fits} fit{'s' if plan.num_fits != 1 else ''}"
+    out.print(f"[bold]{escape(plan.experiment)}[/]: {f'a sweep of {fits}' if plan.sweep else fits}")
+    for key, values in plan.varying.items():
+        out.print(f"varies    {escape(key)}: {escape(abbreviated(values))}")
+    out.print(_stacks(plan.stacks))
+    out.print(f"time      {_about(plan.seconds)} of fitting here; start-up and recording come on top")
+    out.print(f"memory    about {size(plan.memory)} in the largest block")
+    _stability(plan)
+    for name, reason in _some(list(plan.failing.items())):
+        out.print(f"fails     {escape(name)}: {escape(reason)}")
+    return bool(plan.failing)
+
+
+def _stacks(stacks: Sequence[Stack]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    titles = ("engine", "fits", "n×p×q", "model", "loss", "gradient", "dtype", "optimizers", "blocks", "memory", "time", "")
+    for title in titles:
+        table.add_column(title, justify="right" if title in ("fits", "blocks", "memory", "time") else "left")
+    for stack in stacks:
+        shape = "×".join(map(str, stack.shape))
+        optimizers = ", ".join(f"{name} {count}" for name, count in stack.optimizers.items())
+        chosen = (stack.model, stack.loss, stack.gradient, stack.dtype, optimizers)
+        ends = (str(stack.blocks), size(stack.memory), _about(stack.seconds), stack.why or "")
+        table.add_row(*map(escape, (stack.engine, str(stack.num_fits), shape, *chosen, *ends)))
+    return table
+
+
+def _stability(plan: Plan) -> None:
+    out = console()
+    unknown = sum(plan.no_bound_known.values())
+    bounded = plan.num_fits - unknown - len(plan.failing)
+    if bounded:
+        out.print(f"unstable  {len(plan.unstable)} of {bounded} fits whose largest stable learning rate is known")
+    for text, reason in _some(_alike(plan.unstable)):
+        out.print(f"          {escape(text)}: {escape(reason)}")
+    if unknown:
+        names = ", ".join(plan.no_bound_known)
+        out.print(f"          no bound known for {unknown} fits: {escape(names)}")
+
+
+def _alike(unstable: Sequence[Unstable]) -> list[tuple[str, str]]:
+    """A line for the fits of one optimizer, learning rate and bound: seeds seldom change the bound."""
+    alike: dict[str, list[str]] = {}
+    for fit in unstable:
+        key = f"{fit.optimizer} lr {fit.lr:g} above {fit.largest_stable_lr:.4g}"
+        alike.setdefault(key, []).append(fit.name)
+    return [(key, names[0] if len(names) == 1 else f"{len(names)} fits, {names[0]} …") for key, names in alike.items()]
+
+
+def _some(entries: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    more = len(entries) - MOST_NAMES
+    return entries if more <= 0 else [*entries[:MOST_NAMES], (f"{more} more", "--json has all")]
+
+
+def abbreviated(values: Sequence[Any]) -> str:
+    """The values, or the first and the last of many."""
+    shown = [str(value) for value in values]
+    if len(shown) <= MOST_VALUES:
+        return ", ".join(shown)
+    return f"{', '.join(shown[: MOST_VALUES - 2])}, …, {shown[-1]} ({len(shown)} values)"
+
+
+def size(number: int) -> str:
+    """Bytes in a unit that leaves few digits."""
+    power = min(3, int(math.log(max(number, 1), 1024)))
+    return f"{number / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+def _about(seconds: float | None) -> str:
+    """Two digits at the most: a sample was timed, not the fits."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 0.1:
+        return "< 0.1 s"
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"about {seconds / length:.2g} {unit}" if seconds < 100 * length else f"about {seconds / length:.0f} {unit}"
+    return f"about {seconds:.2g} s" if seconds < 100 else f"about {seconds:.0f} s"
