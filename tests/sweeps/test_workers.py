@@ -106,14 +106,13 @@ def test_bits_do_not_depend_on_the_number_of_workers() -> None:
     configs = mixed()
     alone = {place: bits(fit) for place, fit in fits_as_done(configs)}
     assert {status for _, status, *_ in alone.values()} == {Status.COMPLETED, Status.DIVERGED}
-    for workers in (2, 4):
-        spread = in_workers(configs, workers)
-        assert {place: bits(fit) for place, fit in spread.items()} == alone
-        assert all(fit.config is configs[place] for place, fit in spread.items())
+    spread = in_workers(configs, 4)
+    assert {place: bits(fit) for place, fit in spread.items()} == alone
+    assert all(fit.config is configs[place] for place, fit in spread.items())
 
 
 def test_a_sweep_is_recorded_as_without_workers(linfit: Linfit, workdir: Path) -> None:
-    import pandas as pd
+    from pyarrow.parquet import read_table
 
     tables = []
     for workers in (1, 2):
@@ -121,13 +120,10 @@ def test_a_sweep_is_recorded_as_without_workers(linfit: Linfit, workdir: Path) -
         arguments = ("seed=range(0,9)", "optimizer=adam,sgd", "steps=20", f"hydra.launcher.workers={workers}", f"hydra.sweep.dir={folder}")
         done = linfit("run", "-m", *arguments)
         assert done.code == 0, done.err
-        tables.append([pd.read_parquet(f"{folder}/{name}").drop(columns="run_id", errors="ignore") for name in ("results.parquet", "curves.parquet")])
-    for alone, spread in zip(*tables, strict=True):
-        keys = [key for key in ("row", "step") if key in alone]
-        left, right = (table.sort_values(keys, ignore_index=True) for table in (alone, spread))
-        assert list(left) == list(right) and len(left) == len(right) > 0
-        for key in left:
-            np.testing.assert_array_equal(np.array(left[key].tolist()), np.array(right[key].tolist()))
+        found = [read_table(f"{folder}/{name}.parquet").to_pylist() for name in ("results", "curves")]
+        tables.append([[{key: row[key] for key in row if key != "run_id"} for row in rows] for rows in found])
+    assert len(tables[0][0]) == 18
+    assert repr(tables[0]) == repr(tables[1])
 
 
 def test_one_worker_is_this_process(linfit: Linfit, workdir: Path) -> None:
@@ -152,7 +148,9 @@ def test_a_plugin_works_in_workers(linfit: Linfit, workdir: Path, own_path: None
     ("deed", "cause"),
     [("os.kill(os.getpid(), 9)", "signal 9"), ("os._exit(3)", "exit code 3")],
 )
-def test_only_the_fit_that_kills_its_worker_fails(deed: str, cause: str, linfit: Linfit, workdir: Path, own_path: None, client: Any) -> None:
+def test_only_the_fit_that_kills_its_worker_fails(
+    deed: str, cause: str, linfit: Linfit, workdir: Path, own_path: None, client: Any
+) -> None:
     name = plugin(workdir, f"deadly_{cause.replace(' ', '_')}", deed)
     arguments = (f"plugins=[{name}]", f"dataset.name={name}", "seed=range(0,8)", "+dataset.lethal=true,false", "steps=3")
     done = linfit("run", "-m", *arguments, "hydra.sweeper.filter=not dataset.lethal or seed==5", "hydra.launcher.workers=2")
