@@ -1,4 +1,4 @@
-"""`hydra/launcher: linfit`: the fits of a sweep as children of one run, in this process."""
+"""`hydra/launcher: linfit`: the fits of a sweep as children of one run, in this process or in several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 
 @dataclass
 class LinfitLauncherConf:
     _target_: str = "hydra_plugins.linfit.launcher.LinfitLauncher"
+    workers: int = 1
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="linfit", node=LinfitLauncherConf, provider="linfit")
@@ -18,6 +21,16 @@ ConfigStore.instance().store(group="hydra/launcher", name="linfit", node=LinfitL
 
 class LinfitLauncher(BasicLauncher):
     """Runs linfit's own task; any other task function is Hydra's basic launcher's."""
+
+    def __init__(self, workers: int = 1) -> None:
+        super().__init__()
+        self.workers = workers
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from linfit.sweeps.launching import check_workers
+
+        check_workers(self.workers)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from linfit.sweeps.launching import launch

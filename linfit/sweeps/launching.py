@@ -28,8 +28,14 @@ def launch(
     jobs = expand(expansion, job_overrides)
     same_store(jobs)
     folder = Path(str(config.hydra.sweep.dir))
-    losses = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config)
+    losses = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, config.hydra.launcher.workers)
     return [FitReturn(expansion, overrides, first + i, loss) for i, (overrides, loss) in enumerate(zip(job_overrides, losses, strict=True))]
+
+
+def check_workers(workers: int) -> None:
+    """Raises ConfigError unless there is at least one worker."""
+    if workers < 1:
+        raise ConfigError(f"hydra.launcher.workers: got {workers!r}, must be an integer of at least 1: 1 runs all fits in this process")
 
 
 def expand(expansion: Expansion, job_overrides: Iterable[Sequence[str]]) -> list[Job]:

@@ -53,7 +53,7 @@ class Sweep:
         self.run_id = recorder.begin(row)
         self.parts = Parts(folder)
         self.done: dict[int, Done] = {}
-        self.best: tuple[float, Fit] | None = None
+        self.best: tuple[tuple[float, int], Fit] | None = None
         self._kept: list[tuple[float, int, layout.Row, Fit]] = []
         self._waiting: list[tuple[int, str, Fit]] = []
         self._since = time.monotonic()
@@ -82,9 +82,10 @@ class Sweep:
         self.parts.count += 1
         done = [Done(*entry) for entry in zip(names, run_ids, results, strict=True)]
         self.done.update(zip(rows, done, strict=True))
-        for entry, fit in zip(done, fits, strict=True):
-            if entry.excess != float("inf") and (self.best is None or entry.excess < self.best[0]):
-                self.best = entry.excess, fit
+        for row, entry, fit in zip(rows, done, fits, strict=True):
+            rank = entry.excess, row  # of equals the first, in whatever order they come
+            if entry.excess != float("inf") and (self.best is None or rank < self.best[0]):
+                self.best = rank, fit
         return done
 
     def finish(self) -> None:

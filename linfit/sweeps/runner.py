@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -105,8 +105,11 @@ class Runner:
         self._single = None
         return self.fit.loss
 
-    def batch(self, jobs: Sequence[Job], name: str, folder: Path, settings: DictConfig) -> list[float]:
-        """Runs the jobs of a sweep, or of its next batch, as children of one parent run; returns their final losses, in order."""
+    def batch(self, jobs: Sequence[Job], name: str, folder: Path, settings: DictConfig, workers: int = 1) -> list[float]:
+        """Runs the jobs of a sweep, or of its next batch, in `workers` processes, as children of one parent run.
+
+        Returns their final losses, in order.
+        """
         first = len(self.jobs)
         self.jobs += jobs
         configs = ready([job.config for job in jobs], several=True)
@@ -116,10 +119,11 @@ class Runner:
         sweep = self._sweep
         self.observer.begin(len(self.jobs))
         losses = [float("inf")] * len(jobs)
-        for place, fitted in fits_as_done(configs):
-            losses[place] = fitted.loss
-            label = label_of(fitted.config, sweep.varying, first + place)
-            self.observer.advance(sweep.add(first + place, label, fitted))
+        with closing(run_all(configs, workers)) as fits:
+            for place, fitted in fits:
+                losses[place] = fitted.loss
+                label = label_of(fitted.config, sweep.varying, first + place)
+                self.observer.advance(sweep.add(first + place, label, fitted))
         self.observer.advance(sweep.flush())
         return losses
 
@@ -142,6 +146,17 @@ class Runner:
             self._sweep.kill()
             self.killed, self.done = self._sweep.run_id, list(self._sweep.done.values())
             self._sweep = None
+
+
+def run_all(configs: Sequence[FitConfig], workers: int) -> Generator[tuple[int, Fit], None, None]:
+    """All fits, each with its place as soon as it is done: in this process, or in several."""
+    if workers == 1:
+        yield from fits_as_done(configs)
+        return
+    from linfit.sweeps.workers import fits_in_workers
+
+    with closing(fits_in_workers(configs, workers)) as fits:
+        yield from fits
 
 
 def begin_sweep(configs: Sequence[FitConfig], overrides: Sequence[tuple[str, ...]], name: str, folder: Path, settings: DictConfig) -> Sweep:
