@@ -10,7 +10,7 @@ demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three
 	$(BIN)/linfit run optimizers
 
 test: $(INSTALLED) ## the tests, under ten minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
