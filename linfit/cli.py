@@ -38,6 +38,9 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = cli(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        code = WRONG
     except click.ClickException as error:
         code = _complain(error.format_message())
     except LinfitError as error:

@@ -15,13 +15,15 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from linfit.errors import ConfigError, LinfitError
+from linfit.errors import ConfigError, LinfitError, RecordingError
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.runner import Runner, single_name
 from linfit.sweeps.ways import deferred
+from linfit.tracking.layout import mask
 
 
 def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = False) -> None:
@@ -34,6 +36,8 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
             _execute(hydra, flags, experiment, overrides, runner, configure_logging)
         except BaseException as error:
             runner.kill()
+            if isinstance(error, OSError):  # of a folder for outputs: what a fit raises is its own
+                raise RecordingError(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}") from error
             if isinstance(error, LinfitError) or not isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):
                 raise
             # Hydra raises all of these for an override that it cannot make sense of.
@@ -132,13 +136,25 @@ def _mode(hydra: Hydra, experiment: str, overrides: list[str]) -> RunMode | None
     return mode
 
 
+def hide_passwords(composed: DictConfig) -> None:
+    """In what Hydra writes into a run's folder. The store is open by now, and nothing needs the password any more."""
+    with flag_override(composed, ["readonly", "struct"], [False, False]):
+        if isinstance(uri := composed.tracking.get("uri"), str):
+            composed.tracking.uri = mask(uri)
+        composed.hydra.overrides.task = [mask(override) for override in composed.hydra.overrides.task]
+        composed.hydra.job.override_dirname = mask(composed.hydra.job.override_dirname)
+
+
 def _run(hydra: Hydra, experiment: str, overrides: list[str], runner: Runner, configure_logging: bool) -> None:
     """What Hydra.run does, except that the config is validated and the run begun before a folder is made."""
     overrides = [*overrides, "hydra.mode=RUN"]
     composed = hydra.compose_config(experiment, overrides, run_mode=RunMode.RUN, with_log_configuration=configure_logging)
     given = list(composed.hydra.overrides.task)
     config = fit_config(composed, given, experiment)
+    if any(override.startswith("hydra.sweeper.") for override in overrides):
+        raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
     runner.begin(config, single_name(experiment, config, given))
+    hide_passwords(composed)
     callbacks = Callbacks(composed)
     callbacks.on_run_start(config=composed, config_name=experiment)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)

@@ -48,6 +48,14 @@ def compose(arguments: Sequence[str] = ()) -> FitConfig:
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The experiment and the overrides: an experiment is the argument that is no override."""
+    for argument in arguments:
+        key, _, value = argument.lstrip("+").partition("=")
+        if key in GROUPS and value.startswith("["):
+            raise ConfigError(
+                f"{argument}: {key} is one component, not a list: choose one, or sweep over several with -m {key}={value.strip('[]')}"
+            )
+        if "=" not in argument and (key.partition(".")[0] in FitConfig.model_fields):
+            raise ConfigError(f"{argument} has no value: an override is KEY=VALUE")
     names = [argument for argument in arguments if "=" not in argument and not argument.startswith("~")]
     if len(names) > 1:
         raise ConfigError(f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE")
@@ -133,6 +141,8 @@ def drop_stale(data: dict[str, Any], overrides: Sequence[str], tell: Callable[[s
 
 def load_plugins(modules: Sequence[str]) -> None:
     """Imports the modules that define more components: those named, and those installed under the entry point group."""
+    if isinstance(modules, str):
+        raise ConfigError(f"plugins={modules} is no list: write plugins=[{modules}]")
     for point in entry_points(group=ENTRY_POINTS):
         point.load()
     if modules and str(Path.cwd()) not in sys.path:

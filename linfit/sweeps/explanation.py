@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from linfit.component import unknown
+from linfit.config import GROUPS
 from linfit.sweeps import locations
 
 
@@ -30,6 +31,8 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
         return _no_key(str(cause.full_key), cause.parent_node)
     if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
         key, values = found[1].split("=", 1)
+        if key in GROUPS:
+            return f"{found[1]} has several values: add -m to sweep over them"
         return f"{found[1]} has several values: add -m to sweep over them, or write {key}=[{values}] for a list"
     if found := re.search(r"Could not override '(.+?)'", text):
         return f"{found[1]!r} cannot be overridden: {_one_line(text)}"

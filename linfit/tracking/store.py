@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import quote, urlsplit
 
 from linfit.errors import RecordingError
@@ -22,6 +23,8 @@ from linfit.tracking.layout import mask
 DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 SQLITE = "sqlite:///"
 SERVER_TIMEOUT = 5.0
+LOCK_TIMEOUT = 120.0
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def locate(uri: str | None = None, artifacts: str | None = None) -> Store:
     scheme = urlsplit(uri).scheme
     if scheme in ("", "file"):
         raise RecordingError(f"tracking.uri {mask(uri)!r} is a folder, which MLflow refuses as a store: write sqlite:///path/to/mlflow.db")
+    if scheme.split("+")[0] not in SCHEMES:
+        raise RecordingError(f"tracking.uri {mask(uri)!r} is no MLflow store: it begins with one of {', '.join(SCHEMES)}")
     if not uri.startswith(SQLITE):
         return Store(uri, artifacts)
     file = Path(uri.removeprefix(SQLITE)).absolute()
@@ -121,7 +126,8 @@ def _create(store: Store, file: Path) -> None:
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
+        TemporaryFile(dir=file.parent).close()  # says at once what a lock file would be waited for
+        with FileLock(f"{file}.lock", timeout=LOCK_TIMEOUT):
             if not _has_tables(file):
                 _migrate_into_place(file, store.artifacts or "")
     except OSError as error:

@@ -32,13 +32,13 @@ class ProgressBar:
         for entry in done:
             self.counts[entry.status] += 1
         trouble = ", ".join(f"{self.counts[status]} {status.value}" for status in (Status.DIVERGED, Status.FAILED) if self.counts[status])
-        self.progress.update(self.task, advance=len(done), rate=self._rate(), trouble=trouble)
+        self.progress.update(self.task, advance=len(done), rate=self._rate(len(done)), trouble=trouble)
 
     def end(self) -> None:
         if self.begun:
             self.begun = False
             self.progress.stop()
 
-    def _rate(self) -> str:
+    def _rate(self, more: int) -> str:
         task = self.progress.tasks[self.task]
-        return f"{task.completed / task.elapsed:.1f}/s" if task.elapsed else ""
+        return f"{(task.completed + more) / task.elapsed:.1f}/s" if task.elapsed else ""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked doe
 MOST_RUNS = 100
 MOST_WEIGHTS = 8
 MOST_STEPS = 12
+#: Columns of a terminal below which weights have no room beside the ids of the runs.
+WIDE = 110
 ABSENT = "–"
 
 
@@ -67,23 +69,30 @@ class Line:
         return (not finished, self.excess if self.excess is not None and math.isfinite(self.excess) else math.inf)
 
 
+class Plain(Console):
+    """A console whose reader may stop reading."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich itself would exit with 1, which means that a fit failed
+
+
 def console(file: IO[str] | None = None) -> Console:
     """As wide as its content where nobody looks at a terminal, so that nothing is cut."""
-    plain = Console(file=file, highlight=False)
-    return plain if plain.is_terminal else Console(file=file, width=10_000, highlight=False)
+    plain = Plain(file=file, highlight=False)
+    return plain if plain.is_terminal else Plain(file=file, width=10_000, highlight=False)
 
 
 def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
     """The fits, best first; at most 100 unless all are asked for."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("run", "status", "loss", "excess loss", "distance to optimum", "weights", "run id"):
-        table.add_column(
-            title, justify="right" if title in ("loss", "excess loss", "distance to optimum") else "left", no_wrap=title != "weights"
-        )
+    numeric = ("loss", "excess loss", "distance")
+    recorded = ["run id"] if console().width >= WIDE and any(line.run_id for line in lines) else []
+    for title in ("run", "status", *numeric, "weights", *recorded):
+        table.add_column(title, justify="right" if title in numeric else "left", no_wrap=title != "weights", min_width=10)
     ranked = sorted(lines, key=lambda line: line.rank)
     for line in ranked if all_rows else ranked[:MOST_RUNS]:
-        cells = (line.name, line.status, number(line.loss), number(line.excess), number(line.distance), line.weights, line.run_id[:12])
-        table.add_row(*map(escape, cells))
+        cells = [line.name, line.status, number(line.loss), number(line.excess), number(line.distance), line.weights]
+        table.add_row(*map(escape, cells + [line.run_id[:12]] * len(recorded)))
     if len(ranked) > MOST_RUNS and not all_rows:
         table.caption = f"the best {MOST_RUNS} of {len(ranked)}"
     return table

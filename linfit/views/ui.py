@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 from linfit.errors import LinfitError
 from linfit.tracking.store import Store, require
 
 LOOPBACK = "127.0.0.1"
+#: Seconds that the server has to end by itself.
+PATIENCE = 5.0
 
 
 def serve(store: Store, port: int) -> int:
@@ -25,10 +29,22 @@ def serve(store: Store, port: int) -> int:
         except OSError as error:
             raise LinfitError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from error
     print(f"linfit: http://{LOOPBACK}:{port} shows {store}; Ctrl-C ends it", file=sys.stderr)
+    # A session of its own, because MLflow leaves its own child processes behind where only one of them is interrupted.
+    server = subprocess.Popen(command(store, port), env={**os.environ, "MLFLOW_TRACKING_URI": store.uri}, start_new_session=True)
     try:
-        return subprocess.call(command(store, port), env={**os.environ, "MLFLOW_TRACKING_URI": store.uri})
+        return server.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    for signalled in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signalled)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(PATIENCE)
 
 
 def command(store: Store, port: int) -> list[str]:
