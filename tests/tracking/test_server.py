@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -71,6 +73,29 @@ def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], work
     model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert model.status.value == "READY"
     shutil.rmtree(workdir / "outputs" / "artifacts")  # they were beside the database of the server
+
+
+def test_no_password_is_written_anywhere(server: str, linfit: Callable[..., Any], workdir: Path) -> None:
+    with_password = server.replace("http://", "http://user:s3cretcanary@")
+    assert linfit("run", "steps=2", f"tracking.uri={with_password}").code == 0
+    assert linfit("run", "-m", "seed=0,1", "steps=2", f"tracking.uri={with_password}").code == 0
+    files = [file for file in workdir.rglob("*") if file.is_file()]
+    assert [file for file in files if b"s3cretcanary" in file.read_bytes()] == []
+    assert [file for file in files if file.name == "overrides.yaml" and b"user:***@" in file.read_bytes()]
+
+
+def test_the_ui_leaves_no_process_behind(workdir: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from linfit.cli import main; main()", "ui", "--port", str(port)], stderr=subprocess.DEVNULL
+    )
+    _wait(f"http://127.0.0.1:{port}", process)
+    process.send_signal(signal.SIGINT)  # to this process alone, not to its group
+    assert process.wait(30) == 0
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
 
 
 def test_a_strangers_host_name_is_refused(server: str) -> None:
