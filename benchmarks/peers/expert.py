@@ -9,8 +9,9 @@ import sys
 import time
 
 import torch
-from benchmarks.peers.common import LRS, OPTIMIZERS, RECORDED, STEPS, Config, configs, data, log, open_store
 from torch import Tensor
+
+from benchmarks.peers.common import LRS, OPTIMIZERS, RECORDED, STEPS, Config, configs, data, log, open_store
 
 
 def update(name: str, w: Tensor, g: Tensor, lr: Tensor, m: Tensor, v: Tensor, step: int) -> None:

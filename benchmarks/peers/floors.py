@@ -45,6 +45,7 @@ def rows(full: str, empty: str) -> float:
 def arithmetic(runs: int) -> float:
     """Data, products, update rules, and the loss at every step, since divergence is looked for at every step."""
     import torch
+
     from benchmarks.peers.common import LRS, OPTIMIZERS, STEPS, data
     from benchmarks.peers.expert import update
 
@@ -70,7 +71,7 @@ def main(what: str, *arguments: str) -> None:
         import torch  # noqa: F401
 
         if what == "store":
-            from common import open_store
+            from benchmarks.peers.common import open_store
 
             open_store()
         return

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hydra
 import torch
-from benchmarks.peers.common import log, open_store, plain_fit
 from omegaconf import DictConfig
+
+from benchmarks.peers.common import log, open_store, plain_fit
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="app")

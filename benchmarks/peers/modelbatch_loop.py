@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import torch
-from benchmarks.peers.common import OPTIMIZERS, RECORDED, STEPS, Config, configs, data, log, open_store
 from modelbatch import ModelBatch
 from modelbatch.optimizer import OptimizerFactory
+
+from benchmarks.peers.common import OPTIMIZERS, RECORDED, STEPS, Config, configs, data, log, open_store
 
 
 def fit(name: str, members: list[Config]) -> tuple[list[list[float]], list[list[float]]]:

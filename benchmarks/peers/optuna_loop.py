@@ -6,6 +6,7 @@ import sys
 
 import optuna
 import torch
+
 from benchmarks.peers.common import LRS, OPTIMIZERS, log, open_store, plain_fit
 
 
