@@ -23,6 +23,7 @@ check: lint types test
 
 bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md
 	$(BIN)/python benchmarks/fit.py
+	$(BIN)/python -m benchmarks.sweep
 
 ui: $(INSTALLED)
 	$(BIN)/linfit ui

@@ -1,0 +1,82 @@
+"""What no program of this kind can do without, each in a process of its own, printed in seconds.
+
+python -m benchmarks.peers.floors imports                  # nothing: the process imports torch and mlflow
+python -m benchmarks.peers.floors store                    # the same, and creates outputs/mlflow.db
+python -m benchmarks.peers.floors rows FULL EMPTY          # the rows of the store FULL through bare sqlite3 into EMPTY
+python -m benchmarks.peers.floors arithmetic RUNS          # the sweep's arithmetic in bare torch
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+
+#: In the order of their foreign keys.
+TABLES = ("runs", "tags", "params", "metrics", "latest_metrics", "datasets", "inputs", "input_tags")
+RUNS_A_TRANSACTION = 500
+
+
+def rows(full: str, empty: str) -> float:
+    """The tables' rows, in their order and under MLflow's pragmas, one transaction for 500 runs; reading them is not counted."""
+    source, target = sqlite3.connect(full), sqlite3.connect(empty, isolation_level=None)
+    target.execute("PRAGMA foreign_keys = ON")
+    [(runs,)] = source.execute("SELECT count(*) FROM runs")
+    target.execute("DELETE FROM experiments")
+    target.executemany("INSERT INTO experiments VALUES (?,?,?,?,?,?,?)", source.execute("SELECT * FROM experiments").fetchall())
+    transactions = -(-runs // RUNS_A_TRANSACTION)
+    cursors = {table: source.execute(f"SELECT * FROM {table} ORDER BY rowid") for table in TABLES}
+    sizes = {t: -(-source.execute(f"SELECT count(*) FROM {t}").fetchone()[0] // transactions) for t in TABLES}
+    sizes["datasets"] = 10**9  # all in the first: other rows refer to them by id alone
+    seconds = 0.0
+    for _ in range(transactions):
+        some = {table: cursor.fetchmany(sizes[table]) for table, cursor in cursors.items()}
+        start = time.perf_counter()
+        target.execute("PRAGMA defer_foreign_keys = ON")
+        target.execute("BEGIN IMMEDIATE")
+        for table, records in some.items():
+            if records:
+                target.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(records[0]))})", records)
+        target.execute("COMMIT")
+        seconds += time.perf_counter() - start
+    return seconds
+
+
+def arithmetic(runs: int) -> float:
+    """Data, products, update rules, and the loss at every step, since divergence is looked for at every step."""
+    import torch
+
+    from benchmarks.peers.common import LRS, OPTIMIZERS, STEPS, data
+    from benchmarks.peers.expert import update
+
+    torch.set_num_threads(1)
+    start, r = time.perf_counter(), -(-runs // len(OPTIMIZERS))
+    X, targets = data(0)[0], torch.stack([data(seed)[1][:, 0] for seed in range(-(-r // 2))]).repeat_interleave(2, 0)[:r]
+    for first in range(0, r, 4096):
+        Y = targets[first : first + 4096]
+        lr = torch.tensor([LRS[0], LRS[1]]).repeat(-(-len(Y) // 2))[: len(Y), None]
+        for name in OPTIMIZERS:
+            w = torch.randn(len(Y), 2)
+            m, v = torch.zeros_like(w), torch.zeros_like(w)
+            for step in range(STEPS):
+                error = w @ X.T - Y
+                (error * error).sum(1)
+                update(name, w, 2 * error @ X, lr, m, v, step + 1)
+    return time.perf_counter() - start
+
+
+def main(what: str, *arguments: str) -> None:
+    if what in ("imports", "store"):
+        import mlflow  # noqa: F401
+        import torch  # noqa: F401
+
+        if what == "store":
+            from benchmarks.peers.common import open_store
+
+            open_store()
+        return
+    print(rows(*arguments) if what == "rows" else arithmetic(int(arguments[0])))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

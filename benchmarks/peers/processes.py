@@ -1,0 +1,65 @@
+"""Whole processes, timed from outside, and what they leave behind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+Command = list[str]
+
+
+class ProgramError(RuntimeError):
+    """A program that is not installed, or did not do what it should."""
+
+
+def python(program: str | None, *arguments: object) -> Command:
+    """A program of `peers/`, or linfit's command line, in this interpreter."""
+    start = ["-c", "from linfit.cli import main; main()"] if program is None else ["-m", f"benchmarks.peers.{program}"]
+    return [sys.executable, *start, *map(str, arguments)]
+
+
+def seconds_of(command: Command, folder: Path) -> tuple[float, str]:
+    """Wall time of the whole process in `folder`, and its output; ProgramError, with the last line that it wrote, if it fails."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"PYTHONPATH": path}
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise ProgramError((done.stderr.strip().splitlines() or ["no message"])[-1])
+    return seconds, done.stdout
+
+
+def finished_runs(folder: Path) -> int:
+    """How many runs of the store are FINISHED and have a loss at the last step."""
+    with closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as store:
+        query = "SELECT count(*) FROM runs JOIN latest_metrics USING (run_uuid) WHERE status = 'FINISHED' AND key = 'loss' AND step = 1000"
+        return int(store.execute(query).fetchone()[0])
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of what a program has left in `outputs/` and `multirun/`."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def hydra(count: int, *more: str) -> Command:
+    """As many fits as `count` of the same sweep; Hydra takes values crossed, so seeds and optimizers make up the number."""
+    optimizers = list(itertools.islice(("sgd", "adam", "adamw", "rmsprop", "adagrad"), 2 if count < 10 else 5))
+    crossed = [f"optimizer={','.join(optimizers)}", "optimizer.lr=0.001,0.005", f"seed=range(0,{count // (2 * len(optimizers))})"]
+    return python("hydra_app", "-m", f"hydra.searchpath=[file://{ROOT / 'conf'}]", *crossed, *more)
+
+
+PEERS: dict[str, Callable[[int], Command]] = {
+    "hydra": lambda count: hydra(count),
+    "joblib": lambda count: hydra(count, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    "optuna": lambda count: python("optuna_loop", count),
+    "modelbatch": lambda count: python("modelbatch_loop", count),
+}

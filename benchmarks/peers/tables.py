@@ -1,0 +1,48 @@
+"""What sweep.py prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BOUND = 1.5
+TITLES = {
+    "hydra": "Hydra basic + torch.optim + client",
+    "joblib": "Hydra joblib + torch.optim + client",
+    "optuna": "Optuna's loop, one process",
+    "modelbatch": "ModelBatch",
+}
+
+
+def show_startup(seconds: dict[str, float]) -> None:
+    (bare, ours, both, tracked) = seconds.items()
+    print("Start-up (median, seconds)")
+    for (name, floor), (command, time) in ((bare, ours), (both, tracked)):
+        print(f"  {command:<36}{time:>7.2f}   {name:<22}{floor:>7.2f}   {time / floor:.2f}×")
+
+
+def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> None:
+    """The table of one size."""
+    linfit, floors = one["linfit"], one["floors"]
+    ours = linfit["seconds"]
+    print(f"\n{size} runs × 1000 steps")
+    print(f"{'':<40}{'seconds':>10}{'ms/run':>10}{'÷ linfit':>10}{'kB/run':>9}")
+
+    def line(title: str, seconds: float, disk: float | None = None, note: str = "") -> None:
+        kilobytes = "" if disk is None else f"{disk / 1e3:.1f}"
+        print(f"{title:<40}{seconds:>10.2f}{seconds / size * 1e3:>10.2f}{seconds / ours:>10.2f}{kilobytes:>9}  {note}".rstrip())
+
+    line("linfit", ours, linfit["disk"], f"peak memory {linfit['megabytes']:.0f} MB")
+    for phase, seconds in linfit["split"].items():
+        line(f"  {phase}", seconds)
+    for name, measured in peers.items():
+        seconds = max(measured["seconds"] + (size - measured["runs"]) * measured["per run"], 0.0)
+        line(TITLES[name], seconds, measured["disk"], f"scaled from {measured['runs']}")
+    if "expert" in one:
+        logged = int(one["expert"]["logged"])
+        line("by hand, stacked", one["expert"]["seconds"], one["expert"]["disk"], f"logging scaled from {logged}" if logged < size else "")
+    for name, seconds in floors.items():
+        line(f"floor: {name}", seconds)
+    floor = sum(floors.values())
+    line("floor: all", floor)
+    own, tracking = linfit["split"]["composition"] + linfit["split"]["fitting"], linfit["split"]["tracking"]
+    print(f"linfit is {ours / floor:.2f}× all floors (bound {BOUND}×); composition plus fitting {own:.2f} s, tracking {tracking:.2f} s")

@@ -1,0 +1,166 @@
+"""What a sweep costs, from the shell to readable in MLflow, beside other ways to do the same, and beside what nobody can do without.
+
+The fits are those of five torch optimizers at two learning rates, as many seeds as the size asks for, 1,000 steps each on the
+parabola, losses recorded at about 40 steps. Every time is that of a whole process which finds no store; afterwards the
+finished runs whose loss at the last step is there are counted in the store.
+
+    python -m benchmarks.sweep [--sizes 100,1000,10000] [--peers all|none|hydra,joblib,optuna,modelbatch,expert] [--json]
+
+linfit and the floors run at full size. The peers run `--peer-runs` fits, and a tenth of them, and their cost per run is scaled;
+the expert's script fits all and logs some. `peers/` holds each program; `peers/linfit_watched.py` says how linfit's time is split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.peers.processes import PEERS, ProgramError, finished_runs, folder_size, python, seconds_of
+from benchmarks.peers.tables import show, show_startup
+
+LEAST_FITS = 4
+EXPERT_LOGS = 200
+
+
+def sweep_arguments(size: int) -> list[str]:
+    assert size % 10 == 0, "sizes are multiples of ten: five optimizers at two learning rates"
+    optimizers, lrs = "optimizer=sgd,adam,adamw,rmsprop,adagrad", "optimizer.lr=0.001,0.005"
+    return ["run", "-m", optimizers, lrs, f"seed=range(0,{size // 10})", "name=sweep", "steps=1000"]
+
+
+def linfit(size: int, folder: Path, empty: int) -> dict[str, Any]:
+    """The sweep through linfit: seconds, split, with disk per run and peak memory."""
+    shutil.rmtree(folder / "outputs", ignore_errors=True)
+    seconds, _ = seconds_of(python("linfit_watched", "times.json", *sweep_arguments(size)), folder)
+    if (count := finished_runs(folder)) != size:
+        raise ProgramError(f"{count} of {size} runs can be read")
+    split = json.loads((folder / "times.json").read_text())
+    megabytes = split.pop("megabytes")
+    split = {"start-up": seconds - sum(split.values()), **split}
+    return {"seconds": seconds, "split": split, "megabytes": megabytes, "disk": (folder_size(folder) - empty) / size}
+
+
+def floors(size: int, folder: Path, empty: Path) -> dict[str, float]:
+    """Seconds of the same rows in bare sqlite3, of the same arithmetic in bare torch, and of imports and a store."""
+    copy = folder / "copy.db"
+    shutil.copyfile(empty, copy)
+    rows = float(seconds_of(python("floors", "rows", folder / "outputs" / "mlflow.db", copy), folder)[1])
+    copy.unlink()
+    arithmetic = float(seconds_of(python("floors", "arithmetic", size), folder)[1])
+    with TemporaryDirectory() as fresh:
+        store = seconds_of(python("floors", "store"), Path(fresh))[0]
+    return {"imports and store": store, "rows": rows, "arithmetic": arithmetic}
+
+
+def peer(name: str, runs: int) -> dict[str, float]:
+    """A peer at `runs` fits and at a tenth of them: seconds of the larger, and those of each added run."""
+    seconds, disk = [], 0.0
+    few = max(LEAST_FITS, runs // 10)
+    for count in (few, runs):
+        with TemporaryDirectory() as name_of_folder:
+            folder = Path(name_of_folder)
+            seconds.append(seconds_of(PEERS[name](count), folder)[0])
+            if (found := finished_runs(folder)) != count:
+                raise ProgramError(f"{found} of {count} runs can be read")
+            disk = folder_size(folder)
+    return {"seconds": seconds[1], "runs": runs, "per run": (seconds[1] - seconds[0]) / (runs - few), "disk": disk}
+
+
+def expert(size: int, empty: int) -> dict[str, float]:
+    """The expert's script: all fits, the first of them logged, the others' logging scaled."""
+    logged = min(size, EXPERT_LOGS)
+    with TemporaryDirectory() as folder:
+        whole, printed = seconds_of(python("expert", size, logged), Path(folder))
+        if (found := finished_runs(Path(folder))) != logged:
+            raise ProgramError(f"{found} of {logged} runs can be read")
+        disk = (folder_size(Path(folder)) - empty) / logged
+    return {"seconds": whole + (size - logged) * float(printed) / logged, "logged": logged, "disk": disk}
+
+
+def startup(repeats: int) -> dict[str, float]:
+    """Medians of whole processes, run alternately, on a store that is there."""
+    programs = {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "linfit run steps=1 tracking=none": python(None, "run", "steps=1", "tracking=none"),
+        "import torch, mlflow": python("floors", "imports"),
+        "linfit run steps=1": python(None, "run", "steps=1"),
+    }
+    with TemporaryDirectory() as folder:
+        seconds_of(programs["linfit run steps=1"], Path(folder))  # makes the store
+        rounds = [[seconds_of(program, Path(folder))[0] for program in programs.values()] for _ in range(repeats)]
+    return {name: median(times) for name, times in zip(programs, zip(*rounds, strict=True), strict=True)}
+
+
+def measure_peers(names: list[str], runs: int, empty: int) -> dict[str, dict[str, float]]:
+    measured = {}
+    for name in names:
+        try:
+            measured[name] = peer(name, runs)
+            measured[name]["disk"] = (measured[name]["disk"] - empty) / runs
+        except ProgramError as error:
+            print(f"{name}: left out, {error}", file=sys.stderr)
+    return measured
+
+
+def measure(sizes: list[int], peers: list[str], peer_runs: int, repeats: int) -> dict[str, Any]:
+    with TemporaryDirectory() as temporary:
+        fresh = Path(temporary)
+        seconds_of(python("floors", "store"), fresh)
+        empty, empty_size = fresh / "outputs" / "mlflow.db", folder_size(fresh)
+        report: dict[str, Any] = {"startup": startup(repeats), "peers": {}, "sizes": {}}
+        report["peers"] = measure_peers([name for name in peers if name in PEERS], peer_runs, empty_size)
+        for size in sizes:
+            with TemporaryDirectory() as folder:
+                one: dict[str, Any] = {"linfit": linfit(size, Path(folder), empty_size), "floors": floors(size, Path(folder), empty)}
+            if "expert" in peers:
+                one["expert"] = expert(size, empty_size)
+            report["sizes"][size] = one
+            print(f"{size} runs: {one['linfit']['seconds']:.1f} s", file=sys.stderr)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[100, 1000, 10000])
+    parser.add_argument("--peer-runs", type=int, default=40, help="fits that the peers run, beside a tenth of them")
+    parser.add_argument("--peers", default="all", help=f"all, none, or some of {','.join(PEERS)},expert")
+    parser.add_argument("--repeats", type=int, default=5, help="of the start-up times, whose median is taken")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.peer_runs < 2 * LEAST_FITS:
+        parser.error(
+            f"--peer-runs {arguments.peer_runs}: the cost per run is the difference to {LEAST_FITS} runs; give {2 * LEAST_FITS} or more"
+        )
+    if any(size < 10 or size % 10 for size in arguments.sizes):
+        parser.error("--sizes: multiples of ten, for five optimizers at two learning rates")
+    peers = {"all": [*PEERS, "expert"], "none": []}.get(arguments.peers, arguments.peers.split(","))
+    if unknown := [name for name in peers if name not in (*PEERS, "expert")]:
+        parser.error(f"--peers {','.join(unknown)}: there are {', '.join(PEERS)}, expert")
+    report = measure(arguments.sizes, peers, arguments.peer_runs, arguments.repeats)
+    if arguments.json:
+        print(json.dumps(report, indent=1))
+        return
+    show_startup(report["startup"])
+    for size, one in report["sizes"].items():
+        show(size, one, report["peers"])
+    marginal(report["sizes"])
+
+
+def marginal(sizes: dict[int, Any]) -> None:
+    """What an added run costs between two sizes, beside the floor of its own rows."""
+    for (less, small), (more, large) in zip(list(sizes.items())[:-1], list(sizes.items())[1:], strict=True):
+        ours = (large["linfit"]["seconds"] - small["linfit"]["seconds"]) / (more - less)
+        rows = (large["floors"]["rows"] - small["floors"]["rows"]) / (more - less)
+        print(
+            f"An added run between {less} and {more}: {ours * 1e3:.2f} ms, its rows in bare sqlite3 {rows * 1e3:.2f} ms: {ours / rows:.2f}×"
+        )
+
+
+if __name__ == "__main__":
+    main()
