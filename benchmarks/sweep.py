@@ -86,10 +86,12 @@ def expert(size: int, empty: int) -> dict[str, float]:
 def startup(repeats: int) -> dict[str, float]:
     """Medians of whole processes, run alternately, on a store that is there."""
     programs = {
-        "import torch": [sys.executable, "-c", "import torch"],
         "linfit run steps=1 tracking=none": python(None, "run", "steps=1", "tracking=none"),
-        "import torch, mlflow": python("floors", "imports"),
+        "import torch": [sys.executable, "-c", "import torch"],
+        "the same, and a step of torch.optim": python("floors", "step"),
         "linfit run steps=1": python(None, "run", "steps=1"),
+        "import torch, mlflow": python("floors", "imports"),
+        "the same, and a step of torch.optim ": python("floors", "imports", "step"),
     }
     with TemporaryDirectory() as folder:
         seconds_of(programs["linfit run steps=1"], Path(folder))  # makes the store

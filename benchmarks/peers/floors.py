@@ -1,9 +1,12 @@
-"""What no program of this kind can do without, each in a process of its own, printed in seconds.
+"""What no program of this kind can do without, each in a process of its own.
 
-python -m benchmarks.peers.floors imports                  # nothing: the process imports torch and mlflow
-python -m benchmarks.peers.floors store                    # the same, and creates outputs/mlflow.db
-python -m benchmarks.peers.floors rows FULL EMPTY          # the rows of the store FULL through bare sqlite3 into EMPTY
-python -m benchmarks.peers.floors arithmetic RUNS          # the sweep's arithmetic in bare torch
+    python -m benchmarks.peers.floors step                     # imports torch and takes one step of torch.optim
+    python -m benchmarks.peers.floors imports [step]           # imports torch and mlflow
+    python -m benchmarks.peers.floors store                    # the same, and creates outputs/mlflow.db
+    python -m benchmarks.peers.floors rows FULL EMPTY          # the rows of the store FULL through bare sqlite3 into EMPTY
+    python -m benchmarks.peers.floors arithmetic RUNS          # the sweep's arithmetic in bare torch
+
+The last two print their seconds.
 """
 
 from __future__ import annotations
@@ -65,17 +68,30 @@ def arithmetic(runs: int) -> float:
     return time.perf_counter() - start
 
 
+def step() -> None:
+    """The first step of torch.optim imports torch's compiler, which takes about as long as torch itself."""
+    import torch
+
+    w = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.Adam([w])
+    (w * w).sum().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
 def main(what: str, *arguments: str) -> None:
     if what in ("imports", "store"):
         import mlflow  # noqa: F401
         import torch  # noqa: F401
+    if "step" in (what, *arguments):
+        step()
+    elif what == "store":
+        from benchmarks.peers.common import open_store
 
-        if what == "store":
-            from benchmarks.peers.common import open_store
-
-            open_store()
-        return
-    print(rows(*arguments) if what == "rows" else arithmetic(int(arguments[0])))
+        open_store()
+    elif what == "rows":
+        print(rows(*arguments))
+    elif what == "arithmetic":
+        print(arithmetic(int(arguments[0])))
 
 
 if __name__ == "__main__":
