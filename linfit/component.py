@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
+from linfit.errors import brief
+
 #: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word: a larger one would spill into the
 #: purpose beside it, and two streams would coincide.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -20,6 +22,10 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    #: Fields that are left out of what identifies a fit while they are at their default, at which they change no number:
+    #: a field that is added later then leaves the fingerprints of earlier configs as they are.
+    later: ClassVar[frozenset[str]] = frozenset()
+
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
@@ -29,6 +35,10 @@ class Frozen(BaseModel):
         if strangers:
             raise PydanticCustomError("component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(known))})
         return data
+
+    def neutral(self) -> list[str]:
+        """The fields of `later` that are at their default."""
+        return [name for name in self.later if getattr(self, name) == type(self).model_fields[name].default]
 
 
 class Component(Frozen, ABC):
@@ -73,6 +83,11 @@ class Component(Frozen, ABC):
         return "stacked" in vars(cls)
 
     @classmethod
+    def has_lines(cls) -> bool:
+        """Whether this very class says in `lines` how a plain program does what it does. As of `stacked`, none is inherited."""
+        return "lines" in vars(cls)
+
+    @classmethod
     def names(cls) -> str:
         return ", ".join(sorted(cls.choices))
 
@@ -90,6 +105,7 @@ else:
 
 def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
     """A sentence that says that `name` is not known, offers the nearest that is, and lists the rest."""
+    name = brief(name)
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}" if known else f"no {what} {name!r}: there are none"

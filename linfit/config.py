@@ -8,22 +8,37 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+import linfit.method.classical
+import linfit.method.gram
+import linfit.problem.arrays  # noqa: F401  its datasets join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed
+from linfit.errors import brief
+from linfit.method.batches import Batch, Full, Minibatch
 from linfit.method.gradients import Autograd, Gradient
 from linfit.method.init import Init, Normal
 from linfit.method.models import Model, TensorModel
 from linfit.method.optimizers import Adam, Optimizer
+from linfit.method.schedules import Constant, Schedule
 from linfit.problem.datasets import Dataset, Parabola
+from linfit.problem.features import Features, Raw
 from linfit.problem.files import file_digest
+from linfit.problem.loading import load
 from linfit.problem.losses import SSE, Loss
+from linfit.problem.penalties import NoPenalty, Penalty
+from linfit.problem.problem import Problem
+from linfit.problem.split import Split
+from linfit.problem.summary import summarize
 from linfit.settings import CPU, AutoEngine, Device, Engine, MLflowTracking, Record, Stop, Tracking
 
 GROUPS: dict[str, type[Component]] = {
-    group.group: group for group in (Dataset, Model, Init, Loss, Gradient, Optimizer, Device, Engine, Tracking)
+    group.group: group
+    for group in (Dataset, Features, Model, Init, Loss, Penalty, Gradient, Batch, Optimizer, Schedule, Device, Engine, Tracking)
 }
-#: What says where a run is kept and what it is called, not what its numbers are.
-BESIDE_THE_NUMBERS = ("name", "tracking", "record")
+#: What says where a run is kept, what it is called and whether it is drawn, not what its numbers are.
+BESIDE_THE_NUMBERS = ("name", "tracking", "record", "pictures")
 ADHOC = "adhoc"
+#: How many mistakes one message names.
+MOST_ERRORS = 10
 
 
 class FitConfig(Frozen):
@@ -33,29 +48,66 @@ class FitConfig(Frozen):
     cannot be fitted is refused here, before anything runs, with a pydantic ValidationError, which is a ValueError.
     """
 
+    later = frozenset({"plugins", "deterministic", "features", "penalty", "batch", "schedule", "split"})
+
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] = ADHOC
     seed: Seed = 0
     dtype: Literal["float32", "float64"] = "float32"
     steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    deterministic: bool = True
     plugins: Annotated[tuple[str, ...], Field(strict=False)] = ()
     dataset: Choice[Dataset] = Parabola()
+    features: Choice[Features] = Raw()
     model: Choice[Model] = TensorModel()
     init: Choice[Init] = Normal()
     loss: Choice[Loss] = SSE()
+    penalty: Choice[Penalty] = NoPenalty()
     gradient: Choice[Gradient] = Autograd()
+    batch: Choice[Batch] = Full()
     optimizer: Choice[Optimizer] = Adam()
+    schedule: Choice[Schedule] = Constant()
     device: Choice[Device] = CPU()
     engine: Choice[Engine] = AutoEngine()
     tracking: Choice[Tracking] = MLflowTracking()
+    split: Split = Split()
     record: Record = Record()
     stop: Stop = Stop()
+    pictures: bool = True
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        self.init.check(*self.dataset.shape())
+        self.init.check(*self.shape())
         self.device.check(self.dtype)
+        self.optimizer.check(self.loss)
+        self._combined()
         return self
+
+    def shape(self) -> tuple[int, int]:
+        """(p, q), the numbers of features and targets, known without loading."""
+        c, q = self.dataset.shape()
+        return self.features.num(c), q
+
+    def problem(self) -> Problem:
+        """What is fitted, in float64, or its summary if the gradient needs no more; ValueError where the data cannot be had."""
+        parts = (self.dataset, self.features, self.split, self.seed)
+        return summarize(*parts, self.dtype) if self.gradient.summarizes else load(*parts)
+
+    def _combined(self) -> None:
+        """Raises ValueError where two choices do not go together."""
+        if isinstance(self.batch, Minibatch):
+            for part in (self.gradient, self.optimizer):
+                if not part.batches:
+                    raise ValueError(f"{part.group} {part.name} works with all samples at once: choose batch=full, or another {part.group}")
+            if self.stop.gradient_norm is not None:
+                raise ValueError("stop.gradient_norm is of the gradient of all samples: choose batch=full, or stop.excess_loss")
+        if self.schedule.name != "none" and "lr" not in type(self.optimizer).model_fields:
+            raise ValueError(f"optimizer {self.optimizer.name} has no lr to schedule: choose schedule=none, or another optimizer")
+        self.gradient.check(self.loss)
+        if self.dataset.weighted() and not self.loss.quadratic:
+            raise ValueError(
+                f"weights of samples go with squared errors, not with loss={self.loss.name}: choose loss=mse, or drop the weights"
+            )
 
     def resolved(self, several: bool = False) -> Self:
         """This config with the device that there is and the engine that runs it, alone or as one of several.
@@ -70,7 +122,10 @@ class FitConfig(Frozen):
 
     def unstackable(self) -> list[str]:
         """The groups whose component has no stacked rule, so that the fit runs in the single engine."""
-        return [part.group for part in (self.model, self.loss, self.gradient, self.optimizer) if not part.stackable()]
+        parts = [part.group for part in (self.model, self.loss, self.gradient, self.optimizer, self.schedule) if not part.stackable()]
+        if self.schedule.name != "none" and not self.optimizer.proportional() and "schedule" not in parts:
+            parts.append("schedule")
+        return parts
 
     def as_dict(self) -> dict[str, Any]:
         """The whole config as plain data, that `FitConfig.model_validate` takes back."""
@@ -79,15 +134,17 @@ class FitConfig(Frozen):
     def numbers(self) -> dict[str, Any]:
         """What decides the numbers, as plain data: sub-seeds resolved, data files by the hash of their bytes."""
         fields = {key: value for key, value in self.as_dict().items() if key not in BESIDE_THE_NUMBERS}
-        for part in ("dataset", "init"):
+        for part in ("dataset", "init", "batch", "split"):
             if fields[part].get("seed", 0) is None:
                 fields[part]["seed"] = self.seed
         if files := self.dataset.files():
             fields["dataset"].pop("path", None)
             fields["data"] = [file_digest(file) for file in files]
         fields["engine"].pop("memory", None)  # where a stack is cut does not change a bit
-        if not self.plugins:
-            del fields["plugins"]
+        sections = [(fields[key], part) for key, part in self if key in fields and isinstance(part, Frozen)]
+        for own, record in [*sections, (fields, self)]:
+            for name in record.neutral():
+                del own[name]
         return fields
 
     def fingerprint(self) -> str:
@@ -117,14 +174,16 @@ def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def explain(error: ValidationError) -> str:
     """One line for each thing that is wrong: the key, what came, what is allowed."""
-    return "; ".join(_explain(part) for part in error.errors(include_url=False))
+    parts = error.errors(include_url=False)
+    more = f"; and {len(parts) - MOST_ERRORS:,} more" if len(parts) > MOST_ERRORS else ""
+    return "; ".join(_explain(part) for part in parts[:MOST_ERRORS]) + more
 
 
 def _explain(part: Any) -> str:
-    key = ".".join(str(place) for place in part["loc"])
+    key = brief(".".join(str(place) for place in part["loc"]))
     message = part["msg"].removeprefix("Value error, ")
     if part["type"] in ("component", "value_error"):
         return f"{key}: {message}" if key else message
     if part["type"] == "missing":
         return f"{key} is required"
-    return f"{key}: got {part['input']!r}, {message[:1].lower()}{message[1:]}"
+    return f"{key}: got {brief(repr(part['input']))}, {message[:1].lower()}{message[1:]}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from linfit.component import Component, Frozen
 
 CURVE_POINTS = 40
+#: A part of what there was at first.
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Device(Component):
@@ -136,7 +139,14 @@ class MLflowTracking(Tracking):
     uri: str | None = None
     artifacts: str | None = None
     child_artifacts: bool = False
-    runs: Annotated[str, Field(pattern=r"^(all|best:[1-9][0-9]{0,8})$")] = "all"
+    runs: str = "all"
+
+    @field_validator("runs")
+    @classmethod
+    def _all_or_best(cls, runs: str) -> str:
+        if re.fullmatch("all|best:[1-9][0-9]{0,8}", runs, re.ASCII) is None:
+            raise ValueError(f"got {runs!r}, there are all and best:K, such as best:20")
+        return runs
 
     @property
     def best(self) -> int | None:
@@ -157,7 +167,7 @@ class Record(Frozen):
     """
 
     every: Annotated[int, Field(ge=1)] | None = None
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+    tolerance: Share = 1e-6
 
     def steps(self, total: int) -> list[int]:
         """The steps recorded of a fit of `total` updates, increasing, from 0 to `total`."""
@@ -167,6 +177,14 @@ class Record(Frozen):
 
 
 class Stop(Frozen):
-    """When a fit ends before its last step: `divergence` is how many times its initial loss a fit may reach."""
+    """When a fit ends before its last step: `divergence` is how many times its initial loss a fit may reach.
+
+    A fit ends as `converged` at the first step whose excess loss is at most `excess_loss` times the initial one, or whose
+    gradient's norm is at most `gradient_norm` times the initial one; without these it makes all its steps.
+    """
+
+    later = frozenset({"excess_loss", "gradient_norm"})
 
     divergence: Annotated[float, Field(gt=1)] = 1e6
+    excess_loss: Share | None = None
+    gradient_norm: Share | None = None

@@ -17,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
+from linfit.problem.arrays import arrays
 from linfit.problem.problem import Problem
 
 Settings = Mapping[str, Any]
 
+DATA = Path(__file__).parent / "data"
+#: Arrays that are held as long as the tests run.
+ARRAYS = arrays(np.cos(np.arange(24.0)).reshape(12, 2), np.sin(np.arange(12.0)), weight=np.ones(12))
 CONF = Path(__file__).parents[1] / "conf"
 DTYPES = ("float32", "float64")
 #: How laws that hold for all inputs are tried: the same inputs every time, no files.
@@ -55,6 +59,8 @@ class DatasetRow(Row):
     shapes: Sequence[tuple[int, int, int]] = ()
     draws: bool = True
     truth: bool = True
+    tame: bool = True
+    """Whether every method of the tables, at its plain setting, gets along with the size of its numbers."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +73,68 @@ class InitRow(Row):
 
 @dataclass(frozen=True)
 class LossRow(Row):
-    """`torch` is the reduction with which torch's MSELoss is this loss."""
+    """`torch` is the reduction with which torch's `torch_class` is this loss, made with the row's settings.
+
+    `quadratic`: its optimum is a least-squares solution; `difference`: a step of central differences whose error is small.
+    """
 
     torch: str = ""
+    torch_class: str = "MSELoss"
+    quadratic: bool = True
+    difference: float = 1e-2
+
+
+@dataclass(frozen=True)
+class GradientRow(Row):
+    """`near`: how far from the exact gradient it is in float64, as a part of it; `quadratic_only`: it refuses other losses."""
+
+    near: float = 1e-12
+    quadratic_only: bool = False
+
+    def takes(self, loss: LossRow) -> bool:
+        return loss.quadratic or not self.quadratic_only
+
+    @property
+    def exact(self) -> bool:
+        return self.near <= 1e-12
+
+
+@dataclass(frozen=True)
+class BatchRow(Row):
+    """`draws`: from a stream."""
+
+    draws: bool = False
+
+
+@dataclass(frozen=True)
+class ScheduleRow(Row):
+    """`torch` is its class in torch.optim.lr_scheduler, None where the learning rate stays as it is."""
+
+    torch: str | None = None
 
 
 @dataclass(frozen=True)
 class OptimizerRow(Row):
-    """`torch` is its class in torch.optim, None where the update is ours; `contracting`: at a fixed `lr` it comes to rest."""
+    """`torch` is its class in torch.optim, None where the update is ours; `contracting`: at a fixed `lr` it comes to rest.
+
+    `lr` is one that is stable on the default dataset, None where the optimizer has none; `amplifies`: how many times more than
+    others it makes of rounding on its way; `knowing`: it needs a quadratic loss, whose optimum and curvatures are known.
+    """
 
     torch: str | None = None
     contracting: bool = True
-    lr: float = 1e-3
+    lr: float | None = 1e-3
+    amplifies: float = 1.0
+    knowing: bool = False
+
+    def at(self, lr: float | None) -> dict[str, Any]:
+        """The optimizer with a learning rate, if it takes one."""
+        return {**self.plain, **({} if self.lr is None else {"lr": lr})}
+
+    @property
+    def steady(self) -> dict[str, Any]:
+        """The optimizer with its own `lr`."""
+        return self.at(self.lr)
 
 
 @dataclass(frozen=True)
@@ -125,11 +181,52 @@ DATASETS = (
     DatasetRow(
         "csv",
         needed={"path": "linfit:article.csv", "features": ["x_squared", "one"], "target": "y"},
-        variations=({"features": "one"}, {"target": ["y", "x"]}),
-        shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2)),
+        variations=({"features": "one"}, {"target": ["y", "x"]}, {"weight": "one"}, {"missing": "drop"}),
+        shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), (30, 2, 1), (30, 2, 1)),
         draws=False,
         truth=False,
     ),
+    DatasetRow(
+        "parquet",
+        needed={"path": str(DATA / "article.parquet"), "features": ["x_squared", "one"], "target": "y"},
+        variations=({"features": "one"}, {"target": ["y", "x"]}, {"weight": "one"}, {"missing": "drop"}),
+        shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), (30, 2, 1), (30, 2, 1)),
+        draws=False,
+        truth=False,
+    ),
+    DatasetRow(
+        "npy",
+        needed={"path": str(DATA / "article.npy"), "features": ["1", "2"], "target": "3"},
+        variations=({"features": "2"}, {"target": ["3", "0"]}, {"weight": "2"}, {"missing": "drop"}),
+        shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), (30, 2, 1), (30, 2, 1)),
+        draws=False,
+        truth=False,
+    ),
+    DatasetRow(
+        "arrays",
+        needed=ARRAYS.model_dump(include={"digest", "features", "target"}, mode="json"),
+        variations=({"weight": "weight"},),
+        shapes=((12, 2, 1), (12, 2, 1)),
+        draws=False,
+        truth=False,
+    ),
+    DatasetRow(
+        "sklearn",
+        needed={"set": "diabetes"},  # linnerud's columns are so large that the tables' learning rates diverge: tests/problem has it
+        shapes=((442, 10, 1),),
+        tame=False,  # targets far beyond Huber's plain delta
+        draws=False,
+        truth=False,
+    ),
+)
+SCALED = ({"intercept": True}, {"scaling": "standardize"}, {"scaling": "whiten"})
+#: What every group of functions can do with the default dataset; `intercept` is true unless it is said.
+RANGED = ({"intercept": False}, {"scaling": "standardize"}, {"domain": [-1.0, 5.0]})
+FEATURES = (
+    Row("raw", variations=SCALED),
+    Row("polynomial", variations=(*RANGED, {"degree": 2}, {"basis": "chebyshev"}, {"basis": "legendre"})),
+    Row("fourier", variations=(*RANGED, {"order": 1})),
+    Row("rbf", variations=(*RANGED, {"centers": 3}, {"width": 2.0})),
 )
 MODELS = (Row("tensor"), Row("linear"))
 INITS = (
@@ -138,8 +235,30 @@ INITS = (
     InitRow("zeros"),
     InitRow("given", needed={"weights": [0.25, -1.5]}, shape=(2, 1)),
 )
-LOSSES = (LossRow("sse", torch="sum"), LossRow("mse", torch="mean"))
-GRADIENTS = (Row("manual"), Row("autograd"), Row("func_grad"))
+LOSSES = (
+    LossRow("sse", torch="sum"),
+    LossRow("mse", torch="mean"),
+    LossRow("huber", variations=({"delta": 0.25},), torch="mean", torch_class="HuberLoss", quadratic=False, difference=1e-6),
+)
+QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
+PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25},)))
+GRADIENTS = (
+    GradientRow("manual"),
+    GradientRow("autograd"),
+    GradientRow("func_grad"),
+    GradientRow("forward"),
+    GradientRow("finite_difference", variations=({"step": 1e-4},), near=1e-7),
+    GradientRow("gram", quadratic_only=True),
+)
+EXACT_GRADIENTS = tuple(row for row in GRADIENTS if row.exact)
+BATCHES = (Row("full"), BatchRow("minibatch", variations=({"size": 7}, {"replacement": True}, {"seed": 11}), draws=True))
+SCHEDULES = (
+    ScheduleRow("none"),
+    ScheduleRow("step", variations=({"step_size": 9}, {"gamma": 0.5}), torch="StepLR"),
+    ScheduleRow("exponential", variations=({"gamma": 0.9},), torch="ExponentialLR"),
+    ScheduleRow("cosine", variations=({"T_max": 17}, {"eta_min": 1e-4}), torch="CosineAnnealingLR"),
+    ScheduleRow("linear", variations=({"start_factor": 0.5}, {"end_factor": 0.25}, {"total_iters": 12}), torch="LinearLR"),
+)
 OPTIMIZERS = (
     OptimizerRow("manual_sgd", variations=({"lr": 2e-3}, {"lr": 1e-2, "average": True})),
     OptimizerRow(
@@ -210,6 +329,9 @@ OPTIMIZERS = (
         torch="Adagrad",
         lr=0.5,
     ),
+    OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
+    OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
+    OptimizerRow("conjugate_gradient", lr=None, amplifies=10.0, knowing=True),
 )
 DEVICES = (
     DeviceRow("cpu"),
@@ -233,10 +355,14 @@ TRACKINGS = (
 #: Every component of linfit's own, by group; a test holds the tables, the classes and conf/ together.
 TABLES: dict[str, Sequence[Row]] = {
     "dataset": DATASETS,
+    "features": FEATURES,
     "model": MODELS,
     "init": INITS,
     "loss": LOSSES,
+    "penalty": PENALTIES,
     "gradient": GRADIENTS,
+    "batch": BATCHES,
+    "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
     "device": DEVICES,
     "engine": ENGINES,

@@ -191,14 +191,14 @@ def test_a_direct_subclass_of_component_is_a_group_of_its_own() -> None:
     class Regularizer(Component):
         """A group."""
 
-    class Ridge(Regularizer):
+    class Lasso(Regularizer):
         """A choice of it."""
 
-        name: Literal["ridge"] = "ridge"
+        name: Literal["lasso"] = "lasso"
 
     assert Regularizer.group == "regularizer"
-    assert Regularizer.choices == {"ridge": Ridge}
-    assert all("ridge" not in base.choices for base in GROUPS.values())
+    assert Regularizer.choices == {"lasso": Lasso}
+    assert all("lasso" not in base.choices for base in GROUPS.values())
 
 
 # ---- values that a float or an integer is not ----

@@ -18,14 +18,15 @@ from pydantic import ValidationError
 import linfit
 from linfit.config import BESIDE_THE_NUMBERS as BESIDE
 from linfit.config import FitConfig, canonical, digest, explain, flatten
+from linfit.problem.datasets import Dataset, RandomLinear
 from linfit.problem.files import SHIPPED_FOLDER
 from linfit.settings import CURVE_POINTS, Record, devices
 from tests import helpers
 from tests.helpers import CONF, DEVICES, DTYPES, LAW, TABLES, DeviceRow, Row, config, label, rows, settings
 
-OPTIMIZERS = "adagrad, adam, adamw, manual_sgd, rmsprop, sgd"
+OPTIMIZERS = ", ".join(sorted(row.name for row in helpers.OPTIMIZERS))
 ADAM_KEYS = "amsgrad, betas, decoupled_weight_decay, eps, lr, maximize, name, weight_decay"
-KEYS = "dataset, device, dtype, engine, gradient, init, loss, model, name, optimizer, plugins, record, seed, steps, stop, threads, tracking"
+KEYS = ", ".join(sorted(FitConfig.model_fields))
 
 
 def adam(**fields: Any) -> dict[str, Any]:
@@ -49,7 +50,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     (adam(learning_rate=1.0), f"optimizer: no key 'learning_rate': there are {ADAM_KEYS}"),
     (adam(beta=1.0), f"optimizer: no key 'beta': did you mean 'betas'? there are {ADAM_KEYS}"),
     ({"record": {"evry": 3}}, "record: no key 'evry': did you mean 'every'? there are every, tolerance"),
-    ({"stop": {"patience": 3}}, "stop: no key 'patience': there are divergence"),
+    ({"stop": {"patience": 3}}, "stop: no key 'patience': there are divergence, excess_loss, gradient_norm"),
     # no component at all
     *(({"optimizer": value}, f"optimizer: must be a name or a mapping with a name, one of {OPTIMIZERS}") for value in NO_COMPONENT),
     # numbers
@@ -295,8 +296,17 @@ def test_the_same_value_written_otherwise_has_the_same_fingerprint(one: dict[str
     assert config(**one).fingerprint() == config(**other).fingerprint()
 
 
-DECISIVE: dict[str, Any] = {"seed": 1, "dtype": "float64", "steps": 7, "threads": 2, "plugins": ["json"], "stop": {"divergence": 10.0}}
-INDIFFERENT: dict[str, Any] = {"name": "other", "record": {"every": 3, "tolerance": 1e-3}}
+DECISIVE: dict[str, Any] = {
+    "seed": 1,
+    "dtype": "float64",
+    "steps": 7,
+    "threads": 2,
+    "deterministic": False,
+    "plugins": ["json"],
+    "stop": {"divergence": 10.0},
+    "split": {"validation": 0.25},
+}
+INDIFFERENT: dict[str, Any] = {"name": "other", "record": {"every": 3, "tolerance": 1e-3}, "pictures": False}
 
 
 def test_every_key_of_a_config_is_known_to_decide_the_numbers_or_not() -> None:
@@ -405,3 +415,16 @@ def test_every_public_name_is_there() -> None:
         assert name in dir(linfit)
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         linfit.fitt  # noqa: B018
+
+
+def test_a_later_field_at_its_default_leaves_fingerprints_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dataset, "choices", dict(Dataset.choices))
+
+    class Tilted(RandomLinear):
+        later = frozenset({"tilt"})
+        name: str = "tilted"  # type: ignore[assignment]
+        tilt: float = 0.0
+
+    before = FitConfig(dataset=RandomLinear()).numbers()["dataset"]
+    assert FitConfig(dataset=Tilted()).numbers()["dataset"] == {**before, "name": "tilted"}
+    assert FitConfig(dataset=Tilted(tilt=0.5)).numbers()["dataset"]["tilt"] == 0.5

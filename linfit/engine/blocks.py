@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,12 @@ from torch import Tensor
 
 from linfit.component import Component
 from linfit.config import FitConfig
+from linfit.engine.determinism import computing
 from linfit.engine.fit import Fit, Status
+from linfit.method.batches import Minibatch
+from linfit.method.optimizers import Optimizer
+from linfit.method.schedules import Constant
+from linfit.method.stacks import kind
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optima
 from linfit.settings import StackedEngine
@@ -38,6 +44,8 @@ class Data:
     seen: Problem
     X: Array
     """The features seen `[n, p]`, one array for all data that have these features."""
+    strength: float = 0.0
+    """Of the penalty, which moves the optimum."""
     known: Optimum | None = None
 
 
@@ -51,6 +59,17 @@ class Task:
     start: Tensor
     schedule: NDArray[np.int64]
     """The steps recorded `[k]`."""
+    informed: Optimizer | None = None
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The config's optimizer, with what the problem decides of it once the optimum has been found."""
+        return self.informed or self.config.optimizer
+
+    @property
+    def moved_as(self) -> Hashable:
+        """What fits share whose weights one update moves."""
+        return kind(self.optimizer), isinstance(self.config.schedule, Constant)
 
     @property
     def optimum(self) -> Optimum:
@@ -102,12 +121,25 @@ def stack_of(task: Task) -> Hashable:
     """What fits of one stack have in common."""
     config = task.config
     shared = (config.model, config.loss, config.gradient, config.device)
-    return (task.data.seen.shape, *map(identity, shared), config.dtype, config.threads, memory(config))
+    how = (config.penalty.squared() > 0, _batch(config), config.dtype, config.threads, config.deterministic, memory(config))
+    return (task.data.seen.shape, *map(identity, shared), *how)
+
+
+def _batch(config: FitConfig) -> Hashable:
+    """What fits of one stack share of their batches: not the seed."""
+    return (config.batch.size, config.batch.replacement) if isinstance(config.batch, Minibatch) else None
 
 
 def identity(component: Component) -> Hashable:
     """What is equal for equal components only: −0.0 is not 0.0. A component without fields is its class."""
     return type(component) if len(vars(component)) == 1 else (type(component), component.model_dump_json())
+
+
+def data_key(config: FitConfig) -> Hashable:
+    """What is equal for fits whose data are the same."""
+    drawn = config.dataset.drawn_from(config.seed), config.split.drawn_from(config.seed) if config.split.validation else None
+    parts = map(identity, (config.dataset, config.features))
+    return (*parts, *drawn, config.split.validation, config.gradient.summarizes, config.threads, config.dtype)
 
 
 def memory(config: FitConfig) -> int:
@@ -118,8 +150,10 @@ def memory(config: FitConfig) -> int:
 
 def bytes_of(task: Task) -> int:
     """What a fit takes of its block: data, products with weights and residuals, window, optimizer, path and exact answer."""
-    n, p, q = task.data.seen.shape
-    in_dtype = n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + len(task.schedule)) * p * q
+    n, (_, p, q) = len(task.data.X), task.data.seen.shape
+    batch = task.config.batch
+    m = 3 * batch.size * (p + q) if isinstance(batch, Minibatch) else 0
+    in_dtype = m + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + len(task.schedule)) * p * q
     return in_dtype * task.start.element_size() + 8 * (2 * n * p + p * p + 2 * len(task.schedule)) + OVERHEAD
 
 
@@ -128,6 +162,7 @@ class Loader:
 
     def __init__(self) -> None:
         self.size = 0
+        self._problems: dict[Hashable, tuple[Problem, Problem, Array]] = {}
         self._data: dict[Hashable, Data] = {}
         self._starts: dict[Hashable, Tensor] = {}
         self._schedules: dict[Hashable, NDArray[np.int64]] = {}
@@ -139,13 +174,21 @@ class Loader:
         return Task(place, config, data, self._draw(config, data.seen), self._schedule(config))
 
     def _load(self, config: FitConfig) -> Data:
-        key = (identity(config.dataset), config.dataset.drawn_from(config.seed), config.dtype, identity(config.loss))
+        source = data_key(config)
+        key = (source, identity(config.loss), config.penalty.squared())
         if key not in self._data:
-            problem = config.dataset.load(config.seed)
-            seen = problem.cast(config.dtype)
-            self._data[key] = Data(problem, seen, self._same(seen.X))
-            self.size += 2 * (problem.X.nbytes + problem.y.nbytes) + OVERHEAD
+            self._data[key] = Data(*self._read(source, config), config.penalty.squared())
+            self.size += OVERHEAD
         return self._data[key]
+
+    def _read(self, source: Hashable, config: FitConfig) -> tuple[Problem, Problem, Array]:
+        if source not in self._problems:
+            with computing(config) if config.gradient.summarizes else nullcontext():
+                problem = config.problem()
+            seen = problem.cast(config.dtype)
+            self._problems[source] = problem, seen, self._same(seen.X)
+            self.size += 2 * (problem.X.nbytes + problem.y.nbytes) + OVERHEAD
+        return self._problems[source]
 
     def _same(self, array: Array) -> Array:
         """The array with these bytes that is there already: features that do not depend on the seed are kept once."""
@@ -172,7 +215,12 @@ class Loader:
 
 
 def find_optima(tasks: Sequence[Task]) -> None:
-    """Finds the optima of those problems of a block that have none yet, all at once."""
+    """Finds the optima of those problems of a block that have none yet, all at once, and lets the optimizers know."""
+    if not tasks:
+        return
     missing = list({id(task.data): task.data for task in tasks if task.data.known is None}.values())
-    for data, known in zip(missing, optima([data.seen for data in missing], tasks[0].config.loss), strict=True):
+    found = optima([data.seen for data in missing], tasks[0].config.loss, [data.strength for data in missing])
+    for data, known in zip(missing, found, strict=True):
         data.known = known
+    for task in tasks:
+        task.informed = task.config.optimizer.know(task.optimum)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from linfit.engine.blocks import Task
+from linfit.engine.blocks import Task, find_optima
+from linfit.engine.determinism import computing
 from linfit.engine.program import Program
 from linfit.engine.single import fit_one
 from linfit.engine.stacked import by_optimizer, run
-from linfit.engine.threads import threads
 from linfit.settings import SingleEngine
 
 #: Numbers of a sample's features, times targets, and fits of it, up to which what surrounds the steps is timed.
@@ -43,7 +43,7 @@ def measure(block: Sequence[Task], single: bool) -> Cost | None:
     where it does not fit in the processor's caches.
     """
     try:
-        with threads(block[0].config.threads):
+        with computing(block[0].config):
             return _single(block) if single else _stacked(block)
     except (Exception, SystemExit):  # a component that exits
         return None
@@ -59,6 +59,7 @@ def _stacked(block: Sequence[Task]) -> Cost:
     sample = [_without_steps(task) for task in sampled(block, max(1, min(FITS, NUMBERS // (n * p * q))))]
     _timed(lambda: run(sample[:1]))  # what is loaded when it is first used is not the fits'
     begun = _timed(lambda: list(run(sample).fits()))
+    find_optima([task for task in block if task.config.optimizer.asks()])
     tasks = by_optimizer(block)
     program = Program(tasks if len(tasks) > 1 else tasks * 2)
     return Cost(begun / len(sample), _seconds_a_step(program) / len(block))

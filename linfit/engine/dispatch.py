@@ -1,4 +1,4 @@
-"""`fit`: from configs to fits, each in its engine, with the caller's thread setting left as it was."""
+"""`fit`: from configs to fits, each in its engine, with the caller's torch settings left as they were."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def _in_order(done: Iterator[tuple[int, Fit]]) -> Iterator[Fit]:
 
 
 def _alone(config: FitConfig) -> Fit:
+    from linfit.engine.determinism import computing
     from linfit.engine.single import fit_one
-    from linfit.engine.threads import threads
 
     try:
-        with threads(config.threads):
+        with computing(config):
             return fit_one(config)
     except (Exception, SystemExit):  # a component that exits has not fitted anything
         return Fit(config, Status.FAILED, error=traceback.format_exc())

@@ -74,6 +74,30 @@ class Fit:
         path, optimum, _ = self._found()
         return optimum.excess(path.weights.astype(np.float64))
 
+    @cached_property
+    def validation_losses(self) -> Array | None:
+        """The losses of the samples held out at the recorded steps `[k]`, computed from the weights in float64; None where there are none."""
+        path, _, problem = self._found()
+        if problem.validation is None:
+            return None
+        import torch
+
+        held = problem.validation
+        loss = held.objective(self.config.loss)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit
+            residuals = (held.X @ weights.astype(np.float64) - held.y for weights in path.weights)
+            return np.array([float(loss(torch.from_numpy(residual))) for residual in residuals])
+
+    @property
+    def own_weights(self) -> tuple[tuple[str, ...], Array] | None:
+        """The final weights `[o, q]` of the user's own terms, with their names; None where the features are the data's columns."""
+        expansion = self._found()[2].expansion
+        if expansion is None:
+            return None
+        names, matrix = expansion.own()
+        with np.errstate(over="ignore", invalid="ignore"):
+            return names, matrix @ self.weights.astype(np.float64)
+
     @property
     def weights(self) -> NDArray[Any]:
         """The final weights W `[p, q]` in the fit's dtype; row i belongs to feature i for every model."""

@@ -34,4 +34,4 @@ def tolerance_screen(minimum: Numbers, threshold: Numbers, at_zero: Numbers, p: 
     The excess loss is exact and costs as much as a step, so it is computed only where the loss, which is at hand, comes
     within twice the threshold of the minimum, or as near as rounding lets the loss tell.
     """
-    return minimum + 2 * threshold + 16 * p * np.finfo(dtype).eps * at_zero
+    return minimum + 2 * threshold + 16 * p * float(np.finfo(dtype).eps) * at_zero

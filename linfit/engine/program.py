@@ -22,9 +22,16 @@ import torch
 from torch import Tensor
 
 from linfit.engine.blocks import Task
+from linfit.engine.stacked_batches import Batches
+from linfit.method.batches import Minibatch
+from linfit.method.gradients import penalized_stack
 from linfit.method.optimizers import Optimizer
-from linfit.method.stacks import Columns, Memory, Update, kind
+from linfit.method.schedules import Constant, Schedule
+from linfit.method.stacks import Columns, Memory, Update
 from linfit.problem.problem import Array
+
+#: The schedules of s fits, each with the steps that it makes.
+Schedules = Sequence[tuple[Schedule, int]]
 
 
 @dataclass
@@ -36,6 +43,7 @@ class Part:
     columns: Columns
     memory: Memory
     update: Update
+    schedules: Schedules
 
 
 class Program:
@@ -44,24 +52,37 @@ class Program:
     def __init__(self, tasks: Sequence[Task]) -> None:
         first = tasks[0].config
         self.config = first
-        self.dtype, self.device = getattr(torch, first.dtype), torch.device(first.device.name)
+        self.dtype, self.device = first.gradient.data_dtype(getattr(torch, first.dtype)), torch.device(first.device.name)
+        self.loss = tasks[0].data.seen.objective(first.loss)
         self.num_samples = tasks[0].data.seen.shape[0]
         self.X = self._data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
         self.y = self._data([task.data.seen.y for task in tasks])  # [r, q, n]
         self.W = torch.stack([task.start for task in tasks]).to(self.device)  # [r, p, q]
         self.parts: list[Part] = []
-        optimizers = [task.config.optimizer for task in tasks]
-        for _, members in groupby(enumerate(optimizers), lambda member: kind(member[1])):
-            rows = list(members)
-            place = slice(rows[0][0], rows[-1][0] + 1)
-            like = self.W[place]
-            self._add(place, Columns([optimizer for _, optimizer in rows], like), Memory(like))
+        start = 0
+        for _, members in groupby(tasks, lambda task: task.moved_as):
+            own = list(members)
+            place = slice(start, start + len(own))
+            start, like = place.stop, self.W[place]
+            schedules = [(task.config.schedule, task.config.steps) for task in own]
+            self._add(place, Columns([task.optimizer for task in own], like), Memory(like), schedules)
+        self.batches = Batches(tasks, self.X, self.y) if isinstance(first.batch, Minibatch) else None
+        self.strength = self._strengths([task.config.penalty.squared() for task in tasks])
         self._bind()
 
-    def _add(self, rows: slice, columns: Columns, memory: Memory) -> None:
+    def _strengths(self, strengths: Sequence[float]) -> Tensor | None:
+        """`[r, 1, 1]`, or None where no fit has a penalty."""
+        if not any(strengths):
+            return None
+        return torch.tensor(strengths, dtype=torch.float64).to(self.dtype).to(self.device).reshape(-1, 1, 1)
+
+    def _add(self, rows: slice, columns: Columns, memory: Memory, schedules: Schedules) -> None:
         optimizer = columns.components[0]
         assert isinstance(optimizer, Optimizer)
-        self.parts.append(Part(rows, optimizer, columns, memory, optimizer.stacked(columns, memory, self.num_samples)))
+        update = optimizer.stacked(columns, memory, self.num_samples)
+        if not isinstance(schedules[0][0], Constant):
+            update = rescaled(update, columns, schedules)
+        self.parts.append(Part(rows, optimizer, columns, memory, update, schedules))
 
     def _data(self, arrays: Sequence[Array]) -> Tensor:
         """`[r, m, n]` from arrays `[n, m]`, `[1, m, n]` where all are the same one."""
@@ -74,7 +95,12 @@ class Program:
 
     def _bind(self) -> None:
         config = self.config
-        self.evaluate = config.gradient.stacked(config.model, config.loss, self.X, self.y)
+        if self.batches is None:
+            self.evaluate = config.gradient.stacked(config.model, self.loss, self.X, self.y)
+        else:
+            self.evaluate = self.batches.bind(config, self.X, self.y, len(self.W))
+        if self.strength is not None:
+            self.evaluate = penalized_stack(self.evaluate, self.strength)
 
     def window(self, steps: int) -> tuple[Tensor, Tensor]:
         """Room for the losses `[steps, r]` and the weights `[steps, r, p, q]` of so many steps."""
@@ -90,6 +116,9 @@ class Program:
         places = torch.tensor(rows, device=self.device)
         self.X, self.y = (data if len(data) == 1 else data[places] for data in (self.X, self.y))
         self.W = self.W[places]
+        if self.batches is not None:
+            self.batches.select(rows)
+        self.strength = None if self.strength is None else self.strength[places]
         parts, self.parts = self.parts, []
         start = 0
         for part in parts:
@@ -100,5 +129,29 @@ class Program:
             start = place.stop
             like = self.W[place]
             memory = part.memory.select(torch.tensor(own, device=self.device), like)
-            self._add(place, part.columns.select(own, like), memory)
+            self._add(place, part.columns.select(own, like), memory, [part.schedules[row] for row in own])
         self._bind()
+
+
+def rescaled(update: Update, columns: Columns, schedules: Schedules) -> Update:
+    """The update of s fits, each of its moves multiplied by what its schedule makes of the learning rate."""
+    lr = columns["lr"].ravel()  # [s]
+    alike: dict[tuple[str, int], list[int]] = {}
+    for row, (schedule, steps) in enumerate(schedules):
+        alike.setdefault((schedule.model_dump_json(), steps), []).append(row)
+
+    def factors(updates: range) -> Array:
+        made = np.array(updates).reshape(-1, 1) - 1  # [w, 1]
+        found = np.empty((len(made), len(lr)))
+        for (_, steps), rows in alike.items():
+            found[:, rows] = schedules[rows[0]][0].factors(made, lr[rows], steps)
+        return found[:, :, None, None]
+
+    factor = columns.by_step(factors)
+
+    def rescaled_update(k: int, W: Tensor, g: Tensor) -> None:
+        before = W.clone()
+        update(k, W, g)
+        W.sub_(before).mul_(factor(k)).add_(before)
+
+    return rescaled_update

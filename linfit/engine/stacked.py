@@ -2,7 +2,8 @@
 
     config → task (blocks.py) → block, cut by memory → program (program.py) → ledger (ledger.py) → fit
 
-A stack is what agrees in shapes, model, loss, gradient, dtype, device and threads. Optimizers, hyperparameters, seeds, data,
+A stack is what agrees in shapes, model, loss, gradient, dtype, device, threads and
+determinism. Optimizers, hyperparameters, seeds, data,
 initial weights, steps and what is recorded differ freely inside one. Fits that ended leave the program.
 
 n samples, p features, q targets, r fits of a stack, w steps of a window.
@@ -18,11 +19,10 @@ import numpy as np
 
 from linfit.config import FitConfig
 from linfit.engine.blocks import WINDOW, Task, blocks, find_optima
+from linfit.engine.determinism import computing
 from linfit.engine.fit import Fit, Status
 from linfit.engine.ledger import Ledger, Rows
 from linfit.engine.program import Program
-from linfit.engine.threads import threads
-from linfit.method.stacks import kind
 
 WORTH_LEAVING = 0.75
 """Ended fits leave when no more than this share of the program's rows goes on: leaving copies the rest."""
@@ -39,7 +39,7 @@ def fit_stacks(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
             yield block
             continue
         try:
-            with threads(block[0].config.threads):
+            with computing(block[0].config):
                 results = sorted(run(block).fits(), key=itemgetter(0))
         except (Exception, SystemExit):  # a component that exits has not fitted anything
             error = traceback.format_exc()
@@ -55,22 +55,27 @@ def run(block: Sequence[Task]) -> Ledger:
     rows = doubled(np.arange(len(tasks)))
     program = Program([tasks[row] for row in rows])
     losses, weights = program.window(WINDOW)  # [w, r], [w, r, p, q]
+    norms = losses.double() if ledger.watches_norms else None
     last = int(ledger.last.max())
     for first in range(0, last + 1, WINDOW):
         count = min(WINDOW, last + 1 - first)
         for slot in range(count):
             losses[slot], gradient = program.evaluate(program.W)
             weights[slot] = program.W
+            if norms is not None:
+                norms[slot] = gradient.double().square().sum(dim=(1, 2)).sqrt()
             if first + slot < last:
                 program.update(first + slot + 1, gradient)
         seen = losses[:count].cpu().numpy().astype(np.float64), weights[:count].cpu().numpy()
-        going_on = doubled(np.flatnonzero(ledger.look(first, rows, *seen)))
+        flatness = None if norms is None else norms[:count].cpu().numpy()
+        going_on = doubled(np.flatnonzero(ledger.look(first, rows, *seen, flatness)))
         if not len(going_on):
             break
         if len(going_on) <= WORTH_LEAVING * len(rows):
             rows = rows[going_on]
             program.select(going_on.tolist())
             losses, weights = program.window(WINDOW)
+            norms = None if norms is None else losses.double()
     return ledger
 
 
@@ -78,7 +83,7 @@ def by_optimizer(block: Sequence[Task]) -> list[Task]:
     """The block's tasks, those of one kind of optimizer together."""
     kinds: dict[Hashable, list[Task]] = {}
     for task in block:
-        kinds.setdefault(kind(task.config.optimizer), []).append(task)
+        kinds.setdefault(task.moved_as, []).append(task)
     return [task for tasks in kinds.values() for task in tasks]
 
 

@@ -5,15 +5,20 @@ n samples, p features, q targets.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
+
+from pydantic import Field
 
 from linfit.component import Component
+from linfit.lines import GradientLines, Lines, LossLines, ModelLines, indented
 from linfit.method.models import Model, Predictor
 from linfit.problem.losses import Loss
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 #: Computes the losses `[r]` of r fits at W `[r, p, q]`, and their gradients `[r, p, q]`.
@@ -25,13 +30,52 @@ Evaluation = Callable[[], "Tensor"]
 class Gradient(Component):
     """How ∂loss/∂W is obtained."""
 
+    #: Whether it is given a summary of the data in place of the samples (linfit/problem/summary.py).
+    summarizes: ClassVar[bool] = False
+
+    def check(self, loss: Loss) -> None:
+        """Raises ValueError where the gradient of `loss` cannot be had this way."""
+
+    def data_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """What X and y are given in, for weights of `dtype`."""
+        return dtype
+
+    #: Whether X and y are read at every evaluation, so that a few samples may stand in them at a time.
+    batches: ClassVar[bool] = True
+
     @abstractmethod
     def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
         """The evaluation of `loss` and its gradient for `predictor` on X `[n, p]` and y `[n, q]`."""
 
+    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+        """The same in the program that `linfit script` prints."""
+        raise NotImplementedError(f"gradient {self.name} has no lines")
+
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         """The same for r fits at once, on X `[r, p, 1, n]` and y `[r, q, n]`, of which either is `[1, …]` where all share it."""
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")
+
+
+def penalized(evaluate: Evaluation, weight: Tensor, strength: float) -> Evaluation:
+    """The evaluation with the penalty ½·strength·‖W‖² beside the loss, whose gradient strength·W is written by hand."""
+
+    def both() -> Tensor:
+        loss, w = evaluate().detach(), weight.detach()
+        assert weight.grad is not None
+        weight.grad = weight.grad + strength * w
+        return loss + 0.5 * strength * w.square().sum()
+
+    return both
+
+
+def penalized_stack(evaluate: StackedEvaluation, strength: Tensor) -> StackedEvaluation:
+    """The same for r fits at once, whose strengths are `[r, 1, 1]`."""
+
+    def both(W: Tensor) -> tuple[Tensor, Tensor]:
+        losses, gradient = evaluate(W)
+        return losses + 0.5 * strength[:, 0, 0] * W.square().sum(dim=(1, 2)), gradient + strength * W
+
+    return both
 
 
 class Manual(Gradient):
@@ -49,6 +93,11 @@ class Manual(Gradient):
             return loss(residual)
 
         return evaluate
+
+    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+        product = f"X.T @ ({loss.derivative})"
+        gradient = f"({product}){model.transposed}" if model.transposed else product
+        return GradientLines(_untracked(model), _forward(model, loss), (f"gradient = {gradient}",))
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +123,10 @@ class Autograd(Gradient):
             return value
 
         return evaluate
+
+    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+        before = () if model.tracks else (f"{model.weight}.requires_grad_()",)
+        return GradientLines(before, _forward(model, loss), ("loss.backward()",), f"{model.weight}.grad", tracked=True)
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         import torch
@@ -108,6 +161,10 @@ class FuncGrad(Gradient):
 
         return evaluate
 
+    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+        called = f"gradient, loss = torch.func.grad_and_value(objective)({model.weight})"
+        return GradientLines(_objective(model, loss), (called,), ())
+
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         import torch
 
@@ -122,3 +179,141 @@ class FuncGrad(Gradient):
             return losses, gradient
 
         return evaluate
+
+
+class Forward(Gradient):
+    """By forward-mode automatic differentiation: `torch.func.jvp` along each weight's own direction, p·q passes a step.
+
+    The derivatives are exact, as those of reverse mode; what reverse mode finds in one pass costs one for each weight.
+    """
+
+    name: Literal["forward"] = "forward"
+
+    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+        import torch
+
+        weight, jvp = predictor.weight.requires_grad_(False), _jvp()
+
+        def objective(parameter: Tensor) -> Tensor:
+            return loss(model.predict(predictor, parameter, X) - y)
+
+        def evaluate() -> Tensor:
+            gradient, value = torch.empty_like(weight), None
+            for place in range(weight.numel()):
+                direction = torch.zeros_like(weight)
+                direction.view(-1)[place] = 1
+                value, gradient.view(-1)[place] = jvp(objective, (weight,), (direction,))
+            weight.grad = gradient
+            return cast("Tensor", value)
+
+        return evaluate
+
+    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        import torch
+
+        jvp = _jvp()
+
+        def objective(W: Tensor) -> Tensor:
+            return loss.stacked(model.stacked(X, W) - y)  # [r]
+
+        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            gradient, losses = torch.empty_like(W), None
+            for place in range(W[0].numel()):
+                direction = torch.zeros_like(W)
+                direction.view(len(W), -1)[:, place] = 1
+                losses, gradient.view(len(W), -1)[:, place] = jvp(objective, (W,), (direction,))
+            return cast("Tensor", losses), gradient
+
+        return evaluate
+
+    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+        forward = (
+            f"gradient = torch.empty_like({model.weight})",
+            "for place in range(gradient.numel()):",
+            f"    along = torch.zeros_like({model.weight})",
+            "    along.view(-1)[place] = 1",
+            f"    loss, gradient.view(-1)[place] = torch.func.jvp(objective, ({model.weight},), (along,))",
+        )
+        return GradientLines(_objective(model, loss), forward, ())
+
+
+def _jvp() -> Callable[..., tuple[Tensor, Tensor]]:
+    """torch.func.jvp, called once: what it loads the first time warns that torch itself uses what is deprecated."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.func.jvp(torch.square, (torch.zeros(()),), (torch.ones(()),))
+    return cast("Callable[..., tuple[Tensor, Tensor]]", torch.func.jvp)
+
+
+class FiniteDifference(Gradient):
+    """By central differences, (loss(w + h) − loss(w − h))/2h for each weight, with h = step·max(1, |w|).
+
+    `step` is the cube root of the dtype's precision unless given, which balances rounding and truncation. A quadratic loss has no
+    truncation: what is left is rounding, about the loss times precision/step. torch.autograd.gradcheck takes h = 1e-6 instead,
+    which is for float64.
+    """
+
+    name: Literal["finite_difference"] = "finite_difference"
+    step: Annotated[float, Field(gt=0)] | None = None
+
+    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+        weight = predictor.weight.requires_grad_(False)
+
+        def objective(parameter: Tensor) -> Tensor:
+            return loss(model.predict(predictor, parameter, X) - y)
+
+        def evaluate() -> Tensor:
+            weight.grad = self._slopes(lambda parameter: objective(parameter[0]), weight.detach().unsqueeze(0))[0]
+            return objective(weight)
+
+        return evaluate
+
+    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        def objective(W: Tensor) -> Tensor:
+            return loss.stacked(model.stacked(X, W) - y)  # [r]
+
+        return lambda W: (objective(W), self._slopes(objective, W))
+
+    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+        step = f"torch.finfo({model.weight}.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
+        forward = (
+            f"loss, gradient = objective({model.weight}), torch.empty_like({model.weight})",
+            "for place in range(gradient.numel()):",
+            f"    h = torch.zeros_like({model.weight})",
+            f"    h.view(-1)[place] = width * {model.weight}.view(-1)[place].abs().clamp(min=1)",
+            f"    apart = ({model.weight} + h).view(-1)[place] - ({model.weight} - h).view(-1)[place]",
+            f"    gradient.view(-1)[place] = (objective({model.weight} + h) - objective({model.weight} - h)) / apart",
+        )
+        return GradientLines((*_objective(model, loss), f"width = {step}"), forward, ())
+
+    def _slopes(self, objective: Callable[[Tensor], Tensor], W: Tensor) -> Tensor:
+        """The gradients `[r, …]` of r weights `[r, …]`."""
+        import torch
+
+        step = self.step or torch.finfo(W.dtype).eps ** (1 / 3)
+        flat = W.reshape(len(W), -1)
+        gradient = torch.empty_like(flat)
+        for place in range(flat.shape[1]):
+            above, below = flat.clone(), flat.clone()
+            h = step * flat[:, place].abs().clamp(min=1)
+            above[:, place] += h
+            below[:, place] -= h
+            rise = objective(above.view_as(W)) - objective(below.view_as(W))
+            gradient[:, place] = rise / (above[:, place] - below[:, place])
+        return gradient.view_as(W)
+
+
+def _forward(model: ModelLines, loss: LossLines) -> Lines:
+    return f"residual = {model.prediction} - y  # [n, q]", *loss.before, f"loss = {loss.value}"
+
+
+def _objective(model: ModelLines, loss: LossLines) -> Lines:
+    """The loss as a function of the weights, which torch then does not record by itself."""
+    body = indented((f"residual = {model.pure} - y  # [n, q]", *loss.before, f"return {loss.value}"))
+    return (*_untracked(model), "", "def objective(weight):", *body, "")
+
+
+def _untracked(model: ModelLines) -> Lines:
+    return (f"{model.weight}.requires_grad_(False)",) if model.tracks else ()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from linfit.component import Component, Seed
-from linfit.problem.streams import Purpose, torch_seed
+from linfit.lines import Lines, Scope, listed
+from linfit.problem.streams import Purpose, torch_generator_lines, torch_seed
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,10 @@ class Init(Component):
     @abstractmethod
     def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
         """W `[p, q]` for p features and q targets; `seed` is the fit's seed."""
+
+    def lines(self, scope: Scope) -> Lines:
+        """The same in the program that `linfit script` prints: a tensor `W`."""
+        raise NotImplementedError(f"init {self.name} has no lines")
 
     def check(self, p: int, q: int) -> None:
         """Raises ValueError where no W `[p, q]` can be had."""
@@ -34,8 +39,13 @@ class Random(Init):
     def generator(self, seed: int) -> torch.Generator:
         import torch
 
-        own = seed if self.seed is None else self.seed
-        return torch.Generator().manual_seed(torch_seed(own, Purpose.INITIAL_WEIGHTS))
+        return torch.Generator().manual_seed(torch_seed(self.own(seed), Purpose.INITIAL_WEIGHTS))
+
+    def generator_lines(self, seed: int) -> Lines:
+        return torch_generator_lines(self.own(seed), Purpose.INITIAL_WEIGHTS)
+
+    def own(self, seed: int) -> int:
+        return seed if self.seed is None else self.seed
 
 
 class Normal(Random):
@@ -50,6 +60,12 @@ class Normal(Random):
 
         standard = torch.randn(p, q, generator=self.generator(seed), dtype=torch.float64)
         return (self.mean + self.std * standard).to(dtype)
+
+    def lines(self, scope: Scope) -> Lines:
+        standard = f"torch.randn({scope.p}, {scope.q}, generator=generator, dtype=torch.float64)"
+        drawn = standard if (self.mean, self.std) == (0, 1) else f"({self.mean!r} + {self.std!r} * {standard})"
+        cast = "" if scope.dtype == "float64" else f".to({scope.torch_dtype})"
+        return (*self.generator_lines(scope.seed), f"W = {drawn}{cast}  # [p, q]")
 
 
 class TorchDefault(Random):
@@ -67,6 +83,14 @@ class TorchDefault(Random):
         torch.nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=self.generator(seed))
         return weight.T.contiguous()
 
+    def lines(self, scope: Scope) -> Lines:
+        return (
+            *self.generator_lines(scope.seed),
+            f"W = torch.empty({scope.q}, {scope.p}{scope.keyword})",
+            "torch.nn.init.kaiming_uniform_(W, a=math.sqrt(5), generator=generator)  # as nn.Linear does",
+            "W = W.T.contiguous()  # [p, q]",
+        )
+
 
 class Zeros(Init):
     """All weights 0."""
@@ -78,6 +102,9 @@ class Zeros(Init):
 
         return torch.zeros(p, q, dtype=dtype)
 
+    def lines(self, scope: Scope) -> Lines:
+        return (f"W = torch.zeros({scope.p}, {scope.q}{scope.keyword})  # [p, q]",)
+
 
 def _rows(value: Any) -> Any:
     """A flat list `[p]` stands for one target, `[p, 1]`."""
@@ -87,7 +114,11 @@ def _rows(value: Any) -> Any:
 
 
 Row = Annotated[tuple[float, ...], Field(strict=False)]
-Matrix = Annotated[tuple[Row, ...], BeforeValidator(_rows), Field(strict=False, min_length=1)]
+Matrix = Annotated[
+    tuple[Row, ...],
+    BeforeValidator(_rows, json_schema_input_type=tuple[Row, ...] | tuple[float, ...]),
+    Field(strict=False, min_length=1),
+]
 
 
 class Given(Init):
@@ -108,3 +139,6 @@ class Given(Init):
 
         self.check(p, q)
         return torch.tensor(self.weights, dtype=torch.float64).to(dtype)
+
+    def lines(self, scope: Scope) -> Lines:
+        return listed("W = torch.tensor([", [repr(list(row)) for row in self.weights], f"]{scope.keyword})  # [p, q]")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from linfit.component import Component
+from linfit.lines import ModelLines, Scope
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,10 @@ class Model(Component):
     @abstractmethod
     def transpose(self, tensor: Tensor) -> Tensor:
         """From W's layout `[p, q]` to the parameter's or back."""
+
+    def lines(self, scope: Scope) -> ModelLines:
+        """The same in the program that `linfit script` prints."""
+        raise NotImplementedError(f"model {self.name} has no lines")
 
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:
         """ŷ `[r, q, n]` of r fits from X `[r, p, 1, n]` and W `[r, p, q]`, each with the bits that it has beside any others."""
@@ -67,6 +72,9 @@ class TensorModel(Model):
     def transpose(self, tensor: Tensor) -> Tensor:
         return tensor
 
+    def lines(self, scope: Scope) -> ModelLines:
+        return ModelLines((), weight="W", parameters="[W]", prediction="X @ W", pure="X @ weight")
+
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:
         return products(X, W)
 
@@ -96,6 +104,18 @@ class LinearModel(Model):
 
     def transpose(self, tensor: Tensor) -> Tensor:
         return tensor.T
+
+    def lines(self, scope: Scope) -> ModelLines:
+        device = "" if scope.device == "cpu" else f", device={scope.device!r}"
+        return ModelLines(
+            (f"model = torch.nn.Linear({scope.p}, {scope.q}, bias=False{scope.keyword}{device})", 'model.load_state_dict({"weight": W.T})'),
+            weight="model.weight",
+            parameters="model.parameters()",
+            prediction="model(X)",
+            pure='torch.func.functional_call(model, {"weight": weight}, (X,))',
+            transposed=".T",
+            tracks=True,
+        )
 
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:
         return products(X, W)  # nn.Linear's X·weightᵀ, whose weight is Wᵀ

@@ -14,7 +14,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from linfit.component import Component
+from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
+from linfit.method.models import Model
 from linfit.method.stacks import Columns, Memory, Update, powers
+from linfit.problem.losses import Loss
+from linfit.problem.theory import Optimum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +38,35 @@ class Stepper(Protocol):
 class Optimizer(Component):
     """How the weights move."""
 
+    #: Whether it can do with the gradients of a few samples at a time.
+    batches: ClassVar[bool] = True
+
     @abstractmethod
     def build(self, parameter: Tensor, n: int) -> Stepper:
         """A stepper for `parameter`, on a problem of n samples."""
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        """The same in the program that `linfit script` prints."""
+        raise NotImplementedError(f"optimizer {self.name} has no lines")
+
+    def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
+        """This optimizer with what the problem decides of it, known before the first step: a constant that was left open.
+
+        `model` says in which layout the parameter is held; None in a stack, where it is W `[p, q]`.
+        """
+        return self
+
+    @classmethod
+    def proportional(cls) -> bool:
+        """Whether this very class says, by `scales`, that its stacked rule moves the weights in proportion to `lr`."""
+        return bool(vars(cls).get("scales"))
+
+    def check(self, loss: Loss) -> None:
+        """Raises ValueError where the optimizer cannot know what it needs of the loss."""
+
+    def asks(self) -> bool:
+        """Whether this optimizer must `know` the problem before it moves anything."""
+        return type(self).know is not Optimizer.know
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         """The same update for s fits at once, whose numbers stand in `h`.
@@ -76,12 +106,17 @@ class Descent:
 class ManualSGD(Optimizer):
     """Gradient descent with the update by hand, w ← w − lr·g; `average` divides the gradient g by n, as the article does."""
 
+    scales: ClassVar[bool] = True
     name: Literal["manual_sgd"] = "manual_sgd"
     lr: Positive = 1e-3
     average: bool = False
 
     def build(self, parameter: Tensor, n: int) -> Stepper:
         return Descent(parameter, self.lr, n if self.average else 1)
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        step = f"({gradient.gradient} / len(X))" if self.average else gradient.gradient
+        return OptimizerLines((), in_place((f"{model.weight} -= {self.lr!r} * {step}",), gradient.tracked))
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         lr = h.column(h["lr"])
@@ -107,6 +142,18 @@ class TorchOptimizer(Optimizer):
         stepper: Stepper = getattr(optim, self.torch_name)([parameter], **self.model_dump(exclude={"name"}))
         return stepper
 
+    def called(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        """The lines of a class that is torch's own and nothing else: with `lr`, and what is not at torch's default."""
+        fields = type(self).model_fields
+        given = {key: value for key, value in self if key == "lr" or (key != "name" and value != fields[key].default)}
+        keywords = "".join(f", {key}={value!r}" for key, value in given.items())
+        handed = () if gradient.tracked else (f"{model.weight}.grad = {gradient.gradient}",)
+        return OptimizerLines(
+            (f"optimizer = torch.optim.{self.torch_name}({model.parameters}{keywords})",),
+            (*handed, "optimizer.step()"),
+            clear="optimizer.zero_grad()",
+        )
+
 
 class SGD(TorchOptimizer):
     """torch.optim.SGD: b ← momentum·b + (1 − dampening)·g, w ← w − lr·b, or with Nesterov w ← w − lr·(g + momentum·b).
@@ -115,6 +162,7 @@ class SGD(TorchOptimizer):
     """
 
     torch_name = "SGD"
+    scales: ClassVar[bool] = True
     name: Literal["sgd"] = "sgd"
     lr: Positive = 1e-3
     momentum: NonNegative = 0.0
@@ -128,6 +176,9 @@ class SGD(TorchOptimizer):
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError("nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false")
         return self
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        return self.called(model, gradient)
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         lr, momentum, decay = (h.column(h[field]) for field in ("lr", "momentum", "weight_decay"))
@@ -148,20 +199,21 @@ class SGD(TorchOptimizer):
     def largest_stable_lr(self, curvature: float, n: int) -> float | None:
         """2(1 + momentum)/(λ + weight_decay), for momentum ≤ 1 (Polyak, 1964; Goh, "Why Momentum Really Works", 2017).
 
-        No bound is stated with Nesterov, with dampening of a momentum, and where `maximize` meets weight decay; without
+        With Nesterov it is 1 + 2·momentum times less. No bound is stated with dampening of a momentum, and where `maximize` meets weight decay; without
         decay `maximize` climbs at any lr.
         """
         if self.maximize:
             return 0.0 if not self.weight_decay and not self.momentum and curvature > 0 else None
-        if self.nesterov or self.momentum > 1 or (self.momentum and self.dampening):
+        if self.momentum > 1 or (self.momentum and self.dampening):
             return None
-        return _ratio(2 * (1 + self.momentum), curvature + self.weight_decay)
+        return momentum_bound(self.momentum, self.nesterov, curvature + self.weight_decay)
 
 
 class Adam(TorchOptimizer):
     """torch.optim.Adam (Kingma and Ba, 2015): w ← w − lr·m̂/(√v̂ + eps), ε outside the root, decay added to the gradient."""
 
     torch_name = "Adam"
+    scales: ClassVar[bool] = True
     name: Literal["adam"] = "adam"
     lr: Positive = 1e-3
     betas: Betas = (0.9, 0.999)
@@ -171,6 +223,9 @@ class Adam(TorchOptimizer):
     maximize: bool = False
     decoupled_weight_decay: bool = False
 
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        return self.called(model, gradient)
+
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         return _adam(self, self.decoupled_weight_decay, h, memory)
 
@@ -179,6 +234,7 @@ class AdamW(TorchOptimizer):
     """torch.optim.AdamW (Loshchilov and Hutter, 2019): Adam whose decay acts on the weights, w ← (1 − lr·weight_decay)·w."""
 
     torch_name = "AdamW"
+    scales: ClassVar[bool] = True
     name: Literal["adamw"] = "adamw"
     lr: Positive = 1e-3
     betas: Betas = (0.9, 0.999)
@@ -186,6 +242,9 @@ class AdamW(TorchOptimizer):
     weight_decay: NonNegative = 1e-2
     amsgrad: bool = False
     maximize: bool = False
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        return self.called(model, gradient)
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         return _adam(self, True, h, memory)
@@ -195,6 +254,7 @@ class RMSprop(TorchOptimizer):
     """torch.optim.RMSprop (Hinton, 2012): v ← alpha·v + (1 − alpha)·g², w ← w − lr·g/(√v + eps), ε outside the root."""
 
     torch_name = "RMSprop"
+    scales: ClassVar[bool] = True
     name: Literal["rmsprop"] = "rmsprop"
     lr: Positive = 1e-2
     alpha: Fraction = 0.99
@@ -203,6 +263,9 @@ class RMSprop(TorchOptimizer):
     momentum: NonNegative = 0.0
     centered: bool = False
     maximize: bool = False
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        return self.called(model, gradient)
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         lr, alpha, eps, decay, momentum = (h.column(h[field]) for field in ("lr", "alpha", "eps", "weight_decay", "momentum"))
@@ -229,6 +292,7 @@ class Adagrad(TorchOptimizer):
     """torch.optim.Adagrad (Duchi et al., 2011): s ← s + g², w ← w − lr/(1 + k·lr_decay)·g/(√s + eps)."""
 
     torch_name = "Adagrad"
+    scales: ClassVar[bool] = True
     name: Literal["adagrad"] = "adagrad"
     lr: Positive = 1e-2
     lr_decay: NonNegative = 0.0
@@ -236,6 +300,9 @@ class Adagrad(TorchOptimizer):
     initial_accumulator_value: NonNegative = 0.0
     eps: NonNegative = 1e-10
     maximize: bool = False
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        return self.called(model, gradient)
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         lr, eps, decay, start = (h.column(h[field]) for field in ("lr", "eps", "weight_decay", "initial_accumulator_value"))
@@ -252,6 +319,11 @@ class Adagrad(TorchOptimizer):
             W.sub_((rate(k) if self.lr_decay else lr) * (g / total.sqrt().add_(eps)))
 
         return update
+
+
+def momentum_bound(momentum: float, ahead: bool, curvature: float) -> float:
+    """The lr at which an eigenvalue of a step with momentum, Nesterov's if `ahead`, reaches −1 along a curvature."""
+    return _ratio(2 * (1 + momentum) / (1 + 2 * momentum if ahead else 1), curvature)
 
 
 def _ratio(numerator: float, curvature: float) -> float:

@@ -92,6 +92,16 @@ class Memory:
         return chosen
 
 
+def summed(terms: Tensor, dim: int) -> Tensor:
+    """The sum of `[s, …]` along an axis, with the bits that each fit's has beside any others: a lone fit is doubled.
+
+    torch sums a single number in another order than many.
+    """
+    import torch
+
+    return terms.sum(dim) if len(terms) > 1 else torch.cat([terms, terms]).sum(dim)[:1]
+
+
 def powers(base: Array, steps: range) -> Array:
     """baseᵏ `[w, s, 1, 1]` for each k of w `steps`, by Python's own power, as torch.optim computes it, once for each distinct base."""
     distinct, place = np.unique(base, return_inverse=True)

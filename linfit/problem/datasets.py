@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from linfit.component import Component, Seed
+from linfit.lines import Lines, Scope
 from linfit.problem.problem import Array, Problem
-from linfit.problem.streams import Purpose, generator
+from linfit.problem.streams import Purpose, generator, generator_line
 
 Count = Annotated[int, Field(ge=1)]
 Noise = Annotated[float, Field(ge=0)]
@@ -30,12 +32,28 @@ class Dataset(Component):
     def shape(self) -> tuple[int, int]:
         """(p, q), the numbers of features and targets, known without loading."""
 
+    def blocks(self, seed: int) -> Iterator[Problem]:
+        """The same problem some samples at a time, for those who need not hold all of them in memory."""
+        yield self.load(seed)
+
     def check(self) -> None:
         """Raises ValueError where the data cannot be had; called before anything runs."""
+
+    def weighted(self) -> bool:
+        """Whether samples count with weights of their own."""
+        return False
+
+    def lines(self, scope: Scope) -> Lines:
+        """The same in the program that `linfit script` prints: float64 arrays `X` and `y`."""
+        raise NotImplementedError(f"dataset {self.name} has no lines")
 
     def files(self) -> tuple[str, ...]:
         """The data files that decide the numbers."""
         return ()
+
+    def inputs(self) -> Array | None:
+        """The x `[n]` that all features are functions of, None where there is no such number: what pictures are drawn over."""
+        return None
 
     def drawn_from(self, seed: int) -> int | None:
         """What of the fit's `seed` decides the data, None where nothing does: equal datasets with equal answers are one."""
@@ -57,6 +75,12 @@ class Drawn(Dataset):
 
     def noisy(self, y: Array, stream: np.random.Generator) -> Array:
         return y + self.noise * stream.standard_normal(y.shape)
+
+    def stream_line(self, seed: int) -> str:
+        return generator_line(self.drawn_from(seed), Purpose.DATA)
+
+    def noisy_line(self, y: str, n: int, q: int) -> str:
+        return f"y = {y} + {self.noise!r} * stream.standard_normal(({n}, {q}))  # [n, q]"
 
 
 class Polynomial(Drawn):
@@ -80,13 +104,26 @@ class Polynomial(Drawn):
     def shape(self) -> tuple[int, int]:
         return self.degree + 1, 1
 
+    def inputs(self) -> Array:
+        return np.linspace(*self.range, self.n)
+
     def load(self, seed: int) -> Problem:
         powers = range(self.degree, -1, -1)
-        x = np.linspace(*self.range, self.n)
+        x = self.inputs()
         X = np.stack([x**power for power in powers], axis=1)  # [n, p]
         truth = np.array(self.coefficients)[:, None]  # [p, 1]
         y = self.noisy(X @ truth, self.stream(seed))  # [n, 1]
         return Problem(X, y, tuple(map(_power, powers)), ("y",), "linfit:polynomial", truth)
+
+    def lines(self, scope: Scope) -> Lines:
+        low, high = self.range
+        return (
+            f"x = np.linspace({low!r}, {high!r}, {self.n})",
+            f"X = np.stack([x**k for k in range({self.degree}, -1, -1)], axis=1)  # [n, p]",
+            f"truth = np.array({list(self.coefficients)!r})[:, None]  # [p, q]",
+            self.stream_line(scope.seed),
+            self.noisy_line("X @ truth", self.n, 1),
+        )
 
 
 class Parabola(Drawn):
@@ -99,11 +136,22 @@ class Parabola(Drawn):
     def shape(self) -> tuple[int, int]:
         return 2, 1
 
+    def inputs(self) -> Array:
+        return np.linspace(-2, 2, self.n)
+
     def load(self, seed: int) -> Problem:
-        x = np.linspace(-2, 2, self.n)
+        x = self.inputs()
         X = np.stack([x**2, np.ones(self.n)], axis=1)  # [n, 2]
         truth = np.array([[2.0], [3.0]])
         return Problem(X, self.noisy(X @ truth, self.stream(seed)), ("x^2", "1"), ("y",), "linfit:parabola", truth)
+
+    def lines(self, scope: Scope) -> Lines:
+        return (
+            f"x = np.linspace(-2, 2, {self.n})",
+            f"X = np.stack([x**2, np.ones({self.n})], axis=1)  # [n, p]",
+            self.stream_line(scope.seed),
+            self.noisy_line("X @ np.array([[2.0], [3.0]])", self.n, 1),
+        )
 
 
 class RandomLinear(Drawn):
@@ -138,6 +186,18 @@ class RandomLinear(Drawn):
         truth = stream.standard_normal((self.p, self.q))
         y = self.noisy(X @ truth, stream)
         return Problem(X, y, _numbered("x", self.p), _numbered("y", self.q), "linfit:random_linear", truth)
+
+    def lines(self, scope: Scope) -> Lines:
+        rank = min(self.n, self.p)
+        return (
+            self.stream_line(scope.seed),
+            f"left = np.linalg.qr(stream.standard_normal(({self.n}, {rank})))[0]",
+            f"right = np.linalg.qr(stream.standard_normal(({self.p}, {rank})))[0]",
+            f"singular = np.geomspace(1, {1 / self.condition!r}, {rank})  # condition number {self.condition:g}",
+            f"X = np.sqrt({self.n}) * (left * singular) @ right.T  # [n, p]",
+            f"truth = stream.standard_normal(({self.p}, {self.q}))",
+            self.noisy_line("X @ truth", self.n, self.q),
+        )
 
 
 def _power(power: int) -> str:

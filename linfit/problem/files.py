@@ -1,52 +1,95 @@
-"""The user's own data: columns of a CSV file, by name."""
+"""The user's own data: columns of a CSV, Parquet or numpy file, by name."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import math
+import re
+from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator
-from difflib import get_close_matches
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from linfit.lines import WIDTH, Lines, Scope, indented, listed
 from linfit.problem.datasets import Dataset
-from linfit.problem.problem import Problem
+from linfit.problem.loading import prepared
+from linfit.problem.problem import Array, Problem
+from linfit.problem.tables import Numbers, Rows, csv_rows, numpy_rows, parquet_rows
 
 SHIPPED = "linfit:"
+#: Lines that the numbers of a dataset may take in a program.
+MOST_LINES = 14
 SHIPPED_FOLDER = Path(__file__).parents[1] / "data"
+#: Bytes of a data file that are hashed at once.
+CHUNK = 2**20
+#: Bytes of a file up to which all of it is read before anything runs; of a larger one, its first rows.
+CHECKED = 2**26
+_RANGE = re.compile(r"(|.*\.)(\d+):(\d+)")
 
 
 def _one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(strict=False, min_length=1)]
+Columns = Annotated[
+    tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=tuple[str, ...] | str), Field(strict=False, min_length=1)
+]
 
 
-class CSV(Dataset):
-    """Columns of a CSV file with a header line. Every cell used must be a finite number; no row is ever dropped.
+def _ranges(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """`0:3` as `0`, `1`, `2`, and `X.0:3` as `X.0`, `X.1`, `X.2`."""
+    return tuple(name for column in columns for name in _range(column))
 
-    `path` is relative to the working directory; `linfit:article.csv` is a file that linfit ships. Numbers are parsed
-    exactly, as Python's `float` does. There is no hidden intercept: name a column of ones.
+
+def _range(column: str) -> tuple[str, ...]:
+    found = _RANGE.fullmatch(column)
+    if not found:
+        return (column,)
+    if not int(found[2]) < int(found[3]) <= 10**6:
+        raise ValueError(f"{column!r} is no range of columns: write the first and the one after the last, as in 0:10")
+    return tuple(f"{found[1]}{i}" for i in range(int(found[2]), int(found[3])))
+
+
+NumberedColumns = Annotated[Columns, AfterValidator(_ranges)]
+
+
+class Table(Dataset):
+    """Columns of a file, by name. There is no hidden intercept: name a column of ones, or choose `features.intercept=true`.
+
+    `path` is relative to the working directory; `linfit:article.csv` is a file that linfit ships. Every cell used must be a finite
+    number, parsed exactly as Python's `float` does. A missing one is an error, or with `missing=drop` its row is left out, and
+    how many were is said. `weight` names a column of weights: a sample's squared error counts so many times.
     """
 
-    name: Literal["csv"] = "csv"
+    later = frozenset({"weight", "missing"})
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
     path: Annotated[str, Field(min_length=1)]
     features: Columns
     target: Columns
+    weight: Annotated[str, Field(min_length=1)] | None = None
+    missing: Literal["error", "drop"] = "error"
+
+    @abstractmethod
+    def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
+        """The columns `[b, m]`, some rows at a time."""
 
     def shape(self) -> tuple[int, int]:
         return len(self.features), len(self.target)
+
+    def weighted(self) -> bool:
+        return self.weight is not None
 
     def files(self) -> tuple[str, ...]:
         return (str(self.file),)
 
     def drawn_from(self, seed: int) -> int | None:
-        return None if type(self) is CSV else seed  # a subclass may draw
+        return None if type(self).__module__ == __name__ else seed  # a subclass may draw
 
     @property
     def file(self) -> Path:
@@ -58,60 +101,156 @@ class CSV(Dataset):
         return shipped
 
     def check(self) -> None:
-        self.load(0)
+        blocks = self.blocks(0)
+        next(blocks)
+        if self.file.stat().st_size <= CHECKED:
+            deque(blocks, maxlen=0)
 
     def load(self, seed: int) -> Problem:
-        columns = (*self.features, *self.target)
+        blocks = list(self.blocks(seed))
+        X, y = (np.concatenate([getattr(block, part) for block in blocks]).astype(np.float64, copy=False) for part in ("X", "y"))
+        weights = None if self.weight is None else np.concatenate([block.weights for block in blocks if block.weights is not None])
+        whole = replace(blocks[-1], X=X, y=y, weights=weights)
+        return replace(whole, notes=(*whole.notes, *constant_columns(whole)))
+
+    def blocks(self, seed: int) -> Iterator[Problem]:
+        columns = (*self.features, *self.target, *((self.weight,) if self.weight is not None else ()))
+        cleaner, total = _Cleaner(self.path, columns, self.missing == "drop", self.weighted()), 0
         try:
-            with self.file.open(newline="", encoding="utf-8-sig") as lines:
-                table = np.array(list(_rows(csv.reader(lines, strict=True), columns, self.path)))  # [n, p + q]
+            for rows in self.rows(columns):
+                block = cleaner.clean(*rows)
+                if len(block):
+                    total += len(block)
+                    yield self._problem(block, cleaner.notes())
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"dataset.path {self.path!r} cannot be read: {error}") from error
-        if not len(table):
-            raise ValueError(f"{self.path} has no rows below its header")
-        p = len(self.features)
-        return Problem(table[:, :p], table[:, p:], self.features, self.target, self.path)
+        if not total:
+            raise ValueError(f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ' below its header'}")
+
+    def _problem(self, block: Numbers, notes: tuple[str, ...]) -> Problem:
+        p, q = self.shape()
+        weights = None if self.weight is None else block[:, -1].astype(np.float64)
+        return Problem(block[:, :p], block[:, p : p + q], self.features, self.target, self.path, weights=weights, notes=notes)
+
+
+class CSV(Table):
+    """Columns of a CSV file with a header line, in UTF-8, cells separated by commas."""
+
+    name: Literal["csv"] = "csv"
+
+    def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
+        return csv_rows(self.file, columns, self.path, self.missing == "drop")
+
+    def lines(self, scope: Scope) -> Lines:
+        """The numbers themselves where they are few, or linfit's own; otherwise they are read from the file."""
+        problem = prepared(self.load(scope.seed), None).cast(scope.dtype)
+        written = (*_columns("X", problem.X, self.features, scope), *_columns("y", problem.y, self.target, scope))
+        if len(written) <= MOST_LINES or self.path.startswith(SHIPPED):
+            return written
+        if self.weighted() or self.missing == "drop":
+            raise ValueError(
+                f"{self.path}: a plain program reads all rows of a file and weights none: drop dataset.weight and dataset.missing"
+            )
+        return (
+            f'with open({self.path!r}, newline="", encoding="utf-8-sig") as lines:',
+            "    rows = list(csv.DictReader(lines))",
+            *listed(
+                "X = np.array([[float(row[name]) for name in (", [repr(name) for name in self.features], ",)] for row in rows])  # [n, p]"
+            ),
+            *listed(
+                "y = np.array([[float(row[name]) for name in (", [repr(name) for name in self.target], ",)] for row in rows])  # [n, q]"
+            ),
+        )
+
+
+class Parquet(Table):
+    """Columns of a Parquet file: floats, integers that float64 holds, decimals, booleans."""
+
+    name: Literal["parquet"] = "parquet"
+
+    def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
+        return parquet_rows(self.file, columns, self.path)
+
+
+class Npy(Table):
+    """Columns of numpy's .npy or .npz file, without objects: nothing is unpickled.
+
+    Columns of a .npy file have numbers as names, from 0 on, or the names of its records' fields; of a .npz file an array of one
+    dimension is a column, and `X.0`, `X.1` … are those of an array X of two. `0:10` stands for `0` … `9`, `X.0:10` alike.
+    """
+
+    name: Literal["npy"] = "npy"
+    features: NumberedColumns
+    target: NumberedColumns
+
+    def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
+        return numpy_rows(self.file, columns, self.path)
+
+
+class _Cleaner:
+    """Finds what is no number to fit in blocks of columns `[b, m]`, and counts the rows that are left out."""
+
+    def __init__(self, path: str, columns: tuple[str, ...], drop: bool, weighted: bool) -> None:
+        self.path, self.columns, self.drop, self.weighted = path, columns, drop, weighted
+        self.dropped = 0
+
+    def clean(self, block: Numbers, row: Any) -> Numbers:
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspicious = not np.isfinite(block.sum())  # much faster than looking at each, and rarely wrong
+        if suspicious:
+            self._refuse(np.isinf(block), block, row, "is not a finite number")
+            missing = np.isnan(block)
+            if not self.drop:
+                self._refuse(missing, block, row, "is missing: fill it in, or leave such rows out with dataset.missing=drop")
+            kept = ~missing.any(axis=1)
+            self.dropped += int((~kept).sum())
+            block = block[kept]
+        if self.weighted:
+            negative = np.zeros(block.shape, dtype=bool)
+            negative[:, -1] = block[:, -1] < 0
+            self._refuse(negative, block, row, "is a negative weight")
+        return block
+
+    def _refuse(self, wrong: Numbers, block: Numbers, row: Any, why: str) -> None:
+        if wrong.any():
+            i, j = map(int, np.argwhere(wrong)[0])
+            raise ValueError(f"{self.path}, {row(i)}, column {self.columns[j]!r}: {_cell(block[i, j])} {why}")
+
+    def notes(self) -> tuple[str, ...]:
+        if not self.dropped:
+            return ()
+        return (f"{self.path}: {self.dropped} row{'s' if self.dropped > 1 else ''} with missing cells left out",)
+
+
+def _cell(number: float) -> str:
+    return "a cell" if np.isnan(number) else repr(float(number))
+
+
+def constant_columns(problem: Problem) -> list[str]:
+    """Says which columns are constant, but for a column of ones, which is there on purpose."""
+    first = problem.X[0]
+    same = (first == problem.X).all(axis=0) & (first != 1) if len(problem.X) > 1 else np.zeros(len(first), dtype=bool)
+    columns = zip(problem.features, first.tolist(), same.tolist(), strict=True)
+    return [f"{problem.source}: column {name!r} is constant, {value!r} in every row" for name, value, constant in columns if constant]
 
 
 def file_digest(path: str) -> str:
     """SHA-256 of a data file, as hexadecimal digits."""
+    content = hashlib.sha256()
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        with Path(path).open("rb") as opened:
+            while chunk := opened.read(CHUNK):
+                content.update(chunk)
     except OSError as error:
         raise ValueError(f"data file {path!r} cannot be read: {error.strerror}") from error
+    return content.hexdigest()
 
 
-def _rows(reader: Any, columns: tuple[str, ...], path: str) -> Iterator[list[float]]:
-    header = next(reader, None)
-    if not header:
-        raise ValueError(f"{path} is empty: a header line with the names of the columns is needed")
-    places = [_place(header, column, path) for column in columns]
-    for row in reader:
-        if not row:
-            continue  # a blank line, as the csv module reads it
-        if len(row) != len(header):
-            raise ValueError(f"{path}, line {reader.line_num}: {len(row)} cells below a header of {len(header)}")
-        yield [_number(row[place], path, reader.line_num, header[place]) for place in places]
-
-
-def _place(header: list[str], column: str, path: str) -> int:
-    if header.count(column) > 1:
-        raise ValueError(f"{path} has {header.count(column)} columns named {column!r}: rename all but one")
-    if column not in header:
-        near = get_close_matches(column, header, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{path} has no column {column!r}: {hint}there are {', '.join(header)}")
-    return header.index(column)
-
-
-def _number(cell: str, path: str, line: int, column: str) -> float:
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{path}, line {line}, column {column!r}: {cell!r} is not a finite number")
-    return number
+def _columns(name: str, values: Array, titles: tuple[str, ...], scope: Scope) -> Lines:
+    """An array as the columns that it is stacked of."""
+    *columns, last = values.T.tolist()
+    written = [*(scope.array(column, ",") for column in columns), scope.array(last, "], axis=1)")]
+    return (f"{name} = np.stack([  # {', '.join(map(repr, titles))}"[:WIDTH], *indented(line for lines in written for line in lines))
 
 
 def _shipped() -> list[str]:

@@ -4,6 +4,7 @@
 |---|---|---|
 | sse  | Σ r²          | `MSELoss(reduction="sum")` |
 | mse  | Σ r² / (n·q)  | `MSELoss()`, which divides by every element, targets included |
+| huber | Σ ρ(r) / (n·q), ρ(r) = ½r² up to delta, straight beyond | `HuberLoss(delta=…)` |
 
 The convention stands here once: no other module divides by n, except an optimizer that is asked to.
 """
@@ -11,9 +12,12 @@ The convention stands here once: no other module divides by n, except an optimiz
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from linfit.component import Component
+from linfit.lines import LossLines
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 class Loss(Component):
     """A scalar objective of the residuals. `derivative` is elementwise, so that it serves stacks `[r, q, n]` too."""
+
+    #: Whether the loss is c·Σr² everywhere, so that its optimum is a least-squares solution and its Hessian does not change.
+    quadratic: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, residual: Tensor) -> Tensor:
@@ -34,9 +41,13 @@ class Loss(Component):
         """The losses `[r]` of the residuals `[r, q, n]` of r fits, each with the bits that it has beside any others."""
         raise NotImplementedError(f"loss {self.name} has no stacked rule")
 
+    def lines(self) -> LossLines:
+        """The same in the program that `linfit script` prints."""
+        raise NotImplementedError(f"loss {self.name} has no lines")
+
     @abstractmethod
     def scale(self, n: int, q: int) -> float:
-        """The c in loss = c·Σr², for n samples of q targets."""
+        """The c in loss = c·Σr², for n samples of q targets; where the loss is not `quadratic`, of small residuals."""
 
 
 class SSE(Loss):
@@ -52,6 +63,9 @@ class SSE(Loss):
 
     def derivative(self, residual: Tensor) -> Tensor:
         return 2 * residual
+
+    def lines(self) -> LossLines:
+        return LossLines("residual.square().sum()", "2 * residual")
 
     def scale(self, n: int, q: int) -> float:
         return 1.0
@@ -71,5 +85,58 @@ class MSE(Loss):
     def derivative(self, residual: Tensor) -> Tensor:
         return 2 / (residual.shape[-2] * residual.shape[-1]) * residual
 
+    def lines(self) -> LossLines:
+        return LossLines("residual.square().mean()", "2 / residual.numel() * residual")
+
     def scale(self, n: int, q: int) -> float:
         return 1 / (n * q)
+
+
+class Huber(Loss):
+    """Huber's loss (1964), Σ ρ(r) / (n·q): squares up to `delta`, lines beyond, so that outliers pull no harder than delta.
+
+    With g = r cut off at ±delta, ρ(r) = g·(r − ½g) and its derivative is g. As torch's HuberLoss, whose factor ½ it has too.
+    The optimum is found by Newton's method in float64 (linfit/problem/robust.py).
+    """
+
+    quadratic = False
+    name: Literal["huber"] = "huber"
+    delta: Annotated[float, Field(gt=0)] = 1.0
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        return self._rho(residual).mean()
+
+    def stacked(self, residual: Tensor) -> Tensor:
+        return self._rho(residual).mean(dim=(1, 2))
+
+    def _rho(self, residual: Tensor) -> Tensor:
+        cut = residual.clamp(-self.delta, self.delta)
+        return cut * (residual - 0.5 * cut)
+
+    def lines(self) -> LossLines:
+        cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"
+        return LossLines("(cut * (residual - 0.5 * cut)).mean()", "cut / residual.numel()", (cut,))
+
+    def derivative(self, residual: Tensor) -> Tensor:
+        return residual.clamp(-self.delta, self.delta) / (residual.shape[-2] * residual.shape[-1])
+
+    def scale(self, n: int, q: int) -> float:
+        return 0.5 / (n * q)
+
+
+class SumOfSquares(Loss):
+    """factor·Σ r²: the squared error as a function of rows that stand for other rows. No choice of its group: it has no name of its own."""
+
+    factor: float
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        return self.factor * residual.square().sum()
+
+    def stacked(self, residual: Tensor) -> Tensor:
+        return self.factor * residual.square().sum(dim=(1, 2))
+
+    def derivative(self, residual: Tensor) -> Tensor:
+        return 2 * self.factor * residual
+
+    def scale(self, n: int, q: int) -> float:
+        return self.factor

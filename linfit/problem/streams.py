@@ -12,6 +12,12 @@ class Purpose(IntEnum):
 
     DATA = 0
     INITIAL_WEIGHTS = 1
+    BATCHES = 2
+    SPLIT = 3
+
+    @property
+    def words(self) -> str:
+        return self.name.lower().replace("_", " ")
 
 
 def _sequence(seed: int, purpose: Purpose) -> np.random.SeedSequence:
@@ -21,6 +27,19 @@ def _sequence(seed: int, purpose: Purpose) -> np.random.SeedSequence:
 def generator(seed: int, purpose: Purpose) -> np.random.Generator:
     """numpy's generator for `purpose`: PCG64 seeded with SeedSequence([seed, purpose])."""
     return np.random.default_rng(_sequence(seed, purpose))
+
+
+def generator_line(seed: int, purpose: Purpose) -> str:
+    """The line of a program that makes the same generator."""
+    return f"stream = np.random.default_rng(np.random.SeedSequence([{seed}, {purpose:d}]))  # [seed, {purpose:d}: {purpose.words}]"
+
+
+def torch_generator_lines(seed: int, purpose: Purpose) -> tuple[str, ...]:
+    """The lines of a program that make a torch.Generator with `torch_seed`."""
+    return (
+        f"entropy = np.random.SeedSequence([{seed}, {purpose:d}]).generate_state(1, np.uint64)[0]  # [seed, {purpose:d}: {purpose.words}]",
+        "generator = torch.Generator().manual_seed(int(entropy) >> 1)",
+    )
 
 
 def torch_seed(seed: int, purpose: Purpose) -> int:

@@ -31,11 +31,13 @@ from tests.helpers import (
     DATASETS,
     DEVICES,
     DTYPES,
+    EXACT_GRADIENTS,
     GRADIENTS,
     INITS,
     LOSSES,
     MODELS,
     OPTIMIZERS,
+    QUADRATIC_LOSSES,
     DatasetRow,
     DeviceRow,
     InitRow,
@@ -220,7 +222,7 @@ def test_a_fit_is_the_plain_torch_loop_bit_for_bit(row: OptimizerRow, given: dic
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("model", MODELS, ids=label)
-@pytest.mark.parametrize("loss", LOSSES, ids=label)
+@pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
 @pytest.mark.parametrize("dataset", [given for row in DATASETS for given in row.settings()], ids=label)
 def test_a_fit_is_the_plain_torch_loop_on_every_dataset(dataset: dict[str, Any], loss: LossRow, model: Row, dtype: str) -> None:
     row = next(row for row in OPTIMIZERS if row.torch)
@@ -281,7 +283,7 @@ TWICE = [
         dtype=dtype, model=model.name, optimizer=row.plain, gradient=gradient.name, dataset=dataset, init="torch_default", steps=40, seed=5
     )
     for (row, dtype, model, gradient), dataset in zip(
-        [(row, dtype, MODELS[i % 2], GRADIENTS[i % 3]) for i, (row, dtype) in enumerate(product(OPTIMIZERS, DTYPES))],
+        [(row, dtype, MODELS[i % 2], GRADIENTS[i % len(GRADIENTS)]) for i, (row, dtype) in enumerate(product(OPTIMIZERS, DTYPES))],
         [given for row in DATASETS for given in row.settings()],
         strict=False,
     )
@@ -392,7 +394,7 @@ def test_divergence_is_found_at_its_step(init: Any, lr: float, divergence: float
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=label)
 @pytest.mark.parametrize("lr", [None, 1e3])
 def test_the_last_point_belongs_to_the_stored_weights(row: OptimizerRow, lr: float | None, dtype: str) -> None:
-    found = fit(config(optimizer={"name": row.name, "lr": lr or row.lr}, dtype=dtype, steps=30, seed=1))
+    found = fit(config(optimizer=row.at(lr or row.lr), dtype=dtype, steps=30, seed=1))
     assert found.problem is not None and found.path is not None
     seen = found.problem.cast(dtype)
     X, y = (torch.tensor(array, dtype=getattr(torch, dtype)) for array in (seen.X, seen.y))
@@ -432,7 +434,7 @@ def test_a_start_at_nan_or_infinity_has_diverged_before_the_first_step(weights: 
 @pytest.mark.parametrize("lr", [1e-3, 1e-2])
 def test_a_start_at_the_optimum_of_noise_free_data_does_not_diverge(row: OptimizerRow, lr: float, dtype: str) -> None:
     """Rounding, or a decay of the weights, is any multiple of an initial loss of zero."""
-    optimizer = {"name": row.name, "lr": lr}
+    optimizer = row.at(lr)
     found = fit(config(dataset=EXACT, init={"name": "given", "weights": [2.0, 3.0]}, optimizer=optimizer, dtype=dtype, steps=100))
     assert found.losses[0] == 0
     assert found.losses[-1] < 1e-2
@@ -443,7 +445,7 @@ def test_a_start_at_the_optimum_of_noise_free_data_does_not_diverge(row: Optimiz
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=label)
 def test_a_start_beside_the_optimum_of_noise_free_data_does_not_diverge(row: OptimizerRow, dtype: str) -> None:
     """Adam and its like take steps of the size of lr, however small the gradient: a small loss that becomes less small."""
-    optimizer = {"name": row.name, "lr": 1e-3}
+    optimizer = row.at(1e-3)
     found = fit(config(dataset=EXACT, init={"name": "given", "weights": [2.0, 3.0000002]}, optimizer=optimizer, dtype=dtype, steps=100))
     assert 0 < found.losses[0] < 1e-12
     assert found.losses[-1] < 1e-2
@@ -453,7 +455,7 @@ def test_a_start_beside_the_optimum_of_noise_free_data_does_not_diverge(row: Opt
 def test_zero_targets_and_zero_weights_stay_zero() -> None:
     zero = {"name": "polynomial", "degree": 1, "coefficients": [0.0, 0.0], "noise": 0.0}
     for row in OPTIMIZERS:
-        found = fit(config(dataset=zero, init="zeros", optimizer={"name": row.name, "lr": row.lr}, steps=5))
+        found = fit(config(dataset=zero, init="zeros", optimizer=row.steady, steps=5))
         assert (found.status, found.loss, found.weights.tolist()) == (Status.COMPLETED, 0.0, [[0.0], [0.0]])
         assert found.steps_to_tolerance == 0
 
@@ -585,7 +587,7 @@ def test_steps_to_tolerance_is_the_first_step_of_all(row: OptimizerRow, dtype: s
     found = fit(
         config(
             dataset={"name": "parabola", "noise": noise},
-            optimizer={"name": row.name, "lr": row.lr},
+            optimizer=row.steady,
             record={"every": 1, "tolerance": tolerance},
             dtype=dtype,
             steps=250,
@@ -621,10 +623,10 @@ def test_a_fit_is_measured_against_what_it_saw() -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in OPTIMIZERS if row.contracting], ids=label)
-@pytest.mark.parametrize("gradient", GRADIENTS, ids=label)
+@pytest.mark.parametrize("gradient", EXACT_GRADIENTS, ids=label)
 def test_a_contracting_optimizer_forgets_a_small_disturbance(row: OptimizerRow, gradient: Row) -> None:
     start = np.array([0.5, -1.0])
-    optimizer = {"name": row.name, "lr": row.lr}
+    optimizer = row.steady
 
     def end(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         given = {"name": "given", "weights": weights.tolist()}
@@ -634,8 +636,8 @@ def test_a_contracting_optimizer_forgets_a_small_disturbance(row: OptimizerRow, 
 
 
 @pytest.mark.parametrize("model", MODELS, ids=label)
-@pytest.mark.parametrize("loss", LOSSES, ids=label)
-@pytest.mark.parametrize("gradient", GRADIENTS, ids=label)
+@pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
+@pytest.mark.parametrize("gradient", EXACT_GRADIENTS, ids=label)
 def test_gradient_descent_reaches_the_exact_answer(gradient: Row, loss: LossRow, model: Row) -> None:
     dataset = {"name": "random_linear", "n": 12, "p": 3, "q": 2, "condition": 2.0}
     scale = {"sum": 1, "mean": 1 / 24}[loss.torch]
@@ -666,7 +668,7 @@ def test_targets_do_not_see_each_other(row: OptimizerRow, model: Row, tmp_path: 
     def weights(targets: list[int]) -> NDArray[Any]:
         columns = {"name": "csv", "path": str(file), "features": ["a", "b"], "target": [f"{'uvw'[i]}" for i in targets]}
         init = {"name": "given", "weights": [[line[i] for i in targets] for line in start]}
-        optimizer = {"name": row.name, "lr": row.lr}
+        optimizer = row.steady
         found = fit(config(dataset=columns, init=init, optimizer=optimizer, model=model.name, dtype="float64", steps=25))
         assert found.status == Status.COMPLETED
         return found.weights
@@ -682,7 +684,7 @@ DATA = [
     (given, shape)
     for row in DATASETS
     for given, shape in zip(row.settings(), row.shapes, strict=True)
-    if given == row.plain or shape[2] > 1 or shape[0] < shape[1]
+    if row.tame and (given == row.plain or shape[2] > 1 or shape[0] < shape[1])
 ]
 
 
@@ -691,6 +693,8 @@ DATA = [
 @pytest.mark.parametrize(("dataset", "shape"), DATA, ids=label)
 def test_every_combination_fits_or_is_refused(dataset: dict[str, Any], shape: tuple[int, int, int], init: InitRow, dtype: str) -> None:
     for model, loss, gradient, optimizer in product(MODELS, LOSSES, GRADIENTS, OPTIMIZERS):
+        if (optimizer.knowing and not loss.quadratic) or not gradient.takes(loss):
+            continue
         parts = {"model": model.name, "loss": loss.name, "gradient": gradient.name, "optimizer": optimizer.plain}
         if init.shape not in (None, shape[1:]):
             with pytest.raises(ValueError, match=r"init\.weights has 2 rows of 1 numbers, the problem needs"):

@@ -14,9 +14,10 @@ from linfit.method.init import Normal
 from linfit.method.models import Model
 from linfit.problem.datasets import Dataset
 from linfit.problem.losses import Loss
-from tests.helpers import DATASETS, GRADIENTS, LOSSES, MODELS, LossRow, Row, label
+from tests.helpers import DATASETS, GRADIENTS, LOSSES, MODELS, GradientRow, LossRow, Row, label
 
-DATA = [given for row in DATASETS for given in row.settings()]
+#: Small ones: differences of sums over hundreds of large residuals would be rounding.
+DATA = [given for row in DATASETS for given, shape in zip(row.settings(), row.shapes, strict=True) if shape[0] <= 100]
 
 
 @pytest.fixture(autouse=True)
@@ -58,17 +59,20 @@ CASES = list(product(MODELS, LOSSES, DATA))
 @pytest.mark.parametrize(("model", "loss", "dataset"), CASES, ids=label)
 def test_all_gradients_are_one(model: Row, loss: LossRow, dataset: dict[str, Any]) -> None:
     case = Case(model, loss, dataset)
-    found = {row.name: case.gradient(row) for row in GRADIENTS}
-    value, gradient = found[GRADIENTS[0].name]
+    rows = [row for row in GRADIENTS if row.takes(loss)]
+    found = {row.name: case.gradient(row) for row in rows}
+    value, gradient = found[rows[0].name]
     size = gradient.abs().max().item()
     assert size > 0
-    for other_value, other in found.values():
-        assert (other - gradient).abs().max().item() <= 1e-12 * size
+    for row in rows:
+        other_value, other = found[row.name]
+        assert (other - gradient).abs().max().item() <= row.near * size
         assert other_value.item() == pytest.approx(value.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("model", "loss", "dataset"), CASES, ids=label)
-@pytest.mark.parametrize("row", GRADIENTS, ids=label)
+@pytest.mark.parametrize(
+    ("row", "model", "loss", "dataset"), [(row, *case) for row in GRADIENTS for case in CASES if row.takes(case[1])], ids=label
+)
 def test_a_gradient_is_that_of_central_differences(row: Row, model: Row, loss: LossRow, dataset: dict[str, Any]) -> None:
     case = Case(model, loss, dataset)
     value, gradient = case.gradient(row)
@@ -76,13 +80,13 @@ def test_a_gradient_is_that_of_central_differences(row: Row, model: Row, loss: L
     slopes = torch.empty_like(gradient)
     for place in product(*map(range, gradient.shape)):
         step = torch.zeros_like(gradient)
-        step[place] = 1e-2  # large: the third derivative is zero
-        slopes[place] = (case.value(case.weights + step) - case.value(case.weights - step)) / 2e-2
+        step[place] = loss.difference  # large where the third derivative is zero
+        slopes[place] = (case.value(case.weights + step) - case.value(case.weights - step)) / (2 * loss.difference)
     assert (slopes - gradient).abs().max() <= 1e-6 * gradient.abs().max()
 
 
 @pytest.mark.parametrize("row", GRADIENTS, ids=label)
-def test_a_gradient_follows_the_weights(row: Row) -> None:
+def test_a_gradient_follows_the_weights(row: GradientRow) -> None:
     """The evaluation is bound once and called at every step, where the weights stand then."""
     case = Case(MODELS[0], LOSSES[0], DATA[0])
     predictor = case.model.build(case.weights)
@@ -93,4 +97,4 @@ def test_a_gradient_follows_the_weights(row: Row) -> None:
     assert moved == pytest.approx(case.value(3 * case.weights).item(), rel=1e-13)
     expected = 2 * case.X.T @ (case.X @ (3 * case.weights) - case.y)
     assert predictor.weight.grad is not None
-    torch.testing.assert_close(predictor.weight.grad, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(predictor.weight.grad, expected, rtol=row.near, atol=0)

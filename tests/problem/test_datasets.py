@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from linfit.config import FitConfig
 from linfit.problem.datasets import Dataset, Parabola, Polynomial, RandomLinear
 from linfit.problem.problem import Array, Problem
 from linfit.problem.streams import Purpose, generator, torch_seed
@@ -179,3 +180,12 @@ def test_a_digest_tells_values_and_shapes_apart() -> None:
 def test_every_dataset_is_documented() -> None:
     for row in DATASETS:
         assert inspect.getdoc(Dataset.choices[row.name]) != inspect.getdoc(Dataset)
+
+
+def test_linnerud_is_what_scikit_learn_ships() -> None:
+    from sklearn.datasets import load_linnerud
+
+    problem, bunch = FitConfig.model_validate({"dataset": {"name": "sklearn", "set": "linnerud"}}).dataset.load(0), load_linnerud()
+    assert problem.shape == (20, 3, 3)
+    assert problem.features == tuple(bunch.feature_names) and problem.targets == tuple(bunch.target_names)
+    assert (bunch.data == problem.X).all() and (problem.y == bunch.target).all()

@@ -1,0 +1,173 @@
+"""What theory says of a fit before its first step: how the problem is conditioned, which learning rates are stable, how fast it goes.
+
+Of a quadratic objective, gradient descent with or without momentum is a linear iteration: along an eigenvector of the Hessian with
+curvature λ a step multiplies (error, velocity) by a matrix (`propagators`), whose largest eigenvalue is the contraction in the long
+run (Lessard, Recht and Packard, 2016, §2). Of anything else nothing is predicted.
+
+n samples, p features, q targets, m curvatures that are not zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from linfit.config import FitConfig
+from linfit.engine.fit import Fit
+from linfit.method.batches import Minibatch
+from linfit.method.classical import Accelerated
+from linfit.method.optimizers import SGD, ManualSGD, Optimizer
+from linfit.problem.problem import Array, Problem
+from linfit.problem.theory import Optimum
+
+#: Steps beyond which no prediction of steps goes.
+FARTHEST = 2**50
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Numbers of a fit that are known before it starts; None where theory knows none.
+
+    The optimum meant has the smallest norm; where it is not unique, because the rank is below p, descent ends at the one nearest
+    the start, whose loss is the same.
+    """
+
+    minimal_loss: float
+    rank: int
+    condition: float | None = None
+    """κ of the Hessian: the largest curvature over the smallest that is not zero."""
+    largest_curvature: float | None = None
+    smallest_curvature: float | None = None
+    largest_stable_lr: float | None = None
+    optimal_lr: float | None = None
+    rate: float | None = None
+    """The factor by which the distance to the optimum shrinks at each step in the long run."""
+    steps_to_tolerance: int | None = None
+    noise_floor: float | None = None
+    """About the excess loss at which descent by batches, drawn with replacement, comes to rest."""
+
+    def numbers(self) -> dict[str, float]:
+        """What there is, by name."""
+        return {key: float(value) for key, value in asdict(self).items() if value is not None and math.isfinite(value)}
+
+
+def theory_of(fit: Fit) -> Theory | None:
+    """What theory says of a fit; None of one that failed."""
+    if fit.problem is None or fit.optimum is None or fit.path is None:
+        return None
+    seen = fit.problem.cast(fit.config.dtype)
+    return predict(fit.config, seen, fit.optimum, fit.path.weights[0].astype(np.float64))
+
+
+def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) -> Theory:
+    """What theory says of a fit that starts at W `[p, q]` on the problem as its dtype holds it."""
+    if optimum.robust is not None or not optimum.rank:
+        return Theory(optimum.loss, optimum.rank)
+    n, optimizer = seen.shape[0], config.optimizer.know(optimum)
+    largest, smallest = optimum.curvature_range
+    return Theory(
+        optimum.loss,
+        optimum.rank,
+        largest / smallest,
+        largest,
+        smallest,
+        optimizer.largest_stable_lr(largest, n) if optimizer.knows_its_bound() else None,
+        optimal_lr(optimizer, optimum, n),
+        predicted_rate(config, optimum, n),
+        predicted_steps(config, optimum, n, start),
+        noise_floor(config, seen, optimum),
+    )
+
+
+def predicted_rate(config: FitConfig, optimum: Optimum, n: int) -> float | None:
+    """The factor by which the distance to the optimum shrinks at each step in the long run; None where nobody knows it."""
+    matrices = propagators(config, optimum, n)
+    return None if matrices is None else float(np.abs(np.linalg.eigvals(matrices)).max())
+
+
+def predicted_steps(config: FitConfig, optimum: Optimum, n: int, start: Array) -> int | None:
+    """The steps until the excess loss is `record.tolerance` times what it is at `start` `[p, q]`; None if it never is."""
+    matrices = propagators(config, optimum, n)
+    if matrices is None or np.abs(np.linalg.eigvals(matrices)).max() >= 1:
+        return None
+    curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)
+    away = (vectors.T @ (start - optimum.weights))[::-1][: optimum.rank]  # [m, q], of the largest curvature first
+    share = curvatures[::-1][: optimum.rank, None] * np.square(away)
+
+    def reached(steps: int) -> bool:
+        grown = np.linalg.matrix_power(matrices, steps)[:, :1, 0]  # [m, 1]
+        return float((share * np.square(grown)).sum()) <= config.record.tolerance * float(share.sum())
+
+    return _first(reached)
+
+
+def propagators(config: FitConfig, optimum: Optimum, n: int) -> Array | None:
+    """`[m, 2, 2]`: what a step multiplies (error, velocity) by along each curvature; None where the iteration is not linear."""
+    constants = _constants(config.optimizer.know(optimum), n)
+    known = optimum.robust is None and optimum.rank and config.schedule.name == "none" and not isinstance(config.batch, Minibatch)
+    if constants is None or not known:
+        return None
+    (lr, momentum, ahead), curved = constants, optimum.curvatures[: optimum.rank]
+    kept = np.full_like(curved, momentum)
+    if ahead:
+        return np.array([[1 - lr * curved * (1 + momentum), -lr * momentum * kept], [curved, kept]]).transpose(2, 0, 1)
+    return np.array([[1 - lr * curved, -lr * kept], [curved, kept]]).transpose(2, 0, 1)
+
+
+def optimal_lr(optimizer: Optimizer, optimum: Optimum, n: int) -> float | None:
+    """The learning rate at which the optimizer contracts fastest; None where theory knows none."""
+    largest, smallest = optimum.curvature_range
+    if isinstance(optimizer, Accelerated):
+        return optimizer.optimal(largest, smallest)[0]
+    constants = _constants(optimizer, n)
+    if constants is None or constants[1]:
+        return None
+    return 2 / (largest + smallest) * (n if isinstance(optimizer, ManualSGD) and optimizer.average else 1)
+
+
+def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | None:
+    """½·Σ lr·Cᵢᵢ/(2 − lr·λᵢ), C the covariance of a batch's gradient at the optimum in the eigenvectors of the Hessian.
+
+    It holds for small lr, where the noise is about that at the optimum. Shuffled batches come closer, how close is not known.
+    """
+    batch, constants = config.batch, _constants(config.optimizer, seen.shape[0])
+    if not isinstance(batch, Minibatch) or not batch.replacement or constants is None or constants[1] or config.penalty.squared():
+        return None
+    lr, n = constants[0], seen.shape[0]
+    curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)
+    if lr * curvatures.max() >= 2:
+        return None
+    residual = seen.X @ optimum.weights - seen.y  # [n, q]
+    slopes = 2 * optimum.scale * (seen.X @ vectors)[:, :, None] * residual[:, None]  # [n, p, q]
+    variance = n / batch.size * np.square(slopes).sum(axis=(0, 2))  # [p]
+    return float(0.5 * (lr * variance / (2 - lr * curvatures)).sum())
+
+
+def _constants(optimizer: Optimizer, n: int) -> tuple[float, float, bool] | None:
+    """lr, momentum, and whether the momentum is Nesterov's, of an optimizer whose iteration is linear."""
+    if type(optimizer) is ManualSGD:
+        return optimizer.lr / (n if optimizer.average else 1), 0.0, False
+    if type(optimizer) is SGD and not (optimizer.weight_decay or optimizer.dampening or optimizer.maximize):
+        return optimizer.lr, optimizer.momentum, optimizer.nesterov
+    if isinstance(optimizer, Accelerated) and optimizer.lr is not None and optimizer.momentum is not None:
+        return optimizer.lr, optimizer.momentum, optimizer.ahead
+    return None
+
+
+def _first(reached: Callable[[int], bool]) -> int | None:
+    """The first step at which something that lasts is reached, by doubling and halving."""
+    if reached(0):
+        return 0
+    high = 1
+    while not reached(high):
+        high *= 2
+        if high > FARTHEST:
+            return None
+    low = high // 2  # not reached
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high

@@ -1,0 +1,244 @@
+"""Optimizers of quadratic objectives whose constants follow from the problem, for comparison with those that know nothing of it.
+
+With the largest curvature L and the smallest one that is not zero μ of the objective, and κ = L/μ (Lessard, Recht and Packard,
+"Analysis and Design of Optimization Algorithms via Integral Quadratic Constraints", 2016, Proposition 1):
+
+| method | lr | momentum | contraction per step |
+|---|---|---|---|
+| gradient descent | 2/(L + μ) | | (κ − 1)/(κ + 1) |
+| heavy_ball | 4/(√L + √μ)² | ((√κ − 1)/(√κ + 1))² | (√κ − 1)/(√κ + 1) |
+| nesterov | 4/(3L + μ) | (√(3κ + 1) − 2)/(√(3κ + 1) + 2) | 1 − 2/√(3κ + 1) |
+| conjugate_gradient | the best of every step | the best of every step | 0 after as many steps as there are different curvatures |
+
+p features, q targets, m = min(n, p), s fits of one kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import PrivateAttr
+
+from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
+from linfit.method.models import Model
+from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper, momentum_bound
+from linfit.method.stacks import Columns, Memory, Update, summed
+from linfit.problem.losses import Loss
+from linfit.problem.theory import Optimum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Accelerated(Optimizer):
+    """Momentum whose `lr` and `momentum` are those that theory calls optimal for the problem, unless they are given."""
+
+    ahead: ClassVar[bool]
+    """Whether the gradient is taken where the velocity will lead."""
+
+    lr: Positive | None = None
+    momentum: Fraction | None = None
+
+    def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
+        if not self.open():
+            return self
+        lr, momentum = self.optimal(*optimum.curvature_range)
+        return self.model_copy(update={"lr": self.lr or lr, "momentum": momentum if self.momentum is None else self.momentum})
+
+    def check(self, loss: Loss) -> None:
+        if self.open() and not loss.quadratic:
+            raise ValueError(
+                f"the optimal constants of {self.name} are known for quadratic losses, not for {loss.name}: give optimizer.lr and optimizer.momentum"
+            )
+
+    def open(self) -> bool:
+        """Whether a constant is left to theory, which knows quadratic objectives only."""
+        return self.lr is None or self.momentum is None
+
+    def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
+        """(lr, momentum) for the largest curvature and the smallest that is not zero."""
+        raise NotImplementedError
+
+    def build(self, parameter: Tensor, n: int) -> Stepper:
+        assert self.lr is not None and self.momentum is not None, "the problem is known before anything moves"
+        return Momentum(parameter, self.lr, self.momentum, self.ahead)
+
+    def by_hand(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        step = f"({gradient.gradient} + {self.momentum!r} * velocity)" if self.ahead else "velocity"
+        update = f"velocity = {self.momentum!r} * velocity + {gradient.gradient}", f"{model.weight} -= {self.lr!r} * {step}"
+        return OptimizerLines((f"velocity = torch.zeros_like({model.weight})",), in_place(update, gradient.tracked))
+
+
+class Momentum:
+    """b ← momentum·b + g, then w ← w − lr·b, or with `ahead` w ← w − lr·(g + momentum·b), by hand."""
+
+    def __init__(self, parameter: Tensor, lr: float, momentum: float, ahead: bool) -> None:
+        self.parameter, self.lr, self.momentum, self.ahead = parameter, lr, momentum, ahead
+        self.weight = parameter.detach()
+        self.velocity = self.weight.new_zeros(self.weight.shape)
+
+    def step(self) -> None:
+        gradient = self.parameter.grad
+        assert gradient is not None
+        self.velocity = self.momentum * self.velocity + gradient
+        self.weight -= self.lr * (gradient + self.momentum * self.velocity if self.ahead else self.velocity)
+
+
+class HeavyBall(Accelerated):
+    """Polyak's heavy ball (1964): w ← w − lr·g + momentum·(w − w before), with the constants that are optimal for the problem.
+
+    The same steps as torch.optim.SGD(momentum=…), whose velocity does not contain lr either; torch has no optimal constants.
+    """
+
+    ahead = False
+    scales: ClassVar[bool] = True
+    name: Literal["heavy_ball"] = "heavy_ball"
+
+    def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
+        roots = math.sqrt(largest), math.sqrt(smallest)
+        return (4 / sum(roots) ** 2, ((roots[0] - roots[1]) / sum(roots)) ** 2) if largest > 0 else (1.0, 0.0)
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        return self.by_hand(model, gradient)
+
+    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+        """2(1 + momentum)/λ, once the momentum is known."""
+        return None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            W.sub_(lr * memory["velocity"].mul_(momentum).add_(g))
+
+        return update
+
+
+class Nesterov(Accelerated):
+    """Nesterov's accelerated gradient (1983): the gradient is taken where the velocity will lead, with constants optimal for the problem.
+
+    The weights are those points y of the scheme w ← y − lr·g(y), y ← w + momentum·(w − w before). So are those of
+    torch.optim.SGD(nesterov=True), which makes the same steps; torch has no optimal constants. The momentum does not change
+    with the step, as it does in the scheme for objectives that are not strongly convex.
+    """
+
+    ahead = True
+    scales: ClassVar[bool] = True
+    name: Literal["nesterov"] = "nesterov"
+
+    def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
+        if largest <= 0:
+            return 1.0, 0.0
+        root = math.sqrt(3 * largest / smallest + 1)
+        return 4 / (3 * largest + smallest), max(0.0, (root - 2) / (root + 2))
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        return self.by_hand(model, gradient)
+
+    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+        """2(1 + momentum)/((1 + 2·momentum)·λ), once the momentum is known."""
+        return None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            velocity = memory["velocity"].mul_(momentum).add_(g)
+            W.sub_(lr * (g + momentum * velocity))
+
+        return update
+
+
+class ConjugateGradient(Optimizer):
+    """Conjugate gradients (Hestenes and Stiefel, 1952): every step is the best along its direction, for each target by itself.
+
+    d ← −g + β·d with β = max(0, g·(g − g before)/g before·g before) (Polak and Ribière, 1969), w ← w + α·d with the exact
+    α = −g·d/dᵀHd, where dᵀHd = 2c‖Rd‖² comes from the triangular root R of the problem. For a quadratic objective it ends, but
+    for rounding, after as many steps as the Hessian has different eigenvalues: the baseline that no fixed learning rate beats.
+    torch.optim has no counterpart.
+    """
+
+    batches: ClassVar[bool] = False
+    name: Literal["conjugate_gradient"] = "conjugate_gradient"
+
+    _known: Optimum | None = PrivateAttr(default=None)
+    _model: Model | None = PrivateAttr(default=None)
+
+    def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
+        informed = self.model_copy()
+        informed._known, informed._model = optimum, model
+        return informed
+
+    def check(self, loss: Loss) -> None:
+        if not loss.quadratic:
+            raise ValueError(f"conjugate_gradient minimizes quadratic losses, not {loss.name}: choose another optimizer, or loss=mse")
+
+    @property
+    def known(self) -> Optimum:
+        assert self._known is not None, "the problem is known before anything moves"
+        return self._known
+
+    def build(self, parameter: Tensor, n: int) -> Stepper:
+        import torch
+
+        root = torch.from_numpy(self.known.root).to(parameter)  # [m, p]
+        return Conjugate(parameter, root, self.known.scale, (lambda tensor: tensor) if self._model is None else self._model.transpose)
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        before = (
+            'root = torch.tensor(np.linalg.qr(X.double().cpu().numpy(), mode="r")).to(X)  # RᵀR = XᵀX',
+            f"direction = g = torch.zeros_like({model.weight}{model.transposed})  # [p, q]",
+            "ratio = lambda over, under: torch.where(under == 0, 0, over / under)",
+        )
+        bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
+        update = (
+            f"g, before = {gradient.gradient}{model.transposed}.clone(), g  # [p, q]",
+            "kept = ratio((g * (g - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0)  # [q]",
+            "direction = kept * direction - g",
+            f"{model.weight} -= (ratio((g * direction).sum(dim=0), {bent}) * direction){model.transposed}",
+        )
+        return OptimizerLines(before, in_place(update, gradient.tracked))
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        optima = [optimizer.known for optimizer in h.components if isinstance(optimizer, ConjugateGradient)]
+        roots = h.rounded(np.stack([optimum.root for optimum in optima])).unsqueeze(-1)  # [s, m, p, 1]
+        scale = 2 * optima[0].scale  # of one loss and one shape
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            d, before = memory["direction"], memory["gradient"]
+            kept = _ratio(summed(g * (g - before), 1), summed(before * before, 1)).clamp(min=0)  # [s, q]
+            d.mul_(kept.unsqueeze(1)).sub_(g)
+            before.copy_(g)
+            bent = summed(roots * d.unsqueeze(1), 2)  # [s, m, q]
+            far = _ratio(summed(g * d, 1), scale * summed(bent * bent, 1))  # [s, q]
+            W.sub_(far.unsqueeze(1) * d)
+
+        return update
+
+
+class Conjugate:
+    """A direction for each target; `layout` leads from the parameter's layout to W's `[p, q]`."""
+
+    def __init__(self, parameter: Tensor, root: Tensor, scale: float, layout: Callable[[Tensor], Tensor]) -> None:
+        self.parameter, self.root, self.scale, self.layout = parameter, root, scale, layout
+        self.weight = layout(parameter.detach())  # [p, q], the same storage
+        self.direction = self.weight.new_zeros(self.weight.shape)
+        self.before = self.weight.new_zeros(self.weight.shape)
+
+    def step(self) -> None:
+        assert self.parameter.grad is not None
+        g = self.layout(self.parameter.grad)  # [p, q]
+        kept = _ratio((g * (g - self.before)).sum(dim=0), self.before.square().sum(dim=0)).clamp(min=0)  # [q]
+        self.direction = kept * self.direction - g
+        self.before = g.clone()
+        curvature = 2 * self.scale * (self.root @ self.direction).square().sum(dim=0)  # [q]
+        self.weight -= _ratio((g * self.direction).sum(dim=0), curvature) * self.direction
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """0 where there is nothing to divide by."""
+    nothing = denominator == 0
+    return (numerator / denominator.masked_fill(nothing, 1)).masked_fill(nothing, 0)

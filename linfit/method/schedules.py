@@ -1,0 +1,185 @@
+"""How the learning rate changes with the step. The single engine uses the real `torch.optim.lr_scheduler`, stepped after every update.
+
+The stacked engine multiplies what an update would do by the factor that the scheduler's closed form gives, which is the same
+wherever the update is proportional to lr: torch computes the factor from step to step, and rounds once more at each.
+
+w updates, s fits of one kind.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from linfit.component import Component
+from linfit.problem.problem import Array
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer as TorchOptimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from linfit.method.optimizers import Stepper
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Updates = NDArray[np.int64]
+
+
+class Schedule(Component):
+    """The learning rate of every update."""
+
+    @abstractmethod
+    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler | None:
+        """torch's scheduler for a fit of so many `steps`; None where the learning rate does not change."""
+
+    def lines(self, steps: int) -> str:
+        """The scheduler of `optimizer` in the program that `linfit script` prints, as an expression; empty where there is none."""
+        raise NotImplementedError(f"schedule {self.name} has no lines")
+
+    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+        """`[w, s]`: what the learning rates `lr` `[s]` are multiplied by after so many updates `[w, 1]` have been `made`."""
+        raise NotImplementedError(f"schedule {self.name} has no stacked rule")
+
+    @classmethod
+    def stackable(cls) -> bool:
+        return "factors" in vars(cls)
+
+
+class Constant(Schedule):
+    """No schedule: the learning rate stays as it is."""
+
+    name: Literal["none"] = "none"
+
+    def lines(self, steps: int) -> str:
+        return ""
+
+    def build(self, optimizer: TorchOptimizer, steps: int) -> None:
+        return None
+
+    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+        return np.ones((len(made), len(lr)))
+
+
+class StepDecay(Schedule):
+    """torch's StepLR: every `step_size` updates, lr ← gamma·lr."""
+
+    name: Literal["step"] = "step"
+    step_size: Count = 250
+    gamma: Share = 0.1
+
+    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
+        from torch.optim.lr_scheduler import StepLR
+
+        return StepLR(optimizer, self.step_size, self.gamma)
+
+    def lines(self, steps: int) -> str:
+        return f"torch.optim.lr_scheduler.StepLR(optimizer, {self.step_size}, {self.gamma!r})"
+
+    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+        return _powers(self.gamma, made // self.step_size, lr)
+
+
+class Exponential(Schedule):
+    """torch's ExponentialLR: after every update, lr ← gamma·lr."""
+
+    name: Literal["exponential"] = "exponential"
+    gamma: Share = 0.999
+
+    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
+        from torch.optim.lr_scheduler import ExponentialLR
+
+        return ExponentialLR(optimizer, self.gamma)
+
+    def lines(self, steps: int) -> str:
+        return f"torch.optim.lr_scheduler.ExponentialLR(optimizer, {self.gamma!r})"
+
+    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+        return _powers(self.gamma, made, lr)
+
+
+class Cosine(Schedule):
+    """torch's CosineAnnealingLR (Loshchilov and Hutter, 2017): from lr down to eta_min along half a cosine of T_max updates.
+
+    `T_max` is the number of the fit's steps unless given; torch wants it given. After it the learning rate rises again.
+    """
+
+    name: Literal["cosine"] = "cosine"
+    T_max: Count | None = None
+    eta_min: Annotated[float, Field(ge=0)] = 0.0
+
+    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
+        from torch.optim.lr_scheduler import CosineAnnealingLR
+
+        return CosineAnnealingLR(optimizer, self.T_max or max(1, steps), self.eta_min)
+
+    def lines(self, steps: int) -> str:
+        return f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {self.T_max or max(1, steps)}, {self.eta_min!r})"
+
+    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+        period = self.T_max or max(1, steps)
+        falling = np.array([[(1 + math.cos(math.pi * k / period)) / 2] for k in made[:, 0].tolist()])
+        return np.asarray((self.eta_min + (lr - self.eta_min) * falling) / lr)
+
+
+class Linear(Schedule):
+    """torch's LinearLR: lr times a factor that goes evenly from start_factor to end_factor in total_iters updates, and stays."""
+
+    name: Literal["linear"] = "linear"
+    start_factor: Share = 1 / 3
+    end_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
+    total_iters: Count = 5
+
+    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
+        from torch.optim.lr_scheduler import LinearLR
+
+        return LinearLR(optimizer, self.start_factor, self.end_factor, self.total_iters)
+
+    def lines(self, steps: int) -> str:
+        return f"torch.optim.lr_scheduler.LinearLR(optimizer, {self.start_factor!r}, {self.end_factor!r}, {self.total_iters})"
+
+    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+        gone = np.minimum(made, self.total_iters) / self.total_iters
+        return np.asarray((self.start_factor + (self.end_factor - self.start_factor) * gone) * np.ones_like(lr))
+
+
+class Scheduled:
+    """A stepper whose learning rate torch's scheduler changes after every update.
+
+    torch schedules its own optimizers only: the learning rate of an update by hand is read from one that moves nothing.
+    """
+
+    def __init__(self, stepper: Any, schedule: Schedule, steps: int) -> None:
+        import torch
+
+        self.stepper = stepper
+        self.own = isinstance(stepper, torch.optim.Optimizer)
+        self.optimizer = stepper if self.own else torch.optim.SGD([torch.zeros(1)], lr=stepper.lr)
+        self.scheduler = schedule.build(self.optimizer, steps)
+        self._follow()
+
+    def step(self) -> None:
+        self.stepper.step()
+        if not self.own:
+            self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self._follow()
+
+    def _follow(self) -> None:
+        if not self.own:
+            self.stepper.lr = self.optimizer.param_groups[0]["lr"]
+
+
+def scheduled(stepper: Stepper, schedule: Schedule, steps: int) -> Stepper:
+    """The stepper with its learning rate scheduled for so many steps."""
+    return stepper if isinstance(schedule, Constant) else Scheduled(stepper, schedule, steps)
+
+
+def _powers(base: float, exponents: Updates, lr: Array) -> Array:
+    """baseᵏ `[w, s]` by Python's own power, whose bits do not depend on how many there are."""
+    return np.asarray(np.array([[base**k] for k in exponents[:, 0].tolist()]) * np.ones_like(lr))

@@ -1,0 +1,184 @@
+"""Data that are in memory already: arrays and frames from Python, and the sets that scikit-learn ships."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from linfit.problem.datasets import Dataset
+from linfit.problem.files import Columns, constant_columns
+from linfit.problem.problem import Array, Problem
+
+
+class Held:
+    """The columns of some arrays `[n, m]`. Equal to nothing but itself, so that configs compare by the digest."""
+
+    def __init__(self, table: Array) -> None:
+        self.table = table
+
+
+#: What is held anywhere in this process, by its digest.
+_HELD: WeakValueDictionary[str, Held] = WeakValueDictionary()
+
+
+class Arrays(Dataset):
+    """Arrays or a frame of Python's, made by `linfit.arrays`; `digest` is the SHA-256 of their numbers.
+
+    The numbers themselves are not stored anywhere: whoever fits or reproduces it has to have called `linfit.arrays` on the same
+    numbers in the same process.
+    """
+
+    name: Literal["arrays"] = "arrays"
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    features: Columns
+    target: Columns
+    weight: str | None = None
+
+    _held: Held | None = PrivateAttr(default=None)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Arrays) and self.model_dump() == other.model_dump()
+
+    __hash__ = Dataset.__hash__
+
+    def shape(self) -> tuple[int, int]:
+        return len(self.features), len(self.target)
+
+    def weighted(self) -> bool:
+        return self.weight is not None
+
+    def drawn_from(self, seed: int) -> int | None:
+        return None
+
+    def check(self) -> None:
+        self._table()
+
+    def load(self, seed: int) -> Problem:
+        table, (p, q) = self._table(), self.shape()
+        weights = None if self.weight is None else table[:, -1]
+        problem = Problem(
+            table[:, :p], table[:, p : p + q], self.features, self.target, f"linfit:arrays/{self.digest[:12]}", weights=weights
+        )
+        return replace(problem, notes=tuple(constant_columns(problem)))
+
+    def _table(self) -> Array:
+        held = self._held or _HELD.get(self.digest)
+        if held is None:
+            raise ValueError(f"the arrays {self.digest[:12]}… are not in this process: call linfit.arrays on the same numbers first")
+        if held.table.shape[1] < sum(self.shape()) + self.weighted():
+            raise ValueError(f"the arrays {self.digest[:12]}… have {held.table.shape[1]} columns: fewer than are named")
+        return held.table
+
+    @property
+    def overrides(self) -> list[str]:
+        """What chooses these arrays on a command line, for `linfit.sweep` in this process."""
+        fields = self.model_dump(exclude={"name"})
+        return ["dataset=arrays", *(f"dataset.{key}={json.dumps(value)}" for key, value in fields.items())]
+
+
+def arrays(X: Any, y: Any = None, *, features: Any = None, target: Any = None, weight: Any = None) -> Arrays:
+    """A dataset of arrays X `[n, p]` and y `[n]` or `[n, q]`, with `weight` `[n]`, or of a pandas frame X and names of its columns.
+
+    >>> import linfit, numpy as np
+    >>> data = linfit.arrays(np.arange(12.0).reshape(6, 2), np.arange(6.0))
+    >>> linfit.fit(linfit.FitConfig(dataset=data, steps=10)).weights.shape
+    (2, 1)
+
+    Of a frame, `target` names one column or several, `features` the others unless given. Arrays have names only if given. Every number
+    must be finite, weights not negative; ValueError otherwise, with the row and the column. The numbers are copied.
+    """
+    columns, names = _columns(X, y, features, target, weight)
+    lengths = {name: len(column) for name, column in columns}
+    if len(set(lengths.values())) != 1 or not min(lengths.values()):
+        raise ValueError(f"columns need one length, above 0, got {lengths}")
+    table = np.stack([_numbers(name, column) for name, column in columns], axis=1)
+    _refuse(~np.isfinite(table), table, list(lengths), "is not a finite number")
+    if names[2] is not None:
+        _refuse(np.where(np.arange(table.shape[1]) == table.shape[1] - 1, table < 0, False), table, list(lengths), "is a negative weight")
+    content = hashlib.sha256(repr(table.shape).encode() + np.ascontiguousarray(table).tobytes())
+    dataset = Arrays(digest=content.hexdigest(), features=names[0], target=names[1], weight=names[2])
+    dataset._held = _HELD.setdefault(dataset.digest, Held(table))
+    return dataset
+
+
+def _columns(X: Any, y: Any, features: Any, target: Any, weight: Any) -> tuple[list[tuple[str, Any]], tuple[Any, Any, str | None]]:
+    """The columns by name, and the names of features, targets and weight."""
+    if hasattr(X, "columns"):  # a frame
+        if y is not None or target is None:
+            raise ValueError("of a frame, name the target: linfit.arrays(frame, target='y')")
+        targets = _listed(target)
+        chosen = _listed(features) if features is not None else [name for name in X.columns if name not in (*targets, weight)]
+        wanted = [*chosen, *targets, *([weight] if weight is not None else [])]
+        absent = [name for name in wanted if list(X.columns).count(name) != 1]
+        if absent:
+            raise ValueError(f"the frame has no column {absent[0]!r}, or several: there are {', '.join(map(str, X.columns))}")
+        return [(str(name), X[name]) for name in wanted], (tuple(map(str, chosen)), tuple(map(str, targets)), weight and str(weight))
+    if y is None:
+        raise ValueError("arrays need targets: linfit.arrays(X, y)")
+    left, right = _two_dimensional(X, "X"), _two_dimensional(y, "y")
+    names = _names("x", left.shape[1], features), _names("y", right.shape[1], target)
+    table = [*zip(names[0], left.T, strict=True), *zip(names[1], right.T, strict=True)]
+    return ([*table, ("weight", np.asarray(weight))] if weight is not None else table), (*names, None if weight is None else "weight")
+
+
+def _listed(names: Any) -> list[Any]:
+    return [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+
+
+def _two_dimensional(array: Any, name: str) -> Any:
+    array = np.asarray(array)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name} has {array.ndim} dimensions: samples and columns are needed")
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _names(letter: str, count: int, given: Any) -> tuple[str, ...]:
+    names = tuple(_listed(given)) if given is not None else (letter,) if count == 1 else tuple(f"{letter}{i}" for i in range(count))
+    if len(names) != count or len(set(names)) != count:
+        raise ValueError(
+            f"{letter.upper() if letter == 'x' else letter} has {count} columns, named {', '.join(map(str, names))}: each needs a name of its own"
+        )
+    return names
+
+
+def _numbers(name: str, column: Any) -> Array:
+    try:
+        if getattr(np.asarray(column).dtype, "kind", "O") not in "fiubO":
+            raise TypeError(f"of type {np.asarray(column).dtype}")
+        return np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {name!r} is not made of numbers: {error}") from error
+
+
+def _refuse(wrong: Any, table: Array, names: list[str], why: str) -> None:
+    if wrong.any():
+        i, j = map(int, np.argwhere(wrong)[0])
+        raise ValueError(f"row {i} (counted from 0), column {names[j]!r}: {float(table[i, j])!r} {why}")
+
+
+class Sklearn(Dataset):
+    """A regression set that scikit-learn ships: `diabetes` (442 × 10, columns as scikit-learn scales them) or `linnerud` (20 × 3, 3 targets)."""
+
+    name: Literal["sklearn"] = "sklearn"
+    set: Literal["diabetes", "linnerud"]
+
+    def shape(self) -> tuple[int, int]:
+        return {"diabetes": (10, 1), "linnerud": (3, 3)}[self.set]
+
+    def drawn_from(self, seed: int) -> int | None:
+        return None
+
+    def load(self, seed: int) -> Problem:
+        from sklearn import datasets
+
+        found = getattr(datasets, f"load_{self.set}")()
+        y = np.asarray(found.target, dtype=np.float64).reshape(len(found.data), -1)
+        targets = tuple(found.get("target_names", ("y",)))
+        return Problem(np.asarray(found.data, dtype=np.float64), y, tuple(found.feature_names), targets, f"sklearn:{self.set}")

@@ -1,0 +1,295 @@
+"""What becomes of the data's columns before they are fitted: functions of them, an intercept, a scaling that can be undone.
+
+    columns `[n, c]` → functions φ of each column `[n, d]` → (φ − shift)·mix, and the intercept → features X `[n, p]`
+
+Scaling never changes what can be fitted, only how well it is conditioned: where there is no intercept that could make up for it,
+nothing is shifted. So weights can always be told in terms of the functions themselves, and where these are polynomials, in terms
+of the powers of the user's own columns.
+
+n samples, c columns, d functions, p features, q targets.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.polynomial import Chebyshev, Legendre
+from numpy.polynomial import Polynomial as Powers
+from pydantic import Field, model_validator
+
+from linfit.component import Component
+from linfit.problem.problem import Array
+
+INTERCEPT = "1"
+#: A standard deviation below this share of the mean is that of a constant.
+ROUNDING = 1e-12
+Degree = Annotated[int, Field(ge=1, le=64)]
+#: (columns `[b, c]`, weights of the samples `[b]` or None), as often as it is asked for.
+Blocks = Callable[[], Iterable[tuple[Array, Array | None]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """Features as a function of columns, with all that was learnt of the training samples."""
+
+    features: Features
+    columns: tuple[str, ...]
+    bounds: Array
+    """The least and the largest value of each column `[2, c]`."""
+    shift: Array
+    """`[d]`"""
+    mix: Array
+    """`[d, d]`"""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the features `[p]`."""
+        return (*self.features.functions(self.columns), *((INTERCEPT,) if self.features.intercept else ()))
+
+    def __call__(self, columns: Array) -> Array:
+        """X `[n, p]` of columns `[n, c]`."""
+        X = self.features.expand(columns, self.bounds)
+        if self.features.scaling != "none":
+            X = (X - self.shift) @ self.mix
+        return np.hstack([X, np.ones((len(X), 1))]) if self.features.intercept else X
+
+    def own(self) -> tuple[tuple[str, ...], Array]:
+        """The names `[o]` of the user's own terms, the intercept last, and T `[o, p]` such that T·W are their weights `[o, q]`."""
+        names, matrix, constants = self.features.own(self.columns, self.bounds)  # [o], [o, d], [d]
+        matrix, constants = matrix @ self.mix, (constants - self.shift) @ self.mix
+        if not (self.features.intercept or constants.any()):
+            return names, matrix
+        last = np.append(constants, 1.0) if self.features.intercept else constants
+        padded = np.hstack([matrix, np.zeros((len(matrix), len(last) - len(constants)))])
+        return (*names, INTERCEPT), np.vstack([padded, last])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, that `of_dict` takes back."""
+        arrays = {name: getattr(self, name).tolist() for name in ("bounds", "shift", "mix")}
+        return {"features": self.features.model_dump(mode="json"), "columns": list(self.columns), **arrays}
+
+    @classmethod
+    def of_dict(cls, data: dict[str, Any]) -> Expansion:
+        arrays = (np.array(data[name], dtype=float) for name in ("bounds", "shift", "mix"))
+        return cls(Features.choose(data["features"]), tuple(data["columns"]), *arrays)
+
+
+class Features(Component):
+    """What the columns of the data become before they are fitted.
+
+    `intercept` adds a feature of ones, the last. `scaling` is learnt of the training samples, weighted as they are:
+    `standardize` divides each function by its standard deviation, `whiten` makes them uncorrelated too, with variance one, and as
+    near to the standardized ones as that allows (Kessy, Lewin and Strimmer, "Optimal Whitening and Decorrelation", 2018: ZCA-cor).
+    With an intercept both subtract the mean; without one, deviations are from zero.
+    """
+
+    intercept: bool = True
+    scaling: Literal["none", "standardize", "whiten"] = "none"
+
+    @abstractmethod
+    def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """The names `[d]` of the functions of the columns `[c]`."""
+
+    @abstractmethod
+    def expand(self, columns: Array, bounds: Array) -> Array:
+        """The functions `[n, d]` of columns `[n, c]`, whose bounds in the training samples are `[2, c]`."""
+
+    def own(self, columns: tuple[str, ...], bounds: Array) -> tuple[tuple[str, ...], Array, Array]:
+        """Terms of the user's own `[o]` and what the functions are of them: `[o, d]` times the terms, plus `[d]`."""
+        names = self.functions(columns)
+        return names, np.eye(len(names)), np.zeros(len(names))
+
+    def bounded(self) -> bool:
+        """Whether the functions depend on the bounds of the columns."""
+        return False
+
+    def neutral_of_data(self) -> bool:
+        """Whether the features are the columns themselves."""
+        return False
+
+    def num(self, c: int) -> int:
+        """p, the number of features of c columns."""
+        return len(self.functions(("",) * c)) + self.intercept
+
+    def learn(self, columns: tuple[str, ...], blocks: Blocks) -> Expansion:
+        """The expansion of the training samples, which are gone through up to three times."""
+        bounds = _bounds(blocks, len(columns)) if self.bounded() else np.zeros((2, len(columns)))
+        constant = [name for name, low, high in zip(columns, *bounds, strict=True) if low == high]
+        if self.bounded() and constant:
+            raise ValueError(
+                f"features={self.name}: column {constant[0]!r} is constant, its range is empty: leave it out or give features.domain"
+            )
+        d = len(self.functions(columns))
+        shift, mix = np.zeros(d), np.eye(d)
+        if self.scaling != "none":
+            shift, second = self._moments(blocks, bounds, d)
+            scales = _deviations(second, shift)
+            mix = np.diag(1 / scales) if self.scaling == "standardize" else _whitening(second, scales)
+        return Expansion(self, columns, bounds, shift, mix)
+
+    def _moments(self, blocks: Blocks, bounds: Array, d: int) -> tuple[Array, Array]:
+        """The mean `[d]`, zero without an intercept, and the mean products of deviations from it `[d, d]`."""
+        shift, second, total = np.zeros(d), np.zeros((d, d)), 0.0
+        expanded = ((self.expand(columns, bounds), _weights(columns, weights)) for columns, weights in blocks())
+        for X, weights in expanded if self.intercept else ():
+            shift, total = shift + weights @ X, total + weights.sum()
+        shift, total = (shift / total, 0.0) if self.intercept else (shift, 0.0)
+        for columns, given in blocks():
+            away, counts = self.expand(columns, bounds) - shift, _weights(columns, given)
+            second, total = second + (away * counts[:, None]).T @ away, total + counts.sum()
+        return shift, second / total
+
+
+class Raw(Features):
+    """The columns as they are."""
+
+    name: Literal["raw"] = "raw"
+    intercept: bool = False
+
+    def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return columns
+
+    def num(self, c: int) -> int:
+        return c + self.intercept
+
+    def expand(self, columns: Array, bounds: Array) -> Array:
+        return columns
+
+    def neutral_of_data(self) -> bool:
+        return not self.intercept and self.scaling == "none"
+
+
+class Ranged(Features):
+    """Functions on a range of each column: `domain`, or that of the training samples."""
+
+    domain: Annotated[tuple[float, float], Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Self:
+        if self.domain is not None and not self.domain[0] < self.domain[1]:
+            raise ValueError(f"domain must increase, got {list(self.domain)}")
+        return self
+
+    def bounded(self) -> bool:
+        return self.domain is None
+
+    def ends(self, bounds: Array) -> Array:
+        """The least and largest value `[2, c]` that the functions are made for."""
+        return bounds if self.domain is None else np.repeat(np.array(self.domain)[:, None], bounds.shape[1], axis=1)
+
+    def unit(self, columns: Array, bounds: Array) -> Array:
+        """The columns `[n, c]` with their ranges mapped to [−1, 1]."""
+        low, high = self.ends(bounds)
+        return np.asarray((2 * columns - low - high) / (high - low))
+
+
+class PolynomialFeatures(Ranged):
+    """Polynomials of each column up to `degree`, the highest first: its powers, or Chebyshev's or Legendre's on its range.
+
+    No products of different columns. Chebyshev's and Legendre's span the same functions far better conditioned, for columns
+    spread over their range; `domain` does not matter to powers, which are of the column as it is.
+    """
+
+    name: Literal["polynomial"] = "polynomial"
+    degree: Degree = 3
+    basis: Literal["monomial", "chebyshev", "legendre"] = "monomial"
+
+    def bounded(self) -> bool:
+        return self.basis != "monomial" and self.domain is None
+
+    def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        letter = {"chebyshev": "T", "legendre": "P"}.get(self.basis)
+        return tuple(_power(name, k) if letter is None else f"{letter}{k}({name})" for name in columns for k in self._degrees())
+
+    def expand(self, columns: Array, bounds: Array) -> Array:
+        if self.basis == "monomial":
+            return _side_by_side([columns**k for k in self._degrees()])
+        values = {"chebyshev": np.polynomial.chebyshev.chebvander, "legendre": np.polynomial.legendre.legvander}[self.basis]
+        table = values(self.unit(columns, bounds), self.degree)  # [n, c, degree + 1]
+        return np.asarray(table[:, :, :0:-1].reshape(len(columns), -1))
+
+    def own(self, columns: tuple[str, ...], bounds: Array) -> tuple[tuple[str, ...], Array, Array]:
+        names = tuple(_power(name, k) for name in columns for k in self._degrees())
+        matrix, constants = np.eye(len(names)), np.zeros(len(names))
+        if self.basis == "monomial":
+            return names, matrix, constants
+        kind = Chebyshev if self.basis == "chebyshev" else Legendre
+        for place, ends in enumerate(self.ends(bounds).T):
+            own = slice(place * self.degree, (place + 1) * self.degree)
+            powers = [kind.basis(k, domain=ends).convert(kind=Powers).coef for k in self._degrees()]  # lowest first
+            table = np.stack([np.pad(coefficients, (0, self.degree + 1 - len(coefficients))) for coefficients in powers], axis=1)
+            matrix[own, own], constants[own] = table[:0:-1], table[0]
+        return names, matrix, constants
+
+    def _degrees(self) -> range:
+        return range(self.degree, 0, -1)
+
+
+class Fourier(Ranged):
+    """Sines and cosines of each column: sin(2πk·t) and cos(2πk·t), k = 1 … `order`, where t goes from 0 to 1 over its range."""
+
+    name: Literal["fourier"] = "fourier"
+    order: Degree = 3
+
+    def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{wave}{k}({name})" for name in columns for k in range(1, self.order + 1) for wave in ("sin", "cos"))
+
+    def expand(self, columns: Array, bounds: Array) -> Array:
+        angle = np.pi * (self.unit(columns, bounds) + 1)
+        return _side_by_side([wave(k * angle) for k in range(1, self.order + 1) for wave in (np.sin, np.cos)])
+
+
+class RBF(Ranged):
+    """Gaussian bumps exp(−½((x − c)/width)²) around `centers` evenly spaced points c over the range of each column.
+
+    `width` counts in distances between neighbouring centers.
+    """
+
+    name: Literal["rbf"] = "rbf"
+    centers: Annotated[int, Field(ge=2, le=4096)] = 10
+    width: Annotated[float, Field(gt=0)] = 1.0
+
+    def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"rbf{k}({name})" for name in columns for k in range(self.centers))
+
+    def expand(self, columns: Array, bounds: Array) -> Array:
+        unit, step = self.unit(columns, bounds), 2 / (self.centers - 1)
+        return _side_by_side([np.exp(-0.5 * ((unit - center) / (self.width * step)) ** 2) for center in np.linspace(-1, 1, self.centers)])
+
+
+def _side_by_side(functions: list[Array]) -> Array:
+    """`[n, c·k]` from k functions `[n, c]`: those of a column together."""
+    return np.stack(functions, axis=2).reshape(len(functions[0]), -1)
+
+
+def _power(name: str, k: int) -> str:
+    return name if k == 1 else f"{name}^{k}"
+
+
+def _weights(columns: Array, weights: Array | None) -> Array:
+    return np.ones(len(columns)) if weights is None else weights
+
+
+def _bounds(blocks: Blocks, c: int) -> Array:
+    bounds = np.array([np.full(c, np.inf), np.full(c, -np.inf)])
+    for columns, _ in blocks():
+        if len(columns):
+            bounds = np.array([np.minimum(bounds[0], columns.min(axis=0)), np.maximum(bounds[1], columns.max(axis=0))])
+    return bounds
+
+
+def _deviations(second: Array, shift: Array) -> Array:
+    """The square roots `[d]` of the diagonal; 1 for a function that does not deviate, but for rounding: it stays as it is."""
+    deviations = np.sqrt(np.diag(second))
+    return np.where(deviations > ROUNDING * np.abs(shift), deviations, 1.0)
+
+
+def _whitening(second: Array, scales: Array) -> Array:
+    values, vectors = np.linalg.eigh(second / np.outer(scales, scales))
+    if values[0] <= len(values) * np.finfo(float).eps * values[-1]:
+        raise ValueError("features.scaling=whiten: the features are linearly dependent or constant: leave one out, or choose standardize")
+    return np.asarray((vectors / np.sqrt(values)) @ vectors.T / scales[:, None])

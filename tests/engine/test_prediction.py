@@ -1,0 +1,112 @@
+"""What theory says before the first step, against what fits then do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linfit.engine.dispatch import fit
+from linfit.engine.prediction import Theory, predicted_rate, theory_of
+from tests.helpers import config
+
+DATA = {"name": "random_linear", "n": 40, "p": 4, "condition": 4.0}
+#: The largest curvature of it with mse is 2, the smallest 1/8.
+L, MU = 2.0, 1 / 8
+METHODS: tuple[dict[str, Any], ...] = (
+    {"name": "manual_sgd", "lr": 0.3},
+    {"name": "manual_sgd", "lr": 12.0, "average": True},
+    {"name": "sgd", "lr": 0.9},
+    {"name": "sgd", "lr": 2 / (L + MU)},
+    {"name": "sgd", "lr": 0.2, "momentum": 0.3},
+    {"name": "sgd", "lr": 0.2, "momentum": 0.9},
+    {"name": "sgd", "lr": 0.2, "momentum": 0.4, "nesterov": True},
+    {"name": "heavy_ball", "lr": 0.4, "momentum": 0.6},
+    {"name": "nesterov", "lr": 0.4, "momentum": 0.3},
+)
+
+
+def run(optimizer: dict[str, Any], **parts: Any) -> tuple[Any, Theory]:
+    found = fit(config(**{"dataset": DATA, "loss": "mse", "dtype": "float64", "steps": 600, "optimizer": optimizer,
+                          "record": {"every": 1}, **parts}))  # fmt: skip
+    theory = theory_of(found)
+    assert theory is not None, found.error
+    return found, theory
+
+
+@pytest.mark.parametrize("penalty", ["none", {"name": "ridge", "strength": 0.1}], ids=["plain", "ridge"])
+@pytest.mark.parametrize("optimizer", METHODS, ids=lambda given: "-".join(map(str, given.values())))
+def test_the_predicted_contraction_and_steps_are_those_measured(optimizer: dict[str, Any], penalty: Any) -> None:
+    found, theory = run(optimizer, penalty=penalty)
+    excess = found.excess_losses
+    reached = np.flatnonzero(excess > 1e-22 * excess[0])
+    stop = min(int(reached[-1]), 590)
+    start = stop // 3
+    peaks = [int(np.argmax(excess[at : at + 9])) + at for at in (start, stop - 9)]  # complex eigenvalues turn as they shrink
+    measured = (excess[peaks[1]] / excess[peaks[0]]) ** (0.5 / (peaks[1] - peaks[0]))
+    assert theory.rate is not None
+    assert measured == pytest.approx(theory.rate, rel=0.01)
+    assert theory.steps_to_tolerance is not None
+    assert found.steps_to_tolerance == pytest.approx(theory.steps_to_tolerance, rel=0.01 if "momentum" not in optimizer else 0.25, abs=1)
+
+
+def test_the_problem_is_described() -> None:
+    found, theory = run({"name": "sgd", "lr": 0.1})
+    assert (theory.rank, theory.minimal_loss) == (4, found.optimum.loss)
+    assert theory.largest_curvature == pytest.approx(L)
+    assert theory.smallest_curvature == pytest.approx(MU)
+    assert theory.condition == pytest.approx(16)
+    assert theory.largest_stable_lr == pytest.approx(2 / L)
+    assert theory.optimal_lr == pytest.approx(2 / (L + MU))
+    averaged = run({"name": "manual_sgd", "lr": 0.1, "average": True})[1]
+    assert averaged.optimal_lr == pytest.approx(40 * 2 / (L + MU))
+    assert theory.numbers()["condition"] == theory.condition
+
+
+def test_no_learning_rate_contracts_faster_than_the_optimal_one() -> None:
+    best = run({"name": "sgd", "lr": 2 / (L + MU)})[1]
+    rates = [run({"name": "sgd", "lr": share * 2 / (L + MU)}, steps=1)[1].rate for share in (0.5, 0.9, 0.99, 1.01, 1.05)]
+    assert best.rate == pytest.approx((16 - 1) / (16 + 1))
+    assert all(rate is not None and best.rate is not None and rate > best.rate for rate in rates)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("heavy_ball", 3 / 5), ("nesterov", 1 - 2 / 7)])
+def test_the_optimal_constants_contract_as_the_paper_says(name: str, rate: float) -> None:
+    """Lessard, Recht and Packard: (√κ − 1)/(√κ + 1) and 1 − 2/√(3κ + 1), of κ = 16."""
+    _, theory = run({"name": name}, steps=1)
+    assert theory.rate == pytest.approx(rate, rel=1e-6)
+
+
+def test_where_the_rank_is_short_descent_goes_to_the_optimum_nearest_its_start() -> None:
+    wide = {"name": "random_linear", "n": 4, "p": 7, "condition": 2.0}
+    found, theory = run({"name": "sgd", "lr": 0.5}, dataset=wide, steps=300)
+    assert theory.rank == 4
+    assert theory.condition == pytest.approx(4)
+    X, start = found.problem.X, found.path.weights[0]
+    nearest = start + np.linalg.pinv(X) @ (found.problem.y - X @ start)
+    np.testing.assert_allclose(found.weights, nearest, rtol=1e-9)
+    assert found.excess_losses[-1] < 1e-20 < found.distance_to_optimum
+    assert found.steps_to_tolerance == pytest.approx(theory.steps_to_tolerance, abs=1)
+
+
+def test_what_theory_does_not_know_it_does_not_say() -> None:
+    plain = {"name": "sgd", "lr": 0.1}
+    for optimizer, parts in (({"name": "adam"}, {}), (plain, {"schedule": "cosine"}), (plain, {"batch": "minibatch"})):
+        theory = run(optimizer, **{"steps": 1, **parts})[1]
+        assert theory.rate is None and theory.steps_to_tolerance is None
+        assert theory.condition is not None
+    assert run({"name": "sgd", "lr": 0.1}, loss="huber", steps=1)[1].condition is None
+    unstable = run({"name": "sgd", "lr": 1.5}, steps=1)[1]
+    assert unstable.rate is not None and unstable.rate > 1
+    assert unstable.steps_to_tolerance is None
+    found = fit(config(optimizer={"name": "sgd", "lr": 0.1}, steps=1))
+    assert found.optimum is not None
+    assert predicted_rate(found.config, found.optimum, 30) == theory_of(found).rate  # type: ignore[union-attr]
+
+
+def test_descent_by_batches_comes_to_rest_at_the_noise_floor() -> None:
+    batch = {"name": "minibatch", "size": 8, "replacement": True}
+    found, theory = run({"name": "sgd", "lr": 0.05}, batch=batch, dataset={**DATA, "noise": 1.0}, steps=30_000)
+    assert theory.noise_floor is not None
+    assert found.excess_losses[5000:].mean() == pytest.approx(theory.noise_floor, rel=0.2)

@@ -1,0 +1,126 @@
+"""The optimum of Huber's loss and of penalized objectives, against scipy, scikit-learn's formula and exact arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from linfit.problem.losses import Huber, Loss
+from linfit.problem.problem import Array
+from linfit.problem.theory import optimum
+from tests.helpers import QUADRATIC_LOSSES, LossRow, conditioned, label, problem
+
+SIZES = ((40, 3, 1), (25, 4, 2), (6, 6, 1), (4, 7, 1))
+
+
+def outliers(n: int, p: int, q: int, seed: int = 0) -> tuple[Array, Array]:
+    """A linear model of which every fifth target is far off."""
+    stream = np.random.default_rng(seed)
+    X = stream.standard_normal((n, p))
+    y = X @ stream.standard_normal((p, q)) + 0.1 * stream.standard_normal((n, q))
+    y[::5] += 10 * stream.standard_normal((len(y[::5]), q))
+    return X, y
+
+
+def objective(w: Array, X: Array, y: Array, delta: float, strength: float) -> float:
+    r = np.abs(X @ w.reshape(X.shape[1], -1) - y)
+    rho = np.where(r <= delta, 0.5 * r * r, delta * (r - 0.5 * delta))
+    return float(rho.mean() + 0.5 * strength * (w * w).sum())
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+@pytest.mark.parametrize("delta", [0.05, 1.0, 100.0])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_optimum_of_hubers_loss_is_scipys(size: tuple[int, int, int], delta: float, strength: float) -> None:
+    X, y = outliers(*size)
+    found = optimum(problem(X, y), Huber(delta=delta), strength)
+
+    def slope(w: Array) -> Any:
+        W = w.reshape(found.weights.shape)
+        return (X.T @ (X @ W - y).clip(-delta, delta) / y.size + strength * W).ravel()
+
+    start = np.zeros(found.weights.size)
+    given = {"args": (X, y, delta, strength), "jac": lambda w, *_: slope(w), "method": "BFGS", "options": {"gtol": 1e-9, "maxiter": 5000}}
+    best = optimize.minimize(objective, start, **given)
+    assert found.loss == pytest.approx(objective(found.weights, X, y, delta, strength), rel=1e-12, abs=1e-25)
+    assert found.loss <= best.fun + 1e-13
+    assert np.abs(slope(found.weights.ravel())).max() <= 1e-13 * np.abs(X).max() * max(1.0, np.abs(y).max())
+    if size[0] > 3 * size[1] or strength:  # where the optimum is unique
+        np.testing.assert_allclose(found.weights.ravel(), best.x, atol=2e-6)
+
+
+def test_far_from_every_bend_huber_is_half_the_mean_of_squares() -> None:
+    X, y = outliers(30, 3, 1)
+    found, squares = optimum(problem(X, y), Huber(delta=1e3)), optimum(problem(X, y), Loss.choose("mse"))
+    np.testing.assert_allclose(found.weights, squares.weights, rtol=1e-12)
+    assert found.loss == pytest.approx(squares.loss / 2, rel=1e-13)
+    away = squares.weights + np.array([[0.5], [-1.0], [2.0]])
+    assert found.excess(away) == pytest.approx(squares.excess(away) / 2, rel=1e-12)
+
+
+def test_outliers_do_not_pull_the_optimum() -> None:
+    X = np.ones((5, 1))
+    y = np.array([[1.0], [1.0], [2.0], [2.0], [1e6]])
+    found = optimum(problem(X, y), Huber(delta=0.5))
+    assert found.weights.item() == pytest.approx(1.75)  # 2·(0.5 + 0.5)·… = delta: the far one pulls as hard as any
+    assert abs(sum((found.weights - y).clip(-0.5, 0.5))) < 1e-15
+
+
+@pytest.mark.parametrize("distance", [1e2, 1.0, 1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+def test_the_excess_loss_of_huber_is_exact(distance: float, strength: float) -> None:
+    """Beside the difference of losses where that is large, and the curvature's where it is as small as rounding."""
+    X, y = outliers(40, 3, 2)
+    found = optimum(problem(X, y), Huber(delta=0.2), strength)
+    direction = np.random.default_rng(5).standard_normal(found.weights.shape)
+    away = found.weights + distance * direction
+    excess = float(found.excess(away))
+    assert excess > 0
+    if distance >= 1e-3:
+        difference = objective(away, X, y, 0.2, strength) - found.loss
+        assert excess == pytest.approx(difference, rel=1e-7)
+    else:
+        inside = np.abs(X @ found.weights - y) < 0.2
+        bowl = 0.5 * np.square(inside * (X @ (away - found.weights))).mean() + 0.5 * strength * np.square(away - found.weights).sum()
+        assert excess == pytest.approx(bowl, rel=1e-6)
+    assert found.excess(np.stack([away, found.weights])).tolist() == [excess, 0.0]
+
+
+@pytest.mark.parametrize("row", QUADRATIC_LOSSES, ids=label)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("strength", [1e-3, 0.7, 50.0])
+def test_a_ridge_penalty_moves_optimum_curvatures_and_excess(row: LossRow, size: tuple[int, int, int], strength: float) -> None:
+    X, y = outliers(*size)
+    loss = Loss.choose(row.plain)
+    c = loss.scale(*y.shape)
+    found = optimum(problem(X, y), loss, strength)
+    hessian = 2 * c * X.T @ X + strength * np.eye(X.shape[1])
+    np.testing.assert_allclose(found.weights, np.linalg.solve(hessian, 2 * c * X.T @ y), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.curvatures, np.linalg.eigvalsh(hessian)[::-1], rtol=1e-9)
+    assert found.rank == X.shape[1]
+
+    def value(W: Array) -> float:
+        return float(c * np.square(X @ W - y).sum() + 0.5 * strength * np.square(W).sum())
+
+    away = found.weights + 1
+    assert found.loss == pytest.approx(value(found.weights), rel=1e-11)
+    assert found.excess(away) == pytest.approx(value(away) - found.loss, rel=1e-8)
+
+
+def test_alpha_of_scikit_learns_ridge_is_half_the_strength() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    X, y = outliers(30, 4, 1)
+    found = optimum(problem(X, y), Loss.choose("sse"), 3.0)
+    theirs = linear_model.Ridge(alpha=1.5, fit_intercept=False, solver="svd").fit(X, y).coef_
+    np.testing.assert_allclose(found.weights.ravel(), theirs.ravel(), rtol=1e-10)
+
+
+def test_bad_conditioning_does_not_stop_the_search() -> None:
+    X = conditioned(1e4, n=60, p=5, seed=1)
+    y = X @ np.ones((5, 1)) + 0.01 * np.random.default_rng(1).standard_normal((60, 1))
+    y[::7] += 3
+    found = optimum(problem(X, y), Huber(delta=0.01))
+    assert np.abs(X.T @ (X @ found.weights - y).clip(-0.01, 0.01)).max() < 1e-13
