@@ -9,13 +9,9 @@ p features, q targets, k recorded steps.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
@@ -24,23 +20,12 @@ from linfit.errors import ConfigError, LinfitError
 from linfit.problem.problem import Array
 from linfit.settings import SingleEngine, StackedEngine
 from linfit.tracking import layout
+from linfit.tracking.comparison import PARTED, Outcome, Verdict, differences, relative, relative_losses
 from linfit.tracking.environment import environment
+from linfit.tracking.outcomes import Entry, Tables, of_rows
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
-from linfit.tracking.stored import CURVES_COLUMNS, MANIFEST_COLUMNS, RESULTS_COLUMNS, num_rows, read_config, read_rows, require_own_data
-
-#: Above which relative difference of losses two engines are said to have parted.
-PARTED = {"float32": 1e-4, "float64": 1e-9}
-
-Entry = dict[str, Any]
-
-
-class Verdict(StrEnum):
-    """What refitting a fit alone showed."""
-
-    IDENTICAL = "identical"
-    DIFFERS = "differs"
-    REFUSED = "refused"
+from linfit.tracking.stored import num_rows, read_config, require_own_data, require_same_numbers
 
 
 @dataclass(frozen=True)
@@ -90,15 +75,10 @@ def verify(store: Store, reference: str, sample: int, seed: int) -> Verification
     record = reader.find(reference, layout.SWEEP)
     if record.kind != layout.SWEEP:
         raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
-    manifest, results, curves = (reader.file(record, name) for name in (layout.MANIFEST, layout.RESULTS, layout.CURVES))
-    total = num_rows(manifest)
-    if not total:
-        raise LinfitError(f"{manifest} lists no fit: there is nothing to verify")
-    rows = np.sort(np.random.default_rng(seed).choice(total, min(sample, total), replace=False)).tolist()
-    planned = read_rows(manifest, MANIFEST_COLUMNS, rows)
-    found = read_rows(results, RESULTS_COLUMNS, rows), read_rows(curves, CURVES_COLUMNS, rows)
-    checks = [_check(row, planned.get(row), *(table.get(row) for table in found)) for row in rows]
-    return Verification(record.run_id, record.name, total, _changes(record), checks)
+    tables = Tables.of(reader, record)
+    rows = tables.draw(sample, seed)
+    checks = [_check(row, *parts) for row, parts in zip(rows, tables.read(rows), strict=True)]
+    return Verification(record.run_id, record.name, num_rows(tables.manifest), _changes(record), checks)
 
 
 def _changes(record: Record) -> dict[str, tuple[str, str]]:
@@ -121,7 +101,7 @@ def _check(row: int, planned: Entry | None, result: Entry | None, curve: Entry |
     if result is None:
         return Check(row, name, Verdict.REFUSED, "it has no result: the sweep was interrupted")
     again = fit(config)
-    different = differences(again, result, curve)
+    different = differences(of_rows(result, curve), Outcome.of(again))
     return Check(
         row,
         name,
@@ -137,44 +117,8 @@ def _config(planned: Entry) -> FitConfig:
     """The config of a row as it was run; ConfigError if it cannot be trusted, or no longer decides the same numbers."""
     config = read_config(planned["config"])
     require_own_data(config)
-    try:
-        same = config.fingerprint() == planned["fingerprint"]
-        resolved = config.resolved()
-    except ValueError as error:  # data or a device is missing
-        raise ConfigError(str(error)) from error
-    if not same:
-        raise ConfigError("its fingerprint is not as it was stored: the data or the manifest was changed since")
-    if resolved.engine != config.engine:
-        raise ConfigError(f"the engine {config.engine.name} that ran it cannot run it here")
+    require_same_numbers(config, planned["fingerprint"])
     return config
-
-
-def differences(again: Fit, result: Entry, curve: Entry | None) -> list[str]:
-    """What of a fit is not, bit for bit, as it was stored; empty where all is."""
-    if again.status.value != result["status"]:
-        return [f"status {again.status.value}, stored {result['status']}"]
-    if again.status is Status.FAILED:
-        return []
-    stored = curve or {"step": None, "loss": None}
-    pairs = {
-        "weights": (again.weights.ravel(), result["weights"]),
-        "steps": (again.steps, stored["step"]),
-        "losses": (again.losses, stored["loss"]),
-    }
-    found = [_difference(name, mine, theirs) for name, (mine, theirs) in pairs.items()]
-    dtype = [] if result["dtype"] == again.config.dtype else [f"dtype {again.config.dtype}, stored {result['dtype']}"]
-    return dtype + [text for text in found if text]
-
-
-def _difference(name: str, mine: NDArray[Any], theirs: Sequence[float] | None) -> str:
-    ours, stored = mine.astype(np.float64), np.array([] if theirs is None else theirs, dtype=np.float64)
-    if len(ours) != len(stored):
-        return f"{len(ours)} {name}, stored {len(stored)}"
-    differ = np.flatnonzero(ours.view(np.int64) != stored.view(np.int64))
-    if not len(differ):
-        return ""
-    first = differ[0]
-    return f"{len(differ)} of {len(ours)} {name}, the first at place {first}: {ours[first]!s}, stored {stored[first]!s}"
 
 
 def _in_the_other_engine(again: Fit) -> Agreement | None:
@@ -194,11 +138,9 @@ def agreement(one: Fit, other: Fit) -> Agreement:
         return Agreement(engine, status, np.inf, np.inf, int(one.steps[0]))
     dtype = one.config.dtype
     steps, mine, theirs = np.intersect1d(one.steps, other.steps, return_indices=True)
-    least = abs(one.losses[0]) * np.finfo(dtype).eps
-    with np.errstate(over="ignore", invalid="ignore"):
-        losses = relative(one.losses[mine], other.losses[theirs], np.maximum(np.abs(one.losses[mine]), least))  # [k]
-        ends = _weights(one, mine[-1]), _weights(other, theirs[-1])
-        weights = relative(*ends, np.abs(ends[0]).max())
+    losses = relative_losses(one.losses[mine], other.losses[theirs], dtype)  # [k]
+    ends = _weights(one, mine[-1]), _weights(other, theirs[-1])
+    weights = relative(*ends, np.abs(ends[0]).max())
     parted = steps[losses > PARTED[dtype]]
     return Agreement(engine, status, float(losses.max()), float(weights.max()), int(parted[0]) if len(parted) else None)
 
@@ -207,11 +149,3 @@ def _weights(fit: Fit, place: int) -> Array:
     """The weights `[p, q]` at a place of the path, in float64."""
     assert fit.path is not None
     return np.asarray(fit.path.weights[place], dtype=np.float64)
-
-
-def relative(one: Array, other: Array, size: Array | float) -> Array:
-    """|one − other| / size; 0 where both have the same bits or neither is finite, infinity where one of them is not finite."""
-    both, none = np.isfinite(one) & np.isfinite(other), ~np.isfinite(one) & ~np.isfinite(other)
-    difference = np.abs(one - other)
-    ratio = np.divide(difference, size, out=np.full_like(difference, np.inf), where=both & (np.asarray(size) > 0))
-    return np.where((one == other) | none, 0.0, ratio)

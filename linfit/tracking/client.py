@@ -1,13 +1,16 @@
-"""The recorder that speaks to any MLflow store through MlflowClient, in batches and never step by step."""
+"""The recorder that speaks to any MLflow store through MlflowClient, in batches and never step by step.
+
+Everything it sends may be sent again, where the store was locked or an answer was lost, and leaves one run and one number:
+a run is looked for by what only it has before it is created again, and a number keeps its time.
+"""
 
 from __future__ import annotations
 
 import getpass
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +23,9 @@ from mlflow.exceptions import MlflowException
 from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.tracking import layout
-from linfit.tracking.layout import Row, mask
+from linfit.tracking.history import History
+from linfit.tracking.layout import Row
+from linfit.tracking.patience import T, one_line, persist
 from linfit.tracking.store import Store, experiment_folder, locate, prepare
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
@@ -38,28 +43,31 @@ class ClientRecorder:
         self.name = experiment
         with one_line(store):
             self.client = MlflowClient(tracking_uri=store.uri)
-            self.experiment_id = self._experiment()
+            self.experiment_id = self._send(self._experiment)
 
     def begin(self, row: Row) -> str:
         with one_line(self.store):
-            run = self.client.create_run(self.experiment_id, row.start, {**row.tags, **source()}, row.name)
-            run_id: str = run.info.run_id
-            for part in parts(list(row.params.items()), PARAMS_A_BATCH):
-                self.client.log_batch(run_id, params=[Param(key, value) for key, value in part])
+            run_id = self._create(row)
+            for part in parts([Param(key, value) for key, value in row.params.items()], PARAMS_A_BATCH):
+                self._send(self.client.log_batch, run_id, params=part)
             return run_id
+
+    def resume(self, run_id: str, tags: dict[str, str]) -> None:
+        with one_line(self.store):
+            self._send(self.client.log_batch, run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            self._send(self.client.update_run, run_id, "RUNNING")
 
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
         with one_line(self.store):
-            for part in parts(row.metrics, METRICS_A_BATCH):
-                self.client.log_batch(run_id, metrics=[Metric(key, value, row.end, step) for key, value, step in part])
-            for few in parts(list(row.tags.items()), TAGS_A_BATCH):
-                self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in few])
+            for part in parts([Metric(key, value, row.end, step) for key, value, step in row.metrics], METRICS_A_BATCH):
+                self._send(self.client.log_batch, run_id, metrics=part)
+            self.tag(run_id, row.tags)
             if row.dataset is not None:
-                self.client.log_inputs(run_id, [dataset_input(row.dataset)])
+                self._send(self.client.log_inputs, run_id, [dataset_input(row.dataset)])
             self.attach(run_id, files)
             if model is not None:
                 self._model(run_id, model)
-            self.client.set_terminated(run_id, row.status, row.end)
+            self._send(self.client.set_terminated, run_id, row.status, row.end)
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         """One after the other, or several at once where a server answers: a database has one writer anyhow."""
@@ -78,15 +86,46 @@ class ClientRecorder:
         self.end(run_id, replace(row, tags={}))  # create_run has written them
         return run_id
 
-    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+    def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         with one_line(self.store):
             for file in files:
-                self.client.log_artifact(run_id, str(file))
+                self._send(self.client.log_artifact, run_id, str(file), folder)
+
+    def history(self) -> History:
+        return History(self.store, self.client, self.experiment_id)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        with one_line(self.store):
+            for few in parts([RunTag(key, value) for key, value in tags.items()], TAGS_A_BATCH):
+                self._send(self.client.log_batch, run_id, tags=few)
+
+    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
+        with one_line(self.store):
+            tags = self._send(self.client.get_experiment, self.experiment_id).tags
+            for key, value in change(self.experiment_id, tags).items():
+                self._send(self.client.set_experiment_tag, self.experiment_id, key, value)
 
     def where(self) -> str:
         if self.store.uri.startswith("http"):
             return f"{self.store}/#/experiments/{self.experiment_id}"
         return "linfit ui" if self.store == locate() else f"linfit ui --uri {self.store}"
+
+    def _send(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        return persist(self.store, call, *arguments, **named)
+
+    def _create(self, row: Row) -> str:
+        """A new run, or the one that an earlier attempt made whose answer was lost."""
+        attempts = 0
+
+        def create() -> str:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1 and (found := self.history().same(row)):
+                return found
+            run = self.client.create_run(self.experiment_id, row.start, {**row.tags, **source()}, row.name)
+            return str(run.info.run_id)
+
+        return persist(self.store, create)
 
     def _experiment(self) -> str:
         """Not mlflow.set_experiment: of several processes that race for a new name, it sends the losers' runs elsewhere."""
@@ -107,26 +146,31 @@ class ClientRecorder:
     def _model(self, run_id: str, fit: Fit) -> None:
         from linfit.tracking.model import save
 
-        logged = self.client.create_logged_model(self.experiment_id, layout.MODEL, run_id)
+        logged = self._send(self._logged_model, run_id)
         with TemporaryDirectory() as folder:
             save(fit, Path(folder, layout.MODEL), run_id, logged.model_id, logged.artifact_location)
-            self.client.log_model_artifacts(logged.model_id, str(Path(folder, layout.MODEL)))
-        self.client.finalize_logged_model(logged.model_id, "READY")
-        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+            self._upload(logged.model_id, Path(folder, layout.MODEL))
+        self._send(self.client.finalize_logged_model, logged.model_id, "READY")
+        self._send(self._link, run_id, logged.model_id)
 
+    def _upload(self, model_id: str, folder: Path) -> None:
+        """To a server file by file: MLflow repeats each request by itself, which does no harm here, where the whole might never succeed."""
+        if not self.store.is_server:
+            self._send(self.client.log_model_artifacts, model_id, str(folder))
+            return
+        with one_line(self.store):
+            self.client.log_model_artifacts(model_id, str(folder))
 
-@contextmanager
-def one_line(store: Store) -> Iterator[None]:
-    """MLflow's and SQLAlchemy's errors as a RecordingError of one line, the store named and its password masked."""
-    from sqlalchemy.exc import SQLAlchemyError
+    def _link(self, run_id: str, model_id: str) -> None:
+        """MLflow refuses to do it twice."""
+        outputs = self.client.get_run(run_id).outputs
+        if outputs is None or model_id not in [model.model_id for model in outputs.model_outputs]:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
 
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        first = mask(str(error)).strip().splitlines() or [type(error).__name__]
-        raise RecordingError(f"the store {store} failed: {first[0]}") from error
-    except ModuleNotFoundError as error:
-        raise RecordingError(f"the store {store} needs the Python package {error.name}, which is not installed") from error
+    def _logged_model(self, run_id: str) -> Any:
+        """A new model of the run, or the one that it has already."""
+        found = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
+        return found[0] if found else self.client.create_logged_model(self.experiment_id, layout.MODEL, run_id)
 
 
 def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

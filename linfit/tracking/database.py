@@ -7,22 +7,26 @@ run and nothing else: the connection is MLflow's, with its journal, its flushing
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.tracking._tracking_service.utils import _get_store
 from sqlalchemy import Connection, Engine, Table, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.tracking.block import COLUMNS, DATASETS, Block, Key, Record, make_block, new_ids
-from linfit.tracking.client import ClientRecorder, one_line, parts
+from linfit.tracking.client import ClientRecorder, parts
+from linfit.tracking.database_history import DatabaseHistory
+from linfit.tracking.history import History
 from linfit.tracking.layout import Row
+from linfit.tracking.patience import one_line, persist
 from linfit.tracking.recorder import Recorder
 
 #: The schema revision of each MLflow from 3.10 to 3.17. What differs between them is not in the columns that are written here.
@@ -36,9 +40,9 @@ REVISIONS = {
     "b7e2c1a4d9f3": "3.16",
     "dc11669786a5": "3.17",
 }
-#: What MLflow's own sessions ask of SQLite when they write.
-PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 20000")
-#: Each attempt waits as long for a lock as MLflow does.
+#: What MLflow's own sessions ask of SQLite when they write, but for how long SQLite itself waits for a lock: meanwhile no signal is heard.
+PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 1000")
+#: How often a block is tried where another process may have been quicker.
 ATTEMPTS = 3
 DATASETS_A_QUERY = 500
 
@@ -54,6 +58,9 @@ class DatabaseRecorder:
     def begin(self, row: Row) -> str:
         return self.client.begin(row)
 
+    def resume(self, run_id: str, tags: dict[str, str]) -> None:
+        self.client.resume(run_id, tags)
+
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
         self.client.end(run_id, row, files, model)
 
@@ -63,11 +70,20 @@ class DatabaseRecorder:
             return []
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._artifacts())
-            self._write(block)
+            persist(self.store, self._write, block)
             return block.ids
 
-    def attach(self, run_id: str, files: Sequence[Path]) -> None:
-        self.client.attach(run_id, files)
+    def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
+        self.client.attach(run_id, files, folder)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        self.client.tag(run_id, tags)
+
+    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
+        self.client.present(change)
+
+    def history(self) -> History:
+        return DatabaseHistory(self.client.history(), self.engine)
 
     def where(self) -> str:
         return self.client.where()
@@ -77,8 +93,12 @@ class DatabaseRecorder:
         query = select(SqlExperiment.lifecycle_stage, SqlExperiment.artifact_location).where(
             SqlExperiment.experiment_id == int(self.client.experiment_id)
         )
-        with transaction(self.engine) as connection:
-            found = connection.execute(query).first()
+
+        def read() -> Any:
+            with transaction(self.engine) as connection:
+                return connection.execute(query).first()
+
+        found = persist(self.store, read)
         if found is None or found.lifecycle_stage != "active":
             raise RecordingError(f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added")
         return str(found.artifact_location)
@@ -92,14 +112,6 @@ class DatabaseRecorder:
             except IntegrityError:  # perhaps another process was quicker to add a dataset
                 if attempt == ATTEMPTS:
                     raise
-            except OperationalError as error:
-                if "lock" not in str(error.orig).lower():
-                    raise
-                if attempt == ATTEMPTS:
-                    raise RecordingError(
-                        f"the store {self.store} is kept locked by another program: none of {len(block.ids)} runs was written; "
-                        "wait for that program to end, or name another store with tracking.uri"
-                    ) from error
 
     def _insert(self, connection: Connection, block: Block) -> None:
         for table, records in block.records.items():  # from here on SQLite holds the lock, so what is read below stays true

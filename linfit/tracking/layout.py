@@ -16,7 +16,8 @@ from typing import Any
 
 from linfit.config import FitConfig, canonical, digest, flatten
 from linfit.engine.fit import Fit, Status
-from linfit.problem.files import CSV
+from linfit.errors import LinfitError, brief
+from linfit.problem.files import Table
 
 KIND = "linfit.kind"
 FINGERPRINT = "linfit.fingerprint"
@@ -25,21 +26,32 @@ CONFIG = "linfit.config"
 CODE = "linfit.code"
 VERSION = "linfit.version"
 ENVIRONMENT = "linfit.environment"
+DIRTY = "linfit.git.dirty"
 ERROR = "linfit.error"
 ROW = "linfit.row"
 VARYING = "linfit.varying"
 REPRODUCES = "linfit.reproduces"
+ID = "linfit.id"
+OWNER = "linfit.owner"
+FOLDER = "linfit.folder"
+RETRIES = "linfit.retries"
+CHANGES = "linfit.changes"
+CHANGED = "linfit.changed"
+VERDICT = "linfit.verdict"
+FILES = "linfit.files"
 PARENT = "mlflow.parentRunId"
 FIT, SWEEP = "fit", "sweep"
 
-LOSS, EXCESS = "loss", "excess_loss"
-WEIGHT, HPARAM = "weight/", "hparam/"
+LOSS, EXCESS, VALIDATION = "loss", "excess_loss", "validation_loss"
+WEIGHT, OWN_WEIGHT, HPARAM, THEORY = "weight/", "weight_raw/", "hparam/", "theory/"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
+ENVIRONMENT_FILE, GIT_DIFF = "environment.json", "git.diff"
 MANIFEST, RESULTS, CURVES = "manifest.parquet", "results.parquet", "curves.parquet"
 MODEL = "model"
+PICTURES, REPORT = "pictures", "report.html"
 
 #: Keys that say nothing of a run that its name should say.
-UNNAMED = ("name", "plugins", "tracking")
+UNNAMED = ("name", "plugins", "pictures", "tracking")
 
 MAX_TAG, MAX_PARAM, MAX_DIGEST, MAX_WEIGHTS = 8000, 6000, 36, 32
 SCHEMA = 1
@@ -78,18 +90,23 @@ def started(config: FitConfig, name: str, start: int, tags: Mapping[str, str]) -
     return Row(name, start, start, "RUNNING", {KIND: FIT, FINGERPRINT: digest(numbers), **tags}, params(config, numbers))
 
 
-def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = ()) -> Row:
-    """The run that `begun` has become: FINISHED with its numbers, or FAILED with its traceback."""
+def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = (), theory: Mapping[str, float] | None = None) -> Row:
+    """The run that `begun` has become: FINISHED with its numbers and what `theory` says of it, or FAILED with its traceback."""
     tags = {**begun.tags, STATUS: fit.status.value}
     if fit.status is Status.FAILED:
         return replace(begun, end=end, status="FAILED", tags={**tags, ERROR: (fit.error or "")[-MAX_TAG:]})
-    return replace(begun, end=end, status="FINISHED", tags=tags, metrics=metrics(fit, varying), dataset=dataset(fit))
+    predicted = _finite((f"{THEORY}{key}", value, 0) for key, value in (theory or {}).items())
+    return replace(begun, end=end, status="FINISHED", tags=tags, metrics=metrics(fit, varying) + predicted, dataset=dataset(fit))
 
 
-def child(fit: Fit, name: str, parent: str, row: int, times: tuple[int, int], varying: Sequence[str]) -> Row:
-    """A fit of a sweep, whole: its config stands in a tag, unless it is too long for one (then the parent's manifest has it)."""
+def child(fit: Fit, name: str, parent: str, row: int, times: tuple[int, int], varying: Sequence[str], retries: str | None = None) -> Row:
+    """A fit of a sweep, whole: its config stands in a tag, unless it is too long for one (then the parent's manifest has it).
+
+    `retries` is the id of the failed run that it stands in for.
+    """
     config = stored_text(fit.config)
     own = {PARENT: parent, ROW: str(row), **({CONFIG: config} if len(config) <= MAX_TAG else {})}
+    own |= {RETRIES: retries} if retries else {}
     return finished(started(fit.config, name, times[0], own), fit, times[1], varying)
 
 
@@ -111,6 +128,13 @@ def sweep_finished(begun: Row, counts: Mapping[Status, int], best: float, end: i
     return replace(begun, end=end, status=status, tags={**begun.tags, STATUS: ended.value}, metrics=_finite(numbers))
 
 
+def news(row: Row, known: Mapping[str, float]) -> Row:
+    """A parent that ends a second time: without the metrics that it has already, and with a 0 for each count that it had and has no more."""
+    counts = {key: 0.0 for key in known if key.startswith("num_")}
+    metrics = {**counts, **{key: value for key, value, _ in row.metrics}}
+    return replace(row, metrics=tuple((key, value, 0) for key, value in metrics.items() if known.get(key) != value))
+
+
 def killed(begun: Row, end: int) -> Row:
     """A run that was interrupted."""
     return replace(begun, end=end, status="KILLED", tags={**begun.tags, STATUS: "killed"})
@@ -119,16 +143,18 @@ def killed(begun: Row, end: int) -> Row:
 def params(config: FitConfig, numbers: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Every key that decides the numbers, flattened: `optimizer` is its name, `optimizer.lr` its learning rate."""
     fields = flatten(dict(numbers or config.numbers()))
-    if isinstance(config.dataset, CSV):
+    if isinstance(config.dataset, Table):
         fields["dataset.path"] = config.dataset.path
     return {key: _text(value)[:MAX_PARAM] for key, value in fields.items()}
 
 
 def metrics(fit: Fit, varying: Sequence[str] = ()) -> tuple[tuple[str, float, int], ...]:
     """The curves, then the numbers at the end, then the swept numbers, which sort only as metrics."""
+    own = fit.own_weights
     curves = [
         (key, value, step)
-        for key, values in ((LOSS, fit.losses), (EXCESS, fit.excess_losses))
+        for key, values in ((LOSS, fit.losses), (EXCESS, fit.excess_losses), (VALIDATION, fit.validation_losses))
+        if values is not None
         for step, value in zip(fit.steps.tolist(), values.tolist(), strict=True)
     ]
     ends = {
@@ -137,9 +163,16 @@ def metrics(fit: Fit, varying: Sequence[str] = ()) -> tuple[tuple[str, float, in
         "steps_to_tolerance": fit.steps_to_tolerance,
         "diverged_at_step": fit.diverged_at_step,
         **{f"{WEIGHT}{i}": weight for i, weight in enumerate(fit.weights.ravel().tolist()[:MAX_WEIGHTS])},
+        **({} if own is None else {f"{OWN_WEIGHT}{i}": weight for i, weight in enumerate(own[1].ravel().tolist()[:MAX_WEIGHTS])}),
         **{f"{HPARAM}{key}": value for key, value in swept_numbers(fit.config, varying).items()},
     }
     return _finite(curves + [(key, float(value), 0) for key, value in ends.items() if value is not None])
+
+
+def varying(row: Row) -> list[str]:
+    """The keys that a sweep's parent says it varies; none of another run."""
+    keys: list[str] = json.loads(row.tags.get(VARYING, "[]"))
+    return keys
 
 
 def swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
@@ -194,3 +227,10 @@ def _text(value: Any) -> str:
 
 def _finite(numbers: Iterable[tuple[str, float, int]]) -> tuple[tuple[str, float, int], ...]:
     return tuple((key, value, step) for key, value, step in numbers if math.isfinite(value))
+
+
+def row_number(text: str) -> int:
+    """A fit's place in its sweep, from its tag; LinfitError where the tag is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise LinfitError(f"the tag {ROW} is no number: {brief(repr(text))}")
+    return int(text)

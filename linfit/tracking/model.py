@@ -6,16 +6,19 @@ features' columns, in the order they have by name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from linfit.config import canonical
 from linfit.engine.fit import Fit
+from linfit.errors import LinfitError
 from linfit.tracking.layout import WEIGHTS_FILE
 
 
@@ -36,10 +39,35 @@ class LinearPredictor:
 
 
 def write_weights(fit: Fit, file: Path) -> None:
-    """The final weights W `[p, q]` in the fit's dtype, with the names of features and targets in the file's header."""
+    """The final weights W `[p, q]` in the fit's dtype, and its curve: all that a later fit is compared with.
+
+    The file's header has the names of features and targets, how the fit ended, and the hash of all of it.
+    """
     assert fit.problem is not None
-    names = {"features": json.dumps(fit.problem.features), "targets": json.dumps(fit.problem.targets)}
-    save_file({"weight": np.ascontiguousarray(fit.weights)}, file, metadata=names)
+    tensors = {"weight": np.ascontiguousarray(fit.weights), "steps": fit.steps, "losses": fit.losses}
+    header = {"features": json.dumps(fit.problem.features), "targets": json.dumps(fit.problem.targets), "status": fit.status.value}
+    header["fingerprint"] = fit.config.fingerprint()
+    save_file(tensors, file, metadata={**header, "sha256": _hash(tensors, header)})
+
+
+def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The tensors of a file that `write_weights` wrote, and its header; LinfitError, which names it, if it was changed since."""
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            header = dict(stored.metadata() or {})
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    if header.pop("sha256", None) != _hash(tensors, header) or set(tensors) != {"weight", "steps", "losses"}:
+        raise LinfitError(f"{file} was changed after it was written: its hash does not fit")
+    return tensors, header
+
+
+def _hash(tensors: dict[str, NDArray[Any]], header: dict[str, str]) -> str:
+    found = hashlib.sha256(canonical([header, {name: [str(array.dtype), array.shape] for name, array in tensors.items()}]).encode())
+    for name in sorted(tensors):
+        found.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return found.hexdigest()
 
 
 def _load_pyfunc(path: str) -> LinearPredictor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from linfit.engine.fit import Fit
@@ -18,13 +18,25 @@ class NullRecorder:
     def begin(self, row: Row) -> str:
         return ""
 
+    def resume(self, run_id: str, tags: dict[str, str]) -> None:
+        return None
+
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
         return None
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         return [""] * len(rows)
 
-    def attach(self, run_id: str, files: Sequence[Path]) -> None:
+    def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
+        return None
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        return None
+
+    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
+        return None
+
+    def history(self) -> None:
         return None
 
     def where(self) -> str:

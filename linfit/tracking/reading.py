@@ -13,7 +13,8 @@ from mlflow.entities import Run, ViewType
 
 from linfit.errors import LinfitError
 from linfit.tracking import layout
-from linfit.tracking.client import one_line
+from linfit.tracking.patience import one_line
+from linfit.tracking.places import require_inside, require_known_place
 from linfit.tracking.store import Store, require
 
 PAGE = 1000
@@ -44,8 +45,16 @@ class Record:
     @property
     def weights(self) -> list[float]:
         """The final weights that stand as metrics, in order."""
-        keys = [key for key in self.metrics if key.startswith(layout.WEIGHT)]
-        return [self.metrics[key] for key in sorted(keys, key=lambda key: int(key.removeprefix(layout.WEIGHT)))]
+        return self._numbered(layout.WEIGHT)
+
+    @property
+    def own_weights(self) -> list[float]:
+        """The same in the user's own terms, empty where the features are the data's columns."""
+        return self._numbered(layout.OWN_WEIGHT)
+
+    def _numbered(self, prefix: str) -> list[float]:
+        keys = (f"{prefix}{place}" for place in range(layout.MAX_WEIGHTS))
+        return [self.metrics[key] for key in keys if key in self.metrics]
 
 
 class Reader:
@@ -62,10 +71,10 @@ class Reader:
         """The run that `reference` names: an id, the beginning of exactly one, or `last`, the newest of its `kind` if one is given."""
         if reference == LAST:
             condition = _ON_TOP if kind is None else f"{_ON_TOP} AND tags.`{layout.KIND}` = '{kind}'"
-            found = [run for run in self._search(condition, 10) if layout.REPRODUCES not in run.data.tags]
-            if not found:
+            found = self._first(condition)
+            if found is None:
                 raise LinfitError(f"there is no {kind or 'run'} of linfit in {self.store}: run something first")
-            return self.record(found[0])
+            return found
         if not reference.isalnum():
             raise LinfitError(f"{reference!r} is no run id: give one, the beginning of one, or {LAST}")
         matches = list(self._search(f"attributes.run_id LIKE '{reference}%'", 3))
@@ -73,6 +82,15 @@ class Reader:
             number = "no run" if not matches else "several runs"
             raise LinfitError(f"{number} in {self.store} whose id begins with {reference!r}: `linfit show {LAST}` shows the newest")
         return self.record(matches[0])
+
+    def newest(self, fingerprint: str) -> Record | None:
+        """The newest run with that fingerprint that is no reproduction."""
+        return self._first(f"tags.`{layout.FINGERPRINT}` = '{fingerprint}'") if fingerprint.isalnum() else None
+
+    def _first(self, condition: str) -> Record | None:
+        """The newest that is no reproduction, however many reproductions are newer."""
+        found = (run for run in self._search(condition, page=10) if layout.REPRODUCES not in run.data.tags)
+        return next((self.record(run) for run in found), None)
 
     def record(self, run: Run) -> Record:
         info, data = run.info, run.data
@@ -90,31 +108,50 @@ class Reader:
             data.metrics,
         )
 
-    def curves(self, record: Record, keys: Sequence[str] = (layout.LOSS, layout.EXCESS)) -> dict[str, list[tuple[int, float]]]:
+    def curves(
+        self, record: Record, keys: Sequence[str] = (layout.LOSS, layout.EXCESS, layout.VALIDATION)
+    ) -> dict[str, list[tuple[int, float]]]:
         """(step, value) of each curve of a run, in order of steps."""
         with one_line(self.store):
             histories = {key: self.client.get_metric_history(record.run_id, key) for key in keys if key in record.metrics}
         return {key: sorted((point.step, point.value) for point in points) for key, points in histories.items()}
 
     def children(self, record: Record) -> list[Record]:
-        """The fits of a sweep."""
-        return [self.record(run) for run in self._search(f"tags.`{layout.PARENT}` = '{record.run_id}'")]
+        """The fits of a sweep, without failed ones that were run again."""
+        found = [self.record(run) for run in self._search(f"tags.`{layout.PARENT}` = '{record.run_id}'")]
+        again = {child.tags.get(layout.RETRIES) for child in found}
+        return [child for child in found if child.run_id not in again]
 
     def artifacts(self, record: Record) -> list[str]:
+        """The names of a run's files and of its folders of files; none where they are gone."""
+        folder = local_folder(self.store, record.artifact_uri)
+        if folder is not None:
+            return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+        require_known_place(self.store, record.artifact_uri)
         with one_line(self.store):
             return [file.path for file in self.client.list_artifacts(record.run_id)]
 
-    def file(self, record: Record, name: str) -> Path:
-        """An artifact as a file on this machine, downloaded if a server keeps it; LinfitError if it is not there."""
+    def file(self, record: Record, name: str, most: int | None = None) -> Path:
+        """An artifact as a file on this machine, downloaded if a server keeps it; LinfitError if it is not there, or has over `most` bytes."""
         folder = local_folder(self.store, record.artifact_uri)
         if folder is None:
-            with one_line(self.store):
-                return Path(self.client.download_artifacts(record.run_id, name))
+            return self._download(record, name, most)
         if not (folder / name).is_file():
             raise LinfitError(f"run {record.run_id} has no file {name} in {folder}: were its artifacts moved or deleted?")
+        require_inside(folder, folder / name)
+        _require_size(folder / name, (folder / name).stat().st_size, most)
         return folder / name
 
-    def _search(self, condition: str, most: int | None = None) -> Iterator[Run]:
+    def _download(self, record: Record, name: str, most: int | None) -> Path:
+        require_known_place(self.store, record.artifact_uri)
+        with one_line(self.store):
+            sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(record.run_id)}
+            if name not in sizes:
+                raise LinfitError(f"run {record.run_id} has no file {name}: were its artifacts deleted?")
+            _require_size(f"{name} of run {record.run_id}", sizes[name], most)
+            return Path(self.client.download_artifacts(record.run_id, name))
+
+    def _search(self, condition: str, most: int | None = None, page: int = PAGE) -> Iterator[Run]:
         """Newest first."""
         with one_line(self.store):
             pages = self._pages(
@@ -123,7 +160,7 @@ class Reader:
                 filter_string=condition,
                 run_view_type=ViewType.ACTIVE_ONLY,
                 order_by=["attributes.start_time DESC"],
-                max_results=most or PAGE,
+                max_results=most or page,
             )
             for number, run in enumerate(pages):
                 if number == most:
@@ -141,15 +178,25 @@ class Reader:
                 return
 
 
+def _require_size(file: Path | str, size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise LinfitError(f"{file} is larger than it can be: {size:,} bytes, {most:,} at most")
+
+
 def local_folder(store: Store, artifact_uri: str) -> Path | None:
     """The folder of a run's artifacts on this machine, None where a server keeps them.
 
     MLflow stores it absolute: where `outputs/` has been moved, it is looked for in `artifacts/` beside the database file.
     """
-    address = urlsplit(artifact_uri)
+    try:
+        address = urlsplit(artifact_uri)
+    except ValueError:
+        return None
     if address.scheme not in ("", "file"):
         return None
-    folder = Path(unquote(address.path) if address.scheme else artifact_uri)
+    folder = Path(unquote(address.path if address.scheme else artifact_uri))  # as MLflow itself does
+    if "\0" in str(folder):
+        return None
     if folder.exists() or store.file is None:
         return folder
     ends = [folder.parts[place:] for place, part in enumerate(folder.parts) if part == "artifacts"]

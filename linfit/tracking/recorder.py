@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from linfit.engine.fit import Fit
 from linfit.tracking.layout import Row
+
+if TYPE_CHECKING:
+    from linfit.tracking.history import History
 
 
 class Recorder(Protocol):
@@ -16,14 +19,26 @@ class Recorder(Protocol):
     def begin(self, row: Row) -> str:
         """A new RUNNING run with the row's tags and params; returns its id."""
 
+    def resume(self, run_id: str, tags: dict[str, str]) -> None:
+        """Makes a run that has ended, or that a killed process left, RUNNING again, with more tags."""
+
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
         """Ends a run that was begun: metrics, dataset, new tags, files, the fit that becomes the model, then the status."""
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         """Whole runs, each there finished or not at all as far as the store allows; returns their ids."""
 
-    def attach(self, run_id: str, files: Sequence[Path]) -> None:
-        """Adds files to a run."""
+    def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
+        """Adds files to a run, in a folder of its artifacts if one is named."""
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run."""
+
+    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
+        """Sets tags of the MLflow experiment: `change` is given its id and the tags it has, and returns those to set."""
+
+    def history(self) -> History | None:
+        """What the store knows of earlier runs; None where nothing is kept."""
 
     def where(self) -> str:
         """How to look at it: a command or an address."""

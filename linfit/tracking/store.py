@@ -6,8 +6,10 @@ a temporary name, migrated, and then linked into place, under a lock beside it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from linfit.errors import RecordingError
@@ -65,10 +68,16 @@ def locate(uri: str | None = None, artifacts: str | None = None) -> Store:
 
 
 def experiment_folder(store: Store, experiment: str) -> str | None:
-    """Where the artifacts of a new MLflow experiment go: its name as one safe path segment."""
+    """Where the artifacts of a new MLflow experiment go: its name as one safe path segment.
+
+    MLflow decodes percent signs in a path, so that an encoded `../` would lead out of the folder: what is no letter, digit, blank,
+    hyphen or underscore is replaced, and a digest keeps different names apart.
+    """
     if store.artifacts is None:
         return None
-    segment = quote(experiment, safe=" ").replace(".", "%2E")[:100]
+    segment = re.sub(r"[^\w -]", "_", experiment)[:80]
+    if segment != experiment:
+        segment += f"-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
     return f"{store.artifacts.rstrip('/')}/{segment}"
 
 
@@ -85,7 +94,8 @@ def require(store: Store) -> None:
     """For commands that only read: an absent store is an error."""
     if store.file is not None and not store.file.exists():
         raise RecordingError(f"there is no store at {store.file}: run something first, or name another with --uri or MLFLOW_TRACKING_URI")
-    prepare(store)
+    if store.file is None or not _has_tables(store.file, "ro"):  # a store that another program writes to can be read
+        prepare(store)
 
 
 def require_server(store: Store) -> None:
@@ -100,16 +110,19 @@ def require_server(store: Store) -> None:
         ) from error
 
 
-def _has_tables(file: Path) -> bool:
-    """False where the file is absent or empty; RecordingError where it is something else than a database, or locked."""
+def _has_tables(file: Path, mode: Literal["rw", "ro"] = "rw") -> bool:
+    """False where the file is absent or empty; RecordingError where it is something else than a database, or cannot be written (or read)."""
     if not file.exists() or file.stat().st_size == 0:
         return False
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=SERVER_TIMEOUT)) as database:
-            database.execute("BEGIN IMMEDIATE")  # so that a lock shows now, and not after something was written
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode={mode}", uri=True, timeout=SERVER_TIMEOUT)) as database:
+            if mode == "rw":
+                database.execute("BEGIN IMMEDIATE")  # so that a lock shows now, and not after something was written
             tables = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
     except sqlite3.Error as error:
-        raise RecordingError(f"the store {file} cannot be written: {error}; {_advice(str(error))}") from error
+        raise RecordingError(
+            f"the store {file} cannot be {'written' if mode == 'rw' else 'read'}: {error}; {_advice(str(error))}"
+        ) from error
     if not tables[0]:
         raise RecordingError(f"{file} is a SQLite database but not MLflow's: name another with tracking.uri")
     return True

@@ -1,24 +1,37 @@
-"""Reading a sweep's Parquet files back. They are untrusted input: what they say is checked, and nothing in them is executed."""
+"""Reading back what was stored: configs, and the Parquet files of sweeps.
+
+It is untrusted input: what it says is checked, and nothing in it is imported, opened or executed.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyarrow import ArrowException, parquet
 from pydantic import ValidationError
 
 from linfit.config import FitConfig, digest, explain
-from linfit.errors import ConfigError, LinfitError
+from linfit.errors import ConfigError, LinfitError, brief
 from linfit.problem.files import SHIPPED_FOLDER
+from linfit.tracking import layout
 from linfit.tracking.layout import SCHEMA
 from linfit.tracking.tables import SCHEMAS
 
+if TYPE_CHECKING:  # reading from a store imports MLflow, which the rest of this module does without
+    from linfit.tracking.reading import Reader, Record
+
+#: Bytes beyond which no config is stored; a `given` initialization of a hundred thousand weights takes two million.
+MAX_CONFIG = 2**24
+HINT = "give its folder with --data"
+Load = Callable[[Sequence[str]], None]
+"""Imports the plug-ins that a stored config names."""
+
 #: What is read of each file.
 MANIFEST_COLUMNS = ("row", "name", "fingerprint", "config")
-RESULTS_COLUMNS = ("row", "status", "dtype", "weights")
+RESULTS_COLUMNS = ("row", "status", "dtype", "weights", "run_id")
 CURVES_COLUMNS = ("row", "step", "loss")
 
 
@@ -40,45 +53,123 @@ def read_rows(file: Path, columns: Sequence[str], rows: Sequence[int]) -> dict[i
     wrong = [name for name in columns if name not in table.column_names or table.schema.field(name).type != schema.field(name).type]
     if wrong:
         raise LinfitError(f"{file} is not as linfit writes it: {', '.join(wrong)} is missing or of another type")
-    found = table.to_pylist()
+    try:
+        found = table.to_pylist()
+    except UnicodeDecodeError as error:
+        raise _unreadable(file, error) from error
     if len({entry["row"] for entry in found}) < len(found):
         raise LinfitError(f"{file} has a row twice: it was changed after it was written")
     return {entry["row"]: entry for entry in found}
 
 
-def read_config(text: str) -> FitConfig:
+def config_of(reader: Reader, record: Record, load: Load | None = None) -> FitConfig:
+    """The fit config of any run, as it was run: a single run's, or that of a sweep's child, from its tag or its parent's manifest.
+
+    ConfigError, which says where the config stands, as for `read_config`; LinfitError where a file of the run is gone.
+    """
+    if record.kind == layout.SWEEP:
+        raise ConfigError(f"run {record.run_id} is a sweep, which has no config of its own: name one of its fits, or use --sample")
+    return _placed(*_stored(reader, record), load)
+
+
+def config_in(file: Path, load: Load | None = None) -> FitConfig:
+    """The fit config of a `config.json`; ConfigError, which names the file, as for `read_config`."""
+    return _placed(read_text(file), str(file), load)
+
+
+def _placed(text: str, place: str, load: Load | None) -> FitConfig:
+    try:
+        return read_config(text, load)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _stored(reader: Reader, record: Record) -> tuple[str, str]:
+    """The stored text of a run's config, and where it stands."""
+    if layout.CONFIG in record.tags:
+        return record.tags[layout.CONFIG], f"tag {layout.CONFIG} of run {record.run_id}"
+    parent, row = record.tags.get(layout.PARENT), record.tags.get(layout.ROW, "")
+    if parent is None:
+        file = reader.file(record, layout.CONFIG_FILE, MAX_CONFIG)
+        return read_text(file), str(file)
+    file = reader.file(reader.find(parent), layout.MANIFEST)
+    found = read_rows(file, MANIFEST_COLUMNS, [int(row)]) if row.isdecimal() and len(row) < 10 else {}
+    if not found:
+        raise ConfigError(f"{file} has no row {row!r}, where the config of run {record.run_id} should stand")
+    return str(found[int(row)]["config"]), f"{file}, row {row}"
+
+
+def read_text(file: Path) -> str:
+    """A file that holds a stored config; ConfigError if it cannot be one."""
+    try:
+        if file.stat().st_size > MAX_CONFIG:
+            raise ConfigError(f"{file} is larger than any stored config: {MAX_CONFIG:,} bytes at most")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def read_config(text: str, load: Load | None = None) -> FitConfig:
     """The fit config that was stored as `text`, with its hash.
 
-    ConfigError if the hash does not fit, if it is no fit config, or if it needs plug-ins: nothing stored is ever imported.
+    ConfigError if the hash does not fit, if it is no fit config, or if it needs plug-ins: nothing stored is ever imported, unless
+    the user trusts it and `load` imports it.
     """
+    if len(text) > MAX_CONFIG:
+        raise ConfigError(f"no stored config: {len(text):,} characters, {MAX_CONFIG:,} at most")
     try:
         stored = json.loads(text)
         config, schema, sha256 = (stored[key] for key in ("config", "schema", "sha256"))
         fits = digest(config) == sha256
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(f"no stored config: {type(error).__name__} {error}") from error
+        raise ConfigError(f"no stored config: {type(error).__name__} {brief(str(error))}") from error
     if schema != SCHEMA:
-        raise ConfigError(f"the config is stored in schema {schema!r}, this linfit reads {SCHEMA}")
+        raise ConfigError(f"the config is stored in schema {brief(repr(schema))}, this linfit reads {SCHEMA}: use the linfit that wrote it")
     if not fits:
         raise ConfigError("the config's hash does not fit: it was changed after it was stored")
     if isinstance(config, dict) and config.get("plugins"):
-        raise ConfigError(f"the config needs plug-ins, which are not imported from what is stored: {config['plugins']}")
+        _load_plugins(config["plugins"], load)
     try:
         return FitConfig.model_validate(config)
     except (ValidationError, RecursionError) as error:
         raise ConfigError(explain(error) if isinstance(error, ValidationError) else "the config is nested too deep") from error
 
 
-def require_own_data(config: FitConfig) -> None:
-    """ConfigError where a stored config reads a file that linfit does not ship and that is not below the working directory."""
+def _load_plugins(plugins: Any, load: Load | None) -> None:
+    if load is None:
+        raise ConfigError(f"the config needs plug-ins, which are not imported from what is stored: {brief(str(plugins))}")
+    if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
+        raise ConfigError("the config's plug-ins are no list of names")
+    load(plugins)
+
+
+def require_own_data(config: FitConfig, data: Path | None = None) -> None:
+    """ConfigError where a stored config reads a file that linfit does not ship and that is not below the working directory, or below `data`."""
+    allowed = [SHIPPED_FOLDER, Path.cwd(), *([data] if data is not None else [])]
     try:
-        files = config.dataset.files()
-    except ValueError as error:
+        files = {file: Path(file).resolve() for file in config.dataset.files()}
+    except (ValueError, OSError, RuntimeError) as error:  # no path, or links in a circle
+        raise ConfigError(f"its data cannot be found: {brief(str(error))}") from error
+    for file, path in files.items():
+        if not any(path.is_relative_to(folder.resolve()) for folder in allowed):
+            raise ConfigError(
+                f"its data file {file!r} is not below the working directory: change to the folder that it was run in, or {HINT}"
+            )
+
+
+def require_same_numbers(config: FitConfig, fingerprint: Any) -> None:
+    """ConfigError where a config no longer decides the numbers that it did when `fingerprint` was stored, or cannot be run here as it was."""
+    try:
+        same = config.fingerprint() == fingerprint
+        resolved = config.resolved()
+    except ValueError as error:  # data or a device is missing
         raise ConfigError(str(error)) from error
-    for file in files:
-        path = Path(file).resolve()
-        if not (path.is_relative_to(SHIPPED_FOLDER.resolve()) or path.is_relative_to(Path.cwd())):
-            raise ConfigError(f"its data file {file!r} is not below the working directory: change to the folder that the sweep was run in")
+    if not same:
+        files = ", ".join(repr(file) for file in config.dataset.files())
+        what = f"its data file {files}" if files else "what was stored"
+        raise ConfigError(f"its fingerprint is not as it was stored: {what} was changed since")
+    if resolved.engine != config.engine:
+        raise ConfigError(f"the engine {config.engine.name} that ran it cannot run it here")
 
 
 def _unreadable(file: Path, error: Exception) -> LinfitError:

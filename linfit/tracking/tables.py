@@ -1,27 +1,33 @@
 """The Parquet files of a sweep: its manifest, written before the first fit, and its results and curves.
 
-A row number identifies a fit of the sweep; duplicates of one config are legal. float32 numbers are held exactly in float64.
+    manifest.parquet → results/part-N.parquet, curves/part-N.parquet, a pair for each block → results.parquet, curves.parquet
+
+A sweep is unfinished as long as its folder `results` is there. A row number identifies a fit of the sweep; duplicates of one config are legal. float32 numbers are held exactly in float64.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
+from linfit.errors import LinfitError, RecordingError
 from linfit.tracking.layout import CURVES, MANIFEST, RESULTS, mask, stored_text
 
 #: The most weights whose path is kept with the curves.
 PATH_WEIGHTS = 2
+ABOUT = b"linfit"
 ROW_GROUP = 5000
 
 _NUMBERS, _STEPS = pa.list_(pa.float64()), pa.list_(pa.int64())
@@ -35,6 +41,7 @@ _RESULTS = pa.schema(
         "status": pa.string(),
         "loss": pa.float64(),
         "excess_loss": pa.float64(),
+        "validation_loss": pa.float64(),
         "distance_to_optimum": pa.float64(),
         "distance_to_truth": pa.float64(),
         "steps_to_tolerance": pa.int64(),
@@ -44,17 +51,39 @@ _RESULTS = pa.schema(
         "error": pa.string(),
     }
 )
-_CURVES = pa.schema({"row": pa.int64(), "step": _STEPS, "loss": _NUMBERS, "excess_loss": _NUMBERS, "path": _NUMBERS})
+_CURVES = pa.schema(
+    {"row": pa.int64(), "step": _STEPS, "loss": _NUMBERS, "excess_loss": _NUMBERS, "validation_loss": _NUMBERS, "path": _NUMBERS}
+)
 #: The columns of each file, with their types.
-SCHEMAS = {MANIFEST: _MANIFEST, RESULTS: _RESULTS, CURVES: _CURVES}
+SCHEMAS = {MANIFEST: _MANIFEST, RESULTS: _RESULTS.append(pa.field("run_id", pa.string())), CURVES: _CURVES}
 
 
-def write_manifest(folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
-    """What is going to be run, before it is."""
-    with _whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, _MANIFEST) as writer:
+def write_manifest(
+    folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig], about: Mapping[str, Any]
+) -> None:
+    """What is going to be run, before it is; `about` is what a sweep is besides its fits, as plain data."""
+    schema = _MANIFEST.with_metadata({ABOUT: json.dumps(about)})
+    with whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, schema) as writer:
         entries = enumerate(zip(names, overrides, configs, strict=True))
         while some := [_planned(*entry) for entry in islice(entries, ROW_GROUP)]:
-            writer.write_table(pa.Table.from_pylist(some, schema=_MANIFEST))
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+
+
+def extend_manifest(folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
+    """The same with the fits of the sweep's next batch, before they are run."""
+    planned = parquet.read_table(folder / MANIFEST)
+    entries = enumerate(zip(names, overrides, configs, strict=True), planned.num_rows)
+    more = pa.Table.from_pylist([_planned(*entry) for entry in entries], schema=planned.schema)
+    with whole(folder / MANIFEST) as file:
+        parquet.write_table(pa.concat_tables([planned, more]), file)
+
+
+def about_of(file: Path) -> Any:
+    """What a manifest says about its sweep, None if nothing; LinfitError if it is none."""
+    try:
+        return json.loads((parquet.read_schema(file).metadata or {}).get(ABOUT, b"null"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise LinfitError(f"{file} is no manifest of a sweep: {' '.join(str(error).split())}") from error
 
 
 def _planned(row: int, entry: tuple[str, Sequence[str], FitConfig]) -> dict[str, Any]:
@@ -68,42 +97,112 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.count = 0
-        for name in (RESULTS, CURVES):
-            (folder / Path(name).stem).mkdir()
+        for name in (CURVES, RESULTS):
+            _parts_of(folder, name).mkdir(exist_ok=True)
+        self.count = 1 + max(*_numbers(folder, RESULTS), *_numbers(folder, CURVES), -1, -1)
 
     def write(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit]) -> list[dict[str, Any]]:
         """Writes the next part, which counts when its runs are recorded too, and returns its results."""
         results = [{"row": row, "name": name, **result(fit)} for row, name, fit in zip(rows, names, fits, strict=True)]
         curves = [{"row": row, **_curve(fit)} for row, fit in zip(rows, fits, strict=True) if fit.path is not None]
-        for name, table in (
-            (RESULTS, pa.Table.from_pylist(results, schema=_RESULTS)),
-            (CURVES, pa.Table.from_pylist(curves, schema=_CURVES)),
-        ):
-            with _whole(self._part(name, self.count)) as file:
-                parquet.write_table(table, file)
+        self._write(CURVES, self.count, pa.Table.from_pylist(curves, schema=_CURVES))
+        self._write(RESULTS, self.count, pa.Table.from_pylist(results, schema=_RESULTS))  # last: where it is, the curves are too
         return results
+
+    def keep(self, rows: Collection[int]) -> None:
+        """Drops all other rows, and what killed processes left half-written."""
+        for temporary in (*self.folder.glob(".*.parquet.*"), *self.folder.glob("*/.*.parquet.*")):
+            temporary.unlink()
+        pairs, kept = _pairs(self.folder), pa.array(list(rows), pa.int64())
+        for name in (RESULTS, CURVES):  # in this order: curves that nobody claims are dropped the next time
+            for number in _numbers(self.folder, name):
+                table = _table(self._part(name, number))
+                left = table.filter(compute.is_in(table["row"], kept))
+                if number not in pairs:
+                    self._part(name, number).unlink(missing_ok=True)
+                elif left.num_rows < table.num_rows:
+                    self._write(name, number, left)
 
     def join(self, run_ids: Mapping[int, str]) -> list[Path]:
         """Writes `results.parquet`, with the ids of the runs there are, and `curves.parquet`, and returns them."""
-        tables = [parquet.read_table(self._part(RESULTS, number)) for number in range(self.count)]
+        tables = [parquet.read_table(self._part(RESULTS, number)) for number in _pairs(self.folder)]
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
         ids = pa.array([run_ids.get(row) for row in results["row"].to_pylist()], pa.string())
-        with _whole(self.folder / RESULTS) as file:
+        with whole(self.folder / RESULTS) as file:
             parquet.write_table(results.append_column("run_id", ids), file)
         self._join_curves()
-        for name in (RESULTS, CURVES):
-            shutil.rmtree(self.folder / Path(name).stem)
         return [self.folder / RESULTS, self.folder / CURVES]
+
+    def remove(self) -> None:
+        """Says that the sweep is finished: `results` is gone in one step, then the rest."""
+        for name in (RESULTS, CURVES):
+            gone = self.folder / f".{Path(name).stem}"
+            shutil.rmtree(gone, ignore_errors=True)
+            _parts_of(self.folder, name).rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _join_curves(self) -> None:
         """Part by part: together they may be larger than one would hold in memory. Rows are in order within a part."""
-        with _whole(self.folder / CURVES) as file, parquet.ParquetWriter(file, _CURVES) as writer:
-            for number in range(self.count):
+        with whole(self.folder / CURVES) as file, parquet.ParquetWriter(file, _CURVES) as writer:
+            for number in _pairs(self.folder):
                 writer.write_table(parquet.read_table(self._part(CURVES, number)))
 
+    def _write(self, name: str, number: int, table: pa.Table) -> None:
+        with whole(self._part(name, number)) as file:
+            parquet.write_table(table, file)
+
     def _part(self, name: str, number: int) -> Path:
-        return self.folder / Path(name).stem / f"part-{number}.parquet"
+        return _parts_of(self.folder, name) / f"part-{number}.parquet"
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether the sweep of a folder has not come to its end."""
+    return _parts_of(folder, RESULTS).is_dir() or not (folder / RESULTS).exists()
+
+
+def stored_results(folder: Path) -> dict[int, dict[str, Any]]:
+    """What came out of the fits of a sweep so far, by row, whether it is finished or not."""
+    files = [folder / RESULTS]
+    if unfinished(folder):
+        files = [_parts_of(folder, RESULTS) / f"part-{number}.parquet" for number in _pairs(folder)]
+    return {row["row"]: row for file in files for row in _table(file).to_pylist()}
+
+
+def _table(file: Path) -> pa.Table:
+    """A part, or the results, without the ids of runs; nothing where a broken disk has made it unreadable: its fits are then run again."""
+    schema = _CURVES if file.parent.name == Path(CURVES).stem else _RESULTS
+    try:
+        return parquet.read_table(file, columns=schema.names)
+    except (pa.ArrowException, OSError):
+        file.unlink()
+        return schema.empty_table()
+
+
+def reopen(folder: Path) -> Parts:
+    """The parts of a sweep that goes on; of one that was finished, its tables are the first part."""
+    if unfinished(folder):
+        return Parts(folder)
+    shutil.rmtree(_parts_of(folder, CURVES), ignore_errors=True)
+    (temporary := folder / ".results").mkdir(exist_ok=True)
+    _parts_of(folder, CURVES).mkdir()
+    shutil.copyfile(folder / CURVES, _parts_of(folder, CURVES) / "part-0.parquet")
+    parquet.write_table(parquet.read_table(folder / RESULTS, columns=_RESULTS.names), temporary / "part-0.parquet")
+    temporary.rename(_parts_of(folder, RESULTS))
+    return Parts(folder)
+
+
+def _parts_of(folder: Path, name: str) -> Path:
+    return folder / Path(name).stem
+
+
+def _pairs(folder: Path) -> list[int]:
+    """The numbers of the parts of which both tables are there."""
+    return sorted({*_numbers(folder, RESULTS)} & {*_numbers(folder, CURVES)})
+
+
+def _numbers(folder: Path, name: str) -> list[int]:
+    """The numbers of the parts there are."""
+    return sorted(int(part.stem.removeprefix("part-")) for part in _parts_of(folder, name).glob("part-*.parquet"))
 
 
 def result(fit: Fit) -> dict[str, Any]:
@@ -115,6 +214,7 @@ def result(fit: Fit) -> dict[str, Any]:
         **ended,
         "loss": float(fit.losses[-1]),
         "excess_loss": float(fit.excess_losses[-1]),
+        "validation_loss": None if fit.validation_losses is None else float(fit.validation_losses[-1]),
         "distance_to_optimum": fit.distance_to_optimum,
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
@@ -126,11 +226,19 @@ def result(fit: Fit) -> dict[str, Any]:
 def _curve(fit: Fit) -> dict[str, Any]:
     assert fit.path is not None
     path = fit.path.weights.astype(float).ravel().tolist() if fit.weights.size <= PATH_WEIGHTS else None
-    return {"step": fit.steps.tolist(), "loss": fit.losses.tolist(), "excess_loss": fit.excess_losses.tolist(), "path": path}
+    held = None if fit.validation_losses is None else fit.validation_losses.tolist()
+    losses = {"loss": fit.losses.tolist(), "excess_loss": fit.excess_losses.tolist(), "validation_loss": held}
+    return {"step": fit.steps.tolist(), **losses, "path": path}
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, by which a reader knows that it is what was written."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager
-def _whole(file: Path) -> Iterator[Path]:
+def whole(file: Path) -> Iterator[Path]:
     """A file that is there whole or not at all: written under a temporary name, flushed to the disk, then renamed."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -138,5 +246,8 @@ def _whole(file: Path) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(file)
+    except OSError as error:  # Arrow's have no file name, and hold its own text
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise RecordingError(f"{file} cannot be written: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)

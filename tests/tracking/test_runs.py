@@ -17,6 +17,7 @@ from linfit.config import FitConfig, digest
 from linfit.tracking import layout
 
 Linfit = Callable[..., Any]
+TABLES = (layout.MANIFEST, layout.RESULTS, layout.CURVES)
 
 
 def runs(client: Any, experiment: str) -> list[Run]:
@@ -146,7 +147,7 @@ def test_the_parent_has_the_tables_and_the_best_model(linfit: Linfit, client: An
     assert linfit("run", "-m", "seed=0,1,2", "steps=300", "optimizer.lr=0.1").code == 0
     found = runs(client, "adhoc")
     [parent] = [run for run in found if run.data.tags[layout.KIND] == "sweep"]
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {layout.MANIFEST, layout.RESULTS, layout.CURVES}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {*TABLES, layout.ENVIRONMENT_FILE}
     results = pd.read_parquet(client.download_artifacts(parent.info.run_id, layout.RESULTS, str(tmp_path)))
     by_id = {run.info.run_id: run for run in found}
     for row in results.itertuples():

@@ -17,7 +17,10 @@ from typing import Any
 
 import pytest
 
-from linfit.tracking.store import Store
+from linfit.errors import LinfitError
+from linfit.tracking.reading import Reader
+from linfit.tracking.store import Store, locate
+from linfit.tracking.stored import config_of
 from linfit.views.ui import command
 
 
@@ -67,6 +70,12 @@ def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], work
     assert run.info.run_name == "linear_adam"
     downloaded = client.download_artifacts(run.info.run_id, "weights.safetensors", str(tmp_path))
     assert Path(downloaded).stat().st_size > 0
+    reader = Reader(locate(server))
+    assert config_of(reader, reader.find(run.info.run_id)).optimizer.name == "adam"
+    with pytest.raises(LinfitError, match=r"config\.json is larger than it can be: .* bytes, 9 at most"):
+        reader.file(reader.find(run.info.run_id), "config.json", 9)
+    with pytest.raises(LinfitError, match=r"has no file other\.json"):
+        reader.file(reader.find(run.info.run_id), "other.json")
     shown = linfit("show", "last", "--uri", server)
     assert shown.code == 0
     assert "seed=1" in shown.out

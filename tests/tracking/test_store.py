@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from linfit.errors import LinfitError, RecordingError
 from linfit.tracking import store as stores
@@ -53,7 +54,12 @@ def test_passwords_are_masked(text: str, masked: str) -> None:
 def test_an_experiment_is_one_folder_below_the_artifacts(name: str, tmp_path: Path) -> None:
     folder = experiment_folder(Store("sqlite:///x.db", str(tmp_path)), name)
     assert folder is not None
-    assert Path(folder).resolve().parent == tmp_path
+    assert Path(local_file_uri_to_path(folder)).resolve().parent == tmp_path
+
+
+def test_experiments_whose_names_differ_in_signs_have_folders_of_their_own() -> None:
+    store = Store("sqlite:///x.db", "/a")
+    assert len({experiment_folder(store, name) for name in ("a/b", "a.b", "a_b", "a%2Fb")}) == 4
 
 
 def test_an_absent_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +109,12 @@ def test_a_locked_store_is_named_with_what_to_do(workdir: Path, linfit: Callable
     assert "database is locked; another program holds it: wait" in done.err
     assert done.err.count("\n") == 1
     assert not (workdir / "outputs" / "runs").exists()
+
+
+def test_a_store_that_is_written_to_can_be_read(workdir: Path, linfit: Callable[..., Any]) -> None:
+    with closing(sqlite3.connect(workdir / "outputs" / "mlflow.db")) as database:
+        database.execute("BEGIN IMMEDIATE")
+        assert "there is no run of linfit in" in linfit("show").err
 
 
 def test_absent_is_an_error_only_for_who_reads(bare: Path) -> None:

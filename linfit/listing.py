@@ -1,0 +1,209 @@
+"""`linfit script`: a fit as a plain torch program, in the shape that the article would write it in, without linfit.
+
+Each component contributes its own lines (`linfit/lines.py`); here they are put together into one loop. The program computes
+what the single engine computes, operation by operation: its losses and weights have the same bits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+
+from linfit.component import Frozen
+from linfit.config import GROUPS, FitConfig
+from linfit.engine.limits import LEAST_INITIAL
+from linfit.errors import ConfigError
+from linfit.lines import GradientLines, Lines, ModelLines, OptimizerLines, Scope, indented
+from linfit.method.optimizers import TorchOptimizer
+from linfit.problem.problem import Problem
+from linfit.problem.theory import Optimum, optimum
+
+#: The groups that contribute lines: all but those that say where and how numbers are computed, and where they go; and features, of
+#: which a program knows the data's own columns only.
+CONTRIBUTORS = tuple(group for group in GROUPS if group not in ("device", "engine", "tracking", "features"))
+#: What of a config a program heeds besides, or may leave out. Whatever else there is must be at its default.
+HEEDED = {"seed", "dtype", "steps", "threads", "record", "stop"}
+BESIDE = {"name", "plugins", "device", "engine", "tracking", "pictures", "deterministic"}
+RULES = {"divergence", "excess_loss", "gradient_norm"}
+#: What a program imports if it speaks of it: of Python, then of others.
+STANDARD = {"csv": "import csv", "math": "import math", "os": "import os"}
+OTHERS = {"np": "import numpy as np", "torch": "import torch"}
+#: Lines of a table that a fit prints that does not say `record.every`.
+PRINTED = 10
+
+
+def program(config: FitConfig, title: str) -> str:
+    """The program of a fit with `title` as its docstring; ConfigError where a component has no lines or its data cannot be had."""
+    require_lines(config)
+    try:
+        body = _body(config.resolved())
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    lines = [_docstring(title), *_imports(STANDARD, body), "", *_imports(OTHERS, body), "", *body]
+    return "\n".join(_without_double_blanks(lines)) + "\n"
+
+
+def require_lines(config: FitConfig) -> None:
+    """ConfigError that names the components which do not say how a plain program does what they do."""
+    parts = [getattr(config, group) for group in CONTRIBUTORS]
+    changed = [part for part in (config.batch, config.schedule) if part.name not in ("full", "none")]
+    silent = [f"{part.group}={part.name}" for part in parts + changed if not part.has_lines()]
+    silent += [key for key in ("features", "split") if key not in config.neutral()]
+    if silent:
+        raise ConfigError(
+            f"{', '.join(silent)} cannot be written as a plain program, having no `lines`: choose another, or add them (docs/plugins.md)"
+        )
+    unwritten = [*_set_beside(config, HEEDED | BESIDE | set(CONTRIBUTORS)), *(f"stop.{key}" for key in _set_beside(config.stop, RULES))]
+    if unwritten:
+        raise ConfigError(f"{', '.join(unwritten)} cannot be written as a plain program: leave it at its default")
+
+
+def _set_beside(section: Frozen, known: set[str]) -> list[str]:
+    """The fields that are not `known` and not at their defaults: a program without them would be another fit's."""
+    fields = type(section).model_fields
+    return [key for key, value in section if key not in known and value != fields[key].default]
+
+
+def _docstring(title: str) -> str:
+    """A title is data: nothing of it may end the docstring, or hide what stands beside it."""
+    return '"""' + re.sub(r'[\\"]', "'", "".join(letter if letter.isprintable() else " " for letter in title)) + '"""'
+
+
+def _imports(modules: dict[str, str], body: Iterable[str]) -> list[str]:
+    return [line for name, line in modules.items() if any(re.search(rf"\b{name}\.", written) for written in body)]
+
+
+def _without_double_blanks(lines: Iterable[str]) -> Iterator[str]:
+    for blank, group in groupby(lines, key=lambda line: line == ""):
+        yield from [""] if blank else group
+
+
+def _body(config: FitConfig) -> list[str]:
+    problem = config.problem().cast(config.dtype)
+    known = optimum(problem, config.loss, config.penalty.squared())
+    _, p, q = problem.shape
+    scope = Scope(p, q, config.seed, config.dtype, config.device.name)
+    model = config.model.lines(scope)
+    gradient = _penalized(config, model, config.gradient.lines(model, config.loss.lines()))
+    optimizer = _scheduled(config, config.optimizer.know(known, config.model).lines(model, gradient))
+    rules = _rules(config, known, model, gradient)
+    return [
+        'os.environ["MKL_CBWR"] = "COMPATIBLE"  # the same kernels wherever the numbers stand in memory',
+        f"torch.set_num_threads({config.threads})",
+        "",
+        *config.dataset.lines(scope),
+        *_tensors(scope),
+        *config.init.lines(scope),
+        *_moved(scope),
+        "",
+        *model.before,
+        *gradient.before,
+        *optimizer.before,
+        *config.batch.lines(),
+        *(line for rule in rules for line in rule.before),
+        "",
+        f"for step in range({config.steps + 1}):",
+        *indented(_step(config, model, gradient, optimizer, [_divergence(config, problem, known), *rules])),
+        f'print("weights", {model.weight}{model.transposed}.flatten().tolist())',
+    ]
+
+
+def _tensors(scope: Scope) -> Lines:
+    device = "" if scope.device == "cpu" else f", device={scope.device!r}"
+    return (f"X, y = (torch.tensor(array, dtype={scope.torch_dtype}{device}) for array in (X, y))",)
+
+
+def _moved(scope: Scope) -> Lines:
+    return () if scope.device == "cpu" else (f"W = W.to({scope.device!r})",)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Why a fit may end before its last step: a condition on numbers that each step computes."""
+
+    numbers: Lines
+    condition: str
+    before: Lines = ()
+    needs_gradient: bool = False
+
+
+def _step(config: FitConfig, model: ModelLines, gradient: GradientLines, optimizer: OptimizerLines, rules: Sequence[Rule]) -> Iterator[str]:
+    """The body of the loop: the loss where the weights stand, a line of the table, and unless that is the last the update."""
+    every = config.record.every or max(1, config.steps // PRINTED)
+    clear = (optimizer.clear or f"{model.weight}.grad = None",) if gradient.tracked else ()
+    early = gradient.completes or any(rule.needs_gradient for rule in rules)
+    yield from gradient.forward
+    if early:
+        yield from (*clear, *gradient.backward)
+    for rule in rules:
+        yield from rule.numbers
+    yield f"ended = step == {config.steps} or {' or '.join(rule.condition for rule in rules)}"
+    yield f"if step % {every} == 0 or ended:"
+    yield '    print(f"{step:5}  {loss.item()}")'
+    yield from ("if ended:", "    break")
+    if not early:
+        yield from (*clear, *gradient.backward)
+    yield from optimizer.update
+
+
+def _penalized(config: FitConfig, model: ModelLines, gradient: GradientLines) -> GradientLines:
+    """The loss becomes the objective when its gradient is there, as in the engine: the penalty's own is written by hand."""
+    detached = f"{model.weight}.detach()" if gradient.tracked else model.weight
+    penalty = config.penalty.lines(detached)
+    if not penalty.value:
+        return gradient
+    added = f"loss = loss{'.detach()' * gradient.tracked} + {penalty.value}", f"{gradient.gradient} += {penalty.slope}"
+    return replace(gradient, backward=(*gradient.backward, *added), completes=True)
+
+
+def _scheduled(config: FitConfig, optimizer: OptimizerLines) -> OptimizerLines:
+    scheduler = config.schedule.lines(config.steps)
+    if not scheduler:
+        return optimizer
+    if not isinstance(config.optimizer, TorchOptimizer):
+        raise ValueError(
+            f"schedule={config.schedule.name} of an update by hand cannot be written as a plain program: choose one of torch's optimizers"
+        )
+    return replace(optimizer, before=(*optimizer.before, f"scheduler = {scheduler}"), update=(*optimizer.update, "scheduler.step()"))
+
+
+def _divergence(config: FitConfig, problem: Problem, known: Optimum) -> Rule:
+    """What the engine calls divergence; a start at the optimum of data without noise counts as a little away from it."""
+    times, least = config.stop.divergence, LEAST_INITIAL * known.scale * float(np.square(problem.y).sum())
+    limit = f"< {times!r} * initial"
+    if _initial_loss(config, problem) < least:
+        limit = f"<= {times!r} * max(initial, {least!r})"
+    return Rule(("initial = loss.item() if step == 0 else initial",), f"not loss.item() {limit}")
+
+
+def _initial_loss(config: FitConfig, problem: Problem) -> float:
+    """In float64: near enough to say whether it is nothing."""
+    import torch
+
+    _, p, q = problem.shape
+    start = config.init.draw(p, q, config.seed, torch.float64)
+    residual = torch.from_numpy(problem.X) @ start - torch.from_numpy(problem.y)
+    return float(config.loss(residual) + 0.5 * config.penalty.squared() * start.square().sum())
+
+
+def _rules(config: FitConfig, known: Optimum, model: ModelLines, gradient: GradientLines) -> list[Rule]:
+    """The stopping rules that the config sets."""
+    stop = config.stop
+    rules: list[Rule] = []
+    if stop.excess_loss is not None:
+        if known.robust is not None:
+            raise ValueError(f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain program: leave it out")
+        away = f"away = {model.weight}{model.transposed}.detach().double() - optimum"
+        ridge = f" + {0.5 * config.penalty.squared()!r} * away.square().sum()" if config.penalty.squared() else ""
+        excess = f"excess = ({known.scale!r} * (X.double() @ away).square().sum(){ridge}).item()"
+        numbers: Lines = (away, excess, "initial_excess = excess if step == 0 else initial_excess")
+        best = f"optimum = torch.tensor({known.weights.tolist()!r}, dtype=torch.float64, device=X.device)  # [p, q]"
+        rules.append(Rule(numbers, f"excess <= {stop.excess_loss!r} * initial_excess", (best,)))
+    if stop.gradient_norm is not None:
+        numbers = f"slope = {gradient.gradient}.double().norm().item()", "initial_slope = slope if step == 0 else initial_slope"
+        rules.append(Rule(numbers, f"slope <= {stop.gradient_norm!r} * initial_slope", needs_gradient=True))
+    return rules

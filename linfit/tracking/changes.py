@@ -1,0 +1,107 @@
+"""What is not as it was when a run was recorded: schema, linfit and its code, packages, git, machine; and the config, where one asks for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linfit.config import FitConfig, flatten
+from linfit.errors import LinfitError
+from linfit.tracking import environment, layout
+from linfit.tracking.reading import Reader, Record
+
+#: Bytes that an `environment.json` has at the most.
+MAX_ENVIRONMENT = 2**22
+ABSENT = "absent"
+KINDS = ("config", "schema", "linfit", "code", "package", "git", "machine")
+#: What a fit's config decides and not the machine.
+DECIDED = ("threads", "device")
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not as it was: its kind, one of KINDS, its name, both values."""
+
+    kind: str
+    key: str
+    then: str
+    now: str
+
+
+def document_of(reader: Reader, record: Record) -> Document:
+    """What was kept of where a run's numbers come from, of a sweep's child through its parent: from `environment.json`, else from tags.
+
+    LinfitError where the file was changed after it was written.
+    """
+    if layout.PARENT in record.tags:
+        record = reader.find(record.tags[layout.PARENT])
+    if layout.ENVIRONMENT_FILE in reader.artifacts(record):
+        return read_document(reader.file(record, layout.ENVIRONMENT_FILE, MAX_ENVIRONMENT))
+    tags = record.tags
+    try:
+        machine = json.loads(tags.get(layout.ENVIRONMENT, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise LinfitError(f"tag {layout.ENVIRONMENT} of run {record.run_id} cannot be read: {error}") from error
+    git = {"commit": "mlflow.source.git.commit", "branch": "mlflow.source.git.branch", "dirty": layout.DIRTY}
+    return {
+        "linfit": tags.get(layout.VERSION),
+        "code": {"digest": tags.get(layout.CODE)},
+        "machine": machine,
+        "git": {key: tags[tag] for key, tag in git.items() if tag in tags},
+    }
+
+
+def read_document(file: Path) -> Document:
+    """An `environment.json`; LinfitError, which names it, if it is none or was changed after it was written."""
+    try:
+        found = json.loads(file.read_bytes()[: MAX_ENVIRONMENT + 1])
+        fits = environment.matches(found)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise LinfitError(f"{file} cannot be read: {type(error).__name__} {error}") from error
+    if not fits:
+        raise LinfitError(f"{file} was changed after it was written: its hash does not fit")
+    assert isinstance(found, dict)
+    return found
+
+
+def changes(then: Document, now: Document) -> list[Change]:
+    """What `now` has otherwise. Where code, or what is uncommitted, differs, the files that differ are named too."""
+    whole = {"package": "packages" in then, "code": "files" in _mapping(then.get("code"))}  # tags have some of them only
+    before, after = _sections(then), _sections(now)
+    found = [Change(*place, value, after.get(place, ABSENT)) for place, value in before.items() if value != after.get(place, ABSENT)]
+    new = [Change(*place, ABSENT, value) for place, value in after.items() if place not in before and whole.get(place[0])]
+    return sorted(found + new, key=lambda change: KINDS.index(change.kind))
+
+
+def config_changes(then: FitConfig, now: FitConfig) -> list[Change]:
+    """The keys of a config that differ."""
+    one, other = (flatten(config.as_dict()) for config in (then, now))
+    keys = sorted({*one, *other})
+    texts = ((key, *(json.dumps(part[key]) if key in part else ABSENT for part in (one, other))) for key in keys)
+    return [Change("config", key, before, after) for key, before, after in texts if before != after]
+
+
+def _sections(found: Document) -> dict[tuple[str, str], str]:
+    """(kind, key) → value. A package that the machine's part has already is left out of the others."""
+    code, machine = _mapping(found.get("code")), _mapping(found.get("machine"))
+    core = {name: machine[name] for name in environment.PACKAGES if name in machine}
+    rest = {key: value for key, value in machine.items() if key not in core and key not in DECIDED}
+    parts: list[tuple[str, Mapping[str, Any]]] = [
+        ("schema", {"of the config": found["schema"]} if "schema" in found else {}),
+        ("linfit", {"version": found.get("linfit")}),
+        ("code", {"digest": str(code.get("digest"))[:16]}),
+        ("code", _mapping(code.get("files"))),
+        ("git", _mapping(found.get("git"))),
+        ("package", {**_mapping(found.get("packages")), **core}),
+        ("machine", rest),
+    ]
+    return {(kind, str(key)): str(value) for kind, part in parts for key, value in part.items()}
+
+
+def _mapping(part: Any) -> Mapping[str, Any]:
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,55 @@
+"""The code digest: the identity of the code that decides a run's numbers."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+#: The parts of linfit that decide a run's numbers.
+DECISIVE = ("problem", "method", "engine")
+
+
+@cache
+def code_digest(plugins: tuple[str, ...] = ()) -> str:
+    """SHA-256 over the syntax trees, without docstrings, of what decides the numbers: comments and layout do not count."""
+    return hashlib.sha256("\n".join(_syntax(file) for file in _files(plugins).values()).encode()).hexdigest()
+
+
+def file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
+    """The beginning of each file's own digest, so that a change can be placed."""
+    return {name: hashlib.sha256(_syntax(file).encode()).hexdigest()[:16] for name, file in _files(plugins).items()}
+
+
+def _files(plugins: tuple[str, ...]) -> dict[str, Path]:
+    files = [file for part in DECISIVE for file in sorted((PACKAGE / part).rglob("*.py"))]
+    found = {file.relative_to(PACKAGE).as_posix(): file for file in files}
+    specs = {name: sys.modules[name].__spec__ if name in sys.modules else find_spec(name) for name in plugins}
+    return found | {name: Path(spec.origin) for name, spec in specs.items() if spec is not None and spec.origin is not None}
+
+
+@cache
+def _syntax(file: Path) -> str:
+    """As ast.dump writes it, without what is empty: which empty fields there are differs from one Python to the next."""
+    return _dump(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def _dump(part: Any) -> str:
+    if isinstance(part, list):
+        return f"[{','.join(map(_dump, part))}]"
+    if not isinstance(part, ast.AST):
+        return repr(part)
+    fields = {name: value for name, value in ast.iter_fields(part) if value is not None and value != []}
+    if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _is_text(part.body[:1]):
+        fields["body"] = part.body[1:]
+    return f"{type(part).__name__}({','.join(f'{name}={_dump(value)}' for name, value in fields.items())})"
+
+
+def _is_text(body: list[ast.stmt]) -> bool:
+    """Whether there is a docstring."""
+    return bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)

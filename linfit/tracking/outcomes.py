@@ -1,0 +1,111 @@
+"""What came out of a run, read back: from MLflow, from the tables of its sweep, or from a file that stands beside its config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linfit.config import FitConfig
+from linfit.engine.fit import Status
+from linfit.errors import ConfigError, LinfitError
+from linfit.tracking import layout
+from linfit.tracking.comparison import Outcome
+from linfit.tracking.model import read_weights
+from linfit.tracking.reading import Reader, Record
+from linfit.tracking.stored import CURVES_COLUMNS, MANIFEST_COLUMNS, RESULTS_COLUMNS, num_rows, read_rows
+from linfit.tracking.tables import file_hash
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The three Parquet files of a sweep, each of which is what was written."""
+
+    manifest: Path
+    results: Path
+    curves: Path
+
+    @staticmethod
+    def of(reader: Reader, record: Record) -> Tables:
+        """LinfitError where a file is gone, or was changed after it was written."""
+        names = (layout.MANIFEST, layout.RESULTS, layout.CURVES)
+        return Tables(*(unchanged(reader, record, name) for name in names))
+
+    def draw(self, sample: int, seed: int) -> list[int]:
+        """The numbers of `sample` rows, drawn with `seed`, increasing."""
+        total = num_rows(self.manifest)
+        if not total:
+            raise LinfitError(f"{self.manifest} lists no fit")
+        rows: list[int] = np.sort(np.random.default_rng(seed).choice(total, min(sample, total), replace=False)).tolist()
+        return rows
+
+    def read(self, rows: Sequence[int]) -> list[tuple[Entry | None, Entry | None, Entry | None]]:
+        """Of each row what the manifest, the results and the curves have."""
+        files = ((self.manifest, MANIFEST_COLUMNS), (self.results, RESULTS_COLUMNS), (self.curves, CURVES_COLUMNS))
+        found = [read_rows(file, columns, rows) for file, columns in files]
+        return [(found[0].get(row), found[1].get(row), found[2].get(row)) for row in rows]
+
+
+def unchanged(reader: Reader, record: Record, name: str) -> Path:
+    """A table of a sweep whose hash is the one that the sweep's run has, where it has one."""
+    file = reader.file(record, name)
+    try:
+        hashes = json.loads(record.tags.get(layout.FILES, "{}"))
+        known = hashes.get(name)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise LinfitError(f"tag {layout.FILES} of run {record.run_id} cannot be read: {error}") from error
+    if known is not None and file_hash(file) != known:
+        raise LinfitError(f"{file} was changed after it was written: its hash is not the one in tag {layout.FILES} of run {record.run_id}")
+    return file
+
+
+def of_rows(result: Entry, curve: Entry | None) -> Outcome:
+    """A fit of a sweep, from its rows in the tables."""
+    stored = curve or {"step": None, "loss": None}
+    steps, losses, weights = (np.array(part or [], float) for part in (stored["step"], stored["loss"], result["weights"]))
+    return Outcome(str(result["status"]), str(result["dtype"]), steps.astype(int), losses, weights)
+
+
+def of_file(file: Path) -> tuple[Outcome, str]:
+    """A single run, from its `weights.safetensors`, and its fingerprint; LinfitError if the file was changed after it was written."""
+    tensors, header = read_weights(file)
+    weights = tensors["weight"]
+    status = header.get("status", "")
+    found = Outcome(status, str(weights.dtype), tensors["steps"], tensors["losses"], weights.astype(np.float64).ravel())
+    return found, header.get("fingerprint", "")
+
+
+def of_record(reader: Reader, record: Record, config: FitConfig) -> Outcome:
+    """Any run, from MLflow, which is what counts, and its exact weights from the file or the table that has them.
+
+    ConfigError if it has no result: it runs still, or was interrupted.
+    """
+    status = record.tags.get(layout.STATUS, "")
+    if status not in list(Status):
+        raise ConfigError(f"run {record.run_id} has no result to compare with: it is {record.status} {status}".rstrip())
+    points = reader.curves(record, [layout.LOSS]).get(layout.LOSS, [])
+    steps, losses = np.array([step for step, _ in points], int), np.array([loss for _, loss in points], float)
+    weights = None if status == Status.FAILED else _weights(reader, record, config)
+    return Outcome(status, config.dtype, steps, losses, weights, whole=False)
+
+
+def _weights(reader: Reader, record: Record, config: FitConfig) -> Any:
+    """None where a sweep was interrupted and its fits have more weights than MLflow keeps as metrics."""
+    p, q = config.dataset.shape()
+    if layout.PARENT not in record.tags:
+        found, fingerprint = of_file(reader.file(record, layout.WEIGHTS_FILE))
+        if fingerprint != record.tags.get(layout.FINGERPRINT):
+            raise ConfigError(f"{layout.WEIGHTS_FILE} of run {record.run_id} belongs to another run: its fingerprint is another")
+        return found.weights
+    parent = reader.find(record.tags[layout.PARENT])
+    if layout.FILES in parent.tags:
+        row = layout.row_number(record.tags.get(layout.ROW, ""))
+        rows = read_rows(unchanged(reader, parent, layout.RESULTS), RESULTS_COLUMNS, [row]).get(row)
+        return None if rows is None else of_rows(rows, None).weights
+    return np.array(record.weights) if len(record.weights) == p * q else None

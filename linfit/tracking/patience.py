@@ -1,0 +1,111 @@
+"""Waiting for a store that is busy: locked by other writers, or a server that does not answer for a while.
+
+What is tried again must do no harm if it was done already and only the answer was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, TypeVar
+
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from linfit.errors import RecordingError
+from linfit.tracking.layout import mask
+from linfit.tracking.store import Store, quiet
+
+T = TypeVar("T")
+VARIABLE, DEFAULT = "LINFIT_PATIENCE", 120.0
+FIRST_PAUSE, NOTICED, LONGEST_PAUSE = 0.05, 0.5, 2.0
+#: What MLflow and the drivers say of a store that may do the same thing the next time.
+_BUSY = re.compile(
+    r"database (table )?is locked|lock wait timeout|deadlock|could not serialize|QueuePool limit"
+    r"|UNIQUE constraint failed: datasets|duplicate key value.*datasets"  # another was quicker to add it
+    r"|failed with (timeout )?exception(?!.*too many 500)|failed with error code (429|502|503|504)",
+    re.IGNORECASE | re.DOTALL,
+)
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
+
+def patience() -> float:
+    """Seconds for which a store that is busy is waited for."""
+    given = os.environ.get(VARIABLE, "")
+    try:
+        return float(given) if given else DEFAULT
+    except ValueError:
+        raise RecordingError(f"{VARIABLE}: got {given!r}, must be a number of seconds") from None
+
+
+def persist(store: Store, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """The result of a call, which is made again while the store is busy; RecordingError when patience is at an end."""
+    deadline, pause = time.monotonic() + patience(), FIRST_PAUSE
+    with one_line(store), once():
+        while True:
+            try:
+                with quiet("mlflow"):
+                    return call(*arguments, **named)
+            except (MlflowException, OperationalError) as error:
+                if not busy(error) or time.monotonic() > deadline:
+                    raise
+            if pause / 2 < NOTICED <= pause:  # once, when it takes long enough to be noticed
+                logging.getLogger(__name__).warning("the store %s is busy or does not answer: waiting for it", store)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+@contextmanager
+def one_line(store: Store) -> Iterator[None]:
+    """MLflow's and SQLAlchemy's errors as a RecordingError of one line, the store named and its password masked."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RecordingError(_explain(store, error)) from error
+    except ModuleNotFoundError as error:
+        raise RecordingError(f"the store {store} needs the Python package {error.name}, which is not installed") from error
+
+
+def _explain(store: Store, error: Exception) -> str:
+    first = (mask(str(error)).strip().splitlines() or [type(error).__name__])[0]
+    if not busy(error):
+        return f"the store {store} failed: {first}"
+    if store.is_server:
+        return f"the tracking server {store} does not answer any more ({first}): start it again, or name another with tracking.uri"
+    return f"the store {store} is kept locked by another program: wait for that program to end, or name another store with tracking.uri"
+
+
+def busy(error: BaseException) -> bool:
+    """Whether the same attempt may succeed later."""
+    return bool(_BUSY.search(str(error)))
+
+
+class _Once:
+    """How many are inside of `once`, and what the variable was before the first."""
+
+    lock, inside = Lock(), 0
+    before: str | None = None
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Without MLflow's own repetition of requests: it would create a run twice where the first answer was lost."""
+    with _Once.lock:
+        if not _Once.inside:
+            _Once.before, os.environ[_RETRIES] = os.environ.get(_RETRIES), "0"
+        _Once.inside += 1
+    try:
+        yield
+    finally:
+        with _Once.lock:
+            _Once.inside -= 1
+            if not _Once.inside:
+                if _Once.before is None:
+                    os.environ.pop(_RETRIES, None)
+                else:
+                    os.environ[_RETRIES] = _Once.before

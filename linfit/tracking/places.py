@@ -1,0 +1,36 @@
+"""Where a run's artifacts may be fetched from. The address stands in the store, which whoever writes to it may choose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from linfit.errors import LinfitError, brief
+from linfit.tracking.layout import mask
+from linfit.tracking.store import Store
+
+#: Storage whose address names a bucket, not a machine.
+BUCKETS = ("s3", "gs", "wasbs", "abfss")
+#: What the tracking server itself hands out.
+SERVED = ("mlflow-artifacts", "http", "https")
+
+
+def require_known_place(store: Store, artifact_uri: str) -> None:
+    """LinfitError unless it is a bucket, or the tracking server that the user named: no other machine is spoken to."""
+    try:
+        address, server = urlsplit(artifact_uri), urlsplit(store.uri)
+        own = store.is_server and address.scheme in SERVED and address.netloc in ("", server.netloc)
+    except ValueError:
+        own = False
+    else:
+        own = own or address.scheme in BUCKETS
+    if not own:
+        raise LinfitError(
+            f"artifacts at {brief(mask(artifact_uri))!r} are not fetched: only from the tracking server, from {', '.join(BUCKETS)}"
+        )
+
+
+def require_inside(folder: Path, file: Path) -> None:
+    """LinfitError where a file is a link that leads out of its folder."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise LinfitError(f"{file} is a link to somewhere else, which is not followed")

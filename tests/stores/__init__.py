@@ -1,0 +1,1 @@
+"""Stores that versions of linfit wrote, and the script that writes one."""

@@ -1,0 +1,69 @@
+"""200 runs over all components, half of them fits of a sweep, reproduced bit for bit in another process: `make reproduce-all`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linfit.config import FitConfig
+from linfit.settings import MLflowTracking
+from linfit.sweeps.repeating import Sample, repeat, repeat_sample
+from linfit.tracking.opening import open_recorder
+from tests import helpers
+from tests.stores.write import configs
+
+pytestmark = pytest.mark.reproduce_all
+HALF = 100
+#: Reproduces each of the runs it is given; prints the verdict of each.
+ALL = """
+import json, sys, linfit
+print(json.dumps([linfit.reproduce(run_id).verdict for run_id in sys.argv[1:]]))
+"""
+
+
+def many(engines: tuple[str, ...]) -> list[FitConfig]:
+    """At least as many configs as half of the runs: every setting of every component, in the engines by turns."""
+    found = [
+        config.model_copy(update={"seed": config.seed + 1000 * again, "steps": 60})
+        for again, config in product(range(-(-HALF // len(configs()))), configs())
+    ][: max(HALF, len(configs()))]
+    names = [engines[place % len(engines)] for place in range(len(found))]
+    return [FitConfig.model_validate({**config.as_dict(), "engine": engine}) for config, engine in zip(found, names, strict=True)]
+
+
+def python(*arguments: str) -> Any:
+    printed = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=1200, check=False)
+    assert printed.returncode == 0, printed.stderr[-2000:] + printed.stdout[-2000:]
+    return json.loads(printed.stdout)
+
+
+def command(*arguments: str) -> Any:
+    return python("-c", "from linfit.cli import main; main()", *arguments, "--exact", "--json")
+
+
+def test_single_runs(workdir: Path) -> None:
+    recorder = open_recorder(MLflowTracking(), "single")
+    chosen = [config.resolved() for config in many(("single", "single", "stacked"))]
+    ids = [repeat(config, "one of many", recorder, lambda place, fit: {}) for config in chosen]
+    assert len(ids) >= HALF
+    assert {config.optimizer.name for config in chosen} == {row.name for row in helpers.OPTIMIZERS}
+    assert set(python("-c", ALL, *ids)) == {"identical"}
+    for run_id in ids[:: len(ids) // 4]:
+        assert command("reproduce", run_id)["changes"] == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (2, 1)])
+def test_fits_of_a_sweep(workdir: Path, before: int, after: int) -> None:
+    recorder = open_recorder(MLflowTracking(), "swept")
+    chosen = [config.resolved(several=True) for config in many(("stacked", "stacked", "single"))]
+    sample = Sample("many", chosen, ("optimizer", "seed"), {})
+    sweep, ids = repeat_sample(sample, recorder, lambda place, fit: {}, workers=before)
+    done = command("reproduce", sweep, "--sample", str(len(ids)), "--workers", str(after))
+    assert (done["verdict"], done["changes"], len(done["repetitions"])) == ("identical", [], len(ids))
+    assert command("reproduce", ids[len(ids) // 2])["reproduces"] == ids[len(ids) // 2]

@@ -1,0 +1,447 @@
+"""`linfit reproduce` and `linfit diff`: what was recorded once, run again, changed, and changed behind linfit's back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import linfit as package
+from linfit.errors import ConfigError, LinfitError
+from linfit.sweeps.app import execute
+from linfit.sweeps.runner import Runner
+from linfit.tracking import code, environment, git, layout
+from linfit.tracking.comparison import Outcome, Verdict, difference
+from linfit.tracking.reading import Reader
+from linfit.tracking.store import locate
+from tests.stores.write import move
+
+Linfit = Callable[..., Any]
+DATA = ("dataset=csv", "dataset.path=data.csv", "dataset.features=[a]", "dataset.target=b")
+SWEPT = ("optimizer=sgd,adam,rmsprop", "optimizer.lr=0.001,1.0", "dtype=float32,float64", "steps=40")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
+    """A working directory in which were run: a fit of a data file, a sweep, and last a fit."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "outputs").mkdir()
+    shutil.copy(migrated_store, folder / "outputs" / "mlflow.db")
+    (folder / "data.csv").write_text("a,b\n1,2\n2,3\n4,4\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+            patch.delenv(name)
+        patch.chdir(folder)
+        git.state.cache_clear()  # of this folder, which is in no repository
+        execute([*DATA, "steps=20", "name=data"], Runner())
+        execute(["-m", *SWEPT, "hydra.sweep.dir=outputs/sweeps/one", "hydra.launcher.workers=1"], Runner())
+        execute(["optimizer=adam", "optimizer.lr=0.1", "steps=40", "seed=1", "hydra.run.dir=outputs/runs/one"], Runner())
+    return folder
+
+
+@pytest.fixture
+def here(recorded: Path, bare: Path) -> Path:
+    """A copy of it, elsewhere, as the working directory."""
+    shutil.copytree(recorded, bare, dirs_exist_ok=True)
+    move(bare / "outputs" / "mlflow.db", str(recorded), str(bare))
+    return bare
+
+
+def reader() -> Reader:
+    return Reader(locate(None))
+
+
+def ids(kind: str, experiment: str = "adhoc") -> list[str]:
+    return [record.run_id for record in everything() if record.kind == kind and record.experiment == experiment]
+
+
+def everything() -> list[Any]:
+    read = reader()
+    return [read.record(run) for run in read._search("attributes.status != 'none'")]
+
+
+def children() -> list[str]:
+    return [record.run_id for record in everything() if layout.PARENT in record.tags]
+
+
+# ---- again, the same ----
+
+
+def test_a_single_run_has_the_same_bits_and_its_repetition_points_at_it(linfit: Linfit, here: Path) -> None:
+    before = reader().find("last")
+    said = linfit("reproduce")
+    assert (said.code, said.err) == (0, "")
+    assert f": run {before.run_id}\n" in said.out
+    assert "verdict    identical: " in said.out and "2 weights have the same bits" in said.out
+    assert "changed    nothing" in said.out
+    [again] = [record for record in everything() if layout.REPRODUCES in record.tags]
+    assert f"beside     run {again.run_id}" in said.out
+    assert again.tags[layout.REPRODUCES] == before.run_id
+    assert (again.tags[layout.VERDICT], again.status, again.experiment) == ("identical", "FINISHED", before.experiment)
+    assert again.metrics == before.metrics
+    assert again.params == before.params
+    assert reader().find("last") == before
+    assert linfit("reproduce", again.run_id, "--exact").code == 0  # what was repeated can be repeated
+
+
+def test_a_fit_of_a_sweep_is_run_again_in_the_engine_that_ran_it(here: Path) -> None:
+    for run_id in children()[:3]:
+        done = package.reproduce(run_id)
+        assert (done.verdict, done.reproduces, done.changes) == (Verdict.IDENTICAL, run_id, [])
+        assert reader().find(done.run_id).tags[layout.REPRODUCES] == run_id
+        assert json.loads(reader().file(reader().find(done.run_id), "config.json").read_text())["config"]["engine"]["name"] == "stacked"
+
+
+def test_a_sample_of_a_sweep_in_other_processes(linfit: Linfit, here: Path) -> None:
+    [sweep] = ids("sweep")
+    said = linfit("reproduce", sweep, "--sample", "12", "--workers", "2", "--json")
+    done = json.loads(said.out)
+    assert (said.code, done["verdict"], done["reproduces"], done["changes"]) == (0, "identical", sweep, [])
+    assert {found["verdict"] for found in done["repetitions"]} == {"identical"}
+    assert {found["now"]["status"] for found in done["repetitions"]} == {"completed", "diverged"}
+    originals = set(children()) - {found["run_id"] for found in done["repetitions"]}
+    assert {found["reproduces"] for found in done["repetitions"]} == originals
+    for found in done["repetitions"]:
+        tags = reader().find(found["run_id"]).tags
+        assert (tags[layout.REPRODUCES], tags[layout.PARENT]) == (found["reproduces"], done["run_id"])
+    assert reader().find("last", "sweep").run_id == sweep
+    text = linfit("reproduce", sweep, "--sample", "2").out
+    assert "2 fits of sweep" in text and "verdict    2 identical\n" in text
+
+
+def test_config_files_and_folders(linfit: Linfit, here: Path) -> None:
+    [sweep] = ids("sweep")
+    last = reader().find("last").run_id
+    for place in ("outputs/runs/one", "outputs/runs/one/config.json"):
+        done = package.reproduce(place)
+        assert (done.verdict, done.reproduces, done.changes) == (Verdict.IDENTICAL, last, [])
+    assert package.reproduce(here / "outputs" / "sweeps" / "one", sample=1).reproduces == sweep
+    shutil.copy("outputs/runs/one/config.json", "alone.json")  # compared with the run of its fingerprint
+    assert package.reproduce("alone.json").reproduces == last
+    changed = json.loads(Path("alone.json").read_text())
+    changed["config"]["seed"] = 77
+    changed["sha256"] = package.config.digest(changed["config"])
+    Path("stranger.json").write_text(json.dumps(changed))
+    for place, message in (
+        ("stranger.json", "there is nothing to compare with"),
+        ("outputs", "outputs has no config.json"),
+        ("no/such.json", "has no config.json"),
+        ("no-such-run", "is no run id"),
+    ):
+        said = linfit("reproduce", place)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert message in said.err
+
+
+def test_a_folder_is_enough_where_the_store_is_gone(here: Path) -> None:
+    shutil.copytree("outputs/runs/one", "kept")
+    shutil.rmtree("outputs/artifacts")
+    Path("outputs/mlflow.db").rename("gone.db")
+    shutil.copy("gone.db", "outputs/mlflow.db")
+    done = package.reproduce("kept/config.json")
+    assert done.verdict is Verdict.IDENTICAL
+    [found] = done.repetitions
+    assert found.then is not None and found.now is not None
+    assert found.then.losses.tobytes() == found.now.losses.tobytes() and len(found.now.losses) > 20
+
+
+def test_failed_and_diverged_runs_end_so_again(linfit: Linfit, here: Path) -> None:
+    execute(["optimizer=sgd", "optimizer.lr=1e30"], Runner())
+    assert package.reproduce().verdict is Verdict.IDENTICAL
+    execute(["dataset=polynomial", "dataset.range=[0,1e39]"], Runner())
+    said = linfit("reproduce")
+    assert (said.code, "identical: it is failed again" in said.out) == (0, True)
+
+
+# ---- changed on purpose ----
+
+
+def test_what_is_set_is_shown_beside_the_original(linfit: Linfit, here: Path) -> None:
+    said = linfit("reproduce", "--set", "optimizer.lr=0.2", "--set", "steps=50")
+    assert said.code == 1
+    for line in ("config   optimizer.lr  0.1   0.2", "config   steps         40    50"):
+        assert line in said.out
+    assert "by more than 0.0001 from step 1 on" in said.out
+    assert "loss then" in said.out
+    [again] = [record for record in everything() if layout.REPRODUCES in record.tags]
+    assert again.tags[layout.CHANGED] == "optimizer.lr=0.2 steps=50"
+    assert again.params["optimizer.lr"] == "0.2"
+
+
+def test_another_component_has_its_defaults(here: Path) -> None:
+    done = package.reproduce(overrides=["optimizer=sgd", "optimizer.lr=0.01"])
+    assert {change.key for change in done.changes} >= {"optimizer", "optimizer.lr", "optimizer.betas", "optimizer.momentum"}
+    assert all(change.kind == "config" for change in done.changes)
+
+
+def test_another_number_of_threads_is_named(linfit: Linfit, here: Path) -> None:
+    said = linfit("reproduce", "--set", "threads=2")
+    assert said.code == 0
+    assert "config   threads  1     2" in said.out
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optimizer.lr", "is no KEY=VALUE"),
+        ("optimizer.lrr=1", "no key 'lrr': did you mean 'lr'"),
+        ("optimizer.lr=-1", "optimizer.lr: got -1"),
+        ("optimizer.lr=1,2", "one value for one key"),
+        ("+optimizer.lr=1", "one value for one key"),
+        ("opt.lr=1", "no key 'opt.lr'"),
+        ("device=cuda", "device cuda is not there"),
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_line(here: Path, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        package.reproduce(overrides=[setting])
+    assert len(everything()) == 15
+
+
+# ---- the machine and the code are not what they were ----
+
+
+def test_an_unchanged_machine_has_no_changes(here: Path) -> None:
+    assert package.reproduce().changes == []
+
+
+def test_packages_code_git_and_machine_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "site" / "safetensors-99.1.dist-info").mkdir(parents=True)
+    (here / "site" / "a_new.one-2.dist-info").mkdir()
+    (here / "site" / "safetensors-99.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: safetensors\nVersion: 99.1\n")
+    monkeypatch.syspath_prepend(here / "site")
+    monkeypatch.setattr(code, "_syntax", lambda file: "changed" if file.name == "losses.py" else file.name)
+    monkeypatch.setattr(environment, "cpu", lambda: "another processor")
+    monkeypatch.setattr(git, "state", lambda: {"commit": "abc", "branch": "main", "dirty": "false"})
+    for cached in (environment.packages, environment._version, code.code_digest):
+        cached.cache_clear()
+    try:
+        found = package.reproduce().changes
+    finally:
+        for cached in (environment.packages, environment._version, code.code_digest):
+            cached.cache_clear()
+    named = {(change.kind, change.key): change.now for change in found}
+    assert named["package", "safetensors"] == "99.1"
+    assert named["package", "a-new-one"] == "2"
+    assert named["machine", "cpu"] == "another processor"
+    assert ("code", "digest") in named and ("code", "problem/losses.py") in named
+    assert [change.kind for change in found] == sorted((change.kind for change in found), key=["code", "package", "git", "machine"].index)
+
+
+def test_another_cpu_capability_in_another_process_is_named(here: Path) -> None:
+    """What differs is then within the tolerance, or its step is named: with these sizes it is within."""
+    command = [sys.executable, "-c", "from linfit.cli import main; main()", "reproduce", "--json"]
+    surroundings = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=300, env=surroundings, check=False)
+    done = json.loads(printed.stdout)
+    then = json.loads(reader().find("last").tags[layout.ENVIRONMENT])["cpu_capability"]
+    if then != "DEFAULT":
+        assert [(change["key"], change["then"], change["now"]) for change in done["changes"]] == [("cpu_capability", then, "DEFAULT")]
+    assert printed.returncode == 0
+    assert done["verdict"] in ("identical", "equal within tolerance")
+
+
+# ---- what was changed behind linfit's back is refused ----
+
+
+def flip(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "places"), [("config.json", (3, 200, -5)), ("weights.safetensors", (200, -5)), ("environment.json", (99,))]
+)
+def test_a_flipped_bit_of_a_file_is_refused_with_its_name(linfit: Linfit, here: Path, name: str, places: tuple[int, ...]) -> None:
+    run = reader().find("last")
+    for file, reference in ((reader().file(run, name), run.run_id), (Path("outputs/runs/one", name), "outputs/runs/one")):
+        for place in places:
+            flip(file, place)
+            said = linfit("reproduce", reference)
+            flip(file, place)
+            assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+            assert name in said.err
+    assert len(everything()) == 15  # nothing was recorded
+
+
+def test_bits_all_over_the_file_of_the_weights_count(tmp_path: Path) -> None:
+    from linfit.tracking.model import read_weights, write_weights
+
+    file = tmp_path / "weights.safetensors"
+    write_weights(package.fit(package.FitConfig(steps=1)), file)
+    read_weights(file)
+    content = file.read_bytes()
+    for place in range(0, len(content), 7):
+        flip(file, place)
+        with pytest.raises(LinfitError, match=r"weights\.safetensors"):
+            read_weights(file)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "results.parquet", "curves.parquet"])
+def test_a_flipped_bit_of_a_table_is_refused_with_its_name(linfit: Linfit, here: Path, name: str) -> None:
+    sweep = reader().find("last", "sweep")
+    file = reader().file(sweep, name)
+    flip(file, file.stat().st_size // 2)
+    said = linfit("reproduce", sweep.run_id)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert f"{name} was changed after it was written" in said.err
+    if name == "results.parquet":
+        assert name in linfit("reproduce", children()[0]).err
+
+
+def test_a_flipped_bit_of_the_data_is_refused_with_its_name(linfit: Linfit, here: Path) -> None:
+    [run] = ids("fit", "data")
+    assert linfit("reproduce", run).code == 0
+    flip(here / "data.csv", -2)
+    said = linfit("reproduce", run)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "its data file 'data.csv' was changed since" in said.err
+
+
+def test_data_are_read_below_the_working_directory_and_the_folder_that_is_named(linfit: Linfit, here: Path, tmp_path_factory: Any) -> None:
+    [run] = ids("fit", "data")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.move("data.csv", elsewhere / "data.csv")
+    assert "data.csv" in linfit("reproduce", run).err
+    said = linfit("reproduce", run, "--data", str(elsewhere))
+    assert (said.code, said.err) == (0, "")
+    Path("data.csv").symlink_to(elsewhere / "data.csv")
+    assert "is not below the working directory" in linfit("reproduce", run).err
+
+
+def test_a_tag_that_was_changed_is_refused(linfit: Linfit, here: Path) -> None:
+    child = children()[0]
+    read = reader()
+    tag = read.find(child).tags[layout.CONFIG]
+    read.client.set_tag(child, layout.CONFIG, tag.replace('"seed":0', '"seed":1'))
+    assert "tag linfit.config of run" in linfit("reproduce", child).err
+    read.client.set_tag(child, layout.CONFIG, tag)
+    read.client.set_tag(child, layout.FINGERPRINT, "0" * 64)
+    assert "its fingerprint is not as it was stored" in linfit("reproduce", child).err
+    [sweep] = ids("sweep")
+    read.client.set_tag(sweep, layout.FILES, "[")
+    assert "tag linfit.files of run" in linfit("reproduce", sweep).err
+
+
+def test_a_run_without_a_result_is_refused(linfit: Linfit, here: Path) -> None:
+    run = reader().find("last").run_id
+    reader().client.set_tag(run, layout.STATUS, "killed")
+    assert "has no result to compare with: it is FINISHED killed" in linfit("reproduce", run).err
+
+
+def test_a_loss_that_was_changed_in_mlflow_differs(here: Path) -> None:
+    run = reader().find("last")
+    step, loss = reader().curves(run)["loss"][5]
+    reader().client.log_metric(run.run_id, "loss", loss * 1.5, step=step)
+    done = package.reproduce(run.run_id)
+    assert done.verdict is Verdict.DIFFERS
+
+
+def test_a_sample_is_of_a_sweep(linfit: Linfit, here: Path) -> None:
+    assert "is one fit: a sample is drawn from a sweep" in linfit("reproduce", "--sample", "2").err
+
+
+# ---- plug-ins ----
+
+
+@pytest.fixture
+def plug_in(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (workdir / "witness.py").write_text("from pathlib import Path\nPath('imported').touch()\n")
+    monkeypatch.syspath_prepend(workdir)
+    yield workdir / "imported"
+    sys.modules.pop("witness", None)
+
+
+def test_plug_ins_are_imported_with_trust_only(linfit: Linfit, plug_in: Path) -> None:
+    assert linfit("run", "steps=2", "plugins=[witness]").code == 0
+    plug_in.unlink()
+    sys.modules.pop("witness")
+    said = linfit("reproduce")
+    assert (said.code, plug_in.exists()) == (2, False)
+    assert "needs plug-ins, which are not imported from what is stored" in said.err
+    assert linfit("reproduce", "--trust").code == 0
+    assert plug_in.exists()
+
+
+# ---- last, diff ----
+
+
+def test_last_is_never_a_reproduction_however_many_there_are(here: Path) -> None:
+    before = reader().find("last")
+    for _ in range(25):
+        tags = {layout.KIND: "fit", layout.CODE: "0", layout.REPRODUCES: before.run_id}
+        reader().client.create_run("0", tags=tags)
+    assert reader().find("last").run_id == before.run_id
+
+
+def test_diff_names_what_two_runs_have_otherwise(linfit: Linfit, here: Path) -> None:
+    run = reader().find("last").run_id
+    again = package.reproduce(run).run_id
+    said = linfit("diff", run, again)
+    assert (said.code, "identical" in said.out, "changed    nothing" in said.out) == (0, True, True)
+    other = package.reproduce(run, overrides=["optimizer.lr=0.2"]).run_id
+    said = linfit("diff", run, other)
+    assert said.code == 1
+    assert "config   optimizer.lr  0.1   0.2" in said.out
+    assert "from step 1 on" in said.out
+    found = json.loads(linfit("diff", run, children()[0], "--json").out)
+    assert {"optimizer.lr", "engine", "seed"} & {change["key"] for change in found["changes"]}
+    [sweep] = ids("sweep")
+    assert "is a sweep, which has no config of its own" in linfit("diff", run, sweep).err
+
+
+# ---- verdicts ----
+
+
+def outcome(losses: Any, dtype: str = "float64", weights: Any = (1.0, -2.0), status: str = "completed", whole: bool = True) -> Outcome:
+    array = np.array(losses, float)
+    return Outcome(status, dtype, np.arange(len(array)), array, np.array(weights, float), whole)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "verdict", "first", "parted"),
+    [
+        (outcome([4, 2, 1]), outcome([4, 2, 1]), "identical", None, None),
+        (outcome([4, 2, 1]), outcome([4, 2 + 1e-12, 1]), "equal within tolerance", 1, None),
+        (outcome([4, 2, 1]), outcome([4, 2 + 1e-12, 1 + 1e-6]), "differs", 1, 2),
+        (outcome([4, 2, 1], "float32"), outcome([4, 2, 1 + 1e-6], "float32"), "equal within tolerance", 2, None),
+        (outcome([4, 2, 1], "float32"), outcome([4, 2.1, 1], "float32"), "differs", 1, 1),
+        (outcome([4, 1e-30]), outcome([4, 2e-30]), "equal within tolerance", 1, None),  # below what the initial loss leaves of digits
+        (outcome([4, 2]), outcome([4, 2], weights=(1.0, -2.0 - 1e-12)), "equal within tolerance", None, None),
+        (outcome([4, 2]), outcome([4, 2], weights=(1.0, -2.0 - 1e-6)), "differs", None, None),
+        (outcome([4, 2]), outcome([4, 2], weights=(1.0,)), "differs", None, None),
+        (outcome([4, 2, 1]), outcome([4, 2]), "differs", None, None),
+        (outcome([4, 2], status="diverged"), outcome([4, 2]), "differs", None, None),
+        (outcome([4, 8, np.inf], status="diverged"), outcome([4, 8, np.inf], status="diverged"), "identical", None, None),
+        (outcome([4, 8], status="diverged", whole=False), outcome([4, 8, np.inf], status="diverged"), "identical", None, None),
+        (outcome([4, 8, 16], status="diverged"), outcome([4, 8], status="diverged"), "equal within tolerance", None, None),
+        (outcome([4, 8, 16, 32], status="diverged"), outcome([4, 8], status="diverged"), "differs", None, None),
+        (outcome([], status="failed"), outcome([], status="failed"), "identical", None, None),
+    ],
+)
+def test_the_verdict(then: Outcome, now: Outcome, verdict: str, first: int | None, parted: int | None) -> None:
+    found = difference(then, now)
+    assert (found.verdict, found.first, found.parted) == (verdict, first, parted)
+
+
+def test_the_largest_difference_has_its_step() -> None:
+    found = difference(outcome([4, 2, 1, 1]), outcome([4, 2 * (1 + 1e-12), 1 + 4e-12, 1]))
+    assert (found.at, found.first) == (2, 1)
+    assert found.losses == pytest.approx(4e-12, rel=1e-3)
+    assert difference(outcome([4, 2]), outcome([4, 2], weights=(1.0, -1.0))).weights == 0.5
+
+
+def test_an_absent_store_and_an_absent_run_are_said(linfit: Linfit, bare: Path) -> None:
+    assert "there is no store at" in linfit("reproduce").err
+    with pytest.raises(LinfitError):
+        package.reproduce("abc")

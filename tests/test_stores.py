@@ -1,0 +1,73 @@
+"""Stores that earlier versions of linfit wrote, `stores/vN.tar.xz`: whatever is in them can be reproduced by this version."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+import linfit
+from linfit.reproduction import Reproduction
+from linfit.tracking import layout
+from linfit.tracking.comparison import Verdict
+from linfit.tracking.reading import Reader
+from linfit.tracking.store import locate
+
+STORES = sorted((Path(__file__).parent / "stores").glob("v*.tar.xz"))
+
+
+@pytest.fixture(scope="module", params=STORES, ids=lambda file: file.name.partition(".")[0])
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with such a store."""
+    from mlflow.store.db.utils import _upgrade_db
+
+    folder = tmp_path_factory.mktemp("stored")
+    with tarfile.open(request.param) as archive:
+        archive.extractall(folder, filter="data")
+    engine = create_engine(f"sqlite:///{folder}/outputs/mlflow.db")
+    _upgrade_db(engine)  # as `mlflow db upgrade` does, where a later MLflow is installed
+    engine.dispose()
+    return folder
+
+
+@pytest.fixture
+def here(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(stored)
+    return stored
+
+
+def judge(done: Reproduction) -> None:
+    """The bits, where the machine and the packages are those that wrote the store; elsewhere within the tolerance."""
+    same = not [change for change in done.changes if change.kind in ("machine", "package")]
+    allowed = {Verdict.IDENTICAL} if same else {Verdict.IDENTICAL, Verdict.EQUAL}
+    assert {found.why for found in done.repetitions if found.verdict not in allowed} == set()
+
+
+def test_there_is_a_store_for_each_schema() -> None:
+    assert [file.name for file in STORES] == [f"v{schema}.tar.xz" for schema in range(1, layout.SCHEMA + 1)]
+
+
+def test_single_runs(here: Path) -> None:
+    reader = Reader(locate(None))
+    single = [reader.record(run) for run in reader._search(f"tags.`{layout.KIND}` = 'fit' AND tags.`{layout.CODE}` LIKE '%'")]
+    single = [record for record in single if layout.REPRODUCES not in record.tags]
+    assert len({record.params["optimizer"] for record in single}) >= 6
+    for record in single:
+        judge(linfit.reproduce(record.run_id))
+
+
+def test_a_sweep_over_every_component(here: Path) -> None:
+    done = linfit.reproduce(Reader(locate(None)).find("last", layout.SWEEP).run_id, sample=1000)
+    assert len(done.repetitions) > 60
+    judge(done)
+
+
+def test_a_child_of_the_sweep(here: Path) -> None:
+    reader = Reader(locate(None))
+    child = next(reader._search(f"tags.`{layout.PARENT}` LIKE '%' AND params.optimizer = 'adagrad'", page=5))
+    judge(linfit.reproduce(child.info.run_id))

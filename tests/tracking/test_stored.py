@@ -1,0 +1,109 @@
+"""The config of any run, read back from where it was stored, and refused where it was changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linfit.config import FitConfig
+from linfit.errors import ConfigError, LinfitError
+from linfit.tracking import layout, reading, stored
+from linfit.tracking.layout import stored_text
+from linfit.tracking.reading import Reader
+from linfit.tracking.store import locate
+from linfit.tracking.stored import config_of, read_config
+from tests.helpers import config
+
+Linfit = Callable[..., Any]
+
+
+def reader() -> Reader:
+    return Reader(locate(None))
+
+
+def ran(linfit: Linfit, *arguments: str) -> list[str]:
+    """Runs it and returns the ids of its fits."""
+    done = linfit("run", "--json", *arguments)
+    assert done.code == 0, done.err
+    return [row["run_id"] for row in json.loads(done.out)]
+
+
+def test_a_single_run_has_it_in_a_file(linfit: Linfit, workdir: Path) -> None:
+    [run_id] = ran(linfit, "optimizer=sgd", "steps=3", "seed=7")
+    found = config_of(reader(), reader().find(run_id))
+    assert (found.optimizer.name, found.seed, found.engine.name) == ("sgd", 7, "single")
+    [file] = workdir.glob("outputs/artifacts/**/config.json")
+    file.write_text(file.read_text().replace('"seed": 7', '"seed": 6'))
+    with pytest.raises(ConfigError, match=r"config\.json: the config's hash does not fit"):
+        config_of(reader(), reader().find(run_id))
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"config\.json cannot be read"):
+        config_of(reader(), reader().find(run_id))
+    file.unlink()
+    with pytest.raises(LinfitError, match=r"has no file config\.json"):
+        config_of(reader(), reader().find(run_id))
+
+
+def test_a_child_has_it_in_a_tag(linfit: Linfit, workdir: Path, client: Any) -> None:
+    ids = ran(linfit, "-m", "seed=3,4", "steps=3")
+    assert [config_of(reader(), reader().find(run_id)).seed for run_id in ids] == [3, 4]
+    tag = client.get_run(ids[0]).data.tags[layout.CONFIG]
+    client.set_tag(ids[0], layout.CONFIG, tag.replace('"seed":3', '"seed":5'))
+    with pytest.raises(ConfigError, match=f"tag linfit.config of run {ids[0]}: the config's hash does not fit"):
+        config_of(reader(), reader().find(ids[0]))
+    with pytest.raises(ConfigError, match="is a sweep, which has no config of its own"):
+        config_of(reader(), reader().find("last"))
+
+
+def test_a_child_whose_config_is_too_long_for_a_tag_has_it_in_the_manifest(linfit: Linfit, workdir: Path, client: Any) -> None:
+    weights = ",".join(f"{i / 7}" for i in range(700))
+    given = ("dataset=random_linear", "dataset.p=700", "dataset.n=5", "init=given", f"init.weights=[{weights}]")
+    ids = ran(linfit, "-m", "seed=0,1", "steps=1", *given)
+    record = reader().find(ids[1])
+    assert layout.CONFIG not in record.tags
+    found = config_of(reader(), record)
+    assert found.seed == 1
+    assert found.fingerprint() == record.tags[layout.FINGERPRINT]
+    for row in ("7", "-1", "x", "1" * 5000):
+        client.set_tag(ids[1], layout.ROW, row)
+        with pytest.raises(ConfigError, match=r"manifest\.parquet has no row"):
+            config_of(reader(), reader().find(ids[1]))
+
+
+def test_nothing_larger_than_a_config_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = stored_text(config())
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    assert read_config(stored.read_text(file)) == config()
+    monkeypatch.setattr(stored, "MAX_CONFIG", len(text) - 1)
+    with pytest.raises(ConfigError, match="no stored config: "):
+        read_config(text)
+    with pytest.raises(ConfigError, match="larger than any stored config"):
+        stored.read_text(file)
+
+
+def test_plug_ins_are_imported_by_whoever_trusts_them_only() -> None:
+    text = stored_text(FitConfig(plugins=("json",)))
+    loaded: list[Sequence[str]] = []
+    with pytest.raises(ConfigError, match="needs plug-ins, which are not imported from what is stored"):
+        read_config(text)
+    assert read_config(text, loaded.append).plugins == ("json",)
+    assert loaded == [["json"]]
+
+
+def test_a_file_that_a_server_keeps_is_downloaded_if_it_is_no_larger_than_it_can_be(
+    linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run_id] = ran(linfit, "steps=3", "seed=7")
+    monkeypatch.setattr(reading, "local_folder", lambda store, uri: None)  # as if a server kept them
+    monkeypatch.setattr(reading, "require_known_place", lambda store, uri: None)
+    record = reader().find(run_id)
+    assert config_of(reader(), record).seed == 7
+    with pytest.raises(LinfitError, match=r"config\.json of run .* is larger than it can be: .* bytes, 9 at most"):
+        reader().file(record, "config.json", 9)
+    with pytest.raises(LinfitError, match=r"has no file other\.json"):
+        reader().file(record, "other.json")
