@@ -14,6 +14,8 @@ from omegaconf import DictConfig
 class LinfitLauncherConf:
     _target_: str = "hydra_plugins.linfit.launcher.LinfitLauncher"
     workers: int = 1
+    backend: str = "loky"
+    address: str | None = None
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="linfit", node=LinfitLauncherConf, provider="linfit")
@@ -22,14 +24,14 @@ ConfigStore.instance().store(group="hydra/launcher", name="linfit", node=LinfitL
 class LinfitLauncher(BasicLauncher):
     """Runs linfit's own task; any other task function is Hydra's basic launcher's."""
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, backend: str = "loky", address: str | None = None) -> None:
         super().__init__()
-        self.workers = workers
+        self.workers, self.backend = workers, backend
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from linfit.sweeps.launching import check_workers
 
-        check_workers(self.workers)
+        check_workers(self.workers, self.backend)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
@@ -19,10 +22,14 @@ from omegaconf import DictConfig, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from linfit.errors import ConfigError, LinfitError, RecordingError
+from linfit.sweeps import locations
+from linfit.sweeps.catalogue import headline
+from linfit.sweeps.completion import shell_script
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.runner import Runner, single_name
 from linfit.sweeps.ways import deferred
+from linfit.tracking import notes
 from linfit.tracking.layout import mask
 
 
@@ -31,32 +38,28 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
     flags = parse(arguments)
     experiment, overrides = split(flags.overrides)
     experiment = flags.config_name or experiment
+    runner.question, runner.typed = question(experiment), notes.command(arguments)
     with hydra_for(flags) as hydra:
         try:
             _execute(hydra, flags, experiment, overrides, runner, configure_logging)
         except BaseException as error:
             runner.kill()
-            if isinstance(error, OSError):  # of a folder for outputs: what a fit raises is its own
-                raise RecordingError(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}") from error
-            if isinstance(error, LinfitError) or not isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):
+            if isinstance(error, LinfitError):
                 raise
-            # Hydra raises all of these for an override that it cannot make sense of.
-            raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
+            # Hydra raises all of these for an override that it cannot make sense of; some of them are OSErrors.
+            if isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):
+                raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
+            if isinstance(error, OSError) and not isinstance(
+                error, BrokenPipeError
+            ):  # of a folder for outputs: what a fit raises is its own
+                raise RecordingError(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}") from error
+            raise
 
 
-def sweep(arguments: Sequence[str]) -> Any:
-    """Runs a sweep as `linfit run -m` does, records it, and returns a pandas frame with one row per fit.
-
-    >>> table = linfit.sweep(["optimizer=adam,sgd", "seed=0,1"])  # doctest: +SKIP
-
-    Columns: row, name, run_id, status, loss, excess_loss, distance_to_optimum, distance_to_truth, steps_to_tolerance,
-    diverged_at_step, dtype, weights, error. Raises ConfigError before anything runs if the config is wrong.
-    """
-    import pandas as pd
-
-    runner = Runner()
-    execute(["--multirun", *arguments], runner)
-    return pd.DataFrame([{**done.result, "run_id": done.run_id} for done in runner.done])
+def question(experiment: str) -> str:
+    """What the experiment's file asks, in the comment at its top, without the command that the comment may end with."""
+    file = locations.experiments().get(experiment)
+    return headline(file).removesuffix(f": linfit run {experiment}").removesuffix(f"linfit run {experiment}").strip() if file else ""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -89,8 +92,6 @@ def hydra_for(flags: argparse.Namespace) -> Iterator[Hydra]:
 
 
 def _search_path(flags: argparse.Namespace) -> ConfigSearchPath:
-    from pathlib import Path
-
     path: ConfigSearchPath = search_path()
     for flag, folder in (("--config-path", flags.config_path), ("--config-dir", flags.config_dir)):
         if folder is None:
@@ -108,13 +109,17 @@ def _execute(
     if flags.help:
         hydra.app_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
     elif flags.hydra_help:
-        hydra.hydra_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
+        with _called("linfit run"):
+            hydra.hydra_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
     elif flags.cfg:
         hydra.show_cfg(experiment, overrides, flags.cfg, flags.package, flags.resolve)
     elif flags.info:
         hydra.show_info(flags.info, config_name=experiment, overrides=overrides)
     elif flags.shell_completion:
-        hydra.shell_completion(config_name=experiment, overrides=overrides)
+        if script := shell_script(overrides):
+            sys.stdout.write(script)
+        else:
+            hydra.shell_completion(config_name=experiment, overrides=overrides)
     elif flags.experimental_rerun:
         raise ConfigError("--experimental-rerun reads a pickle, which linfit never does: run the experiment again with its overrides")
     elif flags.multirun or _mode(hydra, experiment, overrides) == RunMode.MULTIRUN:
@@ -122,6 +127,16 @@ def _execute(
         runner.close()
     else:
         _run(hydra, experiment, overrides, runner, configure_logging)
+
+
+@contextmanager
+def _called(name: str) -> Iterator[None]:
+    """With the name by which Hydra says how it is called."""
+    own, sys.argv[0] = sys.argv[0], name
+    try:
+        yield
+    finally:
+        sys.argv[0] = own
 
 
 def _with(flags: argparse.Namespace, overrides: list[str]) -> argparse.Namespace:
@@ -136,6 +151,21 @@ def _mode(hydra: Hydra, experiment: str, overrides: list[str]) -> RunMode | None
     return mode
 
 
+@contextmanager
+def folder_for(place: Path) -> Iterator[None]:
+    """A run's folder, made before the run begins in the store; gone again, with those that were made for it, if it does not begin."""
+    made = [folder for folder in (place, *place.parents) if not folder.exists()]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=place).close()
+        yield
+    except BaseException:
+        with suppress(OSError):  # the store has been made in one of them
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
 def hide_passwords(composed: DictConfig) -> None:
     """In what Hydra writes into a run's folder. The store is open by now, and nothing needs the password any more."""
     with flag_override(composed, ["readonly", "struct"], [False, False]):
@@ -146,14 +176,17 @@ def hide_passwords(composed: DictConfig) -> None:
 
 
 def _run(hydra: Hydra, experiment: str, overrides: list[str], runner: Runner, configure_logging: bool) -> None:
-    """What Hydra.run does, except that the config is validated and the run begun before a folder is made."""
+    """What Hydra.run does, except that the config is validated, the folder can be written, and the run begun before anything is run."""
     overrides = [*overrides, "hydra.mode=RUN"]
     composed = hydra.compose_config(experiment, overrides, run_mode=RunMode.RUN, with_log_configuration=configure_logging)
     given = list(composed.hydra.overrides.task)
     config = fit_config(composed, given, experiment)
     if any(override.startswith("hydra.sweeper.") for override in overrides):
         raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
-    runner.begin(config, single_name(experiment, config, given))
+    if runner.skip_done and runner.is_finished(config):
+        return
+    with folder_for(Path(str(composed.hydra.run.dir))):
+        runner.begin(config, single_name(experiment, config, given))
     hide_passwords(composed)
     callbacks = Callbacks(composed)
     callbacks.on_run_start(config=composed, config_name=experiment)

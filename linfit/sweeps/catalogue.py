@@ -15,6 +15,8 @@ from linfit.errors import ConfigError
 from linfit.sweeps import locations
 from linfit.sweeps.composition import load_plugins
 
+#: How comments begin that are not for readers.
+HEADERS = ("@package", "yaml-language-server")
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 
 
@@ -37,6 +39,11 @@ def groups() -> dict[str, dict[str, str]]:
     """Each config group's components, each with its one line."""
     load_plugins(())
     return {group: {name: about(group, name) for name in choices(group)} for group in GROUPS}
+
+
+def names() -> list[str]:
+    """What `linfit list` takes: `experiments`, each group, and each component as GROUP/NAME."""
+    return ["experiments", *GROUPS, *(f"{group}/{name}" for group in GROUPS for name in choices(group))]
 
 
 def choices(group: str) -> list[str]:
@@ -64,27 +71,43 @@ def component(group: str, name: str) -> tuple[str, list[Field]]:
     schema = known.model_json_schema() if known is not None else {}
     properties, definitions = schema.get("properties", {}), schema.get("$defs", {})
     fields = [
-        Field(key, value, _allowed(properties.get(key, {}), definitions), comment) for key, value, comment in _lines(file) if key != "name"
+        Field(key, value, _allowed(properties.get(key, {}), definitions), comment)
+        for key, value, comment in settings(file)
+        if key != "name"
     ]
     return (known.__doc__ if known is not None and known.__doc__ else headline(file)), fields
 
 
 def headline(file: Path) -> str:
-    """The first comment of a YAML file, without the header that Hydra reads."""
+    """The first comment of a YAML file, without the headers that Hydra and editors read."""
     lines = [line.lstrip("# ").strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    return next((line for line in lines if not line.startswith("@package")), "")
+    return next((line for line in lines if not line.startswith(HEADERS)), "")
 
 
-def _lines(file: Path) -> list[tuple[str, str, str]]:
-    """(key, value, comment) of a component's YAML, which has one key a line."""
-    parts = [line.partition(" # ") for line in file.read_text(encoding="utf-8").splitlines() if line[:1].isalpha()]
-    return [(*map(str.strip, setting.split(":", 1)), comment.strip()) for setting, _, comment in parts]  # type: ignore[misc]
+def comments(file: Path) -> dict[str, str]:
+    """The comment behind each value of a YAML file, by dotted key."""
+    return {key: comment for key, _, comment in settings(file) if comment}
+
+
+def settings(file: Path) -> list[tuple[str, str, str]]:
+    """(dotted key, value, comment) of a YAML file that has one key a line, two more spaces for each level."""
+    found, above = [], ""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        setting, _, comment = line.partition(" # ")
+        key, colon, value = setting.strip().partition(":")
+        depth = (len(line) - len(line.lstrip())) // 2
+        if colon and key.isidentifier():
+            above = ".".join([*above.split(".")[:depth], key])
+            found.append((above, value.strip(), comment.strip()))
+    return found
 
 
 def _allowed(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     """A field's JSON schema in words: `number > 0`."""
     if "anyOf" in schema:
         return " or ".join(_allowed(part, definitions) for part in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
     bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema and abs(schema[key]) < 2**62]
     items = schema.get("items") or (schema.get("prefixItems") or [None])[0]
     inner = f" of {_allowed(items, definitions)}" if items else ""

@@ -37,13 +37,28 @@ def compose(arguments: Sequence[str] = ()) -> FitConfig:
 
     Raises ConfigError, which is a ValueError, with one line that says what came, what is allowed and what to do.
     """
+    return fit_config(*load(arguments))
+
+
+def load(arguments: Sequence[str]) -> tuple[DictConfig, list[str], str]:
+    """What Hydra composes of an experiment and overrides; the overrides; the experiment."""
     experiment, overrides = split(arguments)
     loader = ConfigLoaderImpl(search_path())
     try:
         composed = loader.load_configuration(experiment, overrides, run_mode=RunMode.RUN)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_composition(error, loader, experiment)) from error
-    return fit_config(composed, overrides, experiment)
+    return composed, overrides, experiment
+
+
+def swept(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """The keys that a study sweeps over and that no override fixes; none where the experiment is one fit."""
+    if composed.hydra.mode != RunMode.MULTIRUN:
+        return []
+    sweeper, given = composed.hydra.sweeper, {override.lstrip("+").split("=", 1)[0] for override in overrides}
+    grids = [sweeper.get("params") or {}, *(sweeper.get("grids") or [])]
+    keys = [key for grid in grids for key in grid] + [key for pair in sweeper.get("pairs") or [] for key in pair.get("keys", [])]
+    return [str(key) for key in dict.fromkeys(keys) if key not in given]
 
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -54,6 +69,8 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
             raise ConfigError(
                 f"{argument}: {key} is one component, not a list: choose one, or sweep over several with -m {key}={value.strip('[]')}"
             )
+        if key in GROUPS and value == "null":
+            raise ConfigError(f"{argument} chooses no {key}: there are {', '.join(locations.components(key))}")
         if "=" not in argument and (key.partition(".")[0] in FitConfig.model_fields):
             raise ConfigError(f"{argument} has no value: an override is KEY=VALUE")
     names = [argument for argument in arguments if "=" not in argument and not argument.startswith("~")]

@@ -11,12 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from linfit.component import unknown
 from linfit.config import GROUPS
+from linfit.errors import printable
 from linfit.sweeps import locations
 
 
 def notice(text: str) -> None:
     """Tells the user something that is no error."""
-    print(f"linfit: {text}", file=sys.stderr)
+    print(f"linfit: {printable(text)}", file=sys.stderr)
 
 
 def explain_composition(error: Exception, loader: ConfigLoader, experiment: str) -> str:
@@ -27,7 +28,7 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
         return unknown("experiment", experiment, list(locations.experiments()))
     if found := re.search(r"Could not find '(?:(.+)/)?([^/']+)'", text):
         return _no_option(loader, found[1] or "", found[2])
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig) and "not in struct" in str(cause):
+    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig) and "not in " in str(cause):
         return _no_key(str(cause.full_key), cause.parent_node)
     if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
         key, values = found[1].split("=", 1)

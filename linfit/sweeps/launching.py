@@ -12,11 +12,16 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from linfit.component import unknown
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
+from linfit.sweeps.clusters import require_cluster
 from linfit.sweeps.expansion import Expansion
 from linfit.sweeps.explanation import explain_composition
-from linfit.sweeps.runner import Job, Runner
+from linfit.sweeps.runner import HERE, Job, Runner
+from linfit.sweeps.workers import Workers
+
+BACKENDS = ["dask", "loky", "ray"]
 
 
 def launch(
@@ -28,14 +33,24 @@ def launch(
     jobs = expand(expansion, job_overrides)
     same_store(jobs)
     folder = Path(str(config.hydra.sweep.dir))
-    losses = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, config.hydra.launcher.workers)
+    workers = workers_of(config.hydra.launcher)
+    if workers.backend != HERE.backend:
+        require_cluster(workers)
+    losses = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, workers)
     return [FitReturn(expansion, overrides, first + i, loss) for i, (overrides, loss) in enumerate(zip(job_overrides, losses, strict=True))]
 
 
-def check_workers(workers: int) -> None:
-    """Raises ConfigError unless there is at least one worker."""
+def check_workers(workers: int, backend: str) -> None:
+    """Raises ConfigError unless there is at least one worker, of a kind that there is."""
     if workers < 1:
         raise ConfigError(f"hydra.launcher.workers: got {workers!r}, must be an integer of at least 1: 1 runs all fits in this process")
+    if backend not in BACKENDS:
+        raise ConfigError(f"hydra.launcher.backend: {unknown('backend', backend, BACKENDS)}")
+
+
+def workers_of(launcher: DictConfig) -> Workers:
+    """Where the launcher's config says that fits run."""
+    return Workers(launcher.workers, launcher.backend, launcher.address)
 
 
 def expand(expansion: Expansion, job_overrides: Iterable[Sequence[str]]) -> list[Job]:
@@ -55,7 +70,7 @@ def _fit_config(expansion: Expansion, overrides: Sequence[str]) -> FitConfig:
 
 def same_store(jobs: Sequence[Job]) -> None:
     """A sweep is one parent with its children: they stand in one MLflow experiment of one store."""
-    for key in ("name", "tracking"):
+    for key in ("name", "tracking", "pictures"):
         if any(getattr(job.config, key) != getattr(jobs[0].config, key) for job in jobs):
             raise ConfigError(f"{key} cannot be swept: the fits of a sweep are children of one run; start one sweep for each {key}")
 

@@ -12,19 +12,18 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from linfit.component import Component, Frozen
 from linfit.config import FitConfig
-from linfit.engine.blocks import Data, Task, blocks, bytes_of, stack_of
+from linfit.engine.blocks import Task, blocks, bytes_of, stack_of
 from linfit.engine.cost import Cost, measure
 from linfit.engine.fit import Fit
 from linfit.errors import ConfigError
-from linfit.problem.theory import largest_curvatures
-from linfit.settings import SingleEngine, StackedEngine
+from linfit.settings import SingleEngine
 from linfit.sweeps.app import parse
 from linfit.sweeps.enumeration import Enumeration, enumerate_jobs
 from linfit.sweeps.runner import ready
+from linfit.sweeps.stability import Limits, as_stacked
 
 #: Flags of `linfit run` that do something else than run.
 ELSEWHERE = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
@@ -177,7 +176,7 @@ def _blocks(asked: Sequence[FitConfig], configs: Sequence[FitConfig]) -> Iterato
     for place, config in enumerate(configs):
         reasons.setdefault(_why_single(asked[place]) if config.engine.name == "single" else None, []).append(place)
     for why, places in reasons.items():
-        for block in blocks([_cut(configs[place]) for place in places]):
+        for block in blocks([as_stacked(configs[place]) for place in places]):
             if isinstance(block, tuple):
                 yield why, (places[block[0]], block[1])
                 continue
@@ -186,52 +185,11 @@ def _blocks(asked: Sequence[FitConfig], configs: Sequence[FitConfig]) -> Iterato
             yield why, block
 
 
-def _cut(config: FitConfig) -> FitConfig:
-    """The config as one that is cut into blocks: those of the engine `single` are loaded and grouped in the same way."""
-    return config if isinstance(config.engine, StackedEngine) else config.model_copy(update={"engine": StackedEngine()})
-
-
 def _why_single(asked: FitConfig) -> str:
     if missing := asked.unstackable():
         parts = (f"{group} {getattr(asked, group).name}" for group in missing)
         return f"no stacked rule for {', '.join(parts)}"
     return "engine=single" if isinstance(asked.engine, SingleEngine) else "a fit alone"
-
-
-class Limits:
-    """Which learning rates are above the largest stable one; the largest curvature of the same data is computed once."""
-
-    def __init__(self) -> None:
-        self._curvature: WeakKeyDictionary[Data, float] = WeakKeyDictionary()
-
-    def above(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
-        """The learning rate and the largest stable one of each task for which it is exceeded, by the task's place."""
-        bounded = [task for task in block if self.known(task)]
-        self._find([task.data for task in bounded], block[0].config)
-        exceeded = ((task.place, _lr(task), self._bound(task)) for task in bounded)
-        return {place: (lr, bound) for place, lr, bound in exceeded if bound is not None and lr > bound}
-
-    def known(self, task: Task) -> bool:
-        """Whether the task's optimizer states a bound, which may depend on its settings but not on the curvature."""
-        optimizer = task.config.optimizer
-        return optimizer.knows_its_bound() and optimizer.largest_stable_lr(1.0, 1) is not None
-
-    def _bound(self, task: Task) -> float | None:
-        return task.config.optimizer.largest_stable_lr(self._curvature[task.data], task.data.seen.shape[0])
-
-    def _find(self, data: Sequence[Data], like: FitConfig) -> None:
-        missing = [part for part in dict.fromkeys(data) if part not in self._curvature]
-        if not missing:
-            return
-        features = {id(part.X): part.X for part in missing}
-        n, _, q = missing[0].seen.shape
-        found = largest_curvatures(list(features.values()), like.loss.scale(n, q))
-        curvature = dict(zip(features, found.tolist(), strict=True))
-        self._curvature.update({part: curvature[id(part.X)] for part in missing})
-
-
-def _lr(task: Task) -> float:
-    return float(vars(task.config.optimizer)["lr"])
 
 
 def _values(configs: Sequence[FitConfig], key: str) -> list[Any]:

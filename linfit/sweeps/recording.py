@@ -6,19 +6,20 @@ import heapq
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from linfit.engine.fit import Fit, Status
-from linfit.errors import RecordingError
+from linfit.errors import LinfitError
 from linfit.settings import MLflowTracking, Tracking
+from linfit.sweeps.folder import Folder
 from linfit.tracking import layout
 from linfit.tracking.recorder import Recorder
-from linfit.tracking.tables import Parts, result
+from linfit.tracking.tables import Parts, file_hash, result
 
 #: Fits recorded at once, and the seconds after which those at hand are recorded although they are fewer.
 BLOCK, PATIENCE = 500, 2.0
@@ -43,21 +44,47 @@ class Done:
         return float(self.result["excess_loss"]) if finished else float("inf")
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What a sweep has left behind that was interrupted: its parent's id and metrics, and by row what is done and what runs there are."""
+
+    run_id: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    done: dict[int, Done] = field(default_factory=dict)
+    recorded: dict[int, str] = field(default_factory=dict)
+    """The ids of finished runs."""
+    retries: dict[int, str] = field(default_factory=dict)
+    """The ids of failed runs that are run again."""
+
+
 class Sweep:
     """The parent run of a sweep, from its beginning to its end; `done` is what has been recorded, in the order of its rows at the end."""
 
-    def __init__(self, recorder: Recorder, row: layout.Row, folder: Path, varying: Sequence[str], tracking: Tracking) -> None:
-        self.recorder, self.row, self.folder, self.varying = recorder, row, folder, tuple(varying)
+    def __init__(
+        self,
+        recorder: Recorder,
+        row: layout.Row,
+        folder: Folder,
+        varying: Sequence[str],
+        tracking: Tracking,
+        earlier: Earlier | None = None,
+    ) -> None:
+        self.recorder, self.row, self.folder, self.varying = recorder, row, folder.path, tuple(varying)
+        self.earlier, self._own = earlier or Earlier(), folder
         self.files = isinstance(tracking, MLflowTracking) and tracking.child_artifacts
         self.most = tracking.best if isinstance(tracking, MLflowTracking) else None
-        self.run_id = recorder.begin(row)
-        self.parts = Parts(folder)
-        self.done: dict[int, Done] = {}
+        self.run_id = self.earlier.run_id or recorder.begin(row)
+        self.parts = Parts(self.folder)
+        self.done = dict(self.earlier.done)
+        self.recorded = dict(self.earlier.recorded)
+        self._unsure = False
         self.best: tuple[tuple[float, int], Fit] | None = None
         self._kept: list[tuple[float, int, layout.Row, Fit]] = []
         self._waiting: list[tuple[int, str, Fit]] = []
         self._since = time.monotonic()
         self._started = row.start
+        self.extra: dict[int, dict[str, str]] = {}
+        """More tags for the runs of some rows."""
 
     def add(self, row: int, name: str, fit: Fit) -> list[Done]:
         """Takes the fit of a row of the manifest; returns what has been recorded by now, if anything."""
@@ -71,21 +98,20 @@ class Sweep:
             return []
         rows, names, fits = zip(*self._waiting, strict=True)
         results = self.parts.write(rows, names, fits)
+        if self._unsure:  # an interrupt or the store broke off an earlier attempt: who knows what is there
+            self.recorded |= whole_children(self.recorder, self.run_id, self.earlier.retries)
+        self._unsure = True
         ended = now()
-        children = [
-            layout.child(fit, name, self.run_id, row, (self._started, ended), self.varying)
-            for row, name, fit in zip(rows, names, fits, strict=True)
-        ]
-        self._started, self._since = ended, time.monotonic()
-        run_ids = self._record(rows, children, fits)
-        self._waiting.clear()  # only now: what an interrupt or the store kept from being recorded is tried again when the sweep ends
-        self.parts.count += 1
+        run_ids = self._record(self._rows(rows, names, fits, ended), fits)
         done = [Done(*entry) for entry in zip(names, run_ids, results, strict=True)]
         self.done.update(zip(rows, done, strict=True))
         for row, entry, fit in zip(rows, done, fits, strict=True):
             rank = entry.excess, row  # of equals the first, in whatever order they come
             if entry.excess != float("inf") and (self.best is None or rank < self.best[0]):
                 self.best = rank, fit
+        self._waiting.clear()  # only now: what was not recorded is tried again when the sweep ends
+        self.parts.count += 1
+        self._started, self._since, self._unsure = ended, time.monotonic(), False
         return done
 
     def finish(self) -> None:
@@ -95,24 +121,39 @@ class Sweep:
         self.done = dict(sorted(self.done.items()))
         counts = Counter(done.status for done in self.done.values())
         losses = [done.result["loss"] for done in self.done.values() if done.excess != float("inf")]
-        row = layout.sweep_finished(self.row, counts, min(losses, default=float("inf")), now())
+        self.row = row = layout.sweep_finished(self.row, counts, min(losses, default=float("inf")), now())
         tables = self.parts.join({row: done.run_id for row, done in self.done.items() if done.run_id})
         files = [self.folder / layout.MANIFEST, *tables]
-        self.recorder.end(self.run_id, row, files, None if self.best is None else self.best[1])
+        hashes = {file.name: file_hash(file) for file in files}
+        self.row = row = replace(row, tags={**row.tags, layout.FILES: json.dumps(hashes)})
+        files += [file for name in (layout.ENVIRONMENT_FILE, layout.GIT_DIFF) if (file := self.folder / name).exists()]
+        self.recorder.end(self.run_id, layout.news(row, self.earlier.metrics), files, None if self.best is None else self.best[1])
+        self.parts.remove()
+        self._own.release()
 
     def kill(self) -> None:
-        """Keeps what is finished and ends the parent as KILLED, as far as the store still allows."""
-        with suppress(RecordingError):
+        """Keeps what is finished and ends the parent as KILLED, as far as the store and the disk still allow."""
+        with suppress(LinfitError, OSError):
             self.flush()
-            self._record_kept()
+        with suppress(LinfitError, OSError):
             self.recorder.end(self.run_id, layout.killed(self.row, now()))
+        self._own.release()
 
-    def _record(self, rows: Sequence[int], children: Sequence[layout.Row], fits: Sequence[Fit]) -> list[str]:
+    def _rows(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit], ended: int) -> dict[int, layout.Row]:
+        times, retries = (self._started, ended), self.earlier.retries
+        children = {
+            row: layout.child(fit, name, self.run_id, row, times, self.varying, retries.get(row))
+            for row, name, fit in zip(rows, names, fits, strict=True)
+        }
+        extra = {row: replace(child, tags={**child.tags, **self.extra[row]}) for row, child in children.items() if row in self.extra}
+        return children | extra
+
+    def _record(self, children: dict[int, layout.Row], fits: Sequence[Fit]) -> list[str]:
         if self.most is None:
-            run_ids = self.recorder.add(children)
+            run_ids = self._add(children)
             self._attach(run_ids, fits)
             return run_ids
-        for row, child, fit in zip(rows, children, fits, strict=True):
+        for (row, child), fit in zip(children.items(), fits, strict=True):
             rank = _rank(fit), -row, child, fit
             if len(self._kept) < self.most:
                 heapq.heappush(self._kept, rank)
@@ -120,9 +161,16 @@ class Sweep:
                 heapq.heappushpop(self._kept, rank)
         return [""] * len(children)
 
+    def _add(self, children: dict[int, layout.Row]) -> list[str]:
+        """The ids of the children's runs, those that are missing added."""
+        if not self.recorded:
+            return self.recorder.add(list(children.values()))
+        added = iter(self.recorder.add([child for row, child in children.items() if row not in self.recorded]))
+        return [self.recorded.get(row) or next(added) for row in children]
+
     def _record_kept(self) -> None:
         kept = sorted(self._kept, key=lambda entry: -entry[1])
-        run_ids = self.recorder.add([child for _, _, child, _ in kept])
+        run_ids = self._add({-row: child for _, row, child, _ in kept})
         self._attach(run_ids, [fit for _, _, _, fit in kept])
         for (_, row, _, _), run_id in zip(kept, run_ids, strict=True):
             done = self.done[-row]
@@ -134,6 +182,17 @@ class Sweep:
         for run_id, fit in zip(run_ids, fits, strict=True) if self.files else ():
             with TemporaryDirectory() as folder:
                 self.recorder.attach(run_id, write_files(Path(folder), fit))
+
+
+def whole_children(recorder: Recorder, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
+    """The ids of a sweep's runs that are all there, by row, without those that are run again; what is there in part is discarded."""
+    history = recorder.history()
+    if history is None:
+        return {}
+    children = history.children(parent)
+    history.discard([child.run_id for child in children if not child.whole])
+    again = set(retries.values())
+    return {child.row: child.run_id for child in children if child.whole and child.run_id not in again}
 
 
 def _rank(fit: Fit) -> float:

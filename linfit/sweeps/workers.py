@@ -16,7 +16,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Generator, Hashable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from math import ceil
 from typing import Any
 
@@ -31,6 +31,15 @@ MOST_DEATHS = 32
 
 Chunk = list[int]
 """The places of some fits among the configs."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the fits of a sweep run: in `count` processes of this machine (`loky`), or on the dask or ray cluster at `address`."""
+
+    count: int = 1
+    backend: str = "loky"
+    address: str | None = None
 
 
 def fits_in_workers(configs: Sequence[FitConfig], workers: int) -> Generator[tuple[int, Fit], None, None]:
@@ -75,7 +84,7 @@ def stack_of(config: FitConfig) -> Hashable:
     from linfit.engine.blocks import identity
 
     shared = (config.engine, config.model, config.loss, config.gradient, config.device)
-    return (*map(identity, shared), config.dtype, config.threads, config.dataset.shape())
+    return (*map(identity, shared), config.dtype, config.threads, config.deterministic, config.shape())
 
 
 class Pool:

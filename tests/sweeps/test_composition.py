@@ -167,15 +167,17 @@ def test_a_plug_in_is_a_component_like_ours(plugin: Path) -> None:
 
 
 def test_a_plug_in_changes_the_code_digest(plugin: Path) -> None:
-    from linfit.tracking.environment import code_digest
+    from linfit.tracking.code import _syntax, code_digest
 
     package.compose(["plugins=[my_parts]"])
     before = code_digest(("my_parts",))
     assert before != code_digest()
     code_digest.cache_clear()
+    _syntax.cache_clear()
     (plugin / "my_parts.py").write_text(PLUGIN + "\n# a comment\n")
     assert code_digest(("my_parts",)) == before
     code_digest.cache_clear()
+    _syntax.cache_clear()
     (plugin / "my_parts.py").write_text(PLUGIN.replace("0.1", "0.2"))
     assert code_digest(("my_parts",)) != before
 

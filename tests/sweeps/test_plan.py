@@ -22,7 +22,8 @@ from linfit.method.optimizers import SGD, Adam, ManualSGD
 from linfit.problem.losses import MSE, SSE
 from linfit.problem.theory import largest_curvatures, optimum
 from linfit.settings import StackedEngine
-from linfit.sweeps.plan import Limits, plan
+from linfit.sweeps.plan import plan
+from linfit.sweeps.stability import Limits
 from linfit.views.plan import abbreviated, size
 from tests.helpers import conditioned, config, problem, scratch_registry
 
@@ -37,9 +38,11 @@ BOUNDED: tuple[Mapping[str, Any], ...] = (
     {"name": "sgd", "momentum": 0.5},
     {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1},
     {"name": "sgd", "dampening": 0.5},
+    {"name": "sgd", "momentum": 0.9, "nesterov": True},
+    {"name": "heavy_ball", "momentum": 0.7},
+    {"name": "nesterov", "momentum": 0.7},
 )
 UNBOUNDED: tuple[Mapping[str, Any], ...] = (
-    {"name": "sgd", "momentum": 0.9, "nesterov": True},
     {"name": "sgd", "momentum": 0.9, "dampening": 0.5},
     {"name": "sgd", "momentum": 1.5},
     {"name": "sgd", "maximize": True, "weight_decay": 1.0},

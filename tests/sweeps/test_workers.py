@@ -183,7 +183,9 @@ def test_a_wrong_number_of_workers_is_one_line(workers: str, linfit: Linfit, bar
 def test_no_worker_outlives_its_sweep(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
     command = [sys.executable, "-c", "from linfit.cli import main; main()"]
     command += ["run", "-m", "seed=range(0,32)", "steps=100000000", "engine=single", "hydra.launcher.workers=2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "LINFIT_GRACE": "25"}
+    )
     wait_for(lambda: len([pid for pid in session(process.pid) if busy(pid)]) >= 3 or process.poll() is not None)
     assert process.poll() is None
     os.killpg(process.pid, signalled) if signalled is signal.SIGINT else process.kill()

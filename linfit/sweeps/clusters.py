@@ -1,0 +1,161 @@
+"""Fits on a dask or ray cluster that is running already: whole chunks of configs travel, as that library's own tasks.
+
+    configs → chunks of places → a node runs its chunk as the engine does → (place, fit), in this process, which alone records
+
+Both libraries run the chunks of a lost node again on others. joblib's backends for them are not used: ray's hands on no result
+before the last chunk is done, so that nothing would be recorded until then. A node needs linfit and the plug-ins installed, and
+the data files under the same paths; no node speaks to MLflow.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+from linfit.config import FitConfig
+from linfit.engine.fit import Fit, Status
+from linfit.errors import ConfigError
+from linfit.sweeps import workers
+from linfit.sweeps.workers import Chunk, Workers, chunks, rows
+
+CHUNKS_A_SLOT = 4
+"""So that nodes of different speeds end together."""
+TIMEOUT = 10
+"""Seconds in which a scheduler has to answer."""
+RETRIES = 3
+"""Times that a chunk runs again whose node is lost."""
+
+#: A chunk's fits as plain data, by the chunk's number.
+Tasks = dict[int, list[dict[str, Any]]]
+#: A chunk's number with what came back: its results, or the exception by which the cluster gave it up.
+Outcomes = Generator[tuple[int, Any], None, None]
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def fits_on_cluster(configs: Sequence[FitConfig], where: Workers) -> Generator[tuple[int, Fit], None, None]:
+    """Runs fit configs on the cluster at `where.address`: each fit with its place among the configs, a chunk as soon as it is done.
+
+    The fits have the bits that they have in one process of a machine with the same processor and torch. A fit whose chunk the
+    cluster gives up is `failed`. ConfigError if the cluster cannot be reached.
+    """
+    with closing(CLUSTERS[where.backend](where.address)) as cluster:
+        slots = max(cluster.slots(), where.count)
+        cut = chunks(configs, slots * CHUNKS_A_SLOT)
+        tasks = {number: [configs[place].as_dict() for place in chunk] for number, chunk in enumerate(cut)}
+        for number, outcome in cluster.run(tasks):
+            yield from settled(cut[number], outcome, configs, where.backend)
+
+
+def settled(chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], backend: str) -> Iterator[tuple[int, Fit]]:
+    """The fits of a chunk with their places, from what a node sent back."""
+    if isinstance(outcome, BaseException):
+        error = f"the {backend} cluster gave it up with {len(chunk)} fits, {rows(chunk)}: {type(outcome).__name__} {_line(outcome)}"
+        return ((place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk)
+    return ((chunk[number], Fit(config=configs[chunk[number]], **result)) for number, result in outcome)
+
+
+def run(data: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Runs a chunk on a node, one at a time in each process: torch's settings are the process's, and a node may have several threads."""
+    with _ONE_AT_A_TIME:
+        return workers.run(data)
+
+
+def require_cluster(where: Workers) -> None:
+    """Raises ConfigError, before anything is written, where the cluster's library is not installed or nothing listens at the address."""
+    _import({"dask": "distributed"}.get(where.backend, where.backend), where.backend)
+    if where.address is None:
+        if where.backend == "dask":
+            raise ConfigError("hydra.launcher.address: null, must be a dask scheduler's: tcp://HOST:8786, as `dask scheduler` prints it")
+        return
+    parts = urlsplit(where.address if "://" in where.address else f"//{where.address}")
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), TIMEOUT).close()
+    except (OSError, ValueError) as error:
+        raise _unreachable(where.backend, where.address, error) from error
+
+
+class Dask:
+    """The dask scheduler at `address`, such as tcp://10.0.0.1:8786."""
+
+    def __init__(self, address: str | None) -> None:
+        self.library = _import("distributed", "dask")
+        try:
+            self.client = self.library.Client(address, timeout=TIMEOUT, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise _unreachable("dask", str(address), error) from error
+        self.address = address
+
+    def slots(self) -> int:
+        """The threads of its workers."""
+        if not (threads := sum(self.client.nthreads().values())):
+            raise ConfigError(f"the dask scheduler at {self.address} has no workers: start some with `dask worker {self.address}`")
+        return int(threads)
+
+    def run(self, tasks: Tasks) -> Outcomes:
+        futures = {self.client.submit(run, data, pure=False, retries=RETRIES): number for number, data in tasks.items()}
+        for future in self.library.as_completed(list(futures), loop=self.client.loop):
+            error = future.exception() if future.status != "cancelled" else RuntimeError("the scheduler is gone")
+            yield futures.pop(future), future.result() if error is None else error
+
+    def close(self) -> None:
+        self.client.close()  # cancels what has not ended
+
+
+class Ray:
+    """The ray cluster at `address`, HOST:6379, or null for the one that runs on this machine."""
+
+    def __init__(self, address: str | None) -> None:
+        self.library = _import("ray", "ray")
+        try:
+            self.library.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise _unreachable("ray", address or "auto", error) from error
+
+    def slots(self) -> int:
+        """Its CPUs."""
+        return max(1, int(self.library.cluster_resources().get("CPU", 1)))
+
+    def run(self, tasks: Tasks) -> Outcomes:
+        remote = self.library.remote(num_cpus=1, max_retries=RETRIES)(run)
+        waiting = {remote.remote(data): number for number, data in tasks.items()}
+        while waiting:
+            [done], _ = self.library.wait(list(waiting), num_returns=1)
+            yield waiting.pop(done), self._outcome(done)
+
+    def _outcome(self, done: Any) -> Any:
+        try:
+            return self.library.get(done)
+        except self.library.exceptions.RayError as error:
+            return error
+
+    def close(self) -> None:
+        self.library.shutdown()  # ends what has not
+
+
+CLUSTERS: dict[str, Callable[[str | None], Dask | Ray]] = {"dask": Dask, "ray": Ray}
+
+
+def _import(package: str, extra: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"hydra.launcher.backend={extra} needs a package that is not installed: pip install 'linfit-lab[{extra}]'"
+        ) from error
+
+
+def _unreachable(backend: str, address: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"hydra.launcher.address: no {backend} cluster answers at {address} ({_line(error)}): start one, or give another address"
+    )
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

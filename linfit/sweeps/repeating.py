@@ -1,0 +1,70 @@
+"""Repetitions as runs of their own: each points at the run that it repeats, and says how it came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from linfit.config import FitConfig
+from linfit.engine.fit import Fit
+from linfit.engine.prediction import theory_of
+from linfit.settings import MLflowTracking
+from linfit.sweeps.folder import About, Folder
+from linfit.sweeps.recording import Sweep, now, write_files
+from linfit.sweeps.runner import run_all
+from linfit.sweeps.workers import Workers
+from linfit.tracking import environment, layout
+from linfit.tracking.recorder import Recorder
+from linfit.tracking.tables import write_manifest
+
+Judge = Callable[[int, Fit], dict[str, str]]
+"""The tags of the repetition of the fit at a place: what it repeats, and how it came out."""
+
+
+def repeat(config: FitConfig, name: str, recorder: Recorder, judge: Judge) -> str:
+    """Runs a fit, and records it as a single run; returns its id."""
+    start = now()
+    [(_, fit)] = run_all([config], Workers())
+    begun = layout.started(config, name, start, {**environment.tags(config), **judge(0, fit)})
+    run_id = recorder.begin(begun)
+    with TemporaryDirectory() as folder:
+        files = [*write_files(Path(folder), fit), *environment.write(Path(folder), config)]
+        known = theory_of(fit)
+        row = layout.finished(begun, fit, now(), theory=None if known is None else known.numbers())
+        recorder.end(run_id, row, files)
+    return run_id
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Fits of a sweep that are run again together: their configs, and what their own sweep varied."""
+
+    name: str
+    configs: Sequence[FitConfig]
+    varying: Sequence[str]
+    tags: Mapping[str, str]
+    """Of the run that becomes their parent."""
+
+
+def repeat_sample(sample: Sample, recorder: Recorder, judge: Judge, workers: int) -> tuple[str, list[str]]:
+    """Runs fits in `workers` processes, and records them as a sweep; returns its id, and theirs, in order."""
+    configs = sample.configs
+    names = [layout.describe(config, sample.varying) or f"fit {place}" for place, config in enumerate(configs)]
+    with TemporaryDirectory() as temporary:
+        folder, about = Folder(Path(temporary)), About.new(sample.name, sample.varying, workers, now())
+        write_manifest(folder.path, names, [()] * len(configs), configs, asdict(about))
+        environment.write(folder.path, configs[0])
+        tags = {**environment.tags(configs[0]), **sample.tags}
+        row = layout.sweep_started(sample.name, now(), configs, sample.varying, tags)
+        sweep = Sweep(recorder, row, folder, sample.varying, MLflowTracking())
+        try:
+            for place, fit in run_all(configs, Workers(workers)):
+                sweep.extra[place] = judge(place, fit)
+                sweep.add(place, names[place], fit)
+            sweep.finish()
+        except BaseException:
+            sweep.kill()
+            raise
+    return sweep.run_id, [sweep.done[place].run_id for place in range(len(configs))]

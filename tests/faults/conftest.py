@@ -1,0 +1,88 @@
+"""Servers and clusters of the tests' own, on loopback, ended with the session. Where one is not installed, its tests skip and say so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+PATIENCE = 90
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(*command: str, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed at the end, whatever it does."""
+    process = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not there():
+        assert time.monotonic() < end, "it did not come up"
+        time.sleep(0.2)
+
+
+def answers(port: int) -> bool:
+    with closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URI of an empty PostgreSQL database, with a password in it."""
+    pytest.importorskip("psycopg", reason="needs linfit-lab[postgres]")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
+        pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
+    binaries, user = programs[-1].parent, "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    port = free_port()
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
+        if user:
+            shutil.chown(folder, user)
+        data = f"{folder}/data"
+        subprocess.run(
+            [binaries / "initdb", "-D", data, "-A", "trust", "-U", "linfit"], user=user, check=True, cwd="/", capture_output=True
+        )
+        options = ("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", folder)
+        stack.enter_context(running(str(binaries / "postgres"), "-D", data, "-p", str(port), *options, user=user))
+        wait_until(lambda: answers(port))
+        yield f"postgresql://linfit:canary@127.0.0.1:{port}/postgres"
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[str]:
+    """The address of a dask scheduler with two workers of one thread each."""
+    distributed = pytest.importorskip("distributed", reason="needs linfit-lab[dask]")
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    worker = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    with ExitStack() as stack:
+        stack.enter_context(running(sys.executable, "-m", *scheduler))
+        wait_until(lambda: answers(port))
+        for _ in range(2):
+            stack.enter_context(running(sys.executable, "-m", *worker))
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=PATIENCE)
+        yield address

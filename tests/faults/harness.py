@@ -1,0 +1,113 @@
+"""Real `linfit` processes that can be killed, quickly: forked from one that has imported torch and MLflow already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from pyarrow import parquet
+
+from linfit.tracking import layout
+
+FOLDER = "outputs/sweeps/one"
+PRELOADED = [
+    "linfit.cli",
+    "linfit.sweeps.app",
+    "linfit.sweeps.resuming",
+    "linfit.tracking.database",
+    "linfit.engine.dispatch",
+    "torch",
+    "mlflow",
+]
+
+
+def context() -> ForkServerContext:
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(PRELOADED)
+    return server
+
+
+def main(workdir: str, arguments: Sequence[str], block: int, environment: dict[str, str]) -> None:
+    """In the child: the command line, with its output in a file; `block` fits are recorded at once."""
+    os.chdir(workdir)
+    os.environ.update(environment)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from linfit import cli
+    from linfit.sweeps import recording
+
+    recording.BLOCK = block
+    sys.argv = ["linfit", *arguments]
+    cli.main()
+
+
+def start(workdir: Path, *arguments: str, block: int = 20, **environment: str) -> BaseProcess:
+    process = context().Process(target=main, args=(str(workdir), arguments, block, {"LINFIT_GRACE": "30", **environment}))
+    process.start()
+    return process
+
+
+def end(process: BaseProcess, seconds: float = 120) -> int:
+    """The exit code, negative for a signal."""
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise AssertionError("the process did not end")
+    return process.exitcode
+
+
+def run(workdir: Path, *arguments: str, **more: Any) -> int:
+    return end(start(workdir, *arguments, **more))
+
+
+def kill_within(process: BaseProcess, workdir: Path, moment: float) -> bool:
+    """Kills a sweep `moment` seconds after its manifest was written, unless it has ended; whether it was killed."""
+    manifest = workdir / FOLDER / layout.MANIFEST
+    while not manifest.exists() and process.exitcode is None:
+        time.sleep(0.005)
+    process.join(moment)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def tables(workdir: Path) -> str:
+    """Results and curves by row, without the ids of runs: equal texts are equal bits."""
+    columns = {layout.RESULTS: ["run_id"], layout.CURVES: []}
+    found = [parquet.read_table(workdir / FOLDER / name).drop_columns(dropped).sort_by("row") for name, dropped in columns.items()]
+    return repr([table.to_pylist() for table in found])
+
+
+def assert_whole(workdir: Path, num_fits: int, reference: str) -> None:
+    """Each fit is there once and finished, with its own numbers, nothing else is, and the database is sound."""
+    assert tables(workdir) == reference, log(workdir)
+    results = parquet.read_table(workdir / FOLDER / layout.RESULTS, columns=["row", "run_id", "loss"]).to_pylist()
+    with closing(sqlite3.connect(workdir / "outputs" / "mlflow.db")) as store:
+        assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert store.execute("PRAGMA foreign_key_check").fetchall() == []
+        statuses = Counter(status for (status,) in store.execute("SELECT status FROM runs"))
+        assert statuses == {"FINISHED": num_fits + 1}, log(workdir)
+        rows = dict(store.execute("SELECT run_uuid, value FROM tags WHERE key = ?", (layout.ROW,)))
+        losses = dict(store.execute("SELECT run_uuid, value FROM latest_metrics WHERE key = 'loss'"))
+        assert sorted(map(int, rows.values())) == list(range(num_fits))
+        assert [(rows[result["run_id"]], losses[result["run_id"]]) for result in results] == [(str(r["row"]), r["loss"]) for r in results]
+        twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        assert store.execute(twice).fetchall() == []
+
+
+def log(workdir: Path) -> str:
+    return (workdir / "log").read_text()[-3000:]

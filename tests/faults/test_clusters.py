@@ -1,0 +1,109 @@
+"""Sweeps on dask and ray clusters, and in PostgreSQL: real servers on loopback, the same bits as in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from linfit.config import FitConfig
+from linfit.engine.dispatch import fits_as_done
+from linfit.engine.fit import Fit, Status
+from linfit.sweeps.clusters import fits_on_cluster
+from linfit.sweeps.workers import Workers
+from tests.conftest import Ran
+
+pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]  # the clusters' libraries warn of much
+Linfit = Callable[..., Ran]
+ROOT = Path(__file__).parents[2]
+
+RAY = """
+import json, sys
+from tests.faults.test_clusters import bits, configs
+from linfit.engine.dispatch import fits_as_done
+from linfit.sweeps.clusters import fits_on_cluster
+from linfit.sweeps.workers import Workers
+here = dict(fits_as_done(configs()))
+there = dict(fits_on_cluster(configs(), Workers(2, "ray", None)))
+json.dump([len(there), sorted(place for place in here if bits(here[place]) != bits(there[place]))], sys.stdout)
+"""
+
+
+def configs(steps: int = 50) -> list[FitConfig]:
+    parts: list[dict[str, Any]] = [{"optimizer": "adam"}, {"optimizer": "rmsprop", "dtype": "float64"}, {"engine": "single"}]
+    return [FitConfig(seed=seed, steps=steps, **part).resolved(several=True) for seed in range(12) for part in parts]
+
+
+def bits(fit: Fit) -> tuple[Any, ...]:
+    assert fit.path is not None, fit.error
+    return fit.status.value, fit.path.steps.tolist(), fit.path.losses.tobytes(), fit.path.weights.tobytes()
+
+
+def test_dask_gives_the_bits_of_one_process(dask_cluster: str) -> None:
+    here = dict(fits_as_done(configs()))
+    with closing(fits_on_cluster(configs(), Workers(backend="dask", address=dask_cluster))) as fits:
+        there = dict(fits)
+    assert {place: bits(fit) for place, fit in there.items()} == {place: bits(fit) for place, fit in here.items()}
+
+
+def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", dask_cluster, "--nthreads", "4", "--no-nanny", "--no-dashboard"]
+    with subprocess.Popen([*worker, "--name", "doomed"], stderr=subprocess.PIPE, text=True) as doomed:
+        assert doomed.stderr is not None
+        assert any("Starting established connection" in line for line in doomed.stderr)
+        fits = fits_on_cluster(configs(3000), Workers(backend="dask", address=dask_cluster))
+        first = next(fits)
+        doomed.kill()
+        found = dict([first, *fits])
+    assert sorted(found) == list(range(len(configs())))
+    assert {fit.status for fit in found.values()} == {Status.COMPLETED}
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or shutil.which("ip") is None, reason="needs a network namespace: util-linux, iproute2")
+def test_ray_gives_the_bits_of_one_process() -> None:
+    """In a network namespace that has loopback only: ray listens on the machine's own address otherwise."""
+    pytest.importorskip("ray", reason="needs linfit-lab[ray]")
+    ray = str(Path(sys.executable).with_name("ray"))
+    start = f"{ray} start --head --port=26379 --num-cpus=2 --include-dashboard=false --disable-usage-stats --temp-dir=$FOLDER"
+    commands = f"ip link set lo up && {start} >&2 && {sys.executable} -c '{RAY}'; code=$?; {ray} stop --force >&2; exit $code"
+    inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", commands]
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short path: ray makes sockets below it
+        environment = {**os.environ, "FOLDER": folder}
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("a network namespace needs privileges that are not there")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [len(configs()), []]
+
+
+def test_a_sweep_in_postgresql(postgresql: str, bare: Path, linfit: Linfit) -> None:
+    ran = linfit("run", "-m", "seed=range(0,40)", "optimizer=adam,sgd", "steps=20", f"tracking.uri={postgresql}", "--json")
+    assert ran.code == 0, ran.err
+    assert len({row["run_id"] for row in json.loads(ran.out)}) == 80
+    shown = linfit("show", "last", "--uri", postgresql, "--json")
+    assert [child["status"] for child in json.loads(shown.out)["children"]] == ["FINISHED"] * 80
+    assert linfit("verify", "last", "--uri", postgresql, "--sample", "5").code == 0
+    assert "canary" not in ran.out + ran.err + shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["hydra.launcher.backend=dusk"], "did you mean 'dask'"),
+        (["hydra.launcher.backend=dask"], "hydra.launcher.address: null, must be a dask scheduler's"),
+        (["hydra.launcher.backend=dask", "hydra.launcher.address=127.0.0.1:1"], "no dask cluster answers at 127.0.0.1:1"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line(workdir: Path, linfit: Linfit, overrides: list[str], said: str) -> None:
+    pytest.importorskip("distributed", reason="needs linfit-lab[dask]")
+    ran = linfit("run", "-m", "seed=0,1", "steps=1", *overrides)
+    assert ran.code == 2 and said in ran.err and len(ran.err.strip().splitlines()) == 1

@@ -1,0 +1,141 @@
+"""SIGKILL at seeded random moments and at the calls that flush and rename: afterwards `linfit resume` ends the sweep as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import FOLDER, assert_whole, end, kill_within, log, run, start, tables
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks real processes and kills them, on Linux")
+SWEEP = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam,rmsprop,adagrad", "steps=40", "pictures=false", f"hydra.sweep.dir={FOLDER}")
+NUM_FITS = 200
+
+
+@pytest.fixture(scope="module")
+def prepared(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty store."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "outputs").mkdir()
+    shutil.copy(migrated_store, folder / "outputs" / "mlflow.db")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
+    """The tables of the sweep that nobody interrupts, and how many seconds it takes from its manifest to its end."""
+    workdir = copied(prepared, tmp_path_factory.mktemp("reference"))
+    process = start(workdir, *SWEEP)
+    while not (workdir / FOLDER / "manifest.parquet").exists():
+        assert process.exitcode is None, log(workdir)
+        time.sleep(0.005)
+    began = time.monotonic()
+    assert end(process) == 0, log(workdir)
+    took = time.monotonic() - began
+    assert_whole(workdir, NUM_FITS, tables(workdir))
+    return tables(workdir), took
+
+
+def copied(prepared: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(prepared, folder, dirs_exist_ok=True))
+
+
+def killed_and_resumed(number: int, prepared: Path, workdir: Path, uninterrupted: tuple[str, float]) -> int:
+    """Kills the sweep, and of every three resumes the first two; returns how often something was killed."""
+    moments, (reference, took) = random.Random(number), uninterrupted
+    copied(prepared, workdir)
+    kills = 0 + kill_within(start(workdir, *SWEEP), workdir, moments.uniform(0, took))
+    for _ in range(number % 3):
+        kills += kill_within(start(workdir, "resume"), workdir, moments.uniform(0, took))
+    assert run(workdir, "resume") == 0, log(workdir)
+    assert_whole(workdir, NUM_FITS, reference)
+    return kills
+
+
+def test_some_sweeps_that_are_killed(prepared: Path, tmp_path: Path, uninterrupted: tuple[str, float]) -> None:
+    assert sum(killed_and_resumed(number, prepared, tmp_path / str(number), uninterrupted) for number in (1, 2)) >= 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", range(50))
+def test_fifty_sweeps_that_are_killed(number: int, prepared: Path, tmp_path: Path, uninterrupted: tuple[str, float]) -> None:
+    killed_and_resumed(number, prepared, tmp_path, uninterrupted)
+
+
+SMALL = ("run", "-m", "seed=range(0,6)", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}")
+COMMAND = "from linfit.sweeps import recording; recording.BLOCK = 2; from linfit.cli import main; main()"
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("when", [1, 2, 4, 7])
+@pytest.mark.parametrize("call", ["fsync", "fdatasync", "rename"])
+def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, small: str) -> None:
+    copied(prepared, tmp_path)
+    point = f"/^{call}(at2?)?$"
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={point}", "-e", f"inject={point}:signal=KILL:when={when}"]
+    done = subprocess.run([*strace, sys.executable, "-c", COMMAND, *SMALL], cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    if b"PTRACE" in done.stderr or b"ptrace" in done.stderr:
+        pytest.skip("strace may not trace here")
+    if not (tmp_path / FOLDER / "manifest.parquet").exists() or not (tmp_path / FOLDER).exists():
+        shutil.rmtree(tmp_path / FOLDER, ignore_errors=True)  # it was killed before it was planned: nothing to go on with
+        assert run(tmp_path, *SMALL) == 0, log(tmp_path)
+    else:
+        assert run(tmp_path, "resume") == 0, log(tmp_path)
+    assert_whole(tmp_path, 6, small)
+
+
+@pytest.fixture(scope="module")
+def small(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    workdir = copied(prepared, tmp_path_factory.mktemp("small"))
+    assert run(workdir, *SMALL, block=2) == 0, log(workdir)
+    return tables(workdir)
+
+
+LONG = ("run", "-m", "seed=range(0,32)", "steps=100000000", "engine=single", f"hydra.sweep.dir={FOLDER}")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_sweep(number: signal.Signals, code: int, workers: int, prepared: Path, tmp_path: Path) -> None:
+    copied(prepared, tmp_path)
+    process = start(tmp_path, *LONG, f"hydra.launcher.workers={workers}")
+    while not (tmp_path / FOLDER / "results").is_dir():
+        assert process.exitcode is None, log(tmp_path)
+        time.sleep(0.05)
+    time.sleep(1)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    assert end(process, 60) == code, log(tmp_path)
+    assert f"go on with: linfit resume {FOLDER}" in log(tmp_path)
+
+
+@pytest.mark.faults
+def test_a_signal_is_heard_while_nothing_else_is(prepared: Path, tmp_path: Path) -> None:
+    """The store is locked, SQLite waits for it: the process ends all the same."""
+    import sqlite3
+
+    copied(prepared, tmp_path)
+    store = sqlite3.connect(tmp_path / "outputs" / "mlflow.db", isolation_level=None)
+    process = start(tmp_path, *SWEEP, LINFIT_GRACE="2")
+    while not (tmp_path / FOLDER / "results").is_dir():
+        assert process.exitcode is None, log(tmp_path)
+        time.sleep(0.01)
+    store.execute("BEGIN EXCLUSIVE")
+    time.sleep(1)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    code = end(process, 30)
+    store.execute("ROLLBACK")
+    store.close()
+    assert code in (0, 130), log(tmp_path)  # 0: it was quicker than the lock
+    assert run(tmp_path, "resume") == 0, log(tmp_path)
