@@ -16,17 +16,25 @@ if TYPE_CHECKING:
     from linfit.engine.dispatch import fit as fit
     from linfit.engine.fit import Fit as Fit
     from linfit.engine.fit import Status as Status
-    from linfit.sweeps.app import sweep as sweep
+    from linfit.problem.arrays import arrays as arrays
+    from linfit.reproduction import reproduce as reproduce
     from linfit.sweeps.composition import compose as compose
+    from linfit.views.results import Results as Results
+    from linfit.views.results import load as load
+    from linfit.views.results import sweep as sweep
 
 #: What is public, and the module it is imported from when it is first used: `import linfit` costs neither torch nor MLflow.
 _PUBLIC = {
     "FitConfig": "linfit.config",
+    "arrays": "linfit.problem.arrays",
     "Fit": "linfit.engine.fit",
     "Status": "linfit.engine.fit",
     "compose": "linfit.sweeps.composition",
     "fit": "linfit.engine.dispatch",
-    "sweep": "linfit.sweeps.app",
+    "reproduce": "linfit.reproduction",
+    "Results": "linfit.views.results",
+    "load": "linfit.views.results",
+    "sweep": "linfit.views.results",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from linfit.component import unknown
-from linfit.errors import LinfitError
+from linfit.errors import LinfitError, brief, printable
+from linfit.interrupts import Terminated, terminate, within_seconds
 from linfit.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from linfit.sweeps.runner import Runner
     from linfit.tracking.store import Store
 
 FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 130, 143
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a sweep as Ctrl-C does."""
 
 
 class Commands(click.Group):
@@ -32,10 +31,16 @@ class Commands(click.Group):
             raise click.UsageError(unknown("command", args[0], list(self.commands)))
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # with its number, click would exit with 1, which means that a fit failed
+            raise BrokenPipeError from error
+
 
 def main() -> NoReturn:
     """The entry point: what the user can mend is one line on stderr and exit code 2."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -56,12 +61,8 @@ def main() -> NoReturn:
 
 
 def _complain(message: str) -> int:
-    print("linfit: " + " ".join(message.split()), file=sys.stderr)
+    print("linfit: " + printable(brief(" ".join(message.split()), 4000)), file=sys.stderr)
     return WRONG
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -87,25 +88,47 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 @cli.command(
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--json]",
+    options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--skip-done] [--skip-unstable] [--json]",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="", shell_complete=_complete)
 def run(arguments: tuple[str, ...]) -> int:
-    """Run a fit, or a sweep of fits. Every Hydra flag works: `linfit run --help` lists them, with what there is to choose."""
+    """Run a fit, or a sweep of fits. `linfit run --help` shows what there is to choose, `linfit run --hydra-help` every flag.
+
+    --skip-done leaves out fits that the MLflow experiment has already, finished and by the same code; --skip-unstable
+    those whose learning rate is above the largest stable one.
+    """
     from linfit.sweeps.app import execute
     from linfit.sweeps.runner import Runner
-    from linfit.views.outcome import report
     from linfit.views.progress import ProgressBar
 
-    as_json = "--json" in arguments
-    runner = Runner(ProgressBar())
+    runner = Runner(ProgressBar(), skip_done="--skip-done" in arguments, skip_unstable="--skip-unstable" in arguments)
+    own = [argument for argument in arguments if argument not in ("--json", "--skip-done", "--skip-unstable")]
+    return _run(runner, lambda: execute(own, runner, configure_logging=True), "--json" in arguments)
+
+
+def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
+    """Does the work of a runner, says how to go on where it was broken off, and reports."""
+    from linfit.views.description import describe
+    from linfit.views.illustration import attempt, illustrate, show_made
+    from linfit.views.outcome import show_outcome
+
+    def go_on() -> str:
+        return f"; go on with: {command}" if (command := runner.command()) else ""
+
     try:
-        execute([argument for argument in arguments if argument != "--json"], runner, configure_logging=True)
+        with within_seconds(go_on):
+            work()
     except KeyboardInterrupt:
         kept = f"; {len(runner.done)} finished fits are kept, run {runner.killed} is KILLED in MLflow" if runner.killed else ""
-        print(f"linfit: interrupted{kept}", file=sys.stderr)
+        print(f"linfit: interrupted{kept}{go_on()}", file=sys.stderr)
         raise
-    return FAILED if report(runner, as_json) else 0
+    except LinfitError as error:
+        raise type(error)(f"{error}{go_on()}") from error
+    failed = show_outcome(runner, as_json)
+    made = illustrate(runner)
+    attempt("the description", describe, runner, made)
+    show_made(made, as_json)
+    return FAILED if failed else 0
 
 
 @cli.command(context_settings={"ignore_unknown_options": True}, options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--json]")
@@ -119,14 +142,66 @@ def plan(arguments: tuple[str, ...]) -> int:
     return FAILED if show_plan(planned, "--json" in arguments) else 0
 
 
-@cli.command("list")
-@click.argument("what", required=False)
+@cli.command()
+@click.argument("reference", metavar="[SWEEP]", required=False)
+@click.option("--uri", help="MLflow tracking URI, instead of the one that the sweep was started with.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what is left, and run nothing.")
+@click.option("--retry-failed", is_flag=True, help="Run failed fits again; the new run names the failed one in linfit.retries.")
+@click.option("--allow-changes", is_flag=True, help="Go on although code, data or environment are not as they were.")
+@click.option("--trust", is_flag=True, help="Import the plug-ins that the sweep's manifest names.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default as the sweep was started.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-def list_(what: str | None, as_json: bool) -> None:
-    """List experiments and components, one line each, or a component's fields: GROUP or GROUP/NAME."""
-    from linfit.views.lists import show_list
+def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) -> int:
+    """Go on with a sweep that was interrupted: a run id, the beginning of one, `last`, or its folder; by itself the newest unfinished.
 
-    show_list(what, as_json)
+    It runs what its manifest has and MLflow has not, never what the YAML says now.
+    """
+    from linfit.sweeps.resuming import Asked, find, look, opened, resume
+    from linfit.sweeps.runner import Runner
+    from linfit.views.progress import ProgressBar
+    from linfit.views.resume import show_left
+
+    wanted = Asked(**asked)
+    path = find(reference, wanted)
+    if path is None:
+        print("linfit: no sweep in outputs/sweeps is unfinished: to look at another, name its folder or its run", file=sys.stderr)
+        return 0
+    if only_plan:
+        show_left(look(path, opened(path, wanted), wanted), as_json)
+        return 0
+    runner = Runner(ProgressBar())
+    return _run(runner, lambda: resume(path, runner, wanted), as_json)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True}, options_metavar="[RUN or EXPERIMENT] [KEY=VALUE …]")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="", shell_complete=_complete)
+@click.option("--uri", help="MLflow tracking URI in which RUN is; default MLFLOW_TRACKING_URI, or sqlite:///outputs/mlflow.db.")
+@click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder, beside the working one, whose data RUN may read.")
+def script(arguments: tuple[str, ...], uri: str | None, data: str | None) -> None:
+    """Print the plain torch program, without linfit, that does a fit: the same operations, and so the same bits.
+
+    RUN is a run id, the beginning of one, or `last`; otherwise arguments are as for `linfit run`.
+    """
+    from linfit.views.script import show_script
+
+    show_script(arguments, uri, data)
+
+
+def _complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from linfit.sweeps.catalogue import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+@cli.command("list")
+@click.argument("what", required=False, shell_complete=_complete_what)
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+@click.option("--schema", is_flag=True, help="The JSON schema of an experiment's YAML, or with GROUP of its components', for an editor.")
+def list_(what: str | None, as_json: bool, schema: bool) -> None:
+    """List experiments and components, one line each, or a component's fields: GROUP or GROUP/NAME."""
+    from linfit.views.lists import show_list, show_schema
+
+    show_schema(what) if schema else show_list(what, as_json)
 
 
 _uri = click.option("--uri", help="MLflow tracking URI; default MLFLOW_TRACKING_URI, or sqlite:///outputs/mlflow.db.")
@@ -162,13 +237,65 @@ def verify(reference: str, uri: str | None, sample: int, seed: int, as_json: boo
 
 
 @cli.command()
+@click.argument("reference", metavar="RUN", default="last")
+@_uri
+@click.option("--sample", type=click.IntRange(min=1), help="Of a sweep: how many fits, drawn at random; default 20.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that a sample runs in.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change this on purpose, and see what it does.")
+@click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder of data files that may be read.")
+@click.option("--trust", is_flag=True, help="Import the plug-ins that the stored config names.")
+@click.option("--exact", is_flag=True, help="Exit code 0 for identical bits only.")
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+def reproduce(reference: str, as_json: bool, exact: bool, **options: Any) -> int:
+    """Run a run again from what was stored of it, and say whether losses and weights have the same bits, and what changed since.
+
+    RUN is a run id, the beginning of one, `last`, a config.json, or a folder below outputs/runs or outputs/sweeps.
+    Exit code 0: identical, or equal within 1e-9 in float64, 1e-4 in float32; 1: differs; 2: it cannot be run again.
+    """
+    from linfit.reproduction import reproduce as reproduction
+    from linfit.views.reproduction import show_reproduction
+
+    return show_reproduction(reproduction(reference, **options), as_json, exact)
+
+
+@cli.command()
+@click.argument("one", metavar="RUN")
+@click.argument("other", metavar="RUN")
+@_uri
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+def diff(one: str, other: str, uri: str | None, as_json: bool) -> int:
+    """Show how two runs differ: config, code, environment, and the first step at which their curves part.
+
+    Exit code 0: the same numbers, or within tolerance; 1: others; 2: one cannot be read.
+    """
+    from linfit.reproduction import compare
+    from linfit.views.reproduction import show_diff
+
+    return show_diff(compare(_store(uri), one, other), as_json)
+
+
+@cli.command()
+@click.argument("reference", metavar="SWEEP", default="last")
+@_uri
+@click.option("--output", type=click.Path(dir_okay=False), help="Where the page goes; default report.html in the working directory.")
+@click.option("--json", "as_json", is_flag=True, help="The leaderboard for a program to read.")
+def report(reference: str, uri: str | None, output: str | None, as_json: bool) -> None:
+    """Print a sweep's leaderboard over seeds and write a page about it: one HTML file that fetches nothing."""
+    from linfit.views.report import show_report
+
+    show_report(reference, uri, output, as_json)
+
+
+@cli.command()
 @_uri
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-def ui(uri: str | None, port: int) -> int:
+@click.option("--browser/--no-browser", default=None, help="Open the newest run's experiment; by default where there is a screen.")
+def ui(uri: str | None, port: int, browser: bool | None) -> int:
     """Open the MLflow UI on what linfit wrote, on this machine only."""
-    from linfit.views.ui import serve
+    from linfit.views.ui import has_browser, serve
 
-    return serve(_store(uri), port)
+    return serve(_store(uri), port, has_browser() if browser is None else browser)
 
 
 def _store(uri: str | None) -> Store:

@@ -32,6 +32,13 @@ def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures cost more than most runs of the tests: they are made where a test is marked `pictures`."""
+    if "pictures" not in request.keywords:
+        monkeypatch.setattr("linfit.views.illustration.illustrate", lambda runner: [])
+
+
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, with nothing about MLflow in the environment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,41 +138,54 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ("run", "optimizer.lr=0"),
-        ("run", "optimizer=adm"),
-        ("run", "nothing"),
-        ("run", "--nonsense"),
-        ("run", "optimizer=[adam,sgd]"),
-        ("run", "optimizer.lr"),
-        ("run", "plugins=my_parts"),
-        ("run", "hydra.sweeper.sample=5"),
-        ("run", "tracking.uri=foo://x"),
-        ("run", "tracking.uri=sqlite:////dev/null/x.db"),
-        ("ui", "--uri", "foo://x"),
-        ("run", "-m", "optimizer.lr=0.1,-1"),
-        ("run", "-m", "name=a,b"),
-        ("run", "--run", "--multirun"),
-        ("run", "--config-dir", "nowhere"),
-        ("run", "--experimental-rerun", "config.pickle"),
-        ("run", "dataset=csv", "dataset.path=nowhere.csv", "dataset.features=[a]", "dataset.target=y", "init=zeros"),
-        ("list", "optimzer"),
-        ("list", "optimizer/adm"),
-        ("show", "ffff"),
-        ("show", "x' OR '1'='1"),
-        ("shwo",),
-        ("ui", "--port", "many"),
+        ("run optimizer.lr=0", "optimizer.lr: got 0, input should be greater than 0"),
+        ("run optimizer.lr=nan", "optimizer.lr: got nan, input should be a finite number"),
+        ("run optimizer.lr=a", "optimizer.lr: got 'a', input should be a valid number"),
+        ("run optimizer.lrr=1", "no key 'lrr': did you mean 'lr'?"),
+        ("run optimizer=adm", "no optimizer 'adm': did you mean 'adam'?"),
+        ("run optimizer=null", "optimizer=null chooses no optimizer: there are adagrad"),
+        ("run artcle/linear_adam", "no experiment 'artcle/linear_adam': did you mean 'article/linear_adam'?"),
+        ("run --nonsense", "unrecognized arguments: --nonsense"),
+        ("run optimizer=[adam,sgd]", "optimizer is one component, not a list"),
+        ("run optimizer.lr", "optimizer.lr has no value: an override is KEY=VALUE"),
+        ("run plugins=my_parts", "plugins=my_parts is no list: write plugins=[my_parts]"),
+        ("run hydra.sweeper.sample=5", "hydra.sweeper says how to sweep, and this is one fit: add -m"),
+        ("run hydra.job.nmae=x", "no key 'nmae': did you mean 'name'?"),
+        ("run hydra.run.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
+        ("run -m seed=0,1 hydra.sweep.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
+        ("run tracking.uri=foo://x", "'foo://x' is no MLflow store: it begins with one of sqlite"),
+        ("run tracking.uri=sqlite:////dev/null/x.db", "the store /dev/null/x.db cannot be made: File exists"),
+        ("run tracking.runs=bset:3", "tracking.runs: got 'bset:3', there are all and best:K"),
+        ("ui --uri foo://x", "'foo://x' is no MLflow store"),
+        ("run -m optimizer.lr=0.1,-1", "optimizer.lr: got -1, input should be greater than 0 (in optimizer.lr=-1)"),
+        ("run -m optimizer=sgd,adm", "no optimizer 'adm': did you mean 'adam'?"),
+        ("run -m hydra/launcher=nope", "no hydra/launcher 'nope': there are basic"),
+        ("run -m name=a,b", "name cannot be swept"),
+        ("run --run --multirun", "only one of --run and --multirun at a time"),
+        ("run --config-dir nowhere", "--config-dir 'nowhere' is no folder"),
+        ("run --experimental-rerun config.pickle", "--experimental-rerun reads a pickle, which linfit never does"),
+        ("run -sc install=csh", "no shell 'csh': did you mean 'zsh'?"),
+        ("run dataset=csv dataset.path=nowhere.csv dataset.features=[a] dataset.target=y init=zeros", "'nowhere.csv' cannot be read"),
+        ("list optimzer", "no group 'optimzer': did you mean 'optimizer'?"),
+        ("list optimizer/adm", "no optimizer 'adm': did you mean 'adam'?"),
+        ("show ffff", "no run in sqlite:////"),
+        ("show x'OR'1'='1", "\"x'OR'1'='1\" is no run id"),
+        ("shwo", "no command 'shwo': did you mean 'show'?"),
+        ("ui --port many", "'many' is not a valid integer range"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(arguments: tuple[str, ...], linfit: Linfit, workdir: Path) -> None:
+def test_bad_input_is_one_line_and_writes_nothing(arguments: str, said: str, linfit: Linfit, workdir: Path, client: Any) -> None:
     before = sorted(workdir.rglob("*"))
-    done = linfit(*arguments)
+    done = linfit(*arguments.split(" "))
     assert done.code == 2
     assert done.err.startswith("linfit: ")
+    assert said in done.err
     assert done.err.count("\n") == 1
     assert done.out == ""
     assert sorted(workdir.rglob("*")) == before
+    assert runs(client) == []
 
 
 def test_a_device_that_is_absent_is_named_with_what_is_there(linfit: Linfit, workdir: Path) -> None:
@@ -188,12 +202,22 @@ def test_outputs_that_cannot_be_written_are_said(linfit: Linfit, bare: Path) -> 
     (bare / "outputs").write_text("a file where a folder should be")
     done = linfit("run", "steps=2")
     assert done.code == 2
-    assert "cannot be made" in done.err
+    assert "cannot be written: Not a directory" in done.err
     assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "flags", [["--cfg", "job"], ["--info", "searchpath"], ["--help"], ["--hydra-help"], ["--cfg", "job", "--resolve", "-p", "optimizer"]]
+    "flags",
+    [
+        *(["--cfg", which] for which in ("job", "hydra", "all")),
+        *(["--info", which] for which in ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+        ["--help"],
+        ["--hydra-help"],
+        ["--version"],
+        ["--cfg", "job", "--resolve", "-p", "optimizer"],
+        ["--config-name", "article/linear_adam", "--cfg", "job"],
+    ],
+    ids=" ".join,
 )
 def test_hydras_flags_work(flags: list[str], linfit: Linfit, bare: Path) -> None:
     done = linfit("run", *flags)
@@ -216,6 +240,54 @@ def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> No
     assert complete(["optimizer", "="], "ad") == ["adagrad", "adam", "adamw"]  # as bash hands it over
     assert complete(["article/linear_adam"], "optimizer=ad") == ["optimizer=adagrad", "optimizer=adam", "optimizer=adamw"]
     assert "optimizer.betas." in complete(["article/linear_adam"], "optimizer.be")
+
+
+def test_a_half_written_line_is_no_mistake(bare: Path) -> None:
+    from linfit.sweeps.completion import complete
+
+    assert complete(["optimizer.betas."], "") == []
+    assert complete(["optimizer=nope"], "optimizer.l") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_hydras_flag_installs_a_completion_of_linfits_own(shell: str, linfit: Linfit, bare: Path) -> None:
+    script = linfit("run", "--shell-completion", f"install={shell}").out
+    assert f"_LINFIT_COMPLETE={shell}_complete" in script
+    assert "linfit" in linfit("run", "--shell-completion", f"uninstall={shell}").out
+    assert "linfit run -sc install=bash" in linfit("run", "--hydra-help").out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_behind_the_script_that_it_sourced(bare: Path) -> None:
+    """As bash itself calls the function: the words, split at `=`, and which of them the cursor is in."""
+    (bare / "linfit").write_text(f"#!{sys.executable}\nfrom linfit.cli import main\nmain()\n")
+    (bare / "linfit").chmod(0o755)
+    line = """
+        eval "$(linfit run -sc install=bash)"
+        complete -p linfit
+        COMP_WORDS=(linfit run optimizer = ada) COMP_CWORD=4 COMPREPLY=()
+        _linfit_completion linfit
+        echo "${COMPREPLY[@]}"
+        COMP_WORDS=(linfit list optimizer/ada) COMP_CWORD=2 COMPREPLY=()
+        _linfit_completion linfit
+        echo "${COMPREPLY[@]}"
+    """
+    path = f"{bare}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["bash", "--norc", "-c", line], capture_output=True, text=True, env={**os.environ, "PATH": path}, check=True)
+    registered, overrides, components = done.stdout.splitlines()
+    assert registered.endswith("-F _linfit_completion linfit")
+    assert overrides == "adagrad adam adamw"
+    assert components == "optimizer/adagrad optimizer/adam optimizer/adamw"
+    assert done.stderr == ""
+
+
+def test_a_reader_who_has_seen_enough_is_no_mistake(bare: Path) -> None:
+    code = "from linfit.cli import main; main()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code, "run", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_tracking_mlflow_is_not_imported(bare: Path) -> None:
@@ -255,7 +327,11 @@ def test_the_global_state_is_as_it_was(linfit: Linfit, workdir: Path) -> None:
 def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
     command = [sys.executable, "-c", "from linfit.cli import main; main()", "run", "steps=100000000"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "LINFIT_GRACE": "25"},
     )
     deadline = time.monotonic() + 60
     while not list((workdir / "outputs").glob("runs/*/.hydra/overrides.yaml")):
@@ -291,7 +367,14 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
     [parent] = [run for run in found if layout.PARENT not in run.data.tags]
     assert parent.info.status == "KILLED"
     [folder] = (workdir / "outputs" / "sweeps").iterdir()
-    assert {file.name for file in folder.iterdir()} == {"multirun.yaml", layout.MANIFEST, "results", "curves"}
+    assert {file.name for file in folder.iterdir()} == {
+        ".lock",
+        "multirun.yaml",
+        layout.MANIFEST,
+        layout.ENVIRONMENT_FILE,
+        "results",
+        "curves",
+    }
 
 
 def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
@@ -314,7 +397,7 @@ def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
     monkeypatch.setattr(DatabaseRecorder, "add", fails)
     done = linfit("run", "-m", "seed=range(0,6)", "steps=3")
     assert done.code == 2
-    assert done.err.splitlines()[-1] == "linfit: the store is full: make room"
+    assert done.err.splitlines()[-1].startswith("linfit: the store is full: make room; go on with: linfit resume ")
     assert "Traceback" not in done.err
     children = [run for run in runs(client) if layout.PARENT in run.data.tags]
     assert sorted((run.info.run_name, run.info.status) for run in children) == [("seed=0", "FINISHED"), ("seed=1", "FINISHED")]
@@ -340,7 +423,7 @@ def test_only_the_best_become_runs_where_that_is_asked_for(linfit: Linfit, workd
 def test_python_sweeps_as_the_command_line_does(workdir: Path, client: Any) -> None:
     import linfit as package
 
-    table = package.sweep(["optimizer=adam,sgd", "steps=10"])
+    table = package.sweep(["optimizer=adam,sgd", "steps=10"]).table
     assert list(table["name"]) == ["adam", "sgd"]
     assert {run.info.run_id for run in runs(client)} >= set(table["run_id"])
 

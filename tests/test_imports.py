@@ -18,14 +18,14 @@ ROOT = Path(linfit.__file__).parents[1]
 
 #: From the lowest to the highest: each may import itself and what stands below.
 LAYERS = (
-    ("component", "errors", "version"),
+    ("component", "errors", "interrupts", "lines", "version"),
     ("problem",),
     ("method",),
     ("settings", "config"),
     ("engine",),
     ("tracking",),
     ("sweeps",),
-    ("reproduction", "verification", "views"),
+    ("listing", "reproduction", "verification", "views"),
     ("cli", "__init__", "__main__", "hydra_plugins"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

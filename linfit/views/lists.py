@@ -6,10 +6,10 @@ import inspect
 import json
 from dataclasses import asdict
 
-from rich.markup import escape
 from rich.table import Table
 
 from linfit.sweeps import catalogue
+from linfit.views.markup import escape
 from linfit.views.tables import console
 
 EXPERIMENTS = "experiments"
@@ -29,6 +29,14 @@ def show_list(what: str | None, as_json: bool) -> None:
         return
     for group, names in lists.items():
         _names(group, names)
+
+
+def show_schema(what: str | None) -> None:
+    """Prints the JSON schema of an experiment's YAML, or of a group's component files, the user's own components included."""
+    from linfit.sweeps import schema
+
+    catalogue.groups()  # plug-ins are loaded with it
+    print(json.dumps(schema.of_experiment() if what in (None, EXPERIMENTS) else schema.of_group(str(what)), indent=1, ensure_ascii=False))
 
 
 def _names(group: str, names: dict[str, str]) -> None:

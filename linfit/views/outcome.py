@@ -6,15 +6,18 @@ import json
 import sys
 from typing import Any
 
-from rich.markup import escape
-
 from linfit.engine.fit import Status
+from linfit.engine.prediction import theory_of
 from linfit.sweeps.recording import Done
 from linfit.sweeps.runner import Runner
-from linfit.views.tables import Line, console, curve, leaderboard, number, numbers, points_of
+from linfit.views.markup import escape
+from linfit.views.tables import Line, console, curve, in_words, leaderboard, number, numbers, points_of
+
+#: Own terms that are printed.
+SHOWN = 16
 
 
-def report(runner: Runner, as_json: bool) -> bool:
+def show_outcome(runner: Runner, as_json: bool) -> bool:
     """Prints what was run, all failures last and on stderr; true if any run failed."""
     failures = [done for done in runner.done if done.status is Status.FAILED]
     if as_json:
@@ -43,11 +46,19 @@ def _fit(runner: Runner, done: Done) -> None:
     out.print(f"[bold]{escape(done.name)}[/]: {ended} after {fit.steps[-1]} updates")
     out.print(curve(points_of(fit), fit.config.record.every))
     out.print(f"weights        {numbers(list(fit.weights.ravel()))}")
+    if fit.own_weights is not None:
+        names, own = fit.own_weights
+        terms = [f"{escape(name)}: {numbers([number(weight) for weight in row])}" for name, row in zip(names, own, strict=True)]
+        out.print(f"in own terms   {'  '.join(terms[:SHOWN])}{' …' if len(terms) > SHOWN else ''}")
+    if fit.validation_losses is not None:
+        out.print(f"validation     loss {number(float(fit.validation_losses[-1]))}, of samples held out")
     out.print(f"exact optimum  {numbers([number(weight) for weight in fit.optimum.weights.ravel()])}  with loss {number(fit.optimum.loss)}")
     out.print(f"distance       {number(fit.distance_to_optimum)} to the optimum")
     reached = fit.steps_to_tolerance
     tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
     out.print(f"tolerance      {tolerance} {f'reached at step {reached}' if reached is not None else 'not reached'}")
+    if theory := theory_of(fit):
+        out.print(f"theory         {in_words(theory.numbers())}")
     if done.run_id:
         out.print(f"run            {done.run_id} in MLflow experiment {escape(fit.config.name)!r}")
     out.print(f"browse         {escape(runner.where)}")

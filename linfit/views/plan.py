@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from linfit.sweeps.plan import Plan, Stack, Unstable
+from linfit.views.markup import escape
 from linfit.views.tables import console
 
 MOST_VALUES, MOST_NAMES = 8, 20

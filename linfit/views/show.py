@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
-from rich.markup import escape
-
 from linfit.tracking import layout
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
-from linfit.views.tables import Line, console, curve, final_weights, leaderboard, number, numbers
+from linfit.views.markup import escape
+from linfit.views.sketch import sketch
+from linfit.views.tables import Line, console, curve, final_weights, in_words, leaderboard, number, numbers
 
 
 def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> None:
@@ -35,11 +35,17 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
 def _header(record: Record) -> None:
     out = console()
     status = record.tags.get(layout.STATUS, "")
-    began = datetime.fromtimestamp(record.start / 1000).astimezone()
     took = f", {(record.end - record.start) / 1000:.1f} s" if record.end else ""
-    out.print(f"[bold]{escape(record.name)}[/]: {record.kind or 'run'} {record.run_id}, {record.status} {escape(status)}")
+    out.print(f"[bold]{escape(record.name)}[/]: {escape(record.kind or 'run')} {record.run_id}, {escape(record.status)} {escape(status)}")
     out.print(f"experiment     {escape(record.experiment)}")
-    out.print(f"began          {began:%Y-%m-%d %H:%M:%S %z}{took}")
+    out.print(f"began          {_when(record.start)}{took}")
+
+
+def _when(milliseconds: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M:%S %z}"
+    except (ValueError, OverflowError, OSError):
+        return f"at no time ({milliseconds} ms)"
 
 
 def _fit(reader: Reader, record: Record) -> None:
@@ -51,10 +57,19 @@ def _fit(reader: Reader, record: Record) -> None:
     if losses := curves.get(layout.LOSS):
         excess = dict(curves.get(layout.EXCESS, []))
         out.print(curve([(step, loss, excess.get(step)) for step, loss in losses], None))
+        drawn = list(excess.items()) or losses
+        for line in sketch([step for step, _ in drawn], [value for _, value in drawn], out.encoding.startswith("utf")):
+            out.print(escape(line))
+        out.print(f"               {'excess loss' if excess else 'loss'} over steps, both on logarithmic axes")
     if record.weights:
         out.print(f"weights        {numbers(final_weights(record))}")
-    for key in ("distance_to_optimum", "distance_to_truth", "steps_to_tolerance", "diverged_at_step"):
+    if record.own_weights:
+        out.print(f"in own terms   {numbers([number(weight) for weight in record.own_weights])}")
+    for key in ("validation_loss", "distance_to_optimum", "distance_to_truth", "steps_to_tolerance", "diverged_at_step"):
         if key in record.metrics:
             out.print(f"{key.replace('_', ' '):<20} {number(record.metrics[key])}")
+    theory = {key.removeprefix(layout.THEORY): value for key, value in record.metrics.items() if key.startswith(layout.THEORY)}
+    if theory:
+        out.print(f"{'theory':<20} {in_words(theory)}")
     for key, value in sorted(record.params.items()):
         out.print(f"  {escape(key)} = {escape(value)}")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.recording import Done
 from linfit.tracking import layout
+from linfit.views.markup import escape
 
 if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked does without
     from linfit.tracking.reading import Record
@@ -126,10 +126,29 @@ def number(value: float | None) -> str:
 
 def final_weights(record: Record) -> list[Any]:
     """The final weights of a run, as numbers of the dtype they were computed in, so that they print as they were."""
-    return list(np.array(record.weights, record.params.get("dtype", "float64")))
+    dtype = record.params.get("dtype")
+    with np.errstate(over="ignore"):  # of what no fit has written
+        return list(np.array(record.weights, dtype if dtype in ("float32", "float64") else "float64"))
 
 
 def numbers(values: Sequence[Any]) -> str:
     """Weights with all their digits: the shortest text that reads back as the same number of their dtype."""
     more = f" … {len(values) - MOST_WEIGHTS} more" if len(values) > MOST_WEIGHTS else ""
     return " ".join(f"{value!s}" for value in values[:MOST_WEIGHTS]) + more
+
+
+#: What theory says of a fit, in the order in which it is told.
+THEORY = {
+    "condition": "condition number",
+    "rank": "rank",
+    "largest_stable_lr": "largest stable lr",
+    "optimal_lr": "optimal lr",
+    "rate": "contraction per step",
+    "steps_to_tolerance": "steps to tolerance",
+    "noise_floor": "noise floor",
+}
+
+
+def in_words(theory: Mapping[str, float]) -> str:
+    """What theory says of a fit, on one line."""
+    return ", ".join(f"{words} {theory[key]:.5g}" for key, words in THEORY.items() if key in theory)

@@ -7,10 +7,11 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from linfit.verification import Agreement, Check, Verdict, Verification
+from linfit.tracking.comparison import Verdict
+from linfit.verification import Agreement, Check, Verification
+from linfit.views.markup import escape
 from linfit.views.tables import ABSENT, console
 
 IDENTICAL, DIFFER, CANNOT = 0, 1, 2
@@ -19,7 +20,7 @@ IDENTICAL, DIFFER, CANNOT = 0, 1, 2
 def show_verification(verification: Verification, as_json: bool) -> int:
     """Prints it, and returns the exit code: 1 if some bits differ, otherwise 2 if some fit cannot be refitted, otherwise 0."""
     if as_json:
-        print(json.dumps(_plain(asdict(verification)), allow_nan=False))
+        print(json.dumps(plain(asdict(verification)), allow_nan=False))
     else:
         _text(verification)
     if verification.count(Verdict.DIFFERS):
@@ -27,12 +28,12 @@ def show_verification(verification: Verification, as_json: bool) -> int:
     return CANNOT if verification.count(Verdict.REFUSED) else IDENTICAL
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same without numbers that JSON does not know: infinity is null."""
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,0 +1,89 @@
+"""What a picture shows, without saying how it is drawn: matplotlib and the report's page draw the same charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from linfit.problem.problem import Array
+
+#: Where step 0 stands on a logarithmic axis of steps.
+STEP_ZERO = 0.5
+
+
+@dataclass(frozen=True)
+class Axis:
+    """`steps` is a logarithmic axis that begins with step 0; `names` are the categories of a heat map's axis."""
+
+    label: str
+    scale: Literal["linear", "log", "steps"] = "linear"
+    limits: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, or the points of one, with the band between `low` and `high` if there is one.
+
+    Its number in the chart gives its colour, dashes and marker, unless `style` does.
+    """
+
+    label: str
+    x: Array
+    y: Array
+    low: Array | None = None
+    high: Array | None = None
+    kind: Literal["line", "points", "stairs", "path", "plain", "predicted", "crosses"] = "line"
+    style: int | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at `x` that belongs to the series of the same style; a point where `y` is given."""
+
+    x: float
+    label: str
+    style: int | None = None
+    y: float | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Values z `[len(y), len(x)]` on a grid, as contours or as cells; NaN where there is nothing."""
+
+    x: Array
+    y: Array
+    z: Array
+    label: str
+    kind: Literal["contours", "cells"] = "contours"
+    texts: tuple[tuple[str, ...], ...] = ()
+    """What stands in each cell."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture: `name` is its file's, `note` says in small print how to read it."""
+
+    name: str
+    title: str
+    x: Axis
+    y: Axis
+    series: Sequence[Series] = ()
+    marks: Sequence[Mark] = ()
+    surface: Surface | None = None
+    note: str = ""
+
+
+def positive(values: ArrayLike) -> Array:
+    """The values for a logarithmic axis: NaN where they are not finite or not above zero."""
+    array = np.asarray(values, dtype=float)
+    return np.where(np.isfinite(array) & (array > 0), array, np.nan)
+
+
+def on_steps(steps: ArrayLike) -> Array:
+    """Steps for a logarithmic axis that has a place for step 0."""
+    return np.asarray(np.maximum(np.asarray(steps, dtype=float), STEP_ZERO))

@@ -1,0 +1,184 @@
+"""An honest comparison: settings are chosen on one half of the seeds and reported on the other.
+
+The best of many settings looks better on the seeds that it was chosen on than it is. What is compared is the logarithm of the
+final excess loss: means are geometric, differences are factors, and fits of one seed, which share their data, are paired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from linfit.views.statistics import LEVEL, mean_interval
+from linfit.views.swept import Swept
+
+#: Seeds below which there are none to report on: three are needed for an interval that says something, and as many to choose on.
+FEWEST_SEEDS = 6
+#: Entries for each problem.
+MOST_ENTRIES = 100
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method at the setting chosen for it. Excess losses are geometric means over the fits that finished."""
+
+    problem: str
+    method: str
+    setting: str
+    fits: int
+    finished: int
+    excess: float
+    low: float
+    high: float
+    factor: float
+    """How many times the excess loss of the problem's first entry, on the same seeds; 1 for that one itself."""
+    factor_low: float
+    factor_high: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.setting}".strip()
+
+    @property
+    def distinct(self) -> bool:
+        """Whether the difference to the first entry is larger than chance explains."""
+        return bool(self.factor_low > 1 or self.factor_high < 1)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The methods of a sweep, on each problem the best first."""
+
+    entries: list[Entry]
+    robust: str
+    """The setting whose worst seed is the best."""
+    note: str
+    """On which seeds was chosen, on which reported; or why they are the same."""
+    runs: pd.DataFrame
+    """The fits, as `runs_of` has them."""
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each entry, with its rank."""
+        rows: list[dict[str, Any]] = []
+        for entry in self.entries:
+            rank = 1 + sum(row["problem"] == entry.problem for row in rows)
+            rows.append({"rank": rank, **{field: getattr(entry, field) for field in entry.__dataclass_fields__}})
+        return pd.DataFrame(rows, columns=["rank", *Entry.__dataclass_fields__])
+
+    def sentence(self) -> str:
+        """The answer, computed from the numbers."""
+        firsts = [entry for entry, row in zip(self.entries, self.frame().itertuples(), strict=True) if row.rank == 1]
+        if not firsts or all(np.isnan(entry.excess) for entry in firsts):
+            return "No fit finished: all of them diverged or failed."
+        return " ".join(self._about(first) for first in firsts[:3]) + (
+            f" {len(firsts) - 3} more problems below." if len(firsts) > 3 else ""
+        )
+
+    def _about(self, first: Entry) -> str:
+        where = f"On {first.problem}, " if first.problem else ""
+        said = f"{where}{first.name} came nearest to the optimum: excess loss {number(first.excess)}{interval(first.low, first.high)}"
+        others = [entry for entry in self.entries if entry.problem == first.problem and entry is not first and not np.isnan(entry.factor)]
+        if not others:
+            return f"{said}."
+        second = others[0]
+        times = f"{number(second.factor)} times that{interval(second.factor_low, second.factor_high)}"
+        verdict = "" if second.distinct or np.isnan(second.factor_low) else ", which these seeds cannot tell apart"
+        return f"{said}; {second.name} had {times}{verdict}."
+
+
+def compare(swept: Swept) -> Comparison:
+    """The comparison of a sweep's methods: what its choices make different, or each setting where it has no choices."""
+    runs = runs_of(swept)
+    seeds = sorted(runs["seed"].unique().tolist())
+    per_setting = runs.groupby(["problem", "method", "setting"])["seed"].nunique()
+    split = len(seeds) >= FEWEST_SEEDS and float(per_setting.median()) >= FEWEST_SEEDS
+    reported = set(seeds[1::2]) if split else set(seeds)
+    chosen_on = set(seeds[0::2]) if split else set(seeds)
+    choosing, reporting = (runs[runs["seed"].isin(half)] for half in (chosen_on, reported))
+    entries = []
+    for problem, group in choosing.groupby("problem", sort=False):
+        picks = _choose(group)[:MOST_ENTRIES]
+        leader = _picked(reporting, problem, *picks[0])
+        entries += [_entry(problem, pick, _picked(reporting, problem, *pick), leader) for pick in picks]
+    return Comparison(entries, _robust(runs), _note(swept, len(seeds), len(chosen_on), float(per_setting.median()), split), runs)
+
+
+def runs_of(swept: Swept) -> pd.DataFrame:
+    """Of each fit: its problem, method, setting and seed in words, the number of its seed, and log₁₀ of its excess loss, NaN unless it finished."""
+    keys = swept.keys
+    method, setting = (keys.choices, keys.numbers) if keys.choices else (keys.numbers or ("optimizer",), ())
+    seeds = swept.labels(keys.seeds)
+    ordered = {label: place for place, label in enumerate(dict.fromkeys(seeds))}
+    excess = np.where(swept.finished, swept.excess, np.nan)
+    least = np.nanmin(np.where(excess > 0, excess, np.nan)) if (excess > 0).any() else 1.0
+    return pd.DataFrame(
+        {
+            "row": swept.results["row"],
+            "problem": swept.labels(keys.problem),
+            "method": swept.labels(method),
+            "setting": swept.labels(setting),
+            "seed": [ordered[label] for label in seeds],
+            "log": np.log10(np.maximum(excess, least)),  # an excess of zero counts as the smallest that is not
+        }
+    )
+
+
+def _choose(runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """(method, setting): of each method the setting with the fewest fits that did not finish, then the smallest mean; best first."""
+    scores = runs.groupby(["method", "setting"], sort=False)["log"].agg(lost=lambda log: log.isna().mean(), mean="mean").reset_index()
+    ranked = scores.sort_values(["lost", "mean"], kind="stable", na_position="last").drop_duplicates("method")
+    return [(str(row.method), str(row.setting)) for row in ranked.itertuples()]
+
+
+def _picked(runs: pd.DataFrame, problem: Any, method: str, setting: str) -> pd.DataFrame:
+    return runs[(runs["problem"] == problem) & (runs["method"] == method) & (runs["setting"] == setting)]
+
+
+def _entry(problem: Any, pick: tuple[str, str], own: pd.DataFrame, leader: pd.DataFrame) -> Entry:
+    logs = own["log"].dropna()
+    mine, best = (frame.groupby("seed")["log"].mean().dropna() for frame in (own, leader))
+    paired = (mine - best).dropna()
+    one = own["log"].equals(leader["log"]) and own.index.equals(leader.index)
+    factors = (0.0, 0.0, 0.0) if one else mean_interval(paired.to_numpy())
+    return Entry(str(problem), *pick, len(own), len(logs), *_powers(mean_interval(logs.to_numpy())), *_powers(factors))
+
+
+def _powers(logs: tuple[float, float, float]) -> tuple[float, float, float]:
+    with np.errstate(over="ignore"):
+        mean, low, high = (float(10.0**log) for log in logs)
+    return mean, low, high
+
+
+def _robust(runs: pd.DataFrame) -> str:
+    worst = runs.assign(log=runs["log"].fillna(np.inf)).groupby(["problem", "method", "setting"], sort=False)["log"].max()
+    if not np.isfinite(worst).any():
+        return ""
+    problem, method, setting = worst.idxmin()
+    where = f" (on {problem})" if problem else ""
+    return f"{method} {setting}".strip() + f"{where}: excess loss {number(10 ** worst.min())} on its worst seed"
+
+
+def _note(swept: Swept, seeds: int, choosing: int, per_setting: float, split: bool) -> str:
+    if split:
+        return (
+            f"Each method's setting was chosen on {choosing} of the {seeds} seeds and is reported on the other {seeds - choosing}; "
+            f"intervals hold the mean with {LEVEL:.0%} confidence; factors are paired, on the same seeds."
+        )
+    had = f"{per_setting:.0f} seed{'s' if per_setting != 1 else ''} for each setting" if swept.keys.seeds else "one seed"
+    return (
+        f"Too few seeds: with {had} there are none left to report on, so settings are reported on the seeds that they were chosen on, "
+        f"and look better than they are; {FEWEST_SEEDS} seeds or more, as seed=range(0,10), would do."
+    )
+
+
+def number(value: float) -> str:
+    """Three digits: more would pretend."""
+    return "–" if np.isnan(value) else f"{value:.3g}"
+
+
+def interval(low: float, high: float) -> str:
+    """` (95 % interval a to b)`, empty where there is none."""
+    return "" if np.isnan(low) else f" ({LEVEL:.0%} interval {number(low)} to {number(high)})"

@@ -1,0 +1,126 @@
+"""What is made of a run when its last number is recorded: pictures, and of a sweep a leaderboard and a report, attached to the run.
+
+The caller of a run asks for it, after the run: nothing that goes wrong here fails a run, and `pictures=false` skips it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from linfit.engine.fit import Fit, Status
+from linfit.sweeps.runner import Recorded, Runner
+from linfit.tracking import layout
+from linfit.views.charts import Chart
+from linfit.views.comparison import Comparison, compare
+from linfit.views.swept import Swept
+
+T = TypeVar("T")
+
+
+def illustrate(runner: Runner) -> list[Path]:
+    """Draws what `runner` ran and attaches it to its run; returns the files. A part that fails is one line on stderr."""
+    recorded = runner.recorded
+    if recorded is None or not recorded.config.pictures:
+        return []
+    if runner.sweep_id is not None:
+        return of_sweep(recorded)
+    return of_fit(recorded, runner.fit) if runner.fit is not None and len(runner.done) == 1 else []
+
+
+def show_made(files: Sequence[Path], as_json: bool) -> None:
+    """Says where the pictures and the report are, on stdout, which a program may read as JSON."""
+    folders = dict.fromkeys(os.path.relpath(file.parent) for file in files if file.parent.name == layout.PICTURES)
+    reports = [os.path.relpath(file) for file in files if file.name == layout.REPORT]
+    for label, found in (("pictures", folders), ("report", reports)):
+        for path in () if as_json else found:
+            print(f"{label:<9} {path}")
+
+
+def of_fit(recorded: Recorded, fit: Fit) -> list[Path]:
+    """The pictures of a single run; none of a failed one."""
+    from linfit.views.fit_charts import CHARTS
+
+    if fit.status is Status.FAILED:
+        return []
+    made = (attempt(f"the picture {maker.__name__}", maker, fit) for maker in CHARTS)
+    return _pictures(recorded, [chart for chart in made if chart is not None])
+
+
+def of_sweep(recorded: Recorded) -> list[Path]:
+    """The pictures, the leaderboard and the report of a sweep."""
+    from linfit.views.board import write
+
+    swept = swept_of(recorded)
+    comparison = attempt("the leaderboard", compare, swept)
+    if comparison is None:
+        return []
+    charts = charts_of(swept, comparison)
+    drawn = _pictures(recorded, charts)
+    board = attempt("the leaderboard", write, comparison, recorded.folder) or []
+    report = attempt("the report", write_report, recorded.folder / layout.REPORT, swept, comparison, charts)
+    return drawn + attach(recorded, [*board, *([report] if report else [])])
+
+
+def charts_of(swept: Swept, comparison: Comparison) -> list[Chart]:
+    """Those charts of a sweep that make sense for what it varies."""
+    from linfit.views.sweep_charts import CHARTS
+
+    made = (attempt(f"the picture {name}", maker, swept, comparison) for name, maker in CHARTS.items())
+    return [chart for chart in made if chart is not None]
+
+
+def write_report(file: Path, swept: Swept, comparison: Comparison, charts: Sequence[Chart]) -> Path:
+    """Writes the report of a sweep, whole or not at all, and returns its path."""
+    from linfit.views.page import page
+
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        temporary.write_text(page(swept, comparison, charts, question_of(swept)), encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return file
+
+
+def question_of(swept: Swept) -> str:
+    """What the sweep's experiment asks, the comment at the top of its file; empty where there is no such file."""
+    from linfit.sweeps.catalogue import experiments
+
+    asked = [question for name, question in experiments().items() if name.rsplit("/", 1)[-1] == swept.name]
+    return asked[0] if len(asked) == 1 else ""
+
+
+def swept_of(recorded: Recorded) -> Swept:
+    """A sweep's tables, where it has just written them."""
+    row = recorded.row
+    files = {name: recorded.folder / name for name in (layout.MANIFEST, layout.RESULTS, layout.CURVES)}
+    return Swept(row.name, recorded.config.name, recorded.run_id, files, row.tags, row.start, row.end)
+
+
+def _pictures(recorded: Recorded, charts: Sequence[Chart]) -> list[Path]:
+    from linfit.views.drawing import save
+
+    folder = recorded.folder / layout.PICTURES
+    folder.mkdir(exist_ok=True)
+    saved = (attempt(f"the picture {chart.name}", save, chart, folder) for chart in charts)
+    return attach(recorded, [file for files in saved for file in files or ()], layout.PICTURES)
+
+
+def attach(recorded: Recorded, files: list[Path], folder: str | None = None) -> list[Path]:
+    """Adds the files to the run's artifacts."""
+    attempt("the run's copy of the pictures", recorded.recorder.attach, recorded.run_id, files, folder)
+    return files
+
+
+def attempt(what: str, make: Callable[..., T], *arguments: Any) -> T | None:
+    """What `make` makes, or None and one line on stderr where it raises: the run is recorded already."""
+    try:
+        return make(*arguments)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        print(f"linfit: {what} could not be made ({type(error).__name__}: {first}); the run is whole without it", file=sys.stderr)
+        return None

@@ -1,0 +1,168 @@
+"""`report.html`: a sweep as one file that fetches nothing. Everything that a user named is escaped.
+
+Plotly's script stands in the page compressed, 2 MB instead of 5, and the browser unpacks it when the text is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from linfit.engine.fit import Status
+from linfit.errors import LinfitError
+from linfit.tracking import layout
+from linfit.views.board import cells
+from linfit.views.charts import Chart
+from linfit.views.comparison import Comparison
+from linfit.views.interactive import plotly
+from linfit.views.prediction import stable_rate
+from linfit.views.swept import Swept
+
+PAGES = Path(__file__).parent / "pages"
+MOST_TROUBLE, MOST_WEIGHTS, DIGITS = 100, 4, 7
+
+
+def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question: str = "") -> str:
+    """The whole page as text."""
+    environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    drawn = [plotly(chart) for chart in charts]
+    trouble = np.flatnonzero(~swept.results["status"].isin([Status.COMPLETED, Status.CONVERGED]).to_numpy()).tolist()
+    columns = table_columns(swept)
+    return environment.get_template("report.html").render(
+        name=swept.name,
+        experiment=swept.experiment,
+        run_id=swept.run_id,
+        num_fits=len(swept.results),
+        question=question,
+        answer=comparison.sentence(),
+        counts=counts(swept),
+        varies=", ".join(swept.varying),
+        when=f"{datetime.fromtimestamp(swept.start / 1000).astimezone():%Y-%m-%d %H:%M %z}" if swept.start else "",
+        note=comparison.note,
+        board=cells(comparison),
+        best=_best(swept),
+        robust=comparison.robust,
+        charts=charts,
+        trouble=[why(swept, place) for place in trouble[:MOST_TROUBLE]],
+        more_trouble=max(0, len(trouble) - MOST_TROUBLE),
+        commands=commands(swept),
+        environment=environment_of(swept),
+        data={
+            "table": {"titles": list(columns), "columns": list(columns.values())},
+            "charts": drawn,
+            "sorted": list(columns).index("excess_loss"),
+        },
+        plotly=Markup(packed_plotly()),
+        css=Markup((PAGES / "report.css").read_text(encoding="utf-8")),
+        script=Markup((PAGES / "report.js").read_text(encoding="utf-8")),
+    )
+
+
+@cache
+def packed_plotly() -> str:
+    """Plotly's script as its Python package ships it, compressed and in base64, which no tag can end."""
+    script = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    return base64.b64encode(gzip.compress(script, 6, mtime=0)).decode()
+
+
+def counts(swept: Swept) -> str:
+    """How many fits ended how: `90 fits: 72 completed, 18 diverged`."""
+    ended = Counter(swept.results["status"])
+    return f"{len(swept.results)} fits: " + ", ".join(f"{ended[status]} {status}" for status in Status if ended[status])
+
+
+def table_columns(swept: Swept) -> dict[str, list[Any]]:
+    """The columns of the table of all fits, as JSON has them: null where there is no number."""
+    table = swept.table.drop(columns=["dtype", "error"])
+    columns = {name: [_plain(value) for value in table[name].tolist()] for name in table if name != "weights"}
+    columns["weights"] = [_weights(value) for value in table["weights"].tolist()]
+    return {name: column for name, column in columns.items() if any(value is not None for value in column) or name == "excess_loss"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+    return value
+
+
+def _weights(value: Any) -> str | None:
+    if value is None or np.ndim(value) == 0:
+        return None
+    return " ".join(f"{weight:.6g}" for weight in value[:MOST_WEIGHTS]) + (" …" if len(value) > MOST_WEIGHTS else "")
+
+
+def _best(swept: Swept) -> str:
+    if not swept.finished.any():
+        return ""
+    row = swept.results.iloc[int(swept.excess.argmin())]
+    run = f", run {row['run_id']}" if isinstance(row["run_id"], str) else ""
+    return f"{row['name']}: excess loss {row['excess_loss']:.4g}, loss {row['loss']:.7g}{run}"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A fit without a result that counts, and why."""
+
+    row: int
+    name: str
+    status: str
+    why: str
+    details: str = ""
+
+
+def why(swept: Swept, place: int) -> Trouble:
+    """Why the fit at a place of the table diverged or failed."""
+    result = swept.results.iloc[place]
+    row, name, status = int(result["row"]), str(result["name"]), str(result["status"])
+    if status == Status.FAILED:
+        error = str(result["error"] or "").strip()
+        return Trouble(row, name, status, error.splitlines()[-1] if error else "nothing was kept of it", error)
+    limit = swept.configs[place]["stop"]["divergence"]
+    said = f"at step {result['diverged_at_step']:.0f} its loss was not finite, or above {limit:g} times the initial loss"
+    return Trouble(row, name, status, said + _too_large(swept, place))
+
+
+def _too_large(swept: Swept, place: int) -> str:
+    try:
+        config, problem, optimum = swept.instance(int(swept.results["row"][place]))
+    except (LinfitError, ValueError, OSError):
+        return ""
+    bound, lr = stable_rate(config, problem, optimum), config.as_dict()["optimizer"].get("lr")
+    if bound is None or lr is None or lr <= bound:
+        return ""
+    return f"; its learning rate {lr:g} is above the largest stable one, {bound:.4g}"
+
+
+def commands(swept: Swept) -> str:
+    """What to type."""
+    reference = swept.run_id or "last"
+    return "\n".join(
+        [
+            f"linfit verify {reference}    # refits a sample of this sweep and compares every bit",
+            f"linfit show {reference}      # what MLflow keeps of it",
+        ]
+    )
+
+
+def environment_of(swept: Swept) -> list[tuple[str, str]]:
+    """Versions, machine and code, as the parent run keeps them."""
+    try:
+        surroundings = json.loads(swept.tags.get(layout.ENVIRONMENT, "{}"))
+    except ValueError:
+        surroundings = {}
+    own = {"linfit": swept.tags.get(layout.VERSION), "code": swept.tags.get(layout.CODE)}
+    git = {"git commit": swept.tags.get("mlflow.source.git.commit"), "uncommitted changes": swept.tags.get("linfit.git.dirty")}
+    return [(key, str(value)) for key, value in {**own, **git, **surroundings}.items() if value]

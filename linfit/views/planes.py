@@ -1,0 +1,89 @@
+"""Paths of descent over a plane of weights: both weights where there are two, otherwise the two directions of largest curvature.
+
+k recorded steps; the Hessian is 2c·XᵀX for every target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linfit.problem.problem import Array, Problem
+from linfit.problem.theory import Optimum
+from linfit.views.charts import Axis, Chart, Mark, Series, Surface
+
+GRID = 121
+#: A path may leave the start's distance from the optimum so many times before the picture stops following it.
+FARTHEST = 2.5
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Two directions in the space of weights, the optimum in them, and the curvature `[2, 2]` there."""
+
+    names: tuple[str, str]
+    center: Array
+    curvature: Array
+    directions: Array | None
+    """`[p, 2]` for the first target, None where the weights are the two coordinates themselves."""
+    origin: Array
+    """W* `[p]` of the first target, from which the directions lead."""
+
+    def coordinates(self, weights: NDArray[np.floating]) -> Array:
+        """The places `[k, 2]` of weights `[k, p, q]`."""
+        if self.directions is None:
+            return weights.astype(float).reshape(len(weights), -1)[:, :2]  # of one feature and several targets the first two
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray((weights[:, :, 0].astype(float) - self.origin) @ self.directions)
+
+    def excess(self, places: Array) -> Array:
+        """½(a − a*)ᵀH(a − a*) `[...]` of places `[..., 2]`: the excess loss within the plane."""
+        away = places - self.center
+        return np.asarray(0.5 * np.einsum("...i,ij,...j->...", away, self.curvature, away))
+
+
+def plane_of(problem: Problem, optimum: Optimum) -> Plane:
+    """The plane in which descent on `problem` is drawn. There must be at least two weights."""
+    _, p, q = problem.shape
+    hessian = 2 * optimum.scale * optimum.root.T @ optimum.root  # [p, p]
+    if p * q == 2:
+        names = problem.features if p == 2 else problem.targets
+        own = hessian if p == 2 else np.eye(2) * hessian[0, 0]
+        return Plane((f"weight of {names[0]}", f"weight of {names[1]}"), optimum.weights.ravel(), own, None, optimum.weights[:, 0])
+    if p == 1:  # one feature, several targets: the first two of them
+        first = (f"weight for {problem.targets[0]}", f"weight for {problem.targets[1]}")
+        return Plane(first, optimum.weights[0, :2], np.eye(2) * hessian[0, 0], None, optimum.weights[:, 0])
+    curvatures, vectors = np.linalg.eigh(hessian)
+    leading = vectors[:, ::-1][:, :2]  # [p, 2]
+    leading = leading * np.where(leading[np.abs(leading).argmax(axis=0), [0, 1]] < 0, -1, 1)  # a sign of its own choice
+    largest = np.maximum(curvatures[::-1][:2], 0)
+    names = tuple(f"direction of curvature {curvature:.3g}" for curvature in largest)
+    return Plane((names[0], names[1]), np.zeros(2), np.diag(largest), leading, optimum.weights[:, 0])
+
+
+def plane_chart(name: str, title: str, plane: Plane, paths: Sequence[tuple[str, Array, int]], note: str = "") -> Chart:
+    """The contours of the loss with paths `[k, 2]`, each cut where it leaves the neighbourhood of its start and the optimum."""
+    starts = np.array([path[0] for _, path, _ in paths if len(path)])
+    reach = FARTHEST * max(float(np.abs(starts - plane.center).max()) if len(starts) else 1.0, 1e-9)
+    kept = [(label, _near(path, plane.center, reach), style) for label, path, style in paths]
+    seen = np.concatenate([plane.center[None], *(path for _, path, _ in kept)])
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    margin = np.maximum(0.12 * (high - low), 0.12 * (high - low).max()) + 1e-12
+    x, y = (np.linspace(low[i] - margin[i], high[i] + margin[i], GRID) for i in (0, 1))
+    z = plane.excess(np.stack(np.meshgrid(x, y), axis=-1))
+    floor = max(float(z.max()) * 1e-5, 1e-300)
+    series = [Series(label, path[:, 0], path[:, 1], kind="path", style=style) for label, path, style in kept]
+    optimum = Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))
+    axes = (Axis(plane.names[0], limits=(x[0], x[-1])), Axis(plane.names[1], limits=(y[0], y[-1])))
+    return Chart(name, title, *axes, series, [optimum], Surface(x, y, np.maximum(z, floor), "excess loss"), note)
+
+
+def _near(path: Array, center: Array, reach: float) -> Array:
+    """The path until it is farther from the center than `reach`, that point included at the edge."""
+    with np.errstate(invalid="ignore"):
+        out = ~(np.abs(path - center).max(axis=1) <= reach)
+    end = int(out.argmax()) if out.any() else len(path)
+    return path[: max(end, 1)]

@@ -1,0 +1,27 @@
+"""What theory says of a recorded fit, as linfit/engine/prediction.py has it: the largest stable learning rate, and how quickly it contracts."""
+
+from __future__ import annotations
+
+import math
+
+from linfit.config import FitConfig
+from linfit.engine import prediction
+from linfit.engine.fit import Fit
+from linfit.method.batches import Full
+from linfit.problem.problem import Problem
+from linfit.problem.theory import Optimum
+
+
+def stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -> float | None:
+    """The largest stable learning rate of the config's optimizer on all samples; None where no finite one is known."""
+    if not isinstance(config.batch, Full) or not config.optimizer.knows_its_bound():
+        return None
+    bound = config.optimizer.largest_stable_lr(float(optimum.curvatures[0]), problem.shape[0])
+    return bound if bound is not None and 0 < bound < math.inf else None
+
+
+def predicted_rate(fit: Fit) -> float | None:
+    """The factor by which the distance to the optimum shrinks at each step in the long run; None where nobody knows it."""
+    if fit.optimum is None or fit.problem is None:
+        return None
+    return prediction.predicted_rate(fit.config, fit.optimum, fit.problem.shape[0])

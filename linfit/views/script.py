@@ -1,0 +1,58 @@
+"""`linfit script`: prints the plain torch program of a run or of an experiment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from linfit.config import FitConfig
+from linfit.errors import ConfigError
+from linfit.listing import program
+from linfit.sweeps.composition import fit_config, load, swept
+from linfit.sweeps.explanation import notice
+from linfit.sweeps.locations import experiments
+
+LAST = "last"
+
+
+def show_script(arguments: Sequence[str], uri: str | None = None, data: str | None = None) -> None:
+    """Prints the program of a stored run, or of what `linfit run` with these arguments fits; ConfigError if there is none."""
+    named = [argument for argument in arguments if _is_run(argument)]
+    if not named:
+        if uri is not None or data is not None:
+            raise ConfigError("--uri and --data go with a RUN: give a run id, the beginning of one, or last")
+        config, title = _of_experiment(arguments)
+    elif len(arguments) > 1:
+        raise ConfigError(f"the program of run {named[0]} is that of its stored config: overrides go with an experiment")
+    else:
+        config, title = _of_run(named[0], uri, None if data is None else Path(data))
+    print(program(config, title), end="")
+
+
+def _is_run(argument: str) -> bool:
+    return argument not in experiments() and (argument == LAST or re.fullmatch(r"[0-9a-f]{1,32}", argument) is not None)
+
+
+def _of_experiment(arguments: Sequence[str]) -> tuple[FitConfig, str]:
+    composed, overrides, experiment = load(arguments)
+    if keys := swept(composed, overrides):
+        notice(f"{experiment} sweeps over {', '.join(keys)}: this is one fit, with the values that they have beside the sweep")
+    return fit_config(composed, overrides, experiment), f"The fit of `{' '.join(('linfit run', *arguments))}`, as a plain torch program."
+
+
+def _of_run(reference: str, uri: str | None, data: Path | None) -> tuple[FitConfig, str]:
+    """The stored config of a run, which is untrusted: nothing that it names is imported, and only data that are allowed are opened."""
+    from linfit.tracking import layout
+    from linfit.tracking.reading import Reader
+    from linfit.tracking.store import locate
+    from linfit.tracking.stored import config_of, require_own_data, require_same_numbers
+
+    reader = Reader(locate(uri))
+    record = reader.find(reference, layout.FIT if reference == LAST else None)
+    config = config_of(reader, record)
+    require_own_data(config, data)
+    require_same_numbers(config, record.tags.get(layout.FINGERPRINT))
+    if config.engine.name != "single":
+        notice(f"the engine {config.engine.name} fitted it, whose sums run in another order: the program agrees with it but for rounding")
+    return config, f"The fit of run {record.run_id}, {record.name}, as a plain torch program."

@@ -1,0 +1,265 @@
+"""The plain programs of `linfit script`: they run without linfit, and compute the single engine's bits."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+
+import linfit as package
+from linfit.config import GROUPS, FitConfig
+from linfit.engine.dispatch import fit
+from linfit.errors import ConfigError
+from linfit.listing import CONTRIBUTORS, program
+from linfit.method.optimizers import Adam, Optimizer
+from tests.helpers import DTYPES, GRADIENTS, LOSSES, MODELS, OPTIMIZERS, TABLES, OptimizerRow, Row, config, label, scratch_registry
+
+Linfit = Callable[..., Any]
+STEPS, EVERY = 40, 4
+#: (group, settings) of every component that contributes lines, as far as it has them.
+BY_HAND_OR_NOT = [row for row in OPTIMIZERS if row.torch in (None, "Adam")]
+WRITTEN = [row for row in GRADIENTS if GROUPS["gradient"].choices[row.name].has_lines()]
+COMBINATIONS = [
+    (model, gradient, loss, optimizer)
+    for model, gradient, loss, optimizer in product(MODELS, WRITTEN, LOSSES, BY_HAND_OR_NOT)
+    if loss.quadratic or not optimizer.knowing
+]
+SETTINGS = [
+    (group, given)
+    for group in CONTRIBUTORS
+    for row in TABLES[group]
+    if GROUPS[group].choices[row.name].has_lines()
+    for given in row.settings()
+]
+
+
+@pytest.fixture(autouse=True)
+def _torchs_state() -> Iterator[None]:
+    """A program sets threads, and its nn.Linear draws from the global generator."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng():
+        yield
+    torch.set_num_threads(threads)
+
+
+def ran(source: str) -> str:
+    """What a program prints. Its MKL setting is this process's own already."""
+    assert os.environ["MKL_CBWR"] == "COMPATIBLE"
+    assert "linfit" not in source.split('"""', 2)[2]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, "<program>", "exec"), {"__name__": "__main__"})
+    return printed.getvalue()
+
+
+def read(printed: str) -> tuple[list[int], list[float], list[float]]:
+    """The steps, the losses there and the final weights that a program has printed, with all their digits."""
+    *table, last = printed.splitlines()
+    steps, losses = zip(*(line.split() for line in table), strict=True)
+    name, _, weights = last.partition(" ")
+    assert name == "weights"
+    return [int(step) for step in steps], [float(loss) for loss in losses], [float(weight) for weight in weights.strip("[]").split(",")]
+
+
+def expected(given: FitConfig) -> tuple[list[int], list[float], list[float]]:
+    every = given.record.every
+    assert every is not None
+    one = fit(given)
+    points = list(zip(one.steps.tolist(), one.losses.tolist(), strict=True))
+    shown = [point for point in points if point[0] % every == 0 or point == points[-1]]
+    return [step for step, _ in shown], [loss for _, loss in shown], one.weights.ravel().tolist()
+
+
+def same(given: FitConfig) -> str:
+    """The program, whose numbers were found to be the engine's, bit for bit."""
+    source = program(given, "a test")
+    found, wanted = read(ran(source)), expected(given)
+    assert repr(found) == repr(wanted)  # of which NaN and signed zeros are equal too
+    return source
+
+
+def short(**parts: Any) -> FitConfig:
+    return config(**{"steps": STEPS, "record": {"every": EVERY}, **parts})
+
+
+@pytest.mark.parametrize(("group", "given"), SETTINGS, ids=label)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_program_has_the_engines_bits(group: str, given: dict[str, Any], dtype: str) -> None:
+    source = same(short(**{group: given}, dtype=dtype))
+    if "path" not in given:  # whose numbers stand in the program
+        assert 20 <= len([line for line in source.splitlines() if line]) <= 35
+
+
+@pytest.mark.parametrize(("model", "gradient", "loss", "optimizer"), COMBINATIONS, ids=label)
+def test_every_combination_is_written_in_its_own_shape(model: Row, gradient: Row, loss: Row, optimizer: OptimizerRow) -> None:
+    data = {"name": "random_linear", "n": 20, "p": 3, "q": 2}
+    parts = {"model": model.plain, "gradient": gradient.plain, "loss": loss.plain, "optimizer": optimizer.plain}
+    source = same(short(**parts, dataset=data, seed=5))
+    assert ("nn.Linear" in source) == (model.name == "linear")
+    assert ("loss.backward()" in source, "torch.func.grad_and_value" in source) == (
+        gradient.name == "autograd",
+        gradient.name == "func_grad",
+    )
+    assert ("torch.optim" in source) == (optimizer.torch is not None)
+    assert ("no_grad" in source) == (optimizer.torch is None and gradient.name == "autograd")
+
+
+def test_a_component_that_was_changed_has_lines_of_its_own_or_none() -> None:
+    with scratch_registry():
+
+        class Louder(Adam):
+            """Adam, but not quite."""
+
+            name: Literal["louder"] = "louder"  # type: ignore[assignment]
+
+        assert Optimizer.choices["louder"] is Louder
+        with pytest.raises(ConfigError, match=r"^optimizer=louder cannot be written as a plain program, having no `lines`: choose another"):
+            program(short(optimizer="louder"), "")
+
+
+def test_a_diverged_fit_stops_where_the_engine_stops() -> None:
+    source = same(short(optimizer={"name": "sgd", "lr": 0.1}))
+    assert fit(short(optimizer={"name": "sgd", "lr": 0.1})).diverged_at_step is not None
+    assert "1000000.0 * initial" in source
+
+
+@pytest.mark.parametrize("gradient", [row.name for row in WRITTEN])
+@pytest.mark.parametrize("rule", [{"excess_loss": 1e-3}, {"gradient_norm": 1e-2}, {"excess_loss": 1e-9, "gradient_norm": 1e-3}])
+@pytest.mark.parametrize("penalty", ["none", "ridge"])
+def test_a_converged_fit_stops_where_the_engine_stops(rule: dict[str, float], gradient: str, penalty: str) -> None:
+    given = short(optimizer={"name": "sgd", "lr": 2e-3}, stop=rule, steps=400, model="linear", gradient=gradient, penalty=penalty)
+    assert fit(given).status == "converged"
+    same(given)
+
+
+@pytest.mark.parametrize("weights", [[2.0, 3.0], [1e30, 0.0]], ids=["at the optimum", "far away"])
+def test_where_a_fit_starts_does_not_matter(weights: list[float]) -> None:
+    same(
+        short(dataset={"name": "parabola", "noise": 0.0}, init={"name": "given", "weights": weights}, optimizer={"name": "sgd", "lr": 1e-3})
+    )
+
+
+@pytest.mark.parametrize("level", ["tensor_manual", "tensor_autograd", "linear_manual_update", "linear_adam"])
+def test_the_articles_levels_are_short_and_print_its_table(level: str, linfit: Linfit, bare: Path) -> None:
+    source = linfit("script", f"article/{level}").out
+    assert 20 <= len([line for line in source.splitlines() if line]) <= 35
+    assert read(ran(source))[0] == [0, 250, 500, 750, 1000, 1001]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_few_steps_are_a_table_too(steps: int) -> None:
+    same(short(steps=steps, record={"every": 1}))
+
+
+def test_data_that_are_many_are_read_from_their_file(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    rows = "\n\n".join(f'{i}, {0.1 * i!r},"{(7 * i % 11) / 3!r}",1_0' for i in range(200))
+    file.write_text('\ufeffa, \'b,"c, d\n",e\n' + rows, encoding="utf-8")
+    given = {"name": "csv", "path": str(file), "features": ["a", " 'b", "e"], "target": "c, d\n"}
+    source = same(short(dataset=given, init="zeros", optimizer={"name": "adam", "lr": 0.1}, dtype="float64"))
+    assert "csv.DictReader" in source
+
+
+NASTY = "a, __import__('os').mkdir('made')\n]]  # \"\"\" {x} \u202e \\"
+
+
+@pytest.mark.parametrize("rows", [5, 200])
+def test_what_a_config_says_enters_a_program_as_data(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = "\n".join(f"{i / 7},{i % 3}" for i in range(rows))
+    quoted = NASTY.replace('"', '""')
+    Path("it's.csv").write_text(f'"{quoted}",y\n{cells}\n', encoding="utf-8")
+    given = short(dataset={"name": "csv", "path": "it's.csv", "features": [NASTY], "target": "y"}, init="zeros")
+    source = program(given, NASTY)
+    assert source.splitlines()[0].count('"""') == 2
+    assert repr(read(ran(source))) == repr(expected(given))
+    assert [file.name for file in tmp_path.iterdir()] == ["it's.csv"]
+
+
+def test_a_program_runs_by_itself(tmp_path: Path, linfit: Linfit, bare: Path) -> None:
+    overrides = ("model=linear", "optimizer=rmsprop", "init=torch_default", "dataset=random_linear", "seed=7", "steps=40", "record.every=4")
+    (tmp_path / "program.py").write_text(linfit("script", *overrides).out, encoding="utf-8")
+    code = "import sys; sys.modules['linfit'] = None; exec(open('program.py', encoding='utf-8').read())"
+    environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert repr(read(done.stdout)) == repr(expected(package.compose(overrides)))
+
+
+def test_a_study_is_told_from_one_of_its_fits(linfit: Linfit, bare: Path) -> None:
+    said = linfit("script", "optimizers", "optimizer=sgd", "optimizer.lr=0.01")
+    assert said.code == 0
+    assert said.err == "linfit: optimizers sweeps over seed: this is one fit, with the values that they have beside the sweep\n"
+    assert "torch.optim.SGD([W], lr=0.01)" in said.out
+    assert linfit("script", "optimizers", "optimizer=sgd", "optimizer.lr=0.01", "seed=3").err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("seed=0,1",), "seed=0,1 has several values"),
+        (("nothing",), "no experiment 'nothing'"),
+        (("optimizer.lr=-1",), "optimizer.lr: got -1"),
+        (
+            ("dataset=csv", "dataset.path=x.csv", "dataset.features=a", "dataset.target=y", "init=zeros"),
+            "dataset.path 'x.csv' cannot be read",
+        ),
+    ],
+)
+def test_what_is_no_fit_is_one_line(arguments: tuple[str, ...], message: str, linfit: Linfit, bare: Path) -> None:
+    said = linfit("script", *arguments)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert message in said.err
+    assert list(bare.iterdir()) == []
+
+
+def test_only_what_is_not_torchs_default_is_written() -> None:
+    assert "torch.optim.Adam([W], lr=0.001)\n" in program(short(optimizer="adam"), "")
+    changed = short(optimizer={"name": "adam", "lr": 0.1, "betas": [0.8, 0.9], "amsgrad": True})
+    assert "torch.optim.Adam([W], lr=0.1, betas=(0.8, 0.9), amsgrad=True)\n" in program(changed, "")
+
+
+def test_a_penalty_is_part_of_the_loss_whatever_the_gradient() -> None:
+    for gradient, optimizer in product(WRITTEN, ("sgd", "manual_sgd")):
+        same(short(penalty="ridge", gradient=gradient.plain, model="linear", loss="mse", optimizer=optimizer))
+
+
+def test_a_run_is_written_as_it_was_stored(linfit: Linfit, workdir: Path, client: Any) -> None:
+    (workdir / "data.csv").write_text("a,b\n1,2\n2,3.5\n4,4\n")
+    given = ("dataset=csv", "dataset.path=data.csv", "dataset.features=[a]", "dataset.target=b", "steps=40", "record.every=4")
+    assert linfit("run", *given, "init=normal", "seed=3", "optimizer=sgd").code == 0
+    written = linfit("script", "last")
+    assert (written.code, written.err) == (0, "")
+    assert repr(read(ran(written.out))) == repr(expected(package.compose([*given, "seed=3", "optimizer=sgd"])))
+    assert linfit("script", "last", "seed=4").err.endswith("that of its stored config: overrides go with an experiment\n")
+    (workdir / "data.csv").write_text("a,b\n1,2\n2,3.5\n4,5\n")
+    changed = linfit("script", "last")
+    assert (changed.code, changed.out) == (2, "")
+    assert "its data file 'data.csv' was changed since" in changed.err
+
+
+def test_a_fit_of_a_sweep_is_written_too(linfit: Linfit, workdir: Path, client: Any) -> None:
+    assert linfit("run", "-m", "seed=0,1", "steps=8", "record.every=4", "tracking.child_artifacts=true").code == 0
+    [experiment] = client.search_experiments(filter_string="name = 'adhoc'")
+    runs = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
+    written = linfit("script", runs["seed=1"])
+    assert "linfit: the engine stacked fitted it" in written.err
+    assert repr(read(ran(written.out))) == repr(expected(package.compose(["seed=1", "steps=8", "record.every=4"])))
+    [sweep] = [run_id for name, run_id in runs.items() if not name.startswith("seed")]
+    refused = linfit("script", sweep)
+    assert (refused.code, refused.out) == (2, "")
+    assert "is a sweep" in refused.err
+
+
+def test_what_a_program_does_not_heed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linfit.listing.HEEDED", {"seed", "dtype", "record", "stop", "threads"})
+    with pytest.raises(ConfigError, match=r"^steps cannot be written as a plain program: leave it at its default$"):
+        program(short(), "")

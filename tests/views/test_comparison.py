@@ -1,0 +1,106 @@
+"""The leaderboard: chosen on some seeds, reported on others, and honest about what it cannot know."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from linfit.tracking.notes import literal
+from linfit.views import board
+from linfit.views.comparison import compare, runs_of
+from linfit.views.swept import Swept
+
+
+def test_settings_are_chosen_on_half_of_the_seeds_and_reported_on_the_other(usual: Swept) -> None:
+    table = usual.table.assign(log=np.log10(np.where(usual.finished, usual.excess, np.nan)))
+    for entry in compare(usual).entries:
+        own = table[table["optimizer"] == entry.method]
+        scores = own[own["seed"] % 2 == 0].groupby("optimizer.lr")["log"].agg(lost=lambda log: log.isna().sum(), mean="mean")
+        best = scores.sort_values(["lost", "mean"]).index[0]
+        assert entry.setting == f"lr={best:g}"
+        reported = own[(own["optimizer.lr"] == best) & (own["seed"] % 2 == 1)]["log"]
+        assert np.log10(entry.excess) == pytest.approx(reported.mean())
+        low, high = stats.t.interval(0.95, len(reported) - 1, loc=reported.mean(), scale=stats.sem(reported))
+        assert (np.log10(entry.low), np.log10(entry.high)) == pytest.approx((low, high))
+        assert (entry.fits, entry.finished) == (4, 4)
+
+
+def test_differences_are_paired_by_seed(usual: Swept) -> None:
+    first, second = compare(usual).entries
+    logs = {}
+    for entry in (first, second):
+        table = usual.table[(usual.table["optimizer"] == entry.method) & (usual.table["seed"] % 2 == 1)]
+        own = table[table["optimizer.lr"] == float(entry.setting.removeprefix("lr="))]
+        logs[entry.method] = np.log10(own.set_index("seed")["excess_loss"])
+    difference = logs[second.method] - logs[first.method]
+    assert np.log10(second.factor) == pytest.approx(difference.mean())
+    test = stats.ttest_1samp(difference, 0.0)
+    assert second.distinct == (test.pvalue < 0.05)
+    assert (first.factor, first.factor_low, first.factor_high) == (1.0, 1.0, 1.0)
+
+
+def test_a_diverged_fit_never_wins(usual: Swept) -> None:
+    diverged = usual.table[(usual.table["status"] == "diverged")]
+    assert set(diverged["optimizer"]) == {"sgd"}
+    [sgd] = [entry for entry in compare(usual).entries if entry.method == "sgd"]
+    assert sgd.setting != "lr=1"
+
+
+def test_too_few_seeds_are_said(swept_of: Callable[..., Swept]) -> None:
+    comparison = compare(swept_of("optimizer.lr=0.1,0.2"))
+    assert comparison.note.startswith("Too few seeds: with one seed")
+    assert all(np.isnan(entry.low) for entry in comparison.entries)
+    assert "interval" not in comparison.sentence()
+    assert compare(swept_of("optimizer.lr=0.1,0.2", "seed=0,1")).note.startswith("Too few seeds: with 2 seeds for each setting")
+
+
+def test_nothing_finished(swept_of: Callable[..., Swept]) -> None:
+    comparison = compare(swept_of("optimizer=sgd", "optimizer.lr=1.0,10.0", "seed=0,1"))
+    assert comparison.sentence() == "No fit finished: all of them diverged or failed."
+    assert comparison.robust == ""
+    assert [entry.finished for entry in comparison.entries] == [0, 0]
+    assert board.markdown(comparison).count("\n| ") == 4  # titles, a rule, two rows
+
+
+def test_fits_of_different_problems_are_not_compared(swept_of: Callable[..., Swept]) -> None:
+    comparison = compare(swept_of("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "loss=sse,mse"))
+    problems = [entry.problem for entry in comparison.entries]
+    assert len(set(problems)) == 4
+    assert comparison.frame()["rank"].tolist() == [1, 2] * 4
+    assert all(entry.factor == 1.0 for entry, rank in zip(comparison.entries, comparison.frame()["rank"], strict=True) if rank == 1)
+
+
+def test_a_sweep_of_seeds_alone_has_one_entry(swept_of: Callable[..., Swept]) -> None:
+    [entry] = compare(swept_of("seed=range(0,6)")).entries
+    assert (entry.name, entry.fits) == ("adam", 3)
+
+
+def test_an_excess_of_zero_counts_as_the_smallest_that_is_not(usual: Swept) -> None:
+    changed = Swept(usual.name, usual.experiment, "", usual.files)
+    changed.__dict__["excess"] = np.where(np.arange(len(usual.excess)) == 0, 0.0, usual.excess)
+    assert runs_of(changed)["log"].iloc[0] == runs_of(changed)["log"].min()
+
+
+def test_the_leaderboard_is_the_same_in_all_files(usual: Swept, tmp_path: Path) -> None:
+    comparison = compare(usual)
+    csv, parquet, markdown = board.write(comparison, tmp_path)
+    frame = comparison.frame()
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet), frame, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(csv, keep_default_na=True, dtype={"problem": str}).fillna({"problem": ""}), frame, check_dtype=False
+    )
+    assert f"| 1 | {comparison.entries[0].method} |" in markdown.read_text()
+
+
+def test_markdown_shows_a_name_as_it_is() -> None:
+    name = "<script>|*a*_b_`c`[d](e)\\#@f"
+    shown = literal(name)
+    assert html.unescape(shown) == name
+    assert set(re.sub(r"&#\d+;", "", shown)) & set("<>|*_`[]\\#@&") == set()

@@ -1,0 +1,52 @@
+"""What is made of a run when it is recorded: attached to it, skipped on request, and never in the way of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linfit.tracking import layout
+
+Linfit = Callable[..., Any]
+
+
+def artifacts(client: Any, name: str, kind: str) -> set[str]:
+    experiment = client.get_experiment_by_name(name)
+    [run] = client.search_runs([experiment.experiment_id], f"tags.`{layout.KIND}` = '{kind}' AND tags.`{layout.CODE}` LIKE '%'")
+    top = client.list_artifacts(run.info.run_id)
+    inside = [file for folder in top if folder.is_dir for file in client.list_artifacts(run.info.run_id, folder.path)]
+    return {file.path for file in [*top, *inside]}
+
+
+@pytest.mark.pictures
+def test_a_fit_is_drawn_and_its_pictures_are_attached_to_its_run(linfit: Linfit, workdir: Path, client: Any) -> None:
+    assert linfit("run", "steps=20").err == ""
+    drawn = {f"pictures/{name}.{kind}" for name in ("data", "loss", "descent") for kind in ("png", "svg")}
+    assert artifacts(client, "adhoc", "fit") >= drawn
+    [folder] = (workdir / "outputs" / "runs").iterdir()
+    assert {file.relative_to(folder).as_posix() for file in (folder / "pictures").iterdir()} == drawn
+
+
+@pytest.mark.pictures
+def test_pictures_false_skips_them(linfit: Linfit, workdir: Path, client: Any) -> None:
+    assert linfit("run", "steps=2", "pictures=false").code == 0
+    assert linfit("run", "-m", "seed=0,1", "steps=2", "pictures=false").code == 0
+    assert not list((workdir / "outputs").rglob("*.png"))
+
+
+@pytest.mark.pictures
+def test_a_picture_that_fails_never_fails_a_run(linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss_chart(fit: Any) -> Any:
+        raise RuntimeError("no ink\nat all")
+
+    monkeypatch.setattr("linfit.views.fit_charts.CHARTS", (loss_chart,))
+    done = linfit("run", "steps=2")
+    assert done.code == 0
+    assert done.err == "linfit: the picture loss_chart could not be made (RuntimeError: no ink); the run is whole without it\n"
+
+
+def test_whether_a_run_is_drawn_cannot_be_swept(linfit: Linfit, workdir: Path) -> None:
+    assert "pictures cannot be swept" in linfit("run", "-m", "pictures=true,false").err

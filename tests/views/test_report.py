@@ -1,0 +1,169 @@
+"""`linfit report`, the page it writes, and the objects that Python gives: read back from MLflow, escaped, and nothing fetched."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import linfit as package
+from linfit.errors import ConfigError, LinfitError
+from linfit.views.comparison import compare
+from linfit.views.illustration import charts_of
+from linfit.views.page import page
+from linfit.views.results import Results
+from linfit.views.swept import Swept
+
+Linfit = Callable[..., Any]
+
+
+class Tags(HTMLParser):
+    """What a browser would make of a page: its tags with their attributes, and the text in each kind of tag."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.texts.setdefault(self.open[-1], []).append(data)
+
+
+def page_of(swept: Swept, question: str = "") -> tuple[str, Tags]:
+    comparison = compare(swept)
+    text = page(swept, comparison, charts_of(swept, comparison), question)
+    return text, Tags(text)
+
+
+def data_of(text: str) -> Any:
+    [found] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    return json.loads(found)
+
+
+def test_the_page_has_every_fit_and_every_part(usual: Swept) -> None:
+    text, tags = page_of(usual, "Which is best?")
+    table = data_of(text)["table"]
+    assert len(table["columns"][table["titles"].index("name")]) == 48
+    assert table["titles"][:6] == ["row", "name", "optimizer", "optimizer.lr", "seed", "status"]
+    assert len(data_of(text)["charts"]) == sum(tag == "figure" for tag, _ in tags.tags) >= 5
+    assert "Which is best?" in text
+    assert compare(usual).sentence() in "".join(tags.texts["p"])
+    assert "48 fits: 40 completed, 8 diverged" in "".join(tags.texts["p"])
+
+
+def test_the_page_fetches_nothing_and_says_so_to_the_browser(usual: Swept) -> None:
+    text, tags = page_of(usual)
+    assert {value for tag, given in tags.tags for key, value in given.items() if key in ("src", "href")} == {
+        "#leaderboard", "#pictures", "#fits", "#trouble", "#again"
+    }  # fmt: skip
+    policy = next(given["content"] for tag, given in tags.tags if given.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and policy.startswith("default-src 'none'")
+    assert "@import" not in text.split("</style>")[0]
+
+
+def test_what_a_user_named_is_text(usual: Swept) -> None:
+    named = Swept('</title><script>alert("name")</script>', "<img src=x onerror=alert(1)>", "", usual.files)
+    named.__dict__["results"] = usual.results.assign(name="</script><script>alert(2)</script>")
+    text, tags = page_of(named, "<b>?</b>")
+    assert sum(tag == "script" for tag, _ in tags.tags) == 3  # data, Plotly, our own
+    assert not [tag for tag, _ in tags.tags if tag in ("img", "b")]
+    assert tags.texts["h1"] == ['</title><script>alert("name")</script>']
+    assert data_of(text)["table"]["columns"][1][0] == "</script><script>alert(2)</script>"
+    assert "<script>" not in Results(named)._repr_html_()
+
+
+def test_diverged_and_failed_fits_are_listed_with_why(usual: Swept) -> None:
+    changed = Swept(usual.name, usual.experiment, "", usual.files)
+    results = usual.results.copy()
+    error = pd.Series([None] * len(results), dtype=object)
+    error[0] = "Traceback\n  here\nRuntimeError: <boom>"
+    changed.__dict__["results"] = results.assign(status=["failed", *results["status"][1:]], error=error)
+    _, tags = page_of(changed)
+    cells = tags.texts["td"]
+    assert "RuntimeError: <boom>" in cells
+    why = [cell for cell in cells if cell.startswith("at step")]
+    assert len(why) == 8
+    assert why[0].endswith("its learning rate 1 is above the largest stable one, 0.007803")
+    assert tags.texts["pre"][0] == "Traceback\n  here\nRuntimeError: <boom>"
+
+
+@pytest.fixture
+def recorded(workdir: Path) -> Results:
+    return package.sweep(["optimizer=sgd,adam", "optimizer.lr=0.001,1.0", "seed=range(0,6)", "steps=40", 'name="a <b>"'])
+
+
+def test_a_sweep_is_loaded_as_it_was(recorded: Results, linfit: Linfit, workdir: Path) -> None:
+    loaded = package.load("last")
+    pd.testing.assert_frame_equal(loaded.table, recorded.table)
+    assert loaded.run_id == recorded.run_id
+    pd.testing.assert_frame_equal(package.load(recorded.run_id[:10]).leaderboard, recorded.leaderboard)
+    assert loaded.best["run_id"] == recorded.table.sort_values("excess_loss")["run_id"].iloc[0]
+    assert list(loaded.table.columns[:6]) == ["row", "name", "run_id", "optimizer", "optimizer.lr", "seed"]
+
+    done = linfit("report")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == recorded.comparison.sentence()
+    ranked = [[str(rank), entry.method] for rank, entry in enumerate(recorded.comparison.entries, 1)]
+    assert [line.split()[:2] for line in lines[2:4]] == ranked
+    assert "a &lt;b&gt;" in (workdir / "report.html").read_text()
+    found = json.loads(linfit("report", recorded.run_id, "--json", "--output", "other.html").out)
+    assert found["leaderboard"][0]["factor"] == 1.0
+    assert (workdir / found["report"]).exists()
+
+    wrong = linfit("report", "--output", "no/folder/report.html")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "no/folder/report.html cannot be written" in wrong.err
+    assert linfit("run", "steps=2").code == 0
+    single = json.loads(linfit("show", "last", "--json").out)["run_id"]
+    assert f"run {single} is no sweep" in linfit("report", single).err
+
+
+def test_pictures_on_request(usual: Swept) -> None:
+    results = Results(usual)
+    assert results.plot("heat_map", x="seed", y="optimizer").axes[0].get_xlabel() == "seed"
+    assert results.plot("learning_rate").axes[0].get_xscale() == "log"
+    with pytest.raises(ConfigError, match="no picture 'curvs': did you mean 'curves'"):
+        results.plot("curvs")
+    with pytest.raises(ConfigError, match="curves takes no x and y"):
+        results.plot("curves", x="seed")
+
+
+def test_a_picture_that_makes_no_sense_and_a_sweep_without_a_best(swept_of: Callable[..., Swept]) -> None:
+    with pytest.raises(ConfigError, match="heat_map makes no sense for a sweep that varies seed"):
+        Results(swept_of("seed=range(0,6)")).plot("heat_map")
+    with pytest.raises(LinfitError, match="all 4 diverged or failed"):
+        _ = Results(swept_of("optimizer=sgd", "optimizer.lr=1.0,10.0", "seed=0,1")).best
+
+
+@pytest.mark.pictures
+def test_a_recorded_sweep_has_its_report_on_its_page(linfit: Linfit, workdir: Path, client: Any) -> None:
+    done = linfit("run", "-m", "optimizer=sgd,adam", "optimizer.lr=0.001,0.01", "steps=5")
+    assert done.err.count("\n") <= 2  # the bar
+    experiment = client.get_experiment_by_name("adhoc")
+    [parent] = client.search_runs([experiment.experiment_id], "tags.`linfit.kind` = 'sweep'")
+    files = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert files >= {"report.html", "leaderboard.md", "leaderboard.csv", "leaderboard.parquet", "pictures"}
+    drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "pictures")}
+    assert {"pictures/learning_rate.png", "pictures/learning_rate.svg", "pictures/heat_map.png"} <= drawn
+    children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert len(children) == 4
+    assert not any(client.list_artifacts(child.info.run_id) for child in children)
+    assert "report    outputs/sweeps/" in done.out

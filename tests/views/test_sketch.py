@@ -1,0 +1,35 @@
+"""Curves in text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from linfit.views.sketch import HEIGHT, WIDTH, sketch
+
+
+def test_a_falling_line_falls_from_corner_to_corner() -> None:
+    steps = np.array([1, 10, 100, 1000])
+    lines = sketch(steps.tolist(), (1.0 / steps).tolist(), braille=False)
+    assert len(lines) == HEIGHT + 1
+    assert lines[0].split() == ["1", lines[0].split()[1]]
+    assert lines[0].index("*") == 11
+    assert len(lines[HEIGHT - 1]) == 11 + WIDTH
+    assert lines[HEIGHT - 1].split()[0] == "0.001"
+    assert lines[-1].split() == ["step", "1", "1000"]
+    columns = [line[11:] for line in lines[:HEIGHT]]
+    assert sorted(place for line in columns for place, sign in enumerate(line) if sign == "*") == list(range(WIDTH))
+
+
+def test_braille_has_the_same_shape() -> None:
+    steps = [0, 1, 10, 100]
+    lines = sketch(steps, [100.0, 10.0, 1.0, 0.1])
+    drawn = [line[11:] for line in lines[:HEIGHT]]
+    assert {sign for line in drawn for sign in line} <= {" ", *map(chr, range(0x2801, 0x2900))}
+    assert drawn[0][0] != " " and drawn[-1][-1] != " "
+
+
+def test_what_cannot_be_drawn_is_left_out() -> None:
+    assert sketch([0], [1.0]) == []
+    assert sketch([0, 1, 2], [float("nan"), float("inf"), 0.0]) == []
+    assert len(sketch([0, 1, 2], [2.0, 2.0, 2.0])) == HEIGHT + 1
+    assert sketch([0, 1, 5], [1.0, 0.5, float("inf")])[-1].split() == ["step", "0", "1"]
