@@ -4,13 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types check bench ui lock wheel clean
+.PHONY: demo test reproduce-all faults lint types check bench docs notebook ui lock wheel clean
 
 demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
 
 test: $(INSTALLED) ## the tests, under ten minutes on two cores
 	$(BIN)/python -m pytest -n auto
+
+reproduce-all: $(INSTALLED) ## 200 runs over all components, reproduced bit for bit in other processes
+	$(BIN)/python -m pytest -m reproduce_all tests/test_reproduce_all.py
+
+faults: $(INSTALLED) ## kills, crashes, crowds, lost replies, clusters, PostgreSQL: all of tests/faults
+	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[dev,dask,postgres,ray]'
+	$(BIN)/python -m pytest -n 2 -m "faults or not faults" tests/faults
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -21,9 +28,17 @@ types: $(INSTALLED)
 
 check: lint types test
 
-bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md
+bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md; a peer that does not install is left out
+	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[bench]'
+	-$(BIN)/python -m pip install --quiet -c requirements.lock modelbatch
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python -m benchmarks.sweep
+
+docs: $(INSTALLED) ## what of the documentation follows from the code: reference pages, JSON schemas
+	$(BIN)/python docs/generate.py
+
+notebook: $(INSTALLED) ## runs the tutorial again and keeps what it prints
+	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False docs/tutorial.ipynb
 
 ui: $(INSTALLED)
 	$(BIN)/linfit ui

@@ -21,7 +21,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.peers.processes import PEERS, ProgramError, finished_runs, folder_size, python, seconds_of
+from benchmarks.peers.processes import PEERS, ProgramError, finished_runs, folder_size, python, require, seconds_of
 from benchmarks.peers.tables import show, show_startup
 
 LEAST_FITS = 4
@@ -103,6 +103,7 @@ def measure_peers(names: list[str], runs: int, empty: int) -> dict[str, dict[str
     measured = {}
     for name in names:
         try:
+            require(name)
             measured[name] = peer(name, runs)
             measured[name]["disk"] = (measured[name]["disk"] - empty) / runs
         except ProgramError as error:

@@ -15,8 +15,16 @@ import sqlite3
 import sys
 import time
 
-#: In the order of their foreign keys.
-TABLES = ("runs", "tags", "params", "metrics", "latest_metrics", "datasets", "inputs", "input_tags")
+#: In the order of their foreign keys, each with what finds the rows that belong to some runs; datasets belong to all.
+TABLES = {
+    "runs": "run_uuid IN runs_now",
+    "tags": "run_uuid IN runs_now",
+    "params": "run_uuid IN runs_now",
+    "metrics": "run_uuid IN runs_now",
+    "latest_metrics": "run_uuid IN runs_now",
+    "inputs": "destination_id IN runs_now",
+    "input_tags": "input_uuid IN (SELECT input_uuid FROM inputs WHERE destination_id IN runs_now)",
+}
 RUNS_A_TRANSACTION = 500
 
 
@@ -24,18 +32,18 @@ def rows(full: str, empty: str) -> float:
     """The tables' rows, in their order and under MLflow's pragmas, one transaction for 500 runs; reading them is not counted."""
     source, target = sqlite3.connect(full), sqlite3.connect(empty, isolation_level=None)
     target.execute("PRAGMA foreign_keys = ON")
-    [(runs,)] = source.execute("SELECT count(*) FROM runs")
+    source.execute("CREATE TEMP TABLE runs_now (run_uuid TEXT PRIMARY KEY)")
+    ids = source.execute("SELECT run_uuid FROM runs ORDER BY rowid").fetchall()
     target.execute("DELETE FROM experiments")
     target.executemany("INSERT INTO experiments VALUES (?,?,?,?,?,?,?)", source.execute("SELECT * FROM experiments").fetchall())
-    transactions = -(-runs // RUNS_A_TRANSACTION)
-    cursors = {table: source.execute(f"SELECT * FROM {table} ORDER BY rowid") for table in TABLES}
-    sizes = {t: -(-source.execute(f"SELECT count(*) FROM {t}").fetchone()[0] // transactions) for t in TABLES}
-    sizes["datasets"] = 10**9  # all in the first: other rows refer to them by id alone
     seconds = 0.0
-    for _ in range(transactions):
-        some = {table: cursor.fetchmany(sizes[table]) for table, cursor in cursors.items()}
+    for first in range(0, len(ids), RUNS_A_TRANSACTION):
+        source.execute("DELETE FROM runs_now")
+        source.executemany("INSERT INTO runs_now VALUES (?)", ids[first : first + RUNS_A_TRANSACTION])
+        some = {t: source.execute(f"SELECT * FROM {t} WHERE {which} ORDER BY rowid").fetchall() for t, which in TABLES.items()}
+        if first == 0:
+            some["datasets"] = source.execute("SELECT * FROM datasets ORDER BY rowid").fetchall()
         start = time.perf_counter()
-        target.execute("PRAGMA defer_foreign_keys = ON")
         target.execute("BEGIN IMMEDIATE")
         for table, records in some.items():
             if records:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +18,7 @@ Command = list[str]
 
 
 class ProgramError(RuntimeError):
-    """A program that is not installed, or did not do what it should."""
+    """A program that is not installed, or did not do what it should; the message says which."""
 
 
 def python(program: str | None, *arguments: object) -> Command:
@@ -34,8 +35,21 @@ def seconds_of(command: Command, folder: Path) -> tuple[float, str]:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
     if done.returncode:
-        raise ProgramError((done.stderr.strip().splitlines() or ["no message"])[-1])
+        raise ProgramError(reason(done.stderr))
     return seconds, done.stdout
+
+
+def reason(stderr: str) -> str:
+    """The line in which a program says why it failed: the last one, but for Hydra's advice to ask for more."""
+    lines = [line for line in stderr.strip().splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
+    return lines[-1].strip() if lines else "no message"
+
+
+def require(peer: str) -> None:
+    """ProgramError unless the package that a peer needs is installed."""
+    module, package = PACKAGES.get(peer, ("hydra", "hydra-core"))
+    if find_spec(module) is None:
+        raise ProgramError(f"the package {package} is not installed: pip install {package}")
 
 
 def finished_runs(folder: Path) -> int:
@@ -56,6 +70,13 @@ def hydra(count: int, *more: str) -> Command:
     crossed = [f"optimizer={','.join(optimizers)}", "optimizer.lr=0.001,0.005", f"seed=range(0,{count // (2 * len(optimizers))})"]
     return python("hydra_app", "-m", f"hydra.searchpath=[file://{ROOT / 'conf'}]", *crossed, *more)
 
+
+#: The module that a peer needs beside what linfit needs, and the package that it is in.
+PACKAGES = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher"),
+    "optuna": ("optuna", "optuna"),
+    "modelbatch": ("modelbatch", "modelbatch"),
+}
 
 PEERS: dict[str, Callable[[int], Command]] = {
     "hydra": lambda count: hydra(count),

@@ -1,0 +1,144 @@
+"""The documentation says what the code does: generated pages are current, schemas fit the YAML, links and commands exist."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import pytest
+from omegaconf import OmegaConf
+
+import linfit
+from linfit.config import GROUPS
+from linfit.sweeps import catalogue, schema
+from tests.helpers import TABLES
+
+ROOT = Path(linfit.__file__).parents[1]
+MARKDOWN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+
+
+@cache
+def generator() -> ModuleType:
+    spec = spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def validator(kind: str) -> Any:
+    made = schema.of_experiment() if kind == schema.EXPERIMENT else schema.of_group(kind)
+    jsonschema.Draft7Validator.check_schema(made)
+    return jsonschema.Draft7Validator(made)
+
+
+def complaints(kind: str, content: Any) -> list[str]:
+    return [error.message for error in validator(kind).iter_errors(content)]
+
+
+def load(file: Path) -> Any:
+    """As Hydra reads it: 1e-3 is a number, interpolations stay."""
+    return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+
+
+# ---- what is generated ----
+
+
+def test_generated_pages_schemas_and_headers_are_current() -> None:
+    files = generator().generated()
+    stale = [str(file.relative_to(ROOT)) for file, text in files.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make docs`"
+    written = {*(ROOT / "docs" / "reference").glob("*.md"), *(ROOT / "schema").glob("*.json")}
+    assert written <= set(files), "run `make docs`"
+
+
+def test_the_reference_has_a_section_for_every_component_with_every_field() -> None:
+    for group in GROUPS:
+        page = (ROOT / "docs" / "reference" / f"{group}.md").read_text(encoding="utf-8")
+        for name in catalogue.choices(group):
+            assert f"## `{group}={name}`" in page
+            for field in GROUPS[group].choices[name].model_fields:
+                assert field == "name" or f"| `{group}.{field}` |" in page
+
+
+def test_a_header_for_editors_keeps_the_header_for_hydra_first(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("# @package _global_\n# Why?\nsteps: 3\n")
+    lines = generator().with_modeline(file).splitlines()
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith("# yaml-language-server: $schema=")
+    file.write_text("\n".join(lines) + "\n")
+    assert generator().with_modeline(file).splitlines() == lines
+    assert catalogue.headline(file) == "Why?"
+
+
+# ---- schemas ----
+
+
+@pytest.mark.parametrize("file", [*ROOT.glob("conf/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")], ids=lambda file: file.stem)
+def test_every_shipped_yaml_fits_the_schema_that_it_names(file: Path) -> None:
+    found = re.search(r"^# yaml-language-server: \$schema=(\S+)$", file.read_text(encoding="utf-8"), re.M)
+    assert found is not None
+    named = (file.parent / found[1]).resolve()
+    assert named.is_file()
+    assert complaints(named.stem, load(file)) == []
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_the_schema_takes_every_setting_of_the_tables(group: str) -> None:
+    for row in TABLES[group]:
+        for settings in row.settings():
+            assert complaints(group, settings) == []
+            assert complaints(schema.EXPERIMENT, {"defaults": [{f"override /{group}": row.name}], group: settings}) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("optimizer", {"name": "adam", "lr": -1.0}),
+        ("optimizer", {"name": "adam", "momentum": 0.9}),
+        ("optimizer", {"name": "adan"}),
+        ("optimizer", {"lr": 0.1}),
+        ("dataset", {"name": "csv", "path": "data.csv"}),
+        ("experiment", {"stepps": 3}),
+        ("experiment", {"steps": -1}),
+        ("experiment", {"steps": "many"}),
+        ("experiment", {"dtype": "float16"}),
+        ("experiment", {"record": {"often": 3}}),
+        ("experiment", {"optimizer": {"learning_rate": 0.1}}),
+        ("experiment", {"defaults": [{"override /optimizer": "adam"}], "optimizer": {"momentum": 0.9}}),
+        ("experiment", {"hydra": {"sweeper": {"sample": 0}}}),
+    ],
+)
+def test_the_schema_refuses_what_linfit_refuses(kind: str, content: Any) -> None:
+    assert complaints(kind, content) != []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"name": None, "steps": "${oc.env:STEPS}", "optimizer": {"lr": "${a.b}"}},
+        {"defaults": ["/linfit", {"override /optimizer": "sgd"}, "_self_"], "optimizer": {"momentum": 0.9}},
+        {"optimizer": {"momentum": 0.9}, "dataset": {"path": "???"}},
+    ],
+)
+def test_the_schema_takes_what_hydra_resolves_later(content: Any) -> None:
+    assert complaints(schema.EXPERIMENT, content) == []
+
+
+# ---- what is written by hand ----
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    targets = [
+        target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target and not target.startswith("#")
+    ]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
