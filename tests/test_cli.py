@@ -357,7 +357,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
             yield place, fit
 
     monkeypatch.setattr(recording, "BLOCK", 2)
-    monkeypatch.setattr("linfit.sweeps.runner.fits_as_done", interrupted)
+    monkeypatch.setattr("linfit.sweeps.running.fits_as_done", interrupted)
     done = linfit("run", "-m", "seed=0,1,2,3", "steps=3")
     assert done.code == 130
     assert "3 finished fits are kept" in done.err

@@ -22,25 +22,25 @@ import mlflow  # noqa: F401  imported later otherwise, within what is timed here
 import torch  # noqa: F401
 
 import linfit.cli
-from linfit.sweeps import launching, recording, runner, ways
+from linfit.sweeps import beginning, launching, recording, runner, running, ways
 from linfit.views import outcome
 
 spent: Counter[str] = Counter()
-running: list[str] = []
+phases: list[str] = []
 
 
 def within(phase: str, work: Callable[[], Any]) -> Any:
     """The time of `work` counts for `phase`, and not for the phase that it is part of."""
     start = time.perf_counter()
-    running.append(phase)
+    phases.append(phase)
     try:
         return work()
     finally:
-        running.pop()
+        phases.pop()
         seconds = time.perf_counter() - start
         spent[phase] += seconds  # type: ignore[assignment]
-        if running:
-            spent[running[-1]] -= seconds  # type: ignore[assignment]
+        if phases:
+            spent[phases[-1]] -= seconds  # type: ignore[assignment]
 
 
 def watch(owner: Any, name: str, phase: str) -> None:
@@ -65,14 +65,15 @@ def main(times: str, *arguments: str) -> None:
         (ways, "job_overrides", "composition"),
         (launching, "expand", "composition"),
         (runner, "ready", "composition"),
-        (runner, "fits_as_done", "fitting"),
+        (running, "fits_as_done", "fitting"),
         (runner, "label_of", "tracking"),
+        (beginning, "label_of", "tracking"),
         (runner, "begin_sweep", "tracking"),
-        (runner, "recorder_of", "start-up"),
+        (beginning, "recorder_of", "start-up"),
         (recording.Sweep, "add", "tracking"),
         (recording.Sweep, "flush", "tracking"),
         (recording.Sweep, "finish", "tracking"),
-        (outcome, "report", "output"),
+        (outcome, "show_outcome", "output"),
     ):
         watch(owner, name, phase)
     sys.argv = ["linfit", *arguments]

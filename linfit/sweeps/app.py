@@ -27,7 +27,8 @@ from linfit.sweeps.catalogue import headline
 from linfit.sweeps.completion import shell_script
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import explain_composition
-from linfit.sweeps.runner import Runner, single_name
+from linfit.sweeps.naming import single_name
+from linfit.sweeps.runner import Runner
 from linfit.sweeps.ways import deferred
 from linfit.tracking import notes
 from linfit.tracking.layout import mask

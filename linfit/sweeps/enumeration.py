@@ -18,7 +18,8 @@ from linfit.sweeps.composition import fit_config, split
 from linfit.sweeps.expansion import Expansion
 from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.launching import expand, same_store
-from linfit.sweeps.runner import Job, single_name, varying_keys
+from linfit.sweeps.naming import single_name, varying_keys
+from linfit.sweeps.runner import Job
 from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
 from linfit.tracking.layout import describe
 

@@ -18,7 +18,8 @@ from linfit.errors import ConfigError
 from linfit.sweeps.clusters import require_cluster
 from linfit.sweeps.expansion import Expansion
 from linfit.sweeps.explanation import explain_composition
-from linfit.sweeps.runner import HERE, Job, Runner
+from linfit.sweeps.runner import Job, Runner
+from linfit.sweeps.running import HERE
 from linfit.sweeps.workers import Workers
 
 BACKENDS = ["dask", "loky", "ray"]

@@ -22,7 +22,7 @@ from linfit.errors import ConfigError
 from linfit.settings import SingleEngine
 from linfit.sweeps.app import parse
 from linfit.sweeps.enumeration import Enumeration, enumerate_jobs
-from linfit.sweeps.runner import ready
+from linfit.sweeps.readiness import ready
 from linfit.sweeps.stability import Limits, as_stacked
 
 #: Flags of `linfit run` that do something else than run.

@@ -13,7 +13,7 @@ from linfit.engine.prediction import theory_of
 from linfit.settings import MLflowTracking
 from linfit.sweeps.folder import About, Folder
 from linfit.sweeps.recording import Sweep, now, write_files
-from linfit.sweeps.runner import run_all
+from linfit.sweeps.running import run_all
 from linfit.sweeps.workers import Workers
 from linfit.tracking import environment, layout
 from linfit.tracking.recorder import Recorder

@@ -20,11 +20,13 @@ from linfit.config import FitConfig
 from linfit.engine.fit import Status
 from linfit.errors import ConfigError, LinfitError, RecordingError
 from linfit.settings import MLflowTracking
+from linfit.sweeps.beginning import parent_row
 from linfit.sweeps.composition import load_plugins
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.folder import SWEEPS, About, Folder, command, is_free
+from linfit.sweeps.readiness import ready, recorder_of
 from linfit.sweeps.recording import Done, Earlier, Sweep, now, whole_children
-from linfit.sweeps.runner import Runner, parent_row, ready, recorder_of
+from linfit.sweeps.runner import Runner
 from linfit.tracking import layout
 from linfit.tracking.owner import owner
 from linfit.tracking.recorder import Recorder

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from linfit.config import ADHOC, FitConfig
-from linfit.engine.dispatch import fit, fits_as_done
+from linfit.config import FitConfig
 from linfit.engine.fit import Fit
-from linfit.engine.prediction import theory_of
-from linfit.errors import ConfigError, LinfitError
-from linfit.settings import MLflowTracking, Tracking
+from linfit.sweeps.beginning import begin_sweep
 from linfit.sweeps.composition import fit_config
-from linfit.sweeps.explanation import notice
-from linfit.sweeps.folder import About, Folder, command
-from linfit.sweeps.recording import Done, Sweep, now, write_files
-from linfit.sweeps.stability import unstable
-from linfit.sweeps.workers import Workers, fits_in_workers
-from linfit.tracking import environment, layout, notes
-from linfit.tracking.opening import open_recorder
-from linfit.tracking.owner import owner
+from linfit.sweeps.folder import About, command
+from linfit.sweeps.naming import label_of, single_name, varying_keys
+from linfit.sweeps.readiness import missing, ready, refuse_unstable, stable
+from linfit.sweeps.recording import Done, Sweep, now
+from linfit.sweeps.running import HERE, run_all
+from linfit.sweeps.single import Single
+from linfit.sweeps.workers import Workers
+from linfit.tracking import layout, notes
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import extend_manifest, result
-
-#: In this process, which needs no other.
-HERE = Workers()
 
 
 @dataclass(frozen=True)
@@ -61,15 +54,6 @@ class Silent:
 
     def end(self) -> None:
         return None
-
-
-@dataclass
-class Single:
-    """A single run that has begun and not ended."""
-
-    recorder: Recorder
-    run_id: str
-    row: layout.Row
 
 
 @dataclass(frozen=True)
@@ -111,13 +95,10 @@ class Runner:
     def begin(self, config: FitConfig, name: str) -> None:
         """Opens the store and begins a single run in it, before anything else is written anywhere."""
         [config] = ready([config])
-        if self.skip_unstable and (above := unstable([config])):
-            raise ConfigError("this fit is unstable: lr {:g} is above {:.4g}, the largest stable one; nothing was run".format(*above[0]))
-        recorder = recorder_of(config)
-        own = {layout.ID: uuid4().hex, layout.OWNER: owner(), **notes.tag(self.question, self.typed)}
-        row = layout.started(config, name, now(), {**environment.tags(config), **own})
-        self.where = recorder.where()
-        self._single = Single(recorder, recorder.begin(row), row)
+        if self.skip_unstable:
+            refuse_unstable(config)
+        self._single = Single.begin(config, name, notes.tag(self.question, self.typed))
+        self.where = self._single.recorder.where()
 
     def __call__(self, composed: DictConfig) -> float:
         """Runs one fit, whose folder Hydra has made, and returns its final loss, infinity if it diverged or failed."""
@@ -127,13 +108,10 @@ class Runner:
         if self._single is None:
             self.begin(config, single_name(experiment, config, overrides))
         assert self._single is not None
-        self.fit = fit(config)
-        single, row = self._single, layout.finished(self._single.row, self.fit, now(), theory=self._theory())
-        folder = Path(hydra.runtime.output_dir)
-        files = [*write_files(folder, self.fit), *environment.write(folder, config)]
-        single.recorder.end(single.run_id, row, files, self.fit if self.fit.loss != float("inf") else None)
-        self.done.append(Done(row.name, single.run_id, {"row": 0, "name": row.name, **result(self.fit)}))
-        self.recorded = Recorded(single.recorder, single.run_id, row, folder, config)
+        single, folder = self._single, Path(hydra.runtime.output_dir)
+        self.fit = single.run(config, folder)
+        self.done.append(Done(single.row.name, single.run_id, {"row": 0, "name": single.row.name, **result(self.fit)}))
+        self.recorded = Recorded(single.recorder, single.run_id, single.row, folder, config)
         self._single = None
         return self.fit.loss
 
@@ -144,9 +122,9 @@ class Runner:
         """
         configs = ready([job.config for job in jobs], several=True)
         losses = [float("inf")] * len(jobs)
-        places = self._missing(configs, losses) if self.skip_done else list(range(len(jobs)))
+        places = missing(configs, losses) if self.skip_done else list(range(len(jobs)))
         if self.skip_unstable and places:
-            places = self._stable(configs, places)
+            places = stable(configs, places, bool(self.jobs))
         if not places:
             return losses
         new, configs = [jobs[place] for place in places], [configs[place] for place in places]
@@ -180,41 +158,13 @@ class Runner:
 
     def is_finished(self, config: FitConfig) -> bool:
         """Whether the MLflow experiment of a single run has it already."""
-        return not self._missing(ready([config]), [0.0])
+        return not missing(ready([config]), [0.0])
 
     def _fits(self, configs: Sequence[FitConfig], workers: Workers) -> Iterator[tuple[int, Fit]]:
         assert self._sweep is not None
         self.where = self._sweep.recorder.where()
         with closing(run_all(configs, workers)) as fits:
             yield from fits
-
-    def _missing(self, configs: Sequence[FitConfig], losses: list[float]) -> list[int]:
-        """The places of the configs that are not finished in their MLflow experiment; the others' losses are filled in."""
-        known = finished(configs[0])
-        places = []
-        for place, config in enumerate(configs):
-            loss = known.get(config.fingerprint()) if known else None
-            if loss is None:
-                places.append(place)
-            else:
-                losses[place] = loss
-        if len(places) < len(configs):
-            notice(f"{len(configs) - len(places)} of {len(configs)} fits are finished already and left out")
-        return places
-
-    def _stable(self, configs: Sequence[FitConfig], places: Sequence[int]) -> list[int]:
-        """Those of the places whose learning rate is not above the largest stable one; ConfigError where a sweep has none."""
-        above = unstable(configs)
-        kept = [place for place in places if place not in above]
-        if not kept and not self.jobs:
-            raise ConfigError(f"all {len(places)} fits are unstable and --skip-unstable leaves none: choose smaller learning rates")
-        if len(kept) < len(places):
-            notice(f"{len(places) - len(kept)} of {len(places)} fits are unstable and left out")
-        return kept
-
-    def _theory(self) -> dict[str, float]:
-        theory = None if self.fit is None else theory_of(self.fit)
-        return {} if theory is None else theory.numbers()
 
     def close(self) -> None:
         """Ends a sweep whose last batch is done."""
@@ -236,116 +186,9 @@ class Runner:
         """Ends what has begun as KILLED; finished children of a sweep stay as they are."""
         self.observer.end()
         if self._single is not None:
-            with suppress(LinfitError, OSError):
-                self._single.recorder.end(self._single.run_id, layout.killed(self._single.row, now()))
+            self._single.kill()
             self.killed, self._single = self._single.run_id, None
         if self._sweep is not None:
             self._sweep.kill()
             self.killed, self.done = self._sweep.run_id, list(self._sweep.done.values())
             self._sweep = None
-
-
-def run_all(configs: Sequence[FitConfig], workers: Workers) -> Generator[tuple[int, Fit], None, None]:
-    """All fits, each with its place as soon as it is done: in this process, in several, or on a cluster."""
-    if workers == HERE:
-        yield from fits_as_done(configs)
-        return
-    with closing(_elsewhere(configs, workers)) as fits:
-        yield from fits
-
-
-def _elsewhere(configs: Sequence[FitConfig], workers: Workers) -> Generator[tuple[int, Fit], None, None]:
-    if workers.backend == HERE.backend:
-        return fits_in_workers(configs, workers.count)
-    from linfit.sweeps.clusters import fits_on_cluster
-
-    return fits_on_cluster(configs, workers)
-
-
-def begin_sweep(
-    configs: Sequence[FitConfig], overrides: Sequence[tuple[str, ...]], about: About, path: Path, settings: DictConfig
-) -> Sweep:
-    """The parent run of a sweep, its folder made and its manifest written before its store is opened."""
-    check_tracking(configs[0])
-    folder = Folder(path)
-    labels = (label_of(config, about.varying, place) for place, config in enumerate(configs))
-    folder.plan(configs, labels, overrides, about, settings)
-    try:
-        recorder = recorder_of(configs[0])
-    except (LinfitError, OSError):
-        folder.withdraw()
-        raise
-    environment.write(path, configs[0])
-    return Sweep(recorder, parent_row(about, configs, path), folder, about.varying, configs[0].tracking)
-
-
-def parent_row(about: About, configs: Iterable[FitConfig], path: Path) -> layout.Row:
-    """The parent of a sweep when it begins."""
-    several = list(configs)
-    own = {layout.ID: about.id, layout.OWNER: owner(), layout.FOLDER: str(path.absolute()), **notes.tag(about.question, about.typed)}
-    return layout.sweep_started(about.name, now(), several, about.varying, {**environment.tags(several[0]), **own})
-
-
-def label_of(config: FitConfig, varying: Sequence[str], place: int) -> str:
-    """The name of a fit of a sweep."""
-    return layout.describe(config, varying) or f"fit {place}"
-
-
-def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
-    """The configs with the devices and engines that run them, alone or as several; ConfigError where a device or the data is missing."""
-    try:
-        for dataset in dict.fromkeys(config.dataset for config in configs):
-            dataset.check()
-        return [config.resolved(several) for config in configs]
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def recorder_of(config: FitConfig) -> Recorder:
-    """The config's recorder."""
-    import os
-
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.name if config.name == ADHOC else config.name
-    return open_recorder(resolved_tracking(config), name)
-
-
-def resolved_tracking(config: FitConfig) -> Tracking:
-    """Its references to environment variables resolved: here, and they go no further."""
-    tracking = config.tracking
-    if not isinstance(tracking, MLflowTracking):
-        return tracking
-    return MLflowTracking.model_validate(OmegaConf.to_container(OmegaConf.create(tracking.model_dump()), resolve=True))
-
-
-def check_tracking(config: FitConfig) -> None:
-    """RecordingError where a store is named that cannot be one: nothing has been written yet."""
-    from linfit.tracking.store import locate
-
-    tracking = resolved_tracking(config)
-    if isinstance(tracking, MLflowTracking):
-        locate(tracking.uri, tracking.artifacts)
-
-
-def finished(config: FitConfig) -> dict[str, float]:
-    """The fingerprints that are finished in the config's MLflow experiment, by the code there is now, with their final losses."""
-    from linfit.tracking.code import code_digest
-
-    history = recorder_of(config).history()
-    return {} if history is None else history.finished(code_digest(config.plugins))
-
-
-def varying_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The keys whose override is not the same in all jobs, in the order in which they were given."""
-    values: dict[str, set[str]] = {}
-    for job in overrides:
-        for override in job:
-            key, _, value = override.lstrip("+").partition("=")
-            values.setdefault(key, set()).add(value)
-    return tuple(key for key, different in values.items() if len(different) > 1 or len(overrides) == 1)
-
-
-def single_name(config_name: str, config: FitConfig, overrides: Sequence[str]) -> str:
-    """The experiment file's own name and what the command line changed: `linear_adam lr=0.1`."""
-    changed = layout.describe(config, varying_keys([[override for override in overrides if not override.startswith("hydra")]]))
-    own = "" if config_name == "linfit" else config_name.rsplit("/", 1)[-1]
-    return f"{own} {changed}".strip() or "fit"

@@ -21,7 +21,7 @@ from linfit.engine.fit import Status
 from linfit.errors import LinfitError
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
-from linfit.sweeps.runner import varying_keys
+from linfit.sweeps.naming import varying_keys
 from linfit.tracking import layout
 from linfit.tracking.stored import read_config, require_own_data
 

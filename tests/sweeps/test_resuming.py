@@ -51,11 +51,11 @@ def break_off(monkeypatch: pytest.MonkeyPatch, blocks: None) -> Callable[[int, B
         def broken(configs: Any) -> Any:
             for number, (place, fit) in enumerate(fits_as_done(configs)):
                 if number == before:
-                    monkeypatch.setattr("linfit.sweeps.runner.fits_as_done", fits_as_done)
+                    monkeypatch.setattr("linfit.sweeps.running.fits_as_done", fits_as_done)
                     raise error
                 yield place, fit
 
-        monkeypatch.setattr("linfit.sweeps.runner.fits_as_done", broken)
+        monkeypatch.setattr("linfit.sweeps.running.fits_as_done", broken)
 
     return arrange
 

@@ -1,0 +1,89 @@
+"""What must hold before anything is run or written, and what is opened for it: devices, data, the store, what is finished already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+
+from linfit.config import ADHOC, FitConfig
+from linfit.errors import ConfigError
+from linfit.settings import MLflowTracking, Tracking
+from linfit.sweeps.explanation import notice
+from linfit.sweeps.stability import unstable
+from linfit.tracking.opening import open_recorder
+from linfit.tracking.recorder import Recorder
+
+
+def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
+    """The configs with the devices and engines that run them, alone or as several; ConfigError where a device or the data is missing."""
+    try:
+        for dataset in dict.fromkeys(config.dataset for config in configs):
+            dataset.check()
+        return [config.resolved(several) for config in configs]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def recorder_of(config: FitConfig) -> Recorder:
+    """The config's recorder."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.name if config.name == ADHOC else config.name
+    return open_recorder(resolved_tracking(config), name)
+
+
+def resolved_tracking(config: FitConfig) -> Tracking:
+    """Its references to environment variables resolved: here, and they go no further."""
+    tracking = config.tracking
+    if not isinstance(tracking, MLflowTracking):
+        return tracking
+    return MLflowTracking.model_validate(OmegaConf.to_container(OmegaConf.create(tracking.model_dump()), resolve=True))
+
+
+def check_tracking(config: FitConfig) -> None:
+    """RecordingError where a store is named that cannot be one: nothing has been written yet."""
+    from linfit.tracking.store import locate
+
+    tracking = resolved_tracking(config)
+    if isinstance(tracking, MLflowTracking):
+        locate(tracking.uri, tracking.artifacts)
+
+
+def finished(config: FitConfig) -> dict[str, float]:
+    """The fingerprints that are finished in the config's MLflow experiment, by the code there is now, with their final losses."""
+    from linfit.tracking.code import code_digest
+
+    history = recorder_of(config).history()
+    return {} if history is None else history.finished(code_digest(config.plugins))
+
+
+def missing(configs: Sequence[FitConfig], losses: list[float]) -> list[int]:
+    """The places of the configs that are not finished in their MLflow experiment; the others' losses are filled in."""
+    known = finished(configs[0])
+    places = []
+    for place, config in enumerate(configs):
+        loss = known.get(config.fingerprint()) if known else None
+        if loss is None:
+            places.append(place)
+        else:
+            losses[place] = loss
+    if len(places) < len(configs):
+        notice(f"{len(configs) - len(places)} of {len(configs)} fits are finished already and left out")
+    return places
+
+
+def stable(configs: Sequence[FitConfig], places: Sequence[int], any_before: bool) -> list[int]:
+    """Those of the places whose learning rate is not above the largest stable one; ConfigError where a sweep would have none."""
+    above = unstable(configs)
+    kept = [place for place in places if place not in above]
+    if not kept and not any_before:
+        raise ConfigError(f"all {len(places)} fits are unstable and --skip-unstable leaves none: choose smaller learning rates")
+    if len(kept) < len(places):
+        notice(f"{len(places) - len(kept)} of {len(places)} fits are unstable and left out")
+    return kept
+
+
+def refuse_unstable(config: FitConfig) -> None:
+    """ConfigError where a fit alone is unstable."""
+    if above := unstable([config]):
+        raise ConfigError("this fit is unstable: lr {:g} is above {:.4g}, the largest stable one; nothing was run".format(*above[0]))

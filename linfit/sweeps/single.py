@@ -1,0 +1,51 @@
+"""A single run: begun in the store before anything else is written anywhere, fitted, and ended with its files."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from linfit.config import FitConfig
+from linfit.engine.dispatch import fit
+from linfit.engine.fit import Fit
+from linfit.engine.prediction import theory_of
+from linfit.errors import LinfitError
+from linfit.sweeps.readiness import recorder_of
+from linfit.sweeps.recording import now, write_files
+from linfit.tracking import environment, layout
+from linfit.tracking.owner import owner
+from linfit.tracking.recorder import Recorder
+
+
+@dataclass
+class Single:
+    """A single run that has begun and not ended."""
+
+    recorder: Recorder
+    run_id: str
+    row: layout.Row
+
+    @staticmethod
+    def begin(config: FitConfig, name: str, tags: dict[str, str]) -> Single:
+        """Opens the config's store and begins a run in it."""
+        recorder = recorder_of(config)
+        own = {layout.ID: uuid4().hex, layout.OWNER: owner(), **tags}
+        row = layout.started(config, name, now(), {**environment.tags(config), **own})
+        return Single(recorder, recorder.begin(row), row)
+
+    def run(self, config: FitConfig, folder: Path) -> Fit:
+        """Fits, writes the run's files into `folder`, and ends the run with them."""
+        done = fit(config)
+        theory = theory_of(done)
+        row = layout.finished(self.row, done, now(), theory={} if theory is None else theory.numbers())
+        files = [*write_files(folder, done), *environment.write(folder, config)]
+        self.recorder.end(self.run_id, row, files, done if done.loss != float("inf") else None)
+        self.row = row
+        return done
+
+    def kill(self) -> None:
+        """Ends it as KILLED, as far as the store still allows."""
+        with suppress(LinfitError, OSError):
+            self.recorder.end(self.run_id, layout.killed(self.row, now()))
