@@ -96,6 +96,10 @@ async function pictures() {
   }
 }
 
-pictures().then(() => { document.body.dataset.drawn = String(Math.round(performance.now())); // milliseconds since the page was asked for }).catch(error => {
+function drawn() {
+  document.body.dataset.drawn = String(Math.round(performance.now())); // milliseconds since the page was asked for
+}
+
+pictures().then(drawn).catch(error => {
   for (const place of document.querySelectorAll(".chart")) place.textContent = `This browser cannot draw the pictures: ${error}`;
 });
