@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PLOTLY := 4.1.1
 
-.PHONY: demo test reproduce-all faults lint types check bench docs notebook ui lock wheel clean
+.PHONY: demo test reproduce-all faults lint types check bench docs notebook ui lock plotly wheel clean
 
 demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
@@ -42,6 +43,9 @@ notebook: $(INSTALLED) ## runs the tutorial again and keeps what it prints
 
 ui: $(INSTALLED)
 	$(BIN)/linfit ui
+
+plotly: ## the report's charts: the script of the version that the tests know, from the npm package of its cartesian charts
+	cd $$(mktemp -d) && npm pack --silent plotly.js-cartesian-dist-min@$(PLOTLY) && tar xzf *.tgz && gzip -9nc package/*.min.js > $(CURDIR)/linfit/views/pages/plotly-cartesian.min.js.gz
 
 wheel: $(INSTALLED)
 	$(BIN)/python -m build --wheel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from linfit.config import FitConfig
 from linfit.tracking import layout
@@ -16,10 +17,9 @@ def label_of(config: FitConfig, varying: Sequence[str], place: int) -> str:
 def varying_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """The keys whose override is not the same in all jobs, in the order in which they were given."""
     values: dict[str, set[str]] = {}
-    for job in overrides:
-        for override in job:
-            key, _, value = override.lstrip("+").partition("=")
-            values.setdefault(key, set()).add(value)
+    for override in dict.fromkeys(chain.from_iterable(overrides)):
+        key, _, value = override.lstrip("+").partition("=")
+        values.setdefault(key, set()).add(value)
     return tuple(key for key, different in values.items() if len(different) > 1 or len(overrides) == 1)
 
 

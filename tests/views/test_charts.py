@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from linfit.views.comparison import compare
 from linfit.views.drawing import draw, save, style
 from linfit.views.fit_charts import CHARTS, data_chart, loss_chart
 from linfit.views.interactive import plotly
+from linfit.views.page import packed_plotly
 from linfit.views.planes import plane_of
 from linfit.views.prediction import predicted_rate
 from linfit.views.swept import Swept
@@ -72,6 +77,13 @@ def test_a_sweep_is_drawn_where_a_picture_makes_sense(arguments: tuple[str, ...]
             draw(chart).draw_without_rendering()
         drawn = plotly(chart)
         go.Figure(json.loads(json.dumps(drawn, allow_nan=False)))  # raises for a trace or a setting that Plotly does not know
+
+
+def test_the_pages_script_is_of_the_version_that_the_charts_were_held_against() -> None:
+    whole = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    own = gzip.decompress(base64.b64decode(packed_plotly())).decode()
+    known, brought = (re.match(r"/\*\*\n\* plotly\.js.* v([\d.]+)\n", text) for text in (whole, own))
+    assert known and brought and known[1] == brought[1], "run `make plotly PLOTLY=…` with the version of the plotly installed"
 
 
 def test_which_pictures_make_sense(swept_of: Callable[..., Swept], usual: Swept) -> None:
