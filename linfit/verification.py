@@ -21,11 +21,12 @@ from linfit.problem.problem import Array
 from linfit.settings import SingleEngine, StackedEngine
 from linfit.tracking import layout
 from linfit.tracking.comparison import PARTED, Outcome, Verdict, differences, relative, relative_losses
+from linfit.tracking.data import Kept, located, take_arrays
 from linfit.tracking.environment import environment
 from linfit.tracking.outcomes import Entry, Tables, of_rows
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
-from linfit.tracking.stored import num_rows, read_config, require_own_data, require_same_numbers
+from linfit.tracking.stored import num_rows, read_config, require_same_numbers
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def verify(store: Store, reference: str, sample: int, seed: int) -> Verification
         raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
     tables = Tables.of(reader, record)
     rows = tables.draw(sample, seed)
-    checks = [_check(row, *parts) for row, parts in zip(rows, tables.read(rows), strict=True)]
+    checks = [_check(row, lambda name: reader.file(record, name), *parts) for row, parts in zip(rows, tables.read(rows), strict=True)]
     return Verification(record.run_id, record.name, num_rows(tables.manifest), _changes(record), checks)
 
 
@@ -90,12 +91,12 @@ def _changes(record: Record) -> dict[str, tuple[str, str]]:
         return {}  # a tag that says nothing is no obstacle: the bits speak for themselves
 
 
-def _check(row: int, planned: Entry | None, result: Entry | None, curve: Entry | None) -> Check:
+def _check(row: int, kept: Kept, planned: Entry | None, result: Entry | None, curve: Entry | None) -> Check:
     if planned is None:
         return Check(row, f"row {row}", Verdict.REFUSED, "the manifest has no such row")
     name = str(planned["name"])
     try:
-        config = _config(planned)
+        config = _config(planned, kept)
     except ConfigError as error:
         return Check(row, name, Verdict.REFUSED, str(error))
     if result is None:
@@ -113,10 +114,10 @@ def _check(row: int, planned: Entry | None, result: Entry | None, curve: Entry |
     )
 
 
-def _config(planned: Entry) -> FitConfig:
+def _config(planned: Entry, kept: Kept) -> FitConfig:
     """The config of a row as it was run; ConfigError if it cannot be trusted, or no longer decides the same numbers."""
-    config = read_config(planned["config"])
-    require_own_data(config)
+    config = located(read_config(planned["config"]))
+    take_arrays(config, kept)
     require_same_numbers(config, planned["fingerprint"])
     return config
 

@@ -20,10 +20,10 @@ from tests.stores.write import configs
 
 pytestmark = pytest.mark.reproduce_all
 HALF = 100
-#: Reproduces each of the runs it is given; prints the verdict of each.
+#: Reproduces each of the runs it is given, whose data are in a folder; prints the verdict of each.
 ALL = """
 import json, sys, linfit
-print(json.dumps([linfit.reproduce(run_id).verdict for run_id in sys.argv[1:]]))
+print(json.dumps([linfit.reproduce(run_id, data=sys.argv[1]).verdict for run_id in sys.argv[2:]]))
 """
 
 
@@ -44,7 +44,7 @@ def python(*arguments: str) -> Any:
 
 
 def command(*arguments: str) -> Any:
-    return python("-c", "from linfit.cli import main; main()", *arguments, "--exact", "--json")
+    return python("-c", "from linfit.cli import main; main()", *arguments, "--data", str(helpers.DATA), "--exact", "--json")
 
 
 def test_single_runs(workdir: Path) -> None:
@@ -53,7 +53,7 @@ def test_single_runs(workdir: Path) -> None:
     ids = [repeat(config, "one of many", recorder, lambda place, fit: {}) for config in chosen]
     assert len(ids) >= HALF
     assert {config.optimizer.name for config in chosen} == {row.name for row in helpers.OPTIMIZERS}
-    assert set(python("-c", ALL, *ids)) == {"identical"}
+    assert set(python("-c", ALL, str(helpers.DATA), *ids)) == {"identical"}
     for run_id in ids[:: len(ids) // 4]:
         assert command("reproduce", run_id)["changes"] == []
 

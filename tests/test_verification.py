@@ -20,10 +20,11 @@ from linfit.settings import Record
 from linfit.tracking import layout
 from linfit.tracking.comparison import Outcome, relative
 from linfit.tracking.comparison import differences as bits_differ
+from linfit.tracking.data import require_own_data
 from linfit.tracking.layout import stored_text
 from linfit.tracking.outcomes import of_rows
 from linfit.tracking.reading import Reader
-from linfit.tracking.stored import read_config, require_own_data
+from linfit.tracking.stored import read_config
 from linfit.tracking.tables import file_hash
 from linfit.verification import agreement
 from tests.helpers import config

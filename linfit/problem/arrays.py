@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
 
@@ -15,6 +17,9 @@ from pydantic import Field, PrivateAttr
 from linfit.problem.datasets import Dataset
 from linfit.problem.files import Columns, constant_columns
 from linfit.problem.problem import Array, Problem
+
+#: The files in which runs keep the numbers of arrays.
+ARRAYS = "arrays-*.npy"
 
 
 class Held:
@@ -31,8 +36,9 @@ _HELD: WeakValueDictionary[str, Held] = WeakValueDictionary()
 class Arrays(Dataset):
     """Arrays or a frame of Python's, made by `linfit.arrays`; `digest` is the SHA-256 of their numbers.
 
-    The numbers themselves are not stored anywhere: whoever fits or reproduces it has to have called `linfit.arrays` on the same
-    numbers in the same process.
+    A config names them by their digest alone. A run that is recorded keeps the numbers as an artifact, `arrays-….npy`, from which
+    `resume` and `reproduce` have them; whoever fits the config otherwise has to have called `linfit.arrays` on the same numbers
+    in the same process.
     """
 
     name: Literal["arrays"] = "arrays"
@@ -58,23 +64,49 @@ class Arrays(Dataset):
         return None
 
     def check(self) -> None:
-        self._table()
+        self.table()
 
     def load(self, seed: int) -> Problem:
-        table, (p, q) = self._table(), self.shape()
+        table, (p, q) = self.table(), self.shape()
         weights = None if self.weight is None else table[:, -1]
         problem = Problem(
             table[:, :p], table[:, p : p + q], self.features, self.target, f"linfit:arrays/{self.digest[:12]}", weights=weights
         )
         return replace(problem, notes=tuple(constant_columns(problem)))
 
-    def _table(self) -> Array:
-        held = self._held or _HELD.get(self.digest)
+    def is_here(self) -> bool:
+        """Whether the numbers are in this process."""
+        return (self._held or _HELD.get(self.digest)) is not None
+
+    def table(self) -> Array:
+        """The numbers `[n, m]`: features, targets, weights; ValueError where they are not in this process."""
+        self._held = held = self._held or _HELD.get(self.digest)
         if held is None:
             raise ValueError(f"the arrays {self.digest[:12]}… are not in this process: call linfit.arrays on the same numbers first")
         if held.table.shape[1] < sum(self.shape()) + self.weighted():
             raise ValueError(f"the arrays {self.digest[:12]}… have {held.table.shape[1]} columns: fewer than are named")
         return held.table
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file in which a run keeps the numbers."""
+        return ARRAYS.replace("*", self.digest[:16])
+
+    def write(self, folder: Path) -> Path:
+        """Writes the numbers, and returns the file, which `read` takes."""
+        file = folder / self.file_name
+        np.save(file, self.table(), allow_pickle=False)
+        return file
+
+    def read(self, file: Path) -> None:
+        """Takes the numbers from a file; ValueError, which names it, where they are not those of the digest. Nothing is unpickled."""
+        try:
+            table = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{file} cannot be read: {error}") from error
+        if not isinstance(table, np.ndarray) or table.dtype != np.float64 or digest_of(table) != self.digest:
+            raise ValueError(f"{file} was changed after it was written: its numbers are not those of the digest")
+        self._held = _HELD.setdefault(self.digest, Held(table))
 
     @property
     def overrides(self) -> list[str]:
@@ -102,10 +134,37 @@ def arrays(X: Any, y: Any = None, *, features: Any = None, target: Any = None, w
     _refuse(~np.isfinite(table), table, list(lengths), "is not a finite number")
     if names[2] is not None:
         _refuse(np.where(np.arange(table.shape[1]) == table.shape[1] - 1, table < 0, False), table, list(lengths), "is a negative weight")
-    content = hashlib.sha256(repr(table.shape).encode() + np.ascontiguousarray(table).tobytes())
-    dataset = Arrays(digest=content.hexdigest(), features=names[0], target=names[1], weight=names[2])
+    dataset = Arrays(digest=digest_of(table), features=names[0], target=names[1], weight=names[2])
     dataset._held = _HELD.setdefault(dataset.digest, Held(table))
     return dataset
+
+
+def digest_of(table: Array) -> str:
+    """SHA-256 over the shape and the bytes of numbers `[n, m]`, as hexadecimal digits."""
+    content = hashlib.sha256(repr(table.shape).encode())
+    content.update(np.ascontiguousarray(table).data)
+    return content.hexdigest()
+
+
+def tables_of(datasets: Iterable[Dataset]) -> dict[str, Array]:
+    """The numbers `[n, m]` of those that are arrays, by digest: what another process needs beside their configs."""
+    return {dataset.digest: dataset.table() for dataset in dict.fromkeys(datasets) if isinstance(dataset, Arrays)}
+
+
+def write_arrays(folder: Path, datasets: Iterable[Dataset]) -> list[Path]:
+    """Writes the numbers of those that are arrays, each once, and returns the files."""
+    distinct = {dataset.file_name: dataset for dataset in datasets if isinstance(dataset, Arrays)}
+    return [dataset.write(folder) for name, dataset in distinct.items() if not (folder / name).exists()]
+
+
+@contextmanager
+def holding(tables: Mapping[str, Array]) -> Iterator[None]:
+    """Has the numbers in this process, as `tables_of` gave them in another."""
+    held = [_HELD.setdefault(digest, Held(table)) for digest, table in tables.items()]
+    try:
+        yield
+    finally:
+        held.clear()
 
 
 def _columns(X: Any, y: Any, features: Any, target: Any, weight: Any) -> tuple[list[tuple[str, Any]], tuple[Any, Any, str | None]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,8 +29,8 @@ TIMEOUT = 10
 RETRIES = 3
 """Times that a chunk runs again whose node is lost."""
 
-#: A chunk's fits as plain data, by the chunk's number.
-Tasks = dict[int, list[dict[str, Any]]]
+#: A chunk's fits as `workers.parcel` describes them, by the chunk's number.
+Tasks = dict[int, tuple[list[dict[str, Any]], dict[str, Any]]]
 #: A chunk's number with what came back: its results, or the exception by which the cluster gave it up.
 Outcomes = Generator[tuple[int, Any], None, None]
 
@@ -46,7 +46,7 @@ def fits_on_cluster(configs: Sequence[FitConfig], where: Workers) -> Generator[t
     with closing(CLUSTERS[where.backend](where.address)) as cluster:
         slots = max(cluster.slots(), where.count)
         cut = chunks(configs, slots * CHUNKS_A_SLOT)
-        tasks = {number: [configs[place].as_dict() for place in chunk] for number, chunk in enumerate(cut)}
+        tasks = {number: workers.parcel([configs[place] for place in chunk]) for number, chunk in enumerate(cut)}
         for number, outcome in cluster.run(tasks):
             yield from settled(cut[number], outcome, configs, where.backend)
 
@@ -59,10 +59,10 @@ def settled(chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], backend: s
     return ((chunk[number], Fit(config=configs[chunk[number]], **result)) for number, result in outcome)
 
 
-def run(data: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     """Runs a chunk on a node, one at a time in each process: torch's settings are the process's, and a node may have several threads."""
     with _ONE_AT_A_TIME:
-        return workers.run(data)
+        return workers.run(data, tables)
 
 
 def require_cluster(where: Workers) -> None:
@@ -97,7 +97,7 @@ class Dask:
         return int(threads)
 
     def run(self, tasks: Tasks) -> Outcomes:
-        futures = {self.client.submit(run, data, pure=False, retries=RETRIES): number for number, data in tasks.items()}
+        futures = {self.client.submit(run, *data, pure=False, retries=RETRIES): number for number, data in tasks.items()}
         for future in self.library.as_completed(list(futures), loop=self.client.loop):
             error = future.exception() if future.status != "cancelled" else RuntimeError("the scheduler is gone")
             yield futures.pop(future), future.result() if error is None else error
@@ -122,7 +122,7 @@ class Ray:
 
     def run(self, tasks: Tasks) -> Outcomes:
         remote = self.library.remote(num_cpus=1, max_retries=RETRIES)(run)
-        waiting = {remote.remote(data): number for number, data in tasks.items()}
+        waiting = {remote.remote(*data): number for number, data in tasks.items()}
         while waiting:
             [done], _ = self.library.wait(list(waiting), num_returns=1)
             yield waiting.pop(done), self._outcome(done)

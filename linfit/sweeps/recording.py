@@ -15,6 +15,7 @@ from typing import Any
 
 from linfit.engine.fit import Fit, Status
 from linfit.errors import LinfitError
+from linfit.problem.arrays import ARRAYS, write_arrays
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.folder import Folder
 from linfit.tracking import layout
@@ -123,7 +124,7 @@ class Sweep:
         losses = [done.result["loss"] for done in self.done.values() if done.excess != float("inf")]
         self.row = row = layout.sweep_finished(self.row, counts, min(losses, default=float("inf")), now())
         tables = self.parts.join({row: done.run_id for row, done in self.done.items() if done.run_id})
-        files = [self.folder / layout.MANIFEST, *tables]
+        files = [self.folder / layout.MANIFEST, *tables, *sorted(self.folder.glob(ARRAYS))]
         hashes = {file.name: file_hash(file) for file in files}
         self.row = row = replace(row, tags={**row.tags, layout.FILES: json.dumps(hashes)})
         files += [file for name in (layout.ENVIRONMENT_FILE, layout.GIT_DIFF) if (file := self.folder / name).exists()]
@@ -201,16 +202,17 @@ def _rank(fit: Fit) -> float:
 
 
 def write_files(folder: Path, fit: Fit) -> list[Path]:
-    """The files of a single run: its config with its hash, and its weights."""
+    """The files of a single run: its config with its hash, its data where they stand nowhere else, and its weights."""
     config = folder / layout.CONFIG_FILE
     config.write_text(json.dumps(layout.stored_config(fit.config), indent=1) + "\n")
+    files = [config, *write_arrays(folder, [fit.config.dataset])]
     if fit.status is Status.FAILED:
-        return [config]
+        return files
     from linfit.tracking.model import write_weights
 
     weights = folder / layout.WEIGHTS_FILE
     write_weights(fit, weights)
-    return [config, weights]
+    return [*files, weights]
 
 
 def now() -> int:

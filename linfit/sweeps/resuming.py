@@ -28,6 +28,7 @@ from linfit.sweeps.readiness import ready, recorder_of
 from linfit.sweeps.recording import Done, Earlier, Sweep, now, whole_children
 from linfit.sweeps.runner import Runner
 from linfit.tracking import layout
+from linfit.tracking.data import take_arrays
 from linfit.tracking.owner import owner
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.stored import read_config
@@ -179,6 +180,7 @@ def configs_of(path: Path, rows: Sequence[int], asked: Asked) -> list[FitConfig]
         except ConfigError as error:
             hint = f": if you trust it, {command(path, trust=True)}" if "plug-ins" in str(error) else ""
             raise ConfigError(f"{path / layout.MANIFEST}, row {row}: {error}{hint}") from error
+        take_arrays(config, path.joinpath)
         configs.append(_in_store(config, asked.uri))
     return configs
 

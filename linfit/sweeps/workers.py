@@ -15,13 +15,14 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import ceil
 from typing import Any
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
+from linfit.problem.arrays import holding, tables_of
 from linfit.sweeps.explanation import notice
 
 SMALLEST, LARGEST, LARGEST_SINGLE = 8, 2048, 16
@@ -99,7 +100,7 @@ class Pool:
         """Gives every idle worker a chunk, while there are any."""
         while self.idle and waiting:
             worker, chunk = self.idle.pop(), waiting.popleft()
-            self.busy[worker.submit(run, [configs[place].as_dict() for place in chunk])] = worker, chunk
+            self.busy[worker.submit(run, *parcel([configs[place] for place in chunk]))] = worker, chunk
 
     def ended(self) -> Iterator[tuple[Chunk, Any]]:
         """Waits, and takes back what has ended: chunks with their results, or with the exception that ended them."""
@@ -169,6 +170,11 @@ def new_worker() -> Any:
     return ProcessPoolExecutor(max_workers=1, initializer=begin, initargs=(os.getpid(), list(sys.path)))
 
 
+def parcel(configs: Sequence[FitConfig]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What another process needs to run the fits, as plain data: their configs, and the numbers of arrays."""
+    return [config.as_dict() for config in configs], tables_of(config.dataset for config in configs)
+
+
 # ---- in the worker process ----
 
 
@@ -185,8 +191,8 @@ def leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def run(data: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
-    """Runs the fits that plain data describe: each one's number with the fields of its fit but the config, which the parent has."""
+def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Runs the fits that a `parcel` describes: each one's number with the fields of its fit but the config, which the parent has."""
     from linfit.engine.dispatch import fits_as_done
     from linfit.sweeps.composition import load_plugins
 
@@ -195,7 +201,8 @@ def run(data: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
             load_plugins(plugins)
         configs = [FitConfig.model_validate(fit) for fit in data]
         names = [field.name for field in fields(Fit) if field.name != "config"]
-        return [(number, {name: getattr(fit, name) for name in names}) for number, fit in fits_as_done(configs)]
+        with holding(tables):
+            return [(number, {name: getattr(fit, name) for name in names}) for number, fit in fits_as_done(configs)]
     except (Exception, SystemExit):  # a plug-in that exits has not fitted anything
         failed = {"status": Status.FAILED, "error": traceback.format_exc()}
         return [(number, failed) for number in range(len(data))]

@@ -38,8 +38,7 @@ def document_of(reader: Reader, record: Record) -> Document:
 
     LinfitError where the file was changed after it was written.
     """
-    if layout.PARENT in record.tags:
-        record = reader.find(record.tags[layout.PARENT])
+    record = reader.top(record)
     if layout.ENVIRONMENT_FILE in reader.artifacts(record):
         return read_document(reader.file(record, layout.ENVIRONMENT_FILE, MAX_ENVIRONMENT))
     tags = record.tags

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
-from linfit.problem.files import CSV, SHIPPED
 from linfit.tracking import layout
 from linfit.tracking.changes import Document, document_of, read_document
 from linfit.tracking.comparison import Outcome
+from linfit.tracking.data import Kept, located, take_arrays
 from linfit.tracking.outcomes import Entry, Tables, of_file, of_record, of_rows
 from linfit.tracking.reading import Reader, Record
-from linfit.tracking.stored import Load, config_in, config_of, read_config, read_rows, require_own_data, require_same_numbers
+from linfit.tracking.stored import Load, config_in, config_of, read_config, read_rows, require_same_numbers
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,12 @@ class Permits:
     load: Load | None = None
     data: Path | None = None
 
-    def admit(self, config: FitConfig, fingerprint: object) -> FitConfig:
+    def admit(self, config: FitConfig, fingerprint: object, kept: Kept) -> FitConfig:
         """The config, its data where they are here; ConfigError where they are not allowed, or not what they were."""
-        config = self._with_data(config)
-        require_own_data(config, self.data)
+        config = located(config, self.data)
+        take_arrays(config, kept)
         require_same_numbers(config, fingerprint)
         return config
-
-    def _with_data(self, config: FitConfig) -> FitConfig:
-        dataset = config.dataset
-        if self.data is None or not isinstance(dataset, CSV) or dataset.path.startswith(SHIPPED):
-            return config
-        candidates = (self.data / dataset.path, self.data / Path(dataset.path).name)
-        found = next((file for file in candidates if file.is_file()), None)
-        return config if found is None else config.model_copy(update={"dataset": dataset.model_copy(update={"path": str(found)})})
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,8 @@ class Source:
 
 def from_run(reader: Reader, record: Record, permits: Permits) -> Source:
     """A single run, or a child of a sweep; ConfigError or LinfitError where it cannot be run again."""
-    config = permits.admit(config_of(reader, record, permits.load), record.tags.get(layout.FINGERPRINT))
+    config = config_of(reader, record, permits.load)
+    config = permits.admit(config, record.tags.get(layout.FINGERPRINT), lambda name: reader.file(reader.top(record), name))
     original = Original(record.name, record.run_id, config, of_record(reader, record, config))
     return Source(record.name, record.run_id, record.experiment, False, [original], document_of(reader, record))
 
@@ -76,7 +69,10 @@ def from_sweep(reader: Reader, record: Record, sample: int, seed: int, permits: 
     tables = Tables.of(reader, record)
     varying = _varying(record)
     rows = tables.draw(sample, seed)
-    originals = [_of_rows(row, record, varying, permits, *parts) for row, parts in zip(rows, tables.read(rows), strict=True)]
+    originals = [
+        _of_rows(row, record, varying, permits, lambda name: reader.file(record, name), *parts)
+        for row, parts in zip(rows, tables.read(rows), strict=True)
+    ]
     return Source(record.name, record.run_id, record.experiment, True, originals, document_of(reader, record), varying)
 
 
@@ -85,6 +81,7 @@ def _of_rows(
     record: Record,
     varying: tuple[str, ...],
     permits: Permits,
+    kept: Kept,
     planned: Entry | None,
     result: Entry | None,
     curve: Entry | None,
@@ -93,7 +90,7 @@ def _of_rows(
         return Original(f"row {row}", "", None, None, f"the {'manifest' if planned is None else 'results'} have no row {row}")
     run_id = result["run_id"] or record.run_id
     try:
-        config = permits.admit(read_config(planned["config"], permits.load), planned["fingerprint"])
+        config = permits.admit(read_config(planned["config"], permits.load), planned["fingerprint"], kept)
     except ConfigError as error:
         return Original(f"row {row}", run_id, None, None, str(error))
     return Original(layout.describe(config, varying) or f"fit {row}", run_id, config, of_rows(result, curve))
@@ -122,7 +119,7 @@ def from_files(path: Path, reader: Reader, permits: Permits) -> Source | Record:
     if not weights.is_file():
         return _same(config, reader, file)
     outcome, fingerprint = of_file(weights)
-    config = permits.admit(config, fingerprint)
+    config = permits.admit(config, fingerprint, file.with_name)
     run = reader.newest(fingerprint)
     document = file.with_name(layout.ENVIRONMENT_FILE)
     found = read_document(document) if document.is_file() else {}

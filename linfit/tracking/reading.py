@@ -83,6 +83,10 @@ class Reader:
             raise LinfitError(f"{number} in {self.store} whose id begins with {reference!r}: `linfit show {LAST}` shows the newest")
         return self.record(matches[0])
 
+    def top(self, record: Record) -> Record:
+        """The sweep that a run is a fit of; a single run, or a sweep, is its own."""
+        return self.find(record.tags[layout.PARENT]) if layout.PARENT in record.tags else record
+
     def newest(self, fingerprint: str) -> Record | None:
         """The newest run with that fingerprint that is no reproduction."""
         return self._first(f"tags.`{layout.FINGERPRINT}` = '{fingerprint}'") if fingerprint.isalnum() else None

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from linfit.config import FitConfig, digest, explain
 from linfit.errors import ConfigError, LinfitError, brief
-from linfit.problem.files import SHIPPED_FOLDER
 from linfit.tracking import layout
 from linfit.tracking.layout import SCHEMA
 from linfit.tracking.tables import SCHEMAS
@@ -25,7 +24,6 @@ if TYPE_CHECKING:  # reading from a store imports MLflow, which the rest of this
 
 #: Bytes beyond which no config is stored; a `given` initialization of a hundred thousand weights takes two million.
 MAX_CONFIG = 2**24
-HINT = "give its folder with --data"
 Load = Callable[[Sequence[str]], None]
 """Imports the plug-ins that a stored config names."""
 
@@ -141,20 +139,6 @@ def _load_plugins(plugins: Any, load: Load | None) -> None:
     if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
         raise ConfigError("the config's plug-ins are no list of names")
     load(plugins)
-
-
-def require_own_data(config: FitConfig, data: Path | None = None) -> None:
-    """ConfigError where a stored config reads a file that linfit does not ship and that is not below the working directory, or below `data`."""
-    allowed = [SHIPPED_FOLDER, Path.cwd(), *([data] if data is not None else [])]
-    try:
-        files = {file: Path(file).resolve() for file in config.dataset.files()}
-    except (ValueError, OSError, RuntimeError) as error:  # no path, or links in a circle
-        raise ConfigError(f"its data cannot be found: {brief(str(error))}") from error
-    for file, path in files.items():
-        if not any(path.is_relative_to(folder.resolve()) for folder in allowed):
-            raise ConfigError(
-                f"its data file {file!r} is not below the working directory: change to the folder that it was run in, or {HINT}"
-            )
 
 
 def require_same_numbers(config: FitConfig, fingerprint: Any) -> None:

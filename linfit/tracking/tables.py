@@ -23,6 +23,7 @@ from pyarrow import compute, parquet
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
 from linfit.errors import LinfitError, RecordingError
+from linfit.problem.arrays import write_arrays
 from linfit.tracking.layout import CURVES, MANIFEST, RESULTS, mask, stored_text
 
 #: The most weights whose path is kept with the curves.
@@ -61,7 +62,8 @@ SCHEMAS = {MANIFEST: _MANIFEST, RESULTS: _RESULTS.append(pa.field("run_id", pa.s
 def write_manifest(
     folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig], about: Mapping[str, Any]
 ) -> None:
-    """What is going to be run, before it is; `about` is what a sweep is besides its fits, as plain data."""
+    """What is going to be run, with the numbers of arrays, before it is; `about` is what a sweep is besides its fits, as plain data."""
+    write_arrays(folder, (config.dataset for config in configs))
     schema = _MANIFEST.with_metadata({ABOUT: json.dumps(about)})
     with whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, schema) as writer:
         entries = enumerate(zip(names, overrides, configs, strict=True))
@@ -71,6 +73,7 @@ def write_manifest(
 
 def extend_manifest(folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
     """The same with the fits of the sweep's next batch, before they are run."""
+    write_arrays(folder, (config.dataset for config in configs))
     planned = parquet.read_table(folder / MANIFEST)
     entries = enumerate(zip(names, overrides, configs, strict=True), planned.num_rows)
     more = pa.Table.from_pylist([_planned(*entry) for entry in entries], schema=planned.schema)

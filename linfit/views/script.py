@@ -44,14 +44,14 @@ def _of_experiment(arguments: Sequence[str]) -> tuple[FitConfig, str]:
 def _of_run(reference: str, uri: str | None, data: Path | None) -> tuple[FitConfig, str]:
     """The stored config of a run, which is untrusted: nothing that it names is imported, and only data that are allowed are opened."""
     from linfit.tracking import layout
+    from linfit.tracking.data import located
     from linfit.tracking.reading import Reader
     from linfit.tracking.store import locate
-    from linfit.tracking.stored import config_of, require_own_data, require_same_numbers
+    from linfit.tracking.stored import config_of, require_same_numbers
 
     reader = Reader(locate(uri))
     record = reader.find(reference, layout.FIT if reference == LAST else None)
-    config = config_of(reader, record)
-    require_own_data(config, data)
+    config = located(config_of(reader, record), data)
     require_same_numbers(config, record.tags.get(layout.FINGERPRINT))
     if config.engine.name != "single":
         notice(f"the engine {config.engine.name} fitted it, whose sums run in another order: the program agrees with it but for rounding")

@@ -25,7 +25,8 @@ from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
 from linfit.sweeps.naming import varying_keys
 from linfit.tracking import layout
-from linfit.tracking.stored import read_config, require_own_data
+from linfit.tracking.data import located, take_arrays
+from linfit.tracking.stored import read_config
 
 FINISHED = (Status.COMPLETED.value, Status.CONVERGED.value)
 LR = "optimizer.lr"
@@ -174,7 +175,8 @@ class Swept:
     def instance(self, row: int) -> tuple[FitConfig, Problem, Optimum]:
         """A fit's config, the problem that it saw, and the answer; LinfitError or ValueError where the data are gone."""
         config = self.config(row)
-        require_own_data(config)
+        config = located(config)
+        take_arrays(config, lambda name: self.files[layout.MANIFEST].with_name(name))
         seen = config.problem().cast(config.dtype)
         return config, seen, optimum(seen, config.loss, config.penalty.squared())
 
