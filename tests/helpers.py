@@ -59,8 +59,6 @@ class DatasetRow(Row):
     shapes: Sequence[tuple[int, int, int]] = ()
     draws: bool = True
     truth: bool = True
-    tame: bool = True
-    """Whether every method of the tables, at its plain setting, gets along with the size of its numbers."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,8 @@ class OptimizerRow(Row):
     """`torch` is its class in torch.optim, None where the update is ours; `contracting`: at a fixed `lr` it comes to rest.
 
     `lr` is one that is stable on the default dataset, None where the optimizer has none; `amplifies`: how many times more than
-    others it makes of rounding on its way; `knowing`: it needs a quadratic loss, whose optimum and curvatures are known.
+    others it makes of rounding on its way; `knowing`: it needs a quadratic loss, whose optimum and curvatures are known; `bounded`: it
+    diverges at an `lr` above about one over the largest curvature.
     """
 
     torch: str | None = None
@@ -126,10 +125,15 @@ class OptimizerRow(Row):
     lr: float | None = 1e-3
     amplifies: float = 1.0
     knowing: bool = False
+    bounded: bool = False
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
         return {**self.plain, **({} if self.lr is None else {"lr": lr})}
+
+    def gentle(self, curvature: float) -> dict[str, Any]:
+        """The plain optimizer, where that matters with a learning rate of at most half of one over the largest curvature."""
+        return self.at(min(self.lr, 0.5 / curvature)) if self.bounded and self.lr is not None else self.plain
 
     @property
     def steady(self) -> dict[str, Any]:
@@ -212,9 +216,9 @@ DATASETS = (
     ),
     DatasetRow(
         "sklearn",
-        needed={"set": "diabetes"},  # linnerud's columns are so large that the tables' learning rates diverge: tests/problem has it
-        shapes=((442, 10, 1),),
-        tame=False,  # targets far beyond Huber's plain delta
+        needed={"set": "diabetes"},
+        variations=({"set": "linnerud"},),
+        shapes=((442, 10, 1), (20, 3, 3)),
         draws=False,
         truth=False,
     ),
@@ -260,7 +264,7 @@ SCHEDULES = (
     ScheduleRow("linear", variations=({"start_factor": 0.5}, {"end_factor": 0.25}, {"total_iters": 12}), torch="LinearLR"),
 )
 OPTIMIZERS = (
-    OptimizerRow("manual_sgd", variations=({"lr": 2e-3}, {"lr": 1e-2, "average": True})),
+    OptimizerRow("manual_sgd", variations=({"lr": 2e-3}, {"lr": 1e-2, "average": True}), bounded=True),
     OptimizerRow(
         "sgd",
         variations=(
@@ -272,6 +276,7 @@ OPTIMIZERS = (
             {"maximize": True},
         ),
         torch="SGD",
+        bounded=True,
     ),
     OptimizerRow(
         "adam",
@@ -452,6 +457,13 @@ def conditioned(condition: float, n: int, p: int, seed: int) -> NDArray[np.float
     right = np.linalg.qr(stream.standard_normal((p, p)))[0]
     matrix: NDArray[np.float64] = left * np.geomspace(1, 1 / condition, p) @ right.T
     return matrix
+
+
+def curvature(fitted: FitConfig) -> float:
+    """The largest of the Hessian of a config's loss, of Huber's where residuals are small."""
+    data = fitted.dataset.load(fitted.seed)
+    n, _, q = data.shape
+    return 2 * fitted.loss.scale(n, q) * float(np.linalg.norm(data.X, 2)) ** 2
 
 
 class Exact:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 import linfit as package
+from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps.app import execute
 from linfit.sweeps.runner import Runner
 from linfit.tracking import code, environment, git, layout
 from linfit.tracking.comparison import Outcome, Verdict, difference
-from linfit.tracking.reading import Reader
+from linfit.tracking.outcomes import of_record
+from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import locate
 from tests.stores.write import move
 
@@ -337,6 +339,28 @@ def test_a_run_without_a_result_is_refused(linfit: Linfit, here: Path) -> None:
     run = reader().find("last").run_id
     reader().client.set_tag(run, layout.STATUS, "killed")
     assert "has no result to compare with: it is FINISHED killed" in linfit("reproduce", run).err
+
+
+class Interrupted:
+    """Reads a sweep whose tables were never joined."""
+
+    def find(self, run_id: str) -> Record:
+        return Record(run_id, "sweep", "adhoc", "KILLED", "", 0, 1, {}, {}, {})
+
+    def curves(self, record: Record, keys: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        return {layout.LOSS: [(0, 2.0), (1, 1.0)]}
+
+
+@pytest.mark.parametrize("features", [{"name": "raw"}, {"name": "polynomial", "degree": 2}])
+def test_a_fit_of_an_interrupted_sweep_has_as_many_weights_as_features(features: dict[str, Any]) -> None:
+    config = FitConfig.model_validate({"features": features})
+    p, q = config.shape()
+    metrics = {f"{layout.WEIGHT}{place}": float(place) for place in range(p * q)}
+    tags = {layout.PARENT: "0" * 32, layout.STATUS: "completed"}
+    for kept, expected in ((metrics, list(metrics.values())), ({layout.WEIGHT + "0": 0.0}, None)):
+        record = Record("1" * 32, "fit", "adhoc", "FINISHED", "", 0, 1, tags, {}, kept)
+        weights = of_record(Interrupted(), record, config).weights  # type: ignore[arg-type]
+        assert (None if weights is None else weights.tolist()) == expected
 
 
 def test_a_loss_that_was_changed_in_mlflow_differs(here: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
@@ -235,9 +236,15 @@ class Sklearn(Dataset):
         return None
 
     def load(self, seed: int) -> Problem:
-        from sklearn import datasets
+        return _bundled(self.set)
 
-        found = getattr(datasets, f"load_{self.set}")()
-        y = np.asarray(found.target, dtype=np.float64).reshape(len(found.data), -1)
-        targets = tuple(found.get("target_names", ("y",)))
-        return Problem(np.asarray(found.data, dtype=np.float64), y, tuple(found.feature_names), targets, f"sklearn:{self.set}")
+
+@cache
+def _bundled(name: str) -> Problem:
+    """What scikit-learn ships under this name; read once, never written to."""
+    from sklearn import datasets
+
+    found = getattr(datasets, f"load_{name}")()
+    X, y = np.array(found.data, dtype=np.float64), np.array(found.target, dtype=np.float64).reshape(len(found.data), -1)
+    X.flags.writeable = y.flags.writeable = False
+    return Problem(X, y, tuple(found.feature_names), tuple(found.get("target_names", ("y",))), f"sklearn:{name}")

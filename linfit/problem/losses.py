@@ -96,7 +96,7 @@ class Huber(Loss):
     """Huber's loss (1964), Σ ρ(r) / (n·q): squares up to `delta`, lines beyond, so that outliers pull no harder than delta.
 
     With g = r cut off at ±delta, ρ(r) = g·(r − ½g) and its derivative is g. As torch's HuberLoss, whose factor ½ it has too.
-    The optimum is found by Newton's method in float64 (linfit/problem/robust.py).
+    The optimum is found in float64 by Newton's method with an exact line search (linfit/problem/robust.py).
     """
 
     quadratic = False

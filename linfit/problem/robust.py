@@ -1,8 +1,10 @@
 """The optimum of Huber's loss, in float64, and the exact excess loss around it.
 
 loss(W) = a·Σρ(r) + ½s‖W‖² with residuals r = XW − y and a = 1/(n·q). Where no residual crosses ±δ it is a quadratic function, whose
-minimum is a Newton step away; the steps go on until they lead nowhere (Madsen and Nielsen, "Finite Algorithms for Robust Linear
-Regression", BIT 30, 1990). A step that does not descend is replaced by one of iteratively reweighted least squares, which always does.
+minimum is a Newton step away (Madsen and Nielsen, "Finite Algorithms for Robust Linear Regression", BIT 30, 1990). Where the residuals
+within ±δ do not say all of the step, because too few of them are left, the step keeps them as they are and goes downhill until another
+comes within. The length of every step is exact: along a line the slope is piecewise linear. Residuals that are thousands of δ away are
+looked for through larger δ first.
 
 The excess loss is a sum of Bregman's divergences, none of which is negative, and not the difference of two sums. Of two residuals r
 and r* with what is cut off, g and g*, it is ρ(r) − ρ(r*) − g*·(r − r*) = h·(e + ½h), with h = g − g* and e = r − g.
@@ -12,13 +14,19 @@ n samples, p features, q targets.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.problem.problem import Array
 
+Mask = NDArray[np.bool_]
+
 MOST_STEPS = 1000
+#: How many times larger than δ each δ is that is tried before it, how many steps are made there, and how flat it then is.
+WIDER, WIDER_STEPS, WIDER_FLATNESS = 100.0, 50, 0.01
 #: How small the gradient is at the optimum, in roundings of the sums it consists of.
 ROUNDINGS = 64
 EPS = float(np.finfo(float).eps)
@@ -58,36 +66,68 @@ def minimize(X: Array, y: Array, start: Array, delta: float, factor: float, stre
 
 def _column(X: Array, y: Array, w: Array, delta: float, decay: float) -> Array:
     """argmin Σρ(Xw − y) + ½·decay·‖w‖² `[p]`."""
-
-    def look(w: Array) -> tuple[float, Array, Array]:
-        """The objective, its gradient `[p]` and the residuals `[n]`."""
-        residual = X @ w - y
-        slope = X.T @ residual.clip(-delta, delta) + decay * w
-        return float(_rho(residual, delta).sum()) + 0.5 * decay * float(w @ w), slope, residual
-
-    value, slope, residual = look(w)
-    for _ in range(MOST_STEPS):
-        size = np.abs(residual.clip(-delta, delta)) + np.abs(X) @ np.abs(w)
-        if (np.abs(slope) <= ROUNDINGS * EPS * (np.abs(X.T) @ size + decay * np.abs(w))).all():
-            return w
-        moved = w - _solve(X * (np.abs(residual) <= delta)[:, None], decay, slope)
-        there, steepness, _ = look(moved)
-        if not (there < value or np.linalg.norm(steepness) < 0.5 * np.linalg.norm(slope)):
-            moved = w - _solve(X * np.sqrt(delta / np.maximum(np.abs(residual), delta))[:, None], decay, slope)
-        w = moved
-        value, slope, residual = look(w)
-    raise ValueError(f"no minimum of Huber's loss found in {MOST_STEPS} steps: scale the data, or choose a larger delta")
+    norms = np.linalg.norm(X, axis=0)
+    norms[norms == 0] = 1
+    scaled = Column(X / norms, y, np.sqrt(decay) / norms)
+    wider, w = WIDER * delta, w * norms
+    while wider < np.abs(scaled.X @ w - y).max(initial=0.0):
+        wider *= WIDER
+    while (wider := wider / WIDER) > delta * WIDER**0.5:
+        w = scaled.descend(w, wider, WIDER_STEPS, WIDER_FLATNESS)[0]
+    w, flat = scaled.descend(w, delta, MOST_STEPS)
+    if not flat:
+        raise ValueError(f"no minimum of Huber's loss found in {MOST_STEPS} steps: scale the data, or choose a larger delta")
+    return np.asarray(w / norms)
 
 
-def _solve(X: Array, decay: float, slope: Array) -> Array:
-    """(XᵀX + decay·I)⁻¹·slope, the smallest solution where there are several."""
-    _, singular, right = np.linalg.svd(X, full_matrices=False)
-    kept = singular > singular[:1] * max(X.shape) * EPS
-    along = right @ slope
-    curvature = np.square(singular) + decay
-    step = np.where(kept | (decay > 0), along / np.where(curvature > 0, curvature, 1), 0)
-    rest = (slope - right.T @ along) / decay if decay > 0 else 0.0
-    return np.asarray(right.T @ step + rest)
+@dataclass(frozen=True)
+class Column:
+    """One target: Σρ(Xw − y) + ½‖root∘w‖² of X `[n, p]` whose columns have norm one, y `[n]` and root `[p]`."""
+
+    X: Array
+    y: Array
+    root: Array
+
+    def descend(self, w: Array, delta: float, most: int, flatness: float = 0.0) -> tuple[Array, bool]:
+        """The minimum from `w` `[p]`, and whether it was found: the gradient is rounding, or such a part of what it consists of."""
+        for _ in range(most):
+            residual = self.X @ w - self.y
+            cut = residual.clip(-delta, delta)
+            slope = self.X.T @ cut + self.root**2 * w
+            rounding = ROUNDINGS * EPS * (np.abs(self.X.T) @ (np.abs(cut) + np.abs(self.X) @ np.abs(w)) + self.root**2 * np.abs(w))
+            if (np.abs(slope) <= np.maximum(rounding, flatness * np.abs(self.X.T) @ np.abs(cut))).all():
+                return w, True
+            direction = self._direction(np.abs(residual) <= delta, slope, rounding)
+            w = w + self._length(w, residual, direction, delta) * direction
+        return w, False
+
+    def _direction(self, inside: Mask, slope: Array, rounding: Array) -> Array:
+        """Newton's step `[p]`; downhill within what leaves the residuals inside as they are, where they do not say all of it."""
+        rows = np.concatenate([self.X[inside], np.diag(self.root)[self.root > 0]])
+        if not len(rows):
+            return -slope
+        _, singular, right = np.linalg.svd(rows, full_matrices=False)
+        kept = singular > singular[0] * max(rows.shape) * EPS
+        along = np.where(kept, right @ slope, 0)
+        rest = slope - right.T @ along
+        return -rest if (np.abs(rest) > rounding).any() else np.asarray(-right.T @ (along / np.where(kept, singular**2, 1)))
+
+    def _length(self, w: Array, residual: Array, direction: Array, delta: float) -> float:
+        """The t at which the slope along w + t·direction is 0: between two of the t at which residuals cross ±δ it is linear."""
+        moved = self.X @ direction
+        first, more = (float((self.root**2 * part) @ direction) for part in (w, direction))
+
+        def slope(t: float) -> float:
+            return float(moved @ (residual + t * moved).clip(-delta, delta)) + first + t * more
+
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            bends = np.concatenate([(edge - residual) / moved for edge in (-delta, delta)])
+        bends = np.sort(bends[(bends > 0) & np.isfinite(bends)])
+        after = bisect_left(bends, True, key=lambda t: slope(t) >= 0)
+        low = float(bends[after - 1]) if after else 0.0
+        high = float(bends[after]) if after < len(bends) else low + 1
+        below, above = slope(low), slope(high)
+        return low - below * (high - low) / (above - below) if below < 0 and below < above else low or 1.0
 
 
 def _rho(residual: Array, delta: float) -> Array:

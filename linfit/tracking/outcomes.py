@@ -97,7 +97,7 @@ def of_record(reader: Reader, record: Record, config: FitConfig) -> Outcome:
 
 def _weights(reader: Reader, record: Record, config: FitConfig) -> Any:
     """None where a sweep was interrupted and its fits have more weights than MLflow keeps as metrics."""
-    p, q = config.dataset.shape()
+    p, q = config.shape()
     if layout.PARENT not in record.tags:
         found, fingerprint = of_file(reader.file(record, layout.WEIGHTS_FILE))
         if fingerprint != record.tags.get(layout.FINGERPRINT):

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import optimize
+from sklearn import linear_model
 
 from linfit.problem.losses import Huber, Loss
-from linfit.problem.problem import Array
+from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import optimum
-from tests.helpers import QUADRATIC_LOSSES, LossRow, conditioned, label, problem
+from tests.helpers import DTYPES, QUADRATIC_LOSSES, LossRow, conditioned, config, label, problem
 
 SIZES = ((40, 3, 1), (25, 4, 2), (6, 6, 1), (4, 7, 1))
 
@@ -50,6 +51,56 @@ def test_the_optimum_of_hubers_loss_is_scipys(size: tuple[int, int, int], delta:
     assert np.abs(slope(found.weights.ravel())).max() <= 1e-13 * np.abs(X).max() * max(1.0, np.abs(y).max())
     if size[0] > 3 * size[1] or strength:  # where the optimum is unique
         np.testing.assert_allclose(found.weights.ravel(), best.x, atol=2e-6)
+
+
+SETS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("diabetes", {}),
+    ("diabetes", {"intercept": True}),
+    ("linnerud", {}),
+    ("linnerud", {"intercept": True}),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "features"), SETS, ids=["diabetes", "diabetes+1", "linnerud", "linnerud+1"])
+def test_targets_hundreds_of_deltas_away_have_their_optimum_found(name: str, features: dict[str, Any], dtype: str) -> None:
+    """Of small δ it is that of the least absolute deviations, which scikit-learn finds by linear programming."""
+    given = config(dataset={"name": "sklearn", "set": name}, features={"name": "raw", **features})
+    seen = given.problem().cast(dtype)
+    oracle = linear_model.QuantileRegressor(alpha=0.0, fit_intercept=False)
+    least = sum(np.abs(seen.X @ oracle.fit(seen.X, target).coef_ - target).sum() for target in seen.y.T) / seen.y.size
+    for delta in (1.0, 0.01):
+        found = optimum(seen, Huber(delta=delta))
+        assert delta * least - 0.5 * delta**2 - 1e-9 * least <= found.loss <= delta * least * (1 + 1e-9)
+        assert_flat(found.weights, seen, delta)
+
+
+def assert_flat(weights: Array, seen: Problem, delta: float, strength: float = 0.0) -> None:
+    """A convex function whose gradient is 0, but for the rounding of its terms, is at its minimum."""
+    residual = seen.X @ weights - seen.y
+    slope = seen.X.T @ residual.clip(-delta, delta) / seen.y.size + strength * weights
+    terms = np.abs(seen.X.T) @ (np.abs(residual.clip(-delta, delta)) + np.abs(seen.X) @ np.abs(weights)) / seen.y.size
+    assert (np.abs(slope) <= 3e-14 * (terms + strength * np.abs(weights))).all()
+
+
+@pytest.mark.parametrize("strength", [0.0, 1e-6, 0.3])
+@pytest.mark.parametrize("delta", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("kind", ["heavy tails", "whole numbers", "columns of unlike size", "powers", "far from zero"])
+def test_whatever_the_data_the_gradient_is_zero_at_the_optimum(kind: str, delta: float, strength: float) -> None:
+    for seed, (n, p, q) in enumerate(((50, 4, 1), (30, 9, 2), (8, 8, 1), (5, 9, 1), (1, 1, 1))):
+        X, y = outliers(n, p, q, seed)
+        stream = np.random.default_rng(seed)
+        if kind == "heavy tails":
+            y = y + 1e3 * stream.standard_cauchy(y.shape)
+        elif kind == "whole numbers":  # residuals that are equal, and columns that depend on each other
+            X, y = stream.integers(-2, 3, (n, p)).astype(float), stream.integers(-3, 4, (n, q)).astype(float)
+        elif kind == "columns of unlike size":
+            X = X * 10.0 ** np.linspace(-4, 4, p)
+        elif kind == "powers":
+            X = np.vander(np.linspace(-2, 2, n), p)
+        else:
+            X, y = X + 1e3, y + 1e6
+        assert_flat(optimum(problem(X, y), Huber(delta=delta), strength).weights, problem(X, y), delta, strength)
 
 
 def test_far_from_every_bend_huber_is_half_the_mean_of_squares() -> None:
@@ -111,7 +162,6 @@ def test_a_ridge_penalty_moves_optimum_curvatures_and_excess(row: LossRow, size:
 
 
 def test_alpha_of_scikit_learns_ridge_is_half_the_strength() -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model")
     X, y = outliers(30, 4, 1)
     found = optimum(problem(X, y), Loss.choose("sse"), 3.0)
     theirs = linear_model.Ridge(alpha=1.5, fit_intercept=False, solver="svd").fit(X, y).coef_
