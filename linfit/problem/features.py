@@ -67,15 +67,17 @@ class Expansion:
         padded = np.hstack([matrix, np.zeros((len(matrix), len(last) - len(constants)))])
         return (*names, INTERCEPT), np.vstack([padded, last])
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, that `of_dict` takes back."""
-        arrays = {name: getattr(self, name).tolist() for name in ("bounds", "shift", "mix")}
-        return {"features": self.features.model_dump(mode="json"), "columns": list(self.columns), **arrays}
+    def as_parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Plain data and arrays, that `of_parts` takes back; without scaling nothing is shifted or mixed."""
+        learnt = ("bounds",) if self.features.scaling == "none" else ("bounds", "shift", "mix")
+        plain = {"features": self.features.model_dump(mode="json"), "columns": list(self.columns)}
+        return plain, {name: getattr(self, name) for name in learnt}
 
     @classmethod
-    def of_dict(cls, data: dict[str, Any]) -> Expansion:
-        arrays = (np.array(data[name], dtype=float) for name in ("bounds", "shift", "mix"))
-        return cls(Features.choose(data["features"]), tuple(data["columns"]), *arrays)
+    def of_parts(cls, plain: dict[str, Any], arrays: dict[str, Array]) -> Expansion:
+        features, columns = Features.choose(plain["features"]), tuple(plain["columns"])
+        d = len(features.functions(columns))
+        return cls(features, columns, arrays["bounds"], arrays.get("shift", np.zeros(d)), arrays.get("mix", np.eye(d)))
 
 
 class Features(Component):

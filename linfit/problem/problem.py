@@ -58,6 +58,11 @@ class Problem:
         """(n, p, q)"""
         return self.X.shape[0] if self.samples is None else self.samples, self.X.shape[1], self.y.shape[1]
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the data's own columns, which the features are made of."""
+        return self.features if self.expansion is None else self.expansion.columns
+
     def objective(self, loss: Loss) -> Loss:
         """`loss` as a function of the residuals of these rows."""
         n, _, q = self.shape

@@ -1,7 +1,10 @@
 """A fit as an MLflow model: weights in safetensors, loaded by this module, without a pickle anywhere.
 
-`mlflow.pyfunc.load_model` imports this module and calls `_load_pyfunc`; the model predicts the targets' columns from the
-features' columns, in the order they have by name.
+`mlflow.pyfunc.load_model` imports this module and calls `_load_pyfunc`; the model predicts the targets' columns from the columns
+of the data, in the order they have by name. What makes features of columns stands beside the weights; a file without it is of a fit
+whose features are the columns.
+
+n samples, c columns, p features, q targets.
 """
 
 from __future__ import annotations
@@ -19,34 +22,48 @@ from safetensors.numpy import save_file
 from linfit.config import canonical
 from linfit.engine.fit import Fit
 from linfit.errors import LinfitError
+from linfit.problem.features import Expansion
+from linfit.problem.problem import Array
 from linfit.tracking.layout import WEIGHTS_FILE
+
+#: What the names of the arrays begin with that features have learnt.
+LEARNT = "features/"
 
 
 class LinearPredictor:
-    """ŷ `[n, q]` = X `[n, p]` W `[p, q]`, computed in the dtype of the fit."""
+    """ŷ `[n, q]` = X `[n, p]` W `[p, q]`, computed in the dtype of the fit; X is made of the columns in float64, as for the fit."""
 
-    def __init__(self, weights: NDArray[Any], features: list[str], targets: list[str]) -> None:
-        self.weights, self.features, self.targets = weights, features, targets
+    def __init__(self, weights: NDArray[Any], columns: list[str], targets: list[str], expansion: Expansion | None = None) -> None:
+        self.weights, self.columns, self.targets, self.expansion = weights, columns, targets, expansion
 
     def predict(self, model_input: Any, params: Any = None) -> Any:
-        """A frame of the targets for a frame of the features, an array `[n, q]` for an array `[n, p]`."""
+        """A frame of the targets for a frame of the columns, an array `[n, q]` for an array `[n, c]`."""
         import pandas as pd
 
         if isinstance(model_input, pd.DataFrame):
-            X = model_input[self.features].to_numpy(self.weights.dtype)
-            return pd.DataFrame(X @ self.weights, columns=self.targets, index=model_input.index)
-        return np.asarray(model_input, self.weights.dtype) @ self.weights
+            predicted = self._predict(np.ascontiguousarray(model_input[self.columns].to_numpy(np.float64)))
+            return pd.DataFrame(predicted, columns=self.targets, index=model_input.index)
+        return self._predict(np.asarray(model_input, np.float64))
+
+    def _predict(self, columns: Array) -> NDArray[Any]:
+        X = columns if self.expansion is None else self.expansion(columns)
+        predicted: NDArray[Any] = X.astype(self.weights.dtype) @ self.weights
+        return predicted
 
 
 def write_weights(fit: Fit, file: Path) -> None:
     """The final weights W `[p, q]` in the fit's dtype, and its curve: all that a later fit is compared with.
 
-    The file's header has the names of features and targets, how the fit ended, and the hash of all of it.
+    The file's header has the names of features and targets, what makes the features where they are not the data's columns, how the
+    fit ended, and the hash of all of it.
     """
     assert fit.problem is not None
     tensors = {"weight": np.ascontiguousarray(fit.weights), "steps": fit.steps, "losses": fit.losses}
+    expansion = fit.problem.expansion
+    plain, learnt = (None, {}) if expansion is None else expansion.as_parts()
+    tensors |= {LEARNT + name: np.ascontiguousarray(array) for name, array in learnt.items()}
     header = {"features": json.dumps(fit.problem.features), "targets": json.dumps(fit.problem.targets), "status": fit.status.value}
-    header["fingerprint"] = fit.config.fingerprint()
+    header |= {"fingerprint": fit.config.fingerprint(), **({} if plain is None else {"expansion": canonical(plain)})}
     save_file(tensors, file, metadata={**header, "sha256": _hash(tensors, header)})
 
 
@@ -58,7 +75,7 @@ def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is no mapping)
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-    if header.pop("sha256", None) != _hash(tensors, header) or set(tensors) != {"weight", "steps", "losses"}:
+    if header.pop("sha256", None) != _hash(tensors, header) or not tensors.keys() >= {"weight", "steps", "losses"}:
         raise LinfitError(f"{file} was changed after it was written: its hash does not fit")
     return tensors, header
 
@@ -71,9 +88,14 @@ def _hash(tensors: dict[str, NDArray[Any]], header: dict[str, str]) -> str:
 
 
 def _load_pyfunc(path: str) -> LinearPredictor:
-    with safe_open(path, framework="numpy") as weights:
-        names = weights.metadata()
-        return LinearPredictor(weights.get_tensor("weight"), json.loads(names["features"]), json.loads(names["targets"]))
+    with safe_open(path, framework="numpy") as stored:
+        header = stored.metadata()
+        expansion, columns = None, json.loads(header["features"])
+        if "expansion" in header:
+            learnt = {name.removeprefix(LEARNT): stored.get_tensor(name) for name in stored.keys() if name.startswith(LEARNT)}  # noqa: SIM118
+            expansion = Expansion.of_parts(json.loads(header["expansion"]), learnt)
+            columns = list(expansion.columns)
+        return LinearPredictor(stored.get_tensor("weight"), columns, json.loads(header["targets"]), expansion)
 
 
 def save(fit: Fit, folder: Path, run_id: str, model_id: str, location: str) -> None:
@@ -90,7 +112,7 @@ def save(fit: Fit, folder: Path, run_id: str, model_id: str, location: str) -> N
         from mlflow.models import Model, ModelSignature
         from mlflow.types import ColSpec, Schema
 
-        inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (fit.problem.features, fit.problem.targets))
+        inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (fit.problem.columns, fit.problem.targets))
         pyfunc.save_model(
             path=str(folder),
             loader_module=__name__,

@@ -68,7 +68,7 @@ def test_weights_in_own_terms_predict_the_same(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize("given", SETTINGS, ids=label)
 def test_an_expansion_survives_json(given: dict[str, Any]) -> None:
     expansion = learn(given)
-    assert np.array_equal(Expansion.of_dict(expansion.as_dict())(OTHER), expansion(OTHER))
+    assert np.array_equal(Expansion.of_parts(*expansion.as_parts())(OTHER), expansion(OTHER))
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["all alike", "weighted"])
