@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 import linfit.method.classical
+import linfit.method.closed_form
 import linfit.method.gram
 import linfit.problem.arrays  # noqa: F401  its datasets join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed

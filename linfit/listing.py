@@ -30,7 +30,7 @@ HEEDED = {"seed", "dtype", "steps", "threads", "record", "stop"}
 BESIDE = {"name", "plugins", "device", "engine", "tracking", "pictures", "deterministic"}
 RULES = {"divergence", "excess_loss", "gradient_norm"}
 #: What a program imports if it speaks of it: of Python, then of others.
-STANDARD = {"csv": "import csv", "math": "import math", "os": "import os"}
+STANDARD = {"csv": "import csv", "fractions": "import fractions", "math": "import math", "os": "import os"}
 OTHERS = {"np": "import numpy as np", "torch": "import torch"}
 #: Lines of a table that a fit prints that does not say `record.every`.
 PRINTED = 10

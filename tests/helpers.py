@@ -337,6 +337,7 @@ OPTIMIZERS = (
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("conjugate_gradient", lr=None, amplifies=10.0, knowing=True),
+    OptimizerRow("closed_form", lr=None, knowing=True),
 )
 DEVICES = (
     DeviceRow("cpu"),
@@ -471,10 +472,7 @@ class Exact:
 
     def __init__(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         self.X, self.y = _rational(X), _rational(y)
-        columns = list(zip(*self.X, strict=True))
-        gram = [[_dot(a, b) for b in columns] for a in columns]
-        right = [[_dot(a, b) for b in zip(*self.y, strict=True)] for a in columns]
-        self.solution = _solve(gram, right)  # [p, q]
+        self.solution = rational_least_squares(self.X, self.y)  # [p, q]
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -486,6 +484,13 @@ class Exact:
         columns = list(zip(*W, strict=True))
         errors = [_dot(x, w) - y for x, row in zip(self.X, self.y, strict=True) for w, y in zip(columns, row, strict=True)]
         return sum((error * error for error in errors), Fraction(0))
+
+
+def rational_least_squares(X: Sequence[Sequence[Fraction]], y: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
+    """W `[p, q]` with XᵀXW = Xᵀy, for X `[n, p]` of full column rank and y `[n, q]`."""
+    columns = list(zip(*X, strict=True))
+    gram = [[_dot(a, b) for b in columns] for a in columns]
+    return _solve(gram, [[_dot(a, b) for b in zip(*y, strict=True)] for a in columns])
 
 
 def _rational(array: NDArray[np.float64]) -> list[list[Fraction]]:

@@ -155,6 +155,20 @@ def test_the_articles_levels_are_short_and_print_its_table(level: str, linfit: L
     assert read(ran(source))[0] == [0, 250, 500, 750, 1000, 1001]
 
 
+WIDE = {"name": "random_linear", "n": 4, "p": 6, "q": 2}
+ILL = {"name": "polynomial", "degree": 5, "coefficients": [1.0, -1.0, 2.0, 0.5, 1.0, 3.0], "range": [8.0, 9.0]}
+
+
+@pytest.mark.parametrize("penalty", ["none", "ridge"])
+@pytest.mark.parametrize("optimizer", [row.name for row in OPTIMIZERS if row.knowing])
+@pytest.mark.parametrize("dataset", [WIDE, ILL], ids=["wide", "ill-conditioned"])
+def test_what_is_known_of_the_problem_is_computed_as_the_engine_does(dataset: dict[str, Any], optimizer: str, penalty: str) -> None:
+    source = same(short(dataset=dataset, optimizer=optimizer, penalty=penalty, dtype="float64", loss="mse", model="linear"))
+    assert ("np.vstack([X" in source) == (penalty == "ridge" and optimizer not in ("heavy_ball", "nesterov"))
+    assert ("exact arithmetic" in source) == (optimizer == "closed_form" and dataset is ILL)
+    assert ("of smallest norm" in source) == (optimizer == "closed_form" and dataset is WIDE and penalty == "none")
+
+
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_few_steps_are_a_table_too(steps: int) -> None:
     same(short(steps=steps, record={"every": 1}))

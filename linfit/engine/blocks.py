@@ -24,6 +24,7 @@ from linfit.method.batches import Minibatch
 from linfit.method.optimizers import Optimizer
 from linfit.method.schedules import Constant
 from linfit.method.stacks import kind
+from linfit.problem.accuracy import with_warning
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optima
 from linfit.settings import StackedEngine
@@ -222,5 +223,6 @@ def find_optima(tasks: Sequence[Task]) -> None:
     found = optima([data.seen for data in missing], tasks[0].config.loss, [data.strength for data in missing])
     for data, known in zip(missing, found, strict=True):
         data.known = known
+        data.problem = with_warning(data.problem, known, tasks[0].config.dtype)
     for task in tasks:
         task.informed = task.config.optimizer.know(task.optimum)

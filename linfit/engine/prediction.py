@@ -19,7 +19,9 @@ from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.method.batches import Minibatch
 from linfit.method.classical import Accelerated
+from linfit.method.closed_form import ClosedForm
 from linfit.method.optimizers import SGD, ManualSGD, Optimizer
+from linfit.problem.accuracy import digits_of
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum
 
@@ -48,6 +50,8 @@ class Theory:
     steps_to_tolerance: int | None = None
     noise_floor: float | None = None
     """About the excess loss at which descent by batches, drawn with replacement, comes to rest."""
+    digits: float | None = None
+    """About how many digits of the optimum are those of the exact solution (linfit/problem/accuracy.py)."""
 
     def numbers(self) -> dict[str, float]:
         """What there is, by name."""
@@ -79,6 +83,7 @@ def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) ->
         predicted_rate(config, optimum, n),
         predicted_steps(config, optimum, n, start),
         noise_floor(config, seen, optimum),
+        digits_of(optimum, seen, config.dtype),
     )
 
 
@@ -106,8 +111,10 @@ def predicted_steps(config: FitConfig, optimum: Optimum, n: int, start: Array) -
 
 def propagators(config: FitConfig, optimum: Optimum, n: int) -> Array | None:
     """`[m, 2, 2]`: what a step multiplies (error, velocity) by along each curvature; None where the iteration is not linear."""
-    constants = _constants(config.optimizer.know(optimum), n)
     known = optimum.robust is None and optimum.rank and config.schedule.name == "none" and not isinstance(config.batch, Minibatch)
+    if known and type(config.optimizer) is ClosedForm:
+        return np.zeros((optimum.rank, 2, 2))
+    constants = _constants(config.optimizer.know(optimum), n)
     if constants is None or not known:
         return None
     (lr, momentum, ahead), curved = constants, optimum.curvatures[: optimum.rank]

@@ -27,6 +27,7 @@ from linfit.method.batches import AHEAD, Minibatch, batch_scale
 from linfit.method.gradients import Evaluation, penalized
 from linfit.method.models import Predictor
 from linfit.method.schedules import scheduled
+from linfit.problem.accuracy import with_warning
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
@@ -39,7 +40,7 @@ def fit_one(config: FitConfig) -> Fit:
     known = optimum(seen, config.loss, config.penalty.squared())
     trace = descend(config, seen, known)
     path = Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights))
-    return Fit(config, trace.status, problem, known, path, trace.reached_at, trace.diverged_at)
+    return Fit(config, trace.status, with_warning(problem, known, config.dtype), known, path, trace.reached_at, trace.diverged_at)
 
 
 @dataclass

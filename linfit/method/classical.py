@@ -9,6 +9,7 @@ With the largest curvature L and the smallest one that is not zero μ of the obj
 | heavy_ball | 4/(√L + √μ)² | ((√κ − 1)/(√κ + 1))² | (√κ − 1)/(√κ + 1) |
 | nesterov | 4/(3L + μ) | (√(3κ + 1) − 2)/(√(3κ + 1) + 2) | 1 − 2/√(3κ + 1) |
 | conjugate_gradient | the best of every step | the best of every step | 0 after as many steps as there are different curvatures |
+| closed_form | | | 0 after one step |
 
 p features, q targets, m = min(n, p), s fits of one kind.
 """
@@ -20,9 +21,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from pydantic import PrivateAttr
 
 from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
+from linfit.method.informed import Informed
 from linfit.method.models import Model
 from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper, momentum_bound
 from linfit.method.stacks import Columns, Memory, Update, summed
@@ -152,7 +153,7 @@ class Nesterov(Accelerated):
         return update
 
 
-class ConjugateGradient(Optimizer):
+class ConjugateGradient(Informed):
     """Conjugate gradients (Hestenes and Stiefel, 1952): every step is the best along its direction, for each target by itself.
 
     d ← −g + β·d with β = max(0, g·(g − g before)/g before·g before) (Polak and Ribière, 1969), w ← w + α·d with the exact
@@ -161,35 +162,17 @@ class ConjugateGradient(Optimizer):
     torch.optim has no counterpart.
     """
 
-    batches: ClassVar[bool] = False
     name: Literal["conjugate_gradient"] = "conjugate_gradient"
-
-    _known: Optimum | None = PrivateAttr(default=None)
-    _model: Model | None = PrivateAttr(default=None)
-
-    def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
-        informed = self.model_copy()
-        informed._known, informed._model = optimum, model
-        return informed
-
-    def check(self, loss: Loss) -> None:
-        if not loss.quadratic:
-            raise ValueError(f"conjugate_gradient minimizes quadratic losses, not {loss.name}: choose another optimizer, or loss=mse")
-
-    @property
-    def known(self) -> Optimum:
-        assert self._known is not None, "the problem is known before anything moves"
-        return self._known
 
     def build(self, parameter: Tensor, n: int) -> Stepper:
         import torch
 
         root = torch.from_numpy(self.known.root).to(parameter)  # [m, p]
-        return Conjugate(parameter, root, self.known.scale, (lambda tensor: tensor) if self._model is None else self._model.transpose)
+        return Conjugate(parameter, root, self.known.scale, self.layout)
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         before = (
-            'root = torch.tensor(np.linalg.qr(X.double().cpu().numpy(), mode="r")).to(X)  # RᵀR = XᵀX',
+            f'root = torch.tensor(np.linalg.qr({self.features()}, mode="r")).to(X)  # RᵀR = XᵀX',
             f"direction = g = torch.zeros_like({model.weight}{model.transposed})  # [p, q]",
             "ratio = lambda over, under: torch.where(under == 0, 0, over / under)",
         )

@@ -4,7 +4,7 @@ For loss(W) = c·‖XW − y‖² the Hessian is H = 2c·XᵀX for every target,
 loss is ½⟨W − W*, H(W − W*)⟩ = c·‖R(W − W*)‖² with RᵀR = XᵀX. A ridge penalty ½s‖W‖² is c·‖√(s/2c)·W‖²: p more rows of X,
 whose targets are 0. XᵀX itself, whose condition number is the square of X's,
 is never formed: W* comes from a singular value decomposition of X with its columns scaled to norm one (Golub and Van Loan,
-Matrix Computations, 4th ed., §5.5).
+Matrix Computations, 4th ed., §5.5), and where that would cost digits, is refined to those that the numbers hold (refinement.py).
 
 The optima of several problems of one shape are found at once, each with the bits that it has alone: numpy hands LAPACK and
 BLAS one matrix at a time.
@@ -16,12 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.problem.losses import Huber, Loss
 from linfit.problem.problem import Array, Problem
+from linfit.problem.refinement import LARGEST, Factors, refined
 from linfit.problem.robust import Robust, minimize
+
+#: Roundings that a solution may lose before it is refined.
+LOST = 100.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class Optimum:
     """R `[min(n, p), p]` with RᵀR = XᵀX, upper triangular; `[p, p]` with RᵀR = XᵀX + s/2c·I with a penalty ½s‖W‖²."""
     scale: float
     robust: Robust | None = None
+    decay: float = 0.0
+    """s/2c: the penalty is a term decay·‖W‖² beside ‖XW − y‖²."""
+    refined: bool = False
+    """Whether W* was corrected in exact arithmetic."""
 
     @property
     def curvature_range(self) -> tuple[float, float]:
@@ -78,14 +88,19 @@ def optima(problems: Sequence[Problem], loss: Loss, strengths: Sequence[float] |
     scale = loss.scale(n, q)
     X = np.stack([problem.X for problem in problems])  # [u, n, p]
     y = np.stack([problem.y for problem in problems])  # [u, n, q]
-    if strengths is not None and any(strengths):
-        X, y = _with_penalty(X, y, np.array(strengths) / (2 * scale))
-    weights, rank, residual = least_squares(X, y)
+    decay = np.array([0.0] * len(problems) if strengths is None else strengths) / (2 * scale)  # [u]
+    if decay.any():
+        X, y = _with_penalty(X, y, decay)
+    solution = least_squares(X, y)
     roots = np.asarray(np.linalg.qr(X, mode="r"))
-    losses = scale * np.square(residual).sum(axis=(-2, -1))
+    losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
-    columns = zip(weights, losses.tolist(), rank.tolist(), curvatures, roots, strict=True)
-    found = [Optimum(w.copy(), least, number, curved.copy(), root.copy(), scale) for w, least, number, curved, root in columns]
+    columns = zip(solution.weights, losses.tolist(), solution.rank.tolist(), curvatures, roots, strict=True)
+    extras = zip(decay.tolist(), solution.refined.tolist(), strict=True)
+    found = [
+        Optimum(w.copy(), least, number, curved.copy(), root.copy(), scale, decay=decayed, refined=refined)
+        for (w, least, number, curved, root), (decayed, refined) in zip(columns, extras, strict=True)
+    ]
     if not isinstance(loss, Huber):
         return found
     return [_robust(*parts, loss.delta) for parts in zip(found, problems, strengths or [0.0] * len(problems), strict=True)]
@@ -110,26 +125,54 @@ def largest_curvatures(features: Sequence[Array], scale: float) -> Array:
     return np.asarray(2 * scale * np.square(singular[:, 0]))
 
 
-def least_squares(X: Array, y: Array) -> tuple[Array, Array, Array]:
-    """argmin ‖XW − y‖ `[…, p, q]`, the rank `[…]` of X `[…, n, p]`, and the residual y − XW `[…, n, q]`.
+class Solution(NamedTuple):
+    """argmin ‖XW − y‖ `[…, p, q]`, the rank `[…]` of X, the residual y − XW `[…, n, q]`, and whether it is `refined` `[…]`."""
 
-    The solution of smallest norm where there are several.
+    weights: Array
+    rank: NDArray[np.int64]
+    residual: Array
+    refined: NDArray[np.bool_]
+
+
+def least_squares(X: Array, y: Array) -> Solution:
+    """argmin ‖XW − y‖ for X `[…, n, p]` and y `[…, n, q]`: the solution of smallest norm where there are several.
+
+    Where it is unique and the data are not too many, it has the digits that float64 holds of the exact one, but for condition
+    numbers near 1/ε.
     """
     norms = np.linalg.norm(X, axis=-2, keepdims=True)  # […, 1, p]
     norms[norms == 0] = 1
-    scaled, rank, residual = _solve(X / norms, y)
+    scaled, rank, residual, factors = _solve(X / norms, y)
     weights = scaled / norms.swapaxes(-1, -2)
     short = rank < X.shape[-1]
+    poor = ~short & (X.shape[-2] * X.shape[-1] <= LARGEST) & (_lost(factors[1], scaled, residual) > LOST)
+    for place in filter(poor.__getitem__, np.ndindex(poor.shape)):
+        known = Factors(norms[place][0], *(factor[place] for factor in factors))
+        weights[place], residual[place] = refined(X[place], y[place], weights[place], residual[place], known)
     if short.any():  # scaling would change which solution is the smallest
-        smallest = _solve(X[short], y[short])
-        weights[short], rank[short], residual[short] = smallest
-    return weights, rank, residual
+        weights[short], rank[short], residual[short], _ = _solve(X[short], y[short])
+    return Solution(weights, rank, residual, np.asarray(poor))
 
 
-def _solve(X: Array, y: Array) -> tuple[Array, Array, Array]:
+def amplification(largest: Array, smallest: Array, size: Array, residual: Array) -> Array:
+    """κ + κ²·‖r‖/(‖X‖‖W‖), by how much the solution moves with the data, relatively: of the singular values of X, ‖W‖ and ‖r‖."""
+    condition, whole = largest / smallest, largest * size
+    misfit = np.divide(residual, whole, out=np.zeros_like(whole), where=whole > 0)
+    return np.asarray(condition + np.square(condition) * misfit)
+
+
+def _lost(singular: Array, weights: Array, residual: Array) -> Array:
+    """The `amplification` of solutions `[…]`; NaN or infinity where the rank is short."""
+    sizes = (np.linalg.norm(part, axis=(-2, -1)) for part in (weights, residual))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return amplification(singular[..., 0], singular[..., -1], *sizes)
+
+
+def _solve(X: Array, y: Array) -> tuple[Array, NDArray[np.int64], Array, tuple[Array, Array, Array]]:
+    """The solution of smallest norm, the rank, the residual, and the factors of X."""
     left, singular, right = np.linalg.svd(X, full_matrices=False)
     kept = singular > singular[..., :1] * max(X.shape[-2:]) * np.finfo(float).eps  # […, min(n, p)]
     projected = np.where(kept[..., None], left.swapaxes(-1, -2) @ y, 0)  # […, min(n, p), q]
     weights = right.swapaxes(-1, -2) @ (projected / np.where(kept, singular, 1)[..., None])
     # Not y − XW, where large weights that cancel would leave their rounding.
-    return weights, kept.sum(axis=-1), y - left @ projected
+    return weights, kept.sum(axis=-1), y - left @ projected, (left, singular, right)

@@ -141,6 +141,7 @@ def numbers(values: Sequence[Any]) -> str:
 THEORY = {
     "condition": "condition number",
     "rank": "rank",
+    "digits": "digits to expect",
     "largest_stable_lr": "largest stable lr",
     "optimal_lr": "optimal lr",
     "rate": "contraction per step",

@@ -1,0 +1,103 @@
+"""The exact answer as an optimizer: what every other one is measured against.
+
+p features, q targets, s fits of one kind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from linfit.lines import GradientLines, Lines, ModelLines, OptimizerLines, in_place, indented
+from linfit.method.informed import Informed
+from linfit.method.optimizers import Stepper
+from linfit.method.stacks import Columns, Memory, Update
+from linfit.problem.refinement import TURNS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ClosedForm(Informed):
+    """The closed form: the first step goes from wherever the fit starts to the least-squares solution, later ones stay there.
+
+    W = argmin ‖XW − y‖², with a penalty of the objective with it, by a singular value decomposition of X with its columns scaled to norm
+    one, in float64 whatever the fit's dtype is, to which only the data and the solution are rounded (Golub and Van Loan, Matrix
+    Computations, 4th ed., §5.5); where that would cost digits it is refined (Björck, 1967). Where there are many solutions, because
+    columns depend on each other or features outnumber samples, it is the one of smallest norm, not the one nearest the start, at
+    which descent ends. The loss at step 0 is that of the start, so `steps_to_tolerance` is 1. torch.optim has no counterpart.
+
+    Of data that dtype had to round, about 15 − log₁₀(κ + κ²·‖r‖/(‖X‖‖W‖)) digits are those of the exact answer, 6 − … in float32,
+    where κ is the condition number of X with its columns scaled and r the residual; with `gradient=gram`, which squares it, at most
+    14 − 2·log₁₀ κ. Where fewer than 9 are left, 3 in float32, the fit says so.
+    """
+
+    name: Literal["closed_form"] = "closed_form"
+
+    def build(self, parameter: Tensor, n: int) -> Stepper:
+        import torch
+
+        return Arrival(parameter, self.layout(torch.from_numpy(self.known.weights).to(parameter)))
+
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        found = self._unique() if self.known.rank == len(self.known.weights) else self._smallest()
+        before = (
+            f"A = {self.features()}  # [n, p]",
+            f"b = {self.targets()}  # [n, q]",
+            *found,
+            f"best = torch.tensor(best).to(X){model.transposed}",
+        )
+        return OptimizerLines(before, in_place((f"{model.weight}.copy_(best)",), gradient.tracked))
+
+    def _unique(self) -> Lines:
+        return (
+            "norms = np.linalg.norm(A, axis=0)[:, None]  # [p, 1]",
+            "left, singular, right = np.linalg.svd(A / norms.T, full_matrices=False)",
+            "best = right.T @ (left.T @ b / singular[:, None]) / norms  # [p, q]",
+            *(REFINEMENT if self.known.refined else ()),
+        )
+
+    def _smallest(self) -> Lines:
+        rank = self.known.rank
+        return (
+            "left, singular, right = np.linalg.svd(A, full_matrices=False)",
+            f"singular[{rank}:] = np.inf  # the rank is {rank}: the solution of smallest norm",
+            "best = right.T @ (left.T @ b / singular[:, None])  # [p, q]",
+        )
+
+    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        best = h.rounded(np.stack([optimizer.known.weights for optimizer in h.components if isinstance(optimizer, ClosedForm)]))
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            W.copy_(best)
+
+        return update
+
+
+#: linfit/problem/refinement.py, with Python's own fractions.
+REFINEMENT: Lines = (
+    "exact, rest = np.vectorize(fractions.Fraction, otypes=[object]), b - left @ (left.T @ b)",
+    f"for _ in range({TURNS}):  # what is still wrong, in exact arithmetic (Björck, 1967)",
+    *indented(
+        (
+            "wrong = (exact(b) - exact(rest) - exact(A) @ exact(best)).astype(float)  # [n, q]",
+            "slope = -(exact(A).T @ exact(rest)).astype(float)  # [p, q]",
+            "turned = left.T @ wrong - right @ (slope / norms) / singular[:, None]",
+            "best, before = best + right.T @ (turned / singular[:, None]) / norms, best",
+            "rest = rest + (wrong - left @ turned)",
+            "if (best == before).all():",
+            "    break",
+        )
+    ),
+)
+
+
+class Arrival:
+    """Puts the parameter where it belongs."""
+
+    def __init__(self, parameter: Tensor, best: Tensor) -> None:
+        self.weight, self.best = parameter.detach(), best
+
+    def step(self) -> None:
+        self.weight.copy_(self.best)

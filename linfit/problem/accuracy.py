@@ -1,0 +1,80 @@
+"""How many digits of a least-squares solution can be relied on.
+
+Of the d decimal digits that a dtype holds, 15 in float64 and 6 in float32, about
+
+    d − log₁₀(κ + κ²·‖r‖/(‖X‖‖W‖))
+
+remain in W, where data were rounded to it, κ being the condition number of X and r the residual (Wedin, 1973; Golub and Van Loan,
+Matrix Computations, 4th ed., §5.3.3). All of it is meant of columns scaled to norm one, as the optimum is computed, so that the units
+of the features do not matter; and of W as a whole: a weight whose feature contributes a thousandth of what the largest does has
+three digits less. Data that the dtype holds exactly lose nothing in float64, where the optimum is refined (refinement.py). Sums of
+squares and products, all that `gradient=gram` keeps of the data, square κ: at most 14 − 2·log₁₀ κ digits remain.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from linfit.problem.problem import Array, Problem
+from linfit.problem.theory import Optimum, amplification
+
+#: Digits that a summary leaves at κ = 1.
+OF_A_SUMMARY = 14.0
+#: Fewer digits than these are worth a word.
+FEWEST = {"float32": 3.0, "float64": 9.0}
+
+
+def warning(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
+    """A sentence where few digits of the optimum can be relied on; None where they are enough."""
+    digits = digits_of(optimum, problem, dtype)
+    if digits is None or digits >= FEWEST[dtype]:
+        return None
+    known = f"about {digits:.0f} digits" if digits >= 1 else "hardly a digit"
+    why = f"the condition number of the features, columns scaled, is {condition_of(optimum):.2g}"
+    squared = ", and gram squares it" if problem.samples is not None else ""
+    return f"{problem.source}: expect {known} of the optimal weights in {dtype}: {why}{squared}"
+
+
+def with_warning(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
+    """The problem with the warning, if there is one, among its notes."""
+    sentence = warning(optimum, problem, dtype)
+    return problem if sentence is None else replace(problem, notes=(*problem.notes, sentence))
+
+
+def condition_of(optimum: Optimum) -> float:
+    """κ of X, its columns scaled to norm one; of those singular values that are not zero, where the rank is short."""
+    singular = _singular_values(optimum)
+    return float(singular[0] / singular[-1])
+
+
+def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> float | None:
+    """About how many digits of the optimum are those of the exact solution, for data that were rounded to `dtype`, to a tenth.
+
+    None where nobody knows: the loss is not quadratic, or X is zero.
+    """
+    if optimum.robust is not None or not optimum.rank:
+        return None
+    singular = _singular_values(optimum)
+    size = np.asarray(np.linalg.norm(_norms(optimum)[:, None] * optimum.weights))
+    residual = np.asarray(math.sqrt(max(0.0, optimum.loss) / optimum.scale))
+    lost = amplification(singular[0], singular[-1], size, residual)
+    digits = np.finfo(dtype).precision - math.log10(float(lost))
+    if problem.samples is not None:
+        digits = min(digits, OF_A_SUMMARY - 2 * math.log10(condition_of(optimum)))
+    return round(max(0.0, digits), 1)
+
+
+def _singular_values(optimum: Optimum) -> Array:
+    """Of X with its columns scaled, or where the rank is short as it is, those that are not zero."""
+    whole = optimum.rank == optimum.root.shape[-1]
+    root = optimum.root / _norms(optimum) if whole else optimum.root
+    return np.asarray(np.linalg.svd(root, compute_uv=False)[: optimum.rank])
+
+
+def _norms(optimum: Optimum) -> Array:
+    """Of the columns of X `[p]`; one where they count as they are."""
+    whole = optimum.rank == optimum.root.shape[-1]
+    return np.asarray(np.linalg.norm(optimum.root, axis=0)) if whole else np.ones(optimum.root.shape[-1])

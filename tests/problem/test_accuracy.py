@@ -1,0 +1,165 @@
+"""Certified digits of public least-squares problems, and what is promised of digits before anything runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linfit.engine.dispatch import fit
+from linfit.engine.fit import Fit
+from linfit.engine.prediction import theory_of
+from linfit.problem import theory
+from linfit.problem.accuracy import condition_of, digits_of
+from linfit.problem.losses import SSE
+from linfit.problem.refinement import exact_products
+from linfit.problem.theory import optimum
+from tests.helpers import DATA, Exact, conditioned, config, problem, rational_least_squares
+
+#: Their origin: tests/data/nist/README.md.
+CERTIFIED: dict[str, dict[str, Any]] = json.loads((DATA / "nist" / "certified.json").read_text())
+#: The condition number of the columns scaled to norm one is below 1e5 in all but this.
+ILL = "filip"
+TAME = [name for name in CERTIFIED if name != ILL]
+
+
+def run(name: str, dtype: str = "float64", **parts: Any) -> Fit:
+    """A fit of a certified problem, in its own units, by the closed form unless an optimizer is given."""
+    file, fields = DATA / "nist" / f"{name}.csv", CERTIFIED[name]
+    columns = file.read_text().splitlines()[0].split(",")[1:]
+    features = {"name": "polynomial", "degree": fields["degree"], "intercept": fields.get("intercept", True)}
+    dataset = {"name": "csv", "path": str(file), "features": columns, "target": "y"}
+    given = {"features": features, "optimizer": "closed_form", "steps": 1, "dtype": dtype, **parts}
+    found = fit(config(dataset=dataset, **given))
+    assert found.error is None, found.error
+    return found
+
+
+def certified(name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([float(weight) for weight in CERTIFIED[name]["weights"]])
+
+
+def digits(found: Any, exact: Any) -> float:
+    """The correct digits of the worst number, as NIST counts them: −log₁₀ of the relative error, 15 at most."""
+    errors = np.abs(np.ravel(found) - np.ravel(exact)) / np.abs(np.ravel(exact))
+    return float(-np.log10(max(errors.max(), 1e-15)))
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_the_certified_values_are_those_of_exact_arithmetic(name: str) -> None:
+    """So both data and values are transcribed as they are: the decimals' own exact solution has all digits certified."""
+    fields = CERTIFIED[name]
+    with (DATA / "nist" / f"{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    powers = range(fields["degree"], 0, -1)
+    constant = [Fraction(1)] if fields.get("intercept", True) else []
+    X = [[*(Fraction(row[column]) ** k for column in row if column != "y" for k in powers), *constant] for row in rows]
+    solution = rational_least_squares(X, [[Fraction(row["y"])] for row in rows])
+    for (weight,), given in zip(solution, map(Decimal, fields["weights"]), strict=True):
+        assert abs(weight - Fraction(given)) <= abs(weight) * Fraction(5, 10**15)
+
+
+@pytest.mark.parametrize("engine", ["single", "stacked"])
+@pytest.mark.parametrize("name", TAME)
+def test_the_closed_form_has_the_certified_digits(name: str, engine: str) -> None:
+    found = run(name, engine=engine)
+    assert found.optimum is not None and condition_of(found.optimum) < 1e5
+    assert digits(found.weights, certified(name)) >= 12
+
+
+def test_where_float64_cannot_bear_the_condition_number_the_fit_says_so() -> None:
+    found = run(ILL)
+    assert found.optimum is not None and condition_of(found.optimum) == pytest.approx(5.2e9, rel=0.01)
+    promised = theory_of(found).digits  # type: ignore[union-attr]
+    assert promised == pytest.approx(4.8)
+    assert digits(found.weights, certified(ILL)) >= 7 > promised
+    assert found.problem is not None
+    assert "expect about 5 digits of the optimal weights in float64" in found.problem.notes[-1]
+    assert "condition number of the features, columns scaled, is 5.2e+09" in found.problem.notes[-1]
+    lost = run(ILL, gradient="gram")
+    assert lost.problem is not None and "hardly a digit" in lost.problem.notes[-1] and "gram squares it" in lost.problem.notes[-1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("gradient", ["manual", "gram"])
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_no_more_digits_are_promised_than_are_there(name: str, gradient: str, dtype: str) -> None:
+    """Of W as a whole, in units in which every column has norm one: within half a digit."""
+    found = run(name, dtype, gradient=gradient)
+    assert found.optimum is not None
+    norms = np.linalg.norm(found.optimum.root, axis=0)
+    error, size = (norms * (found.optimum.weights[:, 0] - certified(name)), norms * certified(name))
+    promised = theory_of(found).digits  # type: ignore[union-attr]
+    assert promised is not None
+    attained = -np.log10(max(float(np.linalg.norm(error) / np.linalg.norm(size)), 1e-15))
+    assert attained >= promised - 0.5
+    noted = any("of the optimal weights" in note for note in found.problem.notes)  # type: ignore[union-attr]
+    assert noted == (promised < (9 if dtype == "float64" else 3))
+
+
+@pytest.mark.parametrize("name", TAME)
+def test_conjugate_gradients_on_sums_do_as_well_as_a_squared_condition_number_allows(name: str) -> None:
+    features = {"name": "polynomial", "degree": CERTIFIED[name]["degree"], "intercept": CERTIFIED[name].get("intercept", True)}
+    found = run(name, gradient="gram", optimizer="conjugate_gradient", steps=40, features={**features, "scaling": "standardize"})
+    assert found.own_weights is not None and found.optimum is not None and condition_of(found.optimum) < 2e3
+    plain = run(name)
+    assert plain.optimum is not None
+    norms = np.linalg.norm(plain.optimum.root, axis=0)  # of the user's own terms
+    error, size = norms * (found.own_weights[1][:, 0] - certified(name)), norms * certified(name)
+    attained = -np.log10(max(float(np.linalg.norm(error) / np.linalg.norm(size)), 1e-15))
+    assert attained >= 14 - 2 * np.log10(condition_of(found.optimum)) - 0.5
+
+
+@pytest.mark.parametrize("condition", [1e3, 1e6, 1e9, 1e12])
+def test_a_refined_solution_has_all_digits(condition: float) -> None:
+    """Of the very numbers, whose exact solution is rational; also with a residual that squares the condition number."""
+    stream = np.random.default_rng(7)
+    X = conditioned(condition, 30, 4, seed=int(np.log10(condition)))
+    y = X @ stream.standard_normal((4, 2)) + 0.1 * stream.standard_normal((30, 2))
+    found, exact = optimum(problem(X, y), SSE()), Exact(X, y)
+    assert found.refined
+    np.testing.assert_allclose(found.weights, exact.weights, rtol=1e-15)
+    assert found.loss == pytest.approx(float(exact.loss()), rel=1e-14)
+
+
+def test_what_is_well_conditioned_or_large_is_not_refined(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = conditioned(1e6, 30, 4, seed=1), np.ones((30, 1))
+    assert optimum(problem(X, y), SSE()).refined
+    assert not optimum(problem(conditioned(2.0, 30, 4, seed=1), y), SSE()).refined
+    monkeypatch.setattr(theory, "LARGEST", 119)
+    assert not optimum(problem(X, y), SSE()).refined
+
+
+def test_a_product_and_its_rounding_are_the_product() -> None:
+    stream = np.random.default_rng(0)
+    a, b = (stream.standard_normal(200) * 10.0 ** stream.integers(-60, 60, 200) for _ in range(2))
+    for x, z, high, low in zip(a, b, *exact_products(a, b), strict=True):
+        assert Fraction(float(x)) * Fraction(float(z)) == Fraction(float(high)) + Fraction(float(low))
+
+
+@pytest.mark.parametrize("engine", ["single", "stacked"])
+def test_diabetes_has_the_coefficients_of_scikit_learn(engine: str) -> None:
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression
+
+    found = fit(
+        config(dataset={"name": "sklearn", "set": "diabetes"}, features={"name": "raw", "intercept": True}, optimizer="closed_form",
+               dtype="float64", steps=1, engine=engine)
+    )  # fmt: skip
+    X, y = load_diabetes(return_X_y=True)
+    theirs = LinearRegression().fit(X, y)
+    np.testing.assert_allclose(found.weights[:, 0], [*theirs.coef_, theirs.intercept_], rtol=1e-8)
+
+
+def test_digits_are_of_quadratic_losses_and_of_something() -> None:
+    given = problem(np.zeros((4, 2)), np.ones((4, 1)))
+    assert digits_of(optimum(given, SSE()), given, "float64") is None
+    robust = fit(config(loss="huber", steps=1))
+    assert theory_of(robust).digits is None  # type: ignore[union-attr]
+    wide = problem(conditioned(10, 6, 4, seed=2).T, np.ones((4, 1)))  # more features than samples
+    assert digits_of(optimum(wide, SSE()), wide, "float64") == pytest.approx(14, abs=0.1)
