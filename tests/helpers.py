@@ -117,7 +117,7 @@ class OptimizerRow(Row):
 
     `lr` is one that is stable on the default dataset, None where the optimizer has none; `amplifies`: how many times more than
     others it makes of rounding on its way; `knowing`: it needs a quadratic loss, whose optimum and curvatures are known; `bounded`: it
-    diverges at an `lr` above about one over the largest curvature.
+    diverges at an `lr` above about one over the largest curvature; `descends`: its first step goes against the gradient.
     """
 
     torch: str | None = None
@@ -126,6 +126,7 @@ class OptimizerRow(Row):
     amplifies: float = 1.0
     knowing: bool = False
     bounded: bool = False
+    descends: bool = True
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -337,7 +338,7 @@ OPTIMIZERS = (
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("conjugate_gradient", lr=None, amplifies=10.0, knowing=True),
-    OptimizerRow("closed_form", lr=None, knowing=True),
+    OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (
     DeviceRow("cpu"),
