@@ -84,7 +84,7 @@ def axis(override: Override, seed: int) -> Axis | Interval:
     if not override.is_sweep_override():
         return _listed((key,), [(Setting(f"{element}={override.get_value_element_as_str()}", key, override.value()),)])
     values = _values(override, seed)
-    if any(isinstance(value, Sweep) for value in values):
+    if not isinstance(values, range) and any(isinstance(value, Sweep) for value in values):  # a range may be long
         raise ConfigError(f"{override.input_line} mixes values with a range: write every value, or two sweeps in hydra.sweeper.grids")
     if not values:
         raise ConfigError(f"{override.input_line} has no values: a sweep needs at least one for each key")
