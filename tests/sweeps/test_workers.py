@@ -119,7 +119,7 @@ def test_a_sweep_is_recorded_as_without_workers(linfit: Linfit, workdir: Path) -
         arguments = ("seed=range(0,9)", "optimizer=adam,sgd", "steps=20", f"hydra.launcher.workers={workers}", f"hydra.sweep.dir={folder}")
         done = linfit("run", "-m", *arguments)
         assert done.code == 0, done.err
-        found = [read_table(f"{folder}/{name}.parquet").to_pylist() for name in ("results", "curves")]
+        found = [read_table(f"{folder}/{name}.parquet").sort_by("row").to_pylist() for name in ("results", "curves")]
         tables.append([[{key: row[key] for key in row if key != "run_id"} for row in rows] for rows in found])
     assert len(tables[0][0]) == 18
     assert repr(tables[0]) == repr(tables[1])
