@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -28,7 +27,6 @@ from linfit.tracking.layout import Row
 from linfit.tracking.patience import T, one_line, persist
 from linfit.tracking.store import Store, experiment_folder, locate, prepare
 
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
 #: Runs sent at once to a server; MLflow keeps ten connections open.
 AT_ONCE = 8

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -31,7 +31,9 @@ _BUSY = re.compile(
     r"|failed with (timeout )?exception(?!.*too many 500)|failed with error code (429|502|503|504)",
     re.IGNORECASE | re.DOTALL,
 )
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+#: What MLflow is asked meanwhile. Its own repetition of requests would create a run twice where the first answer was lost; and it would
+#: print a run's address, with the password in it, where results belong.
+_ASKED = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
 def patience() -> float:
@@ -86,18 +88,19 @@ def busy(error: BaseException) -> bool:
 
 
 class _Once:
-    """How many are inside of `once`, and what the variable was before the first."""
+    """How many are inside of `once`, and what the variables were before the first."""
 
     lock, inside = Lock(), 0
-    before: str | None = None
+    before: ClassVar[dict[str, str]] = {}
 
 
 @contextmanager
 def once() -> Iterator[None]:
-    """Without MLflow's own repetition of requests: it would create a run twice where the first answer was lost."""
+    """MLflow makes each request once, and prints no address."""
     with _Once.lock:
         if not _Once.inside:
-            _Once.before, os.environ[_RETRIES] = os.environ.get(_RETRIES), "0"
+            _Once.before = {name: os.environ[name] for name in _ASKED if name in os.environ}
+            os.environ.update(_ASKED)
         _Once.inside += 1
     try:
         yield
@@ -105,7 +108,6 @@ def once() -> Iterator[None]:
         with _Once.lock:
             _Once.inside -= 1
             if not _Once.inside:
-                if _Once.before is None:
-                    os.environ.pop(_RETRIES, None)
-                else:
-                    os.environ[_RETRIES] = _Once.before
+                for name in _ASKED:
+                    os.environ.pop(name, None)
+                os.environ.update(_Once.before)

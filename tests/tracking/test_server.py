@@ -6,16 +6,19 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from linfit.errors import LinfitError
 from linfit.tracking.reading import Reader
@@ -23,15 +26,25 @@ from linfit.tracking.store import Store, locate
 from linfit.tracking.stored import config_of
 from linfit.views.ui import command
 
+CANARY = "s3cretcanary"
 
-@pytest.fixture
-def server(workdir: Path) -> Iterator[str]:
-    """`linfit ui`'s own server process on the store of the working directory."""
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
+    """The folder of the server's store."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copy(migrated_store, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(served: Path) -> Iterator[str]:
+    """`linfit ui`'s own server process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    store = Store(f"sqlite:///{workdir}/outputs/mlflow.db", str(workdir / "outputs" / "artifacts"))
-    log = (workdir / "server.log").open("wb")
+    store = Store(f"sqlite:///{served}/mlflow.db", str(served / "artifacts"))
+    log = (served / "server.log").open("wb")
     process = subprocess.Popen(command(store, port), stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -54,7 +67,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not start")
 
 
-def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], workdir: Path, tmp_path: Path) -> None:
+def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], workdir: Path, served: Path) -> None:
     from mlflow import MlflowClient
 
     single = linfit("run", "article/linear_adam", f"tracking.uri={server}")
@@ -68,7 +81,7 @@ def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], work
     [run] = client.search_runs([experiments["article"]])
     assert len(client.get_metric_history(run.info.run_id, "loss")) >= 35
     assert run.info.run_name == "linear_adam"
-    downloaded = client.download_artifacts(run.info.run_id, "weights.safetensors", str(tmp_path))
+    downloaded = client.download_artifacts(run.info.run_id, "weights.safetensors", str(workdir))
     assert Path(downloaded).stat().st_size > 0
     reader = Reader(locate(server))
     assert config_of(reader, reader.find(run.info.run_id)).optimizer.name == "adam"
@@ -81,16 +94,43 @@ def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], work
     assert "seed=1" in shown.out
     model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert model.status.value == "READY"
-    shutil.rmtree(workdir / "outputs" / "artifacts")  # they were beside the database of the server
+    assert list((served / "artifacts").rglob("weights.safetensors")), "beside the database of the server, not here"
+    assert not (workdir / "outputs" / "artifacts").exists()
 
 
-def test_no_password_is_written_anywhere(server: str, linfit: Callable[..., Any], workdir: Path) -> None:
-    with_password = server.replace("http://", "http://user:s3cretcanary@")
-    assert linfit("run", "steps=2", f"tracking.uri={with_password}").code == 0
-    assert linfit("run", "-m", "seed=0,1", "steps=2", f"tracking.uri={with_password}").code == 0
-    files = [file for file in workdir.rglob("*") if file.is_file()]
-    assert [file for file in files if b"s3cretcanary" in file.read_bytes()] == []
-    assert [file for file in files if file.name == "overrides.yaml" and b"user:***@" in file.read_bytes()]
+@pytest.mark.parametrize("password", [CANARY, "${oc.env:CANARY}"])
+def test_no_secret_is_written_or_said_anywhere(
+    password: str, server: str, linfit: Callable[..., Any], workdir: Path, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In no file and no table, of the working directory or of the server, and in no line that a command prints."""
+    monkeypatch.setenv("CANARY", CANARY)
+    named, known = f"tracking.uri={server.replace('//', f'//user:{password}@')}", server.replace("//", f"//user:{CANARY}@")
+    said = [linfit("run", "steps=2", named), linfit("run", "-m", "seed=0,1", "steps=2", named)]
+    said += [linfit(command, "last", "--uri", known) for command in ("show", "reproduce", "verify", "report")]
+    said += [linfit("resume", "last", "--plan", "--uri", known), linfit("plan", "steps=2", named), linfit("script", "last", "--uri", known)]
+    assert [ran.code for ran in said] == [0] * len(said), said
+    said.append(linfit("run", "steps=2", f"tracking.uri=http://user:{password}@127.0.0.1:1"))
+    assert said[-1].code == 2 and "does not answer" in said[-1].err
+    assert [text for ran in said for text in (ran.out, ran.err) if CANARY in text] == []
+    files = [file for folder in (workdir, served) for file in folder.rglob("*") if file.is_file()]
+    assert {"config.json", "overrides.yaml", "multirun.yaml", "manifest.parquet", "report.html", "mlflow.db"} <= {
+        file.name for file in files
+    }
+    assert [file for file in files if CANARY in content(file)] == []
+    shown = "user:***@" if password == CANARY else "user:${oc.env:CANARY}@"
+    own = [file for name in ("config.json", "manifest.parquet") for file in (workdir / "outputs").rglob(name)]
+    assert len(own) == 2 and all(shown in content(file) for file in own)
+
+
+def content(file: Path) -> str:
+    """What a file holds, unpacked where it is packed."""
+    if file.suffix == ".parquet":
+        table = parquet.read_table(file)
+        return f"{table.schema.metadata} {table.to_pylist()}"
+    if file.suffix == ".db":
+        with closing(sqlite3.connect(file)) as database:
+            return "\n".join(database.iterdump())
+    return file.read_bytes().decode("latin-1")
 
 
 def test_the_ui_leaves_no_process_behind(workdir: Path) -> None:
