@@ -22,8 +22,7 @@ from omegaconf import DictConfig, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from linfit.errors import ConfigError, LinfitError, RecordingError
-from linfit.sweeps import locations
-from linfit.sweeps.catalogue import headline
+from linfit.sweeps.catalogue import question
 from linfit.sweeps.completion import shell_script
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import explain_composition
@@ -55,12 +54,6 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
             ):  # of a folder for outputs: what a fit raises is its own
                 raise RecordingError(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}") from error
             raise
-
-
-def question(experiment: str) -> str:
-    """What the experiment's file asks, in the comment at its top, without the command that the comment may end with."""
-    file = locations.experiments().get(experiment)
-    return headline(file).removesuffix(f": linfit run {experiment}").removesuffix(f"linfit run {experiment}").strip() if file else ""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

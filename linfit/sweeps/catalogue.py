@@ -35,6 +35,12 @@ def experiments() -> dict[str, str]:
     return {name: headline(file) for name, file in locations.experiments().items()}
 
 
+def question(experiment: str) -> str:
+    """What the experiment's file asks, in the comment at its top, without the command that the comment may end with."""
+    file = locations.experiments().get(experiment)
+    return headline(file).removesuffix(f": linfit run {experiment}").removesuffix(f"linfit run {experiment}").strip() if file else ""
+
+
 def groups() -> dict[str, dict[str, str]]:
     """Each config group's components, each with its one line."""
     load_plugins(())

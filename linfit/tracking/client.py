@@ -97,10 +97,10 @@ class ClientRecorder:
             for few in parts([RunTag(key, value) for key, value in tags.items()], TAGS_A_BATCH):
                 self._send(self.client.log_batch, run_id, tags=few)
 
-    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
+    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
         with one_line(self.store):
             tags = self._send(self.client.get_experiment, self.experiment_id).tags
-            for key, value in change(self.experiment_id, tags).items():
+            for key, value in change(tags).items():
                 self._send(self.client.set_experiment_tag, self.experiment_id, key, value)
 
     def where(self) -> str:

@@ -79,8 +79,12 @@ class DatabaseRecorder:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         self.client.tag(run_id, tags)
 
-    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
+    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
         self.client.present(change)
+
+    @property
+    def experiment_id(self) -> str:
+        return self.client.experiment_id
 
     def history(self) -> History:
         return DatabaseHistory(self.client.history(), self.engine)

@@ -13,6 +13,8 @@ from urllib.parse import quote
 from linfit.tracking.layout import mask
 
 NOTE = "mlflow.note.content"
+#: The UI then shows what is about fits, and nothing about language models.
+WORKFLOW = "workflowType=machine_learning"
 #: What MLflow keeps of a tag of a run, and of an experiment.
 MAX_RUN_NOTE, MAX_EXPERIMENT_NOTE = 8000, 5000
 #: Between what several experiment files say in one MLflow experiment.
@@ -81,6 +83,7 @@ def picture(run_id: str, path: str) -> str:
     return f"![{literal(PurePosixPath(path).stem.replace('_', ' '))}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})"
 
 
-def link(text: str, run_id: str, path: str = "") -> str:
+def link(text: str, experiment_id: str, run_id: str, path: str = "") -> str:
     """To a run's page in MLflow's UI, or to one of its files there."""
-    return f"[{text}](#/runs/{run_id}{f'/artifacts/{quote(path)}' if path else ''})"
+    file = f"/artifacts/{quote(path)}" if path else ""
+    return f"[{text}](#/experiments/{experiment_id}/runs/{run_id}{file}?{WORKFLOW})"

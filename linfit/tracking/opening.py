@@ -15,6 +15,8 @@ from linfit.tracking.recorder import Recorder
 class NullRecorder:
     """Keeps nothing."""
 
+    experiment_id = ""
+
     def begin(self, row: Row) -> str:
         return ""
 
@@ -33,7 +35,7 @@ class NullRecorder:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         return None
 
-    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
+    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
         return None
 
     def history(self) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 class Recorder(Protocol):
     """Where runs go. A run is begun and ended (a single run, the parent of a sweep), or added whole (its children)."""
 
+    @property
+    def experiment_id(self) -> str:
+        """The id of the MLflow experiment; empty where nothing is kept."""
+
     def begin(self, row: Row) -> str:
         """A new RUNNING run with the row's tags and params; returns its id."""
 
@@ -34,8 +38,8 @@ class Recorder(Protocol):
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run."""
 
-    def present(self, change: Callable[[str, Mapping[str, str]], Mapping[str, str]]) -> None:
-        """Sets tags of the MLflow experiment: `change` is given its id and the tags it has, and returns those to set."""
+    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
+        """Sets tags of the MLflow experiment: `change` is given the tags it has, and returns those to set."""
 
     def history(self) -> History | None:
         """What the store knows of earlier runs; None where nothing is kept."""

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from linfit.tracking.layout import EXCESS, FIT, HPARAM, KIND, LOSS, STATUS, UNNAMED
+from linfit.tracking.notes import WORKFLOW
 
 PREFIX = "mlflow.sharedViewState."
 LEADERBOARD, CURVES = "linfit-leaderboard", "linfit-curves"
 #: The UI then shows runs, and does not ask whether this is about language models.
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
-WORKFLOW = "workflowType=machine_learning"
 #: What tells fits apart where no sweep says what varies.
 USUAL = ("model", "gradient", "optimizer", "optimizer.lr", "seed")
 SEED = "seed"

@@ -29,8 +29,9 @@ def describe(runner: Runner, files: Sequence[Path] = ()) -> None:
     note = notes.paragraphs([*question, said[0], typed, *said[1:], *pictures(recorded, files)])
     recorded.recorder.tag(recorded.run_id, {notes.NOTE: note})
     head = question or [f"**{notes.literal(recorded.row.name)}**"]
-    block = notes.paragraphs([*head, said[0], f"{typed} ({notes.link('its run', recorded.run_id)})".strip()], notes.MAX_EXPERIMENT_NOTE)
-    recorded.recorder.present(lambda experiment_id, tags: presentation(recorded, runner.done, block, tags))
+    run = notes.link("its run", recorded.recorder.experiment_id, recorded.run_id)
+    block = notes.paragraphs([*head, said[0], f"{typed} ({run})".strip()], notes.MAX_EXPERIMENT_NOTE)
+    recorded.recorder.present(lambda tags: presentation(recorded, runner.done, block, tags))
 
 
 def answer(runner: Runner, files: Sequence[Path]) -> list[str]:
@@ -39,8 +40,8 @@ def answer(runner: Runner, files: Sequence[Path]) -> list[str]:
     if board is not None:
         sentence, table, *rest = board.read_text(encoding="utf-8").strip().split("\n\n")
         return [f"{sentence} {counts(runner.done)}", "\n".join(table.splitlines()[: 2 + MOST_ROWS]), *rest]
-    if runner.sweep_id is not None:
-        return [f"{counts(runner.done)} {best(runner.done)}".strip()]
+    if runner.sweep_id is not None and runner.recorded is not None:
+        return [f"{counts(runner.done)} {best(runner.done, runner.recorded.recorder.experiment_id)}".strip()]
     return [ended(runner.fit)] if runner.fit is not None else []
 
 
@@ -50,12 +51,13 @@ def counts(done: Sequence[Done]) -> str:
     return f"{len(done)} fits: {', '.join(f'{count} {status}' for status, count in numbers.most_common())}."
 
 
-def best(done: Sequence[Done]) -> str:
+def best(done: Sequence[Done], experiment_id: str) -> str:
+    """The best fit, with a link to its run."""
     first = min(done, key=lambda one: one.excess)
     if first.excess == float("inf"):
         return ""
     name = notes.code(first.name)
-    linked = notes.link(name, first.run_id) if first.run_id else name
+    linked = notes.link(name, experiment_id, first.run_id) if first.run_id else name
     return f"The lowest excess loss, {number(first.excess)}, has {linked}."
 
 
@@ -76,7 +78,7 @@ def ended(fit: Fit) -> str:
 def pictures(recorded: Recorded, files: Sequence[Path]) -> list[str]:
     """The report's address, and the pictures that were attached to the run."""
     report = [
-        notes.link("The report, with every run and interactive charts", recorded.run_id, file.name)
+        notes.link("The report, with every run and interactive charts", recorded.recorder.experiment_id, recorded.run_id, file.name)
         for file in files
         if file.name == layout.REPORT
     ]

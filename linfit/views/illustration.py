@@ -88,10 +88,10 @@ def write_report(file: Path, swept: Swept, comparison: Comparison, charts: Seque
 
 def question_of(swept: Swept) -> str:
     """What the sweep's experiment asks, the comment at the top of its file; empty where there is no such file."""
-    from linfit.sweeps.catalogue import experiments
+    from linfit.sweeps.catalogue import experiments, question
 
-    asked = [question for name, question in experiments().items() if name.rsplit("/", 1)[-1] == swept.name]
-    return asked[0] if len(asked) == 1 else ""
+    named = [name for name in experiments() if name.rsplit("/", 1)[-1] == swept.name]
+    return question(named[0]) if len(named) == 1 else ""
 
 
 def swept_of(recorded: Recorded) -> Swept:

@@ -144,7 +144,7 @@ def paths(swept: Swept, comparison: Comparison) -> Chart | None:
     rows = [int(own["row"].iloc[0]) for entry in entries for own in [_runs(comparison, entry)] for own in [own[own["seed"] == shared[0]]]]
     found = [(entry.name, swept.curves.path_of(row), row) for entry, row in zip(entries, rows, strict=True)]
     style = styles(comparison)
-    drawn = [(name, path, style[entry.method]) for entry, (name, path, _) in zip(entries, found, strict=True) if len(path)]
+    drawn = [(name, path, style[entry.method]) for entry, (name, path, _) in zip(entries, found, strict=True) if path.shape[1] == 2]
     if not drawn:
         return None
     try:

@@ -56,7 +56,7 @@ class Curves:
     excess: Array
     path_starts: NDArray[np.int64]
     path: Array
-    """Where the weights of each fit start, and all of them: of fits with two weights, two for each point."""
+    """Where the weights of each fit start, and all of them, of fits with few enough: one or two for each point."""
 
     @cached_property
     def places(self) -> dict[int, int]:
@@ -71,11 +71,11 @@ class Curves:
         return self.steps[part], self.excess[part]
 
     def path_of(self, row: int) -> Array:
-        """The weights `[k, 2]` on a fit's way, empty if they were not kept."""
-        place = self.places.get(row)
-        if place is None:
-            return np.empty((0, 2))
-        return self.path[self.path_starts[place] : self.path_starts[place + 1]].reshape(-1, 2)
+        """The weights `[k, p·q]` on a fit's way, `[k, 0]` if they were not kept."""
+        points, place = len(self.of(row)[0]), self.places.get(row)
+        if place is None or not points:
+            return np.empty((points, 0))
+        return self.path[self.path_starts[place] : self.path_starts[place + 1]].reshape(points, -1)
 
     def initial(self, row: int) -> float:
         """The excess loss before the first update; NaN of a fit without a curve."""

@@ -51,6 +51,7 @@ SWEEPS = {
         "hydra.sweeper.sample=40",
     ),
     "several problems": ("dataset=parabola,random_linear", "optimizer=sgd,adam", "optimizer.lr=0.001,0.01"),
+    "one weight": ("dataset=polynomial", "dataset.degree=0", "dataset.coefficients=[2]", "optimizer.lr=0.01,0.1", "steps=4,5"),
     "several losses": ("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "loss=sse,mse"),
 }
 

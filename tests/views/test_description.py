@@ -54,7 +54,8 @@ def test_a_sweep_says_how_its_fits_ended_and_names_the_best(linfit: Linfit, clie
     assert "8 fits: 6 completed, 2 diverged." in note
     best = min(client.search_runs([parent.info.experiment_id], "tags.`linfit.status` = 'completed' AND tags.`linfit.kind` = 'fit'"),
                key=lambda run: run.data.metrics["excess_loss"])  # fmt: skip
-    assert f"[`{best.info.run_name}`](#/runs/{best.info.run_id})" in note
+    page = f"#/experiments/{parent.info.experiment_id}/runs/{best.info.run_id}?workflowType=machine_learning"
+    assert f"[`{best.info.run_name}`]({page})" in note
     assert "Again: `linfit run -m optimizer=sgd,adam optimizer.lr=0.001,1.0 seed=0,1 steps=30`" in note
     assert notes.NOTE not in best.data.tags  # a child has none
 
@@ -65,7 +66,7 @@ def test_a_sweeps_page_shows_leaderboard_report_and_pictures(linfit: Linfit, cli
     parent = run_of(client, "adhoc", "sweep")
     note = parent.data.tags[notes.NOTE]
     assert "| rank | method |" in note
-    assert f"(#/runs/{parent.info.run_id}/artifacts/report.html)" in note
+    assert f"(#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts/report.html?" in note
     pictures = {file.path for file in client.list_artifacts(parent.info.run_id, "pictures") if file.path.endswith(".png")}
     assert pictures
     assert all(f"path={path.replace('/', '%2F')}&run_uuid={parent.info.run_id}" in note for path in pictures)
