@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PLOTLY := 4.1.1
 
-.PHONY: demo test reproduce-all faults lint types check bench docs notebook ui lock plotly wheel clean
+.PHONY: demo test browser reproduce-all faults lint types check bench docs notebook ui lock plotly wheel clean
 
 demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
 
 test: $(INSTALLED) ## the tests, under ten minutes on two cores
 	$(BIN)/python -m pytest -n auto
+
+browser: $(INSTALLED) ## MLflow's UI and the report in a real browser; LINFIT_SCREENSHOTS=FOLDER keeps what it showed
+	$(BIN)/python -m pytest -m browser -rs tests/views/test_browser.py
 
 reproduce-all: $(INSTALLED) ## 200 runs over all components, reproduced bit for bit in other processes
 	$(BIN)/python -m pytest -m reproduce_all tests/test_reproduce_all.py
