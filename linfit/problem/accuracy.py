@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from linfit.problem.ambiguity import ambiguity
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, amplification
 
@@ -39,9 +40,9 @@ def warning(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
 
 
 def with_warning(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
-    """The problem with the warning, if there is one, among its notes."""
-    sentence = warning(optimum, problem, dtype)
-    return problem if sentence is None else replace(problem, notes=(*problem.notes, sentence))
+    """The problem with what is to be said of its optimum among its notes: which of several is meant, how few digits it has."""
+    sentences = [sentence for sentence in (ambiguity(optimum, problem), warning(optimum, problem, dtype)) if sentence is not None]
+    return replace(problem, notes=(*problem.notes, *sentences)) if sentences else problem
 
 
 def condition_of(optimum: Optimum) -> float:

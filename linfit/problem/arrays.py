@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from linfit.problem.datasets import Dataset
-from linfit.problem.files import Columns, constant_columns
+from linfit.problem.files import Columns, Constants
 from linfit.problem.problem import Array, Problem
 
 #: The files in which runs keep the numbers of arrays.
@@ -64,8 +64,8 @@ class Arrays(Dataset):
     def drawn_from(self, seed: int) -> int | None:
         return None
 
-    def check(self) -> None:
-        self.table()
+    def check(self, dtype: str) -> None:
+        _refuse(np.abs(self.table()) > np.finfo(dtype).max, self.table(), self._names(), f"is beyond {dtype}: choose dtype=float64")
 
     def load(self, seed: int) -> Problem:
         table, (p, q) = self.table(), self.shape()
@@ -73,7 +73,12 @@ class Arrays(Dataset):
         problem = Problem(
             table[:, :p], table[:, p : p + q], self.features, self.target, f"linfit:arrays/{self.digest[:12]}", weights=weights
         )
-        return replace(problem, notes=tuple(constant_columns(problem)))
+        constants = Constants(p)
+        constants.look(problem.X)
+        return replace(problem, notes=constants.notes(self.features, problem.source))
+
+    def _names(self) -> list[str]:
+        return [*self.features, *self.target, *([] if self.weight is None else [self.weight])]
 
     def is_here(self) -> bool:
         """Whether the numbers are in this process."""

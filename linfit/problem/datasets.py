@@ -36,8 +36,8 @@ class Dataset(Component):
         """The same problem some samples at a time, for those who need not hold all of them in memory."""
         yield self.load(seed)
 
-    def check(self) -> None:
-        """Raises ValueError where the data cannot be had; called before anything runs."""
+    def check(self, dtype: str) -> None:
+        """Raises ValueError where the data cannot be had, or held by `dtype`; called before anything runs."""
 
     def weighted(self) -> bool:
         """Whether samples count with weights of their own."""

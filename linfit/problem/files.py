@@ -19,7 +19,7 @@ from linfit.lines import WIDTH, Lines, Scope, indented, listed
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
 from linfit.problem.problem import Array, Problem
-from linfit.problem.tables import Numbers, Rows, csv_rows, numpy_rows, parquet_rows
+from linfit.problem.tables import Numbers, Rows, csv_rows, no_utf8, numpy_rows, parquet_rows
 
 SHIPPED = "linfit:"
 #: Lines that the numbers of a dataset may take in a program.
@@ -32,12 +32,19 @@ CHECKED = 2**26
 _RANGE = re.compile(r"(|.*\.)(\d+):(\d+)")
 
 
+def _named(value: Any) -> Any:
+    """A number that stands for a column as its name: a command line does not always keep quotes."""
+    return str(value) if type(value) is int else value
+
+
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return tuple(map(_named, value)) if isinstance(value, list | tuple) else (_named(value),) if isinstance(value, str | int) else value
 
 
 Columns = Annotated[
-    tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=tuple[str, ...] | str), Field(strict=False, min_length=1)
+    tuple[str, ...],
+    BeforeValidator(_one_or_more, json_schema_input_type=tuple[str | int, ...] | str | int),
+    Field(strict=False, min_length=1),
 ]
 
 
@@ -72,7 +79,7 @@ class Table(Dataset):
     path: Annotated[str, Field(min_length=1)]
     features: Columns
     target: Columns
-    weight: Annotated[str, Field(min_length=1)] | None = None
+    weight: Annotated[str, BeforeValidator(_named, json_schema_input_type=str | int), Field(min_length=1)] | None = None
     missing: Literal["error", "drop"] = "error"
 
     @abstractmethod
@@ -100,8 +107,8 @@ class Table(Dataset):
             raise ValueError(f"dataset.path {self.path!r}: what linfit ships has no folders; there are {', '.join(_shipped())}")
         return shipped
 
-    def check(self) -> None:
-        blocks = self.blocks(0)
+    def check(self, dtype: str) -> None:
+        blocks = self._blocks(dtype)
         next(blocks)
         if self.file.stat().st_size <= CHECKED:
             deque(blocks, maxlen=0)
@@ -110,22 +117,31 @@ class Table(Dataset):
         blocks = list(self.blocks(seed))
         X, y = (np.concatenate([getattr(block, part) for block in blocks]).astype(np.float64, copy=False) for part in ("X", "y"))
         weights = None if self.weight is None else np.concatenate([block.weights for block in blocks if block.weights is not None])
-        whole = replace(blocks[-1], X=X, y=y, weights=weights)
-        return replace(whole, notes=(*whole.notes, *constant_columns(whole)))
+        return replace(blocks[-1], X=X, y=y, weights=weights)
 
     def blocks(self, seed: int) -> Iterator[Problem]:
+        return self._blocks()
+
+    def _blocks(self, dtype: str = "float64") -> Iterator[Problem]:
+        """The blocks; what is to be said of all rows stands in the notes of the last. Every number is one that `dtype` can hold."""
         columns = (*self.features, *self.target, *((self.weight,) if self.weight is not None else ()))
-        cleaner, total = _Cleaner(self.path, columns, self.missing == "drop", self.weighted()), 0
+        cleaner = _Cleaner(self.path, columns, self.missing == "drop", self.weighted(), dtype)
+        constants, last = Constants(len(self.features)), None
         try:
             for rows in self.rows(columns):
                 block = cleaner.clean(*rows)
                 if len(block):
-                    total += len(block)
-                    yield self._problem(block, cleaner.notes())
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+                    if last is not None:
+                        yield self._problem(last, ())
+                    last = block
+                    constants.look(block[:, : len(self.features)])
+        except UnicodeDecodeError as error:
+            raise ValueError(no_utf8(self.file, self.path) or f"dataset.path {self.path!r} cannot be read: {error}") from error
+        except (OSError, csv.Error) as error:
             raise ValueError(f"dataset.path {self.path!r} cannot be read: {error}") from error
-        if not total:
+        if last is None:
             raise ValueError(f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ' below its header'}")
+        yield self._problem(last, (*cleaner.notes(), *constants.notes(self.features, self.path)))
 
     def _problem(self, block: Numbers, notes: tuple[str, ...]) -> Problem:
         p, q = self.shape()
@@ -190,8 +206,9 @@ class Npy(Table):
 class _Cleaner:
     """Finds what is no number to fit in blocks of columns `[b, m]`, and counts the rows that are left out."""
 
-    def __init__(self, path: str, columns: tuple[str, ...], drop: bool, weighted: bool) -> None:
+    def __init__(self, path: str, columns: tuple[str, ...], drop: bool, weighted: bool, dtype: str) -> None:
         self.path, self.columns, self.drop, self.weighted = path, columns, drop, weighted
+        self.dtype, self.largest = dtype, float(np.finfo(dtype).max)
         self.dropped = 0
 
     def clean(self, block: Numbers, row: Any) -> Numbers:
@@ -205,6 +222,8 @@ class _Cleaner:
             kept = ~missing.any(axis=1)
             self.dropped += int((~kept).sum())
             block = block[kept]
+        if self.dtype != "float64" and max(block.max(initial=0), -block.min(initial=0)) > self.largest:
+            self._refuse(np.abs(block) > self.largest, block, row, f"is beyond {self.dtype}: choose dtype=float64, or scale the data")
         if self.weighted:
             negative = np.zeros(block.shape, dtype=bool)
             negative[:, -1] = block[:, -1] < 0
@@ -226,12 +245,26 @@ def _cell(number: float) -> str:
     return "a cell" if np.isnan(number) else repr(float(number))
 
 
-def constant_columns(problem: Problem) -> list[str]:
-    """Says which columns are constant, but for a column of ones, which is there on purpose."""
-    first = problem.X[0]
-    same = (first == problem.X).all(axis=0) & (first != 1) if len(problem.X) > 1 else np.zeros(len(first), dtype=bool)
-    columns = zip(problem.features, first.tolist(), same.tolist(), strict=True)
-    return [f"{problem.source}: column {name!r} is constant, {value!r} in every row" for name, value, constant in columns if constant]
+class Constants:
+    """Finds the columns that are the same in every row, but for a column of ones, which is there on purpose; rows come in blocks."""
+
+    def __init__(self, p: int) -> None:
+        self.first: Array | None = None
+        self.same, self.num_rows = np.arange(p), 0
+
+    def look(self, X: Numbers) -> None:
+        """Takes X `[b, p]`; a column that has differed is not looked at again."""
+        if self.first is None:
+            self.first = X[0].astype(np.float64)
+            self.same = np.flatnonzero(self.first != 1)
+        self.num_rows += len(X)
+        if len(self.same):
+            self.same = self.same[(X[:, self.same] == self.first[self.same]).all(axis=0)]
+
+    def notes(self, names: tuple[str, ...], source: str) -> tuple[str, ...]:
+        if self.first is None or self.num_rows < 2:
+            return ()
+        return tuple(f"{source}: column {names[place]!r} is constant, {float(self.first[place])!r} in every row" for place in self.same)
 
 
 def file_digest(path: str) -> str:

@@ -76,6 +76,21 @@ def _header(file: Path, path: str) -> list[str]:
     return header
 
 
+def no_utf8(file: Path, path: str) -> str | None:
+    """Says where the first byte stands that is no UTF-8: line, and column as far as it has a name; None if all is."""
+    header: list[str] = []
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                header = header or next(csv.reader([text]), [])
+            except UnicodeDecodeError as error:
+                place = len(next(csv.reader([line[: error.start].decode()]), [""])) - 1
+                column = f", column {header[place]!r}" if 0 <= place < len(header) else ""
+                return f"{path}, line {number}{column}: byte 0x{line[error.start]:02x} is no UTF-8: save the file as text in UTF-8"
+    return None
+
+
 def _arrow_csv(file: Path, columns: Sequence[str]) -> Iterator[Numbers]:
     """Blocks up to the first that has anything but numbers and missing cells."""
     import pyarrow as pa
@@ -162,6 +177,8 @@ def _floats(column: Any, name: str, path: str, start: int) -> Array:
     try:
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
+        if pa.types.is_integer(column.type):
+            _exact(column.fill_null(0).to_numpy(zero_copy_only=False), name, path, start)
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}, column {name!r}, rows from {start} on (counted from 0): {_first_line(error)}") from error
@@ -189,6 +206,8 @@ def numpy_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows]:
         raise ValueError(
             f"dataset.path {path!r} cannot be read: {_first_line(error)}; it has to be numpy's .npy or .npz, without objects"
         ) from error
+    if isinstance(loaded, np.ndarray) and loaded.ndim not in (1, 2):
+        raise ValueError(f"{path} has {loaded.ndim} dimensions: samples and columns are needed")
     if isinstance(loaded, dict):
         yield from _columns_of({key: column for name in loaded for key, column in _named(name, loaded[name])}, columns, path)
     elif loaded.dtype.names:

@@ -19,8 +19,8 @@ from linfit.tracking.recorder import Recorder
 def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
     """The configs with the devices and engines that run them, alone or as several; ConfigError where a device or the data is missing."""
     try:
-        for dataset in dict.fromkeys(config.dataset for config in configs):
-            dataset.check()
+        for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
+            dataset.check(dtype)
         return [config.resolved(several) for config in configs]
     except ValueError as error:
         raise ConfigError(str(error)) from error

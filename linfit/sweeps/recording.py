@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from linfit.engine.fit import Fit, Status
@@ -115,8 +116,8 @@ class Sweep:
         self._started, self._since, self._unsure = ended, time.monotonic(), False
         return done
 
-    def finish(self) -> None:
-        """Records what is left, joins the tables, and ends the parent."""
+    def finish(self, tags: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Records what is left, joins the tables, and ends the parent, with more tags if there are any."""
         self.flush()
         self._record_kept()
         self.done = dict(sorted(self.done.items()))
@@ -126,18 +127,19 @@ class Sweep:
         tables = self.parts.join({row: done.run_id for row, done in self.done.items() if done.run_id})
         files = [self.folder / layout.MANIFEST, *tables, *sorted(self.folder.glob(ARRAYS))]
         hashes = {file.name: file_hash(file) for file in files}
-        self.row = row = replace(row, tags={**row.tags, layout.FILES: json.dumps(hashes)})
+        self.row = row = replace(row, tags={**row.tags, **tags, layout.FILES: json.dumps(hashes)})
         files += [file for name in (layout.ENVIRONMENT_FILE, layout.GIT_DIFF) if (file := self.folder / name).exists()]
         self.recorder.end(self.run_id, layout.news(row, self.earlier.metrics), files, None if self.best is None else self.best[1])
         self.parts.remove()
         self._own.release()
 
-    def kill(self) -> None:
+    def kill(self, tags: Mapping[str, str] = MappingProxyType({})) -> None:
         """Keeps what is finished and ends the parent as KILLED, as far as the store and the disk still allow."""
         with suppress(LinfitError, OSError):
             self.flush()
         with suppress(LinfitError, OSError):
-            self.recorder.end(self.run_id, layout.killed(self.row, now()))
+            ended = layout.killed(self.row, now())
+            self.recorder.end(self.run_id, replace(ended, tags={**ended.tags, **tags}))
         self._own.release()
 
     def _rows(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit], ended: int) -> dict[int, layout.Row]:

@@ -19,6 +19,7 @@ from linfit.sweeps.folder import About, command
 from linfit.sweeps.naming import label_of, single_name, varying_keys
 from linfit.sweeps.readiness import missing, ready, refuse_unstable, stable
 from linfit.sweeps.recording import Done, Sweep, now
+from linfit.sweeps.remarks import Remarks
 from linfit.sweeps.running import HERE, run_all
 from linfit.sweeps.single import Single
 from linfit.sweeps.workers import Workers
@@ -72,7 +73,7 @@ class Runner:
     """Hydra's task function: called once with the composed config of a single run, or given the batches of a sweep.
 
     Afterwards `fit` is the fit of a single run, and `done` what was run, in order; `sweep_id` is the parent's id; `recorded` is
-    the run that was recorded last. `folder` is a sweep's that has begun and not ended. `question` is what the experiment's file
+    the run that was recorded last. `remarks` is what was said of the data. `folder` is a sweep's that has begun and not ended. `question` is what the experiment's file
     asks, `typed` the command that says the same.
     """
 
@@ -91,6 +92,7 @@ class Runner:
         self._single: Single | None = None
         self._sweep: Sweep | None = None
         self.jobs: list[Job] = []
+        self.remarks = Remarks()
 
     def begin(self, config: FitConfig, name: str) -> None:
         """Opens the store and begins a single run in it, before anything else is written anywhere."""
@@ -110,6 +112,7 @@ class Runner:
         assert self._single is not None
         single, folder = self._single, Path(hydra.runtime.output_dir)
         self.fit = single.run(config, folder)
+        self.remarks.take(self.fit)
         self.done.append(Done(single.row.name, single.run_id, {"row": 0, "name": single.row.name, **result(self.fit)}))
         self.recorded = Recorded(single.recorder, single.run_id, single.row, folder, config)
         self._single = None
@@ -164,14 +167,17 @@ class Runner:
         assert self._sweep is not None
         self.where = self._sweep.recorder.where()
         with closing(run_all(configs, workers)) as fits:
-            yield from fits
+            for number, fitted in fits:
+                self.remarks.take(fitted)
+                yield number, fitted
 
     def close(self) -> None:
         """Ends a sweep whose last batch is done."""
         self.observer.end()
         if self._sweep is not None:
             sweep = self._sweep
-            sweep.finish()
+            sweep.finish(layout.noted(self.remarks.kept))
+            self.remarks.end()
             self.sweep_id, self.done = sweep.run_id, list(sweep.done.values())
             self.recorded = Recorded(sweep.recorder, sweep.run_id, sweep.row, sweep.folder, self.jobs[0].config)
             self._sweep = self.folder = None
@@ -189,6 +195,6 @@ class Runner:
             self._single.kill()
             self.killed, self._single = self._single.run_id, None
         if self._sweep is not None:
-            self._sweep.kill()
+            self._sweep.kill(layout.noted(self.remarks.kept))
             self.killed, self.done = self._sweep.run_id, list(self._sweep.done.values())
             self._sweep = None

@@ -39,6 +39,7 @@ CHANGES = "linfit.changes"
 CHANGED = "linfit.changed"
 VERDICT = "linfit.verdict"
 FILES = "linfit.files"
+NOTES = "linfit.notes"
 PARENT = "mlflow.parentRunId"
 FIT, SWEEP = "fit", "sweep"
 
@@ -92,7 +93,7 @@ def started(config: FitConfig, name: str, start: int, tags: Mapping[str, str]) -
 
 def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = (), theory: Mapping[str, float] | None = None) -> Row:
     """The run that `begun` has become: FINISHED with its numbers and what `theory` says of it, or FAILED with its traceback."""
-    tags = {**begun.tags, STATUS: fit.status.value}
+    tags = {**begun.tags, STATUS: fit.status.value, **noted(() if fit.problem is None else fit.problem.notes)}
     if fit.status is Status.FAILED:
         return replace(begun, end=end, status="FAILED", tags={**tags, ERROR: (fit.error or "")[-MAX_TAG:]})
     predicted = _finite((f"{THEORY}{key}", value, 0) for key, value in (theory or {}).items())
@@ -126,6 +127,12 @@ def sweep_finished(begun: Row, counts: Mapping[Status, int], best: float, end: i
     ended = Status.FAILED if counts.get(Status.FAILED) else Status.COMPLETED
     status = "FAILED" if ended is Status.FAILED else "FINISHED"
     return replace(begun, end=end, status=status, tags={**begun.tags, STATUS: ended.value}, metrics=_finite(numbers))
+
+
+def noted(notes: Iterable[str]) -> dict[str, str]:
+    """The tag with what the user should know of the data, a sentence a line; none where there is nothing."""
+    text = "\n".join(notes)
+    return {NOTES: brief(text, MAX_TAG - 100)} if text else {}
 
 
 def news(row: Row, known: Mapping[str, float]) -> Row:

@@ -16,6 +16,7 @@ from linfit.views.tables import number
 #: Rows of the leaderboard in a description; its files have all.
 MOST_ROWS = 10
 MOST_WEIGHTS = 4
+MOST_NOTES = 5
 
 
 def describe(runner: Runner, files: Sequence[Path] = ()) -> None:
@@ -26,12 +27,19 @@ def describe(runner: Runner, files: Sequence[Path] = ()) -> None:
     said = answer(runner, files)
     typed = f"Again: {notes.code(runner.typed)}" if runner.typed else ""
     question = [f"**{notes.literal(runner.question)}**"] if runner.question else []
-    note = notes.paragraphs([*question, said[0], typed, *said[1:], *pictures(recorded, files)])
+    note = notes.paragraphs([*question, said[0], typed, *remarks(runner), *said[1:], *pictures(recorded, files)])
     recorded.recorder.tag(recorded.run_id, {notes.NOTE: note})
     head = question or [f"**{notes.literal(recorded.row.name)}**"]
     run = notes.link("its run", recorded.recorder.experiment_id, recorded.run_id)
     block = notes.paragraphs([*head, said[0], f"{typed} ({run})".strip()], notes.MAX_EXPERIMENT_NOTE)
     recorded.recorder.present(lambda tags: presentation(recorded, runner.done, block, tags))
+
+
+def remarks(runner: Runner) -> list[str]:
+    """What is to be known of the data, in a paragraph; none where there is nothing."""
+    lines = [f"- {notes.literal(note)}" for note in list(runner.remarks.kept)[:MOST_NOTES]]
+    more = len(runner.remarks.kept) - MOST_NOTES
+    return ["\n".join(["Of the data:", "", *lines, *([f"- and {more} more"] if more > 0 else [])])] if lines else []
 
 
 def answer(runner: Runner, files: Sequence[Path]) -> list[str]:

@@ -39,6 +39,8 @@ def _header(record: Record) -> None:
     out.print(f"[bold]{escape(record.name)}[/]: {escape(record.kind or 'run')} {record.run_id}, {escape(record.status)} {escape(status)}")
     out.print(f"experiment     {escape(record.experiment)}")
     out.print(f"began          {_when(record.start)}{took}")
+    for note in record.tags.get(layout.NOTES, "").splitlines():
+        out.print(f"note           {escape(note)}")
 
 
 def _when(milliseconds: int) -> str:

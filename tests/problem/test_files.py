@@ -112,7 +112,6 @@ def test_a_bad_file_is_refused_with_file_line_and_column(file: Path, content: st
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"a,b,y\n1,2,\xff\n", "'utf-8' codec can't decode byte 0xff"),
         (b'a,b,y\n1,2,"3\n', "unexpected end of data"),
         (b'a,b,y\n1,2,"3"x\n', "',' expected after '\"'"),
     ],
@@ -121,6 +120,12 @@ def test_what_is_no_csv_is_refused(file: Path, content: bytes, reason: str) -> N
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         load(file, content)
     assert str(refusal.value).startswith(f"dataset.path {str(file)!r} cannot be read: {reason}")
+
+
+def test_bytes_that_are_no_utf8_have_their_line_and_column(file: Path) -> None:
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        load(file, b'a,b,y\n1,2,3\n1,"2",\xff\n')
+    assert str(refusal.value) == f"{file}, line 3, column 'y': byte 0xff is no UTF-8: save the file as text in UTF-8"
 
 
 def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Which of several optima is meant: where columns depend on each other, or samples are fewer than features, many weights are equally good.
+
+n samples, p features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from linfit.problem.problem import Problem
+from linfit.problem.theory import Optimum
+
+#: Names of columns that a sentence lists.
+MOST_NAMES = 8
+#: The part of a column in the directions that change nothing, above which it is one of those that depend on each other.
+NOTICED = 1e-6
+
+
+def ambiguity(optimum: Optimum, problem: Problem) -> str | None:
+    """A sentence where the optimum is not unique; None where it is. A penalty makes it so."""
+    n, p, _ = problem.shape
+    if optimum.rank == p:
+        return None
+    few = f"{n} sample{'s' if n > 1 else ''} for {p} features"
+    why = few if n < p else f"columns {_listed(dependent(optimum, problem))} depend on each other linearly"
+    meant = "one of them" if optimum.robust is not None else "the one of smallest norm"
+    return (
+        f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; the optimum that is meant is {meant}, "
+        "gradient descent ends at the one nearest its start"
+    )
+
+
+def dependent(optimum: Optimum, problem: Problem) -> list[str]:
+    """The names of the features with a part in the directions in which the weights may go without changing a prediction."""
+    norms = np.linalg.norm(optimum.root, axis=0)
+    right = np.linalg.svd(optimum.root / np.where(norms > 0, norms, 1), full_matrices=True)[2]
+    parts = np.linalg.norm(right[optimum.rank :], axis=0)  # [p]
+    return [name for name, part in zip(problem.features, parts.tolist(), strict=True) if part > NOTICED]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(map(repr, names[:MOST_NAMES])) + more
