@@ -131,14 +131,20 @@ def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
     return FAILED if failed else 0
 
 
-@cli.command(context_settings={"ignore_unknown_options": True}, options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--json]")
+@cli.command(
+    context_settings={"ignore_unknown_options": True}, options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--skip-unstable] [--json]"
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="", shell_complete=_complete)
 def plan(arguments: tuple[str, ...]) -> int:
-    """Say what `linfit run` would do, and run nothing: fits, stacks, memory, time, and which learning rates are unstable."""
+    """Say what `linfit run` would do, and run nothing: fits, stacks, memory, time, what theory says, which learning rates are unstable.
+
+    --skip-unstable leaves out fits as `linfit run` does, and shows which.
+    """
     from linfit.sweeps.plan import plan as plan_of
     from linfit.views.plan import show_plan
 
-    planned = plan_of([argument for argument in arguments if argument != "--json"])
+    own = [argument for argument in arguments if argument not in ("--json", "--skip-unstable")]
+    planned = plan_of(own, "--skip-unstable" in arguments)
     return FAILED if show_plan(planned, "--json" in arguments) else 0
 
 

@@ -10,13 +10,14 @@ n samples, p features, q targets, m curvatures that are not zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
+from linfit.engine.iteration import NEVER, contraction, steps_until
 from linfit.method.batches import Minibatch
 from linfit.method.classical import Accelerated
 from linfit.method.closed_form import ClosedForm
@@ -24,9 +25,6 @@ from linfit.method.optimizers import SGD, ManualSGD, Optimizer
 from linfit.problem.accuracy import digits_of
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum
-
-#: Steps beyond which no prediction of steps goes.
-FARTHEST = 2**50
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,23 @@ def theory_of(fit: Fit) -> Theory | None:
 
 def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) -> Theory:
     """What theory says of a fit that starts at W `[p, q]` on the problem as its dtype holds it."""
+    return predict_all([(config, seen, optimum, start)])[0]
+
+
+def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
+    """The same of many fits at once."""
+    matrices = [propagators(config, optimum, seen.shape[0]) for config, seen, optimum, _ in fits]
+    linear = [place for place, matrix in enumerate(matrices) if matrix is not None]
+    known = [matrix for matrix in matrices if matrix is not None]
+    shares = [shares_of(optimum, start) for _, _, optimum, start in (fits[place] for place in linear)]
+    steps = dict(zip(linear, steps_until(known, shares, [fits[place][0].record.tolerance for place in linear]), strict=True))
+    return [
+        _predicted(config, seen, optimum, matrix, steps.get(place, NEVER))
+        for place, ((config, seen, optimum, _), matrix) in enumerate(zip(fits, matrices, strict=True))
+    ]
+
+
+def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Array | None, steps: int) -> Theory:
     if optimum.robust is not None or not optimum.rank:
         return Theory(optimum.loss, optimum.rank)
     n, optimizer = seen.shape[0], config.optimizer.know(optimum)
@@ -80,8 +95,8 @@ def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) ->
         smallest,
         optimizer.largest_stable_lr(largest, n) if optimizer.knows_its_bound() else None,
         optimal_lr(optimizer, optimum, n),
-        predicted_rate(config, optimum, n),
-        predicted_steps(config, optimum, n, start),
+        None if matrices is None else float(contraction(matrices)),
+        None if steps == NEVER else steps,
         noise_floor(config, seen, optimum),
         digits_of(optimum, seen, config.dtype),
     )
@@ -90,23 +105,14 @@ def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) ->
 def predicted_rate(config: FitConfig, optimum: Optimum, n: int) -> float | None:
     """The factor by which the distance to the optimum shrinks at each step in the long run; None where nobody knows it."""
     matrices = propagators(config, optimum, n)
-    return None if matrices is None else float(np.abs(np.linalg.eigvals(matrices)).max())
+    return None if matrices is None else float(contraction(matrices))
 
 
-def predicted_steps(config: FitConfig, optimum: Optimum, n: int, start: Array) -> int | None:
-    """The steps until the excess loss is `record.tolerance` times what it is at `start` `[p, q]`; None if it never is."""
-    matrices = propagators(config, optimum, n)
-    if matrices is None or np.abs(np.linalg.eigvals(matrices)).max() >= 1:
-        return None
-    curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)
-    away = (vectors.T @ (start - optimum.weights))[::-1][: optimum.rank]  # [m, q], of the largest curvature first
-    share = curvatures[::-1][: optimum.rank, None] * np.square(away)
-
-    def reached(steps: int) -> bool:
-        grown = np.linalg.matrix_power(matrices, steps)[:, :1, 0]  # [m, 1]
-        return float((share * np.square(grown)).sum()) <= config.record.tolerance * float(share.sum())
-
-    return _first(reached)
+def shares_of(optimum: Optimum, start: Array) -> Array:
+    """Twice the excess loss at W `[p, q]` along each curvature `[m]`, of the largest first."""
+    curvatures, vectors = optimum.modes
+    away = (vectors.T @ (start - optimum.weights))[: optimum.rank]  # [m, q]
+    return np.asarray(curvatures[: optimum.rank] * np.square(away).sum(axis=1))
 
 
 def propagators(config: FitConfig, optimum: Optimum, n: int) -> Array | None:
@@ -162,19 +168,3 @@ def _constants(optimizer: Optimizer, n: int) -> tuple[float, float, bool] | None
     if isinstance(optimizer, Accelerated) and optimizer.lr is not None and optimizer.momentum is not None:
         return optimizer.lr, optimizer.momentum, optimizer.ahead
     return None
-
-
-def _first(reached: Callable[[int], bool]) -> int | None:
-    """The first step at which something that lasts is reached, by doubling and halving."""
-    if reached(0):
-        return 0
-    high = 1
-    while not reached(high):
-        high *= 2
-        if high > FARTHEST:
-            return None
-    low = high // 2  # not reached
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return high

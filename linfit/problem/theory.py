@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,12 @@ class Optimum:
             return 0.0, 0.0
         largest, smallest = float(self.curvatures[0]), float(self.curvatures[self.rank - 1])
         return largest, max(smallest, largest * np.finfo(float).eps ** 2)
+
+    @cached_property
+    def modes(self) -> tuple[Array, Array]:
+        """The eigenvalues `[p]` and eigenvectors `[p, p]` of the Hessian, of the largest first."""
+        curvatures, vectors = np.linalg.eigh(2 * self.scale * self.root.T @ self.root)
+        return curvatures[::-1], vectors[:, ::-1]
 
     def excess(self, weights: Array) -> Array:
         """loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative and exact also where the losses nearly agree."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from linfit.component import Component, Frozen
@@ -22,8 +22,9 @@ from linfit.errors import ConfigError
 from linfit.settings import SingleEngine
 from linfit.sweeps.app import parse
 from linfit.sweeps.enumeration import Enumeration, enumerate_jobs
-from linfit.sweeps.readiness import ready
-from linfit.sweeps.stability import Limits, as_stacked
+from linfit.sweeps.forecast import Forecast, Forecasts
+from linfit.sweeps.readiness import NONE_LEFT, ready, refuse_unstable
+from linfit.sweeps.stability import Limits, as_stacked, unstable
 
 #: Flags of `linfit run` that do something else than run.
 ELSEWHERE = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
@@ -78,6 +79,11 @@ class Plan:
     no_bound_known: dict[str, int]
     """How many fits have an optimizer that states no largest stable learning rate, by optimizer."""
     failing: dict[str, str]
+    theory: list[Forecast]
+    notes: dict[str, int]
+    """What is to be known of the data, with the number of fits that it concerns."""
+    left_out: list[Unstable]
+    """What --skip-unstable leaves out; none of it is counted above."""
 
     @property
     def seconds(self) -> float | None:
@@ -131,28 +137,44 @@ class Gathering:
         )
 
 
-def plan(arguments: Sequence[str]) -> Plan:
+def plan(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
     """What `linfit run ARGUMENTS` would do; ConfigError where it would refuse to."""
     flags = parse(arguments)
     other = [flag for flag in ELSEWHERE if getattr(flags, flag)]
     if other:
         raise ConfigError(f"--{other[0].replace('_', '-')} goes with `linfit run`: plan takes an experiment, overrides and -m")
-    return planned(enumerate_jobs(arguments))
+    enumeration = enumerate_jobs(arguments)
+    return planned(*_without_unstable(enumeration)) if skip_unstable else planned(enumeration)
 
 
-def planned(enumeration: Enumeration) -> Plan:
+def _without_unstable(enumeration: Enumeration) -> tuple[Enumeration, list[Unstable]]:
+    """The jobs that --skip-unstable runs, and what it leaves out; ConfigError where none are left."""
+    configs = ready([job.config for job in enumeration.jobs], enumeration.sweep)
+    if not enumeration.sweep:
+        refuse_unstable(configs[0])
+    above, names = unstable(configs), list(enumeration.names())
+    if len(above) == len(configs):
+        raise ConfigError(NONE_LEFT.format(len(configs)))
+    left_out = [Unstable(place, names[place], configs[place].optimizer.name, *above[place]) for place in sorted(above)]
+    kept = tuple(job for place, job in enumerate(enumeration.jobs) if place not in above)
+    return replace(enumeration, jobs=kept), left_out
+
+
+def planned(enumeration: Enumeration, left_out: Sequence[Unstable] = ()) -> Plan:
     """The plan of jobs that have not run."""
     asked = [job.config for job in enumeration.jobs]
     names, limits = list(enumeration.names()), Limits()
     stacks: dict[Hashable, Gathering] = {}
-    unstable: dict[int, tuple[float, float]] = {}
+    exceeded: dict[int, tuple[float, float]] = {}
+    forecasts = Forecasts()
     failing, unknown = {}, Counter[str]()
     for why, block in _blocks(asked, ready(asked, enumeration.sweep)):
         if isinstance(block, tuple):
             failing[names[block[0]]] = (block[1].error or "").strip().splitlines()[-1]
             continue
         above = limits.above(block)
-        unstable.update(above)
+        exceeded.update(above)
+        forecasts.add(block)
         unknown.update(task.config.optimizer.name for task in block if not limits.known(task))
         key = (why, stack_of(block[0]))
         if key not in stacks:
@@ -164,9 +186,12 @@ def planned(enumeration: Enumeration) -> Plan:
         len(asked),
         {key: _values(asked, key) for key in enumeration.varying},
         [gathering.stack() for gathering in stacks.values()],
-        [Unstable(place, names[place], asked[place].optimizer.name, *unstable[place]) for place in sorted(unstable)],
+        [Unstable(place, names[place], asked[place].optimizer.name, *exceeded[place]) for place in sorted(exceeded)],
         dict(unknown),
         failing,
+        forecasts.all(),
+        dict(forecasts.notes),
+        list(left_out),
     )
 
 

@@ -15,6 +15,8 @@ from linfit.sweeps.stability import unstable
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.recorder import Recorder
 
+NONE_LEFT = "all {} fits are unstable and --skip-unstable leaves none: choose smaller learning rates"
+
 
 def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
     """The configs with the devices and engines that run them, alone or as several; ConfigError where a device or the data is missing."""
@@ -77,7 +79,7 @@ def stable(configs: Sequence[FitConfig], places: Sequence[int], any_before: bool
     above = unstable(configs)
     kept = [place for place in places if place not in above]
     if not kept and not any_before:
-        raise ConfigError(f"all {len(places)} fits are unstable and --skip-unstable leaves none: choose smaller learning rates")
+        raise ConfigError(NONE_LEFT.format(len(places)))
     if len(kept) < len(places):
         notice(f"{len(places) - len(kept)} of {len(places)} fits are unstable and left out")
     return kept

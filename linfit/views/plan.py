@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from linfit.sweeps.forecast import Forecast
 from linfit.sweeps.plan import Plan, Stack, Unstable
 from linfit.views.markup import escape
 from linfit.views.tables import console
@@ -30,7 +31,12 @@ def show_plan(plan: Plan, as_json: bool) -> bool:
     out.print(_stacks(plan.stacks))
     out.print(f"time      {_about(plan.seconds)} of fitting here; start-up and recording come on top")
     out.print(f"memory    about {size(plan.memory)} in the largest block")
+    _theory(plan.theory)
+    for text, _ in _some([(note, "") for note in plan.notes]):
+        out.print(f"note      {escape(text)}")
     _stability(plan)
+    for text, reason in _some(_alike(plan.left_out)):
+        out.print(f"left out  {escape(text)}: {escape(reason)}")
     for name, reason in _some(list(plan.failing.items())):
         out.print(f"fails     {escape(name)}: {escape(reason)}")
     return bool(plan.failing)
@@ -48,6 +54,48 @@ def _stacks(stacks: Sequence[Stack]) -> Table:
         ends = (str(stack.blocks), size(stack.memory), _about(stack.seconds), stack.why or "")
         table.add_row(*map(escape, (stack.engine, str(stack.num_fits), shape, *chosen, *ends)))
     return table
+
+
+def _theory(forecasts: Sequence[Forecast]) -> None:
+    """A row for each problem and optimizer, with the columns in which something stands."""
+    if not forecasts:
+        return
+    out, shown = console(), forecasts[:MOST_NAMES]
+    rows = [_forecast(forecast) for forecast in shown]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    titles = [title for title in rows[0] if any(row[title] for row in rows)]
+    for title in titles:
+        table.add_column(title, justify="left" if title in ("theory", "optimizer") else "right")
+    for row in rows:
+        table.add_row(*(escape(row[title]) for title in titles))
+    out.print(table)
+    if len(forecasts) > len(shown):
+        out.print(f"          {len(forecasts) - len(shown)} more: --json has all")
+
+
+def _forecast(forecast: Forecast) -> dict[str, str]:
+    steps, never = span(forecast.steps_to_tolerance), f"{forecast.never} never" if forecast.never else ""
+    return {
+        "theory": forecast.problem,
+        "optimizer": forecast.optimizer,
+        "fits": str(forecast.num_fits),
+        "κ": span(forecast.condition),
+        "rank": span(forecast.rank),
+        "digits": span(forecast.digits),
+        "stable lr ≤": span(forecast.largest_stable_lr),
+        "optimal lr": span(forecast.optimal_lr),
+        "contraction": span(forecast.rate, 5),
+        "steps": ", ".join(filter(None, (steps, never))),
+        "noise floor": span(forecast.noise_floor),
+    }
+
+
+def span(numbers: tuple[float, float] | None, digits: int = 4) -> str:
+    """The range of some numbers, or the number that all of them are."""
+    if numbers is None:
+        return ""
+    low, high = (f"{number:.{digits}g}" for number in numbers)
+    return low if low == high else f"{low} – {high}"
 
 
 def _stability(plan: Plan) -> None:

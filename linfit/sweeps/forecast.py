@@ -1,0 +1,75 @@
+"""What theory says of the fits of a plan, before the first step: a row for each problem and optimizer, with ranges where fits differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from linfit.config import FitConfig
+from linfit.engine.blocks import Task, find_optima
+from linfit.engine.prediction import Theory, predict_all
+
+#: What of a theory has a range.
+RANGED = ("condition", "rank", "largest_stable_lr", "optimal_lr", "rate", "steps_to_tolerance", "noise_floor", "digits")
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Theory of the fits of one problem and optimizer: the least and the largest number, None where theory knows none."""
+
+    problem: str
+    optimizer: str
+    num_fits: int
+    condition: Range | None
+    rank: Range | None
+    largest_stable_lr: Range | None
+    optimal_lr: Range | None
+    rate: Range | None
+    steps_to_tolerance: Range | None
+    """Of the fits that get there."""
+    noise_floor: Range | None
+    digits: Range | None
+    never: int
+    """Of the fits whose iteration is known, those that never get there."""
+
+
+@dataclass
+class Forecasts:
+    """Forecasts while blocks of fits come by, and the notes on their problems."""
+
+    found: dict[tuple[str, str], list[Theory]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, block: Sequence[Task]) -> None:
+        """Finds the optima of a block, if nobody has, and what theory says of its fits."""
+        find_optima([task for task in block if task.data.known is None or task.config.optimizer.asks()])
+        starts = (task.start.double().cpu().numpy() for task in block)
+        theories = predict_all([(task.config, task.data.seen, task.optimum, start) for task, start in zip(block, starts, strict=True)])
+        for task, theory in zip(block, theories, strict=True):
+            self.found.setdefault((label(task.config), task.config.optimizer.name), []).append(theory)
+            self.notes.update(task.data.problem.notes)
+
+    def all(self) -> list[Forecast]:
+        return [_forecast(*key, theories) for key, theories in self.found.items()]
+
+
+def label(config: FitConfig) -> str:
+    """What of a config makes its problem, without what it is at when it is left alone."""
+    parts = (config.dataset, config.features, config.loss, config.penalty, config.batch, config.schedule)
+    neutral = {"raw", "none", "full"}
+    return " ".join(part.name for part in parts if part.name not in neutral)
+
+
+def _forecast(problem: str, optimizer: str, theories: Sequence[Theory]) -> Forecast:
+    ranges = {name: _range(getattr(theory, name) for theory in theories) for name in RANGED}
+    never = sum(theory.rate is not None and theory.steps_to_tolerance is None for theory in theories)
+    return Forecast(problem=problem, optimizer=optimizer, num_fits=len(theories), never=never, **ranges)
+
+
+def _range(values: Iterable[float | None]) -> Range | None:
+    known = [float(value) for value in values if value is not None and np.isfinite(value)]
+    return (min(known), max(known)) if known else None
