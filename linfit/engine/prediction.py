@@ -24,7 +24,7 @@ from linfit.method.closed_form import ClosedForm
 from linfit.method.optimizers import SGD, ManualSGD, Optimizer
 from linfit.problem.accuracy import digits_of
 from linfit.problem.problem import Array, Problem
-from linfit.problem.theory import Optimum
+from linfit.problem.theory import Optimum, optimum
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,16 @@ def theory_of(fit: Fit) -> Theory | None:
         return None
     seen = fit.problem.cast(fit.config.dtype)
     return predict(fit.config, seen, fit.optimum, fit.path.weights[0].astype(np.float64))
+
+
+def theory_before(config: FitConfig) -> Theory:
+    """What theory says of a fit that need not have run; ValueError where its data cannot be had."""
+    import torch
+
+    seen = config.problem().cast(config.dtype)
+    known = optimum(seen, config.loss, config.penalty.squared())
+    start = config.init.draw(*seen.shape[1:], config.seed, getattr(torch, config.dtype))
+    return predict(config, seen, known, start.double().cpu().numpy())
 
 
 def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) -> Theory:

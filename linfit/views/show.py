@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
+from linfit.errors import LinfitError
 from linfit.tracking import layout
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
@@ -20,7 +21,8 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
     record = reader.find(reference)
     children = reader.children(record) if record.kind == layout.SWEEP else []
     if as_json:
-        print(json.dumps({**asdict(record), "curves": reader.curves(record), "children": [asdict(child) for child in children]}))
+        curves, theory = reader.curves(record), theory_for(reader, record)
+        print(json.dumps({**asdict(record), "curves": curves, "theory": theory, "children": [asdict(child) for child in children]}))
         return
     _header(record)
     if record.kind == layout.SWEEP:
@@ -70,8 +72,22 @@ def _fit(reader: Reader, record: Record) -> None:
     for key in ("validation_loss", "distance_to_optimum", "distance_to_truth", "steps_to_tolerance", "diverged_at_step"):
         if key in record.metrics:
             out.print(f"{key.replace('_', ' '):<20} {number(record.metrics[key])}")
-    theory = {key.removeprefix(layout.THEORY): value for key, value in record.metrics.items() if key.startswith(layout.THEORY)}
-    if theory:
+    if theory := theory_for(reader, record):
         out.print(f"{'theory':<20} {in_words(theory)}")
     for key, value in sorted(record.params.items()):
         out.print(f"  {escape(key)} = {escape(value)}")
+
+
+def theory_for(reader: Reader, record: Record) -> dict[str, float]:
+    """What theory says of a run: as it was logged, or of a fit of a sweep, of which nothing is, from its config; empty where that is not to be had."""
+    logged = {key.removeprefix(layout.THEORY): value for key, value in record.metrics.items() if key.startswith(layout.THEORY)}
+    if logged or layout.PARENT not in record.tags:
+        return logged
+    from linfit.engine.prediction import theory_before
+    from linfit.tracking.originals import Permits, from_run
+
+    try:
+        config = from_run(reader, record, Permits()).originals[0].config
+        return {} if config is None else theory_before(config).numbers()
+    except (LinfitError, ValueError, OSError):  # data or plug-ins are gone, or not to be opened
+        return {}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from linfit.engine.dispatch import fit
+from linfit.engine.iteration import NEVER, contraction, steps_until
 from linfit.engine.prediction import Theory, predicted_rate, theory_of
 from tests.helpers import config
 
@@ -49,6 +50,41 @@ def test_the_predicted_contraction_and_steps_are_those_measured(optimizer: dict[
     assert measured == pytest.approx(theory.rate, rel=0.01)
     assert theory.steps_to_tolerance is not None
     assert found.steps_to_tolerance == pytest.approx(theory.steps_to_tolerance, rel=0.01 if "momentum" not in optimizer else 0.25, abs=1)
+
+
+@pytest.mark.parametrize("optimizer", METHODS[::3], ids=lambda given: "-".join(map(str, given.values())))
+def test_the_predictions_hold_for_several_targets(optimizer: dict[str, Any]) -> None:
+    found, theory = run(optimizer, dataset={**DATA, "q": 3, "n": 120}, loss="mse", penalty={"name": "ridge", "strength": 0.05})
+    at = dict(zip(found.steps.tolist(), found.excess_losses.tolist(), strict=True))
+    assert theory.steps_to_tolerance is not None and theory.rate is not None
+    assert found.steps_to_tolerance == pytest.approx(theory.steps_to_tolerance, rel=0.01 if "momentum" not in optimizer else 0.25, abs=1)
+    last = max(step for step, excess in at.items() if excess > 1e-20 * at[0])
+    peaks = [max(range(step, step + 9), key=at.__getitem__) for step in (last // 2, last - 9)]
+    assert (at[peaks[1]] / at[peaks[0]]) ** (0.5 / (peaks[1] - peaks[0])) == pytest.approx(theory.rate, rel=0.01)
+
+
+def test_many_steps_are_predicted_as_each_alone() -> None:
+    """Powers of the matrices one by one, beside doubling and halving of all at once."""
+    stream = np.random.default_rng(2)
+    matrices, shares, tolerances = [], [], []
+    for place in range(40):
+        m, momentum = 1 + place % 3, float(stream.uniform(0, 0.9)) if place % 2 else 0.0
+        rates = stream.uniform(0.01, 1.9, m)
+        matrices.append(np.array([[[1 - rate, -momentum * rate], [1.0, momentum]] for rate in rates]))
+        shares.append(stream.uniform(0, 2, m) if place != 7 else np.zeros(m))
+        tolerances.append(float(10 ** -stream.uniform(0, 12)) if place != 3 else 1.0)
+    found = steps_until(matrices, shares, tolerances)
+    for place, (matrix, share, tolerance) in enumerate(zip(matrices, shares, tolerances, strict=True)):
+
+        def within(k: int, matrix: Any = matrix, share: Any = share, tolerance: float = tolerance) -> bool:
+            left = np.square(np.linalg.matrix_power(matrix, k)[:, 0, 0])
+            return bool((share * left).sum() <= tolerance * share.sum())
+
+        if contraction(matrix) >= 1:
+            assert found[place] == NEVER
+        else:
+            assert within(found[place]) and (found[place] == 0 or not within(found[place] - 1))
+    assert steps_until([np.array([[[1 - 1e-14, 0.0], [1.0, 0.0]]])], [np.ones(1)], [1e-6])[0] == pytest.approx(6.9e14, rel=0.01)
 
 
 def test_the_problem_is_described() -> None:

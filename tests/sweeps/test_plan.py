@@ -12,16 +12,19 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+import linfit as package
 from linfit.config import FitConfig
 from linfit.engine import cost
 from linfit.engine.blocks import blocks
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Status
+from linfit.engine.prediction import theory_of
 from linfit.errors import ConfigError
 from linfit.method.optimizers import SGD, Adam, ManualSGD
 from linfit.problem.losses import MSE, SSE
 from linfit.problem.theory import largest_curvatures, optimum
 from linfit.settings import StackedEngine
+from linfit.sweeps.forecast import RANGED
 from linfit.sweeps.plan import plan
 from linfit.sweeps.stability import Limits
 from linfit.views.plan import abbreviated, size
@@ -264,3 +267,56 @@ def test_values_and_sizes_are_short() -> None:
     assert abbreviated([0.1, "adam"]) == "0.1, adam"
     assert abbreviated(range(500)) == "0, 1, 2, 3, 4, 5, …, 499 (500 values)"
     assert [size(number) for number in (0, 1023, 2**20, 3 * 2**40)] == ["0 B", "1.02e+03 B", "1 MiB", "3.07e+03 GiB"]
+
+
+# ---- theory ----
+
+
+def test_theory_of_a_fit_stands_in_its_plan_as_in_its_run(linfit: Linfit) -> None:
+    arguments = ["optimizer=sgd", "optimizer.lr=0.0001", "dtype=float64", "features=polynomial", "features.degree=2", "penalty=ridge"]
+    [forecast] = plan(arguments).theory
+    theory = theory_of(fit(package.compose([*arguments, "steps=1"])))
+    assert theory is not None
+    for name in RANGED:
+        value = getattr(theory, name)
+        assert getattr(forecast, name) == (None if value is None else (value, value))
+    assert (forecast.problem, forecast.optimizer, forecast.num_fits, forecast.never) == ("parabola polynomial sse ridge", "sgd", 1, 0)
+    out = linfit("plan", *arguments).out
+    assert f"{forecast.condition[0]:.4g}" in out and f"{theory.steps_to_tolerance}" in out  # type: ignore[index]
+    assert json.loads(linfit("plan", *arguments, "--json").out)["theory"][0]["optimal_lr"] == [theory.optimal_lr] * 2
+
+
+def test_theory_of_a_sweep_has_a_row_for_each_problem_and_optimizer() -> None:
+    data = ["dataset=random_linear", "dataset.condition=2,4", "dataset.q=2", "loss=mse", "optimizer=sgd,adam", "optimizer.lr=0.5,5"]
+    found = {forecast.optimizer: forecast for forecast in plan(["-m", *data, "seed=0,1", "dtype=float64"]).theory}
+    assert list(found) == ["sgd", "adam"]
+    assert found["sgd"].condition == pytest.approx((4, 16))
+    assert (found["sgd"].num_fits, found["sgd"].never) == (8, 4)
+    assert found["sgd"].rate == pytest.approx((1 - 0.5 / 4, 4.0))
+    assert found["sgd"].largest_stable_lr == pytest.approx((2, 2))
+    assert found["adam"].rate is found["adam"].steps_to_tolerance is found["adam"].largest_stable_lr is None
+
+
+def test_the_plan_tells_what_a_run_would_tell(linfit: Linfit) -> None:
+    ran = linfit(
+        "plan", "dataset=random_linear", "dataset.n=3", "optimizer=sgd", "batch=minibatch", "batch.replacement=true", "batch.size=2"
+    )
+    assert "note      linfit:random_linear: 3 samples for 5 features (rank 3): many weights are equally good" in " ".join(
+        ran.out.split("\n")
+    )
+    assert "noise floor" in ran.out
+
+
+def test_what_skip_unstable_leaves_out_is_shown(linfit: Linfit) -> None:
+    swept = ["-m", "optimizer=sgd", "optimizer.lr=0.001,0.1", "seed=0,1"]
+    planned = plan(swept, skip_unstable=True)
+    assert (planned.num_fits, planned.unstable, [fit.name for fit in planned.left_out]) == (2, [], ["lr=0.1 seed=0", "lr=0.1 seed=1"])
+    assert planned.stacks[0].num_fits == 2
+    ran = linfit("plan", *swept, "--skip-unstable")
+    assert (ran.code, "left out  sgd lr 0.1 above" in ran.out) == (0, True)
+    for command in ("plan", "run"):
+        none = linfit(command, "-m", "optimizer=sgd", "optimizer.lr=0.1,0.2", "--skip-unstable")
+        assert (none.code, none.err) == (
+            2,
+            "linfit: all 2 fits are unstable and --skip-unstable leaves none: choose smaller learning rates\n",
+        )

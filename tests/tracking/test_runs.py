@@ -163,6 +163,16 @@ def test_the_parent_has_the_tables_and_the_best_model(linfit: Linfit, client: An
     assert model.predict(pd.DataFrame({"x^2": [0.0], "1": [1.0]}))["y"][0] == pytest.approx(best["weights"][1])
 
 
+def test_show_tells_the_theory_of_runs_and_of_a_sweeps_fits(linfit: Linfit, client: Any) -> None:
+    one = ["optimizer=sgd", "optimizer.lr=0.005", "steps=2"]
+    assert linfit("run", *one).code == linfit("run", "-m", *one, "seed=0,1").code == 0
+    kept = [run for run in runs(client, "adhoc") if run.data.tags[layout.KIND] == layout.FIT]
+    assert len(kept) == 3
+    theories = [json.loads(linfit("show", run.info.run_id, "--json").out)["theory"] for run in kept]
+    assert all(theory["condition"] == pytest.approx(11.267, rel=1e-4) and theory["steps_to_tolerance"] > 1 for theory in theories)
+    assert all("theory" in linfit("show", run.info.run_id).out for run in kept)
+
+
 def test_a_diverged_fit_is_finished_and_no_infinity_reaches_mlflow(linfit: Linfit, client: Any) -> None:
     assert linfit("run", "optimizer=sgd", "optimizer.lr=1e30").code == 0
     [run] = runs(client, "adhoc")
