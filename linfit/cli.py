@@ -155,7 +155,9 @@ def plan(arguments: tuple[str, ...]) -> int:
 @click.option("--retry-failed", is_flag=True, help="Run failed fits again; the new run names the failed one in linfit.retries.")
 @click.option("--allow-changes", is_flag=True, help="Go on although code, data or environment are not as they were.")
 @click.option("--trust", is_flag=True, help="Import the plug-ins that the sweep's manifest names.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; default as the sweep was started.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default as the sweep was started.")
+@click.option("--backend", type=click.Choice(["loky", "dask", "ray"]), help="Where it goes on; default as the sweep was started.")
+@click.option("--address", help="Of the dask scheduler or ray cluster; default as the sweep was started.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) -> int:
     """Go on with a sweep that was interrupted: a run id, the beginning of one, `last`, or its folder; by itself the newest unfinished.

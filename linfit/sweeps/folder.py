@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
+from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import layout
 from linfit.tracking.tables import about_of, write_manifest
 
@@ -37,13 +38,16 @@ class About:
     workers: int
     start: int
     """Milliseconds since the epoch."""
+    backend: str = HERE.backend
+    address: str | None = HERE.address
+    """Of the cluster that it was started on."""
     question: str = ""
     typed: str = ""
     """What the experiment's file asks, and the command that asks it."""
 
     @staticmethod
-    def new(name: str, varying: Sequence[str], workers: int, start: int, question: str = "", typed: str = "") -> About:
-        return About(uuid4().hex, name, tuple(varying), workers, start, question, typed)
+    def new(name: str, varying: Sequence[str], where: Workers, start: int, question: str = "", typed: str = "") -> About:
+        return About(uuid4().hex, name, tuple(varying), where.count, start, where.backend, where.address, question, typed)
 
     @staticmethod
     def read(folder: Path) -> About:
@@ -54,6 +58,11 @@ class About:
             return About(**{**found, **texts, "varying": tuple(found["varying"])})
         except (TypeError, KeyError, AttributeError) as error:
             raise LinfitError(f"{folder / layout.MANIFEST} is not as linfit writes it: no sweep can go on from it") from error
+
+    @property
+    def where(self) -> Workers:
+        """Where its fits ran when it began."""
+        return Workers(self.workers, self.backend, self.address)
 
 
 class Folder:

@@ -19,8 +19,7 @@ from linfit.sweeps.clusters import require_cluster
 from linfit.sweeps.expansion import Expansion
 from linfit.sweeps.explanation import explain_composition
 from linfit.sweeps.runner import Job, Runner
-from linfit.sweeps.running import HERE
-from linfit.sweeps.workers import Workers
+from linfit.sweeps.workers import HERE, Workers
 
 BACKENDS = ["dask", "loky", "ray"]
 

@@ -53,7 +53,7 @@ def repeat_sample(sample: Sample, recorder: Recorder, judge: Judge, workers: int
     configs = sample.configs
     names = [layout.describe(config, sample.varying) or f"fit {place}" for place, config in enumerate(configs)]
     with TemporaryDirectory() as temporary:
-        folder, about = Folder(Path(temporary)), About.new(sample.name, sample.varying, workers, now())
+        folder, about = Folder(Path(temporary)), About.new(sample.name, sample.varying, Workers(workers), now())
         write_manifest(folder.path, names, [()] * len(configs), configs, asdict(about))
         environment.write(folder.path, configs[0])
         tags = {**environment.tags(configs[0]), **sample.tags}

@@ -27,6 +27,7 @@ from linfit.sweeps.folder import SWEEPS, About, Folder, command, is_free
 from linfit.sweeps.readiness import ready, recorder_of
 from linfit.sweeps.recording import Done, Earlier, Sweep, now, whole_children
 from linfit.sweeps.runner import Runner
+from linfit.sweeps.running import continued
 from linfit.tracking import layout
 from linfit.tracking.data import take_arrays
 from linfit.tracking.owner import owner
@@ -52,6 +53,9 @@ class Asked:
     trust: bool = False
     """Whether plug-ins that the manifest names may be imported."""
     workers: int | None = None
+    backend: str | None = None
+    address: str | None = None
+    """Where it goes on, if not where it began."""
 
 
 @dataclass
@@ -234,6 +238,7 @@ def resume(path: Path, runner: Runner, asked: Asked) -> Left:
         configs = ready(configs_of(path, rows, asked), several=True)
         left.changes |= changed_data(path, rows, configs)
         refuse(left, asked)
+        where = continued(left.about.where, asked.workers, asked.backend, asked.address)
         sweep = _sweep(left, recorder, folder, configs, asked)
     except BaseException:
         folder.release()
@@ -241,7 +246,7 @@ def resume(path: Path, runner: Runner, asked: Asked) -> Left:
     names = [name for (name,) in _manifest(path, rows, ["name"])]
     try:
         runner.question, runner.typed = left.about.question, left.about.typed
-        runner.resume(sweep, list(zip(rows, names, configs, strict=True)), asked.workers or left.about.workers)
+        runner.resume(sweep, list(zip(rows, names, configs, strict=True)), where)
     except BaseException as error:
         runner.kill()
         if isinstance(error, OSError):

@@ -6,23 +6,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.sweeps.beginning import begin_sweep
 from linfit.sweeps.composition import fit_config
 from linfit.sweeps.folder import About, command
+from linfit.sweeps.letterbox import Letterbox
 from linfit.sweeps.naming import label_of, single_name, varying_keys
 from linfit.sweeps.readiness import missing, ready, refuse_unstable, stable
 from linfit.sweeps.recording import Done, Sweep, now
 from linfit.sweeps.remarks import Remarks
-from linfit.sweeps.running import HERE, run_all
+from linfit.sweeps.running import run_all
 from linfit.sweeps.single import Single
-from linfit.sweeps.workers import Workers
+from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import layout, notes
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import extend_manifest, result
@@ -93,6 +94,18 @@ class Runner:
         self._sweep: Sweep | None = None
         self.jobs: list[Job] = []
         self.remarks = Remarks()
+        self._letters: Letterbox | None = None
+        self._post: Letterbox | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a launcher's processes have to know, and where they say what came out: nobody there watches, and no store is open."""
+        self._letters = self._letters or Letterbox()
+        kept = {key: getattr(self, key) for key in ("skip_done", "skip_unstable", "question", "typed")}
+        return {**kept, "_post": self._letters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        vars(self).update(state)
 
     def begin(self, config: FitConfig, name: str) -> None:
         """Opens the store and begins a single run in it, before anything else is written anywhere."""
@@ -107,15 +120,26 @@ class Runner:
         hydra = HydraConfig.get()
         overrides, experiment = list(hydra.overrides.task), str(hydra.job.config_name)
         config = fit_config(composed, overrides, experiment).resolved()
-        if self._single is None:
+        if self._single is None:  # a job of another launcher
+            if self.skip_done and not missing([config], losses := [0.0]):
+                return losses[0]
             self.begin(config, single_name(experiment, config, overrides))
+        try:
+            return self._run(config, Path(hydra.runtime.output_dir), 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _run(self, config: FitConfig, folder: Path, job: int) -> float:
         assert self._single is not None
-        single, folder = self._single, Path(hydra.runtime.output_dir)
+        single = self._single
         self.fit = single.run(config, folder)
         self.remarks.take(self.fit)
-        self.done.append(Done(single.row.name, single.run_id, {"row": 0, "name": single.row.name, **result(self.fit)}))
+        self.done.append(Done(single.row.name, single.run_id, {"row": job, "name": single.row.name, **result(self.fit)}))
         self.recorded = Recorded(single.recorder, single.run_id, single.row, folder, config)
         self._single = None
+        if self._post is not None:
+            self._post.leave(job, self.done[-1], self.where)
         return self.fit.loss
 
     def batch(self, jobs: Sequence[Job], name: str, folder: Path, settings: DictConfig, workers: Workers = HERE) -> list[float]:
@@ -134,7 +158,7 @@ class Runner:
         first, self.jobs = len(self.jobs), [*self.jobs, *new]
         if self._sweep is None:
             self.folder = folder
-            about = About.new(name, varying_keys([job.overrides for job in new]), workers.count, now(), self.question, self.typed)
+            about = About.new(name, varying_keys([job.overrides for job in new]), workers, now(), self.question, self.typed)
             self._sweep = begin_sweep(configs, [job.overrides for job in new], about, folder, settings)
         else:
             varying = self._sweep.varying
@@ -148,13 +172,13 @@ class Runner:
         self.observer.advance(self._sweep.flush())
         return losses
 
-    def resume(self, sweep: Sweep, left: Sequence[tuple[int, str, FitConfig]], workers: int) -> None:
+    def resume(self, sweep: Sweep, left: Sequence[tuple[int, str, FitConfig]], workers: Workers) -> None:
         """Runs the (row, name, config) that are left of a sweep, and ends it."""
         self._sweep, self.folder = sweep, sweep.folder
         self.jobs = [Job(config, ()) for _, _, config in left]
         rows, names, configs = [row for row, _, _ in left], [name for _, name, _ in left], [config for _, _, config in left]
         self.observer.begin(len(left))
-        for number, fitted in self._fits(configs, Workers(workers)):
+        for number, fitted in self._fits(configs, workers):
             self.observer.advance(sweep.add(rows[number], names[number], fitted))
         self.observer.advance(sweep.flush())
         self.close()
@@ -172,8 +196,9 @@ class Runner:
                 yield number, fitted
 
     def close(self) -> None:
-        """Ends a sweep whose last batch is done."""
+        """Ends a sweep whose last batch is done, or takes in what runs in other processes have left."""
         self.observer.end()
+        self._collect()
         if self._sweep is not None:
             sweep = self._sweep
             sweep.finish(layout.noted(self.remarks.kept))
@@ -181,6 +206,12 @@ class Runner:
             self.sweep_id, self.done = sweep.run_id, list(sweep.done.values())
             self.recorded = Recorded(sweep.recorder, sweep.run_id, sweep.row, sweep.folder, self.jobs[0].config)
             self._sweep = self.folder = None
+
+    def _collect(self) -> None:
+        for done, where in self._letters.collect() if self._letters is not None else ():
+            self.done.append(done)
+            self.where = where
+        self._letters = None
 
     def command(self) -> str:
         """What to type to go on with a sweep that has begun and not ended; empty if there is none."""
@@ -191,6 +222,7 @@ class Runner:
     def kill(self) -> None:
         """Ends what has begun as KILLED; finished children of a sweep stay as they are."""
         self.observer.end()
+        self._collect()
         if self._single is not None:
             self._single.kill()
             self.killed, self._single = self._single.run_id, None

@@ -8,10 +8,8 @@ from contextlib import closing
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fits_as_done
 from linfit.engine.fit import Fit
-from linfit.sweeps.workers import Workers, fits_in_workers
-
-#: In this process, which needs no other.
-HERE = Workers()
+from linfit.errors import ConfigError
+from linfit.sweeps.workers import HERE, Workers, fits_in_workers
 
 
 def run_all(configs: Sequence[FitConfig], workers: Workers) -> Generator[tuple[int, Fit], None, None]:
@@ -29,3 +27,26 @@ def _elsewhere(configs: Sequence[FitConfig], workers: Workers) -> Generator[tupl
     from linfit.sweeps.clusters import fits_on_cluster
 
     return fits_on_cluster(configs, workers)
+
+
+def continued(before: Workers, count: int | None = None, backend: str | None = None, address: str | None = None) -> Workers:
+    """Where a sweep goes on: where it began, or where it is asked to. A count alone means processes of this machine.
+
+    ConfigError where that is a cluster which is not there.
+    """
+    if backend is None and address is None and count is not None:
+        return Workers(count)
+    chosen = backend or before.backend
+    if address is not None and chosen == HERE.backend:
+        raise ConfigError(f"--address {address}: of which kind of cluster? add --backend dask or --backend ray")
+    kept = before.address if chosen == before.backend else None
+    where = Workers(count or before.count, chosen, address or kept)
+    if where.backend != HERE.backend:
+        from linfit.sweeps.clusters import require_cluster
+
+        try:
+            require_cluster(where)
+        except ConfigError as error:
+            hint = "name another with --backend and --address, or go on in processes of this machine with --workers"
+            raise ConfigError(f"{error}; {hint}") from error
+    return where

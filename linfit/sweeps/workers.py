@@ -43,6 +43,10 @@ class Workers:
     address: str | None = None
 
 
+#: In this process, which needs no other.
+HERE = Workers()
+
+
 def fits_in_workers(configs: Sequence[FitConfig], workers: int) -> Generator[tuple[int, Fit], None, None]:
     """Runs fit configs in `workers` processes: each fit with its place among the configs, a chunk as soon as it is done.
 

@@ -22,7 +22,7 @@ def show_outcome(runner: Runner, as_json: bool) -> bool:
     failures = [done for done in runner.done if done.status is Status.FAILED]
     if as_json:
         print(json.dumps([_plain(done) for done in runner.done]))
-    elif runner.sweep_id is not None:
+    elif runner.sweep_id is not None or len(runner.done) > 1:  # other launchers make single runs of a sweep
         _sweep(runner)
     elif runner.done and not failures:
         _fit(runner, runner.done[-1])

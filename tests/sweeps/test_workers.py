@@ -17,8 +17,10 @@ import pytest
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fits_as_done
 from linfit.engine.fit import Fit, Status
+from linfit.errors import ConfigError
 from linfit.sweeps.composition import load_plugins
-from linfit.sweeps.workers import LARGEST, LARGEST_SINGLE, SMALLEST, cause_of_death, chunks, fits_in_workers
+from linfit.sweeps.running import continued
+from linfit.sweeps.workers import LARGEST, LARGEST_SINGLE, SMALLEST, Workers, cause_of_death, chunks, fits_in_workers
 from linfit.tracking import layout
 from tests.conftest import Ran
 
@@ -224,3 +226,25 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "where"),
+    [
+        ({}, Workers(3)),
+        ({"count": 2}, Workers(2)),
+        ({"backend": "loky"}, Workers(3)),
+        ({"backend": "loky", "count": 1}, Workers(1)),
+    ],
+)
+def test_a_sweep_goes_on_where_it_began_or_where_it_is_asked_to(asked: dict[str, Any], where: Workers) -> None:
+    assert continued(Workers(3), **asked) == where
+
+
+def test_a_sweep_of_a_cluster_that_is_gone_says_where_else_it_can_go_on() -> None:
+    began = Workers(1, "ray", "127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"ray.*with --workers"):
+        continued(began)
+    assert continued(began, count=2) == Workers(2)
+    with pytest.raises(ConfigError, match="of which kind of cluster"):
+        continued(Workers(), address="127.0.0.1:8786")
