@@ -21,7 +21,7 @@ reproduce-all: $(INSTALLED) ## 200 runs over all components, reproduced bit for 
 
 faults: $(INSTALLED) ## kills, crashes, crowds, lost replies, clusters, PostgreSQL: all of tests/faults
 	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[dev,dask,postgres,ray]'
-	$(BIN)/python -m pytest -n 2 -m "faults or not faults" tests/faults
+	$(BIN)/python -m pytest -n 2 -rs -m "faults or not faults" tests/faults
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

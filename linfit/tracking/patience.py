@@ -51,7 +51,7 @@ def persist(store: Store, call: Callable[..., T], *arguments: Any, **named: Any)
     with one_line(store), once():
         while True:
             try:
-                with quiet("mlflow"):
+                with quiet("mlflow", least=logging.CRITICAL):  # it logs tracebacks of what it raises
                     return call(*arguments, **named)
             except (MlflowException, OperationalError) as error:
                 if not busy(error) or time.monotonic() > deadline:

@@ -160,11 +160,11 @@ def _migrate_into_place(file: Path, artifacts: str) -> None:
 
 
 @contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
-    """Without the messages below errors of some libraries' loggers."""
+def quiet(*loggers: str, least: int = logging.ERROR) -> Iterator[None]:
+    """Without the messages of some libraries' loggers that are below `least`."""
     before = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(least)
     try:
         yield
     finally:

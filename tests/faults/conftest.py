@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
+from tests.faults.harness import FITS, log, run, tables
 
 PATIENCE = 90
 
@@ -26,13 +29,17 @@ def free_port() -> int:
 
 @contextmanager
 def running(*command: str, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is killed at the end, whatever it does."""
+    """A process that is ended at the end: asked to, so that it takes its shared memory with it, and killed where it does not."""
     process = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def wait_until(there: Callable[[], bool]) -> None:
@@ -86,3 +93,19 @@ def dask_cluster() -> Iterator[str]:
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=PATIENCE)
         yield address
+
+
+@pytest.fixture
+def stored(tmp_path: Path, migrated_store: Path) -> Path:
+    """A folder of its own with an empty store, which is not the working directory."""
+    (tmp_path / "outputs").mkdir()
+    shutil.copy(migrated_store, tmp_path / "outputs" / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tables of the sweep `FITS` that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("reference")
+    assert run(folder, *FITS, "tracking=none") == 0, log(folder)
+    return tables(folder)

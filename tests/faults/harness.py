@@ -21,6 +21,8 @@ from pyarrow import parquet
 from linfit.tracking import layout
 
 FOLDER = "outputs/sweeps/one"
+#: A sweep of so many fits.
+FITS, PAIRS = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}"), 100
 PRELOADED = [
     "linfit.cli",
     "linfit.sweeps.app",
@@ -111,3 +113,9 @@ def assert_whole(workdir: Path, num_fits: int, reference: str) -> None:
 
 def log(workdir: Path) -> str:
     return (workdir / "log").read_text()[-3000:]
+
+
+def one_line(workdir: Path, name: str) -> None:
+    assert "Traceback" not in log(workdir), log(workdir)
+    lines = [line for line in log(workdir).splitlines() if line.startswith("linfit: ") and name in line]
+    assert len(lines) >= 1, log(workdir)
