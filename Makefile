@@ -33,10 +33,11 @@ types: $(INSTALLED)
 check: lint types test
 
 bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md; a peer that does not install is left out
-	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[bench]'
+	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[bench,dask,ray]'
 	-$(BIN)/python -m pip install --quiet -c requirements.lock modelbatch
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.clusters
 
 docs: $(INSTALLED) ## what of the documentation follows from the code: reference pages, JSON schemas
 	$(BIN)/python docs/generate.py

@@ -2,7 +2,8 @@
 
     python -m benchmarks.clusters [--blocks 64] [--fits 8,256] [--steps 100] [--repeats 5] [--json]
 
-Each cluster is started here, two workers of one thread on loopback, and warmed up. The same blocks run in this process and on the
+Each cluster is started here, two workers of one thread on loopback, and warmed up; as root in a network namespace that has nothing else,
+because ray listens on the machine's own address otherwise. The same blocks run in this process and on the
 cluster, in turn; overhead = (workers × seconds there − seconds here) / blocks, the median over the turns. Losses and weights are
 compared bit by bit. A network adds its own time for the bytes that travel, which are shown.
 """
@@ -11,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pickle
+import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from statistics import median
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from benchmarks.peers.local_cluster import WORKERS
@@ -30,6 +35,21 @@ from linfit.sweeps.clusters import CLUSTERS, Tasks
 #: The package that each needs.
 NEEDS = {"dask": "distributed", "ray": "ray"}
 PATIENCE = 10
+
+
+@contextmanager
+def own_token() -> Iterator[None]:
+    """A token for ray's clusters that are started here, in place of the user's, so that nobody else may use them."""
+    with NamedTemporaryFile("w") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        before = dict(os.environ)
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=file.name)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 @contextmanager
@@ -49,15 +69,23 @@ def cluster(backend: str) -> Iterator[str]:
             process.stdin.close()
 
 
+def isolated(arguments: list[str]) -> int | None:
+    """The exit code of the same command in namespaces of its own, with all its processes; None where these may not be made."""
+    if os.getuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
+        return None
+    inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    return subprocess.run([*inside, sys.executable, "-m", "benchmarks.clusters", "--inside", *arguments], cwd=ROOT, check=False).returncode
+
+
 def blocks_of(count: int, fits: int, steps: int) -> Tasks:
     """`count` blocks of as many fits each, as they travel."""
-    configs = [FitConfig(seed=seed, steps=steps).resolved(several=True).as_dict() for seed in range(count * fits)]
-    return {number: configs[number * fits : (number + 1) * fits] for number in range(count)}
+    configs = [FitConfig(seed=seed, steps=steps).resolved(several=True) for seed in range(count * fits)]
+    return {number: workers.parcel(configs[number * fits : (number + 1) * fits]) for number in range(count)}
 
 
 def here(tasks: Tasks) -> tuple[float, dict[int, Any]]:
     start = time.perf_counter()
-    results: dict[int, Any] = {number: workers.run(data) for number, data in tasks.items()}
+    results: dict[int, Any] = {number: workers.run(*data) for number, data in tasks.items()}
     return time.perf_counter() - start, results
 
 
@@ -106,13 +134,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if not arguments.inside and (code := isolated(sys.argv[1:])) is not None:
+        sys.exit(code)
     report: dict[str, dict[int, Any]] = {}
     for backend, package in NEEDS.items():
         if find_spec(package) is None:
             print(f"{backend}: left out, not installed: pip install 'linfit-lab[{backend}]'", file=sys.stderr)
             continue
-        with cluster(backend) as address, closing(CLUSTERS[backend](address)) as running:
+        with own_token(), cluster(backend) as address, closing(CLUSTERS[backend](address)) as running:
             wait_for_workers(running)
             report[backend] = {
                 fits: measure(running, blocks_of(arguments.blocks, fits, arguments.steps), arguments.repeats) for fits in arguments.fits

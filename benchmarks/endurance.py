@@ -23,10 +23,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.peers.processes import folder_size, python, seconds_of
+from benchmarks.peers.processes import ROOT, ProgramError, folder_size, python, reason, seconds_of
 
 PARTS = 10
 PAUSE = 0.2
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TICKS = os.sysconf("SC_CLK_TCK")
 QUESTION = """
 import time
@@ -69,14 +70,16 @@ def watch(folder: Path, runs: int, steps: int) -> list[dict[str, float]]:
     """The state of the sweep's process at every tenth of its runs."""
     seen: list[dict[str, float]] = []
     start = time.perf_counter()
-    with (folder / "printed").open("wb") as printed:
-        process = subprocess.Popen(python(None, *sweep(runs, steps)), cwd=folder, stdout=printed, stderr=subprocess.DEVNULL)
+    with (folder / "printed").open("w") as printed, (folder / "said").open("w+") as said:
+        process = subprocess.Popen(python(None, *sweep(runs, steps)), cwd=folder, env=ENVIRONMENT, stdout=printed, stderr=said)
         while process.poll() is None:
             time.sleep(PAUSE)
             count, last = recorded(folder), seen[-1]["runs"] if seen else 1 - runs // PARTS
             if count > 1 and count - last >= runs // PARTS and process.poll() is None:
                 seen.append({"runs": count, "seconds": time.perf_counter() - start, **state(process.pid)})
-    assert process.returncode == 0
+        if process.returncode:
+            said.seek(0)
+            raise ProgramError(reason(said.read()))
     return seen
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 WORKERS = 2
 
@@ -19,13 +24,27 @@ def dask() -> Iterator[str]:
 
 @contextmanager
 def ray() -> Iterator[str]:
-    import ray as library
+    """As a user starts it, in the foreground: it ends with its command. A cluster that Python starts refuses others."""
+    with closing(socket.socket()) as probe, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        program = str(Path(sys.executable).with_name("ray"))
+        start = [program, "start", "--head", "--block", f"--port={port}", f"--num-cpus={WORKERS}", f"--temp-dir={folder}"]
+        quiet = ["--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
+        with subprocess.Popen([*start, *quiet], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            wait_for(port, process)
+            yield f"127.0.0.1:{port}"
+            process.terminate()
 
-    library.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
-    try:
-        yield library.get_runtime_context().gcs_address
-    finally:
-        library.shutdown()
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until something listens at the port, or the process has ended."""
+    while process.poll() is None:
+        with closing(socket.socket()) as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
 
 
 CLUSTERS: dict[str, Callable[[], object]] = {"dask": dask, "ray": ray}

@@ -114,6 +114,10 @@ class Ray:
         try:
             self.library.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
+            if "InvalidAuthToken" in f"{error} {error.__cause__}":
+                raise ConfigError(
+                    f"the ray cluster at {address or 'auto'} asks for a token: set RAY_AUTH_MODE=token, and see ray's docs"
+                ) from error
             raise _unreachable("ray", address or "auto", error) from error
 
     def slots(self) -> int:

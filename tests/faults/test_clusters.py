@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,9 @@ def test_ray_gives_the_bits_of_one_process() -> None:
     commands = f"ip link set lo up && {start} >&2 && {sys.executable} -c '{RAY}'; code=$?; {ray} stop --force >&2; exit $code"
     inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", commands]
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short path: ray makes sockets below it
-        environment = {**os.environ, "FOLDER": folder}
+        (Path(folder) / "token").write_text(secrets.token_hex(32))
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}  # whatever the user's own is
+        environment = {**os.environ, **token, "FOLDER": folder}
         done = subprocess.run(inside, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment, check=False)
     if "Operation not permitted" in done.stderr:
         pytest.skip("a network namespace needs privileges that are not there")
