@@ -79,19 +79,11 @@ def write_report(file: Path, swept: Swept, comparison: Comparison, charts: Seque
 
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        temporary.write_text(page(swept, comparison, charts, question_of(swept)), encoding="utf-8")
+        temporary.write_text(page(swept, comparison, charts, swept.said["question"]), encoding="utf-8")
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
     return file
-
-
-def question_of(swept: Swept) -> str:
-    """What the sweep's experiment asks, the comment at the top of its file; empty where there is no such file."""
-    from linfit.sweeps.catalogue import experiments, question
-
-    named = [name for name in experiments() if name.rsplit("/", 1)[-1] == swept.name]
-    return question(named[0]) if len(named) == 1 else ""
 
 
 def swept_of(recorded: Recorded) -> Swept:

@@ -114,9 +114,7 @@ def _axis(axis: Axis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
     if axis.names:
         return {**shown, "type": "category", "showgrid": False}
     if axis.scale != "linear":
-        shown |= (
-            {"type": "log", "exponentformat": "power", "dtick": 1} if _decades(drawn) < 6 else {"type": "log", "exponentformat": "power"}
-        )
+        shown |= {"type": "log", "exponentformat": "power", **_ticks(_decades(drawn))}
     if axis.scale == "steps":
         powers = [10.0**k for k in range(10)]
         shown |= {"tickvals": [STEP_ZERO, *powers], "ticktext": ["0", *(f"{power:,.0f}" for power in powers)]}
@@ -124,6 +122,11 @@ def _axis(axis: Axis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
     if axis.limits is not None:
         shown["range"] = [float(limit) for limit in axis.limits]
     return shown
+
+
+def _ticks(decades: float) -> dict[str, Any]:
+    """Of a short axis 1, 2, 5, …, of a longer one its powers of ten, of a long one what Plotly chooses."""
+    return {"dtick": "D2"} if decades < 2 else {"dtick": 1} if decades < 6 else {}
 
 
 def _decades(drawn: Sequence[ArrayLike]) -> float:

@@ -146,14 +146,16 @@ def _too_large(swept: Swept, place: int) -> str:
 
 
 def commands(swept: Swept) -> str:
-    """What to type."""
+    """What to type: the whole sweep again, or a sample of it, or only a look."""
     reference = swept.run_id or "last"
-    return "\n".join(
-        [
-            f"linfit verify {reference}    # refits a sample of this sweep and compares every bit",
-            f"linfit show {reference}      # what MLflow keeps of it",
-        ]
-    )
+    lines = {
+        f"linfit reproduce {reference}": "runs a sample of it again, from what was stored: the same bits?",
+        f"linfit verify {reference}": "refits a sample, each fit alone and in the other engine",
+        f"linfit show {reference}": "what MLflow keeps of it",
+    }
+    again = {swept.said["typed"]: "the whole sweep again, from the YAML as it is now"} if swept.said["typed"] else {}
+    width = max(map(len, lines))
+    return "\n".join(f"{line:<{width}}    # {about}" for line, about in {**again, **lines}.items())
 
 
 def environment_of(swept: Swept) -> list[tuple[str, str]]:

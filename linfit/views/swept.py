@@ -27,6 +27,7 @@ from linfit.sweeps.naming import varying_keys
 from linfit.tracking import layout
 from linfit.tracking.data import located, take_arrays
 from linfit.tracking.stored import read_config
+from linfit.tracking.tables import about_of
 
 FINISHED = (Status.COMPLETED.value, Status.CONVERGED.value)
 LR = "optimizer.lr"
@@ -98,6 +99,12 @@ class Swept:
     @cached_property
     def manifest(self) -> pa.Table:
         return _read(self.files[layout.MANIFEST], ["row", "overrides", "config"])
+
+    @cached_property
+    def said(self) -> dict[str, str]:
+        """What its experiment asks, `question`, and the command that asked it, `typed`; empty where the manifest does not say."""
+        about = about_of(self.files[layout.MANIFEST])
+        return {key: str(about.get(key, "")) if isinstance(about, dict) else "" for key in ("question", "typed")}
 
     @cached_property
     def results(self) -> pd.DataFrame:

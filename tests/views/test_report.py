@@ -167,3 +167,21 @@ def test_a_recorded_sweep_has_its_report_on_its_page(linfit: Linfit, workdir: Pa
     assert len(children) == 4
     assert not any(client.list_artifacts(child.info.run_id) for child in children)
     assert "report    outputs/sweeps/" in done.out
+
+
+@pytest.mark.pictures
+def test_the_report_says_what_was_asked_and_how_to_ask_it_again(linfit: Linfit, workdir: Path) -> None:
+    study = workdir / "experiments" / "which.yaml"
+    study.parent.mkdir()
+    study.write_text("# @package _global_\n# Which of the two? linfit run which\ndefaults: [/linfit, _self_]\nsteps: 5\n")
+    linfit("run", "which", "-m", "optimizer.lr=0.01,0.02")
+    study.unlink()  # the sweep knows what it was asked
+    [file] = workdir.glob("outputs/sweeps/*/report.html")
+    tags = Tags(file.read_text())
+    assert tags.texts["p"][0] == "Which of the two?"
+    [commands] = tags.texts["pre"]
+    run_id = tags.texts["code"][0]
+    assert [line.split("  ")[0] for line in commands.splitlines()] == [
+        "linfit run which -m optimizer.lr=0.01,0.02",
+        *(f"linfit {command} {run_id}" for command in ("reproduce", "verify", "show")),
+    ]
