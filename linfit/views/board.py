@@ -10,9 +10,11 @@ from rich.table import Table
 
 from linfit.tracking.notes import literal
 from linfit.views.comparison import Comparison, Entry, number
-from linfit.views.markup import escape
+from linfit.views.tables import fitted
 
 CSV, PARQUET, MARKDOWN = "leaderboard.csv", "leaderboard.parquet", "leaderboard.md"
+#: What is left out first where the terminal is narrow.
+EXPENDABLE = ("95% interval of that", "finished", "95% interval", "times the first", "told apart")
 NUMERIC = ("rank", "finished", "excess loss", "times the first")
 
 
@@ -72,9 +74,5 @@ def markdown(comparison: Comparison) -> str:
 def terminal(comparison: Comparison) -> Table:
     """The leaderboard for rich's console."""
     board = cells(comparison)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in board.titles:
-        table.add_column(title, justify="right" if title in NUMERIC else "left")
-    for row in board.rows:
-        table.add_row(*map(escape, row))
-    return table
+    columns = {title: [row[place] for row in board.rows] for place, title in enumerate(board.titles)}
+    return fitted(columns, NUMERIC, EXPENDABLE)

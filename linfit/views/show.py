@@ -11,7 +11,7 @@ from linfit.tracking import layout
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
 from linfit.views.markup import escape
-from linfit.views.sketch import sketch
+from linfit.views.sketch import MARGIN, sketch
 from linfit.views.tables import Line, console, curve, final_weights, in_words, leaderboard, number, numbers
 
 
@@ -62,9 +62,9 @@ def _fit(reader: Reader, record: Record) -> None:
         excess = dict(curves.get(layout.EXCESS, []))
         out.print(curve([(step, loss, excess.get(step)) for step, loss in losses], None))
         drawn = list(excess.items()) or losses
-        for line in sketch([step for step, _ in drawn], [value for _, value in drawn], out.encoding.startswith("utf")):
+        for line in sketch([step for step, _ in drawn], [value for _, value in drawn], out.encoding.startswith("utf"), out.width):
             out.print(escape(line))
-        out.print(f"               {'excess loss' if excess else 'loss'} over steps, both on logarithmic axes")
+        out.print(f"{'':>{MARGIN}} {'excess loss' if excess else 'loss'} over steps, both on logarithmic axes")
     if record.weights:
         out.print(f"weights        {numbers(final_weights(record))}")
     if record.own_weights:

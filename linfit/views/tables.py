@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from linfit.engine.fit import Fit, Status
+from linfit.errors import printable
 from linfit.sweeps.recording import Done
 from linfit.tracking import layout
 from linfit.views.markup import escape
@@ -22,8 +24,8 @@ if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked doe
 MOST_RUNS = 100
 MOST_WEIGHTS = 8
 MOST_STEPS = 12
-#: Columns of a terminal below which weights have no room beside the ids of the runs.
-WIDE = 110
+#: Blanks between two columns of a table.
+GAP = 2
 ABSENT = "–"
 
 
@@ -84,17 +86,36 @@ def console(file: IO[str] | None = None) -> Console:
 
 def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
     """The fits, best first; at most 100 unless all are asked for."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    numeric = ("loss", "excess loss", "distance")
-    recorded = ["run id"] if console().width >= WIDE and any(line.run_id for line in lines) else []
-    for title in ("run", "status", *numeric, "weights", *recorded):
-        table.add_column(title, justify="right" if title in numeric else "left", no_wrap=title != "weights", min_width=10)
     ranked = sorted(lines, key=lambda line: line.rank)
-    for line in ranked if all_rows else ranked[:MOST_RUNS]:
-        cells = [line.name, line.status, number(line.loss), number(line.excess), number(line.distance), line.weights]
-        table.add_row(*map(escape, cells + [line.run_id[:12]] * len(recorded)))
-    if len(ranked) > MOST_RUNS and not all_rows:
-        table.caption = f"the best {MOST_RUNS} of {len(ranked)}"
+    shown = ranked if all_rows else ranked[:MOST_RUNS]
+    columns = {
+        "run": [line.name for line in shown],
+        "status": [line.status for line in shown],
+        "loss": [number(line.loss) for line in shown],
+        "excess loss": [number(line.excess) for line in shown],
+        "distance": [number(line.distance) for line in shown],
+        "weights": [line.weights for line in shown],
+    }
+    if any(line.run_id for line in lines):
+        columns["run id"] = [line.run_id[:12] for line in shown]
+    more = f"the best {MOST_RUNS} of {len(ranked)}" if len(shown) < len(ranked) else ""
+    return fitted(columns, ("loss", "excess loss", "distance"), ("weights", "run id", "distance", "loss"), more)
+
+
+def fitted(columns: Mapping[str, Sequence[str]], numeric: Collection[str], expendable: Sequence[str], caption: str = "") -> Table:
+    """A table in which nothing is cut: what has no room in the terminal is left out, in the order of `expendable`, and named."""
+    room = console().width
+    widths = {title: GAP + max(map(cell_len, (title, *map(printable, texts)))) for title, texts in columns.items()}
+    left_out: list[str] = []
+    while sum(widths.values()) - GAP > room and (title := next((one for one in expendable if one in widths), None)):
+        left_out.append(title)
+        del widths[title]
+    said = f"no room for {', '.join(left_out)}: a wider terminal or --json shows all" if left_out else ""
+    table = Table(box=None, pad_edge=False, header_style="bold", caption="; ".join(filter(None, (caption, said))) or None)
+    for title in widths:
+        table.add_column(title, justify="right" if title in numeric else "left", overflow="fold")
+    for row in zip(*(columns[title] for title in widths), strict=True):
+        table.add_row(*map(escape, row))
     return table
 
 

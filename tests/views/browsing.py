@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -55,7 +56,9 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
     mark, log = f"LINFIT_TEST={uuid4().hex}", folder / "ui.log"
     with log.open("w") as stderr:
         own = environment(**dict([mark.split("=")]))
-        server = subprocess.Popen([*LINFIT, "ui", "--port", str(port)], cwd=folder, env=own, stderr=stderr, stdout=stderr)
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background of a shell Ctrl-C is ignored
+        serve = [*LINFIT, "ui", "--port", str(port)]
+        server = subprocess.Popen(serve, cwd=folder, env=own, stderr=stderr, stdout=stderr, preexec_fn=heard)
     try:
         until(lambda: "linfit: curves" in log.read_text() or server.poll() is not None, BEGIN)
         yield dict(re.findall(r"^linfit: (\w+) +(http\S+)$", log.read_text(), re.M))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from linfit.views.sketch import HEIGHT, WIDTH, sketch
 
@@ -33,3 +34,11 @@ def test_what_cannot_be_drawn_is_left_out() -> None:
     assert sketch([0, 1, 2], [float("nan"), float("inf"), 0.0]) == []
     assert len(sketch([0, 1, 2], [2.0, 2.0, 2.0])) == HEIGHT + 1
     assert sketch([0, 1, 5], [1.0, 0.5, float("inf")])[-1].split() == ["step", "0", "1"]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 200])
+@pytest.mark.parametrize("braille", [True, False])
+def test_a_narrow_terminal_is_not_overrun(columns: int, braille: bool) -> None:
+    lines = sketch([0, 1, 10, 1000], [100.0, 10.0, 1.0, 0.1], braille, columns)
+    assert len(lines) == HEIGHT + 1
+    assert max(map(len, lines)) == min(columns, 11 + WIDTH)

@@ -1,0 +1,147 @@
+"""What looking at sweeps costs, beside the floors: `python -m benchmarks.browse [RUNS]`, 10,000 if nothing is said; needs Chromium.
+
+Each figure is the median of a few; a floor is the least that anybody could do with the same library: for the table reading both
+Parquet files and parsing every config, for the report a page that only unpacks and runs Plotly, for the run list the same page of
+an MLflow experiment with one run, for pictures the sweep that they are of.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic_core import from_json
+
+import linfit
+from linfit.tracking import layout
+from tests.views.browsing import ARGUMENTS, Seen, chromium, command, new_page, served
+
+REPEATS = 5
+OPTIMIZERS = "optimizer=adam,rmsprop,adagrad,adamw"
+RATES = "optimizer.lr=0.001,0.003,0.01,0.03,0.1"
+
+
+def seconds(act: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def interleaved(*acts: Callable[[], float]) -> list[float]:
+    """The median of each, taken in turns: the speed of a shared machine drifts."""
+    rounds = [[act() for act in acts] for _ in range(REPEATS)]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def show(what: str, took: float, floor: float, bar: str) -> None:
+    print(f"{what:<44} {took:8.3f} s {floor:8.3f} s {took / floor:7.2f}   {bar}", flush=True)
+
+
+def table(results: Any) -> None:
+    """`linfit.load(...).table`, beside reading both files and parsing each config."""
+    files = results.swept.files
+
+    def floor() -> None:
+        pd.read_parquet(files[layout.RESULTS])
+        for text in pd.read_parquet(files[layout.MANIFEST], columns=["overrides", "config"])["config"]:
+            from_json(text, cache_strings="all")
+
+    took, least = interleaved(lambda: seconds(lambda: linfit.load(results.run_id).table), lambda: seconds(floor))
+    show("linfit.load(SWEEP).table", took, least, "0.5 s")
+
+
+def report(browser: Any, results: Any, folder: Path) -> None:
+    """From asking for the page until all its pictures are drawn, beside a page that only makes Plotly ready."""
+    file = results.report(folder / "report.html")
+    bare = folder / "bare.html"
+    text = re.sub(r'"charts": \[.*?\], "sorted"', '"charts": [], "sorted"', file.read_text(), flags=re.S)
+    bare.write_text(re.sub(r'"columns": \[\[.*\]\]', '"columns": []', re.sub(r'"titles": \[.*?\]', '"titles": []', text)))
+
+    def drawn(page: Path) -> float:
+        seen = new_page(browser)
+        seen.open(page.as_uri()).locator("body[data-drawn]").wait_for(state="attached")
+        took = float(seen.page.locator("body").get_attribute("data-drawn") or "nan") / 1000
+        seen.page.context.close()
+        return took
+
+    took, least = interleaved(lambda: drawn(file), lambda: drawn(bare))
+    show(f"report of {file.stat().st_size / 1e6:.1f} MB, all pictures drawn", took, least, "2 s, 8 MB")
+
+
+def run_list(browser: Any, folder: Path) -> None:
+    """The UI's list of runs and the sorted leaderboard, each in a fresh profile of the browser on a server that is warm."""
+    with served(folder) as pages:
+        few, many = (re.sub(r"/experiments/\d+/", f"/experiments/{number}/", pages["runs"]) for number in ("2", "1"))
+        sorted_few, sorted_many = (address.replace("?", "?viewStateShareKey=linfit-leaderboard&") for address in (few, many))
+        for address in (few, many):
+            opened(browser, address)
+        took, least = interleaved(lambda: opened(browser, many), lambda: opened(browser, few))
+        show("UI: the run list opens", took, least, "2 s")
+        took, least = interleaved(lambda: opened(browser, sorted_many), lambda: opened(browser, sorted_few))
+        show("UI: the fits, sorted by excess loss", took, least, "2 s")
+
+
+def opened(browser: Any, address: str) -> float:
+    seen: Seen = new_page(browser)
+    began = time.perf_counter()
+    seen.open(address).locator(".ag-row").first.wait_for()
+    took = time.perf_counter() - began
+    seen.page.context.close()
+    return took
+
+
+def pictures(folder: Path) -> None:
+    """Pictures, leaderboard and report of 1,000 fits of 1,000 steps, beside running and recording these fits."""
+    from linfit.sweeps.app import execute
+    from linfit.sweeps.runner import Runner
+    from linfit.views.illustration import of_sweep
+
+    ran, drew = [], []
+    for _ in range(3):
+        runner = Runner()
+        arguments = [
+            "--multirun",
+            OPTIMIZERS,
+            RATES,
+            "seed=range(0,50)",
+            "steps=1000",
+            "name=thousand",
+            "hydra.sweep.dir=" + tempfile.mkdtemp(dir=folder),
+        ]
+        ran.append(seconds(lambda arguments=arguments, runner=runner: execute(arguments, runner)))  # type: ignore[misc]
+        recorded = runner.recorded
+        assert recorded is not None
+        drew.append(seconds(lambda recorded=recorded: of_sweep(recorded)))  # type: ignore[misc]
+    show("pictures and report of a sweep of 1,000", statistics.median(drew), statistics.median(ran), "the sweep")
+
+
+def main(runs: int) -> None:
+    path = chromium()
+    assert path is not None, "this needs Chromium: apt-get install chromium"
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.chdir(folder)
+        command(folder, "run", "-m", OPTIMIZERS, RATES, f"seed=range(0,{runs // 20})", "steps=50", "name=many")
+        results = linfit.load("last")
+        command(folder, "run", "-m", "seed=0,1", "steps=50", "name=few")
+        print(f"{f'{len(results.table):,} runs':<44} {'linfit':>10} {'floor':>10} {'ratio':>7}   bar")
+        table(results)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+            report(browser, results, folder)
+            run_list(browser, folder)
+        pictures(folder)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
