@@ -74,7 +74,7 @@ def _theory(forecasts: Sequence[Forecast]) -> None:
 
 
 def _forecast(forecast: Forecast) -> dict[str, str]:
-    steps, never = span(forecast.steps_to_tolerance), f"{forecast.never} never" if forecast.never else ""
+    steps, never = span(forecast.steps_to_tolerance, 6), f"{forecast.never} never" if forecast.never else ""
     return {
         "theory": forecast.problem,
         "optimizer": forecast.optimizer,

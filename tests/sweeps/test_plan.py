@@ -282,7 +282,7 @@ def test_theory_of_a_fit_stands_in_its_plan_as_in_its_run(linfit: Linfit) -> Non
         assert getattr(forecast, name) == (None if value is None else (value, value))
     assert (forecast.problem, forecast.optimizer, forecast.num_fits, forecast.never) == ("parabola polynomial sse ridge", "sgd", 1, 0)
     out = linfit("plan", *arguments).out
-    assert f"{forecast.condition[0]:.4g}" in out and f"{theory.steps_to_tolerance}" in out  # type: ignore[index]
+    assert f"{forecast.condition[0]:.4g}" in out and f"{theory.steps_to_tolerance:.6g}" in out  # type: ignore[index]
     assert json.loads(linfit("plan", *arguments, "--json").out)["theory"][0]["optimal_lr"] == [theory.optimal_lr] * 2
 
 
