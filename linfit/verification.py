@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from linfit.config import FitConfig
+from linfit.engine.difference import PARTED, relative, relative_losses
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.errors import ConfigError, LinfitError
 from linfit.problem.problem import Array
 from linfit.settings import SingleEngine, StackedEngine
 from linfit.tracking import layout
-from linfit.tracking.comparison import PARTED, Outcome, Verdict, differences, relative, relative_losses
+from linfit.tracking.comparison import Outcome, Verdict, differences
 from linfit.tracking.data import Kept, located, take_arrays
 from linfit.tracking.environment import environment
 from linfit.tracking.outcomes import Entry, Tables, of_rows

@@ -14,11 +14,12 @@ import pytest
 from pyarrow import parquet
 
 import linfit as package
+from linfit.engine.difference import relative
 from linfit.errors import ConfigError
 from linfit.method.optimizers import Optimizer
 from linfit.settings import Record
 from linfit.tracking import layout
-from linfit.tracking.comparison import Outcome, relative
+from linfit.tracking.comparison import Outcome
 from linfit.tracking.comparison import differences as bits_differ
 from linfit.tracking.data import require_own_data
 from linfit.tracking.layout import stored_text

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linfit.engine.difference import PARTED, relative, relative_losses
 from linfit.engine.fit import Fit, Status
 from linfit.problem.problem import Array
-
-#: Above which relative difference of losses, or of weights, two fits are said to have parted.
-PARTED = {"float32": 1e-4, "float64": 1e-9}
 
 
 class Verdict(StrEnum):
@@ -148,19 +146,3 @@ def _difference(name: str, mine: NDArray[Any], theirs: NDArray[Any]) -> str:
 
 def _bits(numbers: Array) -> NDArray[np.int64]:
     return np.ascontiguousarray(numbers, dtype=np.float64).view(np.int64)
-
-
-def relative_losses(one: Array, other: Array, dtype: str) -> Array:
-    """|one − other| `[k]`, relative to the larger of the loss and the initial loss × the dtype's eps."""
-    least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        return relative(one, other, np.maximum(np.abs(one), least))
-
-
-def relative(one: Array, other: Array, size: Array | float) -> Array:
-    """|one − other| / size; 0 where both have the same bits or neither is finite, infinity where one of them is not finite."""
-    both, none = np.isfinite(one) & np.isfinite(other), ~np.isfinite(one) & ~np.isfinite(other)
-    with np.errstate(over="ignore", invalid="ignore"):
-        difference = np.abs(one - other)
-        ratio = np.divide(difference, size, out=np.full_like(difference, np.inf), where=both & (np.asarray(size) > 0))
-    return np.where((one == other) | none, 0.0, ratio)

@@ -40,6 +40,7 @@ CHANGED = "linfit.changed"
 VERDICT = "linfit.verdict"
 FILES = "linfit.files"
 NOTES = "linfit.notes"
+HORIZON = "linfit.horizon"
 PARENT = "mlflow.parentRunId"
 FIT, SWEEP = "fit", "sweep"
 
@@ -49,7 +50,7 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 ENVIRONMENT_FILE, GIT_DIFF = "environment.json", "git.diff"
 MANIFEST, RESULTS, CURVES = "manifest.parquet", "results.parquet", "curves.parquet"
 MODEL = "model"
-PICTURES, REPORT = "pictures", "report.html"
+PICTURES, REPORT, TWINS = "pictures", "report.html", "twins.json"
 
 #: Keys that say nothing of a run that its name should say.
 UNNAMED = ("name", "plugins", "pictures", "tracking")

@@ -46,8 +46,17 @@ def _row(rank: int, entry: Entry) -> dict[str, str]:
         "95% interval": _interval(entry.low, entry.high),
         "times the first": "" if rank == 1 or own else number(entry.factor),
         "95% interval of that": "" if rank == 1 else _interval(entry.factor_low, entry.factor_high),
-        "told apart": "" if rank == 1 or np.isnan(entry.factor_low) else "yes" if entry.distinct else "no",
+        "told apart": "" if rank == 1 or (np.isnan(entry.factor_low) and not entry.rounding) else _told_apart(entry),
+        "twins part": _parted(entry.horizon),
     }
+
+
+def _told_apart(entry: Entry) -> str:
+    return "no: rounding" if entry.rounding else "yes" if entry.distinct else "no"
+
+
+def _parted(step: float) -> str:
+    return "" if np.isnan(step) else "never" if np.isinf(step) else f"step {step:.0f}"
 
 
 def _interval(low: float, high: float) -> str:
@@ -68,7 +77,7 @@ def markdown(comparison: Comparison) -> str:
     board = cells(comparison)
     lines = [board.titles, ["---"] * len(board.titles), *board.rows]
     table = "\n".join("| " + " | ".join(literal(cell) for cell in line) + " |" for line in lines)
-    return f"{literal(comparison.sentence())}\n\n{table}\n\n{literal(comparison.note)}\n"
+    return f"{literal(comparison.sentence())}\n\n{table}\n\n{literal(' '.join(filter(None, (comparison.note, comparison.trust))))}\n"
 
 
 def terminal(comparison: Comparison) -> Table:

@@ -6,12 +6,14 @@ final excess loss: means are geometric, differences are factors, and fits of one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from linfit.tracking import layout
+from linfit.views.horizon import Twins, read, said, within_rounding
 from linfit.views.statistics import LEVEL, mean_interval
 from linfit.views.swept import Swept
 
@@ -37,6 +39,10 @@ class Entry:
     """How many times the excess loss of the problem's first entry, on the same seeds; 1 for that one itself."""
     factor_low: float
     factor_high: float
+    horizon: float = float("nan")
+    """The step at which twins of one of its fits part; infinite where they do not, NaN where there are none."""
+    rounding: bool = False
+    """Whether its gap to the first entry is no larger than what separates twins."""
 
     @property
     def name(self) -> str:
@@ -59,6 +65,8 @@ class Comparison:
     """On which seeds was chosen, on which reported; or why they are the same."""
     runs: pd.DataFrame
     """The fits, as `runs_of` has them."""
+    trust: str = ""
+    """What twins show; empty where there are none."""
 
     def frame(self) -> pd.DataFrame:
         """One row for each entry, with its rank."""
@@ -86,6 +94,7 @@ class Comparison:
         second = others[0]
         times = f"{number(second.factor)} times that{interval(second.factor_low, second.factor_high)}"
         verdict = "" if second.distinct or np.isnan(second.factor_low) else ", which these seeds cannot tell apart"
+        verdict = ", a gap that rounding alone makes" if second.rounding else verdict
         return f"{said}; {second.name} had {times}{verdict}."
 
 
@@ -103,7 +112,35 @@ def compare(swept: Swept) -> Comparison:
         picks = _choose(group)[:MOST_ENTRIES]
         leader = _picked(reporting, problem, *picks[0])
         entries += [_entry(problem, pick, _picked(reporting, problem, *pick), leader) for pick in picks]
-    return Comparison(entries, _robust(runs), _note(swept, len(seeds), len(chosen_on), float(per_setting.median()), split), runs)
+    found = Comparison(entries, _robust(runs), _note(swept, len(seeds), len(chosen_on), float(per_setting.median()), split), runs)
+    return with_twins(found, read(swept.files[layout.TWINS])) if layout.TWINS in swept.files else found
+
+
+def with_twins(comparison: Comparison, twins: Twins) -> Comparison:
+    """The comparison with what twins of some of its fits show."""
+    of_entry = {tuple(key): twins[row] for row, *key in _keys(comparison.runs) if row in twins}
+    first: dict[str, Entry] = {}
+    entries = []
+    for entry in comparison.entries:
+        leader = first.setdefault(entry.problem, entry)
+        own, best = (of_entry.get((each.problem, each.method, each.setting)) for each in (entry, leader))
+        same = entry is not leader and own is not None and best is not None and within_rounding(entry.excess, own, leader.excess, best)
+        step = float("nan") if own is None else float("inf") if own.step is None else float(own.step)
+        entries.append(replace(entry, horizon=step, rounding=same))
+    return replace(comparison, entries=entries, trust=said(twins))
+
+
+def to_twin(comparison: Comparison, most: int) -> list[int]:
+    """The rows of the fits whose twins are run: of each of the first entries the first that finished."""
+    rows: dict[tuple[str, ...], int] = {}
+    for row, *key in _keys(comparison.runs[comparison.runs["log"].notna()]):
+        rows.setdefault(tuple(key), row)
+    keys = [(entry.problem, entry.method, entry.setting) for entry in comparison.entries]
+    return [rows[key] for key in keys if key in rows][:most]
+
+
+def _keys(runs: pd.DataFrame) -> list[tuple[Any, ...]]:
+    return list(runs[["row", "problem", "method", "setting"]].itertuples(index=False, name=None))
 
 
 def runs_of(swept: Swept) -> pd.DataFrame:

@@ -58,11 +58,25 @@ def of_sweep(recorded: Recorded) -> list[Path]:
     comparison = attempt("the leaderboard", compare, swept)
     if comparison is None:
         return []
+    made = attempt("the twins", _twins, recorded, swept, comparison)
+    twins, comparison = made or ([], comparison)
     charts = charts_of(swept, comparison)
     drawn = _pictures(recorded, charts)
     board = attempt("the leaderboard", write, comparison, recorded.folder) or []
     report = attempt("the report", write_report, recorded.folder / layout.REPORT, swept, comparison, charts)
-    return drawn + attach(recorded, [*board, *([report] if report else [])])
+    return drawn + attach(recorded, [*board, *twins, *([report] if report else [])])
+
+
+def _twins(recorded: Recorded, swept: Swept, comparison: Comparison) -> tuple[list[Path], Comparison]:
+    """Runs the twins of the leaderboard's first fits; the file of what they show, and the comparison with it."""
+    from linfit.views import horizon
+    from linfit.views.comparison import to_twin, with_twins
+
+    twins = horizon.run(swept, to_twin(comparison, horizon.MOST))
+    if not twins:
+        return [], comparison
+    recorded.recorder.tag(recorded.run_id, {layout.HORIZON: str(horizon.horizon(twins) or "none")})
+    return [horizon.write(twins, recorded.folder / layout.TWINS)], with_twins(comparison, twins)
 
 
 def charts_of(swept: Swept, comparison: Comparison) -> list[Chart]:
@@ -89,7 +103,8 @@ def write_report(file: Path, swept: Swept, comparison: Comparison, charts: Seque
 def swept_of(recorded: Recorded) -> Swept:
     """A sweep's tables, where it has just written them."""
     row = recorded.row
-    files = {name: recorded.folder / name for name in (layout.MANIFEST, layout.RESULTS, layout.CURVES)}
+    names = [layout.MANIFEST, layout.RESULTS, layout.CURVES, *([layout.TWINS] if (recorded.folder / layout.TWINS).exists() else [])]
+    files = {name: recorded.folder / name for name in names}
     return Swept(row.name, recorded.config.name, recorded.run_id, files, row.tags, row.start, row.end)
 
 

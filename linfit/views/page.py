@@ -52,6 +52,7 @@ def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question
         varies=", ".join(swept.varying),
         when=f"{datetime.fromtimestamp(swept.start / 1000).astimezone():%Y-%m-%d %H:%M %z}" if swept.start else "",
         note=comparison.note,
+        trust=comparison.trust,
         board=cells(comparison),
         best=_best(swept),
         robust=comparison.robust,

@@ -23,12 +23,23 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
     except OSError as error:
         raise LinfitError(f"{file} cannot be written: {error.strerror or error}; choose another with --output") from error
     if as_json:
-        print(json.dumps({"answer": comparison.sentence(), "report": str(file), "leaderboard": results.leaderboard_rows()}))
+        print(
+            json.dumps(
+                {
+                    "answer": comparison.sentence(),
+                    "report": str(file),
+                    "horizon": comparison.trust,
+                    "leaderboard": results.leaderboard_rows(),
+                }
+            )
+        )
         return
     out = console()
     out.print(escape(comparison.sentence()))
     out.print(terminal(comparison))
     out.print(escape(comparison.note))
+    if comparison.trust:
+        out.print(f"horizon {escape(comparison.trust)}")
     if comparison.robust:
         out.print(f"robust  {escape(comparison.robust)}")
     out.print(f"report  {escape(str(file))}")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from linfit.engine.difference import relative_losses
 from linfit.reproduction import Repetition, Reproduction
 from linfit.tracking.changes import Change
-from linfit.tracking.comparison import Outcome, Verdict, relative_losses, tolerance
+from linfit.tracking.comparison import Outcome, Verdict, tolerance
 from linfit.views.markup import escape
 from linfit.views.tables import ABSENT, console, number
 from linfit.views.verification import plain

@@ -143,4 +143,6 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
     if record.kind != layout.SWEEP:
         raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
     files: dict[str, Path] = {name: reader.file(record, name) for name in (layout.MANIFEST, layout.RESULTS, layout.CURVES)}
+    if layout.TWINS in reader.artifacts(record):
+        files[layout.TWINS] = reader.file(record, layout.TWINS)
     return Results(Swept(record.name, record.experiment, record.run_id, files, record.tags, record.start, record.end))

@@ -179,11 +179,15 @@ class Swept:
         """A fit's config; ConfigError if what is stored cannot be trusted."""
         return read_config(self.manifest["config"][row].as_py())
 
+    def runnable(self, row: int) -> FitConfig:
+        """The same with its data; LinfitError or ValueError where they are gone."""
+        config = located(self.config(row))
+        take_arrays(config, lambda name: self.files[layout.MANIFEST].with_name(name))
+        return config
+
     def instance(self, row: int) -> tuple[FitConfig, Problem, Optimum]:
         """A fit's config, the problem that it saw, and the answer; LinfitError or ValueError where the data are gone."""
-        config = self.config(row)
-        config = located(config)
-        take_arrays(config, lambda name: self.files[layout.MANIFEST].with_name(name))
+        config = self.runnable(row)
         seen = config.problem().cast(config.dtype)
         return config, seen, optimum(seen, config.loss, config.penalty.squared())
 
