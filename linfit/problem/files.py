@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from linfit.lines import WIDTH, Lines, Scope, indented, listed
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
 from linfit.problem.problem import Array, Problem
-from linfit.problem.tables import Numbers, Rows, csv_rows, no_utf8, numpy_rows, parquet_rows
+from linfit.problem.tables import ROWS, Numbers, Rows, csv_rows, no_utf8, numpy_rows, parquet_rows
 
 SHIPPED = "linfit:"
 #: Lines that the numbers of a dataset may take in a program.
@@ -29,6 +30,10 @@ SHIPPED_FOLDER = Path(__file__).parents[1] / "data"
 CHUNK = 2**20
 #: Bytes of a file up to which all of it is read before anything runs; of a larger one, its first rows.
 CHECKED = 2**26
+#: Nanoseconds after which another change would have another time: clocks of file systems tick slowly.
+SETTLED = 2 * 10**9
+#: The digests of files as they were when hashed: their device, inode, size and times.
+_DIGESTS: dict[tuple[int, ...], str] = {}
 _RANGE = re.compile(r"(|.*\.)(\d+):(\d+)")
 
 
@@ -258,8 +263,9 @@ class Constants:
             self.first = X[0].astype(np.float64)
             self.same = np.flatnonzero(self.first != 1)
         self.num_rows += len(X)
-        if len(self.same):
-            self.same = self.same[(X[:, self.same] == self.first[self.same]).all(axis=0)]
+        for rows in (X[:ROWS], X[ROWS:]):  # most columns vary soon
+            if len(self.same):
+                self.same = self.same[(rows[:, self.same] == self.first[self.same]).all(axis=0)]
 
     def notes(self, names: tuple[str, ...], source: str) -> tuple[str, ...]:
         if self.first is None or self.num_rows < 2:
@@ -268,14 +274,26 @@ class Constants:
 
 
 def file_digest(path: str) -> str:
-    """SHA-256 of a data file, as hexadecimal digits."""
-    content = hashlib.sha256()
+    """SHA-256 of a data file, as hexadecimal digits; one that has not changed for a while is read once in a process."""
     try:
-        with Path(path).open("rb") as opened:
-            while chunk := opened.read(CHUNK):
-                content.update(chunk)
+        found = Path(path).stat()
+        changed = found.st_mtime_ns, found.st_ctime_ns
+        version = (found.st_dev, found.st_ino, found.st_size, *changed)
+        if version in _DIGESTS:
+            return _DIGESTS[version]
+        content = _sha256(path)
     except OSError as error:
         raise ValueError(f"data file {path!r} cannot be read: {error.strerror}") from error
+    if time.time_ns() - max(changed) > SETTLED:
+        _DIGESTS[version] = content
+    return content
+
+
+def _sha256(path: str) -> str:
+    content = hashlib.sha256()
+    with Path(path).open("rb") as opened:
+        while chunk := opened.read(CHUNK):
+            content.update(chunk)
     return content.hexdigest()
 
 

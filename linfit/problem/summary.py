@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from linfit.problem.datasets import Dataset
 from linfit.problem.features import Expansion, Features
@@ -25,39 +27,48 @@ from linfit.problem.loading import chosen, expansion_of, prepared
 from linfit.problem.problem import Array, Problem
 from linfit.problem.split import Split
 
-#: Bytes of a block in float64.
-BLOCK = 2**22
+#: Bytes of a block in float64, about what stays in a processor's cache between being written and being multiplied.
+BLOCK = 2**20
+#: Rows that a block has at least, however wide they are.
+ROWS = 512
 
 
 class Sums:
     """AᵀA of samples that come in pieces of any size, rounded to `dtype`; its bits do not depend on the pieces."""
 
     def __init__(self, width: int, dtype: str) -> None:
-        self.block = np.empty((max(64, BLOCK // (8 * width)), width))
+        self.block = np.empty((max(ROWS, BLOCK // (8 * width)), width))
         self.filled, self.num_samples = 0, 0
         self.gram = np.zeros((width, width))
         self.dtype = dtype
 
     def add(self, X: NDArray[np.floating], y: NDArray[np.floating]) -> None:
         """Takes X `[b, p]` and y `[b, q]`."""
-        start, p = 0, X.shape[1]
+        start, p, joined = 0, X.shape[1], _joined(X, y)
+        parts = ((0, X), (p, y)) if joined is None else ((0, joined),)
         while start < len(X):
             stop = min(len(X), start + len(self.block) - self.filled)
-            rows = slice(self.filled, self.filled + stop - start)
-            with np.errstate(over="ignore"):  # found in the sums
-                self.block[rows, :p] = X[start:stop].astype(self.dtype, copy=False)
-                self.block[rows, p:] = y[start:stop].astype(self.dtype, copy=False)
-            self.filled, self.num_samples, start = rows.stop, self.num_samples + rows.stop - rows.start, stop
+            whole = stop - start == len(self.block)
+            if whole and joined is not None and joined.dtype == self.dtype == "float64":
+                self._multiply(joined[start:stop])
+            else:
+                rows = slice(self.filled, self.filled + stop - start)
+                with np.errstate(over="ignore"):  # found in the sums
+                    for first, part in parts:
+                        self.block[rows, first : first + part.shape[1]] = part[start:stop].astype(self.dtype, copy=False)
+                self.filled = rows.stop
+            self.num_samples, start = self.num_samples + stop - start, stop
             if self.filled == len(self.block):
                 self._flush()
 
     def _flush(self) -> None:
-        import torch
-
-        A = torch.from_numpy(self.block[: self.filled])
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.gram += (A.T @ A).numpy()
+        self._multiply(self.block[: self.filled])
         self.filled = 0
+
+    def _multiply(self, A: Array) -> None:
+        """A `[b, p + q]` is contiguous, wherever it stands: so its product has the same bits."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.gram += A.T @ A
 
     def root(self) -> Array:
         """Rows A' `[p + q, p + q]` with A'ᵀA' = AᵀA; what rounding may have put into AᵀA counts as zero."""
@@ -66,6 +77,16 @@ class Sums:
         if not np.isfinite(self.gram).all():
             raise ValueError(f"the data have values whose squares are beyond float64, or that {self.dtype} cannot hold: scale them")
         return root(self.gram)
+
+
+def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
+    """[X y] `[b, p + q]` without a copy, where they are the columns of one contiguous array; None otherwise."""
+    (b, p), size = X.shape, X.dtype.itemsize
+    width = p + y.shape[1]
+    beside = y.__array_interface__["data"][0] - X.__array_interface__["data"][0] == p * size
+    if X.dtype != y.dtype or not beside or not X.strides == y.strides == (width * size, size):
+        return None
+    return as_strided(X, (b, width), X.strides, writeable=False)
 
 
 def root(gram: Array) -> Array:
@@ -110,11 +131,14 @@ class Samples:
 
 
 def _summed(samples: Samples, expansion: Expansion | None, dtype: str) -> Problem:
+    import torch
+
     sums: Sums | None = None
-    for block in samples:
-        part = prepared(block, expansion)
-        sums = sums or Sums(part.X.shape[1] + part.y.shape[1], dtype)
-        sums.add(part.X, part.y)
+    with threadpool_limits(torch.get_num_threads(), "blas"):  # the fit's threads, on which bits may depend
+        for block in samples:
+            part = prepared(block, expansion)
+            sums = sums or Sums(part.X.shape[1] + part.y.shape[1], dtype)
+            sums.add(part.X, part.y)
     assert sums is not None, "a dataset has samples"
     rows, p = sums.root(), part.X.shape[1]
     return replace(part, X=rows[:, :p], y=rows[:, p:], samples=sums.num_samples)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from linfit.problem.problem import Array
 
-#: Rows of a block.
-ROWS = 2**16
+#: Rows of a block at the most, and its bytes, unless a row has more: about what stays in a processor's cache.
+ROWS, BYTES = 2**16, 2**20
 #: Bytes of a CSV file up to which Python's own reader is as fast as importing a faster one.
 SMALL = 2**20
 #: What a missing cell of a CSV file may say.
@@ -157,7 +157,8 @@ def parquet_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows
         for column in columns:
             _require_numbers(schema.field(place_of(schema.names, column, path)), path)
         start = 0
-        for batch in opened.iter_batches(ROWS, columns=list(dict.fromkeys(columns))):
+        rows = min(ROWS, max(2**10, BYTES // len(columns)))
+        for batch in opened.iter_batches(rows, columns=list(dict.fromkeys(columns))):
             block = np.stack([_floats(batch.column(name), name, path, start) for name in columns], axis=1)
             yield block, _row_from(start)
             start += len(block)
@@ -263,10 +264,11 @@ def _neighbours(array: Numbers, columns: Sequence[str]) -> range | None:
 def _rows_of(array: Numbers, file: Path, places: range, path: str, columns: Sequence[str]) -> Iterator[Rows]:
     """Read, not mapped: pages of a mapped file would count as memory."""
     width = array.shape[1]
+    rows = max(1, min(ROWS, BYTES // (width * array.itemsize)))
     with file.open("rb") as opened:
         opened.seek(array.offset)  # type: ignore[attr-defined]
-        for start in range(0, len(array), ROWS):
-            count = min(ROWS, len(array) - start)
+        for start in range(0, len(array), rows):
+            count = min(rows, len(array) - start)
             block = np.fromfile(opened, array.dtype, count * width)
             if len(block) < count * width:
                 raise ValueError(f"{path} ends at row {start + len(block) // width}, its header announces {len(array)}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies
 
+from linfit.problem import files
 from linfit.problem.files import CSV, SHIPPED_FOLDER, file_digest
 from linfit.problem.problem import Problem
 from tests.helpers import LAW
@@ -146,3 +148,26 @@ def test_published_numbers_travel_with_the_tests() -> None:
     published = json.loads((Path(__file__).parents[1] / "data" / "published.json").read_text())
     assert len(published["levels"]) == 4
     assert all(math.isfinite(loss) for level in published["levels"].values() for loss in level["published_losses"])
+
+
+def test_a_file_is_hashed_again_once_it_has_changed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also within the tick of a clock, and with its old time and size."""
+    file.write_text("a\n1\n")
+    first = file_digest(str(file))
+    file.write_text("a\n2\n")
+    second = file_digest(str(file))
+    assert first != second
+    monkeypatch.setattr(files, "SETTLED", -(10**18))  # as if it had not changed for a while
+    assert file_digest(str(file)) == second
+    before = file.stat()
+    file.write_text("a\n1\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert file_digest(str(file)) == first
+
+
+def test_a_file_that_stays_as_it_is_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("a\n1\n")
+    monkeypatch.setattr(files, "SETTLED", -(10**18))
+    first = file_digest(str(file))
+    monkeypatch.setattr(files, "_sha256", lambda path: pytest.fail("read again"))
+    assert file_digest(str(file)) == first

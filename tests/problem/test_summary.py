@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -70,6 +72,36 @@ def test_bits_do_not_depend_on_the_blocks() -> None:
     assert len(set(found)) == 1
     rows = np.frombuffer(found[0]).reshape(51, 51)
     np.testing.assert_allclose(rows.T @ rows, A.T @ A, rtol=0, atol=1e-10 * 20_000)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("given", [np.float32, np.float64])
+def test_bits_do_not_depend_on_where_the_columns_stand(given: type, dtype: str) -> None:
+    """Columns of one array are multiplied where they are, others are copied first."""
+    A = np.random.default_rng(2).standard_normal((30_011, 6)).astype(given)
+    wider = np.hstack([A, A])[:, 3:9]
+    found = []
+    for X, y in ((A[:, :4], A[:, 4:]), (A[:, :4].copy(), A[:, 4:].copy()), (wider[:, 3:], wider[:, :3])):
+        sums = Sums(6, dtype)
+        for rows in (slice(0, 7), slice(7, 29_000), slice(29_000, None)):
+            sums.add(X[rows], y[rows])
+        found.append(sums.root())
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+    seen = A.astype(dtype).astype(float)
+    np.testing.assert_allclose(found[0].T @ found[0], seen.T @ seen, rtol=1e-10, atol=1e-7)
+
+
+def test_a_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "large.npy"
+    np.save(file, np.random.default_rng(0).standard_normal((400_000, 11)).astype(np.float32))
+    given = config(dataset={"name": "npy", "path": str(file), "features": "0:10", "target": "10"}, gradient="gram")
+    given.problem()  # what is loaded when it is first used
+    tracemalloc.start()
+    given.problem()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert file.stat().st_size > 17e6
+    assert peak < 5e6
 
 
 @pytest.mark.parametrize("split", [{}, {"validation": 0.3}])
