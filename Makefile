@@ -38,6 +38,7 @@ bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md; a pe
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.clusters
+	$(BIN)/python -m benchmarks.data
 
 docs: $(INSTALLED) ## what of the documentation follows from the code: reference pages, JSON schemas
 	$(BIN)/python docs/generate.py

@@ -65,7 +65,7 @@ class Sums:
         self._multiply(self.block[: self.filled])
         self.filled = 0
 
-    def _multiply(self, A: Array) -> None:
+    def _multiply(self, A: NDArray[np.floating]) -> None:
         """A `[b, p + q]` is contiguous, wherever it stands: so its product has the same bits."""
         with np.errstate(over="ignore", invalid="ignore"):
             self.gram += A.T @ A

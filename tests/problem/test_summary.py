@@ -78,7 +78,7 @@ def test_bits_do_not_depend_on_the_blocks() -> None:
 @pytest.mark.parametrize("given", [np.float32, np.float64])
 def test_bits_do_not_depend_on_where_the_columns_stand(given: type, dtype: str) -> None:
     """Columns of one array are multiplied where they are, others are copied first."""
-    A = np.random.default_rng(2).standard_normal((30_011, 6)).astype(given)
+    A: Any = np.random.default_rng(2).standard_normal((30_011, 6)).astype(given)
     wider = np.hstack([A, A])[:, 3:9]
     found = []
     for X, y in ((A[:, :4], A[:, 4:]), (A[:, :4].copy(), A[:, 4:].copy()), (wider[:, 3:], wider[:, :3])):
