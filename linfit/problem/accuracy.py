@@ -20,7 +20,7 @@ import numpy as np
 
 from linfit.problem.ambiguity import ambiguity
 from linfit.problem.problem import Array, Problem
-from linfit.problem.theory import Optimum, amplification
+from linfit.problem.theory import Optimum
 
 #: Digits that a summary leaves at κ = 1.
 OF_A_SUMMARY = 14.0
@@ -34,9 +34,12 @@ def warning(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
     if digits is None or digits >= FEWEST[dtype]:
         return None
     known = f"about {digits:.0f} digits" if digits >= 1 else "hardly a digit"
-    why = f"the condition number of the features, columns scaled, is {condition_of(optimum):.2g}"
+    condition, misfit = condition_of(optimum), misfit_of(optimum)
+    scaled = ", columns scaled," if optimum.rank == optimum.root.shape[-1] else ""
     squared = ", and gram squares it" if problem.samples is not None else ""
-    return f"{problem.source}: expect {known} of the optimal weights in {dtype}: {why}{squared}"
+    unexplained = f", and the residuals are {misfit:.2g} times the largest share of a feature" if condition * misfit > 10 else ""
+    why = f"the condition number of the features{scaled} is {condition:.2g}{squared}{unexplained}"
+    return f"{problem.source}: expect {known} of the optimal weights in {dtype}: {why}"
 
 
 def with_warning(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
@@ -51,6 +54,12 @@ def condition_of(optimum: Optimum) -> float:
     return float(singular[0] / singular[-1])
 
 
+def misfit_of(optimum: Optimum) -> float:
+    """‖r‖/(‖X‖‖W‖), X and W taken on columns scaled to norm one; 0 where W is."""
+    size = float(_singular_values(optimum)[0] * np.linalg.norm(_norms(optimum)[:, None] * optimum.weights))
+    return math.sqrt(max(0.0, optimum.loss) / optimum.scale) / size if size else 0.0
+
+
 def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> float | None:
     """About how many digits of the optimum are those of the exact solution, for data that were rounded to `dtype`, to a tenth.
 
@@ -58,11 +67,8 @@ def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> float | None:
     """
     if optimum.robust is not None or not optimum.rank:
         return None
-    singular = _singular_values(optimum)
-    size = np.asarray(np.linalg.norm(_norms(optimum)[:, None] * optimum.weights))
-    residual = np.asarray(math.sqrt(max(0.0, optimum.loss) / optimum.scale))
-    lost = amplification(singular[0], singular[-1], size, residual)
-    digits = np.finfo(dtype).precision - math.log10(float(lost))
+    lost = condition_of(optimum) * (1 + condition_of(optimum) * misfit_of(optimum))
+    digits = np.finfo(dtype).precision - math.log10(lost)
     if problem.samples is not None:
         digits = min(digits, OF_A_SUMMARY - 2 * math.log10(condition_of(optimum)))
     return round(max(0.0, digits), 1)

@@ -161,18 +161,12 @@ def least_squares(X: Array, y: Array) -> Solution:
     return Solution(weights, rank, residual, np.asarray(poor))
 
 
-def amplification(largest: Array, smallest: Array, size: Array, residual: Array) -> Array:
-    """κ + κ²·‖r‖/(‖X‖‖W‖), by how much the solution moves with the data, relatively: of the singular values of X, ‖W‖ and ‖r‖."""
-    condition, whole = largest / smallest, largest * size
-    misfit = np.divide(residual, whole, out=np.zeros_like(whole), where=whole > 0)
-    return np.asarray(condition + np.square(condition) * misfit)
-
-
 def _lost(singular: Array, weights: Array, residual: Array) -> Array:
-    """The `amplification` of solutions `[…]`; NaN or infinity where the rank is short."""
-    sizes = (np.linalg.norm(part, axis=(-2, -1)) for part in (weights, residual))
+    """κ + κ²·‖r‖/(‖X‖‖W‖), the roundings that solutions `[…]` lose (accuracy.py); NaN or infinity where the rank is short."""
+    size, rest = (np.linalg.norm(part, axis=(-2, -1)) for part in (weights, residual))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return amplification(singular[..., 0], singular[..., -1], *sizes)
+        condition = singular[..., 0] / singular[..., -1]
+        return np.asarray(condition * (1 + condition * np.where(size > 0, rest / (singular[..., 0] * size), 0)))
 
 
 def _solve(X: Array, y: Array) -> tuple[Array, NDArray[np.int64], Array, tuple[Array, Array, Array]]:
