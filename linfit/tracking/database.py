@@ -7,8 +7,9 @@ run and nothing else: the connection is MLflow's, with its journal, its flushing
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,8 @@ PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 1000")
 #: How often a block is tried where another process may have been quicker.
 ATTEMPTS = 3
 DATASETS_A_QUERY = 500
+#: Rows of each index that SQLite looks at, and seconds that it may wait for the lock.
+ROWS_LOOKED_AT, SURVEY = 400, 0.2
 
 
 class DatabaseRecorder:
@@ -54,6 +57,7 @@ class DatabaseRecorder:
         self.client, self.store = client, client.store
         self.engine = engine_of(client)
         self.ids = new_ids()
+        self.grown = False
 
     def begin(self, row: Row) -> str:
         return self.client.begin(row)
@@ -63,6 +67,8 @@ class DatabaseRecorder:
 
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
         self.client.end(run_id, row, files, model)
+        if self.grown and self.store.file is not None:
+            survey(self.store.file)
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         """All runs in one transaction: they are all there, finished, or none is."""
@@ -71,6 +77,7 @@ class DatabaseRecorder:
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._artifacts())
             persist(self.store, self._write, block)
+            self.grown = True
             return block.ids
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
@@ -138,6 +145,16 @@ def fastest(client: ClientRecorder) -> Recorder:
         client.store,
     )
     return client
+
+
+def survey(file: Path) -> None:
+    """Lets SQLite look how the rows of a database are spread, which takes it a few hundredths of a second.
+
+    Without it, MLflow's search sorted by a metric compares every run with every other: 10,000 runs took it 5 s instead of 0.04 s.
+    """
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(file, timeout=SURVEY)) as connection:  # somebody writes: they will
+        connection.execute(f"PRAGMA analysis_limit = {ROWS_LOOKED_AT}")
+        connection.execute("ANALYZE")
 
 
 def engine_of(client: ClientRecorder) -> Engine:
