@@ -44,16 +44,15 @@ def server(served: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     store = Store(f"sqlite:///{served}/mlflow.db", str(served / "artifacts"))
-    log = (served / "server.log").open("wb")
-    process = subprocess.Popen(command(store, port), stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
-    try:
-        _wait(address, process)
-        yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
-        log.close()
+    with (served / "server.log").open("wb") as log:
+        process = subprocess.Popen(command(store, port), stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait(address, process)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(120)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
