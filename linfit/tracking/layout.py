@@ -51,6 +51,7 @@ ENVIRONMENT_FILE, GIT_DIFF = "environment.json", "git.diff"
 MANIFEST, RESULTS, CURVES = "manifest.parquet", "results.parquet", "curves.parquet"
 MODEL = "model"
 PICTURES, REPORT, TWINS = "pictures", "report.html", "twins.json"
+LEADERBOARD = "leaderboard"
 
 #: Keys that say nothing of a run that its name should say.
 UNNAMED = ("name", "plugins", "pictures", "tracking")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from linfit.tracking.layout import LEADERBOARD
 from linfit.tracking.notes import literal
 from linfit.views.comparison import Comparison, Entry, number
 from linfit.views.tables import fitted
 
-CSV, PARQUET, MARKDOWN = "leaderboard.csv", "leaderboard.parquet", "leaderboard.md"
 #: What is left out first where the terminal is narrow.
 EXPENDABLE = ("95% interval of that", "finished", "95% interval", "times the first", "told apart")
 NUMERIC = ("rank", "finished", "excess loss", "times the first")
@@ -66,10 +66,11 @@ def _interval(low: float, high: float) -> str:
 def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes the leaderboard as CSV and Parquet, with all digits, and as Markdown, and returns the files."""
     frame = comparison.frame()
-    frame.to_csv(folder / CSV, index=False)
-    frame.to_parquet(folder / PARQUET, index=False)
-    (folder / MARKDOWN).write_text(markdown(comparison), encoding="utf-8")
-    return [folder / CSV, folder / PARQUET, folder / MARKDOWN]
+    csv, parquet, readable = (folder / f"{LEADERBOARD}.{ending}" for ending in ("csv", "parquet", "md"))
+    frame.to_csv(csv, index=False)
+    frame.to_parquet(parquet, index=False)
+    readable.write_text(markdown(comparison), encoding="utf-8")
+    return [csv, parquet, readable]
 
 
 def markdown(comparison: Comparison) -> str:

@@ -10,7 +10,6 @@ from linfit.engine.fit import Fit, Status
 from linfit.sweeps.recording import Done
 from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout, notes, saved_views
-from linfit.views.board import MARKDOWN
 from linfit.views.tables import number
 
 #: Rows of the leaderboard in a description; its files have all.
@@ -44,7 +43,7 @@ def remarks(runner: Runner) -> list[str]:
 
 def answer(runner: Runner, files: Sequence[Path]) -> list[str]:
     """What came out, in a sentence first."""
-    board = next((file for file in files if file.name == MARKDOWN), None)
+    board = next((file for file in files if file.name == f"{layout.LEADERBOARD}.md"), None)
     if board is not None:
         sentence, table, *rest = board.read_text(encoding="utf-8").strip().split("\n\n")
         return [f"{sentence} {counts(runner.done)}", "\n".join(table.splitlines()[: 2 + MOST_ROWS]), *rest]

@@ -9,14 +9,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout
-from linfit.views.charts import Chart
-from linfit.views.comparison import Comparison, compare
-from linfit.views.swept import Swept
+
+if TYPE_CHECKING:  # pandas is for sweeps alone
+    from linfit.views.charts import Chart
+    from linfit.views.comparison import Comparison
+    from linfit.views.swept import Swept
 
 T = TypeVar("T")
 
@@ -53,6 +55,7 @@ def of_fit(recorded: Recorded, fit: Fit) -> list[Path]:
 def of_sweep(recorded: Recorded) -> list[Path]:
     """The pictures, the leaderboard and the report of a sweep."""
     from linfit.views.board import write
+    from linfit.views.comparison import compare
 
     swept = swept_of(recorded)
     comparison = attempt("the leaderboard", compare, swept)
@@ -102,6 +105,8 @@ def write_report(file: Path, swept: Swept, comparison: Comparison, charts: Seque
 
 def swept_of(recorded: Recorded) -> Swept:
     """A sweep's tables, where it has just written them."""
+    from linfit.views.swept import Swept
+
     row = recorded.row
     names = [layout.MANIFEST, layout.RESULTS, layout.CURVES, *([layout.TWINS] if (recorded.folder / layout.TWINS).exists() else [])]
     files = {name: recorded.folder / name for name in names}
