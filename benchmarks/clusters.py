@@ -1,6 +1,6 @@
 """What a block of fits costs on a dask or ray cluster more than in this process: the way there and back, and what the scheduler does.
 
-    python -m benchmarks.clusters [--blocks 64] [--fits 8,256] [--steps 100] [--repeats 5] [--json]
+    python -m benchmarks.clusters [--blocks 32] [--fits 8,64] [--steps 100] [--repeats 5] [--json]
 
 Each cluster is started here, two workers of one thread on loopback, and warmed up; as root in a network namespace that has nothing else,
 because ray listens on the machine's own address otherwise. The same blocks run in this process and on the
@@ -69,12 +69,14 @@ def cluster(backend: str) -> Iterator[str]:
             process.stdin.close()
 
 
-def isolated(arguments: list[str]) -> int | None:
-    """The exit code of the same command in namespaces of its own, with all its processes; None where these may not be made."""
+def isolate(arguments: list[str]) -> None:
+    """Goes on as the same command in namespaces of its own, which end with all their processes; returns where these may not be made."""
     if os.getuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
-        return None
-    inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-    return subprocess.run([*inside, sys.executable, "-m", "benchmarks.clusters", "--inside", *arguments], cwd=ROOT, check=False).returncode
+        return
+    again = [sys.executable, "-m", "benchmarks.clusters", "--inside", *arguments]
+    os.chdir(ROOT)
+    inside = ["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    os.execvp("unshare", ["unshare", *inside, *again])
 
 
 def blocks_of(count: int, fits: int, steps: int) -> Tasks:
@@ -129,15 +131,15 @@ def wait_for_workers(running: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=64)
-    parser.add_argument("--fits", type=lambda text: [int(size) for size in text.split(",")], default=[8, 256], help="fits in a block")
+    parser.add_argument("--blocks", type=int, default=32)
+    parser.add_argument("--fits", type=lambda text: [int(size) for size in text.split(",")], default=[8, 64], help="fits in a block")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if not arguments.inside and (code := isolated(sys.argv[1:])) is not None:
-        sys.exit(code)
+    if not arguments.inside:
+        isolate(sys.argv[1:])
     report: dict[str, dict[int, Any]] = {}
     for backend, package in NEEDS.items():
         if find_spec(package) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ import pytest
 from tests.faults.harness import FITS, log, run, tables
 
 PATIENCE = 90
+PR_SET_PDEATHSIG = 1
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def free_port() -> int:
@@ -27,10 +30,20 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def end_with_parent() -> None:
+    """In a child: SIGINT when its parent is gone."""
+    if PRCTL is not None:
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGINT)
+
+
 @contextmanager
 def running(*command: str, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is ended at the end: asked to, so that it takes its shared memory with it, and killed where it does not."""
-    process = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+    """A process that is ended at the end, also at that of the tests where these are broken off.
+
+    It is asked to, so that it takes its shared memory with it, and killed where it does not.
+    """
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, user=user, stdout=silent, stderr=silent, cwd="/", preexec_fn=end_with_parent)
     try:
         yield process
     finally:

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -20,8 +21,10 @@ from linfit.config import FitConfig
 from linfit.engine.dispatch import fits_as_done
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.clusters import fits_on_cluster
+from linfit.sweeps.folder import About
 from linfit.sweeps.workers import Workers
 from tests.conftest import Ran
+from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, log, one_line, run, start
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]  # the clusters' libraries warn of much
 Linfit = Callable[..., Ran]
@@ -110,3 +113,18 @@ def test_a_cluster_that_is_not_there_is_one_line(workdir: Path, linfit: Linfit, 
     pytest.importorskip("distributed", reason="needs linfit-lab[dask]")
     ran = linfit("run", "-m", "seed=0,1", "steps=1", *overrides)
     assert ran.code == 2 and said in ran.err and len(ran.err.strip().splitlines()) == 1
+
+
+def test_a_sweep_goes_on_where_it_ran(dask_cluster: str, stored: Path, reference: str) -> None:
+    """Killed on a cluster, it says that the cluster is gone, goes on on another one, and ends as if nothing had been."""
+    process = start(stored, *FITS, "hydra.launcher.backend=dask", f"hydra.launcher.address={dask_cluster}", block=5)
+    while not (stored / FOLDER / "results" / "part-0.parquet").exists() and process.exitcode is None:
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    about = About.read(stored / FOLDER)
+    assert about.where == Workers(1, "dask", dask_cluster)
+    assert run(stored, "resume", FOLDER, "--address", "tcp://127.0.0.1:1") == 2
+    one_line(stored, "no dask cluster answers at tcp://127.0.0.1:1")
+    assert run(stored, "resume", FOLDER) == 0, log(stored)
+    assert_whole(stored, PAIRS, reference)
