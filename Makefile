@@ -37,6 +37,7 @@ bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md; a pe
 	-$(BIN)/python -m pip install --quiet -c requirements.lock modelbatch
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.browse
 	$(BIN)/python -m benchmarks.clusters
 	$(BIN)/python -m benchmarks.data
 
