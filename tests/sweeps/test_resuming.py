@@ -63,7 +63,7 @@ def break_off(monkeypatch: pytest.MonkeyPatch, blocks: None) -> Callable[[int, B
 def kill(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on an interrupted sweep ends as a killed process: nothing is put in order."""
 
-    def dead(sweep: recording.Sweep) -> None:
+    def dead(sweep: recording.Sweep, *_: object) -> None:
         sweep._own.release()
 
     monkeypatch.setattr(recording.Sweep, "kill", dead)
