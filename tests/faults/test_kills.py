@@ -85,6 +85,7 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
     done = subprocess.run([*strace, sys.executable, "-c", COMMAND, *SMALL], cwd=tmp_path, capture_output=True, timeout=120, check=False)
     if b"PTRACE" in done.stderr or b"ptrace" in done.stderr:
         pytest.skip("strace may not trace here")
+    assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"there was no call {when} of {call} to be killed at: {done.stderr!r}"
     if not (tmp_path / FOLDER / "manifest.parquet").exists() or not (tmp_path / FOLDER).exists():
         shutil.rmtree(tmp_path / FOLDER, ignore_errors=True)  # it was killed before it was planned: nothing to go on with
         assert run(tmp_path, *SMALL) == 0, log(tmp_path)
