@@ -17,7 +17,7 @@ from tests.faults.harness import FOLDER, assert_whole, end, kill_within, log, ru
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks real processes and kills them, on Linux")
 SWEEP = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam,rmsprop,adagrad", "steps=40", "pictures=false", f"hydra.sweep.dir={FOLDER}")
-NUM_FITS = 200
+NUM_FITS, ATTEMPTS = 200, 6
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,17 @@ def copied(prepared: Path, folder: Path) -> Path:
 def killed_and_resumed(number: int, prepared: Path, workdir: Path, uninterrupted: tuple[str, float]) -> int:
     """Kills the sweep, and of every three resumes the first two; returns how often something was killed."""
     moments, (reference, took) = random.Random(number), uninterrupted
-    copied(prepared, workdir)
-    kills = 0 + kill_within(start(workdir, *SWEEP), workdir, moments.uniform(0, took))
+    kills = 0
+    for attempt in range(ATTEMPTS):  # it may be quicker than the reference was, and end before its moment
+        place = copied(prepared, workdir / str(attempt))
+        kills += kill_within(start(place, *SWEEP), place, moments.uniform(0, took / 2**attempt))
+        if kills:
+            break
+    assert kills == 1, log(place)
     for _ in range(number % 3):
-        kills += kill_within(start(workdir, "resume"), workdir, moments.uniform(0, took))
-    assert run(workdir, "resume") == 0, log(workdir)
-    assert_whole(workdir, NUM_FITS, reference)
+        kills += kill_within(start(place, "resume"), place, moments.uniform(0, took))
+    assert run(place, "resume") == 0, log(place)
+    assert_whole(place, NUM_FITS, reference)
     return kills
 
 
@@ -85,7 +90,9 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
     done = subprocess.run([*strace, sys.executable, "-c", COMMAND, *SMALL], cwd=tmp_path, capture_output=True, timeout=120, check=False)
     if b"PTRACE" in done.stderr or b"ptrace" in done.stderr:
         pytest.skip("strace may not trace here")
-    assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"there was no call {when} of {call} to be killed at: {done.stderr!r}"
+    assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), (
+        f"there was no call {when} of {call} to be killed at: {done.stderr!r}"
+    )
     if not (tmp_path / FOLDER / "manifest.parquet").exists() or not (tmp_path / FOLDER).exists():
         shutil.rmtree(tmp_path / FOLDER, ignore_errors=True)  # it was killed before it was planned: nothing to go on with
         assert run(tmp_path, *SMALL) == 0, log(tmp_path)
