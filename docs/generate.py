@@ -128,6 +128,7 @@ def commands_page() -> str:
 
 
 def usage(context: click.Context) -> str:
+    context.command._help_option = None  # click keeps the one that was asked for first, whatever its names were there
     return f"```text\n{context.get_help()}\n```"
 
 
