@@ -53,6 +53,9 @@ MODEL = "model"
 PICTURES, REPORT, TWINS = "pictures", "report.html", "twins.json"
 LEADERBOARD = "leaderboard"
 
+#: `://user:password@`, where either may be `${oc.env:…}`, which stays.
+_PASSWORD = re.compile(r"(://(?:\$\{[^{}\s]*\}|[^/\s:@\"])*):(?!\$\{[^{}\s]*\}@)[^/\s@\"]+@")
+
 #: Keys that say nothing of a run that its name should say.
 UNNAMED = ("name", "plugins", "pictures", "tracking")
 
@@ -212,8 +215,8 @@ def stored_text(config: FitConfig) -> str:
 
 
 def mask(text: str) -> str:
-    """The same text with the password of every URI in it replaced."""
-    return text if "://" not in text else re.sub(r"(://[^/\s:@\"]*):[^/\s@\"]+@", r"\1:***@", text)
+    """The same text with the password of every URI in it replaced; a reference to the environment is none."""
+    return text if "://" not in text else _PASSWORD.sub(r"\1:***@", text)
 
 
 def describe(config: FitConfig, varying: Sequence[str]) -> str:

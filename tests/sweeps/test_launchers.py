@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +36,14 @@ def own_components(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     """A plug-in in the working directory, for child processes too; temporary files below it; the optimizers as they were."""
     from linfit.method.optimizers import Optimizer
 
-    (workdir / "trouble.py").write_text(PLUGIN)
+    (workdir / "misfortune.py").write_text(PLUGIN)
     (workdir / "conf" / "optimizer").mkdir(parents=True)
     (workdir / "conf" / "optimizer" / "raises.yaml").write_text("name: raises\nlr: 0.001\n")
     (workdir / "temporary").mkdir()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workdir), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(str(workdir))
     monkeypatch.setattr(Optimizer, "choices", dict(Optimizer.choices))
+    monkeypatch.delitem(sys.modules, "misfortune", raising=False)  # another test's is of another folder
     monkeypatch.setattr(tempfile, "tempdir", str(workdir / "temporary"))
 
 
@@ -51,7 +53,7 @@ def test_each_job_is_a_run_of_its_own(launcher: str, linfit: Linfit, workdir: Pa
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    sweep = ["plugins=[trouble]", "name=own", "optimizer=sgd,raises", "seed=0,1", "steps=3", "hydra.sweep.dir=outputs/sweeps/one"]
+    sweep = ["plugins=[misfortune]", "name=own", "optimizer=sgd,raises", "seed=0,1", "steps=3", "hydra.sweep.dir=outputs/sweeps/one"]
     ran = linfit("run", "-m", f"hydra/launcher={launcher}", *more, *sweep, "--json")
     assert ran.code == 1, ran.err
     rows = json.loads(ran.out)

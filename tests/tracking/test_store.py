@@ -43,6 +43,9 @@ def test_a_folder_is_refused(uri: str) -> None:
         ("postgresql://user:secret@host/db", "postgresql://user:***@host/db"),
         ("failed at http://u:p%40ss@host:5000/x and more", "failed at http://u:***@host:5000/x and more"),
         ("http://:only@host", "http://:***@host"),
+        ("http://me:${oc.env:PASSWORD}@host", "http://me:${oc.env:PASSWORD}@host"),
+        ("http://${oc.env:USER}:secret@host", "http://${oc.env:USER}:***@host"),
+        ("http://me:${oc.env:PASSWORD}x@host", "http://me:***@host"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
     ],
 )
