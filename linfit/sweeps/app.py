@@ -18,7 +18,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from linfit.errors import ConfigError, LinfitError, RecordingError
@@ -163,7 +163,8 @@ def folder_for(place: Path) -> Iterator[None]:
 def hide_passwords(composed: DictConfig) -> None:
     """In what Hydra writes into a run's folder. The store is open by now, and nothing needs the password any more."""
     with flag_override(composed, ["readonly", "struct"], [False, False]):
-        if isinstance(uri := composed.tracking.get("uri"), str):
+        written = OmegaConf.to_container(composed.tracking, resolve=False)  # a reference to the environment stays one
+        if isinstance(written, dict) and isinstance(uri := written.get("uri"), str):
             composed.tracking.uri = mask(uri)
         composed.hydra.overrides.task = [mask(override) for override in composed.hydra.overrides.task]
         composed.hydra.job.override_dirname = mask(composed.hydra.job.override_dirname)
