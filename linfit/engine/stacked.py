@@ -16,6 +16,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from operator import itemgetter
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.blocks import WINDOW, Task, blocks, find_optima
@@ -55,7 +57,7 @@ def run(block: Sequence[Task]) -> Ledger:
     rows = doubled(np.arange(len(tasks)))
     program = Program([tasks[row] for row in rows])
     losses, weights = program.window(WINDOW)  # [w, r], [w, r, p, q]
-    norms = losses.double() if ledger.watches_norms else None
+    norms = norms_like(losses) if ledger.watches_norms else None
     last = int(ledger.last.max())
     for first in range(0, last + 1, WINDOW):
         count = min(WINDOW, last + 1 - first)
@@ -75,8 +77,13 @@ def run(block: Sequence[Task]) -> Ledger:
             rows = rows[going_on]
             program.select(going_on.tolist())
             losses, weights = program.window(WINDOW)
-            norms = None if norms is None else losses.double()
+            norms = None if norms is None else norms_like(losses)
     return ledger
+
+
+def norms_like(losses: Tensor) -> Tensor:
+    """Room for the norms of the gradients `[w, r]`, in float64 and never that of the losses."""
+    return torch.empty_like(losses, dtype=torch.float64)
 
 
 def by_optimizer(block: Sequence[Task]) -> list[Task]:

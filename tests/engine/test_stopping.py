@@ -44,10 +44,11 @@ def test_it_ends_at_the_first_step_of_so_small_an_excess_loss(share: float, engi
     assert found.steps_to_tolerance == (path.steps_to_tolerance if share <= 1e-6 else None)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("share", [0.5, 1e-2, 1e-4])
-def test_it_ends_at_the_first_step_of_so_small_a_gradient(share: float, engine: str) -> None:
-    found = run(engine, {"gradient_norm": share}, dtype="float64")
+def test_it_ends_at_the_first_step_of_so_small_a_gradient(share: float, engine: str, dtype: str) -> None:
+    found = run(engine, {"gradient_norm": share}, dtype=dtype, record={"every": 1})
     path = whole(found.config)
     assert path.path is not None and path.problem is not None
     X, y = path.problem.X, path.problem.y
@@ -55,6 +56,7 @@ def test_it_ends_at_the_first_step_of_so_small_a_gradient(share: float, engine: 
     at = int(np.argmax(norms <= share * norms[0]))
     assert at > 0
     assert (found.status, found.steps[-1]) == (Status.CONVERGED, at)
+    assert found.losses.tolist() == path.losses[: at + 1].tolist()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
