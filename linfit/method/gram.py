@@ -67,5 +67,5 @@ def _summed(X: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Loss]:
     if n <= p + q:
         return X, y, loss
     A = torch.hstack([X, y])
-    rows = torch.from_numpy(root((A.T @ A).cpu().numpy())).to(X.device)
+    rows = torch.from_numpy(root((A.T @ A).cpu().numpy(), p)).to(X.device)
     return rows[:, :p], rows[:, p:], SumOfSquares(name=loss.name, factor=loss.scale(n, q))

@@ -6,7 +6,7 @@ error for every W, the same optimum and the same Hessian: engines and theory wor
 O(p²) whatever n is.
 
 The price is that AᵀA squares the condition number κ of X: of the 16 digits of float64 about 14 − 2·log₁₀ κ remain in the optimum, κ taken
-after scaling the columns.
+after scaling the columns. From κ of about 10⁷ on, directions are as small as rounding: they count as none, and the rank is short.
 
 n samples, p features, q targets.
 """
@@ -70,13 +70,13 @@ class Sums:
         with np.errstate(over="ignore", invalid="ignore"):
             self.gram += A.T @ A
 
-    def root(self) -> Array:
-        """Rows A' `[p + q, p + q]` with A'ᵀA' = AᵀA; what rounding may have put into AᵀA counts as zero."""
+    def root(self, p: int) -> Array:
+        """Rows A' `[p + q, p + q]` with A'ᵀA' = AᵀA, of p features; what rounding may have put into AᵀA counts as zero."""
         if self.filled:
             self._flush()
         if not np.isfinite(self.gram).all():
             raise ValueError(f"the data have values whose squares are beyond float64, or that {self.dtype} cannot hold: scale them")
-        return root(self.gram)
+        return root(self.gram, p)
 
 
 def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
@@ -89,13 +89,28 @@ def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floa
     return as_strided(X, (b, width), X.strides, writeable=False)
 
 
-def root(gram: Array) -> Array:
-    """A' `[m, m]` with A'ᵀA' = a positive semidefinite matrix `[m, m]`, from its eigenvalues after scaling its diagonal to one."""
+def root(gram: Array, p: int) -> Array:
+    """A' = [[R, Z], [0, S]] `[m, m]` with A'ᵀA' = AᵀA `[m, m]`, of p features: RᵀR = XᵀX, RᵀZ = Xᵀy, SᵀS = yᵀy − ZᵀZ.
+
+    R and S come from eigenvalues after scaling the diagonal to one. Features and targets have roots of their own: where columns
+    nearly depend on each other, a direction that is rounding for both would take y into the span of X, and its squared error with it.
+    """
     sizes = np.sqrt(np.diag(gram))
     sizes[sizes == 0] = 1
-    values, vectors = np.linalg.eigh(gram / np.outer(sizes, sizes))
-    kept = values > 16 * len(values) * np.finfo(float).eps * values[-1]
-    return np.asarray(np.sqrt(np.where(kept, values, 0))[:, None] * vectors.T * sizes)
+    scaled = gram / np.outer(sizes, sizes)
+    rounding = 16 * len(gram) * np.finfo(float).eps * np.linalg.norm(scaled, 2)
+    R, along = _root(scaled[:p, :p], rounding)
+    Z = along @ scaled[:p, p:]
+    S = _root(scaled[p:, p:] - Z.T @ Z, rounding)[0]
+    return np.asarray(np.block([[R, Z], [np.zeros((len(S), p)), S]]) * sizes)
+
+
+def _root(matrix: Array, rounding: float) -> tuple[Array, Array]:
+    """R `[m, m]` with RᵀR = a positive semidefinite matrix `[m, m]`, where an eigenvalue up to `rounding` counts as zero; and R⁺ᵀ."""
+    values, vectors = np.linalg.eigh(matrix)
+    kept = values > rounding
+    roots = np.sqrt(np.where(kept, values, 0))[:, None]
+    return roots * vectors.T, np.divide(vectors.T, roots, out=np.zeros_like(matrix), where=kept[:, None])
 
 
 def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dtype: str) -> Problem:
@@ -140,5 +155,6 @@ def _summed(samples: Samples, expansion: Expansion | None, dtype: str) -> Proble
             sums = sums or Sums(part.X.shape[1] + part.y.shape[1], dtype)
             sums.add(part.X, part.y)
     assert sums is not None, "a dataset has samples"
-    rows, p = sums.root(), part.X.shape[1]
+    p = part.X.shape[1]
+    rows = sums.root(p)
     return replace(part, X=rows[:, :p], y=rows[:, p:], samples=sums.num_samples)

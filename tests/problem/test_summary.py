@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from linfit.engine.dispatch import fit
+from linfit.problem.arrays import arrays
 from linfit.problem.datasets import Dataset, RandomLinear
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
@@ -68,7 +69,7 @@ def test_bits_do_not_depend_on_the_blocks() -> None:
         for start in range(0, len(A), size):
             sums.add(A[start : start + size, :50], A[start : start + size, 50:])
         assert sums.num_samples == 20_000
-        found.append(sums.root().tobytes())
+        found.append(sums.root(50).tobytes())
     assert len(set(found)) == 1
     rows = np.frombuffer(found[0]).reshape(51, 51)
     np.testing.assert_allclose(rows.T @ rows, A.T @ A, rtol=0, atol=1e-10 * 20_000)
@@ -85,7 +86,7 @@ def test_bits_do_not_depend_on_where_the_columns_stand(given: type, dtype: str) 
         sums = Sums(6, dtype)
         for rows in (slice(0, 7), slice(7, 29_000), slice(29_000, None)):
             sums.add(X[rows], y[rows])
-        found.append(sums.root())
+        found.append(sums.root(4))
     assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
     seen = A.astype(dtype).astype(float)
     np.testing.assert_allclose(found[0].T @ found[0], seen.T @ seen, rtol=1e-10, atol=1e-7)
@@ -120,10 +121,10 @@ def test_pieces_give_the_summary_of_the_whole(split: dict[str, Any], scaling: st
 
 def test_a_root_of_a_singular_matrix_has_its_rank() -> None:
     X = np.column_stack([np.arange(1.0, 9), 2 * np.arange(1.0, 9), np.ones(8), np.zeros(8)])
-    rows = root(X.T @ X)
+    rows = root(X.T @ X, 4)
     np.testing.assert_allclose(rows.T @ rows, X.T @ X, atol=1e-12 * np.abs(X.T @ X).max())
     assert np.linalg.matrix_rank(rows) == 2
-    assert (root(np.zeros((3, 3))) == 0).all()
+    assert (root(np.zeros((3, 3)), 2) == 0).all()
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6])
@@ -133,10 +134,24 @@ def test_the_optimum_has_the_digits_that_a_squared_condition_number_leaves(condi
     exact = Exact(X, y).weights
     sums = Sums(7, "float64")
     sums.add(X, y)
-    rows = sums.root()
+    rows = sums.root(6)
     given = problem(rows[:, :6], rows[:, 6:])
     error = np.linalg.norm(optimum(given, Loss.choose("sse")).weights - exact) / np.linalg.norm(exact)
     assert error <= 10 * 10.0 ** -(14 - 2 * np.log10(condition))
+
+
+@pytest.mark.parametrize("near", [0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5])
+def test_the_minimal_loss_of_columns_that_nearly_depend_on_each_other_is_that_of_the_weights(near: float) -> None:
+    stream = np.random.default_rng(0)
+    (a, b), (noise, e) = stream.uniform(0, 1, (2, 300)), stream.standard_normal((2, 300))
+    X, y = np.column_stack([a, b, a + b + near * noise]), (1 + 2 * a - b + 0.1 * e)[:, None]
+    found = fit(config(dataset=arrays(X, y), gradient="gram", optimizer="closed_form", steps=1, dtype="float64"))
+    assert found.optimum is not None
+    least = float(np.square(y - X @ np.linalg.lstsq(X, y, rcond=1e-15)[0]).sum())
+    loss = float(np.square(y - X @ found.weights).sum())
+    assert found.optimum.loss == pytest.approx(loss, rel=1e-3)
+    assert least * (1 - 1e-9) <= loss <= least * 1.02
+    assert found.optimum.rank == (2 if near < 1e-6 else 3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
