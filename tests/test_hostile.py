@@ -304,6 +304,8 @@ def test_a_spoilt_database_ends_in_a_line(case: str, store: Store, linfit: Linfi
         f"mlflow-artifacts://{BAIT}.invalid:80/x",
         f"mlflow-artifacts:/{BAIT}",
         f"s3://{BAIT}/x",
+        f"abfss://files@account.{BAIT}.invalid/x",
+        f"wasbs://files@account.{BAIT}.invalid/x",
         f"runs:/{BAIT}/x",
         f"models:/{BAIT}/1",
         f"hdfs://{BAIT}/x",

@@ -30,7 +30,7 @@ from linfit.sweeps.naming import single_name
 from linfit.sweeps.runner import Runner
 from linfit.sweeps.ways import deferred
 from linfit.tracking import notes
-from linfit.tracking.layout import mask
+from linfit.tracking.layout import mask, masked
 
 
 def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = False) -> None:
@@ -163,9 +163,7 @@ def folder_for(place: Path) -> Iterator[None]:
 def hide_passwords(composed: DictConfig) -> None:
     """In what Hydra writes into a run's folder. The store is open by now, and nothing needs the password any more."""
     with flag_override(composed, ["readonly", "struct"], [False, False]):
-        written = OmegaConf.to_container(composed.tracking, resolve=False)  # a reference to the environment stays one
-        if isinstance(written, dict) and isinstance(uri := written.get("uri"), str):
-            composed.tracking.uri = mask(uri)
+        composed.tracking = masked(OmegaConf.to_container(composed.tracking, resolve=False))  # a reference to the environment stays one
         composed.hydra.overrides.task = [mask(override) for override in composed.hydra.overrides.task]
         composed.hydra.job.override_dirname = mask(composed.hydra.job.override_dirname)
 

@@ -81,7 +81,8 @@ class Folder:
         if (self.path / layout.MANIFEST).exists():
             self.release()
             raise ConfigError(f"{self.path} holds another sweep: choose another hydra.sweep.dir, or go on with it by {command(self.path)}")
-        (self.path / SETTINGS).write_text(layout.mask(OmegaConf.to_yaml(settings)), encoding="utf-8")
+        hidden = layout.masked(OmegaConf.to_container(settings, resolve=False))
+        (self.path / SETTINGS).write_text(OmegaConf.to_yaml(OmegaConf.create(hidden)), encoding="utf-8")
         write_manifest(self.path, names, overrides, configs, asdict(about))
 
     def release(self) -> None:

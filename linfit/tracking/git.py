@@ -7,14 +7,12 @@ import re
 import subprocess
 from functools import cache
 
-from linfit.tracking.layout import DIRTY, mask
+from linfit.tracking.layout import DIRTY, SECRET, mask
 
 #: Characters of uncommitted changes beyond which they are not kept.
 MAX_DIFF = 100_000
 #: A value behind a name that says that it is secret.
-_SECRET = re.compile(
-    r"""((?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|credential|authorization)\w*["']?\s*[:=]+\s*).+""", re.I
-)
+_SECRET = re.compile(rf"""({SECRET}\w*["']?\s*[:=]+\s*).+""", re.I)
 
 
 def tags() -> dict[str, str]:

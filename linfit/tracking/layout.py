@@ -53,8 +53,15 @@ MODEL = "model"
 PICTURES, REPORT, TWINS = "pictures", "report.html", "twins.json"
 LEADERBOARD = "leaderboard"
 
-#: `://user:password@`, where either may be `${oc.env:…}`, which stays.
-_PASSWORD = re.compile(r"(://(?:\$\{[^{}\s]*\}|[^/\s:@\"])*):(?!\$\{[^{}\s]*\}@)[^/\s@\"]+@")
+#: What in a name says that its value is secret.
+SECRET = r"(?:passw(?:or)?d|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|account[_-]?key|authorization|credential|signature)"
+_REFERENCE = r"\$\{[^{}\s]*\}"
+#: What stays: a reference to the environment that names no other value, or what is masked.
+_KEPT = r"(?:\$\{[^{}\s,]*\}|\*{3})"
+#: `://user:password@`, up to the last `@` before the next URI: a password may hold any other sign, and `@` too.
+_PASSWORD = re.compile(rf"(://(?:{_REFERENCE}|(?!{_REFERENCE})[^/:\n])*):(?!{_KEPT}@(?!(?:(?!://).)*@))(?:(?!://).)+@")
+#: `?password=…&`, `;PWD=…;`, and the same encoded once more, as in `odbc_connect=…`.
+_KEY = re.compile(rf"((?:[?&;]|%3B)[\w-]*{SECRET}[\w-]*(?:=|%3D))(?!{_KEPT}(?:[&;\"'\s]|$))(?:(?!%3B)[^&;\n])+", re.I)
 
 #: Keys that say nothing of a run that its name should say.
 UNNAMED = ("name", "plugins", "pictures", "tracking")
@@ -210,13 +217,27 @@ def stored_config(config: FitConfig) -> dict[str, Any]:
 
 def stored_text(config: FitConfig) -> str:
     """The same as canonical JSON."""
-    text = mask(canonical(config.as_dict()))
+    data = config.as_dict()
+    text = canonical(data)
+    text = canonical(masked(data)) if "://" in text else text
     return f'{{"config":{text},"schema":{SCHEMA},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
 def mask(text: str) -> str:
-    """The same text with the password of every URI in it replaced; a reference to the environment is none."""
-    return text if "://" not in text else _PASSWORD.sub(r"\1:***@", text)
+    """The same text with the password of every URI in it replaced; a reference to the environment is none.
+
+    Rather too much than too little: where it is unclear where a password ends, what follows in its line goes with it.
+    """
+    return text if "://" not in text else _KEY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
+
+def masked(data: Any) -> Any:
+    """Plain data with every string in it masked."""
+    if isinstance(data, str):
+        return mask(data)
+    if isinstance(data, dict):
+        return {key: masked(value) for key, value in data.items()}
+    return [masked(value) for value in data] if isinstance(data, list) else data
 
 
 def describe(config: FitConfig, varying: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,7 +11,10 @@ from linfit.tracking.layout import mask
 from linfit.tracking.store import Store
 
 #: Storage whose address names a bucket, not a machine.
-BUCKETS = ("s3", "gs", "wasbs", "abfss")
+BUCKETS = ("s3", "gs")
+#: Azure's names a machine, whose end says that it is Azure's.
+AZURE = ("wasbs", "abfss")
+_ACCOUNT = re.compile(r"[^@]+@[\w-]+(\.privatelink)?\.(blob|dfs)\.core\.(windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)")
 #: What the tracking server itself hands out.
 SERVED = ("mlflow-artifacts", "http", "https")
 
@@ -23,10 +27,10 @@ def require_known_place(store: Store, artifact_uri: str) -> None:
     except ValueError:
         own = False
     else:
-        own = own or address.scheme in BUCKETS
+        own = own or address.scheme in BUCKETS or (address.scheme in AZURE and bool(_ACCOUNT.fullmatch(address.netloc)))
     if not own:
         raise LinfitError(
-            f"artifacts at {brief(mask(artifact_uri))!r} are not fetched: only from the tracking server, from {', '.join(BUCKETS)}"
+            f"artifacts at {brief(mask(artifact_uri))!r} are not fetched: only from the tracking server, from {', '.join(BUCKETS + AZURE)}"
         )
 
 

@@ -46,11 +46,25 @@ def test_a_folder_is_refused(uri: str) -> None:
         ("http://me:${oc.env:PASSWORD}@host", "http://me:${oc.env:PASSWORD}@host"),
         ("http://${oc.env:USER}:secret@host", "http://${oc.env:USER}:***@host"),
         ("http://me:${oc.env:PASSWORD}x@host", "http://me:***@host"),
+        ("http://me:${oc.env:PASSWORD}@x@host", "http://me:***@host"),
+        ("http://me:${oc.env:PASSWORD,clear}@host", "http://me:***@host"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("s3://bucket/a:b", "s3://bucket/a:b"),
+        *(
+            (f"postgresql://me@corp:{word}@host/db", "postgresql://me@corp:***@host/db")
+            for word in ("a/b", "a b", 'a"b', "a@b", "a:b", "a?b#")
+        ),
+        ("from ftp://a:b@c to ftp://d:e@f@g/h", "from ftp://a:***@c to ftp://d:***@g/h"),
+        ("postgresql://h/db?user=u&password=p/ q&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("postgresql://h/db?sslpassword=p", "postgresql://h/db?sslpassword=***"),
+        ("https://h/?password=${oc.env:P}&a=1", "https://h/?password=${oc.env:P}&a=1"),
+        ("mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=p;E=1", "mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=***;E=1"),
+        ("mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3Dp%3BE%3D1", "mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3D***%3BE%3D1"),
     ],
 )
 def test_passwords_are_masked(text: str, masked: str) -> None:
     assert mask(text) == masked
+    assert mask(masked) == masked
 
 
 @pytest.mark.parametrize("name", ["article", "a/b", "../../etc", "..", "ü ñ", "x" * 190])

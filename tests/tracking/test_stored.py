@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import layout, reading, stored
 from linfit.tracking.layout import stored_text
+from linfit.tracking.places import require_known_place
 from linfit.tracking.reading import Reader
-from linfit.tracking.store import locate
+from linfit.tracking.store import Store, locate
 from linfit.tracking.stored import config_of, read_config
 from tests.helpers import config
 
@@ -107,3 +109,19 @@ def test_a_file_that_a_server_keeps_is_downloaded_if_it_is_no_larger_than_it_can
         reader().file(record, "config.json", 9)
     with pytest.raises(LinfitError, match=r"has no file other\.json"):
         reader().file(record, "other.json")
+
+
+@pytest.mark.parametrize(
+    ("uri", "known"),
+    [
+        ("s3://bucket/x", True),
+        ("abfss://files@account.dfs.core.windows.net/x", True),
+        ("wasbs://files@account.blob.core.chinacloudapi.cn/x", True),
+        ("abfss://files@account.dfs.core.windows.net.stranger.invalid/x", False),
+        ("abfss://files@account.stranger.invalid/x", False),
+        ("abfss://stranger.invalid/x", False),
+    ],
+)
+def test_only_storage_of_known_machines_is_spoken_to(uri: str, known: bool) -> None:
+    with nullcontext() if known else pytest.raises(LinfitError, match="are not fetched"):
+        require_known_place(Store("sqlite:///x.db", None), uri)
