@@ -60,8 +60,12 @@ _REFERENCE = r"\$\{[^{}\s]*\}"
 _KEPT = r"(?:\$\{[^{}\s,]*\}|\*{3})"
 #: `://user:password@`, up to the last `@` before the next URI: a password may hold any other sign, and `@` too.
 _PASSWORD = re.compile(rf"(://(?:{_REFERENCE}|(?!{_REFERENCE})[^/:\n])*):(?!{_KEPT}@(?!(?:(?!://).)*@))(?:(?!://).)+@")
-#: `?password=…&`, `;PWD=…;`, and the same encoded once more, as in `odbc_connect=…`.
-_KEY = re.compile(rf"((?:[?&;]|%3B)[\w-]*{SECRET}[\w-]*(?:=|%3D))(?!{_KEPT}(?:[&;\"'\s]|$))(?:(?!%3B)[^&;\n])+", re.I)
+#: `?password=…&`, and `;PWD=…;` in `odbc_connect=…`, which may be encoded once more.
+_KEY = re.compile(
+    rf"((?:[?&]|(;|%3B|odbc_connect=))[\w-]*{SECRET}[\w-]*(?:=|%3D))(?!{_KEPT}(?:[&;\"'\s]|%3B|$))"
+    r"(?(2)(?:\{[^}\n]*\}|%7B.*?%7D|(?:(?!%3B)[^&;\n])+)|[^&\n]+)",
+    re.I,
+)
 
 #: Keys that say nothing of a run that its name should say.
 UNNAMED = ("name", "plugins", "pictures", "tracking")

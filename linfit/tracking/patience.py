@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from linfit.errors import RecordingError
+from linfit.errors import RecordingError, brief
 from linfit.tracking.layout import mask
 from linfit.tracking.store import Store, quiet
 
@@ -63,18 +63,23 @@ def persist(store: Store, call: Callable[..., T], *arguments: Any, **named: Any)
 
 
 @contextmanager
-def one_line(store: Store) -> Iterator[None]:
-    """MLflow's and SQLAlchemy's errors as a RecordingError of one line, the store named and its password masked."""
+def one_line(store: Store, artifacts: str = "") -> Iterator[None]:
+    """MLflow's and SQLAlchemy's errors as a RecordingError of one line, its passwords masked; the store is named, or where `artifacts` are."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise RecordingError(_explain(store, error)) from error
     except ModuleNotFoundError as error:
-        raise RecordingError(f"the store {store} needs the Python package {error.name}, which is not installed") from error
+        raise RecordingError(f"{_needing(store, artifacts)} the Python package {error.name}, which is not installed") from error
+
+
+def _needing(store: Store, artifacts: str) -> str:
+    places = [place for place in (artifacts, store.artifacts) if place and "://" in place]
+    return f"the store {store}, or its artifacts at {brief(mask(places[0]))}, need" if places else f"the store {store} needs"
 
 
 def _explain(store: Store, error: Exception) -> str:
-    first = (mask(str(error)).strip().splitlines() or [type(error).__name__])[0]
+    first = (mask(str(error).replace(store.uri, str(store))).strip().splitlines() or [type(error).__name__])[0]
     if not busy(error):
         return f"the store {store} failed: {first}"
     if store.is_server:

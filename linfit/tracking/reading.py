@@ -132,7 +132,7 @@ class Reader:
         if folder is not None:
             return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
         require_known_place(self.store, record.artifact_uri)
-        with one_line(self.store):
+        with one_line(self.store, record.artifact_uri):
             return [file.path for file in self.client.list_artifacts(record.run_id)]
 
     def file(self, record: Record, name: str, most: int | None = None) -> Path:
@@ -148,7 +148,7 @@ class Reader:
 
     def _download(self, record: Record, name: str, most: int | None) -> Path:
         require_known_place(self.store, record.artifact_uri)
-        with one_line(self.store):
+        with one_line(self.store, record.artifact_uri):
             sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(record.run_id)}
             if name not in sizes:
                 raise LinfitError(f"run {record.run_id} has no file {name}: were its artifacts deleted?")

@@ -17,6 +17,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from linfit.errors import LinfitError, RecordingError
 from linfit.tracking import store as stores
 from linfit.tracking.layout import mask
+from linfit.tracking.patience import one_line
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import Store, experiment_folder, locate, prepare, require
 
@@ -55,10 +56,11 @@ def test_a_folder_is_refused(uri: str) -> None:
             for word in ("a/b", "a b", 'a"b', "a@b", "a:b", "a?b#")
         ),
         ("from ftp://a:b@c to ftp://d:e@f@g/h", "from ftp://a:***@c to ftp://d:***@g/h"),
-        ("postgresql://h/db?user=u&password=p/ q&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("postgresql://h/db?user=u&password=p/ ;q&x=1", "postgresql://h/db?user=u&password=***&x=1"),
         ("postgresql://h/db?sslpassword=p", "postgresql://h/db?sslpassword=***"),
         ("https://h/?password=${oc.env:P}&a=1", "https://h/?password=${oc.env:P}&a=1"),
         ("mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=p;E=1", "mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=***;E=1"),
+        ("mssql+pyodbc:///?odbc_connect=PWD={a;b};E=1", "mssql+pyodbc:///?odbc_connect=PWD=***;E=1"),
         ("mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3Dp%3BE%3D1", "mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3D***%3BE%3D1"),
     ],
 )
@@ -151,6 +153,22 @@ def test_a_missing_driver_is_named(linfit: Callable[..., Any], bare: Path) -> No
     assert "needs the Python package psycopg" in done.err
     assert "canary" not in done.err
     assert list(bare.iterdir()) == []
+
+
+def test_a_missing_package_is_of_the_store_or_of_where_its_artifacts_are() -> None:
+    store = Store("sqlite:///x.db", None)
+    with pytest.raises(RecordingError, match=r"the store sqlite:///x\.db needs the Python package driver,"), one_line(store):
+        raise ModuleNotFoundError(name="driver")
+    for place in (one_line(store, "s3://bucket"), one_line(Store("sqlite:///x.db", "s3://bucket"))):
+        with pytest.raises(RecordingError, match="or its artifacts at s3://bucket, need the Python package boto3,"), place:
+            raise ModuleNotFoundError(name="boto3")
+
+
+def test_an_error_that_repeats_the_address_has_no_password() -> None:
+    store = Store('mssql://h/x?password=a"b c;d', None)
+    with pytest.raises(RecordingError) as raised, one_line(store):
+        raise OSError(f"cannot open {store.uri} now")
+    assert "*** now" in str(raised.value) and "b c" not in str(raised.value) and "d now" not in str(raised.value)
 
 
 def test_files_are_found_where_outputs_was_moved_to(workdir: Path, linfit: Callable[..., Any]) -> None:
