@@ -8,11 +8,11 @@ Everything stored is checked before anything runs: a fit whose config, data or w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from linfit.config import FitConfig
-from linfit.engine.fit import Fit
+from linfit.engine.fit import Fit, Status
 from linfit.errors import ConfigError
 from linfit.settings import MLflowTracking
 from linfit.sweeps.changing import changed
@@ -58,6 +58,8 @@ class Reproduction:
     repetitions: list[Repetition]
     overrides: tuple[str, ...] = ()
     """What was changed on purpose."""
+    known: bool = True
+    """Whether it was kept where its numbers come from; otherwise `changes` has the config's only."""
 
     def count(self, verdict: Verdict) -> int:
         return sum(repetition.verdict is verdict for repetition in self.repetitions)
@@ -111,8 +113,13 @@ class _Ready:
 
     def judge(self, fit: Fit, given: Sequence[str]) -> dict[str, str]:
         assert self.original.outcome is not None
+        assert self.original.config is not None
         now = Outcome.of(fit)
-        self.found.append((difference(self.original.outcome, now), now))
+        found = difference(self.original.outcome, now, common=self.original.config.record != self.config.record)
+        if fit.status is Status.FAILED and self.original.outcome.status != Status.FAILED:
+            last = (fit.error or "").strip().splitlines()[-1:]
+            found = replace(found, verdict=Verdict.REFUSED, why=f"it could not be run again: {''.join(last) or 'it failed'}")
+        self.found.append((found, now))
         tags = {layout.REPRODUCES: self.original.run_id, layout.VERDICT: self.found[0][0].verdict.value}
         return {**tags, layout.CHANGED: " ".join(given)} if given else tags
 
@@ -161,7 +168,7 @@ def _repeat(store: Store, source: Source, ready: list[_Ready], given: tuple[str,
     found = [*config_changes(first.original.config, first.config)] if given else []
     found += changes(source.document, environment.document(first.config))
     repetitions = [repeated.get(id(original)) or _refused(original) for original in source.originals]
-    return Reproduction(source.name, source.run_id, run_id, found, repetitions, given)
+    return Reproduction(source.name, source.run_id, run_id, found, repetitions, given, bool(source.document))
 
 
 def _refused(original: Original) -> Repetition:
@@ -175,7 +182,7 @@ def compare(store: Store, one: str, other: str) -> Reproduction:
     records = [reader.find(reference) for reference in (one, other)]
     configs = [config_of(reader, record) for record in records]
     then, now = (of_record(reader, record, config) for record, config in zip(records, configs, strict=True))
-    found = difference(then, now)
+    found = difference(then, now, common=configs[0].record != configs[1].record)
     documents = [document_of(reader, record) for record in records]
     repetition = Repetition(records[1].name, records[0].run_id, found.verdict, found.why, records[1].run_id, found, then, now)
     differ = [*config_changes(*configs), *changes(*documents)]

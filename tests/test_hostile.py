@@ -35,6 +35,7 @@ MARKUP = f"[bold red]{BAIT}[/] [link=file:///{BAIT}]x[/link] [/nonsense] <script
 #: Commands that read a store, as far as there are, with what they need besides a run.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "show": (),
+    "diff": ("SINGLE",),
     "verify": (),
     "script": (),
     "reproduce": (),
@@ -154,7 +155,7 @@ def survives(linfit: Linfit, store: Store, commands: list[str] = PRESENT) -> dic
     for command in commands:
         for run in (store.single, store.child, store.sweep):
             with watched() as seen:
-                done = linfit(command, run, *COMMANDS[command])
+                done = linfit(command, run, *(store.single if part == "SINGLE" else part for part in COMMANDS[command]))
             assert seen == [], (command, seen)
             assert done.code in (0, 1, 2), (command, done.err)
             for text in (done.out, done.err):
@@ -318,6 +319,18 @@ def test_a_spoilt_database_ends_in_a_line(case: str, store: Store, linfit: Linfi
 def test_artifacts_elsewhere_are_not_fetched(uri: str, store: Store, linfit: Linfit) -> None:
     store.rows("UPDATE runs SET artifact_uri = ?", uri)
     survives(linfit, store)
+
+
+def test_artifacts_in_a_folder_that_is_not_the_stores_are_not_opened(store: Store, linfit: Linfit) -> None:
+    outside = store.folder.parent / BAIT / "artifacts"
+    shutil.copytree(store.artifact(layout.CONFIG_FILE).parent, outside)
+    shutil.copytree(store.artifact(layout.MANIFEST).parent, outside, dirs_exist_ok=True)
+    store.rows("UPDATE runs SET artifact_uri = ?", str(outside))
+    try:
+        said = survives(linfit, store)
+    finally:
+        shutil.rmtree(outside)
+    assert "are not opened: only below those of their experiment" in said["reproduce", store.single].err
 
 
 class Trap:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import linfit as package
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
+from linfit.reproduction import Repetition, Reproduction
 from linfit.sweeps.app import execute
 from linfit.sweeps.runner import Runner
 from linfit.tracking import code, environment, git, layout
@@ -24,6 +27,7 @@ from linfit.tracking.comparison import Outcome, Verdict, difference
 from linfit.tracking.outcomes import of_record
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import locate
+from linfit.views.reproduction import show_reproduction
 from tests.stores.write import move
 
 Linfit = Callable[..., Any]
@@ -143,7 +147,7 @@ def test_config_files_and_folders(linfit: Linfit, here: Path) -> None:
         assert message in said.err
 
 
-def test_a_folder_is_enough_where_the_store_is_gone(here: Path) -> None:
+def test_a_folder_is_enough_where_the_store_is_gone(linfit: Linfit, here: Path) -> None:
     shutil.copytree("outputs/runs/one", "kept")
     shutil.rmtree("outputs/artifacts")
     Path("outputs/mlflow.db").rename("gone.db")
@@ -153,6 +157,20 @@ def test_a_folder_is_enough_where_the_store_is_gone(here: Path) -> None:
     [found] = done.repetitions
     assert found.then is not None and found.now is not None
     assert found.then.losses.tobytes() == found.now.losses.tobytes() and len(found.now.losses) > 20
+    assert done.known
+    Path("kept/environment.json").unlink()
+    said = linfit("reproduce", "kept")
+    assert (said.code, "changed    unknown: no environment.json" in said.out) == (0, True)
+    assert "version" not in said.out
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "environment.json"])
+def test_a_link_in_a_folder_is_not_followed(linfit: Linfit, here: Path, name: str) -> None:
+    file = Path("outputs/runs/one", name)
+    file.symlink_to(file.rename(here / name))
+    said = linfit("reproduce", "outputs/runs/one")
+    assert (said.code, said.out) == (2, "")
+    assert f"{name} is a link to somewhere else, which is not followed" in said.err
 
 
 def test_failed_and_diverged_runs_end_so_again(linfit: Linfit, here: Path) -> None:
@@ -163,7 +181,28 @@ def test_failed_and_diverged_runs_end_so_again(linfit: Linfit, here: Path) -> No
     assert (said.code, "identical: it is failed again" in said.out) == (0, True)
 
 
+def test_a_repetition_that_fails_says_why_and_is_no_difference(linfit: Linfit, here: Path) -> None:
+    said = linfit("reproduce", "--set", "dataset=polynomial", "--set", "dataset.range=[0,1e39]")
+    assert (said.code, "verdict    refused: it could not be run again: " in said.out) == (2, True)
+    assert "float32" in said.out
+
+
+def test_what_a_failed_fit_has_not_is_not_shown_as_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = outcome([], status="failed")
+    found = difference(failed, failed)
+    again = [Repetition(name, "1", found.verdict, difference=found, then=failed, now=failed) for name in "ab"]
+    assert show_reproduction(Reproduction("x", "1", "2", [], again), as_json=False) == 0
+    assert capsys.readouterr().out.count("\N{EN DASH}") == 8
+
+
 # ---- changed on purpose ----
+
+
+def test_losses_recorded_at_other_steps_are_compared_where_both_were(linfit: Linfit, here: Path) -> None:
+    said = linfit("reproduce", "--set", "record.every=7", "--exact")
+    assert (said.code, "verdict    identical: " in said.out) == (0, True)
+    [again] = [record.run_id for record in everything() if layout.REPRODUCES in record.tags]
+    assert linfit("diff", reader().find("last").run_id, again).code == 0
 
 
 def test_what_is_set_is_shown_beside_the_original(linfit: Linfit, here: Path) -> None:
@@ -335,8 +374,34 @@ def test_a_tag_that_was_changed_is_refused(linfit: Linfit, here: Path) -> None:
     assert "tag linfit.files of run" in linfit("reproduce", sweep).err
 
 
+@pytest.mark.parametrize("tag", [layout.ROW, layout.PARENT])
+def test_a_child_that_is_said_to_be_another_fit_is_refused(linfit: Linfit, here: Path, tag: str) -> None:
+    other = package.reproduce(ids("sweep")[0], sample=12).run_id
+    child = reader().find(children()[-1])
+    given = {layout.ROW: str(int(child.tags[layout.ROW]) ^ 1), layout.PARENT: other}[tag]
+    reader().client.set_tag(child.run_id, tag, given)
+    for command in (["reproduce", child.run_id], ["diff", child.run_id, "last"]):
+        said = linfit(*command)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert f"is another fit than run {child.run_id}: its tag linfit.row or mlflow.parentRunId was changed" in said.err
+
+
+def test_another_schema_is_the_work_of_another_version_or_of_a_flipped_bit(linfit: Linfit, here: Path) -> None:
+    file = here / "outputs" / "runs" / "one" / "config.json"
+    file.write_text(file.read_text().replace('"schema": 1', '"schema": 3'))
+    assert f"linfit {package.__version__}, which wrote it, writes 1: it was changed" in linfit("reproduce", str(file)).err
+    child = reader().find(children()[0])
+    for run, tag, value in ((child.run_id, layout.CONFIG, file.read_text()), (child.tags[layout.PARENT], layout.VERSION, "9.9")):
+        reader().client.set_tag(run, tag, value)
+    assert "in schema 3, this linfit reads 1: use linfit 9.9, which wrote it" in linfit("reproduce", child.run_id).err
+
+
 def test_a_run_without_a_result_is_refused(linfit: Linfit, here: Path) -> None:
     run = reader().find("last").run_id
+    with closing(sqlite3.connect("outputs/mlflow.db")) as database, database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run,))
+    assert "has no losses to compare with: they were deleted" in linfit("reproduce", run).err
     reader().client.set_tag(run, layout.STATUS, "killed")
     assert "has no result to compare with: it is FINISHED killed" in linfit("reproduce", run).err
 
@@ -445,6 +510,7 @@ def outcome(losses: Any, dtype: str = "float64", weights: Any = (1.0, -2.0), sta
         (outcome([4, 2]), outcome([4, 2], weights=(1.0, -2.0 - 1e-6)), "differs", None, None),
         (outcome([4, 2]), outcome([4, 2], weights=(1.0,)), "differs", None, None),
         (outcome([4, 2, 1]), outcome([4, 2]), "differs", None, None),
+        (outcome([4, 2, 1]), outcome([4, 2, 1]).at(np.array([0, 2])), "differs", None, None),
         (outcome([4, 2], status="diverged"), outcome([4, 2]), "differs", None, None),
         (outcome([4, 8, np.inf], status="diverged"), outcome([4, 8, np.inf], status="diverged"), "identical", None, None),
         (outcome([4, 8], status="diverged", whole=False), outcome([4, 8, np.inf], status="diverged"), "identical", None, None),

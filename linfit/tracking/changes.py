@@ -58,7 +58,7 @@ def document_of(reader: Reader, record: Record) -> Document:
 def read_document(file: Path) -> Document:
     """An `environment.json`; LinfitError, which names it, if it is none or was changed after it was written."""
     try:
-        found = json.loads(file.read_bytes()[: MAX_ENVIRONMENT + 1])
+        found = json.loads(file.read_bytes())
         fits = environment.matches(found)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise LinfitError(f"{file} cannot be read: {type(error).__name__} {error}") from error
@@ -92,8 +92,8 @@ def _sections(found: Document) -> dict[tuple[str, str], str]:
     rest = {key: value for key, value in machine.items() if key not in core and key not in DECIDED}
     parts: list[tuple[str, Mapping[str, Any]]] = [
         ("schema", {"of the config": found["schema"]} if "schema" in found else {}),
-        ("linfit", {"version": found.get("linfit")}),
-        ("code", {"digest": str(code.get("digest"))[:16]}),
+        ("linfit", {"version": found["linfit"]} if found.get("linfit") else {}),
+        ("code", {"digest": str(code["digest"])[:16]} if code.get("digest") else {}),
         ("code", _mapping(code.get("files"))),
         ("git", _mapping(found.get("git"))),
         ("package", {**_mapping(found.get("packages")), **core}),

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import sys
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,33 @@ def file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 def _files(plugins: tuple[str, ...]) -> dict[str, Path]:
     files = [file for part in DECISIVE for file in sorted((PACKAGE / part).rglob("*.py"))]
     found = {file.relative_to(PACKAGE).as_posix(): file for file in files}
-    specs = {name: sys.modules[name].__spec__ if name in sys.modules else find_spec(name) for name in plugins}
-    return found | {name: Path(spec.origin) for name, spec in specs.items() if spec is not None and spec.origin is not None}
+    return found | {name: file for plugin in plugins for name, file in _plugin(plugin).items()}
+
+
+def _plugin(name: str) -> dict[str, Path]:
+    """A plug-in's file, and where it is a package, or stands in one, all of the package's."""
+    spec = _spec(name)
+    if spec is None or spec.origin is None:
+        return {}
+    package = spec if spec.submodule_search_locations else _spec(name.rpartition(".")[0])
+    if package is None:
+        return {name: Path(spec.origin)}
+    folders = [Path(folder) for folder in package.submodule_search_locations or ()]
+    return {f"{package.name}:{file.relative_to(folder).as_posix()}": file for folder in folders for file in sorted(folder.rglob("*.py"))}
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    known = sys.modules.get(name)
+    return known.__spec__ if known is not None else find_spec(name) if name else None
 
 
 @cache
 def _syntax(file: Path) -> str:
     """As ast.dump writes it, without what is empty: which empty fields there are differs from one Python to the next."""
-    return _dump(ast.parse(file.read_text(encoding="utf-8")))
+    try:
+        return _dump(ast.parse(file.read_bytes()))
+    except (SyntaxError, ValueError):  # no module, but in a plug-in's package all the same
+        return repr(file.read_bytes())
 
 
 def _dump(part: Any) -> str:

@@ -5,7 +5,7 @@ k recorded steps, p features, q targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -49,7 +49,11 @@ class Outcome:
 
     def finite(self) -> Outcome:
         there = np.isfinite(self.losses)
-        return Outcome(self.status, self.dtype, self.steps[there], self.losses[there], self.weights, False)
+        return replace(self, steps=self.steps[there], losses=self.losses[there], whole=False)
+
+    def at(self, steps: NDArray[np.int64]) -> Outcome:
+        there = np.isin(self.steps, steps)
+        return replace(self, steps=self.steps[there], losses=self.losses[there])
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,12 @@ class Difference:
     """What differs, in bits."""
 
 
-def difference(then: Outcome, now: Outcome) -> Difference:
-    """How `now` differs from `then`."""
+def difference(then: Outcome, now: Outcome, common: bool = False) -> Difference:
+    """How `now` differs from `then`; with `common`, at the steps that both have, where they end at the same."""
     if not (then.whole and now.whole):
         then, now = then.finite(), now.finite()
+    if common and np.array_equal(then.steps[-1:], now.steps[-1:]):
+        then, now = then.at(now.steps), now.at(then.steps)
     bits = "; ".join(differences(then, now))
     if not bits:
         return Difference(Verdict.IDENTICAL, 0.0, None, 0.0, None, None)

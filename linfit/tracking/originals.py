@@ -9,10 +9,11 @@ from pathlib import Path
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import layout
-from linfit.tracking.changes import Document, document_of, read_document
+from linfit.tracking.changes import MAX_ENVIRONMENT, Document, document_of, read_document
 from linfit.tracking.comparison import Outcome
 from linfit.tracking.data import Kept, located, take_arrays
 from linfit.tracking.outcomes import Entry, Tables, of_file, of_record, of_rows
+from linfit.tracking.places import own_file
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.stored import Load, config_in, config_of, read_config, read_rows, require_same_numbers
 
@@ -90,7 +91,9 @@ def _of_rows(
         return Original(f"row {row}", "", None, None, f"the {'manifest' if planned is None else 'results'} have no row {row}")
     run_id = result["run_id"] or record.run_id
     try:
-        config = permits.admit(read_config(planned["config"], permits.load), planned["fingerprint"], kept)
+        config = permits.admit(
+            read_config(planned["config"], permits.load, lambda: record.tags.get(layout.VERSION)), planned["fingerprint"], kept
+        )
     except ConfigError as error:
         return Original(f"row {row}", run_id, None, None, str(error))
     return Original(layout.describe(config, varying) or f"fit {row}", run_id, config, of_rows(result, curve))
@@ -111,18 +114,18 @@ def from_files(path: Path, reader: Reader, permits: Permits) -> Source | Record:
     """
     if (path / layout.MANIFEST).is_file():
         return _sweep_of(path, reader)
-    file = path / layout.CONFIG_FILE if path.is_dir() else path
+    file = own_file(path, layout.CONFIG_FILE) if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"{path} has no {layout.CONFIG_FILE}: give one, the folder of a run below outputs/runs, or a run id")
-    config = config_in(file, permits.load)
-    weights = file.with_name(layout.WEIGHTS_FILE)
+    document = own_file(file.parent, layout.ENVIRONMENT_FILE, MAX_ENVIRONMENT)
+    found = read_document(document) if document.is_file() else {}
+    config = config_in(file, permits.load, lambda: found.get("linfit"))
+    weights = own_file(file.parent, layout.WEIGHTS_FILE)
     if not weights.is_file():
         return _same(config, reader, file)
     outcome, fingerprint = of_file(weights)
-    config = permits.admit(config, fingerprint, file.with_name)
+    config = permits.admit(config, fingerprint, lambda name: own_file(file.parent, name))
     run = reader.newest(fingerprint)
-    document = file.with_name(layout.ENVIRONMENT_FILE)
-    found = read_document(document) if document.is_file() else {}
     original = Original(file.parent.name, run.run_id if run else str(layout.CONFIG_FILE), config, outcome)
     return Source(original.name, original.run_id, config.name, False, [original], found)
 
@@ -141,7 +144,7 @@ def _same(config: FitConfig, reader: Reader, file: Path) -> Record:
 
 def _sweep_of(folder: Path, reader: Reader) -> Record:
     """The run of a sweep's folder, found through its fits."""
-    if not (folder / layout.RESULTS).is_file():
+    if not own_file(folder, layout.RESULTS).is_file():
         raise LinfitError(f"{folder} has no {layout.RESULTS}: the sweep was interrupted; name one of its fits")
     found = read_rows(folder / layout.RESULTS, ("row", "run_id"), range(1000))
     ids = [entry["run_id"] for entry in found.values() if entry["run_id"]]

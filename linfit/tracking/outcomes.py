@@ -90,6 +90,8 @@ def of_record(reader: Reader, record: Record, config: FitConfig) -> Outcome:
     if status not in list(Status):
         raise ConfigError(f"run {record.run_id} has no result to compare with: it is {record.status} {status}".rstrip())
     points = reader.curves(record, [layout.LOSS]).get(layout.LOSS, [])
+    if not points and status in (Status.COMPLETED, Status.CONVERGED):
+        raise ConfigError(f"run {record.run_id} has no losses to compare with: they were deleted from {reader.store}")
     steps, losses = np.array([step for step, _ in points], int), np.array([loss for _, loss in points], float)
     weights = None if status == Status.FAILED else _weights(reader, record, config)
     return Outcome(status, config.dtype, steps, losses, weights, whole=False)
@@ -104,8 +106,19 @@ def _weights(reader: Reader, record: Record, config: FitConfig) -> Any:
             raise ConfigError(f"{layout.WEIGHTS_FILE} of run {record.run_id} belongs to another run: its fingerprint is another")
         return found.weights
     parent = reader.find(record.tags[layout.PARENT])
-    if layout.FILES in parent.tags:
-        row = layout.row_number(record.tags.get(layout.ROW, ""))
-        rows = read_rows(unchanged(reader, parent, layout.RESULTS), RESULTS_COLUMNS, [row]).get(row)
-        return None if rows is None else of_rows(rows, None).weights
+    if layout.FILES in parent.tags and (entry := _row_of(reader, parent, record)) is not None:
+        return of_rows(entry, None).weights
     return np.array(record.weights) if len(record.weights) == p * q else None
+
+
+def _row_of(reader: Reader, parent: Record, record: Record) -> Entry | None:
+    """A child's row of its sweep's results, None if it was run again after they were written; ConfigError where it is another fit's."""
+    row = layout.row_number(record.tags.get(layout.ROW, ""))
+    planned = read_rows(unchanged(reader, parent, layout.MANIFEST), MANIFEST_COLUMNS, [row]).get(row)
+    entry = read_rows(unchanged(reader, parent, layout.RESULTS), RESULTS_COLUMNS, [row]).get(row)
+    same = planned is not None and planned["fingerprint"] == record.tags.get(layout.FINGERPRINT)
+    if not same or entry is None or entry["run_id"] not in (None, "", record.run_id, record.tags.get(layout.RETRIES)):
+        raise ConfigError(
+            f"row {row} of sweep {parent.run_id} is another fit than run {record.run_id}: its tag {layout.ROW} or {layout.PARENT} was changed"
+        )
+    return None if entry["run_id"] == record.tags.get(layout.RETRIES, "") else entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,7 +35,23 @@ def require_known_place(store: Store, artifact_uri: str) -> None:
         )
 
 
-def require_inside(folder: Path, file: Path) -> None:
-    """LinfitError where a file is a link that leads out of its folder."""
+def require_own_folder(folder: Path, allowed: Iterable[Path]) -> None:
+    """LinfitError unless a run's folder lies below one that is allowed."""
+    if not any(folder.resolve().is_relative_to(place.resolve()) for place in allowed):
+        raise LinfitError(
+            f"artifacts in {brief(str(folder))!r} are not opened: only below those of their experiment, or beside the database file"
+        )
+
+
+def own_file(folder: Path, name: str, most: int | None = None) -> Path:
+    """A file of a folder; LinfitError where it is a link that leads out of it, or has over `most` bytes."""
+    file = folder / name
     if not file.resolve().is_relative_to(folder.resolve()):
         raise LinfitError(f"{file} is a link to somewhere else, which is not followed")
+    require_size(file, file.stat().st_size if file.exists() else 0, most)
+    return file
+
+
+def require_size(file: Path | str, size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise LinfitError(f"{file} is larger than it can be: {size:,} bytes, {most:,} at most")

@@ -14,7 +14,7 @@ from mlflow.entities import Run, ViewType
 from linfit.errors import LinfitError
 from linfit.tracking import layout
 from linfit.tracking.patience import one_line
-from linfit.tracking.places import require_inside, require_known_place
+from linfit.tracking.places import own_file, require_known_place, require_own_folder, require_size
 from linfit.tracking.store import Store, require
 
 PAGE = 1000
@@ -65,7 +65,9 @@ class Reader:
         self.store = store
         with one_line(store):
             self.client = MlflowClient(tracking_uri=store.uri)
-            self.experiments = {found.experiment_id: found.name for found in self._pages(self.client.search_experiments)}
+            found = list(self._pages(self.client.search_experiments))
+        self.experiments = {experiment.experiment_id: experiment.name for experiment in found}
+        self._locations = [str(experiment.artifact_location) for experiment in found]
 
     def find(self, reference: str, kind: str | None = None) -> Record:
         """The run that `reference` names: an id, the beginning of exactly one, or `last`, the newest of its `kind` if one is given."""
@@ -128,7 +130,7 @@ class Reader:
 
     def artifacts(self, record: Record) -> list[str]:
         """The names of a run's files and of its folders of files; none where they are gone."""
-        folder = local_folder(self.store, record.artifact_uri)
+        folder = self._folder(record)
         if folder is not None:
             return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
         require_known_place(self.store, record.artifact_uri)
@@ -137,14 +139,21 @@ class Reader:
 
     def file(self, record: Record, name: str, most: int | None = None) -> Path:
         """An artifact as a file on this machine, downloaded if a server keeps it; LinfitError if it is not there, or has over `most` bytes."""
-        folder = local_folder(self.store, record.artifact_uri)
+        folder = self._folder(record)
         if folder is None:
             return self._download(record, name, most)
         if not (folder / name).is_file():
             raise LinfitError(f"run {record.run_id} has no file {name} in {folder}: were its artifacts moved or deleted?")
-        require_inside(folder, folder / name)
-        _require_size(folder / name, (folder / name).stat().st_size, most)
-        return folder / name
+        return own_file(folder, name, most)
+
+    def _folder(self, record: Record) -> Path | None:
+        """Where a run's files are on this machine, None where a server keeps them."""
+        folder = local_folder(self.store, record.artifact_uri)
+        if folder is not None:
+            places = (local_folder(self.store, location) for location in self._locations)
+            beside = [self.store.file.parent] if self.store.file is not None else []
+            require_own_folder(folder, [*beside, *(place for place in places if place is not None)])
+        return folder
 
     def _download(self, record: Record, name: str, most: int | None) -> Path:
         require_known_place(self.store, record.artifact_uri)
@@ -152,7 +161,7 @@ class Reader:
             sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(record.run_id)}
             if name not in sizes:
                 raise LinfitError(f"run {record.run_id} has no file {name}: were its artifacts deleted?")
-            _require_size(f"{name} of run {record.run_id}", sizes[name], most)
+            require_size(f"{name} of run {record.run_id}", sizes[name], most)
             return Path(self.client.download_artifacts(record.run_id, name))
 
     def _search(self, condition: str, most: int | None = None, page: int = PAGE) -> Iterator[Run]:
@@ -180,11 +189,6 @@ class Reader:
             token = page.token
             if not token:
                 return
-
-
-def _require_size(file: Path | str, size: int, most: int | None) -> None:
-    if most is not None and size > most:
-        raise LinfitError(f"{file} is larger than it can be: {size:,} bytes, {most:,} at most")
 
 
 def local_folder(store: Store, artifact_uri: str) -> Path | None:

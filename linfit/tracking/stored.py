@@ -18,6 +18,7 @@ from linfit.errors import ConfigError, LinfitError, brief
 from linfit.tracking import layout
 from linfit.tracking.layout import SCHEMA
 from linfit.tracking.tables import SCHEMAS
+from linfit.version import __version__
 
 if TYPE_CHECKING:  # reading from a store imports MLflow, which the rest of this module does without
     from linfit.tracking.reading import Reader, Record
@@ -26,6 +27,9 @@ if TYPE_CHECKING:  # reading from a store imports MLflow, which the rest of this
 MAX_CONFIG = 2**24
 Load = Callable[[Sequence[str]], None]
 """Imports the plug-ins that a stored config names."""
+
+Version = Callable[[], object]
+"""The version of linfit that wrote a config, None where it is unknown."""
 
 #: What is read of each file.
 MANIFEST_COLUMNS = ("row", "name", "fingerprint", "config")
@@ -67,17 +71,17 @@ def config_of(reader: Reader, record: Record, load: Load | None = None) -> FitCo
     """
     if record.kind == layout.SWEEP:
         raise ConfigError(f"run {record.run_id} is a sweep, which has no config of its own: name one of its fits, or use --sample")
-    return _placed(*_stored(reader, record), load)
+    return _placed(*_stored(reader, record), load, lambda: reader.top(record).tags.get(layout.VERSION))
 
 
-def config_in(file: Path, load: Load | None = None) -> FitConfig:
+def config_in(file: Path, load: Load | None = None, version: Version = lambda: None) -> FitConfig:
     """The fit config of a `config.json`; ConfigError, which names the file, as for `read_config`."""
-    return _placed(read_text(file), str(file), load)
+    return _placed(read_text(file), str(file), load, version)
 
 
-def _placed(text: str, place: str, load: Load | None) -> FitConfig:
+def _placed(text: str, place: str, load: Load | None, version: Version) -> FitConfig:
     try:
-        return read_config(text, load)
+        return read_config(text, load, version)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error
 
@@ -94,6 +98,10 @@ def _stored(reader: Reader, record: Record) -> tuple[str, str]:
     found = read_rows(file, MANIFEST_COLUMNS, [int(row)]) if row.isdecimal() and len(row) < 10 else {}
     if not found:
         raise ConfigError(f"{file} has no row {row!r}, where the config of run {record.run_id} should stand")
+    if found[int(row)]["fingerprint"] != record.tags.get(layout.FINGERPRINT):
+        raise ConfigError(
+            f"{file}, row {row}, is another fit than run {record.run_id}: its tag {layout.ROW} or {layout.PARENT} was changed"
+        )
     return str(found[int(row)]["config"]), f"{file}, row {row}"
 
 
@@ -107,8 +115,8 @@ def read_text(file: Path) -> str:
         raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
-def read_config(text: str, load: Load | None = None) -> FitConfig:
-    """The fit config that was stored as `text`, with its hash.
+def read_config(text: str, load: Load | None = None, version: Version = lambda: None) -> FitConfig:
+    """The fit config that was stored as `text`, with its hash, by the linfit of that `version`.
 
     ConfigError if the hash does not fit, if it is no fit config, or if it needs plug-ins: nothing stored is ever imported, unless
     the user trusts it and `load` imports it.
@@ -122,7 +130,7 @@ def read_config(text: str, load: Load | None = None) -> FitConfig:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"no stored config: {type(error).__name__} {brief(str(error))}") from error
     if schema != SCHEMA:
-        raise ConfigError(f"the config is stored in schema {brief(repr(schema))}, this linfit reads {SCHEMA}: use the linfit that wrote it")
+        raise ConfigError(_other_schema(schema, version()))
     if not fits:
         raise ConfigError("the config's hash does not fit: it was changed after it was stored")
     if isinstance(config, dict) and config.get("plugins"):
@@ -131,6 +139,14 @@ def read_config(text: str, load: Load | None = None) -> FitConfig:
         return FitConfig.model_validate(config)
     except (ValidationError, RecursionError) as error:
         raise ConfigError(explain(error) if isinstance(error, ValidationError) else "the config is nested too deep") from error
+
+
+def _other_schema(schema: object, version: object) -> str:
+    found = f"the config is stored in schema {brief(repr(schema))}"
+    if version == __version__:
+        return f"{found}, and linfit {__version__}, which wrote it, writes {SCHEMA}: it was changed after it was stored"
+    writer = f"linfit {brief(version, 20)}, which wrote it" if isinstance(version, str) else "the linfit that wrote it"
+    return f"{found}, this linfit reads {SCHEMA}: use {writer}"
 
 
 def _load_plugins(plugins: Any, load: Load | None) -> None:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from linfit.engine.difference import relative_losses
 from linfit.reproduction import Repetition, Reproduction
-from linfit.tracking.changes import Change
 from linfit.tracking.comparison import Outcome, Verdict, tolerance
 from linfit.views.markup import escape
 from linfit.views.tables import ABSENT, console, number
@@ -57,7 +57,7 @@ def _one(reproduction: Reproduction, repetition: Repetition) -> None:
     out = console()
     out.print(f"[bold]{text(reproduction.name)}[/]: run {text(repetition.reproduces)}")
     out.print(f"verdict    [bold]{repetition.verdict.value}[/]: {text(_said(repetition))}")
-    _changes(reproduction.changes)
+    _changes(reproduction)
     differ = repetition.verdict in (Verdict.EQUAL, Verdict.DIFFERS)
     if (reproduction.overrides or differ) and repetition.then is not None and repetition.now is not None:
         out.print(_beside(repetition.then, repetition.now))
@@ -74,7 +74,8 @@ def _said(repetition: Repetition) -> str:
         weights = (
             "" if now.weights is None or repetition.then is None or repetition.then.weights is None else f" and {len(now.weights)} weights"
         )
-        return f"{len(now.losses)} losses{weights} have the same bits" if len(now.losses) else f"it is {now.status} again"
+        number = len(_common(repetition))
+        return f"{number} losses{weights} have the same bits" if number else f"it is {now.status} again"
     if found.at is None and not found.weights:
         return repetition.why
     first = f"other bits from step {found.first} on" if found.first is not None else "the losses have the same bits"
@@ -84,15 +85,24 @@ def _said(repetition: Repetition) -> str:
     return f"losses differ by up to {found.losses:.2g}{at}, weights by {found.weights:.2g}; {first}{parted}{rest}"
 
 
+def _common(repetition: Repetition) -> NDArray[np.int64]:
+    """The steps of which both have the losses."""
+    then, now = repetition.then, repetition.now
+    return np.array([], int) if then is None or now is None else np.intersect1d(then.steps, now.steps)
+
+
 def _tolerance(repetition: Repetition) -> float:
     assert repetition.then is not None and repetition.now is not None
     return tolerance(repetition.then, repetition.now)[1]
 
 
-def _changes(changes: list[Change]) -> None:
-    out = console()
-    if not changes:
+def _changes(reproduction: Reproduction) -> None:
+    out, changes = console(), reproduction.changes
+    if not reproduction.known:
+        out.print("changed    unknown: no environment.json says where it was run")
+    elif not changes:
         out.print("changed    nothing: schema, code, packages, git and machine are as they were")
+    if not changes:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("changed", "what", "then", "now"):
@@ -120,7 +130,7 @@ def _beside(then: Outcome, now: Outcome) -> Table:
 def _several(reproduction: Reproduction) -> None:
     out = console()
     out.print(f"[bold]{text(reproduction.name)}[/]: {len(reproduction.repetitions)} fits of sweep {reproduction.reproduces}")
-    _changes(reproduction.changes)
+    _changes(reproduction)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("run", "verdict", "losses differ", "weights differ", "other bits from step", "parted at step"):
         table.add_column(title, justify="left" if title in ("run", "verdict") else "right")
@@ -138,7 +148,7 @@ def _several(reproduction: Reproduction) -> None:
 
 def _cells(repetition: Repetition) -> tuple[str, ...]:
     found = repetition.difference
-    if found is None:
+    if found is None or not len(_common(repetition)):
         return (ABSENT,) * 4
     steps = (ABSENT if step is None else str(step) for step in (found.first, found.parted))
     return (f"{found.losses:.2g}", f"{found.weights:.2g}", *steps)

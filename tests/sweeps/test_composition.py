@@ -182,6 +182,19 @@ def test_a_plug_in_changes_the_code_digest(plugin: Path) -> None:
     assert code_digest(("my_parts",)) != before
 
 
+def test_the_whole_package_of_a_plug_in_counts(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from linfit.tracking.code import file_digests
+
+    for name, text in (("__init__.py", ""), ("part.py", "from parts_4711 import shared"), ("shared.py", "x = 1"), ("no.py", "no module")):
+        (bare / "parts_4711").mkdir(exist_ok=True)
+        (bare / "parts_4711" / name).write_text(text)
+    monkeypatch.syspath_prepend(bare)
+    for plugin in ("parts_4711", "parts_4711.part"):
+        found = file_digests((plugin,)).keys() - file_digests().keys()
+        assert found == {f"parts_4711:{name}" for name in ("__init__.py", "part.py", "shared.py", "no.py")}
+    sys.modules.pop("parts_4711")
+
+
 def test_a_name_is_not_taken_twice(plugin: Path) -> None:
     (plugin / "my_parts.py").write_text(PLUGIN.replace("sign_descent", "adam"))
     with pytest.raises(ConfigError, match=r"optimizer 'adam' exists already, in linfit\.method\.optimizers"):
