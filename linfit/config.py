@@ -149,7 +149,9 @@ class FitConfig(Frozen):
         return fields
 
     def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON of what decides the numbers; the same fingerprint means the same numbers are expected."""
+        """SHA-256 of the canonical JSON of what decides the numbers; the same fingerprint means the same numbers are expected.
+        A run keeps that of its config as it was run: `resolved()`, in a sweep `resolved(several=True)`.
+        """
         return digest(self.numbers())
 
 
