@@ -8,8 +8,9 @@ data, and the program is code.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,10 +53,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class ModelLines:
-    """`before` makes the parameter from `W`; the rest are expressions.
+    """`before` makes the parameter from `W`, `frozen` one that torch does not record, unless `before` does; the rest are expressions.
 
     `weight` is the parameter, `parameters` what an optimizer takes, `prediction` ŷ, `pure` ŷ as a function of a tensor
-    `weight`, `transposed` what turns W's layout `[p, q]` into the parameter's or back. `tracks`: needs a gradient by itself.
+    `weight`, `transposed` what turns W's layout `[p, q]` into the parameter's or back.
     """
 
     before: Lines
@@ -64,7 +65,11 @@ class ModelLines:
     prediction: str
     pure: str
     transposed: str = ""
-    tracks: bool = False
+    frozen: Lines = ()
+
+    def untracked(self) -> ModelLines:
+        """The same with a parameter of which torch records nothing."""
+        return replace(self, before=self.frozen or self.before, frozen=())
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,12 @@ class LossLines:
     value: str
     derivative: str
     before: Lines = ()
+
+    def returned(self, residual: str) -> Lines:
+        """The body of a function that returns the loss, where ŷ − y is the expression `residual`."""
+        if self.before or len(re.findall(r"\bresidual\b", self.value)) > 1:
+            return f"residual = {residual}  # [n, q]", *self.before, f"return {self.value}"
+        return ("return " + re.sub(r"\bresidual\b", lambda _: f"({residual})", self.value),)
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class PenaltyLines:
 
 @dataclass(frozen=True)
 class GradientLines:
-    """`forward` leaves the loss where the weights stand in `loss`, `backward` its gradient in `gradient`, an expression.
+    """`forward` leaves the loss where the weights stand in `loss`, `backward` its gradient in `gradient`, an expression, empty if there is none.
 
     `tracked`: torch records what is done with the parameter, so that its old gradient must be cleared before `backward`.
     `completes`: `loss` is whole only after `backward`.

@@ -18,6 +18,7 @@ from linfit.config import GROUPS, FitConfig
 from linfit.engine.limits import LEAST_INITIAL
 from linfit.errors import ConfigError
 from linfit.lines import GradientLines, Lines, ModelLines, OptimizerLines, Scope, indented
+from linfit.method.gradients import loss_alone
 from linfit.method.optimizers import TorchOptimizer
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
@@ -50,8 +51,7 @@ def program(config: FitConfig, title: str) -> str:
 def require_lines(config: FitConfig) -> None:
     """ConfigError that names the components which do not say how a plain program does what they do."""
     parts = [getattr(config, group) for group in CONTRIBUTORS]
-    changed = [part for part in (config.batch, config.schedule) if part.name not in ("full", "none")]
-    silent = [f"{part.group}={part.name}" for part in parts + changed if not part.has_lines()]
+    silent = [f"{part.group}={part.name}" for part in parts if not part.has_lines()]
     silent += [key for key in ("features", "split") if key not in config.neutral()]
     if silent:
         raise ConfigError(
@@ -88,7 +88,7 @@ def _body(config: FitConfig) -> list[str]:
     _, p, q = problem.shape
     scope = Scope(p, q, config.seed, config.dtype, config.device.name)
     model = config.model.lines(scope)
-    gradient = _penalized(config, model, config.gradient.lines(model, config.loss.lines()))
+    gradient = _penalized(config, model, _gradient(config, model))
     optimizer = _scheduled(config, config.optimizer.know(known, config.model).lines(model, gradient))
     rules = _rules(config, known, model, gradient)
     return [
@@ -100,7 +100,7 @@ def _body(config: FitConfig) -> list[str]:
         *config.init.lines(scope),
         *_moved(scope),
         "",
-        *model.before,
+        *(model if gradient.tracked else model.untracked()).before,
         *gradient.before,
         *optimizer.before,
         *config.batch.lines(),
@@ -110,6 +110,12 @@ def _body(config: FitConfig) -> list[str]:
         *indented(_step(config, model, gradient, optimizer, [_divergence(config, problem, known), *rules])),
         f'print("weights", {model.weight}{model.transposed}.flatten().tolist())',
     ]
+
+
+def _gradient(config: FitConfig, model: ModelLines) -> GradientLines:
+    """What leaves the loss in `loss`, and its gradient if anything asks for it."""
+    asked = config.optimizer.descends or config.stop.gradient_norm is not None
+    return config.gradient.lines(model, config.loss.lines()) if asked else loss_alone(model, config.loss.lines())
 
 
 def _tensors(scope: Scope) -> Lines:
@@ -156,8 +162,9 @@ def _penalized(config: FitConfig, model: ModelLines, gradient: GradientLines) ->
     penalty = config.penalty.lines(detached)
     if not penalty.value:
         return gradient
-    added = f"loss = loss{'.detach()' * gradient.tracked} + {penalty.value}", f"{gradient.gradient} += {penalty.slope}"
-    return replace(gradient, backward=(*gradient.backward, *added), completes=True)
+    value = f"loss = loss{'.detach()' * gradient.tracked} + {penalty.value}"
+    slope = (f"{gradient.gradient} += {penalty.slope}",) if gradient.gradient else ()
+    return replace(gradient, backward=(*gradient.backward, value, *slope), completes=True)
 
 
 def _scheduled(config: FitConfig, optimizer: OptimizerLines) -> OptimizerLines:

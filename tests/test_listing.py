@@ -31,7 +31,7 @@ WRITTEN = [row for row in GRADIENTS if GROUPS["gradient"].choices[row.name].has_
 COMBINATIONS = [
     (model, gradient, loss, optimizer)
     for model, gradient, loss, optimizer in product(MODELS, WRITTEN, LOSSES, BY_HAND_OR_NOT)
-    if loss.quadratic or not optimizer.knowing
+    if loss.quadratic or not (optimizer.knowing or gradient.quadratic_only)
 ]
 SETTINGS = [
     (group, given)
@@ -87,6 +87,10 @@ def same(given: FitConfig) -> str:
     return source
 
 
+def num_lines(source: str) -> int:
+    return len([line for line in source.splitlines() if line])
+
+
 def short(**parts: Any) -> FitConfig:
     return config(**{"steps": STEPS, "record": {"every": EVERY}, **parts})
 
@@ -96,7 +100,7 @@ def short(**parts: Any) -> FitConfig:
 def test_a_program_has_the_engines_bits(group: str, given: dict[str, Any], dtype: str) -> None:
     source = same(short(**{group: given}, dtype=dtype))
     if "path" not in given:  # whose numbers stand in the program
-        assert 20 <= len([line for line in source.splitlines() if line]) <= 35
+        assert 20 <= num_lines(source) <= 35
 
 
 @pytest.mark.parametrize(("model", "gradient", "loss", "optimizer"), COMBINATIONS, ids=label)
@@ -106,11 +110,18 @@ def test_every_combination_is_written_in_its_own_shape(model: Row, gradient: Row
     source = same(short(**parts, dataset=data, seed=5))
     assert ("nn.Linear" in source) == (model.name == "linear")
     assert ("loss.backward()" in source, "torch.func.grad_and_value" in source) == (
-        gradient.name == "autograd",
-        gradient.name == "func_grad",
+        optimizer.descends and gradient.name == "autograd",
+        optimizer.descends and gradient.name == "func_grad",
     )
     assert ("torch.optim" in source) == (optimizer.torch is not None)
-    assert ("no_grad" in source) == (optimizer.torch is None and gradient.name == "autograd")
+    assert ("no_grad" in source) == (optimizer.torch is None and optimizer.descends and gradient.name == "autograd")
+
+
+def test_every_combination_is_short() -> None:
+    for model, gradient, loss, optimizer in product(MODELS, WRITTEN, LOSSES, OPTIMIZERS):
+        if loss.quadratic or not (optimizer.knowing or gradient.quadratic_only):
+            parts = {"model": model.plain, "gradient": gradient.plain, "loss": loss.plain, "optimizer": optimizer.plain}
+            assert 20 <= num_lines(program(short(**parts), "a test")) <= 35, parts
 
 
 def test_a_component_that_was_changed_has_lines_of_its_own_or_none() -> None:
@@ -151,7 +162,7 @@ def test_where_a_fit_starts_does_not_matter(weights: list[float]) -> None:
 @pytest.mark.parametrize("level", ["tensor_manual", "tensor_autograd", "linear_manual_update", "linear_adam"])
 def test_the_articles_levels_are_short_and_print_its_table(level: str, linfit: Linfit, bare: Path) -> None:
     source = linfit("script", f"article/{level}").out
-    assert 20 <= len([line for line in source.splitlines() if line]) <= 35
+    assert 20 <= num_lines(source) <= 35
     assert read(ran(source))[0] == [0, 250, 500, 750, 1000, 1001]
 
 

@@ -179,8 +179,7 @@ class ConjugateGradient(Informed):
         bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
         update = (
             f"g, before = {gradient.gradient}{model.transposed}.clone(), g  # [p, q]",
-            "kept = ratio((g * (g - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0)  # [q]",
-            "direction = kept * direction - g",
+            "direction = ratio((g * (g - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0) * direction - g",
             f"{model.weight} -= (ratio((g * direction).sum(dim=0), {bent}) * direction){model.transposed}",
         )
         return OptimizerLines(before, in_place(update, gradient.tracked))

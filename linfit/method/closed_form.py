@@ -5,7 +5,7 @@ p features, q targets, s fits of one kind.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class ClosedForm(Informed):
     14 − 2·log₁₀ κ. Where fewer than 9 are left, 3 in float32, the fit says so.
     """
 
+    descends: ClassVar[bool] = False
     name: Literal["closed_form"] = "closed_form"
 
     def build(self, parameter: Tensor, n: int) -> Stepper:

@@ -97,7 +97,7 @@ class Manual(Gradient):
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         product = f"X.T @ ({loss.derivative})"
         gradient = f"({product}){model.transposed}" if model.transposed else product
-        return GradientLines(_untracked(model), _forward(model, loss), (f"gradient = {gradient}",))
+        return GradientLines((), _forward(model, loss), (f"gradient = {gradient}",))
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +125,7 @@ class Autograd(Gradient):
         return evaluate
 
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
-        before = () if model.tracks else (f"{model.weight}.requires_grad_()",)
+        before = () if model.frozen else (f"{model.weight}.requires_grad_()",)
         return GradientLines(before, _forward(model, loss), ("loss.backward()",), f"{model.weight}.grad", tracked=True)
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
@@ -229,10 +229,8 @@ class Forward(Gradient):
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         forward = (
             f"gradient = torch.empty_like({model.weight})",
-            "for place in range(gradient.numel()):",
-            f"    along = torch.zeros_like({model.weight})",
-            "    along.view(-1)[place] = 1",
-            f"    loss, gradient.view(-1)[place] = torch.func.jvp(objective, ({model.weight},), (along,))",
+            "for along in torch.eye(gradient.numel()).to(gradient).view(-1, *gradient.shape):  # each weight's own direction",
+            f"    loss, gradient[along > 0] = torch.func.jvp(objective, ({model.weight},), (along,))",
         )
         return GradientLines(_objective(model, loss), forward, ())
 
@@ -277,16 +275,14 @@ class FiniteDifference(Gradient):
         return lambda W: (objective(W), self._slopes(objective, W))
 
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
-        step = f"torch.finfo({model.weight}.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
+        w, step = model.weight, "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
         forward = (
-            f"loss, gradient = objective({model.weight}), torch.empty_like({model.weight})",
-            "for place in range(gradient.numel()):",
-            f"    h = torch.zeros_like({model.weight})",
-            f"    h.view(-1)[place] = width * {model.weight}.view(-1)[place].abs().clamp(min=1)",
-            f"    apart = ({model.weight} + h).view(-1)[place] - ({model.weight} - h).view(-1)[place]",
-            f"    gradient.view(-1)[place] = (objective({model.weight} + h) - objective({model.weight} - h)) / apart",
+            f"loss, gradient = objective({w}), torch.empty_like({w})",
+            f"h = torch.diagflat({step} * {w}.abs().clamp(min=1)).view(-1, *gradient.shape)",
+            f"for place, (above, below) in enumerate(zip({w} + h, {w} - h)):  # one weight at a time",
+            "    gradient.view(-1)[place] = (objective(above) - objective(below)) / (above - below).sum()",
         )
-        return GradientLines((*_objective(model, loss), f"width = {step}"), forward, ())
+        return GradientLines(_objective(model, loss), forward, ())
 
     def _slopes(self, objective: Callable[[Tensor], Tensor], W: Tensor) -> Tensor:
         """The gradients `[r, …]` of r weights `[r, …]`."""
@@ -305,15 +301,15 @@ class FiniteDifference(Gradient):
         return gradient.view_as(W)
 
 
+def loss_alone(model: ModelLines, loss: LossLines) -> GradientLines:
+    """The loss without its gradient, for an optimizer that never looks at one."""
+    return GradientLines((), _forward(model, loss), (), gradient="")
+
+
 def _forward(model: ModelLines, loss: LossLines) -> Lines:
     return f"residual = {model.prediction} - y  # [n, q]", *loss.before, f"loss = {loss.value}"
 
 
 def _objective(model: ModelLines, loss: LossLines) -> Lines:
     """The loss as a function of the weights, which torch then does not record by itself."""
-    body = indented((f"residual = {model.pure} - y  # [n, q]", *loss.before, f"return {loss.value}"))
-    return (*_untracked(model), "", "def objective(weight):", *body, "")
-
-
-def _untracked(model: ModelLines) -> Lines:
-    return (f"{model.weight}.requires_grad_(False)",) if model.tracks else ()
+    return ("", "def objective(weight):", *indented(loss.returned(f"{model.pure} - y")), "")

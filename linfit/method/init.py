@@ -10,10 +10,14 @@ from pydantic import BeforeValidator, Field
 
 from linfit.component import Component, Seed
 from linfit.lines import Lines, Scope, listed
-from linfit.problem.streams import Purpose, torch_generator_lines, torch_seed
+from linfit.problem.streams import Purpose, torch_seed, torch_seed_line
 
 if TYPE_CHECKING:
     import torch
+
+
+#: The generator of a program, after the line that computes its seed.
+SEEDED = "torch.Generator().manual_seed(seed)"
 
 
 class Init(Component):
@@ -41,8 +45,8 @@ class Random(Init):
 
         return torch.Generator().manual_seed(torch_seed(self.own(seed), Purpose.INITIAL_WEIGHTS))
 
-    def generator_lines(self, seed: int) -> Lines:
-        return torch_generator_lines(self.own(seed), Purpose.INITIAL_WEIGHTS)
+    def seed_line(self, seed: int) -> str:
+        return torch_seed_line(self.own(seed), Purpose.INITIAL_WEIGHTS)
 
     def own(self, seed: int) -> int:
         return seed if self.seed is None else self.seed
@@ -62,10 +66,10 @@ class Normal(Random):
         return (self.mean + self.std * standard).to(dtype)
 
     def lines(self, scope: Scope) -> Lines:
-        standard = f"torch.randn({scope.p}, {scope.q}, generator=generator, dtype=torch.float64)"
+        standard = f"torch.randn({scope.p}, {scope.q}, generator={SEEDED}, dtype=torch.float64)"
         drawn = standard if (self.mean, self.std) == (0, 1) else f"({self.mean!r} + {self.std!r} * {standard})"
         cast = "" if scope.dtype == "float64" else f".to({scope.torch_dtype})"
-        return (*self.generator_lines(scope.seed), f"W = {drawn}{cast}  # [p, q]")
+        return (self.seed_line(scope.seed), f"W = {drawn}{cast}  # [p, q]")
 
 
 class TorchDefault(Random):
@@ -85,9 +89,9 @@ class TorchDefault(Random):
 
     def lines(self, scope: Scope) -> Lines:
         return (
-            *self.generator_lines(scope.seed),
+            self.seed_line(scope.seed),
             f"W = torch.empty({scope.q}, {scope.p}{scope.keyword})",
-            "torch.nn.init.kaiming_uniform_(W, a=math.sqrt(5), generator=generator)  # as nn.Linear does",
+            f"torch.nn.init.kaiming_uniform_(W, a=math.sqrt(5), generator={SEEDED})  # as nn.Linear does",
             "W = W.T.contiguous()  # [p, q]",
         )
 

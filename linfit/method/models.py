@@ -107,14 +107,18 @@ class LinearModel(Model):
 
     def lines(self, scope: Scope) -> ModelLines:
         device = "" if scope.device == "cpu" else f", device={scope.device!r}"
+        made, start = (
+            f"model = torch.nn.Linear({scope.p}, {scope.q}, bias=False{scope.keyword}{device})",
+            'model.load_state_dict({"weight": W.T})',
+        )
         return ModelLines(
-            (f"model = torch.nn.Linear({scope.p}, {scope.q}, bias=False{scope.keyword}{device})", 'model.load_state_dict({"weight": W.T})'),
+            (made, start),
             weight="model.weight",
             parameters="model.parameters()",
             prediction="model(X)",
             pure='torch.func.functional_call(model, {"weight": weight}, (X,))',
             transposed=".T",
-            tracks=True,
+            frozen=(f"{made}.requires_grad_(False)", start),
         )
 
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:

@@ -40,6 +40,8 @@ class Optimizer(Component):
 
     #: Whether it can do with the gradients of a few samples at a time.
     batches: ClassVar[bool] = True
+    #: Whether a step looks at the gradient; a plain program computes none otherwise.
+    descends: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, parameter: Tensor, n: int) -> Stepper:

@@ -34,12 +34,10 @@ def generator_line(seed: int, purpose: Purpose) -> str:
     return f"stream = np.random.default_rng(np.random.SeedSequence([{seed}, {purpose:d}]))  # [seed, {purpose:d}: {purpose.words}]"
 
 
-def torch_generator_lines(seed: int, purpose: Purpose) -> tuple[str, ...]:
-    """The lines of a program that make a torch.Generator with `torch_seed`."""
-    return (
-        f"entropy = np.random.SeedSequence([{seed}, {purpose:d}]).generate_state(1, np.uint64)[0]  # [seed, {purpose:d}: {purpose.words}]",
-        "generator = torch.Generator().manual_seed(int(entropy) >> 1)",
-    )
+def torch_seed_line(seed: int, purpose: Purpose) -> str:
+    """The line of a program that computes the same as `torch_seed`."""
+    state = f"np.random.SeedSequence([{seed}, {purpose:d}]).generate_state(1, np.uint64)[0]"
+    return f"seed = int({state}) >> 1  # [seed, {purpose:d}: {purpose.words}]"
 
 
 def torch_seed(seed: int, purpose: Purpose) -> int:
