@@ -181,18 +181,22 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     return _run(runner, lambda: resume(path, runner, wanted), as_json)
 
 
+_trust = click.option("--trust", is_flag=True, help="Import the plug-ins that the stored config names.")
+
+
 @cli.command(context_settings={"ignore_unknown_options": True}, options_metavar="[RUN or EXPERIMENT] [KEY=VALUE …]")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="", shell_complete=_complete)
 @click.option("--uri", help="MLflow tracking URI in which RUN is; default MLFLOW_TRACKING_URI, or sqlite:///outputs/mlflow.db.")
 @click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder, beside the working one, whose data RUN may read.")
-def script(arguments: tuple[str, ...], uri: str | None, data: str | None) -> None:
+@_trust
+def script(arguments: tuple[str, ...], uri: str | None, data: str | None, trust: bool) -> None:
     """Print the plain torch program, without linfit, that does a fit: the same operations, and so the same bits.
 
     RUN is a run id, the beginning of one, or `last`; otherwise arguments are as for `linfit run`.
     """
     from linfit.views.script import show_script
 
-    show_script(arguments, uri, data)
+    show_script(arguments, uri, data, trust)
 
 
 def _complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -232,8 +236,9 @@ def show(reference: str, uri: str | None, all_rows: bool, as_json: bool) -> None
 @_uri
 @click.option("--sample", type=click.IntRange(min=1), default=20, show_default=True, help="How many fits, drawn at random.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw.")
+@_trust
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-def verify(reference: str, uri: str | None, sample: int, seed: int, as_json: bool) -> int:
+def verify(reference: str, uri: str | None, sample: int, seed: int, trust: bool, as_json: bool) -> int:
     """Refit some fits of a sweep, each alone, and in the other engine: alone the bits must agree.
 
     Exit code 0: all of them agree; 1: some differ; 2: some cannot be refitted.
@@ -241,7 +246,7 @@ def verify(reference: str, uri: str | None, sample: int, seed: int, as_json: boo
     from linfit.verification import verify as verification
     from linfit.views.verification import show_verification
 
-    return show_verification(verification(_store(uri), reference, sample, seed), as_json)
+    return show_verification(verification(_store(uri), reference, sample, seed, trust), as_json)
 
 
 @cli.command()
@@ -252,7 +257,7 @@ def verify(reference: str, uri: str | None, sample: int, seed: int, as_json: boo
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that a sample runs in.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change this on purpose, and see what it does.")
 @click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder of data files that may be read.")
-@click.option("--trust", is_flag=True, help="Import the plug-ins that the stored config names.")
+@_trust
 @click.option("--exact", is_flag=True, help="Exit code 0 for identical bits only.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def reproduce(reference: str, as_json: bool, exact: bool, **options: Any) -> int:
@@ -271,8 +276,9 @@ def reproduce(reference: str, as_json: bool, exact: bool, **options: Any) -> int
 @click.argument("one", metavar="RUN")
 @click.argument("other", metavar="RUN")
 @_uri
+@_trust
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-def diff(one: str, other: str, uri: str | None, as_json: bool) -> int:
+def diff(one: str, other: str, uri: str | None, trust: bool, as_json: bool) -> int:
     """Show how two runs differ: config, code, environment, and the first step at which their curves part.
 
     Exit code 0: the same numbers, or within tolerance; 1: others; 2: one cannot be read.
@@ -280,7 +286,7 @@ def diff(one: str, other: str, uri: str | None, as_json: bool) -> int:
     from linfit.reproduction import compare
     from linfit.views.reproduction import show_diff
 
-    return show_diff(compare(_store(uri), one, other), as_json)
+    return show_diff(compare(_store(uri), one, other, trust), as_json)
 
 
 @cli.command()

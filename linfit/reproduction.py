@@ -175,12 +175,12 @@ def _refused(original: Original) -> Repetition:
     return Repetition(original.name, original.run_id, Verdict.REFUSED, original.why)
 
 
-def compare(store: Store, one: str, other: str) -> Reproduction:
-    """Two recorded runs beside each other, as `linfit diff` shows them; nothing runs."""
+def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduction:
+    """Two recorded runs beside each other, as `linfit diff` shows them; nothing runs, and plug-ins are imported only with `trust`."""
     load_plugins(())
     reader = Reader(store)
     records = [reader.find(reference) for reference in (one, other)]
-    configs = [config_of(reader, record) for record in records]
+    configs = [config_of(reader, record, load_plugins if trust else None) for record in records]
     then, now = (of_record(reader, record, config) for record, config in zip(records, configs, strict=True))
     found = difference(then, now, common=configs[0].record != configs[1].record)
     documents = [document_of(reader, record) for record in records]

@@ -13,21 +13,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linfit.config import FitConfig
 from linfit.engine.difference import PARTED, relative, relative_losses
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.errors import ConfigError, LinfitError
 from linfit.problem.problem import Array
 from linfit.settings import SingleEngine, StackedEngine
+from linfit.sweeps.composition import load_plugins
 from linfit.tracking import layout
 from linfit.tracking.comparison import Outcome, Verdict, differences
-from linfit.tracking.data import Kept, located, take_arrays
+from linfit.tracking.data import Kept
 from linfit.tracking.environment import environment
+from linfit.tracking.originals import Permits
 from linfit.tracking.outcomes import Entry, Tables, of_rows
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
-from linfit.tracking.stored import num_rows, read_config, require_same_numbers
+from linfit.tracking.stored import num_rows, read_config
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,22 @@ class Verification:
         return sum(check.verdict is verdict for check in self.checks)
 
 
-def verify(store: Store, reference: str, sample: int, seed: int) -> Verification:
-    """Refits `sample` fits, drawn with `seed`, of the sweep that `reference` names; LinfitError if it has no tables."""
+def verify(store: Store, reference: str, sample: int, seed: int, trust: bool = False) -> Verification:
+    """Refits `sample` fits, drawn with `seed`, of the sweep that `reference` names; LinfitError if it has no tables.
+
+    Plug-ins are imported only with `trust`.
+    """
+    load_plugins(())  # those of installed packages
+    permits = Permits(load_plugins if trust else None)
     reader = Reader(store)
     record = reader.find(reference, layout.SWEEP)
     if record.kind != layout.SWEEP:
         raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
     tables = Tables.of(reader, record)
     rows = tables.draw(sample, seed)
-    checks = [_check(row, lambda name: reader.file(record, name), *parts) for row, parts in zip(rows, tables.read(rows), strict=True)]
+    checks = [
+        _check(row, permits, lambda name: reader.file(record, name), *parts) for row, parts in zip(rows, tables.read(rows), strict=True)
+    ]
     return Verification(record.run_id, record.name, num_rows(tables.manifest), _changes(record), checks)
 
 
@@ -92,12 +100,12 @@ def _changes(record: Record) -> dict[str, tuple[str, str]]:
         return {}  # a tag that says nothing is no obstacle: the bits speak for themselves
 
 
-def _check(row: int, kept: Kept, planned: Entry | None, result: Entry | None, curve: Entry | None) -> Check:
+def _check(row: int, permits: Permits, kept: Kept, planned: Entry | None, result: Entry | None, curve: Entry | None) -> Check:
     if planned is None:
         return Check(row, f"row {row}", Verdict.REFUSED, "the manifest has no such row")
     name = str(planned["name"])
     try:
-        config = _config(planned, kept)
+        config = permits.admit(read_config(planned["config"], permits.load), planned["fingerprint"], kept)
     except ConfigError as error:
         return Check(row, name, Verdict.REFUSED, str(error))
     if result is None:
@@ -113,14 +121,6 @@ def _check(row: int, kept: Kept, planned: Entry | None, result: Entry | None, cu
         again.status.value,
         _in_the_other_engine(again),
     )
-
-
-def _config(planned: Entry, kept: Kept) -> FitConfig:
-    """The config of a row as it was run; ConfigError if it cannot be trusted, or no longer decides the same numbers."""
-    config = located(read_config(planned["config"]))
-    take_arrays(config, kept)
-    require_same_numbers(config, planned["fingerprint"])
-    return config
 
 
 def _in_the_other_engine(again: Fit) -> Agreement | None:

@@ -451,14 +451,15 @@ def plug_in(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("witness", None)
 
 
-def test_plug_ins_are_imported_with_trust_only(linfit: Linfit, plug_in: Path) -> None:
+@pytest.mark.parametrize("command", [("reproduce", "last"), ("diff", "last", "last"), ("script", "last")], ids=lambda words: words[0])
+def test_plug_ins_are_imported_with_trust_only(command: tuple[str, ...], linfit: Linfit, plug_in: Path) -> None:
     assert linfit("run", "steps=2", "plugins=[witness]").code == 0
     plug_in.unlink()
     sys.modules.pop("witness")
-    said = linfit("reproduce")
+    said = linfit(*command)
     assert (said.code, plug_in.exists()) == (2, False)
-    assert "needs plug-ins, which are not imported from what is stored" in said.err
-    assert linfit("reproduce", "--trust").code == 0
+    assert "needs plug-ins, which are not imported from what is stored without --trust" in said.err
+    assert linfit(*command, "--trust").code == 0
     assert plug_in.exists()
 
 

@@ -231,17 +231,20 @@ def plug_in(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (workdir / "witness.py").write_text("from pathlib import Path\nPath('imported').touch()\n")
     monkeypatch.syspath_prepend(workdir)
     yield "witness"
+    sys.modules.pop("witness", None)
     Optimizer.choices.pop("witness", None)
 
 
-def test_plug_ins_are_never_imported(linfit: Linfit, workdir: Path, plug_in: str) -> None:
+def test_plug_ins_are_imported_with_trust_only(linfit: Linfit, workdir: Path, plug_in: str) -> None:
     assert linfit("run", "-m", "steps=2", f"plugins=[{plug_in}]", "seed=0,1").code == 0
     (workdir / "imported").unlink()
     sys.modules.pop(plug_in)
     said = linfit("verify")
     assert said.code == 2
-    assert "seed=0 (row 0): the config needs plug-ins, which are not imported from what is stored: ['witness']" in said.out
+    assert "seed=0 (row 0): the config needs plug-ins, which are not imported from what is stored without --trust: ['witness']" in said.out
     assert not (workdir / "imported").exists()
+    assert linfit("verify", "--trust").code == 0
+    assert (workdir / "imported").exists()
 
 
 def test_a_stored_config_opens_no_file_elsewhere(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -151,7 +151,7 @@ def _other_schema(schema: object, version: object) -> str:
 
 def _load_plugins(plugins: Any, load: Load | None) -> None:
     if load is None:
-        raise ConfigError(f"the config needs plug-ins, which are not imported from what is stored: {brief(str(plugins))}")
+        raise ConfigError(f"the config needs plug-ins, which are not imported from what is stored without --trust: {brief(str(plugins))}")
     if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
         raise ConfigError("the config's plug-ins are no list of names")
     load(plugins)

@@ -9,24 +9,24 @@ from pathlib import Path
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
 from linfit.listing import program
-from linfit.sweeps.composition import fit_config, load, swept
+from linfit.sweeps.composition import fit_config, load, load_plugins, swept
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.locations import experiments
 
 LAST = "last"
 
 
-def show_script(arguments: Sequence[str], uri: str | None = None, data: str | None = None) -> None:
+def show_script(arguments: Sequence[str], uri: str | None = None, data: str | None = None, trust: bool = False) -> None:
     """Prints the program of a stored run, or of what `linfit run` with these arguments fits; ConfigError if there is none."""
     named = [argument for argument in arguments if _is_run(argument)]
     if not named:
-        if uri is not None or data is not None:
-            raise ConfigError("--uri and --data go with a RUN: give a run id, the beginning of one, or last")
+        if uri is not None or data is not None or trust:
+            raise ConfigError("--uri, --data and --trust go with a RUN: give a run id, the beginning of one, or last")
         config, title = _of_experiment(arguments)
     elif len(arguments) > 1:
         raise ConfigError(f"the program of run {named[0]} is that of its stored config: overrides go with an experiment")
     else:
-        config, title = _of_run(named[0], uri, None if data is None else Path(data))
+        config, title = _of_run(named[0], uri, None if data is None else Path(data), trust)
     print(program(config, title), end="")
 
 
@@ -41,18 +41,20 @@ def _of_experiment(arguments: Sequence[str]) -> tuple[FitConfig, str]:
     return fit_config(composed, overrides, experiment), f"The fit of `{' '.join(('linfit run', *arguments))}`, as a plain torch program."
 
 
-def _of_run(reference: str, uri: str | None, data: Path | None) -> tuple[FitConfig, str]:
-    """The stored config of a run, which is untrusted: nothing that it names is imported, and only data that are allowed are opened."""
+def _of_run(reference: str, uri: str | None, data: Path | None, trust: bool) -> tuple[FitConfig, str]:
+    """The stored config of a run, which is untrusted: plug-ins are imported with `trust` only, and only data that are allowed are opened."""
     from linfit.tracking import layout
-    from linfit.tracking.data import located
+    from linfit.tracking.originals import Permits
     from linfit.tracking.reading import Reader
     from linfit.tracking.store import locate
-    from linfit.tracking.stored import config_of, require_same_numbers
+    from linfit.tracking.stored import config_of
 
+    load_plugins(())  # those of installed packages
+    permits = Permits(load_plugins if trust else None, data)
     reader = Reader(locate(uri))
     record = reader.find(reference, layout.FIT if reference == LAST else None)
-    config = located(config_of(reader, record), data)
-    require_same_numbers(config, record.tags.get(layout.FINGERPRINT))
+    config = config_of(reader, record, permits.load)
+    config = permits.admit(config, record.tags.get(layout.FINGERPRINT), lambda name: reader.file(reader.top(record), name))
     if config.engine.name != "single":
         notice(f"the engine {config.engine.name} fitted it, whose sums run in another order: the program agrees with it but for rounding")
     return config, f"The fit of run {record.run_id}, {record.name}, as a plain torch program."
