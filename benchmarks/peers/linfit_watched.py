@@ -1,9 +1,9 @@
-"""linfit's own command line with four stopwatches: python -m benchmarks.peers.linfit_watched TIMES.json run -m …
+"""linfit's own command line with a few stopwatches: python -m benchmarks.peers.linfit_watched TIMES.json run -m …
 
-The command runs as ever; four of its functions are wrapped, which costs microseconds. Written are the seconds in each:
+The command runs as ever; some of its functions are wrapped, which costs microseconds. Written are the seconds in each:
 composition (every job enumerated, composed, validated and resolved), fitting (the engine, without those who take the fits from
 it), tracking (manifest, Parquet tables, MLflow's rows, the parent run, without opening the store), output (the table at the
-end). What is left of the whole process is start-up: the interpreter, imports, Hydra, and creating the store.
+end), pictures and report (twins, leaderboard, all that is attached to the parent). What is left of the whole process is start-up: the interpreter, imports, Hydra, and creating the store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch  # noqa: F401
 
 import linfit.cli
 from linfit.sweeps import beginning, launching, recording, runner, running, ways
-from linfit.views import outcome
+from linfit.views import description, illustration, outcome
 
 spent: Counter[str] = Counter()
 phases: list[str] = []
@@ -74,6 +74,8 @@ def main(times: str, *arguments: str) -> None:
         (recording.Sweep, "flush", "tracking"),
         (recording.Sweep, "finish", "tracking"),
         (outcome, "show_outcome", "output"),
+        (illustration, "illustrate", "pictures and report"),
+        (description, "describe", "pictures and report"),
     ):
         watch(owner, name, phase)
     sys.argv = ["linfit", *arguments]

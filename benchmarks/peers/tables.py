@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 BOUND = 1.5
+#: How many times as long as linfit each is meant to take, at these numbers of runs.
+GOALS = {1000: {"hydra": 100, "optuna": 40, "expert": 8}, 10_000: {"hydra": 300, "optuna": 120, "expert": 25}}
 TITLES = {
     "hydra": "Hydra basic + torch.optim + client",
     "joblib": "Hydra joblib + torch.optim + client",
@@ -23,7 +25,7 @@ def show_startup(seconds: dict[str, float]) -> None:
 
 def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> None:
     """The table of one size."""
-    linfit, floors = one["linfit"], one["floors"]
+    linfit, floors, goals = one["linfit"], one["floors"], GOALS.get(size, {})
     ours = linfit["seconds"]
     print(f"\n{size} runs × 1000 steps")
     print(f"{'':<40}{'seconds':>10}{'ms/run':>10}{'÷ linfit':>10}{'kB/run':>9}")
@@ -37,10 +39,12 @@ def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> 
         line(f"  {phase}", seconds)
     for name, measured in peers.items():
         seconds = max(measured["seconds"] + (size - measured["runs"]) * measured["per run"], 0.0)
-        line(TITLES[name], seconds, measured["disk"], f"scaled from {measured['runs']}")
+        goal = f", goal {goals[name]}×" if name in goals else ""
+        line(TITLES[name], seconds, measured["disk"], f"scaled from {measured['runs']}{goal}")
     if "expert" in one:
         logged = int(one["expert"]["logged"])
-        line("by hand, stacked", one["expert"]["seconds"], one["expert"]["disk"], f"logging scaled from {logged}" if logged < size else "")
+        notes = [f"logging scaled from {logged}"] * (logged < size) + [f"goal {goals['expert']}×"] * ("expert" in goals)
+        line("by hand, stacked", one["expert"]["seconds"], one["expert"]["disk"], ", ".join(notes))
     for name, seconds in floors.items():
         line(f"floor: {name}", seconds)
     floor = sum(floors.values())
