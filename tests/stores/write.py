@@ -1,12 +1,16 @@
-"""Writes a small store as this version of linfit writes it: `python -m tests.stores.write tests/stores/v1.tar.xz`.
+"""Writes a small store as this version of linfit writes it: `python -m tests.stores.write tests/stores/v1-2.tar.xz`.
 
-Run once for each schema of the stored config, by the version that introduces it; `tests/test_stores.py` reproduces what is in it with
-every later version. Holds single runs and a sweep over every component, with nothing in it that names the machine's folders or user.
+Run for each schema of the stored config, by the version that introduces it, and again when components are added; `tests/test_stores.py`
+reproduces what is in it with every later version. Holds single runs, and a sweep over every component that no other store of the schema
+has, with nothing in it that names the machine's folders or user.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import shutil
 import sqlite3
 import sys
 import tarfile
@@ -15,9 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pyarrow import parquet
+
 from linfit.config import FitConfig
+from linfit.engine.fit import Fit, Status
 from linfit.settings import MLflowTracking
 from linfit.sweeps.repeating import Sample, repeat, repeat_sample
+from linfit.tracking import layout
 from linfit.tracking.opening import open_recorder
 from tests import helpers
 
@@ -26,24 +34,75 @@ STEPS = 20
 ELSEWHERE = "/elsewhere"
 #: Groups of which other components do not run on every machine, or do not decide the numbers.
 LEFT_OUT = ("device", "tracking", "engine")
+#: What belongs to no component.
+BESIDE: tuple[dict[str, Any], ...] = (
+    {"stop": {"excess_loss": 0.1}},
+    {"stop": {"gradient_norm": 0.1}},
+    {"split": {"validation": 0.25}},
+    {"threads": 2},
+    {"deterministic": False},
+)
+#: What a group's components need beside them: functions of columns, columns that vary.
+NEEDED: dict[str, dict[str, Any]] = {"features": {"dataset": {"name": "random_linear", "p": 2}}}
+Components = set[tuple[str, str]]
 
 
-def configs() -> list[FitConfig]:
-    """Every setting of every component in turn, beside the defaults of the others, by turns in both dtypes."""
-    given = [(group, settings) for group, settings in helpers.settings() if group not in LEFT_OUT]
-    parts: list[dict[str, Any]] = [{group: settings} for group, settings in given]
-    return [helpers.config(steps=STEPS, seed=seed, dtype=helpers.DTYPES[seed % 2], **part) for seed, part in enumerate(parts)]
+def components() -> Components:
+    """(group, name) of all that a store is to have."""
+    return {(group, row.name) for group, row in helpers.rows() if group not in LEFT_OUT}
 
 
-def record(folder: Path) -> None:
-    """Single runs of each optimizer and each dataset, and a sweep of all configs."""
+def held(stores: list[Path]) -> Components:
+    """(group, name) of what the sweeps of these stores have."""
+    found: Components = set()
+    for store in stores:
+        with tarfile.open(store) as archive:
+            files = [archive.extractfile(entry) for entry in archive if Path(entry.name).name == layout.MANIFEST]
+            tables = [parquet.read_table(io.BytesIO(file.read()), columns=["config"]) for file in files if file is not None]
+        for text in (text for table in tables for text in table["config"].to_pylist()):
+            found |= parts_of(json.loads(text)["config"])
+    return found
+
+
+def parts_of(config: dict[str, Any]) -> Components:
+    return {(group, part["name"]) for group, part in config.items() if isinstance(part, dict) and "name" in part}
+
+
+def configs(wanted: Components) -> list[FitConfig]:
+    """Every setting of each wanted component in turn, beside the defaults of the others, by turns in both dtypes."""
+    given = [
+        {**NEEDED.get(group, {}), group: own_data(settings)}
+        for group, settings in helpers.settings()
+        if (group, settings["name"]) in wanted
+    ]
+    parts: list[dict[str, Any]] = [*given, *BESIDE]
+    return [helpers.config(**{"steps": STEPS, "seed": seed, "dtype": helpers.DTYPES[seed % 2], **part}) for seed, part in enumerate(parts)]
+
+
+def own_data(settings: dict[str, Any]) -> dict[str, Any]:
+    """With a data file of the tests copied into the working directory."""
+    file = Path(settings.get("path", ""))
+    if not file.is_relative_to(helpers.DATA):
+        return settings
+    shutil.copy(file, file.name)
+    return {**settings, "path": file.name}
+
+
+def finished(place: int, fit: Fit) -> dict[str, str]:
+    assert fit.status is not Status.FAILED, fit.error
+    return {}
+
+
+def record(folder: Path, wanted: Components) -> None:
+    """A single run of each component in the last of its settings, and a sweep of all configs."""
     recorder = open_recorder(MLflowTracking(uri=f"sqlite:///{folder}/outputs/mlflow.db"), "stored")
-    every = configs()
-    chosen = {(config.optimizer.name, config.dataset.name): config for config in every}
-    for (optimizer, dataset), config in chosen.items():
-        repeat(config.resolved(), f"{optimizer} {dataset}", recorder, lambda place, fit: {})
+    every = configs(wanted)
+    names = ((group, name, config) for config in every for group, name in parts_of(config.as_dict()) & wanted)
+    chosen = {f"{group} {name}": config for group, name, config in names}
+    for name, config in sorted(chosen.items()):
+        repeat(config.resolved(), name, recorder, finished)
     resolved = [config.resolved(several=True) for config in every]
-    repeat_sample(Sample("every component", resolved, ("optimizer", "dtype", "seed"), {}), recorder, lambda place, fit: {}, workers=1)
+    repeat_sample(Sample("every component", resolved, ("optimizer", "dtype", "seed"), {}), recorder, finished, workers=1)
 
 
 def move(file: Path, before: str, after: str) -> None:
@@ -74,14 +133,16 @@ def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def main(target: Path) -> None:
     target = target.absolute()
+    wanted = components() - held([store for store in target.parent.glob(f"v{layout.SCHEMA}*.tar.xz") if store != target])
     with TemporaryDirectory() as place:
         folder = Path(place).resolve()
         os.chdir(folder)  # which is in no git repository
-        record(folder)
+        record(folder, wanted)
         os.chdir("/")
         neutral(folder)
         with tarfile.open(target, "w:xz") as archive:
-            archive.add(folder / "outputs", "outputs", filter=anonymous)
+            for part in sorted(folder.iterdir()):
+                archive.add(part, part.name, filter=anonymous)
 
 
 if __name__ == "__main__":
