@@ -44,6 +44,8 @@ def program(config: FitConfig, title: str) -> str:
         body = _body(config.resolved())
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    except MemoryError as error:
+        raise ConfigError(f"the data do not fit in memory, {error}: choose fewer samples or features") from error
     lines = [_docstring(title), *_imports(STANDARD, body), "", *_imports(OTHERS, body), "", *body]
     return "\n".join(_without_double_blanks(lines)) + "\n"
 

@@ -219,7 +219,7 @@ CONFIGS: dict[str, tuple[Callable[[Path], str], str]] = {
     "many errors": (lambda _: forged(good(), init={"name": "given", "weights": ["x"] * 50_000}), "init"),
     "control characters": (lambda _: forged(good(), optimizer={"name": ESCAPES}), "optimizer"),
     "markup": (lambda _: forged(good(), optimizer={"name": MARKUP}), "optimizer"),
-    "memory": (lambda _: forged(good(), dataset={"name": "parabola", "n": 10**15}), ""),
+    "memory": (lambda _: forged(good(), dataset={"name": "parabola", "n": 10**15}), "dataset.n"),
     "a schema": (lambda _: f'{{"config":{{}},"schema":"{"9" * 100_000}","sha256":0}}', "schema"),
     "infinity": (lambda _: '{"config":{"seed":Infinity},"schema":1,"sha256":"0"}', "no stored config"),
     "a huge number": (lambda _: '{"config":{"seed":' + "9" * 100_000 + '},"schema":1,"sha256":"0"}', "no stored config"),

@@ -233,6 +233,9 @@ def test_a_study_is_told_from_one_of_its_fits(linfit: Linfit, bare: Path) -> Non
         (("seed=0,1",), "seed=0,1 has several values"),
         (("nothing",), "no experiment 'nothing'"),
         (("optimizer.lr=-1",), "optimizer.lr: got -1"),
+        (("dataset.n=1000000000000",), "dataset.n: got 1000000000000, input should be less than or equal to 1000000000"),
+        (("dataset=random_linear", "dataset.n=1000000000", "dataset.p=10000", "init=zeros"), "the data do not fit in memory"),
+        (("batch=minibatch",), "linfit: batch=minibatch cannot be written"),
         (
             ("dataset=csv", "dataset.path=x.csv", "dataset.features=a", "dataset.target=y", "init=zeros"),
             "dataset.path 'x.csv' cannot be read",

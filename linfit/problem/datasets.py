@@ -14,7 +14,7 @@ from linfit.lines import Lines, Scope
 from linfit.problem.problem import Array, Problem
 from linfit.problem.streams import Purpose, generator, generator_line
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Noise = Annotated[float, Field(ge=0)]
 #: YAML has lists, a frozen config has tuples.
 Coefficients = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
