@@ -61,7 +61,9 @@ def main() -> NoReturn:
 
 
 def _complain(message: str) -> int:
-    print("linfit: " + printable(brief(" ".join(message.split()), 4000)), file=sys.stderr)
+    from linfit.tracking.layout import mask
+
+    print("linfit: " + printable(brief(mask(" ".join(message.split())), 4000)), file=sys.stderr)
     return WRONG
 
 

@@ -157,6 +157,8 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
         ("run -m seed=0,1 hydra.sweep.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
         ("run tracking.uri=foo://x", "'foo://x' is no MLflow store: it begins with one of sqlite"),
         ("run tracking.uri=sqlite:////dev/null/x.db", "the store /dev/null/x.db cannot be made: File exists"),
+        ("run tracking.uri=http://u:p4711@h&x", "tracking.uri=http://u:***@h&x cannot be read: text with special characters stands in quotes"),
+        ("run -m tracking.uri=http://h?a=1", "cannot be read (mismatched input '=' expecting <EOF>): text with special characters"),
         ("run tracking.runs=bset:3", "tracking.runs: got 'bset:3', there are all and best:K"),
         ("ui --uri foo://x", "'foo://x' is no MLflow store"),
         ("run -m optimizer.lr=0.1,-1", "optimizer.lr: got -1, input should be greater than 0 (in optimizer.lr=-1)"),

@@ -90,7 +90,9 @@ def axis(override: Override, seed: int) -> Axis | Interval:
         raise ConfigError(f"{override.input_line} has no values: a sweep needs at least one for each key")
 
     def row(i: int) -> Row:
-        return (Setting(f"{element}={Transformer.str(values[i])}", key, Override._convert_value(values[i])),)
+        value = values[i]
+        written = text(value) if isinstance(value, str) else Transformer.str(value)  # of which Hydra would leave out the quotes
+        return (Setting(f"{element}={written}", key, Override._convert_value(value)),)
 
     return Axis((key,), len(values), row)
 

@@ -6,6 +6,7 @@ import re
 import sys
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -13,6 +14,9 @@ from linfit.component import unknown
 from linfit.config import GROUPS
 from linfit.errors import printable
 from linfit.sweeps import locations
+
+#: What the parser of overrides says of text that is none; the first names an exception of its own, and nothing else.
+_SYNTAX = re.compile(r"LexerNoViableAltException|((?:mismatched input|extraneous input|no viable alternative).*)")
 
 
 def notice(text: str) -> None:
@@ -24,6 +28,9 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
     """One line for an exception that Hydra's composition raised."""
     text = str(error)
     cause = error.__cause__
+    if isinstance(error, OverrideParseException) and (found := _SYNTAX.match(text)):
+        key, why = error.override.partition("=")[0], f" ({found[1]})" if found[1] else ""
+        return f"{error.override} cannot be read{why}: text with special characters stands in quotes, {key}='…'"
     if "Cannot find primary config" in text:
         return unknown("experiment", experiment, list(locations.experiments()))
     if found := re.search(r"Could not find '(?:(.+)/)?([^/']+)'", text):

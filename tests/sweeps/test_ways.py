@@ -51,6 +51,7 @@ def test_every_kind_of_value_becomes_an_override_that_hydra_reads_back() -> None
     assert jobs("seed=range(0,3)") == [["seed=0"], ["seed=1"], ["seed=2"]]
     assert jobs("a=range(0,1,0.5)") == [["a=0.0"], ["a=0.5"]]
     assert jobs("a='x,y',[1,2],null,{b:1}") == [["a='x,y'"], ["a=[1,2]"], ["a=null"], ["a={b:1}"]]
+    assert jobs("a=choice('x?a=1&b=2','true',x)") == [["a='x?a=1&b=2'"], ["a='true'"], ["a=x"]]
     assert jobs("~a", "+b=1,2") == [["~a", "+b=1"], ["~a", "+b=2"]]
     assert jobs("a=choice(1,2)", "b=sort(3,1)") == [["a=1", "b=1"], ["a=1", "b=3"], ["a=2", "b=1"], ["a=2", "b=3"]]
 
