@@ -156,10 +156,12 @@ class Nesterov(Accelerated):
 class ConjugateGradient(Informed):
     """Conjugate gradients (Hestenes and Stiefel, 1952): every step is the best along its direction, for each target by itself.
 
-    d ← −g + β·d with β = max(0, g·(g − g before)/g before·g before) (Polak and Ribière, 1969), w ← w + α·d with the exact
+    The units of the features do not matter: it works on columns scaled to norm one, which is Jacobi's preconditioner; no other
+    diagonal one has a κ smaller by more than a factor √p (van der Sluis, 1969). With N the columns' norms and h = g/N,
+    d ← −h/N + β·d with β = max(0, h·(h − h before)/h before·h before) (Polak and Ribière, 1969), w ← w + α·d with the exact
     α = −g·d/dᵀHd, where dᵀHd = 2c‖Rd‖² comes from the triangular root R of the problem. For a quadratic objective it ends, but
-    for rounding, after as many steps as the Hessian has different eigenvalues: the baseline that no fixed learning rate beats.
-    torch.optim has no counterpart.
+    for rounding, after as many steps as the Hessian of the scaled columns has different eigenvalues: the baseline that no fixed
+    learning rate beats. torch.optim has no counterpart.
     """
 
     name: Literal["conjugate_gradient"] = "conjugate_gradient"
@@ -173,29 +175,31 @@ class ConjugateGradient(Informed):
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         before = (
             f'root = torch.tensor(np.linalg.qr({self.features()}, mode="r")).to(X)  # RᵀR = XᵀX',
-            f"direction = g = torch.zeros_like({model.weight}{model.transposed})  # [p, q]",
+            f"norms, (direction, scaled) = root.norm(dim=0)[:, None], X.new_zeros{(2, *self.known.weights.shape)}  # [p, 1], [p, q]",
             "ratio = lambda over, under: torch.where(under == 0, 0, over / under)",
         )
         bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
         update = (
-            f"g, before = {gradient.gradient}{model.transposed}.clone(), g  # [p, q]",
-            "direction = ratio((g * (g - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0) * direction - g",
-            f"{model.weight} -= (ratio((g * direction).sum(dim=0), {bent}) * direction){model.transposed}",
+            f"scaled, before = ratio({gradient.gradient}{model.transposed}, norms), scaled  # [p, q]",
+            "kept = ratio((scaled * (scaled - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0)  # [q]",
+            "direction = kept * direction - ratio(scaled, norms)",
+            f"{model.weight} -= (ratio((scaled * norms * direction).sum(dim=0), {bent}) * direction){model.transposed}",
         )
         return OptimizerLines(before, in_place(update, gradient.tracked))
 
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
         optima = [optimizer.known for optimizer in h.components if isinstance(optimizer, ConjugateGradient)]
         roots = h.rounded(np.stack([optimum.root for optimum in optima])).unsqueeze(-1)  # [s, m, p, 1]
+        norms = h.rounded(np.stack([np.linalg.norm(optimum.root, axis=0)[:, None] for optimum in optima]))  # [s, p, 1]
         scale = 2 * optima[0].scale  # of one loss and one shape
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            d, before = memory["direction"], memory["gradient"]
-            kept = _ratio(summed(g * (g - before), 1), summed(before * before, 1)).clamp(min=0)  # [s, q]
-            d.mul_(kept.unsqueeze(1)).sub_(g)
-            before.copy_(g)
+            d, before, scaled = memory["direction"], memory["gradient"], _ratio(g, norms)
+            kept = _ratio(summed(scaled * (scaled - before), 1), summed(before * before, 1)).clamp(min=0)  # [s, q]
+            d.mul_(kept.unsqueeze(1)).sub_(_ratio(scaled, norms))
+            before.copy_(scaled)
             bent = summed(roots * d.unsqueeze(1), 2)  # [s, m, q]
-            far = _ratio(summed(g * d, 1), scale * summed(bent * bent, 1))  # [s, q]
+            far = _ratio(summed(scaled * norms * d, 1), scale * summed(bent * bent, 1))  # [s, q]
             W.sub_(far.unsqueeze(1) * d)
 
         return update
@@ -206,18 +210,19 @@ class Conjugate:
 
     def __init__(self, parameter: Tensor, root: Tensor, scale: float, layout: Callable[[Tensor], Tensor]) -> None:
         self.parameter, self.root, self.scale, self.layout = parameter, root, scale, layout
+        self.norms = root.norm(dim=0)[:, None]  # [p, 1]
         self.weight = layout(parameter.detach())  # [p, q], the same storage
         self.direction = self.weight.new_zeros(self.weight.shape)
         self.before = self.weight.new_zeros(self.weight.shape)
 
     def step(self) -> None:
         assert self.parameter.grad is not None
-        g = self.layout(self.parameter.grad)  # [p, q]
-        kept = _ratio((g * (g - self.before)).sum(dim=0), self.before.square().sum(dim=0)).clamp(min=0)  # [q]
-        self.direction = kept * self.direction - g
-        self.before = g.clone()
+        h = _ratio(self.layout(self.parameter.grad), self.norms)  # [p, q]
+        kept = _ratio((h * (h - self.before)).sum(dim=0), self.before.square().sum(dim=0)).clamp(min=0)  # [q]
+        self.direction = kept * self.direction - _ratio(h, self.norms)
+        self.before = h
         curvature = 2 * self.scale * (self.root @ self.direction).square().sum(dim=0)  # [q]
-        self.weight -= _ratio((g * self.direction).sum(dim=0), curvature) * self.direction
+        self.weight -= _ratio((h * self.norms * self.direction).sum(dim=0), curvature) * self.direction
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
