@@ -170,6 +170,8 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
         ("run --experimental-rerun config.pickle", "--experimental-rerun reads a pickle, which linfit never does"),
         ("run -sc install=csh", "no shell 'csh': did you mean 'zsh'?"),
         ("run dataset=csv dataset.path=nowhere.csv dataset.features=[a] dataset.target=y init=zeros", "'nowhere.csv' cannot be read"),
+        ("run batch=minibatch batch.size=3000000", "batch.size=3000000 is more than the 30 samples that are fitted: choose at most 30, or batch=full"),
+        ("run -m batch=minibatch batch.size=27,28 batch.replacement=true split.validation=0.1", "batch.size=28 is more than the 27 samples"),
         ("list optimzer", "no group 'optimzer': did you mean 'optimizer'?"),
         ("list optimizer/adm", "no optimizer 'adm': did you mean 'adam'?"),
         ("show ffff", "no run in sqlite:////"),

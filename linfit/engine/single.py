@@ -23,7 +23,7 @@ from torch import Tensor
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Path, Status
 from linfit.engine.limits import divergence_limit, tolerance_screen
-from linfit.method.batches import AHEAD, Minibatch, batch_scale
+from linfit.method.batches import Minibatch, ahead, batch_scale
 from linfit.method.gradients import Evaluation, penalized
 from linfit.method.models import Predictor
 from linfit.method.schedules import scheduled
@@ -119,7 +119,7 @@ def batched(config: FitConfig, batch: Minibatch, model: Predictor, X: Tensor, y:
     def evaluate() -> Tensor:
         nonlocal rows
         if (chosen := next(rows, None)) is None:
-            rows = iter(torch.from_numpy(sampler.take(AHEAD)).to(X.device))
+            rows = iter(torch.from_numpy(sampler.take(ahead(batch.size))).to(X.device))
             chosen = next(rows)
         torch.index_select(X, 0, chosen, out=some_X)
         torch.index_select(y, 0, chosen, out=some_y)

@@ -13,11 +13,8 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.blocks import Task
-from linfit.method.batches import AHEAD, Minibatch, Sampler, batch_scale
+from linfit.method.batches import Minibatch, Sampler, ahead, batch_scale
 from linfit.method.gradients import StackedEvaluation
-
-#: Row numbers that are drawn at once, at the most.
-DRAWN = 2**22
 
 
 class Batches:
@@ -37,7 +34,7 @@ class Batches:
                 self.samplers.append(batch.sampler(self.n, task.config.seed))
             number.append(streams[seed])
         self.number = torch.tensor(number)  # [r]
-        self.ahead = max(1, min(AHEAD, DRAWN // (len(self.samplers) * self.samplers[0].size)))
+        self.ahead = ahead(self.samplers[0].size, len(self.samplers))
         self.drawn = torch.empty(len(self.samplers), 0, 0, dtype=torch.int64)  # [u, ahead, m]
         self.at = 0
 

@@ -19,8 +19,9 @@ from linfit.lines import Lines
 from linfit.problem.losses import Loss
 from linfit.problem.streams import Purpose, generator
 
-#: Batches that are drawn at once.
+#: Batches that are drawn at once, and row numbers, at the most.
 AHEAD = 32
+DRAWN = 2**22
 
 
 class Batch(Component):
@@ -44,7 +45,8 @@ class Minibatch(Batch):
     """`size` samples at every step, shuffled anew whenever all have been seen, or drawn with `replacement`.
 
     Differs from torch's DataLoader in that a batch goes on into the next shuffle where the samples end, so that all batches are of
-    one size and none is left out. `seed` is the fit's seed unless given; the stream is of its own.
+    one size and none is left out. With `replacement` too `size` is at most the number of samples: where more can be afforded, all of them
+    say more. `seed` is the fit's seed unless given; the stream is of its own.
     """
 
     name: Literal["minibatch"] = "minibatch"
@@ -52,7 +54,13 @@ class Minibatch(Batch):
     replacement: bool = False
     seed: Seed | None = None
 
+    def check(self, n: int) -> None:
+        """Raises ValueError where a batch would be larger than the n samples that are fitted."""
+        if self.size > n:
+            raise ValueError(f"batch.size={self.size} is more than the {n} samples that are fitted: choose at most {n}, or batch=full")
+
     def sampler(self, n: int, seed: int) -> Sampler:
+        self.check(n)
         return Sampler(n, self.size, self.replacement, self.drawn_from(seed))
 
     def drawn_from(self, seed: int) -> int:
@@ -77,6 +85,11 @@ class Sampler:
         rows = np.concatenate(shuffles)
         self.left = rows[count * self.size :]
         return rows[: count * self.size].reshape(count, self.size)
+
+
+def ahead(size: int, streams: int = 1) -> int:
+    """How many batches of each stream are drawn at once."""
+    return max(1, min(AHEAD, DRAWN // (streams * size)))
 
 
 def batch_scale(loss: Loss, n: int, size: int, q: int) -> float:

@@ -48,9 +48,13 @@ class Split(Frozen):
             left, wanted = left - size, wanted - taken
             yield mask
 
+    def kept(self, n: int) -> int:
+        """How many of n samples are fitted."""
+        return n - round(self.validation * n)
+
     def count(self, n: int) -> int:
         """How many of n samples are held out; ValueError where that leaves none on a side."""
-        count = round(self.validation * n)
+        count = n - self.kept(n)
         if self.validation and not 0 < count < n:
             raise ValueError(f"split.validation={self.validation:g} holds out {count} of {n} samples: both sides need one at least")
         return count

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 
 from omegaconf import OmegaConf
 
 from linfit.config import ADHOC, FitConfig
 from linfit.errors import ConfigError
+from linfit.method.batches import Minibatch
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.stability import unstable
@@ -23,9 +25,28 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
     try:
         for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
             dataset.check(dtype)
+        _check_batches(configs)
         return [config.resolved(several) for config in configs]
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_batches(configs: Sequence[FitConfig]) -> None:
+    """ValueError where a batch is larger than the data."""
+    batches = {(one.dataset, one.split.validation, one.batch.size): one for one in configs if isinstance(one.batch, Minibatch)}
+    for (_, _, size), config in batches.items():
+        assert isinstance(config.batch, Minibatch)
+        config.batch.check(_fitted(config, size))
+
+
+def _fitted(config: FitConfig, enough: int) -> int:
+    """How many samples are fitted, of which no more are read than `enough`."""
+    kept = 0
+    for read in accumulate(len(block.X) for block in config.dataset.blocks(config.seed)):
+        kept = config.split.kept(read)
+        if kept >= enough:
+            break
+    return kept
 
 
 def recorder_of(config: FitConfig) -> Recorder:

@@ -142,6 +142,9 @@ def test_what_does_not_go_with_batches_says_so() -> None:
         config(batch="minibatch", optimizer="conjugate_gradient")
     with pytest.raises(ValueError, match=r"choose batch=full, or stop\.excess_loss"):
         config(batch="minibatch", stop={"gradient_norm": 1e-3})
+    for engine in ENGINES:
+        found = fit(config(batch={"name": "minibatch", "size": 24}, dataset=DATA, engine=engine))
+        assert found.error is not None and "batch.size=24 is more than the 23 samples that are fitted" in found.error
     ended = fit(config(batch="minibatch", stop={"excess_loss": 0.5}, optimizer={"name": "sgd", "lr": 1e-3}))
     assert ended.status is Status.CONVERGED
 
