@@ -5,7 +5,7 @@ n samples, p features, q targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 from linfit.config import FitConfig
@@ -16,12 +16,18 @@ from linfit.settings import StackedEngine
 
 def unstable(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
     """The learning rate and the largest stable one of each fit for which it is exceeded, by its place; data are loaded for it."""
-    found: dict[int, tuple[float, float]] = {}
     limits = Limits()
-    for block in blocks([as_stacked(config) for config in configs]):
-        if isinstance(block, list):
-            found.update(limits.above(block))
-    return found
+    return {place: both for block in _loaded(configs) for place, both in limits.above(block).items()}
+
+
+def bounds(configs: Sequence[FitConfig]) -> dict[int, float]:
+    """The largest stable learning rate of each fit for which one is stated, by its place; data are loaded for it."""
+    limits = Limits()
+    return {place: bound for block in _loaded(configs) for place, bound in limits.bounds(block).items()}
+
+
+def _loaded(configs: Sequence[FitConfig]) -> Iterator[list[Task]]:
+    return (block for block in blocks([as_stacked(config) for config in configs]) if isinstance(block, list))
 
 
 class Limits:
@@ -32,11 +38,17 @@ class Limits:
 
     def above(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         """The learning rate and the largest stable one of each task for which it is exceeded, by the task's place."""
+        limits = self.bounds(block)
+        both = {task.place: (_lr(task), limits[task.place]) for task in block if task.place in limits}
+        return {place: (lr, bound) for place, (lr, bound) in both.items() if lr > bound}
+
+    def bounds(self, block: Sequence[Task]) -> dict[int, float]:
+        """The largest stable learning rate of each task for which one is stated, by the task's place."""
         find_optima([task for task in block if task.config.optimizer.asks()])
         bounded = [task for task in block if self.known(task)]
         self._find([task.data for task in bounded], block[0].config)
-        exceeded = ((task.place, _lr(task), self._bound(task)) for task in bounded)
-        return {place: (lr, bound) for place, lr, bound in exceeded if bound is not None and lr > bound}
+        found = ((task.place, self._bound(task)) for task in bounded)
+        return {place: bound for place, bound in found if bound is not None}
 
     def known(self, task: Task) -> bool:
         """Whether a bound is stated: by the optimizer, whose settings may matter, of a quadratic loss and a learning rate that stays."""

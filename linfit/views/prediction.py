@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from linfit.config import FitConfig
 from linfit.engine import prediction
@@ -10,6 +11,7 @@ from linfit.engine.fit import Fit
 from linfit.method.batches import Full
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
+from linfit.sweeps import stability
 
 
 def stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -> float | None:
@@ -18,6 +20,12 @@ def stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -> float 
         return None
     bound = config.optimizer.largest_stable_lr(float(optimum.curvatures[0]), problem.shape[0])
     return bound if bound is not None and 0 < bound < math.inf else None
+
+
+def stable_rates(configs: Sequence[FitConfig]) -> list[float]:
+    """The same of each config for which one is known, all at once."""
+    whole = [config for config in configs if isinstance(config.batch, Full)]
+    return [bound for bound in stability.bounds(whole).values() if 0 < bound < math.inf]
 
 
 def predicted_rate(fit: Fit) -> float | None:
