@@ -23,13 +23,15 @@ class Axis:
     scale: Literal["linear", "log", "steps"] = "linear"
     limits: tuple[float, float] | None = None
     names: tuple[str, ...] = ()
+    ticks: tuple[float, ...] = ()
+    """The values that a logarithmic axis names if there is room."""
 
 
 @dataclass(frozen=True)
 class Series:
     """One line, or the points of one, with the band between `low` and `high` if there is one.
 
-    Its number in the chart gives its colour, dashes and marker, unless `style` does.
+    Its number in the chart gives its colour, dashes and marker, unless `style` does. Of a path, start and end are marked.
     """
 
     label: str
@@ -37,18 +39,21 @@ class Series:
     y: Array
     low: Array | None = None
     high: Array | None = None
-    kind: Literal["line", "points", "stairs", "path", "plain", "predicted", "crosses"] = "line"
+    kind: Literal["line", "points", "stairs", "path", "plain", "predicted"] = "line"
     style: int | None = None
+    leaves: bool = False
+    """Whether a path goes on outside the picture: it has no end to be marked."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line at `x` that belongs to the series of the same style; a point where `y` is given."""
+    """A vertical line at `x`, a range up to `to`, that belongs to the series of the same style; a point where `y` is given."""
 
     x: float
     label: str
     style: int | None = None
     y: float | None = None
+    to: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,18 @@ class Surface:
     kind: Literal["contours", "cells"] = "contours"
     texts: tuple[tuple[str, ...], ...] = ()
     """What stands in each cell."""
+    counts: tuple[tuple[str, ...], ...] = ()
+    """Of each cell in words how many fits finished, for who points at it."""
+    lost: Array | None = None
+    """The share of each cell's fits that did not finish, NaN where there are none; told by a sign where no text tells it."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture: `name` is its file's, `note` says in small print how to read it."""
+    """One picture: `name` is its file's, `note` says in small print how to read it.
+
+    `strip` stands above the axes, a row for each series: `y` is the share of fits that diverged at `x`.
+    """
 
     name: str
     title: str
@@ -76,6 +88,7 @@ class Chart:
     marks: Sequence[Mark] = ()
     surface: Surface | None = None
     note: str = ""
+    strip: Sequence[Series] = ()
 
 
 def positive(values: ArrayLike) -> Array:

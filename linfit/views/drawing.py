@@ -16,26 +16,30 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from linfit.views.charts import STEP_ZERO, Axis, Chart, Mark, Series, Surface
+from linfit.views.charts import Axis, Chart, Mark, Series
+from linfit.views.surfaces import draw_surface
+from linfit.views.ticks import names, step_names, step_ticks, ticks, where_room
 
 #: Okabe and Ito's colours ("Color Universal Design", 2008) without yellow, which is faint on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (
     "-",
-    (0, (5, 1.5)),
-    (0, (1.2, 1.2)),
-    (0, (5, 1.5, 1.2, 1.5)),
-    (0, (8, 2)),
-    (0, (3, 1, 1, 1, 1, 1)),
-    (0, (2, 2)),
+    (0, (5, 2.5)),
+    (0, (1.4, 1.8)),
+    (0, (5, 2, 1.2, 2)),
+    (0, (8, 3)),
+    (0, (3, 1.5, 1, 1.5, 1, 1.5)),
+    (0, (2.5, 2.5)),
     (0, (8, 2, 2, 2)),
 )
-SIZE, DPI, MOST_MARKERS, MOST_LABELS, LABEL_WIDTH = (7.2, 4.5), 110, 12, 12, 24
+SIZE, DPI, MOST_MARKERS, MOST_LETTERS, LABEL_WIDTH, NOTE_WIDTH = (7.2, 4.5), 110, 12, 44, 24, 100
+#: Points that are drawn small and faint.
+MANY = 300
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 12.5,
@@ -59,7 +63,12 @@ STYLE: Any = {
     "svg.fonttype": "path",
     "path.simplify": True,
 }
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+#: Of a legend in inches: a line of text, the gap between entries, and the height that there is; a longer one is written smaller.
+LINE, GAP, LEGEND_HEIGHT = 0.19, 0.11, 3.9
+#: Of solid lines, and of those that must leave room to see a line below them.
+WIDTHS = (2.8, 2.2, 1.7, 2.0, 2.2, 2.0, 2.0, 2.0)
+#: The height of the strip's margin and of one of its rows, as shares of the axes below.
+STRIP = (0.04, 0.045)
 
 
 def save(chart: Chart, folder: Path) -> list[Path]:
@@ -86,103 +95,138 @@ def style() -> Iterator[None]:
 
 def draw(chart: Chart) -> Figure:
     """The chart as a figure with an Agg canvas."""
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0) if chart.strip else "constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(chart.title, pad=10)
+    axes, strip = _frames(figure, chart)
+    (strip or axes).set_title(chart.title, pad=10)
     if chart.surface is not None:
-        _surface(figure, axes, chart.surface)
+        draw_surface(figure, axes, chart.surface)
     for number, series in enumerate(chart.series):
         _series(axes, series, number if series.style is None else series.style, 0.2 if len(chart.series) < 4 else 0.1)
     for mark in chart.marks:
         _mark(axes, mark)
+    if strip is not None:
+        _strip(strip, chart)
     _axis(axes, chart.x, "x")
     _axis(axes, chart.y, "y")
     if chart.note:
-        figure.supxlabel(chart.note, fontsize=9.5, color="#555555", x=0.01, ha="left")
+        note = "\n".join(wrap(chart.note, NOTE_WIDTH))
+        figure.supxlabel(note, fontsize=9.5, color="#555555", x=0.01, ha="left")
     _legend(figure, axes)
     return figure
 
 
+def _frames(figure: Figure, chart: Chart) -> tuple[Axes, Axes | None]:
+    """The axes, and above them those of the strip if there is one."""
+    if not chart.strip:
+        return figure.add_subplot(), None
+    height = STRIP[0] + STRIP[1] * len(chart.strip)
+    strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=(height, 1))
+    return axes, strip
+
+
+def _strip(axes: Axes, chart: Chart) -> None:
+    """A row for each series, the first on top, hollow where less than half diverged."""
+    rows = chart.strip
+    axes.set_facecolor("#F3F3F3")
+    axes.set_ylim(len(rows) - 0.3, -0.7)
+    axes.set_yticks([(len(rows) - 1) / 2], ["diverged"])
+    axes.tick_params(axis="both", which="both", length=0, labelbottom=False)
+    axes.grid(False, axis="y")
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    for mark in chart.marks:
+        _lines(axes, mark, "#222222" if mark.style is None else look(mark.style)[0])
+    for place, row in enumerate(rows):
+        color, marker, _ = look(place if row.style is None else row.style)
+        for filled in (False, True):
+            x = row.x[(row.y >= 0.5) == filled]
+            axes.plot(
+                x, np.full(len(x), place), marker, color=color, markerfacecolor=color if filled else "white", markeredgewidth=1.3, zorder=3
+            )
+
+
+def look(number: int) -> tuple[str, str, Any]:
+    """The colour, marker and dashes of a style."""
+    return COLORS[number % 8], MARKERS[number % 8], DASHES[(number + number // 8) % 8]
+
+
 def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
-    color, marker, dashes = COLORS[number % 8], MARKERS[number % 8], DASHES[(number + number // 8) % 8]
+    color, marker, dashes = look(number)
     if series.low is not None and series.high is not None:
         axes.fill_between(
             series.x, series.low, series.high, color=color, alpha=alpha, linewidth=0, step="post" if series.kind == "stairs" else None
         )
+        if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
+            axes.vlines(series.x, series.low, series.high, color=color, linewidth=5, alpha=3 * alpha)
     every = max(1, -(-len(series.x) // MOST_MARKERS))
+    shifted = (number % every, every)  # of lines that coincide each shows some of its markers
+    inside = slice(0, len(series.x) - series.leaves)
     looks: dict[str, dict[str, Any]] = {
-        "line": {"linestyle": dashes, "marker": marker, "markevery": every, "markeredgecolor": "white"},
-        "points": {"linestyle": "", "marker": "o", "alpha": 0.6, "markersize": 6, "markeredgewidth": 0},
+        "line": {"linestyle": dashes, "marker": marker, "markevery": shifted, "markeredgecolor": "white"},
+        "points": {
+            "linestyle": "",
+            "marker": "o",
+            "markeredgewidth": 0,
+            **({"alpha": 0.6} if len(series.x) < MANY else {"alpha": 0.35, "markersize": 4}),
+        },
         "stairs": {"linestyle": dashes, "drawstyle": "steps-post"},
-        "path": {"linestyle": dashes, "marker": marker, "markersize": 4.5, "linewidth": 1.6, "markeredgecolor": "white"},
+        "path": {
+            "linestyle": dashes,
+            "marker": marker,
+            "markevery": inside,
+            "markersize": 3.5,
+            "linewidth": 0.75 * WIDTHS[number % 8],
+            "markeredgewidth": 0,
+        },
         "plain": {"linestyle": dashes},
         "predicted": {"linestyle": (0, (2, 1.5)), "color": "#333333", "linewidth": 1.6},
-        "crosses": {"linestyle": "", "marker": "x", "markersize": 7, "markeredgewidth": 2},
     }
-    axes.plot(series.x, series.y, label=series.label or "_", **{"color": color, **looks[series.kind]})
+    axes.plot(series.x, series.y, label=series.label or "_", **{"color": color, "linewidth": WIDTHS[number % 8], **looks[series.kind]})
+    if series.kind == "path" and len(series.x):
+        axes.plot(series.x[:1], series.y[:1], "o", color=color, markersize=10, markerfacecolor="none", markeredgewidth=1.8, zorder=4)
+        if not series.leaves:
+            axes.plot(series.x[-1:], series.y[-1:], marker, color=color, markersize=8.5, markeredgecolor="white", zorder=4)
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
-    color = "#222222" if mark.style is None else COLORS[mark.style % 8]
+    color, marker = ("#222222", "") if mark.style is None else look(mark.style)[:2]
     if mark.y is not None:
         axes.plot([mark.x], [mark.y], "*", color=color, markersize=15, markeredgecolor="white", label=mark.label, zorder=5)
-        return
-    axes.axvline(mark.x, color=color, linewidth=1.6, linestyle=(0, (1, 1)), label=mark.label)
+    else:
+        _lines(axes, mark, color, marker=marker, markevery=[1], markersize=6, label=mark.label, clip_on=False)
 
 
-def _surface(figure: Figure, axes: Axes, surface: Surface) -> None:
-    axes.grid(False)
-    values = np.ma.masked_invalid(surface.z)
-    low, high = (float(values.min()), float(values.max())) if values.count() else (1.0, 10.0)
-    norm = LogNorm(low, max(high, low * 1.01))
-    if surface.kind == "contours":
-        levels = np.geomspace(norm.vmin or 1, norm.vmax or 10, 14)
-        axes.contourf(surface.x, surface.y, values, levels, norm=norm, cmap="Greys", alpha=0.25, extend="both")
-        axes.contour(surface.x, surface.y, values, levels, norm=norm, colors="#AAAAAA", linewidths=0.6)
-        return
-    mesh = axes.pcolormesh(np.arange(len(surface.x)), np.arange(len(surface.y)), values, norm=norm, cmap="cividis")
-    axes.set_facecolor("#EEEEEE")
-    bar = figure.colorbar(mesh, ax=axes, label=surface.label)
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(_power))
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    for i, row in enumerate(surface.texts):
-        for j, text in enumerate(row):
-            dark = not values.mask.all() and values[i, j] is not np.ma.masked and norm(values[i, j]) < 0.5
-            axes.text(j, i, text, ha="center", va="center", fontsize=9.5, color="white" if dark else "#222222")
+def _lines(axes: Axes, mark: Mark, color: str, **more: Any) -> None:
+    """The line of a mark, or the two ends of its range."""
+    if mark.to is not None:
+        axes.axvspan(mark.x, mark.to, color=color, alpha=0.12, linewidth=0)
+    for x, label in ((mark.x, {}), (mark.to, {"label": "_"})):
+        if x is not None:
+            dotted: dict[str, Any] = {"color": color, "linewidth": 1.6, "linestyle": (0, (1, 1)), **more, **label}
+            axes.plot([x, x], [0, 1], transform=axes.get_xaxis_transform(), **dotted)
 
 
 def _axis(axes: Axes, axis: Axis, which: str) -> None:
     shown = getattr(axes, f"{which}axis")
     getattr(axes, f"set_{which}label")(axis.label)
     if axis.names:
-        every = max(1, -(-len(axis.names) // MOST_LABELS))
+        letters = max(map(len, axis.names)) + 1 if which == "x" else 3
+        every = max(1, -(-len(axis.names) * letters // MOST_LETTERS))
         shown.set_major_locator(FixedLocator(list(range(0, len(axis.names), every))))
         shown.set_major_formatter(FuncFormatter(lambda place, _: axis.names[round(place)]))
         return
     if axis.scale != "linear":
         getattr(axes, f"set_{which}scale")("log")
         low, high = getattr(axes, f"get_{which}lim")()
-        shown.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,), numticks=8))
-        shown.set_major_formatter(FuncFormatter(_power))
+        steps = axis.scale == "steps"
+        places = step_ticks(high) if steps else ticks(low, high, axis.ticks)
+        texts = step_names(places) if steps else names(places)
+        shown.set_major_locator(FixedLocator(places))
+        shown.set_major_formatter(FixedFormatter(where_room(places, texts, np.log10(high / low)) if which == "x" and places else texts))
         shown.set_minor_locator(NullLocator())
-    if axis.scale == "steps":
-        last = getattr(axes, f"get_{which}lim")()[1]
-        ticks = [STEP_ZERO, *10.0 ** np.arange(0, np.ceil(np.log10(max(last, 1))) + 1)]
-        shown.set_major_locator(FixedLocator([tick for tick in ticks if tick <= last * 1.05]))
-        shown.set_major_formatter(FuncFormatter(lambda step, _: "0" if step < 1 else f"{step:,.0f}" if step < 1e5 else _power(step)))
     if axis.limits is not None:
         getattr(axes, f"set_{which}lim")(*axis.limits)
-
-
-def _power(value: float, place: object = None) -> str:
-    """A tick of a logarithmic axis without mathematical typesetting: 10⁻³, or 0.02 between powers."""
-    exponent = np.log10(value) if value > 0 else 0.0
-    if abs(exponent - round(exponent)) > 1e-6:
-        return f"{value:.3g}"
-    if -3 < round(exponent) < 4:
-        return f"{value:g}"
-    return "10" + str(round(exponent)).translate(SUPERSCRIPTS)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
@@ -190,4 +234,6 @@ def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1 or any(label.startswith("largest") for label in labels):
         labels = ["\n".join(wrap(label, LABEL_WIDTH, max_lines=3, placeholder=" …")) for label in labels]
-        figure.legend(handles, labels, loc="outside right upper", labelspacing=0.7)
+        inches = sum(LINE * (1 + label.count("\n")) + GAP for label in labels)
+        size = STYLE["legend.fontsize"] * min(1, LEGEND_HEIGHT / inches)
+        figure.legend(handles, labels, loc="outside right upper", labelspacing=0.7, fontsize=size)

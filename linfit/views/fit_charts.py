@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.engine.fit import Fit, Status
 from linfit.problem.problem import Array
 from linfit.views.charts import Axis, Chart, Mark, Series, on_steps, positive
-from linfit.views.planes import FARTHEST, GRID, plane_chart, plane_of
+from linfit.views.planes import FARTHEST, GRID, ends, plane_chart, plane_of, within
 from linfit.views.prediction import predicted_rate
+
+#: Samples that a picture shows: more cannot be told apart, and make a slow picture and a large file.
+MOST_SAMPLES = 2000
 
 
 def data_chart(fit: Fit) -> Chart:
@@ -19,30 +23,44 @@ def data_chart(fit: Fit) -> Chart:
     assert problem is not None and optimum is not None
     target = f"{problem.targets[0]}, the first of {len(problem.targets)} targets" if len(problem.targets) > 1 else problem.targets[0]
     name, x = inputs(fit)
-    weights = {"fit": fit.weights.astype(float), "exact optimum": optimum.weights, "truth": problem.truth}
-    curves = {label: (problem.X @ w)[:, 0] for label, w in weights.items() if w is not None and np.isfinite(w).all()}
     y = problem.y[:, 0]
+    shown = _spread(y if x is None else x)
+    weights = {"fit": fit.weights.astype(float), "exact optimum": optimum.weights, "truth": problem.truth}
+    curves = {label: (problem.X[shown] @ w)[:, 0] for label, w in weights.items() if w is not None and np.isfinite(w).all()}
+    ends = (float(y.min()), float(y.max()))
+    margin = (0.3 if x is None else 0.15) * (ends[1] - ends[0]) or 1.0
+    limits = (ends[0] - margin, ends[1] + margin) if fit.status is Status.DIVERGED else None
+    note = "; ".join(filter(None, (_thinned(len(shown), len(y)), _unseen(curves.get("fit"), limits))))
+    up = Axis("predicted" if x is None else target, limits=limits)
     if x is None:
-        return _against_the_targets(fit, curves, y, target)
-    order = np.argsort(x, kind="stable")
-    data = Series("data", x, y, kind="points", style=6)
-    lines = [Series(label, x[order], curve[order], kind="plain", style=i) for i, (label, curve) in enumerate(curves.items())]
-    around = (float(y.min()), float(y.max()))
-    margin = 0.15 * (around[1] - around[0]) or 1.0
-    limits = (around[0] - margin, around[1] + margin) if fit.status is Status.DIVERGED else None
-    return Chart("data", f"Data and fit{_ended(fit)}", Axis(name), Axis(target, limits=limits), [data, *lines])
+        return Chart("data", f"Predictions{_ended(fit)}", Axis(f"{target}, measured"), up, _against(curves, y[shown], ends), note=note)
+    data = Series("data", x[shown], y[shown], kind="points", style=6)
+    lines = [Series(label, x[shown], curve, kind="plain", style=i) for i, (label, curve) in enumerate(curves.items())]
+    return Chart("data", f"Data and fit{_ended(fit)}", Axis(name), up, [data, *lines], note=note)
 
 
-def _against_the_targets(fit: Fit, curves: dict[str, Array], y: Array, target: str) -> Chart:
+def _against(curves: dict[str, Array], y: Array, ends: tuple[float, float]) -> list[Series]:
     """Many features: what is predicted over what was measured."""
-    ends = np.array([y.min(), y.max()])
-    points = [
-        Series(label, y, curves[label], kind="points", style=i) for i, label in enumerate(("fit", "exact optimum")) if label in curves
-    ]
-    exact = Series("prediction = target", ends, ends, kind="predicted")
-    margin = 0.3 * float(np.ptp(ends)) or 1.0
-    limits = (float(ends[0]) - margin, float(ends[1]) + margin) if fit.status is Status.DIVERGED else None
-    return Chart("data", f"Predictions{_ended(fit)}", Axis(f"{target}, measured"), Axis("predicted", limits=limits), [*points, exact])
+    labels = [label for label in ("fit", "exact optimum") if label in curves]
+    points = [Series(label, y, curves[label], kind="points", style=i) for i, label in enumerate(labels)]
+    return [*points, Series("prediction = target", np.array(ends), np.array(ends), kind="predicted")]
+
+
+def _spread(values: Array) -> NDArray[np.intp]:
+    """The places of the values in order; of too many evenly some, the first and the last among them."""
+    order = np.argsort(values, kind="stable")
+    return order if len(order) <= MOST_SAMPLES else order[np.linspace(0, len(order) - 1, MOST_SAMPLES).round().astype(np.intp)]
+
+
+def _thinned(shown: int, samples: int) -> str:
+    return f"{shown} of {samples} samples, evenly" if shown < samples else ""
+
+
+def _unseen(curve: Array | None, limits: tuple[float, float] | None) -> str:
+    """What a note says of a fit that is far from the data."""
+    if limits is None or (curve is not None and bool(((curve >= limits[0]) & (curve <= limits[1])).any())):
+        return ""
+    return "the fit lies outside the picture" if curve is not None else "the fit's weights are not finite"
 
 
 def inputs(fit: Fit) -> tuple[str, Array | None]:
@@ -91,24 +109,31 @@ def descent_chart(fit: Fit) -> Chart:
         return _one_weight(fit, title)
     seen = fit.problem.cast(fit.config.dtype)
     plane = plane_of(seen, fit.optimum)
-    note = "" if plane.directions is None else "distances from the optimum in the two directions of largest curvature"
-    if fit.optimum.robust is not None:
-        note = "; ".join(filter(None, (note, "contours as of small residuals, where the loss is quadratic")))
-    return plane_chart("descent", title, plane, [("path", plane.coordinates(fit.path.weights), 0)], note)
+    _, p, q = fit.problem.shape
+    notes = (
+        "" if plane.directions is None else "distances from the optimum in the two directions of largest curvature",
+        "" if plane.directions is None or q == 1 else f"the first of {q} targets",
+        "" if p > 1 or q <= 2 else f"the first two of {q} targets",
+        "" if fit.optimum.robust is None else "contours as of small residuals, where the loss is quadratic",
+    )
+    return plane_chart("descent", title, plane, [("path", plane.coordinates(fit.path.weights), 0)], "; ".join(filter(None, notes)))
 
 
 def _one_weight(fit: Fit, title: str) -> Chart:
     """The parabola of the loss over the only weight there is."""
     assert fit.path is not None and fit.optimum is not None and fit.problem is not None
-    best = float(fit.optimum.weights[0, 0])
-    path = fit.path.weights[:, 0, 0].astype(float)
-    reach = FARTHEST * max(abs(path[0] - best), 1e-9)
-    near = np.isfinite(path) & (np.abs(path - best) <= reach)
+    best, weights = float(fit.optimum.weights[0, 0]), fit.path.weights[:, 0].astype(float)  # [k, 1]
+    reach = FARTHEST * max(abs(float(weights[0, 0]) - best), 1e-9)
+    path, leaves = within(weights, fit.optimum.weights[0], reach)
     grid = np.linspace(best - reach, best + reach, GRID)
-    losses = fit.optimum.loss + fit.optimum.excess(grid[:, None, None])
-    series = [Series("loss", grid, losses, kind="plain", style=7), Series("path", path[near], fit.losses[near], kind="path", style=0)]
+    heights = [fit.optimum.loss + fit.optimum.excess(own.reshape(-1, 1, 1)) for own in (grid, path)]
+    series = [
+        Series("loss", grid, heights[0], kind="plain", style=7),
+        Series("path", path[:, 0], heights[1], kind="path", style=0, leaves=leaves),
+    ]
     mark = Mark(best, "exact optimum", y=fit.optimum.loss)
-    return Chart("descent", title, Axis(f"weight of {fit.problem.features[0]}"), Axis("loss"), series, [mark])
+    axes = (Axis(f"weight of {fit.problem.features[0]}"), Axis("loss"))
+    return Chart("descent", title, *axes, series, [mark], note=ends(series))
 
 
 def _ended(fit: Fit) -> str:

@@ -68,22 +68,36 @@ def plane_chart(name: str, title: str, plane: Plane, paths: Sequence[tuple[str, 
     """The contours of the loss with paths `[k, 2]`, each cut where it leaves the neighbourhood of its start and the optimum."""
     starts = np.array([path[0] for _, path, _ in paths if len(path)])
     reach = FARTHEST * max(float(np.abs(starts - plane.center).max()) if len(starts) else 1.0, 1e-9)
-    kept = [(label, _near(path, plane.center, reach), style) for label, path, style in paths]
-    seen = np.concatenate([plane.center[None], *(path for _, path, _ in kept)])
+    kept = [(label, *within(path, plane.center, reach), style) for label, path, style in paths]
+    seen = np.concatenate([plane.center[None], *(path for _, path, _, _ in kept)])
     low, high = seen.min(axis=0), seen.max(axis=0)
     margin = np.maximum(0.12 * (high - low), 0.12 * (high - low).max()) + 1e-12
     x, y = (np.linspace(low[i] - margin[i], high[i] + margin[i], GRID) for i in (0, 1))
     z = plane.excess(np.stack(np.meshgrid(x, y), axis=-1))
     floor = max(float(z.max()) * 1e-5, 1e-300)
-    series = [Series(label, path[:, 0], path[:, 1], kind="path", style=style) for label, path, style in kept]
+    series = [Series(label, path[:, 0], path[:, 1], kind="path", style=style, leaves=leaves) for label, path, leaves, style in kept]
     optimum = Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))
     axes = (Axis(plane.names[0], limits=(x[0], x[-1])), Axis(plane.names[1], limits=(y[0], y[-1])))
+    note = "; ".join(filter(None, (note, ends(series))))
     return Chart(name, title, *axes, series, [optimum], Surface(x, y, np.maximum(z, floor), "excess loss"), note)
 
 
-def _near(path: Array, center: Array, reach: float) -> Array:
-    """The path until it is farther from the center than `reach`, that point included at the edge."""
+def within(path: Array, center: Array, reach: float) -> tuple[Array, bool]:
+    """The path `[k, 2]`, or `[k, 1]`, up to the edge where it gets farther from the center than `reach`, and whether it does."""
     with np.errstate(invalid="ignore"):
         out = ~(np.abs(path - center).max(axis=1) <= reach)
-    end = int(out.argmax()) if out.any() else len(path)
-    return path[: max(end, 1)]
+    if not out.any():
+        return path, False
+    end = int(out.argmax())
+    if end == 0 or not np.isfinite(path[end]).all():
+        return path[: max(end, 1)], True
+    inside, step = path[end - 1], path[end] - path[end - 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (center + np.sign(step) * reach - inside) / step
+    edge = inside + np.nanmin(np.where(step == 0, np.nan, shares)) * step
+    return np.concatenate([path[:end], edge[None]]), True
+
+
+def ends(paths: Sequence[Series]) -> str:
+    """What a note says of where paths start and end."""
+    return "ring: start; large marker: end" + ("; a path without an end leaves the picture" if any(path.leaves for path in paths) else "")

@@ -73,7 +73,8 @@ class Results:
         ConfigError for another name, and where the picture makes no sense for what the sweep varies.
         """
         from linfit.views.drawing import draw, style
-        from linfit.views.sweep_charts import CHARTS, heat_map
+        from linfit.views.heat_map import heat_map
+        from linfit.views.sweep_charts import CHARTS
 
         if name not in CHARTS:
             raise ConfigError(unknown("picture", name, list(CHARTS)))

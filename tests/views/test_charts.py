@@ -7,26 +7,29 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from matplotlib.figure import Figure
 
 import linfit
 from linfit.errors import ConfigError
 from linfit.problem.theory import optimum
-from linfit.views import sweep_charts
+from linfit.views import heat_map, rates, sweep_charts
 from linfit.views.charts import Chart
 from linfit.views.comparison import compare
 from linfit.views.drawing import draw, save, style
-from linfit.views.fit_charts import CHARTS, data_chart, loss_chart
+from linfit.views.fit_charts import CHARTS, data_chart, descent_chart, loss_chart
 from linfit.views.interactive import plotly
 from linfit.views.page import packed_plotly
-from linfit.views.planes import plane_of
-from linfit.views.prediction import predicted_rate
+from linfit.views.planes import plane_of, within
+from linfit.views.prediction import predicted_rate, stable_rate
 from linfit.views.swept import Swept
+from linfit.views.ticks import names, ticks, where_room
 
 PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<?xml"
 FITS = {
@@ -53,6 +56,14 @@ SWEEPS = {
     "several problems": ("dataset=parabola,random_linear", "optimizer=sgd,adam", "optimizer.lr=0.001,0.01"),
     "one weight": ("dataset=polynomial", "dataset.degree=0", "dataset.coefficients=[2]", "optimizer.lr=0.01,0.1", "steps=4,5"),
     "several losses": ("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "loss=sse,mse"),
+    "ten methods": (
+        "optimizer=sgd,manual_sgd,adam,adamw,rmsprop",
+        "model=tensor,linear",
+        "optimizer.lr=0.001,0.003,0.005,0.007",
+        "seed=range(0,2)",
+    ),
+    "two bounds": ("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true,false", "optimizer.lr=0.003,0.01,0.1"),
+    "ended early": ("optimizer=sgd", "optimizer.lr=0.003", "seed=range(0,5)", "stop.excess_loss=0.01"),
 }
 
 
@@ -61,12 +72,18 @@ def charts_of(swept: Swept) -> dict[str, Chart]:
     return {name: chart for name, chart in made.items() if chart is not None}
 
 
+def draw_and_lay_out(chart: Chart) -> Figure:
+    with style():
+        figure = draw(chart)
+        figure.draw_without_rendering()
+    return figure
+
+
 @pytest.mark.parametrize("arguments", FITS.values(), ids=FITS)
 def test_a_fit_is_drawn(arguments: list[str]) -> None:
     fit = linfit.fit(linfit.compose(arguments))
     for maker in CHARTS:
-        with style():
-            draw(maker(fit)).draw_without_rendering()
+        draw_and_lay_out(maker(fit))
 
 
 @pytest.mark.parametrize("arguments", SWEEPS.values(), ids=SWEEPS)
@@ -74,8 +91,7 @@ def test_a_sweep_is_drawn_where_a_picture_makes_sense(arguments: tuple[str, ...]
     made = charts_of(swept_of(*arguments))
     assert "curves" in made
     for chart in made.values():
-        with style():
-            draw(chart).draw_without_rendering()
+        draw_and_lay_out(chart)
         drawn = plotly(chart)
         go.Figure(json.loads(json.dumps(drawn, allow_nan=False)))  # raises for a trace or a setting that Plotly does not know
 
@@ -88,8 +104,10 @@ def test_the_pages_script_is_of_the_version_that_the_charts_were_held_against() 
 
 
 def test_which_pictures_make_sense(swept_of: Callable[..., Swept], usual: Swept) -> None:
-    assert set(charts_of(usual)) == {"learning_rate", "curves", "profile", "paths", "heat_map"} | ({"trials"} & set(charts_of(usual)))
+    usually = {"learning_rate", "curves", "profile", "paths", "heat_map"}
+    assert set(charts_of(usual)) == usually
     assert set(charts_of(swept_of("seed=0"))) == {"curves", "paths"}
+    assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) == {*usually, "trials"}  # four settings of each: something to search
 
 
 def test_the_same_chart_gives_the_same_bytes(usual: Swept, tmp_path: Path) -> None:
@@ -132,6 +150,41 @@ def test_learning_rates_are_medians_with_the_range_and_the_largest_stable_rate(u
     X = np.stack([np.linspace(-2, 2, 30) ** 2, np.ones(30)], axis=1)
     assert mark.x == pytest.approx(2 / np.linalg.eigvalsh(2 * X.T @ X)[-1])
     assert mark.label == "largest stable: sgd"
+    [row] = chart.strip
+    assert (row.x.tolist(), row.y.tolist(), row.style) == ([1.0], [1.0], by_label["sgd"].style)
+
+
+def test_two_bounds_are_told_apart_and_one_that_varies_is_a_range(swept_of: Callable[..., Swept]) -> None:
+    chart = charts_of(swept_of(*SWEEPS["two bounds"]))["learning_rate"]
+    assert [mark.label for mark in chart.marks] == ["largest stable: nesterov=true", "largest stable: nesterov=false"]
+    assert [mark.style for mark in chart.marks] == [line.style for line in chart.series] == [0, 1]
+    assert chart.marks[1].x / chart.marks[0].x == pytest.approx(2.8)  # 2(1 + m)/λ and 2(1 + m)/(1 + 2m)λ
+    swept = swept_of(*SWEEPS["random"])
+    [mark] = charts_of(swept)["learning_rate"].marks
+    bounds = [stable_rate(*swept.instance(row)) for row in range(40)]
+    assert mark.to is not None and [mark.x, mark.to] == pytest.approx([min(filter(None, bounds)), max(filter(None, bounds))])
+
+
+def test_where_fits_diverge_stands_above_the_axes_hollow_below_half(swept_of: Callable[..., Swept]) -> None:
+    row = rates._lost(0, np.array([0.1, 0.1, 0.1, 1.0, 1.0, 2.0]), np.array([1.0, np.inf, 1.0, 1.0, np.inf, 1.0]))
+    assert (row.x.tolist(), row.y.tolist()) == ([0.1, 1.0], pytest.approx([1 / 3, 1 / 2]))
+    chart = replace(charts_of(swept_of(*SWEEPS["two bounds"]))["learning_rate"], strip=[row])
+    below, above = draw_and_lay_out(chart).axes[::-1]
+    assert above.get_position().y0 >= below.get_position().y1 and above.get_xlim() == below.get_xlim()
+    assert [text.get_text() for text in above.get_yticklabels()] == ["diverged"]
+    [*_, shown] = plotly(chart)["data"]
+    assert (shown["yaxis"], shown["marker"]["symbol"]) == ("y2", ["circle-open", "circle"])
+
+
+def test_of_many_methods_the_best_are_drawn_with_the_same_look_everywhere(swept_of: Callable[..., Swept]) -> None:
+    swept = swept_of(*SWEEPS["ten methods"])
+    made, entries = charts_of(swept), compare(swept).entries[:8]
+    looks = {entry.method: style for style, entry in enumerate(entries)}
+    for name in ("learning_rate", "profile", "trials"):
+        assert {series.label: series.style for series in made[name].series} == looks
+    for name in ("curves", "paths"):
+        assert {series.label: series.style for series in made[name].series} == {entry.name: looks[entry.method] for entry in entries}
+    assert all("the best 8 of 10" in made[name].note for name in ("learning_rate", "profile", "trials", "curves", "paths"))
 
 
 def test_no_bound_is_marked_where_gradients_are_of_few_samples(swept_of: Callable[..., Swept]) -> None:
@@ -149,14 +202,119 @@ def test_curves_are_medians_over_the_seeds_of_the_chosen_setting(usual: Swept) -
         assert series.y[-1] == pytest.approx(finals[3])  # the fourth of eight: the lower median
 
 
+def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_not(swept_of: Callable[..., Swept]) -> None:
+    swept = swept_of(*SWEEPS["ended early"])
+    steps = [int(swept.curves.of(row)[0][-1]) for row in range(5)]
+    finals = sorted(float(swept.curves.of(row)[1][-1]) for row in range(5))
+    assert len(set(steps)) > 1 and set(swept.results["status"]) == {"converged"}
+    [curve] = charts_of(swept)["curves"].series
+    assert curve.x[-1] == max(steps) and curve.y[-1] == pytest.approx(finals[2])
+    grid = np.array([0, 1, 2])
+    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), True).tolist() == [4, 2, 2]
+    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), False).tolist() == [4, 2, np.inf]
+
+
+def test_the_profile_is_the_share_within_a_factor_of_the_quickest(swept_of: Callable[..., Swept]) -> None:
+    swept = swept_of(*SWEEPS["ten methods"])
+    table, comparison = swept.table, compare(swept)
+    chart = charts_of(swept)["profile"]
+    settings = {entry.method: float(entry.setting[3:]) for entry in comparison.entries}
+    steps = {
+        method: table[(table["optimizer"] + " " + table["model"] == method) & (table["optimizer.lr"] == lr)][
+            "steps_to_tolerance"
+        ].to_numpy()
+        for method, lr in settings.items()
+    }
+    least = np.nanmin([steps[series.label] for series in chart.series], axis=0)
+    for series in chart.series:
+        shares = [(steps[series.label] <= factor * least * (1 + 1e-12)).mean() for factor in series.x]
+        assert series.y == pytest.approx(shares)
+    assert max(series.y[0] for series in chart.series) == 1.0
+
+
+def test_the_paths_are_those_of_the_first_seed_at_the_chosen_settings(usual: Swept) -> None:
+    chart = charts_of(usual)["paths"]
+    for series in chart.series:
+        optimizer, lr = series.label.split(" lr=")
+        table = usual.table
+        [row] = table[(table["optimizer"] == optimizer) & (table["optimizer.lr"] == float(lr)) & (table["seed"] == 0)]["row"]
+        assert np.stack([series.x, series.y], axis=1) == pytest.approx(usual.curves.path_of(row))
+        assert not series.leaves
+
+
+def test_a_path_is_cut_at_the_edge_that_it_crosses() -> None:
+    path = np.array([[1.0, 0.0], [-1.0, 1.0], [5.0, 4.0], [0.0, 0.0]])
+    cut, leaves = within(path, np.zeros(2), 2.0)
+    assert leaves and cut.tolist() == [[1, 0], [-1, 1], [1, 2]]
+    assert within(path[:2], np.zeros(2), 2.0)[1] is False
+    assert within(np.array([[1.0, 0.0], [np.nan, 0.0]]), np.zeros(2), 2.0)[0].tolist() == [[1, 0]]
+    for arguments in ([], FITS["one weight"]):
+        fit = linfit.fit(linfit.compose([*arguments, "optimizer=sgd", "optimizer.lr=1"]))
+        chart = descent_chart(fit)
+        [drawn] = [series for series in chart.series if series.kind == "path"]
+        assert fit.status == "diverged" and drawn.leaves and len(drawn.x) == 2
+        assert "leaves the picture" in chart.note
+
+
+def test_of_many_samples_some_are_drawn_and_of_several_targets_the_first() -> None:
+    fit = linfit.fit(linfit.compose(["dataset.n=5001", "steps=2"]))
+    chart = data_chart(fit)
+    assert {len(series.x) for series in chart.series} == {2000}
+    assert chart.note == "2000 of 5001 samples, evenly"
+    assert (chart.series[0].x[0], chart.series[0].x[-1]) == (-2, 2)
+    several = descent_chart(linfit.fit(linfit.compose(["dataset=random_linear", "dataset.q=3", "steps=2"])))
+    assert "the first of 3 targets" in several.note
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted", "texts"),
+    [
+        (0.0068, 0.0081, (0.007, 0.0079), ["0.0070", "0.0079"]),
+        (1e-4, 2e-4, (0.00010001, 0.00010002), ["0.00010001", "0.00010002"]),
+        (220.1, 222.6, (), ["220.5", "221.0", "221.5", "222.0", "222.5"]),
+        (9e-5, 1.1e-2, (), ["0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01"]),
+        (2e-7, 9e-6, (), ["2·10⁻⁷", "5·10⁻⁷", "10⁻⁶", "2·10⁻⁶", "5·10⁻⁶"]),
+        (1e-7, 1e4, (), ["10⁻⁶", "10⁻⁴", "10⁻²", "10⁰", "10²", "10⁴"]),
+        (0.5, 1500, (), ["1", "10", "100", "1000"]),
+    ],
+)
+def test_ticks_are_where_they_help_in_one_notation(low: float, high: float, wanted: tuple[float, ...], texts: list[str]) -> None:
+    assert names(ticks(low, high, wanted)) == texts
+
+
+def test_a_tick_that_has_no_room_is_nameless() -> None:
+    rates = (0.0001, 0.0003, 0.001, 0.1)
+    assert where_room(rates, names(rates), 3.0) == ["0.0001", "", "0.001", "0.1"]
+
+
 def test_a_heat_map_of_any_two_swept_keys(usual: Swept) -> None:
-    chart = sweep_charts.heat_map(usual, compare(usual), "seed", "optimizer.lr")
+    chart = heat_map.heat_map(usual, compare(usual), "seed", "optimizer.lr")
     assert chart is not None and chart.surface is not None
     assert chart.x.names == tuple(map(str, range(8)))
     cell = usual.table[(usual.table["seed"] == 3) & (usual.table["optimizer.lr"] == 0.007)]["excess_loss"]
     assert chart.surface.z[1, 3] == pytest.approx(float(np.exp(np.log(cell.astype(float)).mean())))
     with pytest.raises(ConfigError, match=r"no swept key 'sed': did you mean 'seed'\?"):
-        sweep_charts.heat_map(usual, compare(usual), "sed")
+        heat_map.heat_map(usual, compare(usual), "sed")
+
+
+def test_a_heat_map_of_random_numbers_has_bins(swept_of: Callable[..., Swept]) -> None:
+    swept = swept_of(
+        "optimizer=sgd", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "optimizer.momentum=interval(0,0.9)", "hydra.sweeper.sample=60"
+    )
+    chart = charts_of(swept)["heat_map"]
+    assert chart.surface is not None and chart.surface.lost is not None
+    assert max(len(chart.x.names), len(chart.y.names)) <= 12 and len(set(chart.x.names)) == len(chart.x.names)
+    counts = [re.fullmatch(r"(\d+) of (\d+) fits", count) for row in chart.surface.counts for count in row if count]
+    assert sum(int(count[2]) for count in counts if count) == 60
+    assert sum(int(count[1]) for count in counts if count) == int(swept.finished.sum())
+    assert (np.nan_to_num(chart.surface.lost) > 0).sum() == sum(count[1] != count[2] for count in counts if count)
+    assert "middles of bins" in chart.note and "×: none did" in chart.note
+
+
+def test_a_cell_says_how_many_of_its_fits_finished_and_a_name_is_as_long_as_it_must_be() -> None:
+    cells = [heat_map._cell(*cell) for cell in ((3e-5, 10, 10), (721.4, 3, 10), (np.nan, 0, 2), (np.nan, 0, np.nan))]
+    assert cells == ["3e-5", "721\n3/10", "×", ""]
+    assert heat_map._names([0.00010001, 0.00010002, None]) == ["0.00010001", "0.00010002", "–"]
 
 
 def test_a_fit_shows_the_data_and_the_known_answer() -> None:

@@ -1,0 +1,69 @@
+"""Draws what lies under a chart's lines with matplotlib: contours that say their values, or the cells of a heat map."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from linfit.problem.problem import Array
+from linfit.views.charts import Surface
+from linfit.views.ticks import names, ticks
+
+GROUND, LINE, TEXT = ("#FAFAFA", "#C6C6C6"), "#999999", "#555555"
+#: Contours that say their value: the largest, where there is room.
+LABELLED = 3
+#: Markers of cells of which some fits, or all, did not finish.
+SOME, ALL = (2, 2, -45), "x"
+
+
+def draw_surface(figure: Figure, axes: Axes, surface: Surface) -> None:
+    axes.grid(False)
+    values = np.ma.masked_invalid(surface.z)
+    low, high = (float(values.min()), float(values.max())) if values.count() else (1.0, 10.0)
+    norm = LogNorm(low, max(high, low * 1.01))
+    if surface.kind == "contours":
+        _contours(axes, surface, norm)
+    else:
+        _cells(figure, axes, surface, norm)
+
+
+def levels(surface: Surface) -> Array:
+    """The values of contours: powers of ten, and half-way between them."""
+    low, high = np.log10(surface.z.min()), np.log10(surface.z.max())
+    return np.asarray(10.0 ** np.arange(np.ceil(2 * low) / 2, high + 1e-9, 0.5))
+
+
+def _contours(axes: Axes, surface: Surface, norm: LogNorm) -> None:
+    at = levels(surface)
+    axes.contourf(surface.x, surface.y, surface.z, at, norm=norm, cmap=LinearSegmentedColormap.from_list("ground", GROUND), extend="both")
+    lines = axes.contour(surface.x, surface.y, surface.z, at, norm=norm, colors=LINE, linewidths=0.7)
+    powers = [level for level in at if abs(np.log10(level) - round(np.log10(level))) < 1e-6][-LABELLED:]
+    axes.clabel(lines, powers, fmt=dict(zip(powers, names(powers), strict=True)), fontsize=9, colors=TEXT)
+
+
+def _cells(figure: Figure, axes: Axes, surface: Surface, norm: LogNorm) -> None:
+    values = np.ma.masked_invalid(surface.z)
+    mesh = axes.pcolormesh(np.arange(len(surface.x)), np.arange(len(surface.y)), values, norm=norm, cmap="cividis")
+    axes.set_facecolor("#EEEEEE")
+    bar = figure.colorbar(mesh, ax=axes, label=surface.label)
+    places = ticks(*norm.inverse(np.array([0.0, 1.0])).tolist())
+    bar.ax.yaxis.set_major_locator(FixedLocator(places))
+    bar.ax.yaxis.set_major_formatter(FixedFormatter(names(places)))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    inks = np.where(np.ma.filled(norm(values), 1.0) < 0.5, "white", "#222222")
+    for i, row in enumerate(surface.texts):
+        for j, text in enumerate(row):
+            axes.text(j, i, text, ha="center", va="center", fontsize=9.5, color=inks[i, j])
+    if surface.lost is not None and not surface.texts:
+        _signs(axes, surface.lost, inks)
+
+
+def _signs(axes: Axes, lost: Array, inks: Array) -> None:
+    """A sign in each cell of which some fits, or all, did not finish."""
+    for ink in ("white", "#222222"):
+        for marker, which in ((SOME, (lost > 0) & (lost < 1)), (ALL, lost == 1)):
+            rows, columns = np.nonzero(which & (inks == ink))
+            axes.plot(columns, rows, linestyle="", marker=marker, color=ink, markersize=5, markeredgewidth=1)
