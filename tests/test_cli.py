@@ -157,7 +157,10 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
         ("run -m seed=0,1 hydra.sweep.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
         ("run tracking.uri=foo://x", "'foo://x' is no MLflow store: it begins with one of sqlite"),
         ("run tracking.uri=sqlite:////dev/null/x.db", "the store /dev/null/x.db cannot be made: File exists"),
-        ("run tracking.uri=http://u:p4711@h&x", "tracking.uri=http://u:***@h&x cannot be read: text with special characters stands in quotes"),
+        (
+            "run tracking.uri=http://u:p4711@h&x",
+            "tracking.uri=http://u:***@h&x cannot be read: text with special characters stands in quotes",
+        ),
         ("run -m tracking.uri=http://h?a=1", "cannot be read (mismatched input '=' expecting <EOF>): text with special characters"),
         ("run tracking.runs=bset:3", "tracking.runs: got 'bset:3', there are all and best:K"),
         ("ui --uri foo://x", "'foo://x' is no MLflow store"),
@@ -170,8 +173,14 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
         ("run --experimental-rerun config.pickle", "--experimental-rerun reads a pickle, which linfit never does"),
         ("run -sc install=csh", "no shell 'csh': did you mean 'zsh'?"),
         ("run dataset=csv dataset.path=nowhere.csv dataset.features=[a] dataset.target=y init=zeros", "'nowhere.csv' cannot be read"),
-        ("run batch=minibatch batch.size=3000000", "batch.size=3000000 is more than the 30 samples that are fitted: choose at most 30, or batch=full"),
-        ("run -m batch=minibatch batch.size=27,28 batch.replacement=true split.validation=0.1", "batch.size=28 is more than the 27 samples"),
+        (
+            "run batch=minibatch batch.size=3000000",
+            "batch.size=3000000 is more than the 30 samples that are fitted: choose at most 30, or batch=full",
+        ),
+        (
+            "run -m batch=minibatch batch.size=27,28 batch.replacement=true split.validation=0.1",
+            "batch.size=28 is more than the 27 samples",
+        ),
         ("list optimzer", "no group 'optimzer': did you mean 'optimizer'?"),
         ("list optimizer/adm", "no optimizer 'adm': did you mean 'adam'?"),
         ("show ffff", "no run in sqlite:////"),

@@ -181,8 +181,7 @@ class ConjugateGradient(Informed):
         bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
         update = (
             f"scaled, before = ratio({gradient.gradient}{model.transposed}, norms), scaled  # [p, q]",
-            "kept = ratio((scaled * (scaled - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0)  # [q]",
-            "direction = kept * direction - ratio(scaled, norms)",
+            "direction = ratio((scaled * (scaled - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0) * direction - ratio(scaled, norms)",
             f"{model.weight} -= (ratio((scaled * norms * direction).sum(dim=0), {bent}) * direction){model.transposed}",
         )
         return OptimizerLines(before, in_place(update, gradient.tracked))
