@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.faults.harness import FITS, log, run, tables
+from tests.faults.harness import FITS, contents, log, run
 
 PATIENCE = 90
 PR_SET_PDEATHSIG = 1
@@ -117,8 +117,10 @@ def stored(tmp_path: Path, migrated_store: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The tables of the sweep `FITS` that nothing disturbs."""
+def reference(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> str:
+    """Tables and runs of the sweep `FITS` that nothing disturbs."""
     folder = tmp_path_factory.mktemp("reference")
-    assert run(folder, *FITS, "tracking=none") == 0, log(folder)
-    return tables(folder)
+    (folder / "outputs").mkdir()
+    shutil.copy(migrated_store, folder / "outputs" / "mlflow.db")
+    assert run(folder, *FITS) == 0, log(folder)
+    return contents(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -94,9 +95,41 @@ def tables(workdir: Path) -> str:
     return repr([table.to_pylist() for table in found])
 
 
+def recorded(workdir: Path, database: Path | None = None) -> str:
+    """What MLflow has of the sweep's fits, by row, but for ids, times, and where they are tracked: equal texts are equal bits."""
+    queries = (
+        "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, value",
+        "SELECT key, step, value, is_nan FROM latest_metrics WHERE run_uuid = ? ORDER BY key",
+        "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key",
+        "SELECT name, digest FROM inputs JOIN datasets ON dataset_uuid = source_id WHERE destination_id = ? ORDER BY name",
+    )
+    with closing(sqlite3.connect(database or workdir / "outputs" / "mlflow.db")) as store:
+        fits = store.execute(
+            "SELECT CAST(r.value AS INTEGER), runs.run_uuid, name, status FROM runs JOIN tags r USING (run_uuid) JOIN tags p USING (run_uuid) "
+            "JOIN tags f ON f.run_uuid = p.value WHERE lifecycle_stage = 'active' AND r.key = ? AND p.key = ? AND f.key = ? AND f.value = ?",
+            (layout.ROW, layout.PARENT, layout.FOLDER, str((workdir / FOLDER).absolute())),
+        ).fetchall()
+        found = [
+            (row, name, status, _tags(store, run), *(store.execute(query, (run,)).fetchall() for query in queries))
+            for row, run, name, status in sorted(fits)
+        ]
+    return repr(found)
+
+
+def _tags(store: sqlite3.Connection, run: str) -> dict[str, Any]:
+    tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (run,)))
+    config = {**json.loads(tags[layout.CONFIG])["config"], "tracking": None}
+    return {**tags, layout.CONFIG: config, layout.PARENT: None}
+
+
+def contents(workdir: Path, database: Path | None = None) -> str:
+    """Tables and runs of the sweep."""
+    return f"{tables(workdir)}\n{recorded(workdir, database)}"
+
+
 def assert_whole(workdir: Path, num_fits: int, reference: str) -> None:
     """Each fit is there once and finished, with its own numbers, nothing else is, and the database is sound."""
-    assert tables(workdir) == reference, log(workdir)
+    assert contents(workdir) == reference, log(workdir)
     results = parquet.read_table(workdir / FOLDER / layout.RESULTS, columns=["row", "run_id", "loss"]).to_pylist()
     with closing(sqlite3.connect(workdir / "outputs" / "mlflow.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

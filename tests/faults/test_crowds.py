@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from linfit.tracking import layout
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, run, start, tables
+from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, contents, end, log, run, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real processes, on Linux")
 
@@ -36,7 +36,7 @@ def test_eight_writers_of_one_file(exists: bool, tmp_path: Path, migrated_store:
     assert [end(writer) for writer in writers] == [0] * 8, "\n".join(map(log, folders))
     assert not any("locked" in log(folder) for folder in folders)
     for folder in folders:
-        assert tables(folder) == reference
+        assert contents(folder, tmp_path / "mlflow.db") == reference
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
         counts = store.execute(
             "SELECT e.name, r.status, count(*) FROM runs r JOIN experiments e USING (experiment_id) GROUP BY e.name, r.status"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import FOLDER, assert_whole, end, kill_within, log, run, start, tables
+from tests.faults.harness import FOLDER, assert_whole, contents, end, kill_within, log, run, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks real processes and kills them, on Linux")
 SWEEP = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam,rmsprop,adagrad", "steps=40", "pictures=false", f"hydra.sweep.dir={FOLDER}")
@@ -31,7 +31,7 @@ def prepared(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def uninterrupted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
-    """The tables of the sweep that nobody interrupts, and how many seconds it takes from its manifest to its end."""
+    """Tables and runs of the sweep that nobody interrupts, and how many seconds it takes from its manifest to its end."""
     workdir = copied(prepared, tmp_path_factory.mktemp("reference"))
     process = start(workdir, *SWEEP)
     while not (workdir / FOLDER / "manifest.parquet").exists():
@@ -40,8 +40,8 @@ def uninterrupted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     began = time.monotonic()
     assert end(process) == 0, log(workdir)
     took = time.monotonic() - began
-    assert_whole(workdir, NUM_FITS, tables(workdir))
-    return tables(workdir), took
+    assert_whole(workdir, NUM_FITS, contents(workdir))
+    return contents(workdir), took
 
 
 def copied(prepared: Path, folder: Path) -> Path:
@@ -105,7 +105,7 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
 def small(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     workdir = copied(prepared, tmp_path_factory.mktemp("small"))
     assert run(workdir, *SMALL, block=2) == 0, log(workdir)
-    return tables(workdir)
+    return contents(workdir)
 
 
 LONG = ("run", "-m", "seed=range(0,32)", "steps=100000000", "engine=single", f"hydra.sweep.dir={FOLDER}")
