@@ -84,7 +84,7 @@ class Sweep:
         self._kept: list[tuple[float, int, layout.Row, Fit]] = []
         self._waiting: list[tuple[int, str, Fit]] = []
         self._since = time.monotonic()
-        self._started = row.start
+        self._started = now()
         self.extra: dict[int, dict[str, str]] = {}
         """More tags for the runs of some rows."""
 
@@ -194,8 +194,7 @@ def whole_children(recorder: Recorder, parent: str, retries: Mapping[int, str] =
         return {}
     children = history.children(parent)
     history.discard([child.run_id for child in children if not child.whole])
-    again = set(retries.values())
-    return {child.row: child.run_id for child in children if child.whole and child.run_id not in again}
+    return {row: child.run_id for row, child in history.current(children).items() if child.run_id != retries.get(row)}
 
 
 def _rank(fit: Fit) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,13 @@ class History:
             )
             for run in found
         ]
+
+    @staticmethod
+    def current(children: Iterable[Child]) -> dict[int, Child]:
+        """By row, the run that counts: it is all there, and no other one stands in for it."""
+        there = [child for child in children if child.whole]
+        replaced = {child.retries for child in there}
+        return {child.row: child for child in there if child.run_id not in replaced}
 
     def finished(self, code: str) -> dict[str, float]:
         """The fingerprints of all fits that are finished in the MLflow experiment, computed by this code, with their final losses."""
