@@ -166,7 +166,9 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
 
     It runs what its manifest has and MLflow has not, never what the YAML says now.
     """
-    from linfit.sweeps.resuming import Asked, find, look, opened, resume
+    from linfit.sweeps.finding import find
+    from linfit.sweeps.planned import Asked
+    from linfit.sweeps.resuming import look, opened, resume
     from linfit.sweeps.runner import Runner
     from linfit.views.progress import ProgressBar
     from linfit.views.resume import show_left

@@ -17,21 +17,26 @@ from linfit.tracking import environment, layout, notes
 from linfit.tracking.owner import owner
 
 
-def begin_sweep(
+def plan_sweep(
     configs: Sequence[FitConfig], overrides: Sequence[tuple[str, ...]], about: About, path: Path, settings: DictConfig
-) -> Sweep:
-    """The parent run of a sweep, its folder made and its manifest written before its store is opened."""
+) -> Folder:
+    """A sweep's folder with its manifest, which is written before its store is opened."""
     check_tracking(configs[0])
     folder = Folder(path)
     labels = (label_of(config, about.varying, place) for place, config in enumerate(configs))
     folder.plan(configs, labels, overrides, about, settings)
+    return folder
+
+
+def begin_sweep(configs: Sequence[FitConfig], about: About, folder: Folder) -> Sweep:
+    """The parent run of a sweep that is planned; where its store cannot be opened, the plan is withdrawn."""
     try:
         recorder = recorder_of(configs[0])
     except (LinfitError, OSError):
         folder.withdraw()
         raise
-    environment.write(path, configs[0])
-    return Sweep(recorder, parent_row(about, configs, path), folder, about.varying, configs[0].tracking)
+    environment.write(folder.path, configs[0])
+    return Sweep(recorder, parent_row(about, configs, folder.path), folder, about.varying, configs[0].tracking)
 
 
 def parent_row(about: About, configs: Iterable[FitConfig], path: Path) -> layout.Row:

@@ -18,7 +18,7 @@ from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import layout
-from linfit.tracking.tables import about_of, write_manifest
+from linfit.tracking.manifest import about_of, write_manifest
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -65,6 +65,10 @@ class About:
         return Workers(self.workers, self.backend, self.address)
 
 
+class TakenError(LinfitError):
+    """Another process works in a sweep's folder."""
+
+
 class Folder:
     """A sweep's folder while this process works in it, alone."""
 
@@ -102,24 +106,17 @@ class Folder:
 
 
 def claim(path: Path) -> BaseFileLock:
-    """The lock of a sweep's folder, held until it is released or this process ends; LinfitError if another one holds it."""
+    """The lock of a sweep's folder, held until it is released or this process ends; TakenError if another one holds it, LinfitError if none can be."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise LinfitError(f"the sweep in {path} is being run by another process: wait for it to end, or interrupt it") from error
+        raise TakenError(f"the sweep in {path} is being run by another process: wait for it to end, or interrupt it") from error
+    except OSError as error:
+        raise LinfitError(f"no sweep can be run in {path}: {error.strerror or error}") from error
     return lock
-
-
-def is_free(path: Path) -> bool:
-    """Whether no process works in a sweep's folder now."""
-    try:
-        claim(path).release()
-    except LinfitError:
-        return False
-    return True
 
 
 def command(path: Path, trust: bool = False) -> str:

@@ -16,8 +16,8 @@ from linfit.sweeps.recording import Sweep, now, write_files
 from linfit.sweeps.running import run_all
 from linfit.sweeps.workers import Workers
 from linfit.tracking import environment, layout
+from linfit.tracking.manifest import write_manifest
 from linfit.tracking.recorder import Recorder
-from linfit.tracking.tables import write_manifest
 
 Judge = Callable[[int, Fit], dict[str, str]]
 """The tags of the repetition of the fit at a place: what it repeats, and how it came out."""

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
-from linfit.sweeps.beginning import begin_sweep
+from linfit.sweeps.beginning import begin_sweep, plan_sweep
 from linfit.sweeps.composition import fit_config
 from linfit.sweeps.folder import About, command
 from linfit.sweeps.letterbox import Letterbox
@@ -25,8 +25,9 @@ from linfit.sweeps.running import run_all
 from linfit.sweeps.single import Single
 from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import layout, notes
+from linfit.tracking.manifest import extend_manifest
 from linfit.tracking.recorder import Recorder
-from linfit.tracking.tables import extend_manifest, result
+from linfit.tracking.tables import result
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,10 @@ class Runner:
         new, configs = [jobs[place] for place in places], [configs[place] for place in places]
         first, self.jobs = len(self.jobs), [*self.jobs, *new]
         if self._sweep is None:
-            self.folder = folder
             about = About.new(name, varying_keys([job.overrides for job in new]), workers, now(), self.question, self.typed)
-            self._sweep = begin_sweep(configs, [job.overrides for job in new], about, folder, settings)
+            planned = plan_sweep(configs, [job.overrides for job in new], about, folder, settings)
+            self.folder = folder  # only now: until here it may be another sweep's
+            self._sweep = begin_sweep(configs, about, planned)
         else:
             varying = self._sweep.varying
             names = [label_of(config, varying, first + number) for number, config in enumerate(configs)]
@@ -172,10 +174,10 @@ class Runner:
         self.observer.advance(self._sweep.flush())
         return losses
 
-    def resume(self, sweep: Sweep, left: Sequence[tuple[int, str, FitConfig]], workers: Workers) -> None:
-        """Runs the (row, name, config) that are left of a sweep, and ends it."""
+    def resume(self, sweep: Sweep, first: FitConfig, left: Sequence[tuple[int, str, FitConfig]], workers: Workers) -> None:
+        """Runs the (row, name, config) that are left of a sweep, and ends it; `first` is the config of its first row."""
         self._sweep, self.folder = sweep, sweep.folder
-        self.jobs = [Job(config, ()) for _, _, config in left]
+        self.jobs = [Job(first, ())]
         rows, names, configs = [row for row, _, _ in left], [name for _, name, _ in left], [config for _, _, config in left]
         self.observer.begin(len(left))
         for number, fitted in self._fits(configs, workers):

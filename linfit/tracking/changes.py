@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from linfit.config import FitConfig, flatten
@@ -13,8 +12,6 @@ from linfit.errors import LinfitError
 from linfit.tracking import environment, layout
 from linfit.tracking.reading import Reader, Record
 
-#: Bytes that an `environment.json` has at the most.
-MAX_ENVIRONMENT = 2**22
 ABSENT = "absent"
 KINDS = ("config", "schema", "linfit", "code", "package", "git", "machine")
 #: What a fit's config decides and not the machine.
@@ -40,7 +37,7 @@ def document_of(reader: Reader, record: Record) -> Document:
     """
     record = reader.top(record)
     if layout.ENVIRONMENT_FILE in reader.artifacts(record):
-        return read_document(reader.file(record, layout.ENVIRONMENT_FILE, MAX_ENVIRONMENT))
+        return environment.read(reader.file(record, layout.ENVIRONMENT_FILE, environment.MAX_BYTES))
     tags = record.tags
     try:
         machine = json.loads(tags.get(layout.ENVIRONMENT, "{}"))
@@ -53,19 +50,6 @@ def document_of(reader: Reader, record: Record) -> Document:
         "machine": machine,
         "git": {key: tags[tag] for key, tag in git.items() if tag in tags},
     }
-
-
-def read_document(file: Path) -> Document:
-    """An `environment.json`; LinfitError, which names it, if it is none or was changed after it was written."""
-    try:
-        found = json.loads(file.read_bytes())
-        fits = environment.matches(found)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise LinfitError(f"{file} cannot be read: {type(error).__name__} {error}") from error
-    if not fits:
-        raise LinfitError(f"{file} was changed after it was written: its hash does not fit")
-    assert isinstance(found, dict)
-    return found
 
 
 def changes(then: Document, now: Document) -> list[Change]:

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from linfit.config import FitConfig, digest
+from linfit.errors import LinfitError
 from linfit.tracking import code, git
 from linfit.tracking.layout import CODE, ENVIRONMENT, ENVIRONMENT_FILE, GIT_DIFF, SCHEMA, VERSION
 from linfit.version import __version__
 
 PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "mlflow", "pydantic", "safetensors", "pyarrow")
 CPU_INFO = Path("/proc/cpuinfo")
+#: That an `environment.json` has at the most.
+MAX_BYTES = 2**22
 
 
 def tags(config: FitConfig) -> dict[str, str]:
@@ -132,6 +135,19 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "absent"
+
+
+def read(file: Path) -> dict[str, Any]:
+    """An `environment.json`; LinfitError, which names it, if it is none or was changed after it was written."""
+    try:
+        found = json.loads(file.read_bytes())
+        fits = matches(found)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise LinfitError(f"{file} cannot be read: {type(error).__name__} {error}") from error
+    if not fits:
+        raise LinfitError(f"{file} was changed after it was written: its hash does not fit")
+    assert isinstance(found, dict)
+    return found
 
 
 def matches(found: Any) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
-from linfit.tracking import layout
-from linfit.tracking.changes import MAX_ENVIRONMENT, Document, document_of, read_document
+from linfit.tracking import environment, layout
+from linfit.tracking.changes import Document, document_of
 from linfit.tracking.comparison import Outcome
 from linfit.tracking.data import Kept, located, take_arrays
 from linfit.tracking.outcomes import Entry, Tables, of_file, of_record, of_rows
@@ -117,8 +117,8 @@ def from_files(path: Path, reader: Reader, permits: Permits) -> Source | Record:
     file = own_file(path, layout.CONFIG_FILE) if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"{path} has no {layout.CONFIG_FILE}: give one, the folder of a run below outputs/runs, or a run id")
-    document = own_file(file.parent, layout.ENVIRONMENT_FILE, MAX_ENVIRONMENT)
-    found = read_document(document) if document.is_file() else {}
+    document = own_file(file.parent, layout.ENVIRONMENT_FILE, environment.MAX_BYTES)
+    found = environment.read(document) if document.is_file() else {}
     config = config_in(file, permits.load, lambda: found.get("linfit"))
     weights = own_file(file.parent, layout.WEIGHTS_FILE)
     if not weights.is_file():

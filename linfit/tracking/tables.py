@@ -1,4 +1,4 @@
-"""The Parquet files of a sweep: its manifest, written before the first fit, and its results and curves.
+"""The Parquet files of a sweep: its results and curves, and what is in each file.
 
     manifest.parquet → results/part-N.parquet, curves/part-N.parquet, a pair for each block → results.parquet, curves.parquet
 
@@ -8,28 +8,24 @@ A sweep is unfinished as long as its folder `results` is there. A row number ide
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
 from linfit.errors import LinfitError, RecordingError
-from linfit.problem.arrays import write_arrays
-from linfit.tracking.layout import CURVES, MANIFEST, RESULTS, mask, stored_text
+from linfit.tracking.layout import CURVES, MANIFEST, RESULTS
 
 #: The most weights whose path is kept with the curves.
 PATH_WEIGHTS = 2
-ABOUT = b"linfit"
-ROW_GROUP = 5000
+#: What the name of a table ends with that nobody can read.
+BROKEN = ".broken"
 
 _NUMBERS, _STEPS = pa.list_(pa.float64()), pa.list_(pa.int64())
 _MANIFEST = pa.schema(
@@ -55,44 +51,10 @@ _RESULTS = pa.schema(
 _CURVES = pa.schema(
     {"row": pa.int64(), "step": _STEPS, "loss": _NUMBERS, "excess_loss": _NUMBERS, "validation_loss": _NUMBERS, "path": _NUMBERS}
 )
+#: What every row of a table has to say.
+RESULTS_NEEDED, CURVES_NEEDED = ("row", "name", "status", "loss", "excess_loss", "weights"), ("row", "step", "loss", "excess_loss")
 #: The columns of each file, with their types.
 SCHEMAS = {MANIFEST: _MANIFEST, RESULTS: _RESULTS.append(pa.field("run_id", pa.string())), CURVES: _CURVES}
-
-
-def write_manifest(
-    folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig], about: Mapping[str, Any]
-) -> None:
-    """What is going to be run, with the numbers of arrays, before it is; `about` is what a sweep is besides its fits, as plain data."""
-    write_arrays(folder, (config.dataset for config in configs))
-    schema = _MANIFEST.with_metadata({ABOUT: json.dumps(about)})
-    with whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, schema) as writer:
-        entries = enumerate(zip(names, overrides, configs, strict=True))
-        while some := [_planned(*entry) for entry in islice(entries, ROW_GROUP)]:
-            writer.write_table(pa.Table.from_pylist(some, schema=schema))
-
-
-def extend_manifest(folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
-    """The same with the fits of the sweep's next batch, before they are run."""
-    write_arrays(folder, (config.dataset for config in configs))
-    planned = parquet.read_table(folder / MANIFEST)
-    entries = enumerate(zip(names, overrides, configs, strict=True), planned.num_rows)
-    more = pa.Table.from_pylist([_planned(*entry) for entry in entries], schema=planned.schema)
-    with whole(folder / MANIFEST) as file:
-        parquet.write_table(pa.concat_tables([planned, more]), file)
-
-
-def about_of(file: Path) -> Any:
-    """What a manifest says about its sweep, None if nothing; LinfitError if it is none."""
-    try:
-        return json.loads((parquet.read_schema(file).metadata or {}).get(ABOUT, b"null"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise LinfitError(f"{file} is no manifest of a sweep: {' '.join(str(error).split())}") from error
-
-
-def _planned(row: int, entry: tuple[str, Sequence[str], FitConfig]) -> dict[str, Any]:
-    name, overrides, config = entry
-    given = [mask(override) for override in overrides]
-    return {"row": row, "name": name, "overrides": given, "fingerprint": config.fingerprint(), "config": stored_text(config)}
 
 
 class Parts:
@@ -119,7 +81,7 @@ class Parts:
         pairs, kept = _pairs(self.folder), pa.array(list(rows), pa.int64())
         for name in (RESULTS, CURVES):  # in this order: curves that nobody claims are dropped the next time
             for number in _numbers(self.folder, name):
-                table = _table(self._part(name, number))
+                table = _sound(self._part(name, number))
                 left = table.filter(compute.is_in(table["row"], kept))
                 if number not in pairs:
                     self._part(name, number).unlink(missing_ok=True)
@@ -128,7 +90,7 @@ class Parts:
 
     def join(self, run_ids: Mapping[int, str]) -> list[Path]:
         """Writes `results.parquet`, with the ids of the runs there are, and `curves.parquet`, and returns them."""
-        tables = [parquet.read_table(self._part(RESULTS, number)) for number in _pairs(self.folder)]
+        tables = [_sound(self._part(RESULTS, number)) for number in _pairs(self.folder)]
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
         ids = pa.array([run_ids.get(row) for row in results["row"].to_pylist()], pa.string())
         with whole(self.folder / RESULTS) as file:
@@ -148,14 +110,14 @@ class Parts:
         """Part by part: together they may be larger than one would hold in memory. Rows are in order within a part."""
         with whole(self.folder / CURVES) as file, parquet.ParquetWriter(file, _CURVES) as writer:
             for number in _pairs(self.folder):
-                writer.write_table(parquet.read_table(self._part(CURVES, number)))
+                writer.write_table(_sound(self._part(CURVES, number)))
 
     def _write(self, name: str, number: int, table: pa.Table) -> None:
         with whole(self._part(name, number)) as file:
             parquet.write_table(table, file)
 
     def _part(self, name: str, number: int) -> Path:
-        return _parts_of(self.folder, name) / f"part-{number}.parquet"
+        return _part(self.folder, name, number)
 
 
 def unfinished(folder: Path) -> bool:
@@ -164,21 +126,50 @@ def unfinished(folder: Path) -> bool:
 
 
 def stored_results(folder: Path) -> dict[int, dict[str, Any]]:
-    """What came out of the fits of a sweep so far, by row, whether it is finished or not."""
+    """What came out of the fits of a sweep so far, by row, whether it is finished or not; reads only."""
     files = [folder / RESULTS]
     if unfinished(folder):
-        files = [_parts_of(folder, RESULTS) / f"part-{number}.parquet" for number in _pairs(folder)]
-    return {row["row"]: row for file in files for row in _table(file).to_pylist()}
+        files = [_part(folder, RESULTS, number) for number in _pairs(folder)]
+    tables = [table for file in files if (table := _table(file)) is not None]
+    return {row["row"]: row for table in tables for row in table.to_pylist()}
 
 
-def _table(file: Path) -> pa.Table:
-    """A part, or the results, without the ids of runs; nothing where a broken disk has made it unreadable: its fits are then run again."""
-    schema = _CURVES if file.parent.name == Path(CURVES).stem else _RESULTS
+def set_aside(folder: Path) -> list[Path]:
+    """Gives the tables that are broken another name, so that their fits are run again; returns the new names."""
+    files = [folder / RESULTS]
+    if unfinished(folder):
+        files = [_part(folder, name, number) for name in (RESULTS, CURVES) for number in _numbers(folder, name)]
+    return [file.replace(file.with_name(file.name + BROKEN)) for file in files if _table(file) is None]
+
+
+def _table(file: Path) -> pa.Table | None:
+    """A part, or the results without the ids of runs; None where its content is broken.
+
+    Columns that are not there are null, but for those without which a row says nothing. LinfitError where it cannot be read now.
+    """
+    schema, needed = (_CURVES, CURVES_NEEDED) if file.parent.name == Path(CURVES).stem else (_RESULTS, RESULTS_NEEDED)
     try:
-        return parquet.read_table(file, columns=schema.names)
-    except (pa.ArrowException, OSError):
-        file.unlink()
-        return schema.empty_table()
+        found = parquet.read_table(file)
+        found.validate(full=True)
+        columns = [found[field.name].cast(field.type) if field.name in found.column_names else None for field in schema]
+    except OSError as error:  # Arrow's own, of content that makes no sense, have no number
+        if error.errno:
+            raise LinfitError(f"{file} cannot be read: {os.strerror(error.errno)}") from error
+        return None
+    except pa.ArrowException:
+        return None
+    if not set(needed) <= set(found.column_names):
+        return None
+    filled = [pa.nulls(found.num_rows, field.type) if column is None else column for field, column in zip(schema, columns, strict=True)]
+    return pa.table(filled, schema=schema)
+
+
+def _sound(part: Path) -> pa.Table:
+    """A part that has to be whole; LinfitError where it is not."""
+    table = _table(part)
+    if table is None:
+        raise LinfitError(f"{part} is broken: its fits have to be run again")
+    return table
 
 
 def reopen(folder: Path) -> Parts:
@@ -189,13 +180,17 @@ def reopen(folder: Path) -> Parts:
     (temporary := folder / ".results").mkdir(exist_ok=True)
     _parts_of(folder, CURVES).mkdir()
     shutil.copyfile(folder / CURVES, _parts_of(folder, CURVES) / "part-0.parquet")
-    parquet.write_table(parquet.read_table(folder / RESULTS, columns=_RESULTS.names), temporary / "part-0.parquet")
+    parquet.write_table(_sound(folder / RESULTS), temporary / "part-0.parquet")
     temporary.rename(_parts_of(folder, RESULTS))
     return Parts(folder)
 
 
 def _parts_of(folder: Path, name: str) -> Path:
     return folder / Path(name).stem
+
+
+def _part(folder: Path, name: str, number: int) -> Path:
+    return _parts_of(folder, name) / f"part-{number}.parquet"
 
 
 def _pairs(folder: Path) -> list[int]:

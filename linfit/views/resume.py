@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from linfit.sweeps.resuming import Left, told
+from linfit.sweeps.drift import told
+from linfit.sweeps.resuming import Left
 from linfit.views.markup import escape
 from linfit.views.tables import console
 

@@ -26,8 +26,8 @@ from linfit.problem.theory import Optimum, optimum
 from linfit.sweeps.naming import varying_keys
 from linfit.tracking import layout
 from linfit.tracking.data import located, take_arrays
+from linfit.tracking.manifest import about_of
 from linfit.tracking.stored import read_config
-from linfit.tracking.tables import about_of
 
 FINISHED = (Status.COMPLETED.value, Status.CONVERGED.value)
 LR = "optimizer.lr"

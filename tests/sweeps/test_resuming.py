@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,15 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from linfit.engine.dispatch import fits_as_done
 from linfit.errors import RecordingError
-from linfit.sweeps import recording
 from linfit.tracking import layout
 from linfit.tracking.database import DatabaseRecorder
+from linfit.tracking.history import Child, History
 from linfit.tracking.owner import is_dead, owner
-from tests.conftest import Ran
+from linfit.tracking.tables import Parts
+from tests.faults.harness import recorded
+from tests.sweeps.conftest import FOLDER, NUM_FITS, SWEEP, Linfit, Reference, found, kill, tables
 
-Linfit = Callable[..., Ran]
-SWEEP = ("run", "-m", "seed=range(0,9)", "optimizer=sgd,adam", "steps=20", "hydra.sweep.dir=outputs/sweeps/one")
-FOLDER = Path("outputs/sweeps/one")
-NUM_FITS = 18
 FAILS = """
 from typing import Literal
 from linfit.problem.datasets import Parabola
@@ -38,72 +33,13 @@ class Moody(Parabola):
 """
 
 
-@pytest.fixture
-def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "BLOCK", 4)
-
-
-@pytest.fixture
-def break_off(monkeypatch: pytest.MonkeyPatch, blocks: None) -> Callable[[int, BaseException], None]:
-    """Makes the next sweep raise before its fit number so-and-so."""
-
-    def arrange(before: int, error: BaseException) -> None:
-        def broken(configs: Any) -> Any:
-            for number, (place, fit) in enumerate(fits_as_done(configs)):
-                if number == before:
-                    monkeypatch.setattr("linfit.sweeps.running.fits_as_done", fits_as_done)
-                    raise error
-                yield place, fit
-
-        monkeypatch.setattr("linfit.sweeps.running.fits_as_done", broken)
-
-    return arrange
-
-
-def kill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on an interrupted sweep ends as a killed process: nothing is put in order."""
-
-    def dead(sweep: recording.Sweep, *_: object) -> None:
-        sweep._own.release()
-
-    monkeypatch.setattr(recording.Sweep, "kill", dead)
-
-
-def tables(folder: Path = FOLDER) -> list[list[dict[str, Any]]]:
-    """Results and curves by row, without the ids of runs."""
-    found = [
-        parquet.read_table(folder / name).drop_columns(columns).to_pylist()
-        for name, columns in ((layout.RESULTS, ["run_id"]), (layout.CURVES, []))
-    ]
-    return [sorted(rows, key=lambda row: int(row["row"])) for rows in found]
-
-
-@pytest.fixture(scope="module")
-def reference(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The tables of the same sweep, not interrupted."""
-    from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("reference"))
-        execute([*SWEEP[1:], "tracking=none"], Runner())
-        return repr(tables())
-
-
-def found(client: Any) -> tuple[Any, list[Any]]:
-    """The parent, and its children in order of their rows."""
-    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()], run_view_type=3)
-    [parent] = [run for run in runs if layout.PARENT not in run.data.tags]
-    return parent, sorted((run for run in runs if layout.PARENT in run.data.tags), key=lambda run: int(run.data.tags[layout.ROW]))
-
-
-def assert_whole(client: Any, reference: str) -> None:
+def assert_whole(client: Any, reference: Reference) -> None:
     parent, children = found(client)
     assert [int(run.data.tags[layout.ROW]) for run in children] == list(range(NUM_FITS))
     assert {run.info.status for run in children} == {"FINISHED"}
     assert (parent.info.status, parent.data.tags[layout.STATUS]) == ("FINISHED", "completed")
     assert parent.data.metrics["num_completed"] == NUM_FITS
-    assert repr(tables()) == reference
+    assert (repr(tables()), recorded(Path())) == (reference.tables, reference.runs)
     ids = parquet.read_table(FOLDER / layout.RESULTS)["run_id"].to_pylist()
     assert ids == [run.info.run_id for run in children]
     assert {file.name for file in FOLDER.iterdir()} == {
@@ -119,7 +55,14 @@ def assert_whole(client: Any, reference: str) -> None:
 @pytest.mark.parametrize("dies", [False, True])
 @pytest.mark.parametrize("before", [0, 7])
 def test_an_interrupted_sweep_ends_as_another(
-    before: int, dies: bool, linfit: Linfit, workdir: Path, client: Any, break_off: Any, monkeypatch: pytest.MonkeyPatch, reference: str
+    before: int,
+    dies: bool,
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    break_off: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     break_off(before, KeyboardInterrupt())
     with monkeypatch.context() as patch:
@@ -141,7 +84,7 @@ def test_an_interrupted_sweep_ends_as_another(
 
 
 def test_it_may_be_interrupted_again_and_again(
-    linfit: Linfit, workdir: Path, client: Any, break_off: Any, monkeypatch: pytest.MonkeyPatch, reference: str
+    linfit: Linfit, workdir: Path, client: Any, break_off: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
 ) -> None:
     kill(monkeypatch)
     break_off(5, KeyboardInterrupt())
@@ -155,7 +98,7 @@ def test_it_may_be_interrupted_again_and_again(
 
 @pytest.mark.parametrize("committed", [False, True])
 def test_a_block_whose_answer_never_came(
-    committed: bool, linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: str
+    committed: bool, linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
 ) -> None:
     """Ctrl-C just before or just after a transaction: in both cases the runs are there once."""
     add, calls = DatabaseRecorder.add, [0]
@@ -175,7 +118,7 @@ def test_a_block_whose_answer_never_came(
     assert_whole(client, reference)
 
 
-def test_mlflow_counts_where_a_table_disagrees(linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: str) -> None:
+def test_mlflow_counts_where_a_table_disagrees(linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: Reference) -> None:
     break_off(12, KeyboardInterrupt())
     assert linfit(*SWEEP).code == 130
     (FOLDER / "results" / "part-0.parquet").write_bytes(b"broken")
@@ -188,10 +131,10 @@ def test_mlflow_counts_where_a_table_disagrees(linfit: Linfit, workdir: Path, cl
     active = [run for run in after if run.info.lifecycle_stage == "active"]
     assert [int(run.data.tags[layout.ROW]) for run in active] == list(range(NUM_FITS))
     assert {run.info.run_id for run in children} - {run.info.run_id for run in active} == {children[9].info.run_id}
-    assert repr(tables()) == reference
+    assert repr(tables()) == reference.tables
 
 
-def test_the_best_runs_only(linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: str) -> None:
+def test_the_best_runs_only(linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: Reference) -> None:
     break_off(11, KeyboardInterrupt())
     assert linfit(*SWEEP, "tracking.runs=best:3").code == 130
     assert found(client)[1] == []
@@ -200,23 +143,83 @@ def test_the_best_runs_only(linfit: Linfit, workdir: Path, client: Any, break_of
     results = tables()[0]
     best = sorted(range(NUM_FITS), key=lambda row: (results[row]["excess_loss"], row))[:3]
     assert [int(run.data.tags[layout.ROW]) for run in children] == sorted(best)
-    assert repr(tables()) == reference
+    assert repr(tables()) == reference.tables
 
 
-def test_a_sweep_that_is_not_tracked(linfit: Linfit, bare: Path, break_off: Any, reference: str) -> None:
+def test_a_sweep_that_is_not_tracked(linfit: Linfit, bare: Path, break_off: Any, reference: Reference) -> None:
     break_off(9, KeyboardInterrupt())
     assert linfit(*SWEEP, "tracking=none").code == 130
     assert linfit("resume").code == 0
-    assert repr(tables()) == reference
+    assert repr(tables()) == reference.tables
     assert not Path("outputs/mlflow.db").exists()
 
 
-def test_failed_fits_are_run_again_when_asked(linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+DIVERGES = ("run", "-m", "seed=range(0,9)", "optimizer=sgd", "optimizer.lr=100", "steps=200", "hydra.sweep.dir=outputs/sweeps/one")
+
+
+@pytest.mark.parametrize("sweep", [(*SWEEP, "tracking=none"), (*SWEEP, "tracking.runs=best:3"), DIVERGES, SWEEP])
+def test_nothing_is_left_but_the_end(
+    sweep: tuple[str, ...], linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch, reference: Reference
+) -> None:
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        kill(patch)
+        patch.setattr(Parts, "join", dies)
+        assert linfit(*sweep).code == 130
+    assert ", 0 left" in linfit("resume", "--plan").out
+    done = linfit("resume")
+    assert (done.code, "failed" in done.out) == (0, False), done.err
+    assert sweep is DIVERGES or repr(tables()) == reference.tables
+    assert "nothing is left" in linfit("resume", str(FOLDER)).err
+
+
+@pytest.mark.parametrize("fault", ["truncated", "results lack a column", "curves", "unread"])
+def test_a_broken_table_is_set_aside_and_never_by_looking(
+    fault: str, linfit: Linfit, workdir: Path, break_off: Any, client: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
+) -> None:
+    break_off(12, KeyboardInterrupt())
+    assert linfit(*SWEEP).code == 130
+    broken = FOLDER / ("curves" if fault == "curves" else "results") / "part-1.parquet"
+    if fault == "results lack a column":
+        parquet.write_table(parquet.read_table(broken).drop_columns("diverged_at_step"), broken)  # null in each of these
+    elif fault != "unread":
+        broken.write_bytes(broken.read_bytes()[:-100])
+    before = broken.read_bytes()
+    with monkeypatch.context() as patch:
+        if fault == "unread":
+            read = parquet.read_table
+            patch.setattr(parquet, "read_table", lambda file, **more: unreadable() if file == broken else read(file, **more))
+            for command in (("resume", "--plan"), ("resume",)):
+                done = linfit(*command)
+                assert (done.code, done.err) == (2, f"linfit: {broken} cannot be read: Input/output error\n")
+        else:
+            done = linfit("resume", "--plan")
+            assert (done.code, f"{8 if fault == 'truncated' else 12} done" in done.out) == (0, True)
+    assert broken.read_bytes() == before
+    done = linfit("resume")
+    assert (done.code, "is kept as part-1.parquet.broken" in done.err) == (0, fault in ("truncated", "curves")), done.err
+    assert_whole(client, reference)
+
+
+def unreadable() -> None:
+    raise OSError(5, "Error reading bytes from file")
+
+
+@pytest.mark.parametrize("recorder", ["database", "client"])
+def test_failed_fits_are_run_again_when_asked(
+    recorder: str, linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sys
 
     from linfit.problem.datasets import Dataset
+    from linfit.tracking import database
 
+    if recorder == "client":
+        monkeypatch.setattr(database, "REVISIONS", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "moods", raising=False)
     monkeypatch.setattr(Dataset, "choices", dict(Dataset.choices))
     (workdir / "moods.py").write_text(FAILS)
     swept = linfit("run", "-m", "plugins=[moods]", "dataset.name=moody", "seed=range(0,5)", "steps=5", "hydra.sweep.dir=outputs/sweeps/one")
@@ -234,42 +237,21 @@ def test_failed_fits_are_run_again_when_asked(linfit: Linfit, workdir: Path, cli
     assert linked == {run.info.run_id: run.data.tags[layout.ROW] for run in before if run.info.status == "FAILED"}
     assert (parent.info.status, parent.data.metrics["num_failed"], parent.data.metrics["num_completed"]) == ("FINISHED", 0, 5)
     assert linfit("show", "last").out.count("seed=") == 5
+    assert "nothing is left" in linfit("resume", "last", "--trust").err
+    ids = parquet.read_table(FOLDER / layout.RESULTS)["run_id"].to_pylist()
+    assert {client.get_run(run_id).info.status for run_id in ids} == {"FINISHED"}
 
 
-def test_what_changed_is_said_and_refused(
-    linfit: Linfit, workdir: Path, client: Any, break_off: Any, monkeypatch: pytest.MonkeyPatch, reference: str
-) -> None:
-    import torch
-
-    break_off(9, KeyboardInterrupt())
-    assert linfit(*SWEEP).code == 130
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ABACUS")
-        refused = linfit("resume")
-        assert refused.code == 2
-        assert "cpu_capability changed from" in refused.err and "to ABACUS" in refused.err and "--allow-changes" in refused.err
-        assert len(refused.err.splitlines()) == 1
-        break_off(2, KeyboardInterrupt())
-        assert linfit("resume", "--allow-changes").code == 130
-        assert linfit("resume").code == 0  # these changes have been allowed
-    assert_whole(client, reference)
-    assert "ABACUS" in found(client)[0].data.tags[layout.CHANGES]
-
-
-def test_changed_data_are_said_and_refused(linfit: Linfit, workdir: Path, break_off: Any) -> None:
-    Path("data.csv").write_text("a,y\n1,2\n2,3\n3,5\n")
-    break_off(1, KeyboardInterrupt())
-    data = ("dataset=csv", "dataset.path=data.csv", "dataset.features=[a]", "dataset.target=y")
-    assert linfit("run", "-m", *data, "seed=0,1,2", "steps=3").code == 130
-    Path("data.csv").write_text("a,y\n1,2\n2,3\n3,6\n")
-    refused = linfit("resume")
-    assert (refused.code, "data data.csv changed from" in refused.err) == (2, True)
-    Path("data.csv").unlink()
-    assert linfit("resume").code == 2
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_of_a_fit_that_was_run_again_the_last_run_counts(order: list[int]) -> None:
+    tried = [Child("a", 7, "FAILED"), Child("b", 7, "FAILED", "a"), Child("c", 7, "FINISHED", "b")]
+    assert History.current([tried[place] for place in order])[7].run_id == "c"
+    assert History.current([tried[place] for place in order if place < 2])[7].run_id == "b"
+    assert History.current([*tried[:2], Child("c", 7, "RUNNING", "b")])[7].run_id == "b"
 
 
 def test_a_store_that_fails_leaves_a_sweep_that_can_go_on(
-    linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: str
+    linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
 ) -> None:
     add = DatabaseRecorder.add
     full: list[bool] = []
@@ -289,23 +271,6 @@ def test_a_store_that_fails_leaves_a_sweep_that_can_go_on(
     assert_whole(client, reference)
 
 
-def test_two_at_once(linfit: Linfit, workdir: Path, break_off: Any) -> None:
-    from linfit.sweeps.folder import claim
-
-    break_off(2, KeyboardInterrupt())
-    assert linfit(*SWEEP).code == 130
-    lock = claim(FOLDER)
-    try:
-        for command in (("resume", str(FOLDER)), SWEEP):
-            refused = linfit(*command)
-            assert (refused.code, "is being run by another process" in refused.err) == (2, True)
-        assert "no sweep in outputs/sweeps is unfinished" in linfit("resume").err
-    finally:
-        lock.release()
-    taken = linfit(*SWEEP)
-    assert (taken.code, "holds another sweep" in taken.err) == (2, True)
-
-
 def test_runs_of_dead_processes_are_ended_and_others_are_not(linfit: Linfit, workdir: Path, client: Any, break_off: Any) -> None:
     assert linfit("run", "steps=1").code == 0
     place, _, began = owner().rpartition(" ")[0].rpartition(" ")[0], 0, owner().rpartition(" ")[2]
@@ -318,24 +283,6 @@ def test_runs_of_dead_processes_are_ended_and_others_are_not(linfit: Linfit, wor
     ended = {name: client.get_run(run_id).info.status for name, run_id in ids.items()}
     assert ended == {"dead": "KILLED", "living": "RUNNING", "elsewhere": "RUNNING", "unknown": "RUNNING"}
     assert not is_dead("a b")
-
-
-@pytest.mark.parametrize("reference", ["nothing/here", "conf", "0123abcd"])
-def test_no_such_sweep_is_one_line(reference: str, linfit: Linfit, workdir: Path) -> None:
-    Path("conf").mkdir()
-    done = linfit("resume", reference)
-    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
-
-
-def test_a_run_that_is_no_sweep_and_a_folder_that_is_gone(linfit: Linfit, workdir: Path, client: Any) -> None:
-    assert linfit("run", "steps=1").code == 0
-    [run] = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    assert "is no sweep" in linfit("resume", run.info.run_id).err
-    assert linfit(*SWEEP).code == 0
-    shutil.move(FOLDER, "outputs/sweeps/moved")
-    assert "nothing is left" in linfit("resume", "last").err
-    shutil.rmtree("outputs/sweeps/moved")
-    assert "is gone" in linfit("resume", "last").err
 
 
 # ---- leaving out what is done ----

@@ -15,7 +15,7 @@ import linfit as package
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Status
 from linfit.problem.arrays import Arrays
-from linfit.sweeps.resuming import Asked, configs_of
+from linfit.sweeps.planned import Asked, configs_of
 from linfit.sweeps.workers import parcel, run
 from tests.helpers import config
 

@@ -1,0 +1,64 @@
+"""What a sweep's manifest has planned, read back with what the user allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linfit.config import FitConfig
+from linfit.errors import ConfigError, LinfitError
+from linfit.settings import MLflowTracking
+from linfit.sweeps.composition import load_plugins
+from linfit.sweeps.folder import command
+from linfit.tracking import layout
+from linfit.tracking.data import take_arrays
+from linfit.tracking.stored import num_rows, read_config, read_rows
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants of a sweep that goes on."""
+
+    uri: str | None = None
+    """The store, instead of the one that the sweep was started with."""
+    retry_failed: bool = False
+    allow_changes: bool = False
+    trust: bool = False
+    """Whether plug-ins that the manifest names may be imported."""
+    workers: int | None = None
+    backend: str | None = None
+    address: str | None = None
+    """Where it goes on, if not where it began."""
+
+
+def planned(path: Path, column: str, rows: Sequence[int] | None = None) -> list[Any]:
+    """A column of the manifest in `path`, in the order of `rows`, or of all; LinfitError if it cannot be read or lacks one."""
+    file = path / layout.MANIFEST
+    rows = range(num_rows(file)) if rows is None else rows
+    found = read_rows(file, ("row", column), rows)
+    if lost := [row for row in rows if row not in found]:
+        raise LinfitError(f"{file} has no row {lost[0]}: it was changed after it was written")
+    return [found[row][column] for row in rows]
+
+
+def configs_of(path: Path, rows: Sequence[int] | None, asked: Asked) -> list[FitConfig]:
+    """The configs of some rows of the manifest, or of all, with the store that is asked for; ConfigError if one cannot be read."""
+    texts = planned(path, "config", rows)
+    configs = []
+    for row, text in zip(range(len(texts)) if rows is None else rows, texts, strict=True):
+        try:
+            config = read_config(text, load_plugins if asked.trust else None)
+        except ConfigError as error:
+            hint = f": if you trust it, {command(path, trust=True)}" if "plug-ins" in str(error) else ""
+            raise ConfigError(f"{path / layout.MANIFEST}, row {row}: {error}{hint}") from error
+        take_arrays(config, path.joinpath)
+        configs.append(_in_store(config, asked.uri))
+    return configs
+
+
+def _in_store(config: FitConfig, uri: str | None) -> FitConfig:
+    if uri is None or not isinstance(config.tracking, MLflowTracking):
+        return config
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
