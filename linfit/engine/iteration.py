@@ -38,7 +38,8 @@ def steps_until(matrices: Sequence[Array], shares: Sequence[Array], tolerances: 
         size = max(1, TOGETHER // m)
         for some in (places[at : at + size] for at in range(0, len(places), size)):
             stacked, parts = (np.stack([sequence[place] for place in some]) for sequence in (matrices, shares))
-            steps = _together(stacked, parts, np.array([tolerances[place] for place in some]))
+            with np.errstate(over="ignore", invalid="ignore"):  # powers by squaring, where rounding alone outgrows the contraction: never
+                steps = _together(stacked, parts, np.array([tolerances[place] for place in some]))
             for place, step in zip(some, steps.tolist(), strict=True):
                 found[place] = step
     return found

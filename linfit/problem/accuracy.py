@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from linfit.problem.ambiguity import ambiguity
+from linfit.problem.ambiguity import ambiguity, listed, nearly_dependent
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum
 
@@ -33,12 +33,14 @@ def warning(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
     digits = digits_of(optimum, problem, dtype)
     if digits is None or digits >= FEWEST[dtype]:
         return None
-    known = f"about {digits:.0f} digits" if digits >= 1 else "hardly a digit"
+    known = f"about {digits:.0f} digits" if digits >= 1.5 else "about a digit" if digits >= 1 else "hardly a digit"
     condition, misfit = condition_of(optimum), misfit_of(optimum)
-    scaled = ", columns scaled," if optimum.rank == optimum.root.shape[-1] else ""
+    whole = optimum.rank == optimum.root.shape[-1]
+    scaled, near = (", columns scaled,", nearly_dependent(optimum, problem)) if whole else ("", [])
+    columns = f"columns {listed(near)} nearly depend on each other, " if near else ""
     squared = ", and gram squares it" if problem.samples is not None else ""
     unexplained = f", and the residuals are {misfit:.2g} times the largest share of a feature" if condition * misfit > 10 else ""
-    why = f"the condition number of the features{scaled} is {condition:.2g}{squared}{unexplained}"
+    why = f"{columns}the condition number of the features{scaled} is {condition:.2g}{squared}{unexplained}"
     return f"{problem.source}: expect {known} of the optimal weights in {dtype}: {why}"
 
 

@@ -14,6 +14,8 @@ from linfit.problem.theory import Optimum
 MOST_NAMES = 8
 #: The part of a column in the directions that change nothing, above which it is one of those that depend on each other.
 NOTICED = 1e-6
+#: How many times smaller than the largest a singular value is that shows columns to be nearly dependent (see `nearly_dependent`).
+INDEX = 30.0
 
 
 def ambiguity(optimum: Optimum, problem: Problem) -> str | None:
@@ -22,7 +24,7 @@ def ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     if optimum.rank == p:
         return None
     few = f"{n} sample{'s' if n > 1 else ''} for {p} features"
-    why = few if n < p else f"columns {_listed(dependent(optimum, problem))} depend on each other linearly"
+    why = few if n < p else f"columns {listed(dependent(optimum, problem))} depend on each other linearly"
     meant = "one of them" if optimum.robust is not None else "the one of smallest norm"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; the optimum that is meant is {meant}, "
@@ -38,6 +40,20 @@ def dependent(optimum: Optimum, problem: Problem) -> list[str]:
     return [name for name, part in zip(problem.features, parts.tolist(), strict=True) if part > NOTICED]
 
 
-def _listed(names: list[str]) -> str:
+def nearly_dependent(optimum: Optimum, problem: Problem) -> list[str]:
+    """The names of the features, of which none depends on others, whose weights have most of their variance from the smallest directions.
+
+    Belsley, Kuh and Welsch, Regression Diagnostics, 1980, §3.2: columns scaled to norm one, condition indices above 30, more than half
+    of the variance.
+    """
+    _, singular, right = np.linalg.svd(optimum.root / np.linalg.norm(optimum.root, axis=0))
+    if singular[0] <= INDEX * singular[-1]:
+        return []
+    variance = np.square(right / singular[:, None])  # [p, p], of the weight of each column along each direction
+    parts = variance[singular <= INDEX * singular[-1]].sum(axis=0) / variance.sum(axis=0)
+    return [name for name, part in zip(problem.features, parts.tolist(), strict=True) if part > 0.5]
+
+
+def listed(names: list[str]) -> str:
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(map(repr, names[:MOST_NAMES])) + more

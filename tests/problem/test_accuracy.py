@@ -16,6 +16,7 @@ from linfit.engine.fit import Fit
 from linfit.engine.prediction import theory_of
 from linfit.problem import theory
 from linfit.problem.accuracy import condition_of, digits_of
+from linfit.problem.arrays import arrays
 from linfit.problem.losses import SSE
 from linfit.problem.refinement import exact_products
 from linfit.problem.theory import optimum
@@ -100,6 +101,22 @@ def test_no_more_digits_are_promised_than_are_there(name: str, gradient: str, dt
     assert attained >= promised - 0.5
     noted = any("of the optimal weights" in note for note in found.problem.notes)  # type: ignore[union-attr]
     assert noted == (promised < (9 if dtype == "float64" else 3))
+
+
+@pytest.mark.parametrize(("made", "named"), [("a + b", "'a', 'b', 'd'"), ("0.3 * a", "'a', 'd'")])
+def test_columns_that_depend_on_each_other_but_for_rounding_are_named(made: str, named: str) -> None:
+    columns = dict(zip("abc", np.random.default_rng(0).uniform(0, 1, (3, 300)), strict=True))
+    table = np.column_stack([*columns.values(), eval(made, columns)])
+    data = arrays(table, table[:, 0] + 0.1 * np.sin(np.arange(300)), features=["a", "b", "c", "d"])
+    found = fit(config(dataset=data, optimizer="heavy_ball", steps=1))
+    assert found.problem is not None
+    assert f"hardly a digit of the optimal weights in float32: columns {named} nearly depend on each other, the" in found.problem.notes[-1]
+    assert theory_of(found).steps_to_tolerance is None  # type: ignore[union-attr]
+
+
+def test_of_longleys_columns_those_are_named_that_grow_with_the_years() -> None:
+    found = run("longley", "float32")
+    assert found.problem is not None and "columns 'x2', 'x3', 'x6', '1' nearly depend on each other" in found.problem.notes[-1]
 
 
 @pytest.mark.parametrize("engine", ["single", "stacked"])
