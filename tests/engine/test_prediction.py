@@ -26,6 +26,8 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"name": "heavy_ball", "lr": 0.4, "momentum": 0.6},
     {"name": "nesterov", "lr": 0.4, "momentum": 0.3},
 )
+#: Both with the constants that are optimal for the problem.
+OPTIMAL: tuple[dict[str, Any], ...] = ({"name": "heavy_ball"}, {"name": "nesterov"})
 
 
 def run(optimizer: dict[str, Any], **parts: Any) -> tuple[Any, Theory]:
@@ -50,6 +52,18 @@ def test_the_predicted_contraction_and_steps_are_those_measured(optimizer: dict[
     assert measured == pytest.approx(theory.rate, rel=0.01)
     assert theory.steps_to_tolerance is not None
     assert found.steps_to_tolerance == pytest.approx(theory.steps_to_tolerance, rel=0.01 if "momentum" not in optimizer else 0.25, abs=1)
+
+
+@pytest.mark.parametrize("penalty", ["none", {"name": "ridge", "strength": 0.01}], ids=["plain", "ridge"])
+@pytest.mark.parametrize("optimizer", OPTIMAL, ids=lambda given: given["name"])
+def test_the_optimal_constants_contract_as_predicted(optimizer: dict[str, Any], penalty: Any) -> None:
+    """Two eigenvalues coincide there: in the long run the error is k·rateᵏ."""
+    found, theory = run(optimizer, dataset={**DATA, "condition": 10.0}, penalty=penalty)
+    stop = int(np.flatnonzero(found.excess_losses > 1e-22 * found.excess_losses[0])[-1])
+    ends = np.array([stop // 2, stop])
+    errors = np.sqrt(found.excess_losses[ends]) / ends
+    assert (errors[1] / errors[0]) ** (1 / (ends[1] - ends[0])) == pytest.approx(theory.rate, rel=0.01)
+    assert found.steps_to_tolerance == pytest.approx(theory.steps_to_tolerance, abs=1)
 
 
 @pytest.mark.parametrize("optimizer", METHODS[::3], ids=lambda given: "-".join(map(str, given.values())))
