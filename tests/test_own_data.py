@@ -99,6 +99,33 @@ def test_a_bad_numpy_file_is_refused(array: Any, words: str, linfit: Linfit, bar
     refused(linfit, asked("npy", "data.npy"), words)
 
 
+EMPTY_RANGE = "features={}: column '1' is constant, its range is empty: leave it out or give features.domain"
+HELD_OUT = "split.validation={} holds out {} of {} samples: both sides need one at least"
+#: Overrides that no fit can begin with, and what is said.
+IMPOSSIBLE: dict[str, tuple[list[str], str]] = {
+    "rbf of a constant": (["features=rbf"], EMPTY_RANGE.format("rbf")),
+    "fourier of a constant": (["features=fourier"], EMPTY_RANGE.format("fourier")),
+    "chebyshev of a constant": (["features=polynomial", "features.basis=chebyshev"], EMPTY_RANGE.format("polynomial")),
+    "whitened dependent columns": (
+        ["features.intercept=true", "features.scaling=whiten"],
+        "features.scaling=whiten: the features '1' are linearly dependent or constant: leave one out, or choose standardize",
+    ),
+    "no sample held out": (["split.validation=0.01"], HELD_OUT.format(0.01, 0, 30)),
+    "no sample left": (["split.validation=0.99", "seed=0,1", "-m"], HELD_OUT.format(0.99, 30, 30)),
+    "one of a sweep": (["split.validation=0.5", "dataset.n=10,1", "-m"], HELD_OUT.format(0.5, 0, 1)),
+}
+
+
+@pytest.mark.parametrize(("overrides", "words"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_cannot_begin_is_refused_before_anything_runs(overrides: list[str], words: str, linfit: Linfit, bare: Path) -> None:
+    refused(linfit, ["run", *overrides], words)
+
+
+def test_rows_of_a_file_count_before_anything_runs(linfit: Linfit, bare: Path) -> None:
+    (bare / "data.csv").write_text("a,b,y\n1,2,3\n,2,3\n")
+    refused(linfit, asked("csv", "data.csv", "dataset.missing=drop", "split.validation=0.5"), HELD_OUT.format(0.5, 0, 1))
+
+
 MEANT = "many weights are equally good; the optimum that is meant is the one of smallest norm, gradient descent ends at the one nearest its start"
 #: Rows of columns a, b and y, and what is told of them, from "data.…" on.
 ODD: dict[str, tuple[list[list[float]], list[str]]] = {

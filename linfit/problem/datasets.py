@@ -39,6 +39,10 @@ class Dataset(Component):
     def check(self, dtype: str) -> None:
         """Raises ValueError where the data cannot be had, or held by `dtype`; called before anything runs."""
 
+    def num_samples(self) -> int | None:
+        """n, where it is known without loading."""
+        return None
+
     def weighted(self) -> bool:
         """Whether samples count with weights of their own."""
         return False
@@ -69,6 +73,9 @@ class Drawn(Dataset):
 
     def drawn_from(self, seed: int) -> int:
         return seed if self.seed is None else self.seed
+
+    def num_samples(self) -> int:
+        return self.n
 
     def stream(self, seed: int) -> np.random.Generator:
         return generator(self.drawn_from(seed), Purpose.DATA)

@@ -22,11 +22,14 @@ from numpy.polynomial import Polynomial as Powers
 from pydantic import Field, model_validator
 
 from linfit.component import Component
+from linfit.errors import brief
 from linfit.problem.problem import Array
 
 INTERCEPT = "1"
 #: A standard deviation below this share of the mean is that of a constant.
 ROUNDING = 1e-12
+#: The part of a function in a direction, above which it is named as one of those that make it.
+NOTICED = 1e-6
 Degree = Annotated[int, Field(ge=1, le=64)]
 #: (columns `[b, c]`, weights of the samples `[b]` or None), as often as it is asked for.
 Blocks = Callable[[], Iterable[tuple[Array, Array | None]]]
@@ -109,6 +112,10 @@ class Features(Component):
         """Whether the functions depend on the bounds of the columns."""
         return False
 
+    def particular(self) -> bool:
+        """Whether there are data that the features cannot be learnt of."""
+        return self.bounded() or self.scaling == "whiten"
+
     def neutral_of_data(self) -> bool:
         """Whether the features are the columns themselves."""
         return False
@@ -130,7 +137,7 @@ class Features(Component):
         if self.scaling != "none":
             shift, second = self._moments(blocks, bounds, d)
             scales = _deviations(second, shift)
-            mix = np.diag(1 / scales) if self.scaling == "standardize" else _whitening(second, scales)
+            mix = np.diag(1 / scales) if self.scaling == "standardize" else _whitening(second, scales, self.functions(columns))
         return Expansion(self, columns, bounds, shift, mix)
 
     def _moments(self, blocks: Blocks, bounds: Array, d: int) -> tuple[Array, Array]:
@@ -290,8 +297,13 @@ def _deviations(second: Array, shift: Array) -> Array:
     return np.where(deviations > ROUNDING * np.abs(shift), deviations, 1.0)
 
 
-def _whitening(second: Array, scales: Array) -> Array:
+def _whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
+    """Of functions with these names; ValueError, which names those of the direction that is none, where they are dependent."""
     values, vectors = np.linalg.eigh(second / np.outer(scales, scales))
     if values[0] <= len(values) * np.finfo(float).eps * values[-1]:
-        raise ValueError("features.scaling=whiten: the features are linearly dependent or constant: leave one out, or choose standardize")
+        parts = np.abs(vectors[:, 0])
+        named = ", ".join(repr(name) for name, part in zip(names, parts.tolist(), strict=True) if part > NOTICED)
+        raise ValueError(
+            f"features.scaling=whiten: the features {brief(named)} are linearly dependent or constant: leave one out, or choose standardize"
+        )
     return np.asarray((vectors / np.sqrt(values)) @ vectors.T / scales[:, None])

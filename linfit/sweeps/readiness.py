@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from linfit.config import ADHOC, FitConfig
 from linfit.errors import ConfigError
 from linfit.method.batches import Minibatch
+from linfit.problem.checks import check
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.stability import unstable
@@ -25,6 +26,9 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
     try:
         for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
             dataset.check(dtype)
+        doubtful = [config for config in configs if config.split.validation or config.features.particular()]
+        for config in {(config.dataset, config.features, config.split): config for config in doubtful}.values():  # one seed of each
+            check(config.dataset, config.features, config.split, config.seed)
         _check_batches(configs)
         return [config.resolved(several) for config in configs]
     except ValueError as error:

@@ -124,7 +124,7 @@ def test_a_constant_column_keeps_its_size_or_is_refused_where_it_has_no_range() 
     assert np.abs(scaled[:, 1]).max() < 1e-15
     with pytest.raises(ValueError, match="column 'b' is constant, its range is empty: leave it out or give"):
         learn({"name": "rbf"}, columns)
-    with pytest.raises(ValueError, match="whiten: the features are linearly dependent or constant"):
+    with pytest.raises(ValueError, match="whiten: the features 'a', 'b' are linearly dependent or constant"):
         learn({"name": "raw", "scaling": "whiten"}, np.column_stack([COLUMNS[:, 0], 2 * COLUMNS[:, 0]]))
     with pytest.raises(ValueError, match=r"domain must increase, got \[1.0, 1.0\]"):
         Features.choose({"name": "rbf", "domain": [1, 1]})
