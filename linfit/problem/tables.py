@@ -180,6 +180,8 @@ def _floats(column: Any, name: str, path: str, start: int) -> Array:
             column = column.cast(pa.int8())
         if pa.types.is_integer(column.type):
             _exact(column.fill_null(0).to_numpy(zero_copy_only=False), name, path, start)
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.string())  # pyarrow divides decimals by a power of ten, which rounds twice, and parses text exactly
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}, column {name!r}, rows from {start} on (counted from 0): {_first_line(error)}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, strategies
 from numpy.typing import NDArray
 from pyarrow import parquet
 
@@ -21,7 +23,7 @@ from linfit.problem import tables
 from linfit.problem.arrays import Arrays
 from linfit.problem.datasets import Dataset
 from linfit.problem.files import CSV, Npy
-from tests.helpers import config
+from tests.helpers import LAW, config
 
 NUMBERS = np.random.default_rng(8).standard_normal((300, 4)) * np.logspace(-12, 12, 300)[:, None]
 NAMES = ("a", "b", "y", "w")
@@ -133,13 +135,24 @@ def test_a_parquet_column_that_is_no_number_is_refused(column: Any, words: str, 
     assert words in str(refusal.value)
 
 
-def test_parquet_integers_decimals_and_booleans_are_numbers(tmp_path: Path) -> None:
-    from decimal import Decimal
+def decimals(scale: int) -> strategies.SearchStrategy[Decimal]:
+    return strategies.integers(-(10**18), 10**18).map(lambda digits: Decimal(digits).scaleb(-scale))
 
+
+def test_parquet_integers_decimals_and_booleans_are_numbers(tmp_path: Path) -> None:
     columns = {"a": pa.array([3, -4]), "b": pa.array([Decimal("0.25"), Decimal("1.50")]), "y": pa.array([True, False])}
     parquet.write_table(pa.table(columns), tmp_path / "data.parquet")
     problem = table("parquet", tmp_path / "data.parquet", features=("a", "b"), target=("y",)).load(0)
     assert (problem.X.tolist(), problem.y.tolist()) == ([[3, 0.25], [-4, 1.5]], [[1], [0]])
+
+
+@LAW
+@given(strategies.integers(-5, 12).flatmap(lambda scale: strategies.lists(decimals(scale), min_size=1, max_size=8)))
+def test_decimals_are_parsed_as_python_does(tmp_path_factory: pytest.TempPathFactory, numbers: list[Decimal]) -> None:
+    file = tmp_path_factory.mktemp("decimals") / "data.parquet"
+    parquet.write_table(pa.table({"a": pa.array(numbers), "y": [0.0] * len(numbers)}), file)
+    parsed = table("parquet", file, features=("a",), target=("y",)).load(0).X[:, 0]
+    assert parsed.tolist() == [float(str(number)) for number in numbers]
 
 
 def npy(folder: Path, array: Any, features: str = "0", target: str = "1") -> Dataset:
