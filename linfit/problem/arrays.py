@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr
 
 from linfit.problem.datasets import Dataset
 from linfit.problem.files import Columns, Constants
+from linfit.problem.frames import columns_of, numbers_of
 from linfit.problem.problem import Array, Problem
 
 #: The files in which runs keep the numbers of arrays.
@@ -63,6 +64,9 @@ class Arrays(Dataset):
 
     def drawn_from(self, seed: int) -> int | None:
         return None
+
+    def num_samples(self) -> int | None:
+        return len(self.table()) if self.is_here() else None
 
     def check(self, dtype: str) -> None:
         _refuse(np.abs(self.table()) > np.finfo(dtype).max, self.table(), self._names(), f"is beyond {dtype}: choose dtype=float64")
@@ -132,14 +136,14 @@ def arrays(X: Any, y: Any = None, *, features: Any = None, target: Any = None, w
     Of a frame, `target` names one column or several, `features` the others unless given. Arrays have names only if given. Every number
     must be finite, weights not negative; ValueError otherwise, with the row and the column. The numbers are copied.
     """
-    columns, names = _columns(X, y, features, target, weight)
+    columns, names = columns_of(X, y, features, target, weight)
     lengths = {name: len(column) for name, column in columns}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise ValueError(f"columns need one length, above 0, got {lengths}")
-    table = np.stack([_numbers(name, column) for name, column in columns], axis=1)
-    _refuse(~np.isfinite(table), table, list(lengths), "is not a finite number")
+    table, titles = np.stack([numbers_of(name, column) for name, column in columns], axis=1), [name for name, _ in columns]
+    _refuse(~np.isfinite(table), table, titles, "is not a finite number: fill it in, or leave the row out")
     if names[2] is not None:
-        _refuse(np.where(np.arange(table.shape[1]) == table.shape[1] - 1, table < 0, False), table, list(lengths), "is a negative weight")
+        _refuse(np.where(np.arange(table.shape[1]) == table.shape[1] - 1, table < 0, False), table, titles, "is a negative weight")
     dataset = Arrays(digest=digest_of(table), features=names[0], target=names[1], weight=names[2])
     dataset._held = _HELD.setdefault(dataset.digest, Held(table))
     return dataset
@@ -171,55 +175,6 @@ def holding(tables: Mapping[str, Array]) -> Iterator[None]:
         yield
     finally:
         held.clear()
-
-
-def _columns(X: Any, y: Any, features: Any, target: Any, weight: Any) -> tuple[list[tuple[str, Any]], tuple[Any, Any, str | None]]:
-    """The columns by name, and the names of features, targets and weight."""
-    if hasattr(X, "columns"):  # a frame
-        if y is not None or target is None:
-            raise ValueError("of a frame, name the target: linfit.arrays(frame, target='y')")
-        targets = _listed(target)
-        chosen = _listed(features) if features is not None else [name for name in X.columns if name not in (*targets, weight)]
-        wanted = [*chosen, *targets, *([weight] if weight is not None else [])]
-        absent = [name for name in wanted if list(X.columns).count(name) != 1]
-        if absent:
-            raise ValueError(f"the frame has no column {absent[0]!r}, or several: there are {', '.join(map(str, X.columns))}")
-        return [(str(name), X[name]) for name in wanted], (tuple(map(str, chosen)), tuple(map(str, targets)), weight and str(weight))
-    if y is None:
-        raise ValueError("arrays need targets: linfit.arrays(X, y)")
-    left, right = _two_dimensional(X, "X"), _two_dimensional(y, "y")
-    names = _names("x", left.shape[1], features), _names("y", right.shape[1], target)
-    table = [*zip(names[0], left.T, strict=True), *zip(names[1], right.T, strict=True)]
-    return ([*table, ("weight", np.asarray(weight))] if weight is not None else table), (*names, None if weight is None else "weight")
-
-
-def _listed(names: Any) -> list[Any]:
-    return [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
-
-
-def _two_dimensional(array: Any, name: str) -> Any:
-    array = np.asarray(array)
-    if array.ndim not in (1, 2):
-        raise ValueError(f"{name} has {array.ndim} dimensions: samples and columns are needed")
-    return array[:, None] if array.ndim == 1 else array
-
-
-def _names(letter: str, count: int, given: Any) -> tuple[str, ...]:
-    names = tuple(_listed(given)) if given is not None else (letter,) if count == 1 else tuple(f"{letter}{i}" for i in range(count))
-    if len(names) != count or len(set(names)) != count:
-        raise ValueError(
-            f"{letter.upper() if letter == 'x' else letter} has {count} columns, named {', '.join(map(str, names))}: each needs a name of its own"
-        )
-    return names
-
-
-def _numbers(name: str, column: Any) -> Array:
-    try:
-        if getattr(np.asarray(column).dtype, "kind", "O") not in "fiubO":
-            raise TypeError(f"of type {np.asarray(column).dtype}")
-        return np.asarray(column, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"column {name!r} is not made of numbers: {error}") from error
 
 
 def _refuse(wrong: Any, table: Array, names: list[str], why: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, strategies
 from numpy.typing import NDArray
 from pyarrow import parquet
@@ -302,6 +303,14 @@ def test_arrays_are_chosen_by_overrides_in_the_same_process() -> None:
     assert linfit.compose([*data.overrides, "steps=3"]).dataset == data
 
 
+def test_a_masked_array_without_a_masked_cell_is_data() -> None:
+    data = linfit.arrays(np.ma.masked_array([[1.0, 2.0]], mask=False), np.ma.masked_array([3], mask=[False]))
+    assert data == linfit.arrays([[1.0, 2.0]], [3.0])
+
+
+MASKED = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[False, False], [True, False]])
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -316,6 +325,34 @@ def test_arrays_are_chosen_by_overrides_in_the_same_process() -> None:
         (lambda: linfit.arrays(pd.DataFrame({"a": [1.0]})), "name the target"),
         (lambda: linfit.arrays(pd.DataFrame({"a": [1.0]}), target="y"), "the frame has no column 'y', or several: there are a"),
         (lambda: linfit.arrays(pd.DataFrame({"a": ["u"], "y": [1.0]}), target="y"), "column 'a' is not made of numbers"),
+        (
+            lambda: linfit.arrays(pd.DataFrame({"a": [1, "5"], "y": [1, 2]}), target="y"),
+            r"^row 1 \(counted from 0\), column 'a': '5' is not a number",
+        ),
+        (
+            lambda: linfit.arrays(pd.DataFrame({"a": [1, None], "y": [1, 2]}), target="y"),
+            "column 'a': nan .*: fill it in, or leave the row out",
+        ),
+        (
+            lambda: linfit.arrays(pd.DataFrame({"a": [2**53 + 1], "y": [1]}), target="y"),
+            "'a': 9007199254740993 is an integer that float64 cannot",
+        ),
+        (
+            lambda: linfit.arrays(np.array([[2**70]], dtype=object), [1]),
+            "row 0 .*, column 'x': 1180591620717411303424 is an integer that float64",
+        ),
+        (lambda: linfit.arrays(pd.DataFrame({"y": [1.0]}), target="y"), "no features are left of the frame"),
+        (lambda: linfit.arrays(pa.table({"a": [1.0], "y": [1.0]}), target="y"), r"linfit\.arrays\(table\.to_pandas\(\), target='y'\)"),
+        (
+            lambda: linfit.arrays(MASKED, [1.0, 2.0]),
+            r"row 1 \(counted from 0\), column 'x0': a cell is masked: fill it in, or leave the row out",
+        ),
+        (lambda: linfit.arrays([[1.0], [2.0]], [1.0, 2.0], weight=MASKED[:, 0]), "row 1 .*, column 'weight': a cell is masked"),
+        (lambda: linfit.arrays([[1.0, 2.0], [3.0]], [1.0, 2.0]), "X has rows of unlike lengths"),
+        (lambda: linfit.arrays(np.zeros((2, 0)), [1.0, 2.0]), "X has no columns: one at least is needed"),
+        (lambda: linfit.arrays([[1.0]], [1.0], weight="w"), "weight='w' names a column, which arrays have not"),
+        (lambda: linfit.arrays([[1.0]], [1.0], weight=[[1.0, 1.0]]), "weight has 2 columns: one weight for each sample is needed"),
+        (lambda: linfit.arrays(torch.ones(1, 2, requires_grad=True), [1.0]), r"X cannot be made an array: .*tensor\.detach\(\)"),
     ],
 )
 def test_arrays_that_are_no_data_are_refused(call: Any, words: str) -> None:
