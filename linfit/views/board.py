@@ -46,13 +46,13 @@ def _row(rank: int, entry: Entry) -> dict[str, str]:
         "95% interval": _interval(entry.low, entry.high),
         "times the first": "" if rank == 1 or own else number(entry.factor),
         "95% interval of that": "" if rank == 1 else _interval(entry.factor_low, entry.factor_high),
-        "told apart": "" if rank == 1 or (np.isnan(entry.factor_low) and not entry.rounding) else _told_apart(entry),
+        "told apart": "" if rank == 1 or (np.isnan(entry.factor_low) and not entry.rounding and not entry.equal) else _told_apart(entry),
         "twins part": _parted(entry.horizon),
     }
 
 
 def _told_apart(entry: Entry) -> str:
-    return "no: rounding" if entry.rounding else "yes" if entry.distinct else "no"
+    return "no: equal" if entry.equal else "no: rounding" if entry.rounding else "yes" if entry.distinct else "no"
 
 
 def _parted(step: float) -> str:

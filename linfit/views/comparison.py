@@ -6,6 +6,7 @@ final excess loss: means are geometric, differences are factors, and fits of one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +15,10 @@ import pandas as pd
 
 from linfit.tracking import layout
 from linfit.views.horizon import Twins, read, said, within_rounding
+from linfit.views.seeds import halves, settings
 from linfit.views.statistics import LEVEL, mean_interval
 from linfit.views.swept import Swept
 
-#: Seeds below which there are none to report on: three are needed for an interval that says something, and as many to choose on.
-FEWEST_SEEDS = 6
 #: Entries for each problem.
 MOST_ENTRIES = 100
 
@@ -53,14 +53,19 @@ class Entry:
         """Whether the difference to the first entry is larger than chance explains."""
         return bool(self.factor_low > 1 or self.factor_high < 1)
 
+    @property
+    def equal(self) -> bool:
+        """Whether it has the first entry's excess loss, bit for bit, on every seed."""
+        return self.factor == 1 and (np.isnan(self.factor_low) or self.factor_low == self.factor_high == 1)
+
 
 @dataclass(frozen=True)
 class Comparison:
     """The methods of a sweep, on each problem the best first."""
 
     entries: list[Entry]
-    robust: str
-    """The setting whose worst seed is the best."""
+    robust: list[str]
+    """On each problem the setting whose worst seed is the best, in words."""
     note: str
     """On which seeds was chosen, on which reported; or why they are the same."""
     runs: pd.DataFrame
@@ -78,41 +83,44 @@ class Comparison:
 
     def sentence(self) -> str:
         """The answer, computed from the numbers."""
-        firsts = [entry for entry, row in zip(self.entries, self.frame().itertuples(), strict=True) if row.rank == 1]
-        if not firsts or all(np.isnan(entry.excess) for entry in firsts):
+        if self.runs["log"].isna().all():
             return "No fit finished: all of them diverged or failed."
-        return " ".join(self._about(first) for first in firsts[:3]) + (
-            f" {len(firsts) - 3} more problems below." if len(firsts) > 3 else ""
-        )
+        firsts: dict[str, Entry] = {}
+        for entry in self.entries:
+            firsts.setdefault(entry.problem, entry)
+        return " ".join(few([self._about(first) for first in firsts.values()], 3))
 
     def _about(self, first: Entry) -> str:
         where = f"On {first.problem}, " if first.problem else ""
-        said = f"{where}{first.name} came nearest to the optimum: excess loss {number(first.excess)}{interval(first.low, first.high)}"
+        if np.isnan(first.excess):
+            return f"{where}{'no' if where else 'No'} fit that is reported finished."
+        some = f", of the {first.finished} of {first.fits} fits that finished" if first.finished < first.fits else ""
+        said = f"{where}{first.name} came nearest to the optimum: excess loss {number(first.excess)}{interval(first.low, first.high)}{some}"
         others = [entry for entry in self.entries if entry.problem == first.problem and entry is not first and not np.isnan(entry.factor)]
-        if not others:
-            return f"{said}."
-        second = others[0]
-        times = f"{number(second.factor)} times that{interval(second.factor_low, second.factor_high)}"
-        verdict = "" if second.distinct or np.isnan(second.factor_low) else ", which these seeds cannot tell apart"
-        verdict = ", a gap that rounding alone makes" if second.rounding else verdict
-        return f"{said}; {second.name} had {times}{verdict}."
+        return f"{said}; {beside(others[0])}." if others else f"{said}."
+
+
+def beside(second: Entry) -> str:
+    """How an entry differs from the first of its problem."""
+    if second.equal:
+        return f"{second.name} had the same on every seed"
+    times = f"{number(second.factor)} times that{interval(second.factor_low, second.factor_high)}"
+    lost = f"finished {second.finished} of {second.fits} fits and " if second.finished < second.fits else ""
+    where = ", on the seeds that both finished" if second.factor < 1 else ""
+    verdict = "" if second.distinct or np.isnan(second.factor_low) else ", which these seeds cannot tell apart"
+    verdict = ", a gap that rounding alone makes" if second.rounding else verdict
+    return f"{second.name} {lost}had {times}{where}{verdict}"
 
 
 def compare(swept: Swept) -> Comparison:
     """The comparison of a sweep's methods: what its choices make different, or each setting where it has no choices."""
     runs = runs_of(swept)
-    seeds = sorted(runs["seed"].unique().tolist())
-    per_setting = runs.groupby(["problem", "method", "setting"])["seed"].nunique()
-    split = len(seeds) >= FEWEST_SEEDS and float(per_setting.median()) >= FEWEST_SEEDS
-    reported = set(seeds[1::2]) if split else set(seeds)
-    chosen_on = set(seeds[0::2]) if split else set(seeds)
+    chosen_on, reported, note = halves(swept, runs)
     choosing, reporting = (runs[runs["seed"].isin(half)] for half in (chosen_on, reported))
-    entries = []
-    for problem, group in choosing.groupby("problem", sort=False):
-        picks = _choose(group)[:MOST_ENTRIES]
-        leader = _picked(reporting, problem, *picks[0])
-        entries += [_entry(problem, pick, _picked(reporting, problem, *pick), leader) for pick in picks]
-    found = Comparison(entries, _robust(runs), _note(swept, len(seeds), len(chosen_on), float(per_setting.median()), split), runs)
+    choosing = choosing[settings(runs)[choosing.index].isin(settings(runs)[reporting.index])]
+    problems = choosing.groupby("problem", sort=False)
+    entries = [entry for problem, group in problems for entry in _ranked(problem, _choose(group)[:MOST_ENTRIES], reporting)]
+    found = Comparison(entries, _robust(runs), note, runs)
     return with_twins(found, read(swept.files[layout.TWINS])) if layout.TWINS in swept.files else found
 
 
@@ -174,6 +182,13 @@ def _picked(runs: pd.DataFrame, problem: Any, method: str, setting: str) -> pd.D
     return runs[(runs["problem"] == problem) & (runs["method"] == method) & (runs["setting"] == setting)]
 
 
+def _ranked(problem: Any, picks: list[tuple[str, str]], reporting: pd.DataFrame) -> list[Entry]:
+    """The chosen settings in the order of what is reported of them: the fewest fits that did not finish, then the smallest mean."""
+    own = [(pick, _picked(reporting, problem, *pick)) for pick in picks]
+    own.sort(key=lambda found: (found[1]["log"].isna().mean(), np.nan_to_num(found[1]["log"].mean(), nan=np.inf)))
+    return [_entry(problem, pick, fits, own[0][1]) for pick, fits in own]
+
+
 def _entry(problem: Any, pick: tuple[str, str], own: pd.DataFrame, leader: pd.DataFrame) -> Entry:
     logs = own["log"].dropna()
     mine, best = (frame.groupby("seed")["log"].mean().dropna() for frame in (own, leader))
@@ -189,26 +204,27 @@ def _powers(logs: tuple[float, float, float]) -> tuple[float, float, float]:
     return mean, low, high
 
 
-def _robust(runs: pd.DataFrame) -> str:
+def _robust(runs: pd.DataFrame) -> list[str]:
     worst = runs.assign(log=runs["log"].fillna(np.inf)).groupby(["problem", "method", "setting"], sort=False)["log"].max()
-    if not np.isfinite(worst).any():
-        return ""
-    problem, method, setting = worst.idxmin()
+    found = [worst.loc[[best]] for best in worst.groupby("problem", sort=False).idxmin() if np.isfinite(worst[best])]
+    return [_worst(*best.index[0], best.iloc[0]) for best in found]
+
+
+def _worst(problem: str, method: str, setting: str, log: float) -> str:
     where = f" (on {problem})" if problem else ""
-    return f"{method} {setting}".strip() + f"{where}: excess loss {number(10 ** worst.min())} on its worst seed"
+    return f"{method} {setting}".strip() + f"{where}: excess loss {number(10**log)} on its worst seed"
 
 
-def _note(swept: Swept, seeds: int, choosing: int, per_setting: float, split: bool) -> str:
-    if split:
-        return (
-            f"Each method's setting was chosen on {choosing} of the {seeds} seeds and is reported on the other {seeds - choosing}; "
-            f"intervals hold the mean with {LEVEL:.0%} confidence; factors are paired, on the same seeds."
-        )
-    had = f"{per_setting:.0f} seed{'s' if per_setting != 1 else ''} for each setting" if swept.keys.seeds else "one seed"
-    return (
-        f"Too few seeds: with {had} there are none left to report on, so settings are reported on the seeds that they were chosen on, "
-        f"and look better than they are; {FEWEST_SEEDS} seeds or more, as seed=range(0,10), would do."
-    )
+def best_places(swept: Swept) -> dict[str, int]:
+    """On each problem on which a fit finished, the place in the table of the one with the lowest excess loss; of equals the first."""
+    lowest = pd.Series(swept.excess).groupby(swept.labels(swept.keys.problem), sort=False).idxmin()
+    return {str(problem): int(place) for problem, place in lowest.items() if np.isfinite(swept.excess[place])}
+
+
+def few(lines: Sequence[str], most: int = 10) -> list[str]:
+    """The first of what is said of each problem, and how many more there are."""
+    more = len(lines) - most
+    return [*lines[:most], *([f"{more} more problem{'s' if more > 1 else ''} below."] if more > 0 else [])]
 
 
 def number(value: float) -> str:

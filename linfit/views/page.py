@@ -25,7 +25,7 @@ from linfit.errors import LinfitError
 from linfit.tracking import layout
 from linfit.views.board import cells
 from linfit.views.charts import Chart
-from linfit.views.comparison import Comparison
+from linfit.views.comparison import Comparison, best_places, few
 from linfit.views.interactive import plotly
 from linfit.views.prediction import stable_rate
 from linfit.views.swept import Swept
@@ -54,8 +54,8 @@ def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question
         note=comparison.note,
         trust=comparison.trust,
         board=cells(comparison),
-        best=_best(swept),
-        robust=comparison.robust,
+        best=few([_best(swept, place, problem) for problem, place in best_places(swept).items()]),
+        robust=few(comparison.robust),
         charts=charts,
         trouble=[why(swept, place) for place in trouble[:MOST_TROUBLE]],
         more_trouble=max(0, len(trouble) - MOST_TROUBLE),
@@ -104,12 +104,11 @@ def _weights(value: Any) -> str | None:
     return " ".join(f"{weight:.6g}" for weight in value[:MOST_WEIGHTS]) + (" …" if len(value) > MOST_WEIGHTS else "")
 
 
-def _best(swept: Swept) -> str:
-    if not swept.finished.any():
-        return ""
-    row = swept.results.iloc[int(swept.excess.argmin())]
+def _best(swept: Swept, place: int, problem: str) -> str:
+    row = swept.results.iloc[place]
+    where = f" (on {problem})" if problem else ""
     run = f", run {row['run_id']}" if isinstance(row["run_id"], str) else ""
-    return f"{row['name']}: excess loss {row['excess_loss']:.4g}, loss {row['loss']:.7g}{run}"
+    return f"{row['name']}{where}: excess loss {row['excess_loss']:.4g}, loss {row['loss']:.7g}{run}"
 
 
 @dataclass(frozen=True)

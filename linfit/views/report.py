@@ -8,6 +8,7 @@ from pathlib import Path
 from linfit.errors import LinfitError
 from linfit.tracking import layout
 from linfit.views.board import terminal
+from linfit.views.comparison import few
 from linfit.views.markup import escape
 from linfit.views.results import load
 from linfit.views.tables import console
@@ -40,6 +41,6 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
     out.print(escape(comparison.note))
     if comparison.trust:
         out.print(f"horizon {escape(comparison.trust)}")
-    if comparison.robust:
-        out.print(f"robust  {escape(comparison.robust)}")
+    for line in few(comparison.robust):
+        out.print(f"robust  {escape(line)}")
     out.print(f"report  {escape(str(file))}")

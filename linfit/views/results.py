@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from linfit.component import unknown
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import layout
-from linfit.views.comparison import Comparison, compare
+from linfit.views.comparison import Comparison, best_places, compare
 from linfit.views.swept import Swept
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ class Results:
 
     @property
     def best(self) -> pd.Series[Any]:
-        """The row of the fit with the lowest final excess loss; of equals the first. LinfitError if none finished."""
-        if not self.swept.finished.any():
-            raise LinfitError(f"no fit of {self.swept.name} finished: all {len(self.swept.table)} diverged or failed")
-        return self.swept.table.iloc[int(self.swept.excess.argmin())]
+        """The row of the fit with the lowest final excess loss; of equals the first. LinfitError if none finished.
+
+        Excess losses of several problems do not compare: of a sweep over some it is the best on the first that has one.
+        """
+        for place in best_places(self.swept).values():
+            return self.swept.table.iloc[place]
+        raise LinfitError(f"no fit of {self.swept.name} finished: all {len(self.swept.table)} diverged or failed")
 
     @cached_property
     def comparison(self) -> Comparison:

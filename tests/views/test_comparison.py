@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from scipy import stats
 
 from linfit.tracking.notes import literal
 from linfit.views import board
-from linfit.views.comparison import compare, runs_of
+from linfit.views.comparison import Comparison, Entry, best_places, compare, runs_of
+from linfit.views.results import Results
 from linfit.views.swept import Swept
 
 
@@ -64,7 +66,7 @@ def test_too_few_seeds_are_said(swept_of: Callable[..., Swept]) -> None:
 def test_nothing_finished(swept_of: Callable[..., Swept]) -> None:
     comparison = compare(swept_of("optimizer=sgd", "optimizer.lr=1.0,10.0", "seed=0,1"))
     assert comparison.sentence() == "No fit finished: all of them diverged or failed."
-    assert comparison.robust == ""
+    assert comparison.robust == []
     assert [entry.finished for entry in comparison.entries] == [0, 0]
     assert board.markdown(comparison).count("\n| ") == 4  # titles, a rule, two rows
 
@@ -75,6 +77,80 @@ def test_fits_of_different_problems_are_not_compared(swept_of: Callable[..., Swe
     assert len(set(problems)) == 4
     assert comparison.frame()["rank"].tolist() == [1, 2] * 4
     assert all(entry.factor == 1.0 for entry, rank in zip(comparison.entries, comparison.frame()["rank"], strict=True) if rank == 1)
+
+
+def test_each_problem_has_its_best_and_its_most_robust_setting(swept_of: Callable[..., Swept]) -> None:
+    swept = swept_of("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "seed=0,1")
+    comparison, places = compare(swept), best_places(swept)
+    assert list(places) == ["noise=0.1", "noise=10"]
+    assert Results(swept).best["row"] == swept.results["row"][places["noise=0.1"]]
+    for (problem, place), said in zip(places.items(), comparison.robust, strict=True):
+        own = swept.table[swept.table["dataset.noise"] == float(problem.removeprefix("noise="))]
+        assert swept.table["excess_loss"][place] == own["excess_loss"].min()
+        worst = own.groupby("optimizer.lr")["excess_loss"].max()
+        assert said == f"lr={worst.idxmin():g} (on {problem}): excess loss {worst.min():.3g} on its worst seed"
+
+
+def test_a_setting_that_fails_on_one_seed_is_not_robust(swept_of: Callable[..., Swept]) -> None:
+    grids = "{optimizer: sgd, optimizer.lr: '0.001,1.0'},{optimizer: adam, optimizer.lr: '1e-6'}"
+    [said] = compare(swept_of(f"hydra.sweeper.grids=[{grids}]", "seed=0,1")).robust
+    assert said.startswith("sgd lr=0.001: excess loss ")
+
+
+def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are_reported(usual: Swept) -> None:
+    changed, odd = Swept(usual.name, usual.experiment, "", usual.files), usual.table["seed"] % 2 == 1
+    excess = np.where(usual.table["optimizer"] == "adam", np.where(odd, 10.0, 1.0), np.where(odd, 5.0, 2.0))
+    changed.__dict__["excess"] = np.where(usual.finished, excess, np.inf)
+    assert [(entry.method, entry.excess, entry.factor) for entry in compare(changed).entries] == [
+        ("sgd", pytest.approx(5.0), 1.0),
+        ("adam", pytest.approx(10.0), pytest.approx(2.0)),
+    ]
+
+
+#: Seeds of adam beside range(0,12) of sgd, and what is said of them.
+UNEVEN = {
+    "0,2,4": "Too few seeds: with 3 seeds that all methods share",
+    "0,2,4,6,8,10": "Each method's setting was chosen on 3 of the 6 seeds that all methods share",
+    "12,13": "Too few seeds: with 0 seeds that all methods share",
+}
+
+
+@pytest.mark.parametrize(("seeds", "note"), UNEVEN.items())
+def test_methods_that_have_not_the_same_seeds(swept_of: Callable[..., Swept], seeds: str, note: str) -> None:
+    sgd = "{optimizer: sgd, optimizer.lr: '0.001,0.002', seed: 'range(0,12)'}"
+    comparison = compare(swept_of(f"hydra.sweeper.grids=[{sgd},{{optimizer: adam, optimizer.lr: '1.0', seed: '{seeds}'}}]"))
+    first, second = comparison.entries
+    assert min(first.finished, second.finished) > 0
+    assert first.excess <= second.excess
+    assert comparison.sentence().startswith(f"{first.name} came nearest to the optimum: excess loss {first.excess:.3g}")
+    assert comparison.note.startswith(note)
+
+
+ENTRY = Entry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said", "told_apart"),
+    [
+        ({"factor": 3.0, "factor_low": 2.0, "factor_high": 4.0}, "adam lr=1 had 3 times that (95% interval 2 to 4)", "yes"),
+        (
+            {"factor": 3.0, "factor_low": 0.5, "factor_high": 9.0},
+            "adam lr=1 had 3 times that (95% interval 0.5 to 9), which these seeds cannot tell apart",
+            "no",
+        ),
+        (
+            {"finished": 2, "factor": 0.5, "factor_low": 0.1, "factor_high": 0.9},
+            "adam lr=1 finished 2 of 4 fits and had 0.5 times that (95% interval 0.1 to 0.9), on the seeds that both finished",
+            "yes",
+        ),
+        ({}, "adam lr=1 had the same on every seed", "no: equal"),
+    ],
+)
+def test_the_second_beside_the_first_in_words(usual: Swept, changed: dict[str, float], said: str, told_apart: str) -> None:
+    comparison = Comparison([ENTRY, replace(ENTRY, method="adam", **changed)], [], "", runs_of(usual))
+    assert comparison.sentence() == f"sgd lr=1 came nearest to the optimum: excess loss 2 (95% interval 1 to 4); {said}."
+    told = board.cells(comparison)
+    assert [row[told.titles.index("told apart")] for row in told.rows] == ["", told_apart]
 
 
 def test_a_sweep_of_seeds_alone_has_one_entry(swept_of: Callable[..., Swept]) -> None:
