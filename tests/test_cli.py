@@ -363,7 +363,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
     from linfit.engine.dispatch import fits_as_done
     from linfit.sweeps import recording
 
-    def interrupted(configs: Any) -> Any:
+    def interrupted(configs: Any, report: Any) -> Any:
         for place, fit in fits_as_done(configs):
             if place == 3:
                 raise KeyboardInterrupt

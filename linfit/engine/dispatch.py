@@ -8,6 +8,7 @@ from typing import overload
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
+from linfit.engine.listening import Report, unheard
 
 
 @overload
@@ -34,19 +35,19 @@ def fits(configs: Sequence[FitConfig]) -> Iterator[Fit]:
     return _in_order(fits_as_done(configs))
 
 
-def fits_as_done(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
+def fits_as_done(configs: Sequence[FitConfig], report: Report = unheard) -> Iterator[tuple[int, Fit]]:
     """The same, each fit with its place among the configs as soon as it is done: a stack's come block by block."""
-    return _as_done([config.resolved(several=len(configs) > 1) for config in configs])
+    return _as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
 
 
-def _as_done(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
+def _as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
     from linfit.engine.stacked import fit_stacks
 
     stacked = [place for place, config in enumerate(configs) if config.engine.name == "stacked"]
     for place, config in enumerate(configs):
         if config.engine.name == "single":
-            yield place, _alone(config)
-    for number, result in fit_stacks([configs[place] for place in stacked]):
+            yield place, _alone(config, report)
+    for number, result in fit_stacks([configs[place] for place in stacked], report):
         yield stacked[number], result
 
 
@@ -60,12 +61,12 @@ def _in_order(done: Iterator[tuple[int, Fit]]) -> Iterator[Fit]:
             following += 1
 
 
-def _alone(config: FitConfig) -> Fit:
+def _alone(config: FitConfig, report: Report) -> Fit:
     from linfit.engine.determinism import computing
     from linfit.engine.single import fit_one
 
     try:
         with computing(config):
-            return fit_one(config)
+            return fit_one(config, report)
     except (Exception, SystemExit):  # a component that exits has not fitted anything
         return Fit(config, Status.FAILED, error=traceback.format_exc())

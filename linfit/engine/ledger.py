@@ -71,6 +71,10 @@ class Ledger:
         threshold = np.array(shares) * initial
         return _Within(threshold, tolerance_screen(self.optima.losses, threshold, self.optima.at_zero, p, self.dtype))
 
+    def to_go(self, step: int) -> int:
+        """The steps that the fits which have not ended make from this one on."""
+        return int(np.maximum(self.last[self.open] - step, 0).sum())
+
     def look(self, first: int, rows: Rows, losses: Array, weights: NDArray[Any], norms: Array | None = None) -> Mask:
         """Enters the losses `[w, a]` and weights `[w, a, p, q]` of the rows `[a]` from step `first` on; True for what goes on.
 

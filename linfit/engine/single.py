@@ -23,6 +23,7 @@ from torch import Tensor
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Path, Status
 from linfit.engine.limits import divergence_limit, tolerance_screen
+from linfit.engine.listening import Report, unheard
 from linfit.method.batches import Minibatch, ahead, batch_scale
 from linfit.method.gradients import Evaluation, penalized
 from linfit.method.models import Predictor
@@ -32,13 +33,16 @@ from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
 
+#: Steps between two reports of how far a fit is.
+REPORTED = 256
 
-def fit_one(config: FitConfig) -> Fit:
+
+def fit_one(config: FitConfig, report: Report = unheard) -> Fit:
     """Loads the problem, descends, and measures the result against the exact answer."""
     problem = config.problem()
     seen = problem.cast(config.dtype)  # what the fit sees is what its optimum is computed from
     known = optimum(seen, config.loss, config.penalty.squared())
-    trace = descend(config, seen, known)
+    trace = descend(config, seen, known, report)
     path = Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights))
     return Fit(config, trace.status, with_warning(problem, known, config.dtype), known, path, trace.reached_at, trace.diverged_at)
 
@@ -55,7 +59,7 @@ class Trace:
     status: Status = Status.COMPLETED
 
 
-def descend(config: FitConfig, problem: Problem, known: Optimum) -> Trace:
+def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report = unheard) -> Trace:
     """Gradient descent, as the article writes it: loss and gradient where the weights stand, then the update."""
     dtype, device = getattr(torch, config.dtype), torch.device(config.device.name)
     held = config.gradient.data_dtype(dtype)
@@ -94,6 +98,9 @@ def descend(config: FitConfig, problem: Problem, known: Optimum) -> Trace:
             break
         if step < config.steps:
             optimizer.step()
+            if step % REPORTED == REPORTED - 1:
+                report(REPORTED, 0)
+    report(step % REPORTED, config.steps - step)
     return trace
 
 

@@ -24,13 +24,14 @@ from linfit.engine.blocks import WINDOW, Task, blocks, find_optima
 from linfit.engine.determinism import computing
 from linfit.engine.fit import Fit, Status
 from linfit.engine.ledger import Ledger, Rows
+from linfit.engine.listening import Report, unheard
 from linfit.engine.program import Program
 
 WORTH_LEAVING = 0.75
 """Ended fits leave when no more than this share of the program's rows goes on: leaving copies the rest."""
 
 
-def fit_stacks(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
+def fit_stacks(configs: Sequence[FitConfig], report: Report = unheard) -> Iterator[tuple[int, Fit]]:
     """Runs fit configs whose parts all have a stacked rule: every place in `configs` with its fit, block by block, in order
     within a block.
 
@@ -42,14 +43,14 @@ def fit_stacks(configs: Sequence[FitConfig]) -> Iterator[tuple[int, Fit]]:
             continue
         try:
             with computing(block[0].config):
-                results = sorted(run(block).fits(), key=itemgetter(0))
+                results = sorted(run(block, report).fits(), key=itemgetter(0))
         except (Exception, SystemExit):  # a component that exits has not fitted anything
             error = traceback.format_exc()
             results = [(task.place, Fit(task.config, Status.FAILED, error=error)) for task in block]
         yield from results
 
 
-def run(block: Sequence[Task]) -> Ledger:
+def run(block: Sequence[Task], report: Report = unheard) -> Ledger:
     """Gradient descent of a block: losses and gradients where the weights stand, then the updates."""
     find_optima(block)
     tasks = by_optimizer(block)
@@ -58,7 +59,7 @@ def run(block: Sequence[Task]) -> Ledger:
     program = Program([tasks[row] for row in rows])
     losses, weights = program.window(WINDOW)  # [w, r], [w, r, p, q]
     norms = norms_like(losses) if ledger.watches_norms else None
-    last = int(ledger.last.max())
+    last, to_go = int(ledger.last.max()), ledger.to_go(0)
     for first in range(0, last + 1, WINDOW):
         count = min(WINDOW, last + 1 - first)
         for slot in range(count):
@@ -70,7 +71,11 @@ def run(block: Sequence[Task]) -> Ledger:
                 program.update(first + slot + 1, gradient)
         seen = losses[:count].cpu().numpy().astype(np.float64), weights[:count].cpu().numpy()
         flatness = None if norms is None else norms[:count].cpu().numpy()
+        planned = ledger.to_go(first + count)
         going_on = doubled(np.flatnonzero(ledger.look(first, rows, *seen, flatness)))
+        left = ledger.to_go(first + count)
+        report(to_go - planned, planned - left)
+        to_go = left
         if not len(going_on):
             break
         if len(going_on) <= WORTH_LEAVING * len(rows):

@@ -39,9 +39,10 @@ class Job:
 
 
 class Observer(Protocol):
-    """Somebody who watches a sweep go by."""
+    """Somebody who watches a fit or a sweep go by."""
 
-    def begin(self, total: int) -> None: ...
+    def begin(self, total: int, steps: int) -> None: ...
+    def passed(self, made: int, spared: int) -> None: ...
     def advance(self, done: Sequence[Done]) -> None: ...
     def end(self) -> None: ...
 
@@ -49,7 +50,10 @@ class Observer(Protocol):
 class Silent:
     """An observer that shows nothing."""
 
-    def begin(self, total: int) -> None:
+    def begin(self, total: int, steps: int) -> None:
+        return None
+
+    def passed(self, made: int, spared: int) -> None:
         return None
 
     def advance(self, done: Sequence[Done]) -> None:
@@ -134,7 +138,9 @@ class Runner:
     def _run(self, config: FitConfig, folder: Path, job: int) -> float:
         assert self._single is not None
         single = self._single
-        self.fit = single.run(config, folder)
+        self.observer.begin(1, config.steps)
+        self.fit = single.run(config, folder, self.observer.passed)
+        self.observer.end()
         self.remarks.take(self.fit)
         self.done.append(Done(single.row.name, single.run_id, {"row": job, "name": single.row.name, **result(self.fit)}))
         self.recorded = Recorded(single.recorder, single.run_id, single.row, folder, config)
@@ -167,7 +173,7 @@ class Runner:
             names = [label_of(config, varying, first + number) for number, config in enumerate(configs)]
             extend_manifest(folder, names, [job.overrides for job in new], configs)
         varying = self._sweep.varying
-        self.observer.begin(len(self.jobs))
+        self._announce()
         for number, fitted in self._fits(configs, workers):
             losses[places[number]] = fitted.loss
             self.observer.advance(self._sweep.add(first + number, label_of(fitted.config, varying, first + number), fitted))
@@ -179,7 +185,7 @@ class Runner:
         self._sweep, self.folder = sweep, sweep.folder
         self.jobs = [Job(first, ())]
         rows, names, configs = [row for row, _, _ in left], [name for _, name, _ in left], [config for _, _, config in left]
-        self.observer.begin(len(left))
+        self._announce()
         for number, fitted in self._fits(configs, workers):
             self.observer.advance(sweep.add(rows[number], names[number], fitted))
         self.observer.advance(sweep.flush())
@@ -189,10 +195,13 @@ class Runner:
         """Whether the MLflow experiment of a single run has it already."""
         return not missing(ready([config]), [0.0])
 
+    def _announce(self) -> None:
+        self.observer.begin(len(self.jobs), sum(job.config.steps for job in self.jobs))
+
     def _fits(self, configs: Sequence[FitConfig], workers: Workers) -> Iterator[tuple[int, Fit]]:
         assert self._sweep is not None
         self.where = self._sweep.recorder.where()
-        with closing(run_all(configs, workers)) as fits:
+        with closing(run_all(configs, workers, self.observer.passed)) as fits:
             for number, fitted in fits:
                 self.remarks.take(fitted)
                 yield number, fitted

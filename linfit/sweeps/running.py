@@ -8,17 +8,23 @@ from contextlib import closing
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fits_as_done
 from linfit.engine.fit import Fit
+from linfit.engine.listening import Report, unheard
 from linfit.errors import ConfigError
 from linfit.sweeps.workers import HERE, Workers, fits_in_workers
 
 
-def run_all(configs: Sequence[FitConfig], workers: Workers) -> Generator[tuple[int, Fit], None, None]:
-    """All fits, each with its place as soon as it is done: in this process, in several, or on a cluster."""
+def run_all(configs: Sequence[FitConfig], workers: Workers, report: Report = unheard) -> Generator[tuple[int, Fit], None, None]:
+    """All fits, each with its place as soon as it is done: in this process, in several, or on a cluster.
+
+    `report` hears of steps as they are made, of other processes when a fit comes from there.
+    """
     if workers == HERE:
-        yield from fits_as_done(configs)
+        yield from fits_as_done(configs, report)
         return
     with closing(_elsewhere(configs, workers)) as fits:
-        yield from fits
+        for place, fit in fits:
+            report(configs[place].steps, 0)
+            yield place, fit
 
 
 def _elsewhere(configs: Sequence[FitConfig], workers: Workers) -> Generator[tuple[int, Fit], None, None]:

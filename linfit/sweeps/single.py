@@ -8,8 +8,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from linfit.config import FitConfig
-from linfit.engine.dispatch import fit
+from linfit.engine.dispatch import fits_as_done
 from linfit.engine.fit import Fit
+from linfit.engine.listening import Report
 from linfit.engine.prediction import theory_of
 from linfit.errors import LinfitError
 from linfit.sweeps.readiness import recorder_of
@@ -35,9 +36,9 @@ class Single:
         row = layout.started(config, name, now(), {**environment.tags(config), **own})
         return Single(recorder, recorder.begin(row), row)
 
-    def run(self, config: FitConfig, folder: Path) -> Fit:
+    def run(self, config: FitConfig, folder: Path, report: Report) -> Fit:
         """Fits, writes the run's files into `folder`, and ends the run with them."""
-        done = fit(config)
+        [(_, done)] = fits_as_done([config], report)
         theory = theory_of(done)
         row = layout.finished(self.row, done, now(), theory={} if theory is None else theory.numbers())
         files = [*write_files(folder, done), *environment.write(folder, config)]

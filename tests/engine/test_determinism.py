@@ -89,9 +89,9 @@ def test_a_block_of_the_stacked_engine_computes_so(callers: dict[str, Any], monk
     met: list[dict[str, Any]] = []
     run = stacked.run
 
-    def watched(block: Any) -> Any:
+    def watched(*arguments: Any) -> Any:
         met.append(settings())
-        return run(block)
+        return run(*arguments)
 
     monkeypatch.setattr(stacked, "run", watched)
     fit([config(engine="stacked", seed=seed, steps=2, deterministic=on) for seed in (0, 1) for on in (True, False)])

@@ -20,6 +20,7 @@ from linfit.engine.blocks import Loader, Task, blocks, bytes_of, find_optima
 from linfit.engine.dispatch import fit, fits_as_done
 from linfit.engine.fit import Fit, Status
 from linfit.engine.ledger import Ledger
+from linfit.engine.listening import Report
 from linfit.engine.program import Program
 from linfit.engine.stacked import fit_stacks
 from linfit.method.gradients import Gradient
@@ -397,9 +398,9 @@ def test_results_come_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     whole = stacked.run
 
-    def watched(block: Sequence[Task]) -> Ledger:
+    def watched(block: Sequence[Task], report: Report) -> Ledger:
         begun.append(len(block))
-        return whole(block)
+        return whole(block, report)
 
     monkeypatch.setattr(stacked, "run", watched)
     done = fit_stacks([config(seed=seed, engine={"name": "stacked", "memory": 2**20}) for seed in range(200)])

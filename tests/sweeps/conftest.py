@@ -33,7 +33,7 @@ def break_off(monkeypatch: pytest.MonkeyPatch, blocks: None) -> Callable[[int, B
     """Makes the next sweep raise before its fit number so-and-so."""
 
     def arrange(before: int, error: BaseException) -> None:
-        def broken(configs: Any) -> Any:
+        def broken(configs: Any, report: Any) -> Any:
             for number, (place, fit) in enumerate(fits_as_done(configs)):
                 if number == before:
                     monkeypatch.setattr("linfit.sweeps.running.fits_as_done", fits_as_done)

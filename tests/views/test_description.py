@@ -77,7 +77,7 @@ def test_an_interrupted_run_still_says_what_was_asked(linfit: Linfit, client: An
     def interrupt(*anything: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("linfit.sweeps.single.fit", interrupt)
+    monkeypatch.setattr("linfit.sweeps.single.fits_as_done", interrupt)
     linfit("run", "seed=4")
     run = run_of(client, "adhoc", "fit")
     assert run.info.status == "KILLED"

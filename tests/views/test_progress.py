@@ -1,0 +1,114 @@
+"""The bar on stderr: what it is told, and what it says of it."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from linfit.engine.dispatch import fits_as_done
+from linfit.sweeps.recording import Done
+from linfit.sweeps.running import run_all
+from linfit.sweeps.workers import HERE, Workers
+from linfit.views.progress import ProgressBar
+from tests.helpers import config
+
+SWEEPS: dict[str, list[Any]] = {
+    "a fit alone": [config(engine="single", steps=steps) for steps in (0, 255, 256, 700)],
+    "a stack": [config(engine="stacked", seed=seed, steps=steps) for seed, steps in enumerate((0, 31, 32, 33, 100))],
+    "ended before": [
+        config(engine=engine, optimizer={"name": "sgd", "lr": lr}, steps=600, stop={"excess_loss": 1e-3})
+        for engine in ("single", "stacked")
+        for lr in (1.0, 0.005)
+    ],
+}
+
+
+@dataclass
+class Heard:
+    made: int = 0
+    spared: int = 0
+    times: int = 0
+
+    def __call__(self, made: int, spared: int) -> None:
+        assert min(made, spared) >= 0
+        self.made, self.spared, self.times = self.made + made, self.spared + spared, self.times + 1
+
+
+@pytest.mark.parametrize("configs", SWEEPS.values(), ids=SWEEPS)
+def test_every_step_is_reported_as_made_or_spared(configs: list[Any]) -> None:
+    heard = Heard()
+    fits = [fit for _, fit in fits_as_done(configs, heard)]
+    made = sum(int(fit.steps[-1]) for fit in fits)
+    assert heard.made + heard.spared == sum(config.steps for config in configs)
+    assert made <= heard.made <= made + 32 * len(fits)  # a stack makes the window full in which a fit ends
+    assert heard.times <= 40
+
+
+@pytest.mark.parametrize("workers", [HERE, Workers(2)], ids=["here", "in workers"])
+def test_workers_report_whole_fits(workers: Workers) -> None:
+    heard = Heard()
+    assert len(list(run_all([config(seed=seed, steps=40) for seed in range(4)], workers, heard))) == 4
+    assert (heard.made, heard.spared) == (160, 0)
+
+
+class Bar:
+    """A bar, on a terminal or none, with the clock in the test's hands."""
+
+    def __init__(self, terminal: bool = True) -> None:
+        self.now, self.out = 0.0, io.StringIO()
+        console = Console(file=self.out, force_terminal=terminal, width=100, color_system=None)
+        self.bar = ProgressBar(console, lambda: self.now)
+
+    def after(self, seconds: float, made: int = 0, spared: int = 0) -> str:
+        self.now += seconds
+        self.bar.passed(made, spared)
+        return self.said()
+
+    def recorded(self, seconds: float, *statuses: str) -> str:
+        self.now += seconds
+        self.bar.advance([Done("a fit", "", {"status": status}) for status in statuses])
+        return self.said()
+
+    def said(self) -> str:
+        self.bar.progress.refresh()
+        lines = re.sub(r"\x1b\[[\d;?]*\w", "", self.out.getvalue()).replace("\r", "\n").split("\n")
+        return " ".join(next((line for line in reversed(lines) if line.strip()), "").split())
+
+
+def test_the_bar_says_rate_and_time_left_before_the_first_fit_is_done() -> None:
+    bar = Bar()
+    bar.bar.begin(4, 4000)
+    assert bar.said().startswith("0/4 fits")
+    assert bar.after(10, made=1000).endswith("100 steps/s 0:00:10 0:00:30 left")
+    assert bar.after(10, made=1000, spared=1000).endswith("100 steps/s 0:00:20 0:00:10 left")
+    assert bar.after(10, made=1000).endswith("100 steps/s 0:00:30 0:00:00 left")
+    assert bar.recorded(0, "completed").endswith("0:00:30 0:00:00 left")
+    assert bar.recorded(3, "diverged").endswith("0:00:33 0:00:03 left 1 diverged")  # recording takes its time too
+    assert bar.recorded(3, "completed", "failed").startswith("4/4 fits")
+    bar.bar.end()
+    assert bar.said().endswith("100 steps/s 0:00:36 0:00:00 left 1 diverged, 1 failed")
+
+
+def test_where_nobody_looks_the_bar_is_drawn_once() -> None:
+    bar = Bar(terminal=False)
+    bar.bar.begin(2, 20)
+    bar.after(1, made=20)
+    bar.recorded(1, "completed", "completed")
+    assert bar.out.getvalue() == ""
+    bar.bar.end()
+    assert bar.out.getvalue().count("2/2 fits") == 1
+
+
+@pytest.mark.parametrize(("terminal", "seconds", "shown"), [(True, 5, True), (True, 0.5, False), (False, 5, False)])
+def test_a_fit_alone_has_a_bar_when_it_takes_long_and_somebody_looks(terminal: bool, seconds: float, shown: bool) -> None:
+    bar = Bar(terminal)
+    bar.bar.begin(1, 2000)
+    said = bar.after(seconds, made=500)
+    bar.bar.end()
+    assert said.endswith("100 steps/s 0:00:05 0:00:15 left") == shown
+    assert (bar.out.getvalue() != "") == shown
