@@ -100,7 +100,7 @@ def _number(cell: Any, row: int, name: str) -> float:
         number = np.nan
     if np.isnan(number) and not isinstance(cell, float | np.floating):
         raise _refusal(row, name, f"{brief(repr(cell))} is not a number: column {name!r} is not made of numbers alone")
-    if isinstance(cell, int | np.integer) and abs(cell) > EXACT:
+    if isinstance(cell, int | np.integer) and abs(int(cell)) > EXACT:
         raise _refusal(row, name, f"{brief(repr(cell))} is an integer that float64 cannot hold")
     return number
 

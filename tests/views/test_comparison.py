@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,7 +102,8 @@ def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are
     changed, odd = Swept(usual.name, usual.experiment, "", usual.files), usual.table["seed"] % 2 == 1
     excess = np.where(usual.table["optimizer"] == "adam", np.where(odd, 10.0, 1.0), np.where(odd, 5.0, 2.0))
     changed.__dict__["excess"] = np.where(usual.finished, excess, np.inf)
-    assert [(entry.method, entry.excess, entry.factor) for entry in compare(changed).entries] == [
+    found: list[Any] = [(entry.method, entry.excess, entry.factor) for entry in compare(changed).entries]
+    assert found == [
         ("sgd", pytest.approx(5.0), 1.0),
         ("adam", pytest.approx(10.0), pytest.approx(2.0)),
     ]
@@ -146,7 +148,7 @@ ENTRY = Entry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
         ({}, "adam lr=1 had the same on every seed", "no: equal"),
     ],
 )
-def test_the_second_beside_the_first_in_words(usual: Swept, changed: dict[str, float], said: str, told_apart: str) -> None:
+def test_the_second_beside_the_first_in_words(usual: Swept, changed: dict[str, Any], said: str, told_apart: str) -> None:
     comparison = Comparison([ENTRY, replace(ENTRY, method="adam", **changed)], [], "", runs_of(usual))
     assert comparison.sentence() == f"sgd lr=1 came nearest to the optimum: excess loss 2 (95% interval 1 to 4); {said}."
     told = board.cells(comparison)
