@@ -53,6 +53,7 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "decimal comma": ('a,b,y\n"1,5",2,3\n', "data.csv, line 2, column 'a': '1,5' is not a finite number"),
     "beyond float32": ("a,b,y\n1,2,3\n4,1e300,6\n", "data.csv, line 3, column 'b': 1e+300 is beyond float32: choose dtype=float64, or scale the data"),
 }  # fmt: skip
+SQUARED = "1e+160 is too large to be squared in float64: scale the data"
 COLUMNS: dict[str, tuple[list[Any], str]] = {
     "text": (["u", "v"], "data.parquet, column 'b' is of type string: numbers are needed"),
     "missing": ([1.0, None], f"data.parquet, row 1 (counted from 0), column 'b': {ABSENT}"),
@@ -85,6 +86,11 @@ def refused(linfit: Linfit, arguments: list[str], words: str) -> None:
 def test_a_bad_csv_file_is_refused(content: str | bytes, words: str, linfit: Linfit, bare: Path) -> None:
     (bare / "data.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     refused(linfit, asked("csv", "data.csv"), words)
+
+
+def test_what_cannot_be_squared_is_refused(linfit: Linfit, bare: Path) -> None:
+    (bare / "data.csv").write_text("a,b,y\n1,2,3\n4,1e160,6\n")
+    refused(linfit, asked("csv", "data.csv", "dtype=float64"), f"data.csv, line 3, column 'b': {SQUARED}")
 
 
 @pytest.mark.parametrize(("column", "words"), COLUMNS.values(), ids=COLUMNS)
@@ -133,6 +139,7 @@ ODD: dict[str, tuple[list[list[float]], list[str]]] = {
     "an intercept": ([[1, 2, 3], [1, 2.5, 6], [1, 1, 1]], []),
     "constant": ([[1, 2, 3], [4, 2, 6], [5, 2, 1]], ["column {b} is constant, 2.0 in every row"]),
     "collinear": ([[1, 2, 3], [4, 8, 6], [5, 10, 1]], [f"columns {{a}}, {{b}} depend on each other linearly (rank 1): {MEANT}"]),
+    "zero": ([[1, 0, 3], [4, 0, 6], [5, 0, 1]], ["column {b} is constant, 0.0 in every row", f"column {{b}} is zero in every row, as the fit sees it (rank 1): {MEANT}"]),
     "few samples": ([[1, 2, 3]], [f"1 sample for 2 features (rank 1): {MEANT}"]),
     "missing": ([[1, 2, 3], [4, NAN, 6], [5, 1, 1], [7, 3, NAN], [2, 7, 1]], ["2 rows with missing cells left out"]),
 }  # fmt: skip

@@ -24,12 +24,28 @@ def ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     if optimum.rank == p:
         return None
     few = f"{n} sample{'s' if n > 1 else ''} for {p} features"
-    why = few if n < p else f"columns {listed(dependent(optimum, problem))} depend on each other linearly"
+    why = few if n < p else _dependence(optimum, problem)
     meant = "one of them" if optimum.robust is not None else "the one of smallest norm"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; the optimum that is meant is {meant}, "
         "gradient descent ends at the one nearest its start"
     )
+
+
+def _dependence(optimum: Optimum, problem: Problem) -> str:
+    """What is wrong with the columns; one that is zero depends on nothing."""
+    sizes = np.linalg.norm(optimum.root, axis=0)  # [p]
+    zero = [name for name, size in zip(problem.features, sizes.tolist(), strict=True) if size == 0]
+    related = [name for name in dependent(optimum, problem) if name not in zero]
+    said = []
+    if zero:
+        column, them = ("columns", "them") if zero[1:] else ("column", "it")
+        said.append(f"{column} {listed(zero)} {'are' if zero[1:] else 'is'} zero in every row, as the fit sees {them}")
+    if related or not zero:
+        said.append(
+            f"columns {listed(related)} depend on each other linearly" if related[1:] else f"column {listed(related)} depends on others"
+        )
+    return " and ".join(said)
 
 
 def dependent(optimum: Optimum, problem: Problem) -> list[str]:

@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr
 from linfit.problem.datasets import Dataset
 from linfit.problem.files import Columns, Constants
 from linfit.problem.frames import columns_of, numbers_of
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Array, Problem, limit
 
 #: The files in which runs keep the numbers of arrays.
 ARRAYS = "arrays-*.npy"
@@ -69,7 +69,8 @@ class Arrays(Dataset):
         return len(self.table()) if self.is_here() else None
 
     def check(self, dtype: str) -> None:
-        _refuse(np.abs(self.table()) > np.finfo(dtype).max, self.table(), self._names(), f"is beyond {dtype}: choose dtype=float64")
+        largest, why = limit(dtype)
+        _refuse(np.abs(self.table()) > largest, self.table(), self._names(), why)
 
     def load(self, seed: int) -> Problem:
         table, (p, q) = self.table(), self.shape()

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from linfit.lines import WIDTH, Lines, Scope, indented, listed
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Array, Problem, limit
 from linfit.problem.tables import ROWS, Numbers, Rows, csv_rows, no_utf8, numpy_rows, parquet_rows
 
 SHIPPED = "linfit:"
@@ -122,8 +122,8 @@ class Table(Dataset):
     def blocks(self, seed: int) -> Iterator[Problem]:
         return self._blocks()
 
-    def _blocks(self, dtype: str = "float64") -> Iterator[Problem]:
-        """The blocks; what is to be said of all rows stands in the notes of the last. Every number is one that `dtype` can hold."""
+    def _blocks(self, dtype: str | None = None) -> Iterator[Problem]:
+        """The blocks; what is to be said of all rows stands in the notes of the last. Every number is one that a fit in `dtype` can take."""
         columns = (*self.features, *self.target, *((self.weight,) if self.weight is not None else ()))
         cleaner = _Cleaner(self.path, columns, self.missing == "drop", self.weighted(), dtype)
         constants, last = Constants(len(self.features)), None
@@ -206,9 +206,9 @@ class Npy(Table):
 class _Cleaner:
     """Finds what is no number to fit in blocks of columns `[b, m]`, and counts the rows that are left out."""
 
-    def __init__(self, path: str, columns: tuple[str, ...], drop: bool, weighted: bool, dtype: str) -> None:
+    def __init__(self, path: str, columns: tuple[str, ...], drop: bool, weighted: bool, dtype: str | None) -> None:
         self.path, self.columns, self.drop, self.weighted = path, columns, drop, weighted
-        self.dtype, self.largest = dtype, float(np.finfo(dtype).max)
+        self.largest, self.too_large = limit(dtype) if dtype is not None else (np.inf, "")
         self.dropped = 0
 
     def clean(self, block: Numbers, row: Any) -> Numbers:
@@ -222,8 +222,8 @@ class _Cleaner:
             kept = ~missing.any(axis=1)
             self.dropped += int((~kept).sum())
             block = block[kept]
-        if self.dtype != "float64" and max(block.max(initial=0), -block.min(initial=0)) > self.largest:
-            self._refuse(np.abs(block) > self.largest, block, row, f"is beyond {self.dtype}: choose dtype=float64, or scale the data")
+        if self.largest < np.inf and max(block.max(initial=0), -block.min(initial=0)) > self.largest:
+            self._refuse(np.abs(block) > self.largest, block, row, self.too_large)
         if self.weighted:
             negative = np.zeros(block.shape, dtype=bool)
             negative[:, -1] = block[:, -1] < 0

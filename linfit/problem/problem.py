@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
+#: The largest number of a fit in float64: squares of such can still be summed.
+LARGEST = 1e150
+
+
+def limit(dtype: str) -> tuple[float, str]:
+    """The largest number of a fit in `dtype`, and what is said of one that is larger."""
+    if dtype == "float64":
+        return LARGEST, "is too large to be squared in float64: scale the data"
+    return float(np.finfo(dtype).max), f"is beyond {dtype}: choose dtype=float64, or scale the data"
+
+
 @dataclass(frozen=True)
 class Problem:
     """Features X `[n, p]` and targets y `[n, q]`, both float64, with the names of their columns.
@@ -76,6 +87,8 @@ class Problem:
             X, y = (array.astype(dtype).astype(np.float64) for array in (self.X, self.y))
         if not (np.isfinite(X).all() and np.isfinite(y).all()):
             raise ValueError(f"{self.source} has values that {dtype} cannot hold: choose dtype=float64 or scale the data")
+        if max(np.abs(array).max(initial=0) for array in (X, y)) > LARGEST:
+            raise ValueError(f"{self.source} has values that are too large to be squared in float64: scale the data")
         return replace(self, X=X, y=y)
 
     @cached_property

@@ -70,10 +70,22 @@ def csv_rows(file: Path, columns: Sequence[str], path: str, drop: bool) -> Itera
 
 def _header(file: Path, path: str) -> list[str]:
     with file.open(newline="", encoding="utf-8-sig") as lines:
-        header = next(csv.reader(lines, strict=True), None)
-    if not header:
-        raise ValueError(f"{path} is empty: a header line with the names of the columns is needed")
-    return header
+        if header := next(_rows(csv.reader(lines, strict=True), path), None):
+            return header[1]
+    raise ValueError(f"{path} is empty: a header line with the names of the columns is needed")
+
+
+def _rows(reader: Any, path: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the number of the line where each ends; a blank line is none."""
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        why = "a quote that opens there is not closed" if "end of data" in str(error) else str(error)
+        raise ValueError(f"{path}, line {start}: {why}") from error
 
 
 def no_utf8(file: Path, path: str) -> str | None:
@@ -109,6 +121,8 @@ def _arrow_csv(file: Path, columns: Sequence[str]) -> Iterator[Numbers]:
         ) as batches:
             for batch in batches:
                 values = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in distinct}
+                if any(np.isnan(values[name]).sum() > batch.column(name).null_count for name in distinct):
+                    return  # a spelling of NaN that is none of those of a missing cell
                 yield np.stack([values[name] for name in columns], axis=1)  # [b, m]
     except pa.ArrowInvalid:
         return
@@ -117,10 +131,10 @@ def _arrow_csv(file: Path, columns: Sequence[str]) -> Iterator[Numbers]:
 def _python_csv(file: Path, columns: Sequence[str], path: str, done: int) -> Iterator[Rows]:
     """From the row after so many on."""
     with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.reader(lines, strict=True)
-        header = next(reader)
+        every = _rows(csv.reader(lines, strict=True), path)
+        header = next(every)[1]
         places = [place_of(header, column, path) for column in columns]
-        rows = islice(((reader.line_num, row) for row in reader if row), done, None)  # a blank line is no row
+        rows = islice(every, done, None)
         while some := list(islice(rows, ROWS)):
             numbers = [[_number(row, place, header, path, line) for place in places] for line, row in some]
             yield np.array(numbers), lambda i, some=some: f"line {some[i][0]}"  # type: ignore[misc]
@@ -241,6 +255,8 @@ def _columns_of(table: dict[str, Numbers], columns: Sequence[str], path: str) ->
 
 
 def _require_real(array: Numbers, column: str, path: str) -> None:
+    if array.ndim > 1:
+        raise ValueError(f"{path}, column {column!r} has {list(array.shape[1:])} numbers in a cell: one is needed")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}, column {column!r} is of type {array.dtype}: numbers are needed")
 
