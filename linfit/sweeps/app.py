@@ -16,16 +16,14 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.singleton import Singleton
 from hydra.core.utils import run_job
-from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import OmegaConfBaseException
 
 from linfit.errors import ConfigError, LinfitError, RecordingError
 from linfit.sweeps.catalogue import question
 from linfit.sweeps.completion import shell_script
 from linfit.sweeps.composition import fit_config, search_path, split
-from linfit.sweeps.explanation import explain_composition
+from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 from linfit.sweeps.naming import single_name
 from linfit.sweeps.runner import Runner
 from linfit.sweeps.ways import deferred
@@ -47,7 +45,7 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
             if isinstance(error, LinfitError):
                 raise
             # Hydra raises all of these for an override that it cannot make sense of; some of them are OSErrors.
-            if isinstance(error, (HydraException, OmegaConfBaseException, ValueError)):
+            if isinstance(error, (*UNCOMPOSED, ValueError)):
                 raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
             if isinstance(error, OSError) and not isinstance(
                 error, BrokenPipeError

@@ -86,7 +86,7 @@ def component(group: str, name: str) -> tuple[str, list[Field]]:
 
 def headline(file: Path) -> str:
     """The first comment of a YAML file, without the headers that Hydra and editors read."""
-    lines = [line.lstrip("# ").strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    lines = [line.lstrip("# ").strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.startswith("#")]
     return next((line for line in lines if not line.startswith(HEADERS)), "")
 
 
@@ -98,7 +98,7 @@ def comments(file: Path) -> dict[str, str]:
 def settings(file: Path) -> list[tuple[str, str, str]]:
     """(dotted key, value, comment) of a YAML file that has one key a line, two more spaces for each level."""
     found, above = [], ""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         setting, _, comment = line.partition(" # ")
         key, colon, value = setting.strip().partition(":")
         depth = (len(line) - len(line.lstrip())) // 2

@@ -12,7 +12,6 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,7 +20,7 @@ from pydantic import ValidationError
 from linfit.config import ADHOC, GROUPS, FitConfig, explain
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
-from linfit.sweeps.explanation import explain_composition, notice
+from linfit.sweeps.explanation import UNCOMPOSED, explain_composition, notice, without_header
 
 ENTRY_POINTS = "linfit.components"
 MISSING = "???"
@@ -46,7 +45,7 @@ def load(arguments: Sequence[str]) -> tuple[DictConfig, list[str], str]:
     loader = ConfigLoaderImpl(search_path())
     try:
         composed = loader.load_configuration(experiment, overrides, run_mode=RunMode.RUN)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (*UNCOMPOSED, OSError) as error:
         raise ConfigError(explain_composition(error, loader, experiment)) from error
     return composed, overrides, experiment
 
@@ -102,7 +101,7 @@ def validated(data: dict[str, Any], overrides: Sequence[str], experiment: str, t
     try:
         return FitConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(explain(error) + _shadowed(data, error)) from error
+        raise ConfigError(without_header(experiment) or explain(error) + _shadowed(data, error)) from error
 
 
 def complete(data: dict[str, Any], overrides: Sequence[str], experiment: str, tell: Callable[[str], None]) -> dict[str, Any]:

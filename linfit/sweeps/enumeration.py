@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.hydra import Hydra
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from linfit.errors import ConfigError
 from linfit.sweeps.app import hydra_for, parse
 from linfit.sweeps.composition import fit_config, split
 from linfit.sweeps.expansion import Expansion
-from linfit.sweeps.explanation import explain_composition
+from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 from linfit.sweeps.launching import expand, same_store
 from linfit.sweeps.naming import single_name, varying_keys
 from linfit.sweeps.runner import Job
@@ -57,7 +55,7 @@ def enumerate_jobs(arguments: Sequence[str]) -> Enumeration:
     with hydra_for(flags) as hydra:
         try:
             return _enumerated(hydra, experiment, overrides, flags.multirun)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (*UNCOMPOSED, OSError) as error:
             raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
 
 

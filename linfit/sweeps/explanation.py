@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from linfit.component import unknown
 from linfit.config import GROUPS
 from linfit.errors import printable
 from linfit.sweeps import locations
 
+#: What composing raises that the user can mend; it raises OSError too, of a file that cannot be read.
+UNCOMPOSED = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 #: What the parser of overrides says of text that is none; the first names an exception of its own, and nothing else.
 _SYNTAX = re.compile(r"LexerNoViableAltException|((?:mismatched input|extraneous input|no viable alternative).*)")
+
+_HEADER = re.compile(r"^#\s*@package:?\s+_global_\s*$", re.MULTILINE)
 
 
 def notice(text: str) -> None:
@@ -28,6 +34,10 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
     """One line for an exception that Hydra's composition raised."""
     text = str(error)
     cause = error.__cause__
+    if isinstance(error, YAMLError | UnicodeDecodeError | OSError) and not isinstance(error, HydraException):
+        return _unreadable(error, loader)
+    if headless := without_header(experiment):
+        return headless
     if isinstance(error, OverrideParseException) and (found := _SYNTAX.match(text)):
         key, why = error.override.partition("=")[0], f" ({found[1]})" if found[1] else ""
         return f"{error.override} cannot be read{why}: text with special characters stands in quotes, {key}='…'"
@@ -45,6 +55,32 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
     if found := re.search(r"Could not override '(.+?)'", text):
         return f"{found[1]!r} cannot be overridden: {_one_line(text)}"
     return _one_line(f"{text}: {cause}" if isinstance(cause, OmegaConfBaseException) else text)
+
+
+def without_header(experiment: str) -> str:
+    """One line if the experiment stands in a folder without the header that puts its keys at the top; otherwise empty."""
+    file = locations.experiments().get(experiment)
+    if file is None or "/" not in experiment or _HEADER.search(file.read_text(encoding="utf-8", errors="replace")):
+        return ""
+    return f"{file} stands in a folder, where its keys would be those of {experiment.rpartition('/')[0]}: begin it with # @package _global_"
+
+
+def _unreadable(error: Exception, loader: ConfigLoader) -> str:
+    """One line for a file that is no YAML, no UTF-8, or may not be read, with its name."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}: mend the YAML there"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{_file_with(error.object, loader)} is not encoded in UTF-8: save it as UTF-8"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a config file'} cannot be read: {error.strerror or error}"
+    return _one_line(str(error))
+
+
+def _file_with(part: bytes, loader: ConfigLoader) -> str:
+    """The config file in which the bytes stand: what cannot be decoded does not say where it was read."""
+    folders = [Path(entry.path.removeprefix("file://")) for entry in loader.get_search_path().get_path() if entry.path]
+    files = (file for folder in folders if folder.is_dir() for file in folder.rglob("*.yaml") if file.is_file())
+    return next((str(file) for file in files if part in file.read_bytes()), "a config file")
 
 
 def _no_option(loader: ConfigLoader, group: str, name: str) -> str:

@@ -7,17 +7,15 @@ from functools import cached_property
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
-from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from linfit.component import unknown
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
 from linfit.sweeps.clusters import require_cluster
 from linfit.sweeps.expansion import Expansion
-from linfit.sweeps.explanation import explain_composition
+from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 from linfit.sweeps.runner import Job, Runner
 from linfit.sweeps.workers import HERE, Workers
 
@@ -63,7 +61,7 @@ def _fit_config(expansion: Expansion, overrides: Sequence[str]) -> FitConfig:
         return expansion.fit_config(overrides)
     except ConfigError as error:
         raise ConfigError(f"{error} (in {' '.join(overrides)})") from error
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:  # Hydra raises all of them for a wrong override
+    except (*UNCOMPOSED, ValueError, TypeError) as error:  # Hydra raises all of them for a wrong override
         text = explain_composition(error, expansion.loader, expansion.experiment)
         raise ConfigError(f"{text} (in {' '.join(overrides)})") from error
 

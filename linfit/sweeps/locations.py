@@ -43,7 +43,9 @@ def experiments() -> dict[str, Path]:
     """Every experiment there is, by the name that `linfit run` takes; a user's own hides a shipped one of the same name."""
     found: dict[str, Path] = {}
     for folder in (shipped(EXPERIMENTS), *users(EXPERIMENTS)):
-        found.update({file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))})
+        found.update(
+            {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml")) if file.is_file()}
+        )
     return dict(sorted(found.items()))
 
 
@@ -51,5 +53,5 @@ def components(group: str) -> dict[str, Path]:
     """The YAML files of a config group, by name."""
     found: dict[str, Path] = {}
     for folder in (shipped(CONF), *users(CONF)):
-        found.update({file.stem: file for file in sorted((folder / group).glob("*.yaml"))})
+        found.update({file.stem: file for file in sorted((folder / group).glob("*.yaml")) if file.is_file()})
     return dict(sorted(found.items()))

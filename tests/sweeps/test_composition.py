@@ -114,6 +114,38 @@ def test_an_error_names_the_users_file_that_hides_ours(bare: Path) -> None:
         package.compose()
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("experiments/own.yaml", b"steps: [1\n", "own.yaml, line 2: expected ',' or ']'"),
+        ("experiments/own.yaml", b"steps: 3\nsteps: 4\n", "own.yaml, line 2: found duplicate key steps: mend the YAML there"),
+        ("experiments/own.yaml", b"loss: !!python/name:os.system\n", "own.yaml, line 1: could not determine a constructor for the tag"),
+        ("experiments/own.yaml", b"steps: 3 # caf\xe9\n", "own.yaml is not encoded in UTF-8: save it as UTF-8"),
+        ("experiments/own.yaml", b"name: \0\n", "unacceptable character #x0000"),
+        ("experiments/own.yaml/x.yaml", b"steps: 3\n", "no experiment 'own': there are"),
+        ("conf/optimizer/adam.yaml", b"name: adam\nlr: [\n", "adam.yaml, line 3: expected the node content"),
+        (
+            "experiments/sub/own.yaml",
+            b"steps: 3\n",
+            "own.yaml stands in a folder, where its keys would be those of sub: begin it with # @package",
+        ),
+        ("experiments/sub/own.yaml", b"defaults: [/linfit, _self_]\nsteps: 3\n", "begin it with # @package _global_"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said_in_one_line(file: str, text: bytes, said: str, bare: Path, linfit: Any) -> None:
+    (bare / file).parent.mkdir(parents=True)
+    (bare / file).write_bytes(text)
+    name = "sub/own" if "sub" in file else "own" if "own" in file else "article/levels"
+    with pytest.raises(ConfigError) as refused:
+        package.compose([name])
+    assert said in str(refused.value)
+    for command in ("run", "plan"):
+        done = linfit(command, name)
+        assert (done.code, done.err) == (2, f"linfit: {refused.value}\n")
+    assert linfit("list", "experiments").code == 0
+    assert sorted(path.name for path in bare.iterdir()) == [file.split("/")[0]]
+
+
 def test_a_strangers_hydra_app_is_left_alone(bare: Path) -> None:
     from hydra import compose, initialize_config_dir
 
