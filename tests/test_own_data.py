@@ -38,7 +38,7 @@ def asked(kind: str, name: str, *more: str) -> list[str]:
 
 TEXTS: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "data.csv is empty: a header line with the names of the columns is needed"),
-    "header only": ("a,b,y\n", "data.csv has no rows below its header"),
+    "header only": ("a,b,y\n", "data.csv has no rows"),
     "text": ("a,b,y\n1,2,3\n4,five,6\n", "data.csv, line 3, column 'b': 'five' is not a finite number"),
     "missing": ("a,b,y\n1,2,3\n4,,6\n", f"data.csv, line 3, column 'b': {ABSENT}"),
     "nan": ("a,b,y\nnan,2,3\n", f"data.csv, line 2, column 'a': {ABSENT}"),
@@ -68,7 +68,7 @@ ARRAYS: dict[str, tuple[Any, str]] = {
     "nan": (np.array([[1, 2, 3], [4, NAN, 6]]), f"data.npy, row 1 (counted from 0), column '1': {ABSENT}"),
     "infinity": (np.array([[1, 2, INF]]), "data.npy, row 0 (counted from 0), column '2': inf is not a finite number"),
     "complex": (np.array([[1, 2, 3j]]), "data.npy, column '0' is of type complex128: numbers are needed"),
-    "empty": (np.zeros((0, 3)), "data.npy has no rows below its header"),
+    "empty": (np.zeros((0, 3)), "data.npy has no rows"),
     "three dimensions": (np.zeros((2, 3, 4)), "data.npy has 3 dimensions: samples and columns are needed"),
     "a number": (np.array(3.0), "data.npy has 0 dimensions: samples and columns are needed"),
     "too large an integer": (np.array([[1, 2, 3], [2**53 + 1, 2, 3]]), f"data.npy, row 1 (counted from 0), column '0': {EXACT}"),

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from linfit.problem.datasets import Dataset
-from linfit.problem.files import Columns, Constants
+from linfit.problem.files import Columns, Constants, repeated
 from linfit.problem.frames import columns_of, numbers_of
 from linfit.problem.problem import Array, Problem, limit
 
@@ -80,7 +80,9 @@ class Arrays(Dataset):
         )
         constants = Constants(p)
         constants.look(problem.X)
-        return replace(problem, notes=constants.notes(self.features, problem.source))
+        return replace(
+            problem, notes=(*repeated(self.features, self.target, problem.source), *constants.notes(self.features, problem.source))
+        )
 
     def _names(self) -> list[str]:
         return [*self.features, *self.target, *([] if self.weight is None else [self.weight])]

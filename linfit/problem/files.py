@@ -140,8 +140,10 @@ class Table(Dataset):
         except (OSError, csv.Error) as error:
             raise ValueError(f"dataset.path {self.path!r} cannot be read: {error}") from error
         if last is None:
-            raise ValueError(f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ' below its header'}")
-        yield self._problem(last, (*cleaner.notes(), *constants.notes(self.features, self.path)))
+            raise ValueError(f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ''}")
+        yield self._problem(
+            last, (*cleaner.notes(), *repeated(self.features, self.target, self.path), *constants.notes(self.features, self.path))
+        )
 
     def _problem(self, block: Numbers, notes: tuple[str, ...]) -> Problem:
         p, q = self.shape()
@@ -266,6 +268,13 @@ class Constants:
         if self.first is None or self.num_rows < 2:
             return ()
         return tuple(f"{source}: column {names[place]!r} is constant, {float(self.first[place])!r} in every row" for place in self.same)
+
+
+def repeated(features: tuple[str, ...], targets: tuple[str, ...], source: str) -> tuple[str, ...]:
+    """Says which features are there twice, or are targets too."""
+    twice = (f"column {name!r} is a feature {features.count(name)} times" for name in dict.fromkeys(features) if features.count(name) > 1)
+    both = (f"column {name!r} is a feature and a target: it predicts itself" for name in dict.fromkeys(targets) if name in features)
+    return tuple(f"{source}: {said}" for said in (*twice, *both))
 
 
 def file_digest(path: str) -> str:

@@ -220,9 +220,7 @@ def numpy_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows]:
             with loaded:
                 loaded = {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(
-            f"dataset.path {path!r} cannot be read: {_first_line(error)}; it has to be numpy's .npy or .npz, without objects"
-        ) from error
+        raise ValueError(f"dataset.path {path!r} cannot be read: it has to be numpy's .npy or .npz, whole and without objects") from error
     if isinstance(loaded, np.ndarray) and loaded.ndim not in (1, 2):
         raise ValueError(f"{path} has {loaded.ndim} dimensions: samples and columns are needed")
     if isinstance(loaded, dict):

@@ -193,7 +193,7 @@ def test_numpy_files_that_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=words):
             npy(tmp_path, array).load(0)
     (tmp_path / "data.npy").write_bytes(b"no such thing")
-    with pytest.raises(ValueError, match=r"cannot be read: .*; it has to be numpy's \.npy or \.npz, without objects"):
+    with pytest.raises(ValueError, match=r"cannot be read: it has to be numpy's \.npy or \.npz, whole and without objects"):
         table("npy", tmp_path / "data.npy", features="0", target="1").load(0)
     np.savez(tmp_path / "data.npz", a=np.zeros(3), y=np.zeros(2))
     with pytest.raises(ValueError, match="columns of unlike lengths: a 3, y 2"):
@@ -259,6 +259,15 @@ def test_a_constant_column_is_mentioned_unless_it_is_the_intercept(tmp_path: Pat
     np.save(tmp_path / "data.npy", np.array([[1.0, 3.5, 1.0], [1.0, 3.5, 2.0]]))
     problem = table("npy", tmp_path / "data.npy", features="0:2", target="2").load(0)
     assert problem.notes == (f"{problem.source}: column '1' is constant, 3.5 in every row",)
+
+
+def test_a_column_that_is_named_twice_is_mentioned(tmp_path: Path) -> None:
+    np.save(tmp_path / "data.npy", NUMBERS)
+    problem = table("npy", tmp_path / "data.npy", features=["0", "0", "2"], target="2").load(0)
+    told = ("column '0' is a feature 2 times", "column '2' is a feature and a target: it predicts itself")
+    assert problem.notes == tuple(f"{problem.source}: {said}" for said in told)
+    arrays = linfit.arrays(pd.DataFrame(NUMBERS, columns=list(NAMES)), features=["a", "y"], target="y").load(0)
+    assert arrays.notes == (f"{arrays.source}: column 'y' is a feature and a target: it predicts itself",)
 
 
 # ---- arrays and frames ----
