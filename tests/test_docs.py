@@ -114,10 +114,16 @@ def test_the_schema_takes_every_setting_of_the_tables(group: str) -> None:
         ("experiment", {"optimizer": {"learning_rate": 0.1}}),
         ("experiment", {"defaults": [{"override /optimizer": "adam"}], "optimizer": {"momentum": 0.9}}),
         ("experiment", {"hydra": {"sweeper": {"sample": 0}}}),
+        ("experiment", {"hydra": {"sweeper": {"parms": {}}}}),
+        ("experiment", {"defaults": [{"override /hydra/sweeper": "linfit"}], "hydra": {"sweeper": {"n_trials": 3}}}),
     ],
 )
 def test_the_schema_refuses_what_linfit_refuses(kind: str, content: Any) -> None:
     assert complaints(kind, content) != []
+
+
+def test_the_schema_leaves_another_sweeper_its_keys() -> None:
+    assert complaints(schema.EXPERIMENT, {"defaults": [{"override /hydra/sweeper": "optuna"}], "hydra": {"sweeper": {"n_trials": 3}}}) == []
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def of_experiment() -> Schema:
         "type": "object",
         "additionalProperties": False,
         "properties": {"defaults": _defaults(), "hydra": _hydra(), **own, **{group: _any(parts[group]) for group in GROUPS}},
-        "allOf": [_if_chosen(group, name) for group in GROUPS for name in choices(group)],
+        "allOf": [*(_if_chosen(group, name) for group in GROUPS for name in choices(group)), _own_sweeper()],
         "$defs": {f"{group}-{name}": schema for group, some in parts.items() for name, schema in some.items()},
     }
 
@@ -100,9 +100,20 @@ def _any(parts: Mapping[str, Schema]) -> Schema:
 
 def _if_chosen(group: str, name: str) -> Schema:
     """Where the defaults list names the component, the group has its keys and no others."""
-    spelled = [{"type": "object", "required": [key], "properties": {key: {"const": name}}} for key in _spellings(group)]
-    chosen = {"required": ["defaults"], "properties": {"defaults": {"contains": {"anyOf": spelled}}}}
-    return {"if": chosen, "then": {"properties": {group: {"$ref": f"#/$defs/{group}-{name}"}}}}
+    return {"if": _chosen(group, {"const": name}), "then": {"properties": {group: {"$ref": f"#/$defs/{group}-{name}"}}}}
+
+
+def _own_sweeper() -> Schema:
+    """Unless the defaults list names another sweeper, it takes our keys and no others."""
+    ours = {"propertyNames": {"enum": [*Ways.model_fields, "max_batch_size", "_target_"]}}
+    another = _chosen("hydra/sweeper", {"not": {"const": "linfit"}})
+    return {"if": another, "else": {"properties": {"hydra": {"properties": {"sweeper": ours}}}}}
+
+
+def _chosen(group: str, name: Schema) -> Schema:
+    """Holds where the defaults list says for the group what `name` says."""
+    spelled = [{"type": "object", "required": [key], "properties": {key: name}} for key in _spellings(group)]
+    return {"required": ["defaults"], "properties": {"defaults": {"contains": {"anyOf": spelled}}}}
 
 
 def _spellings(group: str) -> Iterator[str]:

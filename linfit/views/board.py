@@ -13,9 +13,9 @@ from linfit.tracking.notes import literal
 from linfit.views.comparison import Comparison, Entry, number
 from linfit.views.tables import fitted
 
-#: What is left out first where the terminal is narrow.
-EXPENDABLE = ("95% interval of that", "finished", "95% interval", "times the first", "told apart")
-NUMERIC = ("rank", "finished", "excess loss", "times the first")
+#: What is left out first where the terminal is narrow; last what keeps a comparison honest: what finished, and intervals.
+EXPENDABLE = ("twins part", "told apart", "× first", "finished", "× first, 95%", "95% interval")
+NUMERIC = ("rank", "finished", "excess loss", "× first")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def _row(rank: int, entry: Entry) -> dict[str, str]:
         "finished": f"{entry.finished} of {entry.fits}",
         "excess loss": number(entry.excess),
         "95% interval": _interval(entry.low, entry.high),
-        "times the first": "" if rank == 1 or own else number(entry.factor),
-        "95% interval of that": "" if rank == 1 else _interval(entry.factor_low, entry.factor_high),
+        "× first": "" if rank == 1 or own else number(entry.factor),
+        "× first, 95%": "" if rank == 1 else _interval(entry.factor_low, entry.factor_high),
         "told apart": "" if rank == 1 or (np.isnan(entry.factor_low) and not entry.rounding and not entry.equal) else _told_apart(entry),
         "twins part": _parted(entry.horizon),
     }

@@ -10,7 +10,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,8 @@ from linfit.views.swept import Swept
 PAGES = Path(__file__).parent / "pages"
 PLOTLY = "plotly-cartesian.min.js.gz"
 MOST_TROUBLE, MOST_WEIGHTS, DIGITS = 100, 4, 7
+#: Columns of the table of all fits that stand before what is varied, and those behind everything.
+FIRST, LAST = ("row", "name", "excess_loss", "status", "loss"), ("weights", "run_id")
 
 
 def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question: str = "") -> str:
@@ -57,7 +59,7 @@ def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question
         best=few([_best(swept, place, problem) for problem, place in best_places(swept).items()]),
         robust=few(comparison.robust),
         charts=charts,
-        trouble=[why(swept, place) for place in trouble[:MOST_TROUBLE]],
+        trouble=grouped([why(swept, place) for place in trouble[:MOST_TROUBLE]]),
         more_trouble=max(0, len(trouble) - MOST_TROUBLE),
         commands=commands(swept),
         environment=environment_of(swept),
@@ -85,11 +87,12 @@ def counts(swept: Swept) -> str:
 
 
 def table_columns(swept: Swept) -> dict[str, list[Any]]:
-    """The columns of the table of all fits, as JSON has them: null where there is no number."""
+    """The columns of the table of all fits, what came out first, as JSON has them: null where there is no number."""
     table = swept.table.drop(columns=["dtype", "error"])
-    columns = {name: [_plain(value) for value in table[name].tolist()] for name in table if name != "weights"}
-    columns["weights"] = [_weights(value) for value in table["weights"].tolist()]
-    return {name: column for name, column in columns.items() if any(value is not None for value in column) or name == "excess_loss"}
+    order = dict.fromkeys((*FIRST, *table.columns.drop(list(LAST)), *LAST))
+    columns = {name: [(_weights if name == "weights" else _plain)(value) for value in table[name].tolist()] for name in order}
+    used = {name: column for name, column in columns.items() if any(value is not None for value in column) or name == "excess_loss"}
+    return {name.replace(" ", "_"): column for name, column in used.items()}  # blanks part the words of the filter
 
 
 def _plain(value: Any) -> Any:
@@ -113,25 +116,44 @@ def _best(swept: Swept, place: int, problem: str) -> str:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fit without a result that counts, and why."""
+    """Fits without a result that counts, and why: several where all but the step is the same."""
 
-    row: int
-    name: str
+    names: tuple[str, ...]
     status: str
     why: str
     details: str = ""
+    steps: tuple[int, ...] = ()
+
+    @property
+    def when(self) -> str:
+        """At which step it happened, in words."""
+        if not self.steps:
+            return ""
+        first, last = min(self.steps), max(self.steps)
+        return f"at step {first}: " if first == last else f"at steps {first} to {last}: "
 
 
 def why(swept: Swept, place: int) -> Trouble:
     """Why the fit at a place of the table diverged or failed."""
     result = swept.results.iloc[place]
-    row, name, status = int(result["row"]), str(result["name"]), str(result["status"])
+    name, status = str(result["name"]), str(result["status"])
     if status == Status.FAILED:
         error = str(result["error"] or "").strip()
-        return Trouble(row, name, status, error.splitlines()[-1] if error else "nothing was kept of it", error)
+        return Trouble((name,), status, error.splitlines()[-1] if error else "nothing was kept of it", error)
     limit = swept.configs[place]["stop"]["divergence"]
-    said = f"at step {result['diverged_at_step']:.0f} its loss was not finite, or above {limit:g} times the initial loss"
-    return Trouble(row, name, status, said + _too_large(swept, place))
+    said = f"the loss was not finite, or above {limit:g} times the initial loss"
+    return Trouble((name,), status, said + _too_large(swept, place), steps=(int(result["diverged_at_step"]),))
+
+
+def grouped(trouble: Sequence[Trouble]) -> list[Trouble]:
+    """The same trouble once, with all fits that had it."""
+    groups: dict[tuple[str, ...], list[Trouble]] = {}
+    for one in trouble:
+        groups.setdefault((one.status, one.why, one.details), []).append(one)
+    return [
+        replace(own[0], names=tuple(name for one in own for name in one.names), steps=tuple(step for one in own for step in one.steps))
+        for own in groups.values()
+    ]
 
 
 def _too_large(swept: Swept, place: int) -> str:
@@ -142,7 +164,7 @@ def _too_large(swept: Swept, place: int) -> str:
     bound, lr = stable_rate(config, problem, optimum), config.as_dict()["optimizer"].get("lr")
     if bound is None or lr is None or lr <= bound:
         return ""
-    return f"; its learning rate {lr:g} is above the largest stable one, {bound:.4g}"
+    return f"; the learning rate {lr:g} is above the largest stable one, {bound:.4g}"
 
 
 def commands(swept: Swept) -> str:

@@ -34,7 +34,7 @@ def serve(store: Store, port: int, browser: bool = False) -> int:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise LinfitError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from error
-    print(f"linfit: http://{LOOPBACK}:{port} shows {store}; Ctrl-C ends it", file=sys.stderr)
+    print(f"linfit: MLflow's UI begins, on {store}; Ctrl-C ends it", file=sys.stderr)
     # A session of its own, because MLflow leaves its own child processes behind where only one of them is interrupted.
     server = subprocess.Popen(command(store, port), env={**os.environ, "MLFLOW_TRACKING_URI": store.uri}, start_new_session=True)
     try:
@@ -63,7 +63,7 @@ def pages(store: Store) -> dict[str, str]:
 
 def _welcome(server: subprocess.Popen[bytes], store: Store, port: int, browser: bool) -> None:
     """Once the server answers: where to look first."""
-    found = pages(store)
+    found = pages(store) or {"start": ""}  # MLflow's own start page is about language models
     until = time.monotonic() + BEGIN
     while server.poll() is None and not _answers(port) and time.monotonic() < until:
         time.sleep(GLANCE)
@@ -74,7 +74,7 @@ def _welcome(server: subprocess.Popen[bytes], store: Store, port: int, browser: 
     if browser:
         import webbrowser
 
-        webbrowser.open(f"http://{LOOPBACK}:{port}/{found.get('runs', '')}")
+        webbrowser.open(f"http://{LOOPBACK}:{port}/{next(iter(found.values()))}")
 
 
 def _answers(port: int) -> bool:

@@ -151,7 +151,7 @@ def test_the_sweeps_page_says_what_was_asked_and_shows_leaderboard_pictures_and_
     assert study.comparison.sentence() in note.inner_text()
     assert note.locator("code").get_by_text("linfit run study").count() == 1
     first = note.locator("table tbody tr").first.locator("td").all_inner_texts()
-    assert first[1] == study.comparison.entries[0].method
+    assert first[1].strip() == study.comparison.entries[0].method
     pictures = note.locator("img[src*='get-artifact']")
     assert pictures.count() >= 4
     seen.until(lambda: min(pictures.evaluate_all("all => all.map(image => image.complete ? image.naturalWidth : 0)")) > 300)
@@ -217,15 +217,31 @@ def test_the_report_asks_for_nothing_draws_sorts_and_filters(seen: Seen, folder:
     assert seen.errors == []
     assert all(number > 0 for number in drawn_in(page))
     assert column_of(page, "name")[0] == study.best["name"]
+    assert column_of(page, "run_id")[0] == study.best["run_id"][:12]
     for expected in (sorted(map(float, RATES)), sorted(map(float, RATES), reverse=True)):
         page.locator("#table th button").get_by_text("optimizer.lr").click()
         assert list(dict.fromkeys(map(float, column_of(page, "optimizer.lr")))) == expected
     page.locator("#filter").fill("adam optimizer.lr<0.1 seed=1")
     assert column_of(page, "name") == ["adam lr=0.002 seed=1", "adam lr=1e-05 seed=1"]
     assert page.locator("#count").inner_text() == "2 of 16 fits"
+    for words, said in FILTERS.items():
+        page.locator("#filter").fill(words)
+        assert page.locator("#count").inner_text() == said
     page.locator("#filter").fill("status=diverged")
     assert set(column_of(page, "status")) == {"diverged"}
     seen.shot("report")
+
+
+#: Of the report's sixteen fits.
+FILTERS = {
+    "lr=0.1": "4 of 16 fits",
+    "lr!=0.1 seed!=0": "6 of 16 fits",
+    "optimizer!=adam": "8 of 16 fits",
+    "seed=2": "0 of 16 fits",
+    "nonsense=3": "0 of 16 fits; no column nonsense",
+    "lr=>0.1": "0 of 16 fits; >0.1 is no number",
+    "optimizer<3": "0 of 16 fits; optimizer is no column of numbers",
+}
 
 
 def drawn_in(page: Page) -> list[int]:

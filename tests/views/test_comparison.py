@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from scipy import stats
 
+from linfit.engine.twins import Parting
 from linfit.tracking.notes import literal
 from linfit.views import board
-from linfit.views.comparison import Comparison, Entry, best_places, compare, runs_of
+from linfit.views.comparison import Comparison, Entry, best_places, compare, runs_of, to_twin, with_twins
 from linfit.views.results import Results
 from linfit.views.swept import Swept
 
@@ -175,6 +177,17 @@ def test_the_leaderboard_is_the_same_in_all_files(usual: Swept, tmp_path: Path) 
         pd.read_csv(csv, keep_default_na=True, dtype={"problem": str}).fillna({"problem": ""}), frame, check_dtype=False
     )
     assert f"| 1 | {comparison.entries[0].method} |" in markdown.read_text()
+
+
+def test_a_narrow_terminal_keeps_intervals_longest(usual: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = with_twins(compare(usual), {row: Parting(None, 0.0, 0.0) for row in to_twin(compare(usual), 2)})
+    titles = {}
+    for width in (200, 100, 60):
+        monkeypatch.setattr("linfit.views.tables.console", lambda width=width: Console(width=width))
+        titles[width] = [str(column.header) for column in board.terminal(comparison).columns]
+    assert titles[200][-1] == "twins part"
+    assert {"finished", "95% interval", "× first, 95%"} <= set(titles[100])
+    assert titles[60][-1] == "95% interval"
 
 
 def test_markdown_shows_a_name_as_it_is() -> None:

@@ -61,7 +61,8 @@ def test_the_page_has_every_fit_and_every_part(usual: Swept) -> None:
     text, tags = page_of(usual, "Which is best?")
     table = data_of(text)["table"]
     assert len(table["columns"][table["titles"].index("name")]) == 48
-    assert table["titles"][:6] == ["row", "name", "optimizer", "optimizer.lr", "seed", "status"]
+    assert table["titles"][:8] == ["row", "name", "excess_loss", "status", "loss", "optimizer", "optimizer.lr", "seed"]
+    assert table["titles"][-1] == "weights"  # and the ids of runs, where there are some
     assert len(data_of(text)["charts"]) == sum(tag == "figure" for tag, _ in tags.tags) >= 5
     assert "Which is best?" in text
     assert compare(usual).sentence() in "".join(tags.texts["p"])
@@ -94,13 +95,15 @@ def test_diverged_and_failed_fits_are_listed_with_why(usual: Swept) -> None:
     results = usual.results.copy()
     error = pd.Series([None] * len(results), dtype=object)
     error[0] = "Traceback\n  here\nRuntimeError: <boom>"
+    results.loc[results["diverged_at_step"].last_valid_index(), "diverged_at_step"] = 9
     changed.__dict__["results"] = results.assign(status=["failed", *results["status"][1:]], error=error)
     _, tags = page_of(changed)
     cells = tags.texts["td"]
     assert "RuntimeError: <boom>" in cells
-    why = [cell for cell in cells if cell.startswith("at step")]
-    assert len(why) == 8
-    assert why[0].endswith("its learning rate 1 is above the largest stable one, 0.007803")
+    [why] = [cell for cell in cells if cell.startswith("at step")]  # the same of all eight
+    assert why.startswith("at steps 2 to 9: the loss was not finite")
+    assert why.endswith("; the learning rate 1 is above the largest stable one, 0.007803")
+    assert tags.texts["summary"] == ["traceback", "and 7 more"]
     assert tags.texts["pre"][0] == "Traceback\n  here\nRuntimeError: <boom>"
 
 

@@ -1,9 +1,10 @@
 "use strict";
 // The page's own script: a table of all fits that sorts, filters and turns pages, and Plotly, which is unpacked after the text is shown.
 const data = JSON.parse(document.getElementById("data").textContent);
-const {titles, columns} = data.table, PAGE = 100;
+const {titles, columns} = data.table, PAGE = 100, ID = 12;
 const total = columns.length ? columns[0].length : 0;
 let shown = Array.from({length: total}, (_, i) => i), page = 0, by = data.sorted, down = false;
+let wrong = []; // with what is looked for
 let texts = null; // each row in small letters, made when something is first looked for
 
 function text(value) {
@@ -19,18 +20,27 @@ function order(i, j) {
   return sign * text(a).localeCompare(text(b), undefined, {numeric: true}) || i - j;
 }
 
-function condition(word) {
-  const parts = word.match(/^(.+?)(<=|>=|<|>|=)(.+)$/), place = parts ? titles.indexOf(parts[1]) : -1;
+function place_of(name) { // of a column, by its name or, where no other ends so, by the last part of it: lr
+  const ends = titles.filter(title => title.endsWith(`.${name}`));
+  return titles.includes(name) || ends.length !== 1 ? titles.indexOf(name) : titles.indexOf(ends[0]);
+}
+
+function condition(word) { // which rows have it; and what is wrong with it is said
+  const [, name, sign, wanted] = word.match(/^(.+?)(<=|>=|!=|==|<|>|=)(.+)$/) ?? [], place = name ? place_of(name) : -1;
   if (place < 0) {
     texts ??= rows();
-    return i => texts[i].includes(word.toLowerCase());
+    const holds = i => texts[i].includes(word.toLowerCase());
+    if (name && !shown.some(holds)) wrong.push(`no column ${name}`);
+    return holds;
   }
-  const column = columns[place], number = Number(parts[3]), numeric = !Number.isNaN(number);
+  const column = columns[place], number = Number(wanted), same = sign.includes("=") && !/[<>]/.test(sign);
+  const numbers = column.every(value => value === null || typeof value === "number");
+  if (numbers && Number.isNaN(number)) wrong.push(`${wanted} is no number`);
+  else if (!same && !numbers) wrong.push(`${titles[place]} is no column of numbers`);
   return i => {
-    const value = column[i];
-    if (parts[2] === "=") return numeric && typeof value === "number" ? value === number : text(value) === parts[3];
-    if (typeof value !== "number" || !numeric) return false;
-    return {"<": value < number, ">": value > number, "<=": value <= number, ">=": value >= number}[parts[2]];
+    const value = column[i], equal = typeof value === "number" ? value === number : text(value) === wanted;
+    if (same) return equal === (sign !== "!=");
+    return typeof value === "number" && {"<": value < number, ">": value > number, "<=": value <= number, ">=": value >= number}[sign];
   };
 }
 
@@ -39,9 +49,10 @@ function rows() {
 }
 
 function select() {
+  wrong = [];
+  shown = Array.from({length: total}, (_, i) => i);
   const conditions = document.getElementById("filter").value.split(/\s+/).filter(Boolean).map(condition);
-  shown = [];
-  for (let i = 0; i < total; i++) if (conditions.every(holds => holds(i))) shown.push(i);
+  shown = shown.filter(i => conditions.every(holds => holds(i)));
   shown.sort(order);
   page = 0;
   draw();
@@ -62,16 +73,17 @@ function draw() {
   document.querySelector("#table thead").replaceChildren(head);
   const lines = shown.slice(page * PAGE, (page + 1) * PAGE).map(i => {
     const line = document.createElement("tr");
-    for (const column of columns) {
-      const cell = document.createElement("td");
-      cell.textContent = text(column[i]);
+    columns.forEach((column, place) => {
+      const cell = document.createElement("td"), said = text(column[i]), long = titles[place] === "run_id";
+      cell.textContent = long ? said.slice(0, ID) : said;
+      if (long) cell.title = said;
       line.append(cell);
-    }
+    });
     return line;
   });
   document.querySelector("#table tbody").replaceChildren(...lines);
   document.getElementById("count").textContent =
-    `${shown.length} of ${total} fits${shown.length > PAGE ? `, page ${page + 1} of ${last + 1}` : ""}`;
+    [`${shown.length} of ${total} fits${shown.length > PAGE ? `, page ${page + 1} of ${last + 1}` : ""}`, ...wrong].join("; ");
   document.getElementById("back").disabled = page === 0;
   document.getElementById("on").disabled = page === last;
 }
