@@ -75,6 +75,9 @@ class Component(Frozen, ABC):
         chosen = cls.choices.get(fields["name"])
         if chosen is None:
             raise PydanticCustomError("component", "{hint}", {"hint": unknown(f"{cls.group}", fields["name"], cls.choices)})
+        if lacking := ", ".join(sorted(chosen.__abstractmethods__)):
+            hint = f"{chosen.__qualname__} of {chosen.__module__} lacks {lacking}: write what every {cls.group} has (docs/plugins.md)"
+            raise PydanticCustomError("component", "{hint}", {"hint": hint})
         return chosen.model_validate(dict(fields))  # type: ignore[return-value]
 
     @classmethod

@@ -72,6 +72,7 @@ def component(group: str, name: str) -> tuple[str, list[Field]]:
     """A component's documentation and its fields; ConfigError for a name that is not there."""
     if name not in choices(group):
         raise ConfigError(unknown(group, name, choices(group)))
+    load_plugins(())
     file = locations.components(group)[name]
     known = GROUPS[group].choices.get(name)
     schema = known.model_json_schema() if known is not None else {}

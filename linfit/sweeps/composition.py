@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -159,17 +160,23 @@ def load_plugins(modules: Sequence[str]) -> None:
     """Imports the modules that define more components: those named, and those installed under the entry point group."""
     if isinstance(modules, str):
         raise ConfigError(f"plugins={modules} is no list: write plugins=[{modules}]")
+    if strangers := [module for module in modules if not isinstance(module, str)]:
+        raise ConfigError(f"plugins: got {strangers[0]!r}, must be the name of a module")
     for point in entry_points(group=ENTRY_POINTS):
-        point.load()
+        package = point.dist.name if point.dist is not None else point.name
+        _import(point.load, f"the plug-in {point.value!r} of the installed package {package}", "mend the package, or uninstall it")
     if modules and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as for a script: a module beside the experiments is found
     for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            raise ConfigError(
-                f"plugins: {module!r} cannot be imported ({type(error).__name__}: {error}): name a module of the working directory or of an installed package"
-            ) from error
+        advice = "name a module of the working directory or of an installed package"
+        _import(partial(importlib.import_module, module), f"plugins: {module!r}", advice)
+
+
+def _import(load: Callable[[], Any], what: str, advice: str) -> None:
+    try:
+        load()
+    except (Exception, SystemExit) as error:  # a module that calls sys.exit would end this program as if all were well
+        raise ConfigError(f"{what} cannot be imported ({type(error).__name__}: {error}): {advice}") from error
 
 
 def _shadowed(data: dict[str, Any], error: ValidationError) -> str:

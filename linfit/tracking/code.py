@@ -36,13 +36,16 @@ def _files(plugins: tuple[str, ...]) -> dict[str, Path]:
 def _plugin(name: str) -> dict[str, Path]:
     """A plug-in's file, and where it is a package, or stands in one, all of the package's."""
     spec = _spec(name)
-    if spec is None or spec.origin is None:
+    if spec is None or spec.origin is None or not spec.has_location:  # what is frozen or built in belongs to Python
         return {}
     package = spec if spec.submodule_search_locations else _spec(name.rpartition(".")[0])
+    own = {} if spec.origin.endswith(".py") and package is not None else {name: Path(spec.origin)}
     if package is None:
-        return {name: Path(spec.origin)}
+        return own
     folders = [Path(folder) for folder in package.submodule_search_locations or ()]
-    return {f"{package.name}:{file.relative_to(folder).as_posix()}": file for folder in folders for file in sorted(folder.rglob("*.py"))}
+    return own | {
+        f"{package.name}:{file.relative_to(folder).as_posix()}": file for folder in folders for file in sorted(folder.rglob("*.py"))
+    }
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -74,6 +74,7 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(capsys: pytest.C
             "init.weights has 3 rows of 1 numbers, the problem needs 2 rows (features) of 1 (targets)",
         ),
         (["optimizer=sgd", "optimizer.nesterov=true"], "optimizer: nesterov needs momentum above 0 and dampening 0"),
+        (["plugins=[1]"], "plugins: got 1, must be the name of a module"),
         (["plugins=[no_such_module]"], "plugins: 'no_such_module' cannot be imported (ModuleNotFoundError"),
         (["name=${oc.env:HOME}"], "${oc.env:HOME} outside of tracking"),
         (["steps=${nowhere}"], "Interpolation key 'nowhere' not found"),
@@ -225,6 +226,44 @@ def test_the_whole_package_of_a_plug_in_counts(bare: Path, monkeypatch: pytest.M
         found = file_digests((plugin,)).keys() - file_digests().keys()
         assert found == {f"parts_4711:{name}" for name in ("__init__.py", "part.py", "shared.py", "no.py")}
     sys.modules.pop("parts_4711")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise SystemExit(0)", "plugins: 'my_parts' cannot be imported (SystemExit: 0): name a module"),
+        ("1 / 0", "plugins: 'my_parts' cannot be imported (ZeroDivisionError: division by zero)"),
+        (PLUGIN.replace("build", "biuld"), "optimizer: SignDescent of my_parts lacks build: write what every optimizer has"),
+    ],
+)
+def test_a_broken_plug_in_is_said_in_one_line(text: str, said: str, plugin: Path) -> None:
+    (plugin / "my_parts.py").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        package.compose(["plugins=[my_parts]", "optimizer=sign_descent"])
+    assert said in str(refused.value)
+
+
+def test_a_broken_plug_in_of_an_installed_package_is_named(bare: Path, monkeypatch: pytest.MonkeyPatch, linfit: Any) -> None:
+    (bare / "gone-1.0.dist-info").mkdir()
+    (bare / "gone-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 1.0\n")
+    (bare / "gone-1.0.dist-info" / "entry_points.txt").write_text("[linfit.components]\nx = no_such_module\n")
+    monkeypatch.syspath_prepend(bare)
+    for command in (["run"], ["list"], ["list", "optimizer/adam"], ["plan"]):
+        done = linfit(*command)
+        assert done.code == 2
+        assert "the plug-in 'no_such_module' of the installed package gone cannot be imported (ModuleNotFoundError" in done.err
+        assert done.err.count("\n") == 1
+
+
+def test_the_code_of_compiled_and_frozen_plug_ins_is_their_bytes_or_none(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from linfit.tracking.code import file_digests
+
+    (bare / "compiled_4711.py").write_bytes(b"\xf0\x00 no source")
+    monkeypatch.syspath_prepend(bare)
+    assert file_digests(("compiled_4711",)).keys() - file_digests().keys() == {"compiled_4711"}
+    for frozen in ("builtins", "zipimport"):
+        assert file_digests((frozen,)) == file_digests()
+    assert "numpy.random.mtrand" in file_digests(("numpy.random.mtrand",))
 
 
 def test_a_name_is_not_taken_twice(plugin: Path) -> None:
