@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -38,9 +39,24 @@ class Commands(click.Group):
             raise BrokenPipeError from error
 
 
+class Composing(click.Command):
+    """A command whose flags are read behind click, its own and Hydra's: it tells click what they are when they are completed."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from linfit.sweeps.completion import hydra_flags
+
+        own = re.findall(r"\[(--[\w-]+)\]", self.options_metavar or "")
+        flags = [*own, *(hydra_flags() if self.name == "run" else ["--multirun"])]
+        return [CompletionItem(flag) for flag in flags if flag.startswith(incomplete)]
+
+
 def main() -> NoReturn:
     """The entry point: what the user can mend is one line on stderr and exit code 2."""
     signal.signal(signal.SIGTERM, terminate)
+    if "_LINFIT_COMPLETE" in os.environ:
+        import linfit.shell  # noqa: F401 - click finds there how bash is completed
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -89,6 +105,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 @cli.command(
+    cls=Composing,
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--skip-done] [--skip-unstable] [--json]",
 )
@@ -134,7 +151,9 @@ def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
 
 
 @cli.command(
-    context_settings={"ignore_unknown_options": True}, options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--skip-unstable] [--json]"
+    cls=Composing,
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--skip-unstable] [--json]",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="", shell_complete=_complete)
 def plan(arguments: tuple[str, ...]) -> int:

@@ -19,6 +19,7 @@ from linfit.tracking import layout
 
 Linfit = Callable[..., Any]
 
+LEVELS = ("levels", "linear_adam", "linear_manual_update", "tensor_autograd", "tensor_manual")
 TROUBLE = '''
 import sys
 from typing import Literal
@@ -250,9 +251,23 @@ def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> No
 
     assert complete([], "article/linear") == ["article/linear_adam", "article/linear_manual_update"]
     assert complete([], "optim") == ["optimizers", "optimizer.", "optimizer="]
-    assert complete(["optimizer", "="], "ad") == ["adagrad", "adam", "adamw"]  # as bash hands it over
+    assert complete([], "art") == [f"article/{name}" for name in LEVELS]  # a folder of experiments is no group
+    assert complete(["seed=1", "optimizer=sgd"], "optimizer.mom") == ["optimizer.momentum="]
     assert complete(["article/linear_adam"], "optimizer=ad") == ["optimizer=adagrad", "optimizer=adam", "optimizer=adamw"]
     assert "optimizer.betas." in complete(["article/linear_adam"], "optimizer.be")
+
+
+def test_completion_offers_flags_our_own_and_hydras() -> None:
+    from click.shell_completion import ShellComplete
+
+    from linfit.cli import cli
+
+    def offered(*words: str) -> list[str]:
+        return [item.value for item in ShellComplete(cli, {}, "linfit", "").get_completions(list(words[:-1]), words[-1])]
+
+    assert offered("run", "seed=1", "--skip") == ["--skip-done", "--skip-unstable"]
+    assert offered("run", "--c") == ["--cfg", "--config-path", "--config-name", "--config-dir"]
+    assert offered("plan", "--") == ["--skip-unstable", "--json", "--multirun"]
 
 
 def test_a_half_written_line_is_no_mistake(bare: Path) -> None:
@@ -270,28 +285,58 @@ def test_hydras_flag_installs_a_completion_of_linfits_own(shell: str, linfit: Li
     assert "linfit run -sc install=bash" in linfit("run", "--hydra-help").out
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_completes_behind_the_script_that_it_sourced(bare: Path) -> None:
-    """As bash itself calls the function: the words, split at `=`, and which of them the cursor is in."""
+@pytest.fixture
+def command(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`linfit` on the path of other processes."""
     (bare / "linfit").write_text(f"#!{sys.executable}\nfrom linfit.cli import main\nmain()\n")
     (bare / "linfit").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bare}{os.pathsep}{os.environ['PATH']}")
+
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+@needs_bash
+@pytest.mark.usefixtures("command")
+def test_bash_completes_behind_the_script_that_it_sourced() -> None:
+    """As bash itself calls the function: the words, split at `=` and `:`, and which of them the cursor is in."""
     line = """
         eval "$(linfit run -sc install=bash)"
         complete -p linfit
         COMP_WORDS=(linfit run optimizer = ada) COMP_CWORD=4 COMPREPLY=()
         _linfit_completion linfit
         echo "${COMPREPLY[@]}"
+        COMP_WORDS=(linfit run seed = 1 dataset = ) COMP_CWORD=6 COMPREPLY=()
+        _linfit_completion linfit
+        echo "${COMPREPLY[@]}"
         COMP_WORDS=(linfit list optimizer/ada) COMP_CWORD=2 COMPREPLY=()
         _linfit_completion linfit
         echo "${COMPREPLY[@]}"
     """
-    path = f"{bare}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(["bash", "--norc", "-c", line], capture_output=True, text=True, env={**os.environ, "PATH": path}, check=True)
-    registered, overrides, components = done.stdout.splitlines()
+    done = subprocess.run(["bash", "--norc", "-c", line], capture_output=True, text=True, check=True)
+    registered, overrides, datasets, components = done.stdout.splitlines()
     assert registered.endswith("-F _linfit_completion linfit")
     assert overrides == "adagrad adam adamw"
+    assert datasets == "arrays csv npy parabola parquet polynomial random_linear sklearn"
     assert components == "optimizer/adagrad optimizer/adam optimizer/adamw"
     assert done.stderr == ""
+
+
+@needs_bash
+@pytest.mark.usefixtures("command")
+def test_a_user_of_bash_who_types_tabs_gets_the_whole_command() -> None:
+    """In a terminal: a finished value is followed by a space, a key is not."""
+    terminal, inside = os.openpty()
+    environment = {**os.environ, "TERM": "dumb"}
+    bash = subprocess.Popen(["bash", "--norc", "-i"], stdin=inside, stdout=inside, stderr=inside, env=environment, start_new_session=True)
+    os.close(inside)
+    to_the_beginning = "\x01"
+    typed = f"linfit run seed=1 optimizer=rms\toptimizer.al\t0.9{to_the_beginning}echo \r"
+    os.write(terminal, f'eval "$(_LINFIT_COMPLETE=bash_source linfit)"\r{typed}exit\r'.encode())
+    assert bash.wait(timeout=120) == 0
+    shown = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert "\nlinfit run seed=1 optimizer=rmsprop optimizer.alpha=0.9\r\n" in shown
 
 
 def test_a_reader_who_has_seen_enough_is_no_mistake(bare: Path) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(linfit.__file__).parents[1]
 
 #: From the lowest to the highest: each may import itself and what stands below.
 LAYERS = (
-    ("component", "errors", "interrupts", "lines", "version"),
+    ("component", "errors", "interrupts", "lines", "shell", "version"),
     ("problem",),
     ("method",),
     ("settings", "config"),

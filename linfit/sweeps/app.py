@@ -20,8 +20,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from linfit.errors import ConfigError, LinfitError, RecordingError
+from linfit.shell import shell_script
 from linfit.sweeps.catalogue import question
-from linfit.sweeps.completion import shell_script
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 from linfit.sweeps.naming import single_name
