@@ -26,6 +26,9 @@ from linfit.problem.accuracy import digits_of
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
 
+#: Eigenvalues, and weights of the optimum, that a theory tells.
+MOST = 32
+
 
 @dataclass(frozen=True)
 class Theory:
@@ -50,10 +53,17 @@ class Theory:
     """About the excess loss at which descent by batches, drawn with replacement, comes to rest."""
     digits: float | None = None
     """About how many digits of the optimum are those of the exact solution (linfit/problem/accuracy.py)."""
+    curvature: tuple[float, ...] = ()
+    """The eigenvalues of the Hessian, of the largest on, the first of them."""
+    optimum: tuple[float, ...] = ()
+    """The optimum's weights row by row, the first of them."""
 
     def numbers(self) -> dict[str, float]:
-        """What there is, by name."""
-        return {key: float(value) for key, value in asdict(self).items() if value is not None and math.isfinite(value)}
+        """What there is, by name; of several numbers each has its place in its name."""
+        found: dict[str, float] = {}
+        for key, value in asdict(self).items():
+            found.update({f"{key}/{i}": one for i, one in enumerate(value)} if isinstance(value, tuple) else {key: value})
+        return {key: float(value) for key, value in found.items() if value is not None and math.isfinite(value)}
 
 
 def theory_of(fit: Fit) -> Theory | None:
@@ -93,8 +103,9 @@ def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> li
 
 
 def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Array | None, steps: int) -> Theory:
+    weights = tuple(optimum.weights.ravel()[:MOST].tolist())
     if optimum.robust is not None or not optimum.rank:
-        return Theory(optimum.loss, optimum.rank)
+        return Theory(optimum.loss, optimum.rank, optimum=weights)
     n, optimizer = seen.shape[0], config.optimizer.know(optimum)
     largest, smallest = optimum.curvature_range
     return Theory(
@@ -103,13 +114,27 @@ def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Arr
         largest / smallest,
         largest,
         smallest,
-        optimizer.largest_stable_lr(largest, n) if optimizer.knows_its_bound() else None,
+        largest_stable_lr(optimizer, optimum, n),
         optimal_lr(optimizer, optimum, n),
         None if matrices is None else float(contraction(matrices)),
         None if steps == NEVER else steps,
         noise_floor(config, seen, optimum),
         digits_of(optimum, seen, config.dtype),
+        tuple(optimum.curvatures[:MOST].tolist()),
+        weights,
     )
+
+
+def stable_lr_of(fit: Fit) -> float | None:
+    """The largest stable learning rate of a fit, and nothing else of its theory; None where none is known."""
+    if fit.problem is None or fit.optimum is None or fit.optimum.robust is not None or not fit.optimum.rank:
+        return None
+    return largest_stable_lr(fit.config.optimizer.know(fit.optimum), fit.optimum, fit.problem.shape[0])
+
+
+def largest_stable_lr(optimizer: Optimizer, optimum: Optimum, n: int) -> float | None:
+    """Of an optimizer that knows the optimum; None where it states none."""
+    return optimizer.largest_stable_lr(optimum.curvature_range[0], n) if optimizer.knows_its_bound() else None
 
 
 def predicted_rate(config: FitConfig, optimum: Optimum, n: int) -> float | None:

@@ -13,7 +13,10 @@ from linfit.engine.blocks import Task, find_optima
 from linfit.engine.prediction import Theory, predict_all
 
 #: What of a theory has a range.
-RANGED = ("condition", "rank", "largest_stable_lr", "optimal_lr", "rate", "steps_to_tolerance", "noise_floor", "digits")
+RANGED = (
+    "minimal_loss", "largest_curvature", "smallest_curvature", "condition", "rank",
+    "largest_stable_lr", "optimal_lr", "rate", "steps_to_tolerance", "noise_floor", "digits",
+)  # fmt: skip
 Range = tuple[float, float]
 
 
@@ -24,6 +27,11 @@ class Forecast:
     problem: str
     optimizer: str
     num_fits: int
+    optimum: tuple[float, ...] | None
+    """The first weights of it, where all fits have the same."""
+    minimal_loss: Range | None
+    largest_curvature: Range | None
+    smallest_curvature: Range | None
     condition: Range | None
     rank: Range | None
     largest_stable_lr: Range | None
@@ -67,7 +75,9 @@ def label(config: FitConfig) -> str:
 def _forecast(problem: str, optimizer: str, theories: Sequence[Theory]) -> Forecast:
     ranges = {name: _range(getattr(theory, name) for theory in theories) for name in RANGED}
     never = sum(theory.rate is not None and theory.steps_to_tolerance is None for theory in theories)
-    return Forecast(problem=problem, optimizer=optimizer, num_fits=len(theories), never=never, **ranges)
+    optima = {theory.optimum for theory in theories}
+    optimum = optima.pop() if len(optima) == 1 else None
+    return Forecast(problem=problem, optimizer=optimizer, num_fits=len(theories), never=never, optimum=optimum, **ranges)
 
 
 def _range(values: Iterable[float | None]) -> Range | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -12,12 +13,15 @@ from linfit.config import ADHOC, FitConfig
 from linfit.errors import ConfigError
 from linfit.method.batches import Minibatch
 from linfit.problem.checks import check
+from linfit.problem.datasets import Drawn
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.stability import unstable
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.recorder import Recorder
 
+#: Fits of a sweep whose learning rate is looked at before it starts, and bytes of their data beyond which reading them twice would be felt.
+LOOKED_AT, LARGE = 200, 2**24
 NONE_LEFT = "all {} fits are unstable and --skip-unstable leaves none: choose smaller learning rates"
 
 
@@ -108,6 +112,28 @@ def stable(configs: Sequence[FitConfig], places: Sequence[int], any_before: bool
     if len(kept) < len(places):
         notice(f"{len(places) - len(kept)} of {len(places)} fits are unstable and left out")
     return kept
+
+
+def announce_unstable(configs: Sequence[FitConfig]) -> None:
+    """Says how many of the fits are unstable, of a large sweep from some of them spread over it; data that are large are not read for it."""
+    known = [config for config in configs if _may_be_unstable(config)]
+    some = known[:: -(-len(known) // LOOKED_AT)] if known else []
+    above = unstable(some)
+    if not above:
+        return
+    if len(configs) == 1:
+        notice("note: this fit is unstable: lr {:g} is above {:.4g}, the largest stable one".format(*above[0]))
+        return
+    asked = f"{len(configs)} fits" if len(some) == len(known) else f"{len(some)} fits looked at of {len(configs)}"
+    notice(f"note: {len(above)} of {asked} are unstable: `linfit plan` shows which, --skip-unstable leaves them out")
+
+
+def _may_be_unstable(config: FitConfig) -> bool:
+    """Whether a bound of its learning rate is stated, and soon found."""
+    dataset = config.dataset
+    drawn = 8 * dataset.n * sum(dataset.shape()) if isinstance(dataset, Drawn) else 0
+    soon = drawn + sum(Path(file).stat().st_size for file in dataset.files()) <= LARGE
+    return soon and config.optimizer.knows_its_bound() and config.loss.quadratic and config.schedule.name == "none"
 
 
 def refuse_unstable(config: FitConfig) -> None:

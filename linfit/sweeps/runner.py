@@ -18,7 +18,7 @@ from linfit.sweeps.composition import fit_config
 from linfit.sweeps.folder import About, command
 from linfit.sweeps.letterbox import Letterbox
 from linfit.sweeps.naming import label_of, single_name, varying_keys
-from linfit.sweeps.readiness import missing, ready, refuse_unstable, stable
+from linfit.sweeps.readiness import announce_unstable, missing, ready, refuse_unstable, stable
 from linfit.sweeps.recording import Done, Sweep, now
 from linfit.sweeps.remarks import Remarks
 from linfit.sweeps.running import run_all
@@ -117,6 +117,8 @@ class Runner:
         [config] = ready([config])
         if self.skip_unstable:
             refuse_unstable(config)
+        else:
+            announce_unstable([config])
         self._single = Single.begin(config, name, notes.tag(self.question, self.typed))
         self.where = self._single.recorder.where()
 
@@ -159,6 +161,8 @@ class Runner:
         places = missing(configs, losses) if self.skip_done else list(range(len(jobs)))
         if self.skip_unstable and places:
             places = stable(configs, places, bool(self.jobs))
+        else:
+            announce_unstable([configs[place] for place in places])
         if not places:
             return losses
         new, configs = [jobs[place] for place in places], [configs[place] for place in places]

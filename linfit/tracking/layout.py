@@ -16,6 +16,7 @@ from typing import Any
 
 from linfit.config import FitConfig, canonical, digest, flatten
 from linfit.engine.fit import Fit, Status
+from linfit.engine.prediction import stable_lr_of
 from linfit.errors import LinfitError, brief
 from linfit.problem.files import Table
 
@@ -118,13 +119,16 @@ def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = (), theory
 
 def child(fit: Fit, name: str, parent: str, row: int, times: tuple[int, int], varying: Sequence[str], retries: str | None = None) -> Row:
     """A fit of a sweep, whole: its config stands in a tag, unless it is too long for one (then the parent's manifest has it).
+    Of its theory it has the largest stable learning rate alone: every number of every fit is a row of the store.
 
     `retries` is the id of the failed run that it stands in for.
     """
     config = stored_text(fit.config)
     own = {PARENT: parent, ROW: str(row), **({CONFIG: config} if len(config) <= MAX_TAG else {})}
     own |= {RETRIES: retries} if retries else {}
-    return finished(started(fit.config, name, times[0], own), fit, times[1], varying)
+    bound = stable_lr_of(fit)
+    theory = {} if bound is None else {"largest_stable_lr": bound}
+    return finished(started(fit.config, name, times[0], own), fit, times[1], varying, theory)
 
 
 def sweep_started(name: str, start: int, configs: Iterable[FitConfig], varying: Sequence[str], tags: Mapping[str, str]) -> Row:

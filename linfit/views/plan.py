@@ -13,7 +13,7 @@ from rich.table import Table
 from linfit.sweeps.forecast import Forecast
 from linfit.sweeps.plan import Plan, Stack, Unstable
 from linfit.views.markup import escape
-from linfit.views.tables import console
+from linfit.views.tables import console, number, numbers
 
 MOST_VALUES, MOST_NAMES = 8, 20
 
@@ -69,6 +69,9 @@ def _theory(forecasts: Sequence[Forecast]) -> None:
     for row in rows:
         table.add_row(*(escape(row[title]) for title in titles))
     out.print(table)
+    optima = {(forecast.problem, forecast.optimum): None for forecast in shown if forecast.optimum}
+    for problem, optimum in optima:
+        out.print(f"optimum   {escape(problem)}: {numbers([number(weight) for weight in optimum or ()])}")
     if len(forecasts) > len(shown):
         out.print(f"          {len(forecasts) - len(shown)} more: --json has all")
 
@@ -79,6 +82,8 @@ def _forecast(forecast: Forecast) -> dict[str, str]:
         "theory": forecast.problem,
         "optimizer": forecast.optimizer,
         "fits": str(forecast.num_fits),
+        "min loss": span(forecast.minimal_loss),
+        "eigenvalues": _spectrum(forecast),
         "κ": span(forecast.condition),
         "rank": span(forecast.rank),
         "digits": span(forecast.digits),
@@ -88,6 +93,12 @@ def _forecast(forecast: Forecast) -> dict[str, str]:
         "steps": ", ".join(filter(None, (steps, never))),
         "noise floor": span(forecast.noise_floor),
     }
+
+
+def _spectrum(forecast: Forecast) -> str:
+    """From the smallest that is not zero to the largest, of all fits."""
+    smallest, largest = forecast.smallest_curvature, forecast.largest_curvature
+    return span((smallest[0], largest[1])) if smallest and largest else ""
 
 
 def span(numbers: tuple[float, float] | None, digits: int = 4) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
@@ -72,22 +73,29 @@ def _fit(reader: Reader, record: Record) -> None:
     for key in ("validation_loss", "distance_to_optimum", "distance_to_truth", "steps_to_tolerance", "diverged_at_step"):
         if key in record.metrics:
             out.print(f"{key.replace('_', ' '):<20} {number(record.metrics[key])}")
-    if theory := theory_for(reader, record):
-        out.print(f"{'theory':<20} {in_words(theory)}")
+    _theory(theory_for(reader, record))
     for key, value in sorted(record.params.items()):
         out.print(f"  {escape(key)} = {escape(value)}")
 
 
+def _theory(theory: Mapping[str, float]) -> None:
+    out = console()
+    if optimum := [value for key, value in theory.items() if key.startswith("optimum/")]:
+        out.print(f"exact optimum  {numbers([number(weight) for weight in optimum])}  with loss {number(theory['minimal_loss'])}")
+    if theory:
+        out.print(f"{'theory':<20} {in_words(theory)}")
+
+
 def theory_for(reader: Reader, record: Record) -> dict[str, float]:
-    """What theory says of a run: as it was logged, or of a fit of a sweep, of which nothing is, from its config; empty where that is not to be had."""
+    """What theory says of a run: as it was logged, or of a fit of a sweep, of which little is, from its config as far as that is to be had."""
     logged = {key.removeprefix(layout.THEORY): value for key, value in record.metrics.items() if key.startswith(layout.THEORY)}
-    if logged or layout.PARENT not in record.tags:
+    if layout.PARENT not in record.tags:
         return logged
     from linfit.engine.prediction import theory_before
     from linfit.tracking.originals import Permits, from_run
 
     try:
         config = from_run(reader, record, Permits()).originals[0].config
-        return {} if config is None else theory_before(config).numbers()
+        return logged if config is None else theory_before(config).numbers()
     except (LinfitError, ValueError, OSError):  # data or plug-ins are gone, or not to be opened
-        return {}
+        return logged

@@ -160,6 +160,9 @@ def numbers(values: Sequence[Any]) -> str:
 
 #: What theory says of a fit, in the order in which it is told.
 THEORY = {
+    "minimal_loss": "minimal loss",
+    "largest_curvature": "largest eigenvalue",
+    "smallest_curvature": "smallest eigenvalue",
     "condition": "condition number",
     "rank": "rank",
     "digits": "digits to expect",

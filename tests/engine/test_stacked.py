@@ -142,7 +142,7 @@ def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(shape: tuple[int
         "loss": chance.choice(("sse", "mse")),
     }
     rows = (*OPTIMIZERS, *WILD)
-    stops: tuple[dict[str, float], ...] = ({}, {"gradient_norm": 0.9}, {"excess_loss": 0.9}, {})
+    stops: tuple[Mapping[str, float], ...] = ({}, {"gradient_norm": 0.9}, {"excess_loss": 0.9}, {})
     configs = [
         config(rows[place % len(rows)], seed=place, steps=10 + place % 3, dataset=linear(*shape, seed=7 if place % 2 else None),
                stop=stops[place % len(stops)], **common)

@@ -280,6 +280,7 @@ def test_theory_of_a_fit_stands_in_its_plan_as_in_its_run(linfit: Linfit) -> Non
     for name in RANGED:
         value = getattr(theory, name)
         assert getattr(forecast, name) == (None if value is None else (value, value))
+    assert forecast.optimum == theory.optimum != ()
     assert (forecast.problem, forecast.optimizer, forecast.num_fits, forecast.never) == ("parabola polynomial sse ridge", "sgd", 1, 0)
     out = linfit("plan", *arguments).out
     assert f"{forecast.condition[0]:.4g}" in out and f"{theory.steps_to_tolerance:.6g}" in out  # type: ignore[index]

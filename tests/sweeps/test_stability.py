@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from linfit.sweeps.stability import unstable
 from tests.helpers import config
 
@@ -29,6 +31,18 @@ def test_a_sweep_of_unstable_fits_alone_and_an_unstable_fit_are_refused(bare: Pa
     assert (ran.code, ran.out) == (2, "")
     assert "lr 1 is above 0.00" in ran.err
     assert not (bare / "outputs" / "runs").exists()
+
+
+def test_what_is_unstable_is_announced_before_it_runs(bare: Path, linfit: Linfit, monkeypatch: pytest.MonkeyPatch) -> None:
+    (note,) = linfit("run", *COMMON, "optimizer.lr=0.1").err.splitlines()
+    assert note.startswith("linfit: note: this fit is unstable: lr 0.1 is above 0.007") and note.endswith("the largest stable one")
+    sweep = "run", "-m", *COMMON, "optimizer.lr=0.1,0.001,0.2,0.002,0.3"
+    assert "note: 3 of 5 fits are unstable: `linfit plan` shows which, --skip-unstable" in linfit(*sweep).err
+    monkeypatch.setattr("linfit.sweeps.readiness.LOOKED_AT", 3)
+    assert "note: 3 of 3 fits looked at of 5 are unstable" in linfit(*sweep).err
+    monkeypatch.setattr("linfit.sweeps.readiness.LARGE", 1)
+    assert "unstable" not in linfit(*sweep).err
+    assert linfit("run", *COMMON, "optimizer.lr=0.001").err == ""
 
 
 def test_a_penalty_counts_and_what_has_no_bound_stays() -> None:

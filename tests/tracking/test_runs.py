@@ -170,7 +170,12 @@ def test_show_tells_the_theory_of_runs_and_of_a_sweeps_fits(linfit: Linfit, clie
     assert len(kept) == 3
     theories = [json.loads(linfit("show", run.info.run_id, "--json").out)["theory"] for run in kept]
     assert all(theory["condition"] == pytest.approx(11.267, rel=1e-4) and theory["steps_to_tolerance"] > 1 for theory in theories)
-    assert all("theory" in linfit("show", run.info.run_id).out for run in kept)
+    for theory in theories:
+        assert (theory["curvature/0"], theory["curvature/1"]) == (theory["largest_curvature"], theory["smallest_curvature"])
+        assert {"minimal_loss", "optimum/0", "optimum/1"} < set(theory)
+    shown = [linfit("show", run.info.run_id).out for run in kept]
+    assert all("theory" in text and "exact optimum  " in text and "smallest eigenvalue 22.749" in text for text in shown)
+    assert {run.data.metrics["theory/largest_stable_lr"] for run in kept} == {theories[0]["largest_stable_lr"]}
 
 
 def test_a_diverged_fit_is_finished_and_no_infinity_reaches_mlflow(linfit: Linfit, client: Any) -> None:
