@@ -16,7 +16,7 @@ from linfit.settings import MLflowTracking
 from linfit.sweeps.repeating import Sample, repeat, repeat_sample
 from linfit.tracking.opening import open_recorder
 from tests import helpers
-from tests.stores.write import configs
+from tests.stores.write import components, configs, finished
 
 pytestmark = pytest.mark.reproduce_all
 HALF = 100
@@ -29,10 +29,11 @@ print(json.dumps([linfit.reproduce(run_id, data=sys.argv[1]).verdict for run_id 
 
 def many(engines: tuple[str, ...]) -> list[FitConfig]:
     """At least as many configs as half of the runs: every setting of every component, in the engines by turns."""
+    every = configs(components())
     found = [
         config.model_copy(update={"seed": config.seed + 1000 * again, "steps": 60})
-        for again, config in product(range(-(-HALF // len(configs()))), configs())
-    ][: max(HALF, len(configs()))]
+        for again, config in product(range(-(-HALF // len(every))), every)
+    ][: max(HALF, len(every))]
     names = [engines[place % len(engines)] for place in range(len(found))]
     return [FitConfig.model_validate({**config.as_dict(), "engine": engine}) for config, engine in zip(found, names, strict=True)]
 
@@ -50,7 +51,7 @@ def command(*arguments: str) -> Any:
 def test_single_runs(workdir: Path) -> None:
     recorder = open_recorder(MLflowTracking(), "single")
     chosen = [config.resolved() for config in many(("single", "single", "stacked"))]
-    ids = [repeat(config, "one of many", recorder, lambda place, fit: {}) for config in chosen]
+    ids = [repeat(config, "one of many", recorder, finished) for config in chosen]
     assert len(ids) >= HALF
     assert {config.optimizer.name for config in chosen} == {row.name for row in helpers.OPTIMIZERS}
     assert set(python("-c", ALL, str(helpers.DATA), *ids)) == {"identical"}
@@ -63,7 +64,7 @@ def test_fits_of_a_sweep(workdir: Path, before: int, after: int) -> None:
     recorder = open_recorder(MLflowTracking(), "swept")
     chosen = [config.resolved(several=True) for config in many(("stacked", "stacked", "single"))]
     sample = Sample("many", chosen, ("optimizer", "seed"), {})
-    sweep, ids = repeat_sample(sample, recorder, lambda place, fit: {}, workers=before)
+    sweep, ids = repeat_sample(sample, recorder, finished, workers=before)
     done = command("reproduce", sweep, "--sample", str(len(ids)), "--workers", str(after))
     assert (done["verdict"], done["changes"], len(done["repetitions"])) == ("identical", [], len(ids))
     assert command("reproduce", ids[len(ids) // 2])["reproduces"] == ids[len(ids) // 2]
