@@ -180,6 +180,13 @@ def test_what_is_known_of_the_problem_is_computed_as_the_engine_does(dataset: di
     assert ("of smallest norm" in source) == (optimizer == "closed_form" and dataset is WIDE and penalty == "none")
 
 
+@pytest.mark.parametrize("gradient", ["forward", "finite_difference"])
+def test_numbers_stand_in_memory_as_the_engines_do(gradient: str) -> None:
+    """Sums over several targets have other bits where the numbers stand transposed."""
+    data = {"name": "random_linear", "n": 33, "p": 8, "q": 3}
+    same(short(dataset=data, gradient=gradient, optimizer="conjugate_gradient", model="linear", loss="mse", seed=3))
+
+
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_few_steps_are_a_table_too(steps: int) -> None:
     same(short(steps=steps, record={"every": 1}))

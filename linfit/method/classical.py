@@ -176,7 +176,7 @@ class ConjugateGradient(Informed):
         before = (
             f'root = torch.tensor(np.linalg.qr({self.features()}, mode="r")).to(X)  # RᵀR = XᵀX',
             f"norms, (direction, scaled) = root.norm(dim=0)[:, None], X.new_zeros{(2, *self.known.weights.shape)}  # [p, 1], [p, q]",
-            "ratio = lambda over, under: torch.where(under == 0, 0, over / under)",
+            "ratio = lambda over, under: (over / under.masked_fill(under == 0, 1)).masked_fill(under == 0, 0)",
         )
         bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
         update = (
