@@ -21,6 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
 from linfit.views.charts import Axis, Chart, Mark, Series
+from linfit.views.picture import Picture
 from linfit.views.surfaces import draw_surface
 from linfit.views.ticks import names, step_names, step_ticks, ticks, where_room
 
@@ -95,7 +96,7 @@ def style() -> Iterator[None]:
 
 def draw(chart: Chart) -> Figure:
     """The chart as a figure with an Agg canvas."""
-    figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0) if chart.strip else "constrained")
+    figure = Picture(figsize=SIZE, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0) if chart.strip else "constrained")
     FigureCanvasAgg(figure)
     axes, strip = _frames(figure, chart)
     (strip or axes).set_title(chart.title, pad=10)
