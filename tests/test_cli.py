@@ -156,6 +156,12 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
         ("run hydra.job.nmae=x", "no key 'nmae': did you mean 'name'?"),
         ("run hydra.run.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
         ("run -m seed=0,1 hydra.sweep.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
+        (
+            "run tracking.artifacts=/dev/null/x",
+            "the folder for artifacts, /dev/null/x/adhoc, cannot be written: Not a directory; name another",
+        ),
+        ("run -m seed=0,1 tracking.artifacts=/dev/null/x", "the folder for artifacts, /dev/null/x/adhoc, cannot be written"),
+        ("run tracking.uri=sqlite:///x.db tracking.artifacts=/dev/null/x", "the folder for artifacts, /dev/null/x, cannot be written"),
         ("run tracking.uri=foo://x", "'foo://x' is no MLflow store: it begins with one of sqlite"),
         ("run tracking.uri=sqlite:////dev/null/x.db", "the store /dev/null/x.db cannot be made: File exists"),
         (
@@ -218,6 +224,31 @@ def test_outputs_that_cannot_be_written_are_said(linfit: Linfit, bare: Path) -> 
     assert done.code == 2
     assert "cannot be written: Not a directory" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_artifacts_that_cannot_be_written_are_said_before_the_fit(linfit: Linfit, workdir: Path, client: Any) -> None:
+    assert linfit("run", "steps=2").code == 0
+    shutil.rmtree(workdir / "outputs" / "artifacts")
+    (workdir / "outputs" / "artifacts").write_text("a file where a folder should be")
+    for arguments in (["steps=3"], ["-m", "seed=0,1"]):
+        done = linfit("run", *arguments)
+        assert done.code == 2
+        assert "adhoc, cannot be written: Not a directory; the MLflow experiment 'adhoc' keeps them there: choose another" in done.err
+        assert done.err.count("\n") == 1
+    assert len(runs(client)) == 1
+
+
+def test_a_fit_that_cannot_be_recorded_is_failed(linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from linfit.tracking.client import ClientRecorder
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ClientRecorder, "_model", full)
+    assert linfit("run", "steps=2").code == 2
+    [run] = runs(client)
+    assert (run.info.status, run.data.tags[layout.STATUS]) == ("FAILED", "failed")
+    assert "No space left on device" in run.data.tags[layout.ERROR]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ class Single:
     recorder: Recorder
     run_id: str
     row: layout.Row
+    broken: str = ""
+    """Why its numbers could not be recorded."""
 
     @staticmethod
     def begin(config: FitConfig, name: str, tags: dict[str, str]) -> Single:
@@ -42,11 +44,16 @@ class Single:
         theory = theory_of(done)
         row = layout.finished(self.row, done, now(), theory={} if theory is None else theory.numbers())
         files = [*write_files(folder, done), *environment.write(folder, config)]
-        self.recorder.end(self.run_id, row, files, done if done.loss != float("inf") else None)
+        try:
+            self.recorder.end(self.run_id, row, files, done if done.loss != float("inf") else None)
+        except (LinfitError, OSError) as error:
+            self.broken = str(error)
+            raise
         self.row = row
         return done
 
     def kill(self) -> None:
-        """Ends it as KILLED, as far as the store still allows."""
+        """Ends it as KILLED, or FAILED where it could not be recorded, as far as the store still allows."""
+        ended = layout.unrecorded(self.row, now(), self.broken) if self.broken else layout.killed(self.row, now())
         with suppress(LinfitError, OSError):
-            self.recorder.end(self.run_id, layout.killed(self.row, now()))
+            self.recorder.end(self.run_id, ended)

@@ -25,7 +25,7 @@ from linfit.tracking import layout
 from linfit.tracking.history import History
 from linfit.tracking.layout import Row
 from linfit.tracking.patience import T, one_line, persist
-from linfit.tracking.store import Store, experiment_folder, locate, prepare
+from linfit.tracking.store import OTHER_ARTIFACTS, Store, experiment_folder, locate, prepare, require_artifacts
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
 #: Runs sent at once to a server; MLflow keeps ten connections open.
@@ -129,8 +129,11 @@ class ClientRecorder:
         """Not mlflow.set_experiment: of several processes that race for a new name, it sends the losers' runs elsewhere."""
         found = self.client.get_experiment_by_name(self.name)
         if found is None:
+            folder = experiment_folder(self.store, self.name)
+            if folder is not None:
+                require_artifacts(folder, OTHER_ARTIFACTS)
             try:
-                return str(self.client.create_experiment(self.name, experiment_folder(self.store, self.name)))
+                return str(self.client.create_experiment(self.name, folder))
             except MlflowException:
                 found = self.client.get_experiment_by_name(self.name)  # another process was quicker
                 if found is None:
@@ -139,6 +142,7 @@ class ClientRecorder:
             raise RecordingError(
                 f"the MLflow experiment {self.name!r} was deleted in {self.store}: restore it, or choose another with name=…"
             )
+        require_artifacts(found.artifact_location, f"the MLflow experiment {self.name!r} keeps them there: choose another with name=…")
         return str(found.experiment_id)
 
     def _model(self, run_id: str, fit: Fit) -> None:

@@ -167,6 +167,11 @@ def killed(begun: Row, end: int) -> Row:
     return replace(begun, end=end, status="KILLED", tags={**begun.tags, STATUS: "killed"})
 
 
+def unrecorded(begun: Row, end: int, error: str) -> Row:
+    """A run whose fit is done and could not be recorded."""
+    return replace(begun, end=end, status="FAILED", tags={**begun.tags, STATUS: Status.FAILED.value, ERROR: error[:MAX_TAG]})
+
+
 def params(config: FitConfig, numbers: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Every key that decides the numbers, flattened: `optimizer` is its name, `optimizer.lr` its learning rate."""
     fields = flatten(dict(numbers or config.numbers()))

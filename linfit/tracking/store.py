@@ -27,6 +27,7 @@ DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 SQLITE = "sqlite:///"
 SERVER_TIMEOUT = 5.0
 LOCK_TIMEOUT = 120.0
+OTHER_ARTIFACTS = "name another with tracking.artifacts"
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
@@ -90,6 +91,21 @@ def prepare(store: Store) -> None:
         require_server(store)
 
 
+def require_artifacts(folder: str, advice: str) -> None:
+    """Makes the folder for artifacts where it is one of this machine; RecordingError if nothing can be written there."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    if not is_local_uri(folder):
+        return
+    place = Path(local_file_uri_to_path(folder))
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise RecordingError(f"the folder for artifacts, {place}, cannot be written: {error.strerror or error}; {advice}") from error
+
+
 def require(store: Store) -> None:
     """For commands that only read: an absent store is an error."""
     if store.file is not None and not store.file.exists():
@@ -140,6 +156,8 @@ def _create(store: Store, file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=file.parent).close()  # says at once what a lock file would be waited for
+        if store.artifacts is not None:
+            require_artifacts(store.artifacts, OTHER_ARTIFACTS)
         with FileLock(f"{file}.lock", timeout=LOCK_TIMEOUT):
             if not _has_tables(file):
                 _migrate_into_place(file, store.artifacts or "")
