@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from linfit.config import ADHOC, GROUPS, FitConfig, explain
+from linfit.config import ADHOC, GROUPS, FitConfig, explain, flatten
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition, notice, without_header
@@ -99,6 +99,7 @@ def fit_config(composed: DictConfig, overrides: Sequence[str], experiment: str) 
 def validated(data: dict[str, Any], overrides: Sequence[str], experiment: str, tell: Callable[[str], None] = notice) -> FitConfig:
     """The fit config that plain data describe; ConfigError with one line if they describe none."""
     data = complete(data, overrides, experiment, tell)
+    require_values(data)
     try:
         return FitConfig.model_validate(data)
     except ValidationError as error:
@@ -111,7 +112,29 @@ def complete(data: dict[str, Any], overrides: Sequence[str], experiment: str, te
     name = data.get("name")
     data = {**data, "name": (ADHOC if experiment == locations.TOP else experiment) if name is None else name}
     drop_stale(data, overrides, tell)
+    for override in overrides:
+        if override.startswith("~") and _deletes_ours(data, override.removeprefix("~").partition("=")[0]):
+            raise ConfigError(f"{override} deletes what every such fit has: write the value that you want")
     return data
+
+
+def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
+    """ConfigError where the data say ??? of a key that is not among the given."""
+    if lacking := [key for key, value in flatten(data).items() if value == MISSING and key not in given]:
+        raise ConfigError("; ".join(f"{key} is required" for key in lacking))
+
+
+def _deletes_ours(data: dict[str, Any], key: str) -> bool:
+    """Whether a deleted key is one that the config has all the same, with a default that stands in no file."""
+    section, _, rest = key.partition(".")
+    part = data.get(section)
+    if section not in FitConfig.model_fields or not rest:
+        return section in FitConfig.model_fields and part is None
+    name = rest.partition(".")[0]
+    if section not in GROUPS:
+        return name not in (part or {})
+    chosen = GROUPS[section].choices.get(part.get("name", "")) if isinstance(part, dict) else None
+    return chosen is not None and name in chosen.model_fields and name not in (part or {})
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:
@@ -136,8 +159,7 @@ def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
     value = node[key]
     if isinstance(value, DictConfig | ListConfig) and not isinstance(written, str):
         if isinstance(written, dict):
-            parts = {name: _resolve(value, name, part, keep) for name, part in written.items()}
-            return {name: part for name, part in parts.items() if part != MISSING}
+            return {name: _resolve(value, name, part, keep) for name, part in written.items()}
         return [_resolve(value, place, part, keep) for place, part in enumerate(written)]
     return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
 

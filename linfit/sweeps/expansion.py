@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from linfit.component import Frozen
 from linfit.config import GROUPS, FitConfig
-from linfit.sweeps.composition import complete, plain, validated
+from linfit.sweeps.composition import complete, plain, require_values, validated
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.slots import Composed, Parts, Value, slots
 
@@ -126,6 +126,7 @@ class Expansion:
 
     def _new_plan(self, base: Base, keys: tuple[str, ...]) -> Plan:
         data = complete(base.data, [*base.overrides, *(f"{key}=" for key in keys)], self.experiment, self._tell)
+        require_values(data, keys)
         references = {key: other for key, other in base.references.items() if other in keys and _has(data, key)}
         touched = {key.partition(".")[0] for key in (*keys, *references)}
         return Plan({key: part if key in touched else _try_component(key, part) for key, part in data.items()}, references)
