@@ -122,6 +122,7 @@ def test_no_module_hides_a_public_function() -> None:
     [
         ("linfit", {"torch", "mlflow", "hydra", "omegaconf", "numpy", "pydantic", "pandas"}),
         ("linfit.config", {"torch", "mlflow", "hydra", "omegaconf", "pandas", "matplotlib"}),
+        ("linfit.sweeps.app", {"torch", "mlflow", "pandas", "matplotlib"}),
         ("linfit.engine.single", {"mlflow", "hydra", "omegaconf", "pandas", "matplotlib"}),
     ],
 )

@@ -16,7 +16,6 @@ from linfit.problem.checks import check
 from linfit.problem.datasets import Drawn
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.explanation import notice
-from linfit.sweeps.stability import unstable
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.recorder import Recorder
 
@@ -105,7 +104,7 @@ def missing(configs: Sequence[FitConfig], losses: list[float]) -> list[int]:
 
 def stable(configs: Sequence[FitConfig], places: Sequence[int], any_before: bool) -> list[int]:
     """Those of the places whose learning rate is not above the largest stable one; ConfigError where a sweep would have none."""
-    above = unstable(configs)
+    above = _unstable(configs)
     kept = [place for place in places if place not in above]
     if not kept and not any_before:
         raise ConfigError(NONE_LEFT.format(len(places)))
@@ -118,7 +117,7 @@ def announce_unstable(configs: Sequence[FitConfig]) -> None:
     """Says how many of the fits are unstable, of a large sweep from some of them spread over it; data that are large are not read for it."""
     known = [config for config in configs if _may_be_unstable(config)]
     some = known[:: -(-len(known) // LOOKED_AT)] if known else []
-    above = unstable(some)
+    above = _unstable(some)
     if not above:
         return
     if len(configs) == 1:
@@ -138,5 +137,11 @@ def _may_be_unstable(config: FitConfig) -> bool:
 
 def refuse_unstable(config: FitConfig) -> None:
     """ConfigError where a fit alone is unstable."""
-    if above := unstable([config]):
+    if above := _unstable([config]):
         raise ConfigError("this fit is unstable: lr {:g} is above {:.4g}, the largest stable one; nothing was run".format(*above[0]))
+
+
+def _unstable(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
+    from linfit.sweeps.stability import unstable  # it needs torch, which takes seconds to import
+
+    return unstable(configs)
