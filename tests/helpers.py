@@ -5,6 +5,7 @@ A new component costs one row here. What is special about a component is a flag 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import hypothesis
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
@@ -25,7 +28,8 @@ Settings = Mapping[str, Any]
 DATA = Path(__file__).parent / "data"
 #: Arrays that are held as long as the tests run.
 ARRAYS = arrays(np.cos(np.arange(24.0)).reshape(12, 2), np.sin(np.arange(12.0)), weight=np.ones(12))
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF, EXPERIMENTS = ROOT / "conf", ROOT / "experiments"
 DTYPES = ("float32", "float64")
 #: How laws that hold for all inputs are tried: the same inputs every time, no files.
 LAW = hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=60)
@@ -412,6 +416,19 @@ def scratch_registry() -> Iterator[None]:
         for group, base in GROUPS.items():
             base.choices.clear()
             base.choices.update(before[group])
+
+
+def forbid_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever reads a pickle fails: by pickle itself, in C or in Python, or by cloudpickle, which has it under names of its own."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a pickle was loaded")
+
+    for module in (pickle, cloudpickle):
+        monkeypatch.setattr(module, "load", refuse)
+        monkeypatch.setattr(module, "loads", refuse)
+    for unpickler in ("Unpickler", "_Unpickler"):
+        monkeypatch.setattr(pickle, unpickler, type(unpickler, (), {"__init__": refuse}))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from linfit.component import Component, Frozen, unknown
 from linfit.config import GROUPS, FitConfig, explain
 from linfit.method.optimizers import Adam, ManualSGD, Optimizer
 from linfit.problem.datasets import Dataset
-from tests.helpers import CONF, TABLES, Row, config, label, rows, scratch_registry, settings
+from tests.helpers import CONF, EXPERIMENTS, TABLES, Row, config, label, rows, scratch_registry, settings
 
 MISSING = "???"
 
@@ -72,12 +72,15 @@ def test_yaml_states_the_defaults_of_the_class(group: str, row: Row) -> None:
     assert chosen.model_validate({**stated, **row.needed}) == chosen.model_validate(row.plain)
 
 
-@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))
+@pytest.mark.parametrize(
+    "file", sorted([*CONF.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yaml")]), ids=lambda file: f"{file.parent.name}/{file.name}"
+)
 def test_every_yaml_begins_with_a_comment_and_every_value_has_one(file: Any) -> None:
     first, *lines = file.read_text(encoding="utf-8").splitlines()
     assert re.match(r"# \S", first)
-    own_lines = lines[: lines.index("hydra:")] if "hydra:" in lines else lines
-    values = [line for line in own_lines if re.match(r"\s*\w+: \S", line) and not line.startswith("name: " + file.stem)]
+    if file.parent == CONF:  # which components there are, and what is Hydra's, is no value of ours
+        lines = lines[lines.index("  - _self_") : lines.index("hydra:")]
+    values = [line for line in lines if re.match(r"(\s|- )*[\w.]+: \S", line) and line != f"name: {file.stem}"]
     assert [line for line in values if not re.search(r" # \S", line)] == []
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,23 @@ def test_the_rule_was_applied_to_the_whole_house() -> None:
     found = {name for file in ROOT.glob("linfit/**/*.py") for _, name in imports(file, ROOT)}
     assert {"linfit.component.Component", "linfit.engine.single.fit_one", "linfit.tracking.client.ClientRecorder"} <= found
     assert {"mlflow.MlflowClient", "torch.Tensor"} <= found
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [required for extra in ("dask", "ray", "postgres") for required in project["optional-dependencies"][extra]]
+    declared = {canonical(re.split(r"[\[<>=]", required)[0]) for required in [*project["dependencies"], *extras]}
+    files = [*ROOT.glob("linfit/**/*.py"), *ROOT.glob("hydra_plugins/**/*.py")]
+    imported = (
+        {name.split(".")[0] for file in files for _, name in imports(file, ROOT)} - sys.stdlib_module_names - {"linfit", "hydra_plugins"}
+    )
+    bringing = packages_distributions()
+    assert {"torch", "sqlalchemy"} <= imported
+    assert [name for name in sorted(imported) if not declared & {canonical(brought) for brought in bringing.get(name, [name])}] == []
+
+
+def canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def test_no_module_hides_a_public_function() -> None:

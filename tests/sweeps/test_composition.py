@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +16,9 @@ import pytest
 import linfit as package
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
+from tests.helpers import ROOT
 
+DOCUMENT = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 YAMLS = sorted(
     f"{group.name}/{file.stem}" for group in locations.shipped("conf").iterdir() if group.is_dir() for file in group.glob("*.yaml")
 )
@@ -164,22 +170,9 @@ def test_a_strangers_hydra_app_is_left_alone(bare: Path) -> None:
         assert compose("config").x == 1
 
 
-PLUGIN = '''
-from typing import Literal
-from linfit.method.optimizers import Optimizer, Positive
-
-class SignDescent(Optimizer):
-    """Moves every weight by lr against the sign of its gradient."""
-
-    name: Literal["sign_descent"] = "sign_descent"
-    lr: Positive = 0.1
-
-    def build(self, parameter, n):
-        class Stepper:
-            def step(stepper):
-                parameter.data -= self.lr * parameter.grad.sign()
-        return Stepper()
-'''
+#: What docs/plugins.md shows: the class, and what is added to it for plain programs; the YAML.
+PLUGIN, LINES = (code.strip() for code in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL))
+[PLUGIN_YAML] = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
 
 
 @pytest.fixture
@@ -188,7 +181,7 @@ def plugin(bare: Path) -> Any:
 
     (bare / "my_parts.py").write_text(PLUGIN)
     (bare / "conf" / "optimizer").mkdir(parents=True)
-    (bare / "conf" / "optimizer" / "sign_descent.yaml").write_text("# By the sign\nname: sign_descent\nlr: 0.1 # step\n")
+    (bare / "conf" / "optimizer" / "sign_descent.yaml").write_text(PLUGIN_YAML)
     path = list(sys.path)
     yield bare
     sys.path[:] = path
@@ -203,6 +196,27 @@ def test_a_plug_in_is_a_component_like_ours(plugin: Path) -> None:
     assert config.fingerprint() != package.compose(["steps=300"]).fingerprint()
     with pytest.raises(ConfigError, match=r"optimizer\.lr: got -1"):
         package.compose(["plugins=[my_parts]", "optimizer=sign_descent", "optimizer.lr=-1"])
+
+
+def test_the_plug_in_of_the_documentation_runs_as_it_says(plugin: Path, linfit: Callable[..., Any]) -> None:
+    commands = re.findall(r"^\$ linfit (.*sign_descent.*)$", DOCUMENT, re.MULTILINE)
+    one, sweep = map(shlex.split, commands)
+    assert "completed after 1000 updates" in linfit(*one, "tracking=none").out
+    assert linfit(*sweep, "steps=5", "tracking=none").out.count("sign_descent") >= 2
+
+
+def test_the_plug_in_of_the_documentation_is_a_plain_program_too(plugin: Path) -> None:
+    from linfit.listing import program
+
+    header, lines = LINES.split("class SignDescent(Optimizer):\n    ...  # as above\n")
+    text = header + PLUGIN.replace("\n\nclass Step:", f"{lines}\n\n\nclass Step:")
+    (plugin / "my_parts.py").write_text(text)
+    config = package.compose(["plugins=[my_parts]", "optimizer=sign_descent", "optimizer.lr=0.01", "steps=30", "record.every=1"])
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program(config, "a test"), {"__name__": "__main__"})
+    *table, _ = printed.getvalue().splitlines()
+    assert [float(line.split()[1]) for line in table] == package.fit(config).losses.tolist()
 
 
 def test_a_plug_in_changes_the_code_digest(plugin: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from linfit.engine.fit import Fit
 from linfit.errors import LinfitError
 from linfit.problem.arrays import Arrays
 from linfit.tracking.model import read_weights, save, write_weights
-from tests.helpers import DTYPES, FEATURES, config, label
+from tests.helpers import DTYPES, FEATURES, config, forbid_pickles, label
 
 STREAM = np.random.default_rng(3)
 FRAME = pd.DataFrame({"length": STREAM.uniform(1, 5, 30), "unused": "text", "mass": STREAM.uniform(100, 900, 30)})
@@ -29,11 +28,7 @@ STORE = Path(__file__).parents[1] / "stores" / "v1.tar.xz"
 
 @pytest.fixture(autouse=True)
 def _no_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a pickle was loaded")
-
-    monkeypatch.setattr(pickle, "load", refuse)
-    monkeypatch.setattr(pickle, "loads", refuse)
+    forbid_pickles(monkeypatch)
 
 
 def fitted(features: dict[str, Any], dtype: str = "float64", **parts: Any) -> Fit:

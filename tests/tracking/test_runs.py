@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 import linfit as package
 from linfit.config import FitConfig, digest
 from linfit.tracking import layout
+from tests.helpers import forbid_pickles
 
 Linfit = Callable[..., Any]
 TABLES = (layout.MANIFEST, layout.RESULTS, layout.CURVES)
@@ -83,16 +84,10 @@ def test_the_dataset_is_an_input_with_its_digest(article: Run) -> None:
 
 
 def test_the_model_predicts_without_a_pickle(article: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pickle
-
     import mlflow
     import pandas as pd
 
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a pickle was loaded")
-
-    monkeypatch.setattr(pickle, "load", refuse)
-    monkeypatch.setattr(pickle, "loads", refuse)
+    forbid_pickles(monkeypatch)
     mlflow.set_tracking_uri(f"sqlite:///{workdir}/outputs/mlflow.db")
     try:
         model = mlflow.pyfunc.load_model(f"runs:/{article.info.run_id}/model")
