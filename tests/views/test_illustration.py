@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from linfit.tracking import layout
+from tests.helpers import ROOT
 
 Linfit = Callable[..., Any]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def artifacts(client: Any, name: str, kind: str) -> set[str]:
@@ -22,10 +24,15 @@ def artifacts(client: Any, name: str, kind: str) -> set[str]:
 
 
 @pytest.mark.pictures
-def test_a_fit_is_drawn_and_its_pictures_are_attached_to_its_run(linfit: Linfit, workdir: Path, client: Any) -> None:
-    assert linfit("run", "steps=20").err == ""
+def test_the_readmes_fit_prints_what_stands_there_and_its_pictures_are_attached_to_its_run(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
+    [command, *shown] = README.split("```console\n$ linfit ", 1)[1].split("```", 1)[0].splitlines()
+    done = linfit(*command.split())
+    assert done.err == ""
+    assert [line.split()[0] for line in done.out.splitlines()] == [line.split()[0] for line in shown]
     drawn = {f"pictures/{name}.{kind}" for name in ("data", "loss", "descent") for kind in ("png", "svg")}
-    assert artifacts(client, "adhoc", "fit") >= drawn
+    assert artifacts(client, "article", "fit") >= drawn
     [folder] = (workdir / "outputs" / "runs").iterdir()
     assert {file.relative_to(folder).as_posix() for file in (folder / "pictures").iterdir()} == drawn
 
