@@ -12,6 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from linfit.errors import brief
 
+#: The group of entry points by which an installed package declares modules that define more components.
+ENTRY_POINTS = "linfit.components"
 #: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word: a larger one would spill into the
 #: purpose beside it, and two streams would coincide.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

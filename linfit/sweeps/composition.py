@@ -18,12 +18,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from linfit.component import ENTRY_POINTS
 from linfit.config import ADHOC, GROUPS, FitConfig, explain, flatten
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition, notice, without_header
 
-ENTRY_POINTS = "linfit.components"
 MISSING = "???"
 ENVIRONMENT = "${oc.env:"
 

@@ -7,9 +7,12 @@ import hashlib
 import sys
 from functools import cache
 from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from linfit.component import ENTRY_POINTS
 
 PACKAGE = Path(__file__).parents[1]
 #: The parts of linfit that decide a run's numbers.
@@ -30,7 +33,12 @@ def file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 def _files(plugins: tuple[str, ...]) -> dict[str, Path]:
     files = [file for part in DECISIVE for file in sorted((PACKAGE / part).rglob("*.py"))]
     found = {file.relative_to(PACKAGE).as_posix(): file for file in files}
-    return found | {name: file for plugin in plugins for name, file in _plugin(plugin).items()}
+    return found | {name: file for plugin in (*plugins, *_installed()) for name, file in _plugin(plugin).items()}
+
+
+def _installed() -> list[str]:
+    """The plug-ins of installed packages: as of those that a config names, it does not matter whether a fit uses them."""
+    return sorted({point.module for point in entry_points(group=ENTRY_POINTS)})
 
 
 def _plugin(name: str) -> dict[str, Path]:

@@ -242,10 +242,21 @@ def test_the_whole_package_of_a_plug_in_counts(bare: Path, monkeypatch: pytest.M
         (bare / "parts_4711").mkdir(exist_ok=True)
         (bare / "parts_4711" / name).write_text(text)
     monkeypatch.syspath_prepend(bare)
+    ours = file_digests().keys()
+    whole = {f"parts_4711:{name}" for name in ("__init__.py", "part.py", "shared.py", "no.py")}
     for plugin in ("parts_4711", "parts_4711.part"):
-        found = file_digests((plugin,)).keys() - file_digests().keys()
-        assert found == {f"parts_4711:{name}" for name in ("__init__.py", "part.py", "shared.py", "no.py")}
+        assert file_digests((plugin,)).keys() - ours == whole
+    install(bare, "parts", "parts_4711.part")
+    assert file_digests().keys() - ours == whole  # no config names it
     sys.modules.pop("parts_4711")
+
+
+def install(folder: Path, name: str, module: str) -> None:
+    """What pip leaves in `folder` of the package of that name, which declares the module as a plug-in."""
+    left = folder / f"{name}-1.0.dist-info"
+    left.mkdir()
+    (left / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (left / "entry_points.txt").write_text(f"[linfit.components]\nx = {module}\n")
 
 
 @pytest.mark.parametrize(
@@ -264,9 +275,7 @@ def test_a_broken_plug_in_is_said_in_one_line(text: str, said: str, plugin: Path
 
 
 def test_a_broken_plug_in_of_an_installed_package_is_named(bare: Path, monkeypatch: pytest.MonkeyPatch, linfit: Any) -> None:
-    (bare / "gone-1.0.dist-info").mkdir()
-    (bare / "gone-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 1.0\n")
-    (bare / "gone-1.0.dist-info" / "entry_points.txt").write_text("[linfit.components]\nx = no_such_module\n")
+    install(bare, "gone", "no_such_module")
     monkeypatch.syspath_prepend(bare)
     for command in (["run"], ["list"], ["list", "optimizer/adam"], ["plan"]):
         done = linfit(*command)
