@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -129,24 +130,26 @@ def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
     """Does the work of a runner, says how to go on where it was broken off, and reports."""
     from linfit.views.description import describe
     from linfit.views.illustration import attempt, illustrate, show_made
-    from linfit.views.outcome import show_outcome
+    from linfit.views.outcome import finished, show_outcome
 
     def go_on() -> str:
         return f"; go on with: {command}" if (command := runner.command()) else ""
 
-    try:
-        with within_seconds(go_on):
-            work()
-    except KeyboardInterrupt:
+    def broken_off() -> str:
         kept = f"; {len(runner.done)} finished fits are kept, run {runner.killed} is KILLED in MLflow" if runner.killed else ""
-        print(f"linfit: interrupted{kept}{go_on()}", file=sys.stderr)
-        raise
-    except LinfitError as error:
-        raise type(error)(f"{error}{go_on()}") from error
-    failed = show_outcome(runner, as_json)
-    made = illustrate(runner)
-    attempt("the description", describe, runner, made)
-    show_made(made, as_json)
+        return kept + go_on()
+
+    last_words = broken_off
+    with within_seconds(lambda: last_words()):
+        try:
+            work()
+        except LinfitError as error:
+            raise type(error)(f"{error}{go_on()}") from error
+        last_words = partial(finished, runner)
+        failed = show_outcome(runner, as_json)
+        made = illustrate(runner)
+        attempt("the description", describe, runner, made)
+        show_made(made, as_json)
     return FAILED if failed else 0
 
 
@@ -185,7 +188,7 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
 
     It runs what its manifest has and MLflow has not, never what the YAML says now.
     """
-    from linfit.sweeps.finding import find
+    from linfit.sweeps.finding import end_dead, find
     from linfit.sweeps.planned import Asked
     from linfit.sweeps.resuming import look, opened, resume
     from linfit.sweeps.runner import Runner
@@ -195,6 +198,8 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     wanted = Asked(**asked)
     path = find(reference, wanted)
     if path is None:
+        if not only_plan:
+            end_dead(wanted.uri)
         print("linfit: no sweep in outputs/sweeps is unfinished: to look at another, name its folder or its run", file=sys.stderr)
         return 0
     if only_plan:

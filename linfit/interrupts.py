@@ -11,12 +11,12 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 #: Seconds that an orderly end may take: whoever sent the signal waits for five. A crowded machine may need more.
-GRACE = float(os.environ.get("LINFIT_GRACE", "4"))
+VARIABLE, DEFAULT = "LINFIT_GRACE", "4"
 
 
 class Terminated(KeyboardInterrupt):
@@ -30,27 +30,43 @@ def terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def within_seconds(last_words: Callable[[], str]) -> Iterator[None]:
-    """Ends this process with 130 or 143 where it is not over `GRACE` seconds after the first signal; says `last_words` before."""
+    """Says `last_words` on a Ctrl-C or SIGTERM, and ends this process with 130 or 143 where it has not left `LINFIT_GRACE` seconds later."""
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
     before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
-    over = threading.Event()
-    threading.Thread(target=_listen, args=(ear, over, last_words), daemon=True).start()
+    over, words = threading.Event(), _Words(last_words)
+    grace = float(os.environ.get(VARIABLE, DEFAULT))
+    threading.Thread(target=_listen, args=(ear, over, grace, words), daemon=True).start()
     try:
         yield
+    except KeyboardInterrupt:
+        words.say()
+        raise
     finally:
         signal.set_wakeup_fd(before)
         over.set()
         mouth.close()
 
 
-def _listen(ear: socket.socket, over: threading.Event, last_words: Callable[[], str]) -> None:
+class _Words:
+    """What is said once, by whoever ends first: the work, or the thread that will not wait for it."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        self._words, self._left = words, threading.Semaphore()
+
+    def say(self) -> None:
+        if self._left.acquire(blocking=False):
+            with suppress(OSError):  # nobody listens
+                os.write(2, f"linfit: interrupted{self._words()}\n".encode())
+
+
+def _listen(ear: socket.socket, over: threading.Event, grace: float, words: _Words) -> None:
     with ear:
         while heard := ear.recv(1):
             if heard[0] in (signal.SIGINT, signal.SIGTERM):
                 break
         else:
             return
-    if not over.wait(GRACE):
-        os.write(2, f"linfit: interrupted{last_words()}\n".encode())
+    if not over.wait(grace):
+        words.say()
         os._exit(128 + heard[0])

@@ -466,6 +466,22 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
     }
 
 
+@pytest.mark.parametrize(("arguments", "command"), [(("steps=3",), "show"), (("-m", "seed=0,1", "steps=3"), "report")])
+def test_interrupted_at_the_pictures_all_is_finished(
+    arguments: tuple[str, ...], command: str, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
+) -> None:
+    def interrupted(runner: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("linfit.views.illustration.illustrate", interrupted)
+        done = linfit("run", *arguments)
+    assert done.code == 130 and "only pictures and report are missing" in done.err
+    assert {run.info.status for run in runs(client)} == {"FINISHED"}
+    assert linfit(*done.err.strip().rpartition(": linfit ")[2].split()).code == 0
+    assert f": linfit {command} " in done.err
+
+
 def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
     workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
 ) -> None:

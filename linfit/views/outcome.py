@@ -10,6 +10,7 @@ from linfit.engine.fit import Status
 from linfit.engine.prediction import theory_of
 from linfit.sweeps.recording import Done
 from linfit.sweeps.runner import Runner
+from linfit.tracking.layout import mask
 from linfit.views.markup import escape
 from linfit.views.tables import Line, console, curve, in_words, leaderboard, number, numbers, points_of
 
@@ -32,6 +33,19 @@ def show_outcome(runner: Runner, as_json: bool) -> bool:
         names = "; ".join(f"{done.name} ({_last_line(done)})" for done in failures)
         print(f"linfit: {len(failures)} of {len(runner.done)} fits failed: {names}", file=sys.stderr)
     return bool(failures)
+
+
+def finished(runner: Runner) -> str:
+    """What is said where only pictures and report were broken off: no number is missing, and how to see them."""
+    recorded = runner.recorded
+    if recorded is None:
+        return ""
+    told = "; everything is computed and recorded, only pictures and report are missing"
+    if not recorded.run_id:
+        return f"{told}: the numbers are in {recorded.folder}"
+    uri = getattr(recorded.config.tracking, "uri", None)
+    store = f" --uri '{mask(uri)}'" if uri and "$" not in uri else ""
+    return f"{told}: linfit {'show' if runner.sweep_id is None else 'report'} {recorded.run_id}{store}"
 
 
 def _plain(done: Done) -> dict[str, Any]:

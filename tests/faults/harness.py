@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -77,11 +77,20 @@ def run(workdir: Path, *arguments: str, **more: Any) -> int:
     return end(start(workdir, *arguments, **more))
 
 
+def until(condition: Callable[[], bool], process: BaseProcess, workdir: Path, seconds: float = 120) -> None:
+    """Waits for something that the process does; it is killed where it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process.exitcode is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"it ended, or never came so far:\n{log(workdir)}")
+        time.sleep(0.002)
+
+
 def kill_within(process: BaseProcess, workdir: Path, moment: float) -> bool:
     """Kills a sweep `moment` seconds after its manifest was written, unless it has ended; whether it was killed."""
     manifest = workdir / FOLDER / layout.MANIFEST
-    while not manifest.exists() and process.exitcode is None:
-        time.sleep(0.005)
+    until(lambda: manifest.exists() or process.exitcode is not None, process, workdir)
     process.join(moment)
     process.kill()
     process.join()
