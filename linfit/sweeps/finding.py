@@ -24,6 +24,21 @@ def find(reference: str | None, asked: Asked) -> Path | None:
     return _of_run(reference, asked)
 
 
+def end_dead(uri: str | None) -> None:
+    """Ends all runs in a store whose process is gone, in every MLflow experiment."""
+    from linfit.tracking.history import History
+    from linfit.tracking.reading import Reader
+    from linfit.tracking.store import locate
+
+    store = locate(uri)
+    if store.file is not None and not store.file.exists():
+        return
+    reader = Reader(store)
+    ended = [run for experiment in reader.experiments for run in History(store, reader.client, experiment).end_dead()]
+    if ended:
+        notice(f"{len(ended)} {'run' if len(ended) == 1 else 'runs'} of processes that are gone: KILLED now, not RUNNING")
+
+
 def _newest() -> Path | None:
     """The newest sweep that is unfinished and that nobody runs; TakenError where others run all that are unfinished."""
     taken: TakenError | None = None

@@ -19,6 +19,7 @@ from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import layout
 from linfit.tracking.manifest import about_of, write_manifest
+from linfit.tracking.tables import whole
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -86,8 +87,13 @@ class Folder:
             self.release()
             raise ConfigError(f"{self.path} holds another sweep: choose another hydra.sweep.dir, or go on with it by {command(self.path)}")
         hidden = layout.masked(OmegaConf.to_container(settings, resolve=False))
-        (self.path / SETTINGS).write_text(OmegaConf.to_yaml(OmegaConf.create(hidden)), encoding="utf-8")
-        write_manifest(self.path, names, overrides, configs, asdict(about))
+        try:
+            with whole(self.path / SETTINGS) as file:
+                file.write_text(OmegaConf.to_yaml(OmegaConf.create(hidden)), encoding="utf-8")
+            write_manifest(self.path, names, overrides, configs, asdict(about))
+        except BaseException:
+            self.withdraw()
+            raise
 
     def release(self) -> None:
         """Lets others work in it."""

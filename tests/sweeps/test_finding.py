@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,40 @@ def test_a_folder_in_which_nothing_can_be_written(linfit: Linfit, workdir: Path,
     for command in (("resume",), ("resume", str(FOLDER))):
         done = linfit(*command)
         assert (done.code, done.err) == (2, f"linfit: no sweep can be run in {FOLDER}: Is a directory\n")
+
+
+@pytest.mark.parametrize(("flush", "name"), [(1, "multirun.yaml"), (2, layout.MANIFEST)])
+def test_a_disk_without_space_is_one_line_and_no_folder(
+    flush: int, name: str, linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([None] * (flush - 1))
+
+    def full(file: int) -> None:
+        try:
+            return next(left)
+        except StopIteration:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+
+    monkeypatch.setattr("linfit.tracking.tables.os.fsync", full)
+    done = linfit(*SWEEP)
+    assert (done.code, done.err) == (2, f"linfit: {FOLDER}/{name} cannot be written: No space left on device\n")
+    assert not FOLDER.exists()
+
+
+def test_a_killed_single_run_is_ended(linfit: Linfit, workdir: Path, client: Any) -> None:
+    """No sweep is unfinished, and its process is gone; a run whose process is here is not touched."""
+    from linfit.tracking.owner import owner
+
+    assert linfit("run", "steps=1").code == 0 and linfit("run", "steps=1", "name=other").code == 0
+    found = [run for experiment in client.search_experiments() for run in client.search_runs([experiment.experiment_id])]
+    living, dead = (run.info.run_id for run in found)
+    for run_id, process in ((living, owner()), (dead, f"{owner().rpartition(' ')[0]} 1")):
+        client.set_tag(run_id, layout.OWNER, process)
+        client.update_run(run_id, "RUNNING")
+    assert linfit("resume", "--plan").code == 0 and client.get_run(dead).info.status == "RUNNING"
+    done = linfit("resume")
+    assert (done.code, "1 run of processes that are gone" in done.err) == (0, True)
+    assert [client.get_run(run_id).info.status for run_id in (living, dead)] == ["RUNNING", "KILLED"]
 
 
 @pytest.mark.parametrize("whole", [False, True])
