@@ -31,6 +31,8 @@ _BUSY = re.compile(
     r"|failed with (timeout )?exception(?!.*too many 500)|failed with error code (429|502|503|504)",
     re.IGNORECASE | re.DOTALL,
 )
+#: What SQLAlchemy puts before a driver's own words: (sqlite3.OperationalError).
+_DRIVER, _MEND = re.compile(r"^\((\w+\.)+\w+\) "), ": make room on its disk"
 #: What MLflow is asked meanwhile. Its own repetition of requests would create a run twice where the first answer was lost; and it would
 #: print a run's address, with the password in it, where results belong.
 _ASKED = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -81,7 +83,8 @@ def _needing(store: Store, artifacts: str) -> str:
 def _explain(store: Store, error: Exception) -> str:
     first = (mask(str(error).replace(store.uri, str(store))).strip().splitlines() or [type(error).__name__])[0]
     if not busy(error):
-        return f"the store {store} failed: {first}"
+        reason = _DRIVER.sub("", first)
+        return f"the store {store.file or store} failed: {reason}{_MEND if 'disk is full' in reason else ''}"
     if store.is_server:
         return f"the tracking server {store} does not answer any more ({first}): start it again, or name another with tracking.uri"
     return f"the store {store} is kept locked by another program: wait for that program to end, or name another store with tracking.uri"

@@ -257,7 +257,7 @@ def test_a_block_that_fails_leaves_nothing(recorder: DatabaseRecorder, monkeypat
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(database, "known_datasets", broken)
-    with pytest.raises(RecordingError, match=r"^the store sqlite:.* failed: the disk is gone$"):
+    with pytest.raises(RecordingError, match=rf"^the store {file_of(recorder)} failed: the disk is gone$"):
         recorder.add(ODD)
     assert contents(file_of(recorder), []) == before
     monkeypatch.undo()
