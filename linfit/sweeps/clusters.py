@@ -9,18 +9,22 @@ the data files under the same paths; no node speaks to MLflow.
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
-from linfit.errors import ConfigError
+from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps import workers
+from linfit.sweeps.explanation import notice
 from linfit.sweeps.workers import Chunk, Workers, chunks, rows
+from linfit.tracking.store import quiet
 
 CHUNKS_A_SLOT = 4
 """So that nodes of different speeds end together."""
@@ -28,6 +32,9 @@ TIMEOUT = 10
 """Seconds in which a scheduler has to answer."""
 RETRIES = 3
 """Times that a chunk runs again whose node is lost."""
+PAUSE = 5
+"""Seconds without a result after which dask's cluster is looked at."""
+DASK_LOGGERS = ("distributed.client", "distributed.core", "distributed.comm", "tornado.application", "asyncio")
 
 #: A chunk's fits as `workers.parcel` describes them, by the chunk's number.
 Tasks = dict[int, tuple[list[dict[str, Any]], dict[str, Any]]]
@@ -97,20 +104,42 @@ class Dask:
         return int(threads)
 
     def run(self, tasks: Tasks) -> Outcomes:
-        futures = {self.client.submit(run, *data, pure=False, retries=RETRIES): number for number, data in tasks.items()}
-        for future in self.library.as_completed(list(futures), loop=self.client.loop):
-            error = future.exception() if future.status != "cancelled" else RuntimeError("the scheduler is gone")
-            yield futures.pop(future), future.result() if error is None else error
+        ended: SimpleQueue[Any] = SimpleQueue()
+        with quiet(*DASK_LOGGERS, least=logging.CRITICAL):  # a lost scheduler is told in one line, not in its tracebacks
+            futures = {self.client.submit(run, *data, pure=False, retries=RETRIES): number for number, data in tasks.items()}
+            for future in futures:
+                future.add_done_callback(ended.put)
+            while futures:
+                future = self._next(ended)
+                if future.status in ("cancelled", "lost"):
+                    raise _gone("dask", self.address)
+                error = future.exception()
+                yield futures.pop(future), future.result() if error is None else error
+
+    def _next(self, ended: SimpleQueue[Any]) -> Any:
+        """The next task that ended; waits for one, and says so where the cluster has no worker."""
+        told = False
+        while True:
+            with suppress(Empty):
+                return ended.get(timeout=PAUSE)
+            if self.client.status != "running":
+                raise _gone("dask", self.address)
+            if not told and not self.client.scheduler_info()["workers"]:
+                notice(
+                    f"the dask scheduler at {self.address} has no workers any more: waiting; start some with `dask worker {self.address}`"
+                )
+                told = True
 
     def close(self) -> None:
-        self.client.close()  # cancels what has not ended
+        with quiet(*DASK_LOGGERS, least=logging.CRITICAL):
+            self.client.close()  # cancels what has not ended
 
 
 class Ray:
     """The ray cluster at `address`, HOST:6379, or null for the one that runs on this machine."""
 
     def __init__(self, address: str | None) -> None:
-        self.library = _import("ray", "ray")
+        self.library, self.address = _import("ray", "ray"), address or "auto"
         try:
             self.library.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -128,12 +157,17 @@ class Ray:
         remote = self.library.remote(num_cpus=1, max_retries=RETRIES)(run)
         waiting = {remote.remote(*data): number for number, data in tasks.items()}
         while waiting:
-            [done], _ = self.library.wait(list(waiting), num_returns=1)
+            try:
+                [done], _ = self.library.wait(list(waiting), num_returns=1)
+            except (self.library.exceptions.RaySystemError, ConnectionError) as error:
+                raise _gone("ray", self.address) from error
             yield waiting.pop(done), self._outcome(done)
 
     def _outcome(self, done: Any) -> Any:
         try:
             return self.library.get(done)
+        except (self.library.exceptions.RaySystemError, ConnectionError) as error:  # not the task's: this process's own connection
+            raise _gone("ray", self.address) from error
         except self.library.exceptions.RayError as error:
             return error
 
@@ -158,6 +192,12 @@ def _import(package: str, extra: str) -> Any:
 def _unreachable(backend: str, address: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"hydra.launcher.address: no {backend} cluster answers at {address} ({_line(error)}): start one, or give another address"
+    )
+
+
+def _gone(backend: str, address: str | None) -> LinfitError:
+    return LinfitError(
+        f"the {backend} cluster at {address} is gone: start it again, or go on elsewhere with --backend, --address or --workers"
     )
 
 
