@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from linfit.tracking import layout
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, contents, end, log, run, start
+from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, contents, end, log, run, start, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real processes, on Linux")
 
@@ -29,7 +29,7 @@ def test_eight_writers_of_one_file(exists: bool, tmp_path: Path, migrated_store:
         folder.mkdir()
     writers = [start(folder, *FITS, f"tracking.uri={uri}", "name=crowd") for folder in folders]
     while any(writer.exitcode is None for writer in writers):
-        if exists:
+        if (tmp_path / "mlflow.db").exists():
             with closing(sqlite3.connect(f"file:{tmp_path}/mlflow.db?mode=ro", uri=True, timeout=60)) as store:
                 store.execute("SELECT count(*) FROM runs").fetchone()
         time.sleep(0.1)
@@ -53,8 +53,7 @@ def test_eight_writers_of_one_file(exists: bool, tmp_path: Path, migrated_store:
 @pytest.mark.faults
 def test_two_resumes_at_once(stored: Path, reference: str) -> None:
     first = start(stored, *FITS, block=5)
-    while not (stored / FOLDER / "results" / "part-0.parquet").exists() and first.exitcode is None:
-        time.sleep(0.002)
+    until((stored / FOLDER / "results" / "part-0.parquet").exists, first, stored)
     first.kill()
     first.join()
     resumes = [start(stored, "resume", FOLDER) for _ in range(2)]
@@ -65,10 +64,7 @@ def test_two_resumes_at_once(stored: Path, reference: str) -> None:
 def test_a_locked_database_is_one_line_and_resume_completes(stored: Path, reference: str) -> None:
     with closing(sqlite3.connect(stored / "outputs" / "mlflow.db", isolation_level=None)) as other:
         process = start(stored, *FITS, LINFIT_PATIENCE="1", PYTHONWARNINGS="ignore")
-        while not (stored / FOLDER / "manifest.parquet").exists():
-            time.sleep(0.002)
-        while not other.execute("SELECT count(*) FROM runs").fetchone()[0]:
-            time.sleep(0.002)
+        until(lambda: bool(other.execute("SELECT count(*) FROM runs").fetchone()[0]), process, stored)
         other.execute("BEGIN EXCLUSIVE")
         code = end(process)
         other.execute("ROLLBACK")

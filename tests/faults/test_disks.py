@@ -8,14 +8,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, one_line, run, start
+from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, one_line, run, start, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and mounts, on Linux")
 
@@ -56,8 +55,7 @@ def test_a_full_disk(tmp_path: Path, migrated_store: Path, reference: str) -> No
 def test_a_limit_of_file_sizes(stored: Path, reference: str) -> None:
     size = (stored / "outputs" / "mlflow.db").stat().st_size
     process = start(stored, *FITS)
-    while not (stored / FOLDER / "manifest.parquet").exists():
-        time.sleep(0.002)
+    until((stored / FOLDER / "manifest.parquet").exists, process, stored)
     assert process.pid is not None
     limit = size + 100_000
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
