@@ -1,4 +1,4 @@
-"""Servers and clusters of the tests' own, on loopback, ended with the session. Where one is not installed, its tests skip and say so."""
+"""Servers and clusters of the tests' own, on loopback, ended with the session. Where one is not installed, its tests skip and say so; where CI=true, they fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.faults.harness import FITS, contents, log, run
+from tests.faults.harness import FITS, contents, log, missing, need_package, run
 
 PATIENCE = 90
 PR_SET_PDEATHSIG = 1
@@ -70,10 +70,10 @@ def answers(port: int) -> bool:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URI of an empty PostgreSQL database, with a password in it."""
-    pytest.importorskip("psycopg", reason="needs linfit-lab[postgres]")
+    need_package("psycopg", "postgres")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
-        pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
+        missing("PostgreSQL's server is not installed: apt-get install postgresql")
     binaries, user = programs[-1].parent, "postgres" if os.getuid() == 0 else None  # it refuses to run as root
     port = free_port()
     with ExitStack() as stack:
@@ -90,21 +90,28 @@ def postgresql() -> Iterator[str]:
         yield f"postgresql://linfit:canary@127.0.0.1:{port}/postgres"
 
 
-@pytest.fixture(scope="session")
-def dask_cluster() -> Iterator[str]:
-    """The address of a dask scheduler with two workers of one thread each."""
-    distributed = pytest.importorskip("distributed", reason="needs linfit-lab[dask]")
+@contextmanager
+def dask() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a dask scheduler with two workers of one thread each, and its process."""
+    distributed = need_package("distributed", "dask")
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     worker = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
     with ExitStack() as stack:
-        stack.enter_context(running(sys.executable, "-m", *scheduler))
+        process = stack.enter_context(running(sys.executable, "-m", *scheduler))
         wait_until(lambda: answers(port))
         for _ in range(2):
             stack.enter_context(running(sys.executable, "-m", *worker))
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=PATIENCE)
+        yield address, process
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[str]:
+    """The address of a cluster that lives as long as the tests."""
+    with dask() as (address, _):
         yield address
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -15,8 +17,9 @@ from contextlib import closing
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
 from pyarrow import parquet
 
 from linfit.tracking import layout
@@ -33,6 +36,26 @@ PRELOADED = [
     "torch",
     "mlflow",
 ]
+
+
+def missing(reason: str) -> NoReturn:
+    """Skips a test that cannot run here; where CI=true, all that it needs has to be there."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    raise AssertionError
+
+
+def need(*programs: str) -> None:
+    """The programs that a test runs."""
+    if absent := [program for program in programs if shutil.which(program) is None]:
+        missing(f"not installed: {', '.join(absent)}")
+
+
+def need_package(name: str, extra: str) -> Any:
+    """The package that a test imports."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        missing(f"needs linfit-lab[{extra}]")
 
 
 def context() -> ForkServerContext:

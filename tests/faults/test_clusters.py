@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +22,8 @@ from linfit.sweeps.clusters import fits_on_cluster
 from linfit.sweeps.folder import About
 from linfit.sweeps.workers import Workers
 from tests.conftest import Ran
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, log, one_line, run, start
+from tests.faults.conftest import dask
+from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, missing, need, need_package, one_line, run, start, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]  # the clusters' libraries warn of much
 Linfit = Callable[..., Ran]
@@ -60,22 +59,27 @@ def test_dask_gives_the_bits_of_one_process(dask_cluster: str) -> None:
 
 
 def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
+    from distributed import Client
+
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", dask_cluster, "--nthreads", "4", "--no-nanny", "--no-dashboard"]
     with subprocess.Popen([*worker, "--name", "doomed"], stderr=subprocess.PIPE, text=True) as doomed:
         assert doomed.stderr is not None
         assert any("Starting established connection" in line for line in doomed.stderr)
         fits = fits_on_cluster(configs(3000), Workers(backend="dask", address=dask_cluster))
         first = next(fits)
-        doomed.kill()
+        with Client(dask_cluster, set_as_default=False) as client:
+            [lost] = [address for address, threads in client.nthreads().items() if threads == 4]
+            assert client.processing()[lost], "it had nothing to lose"
+            doomed.kill()
         found = dict([first, *fits])
     assert sorted(found) == list(range(len(configs())))
     assert {fit.status for fit in found.values()} == {Status.COMPLETED}
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None or shutil.which("ip") is None, reason="needs a network namespace: util-linux, iproute2")
 def test_ray_gives_the_bits_of_one_process() -> None:
     """In a network namespace that has loopback only: ray listens on the machine's own address otherwise."""
-    pytest.importorskip("ray", reason="needs linfit-lab[ray]")
+    need("unshare", "ip")
+    need_package("ray", "ray")
     ray = str(Path(sys.executable).with_name("ray"))
     start = f"{ray} start --head --port=26379 --num-cpus=2 --include-dashboard=false --disable-usage-stats --temp-dir=$FOLDER"
     commands = f"ip link set lo up && {start} >&2 && {sys.executable} -c '{RAY}'; code=$?; {ray} stop --force >&2; exit $code"
@@ -86,7 +90,7 @@ def test_ray_gives_the_bits_of_one_process() -> None:
         environment = {**os.environ, **token, "FOLDER": folder}
         done = subprocess.run(inside, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment, check=False)
     if "Operation not permitted" in done.stderr:
-        pytest.skip("a network namespace needs privileges that are not there")
+        missing("a network namespace needs privileges that are not there")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [len(configs()), []]
 
@@ -110,7 +114,7 @@ def test_a_sweep_in_postgresql(postgresql: str, bare: Path, linfit: Linfit) -> N
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_line(workdir: Path, linfit: Linfit, overrides: list[str], said: str) -> None:
-    pytest.importorskip("distributed", reason="needs linfit-lab[dask]")
+    need_package("distributed", "dask")
     ran = linfit("run", "-m", "seed=0,1", "steps=1", *overrides)
     assert ran.code == 2 and said in ran.err and len(ran.err.strip().splitlines()) == 1
 
@@ -118,8 +122,7 @@ def test_a_cluster_that_is_not_there_is_one_line(workdir: Path, linfit: Linfit, 
 def test_a_sweep_goes_on_where_it_ran(dask_cluster: str, stored: Path, reference: str) -> None:
     """Killed on a cluster, it says that the cluster is gone, goes on on another one, and ends as if nothing had been."""
     process = start(stored, *FITS, "hydra.launcher.backend=dask", f"hydra.launcher.address={dask_cluster}", block=5)
-    while not (stored / FOLDER / "results" / "part-0.parquet").exists() and process.exitcode is None:
-        time.sleep(0.002)
+    until((stored / FOLDER / "results" / "part-0.parquet").exists, process, stored)
     process.kill()
     process.join()
     about = About.read(stored / FOLDER)
@@ -127,4 +130,17 @@ def test_a_sweep_goes_on_where_it_ran(dask_cluster: str, stored: Path, reference
     assert run(stored, "resume", FOLDER, "--address", "tcp://127.0.0.1:1") == 2
     one_line(stored, "no dask cluster answers at tcp://127.0.0.1:1")
     assert run(stored, "resume", FOLDER) == 0, log(stored)
+    assert_whole(stored, PAIRS, reference)
+
+
+def test_a_scheduler_that_dies_is_one_line_and_resume_completes(dask_cluster: str, stored: Path, reference: str) -> None:
+    with dask() as (address, scheduler):
+        where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={address}")
+        process = start(stored, *FITS, *where, block=1, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="3s")
+        until((stored / FOLDER / "results" / "part-0.parquet").exists, process, stored)
+        scheduler.kill()
+        code = end(process)
+    assert code == 2, log(stored)
+    one_line(stored, f"the dask cluster at {address} is gone")
+    assert run(stored, "resume", FOLDER, "--address", dask_cluster) == 0, log(stored)
     assert_whole(stored, PAIRS, reference)

@@ -14,17 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, one_line, run, start, until
+from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, missing, need, one_line, run, start, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and mounts, on Linux")
 
 
 @contextmanager
 def mounted(folder: Path, size: str) -> Iterator[None]:
+    if os.geteuid() != 0:
+        missing("mounting a tmpfs needs root")
+    need("mount")
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"a tmpfs may not be mounted here: {done.stderr.strip()}")
+        missing(f"a tmpfs may not be mounted here: {done.stderr.strip()}")
     try:
         yield
     finally:
@@ -32,7 +35,6 @@ def mounted(folder: Path, size: str) -> Iterator[None]:
 
 
 @pytest.mark.faults
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
 def test_a_full_disk(tmp_path: Path, migrated_store: Path, reference: str) -> None:
     disk = tmp_path / "disk"
     with mounted(disk, "6m"):
@@ -68,7 +70,6 @@ def test_a_limit_of_file_sizes(stored: Path, reference: str) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
 def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with mounted(disk, "1m"):
@@ -99,10 +100,10 @@ SWEEP = "import sys; from linfit.cli import main; sys.argv[0] = 'linfit'; main()
 
 
 @pytest.mark.faults
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize(("place", "call", "first"), [("mlflow.db", "pwrite64", 40), ("mlflow.db", "fdatasync", 6), ("part-0", "fsync", 3)])
 def test_a_disk_that_answers_with_an_error(place: str, call: str, first: int, stored: Path, reference: str) -> None:
     """From its `first` such call on, every one fails with EIO, as on a disk that is dying; of the tables' files all that are flushed."""
+    need("strace")
     only = ["-P", str(stored / "outputs" / place)] if place == "mlflow.db" else []
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={first}+"]
     done = subprocess.run(
@@ -114,7 +115,7 @@ def test_a_disk_that_answers_with_an_error(place: str, call: str, first: int, st
         check=False,
     )
     if "ptrace" in done.stderr.lower():
-        pytest.skip("strace may not trace here")
+        missing("strace may not trace here")
     assert done.returncode == 2, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("linfit: ")]
     assert len(said) == 1 and place in said[0] and "Traceback" not in done.stderr, done.stderr

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from tests.faults.harness import FOLDER, assert_whole, contents, end, kill_within, log, run, start, until
+from tests.faults.harness import FOLDER, assert_whole, contents, end, kill_within, log, missing, need, run, start, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks real processes and kills them, on Linux")
 SWEEP = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam,rmsprop,adagrad", "steps=40", "pictures=false", f"hydra.sweep.dir={FOLDER}")
@@ -81,16 +81,16 @@ COMMAND = "from linfit.sweeps import recording; recording.BLOCK = 2; from linfit
 
 
 @pytest.mark.faults
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize("when", [1, 2, 4, 7])
 @pytest.mark.parametrize("call", ["fsync", "fdatasync", "rename"])
 def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, small: str) -> None:
+    need("strace")
     copied(prepared, tmp_path)
     point = f"/^{call}(at2?)?$"
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={point}", "-e", f"inject={point}:signal=KILL:when={when}"]
     done = subprocess.run([*strace, sys.executable, "-c", COMMAND, *SMALL], cwd=tmp_path, capture_output=True, timeout=120, check=False)
     if b"PTRACE" in done.stderr or b"ptrace" in done.stderr:
-        pytest.skip("strace may not trace here")
+        missing("strace may not trace here")
     assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), (
         f"there was no call {when} of {call} to be killed at: {done.stderr!r}"
     )
