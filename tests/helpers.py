@@ -341,7 +341,7 @@ OPTIMIZERS = (
     ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
-    OptimizerRow("conjugate_gradient", lr=None, amplifies=10.0, knowing=True),
+    OptimizerRow("conjugate_gradient", variations=({"preconditioner": "jacobi"},), lr=None, amplifies=10.0, knowing=True),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (

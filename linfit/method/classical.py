@@ -28,6 +28,7 @@ from linfit.method.models import Model
 from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper, momentum_bound
 from linfit.method.stacks import Columns, Memory, Update, summed
 from linfit.problem.losses import Loss
+from linfit.problem.problem import Array
 from linfit.problem.theory import Optimum
 
 if TYPE_CHECKING:
@@ -156,26 +157,31 @@ class Nesterov(Accelerated):
 class ConjugateGradient(Informed):
     """Conjugate gradients (Hestenes and Stiefel, 1952): every step is the best along its direction, for each target by itself.
 
-    The units of the features do not matter: it works on columns scaled to norm one, which is Jacobi's preconditioner; no other
-    diagonal one has a κ smaller by more than a factor √p (van der Sluis, 1969). With N the columns' norms and h = g/N,
-    d ← −h/N + β·d with β = max(0, h·(h − h before)/h before·h before) (Polak and Ribière, 1969), w ← w + α·d with the exact
-    α = −g·d/dᵀHd, where dᵀHd = 2c‖Rd‖² comes from the triangular root R of the problem. For a quadratic objective it ends, but
-    for rounding, after as many steps as the Hessian of the scaled columns has different eigenvalues: the baseline that no fixed
-    learning rate beats. torch.optim has no counterpart.
+    d ← −h/N + β·d with h = g/N and β = max(0, h·(h − h before)/h before·h before) (Polak and Ribière, 1969), w ← w + α·d with the
+    exact α = −g·d/dᵀHd, where dᵀHd = 2c‖Rd‖² comes from the triangular root R of the problem. N is 1, or with
+    `preconditioner=jacobi` the columns' norms: then the units of the features do not matter, and it reaches the digits that the
+    condition number of scaled columns leaves; no other diagonal one has a κ smaller by more than a factor √p (van der Sluis, 1969).
+    For a quadratic objective it ends, but for rounding, after as many steps as the Hessian, of the scaled columns, has different
+    eigenvalues: the baseline that no fixed learning rate beats. torch.optim has no counterpart.
     """
 
+    later = frozenset({"preconditioner"})
+
     name: Literal["conjugate_gradient"] = "conjugate_gradient"
+    preconditioner: Literal["none", "jacobi"] = "none"
 
     def build(self, parameter: Tensor, n: int) -> Stepper:
         import torch
 
         root = torch.from_numpy(self.known.root).to(parameter)  # [m, p]
-        return Conjugate(parameter, root, self.known.scale, self.layout)
+        norms = root.norm(dim=0)[:, None] if self.preconditioner == "jacobi" else root.new_ones(1)  # [p, 1]
+        return Conjugate(parameter, root, norms, self.known.scale, self.layout)
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        norms = "root.norm(dim=0)[:, None]" if self.preconditioner == "jacobi" else "X.new_ones(1)"
         before = (
             f'root = torch.tensor(np.linalg.qr({self.features()}, mode="r")).to(X)  # RᵀR = XᵀX',
-            f"norms, (direction, scaled) = root.norm(dim=0)[:, None], X.new_zeros{(2, *self.known.weights.shape)}  # [p, 1], [p, q]",
+            f"norms, (direction, scaled) = {norms}, X.new_zeros{(2, *self.known.weights.shape)}  # [p, 1], [p, q]",
             "ratio = lambda over, under: (over / under.masked_fill(under == 0, 1)).masked_fill(under == 0, 0)",
         )
         bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
@@ -186,11 +192,16 @@ class ConjugateGradient(Informed):
         )
         return OptimizerLines(before, in_place(update, gradient.tracked))
 
+    def norms(self) -> Array:
+        """What columns are divided by `[p, 1]`."""
+        sizes = np.linalg.norm(self.known.root, axis=0)[:, None]
+        return np.asarray(sizes if self.preconditioner == "jacobi" else np.ones_like(sizes))
+
     def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
-        optima = [optimizer.known for optimizer in h.components if isinstance(optimizer, ConjugateGradient)]
-        roots = h.rounded(np.stack([optimum.root for optimum in optima])).unsqueeze(-1)  # [s, m, p, 1]
-        norms = h.rounded(np.stack([np.linalg.norm(optimum.root, axis=0)[:, None] for optimum in optima]))  # [s, p, 1]
-        scale = 2 * optima[0].scale  # of one loss and one shape
+        own = [optimizer for optimizer in h.components if isinstance(optimizer, ConjugateGradient)]
+        roots = h.rounded(np.stack([one.known.root for one in own])).unsqueeze(-1)  # [s, m, p, 1]
+        norms = h.rounded(np.stack([one.norms() for one in own]))  # [s, p, 1]
+        scale = 2 * own[0].known.scale  # of one loss and one shape
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             d, before, scaled = memory["direction"], memory["gradient"], _ratio(g, norms)
@@ -207,9 +218,8 @@ class ConjugateGradient(Informed):
 class Conjugate:
     """A direction for each target; `layout` leads from the parameter's layout to W's `[p, q]`."""
 
-    def __init__(self, parameter: Tensor, root: Tensor, scale: float, layout: Callable[[Tensor], Tensor]) -> None:
-        self.parameter, self.root, self.scale, self.layout = parameter, root, scale, layout
-        self.norms = root.norm(dim=0)[:, None]  # [p, 1]
+    def __init__(self, parameter: Tensor, root: Tensor, norms: Tensor, scale: float, layout: Callable[[Tensor], Tensor]) -> None:
+        self.parameter, self.root, self.norms, self.scale, self.layout = parameter, root, norms, scale, layout
         self.weight = layout(parameter.detach())  # [p, q], the same storage
         self.direction = self.weight.new_zeros(self.weight.shape)
         self.before = self.weight.new_zeros(self.weight.shape)

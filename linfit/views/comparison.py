@@ -207,10 +207,11 @@ def _powers(logs: tuple[float, float, float]) -> tuple[float, float, float]:
 def _robust(runs: pd.DataFrame) -> list[str]:
     worst = runs.assign(log=runs["log"].fillna(np.inf)).groupby(["problem", "method", "setting"], sort=False)["log"].max()
     best = worst.groupby("problem", sort=False).idxmin()
-    return [_worst(*key, float(worst[key])) for key in best if np.isfinite(worst[key])]
+    return [_worst(key, float(worst[key])) for key in best if np.isfinite(worst[key])]
 
 
-def _worst(problem: str, method: str, setting: str, log: float) -> str:
+def _worst(key: tuple[str, str, str], log: float) -> str:
+    problem, method, setting = key
     where = f" (on {problem})" if problem else ""
     return f"{method} {setting}".strip() + f"{where}: excess loss {number(10**log)} on its worst seed"
 

@@ -62,7 +62,8 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "heavy_ball", "lr": 1e-4, "momentum": 0.9},
     {"name": "nesterov"},
     {"name": "nesterov", "lr": 1e-4, "momentum": 0.8},
-    {"name": "conjugate_gradient"},
+    {"name": "conjugate_gradient", "preconditioner": "none"},
+    {"name": "conjugate_gradient", "preconditioner": "jacobi"},
 )
 #: Optimizers that come to rest at a fixed learning rate.
 CONTRACTING: tuple[Mapping[str, Any], ...] = (

@@ -83,19 +83,21 @@ def test_conjugate_gradients_end_after_as_many_steps_as_there_are_features(engin
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_conjugate_gradients_take_the_steps_of_the_textbook(engine: str) -> None:
-    """Golub and Van Loan, Matrix Computations, 4th ed., §11.5.2, with the Hessian's diagonal as the preconditioner."""
-    found = run(engine, "conjugate_gradient", 30.0, 5)
+@pytest.mark.parametrize("preconditioner", ["none", "jacobi"])
+def test_conjugate_gradients_take_the_steps_of_the_textbook(engine: str, preconditioner: str) -> None:
+    """Golub and Van Loan, Matrix Computations, 4th ed., §11.5.2, without, or with the Hessian's diagonal as the preconditioner."""
+    found = run(engine, {"name": "conjugate_gradient", "preconditioner": preconditioner}, 30.0, 5)
     assert found.path is not None and found.problem is not None
     X, y = found.problem.X, found.problem.y
     H, w = 2 * X.T @ X, found.path.weights[0]
+    scale = np.diag(H)[:, None] if preconditioner == "jacobi" else np.ones((len(H), 1))
     r = 2 * X.T @ y - H @ w
-    d = z = r / np.diag(H)[:, None]
+    d = z = r / scale
     for weights in found.path.weights[1:]:
         alpha = (r.T @ z) / (d.T @ H @ d)
         w, before = w + alpha * d, r.T @ z
         r = r - alpha * (H @ d)
-        z = r / np.diag(H)[:, None]
+        z = r / scale
         d = z + (r.T @ z) / before * d
         np.testing.assert_allclose(weights, w, rtol=1e-9)
 

@@ -123,7 +123,7 @@ def test_of_longleys_columns_those_are_named_that_grow_with_the_years() -> None:
 @pytest.mark.parametrize("name", TAME)
 def test_conjugate_gradients_on_sums_do_as_well_as_a_squared_condition_number_allows(name: str, engine: str) -> None:
     """In the user's own units, however unlike: of W as a whole, as above."""
-    found = run(name, gradient="gram", optimizer="conjugate_gradient", steps=100, engine=engine)
+    found = run(name, gradient="gram", optimizer={"name": "conjugate_gradient", "preconditioner": "jacobi"}, steps=100, engine=engine)
     assert found.optimum is not None
     norms = np.linalg.norm(found.optimum.root, axis=0)
     error, size = norms * (found.weights[:, 0] - certified(name)), norms * certified(name)
