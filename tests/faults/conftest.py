@@ -1,4 +1,4 @@
-"""Servers and clusters of the tests' own, on loopback, ended with the session. Where one is not installed, its tests skip and say so; where CI=true, they fail."""
+"""Servers and clusters of the tests' own, on loopback, ended with the session. Where one is not installed, its tests skip and say so; where LINFIT_NO_SKIPS=1, they fail."""
 
 from __future__ import annotations
 
