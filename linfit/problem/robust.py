@@ -66,7 +66,7 @@ def minimize(X: Array, y: Array, start: Array, delta: float, factor: float, stre
 
 def _column(X: Array, y: Array, w: Array, delta: float, decay: float) -> Array:
     """argmin Σρ(Xw − y) + ½·decay·‖w‖² `[p]`."""
-    norms = np.linalg.norm(X, axis=0)
+    norms = np.sqrt(np.square(X).sum(axis=0) + decay)  # of the columns with the penalty's rows below them
     norms[norms == 0] = 1
     scaled = Column(X / norms, y, np.sqrt(decay) / norms)
     wider, w = WIDER * delta, w * norms
@@ -82,7 +82,7 @@ def _column(X: Array, y: Array, w: Array, delta: float, decay: float) -> Array:
 
 @dataclass(frozen=True)
 class Column:
-    """One target: Σρ(Xw − y) + ½‖root∘w‖² of X `[n, p]` whose columns have norm one, y `[n]` and root `[p]`."""
+    """One target: Σρ(Xw − y) + ½‖root∘w‖² of X `[n, p]`, y `[n]` and root `[p]`; X's columns above root's have norm one."""
 
     X: Array
     y: Array
@@ -110,7 +110,8 @@ class Column:
         kept = singular > singular[0] * max(rows.shape) * EPS
         along = np.where(kept, right @ slope, 0)
         rest = slope - right.T @ along
-        return -rest if (np.abs(rest) > rounding).any() else np.asarray(-right.T @ (along / np.where(kept, singular**2, 1)))
+        turned = ROUNDINGS * EPS * np.linalg.norm(slope)  # rounding of the turn there and back
+        return -rest if (np.abs(rest) > np.maximum(rounding, turned)).any() else np.asarray(-right.T @ (along / np.where(kept, singular**2, 1)))
 
     def _length(self, w: Array, residual: Array, direction: Array, delta: float) -> float:
         """The t at which the slope along w + t·direction is 0: between two of the t at which residuals cross ±δ it is linear."""
