@@ -38,6 +38,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:  # with its number, click would exit with 1, which means that a fit failed
             raise BrokenPipeError from error
+        except KeyboardInterrupt as stop:  # click would print an empty line
+            raise click.exceptions.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from stop
 
 
 class Composing(click.Command):
@@ -69,8 +71,8 @@ def main() -> NoReturn:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         code = _complain(str(error))
-    except click.Abort as abort:  # what click makes of a KeyboardInterrupt
-        code = TERMINATED if isinstance(abort.__cause__, Terminated) else INTERRUPTED
+    except click.Abort:  # of a KeyboardInterrupt before the command began
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

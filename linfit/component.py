@@ -108,9 +108,13 @@ else:
             return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
 
 
+#: What is meant by names that spelling alone would lead elsewhere.
+OTHER_NAMES = {"gpu": "cuda"}
+
+
 def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
     """A sentence that says that `name` is not known, offers the nearest that is, and lists the rest."""
     name = brief(name)
-    near = get_close_matches(name, known, n=1)
+    near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in known else get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}" if known else f"no {what} {name!r}: there are none"

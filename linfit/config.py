@@ -189,4 +189,5 @@ def _explain(part: Any) -> str:
         return f"{key}: {message}" if key else message
     if part["type"] == "missing":
         return f"{key} is required"
+    message = message.replace("a valid tuple", "a list, [A,B,…]")
     return f"{key}: got {brief(repr(part['input']))}, {message[:1].lower()}{message[1:]}"

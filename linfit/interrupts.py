@@ -15,8 +15,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from linfit.errors import LinfitError
+
 #: Seconds that an orderly end may take: whoever sent the signal waits for five. A crowded machine may need more.
-VARIABLE, DEFAULT = "LINFIT_GRACE", "4"
+VARIABLE, DEFAULT = "LINFIT_GRACE", 4.0
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,14 +30,26 @@ def terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
+def seconds(variable: str, default: float) -> float:
+    """The seconds that an environment variable says; LinfitError where it says something else."""
+    given = os.environ.get(variable, "")
+    try:
+        found = float(given) if given else default
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= threading.TIMEOUT_MAX:
+        raise LinfitError(f"{variable}: got {given!r}, must be a number of seconds")
+    return found
+
+
 @contextmanager
 def within_seconds(last_words: Callable[[], str]) -> Iterator[None]:
     """Says `last_words` on a Ctrl-C or SIGTERM, and ends this process with 130 or 143 where it has not left `LINFIT_GRACE` seconds later."""
+    grace = seconds(VARIABLE, DEFAULT)
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
     before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
     over, words = threading.Event(), _Words(last_words)
-    grace = float(os.environ.get(VARIABLE, DEFAULT))
     threading.Thread(target=_listen, args=(ear, over, grace, words), daemon=True).start()
     try:
         yield

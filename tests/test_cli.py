@@ -412,6 +412,13 @@ def test_the_global_state_is_as_it_was(linfit: Linfit, workdir: Path) -> None:
     assert state() == before
 
 
+@pytest.mark.parametrize("given", ["abc", "-1", "nan"])
+def test_seconds_that_are_none_are_said_in_one_line(given: str, linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINFIT_GRACE", given)
+    done = linfit("run", "steps=3", "tracking=none")
+    assert done.code == 2 and done.err.strip() == f"linfit: LINFIT_GRACE: got {given!r}, must be a number of seconds"
+
+
 @pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
     command = [sys.executable, "-c", "from linfit.cli import main; main()", "run", "steps=100000000"]

@@ -47,10 +47,11 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
             # Hydra raises all of these for an override that it cannot make sense of; some of them are OSErrors.
             if isinstance(error, (*UNCOMPOSED, ValueError)):
                 raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
-            if isinstance(error, OSError) and not isinstance(
-                error, BrokenPipeError
-            ):  # of a folder for outputs: what a fit raises is its own
-                raise RecordingError(f"{error.filename or 'a file'} cannot be written: {error.strerror or error}") from error
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # what a fit raises is its own
+                read = str(error.filename).endswith(".yaml")  # otherwise it is a folder for outputs
+                raise RecordingError(
+                    f"{error.filename or 'a file'} cannot be {'read' if read else 'written'}: {error.strerror or error}"
+                ) from error
             raise
 
 

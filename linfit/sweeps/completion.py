@@ -7,13 +7,12 @@ from pathlib import PurePosixPath
 
 from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.utils import get_args_parser
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from linfit.config import GROUPS
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
 from linfit.sweeps.composition import new_loader, split
+from linfit.sweeps.explanation import UNCOMPOSED
 
 
 def complete(words: Sequence[str], incomplete: str) -> list[str]:
@@ -21,7 +20,7 @@ def complete(words: Sequence[str], incomplete: str) -> list[str]:
     try:
         experiment, overrides = split([word for word in words if not word.startswith("-")])
         query = BashCompletion(new_loader())._query(experiment, " ".join([*overrides, incomplete]))
-    except (ConfigError, HydraException, OmegaConfBaseException):  # a half-written line is no mistake
+    except (ConfigError, OSError, *UNCOMPOSED):  # a half-written line is no mistake, and a broken file none of the shell's
         return []
     names = locations.experiments()
     # To Hydra, a folder of experiments is a group.

@@ -39,11 +39,10 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
     if headless := without_header(experiment):
         return headless
     if isinstance(error, OverrideParseException) and (found := _SYNTAX.match(text)):
-        key, why = error.override.partition("=")[0], f" ({found[1]})" if found[1] else ""
-        return f"{error.override} cannot be read{why}: text with special characters stands in quotes, {key}='…'"
+        return _unparsed(error.override, found[1])
     if "Cannot find primary config" in text:
         return unknown("experiment", experiment, list(locations.experiments()))
-    if found := re.search(r"Could not find '(?:(.+)/)?([^/']+)'", text):
+    if found := re.search(r"Could not find '(?:(.+)/)?([^/']*)'", text):
         return _no_option(loader, found[1] or "", found[2])
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig) and "not in " in str(cause):
         return _no_key(str(cause.full_key), cause.parent_node)
@@ -93,6 +92,14 @@ def _no_key(full_key: str, parent: DictConfig) -> str:
     known = [str(name) for name in parent if name != "hydra"]
     component = OmegaConf.select(parent, "name", default=None) if above else None
     return unknown("key", key, known) + (f" in {above}={component}" if component else f" in {above}" if above else "")
+
+
+def _unparsed(override: str, why: str | None) -> str:
+    """One line for an override that Hydra's parser rejects with such a complaint, or with none that says anything."""
+    left_open = (f"{opened} is not closed" for opened, closed in ("[]", "{}", "()") if override.count(opened) > override.count(closed))
+    because = next(left_open, why)
+    key = override.partition("=")[0]
+    return f"{override} cannot be read{f' ({because})' if because else ''}: text with special characters stands in quotes, {key}='…'"
 
 
 def _one_line(text: str) -> str:

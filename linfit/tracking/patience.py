@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from linfit.errors import RecordingError, brief
+from linfit.interrupts import seconds
 from linfit.tracking.layout import mask
 from linfit.tracking.store import Store, quiet
 
@@ -40,11 +41,7 @@ _ASKED = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_
 
 def patience() -> float:
     """Seconds for which a store that is busy is waited for."""
-    given = os.environ.get(VARIABLE, "")
-    try:
-        return float(given) if given else DEFAULT
-    except ValueError:
-        raise RecordingError(f"{VARIABLE}: got {given!r}, must be a number of seconds") from None
+    return seconds(VARIABLE, DEFAULT)
 
 
 def persist(store: Store, call: Callable[..., T], *arguments: Any, **named: Any) -> T:

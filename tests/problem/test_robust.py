@@ -85,7 +85,9 @@ def assert_flat(weights: Array, seen: Problem, delta: float, strength: float = 0
 
 @pytest.mark.parametrize("strength", [0.0, 1e-6, 0.3])
 @pytest.mark.parametrize("delta", [1e-6, 1e-3, 1.0])
-@pytest.mark.parametrize("kind", ["heavy tails", "whole numbers", "columns of unlike size", "a column of rounding", "powers", "far from zero"])
+@pytest.mark.parametrize(
+    "kind", ["heavy tails", "whole numbers", "columns of unlike size", "a column of rounding", "powers", "far from zero"]
+)
 def test_whatever_the_data_the_gradient_is_zero_at_the_optimum(kind: str, delta: float, strength: float) -> None:
     for seed, (n, p, q) in enumerate(((50, 4, 1), (30, 9, 2), (8, 8, 1), (5, 9, 1), (1, 1, 1))):
         X, y = outliers(n, p, q, seed)

@@ -72,7 +72,10 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(capsys: pytest.C
         (["seed=-1"], "seed: got -1, input should be greater than or equal to 0"),
         (["dtype=float16"], "dtype: got 'float16', input should be 'float32' or 'float64'"),
         (["optimizer.lr=1,2"], "optimizer.lr=1,2 has several values: add -m to sweep over them, or write optimizer.lr=[1,2]"),
-        (["optimizer.lr=["], "no viable alternative at input"),
+        (["optimizer.lr=["], "optimizer.lr=[ cannot be read ([ is not closed)"),
+        (["optimizer="], "no optimizer '': there are adagrad, adam"),
+        (["device=gpu"], "no device 'gpu': did you mean 'cuda'?"),
+        (["optimizer=adam", "optimizer.betas=0.9"], "optimizer.betas: got 0.9, input should be a list"),
         (["one", "two"], "one experiment at a time, got one and two"),
         (["dataset=csv"], "dataset.path is required; dataset.features is required; dataset.target is required"),
         (
