@@ -4,7 +4,7 @@ The fits are those of five torch optimizers at two learning rates, as many seeds
 parabola, losses recorded at about 40 steps. Every time is that of a whole process which finds no store; afterwards the
 finished runs whose loss at the last step is there are counted in the store.
 
-    python -m benchmarks.sweep [--sizes 100,1000,10000] [--peers all|none|hydra,joblib,optuna,modelbatch,expert] [--json]
+    python -m benchmarks.sweep [--sizes 100,1000,10000,100000] [--peers all|none|hydra,joblib,optuna,modelbatch,expert] [--json]
 
 linfit and the floors run at full size. The peers run `--peer-runs` fits, and a tenth of them, and their cost per run is scaled;
 the expert's script fits all and logs some. `peers/` holds each program; `peers/linfit_watched.py` says how linfit's time is split.
@@ -86,15 +86,16 @@ def expert(size: int, empty: int) -> dict[str, float]:
 def startup(repeats: int) -> dict[str, float]:
     """Medians of whole processes, run alternately, on a store that is there."""
     programs = {
-        "linfit run steps=1 tracking=none": python(None, "run", "steps=1", "tracking=none"),
+        "linfit run steps=1 tracking=none": python(None, "run", "steps=1", "tracking=none", "pictures=false"),
         "import torch": [sys.executable, "-c", "import torch"],
         "the same, and a step of torch.optim": python("floors", "step"),
-        "linfit run steps=1": python(None, "run", "steps=1"),
+        "linfit run steps=1, with its pictures": python(None, "run", "steps=1"),
+        "linfit run steps=1 pictures=false": python(None, "run", "steps=1", "pictures=false"),
         "import torch, mlflow": python("floors", "imports"),
         "the same, and a step of torch.optim ": python("floors", "imports", "step"),
     }
     with TemporaryDirectory() as folder:
-        seconds_of(programs["linfit run steps=1"], Path(folder))  # makes the store
+        seconds_of(programs["linfit run steps=1, with its pictures"], Path(folder))  # makes the store
         rounds = [[seconds_of(program, Path(folder))[0] for program in programs.values()] for _ in range(repeats)]
     return {name: median(times) for name, times in zip(programs, zip(*rounds, strict=True), strict=True)}
 
@@ -130,7 +131,7 @@ def measure(sizes: list[int], peers: list[str], peer_runs: int, repeats: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[100, 1000, 10000])
+    parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[100, 1000, 10_000, 100_000])
     parser.add_argument("--peer-runs", type=int, default=40, help="fits that the peers run, beside a tenth of them")
     parser.add_argument("--peers", default="all", help=f"all, none, or some of {','.join(PEERS)},expert")
     parser.add_argument("--repeats", type=int, default=5, help="of the start-up times, whose median is taken")

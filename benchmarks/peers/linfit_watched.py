@@ -9,6 +9,7 @@ end), pictures and report (twins, leaderboard, all that is attached to the paren
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import resource
 import sys
@@ -18,10 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow  # noqa: F401  imported later otherwise, within what is timed here
-import torch  # noqa: F401
-
-import linfit.cli
+import linfit.__main__
 from linfit.sweeps import beginning, launching, recording, runner, running, ways
 from linfit.views import description, illustration, outcome
 
@@ -61,6 +59,10 @@ def iterate(results: Iterator[Any], phase: str) -> Iterator[Any]:
 
 
 def main(times: str, *arguments: str) -> None:
+    gc.set_threshold(linfit.__main__.NEW_OBJECTS)
+    import mlflow  # noqa: F401  imported later otherwise, within what is timed here
+    import torch  # noqa: F401
+
     for owner, name, phase in (
         (ways, "job_overrides", "composition"),
         (launching, "expand", "composition"),
@@ -80,7 +82,7 @@ def main(times: str, *arguments: str) -> None:
         watch(owner, name, phase)
     sys.argv = ["linfit", *arguments]
     try:
-        linfit.cli.main()
+        linfit.__main__.main()
     finally:
         spent.pop("start-up", None)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

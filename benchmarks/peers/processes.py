@@ -23,7 +23,7 @@ class ProgramError(RuntimeError):
 
 def python(program: str | None, *arguments: object) -> Command:
     """A program of `peers/`, or linfit's command line, in this interpreter."""
-    start = ["-c", "from linfit.cli import main; main()"] if program is None else ["-m", f"benchmarks.peers.{program}"]
+    start = ["-m", "linfit"] if program is None else ["-m", f"benchmarks.peers.{program}"]
     return [sys.executable, *start, *map(str, arguments)]
 
 

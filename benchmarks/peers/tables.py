@@ -16,7 +16,7 @@ TITLES = {
 
 
 def show_startup(seconds: dict[str, float]) -> None:
-    print("Start-up on an existing store (median of whole processes)")
+    print(f"Start-up on an existing store (median of whole processes; bound {BOUND}× the imports)")
     ours = 0.0
     for name, time in seconds.items():
         ours = time if name.startswith("linfit") else ours
@@ -43,7 +43,7 @@ def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> 
         line(TITLES[name], seconds, measured["disk"], f"scaled from {measured['runs']}{goal}")
     if "expert" in one:
         logged = int(one["expert"]["logged"])
-        notes = [f"logging scaled from {logged}"] * (logged < size) + [f"goal {goals['expert']}×"] * ("expert" in goals)
+        notes = [f"logging scaled from {logged}"] * (logged < size) + [f"goal {goals[name]}×" for name in ("expert",) if name in goals]
         line("by hand, stacked", one["expert"]["seconds"], one["expert"]["disk"], ", ".join(notes))
     for name, seconds in floors.items():
         line(f"floor: {name}", seconds)

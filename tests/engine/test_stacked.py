@@ -161,14 +161,45 @@ def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(shape: tuple[int
     assert all_bits(narrow) == expected
 
 
+@pytest.mark.parametrize("gradient", sorted(Gradient.choices))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (17, 8, 3), (100, 33, 1), (1_000, 64, 1)], ids=str)
+def test_bits_of_every_gradient_at_every_size(shape: tuple[int, int, int], dtype: str, gradient: str) -> None:
+    assert_same_alone((*OPTIMIZERS[::3], WILD[0]), dtype=dtype, gradient=gradient, dataset=linear(*shape, seed=7), steps=3)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bits_of_large_problems(dtype: str, gradient: str) -> None:
+    assert_same_alone(OPTIMIZERS[::9], dtype=dtype, gradient=gradient, dataset=linear(10_000, 64, 1, seed=7), steps=2)
+
+
+def assert_same_alone(rows: Sequence[Mapping[str, Any]], **fields: Any) -> None:
+    configs = [config(row, seed=seed, **fields) for seed, row in enumerate(rows)]
+    expected = all_bits(configs)
+    assert [all_bits([one])[0] for one in configs] == expected
+    assert all_bits([*configs[2:], *configs[:2]]) == [*expected[2:], *expected[:2]]
+
+
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bits_are_the_same_among_a_thousand(dtype: str, gradient: str) -> None:
+    assert_same_among(1000, steps=70, dtype=dtype, gradient=gradient)
+
+
+def test_bits_are_the_same_among_ten_thousand() -> None:
+    assert_same_among(10_000, steps=5)
+
+
+def assert_same_among(count: int, **fields: Any) -> None:
+    """Forty fits, from anywhere among so many, have the bits that they have in fours and alone."""
     rows = (*OPTIMIZERS, *WILD)
-    configs = [config(rows[seed % len(rows)], seed=seed, dtype=dtype, gradient=gradient, steps=70) for seed in range(1000)]
-    expected = all_bits(configs)
-    places = random.Random(0).sample(range(1000), 40)
-    assert all_bits([configs[place] for place in places]) == [expected[place] for place in places]
+    configs = [config(rows[seed % len(rows)], seed=seed, **fields) for seed in range(count)]
+    places = random.Random(0).sample(range(count), 40)
+    among = {place: bits(found) for place, found in fit_stacks(configs) if place in places}
+    few = [all_bits([configs[place] for place in places[start : start + 4]]) for start in range(0, 40, 4)]
+    assert [found for part in few for found in part] == [among[place] for place in places]
+    assert [all_bits([configs[place]])[0] for place in places[::4]] == [among[place] for place in places[::4]]
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=25)

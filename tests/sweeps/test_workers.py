@@ -73,10 +73,12 @@ def resolved(**fields: Any) -> FitConfig:
 
 
 def mixed() -> list[FitConfig]:
-    """Several stacks, both float types, a diverging fit in every third place, some by the single engine."""
+    """Several stacks of unlike shapes, both float types, a diverging fit in every third place, some by the single engine."""
     methods: list[dict[str, Any]] = [{"name": "adam"}, {"name": "rmsprop"}, {"name": "sgd", "lr": 10.0}]
+    large = [{"name": "random_linear", "n": n, "p": p, "q": q, "condition": 1.0} for n, p, q in ((5, 3, 2), (100, 33, 1), (10_000, 1, 3))]
     parts: list[dict[str, Any]] = [{"dtype": "float32"}, {"dtype": "float64", "model": "linear"}, {"engine": "single"}]
-    return [resolved(seed=seed, steps=30, optimizer=methods[seed % 3], **part) for seed in range(18) for part in parts]
+    parts += [{"dataset": dataset, "gradient": gradient} for dataset, gradient in zip(large, ("gram", "forward", "func_grad"), strict=True)]
+    return [resolved(seed=seed, steps=30, optimizer=methods[seed % 3], **part) for seed in range(9) for part in parts]
 
 
 # ---- chunks ----
