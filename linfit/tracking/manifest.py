@@ -15,7 +15,7 @@ from linfit.config import FitConfig
 from linfit.errors import LinfitError
 from linfit.problem.arrays import write_arrays
 from linfit.tracking.layout import MANIFEST, mask, stored_text
-from linfit.tracking.tables import SCHEMAS, whole
+from linfit.tracking.tables import CHECKED, SCHEMAS, whole
 
 #: Under these names the file's metadata say what the sweep is, and how many fits it has.
 ABOUT, ROWS = b"linfit", b"linfit.rows"
@@ -28,7 +28,7 @@ def write_manifest(
     """What is going to be run, with the numbers of arrays, before it is; `about` is what a sweep is besides its fits, as plain data."""
     write_arrays(folder, (config.dataset for config in configs))
     schema = SCHEMAS[MANIFEST].with_metadata({ABOUT: json.dumps(about), ROWS: str(len(configs))})
-    with whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, schema) as writer:
+    with whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, schema, **CHECKED) as writer:
         entries = enumerate(zip(names, overrides, configs, strict=True))
         while some := [_planned(*entry) for entry in islice(entries, ROW_GROUP)]:
             writer.write_table(pa.Table.from_pylist(some, schema=schema))
@@ -37,13 +37,13 @@ def write_manifest(
 def extend_manifest(folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
     """The same with the fits of the sweep's next batch, before they are run."""
     write_arrays(folder, (config.dataset for config in configs))
-    planned = parquet.read_table(folder / MANIFEST)
+    planned = parquet.read_table(folder / MANIFEST, page_checksum_verification=True)
     entries = enumerate(zip(names, overrides, configs, strict=True), planned.num_rows)
     more = pa.Table.from_pylist([_planned(*entry) for entry in entries], schema=planned.schema)
     together = pa.concat_tables([planned, more])
     counted = together.replace_schema_metadata({**planned.schema.metadata, ROWS: str(together.num_rows)})
     with whole(folder / MANIFEST) as file:
-        parquet.write_table(counted, file)
+        parquet.write_table(counted, file, **CHECKED)
 
 
 def about_of(file: Path) -> Any:

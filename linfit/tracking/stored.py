@@ -48,7 +48,7 @@ def num_rows(file: Path) -> int:
 def read_rows(file: Path, columns: Sequence[str], rows: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Those `rows` of a sweep's file that there are, by their number; LinfitError if it is no such file."""
     try:
-        table = parquet.read_table(file, columns=list(columns), filters=[("row", "in", list(rows))])
+        table = parquet.read_table(file, columns=list(columns), filters=[("row", "in", list(rows))], page_checksum_verification=True)
     except (ArrowException, OSError) as error:
         raise _unreadable(file, error) from error
     schema = SCHEMAS[file.name]

@@ -24,6 +24,8 @@ from linfit.tracking.layout import CURVES, MANIFEST, RESULTS
 
 #: The most weights whose path is kept with the curves.
 PATH_WEIGHTS = 2
+#: How tables are written: a page that was changed on the disk is noticed when it is read.
+CHECKED = {"write_page_checksum": True}
 #: What the name of a table ends with that nobody can read.
 BROKEN = ".broken"
 
@@ -94,7 +96,7 @@ class Parts:
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
         ids = pa.array([run_ids.get(row) for row in results["row"].to_pylist()], pa.string())
         with whole(self.folder / RESULTS) as file:
-            parquet.write_table(results.append_column("run_id", ids), file)
+            parquet.write_table(results.append_column("run_id", ids), file, **CHECKED)
         self._join_curves()
         return [self.folder / RESULTS, self.folder / CURVES]
 
@@ -108,13 +110,13 @@ class Parts:
 
     def _join_curves(self) -> None:
         """Part by part: together they may be larger than one would hold in memory. Rows are in order within a part."""
-        with whole(self.folder / CURVES) as file, parquet.ParquetWriter(file, _CURVES) as writer:
+        with whole(self.folder / CURVES) as file, parquet.ParquetWriter(file, _CURVES, **CHECKED) as writer:
             for number in _pairs(self.folder):
                 writer.write_table(_sound(self._part(CURVES, number)))
 
     def _write(self, name: str, number: int, table: pa.Table) -> None:
         with whole(self._part(name, number)) as file:
-            parquet.write_table(table, file)
+            parquet.write_table(table, file, **CHECKED)
 
     def _part(self, name: str, number: int) -> Path:
         return _part(self.folder, name, number)
@@ -149,7 +151,7 @@ def _table(file: Path) -> pa.Table | None:
     """
     schema, needed = (_CURVES, CURVES_NEEDED) if file.parent.name == Path(CURVES).stem else (_RESULTS, RESULTS_NEEDED)
     try:
-        found = parquet.read_table(file)
+        found = parquet.read_table(file, page_checksum_verification=True)
         found.validate(full=True)
         columns = [found[field.name].cast(field.type) if field.name in found.column_names else None for field in schema]
     except OSError as error:  # Arrow's own, of content that makes no sense, have no number
@@ -180,7 +182,7 @@ def reopen(folder: Path) -> Parts:
     (temporary := folder / ".results").mkdir(exist_ok=True)
     _parts_of(folder, CURVES).mkdir()
     shutil.copyfile(folder / CURVES, _parts_of(folder, CURVES) / "part-0.parquet")
-    parquet.write_table(_sound(folder / RESULTS), temporary / "part-0.parquet")
+    parquet.write_table(_sound(folder / RESULTS), temporary / "part-0.parquet", **CHECKED)
     temporary.rename(_parts_of(folder, RESULTS))
     return Parts(folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def test_nothing_is_left_but_the_end(
     assert "nothing is left" in linfit("resume", str(FOLDER)).err
 
 
-@pytest.mark.parametrize("fault", ["truncated", "results lack a column", "curves", "unread"])
+@pytest.mark.parametrize("fault", ["truncated", "a flipped bit", "results lack a column", "curves", "unread"])
 def test_a_broken_table_is_set_aside_and_never_by_looking(
     fault: str, linfit: Linfit, workdir: Path, break_off: Any, client: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
 ) -> None:
@@ -184,6 +185,8 @@ def test_a_broken_table_is_set_aside_and_never_by_looking(
     broken = FOLDER / ("curves" if fault == "curves" else "results") / "part-1.parquet"
     if fault == "results lack a column":
         parquet.write_table(parquet.read_table(broken).drop_columns("diverged_at_step"), broken)  # null in each of these
+    elif fault == "a flipped bit":
+        flip(broken, parquet.read_table(broken)["loss"][0].as_py())
     elif fault != "unread":
         broken.write_bytes(broken.read_bytes()[:-100])
     before = broken.read_bytes()
@@ -196,11 +199,18 @@ def test_a_broken_table_is_set_aside_and_never_by_looking(
                 assert (done.code, done.err) == (2, f"linfit: {broken} cannot be read: Input/output error\n")
         else:
             done = linfit("resume", "--plan")
-            assert (done.code, f"{8 if fault == 'truncated' else 12} done" in done.out) == (0, True)
+            assert (done.code, f"{8 if fault in ('truncated', 'a flipped bit') else 12} done" in done.out) == (0, True)
     assert broken.read_bytes() == before
     done = linfit("resume")
-    assert (done.code, "is kept as part-1.parquet.broken" in done.err) == (0, fault in ("truncated", "curves")), done.err
+    assert (done.code, "is kept as part-1.parquet.broken" in done.err) == (0, fault in ("truncated", "a flipped bit", "curves")), done.err
     assert_whole(client, reference)
+
+
+def flip(file: Path, number: float) -> None:
+    """Changes the last bit of a number where it stands in a file."""
+    content = bytearray(file.read_bytes())
+    content[content.index(struct.pack("<d", number))] ^= 1
+    file.write_bytes(content)
 
 
 def unreadable() -> None:
