@@ -224,6 +224,7 @@ def numpy_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows]:
     if isinstance(loaded, np.ndarray) and loaded.ndim not in (1, 2):
         raise ValueError(f"{path} has {loaded.ndim} dimensions: samples and columns are needed")
     if isinstance(loaded, dict):
+        _require_columns(loaded, columns, path)
         yield from _columns_of({key: column for name in loaded for key, column in _named(name, loaded[name])}, columns, path)
     elif loaded.dtype.names:
         yield from _columns_of({name: loaded[name] for name in loaded.dtype.names}, columns, path)
@@ -231,6 +232,16 @@ def numpy_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows]:
         yield from _rows_of(loaded, file, few, path, columns)
     else:
         yield from _columns_of(dict(_named("", loaded)), columns, path)
+
+
+def _require_columns(arrays: dict[str, Numbers], columns: Sequence[str], path: str) -> None:
+    """ValueError where a name is that of an array which is no column, but perhaps has some."""
+    for name in columns:
+        array = arrays.get(name)
+        if array is not None and array.ndim == 2:
+            raise ValueError(f"{path}, {name!r} has {array.shape[1]} columns: name one, {name}.0, or all, {name}.0:{array.shape[1]}")
+        if array is not None and array.ndim != 1:
+            raise ValueError(f"{path}, {name!r} has {array.ndim} dimensions: samples, and columns where there are several, are needed")
 
 
 def _named(name: str, array: Numbers) -> Iterator[tuple[str, Numbers]]:

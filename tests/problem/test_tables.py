@@ -198,6 +198,10 @@ def test_numpy_files_that_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", a=np.zeros(3), y=np.zeros(2))
     with pytest.raises(ValueError, match="columns of unlike lengths: a 3, y 2"):
         table("npy", tmp_path / "data.npz", features="a", target="y").load(0)
+    np.savez(tmp_path / "data.npz", X=np.zeros((3, 4)), y=np.array(1.0), deep=np.zeros((3, 4, 5)))
+    for name, said in (("X", r"'X' has 4 columns: name one, X\.0, or all, X\.0:4"), ("y", "'y' has 0 dim"), ("deep", "'deep' has 3 dim")):
+        with pytest.raises(ValueError, match=said):
+            table("npy", tmp_path / "data.npz", features=name, target="X.0").load(0)
     with pytest.raises(ValueError, match="'5:5' is no range of columns"):
         table("npy", Path("x.npy"), features="5:5", target="1")
 
