@@ -33,6 +33,8 @@ WINDOW = 32
 """Steps between two looks at the losses."""
 LARGEST = 4096
 """Fits in a block: beyond, a fit costs no less, and results come later."""
+KEPT = 2**14
+"""Problems that are remembered for fits to come: a sweep of any length takes no more memory than one of so many seeds."""
 OVERHEAD = 2**11
 """Bytes that Python's objects take for a fit or a problem, roughly."""
 
@@ -111,7 +113,7 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
                 yield block.tasks
             block = filling[stack] = Block()
         block.add(task)
-        if loader.size > memory(config):
+        if loader.size > memory(config) or loader.num_problems > KEPT:
             loader = Loader()
             yield from (block.tasks for block in filling.values())
             filling.clear()
@@ -168,6 +170,10 @@ class Loader:
         self._starts: dict[Hashable, Tensor] = {}
         self._schedules: dict[Hashable, NDArray[np.int64]] = {}
         self._arrays: dict[bytes, Array] = {}
+
+    @property
+    def num_problems(self) -> int:
+        return len(self._problems)
 
     def task(self, place: int, config: FitConfig) -> Task:
         """The fit with all it needs; raises whatever its dataset or its initialization raises."""
