@@ -32,7 +32,12 @@ BESIDE = {"name", "plugins", "device", "engine", "tracking", "pictures", "determ
 RULES = {"divergence", "excess_loss", "gradient_norm"}
 #: What a program imports if it speaks of it: of Python, then of others.
 STANDARD = {"csv": "import csv", "fractions": "import fractions", "math": "import math", "os": "import os"}
-OTHERS = {"np": "import numpy as np", "torch": "import torch"}
+OTHERS = {
+    "np": "import numpy as np",
+    "torch": "import torch",
+    "parquet": "from pyarrow import parquet",
+    "datasets": "from sklearn import datasets",
+}
 #: Lines of a table that a fit prints that does not say `record.every`.
 PRINTED = 10
 

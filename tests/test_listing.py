@@ -8,12 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 
 import linfit as package
 from linfit.config import GROUPS, FitConfig
@@ -199,6 +203,30 @@ def test_data_that_are_many_are_read_from_their_file(tmp_path: Path) -> None:
     given = {"name": "csv", "path": str(file), "features": ["a", " 'b", "e"], "target": "c, d\n"}
     source = same(short(dataset=given, init="zeros", optimizer={"name": "adam", "lr": 0.1}, dtype="float64"))
     assert "csv.DictReader" in source
+
+
+@pytest.mark.parametrize("kind", ["parquet", "npy", "flat", "records", "npz", "sklearn"])
+def test_data_of_every_kind_of_file_are_read_by_a_program(kind: str, tmp_path: Path) -> None:
+    i = np.arange(200)
+    columns = {"it's": i / 7, "b": i % 11, "y": (3 * i % 13) / 3}
+    file, names = tmp_path / f"data.{'npz' if kind == 'npz' else 'npy'}", (["it's", "b"], "y")
+    if kind == "parquet":
+        file = tmp_path / "data.parquet"
+        parquet.write_table(pa.table({**columns, "b": pa.array([Decimal(int(b)) / 10 for b in columns["b"]])}), file)
+    elif kind == "npy":
+        np.save(file, np.stack([*columns.values()], axis=1))
+        names = (["0", "1"], "2")
+    elif kind == "flat":
+        np.save(file, columns["y"])
+        names = (["0"], "0")
+    elif kind == "records":
+        np.save(file, np.array([*zip(*columns.values(), strict=True)], dtype=[(name, float) for name in columns]))
+    else:
+        np.savez(file, X=np.stack([columns["it's"], columns["b"]], axis=1), y=columns["y"])
+        names = (["X.1", "X.0"], "y")
+    given = {"name": "parquet" if kind == "parquet" else "npy", "path": str(file), "features": names[0], "target": names[1]}
+    source = same(short(dataset={"name": "sklearn", "set": "linnerud"} if kind == "sklearn" else given, init="zeros", dtype="float64"))
+    assert ("load_linnerud()" if kind == "sklearn" else repr(str(file))) in source
 
 
 NASTY = "a, __import__('os').mkdir('made')\n]]  # \"\"\" {x} \u202e \\"

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from pydantic import Field, PrivateAttr
 
+from linfit.lines import Lines, Scope
 from linfit.problem.datasets import Dataset
 from linfit.problem.files import Columns, Constants, repeated
 from linfit.problem.frames import columns_of, numbers_of
@@ -200,6 +201,12 @@ class Sklearn(Dataset):
 
     def load(self, seed: int) -> Problem:
         return _bundled(self.set)
+
+    def lines(self, scope: Scope) -> Lines:
+        return (
+            f"bundled = datasets.load_{self.set}()",
+            "X, y = bundled.data, bundled.target.reshape(len(bundled.data), -1)  # [n, p], [n, q]",
+        )
 
 
 @cache

@@ -8,7 +8,7 @@ import re
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from linfit.lines import WIDTH, Lines, Scope, indented, listed
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
 from linfit.problem.problem import Array, Problem, limit
-from linfit.problem.tables import ROWS, Numbers, Rows, csv_rows, no_utf8, numpy_rows, parquet_rows
+from linfit.problem.tables import ROWS, Numbers, Rows, column_of, csv_rows, no_utf8, numpy_rows, parquet_rows
 
 SHIPPED = "linfit:"
 #: Lines that the numbers of a dataset may take in a program.
@@ -145,6 +145,21 @@ class Table(Dataset):
             last, (*cleaner.notes(), *repeated(self.features, self.target, self.path), *constants.notes(self.features, self.path))
         )
 
+    def _written(self, scope: Scope) -> Lines:
+        """The numbers themselves where they are few, or linfit's own; none where a program has to read them from the file."""
+        problem = prepared(self.load(scope.seed), None).cast(scope.dtype)
+        written = (*_columns("X", problem.X, self.features, scope), *_columns("y", problem.y, self.target, scope))
+        return written if len(written) <= MOST_LINES or self.path.startswith(SHIPPED) else ()
+
+    def _read(self, before: Lines, opening: str, column: Callable[[str], str], closing: str) -> Lines:
+        """Lines that read the file: `before`, then arrays made of the expression for each column, and what is done with their rows."""
+        parts = {"X": self.features, "y": self.target, **({} if self.weight is None else {"weights": (self.weight,)})}
+        arrays = [line for name, names in parts.items() for line in listed(f"{name} = {opening}", [*map(column, names)], closing)]
+        names = ", ".join(parts)
+        kept = (f"kept = ~np.isnan(np.hstack([{names}])).any(axis=1)", f"{names} = (array[kept] for array in ({names}))")
+        weighted = ("X, y = (array * np.sqrt(weights) for array in (X, y))",)
+        return (*before, *arrays, *(kept if self.missing == "drop" else ()), *(weighted if self.weighted() else ()))
+
     def _problem(self, block: Numbers, notes: tuple[str, ...]) -> Problem:
         p, q = self.shape()
         weights = None if self.weight is None else block[:, -1].astype(np.float64)
@@ -160,25 +175,12 @@ class CSV(Table):
         return csv_rows(self.file, columns, self.path, self.missing == "drop")
 
     def lines(self, scope: Scope) -> Lines:
-        """The numbers themselves where they are few, or linfit's own; otherwise they are read from the file."""
-        problem = prepared(self.load(scope.seed), None).cast(scope.dtype)
-        written = (*_columns("X", problem.X, self.features, scope), *_columns("y", problem.y, self.target, scope))
-        if len(written) <= MOST_LINES or self.path.startswith(SHIPPED):
+        if written := self._written(scope):
             return written
-        if self.weighted() or self.missing == "drop":
-            raise ValueError(
-                f"{self.path}: a plain program reads all rows of a file and weights none: drop dataset.weight and dataset.missing"
-            )
-        return (
-            f'with open({self.path!r}, newline="", encoding="utf-8-sig") as lines:',
-            "    rows = list(csv.DictReader(lines))",
-            *listed(
-                "X = np.array([[float(row[name]) for name in (", [repr(name) for name in self.features], ",)] for row in rows])  # [n, p]"
-            ),
-            *listed(
-                "y = np.array([[float(row[name]) for name in (", [repr(name) for name in self.target], ",)] for row in rows])  # [n, q]"
-            ),
-        )
+        if self.missing == "drop":
+            raise ValueError(f"{self.path}: a plain program reads all rows of a CSV file: leave out dataset.missing")
+        read = (f'with open({self.path!r}, newline="", encoding="utf-8-sig") as lines:', "    rows = list(csv.DictReader(lines))")
+        return self._read(read, "np.array([[float(row[name]) for name in (", repr, ",)] for row in rows])")
 
 
 class Parquet(Table):
@@ -188,6 +190,12 @@ class Parquet(Table):
 
     def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
         return parquet_rows(self.file, columns, self.path)
+
+    def lines(self, scope: Scope) -> Lines:
+        read = (f"table = parquet.read_table({self.path!r})",)
+        return self._written(scope) or self._read(
+            read, "np.stack([table[name].to_numpy().astype(float) for name in (", repr, ",)], axis=1)"
+        )
 
 
 class Npy(Table):
@@ -203,6 +211,12 @@ class Npy(Table):
 
     def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
         return numpy_rows(self.file, columns, self.path)
+
+    def lines(self, scope: Scope) -> Lines:
+        read = (f"data = np.load({self.path!r})",)
+        return self._written(scope) or self._read(
+            read, "np.stack([", lambda name: f"data{column_of(self.file, name)}", "], axis=1).astype(float)"
+        )
 
 
 class _Cleaner:

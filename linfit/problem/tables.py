@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -232,6 +233,17 @@ def numpy_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows]:
         yield from _rows_of(loaded, file, few, path, columns)
     else:
         yield from _columns_of(dict(_named("", loaded)), columns, path)
+
+
+def column_of(file: Path, column: str) -> str:
+    """What takes a column from the array, or the arrays by their names, that `np.load` gives of a file: `[:, 0]`, or `['X'][:, 0]`."""
+    with np.load(file, mmap_mode="r", allow_pickle=False) if file.suffix == ".npz" else nullcontext() as arrays:
+        loaded = arrays if arrays is not None else np.load(file, mmap_mode="r", allow_pickle=False)
+        whole = loaded.dtype.names if isinstance(loaded, np.ndarray) else loaded.files
+        if whole is None:
+            return "" if loaded.ndim == 1 else f"[:, {column}]"
+        name, _, place = column.rpartition(".")
+        return f"[{column!r}]" if column in whole else f"[{name!r}][:, {place}]"
 
 
 def _require_columns(arrays: dict[str, Numbers], columns: Sequence[str], path: str) -> None:
