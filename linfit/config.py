@@ -21,8 +21,8 @@ from linfit.method.models import Model, TensorModel
 from linfit.method.optimizers import Adam, Optimizer
 from linfit.method.schedules import Constant, Schedule
 from linfit.problem.datasets import Dataset, Parabola
+from linfit.problem.digests import file_digest
 from linfit.problem.features import Features, Raw
-from linfit.problem.files import file_digest
 from linfit.problem.loading import load
 from linfit.problem.losses import SSE, Loss
 from linfit.problem.penalties import NoPenalty, Penalty

@@ -210,12 +210,14 @@ def test_data_of_every_kind_of_file_are_read_by_a_program(kind: str, tmp_path: P
     i = np.arange(200)
     columns = {"it's": i / 7, "b": i % 11, "y": (3 * i % 13) / 3}
     file, names = tmp_path / f"data.{'npz' if kind == 'npz' else 'npy'}", (["it's", "b"], "y")
+    more: dict[str, Any] = {}
     if kind == "parquet":
         file = tmp_path / "data.parquet"
         parquet.write_table(pa.table({**columns, "b": pa.array([Decimal(int(b)) / 10 for b in columns["b"]])}), file)
     elif kind == "npy":
-        np.save(file, np.stack([*columns.values()], axis=1))
+        np.save(file, np.stack([*columns.values(), np.where(i == 7, np.nan, i)], axis=1))
         names = (["0", "1"], "2")
+        more = {"weight": "3", "missing": "drop"}
     elif kind == "flat":
         np.save(file, columns["y"])
         names = (["0"], "0")
@@ -224,7 +226,7 @@ def test_data_of_every_kind_of_file_are_read_by_a_program(kind: str, tmp_path: P
     else:
         np.savez(file, X=np.stack([columns["it's"], columns["b"]], axis=1), y=columns["y"])
         names = (["X.1", "X.0"], "y")
-    given = {"name": "parquet" if kind == "parquet" else "npy", "path": str(file), "features": names[0], "target": names[1]}
+    given = {"name": "parquet" if kind == "parquet" else "npy", "path": str(file), "features": names[0], "target": names[1], **more}
     source = same(short(dataset={"name": "sklearn", "set": "linnerud"} if kind == "sklearn" else given, init="zeros", dtype="float64"))
     assert ("load_linnerud()" if kind == "sklearn" else repr(str(file))) in source
 

@@ -16,8 +16,9 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from linfit.lines import Lines, Scope
+from linfit.problem.cells import Constants, repeated
 from linfit.problem.datasets import Dataset
-from linfit.problem.files import Columns, Constants, repeated
+from linfit.problem.files import Columns
 from linfit.problem.frames import columns_of, numbers_of
 from linfit.problem.problem import Array, Problem, limit
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
-import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,21 +15,16 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from linfit.lines import WIDTH, Lines, Scope, indented, listed
+from linfit.problem.cells import Cleaner, Constants, repeated
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
-from linfit.problem.problem import Array, Problem, limit
-from linfit.problem.tables import ROWS, Numbers, Rows, column_of, csv_rows, no_utf8, numpy_rows, parquet_rows
+from linfit.problem.problem import Array, Problem
+from linfit.problem.tables import Numbers, Rows, column_of, csv_rows, no_utf8, numpy_rows, parquet_rows
 
 SHIPPED = "linfit:"
 #: Lines that the numbers of a dataset may take in a program.
 MOST_LINES = 14
 SHIPPED_FOLDER = Path(__file__).parents[1] / "data"
-#: Bytes of a data file that are hashed at once.
-CHUNK = 2**20
-#: Nanoseconds after which another change would have another time: clocks of file systems tick slowly.
-SETTLED = 2 * 10**9
-#: The digests of files as they were when hashed: their device, inode, size and times.
-_DIGESTS: dict[tuple[int, ...], str] = {}
 _RANGE = re.compile(r"(|.*\.)(\d+):(\d+)")
 
 
@@ -125,7 +118,7 @@ class Table(Dataset):
     def _blocks(self, dtype: str | None = None) -> Iterator[Problem]:
         """The blocks; what is to be said of all rows stands in the notes of the last. Every number is one that a fit in `dtype` can take."""
         columns = (*self.features, *self.target, *((self.weight,) if self.weight is not None else ()))
-        cleaner = _Cleaner(self.path, columns, self.missing == "drop", self.weighted(), dtype)
+        cleaner = Cleaner(self.path, columns, self.missing == "drop", self.weighted(), dtype)
         constants, last = Constants(len(self.features)), None
         try:
             for rows in self.rows(columns):
@@ -217,102 +210,6 @@ class Npy(Table):
         return self._written(scope) or self._read(
             read, "np.stack([", lambda name: f"data{column_of(self.file, name)}", "], axis=1).astype(float)"
         )
-
-
-class _Cleaner:
-    """Finds what is no number to fit in blocks of columns `[b, m]`, and counts the rows that are left out."""
-
-    def __init__(self, path: str, columns: tuple[str, ...], drop: bool, weighted: bool, dtype: str | None) -> None:
-        self.path, self.columns, self.drop, self.weighted = path, columns, drop, weighted
-        self.largest, self.too_large = limit(dtype) if dtype is not None else (np.inf, "")
-        self.dropped = 0
-
-    def clean(self, block: Numbers, row: Any) -> Numbers:
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(block.sum())  # much faster than looking at each, and rarely wrong
-        if suspicious:
-            self._refuse(np.isinf(block), block, row, "is not a finite number")
-            missing = np.isnan(block)
-            if not self.drop:
-                self._refuse(missing, block, row, "is missing: fill it in, or leave such rows out with dataset.missing=drop")
-            kept = ~missing.any(axis=1)
-            self.dropped += int((~kept).sum())
-            block = block[kept]
-        if self.largest < np.inf and max(block.max(initial=0), -block.min(initial=0)) > self.largest:
-            self._refuse(np.abs(block) > self.largest, block, row, self.too_large)
-        if self.weighted:
-            negative = np.zeros(block.shape, dtype=bool)
-            negative[:, -1] = block[:, -1] < 0
-            self._refuse(negative, block, row, "is a negative weight")
-        return block
-
-    def _refuse(self, wrong: Numbers, block: Numbers, row: Any, why: str) -> None:
-        if wrong.any():
-            i, j = map(int, np.argwhere(wrong)[0])
-            raise ValueError(f"{self.path}, {row(i)}, column {self.columns[j]!r}: {_cell(block[i, j])} {why}")
-
-    def notes(self) -> tuple[str, ...]:
-        if not self.dropped:
-            return ()
-        return (f"{self.path}: {self.dropped} row{'s' if self.dropped > 1 else ''} with missing cells left out",)
-
-
-def _cell(number: float) -> str:
-    return "a cell" if np.isnan(number) else repr(float(number))
-
-
-class Constants:
-    """Finds the columns that are the same in every row, but for a column of ones, which is there on purpose; rows come in blocks."""
-
-    def __init__(self, p: int) -> None:
-        self.first: Array | None = None
-        self.same, self.num_rows = np.arange(p), 0
-
-    def look(self, X: Numbers) -> None:
-        """Takes X `[b, p]`; a column that has differed is not looked at again."""
-        if self.first is None:
-            self.first = X[0].astype(np.float64)
-            self.same = np.flatnonzero(self.first != 1)
-        self.num_rows += len(X)
-        for rows in (X[:ROWS], X[ROWS:]):  # most columns vary soon
-            if len(self.same):
-                self.same = self.same[(rows[:, self.same] == self.first[self.same]).all(axis=0)]
-
-    def notes(self, names: tuple[str, ...], source: str) -> tuple[str, ...]:
-        if self.first is None or self.num_rows < 2:
-            return ()
-        return tuple(f"{source}: column {names[place]!r} is constant, {float(self.first[place])!r} in every row" for place in self.same)
-
-
-def repeated(features: tuple[str, ...], targets: tuple[str, ...], source: str) -> tuple[str, ...]:
-    """Says which features are there twice, or are targets too."""
-    twice = (f"column {name!r} is a feature {features.count(name)} times" for name in dict.fromkeys(features) if features.count(name) > 1)
-    both = (f"column {name!r} is a feature and a target: it predicts itself" for name in dict.fromkeys(targets) if name in features)
-    return tuple(f"{source}: {said}" for said in (*twice, *both))
-
-
-def file_digest(path: str) -> str:
-    """SHA-256 of a data file, as hexadecimal digits; one that has not changed for a while is read once in a process."""
-    try:
-        found = Path(path).stat()
-        changed = found.st_mtime_ns, found.st_ctime_ns
-        version = (found.st_dev, found.st_ino, found.st_size, *changed)
-        if version in _DIGESTS:
-            return _DIGESTS[version]
-        content = _sha256(path)
-    except OSError as error:
-        raise ValueError(f"data file {path!r} cannot be read: {error.strerror}") from error
-    if time.time_ns() - max(changed) > SETTLED:
-        _DIGESTS[version] = content
-    return content
-
-
-def _sha256(path: str) -> str:
-    content = hashlib.sha256()
-    with Path(path).open("rb") as opened:
-        while chunk := opened.read(CHUNK):
-            content.update(chunk)
-    return content.hexdigest()
 
 
 def _columns(name: str, values: Array, titles: tuple[str, ...], scope: Scope) -> Lines:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies
 
-from linfit.problem import files
-from linfit.problem.files import CSV, SHIPPED_FOLDER, file_digest
+from linfit.problem import digests
+from linfit.problem.digests import file_digest
+from linfit.problem.files import CSV, SHIPPED_FOLDER
 from linfit.problem.problem import Problem
 from tests.helpers import LAW
 
@@ -149,7 +150,7 @@ def test_a_file_is_hashed_again_once_it_has_changed(file: Path, monkeypatch: pyt
     file.write_text("a\n2\n")
     second = file_digest(str(file))
     assert first != second
-    monkeypatch.setattr(files, "SETTLED", -(10**18))  # as if it had not changed for a while
+    monkeypatch.setattr(digests, "SETTLED", -(10**18))  # as if it had not changed for a while
     assert file_digest(str(file)) == second
     before = file.stat()
     file.write_text("a\n1\n")
@@ -159,7 +160,7 @@ def test_a_file_is_hashed_again_once_it_has_changed(file: Path, monkeypatch: pyt
 
 def test_a_file_that_stays_as_it_is_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("a\n1\n")
-    monkeypatch.setattr(files, "SETTLED", -(10**18))
+    monkeypatch.setattr(digests, "SETTLED", -(10**18))
     first = file_digest(str(file))
-    monkeypatch.setattr(files, "_sha256", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(digests, "_sha256", lambda path: pytest.fail("read again"))
     assert file_digest(str(file)) == first
