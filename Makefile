@@ -40,6 +40,7 @@ bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md; a pe
 	$(BIN)/python -m benchmarks.browse
 	$(BIN)/python -m benchmarks.clusters
 	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.endurance
 
 docs: $(INSTALLED) ## what of the documentation follows from the code: reference pages, JSON schemas
 	$(BIN)/python docs/generate.py

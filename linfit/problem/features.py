@@ -12,7 +12,6 @@ n samples, c columns, d functions, p features, q targets.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -22,17 +21,11 @@ from numpy.polynomial import Polynomial as Powers
 from pydantic import Field, model_validator
 
 from linfit.component import Component
-from linfit.errors import brief
 from linfit.problem.problem import Array
+from linfit.problem.scaling import Blocks, bounds_of, deviations, weights_of, whitening
 
 INTERCEPT = "1"
-#: A standard deviation below this share of the mean is that of a constant.
-ROUNDING = 1e-12
-#: The part of a function in a direction, above which it is named as one of those that make it.
-NOTICED = 1e-6
 Degree = Annotated[int, Field(ge=1, le=64)]
-#: (columns `[b, c]`, weights of the samples `[b]` or None), as often as it is asked for.
-Blocks = Callable[[], Iterable[tuple[Array, Array | None]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +119,7 @@ class Features(Component):
 
     def learn(self, columns: tuple[str, ...], blocks: Blocks) -> Expansion:
         """The expansion of the training samples, which are gone through up to three times."""
-        bounds = _bounds(blocks, len(columns)) if self.bounded() else np.zeros((2, len(columns)))
+        bounds = bounds_of(blocks, len(columns)) if self.bounded() else np.zeros((2, len(columns)))
         constant = [name for name, low, high in zip(columns, *bounds, strict=True) if low == high]
         if self.bounded() and constant:
             raise ValueError(
@@ -136,19 +129,19 @@ class Features(Component):
         shift, mix = np.zeros(d), np.eye(d)
         if self.scaling != "none":
             shift, second = self._moments(blocks, bounds, d)
-            scales = _deviations(second, shift)
-            mix = np.diag(1 / scales) if self.scaling == "standardize" else _whitening(second, scales, self.functions(columns))
+            scales = deviations(second, shift)
+            mix = np.diag(1 / scales) if self.scaling == "standardize" else whitening(second, scales, self.functions(columns))
         return Expansion(self, columns, bounds, shift, mix)
 
     def _moments(self, blocks: Blocks, bounds: Array, d: int) -> tuple[Array, Array]:
         """The mean `[d]`, zero without an intercept, and the mean products of deviations from it `[d, d]`."""
         shift, second, total = np.zeros(d), np.zeros((d, d)), 0.0
-        expanded = ((self.expand(columns, bounds), _weights(columns, weights)) for columns, weights in blocks())
+        expanded = ((self.expand(columns, bounds), weights_of(columns, weights)) for columns, weights in blocks())
         for X, weights in expanded if self.intercept else ():
             shift, total = shift + weights @ X, total + weights.sum()
         shift, total = (shift / total, 0.0) if self.intercept else (shift, 0.0)
         for columns, given in blocks():
-            away, counts = self.expand(columns, bounds) - shift, _weights(columns, given)
+            away, counts = self.expand(columns, bounds) - shift, weights_of(columns, given)
             second, total = second + (away * counts[:, None]).T @ away, total + counts.sum()
         return shift, second / total
 
@@ -277,33 +270,3 @@ def _side_by_side(functions: list[Array]) -> Array:
 
 def _power(name: str, k: int) -> str:
     return name if k == 1 else f"{name}^{k}"
-
-
-def _weights(columns: Array, weights: Array | None) -> Array:
-    return np.ones(len(columns)) if weights is None else weights
-
-
-def _bounds(blocks: Blocks, c: int) -> Array:
-    bounds = np.array([np.full(c, np.inf), np.full(c, -np.inf)])
-    for columns, _ in blocks():
-        if len(columns):
-            bounds = np.array([np.minimum(bounds[0], columns.min(axis=0)), np.maximum(bounds[1], columns.max(axis=0))])
-    return bounds
-
-
-def _deviations(second: Array, shift: Array) -> Array:
-    """The square roots `[d]` of the diagonal; 1 for a function that does not deviate, but for rounding: it stays as it is."""
-    deviations = np.sqrt(np.diag(second))
-    return np.where(deviations > ROUNDING * np.abs(shift), deviations, 1.0)
-
-
-def _whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
-    """Of functions with these names; ValueError, which names those of the direction that is none, where they are dependent."""
-    values, vectors = np.linalg.eigh(second / np.outer(scales, scales))
-    if values[0] <= len(values) * np.finfo(float).eps * values[-1]:
-        parts = np.abs(vectors[:, 0])
-        named = ", ".join(repr(name) for name, part in zip(names, parts.tolist(), strict=True) if part > NOTICED)
-        raise ValueError(
-            f"features.scaling=whiten: the features {brief(named)} are linearly dependent or constant: leave one out, or choose standardize"
-        )
-    return np.asarray((vectors / np.sqrt(values)) @ vectors.T / scales[:, None])
