@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fits_as_done
@@ -23,7 +24,22 @@ from linfit.sweeps.folder import About
 from linfit.sweeps.workers import Workers
 from tests.conftest import Ran
 from tests.faults.conftest import dask
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, missing, need, need_package, one_line, run, start, until
+from tests.faults.harness import (
+    FITS,
+    FOLDER,
+    PAIRS,
+    assert_whole,
+    end,
+    log,
+    missing,
+    need,
+    need_package,
+    one_line,
+    run,
+    start,
+    tables,
+    until,
+)
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]  # the clusters' libraries warn of much
 Linfit = Callable[..., Ran]
@@ -38,6 +54,37 @@ from linfit.sweeps.workers import Workers
 here = dict(fits_as_done(configs()))
 there = dict(fits_on_cluster(configs(), Workers(2, "ray", None)))
 json.dump([len(there), sorted(place for place in here if bits(here[place]) != bits(there[place]))], sys.stdout)
+"""
+#: Of two nodes of one CPU the newest is killed, with its workers, when the first fit is there and both compute others.
+LOSS = """
+import json, os, signal, subprocess, sys, time
+import ray
+from tests.faults.test_clusters import bits, configs
+from linfit.engine.dispatch import fits_as_done
+from linfit.sweeps.clusters import fits_on_cluster
+from linfit.sweeps.workers import Workers
+def pids(*options):
+    return [int(pid) for pid in subprocess.run(["pgrep", *options], capture_output=True, text=True).stdout.split()]
+def alive():
+    return sum(node["Alive"] for node in ray.nodes())
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+there, seen = {}, []
+for place, fit in fits_on_cluster(configs(3000), Workers(2, "ray", None)):
+    if not there:
+        until(lambda: ray.available_resources().get("CPU", 0) == 0)
+        seen.append(alive())
+        [raylet] = pids("-n", "-x", "raylet")
+        for pid in (raylet, *pids("-P", str(raylet))):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: alive() == 1)
+        seen.append(alive())
+    there[place] = fit
+here = dict(fits_as_done(configs(3000)))
+json.dump([len(there), sorted(place for place in here if bits(here[place]) != bits(there[place])), seen], sys.stdout)
 """
 
 
@@ -77,12 +124,29 @@ def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
 
 
 def test_ray_gives_the_bits_of_one_process() -> None:
-    """In a network namespace that has loopback only: ray listens on the machine's own address otherwise."""
+    assert on_ray(RAY, cpus=2) == [len(configs()), []]
+
+
+def test_the_fits_of_a_lost_ray_node_run_again() -> None:
+    need("pgrep")
+    assert on_ray(LOSS, cpus=1, more="{ray} start --address=127.0.0.1:26379 --num-cpus=1 --disable-usage-stats") == [
+        len(configs()),
+        [],
+        [2, 1],
+    ]
+
+
+def on_ray(program: str, cpus: int, more: str = "true") -> Any:
+    """What a program prints beside a ray cluster, of one node with so many CPUs and what `more` starts.
+
+    In a network namespace that has loopback only: ray listens on the machine's own address otherwise.
+    """
     need("unshare", "ip")
     need_package("ray", "ray")
     ray = str(Path(sys.executable).with_name("ray"))
-    start = f"{ray} start --head --port=26379 --num-cpus=2 --include-dashboard=false --disable-usage-stats --temp-dir=$FOLDER"
-    commands = f"ip link set lo up && {start} >&2 && {sys.executable} -c '{RAY}'; code=$?; {ray} stop --force >&2; exit $code"
+    head = f"{ray} start --head --port=26379 --num-cpus={cpus} --include-dashboard=false --disable-usage-stats --temp-dir=$FOLDER"
+    begin = f"ip link set lo up && {head} >&2 && {more.format(ray=ray)} >&2"
+    commands = f"{begin} && {sys.executable} -c '{program}'; code=$?; {ray} stop --force >&2; exit $code"
     inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", commands]
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short path: ray makes sockets below it
         (Path(folder) / "token").write_text(secrets.token_hex(32))
@@ -92,7 +156,7 @@ def test_ray_gives_the_bits_of_one_process() -> None:
     if "Operation not permitted" in done.stderr:
         missing("a network namespace needs privileges that are not there")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == [len(configs()), []]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_sweep_in_postgresql(postgresql: str, bare: Path, linfit: Linfit) -> None:
@@ -103,6 +167,36 @@ def test_a_sweep_in_postgresql(postgresql: str, bare: Path, linfit: Linfit) -> N
     assert [child["status"] for child in json.loads(shown.out)["children"]] == ["FINISHED"] * 80
     assert linfit("verify", "last", "--uri", postgresql, "--sample", "5").code == 0
     assert "canary" not in ran.out + ran.err + shown.out + shown.err
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_killed_sweep_in_postgresql_goes_on(kills: int, postgresql: str, stored: Path, reference: str) -> None:
+    name = f"killed-{kills}"
+    arguments: tuple[str, ...] = (*FITS, f"tracking.uri={postgresql}", f"name={name}")
+    for kill in range(kills):
+        process = start(stored, *arguments, block=5)
+        until((stored / FOLDER / "results" / f"part-{5 * kill + 2}.parquet").exists, process, stored)
+        process.kill()
+        process.join()
+        arguments = "resume", FOLDER, "--uri", postgresql
+    assert run(stored, *arguments) == 0, log(stored)
+    assert reference.startswith(tables(stored))
+    assert_once_in(postgresql, name, stored)
+
+
+def assert_once_in(uri: str, name: str, workdir: Path) -> None:
+    """Each fit of the sweep is there once and finished, with its own loss, nothing else is, and no number stands twice."""
+    results = {row["run_id"]: row for row in parquet.read_table(workdir / FOLDER / "results.parquet").to_pylist()}
+    with need_package("psycopg", "postgres").connect(uri) as store:
+        own = "JOIN experiments e USING (experiment_id) WHERE e.name = %s"
+        statuses = dict(store.execute(f"SELECT r.run_uuid, r.status FROM runs r {own}", (name,)).fetchall())
+        losses = store.execute(
+            f"SELECT run_uuid, m.value FROM runs r JOIN latest_metrics m USING (run_uuid) {own} AND m.key = 'loss'", (name,)
+        )
+        assert dict(losses.fetchall()) == {run_id: row["loss"] for run_id, row in results.items()}
+        assert len(results) == PAIRS and set(statuses.values()) == {"FINISHED"} and len(statuses.keys() - results.keys()) == 1
+        twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        assert store.execute(twice).fetchall() == []
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,19 @@ def test_eight_writers_of_one_file(exists: bool, tmp_path: Path, migrated_store:
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_same_sweep_started_twice_at_once(exists: bool, stored: Path, reference: str) -> None:
+    """One runs it, also where there is no database yet; the other says that it is being run."""
+    if not exists:
+        (stored / "outputs" / "mlflow.db").unlink()
+    both = [start(stored, *FITS, block=5) for _ in range(2)]
+    assert sorted(end(process) for process in both) == [0, 2], log(stored)
+    said = (stored / "log").read_text()
+    assert said.count("is being run by another process") == 1 and "Traceback" not in said
+    assert_whole(stored, PAIRS, reference)
+
+
+@pytest.mark.faults
 def test_two_resumes_at_once(stored: Path, reference: str) -> None:
     first = start(stored, *FITS, block=5)
     until((stored / FOLDER / "results" / "part-0.parquet").exists, first, stored)
