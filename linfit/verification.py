@@ -111,6 +111,9 @@ def _check(row: int, permits: Permits, kept: Kept, planned: Entry | None, result
     if result is None:
         return Check(row, name, Verdict.REFUSED, "it has no result: the sweep was interrupted")
     again = fit(config)
+    if again.status is Status.FAILED and result["status"] != Status.FAILED.value:
+        why = f"it failed this time: {(again.error or '').strip().splitlines()[-1]}"
+        return Check(row, name, Verdict.REFUSED, why, config.engine.name, again.status.value)
     different = differences(of_rows(result, curve), Outcome.of(again))
     return Check(
         row,

@@ -17,6 +17,7 @@ import linfit as package
 from linfit.engine.difference import relative
 from linfit.errors import ConfigError
 from linfit.method.optimizers import Optimizer
+from linfit.problem.datasets import Parabola
 from linfit.settings import Record
 from linfit.tracking import layout
 from linfit.tracking.comparison import Outcome
@@ -233,6 +234,18 @@ def plug_in(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield "witness"
     sys.modules.pop("witness", None)
     Optimizer.choices.pop("witness", None)
+
+
+def test_a_fit_that_fails_this_time_cannot_be_refitted(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert linfit("run", "-m", "seed=0,1", "steps=3").code == 0
+
+    def lost(dataset: Parabola, seed: int) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Parabola, "load", lost)
+    said = linfit("verify")
+    assert said.code == 2
+    assert "of 2 fits 2 cannot be refitted" in said.out and "it failed this time: OSError: the disk is gone" in said.out
 
 
 def test_plug_ins_are_imported_with_trust_only(linfit: Linfit, workdir: Path, plug_in: str) -> None:
