@@ -20,6 +20,7 @@ from linfit.method.init import Init, Normal
 from linfit.method.models import Model, TensorModel
 from linfit.method.optimizers import Adam, Optimizer
 from linfit.method.schedules import Constant, Schedule
+from linfit.problem.blas import blas_threads
 from linfit.problem.datasets import Dataset, Parabola
 from linfit.problem.digests import file_digest
 from linfit.problem.features import Features, Raw
@@ -92,7 +93,8 @@ class FitConfig(Frozen):
     def problem(self) -> Problem:
         """What is fitted, in float64, or its summary if the gradient needs no more; ValueError where the data cannot be had."""
         parts = (self.dataset, self.features, self.split, self.seed)
-        return summarize(*parts, self.dtype) if self.gradient.summarizes else load(*parts)
+        with blas_threads():
+            return summarize(*parts, self.dtype) if self.gradient.summarizes else load(*parts)
 
     def _combined(self) -> None:
         """Raises ValueError where two choices do not go together."""

@@ -34,6 +34,7 @@ RULES = {"divergence", "excess_loss", "gradient_norm"}
 STANDARD = {"csv": "import csv", "fractions": "import fractions", "math": "import math", "os": "import os"}
 OTHERS = {
     "np": "import numpy as np",
+    "threadpoolctl": "import threadpoolctl",
     "torch": "import torch",
     "parquet": "from pyarrow import parquet",
     "datasets": "from sklearn import datasets",

@@ -89,7 +89,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"record": {"tolerance": 0.0}}, "record.tolerance: got 0.0, input should be greater than 0"),
     ({"stop": {"divergence": 1.0}}, "stop.divergence: got 1.0, input should be greater than 1"),
     ({"tracking": {"name": "mlflow", "uri": 3}}, "tracking.uri: got 3, input should be a valid string"),
-    ({"plugins": "my_module"}, "plugins: got 'my_module', input should be a valid tuple"),
+    ({"plugins": "my_module"}, "plugins: got 'my_module', input should be a list, [A,B,…]"),
     ({"name": ""}, "name: got '', string should have at least 1 character"),
     # datasets
     (dataset("parabola", n=0), "dataset.n: got 0, input should be greater than or equal to 1"),

@@ -205,6 +205,10 @@ def test_data_that_are_many_are_read_from_their_file(tmp_path: Path) -> None:
     assert "csv.DictReader" in source
 
 
+def test_data_of_many_columns_do_not_depend_on_numpys_threads() -> None:
+    same(short(dataset={"name": "random_linear", "n": 10_000, "p": 64}, dtype="float64", steps=4, optimizer={"name": "sgd", "lr": 1e-6}))
+
+
 @pytest.mark.parametrize("kind", ["parquet", "npy", "flat", "records", "npz", "sklearn"])
 def test_data_of_every_kind_of_file_are_read_by_a_program(kind: str, tmp_path: Path) -> None:
     i = np.arange(200)

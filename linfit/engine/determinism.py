@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
 from linfit.config import FitConfig
+from linfit.problem.blas import blas_threads
 
 #: (where, what, its value while a fit is deterministic). torch would fill new tensors with NaN besides, which only costs.
 FLAGS: tuple[tuple[Any, str, bool], ...] = (
@@ -20,14 +21,13 @@ FLAGS: tuple[tuple[Any, str, bool], ...] = (
 
 @contextmanager
 def computing(config: FitConfig) -> Iterator[None]:
-    """torch computes with the config's threads and, unless it says otherwise, deterministically; afterwards as before."""
+    """torch computes with the config's threads and, unless it says otherwise, deterministically; numpy with one thread. Afterwards as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        if config.deterministic:
-            with full_precision(), deterministic():
-                yield
-        else:
+        with ExitStack() as settings:
+            for setting in (blas_threads, *((full_precision, deterministic) if config.deterministic else ())):
+                settings.enter_context(setting())
             yield
     finally:
         torch.set_num_threads(before)

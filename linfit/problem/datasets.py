@@ -197,6 +197,7 @@ class RandomLinear(Drawn):
     def lines(self, scope: Scope) -> Lines:
         rank = min(self.n, self.p)
         return (
+            'threadpoolctl.threadpool_limits(1, "blas")  # numpy\'s products have the same bits on any number of processors',
             self.stream_line(scope.seed),
             f"left = np.linalg.qr(stream.standard_normal(({self.n}, {rank})))[0]",
             f"right = np.linalg.qr(stream.standard_normal(({self.p}, {rank})))[0]",

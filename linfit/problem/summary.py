@@ -19,8 +19,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from linfit.problem.blas import blas_threads
 from linfit.problem.datasets import Dataset
 from linfit.problem.features import Expansion, Features
 from linfit.problem.loading import chosen, expansion_of, prepared
@@ -149,7 +149,7 @@ def _summed(samples: Samples, expansion: Expansion | None, dtype: str) -> Proble
     import torch
 
     sums: Sums | None = None
-    with threadpool_limits(torch.get_num_threads(), "blas"):  # the fit's threads, on which bits may depend
+    with blas_threads(torch.get_num_threads()):  # the fit's threads, on which bits may depend
         for block in samples:
             part = prepared(block, expansion)
             sums = sums or Sums(part.X.shape[1] + part.y.shape[1], dtype)

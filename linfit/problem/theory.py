@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from linfit.problem.blas import blas_threads
 from linfit.problem.losses import Huber, Loss
 from linfit.problem.problem import Array, Problem
 from linfit.problem.refinement import LARGEST, Factors, refined
@@ -91,6 +92,11 @@ def optima(problems: Sequence[Problem], loss: Loss, strengths: Sequence[float] |
     """The optima of `loss` on problems of one shape, with a penalty of such `strengths` for all of them or for none."""
     if not problems:
         return []
+    with blas_threads():
+        return _optima(problems, loss, strengths)
+
+
+def _optima(problems: Sequence[Problem], loss: Loss, strengths: Sequence[float] | None) -> list[Optimum]:
     n, _, q = problems[0].shape
     scale = loss.scale(n, q)
     X = np.stack([problem.X for problem in problems])  # [u, n, p]
@@ -128,7 +134,8 @@ def _robust(near: Optimum, problem: Problem, strength: float, delta: float) -> O
 
 def largest_curvatures(features: Sequence[Array], scale: float) -> Array:
     """λmax `[u]` of the Hessian 2c·XᵀX, c the loss's `scale`, of each of u features X `[n, p]` of one shape."""
-    singular = np.linalg.svd(np.stack(features), compute_uv=False)  # [u, min(n, p)], largest first
+    with blas_threads():
+        singular = np.linalg.svd(np.stack(features), compute_uv=False)  # [u, min(n, p)], largest first
     return np.asarray(2 * scale * np.square(singular[:, 0]))
 
 

@@ -12,6 +12,7 @@ from linfit.engine.determinism import FLAGS, computing
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Status
 from linfit.method.init import Zeros
+from linfit.problem.blas import blas_threads
 from tests.helpers import config, scratch_registry
 
 ENGINES = ("single", "stacked")
@@ -75,6 +76,27 @@ def test_what_holds_inside_and_is_put_back(callers: dict[str, Any], deterministi
     assert inside["mode"] == 2
     assert set(inside["precision"]) <= {"ieee", "none"}
     assert {name: inside[name] for _, name, _ in FLAGS} == {name: value for _, name, value in FLAGS}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"dataset": {"name": "random_linear", "n": 10_000, "p": 64}, "optimizer": "closed_form", "steps": 1},
+        {"dataset": {"name": "random_linear", "n": 10_000, "p": 64}, "gradient": "gram", "optimizer": "heavy_ball", "steps": 20},
+        {"dataset": {"name": "random_linear", "n": 2_000, "p": 20}, "features": {"name": "raw", "scaling": "whiten", "intercept": True}},
+    ],
+)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_how_many_threads_numpy_has_changes_nothing(engine: str, parts: dict[str, Any]) -> None:
+    """Data, features, optimum, losses and weights, of which numpy's own threads would change some."""
+    found = []
+    for count in (1, 2):
+        with blas_threads(count):
+            result = fit(config(**{"steps": 3, "dtype": "float64", "engine": engine, **parts}))
+            assert result.problem is not None and result.optimum is not None and result.path is not None
+            arrays = (result.path.losses, result.path.weights, result.excess_losses, result.optimum.root)
+            found.append((result.problem.digest, *(array.tobytes() for array in arrays)))
+    assert found[0] == found[1]
 
 
 def test_a_fit_of_the_single_engine_computes_so(callers: dict[str, Any], seen: list[dict[str, Any]]) -> None:
