@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from linfit.tracking.layout import EXCESS, FIT, HPARAM, KIND, LOSS, STATUS, UNNAMED
+from linfit.tracking.layout import EXCESS, FIT, HPARAM, KIND, LOSS, STATUS, THEORY, UNNAMED, WEIGHT
 from linfit.tracking.notes import WORKFLOW
 
 PREFIX = "mlflow.sharedViewState."
@@ -22,6 +22,8 @@ EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 #: What tells fits apart where no sweep says what varies.
 USUAL = ("model", "gradient", "optimizer", "optimizer.lr", "seed")
 SEED = "seed"
+#: The sections that the UI makes of metrics that are no curves, by what the metrics' names begin with.
+NUMBERS = (*(prefix.rstrip("/") for prefix in (HPARAM, WEIGHT, THEORY)), "Model metrics")
 MOST_KEYS, WIDTH, NAME_WIDTH = 20, 170, 260
 
 _FITS = {
@@ -72,7 +74,7 @@ def _curves(keys: Sequence[str]) -> dict[str, Any]:
         **_FITS,
         "runsHiddenMode": "FIRST_10_RUNS",
         "compareRunCharts": [_chart(EXCESS), _chart(LOSS)],
-        "compareRunSections": [_section("linfit-curves", "Curves on log axes", True), *map(_closed, ("hparam", "weight", "Model metrics"))],
+        "compareRunSections": [_section("linfit-curves", "Curves on log axes", True), *map(_closed, NUMBERS)],
         "isAccordionReordered": True,
         "groupBy": groups if grouped else None,
     }
