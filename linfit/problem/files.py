@@ -18,8 +18,9 @@ from linfit.lines import WIDTH, Lines, Scope, indented, listed
 from linfit.problem.cells import Cleaner, Constants, repeated
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
+from linfit.problem.npy import column_of, numpy_rows
 from linfit.problem.problem import Array, Problem
-from linfit.problem.tables import Numbers, Rows, column_of, csv_rows, no_utf8, numpy_rows, parquet_rows
+from linfit.problem.tables import Numbers, Rows, csv_rows, no_utf8, parquet_rows
 
 SHIPPED = "linfit:"
 #: Lines that the numbers of a dataset may take in a program.
