@@ -20,7 +20,8 @@ from pyarrow import parquet
 import linfit
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
-from linfit.problem import npy, tables
+from linfit.problem import npy as numpy_files
+from linfit.problem import tables
 from linfit.problem.arrays import Arrays
 from linfit.problem.datasets import Dataset
 from linfit.problem.files import CSV, Npy
@@ -60,7 +61,7 @@ KINDS = ("csv", "parquet", "npz", "npy")
 def any_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the file were large: read in blocks, a CSV file by pyarrow."""
     if request.param == "in many":
-        for module in (tables, npy):
+        for module in (tables, numpy_files):
             monkeypatch.setattr(module, "ROWS", 64)
         monkeypatch.setattr(tables, "SMALL", 0)
 
