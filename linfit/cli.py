@@ -138,7 +138,8 @@ def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
         return f"; go on with: {command}" if (command := runner.command()) else ""
 
     def broken_off() -> str:
-        kept = f"; {len(runner.done)} finished fits are kept, run {runner.killed} is KILLED in MLflow" if runner.killed else ""
+        fits = f"{len(runner.done)} finished fits are kept, " if runner.folder is not None else ""
+        kept = f"; {fits}run {runner.killed} is KILLED in MLflow" if runner.killed else ""
         return kept + go_on()
 
     last_words = broken_off

@@ -20,14 +20,16 @@ from linfit.errors import ConfigError
 from linfit.lines import GradientLines, Lines, ModelLines, OptimizerLines, Scope, indented
 from linfit.method.gradients import loss_alone
 from linfit.method.optimizers import TorchOptimizer
+from linfit.problem.features import Raw
+from linfit.problem.files import written_out
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
 
-#: The groups that contribute lines: all but those that say where and how numbers are computed, and where they go; and features, of
-#: which a program knows the data's own columns only.
+#: The groups that contribute lines: all but those that say where and how numbers are computed, and where they go; and features,
+#: whose numbers are written.
 CONTRIBUTORS = tuple(group for group in GROUPS if group not in ("device", "engine", "tracking", "features"))
 #: What of a config a program heeds besides, or may leave out. Whatever else there is must be at its default.
-HEEDED = {"seed", "dtype", "steps", "threads", "record", "stop"}
+HEEDED = {"seed", "dtype", "steps", "threads", "record", "stop", "features", "split"}
 BESIDE = {"name", "plugins", "device", "engine", "tracking", "pictures", "deterministic"}
 RULES = {"divergence", "excess_loss", "gradient_norm"}
 #: What a program imports if it speaks of it: of Python, then of others.
@@ -39,6 +41,8 @@ OTHERS = {
     "parquet": "from pyarrow import parquet",
     "datasets": "from sklearn import datasets",
 }
+#: Lines that the numbers of features, or of samples that are not held out, may take.
+MOST_NUMBERS = 100
 #: Lines of a table that a fit prints that does not say `record.every`.
 PRINTED = 10
 
@@ -60,7 +64,6 @@ def require_lines(config: FitConfig) -> None:
     """ConfigError that names the components which do not say how a plain program does what they do."""
     parts = [getattr(config, group) for group in CONTRIBUTORS]
     silent = [f"{part.group}={part.name}" for part in parts if not part.has_lines()]
-    silent += [key for key in ("features", "split") if key not in config.neutral()]
     if silent:
         raise ConfigError(
             f"{', '.join(silent)} cannot be written as a plain program, having no `lines`: choose another, or add them (docs/plugins.md)"
@@ -103,7 +106,7 @@ def _body(config: FitConfig) -> list[str]:
         'os.environ["MKL_CBWR"] = "COMPATIBLE"  # the same kernels wherever the numbers stand in memory',
         f"torch.set_num_threads({config.threads})",
         "",
-        *config.dataset.lines(scope),
+        *_data(config, problem, scope),
         *_tensors(scope),
         *config.init.lines(scope),
         *_moved(scope),
@@ -118,6 +121,21 @@ def _body(config: FitConfig) -> list[str]:
         *indented(_step(config, model, gradient, optimizer, [_divergence(config, problem, known), *rules])),
         f'print("weights", {model.weight}{model.transposed}.flatten().tolist())',
     ]
+
+
+def _data(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
+    """X and y: as the dataset makes them; of features or with samples held out an intercept beside it, or the numbers that came out."""
+    kept = config.neutral()
+    if "features" in kept and "split" in kept:
+        return config.dataset.lines(scope)
+    intercept_alone = config.features == Raw(intercept=True) and "split" in kept and not config.dataset.weighted()
+    if intercept_alone:
+        return (*config.dataset.lines(scope), "X = np.hstack([X, np.ones((len(X), 1))])  # [n, p], the intercept last")
+    written = written_out(problem, scope)
+    if len(written) > MOST_NUMBERS:
+        asked = [key for key in ("features", "split") if key not in kept]
+        raise ValueError(f"{' and '.join(asked)} of so many samples cannot be written as a plain program: leave them at their default")
+    return written
 
 
 def _gradient(config: FitConfig, model: ModelLines) -> GradientLines:

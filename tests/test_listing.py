@@ -205,6 +205,27 @@ def test_data_that_are_many_are_read_from_their_file(tmp_path: Path) -> None:
     assert "csv.DictReader" in source
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"features": {"name": "raw", "intercept": True}, "dataset": {"name": "random_linear", "n": 200, "p": 3}},
+        {"features": {"name": "raw", "intercept": True, "scaling": "standardize"}, "dataset": {"name": "random_linear", "n": 20, "p": 3}},
+        {"features": {"name": "polynomial", "degree": 3}, "dataset": {"name": "random_linear", "n": 20, "p": 1, "condition": 1.0}},
+        {"split": {"validation": 0.2}},
+    ],
+    ids=["intercept", "standardized", "polynomial", "held out"],
+)
+def test_features_and_samples_held_out_are_written(parts: dict[str, Any], dtype: str) -> None:
+    same(short(**parts, dtype=dtype, optimizer={"name": "adam", "lr": 0.1}, init="zeros"))
+
+
+def test_features_of_many_samples_are_refused_in_one_line() -> None:
+    many = short(features={"name": "raw", "scaling": "standardize"}, dataset={"name": "random_linear", "n": 5000})
+    with pytest.raises(ConfigError, match=r"^features of so many samples cannot be written as a plain program: leave them"):
+        program(many, "a test")
+
+
 def test_data_of_many_columns_do_not_depend_on_numpys_threads() -> None:
     same(short(dataset={"name": "random_linear", "n": 10_000, "p": 64}, dtype="float64", steps=4, optimizer={"name": "sgd", "lr": 1e-6}))
 

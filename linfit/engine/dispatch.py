@@ -27,6 +27,8 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
     """
     if isinstance(configs, FitConfig):
         return next(fits([configs]))
+    if strangers := [one for one in configs if not isinstance(one, FitConfig)]:
+        raise TypeError(f"linfit.fit takes fit configs, got {strangers[0]!r}: linfit.compose([…]) or linfit.FitConfig(…) makes one")
     return list(fits(configs))
 
 

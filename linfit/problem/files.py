@@ -132,7 +132,8 @@ class Table(Dataset):
         except UnicodeDecodeError as error:
             raise ValueError(no_utf8(self.file, self.path) or f"dataset.path {self.path!r} cannot be read: {error}") from error
         except (OSError, csv.Error) as error:
-            raise ValueError(f"dataset.path {self.path!r} cannot be read: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ValueError(f"dataset.path {self.path!r} cannot be read: {reason} (it begins at the working directory)") from error
         if last is None:
             raise ValueError(f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ''}")
         yield self._problem(
@@ -142,7 +143,7 @@ class Table(Dataset):
     def _written(self, scope: Scope) -> Lines:
         """The numbers themselves where they are few, or linfit's own; none where a program has to read them from the file."""
         problem = prepared(self.load(scope.seed), None).cast(scope.dtype)
-        written = (*_columns("X", problem.X, self.features, scope), *_columns("y", problem.y, self.target, scope))
+        written = written_out(problem, scope)
         return written if len(written) <= MOST_LINES or self.path.startswith(SHIPPED) else ()
 
     def _read(self, before: Lines, opening: str, column: Callable[[str], str], closing: str) -> Lines:
@@ -211,6 +212,11 @@ class Npy(Table):
         return self._written(scope) or self._read(
             read, "np.stack([", lambda name: f"data{column_of(self.file, name)}", "], axis=1).astype(float)"
         )
+
+
+def written_out(problem: Problem, scope: Scope) -> Lines:
+    """The numbers of a problem themselves, column by column."""
+    return (*_columns("X", problem.X, problem.features, scope), *_columns("y", problem.y, problem.targets, scope))
 
 
 def _columns(name: str, values: Array, titles: tuple[str, ...], scope: Scope) -> Lines:

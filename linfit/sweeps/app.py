@@ -24,6 +24,7 @@ from linfit.shell import shell_script
 from linfit.sweeps.catalogue import question
 from linfit.sweeps.composition import fit_config, search_path, split
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
+from linfit.sweeps.folder import SETTINGS
 from linfit.sweeps.naming import single_name
 from linfit.sweeps.runner import Runner
 from linfit.sweeps.ways import deferred
@@ -48,7 +49,10 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
             if isinstance(error, (*UNCOMPOSED, ValueError)):
                 raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # what a fit raises is its own
-                read = str(error.filename).endswith(".yaml")  # otherwise it is a folder for outputs
+                file = Path(str(error.filename))
+                read = (
+                    file.suffix == ".yaml" and file.parent.name != ".hydra" and file.name != SETTINGS
+                )  # otherwise it is one of the outputs
                 raise RecordingError(
                     f"{error.filename or 'a file'} cannot be {'read' if read else 'written'}: {error.strerror or error}"
                 ) from error

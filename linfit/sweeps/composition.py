@@ -63,6 +63,8 @@ def swept(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The experiment and the overrides: an experiment is the argument that is no override."""
+    if isinstance(arguments, str):
+        raise ConfigError(f"got the text {arguments!r}, must be a list of an experiment and overrides: [{arguments!r}]")
     for argument in arguments:
         key, _, value = argument.lstrip("+").partition("=")
         if key in GROUPS and value.startswith("["):
@@ -89,6 +91,9 @@ def new_loader() -> ConfigLoader:
 
 def fit_config(composed: DictConfig, overrides: Sequence[str], experiment: str) -> FitConfig:
     """Validates what Hydra composed for `experiment`; `overrides` are the command line's, which say what replaced what."""
+    if "tracking" not in composed and not any(override.startswith("~tracking") for override in overrides):
+        file = locations.experiments().get(experiment, experiment)
+        raise ConfigError(without_header(experiment) or f"{file} has no defaults: begin it with `defaults: [/linfit, _self_]`")
     try:
         data = plain(composed)
     except OmegaConfBaseException as error:
@@ -133,7 +138,7 @@ def _deletes_ours(data: dict[str, Any], key: str) -> bool:
     name = rest.partition(".")[0]
     if section not in GROUPS:
         return name not in (part or {})
-    chosen = GROUPS[section].choices.get(part.get("name", "")) if isinstance(part, dict) else None
+    chosen = GROUPS[section].choices.get(str(part.get("name", ""))) if isinstance(part, dict) else None
     return chosen is not None and name in chosen.model_fields and name not in (part or {})
 
 
@@ -169,9 +174,8 @@ def drop_stale(data: dict[str, Any], overrides: Sequence[str], tell: Callable[[s
     given = {override.lstrip("+").split("=", 1)[0] for override in overrides}
     for group, base in GROUPS.items():
         values = data.get(group)
-        if group not in given or not isinstance(values, dict) or values.get("name") not in base.choices:
+        if group not in given or not isinstance(values, dict) or (chosen := base.choices.get(str(values.get("name")))) is None:
             continue
-        chosen = base.choices[values["name"]]
         stale = [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]
         data[group] = {key: value for key, value in values.items() if key not in stale}
         for key in stale:
@@ -182,6 +186,8 @@ def load_plugins(modules: Sequence[str]) -> None:
     """Imports the modules that define more components: those named, and those installed under the entry point group."""
     if isinstance(modules, str):
         raise ConfigError(f"plugins={modules} is no list: write plugins=[{modules}]")
+    if not isinstance(modules, Sequence):
+        raise ConfigError(f"plugins: got {modules!r}, must be a list of modules: plugins=[my_module]")
     if strangers := [module for module in modules if not isinstance(module, str)]:
         raise ConfigError(f"plugins: got {strangers[0]!r}, must be the name of a module")
     for point in entry_points(group=ENTRY_POINTS):
@@ -190,14 +196,21 @@ def load_plugins(modules: Sequence[str]) -> None:
     if modules and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as for a script: a module beside the experiments is found
     for module in modules:
-        advice = "name a module of the working directory or of an installed package"
-        _import(partial(importlib.import_module, module), f"plugins: {module!r}", advice)
+        _import(
+            partial(importlib.import_module, module),
+            f"plugins: {module!r}",
+            "mend it",
+            "name a module of the working directory or of an installed package",
+        )
 
 
-def _import(load: Callable[[], Any], what: str, advice: str) -> None:
+def _import(load: Callable[[], Any], what: str, advice: str, absent: str = "") -> None:
+    """Imports; ConfigError with the advice where that fails, with what `absent` says where the module itself is not there."""
     try:
         load()
     except (Exception, SystemExit) as error:  # a module that calls sys.exit would end this program as if all were well
+        if absent and isinstance(error, ModuleNotFoundError) and repr(error.name) in what:
+            advice = absent
         raise ConfigError(f"{what} cannot be imported ({type(error).__name__}: {error}): {advice}") from error
 
 
@@ -213,4 +226,8 @@ def _shadowed(data: dict[str, Any], error: ValidationError) -> str:
     top = [
         str(folder / f"{locations.TOP}.yaml") for folder in locations.users(locations.CONF) if (folder / f"{locations.TOP}.yaml").exists()
     ]
-    return f" (from {', '.join(own + top)})" if own + top else ""
+    strange = any(
+        group in GROUPS and data[group].get("name") not in GROUPS[group].choices for group in wrong if isinstance(data.get(group), dict)
+    )
+    hint = "; what a plug-in defines needs plugins=[MODULE]" if own and strange else ""
+    return f" (from {', '.join(own + top)}{hint})" if own + top else ""

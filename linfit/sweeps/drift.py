@@ -29,7 +29,11 @@ def changes(path: Path, tags: Mapping[str, str] | None, config: FitConfig) -> Ch
 
 
 def _tagged(tags: Mapping[str, str]) -> dict[str, str]:
-    return {"code": tags.get(layout.CODE, ""), **_decisive(json.loads(tags.get(layout.ENVIRONMENT, "{}")))}
+    try:
+        machine = json.loads(tags.get(layout.ENVIRONMENT, "{}"))
+    except ValueError:  # it was changed after it was written: what it said is not known
+        machine = None
+    return {"code": tags.get(layout.CODE, ""), **(_decisive(machine) if isinstance(machine, dict) else {"environment": "unknown"})}
 
 
 def _written(path: Path) -> dict[str, str]:
@@ -70,10 +74,15 @@ def allowed(tags: Mapping[str, str] | None) -> Changes:
 def past(tags: Mapping[str, str] | None) -> list[dict[str, list[str]]]:
     """The same, one after the other."""
     try:
-        found: list[dict[str, list[str]]] = json.loads((tags or {}).get(layout.CHANGES, "[]"))
-        return found
+        found = json.loads((tags or {}).get(layout.CHANGES, "[]"))
     except ValueError:  # too many for a tag
         return []
+    sound = isinstance(found, list) and all(isinstance(some, dict) and all(map(_is_pair, some.values())) for some in found)
+    return found if sound else []
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
 
 
 def told(changes: Changes) -> str:

@@ -51,8 +51,8 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
         if key in GROUPS:
             return f"{found[1]} has several values: add -m to sweep over them"
         return f"{found[1]} has several values: add -m to sweep over them, or write {key}=[{values}] for a list"
-    if found := re.search(r"Could not override '(.+?)'", text):
-        return f"{found[1]!r} cannot be overridden: {_one_line(text)}"
+    if found := re.search(r"Could not override '(.+?)'|Error merging override (\S+)", text):
+        return f"{found[1]!r} cannot be overridden: {_one_line(text)}" if found[1] else f"{found[2]}: {str(cause or text).splitlines()[0]}"
     return _one_line(f"{text}: {cause}" if isinstance(cause, OmegaConfBaseException) else text)
 
 
@@ -97,8 +97,9 @@ def _no_key(full_key: str, parent: DictConfig) -> str:
 def _unparsed(override: str, why: str | None) -> str:
     """One line for an override that Hydra's parser rejects with such a complaint, or with none that says anything."""
     left_open = (f"{opened} is not closed" for opened, closed in ("[]", "{}", "()") if override.count(opened) > override.count(closed))
-    because = next(left_open, why)
-    key = override.partition("=")[0]
+    if open_one := next(left_open, ""):
+        return f"{override} cannot be read: {open_one}"
+    because, key = why, override.partition("=")[0]
     return f"{override} cannot be read{f' ({because})' if because else ''}: text with special characters stands in quotes, {key}='…'"
 
 

@@ -39,15 +39,22 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
 
 
 def _check_batches(configs: Sequence[FitConfig]) -> None:
-    """ValueError where a batch is larger than the data."""
+    """ValueError where a batch is larger than the data; what else they raise fails their fits, and no others."""
     batches = {(one.dataset, one.split.validation, one.batch.size): one for one in configs if isinstance(one.batch, Minibatch)}
     for (_, _, size), config in batches.items():
         assert isinstance(config.batch, Minibatch)
-        config.batch.check(_fitted(config, size))
+        try:
+            config.batch.check(_fitted(config, size))
+        except ValueError:
+            raise
+        except Exception:
+            continue
 
 
 def _fitted(config: FitConfig, enough: int) -> int:
-    """How many samples are fitted, of which no more are read than `enough`."""
+    """How many samples are fitted; where nobody knows without reading them, no more are read than `enough`."""
+    if (known := config.dataset.num_samples()) is not None:
+        return config.split.kept(known)
     kept = 0
     for read in accumulate(len(block.X) for block in config.dataset.blocks(config.seed)):
         kept = config.split.kept(read)

@@ -177,7 +177,7 @@ class Runner:
             names = [label_of(config, varying, first + number) for number, config in enumerate(configs)]
             extend_manifest(folder, names, [job.overrides for job in new], configs)
         varying = self._sweep.varying
-        self._announce()
+        self._announce([job.config for job in self.jobs])
         for number, fitted in self._fits(configs, workers):
             losses[places[number]] = fitted.loss
             self.observer.advance(self._sweep.add(first + number, label_of(fitted.config, varying, first + number), fitted))
@@ -189,7 +189,7 @@ class Runner:
         self._sweep, self.folder = sweep, sweep.folder
         self.jobs = [Job(first, ())]
         rows, names, configs = [row for row, _, _ in left], [name for _, name, _ in left], [config for _, _, config in left]
-        self._announce()
+        self._announce(configs)
         for number, fitted in self._fits(configs, workers):
             self.observer.advance(sweep.add(rows[number], names[number], fitted))
         self.observer.advance(sweep.flush())
@@ -199,8 +199,8 @@ class Runner:
         """Whether the MLflow experiment of a single run has it already."""
         return not missing(ready([config]), [0.0])
 
-    def _announce(self) -> None:
-        self.observer.begin(len(self.jobs), sum(job.config.steps for job in self.jobs))
+    def _announce(self, configs: Sequence[FitConfig]) -> None:
+        self.observer.begin(len(configs), sum(config.steps for config in configs))
 
     def _fits(self, configs: Sequence[FitConfig], workers: Workers) -> Iterator[tuple[int, Fit]]:
         assert self._sweep is not None

@@ -60,11 +60,11 @@ _REFERENCE = r"\$\{[^{}\s]*\}"
 #: What stays: a reference to the environment that names no other value, or what is masked.
 _KEPT = r"(?:\$\{[^{}\s,]*\}|\*{3})"
 #: `://user:password@`, up to the last `@` before the next URI: a password may hold any other sign, and `@` too.
-_PASSWORD = re.compile(rf"(://(?:{_REFERENCE}|(?!{_REFERENCE})[^/:\n])*):(?!{_KEPT}@(?!(?:(?!://).)*@))(?:(?!://).)+@")
+_PASSWORD = re.compile(rf"(://(?:{_REFERENCE}|(?!{_REFERENCE})[^/:\n])*):(?!\d{{1,5}}(?:\s|$))(?!{_KEPT}@(?!(?:(?!://).)*@))(?:(?!://).)+@")
 #: `?password=…&`, and `;PWD=…;` in `odbc_connect=…`, which may be encoded once more.
 _KEY = re.compile(
-    rf"((?:[?&]|(;|%3B|odbc_connect=))[\w-]*{SECRET}[\w-]*(?:=|%3D))(?!{_KEPT}(?:[&;\"'\s]|%3B|$))"
-    r"(?(2)(?:\{[^}\n]*\}|%7B.*?%7D|(?:(?!%3B)[^&;\n])+)|[^&\n]+)",
+    rf"((?:[?&]|(;|%3B|odbc_connect=))[\w-]{{0,64}}{SECRET}[\w-]{{0,64}}(?:=|%3D))(?!{_KEPT}(?:[&;\"'\s]|%3B|$))"
+    r"(?(2)(?:\{[^}\n]*\}|%7B.{{0,4096}}?%7D|(?:(?!%3B)[^&;\n])+)|[^&\n]+)",
     re.I,
 )
 

@@ -81,8 +81,9 @@ class Reader:
             raise LinfitError(f"{reference!r} is no run id: give one, the beginning of one, or {LAST}")
         matches = list(self._search(f"attributes.run_id LIKE '{reference}%'", 3))
         if len(matches) != 1:
-            number = "no run" if not matches else "several runs"
-            raise LinfitError(f"{number} in {self.store} whose id begins with {reference!r}: `linfit show {LAST}` shows the newest")
+            if matches:
+                raise LinfitError(f"several runs in {self.store} have ids that begin with {reference!r}: give more of the id")
+            raise LinfitError(f"no run in {self.store} whose id begins with {reference!r}: `linfit show {LAST}` shows the newest")
         return self.record(matches[0])
 
     def top(self, record: Record) -> Record:
@@ -143,7 +144,7 @@ class Reader:
         if folder is None:
             return self._download(record, name, most)
         if not (folder / name).is_file():
-            raise LinfitError(f"run {record.run_id} has no file {name} in {folder}: were its artifacts moved or deleted?")
+            raise LinfitError(f"run {record.run_id} has no file {name} in {folder}: {_why_absent(record)}")
         return own_file(folder, name, most)
 
     def _folder(self, record: Record) -> Path | None:
@@ -160,7 +161,7 @@ class Reader:
         with one_line(self.store, record.artifact_uri):
             sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(record.run_id)}
             if name not in sizes:
-                raise LinfitError(f"run {record.run_id} has no file {name}: were its artifacts deleted?")
+                raise LinfitError(f"run {record.run_id} has no file {name}: {_why_absent(record)}")
             require_size(f"{name} of run {record.run_id}", sizes[name], most)
             return Path(self.client.download_artifacts(record.run_id, name))
 
@@ -191,6 +192,13 @@ class Reader:
                 return
 
 
+def _why_absent(record: Record) -> str:
+    if record.status not in ("KILLED", "RUNNING"):
+        return "were its artifacts moved or deleted?"
+    further = f"; `linfit resume {record.run_id}` goes on with it" if record.kind == layout.SWEEP else ""
+    return f"it did not come to its end, it is {record.status}{further}"
+
+
 def local_folder(store: Store, artifact_uri: str) -> Path | None:
     """The folder of a run's artifacts on this machine, None where a server keeps them.
 
@@ -207,6 +215,6 @@ def local_folder(store: Store, artifact_uri: str) -> Path | None:
         return None
     if folder.exists() or store.file is None:
         return folder
-    ends = [folder.parts[place:] for place, part in enumerate(folder.parts) if part == "artifacts"]
+    ends = [folder.parts[place:] for place, part in enumerate(folder.parts[:-1]) if part == "artifacts"]  # a run's own ends in it too
     moved = [store.file.parent.joinpath(*end) for end in ends]
     return next((candidate for candidate in moved if candidate.exists()), folder)

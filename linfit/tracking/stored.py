@@ -70,7 +70,9 @@ def config_of(reader: Reader, record: Record, load: Load | None = None) -> FitCo
     ConfigError, which says where the config stands, as for `read_config`; LinfitError where a file of the run is gone.
     """
     if record.kind == layout.SWEEP:
-        raise ConfigError(f"run {record.run_id} is a sweep, which has no config of its own: name one of its fits, or use --sample")
+        raise ConfigError(
+            f"run {record.run_id} is a sweep, which has no config of its own: name one of its fits, as `linfit show` lists them"
+        )
     return _placed(*_stored(reader, record), load, lambda: reader.top(record).tags.get(layout.VERSION))
 
 

@@ -138,10 +138,11 @@ def stored_results(folder: Path) -> dict[int, dict[str, Any]]:
 
 def set_aside(folder: Path) -> list[Path]:
     """Gives the tables that are broken another name, so that their fits are run again; returns the new names."""
-    files = [folder / RESULTS]
-    if unfinished(folder):
-        files = [_part(folder, name, number) for name in (RESULTS, CURVES) for number in _numbers(folder, name)]
-    return [file.replace(file.with_name(file.name + BROKEN)) for file in files if _table(file) is None]
+    files = [_part(folder, name, number) for name in (RESULTS, CURVES) for number in _numbers(folder, name)]
+    if not unfinished(folder):  # neither is of use without the other
+        files = [folder / RESULTS, folder / CURVES] * any(_table(folder / name) is None for name in (RESULTS, CURVES))
+    broken = [file for file in files if not unfinished(folder) or _table(file) is None]
+    return [file.replace(file.with_name(file.name + BROKEN)) for file in broken]
 
 
 def _table(file: Path) -> pa.Table | None:
@@ -149,7 +150,7 @@ def _table(file: Path) -> pa.Table | None:
 
     Columns that are not there are null, but for those without which a row says nothing. LinfitError where it cannot be read now.
     """
-    schema, needed = (_CURVES, CURVES_NEEDED) if file.parent.name == Path(CURVES).stem else (_RESULTS, RESULTS_NEEDED)
+    schema, needed = (_CURVES, CURVES_NEEDED) if Path(CURVES).stem in (file.parent.name, file.stem) else (_RESULTS, RESULTS_NEEDED)
     try:
         found = parquet.read_table(file, page_checksum_verification=True)
         found.validate(full=True)

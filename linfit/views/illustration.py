@@ -37,9 +37,10 @@ def show_made(files: Sequence[Path], as_json: bool) -> None:
     """Says where the pictures and the report are, on stdout, which a program may read as JSON."""
     folders = dict.fromkeys(os.path.relpath(file.parent) for file in files if file.parent.name == layout.PICTURES)
     reports = [os.path.relpath(file) for file in files if file.name == layout.REPORT]
+    width = 9 if reports else 14  # as the lines above them, of a sweep and of a fit
     for label, found in (("pictures", folders), ("report", reports)):
         for path in () if as_json else found:
-            print(f"{label:<9} {path}")
+            print(f"{label:<{width}} {path}")
 
 
 def of_fit(recorded: Recorded, fit: Fit) -> list[Path]:

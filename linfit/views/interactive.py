@@ -116,7 +116,8 @@ def _surface(chart: Chart) -> list[dict[str, Any]]:
     found = logs[np.isfinite(logs)]
     bar = {"title": {"text": surface.label, "side": "right"}, **_bar(float(found.min()), float(found.max()))} if len(found) else {}
     if surface.kind == "contours":
-        at = np.log10(levels(surface))
+        if len(at := np.log10(levels(surface))) < 2:  # flat
+            return []
         look = {"coloring": "fill", "start": float(at[0]), "end": float(at[-1]), "size": 0.5}
         grays = {"colorscale": [[0, GROUND[0]], [1, GROUND[1]]], "line": {"color": LINE, "width": 0.7}, "hoverinfo": "skip"}
         return [{"type": "contour", "x": values(surface.x), "y": values(surface.y), "z": z, "contours": look, "colorbar": bar, **grays}]

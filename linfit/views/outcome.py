@@ -84,8 +84,8 @@ def _sweep(runner: Runner) -> None:
     counts = {status: sum(done.status is status for done in runner.done) for status in Status}
     out.print(f"{len(runner.done)} fits: " + ", ".join(f"{count} {status.value}" for status, count in counts.items() if count))
     if runner.sweep_id:
-        out.print(f"sweep   {runner.sweep_id}")
-    out.print(f"browse  {escape(runner.where)}")
+        out.print(f"sweep     {runner.sweep_id}")
+    out.print(f"browse    {escape(runner.where)}")
 
 
 def _last_line(done: Done) -> str:

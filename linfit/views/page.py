@@ -26,6 +26,7 @@ from linfit.tracking import layout
 from linfit.views.board import cells
 from linfit.views.charts import Chart
 from linfit.views.comparison import Comparison, best_places, few
+from linfit.views.illustration import attempt
 from linfit.views.interactive import plotly
 from linfit.views.prediction import stable_rate
 from linfit.views.swept import Swept
@@ -40,7 +41,8 @@ FIRST, LAST = ("row", "name", "excess_loss", "status", "loss"), ("weights", "run
 def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question: str = "") -> str:
     """The whole page as text."""
     environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    drawn = [plotly(chart) for chart in charts]
+    attempts = (attempt(f"the picture {chart.name} of the report", plotly, chart) for chart in charts)
+    drawn = [made for made in attempts if made is not None]
     trouble = np.flatnonzero(~swept.results["status"].isin([Status.COMPLETED, Status.CONVERGED]).to_numpy()).tolist()
     columns = table_columns(swept)
     return environment.get_template("report.html").render(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
-from linfit.errors import LinfitError
+from linfit.engine.fit import Status
 from linfit.tracking import layout
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
@@ -81,7 +81,7 @@ def _fit(reader: Reader, record: Record) -> None:
 def _theory(theory: Mapping[str, float]) -> None:
     out = console()
     if optimum := [value for key, value in theory.items() if key.startswith("optimum/")]:
-        out.print(f"exact optimum  {numbers([number(weight) for weight in optimum])}  with loss {number(theory['minimal_loss'])}")
+        out.print(f"exact optimum  {numbers([number(weight) for weight in optimum])}  with loss {number(theory.get('minimal_loss'))}")
     if theory:
         out.print(f"{'theory':<20} {in_words(theory)}")
 
@@ -89,7 +89,7 @@ def _theory(theory: Mapping[str, float]) -> None:
 def theory_for(reader: Reader, record: Record) -> dict[str, float]:
     """What theory says of a run: as it was logged, or of a fit of a sweep, of which little is, from its config as far as that is to be had."""
     logged = {key.removeprefix(layout.THEORY): value for key, value in record.metrics.items() if key.startswith(layout.THEORY)}
-    if layout.PARENT not in record.tags:
+    if layout.PARENT not in record.tags or record.tags.get(layout.STATUS) == Status.FAILED.value:
         return logged
     from linfit.engine.prediction import theory_before
     from linfit.tracking.originals import Permits, from_run
@@ -97,5 +97,5 @@ def theory_for(reader: Reader, record: Record) -> dict[str, float]:
     try:
         config = from_run(reader, record, Permits()).originals[0].config
         return logged if config is None else theory_before(config).numbers()
-    except (LinfitError, ValueError, OSError):  # data or plug-ins are gone, or not to be opened
+    except Exception:  # data or plug-ins are gone, not to be opened, or raise what they like
         return logged

@@ -37,7 +37,8 @@ def levels(surface: Surface) -> Array:
 
 
 def _contours(axes: Axes, surface: Surface, norm: LogNorm) -> None:
-    at = levels(surface)
+    if len(at := levels(surface)) < 2:  # flat
+        return
     axes.contourf(surface.x, surface.y, surface.z, at, norm=norm, cmap=LinearSegmentedColormap.from_list("ground", GROUND), extend="both")
     lines = axes.contour(surface.x, surface.y, surface.z, at, norm=norm, colors=LINE, linewidths=0.7)
     powers = [level for level in at if abs(np.log10(level) - round(np.log10(level))) < 1e-6][-LABELLED:]

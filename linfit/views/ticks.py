@@ -8,6 +8,8 @@ import numpy as np
 
 from linfit.views.charts import STEP_ZERO
 
+#: The share of a value below which two are the same on an axis.
+NOTHING = 1e-9
 #: Ticks of an axis; the shares of it that half a letter, and the gap between two texts, take.
 MOST, LETTER, GAP = 7, 0.013, 0.02
 #: The decades from which 1, 2, 5, … and powers of ten are enough.
@@ -90,7 +92,9 @@ def where_room(values: Sequence[float], texts: Sequence[str], decades: float) ->
 
 
 def _even(low: float, high: float) -> list[float]:
-    """Steps of 1, 2 or 5 times a power of ten."""
+    """Steps of 1, 2 or 5 times a power of ten; where there is nothing between, the value itself."""
+    if high <= low * (1 + NOTHING):
+        return [float(f"{low:.12g}")]
     size = 10.0 ** np.floor(np.log10((high - low) / 3))
     step = size * max(factor for factor in (1, 2, 5) if factor * size <= (high - low) / 3)
     return [float(f"{step * k:.12g}") for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]

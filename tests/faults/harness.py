@@ -128,7 +128,7 @@ def tables(workdir: Path) -> str:
 
 
 def recorded(workdir: Path, database: Path | None = None) -> str:
-    """What MLflow has of the sweep's fits, by row, but for ids, times, and where they are tracked: equal texts are equal bits."""
+    """What MLflow has of the sweep's fits, by row, but for ids, times, and where and as what they are tracked: equal texts are equal bits."""
     queries = (
         "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, value",
         "SELECT key, step, value, is_nan FROM latest_metrics WHERE run_uuid = ? ORDER BY key",
@@ -150,7 +150,7 @@ def recorded(workdir: Path, database: Path | None = None) -> str:
 
 def _tags(store: sqlite3.Connection, run: str) -> dict[str, Any]:
     tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (run,)))
-    config = {**json.loads(tags[layout.CONFIG])["config"], "tracking": None}
+    config = {**json.loads(tags[layout.CONFIG])["config"], "tracking": None, "name": None}
     return {**tags, layout.CONFIG: config, layout.PARENT: None}
 
 

@@ -72,7 +72,7 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(capsys: pytest.C
         (["seed=-1"], "seed: got -1, input should be greater than or equal to 0"),
         (["dtype=float16"], "dtype: got 'float16', input should be 'float32' or 'float64'"),
         (["optimizer.lr=1,2"], "optimizer.lr=1,2 has several values: add -m to sweep over them, or write optimizer.lr=[1,2]"),
-        (["optimizer.lr=["], "optimizer.lr=[ cannot be read ([ is not closed)"),
+        (["optimizer.lr=["], "optimizer.lr=[ cannot be read: [ is not closed"),
         (["optimizer="], "no optimizer '': there are adagrad, adam"),
         (["device=gpu"], "no device 'gpu': did you mean 'cuda'?"),
         (["optimizer=adam", "optimizer.betas=0.9"], "optimizer.betas: got 0.9, input should be a list"),
@@ -265,7 +265,7 @@ def install(folder: Path, name: str, module: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("raise SystemExit(0)", "plugins: 'my_parts' cannot be imported (SystemExit: 0): name a module"),
+        ("raise SystemExit(0)", "plugins: 'my_parts' cannot be imported (SystemExit: 0): mend it"),
         ("1 / 0", "plugins: 'my_parts' cannot be imported (ZeroDivisionError: division by zero)"),
         (PLUGIN.replace("build", "biuld"), "optimizer: SignDescent of my_parts lacks build: write what every optimizer has"),
     ],
