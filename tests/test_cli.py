@@ -412,6 +412,16 @@ def test_the_global_state_is_as_it_was(linfit: Linfit, workdir: Path) -> None:
     assert state() == before
 
 
+HUGE = ("dataset=random_linear", "dataset.n=1000000000", "dataset.p=1000", "batch=minibatch")
+
+
+def test_data_that_cannot_be_had_fail_their_fit_alone_and_can_be_shown(linfit: Linfit, workdir: Path, client: Any) -> None:
+    ran = linfit("run", "-m", *HUGE, "steps=5,6")
+    assert (ran.code, "2 of 2 fits failed" in ran.err) == (1, True)
+    child = next(run for run in runs(client) if layout.PARENT in run.data.tags)
+    assert linfit("show", child.info.run_id).code == 0
+
+
 @pytest.mark.parametrize("given", ["abc", "-1", "nan"])
 def test_seconds_that_are_none_are_said_in_one_line(given: str, linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINFIT_GRACE", given)

@@ -217,17 +217,12 @@ def _import(load: Callable[[], Any], what: str, advice: str, absent: str = "") -
 def _shadowed(data: dict[str, Any], error: ValidationError) -> str:
     """Names the user's own file where it hides one of ours, because the mistake may stand there."""
     wrong = {str(part["loc"][0]) for part in error.errors() if part["loc"]}
-    files = [
-        locations.components(group).get(data[group].get("name", ""))
-        for group in wrong
-        if group in GROUPS and isinstance(data.get(group), dict)
-    ]
+    named = {group: str(data[group].get("name")) for group in wrong if group in GROUPS and isinstance(data.get(group), dict)}
+    files = [locations.components(group).get(name) for group, name in named.items()]
     own = [str(file) for file in files if file is not None and not file.is_relative_to(locations.shipped(locations.CONF))]
     top = [
         str(folder / f"{locations.TOP}.yaml") for folder in locations.users(locations.CONF) if (folder / f"{locations.TOP}.yaml").exists()
     ]
-    strange = any(
-        group in GROUPS and data[group].get("name") not in GROUPS[group].choices for group in wrong if isinstance(data.get(group), dict)
-    )
+    strange = any(name not in GROUPS[group].choices for group, name in named.items())
     hint = "; what a plug-in defines needs plugins=[MODULE]" if own and strange else ""
     return f" (from {', '.join(own + top)}{hint})" if own + top else ""

@@ -90,6 +90,8 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(capsys: pytest.C
         (["~steps"], "~steps deletes what every such fit has"),
         (["~stop.divergence"], "~stop.divergence deletes what every such fit has"),
         (["plugins=[1]"], "plugins: got 1, must be the name of a module"),
+        (["plugins=3"], "plugins: got 3, must be a list of modules"),
+        (["optimizer.name=[a]", "~optimizer.lr"], "optimizer: must be a name or a mapping with a name, one of adagrad"),
         (["plugins=[no_such_module]"], "plugins: 'no_such_module' cannot be imported (ModuleNotFoundError"),
         (["name=${oc.env:HOME}"], "${oc.env:HOME} outside of tracking"),
         (["steps=${nowhere}"], "Interpolation key 'nowhere' not found"),

@@ -49,6 +49,19 @@ def test_a_sweep_of_which_nothing_was_computed_belongs_to_what_computes_it(
     assert (tags[layout.CODE], layout.CHANGES in tags) == ("other code", False)
 
 
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [(layout.ENVIRONMENT, "{"), (layout.ENVIRONMENT, "[1]"), (layout.CHANGES, '{"a": 1}'), (layout.CHANGES, '[{"a": 1}, 2]')],
+)
+def test_a_tag_that_was_changed_is_no_traceback(tag: str, text: str, linfit: Linfit, workdir: Path, client: Any, break_off: Any) -> None:
+    break_off(9, KeyboardInterrupt())
+    assert linfit(*SWEEP).code == 130
+    client.set_tag(found(client)[0].info.run_id, tag, text)
+    done = linfit("resume")
+    assert done.code == (2 if tag == layout.ENVIRONMENT else 0), done.err
+    assert ("environment changed from unknown" in done.err) == (done.code == 2)
+
+
 def test_changed_data_are_said_and_refused(linfit: Linfit, workdir: Path, client: Any, break_off: Any) -> None:
     Path("data.csv").write_text("a,y\n1,2\n2,3\n3,5\n")
     break_off(1, KeyboardInterrupt())

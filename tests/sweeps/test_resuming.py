@@ -17,6 +17,7 @@ from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.history import Child, History
 from linfit.tracking.owner import is_dead, owner
 from linfit.tracking.tables import Parts
+from linfit.views.progress import ProgressBar
 from tests.faults.harness import recorded
 from tests.sweeps.conftest import FOLDER, NUM_FITS, SWEEP, Linfit, Reference, found, kill, tables
 
@@ -82,6 +83,34 @@ def test_an_interrupted_sweep_ends_as_another(
     assert (again.code, again.out) == (0, "")
     assert "nothing is left" in again.err
     assert_whole(client, reference)
+
+
+def test_the_progress_is_of_what_is_left(linfit: Linfit, workdir: Path, break_off: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_off(8, KeyboardInterrupt())
+    assert linfit(*SWEEP, "tracking=none").code == 130
+    begun: list[tuple[int, int]] = []
+    begin = ProgressBar.begin
+
+    def watched(bar: ProgressBar, fits: int, steps: int) -> None:
+        begun.append((fits, steps))
+        begin(bar, fits, steps)
+
+    monkeypatch.setattr(ProgressBar, "begin", watched)
+    assert linfit("resume").code == 0
+    [(fits, steps)] = begun
+    assert fits == NUM_FITS - 8 and steps % fits == 0
+
+
+@pytest.mark.parametrize("table", ["results", "curves"])
+def test_a_broken_table_of_a_finished_sweep_is_made_again(
+    table: str, linfit: Linfit, workdir: Path, client: Any, reference: Reference
+) -> None:
+    assert linfit(*SWEEP).code == 0
+    file = FOLDER / f"{table}.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    done = linfit("resume", str(FOLDER))
+    assert done.code == 0, done.err
+    assert repr(tables()) == reference.tables
 
 
 def test_it_may_be_interrupted_again_and_again(

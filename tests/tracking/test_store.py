@@ -69,6 +69,13 @@ def test_passwords_are_masked(text: str, masked: str) -> None:
     assert mask(masked) == masked
 
 
+@pytest.mark.parametrize(
+    "text", ["the server http://127.0.0.1:5000 does not answer; write to me@x.org", "http://h:80", "tcp://10.0.0.1:8786 is gone, ask a@b"]
+)
+def test_ports_are_no_passwords(text: str) -> None:
+    assert mask(text) == text
+
+
 @pytest.mark.parametrize("name", ["article", "a/b", "../../etc", "..", "ü ñ", "x" * 190])
 def test_an_experiment_is_one_folder_below_the_artifacts(name: str, tmp_path: Path) -> None:
     folder = experiment_folder(Store("sqlite:///x.db", str(tmp_path)), name)

@@ -38,6 +38,19 @@ def test_the_readmes_fit_prints_what_stands_there_and_its_pictures_are_attached_
 
 
 @pytest.mark.pictures
+def test_cells_that_are_all_alike_are_drawn_and_reported(linfit: Linfit, workdir: Path) -> None:
+    """Manual gradients and autograd agree to the bit, and one learning rate diverges."""
+    ran = linfit("run", "-m", "optimizer=sgd", "optimizer.lr=0.001,50", "gradient=manual,autograd", "steps=20")
+    assert ran.code == 0 and "could not be made" not in ran.err
+    assert linfit("report").code == 0
+
+
+def test_a_flat_loss_is_drawn(linfit: Linfit, workdir: Path) -> None:
+    (workdir / "flat.csv").write_text("a,b,y\n0,0,1\n0,0,2\n0,0,3\n")
+    ran = linfit("run", "dataset=csv", "dataset.path=flat.csv", "dataset.features=[a,b]", "dataset.target=y", "steps=5")
+    assert ran.code == 0 and "could not be made" not in ran.err
+
+
 def test_pictures_false_skips_them(linfit: Linfit, workdir: Path, client: Any) -> None:
     assert linfit("run", "steps=2", "pictures=false").code == 0
     assert linfit("run", "-m", "seed=0,1", "steps=2", "pictures=false").code == 0
