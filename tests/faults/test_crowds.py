@@ -74,6 +74,7 @@ def test_two_resumes_at_once(stored: Path, reference: str) -> None:
     assert_whole(stored, PAIRS, reference)
 
 
+@pytest.mark.faults
 def test_a_locked_database_is_one_line_and_resume_completes(stored: Path, reference: str) -> None:
     with closing(sqlite3.connect(stored / "outputs" / "mlflow.db", isolation_level=None)) as other:
         process = start(stored, *FITS, LINFIT_PATIENCE="1", PYTHONWARNINGS="ignore")
