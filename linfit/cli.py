@@ -130,8 +130,9 @@ def run(arguments: tuple[str, ...]) -> int:
 
 def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
     """Does the work of a runner, says how to go on where it was broken off, and reports."""
+    from linfit.views.attempts import attempt
     from linfit.views.description import describe
-    from linfit.views.illustration import attempt, illustrate, show_made
+    from linfit.views.illustration import illustrate, show_made
     from linfit.views.outcome import finished, show_outcome
 
     def go_on() -> str:

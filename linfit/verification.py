@@ -8,7 +8,6 @@ p features, q targets, k recorded steps.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,7 @@ from linfit.sweeps.composition import load_plugins
 from linfit.tracking import layout
 from linfit.tracking.comparison import Outcome, Verdict, differences
 from linfit.tracking.data import Kept
-from linfit.tracking.environment import environment
+from linfit.tracking.environment import environment, tagged
 from linfit.tracking.originals import Permits
 from linfit.tracking.outcomes import Entry, Tables, of_rows
 from linfit.tracking.reading import Reader, Record
@@ -93,10 +92,10 @@ def verify(store: Store, reference: str, sample: int, seed: int, trust: bool = F
 
 def _changes(record: Record) -> dict[str, tuple[str, str]]:
     try:
-        then = json.loads(record.tags.get(layout.ENVIRONMENT, "{}"))
+        then = tagged(record.tags) or {}
         now = environment(int(then.get("threads", "1")))
         return {key: (str(then[key]), now[key]) for key in now if key in then and then[key] != now[key]}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError):
         return {}  # a tag that says nothing is no obstacle: the bits speak for themselves
 
 

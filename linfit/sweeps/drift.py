@@ -29,11 +29,8 @@ def changes(path: Path, tags: Mapping[str, str] | None, config: FitConfig) -> Ch
 
 
 def _tagged(tags: Mapping[str, str]) -> dict[str, str]:
-    try:
-        machine = json.loads(tags.get(layout.ENVIRONMENT, "{}"))
-    except ValueError:  # it was changed after it was written: what it said is not known
-        machine = None
-    return {"code": tags.get(layout.CODE, ""), **(_decisive(machine) if isinstance(machine, dict) else {"environment": "unknown"})}
+    machine = environment.tagged(tags)
+    return {"code": tags.get(layout.CODE, ""), **({"environment": "unknown"} if machine is None else _decisive(machine))}
 
 
 def _written(path: Path) -> dict[str, str]:

@@ -39,10 +39,9 @@ def document_of(reader: Reader, record: Record) -> Document:
     if layout.ENVIRONMENT_FILE in reader.artifacts(record):
         return environment.read(reader.file(record, layout.ENVIRONMENT_FILE, environment.MAX_BYTES))
     tags = record.tags
-    try:
-        machine = json.loads(tags.get(layout.ENVIRONMENT, "{}"))
-    except (ValueError, RecursionError) as error:
-        raise LinfitError(f"tag {layout.ENVIRONMENT} of run {record.run_id} cannot be read: {error}") from error
+    machine = environment.tagged(tags)
+    if machine is None:
+        raise LinfitError(f"tag {layout.ENVIRONMENT} of run {record.run_id} cannot be read: it was changed after it was written")
     git = {"commit": "mlflow.source.git.commit", "branch": "mlflow.source.git.branch", "dirty": layout.DIRTY}
     return {
         "linfit": tags.get(layout.VERSION),

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +37,15 @@ def tags(config: FitConfig) -> dict[str, str]:
         ENVIRONMENT: json.dumps(environment(config.threads, config.device.name), sort_keys=True),
         **git.tags(),
     }
+
+
+def tagged(tags: Mapping[str, str]) -> dict[str, Any] | None:
+    """What a run's tag says of the machine; None where it is no longer what was written there."""
+    try:
+        found = json.loads(tags.get(ENVIRONMENT, "{}"))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def document(config: FitConfig) -> dict[str, Any]:

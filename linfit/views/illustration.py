@@ -6,21 +6,19 @@ The caller of a run asks for it, after the run: nothing that goes wrong here fai
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout
+from linfit.views.attempts import attempt
 
 if TYPE_CHECKING:  # pandas is for sweeps alone
     from linfit.views.charts import Chart
     from linfit.views.comparison import Comparison
     from linfit.views.swept import Swept
-
-T = TypeVar("T")
 
 
 def illustrate(runner: Runner) -> list[Path]:
@@ -127,13 +125,3 @@ def attach(recorded: Recorded, files: list[Path], folder: str | None = None) -> 
     """Adds the files to the run's artifacts."""
     attempt("the run's copy of the pictures", recorded.recorder.attach, recorded.run_id, files, folder)
     return files
-
-
-def attempt(what: str, make: Callable[..., T], *arguments: Any) -> T | None:
-    """What `make` makes, or None and one line on stderr where it raises: the run is recorded already."""
-    try:
-        return make(*arguments)
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        print(f"linfit: {what} could not be made ({type(error).__name__}: {first}); the run is whole without it", file=sys.stderr)
-        return None

@@ -7,7 +7,6 @@ charts, which a browser reads in a third of the time of the whole.
 from __future__ import annotations
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +22,11 @@ from markupsafe import Markup
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
 from linfit.tracking import layout
+from linfit.tracking.environment import tagged
+from linfit.views.attempts import attempt
 from linfit.views.board import cells
 from linfit.views.charts import Chart
 from linfit.views.comparison import Comparison, best_places, few
-from linfit.views.illustration import attempt
 from linfit.views.interactive import plotly
 from linfit.views.prediction import stable_rate
 from linfit.views.swept import Swept
@@ -184,10 +184,6 @@ def commands(swept: Swept) -> str:
 
 def environment_of(swept: Swept) -> list[tuple[str, str]]:
     """Versions, machine and code, as the parent run keeps them."""
-    try:
-        surroundings = json.loads(swept.tags.get(layout.ENVIRONMENT, "{}"))
-    except ValueError:
-        surroundings = {}
     own = {"linfit": swept.tags.get(layout.VERSION), "code": swept.tags.get(layout.CODE)}
     git = {"git commit": swept.tags.get("mlflow.source.git.commit"), "uncommitted changes": swept.tags.get("linfit.git.dirty")}
-    return [(key, str(value)) for key, value in {**own, **git, **surroundings}.items() if value]
+    return [(key, str(value)) for key, value in {**own, **git, **(tagged(swept.tags) or {})}.items() if value]

@@ -122,8 +122,9 @@ def sweep(arguments: Sequence[str]) -> Results:
     """
     from linfit.sweeps.app import execute
     from linfit.sweeps.runner import Runner
+    from linfit.views.attempts import attempt
     from linfit.views.description import describe
-    from linfit.views.illustration import attempt, illustrate, swept_of
+    from linfit.views.illustration import illustrate, swept_of
 
     runner = Runner()
     execute(["--multirun", *arguments], runner)
