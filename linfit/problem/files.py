@@ -18,7 +18,7 @@ from linfit.lines import WIDTH, Lines, Scope, indented, listed
 from linfit.problem.cells import Cleaner, Constants, repeated
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
-from linfit.problem.npy import column_of, numpy_rows
+from linfit.problem.npy import columns_in, numpy_rows
 from linfit.problem.problem import Array, Problem
 from linfit.problem.tables import Numbers, Rows, csv_rows, no_utf8, parquet_rows
 
@@ -208,10 +208,10 @@ class Npy(Table):
         return numpy_rows(self.file, columns, self.path)
 
     def lines(self, scope: Scope) -> Lines:
-        read = (f"data = np.load({self.path!r})",)
-        return self._written(scope) or self._read(
-            read, "np.stack([", lambda name: f"data{column_of(self.file, name)}", "], axis=1).astype(float)"
-        )
+        if written := self._written(scope):
+            return written
+        taken = columns_in(self.file)
+        return self._read((f"data = np.load({self.path!r})",), "np.stack([", lambda name: f"data{taken(name)}", "], axis=1).astype(float)")
 
 
 def written_out(problem: Problem, scope: Scope) -> Lines:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -34,15 +33,17 @@ def numpy_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows]:
         yield from _columns_of(dict(_named("", loaded)), columns, path)
 
 
-def column_of(file: Path, column: str) -> str:
-    """What takes a column from the array, or the arrays by their names, that `np.load` gives of a file: `[:, 0]`, or `['X'][:, 0]`."""
-    with np.load(file, mmap_mode="r", allow_pickle=False) if file.suffix == ".npz" else nullcontext() as arrays:
-        loaded = arrays if arrays is not None else np.load(file, mmap_mode="r", allow_pickle=False)
-        whole = loaded.dtype.names if isinstance(loaded, np.ndarray) else loaded.files
-        if whole is None:
-            return "" if loaded.ndim == 1 else f"[:, {column}]"
-        name, _, place = column.rpartition(".")
-        return f"[{column!r}]" if column in whole else f"[{name!r}][:, {place}]"
+def columns_in(file: Path) -> Callable[[str], str]:
+    """What takes a column from that which `np.load` gives of a file, by the column's name: `[:, 0]`, `['x']`, or `['X'][:, 0]`."""
+    loaded = np.load(file, mmap_mode="r", allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        named, flat = loaded.dtype.names, loaded.ndim == 1
+    else:
+        with loaded:
+            named, flat = loaded.files, False
+    if named is None:
+        return lambda column: "" if flat else f"[:, {column}]"
+    return lambda column: f"[{column!r}]" if column in named else "[{!r}][:, {}]".format(*column.rpartition(".")[::2])
 
 
 def _require_columns(arrays: dict[str, Numbers], columns: Sequence[str], path: str) -> None:

@@ -111,11 +111,9 @@ class Column:
         along = np.where(kept, right @ slope, 0)
         rest = slope - right.T @ along
         turned = ROUNDINGS * EPS * np.linalg.norm(slope)  # rounding of the turn there and back
-        return (
-            -rest
-            if (np.abs(rest) > np.maximum(rounding, turned)).any()
-            else np.asarray(-right.T @ (along / np.where(kept, singular**2, 1)))
-        )
+        if (np.abs(rest) > np.maximum(rounding, turned)).any():
+            return np.asarray(-rest)
+        return np.asarray(-right.T @ (along / np.where(kept, singular**2, 1)))
 
     def _length(self, w: Array, residual: Array, direction: Array, delta: float) -> float:
         """The t at which the slope along w + t·direction is 0: between two of the t at which residuals cross ±δ it is linear."""

@@ -49,14 +49,16 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
             if isinstance(error, (*UNCOMPOSED, ValueError)):
                 raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # what a fit raises is its own
-                file = Path(str(error.filename))
-                read = (
-                    file.suffix == ".yaml" and file.parent.name != ".hydra" and file.name != SETTINGS
-                )  # otherwise it is one of the outputs
-                raise RecordingError(
-                    f"{error.filename or 'a file'} cannot be {'read' if read else 'written'}: {error.strerror or error}"
-                ) from error
+                raise RecordingError(_about_file(error)) from error
             raise
+
+
+def _about_file(error: OSError) -> str:
+    """One line for a config file that cannot be read, or one of the outputs that cannot be written."""
+    file = Path(str(error.filename))
+    output = file.parent.name == ".hydra" or file.name == SETTINGS
+    verb = "read" if file.suffix == ".yaml" and not output else "written"
+    return f"{error.filename or 'a file'} cannot be {verb}: {error.strerror or error}"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

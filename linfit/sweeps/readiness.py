@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from linfit.config import ADHOC, FitConfig
 from linfit.errors import ConfigError
 from linfit.method.batches import Minibatch
-from linfit.problem.checks import check
+from linfit.problem.checks import check, impossible
 from linfit.problem.datasets import Drawn
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.explanation import notice
@@ -39,16 +39,12 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
 
 
 def _check_batches(configs: Sequence[FitConfig]) -> None:
-    """ValueError where a batch is larger than the data; what else they raise fails their fits, and no others."""
+    """ValueError where a batch is larger than the data."""
     batches = {(one.dataset, one.split.validation, one.batch.size): one for one in configs if isinstance(one.batch, Minibatch)}
     for (_, _, size), config in batches.items():
         assert isinstance(config.batch, Minibatch)
-        try:
+        with impossible():
             config.batch.check(_fitted(config, size))
-        except ValueError:
-            raise
-        except Exception:
-            continue
 
 
 def _fitted(config: FitConfig, enough: int) -> int:

@@ -138,10 +138,12 @@ def stored_results(folder: Path) -> dict[int, dict[str, Any]]:
 
 def set_aside(folder: Path) -> list[Path]:
     """Gives the tables that are broken another name, so that their fits are run again; returns the new names."""
-    files = [_part(folder, name, number) for name in (RESULTS, CURVES) for number in _numbers(folder, name)]
-    if not unfinished(folder):  # neither is of use without the other
-        files = [folder / RESULTS, folder / CURVES] * any(_table(folder / name) is None for name in (RESULTS, CURVES))
-    broken = [file for file in files if not unfinished(folder) or _table(file) is None]
+    if unfinished(folder):
+        parts = [_part(folder, name, number) for name in (RESULTS, CURVES) for number in _numbers(folder, name)]
+        broken = [part for part in parts if _table(part) is None]
+    else:  # neither is of use without the other
+        both = [folder / RESULTS, folder / CURVES]
+        broken = both if any(_table(file) is None for file in both) else []
     return [file.replace(file.with_name(file.name + BROKEN)) for file in broken]
 
 
