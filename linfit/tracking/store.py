@@ -17,7 +17,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from linfit.errors import RecordingError
@@ -110,7 +109,7 @@ def require(store: Store) -> None:
     """For commands that only read: an absent store is an error."""
     if store.file is not None and not store.file.exists():
         raise RecordingError(f"there is no store at {store.file}: run something first, or name another with --uri or MLFLOW_TRACKING_URI")
-    if store.file is None or not _has_tables(store.file, "ro"):  # a store that another program writes to can be read
+    if store.file is None or not _has_tables(store.file, to_write=False):  # a store that another program writes to can be read
         prepare(store)
 
 
@@ -126,18 +125,21 @@ def require_server(store: Store) -> None:
         ) from error
 
 
-def _has_tables(file: Path, mode: Literal["rw", "ro"] = "rw") -> bool:
-    """False where the file is absent or empty; RecordingError where it is something else than a database, or cannot be written (or read)."""
+def _has_tables(file: Path, to_write: bool = True) -> bool:
+    """False where the file is absent or empty; RecordingError where it is something else than a database, or cannot be written (or read).
+
+    Whoever only reads opens it for writing too, where that is allowed: what a killed process was writing has to be rolled back first.
+    """
     if not file.exists() or file.stat().st_size == 0:
         return False
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode={mode}", uri=True, timeout=SERVER_TIMEOUT)) as database:
-            if mode == "rw":
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=SERVER_TIMEOUT)) as database:
+            if to_write:
                 database.execute("BEGIN IMMEDIATE")  # so that a lock shows now, and not after something was written
             tables = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
     except sqlite3.Error as error:
         raise RecordingError(
-            f"the store {file} cannot be {'written' if mode == 'rw' else 'read'}: {error}; {_advice(str(error))}"
+            f"the store {file} cannot be {'written' if to_write else 'read'}: {error}; {_advice(str(error))}"
         ) from error
     if not tables[0]:
         raise RecordingError(f"{file} is a SQLite database but not MLflow's: name another with tracking.uri")

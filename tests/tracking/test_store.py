@@ -143,6 +143,34 @@ def test_a_store_that_is_written_to_can_be_read(workdir: Path, linfit: Callable[
         assert "there is no run of linfit in" in linfit("show").err
 
 
+#: Ends as by SIGKILL when the first pages of its transaction are in the file already.
+DYING = """
+import os, sqlite3, sys
+store = sqlite3.connect(sys.argv[1], isolation_level=None)
+store.execute("PRAGMA cache_size = 1")
+store.execute("BEGIN IMMEDIATE")
+store.executemany("INSERT INTO experiment_tags VALUES (?, ?, 0)", [(f"key {number}", "x" * 1000) for number in range(500)])
+os._exit(9)
+"""
+
+
+def test_what_a_killed_process_was_writing_is_rolled_back_by_who_only_reads(workdir: Path, linfit: Callable[..., Any]) -> None:
+    file = workdir / "outputs" / "mlflow.db"
+    journal = file.with_name("mlflow.db-journal")
+    assert subprocess.run([sys.executable, "-c", DYING, str(file)], check=False).returncode == 9
+    assert journal.stat().st_size
+    assert "there is no run of linfit in" in linfit("show").err
+    assert not journal.exists()
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT count(*) FROM experiment_tags WHERE experiment_id = 0 AND key LIKE 'key %'").fetchone() == (0,)
+
+
+def test_a_store_that_nobody_may_write_can_be_read(workdir: Path) -> None:
+    file = workdir / "outputs" / "mlflow.db"
+    file.chmod(0o444)
+    require(locate(f"sqlite:///{file}"))
+
+
 def test_absent_is_an_error_only_for_who_reads(bare: Path) -> None:
     with pytest.raises(RecordingError, match=r"there is no store at .*: run something first"):
         require(locate())
