@@ -138,9 +138,7 @@ def _has_tables(file: Path, to_write: bool = True) -> bool:
                 database.execute("BEGIN IMMEDIATE")  # so that a lock shows now, and not after something was written
             tables = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
     except sqlite3.Error as error:
-        raise RecordingError(
-            f"the store {file} cannot be {'written' if to_write else 'read'}: {error}; {_advice(str(error))}"
-        ) from error
+        raise RecordingError(f"the store {file} cannot be {'written' if to_write else 'read'}: {error}; {_advice(str(error))}") from error
     if not tables[0]:
         raise RecordingError(f"{file} is a SQLite database but not MLflow's: name another with tracking.uri")
     return True
