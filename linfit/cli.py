@@ -80,7 +80,7 @@ def main() -> NoReturn:
 
 
 def _complain(message: str) -> int:
-    from linfit.tracking.layout import mask
+    from linfit.tracking.masking import mask
 
     print("linfit: " + printable(brief(mask(" ".join(message.split())), 4000)), file=sys.stderr)
     return WRONG

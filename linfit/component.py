@@ -40,7 +40,8 @@ class Frozen(BaseModel):
 
     def neutral(self) -> list[str]:
         """The fields of `later` that are at their default."""
-        return [name for name in self.later if getattr(self, name) == type(self).model_fields[name].default]
+        fields = type(self).model_fields
+        return [name for name in self.later if getattr(self, name) == fields[name].default]
 
 
 class Component(Frozen, ABC):

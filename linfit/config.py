@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -134,9 +135,12 @@ class FitConfig(Frozen):
         """The whole config as plain data, that `FitConfig.model_validate` takes back."""
         return self.model_dump(mode="json")
 
-    def numbers(self) -> dict[str, Any]:
-        """What decides the numbers, as plain data: sub-seeds resolved, data files by the hash of their bytes."""
-        fields = {key: value for key, value in self.as_dict().items() if key not in BESIDE_THE_NUMBERS}
+    def numbers(self, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What decides the numbers, as plain data: sub-seeds resolved, data files by the hash of their bytes.
+        `data` is the config `as_dict()`, where it is at hand.
+        """
+        whole = self.as_dict() if data is None else data
+        fields = {key: dict(value) if isinstance(value, dict) else value for key, value in whole.items() if key not in BESIDE_THE_NUMBERS}
         for part in ("dataset", "init", "batch", "split"):
             if fields[part].get("seed", 0) is None:
                 fields[part]["seed"] = self.seed
@@ -144,7 +148,7 @@ class FitConfig(Frozen):
             fields["dataset"].pop("path", None)
             fields["data"] = [file_digest(file) for file in files]
         fields["engine"].pop("memory", None)  # where a stack is cut does not change a bit
-        sections = [(fields[key], part) for key, part in self if key in fields and isinstance(part, Frozen)]
+        sections = [(fields[key], part) for key, part in self if isinstance(part, Frozen) and part.later and key in fields]
         for own, record in [*sections, (fields, self)]:
             for name in record.neutral():
                 del own[name]

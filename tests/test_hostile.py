@@ -23,7 +23,7 @@ from pyarrow import parquet
 
 from linfit import cli
 from linfit.config import canonical, digest
-from linfit.tracking import layout
+from linfit.tracking import accounts, layout
 from tests.helpers import config
 
 Linfit = Callable[..., Any]
@@ -178,7 +178,7 @@ def store_says_so(store: Store) -> bool:
 def forged(given: Any, **changed: Any) -> str:
     """A config's text with the hash that fits it: whoever can write a config can hash it."""
     text = canonical({**given, **changed} if isinstance(given, dict) else given)
-    return f'{{"config":{text},"schema":{layout.SCHEMA},"sha256":"{digest(json.loads(text))}"}}'
+    return f'{{"config":{text},"schema":{accounts.SCHEMA},"sha256":"{digest(json.loads(text))}"}}'
 
 
 def good() -> dict[str, Any]:

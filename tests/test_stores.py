@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 
 import linfit
 from linfit.reproduction import Reproduction
-from linfit.tracking import layout
+from linfit.tracking import accounts, layout
 from linfit.tracking.comparison import Verdict
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import locate
@@ -50,11 +50,11 @@ def judge(done: Reproduction) -> None:
 
 
 def test_there_is_a_store_for_each_schema() -> None:
-    assert {file.name.partition(".")[0].partition("-")[0] for file in STORES} == {f"v{schema}" for schema in range(1, layout.SCHEMA + 1)}
+    assert {file.name.partition(".")[0].partition("-")[0] for file in STORES} == {f"v{schema}" for schema in range(1, accounts.SCHEMA + 1)}
 
 
 def test_the_stores_of_this_schema_have_every_component() -> None:
-    assert components() - held([file for file in STORES if file.name.startswith(f"v{layout.SCHEMA}")]) == set()
+    assert components() - held([file for file in STORES if file.name.startswith(f"v{accounts.SCHEMA}")]) == set()
 
 
 def test_single_runs(here: Path) -> None:

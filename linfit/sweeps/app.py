@@ -29,7 +29,7 @@ from linfit.sweeps.naming import single_name
 from linfit.sweeps.runner import Runner
 from linfit.sweeps.ways import deferred
 from linfit.tracking import notes
-from linfit.tracking.layout import mask, masked
+from linfit.tracking.masking import mask, masked
 
 
 def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = False) -> None:

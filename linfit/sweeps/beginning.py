@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -10,37 +10,35 @@ from omegaconf import DictConfig
 from linfit.config import FitConfig
 from linfit.errors import LinfitError
 from linfit.sweeps.folder import About, Folder
-from linfit.sweeps.naming import label_of
 from linfit.sweeps.readiness import check_tracking, recorder_of
 from linfit.sweeps.recording import Sweep, now
 from linfit.tracking import environment, layout, notes
+from linfit.tracking.accounts import Account
+from linfit.tracking.manifest import PlannedFits
 from linfit.tracking.owner import owner
 
 
-def plan_sweep(
-    configs: Sequence[FitConfig], overrides: Sequence[tuple[str, ...]], about: About, path: Path, settings: DictConfig
-) -> Folder:
+def plan_sweep(fits: PlannedFits, about: About, path: Path, settings: DictConfig) -> Folder:
     """A sweep's folder with its manifest, which is written before its store is opened."""
-    check_tracking(configs[0])
+    check_tracking(fits.configs[0])
     folder = Folder(path)
-    labels = (label_of(config, about.varying, place) for place, config in enumerate(configs))
-    folder.plan(configs, labels, overrides, about, settings)
+    folder.plan(fits, about, settings)
     return folder
 
 
-def begin_sweep(configs: Sequence[FitConfig], about: About, folder: Folder) -> Sweep:
+def begin_sweep(fits: PlannedFits, about: About, folder: Folder) -> Sweep:
     """The parent run of a sweep that is planned; where its store cannot be opened, the plan is withdrawn."""
+    first = fits.configs[0]
     try:
-        recorder = recorder_of(configs[0])
+        recorder = recorder_of(first)
     except (LinfitError, OSError):
         folder.withdraw()
         raise
-    environment.write(folder.path, configs[0])
-    return Sweep(recorder, parent_row(about, configs, folder.path), folder, about.varying, configs[0].tracking)
+    environment.write(folder.path, first)
+    return Sweep(recorder, parent_row(about, first, fits.accounts, folder.path), folder, about.varying, first.tracking)
 
 
-def parent_row(about: About, configs: Iterable[FitConfig], path: Path) -> layout.Row:
-    """The parent of a sweep when it begins."""
-    several = list(configs)
+def parent_row(about: About, first: FitConfig, accounts: Iterable[Account], path: Path) -> layout.Row:
+    """The parent of a sweep when it begins; `first` is the config of its first fit."""
     own = {layout.ID: about.id, layout.OWNER: owner(), layout.FOLDER: str(path.absolute()), **notes.tag(about.question, about.typed)}
-    return layout.sweep_started(about.name, now(), several, about.varying, {**environment.tags(several[0]), **own})
+    return layout.sweep_started(about.name, now(), accounts, about.varying, {**environment.tags(first), **own})

@@ -19,7 +19,7 @@ from linfit.sweeps.launching import expand, same_store
 from linfit.sweeps.naming import single_name, varying_keys
 from linfit.sweeps.runner import Job
 from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
-from linfit.tracking.layout import describe
+from linfit.tracking.accounts import name_of
 
 #: The sweepers whose jobs are known before any of them has run; others choose the next by the results of the last.
 SWEEPERS = ("hydra_plugins.linfit.sweeper.LinfitSweeper", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
@@ -44,7 +44,7 @@ class Enumeration:
         if not self.sweep:
             return (single_name(self.experiment, job.config, job.overrides) for job in self.jobs)
         varying = self.varying
-        return (describe(job.config, varying) or f"fit {i}" for i, job in enumerate(self.jobs))
+        return (name_of(job.config, varying, i) for i, job in enumerate(self.jobs))
 
 
 def enumerate_jobs(arguments: Sequence[str]) -> Enumeration:

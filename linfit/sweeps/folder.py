@@ -14,11 +14,11 @@ from uuid import uuid4
 
 from omegaconf import DictConfig, OmegaConf
 
-from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import layout
-from linfit.tracking.manifest import about_of, write_manifest
+from linfit.tracking.manifest import PlannedFits, about_of, write_manifest
+from linfit.tracking.masking import masked
 from linfit.tracking.tables import whole
 
 if TYPE_CHECKING:
@@ -79,18 +79,16 @@ class Folder:
         path.mkdir(parents=True, exist_ok=True)  # Hydra's own sweepers have made it
         self._lock = claim(path)
 
-    def plan(
-        self, configs: Sequence[FitConfig], names: Any, overrides: Sequence[Sequence[str]], about: About, settings: DictConfig
-    ) -> None:
+    def plan(self, fits: PlannedFits, about: About, settings: DictConfig) -> None:
         """Writes the settings and the manifest; ConfigError if another sweep's are there."""
         if (self.path / layout.MANIFEST).exists():
             self.release()
             raise ConfigError(f"{self.path} holds another sweep: choose another hydra.sweep.dir, or go on with it by {command(self.path)}")
-        hidden = layout.masked(OmegaConf.to_container(settings, resolve=False))
+        hidden = masked(OmegaConf.to_container(settings, resolve=False))
         try:
             with whole(self.path / SETTINGS) as file:
                 file.write_text(OmegaConf.to_yaml(OmegaConf.create(hidden)), encoding="utf-8")
-            write_manifest(self.path, names, overrides, configs, asdict(about))
+            write_manifest(self.path, fits, asdict(about))
         except BaseException:
             self.withdraw()
             raise

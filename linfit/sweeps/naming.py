@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from linfit.config import FitConfig
-from linfit.tracking import layout
-
-
-def label_of(config: FitConfig, varying: Sequence[str], place: int) -> str:
-    """The name of a fit of a sweep."""
-    return layout.describe(config, varying) or f"fit {place}"
+from linfit.tracking.accounts import label
 
 
 def varying_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -25,6 +20,6 @@ def varying_keys(overrides: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 def single_name(config_name: str, config: FitConfig, overrides: Sequence[str]) -> str:
     """The experiment file's own name and what the command line changed: `linear_adam lr=0.1`."""
-    changed = layout.describe(config, varying_keys([[override for override in overrides if not override.startswith("hydra")]]))
+    changed = label(config, varying_keys([[override for override in overrides if not override.startswith("hydra")]]))
     own = "" if config_name == "linfit" else config_name.rsplit("/", 1)[-1]
     return f"{own} {changed}".strip() or "fit"

@@ -20,6 +20,7 @@ from linfit.problem.arrays import ARRAYS, write_arrays
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.folder import Folder
 from linfit.tracking import layout
+from linfit.tracking.accounts import Account, account, stored_config
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import Parts, file_hash, result
 
@@ -82,15 +83,18 @@ class Sweep:
         self._unsure = False
         self.best: tuple[tuple[float, int], Fit] | None = None
         self._kept: list[tuple[float, int, layout.Row, Fit]] = []
-        self._waiting: list[tuple[int, str, Fit]] = []
+        self._waiting: list[tuple[int, str, Fit, Account]] = []
         self._since = time.monotonic()
         self._started = now()
         self.extra: dict[int, dict[str, str]] = {}
         """More tags for the runs of some rows."""
 
-    def add(self, row: int, name: str, fit: Fit) -> list[Done]:
-        """Takes the fit of a row of the manifest; returns what has been recorded by now, if anything."""
-        self._waiting.append((row, name, fit))
+    def add(self, row: int, name: str, fit: Fit, said: Account | None = None) -> list[Done]:
+        """Takes the fit of a row of the manifest, with the account of its config where it is at hand.
+
+        Returns what has been recorded by now, if anything.
+        """
+        self._waiting.append((row, name, fit, said or account(fit.config, self.varying)))
         full = len(self._waiting) >= BLOCK or time.monotonic() - self._since > PATIENCE
         return self.flush() if full else []
 
@@ -98,13 +102,13 @@ class Sweep:
         """Records the fits at hand: first their tables, then their runs, so that no run is finished whose numbers are not there."""
         if not self._waiting:
             return []
-        rows, names, fits = zip(*self._waiting, strict=True)
+        rows, names, fits, accounts = zip(*self._waiting, strict=True)
         results = self.parts.write(rows, names, fits)
         if self._unsure:  # an interrupt or the store broke off an earlier attempt: who knows what is there
             self.recorded |= whole_children(self.recorder, self.run_id, self.earlier.retries)
         self._unsure = True
         ended = now()
-        run_ids = self._record(self._rows(rows, names, fits, ended), fits)
+        run_ids = self._record(self._rows(rows, names, fits, accounts, ended), fits)
         done = [Done(*entry) for entry in zip(names, run_ids, results, strict=True)]
         self.done.update(zip(rows, done, strict=True))
         for row, entry, fit in zip(rows, done, fits, strict=True):
@@ -142,11 +146,13 @@ class Sweep:
             self.recorder.end(self.run_id, replace(ended, tags={**ended.tags, **tags}))
         self._own.release()
 
-    def _rows(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit], ended: int) -> dict[int, layout.Row]:
+    def _rows(
+        self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit], accounts: Sequence[Account], ended: int
+    ) -> dict[int, layout.Row]:
         times, retries = (self._started, ended), self.earlier.retries
         children = {
-            row: layout.child(fit, name, self.run_id, row, times, self.varying, retries.get(row))
-            for row, name, fit in zip(rows, names, fits, strict=True)
+            row: layout.child(fit, said, name, self.run_id, row, times, retries.get(row))
+            for row, name, fit, said in zip(rows, names, fits, accounts, strict=True)
         }
         extra = {row: replace(child, tags={**child.tags, **self.extra[row]}) for row, child in children.items() if row in self.extra}
         return children | extra
@@ -205,7 +211,7 @@ def _rank(fit: Fit) -> float:
 def write_files(folder: Path, fit: Fit) -> list[Path]:
     """The files of a single run: its config with its hash, its data where they stand nowhere else, and its weights."""
     config = folder / layout.CONFIG_FILE
-    config.write_text(json.dumps(layout.stored_config(fit.config), indent=1) + "\n")
+    config.write_text(json.dumps(stored_config(fit.config), indent=1) + "\n")
     files = [config, *write_arrays(folder, [fit.config.dataset])]
     if fit.status is Status.FAILED:
         return files

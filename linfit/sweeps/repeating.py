@@ -16,7 +16,8 @@ from linfit.sweeps.recording import Sweep, now, write_files
 from linfit.sweeps.running import run_all
 from linfit.sweeps.workers import Workers
 from linfit.tracking import environment, layout
-from linfit.tracking.manifest import write_manifest
+from linfit.tracking.accounts import account
+from linfit.tracking.manifest import PlannedFits, write_manifest
 from linfit.tracking.recorder import Recorder
 
 Judge = Callable[[int, Fit], dict[str, str]]
@@ -27,7 +28,7 @@ def repeat(config: FitConfig, name: str, recorder: Recorder, judge: Judge) -> st
     """Runs a fit, and records it as a single run; returns its id."""
     start = now()
     [(_, fit)] = run_all([config], Workers())
-    begun = layout.started(config, name, start, {**environment.tags(config), **judge(0, fit)})
+    begun = layout.started(account(config), name, start, {**environment.tags(config), **judge(0, fit)})
     run_id = recorder.begin(begun)
     with TemporaryDirectory() as folder:
         files = [*write_files(Path(folder), fit), *environment.write(Path(folder), config)]
@@ -51,18 +52,18 @@ class Sample:
 def repeat_sample(sample: Sample, recorder: Recorder, judge: Judge, workers: int) -> tuple[str, list[str]]:
     """Runs fits in `workers` processes, and records them as a sweep; returns its id, and theirs, in order."""
     configs = sample.configs
-    names = [layout.describe(config, sample.varying) or f"fit {place}" for place, config in enumerate(configs)]
+    fits = PlannedFits(configs, [account(config, sample.varying) for config in configs], [()] * len(configs))
     with TemporaryDirectory() as temporary:
         folder, about = Folder(Path(temporary)), About.new(sample.name, sample.varying, Workers(workers), now())
-        write_manifest(folder.path, names, [()] * len(configs), configs, asdict(about))
+        write_manifest(folder.path, fits, asdict(about))
         environment.write(folder.path, configs[0])
         tags = {**environment.tags(configs[0]), **sample.tags}
-        row = layout.sweep_started(sample.name, now(), configs, sample.varying, tags)
+        row = layout.sweep_started(sample.name, now(), fits.accounts, sample.varying, tags)
         sweep = Sweep(recorder, row, folder, sample.varying, MLflowTracking())
         try:
             for place, fit in run_all(configs, Workers(workers)):
                 sweep.extra[place] = judge(place, fit)
-                sweep.add(place, names[place], fit)
+                sweep.add(place, fits.accounts[place].name(place), fit, fits.accounts[place])
             sweep.finish()
         except BaseException:
             sweep.kill()

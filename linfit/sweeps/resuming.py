@@ -28,6 +28,7 @@ from linfit.sweeps.runner import Runner
 from linfit.sweeps.running import continued
 from linfit.sweeps.workers import HERE
 from linfit.tracking import environment, layout
+from linfit.tracking.accounts import account
 from linfit.tracking.owner import owner
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import BROKEN, Parts, reopen, set_aside, stored_results, unfinished
@@ -165,7 +166,8 @@ def _sweep(left: Left, recorder: Recorder, folder: Folder, asked: Asked) -> Swee
     if left.fresh:  # whatever was meant to run it, this is what does
         environment.write(left.path, left.first)
     if left.parent is None:
-        row = parent_row(left.about, configs_of(left.path, None, asked), left.path)
+        accounts = (account(config) for config in configs_of(left.path, None, asked))
+        row = parent_row(left.about, left.first, accounts, left.path)
         row = replace(row, tags={**row.tags, **_more(left)})
     else:
         whole_children(recorder, left.parent.run_id)  # discards what a killed process left half-written

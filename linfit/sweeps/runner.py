@@ -17,7 +17,7 @@ from linfit.sweeps.beginning import begin_sweep, plan_sweep
 from linfit.sweeps.composition import fit_config
 from linfit.sweeps.folder import About, command
 from linfit.sweeps.letterbox import Letterbox
-from linfit.sweeps.naming import label_of, single_name, varying_keys
+from linfit.sweeps.naming import single_name, varying_keys
 from linfit.sweeps.readiness import announce_unstable, missing, ready, refuse_unstable, stable
 from linfit.sweeps.recording import Done, Sweep, now
 from linfit.sweeps.remarks import Remarks
@@ -25,7 +25,8 @@ from linfit.sweeps.running import run_all
 from linfit.sweeps.single import Single
 from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import layout, notes
-from linfit.tracking.manifest import extend_manifest
+from linfit.tracking.accounts import account
+from linfit.tracking.manifest import PlannedFits, extend_manifest
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import result
 
@@ -166,21 +167,22 @@ class Runner:
         if not places:
             return losses
         new, configs = [jobs[place] for place in places], [configs[place] for place in places]
+        overrides = [job.overrides for job in new]
         first, self.jobs = len(self.jobs), [*self.jobs, *new]
         if self._sweep is None:
-            about = About.new(name, varying_keys([job.overrides for job in new]), workers, now(), self.question, self.typed)
-            planned = plan_sweep(configs, [job.overrides for job in new], about, folder, settings)
+            about = About.new(name, varying_keys(overrides), workers, now(), self.question, self.typed)
+            fits = PlannedFits(configs, [account(config, about.varying) for config in configs], overrides)
+            planned = plan_sweep(fits, about, folder, settings)
             self.folder = folder  # only now: until here it may be another sweep's
-            self._sweep = begin_sweep(configs, about, planned)
+            self._sweep = begin_sweep(fits, about, planned)
         else:
-            varying = self._sweep.varying
-            names = [label_of(config, varying, first + number) for number, config in enumerate(configs)]
-            extend_manifest(folder, names, [job.overrides for job in new], configs)
-        varying = self._sweep.varying
+            fits = PlannedFits(configs, [account(config, self._sweep.varying) for config in configs], overrides)
+            extend_manifest(folder, fits)
         self._announce([job.config for job in self.jobs])
         for number, fitted in self._fits(configs, workers):
             losses[places[number]] = fitted.loss
-            self.observer.advance(self._sweep.add(first + number, label_of(fitted.config, varying, first + number), fitted))
+            said = fits.accounts[number]
+            self.observer.advance(self._sweep.add(first + number, said.name(first + number), fitted, said))
         self.observer.advance(self._sweep.flush())
         return losses
 

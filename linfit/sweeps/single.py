@@ -16,6 +16,7 @@ from linfit.errors import LinfitError
 from linfit.sweeps.readiness import recorder_of
 from linfit.sweeps.recording import now, write_files
 from linfit.tracking import environment, layout
+from linfit.tracking.accounts import account
 from linfit.tracking.owner import owner
 from linfit.tracking.recorder import Recorder
 
@@ -35,7 +36,7 @@ class Single:
         """Opens the config's store and begins a run in it."""
         recorder = recorder_of(config)
         own = {layout.ID: uuid4().hex, layout.OWNER: owner(), **tags}
-        row = layout.started(config, name, now(), {**environment.tags(config), **own})
+        row = layout.started(account(config), name, now(), {**environment.tags(config), **own})
         return Single(recorder, recorder.begin(row), row)
 
     def run(self, config: FitConfig, folder: Path, report: Report) -> Fit:

@@ -20,7 +20,8 @@ from typing import Any
 from linfit.config import FitConfig, digest
 from linfit.errors import LinfitError
 from linfit.tracking import code, git
-from linfit.tracking.layout import CODE, ENVIRONMENT, ENVIRONMENT_FILE, GIT_DIFF, SCHEMA, VERSION
+from linfit.tracking.accounts import SCHEMA
+from linfit.tracking.layout import CODE, ENVIRONMENT, ENVIRONMENT_FILE, GIT_DIFF, VERSION
 from linfit.version import __version__
 
 PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "mlflow", "pydantic", "safetensors", "pyarrow")

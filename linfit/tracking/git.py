@@ -7,7 +7,8 @@ import re
 import subprocess
 from functools import cache
 
-from linfit.tracking.layout import DIRTY, SECRET, mask
+from linfit.tracking.layout import DIRTY
+from linfit.tracking.masking import SECRET, mask
 
 #: Characters of uncommitted changes beyond which they are not kept.
 MAX_DIFF = 100_000

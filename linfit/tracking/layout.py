@@ -6,19 +6,16 @@ with a later step. Numbers that are not finite are left out: MLflow would store 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
 
-from linfit.config import FitConfig, canonical, digest, flatten
 from linfit.engine.fit import Fit, Status
 from linfit.engine.prediction import stable_lr_of
 from linfit.errors import LinfitError, brief
-from linfit.problem.files import Table
+from linfit.tracking.accounts import Account
 
 KIND = "linfit.kind"
 FINGERPRINT = "linfit.fingerprint"
@@ -54,25 +51,7 @@ MODEL = "model"
 PICTURES, REPORT, TWINS = "pictures", "report.html", "twins.json"
 LEADERBOARD = "leaderboard"
 
-#: What in a name says that its value is secret.
-SECRET = r"(?:passw(?:or)?d|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|account[_-]?key|authorization|credential|signature)"
-_REFERENCE = r"\$\{[^{}\s]*\}"
-#: What stays: a reference to the environment that names no other value, or what is masked.
-_KEPT = r"(?:\$\{[^{}\s,]*\}|\*{3})"
-#: `://user:password@`, up to the last `@` before the next URI: a password may hold any other sign, and `@` too.
-_PASSWORD = re.compile(rf"(://(?:{_REFERENCE}|(?!{_REFERENCE})[^/:\n])*):(?!\d{{1,5}}(?:\s|$))(?!{_KEPT}@(?!(?:(?!://).)*@))(?:(?!://).)+@")
-#: `?password=…&`, and `;PWD=…;` in `odbc_connect=…`, which may be encoded once more.
-_KEY = re.compile(
-    rf"((?:[?&]|(;|%3B|odbc_connect=))[\w-]{{0,64}}{SECRET}[\w-]{{0,64}}(?:=|%3D))(?!{_KEPT}(?:[&;\"'\s]|%3B|$))"
-    r"(?(2)(?:\{[^}\n]*\}|%7B.{{0,4096}}?%7D|(?:(?!%3B)[^&;\n])+)|[^&\n]+)",
-    re.I,
-)
-
-#: Keys that say nothing of a run that its name should say.
-UNNAMED = ("name", "plugins", "pictures", "tracking")
-
-MAX_TAG, MAX_PARAM, MAX_DIGEST, MAX_WEIGHTS = 8000, 6000, 36, 32
-SCHEMA = 1
+MAX_TAG, MAX_DIGEST, MAX_WEIGHTS = 8000, 36, 32
 
 
 @dataclass(frozen=True)
@@ -102,40 +81,40 @@ class Row:
     dataset: Dataset | None = None
 
 
-def started(config: FitConfig, name: str, start: int, tags: Mapping[str, str]) -> Row:
-    """A single run when it begins."""
-    numbers = config.numbers()
-    return Row(name, start, start, "RUNNING", {KIND: FIT, FINGERPRINT: digest(numbers), **tags}, params(config, numbers))
+def started(said: Account, name: str, start: int, tags: Mapping[str, str]) -> Row:
+    """A run of the config of which `said` is the account, when it begins."""
+    return Row(name, start, start, "RUNNING", {KIND: FIT, FINGERPRINT: said.fingerprint, **tags}, said.params)
 
 
-def finished(begun: Row, fit: Fit, end: int, varying: Sequence[str] = (), theory: Mapping[str, float] | None = None) -> Row:
+def finished(
+    begun: Row, fit: Fit, end: int, swept: Mapping[str, float] = MappingProxyType({}), theory: Mapping[str, float] | None = None
+) -> Row:
     """The run that `begun` has become: FINISHED with its numbers and what `theory` says of it, or FAILED with its traceback."""
     tags = {**begun.tags, STATUS: fit.status.value, **noted(() if fit.problem is None else fit.problem.notes)}
     if fit.status is Status.FAILED:
         return replace(begun, end=end, status="FAILED", tags={**tags, ERROR: (fit.error or "")[-MAX_TAG:]})
     predicted = _finite((f"{THEORY}{key}", value, 0) for key, value in (theory or {}).items())
-    return replace(begun, end=end, status="FINISHED", tags=tags, metrics=metrics(fit, varying) + predicted, dataset=dataset(fit))
+    return replace(begun, end=end, status="FINISHED", tags=tags, metrics=metrics(fit, swept) + predicted, dataset=dataset(fit))
 
 
-def child(fit: Fit, name: str, parent: str, row: int, times: tuple[int, int], varying: Sequence[str], retries: str | None = None) -> Row:
+def child(fit: Fit, said: Account, name: str, parent: str, row: int, times: tuple[int, int], retries: str | None = None) -> Row:
     """A fit of a sweep, whole: its config stands in a tag, unless it is too long for one (then the parent's manifest has it).
     Of its theory it has the largest stable learning rate alone: every number of every fit is a row of the store.
 
     `retries` is the id of the failed run that it stands in for.
     """
-    config = stored_text(fit.config)
-    own = {PARENT: parent, ROW: str(row), **({CONFIG: config} if len(config) <= MAX_TAG else {})}
+    own = {PARENT: parent, ROW: str(row), **({CONFIG: said.text} if len(said.text) <= MAX_TAG else {})}
     own |= {RETRIES: retries} if retries else {}
     bound = stable_lr_of(fit)
     theory = {} if bound is None else {"largest_stable_lr": bound}
-    return finished(started(fit.config, name, times[0], own), fit, times[1], varying, theory)
+    return finished(started(said, name, times[0], own), fit, times[1], said.swept, theory)
 
 
-def sweep_started(name: str, start: int, configs: Iterable[FitConfig], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
+def sweep_started(name: str, start: int, accounts: Iterable[Account], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
     """The parent of a sweep when it begins; its params are those that all its fits share."""
     shared: set[tuple[str, str]] | None = None
-    for config in configs:
-        own = params(config).items()
+    for said in accounts:
+        own = said.params.items()
         shared = set(own) if shared is None else shared & own
     kind = {KIND: SWEEP, VARYING: json.dumps(list(varying))}
     return Row(name, start, start, "RUNNING", {**kind, **tags}, dict(sorted(shared or ())))
@@ -172,15 +151,7 @@ def unrecorded(begun: Row, end: int, error: str) -> Row:
     return replace(begun, end=end, status="FAILED", tags={**begun.tags, STATUS: Status.FAILED.value, ERROR: error[:MAX_TAG]})
 
 
-def params(config: FitConfig, numbers: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Every key that decides the numbers, flattened: `optimizer` is its name, `optimizer.lr` its learning rate."""
-    fields = flatten(dict(numbers or config.numbers()))
-    if isinstance(config.dataset, Table):
-        fields["dataset.path"] = config.dataset.path
-    return {key: _text(value)[:MAX_PARAM] for key, value in fields.items()}
-
-
-def metrics(fit: Fit, varying: Sequence[str] = ()) -> tuple[tuple[str, float, int], ...]:
+def metrics(fit: Fit, swept: Mapping[str, float] = MappingProxyType({})) -> tuple[tuple[str, float, int], ...]:
     """The curves, then the numbers at the end, then the swept numbers, which sort only as metrics."""
     own = fit.own_weights
     curves = [
@@ -196,7 +167,7 @@ def metrics(fit: Fit, varying: Sequence[str] = ()) -> tuple[tuple[str, float, in
         "diverged_at_step": fit.diverged_at_step,
         **{f"{WEIGHT}{i}": weight for i, weight in enumerate(fit.weights.ravel().tolist()[:MAX_WEIGHTS])},
         **({} if own is None else {f"{OWN_WEIGHT}{i}": weight for i, weight in enumerate(own[1].ravel().tolist()[:MAX_WEIGHTS])}),
-        **{f"{HPARAM}{key}": value for key, value in swept_numbers(fit.config, varying).items()},
+        **{f"{HPARAM}{key}": value for key, value in swept.items()},
     }
     return _finite(curves + [(key, float(value), 0) for key, value in ends.items() if value is not None])
 
@@ -207,12 +178,6 @@ def varying(row: Row) -> list[str]:
     return keys
 
 
-def swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
-    fields = flatten(config.as_dict())
-    numbers = {key: fields.get(key) for key in varying}
-    return {key: value for key, value in numbers.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-
-
 def dataset(fit: Fit) -> Dataset | None:
     if fit.problem is None:
         return None
@@ -220,55 +185,6 @@ def dataset(fit: Fit) -> Dataset | None:
     return Dataset(
         fit.config.dataset.name, problem.digest[:MAX_DIGEST], problem.source, problem.features, problem.targets, problem.shape[0]
     )
-
-
-def stored_config(config: FitConfig) -> dict[str, Any]:
-    """The whole config with the hash by which a reader knows that it is what was written."""
-    stored: dict[str, Any] = json.loads(stored_text(config))
-    return stored
-
-
-def stored_text(config: FitConfig) -> str:
-    """The same as canonical JSON."""
-    data = config.as_dict()
-    text = canonical(data)
-    text = canonical(masked(data)) if "://" in text else text
-    return f'{{"config":{text},"schema":{SCHEMA},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
-
-
-def mask(text: str) -> str:
-    """The same text with the password of every URI in it replaced; a reference to the environment is none.
-
-    Rather too much than too little: where it is unclear where a password ends, what follows in its line goes with it.
-    """
-    return text if "://" not in text else _KEY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
-
-
-def masked(data: Any) -> Any:
-    """Plain data with every string in it masked."""
-    if isinstance(data, str):
-        return mask(data)
-    if isinstance(data, dict):
-        return {key: masked(value) for key, value in data.items()}
-    return [masked(value) for value in data] if isinstance(data, list) else data
-
-
-def describe(config: FitConfig, varying: Sequence[str]) -> str:
-    """What the sweep varies, in this fit: `adam lr=0.01 seed=3`. A component stands for itself; keys are as short as they are unambiguous."""
-    fields = flatten(config.as_dict())
-    ends = [key.rsplit(".", 1)[-1] for key in varying]
-    words = []
-    for key, end in zip(varying, ends, strict=True):
-        if key in fields and key.split(".")[0] not in UNNAMED:
-            short = end if ends.count(end) == 1 else key
-            words.append(_text(fields[key]) if isinstance(fields.get(key), str) else f"{short}={_text(fields[key])}")
-    return " ".join(words)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return repr(value) if type(value) in (int, float) else json.dumps(value)  # the same text, several times as fast
 
 
 def _finite(numbers: Iterable[tuple[str, float, int]]) -> tuple[tuple[str, float, int], ...]:

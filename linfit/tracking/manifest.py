@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from pyarrow import parquet
 from linfit.config import FitConfig
 from linfit.errors import LinfitError
 from linfit.problem.arrays import write_arrays
-from linfit.tracking.layout import MANIFEST, mask, stored_text
+from linfit.tracking.accounts import Account
+from linfit.tracking.layout import MANIFEST
+from linfit.tracking.masking import mask
 from linfit.tracking.tables import CHECKED, SCHEMAS, whole
 
 #: Under these names the file's metadata say what the sweep is, and how many fits it has.
@@ -22,24 +25,36 @@ ABOUT, ROWS = b"linfit", b"linfit.rows"
 ROW_GROUP = 5000
 
 
-def write_manifest(
-    folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig], about: Mapping[str, Any]
-) -> None:
+@dataclass(frozen=True)
+class PlannedFits:
+    """Fits of a sweep before they run: their configs, what is recorded of each, and the overrides that made it."""
+
+    configs: Sequence[FitConfig]
+    accounts: Sequence[Account]
+    overrides: Sequence[Sequence[str]]
+
+    def rows(self, first: int = 0) -> Iterator[dict[str, Any]]:
+        """The manifest's, numbered from `first` on."""
+        for row, (said, overrides) in enumerate(zip(self.accounts, self.overrides, strict=True), first):
+            given = [mask(override) for override in overrides]
+            yield {"row": row, "name": said.name(row), "overrides": given, "fingerprint": said.fingerprint, "config": said.text}
+
+
+def write_manifest(folder: Path, fits: PlannedFits, about: Mapping[str, Any]) -> None:
     """What is going to be run, with the numbers of arrays, before it is; `about` is what a sweep is besides its fits, as plain data."""
-    write_arrays(folder, (config.dataset for config in configs))
-    schema = SCHEMAS[MANIFEST].with_metadata({ABOUT: json.dumps(about), ROWS: str(len(configs))})
+    write_arrays(folder, (config.dataset for config in fits.configs))
+    schema = SCHEMAS[MANIFEST].with_metadata({ABOUT: json.dumps(about), ROWS: str(len(fits.configs))})
     with whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, schema, **CHECKED) as writer:
-        entries = enumerate(zip(names, overrides, configs, strict=True))
-        while some := [_planned(*entry) for entry in islice(entries, ROW_GROUP)]:
+        rows = fits.rows()
+        while some := list(islice(rows, ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist(some, schema=schema))
 
 
-def extend_manifest(folder: Path, names: Iterable[str], overrides: Sequence[Sequence[str]], configs: Sequence[FitConfig]) -> None:
+def extend_manifest(folder: Path, fits: PlannedFits) -> None:
     """The same with the fits of the sweep's next batch, before they are run."""
-    write_arrays(folder, (config.dataset for config in configs))
+    write_arrays(folder, (config.dataset for config in fits.configs))
     planned = parquet.read_table(folder / MANIFEST, page_checksum_verification=True)
-    entries = enumerate(zip(names, overrides, configs, strict=True), planned.num_rows)
-    more = pa.Table.from_pylist([_planned(*entry) for entry in entries], schema=planned.schema)
+    more = pa.Table.from_pylist(list(fits.rows(planned.num_rows)), schema=planned.schema)
     together = pa.concat_tables([planned, more])
     counted = together.replace_schema_metadata({**planned.schema.metadata, ROWS: str(together.num_rows)})
     with whole(folder / MANIFEST) as file:
@@ -57,9 +72,3 @@ def about_of(file: Path) -> Any:
     if num_rows != found.num_rows:
         raise LinfitError(f"{file} has {found.num_rows:,} of the sweep's {num_rows:,} fits: it was changed after it was written")
     return about
-
-
-def _planned(row: int, entry: tuple[str, Sequence[str], FitConfig]) -> dict[str, Any]:
-    name, overrides, config = entry
-    given = [mask(override) for override in overrides]
-    return {"row": row, "name": name, "overrides": given, "fingerprint": config.fingerprint(), "config": stored_text(config)}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from linfit.tracking.layout import mask
+from linfit.tracking.masking import mask
 
 NOTE = "mlflow.note.content"
 #: The UI then shows what is about fits, and nothing about language models.

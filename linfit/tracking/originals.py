@@ -9,6 +9,7 @@ from pathlib import Path
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import environment, layout
+from linfit.tracking.accounts import name_of
 from linfit.tracking.changes import Document, document_of
 from linfit.tracking.comparison import Outcome
 from linfit.tracking.data import Kept, located, take_arrays
@@ -96,7 +97,7 @@ def _of_rows(
         )
     except ConfigError as error:
         return Original(f"row {row}", run_id, None, None, str(error))
-    return Original(layout.describe(config, varying) or f"fit {row}", run_id, config, of_rows(result, curve))
+    return Original(name_of(config, varying, row), run_id, config, of_rows(result, curve))
 
 
 def _varying(record: Record) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from linfit.errors import RecordingError, brief
 from linfit.interrupts import seconds
-from linfit.tracking.layout import mask
+from linfit.tracking.masking import mask
 from linfit.tracking.store import Store, quiet
 
 T = TypeVar("T")

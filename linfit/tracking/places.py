@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from linfit.errors import LinfitError, brief
-from linfit.tracking.layout import mask
+from linfit.tracking.masking import mask
 from linfit.tracking.store import Store
 
 #: Storage whose address names a bucket, not a machine.

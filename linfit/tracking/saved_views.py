@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from linfit.tracking.layout import EXCESS, FIT, HPARAM, KIND, LOSS, STATUS, THEORY, UNNAMED, WEIGHT
+from linfit.tracking.accounts import UNNAMED
+from linfit.tracking.layout import EXCESS, FIT, HPARAM, KIND, LOSS, STATUS, THEORY, WEIGHT
 from linfit.tracking.notes import WORKFLOW
 
 PREFIX = "mlflow.sharedViewState."

@@ -20,7 +20,7 @@ from tempfile import TemporaryFile
 from urllib.parse import quote, urlsplit
 
 from linfit.errors import RecordingError
-from linfit.tracking.layout import mask
+from linfit.tracking.masking import mask
 
 DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 SQLITE = "sqlite:///"

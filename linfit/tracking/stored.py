@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from linfit.config import FitConfig, digest, explain
 from linfit.errors import ConfigError, LinfitError, brief
 from linfit.tracking import layout
-from linfit.tracking.layout import SCHEMA
+from linfit.tracking.accounts import SCHEMA
 from linfit.tracking.tables import SCHEMAS
 from linfit.version import __version__
 

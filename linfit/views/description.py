@@ -10,6 +10,7 @@ from linfit.engine.fit import Fit, Status
 from linfit.sweeps.recording import Done
 from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout, notes, saved_views
+from linfit.tracking.accounts import swept_numbers
 from linfit.views.tables import number
 
 #: Rows of the leaderboard in a description; its files have all.
@@ -111,4 +112,4 @@ def presentation(recorded: Recorded, done: Sequence[Done], block: str, tags: Map
 def swept(recorded: Recorded) -> tuple[list[str], list[str]]:
     """The keys that a sweep varies, and those of them that are numbers in its first fit; none of a single run."""
     varying = layout.varying(recorded.row)
-    return varying, list(layout.swept_numbers(recorded.config, varying))
+    return varying, list(swept_numbers(recorded.config, varying))

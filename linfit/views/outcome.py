@@ -10,7 +10,7 @@ from linfit.engine.fit import Status
 from linfit.engine.prediction import theory_of
 from linfit.sweeps.recording import Done
 from linfit.sweeps.runner import Runner
-from linfit.tracking.layout import mask
+from linfit.tracking.masking import mask
 from linfit.views.markup import escape
 from linfit.views.tables import Line, console, curve, in_words, leaderboard, number, numbers, points_of
 

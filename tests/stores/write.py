@@ -25,7 +25,7 @@ from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
 from linfit.settings import MLflowTracking
 from linfit.sweeps.repeating import Sample, repeat, repeat_sample
-from linfit.tracking import layout
+from linfit.tracking import accounts, layout
 from linfit.tracking.opening import open_recorder
 from tests import helpers
 
@@ -133,7 +133,7 @@ def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def main(target: Path) -> None:
     target = target.absolute()
-    wanted = components() - held([store for store in target.parent.glob(f"v{layout.SCHEMA}*.tar.xz") if store != target])
+    wanted = components() - held([store for store in target.parent.glob(f"v{accounts.SCHEMA}*.tar.xz") if store != target])
     with TemporaryDirectory() as place:
         folder = Path(place).resolve()
         os.chdir(folder)  # which is in no git repository

@@ -37,6 +37,7 @@ from linfit.errors import RecordingError
 from linfit.method.optimizers import SGD
 from linfit.settings import MLflowTracking
 from linfit.tracking import database, layout
+from linfit.tracking.accounts import account
 from linfit.tracking.block import new_ids
 from linfit.tracking.client import AT_ONCE, ClientRecorder
 from linfit.tracking.database import DatabaseRecorder
@@ -65,7 +66,9 @@ def children() -> list[Row]:
     fits = [*map(fit, configs), Fit(configs[0], Status.FAILED, error="Traceback …\nValueError: ü")]
     assert {one.status for one in fits} == {Status.COMPLETED, Status.DIVERGED, Status.FAILED}
     varying = ("optimizer.lr", "seed")
-    return [with_tag(layout.child(one, f"lr={i}", PARENT, i, (START + i, END + i), varying)) for i, one in enumerate(fits)]
+    return [
+        with_tag(layout.child(one, account(one.config, varying), f"lr={i}", PARENT, i, (START + i, END + i))) for i, one in enumerate(fits)
+    ]
 
 
 def numbers(*points: tuple[str, float, int]) -> Row:
@@ -234,12 +237,12 @@ def test_ids_are_mlflows_but_grow() -> None:
 
 
 def test_runs_that_are_begun_and_ended_go_through_the_client(recorder: DatabaseRecorder, tmp_path: Path) -> None:
-    begun = layout.started(FitConfig(steps=5), "single", START, {})
+    begun = layout.started(account(FitConfig(steps=5)), "single", START, {})
     run_id = recorder.begin(begun)
     result = fit(FitConfig(steps=5))
     (tmp_path / "config.json").write_text("{}")
     recorder.end(run_id, layout.finished(begun, result, END), [tmp_path / "config.json"])
-    [child] = recorder.add([layout.child(result, "child", run_id, 0, (START, END), ())])
+    [child] = recorder.add([layout.child(result, account(result.config), "child", run_id, 0, (START, END))])
     client = recorder.client.client
     assert [file.path for file in client.list_artifacts(run_id)] == ["config.json"]
     assert [run.info.run_id for run in client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{run_id}'")] == [child]

@@ -16,7 +16,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 
 from linfit.errors import LinfitError, RecordingError
 from linfit.tracking import store as stores
-from linfit.tracking.layout import mask
+from linfit.tracking.masking import mask
 from linfit.tracking.patience import one_line
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import Store, experiment_folder, locate, prepare, require

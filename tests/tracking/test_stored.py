@@ -13,7 +13,7 @@ import pytest
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import layout, reading, stored
-from linfit.tracking.layout import stored_text
+from linfit.tracking.accounts import stored_text
 from linfit.tracking.places import require_known_place
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import Store, locate

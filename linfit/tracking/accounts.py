@@ -1,0 +1,120 @@
+"""What is recorded of a fit config: its whole text with a hash, its fingerprint, its params, and what a sweep varies of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from linfit.config import FitConfig, canonical, digest, flatten
+from linfit.problem.files import Table
+from linfit.tracking.masking import masked
+
+SCHEMA = 1
+MAX_PARAM = 6000
+#: Keys that say nothing of a run that its name should say.
+UNNAMED = ("name", "plugins", "pictures", "tracking")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """All of it, worked out once: a sweep has thousands of configs, and each is written to the manifest and to the store."""
+
+    label: str
+    """What the sweep varies, in this fit; empty where it varies nothing."""
+    text: str
+    fingerprint: str
+    params: dict[str, str]
+    """Every key that decides the numbers, flattened: `optimizer` is its name, `optimizer.lr` its learning rate."""
+    swept: dict[str, float]
+    """What the sweep varies and is a number."""
+
+    def name(self, place: int) -> str:
+        """What the fit is called in its sweep."""
+        return self.label or _unnamed(place)
+
+
+def account(config: FitConfig, varying: Sequence[str] = ()) -> Account:
+    data = config.as_dict()
+    numbers = config.numbers(data)
+    return Account(_label(data, varying), _stored(data), digest(numbers), _params(config, numbers), _swept(data, varying))
+
+
+def name_of(config: FitConfig, varying: Sequence[str], place: int) -> str:
+    """What a fit is called in its sweep."""
+    return label(config, varying) or _unnamed(place)
+
+
+def label(config: FitConfig, varying: Sequence[str]) -> str:
+    """What the sweep varies, in this fit: `adam lr=0.01 seed=3`. A component stands for itself; keys are as short as they are unambiguous."""
+    return _label(config.as_dict(), varying)
+
+
+def swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
+    return _swept(config.as_dict(), varying)
+
+
+def stored_text(config: FitConfig) -> str:
+    """The whole config as canonical JSON, with the hash by which a reader knows that it is what was written."""
+    return _stored(config.as_dict())
+
+
+def stored_config(config: FitConfig) -> dict[str, Any]:
+    """The same as plain data."""
+    stored: dict[str, Any] = json.loads(stored_text(config))
+    return stored
+
+
+def _stored(data: dict[str, Any]) -> str:
+    text = canonical(data)
+    text = canonical(masked(data)) if "://" in text else text
+    return f'{{"config":{text},"schema":{SCHEMA},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
+
+
+def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
+    fields = flatten(numbers)
+    if isinstance(config.dataset, Table):
+        fields["dataset.path"] = config.dataset.path
+    return {key: _text(value)[:MAX_PARAM] for key, value in fields.items()}
+
+
+def _label(data: dict[str, Any], varying: Sequence[str]) -> str:
+    ends = [key.rsplit(".", 1)[-1] for key in varying]
+    words = []
+    for key, end in zip(varying, ends, strict=True):
+        known, value = _found(data, key)
+        if known and key.split(".")[0] not in UNNAMED:
+            short = end if ends.count(end) == 1 else key
+            words.append(_text(value) if isinstance(value, str) else f"{short}={_text(value)}")
+    return " ".join(words)
+
+
+def _swept(data: dict[str, Any], varying: Sequence[str]) -> dict[str, float]:
+    numbers = {key: _found(data, key)[1] for key in varying}
+    return {key: value for key, value in numbers.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+
+
+def _unnamed(place: int) -> str:
+    return f"fit {place}"
+
+
+def _found(data: dict[str, Any], key: str) -> tuple[bool, Any]:
+    """Whether `flatten` has the key, and its value: without flattening all the others."""
+    *groups, last = key.split(".")
+    for group in groups:
+        inner = data.get(group)
+        if not isinstance(inner, dict) or last == "name":  # which stands under its group's own name
+            return False, None
+        data = inner
+    value = data.get(last)
+    if isinstance(value, dict):
+        return "name" in value, value.get("name")
+    return last in data, value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return repr(value) if type(value) in (int, float) else json.dumps(value)  # the same text, several times as fast
