@@ -161,9 +161,12 @@ class FitConfig(Frozen):
         return digest(self.numbers())
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(data: Any) -> str:
     """JSON with sorted keys and no spaces; floats as Python's repr, the shortest that reads back exactly."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(data)
 
 
 def digest(data: Any) -> str:

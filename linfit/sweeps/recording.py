@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from linfit.tracking.tables import Parts, file_hash, result
 
 #: Fits recorded at once, and the seconds after which those at hand are recorded although they are fewer.
 BLOCK, PATIENCE = 500, 2.0
+#: Blocks whose runs may be on their way while the next fits are made.
+MOST = 8
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,20 @@ class Done:
         """The final excess loss by which fits are ranked; infinity unless the fit finished."""
         finished = self.status in (Status.COMPLETED, Status.CONVERGED)
         return float(self.result["excess_loss"]) if finished else float("inf")
+
+
+@dataclass
+class Block:
+    """Fits of which the tables are written and the runs are on their way."""
+
+    names: Sequence[str]
+    fits: Sequence[Fit]
+    results: Sequence[dict[str, Any]]
+    children: dict[int, layout.Row]
+    sent: Sequence[int] = ()
+    """The rows whose runs the recorder was given."""
+    added: Future[list[str]] | None = None
+    """Their ids; None where they have to be sent, or sent again after a look at what is there."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +97,11 @@ class Sweep:
         self.parts = Parts(self.folder)
         self.done = dict(self.earlier.done)
         self.recorded = dict(self.earlier.recorded)
-        self._unsure = False
         self.best: tuple[tuple[float, int], Fit] | None = None
         self._kept: list[tuple[float, int, layout.Row, Fit]] = []
         self._waiting: list[tuple[int, str, Fit, Account]] = []
+        self._under_way: deque[Block] = deque()
+        self._unsure = False
         self._since = time.monotonic()
         self._started = now()
         self.extra: dict[int, dict[str, str]] = {}
@@ -96,28 +114,25 @@ class Sweep:
         """
         self._waiting.append((row, name, fit, said or account(fit.config, self.varying)))
         full = len(self._waiting) >= BLOCK or time.monotonic() - self._since > PATIENCE
-        return self.flush() if full else []
+        return self.flush(MOST) if full else []
 
-    def flush(self) -> list[Done]:
-        """Records the fits at hand: first their tables, then their runs, so that no run is finished whose numbers are not there."""
-        if not self._waiting:
-            return []
-        rows, names, fits, accounts = zip(*self._waiting, strict=True)
-        results = self.parts.write(rows, names, fits)
-        if self._unsure:  # an interrupt or the store broke off an earlier attempt: who knows what is there
-            self.recorded |= whole_children(self.recorder, self.run_id, self.earlier.retries)
-        self._unsure = True
-        ended = now()
-        run_ids = self._record(self._rows(rows, names, fits, accounts, ended), fits)
-        done = [Done(*entry) for entry in zip(names, run_ids, results, strict=True)]
-        self.done.update(zip(rows, done, strict=True))
-        for row, entry, fit in zip(rows, done, fits, strict=True):
-            rank = entry.excess, row  # of equals the first, in whatever order they come
-            if entry.excess != float("inf") and (self.best is None or rank < self.best[0]):
-                self.best = rank, fit
-        self._waiting.clear()  # only now: what was not recorded is tried again when the sweep ends
-        self.parts.count += 1
-        self._started, self._since, self._unsure = ended, time.monotonic(), False
+    def flush(self, most: int = 0) -> list[Done]:
+        """Records the fits at hand: first their tables, then their runs, so that no run is finished whose numbers are not there.
+
+        Returns what is recorded by now: all but at most `most` blocks.
+        """
+        if self._waiting:
+            block = self._written()
+            self._waiting.clear()  # only now: what cannot be written is tried again when the sweep ends
+            self.parts.count += 1
+            self._under_way.append(block)  # last: an interrupt in between may lose a block for `resume`, and not send one twice
+        done: list[Done] = []
+        for block in self._under_way:
+            if block.added is None:
+                self._send(block)
+        while self._under_way and (len(self._under_way) > most or _over(self._under_way[0])):
+            done += self._recorded(self._under_way[0])
+            self._under_way.popleft()
         return done
 
     def finish(self, tags: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -146,40 +161,62 @@ class Sweep:
             self.recorder.end(self.run_id, replace(ended, tags={**ended.tags, **tags}))
         self._own.release()
 
-    def _rows(
-        self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit], accounts: Sequence[Account], ended: int
-    ) -> dict[int, layout.Row]:
-        times, retries = (self._started, ended), self.earlier.retries
+    def _written(self) -> Block:
+        """The fits at hand, in the tables."""
+        rows, names, fits, accounts = zip(*self._waiting, strict=True)
+        results, retries, ended = self.parts.write(rows, names, fits), self.earlier.retries, now()
+        times = self._started, ended
         children = {
             row: layout.child(fit, said, name, self.run_id, row, times, retries.get(row))
             for row, name, fit, said in zip(rows, names, fits, accounts, strict=True)
         }
         extra = {row: replace(child, tags={**child.tags, **self.extra[row]}) for row, child in children.items() if row in self.extra}
-        return children | extra
+        self._started, self._since = ended, time.monotonic()
+        return Block(names, fits, results, children | extra)
 
-    def _record(self, children: dict[int, layout.Row], fits: Sequence[Fit]) -> list[str]:
-        if self.most is None:
-            run_ids = self._add(children)
-            self._attach(run_ids, fits)
-            return run_ids
-        for (row, child), fit in zip(children.items(), fits, strict=True):
+    def _send(self, block: Block) -> None:
+        """Gives the recorder those of a block's runs that are missing."""
+        if self._unsure:  # an interrupt or the store broke off an earlier attempt: who knows what is there
+            self.recorded |= whole_children(self.recorder, self.run_id, self.earlier.retries)
+        self._unsure = True
+        block.sent = [] if self.most is not None else [row for row in block.children if row not in self.recorded]
+        block.added = self.recorder.submit([block.children[row] for row in block.sent])
+        self._unsure = False
+
+    def _recorded(self, block: Block) -> list[Done]:
+        """What a block has become, as soon as its runs are there."""
+        assert block.added is not None
+        try:
+            ids = {**self.recorded, **dict(zip(block.sent, block.added.result(), strict=True))}
+            run_ids = [ids.get(row, "") for row in block.children]
+            self._attach(run_ids, block.fits)
+        except Exception:
+            block.added, self._unsure = None, True
+            raise
+        if self.most is not None:
+            self._keep(block)
+        done = [Done(*entry) for entry in zip(block.names, run_ids, block.results, strict=True)]
+        self.done.update(zip(block.children, done, strict=True))
+        for row, entry, fit in zip(block.children, done, block.fits, strict=True):
+            rank = entry.excess, row  # of equals the first, in whatever order they come
+            if entry.excess != float("inf") and (self.best is None or rank < self.best[0]):
+                self.best = rank, fit
+        return done
+
+    def _keep(self, block: Block) -> None:
+        """The best of a block, of those that were kept, or of both."""
+        assert self.most is not None
+        for (row, child), fit in zip(block.children.items(), block.fits, strict=True):
             rank = _rank(fit), -row, child, fit
             if len(self._kept) < self.most:
                 heapq.heappush(self._kept, rank)
             else:
                 heapq.heappushpop(self._kept, rank)
-        return [""] * len(children)
-
-    def _add(self, children: dict[int, layout.Row]) -> list[str]:
-        """The ids of the children's runs, those that are missing added."""
-        if not self.recorded:
-            return self.recorder.add(list(children.values()))
-        added = iter(self.recorder.add([child for row, child in children.items() if row not in self.recorded]))
-        return [self.recorded.get(row) or next(added) for row in children]
 
     def _record_kept(self) -> None:
         kept = sorted(self._kept, key=lambda entry: -entry[1])
-        run_ids = self._add({-row: child for _, row, child, _ in kept})
+        added = iter(self.recorder.add([child for _, row, child, _ in kept if -row not in self.recorded]))
+        run_ids = [self.recorded.get(-row) or next(added) for _, row, _, _ in kept]
         self._attach(run_ids, [fit for _, _, _, fit in kept])
         for (_, row, _, _), run_id in zip(kept, run_ids, strict=True):
             done = self.done[-row]
@@ -191,6 +228,10 @@ class Sweep:
         for run_id, fit in zip(run_ids, fits, strict=True) if self.files else ():
             with TemporaryDirectory() as folder:
                 self.recorder.attach(run_id, write_files(Path(folder), fit))
+
+
+def _over(block: Block) -> bool:
+    return block.added is not None and block.added.done()
 
 
 def whole_children(recorder: Recorder, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from linfit.tracking.masking import masked
 
 SCHEMA = 1
 MAX_PARAM = 6000
+#: What says the same as `json.dumps`, several times as fast.
+_FAST: dict[type, Callable[[Any], str]] = {int: repr, float: repr, bool: {True: "true", False: "false"}.__getitem__}
 #: Keys that say nothing of a run that its name should say.
 UNNAMED = ("name", "plugins", "pictures", "tracking")
 
@@ -115,6 +117,7 @@ def _found(data: dict[str, Any], key: str) -> tuple[bool, Any]:
 
 
 def _text(value: Any) -> str:
+    """A string as it is, anything else as JSON."""
     if isinstance(value, str):
         return value
-    return repr(value) if type(value) in (int, float) else json.dumps(value)  # the same text, several times as fast
+    return _FAST.get(type(value), json.dumps)(value)

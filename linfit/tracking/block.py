@@ -55,6 +55,8 @@ COLUMNS: dict[Table, tuple[str, ...]] = {
 }
 #: What stands for infinity, which not every database can hold.
 LARGEST = sys.float_info.max
+#: What stands for a run's id, and is none.
+PLACE = "0" * 32
 
 Record = tuple[Any, ...]
 Records = dict[Table, list[Record]]
@@ -90,9 +92,10 @@ def make_block(rows: Sequence[Row], ids: Iterator[str], experiment: int, artifac
     """
     block, extra = Block([next(ids) for _ in rows], experiment), source()
     runs, tags, params, metrics, latest = block.records.values()
+    place = append_to_uri_path(artifacts, PLACE, "artifacts")
     for run_id, row in zip(block.ids, rows, strict=True):
         own = {"mlflow.runName": row.name, **row.tags, **extra}
-        runs.append(_run(run_id, row, own["mlflow.user"], experiment, append_to_uri_path(artifacts, run_id, "artifacts")))
+        runs.append(_run(run_id, row, own["mlflow.user"], experiment, place.replace(PLACE, run_id)))
         tags.extend((key, value, run_id) for key, value in own.items())
         params.extend((key, _param(key, value), run_id) for key, value in row.params.items())
         points = _metrics(run_id, row)

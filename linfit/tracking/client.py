@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from linfit.tracking import layout
 from linfit.tracking.history import History
 from linfit.tracking.layout import Row
 from linfit.tracking.patience import T, one_line, persist
+from linfit.tracking.recorder import at_once
 from linfit.tracking.store import OTHER_ARTIFACTS, Store, experiment_folder, locate, prepare, require_artifacts
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
@@ -78,6 +79,9 @@ class ClientRecorder:
             finally:  # after an error or Ctrl-C those that are under way end, and no other begins
                 pool.shutdown(cancel_futures=True)
         return [run.result() for run in added]
+
+    def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
+        return at_once(self.add, rows)
 
     def _add(self, row: Row) -> str:
         run_id = self.begin(row)

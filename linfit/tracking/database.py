@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,20 @@ from urllib.parse import urlsplit
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.tracking._tracking_service.utils import _get_store
-from sqlalchemy import Connection, Engine, Table, select, text
+from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import IntegrityError
 
 from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
-from linfit.tracking.block import COLUMNS, DATASETS, Block, Key, Record, make_block, new_ids
-from linfit.tracking.client import ClientRecorder, parts
+from linfit.tracking.background import Background
+from linfit.tracking.block import Block, make_block, new_ids
+from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database_history import DatabaseHistory
 from linfit.tracking.history import History
 from linfit.tracking.layout import Row
 from linfit.tracking.patience import one_line, persist
-from linfit.tracking.recorder import Recorder
+from linfit.tracking.recorder import Recorder, at_once
+from linfit.tracking.statements import active, insert_block, statements
 
 #: The schema revision of each MLflow from 3.10 to 3.17. What differs between them is not in the columns that are written here.
 REVISIONS = {
@@ -45,7 +48,8 @@ REVISIONS = {
 PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 1000")
 #: How often a block is tried where another process may have been quicker.
 ATTEMPTS = 3
-DATASETS_A_QUERY = 500
+#: Runs from which on a block is worth a process that inserts it: to begin one takes as long as to insert some fifty.
+LARGE = 200
 #: Rows of each index that SQLite looks at, and seconds that it may wait for the lock.
 ROWS_LOOKED_AT, SURVEY = 400, 0.2
 
@@ -58,14 +62,23 @@ class DatabaseRecorder:
         self.engine = engine_of(client)
         self.ids = new_ids()
         self.grown = False
+        self._background = Background(client.store, PRAGMAS)
+        self._location = ""
+
+    @property
+    def _idle(self) -> ClientRecorder:
+        """The client, when nothing is written beside it."""
+        self._background.wait()
+        return self.client
 
     def begin(self, row: Row) -> str:
-        return self.client.begin(row)
+        return self._idle.begin(row)
 
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
-        self.client.resume(run_id, tags)
+        self._idle.resume(run_id, tags)
 
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
+        self._background.close()
         self.client.end(run_id, row, files, model)
         if self.grown and self.store.file is not None:
             survey(self.store.file)
@@ -75,26 +88,36 @@ class DatabaseRecorder:
         if not rows:
             return []
         with one_line(self.store):
-            block = make_block(rows, self.ids, int(self.client.experiment_id), self._artifacts())
+            block = make_block(rows, self.ids, int(self._idle.experiment_id), self._artifacts())
             persist(self.store, self._write, block)
             self.grown = True
             return block.ids
 
+    def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
+        """A large block goes into a SQLite file in the background; several wait there for their turn."""
+        if self.store.file is None or len(rows) < LARGE:
+            return at_once(self.add, rows)
+        self._location = self._location or self._artifacts()  # what is read while a block is written waits for that block
+        with one_line(self.store):
+            block = make_block(rows, self.ids, int(self.client.experiment_id), self._location)
+        self.grown = True
+        return self._background.submit((active(block), statements(block, self.ids)), block.ids, self._deleted())
+
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
-        self.client.attach(run_id, files, folder)
+        self._idle.attach(run_id, files, folder)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        self.client.tag(run_id, tags)
+        self._idle.tag(run_id, tags)
 
     def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
-        self.client.present(change)
+        self._idle.present(change)
 
     @property
     def experiment_id(self) -> str:
         return self.client.experiment_id
 
     def history(self) -> History:
-        return DatabaseHistory(self.client.history(), self.engine)
+        return DatabaseHistory(self._idle.history(), self.engine)
 
     def where(self) -> str:
         return self.client.where()
@@ -111,24 +134,21 @@ class DatabaseRecorder:
 
         found = persist(self.store, read)
         if found is None or found.lifecycle_stage != "active":
-            raise RecordingError(f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added")
+            raise RecordingError(self._deleted())
         return str(found.artifact_location)
+
+    def _deleted(self) -> str:
+        return f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added"
 
     def _write(self, block: Block) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with transaction(self.engine) as connection:
-                    self._insert(connection, block)
+                    insert_block(connection, block, self.ids)
                 return
             except IntegrityError:  # perhaps another process was quicker to add a dataset
                 if attempt == ATTEMPTS:
                     raise
-
-    def _insert(self, connection: Connection, block: Block) -> None:
-        for table, records in block.records.items():  # from here on SQLite holds the lock, so what is read below stays true
-            insert(connection, table, records)
-        for table, records in block.inputs(known_datasets(connection, block), self.ids).items():
-            insert(connection, table, records)
 
 
 def fastest(client: ClientRecorder) -> Recorder:
@@ -172,25 +192,3 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         connection.commit()  # foreign_keys has no effect within a transaction
         with connection.begin():
             yield connection
-
-
-def insert(connection: Connection, table: Table, records: Sequence[Record]) -> None:
-    """A driver that takes tuples gets them as they are: SQLAlchemy's handling of each would cost half of the insert again."""
-    names = COLUMNS[table]
-    if not records:
-        return
-    if not connection.dialect.positional:
-        connection.execute(table.insert(), [dict(zip(names, record, strict=True)) for record in records])
-        return
-    statement = table.insert().compile(dialect=connection.dialect, column_keys=list(names))
-    assert statement.positiontup == list(names), f"{table.name} has its columns in another order"
-    connection.exec_driver_sql(str(statement), list(records))
-
-
-def known_datasets(connection: Connection, block: Block) -> dict[Key, str]:
-    """The ids of those of the block's datasets that the MLflow experiment has already."""
-    columns = DATASETS.c
-    query = select(columns.name, columns.digest, columns.dataset_uuid).where(columns.experiment_id == block.experiment)
-    digests = sorted({digest for _, digest in block.datasets})
-    pages = (connection.execute(query.where(columns.digest.in_(page))) for page in parts(digests, DATASETS_A_QUERY))
-    return {(name, digest): uuid for page in pages for name, digest, uuid in page}

@@ -7,9 +7,10 @@ with a later step. Numbers that are not finite are left out: MLflow would store 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
+from math import isfinite
 from types import MappingProxyType
 
 from linfit.engine.fit import Fit, Status
@@ -154,11 +155,12 @@ def unrecorded(begun: Row, end: int, error: str) -> Row:
 def metrics(fit: Fit, swept: Mapping[str, float] = MappingProxyType({})) -> tuple[tuple[str, float, int], ...]:
     """The curves, then the numbers at the end, then the swept numbers, which sort only as metrics."""
     own = fit.own_weights
+    steps = fit.steps.tolist()
     curves = [
-        (key, value, step)
+        point
         for key, values in ((LOSS, fit.losses), (EXCESS, fit.excess_losses), (VALIDATION, fit.validation_losses))
         if values is not None
-        for step, value in zip(fit.steps.tolist(), values.tolist(), strict=True)
+        for point in zip(repeat(key), values.tolist(), steps, strict=False)
     ]
     ends = {
         "distance_to_optimum": fit.distance_to_optimum,
@@ -188,7 +190,7 @@ def dataset(fit: Fit) -> Dataset | None:
 
 
 def _finite(numbers: Iterable[tuple[str, float, int]]) -> tuple[tuple[str, float, int], ...]:
-    return tuple((key, value, step) for key, value, step in numbers if math.isfinite(value))
+    return tuple([number for number in numbers if isfinite(number[1])])
 
 
 def row_number(text: str) -> int:

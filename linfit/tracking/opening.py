@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.tracking.layout import Row
-from linfit.tracking.recorder import Recorder
+from linfit.tracking.recorder import Recorder, at_once
 
 
 class NullRecorder:
@@ -28,6 +29,9 @@ class NullRecorder:
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         return [""] * len(rows)
+
+    def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
+        return at_once(self.add, rows)
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,28 +46,37 @@ def patience() -> float:
 
 
 def persist(store: Store, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    """The result of a call, which is made again while the store is busy; RecordingError when patience is at an end."""
-    deadline, pause = time.monotonic() + patience(), FIRST_PAUSE
+    """The result of a call through MLflow, which is made again while the store is busy; RecordingError when patience is at an end."""
+
+    def quietly() -> T:
+        with quiet("mlflow", least=logging.CRITICAL):  # it logs tracebacks of what it raises
+            return call(*arguments, **named)
+
     with one_line(store), once():
-        while True:
-            try:
-                with quiet("mlflow", least=logging.CRITICAL):  # it logs tracebacks of what it raises
-                    return call(*arguments, **named)
-            except (MlflowException, OperationalError) as error:
-                if not busy(error) or time.monotonic() > deadline:
-                    raise
-            if pause / 2 < NOTICED <= pause:  # once, when it takes long enough to be noticed
-                logging.getLogger(__name__).warning("the store %s is busy or does not answer: waiting for it", store)
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        return patiently(store, quietly)
+
+
+def patiently(store: Store, call: Callable[..., T], *arguments: Any) -> T:
+    """The result of a call, which is made again while the store is busy, until patience is at an end."""
+    deadline, pause = time.monotonic() + patience(), FIRST_PAUSE
+    while True:
+        try:
+            return call(*arguments)
+        except (MlflowException, OperationalError, sqlite3.OperationalError) as error:
+            if not busy(error) or time.monotonic() > deadline:
+                raise
+        if pause / 2 < NOTICED <= pause:  # once, when it takes long enough to be noticed
+            logging.getLogger(__name__).warning("the store %s is busy or does not answer: waiting for it", store)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 @contextmanager
 def one_line(store: Store, artifacts: str = "") -> Iterator[None]:
-    """MLflow's and SQLAlchemy's errors as a RecordingError of one line, its passwords masked; the store is named, or where `artifacts` are."""
+    """MLflow's, SQLAlchemy's and sqlite3's errors as a RecordingError of one line, its passwords masked; the store is named, or where `artifacts` are."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise RecordingError(_explain(store, error)) from error
     except ModuleNotFoundError as error:
         raise RecordingError(f"{_needing(store, artifacts)} the Python package {error.name}, which is not installed") from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from linfit.engine.fit import Fit
 from linfit.tracking.layout import Row
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from linfit.tracking.history import History
@@ -32,6 +35,9 @@ class Recorder(Protocol):
     def add(self, rows: Sequence[Row]) -> list[str]:
         """Whole runs, each there finished or not at all as far as the store allows; returns their ids."""
 
+    def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
+        """The same without waiting, where the recorder can go on meanwhile; whatever else it is asked to do, it does this before."""
+
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         """Adds files to a run, in a folder of its artifacts if one is named."""
 
@@ -46,3 +52,13 @@ class Recorder(Protocol):
 
     def where(self) -> str:
         """How to look at it: a command or an address."""
+
+
+def at_once(call: Callable[..., T], *arguments: Any) -> Future[T]:
+    """What comes out of a call that is made here and now."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(call(*arguments))
+    except Exception as error:
+        future.set_exception(error)
+    return future

@@ -36,7 +36,7 @@ from linfit.engine.fit import Fit, Status
 from linfit.errors import RecordingError
 from linfit.method.optimizers import SGD
 from linfit.settings import MLflowTracking
-from linfit.tracking import database, layout
+from linfit.tracking import database, layout, statements
 from linfit.tracking.accounts import account
 from linfit.tracking.block import new_ids
 from linfit.tracking.client import AT_ONCE, ClientRecorder
@@ -259,7 +259,7 @@ def test_a_block_that_fails_leaves_nothing(recorder: DatabaseRecorder, monkeypat
         assert run_count(file_of(recorder)) == 0, "others see a block before it is whole"
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(database, "known_datasets", broken)
+    monkeypatch.setattr(statements, "known_datasets", broken)
     with pytest.raises(RecordingError, match=rf"^the store {file_of(recorder)} failed: the disk is gone$"):
         recorder.add(ODD)
     assert contents(file_of(recorder), []) == before
@@ -271,10 +271,10 @@ def test_a_process_that_is_killed_leaves_nothing(recorder: DatabaseRecorder) -> 
     program = f"""
 import os, signal
 from linfit.settings import MLflowTracking
-from linfit.tracking import database
+from linfit.tracking import statements
 from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
-database.known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+statements.known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(200)]
 open_recorder(MLflowTracking(uri={recorder.store.uri!r}), {NAME!r}).add(rows)
 """
@@ -318,13 +318,13 @@ def test_a_lock_that_stays_is_one_line_and_nothing_is_written(recorder: Database
 
 def test_a_dataset_that_another_process_was_quicker_to_add(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder.add([row(dataset=DATA)])
-    seen, truth = [0], database.known_datasets
+    seen, truth = [0], statements.known_datasets
 
     def late(*arguments: Any) -> Any:
         seen[0] += 1
         return {} if seen[0] == 1 else truth(*arguments)
 
-    monkeypatch.setattr(database, "known_datasets", late)
+    monkeypatch.setattr(statements, "known_datasets", late)
     recorder.add([row(dataset=DATA)])
     assert seen == [2]
     assert run_count(file_of(recorder)) == 2

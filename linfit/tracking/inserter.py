@@ -1,0 +1,79 @@
+"""The program of the process that inserts rows into a SQLite file while linfit works out the next: python inserter.py FILE PARENT PRAGMA…
+
+`linfit.tracking.background` runs it and speaks to it. It imports nothing but the standard library, so that it starts at once.
+A request is a transaction: what must be there, and statements with the records of each. Requests and answers are marshal, each after
+its length: both ends are one Python. It ends when nobody can ask any more, and commits nothing for a parent that is gone: that one's
+sweep may be in other hands already.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+from urllib.parse import quote
+
+#: Bytes that say how long the rest is.
+LENGTH = 8
+#: A query with its parameters that has to find something, and statements with the records of each.
+Request = tuple[tuple[str, tuple[Any, ...]], list[tuple[str, list[tuple[Any, ...]]]]]
+#: The name and the text of an exception of sqlite3, or ABSENT and an empty text; both empty where all is done.
+Answer = tuple[str, str]
+DONE: Answer = ("", "")
+ABSENT: Answer = ("absent", "")
+
+
+def send(pipe: IO[bytes], content: bytes) -> None:
+    pipe.write(len(content).to_bytes(LENGTH, "big") + content)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> bytes | None:
+    """None at the end, also where it comes in the middle."""
+    header = pipe.read(LENGTH)
+    length = int.from_bytes(header, "big")
+    content = pipe.read(length)
+    return content if len(header) == LENGTH and len(content) == length else None
+
+
+def main(file: str, parent: int, pragmas: Sequence[str]) -> None:
+    requests, answers, database = sys.stdin.buffer, sys.stdout.buffer, None
+    while (content := receive(requests)) is not None:
+        try:
+            database = database or connected(file, pragmas)
+            answer = transact(database, marshal.loads(content), parent)
+        except sqlite3.Error as error:
+            answer = type(error).__name__, str(error)
+        send(answers, marshal.dumps(answer))
+
+
+def connected(file: str, pragmas: Sequence[str]) -> sqlite3.Connection:
+    """The database, which has to be there."""
+    database = sqlite3.connect(f"file:{quote(file)}?mode=rw", uri=True, isolation_level=None)
+    for pragma in pragmas:
+        database.execute(pragma)
+    return database
+
+
+def transact(database: sqlite3.Connection, request: Request, parent: int) -> Answer:
+    """All of it or nothing; what sqlite3 raises is raised after the rollback."""
+    needed, statements = request
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        absent = database.execute(*needed).fetchone() is None
+        for statement, records in () if absent else statements:
+            database.executemany(statement, records)
+        gone = os.getppid() != parent  # asked while the lock is held: whoever goes on with the work waits for that lock before looking
+        database.execute("ROLLBACK" if absent or gone else "COMMIT")
+    except sqlite3.Error:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+    return ABSENT if absent or gone else DONE
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
