@@ -64,8 +64,8 @@ def context() -> ForkServerContext:
     return server
 
 
-def main(workdir: str, arguments: Sequence[str], block: int, environment: dict[str, str]) -> None:
-    """In the child: the command line, with its output in a file; `block` fits are recorded at once."""
+def main(workdir: str, arguments: Sequence[str], block: int, large: int, environment: dict[str, str]) -> None:
+    """In the child: the command line, with its output in a file; `block` fits are recorded at once, `large` of them in the background."""
     os.chdir(workdir)
     os.environ.update(environment)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -74,14 +74,15 @@ def main(workdir: str, arguments: Sequence[str], block: int, environment: dict[s
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from linfit import cli
     from linfit.sweeps import recording
+    from linfit.tracking import database
 
-    recording.BLOCK = block
+    recording.BLOCK, database.LARGE = block, large
     sys.argv = ["linfit", *arguments]
     cli.main()
 
 
-def start(workdir: Path, *arguments: str, block: int = 20, **environment: str) -> BaseProcess:
-    process = context().Process(target=main, args=(str(workdir), arguments, block, {"LINFIT_GRACE": "30", **environment}))
+def start(workdir: Path, *arguments: str, block: int = 20, large: int = 1, **environment: str) -> BaseProcess:
+    process = context().Process(target=main, args=(str(workdir), arguments, block, large, {"LINFIT_GRACE": "30", **environment}))
     process.start()
     return process
 

@@ -52,16 +52,19 @@ def copied(prepared: Path, folder: Path) -> Path:
 def killed_and_resumed(number: int, prepared: Path, workdir: Path, uninterrupted: tuple[str, float]) -> int:
     """Kills the sweep, and of every three resumes the first two; returns how often something was killed."""
     moments, (reference, took) = random.Random(number), uninterrupted
+    large = (1, 200)[
+        number % 2
+    ]  # rows are inserted by a process of their own, which may live a little longer, or by the one that is killed
     kills = 0
     for attempt in range(ATTEMPTS):  # it may be quicker than the reference was, and end before its moment
         place = copied(prepared, workdir / str(attempt))
-        kills += kill_within(start(place, *SWEEP), place, moments.uniform(0, took / 2**attempt))
+        kills += kill_within(start(place, *SWEEP, large=large), place, moments.uniform(0, took / 2**attempt))
         if kills:
             break
     assert kills == 1, log(place)
     for _ in range(number % 3):
-        kills += kill_within(start(place, "resume"), place, moments.uniform(0, took))
-    assert run(place, "resume") == 0, log(place)
+        kills += kill_within(start(place, "resume", large=large), place, moments.uniform(0, took))
+    assert run(place, "resume", large=large) == 0, log(place)
     assert_whole(place, NUM_FITS, reference)
     return kills
 
@@ -100,6 +103,38 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
     else:
         assert run(tmp_path, "resume") == 0, log(tmp_path)
     assert_whole(tmp_path, 6, small)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("when", [1, 2, 3, 5])
+def test_the_process_that_inserts_is_killed(when: int, prepared: Path, tmp_path: Path, small: str) -> None:
+    """At its first such call, and so is every other one that takes its place; the sweep says so, and goes on later."""
+    need("strace")
+    copied(prepared, tmp_path)
+    killer = tmp_path / "killer.py"
+    killer.write_text(KILLER.format(when=when))
+    done = subprocess.run([sys.executable, str(killer), *SMALL], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    if "ptrace" in done.stderr.lower():
+        missing("strace may not trace here")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("the process that inserts rows has ended") == 1 and "Traceback" not in done.stderr, done.stderr
+    assert run(tmp_path, "resume") == 0, log(tmp_path)
+    assert_whole(tmp_path, 6, small)
+
+
+#: Runs a sweep whose inserting process is under strace, and killed at its call number so-and-so.
+KILLER = """
+import sys
+from linfit.sweeps import recording
+from linfit.tracking import background, database
+recording.BLOCK, database.LARGE = 2, 1
+begun = background.subprocess.Popen
+strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=KILL:when={when}"]
+background.subprocess.Popen = lambda program, **pipes: begun([*strace, *program] if "-I" in program else program, **pipes)
+from linfit.cli import main
+sys.argv[0] = "linfit"
+main()
+"""
 
 
 @pytest.fixture(scope="module")

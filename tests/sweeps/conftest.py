@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from linfit.engine.dispatch import fits_as_done
 from linfit.sweeps import recording
-from linfit.tracking import layout
+from linfit.tracking import database, layout
 from tests.conftest import Ran
 from tests.faults.harness import recorded
 
@@ -23,9 +23,11 @@ FOLDER = Path("outputs/sweeps/one")
 NUM_FITS = 18
 
 
-@pytest.fixture
-def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["at once", "in the background"])
+def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four fits at a time are recorded, by this process or by another one."""
     monkeypatch.setattr(recording, "BLOCK", 4)
+    monkeypatch.setattr(database, "LARGE", 1 if request.param == "in the background" else 200)
 
 
 @pytest.fixture
@@ -49,6 +51,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on an interrupted sweep ends as a killed process: nothing is put in order."""
 
     def dead(sweep: recording.Sweep, *_: object) -> None:
+        sweep.recorder.history()  # waits for what another process writes, which would stop with this one
         sweep._own.release()
 
     monkeypatch.setattr(recording.Sweep, "kill", dead)

@@ -122,11 +122,12 @@ def template(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def recorder(template: Path, tmp_path: Path) -> DatabaseRecorder:
+def recorder(template: Path, tmp_path: Path) -> Iterator[DatabaseRecorder]:
     shutil.copy(template, tmp_path / "mlflow.db")
     opened = open_recorder(MLflowTracking(uri=uri(tmp_path / "mlflow.db")), NAME)
     assert isinstance(opened, DatabaseRecorder)
-    return opened
+    yield opened
+    opened._background.close()
 
 
 @pytest.fixture(scope="module")

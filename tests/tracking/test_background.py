@@ -1,0 +1,214 @@
+"""Blocks that another process inserts: the same rows, each once, whatever happens to either process."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from linfit.errors import RecordingError
+from linfit.tracking import background, database, inserter
+from linfit.tracking.client import ClientRecorder
+from linfit.tracking.database import PRAGMAS, DatabaseRecorder, transaction
+from linfit.tracking.store import Store
+from tests.tracking.test_database import (
+    NAME,
+    ODD,
+    Written,
+    children,
+    contents,
+    file_of,
+    recorder,
+    row,
+    run_count,
+    sound,
+    template,
+    uri,
+    written,
+)
+
+__all__ = ["recorder", "template", "written"]  # fixtures
+
+
+@pytest.fixture(autouse=True)
+def any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of any size are inserted in the background."""
+    monkeypatch.setattr(database, "LARGE", 1)
+
+
+def process_of(recorder: DatabaseRecorder) -> subprocess.Popen[bytes]:
+    process = recorder._background._process
+    assert process is not None
+    return process
+
+
+def test_it_writes_what_the_client_writes(written: Written, template: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    shutil.copy(template, file)
+    by_block = DatabaseRecorder(ClientRecorder(Store(uri(file), None), NAME))
+    half = len(written.rows) // 2  # the second finds datasets of the first
+    blocks = [by_block.submit(rows) for rows in (written.rows[:half], written.rows[half:], [])]
+    run_ids = [run_id for block in blocks for run_id in block.result()]
+    by_block._background.close()
+    assert contents(file, run_ids) == contents(written.by_client, written.client_ids)
+    assert sound(file)
+
+
+def test_blocks_are_there_before_anything_else_is_done(recorder: DatabaseRecorder) -> None:
+    parent = recorder.begin(row("parent"))
+    blocks = [recorder.submit([row(str(number), tags={"mlflow.parentRunId": parent, "linfit.row": str(number)})]) for number in range(20)]
+    assert len(recorder.history().children(parent)) == 20
+    last = recorder.submit([row("last")])
+    recorder.tag(last.result()[0], {"more": "…"})
+    assert recorder.client.client.get_run(last.result()[0]).data.tags["more"] == "…"
+    assert all(block.done() for block in blocks)
+    assert len(recorder.add(ODD)) == len(ODD)
+
+
+def test_the_process_ends_with_the_sweep_and_begins_again(recorder: DatabaseRecorder) -> None:
+    for _ in range(2):
+        parent = recorder.begin(row("parent"))
+        recorder.submit([row()]).result()
+        process = process_of(recorder)
+        assert process.poll() is None
+        recorder.end(parent, row("parent"))
+        assert process.poll() == 0
+    assert run_count(file_of(recorder)) == 4
+
+
+def test_it_flushes_to_the_disk_and_checks_as_mlflow_does(recorder: DatabaseRecorder) -> None:
+    asked = [f"PRAGMA {name}" for name in ("foreign_keys", "synchronous", "journal_mode", "busy_timeout", "locking_mode")]
+    with closing(inserter.connected(str(file_of(recorder)), PRAGMAS)) as ours, transaction(recorder.engine) as theirs:
+        assert [ours.execute(text).fetchone() for text in asked] == [tuple(theirs.exec_driver_sql(text).one()) for text in asked]
+
+
+def test_it_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        inserter.connected(str(tmp_path / "absent.db"), ())
+    assert list(tmp_path.iterdir()) == []
+
+
+REQUEST = ("SELECT 1", ()), [("INSERT INTO experiment_tags VALUES (?, ?, ?)", [("key", "value", 1)])]
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_nothing_is_committed_for_a_parent_that_is_gone(alive: bool, recorder: DatabaseRecorder) -> None:
+    parent = os.getpid() if alive else 1
+    program = [sys.executable, "-I", "-S", inserter.__file__, str(file_of(recorder)), str(parent)]
+    request = marshal.dumps(REQUEST)
+    done = subprocess.run(program, input=len(request).to_bytes(8, "big") + request, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert marshal.loads(done.stdout[8:]) == (inserter.DONE if alive else inserter.ABSENT)
+    with closing(sqlite3.connect(file_of(recorder))) as store:
+        assert store.execute("SELECT count(*) FROM experiment_tags WHERE key = 'key'").fetchone() == (int(alive),)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 8, 20])
+def test_a_request_that_breaks_off_is_none(cut: int, recorder: DatabaseRecorder) -> None:
+    program = [sys.executable, "-I", "-S", inserter.__file__, str(file_of(recorder)), str(os.getpid())]
+    request = marshal.dumps(REQUEST)
+    done = subprocess.run(program, input=(len(request).to_bytes(8, "big") + request)[:cut], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_process_that_is_killed_is_one_line_and_another_takes_its_place(recorder: DatabaseRecorder) -> None:
+    recorder.submit([row()]).result()
+    process = process_of(recorder)
+    process.send_signal(signal.SIGSTOP)
+    broken = recorder.submit(ODD)
+    process.kill()
+    with pytest.raises(RecordingError, match=r"^the store .* failed: the process that inserts rows has ended with exit code -9$"):
+        broken.result()
+    assert run_count(file_of(recorder)) == 1
+    assert len(recorder.submit(ODD).result()) == len(ODD)
+    assert process_of(recorder).pid != process.pid
+    assert sound(file_of(recorder))
+
+
+KILLED = """
+import os, signal, sys, time
+from linfit.settings import MLflowTracking
+from linfit.tracking.layout import Row
+from linfit.tracking.opening import open_recorder
+rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
+recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
+blocks = [recorder.submit(rows) for _ in range(3)]
+time.sleep({moment})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("moment", [0, 0.3])
+def test_a_parent_that_is_killed_leaves_whole_blocks(moment: float, recorder: DatabaseRecorder) -> None:
+    program = KILLED.format(uri=recorder.store.uri, name=NAME, moment=moment)
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False, stderr=subprocess.DEVNULL)
+    assert done.returncode == -signal.SIGKILL
+    recorder.begin(row("after"))  # waits for the lock, as whoever goes on does
+    count = run_count(file_of(recorder))
+    assert count % 400 == 1
+    time.sleep(0.5)
+    assert run_count(file_of(recorder)) == count, "something was written for a process that is gone"
+    assert sound(file_of(recorder))
+
+
+def test_a_lock_is_waited_for(recorder: DatabaseRecorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder._background, "pragmas", (PRAGMAS[0], "PRAGMA busy_timeout = 50"))
+    recorder._artifacts()
+    with closing(sqlite3.connect(file_of(recorder), check_same_thread=False, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        blocks = [recorder.submit(ODD), recorder.submit(ODD)]
+        Timer(1.5, lambda: other.execute("ROLLBACK")).start()
+        assert [len(block.result()) for block in blocks] == [len(ODD)] * 2
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("linfit")]
+    assert said == [f"the store {recorder.store} is busy or does not answer: waiting for it"]
+    assert run_count(file_of(recorder)) == 2 * len(ODD)
+
+
+def test_a_lock_that_stays_is_one_line_and_nothing_is_written(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder._background, "pragmas", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
+    monkeypatch.setenv("LINFIT_PATIENCE", "0.1")
+    with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RecordingError, match=r"is kept locked by another program: wait") as error:
+            recorder.submit(ODD).result()
+        assert "\n" not in str(error.value)
+        other.execute("ROLLBACK")
+    assert run_count(file_of(recorder)) == 0
+    assert len(recorder.submit(ODD).result()) == len(ODD)
+
+
+@pytest.mark.parametrize(
+    ("refused", "why"),
+    [(row(status="LOST"), "failed: .*CHECK constraint"), (row(params={"a+b": "1"}), r"failed: Invalid value .*a\+b")],
+)
+def test_a_row_that_is_refused_takes_its_block_along_and_no_other(refused: Any, why: str, recorder: DatabaseRecorder) -> None:
+    before = recorder.submit([row()])
+    with pytest.raises(RecordingError, match=why) as error:
+        recorder.submit([row(), refused]).result()
+    assert "\n" not in str(error.value)
+    assert len(before.result()) == len(recorder.submit([row()]).result()) == 1
+    assert run_count(file_of(recorder)) == 2
+
+
+def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
+    recorder.submit(children()).result()
+    recorder.client.client.delete_experiment(recorder.client.experiment_id)
+    with pytest.raises(RecordingError, match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* while its runs were added$"):
+        recorder.submit([row()]).result()
+
+
+def test_no_process_is_begun_for_a_few_runs(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LARGE", 200)
+    monkeypatch.setattr(background.Background, "_begun", None)
+    assert len(recorder.submit(ODD).result()) == len(ODD)
