@@ -506,17 +506,17 @@ def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
     from linfit.sweeps import recording
     from linfit.tracking.database import DatabaseRecorder
 
-    add = DatabaseRecorder.add
+    submit = DatabaseRecorder.submit
     blocks: list[int] = []
 
-    def fails(self: DatabaseRecorder, rows: Any) -> list[str]:
+    def fails(self: DatabaseRecorder, rows: Any) -> Any:
         blocks.append(len(rows))
         if len(blocks) > 1:
             raise RecordingError("the store is full: make room")
-        return add(self, rows)
+        return submit(self, rows)
 
     monkeypatch.setattr(recording, "BLOCK", 2)
-    monkeypatch.setattr(DatabaseRecorder, "add", fails)
+    monkeypatch.setattr(DatabaseRecorder, "submit", fails)
     done = linfit("run", "-m", "seed=range(0,6)", "steps=3")
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("linfit: the store is full: make room; go on with: linfit resume ")

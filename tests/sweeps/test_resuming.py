@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from linfit.errors import RecordingError
+from linfit.sweeps import recording
 from linfit.tracking import layout
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.history import Child, History
@@ -131,16 +133,16 @@ def test_a_block_whose_answer_never_came(
     committed: bool, linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
 ) -> None:
     """Ctrl-C just before or just after a transaction: in both cases the runs are there once."""
-    add, calls = DatabaseRecorder.add, [0]
+    submit, calls = DatabaseRecorder.submit, [0]
 
-    def interrupted(self: DatabaseRecorder, rows: Any) -> list[str]:
+    def interrupted(self: DatabaseRecorder, rows: Any) -> Any:
         calls[0] += 1
-        ids = add(self, rows) if committed or calls[0] != 2 else []
+        block = submit(self, rows) if committed or calls[0] != 2 else None
         if calls[0] == 2:
             raise KeyboardInterrupt
-        return ids
+        return block
 
-    monkeypatch.setattr(DatabaseRecorder, "add", interrupted)
+    monkeypatch.setattr(DatabaseRecorder, "submit", interrupted)
     assert linfit(*SWEEP).code == 130
     parent, children = found(client)
     assert (parent.info.status, len(children)) == ("KILLED", 8)
@@ -289,20 +291,50 @@ def test_of_a_fit_that_was_run_again_the_last_run_counts(order: list[int]) -> No
     assert History.current([*tried[:2], Child("c", 7, "RUNNING", "b")])[7].run_id == "b"
 
 
+def refused(why: str) -> Future[list[str]]:
+    answer: Future[list[str]] = Future()
+    answer.set_exception(RecordingError(why))
+    return answer
+
+
+def test_a_block_that_comes_too_late_for_another_is_not_lost(
+    linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
+) -> None:
+    """The second of five blocks is refused while the third is on its way: both are looked for before anything is sent again."""
+    submit, calls = DatabaseRecorder.submit, [0]
+
+    def fails(self: DatabaseRecorder, rows: Any) -> Any:
+        calls[0] += 1
+        return refused("once") if calls[0] == 2 else submit(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "_over", lambda block: False)
+        patch.setattr(recording, "MOST", 2)
+        patch.setattr(DatabaseRecorder, "submit", fails)
+        broken = linfit(*SWEEP)
+    assert broken.code == 2 and "linfit: once; go on with: linfit resume outputs/sweeps/one" in broken.err
+    parent, children = found(client)
+    assert parent.info.status == "KILLED"
+    assert [int(run.data.tags[layout.ROW]) for run in children] == list(range(len(children)))
+    assert len(children) >= 12
+    assert linfit("resume").code == 0
+    assert_whole(client, reference)
+
+
 def test_a_store_that_fails_leaves_a_sweep_that_can_go_on(
     linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
 ) -> None:
-    add = DatabaseRecorder.add
+    submit = DatabaseRecorder.submit
     full: list[bool] = []
 
-    def fails(self: DatabaseRecorder, rows: Any) -> list[str]:
+    def fails(self: DatabaseRecorder, rows: Any) -> Any:
         if full:
-            raise RecordingError("the store is full: make room")
+            return refused("the store is full: make room")
         full.append(True)
-        return add(self, rows)
+        return submit(self, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DatabaseRecorder, "add", fails)
+        patch.setattr(DatabaseRecorder, "submit", fails)
         broken = linfit(*SWEEP)
     assert (broken.code, len(broken.err.strip().splitlines()[-1:])) == (2, 1)
     assert "linfit: the store is full: make room; go on with: linfit resume outputs/sweeps/one" in broken.err
