@@ -27,8 +27,8 @@ from linfit.tracking.tables import Parts, file_hash, result
 
 #: Fits recorded at once, and the seconds after which those at hand are recorded although they are fewer.
 BLOCK, PATIENCE = 500, 2.0
-#: Blocks whose runs may be on their way while the next fits are made.
-MOST = 8
+#: Blocks whose runs may be on their way while the next fits are made: two of the engine's, and what Ctrl-C waits for a second or so.
+MOST = 4
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ class Sweep:
         """What a block has become, as soon as its runs are there."""
         assert block.added is not None
         try:
-            ids = {**self.recorded, **dict(zip(block.sent, block.added.result(), strict=True))}
-            run_ids = [ids.get(row, "") for row in block.children]
+            new = dict(zip(block.sent, block.added.result(), strict=True))
+            run_ids = [new.get(row) or self.recorded.get(row, "") for row in block.children]
             self._attach(run_ids, block.fits)
         except Exception:
             block.added, self._unsure = None, True
@@ -225,7 +225,7 @@ class Sweep:
 
     def _attach(self, run_ids: Sequence[str], fits: Sequence[Fit]) -> None:
         """The files of a single run, for each fit, where `tracking.child_artifacts` asks for them."""
-        for run_id, fit in zip(run_ids, fits, strict=True) if self.files else ():
+        for run_id, fit in ((run_id, fit) for run_id, fit in zip(run_ids, fits, strict=True) if self.files and run_id):
             with TemporaryDirectory() as folder:
                 self.recorder.attach(run_id, write_files(Path(folder), fit))
 

@@ -135,6 +135,12 @@ def test_with_child_artifacts_each_fit_has_its_own_files(linfit: Linfit, client:
         assert {file.path for file in client.list_artifacts(child.info.run_id)} == {"config.json", "weights.safetensors"}
 
 
+def test_of_the_best_alone_each_fit_has_its_own_files(linfit: Linfit, client: Any) -> None:
+    assert linfit("run", "-m", "seed=0,1,2", "steps=5", "tracking.child_artifacts=true", "tracking.runs=best:1").code == 0
+    [best] = [run for run in runs(client, "adhoc") if layout.PARENT in run.data.tags]
+    assert {file.path for file in client.list_artifacts(best.info.run_id)} == {"config.json", "weights.safetensors"}
+
+
 def test_the_parent_has_the_tables_and_the_best_model(linfit: Linfit, client: Any, tmp_path: Path) -> None:
     import mlflow
     import pandas as pd
