@@ -49,7 +49,13 @@ def sweep(runs: int, steps: int) -> list[str]:
 
 
 def state(process: int) -> dict[str, float]:
-    """Resident megabytes, open files, and seconds of processor time of a process."""
+    """Resident megabytes, open files, and seconds of processor time of a process and of those that it has begun."""
+    children = [int(child) for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()]
+    states = [own_state(one) for one in (process, *children)]
+    return {key: sum(state[key] for state in states) for key in states[0]}
+
+
+def own_state(process: int) -> dict[str, float]:
     proc = Path(f"/proc/{process}")
     resident = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("VmRSS"))
     fields = (proc / "stat").read_text().rpartition(")")[2].split()

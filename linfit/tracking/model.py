@@ -101,7 +101,6 @@ def _load_pyfunc(path: str) -> LinearPredictor:
 def save(fit: Fit, folder: Path, run_id: str, model_id: str, location: str) -> None:
     """Writes `fit` as an MLflow model folder that belongs to a run and to a logged model."""
     import warnings
-    from importlib.metadata import version
 
     assert fit.problem is not None
     weights = folder.with_name(WEIGHTS_FILE)
@@ -119,6 +118,16 @@ def save(fit: Fit, folder: Path, run_id: str, model_id: str, location: str) -> N
             data_path=str(weights),
             mlflow_model=Model(run_id=run_id, model_id=model_id, artifact_path=location),
             signature=ModelSignature(inputs, outputs),
-            # Given, so that MLflow does not find them out by importing everything, which takes seconds.
-            pip_requirements=[f"{name}=={version(name)}" for name in ("linfit-lab", "numpy", "safetensors")],
+            conda_env=_environment(),
         )
+
+
+def _environment() -> dict[str, Any]:
+    """What the model needs. Given as a whole: MLflow would find it out by importing everything, which takes seconds, and compare mere
+    requirements with every file of every package that is installed.
+    """
+    from importlib.metadata import version
+    from platform import python_version
+
+    packages = [f"{name}=={version(name)}" for name in ("mlflow", "linfit-lab", "numpy", "safetensors")]
+    return {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": [f"python={python_version()}", "pip", {"pip": packages}]}
