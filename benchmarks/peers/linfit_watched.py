@@ -84,7 +84,7 @@ def main(times: str, *arguments: str) -> None:
         linfit.__main__.main()
     finally:
         spent.pop("start-up", None)
-        memory = sum(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         Path(times).write_text(json.dumps({**spent, "megabytes": memory / (1 if sys.platform != "darwin" else 1024) / 1024}))
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import numpy as np
@@ -99,35 +101,39 @@ def _load_pyfunc(path: str) -> LinearPredictor:
 
 
 def save(fit: Fit, folder: Path, run_id: str, model_id: str, location: str) -> None:
-    """Writes `fit` as an MLflow model folder that belongs to a run and to a logged model."""
-    import warnings
+    """Writes `fit` as an MLflow model folder that belongs to a run and to a logged model.
+
+    What `mlflow.pyfunc.save_model` writes, without its look through every file of every installed package for what a model may need.
+    """
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
 
     assert fit.problem is not None
-    weights = folder.with_name(WEIGHTS_FILE)
-    write_weights(fit, weights)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MLflow's, about type hints of its own and an example that nobody needs
-        from mlflow import pyfunc
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import ColSpec, Schema
-
-        inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (fit.problem.columns, fit.problem.targets))
-        pyfunc.save_model(
-            path=str(folder),
-            loader_module=__name__,
-            data_path=str(weights),
-            mlflow_model=Model(run_id=run_id, model_id=model_id, artifact_path=location),
-            signature=ModelSignature(inputs, outputs),
-            conda_env=_environment(),
-        )
+    data = Path("data", WEIGHTS_FILE)
+    (folder / data).parent.mkdir(parents=True)
+    write_weights(fit, folder / data)
+    inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (fit.problem.columns, fit.problem.targets))
+    model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
+    environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
+    model.add_flavor("python_function", loader_module=__name__, python_version=python_version(), data=data.as_posix(), env=environment)
+    for name, text in _environment().items():
+        (folder / name).write_text(text)
+    model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    model.save(str(folder / "MLmodel"))
 
 
-def _environment() -> dict[str, Any]:
-    """What the model needs. Given as a whole: MLflow would find it out by importing everything, which takes seconds, and compare mere
-    requirements with every file of every package that is installed.
-    """
-    from importlib.metadata import version
-    from platform import python_version
-
+def _environment() -> dict[str, str]:
+    """The files that say what a model needs, as MLflow lays them out."""
     packages = [f"{name}=={version(name)}" for name in ("mlflow", "linfit-lab", "numpy", "safetensors")]
-    return {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": [f"python={python_version()}", "pip", {"pip": packages}]}
+    conda = ["name: mlflow-env", "channels:", "- conda-forge", "dependencies:", f"- python={python_version()}", "- pip", "- pip:"]
+    python = [
+        f"python: {python_version()}",
+        "build_dependencies:",
+        "- pip",
+        "- setuptools",
+        "- wheel",
+        "dependencies:",
+        "- -r requirements.txt",
+    ]
+    texts = {"conda.yaml": conda + [f"  - {package}" for package in packages], "python_env.yaml": python, "requirements.txt": packages}
+    return {name: "\n".join(lines) + "\n" for name, lines in texts.items()}

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from mlflow import pyfunc
+from mlflow.models import Model
 from safetensors.numpy import load_file, save_file
 
 import linfit
@@ -74,6 +76,32 @@ def test_what_features_have_learnt_cannot_be_changed_unseen(tmp_path: Path) -> N
     save_file(changed, file, metadata=header)
     with pytest.raises(LinfitError, match="was changed after it was written"):
         read_weights(file)
+
+
+def test_a_model_is_laid_out_as_mlflow_lays_it_out(tmp_path: Path) -> None:
+    done = fitted({"name": "raw"})
+    ours, theirs = tmp_path / "model", tmp_path / "theirs"
+    save(done, ours, "0" * 32, "m-0", "somewhere")
+    packages = (ours / "requirements.txt").read_text().split()
+    pyfunc.save_model(
+        theirs, loader_module="linfit.tracking.model", data_path=str(ours / "data/weights.safetensors"), pip_requirements=packages
+    )
+    assert {file.relative_to(ours) for file in ours.rglob("*")} == {file.relative_to(theirs) for file in theirs.rglob("*")}
+    assert (ours / "requirements.txt").read_text().split() == (theirs / "requirements.txt").read_text().split()
+    for name, pinned in (("conda.yaml", ("dependencies", 1)), ("python_env.yaml", ("build_dependencies",))):
+        one, other = (yaml.safe_load((folder / name).read_text()) for folder in (ours, theirs))
+        for read in (one, other):  # MLflow names the versions of pip and setuptools that are installed
+            place = read
+            for key in pinned[:-1]:
+                place = place[key]
+            place[pinned[-1]] = None
+        assert one == other
+    assert Model.load(str(ours)).flavors == {
+        "python_function": {
+            key: value for key, value in Model.load(str(theirs)).flavors["python_function"].items() if key not in ("code", "streamable")
+        }
+    }
+    assert pyfunc.get_model_dependencies(str(ours)) == str(ours / "requirements.txt")
 
 
 def test_models_of_earlier_versions_predict_as_they_did(tmp_path: Path) -> None:
