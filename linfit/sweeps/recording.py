@@ -61,7 +61,16 @@ class Block:
     sent: Sequence[int] = ()
     """The rows whose runs the recorder was given."""
     added: Future[list[str]] | None = None
-    """Their ids; None where they have to be sent, or sent again after a look at what is there."""
+    """Their ids, as soon as they are there; None before they are sent."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come out how it came out."""
+        return self.added is not None and self.added.done()
+
+    @property
+    def failed(self) -> bool:
+        return self.added is not None and self.added.done() and self.added.exception() is not None
 
 
 @dataclass(frozen=True)
@@ -127,10 +136,9 @@ class Sweep:
             self.parts.count += 1
             self._under_way.append(block)  # last: an interrupt in between may lose a block for `resume`, and not send one twice
         done: list[Done] = []
-        for block in self._under_way:
-            if block.added is None:
-                self._send(block)
-        while self._under_way and (len(self._under_way) > most or _over(self._under_way[0])):
+        for block in [block for block in self._under_way if block.added is None or (self._unsure and block.failed)]:
+            self._send(block)
+        while self._under_way and (len(self._under_way) > most or self._under_way[0].over):
             done += self._recorded(self._under_way[0])
             self._under_way.popleft()
         return done
@@ -191,7 +199,7 @@ class Sweep:
             run_ids = [new.get(row) or self.recorded.get(row, "") for row in block.children]
             self._attach(run_ids, block.fits)
         except Exception:
-            block.added, self._unsure = None, True
+            self._unsure = True
             raise
         if self.most is not None:
             self._keep(block)
@@ -228,10 +236,6 @@ class Sweep:
         for run_id, fit in ((run_id, fit) for run_id, fit in zip(run_ids, fits, strict=True) if self.files and run_id):
             with TemporaryDirectory() as folder:
                 self.recorder.attach(run_id, write_files(Path(folder), fit))
-
-
-def _over(block: Block) -> bool:
-    return block.added is not None and block.added.done()
 
 
 def whole_children(recorder: Recorder, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:

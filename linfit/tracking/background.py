@@ -32,11 +32,12 @@ class Background:
         self.store, self.pragmas = store, pragmas
         self._thread = ThreadPoolExecutor(1, "linfit-recorder")
         self._under_way: list[Future[list[str]]] = []
+        self._failures, self._said = 0, ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def submit(self, request: Request, run_ids: list[str], absent: str) -> Future[list[str]]:
         """The ids as soon as their runs are there; RecordingError, which says `absent` where what is needed is not there."""
-        future = self._thread.submit(self._insert, marshal.dumps(request), run_ids, absent)
+        future = self._thread.submit(self._insert, marshal.dumps(request), run_ids, absent, self._failures)
         self._under_way = [*(other for other in self._under_way if not other.done()), future]
         return future
 
@@ -50,15 +51,21 @@ class Background:
         if self._process is not None:
             self._end(self._process)
 
-    def _insert(self, request: bytes, run_ids: list[str], absent: str) -> list[str]:
-        with one_line(self.store):
-            name, text = patiently(self.store, self._asked, request)
-        if (name, text) == inserter.ABSENT:
-            raise RecordingError(absent)
+    def _insert(self, request: bytes, run_ids: list[str], absent: str, failures: int) -> list[str]:
+        if failures != self._failures:  # those that waited behind one that failed do not each wait as long for the same
+            raise RecordingError(self._said)
+        try:
+            with one_line(self.store):
+                answer = patiently(self.store, self._asked, request)
+            if answer == inserter.ABSENT:
+                raise RecordingError(absent)
+        except RecordingError as error:
+            self._failures, self._said = failures + 1, str(error)
+            raise
         return run_ids
 
     def _asked(self, request: bytes) -> Answer:
-        """What the process answers; what sqlite3 has raised there is raised here."""
+        """What the process answers; what sqlite3 has raised there is raised here, OSError if it has ended."""
         process = self._process = self._process or self._begun()
         requests, answers = _pipes(process)
         answer = None

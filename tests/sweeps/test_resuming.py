@@ -14,7 +14,8 @@ from pyarrow import parquet
 
 from linfit.errors import RecordingError
 from linfit.sweeps import recording
-from linfit.tracking import layout
+from linfit.tracking import database, layout
+from linfit.tracking.background import Background
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.history import Child, History
 from linfit.tracking.owner import is_dead, owner
@@ -308,7 +309,7 @@ def test_a_block_that_comes_too_late_for_another_is_not_lost(
         return refused("once") if calls[0] == 2 else submit(self, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "_over", lambda block: False)
+        patch.setattr(recording.Block, "over", property(lambda block: False))
         patch.setattr(recording, "MOST", 2)
         patch.setattr(DatabaseRecorder, "submit", fails)
         broken = linfit(*SWEEP)
@@ -317,6 +318,31 @@ def test_a_block_that_comes_too_late_for_another_is_not_lost(
     assert parent.info.status == "KILLED"
     assert [int(run.data.tags[layout.ROW]) for run in children] == list(range(len(children)))
     assert len(children) >= 12
+    assert linfit("resume").code == 0
+    assert_whole(client, reference)
+
+
+def test_blocks_that_waited_behind_one_that_failed_are_sent_again(
+    linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
+) -> None:
+    """The process cannot insert the second of five blocks; what has been computed is recorded all the same before the sweep ends."""
+    monkeypatch.setattr(recording, "BLOCK", 4)
+    monkeypatch.setattr(database, "LARGE", 1)
+    asked, calls = Background._asked, [0]
+
+    def fails(self: Background, request: bytes) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise sqlite3.OperationalError("disk I/O error")
+        return asked(self, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording.Block, "over", property(lambda block: False))
+        patch.setattr(Background, "_asked", fails)
+        broken = linfit(*SWEEP)
+    assert broken.code == 2 and "failed: disk I/O error; go on with: linfit resume outputs/sweeps/one" in broken.err
+    parent, children = found(client)
+    assert (parent.info.status, len(children)) == ("KILLED", NUM_FITS)
     assert linfit("resume").code == 0
     assert_whole(client, reference)
 

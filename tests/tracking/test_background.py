@@ -188,6 +188,29 @@ def test_a_lock_that_stays_is_one_line_and_nothing_is_written(recorder: Database
     assert len(recorder.submit(ODD).result()) == len(ODD)
 
 
+def test_blocks_that_wait_behind_a_lock_fail_with_the_first(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder._background, "pragmas", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
+    monkeypatch.setenv("LINFIT_PATIENCE", "1")
+    asked, calls = background.Background._asked, [0]
+
+    def counted(self: background.Background, request: bytes) -> Any:
+        calls[0] += 1
+        return asked(self, request)
+
+    monkeypatch.setattr(background.Background, "_asked", counted)
+    recorder._artifacts()
+    with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        blocks = [recorder.submit(ODD) for _ in range(4)]
+        said = {str(block.exception()) for block in blocks[:1]}
+        tried = calls[0]
+        assert {str(block.exception()) for block in blocks} == said
+        assert calls[0] == tried
+        other.execute("ROLLBACK")
+    assert len(recorder.submit(ODD).result()) == len(ODD)
+    assert run_count(file_of(recorder)) == len(ODD)
+
+
 @pytest.mark.parametrize(
     ("refused", "why"),
     [(row(status="LOST"), "failed: .*CHECK constraint"), (row(params={"a+b": "1"}), r"failed: Invalid value .*a\+b")],
