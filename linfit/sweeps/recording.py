@@ -27,7 +27,7 @@ from linfit.tracking.tables import Parts, file_hash, result
 
 #: Fits recorded at once, and the seconds after which those at hand are recorded although they are fewer.
 BLOCK, PATIENCE = 500, 2.0
-#: Blocks whose runs may be on their way while the next fits are made: two of the engine's, and what Ctrl-C waits for a second or so.
+#: Blocks whose runs may be on their way while the next fits are made: as many as the engine gives at once, and Ctrl-C waits for a second or so.
 MOST = 4
 
 

@@ -13,11 +13,14 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import IO, Any
 from urllib.parse import quote
 
 #: Bytes that say how long the rest is.
 LENGTH = 8
+#: Values in a statement; with more it takes longer to be read than it saves.
+MOST_VALUES = 6000
 #: A query with its parameters that has to find something, and statements with the records of each.
 Request = tuple[tuple[str, tuple[Any, ...]], list[tuple[str, list[tuple[Any, ...]]]]]
 #: The name and the text of an exception of sqlite3, or ABSENT and an empty text; both empty where all is done.
@@ -65,7 +68,7 @@ def transact(database: sqlite3.Connection, request: Request, parent: int) -> Ans
         database.execute("BEGIN IMMEDIATE")
         absent = database.execute(*needed).fetchone() is None
         for statement, records in () if absent else statements:
-            database.executemany(statement, records)
+            insert(database, statement, records)
         gone = os.getppid() != parent  # asked while the lock is held: whoever goes on with the work waits for that lock before looking
         database.execute("ROLLBACK" if absent or gone else "COMMIT")
     except sqlite3.Error:
@@ -73,6 +76,16 @@ def transact(database: sqlite3.Connection, request: Request, parent: int) -> Ans
             database.execute("ROLLBACK")
         raise
     return ABSENT if absent or gone else DONE
+
+
+def insert(database: sqlite3.Connection, statement: str, records: Sequence[tuple[Any, ...]]) -> None:
+    """Plain rows by the hundred with one statement, which takes a quarter less than one by one; others one by one."""
+    into, _, row = statement.partition(" VALUES ")
+    count = min(MOST_VALUES, database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)) // len(records[0])
+    together = len(records) // count * count if set(row) == set("(?, )") else 0
+    for first in range(0, together, count):
+        database.execute(f"{into} VALUES {', '.join([row] * count)}", list(chain.from_iterable(records[first : first + count])))
+    database.executemany(statement, records[together:])
 
 
 if __name__ == "__main__":

@@ -93,6 +93,17 @@ def test_it_flushes_to_the_disk_and_checks_as_mlflow_does(recorder: DatabaseReco
         assert [ours.execute(text).fetchone() for text in asked] == [tuple(theirs.exec_driver_sql(text).one()) for text in asked]
 
 
+@pytest.mark.parametrize("most", [1, 5, 6, 7, 6000])
+def test_rows_are_the_same_however_many_go_with_one_statement(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inserter, "MOST_VALUES", most * 3)
+    records = [(f"key {number}", number / 7, None) for number in range(20)]
+    with closing(sqlite3.connect(":memory:")) as store:
+        store.execute("CREATE TABLE t (a PRIMARY KEY, b, c)")
+        inserter.insert(store, "INSERT INTO t (a, b, c) VALUES (?, ?, ?)", records)
+        inserter.insert(store, "INSERT INTO t (a, b, c) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", records)
+        assert store.execute("SELECT * FROM t ORDER BY rowid").fetchall() == records
+
+
 def test_it_makes_no_database(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         inserter.connected(str(tmp_path / "absent.db"), ())
