@@ -32,7 +32,7 @@ from linfit.settings import StackedEngine
 WINDOW = 32
 """Steps between two looks at the losses."""
 LARGEST = 2048
-"""Fits in a block: beyond, a fit costs no less, and results come later."""
+"""Fits in a block: beyond, a fit costs little less, and results come later."""
 KEPT = 2**14
 """Problems that are remembered for fits to come: a sweep of any length takes no more memory than one of so many seeds."""
 OVERHEAD = 2**11

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from linfit.tracking.tables import Parts, file_hash, result
 #: Fits recorded at once, and the seconds after which those at hand are recorded although they are fewer.
 BLOCK, PATIENCE = 500, 2.0
 #: Blocks whose runs may be on their way while the next fits are made: as many as the engine gives at once, and Ctrl-C waits for a second or so.
-MOST = 4
+MOST, MOST_POINTS = 4, 400_000
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,11 @@ class Sweep:
             self.parts.count += 1
             self._under_way.append(block)  # last: an interrupt in between may lose a block for `resume`, and not send one twice
         done: list[Done] = []
+        if self._unsure:
+            wait([block.added for block in self._under_way if block.added is not None])
         for block in [block for block in self._under_way if block.added is None or (self._unsure and block.failed)]:
             self._send(block)
-        while self._under_way and (len(self._under_way) > most or self._under_way[0].over):
+        while self._under_way and (len(self._under_way) > most or self._size() > MOST_POINTS or self._under_way[0].over):
             done += self._recorded(self._under_way[0])
             self._under_way.popleft()
         return done
@@ -162,6 +164,7 @@ class Sweep:
 
     def kill(self, tags: Mapping[str, str] = MappingProxyType({})) -> None:
         """Keeps what is finished and ends the parent as KILLED, as far as the store and the disk still allow."""
+        self._unsure = True  # a block may have failed that nobody has asked for yet
         with suppress(LinfitError, OSError):
             self.flush()
         with suppress(LinfitError, OSError):
@@ -210,6 +213,10 @@ class Sweep:
             if entry.excess != float("inf") and (self.best is None or rank < self.best[0]):
                 self.best = rank, fit
         return done
+
+    def _size(self) -> int:
+        """The points of all curves that are on their way."""
+        return sum(len(child.metrics) for block in self._under_way for child in block.children.values())
 
     def _keep(self, block: Block) -> None:
         """The best of a block, of those that were kept, or of both."""

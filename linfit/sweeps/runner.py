@@ -178,10 +178,12 @@ class Runner:
         else:
             fits = PlannedFits(configs, [account(config, self._sweep.varying) for config in configs], overrides)
             extend_manifest(folder, fits)
+        accounts = dict(enumerate(fits.accounts))
+        del fits  # so that each is let go with its fit
         self._announce([job.config for job in self.jobs])
         for number, fitted in self._fits(configs, workers):
             losses[places[number]] = fitted.loss
-            said = fits.accounts[number]
+            said = accounts.pop(number)
             self.observer.advance(self._sweep.add(first + number, said.name(first + number), fitted, said))
         self.observer.advance(self._sweep.flush())
         return losses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,7 @@ def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
     fields = flatten(numbers)
     if isinstance(config.dataset, Table):
         fields["dataset.path"] = config.dataset.path
-    return {key: _text(value)[:MAX_PARAM] for key, value in fields.items()}
+    return {key: sys.intern(_text(value)[:MAX_PARAM]) for key, value in fields.items()}  # most are the same in all fits of a sweep
 
 
 def _label(data: dict[str, Any], varying: Sequence[str]) -> str:

@@ -12,11 +12,15 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import IO
+from queue import SimpleQueue
+from typing import IO, Any, TypeVar
 
 from linfit.errors import RecordingError
 from linfit.tracking import inserter
@@ -24,26 +28,32 @@ from linfit.tracking.inserter import Answer, Request, receive, send
 from linfit.tracking.patience import one_line, patiently
 from linfit.tracking.store import Store
 
+T = TypeVar("T")
+#: What is said where the process refuses to commit; of what is absent the one who asks knows more.
+REFUSALS = {inserter.ABSENT: "", inserter.GONE: "the process that inserts rows is not a child of this one, and commits nothing"}
+
 
 class Background:
-    """Transactions in the SQLite file of `store`, in the order in which they are submitted; the process begins with the first."""
+    """Transactions in the SQLite file of `store`, in the order in which they are submitted; the process begins with the first.
+
+    The thread is a daemon: whoever ends this process does not wait for it, and nothing is committed afterwards.
+    """
 
     def __init__(self, store: Store, pragmas: Sequence[str]) -> None:
         self.store, self.pragmas = store, pragmas
-        self._thread = ThreadPoolExecutor(1, "linfit-recorder")
-        self._under_way: list[Future[list[str]]] = []
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._failures, self._said = 0, ""
         self._process: subprocess.Popen[bytes] | None = None
+        weakref.finalize(self, self._jobs.put, None)
+        threading.Thread(target=_work, args=(self._jobs,), name="linfit-recorder", daemon=True).start()
 
     def submit(self, request: Request, run_ids: list[str], absent: str) -> Future[list[str]]:
         """The ids as soon as their runs are there; RecordingError, which says `absent` where what is needed is not there."""
-        future = self._thread.submit(self._insert, marshal.dumps(request), run_ids, absent, self._failures)
-        self._under_way = [*(other for other in self._under_way if not other.done()), future]
-        return future
+        return self._do(self._insert, marshal.dumps(request), run_ids, absent, self._failures)
 
     def wait(self) -> None:
-        """Until no transaction is under way any more, however each came out."""
-        wait(self._under_way)
+        """Until all that was submitted is over, however it came out, and whether or not its future has reached anybody."""
+        self._do(lambda: None).result()
 
     def close(self) -> None:
         """Ends the process, when it has done what was submitted; with the next request another one begins."""
@@ -51,14 +61,19 @@ class Background:
         if self._process is not None:
             self._end(self._process)
 
+    def _do(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
+        future: Future[T] = Future()
+        self._jobs.put(partial(_answer, future, call, *arguments))
+        return future
+
     def _insert(self, request: bytes, run_ids: list[str], absent: str, failures: int) -> list[str]:
         if failures != self._failures:  # those that waited behind one that failed do not each wait as long for the same
             raise RecordingError(self._said)
         try:
             with one_line(self.store):
                 answer = patiently(self.store, self._asked, request)
-            if answer == inserter.ABSENT:
-                raise RecordingError(absent)
+            if answer in REFUSALS:
+                raise RecordingError(REFUSALS[answer] or absent)
         except RecordingError as error:
             self._failures, self._said = failures + 1, str(error)
             raise
@@ -76,8 +91,8 @@ class Background:
             code = self._end(process)
             raise OSError(f"the process that inserts rows has ended with exit code {code}")
         name, text = marshal.loads(answer)
-        if isinstance(raised := getattr(sqlite3, name, None), type):
-            raise raised(text)
+        if text:
+            raise getattr(sqlite3, name, OSError)(text)
         return name, text
 
     def _begun(self) -> subprocess.Popen[bytes]:
@@ -91,6 +106,19 @@ class Background:
             with suppress(OSError):  # what was left in it cannot be written any more
                 pipe.close()
         return process.wait()
+
+
+def _work(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # which would keep the one who gave it
+
+
+def _answer(future: Future[T], call: Callable[..., T], *arguments: Any) -> None:
+    try:
+        future.set_result(call(*arguments))
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:

@@ -141,7 +141,7 @@ def _metrics(run_id: str, row: Row) -> list[Metric]:
     """NaN as MLflow keeps it, 0 with a flag; infinity as the largest number; a point given twice is one."""
     end = row.end
     points = [
-        (key, value, end, step, False, run_id)
+        (key, float(value), end, step, False, run_id)
         if -LARGEST <= value <= LARGEST
         else (key, *((0.0, end, step, True) if value != value else (max(-LARGEST, min(value, LARGEST)), end, step, False)), run_id)
         for key, value, step in row.metrics

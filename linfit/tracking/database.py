@@ -1,13 +1,14 @@
 """The recorder that writes whole blocks of runs into MLflow's database: one transaction, a few inserts, MLflow's own tables.
 
 Read back through MLflow, its runs are the client recorder's. It saves the dozen transactions that the client spends on each
-run and nothing else: the connection is MLflow's, with its journal, its flushing to the disk and its foreign keys.
+run and nothing else: the connection is MLflow's, or one as MLflow's, with its journal, its flushing to the disk and its foreign keys.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
@@ -62,13 +63,14 @@ class DatabaseRecorder:
         self.engine = engine_of(client)
         self.ids = new_ids()
         self.grown = False
-        self._background = Background(client.store, PRAGMAS)
+        self._background: Background | None = None
         self._location = ""
 
     @property
     def _idle(self) -> ClientRecorder:
         """The client, when nothing is written beside it."""
-        self._background.wait()
+        if self._background is not None:
+            self._background.wait()
         return self.client
 
     def begin(self, row: Row) -> str:
@@ -78,7 +80,8 @@ class DatabaseRecorder:
         self._idle.resume(run_id, tags)
 
     def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
-        self._background.close()
+        if self._background is not None:
+            self._background.close()
         self.client.end(run_id, row, files, model)
         if self.grown and self.store.file is not None:
             survey(self.store.file)
@@ -95,12 +98,13 @@ class DatabaseRecorder:
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         """A large block goes into a SQLite file in the background; several wait there for their turn."""
-        if self.store.file is None or len(rows) < LARGE:
+        if self.store.file is None or len(rows) < LARGE or sys.platform == "win32":  # where no process knows that its parent is gone
             return at_once(self.add, rows)
         self._location = self._location or self._artifacts()  # what is read while a block is written waits for that block
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._location)
         self.grown = True
+        self._background = self._background or Background(self.store, PRAGMAS)
         return self._background.submit((active(block), statements(block, self.ids)), block.ids, self._deleted())
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -23,10 +24,12 @@ LENGTH = 8
 MOST_VALUES = 6000
 #: A query with its parameters that has to find something, and statements with the records of each.
 Request = tuple[tuple[str, tuple[Any, ...]], list[tuple[str, list[tuple[Any, ...]]]]]
-#: The name and the text of an exception of sqlite3, or ABSENT and an empty text; both empty where all is done.
+#: The name and the text of what was raised; or what was done, with an empty text.
 Answer = tuple[str, str]
-DONE: Answer = ("", "")
+DONE: Answer = ("done", "")
+#: What must be there is not; the one who asks is no parent.
 ABSENT: Answer = ("absent", "")
+GONE: Answer = ("gone", "")
 
 
 def send(pipe: IO[bytes], content: bytes) -> None:
@@ -43,13 +46,15 @@ def receive(pipe: IO[bytes]) -> bytes | None:
 
 
 def main(file: str, parent: int, pragmas: Sequence[str]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes of a job means the parent, which ends this one
+        signal.signal(number, signal.SIG_IGN)
     requests, answers, database = sys.stdin.buffer, sys.stdout.buffer, None
     while (content := receive(requests)) is not None:
         try:
             database = database or connected(file, pragmas)
             answer = transact(database, marshal.loads(content), parent)
-        except sqlite3.Error as error:
-            answer = type(error).__name__, str(error)
+        except Exception as error:
+            answer = type(error).__name__, str(error) or "no reason was given"
         send(answers, marshal.dumps(answer))
 
 
@@ -71,11 +76,11 @@ def transact(database: sqlite3.Connection, request: Request, parent: int) -> Ans
             insert(database, statement, records)
         gone = os.getppid() != parent  # asked while the lock is held: whoever goes on with the work waits for that lock before looking
         database.execute("ROLLBACK" if absent or gone else "COMMIT")
-    except sqlite3.Error:
+    except BaseException:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
-    return ABSENT if absent or gone else DONE
+    return ABSENT if absent else GONE if gone else DONE
 
 
 def insert(database: sqlite3.Connection, statement: str, records: Sequence[tuple[Any, ...]]) -> None:

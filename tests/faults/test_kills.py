@@ -90,7 +90,7 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
     need("strace")
     copied(prepared, tmp_path)
     point = f"/^{call}(at2?)?$"
-    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={point}", "-e", f"inject={point}:signal=KILL:when={when}"]
+    strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={point}", "-e", f"inject={point}:signal=KILL:when={when}"]
     done = subprocess.run([*strace, sys.executable, "-c", COMMAND, *SMALL], cwd=tmp_path, capture_output=True, timeout=120, check=False)
     if b"PTRACE" in done.stderr or b"ptrace" in done.stderr:
         missing("strace may not trace here")
@@ -129,7 +129,7 @@ from linfit.sweeps import recording
 from linfit.tracking import background, database
 recording.BLOCK, database.LARGE = 2, 1
 begun = background.subprocess.Popen
-strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=KILL:when={when}"]
+strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=KILL:when={when}"]
 background.subprocess.Popen = lambda program, **pipes: begun([*strace, *program] if "-I" in program else program, **pipes)
 from linfit.cli import main
 sys.argv[0] = "linfit"

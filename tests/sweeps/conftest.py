@@ -51,7 +51,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on an interrupted sweep ends as a killed process: nothing is put in order."""
 
     def dead(sweep: recording.Sweep, *_: object) -> None:
-        if isinstance(sweep.recorder, database.DatabaseRecorder):
+        if isinstance(sweep.recorder, database.DatabaseRecorder) and sweep.recorder._background is not None:
             sweep.recorder._background.close()  # it would end with this process
         sweep._own.release()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import numpy as np
 import pytest
 
 from linfit.errors import RecordingError
@@ -29,6 +30,7 @@ from tests.tracking.test_database import (
     children,
     contents,
     file_of,
+    numbers,
     recorder,
     row,
     run_count,
@@ -48,6 +50,7 @@ def any_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def process_of(recorder: DatabaseRecorder) -> subprocess.Popen[bytes]:
+    assert recorder._background is not None
     process = recorder._background._process
     assert process is not None
     return process
@@ -60,6 +63,7 @@ def test_it_writes_what_the_client_writes(written: Written, template: Path, tmp_
     half = len(written.rows) // 2  # the second finds datasets of the first
     blocks = [by_block.submit(rows) for rows in (written.rows[:half], written.rows[half:], [])]
     run_ids = [run_id for block in blocks for run_id in block.result()]
+    assert by_block._background is not None
     by_block._background.close()
     assert contents(file, run_ids) == contents(written.by_client, written.client_ids)
     assert sound(file)
@@ -120,7 +124,7 @@ def test_nothing_is_committed_for_a_parent_that_is_gone(alive: bool, recorder: D
     request = marshal.dumps(REQUEST)
     done = subprocess.run(program, input=len(request).to_bytes(8, "big") + request, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert marshal.loads(done.stdout[8:]) == (inserter.DONE if alive else inserter.ABSENT)
+    assert marshal.loads(done.stdout[8:]) == (inserter.DONE if alive else inserter.GONE)
     with closing(sqlite3.connect(file_of(recorder))) as store:
         assert store.execute("SELECT count(*) FROM experiment_tags WHERE key = 'key'").fetchone() == (int(alive),)
 
@@ -174,7 +178,7 @@ def test_a_parent_that_is_killed_leaves_whole_blocks(moment: float, recorder: Da
 
 
 def test_a_lock_is_waited_for(recorder: DatabaseRecorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder._background, "pragmas", (PRAGMAS[0], "PRAGMA busy_timeout = 50"))
+    monkeypatch.setattr(database, "PRAGMAS", (PRAGMAS[0], "PRAGMA busy_timeout = 50"))
     recorder._artifacts()
     with closing(sqlite3.connect(file_of(recorder), check_same_thread=False, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -187,7 +191,7 @@ def test_a_lock_is_waited_for(recorder: DatabaseRecorder, caplog: pytest.LogCapt
 
 
 def test_a_lock_that_stays_is_one_line_and_nothing_is_written(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder._background, "pragmas", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
+    monkeypatch.setattr(database, "PRAGMAS", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
     monkeypatch.setenv("LINFIT_PATIENCE", "0.1")
     with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -199,8 +203,47 @@ def test_a_lock_that_stays_is_one_line_and_nothing_is_written(recorder: Database
     assert len(recorder.submit(ODD).result()) == len(ODD)
 
 
+LEAVES = """
+from linfit.settings import MLflowTracking
+from linfit.tracking import database
+from linfit.tracking.layout import Row
+from linfit.tracking.opening import open_recorder
+import sqlite3, sys, time
+database.LARGE = 1
+recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
+recorder.submit([Row("first", 1, 2, "FINISHED", {{}})]).result()
+other = sqlite3.connect(recorder.store.file, isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+blocks = [recorder.submit([Row("late", 1, 2, "FINISHED", {{}})]) for _ in range(3)]
+time.sleep(0.5)
+print(time.time())
+"""
+
+
+def test_whoever_leaves_does_not_wait_for_a_lock(recorder: DatabaseRecorder) -> None:
+    program = LEAVES.format(uri=recorder.store.uri, name=NAME)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert time.time() - float(done.stdout) < 10
+    time.sleep(1.5)  # as long as the process that inserts may wait for the lock itself
+    assert run_count(file_of(recorder)) == 1
+
+
+@pytest.mark.parametrize("number", [np.float64(1.5), np.int64(2), 3])
+def test_any_number_is_kept_as_one(number: Any, recorder: DatabaseRecorder) -> None:
+    ids = [*recorder.submit([numbers(("n", number, 0))]).result(), *recorder.add([numbers(("n", number, 0))])]
+    with closing(sqlite3.connect(file_of(recorder))) as store:
+        kept = store.execute("SELECT typeof(value), value FROM metrics").fetchall()
+    assert len(ids) == 2 and kept == [("real", float(number))] * 2
+
+
+def test_what_cannot_be_written_is_said(recorder: DatabaseRecorder) -> None:
+    with pytest.raises(RecordingError, match="surrogates not allowed|failed:"):
+        recorder.submit([row("\ud800")]).result()
+    assert len(recorder.submit([row()]).result()) == 1
+
+
 def test_blocks_that_wait_behind_a_lock_fail_with_the_first(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder._background, "pragmas", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
+    monkeypatch.setattr(database, "PRAGMAS", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
     monkeypatch.setenv("LINFIT_PATIENCE", "1")
     asked, calls = background.Background._asked, [0]
 

@@ -127,7 +127,8 @@ def recorder(template: Path, tmp_path: Path) -> Iterator[DatabaseRecorder]:
     opened = open_recorder(MLflowTracking(uri=uri(tmp_path / "mlflow.db")), NAME)
     assert isinstance(opened, DatabaseRecorder)
     yield opened
-    opened._background.close()
+    if opened._background is not None:
+        opened._background.close()
 
 
 @pytest.fixture(scope="module")
