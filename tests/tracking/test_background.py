@@ -208,12 +208,12 @@ from linfit.settings import MLflowTracking
 from linfit.tracking import database
 from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
-import sqlite3, sys, time
+import sys, time
 database.LARGE = 1
 recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
 recorder.submit([Row("first", 1, 2, "FINISHED", {{}})]).result()
-other = sqlite3.connect(recorder.store.file, isolation_level=None)
-other.execute("BEGIN IMMEDIATE")
+print(flush=True)
+sys.stdin.readline()
 blocks = [recorder.submit([Row("late", 1, 2, "FINISHED", {{}})]) for _ in range(3)]
 time.sleep(0.5)
 print(time.time())
@@ -222,8 +222,14 @@ print(time.time())
 
 def test_whoever_leaves_does_not_wait_for_a_lock(recorder: DatabaseRecorder) -> None:
     program = LEAVES.format(uri=recorder.store.uri, name=NAME)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
-    assert time.time() - float(done.stdout) < 10
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leaving:
+        assert leaving.stdin is not None and leaving.stdout is not None
+        leaving.stdout.readline()
+        with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            left = float(leaving.communicate("\n", timeout=60)[0])
+            assert time.time() - left < 10
+            other.execute("ROLLBACK")
     time.sleep(1.5)  # as long as the process that inserts may wait for the lock itself
     assert run_count(file_of(recorder)) == 1
 
