@@ -182,7 +182,8 @@ def test_a_server_that_does_not_answer_is_said_at_once() -> None:
         prepare(Store("http://u:secret@127.0.0.1:1", None))
 
 
-def test_a_missing_driver_is_named(linfit: Callable[..., Any], bare: Path) -> None:
+def test_a_missing_driver_is_named(linfit: Callable[..., Any], bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # make faults has installed it
     done = linfit("run", "tracking.uri=postgresql://u:canary@127.0.0.1/x")
     assert done.code == 2
     assert "needs the Python package psycopg" in done.err
