@@ -88,8 +88,9 @@ def insert(database: sqlite3.Connection, statement: str, records: Sequence[tuple
     into, _, row = statement.partition(" VALUES ")
     count = min(MOST_VALUES, database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)) // len(records[0])
     together = len(records) // count * count if set(row) == set("(?, )") else 0
+    many = f"{into} VALUES {', '.join([row] * count)}"
     for first in range(0, together, count):
-        database.execute(f"{into} VALUES {', '.join([row] * count)}", list(chain.from_iterable(records[first : first + count])))
+        database.execute(many, list(chain.from_iterable(records[first : first + count])))
     database.executemany(statement, records[together:])
 
 
