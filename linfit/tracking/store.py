@@ -170,11 +170,29 @@ def _migrate_into_place(file: Path, artifacts: str) -> None:
 
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with quiet("mlflow", "alembic"):
+        with quiet("mlflow", "alembic"), unflushed(temporary):
             SqlAlchemyStore(f"{SQLITE}{temporary}", artifacts)._dispose_engine()
+        with temporary.open("rb+") as made:
+            os.fsync(made.fileno())
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def unflushed(file: Path) -> Iterator[None]:
+    """SQLite does not wait for the disk at each of the sixty versions that a store goes through while it is made: who calls this does, once."""
+    from sqlalchemy import Engine, event
+
+    def connected(connection: sqlite3.Connection, _: object) -> None:
+        if connection.execute("PRAGMA database_list").fetchone()[2] == str(file):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
 
 
 @contextmanager
