@@ -22,6 +22,7 @@ from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.folder import Folder
 from linfit.tracking import layout
 from linfit.tracking.accounts import Account, account, stored_config
+from linfit.tracking.model import Predictor, write_weights
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import Parts, file_hash, result
 
@@ -158,7 +159,9 @@ class Sweep:
         hashes = {file.name: file_hash(file) for file in files}
         self.row = row = replace(row, tags={**row.tags, **tags, layout.FILES: json.dumps(hashes)})
         files += [file for name in (layout.ENVIRONMENT_FILE, layout.GIT_DIFF) if (file := self.folder / name).exists()]
-        self.recorder.end(self.run_id, layout.news(row, self.earlier.metrics), files, None if self.best is None else self.best[1])
+        with TemporaryDirectory() as scratch:
+            model = None if self.best is None else model_of(self.best[1], Path(scratch))
+            self.recorder.end(self.run_id, layout.news(row, self.earlier.metrics), files, model)
         self.parts.remove()
         self._own.release()
 
@@ -267,11 +270,15 @@ def write_files(folder: Path, fit: Fit) -> list[Path]:
     files = [config, *write_arrays(folder, [fit.config.dataset])]
     if fit.status is Status.FAILED:
         return files
-    from linfit.tracking.model import write_weights
-
     weights = folder / layout.WEIGHTS_FILE
     write_weights(fit, weights)
     return [*files, weights]
+
+
+def model_of(fit: Fit, folder: Path) -> Predictor:
+    """What the fit predicts with, its weights written into the folder."""
+    write_weights(fit, folder / layout.WEIGHTS_FILE)
+    return Predictor.of(fit, folder / layout.WEIGHTS_FILE)
 
 
 def now() -> int:

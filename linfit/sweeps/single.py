@@ -17,6 +17,7 @@ from linfit.sweeps.readiness import recorder_of
 from linfit.sweeps.recording import now, write_files
 from linfit.tracking import environment, layout
 from linfit.tracking.accounts import account
+from linfit.tracking.model import Predictor
 from linfit.tracking.owner import owner
 from linfit.tracking.recorder import Recorder
 
@@ -46,7 +47,7 @@ class Single:
         row = layout.finished(self.row, done, now(), theory={} if theory is None else theory.numbers())
         files = [*write_files(folder, done), *environment.write(folder, config)]
         try:
-            self.recorder.end(self.run_id, row, files, done if done.loss != float("inf") else None)
+            self.recorder.end(self.run_id, row, files, _model(done, folder))
         except (LinfitError, OSError) as error:
             self.broken = str(error)
             raise
@@ -58,3 +59,8 @@ class Single:
         ended = layout.unrecorded(self.row, now(), self.broken) if self.broken else layout.killed(self.row, now())
         with suppress(LinfitError, OSError):
             self.recorder.end(self.run_id, ended)
+
+
+def _model(fit: Fit, folder: Path) -> Predictor | None:
+    """None of a fit that predicts nothing: it failed, or its loss is not finite."""
+    return Predictor.of(fit, folder / layout.WEIGHTS_FILE) if fit.loss != float("inf") else None

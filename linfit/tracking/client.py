@@ -19,11 +19,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.tracking import layout
 from linfit.tracking.history import History
 from linfit.tracking.layout import Row
+from linfit.tracking.model import Predictor, save
 from linfit.tracking.patience import T, one_line, persist
 from linfit.tracking.recorder import at_once
 from linfit.tracking.store import OTHER_ARTIFACTS, Store, experiment_folder, locate, prepare, require_artifacts
@@ -56,7 +56,7 @@ class ClientRecorder:
             self._send(self.client.log_batch, run_id, tags=[RunTag(key, value) for key, value in tags.items()])
             self._send(self.client.update_run, run_id, "RUNNING")
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
+    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
         with one_line(self.store):
             for part in parts([Metric(key, value, row.end, step) for key, value, step in row.metrics], METRICS_A_BATCH):
                 self._send(self.client.log_batch, run_id, metrics=part)
@@ -101,10 +101,13 @@ class ClientRecorder:
             for few in parts([RunTag(key, value) for key, value in tags.items()], TAGS_A_BATCH):
                 self._send(self.client.log_batch, run_id, tags=few)
 
-    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
+    def presentation(self) -> dict[str, str]:
         with one_line(self.store):
-            tags = self._send(self.client.get_experiment, self.experiment_id).tags
-            for key, value in change(tags).items():
+            return dict(self._send(self.client.get_experiment, self.experiment_id).tags)
+
+    def present(self, tags: Mapping[str, str]) -> None:
+        with one_line(self.store):
+            for key, value in tags.items():
                 self._send(self.client.set_experiment_tag, self.experiment_id, key, value)
 
     def where(self) -> str:
@@ -149,12 +152,10 @@ class ClientRecorder:
         require_artifacts(found.artifact_location, f"the MLflow experiment {self.name!r} keeps them there: choose another with name=…")
         return str(found.experiment_id)
 
-    def _model(self, run_id: str, fit: Fit) -> None:
-        from linfit.tracking.model import save
-
+    def _model(self, run_id: str, model: Predictor) -> None:
         logged = self._send(self._logged_model, run_id)
         with TemporaryDirectory() as folder:
-            save(fit, Path(folder, layout.MODEL), run_id, logged.model_id, logged.artifact_location)
+            save(model, Path(folder, layout.MODEL), run_id, logged.model_id, logged.artifact_location)
             self._upload(logged.model_id, Path(folder, layout.MODEL))
         self._send(self.client.finalize_logged_model, logged.model_id, "READY")
         self._send(self._link, run_id, logged.model_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -22,7 +22,6 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import IntegrityError
 
-from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.tracking.background import Background
 from linfit.tracking.block import Block, make_block, new_ids
@@ -30,6 +29,7 @@ from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database_history import DatabaseHistory
 from linfit.tracking.history import History
 from linfit.tracking.layout import Row
+from linfit.tracking.model import Predictor
 from linfit.tracking.patience import one_line, persist
 from linfit.tracking.recorder import Recorder, at_once
 from linfit.tracking.statements import active, insert_block, statements
@@ -79,7 +79,7 @@ class DatabaseRecorder:
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         self._idle.resume(run_id, tags)
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
+    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
         if self._background is not None:
             self._background.close()
         self.client.end(run_id, row, files, model)
@@ -113,8 +113,11 @@ class DatabaseRecorder:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         self._idle.tag(run_id, tags)
 
-    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
-        self._idle.present(change)
+    def presentation(self) -> dict[str, str]:
+        return self._idle.presentation()
+
+    def present(self, tags: Mapping[str, str]) -> None:
+        self._idle.present(tags)
 
     @property
     def experiment_id(self) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -100,19 +102,33 @@ def _load_pyfunc(path: str) -> LinearPredictor:
         return LinearPredictor(stored.get_tensor("weight"), columns, json.loads(header["targets"]), expansion)
 
 
-def save(fit: Fit, folder: Path, run_id: str, model_id: str, location: str) -> None:
-    """Writes `fit` as an MLflow model folder that belongs to a run and to a logged model.
+@dataclass(frozen=True)
+class Predictor:
+    """What becomes an MLflow model: the file that `write_weights` wrote, the columns it takes and the targets it predicts."""
+
+    weights: Path
+    columns: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @staticmethod
+    def of(fit: Fit, weights: Path) -> Predictor:
+        """The fit's, whose weights are in that file."""
+        assert fit.problem is not None
+        return Predictor(weights, tuple(fit.problem.columns), tuple(fit.problem.targets))
+
+
+def save(predictor: Predictor, folder: Path, run_id: str, model_id: str, location: str) -> None:
+    """Writes an MLflow model folder that belongs to a run and to a logged model.
 
     What `mlflow.pyfunc.save_model` writes, without its look through every file of every installed package for what a model may need.
     """
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    assert fit.problem is not None
     data = Path("data", WEIGHTS_FILE)
     (folder / data).parent.mkdir(parents=True)
-    write_weights(fit, folder / data)
-    inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (fit.problem.columns, fit.problem.targets))
+    shutil.copyfile(predictor.weights, folder / data)
+    inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (predictor.columns, predictor.targets))
     model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
     environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
     model.add_flavor("python_function", loader_module=__name__, python_version=python_version(), data=data.as_posix(), env=environment)

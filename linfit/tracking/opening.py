@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from linfit.engine.fit import Fit
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.tracking.layout import Row
+from linfit.tracking.model import Predictor
 from linfit.tracking.recorder import Recorder, at_once
 
 
@@ -24,7 +24,7 @@ class NullRecorder:
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         return None
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
+    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
         return None
 
     def add(self, rows: Sequence[Row]) -> list[str]:
@@ -39,7 +39,10 @@ class NullRecorder:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         return None
 
-    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
+    def presentation(self) -> dict[str, str]:
+        return {}
+
+    def present(self, tags: Mapping[str, str]) -> None:
         return None
 
     def history(self) -> None:

@@ -7,13 +7,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from linfit.engine.fit import Fit
 from linfit.tracking.layout import Row
-
-T = TypeVar("T")
+from linfit.tracking.model import Predictor
 
 if TYPE_CHECKING:
     from linfit.tracking.history import History
+
+T = TypeVar("T")
 
 
 class Recorder(Protocol):
@@ -29,8 +29,8 @@ class Recorder(Protocol):
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         """Makes a run that has ended, or that a killed process left, RUNNING again, with more tags."""
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Fit | None = None) -> None:
-        """Ends a run that was begun: metrics, dataset, new tags, files, the fit that becomes the model, then the status."""
+    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
+        """Ends a run that was begun: metrics, dataset, new tags, files, the model, then the status."""
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         """Whole runs, each there finished or not at all as far as the store allows; returns their ids."""
@@ -44,8 +44,11 @@ class Recorder(Protocol):
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run."""
 
-    def present(self, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
-        """Sets tags of the MLflow experiment: `change` is given the tags it has, and returns those to set."""
+    def presentation(self) -> dict[str, str]:
+        """The tags of the MLflow experiment."""
+
+    def present(self, tags: Mapping[str, str]) -> None:
+        """Sets tags of the MLflow experiment."""
 
     def history(self) -> History | None:
         """What the store knows of earlier runs; None where nothing is kept."""

@@ -28,11 +28,12 @@ def describe(runner: Runner, files: Sequence[Path] = ()) -> None:
     typed = f"Again: {notes.code(runner.typed)}" if runner.typed else ""
     question = [f"**{notes.literal(runner.question)}**"] if runner.question else []
     note = notes.paragraphs([*question, said[0], typed, *remarks(runner), *said[1:], *pictures(recorded, files)])
-    recorded.recorder.tag(recorded.run_id, {notes.NOTE: note})
+    recorder = recorded.recorder
+    recorder.tag(recorded.run_id, {notes.NOTE: note})
     head = question or [f"**{notes.literal(recorded.row.name)}**"]
-    run = notes.link("its run", recorded.recorder.experiment_id, recorded.run_id)
+    run = notes.link("its run", recorder.experiment_id, recorded.run_id)
     block = notes.paragraphs([*head, said[0], f"{typed} ({run})".strip()], notes.MAX_EXPERIMENT_NOTE)
-    recorded.recorder.present(lambda tags: presentation(recorded, runner.done, block, tags))
+    recorder.present(presentation(recorded, runner.done, block, recorder.presentation()))
 
 
 def remarks(runner: Runner) -> list[str]:

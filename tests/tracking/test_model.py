@@ -19,7 +19,7 @@ from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit
 from linfit.errors import LinfitError
 from linfit.problem.arrays import Arrays
-from linfit.tracking.model import read_weights, save, write_weights
+from linfit.tracking.model import Predictor, read_weights, save, write_weights
 from tests.helpers import DTYPES, FEATURES, config, forbid_pickles, label
 
 STREAM = np.random.default_rng(3)
@@ -39,7 +39,8 @@ def fitted(features: dict[str, Any], dtype: str = "float64", **parts: Any) -> Fi
 
 
 def model_of(done: Fit, folder: Path) -> Any:
-    save(done, folder / "model", "0" * 32, "m-0", str(folder))
+    write_weights(done, folder / "weights.safetensors")
+    save(Predictor.of(done, folder / "weights.safetensors"), folder / "model", "0" * 32, "m-0", str(folder))
     return pyfunc.load_model(str(folder / "model"))
 
 
@@ -80,8 +81,9 @@ def test_what_features_have_learnt_cannot_be_changed_unseen(tmp_path: Path) -> N
 
 def test_a_model_is_laid_out_as_mlflow_lays_it_out(tmp_path: Path) -> None:
     done = fitted({"name": "raw"})
-    ours, theirs = tmp_path / "model", tmp_path / "theirs"
-    save(done, ours, "0" * 32, "m-0", "somewhere")
+    ours, theirs, weights = tmp_path / "model", tmp_path / "theirs", tmp_path / "weights.safetensors"
+    write_weights(done, weights)
+    save(Predictor.of(done, weights), ours, "0" * 32, "m-0", "somewhere")
     packages = (ours / "requirements.txt").read_text().split()
     pyfunc.save_model(
         theirs, loader_module="linfit.tracking.model", data_path=str(ours / "data/weights.safetensors"), pip_requirements=packages
