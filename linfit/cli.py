@@ -14,6 +14,7 @@ import click
 from linfit.component import unknown
 from linfit.errors import LinfitError, brief, printable
 from linfit.interrupts import Terminated, terminate, within_seconds
+from linfit.tracking import head_start
 from linfit.version import __version__
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from linfit.tracking.store import Store
 
 FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+#: What says that `linfit run` records nothing, or nothing where MLflow is known, or asks MLflow before: no head start is worth it then.
+UNRECORDED = frozenset(
+    [*("tracking", "--skip-done", "--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")]
+)
 
 
 class Commands(click.Group):
@@ -119,6 +124,8 @@ def run(arguments: tuple[str, ...]) -> int:
     --skip-done leaves out fits that the MLflow experiment has already, finished and by the same code; --skip-unstable
     those whose learning rate is above the largest stable one.
     """
+    if not any(word.partition("=")[0] in UNRECORDED for word in arguments):
+        head_start.begin(elsewhere=any(word.startswith("tracking.") for word in arguments))
     from linfit.sweeps.app import execute
     from linfit.sweeps.runner import Runner
     from linfit.views.progress import ProgressBar

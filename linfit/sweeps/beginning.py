@@ -31,11 +31,13 @@ def begin_sweep(fits: PlannedFits, about: About, folder: Folder) -> Sweep:
     first = fits.configs[0]
     try:
         recorder = recorder_of(first)
+        row = parent_row(about, first, fits.accounts, folder.path)  # meanwhile
+        recorder.wait()
     except (LinfitError, OSError):
         folder.withdraw()
         raise
     environment.write(folder.path, first)
-    return Sweep(recorder, parent_row(about, first, fits.accounts, folder.path), folder, about.varying, first.tracking)
+    return Sweep(recorder, row, folder, about.varying, first.tracking)
 
 
 def parent_row(about: About, first: FitConfig, accounts: Iterable[Account], path: Path) -> layout.Row:

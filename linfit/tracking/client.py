@@ -44,6 +44,9 @@ class ClientRecorder:
             self.client = MlflowClient(tracking_uri=store.uri)
             self.experiment_id = self._send(self._experiment)
 
+    def wait(self) -> None:
+        return None
+
     def begin(self, row: Row) -> str:
         with one_line(self.store):
             run_id = self._create(row)

@@ -23,14 +23,15 @@ from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import IntegrityError
 
 from linfit.errors import RecordingError
-from linfit.tracking.background import Background
+from linfit.tracking.background import Background, require_done
 from linfit.tracking.block import Block, make_block, new_ids
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database_history import DatabaseHistory
 from linfit.tracking.history import History
+from linfit.tracking.inserter import Request, connected, transact
 from linfit.tracking.layout import Row
 from linfit.tracking.model import Predictor
-from linfit.tracking.patience import one_line, persist
+from linfit.tracking.patience import one_line, patiently, persist
 from linfit.tracking.recorder import Recorder, at_once
 from linfit.tracking.statements import active, insert_block, statements
 
@@ -56,10 +57,13 @@ ROWS_LOOKED_AT, SURVEY = 400, 0.2
 
 
 class DatabaseRecorder:
-    """Adds blocks of runs to the database that `client` writes to; begins and ends single runs and parents through `client`."""
+    """Adds blocks of runs to the database that `client` writes to; begins and ends single runs and parents through `client`.
 
-    def __init__(self, client: ClientRecorder) -> None:
-        self.client, self.store = client, client.store
+    `parent` is the process for which this one does nothing else, and for which it commits nothing when that is gone.
+    """
+
+    def __init__(self, client: ClientRecorder, parent: int | None = None) -> None:
+        self.client, self.store, self.parent = client, client.store, parent
         self.engine = engine_of(client)
         self.ids = new_ids()
         self.grown = False
@@ -72,6 +76,9 @@ class DatabaseRecorder:
         if self._background is not None:
             self._background.wait()
         return self.client
+
+    def wait(self) -> None:
+        return None
 
     def begin(self, row: Row) -> str:
         return self._idle.begin(row)
@@ -98,14 +105,18 @@ class DatabaseRecorder:
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         """A large block goes into a SQLite file in the background; several wait there for their turn."""
-        if self.store.file is None or len(rows) < LARGE or sys.platform == "win32":  # where no process knows that its parent is gone
+        alone = len(rows) < LARGE or sys.platform == "win32"  # where no process knows that its parent is gone
+        if self.store.file is None or (alone and self.parent is None):
             return at_once(self.add, rows)
         self._location = self._location or self._artifacts()  # what is read while a block is written waits for that block
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._location)
         self.grown = True
+        request = active(block), statements(block, self.ids)
+        if self.parent is not None:
+            return at_once(self._insert, request, block.ids)
         self._background = self._background or Background(self.store, PRAGMAS)
-        return self._background.submit((active(block), statements(block, self.ids)), block.ids, self._deleted())
+        return self._background.submit(request, block.ids, self._deleted())
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         self._idle.attach(run_id, files, folder)
@@ -147,6 +158,12 @@ class DatabaseRecorder:
     def _deleted(self) -> str:
         return f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added"
 
+    def _insert(self, request: Request, run_ids: list[str]) -> list[str]:
+        """As the process in the background does it."""
+        with one_line(self.store), closing(connected(str(self.store.file), PRAGMAS)) as database:
+            require_done(patiently(self.store, transact, database, request, self.parent), self._deleted())
+        return run_ids
+
     def _write(self, block: Block) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -158,14 +175,14 @@ class DatabaseRecorder:
                     raise
 
 
-def fastest(client: ClientRecorder) -> Recorder:
-    """A DatabaseRecorder if the client's store is a database with a schema that is known here; otherwise the client."""
+def fastest(client: ClientRecorder, parent: int | None = None) -> Recorder:
+    """A DatabaseRecorder (for `parent`) if the client's store is a database with a schema that is known here; otherwise the client."""
     if urlsplit(client.store.uri).scheme.split("+")[0] not in DATABASE_ENGINES:
         return client
     with one_line(client.store), engine_of(client).connect() as connection:
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if revision in REVISIONS:
-        return DatabaseRecorder(client)
+        return DatabaseRecorder(client, parent)
     logging.getLogger(__name__).warning(
         "the schema revision %s of %s is not known to linfit: runs are written one by one through MLflow's client, which is slower",
         revision,

@@ -67,7 +67,7 @@ def connected(file: str, pragmas: Sequence[str]) -> sqlite3.Connection:
 
 
 def transact(database: sqlite3.Connection, request: Request, parent: int) -> Answer:
-    """All of it or nothing; what sqlite3 raises is raised after the rollback."""
+    """All of it, or nothing where this process is not the child of `parent` any more; what sqlite3 raises is raised after the rollback."""
     needed, statements = request
     try:
         database.execute("BEGIN IMMEDIATE")

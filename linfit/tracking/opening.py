@@ -8,15 +8,21 @@ from pathlib import Path
 
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
+from linfit.tracking.head_start import dismiss, waiting
 from linfit.tracking.layout import Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.recorder import Recorder, at_once
+from linfit.tracking.remote import RemoteRecorder
+from linfit.tracking.store import locate
 
 
 class NullRecorder:
     """Keeps nothing."""
 
     experiment_id = ""
+
+    def wait(self) -> None:
+        return None
 
     def begin(self, row: Row) -> str:
         return ""
@@ -53,17 +59,26 @@ class NullRecorder:
 
 
 def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
-    """The recorder that `tracking` asks for, its store made if absent; RecordingError if that cannot be."""
+    """The recorder that `tracking` asks for, its store made if absent; RecordingError if that cannot be, from here or from `wait`."""
+    if isinstance(tracking, MLflowTracking):
+        store = locate(tracking.uri, tracking.artifacts)
+        if store.file is not None and (process := waiting()) is not None:
+            return RemoteRecorder(process, store, tracking, experiment)
+        dismiss()
+        return open_store(tracking, experiment)
+    dismiss()
     if isinstance(tracking, NoTracking):
         return NullRecorder()
-    if isinstance(tracking, MLflowTracking):
-        from linfit.tracking.client import ClientRecorder
-        from linfit.tracking.store import locate
-
-        client = ClientRecorder(locate(tracking.uri, tracking.artifacts), experiment)
-        if client.store.is_server:
-            return client
-        from linfit.tracking.database import fastest
-
-        return fastest(client)
     raise RecordingError(f"tracking {tracking.name!r} has no recorder: choose tracking=mlflow or tracking=none")
+
+
+def open_store(tracking: MLflowTracking, experiment: str, parent: int | None = None) -> Recorder:
+    """The recorder that writes to MLflow from this process, itself or for its `parent`."""
+    from linfit.tracking.client import ClientRecorder
+
+    client = ClientRecorder(locate(tracking.uri, tracking.artifacts), experiment)
+    if client.store.is_server:
+        return client
+    from linfit.tracking.database import fastest
+
+    return fastest(client, parent)

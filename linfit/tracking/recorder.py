@@ -23,6 +23,9 @@ class Recorder(Protocol):
     def experiment_id(self) -> str:
         """The id of the MLflow experiment; empty where nothing is kept."""
 
+    def wait(self) -> None:
+        """Until the store is open; RecordingError if it cannot be opened."""
+
     def begin(self, row: Row) -> str:
         """A new RUNNING run with the row's tags and params; returns its id."""
 

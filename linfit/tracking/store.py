@@ -15,8 +15,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from urllib.parse import quote, urlsplit
 
 from linfit.errors import RecordingError
@@ -26,6 +27,8 @@ DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 SQLITE = "sqlite:///"
 SERVER_TIMEOUT = 5.0
 LOCK_TIMEOUT = 120.0
+#: The id of the MLflow experiment that every store begins with.
+DEFAULT_EXPERIMENT = "0"
 OTHER_ARTIFACTS = "name another with tracking.artifacts"
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
@@ -166,22 +169,34 @@ def _create(store: Store, file: Path) -> None:
 
 
 def _migrate_into_place(file: Path, artifacts: str) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.utils.uri import append_to_uri_path, resolve_uri_if_local
 
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    own = append_to_uri_path(resolve_uri_if_local(artifacts), DEFAULT_EXPERIMENT)
     try:
-        with quiet("mlflow", "alembic"), unflushed(temporary):
-            SqlAlchemyStore(f"{SQLITE}{temporary}", artifacts)._dispose_engine()
-        with temporary.open("rb+") as made:
-            os.fsync(made.fileno())
+        temporary.write_bytes(empty())
+        with closing(sqlite3.connect(temporary)) as database, database:
+            database.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (own, DEFAULT_EXPERIMENT))
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@cache
+def empty() -> bytes:
+    """An empty SQLite store, as MLflow makes it, which takes a second; its artifacts are nowhere yet."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with TemporaryDirectory() as folder, quiet("mlflow", "alembic"):
+        file = Path(folder, "mlflow.db")
+        with unflushed(file):
+            SqlAlchemyStore(f"{SQLITE}{file}", f"{folder}/artifacts")._dispose_engine()
+        return file.read_bytes()
+
+
 @contextmanager
 def unflushed(file: Path) -> Iterator[None]:
-    """SQLite does not wait for the disk at each of the sixty versions that a store goes through while it is made: who calls this does, once."""
+    """SQLite does not wait for the disk, as it would at each of the sixty versions that a store goes through while it is made."""
     from sqlalchemy import Engine, event
 
     def connected(connection: sqlite3.Connection, _: object) -> None:

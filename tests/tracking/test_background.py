@@ -51,9 +51,9 @@ def any_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def process_of(recorder: DatabaseRecorder) -> subprocess.Popen[bytes]:
     assert recorder._background is not None
-    process = recorder._background._process
-    assert process is not None
-    return process
+    child = recorder._background._child
+    assert child is not None
+    return child.process
 
 
 def test_it_writes_what_the_client_writes(written: Written, template: Path, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""The process for a recorder, begun before anything else is: by the time that the recorder is opened, MLflow is imported there.
+
+It is not begun where MLflow is imported already, nor where a process does not know that its parent is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from linfit.tracking.processes import Child
+
+#: It imports from the same places: what is found here is found there.
+PROGRAM = "import sys; sys.path[:] = {path!r}; from linfit.tracking.desk import main; main({parent}, {elsewhere})"
+
+_waiting: list[Child] = []
+
+
+def begin(elsewhere: bool = False) -> None:
+    """`elsewhere` says that the store is not the default one."""
+    if "mlflow" not in sys.modules and sys.platform != "win32" and not _waiting:
+        program = PROGRAM.format(path=sys.path, parent=os.getpid(), elsewhere=elsewhere)
+        _waiting.append(Child([sys.executable, "-P", "-c", program], None))
+
+
+def waiting() -> Child | None:
+    """The process that has had a head start, for the one who asks first."""
+    return _waiting.pop() if _waiting else None
+
+
+def dismiss() -> None:
+    """Lets it go where nobody has asked for it."""
+    if (child := waiting()) is not None:
+        child.close()
