@@ -33,6 +33,8 @@ WINDOW = 32
 """Steps between two looks at the losses."""
 LARGEST = 2048
 """Fits in a block: beyond, a fit costs little less, and results come later."""
+FIRST = 512
+"""Those in the first of several, so that there is something to record while the next is computed."""
 KEPT = 2**14
 """Problems that are remembered for fits to come: a sweep of any length takes no more memory than one of so many seeds."""
 OVERHEAD = 2**11
@@ -83,13 +85,14 @@ class Task:
 
 @dataclass(eq=False)
 class Block:
-    """Fits of one stack that run together, and the bytes that the largest of them takes."""
+    """Fits of one stack that run together, at most so many, and the bytes that the largest of them takes."""
 
+    most: int = LARGEST
     tasks: list[Task] = field(default_factory=list)
     largest: int = 0
 
     def has_room(self, task: Task) -> bool:
-        return len(self.tasks) < LARGEST and (len(self.tasks) + 1) * max(self.largest, bytes_of(task)) <= memory(task.config)
+        return len(self.tasks) < self.most and (len(self.tasks) + 1) * max(self.largest, bytes_of(task)) <= memory(task.config)
 
     def add(self, task: Task) -> None:
         self.tasks.append(task)
@@ -100,6 +103,7 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
     """Blocks of fits that run together, cut where memory ends; a fit that cannot even begin comes as failed, with its place."""
     loader = Loader()
     filling: dict[Hashable, Block] = {}
+    most = FIRST
     for place, config in enumerate(configs):
         try:
             task = loader.task(place, config)
@@ -111,7 +115,8 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
         if block is None or not block.has_room(task):
             if block is not None:
                 yield block.tasks
-            block = filling[stack] = Block()
+                most = LARGEST
+            block = filling[stack] = Block(most)
         block.add(task)
         if loader.size > memory(config) or loader.num_problems > KEPT:
             loader = Loader()

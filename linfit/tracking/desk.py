@@ -6,7 +6,6 @@ recorder with its arguments, and what came of it, after what was logged meanwhil
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import pickle
@@ -61,13 +60,10 @@ def main(parent: int, elsewhere: bool) -> None:
     """Works for `parent` until it says nothing more, or is gone; `elsewhere` says that it will not ask for the default store."""
     for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes of a job means the parent, which ends this one
         signal.signal(number, signal.SIG_IGN)
-    gc.disable()  # until the imports are done, which make millions of objects that stay
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed goes where the log goes
     import linfit.tracking.database  # noqa: F401  now, and not when the first request has come
 
-    gc.freeze()
-    gc.enable()
     logging.getLogger().addHandler(Forward(answers))
     default = locate().file
     if not elsewhere and default is not None and not default.exists():

@@ -5,13 +5,20 @@ It is not begun where MLflow is imported already, nor where a process does not k
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from linfit.tracking.processes import Child
 
-#: It imports from the same places: what is found here is found there.
-PROGRAM = "import sys; sys.path[:] = {path!r}; from linfit.tracking.desk import main; main({parent}, {elsewhere})"
+#: It imports from the same places, so that what is found here is found there, and looks for circles among new objects as seldom.
+PROGRAM = """
+import gc, sys
+gc.set_threshold({objects})
+sys.path[:] = {path!r}
+from linfit.tracking.desk import main
+main({parent}, {elsewhere})
+"""
 
 _waiting: list[Child] = []
 
@@ -19,7 +26,7 @@ _waiting: list[Child] = []
 def begin(elsewhere: bool = False) -> None:
     """`elsewhere` says that the store is not the default one."""
     if "mlflow" not in sys.modules and sys.platform != "win32" and not _waiting:
-        program = PROGRAM.format(path=sys.path, parent=os.getpid(), elsewhere=elsewhere)
+        program = PROGRAM.format(objects=gc.get_threshold()[0], path=sys.path, parent=os.getpid(), elsewhere=elsewhere)
         _waiting.append(Child([sys.executable, "-P", "-c", program], None))
 
 
