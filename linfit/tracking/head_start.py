@@ -24,8 +24,13 @@ _waiting: list[Child] = []
 
 
 def begin(elsewhere: bool = False) -> None:
-    """`elsewhere` says that the store is not the default one."""
-    if "mlflow" not in sys.modules and sys.platform != "win32" and not _waiting:
+    """Where it saves time. `elsewhere` says that the store is not the default one."""
+    if "mlflow" not in sys.modules and sys.platform != "win32":
+        begin_anyhow(elsewhere)
+
+
+def begin_anyhow(elsewhere: bool) -> None:
+    if not _waiting:
         program = PROGRAM.format(objects=gc.get_threshold()[0], path=sys.path, parent=os.getpid(), elsewhere=elsewhere)
         _waiting.append(Child([sys.executable, "-P", "-c", program], None))
 

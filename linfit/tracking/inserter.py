@@ -72,7 +72,7 @@ def transact(database: sqlite3.Connection, request: Request, parent: int) -> Ans
     try:
         database.execute("BEGIN IMMEDIATE")
         absent = database.execute(*needed).fetchone() is None
-        for statement, records in () if absent else statements:
+        for statement, records in () if absent or os.getppid() != parent else statements:
             insert(database, statement, records)
         gone = os.getppid() != parent  # asked while the lock is held: whoever goes on with the work waits for that lock before looking
         database.execute("ROLLBACK" if absent or gone else "COMMIT")

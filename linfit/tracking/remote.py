@@ -31,7 +31,10 @@ OPEN = "open"
 
 
 class RemoteRecorder:
-    """Has a process record, which opens the store meanwhile; where that process ends before its time, what is left is done here."""
+    """Has a process record, which opens the store meanwhile; where that process ends before its time, what is left is done here.
+
+    From one that goes on, what it raises is raised here: RecordingError, or RuntimeError with its traceback.
+    """
 
     def __init__(self, child: Child, store: Store, tracking: MLflowTracking, experiment: str) -> None:
         self.store, self._child, self._settings = store, child, (tracking, experiment)

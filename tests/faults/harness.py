@@ -6,6 +6,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -64,8 +65,11 @@ def context() -> ForkServerContext:
     return server
 
 
-def main(workdir: str, arguments: Sequence[str], block: int, large: int, environment: dict[str, str]) -> None:
-    """In the child: the command line, with its output in a file; `block` fits are recorded at once, `large` of them in the background."""
+def main(workdir: str, arguments: Sequence[str], block: int, large: int, desk: bool, environment: dict[str, str]) -> None:
+    """In the child: the command line, with its output in a file; `block` fits are recorded at once, `large` of them in the background.
+
+    With `desk`, MLflow lives in another process, as for a user.
+    """
     os.chdir(workdir)
     os.environ.update(environment)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -77,12 +81,24 @@ def main(workdir: str, arguments: Sequence[str], block: int, large: int, environ
     from linfit.tracking import database
 
     recording.BLOCK, database.LARGE = block, large
+    if desk:
+        begin_desk()
     sys.argv = ["linfit", *arguments]
     cli.main()
 
 
-def start(workdir: Path, *arguments: str, block: int = 20, large: int = 1, **environment: str) -> BaseProcess:
-    process = context().Process(target=main, args=(str(workdir), arguments, block, large, {"LINFIT_GRACE": "30", **environment}))
+def begin_desk() -> None:
+    """The process for the recorder, which has imported MLflow when this returns, so that a kill does not only meet its imports."""
+    from linfit.tracking import head_start
+
+    head_start.begin_anyhow(elsewhere=False)
+    [child] = head_start._waiting
+    child.tell(pickle.dumps(("nothing", ())))
+    child.answer()
+
+
+def start(workdir: Path, *arguments: str, block: int = 20, large: int = 1, desk: bool = False, **environment: str) -> BaseProcess:
+    process = context().Process(target=main, args=(str(workdir), arguments, block, large, desk, {"LINFIT_GRACE": "30", **environment}))
     process.start()
     return process
 

@@ -23,24 +23,7 @@ from linfit.tracking import background, database, inserter
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database import PRAGMAS, DatabaseRecorder, transaction
 from linfit.tracking.store import Store
-from tests.tracking.test_database import (
-    NAME,
-    ODD,
-    Written,
-    children,
-    contents,
-    file_of,
-    numbers,
-    recorder,
-    row,
-    run_count,
-    sound,
-    template,
-    uri,
-    written,
-)
-
-__all__ = ["recorder", "template", "written"]  # fixtures
+from tests.tracking.written import NAME, ODD, Written, children, contents, file_of, numbers, row, run_count, sound, uri
 
 
 @pytest.fixture(autouse=True)

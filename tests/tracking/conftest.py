@@ -1,0 +1,40 @@
+"""Stores with an MLflow experiment, and recorders that write to them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from linfit.settings import MLflowTracking
+from linfit.tracking.client import ClientRecorder
+from linfit.tracking.database import DatabaseRecorder
+from linfit.tracking.opening import open_recorder
+from linfit.tracking.store import Store
+from tests.tracking.written import NAME, ODD, Written, children, uri, write
+
+
+@pytest.fixture(scope="session")
+def template(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the experiment, so that its copies differ in nothing, not even in when it was made."""
+    file = tmp_path_factory.mktemp("template") / "mlflow.db"
+    shutil.copy(migrated_store, file)
+    ClientRecorder(Store(uri(file), str(file.parent / "artifacts")), NAME)
+    return file
+
+
+@pytest.fixture
+def recorder(template: Path, tmp_path: Path) -> Iterator[DatabaseRecorder]:
+    shutil.copy(template, tmp_path / "mlflow.db")
+    opened = open_recorder(MLflowTracking(uri=uri(tmp_path / "mlflow.db")), NAME)
+    assert isinstance(opened, DatabaseRecorder)
+    yield opened
+    if opened._background is not None:
+        opened._background.close()
+
+
+@pytest.fixture(scope="module")
+def written(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return write([*children(), *ODD], template, tmp_path_factory.mktemp("written"))

@@ -1,0 +1,270 @@
+"""The recorder whose MLflow lives in another process: the same runs, the same errors, whatever happens to either process."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from linfit.config import FitConfig
+from linfit.engine.dispatch import fit
+from linfit.errors import RecordingError
+from linfit.settings import MLflowTracking, NoTracking
+from linfit.tracking import head_start, layout, opening
+from linfit.tracking.accounts import account
+from linfit.tracking.database import DatabaseRecorder
+from linfit.tracking.model import Predictor, write_weights
+from linfit.tracking.opening import open_recorder
+from linfit.tracking.remote import RemoteRecorder
+from linfit.tracking.store import Store, empty, prepare
+from tests.tracking.written import END, NAME, ODD, START, Written, contents, row, run_count, sound, uri
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process knows there that its parent is gone")
+Opened = Callable[..., RemoteRecorder]
+
+
+@pytest.fixture
+def opened(template: Path, tmp_path: Path) -> Iterator[Opened]:
+    """Opens a recorder whose process has had a head start, on a copy of the store if nothing else is said."""
+    recorders: list[RemoteRecorder] = []
+
+    def open_remote(address: str | None = None) -> RemoteRecorder:
+        if address is None:
+            shutil.copy(template, tmp_path / "mlflow.db")
+        head_start.begin_anyhow(elsewhere=True)
+        recorder = open_recorder(MLflowTracking(uri=address or uri(tmp_path / "mlflow.db")), NAME)
+        assert isinstance(recorder, RemoteRecorder)
+        recorders.append(recorder)
+        return recorder
+
+    yield open_remote
+    for recorder in recorders:
+        recorder._child.end()
+
+
+def file_of(recorder: RemoteRecorder) -> Path:
+    assert recorder.store.file is not None
+    return recorder.store.file
+
+
+def test_it_writes_what_the_client_writes(opened: Opened, written: Written) -> None:
+    remote, half = opened(), len(written.rows) // 2
+    blocks = [remote.submit(rows) for rows in (written.rows[:half], written.rows[half:], [])]
+    run_ids = [run_id for block in blocks for run_id in block.result()]
+    assert contents(file_of(remote), run_ids) == contents(written.by_client, written.client_ids)
+    assert sound(file_of(remote))
+    assert len(remote.add(ODD)) == len(ODD)
+
+
+def test_a_run_is_begun_and_ended_with_its_files_and_its_model(opened: Opened, tmp_path: Path) -> None:
+    remote, done = opened(), fit(FitConfig(steps=5))
+    begun = layout.started(account(done.config), "single", START, {})
+    run_id = remote.begin(begun)
+    write_weights(done, tmp_path / "weights.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    remote.end(run_id, layout.finished(begun, done, END), [tmp_path / "config.json"], Predictor.of(done, tmp_path / "weights.safetensors"))
+    remote.attach(run_id, [tmp_path / "weights.safetensors"], "more")
+    remote.tag(run_id, {"more": "…"})
+    remote.present({"of all": "runs"})
+    here = remote._here
+    assert isinstance(here, DatabaseRecorder)
+    client = here.client.client
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED" and run.data.tags["more"] == "…" and run.data.metrics["loss"] == done.loss
+    assert [file.path for file in client.list_artifacts(run_id)] == ["config.json", "more"]
+    assert run.outputs.model_outputs
+    assert remote.presentation()["of all"] == "runs"
+    assert (remote.where(), remote.experiment_id) == (here.where(), here.experiment_id)
+    remote.resume(run_id, {"again": "1"})
+    assert client.get_run(run_id).info.status == "RUNNING"
+
+
+def test_what_was_added_is_known_to_whoever_asks(opened: Opened) -> None:
+    remote = opened()
+    parent = remote.begin(row("parent"))
+    for number in range(5):
+        remote.submit([row(str(number), tags={"mlflow.parentRunId": parent, "linfit.row": str(number)})])
+    history = remote.history()
+    assert history is not None and len(history.children(parent)) == 5
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("absent/\0.db", "null"),
+        ("plain.db", r"cannot be written: file is not a database"),
+        ("other.db", "is a SQLite database but not MLflow's"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_line(file: str, why: str, opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "plain.db").write_text("plain text, and more of it than a header takes" * 40)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE t (a)")
+    remote = opened(f"sqlite:///{tmp_path / file}")
+    for call in (remote.wait, remote.where, lambda: remote.begin(row()), lambda: remote.submit([row()])):
+        with pytest.raises((RecordingError, RuntimeError), match=why):
+            call()
+
+
+def test_what_is_refused_is_refused_as_ever(opened: Opened, tmp_path: Path) -> None:
+    remote = opened()
+    with pytest.raises(RecordingError, match=r"failed: .*CHECK constraint") as error:
+        remote.add([row(), row(status="LOST")])
+    assert "\n" not in str(error.value)
+    with pytest.raises(RecordingError, match="absent"):
+        remote.attach(remote.begin(row()), [tmp_path / "absent"])
+    assert len(remote.add([row()])) == 1
+    assert run_count(file_of(remote)) == 2
+
+
+def test_a_lock_is_waited_for_and_said(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    remote = opened()
+    remote.wait()
+    with closing(sqlite3.connect(file_of(remote), check_same_thread=False, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        blocks = [remote.submit(ODD), remote.submit(ODD)]
+        Timer(6.5, lambda: other.execute("ROLLBACK")).start()
+        assert [len(block.result()) for block in blocks] == [len(ODD)] * 2
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("linfit")]
+    assert said == [f"the store {remote.store} is busy or does not answer: waiting for it"]
+
+
+def test_blocks_that_wait_behind_a_lock_fail_with_the_first(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINFIT_PATIENCE", "0.1")
+    remote = opened()
+    remote.wait()
+    with closing(sqlite3.connect(file_of(remote), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        blocks = [remote.submit(ODD) for _ in range(4)]
+        assert "is kept locked by another program: wait" in str(blocks[0].exception())
+        began = time.monotonic()
+        assert {str(block.exception()) for block in blocks} == {str(blocks[0].exception())}
+        assert time.monotonic() - began < 0.5
+        other.execute("ROLLBACK")
+    assert len(remote.add(ODD)) == len(ODD) == run_count(file_of(remote))
+
+
+def test_a_process_that_is_killed_is_one_line_and_the_rest_is_done_here(opened: Opened) -> None:
+    remote = opened()
+    parent = remote.begin(row("parent"))
+    remote._child.process.send_signal(signal.SIGSTOP)
+    broken = remote.submit(ODD)
+    remote._child.process.kill()
+    with pytest.raises(RecordingError, match=r"^the store .* failed: the process that writes to it has ended with exit code -9$"):
+        broken.result()
+    assert run_count(file_of(remote)) == 1
+    assert len(remote.add(ODD)) == len(ODD)
+    remote.end(parent, row("parent", status="KILLED"))
+    assert sound(file_of(remote))
+
+
+KILLED = """
+import os, signal, sys, time
+from linfit.settings import MLflowTracking
+from linfit.tracking import head_start
+from linfit.tracking.layout import Row
+from linfit.tracking.opening import open_recorder
+head_start.begin()
+rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
+recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
+recorder.begin(Row("first", 1, 2, "RUNNING", {{}}))
+blocks = [recorder.submit(rows) for _ in range(3)]
+assert "mlflow" not in sys.modules
+time.sleep({moment})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("moment", [0, 0.3])
+def test_nothing_is_committed_for_a_parent_that_is_gone(moment: float, template: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    shutil.copy(template, file)
+    program = KILLED.format(uri=uri(file), name=NAME, moment=moment)
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    open_recorder(MLflowTracking(uri=uri(file)), NAME).begin(row("after"))  # waits for the lock, as whoever goes on does
+    count = run_count(file)
+    assert count % 400 == 2
+    time.sleep(0.5)
+    assert run_count(file) == count, "something was written for a process that is gone"
+    assert sound(file)
+
+
+def test_it_ends_when_nobody_can_ask_any_more(opened: Opened) -> None:
+    process = opened()._child.process
+    head_start.begin_anyhow(elsewhere=False)
+    [unasked] = [child.process for child in head_start._waiting]
+    assert isinstance(open_recorder(NoTracking(), NAME), opening.NullRecorder)
+    assert unasked.wait(60) == 0
+    assert process.poll() is None
+
+
+#: A command line, in a process that says what it has imported.
+PROGRAM = """
+import atexit, json, sys
+from linfit.__main__ import main
+atexit.register(lambda: print(json.dumps(sorted({"mlflow", "torch", "linfit.tracking.remote"} & set(sys.modules)))))
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [("steps=5",), ("-m", "seed=0,1", "steps=5")], ids=" ".join)
+def test_who_fits_does_not_import_mlflow(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "run", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ["linfit.tracking.remote", "torch"]
+    assert run_count(tmp_path / "outputs" / "mlflow.db") == (1 if len(words) == 1 else 3)
+    assert not list(tmp_path.glob("outputs/.mlflow*"))
+
+
+@pytest.mark.parametrize("words", [("tracking=none", "steps=5"), ("--cfg", "job"), ("--help",), ("--skip-done", "steps=5")], ids=" ".join)
+def test_no_process_is_begun_in_vain(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from linfit import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(head_start, "begin", lambda **_: pytest.fail("a process was begun"))
+    monkeypatch.setattr(sys, "argv", ["linfit", "run", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+
+
+def test_a_wrong_command_writes_nothing(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "linfit", "run", "optimizer=adaam"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_store_is_what_mlflow_makes(tmp_path: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    ours, theirs = tmp_path / "ours.db", tmp_path / "theirs.db"
+    artifacts = str(tmp_path / "artifacts")
+    prepare(Store(uri(ours), artifacts))
+    SqlAlchemyStore(uri(theirs), artifacts)._dispose_engine()
+    schemas, rows = [], []
+    for file in (ours, theirs):
+        with closing(sqlite3.connect(file)) as store:
+            made = store.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+            schemas.append([(kind, name, sorted(re.split(r",?\s*\n", sql or ""))) for kind, name, sql in made])  # MLflow's order is any
+            store.execute("UPDATE experiments SET creation_time = 0, last_update_time = 0")
+            names = [name for kind, name, _ in schemas[-1] if kind == "table"]
+            rows.append({name: sorted(map(repr, store.execute(f'SELECT * FROM "{name}"'))) for name in names})
+    assert schemas[0] == schemas[1]
+    assert rows[0] == rows[1]
+    assert artifacts in str(rows[0]["experiments"])
+    assert len(empty()) == ours.stat().st_size
