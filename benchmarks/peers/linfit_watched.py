@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import re
 import resource
 import sys
 import time
@@ -20,8 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import linfit.__main__
-from linfit.sweeps import beginning, launching, recording, runner, running, ways
-from linfit.views import description, illustration, outcome
+from linfit.tracking import head_start
+
+gc.set_threshold(linfit.__main__.NEW_OBJECTS)
+head_start.begin()  # before anything else is imported, as the command does
+
+from linfit.sweeps import launching, recording, runner, running, ways  # noqa: E402
+from linfit.tracking import processes, remote  # noqa: E402
+from linfit.views import description, illustration, outcome  # noqa: E402
 
 spent: Counter[str] = Counter()
 phases: list[str] = []
@@ -59,10 +66,7 @@ def iterate(results: Iterator[Any], phase: str) -> Iterator[Any]:
 
 
 def main(times: str, *arguments: str) -> None:
-    gc.set_threshold(linfit.__main__.NEW_OBJECTS)
-    import mlflow  # noqa: F401  imported later otherwise, within what is timed here
-    import torch  # noqa: F401
-
+    children = [*head_start._waiting]
     for owner, name, phase in (
         (ways, "job_overrides", "composition"),
         (launching, "expand", "composition"),
@@ -70,7 +74,7 @@ def main(times: str, *arguments: str) -> None:
         (running, "fits_as_done", "fitting"),
         (runner, "account", "tracking"),
         (runner, "begin_sweep", "tracking"),
-        (beginning, "recorder_of", "start-up"),
+        (remote.RemoteRecorder, "wait", "start-up"),
         (recording.Sweep, "add", "tracking"),
         (recording.Sweep, "flush", "tracking"),
         (recording.Sweep, "finish", "tracking"),
@@ -84,8 +88,15 @@ def main(times: str, *arguments: str) -> None:
         linfit.__main__.main()
     finally:
         spent.pop("start-up", None)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        Path(times).write_text(json.dumps({**spent, "megabytes": memory / (1 if sys.platform != "darwin" else 1024) / 1024}))
+        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform != "darwin" else 1024) / 1024
+        Path(times).write_text(json.dumps({**spent, "megabytes": megabytes + sum(map(peak, children))}))
+
+
+def peak(child: processes.Child) -> float:
+    """The megabytes that a process has held at most; 0 where the system does not say so."""
+    status = Path(f"/proc/{child.process.pid}/status")
+    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else 0.0
 
 
 if __name__ == "__main__":
