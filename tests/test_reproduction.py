@@ -46,6 +46,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
         for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
             patch.delenv(name)
         patch.chdir(folder)
+        git.state.cache_clear()  # of this folder, which is in no repository
         execute([*DATA, "steps=20", "name=data"], Runner())
         execute(["-m", *SWEPT, "hydra.sweep.dir=outputs/sweeps/one", "hydra.launcher.workers=1"], Runner())
         execute(["optimizer=adam", "optimizer.lr=0.1", "steps=40", "seed=1", "hydra.run.dir=outputs/runs/one"], Runner())

@@ -6,7 +6,6 @@ import hashlib
 import re
 import subprocess
 from functools import cache
-from pathlib import Path
 
 from linfit.tracking.layout import DIRTY
 from linfit.tracking.masking import SECRET, mask
@@ -24,41 +23,33 @@ def tags() -> dict[str, str]:
     return {tag: found[key] for key, tag in names.items() if key in found}
 
 
-def state() -> dict[str, str]:
-    """`commit`, `branch`, `dirty`, and where something is uncommitted the hash of the `diff`; empty outside of a repository.
-
-    As it was when it was first asked of the working directory.
-    """
-    return _state(Path.cwd())
-
-
 @cache
-def _state(folder: Path) -> dict[str, str]:
-    lines = _git(folder, "status", "--porcelain=v2", "--branch").splitlines()
+def state() -> dict[str, str]:
+    """`commit`, `branch`, `dirty`, and where something is uncommitted the hash of the `diff`; empty outside of a repository."""
+    lines = _git("status", "--porcelain=v2", "--branch").splitlines()
     heads = dict(line.removeprefix("# branch.").partition(" ")[::2] for line in lines if line.startswith("# branch."))
     if not heads.get("oid", "(").isalnum():  # no repository, or none with a commit
         return {}
     dirty = any(not line.startswith("#") for line in lines)
     found = {"commit": heads["oid"], "branch": heads["head"], "dirty": "true" if dirty else "false"}
-    return {**found, "diff": hashlib.sha256(_uncommitted(folder).encode()).hexdigest()[:16]} if dirty else found
+    return {**found, "diff": hashlib.sha256(_uncommitted().encode()).hexdigest()[:16]} if dirty else found
 
 
 def diff() -> str:
     """What is uncommitted, with secrets masked; empty where there is nothing, or more than is kept."""
-    text = _uncommitted(Path.cwd()) if state().get("dirty") == "true" else ""
-    if not 0 < len(text) <= MAX_DIFF:
+    if state().get("dirty") != "true" or not 0 < len(_uncommitted()) <= MAX_DIFF:
         return ""
-    return "\n".join(_SECRET.sub(r"\1***", mask(line)) for line in text.splitlines()) + "\n"
+    return "\n".join(_SECRET.sub(r"\1***", mask(line)) for line in _uncommitted().splitlines()) + "\n"
 
 
 @cache
-def _uncommitted(folder: Path) -> str:
-    return _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv")
+def _uncommitted() -> str:
+    return _git("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv")
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True, timeout=10)
+        done = subprocess.run(["git", *arguments], capture_output=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace").strip()

@@ -113,7 +113,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 
 def forget() -> None:
-    git._state.cache_clear()
+    git.state.cache_clear()
     git._uncommitted.cache_clear()
 
 
