@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from linfit.tracking.store import Store
 
 FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 130, 143
-#: What says that `linfit run` records nothing, or nothing where MLflow is known, or asks MLflow before: no head start is worth it then.
-UNRECORDED = frozenset(
-    [*("tracking", "--skip-done", "--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")]
-)
 
 
 class Commands(click.Group):
@@ -124,15 +120,17 @@ def run(arguments: tuple[str, ...]) -> int:
     --skip-done leaves out fits that the MLflow experiment has already, finished and by the same code; --skip-unstable
     those whose learning rate is above the largest stable one.
     """
-    if not any(word.partition("=")[0] in UNRECORDED for word in arguments):
-        head_start.begin(elsewhere=any(word.startswith("tracking.") for word in arguments))
+    head_start.begin(arguments)
     from linfit.sweeps.app import execute
     from linfit.sweeps.runner import Runner
     from linfit.views.progress import ProgressBar
 
     runner = Runner(ProgressBar(), skip_done="--skip-done" in arguments, skip_unstable="--skip-unstable" in arguments)
     own = [argument for argument in arguments if argument not in ("--json", "--skip-done", "--skip-unstable")]
-    return _run(runner, lambda: execute(own, runner, configure_logging=True), "--json" in arguments)
+    try:
+        return _run(runner, lambda: execute(own, runner, configure_logging=True), "--json" in arguments)
+    finally:
+        head_start.dismiss()
 
 
 def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:

@@ -56,6 +56,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
 @pytest.fixture
 def here(recorded: Path, bare: Path) -> Path:
     """A copy of it, elsewhere, as the working directory."""
+    git.state.cache_clear()  # of this folder, which is in no repository
     shutil.copytree(recorded, bare, dirs_exist_ok=True)
     move(bare / "outputs" / "mlflow.db", str(recorded), str(bare))
     return bare

@@ -24,7 +24,7 @@ import linfit.__main__
 from linfit.tracking import head_start
 
 gc.set_threshold(linfit.__main__.NEW_OBJECTS)
-head_start.begin()  # before anything else is imported, as the command does
+head_start.begin(sys.argv[2:])  # before anything else is imported, as the command does
 
 from linfit.sweeps import launching, recording, runner, running, ways  # noqa: E402
 from linfit.tracking import processes, remote  # noqa: E402

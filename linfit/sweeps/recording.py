@@ -191,7 +191,7 @@ class Sweep:
     def _send(self, block: Block) -> None:
         """Gives the recorder those of a block's runs that are missing."""
         if self._unsure:  # an interrupt or the store broke off an earlier attempt: who knows what is there
-            self.recorded |= whole_children(self.recorder, self.run_id, self.earlier.retries)
+            self.recorded |= self.recorder.children(self.run_id, self.earlier.retries)
         self._unsure = True
         block.sent = [] if self.most is not None else [row for row in block.children if row not in self.recorded]
         block.added = self.recorder.submit([block.children[row] for row in block.sent])
@@ -246,16 +246,6 @@ class Sweep:
         for run_id, fit in ((run_id, fit) for run_id, fit in zip(run_ids, fits, strict=True) if self.files and run_id):
             with TemporaryDirectory() as folder:
                 self.recorder.attach(run_id, write_files(Path(folder), fit))
-
-
-def whole_children(recorder: Recorder, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
-    """The ids of a sweep's runs that are all there, by row, without those that are run again; what is there in part is discarded."""
-    history = recorder.history()
-    if history is None:
-        return {}
-    children = history.children(parent)
-    history.discard([child.run_id for child in children if not child.whole])
-    return {row: child.run_id for row, child in history.current(children).items() if child.run_id != retries.get(row)}
 
 
 def _rank(fit: Fit) -> float:

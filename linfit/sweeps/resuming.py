@@ -23,7 +23,7 @@ from linfit.sweeps.explanation import notice
 from linfit.sweeps.folder import About, Folder
 from linfit.sweeps.planned import Asked, configs_of, planned
 from linfit.sweeps.readiness import ready, recorder_of
-from linfit.sweeps.recording import Done, Earlier, Sweep, now, whole_children
+from linfit.sweeps.recording import Done, Earlier, Sweep, now
 from linfit.sweeps.runner import Runner
 from linfit.sweeps.running import continued
 from linfit.sweeps.workers import HERE
@@ -170,7 +170,7 @@ def _sweep(left: Left, recorder: Recorder, folder: Folder, asked: Asked) -> Swee
         row = parent_row(left.about, left.first, accounts, left.path)
         row = replace(row, tags={**row.tags, **_more(left)})
     else:
-        whole_children(recorder, left.parent.run_id)  # discards what a killed process left half-written
+        recorder.children(left.parent.run_id)  # discards what a killed process left half-written
         tags = {key: value for key, value in left.parent.tags.items() if key.startswith("linfit.")}
         tags |= {layout.OWNER: owner(), layout.FOLDER: str(left.path.absolute()), **_more(left)}
         row = layout.Row(left.about.name, left.parent.start, now(), "RUNNING", tags)

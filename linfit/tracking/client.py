@@ -26,7 +26,7 @@ from linfit.tracking.layout import Row
 from linfit.tracking.model import Predictor, save
 from linfit.tracking.patience import T, one_line, persist
 from linfit.tracking.recorder import at_once
-from linfit.tracking.store import OTHER_ARTIFACTS, Store, experiment_folder, locate, prepare, require_artifacts
+from linfit.tracking.store import OTHER_ARTIFACTS, Store, command, experiment_folder, prepare, require_artifacts
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
 #: Runs sent at once to a server; MLflow keeps ten connections open.
@@ -96,6 +96,9 @@ class ClientRecorder:
             for file in files:
                 self._send(self.client.log_artifact, run_id, str(file), folder)
 
+    def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
+        return self.history().whole(parent, retries)
+
     def history(self) -> History:
         return History(self.store, self.client, self.experiment_id)
 
@@ -116,7 +119,7 @@ class ClientRecorder:
     def where(self) -> str:
         if self.store.uri.startswith("http"):
             return f"{self.store}/#/experiments/{self.experiment_id}"
-        return "linfit ui" if self.store == locate() else f"linfit ui --uri {self.store}"
+        return command(self.store)
 
     def _send(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         return persist(self.store, call, *arguments, **named)

@@ -106,7 +106,7 @@ class DatabaseRecorder:
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         """A large block goes into a SQLite file in the background; several wait there for their turn."""
         alone = len(rows) < LARGE or sys.platform == "win32"  # where no process knows that its parent is gone
-        if self.store.file is None or (alone and self.parent is None):
+        if self.store.file is None or not rows or (alone and self.parent is None):
             return at_once(self.add, rows)
         self._location = self._location or self._artifacts()  # what is read while a block is written waits for that block
         with one_line(self.store):
@@ -133,6 +133,9 @@ class DatabaseRecorder:
     @property
     def experiment_id(self) -> str:
         return self.client.experiment_id
+
+    def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
+        return self.history().whole(parent, retries)
 
     def history(self) -> History:
         return DatabaseHistory(self._idle.history(), self.engine)

@@ -11,8 +11,11 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from linfit.errors import LinfitError
@@ -21,8 +24,11 @@ from linfit.tracking.inserter import receive, send
 from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_store
 from linfit.tracking.recorder import Recorder
-from linfit.tracking.remote import BROKEN, DONE, LOGGED, OPEN, REFUSED
+from linfit.tracking.remote import BROKEN, DONE, LOGGED, OPEN, RAISED
 from linfit.tracking.store import empty, locate
+
+#: Seconds between two looks at whether the parent is there.
+PAUSE = 0.1
 
 
 class Desk:
@@ -35,10 +41,10 @@ class Desk:
     def do(self, name: str, arguments: Sequence[Any]) -> Any:
         return getattr(self if name in (OPEN, "add") else self.recorder, name)(*arguments)
 
-    def open(self, tracking: MLflowTracking, experiment: str) -> tuple[str, str]:
-        """The id of the MLflow experiment, and how to look at it."""
+    def open(self, tracking: MLflowTracking, experiment: str) -> str:
+        """The id of the MLflow experiment."""
         self.recorder = opened = open_store(tracking, experiment, self.parent)
-        return opened.experiment_id, opened.where()
+        return opened.experiment_id
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         assert self.recorder is not None
@@ -53,31 +59,51 @@ class Forward(logging.Handler):
         self.answers = answers
 
     def emit(self, record: logging.LogRecord) -> None:
-        send(self.answers, pickle.dumps((LOGGED, (record.name, record.levelno, record.getMessage()))))
+        with suppress(BrokenPipeError):  # the one who kept it is gone
+            send(self.answers, pickle.dumps((LOGGED, (record.name, record.levelno, record.getMessage()))))
 
 
 def main(parent: int, elsewhere: bool) -> None:
     """Works for `parent` until it says nothing more, or is gone; `elsewhere` says that it will not ask for the default store."""
     for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes of a job means the parent, which ends this one
         signal.signal(number, signal.SIG_IGN)
+    busy = threading.Lock()
+    threading.Thread(target=end_with, args=(parent, busy), daemon=True).start()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed goes where the log goes
     import linfit.tracking.database  # noqa: F401  now, and not when the first request has come
 
     logging.getLogger().addHandler(Forward(answers))
-    default = locate().file
-    if not elsewhere and default is not None and not default.exists():
-        empty()  # it will be made of this
+    if not elsewhere:
+        with busy:
+            make_ready()
     desk = Desk(parent)
-    while (content := receive(requests)) is not None and os.getppid() == parent:
-        send(answers, pickle.dumps(answer(desk, *pickle.loads(content))))
+    with suppress(BrokenPipeError):
+        while (content := receive(requests)) is not None:
+            send(answers, answer(desk, content))
     os._exit(0)  # there is nothing to put in order, and MLflow's modules would take their time
 
 
-def answer(desk: Desk, name: str, arguments: Sequence[Any]) -> tuple[str, Any]:
+def end_with(parent: int, busy: threading.Lock) -> None:
+    """Ends this process as soon as its parent is gone, in the middle of whatever it does unless it is `busy`, as it would end in the parent."""
+    while os.getppid() == parent:
+        time.sleep(PAUSE)
+    with busy:
+        os._exit(0)
+
+
+def make_ready() -> None:
+    """What an absent default store will be made of."""
+    with suppress(Exception):  # whoever opens the store says what is wrong
+        file = locate().file
+        if file is not None and not file.exists():
+            empty()
+
+
+def answer(desk: Desk, request: bytes) -> bytes:
     try:
-        return DONE, desk.do(name, arguments)
-    except LinfitError as error:
-        return REFUSED, str(error)
-    except Exception:
-        return BROKEN, traceback.format_exc()
+        return pickle.dumps((DONE, desk.do(*pickle.loads(request))))
+    except (LinfitError, OSError, ValueError) as error:
+        return pickle.dumps((RAISED, error))
+    except Exception as error:
+        return pickle.dumps((BROKEN, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))

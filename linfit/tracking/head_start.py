@@ -8,6 +8,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 
 from linfit.tracking.processes import Child
 
@@ -19,19 +21,35 @@ sys.path[:] = {path!r}
 from linfit.tracking.desk import main
 main({parent}, {elsewhere})
 """
+URI, SQLITE = "tracking.uri=", "sqlite:"
+#: What says that nothing is recorded, or that MLflow is asked before anything is run, or that runs are recorded by other processes.
+UNRECORDED = {
+    *("tracking", "hydra/launcher", "--skip-done"),
+    *("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"),
+}
 
 _waiting: list[Child] = []
+if hasattr(os, "register_at_fork"):  # what speaks to it is one process
+    os.register_at_fork(after_in_child=_waiting.clear)
 
 
-def begin(elsewhere: bool = False) -> None:
-    """Where it saves time. `elsewhere` says that the store is not the default one."""
-    if "mlflow" not in sys.modules and sys.platform != "win32":
-        begin_anyhow(elsewhere)
+def begin(words: Sequence[str]) -> None:
+    """For a command with these words, where it saves time."""
+    if "mlflow" not in sys.modules and sys.platform != "win32" and worthwhile(words) and not _waiting:
+        begin_anyhow(elsewhere=any(word.startswith(URI) for word in words))
+
+
+def worthwhile(words: Sequence[str]) -> bool:
+    """Whether a command with these words records, as far as they say, in a SQLite file."""
+    typed = [word.removeprefix(URI) for word in words if word.startswith(URI)]
+    addresses = typed or [os.environ.get("MLFLOW_TRACKING_URI") or SQLITE]
+    return UNRECORDED.isdisjoint(word.partition("=")[0] for word in words) and all(one.startswith(SQLITE) for one in addresses)
 
 
 def begin_anyhow(elsewhere: bool) -> None:
-    if not _waiting:
-        program = PROGRAM.format(objects=gc.get_threshold()[0], path=sys.path, parent=os.getpid(), elsewhere=elsewhere)
+    """`elsewhere` says that the store is not the default one."""
+    program = PROGRAM.format(objects=gc.get_threshold()[0], path=sys.path, parent=os.getpid(), elsewhere=elsewhere)
+    with suppress(OSError):  # where there is no room for another process, this one does it
         _waiting.append(Child([sys.executable, "-P", "-c", program], None))
 
 

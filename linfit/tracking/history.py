@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,12 @@ class History:
         there = [child for child in children if child.whole]
         replaced = {child.retries for child in there}
         return {child.row: child for child in there if child.run_id not in replaced}
+
+    def whole(self, parent: str, retries: Mapping[int, str]) -> dict[int, str]:
+        """The ids of a sweep's runs that are all there, by row, without the `retries`; what is there in part is discarded."""
+        children = self.children(parent)
+        self.discard([child.run_id for child in children if not child.whole])
+        return {row: child.run_id for row, child in self.current(children).items() if child.run_id != retries.get(row)}
 
     def finished(self, code: str) -> dict[str, float]:
         """The fingerprints of all fits that are finished in the MLflow experiment, computed by this code, with their final losses."""

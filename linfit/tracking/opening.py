@@ -51,6 +51,9 @@ class NullRecorder:
     def present(self, tags: Mapping[str, str]) -> None:
         return None
 
+    def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
+        return {}
+
     def history(self) -> None:
         return None
 
@@ -63,7 +66,8 @@ def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
     if isinstance(tracking, MLflowTracking):
         store = locate(tracking.uri, tracking.artifacts)
         if store.file is not None and (process := waiting()) is not None:
-            return RemoteRecorder(process, store, tracking, experiment)
+            there = tracking.model_copy(update={"uri": store.uri, "artifacts": store.artifacts})
+            return RemoteRecorder(process, store, there, experiment)
         dismiss()
         return open_store(tracking, experiment)
     dismiss()

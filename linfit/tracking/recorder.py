@@ -53,6 +53,9 @@ class Recorder(Protocol):
     def present(self, tags: Mapping[str, str]) -> None:
         """Sets tags of the MLflow experiment."""
 
+    def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
+        """The ids of a sweep's runs that are all there, by row, without those that are run again; what is there in part is discarded."""
+
     def history(self) -> History | None:
         """What the store knows of earlier runs; None where nothing is kept."""
 

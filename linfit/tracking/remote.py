@@ -19,34 +19,38 @@ from linfit.tracking.layout import Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.processes import Child, Line
 from linfit.tracking.recorder import Recorder
-from linfit.tracking.store import Store
+from linfit.tracking.store import Store, command
 
 if TYPE_CHECKING:
     from linfit.tracking.history import History
 
-#: What an answer begins with: what comes back, what was refused and why, a traceback; or before the answer, something to be logged.
-DONE, REFUSED, BROKEN, LOGGED = "done", "refused", "broken", "logged"
+#: What an answer begins with: what comes back, what was raised, of what nobody expects the traceback; or before it, something to be logged.
+DONE, RAISED, BROKEN, LOGGED = "done", "raised", "broken", "logged"
 #: The request that opens the recorder.
 OPEN = "open"
+
+
+class EndedError(RecordingError):
+    """The process has ended in the middle of what it was asked to do."""
 
 
 class RemoteRecorder:
     """Has a process record, which opens the store meanwhile; where that process ends before its time, what is left is done here.
 
-    From one that goes on, what it raises is raised here: RecordingError, or RuntimeError with its traceback.
+    What is raised there is raised here, or what nobody expects as RuntimeError with its traceback.
     """
 
     def __init__(self, child: Child, store: Store, tracking: MLflowTracking, experiment: str) -> None:
         self.store, self._child, self._settings = store, child, (tracking, experiment)
-        self._line, self._ended = Line(), False
-        self._opened: Future[tuple[str, str]] = self._line.do(self._asked, OPEN, self._settings)
+        self._line = Line()
+        self._opened = self._line.do(self._open)
 
     def wait(self) -> None:
         self._opened.result()
 
     @property
     def experiment_id(self) -> str:
-        return self._opened.result()[0]
+        return self._opened.result()
 
     def begin(self, row: Row) -> str:
         return str(self._do("begin", row))
@@ -76,12 +80,15 @@ class RemoteRecorder:
     def present(self, tags: Mapping[str, str]) -> None:
         self._do("present", dict(tags))
 
+    def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
+        return dict(self._do("children", parent, dict(retries)))
+
     def history(self) -> History | None:
         self._line.wait()
         return self._here.history()
 
     def where(self) -> str:
-        return self._opened.result()[1]
+        return command(self.store)
 
     @cached_property
     def _here(self) -> Recorder:
@@ -89,17 +96,28 @@ class RemoteRecorder:
 
         return open_store(*self._settings)
 
+    def _open(self) -> str:
+        """The id of the MLflow experiment; where the process ends before it begins, what is wrong shows here."""
+        try:
+            return str(self._told(OPEN, self._settings))
+        except EndedError:
+            return self._here.experiment_id
+
     def _do(self, name: str, *arguments: Any) -> Any:
         self.wait()
         return self._line.do(self._asked, name, arguments).result()
 
     def _asked(self, name: str, arguments: Sequence[Any]) -> Any:
-        if self._ended:
+        """What comes of it there, or here where the process has ended while it was asked for nothing."""
+        if self._child.process.poll() is not None:
             return getattr(self._here, name)(*arguments)
+        return self._told(name, arguments)
+
+    def _told(self, name: str, arguments: Sequence[Any]) -> Any:
         self._child.tell(pickle.dumps((name, arguments)))
         kind, said = self._heard()
-        if kind == REFUSED:
-            raise RecordingError(said)
+        if kind == RAISED:
+            raise said
         if kind == BROKEN:
             raise RuntimeError(said)
         return said
@@ -112,7 +130,5 @@ class RemoteRecorder:
                 return kind, said
             name, level, text = said
             logging.getLogger(name).log(level, text)
-        self._ended = True
-        raise RecordingError(
-            f"the store {self.store.file} failed: the process that writes to it has ended with exit code {self._child.end()}"
-        )
+        code = self._child.end()
+        raise EndedError(f"the store {self.store.file} failed: the process that writes to it has ended with exit code {code}")

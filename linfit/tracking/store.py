@@ -1,7 +1,7 @@
 """Which MLflow store is meant, and making sure that it is there.
 
-MLflow's own creation of a SQLite store is neither atomic nor safe for several processes: here an absent store is made under
-a temporary name, migrated, and then linked into place, under a lock beside it.
+MLflow's own creation of a SQLite store is neither atomic nor safe for several processes: here an absent store is made
+elsewhere, and then put into its place whole, under a lock beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,6 +82,14 @@ def experiment_folder(store: Store, experiment: str) -> str | None:
     if segment != experiment:
         segment += f"-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
     return f"{store.artifacts.rstrip('/')}/{segment}"
+
+
+def command(store: Store) -> str:
+    """What to type to look at it."""
+    default = None
+    with suppress(RecordingError):  # what the environment says is of no use
+        default = locate()
+    return "linfit ui" if store == default else f"linfit ui --uri {store}"
 
 
 def prepare(store: Store) -> None:
@@ -163,17 +171,18 @@ def _create(store: Store, file: Path) -> None:
             require_artifacts(store.artifacts, OTHER_ARTIFACTS)
         with FileLock(f"{file}.lock", timeout=LOCK_TIMEOUT):
             if not _has_tables(file):
-                _migrate_into_place(file, store.artifacts or "")
+                _put_into_place(file, store.artifacts or "")
     except OSError as error:
         raise RecordingError(f"the store {file} cannot be made: {error.strerror or error}; name another with tracking.uri") from error
 
 
-def _migrate_into_place(file: Path, artifacts: str) -> None:
+def _put_into_place(file: Path, artifacts: str) -> None:
     from mlflow.utils.uri import append_to_uri_path, resolve_uri_if_local
 
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     own = append_to_uri_path(resolve_uri_if_local(artifacts), DEFAULT_EXPERIMENT)
     try:
+        temporary.touch(0o644)  # as SQLite makes it
         temporary.write_bytes(empty())
         with closing(sqlite3.connect(temporary)) as database, database:
             database.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (own, DEFAULT_EXPERIMENT))
@@ -188,7 +197,7 @@ def empty() -> bytes:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with TemporaryDirectory() as folder, quiet("mlflow", "alembic"):
-        file = Path(folder, "mlflow.db")
+        file = Path(folder, "mlflow.db").resolve()
         with unflushed(file):
             SqlAlchemyStore(f"{SQLITE}{file}", f"{folder}/artifacts")._dispose_engine()
         return file.read_bytes()

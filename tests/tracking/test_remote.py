@@ -42,7 +42,8 @@ def opened(template: Path, tmp_path: Path) -> Iterator[Opened]:
     def open_remote(address: str | None = None) -> RemoteRecorder:
         if address is None:
             shutil.copy(template, tmp_path / "mlflow.db")
-        head_start.begin_anyhow(elsewhere=True)
+        if not head_start._waiting:
+            head_start.begin_anyhow(elsewhere=True)
         recorder = open_recorder(MLflowTracking(uri=address or uri(tmp_path / "mlflow.db")), NAME)
         assert isinstance(recorder, RemoteRecorder)
         recorders.append(recorder)
@@ -100,21 +101,23 @@ def test_what_was_added_is_known_to_whoever_asks(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "why"),
+    ("file", "kind", "why"),
     [
-        ("absent/\0.db", "null"),
-        ("plain.db", r"cannot be written: file is not a database"),
-        ("other.db", "is a SQLite database but not MLflow's"),
+        ("\0.db", ValueError, "null"),
+        ("n" * 300, OSError, "name too long"),
+        ("plain.db", RecordingError, "cannot be written: file is not a database"),
+        ("other.db", RecordingError, "is a SQLite database but not MLflow's"),
     ],
 )
-def test_a_store_that_cannot_be_opened_is_one_line(file: str, why: str, opened: Opened, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_opened_is_one_line(file: str, kind: type[Exception], why: str, opened: Opened, tmp_path: Path) -> None:
     (tmp_path / "plain.db").write_text("plain text, and more of it than a header takes" * 40)
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE t (a)")
     remote = opened(f"sqlite:///{tmp_path / file}")
-    for call in (remote.wait, remote.where, lambda: remote.begin(row()), lambda: remote.submit([row()])):
-        with pytest.raises((RecordingError, RuntimeError), match=why):
+    for call in (remote.wait, lambda: remote.experiment_id, lambda: remote.begin(row()), lambda: remote.submit([row()])):
+        with pytest.raises(kind, match=why) as error:
             call()
+        assert "\n" not in str(error.value)
 
 
 def test_what_is_refused_is_refused_as_ever(opened: Opened, tmp_path: Path) -> None:
@@ -160,6 +163,7 @@ def test_a_process_that_is_killed_is_one_line_and_the_rest_is_done_here(opened: 
     parent = remote.begin(row("parent"))
     remote._child.process.send_signal(signal.SIGSTOP)
     broken = remote.submit(ODD)
+    time.sleep(0.5)  # until it is asked
     remote._child.process.kill()
     with pytest.raises(RecordingError, match=r"^the store .* failed: the process that writes to it has ended with exit code -9$"):
         broken.result()
@@ -169,13 +173,60 @@ def test_a_process_that_is_killed_is_one_line_and_the_rest_is_done_here(opened: 
     assert sound(file_of(remote))
 
 
+def test_a_process_that_is_killed_before_it_is_asked_is_no_harm(opened: Opened) -> None:
+    remote = opened()
+    parent = remote.begin(row("parent"))
+    remote._child.process.kill()
+    remote._child.process.wait()
+    assert len(remote.add(ODD)) == len(ODD)
+    remote.end(parent, row("parent"))
+    assert run_count(file_of(remote)) == len(ODD) + 1
+
+
+LEAVES = """
+import os, sys
+from linfit.settings import MLflowTracking
+from linfit.tracking import head_start
+from linfit.tracking.layout import Row
+from linfit.tracking.opening import open_recorder
+head_start.begin([])
+recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
+run_id = recorder.begin(Row("first", 1, 2, "RUNNING", {{}}))
+print(recorder._child.process.pid, flush=True)
+sys.stdin.readline()
+late = recorder._line.do(recorder._asked, "tag", (run_id, {{"late": "1"}}))
+assert not late.done()
+os._exit(0)
+"""
+
+
+def test_nothing_waits_for_a_lock_for_a_parent_that_is_gone(template: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    shutil.copy(template, file)
+    program = [sys.executable, "-c", LEAVES.format(uri=uri(file), name=NAME)]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as leaving:
+        assert leaving.stdin is not None and leaving.stdout is not None
+        desk = Path("/proc", leaving.stdout.readline().strip())
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            out, err = leaving.communicate("\n", timeout=60)
+            assert (out, err, leaving.returncode) == ("", "", 0)  # and whoever reads its output does not wait either
+            until = time.monotonic() + 5
+            while desk.exists() and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not desk.exists()
+            other.execute("ROLLBACK")
+        with closing(sqlite3.connect(file)) as store:
+            assert store.execute("SELECT count(*) FROM tags WHERE key = 'late'").fetchone() == (0,)
+
+
 KILLED = """
 import os, signal, sys, time
 from linfit.settings import MLflowTracking
 from linfit.tracking import head_start
 from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
-head_start.begin()
+head_start.begin([])
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
 recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
 recorder.begin(Row("first", 1, 2, "RUNNING", {{}}))
@@ -230,16 +281,28 @@ def test_who_fits_does_not_import_mlflow(words: tuple[str, ...], tmp_path: Path)
     assert not list(tmp_path.glob("outputs/.mlflow*"))
 
 
-@pytest.mark.parametrize("words", [("tracking=none", "steps=5"), ("--cfg", "job"), ("--help",), ("--skip-done", "steps=5")], ids=" ".join)
-def test_no_process_is_begun_in_vain(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from linfit import cli
+@pytest.mark.parametrize(
+    ("words", "worthwhile"),
+    [
+        ((), True),
+        (("-m", "steps=5", "tracking.uri=sqlite:///x.db", "tracking.child_artifacts=true"), True),
+        (("steps=5", "tracking.uri=http://host"), False),
+        (("tracking=none", "steps=5"), False),
+        (("-m", "hydra/launcher=joblib"), False),
+        (("--cfg", "job"), False),
+        (("--help",), False),
+        (("optimizers", "--skip-done"), False),
+    ],
+)
+def test_no_process_is_begun_in_vain(words: tuple[str, ...], worthwhile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert head_start.worthwhile(words) is worthwhile
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(head_start, "begin", lambda **_: pytest.fail("a process was begun"))
-    monkeypatch.setattr(sys, "argv", ["linfit", "run", *words])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 0
+
+def test_no_process_is_begun_for_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
+    assert not head_start.worthwhile(["steps=5"])
+    assert head_start.worthwhile(["tracking.uri=sqlite:///x.db"])
 
 
 def test_a_wrong_command_writes_nothing(tmp_path: Path) -> None:
@@ -268,3 +331,40 @@ def test_a_new_store_is_what_mlflow_makes(tmp_path: Path) -> None:
     assert rows[0] == rows[1]
     assert artifacts in str(rows[0]["experiments"])
     assert len(empty()) == ours.stat().st_size
+
+
+@pytest.mark.parametrize("ends", [signal.SIGKILL, None], ids=["killed", "imports nothing"])
+def test_a_process_that_ends_before_it_begins_is_no_harm(
+    ends: signal.Signals | None, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ends is None:
+        monkeypatch.setattr(head_start, "PROGRAM", "raise SystemExit(3)")
+    head_start.begin_anyhow(elsewhere=True)
+    if ends is not None:
+        head_start._waiting[0].process.send_signal(ends)
+    remote = opened()
+    assert len(remote.add(ODD)) == len(ODD)
+    assert remote.where().startswith("linfit ui --uri sqlite:")
+    assert run_count(file_of(remote)) == len(ODD)
+
+
+def test_a_store_that_cannot_be_named_is_said_once(monkeypatch: pytest.MonkeyPatch, bare: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    head_start.begin_anyhow(elsewhere=False)
+    [child] = head_start._waiting
+    with pytest.raises(RecordingError, match="is a folder, which MLflow refuses as a store"):
+        open_recorder(MLflowTracking(), NAME)
+    head_start.dismiss()
+    assert child.process.wait(60) == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_what_runs_a_sweep_keeps_is_asked_there(opened: Opened) -> None:
+    remote = opened()
+    parent = remote.begin(row("parent"))
+    tags = [{layout.PARENT: parent, layout.ROW: str(number)} for number in range(4)]
+    ids = remote.add([row(str(number), tags=own) for number, own in enumerate(tags)])
+    broken = remote.begin(row("broken", status="RUNNING", tags={layout.PARENT: parent, layout.ROW: "9"}))
+    assert remote.children(parent, {2: ids[2]}) == {0: ids[0], 1: ids[1], 3: ids[3]}
+    assert broken not in remote.children(parent).values()
+    assert "_here" not in vars(remote)

@@ -96,7 +96,7 @@ def test_an_absent_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stores, "_migrate_into_place", fails)
+        patch.setattr(stores, "_put_into_place", fails)
         with pytest.raises(RecordingError, match="cannot be made: No space left on device"):
             prepare(Store(f"sqlite:///{file}", None))
     assert not file.exists()
