@@ -6,8 +6,8 @@ finished runs whose loss at the last step is there are counted in the store.
 
     python -m benchmarks.sweep [--sizes 100,1000,10000,100000] [--peers all|none|hydra,joblib,optuna,modelbatch,expert] [--json]
 
-linfit and the floors run at full size. The peers run `--peer-runs` fits, and a tenth of them, and their cost per run is scaled;
-the expert's script fits all and logs some. `peers/` holds each program; `peers/linfit_watched.py` says how linfit's time is split.
+linfit and the floors run at full size. The peers run `--peer-runs` fits, and a tenth of them, before and after all else, and the mean of
+their cost per run is scaled; the expert's script fits all and logs some. `peers/` holds each program; `peers/linfit_watched.py` says how linfit's time is split.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def sweep_arguments(size: int) -> list[str]:
     return ["run", "-m", optimizers, lrs, f"seed=range(0,{size // 10})", "name=sweep", "steps=1000"]
 
 
-def linfit(size: int, folder: Path, empty: int) -> dict[str, Any]:
+def linfit(size: int, folder: Path, empty: int, *settings: str) -> dict[str, Any]:
     """The sweep through linfit: seconds, split, with disk per run and peak memory."""
     shutil.rmtree(folder / "outputs", ignore_errors=True)
-    seconds, _ = seconds_of(python("linfit_watched", "times.json", *sweep_arguments(size)), folder)
+    seconds, _ = seconds_of(python("linfit_watched", "times.json", *sweep_arguments(size), *settings), folder)
     if (count := finished_runs(folder)) != size:
         raise ProgramError(f"{count} of {size} runs can be read")
     split = json.loads((folder / "times.json").read_text())
@@ -101,7 +101,7 @@ def startup(repeats: int) -> dict[str, float]:
 
 
 def measure_peers(names: list[str], runs: int, empty: int) -> dict[str, dict[str, float]]:
-    measured = {}
+    measured: dict[str, dict[str, float]] = {}
     for name in names:
         try:
             require(name)
@@ -118,14 +118,19 @@ def measure(sizes: list[int], peers: list[str], peer_runs: int, repeats: int) ->
         seconds_of(python("floors", "store"), fresh)
         empty, empty_size = fresh / "outputs" / "mlflow.db", folder_size(fresh)
         report: dict[str, Any] = {"startup": startup(repeats), "peers": {}, "sizes": {}}
-        report["peers"] = measure_peers([name for name in peers if name in PEERS], peer_runs, empty_size)
+        chosen = [name for name in peers if name in PEERS]
+        before = measure_peers(chosen, peer_runs, empty_size)
         for size in sizes:
             with TemporaryDirectory() as folder:
-                one: dict[str, Any] = {"linfit": linfit(size, Path(folder), empty_size), "floors": floors(size, Path(folder), empty)}
+                bare = linfit(size, Path(folder), empty_size, "pictures=false")["seconds"]
+                one: dict[str, Any] = {"linfit": {**linfit(size, Path(folder), empty_size), "without pictures": bare}}
+                one["floors"] = floors(size, Path(folder), empty)
             if "expert" in peers:
                 one["expert"] = expert(size, empty_size)
             report["sizes"][size] = one
             print(f"{size} runs: {one['linfit']['seconds']:.1f} s", file=sys.stderr)
+        after = measure_peers(chosen, peer_runs, empty_size)  # meanwhile the machine may have become faster or slower
+        report["peers"] = {name: {key: (one[key] + after[name][key]) / 2 for key in one} for name, one in before.items() if name in after}
     return report
 
 

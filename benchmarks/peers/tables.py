@@ -37,6 +37,7 @@ def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> 
     line("linfit", ours, linfit["disk"], f"peak memory {linfit['megabytes']:.0f} MB")
     for phase, seconds in linfit["split"].items():
         line(f"  {phase}", seconds)
+    line("linfit pictures=false", linfit["without pictures"])
     for name, measured in peers.items():
         seconds = max(measured["seconds"] + (size - measured["runs"]) * measured["per run"], 0.0)
         goal = f", goal {goals[name]}×" if name in goals else ""
@@ -50,4 +51,6 @@ def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> 
     floor = sum(floors.values())
     line("floor: all", floor)
     own, tracking = linfit["split"]["composition"] + linfit["split"]["fitting"], linfit["split"]["tracking"]
-    print(f"linfit is {ours / floor:.2f}× all floors (bound {BOUND}×); composition plus fitting {own:.2f} s, tracking {tracking:.2f} s")
+    bare = linfit["without pictures"] / floor
+    print(f"linfit is {ours / floor:.2f}× all floors (bound {BOUND}×), {bare:.2f}× with pictures=false")
+    print(f"composition plus fitting {own:.2f} s, tracking {tracking:.2f} s")
