@@ -41,7 +41,7 @@ def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> 
     for name, measured in peers.items():
         seconds = max(measured["seconds"] + (size - measured["runs"]) * measured["per run"], 0.0)
         goal = f", goal {goals[name]}×" if name in goals else ""
-        line(TITLES[name], seconds, measured["disk"], f"scaled from {measured['runs']}{goal}")
+        line(TITLES[name], seconds, measured["disk"], f"scaled from {measured['runs']:.0f}{goal}")
     if "expert" in one:
         logged = int(one["expert"]["logged"])
         notes = [f"logging scaled from {logged}"] * (logged < size) + [f"goal {goals[name]}×" for name in ("expert",) if name in goals]
