@@ -16,6 +16,7 @@ NEW_OBJECTS = 50_000
 
 def main() -> NoReturn:
     """The command line. Before it listens there is nothing to put in order, and after it nothing but the interpreter's own end."""
+    open_streams()
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)  # at its end the interpreter would look through all of them once more
     listening = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where Ctrl-C is ignored, as under nohup
@@ -36,6 +37,13 @@ def main() -> NoReturn:
         if listening:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def open_streams() -> None:
+    """Leads streams that are closed, as by `2>&-`, nowhere: the next file that is opened, or a pipe to another process, would have their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - for good, and without pathlib
 
 
 if __name__ == "__main__":

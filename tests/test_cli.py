@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -568,3 +570,14 @@ def test_show_draws_what_was_kept(linfit: Linfit, workdir: Path) -> None:
 def test_a_run_is_found_by_the_beginning_of_its_id(linfit: Linfit, workdir: Path) -> None:
     rows = json.loads(linfit("run", "-m", "seed=0,1", "steps=2", "--json").out)
     assert rows[0]["run_id"] in linfit("show", rows[0]["run_id"][:12]).out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes streams")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_harm(closed: str, workdir: Path) -> None:
+    command = f"{sys.executable} -m linfit run steps=5 pictures=false {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=workdir, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("completed after 5 updates" in done.stdout) == (closed in ("<&-", "2>&-"))
+    with closing(sqlite3.connect("outputs/mlflow.db")) as store:
+        assert store.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
