@@ -20,9 +20,9 @@ from typing import IO, Any
 
 from linfit.errors import LinfitError
 from linfit.settings import MLflowTracking
+from linfit.tracking.direct import open_store
 from linfit.tracking.inserter import receive, send
 from linfit.tracking.layout import Row
-from linfit.tracking.opening import open_store
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.remote import BROKEN, DONE, LOGGED, OPEN, RAISED
 from linfit.tracking.store import empty, locate

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
+from linfit.tracking.direct import open_store
 from linfit.tracking.head_start import dismiss, waiting
 from linfit.tracking.layout import Row
 from linfit.tracking.model import Predictor
@@ -74,15 +75,3 @@ def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
     if isinstance(tracking, NoTracking):
         return NullRecorder()
     raise RecordingError(f"tracking {tracking.name!r} has no recorder: choose tracking=mlflow or tracking=none")
-
-
-def open_store(tracking: MLflowTracking, experiment: str, parent: int | None = None) -> Recorder:
-    """The recorder that writes to MLflow from this process, itself or for its `parent`."""
-    from linfit.tracking.client import ClientRecorder
-
-    client = ClientRecorder(locate(tracking.uri, tracking.artifacts), experiment)
-    if client.store.is_server:
-        return client
-    from linfit.tracking.database import fastest
-
-    return fastest(client, parent)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking
+from linfit.tracking.direct import open_store
 from linfit.tracking.layout import Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.processes import Child, Line
@@ -92,8 +93,6 @@ class RemoteRecorder:
 
     @cached_property
     def _here(self) -> Recorder:
-        from linfit.tracking.opening import open_store
-
         return open_store(*self._settings)
 
     def _open(self) -> str:
