@@ -59,7 +59,7 @@ ROWS_LOOKED_AT, SURVEY = 400, 0.2
 class DatabaseRecorder:
     """Adds blocks of runs to the database that `client` writes to; begins and ends single runs and parents through `client`.
 
-    `parent` is the process for which this one does nothing else, and for which it commits nothing when that is gone.
+    `parent` is the process for which this one writes to a SQLite file, and for which it adds nothing when that is gone.
     """
 
     def __init__(self, client: ClientRecorder, parent: int | None = None) -> None:
@@ -97,6 +97,8 @@ class DatabaseRecorder:
         """All runs in one transaction: they are all there, finished, or none is."""
         if not rows:
             return []
+        if self.parent is not None:
+            return self._insert(*self._request(rows))
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self._idle.experiment_id), self._artifacts())
             persist(self.store, self._write, block)
@@ -105,18 +107,20 @@ class DatabaseRecorder:
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         """A large block goes into a SQLite file in the background; several wait there for their turn."""
-        alone = len(rows) < LARGE or sys.platform == "win32"  # where no process knows that its parent is gone
-        if self.store.file is None or not rows or (alone and self.parent is None):
+        small = len(rows) < LARGE or sys.platform == "win32"  # where no process knows that its parent is gone
+        if self.store.file is None or small or self.parent is not None:
             return at_once(self.add, rows)
+        request, run_ids = self._request(rows)
+        self._background = self._background or Background(self.store, PRAGMAS)
+        return self._background.submit(request, run_ids, self._deleted())
+
+    def _request(self, rows: Sequence[Row]) -> tuple[Request, list[str]]:
+        """The transaction that adds the rows to a SQLite file, and the ids of their runs."""
         self._location = self._location or self._artifacts()  # what is read while a block is written waits for that block
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._location)
         self.grown = True
-        request = active(block), statements(block, self.ids)
-        if self.parent is not None:
-            return at_once(self._insert, request, block.ids)
-        self._background = self._background or Background(self.store, PRAGMAS)
-        return self._background.submit(request, block.ids, self._deleted())
+        return (active(block), statements(block, self.ids)), block.ids
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         self._idle.attach(run_id, files, folder)

@@ -22,7 +22,6 @@ from linfit.errors import LinfitError
 from linfit.settings import MLflowTracking
 from linfit.tracking.direct import open_store
 from linfit.tracking.inserter import receive, send
-from linfit.tracking.layout import Row
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.remote import BROKEN, DONE, LOGGED, OPEN, RAISED
 from linfit.tracking.store import empty, locate
@@ -39,16 +38,12 @@ class Desk:
         self.recorder: Recorder | None = None
 
     def do(self, name: str, arguments: Sequence[Any]) -> Any:
-        return getattr(self if name in (OPEN, "add") else self.recorder, name)(*arguments)
+        return getattr(self if name == OPEN else self.recorder, name)(*arguments)
 
     def open(self, tracking: MLflowTracking, experiment: str) -> str:
         """The id of the MLflow experiment."""
         self.recorder = opened = open_store(tracking, experiment, self.parent)
         return opened.experiment_id
-
-    def add(self, rows: Sequence[Row]) -> list[str]:
-        assert self.recorder is not None
-        return self.recorder.submit(rows).result()
 
 
 class Forward(logging.Handler):
@@ -103,7 +98,8 @@ def make_ready() -> None:
 def answer(desk: Desk, request: bytes) -> bytes:
     try:
         return pickle.dumps((DONE, desk.do(*pickle.loads(request))))
-    except (LinfitError, OSError, ValueError) as error:
-        return pickle.dumps((RAISED, error))
     except Exception as error:
+        if isinstance(error, (LinfitError, OSError, ValueError)):
+            with suppress(Exception):  # not every error can be pickled
+                return pickle.dumps((RAISED, error))
         return pickle.dumps((BROKEN, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
