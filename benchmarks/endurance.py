@@ -31,7 +31,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TICKS = os.sysconf("SC_CLK_TCK")
 QUESTION = """
 import time
-from linfit.sweeps.composition import compose
+from linfit.sweeps.request import compose
 from linfit.sweeps.readiness import finished, ready, recorder_of
 [config] = ready([compose(["name=endurance"])])
 recorder_of(config)  # imports, and the store is open

@@ -5,9 +5,11 @@ parabola, losses recorded at about 40 steps. Every time is that of a whole proce
 finished runs whose loss at the last step is there are counted in the store.
 
     python -m benchmarks.sweep [--sizes 100,1000,10000,100000] [--peers all|none|hydra,joblib,optuna,modelbatch,expert] [--json]
+    python -m benchmarks.sweep --before FOLDER [--sizes 100,1000] [--repeats 5]
 
 linfit and the floors run at full size. The peers run `--peer-runs` fits, and a tenth of them, before and after all else, and the mean of
 their cost per run is scaled; the expert's script fits all and logs some. `peers/` holds each program; `peers/linfit_watched.py` says how linfit's time is split.
+With `--before` there is nothing but linfit and another checkout of it, in turn.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.peers.checkouts import find_checkout, measure_both, show_both
 from benchmarks.peers.processes import PEERS, ProgramError, finished_runs, folder_size, python, require, seconds_of
 from benchmarks.peers.tables import show, show_startup
 
@@ -139,7 +142,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[100, 1000, 10_000, 100_000])
     parser.add_argument("--peer-runs", type=int, default=40, help="fits that the peers run, beside a tenth of them")
     parser.add_argument("--peers", default="all", help=f"all, none, or some of {','.join(PEERS)},expert")
-    parser.add_argument("--repeats", type=int, default=5, help="of the start-up times, whose median is taken")
+    parser.add_argument("--repeats", type=int, default=5, help="of the start-up times, whose median is taken, or of the sweeps of --before")
+    parser.add_argument("--before", type=find_checkout, help="a folder with another checkout, to measure instead of all else")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.peer_runs < 2 * LEAST_FITS:
@@ -151,6 +155,9 @@ def main() -> None:
     peers = {"all": [*PEERS, "expert"], "none": []}.get(arguments.peers, arguments.peers.split(","))
     if unknown := [name for name in peers if name not in (*PEERS, "expert")]:
         parser.error(f"--peers {','.join(unknown)}: there are {', '.join(PEERS)}, expert")
+    if arguments.before is not None:
+        compare_checkouts(arguments.sizes, arguments.before, arguments.repeats)
+        return
     report = measure(arguments.sizes, peers, arguments.peer_runs, arguments.repeats)
     if arguments.json:
         print(json.dumps(report, indent=1))
@@ -159,6 +166,12 @@ def main() -> None:
     for size, one in report["sizes"].items():
         show(size, one, report["peers"])
     marginal(report["sizes"])
+
+
+def compare_checkouts(sizes: list[int], before: Path, repeats: int) -> None:
+    """Print what a sweep of each size takes with this checkout and with another one."""
+    for size in sizes:
+        show_both(size, measure_both(sweep_arguments(size), size, before, repeats))
 
 
 def marginal(sizes: dict[int, Any]) -> None:

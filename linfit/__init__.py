@@ -4,6 +4,9 @@
 >>> config = linfit.compose(["optimizer=adam", "optimizer.lr=0.1"])
 >>> linfit.fit(config).status
 <Status.COMPLETED: 'completed'>
+
+Threads may call these functions at any time: they take turns. What a caller has set in torch and numpy (autocast, default device and
+dtype, gradient modes, transforms, numbers of threads, error states) does not reach a fit, and is afterwards as it was.
 """
 
 from importlib import import_module
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from linfit.engine.fit import Status as Status
     from linfit.problem.arrays import arrays as arrays
     from linfit.reproduction import reproduce as reproduce
-    from linfit.sweeps.composition import compose as compose
+    from linfit.sweeps.request import compose as compose
     from linfit.views.results import Results as Results
     from linfit.views.results import load as load
     from linfit.views.results import sweep as sweep
@@ -29,7 +32,7 @@ _PUBLIC = {
     "arrays": "linfit.problem.arrays",
     "Fit": "linfit.engine.fit",
     "Status": "linfit.engine.fit",
-    "compose": "linfit.sweeps.composition",
+    "compose": "linfit.sweeps.request",
     "fit": "linfit.engine.dispatch",
     "reproduce": "linfit.reproduction",
     "Results": "linfit.views.results",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from linfit.component import unknown
 from linfit.errors import LinfitError, brief, printable
-from linfit.interrupts import Terminated, terminate, within_seconds
+from linfit.interrupts import exit_code, listen, within_seconds
+from linfit.output import open_streams, tell, unwritten
+from linfit.scratch import temporary_files_in_scratch
 from linfit.tracking import head_start
+from linfit.tracking.leftovers import remove_leftovers
 from linfit.version import __version__
 
 if TYPE_CHECKING:
@@ -36,11 +39,11 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:  # with its number, click would exit with 1, which means that a fit failed
-            raise BrokenPipeError from error
+            remove_leftovers()
+            with temporary_files_in_scratch():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:  # click would print an empty line
-            raise click.exceptions.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from stop
+            raise click.exceptions.Exit(exit_code(stop)) from stop
 
 
 class Composing(click.Command):
@@ -58,13 +61,14 @@ class Composing(click.Command):
 
 def main() -> NoReturn:
     """The entry point: what the user can mend is one line on stderr and exit code 2."""
-    signal.signal(signal.SIGTERM, terminate)
+    open_streams()
+    listen()
     if "_LINFIT_COMPLETE" in os.environ:
         import linfit.shell  # noqa: F401 - click finds there how bash is completed
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
+        tell(error.format_message())
         code = WRONG
     except click.ClickException as error:
         code = _complain(error.format_message())
@@ -74,16 +78,16 @@ def main() -> NoReturn:
         code = _complain(str(error))
     except click.Abort:  # of a KeyboardInterrupt before the command began
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    interrupted = code in (INTERRUPTED, TERMINATED)  # perhaps because nobody reads: what is left to write would wait for that again
+    if not interrupted and (lost := unwritten()) is not None:
+        code = _complain(f"stdout cannot be written: {lost.strerror or lost}") or code
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _complain(message: str) -> int:
-    from linfit.tracking.masking import mask
+    from linfit.tracking.masking import mask_error
 
-    print("linfit: " + printable(brief(mask(" ".join(message.split())), 4000)), file=sys.stderr)
+    tell("linfit: " + printable(brief(mask_error(" ".join(message.split())), 4000)))
     return WRONG
 
 
@@ -138,7 +142,7 @@ def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
     from linfit.views.attempts import attempt
     from linfit.views.description import describe
     from linfit.views.illustration import illustrate, show_made
-    from linfit.views.outcome import finished, show_outcome
+    from linfit.views.outcome import finished, show_outcome, show_where_kept
 
     def go_on() -> str:
         return f"; go on with: {command}" if (command := runner.command()) else ""
@@ -159,6 +163,8 @@ def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
         made = illustrate(runner)
         attempt("the description", describe, runner, made)
         show_made(made, as_json)
+    if unwritten() is not None:
+        show_where_kept(runner)
     return FAILED if failed else 0
 
 
@@ -181,9 +187,13 @@ def plan(arguments: tuple[str, ...]) -> int:
     return FAILED if show_plan(planned, "--json" in arguments) else 0
 
 
+_artifacts = click.option("--artifacts", metavar="PLACE", help="Where artifacts may be written, if not beside the store.")
+
+
 @cli.command()
 @click.argument("reference", metavar="[SWEEP]", required=False)
 @click.option("--uri", help="MLflow tracking URI, instead of the one that the sweep was started with.")
+@_artifacts
 @click.option("--plan", "only_plan", is_flag=True, help="Say what is left, and run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Run failed fits again; the new run names the failed one in linfit.retries.")
 @click.option("--allow-changes", is_flag=True, help="Go on although code, data or environment are not as they were.")
@@ -209,7 +219,7 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     if path is None:
         if not only_plan:
             end_dead(wanted.uri)
-        print("linfit: no sweep in outputs/sweeps is unfinished: to look at another, name its folder or its run", file=sys.stderr)
+        tell("linfit: no sweep in outputs/sweeps is unfinished: to look at another, name its folder or its run")
         return 0
     if only_plan:
         show_left(look(path, opened(path, wanted), wanted), as_json)
@@ -273,9 +283,10 @@ def show(reference: str, uri: str | None, all_rows: bool, as_json: bool) -> None
 @_uri
 @click.option("--sample", type=click.IntRange(min=1), default=20, show_default=True, help="How many fits, drawn at random.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw.")
+@click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder of data files that may be read.")
 @_trust
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-def verify(reference: str, uri: str | None, sample: int, seed: int, trust: bool, as_json: bool) -> int:
+def verify(reference: str, uri: str | None, sample: int, seed: int, data: str | None, trust: bool, as_json: bool) -> int:
     """Refit some fits of a sweep, each alone, and in the other engine: alone the bits must agree.
 
     Exit code 0: all of them agree; 1: some differ; 2: some cannot be refitted.
@@ -283,7 +294,7 @@ def verify(reference: str, uri: str | None, sample: int, seed: int, trust: bool,
     from linfit.verification import verify as verification
     from linfit.views.verification import show_verification
 
-    return show_verification(verification(_store(uri), reference, sample, seed, trust), as_json)
+    return show_verification(verification(_store(uri), reference, sample, seed, trust, data), as_json)
 
 
 @cli.command()
@@ -292,8 +303,9 @@ def verify(reference: str, uri: str | None, sample: int, seed: int, trust: bool,
 @click.option("--sample", type=click.IntRange(min=1), help="Of a sweep: how many fits, drawn at random; default 20.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that a sample runs in.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change this on purpose, and see what it does.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change this on purpose; tracking=none records nothing.")
 @click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder of data files that may be read.")
+@_artifacts
 @_trust
 @click.option("--exact", is_flag=True, help="Exit code 0 for identical bits only.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
@@ -340,13 +352,38 @@ def report(reference: str, uri: str | None, output: str | None, as_json: bool) -
 
 @cli.command()
 @_uri
+@click.option("--from", "old", type=click.Path(path_type=Path), help="The recorded folder; by itself that in which the store lay before.")
+@click.option(
+    "--to", "new", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Where it is now; default the store's folder."
+)
+@click.option("--yes", "write", is_flag=True, help="Rewrite; without it, only say what would be rewritten.")
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+def relocate(uri: str | None, old: Path | None, new: Path | None, write: bool, as_json: bool) -> None:
+    """Rewrite the addresses in a store that was copied or moved, so that what is read and written lies beside it.
+
+    They are those of experiments, runs, models and datasets below the folder in which the store lay before.
+    """
+    from linfit.tracking.relocation import relocate as relocation
+    from linfit.views.relocation import show_relocation
+
+    store = _store(uri)
+    show_relocation(store, relocation(store, old, new, write), as_json)
+
+
+@cli.command()
+@_uri
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option("--browser/--no-browser", default=None, help="Open the newest run's experiment; by default where there is a screen.")
-def ui(uri: str | None, port: int, browser: bool | None) -> int:
-    """Open the MLflow UI on what linfit wrote, on this machine only."""
+@click.option("--artifacts", metavar="PLACE", multiple=True, help="Also show artifacts below this folder or URL; may be repeated.")
+@click.option("--unguarded", is_flag=True, help="MLflow's own server: every page of this machine may use it, for all that the store names.")
+def ui(uri: str | None, port: int, browser: bool | None, artifacts: tuple[str, ...], unguarded: bool) -> int:
+    """Open the MLflow UI on what linfit wrote, on this machine only, for its own pages only.
+
+    It shows the artifacts that lie beside the store, starts no program and sends nothing.
+    """
     from linfit.views.ui import has_browser, serve
 
-    return serve(_store(uri), port, has_browser() if browser is None else browser)
+    return serve(_store(uri), port, has_browser() if browser is None else browser, artifacts, unguarded)
 
 
 def _store(uri: str | None) -> Store:

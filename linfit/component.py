@@ -5,18 +5,28 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from linfit.errors import brief
 
 #: The group of entry points by which an installed package declares modules that define more components.
 ENTRY_POINTS = "linfit.components"
-#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word: a larger one would spill into the
-#: purpose beside it, and two streams would coincide.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+class Repeats:
+    """The mark of a field that only repeats a fit: another value draws other random numbers."""
+
+
+#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word:
+#: a larger one would spill into the purpose beside it, and two streams would coincide.
+#: A field of this type is no setting to be tuned: fits that differ in seeds alone repeat one setting.
+#: A component's `Seed | None` follows the fit's `seed` where it is None.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1), Repeats()]
 
 
 class Frozen(BaseModel):
@@ -38,10 +48,22 @@ class Frozen(BaseModel):
             raise PydanticCustomError("component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(known))})
         return data
 
+    @classmethod
+    @cache
+    def seeds(cls) -> tuple[str, ...]:
+        """Return the fields of type `Seed`, by which a fit is repeated."""
+        return tuple(name for name, field in cls.model_fields.items() if _is_seed(field))
+
     def neutral(self) -> list[str]:
         """The fields of `later` that are at their default."""
         fields = type(self).model_fields
         return [name for name in self.later if getattr(self, name) == fields[name].default]
+
+
+def _is_seed(field: FieldInfo) -> bool:
+    """Return whether a field is of type `Seed`, or of `Seed | None`."""
+    inner = [mark for kind in get_args(field.annotation) for mark in get_args(kind)]
+    return any(isinstance(mark, Repeats) for mark in (*field.metadata, *inner))
 
 
 class Component(Frozen, ABC):

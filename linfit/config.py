@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -14,6 +15,7 @@ import linfit.method.closed_form
 import linfit.method.gram
 import linfit.problem.arrays  # noqa: F401  its datasets join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed
+from linfit.conventions import left_out
 from linfit.errors import brief
 from linfit.method.batches import Batch, Full, Minibatch
 from linfit.method.gradients import Autograd, Gradient
@@ -25,9 +27,9 @@ from linfit.problem.blas import blas_threads
 from linfit.problem.datasets import Dataset, Parabola
 from linfit.problem.digests import file_digest
 from linfit.problem.features import Features, Raw
-from linfit.problem.loading import load
+from linfit.problem.loading import average_by_weight, load
 from linfit.problem.losses import SSE, Loss
-from linfit.problem.penalties import NoPenalty, Penalty
+from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.split import Split
 from linfit.problem.summary import summarize
@@ -37,8 +39,8 @@ GROUPS: dict[str, type[Component]] = {
     group.group: group
     for group in (Dataset, Features, Model, Init, Loss, Penalty, Gradient, Batch, Optimizer, Schedule, Device, Engine, Tracking)
 }
-#: What says where a run is kept, what it is called and whether it is drawn, not what its numbers are.
-BESIDE_THE_NUMBERS = ("name", "tracking", "record", "pictures")
+#: What says where a run is kept, what it is called, whether it is drawn and by what it is compared, not what its numbers are.
+BESIDE_THE_NUMBERS = ("name", "tracking", "record", "pictures", "objective")
 ADHOC = "adhoc"
 #: How many mistakes one message names.
 MOST_ERRORS = 10
@@ -59,6 +61,7 @@ class FitConfig(Frozen):
     steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     deterministic: bool = True
+    mean_over: Literal["weights", "samples"] = "weights"
     plugins: Annotated[tuple[str, ...], Field(strict=False)] = ()
     dataset: Choice[Dataset] = Parabola()
     features: Choice[Features] = Raw()
@@ -77,6 +80,7 @@ class FitConfig(Frozen):
     record: Record = Record()
     stop: Stop = Stop()
     pictures: bool = True
+    objective: Literal["auto", "loss", "excess_loss", "validation_loss"] = "auto"
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -95,7 +99,24 @@ class FitConfig(Frozen):
         """What is fitted, in float64, or its summary if the gradient needs no more; ValueError where the data cannot be had."""
         parts = (self.dataset, self.features, self.split, self.seed)
         with blas_threads():
-            return summarize(*parts, self.dtype) if self.gradient.summarizes else load(*parts)
+            problem = summarize(*parts, self.dtype) if self.gradient.summarizes else load(*parts)
+        if self.mean_over == "samples":
+            return replace(problem, total=None)
+        return average_by_weight(problem, self.loss)
+
+    def has_weighted_mean(self) -> bool:
+        """Return True if the loss, or a step, is a mean over samples that have weights."""
+        return self.dataset.weighted() and (self.loss.averages() or self.optimizer.averages())
+
+    def has_penalty_beside_intercept(self) -> bool:
+        """Return True if there are both a penalty and an intercept that features add."""
+        return self.features.intercept and self.penalty.squared() > 0
+
+    def shrinkage(self) -> Shrinkage:
+        """Return how strongly weights are penalized, and whether an intercept is exempt."""
+        strength = self.penalty.squared()
+        exempt = self.features.intercept and not self.penalty.shrinks_intercept()
+        return Shrinkage(strength, exempt) if strength else Shrinkage()
 
     def _combined(self) -> None:
         """Raises ValueError where two choices do not go together."""
@@ -108,9 +129,18 @@ class FitConfig(Frozen):
         if self.schedule.name != "none" and "lr" not in type(self.optimizer).model_fields:
             raise ValueError(f"optimizer {self.optimizer.name} has no lr to schedule: choose schedule=none, or another optimizer")
         self.gradient.check(self.loss)
+        if self.gradient.in_float64:
+            self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
+        if self.stop.gradient_norm is not None:
+            self.device.check_part("stop.gradient_norm", "stop.excess_loss")
         if self.dataset.weighted() and not self.loss.quadratic:
             raise ValueError(
                 f"weights of samples go with squared errors, not with loss={self.loss.name}: choose loss=mse, or drop the weights"
+            )
+        if self.objective == "validation_loss" and not self.split.validation:
+            raise ValueError(
+                "objective validation_loss needs samples that are held out: "
+                "add split.validation=0.2, or choose objective=loss or objective=excess_loss"
             )
 
     def resolved(self, several: bool = False) -> Self:
@@ -141,17 +171,22 @@ class FitConfig(Frozen):
         """
         whole = self.as_dict() if data is None else data
         fields = {key: dict(value) if isinstance(value, dict) else value for key, value in whole.items() if key not in BESIDE_THE_NUMBERS}
-        for part in ("dataset", "init", "batch", "split"):
-            if fields[part].get("seed", 0) is None:
-                fields[part]["seed"] = self.seed
+        parts = [(fields[key], part) for key, part in self if isinstance(part, Frozen) and key in fields]
+        for own, part in parts:
+            for name in part.seeds():
+                if own[name] is None:
+                    own[name] = self.seed
         if files := self.dataset.files():
             fields["dataset"].pop("path", None)
             fields["data"] = [file_digest(file) for file in files]
         fields["engine"].pop("memory", None)  # where a stack is cut does not change a bit
-        sections = [(fields[key], part) for key, part in self if isinstance(part, Frozen) and part.later and key in fields]
-        for own, record in [*sections, (fields, self)]:
+        later = [(own, part) for own, part in parts if part.later]
+        for own, record in [*later, (fields, self)]:
             for name in record.neutral():
                 del own[name]
+        for section, name in left_out(self):
+            own = fields[section] if section else fields
+            del own[name]
         return fields
 
     def fingerprint(self) -> str:
@@ -159,6 +194,20 @@ class FitConfig(Frozen):
         A run keeps that of its config as it was run: `resolved()`, in a sweep `resolved(several=True)`.
         """
         return digest(self.numbers())
+
+
+def is_repetition(key: str) -> bool:
+    """Return whether a key repeats a fit: its field is a seed of the config, or of a component of its group.
+
+    A key `seed` of a component whose plug-in is not loaded is one too.
+    """
+    section, _, field = key.partition(".")
+    if not field:
+        return section in FitConfig.seeds()
+    own = FitConfig.model_fields.get(section)
+    kinds = list(GROUPS[section].choices.values()) if section in GROUPS else [own.annotation if own else None]
+    sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Frozen)]
+    return (field == "seed" and bool(sections)) or any(field in kind.seeds() for kind in sections)
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -6,28 +6,78 @@ comes through a socket instead, to a thread that is always listening.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, ClassVar
 
 from linfit.errors import LinfitError
+from linfit.output import REPLACE
 
 #: Seconds that an orderly end may take: whoever sent the signal waits for five. A crowded machine may need more.
 VARIABLE, DEFAULT = "LINFIT_GRACE", 4.0
+#: Signals that are let pass after the first: what a terminal sends to all processes of a job, some of them send to each other too.
+LET_PASS = 1
+#: Seconds until an interrupt that Python has ignored is raised again.
+PAUSE = 0.02
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a sweep as Ctrl-C does."""
 
 
-def terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    """The handler of SIGTERM."""
-    raise Terminated
+class _Heard:
+    """The signals that have come since this process listens."""
+
+    numbers: ClassVar[list[int]] = []
+
+
+def listen() -> None:
+    """Let Ctrl-C and SIGTERM end this process in order; Ctrl-C not where it is ignored, as under nohup."""
+    _Heard.numbers.clear()
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, interrupt):
+        signal.signal(signal.SIGINT, interrupt)
+    if not isinstance(sys.unraisablehook, _Repeat):
+        sys.unraisablehook = _Repeat(sys.unraisablehook)
+
+
+def interrupt(signum: int, frame: FrameType | None = None) -> None:
+    """Raise at the first signal. The second is let pass, since it would break the orderly end off; the third ends the process at once."""
+    _Heard.numbers.append(signum)
+    first = _Heard.numbers[0]
+    if len(_Heard.numbers) == 1:
+        raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+    if len(_Heard.numbers) > LET_PASS + 1:
+        os._exit(128 + first)
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """Return what a process exits with that this has ended."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+class _Repeat:
+    """What Python calls where it ignores an exception, as in a callback: an interrupt is raised once more, a little later."""
+
+    def __init__(self, otherwise: Callable[[Any], object]) -> None:
+        self.otherwise = otherwise
+
+    def __call__(self, ignored: Any) -> None:
+        if not isinstance(ignored.exc_value, KeyboardInterrupt) or not _Heard.numbers:
+            self.otherwise(ignored)
+            return
+        number = _Heard.numbers[0]
+        _Heard.numbers.clear()
+        again = threading.Timer(PAUSE, _thread.interrupt_main, [number])
+        again.daemon = True
+        again.start()
 
 
 def seconds(variable: str, default: float) -> float:
@@ -71,16 +121,16 @@ class _Words:
     def say(self) -> None:
         if self._left.acquire(blocking=False):
             with suppress(OSError):  # nobody listens
-                os.write(2, f"linfit: interrupted{self._words()}\n".encode())
+                os.write(2, f"linfit: interrupted{self._words()}\n".encode(sys.stderr.encoding, REPLACE))
 
 
 def _listen(ear: socket.socket, over: threading.Event, grace: float, words: _Words) -> None:
-    with ear:
+    with ear:  # until the work is over: Python says so with a traceback where a second signal cannot be written
         while heard := ear.recv(1):
             if heard[0] in (signal.SIGINT, signal.SIGTERM):
                 break
         else:
             return
-    if not over.wait(grace):
-        words.say()
-        os._exit(128 + heard[0])
+        if not over.wait(grace):
+            words.say()
+            os._exit(128 + heard[0])

@@ -67,6 +67,11 @@ class ModelLines:
     transposed: str = ""
     frozen: Lines = ()
 
+    @property
+    def but_last(self) -> str:
+        """Index that leaves out the weights of the last feature, in the parameter's layout."""
+        return "[:, :-1]" if self.transposed else "[:-1]"
+
     def untracked(self) -> ModelLines:
         """The same with a parameter of which torch records nothing."""
         return replace(self, before=self.frozen or self.before, frozen=())
@@ -109,6 +114,8 @@ class GradientLines:
     gradient: str = "gradient"
     tracked: bool = False
     completes: bool = False
+    count: str = "len(X)"
+    """Number of samples by which an optimizer that averages divides."""
 
 
 @dataclass(frozen=True)

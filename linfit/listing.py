@@ -22,6 +22,7 @@ from linfit.method.gradients import loss_alone
 from linfit.method.optimizers import TorchOptimizer
 from linfit.problem.features import Raw
 from linfit.problem.files import written_out
+from linfit.problem.loading import row_factor
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
 
@@ -29,7 +30,7 @@ from linfit.problem.theory import Optimum, optimum
 #: whose numbers are written.
 CONTRIBUTORS = tuple(group for group in GROUPS if group not in ("device", "engine", "tracking", "features"))
 #: What of a config a program heeds besides, or may leave out. Whatever else there is must be at its default.
-HEEDED = {"seed", "dtype", "steps", "threads", "record", "stop", "features", "split"}
+HEEDED = {"seed", "dtype", "steps", "threads", "mean_over", "record", "stop", "features", "split"}
 BESIDE = {"name", "plugins", "device", "engine", "tracking", "pictures", "deterministic"}
 RULES = {"divergence", "excess_loss", "gradient_norm"}
 #: What a program imports if it speaks of it: of Python, then of others.
@@ -95,11 +96,13 @@ def _without_double_blanks(lines: Iterable[str]) -> Iterator[str]:
 
 def _body(config: FitConfig) -> list[str]:
     problem = config.problem().cast(config.dtype)
-    known = optimum(problem, config.loss, config.penalty.squared())
+    known = optimum(problem, config.loss, config.shrinkage())
     _, p, q = problem.shape
     scope = Scope(p, q, config.seed, config.dtype, config.device.name)
     model = config.model.lines(scope)
     gradient = _penalized(config, model, _gradient(config, model))
+    if problem.total is not None:
+        gradient = replace(gradient, count=repr(problem.total))
     optimizer = _scheduled(config, config.optimizer.know(known, config.model).lines(model, gradient))
     rules = _rules(config, known, model, gradient)
     return [
@@ -127,7 +130,7 @@ def _data(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
     """X and y: as the dataset makes them; of features or with samples held out an intercept beside it, or the numbers that came out."""
     kept = config.neutral()
     if "features" in kept and "split" in kept:
-        return config.dataset.lines(scope)
+        return _averaged(config, problem, scope)
     intercept_alone = config.features == Raw(intercept=True) and "split" in kept and not config.dataset.weighted()
     if intercept_alone:
         return (*config.dataset.lines(scope), "X = np.hstack([X, np.ones((len(X), 1))])  # [n, p], the intercept last")
@@ -136,6 +139,19 @@ def _data(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
         asked = [key for key in ("features", "split") if key not in kept]
         raise ValueError(f"{' and '.join(asked)} of so many samples cannot be written as a plain program: leave them at their default")
     return written
+
+
+def _averaged(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
+    """X and y as the dataset makes them; where a mean divides by the sum of weights, multiplied for it."""
+    factor = 1.0 if problem.total is None else row_factor(problem, config.loss)
+    if factor == 1:
+        return config.dataset.lines(scope)
+    written = written_out(problem, scope)
+    if len(written) <= MOST_NUMBERS:
+        return written
+    note = "so that the mean divides by the sum of the weights"
+    divided = f"X, y = (array * {factor!r} for array in (X, y))  # {note}"
+    return (*config.dataset.lines(scope), divided)
 
 
 def _gradient(config: FitConfig, model: ModelLines) -> GradientLines:
@@ -185,11 +201,12 @@ def _step(config: FitConfig, model: ModelLines, gradient: GradientLines, optimiz
 def _penalized(config: FitConfig, model: ModelLines, gradient: GradientLines) -> GradientLines:
     """The loss becomes the objective when its gradient is there, as in the engine: the penalty's own is written by hand."""
     detached = f"{model.weight}.detach()" if gradient.tracked else model.weight
-    penalty = config.penalty.lines(detached)
+    part = model.but_last if config.shrinkage().exempt else ""
+    penalty = config.penalty.lines(f"{detached}{part}")
     if not penalty.value:
         return gradient
     value = f"loss = loss{'.detach()' * gradient.tracked} + {penalty.value}"
-    slope = (f"{gradient.gradient} += {penalty.slope}",) if gradient.gradient else ()
+    slope = (f"{gradient.gradient}{part} += {penalty.slope}",) if gradient.gradient else ()
     return replace(gradient, backward=(*gradient.backward, value, *slope), completes=True)
 
 
@@ -220,7 +237,9 @@ def _initial_loss(config: FitConfig, problem: Problem) -> float:
     _, p, q = problem.shape
     start = config.init.draw(p, q, config.seed, torch.float64)
     residual = torch.from_numpy(problem.X) @ start - torch.from_numpy(problem.y)
-    return float(config.loss(residual) + 0.5 * config.penalty.squared() * start.square().sum())
+    shrinkage = config.shrinkage()
+    shrunk = start[:-1] if shrinkage.exempt else start
+    return float(config.loss(residual) + 0.5 * shrinkage.strength * shrunk.square().sum())
 
 
 def _rules(config: FitConfig, known: Optimum, model: ModelLines, gradient: GradientLines) -> list[Rule]:
@@ -230,11 +249,17 @@ def _rules(config: FitConfig, known: Optimum, model: ModelLines, gradient: Gradi
     if stop.excess_loss is not None:
         if known.robust is not None:
             raise ValueError(f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain program: leave it out")
-        away = f"away = {model.weight}{model.transposed}.detach().double() - optimum"
-        ridge = f" + {0.5 * config.penalty.squared()!r} * away.square().sum()" if config.penalty.squared() else ""
-        excess = f"excess = ({known.scale!r} * (X.double() @ away).square().sum(){ridge}).item()"
+        has_float64 = "float64" in config.device.dtypes
+        wide = ".double()" if has_float64 else ".cpu().double()"
+        away = f"away = {model.weight}{model.transposed}.detach(){wide} - optimum"
+        shrinkage = config.shrinkage()
+        shrunk = "away[:-1]" if shrinkage.exempt else "away"
+        half = 0.5 * shrinkage.strength
+        ridge = f" + {half!r} * {shrunk}.square().sum()" if half else ""
+        excess = f"excess = ({known.scale!r} * (X{wide} @ away).square().sum(){ridge}).item()"
         numbers: Lines = (away, excess, "initial_excess = excess if step == 0 else initial_excess")
-        best = f"optimum = torch.tensor({known.weights.tolist()!r}, dtype=torch.float64, device=X.device)  # [p, q]"
+        device = ", device=X.device" if has_float64 else ""
+        best = f"optimum = torch.tensor({known.weights.tolist()!r}, dtype=torch.float64{device})  # [p, q]"
         rules.append(Rule(numbers, f"excess <= {stop.excess_loss!r} * initial_excess", (best,)))
     if stop.gradient_norm is not None:
         numbers = f"slope = {gradient.gradient}.double().norm().item()", "initial_slope = slope if step == 0 else initial_slope"

@@ -13,22 +13,26 @@ from pathlib import Path
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
+from linfit.engine.surroundings import isolated
 from linfit.errors import ConfigError
-from linfit.settings import MLflowTracking
+from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.sweeps.changing import changed
 from linfit.sweeps.composition import load_plugins
+from linfit.sweeps.nesting import nest
 from linfit.sweeps.repeating import Sample, repeat, repeat_sample
 from linfit.tracking import environment, layout
 from linfit.tracking.changes import Change, changes, config_changes, document_of
-from linfit.tracking.comparison import Difference, Outcome, Verdict, difference
+from linfit.tracking.comparison import OTHER, Difference, Outcome, Verdict, difference
 from linfit.tracking.opening import open_recorder
-from linfit.tracking.originals import Original, Permits, Source, from_files, from_run, from_sweep
+from linfit.tracking.originals import Original, Permits, Source, from_files, from_run, from_sweep, from_sweep_folder
 from linfit.tracking.outcomes import of_record
-from linfit.tracking.reading import LAST, Reader
-from linfit.tracking.store import Store, locate, prepare
+from linfit.tracking.reading import LAST, Reader, Record
+from linfit.tracking.store import Store, locate
 from linfit.tracking.stored import config_of
 
 SAMPLE = 20
+#: Among what is changed on purpose: the verdict alone, which needs no store.
+UNRECORDED = "tracking=none"
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Reproduction:
         return next((verdict for verdict in order if self.count(verdict)), Verdict.IDENTICAL)
 
 
+@isolated
 def reproduce(
     reference: str | Path = LAST,
     *,
@@ -81,6 +86,7 @@ def reproduce(
     trust: bool = False,
     workers: int = 1,
     uri: str | None = None,
+    artifacts: str | None = None,
 ) -> Reproduction:
     """Runs a recorded run again in the engine that ran it, and says whether its losses and weights have the same bits.
 
@@ -90,17 +96,19 @@ def reproduce(
     `reference` is a run id, the beginning of one, `last`, a `config.json`, or a folder below `outputs/`. Of a sweep, `sample` fits are
     drawn with `seed` and run in `workers` processes. `overrides` are KEY=VALUE that are changed on purpose. Data files are opened
     below the working directory and below `data`; plug-ins are imported only with `trust`. The repetition is recorded in the
-    store of `uri` with the tag `linfit.reproduces`. Raises ConfigError or LinfitError where it cannot be done.
+    store of `uri` with the tag `linfit.reproduces`, or nowhere with `tracking=none` among the overrides; its files are written beside
+    the store, or below `artifacts`. Raises ConfigError or LinfitError where it cannot be done.
     """
     load_plugins(())  # those of installed packages
-    store = locate(uri)
+    store = locate(uri, artifacts)
     permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
     source = find(store, str(reference), sample, seed, permits)
-    given = tuple(overrides)
+    given = tuple(override for override in overrides if override != UNRECORDED)
+    tracking = NoTracking() if UNRECORDED in overrides else MLflowTracking(uri=store.uri, artifacts=store.artifacts)
     ready = [_Ready(original, changed(original.config, given)) for original in source.originals if original.config is not None]
     if not ready:
         return Reproduction(source.name, source.run_id, "", [], [_refused(original) for original in source.originals], given)
-    return _repeat(store, source, ready, given, workers)
+    return _repeat(source, ready, given, tracking, workers)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class _Ready:
             last = (fit.error or "").strip().splitlines()[-1:]
             found = replace(found, verdict=Verdict.REFUSED, why=f"it could not be run again: {''.join(last) or 'it failed'}")
         self.found.append((found, now))
-        tags = {layout.REPRODUCES: self.original.run_id, layout.VERDICT: self.found[0][0].verdict.value}
+        tags = {**layout.reproduction(self.original.run_id), layout.VERDICT: self.found[0][0].verdict.value}
         return {**tags, layout.CHANGED: " ".join(given)} if given else tags
 
     def repetition(self, run_id: str) -> Repetition:
@@ -131,16 +139,20 @@ class _Ready:
 def find(store: Store, reference: str, sample: int | None, seed: int, permits: Permits) -> Source:
     """What `reference` names, read and checked; ConfigError or LinfitError where it cannot be run again."""
     path = Path(reference)
-    if path.suffix or len(path.parts) > 1 or path.is_dir():
-        prepare(store)
+    if not (path.suffix or len(path.parts) > 1 or path.is_dir()):
         reader = Reader(store)
-        found = from_files(path, reader, permits)
-        if isinstance(found, Source):
-            return found
-        record = found
-    else:
-        reader = Reader(store)
-        record = reader.find(reference)
+        return _of_record(reader, reader.find(reference), sample, seed, permits)
+    known = None if store.file is not None and not store.file.exists() else Reader(store)
+    if (path / layout.MANIFEST).is_file():
+        return from_sweep_folder(path, known, sample or SAMPLE, seed, permits)
+    found = from_files(path, known, permits)
+    if isinstance(found, Record):
+        assert known is not None  # it is in the store
+        return _of_record(known, found, sample, seed, permits)
+    return found
+
+
+def _of_record(reader: Reader, record: Record, sample: int | None, seed: int, permits: Permits) -> Source:
     if record.kind == layout.SWEEP:
         return from_sweep(reader, record, sample or SAMPLE, seed, permits)
     if sample is not None:
@@ -148,19 +160,20 @@ def find(store: Store, reference: str, sample: int | None, seed: int, permits: P
     return from_run(reader, record, permits)
 
 
-def _repeat(store: Store, source: Source, ready: list[_Ready], given: tuple[str, ...], workers: int) -> Reproduction:
+def _repeat(source: Source, ready: list[_Ready], given: tuple[str, ...], tracking: Tracking, workers: int) -> Reproduction:
     """The recorder is opened first: no fit runs for a store that cannot be written."""
-    recorder = open_recorder(MLflowTracking(uri=store.uri, artifacts=store.artifacts), source.experiment)
+    recorder = open_recorder(tracking, source.experiment)
+    above = nest(tracking, source.experiment)
 
     def judge(place: int, fit: Fit) -> dict[str, str]:
         return ready[place].judge(fit, given)
 
     if source.sweep:
-        tags = {layout.REPRODUCES: source.run_id}
+        tags = {**above, **layout.reproduction(source.run_id)}
         sample = Sample(source.name, [one.config for one in ready], source.varying, tags)
         run_id, ids = repeat_sample(sample, recorder, judge, workers)
     else:
-        run_id = repeat(ready[0].config, source.name, recorder, judge)
+        run_id = repeat(ready[0].config, source.name, recorder, judge, above)
         ids = [run_id]
     repeated = {id(one.original): one.repetition(own) for one, own in zip(ready, ids, strict=True)}
     first = ready[0]
@@ -175,6 +188,7 @@ def _refused(original: Original) -> Repetition:
     return Repetition(original.name, original.run_id, Verdict.REFUSED, original.why)
 
 
+@isolated
 def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduction:
     """Two recorded runs beside each other, as `linfit diff` shows them; nothing runs, and plug-ins are imported only with `trust`."""
     load_plugins(())
@@ -182,7 +196,7 @@ def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduc
     records = [reader.find(reference) for reference in (one, other)]
     configs = [config_of(reader, record, load_plugins if trust else None) for record in records]
     then, now = (of_record(reader, record, config) for record, config in zip(records, configs, strict=True))
-    found = difference(then, now, common=configs[0].record != configs[1].record)
+    found = difference(then, now, common=configs[0].record != configs[1].record, other=OTHER)
     documents = [document_of(reader, record) for record in records]
     repetition = Repetition(records[1].name, records[0].run_id, found.verdict, found.why, records[1].run_id, found, then, now)
     differ = [*config_changes(*configs), *changes(*documents)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -19,12 +19,24 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class Device(Component):
     """Where tensors live."""
 
+    #: The dtypes that tensors may have there.
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
+
     @abstractmethod
     def resolve(self) -> Device:
         """The device that there is; ValueError if it is absent."""
 
     def check(self, dtype: str) -> None:
         """Raises ValueError where the device cannot compute in `dtype`."""
+        if dtype not in self.dtypes:
+            only = " and ".join(self.dtypes)
+            raise ValueError(f"device {self.name} computes in {only} only, got dtype {dtype}: choose dtype={only} or device=cpu")
+
+    def check_part(self, part: str, instead: str) -> None:
+        """Raises ValueError where a part of a fit that computes in float64, whatever its dtype, cannot do so on the device."""
+        if "float64" not in self.dtypes:
+            only = " and ".join(self.dtypes)
+            raise ValueError(f"device {self.name} computes in {only} only, and {part} in float64: choose {instead} or device=cpu")
 
 
 class CPU(Device):
@@ -50,12 +62,10 @@ class MPS(Device):
 
     name: Literal["mps"] = "mps"
 
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+
     def resolve(self) -> Device:
         return _present(self)
-
-    def check(self, dtype: str) -> None:
-        if dtype != "float32":
-            raise ValueError(f"device mps computes in float32 only, got dtype {dtype}: choose dtype=float32 or device=cpu")
 
 
 class Auto(Device):
@@ -132,7 +142,8 @@ class MLflowTracking(Tracking):
     `uri` is an MLflow tracking URI; null means MLFLOW_TRACKING_URI, or else `sqlite:///outputs/mlflow.db`. `artifacts` is
     where files of new MLflow experiments go; null means the folder `artifacts` beside a SQLite store, otherwise what the
     server says. `runs` is which fits of a sweep become runs: `all`, or `best:K` for the K of lowest excess loss; every fit is
-    always in the sweep's `results.parquet`. Both `uri` and `artifacts` may hold `${oc.env:…}`, which is resolved only when the store is opened and stored as it stands here.
+    always in the sweep's `results.parquet`. `git_diff` says whether `git.diff` is kept, with what is uncommitted of the files
+    that decide a run, secrets masked. Both `uri` and `artifacts` may hold `${oc.env:…}`, which is resolved only when the store is opened and stored as it stands here.
     """
 
     name: Literal["mlflow"] = "mlflow"
@@ -140,6 +151,7 @@ class MLflowTracking(Tracking):
     artifacts: str | None = None
     child_artifacts: bool = False
     runs: str = "all"
+    git_diff: bool = True
 
     @field_validator("runs")
     @classmethod

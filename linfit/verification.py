@@ -9,20 +9,23 @@ p features, q targets, k recorded steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from linfit.engine.difference import PARTED, relative, relative_losses
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
+from linfit.engine.surroundings import isolated
 from linfit.errors import ConfigError, LinfitError
 from linfit.problem.problem import Array
 from linfit.settings import SingleEngine, StackedEngine
 from linfit.sweeps.composition import load_plugins
 from linfit.tracking import layout
+from linfit.tracking.changes import DECIDED
 from linfit.tracking.comparison import Outcome, Verdict, differences
 from linfit.tracking.data import Kept
-from linfit.tracking.environment import environment, tagged
+from linfit.tracking.environment import differing, environment, tagged
 from linfit.tracking.originals import Permits
 from linfit.tracking.outcomes import Entry, Tables, of_rows
 from linfit.tracking.reading import Reader, Record
@@ -71,13 +74,14 @@ class Verification:
         return sum(check.verdict is verdict for check in self.checks)
 
 
-def verify(store: Store, reference: str, sample: int, seed: int, trust: bool = False) -> Verification:
+@isolated
+def verify(store: Store, reference: str, sample: int, seed: int, trust: bool = False, data: str | None = None) -> Verification:
     """Refits `sample` fits, drawn with `seed`, of the sweep that `reference` names; LinfitError if it has no tables.
 
-    Plug-ins are imported only with `trust`.
+    Plug-ins are imported only with `trust`, and data outside of the working directory read only below `data`.
     """
     load_plugins(())  # those of installed packages
-    permits = Permits(load_plugins if trust else None)
+    permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
     reader = Reader(store)
     record = reader.find(reference, layout.SWEEP)
     if record.kind != layout.SWEEP:
@@ -93,8 +97,8 @@ def verify(store: Store, reference: str, sample: int, seed: int, trust: bool = F
 def _changes(record: Record) -> dict[str, tuple[str, str]]:
     try:
         then = tagged(record.tags) or {}
-        now = environment(int(then.get("threads", "1")))
-        return {key: (str(then[key]), now[key]) for key in now if key in then and then[key] != now[key]}
+        found = differing(then, environment(int(then.get("threads", "1"))))
+        return {key: pair for key, pair in found.items() if key not in DECIDED}  # a fit is refitted on its own device
     except (ValueError, TypeError):
         return {}  # a tag that says nothing is no obstacle: the bits speak for themselves
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def linfit(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ran]]:
     """The command line in this process: `linfit("run", "steps=3").code`."""
     from linfit import cli
 
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def call(*arguments: str) -> Ran:
         capfd.readouterr()
@@ -73,7 +74,8 @@ def linfit(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ran]]:
         return Ran(int(ended.value.code or 0), out, err)
 
     yield call
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -82,3 +84,23 @@ def client(workdir: Path) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=f"sqlite:///{workdir}/outputs/mlflow.db")
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process believes that it is on Windows, and lacks what is not there. torch, which looks for its libraries then, is loaded."""
+    import mlflow  # noqa: F401
+    import torch  # noqa: F401
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delenv("MSYSTEM", raising=False)
+    for name in ("killpg", "getpgid", "setsid", "sched_getaffinity", "set_blocking", "mkfifo", "fork"):
+        monkeypatch.delattr(os, name)
+    for name in ("SIGKILL", "SIGHUP"):
+        monkeypatch.delattr(signal, name)
+
+
+@pytest.fixture
+def without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system says nothing of processes in files, as macOS and Windows do not."""
+    monkeypatch.setattr("linfit.owner.PROC", tmp_path / "no proc")

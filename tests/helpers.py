@@ -5,9 +5,14 @@ A new component costs one row here. What is special about a component is a flag 
 
 from __future__ import annotations
 
+import ctypes
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +21,7 @@ from typing import Any
 import cloudpickle
 import hypothesis
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -26,6 +32,8 @@ from linfit.problem.problem import Problem
 Settings = Mapping[str, Any]
 
 DATA = Path(__file__).parent / "data"
+#: The option of Linux's prctl by which a process is sent a signal when its parent is gone.
+PR_SET_PDEATHSIG, PRCTL = 1, ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 #: Arrays that are held as long as the tests run.
 ARRAYS = arrays(np.cos(np.arange(24.0)).reshape(12, 2), np.sin(np.arange(12.0)), weight=np.ones(12))
 ROOT = Path(__file__).parents[1]
@@ -190,8 +198,14 @@ DATASETS = (
     DatasetRow(
         "csv",
         needed={"path": "linfit:article.csv", "features": ["x_squared", "one"], "target": "y"},
-        variations=({"features": "one"}, {"target": ["y", "x"]}, {"weight": "one"}, {"missing": "drop"}),
-        shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), (30, 2, 1), (30, 2, 1)),
+        variations=(
+            {"features": "one"},
+            {"target": ["y", "x"]},
+            {"weight": "one"},
+            {"missing": "drop"},
+            {"path": str(DATA / "article.csv"), "separator": ";"},
+        ),
+        shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), (30, 2, 1), (30, 2, 1), (30, 2, 1)),
         draws=False,
         truth=False,
     ),
@@ -250,7 +264,7 @@ LOSSES = (
     LossRow("huber", variations=({"delta": 0.25},), torch="mean", torch_class="HuberLoss", quadratic=False, difference=1e-6),
 )
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
-PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25},)))
+PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
 GRADIENTS = (
     GradientRow("manual"),
     GradientRow("autograd"),
@@ -358,7 +372,13 @@ ENGINES = (
 TRACKINGS = (
     Row(
         "mlflow",
-        variations=({"uri": "sqlite:///elsewhere.db"}, {"artifacts": "elsewhere"}, {"child_artifacts": True}, {"runs": "best:3"}),
+        variations=(
+            {"uri": "sqlite:///elsewhere.db"},
+            {"artifacts": "elsewhere"},
+            {"child_artifacts": True},
+            {"runs": "best:3"},
+            {"git_diff": False},
+        ),
     ),
     Row("none"),
 )
@@ -416,6 +436,46 @@ def scratch_registry() -> Iterator[None]:
         for group, base in GROUPS.items():
             base.choices.clear()
             base.choices.update(before[group])
+
+
+def end_with_parent(number: int = getattr(signal, "SIGKILL", signal.SIGTERM)) -> None:
+    """In a child: have this signal sent to it when its parent is gone, where the system can."""
+    if PRCTL is not None:
+        PRCTL(PR_SET_PDEATHSIG, number)
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process in a session of its own, which is killed with all that it has started: at the end, however the test ends.
+
+    On Linux it is killed too where the tests themselves are.
+    """
+    if sys.platform == "linux":
+        options.setdefault("preexec_fn", end_with_parent)
+    if sys.platform != "win32":
+        options.setdefault("start_new_session", True)
+    process = subprocess.Popen(command, **options)
+    try:
+        yield process
+    finally:
+        kill_family(process)
+
+
+def kill_family(process: subprocess.Popen[Any]) -> None:
+    """Kill a process, its descendants, and what is left of its session, and close its pipes."""
+    with suppress(psutil.Error):
+        for one in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                one.kill()
+    with suppress(OSError, AttributeError):  # all of it has ended, or it has no group of its own
+        if process.returncode is not None or os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
 
 
 def forbid_pickles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from linfit.tracking import layout
+from tests.helpers import started
 
 Linfit = Callable[..., Any]
 
@@ -60,6 +62,8 @@ def runs(client: Any) -> list[Any]:
     return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_a_fit_prints_the_articles_table(linfit: Linfit, workdir: Path) -> None:
     done = linfit("run", "article/linear_adam")
     assert done.code == 0
@@ -75,6 +79,7 @@ def test_a_fit_prints_the_articles_table(linfit: Linfit, workdir: Path) -> None:
     assert "browse         linfit ui" in lines
 
 
+@pytest.mark.matrix
 def test_a_sweep_prints_each_run_best_first(linfit: Linfit, workdir: Path) -> None:
     done = linfit("run", "-m", "optimizer=sgd,adam", "optimizer.lr=0.001,0.1", "steps=100")
     assert done.code == 0
@@ -86,6 +91,8 @@ def test_a_sweep_prints_each_run_best_first(linfit: Linfit, workdir: Path) -> No
     assert "4/4" in done.err
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_a_study_is_a_sweep_by_itself(linfit: Linfit, workdir: Path, client: Any) -> None:
     (workdir / "experiments").mkdir()
     (workdir / "experiments" / "study.yaml").write_text(
@@ -100,12 +107,15 @@ def test_a_study_is_a_sweep_by_itself(linfit: Linfit, workdir: Path, client: Any
     assert "Does the seed matter?" in listed
 
 
+@pytest.mark.read_only
 def test_null_is_a_value(linfit: Linfit, bare: Path) -> None:
     done = linfit("run", "article/linear_adam", "record.every=null", "dataset=parabola", "dataset.seed=null", "tracking=none")
     assert done.code == 0, done.err
     assert "optimizer.lr: got None, input should be a valid number" in linfit("run", "optimizer.lr=null").err
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_json_is_for_programs(linfit: Linfit, workdir: Path) -> None:
     rows = json.loads(linfit("run", "-m", "seed=0,1", "steps=20", "--json").out)
     assert [row["name"] for row in rows] == ["seed=0", "seed=1"]
@@ -116,6 +126,7 @@ def test_json_is_for_programs(linfit: Linfit, workdir: Path) -> None:
     assert "optimizer" in json.loads(linfit("list", "--json").out)
 
 
+@pytest.mark.matrix
 def test_one_failing_run_does_not_stop_the_others(linfit: Linfit, trouble: Path, client: Any) -> None:
     done = linfit("run", "-m", "plugins=[trouble]", "optimizer=sgd,exits,raises,adam", "steps=5")
     assert done.code == 1
@@ -140,6 +151,7 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
     assert "trouble.py" in run.data.tags[layout.ERROR]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -273,12 +285,16 @@ def test_hydras_flags_work(flags: list[str], linfit: Linfit, bare: Path) -> None
     assert list(bare.iterdir()) == []
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_cfg_shows_the_config_of_an_experiment(linfit: Linfit, bare: Path) -> None:
     out = linfit("run", "article/linear_adam", "--cfg", "job", "optimizer.lr=0.5").out
     assert "lr: 0.5" in out
     assert "path: linfit:article.csv" in out
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> None:
     from linfit.sweeps.completion import complete
 
@@ -321,7 +337,9 @@ def test_hydras_flag_installs_a_completion_of_linfits_own(shell: str, linfit: Li
 @pytest.fixture
 def command(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`linfit` on the path of other processes."""
-    (bare / "linfit").write_text(f"#!{sys.executable}\nfrom linfit.cli import main\nmain()\n")
+    code = "import sys; sys.argv[0] = 'linfit'; from linfit.cli import main; main()"
+    call = shlex.join([sys.executable, "-c", code])
+    (bare / "linfit").write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
     (bare / "linfit").chmod(0o755)
     monkeypatch.setenv("PATH", f"{bare}{os.pathsep}{os.environ['PATH']}")
 
@@ -329,6 +347,7 @@ def command(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
 
+@pytest.mark.read_only
 @needs_bash
 @pytest.mark.usefixtures("command")
 def test_bash_completes_behind_the_script_that_it_sourced() -> None:
@@ -361,12 +380,12 @@ def test_a_user_of_bash_who_types_tabs_gets_the_whole_command() -> None:
     """In a terminal: a finished value is followed by a space, a key is not."""
     terminal, inside = os.openpty()
     environment = {**os.environ, "TERM": "dumb"}
-    bash = subprocess.Popen(["bash", "--norc", "-i"], stdin=inside, stdout=inside, stderr=inside, env=environment, start_new_session=True)
-    os.close(inside)
-    to_the_beginning = "\x01"
-    typed = f"linfit run seed=1 optimizer=rms\toptimizer.al\t0.9{to_the_beginning}echo \r"
-    os.write(terminal, f'eval "$(_LINFIT_COMPLETE=bash_source linfit)"\r{typed}exit\r'.encode())
-    assert bash.wait(timeout=120) == 0
+    with started(["bash", "--norc", "-i"], stdin=inside, stdout=inside, stderr=inside, env=environment) as bash:
+        os.close(inside)
+        to_the_beginning = "\x01"
+        typed = f"linfit run seed=1 optimizer=rms\toptimizer.al\t0.9{to_the_beginning}echo \r"
+        os.write(terminal, f'eval "$(_LINFIT_COMPLETE=bash_source linfit)"\r{typed}exit\r'.encode())
+        assert bash.wait(timeout=120) == 0
     shown = os.read(terminal, 10_000).decode()
     os.close(terminal)
     assert "\nlinfit run seed=1 optimizer=rmsprop optimizer.alpha=0.9\r\n" in shown
@@ -391,6 +410,7 @@ def test_without_tracking_mlflow_is_not_imported(bare: Path) -> None:
     assert not (bare / "outputs" / "mlflow.db").exists()
 
 
+@pytest.mark.matrix
 def test_help_imports_neither_torch_nor_mlflow_nor_hydra() -> None:
     code = (
         "import sys; from linfit.cli import main; sys.argv = ['linfit', '--help']\n"
@@ -434,20 +454,15 @@ def test_seconds_that_are_none_are_said_in_one_line(given: str, linfit: Linfit, 
 @pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
     command = [sys.executable, "-c", "from linfit.cli import main; main()", "run", "steps=100000000"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "LINFIT_GRACE": "25"},
-    )
-    deadline = time.monotonic() + 60
-    while not list((workdir / "outputs").glob("runs/*/.hydra/overrides.yaml")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(signalled)
-    out, err = process.communicate(timeout=30)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "LINFIT_GRACE": "25"}
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not list((workdir / "outputs").glob("runs/*/.hydra/overrides.yaml")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(signalled)
+        out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, "")
     [run] = runs(client)
     assert (run.info.status, run.data.tags[layout.STATUS]) == ("KILLED", "killed")
@@ -528,6 +543,7 @@ def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
     assert all("loss" in run.data.metrics for run in children)
 
 
+@pytest.mark.matrix
 def test_only_the_best_become_runs_where_that_is_asked_for(linfit: Linfit, workdir: Path, client: Any) -> None:
     import pandas as pd
 
@@ -544,6 +560,7 @@ def test_only_the_best_become_runs_where_that_is_asked_for(linfit: Linfit, workd
     assert {run.data.tags[layout.ROW] for run in children} == {"1", "2"}
 
 
+@pytest.mark.matrix
 def test_python_sweeps_as_the_command_line_does(workdir: Path, client: Any) -> None:
     import linfit as package
 
@@ -552,12 +569,15 @@ def test_python_sweeps_as_the_command_line_does(workdir: Path, client: Any) -> N
     assert {run.info.run_id for run in runs(client)} >= set(table["run_id"])
 
 
+@pytest.mark.matrix
 def test_hydras_own_launcher_and_sweeper_still_work(linfit: Linfit, workdir: Path, client: Any) -> None:
     assert linfit("run", "-m", "hydra/launcher=basic", "seed=0,1", "steps=3", "hydra.sweep.subdir=${hydra.job.num}").code == 0
     assert linfit("run", "-m", "hydra/sweeper=basic", "seed=2,3", "steps=3").code == 0
     assert len([run for run in runs(client) if run.data.tags[layout.KIND] == "fit" and run.info.status == "FINISHED"]) == 4
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_show_draws_what_was_kept(linfit: Linfit, workdir: Path) -> None:
     assert linfit("run", "article/linear_adam").code == 0
     shown = linfit("show")
@@ -572,10 +592,11 @@ def test_a_run_is_found_by_the_beginning_of_its_id(linfit: Linfit, workdir: Path
     assert rows[0]["run_id"] in linfit("show", rows[0]["run_id"][:12]).out
 
 
+@pytest.mark.read_only
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes streams")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_are_no_harm(closed: str, workdir: Path) -> None:
-    command = f"{sys.executable} -m linfit run steps=5 pictures=false {closed}"
+    command = f"{shlex.quote(sys.executable)} -m linfit run steps=5 pictures=false {closed}"
     done = subprocess.run(["sh", "-c", command], cwd=workdir, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("completed after 5 updates" in done.stdout) == (closed in ("<&-", "2>&-"))

@@ -148,3 +148,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target and not target.startswith("#")
     ]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# ---- what is guarded ----
+
+
+def test_every_sentence_about_security_names_its_test() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "tested by" not in line]
+    named = [re.search(r"\| `(tests/[\w/]+\.py)::(test_\w+)` \|$", row) for row in rows]
+    assert len(rows) > 30
+    for row, found in zip(rows, named, strict=True):
+        assert found is not None, row
+        source = (ROOT / found[1]).read_text(encoding="utf-8")
+        assert f"def {found[2]}(" in source, row

@@ -23,7 +23,8 @@ from pyarrow import parquet
 
 from linfit import cli
 from linfit.config import canonical, digest
-from linfit.tracking import accounts, layout
+from linfit.conventions import SCHEMA
+from linfit.tracking import layout
 from tests.helpers import config
 
 Linfit = Callable[..., Any]
@@ -90,7 +91,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
             done = CliRunner().invoke(cli.cli, [*arguments, "pictures=false"], standalone_mode=False)
             assert not done.exit_code, done.output
     return folder.rename(
-        folder.with_name("kept")
+        folder.with_name(f"kept-{folder.name}")
     )  # so that the recorded paths are gone, and what is copied is looked for beside its database
 
 
@@ -178,7 +179,7 @@ def store_says_so(store: Store) -> bool:
 def forged(given: Any, **changed: Any) -> str:
     """A config's text with the hash that fits it: whoever can write a config can hash it."""
     text = canonical({**given, **changed} if isinstance(given, dict) else given)
-    return f'{{"config":{text},"schema":{accounts.SCHEMA},"sha256":"{digest(json.loads(text))}"}}'
+    return f'{{"config":{text},"schema":{SCHEMA},"sha256":"{digest(json.loads(text))}"}}'
 
 
 def good() -> dict[str, Any]:
@@ -282,6 +283,24 @@ SPOILT: dict[str, Callable[[Store], Any]] = {
     "threads": lambda store: store.tag(store.sweep, layout.ENVIRONMENT, '{"threads": "99999999999"}'),
     "varying": lambda store: store.tag(store.sweep, layout.VARYING, '{"a": [1]}'),
 }
+
+
+@pytest.mark.parametrize("loader", ["linfit_model_1", BAIT])
+def test_the_code_in_a_stored_model_is_never_executed(loader: str, store: Store, linfit: Linfit) -> None:
+    folders = [file.parent for file in store.folder.rglob("MLmodel")]
+    assert len(folders) == 2  # the single run's, and the sweep's best
+    for folder in folders:
+        [code] = folder.glob("code/*.py")
+        hostile = (store.folder / f"{BAIT}.py").read_text()
+        code.write_text(hostile)
+        (code.parent / f"{BAIT}.py").write_text(hostile)
+        described = (folder / "MLmodel").read_text()
+        (folder / "MLmodel").write_text(described.replace("linfit_model_1", loader))
+    sys.modules.pop("linfit_model_1", None)  # of other tests, which load models
+    survives(linfit, store)
+    assert linfit("relocate", "--yes").code == 0
+    assert linfit("reproduce", store.single).code == 0
+    assert "linfit_model_1" not in sys.modules
 
 
 def test_a_page_shows_hostile_names_as_they_are(store: Store, linfit: Linfit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import os
@@ -58,11 +59,20 @@ def _torchs_state() -> Iterator[None]:
 def ran(source: str) -> str:
     """What a program prints. Its MKL setting is this process's own already."""
     assert os.environ["MKL_CBWR"] == "COMPATIBLE"
-    assert "linfit" not in source.split('"""', 2)[2]
+    assert "linfit" not in names_of(source)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(source, "<program>", "exec"), {"__name__": "__main__"})
     return printed.getvalue()
+
+
+def names_of(source: str) -> set[str]:
+    """The names and modules that a program uses: a path may hold any word."""
+    nodes = list(ast.walk(ast.parse(source)))
+    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    used = [node.id for node in nodes if isinstance(node, ast.Name)]
+    return {name.partition(".")[0] for name in (*imported, *modules, *used)}
 
 
 def read(printed: str) -> tuple[list[int], list[float], list[float]]:
@@ -163,6 +173,7 @@ def test_where_a_fit_starts_does_not_matter(weights: list[float]) -> None:
     )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("level", ["tensor_manual", "tensor_autograd", "linear_manual_update", "linear_adam"])
 def test_the_articles_levels_are_short_and_print_its_table(level: str, linfit: Linfit, bare: Path) -> None:
     source = linfit("script", f"article/{level}").out
@@ -198,7 +209,7 @@ def test_few_steps_are_a_table_too(steps: int) -> None:
 
 def test_data_that_are_many_are_read_from_their_file(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
-    rows = "\n\n".join(f'{i}, {0.1 * i!r},"{(7 * i % 11) / 3!r}",1_0' for i in range(200))
+    rows = "\n\n".join(f'{i}, {0.1 * i!r},"{(7 * i % 11) / 3!r}",10' for i in range(200))
     file.write_text('\ufeffa, \'b,"c, d\n",e\n' + rows, encoding="utf-8")
     given = {"name": "csv", "path": str(file), "features": ["a", " 'b", "e"], "target": "c, d\n"}
     source = same(short(dataset=given, init="zeros", optimizer={"name": "adam", "lr": 0.1}, dtype="float64"))
@@ -230,6 +241,42 @@ def test_data_of_many_columns_do_not_depend_on_numpys_threads() -> None:
     same(short(dataset={"name": "random_linear", "n": 10_000, "p": 64}, dtype="float64", steps=4, optimizer={"name": "sgd", "lr": 1e-6}))
 
 
+RIDGE = {"features": {"name": "raw", "intercept": True}, "penalty": {"name": "ridge", "strength": 0.5}}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=label)
+@pytest.mark.parametrize("gradient", WRITTEN, ids=label)
+@pytest.mark.parametrize("loss", LOSSES, ids=label)
+def test_a_penalty_leaves_out_the_intercept_that_features_add(loss: Row, gradient: Row, model: Row) -> None:
+    parts = {"model": model.plain, "gradient": gradient.plain, "loss": loss.plain, "optimizer": {"name": "sgd", "lr": 1e-3}}
+    stop = {"gradient_norm": 1e-9} if loss.name == "huber" else {"excess_loss": 1e-3}
+    source = same(short(**parts, **RIDGE, stop=stop, dataset={"name": "random_linear", "n": 20, "q": 2}))
+    assert ("[:, :-1]" if model.name == "linear" else "[:-1]") in source
+
+
+@pytest.mark.parametrize("optimizer", [row for row in OPTIMIZERS if row.knowing], ids=label)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_tuned_to_a_problem_leaves_out_the_intercept(optimizer: Row, dtype: str) -> None:
+    for given in optimizer.settings():
+        same(short(optimizer=given, dataset={"name": "random_linear", "n": 20, "q": 2}, dtype=dtype, **RIDGE))
+
+
+@pytest.mark.parametrize("rows", [12, 4000])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mean_over", ["weights", "samples"])
+def test_weights_of_samples_count_so_many_times(mean_over: str, dtype: str, rows: int, tmp_path: Path) -> None:
+    i = np.arange(rows)
+    np.save(tmp_path / "data.npy", np.stack([i % 7 / 7, i % 11, 3 * i % 13 / 3, i % 4], axis=1))
+    data = {"name": "npy", "path": str(tmp_path / "data.npy"), "features": ["0", "1"], "target": "2", "weight": "3"}
+    common = {"dataset": data, "mean_over": mean_over, "dtype": dtype, "init": "zeros"}
+    average = {"name": "manual_sgd", "lr": 1e-2, "average": True}
+    source = same(short(loss="mse", optimizer=average, **common))
+    assert ("/ len(X)" in source) == (mean_over == "samples")
+    same(short(loss="sse", optimizer=average, **common))
+    same(short(loss="mse", optimizer="closed_form", **common))
+
+
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["parquet", "npy", "flat", "records", "npz", "sklearn"])
 def test_data_of_every_kind_of_file_are_read_by_a_program(kind: str, tmp_path: Path) -> None:
     i = np.arange(200)
@@ -272,6 +319,8 @@ def test_what_a_config_says_enters_a_program_as_data(rows: int, tmp_path: Path, 
     assert [file.name for file in tmp_path.iterdir()] == ["it's.csv"]
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_a_program_runs_by_itself(tmp_path: Path, linfit: Linfit, bare: Path) -> None:
     overrides = ("model=linear", "optimizer=rmsprop", "init=torch_default", "dataset=random_linear", "seed=7", "steps=40", "record.every=4")
     (tmp_path / "program.py").write_text(linfit("script", *overrides).out, encoding="utf-8")
@@ -322,6 +371,7 @@ def test_a_penalty_is_part_of_the_loss_whatever_the_gradient() -> None:
         same(short(penalty="ridge", gradient=gradient.plain, model="linear", loss="mse", optimizer=optimizer))
 
 
+@pytest.mark.read_only
 def test_a_run_is_written_as_it_was_stored(linfit: Linfit, workdir: Path, client: Any) -> None:
     (workdir / "data.csv").write_text("a,b\n1,2\n2,3.5\n4,4\n")
     given = ("dataset=csv", "dataset.path=data.csv", "dataset.features=[a]", "dataset.target=b", "steps=40", "record.every=4")

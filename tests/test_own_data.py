@@ -49,7 +49,7 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "latin-1 header": ("größe,b,y\n1,2,3\n".encode("latin-1"), "data.csv, line 1: byte 0xf6 is no UTF-8: save the file as text in UTF-8"),
     "utf-16": ("a,b,y\n1,2,3\n".encode("utf-16"), "data.csv, line 1: byte 0xff is no UTF-8: save the file as text in UTF-8"),
     "twice the same header": ("a,b,b,y\n1,2,3,4\n", "data.csv has 2 columns named 'b': rename all but one"),
-    "semicolons": ("a;b;y\n1;2;3\n", "data.csv has no column 'a': there are a;b;y"),
+    "semicolons": ("a;b;y\n1;2;3\n", "data.csv has one column 'a;b;y': dataset.separator=';' makes several of it"),
     "decimal comma": ('a,b,y\n"1,5",2,3\n', "data.csv, line 2, column 'a': '1,5' is not a finite number"),
     "beyond float32": ("a,b,y\n1,2,3\n4,1e300,6\n", "data.csv, line 3, column 'b': 1e+300 is beyond float32: choose dtype=float64, or scale the data"),
 }  # fmt: skip
@@ -93,6 +93,7 @@ def test_what_cannot_be_squared_is_refused(linfit: Linfit, bare: Path) -> None:
     refused(linfit, asked("csv", "data.csv", "dtype=float64"), f"data.csv, line 3, column 'b': {SQUARED}")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("column", "words"), COLUMNS.values(), ids=COLUMNS)
 def test_a_bad_parquet_file_is_refused(column: list[Any], words: str, linfit: Linfit, bare: Path) -> None:
     parquet.write_table(pa.table({"a": [1.0, 2.0], "b": column, "y": [3.0, 4.0]}), bare / "data.parquet")
@@ -175,6 +176,7 @@ def test_a_row_left_out_at_the_very_end_is_counted(linfit: Linfit, bare: Path, m
     assert (ran.code, ran.err) == (0, "linfit: note: data.csv: 1 row with missing cells left out\n")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("several", [(), ("-m", "optimizer.lr=0.1,0.2")], ids=["fit", "sweep"])
 def test_mlflow_and_show_have_the_notes(several: tuple[str, ...], linfit: Linfit, client: Any, workdir: Path) -> None:
     name = write(workdir, "csv", ODD["constant"][0])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 import linfit as package
 from linfit.config import FitConfig
@@ -22,7 +26,7 @@ from linfit.errors import ConfigError, LinfitError
 from linfit.reproduction import Repetition, Reproduction
 from linfit.sweeps.app import execute
 from linfit.sweeps.runner import Runner
-from linfit.tracking import code, environment, git, layout
+from linfit.tracking import code, environment, git, layout, saved_views
 from linfit.tracking.comparison import Outcome, Verdict, difference
 from linfit.tracking.outcomes import of_record
 from linfit.tracking.reading import Reader, Record
@@ -46,7 +50,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
         for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
             patch.delenv(name)
         patch.chdir(folder)
-        git.state.cache_clear()  # of this folder, which is in no repository
+        git.forget()  # of this folder, which is in no repository
         execute([*DATA, "steps=20", "name=data"], Runner())
         execute(["-m", *SWEPT, "hydra.sweep.dir=outputs/sweeps/one", "hydra.launcher.workers=1"], Runner())
         execute(["optimizer=adam", "optimizer.lr=0.1", "steps=40", "seed=1", "hydra.run.dir=outputs/runs/one"], Runner())
@@ -56,7 +60,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
 @pytest.fixture
 def here(recorded: Path, bare: Path) -> Path:
     """A copy of it, elsewhere, as the working directory."""
-    git.state.cache_clear()  # of this folder, which is in no repository
+    git.forget()  # of this folder, which is in no repository
     shutil.copytree(recorded, bare, dirs_exist_ok=True)
     move(bare / "outputs" / "mlflow.db", str(recorded), str(bare))
     return bare
@@ -82,6 +86,8 @@ def children() -> list[str]:
 # ---- again, the same ----
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_a_single_run_has_the_same_bits_and_its_repetition_points_at_it(linfit: Linfit, here: Path) -> None:
     before = reader().find("last")
     said = linfit("reproduce")
@@ -99,6 +105,7 @@ def test_a_single_run_has_the_same_bits_and_its_repetition_points_at_it(linfit: 
     assert linfit("reproduce", again.run_id, "--exact").code == 0  # what was repeated can be repeated
 
 
+@pytest.mark.matrix
 def test_a_fit_of_a_sweep_is_run_again_in_the_engine_that_ran_it(here: Path) -> None:
     for run_id in children()[:3]:
         done = package.reproduce(run_id)
@@ -107,6 +114,8 @@ def test_a_fit_of_a_sweep_is_run_again_in_the_engine_that_ran_it(here: Path) -> 
         assert json.loads(reader().file(reader().find(done.run_id), "config.json").read_text())["config"]["engine"]["name"] == "stacked"
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_a_sample_of_a_sweep_in_other_processes(linfit: Linfit, here: Path) -> None:
     [sweep] = ids("sweep")
     said = linfit("reproduce", sweep, "--sample", "12", "--workers", "2", "--json")
@@ -124,6 +133,51 @@ def test_a_sample_of_a_sweep_in_other_processes(linfit: Linfit, here: Path) -> N
     assert "2 fits of sweep" in text and "verdict    2 identical\n" in text
 
 
+def searched(condition: str) -> list[str]:
+    """The ids that MLflow's own search finds in all experiments."""
+    read = reader()
+    return sorted(run.info.run_id for run in read.client.search_runs(list(read.experiments), condition))
+
+
+def test_no_search_for_fits_and_sweeps_finds_a_repetition(linfit: Linfit, here: Path) -> None:
+    board = saved_views.views(0, [], [])[saved_views.PREFIX + saved_views.LEADERBOARD]
+    state = json.loads(zlib.decompress(base64.b64decode(json.loads(board)["state"].partition(";")[2])))
+    conditions = [state["searchFilter"], "tags.`linfit.kind` = 'fit'", "tags.linfit.kind = 'sweep'"]
+    before = [searched(condition) for condition in conditions]
+    assert [len(found) for found in before] == [14, 14, 1]
+    [sweep] = ids("sweep")
+    again = [package.reproduce(reference, sample=sample) for reference, sample in (("last", None), (children()[0], None), (sweep, 2))]
+    assert [searched(condition) for condition in conditions] == before
+    assert len(searched("tags.`linfit.kind` = 'reproduction'")) == 1 + 1 + (1 + 2)
+    assert [reader().find(one.run_id).kind for one in again] == ["fit", "fit", "sweep"]
+    for one in again:
+        shown = linfit("show", one.run_id)
+        assert shown.code == 0 and f"reproduces     {one.reproduces}" in shown.out
+    assert len(package.load(again[2].run_id).table) == 2
+    assert [reader().find("last", kind).run_id for kind in ("fit", "sweep")] == [reader().find("last").run_id, sweep]
+
+
+@pytest.mark.parametrize("through_client", [False, True])
+def test_a_repetition_does_not_stand_in_for_its_original(
+    through_client: bool, linfit: Linfit, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if through_client:
+        monkeypatch.setattr("linfit.tracking.database.fastest", lambda opened, parent=None: opened)
+    [sweep] = ids("sweep")
+    single = reader().find("last").run_id
+    originals = [single, sweep, *children()]
+    package.reproduce(single)
+    package.reproduce(sweep, sample=12)
+    fits = ["seed=1", "optimizer.lr=0.1", "steps=40", "--skip-done"]
+    assert "finished already" in linfit("run", *fits).err
+    assert "12 of 12 fits are finished already" in linfit("run", "-m", *SWEPT, "--skip-done").err
+    for run_id in originals:
+        reader().client.delete_run(run_id)
+    assert "finished already" not in linfit("run", *fits).err
+    assert "finished already" not in linfit("run", "-m", *SWEPT, "--skip-done").err
+
+
+@pytest.mark.read_only
 def test_config_files_and_folders(linfit: Linfit, here: Path) -> None:
     [sweep] = ids("sweep")
     last = reader().find("last").run_id
@@ -163,6 +217,42 @@ def test_a_folder_is_enough_where_the_store_is_gone(linfit: Linfit, here: Path) 
     said = linfit("reproduce", "kept")
     assert (said.code, "changed    unknown: no environment.json" in said.out) == (0, True)
     assert "version" not in said.out
+
+
+def test_the_folder_of_a_sweep_is_enough_without_a_store(linfit: Linfit, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = here / "alone"
+    shutil.copytree("outputs/sweeps/one", alone / "sweep")
+    monkeypatch.chdir(alone)
+    said = linfit("reproduce", "sweep", "--sample", "3", "--set", "tracking=none")
+    assert (said.code, said.err) == (0, "")
+    assert "3 identical" in said.out and "changed    nothing" in said.out and "beside" not in said.out
+    assert [entry.name for entry in alone.iterdir()] == ["sweep"]
+    done = package.reproduce("sweep", sample=3)
+    assert (done.verdict, done.reproduces, done.known) == (Verdict.IDENTICAL, "sweep", True)
+    assert reader().find(done.run_id).experiment == "adhoc"
+    Path("sweep", "results.parquet").unlink()
+    assert "has no results.parquet: the sweep was interrupted" in linfit("reproduce", "sweep").err
+
+
+def test_the_folder_of_a_sweep_is_compared_with_the_hashes_that_its_run_has(linfit: Linfit, here: Path) -> None:
+    file = Path("outputs/sweeps/one/manifest.parquet")
+    table = parquet.read_table(file)
+    parquet.write_table(table, file)  # the same rows as other bytes
+    said = linfit("reproduce", "outputs/sweeps/one")
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "manifest.parquet was changed after it was written" in said.err
+
+
+@pytest.mark.parametrize("kind", ["fit", "sweep", "folder"])
+def test_without_tracking_there_is_a_verdict_and_nothing_is_recorded(kind: str, linfit: Linfit, here: Path) -> None:
+    reference = {"fit": "last", "sweep": ids("sweep")[0], "folder": "outputs/runs/one"}[kind]
+    before = len(everything())
+    done = package.reproduce(reference, overrides=["tracking=none"])
+    assert (done.verdict, done.run_id, done.overrides, done.changes) == (Verdict.IDENTICAL, "", (), [])
+    changed = package.reproduce(reference, overrides=["tracking=none", "steps=7"])
+    assert changed.verdict is Verdict.DIFFERS
+    assert changed.overrides == ("steps=7",)
+    assert len(everything()) == before
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "environment.json"])
@@ -255,6 +345,7 @@ def test_an_unchanged_machine_has_no_changes(here: Path) -> None:
     assert package.reproduce().changes == []
 
 
+@pytest.mark.matrix
 def test_packages_code_git_and_machine_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "site" / "safetensors-99.1.dist-info").mkdir(parents=True)
     (here / "site" / "a_new.one-2.dist-info").mkdir()
@@ -262,7 +353,7 @@ def test_packages_code_git_and_machine_are_named(here: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(here / "site")
     monkeypatch.setattr(code, "_syntax", lambda file: "changed" if file.name == "losses.py" else file.name)
     monkeypatch.setattr(environment, "cpu", lambda: "another processor")
-    monkeypatch.setattr(git, "state", lambda: {"commit": "abc", "branch": "main", "dirty": "false"})
+    monkeypatch.setattr(git, "state", lambda *_: {"commit": "abc", "branch": "main", "dirty": "false"})
     for cached in (environment.packages, environment._version, code.code_digest):
         cached.cache_clear()
     try:
@@ -389,12 +480,12 @@ def test_a_child_that_is_said_to_be_another_fit_is_refused(linfit: Linfit, here:
 
 def test_another_schema_is_the_work_of_another_version_or_of_a_flipped_bit(linfit: Linfit, here: Path) -> None:
     file = here / "outputs" / "runs" / "one" / "config.json"
-    file.write_text(file.read_text().replace('"schema": 1', '"schema": 3'))
-    assert f"linfit {package.__version__}, which wrote it, writes 1: it was changed" in linfit("reproduce", str(file)).err
+    file.write_text(file.read_text().replace('"schema": 2', '"schema": 3'))
+    assert f"linfit {package.__version__}, which wrote it, writes 2: it was changed" in linfit("reproduce", str(file)).err
     child = reader().find(children()[0])
     for run, tag, value in ((child.run_id, layout.CONFIG, file.read_text()), (child.tags[layout.PARENT], layout.VERSION, "9.9")):
         reader().client.set_tag(run, tag, value)
-    assert "in schema 3, this linfit reads 1: use linfit 9.9, which wrote it" in linfit("reproduce", child.run_id).err
+    assert "in schema 3, this linfit reads 1 to 2: use linfit 9.9, which wrote it" in linfit("reproduce", child.run_id).err
 
 
 def test_a_run_without_a_result_is_refused(linfit: Linfit, here: Path) -> None:
@@ -479,16 +570,30 @@ def test_diff_names_what_two_runs_have_otherwise(linfit: Linfit, here: Path) -> 
     run = reader().find("last").run_id
     again = package.reproduce(run).run_id
     said = linfit("diff", run, again)
-    assert (said.code, "identical" in said.out, "changed    nothing" in said.out) == (0, True, True)
+    assert (said.code, "identical" in said.out, "differs    nothing" in said.out) == (0, True, True)
     other = package.reproduce(run, overrides=["optimizer.lr=0.2"]).run_id
     said = linfit("diff", run, other)
     assert said.code == 1
-    assert "config   optimizer.lr  0.1   0.2" in said.out
+    assert re.search(r"config +optimizer.lr +0.1 +0.2", said.out)
     assert "from step 1 on" in said.out
+    assert re.search(rf"what +{run[:12]} +{other[:12]}", said.out) and f"loss {run[:12]}" in said.out
     found = json.loads(linfit("diff", run, children()[0], "--json").out)
     assert {"optimizer.lr", "engine", "seed"} & {change["key"] for change in found["changes"]}
     [sweep] = ids("sweep")
     assert "is a sweep, which has no config of its own" in linfit("diff", run, sweep).err
+
+
+def test_diff_names_two_runs_where_reproduce_says_then_and_now(linfit: Linfit, here: Path) -> None:
+    run, fits = reader().find("last"), [record for record in everything() if layout.PARENT in record.tags]
+    others = [record for record in fits if record.name in ("sgd lr=1.0 float64", "adam lr=0.001 float32")]
+    pairs = [(run, other) for other in others] + [(others[0], others[1]), (run, run)]
+    for one, other in pairs:
+        said = " ".join(linfit("diff", one.run_id, other.run_id).out.split())
+        assert not re.search(r"\b(then|now|again|stored|changed|as they were)\b", said), said
+        assert f"{one.name}: run {one.run_id}" in said and f"run {other.run_id}" in said
+        assert one is other or f"what {one.name} {other.name}" in said
+    said = linfit("reproduce", run.run_id, "--set", "optimizer.lr=0.2").out
+    assert re.search(r"changed +what +then +now", said) and "loss then" in said and "loss now" in said
 
 
 # ---- verdicts ----

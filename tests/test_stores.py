@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import os
-import tarfile
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
 import linfit
+from linfit.conventions import SCHEMA
 from linfit.reproduction import Reproduction
-from linfit.tracking import accounts, layout
+from linfit.tracking import layout
 from linfit.tracking.comparison import Verdict
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import locate
+from tests.stores.unpack import unpack
 from tests.stores.write import components, held
 
+#: Packages whose versions may decide bits: others in the lock are renewed without leave to change any.
+COMPUTING = ("torch", "numpy", "scipy", "scikit-learn")
 STORES = sorted((Path(__file__).parent / "stores").glob("v*.tar.xz"))
 
 
 @pytest.fixture(scope="module", params=STORES, ids=lambda file: file.name.partition(".")[0])
 def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with such a store."""
-    from mlflow.store.db.utils import _upgrade_db
-
-    folder = tmp_path_factory.mktemp("stored")
-    with tarfile.open(request.param) as archive:
-        archive.extractall(folder, filter="data")
-    engine = create_engine(f"sqlite:///{folder}/outputs/mlflow.db")
-    _upgrade_db(engine)  # as `mlflow db upgrade` does, where a later MLflow is installed
-    engine.dispose()
-    return folder
+    return unpack(request.param, tmp_path_factory.mktemp("stored"))
 
 
 @pytest.fixture
@@ -43,18 +37,18 @@ def here(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def judge(done: Reproduction) -> None:
-    """The bits, where the machine and the packages are those that wrote the store; elsewhere within the tolerance."""
-    same = not [change for change in done.changes if change.kind in ("machine", "package")]
+    """The bits, where the machine and the packages that compute are those that wrote the store; elsewhere within the tolerance."""
+    same = not [change for change in done.changes if change.kind == "machine" or (change.kind == "package" and change.key in COMPUTING)]
     allowed = {Verdict.IDENTICAL} if same else {Verdict.IDENTICAL, Verdict.EQUAL}
     assert {found.why for found in done.repetitions if found.verdict not in allowed} == set()
 
 
 def test_there_is_a_store_for_each_schema() -> None:
-    assert {file.name.partition(".")[0].partition("-")[0] for file in STORES} == {f"v{schema}" for schema in range(1, accounts.SCHEMA + 1)}
+    assert {file.name.partition(".")[0].partition("-")[0] for file in STORES} == {f"v{schema}" for schema in range(1, SCHEMA + 1)}
 
 
-def test_the_stores_of_this_schema_have_every_component() -> None:
-    assert components() - held([file for file in STORES if file.name.startswith(f"v{accounts.SCHEMA}")]) == set()
+def test_the_stores_have_every_component() -> None:
+    assert components() - held(STORES) == set()
 
 
 def test_single_runs(here: Path) -> None:
@@ -68,7 +62,7 @@ def test_single_runs(here: Path) -> None:
 
 def test_a_sweep_over_every_component(here: Path) -> None:
     done = linfit.reproduce(Reader(locate(None)).find("last", layout.SWEEP).run_id, sample=1000)
-    assert len(done.repetitions) > 60
+    assert len(done.repetitions) >= 15
     judge(done)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from mlflow import MlflowClient
 from pyarrow import parquet
 
 import linfit as package
@@ -72,6 +73,7 @@ def hide(file: Path) -> None:
     reader.client.set_tag(parent.run_id, layout.FILES, json.dumps(hashes))
 
 
+@pytest.mark.matrix
 def test_alone_the_bits_are_those_of_the_sweep(sweep: Any) -> None:
     checks = sweep("optimizer=sgd,adam,rmsprop", "dtype=float32,float64", "optimizer.lr=0.001,1.0")
     assert [check["row"] for check in checks] == list(range(12))
@@ -99,6 +101,8 @@ def test_a_sample_is_drawn_by_its_seed(linfit: Linfit, workdir: Path) -> None:
     assert len(rows()) == 20
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_what_is_printed(linfit: Linfit, workdir: Path) -> None:
     linfit("run", "-m", "steps=20", "seed=0,1")
     linfit("run", "steps=20")  # a single run since: `last` is the last sweep
@@ -107,6 +111,19 @@ def test_what_is_printed(linfit: Linfit, workdir: Path) -> None:
     assert "of 2 fits\n" in said.out
     assert "alone      of 2 fits 2 give the stored bits\n" in said.out
     assert "other      losses differ by up to" in said.out
+
+
+def test_what_of_the_machine_changed_is_said_and_what_the_config_decides_is_not(
+    linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = package.sweep(["steps=5", "seed=0,1", "pictures=false"])
+    client = MlflowClient("sqlite:///outputs/mlflow.db")
+    machine = json.loads(client.get_run(done.run_id).data.tags[layout.ENVIRONMENT])
+    elsewhere = json.dumps({**machine, "device": "some accelerator"})  # as a sweep there has it
+    client.set_tag(done.run_id, layout.ENVIRONMENT, elsewhere)
+    monkeypatch.setenv("MKL_ENABLE_INSTRUCTIONS", "SSE4_2")
+    changed = [line for line in linfit("verify").out.splitlines() if line.startswith("changed")]
+    assert changed == ["changed    MKL_ENABLE_INSTRUCTIONS: unset then, SSE4_2 now"]
 
 
 # ---- files that were changed ----
@@ -295,7 +312,7 @@ def test_a_stored_config_is_what_was_stored() -> None:
         ("null", "no stored config"),
         ('{"config":{}}', "no stored config"),
         ('{"config":{"seed":NaN},"schema":1,"sha256":""}', "no stored config"),
-        (stored_text(config()).replace('"schema":1', '"schema":2'), "stored in schema 2"),
+        (stored_text(config()).replace('"schema":2', '"schema":3'), "stored in schema 3"),
         (stored_text(config()).replace('"seed":0', '"seed":1'), "hash does not fit"),
         ('{"config":{"sed":1},"schema":1,"sha256":"d0f1a5bb"}', "hash does not fit"),
     ],

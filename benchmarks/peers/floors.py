@@ -2,6 +2,7 @@
 
     python -m benchmarks.peers.floors step                     # imports torch and takes one step of torch.optim
     python -m benchmarks.peers.floors imports [step]           # imports torch and mlflow
+    python -m benchmarks.peers.floors like LISTING [MODULE …]  # imports these modules and makes 1,001 steps of Adam
     python -m benchmarks.peers.floors store                    # the same, and creates outputs/mlflow.db
     python -m benchmarks.peers.floors rows FULL EMPTY          # the rows of the store FULL through bare sqlite3 into EMPTY
     python -m benchmarks.peers.floors arithmetic RUNS          # the sweep's arithmetic in bare torch
@@ -14,6 +15,9 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 
 #: In the order of their foreign keys, each with what finds the rows that belong to some runs; datasets belong to all.
 TABLES = {
@@ -86,12 +90,43 @@ def step() -> None:
     optimizer.step()
 
 
+def like(listing: str, *more: str) -> None:
+    """Import the modules that `listing` names, and `more`, and make the steps of the article's fourth level."""
+    for name in [*Path(listing).read_text(encoding="utf-8").split(), *more]:
+        with suppress(ImportError):  # some names stand for no file
+            import_module(name)
+    steps()
+
+
+def steps() -> None:
+    """Fit two weights to 30 samples by nn.Linear, autograd and torch's Adam, as a function, which needs no compiler."""
+    import torch
+    from torch.optim.adam import adam
+
+    x = torch.linspace(-2, 2, 30)
+    X, y = torch.stack([x**2, torch.ones(30)], dim=1), (2 * x**2 + 3)[:, None]
+    model = torch.nn.Linear(2, 1, bias=False)
+    mean, square, count = torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor(0.0)
+    constants = {"beta1": 0.9, "beta2": 0.999, "lr": 0.01, "weight_decay": 0.0, "eps": 1e-8}
+    switches = {"amsgrad": False, "maximize": False, "foreach": False}
+    for _ in range(1001):
+        model.weight.grad = None
+        loss = (model(X) - y).square().sum()
+        loss.backward()
+        loss.item()
+        assert model.weight.grad is not None
+        with torch.no_grad():
+            adam([model.weight], [model.weight.grad], [mean], [square], [], [count], **constants, **switches)
+
+
 def main(what: str, *arguments: str) -> None:
     if what in ("imports", "store"):
         import mlflow  # noqa: F401
         import torch  # noqa: F401
     if "step" in (what, *arguments):
         step()
+    elif what == "like":
+        like(*arguments)
     elif what == "store":
         from benchmarks.peers.common import open_store
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = list[str]
+#: The number of this option of Linux's prctl.
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class ProgramError(RuntimeError):
@@ -27,16 +32,48 @@ def python(program: str | None, *arguments: object) -> Command:
     return [sys.executable, *start, *map(str, arguments)]
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Seconds that a whole process took: on the clock, and of processor time, with that of all processes that it started."""
+
+    wall: float
+    cpu: float
+
+
 def seconds_of(command: Command, folder: Path) -> tuple[float, str]:
     """Wall time of the whole process in `folder`, and its output; ProgramError, with the last line that it wrote, if it fails."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"PYTHONPATH": path}
     start = time.perf_counter()
+    printed = run(command, folder, ROOT)
+    return time.perf_counter() - start, printed
+
+
+def spent_by(command: Command, folder: Path, source: Path | None = None) -> Spent:
+    """Return what a process in `folder` takes, with the packages of the checkout `source`; ProgramError if it fails."""
+    adopt_orphans()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(command, folder, source or ROOT)
+    wall = time.perf_counter() - start
+    with suppress(ChildProcessError):  # raised when there are no more
+        while True:
+            os.wait()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Spent(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own has ended, so that their time counts; other systems than Linux cannot."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def run(command: Command, folder: Path, source: Path) -> str:
+    """Run a process to its end and return its output; ProgramError, with the last line that it wrote, if it fails."""
+    path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"PYTHONPATH": path}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
     if done.returncode:
         raise ProgramError(reason(done.stderr))
-    return seconds, done.stdout
+    return done.stdout
 
 
 def reason(stderr: str) -> str:

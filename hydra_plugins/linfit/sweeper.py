@@ -13,9 +13,6 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-#: By name: Hydra's discovery executes a plugin's module without importing it, so that its classes exist twice.
-LAUNCHER = "hydra_plugins.linfit.launcher.LinfitLauncher"
-
 
 @dataclass
 class LinfitSweeperConf:
@@ -45,13 +42,20 @@ class LinfitSweeper(Sweeper):
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
-    def sweep(self, arguments: list[str]) -> Any:
-        from linfit.sweeps.runner import Runner
+    def jobs(self, arguments: list[str]) -> list[list[str]]:
+        """Return the overrides of each job: `linfit plan` asks for them without a sweep."""
         from linfit.sweeps.ways import job_overrides, ways
 
-        assert self.config is not None and self.hydra_context is not None and self.launcher is not None
-        settings: Any = OmegaConf.to_container(self.config.hydra.sweeper, resolve=True)
-        jobs = list(job_overrides(ways(settings), arguments, self.hydra_context.config_loader))
+        assert self.config is not None and self.hydra_context is not None
+        return list(job_overrides(ways(self.config.hydra.sweeper), arguments, self.hydra_context.config_loader))
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from linfit.sweeps.request import LAUNCHER
+        from linfit.sweeps.runner import Runner
+
+        assert self.config is not None and self.launcher is not None
+        jobs = self.jobs(arguments)
+        # By name: Hydra's discovery executes a plugin's module without importing it, so that its classes exist twice.
         if isinstance(self.task_function, Runner) and self.config.hydra.launcher._target_ == LAUNCHER:
             return [self.launcher.launch(jobs, initial_job_idx=0)]
         return self._batches(self.config, self.launcher, jobs)

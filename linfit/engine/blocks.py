@@ -25,8 +25,9 @@ from linfit.method.optimizers import Optimizer
 from linfit.method.schedules import Constant
 from linfit.method.stacks import kind
 from linfit.problem.accuracy import with_warning
+from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array, Problem
-from linfit.problem.theory import Optimum, optima
+from linfit.problem.theory import NONE, Optimum, optima
 from linfit.settings import StackedEngine
 
 WINDOW = 32
@@ -49,7 +50,7 @@ class Data:
     seen: Problem
     X: Array
     """The features seen `[n, p]`, one array for all data that have these features."""
-    strength: float = 0.0
+    shrinkage: Shrinkage = NONE
     """Of the penalty, which moves the optimum."""
     known: Optimum | None = None
 
@@ -74,7 +75,9 @@ class Task:
     @property
     def moved_as(self) -> Hashable:
         """What fits share whose weights one update moves."""
-        return kind(self.optimizer), isinstance(self.config.schedule, Constant)
+        optimizer = self.optimizer
+        count = optimizer.count(self.data.seen) if optimizer.averages() else None
+        return kind(optimizer), isinstance(self.config.schedule, Constant), count
 
     @property
     def optimum(self) -> Optimum:
@@ -129,7 +132,7 @@ def stack_of(task: Task) -> Hashable:
     """What fits of one stack have in common."""
     config = task.config
     shared = (config.model, config.loss, config.gradient, config.device)
-    how = (config.penalty.squared() > 0, _batch(config), config.dtype, config.threads, config.deterministic, memory(config))
+    how = (config.shrinkage().strength > 0, _batch(config), config.dtype, config.threads, config.deterministic, memory(config))
     return (task.data.seen.shape, *map(identity, shared), *how)
 
 
@@ -147,7 +150,8 @@ def data_key(config: FitConfig) -> Hashable:
     """What is equal for fits whose data are the same."""
     drawn = config.dataset.drawn_from(config.seed), config.split.drawn_from(config.seed) if config.split.validation else None
     parts = map(identity, (config.dataset, config.features))
-    return (*parts, *drawn, config.split.validation, config.gradient.summarizes, config.threads, config.dtype)
+    weighted = (config.mean_over, identity(config.loss)) if config.dataset.weighted() else None
+    return (*parts, weighted, *drawn, config.split.validation, config.gradient.summarizes, config.threads, config.dtype)
 
 
 def memory(config: FitConfig) -> int:
@@ -187,9 +191,10 @@ class Loader:
 
     def _load(self, config: FitConfig) -> Data:
         source = data_key(config)
-        key = (source, identity(config.loss), config.penalty.squared())
+        shrinkage = config.shrinkage()
+        key = (source, identity(config.loss), shrinkage)
         if key not in self._data:
-            self._data[key] = Data(*self._read(source, config), config.penalty.squared())
+            self._data[key] = Data(*self._read(source, config), shrinkage)
             self.size += OVERHEAD
         return self._data[key]
 
@@ -231,7 +236,7 @@ def find_optima(tasks: Sequence[Task]) -> None:
     if not tasks:
         return
     missing = list({id(task.data): task.data for task in tasks if task.data.known is None}.values())
-    found = optima([data.seen for data in missing], tasks[0].config.loss, [data.strength for data in missing])
+    found = optima([data.seen for data in missing], tasks[0].config.loss, [data.shrinkage for data in missing])
     for data, known in zip(missing, found, strict=True):
         data.known = known
         data.problem = with_warning(data.problem, known, tasks[0].config.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from linfit.config import FitConfig
+from linfit.engine.surroundings import plain_surroundings
 from linfit.problem.blas import blas_threads
 
 #: (where, what, its value while a fit is deterministic). torch would fill new tensors with NaN besides, which only costs.
@@ -21,14 +22,24 @@ FLAGS: tuple[tuple[Any, str, bool], ...] = (
 
 @contextmanager
 def computing(config: FitConfig) -> Iterator[None]:
-    """torch computes with the config's threads and, unless it says otherwise, deterministically; numpy with one thread. Afterwards as before."""
+    """Compute with the config's threads, numpy with one, and deterministically unless the config says otherwise.
+
+    Nothing that the caller has set in torch or numpy reaches what is computed; afterwards it is as before.
+    """
+    with plain_surroundings(), threads(config.threads), blas_threads(), ExitStack() as stack:
+        if config.deterministic:
+            stack.enter_context(full_precision())
+            stack.enter_context(deterministic())
+        yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads; afterwards with as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(count)
     try:
-        with ExitStack() as settings:
-            for setting in (blas_threads, *((full_precision, deterministic) if config.deterministic else ())):
-                settings.enter_context(setting())
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
 
@@ -53,15 +64,15 @@ def deterministic() -> Iterator[None]:
 def full_precision() -> Iterator[None]:
     """Products of float32 are computed in float32: neither in TF32 nor in bfloat16."""
     backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    newer: list[str] = []
+    own = [backend.fp32_precision for backend in backends]  # "none" where it follows a wider setting
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:  # set through torch's newer interface, of which the older one will not speak
-        before, newer = "highest", [backend.fp32_precision for backend in backends]
+        before = "highest"
     torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-        for backend, precision in zip(backends, newer, strict=False):
+        for backend, precision in zip(backends, own, strict=True):
             backend.fp32_precision = precision

@@ -13,6 +13,11 @@ from linfit.problem.problem import Array
 PARTED = {"float32": 1e-4, "float64": 1e-9}
 
 
+def rounding_floor(initial_excess: float, dtype: str) -> float:
+    """Return the excess loss at or below which there is only rounding: (ε · √initial)²."""
+    return float(initial_excess) * float(np.finfo(dtype).eps) ** 2
+
+
 def relative_losses(one: Array, other: Array, dtype: str) -> Array:
     """|one − other| `[k]`, relative to the larger of the loss and the initial loss × the dtype's eps."""
     least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0

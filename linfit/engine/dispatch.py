@@ -9,12 +9,14 @@ from typing import overload
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
 from linfit.engine.listening import Report, unheard
+from linfit.engine.surroundings import isolated
 
 
 @overload
 def fit(configs: FitConfig) -> Fit: ...
 @overload
 def fit(configs: Sequence[FitConfig]) -> list[Fit]: ...
+@isolated
 def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
     """Runs fit configs and returns their fits, in order; one config gives one fit. Nothing is recorded.
 

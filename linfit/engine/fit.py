@@ -84,7 +84,7 @@ class Fit:
 
         held = problem.validation
         loss = held.objective(self.config.loss)
-        with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
             residuals = (held.X @ weights.astype(np.float64) - held.y for weights in path.weights)
             return np.array([float(loss(torch.from_numpy(residual))) for residual in residuals])
 
@@ -95,7 +95,7 @@ class Fit:
         if expansion is None:
             return None
         names, matrix = expansion.own()
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return names, matrix @ self.weights.astype(np.float64)
 
     @property
@@ -110,6 +110,28 @@ class Fit:
         return float(self.losses[-1]) if self.status in (Status.COMPLETED, Status.CONVERGED) else float("inf")
 
     @property
+    def objective(self) -> float:
+        """The number that the config's `objective` asks for; infinity if the fit diverged or failed, so that it never wins.
+
+        `auto` is the loss of the samples held out, or without any the training loss, both evaluated in float64.
+        """
+        if self.status not in (Status.COMPLETED, Status.CONVERGED):
+            return float("inf")
+        _, optimum, problem = self._found()
+        by = self.config.objective
+        if by == "auto" and problem.validation is not None:
+            by = "validation_loss"
+        if by == "validation_loss":
+            assert self.validation_losses is not None
+            value = self.validation_losses[-1]
+        elif by == "loss":
+            value = self.losses[-1]
+        else:
+            least = optimum.loss if by == "auto" else 0.0
+            value = least + self.excess_losses[-1]
+        return float(value) if np.isfinite(value) else float("inf")
+
+    @property
     def distance_to_optimum(self) -> float:
         """‖W − W*‖ of the final weights."""
         return self._found()[1].distance(self.weights.astype(np.float64))
@@ -118,5 +140,5 @@ class Fit:
     def distance_to_truth(self) -> float | None:
         """‖W − W_true‖ of the final weights, None where the dataset does not know its truth."""
         truth = self._found()[2].truth
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return None if truth is None else float(np.linalg.norm(self.weights.astype(np.float64) - truth))

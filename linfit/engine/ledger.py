@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from linfit.engine.blocks import Task
 from linfit.engine.fit import Fit, Path, Status
-from linfit.engine.limits import divergence_limit, tolerance_screen
+from linfit.engine.limits import divergence_limit, tolerance_screen, tolerance_threshold
 from linfit.problem.problem import Array
 
 Rows = NDArray[np.int64]
@@ -68,7 +68,7 @@ class Ledger:
 
     def _within(self, shares: Sequence[float], initial: Array) -> _Within:
         p = self.weights.shape[2]
-        threshold = np.array(shares) * initial
+        threshold = tolerance_threshold(np.array(shares), initial)
         return _Within(threshold, tolerance_screen(self.optima.losses, threshold, self.optima.at_zero, p, self.dtype))
 
     def to_go(self, step: int) -> int:

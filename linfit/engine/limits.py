@@ -28,6 +28,12 @@ def divergence_limit(times: Numbers, initial: Numbers, at_zero: Numbers) -> Any:
         return np.minimum(times * np.maximum(initial, LEAST_INITIAL * at_zero), sys.float_info.max)
 
 
+def tolerance_threshold(share: Numbers, initial: Numbers) -> Any:
+    """The excess loss that is such a `share` of the initial one; NaN, below which nothing is, if that is beyond float64."""
+    initial = np.asarray(initial, dtype=np.float64)
+    return np.where(np.isfinite(initial), share * np.where(np.isfinite(initial), initial, 0), np.nan)
+
+
 def tolerance_screen(minimum: Numbers, threshold: Numbers, at_zero: Numbers, p: int, dtype: str) -> Any:
     """The loss above which the excess loss is more than `threshold`, for p features.
 

@@ -18,11 +18,11 @@ import numpy as np
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.engine.iteration import NEVER, contraction, steps_until
-from linfit.method.batches import Minibatch
+from linfit.method.batches import Batch, Minibatch, steepest
 from linfit.method.classical import Accelerated
 from linfit.method.closed_form import ClosedForm
 from linfit.method.optimizers import SGD, ManualSGD, Optimizer
-from linfit.problem.accuracy import digits_of
+from linfit.problem.digits import digits_of
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
 
@@ -45,6 +45,7 @@ class Theory:
     largest_curvature: float | None = None
     smallest_curvature: float | None = None
     largest_stable_lr: float | None = None
+    """With batches, one up to which the error shrinks in the mean whatever is drawn."""
     optimal_lr: float | None = None
     rate: float | None = None
     """The factor by which the distance to the optimum shrinks at each step in the long run."""
@@ -52,7 +53,7 @@ class Theory:
     noise_floor: float | None = None
     """About the excess loss at which descent by batches, drawn with replacement, comes to rest."""
     digits: float | None = None
-    """About how many digits of the optimum are those of the exact solution (linfit/problem/accuracy.py)."""
+    """About how many digits of the optimum are those of the exact solution, of the weight or own term that has fewest."""
     curvature: tuple[float, ...] = ()
     """The eigenvalues of the Hessian, of the largest on, the first of them."""
     optimum: tuple[float, ...] = ()
@@ -79,7 +80,7 @@ def theory_before(config: FitConfig) -> Theory:
     import torch
 
     seen = config.problem().cast(config.dtype)
-    known = optimum(seen, config.loss, config.penalty.squared())
+    known = optimum(seen, config.loss, config.shrinkage())
     start = config.init.draw(*seen.shape[1:], config.seed, getattr(torch, config.dtype))
     return predict(config, seen, known, start.double().cpu().numpy())
 
@@ -91,7 +92,12 @@ def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) ->
 
 def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
     """The same of many fits at once."""
-    matrices = [propagators(config, optimum, seen.shape[0]) for config, seen, optimum, _ in fits]
+    with np.errstate(over="ignore", invalid="ignore"):  # of learning rates and data at the ends of float64
+        return _predict_all(fits)
+
+
+def _predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
+    matrices = [propagators(config, optimum, config.optimizer.count(seen)) for config, seen, optimum, _ in fits]
     linear = [place for place, matrix in enumerate(matrices) if matrix is not None]
     known = [matrix for matrix in matrices if matrix is not None]
     shares = [shares_of(optimum, start) for _, _, optimum, start in (fits[place] for place in linear)]
@@ -104,9 +110,9 @@ def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> li
 
 def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Array | None, steps: int) -> Theory:
     weights = tuple(optimum.weights.ravel()[:MOST].tolist())
-    if optimum.robust is not None or not optimum.rank:
+    if optimum.robust is not None or not optimum.curvature_range[0]:
         return Theory(optimum.loss, optimum.rank, optimum=weights)
-    n, optimizer = seen.shape[0], config.optimizer.know(optimum)
+    n, optimizer = config.optimizer.count(seen), config.optimizer.know(optimum)
     largest, smallest = optimum.curvature_range
     return Theory(
         optimum.loss,
@@ -114,12 +120,12 @@ def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Arr
         largest / smallest,
         largest,
         smallest,
-        largest_stable_lr(optimizer, optimum, n),
-        optimal_lr(optimizer, optimum, n),
+        largest_stable_lr(config, optimizer, seen, optimum),
+        None if isinstance(config.batch, Minibatch) else optimal_lr(optimizer, optimum, n),
         None if matrices is None else float(contraction(matrices)),
         None if steps == NEVER else steps,
         noise_floor(config, seen, optimum),
-        digits_of(optimum, seen, config.dtype),
+        None if (digits := digits_of(optimum, seen, config.dtype)) is None else digits.fewest,
         tuple(optimum.curvatures[:MOST].tolist()),
         weights,
     )
@@ -127,17 +133,31 @@ def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Arr
 
 def stable_lr_of(fit: Fit) -> float | None:
     """The largest stable learning rate of a fit, and nothing else of its theory; None where none is known."""
-    if fit.problem is None or fit.optimum is None or fit.optimum.robust is not None or not fit.optimum.rank:
+    if fit.problem is None or fit.optimum is None or fit.optimum.robust is not None or not fit.optimum.curvature_range[0]:
         return None
-    return largest_stable_lr(fit.config.optimizer.know(fit.optimum), fit.optimum, fit.problem.shape[0])
+    seen = fit.problem.cast(fit.config.dtype) if isinstance(fit.config.batch, Minibatch) else fit.problem
+    return largest_stable_lr(fit.config, fit.config.optimizer.know(fit.optimum), seen, fit.optimum)
 
 
-def largest_stable_lr(optimizer: Optimizer, optimum: Optimum, n: int) -> float | None:
-    """Of an optimizer that knows the optimum; None where it states none."""
-    return optimizer.largest_stable_lr(optimum.curvature_range[0], n) if optimizer.knows_its_bound() else None
+def largest_stable_lr(config: FitConfig, optimizer: Optimizer, seen: Problem, optimum: Optimum) -> float | None:
+    """Of an optimizer that knows the optimum, on the batches of the config; None where none is stated."""
+    if not bounded(optimizer, config.batch):
+        return None
+    curvature = optimum.curvature_range[0]
+    if isinstance(config.batch, Minibatch):
+        alone = steepest(seen.X, optimum.scale) + config.shrinkage().strength
+        curvature = config.batch.curvature(curvature, alone, seen.shape[0])
+    return optimizer.largest_stable_lr(curvature, optimizer.count(seen))
 
 
-def predicted_rate(config: FitConfig, optimum: Optimum, n: int) -> float | None:
+def bounded(optimizer: Optimizer, batch: Batch) -> bool:
+    """Whether the optimizer states a bound that holds with such batches: a momentum's holds where the gradient is the whole one."""
+    if not isinstance(batch, Minibatch):
+        return optimizer.knows_its_bound()
+    return type(optimizer) is ManualSGD or (type(optimizer) is SGD and not optimizer.momentum)
+
+
+def predicted_rate(config: FitConfig, optimum: Optimum, n: float) -> float | None:
     """The factor by which the distance to the optimum shrinks at each step in the long run; None where nobody knows it."""
     matrices = propagators(config, optimum, n)
     return None if matrices is None else float(contraction(matrices))
@@ -150,7 +170,7 @@ def shares_of(optimum: Optimum, start: Array) -> Array:
     return np.asarray(curvatures[: optimum.rank] * np.square(away).sum(axis=1))
 
 
-def propagators(config: FitConfig, optimum: Optimum, n: int) -> Array | None:
+def propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
     """`[m, 2, 2]`: what a step multiplies (error, velocity) by along each curvature; None where the iteration is not linear."""
     known = optimum.robust is None and optimum.rank and config.schedule.name == "none" and not isinstance(config.batch, Minibatch)
     if known and type(config.optimizer) is ClosedForm:
@@ -160,12 +180,13 @@ def propagators(config: FitConfig, optimum: Optimum, n: int) -> Array | None:
         return None
     (lr, momentum, ahead), curved = constants, optimum.curvatures[: optimum.rank]
     kept = np.full_like(curved, momentum)
-    if ahead:
-        return np.array([[1 - lr * curved * (1 + momentum), -lr * momentum * kept], [curved, kept]]).transpose(2, 0, 1)
-    return np.array([[1 - lr * curved, -lr * kept], [curved, kept]]).transpose(2, 0, 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, second = (lr * curved * (1 + momentum), lr * momentum * kept) if ahead else (lr * curved, lr * kept)
+    matrices = np.array([[1 - first, -second], [curved, kept]]).transpose(2, 0, 1)
+    return matrices if np.isfinite(matrices).all() else None
 
 
-def optimal_lr(optimizer: Optimizer, optimum: Optimum, n: int) -> float | None:
+def optimal_lr(optimizer: Optimizer, optimum: Optimum, n: float) -> float | None:
     """The learning rate at which the optimizer contracts fastest; None where theory knows none."""
     largest, smallest = optimum.curvature_range
     if isinstance(optimizer, Accelerated):
@@ -181,12 +202,12 @@ def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | N
 
     It holds for small lr, where the noise is about that at the optimum. Shuffled batches come closer, how close is not known.
     """
-    batch, constants = config.batch, _constants(config.optimizer, seen.shape[0])
+    batch, constants = config.batch, _constants(config.optimizer, config.optimizer.count(seen))
     if not isinstance(batch, Minibatch) or not batch.replacement or constants is None or constants[1] or config.penalty.squared():
         return None
     lr, n = constants[0], seen.shape[0]
     curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)
-    if lr * curvatures.max() >= 2:
+    if lr * batch.curvature(float(curvatures.max()), steepest(seen.X, optimum.scale), n) >= 2:
         return None
     residual = seen.X @ optimum.weights - seen.y  # [n, q]
     slopes = 2 * optimum.scale * (seen.X @ vectors)[:, :, None] * residual[:, None]  # [n, p, q]
@@ -194,7 +215,7 @@ def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | N
     return float(0.5 * (lr * variance / (2 - lr * curvatures)).sum())
 
 
-def _constants(optimizer: Optimizer, n: int) -> tuple[float, float, bool] | None:
+def _constants(optimizer: Optimizer, n: float) -> tuple[float, float, bool] | None:
     """lr, momentum, and whether the momentum is Nesterov's, of an optimizer whose iteration is linear."""
     if type(optimizer) is ManualSGD:
         return optimizer.lr / (n if optimizer.average else 1), 0.0, False

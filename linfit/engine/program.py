@@ -28,6 +28,7 @@ from linfit.method.gradients import penalized_stack
 from linfit.method.optimizers import Optimizer
 from linfit.method.schedules import Constant, Schedule
 from linfit.method.stacks import Columns, Memory, Update
+from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array
 
 #: The schedules of s fits, each with the steps that it makes.
@@ -44,6 +45,8 @@ class Part:
     memory: Memory
     update: Update
     schedules: Schedules
+    count: float
+    """Samples of the problem, by which an optimizer that averages divides."""
 
 
 class Program:
@@ -54,7 +57,6 @@ class Program:
         self.config = first
         self.dtype, self.device = first.gradient.data_dtype(getattr(torch, first.dtype)), torch.device(first.device.name)
         self.loss = tasks[0].data.seen.objective(first.loss)
-        self.num_samples = tasks[0].data.seen.shape[0]
         self.X = self._data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
         self.y = self._data([task.data.seen.y for task in tasks])  # [r, q, n]
         self.W = torch.stack([task.start for task in tasks]).to(self.device)  # [r, p, q]
@@ -65,24 +67,30 @@ class Program:
             place = slice(start, start + len(own))
             start, like = place.stop, self.W[place]
             schedules = [(task.config.schedule, task.config.steps) for task in own]
-            self._add(place, Columns([task.optimizer for task in own], like), Memory(like), schedules)
+            columns = Columns([task.optimizer for task in own], like)
+            count = own[0].optimizer.count(own[0].data.seen)
+            self._add(place, columns, Memory(like), schedules, count)
         self.batches = Batches(tasks, self.X, self.y) if isinstance(first.batch, Minibatch) else None
-        self.strength = self._strengths([task.config.penalty.squared() for task in tasks])
+        self.strength, self.mask = self._penalties([task.data.shrinkage for task in tasks])
         self._bind()
 
-    def _strengths(self, strengths: Sequence[float]) -> Tensor | None:
-        """`[r, 1, 1]`, or None where no fit has a penalty."""
-        if not any(strengths):
-            return None
-        return torch.tensor(strengths, dtype=torch.float64).to(self.dtype).to(self.device).reshape(-1, 1, 1)
+    def _penalties(self, shrinkages: Sequence[Shrinkage]) -> tuple[Tensor | None, Tensor | None]:
+        """Strengths `[r, 1, 1]` and masks `[r, p, 1]` of the penalties, None where no fit has one."""
+        strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
+        if not strengths.any():
+            return None, None
+        masks = np.stack([shrinkage.mask(self.W.shape[1]) for shrinkage in shrinkages])
+        strength = torch.from_numpy(strengths).to(self.dtype).to(self.device)
+        mask = torch.from_numpy(masks).to(self.W)
+        return strength[:, None, None], mask[:, :, None]
 
-    def _add(self, rows: slice, columns: Columns, memory: Memory, schedules: Schedules) -> None:
+    def _add(self, rows: slice, columns: Columns, memory: Memory, schedules: Schedules, count: float) -> None:
         optimizer = columns.components[0]
         assert isinstance(optimizer, Optimizer)
-        update = optimizer.stacked(columns, memory, self.num_samples)
+        update = optimizer.stacked(columns, memory, count)
         if not isinstance(schedules[0][0], Constant):
             update = rescaled(update, columns, schedules)
-        self.parts.append(Part(rows, optimizer, columns, memory, update, schedules))
+        self.parts.append(Part(rows, optimizer, columns, memory, update, schedules, count))
 
     def _data(self, arrays: Sequence[Array]) -> Tensor:
         """`[r, m, n]` from arrays `[n, m]`, `[1, m, n]` where all are the same one."""
@@ -99,8 +107,8 @@ class Program:
             self.evaluate = config.gradient.stacked(config.model, self.loss, self.X, self.y)
         else:
             self.evaluate = self.batches.bind(config, self.X, self.y, len(self.W))
-        if self.strength is not None:
-            self.evaluate = penalized_stack(self.evaluate, self.strength)
+        if self.strength is not None and self.mask is not None:
+            self.evaluate = penalized_stack(self.evaluate, self.strength, self.mask)
 
     def window(self, steps: int) -> tuple[Tensor, Tensor]:
         """Room for the losses `[steps, r]` and the weights `[steps, r, p, q]` of so many steps."""
@@ -118,7 +126,8 @@ class Program:
         self.W = self.W[places]
         if self.batches is not None:
             self.batches.select(rows)
-        self.strength = None if self.strength is None else self.strength[places]
+        if self.strength is not None and self.mask is not None:
+            self.strength, self.mask = self.strength[places], self.mask[places]
         parts, self.parts = self.parts, []
         start = 0
         for part in parts:
@@ -129,7 +138,7 @@ class Program:
             start = place.stop
             like = self.W[place]
             memory = part.memory.select(torch.tensor(own, device=self.device), like)
-            self._add(place, part.columns.select(own, like), memory, [part.schedules[row] for row in own])
+            self._add(place, part.columns.select(own, like), memory, [part.schedules[row] for row in own], part.count)
         self._bind()
 
 

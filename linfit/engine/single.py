@@ -3,8 +3,8 @@
 The four levels of the article meet in `descend`. Its parts are real torch and stand in `linfit/method/`:
 
     the weights     a raw tensor, ŷ = X @ w                 or  a real nn.Linear              (models.py)
-    the gradient    2 Xᵀ(Xw − y) by hand, loss.backward(),  or  torch.func.grad_and_value     (gradients.py)
-    the update      w -= lr * w.grad by hand                or  a real torch.optim optimizer  (optimizers.py)
+    the gradient    2 Xᵀ(Xw − y) by hand, loss.backward(),  or  as torch.func.grad_and_value  (gradients.py)
+    the update      w -= lr * w.grad by hand                or  a real torch.optim optimizer  (optimizers.py, eager.py)
 
 n samples, p features, q targets, k recorded steps.
 """
@@ -22,11 +22,12 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Path, Status
-from linfit.engine.limits import divergence_limit, tolerance_screen
+from linfit.engine.limits import divergence_limit, tolerance_screen, tolerance_threshold
 from linfit.engine.listening import Report, unheard
 from linfit.method.batches import Minibatch, ahead, batch_scale
 from linfit.method.gradients import Evaluation, penalized
 from linfit.method.models import Predictor
+from linfit.method.optimizers import Stepper
 from linfit.method.schedules import scheduled
 from linfit.problem.accuracy import with_warning
 from linfit.problem.losses import Loss
@@ -35,13 +36,15 @@ from linfit.problem.theory import Optimum, optimum
 
 #: Steps between two reports of how far a fit is.
 REPORTED = 256
+#: What torch says of a number that a tensor's dtype cannot hold.
+BEYOND_DTYPE = "without overflow"
 
 
 def fit_one(config: FitConfig, report: Report = unheard) -> Fit:
     """Loads the problem, descends, and measures the result against the exact answer."""
     problem = config.problem()
     seen = problem.cast(config.dtype)  # what the fit sees is what its optimum is computed from
-    known = optimum(seen, config.loss, config.penalty.squared())
+    known = optimum(seen, config.loss, config.shrinkage())
     trace = descend(config, seen, known, report)
     path = Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights))
     return Fit(config, trace.status, with_warning(problem, known, config.dtype), known, path, trace.reached_at, trace.diverged_at)
@@ -65,13 +68,14 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
     held = config.gradient.data_dtype(dtype)
     X = torch.tensor(problem.X, dtype=held, device=device)  # [n, p]
     y = torch.tensor(problem.y, dtype=held, device=device)  # [n, q]
-    n, p, q = problem.shape
+    _, p, q = problem.shape
     start = config.init.draw(p, q, config.seed, dtype).to(device)  # [p, q]
 
     model = config.model.build(start)
     require_shape(model(X.to(dtype)), y)
     evaluate = bind(config, model, problem.objective(config.loss), X, y)
-    optimizer = config.optimizer.know(known, config.model).build(model.weight, n)
+    count = config.optimizer.count(problem)
+    optimizer = config.optimizer.know(known, config.model).build(model.weight, count)
     optimizer = scheduled(optimizer, config.schedule, config.steps)
 
     def weights() -> NDArray[Any]:
@@ -97,11 +101,22 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
             trace.status = Status.CONVERGED
             break
         if step < config.steps:
-            optimizer.step()
+            update(optimizer, model)
             if step % REPORTED == REPORTED - 1:
                 report(REPORTED, 0)
     report(step % REPORTED, config.steps - step)
     return trace
+
+
+def update(optimizer: Stepper, model: Predictor) -> None:
+    """One step of the optimizer. Of a factor that the weights' dtype cannot hold torch raises: what it would move is lost."""
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if BEYOND_DTYPE not in str(error):
+            raise
+        with torch.no_grad():
+            model.weight.fill_(torch.nan)
 
 
 def bind(config: FitConfig, model: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
@@ -110,8 +125,10 @@ def bind(config: FitConfig, model: Predictor, loss: Loss, X: Tensor, y: Tensor) 
         evaluate = batched(config, config.batch, model, X, y)
     else:
         evaluate = config.gradient.bind(config.model, model, loss, X, y)
-    strength = config.penalty.squared()
-    return penalized(evaluate, model.weight, strength) if strength else evaluate
+    shrinkage = config.shrinkage()
+    if not shrinkage.strength:
+        return evaluate
+    return penalized(evaluate, config.model, model.weight, shrinkage)
 
 
 def batched(config: FitConfig, batch: Minibatch, model: Predictor, X: Tensor, y: Tensor) -> Evaluation:
@@ -160,7 +177,7 @@ class Watch:
 
     def within(self, share: float) -> tuple[float, float]:
         """The excess loss that is such a share of the initial one, and the loss above which no excess loss is as small."""
-        threshold = share * self.initial
+        threshold = float(tolerance_threshold(share, self.initial))
         return threshold, float(tolerance_screen(self.optimum.loss, threshold, self.at_zero, self.p, self.config.dtype))
 
     def diverged(self, loss: float) -> bool:
@@ -169,7 +186,7 @@ class Watch:
         return not loss <= self.limit  # also true of NaN, and of an infinite initial loss
 
     def reached(self, weights: NDArray[Any]) -> bool:
-        if self.optimum.excess(weights.astype(np.float64)) > self.threshold:
+        if not self.optimum.excess(weights.astype(np.float64)) <= self.threshold:
             return False
         self.screen = -1.0  # no loss is below it: the first step is found
         return True
@@ -196,7 +213,7 @@ class Flat:
     def __call__(self, loss: float) -> bool:
         slope = self.gradient()
         assert slope is not None
-        norm = float(slope.double().norm())
+        norm = float(slope.double().square().sum().sqrt())  # as stacks compute it, also where squares vanish
         if self.threshold is None:
             self.threshold = self.share * norm
         return norm <= self.threshold

@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from linfit.config import FitConfig
-from linfit.engine.difference import PARTED, relative_losses
+from linfit.engine.difference import PARTED, relative_losses, rounding_floor
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.method.batches import Minibatch
 from linfit.method.init import Given
 from linfit.problem.arrays import arrays
 from linfit.problem.features import Raw
-from linfit.problem.loading import load
+from linfit.problem.loading import divide, expanded, expansion_of
+from linfit.problem.problem import Problem
 from linfit.problem.split import Split
 from linfit.settings import SingleEngine
 
@@ -65,13 +66,24 @@ def twins_of(config: FitConfig) -> list[FitConfig]:
     if p * q > MOST_WEIGHTS or sum(Path(file).stat().st_size for file in config.dataset.files()) > MOST_BYTES:
         return []
     beside = config.model_copy(update={"init": _beside(config, p, q)})
-    problem = load(config.dataset, config.features, config.split, config.seed)
-    if problem.X.size * q * config.steps > MOST_PRODUCTS:
+    train, _ = divide(config.dataset, config.split, config.seed)
+    if len(train.X) * p * q * config.steps > MOST_PRODUCTS:
         return []
     if isinstance(config.batch, Minibatch):
         return [beside]
-    dataset = arrays(problem.X[::-1], problem.y[::-1])  # its features are made, its samples weighted
-    return [beside, config.model_copy(update={"dataset": dataset, "features": Raw(), "split": Split()})]
+    return [beside, _reversed(config, train)]
+
+
+def _reversed(config: FitConfig, train: Problem) -> FitConfig:
+    """Return the fit of the training samples in reverse, whose features are made already."""
+    made = expanded(train, expansion_of([train], config.features))
+    intercept = config.features.intercept
+    X = made.X[:, :-1] if intercept else made.X
+    weights = None if made.weights is None else made.weights[::-1]
+    dataset = arrays(X[::-1], made.y[::-1], weight=weights)
+    features = Raw(intercept=intercept)
+    update = {"dataset": dataset, "features": features, "split": Split()}
+    return config.model_copy(update=update)
 
 
 def _beside(config: FitConfig, p: int, q: int) -> Given:
@@ -86,7 +98,7 @@ def _parting(family: Sequence[Fit]) -> Parting | None:
     own, *twins = family
     if not twins or any(member.status is Status.FAILED for member in family):
         return None
-    least = float(own.excess_losses[0]) * float(np.finfo(own.config.dtype).eps) ** 2
+    least = rounding_floor(own.excess_losses[0], own.config.dtype)
     step = min((found for found in (_parted(own, twin) for twin in twins) if found is not None), default=None)
     return Parting(step, max(_spread(own, twin, least, step) for twin in twins), least)
 

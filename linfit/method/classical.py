@@ -28,6 +28,7 @@ from linfit.method.models import Model
 from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper, momentum_bound
 from linfit.method.stacks import Columns, Memory, Update, summed
 from linfit.problem.losses import Loss
+from linfit.problem.magnitudes import column_norms
 from linfit.problem.problem import Array
 from linfit.problem.theory import Optimum
 
@@ -64,7 +65,7 @@ class Accelerated(Optimizer):
         """(lr, momentum) for the largest curvature and the smallest that is not zero."""
         raise NotImplementedError
 
-    def build(self, parameter: Tensor, n: int) -> Stepper:
+    def build(self, parameter: Tensor, n: float) -> Stepper:
         assert self.lr is not None and self.momentum is not None, "the problem is known before anything moves"
         return Momentum(parameter, self.lr, self.momentum, self.ahead)
 
@@ -101,16 +102,16 @@ class HeavyBall(Accelerated):
 
     def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
         roots = math.sqrt(largest), math.sqrt(smallest)
-        return (4 / sum(roots) ** 2, ((roots[0] - roots[1]) / sum(roots)) ** 2) if largest > 0 else (1.0, 0.0)
+        return (4 / max(sum(roots) ** 2, math.ulp(0.0)), ((roots[0] - roots[1]) / sum(roots)) ** 2) if largest > 0 else (1.0, 0.0)
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.by_hand(model, gradient)
 
-    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """2(1 + momentum)/λ, once the momentum is known."""
         return None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
@@ -140,11 +141,11 @@ class Nesterov(Accelerated):
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.by_hand(model, gradient)
 
-    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """2(1 + momentum)/((1 + 2·momentum)·λ), once the momentum is known."""
         return None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
@@ -170,18 +171,20 @@ class ConjugateGradient(Informed):
     name: Literal["conjugate_gradient"] = "conjugate_gradient"
     preconditioner: Literal["none", "jacobi"] = "none"
 
-    def build(self, parameter: Tensor, n: int) -> Stepper:
+    def build(self, parameter: Tensor, n: float) -> Stepper:
         import torch
 
         root = torch.from_numpy(self.known.root).to(parameter)  # [m, p]
-        norms = root.norm(dim=0)[:, None] if self.preconditioner == "jacobi" else root.new_ones(1)  # [p, 1]
+        norms = torch.from_numpy(self.norms()).to(parameter)  # [p, 1]
         return Conjugate(parameter, root, norms, self.known.scale, self.layout)
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        norms = "root.norm(dim=0)[:, None]" if self.preconditioner == "jacobi" else "X.new_ones(1)"
+        jacobi = self.preconditioner == "jacobi"
+        norms = "torch.tensor(np.linalg.norm(root, axis=0)[:, None]).to(X)" if jacobi else "X.new_ones(1)"
+        zeros = f"X.new_zeros{(2, *self.known.weights.shape)}"
         before = (
-            f'root = torch.tensor(np.linalg.qr({self.features()}, mode="r")).to(X)  # RᵀR = XᵀX',
-            f"norms, (direction, scaled) = {norms}, X.new_zeros{(2, *self.known.weights.shape)}  # [p, 1], [p, q]",
+            f'root = np.linalg.qr({self.features()}, mode="r")  # RᵀR = XᵀX',
+            f"root, norms, (direction, scaled) = torch.tensor(root).to(X), {norms}, {zeros}  # [p, 1], [p, q]",
             "ratio = lambda over, under: (over / under.masked_fill(under == 0, 1)).masked_fill(under == 0, 0)",
         )
         bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
@@ -194,10 +197,10 @@ class ConjugateGradient(Informed):
 
     def norms(self) -> Array:
         """What columns are divided by `[p, 1]`."""
-        sizes = np.linalg.norm(self.known.root, axis=0)[:, None]
+        sizes = column_norms(self.known.root).T
         return np.asarray(sizes if self.preconditioner == "jacobi" else np.ones_like(sizes))
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         own = [optimizer for optimizer in h.components if isinstance(optimizer, ConjugateGradient)]
         roots = h.rounded(np.stack([one.known.root for one in own])).unsqueeze(-1)  # [s, m, p, 1]
         norms = h.rounded(np.stack([one.norms() for one in own]))  # [s, p, 1]

@@ -36,7 +36,7 @@ class ClosedForm(Informed):
     descends: ClassVar[bool] = False
     name: Literal["closed_form"] = "closed_form"
 
-    def build(self, parameter: Tensor, n: int) -> Stepper:
+    def build(self, parameter: Tensor, n: float) -> Stepper:
         import torch
 
         return Arrival(parameter, self.layout(torch.from_numpy(self.known.weights).to(parameter)))
@@ -67,7 +67,7 @@ class ClosedForm(Informed):
             "best = right.T @ (left.T @ b / singular[:, None])  # [p, q]",
         )
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         best = h.rounded(np.stack([optimizer.known.weights for optimizer in h.components if isinstance(optimizer, ClosedForm)]))
 
         def update(k: int, W: Tensor, g: Tensor) -> None:

@@ -16,6 +16,7 @@ from linfit.component import Component
 from linfit.lines import GradientLines, Lines, LossLines, ModelLines, indented
 from linfit.method.models import Model, Predictor
 from linfit.problem.losses import Loss
+from linfit.problem.penalties import Shrinkage
 
 if TYPE_CHECKING:
     import torch
@@ -32,13 +33,17 @@ class Gradient(Component):
 
     #: Whether it is given a summary of the data in place of the samples (linfit/problem/summary.py).
     summarizes: ClassVar[bool] = False
+    #: Whether X and y are given in float64, and it computes in it, whatever the fit's dtype is.
+    in_float64: ClassVar[bool] = False
 
     def check(self, loss: Loss) -> None:
         """Raises ValueError where the gradient of `loss` cannot be had this way."""
 
     def data_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """What X and y are given in, for weights of `dtype`."""
-        return dtype
+        import torch
+
+        return torch.float64 if self.in_float64 else dtype
 
     #: Whether X and y are read at every evaluation, so that a few samples may stand in them at a time.
     batches: ClassVar[bool] = True
@@ -56,24 +61,31 @@ class Gradient(Component):
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")
 
 
-def penalized(evaluate: Evaluation, weight: Tensor, strength: float) -> Evaluation:
-    """The evaluation with the penalty ½·strength·‖W‖² beside the loss, whose gradient strength·W is written by hand."""
+def penalized(evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage) -> Evaluation:
+    """The evaluation with the penalty beside the loss, whose gradient strength·W is written by hand."""
+    strength = shrinkage.strength
+
+    def shrunk(parameter: Tensor) -> Tensor:
+        rows = model.transpose(parameter)  # W's, in the parameter's storage
+        return model.transpose(rows[:-1]) if shrinkage.exempt else parameter
 
     def both() -> Tensor:
-        loss, w = evaluate().detach(), weight.detach()
+        loss, w = evaluate().detach(), shrunk(weight.detach())
         assert weight.grad is not None
-        weight.grad = weight.grad + strength * w
+        shrunk(weight.grad).add_(strength * w)
         return loss + 0.5 * strength * w.square().sum()
 
     return both
 
 
-def penalized_stack(evaluate: StackedEvaluation, strength: Tensor) -> StackedEvaluation:
-    """The same for r fits at once, whose strengths are `[r, 1, 1]`."""
+def penalized_stack(evaluate: StackedEvaluation, strength: Tensor, mask: Tensor) -> StackedEvaluation:
+    """The same for r fits at once, whose strengths are `[r, 1, 1]`; `mask` `[r, p, 1]` is 0 where a row is exempt."""
 
     def both(W: Tensor) -> tuple[Tensor, Tensor]:
         losses, gradient = evaluate(W)
-        return losses + 0.5 * strength[:, 0, 0] * W.square().sum(dim=(1, 2)), gradient + strength * W
+        shrunk = W * mask
+        penalty = 0.5 * strength[:, 0, 0] * shrunk.square().sum(dim=(1, 2))
+        return losses + penalty, gradient + strength * shrunk
 
     return both
 
@@ -129,19 +141,15 @@ class Autograd(Gradient):
         return GradientLines(before, _forward(model, loss), ("loss.backward()",), f"{model.weight}.grad", tracked=True)
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        import torch
-
-        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            weight = W.detach().requires_grad_()
-            losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
-            (gradient,) = torch.autograd.grad(losses.sum(), weight)  # each fit's own: no loss knows another's weights
-            return losses.detach(), gradient
-
-        return evaluate
+        return _reverse_mode(model, loss, X, y)
 
 
 class FuncGrad(Gradient):
-    """As a function of a function: `torch.func.grad_and_value` of the loss as a pure function of the weights."""
+    """As a function of a function: `torch.func.grad_and_value` of the loss as a pure function of the weights.
+
+    Its first call imports torch's compiler, which takes as long as importing torch. A stack takes the same gradient of the same
+    function by `torch.autograd.grad`, with the same bits.
+    """
 
     name: Literal["func_grad"] = "func_grad"
 
@@ -166,25 +174,14 @@ class FuncGrad(Gradient):
         return GradientLines(_objective(model, loss), (called,), ())
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        import torch
-
-        def objective(W: Tensor) -> tuple[Tensor, Tensor]:
-            losses = loss.stacked(model.stacked(X, W) - y)  # [r]
-            return losses.sum(), losses
-
-        gradient_and_value = torch.func.grad_and_value(objective, has_aux=True)
-
-        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            gradient, (_, losses) = gradient_and_value(W)
-            return losses, gradient
-
-        return evaluate
+        return _reverse_mode(model, loss, X, y)
 
 
 class Forward(Gradient):
     """By forward-mode automatic differentiation: `torch.func.jvp` along each weight's own direction, p·q passes a step.
 
-    The derivatives are exact, as those of reverse mode; what reverse mode finds in one pass costs one for each weight.
+    The derivatives are exact, as those of reverse mode; what reverse mode finds in one pass costs one for each weight. The
+    prediction is linear in the weights: its derivative along a direction is the prediction with that direction for weights.
     """
 
     name: Literal["forward"] = "forward"
@@ -194,15 +191,14 @@ class Forward(Gradient):
 
         weight, jvp = predictor.weight.requires_grad_(False), _jvp()
 
-        def objective(parameter: Tensor) -> Tensor:
-            return loss(model.predict(predictor, parameter, X) - y)
-
         def evaluate() -> Tensor:
+            residual = model.predict(predictor, weight, X) - y
             gradient, value = torch.empty_like(weight), None
             for place in range(weight.numel()):
                 direction = torch.zeros_like(weight)
                 direction.view(-1)[place] = 1
-                value, gradient.view(-1)[place] = jvp(objective, (weight,), (direction,))
+                slope = model.predict(predictor, direction, X)
+                value, gradient.view(-1)[place] = jvp(loss, (residual,), (slope,))
             weight.grad = gradient
             return cast("Tensor", value)
 
@@ -213,15 +209,14 @@ class Forward(Gradient):
 
         jvp = _jvp()
 
-        def objective(W: Tensor) -> Tensor:
-            return loss.stacked(model.stacked(X, W) - y)  # [r]
-
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            residual = model.stacked(X, W) - y  # [r, q, n]
             gradient, losses = torch.empty_like(W), None
             for place in range(W[0].numel()):
                 direction = torch.zeros_like(W)
                 direction.view(len(W), -1)[:, place] = 1
-                losses, gradient.view(len(W), -1)[:, place] = jvp(objective, (W,), (direction,))
+                slope = model.stacked(X, direction)
+                losses, gradient.view(len(W), -1)[:, place] = jvp(loss.stacked, (residual,), (slope,))
             return cast("Tensor", losses), gradient
 
         return evaluate
@@ -233,6 +228,19 @@ class Forward(Gradient):
             f"    loss, gradient[along > 0] = torch.func.jvp(objective, ({model.weight},), (along,))",
         )
         return GradientLines(_objective(model, loss), forward, ())
+
+
+def _reverse_mode(model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    """Return the stacked evaluation by one backward pass of the sum of all losses."""
+    import torch
+
+    def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+        weight = W.detach().requires_grad_()
+        losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
+        (gradient,) = torch.autograd.grad(losses.sum(), weight)  # each fit's own: no loss knows another's weights
+        return losses.detach(), gradient
+
+    return evaluate
 
 
 def _jvp() -> Callable[..., tuple[Tensor, Tensor]]:

@@ -13,7 +13,6 @@ from linfit.problem.losses import Loss, SumOfSquares
 from linfit.problem.summary import root
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 
@@ -28,16 +27,12 @@ class Gram(Gradient):
 
     name: Literal["gram"] = "gram"
     summarizes: ClassVar[bool] = True
+    in_float64: ClassVar[bool] = True
     batches: ClassVar[bool] = False
 
     def check(self, loss: Loss) -> None:
         if not loss.quadratic:
             raise ValueError(f"gram knows squared errors only, not {loss.name}: choose loss=mse, or gradient=manual")
-
-    def data_dtype(self, dtype: torch.dtype) -> torch.dtype:
-        import torch
-
-        return torch.float64
 
     def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
         X, y, loss = _summed(X.double(), y.double(), loss)

@@ -47,11 +47,14 @@ class Informed(Optimizer):
 
     def features(self) -> str:
         """X of a program in float64, an expression; with a penalty, the rows under it that stand for it."""
-        return self._above(f"{math.sqrt(self.known.decay)!r} * np.eye({len(self.known.weights)})", "X.double().cpu().numpy()")
+        p = len(self.known.weights)
+        exempt = self.known.shrinkage.exempt
+        diagonal = f"np.diag([1.0] * {p - 1} + [0.0])" if exempt else f"np.eye({p})"
+        return self._above(f"{math.sqrt(self.known.decay)!r} * {diagonal}", "X.cpu().double().numpy()")
 
     def targets(self) -> str:
         """The targets of these rows."""
-        return self._above(f"np.zeros({self.known.weights.shape})", "y.double().cpu().numpy()")
+        return self._above(f"np.zeros({self.known.weights.shape})", "y.cpu().double().numpy()")
 
     def _above(self, rows: str, plain: str) -> str:
         return f"np.vstack([{plain}, {rows}])" if self.known.decay else plain

@@ -6,7 +6,6 @@ n samples, p features, q targets. W `[p, q]` is the layout of everything that is
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from linfit.component import Component
@@ -88,11 +87,9 @@ class LinearModel(Model):
         import torch
 
         p, q = weights.shape
-        # skip_init, because nn.Linear's own initialization draws from the global generator.
-        skip_init: Callable[..., torch.nn.Linear] = torch.nn.utils.skip_init
-        module = skip_init(torch.nn.Linear, p, q, bias=False, dtype=weights.dtype, device=weights.device)
-        with torch.no_grad():
-            module.weight.copy_(weights.T)
+        with torch.random.fork_rng(devices=()):  # nn.Linear draws weights of its own from the global generator
+            module = torch.nn.Linear(p, q, bias=False, dtype=weights.dtype)
+        module.weight = torch.nn.Parameter(weights.T.clone(memory_format=torch.contiguous_format))
         return module
 
     def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:

@@ -16,13 +16,16 @@ from pydantic import Field, model_validator
 from linfit.component import Component
 from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
 from linfit.method.models import Model
-from linfit.method.stacks import Columns, Memory, Update, powers
+from linfit.method.stacks import Columns, Memory, Update, powers, scaled_quotient
 from linfit.problem.losses import Loss
+from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Fields that are added to what an optimizer remembers.
+ADDED = ("eps", "initial_accumulator_value")
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -44,8 +47,16 @@ class Optimizer(Component):
     descends: ClassVar[bool] = True
 
     @abstractmethod
-    def build(self, parameter: Tensor, n: int) -> Stepper:
+    def build(self, parameter: Tensor, n: float) -> Stepper:
         """A stepper for `parameter`, on a problem of n samples."""
+
+    def averages(self) -> bool:
+        """Return True if a step divides by the number of samples n, which then are counted by weight."""
+        return False
+
+    def count(self, problem: Problem) -> float:
+        """Return the n of `build`: samples count as they weigh where the optimizer averages over them."""
+        return problem.count if self.averages() else problem.shape[0]
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         """The same in the program that `linfit script` prints."""
@@ -70,7 +81,7 @@ class Optimizer(Component):
         """Whether this optimizer must `know` the problem before it moves anything."""
         return type(self).know is not Optimizer.know
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         """The same update for s fits at once, whose numbers stand in `h`.
 
         Of `self` only what all of them share counts: its switches, and which of its numbers are zero. It may be called again
@@ -78,7 +89,7 @@ class Optimizer(Component):
         """
         raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
-    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """The largest `lr` at which the weights do not grow without end; infinity for any, None where no bound is known.
 
         `curvature` is λ, the largest eigenvalue of the objective's Hessian, on a problem of n samples. Where the loss is a
@@ -95,7 +106,7 @@ class Optimizer(Component):
 class Descent:
     """w ← w − lr·∂loss/∂w, by hand."""
 
-    def __init__(self, parameter: Tensor, lr: float, divisor: int) -> None:
+    def __init__(self, parameter: Tensor, lr: float, divisor: float) -> None:
         self.parameter, self.lr, self.divisor = parameter, lr, divisor
         self.weight = parameter.detach()  # the same storage, outside the graph: what `with torch.no_grad()` is for
 
@@ -106,21 +117,27 @@ class Descent:
 
 
 class ManualSGD(Optimizer):
-    """Gradient descent with the update by hand, w ← w − lr·g; `average` divides the gradient g by n, as the article does."""
+    """Gradient descent with the update by hand, w ← w − lr·g; `average` divides the gradient g by n, as the article does.
+
+    Where samples have weights, n is their sum, unless `mean_over=samples`.
+    """
 
     scales: ClassVar[bool] = True
     name: Literal["manual_sgd"] = "manual_sgd"
     lr: Positive = 1e-3
     average: bool = False
 
-    def build(self, parameter: Tensor, n: int) -> Stepper:
+    def averages(self) -> bool:
+        return self.average
+
+    def build(self, parameter: Tensor, n: float) -> Stepper:
         return Descent(parameter, self.lr, n if self.average else 1)
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        step = f"({gradient.gradient} / len(X))" if self.average else gradient.gradient
+        step = f"({gradient.gradient} / {gradient.count})" if self.average else gradient.gradient
         return OptimizerLines((), in_place((f"{model.weight} -= {self.lr!r} * {step}",), gradient.tracked))
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr = h.column(h["lr"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
@@ -128,7 +145,7 @@ class ManualSGD(Optimizer):
 
         return update
 
-    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """2/λ, or 2n/λ with `average`: each step multiplies the error along λ by 1 − lr·λ, or 1 − lr·λ/n (Polyak, 1964)."""
         return _ratio(2.0 * (n if self.average else 1), curvature)
 
@@ -138,10 +155,17 @@ class TorchOptimizer(Optimizer):
 
     torch_name: ClassVar[str]
 
-    def build(self, parameter: Tensor, n: int) -> Stepper:
-        from torch import optim
+    def build(self, parameter: Tensor, n: float) -> Stepper:
+        import torch
 
-        stepper: Stepper = getattr(optim, self.torch_name)([parameter], **self.model_dump(exclude={"name"}))
+        from linfit.method.eager import eager
+
+        given = self.model_dump(exclude={"name"})
+        largest = torch.finfo(parameter.dtype).max
+        for field in ADDED:  # torch fills tensors with it, and raises where their dtype cannot hold it
+            if given.get(field, 0.0) > largest:
+                given[field] = math.inf
+        stepper: Stepper = eager(getattr(torch.optim, self.torch_name))([parameter], **given)
         return stepper
 
     def called(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
@@ -182,7 +206,7 @@ class SGD(TorchOptimizer):
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.called(model, gradient)
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr, momentum, decay = (h.column(h[field]) for field in ("lr", "momentum", "weight_decay"))
         taken = h.column(1 - h["dampening"])
 
@@ -198,7 +222,7 @@ class SGD(TorchOptimizer):
 
         return update
 
-    def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """2(1 + momentum)/(λ + weight_decay), for momentum ≤ 1 (Polyak, 1964; Goh, "Why Momentum Really Works", 2017).
 
         With Nesterov it is 1 + 2·momentum times less. No bound is stated with dampening of a momentum, and where `maximize` meets weight decay; without
@@ -228,7 +252,7 @@ class Adam(TorchOptimizer):
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.called(model, gradient)
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         return _adam(self, self.decoupled_weight_decay, h, memory)
 
 
@@ -248,7 +272,7 @@ class AdamW(TorchOptimizer):
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.called(model, gradient)
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         return _adam(self, True, h, memory)
 
 
@@ -269,23 +293,25 @@ class RMSprop(TorchOptimizer):
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.called(model, gradient)
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr, alpha, eps, decay, momentum = (h.column(h[field]) for field in ("lr", "alpha", "eps", "weight_decay", "momentum"))
-        taken = h.column(1 - h["alpha"])
+        taken, huge = h.column(1 - h["alpha"]), h.huge_rates()
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
             if self.weight_decay:
                 g = g + decay * W
-            v = memory["square"].mul_(alpha).add_(taken * g * g)
-            if self.centered:
-                mean = memory["mean"]
-                mean.add_(taken * (g - mean))
-                v = v - mean * mean
-            step = g / v.sqrt().add_(eps)
+            v = memory["square"].mul_(alpha)
+            if self.centered:  # the very operations of torch: where rounding is all that is left, its root may be NaN
+                mean = memory["mean"].lerp_(g, taken)
+                v = v.addcmul_(taken * g, g).addcmul(mean, mean, value=-1)
+            else:
+                v.add_(taken * g * g)
+            root = v.sqrt().add_(eps)
             if self.momentum:
-                step = memory["velocity"].mul_(momentum).add_(step)
-            W.sub_(lr * step)
+                W.sub_(lr * memory["velocity"].mul_(momentum).add_(g / root))
+            else:
+                W.sub_(scaled_quotient(lr, g, root, huge))
 
         return update
 
@@ -306,8 +332,9 @@ class Adagrad(TorchOptimizer):
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.called(model, gradient)
 
-    def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr, eps, decay, start = (h.column(h[field]) for field in ("lr", "eps", "weight_decay", "initial_accumulator_value"))
+        huge = h.huge_rates()
         rate = h.by_step(lambda steps: h["lr"] / (1 + (np.array(steps).reshape(-1, 1, 1, 1) - 1) * h["lr_decay"]))
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
@@ -318,7 +345,7 @@ class Adagrad(TorchOptimizer):
             if k == 1:
                 total.copy_(start)
             total.add_(g * g)
-            W.sub_((rate(k) if self.lr_decay else lr) * (g / total.sqrt().add_(eps)))
+            W.sub_(scaled_quotient(rate(k) if self.lr_decay else lr, g, total.sqrt().add_(eps), huge))
 
         return update
 
@@ -343,6 +370,7 @@ def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) 
     decay, shrunk = h.column(h["weight_decay"]), h.column(1 - lr * h["weight_decay"])
     step_size = h.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
     correction = h.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
+    huge = h.huge_rates()
 
     def update(k: int, W: Tensor, g: Tensor) -> None:
         g = _signed(optimizer, g)
@@ -356,6 +384,6 @@ def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) 
         if optimizer.amsgrad:
             v = memory["largest"].copy_(memory["largest"].maximum(v))
         root = v.sqrt().div_(correction(k))
-        W.sub_(step_size(k) * (m / root.add_(eps)))
+        W.sub_(scaled_quotient(step_size(k), m, root.add_(eps), huge))
 
     return update

@@ -156,9 +156,11 @@ class Scheduled:
     def __init__(self, stepper: Any, schedule: Schedule, steps: int) -> None:
         import torch
 
+        from linfit.method.eager import eager
+
         self.stepper = stepper
         self.own = isinstance(stepper, torch.optim.Optimizer)
-        self.optimizer = stepper if self.own else torch.optim.SGD([torch.zeros(1)], lr=stepper.lr)
+        self.optimizer = stepper if self.own else eager(torch.optim.SGD)([torch.zeros(1)], lr=stepper.lr)
         self.scheduler = schedule.build(self.optimizer, steps)
         self._follow()
 

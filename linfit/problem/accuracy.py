@@ -1,4 +1,4 @@
-"""How many digits of a least-squares solution can be relied on.
+"""How many digits of a least-squares solution as a whole can be relied on; linfit/problem/digits.py has those of each weight.
 
 Of the d decimal digits that a dtype holds, 15 in float64 and 6 in float32, about
 
@@ -19,7 +19,9 @@ from dataclasses import replace
 import numpy as np
 
 from linfit.problem.ambiguity import ambiguity, listed, nearly_dependent
+from linfit.problem.magnitudes import column_norms
 from linfit.problem.problem import Array, Problem
+from linfit.problem.resolution import unresolved
 from linfit.problem.theory import Optimum
 
 #: Digits that a summary leaves at κ = 1.
@@ -30,7 +32,7 @@ FEWEST = {"float32": 3.0, "float64": 9.0}
 
 def warning(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
     """A sentence where few digits of the optimum can be relied on; None where they are enough."""
-    digits = digits_of(optimum, problem, dtype)
+    digits = overall_digits(optimum, problem, dtype)
     if digits is None or digits >= FEWEST[dtype]:
         return None
     known = f"about {digits:.0f} digits" if digits >= 1.5 else "about a digit" if digits >= 1 else "hardly a digit"
@@ -46,7 +48,10 @@ def warning(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
 
 def with_warning(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
     """The problem with what is to be said of its optimum among its notes: which of several is meant, how few digits it has."""
-    sentences = [sentence for sentence in (ambiguity(optimum, problem), warning(optimum, problem, dtype)) if sentence is not None]
+    with np.errstate(over="ignore", invalid="ignore"):  # of data at the ends of float64
+        found = ambiguity(optimum, problem), warning(optimum, problem, dtype)
+        lost = unresolved(problem, optimum, dtype)
+    sentences = [*lost, *(sentence for sentence in found if sentence is not None)]
     return replace(problem, notes=(*problem.notes, *sentences)) if sentences else problem
 
 
@@ -62,8 +67,8 @@ def misfit_of(optimum: Optimum) -> float:
     return math.sqrt(max(0.0, optimum.loss) / optimum.scale) / size if size else 0.0
 
 
-def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> float | None:
-    """About how many digits of the optimum are those of the exact solution, for data that were rounded to `dtype`, to a tenth.
+def overall_digits(optimum: Optimum, problem: Problem, dtype: str) -> float | None:
+    """Return about how many digits of W as a whole are those of the exact solution, for data that were rounded to `dtype`, to a tenth.
 
     None where nobody knows: the loss is not quadratic, or X is zero.
     """
@@ -86,4 +91,4 @@ def _singular_values(optimum: Optimum) -> Array:
 def _norms(optimum: Optimum) -> Array:
     """Of the columns of X `[p]`; one where they count as they are."""
     whole = optimum.rank == optimum.root.shape[-1]
-    return np.asarray(np.linalg.norm(optimum.root, axis=0)) if whole else np.ones(optimum.root.shape[-1])
+    return column_norms(optimum.root)[0] if whole else np.ones(optimum.root.shape[-1])

@@ -6,7 +6,9 @@ n samples, p features.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from linfit.problem.magnitudes import column_norms
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
 
@@ -34,7 +36,7 @@ def ambiguity(optimum: Optimum, problem: Problem) -> str | None:
 
 def _dependence(optimum: Optimum, problem: Problem) -> str:
     """What is wrong with the columns; one that is zero depends on nothing."""
-    sizes = np.linalg.norm(optimum.root, axis=0)  # [p]
+    sizes = np.abs(optimum.root).max(axis=0)  # [p]
     zero = [name for name, size in zip(problem.features, sizes.tolist(), strict=True) if size == 0]
     related = [name for name in dependent(optimum, problem) if name not in zero]
     said = []
@@ -50,10 +52,14 @@ def _dependence(optimum: Optimum, problem: Problem) -> str:
 
 def dependent(optimum: Optimum, problem: Problem) -> list[str]:
     """The names of the features with a part in the directions in which the weights may go without changing a prediction."""
-    norms = np.linalg.norm(optimum.root, axis=0)
+    return [name for name, part in zip(problem.features, free_columns(optimum).tolist(), strict=True) if part]
+
+
+def free_columns(optimum: Optimum) -> NDArray[np.bool_]:
+    """The same as a mask `[p]`."""
+    norms = column_norms(optimum.root)[0]
     right = np.linalg.svd(optimum.root / np.where(norms > 0, norms, 1), full_matrices=True)[2]
-    parts = np.linalg.norm(right[optimum.rank :], axis=0)  # [p]
-    return [name for name, part in zip(problem.features, parts.tolist(), strict=True) if part > NOTICED]
+    return np.asarray(np.linalg.norm(right[optimum.rank :], axis=0) > NOTICED)
 
 
 def nearly_dependent(optimum: Optimum, problem: Problem) -> list[str]:
@@ -62,7 +68,7 @@ def nearly_dependent(optimum: Optimum, problem: Problem) -> list[str]:
     Belsley, Kuh and Welsch, Regression Diagnostics, 1980, §3.2: columns scaled to norm one, condition indices above 30, more than half
     of the variance.
     """
-    _, singular, right = np.linalg.svd(optimum.root / np.linalg.norm(optimum.root, axis=0))
+    _, singular, right = np.linalg.svd(optimum.root / column_norms(optimum.root)[0])
     if singular[0] <= INDEX * singular[-1]:
         return []
     variance = np.square(right / singular[:, None])  # [p, p], of the weight of each column along each direction

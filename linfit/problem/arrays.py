@@ -16,11 +16,13 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from linfit.lines import Lines, Scope
-from linfit.problem.cells import Constants, repeated
+from linfit.problem.cells import LEFT_OUT, Constants, repeated
 from linfit.problem.datasets import Dataset
-from linfit.problem.files import Columns
+from linfit.problem.files import Columns, Table
 from linfit.problem.frames import columns_of, numbers_of
+from linfit.problem.npy import read_array
 from linfit.problem.problem import Array, Problem, limit
+from linfit.writing import whole
 
 #: The files in which runs keep the numbers of arrays.
 ARRAYS = "arrays-*.npy"
@@ -110,16 +112,17 @@ class Arrays(Dataset):
     def write(self, folder: Path) -> Path:
         """Writes the numbers, and returns the file, which `read` takes."""
         file = folder / self.file_name
-        np.save(file, self.table(), allow_pickle=False)
+        with whole(file) as temporary, temporary.open("wb") as content:
+            np.save(content, self.table(), allow_pickle=False)
         return file
 
     def read(self, file: Path) -> None:
         """Takes the numbers from a file; ValueError, which names it, where they are not those of the digest. Nothing is unpickled."""
         try:
-            table = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            table = read_array(file)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{file} cannot be read: {error}") from error
-        if not isinstance(table, np.ndarray) or table.dtype != np.float64 or digest_of(table) != self.digest:
+        if table.dtype != np.float64 or table.ndim != 2 or digest_of(table) != self.digest:
             raise ValueError(f"{file} was changed after it was written: its numbers are not those of the digest")
         self._held = _HELD.setdefault(self.digest, Held(table))
 
@@ -152,6 +155,16 @@ def arrays(X: Any, y: Any = None, *, features: Any = None, target: Any = None, w
     dataset = Arrays(digest=digest_of(table), features=names[0], target=names[1], weight=names[2])
     dataset._held = _HELD.setdefault(dataset.digest, Held(table))
     return dataset
+
+
+def in_memory(dataset: Table) -> tuple[Arrays, tuple[str, ...]]:
+    """The numbers of a table as arrays of the same names, and what is to be said of rows that were left out."""
+    data = dataset.load(0)
+    weights = [] if data.weights is None else [data.weights[:, None]]
+    table = np.concatenate([data.X, data.y, *weights], axis=1)
+    held = Arrays(digest=digest_of(table), features=dataset.features, target=dataset.target, weight=dataset.weight)
+    held._held = _HELD.setdefault(held.digest, Held(table))
+    return held, tuple(note for note in data.notes if note.endswith(LEFT_OUT))
 
 
 def digest_of(table: Array) -> str:

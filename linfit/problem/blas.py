@@ -6,8 +6,10 @@ also the faster choice: a singular value decomposition of 3,000 × 200 took two 
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from functools import cache
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
@@ -16,6 +18,18 @@ def blas_threads(count: int = 1) -> AbstractContextManager[object]:
     """numpy's products and decompositions compute with so many threads; afterwards with as many as before."""
     limit: AbstractContextManager[object] = _controller().limit(limits=count, user_api="blas")
     return limit
+
+
+def loaded_libraries() -> list[dict[str, Any]]:
+    """Return what threadpoolctl says of each BLAS and OpenMP that is loaded, but for those that other packages bring."""
+    found: list[dict[str, Any]] = ThreadpoolController().info()
+    return [one for one in found if _is_ours(one["filepath"])]
+
+
+def _is_ours(file: str) -> bool:
+    """Return True if numpy or torch compute with a library: it is theirs, or the environment's."""
+    owner = re.match(r".*(?:site|dist)-packages[/\\](\w+)", file)
+    return owner is None or owner[1] in ("numpy", "torch")
 
 
 @cache

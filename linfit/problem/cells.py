@@ -9,6 +9,9 @@ import numpy as np
 from linfit.problem.problem import Array, limit
 from linfit.problem.tables import ROWS, Numbers
 
+#: How the note of rows that were left out ends.
+LEFT_OUT = "with missing cells left out"
+
 
 class Cleaner:
     """Finds what is no number to fit in blocks of columns `[b, m]`, and counts the rows that are left out."""
@@ -45,7 +48,7 @@ class Cleaner:
     def notes(self) -> tuple[str, ...]:
         if not self.dropped:
             return ()
-        return (f"{self.path}: {self.dropped} row{'s' if self.dropped > 1 else ''} with missing cells left out",)
+        return (f"{self.path}: {self.dropped} row{'s' if self.dropped > 1 else ''} {LEFT_OUT}",)
 
 
 def _cell(number: float) -> str:

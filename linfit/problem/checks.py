@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from linfit.problem.datasets import Dataset
 from linfit.problem.features import Features
-from linfit.problem.loading import expansion_of
+from linfit.problem.loading import expansion_of, without_weight
 from linfit.problem.split import Split
 from linfit.problem.summary import Samples
 
@@ -18,6 +18,19 @@ def check(dataset: Dataset, features: Features, split: Split, seed: int) -> None
         n = _count(dataset, split, seed) if split.validation else 0
         if features.particular():
             expansion_of(Samples(dataset, seed, split if n else None, n), features)
+
+
+def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
+    """Raise ValueError where no sample that is fitted, or none that is held out, has a weight above 0."""
+    with impossible():
+        n = _count(dataset, split, seed) if split.validation else 0
+        for held in (False, True) if n else (False,):
+            samples = Samples(dataset, seed, split if n else None, n, held)
+            for block in samples:
+                if block.weights is None or block.weights.any():
+                    break
+            else:
+                raise ValueError(without_weight(block.source))
 
 
 @contextmanager

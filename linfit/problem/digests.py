@@ -6,6 +6,8 @@ import hashlib
 import time
 from pathlib import Path
 
+from linfit.problem.pipes import readable
+
 #: Bytes of a data file that are hashed at once.
 CHUNK = 2**20
 #: Nanoseconds after which another change would have another time: clocks of file systems tick slowly.
@@ -17,12 +19,13 @@ _DIGESTS: dict[tuple[int, ...], str] = {}
 def file_digest(path: str) -> str:
     """SHA-256 of a data file, as hexadecimal digits; one that has not changed for a while is read once in a process."""
     try:
-        found = Path(path).stat()
+        file = readable(path)
+        found = file.stat()
         changed = found.st_mtime_ns, found.st_ctime_ns
         version = (found.st_dev, found.st_ino, found.st_size, *changed)
         if version in _DIGESTS:
             return _DIGESTS[version]
-        content = _sha256(path)
+        content = _sha256(file)
     except OSError as error:
         raise ValueError(f"data file {path!r} cannot be read: {error.strerror}") from error
     if time.time_ns() - max(changed) > SETTLED:
@@ -30,9 +33,9 @@ def file_digest(path: str) -> str:
     return content
 
 
-def _sha256(path: str) -> str:
+def _sha256(file: Path) -> str:
     content = hashlib.sha256()
-    with Path(path).open("rb") as opened:
+    with file.open("rb") as opened:
         while chunk := opened.read(CHUNK):
             content.update(chunk)
     return content.hexdigest()

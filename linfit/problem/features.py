@@ -21,6 +21,7 @@ from numpy.polynomial import Polynomial as Powers
 from pydantic import Field, model_validator
 
 from linfit.component import Component
+from linfit.problem import linfit_model_1 as formulas
 from linfit.problem.problem import Array
 from linfit.problem.scaling import Blocks, bounds_of, deviations, weights_of, whitening
 
@@ -50,8 +51,8 @@ class Expansion:
         """X `[n, p]` of columns `[n, c]`."""
         X = self.features.expand(columns, self.bounds)
         if self.features.scaling != "none":
-            X = (X - self.shift) @ self.mix
-        return np.hstack([X, np.ones((len(X), 1))]) if self.features.intercept else X
+            X = formulas.scale(X, self.shift, self.mix)
+        return formulas.add_ones(X) if self.features.intercept else X
 
     def own(self) -> tuple[tuple[str, ...], Array]:
         """The names `[o]` of the user's own terms, the intercept last, and T `[o, p]` such that T·W are their weights `[o, q]`."""
@@ -100,6 +101,10 @@ class Features(Component):
         """Terms of the user's own `[o]` and what the functions are of them: `[o, d]` times the terms, plus `[d]`."""
         names = self.functions(columns)
         return names, np.eye(len(names)), np.zeros(len(names))
+
+    def roundings(self, bounds: Array) -> float:
+        """How many roundings of a number of its size the functions have where a column has one, of bounds `[2, c]`."""
+        return 1.0
 
     def bounded(self) -> bool:
         """Whether the functions depend on the bounds of the columns."""
@@ -181,12 +186,16 @@ class Ranged(Features):
 
     def ends(self, bounds: Array) -> Array:
         """The least and largest value `[2, c]` that the functions are made for."""
-        return bounds if self.domain is None else np.repeat(np.array(self.domain)[:, None], bounds.shape[1], axis=1)
+        return formulas.choose_ends(bounds, self.domain)
 
     def unit(self, columns: Array, bounds: Array) -> Array:
         """The columns `[n, c]` with their ranges mapped to [−1, 1]."""
+        return formulas.map_to_unit(columns, self.ends(bounds))
+
+    def magnified(self, bounds: Array) -> float:
+        """How many times larger a rounding of a column is beside half its range than beside its values."""
         low, high = self.ends(bounds)
-        return np.asarray((2 * columns - low - high) / (high - low))
+        return float((1 + 2 * np.maximum(np.abs(low), np.abs(high)) / (high - low)).max(initial=1.0))
 
 
 class PolynomialFeatures(Ranged):
@@ -208,11 +217,7 @@ class PolynomialFeatures(Ranged):
         return tuple(_power(name, k) if letter is None else f"{letter}{k}({name})" for name in columns for k in self._degrees())
 
     def expand(self, columns: Array, bounds: Array) -> Array:
-        if self.basis == "monomial":
-            return _side_by_side([columns**k for k in self._degrees()])
-        values = {"chebyshev": np.polynomial.chebyshev.chebvander, "legendre": np.polynomial.legendre.legvander}[self.basis]
-        table = values(self.unit(columns, bounds), self.degree)  # [n, c, degree + 1]
-        return np.asarray(table[:, :, :0:-1].reshape(len(columns), -1))
+        return formulas.expand_polynomial(columns, self.ends(bounds), self.degree, self.basis)
 
     def own(self, columns: tuple[str, ...], bounds: Array) -> tuple[tuple[str, ...], Array, Array]:
         names = tuple(_power(name, k) for name in columns for k in self._degrees())
@@ -226,6 +231,10 @@ class PolynomialFeatures(Ranged):
             table = np.stack([np.pad(coefficients, (0, self.degree + 1 - len(coefficients))) for coefficients in powers], axis=1)
             matrix[own, own], constants[own] = table[:0:-1], table[0]
         return names, matrix, constants
+
+    def roundings(self, bounds: Array) -> float:
+        """A power has its degree of them; on a range, the steepest slope is the degree squared."""
+        return self.degree + 1.0 if self.basis == "monomial" else self.degree**2 * self.magnified(bounds)
 
     def _degrees(self) -> range:
         return range(self.degree, 0, -1)
@@ -241,8 +250,11 @@ class Fourier(Ranged):
         return tuple(f"{wave}{k}({name})" for name in columns for k in range(1, self.order + 1) for wave in ("sin", "cos"))
 
     def expand(self, columns: Array, bounds: Array) -> Array:
-        angle = np.pi * (self.unit(columns, bounds) + 1)
-        return _side_by_side([wave(k * angle) for k in range(1, self.order + 1) for wave in (np.sin, np.cos)])
+        return formulas.expand_fourier(columns, self.ends(bounds), self.order)
+
+    def roundings(self, bounds: Array) -> float:
+        """The fastest wave turns so many times quicker than its column."""
+        return np.pi * self.order * self.magnified(bounds)
 
 
 class RBF(Ranged):
@@ -259,13 +271,11 @@ class RBF(Ranged):
         return tuple(f"rbf{k}({name})" for name in columns for k in range(self.centers))
 
     def expand(self, columns: Array, bounds: Array) -> Array:
-        unit, step = self.unit(columns, bounds), 2 / (self.centers - 1)
-        return _side_by_side([np.exp(-0.5 * ((unit - center) / (self.width * step)) ** 2) for center in np.linspace(-1, 1, self.centers)])
+        return formulas.expand_rbf(columns, self.ends(bounds), self.centers, self.width)
 
-
-def _side_by_side(functions: list[Array]) -> Array:
-    """`[n, c·k]` from k functions `[n, c]`: those of a column together."""
-    return np.stack(functions, axis=2).reshape(len(functions[0]), -1)
+    def roundings(self, bounds: Array) -> float:
+        """A bump is steepest one width from its center."""
+        return self.centers / (2 * self.width) * self.magnified(bounds)
 
 
 def _power(name: str, k: int) -> str:

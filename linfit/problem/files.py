@@ -19,23 +19,28 @@ from linfit.problem.cells import Cleaner, Constants, repeated
 from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
 from linfit.problem.npy import columns_in, numpy_rows
+from linfit.problem.pipes import readable
 from linfit.problem.problem import Array, Problem
-from linfit.problem.tables import Numbers, Rows, csv_rows, no_utf8, parquet_rows
+from linfit.problem.tables import SEPARATORS, Numbers, Rows, csv_rows, no_utf8, parquet_rows
 
 SHIPPED = "linfit:"
 #: Lines that the numbers of a dataset may take in a program.
 MOST_LINES = 14
 SHIPPED_FOLDER = Path(__file__).parents[1] / "data"
-_RANGE = re.compile(r"(|.*\.)(\d+):(\d+)")
+_RANGE = re.compile(r"(|.*\.)(\d+):(\d+)", re.ASCII)
 
 
 def _named(value: Any) -> Any:
-    """A number that stands for a column as its name: a command line does not always keep quotes."""
-    return str(value) if type(value) is int else value
+    """Return the name of a column: an integer that stands for one becomes text, nothing else does."""
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, bool | float):
+        raise ValueError(f"{str(value).lower()} is no text; a name that looks so needs quotes")
+    return value
 
 
 def _one_or_more(value: Any) -> Any:
-    return tuple(map(_named, value)) if isinstance(value, list | tuple) else (_named(value),) if isinstance(value, str | int) else value
+    return tuple(map(_named, value)) if isinstance(value, list | tuple) else (_named(value),)
 
 
 Columns = Annotated[
@@ -57,6 +62,11 @@ def _range(column: str) -> tuple[str, ...]:
     if not int(found[2]) < int(found[3]) <= 10**6:
         raise ValueError(f"{column!r} is no range of columns: write the first and the one after the last, as in 0:10")
     return tuple(f"{found[1]}{i}" for i in range(int(found[2]), int(found[3])))
+
+
+def _separator(value: Any) -> Any:
+    """A tab under its name, which a command line, a table and a log can show."""
+    return SEPARATORS["\t"] if value in ("\t", "\\t") else value
 
 
 NumberedColumns = Annotated[Columns, AfterValidator(_ranges)]
@@ -90,13 +100,19 @@ class Table(Dataset):
         return self.weight is not None
 
     def files(self) -> tuple[str, ...]:
-        return (str(self.file),)
+        return (str(self.place),)
 
     def drawn_from(self, seed: int) -> int | None:
         return None if type(self).__module__ == __name__ else seed  # a subclass may draw
 
     @property
     def file(self) -> Path:
+        """The file that is read: the one at `place`, or a copy of what came through a pipe there."""
+        return readable(str(self.place))
+
+    @property
+    def place(self) -> Path:
+        """Where `path` leads."""
         if not self.path.startswith(SHIPPED):
             return Path(self.path)
         shipped = SHIPPED_FOLDER / self.path.removeprefix(SHIPPED)
@@ -130,7 +146,7 @@ class Table(Dataset):
                     last = block
                     constants.look(block[:, : len(self.features)])
         except UnicodeDecodeError as error:
-            raise ValueError(no_utf8(self.file, self.path) or f"dataset.path {self.path!r} cannot be read: {error}") from error
+            raise ValueError(self.where_no_utf8() or f"dataset.path {self.path!r} cannot be read: {error}") from error
         except (OSError, csv.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ValueError(f"dataset.path {self.path!r} cannot be read: {reason} (it begins at the working directory)") from error
@@ -139,6 +155,10 @@ class Table(Dataset):
         yield self._problem(
             last, (*cleaner.notes(), *repeated(self.features, self.target, self.path), *constants.notes(self.features, self.path))
         )
+
+    def where_no_utf8(self) -> str | None:
+        """Say where the first byte of a text file stands that is no UTF-8."""
+        return None
 
     def _written(self, scope: Scope) -> Lines:
         """The numbers themselves where they are few, or linfit's own; none where a program has to read them from the file."""
@@ -162,19 +182,34 @@ class Table(Dataset):
 
 
 class CSV(Table):
-    """Columns of a CSV file with a header line, in UTF-8, cells separated by commas."""
+    """Columns of a CSV file with a header line, in UTF-8, cells separated by commas unless `separator` says otherwise."""
+
+    later = Table.later | {"separator"}
 
     name: Literal["csv"] = "csv"
+    separator: Annotated[Literal[",", ";", "tab", "|"], BeforeValidator(_separator)] = ","
+
+    @property
+    def letter(self) -> str:
+        """The character between two cells."""
+        return next(letter for letter, name in SEPARATORS.items() if name == self.separator)
 
     def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
-        return csv_rows(self.file, columns, self.path, self.missing == "drop")
+        return csv_rows(self.file, columns, self.path, self.missing == "drop", self.letter)
+
+    def where_no_utf8(self) -> str | None:
+        return no_utf8(self.file, self.path, self.letter)
 
     def lines(self, scope: Scope) -> Lines:
         if written := self._written(scope):
             return written
         if self.missing == "drop":
             raise ValueError(f"{self.path}: a plain program reads all rows of a CSV file: leave out dataset.missing")
-        read = (f'with open({self.path!r}, newline="", encoding="utf-8-sig") as lines:', "    rows = list(csv.DictReader(lines))")
+        separator = "" if self.separator == "," else f", delimiter={self.letter!r}"
+        read = (
+            f'with open({self.path!r}, newline="", encoding="utf-8-sig") as lines:',
+            f"    rows = list(csv.DictReader(lines{separator}))",
+        )
         return self._read(read, "np.array([[float(row[name]) for name in (", repr, ",)] for row in rows])")
 
 
@@ -187,7 +222,8 @@ class Parquet(Table):
         return parquet_rows(self.file, columns, self.path)
 
     def lines(self, scope: Scope) -> Lines:
-        read = (f"table = parquet.read_table({self.path!r})",)
+        source = f'open({self.path!r}, "rb")' if ":" in self.path else repr(self.path)  # else Arrow takes it for an address
+        read = (f"table = parquet.read_table({source})",)
         return self._written(scope) or self._read(
             read, "np.stack([table[name].to_numpy().astype(float) for name in (", repr, ",)], axis=1)"
         )

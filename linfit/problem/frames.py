@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from linfit.errors import brief
+from linfit.problem.linfit_model_1 import read_cells, refuse_cell
 from linfit.problem.problem import Array
-from linfit.problem.tables import EXACT
 
 #: Columns by name, and the names of features, targets and weight.
 Named = tuple[list[tuple[str, Any]], tuple[tuple[str, ...], tuple[str, ...], str | None]]
@@ -79,31 +79,8 @@ def _names(letter: str, count: int, given: Any) -> tuple[str, ...]:
 
 
 def numbers_of(name: str, column: Any) -> Array:
-    """The column's cells as float64 `[n]`; ValueError where one is masked, or no number that float64 holds."""
-    for i in np.flatnonzero(np.ma.getmaskarray(column)) if isinstance(column, np.ma.MaskedArray) else ():
-        raise _refusal(i, name, "a cell is masked: fill it in, or leave the row out")
-    cells = np.asarray(column)
-    if cells.dtype.kind == "O":
-        return np.array([_number(cell, i, name) for i, cell in enumerate(cells)], dtype=np.float64)
-    if cells.dtype.kind not in "fiub":
-        raise ValueError(f"column {name!r} is not made of numbers: of type {cells.dtype}")
-    for i in np.flatnonzero((cells > EXACT) | (cells < -EXACT)) if cells.dtype.kind in "iu" else ():
-        raise _refusal(i, name, f"{cells[i]} is an integer that float64 cannot hold")
-    return cells.astype(np.float64)
-
-
-def _number(cell: Any, row: int, name: str) -> float:
-    """Text is no number, whatever it says."""
-    try:
-        number = np.nan if isinstance(cell, str | bytes) else float(cell)
-    except (TypeError, ValueError, OverflowError):
-        number = np.nan
-    if np.isnan(number) and not isinstance(cell, float | np.floating):
-        raise _refusal(row, name, f"{brief(repr(cell))} is not a number: column {name!r} is not made of numbers alone")
-    if isinstance(cell, int | np.integer) and abs(int(cell)) > EXACT:
-        raise _refusal(row, name, f"{brief(repr(cell))} is an integer that float64 cannot hold")
-    return number
-
-
-def _refusal(row: Any, name: str, why: str) -> ValueError:
-    return ValueError(f"row {row} (counted from 0), column {name!r}: {why}")
+    """Return the cells as float64 `[n]`; ValueError where one is masked, or no number that float64 holds."""
+    if isinstance(column, np.ma.MaskedArray):
+        for i in np.flatnonzero(np.ma.getmaskarray(column)):
+            raise refuse_cell(i, name, "a cell is masked: fill it in, or leave the row out")
+    return read_cells(name, np.asarray(column))

@@ -1,13 +1,15 @@
 """From a dataset to the problem that is fitted: samples are held out, columns become features, samples count as they are weighted.
 
-A weighted squared error Σ sᵢrᵢ² is the squared error of rows multiplied by √sᵢ, so that is what X and y are multiplied by, here and
-once: both engines and theory see the same problem. `mse` still divides by n·q, not by the sum of the weights.
+A weighted squared error Σ wᵢrᵢ² is the squared error of rows multiplied by √wᵢ, so that is what X and y are multiplied by, here and
+once: both engines and theory see the same problem. A loss that is a mean divides by the number of rows n, where Σw is meant: for it
+all rows are multiplied by √(n/Σw) too. So the mean over a batch of rows, drawn evenly, expects the mean over all of them.
 
 n samples, p features, q targets.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,19 +17,26 @@ import numpy as np
 
 from linfit.problem.datasets import Dataset
 from linfit.problem.features import Expansion, Features
-from linfit.problem.problem import Array, Problem
+from linfit.problem.losses import Loss
+from linfit.problem.problem import Problem
 from linfit.problem.split import Mask, Split
 
 
 def load(dataset: Dataset, features: Features, split: Split, seed: int) -> Problem:
     """The problem with its validation samples, if any; `seed` is the fit's. ValueError where it cannot be had."""
+    train, held = divide(dataset, split, seed)
+    expansion = expansion_of([train], features)
+    problem = prepared(train, expansion)
+    return problem if held is None else replace(problem, validation=prepared(held, expansion))
+
+
+def divide(dataset: Dataset, split: Split, seed: int) -> tuple[Problem, Problem | None]:
+    """Return the training samples as the dataset has them, and those held out, None if there are none."""
     data = dataset.load(seed)
     if split.validation == 0:
-        return prepared(data, expansion_of([data], features))
+        return data, None
     mask = np.concatenate(list(split.held_out(len(data.X), seed)))
-    train, held = chosen(data, ~mask), chosen(data, mask)
-    expansion = expansion_of([train], features)
-    return replace(prepared(train, expansion), validation=prepared(held, expansion))
+    return chosen(data, ~mask), chosen(data, mask)
 
 
 def expansion_of(training: Iterable[Problem], features: Features) -> Expansion | None:
@@ -44,15 +53,48 @@ def chosen(data: Problem, mask: Mask) -> Problem:
     return replace(data, X=data.X[mask], y=data.y[mask], weights=weights)
 
 
+def expanded(data: Problem, expansion: Expansion | None) -> Problem:
+    """Return the samples with their features in place of their columns."""
+    if expansion is None:
+        return data
+    return replace(data, X=expansion(data.X), features=expansion.names, expansion=expansion, truth=None)
+
+
 def prepared(data: Problem, expansion: Expansion | None) -> Problem:
     """The samples as they are fitted: their features, with targets, multiplied by the roots of their weights."""
-    if expansion is not None:
-        data = replace(data, X=expansion(data.X), features=expansion.names, expansion=expansion, truth=None)
+    data = expanded(data, expansion)
     if data.weights is None:
         return data
-    return replace(data, X=_times(data.X, data.weights), y=_times(data.y, data.weights), weights=None)
+    roots = np.sqrt(data.weights)[:, None]
+    total = float(data.weights.sum())
+    return replace(data, X=data.X * roots, y=data.y * roots, weights=None, total=total)
 
 
-def _times(array: Array, weights: Array) -> Array:
-    roots: Array = np.sqrt(weights)
-    return array * roots[:, None]
+def average_by_weight(problem: Problem, loss: Loss) -> Problem:
+    """Return the problem in which `loss`, if it is a mean, divides by Σw; ValueError where that is 0."""
+    if problem.total is None:
+        return problem
+    validation = problem.validation
+    if validation is not None:
+        validation = average_by_weight(validation, loss)
+    root = row_factor(problem, loss)
+    X, y = (problem.X, problem.y) if root == 1 else (problem.X * root, problem.y * root)
+    return replace(problem, X=X, y=y, validation=validation)
+
+
+def row_factor(problem: Problem, loss: Loss) -> float:
+    """Return what rows are multiplied by: √(n/Σw) for a mean, 1 for a sum."""
+    n, _, q = problem.shape
+    if not loss.averages():
+        return 1.0
+    if not problem.total:
+        raise ValueError(without_weight(problem.source))
+    return math.sqrt(loss.scale(problem.total, q) / loss.scale(n, q))
+
+
+def without_weight(source: str) -> str:
+    """Return the sentence that refuses a mean over samples of which none counts."""
+    return (
+        f"{source}: the weights of all samples that are fitted, or of all that are held out, are 0, and a "
+        "mean divides by their sum: leave dataset.weight out, choose another split.seed, or loss=sse"
+    )

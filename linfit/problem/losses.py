@@ -7,6 +7,8 @@
 | huber | Σ ρ(r) / (n·q), ρ(r) = ½r² up to delta, straight beyond | `HuberLoss(delta=…)` |
 
 The convention stands here once: no other module divides by n, except an optimizer that is asked to.
+Where samples have weights, a mean divides by their sum Σw in place of n, so that weight 2 is a row
+twice: rows are multiplied beforehand, so that what stands here does it (linfit/problem/loading.py).
 """
 
 from __future__ import annotations
@@ -46,8 +48,12 @@ class Loss(Component):
         raise NotImplementedError(f"loss {self.name} has no lines")
 
     @abstractmethod
-    def scale(self, n: int, q: int) -> float:
+    def scale(self, n: float, q: int) -> float:
         """The c in loss = c·Σr², for n samples of q targets; where the loss is not `quadratic`, of small residuals."""
+
+    def averages(self) -> bool:
+        """Return True if the loss is a mean over samples, not a sum."""
+        return self.scale(2, 1) != self.scale(1, 1)
 
 
 class SSE(Loss):
@@ -67,12 +73,16 @@ class SSE(Loss):
     def lines(self) -> LossLines:
         return LossLines("residual.square().sum()", "2 * residual")
 
-    def scale(self, n: int, q: int) -> float:
+    def scale(self, n: float, q: int) -> float:
         return 1.0
 
 
 class MSE(Loss):
-    """Mean squared error, Σ r² / (n·q), as torch's MSELoss."""
+    """Mean squared error, Σ r² / (n·q), as torch's MSELoss.
+
+    Where samples have weights it is Σ w·r² / (Σw·q): weight 2 is a row twice, weight 0 a row less. `mean_over=samples` divides
+    by n·q all the same.
+    """
 
     name: Literal["mse"] = "mse"
 
@@ -88,7 +98,7 @@ class MSE(Loss):
     def lines(self) -> LossLines:
         return LossLines("residual.square().mean()", "2 / residual.numel() * residual")
 
-    def scale(self, n: int, q: int) -> float:
+    def scale(self, n: float, q: int) -> float:
         return 1 / (n * q)
 
 
@@ -110,8 +120,10 @@ class Huber(Loss):
         return self._rho(residual).mean(dim=(1, 2))
 
     def _rho(self, residual: Tensor) -> Tensor:
+        import torch
+
         cut = residual.clamp(-self.delta, self.delta)
-        return cut * (residual - 0.5 * cut)
+        return cut * torch.sub(residual, cut, alpha=0.5)  # forward mode of `0.5 * cut` would import torch's compiler
 
     def lines(self) -> LossLines:
         cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"
@@ -120,7 +132,7 @@ class Huber(Loss):
     def derivative(self, residual: Tensor) -> Tensor:
         return residual.clamp(-self.delta, self.delta) / (residual.shape[-2] * residual.shape[-1])
 
-    def scale(self, n: int, q: int) -> float:
+    def scale(self, n: float, q: int) -> float:
         return 0.5 / (n * q)
 
 
@@ -138,5 +150,5 @@ class SumOfSquares(Loss):
     def derivative(self, residual: Tensor) -> Tensor:
         return 2 * self.factor * residual
 
-    def scale(self, n: int, q: int) -> float:
+    def scale(self, n: float, q: int) -> float:
         return self.factor

@@ -54,6 +54,8 @@ class Problem:
     """What made the features of the data's columns; None where they are the columns."""
     samples: int | None = None
     """How many samples the rows stand for, where they are a summary (linfit/problem/summary.py); None: each row is one."""
+    total: float | None = None
+    """The sum of the samples' weights, which means divide by; None: by the number of samples."""
     notes: tuple[str, ...] = ()
     """What the user should know of the data: a sentence each."""
 
@@ -68,6 +70,11 @@ class Problem:
     def shape(self) -> tuple[int, int, int]:
         """(n, p, q)"""
         return self.X.shape[0] if self.samples is None else self.samples, self.X.shape[1], self.y.shape[1]
+
+    @property
+    def count(self) -> float:
+        """Number of samples as means count them: with weights, each as many times as it weighs."""
+        return self.shape[0] if self.total is None else self.total
 
     @property
     def columns(self) -> tuple[str, ...]:

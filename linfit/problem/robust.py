@@ -1,6 +1,6 @@
 """The optimum of Huber's loss, in float64, and the exact excess loss around it.
 
-loss(W) = a·Σρ(r) + ½s‖W‖² with residuals r = XW − y and a = 1/(n·q). Where no residual crosses ±δ it is a quadratic function, whose
+loss(W) = a·Σρ(r) + ½s‖DW‖², where D leaves an exempt intercept out, with residuals r = XW − y and a = 1/(n·q). Where no residual crosses ±δ it is a quadratic function, whose
 minimum is a Newton step away (Madsen and Nielsen, "Finite Algorithms for Robust Linear Regression", BIT 30, 1990). Where the residuals
 within ±δ do not say all of the step, because too few of them are left, the step keeps them as they are and goes downhill until another
 comes within. The length of every step is exact: along a line the slope is piecewise linear. Residuals that are thousands of δ away are
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from linfit.problem.magnitudes import column_norms, exponents_of, scaled
+from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array
 
 Mask = NDArray[np.bool_]
@@ -40,7 +42,7 @@ class Robust:
     residual: Array
     delta: float
     factor: float
-    strength: float
+    shrinkage: Shrinkage
 
     def excess(self, away: Array) -> Array:
         """loss(W) − loss(W*) `[…]` of W − W* `[…, p, q]`, never negative."""
@@ -48,33 +50,53 @@ class Robust:
         beyond = self.residual - cut
         moved = self.X @ away  # […, n, q]
         h = (beyond + moved).clip(-self.delta - cut, self.delta - cut)
-        divergence = h * (beyond + moved - h + 0.5 * h)
-        ridge = 0.5 * self.strength * np.square(away)
-        excess: Array = self.factor * divergence.sum(axis=(-2, -1)) + ridge.sum(axis=(-2, -1))
+        divergence = np.where(h == 0, 0, h * (beyond + moved - h + 0.5 * h))  # 0 of a step without end too
+        excess: Array = self.factor * divergence.sum(axis=(-2, -1))
+        if self.shrinkage.strength:
+            shrunk = self.shrinkage.mask(self.X.shape[1])[:, None] * away
+            excess = excess + 0.5 * self.shrinkage.strength * np.square(shrunk).sum(axis=(-2, -1))
         return excess
 
 
-def minimize(X: Array, y: Array, start: Array, delta: float, factor: float, strength: float) -> tuple[Array, float, Robust]:
+def minimize(X: Array, y: Array, start: Array, delta: float, factor: float, shrinkage: Shrinkage) -> tuple[Array, float, Robust]:
     """W* `[p, q]`, the loss there and what surrounds it; each target by itself, from `start` `[p, q]`. One of several where there are."""
-    decay = strength / factor
+    mask = shrinkage.mask(X.shape[1])  # [p]
+    decay = shrinkage.strength / factor * mask
     columns = [_column(X, target, weights, delta, decay) for target, weights in zip(y.T, start.T, strict=True)]
     weights = np.stack(columns, axis=1)  # [p, q]
     residual = X @ weights - y
-    value = factor * float(_rho(residual, delta).sum()) + 0.5 * strength * float(np.square(weights).sum())
-    return weights, value, Robust(X, residual, delta, factor, strength)
+    value = factor * float(_rho(residual, delta).sum())
+    if shrinkage.strength:  # without, weights may be too large to be squared
+        value += 0.5 * shrinkage.strength * float(np.square(mask[:, None] * weights).sum())
+    return weights, value, Robust(X, residual, delta, factor, shrinkage)
 
 
-def _column(X: Array, y: Array, w: Array, delta: float, decay: float) -> Array:
-    """argmin Σρ(Xw − y) + ½·decay·‖w‖² `[p]`."""
+def _column(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
+    """argmin Σρ(Xw − y) + ½·Σ decay∘w² `[p]`, `decay` `[p]`. A column of zeros has weight 0: nothing else is flat but for rounding."""
+    weights, used = np.zeros(len(w)), X.any(axis=0)
+    if not used.any():
+        return weights
+    across, down = exponents_of(np.append(X, np.sqrt(decay.max())), 0), exponents_of(y, 0)  # [1], [1]
+    width = float(scaled(np.array([delta]), -down)[0])
+    parts = scaled(X[:, used], -across), scaled(y, -down), scaled(w[used], across - down)
+    weights[used] = scaled(_found(*parts, width, scaled(decay[used], -2 * across)), down - across)
+    return weights
+
+
+def _found(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
+    """The same for numbers that can be squared, and X without columns of zeros."""
     norms = np.sqrt(np.square(X).sum(axis=0) + decay)  # of the columns with the penalty's rows below them
-    norms[norms == 0] = 1
-    scaled = Column(X / norms, y, np.sqrt(decay) / norms)
+    norms = np.where(norms > 0, norms, column_norms(X)[0])
+    root = np.sqrt(decay) / norms
+    column = Column(X / norms, y, np.where(root**2 < np.finfo(float).tiny, 0, root))  # whose square vanishes is no penalty
     wider, w = WIDER * delta, w * norms
-    while wider < np.abs(scaled.X @ w - y).max(initial=0.0):
+    if not np.isfinite(column.X @ w).all():  # least squares, from whose optimum it starts, has none in float64
+        w = np.zeros(len(w))
+    while wider < np.abs(column.X @ w - y).max(initial=0.0):
         wider *= WIDER
     while (wider := wider / WIDER) > delta * WIDER**0.5:
-        w = scaled.descend(w, wider, WIDER_STEPS, WIDER_FLATNESS)[0]
-    w, flat = scaled.descend(w, delta, MOST_STEPS)
+        w = column.descend(w, wider, WIDER_STEPS, WIDER_FLATNESS)[0]
+    w, flat = column.descend(w, delta, MOST_STEPS)
     if not flat:
         raise ValueError(f"no minimum of Huber's loss found in {MOST_STEPS} steps: scale the data, or choose a larger delta")
     return np.asarray(w / norms)
@@ -94,7 +116,8 @@ class Column:
             residual = self.X @ w - self.y
             cut = residual.clip(-delta, delta)
             slope = self.X.T @ cut + self.root**2 * w
-            rounding = ROUNDINGS * EPS * (np.abs(self.X.T) @ (np.abs(cut) + np.abs(self.X) @ np.abs(w)) + self.root**2 * np.abs(w))
+            kept = self.root**2 * (np.abs(w) + EPS * np.abs(w).max())  # a column that vanishes beside the penalty has w of 0
+            rounding = ROUNDINGS * EPS * (np.abs(self.X.T) @ (np.abs(cut) + np.abs(self.X) @ np.abs(w)) + kept)
             if (np.abs(slope) <= np.maximum(rounding, flatness * np.abs(self.X.T) @ np.abs(cut))).all():
                 return w, True
             direction = self._direction(np.abs(residual) <= delta, slope, rounding)

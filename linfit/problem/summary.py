@@ -149,12 +149,14 @@ def _summed(samples: Samples, expansion: Expansion | None, dtype: str) -> Proble
     import torch
 
     sums: Sums | None = None
+    total: float | None = None
     with blas_threads(torch.get_num_threads()):  # the fit's threads, on which bits may depend
         for block in samples:
             part = prepared(block, expansion)
             sums = sums or Sums(part.X.shape[1] + part.y.shape[1], dtype)
             sums.add(part.X, part.y)
+            total = None if part.total is None else part.total + (total or 0.0)
     assert sums is not None, "a dataset has samples"
     p = part.X.shape[1]
     rows = sums.root(p)
-    return replace(part, X=rows[:, :p], y=rows[:, p:], samples=sums.num_samples)
+    return replace(part, X=rows[:, :p], y=rows[:, p:], samples=sums.num_samples, total=total)

@@ -1,8 +1,8 @@
 """The exactly known answer of a least-squares problem, in float64.
 
 For loss(W) = c·‖XW − y‖² the Hessian is H = 2c·XᵀX for every target, the optimum W* solves XᵀXW* = Xᵀy, and the excess
-loss is ½⟨W − W*, H(W − W*)⟩ = c·‖R(W − W*)‖² with RᵀR = XᵀX. A ridge penalty ½s‖W‖² is c·‖√(s/2c)·W‖²: p more rows of X,
-whose targets are 0. XᵀX itself, whose condition number is the square of X's,
+loss is ½⟨W − W*, H(W − W*)⟩ = c·‖R(W − W*)‖² with RᵀR = XᵀX. A ridge penalty ½s‖DW‖², D the identity but for a 0 where an
+intercept is exempt, is c·‖√(s/2c)·DW‖²: p more rows of X, whose targets are 0. XᵀX itself, whose condition number is the square of X's,
 is never formed: W* comes from a singular value decomposition of X with its columns scaled to norm one (Golub and Van Loan,
 Matrix Computations, 4th ed., §5.5), and where that would cost digits, is refined to those that the numbers hold (refinement.py).
 
@@ -14,6 +14,7 @@ n samples, p features, q targets, u problems.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,10 +25,14 @@ from numpy.typing import NDArray
 
 from linfit.problem.blas import blas_threads
 from linfit.problem.losses import Huber, Loss
+from linfit.problem.magnitudes import column_norms, exponents_of, scaled
+from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array, Problem
 from linfit.problem.refinement import LARGEST, Factors, refined
 from linfit.problem.robust import Robust, minimize
 
+#: No penalty.
+NONE = Shrinkage()
 #: Roundings that a solution may lose before it is refined.
 LOST = 100.0
 
@@ -35,6 +40,8 @@ LOST = 100.0
 @dataclass(frozen=True)
 class Optimum:
     """W* `[p, q]`, the loss there, and the curvature around it. W* has the smallest norm where it is not unique (`rank` < p).
+
+    It is infinite where it is beyond float64: every excess loss is then, too.
 
     Of a loss that is not quadratic, `robust` knows the excess loss, and the curvatures are those of small residuals, the
     largest there are.
@@ -46,13 +53,18 @@ class Optimum:
     curvatures: Array
     """Eigenvalues of the Hessian `[min(n, p)]`, largest first; `[p]` with a penalty."""
     root: Array
-    """R `[min(n, p), p]` with RᵀR = XᵀX, upper triangular; `[p, p]` with RᵀR = XᵀX + s/2c·I with a penalty ½s‖W‖²."""
+    """R `[min(n, p), p]` with RᵀR = XᵀX, upper triangular; `[p, p]` with RᵀR = XᵀX + s/2c·D with a penalty."""
     scale: float
     robust: Robust | None = None
-    decay: float = 0.0
-    """s/2c: the penalty is a term decay·‖W‖² beside ‖XW − y‖²."""
+    shrinkage: Shrinkage = NONE
+    """The penalty."""
     refined: bool = False
     """Whether W* was corrected in exact arithmetic."""
+
+    @property
+    def decay(self) -> float:
+        """s/2c: the penalty is a term decay·‖DW‖² beside ‖XW − y‖²."""
+        return self.shrinkage.strength / (2 * self.scale)
 
     @property
     def curvature_range(self) -> tuple[float, float]:
@@ -60,7 +72,7 @@ class Optimum:
         if not self.rank:
             return 0.0, 0.0
         largest, smallest = float(self.curvatures[0]), float(self.curvatures[self.rank - 1])
-        return largest, max(smallest, largest * np.finfo(float).eps ** 2)
+        return largest, max(smallest, largest * np.finfo(float).eps ** 2, math.ulp(0.0)) if largest else 0.0
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
@@ -70,7 +82,9 @@ class Optimum:
 
     def excess(self, weights: Array) -> Array:
         """loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative and exact also where the losses nearly agree."""
-        with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
+            if not np.isfinite(self.weights).all():
+                return np.full(weights.shape[:-2], np.inf)
             if self.robust is not None:
                 return self.robust.excess(weights - self.weights)
             excess: Array = self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
@@ -78,57 +92,67 @@ class Optimum:
 
     def distance(self, weights: Array) -> float:
         """‖W − W*‖ of weights `[p, q]`."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return float(np.linalg.norm(weights - self.weights))
 
 
-def optimum(problem: Problem, loss: Loss, strength: float = 0.0) -> Optimum:
-    """The optimum of loss + ½·strength·‖W‖² on `problem`, whose X and y are taken as they are: round them first if the fit sees
-    them rounded."""
-    return optima([problem], loss, [strength])[0]
+def optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NONE) -> Optimum:
+    """Return the optimum of loss + penalty on `problem`, whose X and y are taken as they are.
+
+    Round them first where the fit sees them rounded.
+    """
+    return optima([problem], loss, [shrinkage])[0]
 
 
-def optima(problems: Sequence[Problem], loss: Loss, strengths: Sequence[float] | None = None) -> list[Optimum]:
-    """The optima of `loss` on problems of one shape, with a penalty of such `strengths` for all of them or for none."""
+def optima(problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage] | None = None) -> list[Optimum]:
+    """Return the optima of `loss` on problems of one shape, each with its own penalty if any."""
     if not problems:
         return []
-    with blas_threads():
-        return _optima(problems, loss, strengths)
+    with blas_threads(), np.errstate(over="ignore", invalid="ignore"):  # of data at the ends of float64
+        return _optima(problems, loss, shrinkages or [NONE] * len(problems))
 
 
-def _optima(problems: Sequence[Problem], loss: Loss, strengths: Sequence[float] | None) -> list[Optimum]:
-    n, _, q = problems[0].shape
+def _optima(problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]) -> list[Optimum]:
+    n, p, q = problems[0].shape
     scale = loss.scale(n, q)
     X = np.stack([problem.X for problem in problems])  # [u, n, p]
     y = np.stack([problem.y for problem in problems])  # [u, n, q]
-    decay = np.array([0.0] * len(problems) if strengths is None else strengths) / (2 * scale)  # [u]
+    decay = np.array([shrinkage.strength for shrinkage in shrinkages]) / (2 * scale)  # [u]
     if decay.any():
-        X, y = _with_penalty(X, y, decay)
+        masks = np.stack([shrinkage.mask(p) for shrinkage in shrinkages])  # [u, p]
+        X, y = _with_penalty(X, y, decay, masks)
     solution = least_squares(X, y)
     roots = np.asarray(np.linalg.qr(X, mode="r"))
     losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
-    columns = zip(solution.weights, losses.tolist(), solution.rank.tolist(), curvatures, roots, strict=True)
-    extras = zip(decay.tolist(), solution.refined.tolist(), strict=True)
     found = [
-        Optimum(w.copy(), least, number, curved.copy(), root.copy(), scale, decay=decayed, refined=refined)
-        for (w, least, number, curved, root), (decayed, refined) in zip(columns, extras, strict=True)
+        Optimum(
+            weights=solution.weights[i].copy(),
+            loss=float(losses[i]),
+            rank=int(solution.rank[i]),
+            curvatures=curvatures[i].copy(),
+            root=roots[i].copy(),
+            scale=scale,
+            shrinkage=shrinkage,
+            refined=bool(solution.refined[i]),
+        )
+        for i, shrinkage in enumerate(shrinkages)
     ]
     if not isinstance(loss, Huber):
         return found
-    return [_robust(*parts, loss.delta) for parts in zip(found, problems, strengths or [0.0] * len(problems), strict=True)]
+    return [_robust(near, problem, loss.delta) for near, problem in zip(found, problems, strict=True)]
 
 
-def _with_penalty(X: Array, y: Array, decay: Array) -> tuple[Array, Array]:
-    """p more rows of each problem: ‖XW − y‖² + decay·‖W‖² as one sum of squares."""
+def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:
+    """Add p rows to each problem: ‖XW − y‖² + decay·‖DW‖² as one sum of squares."""
     p, q = X.shape[-1], y.shape[-1]
-    more = np.sqrt(decay)[:, None, None] * np.eye(p)  # [u, p, p]
+    more = np.sqrt(decay)[:, None, None] * (np.eye(p) * masks[:, None])  # [u, p, p]
     return np.concatenate([X, more], axis=1), np.concatenate([y, np.zeros((len(y), p, q))], axis=1)
 
 
-def _robust(near: Optimum, problem: Problem, strength: float, delta: float) -> Optimum:
-    """The optimum of Huber's loss, looked for from that of least squares."""
-    weights, least, robust = minimize(problem.X, problem.y, near.weights, delta, 2 * near.scale, strength)
+def _robust(near: Optimum, problem: Problem, delta: float) -> Optimum:
+    """Return the optimum of Huber's loss, looked for from that of least squares."""
+    weights, least, robust = minimize(problem.X, problem.y, near.weights, delta, 2 * near.scale, near.shrinkage)
     return replace(near, weights=weights, loss=least, robust=robust)
 
 
@@ -137,6 +161,16 @@ def largest_curvatures(features: Sequence[Array], scale: float) -> Array:
     with blas_threads():
         singular = np.linalg.svd(np.stack(features), compute_uv=False)  # [u, min(n, p)], largest first
     return np.asarray(2 * scale * np.square(singular[:, 0]))
+
+
+def largest_penalized_curvatures(X: Array, scale: float, shrinkages: Sequence[Shrinkage]) -> Array:
+    """Return λmax `[k]` of the Hessian 2c·XᵀX + s·D of one X `[n, p]` with each of k penalties."""
+    strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
+    masks = np.stack([shrinkage.mask(X.shape[1]) for shrinkage in shrinkages])  # [k, p]
+    with blas_threads():
+        hessian = 2 * scale * (X.T @ X)  # [p, p]
+        added = (strengths[:, None] * masks)[:, :, None] * np.eye(X.shape[1])
+        return np.asarray(np.linalg.eigvalsh(hessian + added)[:, -1])
 
 
 class Solution(NamedTuple):
@@ -154,12 +188,20 @@ def least_squares(X: Array, y: Array) -> Solution:
     Where it is unique and the data are not too many, it has the digits that float64 holds of the exact one, but for condition
     numbers near 1/ε.
     """
-    norms = np.linalg.norm(X, axis=-2, keepdims=True)  # […, 1, p]
+    across, down = exponents_of(X, (-2, -1)), exponents_of(y, (-2, -1))  # […, 1, 1]
+    found = _least_squares(scaled(X, -across), scaled(y, -down))
+    return found._replace(weights=scaled(found.weights, down - across), residual=scaled(found.residual, down))
+
+
+def _least_squares(X: Array, y: Array) -> Solution:
+    """The same of numbers that can be squared."""
+    norms = column_norms(X)  # […, 1, p]
     norms[norms == 0] = 1
-    scaled, rank, residual, factors = _solve(X / norms, y)
-    weights = scaled / norms.swapaxes(-1, -2)
+    unit, rank, residual, factors = _solve(X / norms, y)
+    with np.errstate(over="ignore"):
+        weights = unit / norms.swapaxes(-1, -2)
     short = rank < X.shape[-1]
-    poor = ~short & (X.shape[-2] * X.shape[-1] <= LARGEST) & (_lost(factors[1], scaled, residual) > LOST)
+    poor = ~short & (X.shape[-2] * X.shape[-1] <= LARGEST) & (_lost(factors[1], unit, residual) > LOST)
     for place in filter(poor.__getitem__, np.ndindex(poor.shape)):
         known = Factors(norms[place][0], *(factor[place] for factor in factors))
         weights[place], residual[place] = refined(X[place], y[place], weights[place], residual[place], known)
@@ -183,4 +225,4 @@ def _solve(X: Array, y: Array) -> tuple[Array, NDArray[np.int64], Array, tuple[A
     projected = np.where(kept[..., None], left.swapaxes(-1, -2) @ y, 0)  # […, min(n, p), q]
     weights = right.swapaxes(-1, -2) @ (projected / np.where(kept, singular, 1)[..., None])
     # Not y − XW, where large weights that cancel would leave their rounding.
-    return weights, kept.sum(axis=-1), y - left @ projected, (left, singular, right)
+    return weights, np.asarray(kept.sum(axis=-1)), y - left @ projected, (left, singular, right)

@@ -8,46 +8,42 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NoReturn
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
-from hydra.core.singleton import Singleton
-from hydra.core.utils import run_job
+from hydra.core.utils import env_override, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from linfit.errors import ConfigError, LinfitError, RecordingError
+from linfit.scratch import note_leftover
 from linfit.shell import shell_script
 from linfit.sweeps.catalogue import question
-from linfit.sweeps.composition import fit_config, search_path, split
+from linfit.sweeps.composition import set_hydra_config
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
-from linfit.sweeps.folder import SETTINGS
+from linfit.sweeps.folder import RUN_KEY, SETTINGS, SWEEP_KEY, require_unused
 from linfit.sweeps.naming import single_name
+from linfit.sweeps.overrides import read_raw
+from linfit.sweeps.request import Request, compose_sweep, compose_unless_sweep, new_sweeper, open_request, validate_fit
 from linfit.sweeps.runner import Runner
-from linfit.sweeps.ways import deferred
 from linfit.tracking import notes
 from linfit.tracking.masking import mask, masked
 
 
 def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = False) -> None:
     """Runs what `arguments` ask for; ConfigError or RecordingError before anything is written if that cannot be."""
-    flags = parse(arguments)
-    experiment, overrides = split(flags.overrides)
-    experiment = flags.config_name or experiment
-    runner.question, runner.typed = question(experiment), notes.command(arguments)
-    with hydra_for(flags) as hydra:
+    with open_request(arguments) as request:
+        runner.question, runner.typed = question(request.experiment), notes.command(arguments)
         try:
-            _execute(hydra, flags, experiment, overrides, runner, configure_logging)
+            _execute(request, runner, configure_logging)
         except BaseException as error:
             runner.kill()
             if isinstance(error, LinfitError):
                 raise
             # Hydra raises all of these for an override that it cannot make sense of; some of them are OSErrors.
             if isinstance(error, (*UNCOMPOSED, ValueError)):
-                raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
+                raise ConfigError(explain_composition(error, request.loader, request.experiment)) from error
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # what a fit raises is its own
                 raise RecordingError(_about_file(error)) from error
             raise
@@ -61,50 +57,8 @@ def _about_file(error: OSError) -> str:
     return f"{error.filename or 'a file'} cannot be {verb}: {error.strerror or error}"
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = get_args_parser()
-
-    def error(message: str) -> NoReturn:
-        raise ConfigError(f"{message}: `linfit run --help` lists the flags")
-
-    parser.error = error  # type: ignore[method-assign]
-    flags: argparse.Namespace = parser.parse_intermixed_args(list(arguments))
-    several = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(flags, flag)]
-    if len(several) > 1:
-        raise ConfigError(f"only one of --{' and --'.join(several)} at a time")
-    if flags.resolve and not (flags.cfg or flags.help):
-        raise ConfigError("--resolve goes with --cfg or --help")
-    return flags
-
-
-@contextmanager
-def hydra_for(flags: argparse.Namespace) -> Iterator[Hydra]:
-    """Hydra on linfit's search path; its global state is afterwards as it was before."""
-    before = Singleton.get_state()
-    try:
-        from hydra.core.global_hydra import GlobalHydra
-
-        GlobalHydra.instance().clear()
-        yield Hydra.create_main_hydra2("linfit", _search_path(flags))
-    finally:
-        Singleton.set_state(before)
-
-
-def _search_path(flags: argparse.Namespace) -> ConfigSearchPath:
-    path: ConfigSearchPath = search_path()
-    for flag, folder in (("--config-path", flags.config_path), ("--config-dir", flags.config_dir)):
-        if folder is None:
-            continue
-        if not Path(folder).is_dir():
-            raise ConfigError(f"{flag} {folder!r} is no folder")
-        anchor = SearchPathQuery(provider="schema") if flag == "--config-dir" else SearchPathQuery(provider="main")
-        path.prepend("command-line", f"file://{Path(folder).absolute()}", anchor=anchor)
-    return path
-
-
-def _execute(
-    hydra: Hydra, flags: argparse.Namespace, experiment: str, overrides: list[str], runner: Runner, configure_logging: bool
-) -> None:
+def _execute(request: Request, runner: Runner, configure_logging: bool) -> None:
+    hydra, flags, experiment, overrides = request.hydra, request.flags, request.experiment, request.overrides
     if flags.help:
         hydra.app_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
     elif flags.hydra_help:
@@ -121,11 +75,10 @@ def _execute(
             hydra.shell_completion(config_name=experiment, overrides=overrides)
     elif flags.experimental_rerun:
         raise ConfigError("--experimental-rerun reads a pickle, which linfit never does: run the experiment again with its overrides")
-    elif flags.multirun or _mode(hydra, experiment, overrides) == RunMode.MULTIRUN:
-        hydra.multirun(experiment, runner, [*deferred(overrides), "hydra.mode=MULTIRUN"], with_log_configuration=configure_logging)
-        runner.close()
+    elif (composed := compose_unless_sweep(request, configure_logging)) is None:
+        _multirun(request, runner, configure_logging)
     else:
-        _run(hydra, experiment, overrides, runner, configure_logging)
+        _run(request, runner, composed, configure_logging)
 
 
 @contextmanager
@@ -142,18 +95,12 @@ def _with(flags: argparse.Namespace, overrides: list[str]) -> argparse.Namespace
     return argparse.Namespace(**{**vars(flags), "overrides": overrides})
 
 
-def _mode(hydra: Hydra, experiment: str, overrides: list[str]) -> RunMode | None:
-    """What `hydra.mode` says in the experiment: a study makes itself a sweep."""
-    mode: RunMode | None = hydra.compose_config(
-        experiment, deferred(overrides), run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
-    ).hydra.mode
-    return mode
-
-
 @contextmanager
 def folder_for(place: Path) -> Iterator[None]:
     """A run's folder, made before the run begins in the store; gone again, with those that were made for it, if it does not begin."""
     made = [folder for folder in (place, *place.parents) if not folder.exists()]
+    for folder in made:
+        note_leftover(folder, "*")
     try:
         place.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=place).close()
@@ -169,26 +116,42 @@ def hide_passwords(composed: DictConfig) -> None:
     """In what Hydra writes into a run's folder. The store is open by now, and nothing needs the password any more."""
     with flag_override(composed, ["readonly", "struct"], [False, False]):
         composed.tracking = masked(OmegaConf.to_container(composed.tracking, resolve=False))  # a reference to the environment stays one
-        composed.hydra.overrides.task = [mask(override) for override in composed.hydra.overrides.task]
-        composed.hydra.job.override_dirname = mask(composed.hydra.job.override_dirname)
+        composed.hydra.overrides.task = [mask(override) for override in read_raw(composed.hydra.overrides.task)]
+        composed.hydra.overrides.hydra = [mask(override) for override in read_raw(composed.hydra.overrides.hydra)]
+        composed.hydra.job.env_set = {name: f"${{oc.env:{name}}}" for name in composed.hydra.job.env_set}
+        composed.hydra.job.override_dirname = mask(composed.hydra.job._get_node("override_dirname")._value())
 
 
-def _run(hydra: Hydra, experiment: str, overrides: list[str], runner: Runner, configure_logging: bool) -> None:
+def _run(request: Request, runner: Runner, composed: DictConfig, configure_logging: bool) -> None:
     """What Hydra.run does, except that the config is validated, the folder can be written, and the run begun before anything is run."""
-    overrides = [*overrides, "hydra.mode=RUN"]
-    composed = hydra.compose_config(experiment, overrides, run_mode=RunMode.RUN, with_log_configuration=configure_logging)
-    given = list(composed.hydra.overrides.task)
-    config = fit_config(composed, given, experiment)
-    if any(override.startswith("hydra.sweeper.") for override in overrides):
-        raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
-    if runner.skip_done and runner.is_finished(config):
+    fit = validate_fit(request, composed)
+    if runner.skip_done and runner.is_finished(fit.config):
         return
-    with folder_for(Path(str(composed.hydra.run.dir))):
-        runner.begin(config, single_name(experiment, config, given))
+    with set_hydra_config(composed):
+        folder = Path(str(composed.hydra.run.dir))
+    require_unused(folder, RUN_KEY, *filter(None, [composed.hydra.output_subdir]))
+    with folder_for(folder):
+        runner.begin(fit.config, single_name(request.experiment, fit.config, fit.overrides))
+    composed.hydra.mode = RunMode.RUN
+    variables: Any = OmegaConf.to_container(composed.hydra.job.env_set)
     hide_passwords(composed)
     callbacks = Callbacks(composed)
-    callbacks.on_run_start(config=composed, config_name=experiment)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
-    job = run_job(runner, composed, "hydra.run.dir", None, context, configure_logging)
-    callbacks.on_run_end(config=composed, config_name=experiment, job_return=job)
+    callbacks.on_run_start(config=composed, config_name=request.experiment)
+    context = HydraContext(config_loader=request.loader, callbacks=callbacks)
+    with env_override(variables):  # which are written as references to them
+        job = run_job(runner, composed, RUN_KEY, None, context, configure_logging)
+    callbacks.on_run_end(config=composed, config_name=request.experiment, job_return=job)
     _ = job.return_value  # raises what the job raised
+
+
+def _multirun(request: Request, runner: Runner, configure_logging: bool) -> None:
+    """What Hydra.multirun does, with the sweeper and the config that `linfit plan` asks."""
+    composed = compose_sweep(request, configure_logging)
+    callbacks = Callbacks(composed)
+    with set_hydra_config(composed):
+        require_unused(Path(str(composed.hydra.sweep.dir)), SWEEP_KEY)
+        callbacks.on_multirun_start(config=composed, config_name=request.experiment)
+        sweeper = new_sweeper(request, composed, runner, callbacks)
+        sweeper.sweep(arguments=read_raw(composed.hydra.overrides.task))
+    callbacks.on_multirun_end(config=composed, config_name=request.experiment)
+    runner.close()

@@ -9,13 +9,15 @@ from omegaconf import DictConfig
 
 from linfit.config import FitConfig
 from linfit.errors import LinfitError
+from linfit.owner import owner
 from linfit.sweeps.folder import About, Folder
-from linfit.sweeps.readiness import check_tracking, recorder_of
+from linfit.sweeps.nesting import nest
+from linfit.sweeps.readiness import check_tracking, recorder_of, resolved_tracking
 from linfit.sweeps.recording import Sweep, now
 from linfit.tracking import environment, layout, notes
 from linfit.tracking.accounts import Account
 from linfit.tracking.manifest import PlannedFits
-from linfit.tracking.owner import owner
+from linfit.tracking.objective import Contest
 
 
 def plan_sweep(fits: PlannedFits, about: About, path: Path, settings: DictConfig) -> Folder:
@@ -26,8 +28,11 @@ def plan_sweep(fits: PlannedFits, about: About, path: Path, settings: DictConfig
     return folder
 
 
-def begin_sweep(fits: PlannedFits, about: About, folder: Folder) -> Sweep:
-    """The parent run of a sweep that is planned; where its store cannot be opened, the plan is withdrawn."""
+def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> Sweep:
+    """The parent run of a sweep that is planned; where its store cannot be opened, the plan is withdrawn.
+
+    `more` batches of fits may come.
+    """
     first = fits.configs[0]
     try:
         recorder = recorder_of(first)
@@ -37,10 +42,12 @@ def begin_sweep(fits: PlannedFits, about: About, folder: Folder) -> Sweep:
         folder.withdraw()
         raise
     environment.write(folder.path, first)
-    return Sweep(recorder, row, folder, about.varying, first.tracking)
+    contest = Contest.of_configs(fits.configs)
+    return Sweep(recorder, row, folder, about.varying, first.tracking, more=more, contest=contest)
 
 
 def parent_row(about: About, first: FitConfig, accounts: Iterable[Account], path: Path) -> layout.Row:
     """The parent of a sweep when it begins; `first` is the config of its first fit."""
     own = {layout.ID: about.id, layout.OWNER: owner(), layout.FOLDER: str(path.absolute()), **notes.tag(about.question, about.typed)}
-    return layout.sweep_started(about.name, now(), accounts, about.varying, {**environment.tags(first), **own})
+    above = nest(resolved_tracking(first), first.name)
+    return layout.sweep_started(about.name, now(), accounts, about.varying, {**environment.tags(first), **above, **own})

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
+
 from linfit.component import Component, unknown
 from linfit.config import GROUPS
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
-from linfit.sweeps.composition import load_plugins
+from linfit.sweeps.composition import load_plugins, new_loader
+from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 
 #: How comments begin that are not for readers.
 HEADERS = ("@package", "yaml-language-server")
@@ -73,21 +76,54 @@ def component(group: str, name: str) -> tuple[str, list[Field]]:
     if name not in choices(group):
         raise ConfigError(unknown(group, name, choices(group)))
     load_plugins(())
-    file = locations.components(group)[name]
-    known = GROUPS[group].choices.get(name)
+    given = _settings_of(group, name)
+    known = _class_of(group, name)
     schema = known.model_json_schema() if known is not None else {}
     properties, definitions = schema.get("properties", {}), schema.get("$defs", {})
     fields = [
         Field(key, value, _allowed(properties.get(key, {}), definitions), comment)
-        for key, value, comment in settings(file)
+        for key, (value, comment) in given.items()
         if key != "name"
     ]
-    return (known.__doc__ if known is not None and known.__doc__ else headline(file)), fields
+    own = known is not None and name == known.model_fields["name"].default
+    documentation = (known.__doc__ if known is not None else None) or ""
+    asked = headline(locations.components(group)[name])
+    return (documentation or asked if own else asked or documentation), fields
+
+
+def _class_of(group: str, name: str) -> type[Component] | None:
+    """Return the class of a component's YAML: of its own name, or of the one that its `name` chooses."""
+    known = GROUPS[group].choices.get(name)
+    return known if known is not None else GROUPS[group].choices.get(_settings_of(group, name).get("name", ("", ""))[0])
+
+
+def _settings_of(group: str, name: str) -> dict[str, tuple[str, str]]:
+    """Return (value, comment) of each key that a component's files give; a later file wins."""
+    found: dict[str, tuple[str, str]] = {}
+    for file in _files_of(group, name):
+        for key, value, comment in settings(file):
+            found[key] = value, comment or found.get(key, ("", ""))[1]
+    return {key: given for key, given in found.items() if key.partition(".")[0] != "defaults"}
+
+
+def _files_of(group: str, name: str) -> list[Path]:
+    """Return the files that make a component, in the order in which Hydra merges them: what its `defaults` name, and its own."""
+    file = locations.components(group)[name]
+    if not any(key == "defaults" for key, _, _ in settings(file)):
+        return [file]
+    loader = new_loader()
+    try:
+        merged = loader.compute_defaults_list(locations.TOP, [f"{group}={name}"], RunMode.RUN).defaults
+    except (*UNCOMPOSED, ValueError, OSError) as error:
+        raise ConfigError(explain_composition(error, loader, locations.TOP)) from error
+    return [locations.config_file(str(part.config_path)) for part in merged if part.package == group]
 
 
 def headline(file: Path) -> str:
     """The first comment of a YAML file, without the headers that Hydra and editors read."""
-    lines = [line.lstrip("# ").strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.startswith("#")]
+    lines = [
+        line.lstrip("# ").strip() for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.startswith("#")
+    ]
     return next((line for line in lines if not line.startswith(HEADERS)), "")
 
 
@@ -99,7 +135,7 @@ def comments(file: Path) -> dict[str, str]:
 def settings(file: Path) -> list[tuple[str, str, str]]:
     """(dotted key, value, comment) of a YAML file that has one key a line, two more spaces for each level."""
     found, above = [], ""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         setting, _, comment = line.partition(" # ")
         key, colon, value = setting.strip().partition(":")
         depth = (len(line) - len(line.lstrip())) // 2

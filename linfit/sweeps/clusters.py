@@ -20,10 +20,12 @@ from urllib.parse import urlsplit
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
+from linfit.engine.listening import Report, unheard
 from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps import workers
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.workers import Chunk, Workers, chunks, rows
+from linfit.system import quote_words
 from linfit.tracking.store import quiet
 
 CHUNKS_A_SLOT = 4
@@ -37,14 +39,14 @@ PAUSE = 5
 DASK_LOGGERS = ("distributed.client", "distributed.core", "distributed.comm", "tornado.application", "asyncio")
 
 #: A chunk's fits as `workers.parcel` describes them, by the chunk's number.
-Tasks = dict[int, tuple[list[dict[str, Any]], dict[str, Any]]]
+Tasks = dict[int, tuple[list[dict[str, Any]], dict[str, Any], str]]
 #: A chunk's number with what came back: its results, or the exception by which the cluster gave it up.
 Outcomes = Generator[tuple[int, Any], None, None]
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def fits_on_cluster(configs: Sequence[FitConfig], where: Workers) -> Generator[tuple[int, Fit], None, None]:
+def fits_on_cluster(configs: Sequence[FitConfig], where: Workers, report: Report = unheard) -> Generator[tuple[int, Fit], None, None]:
     """Runs fit configs on the cluster at `where.address`: each fit with its place among the configs, a chunk as soon as it is done.
 
     The fits have the bits that they have in one process of a machine with the same processor and torch. A fit whose chunk the
@@ -55,6 +57,7 @@ def fits_on_cluster(configs: Sequence[FitConfig], where: Workers) -> Generator[t
         cut = chunks(configs, slots * CHUNKS_A_SLOT)
         tasks = {number: workers.parcel([configs[place] for place in chunk]) for number, chunk in enumerate(cut)}
         for number, outcome in cluster.run(tasks):
+            report(sum(configs[place].steps for place in cut[number]), 0)
             yield from settled(cut[number], outcome, configs, where.backend)
 
 
@@ -66,14 +69,14 @@ def settled(chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], backend: s
     return ((chunk[number], Fit(config=configs[chunk[number]], **result)) for number, result in outcome)
 
 
-def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str) -> list[tuple[int, dict[str, Any]]]:
     """Runs a chunk on a node, one at a time in each process: torch's settings are the process's, and a node may have several threads."""
     with _ONE_AT_A_TIME:
-        return workers.run(data, tables)
+        return workers.run(data, tables, origin)
 
 
 def require_cluster(where: Workers) -> None:
-    """Raises ConfigError, before anything is written, where the cluster's library is not installed or nothing listens at the address."""
+    """Raises ConfigError, before anything is written, where the cluster's library is not installed or nothing at the address lets this process in."""
     _import({"dask": "distributed"}.get(where.backend, where.backend), where.backend)
     if where.address is None:
         if where.backend == "dask":
@@ -84,6 +87,8 @@ def require_cluster(where: Workers) -> None:
         socket.create_connection((parts.hostname or "", parts.port or 0), TIMEOUT).close()
     except (OSError, ValueError) as error:
         raise _unreachable(where.backend, where.address, error) from error
+    if where.backend == "dask":  # which may want keys
+        Dask(where.address).close()
 
 
 class Dask:
@@ -92,8 +97,9 @@ class Dask:
     def __init__(self, address: str | None) -> None:
         self.library = _import("distributed", "dask")
         try:
-            self.client = self.library.Client(address, timeout=TIMEOUT, set_as_default=False)
-        except (OSError, ValueError) as error:
+            with quiet(*DASK_LOGGERS, least=logging.CRITICAL):
+                self.client = self.library.Client(address, timeout=TIMEOUT, set_as_default=False)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where one side has no keys
             raise _unreachable("dask", str(address), error) from error
         self.address = address
 
@@ -111,8 +117,11 @@ class Dask:
                 future.add_done_callback(ended.put)
             while futures:
                 future = self._next(ended)
-                if future.status in ("cancelled", "lost"):
+                if future.status == "cancelled":
                     raise _gone("dask", self.address)
+                if future.status == "lost":  # with its worker, before it was fetched: the scheduler has it computed again
+                    future.add_done_callback(ended.put)
+                    continue
                 error = future.exception()
                 yield futures.pop(future), future.result() if error is None else error
 
@@ -184,9 +193,8 @@ def _import(package: str, extra: str) -> Any:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"hydra.launcher.backend={extra} needs a package that is not installed: pip install 'linfit-lab[{extra}]'"
-        ) from error
+        typed = quote_words(["pip", "install", f"linfit-lab[{extra}]"])
+        raise ConfigError(f"hydra.launcher.backend={extra} needs a package that is not installed: {typed}") from error
 
 
 def _unreachable(backend: str, address: str, error: Exception) -> ConfigError:

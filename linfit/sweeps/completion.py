@@ -11,8 +11,9 @@ from hydra._internal.utils import get_args_parser
 from linfit.config import GROUPS
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
-from linfit.sweeps.composition import new_loader, split
+from linfit.sweeps.composition import new_loader
 from linfit.sweeps.explanation import UNCOMPOSED
+from linfit.sweeps.request import split
 
 
 def complete(words: Sequence[str], incomplete: str) -> list[str]:

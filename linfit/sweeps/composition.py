@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_loader import ConfigLoader
-from hydra.types import RunMode
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -22,105 +22,72 @@ from linfit.component import ENTRY_POINTS
 from linfit.config import ADHOC, GROUPS, FitConfig, explain, flatten
 from linfit.errors import ConfigError
 from linfit.sweeps import locations
-from linfit.sweeps.explanation import UNCOMPOSED, explain_composition, notice, without_header
+from linfit.sweeps.explanation import explain_interpolation, notice, without_header
+from linfit.sweeps.nesting import experiment_above
+from linfit.sweeps.origin import Origin, drop_stale
+from linfit.sweeps.passing import hold_passing_data
+from linfit.sweeps.plugin_modules import find_in_working_directory
+from linfit.sweeps.sources import Loader
+from linfit.tracking.callers import chosen_experiment
 
 MISSING = "???"
 ENVIRONMENT = "${oc.env:"
+#: What is resolved beside a reference to the environment that stays one.
+_REFERENCE = re.compile(r"\$\{(?!oc\.env:)[^${}]*\}")
 
 
-def compose(arguments: Sequence[str] = ()) -> FitConfig:
-    """The fit config of an experiment and overrides, as `linfit run` would compose it.
-
-    >>> import linfit
-    >>> linfit.compose(["article/linear_adam", "optimizer.lr=0.1"]).optimizer.lr
-    0.1
-
-    Raises ConfigError, which is a ValueError, with one line that says what came, what is allowed and what to do.
-    """
-    return fit_config(*load(arguments))
-
-
-def load(arguments: Sequence[str]) -> tuple[DictConfig, list[str], str]:
-    """What Hydra composes of an experiment and overrides; the overrides; the experiment."""
-    experiment, overrides = split(arguments)
-    loader = ConfigLoaderImpl(search_path())
-    try:
-        composed = loader.load_configuration(experiment, overrides, run_mode=RunMode.RUN)
-    except (*UNCOMPOSED, OSError) as error:
-        raise ConfigError(explain_composition(error, loader, experiment)) from error
-    return composed, overrides, experiment
-
-
-def swept(composed: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """The keys that a study sweeps over and that no override fixes; none where the experiment is one fit."""
-    if composed.hydra.mode != RunMode.MULTIRUN:
-        return []
-    sweeper, given = composed.hydra.sweeper, {override.lstrip("+").split("=", 1)[0] for override in overrides}
-    grids = [sweeper.get("params") or {}, *(sweeper.get("grids") or [])]
-    keys = [key for grid in grids for key in grid] + [key for pair in sweeper.get("pairs") or [] for key in pair.get("keys", [])]
-    return [str(key) for key in dict.fromkeys(keys) if key not in given]
-
-
-def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The experiment and the overrides: an experiment is the argument that is no override."""
-    if isinstance(arguments, str):
-        raise ConfigError(f"got the text {arguments!r}, must be a list of an experiment and overrides: [{arguments!r}]")
-    for argument in arguments:
-        key, _, value = argument.lstrip("+").partition("=")
-        if key in GROUPS and value.startswith("["):
-            raise ConfigError(
-                f"{argument}: {key} is one component, not a list: choose one, or sweep over several with -m {key}={value.strip('[]')}"
-            )
-        if key in GROUPS and value == "null":
-            raise ConfigError(f"{argument} chooses no {key}: there are {', '.join(locations.components(key))}")
-        if "=" not in argument and (key.partition(".")[0] in FitConfig.model_fields):
-            raise ConfigError(f"{argument} has no value: an override is KEY=VALUE")
-    names = [argument for argument in arguments if "=" not in argument and not argument.startswith("~")]
-    if len(names) > 1:
-        raise ConfigError(f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE")
-    return (names[0] if names else locations.TOP), [argument for argument in arguments if argument not in names]
-
-
-def search_path() -> Any:
+def search_path() -> ConfigSearchPath:
     return create_config_search_path(locations.url(locations.shipped(locations.CONF)))
 
 
-def new_loader() -> ConfigLoader:
-    return ConfigLoaderImpl(search_path())
+def new_loader() -> Loader:
+    """Return a loader of config files, with what they may refer to: `${hydra:…}`, `${now:…}`."""
+    setup_globals()
+    return Loader(search_path())
 
 
-def fit_config(composed: DictConfig, overrides: Sequence[str], experiment: str) -> FitConfig:
-    """Validates what Hydra composed for `experiment`; `overrides` are the command line's, which say what replaced what."""
-    if "tracking" not in composed and not any(override.startswith("~tracking") for override in overrides):
-        file = locations.experiments().get(experiment, experiment)
-        raise ConfigError(without_header(experiment) or f"{file} has no defaults: begin it with `defaults: [/linfit, _self_]`")
+def fit_config(composed: DictConfig, origin: Origin, tell: Callable[[str], None] = notice) -> FitConfig:
+    """Validate what Hydra composed; ConfigError with one line if it is no fit."""
+    if "tracking" not in composed and "tracking" not in origin.keys:
+        file = locations.experiments().get(origin.experiment, origin.experiment)
+        raise ConfigError(without_header(origin.experiment) or f"{file} has no defaults: begin it with `defaults: [/linfit, _self_]`")
     try:
         data = plain(composed)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
-    return validated(data, overrides, experiment)
+        raise ConfigError(explain_interpolation(error)) from error
+    return validated(data, origin, tell)
 
 
-def validated(data: dict[str, Any], overrides: Sequence[str], experiment: str, tell: Callable[[str], None] = notice) -> FitConfig:
+def validated(data: dict[str, Any], origin: Origin, tell: Callable[[str], None] = notice) -> FitConfig:
     """The fit config that plain data describe; ConfigError with one line if they describe none."""
-    data = complete(data, overrides, experiment, tell)
+    load_plugins(data.get("plugins") or [])
+    data = complete(data, origin, tell)
     require_values(data)
     try:
-        return FitConfig.model_validate(data)
+        return hold_passing_data(FitConfig.model_validate(data))
     except ValidationError as error:
-        raise ConfigError(without_header(experiment) or explain(error) + _shadowed(data, error)) from error
+        raise ConfigError(without_header(origin.experiment) or explain(error) + _shadowed(data, error)) from error
 
 
-def complete(data: dict[str, Any], overrides: Sequence[str], experiment: str, tell: Callable[[str], None]) -> dict[str, Any]:
-    """A copy of the data with the experiment's name where there is none, and without what replaced components lack; plug-ins are loaded."""
-    load_plugins(data.get("plugins") or [])
-    name = data.get("name")
-    data = {**data, "name": (ADHOC if experiment == locations.TOP else experiment) if name is None else name}
-    drop_stale(data, overrides, tell)
-    for override in overrides:
+def complete(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) -> dict[str, Any]:
+    """A copy of the data with the experiment's name where there is none, and without what replaced components lack."""
+    data = dict(data)
+    if data.get("name") is None:
+        data["name"] = default_name(origin.experiment, data.get("tracking"))
+    drop_stale(data, origin, tell)
+    for override in origin.overrides:
         if override.startswith("~") and _deletes_ours(data, override.removeprefix("~").partition("=")[0]):
             raise ConfigError(f"{override} deletes what every such fit has: write the value that you want")
     return data
+
+
+def default_name(experiment: str, tracking: Mapping[str, Any] | None) -> str:
+    """Return the MLflow experiment of what nobody has named: that of the caller's run, else what the file or the caller says."""
+    if above := experiment_above(tracking):
+        return above
+    if experiment != locations.TOP:
+        return experiment
+    return chosen_experiment() or ADHOC
 
 
 def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
@@ -147,15 +114,30 @@ def plain(composed: DictConfig) -> dict[str, Any]:
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     written = OmegaConf.to_container(task, resolve=False)
     resolved: Any = {}
-    for key in task:
-        resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index]
+    with set_hydra_config(composed):
+        for key in task:
+            resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index]
     return resolved  # type: ignore[no-any-return]
+
+
+@contextmanager
+def set_hydra_config(composed: DictConfig) -> Iterator[None]:
+    """Let `${hydra:runtime.cwd}` be resolved, as while Hydra runs a job of what it has composed."""
+    shared = HydraConfig.instance()
+    before = shared.cfg
+    if "hydra" in composed:
+        shared.cfg = OmegaConf.masked_copy(composed, "hydra")  # type: ignore[assignment]
+        shared.cfg.hydra._set_parent(composed)  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        shared.cfg = before
 
 
 def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
     if isinstance(written, str) and ENVIRONMENT in written:
         if keep:
-            return written
+            return _REFERENCE.sub(lambda found: str(OmegaConf.create({"part": found[0]}, parent=node)["part"]), written)
         raise ConfigError(
             f"{written} outside of tracking: a value from the environment would make a run that nobody can repeat; write the value"
         )
@@ -169,19 +151,6 @@ def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
     return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
 
 
-def drop_stale(data: dict[str, Any], overrides: Sequence[str], tell: Callable[[str], None] = notice) -> None:
-    """Where an override replaced a component, drops the experiment's values for that group that the new component lacks."""
-    given = {override.lstrip("+").split("=", 1)[0] for override in overrides}
-    for group, base in GROUPS.items():
-        values = data.get(group)
-        if group not in given or not isinstance(values, dict) or (chosen := base.choices.get(str(values.get("name")))) is None:
-            continue
-        stale = [key for key in values if key not in chosen.model_fields and f"{group}.{key}" not in given]
-        data[group] = {key: value for key, value in values.items() if key not in stale}
-        for key in stale:
-            tell(f"{group}={values['name']} has no {key}: the experiment's {group}.{key}={values[key]} is left out")
-
-
 def load_plugins(modules: Sequence[str]) -> None:
     """Imports the modules that define more components: those named, and those installed under the entry point group."""
     if isinstance(modules, str):
@@ -193,8 +162,8 @@ def load_plugins(modules: Sequence[str]) -> None:
     for point in entry_points(group=ENTRY_POINTS):
         package = point.dist.name if point.dist is not None else point.name
         _import(point.load, f"the plug-in {point.value!r} of the installed package {package}", "mend the package, or uninstall it")
-    if modules and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as for a script: a module beside the experiments is found
+    if modules:
+        find_in_working_directory(modules)
     for module in modules:
         _import(
             partial(importlib.import_module, module),

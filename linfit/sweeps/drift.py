@@ -13,7 +13,7 @@ from linfit.sweeps.planned import Asked, configs_of, planned
 from linfit.tracking import environment, layout
 
 #: What of the environment decides bits.
-DECISIVE = ("torch", "threads", "cpu_capability")
+DECISIVE = ("torch", "threads", "cpu_capability", "numpy_blas_kernel")
 
 Changes = dict[str, tuple[str, str]]
 """What changed, from what to what."""
@@ -72,7 +72,7 @@ def past(tags: Mapping[str, str] | None) -> list[dict[str, list[str]]]:
     """The same, one after the other."""
     try:
         found = json.loads((tags or {}).get(layout.CHANGES, "[]"))
-    except ValueError:  # too many for a tag
+    except (ValueError, RecursionError):  # too many for a tag
         return []
     sound = isinstance(found, list) and all(isinstance(some, dict) and all(map(_is_pair, some.values())) for some in found)
     return found if sound else []

@@ -6,23 +6,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal.hydra import Hydra
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra._internal.callbacks import Callbacks
 
 from linfit.errors import ConfigError
-from linfit.sweeps.app import hydra_for, parse
-from linfit.sweeps.composition import fit_config, split
+from linfit.sweeps.composition import set_hydra_config
 from linfit.sweeps.expansion import Expansion
-from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 from linfit.sweeps.launching import expand, same_store
-from linfit.sweeps.naming import single_name, varying_keys
-from linfit.sweeps.runner import Job
-from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
+from linfit.sweeps.naming import leaf_keys, sections_of, single_name, varying_keys
+from linfit.sweeps.overrides import parse_overrides, read_raw
+from linfit.sweeps.request import (
+    BASIC,
+    LAUNCHER,
+    Request,
+    compose_sweep,
+    compose_unless_sweep,
+    explained,
+    new_sweeper,
+    open_request,
+    validate_fit,
+)
+from linfit.sweeps.runner import Job, Runner
 from linfit.tracking.accounts import name_of
 
 #: The sweepers whose jobs are known before any of them has run; others choose the next by the results of the last.
-SWEEPERS = ("hydra_plugins.linfit.sweeper.LinfitSweeper", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
+SWEEPERS = ("hydra_plugins.linfit.sweeper.LinfitSweeper", BASIC)
 
 
 @dataclass(frozen=True)
@@ -32,54 +39,53 @@ class Enumeration:
     experiment: str
     jobs: tuple[Job, ...]
     sweep: bool
-    """A sweep with children, even of one fit; otherwise a single run."""
+    """A sweep with children, even of one fit; otherwise single runs."""
 
     @property
     def varying(self) -> tuple[str, ...]:
         """The keys that the sweep varies."""
-        return varying_keys([job.overrides for job in self.jobs]) if self.sweep else ()
+        if len(self.jobs) == 1 and not self.sweep:
+            return ()
+        overrides = [job.overrides for job in self.jobs]
+        return leaf_keys(varying_keys(overrides), overrides, sections_of([job.config for job in self.jobs]))
 
     def names(self) -> Iterator[str]:
         """The names of the runs, in order."""
         if not self.sweep:
             return (single_name(self.experiment, job.config, job.overrides) for job in self.jobs)
         varying = self.varying
-        return (name_of(job.config, varying, i) for i, job in enumerate(self.jobs))
+        return (name_of(job.config, varying, i, job.overrides) for i, job in enumerate(self.jobs))
 
 
 def enumerate_jobs(arguments: Sequence[str]) -> Enumeration:
     """What `linfit run ARGUMENTS` would run, in order; ConfigError where it would refuse to."""
-    flags = parse(arguments)
-    experiment, overrides = split(flags.overrides)
-    experiment = flags.config_name or experiment
-    with hydra_for(flags) as hydra:
-        try:
-            return _enumerated(hydra, experiment, overrides, flags.multirun)
-        except (*UNCOMPOSED, OSError) as error:
-            raise ConfigError(explain_composition(error, hydra.config_loader, experiment)) from error
+    with open_request(arguments) as request, explained(request):
+        composed = compose_unless_sweep(request)
+        if composed is None:
+            return _enumerate_sweep(request)
+        fit = validate_fit(request, composed)
+        return Enumeration(request.experiment, (Job(fit.config, tuple(fit.overrides)),), sweep=False)
 
 
-def _enumerated(hydra: Hydra, experiment: str, overrides: list[str], multirun: bool) -> Enumeration:
-    config = hydra.compose_config(
-        experiment, deferred(overrides), run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
-    )
-    if not multirun and config.hydra.mode != RunMode.MULTIRUN:
-        alone = hydra.compose_config(experiment, [*overrides, "hydra.mode=RUN"], run_mode=RunMode.RUN, with_log_configuration=False)
-        given = list(alone.hydra.overrides.task)
-        return Enumeration(experiment, (Job(fit_config(alone, given, experiment), tuple(given)),), sweep=False)
-    config = hydra.compose_config(
-        experiment, [*deferred(overrides), "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN, with_log_configuration=False
-    )
-    jobs = expand(
-        Expansion(config, hydra.config_loader), job_overrides(_ways(config), list(config.hydra.overrides.task), hydra.config_loader)
-    )
-    same_store(jobs)
-    return Enumeration(experiment, tuple(jobs), sweep=True)
-
-
-def _ways(config: DictConfig) -> Ways:
-    settings: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
-    if settings.get("_target_") not in SWEEPERS:
-        choice = config.hydra.runtime.choices["hydra/sweeper"]
+def _enumerate_sweep(request: Request) -> Enumeration:
+    composed = compose_sweep(request)
+    if composed.hydra.sweeper.get("_target_") not in SWEEPERS:
+        choice = composed.hydra.runtime.choices["hydra/sweeper"]
         raise ConfigError(f"hydra/sweeper={choice} chooses its fits while it runs: only those of hydra/sweeper=linfit are known before")
-    return ways(settings)
+    with set_hydra_config(composed):
+        sweeper = new_sweeper(request, composed, Runner(), Callbacks())
+        listed = _listed(sweeper, read_raw(composed.hydra.overrides.task))
+        jobs = expand(Expansion(composed, request.loader), listed)
+    together = composed.hydra.launcher._target_ == LAUNCHER
+    if together:
+        same_store(jobs)
+    return Enumeration(request.experiment, tuple(jobs), together)
+
+
+def _listed(sweeper: Any, arguments: list[str]) -> list[list[str]]:
+    """The overrides of each job, as the sweeper itself lists them."""
+    if hasattr(sweeper, "jobs"):
+        return sweeper.jobs(arguments)  # type: ignore[no-any-return]
+    parsed = parse_overrides([*sweeper._parse_config(), *arguments], sweeper.hydra_context.config_loader)
+    [jobs] = sweeper.split_arguments(parsed, None)
+    return jobs  # type: ignore[no-any-return]

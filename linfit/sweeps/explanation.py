@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
+from contextlib import suppress
 from pathlib import Path
+from traceback import walk_tb
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException, OverrideParseException
@@ -15,26 +16,42 @@ from yaml import MarkedYAMLError, YAMLError
 from linfit.component import unknown
 from linfit.config import GROUPS
 from linfit.errors import printable
+from linfit.output import tell
 from linfit.sweeps import locations
+from linfit.sweeps.quoting import corrected, typed
+from linfit.sweeps.sources import read_header
+from linfit.tracking.masking import mask
 
 #: What composing raises that the user can mend; it raises OSError too, of a file that cannot be read.
-UNCOMPOSED = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
+UNCOMPOSED = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, RecursionError)
 #: What the parser of overrides says of text that is none; the first names an exception of its own, and nothing else.
-_SYNTAX = re.compile(r"LexerNoViableAltException|((?:mismatched input|extraneous input|no viable alternative).*)")
-
-_HEADER = re.compile(r"^#\s*@package:?\s+_global_\s*$", re.MULTILINE)
+_SYNTAX = re.compile(
+    r"(?:Error parsing override .*\n)?"
+    r"(?:LexerNoViableAltException|((?:mismatched input|extraneous input|no viable alternative|HydraException while).*))"
+)
+#: Configs of working directories of which the user has been told.
+_told: set[Path] = set()
 
 
 def notice(text: str) -> None:
     """Tells the user something that is no error."""
-    print(f"linfit: {printable(text)}", file=sys.stderr)
+    tell(f"linfit: {printable(mask(text))}")
+
+
+def tell_of_own_top() -> None:
+    """Say once that the working directory has a config of its own for what every experiment builds on."""
+    for folder in locations.users(locations.CONF):
+        file = folder / f"{locations.TOP}.yaml"
+        if file.is_file() and file not in _told:
+            _told.add(file)
+            notice(f"note: {locations.CONF}/{file.name} of the working directory replaces linfit's own, which every experiment builds on")
 
 
 def explain_composition(error: Exception, loader: ConfigLoader, experiment: str) -> str:
     """One line for an exception that Hydra's composition raised."""
     text = str(error)
     cause = error.__cause__
-    if isinstance(error, YAMLError | UnicodeDecodeError | OSError) and not isinstance(error, HydraException):
+    if isinstance(error, YAMLError | UnicodeDecodeError | OSError | RecursionError) and not isinstance(error, HydraException):
         return _unreadable(error, loader)
     if headless := without_header(experiment):
         return headless
@@ -42,7 +59,7 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
         return _unparsed(error.override, found[1])
     if "Cannot find primary config" in text:
         return unknown("experiment", experiment, list(locations.experiments()))
-    if found := re.search(r"Could not find '(?:(.+)/)?([^/']*)'", text):
+    if found := re.search(r"Could not (?:find|load) '(?:(.+)/)?([^/']*)'", text):
         return _no_option(loader, found[1] or "", found[2])
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig) and "not in " in str(cause):
         return _no_key(str(cause.full_key), cause.parent_node)
@@ -50,22 +67,61 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
         key, values = found[1].split("=", 1)
         if key in GROUPS:
             return f"{found[1]} has several values: add -m to sweep over them"
-        return f"{found[1]} has several values: add -m to sweep over them, or write {key}=[{values}] for a list"
+        return (
+            f"{found[1]} has several values: add -m to sweep over them, "
+            f"or write {typed(key, f'[{values}]')} for a list, {corrected(found[1])} for one text"
+        )
     if found := re.search(r"Could not override '(.+?)'|Error merging override (\S+)", text):
         return f"{found[1]!r} cannot be overridden: {_one_line(text)}" if found[1] else f"{found[2]}: {str(cause or text).splitlines()[0]}"
-    return _one_line(f"{text}: {cause}" if isinstance(cause, OmegaConfBaseException) else text)
+    return _plainly(error)
+
+
+def _plainly(error: Exception) -> str:
+    """One line for an exception that has none of its own."""
+    if isinstance(error, OmegaConfBaseException):
+        return explain_interpolation(error)
+    cause = error.__cause__
+    return _one_line(f"{error}: {cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
 
 
 def without_header(experiment: str) -> str:
     """One line if the experiment stands in a folder without the header that puts its keys at the top; otherwise empty."""
     file = locations.experiments().get(experiment)
-    if file is None or "/" not in experiment or _HEADER.search(file.read_text(encoding="utf-8", errors="replace")):
+    if file is None or "/" not in experiment or _package(file) == "_global_":
         return ""
     return f"{file} stands in a folder, where its keys would be those of {experiment.rpartition('/')[0]}: begin it with # @package _global_"
 
 
+def _package(file: Path) -> str | None:
+    with suppress(ValueError):  # a header that is none is said where the file is loaded
+        return read_header(file)["package"]
+    return None
+
+
+def explain_interpolation(error: OmegaConfBaseException) -> str:
+    """One line for a reference that leads nowhere, or to itself, with the key that holds it."""
+    key = f"{error.full_key}: " if error.full_key else ""
+    return key + str(error).splitlines()[0]
+
+
+def _circle(error: RecursionError) -> str:
+    """One line for config files that include one another, which Hydra follows until Python stops it."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == "_create_defaults_tree_impl")
+    paths = [path for frame in frames if (path := frame.f_locals.get("path"))]
+    first = next((path for path in paths if paths.count(path) > 1), None)
+    if first is None:
+        return _one_line(str(error))
+    start = paths.index(first)
+    circle = paths[start : paths.index(first, start + 1) + 1]
+    if set(circle) == {locations.TOP}:
+        return f"{locations.experiments()[locations.TOP]} takes the place of linfit's own {locations.TOP}.yaml: give it another name"
+    return f"the defaults of {' → '.join(circle)} go round in a circle: leave one of them out"
+
+
 def _unreadable(error: Exception, loader: ConfigLoader) -> str:
-    """One line for a file that is no YAML, no UTF-8, or may not be read, with its name."""
+    """One line for a file that is no YAML, no UTF-8, in a circle with others, or may not be read, with its name."""
+    if isinstance(error, RecursionError):
+        return _circle(error)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}: mend the YAML there"
     if isinstance(error, UnicodeDecodeError):
@@ -99,8 +155,8 @@ def _unparsed(override: str, why: str | None) -> str:
     left_open = (f"{opened} is not closed" for opened, closed in ("[]", "{}", "()") if override.count(opened) > override.count(closed))
     if open_one := next(left_open, ""):
         return f"{override} cannot be read: {open_one}"
-    because, key = why, override.partition("=")[0]
-    return f"{override} cannot be read{f' ({because})' if because else ''}: text with special characters stands in quotes, {key}='…'"
+    because = f" ({why})" if why else ""
+    return f"{override} cannot be read{because}: text with special characters stands in quotes, {corrected(override)}"
 
 
 def _one_line(text: str) -> str:

@@ -42,7 +42,7 @@ class Forecast:
     noise_floor: Range | None
     digits: Range | None
     never: int
-    """Of the fits whose iteration is known, those that never get there."""
+    """Of the fits whose iteration is known, those that do not contract."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ def label(config: FitConfig) -> str:
 
 def _forecast(problem: str, optimizer: str, theories: Sequence[Theory]) -> Forecast:
     ranges = {name: _range(getattr(theory, name) for theory in theories) for name in RANGED}
-    never = sum(theory.rate is not None and theory.steps_to_tolerance is None for theory in theories)
+    never = sum(theory.rate is not None and theory.rate >= 1 for theory in theories)
     optima = {theory.optimum for theory in theories}
     optimum = optima.pop() if len(optima) == 1 else None
     return Forecast(problem=problem, optimizer=optimizer, num_fits=len(theories), never=never, optimum=optimum, **ranges)

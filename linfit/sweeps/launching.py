@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from linfit.component import unknown
 from linfit.config import FitConfig
@@ -20,6 +20,8 @@ from linfit.sweeps.runner import Job, Runner
 from linfit.sweeps.workers import HERE, Workers
 
 BACKENDS = ["dask", "loky", "ray"]
+#: The sweeper that hands over all jobs at once.
+SWEEPER = "hydra_plugins.linfit.sweeper.LinfitSweeper"
 
 
 def launch(
@@ -28,14 +30,17 @@ def launch(
     """Composes and validates all jobs, runs them, and returns one JobReturn each; a failed fit returns infinity, as a diverged one."""
     setup_globals()
     expansion = Expansion(config, context.config_loader)
-    jobs = expand(expansion, job_overrides)
+    jobs = expand(expansion, job_overrides, first)
     same_store(jobs)
     folder = Path(str(config.hydra.sweep.dir))
     workers = workers_of(config.hydra.launcher)
     if workers.backend != HERE.backend:
         require_cluster(workers)
-    losses = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, workers)
-    return [FitReturn(expansion, overrides, first + i, loss) for i, (overrides, loss) in enumerate(zip(job_overrides, losses, strict=True))]
+    more = config.hydra.sweeper._target_ != SWEEPER  # another may go by how these come out
+    values = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, workers, more)
+    return [
+        FitReturn(expansion, overrides, first + i, value) for i, (overrides, value) in enumerate(zip(job_overrides, values, strict=True))
+    ]
 
 
 def check_workers(workers: int, backend: str) -> None:
@@ -51,14 +56,15 @@ def workers_of(launcher: DictConfig) -> Workers:
     return Workers(launcher.workers, launcher.backend, launcher.address)
 
 
-def expand(expansion: Expansion, job_overrides: Iterable[Sequence[str]]) -> list[Job]:
+def expand(expansion: Expansion, job_overrides: Iterable[Sequence[str]], first: int = 0) -> list[Job]:
     """The jobs, composed and validated; ConfigError with the overrides at fault if one cannot be."""
-    return [Job(_fit_config(expansion, overrides), tuple(filter_overrides(overrides))) for overrides in job_overrides]
+    numbered = enumerate(job_overrides, first)
+    return [Job(_fit_config(expansion, overrides, number), tuple(filter_overrides(overrides))) for number, overrides in numbered]
 
 
-def _fit_config(expansion: Expansion, overrides: Sequence[str]) -> FitConfig:
+def _fit_config(expansion: Expansion, overrides: Sequence[str], number: int) -> FitConfig:
     try:
-        return expansion.fit_config(overrides)
+        return expansion.fit_config(overrides, number)
     except ConfigError as error:
         raise ConfigError(f"{error} (in {' '.join(overrides)})") from error
     except (*UNCOMPOSED, ValueError, TypeError) as error:  # Hydra raises all of them for a wrong override
@@ -68,24 +74,21 @@ def _fit_config(expansion: Expansion, overrides: Sequence[str]) -> FitConfig:
 
 def same_store(jobs: Sequence[Job]) -> None:
     """A sweep is one parent with its children: they stand in one MLflow experiment of one store."""
-    for key in ("name", "tracking", "pictures"):
+    for key in ("name", "tracking", "pictures", "objective"):
         if any(getattr(job.config, key) != getattr(jobs[0].config, key) for job in jobs):
             raise ConfigError(f"{key} cannot be swept: the fits of a sweep are children of one run; start one sweep for each {key}")
 
 
 class FitReturn(JobReturn):
-    """What Hydra's sweepers get for a fit: its loss, infinity where it diverged or failed. Its configs are composed when they are read."""
+    """What Hydra's sweepers get for a fit: its objective, infinity where it diverged or failed. Its configs are composed when they are read."""
 
-    def __init__(self, expansion: Expansion, overrides: Sequence[str], number: int, loss: float) -> None:
-        self.overrides, self.status, self.return_value = list(overrides), JobStatus.COMPLETED, loss
+    def __init__(self, expansion: Expansion, overrides: Sequence[str], number: int, value: float) -> None:
+        self.overrides, self.status, self.return_value = list(overrides), JobStatus.COMPLETED, value
         self._expansion, self._number = expansion, number
 
     @cached_property
     def _composed(self) -> DictConfig:
-        composed = self._expansion.composed(self.overrides or ())
-        with open_dict(composed):
-            composed.hydra.job.id, composed.hydra.job.num = str(self._number), self._number
-        return composed
+        return self._expansion.composed(self.overrides or (), self._number)
 
     @property
     def cfg(self) -> DictConfig:  # type: ignore[override]

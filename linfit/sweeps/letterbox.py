@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import mkdtemp
 
+from linfit.scratch import discard_folder, new_folder
 from linfit.sweeps.recording import Done
 
 
@@ -15,7 +13,7 @@ class Letterbox:
     """A temporary folder, written by the processes that run the jobs, read and removed by the one that started them."""
 
     def __init__(self) -> None:
-        self.path = Path(mkdtemp(prefix="linfit-"))
+        self.path = new_folder()
 
     def leave(self, job: int, done: Done, where: str) -> None:
         """Says what came out of a job, and where it was recorded."""
@@ -27,5 +25,5 @@ class Letterbox:
         """What all jobs have left, in their order; the folder is removed."""
         files = sorted(self.path.glob("*.json"), key=lambda file: int(file.stem))
         letters = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        shutil.rmtree(self.path, ignore_errors=True)
+        discard_folder(self.path)
         return [(Done(**done), where) for done, where in letters]

@@ -49,6 +49,12 @@ def experiments() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def config_file(path: str) -> Path:
+    """The file that Hydra loads for `optimizer/adam`: the user's own before the shipped one."""
+    files = [folder / f"{path}.yaml" for folder in (*users(CONF), shipped(CONF))]
+    return next((file for file in files if file.is_file()), files[-1])
+
+
 def components(group: str) -> dict[str, Path]:
     """The YAML files of a config group, by name."""
     found: dict[str, Path] = {}

@@ -20,10 +20,10 @@ from linfit.engine.cost import Cost, measure
 from linfit.engine.fit import Fit
 from linfit.errors import ConfigError
 from linfit.settings import SingleEngine
-from linfit.sweeps.app import parse
 from linfit.sweeps.enumeration import Enumeration, enumerate_jobs
 from linfit.sweeps.forecast import Forecast, Forecasts
 from linfit.sweeps.readiness import NONE_LEFT, ready, refuse_unstable
+from linfit.sweeps.request import parse_flags
 from linfit.sweeps.stability import Limits, as_stacked, unstable
 
 #: Flags of `linfit run` that do something else than run.
@@ -76,6 +76,8 @@ class Plan:
     """The values of each key that the sweep varies, in order."""
     stacks: list[Stack]
     unstable: list[Unstable]
+    doubtful: list[Unstable]
+    """Fits by batches above the learning rate that is stable whatever is drawn: they may diverge."""
     no_bound_known: dict[str, int]
     """How many fits have an optimizer that states no largest stable learning rate, by optimizer."""
     failing: dict[str, str]
@@ -139,7 +141,7 @@ class Gathering:
 
 def plan(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
     """What `linfit run ARGUMENTS` would do; ConfigError where it would refuse to."""
-    flags = parse(arguments)
+    flags = parse_flags(arguments)
     other = [flag for flag in ELSEWHERE if getattr(flags, flag)]
     if other:
         raise ConfigError(f"--{other[0].replace('_', '-')} goes with `linfit run`: plan takes an experiment, overrides and -m")
@@ -151,7 +153,8 @@ def _without_unstable(enumeration: Enumeration) -> tuple[Enumeration, list[Unsta
     """The jobs that --skip-unstable runs, and what it leaves out; ConfigError where none are left."""
     configs = ready([job.config for job in enumeration.jobs], enumeration.sweep)
     if not enumeration.sweep:
-        refuse_unstable(configs[0])
+        for config in configs:
+            refuse_unstable(config)
     above, names = unstable(configs), list(enumeration.names())
     if len(above) == len(configs):
         raise ConfigError(NONE_LEFT.format(len(configs)))
@@ -166,6 +169,7 @@ def planned(enumeration: Enumeration, left_out: Sequence[Unstable] = ()) -> Plan
     names, limits = list(enumeration.names()), Limits()
     stacks: dict[Hashable, Gathering] = {}
     exceeded: dict[int, tuple[float, float]] = {}
+    doubtful: dict[int, tuple[float, float]] = {}
     forecasts = Forecasts()
     failing, unknown = {}, Counter[str]()
     for why, block in _blocks(asked, ready(asked, enumeration.sweep)):
@@ -174,6 +178,7 @@ def planned(enumeration: Enumeration, left_out: Sequence[Unstable] = ()) -> Plan
             continue
         above = limits.above(block)
         exceeded.update(above)
+        doubtful.update(limits.doubtful(block))
         forecasts.add(block)
         unknown.update(task.config.optimizer.name for task in block if not limits.known(task))
         key = (why, stack_of(block[0]))
@@ -186,13 +191,19 @@ def planned(enumeration: Enumeration, left_out: Sequence[Unstable] = ()) -> Plan
         len(asked),
         {key: _values(asked, key) for key in enumeration.varying},
         [gathering.stack() for gathering in stacks.values()],
-        [Unstable(place, names[place], asked[place].optimizer.name, *exceeded[place]) for place in sorted(exceeded)],
+        _exceeding(exceeded, names, asked),
+        _exceeding(doubtful, names, asked),
         dict(unknown),
         failing,
         forecasts.all(),
         dict(forecasts.notes),
         list(left_out),
     )
+
+
+def _exceeding(found: dict[int, tuple[float, float]], names: Sequence[str], asked: Sequence[FitConfig]) -> list[Unstable]:
+    """The fits at these places, in order, with their learning rates and bounds."""
+    return [Unstable(place, names[place], asked[place].optimizer.name, *found[place]) for place in sorted(found)]
 
 
 def _blocks(asked: Sequence[FitConfig], configs: Sequence[FitConfig]) -> Iterator[tuple[str | None, list[Task] | tuple[int, Fit]]]:

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.settings import MLflowTracking
 from linfit.sweeps.composition import load_plugins
-from linfit.sweeps.folder import command
+from linfit.sweeps.folder import About, command
+from linfit.sweeps.naming import leaf_keys, sections_of, varying_keys
+from linfit.system import quote_word
 from linfit.tracking import layout
 from linfit.tracking.data import take_arrays
+from linfit.tracking.manifest import PlannedFits, extend_manifest
+from linfit.tracking.masking import mask
 from linfit.tracking.stored import num_rows, read_config, read_rows
 
 
@@ -23,6 +29,8 @@ class Asked:
 
     uri: str | None = None
     """The store, instead of the one that the sweep was started with."""
+    artifacts: str | None = None
+    """Where artifacts may be written, if not beside the store."""
     retry_failed: bool = False
     allow_changes: bool = False
     trust: bool = False
@@ -43,6 +51,22 @@ def planned(path: Path, column: str, rows: Sequence[int] | None = None) -> list[
     return [found[row][column] for row in rows]
 
 
+def settle_manifest(path: Path) -> tuple[str, ...]:
+    """Return the keys that vary among all fits of the manifest in `path`, which no more follow.
+
+    The manifest says so too afterwards.
+    """
+    overrides = planned(path, "overrides")
+
+    def values_of(section: str) -> list[Any]:
+        return sections_of([from_json(text)["config"] for text in planned(path, "config")])(section)
+
+    varying = leaf_keys(varying_keys(overrides), overrides, values_of)
+    if varying != About.read(path).varying:
+        extend_manifest(path, PlannedFits((), (), ()), varying)
+    return varying
+
+
 def configs_of(path: Path, rows: Sequence[int] | None, asked: Asked) -> list[FitConfig]:
     """The configs of some rows of the manifest, or of all, with the store that is asked for; ConfigError if one cannot be read."""
     texts = planned(path, "config", rows)
@@ -51,14 +75,16 @@ def configs_of(path: Path, rows: Sequence[int] | None, asked: Asked) -> list[Fit
         try:
             config = read_config(text, load_plugins if asked.trust else None)
         except ConfigError as error:
-            hint = f": if you trust it, {command(path, trust=True)}" if "plug-ins" in str(error) else ""
+            again = command(path, trust=True) + (f" --uri {quote_word(mask(asked.uri))}" if asked.uri else "")
+            hint = f": if you trust it, {again}" if "plug-ins" in str(error) else ""
             raise ConfigError(f"{path / layout.MANIFEST}, row {row}: {error}{hint}") from error
         take_arrays(config, path.joinpath)
-        configs.append(_in_store(config, asked.uri))
+        configs.append(_in_store(config, asked))
     return configs
 
 
-def _in_store(config: FitConfig, uri: str | None) -> FitConfig:
-    if uri is None or not isinstance(config.tracking, MLflowTracking):
+def _in_store(config: FitConfig, asked: Asked) -> FitConfig:
+    if not isinstance(config.tracking, MLflowTracking):
         return config
-    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
+    named = {key: value for key, value in (("uri", asked.uri), ("artifacts", asked.artifacts)) if value is not None}
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update=named)}) if named else config

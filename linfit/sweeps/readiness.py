@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from linfit.config import ADHOC, FitConfig
+from linfit.config import FitConfig
 from linfit.errors import ConfigError
 from linfit.method.batches import Minibatch
-from linfit.problem.checks import check, impossible
+from linfit.problem.checks import check, check_weights, impossible
 from linfit.problem.datasets import Drawn
+from linfit.problem.theory import optimum
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.explanation import notice
+from linfit.tracking import layout
+from linfit.tracking.masking import hide_references
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.recorder import Recorder
 
@@ -32,6 +35,9 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
         doubtful = [config for config in configs if config.split.validation or config.features.particular()]
         for config in {(config.dataset, config.features, config.split): config for config in doubtful}.values():  # one seed of each
             check(config.dataset, config.features, config.split, config.seed)
+        averaging = [config for config in configs if config.mean_over == "weights" and config.has_weighted_mean()]
+        for config in {(config.dataset, config.split): config for config in averaging}.values():
+            check_weights(config.dataset, config.split, config.seed)
         _check_batches(configs)
         return [config.resolved(several) for config in configs]
     except ValueError as error:
@@ -61,8 +67,7 @@ def _fitted(config: FitConfig, enough: int) -> int:
 
 def recorder_of(config: FitConfig) -> Recorder:
     """The config's recorder."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.name if config.name == ADHOC else config.name
-    return open_recorder(resolved_tracking(config), name)
+    return open_recorder(resolved_tracking(config), config.name)
 
 
 def resolved_tracking(config: FitConfig) -> Tracking:
@@ -70,39 +75,56 @@ def resolved_tracking(config: FitConfig) -> Tracking:
     tracking = config.tracking
     if not isinstance(tracking, MLflowTracking):
         return tracking
+    for text in filter(None, (tracking.uri, tracking.artifacts)):
+        hide_references(text)
     return MLflowTracking.model_validate(OmegaConf.to_container(OmegaConf.create(tracking.model_dump()), resolve=True))
 
 
 def check_tracking(config: FitConfig) -> None:
-    """RecordingError where a store is named that cannot be one: nothing has been written yet."""
+    """RecordingError where a store is named that cannot be one, or is another MLflow's: nothing has been written yet."""
+    from linfit.tracking.migrations import require_current
     from linfit.tracking.store import locate
 
     tracking = resolved_tracking(config)
     if isinstance(tracking, MLflowTracking):
-        locate(tracking.uri, tracking.artifacts)
+        store = locate(tracking.uri, tracking.artifacts)
+        if store.file is not None:  # a server is asked when MLflow is there
+            require_current(store)
 
 
-def finished(config: FitConfig) -> dict[str, float]:
-    """The fingerprints that are finished in the config's MLflow experiment, by the code there is now, with their final losses."""
+def finished(config: FitConfig) -> dict[str, dict[str, float]]:
+    """The fingerprints that are finished in the config's MLflow experiment, by the code there is now, with their final losses by name."""
     from linfit.tracking.code import code_digest
 
     history = recorder_of(config).history()
     return {} if history is None else history.finished(code_digest(config.plugins))
 
 
-def missing(configs: Sequence[FitConfig], losses: list[float]) -> list[int]:
-    """The places of the configs that are not finished in their MLflow experiment; the others' losses are filled in."""
+def missing(configs: Sequence[FitConfig], values: list[float]) -> list[int]:
+    """The places of the configs that are not finished in their MLflow experiment; the others' objectives are filled in."""
     known = finished(configs[0])
     places = []
     for place, config in enumerate(configs):
-        loss = known.get(config.fingerprint()) if known else None
-        if loss is None:
+        losses = known.get(config.fingerprint()) if known else None
+        if losses is None:
             places.append(place)
         else:
-            losses[place] = loss
+            values[place] = _objective(config, losses)
     if len(places) < len(configs):
         notice(f"{len(configs) - len(places)} of {len(configs)} fits are finished already and left out")
     return places
+
+
+def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
+    """Return the `Fit.objective` of a fit of which a store keeps the final losses; it keeps none of a diverged one."""
+    if not losses:
+        return math.inf
+    if config.objective != "auto":
+        return losses.get(config.objective, math.inf)
+    if config.split.validation:
+        return losses.get(layout.VALIDATION, math.inf)
+    seen = config.problem().cast(config.dtype)
+    return optimum(seen, config.loss, config.shrinkage()).loss + losses.get(layout.EXCESS, math.inf)
 
 
 def stable(configs: Sequence[FitConfig], places: Sequence[int], any_before: bool) -> list[int]:
@@ -120,6 +142,7 @@ def announce_unstable(configs: Sequence[FitConfig]) -> None:
     """Says how many of the fits are unstable, of a large sweep from some of them spread over it; data that are large are not read for it."""
     known = [config for config in configs if _may_be_unstable(config)]
     some = known[:: -(-len(known) // LOOKED_AT)] if known else []
+    _announce_doubtful(configs, [config for config in some if isinstance(config.batch, Minibatch)])
     above = _unstable(some)
     if not above:
         return
@@ -128,6 +151,23 @@ def announce_unstable(configs: Sequence[FitConfig]) -> None:
         return
     asked = f"{len(configs)} fits" if len(some) == len(known) else f"{len(some)} fits looked at of {len(configs)}"
     notice(f"note: {len(above)} of {asked} are unstable: `linfit plan` shows which, --skip-unstable leaves them out")
+
+
+def _announce_doubtful(configs: Sequence[FitConfig], batched: Sequence[FitConfig]) -> None:
+    """Says how many of the fits by batches may diverge: their bound is enough, and not always necessary."""
+    if not batched:
+        return
+    from linfit.sweeps.stability import doubtful
+
+    above = doubtful(batched)
+    if not above:
+        return
+    bound = "up to which batches are stable whatever they draw"
+    if len(configs) == 1:
+        lr, largest = above[0]
+        notice(f"note: this fit may diverge: lr {lr:g} is above {largest:.4g}, {bound}")
+    else:
+        notice(f"note: {len(above)} fits may diverge: their lr is above that {bound}: `linfit plan` shows which")
 
 
 def _may_be_unstable(config: FitConfig) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import time
 from collections import Counter, deque
@@ -11,20 +10,25 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
 from linfit.engine.fit import Fit, Status
 from linfit.errors import LinfitError
 from linfit.problem.arrays import ARRAYS, write_arrays
+from linfit.scratch import temporary_folder
 from linfit.settings import MLflowTracking, Tracking
+from linfit.sweeps.attachments import note_attached
 from linfit.sweeps.folder import Folder
+from linfit.sweeps.leaders import BestFits
+from linfit.sweeps.planned import planned, settle_manifest
 from linfit.tracking import layout
-from linfit.tracking.accounts import Account, account, stored_config
+from linfit.tracking.accounts import Account, account, described, stored_config
 from linfit.tracking.model import Predictor, write_weights
+from linfit.tracking.objective import Contest, compared_value
 from linfit.tracking.recorder import Recorder
-from linfit.tracking.tables import Parts, file_hash, result
+from linfit.tracking.tables import Parts, file_hash
+from linfit.writing import list_folder
 
 #: Fits recorded at once, and the seconds after which those at hand are recorded although they are fewer.
 BLOCK, PATIENCE = 500, 2.0
@@ -44,11 +48,9 @@ class Done:
     def status(self) -> Status:
         return Status(self.result["status"])
 
-    @property
-    def excess(self) -> float:
-        """The final excess loss by which fits are ranked; infinity unless the fit finished."""
-        finished = self.status in (Status.COMPLETED, Status.CONVERGED)
-        return float(self.result["excess_loss"]) if finished else float("inf")
+    def value(self, by: str | None) -> float:
+        """Return the number by which the fit is compared, by a recorded loss; infinity unless it finished."""
+        return compared_value(self.result, by)
 
 
 @dataclass
@@ -88,7 +90,10 @@ class Earlier:
 
 
 class Sweep:
-    """The parent run of a sweep, from its beginning to its end; `done` is what has been recorded, in the order of its rows at the end."""
+    """The parent run of a sweep, from its beginning to its end; `done` is what has been recorded, in the order of its rows at the end.
+
+    Where `more` batches of fits may come, the parent gets the params that all fits share at the end.
+    """
 
     def __init__(
         self,
@@ -98,17 +103,20 @@ class Sweep:
         varying: Sequence[str],
         tracking: Tracking,
         earlier: Earlier | None = None,
+        more: bool = False,
+        contest: Contest | None = None,
     ) -> None:
         self.recorder, self.row, self.folder, self.varying = recorder, row, folder.path, tuple(varying)
         self.earlier, self._own = earlier or Earlier(), folder
         self.files = isinstance(tracking, MLflowTracking) and tracking.child_artifacts
         self.most = tracking.best if isinstance(tracking, MLflowTracking) else None
-        self.run_id = self.earlier.run_id or recorder.begin(row)
+        self.more = more
+        self.run_id = self.earlier.run_id or recorder.begin(replace(row, params={}) if more else row)
         self.parts = Parts(self.folder)
         self.done = dict(self.earlier.done)
         self.recorded = dict(self.earlier.recorded)
-        self.best: tuple[tuple[float, int], Fit] | None = None
-        self._kept: list[tuple[float, int, layout.Row, Fit]] = []
+        self.contest = contest or Contest()
+        self._best: BestFits[tuple[layout.Row, Fit]] = BestFits(self.most or 1)
         self._waiting: list[tuple[int, str, Fit, Account]] = []
         self._under_way: deque[Block] = deque()
         self._unsure = False
@@ -116,6 +124,11 @@ class Sweep:
         self._started = now()
         self.extra: dict[int, dict[str, str]] = {}
         """More tags for the runs of some rows."""
+
+    def extend(self, varying: Sequence[str], accounts: Sequence[Account]) -> None:
+        """Takes in what the next batch says of the sweep: the keys that vary, and the params of its fits."""
+        self.varying = tuple(varying)
+        self.row = replace(self.row, params=layout.shared_params(accounts, self.row.params))
 
     def add(self, row: int, name: str, fit: Fit, said: Account | None = None) -> list[Done]:
         """Takes the fit of a row of the manifest, with the account of its config where it is at hand.
@@ -150,20 +163,37 @@ class Sweep:
         """Records what is left, joins the tables, and ends the parent, with more tags if there are any."""
         self.flush()
         self._record_kept()
+        self._settle()
         self.done = dict(sorted(self.done.items()))
         counts = Counter(done.status for done in self.done.values())
-        losses = [done.result["loss"] for done in self.done.values() if done.excess != float("inf")]
-        self.row = row = layout.sweep_finished(self.row, counts, min(losses, default=float("inf")), now())
-        tables = self.parts.join({row: done.run_id for row, done in self.done.items() if done.run_id})
-        files = [self.folder / layout.MANIFEST, *tables, *sorted(self.folder.glob(ARRAYS))]
+        self.row = row = layout.sweep_finished(self.row, counts, self._numbers(), self.contest.by, now())
+        run_ids = {row: done.run_id for row, done in self.done.items() if done.run_id}
+        tables = self.parts.join(run_ids, self._new_names())
+        files = [self.folder / layout.MANIFEST, *tables, *list_folder(self.folder, ARRAYS)]
         hashes = {file.name: file_hash(file) for file in files}
         self.row = row = replace(row, tags={**row.tags, **tags, layout.FILES: json.dumps(hashes)})
         files += [file for name in (layout.ENVIRONMENT_FILE, layout.GIT_DIFF) if (file := self.folder / name).exists()]
-        with TemporaryDirectory() as scratch:
-            model = None if self.best is None else model_of(self.best[1], Path(scratch))
+        with temporary_folder() as scratch:
+            model = self._model(scratch)
             self.recorder.end(self.run_id, layout.news(row, self.earlier.metrics), files, model)
         self.parts.remove()
         self._own.release()
+
+    def _numbers(self) -> dict[str, float]:
+        """Return the loss of the best fit, and the number by which it is the best; nothing where there is none."""
+        by = self.contest.by
+        best = min(self.done.values(), key=lambda done: done.value(by), default=None)
+        if by is None or best is None or best.value(by) == float("inf"):
+            return {}
+        return {"best_loss": float(best.result["loss"]), "best_objective": best.value(by)}
+
+    def _model(self, folder: Path) -> Predictor | None:
+        """Return what the best fit predicts with; None where no fit finished, or they cannot be compared."""
+        by = self.contest.by
+        for row, (_, fit) in self._best.ranked(by)[:1]:
+            if by is not None and self.done[row].value(by) != float("inf"):
+                return model_of(fit, folder)
+        return None
 
     def kill(self, tags: Mapping[str, str] = MappingProxyType({})) -> None:
         """Keeps what is finished and ends the parent as KILLED, as far as the store and the disk still allow."""
@@ -171,9 +201,41 @@ class Sweep:
         with suppress(LinfitError, OSError):
             self.flush()
         with suppress(LinfitError, OSError):
-            ended = layout.killed(self.row, now())
-            self.recorder.end(self.run_id, replace(ended, tags={**ended.tags, **tags}))
+            ended = layout.killed(self.row, now())  # its numbers may have been recorded already, with another time
+            self.recorder.end(self.run_id, replace(ended, tags={**ended.tags, **tags}, metrics=()))
+            self._settle()
         self._own.release()
+
+    def _settle(self) -> None:
+        """Says of all fits, and of their parent, what is known now that no more batches come."""
+        if self.more:
+            self.varying = settle_manifest(self.folder)
+        told = layout.varying(self.row) == list(self.varying)
+        if told and not self.more:
+            return
+        runs = {} if told else self._described()
+        tags = layout.varied(self.varying)
+        parent = layout.Amendment(params=self.row.params if self.more else {}, tags=tags)
+        self.recorder.amend({**runs, self.run_id: parent})
+        self.row, self.more = replace(self.row, tags={**self.row.tags, **tags}), False
+
+    def _described(self) -> dict[str, layout.Amendment]:
+        """The names and numbers of the runs there are, by what varies now."""
+        runs = {}
+        texts, overrides = (planned(self.folder, column, list(self.done)) for column in ("config", "overrides"))
+        for (row, done), text, given in zip(self.done.items(), texts, overrides, strict=True):
+            name, numbers = described(text, self.varying, row, given)
+            self.done[row] = replace(done, name=name)
+            if done.run_id:
+                runs[done.run_id] = layout.Amendment(name, layout.swept_metrics(numbers))
+        return runs
+
+    def _new_names(self) -> dict[int, str]:
+        """The names that are not what the parts of the tables say."""
+        new = {row: done.name for row, done in self.done.items() if done.name != done.result["name"]}
+        for row, name in new.items():
+            self.done[row].result["name"] = name
+        return new
 
     def _written(self) -> Block:
         """The fits at hand, in the tables."""
@@ -207,56 +269,43 @@ class Sweep:
         except Exception:
             self._unsure = True
             raise
-        if self.most is not None:
-            self._keep(block)
         done = [Done(*entry) for entry in zip(block.names, run_ids, block.results, strict=True)]
         self.done.update(zip(block.children, done, strict=True))
-        for row, entry, fit in zip(block.children, done, block.fits, strict=True):
-            rank = entry.excess, row  # of equals the first, in whatever order they come
-            if entry.excess != float("inf") and (self.best is None or rank < self.best[0]):
-                self.best = rank, fit
+        for (row, child), entry, fit in zip(block.children.items(), done, block.fits, strict=True):
+            self._best.add(row, entry.result, (child, fit))
         return done
 
     def _size(self) -> int:
         """The points of all curves that are on their way."""
         return sum(len(child.metrics) for block in self._under_way for child in block.children.values())
 
-    def _keep(self, block: Block) -> None:
-        """The best of a block, of those that were kept, or of both."""
-        assert self.most is not None
-        for (row, child), fit in zip(block.children.items(), block.fits, strict=True):
-            rank = _rank(fit), -row, child, fit
-            if len(self._kept) < self.most:
-                heapq.heappush(self._kept, rank)
-            else:
-                heapq.heappushpop(self._kept, rank)
-
     def _record_kept(self) -> None:
-        kept = sorted(self._kept, key=lambda entry: -entry[1])
-        added = iter(self.recorder.add([child for _, row, child, _ in kept if -row not in self.recorded]))
-        run_ids = [self.recorded.get(-row) or next(added) for _, row, _, _ in kept]
-        self._attach(run_ids, [fit for _, _, _, fit in kept])
-        for (_, row, _, _), run_id in zip(kept, run_ids, strict=True):
-            done = self.done[-row]
-            self.done[-row] = Done(done.name, run_id, done.result)
-        self._kept.clear()
+        """Record the best fits as runs, where only these become runs."""
+        if self.most is None:
+            return
+        kept = sorted(self._best.ranked(self.contest.by))
+        added = iter(self.recorder.add([child for row, (child, _) in kept if row not in self.recorded]))
+        run_ids = [self.recorded.get(row) or next(added) for row, _ in kept]
+        self._attach(run_ids, [fit for _, (_, fit) in kept])
+        for (row, _), run_id in zip(kept, run_ids, strict=True):
+            done = self.done[row]
+            self.done[row] = Done(done.name, run_id, done.result)
 
     def _attach(self, run_ids: Sequence[str], fits: Sequence[Fit]) -> None:
-        """The files of a single run, for each fit, where `tracking.child_artifacts` asks for them."""
-        for run_id, fit in ((run_id, fit) for run_id, fit in zip(run_ids, fits, strict=True) if self.files and run_id):
-            with TemporaryDirectory() as folder:
-                self.recorder.attach(run_id, write_files(Path(folder), fit))
-
-
-def _rank(fit: Fit) -> float:
-    """Larger is better."""
-    return -Done("", "", result(fit)).excess
+        """Attach the files of a single run to each fit's run, where `tracking.child_artifacts` asks for them."""
+        if not self.files:
+            return
+        for run_id, fit in zip(run_ids, fits, strict=True):
+            if run_id:
+                with temporary_folder() as folder:
+                    self.recorder.attach(run_id, write_files(folder, fit))
+        note_attached(self.folder, filter(None, run_ids))
 
 
 def write_files(folder: Path, fit: Fit) -> list[Path]:
     """The files of a single run: its config with its hash, its data where they stand nowhere else, and its weights."""
     config = folder / layout.CONFIG_FILE
-    config.write_text(json.dumps(stored_config(fit.config), indent=1) + "\n")
+    config.write_text(json.dumps(stored_config(fit.config), indent=1) + "\n", encoding="utf-8")
     files = [config, *write_arrays(folder, [fit.config.dataset])]
     if fit.status is Status.FAILED:
         return files

@@ -9,6 +9,7 @@ its numbers, and not recorded twice: the same config gives the same bits.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,21 +17,25 @@ from typing import TYPE_CHECKING
 from linfit.config import FitConfig
 from linfit.engine.fit import Status
 from linfit.errors import ConfigError, LinfitError, RecordingError
+from linfit.owner import owner
 from linfit.settings import MLflowTracking
+from linfit.sweeps.attachments import lacking_files, note_attached
 from linfit.sweeps.beginning import parent_row
 from linfit.sweeps.drift import Changes, changed_data, changes, past, told
 from linfit.sweeps.explanation import notice
-from linfit.sweeps.folder import About, Folder
+from linfit.sweeps.folder import About, Folder, require_no_links
 from linfit.sweeps.planned import Asked, configs_of, planned
-from linfit.sweeps.readiness import ready, recorder_of
+from linfit.sweeps.readiness import ready, recorder_of, resolved_tracking
 from linfit.sweeps.recording import Done, Earlier, Sweep, now
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.runner import Recorded, Runner
 from linfit.sweeps.running import continued
 from linfit.sweeps.workers import HERE
-from linfit.tracking import environment, layout
-from linfit.tracking.accounts import account
-from linfit.tracking.owner import owner
+from linfit.tracking import environment, layout, notes
+from linfit.tracking.accounts import Account, account
+from linfit.tracking.destinations import require_named_store
+from linfit.tracking.objective import Contest
 from linfit.tracking.recorder import Recorder
+from linfit.tracking.store import Store, locate
 from linfit.tracking.tables import BROKEN, Parts, reopen, set_aside, stored_results, unfinished
 
 if TYPE_CHECKING:  # a sweep that is not tracked does without MLflow
@@ -48,7 +53,7 @@ class Left:
     num_fits: int
     todo: list[int]
     again: list[int] = field(default_factory=list)
-    """Rows that are done, and run once more because what they left is needed: the best, for its model."""
+    """Rows that are done, and run once more for what they leave: the best, for its model, and those whose runs lack files."""
     earlier: Earlier = field(default_factory=Earlier)
     parent: Kept | None = None
     fresh: bool = False
@@ -57,6 +62,7 @@ class Left:
     configs: list[FitConfig] = field(default_factory=list)
     """Of the rows that are run."""
     changes: Changes = field(default_factory=dict)
+    contest: Contest = field(default_factory=Contest)
 
     @property
     def rows(self) -> list[int]:
@@ -92,9 +98,13 @@ def look(path: Path, recorder: Recorder, asked: Asked) -> Left:
     retries = {row: kept[row].run_id for row in failed if row in kept}
     recorded = {row: child.run_id for row, child in kept.items() if row not in retries}
     left = Left(path, about, first, len(names), todo, parent=parent, fresh=not (done or kept))
+    left.contest = Contest.of_texts(first.objective, planned(path, "config"))
     if history is not None and not left.nothing:
-        ranked = sorted((entry.excess, row) for row, entry in done.items() if row not in failed and entry.excess != float("inf"))
-        left.again = sorted(row for _, row in ranked[: best or 1])
+        by = left.contest.by
+        values = {row: entry.value(by) for row, entry in done.items() if row not in failed}
+        ranked = sorted((value, row) for row, value in values.items() if value != float("inf"))
+        again = {row for _, row in ranked[: best or 1]}
+        left.again = sorted(again | (_without_files(left, done) - failed if everywhere else set()))
     fixed = {row: entry for row, entry in done.items() if row not in failed and row not in left.again}
     known = {} if parent is None else parent.metrics
     left.earlier = Earlier("" if parent is None else parent.run_id, known, fixed, recorded, retries)
@@ -102,6 +112,14 @@ def look(path: Path, recorder: Recorder, asked: Asked) -> Left:
     left.configs = ready(configs_of(path, left.rows, asked), several=True)
     left.changes = _changes(left, asked)
     return left
+
+
+def _without_files(left: Left, done: Mapping[int, Done]) -> set[int]:
+    """Return the rows whose runs were finished by a process that was killed before it had attached their files."""
+    if not (isinstance(left.first.tracking, MLflowTracking) and left.first.tracking.child_artifacts):
+        return set()
+    lacking = lacking_files(left.path, (entry.run_id for entry in done.values()))
+    return {row for row, entry in done.items() if entry.run_id in lacking}
 
 
 def _changes(left: Left, asked: Asked) -> Changes:
@@ -115,7 +133,20 @@ def opened(path: Path, asked: Asked) -> Recorder:
     [config] = configs_of(path, [0], asked)
     if asked.uri is None and ":***@" in str(getattr(config.tracking, "uri", "")):
         raise ConfigError("the password of the sweep's store was not kept: name the store again with --uri")
+    tracking = resolved_tracking(config)
+    if isinstance(tracking, MLflowTracking) and isinstance(config.tracking, MLflowTracking):
+        planned = {key: None for key in ("uri", "artifacts") if getattr(asked, key) is not None}
+        recorded = (part.model_copy(update=planned) for part in (config.tracking, tracking))
+        require_named_store(*recorded)
+        if asked.uri is None and tracking.uri is not None:
+            _require_folder(locate(tracking.uri))
     return recorder_of(config)
+
+
+def _require_folder(store: Store) -> None:
+    """ConfigError where a sweep's manifest names a store whose folder is not there: it may be another machine's."""
+    if store.file is not None and not store.file.parent.is_dir():
+        raise ConfigError(f"the sweep's store {store} is gone: name the one it is in now with --uri")
 
 
 def resume(path: Path, runner: Runner, asked: Asked) -> Left:
@@ -124,6 +155,7 @@ def resume(path: Path, runner: Runner, asked: Asked) -> Left:
     LinfitError, which says what changed, where code, data or environment are not as they were and that is not allowed; or where
     another process runs the sweep.
     """
+    require_no_links(path)
     folder = Folder(path)
     try:
         recorder = opened(path, asked)
@@ -135,6 +167,8 @@ def resume(path: Path, runner: Runner, asked: Asked) -> Left:
         if left.nothing:
             notice(f"nothing is left of the sweep in {path}: all {left.num_fits} fits are done")
             folder.release()
+            if _is_undescribed(left):
+                _hand_over(left, recorder, runner)
             return left
         refuse(left, asked)
         where = continued(left.about.where, asked.workers, asked.backend, asked.address) if left.rows else HERE
@@ -153,6 +187,28 @@ def resume(path: Path, runner: Runner, asked: Asked) -> Left:
     return left
 
 
+def _is_undescribed(left: Left) -> bool:
+    """Return True if a finished sweep lacks its description, which is written when its pictures and report are made."""
+    typed = left.about.typed
+    asked = notes.asked(left.about.question, typed)
+    parent = left.parent
+    if parent is None or parent.status != "FINISHED":
+        return False
+    return typed != "" and parent.tags.get(notes.NOTE) == asked
+
+
+def _hand_over(left: Left, recorder: Recorder, runner: Runner) -> None:
+    """Give the runner a finished sweep as if it had just ended, so that what is made of it then is made now."""
+    assert left.parent is not None
+    notice("its pictures, report and description were broken off: they are made now")
+    parent, done = left.parent, left.earlier.done
+    row = layout.Row(left.about.name, parent.start, parent.end or now(), parent.status, parent.tags)
+    runner.question, runner.typed, runner.where = left.about.question, left.about.typed, recorder.where()
+    runner.remarks.kept.update(dict.fromkeys(parent.tags.get(layout.NOTES, "").splitlines()))
+    runner.sweep_id, runner.done = parent.run_id, [done[number] for number in sorted(done)]
+    runner.recorded = Recorded(recorder, parent.run_id, row, left.path.absolute(), left.first)
+
+
 def refuse(left: Left, asked: Asked) -> None:
     """LinfitError where something changed since the sweep began, unless that is allowed."""
     if left.changes and not asked.allow_changes:
@@ -161,21 +217,32 @@ def refuse(left: Left, asked: Asked) -> None:
 
 def _sweep(left: Left, recorder: Recorder, folder: Folder, asked: Asked) -> Sweep:
     """The sweep with its parent run RUNNING again, and its parts without what does not count."""
+    was_finished = not unfinished(left.path)
     parts: Parts = reopen(left.path)
     parts.keep(left.earlier.done)
+    if was_finished:
+        note_attached(left.path, (entry.run_id for entry in left.earlier.done.values() if entry.run_id))
     if left.fresh:  # whatever was meant to run it, this is what does
         environment.write(left.path, left.first)
+    more = left.parent is not None and not left.parent.params
+    accounts = _accounts(left, asked)
     if left.parent is None:
-        accounts = (account(config) for config in configs_of(left.path, None, asked))
         row = parent_row(left.about, left.first, accounts, left.path)
         row = replace(row, tags={**row.tags, **_more(left)})
     else:
         recorder.children(left.parent.run_id)  # discards what a killed process left half-written
         tags = {key: value for key, value in left.parent.tags.items() if key.startswith("linfit.")}
         tags |= {layout.OWNER: owner(), layout.FOLDER: str(left.path.absolute()), **_more(left)}
-        row = layout.Row(left.about.name, left.parent.start, now(), "RUNNING", tags)
+        params = layout.shared_params(accounts) if more else {}
+        row = layout.Row(left.about.name, left.parent.start, now(), "RUNNING", tags, params)
         recorder.resume(left.parent.run_id, tags)
-    return Sweep(recorder, row, folder, left.about.varying, left.first.tracking, left.earlier)
+    return Sweep(recorder, row, folder, left.about.varying, left.first.tracking, left.earlier, more, left.contest)
+
+
+def _accounts(left: Left, asked: Asked) -> Iterator[Account]:
+    """Yield the accounts of all fits of the sweep; the manifest is read when the first is asked for."""
+    for config in configs_of(left.path, None, asked):
+        yield account(config)
 
 
 def _more(left: Left) -> dict[str, str]:

@@ -8,24 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.sweeps.beginning import begin_sweep, plan_sweep
 from linfit.sweeps.composition import fit_config
-from linfit.sweeps.folder import About, command
+from linfit.sweeps.explanation import notice
+from linfit.sweeps.folder import About, command, require_unused
 from linfit.sweeps.letterbox import Letterbox
-from linfit.sweeps.naming import single_name, varying_keys
+from linfit.sweeps.naming import leaf_keys, sections_of, single_name, varying_keys
+from linfit.sweeps.origin import Origin
 from linfit.sweeps.readiness import announce_unstable, missing, ready, refuse_unstable, stable
 from linfit.sweeps.recording import Done, Sweep, now
 from linfit.sweeps.remarks import Remarks
 from linfit.sweeps.running import run_all
 from linfit.sweeps.single import Single
-from linfit.sweeps.workers import HERE, Workers
+from linfit.sweeps.workers import HERE, Workers, started_in
 from linfit.tracking import layout, notes
-from linfit.tracking.accounts import account
+from linfit.tracking.accounts import Account, account
+from linfit.tracking.callers import below, caller_run
+from linfit.tracking.destinations import options_for
 from linfit.tracking.manifest import PlannedFits, extend_manifest
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import result
@@ -76,12 +83,20 @@ class Recorded:
     """Of a sweep its first fit's."""
 
 
+def _accounts(configs: Sequence[FitConfig], varying: Sequence[str], overrides: Sequence[Sequence[str]]) -> list[Account]:
+    return [account(config, varying, given) for config, given in zip(configs, overrides, strict=True)]
+
+
+def _tell_nobody(_: str) -> None:
+    return None
+
+
 class Runner:
     """Hydra's task function: called once with the composed config of a single run, or given the batches of a sweep.
 
     Afterwards `fit` is the fit of a single run, and `done` what was run, in order; `sweep_id` is the parent's id; `recorded` is
     the run that was recorded last. `remarks` is what was said of the data. `folder` is a sweep's that has begun and not ended. `question` is what the experiment's file
-    asks, `typed` the command that says the same.
+    asks, `typed` the command that says the same. `caller` is the MLflow run that was active where this was made.
     """
 
     def __init__(self, observer: Observer | None = None, skip_done: bool = False, skip_unstable: bool = False) -> None:
@@ -96,6 +111,7 @@ class Runner:
         self.folder: Path | None = None
         self.question = ""
         self.typed = ""
+        self.caller = caller_run()  # now: a launcher may pickle this in another thread, where another run is active
         self._single: Single | None = None
         self._sweep: Sweep | None = None
         self.jobs: list[Job] = []
@@ -106,7 +122,7 @@ class Runner:
     def __getstate__(self) -> dict[str, Any]:
         """What a launcher's processes have to know, and where they say what came out: nobody there watches, and no store is open."""
         self._letters = self._letters or Letterbox()
-        kept = {key: getattr(self, key) for key in ("skip_done", "skip_unstable", "question", "typed")}
+        kept = {key: getattr(self, key) for key in ("skip_done", "skip_unstable", "question", "typed", "caller")}
         return {**kept, "_post": self._letters}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -124,16 +140,24 @@ class Runner:
         self.where = self._single.recorder.where()
 
     def __call__(self, composed: DictConfig) -> float:
-        """Runs one fit, whose folder Hydra has made, and returns its final loss, infinity if it diverged or failed."""
+        """Runs one fit, whose folder Hydra has made, and returns its objective, infinity if it diverged or failed."""
         hydra = HydraConfig.get()
-        overrides, experiment = list(hydra.overrides.task), str(hydra.job.config_name)
-        config = fit_config(composed, overrides, experiment).resolved()
+        with started_in(hydra.runtime.cwd), below(self.caller):
+            return self._job(composed, hydra)
+
+    def _job(self, composed: DictConfig, hydra: HydraConf) -> float:
+        folder = _folder_of(hydra)
+        origin = Origin.of(hydra, GlobalHydra.instance().config_loader())
+        tell = notice if self._single is None else _tell_nobody  # of a fit that has begun it is told already
+        config = fit_config(composed, origin, tell).resolved()
         if self._single is None:  # a job of another launcher
-            if self.skip_done and not missing([config], losses := [0.0]):
-                return losses[0]
-            self.begin(config, single_name(experiment, config, overrides))
+            if self.skip_done and not missing([config], values := [0.0]):
+                return values[0]
+            require_unused(folder, "hydra.sweep.subdir")
+            folder.mkdir(parents=True, exist_ok=True)
+            self.begin(config, single_name(origin.experiment, config, origin.overrides))
         try:
-            return self._run(config, Path(hydra.runtime.output_dir), 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num)
+            return self._run(config, folder, 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num)
         except BaseException:
             self.kill()
             raise
@@ -143,50 +167,64 @@ class Runner:
         single = self._single
         self.observer.begin(1, config.steps)
         self.fit = single.run(config, folder, self.observer.passed)
-        self.observer.end()
         self.remarks.take(self.fit)
         self.done.append(Done(single.row.name, single.run_id, {"row": job, "name": single.row.name, **result(self.fit)}))
+        self.observer.advance(self.done[-1:])
+        self.observer.end()
         self.recorded = Recorded(single.recorder, single.run_id, single.row, folder, config)
         self._single = None
         if self._post is not None:
             self._post.leave(job, self.done[-1], self.where)
-        return self.fit.loss
+        return self.fit.objective
 
-    def batch(self, jobs: Sequence[Job], name: str, folder: Path, settings: DictConfig, workers: Workers = HERE) -> list[float]:
+    def batch(
+        self,
+        jobs: Sequence[Job],
+        name: str,
+        folder: Path,
+        settings: DictConfig,
+        workers: Workers = HERE,
+        more: bool = True,
+    ) -> list[float]:
         """Runs the jobs of a sweep, or of its next batch, where `workers` says, as children of one parent run.
 
-        Returns their final losses, in order.
+        `more` says that other batches may follow. Returns the jobs' objectives, in order, infinity for those that
+        diverged or failed.
         """
         configs = ready([job.config for job in jobs], several=True)
-        losses = [float("inf")] * len(jobs)
-        places = missing(configs, losses) if self.skip_done else list(range(len(jobs)))
+        values = [float("inf")] * len(jobs)
+        places = missing(configs, values) if self.skip_done else list(range(len(jobs)))
         if self.skip_unstable and places:
             places = stable(configs, places, bool(self.jobs))
         else:
             announce_unstable([configs[place] for place in places])
         if not places:
-            return losses
+            return values
         new, configs = [jobs[place] for place in places], [configs[place] for place in places]
         overrides = [job.overrides for job in new]
         first, self.jobs = len(self.jobs), [*self.jobs, *new]
+        given = [job.overrides for job in self.jobs]
+        varying = leaf_keys(varying_keys(given, more), given, sections_of([job.config for job in self.jobs]))
         if self._sweep is None:
-            about = About.new(name, varying_keys(overrides), workers, now(), self.question, self.typed)
-            fits = PlannedFits(configs, [account(config, about.varying) for config in configs], overrides)
+            about = About.new(name, varying, workers, now(), self.question, self.typed)
+            fits = PlannedFits(configs, _accounts(configs, about.varying, overrides), overrides)
             planned = plan_sweep(fits, about, folder, settings)
             self.folder = folder  # only now: until here it may be another sweep's
-            self._sweep = begin_sweep(fits, about, planned)
+            self._sweep = begin_sweep(fits, about, planned, more)
         else:
-            fits = PlannedFits(configs, [account(config, self._sweep.varying) for config in configs], overrides)
-            extend_manifest(folder, fits)
+            fits = PlannedFits(configs, _accounts(configs, varying, overrides), overrides)
+            extend_manifest(folder, fits, varying)
+            self._sweep.extend(varying, fits.accounts)
+            self._sweep.contest.add(configs)
         accounts = dict(enumerate(fits.accounts))
         del fits  # so that each is let go with its fit
         self._announce([job.config for job in self.jobs])
         for number, fitted in self._fits(configs, workers):
-            losses[places[number]] = fitted.loss
+            values[places[number]] = fitted.objective
             said = accounts.pop(number)
             self.observer.advance(self._sweep.add(first + number, said.name(first + number), fitted, said))
         self.observer.advance(self._sweep.flush())
-        return losses
+        return values
 
     def resume(self, sweep: Sweep, first: FitConfig, left: Sequence[tuple[int, str, FitConfig]], workers: Workers) -> None:
         """Runs the (row, name, config) that are left of a sweep, and ends it; `first` is the config of its first row."""
@@ -236,7 +274,8 @@ class Runner:
         """What to type to go on with a sweep that has begun and not ended; empty if there is none."""
         if self.folder is None or not (self.folder / layout.MANIFEST).exists():
             return ""
-        return command(self.folder, any(job.config.plugins for job in self.jobs))
+        more = options_for(self.jobs[0].config.tracking) if self.jobs else ()
+        return command(self.folder, any(job.config.plugins for job in self.jobs), more)
 
     def kill(self) -> None:
         """Ends what has begun as KILLED; finished children of a sweep stay as they are."""
@@ -249,3 +288,10 @@ class Runner:
             self._sweep.kill(layout.noted(self.remarks.kept))
             self.killed, self.done = self._sweep.run_id, list(self._sweep.done.values())
             self._sweep = None
+
+
+def _folder_of(hydra: HydraConf) -> Path:
+    """Return the folder of a job, below the working one; what Hydra made of it began where its process did."""
+    alone = hydra.mode == RunMode.RUN
+    parts = (hydra.run.dir,) if alone else (hydra.sweep.dir, hydra.sweep.subdir)
+    return Path(*map(str, parts)).absolute()

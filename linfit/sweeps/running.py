@@ -16,23 +16,22 @@ from linfit.sweeps.workers import HERE, Workers, fits_in_workers
 def run_all(configs: Sequence[FitConfig], workers: Workers, report: Report = unheard) -> Generator[tuple[int, Fit], None, None]:
     """All fits, each with its place as soon as it is done: in this process, in several, or on a cluster.
 
-    `report` hears of steps as they are made, of other processes when a fit comes from there.
+    `report` hears of steps as they are made, of other processes when fits come from there.
     """
     if workers == HERE:
         yield from fits_as_done(configs, report)
         return
-    with closing(_elsewhere(configs, workers)) as fits:
-        for place, fit in fits:
-            report(configs[place].steps, 0)
-            yield place, fit
+    report(0, 0)
+    with closing(_elsewhere(configs, workers, report)) as fits:
+        yield from fits
 
 
-def _elsewhere(configs: Sequence[FitConfig], workers: Workers) -> Generator[tuple[int, Fit], None, None]:
+def _elsewhere(configs: Sequence[FitConfig], workers: Workers, report: Report) -> Generator[tuple[int, Fit], None, None]:
     if workers.backend == HERE.backend:
-        return fits_in_workers(configs, workers.count)
+        return fits_in_workers(configs, workers.count, report)
     from linfit.sweeps.clusters import fits_on_cluster
 
-    return fits_on_cluster(configs, workers)
+    return fits_on_cluster(configs, workers, report)
 
 
 def continued(before: Workers, count: int | None = None, backend: str | None = None, address: str | None = None) -> Workers:

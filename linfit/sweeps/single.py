@@ -13,13 +13,15 @@ from linfit.engine.fit import Fit
 from linfit.engine.listening import Report
 from linfit.engine.prediction import theory_of
 from linfit.errors import LinfitError
-from linfit.sweeps.readiness import recorder_of
+from linfit.owner import owner
+from linfit.sweeps.nesting import nest
+from linfit.sweeps.readiness import recorder_of, resolved_tracking
 from linfit.sweeps.recording import now, write_files
 from linfit.tracking import environment, layout
 from linfit.tracking.accounts import account
 from linfit.tracking.model import Predictor
-from linfit.tracking.owner import owner
 from linfit.tracking.recorder import Recorder
+from linfit.writing import flush_files, flush_names_above
 
 
 @dataclass
@@ -36,7 +38,8 @@ class Single:
     def begin(config: FitConfig, name: str, tags: dict[str, str]) -> Single:
         """Opens the config's store and begins a run in it."""
         recorder = recorder_of(config)
-        own = {layout.ID: uuid4().hex, layout.OWNER: owner(), **tags}
+        above = nest(resolved_tracking(config), config.name)
+        own = {layout.ID: uuid4().hex, layout.OWNER: owner(), **above, **tags}
         row = layout.started(account(config), name, now(), {**environment.tags(config), **own})
         return Single(recorder, recorder.begin(row), row)
 
@@ -46,6 +49,8 @@ class Single:
         theory = theory_of(done)
         row = layout.finished(self.row, done, now(), theory={} if theory is None else theory.numbers())
         files = [*write_files(folder, done), *environment.write(folder, config)]
+        flush_files(files, folder)
+        flush_names_above(folder)
         try:
             self.recorder.end(self.run_id, row, files, _model(done, folder))
         except (LinfitError, OSError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 
 from linfit.config import GROUPS
-from linfit.sweeps.composition import ENVIRONMENT, MISSING
+from linfit.sweeps.composition import MISSING
 
 MAX_PARTS = 4096
 
@@ -23,9 +23,12 @@ _KEY = r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
 #: What Hydra's grammar reads as an integer or a float; everything else is left to its parser, which takes 100 µs.
 _INTEGER = re.compile(_KEY + r"=(-?(?:0|[1-9][0-9]*))", re.ASCII)
 _FLOAT = re.compile(_KEY + r"=(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))", re.ASCII)
+_DIRECTORY = re.compile(r"\$\{hydra:runtime\.cwd\}")
+_CONSTANT = re.compile(rf"{_DIRECTORY.pattern}|\$\{{oc\.env:[^${{}}]*\}}")
 _REFERENCE = re.compile(r"\$\{" + _KEY + r"\}", re.ASCII)
 _DOTTED = re.compile(_KEY, re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_SECTION = re.compile(rf"{_NAME.pattern}(?=[.\[]|$)", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,20 +49,23 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """An override that Hydra composes; `section` is the top-level key that it touches, None where it chooses a component."""
+    """An override that Hydra composes."""
 
     text: str
     section: str | None
+    """The top-level key that it is about; None if it may be about more than one."""
+    chooses: bool = False
+    """It chooses a component of a group."""
 
 
 class Parts:
     """Reads overrides; what has been read is remembered."""
 
     def __init__(self, loader: ConfigLoaderImpl, experiment: str, hydra_overrides: list[str]) -> None:
-        self._groups = loader._parse_overrides_and_create_caching_repo(experiment, hydra_overrides)[1]
+        self.files = loader._parse_overrides_and_create_caching_repo(experiment, hydra_overrides)[1]
         self._parser = OverridesParser.create()
         self.read = lru_cache(MAX_PARTS)(self._read)
-        self._is_group = lru_cache(MAX_PARTS)(self._groups.group_exists)
+        self._is_group = lru_cache(MAX_PARTS)(self.files.group_exists)
 
     def _read(self, text: str) -> Value | Composed:
         for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
@@ -70,10 +76,20 @@ class Parts:
         except HydraException:
             return Composed(text, None)  # and Hydra will say what is wrong with it
         if not isinstance(override.value(), dict) and self._is_group(override.key_or_group):
-            return Composed(text, None)
+            group = override.key_or_group if _is_plain_choice(override) else None
+            return Composed(text, group, chooses=True)
         if _may_be_put(override):
             return Value.of(override.key_or_group, override.value())
-        return Composed(text, override.key_or_group.partition(".")[0])
+        section = _SECTION.match(override.key_or_group)
+        return Composed(text, section and section[0])
+
+
+def _is_plain_choice(override: Override) -> bool:
+    """Return True for `optimizer=adam`: one component, of a group that is no other's subgroup."""
+    plain = override.type is OverrideType.CHANGE and override.value_type is ValueType.ELEMENT
+    alone = override.package is None and _NAME.fullmatch(override.key_or_group) is not None
+    value = override.value()
+    return plain and alone and isinstance(value, str) and "${" not in value
 
 
 def _may_be_put(override: Override) -> bool:
@@ -109,9 +125,19 @@ class Slots(NamedTuple):
     closed: bool
 
 
-def slots(composed: DictConfig) -> Slots:
+#: The keys of a section: with None where a value may be put, with its text at an interpolation.
+Survey = Mapping[str, str | None]
+
+
+def survey(composed: DictConfig) -> dict[str, Survey]:
+    """Return the survey of each section."""
+    sections = [section for section in composed if section != "hydra"]
+    return {str(section): dict(_survey(composed, section, "")) for section in sections}
+
+
+def slots(surveys: Iterable[Survey]) -> Slots:
     """The keys that hold plain values or lists, the `${references}` to them, and whether there are no other interpolations."""
-    found = {key: text for section in composed if section != "hydra" for key, text in _survey(composed, section, "")}
+    found = {key: text for section in surveys for key, text in section.items()}
     keys = frozenset(key for key, text in found.items() if text is None)
     targets = {key: match[1] for key, text in found.items() if text is not None and (match := _REFERENCE.fullmatch(text))}
     references = {key: other for key, other in targets.items() if other in keys}
@@ -144,5 +170,6 @@ def _open_list(node: Any) -> bool:
 
 
 def _kept(key: str, text: str) -> bool:
-    """References to the environment are not resolved in `tracking`."""
-    return key.startswith("tracking.") and ENVIRONMENT in text
+    """True where what is put in changes nothing: references to the working directory, and in `tracking` to the environment."""
+    constant = _CONSTANT if key.startswith("tracking.") else _DIRECTORY
+    return "${" not in constant.sub("", text)

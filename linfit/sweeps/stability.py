@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary
 
 from linfit.config import FitConfig
 from linfit.engine.blocks import Data, Task, blocks, find_optima
-from linfit.problem.theory import largest_curvatures
+from linfit.engine.prediction import bounded
+from linfit.method.batches import Minibatch, steepest
+from linfit.problem.theory import largest_curvatures, largest_penalized_curvatures
 from linfit.settings import StackedEngine
 
 
@@ -18,6 +20,12 @@ def unstable(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
     """The learning rate and the largest stable one of each fit for which it is exceeded, by its place; data are loaded for it."""
     limits = Limits()
     return {place: both for block in _loaded(configs) for place, both in limits.above(block).items()}
+
+
+def doubtful(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
+    """The same of fits by batches, which may diverge above the bound and need not."""
+    limits = Limits()
+    return {place: both for block in _loaded(configs) for place, both in limits.doubtful(block).items()}
 
 
 def bounds(configs: Sequence[FitConfig]) -> dict[int, float]:
@@ -38,7 +46,14 @@ class Limits:
 
     def above(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         """The learning rate and the largest stable one of each task for which it is exceeded, by the task's place."""
-        limits = self.bounds(block)
+        return self._exceeded([task for task in block if not isinstance(task.config.batch, Minibatch)])
+
+    def doubtful(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
+        """The same of tasks that go by batches: for them the bound is enough, and not always necessary."""
+        return self._exceeded([task for task in block if isinstance(task.config.batch, Minibatch)])
+
+    def _exceeded(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
+        limits = self.bounds(block) if block else {}
         both = {task.place: (_lr(task), limits[task.place]) for task in block if task.place in limits}
         return {place: (lr, bound) for place, (lr, bound) in both.items() if lr > bound}
 
@@ -53,22 +68,41 @@ class Limits:
     def known(self, task: Task) -> bool:
         """Whether a bound is stated: by the optimizer, whose settings may matter, of a quadratic loss and a learning rate that stays."""
         optimizer, config = task.optimizer, task.config
-        stated = optimizer.knows_its_bound() and optimizer.largest_stable_lr(1.0, 1) is not None
+        stated = bounded(optimizer, config.batch) and optimizer.largest_stable_lr(1.0, 1) is not None
         return stated and config.loss.quadratic and config.schedule.name == "none"
 
     def _bound(self, task: Task) -> float | None:
-        curvature = self._curvature[task.data] + task.config.penalty.squared()
-        return task.optimizer.largest_stable_lr(curvature, task.data.seen.shape[0])
+        config, seen, curvature = task.config, task.data.seen, self._curvature[task.data]
+        if isinstance(config.batch, Minibatch):
+            n, _, q = seen.shape
+            alone = steepest(task.data.X, config.loss.scale(n, q)) + task.data.shrinkage.strength
+            curvature = config.batch.curvature(curvature, alone, n)
+        return task.optimizer.largest_stable_lr(curvature, task.optimizer.count(seen))
 
     def _find(self, data: Sequence[Data], like: FitConfig) -> None:
         missing = [part for part in dict.fromkeys(data) if part not in self._curvature]
         if not missing:
             return
-        features = {id(part.X): part.X for part in missing}
         n, _, q = missing[0].seen.shape
-        found = largest_curvatures(list(features.values()), like.loss.scale(n, q))
+        scale = like.loss.scale(n, q)
+        self._find_shifted([part for part in missing if not part.shrinkage.exempt], scale)
+        exempt: dict[int, list[Data]] = {}
+        for part in missing:
+            if part.shrinkage.exempt:
+                exempt.setdefault(id(part.X), []).append(part)
+        for parts in exempt.values():
+            shrinkages = [part.shrinkage for part in parts]
+            found = largest_penalized_curvatures(parts[0].X, scale, shrinkages)
+            self._curvature.update(zip(parts, found.tolist(), strict=True))
+
+    def _find_shifted(self, data: Sequence[Data], scale: float) -> None:
+        """A penalty of all weights adds its strength to every curvature."""
+        features = {id(part.X): part.X for part in data}
+        if not features:
+            return
+        found = largest_curvatures(list(features.values()), scale)
         curvature = dict(zip(features, found.tolist(), strict=True))
-        self._curvature.update({part: curvature[id(part.X)] for part in missing})
+        self._curvature.update({part: curvature[id(part.X)] + part.shrinkage.strength for part in data})
 
 
 def as_stacked(config: FitConfig) -> FitConfig:

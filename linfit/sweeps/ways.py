@@ -22,16 +22,18 @@ from itertools import product
 from typing import Annotated, Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
 
 from linfit.component import Frozen, Seed
 from linfit.config import GROUPS, explain
 from linfit.errors import ConfigError
-from linfit.sweeps.axes import LIMIT, Axis, Interval, Row, axis, bare, paired, stream, text
+from linfit.sweeps.axes import LIMIT, Axis, Interval, Row, axis, paired, stream, text
 from linfit.sweeps.filters import Filter
+from linfit.sweeps.overrides import all_keys, keys_given, parse_overrides, require_once
+from linfit.sweeps.quoting import keep_names
 
 #: How many draws may be dropped by a filter for each that is kept.
 MAX_DRAWS = 1000
@@ -57,10 +59,12 @@ class Ways(Frozen):
     filter: str | None = None
 
 
-def ways(node: Mapping[str, Any]) -> Ways:
-    """Validates the sweeper's node, given as plain data."""
+def ways(node: Mapping[str, Any] | DictConfig) -> Ways:
+    """Validates the sweeper's node. What is in `params`, `pairs` and `grids` stays as it is written, for each job to resolve."""
+    given = {key: node.get(key) for key in Ways.model_fields}
+    plain = {key: OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value for key, value in given.items()}
     try:
-        return Ways.model_validate({key: node[key] for key in Ways.model_fields if node.get(key) is not None})
+        return Ways.model_validate({key: value for key, value in plain.items() if value is not None})
     except ValidationError as error:
         raise ConfigError(f"hydra.sweeper.{explain(error)}") from error
 
@@ -80,9 +84,8 @@ def deferred(overrides: Sequence[str]) -> list[str]:
     It would put `optimizer.momentum=0.9` into the default optimizer, whatever optimizers are swept, and fail where that has
     no momentum. `choice(0.9)` is the same for every job, and left out before.
     """
-    parser = OverridesParser.create()
     try:
-        parsed = parser.parse_overrides(list(overrides))
+        parsed = parse_overrides(overrides)
     except HydraException:
         return list(overrides)  # and Hydra will say what is wrong
     return [_deferred(override, written) for override, written in zip(parsed, overrides, strict=True)]
@@ -139,18 +142,27 @@ def _endless(grids: Sequence[Axes], seed: int) -> Iterator[Sequence[Row]]:
 
 def _grids(ways: Ways, arguments: Sequence[str], loader: ConfigLoader | None) -> list[Axes]:
     """Each grid as its axes: pairs, then the grid's own keys, then those that all grids share."""
-    command = _parsed(arguments, loader)
-    won = {bare(override) for override in command.values()}
-    params = {name: own for name, own in _written("params", ways.params, loader).items() if name in command or bare(own) not in won}
-    shared = [axis(override, ways.seed) for override in {**params, **command}.values()]
+    command = parse_overrides(arguments, loader)
+    won = all_keys(command)
+    params = _written("params", ways.params, loader)
+    shared = [axis(override, ways.seed) for override in _merged(params, command)]
     pairs = [pair for i, given in enumerate(ways.pairs) if (pair := _pair(i, given, won)).keys]
     grids: list[Axes] = []
     for i, values in enumerate(ways.grids or ({},)):
-        written = _written(f"grids[{i}]", values, loader).values()
-        own = [axis(override, ways.seed) for override in written if bare(override) not in won]
-        _once([*pairs, *own], {key for part in shared for key in part.keys})
-        grids.append([*pairs, *own, *shared])
+        own = [override for override in _written(f"grids[{i}]", values, loader) if not keys_given(override) <= won]
+        left = [override for override in params if not keys_given(override) <= won]
+        require_once([*(key for pair in pairs for key in pair.keys), *(key for each in (*own, *left) for key in keys_given(each))])
+        grids.append([*pairs, *(axis(override, ways.seed) for override in own), *shared])
     return grids
+
+
+def _merged(params: Sequence[Override], command: Sequence[Override]) -> list[Override]:
+    """The command line's overrides and those of `params` that they leave, each in the place of the one that it replaces."""
+    won, merged = all_keys(command), list[Override]()
+    for own in params:
+        same = [override for override in command if override.get_key_element() == own.get_key_element()]
+        merged += [own] if not keys_given(own) <= won else [override for override in same if override not in merged]
+    return [*merged, *(override for override in command if override not in merged)]
 
 
 def _pair(number: int, pair: Pair, won: set[str]) -> Axis:
@@ -164,14 +176,7 @@ def _pair(number: int, pair: Pair, won: set[str]) -> Axis:
     return paired([pair.keys[place] for place in places], [[row[place] for place in places] for row in pair.values])
 
 
-def _once(axes: Axes, shared: set[str]) -> None:
-    keys = [*shared, *(key for part in axes for key in part.keys)]
-    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
-    if twice:
-        raise ConfigError(f"{twice[0]} stands twice in hydra.sweeper's params, pairs and grids: leave it in one of them")
-
-
-def _written(where: str, values: Mapping[str, Any], loader: ConfigLoader | None) -> dict[str, Override]:
+def _written(where: str, values: Mapping[str, Any], loader: ConfigLoader | None) -> list[Override]:
     """Values as they stand in YAML, where text is written as on the command line."""
     for key, value in values.items():
         if isinstance(value, list | dict):
@@ -179,9 +184,5 @@ def _written(where: str, values: Mapping[str, Any], loader: ConfigLoader | None)
                 f"hydra.sweeper.{where}.{key} is a {type(value).__name__}: write what stands on the command line, "
                 f"as text: several values as '0.1,0.01', one list as '[0.9,0.99]'"
             )
-    return _parsed([f"{key}={value if isinstance(value, str) else text(value)}" for key, value in values.items()], loader)
-
-
-def _parsed(overrides: Sequence[str], loader: ConfigLoader | None) -> dict[str, Override]:
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    return {override.get_key_element(): override for override in parsed}
+    written = {key: value if isinstance(value, str) else text(value) for key, value in values.items()}
+    return parse_overrides([keep_names(f"{key}={value}") for key, value in written.items()], loader)

@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, chdir, nullcontext
 from dataclasses import dataclass, fields
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
+from linfit.engine.listening import Report, unheard
 from linfit.problem.arrays import holding, tables_of
+from linfit.scratch import scratch_folder
 from linfit.sweeps.explanation import notice
+from linfit.sweeps.worker import begin
+from linfit.system import (
+    ISOLATED,
+    holding_interrupts_back,
+    isolated_children,
+    start_trackers,
+)
 
 SMALLEST, LARGEST, LARGEST_SINGLE = 8, 2048, 16
 """Fits in a chunk: fewer are not worth a process; with more, results come later. Fits of the single engine take longer."""
@@ -47,7 +55,7 @@ class Workers:
 HERE = Workers()
 
 
-def fits_in_workers(configs: Sequence[FitConfig], workers: int) -> Generator[tuple[int, Fit], None, None]:
+def fits_in_workers(configs: Sequence[FitConfig], workers: int, report: Report = unheard) -> Generator[tuple[int, Fit], None, None]:
     """Runs fit configs in `workers` processes: each fit with its place among the configs, a chunk as soon as it is done.
 
     The fits have the bits that they have in one process. Where a worker dies, its chunk runs again in halves until the fit
@@ -61,6 +69,7 @@ def fits_in_workers(configs: Sequence[FitConfig], workers: int) -> Generator[tup
             for chunk, outcome in pool.ended():
                 found = pool.settle(chunk, outcome, configs, waiting)
                 pool.start(waiting, configs)  # before the fits are handed on: recording them takes a while
+                report(sum(configs[place].steps for place, _ in found), 0)
                 yield from found
                 del outcome, found
         pool.close()
@@ -104,7 +113,9 @@ class Pool:
         """Gives every idle worker a chunk, while there are any."""
         while self.idle and waiting:
             worker, chunk = self.idle.pop(), waiting.popleft()
-            self.busy[worker.submit(run, *parcel([configs[place] for place in chunk]))] = worker, chunk
+            given = parcel([configs[place] for place in chunk])
+            with holding_interrupts_back():  # the first chunk starts the process
+                self.busy[worker.submit(run, *given)] = worker, chunk
 
     def ended(self) -> Iterator[tuple[Chunk, Any]]:
         """Waits, and takes back what has ended: chunks with their results, or with the exception that ended them."""
@@ -171,41 +182,37 @@ def new_worker() -> Any:
     """A pool of one process, which starts with its first chunk."""
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(max_workers=1, initializer=begin, initargs=(os.getpid(), list(sys.path)))
+    given = os.getpid(), str(scratch_folder()), list(sys.path)
+    with isolated_children():
+        start_trackers()
+        return ProcessPoolExecutor(max_workers=1, initializer=begin, initargs=given, env=ISOLATED)
 
 
-def parcel(configs: Sequence[FitConfig]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What another process needs to run the fits, as plain data: their configs, and the numbers of arrays."""
-    return [config.as_dict() for config in configs], tables_of(config.dataset for config in configs)
+def parcel(configs: Sequence[FitConfig]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """What another process needs to run the fits, as plain data: their configs, the numbers of arrays, and the folder where paths begin."""
+    tables = tables_of(config.dataset for config in configs)
+    return [config.as_dict() for config in configs], tables, str(Path.cwd())
+
+
+def started_in(folder: str) -> AbstractContextManager[None]:
+    """Make the folder where linfit was started the working one for a while, where this machine has it."""
+    return chdir(folder) if Path(folder).is_dir() else nullcontext()
 
 
 # ---- in the worker process ----
 
 
-def begin(parent: int, path: list[str]) -> None:
-    """Readies a worker: Ctrl-C is its parent's business, and it never outlives its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.path[:] = path
-    threading.Thread(target=leave_with, args=(parent,), daemon=True).start()
-
-
-def leave_with(parent: int) -> None:
-    while os.getppid() == parent or sys.platform == "win32":
-        time.sleep(1)
-    os._exit(1)
-
-
-def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str = ".") -> list[tuple[int, dict[str, Any]]]:
     """Runs the fits that a `parcel` describes: each one's number with the fields of its fit but the config, which the parent has."""
     from linfit.engine.dispatch import fits_as_done
     from linfit.sweeps.composition import load_plugins
 
     try:
-        for plugins in dict.fromkeys(tuple(fit["plugins"]) for fit in data):
-            load_plugins(plugins)
-        configs = [FitConfig.model_validate(fit) for fit in data]
-        names = [field.name for field in fields(Fit) if field.name != "config"]
-        with holding(tables):
+        with started_in(origin), holding(tables):
+            for plugins in dict.fromkeys(tuple(fit["plugins"]) for fit in data):
+                load_plugins(plugins)
+            configs = [FitConfig.model_validate(fit) for fit in data]
+            names = [field.name for field in fields(Fit) if field.name != "config"]
             return [(number, {name: getattr(fit, name) for name in names}) for number, fit in fits_as_done(configs)]
     except (Exception, SystemExit):  # a plug-in that exits has not fitted anything
         failed = {"status": Status.FAILED, "error": traceback.format_exc()}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from linfit.config import FitConfig, canonical, digest, flatten
+from linfit.config import GROUPS, FitConfig, canonical, digest, flatten
+from linfit.conventions import SCHEMA
 from linfit.problem.files import Table
+from linfit.tracking import limits
 from linfit.tracking.masking import masked
 
-SCHEMA = 1
-MAX_PARAM = 6000
 #: What says the same as `json.dumps`, several times as fast.
 _FAST: dict[type, Callable[[Any], str]] = {int: repr, float: repr, bool: {True: "true", False: "false"}.__getitem__}
+#: What names a component on the command line.
+OPTION = re.compile(r"[\w./-]+")
 #: Keys that say nothing of a run that its name should say.
 UNNAMED = ("name", "plugins", "pictures", "tracking")
 
@@ -39,24 +42,33 @@ class Account:
         return self.label or _unnamed(place)
 
 
-def account(config: FitConfig, varying: Sequence[str] = ()) -> Account:
+def account(config: FitConfig, varying: Sequence[str] = (), overrides: Sequence[str] = ()) -> Account:
     data = config.as_dict()
     numbers = config.numbers(data)
-    return Account(_label(data, varying), _stored(data), digest(numbers), _params(config, numbers), _swept(data, varying))
+    return Account(_label(data, varying, overrides), _stored(data), digest(numbers), _params(config, numbers), _swept(data, varying))
 
 
-def name_of(config: FitConfig, varying: Sequence[str], place: int) -> str:
+def name_of(config: FitConfig, varying: Sequence[str], place: int, overrides: Sequence[str] = ()) -> str:
     """What a fit is called in its sweep."""
-    return label(config, varying) or _unnamed(place)
+    return label(config, varying, overrides) or _unnamed(place)
 
 
-def label(config: FitConfig, varying: Sequence[str]) -> str:
-    """What the sweep varies, in this fit: `adam lr=0.01 seed=3`. A component stands for itself; keys are as short as they are unambiguous."""
-    return _label(config.as_dict(), varying)
+def label(config: FitConfig, varying: Sequence[str], overrides: Sequence[str] = ()) -> str:
+    """What the sweep varies, in this fit: `adam lr=0.01 seed=3`. A component stands for itself; keys are as short as they are unambiguous.
+
+    A component that one of the overrides chooses has the name by which it was chosen.
+    """
+    return _label(config.as_dict(), varying, overrides)
 
 
 def swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
     return _swept(config.as_dict(), varying)
+
+
+def described(text: str, varying: Sequence[str], place: int, overrides: Sequence[str]) -> tuple[str, dict[str, float]]:
+    """Return the name of the fit whose config is stored as `text`, and its varying numbers."""
+    data = json.loads(text)["config"]
+    return _label(data, varying, overrides) or _unnamed(place), _swept(data, varying)
 
 
 def stored_text(config: FitConfig) -> str:
@@ -80,16 +92,28 @@ def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
     fields = flatten(numbers)
     if isinstance(config.dataset, Table):
         fields["dataset.path"] = config.dataset.path
-    return {key: sys.intern(_text(value)[:MAX_PARAM]) for key, value in fields.items()}  # most are the same in all fits of a sweep
+    return {
+        key: sys.intern(limits.shortened(_text(value), limits.PARAM)) for key, value in fields.items()
+    }  # most are the same in all fits of a sweep
 
 
-def _label(data: dict[str, Any], varying: Sequence[str]) -> str:
+def read_choice(override: str) -> tuple[str, str] | None:
+    """Return the group and the name of the component that an override chooses; None where it chooses none."""
+    key, _, value = override.lstrip("+").partition("=")
+    name = value.strip("'\"")
+    return (key, name) if key in GROUPS and OPTION.fullmatch(name) else None
+
+
+def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
+    groups = [key for key in varying if key in GROUPS]
+    chosen = dict(filter(None, map(read_choice, overrides))) if groups else {}
     ends = [key.rsplit(".", 1)[-1] for key in varying]
     words = []
     for key, end in zip(varying, ends, strict=True):
         known, value = _found(data, key)
         if known and key.split(".")[0] not in UNNAMED:
             short = end if ends.count(end) == 1 else key
+            value = chosen.get(key, value)
             words.append(_text(value) if isinstance(value, str) else f"{short}={_text(value)}")
     return " ".join(words)
 

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -38,9 +38,9 @@ class Background:
         self._line = Line()
         self._child: Child | None = None
 
-    def submit(self, request: Request, run_ids: list[str], absent: str) -> Future[list[str]]:
-        """The ids as soon as their runs are there; RecordingError, which says `absent` where what is needed is not there."""
-        return self._line.attempt(self._insert, marshal.dumps(request), run_ids, absent)
+    def submit(self, request: Request, finish: Callable[[], list[str]], absent: str) -> Future[list[str]]:
+        """What `finish` returns once the rows are there; RecordingError, which says `absent` where what is needed is not there."""
+        return self._line.attempt(self._insert, marshal.dumps(request), finish, absent)
 
     def wait(self) -> None:
         """Until all that was submitted is over, however it came out, and whether or not its future has reached anybody."""
@@ -52,10 +52,10 @@ class Background:
         if self._child is not None:
             self._end(self._child)
 
-    def _insert(self, request: bytes, run_ids: list[str], absent: str) -> list[str]:
+    def _insert(self, request: bytes, finish: Callable[[], list[str]], absent: str) -> list[str]:
         with one_line(self.store):
             require_done(patiently(self.store, self._asked, request), absent)
-        return run_ids
+        return finish()
 
     def _asked(self, request: bytes) -> Answer:
         """What the process answers; what sqlite3 has raised there is raised here, OSError if it has ended."""

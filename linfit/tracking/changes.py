@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linfit.config import FitConfig, flatten
+from linfit.conventions import keys_without_effect
 from linfit.errors import LinfitError
 from linfit.tracking import environment, layout
 from linfit.tracking.reading import Reader, Record
@@ -53,17 +54,35 @@ def document_of(reader: Reader, record: Record) -> Document:
 
 def changes(then: Document, now: Document) -> list[Change]:
     """What `now` has otherwise. Where code, or what is uncommitted, differs, the files that differ are named too."""
-    whole = {"package": "packages" in then, "code": "files" in _mapping(then.get("code"))}  # tags have some of them only
     before, after = _sections(then), _sections(now)
-    found = [Change(*place, value, after.get(place, ABSENT)) for place, value in before.items() if value != after.get(place, ABSENT)]
-    new = [Change(*place, ABSENT, value) for place, value in after.items() if place not in before and whole.get(place[0])]
-    return sorted(found + new, key=lambda change: KINDS.index(change.kind))
+    listed = _listed(then) & _listed(now)
+    part = {"package", "code"} - listed  # of which one of them, a tag, has some only
+    found = [
+        Change(*place, value, after.get(place, ABSENT))
+        for place, value in before.items()
+        if value != after.get(place, ABSENT) and (place in after or place[0] not in part)
+    ]
+    found += [Change(*place, ABSENT, value) for place, value in after.items() if place not in before and place[0] in listed]
+    found += [Change("machine", key, *values) for key, values in _machines(then, now).items()]
+    return sorted(found, key=lambda change: KINDS.index(change.kind))
+
+
+def _listed(found: Document) -> set[str]:
+    """Return the kinds of which a document has everything, so that what it lacks was absent."""
+    whole = {"package": "packages" in found, "code": "files" in _mapping(found.get("code"))}
+    return {kind for kind, has in whole.items() if has}
+
+
+def _machines(then: Document, now: Document) -> dict[str, tuple[str, str]]:
+    """Return what of the machine differs, without packages and without what the config decides."""
+    found = environment.differing(_mapping(then.get("machine")), _mapping(now.get("machine")))
+    return {key: values for key, values in found.items() if key not in (*environment.PACKAGES, *DECIDED)}
 
 
 def config_changes(then: FitConfig, now: FitConfig) -> list[Change]:
-    """The keys of a config that differ."""
+    """The keys of a config that differ, but for conventions that change no number of either fit."""
     one, other = (flatten(config.as_dict()) for config in (then, now))
-    keys = sorted({*one, *other})
+    keys = sorted({*one, *other} - keys_without_effect(then, now))
     texts = ((key, *(json.dumps(part[key]) if key in part else ABSENT for part in (one, other))) for key in keys)
     return [Change("config", key, before, after) for key, before, after in texts if before != after]
 
@@ -72,7 +91,6 @@ def _sections(found: Document) -> dict[tuple[str, str], str]:
     """(kind, key) → value. A package that the machine's part has already is left out of the others."""
     code, machine = _mapping(found.get("code")), _mapping(found.get("machine"))
     core = {name: machine[name] for name in environment.PACKAGES if name in machine}
-    rest = {key: value for key, value in machine.items() if key not in core and key not in DECIDED}
     parts: list[tuple[str, Mapping[str, Any]]] = [
         ("schema", {"of the config": found["schema"]} if "schema" in found else {}),
         ("linfit", {"version": found["linfit"]} if found.get("linfit") else {}),
@@ -80,7 +98,6 @@ def _sections(found: Document) -> dict[tuple[str, str], str]:
         ("code", _mapping(code.get("files"))),
         ("git", _mapping(found.get("git"))),
         ("package", {**_mapping(found.get("packages")), **core}),
-        ("machine", rest),
     ]
     return {(kind, str(key)): str(value) for kind, part in parts for key, value in part.items()}
 

@@ -10,24 +10,35 @@ import getpass
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from linfit.errors import RecordingError
+from linfit.scratch import temporary_folder
 from linfit.tracking import layout
+from linfit.tracking.addresses import folder_of
+from linfit.tracking.callers import has_chosen
+from linfit.tracking.destinations import is_here, require_named_place
 from linfit.tracking.history import History
-from linfit.tracking.layout import Row
+from linfit.tracking.layout import Amendment, Row
+from linfit.tracking.limits import require_room, schema_of
+from linfit.tracking.migrations import require_current
 from linfit.tracking.model import Predictor, save
 from linfit.tracking.patience import T, one_line, persist
+from linfit.tracking.places import own_file
 from linfit.tracking.recorder import at_once
+from linfit.tracking.sqlite_files import guard
 from linfit.tracking.store import OTHER_ARTIFACTS, Store, command, experiment_folder, prepare, require_artifacts
+from linfit.tracking.whereabouts import require_not_gone, require_settled
+from linfit.writing import flush_files, nearest_folder
 
+A = TypeVar("A")
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
 #: Runs sent at once to a server; MLflow keeps ten connections open.
 AT_ONCE = 8
@@ -38,8 +49,12 @@ class ClientRecorder:
 
     def __init__(self, store: Store, experiment: str) -> None:
         prepare(store)
+        require_current(store)
+        require_settled(store)
         self.store = store
         self.name = experiment
+        self._addresses: dict[str, str] = {}
+        guard(store.file)
         with one_line(store):
             self.client = MlflowClient(tracking_uri=store.uri)
             self.experiment_id = self._send(self._experiment)
@@ -50,8 +65,7 @@ class ClientRecorder:
     def begin(self, row: Row) -> str:
         with one_line(self.store):
             run_id = self._create(row)
-            for part in parts([Param(key, value) for key, value in row.params.items()], PARAMS_A_BATCH):
-                self._send(self.client.log_batch, run_id, params=part)
+            self._params(run_id, row.params)
             return run_id
 
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
@@ -72,19 +86,22 @@ class ClientRecorder:
             self._send(self.client.set_terminated, run_id, row.status, row.end)
 
     def add(self, rows: Sequence[Row]) -> list[str]:
-        """One after the other, or several at once where a server answers: a database has one writer anyhow."""
-        if not self.store.is_server:
-            return [self._add(row) for row in rows]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            added = [pool.submit(self._add, row) for row in rows]
-            try:
-                wait(added, return_when=FIRST_EXCEPTION)
-            finally:  # after an error or Ctrl-C those that are under way end, and no other begins
-                pool.shutdown(cancel_futures=True)
-        return [run.result() for run in added]
+        return self._each(self._add, rows)
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         return at_once(self.add, rows)
+
+    def _each(self, call: Callable[[A], T], items: Sequence[A]) -> list[T]:
+        """One after the other, or several at once where a server answers: a database has one writer anyhow."""
+        if not self.store.is_server:
+            return [call(item) for item in items]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            made = [pool.submit(call, item) for item in items]
+            try:
+                wait(made, return_when=FIRST_EXCEPTION)
+            finally:  # after an error or Ctrl-C those that are under way end, and no other begins
+                pool.shutdown(cancel_futures=True)
+        return [one.result() for one in made]
 
     def _add(self, row: Row) -> str:
         run_id = self.begin(row)
@@ -92,9 +109,44 @@ class ClientRecorder:
         return run_id
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
+        if not files:
+            return
+        copies = [Path(folder or "", file.name) for file in files]
         with one_line(self.store):
-            for file in files:
-                self._send(self.client.log_artifact, run_id, str(file), folder)
+            self._require_place(run_id, copies)
+            with self._flushed(self._address(run_id), copies):
+                for file in files:
+                    self._send(self.client.log_artifact, run_id, str(file), folder)
+
+    def _address(self, run_id: str) -> str:
+        """Return where the artifacts of a run are kept; empty where only a server knows."""
+        if self.store.is_server:
+            return ""
+        if run_id not in self._addresses:
+            run = self._send(self.client.get_run, run_id)
+            self._addresses[run_id] = str(run.info.artifact_uri or "")
+        return self._addresses[run_id]
+
+    def _require_place(self, run_id: str, copies: Sequence[Path]) -> None:
+        """RecordingError where files would be written to a place that nobody has named: the store has one for each run."""
+        if self.store.names_places:
+            return
+        address = self._address(run_id)
+        require_named_place(self.store, address, f"run {run_id}")
+        if (place := folder_of(address)) is not None:
+            for copy in copies:
+                own_file(place, str(copy))
+
+    @contextmanager
+    def _flushed(self, address: str, copies: Sequence[Path]) -> Iterator[None]:
+        """Have files on the disk that MLflow copies meanwhile to an address, where that is a folder of this machine."""
+        folder = folder_of(address) if address else None
+        if folder is None:
+            yield
+            return
+        top = nearest_folder(folder)
+        yield
+        flush_files([folder / copy for copy in copies], top)
 
     def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
         return self.history().whole(parent, retries)
@@ -106,6 +158,24 @@ class ClientRecorder:
         with one_line(self.store):
             for few in parts([RunTag(key, value) for key, value in tags.items()], TAGS_A_BATCH):
                 self._send(self.client.log_batch, run_id, tags=few)
+
+    def amend(self, amendments: Mapping[str, Amendment]) -> None:
+        """The runs in their order, and the last one alone when the others are done."""
+        *others, last = amendments.items()
+        self._each(self._amend, others)
+        self._amend(last)
+
+    def _amend(self, amended: tuple[str, Amendment]) -> None:
+        run_id, lacking = amended
+        with one_line(self.store):
+            run = self._send(self.client.get_run, run_id)
+            metrics = [Metric(key, value, run.info.end_time, 0) for key, value in lacking.metrics.items() if key not in run.data.metrics]
+            if metrics:
+                self._send(self.client.log_batch, run_id, metrics=metrics)
+            self._params(run_id, lacking.params)
+            self.tag(run_id, lacking.tags)
+            if lacking.name not in ("", run.info.run_name):
+                self._send(self.client.update_run, run_id, name=lacking.name)
 
     def presentation(self) -> dict[str, str]:
         with one_line(self.store):
@@ -123,6 +193,10 @@ class ClientRecorder:
 
     def _send(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         return persist(self.store, call, *arguments, **named)
+
+    def _params(self, run_id: str, params: Mapping[str, str]) -> None:
+        for part in parts([Param(key, value) for key, value in params.items()], PARAMS_A_BATCH):
+            self._send(self.client.log_batch, run_id, params=part)
 
     def _create(self, row: Row) -> str:
         """A new run, or the one that an earlier attempt made whose answer was lost."""
@@ -143,10 +217,11 @@ class ClientRecorder:
         found = self.client.get_experiment_by_name(self.name)
         if found is None:
             folder = experiment_folder(self.store, self.name)
+            require_room(self.store, self.name, folder)
             if folder is not None:
                 require_artifacts(folder, OTHER_ARTIFACTS)
             try:
-                return str(self.client.create_experiment(self.name, folder))
+                return self._require_new(self.client.create_experiment(self.name, folder))
             except MlflowException:
                 found = self.client.get_experiment_by_name(self.name)  # another process was quicker
                 if found is None:
@@ -155,14 +230,37 @@ class ClientRecorder:
             raise RecordingError(
                 f"the MLflow experiment {self.name!r} was deleted in {self.store}: restore it, or choose another with name=…"
             )
-        require_artifacts(found.artifact_location, f"the MLflow experiment {self.name!r} keeps them there: choose another with name=…")
+        location = str(found.artifact_location or "")
+        require_not_gone(self.store, self.name, location)
+        if has_chosen(str(found.experiment_id)) and is_here(folder_of(location)):
+            self.store = replace(self.store, artifacts=location)  # named by the program that calls this
+        require_named_place(self.store, location, f"the MLflow experiment {self.name!r}")
+        require_room(self.store, self.name, location)
+        require_artifacts(
+            location,
+            f"the MLflow experiment {self.name!r} keeps them there: choose another with name=…, or another store with --uri",
+        )
         return str(found.experiment_id)
+
+    def _require_new(self, experiment_id: str) -> str:
+        """Return the id of a new experiment; RecordingError where MLflow puts its artifacts into another working directory's folder.
+
+        It remembers the one in which it has first opened a database, if nobody names a place.
+        """
+        if not self.store.names_places and self.store.file is None:
+            location = self.client.get_experiment(experiment_id).artifact_location
+            require_named_place(self.store, str(location or ""), f"the MLflow experiment {self.name!r}")
+        return experiment_id
 
     def _model(self, run_id: str, model: Predictor) -> None:
         logged = self._send(self._logged_model, run_id)
-        with TemporaryDirectory() as folder:
-            save(model, Path(folder, layout.MODEL), run_id, logged.model_id, logged.artifact_location)
-            self._upload(logged.model_id, Path(folder, layout.MODEL))
+        require_named_place(self.store, str(logged.artifact_location), f"the model of run {run_id}")
+        with temporary_folder() as scratch:
+            folder = scratch / layout.MODEL
+            save(model, folder, run_id, logged.model_id, logged.artifact_location)
+            copies = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
+            with self._flushed("" if self.store.is_server else logged.artifact_location, copies):
+                self._upload(logged.model_id, folder)
         self._send(self.client.finalize_logged_model, logged.model_id, "READY")
         self._send(self._link, run_id, logged.model_id)
 
@@ -191,13 +289,12 @@ def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def dataset_input(dataset: layout.Dataset) -> DatasetInput:
-    columns = [{"type": "double", "name": name, "required": True} for name in (*dataset.features, *dataset.targets)]
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest,
         source_type="linfit",
         source=json.dumps({"uri": dataset.source}),
-        schema=json.dumps({"mlflow_colspec": columns}),
+        schema=schema_of((*dataset.features, *dataset.targets)),
         profile=json.dumps({"num_rows": dataset.rows, "num_features": len(dataset.features), "num_targets": len(dataset.targets)}),
     )
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
@@ -207,6 +304,6 @@ def source() -> dict[str, str]:
     """What MLflow itself says of a run that is started in a script."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container without a user database
+    except (OSError, KeyError, ImportError):  # a container without a user database, or Windows without USERNAME
         user = "unknown"
     return {"mlflow.user": user, "mlflow.source.name": "linfit", "mlflow.source.type": "LOCAL"}

@@ -17,20 +17,23 @@ from linfit.component import ENTRY_POINTS
 PACKAGE = Path(__file__).parents[1]
 #: The parts of linfit that decide a run's numbers.
 DECISIVE = ("problem", "method", "engine")
+#: The parts of a program that may have a docstring.
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @cache
 def code_digest(plugins: tuple[str, ...] = ()) -> str:
     """SHA-256 over the syntax trees, without docstrings, of what decides the numbers: comments and layout do not count."""
-    return hashlib.sha256("\n".join(_syntax(file) for file in _files(plugins).values()).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_syntax(file) for file in decisive_files(plugins).values()).encode()).hexdigest()
 
 
 def file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
     """The beginning of each file's own digest, so that a change can be placed."""
-    return {name: hashlib.sha256(_syntax(file).encode()).hexdigest()[:16] for name, file in _files(plugins).items()}
+    return {name: hashlib.sha256(_syntax(file).encode()).hexdigest()[:16] for name, file in decisive_files(plugins).items()}
 
 
-def _files(plugins: tuple[str, ...]) -> dict[str, Path]:
+def decisive_files(plugins: tuple[str, ...] = ()) -> dict[str, Path]:
+    """Return the files that decide a run's numbers, by the names that they have in the digest."""
     files = [file for part in DECISIVE for file in sorted((PACKAGE / part).rglob("*.py"))]
     found = {file.relative_to(PACKAGE).as_posix(): file for file in files}
     return found | {name: file for plugin in (*plugins, *_installed()) for name, file in _plugin(plugin).items()}
@@ -72,13 +75,18 @@ def _syntax(file: Path) -> str:
 
 def _dump(part: Any) -> str:
     if isinstance(part, list):
-        return f"[{','.join(map(_dump, part))}]"
+        return f"[{','.join([_dump(one) for one in part])}]"
     if not isinstance(part, ast.AST):
         return repr(part)
-    fields = {name: value for name, value in ast.iter_fields(part) if value is not None and value != []}
-    if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _is_text(part.body[:1]):
-        fields["body"] = part.body[1:]
-    return f"{type(part).__name__}({','.join(f'{name}={_dump(value)}' for name, value in fields.items())})"
+    fields = []
+    for name in part._fields:
+        value = getattr(part, name, None)
+        if value is None or value == []:
+            continue
+        if name == "body" and isinstance(part, DOCUMENTED) and _is_text(value[:1]):
+            value = value[1:]
+        fields.append(f"{name}={_dump(value)}")
+    return f"{type(part).__name__}({','.join(fields)})"
 
 
 def _is_text(body: list[ast.stmt]) -> bool:

@@ -16,6 +16,9 @@ from linfit.engine.difference import PARTED, relative, relative_losses
 from linfit.engine.fit import Fit, Status
 from linfit.problem.problem import Array
 
+#: What a text calls the outcome that was kept, and that of another run.
+STORED, OTHER = "stored", "the other"
+
 
 class Verdict(StrEnum):
     """What running a fit again showed."""
@@ -75,13 +78,16 @@ class Difference:
     """What differs, in bits."""
 
 
-def difference(then: Outcome, now: Outcome, common: bool = False) -> Difference:
-    """How `now` differs from `then`; with `common`, at the steps that both have, where they end at the same."""
+def difference(then: Outcome, now: Outcome, common: bool = False, other: str = STORED) -> Difference:
+    """How `now` differs from `then`; with `common`, at the steps that both have, where they end at the same.
+
+    `other` is what the text calls `then`.
+    """
     if not (then.whole and now.whole):
         then, now = then.finite(), now.finite()
     if common and np.array_equal(then.steps[-1:], now.steps[-1:]):
         then, now = then.at(now.steps), now.at(then.steps)
-    bits = "; ".join(differences(then, now))
+    bits = "; ".join(differences(then, now, other))
     if not bits:
         return Difference(Verdict.IDENTICAL, 0.0, None, 0.0, None, None)
     steps, mine, theirs = np.intersect1d(then.steps, now.steps, return_indices=True)
@@ -127,27 +133,27 @@ def _weights(then: Outcome, now: Outcome) -> float:
     return float(relative(then.weights, now.weights, np.abs(then.weights).max(initial=0.0)).max(initial=0.0))
 
 
-def differences(then: Outcome, now: Outcome) -> list[str]:
+def differences(then: Outcome, now: Outcome, other: str = STORED) -> list[str]:
     """What of an outcome is not, bit for bit, what it was; empty where all is."""
     if now.status != then.status:
-        return [f"status {now.status}, stored {then.status}"]
+        return [f"status {now.status}, {other} {then.status}"]
     if now.status == Status.FAILED:
         return []
     pairs = {"weights": (now.weights, then.weights), "steps": (now.steps, then.steps), "losses": (now.losses, then.losses)}
-    found = [_difference(name, mine, theirs) for name, (mine, theirs) in pairs.items() if mine is not None and theirs is not None]
-    dtype = [] if then.dtype == now.dtype else [f"dtype {now.dtype}, stored {then.dtype}"]
+    found = [_difference(name, mine, theirs, other) for name, (mine, theirs) in pairs.items() if mine is not None and theirs is not None]
+    dtype = [] if then.dtype == now.dtype else [f"dtype {now.dtype}, {other} {then.dtype}"]
     return dtype + [text for text in found if text]
 
 
-def _difference(name: str, mine: NDArray[Any], theirs: NDArray[Any]) -> str:
+def _difference(name: str, mine: NDArray[Any], theirs: NDArray[Any], other: str) -> str:
     ours, stored = mine.astype(np.float64), theirs.astype(np.float64)
     if len(ours) != len(stored):
-        return f"{len(ours)} {name}, stored {len(stored)}"
+        return f"{len(ours)} {name}, {other} {len(stored)}"
     differ = np.flatnonzero(_bits(ours) != _bits(stored))
     if not len(differ):
         return ""
     first = differ[0]
-    return f"{len(differ)} of {len(ours)} {name}, the first at place {first}: {ours[first]!s}, stored {stored[first]!s}"
+    return f"{len(differ)} of {len(ours)} {name}, the first at place {first}: {ours[first]!s}, {other} {stored[first]!s}"
 
 
 def _bits(numbers: Array) -> NDArray[np.int64]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,35 +19,32 @@ from urllib.parse import urlsplit
 from mlflow.store.db.db_types import DATABASE_ENGINES, SQLITE
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.tracking._tracking_service.utils import _get_store
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import IntegrityError
 
 from linfit.errors import RecordingError
+from linfit.system import is_windows
+from linfit.tracking.amending import amend_runs
 from linfit.tracking.background import Background, require_done
-from linfit.tracking.block import Block, make_block, new_ids
+from linfit.tracking.block import Block, RunIds, make_block
 from linfit.tracking.client import ClientRecorder
+from linfit.tracking.columns import find_obstacle
 from linfit.tracking.database_history import DatabaseHistory
 from linfit.tracking.history import History
 from linfit.tracking.inserter import Request, connected, transact
-from linfit.tracking.layout import Row
+from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.patience import one_line, patiently, persist
+from linfit.tracking.readback import find_difference, remove_runs
 from linfit.tracking.recorder import Recorder, at_once
+from linfit.tracking.sqlite_files import HARDENED
 from linfit.tracking.statements import active, insert_block, statements
 
-#: The schema revision of each MLflow from 3.10 to 3.17. What differs between them is not in the columns that are written here.
-REVISIONS = {
-    "1b5f0d9ad7c1": "3.10",
-    "c3d6457b6d8a": "3.11",
-    "7d34483879f0": "3.12",
-    "da6fb0208061": "3.13",
-    "b7e4c1a90f23": "3.14",
-    "6f8d9c3b2a1e": "3.15",
-    "b7e2c1a4d9f3": "3.16",
-    "dc11669786a5": "3.17",
-}
+#: A commit is on the disk when it returns: SQLite flushes the folder too from which it has removed its journal. Else a power loss
+#: would bring the journal back, and with it what was before.
+DURABLE = "PRAGMA synchronous = EXTRA"
 #: What MLflow's own sessions ask of SQLite when they write, but for how long SQLite itself waits for a lock: meanwhile no signal is heard.
-PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 1000")
+PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 1000", DURABLE, *HARDENED)
 #: How often a block is tried where another process may have been quicker.
 ATTEMPTS = 3
 #: Runs from which on a block is worth a process that inserts it: to begin one takes as long as to insert some fifty.
@@ -65,8 +62,9 @@ class DatabaseRecorder:
     def __init__(self, client: ClientRecorder, parent: int | None = None) -> None:
         self.client, self.store, self.parent = client, client.store, parent
         self.engine = engine_of(client)
-        self.ids = new_ids()
+        self.ids = RunIds()
         self.grown = False
+        self._is_right: bool | None = None  # what is known once the first block has been read back
         self._background: Background | None = None
         self._location = ""
 
@@ -97,36 +95,69 @@ class DatabaseRecorder:
         """All runs in one transaction: they are all there, finished, or none is."""
         if not rows:
             return []
+        if self._is_right is False:
+            return self._idle.add(rows)
         if self.parent is not None:
-            return self._insert(*self._request(rows))
+            block, request = self._request(rows)
+            self._insert(request)
+            return self._checked(block, rows)
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self._idle.experiment_id), self._artifacts())
             persist(self.store, self._write, block)
-            self.grown = True
-            return block.ids
+        self.grown = True
+        return self._checked(block, rows)
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         """A large block goes into a SQLite file in the background; several wait there for their turn."""
-        small = len(rows) < LARGE or sys.platform == "win32"  # where no process knows that its parent is gone
-        if self.store.file is None or small or self.parent is not None:
+        small = len(rows) < LARGE or is_windows()  # where no process knows that its parent is gone
+        if self.store.file is None or small or self.parent is not None or self._is_right is False:
             return at_once(self.add, rows)
-        request, run_ids = self._request(rows)
+        block, request = self._request(rows)
         self._background = self._background or Background(self.store, PRAGMAS)
-        return self._background.submit(request, run_ids, self._deleted())
+        return self._background.submit(request, partial(self._checked, block, rows), self._deleted())
 
-    def _request(self, rows: Sequence[Row]) -> tuple[Request, list[str]]:
-        """The transaction that adds the rows to a SQLite file, and the ids of their runs."""
+    def _request(self, rows: Sequence[Row]) -> tuple[Block, Request]:
+        """The rows as a block, and the transaction that adds it to a SQLite file."""
         self._location = self._location or self._artifacts()  # what is read while a block is written waits for that block
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._location)
         self.grown = True
-        return (active(block), statements(block, self.ids)), block.ids
+        return block, (active(block), statements(block, self.ids))
+
+    def _checked(self, block: Block, rows: Sequence[Row]) -> list[str]:
+        """The ids of a block that is written, of which the first is read back; where it is wrong, the client's take its place."""
+        if self._is_right is None:
+            try:
+                different = persist(self.store, find_difference, self.client.client, block)
+            except RecordingError as error:
+                different = str(error)
+            self._is_right = not different
+            if different:
+                _warn(self.client, f"what was written into its tables reads back otherwise ({different})")
+        return block.ids if self._is_right else self._replace(block, rows)
+
+    def _replace(self, block: Block, rows: Sequence[Row]) -> list[str]:
+        try:
+            persist(self.store, self._remove, block)
+        except RecordingError:  # its tables let nothing go
+            self.client.history().discard(block.ids)
+        return self.client.add(rows)
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         self._idle.attach(run_id, files, folder)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         self._idle.tag(run_id, tags)
+
+    def amend(self, amendments: Mapping[str, Amendment]) -> None:
+        """All of it in one transaction."""
+        if self._background is not None:
+            self._background.wait()
+        if self._is_right is False:
+            self.client.amend(amendments)
+            return
+        with one_line(self.store):
+            persist(self.store, self._amend, amendments)
 
     def presentation(self) -> dict[str, str]:
         return self._idle.presentation()
@@ -142,7 +173,8 @@ class DatabaseRecorder:
         return self.history().whole(parent, retries)
 
     def history(self) -> History:
-        return DatabaseHistory(self._idle.history(), self.engine)
+        history = self._idle.history()
+        return history if self._is_right is False else DatabaseHistory(history, self.engine)
 
     def where(self) -> str:
         return self.client.where()
@@ -165,11 +197,10 @@ class DatabaseRecorder:
     def _deleted(self) -> str:
         return f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added"
 
-    def _insert(self, request: Request, run_ids: list[str]) -> list[str]:
+    def _insert(self, request: Request) -> None:
         """As the process in the background does it."""
         with one_line(self.store), closing(connected(str(self.store.file), PRAGMAS)) as database:
             require_done(patiently(self.store, transact, database, request, self.parent), self._deleted())
-        return run_ids
 
     def _write(self, block: Block) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -181,21 +212,31 @@ class DatabaseRecorder:
                 if attempt == ATTEMPTS:
                     raise
 
+    def _remove(self, block: Block) -> None:
+        with transaction(self.engine) as connection:
+            remove_runs(connection, block.ids)
+
+    def _amend(self, amendments: Mapping[str, Amendment]) -> None:
+        with transaction(self.engine) as connection:
+            amend_runs(connection, amendments)
+
 
 def fastest(client: ClientRecorder, parent: int | None = None) -> Recorder:
-    """A DatabaseRecorder (for `parent`) if the client's store is a database with a schema that is known here; otherwise the client."""
+    """A DatabaseRecorder (for `parent`) if the client's store is a database with the columns that it knows; otherwise the client."""
+    if client.store.file is not None:
+        keep_commits(engine_of(client))
     if urlsplit(client.store.uri).scheme.split("+")[0] not in DATABASE_ENGINES:
         return client
-    with one_line(client.store), engine_of(client).connect() as connection:
-        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if revision in REVISIONS:
+    obstacle = persist(client.store, find_obstacle, engine_of(client))
+    if not obstacle:
         return DatabaseRecorder(client, parent)
-    logging.getLogger(__name__).warning(
-        "the schema revision %s of %s is not known to linfit: runs are written one by one through MLflow's client, which is slower",
-        revision,
-        client.store,
-    )
+    _warn(client, obstacle)
     return client
+
+
+def _warn(client: ClientRecorder, why: str) -> None:
+    slower = "runs are written one by one through MLflow's client, which is slower"
+    logging.getLogger(__name__).warning("the store %s: %s: %s", client.store, why, slower)
 
 
 def survey(file: Path) -> None:
@@ -206,6 +247,16 @@ def survey(file: Path) -> None:
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(file, timeout=SURVEY)) as connection:  # somebody writes: they will
         connection.execute(f"PRAGMA analysis_limit = {ROWS_LOOKED_AT}")
         connection.execute("ANALYZE")
+
+
+def keep_commits(engine: Engine) -> None:
+    """Have every commit of a SQLite engine on the disk when it returns, those of MLflow's own sessions too."""
+    if not event.contains(engine, "checkout", _ask_durability):
+        event.listen(engine, "checkout", _ask_durability)
+
+
+def _ask_durability(connection: sqlite3.Connection, *_: object) -> None:
+    connection.execute(DURABLE)
 
 
 def engine_of(client: ClientRecorder) -> Engine:

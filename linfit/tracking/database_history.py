@@ -9,7 +9,7 @@ from sqlalchemy import Engine, and_, select
 from sqlalchemy.orm import aliased
 
 from linfit.tracking import layout
-from linfit.tracking.history import Child, History, final_loss
+from linfit.tracking.history import NOT_THE_SAME, Child, History, final_losses
 from linfit.tracking.patience import persist
 
 
@@ -33,24 +33,31 @@ class DatabaseHistory(History):
         )
         return [Child(run_id, layout.row_number(number), status, earlier or "") for run_id, number, status, earlier in self._rows(query)]
 
-    def finished(self, code: str) -> dict[str, float]:
-        fingerprint, parent, status = aliased(SqlTag), aliased(SqlTag), aliased(SqlTag)
+    def finished(self, code: str) -> dict[str, dict[str, float]]:
+        fingerprint, parent, row, status = aliased(SqlTag), aliased(SqlTag), aliased(SqlTag), aliased(SqlTag)
+        losses = {key: aliased(SqlLatestMetric) for key in layout.LOSSES}
         query = (
-            select(SqlRun.run_uuid, fingerprint.value, parent.value, status.value, SqlLatestMetric.value)
+            select(SqlRun.run_uuid, fingerprint.value, parent.value, status.value, *(loss.value for loss in losses.values()))
             .select_from(SqlRun)
             .join(fingerprint, and_(fingerprint.run_uuid == SqlRun.run_uuid, fingerprint.key == layout.FINGERPRINT))
-            .outerjoin(parent, and_(parent.run_uuid == SqlRun.run_uuid, parent.key == layout.PARENT))
+            .outerjoin(row, and_(row.run_uuid == SqlRun.run_uuid, row.key == layout.ROW))
+            .outerjoin(parent, and_(parent.run_uuid == row.run_uuid, parent.key == layout.PARENT))
             .outerjoin(status, and_(status.run_uuid == SqlRun.run_uuid, status.key == layout.STATUS))
-            .outerjoin(SqlLatestMetric, and_(SqlLatestMetric.run_uuid == SqlRun.run_uuid, SqlLatestMetric.key == layout.LOSS))
             .where(SqlRun.experiment_id == int(self.experiment_id), SqlRun.lifecycle_stage == "active", SqlRun.status == "FINISHED")
         )
+        for key, loss in losses.items():
+            query = query.outerjoin(loss, and_(loss.run_uuid == SqlRun.run_uuid, loss.key == key))
         same = self._of_code(code)
-        return {found: final_loss(ended, loss) for run_id, found, above, ended, loss in self._rows(query) if (above or run_id) in same}
+        return {
+            found: final_losses(ended, dict(zip(losses, values, strict=True)))
+            for run_id, found, above, ended, *values in self._rows(query)
+            if (above or run_id) in same
+        }
 
     def _of_code(self, code: str) -> set[str]:
         """The single runs and sweeps that were computed by this code alone."""
-        changed = select(SqlTag.run_uuid).where(SqlTag.key == layout.CHANGES)
-        query = select(SqlTag.run_uuid).where(SqlTag.key == layout.CODE, SqlTag.value == code, SqlTag.run_uuid.not_in(changed))
+        others = select(SqlTag.run_uuid).where(SqlTag.key.in_(NOT_THE_SAME))
+        query = select(SqlTag.run_uuid).where(SqlTag.key == layout.CODE, SqlTag.value == code, SqlTag.run_uuid.not_in(others))
         return {run_id for (run_id,) in self._rows(query)}
 
     def _rows(self, query: Any) -> list[Any]:

@@ -11,15 +11,15 @@ import os
 import pickle
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Any
 
 from linfit.errors import LinfitError
+from linfit.scratch import share_scratch
 from linfit.settings import MLflowTracking
+from linfit.system import exit_with_parent
 from linfit.tracking.direct import open_store
 from linfit.tracking.inserter import receive, send
 from linfit.tracking.recorder import Recorder
@@ -58,33 +58,27 @@ class Forward(logging.Handler):
             send(self.answers, pickle.dumps((LOGGED, (record.name, record.levelno, record.getMessage()))))
 
 
-def main(parent: int, elsewhere: bool) -> None:
-    """Works for `parent` until it says nothing more, or is gone; `elsewhere` says that it will not ask for the default store."""
+def main(parent: int, scratch: str, elsewhere: bool) -> None:
+    """Works for `parent` until it says nothing more, or is gone, with its folder for temporary files.
+
+    `elsewhere` says that it will not ask for the default store.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes of a job means the parent, which ends this one
         signal.signal(number, signal.SIG_IGN)
-    busy = threading.Lock()
-    threading.Thread(target=end_with, args=(parent, busy), daemon=True).start()
+    exit_with_parent(parent, PAUSE)
+    share_scratch(scratch)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed goes where the log goes
     import linfit.tracking.database  # noqa: F401  now, and not when the first request has come
 
     logging.getLogger().addHandler(Forward(answers))
     if not elsewhere:
-        with busy:
-            make_ready()
+        make_ready()
     desk = Desk(parent)
     with suppress(BrokenPipeError):
         while (content := receive(requests)) is not None:
             send(answers, answer(desk, content))
     os._exit(0)  # there is nothing to put in order, and MLflow's modules would take their time
-
-
-def end_with(parent: int, busy: threading.Lock) -> None:
-    """Ends this process as soon as its parent is gone, in the middle of whatever it does unless it is `busy`, as it would end in the parent."""
-    while os.getppid() == parent:
-        time.sleep(PAUSE)
-    with busy:
-        os._exit(0)
 
 
 def make_ready() -> None:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from linfit.scratch import scratch_folder
+from linfit.system import is_windows
 from linfit.tracking.processes import Child
 
 #: It imports from the same places, so that what is found here is found there, and looks for circles among new objects as seldom.
@@ -19,7 +21,7 @@ import gc, sys
 gc.set_threshold({objects})
 sys.path[:] = {path!r}
 from linfit.tracking.desk import main
-main({parent}, {elsewhere})
+main({parent}, {scratch!r}, {elsewhere})
 """
 URI, SQLITE = "tracking.uri=", "sqlite:"
 #: What says that nothing is recorded, or that MLflow is asked before anything is run, or that runs are recorded by other processes.
@@ -35,7 +37,7 @@ if hasattr(os, "register_at_fork"):  # what speaks to it is one process
 
 def begin(words: Sequence[str]) -> None:
     """For a command with these words, where it saves time."""
-    if "mlflow" not in sys.modules and sys.platform != "win32" and worthwhile(words) and not _waiting:
+    if "mlflow" not in sys.modules and not is_windows() and worthwhile(words) and not _waiting:
         begin_anyhow(elsewhere=any(word.startswith(URI) for word in words))
 
 
@@ -48,8 +50,9 @@ def worthwhile(words: Sequence[str]) -> bool:
 
 def begin_anyhow(elsewhere: bool) -> None:
     """`elsewhere` says that the store is not the default one."""
-    program = PROGRAM.format(objects=gc.get_threshold()[0], path=sys.path, parent=os.getpid(), elsewhere=elsewhere)
     with suppress(OSError):  # where there is no room for another process, this one does it
+        scratch = str(scratch_folder())
+        program = PROGRAM.format(objects=gc.get_threshold()[0], path=sys.path, parent=os.getpid(), scratch=scratch, elsewhere=elsewhere)
         _waiting.append(Child([sys.executable, "-P", "-c", program], None))
 
 

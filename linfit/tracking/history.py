@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import Run, ViewType
 
 from linfit.engine.fit import Status
+from linfit.owner import is_dead
 from linfit.tracking import layout
-from linfit.tracking.owner import is_dead
 from linfit.tracking.patience import persist
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from linfit.tracking.store import Store
 
 PAGE = 1000
+#: The tags of single runs and parents whose fits are not taken for those of another config.
+NOT_THE_SAME = frozenset({layout.CHANGES, layout.REPRODUCES})
 #: The tags that no two runs share: of single runs and parents, and of children.
 _UNIQUE = ((layout.ID,), (layout.PARENT, layout.ROW))
 
@@ -31,8 +33,10 @@ class Kept:
     run_id: str
     status: str
     start: int
+    end: int | None
     tags: dict[str, str]
     metrics: dict[str, float]
+    params: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,12 @@ class History:
         return [
             Child(
                 run.info.run_id,
-                layout.row_number(run.data.tags.get(layout.ROW, "")),
+                layout.row_number(run.data.tags[layout.ROW]),
                 run.info.status,
                 run.data.tags.get(layout.RETRIES, ""),
             )
             for run in found
+            if layout.ROW in run.data.tags
         ]
 
     @staticmethod
@@ -95,15 +100,15 @@ class History:
         self.discard([child.run_id for child in children if not child.whole])
         return {row: child.run_id for row, child in self.current(children).items() if child.run_id != retries.get(row)}
 
-    def finished(self, code: str) -> dict[str, float]:
-        """The fingerprints of all fits that are finished in the MLflow experiment, computed by this code, with their final losses."""
+    def finished(self, code: str) -> dict[str, dict[str, float]]:
+        """The fingerprints of all fits that are finished in the MLflow experiment, computed by this code, with their final losses by name."""
         own = list(self._search(f"tags.`{layout.CODE}` = '{code}'"))
-        same = {run.info.run_id for run in own if layout.CHANGES not in run.data.tags}
-        losses: dict[str, float] = {}
+        same = {run.info.run_id for run in own if not run.data.tags.keys() & NOT_THE_SAME}
+        losses: dict[str, dict[str, float]] = {}
         for run in self._search("attributes.status = 'FINISHED'"):
             tags = run.data.tags
-            if layout.FINGERPRINT in tags and tags.get(layout.PARENT, run.info.run_id) in same:
-                losses[tags[layout.FINGERPRINT]] = final_loss(tags.get(layout.STATUS), run.data.metrics.get(layout.LOSS))
+            if layout.FINGERPRINT in tags and (layout.sweep_of(tags) or run.info.run_id) in same:
+                losses[tags[layout.FINGERPRINT]] = final_losses(tags.get(layout.STATUS), run.data.metrics)
         return losses
 
     def end_dead(self) -> list[str]:
@@ -121,7 +126,9 @@ class History:
             persist(self.store, self.client.delete_run, run_id)
 
     def _kept(self, run: Run) -> Kept:
-        return Kept(run.info.run_id, run.info.status, run.info.start_time, run.data.tags, run.data.metrics)
+        return Kept(
+            run.info.run_id, run.info.status, run.info.start_time, run.info.end_time, run.data.tags, run.data.metrics, run.data.params
+        )
 
     def _search(self, condition: str) -> Iterator[Run]:
         """The oldest first."""
@@ -139,6 +146,7 @@ class History:
         )
 
 
-def final_loss(status: str | None, loss: float | None) -> float:
-    """The loss that a sweeper is given for a run: infinity where it diverged."""
-    return float("inf") if status == Status.DIVERGED or loss is None else loss
+def final_losses(status: str | None, metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the final losses of a run by name; none of one that diverged."""
+    found = ((key, metrics.get(key)) for key in layout.LOSSES)
+    return {} if status == Status.DIVERGED else {key: value for key, value in found if value is not None}

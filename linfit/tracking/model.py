@@ -1,8 +1,7 @@
-"""A fit as an MLflow model: weights in safetensors, loaded by this module, without a pickle anywhere.
+"""A fit as an MLflow model: weights in safetensors, loaded without a pickle and without linfit.
 
-`mlflow.pyfunc.load_model` imports this module and calls `_load_pyfunc`; the model predicts the targets' columns from the columns
-of the data, in the order they have by name. What makes features of columns stands beside the weights; a file without it is of a fit
-whose features are the columns.
+A model folder holds `write_weights`' file, and linfit/problem/linfit_model_1.py as its code: `mlflow.pyfunc.load_model` imports that
+copy. linfit itself loads no model: what is stored is never executed.
 
 n samples, c columns, p features, q targets.
 """
@@ -25,34 +24,16 @@ from safetensors.numpy import save_file
 
 from linfit.config import canonical
 from linfit.engine.fit import Fit
-from linfit.errors import LinfitError
-from linfit.problem.features import Expansion
-from linfit.problem.problem import Array
+from linfit.errors import LinfitError, brief
+from linfit.problem import linfit_model_1
+from linfit.problem.features import Expansion, Features
+from linfit.problem.opened import open_regular, require_memory, size_of
 from linfit.tracking.layout import WEIGHTS_FILE
 
-#: What the names of the arrays begin with that features have learnt.
-LEARNT = "features/"
-
-
-class LinearPredictor:
-    """ŷ `[n, q]` = X `[n, p]` W `[p, q]`, computed in the dtype of the fit; X is made of the columns in float64, as for the fit."""
-
-    def __init__(self, weights: NDArray[Any], columns: list[str], targets: list[str], expansion: Expansion | None = None) -> None:
-        self.weights, self.columns, self.targets, self.expansion = weights, columns, targets, expansion
-
-    def predict(self, model_input: Any, params: Any = None) -> Any:
-        """A frame of the targets for a frame of the columns, an array `[n, q]` for an array `[n, c]`."""
-        import pandas as pd
-
-        if isinstance(model_input, pd.DataFrame):
-            predicted = self._predict(np.ascontiguousarray(model_input[self.columns].to_numpy(np.float64)))
-            return pd.DataFrame(predicted, columns=self.targets, index=model_input.index)
-        return self._predict(np.asarray(model_input, np.float64))
-
-    def _predict(self, columns: Array) -> NDArray[Any]:
-        X = columns if self.expansion is None else self.expansion(columns)
-        predicted: NDArray[Any] = X.astype(self.weights.dtype) @ self.weights
-        return predicted
+#: Loads a model whose features are of a plug-in, and those that linfit logged before models had code of their own.
+LOADER_OF_PLUGINS = "linfit.tracking.model"
+#: Packages that a model's own code needs where MLflow serves it: `mlflow` has the server, and brings pandas.
+PACKAGES = ("mlflow", "numpy")
 
 
 def write_weights(fit: Fit, file: Path) -> None:
@@ -65,7 +46,7 @@ def write_weights(fit: Fit, file: Path) -> None:
     tensors = {"weight": np.ascontiguousarray(fit.weights), "steps": fit.steps, "losses": fit.losses}
     expansion = fit.problem.expansion
     plain, learnt = (None, {}) if expansion is None else expansion.as_parts()
-    tensors |= {LEARNT + name: np.ascontiguousarray(array) for name, array in learnt.items()}
+    tensors |= {linfit_model_1.LEARNT + name: np.ascontiguousarray(array) for name, array in learnt.items()}
     header = {"features": json.dumps(fit.problem.features), "targets": json.dumps(fit.problem.targets), "status": fit.status.value}
     header |= {"fingerprint": fit.config.fingerprint(), **({} if plain is None else {"expansion": canonical(plain)})}
     save_file(tensors, file, metadata={**header, "sha256": _hash(tensors, header)})
@@ -74,6 +55,8 @@ def write_weights(fit: Fit, file: Path) -> None:
 def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The tensors of a file that `write_weights` wrote, and its header; LinfitError, which names it, if it was changed since."""
     try:
+        with open_regular(file) as opened:
+            require_memory(size_of(opened), f"reading {file}")
         with safe_open(file, framework="numpy") as stored:
             header = dict(stored.metadata() or {})
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is no mapping)
@@ -91,15 +74,19 @@ def _hash(tensors: dict[str, NDArray[Any]], header: dict[str, str]) -> str:
     return found.hexdigest()
 
 
-def _load_pyfunc(path: str) -> LinearPredictor:
+def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
+    """Return the predictor of a weights file, with the features of the plug-ins that this process has imported."""
     with safe_open(path, framework="numpy") as stored:
-        header = stored.metadata()
-        expansion, columns = None, json.loads(header["features"])
-        if "expansion" in header:
-            learnt = {name.removeprefix(LEARNT): stored.get_tensor(name) for name in stored.keys() if name.startswith(LEARNT)}  # noqa: SIM118
-            expansion = Expansion.of_parts(json.loads(header["expansion"]), learnt)
-            columns = list(expansion.columns)
-        return LinearPredictor(stored.get_tensor("weight"), columns, json.loads(header["targets"]), expansion)
+        expansion = json.loads(stored.metadata().get("expansion", "null"))
+    if expansion is None or expansion["features"]["name"] in linfit_model_1.FUNCTIONS:
+        return linfit_model_1._load_pyfunc(path)
+    if expansion["features"]["name"] not in Features.choices:
+        name = brief(repr(expansion["features"]["name"]))
+        raise LinfitError(f"the features {name} of this model are a plug-in's: import the plug-in's module, then load the model")
+    linfit_model_1._let_server_read_csv()
+    header, tensors = linfit_model_1.read_tensors(Path(path))
+    expand = Expansion.of_parts(expansion, linfit_model_1.cut_prefix(tensors))
+    return linfit_model_1.LinearPredictor(tensors["weight"], list(expand.columns), json.loads(header["targets"]), expand)
 
 
 @dataclass(frozen=True)
@@ -109,12 +96,16 @@ class Predictor:
     weights: Path
     columns: tuple[str, ...]
     targets: tuple[str, ...]
+    of_plugin: bool = False
+    """True where a plug-in makes the features: the model then needs linfit and the plug-in."""
 
     @staticmethod
     def of(fit: Fit, weights: Path) -> Predictor:
         """The fit's, whose weights are in that file."""
         assert fit.problem is not None
-        return Predictor(weights, tuple(fit.problem.columns), tuple(fit.problem.targets))
+        expansion = fit.problem.expansion
+        of_plugin = expansion is not None and expansion.features.name not in linfit_model_1.FUNCTIONS
+        return Predictor(weights, tuple(fit.problem.columns), tuple(fit.problem.targets), of_plugin)
 
 
 def save(predictor: Predictor, folder: Path, run_id: str, model_id: str, location: str) -> None:
@@ -124,23 +115,40 @@ def save(predictor: Predictor, folder: Path, run_id: str, model_id: str, locatio
     """
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
 
-    data = Path("data", WEIGHTS_FILE)
-    (folder / data).parent.mkdir(parents=True)
-    shutil.copyfile(predictor.weights, folder / data)
-    inputs, outputs = (Schema([ColSpec("double", name) for name in names]) for names in (predictor.columns, predictor.targets))
+    inputs = Schema([ColSpec(AnyType(), name) for name in predictor.columns])  # double would refuse integers, integers fractions
+    outputs = Schema([ColSpec("double", name) for name in predictor.targets])
     model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
-    environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
-    model.add_flavor("python_function", loader_module=__name__, python_version=python_version(), data=data.as_posix(), env=environment)
-    for name, text in _environment().items():
-        (folder / name).write_text(text)
+    model.add_flavor("python_function", **_write_parts(predictor, folder))
     model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     model.save(str(folder / "MLmodel"))
 
 
-def _environment() -> dict[str, str]:
-    """The files that say what a model needs, as MLflow lays them out."""
-    packages = [f"{name}=={version(name)}" for name in ("mlflow", "linfit-lab", "numpy", "safetensors")]
+def _write_parts(predictor: Predictor, folder: Path) -> dict[str, Any]:
+    """Write the weights, the code and what they need, and return where each is."""
+    data = Path("data", WEIGHTS_FILE)
+    (folder / data).parent.mkdir(parents=True)
+    shutil.copyfile(predictor.weights, folder / data)
+    packages = (*PACKAGES, "linfit-lab", "safetensors") if predictor.of_plugin else PACKAGES
+    for name, text in _environment(packages).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    parts = {
+        "python_version": python_version(),
+        "data": data.as_posix(),
+        "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+    }
+    if predictor.of_plugin:
+        return {"loader_module": LOADER_OF_PLUGINS, **parts}
+    code = Path(linfit_model_1.__file__)
+    (folder / "code").mkdir()
+    shutil.copyfile(code, folder / "code" / code.name)
+    return {"loader_module": code.stem, "code": "code", **parts}
+
+
+def _environment(names: tuple[str, ...]) -> dict[str, str]:
+    """The files that say which packages a model needs, as MLflow lays them out."""
+    packages = [f"{name}=={version(name)}" for name in names]
     conda = ["name: mlflow-env", "channels:", "- conda-forge", "dependencies:", f"- python={python_version()}", "- pip", "- pip:"]
     python = [
         f"python: {python_version()}",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from linfit.system import has_windows_shell, quote_words
 from linfit.tracking.masking import mask
 
 NOTE = "mlflow.note.content"
@@ -41,7 +42,19 @@ def _backticks(text: str) -> list[str]:
 def command(arguments: Sequence[str]) -> str:
     """What to type, without passwords; the folder of outputs is left out, because it holds one run only."""
     kept = [mask(argument) for argument in arguments if not argument.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]
-    return shlex.join(["linfit", "run", *kept])
+    return quote_words(["linfit", "run", *kept])
+
+
+def is_plain_command(text: object) -> bool:
+    """Return True for a `linfit run` that a shell runs word for word, and that names no class for Hydra to make an object of."""
+    if not isinstance(text, str) or not text.isprintable():
+        return False
+    try:
+        words = shlex.split(text.replace("\\", r"\\") if has_windows_shell() else text)
+    except ValueError:
+        return False
+    plain = words[:2] == ["linfit", "run"] and quote_words(words) == text
+    return plain and not any("_target_" in word or word.startswith(("hydra.callbacks", "+hydra.")) for word in words)
 
 
 def tag(question: str, typed: str) -> dict[str, str]:

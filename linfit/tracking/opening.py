@@ -7,10 +7,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from linfit.errors import RecordingError
+from linfit.scratch import note_store
 from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.tracking.direct import open_store
 from linfit.tracking.head_start import dismiss, waiting
-from linfit.tracking.layout import Row
+from linfit.tracking.layout import Amendment, Row
+from linfit.tracking.leftovers import remove_leftovers
+from linfit.tracking.migrations import require_current
 from linfit.tracking.model import Predictor
 from linfit.tracking.recorder import Recorder, at_once
 from linfit.tracking.remote import RemoteRecorder
@@ -46,6 +49,9 @@ class NullRecorder:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         return None
 
+    def amend(self, amendments: Mapping[str, Amendment]) -> None:
+        return None
+
     def presentation(self) -> dict[str, str]:
         return {}
 
@@ -66,6 +72,10 @@ def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
     """The recorder that `tracking` asks for, its store made if absent; RecordingError if that cannot be, from here or from `wait`."""
     if isinstance(tracking, MLflowTracking):
         store = locate(tracking.uri, tracking.artifacts)
+        if store.file is not None:  # MLflow is imported for other databases: where the recorder opens them
+            require_current(store)
+            remove_leftovers()  # a caller's script is no command
+            note_store(store.file)
         if store.file is not None and (process := waiting()) is not None:
             there = tracking.model_copy(update={"uri": store.uri, "artifacts": store.artifacts})
             return RemoteRecorder(process, store, there, experiment)

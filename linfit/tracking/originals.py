@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from linfit.config import FitConfig
-from linfit.errors import ConfigError, LinfitError
+from linfit.config import ADHOC, FitConfig
+from linfit.errors import ConfigError
 from linfit.tracking import environment, layout
 from linfit.tracking.accounts import name_of
 from linfit.tracking.changes import Document, document_of
 from linfit.tracking.comparison import Outcome
 from linfit.tracking.data import Kept, located, take_arrays
+from linfit.tracking.manifest import about_of
 from linfit.tracking.outcomes import Entry, Tables, of_file, of_record, of_rows
 from linfit.tracking.places import own_file
 from linfit.tracking.reading import Reader, Record
-from linfit.tracking.stored import Load, config_in, config_of, read_config, read_rows, require_same_numbers
+from linfit.tracking.stored import Load, Version, config_in, config_of, read_config, require_same_numbers
 
 
 @dataclass(frozen=True)
@@ -69,89 +70,94 @@ def from_run(reader: Reader, record: Record, permits: Permits) -> Source:
 def from_sweep(reader: Reader, record: Record, sample: int, seed: int, permits: Permits) -> Source:
     """`sample` fits of a sweep, drawn with `seed`; LinfitError where its tables are gone or were changed."""
     tables = Tables.of(reader, record)
-    varying = _varying(record)
-    rows = tables.draw(sample, seed)
-    originals = [
-        _of_rows(row, record, varying, permits, lambda name: reader.file(record, name), *parts)
-        for row, parts in zip(rows, tables.read(rows), strict=True)
-    ]
+    varying = _varying(record.tags.get(layout.VARYING, "[]"))
+    swept = _Swept(record.run_id, varying, lambda: record.tags.get(layout.VERSION), lambda name: reader.file(record, name))
+    originals = _draw_originals(tables, sample, seed, swept, permits)
     return Source(record.name, record.run_id, record.experiment, True, originals, document_of(reader, record), varying)
 
 
-def _of_rows(
-    row: int,
-    record: Record,
-    varying: tuple[str, ...],
-    permits: Permits,
-    kept: Kept,
-    planned: Entry | None,
-    result: Entry | None,
-    curve: Entry | None,
-) -> Original:
+def from_sweep_folder(folder: Path, reader: Reader | None, sample: int, seed: int, permits: Permits) -> Source:
+    """Return the same from the folder that a sweep left, whether or not its run is in a store; LinfitError if it was interrupted."""
+    tables, about = Tables.in_folder(folder), about_of(folder / layout.MANIFEST) or {}
+    record = None if reader is None else reader.sweep(str(about.get("id", "")))
+    if record is not None:
+        tables.require_unchanged(record)
+    document, varying = _document_in(folder), _varying(json.dumps(about.get("varying", [])))
+    run_id = folder.absolute().name if record is None else record.run_id
+    swept = _Swept(run_id, varying, lambda: document.get("linfit"), lambda name: own_file(folder, name))
+    originals = _draw_originals(tables, sample, seed, swept, permits)
+    first = next((original.config.name for original in originals if original.config is not None), ADHOC)
+    experiment = first if record is None else record.experiment
+    return Source(str(about.get("name", run_id)), run_id, experiment, True, originals, document, varying)
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """A sweep whose fits are read from its tables."""
+
+    run_id: str
+    varying: tuple[str, ...]
+    version: Version
+    kept: Kept
+
+
+def _draw_originals(tables: Tables, sample: int, seed: int, swept: _Swept, permits: Permits) -> list[Original]:
+    rows = tables.draw(sample, seed)
+    return [_of_rows(row, swept, permits, *parts) for row, parts in zip(rows, tables.read(rows), strict=True)]
+
+
+def _of_rows(row: int, swept: _Swept, permits: Permits, planned: Entry | None, result: Entry | None, curve: Entry | None) -> Original:
     if planned is None or result is None:
         return Original(f"row {row}", "", None, None, f"the {'manifest' if planned is None else 'results'} have no row {row}")
-    run_id = result["run_id"] or record.run_id
+    run_id = result["run_id"] or swept.run_id
     try:
-        config = permits.admit(
-            read_config(planned["config"], permits.load, lambda: record.tags.get(layout.VERSION)), planned["fingerprint"], kept
-        )
+        stored = read_config(planned["config"], permits.load, swept.version)
+        config = permits.admit(stored, planned["fingerprint"], swept.kept)
     except ConfigError as error:
         return Original(f"row {row}", run_id, None, None, str(error))
-    return Original(name_of(config, varying, row), run_id, config, of_rows(result, curve))
+    return Original(name_of(config, swept.varying, row), run_id, config, of_rows(result, curve))
 
 
-def _varying(record: Record) -> tuple[str, ...]:
+def _varying(text: str) -> tuple[str, ...]:
     try:
-        keys = json.loads(record.tags.get(layout.VARYING, "[]"))
+        keys = json.loads(text)
     except (ValueError, RecursionError):
         return ()
     return tuple(key for key in keys if isinstance(key, str)) if isinstance(keys, list) else ()
 
 
-def from_files(path: Path, reader: Reader, permits: Permits) -> Source | Record:
-    """A `config.json`, or a folder that Hydra left, with what lies beside it; of a sweep's folder the sweep's run.
+def _document_in(folder: Path) -> Document:
+    file = own_file(folder, layout.ENVIRONMENT_FILE, environment.MAX_BYTES)
+    return environment.read(file) if file.is_file() else {}
+
+
+def from_files(path: Path, reader: Reader | None, permits: Permits) -> Source | Record:
+    """A `config.json`, or the folder that a single run left, with what lies beside it.
 
     Where no weights lie beside it, the newest run of the same fingerprint is what it is compared with.
     """
-    if (path / layout.MANIFEST).is_file():
-        return _sweep_of(path, reader)
     file = own_file(path, layout.CONFIG_FILE) if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"{path} has no {layout.CONFIG_FILE}: give one, the folder of a run below outputs/runs, or a run id")
-    document = own_file(file.parent, layout.ENVIRONMENT_FILE, environment.MAX_BYTES)
-    found = environment.read(document) if document.is_file() else {}
+    found = _document_in(file.parent)
     config = config_in(file, permits.load, lambda: found.get("linfit"))
     weights = own_file(file.parent, layout.WEIGHTS_FILE)
     if not weights.is_file():
         return _same(config, reader, file)
     outcome, fingerprint = of_file(weights)
     config = permits.admit(config, fingerprint, lambda name: own_file(file.parent, name))
-    run = reader.newest(fingerprint)
+    run = None if reader is None else reader.newest(fingerprint)
     original = Original(file.parent.name, run.run_id if run else str(layout.CONFIG_FILE), config, outcome)
-    return Source(original.name, original.run_id, config.name, False, [original], found)
+    experiment = run.experiment if run else config.name
+    return Source(original.name, original.run_id, experiment, False, [original], found)
 
 
-def _same(config: FitConfig, reader: Reader, file: Path) -> Record:
+def _same(config: FitConfig, reader: Reader | None, file: Path) -> Record:
     try:
-        run = reader.newest(config.fingerprint())
+        run = None if reader is None else reader.newest(config.fingerprint())
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if run is None:
-        raise ConfigError(
-            f"{file} has no {layout.WEIGHTS_FILE} beside it, and no run in {reader.store} has its fingerprint: there is nothing to compare with"
-        )
+        store = "and there is no store" if reader is None else f"and no run in {reader.store} has its fingerprint"
+        raise ConfigError(f"{file} has no {layout.WEIGHTS_FILE} beside it, {store}: there is nothing to compare with")
     return run
-
-
-def _sweep_of(folder: Path, reader: Reader) -> Record:
-    """The run of a sweep's folder, found through its fits."""
-    if not own_file(folder, layout.RESULTS).is_file():
-        raise LinfitError(f"{folder} has no {layout.RESULTS}: the sweep was interrupted; name one of its fits")
-    found = read_rows(folder / layout.RESULTS, ("row", "run_id"), range(1000))
-    ids = [entry["run_id"] for entry in found.values() if entry["run_id"]]
-    if not ids:
-        raise LinfitError(f"no fit of {folder} is a run: give the sweep's own run id")
-    parent = reader.find(ids[0]).tags.get(layout.PARENT)
-    if parent is None:
-        raise LinfitError(f"run {ids[0]}, a fit of {folder}, has no parent in {reader.store}")
-    return replace(reader.find(parent))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,14 @@ from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import layout
 from linfit.tracking.comparison import Outcome
 from linfit.tracking.model import read_weights
+from linfit.tracking.places import own_file
 from linfit.tracking.reading import Reader, Record
+from linfit.tracking.sealed import hashes_of, require_hash, unchanged
 from linfit.tracking.stored import CURVES_COLUMNS, MANIFEST_COLUMNS, RESULTS_COLUMNS, num_rows, read_rows
-from linfit.tracking.tables import file_hash
 
 Entry = dict[str, Any]
+#: The files of a sweep that all its fits are in.
+TABLES = (layout.MANIFEST, layout.RESULTS, layout.CURVES)
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,28 @@ class Tables:
     manifest: Path
     results: Path
     curves: Path
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by the name of a table, as far as they are known."""
 
     @staticmethod
     def of(reader: Reader, record: Record) -> Tables:
         """LinfitError where a file is gone, or was changed after it was written."""
-        names = (layout.MANIFEST, layout.RESULTS, layout.CURVES)
-        return Tables(*(unchanged(reader, record, name) for name in names))
+        manifest, results, curves = (unchanged(reader, record, name) for name in TABLES)
+        return Tables(manifest, results, curves, hashes_of(record))
+
+    @staticmethod
+    def in_folder(folder: Path) -> Tables:
+        """Return the tables that a sweep left in its folder; LinfitError where it did not come to its end."""
+        files = [own_file(folder, name) for name in TABLES]
+        if absent := [file.name for file in files if not file.is_file()]:
+            raise LinfitError(f"{folder} has no {absent[0]}: the sweep was interrupted; go on with it, or name one of its fits")
+        manifest, results, curves = files
+        return Tables(manifest, results, curves)
+
+    def require_unchanged(self, record: Record) -> None:
+        """LinfitError where a table is not the one whose hash the sweep's run has."""
+        for file in (self.manifest, self.results, self.curves):
+            require_hash(file, record)
 
     def draw(self, sample: int, seed: int) -> list[int]:
         """The numbers of `sample` rows, drawn with `seed`, increasing."""
@@ -48,21 +66,8 @@ class Tables:
     def read(self, rows: Sequence[int]) -> list[tuple[Entry | None, Entry | None, Entry | None]]:
         """Of each row what the manifest, the results and the curves have."""
         files = ((self.manifest, MANIFEST_COLUMNS), (self.results, RESULTS_COLUMNS), (self.curves, CURVES_COLUMNS))
-        found = [read_rows(file, columns, rows) for file, columns in files]
+        found = [read_rows(file, columns, rows, self.hashes.get(file.name)) for file, columns in files]
         return [(found[0].get(row), found[1].get(row), found[2].get(row)) for row in rows]
-
-
-def unchanged(reader: Reader, record: Record, name: str) -> Path:
-    """A table of a sweep whose hash is the one that the sweep's run has, where it has one."""
-    file = reader.file(record, name)
-    try:
-        hashes = json.loads(record.tags.get(layout.FILES, "{}"))
-        known = hashes.get(name)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise LinfitError(f"tag {layout.FILES} of run {record.run_id} cannot be read: {error}") from error
-    if known is not None and file_hash(file) != known:
-        raise LinfitError(f"{file} was changed after it was written: its hash is not the one in tag {layout.FILES} of run {record.run_id}")
-    return file
 
 
 def of_rows(result: Entry, curve: Entry | None) -> Outcome:
@@ -100,12 +105,13 @@ def of_record(reader: Reader, record: Record, config: FitConfig) -> Outcome:
 def _weights(reader: Reader, record: Record, config: FitConfig) -> Any:
     """None where a sweep was interrupted and its fits have more weights than MLflow keeps as metrics."""
     p, q = config.shape()
-    if layout.PARENT not in record.tags:
+    sweep = layout.sweep_of(record.tags)
+    if sweep is None:
         found, fingerprint = of_file(reader.file(record, layout.WEIGHTS_FILE))
         if fingerprint != record.tags.get(layout.FINGERPRINT):
             raise ConfigError(f"{layout.WEIGHTS_FILE} of run {record.run_id} belongs to another run: its fingerprint is another")
         return found.weights
-    parent = reader.find(record.tags[layout.PARENT])
+    parent = reader.find(sweep)
     if layout.FILES in parent.tags and (entry := _row_of(reader, parent, record)) is not None:
         return of_rows(entry, None).weights
     return np.array(record.weights) if len(record.weights) == p * q else None
@@ -114,8 +120,10 @@ def _weights(reader: Reader, record: Record, config: FitConfig) -> Any:
 def _row_of(reader: Reader, parent: Record, record: Record) -> Entry | None:
     """A child's row of its sweep's results, None if it was run again after they were written; ConfigError where it is another fit's."""
     row = layout.row_number(record.tags.get(layout.ROW, ""))
-    planned = read_rows(unchanged(reader, parent, layout.MANIFEST), MANIFEST_COLUMNS, [row]).get(row)
-    entry = read_rows(unchanged(reader, parent, layout.RESULTS), RESULTS_COLUMNS, [row]).get(row)
+    planned, entry = (
+        read_rows(unchanged(reader, parent, name), columns, [row], hashes_of(parent).get(name)).get(row)
+        for name, columns in ((layout.MANIFEST, MANIFEST_COLUMNS), (layout.RESULTS, RESULTS_COLUMNS))
+    )
     same = planned is not None and planned["fingerprint"] == record.tags.get(layout.FINGERPRINT)
     if not same or entry is None or entry["run_id"] not in (None, "", record.run_id, record.tags.get(layout.RETRIES)):
         raise ConfigError(

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from linfit.errors import RecordingError, brief
 from linfit.interrupts import seconds
 from linfit.tracking.masking import mask
+from linfit.tracking.sqlite_files import INTERRUPTED
 from linfit.tracking.store import Store, quiet
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ _BUSY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 #: What SQLAlchemy puts before a driver's own words: (sqlite3.OperationalError).
+#: How a line begins that SQLAlchemy puts before what a database says.
+_ABOUT_IT = "(raised as a result of"
 _DRIVER, _MEND = re.compile(r"^\((\w+\.)+\w+\) "), ": make room on its disk"
 #: What MLflow is asked meanwhile. Its own repetition of requests would create a run twice where the first answer was lost; and it would
 #: print a run's address, with the password in it, where results belong.
@@ -77,6 +80,8 @@ def one_line(store: Store, artifacts: str = "") -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        if store.file is not None and INTERRUPTED.search(str(error)):
+            raise KeyboardInterrupt from error
         raise RecordingError(_explain(store, error)) from error
     except ModuleNotFoundError as error:
         raise RecordingError(f"{_needing(store, artifacts)} the Python package {error.name}, which is not installed") from error
@@ -88,7 +93,10 @@ def _needing(store: Store, artifacts: str) -> str:
 
 
 def _explain(store: Store, error: Exception) -> str:
-    first = (mask(str(error).replace(store.uri, str(store))).strip().splitlines() or [type(error).__name__])[0]
+    lines = mask(str(error).replace(store.uri, str(store))).strip().splitlines()
+    first = next((line for line in lines if not line.startswith(_ABOUT_IT)), type(error).__name__)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} cannot be used: {error.strerror}, which the store {store.file or store} needs"
     if not busy(error):
         reason = _DRIVER.sub("", first)
         return f"the store {store.file or store} failed: {reason}{_MEND if 'disk is full' in reason else ''}"

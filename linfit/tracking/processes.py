@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import weakref
@@ -13,6 +14,7 @@ from queue import SimpleQueue
 from typing import IO, Any, TypeVar
 
 from linfit.errors import RecordingError
+from linfit.system import ISOLATED, start_apart
 from linfit.tracking.inserter import receive, send
 
 T = TypeVar("T")
@@ -52,14 +54,15 @@ class Line:
 
 
 class Child:
-    """A process that is told things and answers, over two pipes. It is in a session of its own: Ctrl-C is for this process, which ends that one."""
+    """A process that is told things and answers, over two pipes. It is started apart: Ctrl-C is for this process, which ends that one."""
 
     def __init__(self, program: Sequence[str], stderr: int | None) -> None:
-        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
+        pipe = subprocess.PIPE
+        self.process = start_apart(program, stdin=pipe, stdout=pipe, stderr=stderr, env={**os.environ, **ISOLATED})
 
     def tell(self, content: bytes) -> None:
         """Whether it has heard it shows in whether it answers."""
-        with suppress(BrokenPipeError):
+        with suppress(OSError):  # a broken pipe, which Windows calls an invalid argument
             send(_pipes(self.process)[0], content)
 
     def answer(self) -> bytes | None:

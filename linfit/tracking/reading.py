@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from linfit.errors import LinfitError
+from linfit.errors import LinfitError, brief
 from linfit.tracking import layout
+from linfit.tracking.copies import Readable
 from linfit.tracking.patience import one_line
 from linfit.tracking.places import own_file, require_known_place, require_own_folder, require_size
-from linfit.tracking.store import Store, require
+from linfit.tracking.store import Store, command, require
+from linfit.tracking.whereabouts import local_folder
 
 PAGE = 1000
 LAST = "last"
@@ -40,7 +41,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        return self.tags.get(layout.KIND, "")
+        return layout.kind_of(self.tags)
 
     @property
     def weights(self) -> list[float]:
@@ -63,8 +64,9 @@ class Reader:
     def __init__(self, store: Store) -> None:
         require(store)
         self.store = store
+        self._readable = Readable(store)
         with one_line(store):
-            self.client = MlflowClient(tracking_uri=store.uri)
+            self.client = MlflowClient(tracking_uri=self._readable.uri)
             found = list(self._pages(self.client.search_experiments))
         self.experiments = {experiment.experiment_id: experiment.name for experiment in found}
         self._locations = [str(experiment.artifact_location) for experiment in found]
@@ -83,16 +85,24 @@ class Reader:
         if len(matches) != 1:
             if matches:
                 raise LinfitError(f"several runs in {self.store} have ids that begin with {reference!r}: give more of the id")
-            raise LinfitError(f"no run in {self.store} whose id begins with {reference!r}: `linfit show {LAST}` shows the newest")
+            raise LinfitError(
+                f"no run in {self.store} whose id begins with {reference!r}: `{command(self.store, f'show {LAST}')}` shows the newest"
+            )
         return self.record(matches[0])
 
     def top(self, record: Record) -> Record:
         """The sweep that a run is a fit of; a single run, or a sweep, is its own."""
-        return self.find(record.tags[layout.PARENT]) if layout.PARENT in record.tags else record
+        sweep = layout.sweep_of(record.tags)
+        return record if sweep is None else self.find(sweep)
 
     def newest(self, fingerprint: str) -> Record | None:
         """The newest run with that fingerprint that is no reproduction."""
         return self._first(f"tags.`{layout.FINGERPRINT}` = '{fingerprint}'") if fingerprint.isalnum() else None
+
+    def sweep(self, own_id: str) -> Record | None:
+        """Return the run of the sweep with this id of its own, which its manifest has."""
+        found = self._first(f"tags.`{layout.ID}` = '{own_id}'") if own_id.isalnum() else None
+        return found if found is not None and found.kind == layout.SWEEP else None
 
     def _first(self, condition: str) -> Record | None:
         """The newest that is no reproduction, however many reproductions are newer."""
@@ -101,6 +111,8 @@ class Reader:
 
     def record(self, run: Run) -> Record:
         info, data = run.info, run.data
+        if not (info.run_id.isascii() and info.run_id.isalnum()):  # it is printed in commands, and names a folder
+            raise LinfitError(f"{self.store} has a run whose id is none of MLflow's: {brief(repr(info.run_id), 80)}")
         name = self.experiments.get(info.experiment_id, info.experiment_id)
         return Record(
             info.run_id,
@@ -125,7 +137,7 @@ class Reader:
 
     def children(self, record: Record) -> list[Record]:
         """The fits of a sweep, without failed ones that were run again."""
-        found = [self.record(run) for run in self._search(f"tags.`{layout.PARENT}` = '{record.run_id}'")]
+        found = [self.record(run) for run in self._search(f"tags.`{layout.PARENT}` = '{record.run_id}'") if layout.ROW in run.data.tags]
         again = {child.tags.get(layout.RETRIES) for child in found}
         return [child for child in found if child.run_id not in again]
 
@@ -144,7 +156,7 @@ class Reader:
         if folder is None:
             return self._download(record, name, most)
         if not (folder / name).is_file():
-            raise LinfitError(f"run {record.run_id} has no file {name} in {folder}: {_why_absent(record)}")
+            raise LinfitError(f"run {record.run_id} has no file {name} in {folder}: {_why_absent(self.store, record)}")
         return own_file(folder, name, most)
 
     def _folder(self, record: Record) -> Path | None:
@@ -161,7 +173,7 @@ class Reader:
         with one_line(self.store, record.artifact_uri):
             sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(record.run_id)}
             if name not in sizes:
-                raise LinfitError(f"run {record.run_id} has no file {name}: {_why_absent(record)}")
+                raise LinfitError(f"run {record.run_id} has no file {name}: {_why_absent(self.store, record)}")
             require_size(f"{name} of run {record.run_id}", sizes[name], most)
             return Path(self.client.download_artifacts(record.run_id, name))
 
@@ -192,29 +204,8 @@ class Reader:
                 return
 
 
-def _why_absent(record: Record) -> str:
+def _why_absent(store: Store, record: Record) -> str:
     if record.status not in ("KILLED", "RUNNING"):
         return "were its artifacts moved or deleted?"
-    further = f"; `linfit resume {record.run_id}` goes on with it" if record.kind == layout.SWEEP else ""
+    further = f"; `{command(store, f'resume {record.run_id}')}` goes on with it" if record.kind == layout.SWEEP else ""
     return f"it did not come to its end, it is {record.status}{further}"
-
-
-def local_folder(store: Store, artifact_uri: str) -> Path | None:
-    """The folder of a run's artifacts on this machine, None where a server keeps them.
-
-    MLflow stores it absolute: where `outputs/` has been moved, it is looked for in `artifacts/` beside the database file.
-    """
-    try:
-        address = urlsplit(artifact_uri)
-    except ValueError:
-        return None
-    if address.scheme not in ("", "file"):
-        return None
-    folder = Path(unquote(address.path if address.scheme else artifact_uri))  # as MLflow itself does
-    if "\0" in str(folder):
-        return None
-    if folder.exists() or store.file is None:
-        return folder
-    ends = [folder.parts[place:] for place, part in enumerate(folder.parts[:-1]) if part == "artifacts"]  # a run's own ends in it too
-    moved = [store.file.parent.joinpath(*end) for end in ends]
-    return next((candidate for candidate in moved if candidate.exists()), folder)

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from linfit.tracking.layout import Row
+from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.model import Predictor
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Recorder(Protocol):
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run."""
+
+    def amend(self, amendments: Mapping[str, Amendment]) -> None:
+        """Gives recorded runs, by id, what they lack; runs that have it already stay as they are."""
 
     def presentation(self) -> dict[str, str]:
         """The tags of the MLflow experiment."""

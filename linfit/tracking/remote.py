@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking
 from linfit.tracking.direct import open_store
-from linfit.tracking.layout import Row
+from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.processes import Child, Line
 from linfit.tracking.recorder import Recorder
@@ -74,6 +74,9 @@ class RemoteRecorder:
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         self._do("tag", run_id, dict(tags))
+
+    def amend(self, amendments: Mapping[str, Amendment]) -> None:
+        self._do("amend", dict(amendments))
 
     def presentation(self) -> dict[str, str]:
         return dict(self._do("presentation"))

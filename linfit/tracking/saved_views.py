@@ -104,5 +104,5 @@ def _tag(name: str, state: Mapping[str, Any], now: int) -> str:
 def _state(tag: str) -> Any:
     try:
         return json.loads(tag)["state"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyarrow import ArrowException, parquet
+from pyarrow import ArrowException
 from pydantic import ValidationError
 
 from linfit.config import FitConfig, digest, explain
+from linfit.conventions import SCHEMA, as_of_schema
 from linfit.errors import ConfigError, LinfitError, brief
+from linfit.problem.opened import read_bounded
 from linfit.tracking import layout
-from linfit.tracking.accounts import SCHEMA
+from linfit.tracking.parquet_tables import read_metadata, read_table
+from linfit.tracking.sealed import hashes_of, unchanged
 from linfit.tracking.tables import SCHEMAS
 from linfit.version import __version__
 
@@ -40,16 +43,16 @@ CURVES_COLUMNS = ("row", "step", "loss")
 def num_rows(file: Path) -> int:
     """How many rows a Parquet file has."""
     try:
-        return int(parquet.read_metadata(file).num_rows)
-    except (ArrowException, OSError) as error:
+        return int(read_metadata(file).num_rows)
+    except (ArrowException, OSError, ValueError) as error:
         raise _unreadable(file, error) from error
 
 
-def read_rows(file: Path, columns: Sequence[str], rows: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Those `rows` of a sweep's file that there are, by their number; LinfitError if it is no such file."""
+def read_rows(file: Path, columns: Sequence[str], rows: Sequence[int], sha256: str | None = None) -> dict[int, dict[str, Any]]:
+    """Those `rows` of a sweep's file that there are, by their number; LinfitError if it is no such file, or has another hash."""
     try:
-        table = parquet.read_table(file, columns=list(columns), filters=[("row", "in", list(rows))], page_checksum_verification=True)
-    except (ArrowException, OSError) as error:
+        table = read_table(file, columns, rows, sha256)
+    except (ArrowException, OSError, ValueError) as error:
         raise _unreadable(file, error) from error
     schema = SCHEMAS[file.name]
     wrong = [name for name in columns if name not in table.column_names or table.schema.field(name).type != schema.field(name).type]
@@ -92,12 +95,13 @@ def _stored(reader: Reader, record: Record) -> tuple[str, str]:
     """The stored text of a run's config, and where it stands."""
     if layout.CONFIG in record.tags:
         return record.tags[layout.CONFIG], f"tag {layout.CONFIG} of run {record.run_id}"
-    parent, row = record.tags.get(layout.PARENT), record.tags.get(layout.ROW, "")
+    parent, row = layout.sweep_of(record.tags), record.tags.get(layout.ROW, "")
     if parent is None:
         file = reader.file(record, layout.CONFIG_FILE, MAX_CONFIG)
         return read_text(file), str(file)
-    file = reader.file(reader.find(parent), layout.MANIFEST)
-    found = read_rows(file, MANIFEST_COLUMNS, [int(row)]) if row.isdecimal() and len(row) < 10 else {}
+    sweep = reader.find(parent)
+    file, sha256 = unchanged(reader, sweep, layout.MANIFEST), hashes_of(sweep).get(layout.MANIFEST)
+    found = read_rows(file, MANIFEST_COLUMNS, [int(row)], sha256) if row.isdecimal() and len(row) < 10 else {}
     if not found:
         raise ConfigError(f"{file} has no row {row!r}, where the config of run {record.run_id} should stand")
     if found[int(row)]["fingerprint"] != record.tags.get(layout.FINGERPRINT):
@@ -107,14 +111,22 @@ def _stored(reader: Reader, record: Record) -> tuple[str, str]:
     return str(found[int(row)]["config"]), f"{file}, row {row}"
 
 
+def schema_of(reader: Reader, record: Record) -> object:
+    """Return the schema in which the config of a fit was stored; None where it cannot be read."""
+    try:
+        return json.loads(_stored(reader, record)[0])["schema"]
+    except (LinfitError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def read_text(file: Path) -> str:
     """A file that holds a stored config; ConfigError if it cannot be one."""
     try:
-        if file.stat().st_size > MAX_CONFIG:
-            raise ConfigError(f"{file} is larger than any stored config: {MAX_CONFIG:,} bytes at most")
-        return file.read_text(encoding="utf-8")
+        return read_bounded(file, MAX_CONFIG).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{file} is larger than any stored config: {MAX_CONFIG:,} bytes at most") from error
 
 
 def read_config(text: str, load: Load | None = None, version: Version = lambda: None) -> FitConfig:
@@ -123,24 +135,37 @@ def read_config(text: str, load: Load | None = None, version: Version = lambda: 
     ConfigError if the hash does not fit, if it is no fit config, or if it needs plug-ins: nothing stored is ever imported, unless
     the user trusts it and `load` imports it.
     """
-    if len(text) > MAX_CONFIG:
-        raise ConfigError(f"no stored config: {len(text):,} characters, {MAX_CONFIG:,} at most")
-    try:
-        stored = json.loads(text)
-        config, schema, sha256 = (stored[key] for key in ("config", "schema", "sha256"))
-        fits = digest(config) == sha256
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(f"no stored config: {type(error).__name__} {brief(str(error))}") from error
-    if schema != SCHEMA:
+    config, schema, fits = _parsed(text)
+    if schema not in range(1, SCHEMA + 1):
         raise ConfigError(_other_schema(schema, version()))
     if not fits:
         raise ConfigError("the config's hash does not fit: it was changed after it was stored")
     if isinstance(config, dict) and config.get("plugins"):
         _load_plugins(config["plugins"], load)
     try:
-        return FitConfig.model_validate(config)
+        return as_of_schema(FitConfig.model_validate(config), schema)
     except (ValidationError, RecursionError) as error:
         raise ConfigError(explain(error) if isinstance(error, ValidationError) else "the config is nested too deep") from error
+
+
+def _parsed(text: str) -> tuple[Any, Any, bool]:
+    """Return the config that a text holds, its schema, and whether its hash fits; ConfigError where it holds none."""
+    if len(text) > MAX_CONFIG:
+        raise ConfigError(f"no stored config: {len(text):,} characters, {MAX_CONFIG:,} at most")
+    try:
+        stored = json.loads(text)
+        config, schema, sha256 = (stored[key] for key in ("config", "schema", "sha256"))
+        return config, schema, digest(config) == sha256
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"no stored config: {type(error).__name__} {brief(str(error))}") from error
+
+
+def data_of(text: str) -> dict[str, Any]:
+    """Return a stored config as plain data; ConfigError where it is none, or its hash does not fit."""
+    config, _, fits = _parsed(str(text))
+    if not fits or not isinstance(config, dict):
+        raise ConfigError("the config's hash does not fit: it was changed after it was stored")
+    return config
 
 
 def _other_schema(schema: object, version: object) -> str:
@@ -148,7 +173,7 @@ def _other_schema(schema: object, version: object) -> str:
     if version == __version__:
         return f"{found}, and linfit {__version__}, which wrote it, writes {SCHEMA}: it was changed after it was stored"
     writer = f"linfit {brief(version, 20)}, which wrote it" if isinstance(version, str) else "the linfit that wrote it"
-    return f"{found}, this linfit reads {SCHEMA}: use {writer}"
+    return f"{found}, this linfit reads 1 to {SCHEMA}: use {writer}"
 
 
 def _load_plugins(plugins: Any, load: Load | None) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,13 @@ import pyarrow as pa
 from pyarrow import compute, parquet
 
 from linfit.engine.fit import Fit, Status
-from linfit.errors import LinfitError, RecordingError
+from linfit.errors import LinfitError
+from linfit.scratch import name_beside, note_leftover
+from linfit.system import flush_folder
 from linfit.tracking.layout import CURVES, MANIFEST, RESULTS
+from linfit.tracking.masking import mask
+from linfit.tracking.parquet_tables import read_table
+from linfit.writing import flush_files, list_folder, make_folder, whole
 
 #: The most weights whose path is kept with the curves.
 PATH_WEIGHTS = 2
@@ -41,6 +45,7 @@ _RESULTS = pa.schema(
         "loss": pa.float64(),
         "excess_loss": pa.float64(),
         "validation_loss": pa.float64(),
+        "objective": pa.float64(),
         "distance_to_optimum": pa.float64(),
         "distance_to_truth": pa.float64(),
         "steps_to_tolerance": pa.int64(),
@@ -65,7 +70,7 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in (CURVES, RESULTS):
-            _parts_of(folder, name).mkdir(exist_ok=True)
+            make_folder(_parts_of(folder, name))
         self.count = 1 + max(*_numbers(folder, RESULTS), *_numbers(folder, CURVES), -1, -1)
 
     def write(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit]) -> list[dict[str, Any]]:
@@ -90,11 +95,16 @@ class Parts:
                 elif left.num_rows < table.num_rows:
                     self._write(name, number, left)
 
-    def join(self, run_ids: Mapping[int, str]) -> list[Path]:
-        """Writes `results.parquet`, with the ids of the runs there are, and `curves.parquet`, and returns them."""
+    def join(self, run_ids: Mapping[int, str], names: Mapping[int, str]) -> list[Path]:
+        """Write `results.parquet`, with the ids of the runs there are, and `curves.parquet`.
+
+        `names` are those that have changed since the parts were written. Returns both files.
+        """
         tables = [_sound(self._part(RESULTS, number)) for number in _pairs(self.folder)]
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
         ids = pa.array([run_ids.get(row) for row in results["row"].to_pylist()], pa.string())
+        if names:
+            results = _with_names(results, names)
         with whole(self.folder / RESULTS) as file:
             parquet.write_table(results.append_column("run_id", ids), file, **CHECKED)
         self._join_curves()
@@ -102,10 +112,11 @@ class Parts:
 
     def remove(self) -> None:
         """Says that the sweep is finished: `results` is gone in one step, then the rest."""
+        note_leftover(_parts_of(self.folder, CURVES), unless="../results")
         for name in (RESULTS, CURVES):
-            gone = self.folder / f".{Path(name).stem}"
-            shutil.rmtree(gone, ignore_errors=True)
+            gone = name_beside(_parts_of(self.folder, name))
             _parts_of(self.folder, name).rename(gone)
+            flush_folder(self.folder)  # else the parts might be gone, and their folder be there under its old name
             shutil.rmtree(gone, ignore_errors=True)
 
     def _join_curves(self) -> None:
@@ -154,14 +165,13 @@ def _table(file: Path) -> pa.Table | None:
     """
     schema, needed = (_CURVES, CURVES_NEEDED) if Path(CURVES).stem in (file.parent.name, file.stem) else (_RESULTS, RESULTS_NEEDED)
     try:
-        found = parquet.read_table(file, page_checksum_verification=True)
-        found.validate(full=True)
+        found = read_table(file, schema.names)
         columns = [found[field.name].cast(field.type) if field.name in found.column_names else None for field in schema]
     except OSError as error:  # Arrow's own, of content that makes no sense, have no number
         if error.errno:
             raise LinfitError(f"{file} cannot be read: {os.strerror(error.errno)}") from error
         return None
-    except pa.ArrowException:
+    except (pa.ArrowException, ValueError):
         return None
     if not set(needed) <= set(found.column_names):
         return None
@@ -181,12 +191,15 @@ def reopen(folder: Path) -> Parts:
     """The parts of a sweep that goes on; of one that was finished, its tables are the first part."""
     if unfinished(folder):
         return Parts(folder)
-    shutil.rmtree(_parts_of(folder, CURVES), ignore_errors=True)
-    (temporary := folder / ".results").mkdir(exist_ok=True)
-    _parts_of(folder, CURVES).mkdir()
+    temporary = name_beside(_parts_of(folder, RESULTS))
+    for place in (temporary, _parts_of(folder, CURVES)):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
     shutil.copyfile(folder / CURVES, _parts_of(folder, CURVES) / "part-0.parquet")
     parquet.write_table(_sound(folder / RESULTS), temporary / "part-0.parquet", **CHECKED)
+    flush_files([_part(folder, CURVES, 0), temporary / "part-0.parquet"], folder)
     temporary.rename(_parts_of(folder, RESULTS))
+    flush_folder(folder)
     return Parts(folder)
 
 
@@ -205,12 +218,13 @@ def _pairs(folder: Path) -> list[int]:
 
 def _numbers(folder: Path, name: str) -> list[int]:
     """The numbers of the parts there are."""
-    return sorted(int(part.stem.removeprefix("part-")) for part in _parts_of(folder, name).glob("part-*.parquet"))
+    parts = list_folder(_parts_of(folder, name), "part-*.parquet")
+    return sorted(int(part.stem.removeprefix("part-")) for part in parts)
 
 
 def result(fit: Fit) -> dict[str, Any]:
     """What came out of a fit, as one row of a table; the weights `[p, q]` row by row."""
-    ended = {"status": fit.status.value, "dtype": fit.config.dtype, "error": fit.error}
+    ended = {"status": fit.status.value, "objective": fit.objective, "dtype": fit.config.dtype, "error": fit.error and mask(fit.error)}
     if fit.status is Status.FAILED:
         return ended
     return {
@@ -234,23 +248,13 @@ def _curve(fit: Fit) -> dict[str, Any]:
     return {"step": fit.steps.tolist(), **losses, "path": path}
 
 
+def _with_names(results: pa.Table, names: Mapping[int, str]) -> pa.Table:
+    new = [names.get(row["row"], row["name"]) for row in results.select(["row", "name"]).to_pylist()]
+    place = results.column_names.index("name")
+    return results.set_column(place, results.schema.field("name"), pa.array(new, pa.string()))
+
+
 def file_hash(file: Path) -> str:
     """SHA-256 of a file, by which a reader knows that it is what was written."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-@contextmanager
-def whole(file: Path) -> Iterator[Path]:
-    """A file that is there whole or not at all: written under a temporary name, flushed to the disk, then renamed."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(file)
-    except OSError as error:  # Arrow's have no file name, and hold its own text
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise RecordingError(f"{file} cannot be written: {reason}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

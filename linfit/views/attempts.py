@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from linfit.output import tell
+from linfit.tracking.masking import mask
 
 T = TypeVar("T")
 
@@ -15,5 +17,5 @@ def attempt(what: str, make: Callable[..., T], *arguments: Any) -> T | None:
         return make(*arguments)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        print(f"linfit: {what} could not be made ({type(error).__name__}: {first}); the run is whole without it", file=sys.stderr)
+        tell(mask(f"linfit: {what} could not be made ({type(error).__name__}: {first}); the run is whole without it"))
         return None

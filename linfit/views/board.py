@@ -10,8 +10,11 @@ from rich.table import Table
 
 from linfit.tracking.layout import LEADERBOARD
 from linfit.tracking.notes import literal
-from linfit.views.comparison import Comparison, Entry, number
+from linfit.views.comparison import Comparison
+from linfit.views.floor import number, write_bound
+from linfit.views.ranking import Entry
 from linfit.views.tables import fitted
+from linfit.writing import whole
 
 #: What is left out first where the terminal is narrow; last what keeps a comparison honest: what finished, and intervals.
 EXPENDABLE = ("twins part", "told apart", "× first", "finished", "× first, 95%", "95% interval")
@@ -28,31 +31,46 @@ class Cells:
 
 def cells(comparison: Comparison) -> Cells:
     """Titles and rows; a column in which nothing stands is left out."""
-    ranks = comparison.frame()["rank"].tolist()
-    rows = [_row(rank, entry) for rank, entry in zip(ranks, comparison.entries, strict=True)]
+    firsts, ranked = comparison.firsts, zip(comparison.ranks(), comparison.entries, strict=True)
+    rows = [_row(rank, entry, firsts[entry.problem] is entry) for rank, entry in ranked]
     used = [title for title in rows[0] if any(row[title] for row in rows)]
     return Cells(used, [[row[title] for title in used] for row in rows])
 
 
-def _row(rank: int, entry: Entry) -> dict[str, str]:
-    own = np.isnan(entry.factor)
-    return {
+def _row(rank: int, entry: Entry, first: bool) -> dict[str, str]:
+    own = {
         "rank": str(rank),
         "problem": entry.problem,
         "method": entry.method,
         "setting": entry.setting,
         "finished": f"{entry.finished} of {entry.fits}",
-        "excess loss": number(entry.excess),
+        "excess loss": write_bound(entry.excess, entry.at_floor),
         "95% interval": _interval(entry.low, entry.high),
-        "× first": "" if rank == 1 or own else number(entry.factor),
-        "× first, 95%": "" if rank == 1 else _interval(entry.factor_low, entry.factor_high),
-        "told apart": "" if rank == 1 or (np.isnan(entry.factor_low) and not entry.rounding and not entry.equal) else _told_apart(entry),
-        "twins part": _parted(entry.horizon),
+    }
+    beside = {"× first": "", "× first, 95%": "", "told apart": ""} if first else _beside(entry)
+    return {**own, **beside, "twins part": _parted(entry.horizon)}
+
+
+def _beside(entry: Entry) -> dict[str, str]:
+    """Return how an entry compares with the first of its problem."""
+    bound = "≥ " if entry.factor_at_least else ""
+    known = not np.isnan(entry.factor)
+    return {
+        "× first": f"{bound}{number(entry.factor)}" if known else "",
+        "× first, 95%": _interval(entry.factor_low, entry.factor_high),
+        "told apart": _told_apart(entry),
     }
 
 
 def _told_apart(entry: Entry) -> str:
-    return "no: equal" if entry.equal else "no: rounding" if entry.rounding else "yes" if entry.distinct else "no"
+    """Return the verdict, empty where there are too few seeds for one."""
+    if entry.equal:
+        return "no: equal"
+    if entry.rounding:
+        return "no: rounding"
+    if np.isnan(entry.factor_low):
+        return ""
+    return "yes" if entry.distinct else "no"
 
 
 def _parted(step: float) -> str:
@@ -67,9 +85,12 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes the leaderboard as CSV and Parquet, with all digits, and as Markdown, and returns the files."""
     frame = comparison.frame()
     csv, parquet, readable = (folder / f"{LEADERBOARD}.{ending}" for ending in ("csv", "parquet", "md"))
-    frame.to_csv(csv, index=False)
-    frame.to_parquet(parquet, index=False)
-    readable.write_text(markdown(comparison), encoding="utf-8")
+    with whole(csv) as temporary:
+        frame.to_csv(temporary, index=False)
+    with whole(parquet) as temporary:
+        frame.to_parquet(temporary, index=False)
+    with whole(readable) as temporary:
+        temporary.write_text(markdown(comparison), encoding="utf-8")
     return [csv, parquet, readable]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from linfit.problem.problem import Array
 
@@ -77,7 +77,8 @@ class Surface:
 class Chart:
     """One picture: `name` is its file's, `note` says in small print how to read it.
 
-    `strip` stands above the axes, a row for each series: `y` is the share of fits that diverged at `x`.
+    `strip` stands above the axes, a row for each series: `y` is the share of fits lost at `x`, in
+    the way that its label says.
     """
 
     name: str
@@ -89,6 +90,35 @@ class Chart:
     surface: Surface | None = None
     note: str = ""
     strip: Sequence[Series] = ()
+
+
+def join_notes(*parts: str) -> str:
+    """Return a note of the parts that say something."""
+    return "; ".join(filter(None, parts))
+
+
+def place_strip(strip: Sequence[Series]) -> tuple[list[float], dict[str, float]]:
+    """Return where the rows of a strip lie, from 0 down, and where their labels do.
+
+    A label lies amid its rows. Rows of one label lie together, half a row from those of the next.
+    """
+    places: list[float] = []
+    own: dict[str, list[float]] = {}
+    for number, row in enumerate(strip):
+        rows = own.setdefault(row.label, [])
+        places.append(number + (len(own) - 1) / 2)
+        rows.append(places[-1])
+    return places, {label: sum(rows) / len(rows) for label, rows in own.items()}
+
+
+def find_recorded_points(series: Series) -> NDArray[np.intp]:
+    """Return which points of a path are recorded ones: the others are where it crosses the edge.
+
+    A path is interrupted by NaN while it is outside the picture, and ends at the edge if it leaves.
+    """
+    found = np.isfinite(series.x) & np.isfinite(series.y)
+    beside = np.concatenate([[True], found, [not series.leaves]])
+    return np.flatnonzero(found & beside[:-2] & beside[2:])
 
 
 def positive(values: ArrayLike) -> Array:

@@ -8,55 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from linfit.tracking import layout
+from linfit.views.floor import get_floors, number, raise_to_floor, write_bound
 from linfit.views.horizon import Twins, read, said, within_rounding
+from linfit.views.problems import describe_lowest
+from linfit.views.ranking import Entry, count_family, rank
 from linfit.views.seeds import halves, settings
-from linfit.views.statistics import LEVEL, mean_interval
+from linfit.views.statistics import LEVEL
 from linfit.views.swept import Swept
 
 #: Entries for each problem.
 MOST_ENTRIES = 100
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A method at the setting chosen for it. Excess losses are geometric means over the fits that finished."""
-
-    problem: str
-    method: str
-    setting: str
-    fits: int
-    finished: int
-    excess: float
-    low: float
-    high: float
-    factor: float
-    """How many times the excess loss of the problem's first entry, on the same seeds; 1 for that one itself."""
-    factor_low: float
-    factor_high: float
-    horizon: float = float("nan")
-    """The step at which twins of one of its fits part; infinite where they do not, NaN where there are none."""
-    rounding: bool = False
-    """Whether its gap to the first entry is no larger than what separates twins."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.method} {self.setting}".strip()
-
-    @property
-    def distinct(self) -> bool:
-        """Whether the difference to the first entry is larger than chance explains."""
-        return bool(self.factor_low > 1 or self.factor_high < 1)
-
-    @property
-    def equal(self) -> bool:
-        """Whether it has the first entry's excess loss, bit for bit, on every seed."""
-        return self.factor == 1 and (np.isnan(self.factor_low) or self.factor_low == self.factor_high == 1)
 
 
 @dataclass(frozen=True)
@@ -72,32 +40,64 @@ class Comparison:
     """The fits, as `runs_of` has them."""
     trust: str = ""
     """What twins show; empty where there are none."""
+    lead: str = ""
+    """Which problem has the lowest loss, or that they cannot be compared; empty where there is one."""
 
     def frame(self) -> pd.DataFrame:
-        """One row for each entry, with its rank."""
-        rows: list[dict[str, Any]] = []
-        for entry in self.entries:
-            rank = 1 + sum(row["problem"] == entry.problem for row in rows)
-            rows.append({"rank": rank, **{field: getattr(entry, field) for field in entry.__dataclass_fields__}})
-        return pd.DataFrame(rows, columns=["rank", *Entry.__dataclass_fields__])
+        """One row for each entry, with its rank; those that tie share one."""
+        columns = list(Entry.__dataclass_fields__)
+        frame = pd.DataFrame([vars(entry) for entry in self.entries], columns=columns)
+        frame.insert(0, "rank", self.ranks())
+        return frame
+
+    def ranks(self) -> list[int]:
+        """Return the rank of each entry on its problem."""
+        ranks: list[int] = []
+        place = 0
+        for before, entry in zip([None, *self.entries], self.entries, strict=False):
+            same = before is not None and before.problem == entry.problem
+            place = place + 1 if same else 1
+            tied = before is not None and entry.ties(before)
+            ranks.append(ranks[-1] if tied else place)
+        return ranks
 
     def sentence(self) -> str:
         """The answer, computed from the numbers."""
         if self.runs["log"].isna().all():
             return "No fit finished: all of them diverged or failed."
-        firsts: dict[str, Entry] = {}
+        if self.lead and len(self.firsts) == len(self.entries):  # each problem has one method: there is none to compare it with
+            return self.lead
+        return " ".join(filter(None, (self.lead, *few([self._about(first) for first in self.firsts.values()], 3))))
+
+    @property
+    def firsts(self) -> dict[str, Entry]:
+        """The first entry of each problem."""
+        found: dict[str, Entry] = {}
         for entry in self.entries:
-            firsts.setdefault(entry.problem, entry)
-        return " ".join(few([self._about(first) for first in firsts.values()], 3))
+            found.setdefault(entry.problem, entry)
+        return found
 
     def _about(self, first: Entry) -> str:
         where = f"On {first.problem}, " if first.problem else ""
         if np.isnan(first.excess):
             return f"{where}{'no' if where else 'No'} fit that is reported finished."
+        excess = write_bound(first.excess, first.at_floor) + interval(first.low, first.high)
         some = f", of the {first.finished} of {first.fits} fits that finished" if first.finished < first.fits else ""
-        said = f"{where}{first.name} came nearest to the optimum: excess loss {number(first.excess)}{interval(first.low, first.high)}{some}"
+        said = f"{where}{first.name} came nearest to the optimum: excess loss {excess}{some}"
         others = [entry for entry in self.entries if entry.problem == first.problem and entry is not first and not np.isnan(entry.factor)]
+        if first.at_floor:
+            tied = list(takewhile(first.ties, others))
+            said += say_ties([entry.name for entry in tied])
+            others = others[len(tied) :]
         return f"{said}; {beside(others[0])}." if others else f"{said}."
+
+
+def say_ties(names: Sequence[str]) -> str:
+    """Return what is said of those that came as near as the first."""
+    if not names:
+        return ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f", and so did {names[0]}{more}"
 
 
 def beside(second: Entry) -> str:
@@ -105,8 +105,12 @@ def beside(second: Entry) -> str:
     if second.equal:
         return f"{second.name} had the same on every seed"
     times = f"{number(second.factor)} times that{interval(second.factor_low, second.factor_high)}"
+    if second.factor_at_least:
+        times = f"at least {times}"
     lost = f"finished {second.finished} of {second.fits} fits and " if second.finished < second.fits else ""
     where = ", on the seeds that both finished" if second.factor < 1 else ""
+    if second.at_floor and second.rounding:
+        return f"{second.name} {lost}had no more than that"
     verdict = "" if second.distinct or np.isnan(second.factor_low) else ", which these seeds cannot tell apart"
     verdict = ", a gap that rounding alone makes" if second.rounding else verdict
     return f"{second.name} {lost}had {times}{where}{verdict}"
@@ -114,13 +118,21 @@ def beside(second: Entry) -> str:
 
 def compare(swept: Swept) -> Comparison:
     """The comparison of a sweep's methods: what its choices make different, or each setting where it has no choices."""
-    runs = runs_of(swept)
+    swept = swept.distinct
+    runs = raise_to_floor(runs_of(swept))
     chosen_on, reported, note = halves(swept, runs)
     choosing, reporting = (runs[runs["seed"].isin(half)] for half in (chosen_on, reported))
     choosing = choosing[settings(runs)[choosing.index].isin(settings(runs)[reporting.index])]
     problems = choosing.groupby("problem", sort=False)
-    entries = [entry for problem, group in problems for entry in _ranked(problem, _choose(group)[:MOST_ENTRIES], reporting)]
-    found = Comparison(entries, _robust(runs), note, runs)
+    entries: list[Entry] = []
+    for problem, group in problems:
+        picks = _choose(group)[:MOST_ENTRIES]
+        compared = picks if chosen_on != reported else _finished(group)
+        family = count_family([method for method, _ in compared])
+        entries += rank(str(problem), picks, reporting, family)
+    chosen = [(entry.problem, entry.method, entry.setting) for entry in entries]
+    lead = describe_lowest(swept, reporting, chosen)
+    found = Comparison(entries, _robust(runs), note + _said_of_floor(entries), runs, lead=lead)
     return with_twins(found, read(swept.files[layout.TWINS])) if layout.TWINS in swept.files else found
 
 
@@ -133,6 +145,7 @@ def with_twins(comparison: Comparison, twins: Twins) -> Comparison:
         leader = first.setdefault(entry.problem, entry)
         own, best = (of_entry.get((each.problem, each.method, each.setting)) for each in (entry, leader))
         same = entry is not leader and own is not None and best is not None and within_rounding(entry.excess, own, leader.excess, best)
+        same = same or entry.rounding
         step = float("nan") if own is None else float("inf") if own.step is None else float(own.step)
         entries.append(replace(entry, horizon=step, rounding=same))
     return replace(comparison, entries=entries, trust=said(twins))
@@ -152,21 +165,23 @@ def _keys(runs: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def runs_of(swept: Swept) -> pd.DataFrame:
-    """Of each fit: its problem, method, setting and seed in words, the number of its seed, and log₁₀ of its excess loss, NaN unless it finished."""
-    keys = swept.keys
-    method, setting = (keys.choices, keys.numbers) if keys.choices else (keys.numbers or ("optimizer",), ())
-    seeds = swept.labels(keys.seeds)
-    ordered = {label: place for place, label in enumerate(dict.fromkeys(seeds))}
+    """Return of each fit its problem, method and setting in words, and the number of its repetition.
+
+    `log` is log₁₀ of its excess loss, NaN unless it finished, `floor` that of its rounding floor.
+    """
+    groups = swept.groups
     excess = np.where(swept.finished, swept.excess, np.nan)
-    least = np.nanmin(np.where(excess > 0, excess, np.nan)) if (excess > 0).any() else 1.0
+    with np.errstate(divide="ignore"):
+        log = np.log10(excess)
     return pd.DataFrame(
         {
             "row": swept.results["row"],
-            "problem": swept.labels(keys.problem),
-            "method": swept.labels(method),
-            "setting": swept.labels(setting),
-            "seed": [ordered[label] for label in seeds],
-            "log": np.log10(np.maximum(excess, least)),  # an excess of zero counts as the smallest that is not
+            "problem": groups.problems,
+            "method": groups.methods,
+            "setting": groups.settings,
+            "seed": groups.repetitions,
+            "log": log,
+            "floor": np.log10(get_floors(swept)),
         }
     )
 
@@ -178,47 +193,36 @@ def _choose(runs: pd.DataFrame) -> list[tuple[str, str]]:
     return [(str(row.method), str(row.setting)) for row in ranked.itertuples()]
 
 
-def _picked(runs: pd.DataFrame, problem: Any, method: str, setting: str) -> pd.DataFrame:
-    return runs[(runs["problem"] == problem) & (runs["method"] == method) & (runs["setting"] == setting)]
+def _finished(runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return (method, setting) of the settings of which a fit finished."""
+    done = runs[runs["log"].notna()].drop_duplicates(["method", "setting"])
+    return list(zip(done["method"], done["setting"], strict=True))
 
 
-def _ranked(problem: Any, picks: list[tuple[str, str]], reporting: pd.DataFrame) -> list[Entry]:
-    """The chosen settings in the order of what is reported of them: the fewest fits that did not finish, then the smallest mean."""
-    own = [(pick, _picked(reporting, problem, *pick)) for pick in picks]
-    own.sort(key=lambda found: (found[1]["log"].isna().mean(), np.nan_to_num(found[1]["log"].mean(), nan=np.inf)))
-    return [_entry(problem, pick, fits, own[0][1]) for pick, fits in own]
-
-
-def _entry(problem: Any, pick: tuple[str, str], own: pd.DataFrame, leader: pd.DataFrame) -> Entry:
-    logs = own["log"].dropna()
-    mine, best = (frame.groupby("seed")["log"].mean().dropna() for frame in (own, leader))
-    paired = (mine - best).dropna()
-    one = own["log"].equals(leader["log"]) and own.index.equals(leader.index)
-    factors = (0.0, 0.0, 0.0) if one else mean_interval(paired.to_numpy())
-    return Entry(str(problem), *pick, len(own), len(logs), *_powers(mean_interval(logs.to_numpy())), *_powers(factors))
-
-
-def _powers(logs: tuple[float, float, float]) -> tuple[float, float, float]:
-    with np.errstate(over="ignore"):
-        mean, low, high = (float(10.0**log) for log in logs)
-    return mean, low, high
+def _said_of_floor(entries: Sequence[Entry]) -> str:
+    """Return what the note says of entries that are only rounding."""
+    if not any(entry.at_floor or entry.factor_at_least for entry in entries):
+        return ""
+    return " Excess losses at or below their rounding floor count as that floor, and are written ≤."
 
 
 def _robust(runs: pd.DataFrame) -> list[str]:
-    worst = runs.assign(log=runs["log"].fillna(np.inf)).groupby(["problem", "method", "setting"], sort=False)["log"].max()
-    best = worst.groupby("problem", sort=False).idxmin()
-    return [_worst(key, float(worst[key])) for key in best if np.isfinite(worst[key])]
+    fits = runs.assign(log=runs["log"].fillna(np.inf))
+    worst = fits.loc[fits.groupby(["problem", "method", "setting"], sort=False)["log"].idxmax()]
+    best = worst.loc[worst.groupby("problem", sort=False)["log"].idxmin()]
+    return [_worst(row) for row in best.to_dict("records") if np.isfinite(row["log"])]
 
 
-def _worst(key: tuple[str, str, str], log: float) -> str:
-    problem, method, setting = key
-    where = f" (on {problem})" if problem else ""
-    return f"{method} {setting}".strip() + f"{where}: excess loss {number(10**log)} on its worst seed"
+def _worst(row: dict[Any, Any]) -> str:
+    where = f" (on {row['problem']})" if row["problem"] else ""
+    excess = write_bound(10 ** row["log"], row["log"] <= row["floor"])
+    name = f"{row['method']} {row['setting']}".strip()
+    return f"{name}{where}: excess loss {excess} on its worst seed"
 
 
 def best_places(swept: Swept) -> dict[str, int]:
     """On each problem on which a fit finished, the place in the table of the one with the lowest excess loss; of equals the first."""
-    lowest = pd.Series(swept.excess).groupby(swept.labels(swept.keys.problem), sort=False).idxmin()
+    lowest = pd.Series(swept.excess).groupby(swept.groups.problems, sort=False).idxmin()
     return {str(problem): int(place) for problem, place in lowest.items() if np.isfinite(swept.excess[place])}
 
 
@@ -226,11 +230,6 @@ def few(lines: Sequence[str], most: int = 10) -> list[str]:
     """The first of what is said of each problem, and how many more there are."""
     more = len(lines) - most
     return [*lines[:most], *([f"{more} more problem{'s' if more > 1 else ''} below."] if more > 0 else [])]
-
-
-def number(value: float) -> str:
-    """Three digits: more would pretend."""
-    return "–" if np.isnan(value) else f"{value:.3g}"
 
 
 def interval(low: float, high: float) -> str:

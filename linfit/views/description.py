@@ -11,6 +11,7 @@ from linfit.sweeps.recording import Done
 from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout, notes, saved_views
 from linfit.tracking.accounts import swept_numbers
+from linfit.tracking.objective import INCOMPARABLE
 from linfit.views.tables import number
 
 #: Rows of the leaderboard in a description; its files have all.
@@ -51,7 +52,7 @@ def answer(runner: Runner, files: Sequence[Path]) -> list[str]:
         rows = [apart(row) for row in table.splitlines()[: 2 + MOST_ROWS]]
         return [f"{sentence} {counts(runner.done)}", "\n".join(rows), *rest]
     if runner.sweep_id is not None and runner.recorded is not None:
-        return [f"{counts(runner.done)} {best(runner.done, runner.recorded.recorder.experiment_id)}".strip()]
+        return [f"{counts(runner.done)} {best(runner.done, runner.recorded)}".strip()]
     return [ended(runner.fit)] if runner.fit is not None else []
 
 
@@ -66,14 +67,17 @@ def counts(done: Sequence[Done]) -> str:
     return f"{len(done)} fits: {', '.join(f'{count} {status}' for status, count in numbers.most_common())}."
 
 
-def best(done: Sequence[Done], experiment_id: str) -> str:
-    """The best fit, with a link to its run."""
-    first = min(done, key=lambda one: one.excess)
-    if first.excess == float("inf"):
+def best(done: Sequence[Done], recorded: Recorded) -> str:
+    """The best fit, with a link to its run; why there is none where fits cannot be compared."""
+    by = layout.compared_by(recorded.row.tags)
+    first = min(done, key=lambda one: one.value(by))
+    if first.value(by) == float("inf"):
         return ""
+    if by is None:
+        return f"{INCOMPARABLE}. No model is logged."
     name = notes.code(first.name)
-    linked = notes.link(name, experiment_id, first.run_id) if first.run_id else name
-    return f"The lowest excess loss, {number(first.excess)}, has {linked}."
+    linked = notes.link(name, recorded.recorder.experiment_id, first.run_id) if first.run_id else name
+    return f"The lowest {by.replace('_', ' ')}, {number(first.value(by))}, has {linked}."
 
 
 def ended(fit: Fit) -> str:

@@ -5,6 +5,9 @@ Figures are made through matplotlib's objects, never through pyplot, whose figur
 
 from __future__ import annotations
 
+import linfit.views.plain_matplotlib  # noqa: F401 - before all others
+
+# isort: split
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +24,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from linfit.views.charts import Axis, Chart, Mark, Series
+from linfit.views.charts import Axis, Chart, Mark, Series, find_recorded_points, place_strip
 from linfit.views.picture import Picture
 from linfit.views.surfaces import draw_surface
-from linfit.views.ticks import names, step_names, step_ticks, ticks, where_room
+from linfit.views.ticks import count_decades, names, step_names, step_ticks, ticks, where_room
+from linfit.writing import whole
 
 #: Okabe and Ito's colours ("Color Universal Design", 2008) without yellow, which is faint on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
@@ -81,8 +85,9 @@ def save(chart: Chart, folder: Path) -> list[Path]:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # it is laid out: once is enough, and savefig would go through it once more for each file
         files = [folder / f"{chart.name}.png", folder / f"{chart.name}.svg"]
-        FigureCanvasAgg(figure).print_png(files[0], metadata={"Software": None})  # type: ignore[no-untyped-call]
-        FigureCanvasSVG(figure).print_svg(files[1], metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+        with whole(files[0]) as png, whole(files[1]) as svg:
+            FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
+            FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return files
 
 
@@ -129,19 +134,20 @@ def _frames(figure: Figure, chart: Chart) -> tuple[Axes, Axes | None]:
 
 
 def _strip(axes: Axes, chart: Chart) -> None:
-    """A row for each series, the first on top, hollow where less than half diverged."""
+    """A row for each series, the first on top, hollow where less than half were lost."""
     rows = chart.strip
     axes.set_facecolor("#F3F3F3")
-    axes.set_ylim(len(rows) - 0.3, -0.7)
-    axes.set_yticks([(len(rows) - 1) / 2], ["diverged"])
+    places, told = place_strip(rows)
+    axes.set_ylim(places[-1] + 0.7, -0.7)
+    axes.set_yticks(list(told.values()), list(told))
     axes.tick_params(axis="both", which="both", length=0, labelbottom=False)
     axes.grid(False, axis="y")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     for mark in chart.marks:
         _lines(axes, mark, "#222222" if mark.style is None else look(mark.style)[0])
-    for place, row in enumerate(rows):
-        color, marker, _ = look(place if row.style is None else row.style)
+    for number, (place, row) in enumerate(zip(places, rows, strict=True)):
+        color, marker, _ = look(number if row.style is None else row.style)
         for filled in (False, True):
             x = row.x[(row.y >= 0.5) == filled]
             axes.plot(
@@ -164,7 +170,6 @@ def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
             axes.vlines(series.x, series.low, series.high, color=color, linewidth=5, alpha=3 * alpha)
     every = max(1, -(-len(series.x) // MOST_MARKERS))
     shifted = (number % every, every)  # of lines that coincide each shows some of its markers
-    inside = slice(0, len(series.x) - series.leaves)
     looks: dict[str, dict[str, Any]] = {
         "line": {"linestyle": dashes, "marker": marker, "markevery": shifted, "markeredgecolor": "white"},
         "points": {
@@ -177,7 +182,7 @@ def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
         "path": {
             "linestyle": dashes,
             "marker": marker,
-            "markevery": inside,
+            "markevery": find_recorded_points(series).tolist(),
             "markersize": 3.5,
             "linewidth": 0.75 * WIDTHS[number % 8],
             "markeredgewidth": 0,
@@ -226,7 +231,9 @@ def _axis(axes: Axes, axis: Axis, which: str) -> None:
         places = step_ticks(high) if steps else ticks(low, high, axis.ticks)
         texts = step_names(places) if steps else names(places)
         shown.set_major_locator(FixedLocator(places))
-        shown.set_major_formatter(FixedFormatter(where_room(places, texts, np.log10(high / low)) if which == "x" and places else texts))
+        if which == "x" and places:
+            texts = where_room(places, texts, count_decades(low, high))
+        shown.set_major_formatter(FixedFormatter(texts))
         shown.set_minor_locator(NullLocator())
     if axis.limits is not None:
         getattr(axes, f"set_{which}lim")(*axis.limits)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from linfit.engine.fit import Fit, Status
 from linfit.problem.problem import Array
-from linfit.views.charts import Axis, Chart, Mark, Series, on_steps, positive
+from linfit.views.charts import Axis, Chart, Mark, Series, join_notes, on_steps, positive
+from linfit.views.floor import clamp, get_floor, say_floor
 from linfit.views.planes import FARTHEST, GRID, ends, plane_chart, plane_of, within
 from linfit.views.prediction import predicted_rate
 
@@ -30,7 +31,7 @@ def data_chart(fit: Fit) -> Chart:
     ends = (float(y.min()), float(y.max()))
     margin = (0.3 if x is None else 0.15) * (ends[1] - ends[0]) or 1.0
     limits = (ends[0] - margin, ends[1] + margin) if fit.status is Status.DIVERGED else None
-    note = "; ".join(filter(None, (_thinned(len(shown), len(y)), _unseen(curves.get("fit"), limits))))
+    note = join_notes(_thinned(len(shown), len(y)), _unseen(curves.get("fit"), limits))
     up = Axis("predicted" if x is None else target, limits=limits)
     if x is None:
         return Chart("data", f"Predictions{_ended(fit)}", Axis(f"{target}, measured"), up, _against(curves, y[shown], ends), note=note)
@@ -80,18 +81,34 @@ def loss_chart(fit: Fit) -> Chart:
     """Loss and excess loss over the steps, with what theory predicts of the excess loss."""
     assert fit.optimum is not None
     steps = on_steps(fit.steps)
-    series = [Series("loss", steps, positive(fit.losses)), Series("excess loss", steps, positive(fit.excess_losses))]
+    excess = clamp_excess(fit)
+    series = [
+        Series("loss", steps, positive(fit.losses)),
+        Series("excess loss", steps, positive(excess)),
+    ]
     rate = predicted_rate(fit)
     if rate is not None:
         series.append(_predicted(fit, rate))
-    return Chart("loss", f"Loss{_ended(fit)}", Axis("step", "steps"), Axis("loss", "log"), series)
+    axes = (Axis("step", "steps"), Axis("loss", "log"))
+    note = say_floor(fit.excess_losses, get_floor_of(fit))
+    return Chart("loss", f"Loss{_ended(fit)}", *axes, series, note=note)
+
+
+def get_floor_of(fit: Fit) -> float:
+    """The excess loss of a fit at or below which there is only rounding."""
+    return get_floor(fit.excess_losses[0], fit.config.dtype)
+
+
+def clamp_excess(fit: Fit) -> Array:
+    """The excess losses of a fit, as far down as they mean something."""
+    return clamp(fit.excess_losses, get_floor_of(fit))
 
 
 def _predicted(fit: Fit, rate: float) -> Series:
     """The excess loss as it would shrink from its start at the predicted rate, as far down as the fit came."""
     with np.errstate(over="ignore", under="ignore"):
         line = fit.excess_losses[0] * (rate * rate) ** fit.steps.astype(float)
-    seen = positive(fit.excess_losses)
+    seen = positive(clamp_excess(fit))
     floor, top = (np.nanmin(seen) / 3, np.nanmax(seen) * 3) if np.isfinite(seen).any() else (0.0, np.inf)
     return Series(
         f"predicted rate {rate:.4g} per step",
@@ -116,7 +133,8 @@ def descent_chart(fit: Fit) -> Chart:
         "" if p > 1 or q <= 2 else f"the first two of {q} targets",
         "" if fit.optimum.robust is None else "contours as of small residuals, where the loss is quadratic",
     )
-    return plane_chart("descent", title, plane, [("path", plane.coordinates(fit.path.weights), 0)], "; ".join(filter(None, notes)))
+    path = ("path", plane.coordinates(fit.path.weights), 0)
+    return plane_chart("descent", title, plane, [path], join_notes(*notes))
 
 
 def _one_weight(fit: Fit, title: str) -> Chart:
@@ -127,13 +145,11 @@ def _one_weight(fit: Fit, title: str) -> Chart:
     path, leaves = within(weights, fit.optimum.weights[0], reach)
     grid = np.linspace(best - reach, best + reach, GRID)
     heights = [fit.optimum.loss + fit.optimum.excess(own.reshape(-1, 1, 1)) for own in (grid, path)]
-    series = [
-        Series("loss", grid, heights[0], kind="plain", style=7),
-        Series("path", path[:, 0], heights[1], kind="path", style=0, leaves=leaves),
-    ]
+    path_series = Series("path", path[:, 0], heights[1], kind="path", style=0, leaves=leaves)
+    series = [Series("loss", grid, heights[0], kind="plain", style=7), path_series]
     mark = Mark(best, "exact optimum", y=fit.optimum.loss)
     axes = (Axis(f"weight of {fit.problem.features[0]}"), Axis("loss"))
-    return Chart("descent", title, *axes, series, [mark], note=ends(series))
+    return Chart("descent", title, *axes, series, [mark], note=ends([path_series]))
 
 
 def _ended(fit: Fit) -> str:

@@ -10,9 +10,11 @@ import pandas as pd
 
 from linfit.component import unknown
 from linfit.errors import ConfigError
-from linfit.views.charts import Axis, Chart, Surface, positive
+from linfit.views.captions import say_lost, say_problem
+from linfit.views.charts import Axis, Chart, Surface, join_notes, positive
 from linfit.views.comparison import Comparison
-from linfit.views.methods import on, on_first
+from linfit.views.floor import clamp, get_floors, say_floor
+from linfit.views.methods import on_first
 from linfit.views.swept import Swept
 from linfit.views.ticks import distinct
 
@@ -34,14 +36,26 @@ def heat_map(swept: Swept, comparison: Comparison, x: str | None = None, y: str 
         return None
     pooled = bool({x, y} & set(swept.keys.problem))
     across, up = (_binned(swept.values(key)) for key in (x, y))
-    cells = pd.DataFrame({"x": across, "y": up, "excess": positive(swept.excess)}, dtype=object)
-    surface = _surface(cells if pooled else cells[on_first(comparison)], _levels(across), _levels(up))
+    floor = get_floors(swept)
+    excess = positive(clamp(swept.excess, floor))
+    cells = pd.DataFrame({"x": across, "y": up, "excess": excess}, dtype=object)
+    places = comparison.runs.index.to_numpy()
+    if not pooled:
+        places = places[on_first(comparison)]
+    surface = _surface(cells.iloc[places], _levels(across), _levels(up))
     binned = " and ".join(key for key, own in ((x, across), (y, up)) if own != swept.values(key))
-    note = f"geometric mean over all else, of the fits that finished{_lost(surface)}" + ("" if pooled else on(comparison))
-    axes = [Axis(key, names=tuple(_names(_levels(own)))) for key, own in ((x, across), (y, up))]
-    return Chart(
-        "heat_map", "Final excess loss", axes[0], axes[1], surface=surface, note=note + (f"; {binned}: middles of bins" if binned else "")
+    single = not cells.iloc[places].duplicated(["x", "y"]).any()
+    pooling = "geometric mean over all else, of the fits that finished"
+    note = join_notes(
+        "each cell is one fit" if single else pooling,
+        *_lost(surface),
+        say_lost(swept, places),
+        "" if pooled else say_problem(comparison),
+        f"{binned}: middles of bins" if binned else "",
+        say_floor(swept.excess[places], floor[places]),
     )
+    axes = [Axis(key, names=tuple(_names(_levels(own)))) for key, own in ((x, across), (y, up))]
+    return Chart("heat_map", "Final excess loss", axes[0], axes[1], surface=surface, note=note)
 
 
 def _surface(cells: pd.DataFrame, columns: Sequence[Any], rows: Sequence[Any]) -> Surface:
@@ -72,13 +86,13 @@ def _table(cells: dict[tuple[int, ...], str], shape: tuple[int, ...]) -> tuple[t
     return tuple(tuple(cells[i, j] for j in range(shape[1])) for i in range(shape[0])) if cells else ()
 
 
-def _lost(surface: Surface) -> str:
-    """What a note says of fits that did not finish."""
+def _lost(surface: Surface) -> tuple[str, str]:
+    """What a note says of cells with fits that did not finish."""
     lost = surface.lost
     assert lost is not None
     some, all_ = bool(((lost > 0) & (lost < 1)).any()), bool((lost == 1).any())
-    partly = ("; 2/3: two of three did" if surface.texts else "; /: some did not") if some else ""
-    return partly + ("; ×: none did" if all_ else "")
+    partly = "2/3: two of three did" if surface.texts else "/: some did not"
+    return partly if some else "", "×: none did" if all_ else ""
 
 
 def _fits(values: Sequence[Any]) -> bool:

@@ -11,8 +11,12 @@ import numpy as np
 
 from linfit.engine.twins import Parting, partings
 from linfit.errors import LinfitError
+from linfit.problem.opened import read_bounded
 from linfit.views.swept import Swept
+from linfit.writing import whole
 
+#: Bytes of what is kept of them, at the most.
+MAX_BYTES = 2**20
 #: Fits of a sweep of which twins are run.
 MOST = 6
 #: By the row of the fit.
@@ -35,18 +39,19 @@ def write(twins: Twins, file: Path) -> Path:
     """Writes what they show as JSON, which has no infinity: null stands for it."""
     rows = [{"row": row, **asdict(parting)} for row, parting in twins.items()]
     finite = [{**row, "spread": row["spread"] if np.isfinite(row["spread"]) else None} for row in rows]
-    file.write_text(json.dumps(finite, indent=1) + "\n")
+    with whole(file) as temporary:
+        temporary.write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
     return file
 
 
 def read(file: Path) -> Twins:
     """What `write` wrote; LinfitError, which names the file, if it is something else."""
     try:
-        rows = json.loads(file.read_text())
+        rows = json.loads(read_bounded(file, MAX_BYTES))
         spreads = {row["row"]: float("inf") if row["spread"] is None else float(row["spread"]) for row in rows}
         steps = {row["row"]: None if row["step"] is None else int(row["step"]) for row in rows}
         return {row["row"]: Parting(steps[row["row"]], spreads[row["row"]], float(row["least"])) for row in rows}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise LinfitError(f"{file} cannot be read: {type(error).__name__} {error}") from error
 
 

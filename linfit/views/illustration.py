@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
+from linfit.scratch import name_beside
 from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout
 from linfit.views.attempts import attempt
@@ -27,8 +28,10 @@ def illustrate(runner: Runner) -> list[Path]:
     if recorded is None or not recorded.config.pictures:
         return []
     if runner.sweep_id is not None:
-        return of_sweep(recorded)
-    return of_fit(recorded, runner.fit) if runner.fit is not None and len(runner.done) == 1 else []
+        return attempt("the report", of_sweep, recorded) or []
+    if runner.fit is None or len(runner.done) != 1:
+        return []
+    return attempt("the pictures", of_fit, recorded, runner.fit) or []
 
 
 def show_made(files: Sequence[Path], as_json: bool) -> None:
@@ -63,7 +66,7 @@ def of_sweep(recorded: Recorded) -> list[Path]:
     made = attempt("the twins", _twins, recorded, swept, comparison)
     twins, comparison = made or ([], comparison)
     charts = charts_of(swept, comparison)
-    drawn = _pictures(recorded, charts)
+    drawn = attempt("the pictures", _pictures, recorded, charts) or []
     board = attempt("the leaderboard", write, comparison, recorded.folder) or []
     report = attempt("the report", write_report, recorded.folder / layout.REPORT, swept, comparison, charts)
     return drawn + attach(recorded, [*board, *twins, *([report] if report else [])])
@@ -85,18 +88,23 @@ def charts_of(swept: Swept, comparison: Comparison) -> list[Chart]:
     """Those charts of a sweep that make sense for what it varies."""
     from linfit.views.sweep_charts import CHARTS
 
-    made = (attempt(f"the picture {name}", maker, swept, comparison) for name, maker in CHARTS.items())
+    made = (attempt(f"the picture {name}", maker, swept.distinct, comparison) for name, maker in CHARTS.items())
     return [chart for chart in made if chart is not None]
 
 
 def write_report(file: Path, swept: Swept, comparison: Comparison, charts: Sequence[Chart]) -> Path:
-    """Writes the report of a sweep, whole or not at all, and returns its path."""
+    """Write the report of a sweep, whole or not at all, and return its path; into a pipe or a device as it comes."""
     from linfit.views.page import page
 
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    text = page(swept, comparison, charts, swept.said["question"])
+    place = file.resolve()  # where it is a link, what it leads to is replaced
+    if place.exists() and not place.is_file():
+        place.write_text(text, encoding="utf-8")
+        return file
+    temporary = name_beside(place)
     try:
-        temporary.write_text(page(swept, comparison, charts, swept.said["question"]), encoding="utf-8")
-        temporary.replace(file)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)
     return file
@@ -109,16 +117,22 @@ def swept_of(recorded: Recorded) -> Swept:
     row = recorded.row
     names = [layout.MANIFEST, layout.RESULTS, layout.CURVES, *([layout.TWINS] if (recorded.folder / layout.TWINS).exists() else [])]
     files = {name: recorded.folder / name for name in names}
-    return Swept(row.name, recorded.config.name, recorded.run_id, files, row.tags, row.start, row.end)
+    return Swept(
+        row.name, recorded.config.name, recorded.run_id, files, row.tags, row.start, row.end, getattr(recorded.recorder, "store", None)
+    )
 
 
 def _pictures(recorded: Recorded, charts: Sequence[Chart]) -> list[Path]:
-    from linfit.views.drawing import save
-
     folder = recorded.folder / layout.PICTURES
     folder.mkdir(exist_ok=True)
-    saved = (attempt(f"the picture {chart.name}", save, chart, folder) for chart in charts)
+    saved = (attempt(f"the picture {chart.name}", _save, chart, folder) for chart in charts)
     return attach(recorded, [file for files in saved for file in files or ()], layout.PICTURES)
+
+
+def _save(chart: Chart, folder: Path) -> list[Path]:
+    from linfit.views.drawing import save  # which may fail too: matplotlib needs a folder that it can write to
+
+    return save(chart, folder)
 
 
 def attach(recorded: Recorded, files: list[Path], folder: str | None = None) -> list[Path]:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from linfit.problem.problem import Array
-from linfit.views.charts import STEP_ZERO, Axis, Chart, Mark, Series
+from linfit.views.charts import STEP_ZERO, Axis, Chart, Mark, Series, find_recorded_points, place_strip
 from linfit.views.drawing import COLORS
 from linfit.views.surfaces import GROUND, LINE, levels
-from linfit.views.ticks import LONG, MOST, SHORT, step_names, ticks
+from linfit.views.ticks import LONG, MOST, SHORT, count_decades, step_names, ticks
 from linfit.views.ticks import names as ticks_names
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "10px,3px,2px,3px", "2px,4px")
@@ -29,7 +29,8 @@ def plotly(chart: Chart) -> dict[str, Any]:
     for number, series in enumerate(chart.series):
         traces += _traces(series, number if series.style is None else series.style)
     traces += [_point(mark) if mark.y is not None else _line(mark) for mark in chart.marks]
-    traces += [_row(series, place) for place, series in enumerate(chart.strip)]
+    places, names = place_strip(chart.strip)
+    traces += [_row(series, place) for place, series in zip(places, chart.strip, strict=True)]
     top = 1.0 - (ROW * len(chart.strip) + 0.04 if chart.strip else 0.0)
     layout = {
         "xaxis": {**_axis(chart.x, [series.x for series in chart.series]), "anchor": "y"},
@@ -44,9 +45,9 @@ def plotly(chart: Chart) -> dict[str, Any]:
     if any(mark.y is None for mark in chart.marks):
         layout["yaxis3"] = {**hidden, "overlaying": "y", "range": [0, 1], "visible": False}
     if chart.strip:
-        rows = len(chart.strip)
-        told = {"tickvals": [(rows - 1) / 2], "ticktext": ["diverged"], "automargin": True}
-        layout["yaxis2"] = {**hidden, **told, "domain": [top + 0.02, 1], "range": [rows - 0.3, -0.7]}
+        told = {"tickvals": list(names.values()), "ticktext": list(names), "automargin": True}
+        limits = {"domain": [top + 0.02, 1], "range": [places[-1] + 0.7, -0.7]}
+        layout["yaxis2"] = {**hidden, **told, **limits}
     return {"data": traces, "layout": layout}
 
 
@@ -63,7 +64,8 @@ def values(array: ArrayLike) -> list[float | None]:
 def _traces(series: Series, number: int) -> list[dict[str, Any]]:
     color, group = COLORS[number % 8], f"{series.label}{number}"
     common = {"type": "scatter", "x": values(series.x), "legendgroup": group}
-    main = {
+    look = {"color": color, "symbol": SYMBOLS[number % 8]}
+    main: dict[str, Any] = {
         **common,
         "y": values(series.y),
         "name": escaped(series.label),
@@ -74,10 +76,13 @@ def _traces(series: Series, number: int) -> list[dict[str, Any]]:
             "dash": "dot" if series.kind == "predicted" else DASHES[(number + number // 8) % 8],
             "shape": "hv" if series.kind == "stairs" else "linear",
         },
-        "marker": {"color": color, "symbol": SYMBOLS[number % 8], "size": 6},
+        "marker": {**look, "size": 6},
         "showlegend": bool(series.label),
     }
     if series.kind == "path":
+        sizes = np.zeros(len(series.x), int)
+        sizes[find_recorded_points(series)] = 6
+        main["marker"] = {**look, "size": sizes.tolist(), "opacity": 1, "line": {"width": 0}}
         return [main, *_ends(series, number, group)]
     if series.low is None or series.high is None:
         return [main]
@@ -191,9 +196,9 @@ def _line(mark: Mark) -> dict[str, Any]:
     }
 
 
-def _row(series: Series, place: int) -> dict[str, Any]:
-    """A row of the strip, hollow where less than half diverged."""
-    number = place if series.style is None else series.style
+def _row(series: Series, place: float) -> dict[str, Any]:
+    """A row of the strip, hollow where less than half were lost."""
+    number = series.style or 0
     symbols = [SYMBOLS[number % 8] + ("" if share >= 0.5 else "-open") for share in series.y.tolist()]
     return {
         "type": "scatter",
@@ -201,7 +206,7 @@ def _row(series: Series, place: int) -> dict[str, Any]:
         "x": values(series.x),
         "y": [place] * len(series.x),
         "yaxis": STRIP,
-        "text": [f"{share:.0%} diverged" for share in series.y.tolist()],
+        "text": [f"{share:.0%} {series.label}" for share in series.y.tolist()],
         "hovertemplate": "%{x:.4g}: %{text}<extra></extra>",
         "marker": {"color": COLORS[number % 8], "symbol": symbols, "size": 8},
         "showlegend": False,
@@ -243,4 +248,4 @@ def _ticks(decades: float) -> dict[str, Any]:
 def _decades(drawn: Sequence[ArrayLike]) -> float:
     every = np.concatenate([np.asarray(array, dtype=float) for array in drawn]) if drawn else np.array([])
     found = every[np.isfinite(every) & (every > 0)]
-    return float(np.log10(found.max() / found.min())) if len(found) else 0.0
+    return count_decades(found.min(), found.max()) if len(found) else 0.0

@@ -6,11 +6,10 @@ import inspect
 import json
 from dataclasses import asdict
 
-from rich.table import Table
-
+from linfit.output import print_data
 from linfit.sweeps import catalogue
 from linfit.views.markup import escape
-from linfit.views.tables import console
+from linfit.views.tables import console, fitted
 
 EXPERIMENTS = "experiments"
 
@@ -25,7 +24,7 @@ def show_list(what: str | None, as_json: bool) -> None:
     if what is not None:
         lists = {what: lists[what] if what in lists else dict.fromkeys(catalogue.choices(what), "")}
     if as_json:
-        print(json.dumps(lists))
+        print_data(json.dumps(lists))
         return
     for group, names in lists.items():
         _names(group, names)
@@ -36,13 +35,14 @@ def show_schema(what: str | None) -> None:
     from linfit.sweeps import schema
 
     catalogue.groups()  # plug-ins are loaded with it
-    print(json.dumps(schema.of_experiment() if what in (None, EXPERIMENTS) else schema.of_group(str(what)), indent=1, ensure_ascii=False))
+    print_data(
+        json.dumps(schema.of_experiment() if what in (None, EXPERIMENTS) else schema.of_group(str(what)), indent=1, ensure_ascii=False)
+    )
 
 
 def _names(group: str, names: dict[str, str]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, about in names.items():
-        table.add_row(f"  {escape(name)}", escape(about))
+    table = fitted({"name": [f"  {name}" for name in names], "about": list(names.values())}, ())
+    table.show_header = False
     out = console()
     out.print(f"[bold]{group}[/]")
     out.print(table)
@@ -51,15 +51,11 @@ def _names(group: str, names: dict[str, str]) -> None:
 def _component(group: str, name: str, as_json: bool) -> None:
     about, fields = catalogue.component(group, name)
     if as_json:
-        print(json.dumps({"group": group, "name": name, "about": about, "fields": [asdict(field) for field in fields]}))
+        print_data(json.dumps({"group": group, "name": name, "about": about, "fields": [asdict(field) for field in fields]}))
         return
     out = console()
     out.print(f"[bold]{group}={escape(name)}[/]")
     out.print(escape(inspect.cleandoc(about)))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("key", "value", "allowed", ""):
-        table.add_column(title)
-    for field in fields:
-        table.add_row(f"{group}.{field.key}", *map(escape, (field.value, field.allowed, field.about)))
-    if fields:
-        out.print(table)
+    rows = [(f"{group}.{field.key}", field.value, field.allowed, field.about) for field in fields]
+    if rows:
+        out.print(fitted(dict(zip(("key", "value", "allowed", "about"), zip(*rows, strict=True), strict=True)), ()))

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from linfit.views.comparison import Comparison, Entry
+from linfit.views.comparison import Comparison
+from linfit.views.ranking import Entry
 from linfit.views.swept import Swept
 
 #: Lines of a picture, which is as many as can be told apart.
@@ -23,13 +24,7 @@ def styles(comparison: Comparison) -> dict[str, int]:
 
 def tuned(swept: Swept, comparison: Comparison) -> dict[str, int]:
     """The same where a picture looks at all settings of a method; where nothing but settings varies, there is one method."""
-    return styles(comparison) if swept.keys.choices else {swept.methods[0]: 0}
-
-
-def of_many(comparison: Comparison) -> str:
-    """What a note says where not all methods are drawn."""
-    number = comparison.runs["method"].nunique()
-    return f"; the best {MOST_LINES} of {number}" if number > MOST_LINES else ""
+    return styles(comparison) if swept.groups.by_choice else {swept.groups.choices[0]: 0}
 
 
 def first_problem(comparison: Comparison) -> list[Entry]:
@@ -41,12 +36,6 @@ def first_problem(comparison: Comparison) -> list[Entry]:
 def on_first(comparison: Comparison) -> NDArray[np.bool_]:
     """Which fits solve the first problem: fits of different problems do not compare."""
     return np.asarray(comparison.runs["problem"] == comparison.entries[0].problem)
-
-
-def on(comparison: Comparison) -> str:
-    """What a note says of the problem."""
-    first = comparison.entries[0].problem
-    return f"; {first}" if first else ""
 
 
 def runs_of(comparison: Comparison, entry: Entry) -> pd.DataFrame:

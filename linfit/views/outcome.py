@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from linfit.engine.fit import Status
+from linfit.engine.fit import Fit, Status
 from linfit.engine.prediction import theory_of
+from linfit.output import print_data, tell
+from linfit.problem.digits import digits_of
 from linfit.sweeps.recording import Done
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.runner import Recorded, Runner
+from linfit.tracking import layout
 from linfit.tracking.masking import mask
 from linfit.views.markup import escape
 from linfit.views.tables import Line, console, curve, in_words, leaderboard, number, numbers, points_of
@@ -22,16 +24,16 @@ def show_outcome(runner: Runner, as_json: bool) -> bool:
     """Prints what was run, all failures last and on stderr; true if any run failed."""
     failures = [done for done in runner.done if done.status is Status.FAILED]
     if as_json:
-        print(json.dumps([_plain(done) for done in runner.done]))
+        print_data(json.dumps([_plain(done) for done in runner.done]))
     elif runner.sweep_id is not None or len(runner.done) > 1:  # other launchers make single runs of a sweep
         _sweep(runner)
     elif runner.done and not failures:
         _fit(runner, runner.done[-1])
     for done in failures:
-        print(f"linfit: {done.name} FAILED\n{done.result['error']}", file=sys.stderr)
+        tell(f"linfit: {done.name} FAILED\n{done.result['error']}")
     if failures:
         names = "; ".join(f"{done.name} ({_last_line(done)})" for done in failures)
-        print(f"linfit: {len(failures)} of {len(runner.done)} fits failed: {names}", file=sys.stderr)
+        tell(f"linfit: {len(failures)} of {len(runner.done)} fits failed: {names}")
     return bool(failures)
 
 
@@ -40,12 +42,22 @@ def finished(runner: Runner) -> str:
     recorded = runner.recorded
     if recorded is None:
         return ""
-    told = "; everything is computed and recorded, only pictures and report are missing"
+    verb = "show" if runner.sweep_id is None else "report"
+    return f"; everything is computed and recorded, only pictures and report are missing: {_where_kept(recorded, verb)}"
+
+
+def show_where_kept(runner: Runner) -> None:
+    """Prints to stderr how to see what was run, where stdout could not be written."""
+    if (recorded := runner.recorded) is not None:
+        tell(f"linfit: what was run is kept: {_where_kept(recorded, 'show')}")
+
+
+def _where_kept(recorded: Recorded, verb: str) -> str:
     if not recorded.run_id:
-        return f"{told}: the numbers are in {recorded.folder}"
+        return f"the numbers are in {recorded.folder}"
     uri = getattr(recorded.config.tracking, "uri", None)
     store = f" --uri '{mask(uri)}'" if uri and "$" not in uri else ""
-    return f"{told}: linfit {'show' if runner.sweep_id is None else 'report'} {recorded.run_id}{store}"
+    return f"linfit {verb} {recorded.run_id}{store}"
 
 
 def _plain(done: Done) -> dict[str, Any]:
@@ -71,6 +83,7 @@ def _fit(runner: Runner, done: Done) -> None:
     reached = fit.steps_to_tolerance
     tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
     out.print(f"tolerance      {tolerance} {f'reached at step {reached}' if reached is not None else 'not reached'}")
+    _digits(fit)
     if theory := theory_of(fit):
         out.print(f"theory         {in_words(theory.numbers())}")
     if done.run_id:
@@ -78,9 +91,24 @@ def _fit(runner: Runner, done: Done) -> None:
     out.print(f"browse         {escape(runner.where)}")
 
 
+def _digits(fit: Fit) -> None:
+    """Prints the digits to expect of each weight of the optimum, and of each of the user's own terms."""
+    assert fit.optimum is not None and fit.problem is not None
+    expected = digits_of(fit.optimum, fit.problem.cast(fit.config.dtype), fit.config.dtype)
+    if expected is None:
+        return
+    out = console()
+    out.print(f"digits         {numbers(expected.weights.ravel().tolist())}  of its weights to expect")
+    if expected.own is not None and fit.own_weights is not None:
+        names = fit.own_weights[0]
+        terms = [f"{escape(name)}: {numbers(row)}" for name, row in zip(names, expected.own.tolist(), strict=True)]
+        out.print(f"of own terms   {'  '.join(terms[:SHOWN])}{' …' if len(terms) > SHOWN else ''}")
+
+
 def _sweep(runner: Runner) -> None:
     out = console()
-    out.print(leaderboard([Line.of_done(done) for done in runner.done]))
+    by = layout.EXCESS if runner.recorded is None else layout.compared_by(runner.recorded.row.tags)
+    out.print(leaderboard([Line.of_done(done, by) for done in runner.done]))
     counts = {status: sum(done.status is status for done in runner.done) for status in Status}
     out.print(f"{len(runner.done)} fits: " + ", ".join(f"{count} {status.value}" for status, count in counts.items() if count))
     if runner.sweep_id:

@@ -7,6 +7,7 @@ charts, which a browser reads in a third of the time of the whole.
 from __future__ import annotations
 
 import base64
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,17 @@ from markupsafe import Markup
 
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
+from linfit.problem.files import SHIPPED
+from linfit.system import quote_word
 from linfit.tracking import layout
 from linfit.tracking.environment import tagged
+from linfit.tracking.objective import OBJECTIVE
+from linfit.tracking.store import command
 from linfit.views.attempts import attempt
 from linfit.views.board import cells
 from linfit.views.charts import Chart
 from linfit.views.comparison import Comparison, best_places, few
+from linfit.views.floor import get_floors, write_bound
 from linfit.views.interactive import plotly
 from linfit.views.prediction import stable_rate
 from linfit.views.swept import Swept
@@ -58,7 +64,7 @@ def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question
         note=comparison.note,
         trust=comparison.trust,
         board=cells(comparison),
-        best=few([_best(swept, place, problem) for problem, place in best_places(swept).items()]),
+        best=_bests(swept),
         robust=few(comparison.robust),
         charts=charts,
         trouble=grouped([why(swept, place) for place in trouble[:MOST_TROUBLE]]),
@@ -90,7 +96,7 @@ def counts(swept: Swept) -> str:
 
 def table_columns(swept: Swept) -> dict[str, list[Any]]:
     """The columns of the table of all fits, what came out first, as JSON has them: null where there is no number."""
-    table = swept.table.drop(columns=["dtype", "error"])
+    table = swept.table.drop(columns=["dtype", "error", OBJECTIVE], errors="ignore")
     order = dict.fromkeys((*FIRST, *table.columns.drop(list(LAST)), *LAST))
     columns = {name: [(_weights if name == "weights" else _plain)(value) for value in table[name].tolist()] for name in order}
     used = {name: column for name, column in columns.items() if any(value is not None for value in column) or name == "excess_loss"}
@@ -109,11 +115,22 @@ def _weights(value: Any) -> str | None:
     return " ".join(f"{weight:.6g}" for weight in value[:MOST_WEIGHTS]) + (" …" if len(value) > MOST_WEIGHTS else "")
 
 
+def _bests(swept: Swept) -> list[str]:
+    """Return what is said of the best fit of each problem, and first of the best of all where that is not one by excess loss."""
+    said = few([_best(swept, place, problem) for problem, place in best_places(swept).items()])
+    if swept.best is None or swept.by in (None, layout.EXCESS):
+        return said
+    row = swept.results.iloc[swept.best]
+    return [f"{row['name']}: the lowest {swept.by.replace('_', ' ')}, {swept.compared[swept.best]:.7g}", *said]
+
+
 def _best(swept: Swept, place: int, problem: str) -> str:
     row = swept.results.iloc[place]
     where = f" (on {problem})" if problem else ""
     run = f", run {row['run_id']}" if isinstance(row["run_id"], str) else ""
-    return f"{row['name']}{where}: excess loss {row['excess_loss']:.4g}, loss {row['loss']:.7g}{run}"
+    floor = get_floors(swept)[place]
+    excess = write_bound(max(row["excess_loss"], floor), row["excess_loss"] <= floor)
+    return f"{row['name']}{where}: excess loss {excess}, loss {row['loss']:.7g}{run}"
 
 
 @dataclass(frozen=True)
@@ -171,15 +188,30 @@ def _too_large(swept: Swept, place: int) -> str:
 
 def commands(swept: Swept) -> str:
     """What to type: the whole sweep again, or a sample of it, or only a look."""
-    reference = swept.run_id or "last"
+    needed = _needed_options(swept)
     lines = {
-        f"linfit reproduce {reference}": "runs a sample of it again, from what was stored: the same bits?",
-        f"linfit verify {reference}": "refits a sample, each fit alone and in the other engine",
-        f"linfit show {reference}": "what MLflow keeps of it",
+        _command(swept, "reproduce", needed): "runs a sample of it again, from what was stored: the same bits?",
+        _command(swept, "verify", needed): "refits a sample, each fit alone and in the other engine",
+        _command(swept, "show"): "what MLflow keeps of it",
     }
     again = {swept.said["typed"]: "the whole sweep again, from the YAML as it is now"} if swept.said["typed"] else {}
     width = max(map(len, lines))
     return "\n".join(f"{line:<{width}}    # {about}" for line, about in {**again, **lines}.items())
+
+
+def _command(swept: Swept, name: str, options: str = "") -> str:
+    """Return a command on the sweep, in its store."""
+    named = f"{name} {swept.run_id or 'last'}"
+    return (f"linfit {named}" if swept.store is None else command(swept.store, named)) + options
+
+
+def _needed_options(swept: Swept) -> str:
+    """Return the options without which the sweep's fits cannot be run again: its plug-ins are not imported, its data not read."""
+    trust = " --trust" if any(config.get("plugins") for config in swept.configs) else ""
+    paths = {str(config["dataset"].get("path") or SHIPPED) for config in swept.configs}
+    files = {Path(path).resolve() for path in paths if not path.startswith(SHIPPED)}
+    folders = {str(file.parent) for file in files if not file.is_relative_to(Path.cwd().resolve())}
+    return f"{trust} --data {quote_word(os.path.commonpath(folders))}" if folders else trust
 
 
 def environment_of(swept: Swept) -> list[tuple[str, str]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import linfit.views.plain_matplotlib  # noqa: F401 - before all others
+
+# isort: split
 from io import BytesIO
 
 from matplotlib.figure import Figure

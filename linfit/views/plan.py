@@ -10,10 +10,11 @@ from typing import Any
 
 from rich.table import Table
 
+from linfit.output import print_data
 from linfit.sweeps.forecast import Forecast
 from linfit.sweeps.plan import Plan, Stack, Unstable
 from linfit.views.markup import escape
-from linfit.views.tables import console, number, numbers
+from linfit.views.tables import console, fitted, number, numbers
 
 MOST_VALUES, MOST_NAMES = 8, 20
 
@@ -21,7 +22,7 @@ MOST_VALUES, MOST_NAMES = 8, 20
 def show_plan(plan: Plan, as_json: bool) -> bool:
     """Prints the plan; true if a fit could not even begin."""
     if as_json:
-        print(json.dumps({**asdict(plan), "seconds": plan.seconds, "memory": plan.memory}))
+        print_data(json.dumps({**asdict(plan), "seconds": plan.seconds, "memory": plan.memory}))
         return bool(plan.failing)
     out = console()
     fits = f"{plan.num_fits} fit{'s' if plan.num_fits != 1 else ''}"
@@ -43,17 +44,28 @@ def show_plan(plan: Plan, as_json: bool) -> bool:
 
 
 def _stacks(stacks: Sequence[Stack]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("engine", "fits", "n×p×q", "model", "loss", "gradient", "dtype", "optimizers", "blocks", "memory", "time", "")
-    for title in titles:
-        table.add_column(title, justify="right" if title in ("fits", "blocks", "memory", "time") else "left")
-    for stack in stacks:
-        shape = "×".join(map(str, stack.shape))
-        optimizers = ", ".join(f"{name} {count}" for name, count in stack.optimizers.items())
-        chosen = (stack.model, stack.loss, stack.gradient, stack.dtype, optimizers)
-        ends = (str(stack.blocks), size(stack.memory), _about(stack.seconds), stack.why or "")
-        table.add_row(*map(escape, (stack.engine, str(stack.num_fits), shape, *chosen, *ends)))
-    return table
+    rows = [_stack(stack) for stack in stacks]
+    columns = {title: [row[title] for row in rows] for title in rows[0]} if rows else {"engine": []}
+    if not any(stack.why for stack in stacks):
+        columns.pop("why", None)
+    return fitted(columns, ("fits", "blocks", "memory", "time"))
+
+
+def _stack(stack: Stack) -> dict[str, str]:
+    return {
+        "engine": stack.engine,
+        "fits": str(stack.num_fits),
+        "n×p×q": "×".join(map(str, stack.shape)),
+        "model": stack.model,
+        "loss": stack.loss,
+        "gradient": stack.gradient,
+        "dtype": stack.dtype,
+        "optimizers": ", ".join(f"{name} {count}" for name, count in stack.optimizers.items()),
+        "blocks": str(stack.blocks),
+        "memory": size(stack.memory),
+        "time": _about(stack.seconds),
+        "why": stack.why or "",
+    }
 
 
 def _theory(forecasts: Sequence[Forecast]) -> None:
@@ -62,13 +74,8 @@ def _theory(forecasts: Sequence[Forecast]) -> None:
         return
     out, shown = console(), forecasts[:MOST_NAMES]
     rows = [_forecast(forecast) for forecast in shown]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = [title for title in rows[0] if any(row[title] for row in rows)]
-    for title in titles:
-        table.add_column(title, justify="left" if title in ("theory", "optimizer") else "right")
-    for row in rows:
-        table.add_row(*(escape(row[title]) for title in titles))
-    out.print(table)
+    columns = {title: [row[title] for row in rows] for title in rows[0] if any(row[title] for row in rows)}
+    out.print(fitted(columns, columns.keys() - {"theory", "optimizer"}))
     optima = {(forecast.problem, forecast.optimum): None for forecast in shown if forecast.optimum}
     for problem, optimum in optima:
         out.print(f"optimum   {escape(problem)}: {numbers([number(weight) for weight in optimum or ()])}")
@@ -116,6 +123,10 @@ def _stability(plan: Plan) -> None:
     if bounded:
         out.print(f"unstable  {len(plan.unstable)} of {bounded} fits whose largest stable learning rate is known")
     for text, reason in _some(_alike(plan.unstable)):
+        out.print(f"          {escape(text)}: {escape(reason)}")
+    if plan.doubtful:
+        out.print(f"doubtful  {len(plan.doubtful)} fits may diverge: above what is stable whatever their batches draw")
+    for text, reason in _some(_alike(plan.doubtful)):
         out.print(f"          {escape(text)}: {escape(reason)}")
     if unknown:
         names = ", ".join(plan.no_bound_known)

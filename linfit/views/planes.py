@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum
-from linfit.views.charts import Axis, Chart, Mark, Series, Surface
+from linfit.views.charts import Axis, Chart, Mark, Series, Surface, join_notes
 
 GRID = 121
 #: A path may leave the start's distance from the optimum so many times before the picture stops following it.
@@ -65,12 +65,12 @@ def plane_of(problem: Problem, optimum: Optimum) -> Plane:
 
 
 def plane_chart(name: str, title: str, plane: Plane, paths: Sequence[tuple[str, Array, int]], note: str = "") -> Chart:
-    """The contours of the loss with paths `[k, 2]`, each cut where it leaves the neighbourhood of its start and the optimum."""
+    """The contours of the loss with paths `[k, 2]`, as far as these are near starts and optimum."""
     starts = np.array([path[0] for _, path, _ in paths if len(path)])
     reach = FARTHEST * max(float(np.abs(starts - plane.center).max()) if len(starts) else 1.0, 1e-9)
     kept = [(label, *within(path, plane.center, reach), style) for label, path, style in paths]
     seen = np.concatenate([plane.center[None], *(path for _, path, _, _ in kept)])
-    low, high = seen.min(axis=0), seen.max(axis=0)
+    low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
     margin = np.maximum(0.12 * (high - low), 0.12 * (high - low).max()) + 1e-12
     x, y = (np.linspace(low[i] - margin[i], high[i] + margin[i], GRID) for i in (0, 1))
     z = plane.excess(np.stack(np.meshgrid(x, y), axis=-1))
@@ -78,26 +78,50 @@ def plane_chart(name: str, title: str, plane: Plane, paths: Sequence[tuple[str, 
     series = [Series(label, path[:, 0], path[:, 1], kind="path", style=style, leaves=leaves) for label, path, leaves, style in kept]
     optimum = Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))
     axes = (Axis(plane.names[0], limits=(x[0], x[-1])), Axis(plane.names[1], limits=(y[0], y[-1])))
-    note = "; ".join(filter(None, (note, ends(series))))
+    note = join_notes(note, ends(series))
     return Chart(name, title, *axes, series, [optimum], Surface(x, y, np.maximum(z, floor), "excess loss"), note)
 
 
 def within(path: Array, center: Array, reach: float) -> tuple[Array, bool]:
-    """The path `[k, 2]`, or `[k, 1]`, up to the edge where it gets farther from the center than `reach`, and whether it does."""
-    with np.errstate(invalid="ignore"):
-        out = ~(np.abs(path - center).max(axis=1) <= reach)
-    if not out.any():
+    """Return the path `[k, 2]` or `[k, 1]` within `reach` of the center, and whether it ends outside.
+
+    It is drawn up to the edge where it leaves. Where it comes back it goes on, after a row of NaN,
+    from the edge where it does.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        inside = np.abs(path - center).max(axis=1) <= reach
+    if inside.all():
         return path, False
-    end = int(out.argmax())
-    if end == 0 or not np.isfinite(path[end]).all():
-        return path[: max(end, 1)], True
-    inside, step = path[end - 1], path[end] - path[end - 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    kept = [path[:1]]
+    for place in range(1, len(path)):
+        before, after = path[place - 1 : place], path[place : place + 1]
+        if inside[place - 1] and not inside[place]:
+            kept.append(_edge(before, after, center, reach))
+        elif inside[place] and not inside[place - 1]:
+            gap = np.full_like(after, np.nan)
+            kept += [gap, _edge(after, before, center, reach), after]
+        elif inside[place]:
+            kept.append(after)
+    return np.concatenate(kept), not inside[-1]
+
+
+def _edge(inside: Array, outside: Array, center: Array, reach: float) -> Array:
+    """Return the point `[1, 2]` where a step crosses the edge; none `[0, 2]` if it is not finite."""
+    if not np.isfinite(outside).all():
+        return inside[:0]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        step = outside - inside
         shares = (center + np.sign(step) * reach - inside) / step
-    edge = inside + np.nanmin(np.where(step == 0, np.nan, shares)) * step
-    return np.concatenate([path[:end], edge[None]]), True
+    return np.asarray(inside + np.nanmin(np.where(step == 0, np.nan, shares)) * step)
 
 
 def ends(paths: Sequence[Series]) -> str:
-    """What a note says of where paths start and end."""
-    return "ring: start; large marker: end" + ("; a path without an end leaves the picture" if any(path.leaves for path in paths) else "")
+    """What a note says of where paths start and end, and where they are outside."""
+    gone = sum(path.leaves for path in paths)
+    back = any(np.isnan(path.x).any() for path in paths)
+    return join_notes(
+        "ring: start",
+        "large marker: end" if gone < len(paths) else "",
+        "a path without an end leaves the picture" if gone else "",
+        "a path that is interrupted was outside the picture" if back else "",
+    )

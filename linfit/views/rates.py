@@ -3,46 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from linfit.engine.fit import Status
 from linfit.errors import LinfitError
 from linfit.problem.problem import Array
-from linfit.views.charts import Axis, Chart, Mark, Series, positive
+from linfit.tracking.objective import PROBLEM
+from linfit.views.captions import LOST, say_lost, say_methods, say_problem
+from linfit.views.charts import Axis, Chart, Mark, Series, join_notes, positive
 from linfit.views.comparison import Comparison
-from linfit.views.methods import of_many, on, on_first, tuned
+from linfit.views.floor import clamp, get_floors, say_floor
+from linfit.views.methods import on_first, tuned
 from linfit.views.prediction import stable_rates
-from linfit.views.swept import LR, PROBLEM, Swept
+from linfit.views.swept import LR, Swept
 
 #: Learning rates above which they are grouped into bins; of as many that are swept each is a tick.
 MOST_RATES, MOST_TICKS = 30, 12
 #: What decides a bound, beside the optimizer without its learning rate.
-BOUNDING = (*PROBLEM, "features", "split", "dtype", "batch", "schedule", "seed")
+BOUNDING = (*PROBLEM, "dtype", "batch", "schedule", "seed")
 
 
 def learning_rate(swept: Swept, comparison: Comparison) -> Chart | None:
     """Final excess loss over the learning rate: the median and the range over all else; None where the rate does not vary."""
     exact = np.array([np.nan if value is None else float(value) for value in swept.values(LR)])
-    methods, there = np.array(swept.methods), on_first(comparison) & np.isfinite(exact)
+    methods = np.array(swept.groups.choices)
+    places = comparison.runs.index[on_first(comparison)].to_numpy()
+    places = places[np.isfinite(exact[places])]
     different = np.unique(exact[np.isfinite(exact)])
     if len(different) < 2:
         return None
-    rates = _binned(exact) if len(different) > MOST_RATES else exact
-    fits = {method: np.flatnonzero((methods == method) & there) for method in tuned(swept, comparison)}
+    binned = len(different) > MOST_RATES
+    rates = _binned(exact) if binned else exact
+    floor = get_floors(swept)
+    excess = clamp(swept.excess, floor)
+    fits = {method: places[methods[places] == method] for method in tuned(swept, comparison)}
     looks = {method: style for method, style in tuned(swept, comparison).items() if len(fits[method])}
-    series = [_over_rates(method, style, rates[fits[method]], swept.excess[fits[method]]) for method, style in looks.items()]
-    strip = [_lost(style, rates[fits[method]], swept.excess[fits[method]]) for method, style in looks.items()]
-    strip = [row for row in strip if len(row.x)]
+    series = []
+    for method, style in looks.items():
+        own = fits[method]
+        series.append(_over_rates(method, style, rates[own], excess[own]))
+    shown = np.concatenate([fits[method] for method in looks])
+    strip = _strip(swept, looks, fits, rates)
     marks = _marks({method: (style, bounds_of(swept, fits[method].tolist())) for method, style in looks.items()})
     x = Axis("learning rate", "log", ticks=tuple(different.tolist()) if len(different) <= MOST_TICKS else ())
     single = all(len(own) == len(np.unique(rates[own])) for own in fits.values())
     seen = any(np.isfinite(line.y).any() for line in series)
-    note = "no median is finite" if not seen else "each point is one fit" if single else _summed(swept)
-    note += of_many(comparison) if swept.keys.choices else ""
-    above = "; above: diverged (filled: half or more)" if strip else ""
+    note = "no median is finite"
+    if seen:
+        note = "each point is one fit" if single else _summed(swept, shown, binned)
+    note = join_notes(
+        note,
+        say_methods(comparison, looks) if swept.groups.by_choice else "",
+        say_problem(comparison),
+        f"above: {say_lost(swept, shown)} (filled: half or more)" if strip else "",
+        say_floor(swept.excess[shown], floor[shown]),
+    )
     return Chart(
         "learning_rate",
         "Learning rate",
@@ -50,14 +70,39 @@ def learning_rate(swept: Swept, comparison: Comparison) -> Chart | None:
         Axis("final excess loss", "log"),
         series,
         marks,
-        note=note + on(comparison) + above,
+        note=note,
         strip=strip,
     )
 
 
-def _summed(swept: Swept) -> str:
-    other = " and ".join(key for key in (*swept.keys.numbers, *swept.keys.seeds) if key != LR) or "equal fits"
-    return f"line: median over {other}; band: range of those that finished"
+def _summed(swept: Swept, places: NDArray[np.intp], binned: bool) -> str:
+    """Return over which keys a point of the fits at these places is the median."""
+    keys = [key for key in (*swept.keys.numbers, *swept.keys.seeds) if key != LR]
+    over = [key for key in keys if _differ(swept.values(key), places)]
+    if binned:
+        over.append(f"the rates of each of {MOST_RATES // 2} bins")
+    what = " and ".join(over) or "equal fits"
+    return f"line: median over {what}; band: range of those that finished"
+
+
+def _differ(values: Sequence[Any], places: NDArray[np.intp]) -> bool:
+    return len({values[place] for place in places}) > 1
+
+
+def _strip(
+    swept: Swept,
+    looks: Mapping[str, int],
+    fits: Mapping[str, NDArray[np.intp]],
+    rates: Array,
+) -> list[Series]:
+    """Return the rows above the picture: where fits of each method diverged, then failed."""
+    statuses = swept.results["status"].to_numpy()
+    rows = []
+    for status in LOST:
+        gone = np.where(statuses == status, np.inf, 0.0)
+        for method, style in looks.items():
+            rows.append(_lost(style, rates[fits[method]], gone[fits[method]], status))
+    return [row for row in rows if len(row.x)]
 
 
 def _binned(rates: Array) -> Array:
@@ -76,11 +121,11 @@ def _over_rates(label: str, style: int, rates: Array, excess: Array) -> Series:
     return Series(label, np.array(list(groups.groups)), medians, low, positive(high), style=style)
 
 
-def _lost(style: int, rates: Array, excess: Array) -> Series:
-    """The share of fits that did not finish, at the rates where there are any."""
+def _lost(style: int, rates: Array, excess: Array, label: str = Status.DIVERGED.value) -> Series:
+    """The share of fits whose excess loss is not finite, at the rates where there are any."""
     shares = pd.Series(~np.isfinite(excess)).groupby(rates).mean()
     shares = shares[shares > 0]
-    return Series("", shares.index.to_numpy(float), shares.to_numpy(float), style=style)
+    return Series(label, shares.index.to_numpy(float), shares.to_numpy(float), style=style)
 
 
 def _marks(bounds: dict[str, tuple[int, list[float]]]) -> list[Mark]:

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from linfit.errors import LinfitError
+from linfit.errors import LinfitError, brief
+from linfit.output import print_data
 from linfit.tracking import layout
 from linfit.views.board import terminal
 from linfit.views.comparison import few
 from linfit.views.markup import escape
-from linfit.views.results import load
+from linfit.views.results import Results, load
 from linfit.views.tables import console
+
+#: What is raised where tables say what linfit never writes.
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, AssertionError)
+
+
+@contextmanager
+def explaining(results: Results) -> Iterator[None]:
+    """Raise LinfitError, in a line, where a sweep that was read back cannot be made sense of."""
+    try:
+        yield
+    except LinfitError:
+        raise
+    except NONSENSE as error:
+        said = brief(" ".join(f"{type(error).__name__} {error}".split()))
+        raise LinfitError(f"the tables of {results.swept.name} are not as linfit writes them: {said}") from error
 
 
 def show_report(reference: str, uri: str | None, output: str | None, as_json: bool) -> None:
     """Prints the leaderboard of the sweep that `reference` names, and writes its page; LinfitError if there is none."""
     results = load(reference, uri)
-    comparison = results.comparison
     file = Path(output or layout.REPORT)
-    try:
-        results.report(file)
-    except OSError as error:
-        raise LinfitError(f"{file} cannot be written: {error.strerror or error}; choose another with --output") from error
+    with explaining(results):
+        comparison = results.comparison
+        try:
+            results.report(file)
+        except OSError as error:
+            raise LinfitError(f"{file} cannot be written: {error.strerror or error}; choose another with --output") from error
     if as_json:
-        print(
+        print_data(
             json.dumps(
                 {
                     "answer": comparison.sentence(),

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linfit.component import unknown
+from linfit.engine.surroundings import isolated
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import layout
-from linfit.views.comparison import Comparison, best_places, compare
+from linfit.tracking.objective import INCOMPARABLE
+from linfit.views.comparison import Comparison, compare
 from linfit.views.swept import Swept
 
 if TYPE_CHECKING:
@@ -36,30 +38,38 @@ class Results:
         return self.swept.run_id
 
     @property
+    @isolated
     def table(self) -> pd.DataFrame:
         """A pandas frame with one row for each fit, in the order in which the sweep lists them.
 
-        Columns: row, name, run_id; each key that the sweep varies; status, loss, excess_loss, distance_to_optimum,
-        distance_to_truth, steps_to_tolerance, diverged_at_step, dtype, weights, error.
+        Columns: row, name, run_id; each key that the sweep varies; status, loss, excess_loss, validation_loss,
+        objective (what a job returns), distance_to_optimum, distance_to_truth, steps_to_tolerance, diverged_at_step, dtype,
+        weights, error.
         """
         return self.swept.table.copy()
 
     @property
+    @isolated
     def best(self) -> pd.Series[Any]:
-        """The row of the fit with the lowest final excess loss; of equals the first. LinfitError if none finished.
+        """The row of the best fit, by the sweep's `objective`; of equals the first. LinfitError if none finished.
 
-        Excess losses of several problems do not compare: of a sweep over some it is the best on the first that has one.
+        `auto` compares by validation loss where all fits hold samples out. Otherwise it compares the fits of one problem by
+        excess loss, and problems that differ in features alone by training loss. LinfitError where it cannot compare them.
         """
-        for place in best_places(self.swept).values():
+        if (place := self.swept.best) is not None:
             return self.swept.table.iloc[place]
+        if self.swept.by is None and self.swept.finished.any():
+            raise LinfitError(f"{self.swept.name} has no best fit. {INCOMPARABLE}")
         raise LinfitError(f"no fit of {self.swept.name} finished: all {len(self.swept.table)} diverged or failed")
 
     @cached_property
+    @isolated
     def comparison(self) -> Comparison:
         """The honest comparison of the sweep's methods, each at the setting chosen for it on one half of the seeds."""
         return compare(self.swept)
 
     @property
+    @isolated
     def leaderboard(self) -> pd.DataFrame:
         """One row for each method, the best first: its setting, the geometric mean of its excess loss, and how it differs from the first."""
         return self.comparison.frame()
@@ -69,6 +79,7 @@ class Results:
         rows = self.leaderboard.to_dict("records")
         return [{key: None if isinstance(value, float) and value - value != 0 else value for key, value in row.items()} for row in rows]
 
+    @isolated
     def plot(self, name: str = "learning_rate", x: str | None = None, y: str | None = None) -> Figure:
         """One of the sweep's pictures as a matplotlib figure, which a notebook shows.
 
@@ -83,12 +94,14 @@ class Results:
             raise ConfigError(unknown("picture", name, list(CHARTS)))
         if name != "heat_map" and (x or y):
             raise ConfigError(f"{name} takes no x and y: they are for heat_map")
-        made = heat_map(self.swept, self.comparison, x, y) if name == "heat_map" else CHARTS[name](self.swept, self.comparison)
+        once = self.swept.distinct
+        made = heat_map(once, self.comparison, x, y) if name == "heat_map" else CHARTS[name](once, self.comparison)
         if made is None:
             raise ConfigError(f"{name} makes no sense for a sweep that varies {', '.join(self.swept.varying) or 'nothing'}")
         with style():
             return draw(made)
 
+    @isolated
     def report(self, file: str | Path = "report.html") -> Path:
         """Writes the sweep as one HTML page that fetches nothing, and returns its path."""
         from linfit.views.illustration import charts_of, write_report
@@ -98,6 +111,7 @@ class Results:
     def __repr__(self) -> str:
         return f"<linfit.Results of {self.swept.name}: {len(self.swept.results)} fits, run {self.run_id or 'not recorded'}>"
 
+    @isolated
     def _repr_html_(self) -> str:
         """What a notebook shows: the answer, and the leaderboard."""
         from linfit.views.board import cells
@@ -111,6 +125,7 @@ class Results:
         )
 
 
+@isolated
 def sweep(arguments: Sequence[str]) -> Results:
     """Runs a sweep as `linfit run -m` does, records it, draws it, and returns its results.
 
@@ -134,12 +149,14 @@ def sweep(arguments: Sequence[str]) -> Results:
     return Results(swept_of(runner.recorded))
 
 
+@isolated
 def load(reference: str = "last", uri: str | None = None) -> Results:
     """The results of a sweep that MLflow keeps: its run id, the beginning of one, or `last`.
 
     `uri` is an MLflow tracking URI; default MLFLOW_TRACKING_URI, or `sqlite:///outputs/mlflow.db`. LinfitError where there is no
     such sweep, or where it was interrupted before its tables were joined.
     """
+    from linfit.tracking.outcomes import Tables
     from linfit.tracking.reading import Reader
     from linfit.tracking.store import locate
 
@@ -147,7 +164,21 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
     record = reader.find(reference, layout.SWEEP)
     if record.kind != layout.SWEEP:
         raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
-    files: dict[str, Path] = {name: reader.file(record, name) for name in (layout.MANIFEST, layout.RESULTS, layout.CURVES)}
+    tables = Tables.of(reader, record)
+    files: dict[str, Path] = {file.name: file for file in (tables.manifest, tables.results, tables.curves)}
     if layout.TWINS in reader.artifacts(record):
         files[layout.TWINS] = reader.file(record, layout.TWINS)
-    return Results(Swept(record.name, record.experiment, record.run_id, files, record.tags, record.start, record.end))
+    return Results(
+        Swept(
+            record.name,
+            record.experiment,
+            record.run_id,
+            files,
+            record.tags,
+            record.start,
+            record.end,
+            reader.store,
+            hashes=tables.hashes,
+            is_stored=True,
+        )
+    )

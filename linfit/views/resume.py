@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from linfit.output import print_data
 from linfit.sweeps.drift import told
 from linfit.sweeps.resuming import Left
 from linfit.views.markup import escape
@@ -14,7 +15,7 @@ from linfit.views.tables import console
 def show_left(left: Left, as_json: bool) -> None:
     """Prints how much of a sweep is done and how much is left."""
     if as_json:
-        print(json.dumps(_plain(left)))
+        print_data(json.dumps(_plain(left)))
         return
     out = console()
     out.print(f"[bold]{escape(left.about.name)}[/]: {left.num_fits} fits, {left.num_done} done, {len(left.todo)} left")

@@ -9,9 +9,12 @@ from pathlib import Path
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
 from linfit.listing import program
-from linfit.sweeps.composition import fit_config, load, load_plugins, swept
+from linfit.output import print_data
+from linfit.sweeps.composition import load_plugins
 from linfit.sweeps.explanation import notice
 from linfit.sweeps.locations import experiments
+from linfit.sweeps.request import compose_fit, explained, request_fit, swept_keys
+from linfit.system import quote_words
 
 LAST = "last"
 
@@ -27,7 +30,7 @@ def show_script(arguments: Sequence[str], uri: str | None = None, data: str | No
         raise ConfigError(f"the program of run {named[0]} is that of its stored config: overrides go with an experiment")
     else:
         config, title = _of_run(named[0], uri, None if data is None else Path(data), trust)
-    print(program(config, title), end="")
+    print_data(program(config, title).removesuffix("\n"))
 
 
 def _is_run(argument: str) -> bool:
@@ -35,10 +38,12 @@ def _is_run(argument: str) -> bool:
 
 
 def _of_experiment(arguments: Sequence[str]) -> tuple[FitConfig, str]:
-    composed, overrides, experiment = load(arguments)
-    if keys := swept(composed, overrides):
-        notice(f"{experiment} sweeps over {', '.join(keys)}: this is one fit, with the values that they have beside the sweep")
-    return fit_config(composed, overrides, experiment), f"The fit of `{' '.join(('linfit run', *arguments))}`, as a plain torch program."
+    request = request_fit(arguments)
+    with explained(request):
+        fit = compose_fit(request)
+    if keys := swept_keys(fit):
+        notice(f"{request.experiment} sweeps over {', '.join(keys)}: this is one fit, with the values that they have beside the sweep")
+    return fit.config, f"The fit of `{quote_words(['linfit', 'run', *arguments])}`, as a plain torch program."
 
 
 def _of_run(reference: str, uri: str | None, data: Path | None, trust: bool) -> tuple[FitConfig, str]:

@@ -12,6 +12,10 @@ from linfit.views.swept import Swept
 #: Seeds below which there are none to report on: three are needed for an interval that says something, and as many to choose on.
 FEWEST_SEEDS = 6
 
+#: What is said of intervals.
+AT_ONCE = f"all intervals of a column hold at once with {LEVEL:.0%} confidence"
+AT_ONCE_OF_ALL = f" {AT_ONCE.capitalize()}, for all settings that were tried."
+
 
 def settings(runs: pd.DataFrame) -> pd.Series[Any]:
     """A number of each fit's problem, method and setting."""
@@ -39,7 +43,7 @@ def _said_of_halves(shared: int, seeds: int) -> str:
     which = "seeds" if shared == seeds else "seeds that all methods share"
     return (
         f"Each method's setting was chosen on {shared - shared // 2} of the {shared} {which} and is reported on the other {shared // 2}; "
-        f"intervals hold the mean with {LEVEL:.0%} confidence; factors are paired, on the same seeds."
+        f"{AT_ONCE}; factors are paired, on the same seeds."
     )
 
 
@@ -47,7 +51,9 @@ def _said_of_few(swept: Swept, per_setting: float, shared: int) -> str:
     had = f"{per_setting:.0f} seed{'s' if per_setting != 1 else ''} for each setting" if swept.keys.seeds else "one seed"
     if per_setting >= FEWEST_SEEDS:
         had = f"{shared} seed{'s' if shared != 1 else ''} that all methods share"
+    intervals = AT_ONCE_OF_ALL if per_setting > 1 else ""
     return (
         f"Too few seeds: with {had} there are none left to report on, so settings are reported on the seeds that they were chosen on, "
         f"and look better than they are; {FEWEST_SEEDS} seeds or more, as seed=range(0,10), would do."
+        f"{intervals}"
     )

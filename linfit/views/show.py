@@ -8,9 +8,13 @@ from dataclasses import asdict
 from datetime import datetime
 
 from linfit.engine.fit import Status
+from linfit.errors import LinfitError
+from linfit.output import print_data
 from linfit.tracking import layout
+from linfit.tracking.changes import document_of
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
+from linfit.tracking.stored import schema_of
 from linfit.views.markup import escape
 from linfit.views.sketch import MARGIN, sketch
 from linfit.views.tables import Line, console, curve, final_weights, in_words, leaderboard, number, numbers
@@ -22,12 +26,15 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
     record = reader.find(reference)
     children = reader.children(record) if record.kind == layout.SWEEP else []
     if as_json:
-        curves, theory = reader.curves(record), theory_for(reader, record)
-        print(json.dumps({**asdict(record), "curves": curves, "theory": theory, "children": [asdict(child) for child in children]}))
+        more = {"schema": _schema(reader, record), "curves": reader.curves(record), "theory": theory_for(reader, record)}
+        print_data(json.dumps({**asdict(record), **more, "children": [asdict(child) for child in children]}))
         return
     _header(record)
+    if (schema := _schema(reader, record)) is not None:
+        console().print(f"config schema  {escape(str(schema))}")
     if record.kind == layout.SWEEP:
-        console().print(leaderboard([Line.of_record(child) for child in children], all_rows))
+        by = layout.compared_by(record.tags)
+        console().print(leaderboard([Line.of_record(child, by) for child in children], all_rows))
     else:
         _fit(reader, record)
     files = reader.artifacts(record)
@@ -40,10 +47,23 @@ def _header(record: Record) -> None:
     status = record.tags.get(layout.STATUS, "")
     took = f", {(record.end - record.start) / 1000:.1f} s" if record.end else ""
     out.print(f"[bold]{escape(record.name)}[/]: {escape(record.kind or 'run')} {record.run_id}, {escape(record.status)} {escape(status)}")
+    if layout.REPRODUCES in record.tags:
+        verdict = record.tags.get(layout.VERDICT)
+        out.print(f"reproduces     {escape(record.tags[layout.REPRODUCES])}{f', {escape(verdict)}' if verdict else ''}")
     out.print(f"experiment     {escape(record.experiment)}")
     out.print(f"began          {_when(record.start)}{took}")
     for note in record.tags.get(layout.NOTES, "").splitlines():
         out.print(f"note           {escape(note)}")
+
+
+def _schema(reader: Reader, record: Record) -> object:
+    """Return the schema of the config under which a fit or a sweep was recorded, None if unknown."""
+    if record.kind != layout.SWEEP:
+        return schema_of(reader, record)
+    try:
+        return document_of(reader, record).get("schema")
+    except LinfitError:
+        return None
 
 
 def _when(milliseconds: int) -> str:
@@ -89,7 +109,7 @@ def _theory(theory: Mapping[str, float]) -> None:
 def theory_for(reader: Reader, record: Record) -> dict[str, float]:
     """What theory says of a run: as it was logged, or of a fit of a sweep, of which little is, from its config as far as that is to be had."""
     logged = {key.removeprefix(layout.THEORY): value for key, value in record.metrics.items() if key.startswith(layout.THEORY)}
-    if layout.PARENT not in record.tags or record.tags.get(layout.STATUS) == Status.FAILED.value:
+    if layout.sweep_of(record.tags) is None or record.tags.get(layout.STATUS) == Status.FAILED.value:
         return logged
     from linfit.engine.prediction import theory_before
     from linfit.tracking.originals import Permits, from_run

@@ -10,21 +10,62 @@ from linfit.problem.problem import Array
 LEVEL = 0.95
 
 
-def mean_interval(values: Array, level: float = LEVEL) -> tuple[float, float, float]:
-    """The mean of independent values `[m]` with Student's t-interval around it; a NaN bound where there are fewer than two.
+def share_level(intervals: int, level: float = LEVEL) -> float:
+    """Return the level of each of so many intervals that all hold at once with `level` (Šidák)."""
+    return float(level ** (1 / max(intervals, 1)))
 
-    x̄ ± t·s/√m, with t the quantile of m − 1 degrees of freedom.
+
+def mean_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array, Array]:
+    """Return means `[...]` of independent values `[..., m]` and Student's t-intervals around them.
+
+    x̄ ± t·s/√m, with t the quantile of m − 1 degrees of freedom. NaN is no value; without values
+    there is no mean, and with fewer than two no interval: NaN.
     """
-    m = len(values)
-    if m == 0:
-        return float("nan"), float("nan"), float("nan")
-    mean = float(np.mean(values))
-    if m < 2:
-        return mean, float("nan"), float("nan")
     from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-    half = float(stdtrit(m - 1, 0.5 + level / 2)) * float(np.std(values, ddof=1)) / m**0.5
+    mean, error, freedom = _mean_and_error(values)
+    half = stdtrit(freedom, 0.5 + level / 2) * error
     return mean, mean - half, mean + half
+
+
+def compute_p(values: Array) -> Array:
+    """Return the p-values `[...]` of Student's t-test that the mean of values `[..., m]` is 0.
+
+    Values that are all 0 have p = 1; fewer than two have none: NaN.
+    """
+    from scipy.special import stdtr
+
+    mean, error, freedom = _mean_and_error(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(mean == 0, 0.0, -np.abs(mean) / error)
+    return np.where(np.isnan(freedom), np.nan, 2 * stdtr(freedom, t))
+
+
+def adjust_by_holm(p: Array, family: int) -> Array:
+    """Return the p-values `[..., k]` adjusted by Holm's step-down rule, with Šidák's levels.
+
+    They belong to a family of `family` ≥ k comparisons, of which the others have larger p or count
+    as if they had. Where nothing differs, any of them is below 0.05 in at most 5 % of all families.
+    NaN stays NaN.
+    """
+    order = np.argsort(p, axis=-1)
+    remaining = family - np.arange(p.shape[-1])
+    with np.errstate(divide="ignore"):  # of p = 1
+        steps = -np.expm1(remaining * np.log1p(-np.take_along_axis(p, order, axis=-1)))
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(steps, axis=-1), axis=-1)
+    return adjusted
+
+
+def _mean_and_error(values: Array) -> tuple[Array, Array, Array]:
+    """Return the mean, its standard error and the degrees of freedom; NaN where there are none."""
+    found = np.isfinite(values)
+    m = found.sum(axis=-1)
+    freedom = np.where(m > 1, m - 1.0, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(found, values, 0.0).sum(axis=-1) / m
+        squares = (np.where(found, values - mean[..., None], 0.0) ** 2).sum(axis=-1)
+    return mean, np.sqrt(squares / freedom / np.maximum(m, 1)), freedom
 
 
 def best_of(values: Array, trials: NDArray[np.int64]) -> Array:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import linfit.views.plain_matplotlib  # noqa: F401 - before all others
+
+# isort: split
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from linfit.errors import LinfitError
 from linfit.problem.problem import Array
-from linfit.views.charts import Axis, Chart, Series, on_steps, positive
-from linfit.views.comparison import Comparison, Entry
+from linfit.views.captions import say_chosen, say_lost, say_methods, say_problem
+from linfit.views.charts import Axis, Chart, Series, join_notes, on_steps, positive
+from linfit.views.comparison import Comparison
+from linfit.views.floor import LEAST, clamp, get_floors, say_floor
 from linfit.views.heat_map import heat_map
-from linfit.views.methods import first_problem, of_many, on, runs_of, styles, tuned
+from linfit.views.methods import first_problem, runs_of, styles, tuned
 from linfit.views.planes import plane_chart, plane_of
+from linfit.views.ranking import Entry
 from linfit.views.rates import learning_rate
 from linfit.views.statistics import expected_best, performance_profile
 from linfit.views.swept import Swept
@@ -24,20 +27,35 @@ FEWEST_TRIALS = 4
 
 def curves(swept: Swept, comparison: Comparison) -> Chart | None:
     """Excess loss over the steps, of each method at the setting chosen for it: median and quartiles over seeds."""
-    series = [_median_curve(swept, comparison, entry) for entry in first_problem(comparison)]
-    drawn = [line for line in series if line is not None]
-    if not drawn:
+    entries = first_problem(comparison)
+    series = [_median_curve(swept, comparison, entry) for entry in entries]
+    found = [line for line in series if line is not None]
+    if not found:
         return None
-    several = any(entry.fits > 1 for entry in comparison.entries)
-    note = "each at the setting chosen for it" + ("; line: median over seeds; band: quartiles" if several else "")
-    note += of_many(comparison) + on(comparison)
-    return Chart("curves", "Excess loss", Axis("step", "steps"), Axis("excess loss", "log"), drawn, note=note)
+    drawn_lines = zip(entries, series, strict=True)
+    methods = [entry.method for entry, line in drawn_lines if line is not None]
+    places = np.concatenate([runs_of(comparison, entry).index for entry in entries])
+    lost = say_lost(swept, places)
+    several = any(line.low is not None for line in found)
+    note = join_notes(
+        say_chosen(comparison, methods),
+        "line: median over seeds; band: quartiles" if several else "",
+        say_methods(comparison, methods),
+        say_problem(comparison),
+        f"{lost}: those that failed have no curve" if "failed" in lost else lost,
+        say_floor(swept.excess[places], get_floors(swept)[places]),
+    )
+    axes = (Axis("step", "steps"), Axis("excess loss", "log"))
+    return Chart("curves", "Excess loss", *axes, found, note=note)
 
 
 def _median_curve(swept: Swept, comparison: Comparison, entry: Entry) -> Series | None:
     runs = runs_of(comparison, entry)
-    found = [(*swept.curves.of(row), finished) for row, finished in zip(runs["row"].tolist(), runs["log"].notna(), strict=True)]
-    found = [curve for curve in found if len(curve[0])]
+    found = []
+    for run in runs.itertuples():
+        steps, excess = swept.curves.of(run.row)
+        if len(steps):
+            found.append((steps, clamp(excess, 10**run.floor), not np.isnan(run.log)))
     if not found:
         return None
     grid = np.unique(np.concatenate([steps for steps, _, _ in found]))
@@ -70,7 +88,11 @@ def profile(swept: Swept, comparison: Comparison) -> Chart | None:
     series = [Series(methods[i], factors, shares[:, i], kind="stairs", style=styles(comparison)[methods[i]]) for i in order]
     x = Axis("times the steps of the quickest", "log")
     pairs = f"{len(table)} pairs of seed and problem" if len(table) > 1 else "one seed and problem"
-    note = f"share of {pairs}; each method at the setting chosen for it{of_many(comparison)}"
+    note = join_notes(
+        f"share of {pairs}",
+        say_chosen(comparison, methods),
+        say_methods(comparison, methods),
+    )
     return Chart("profile", "Steps to tolerance", x, Axis("share reached", limits=(-0.03, 1.05)), series, note=note)
 
 
@@ -84,49 +106,62 @@ def paths(swept: Swept, comparison: Comparison) -> Chart | None:
     rows = [int(own["row"].iloc[0]) for entry in entries for own in [runs_of(comparison, entry)] for own in [own[own["seed"] == shared[0]]]]
     found = [(entry.name, swept.curves.path_of(row), row) for entry, row in zip(entries, rows, strict=True)]
     style = styles(comparison)
-    drawn = [(name, path, style[entry.method]) for entry, (name, path, _) in zip(entries, found, strict=True) if path.shape[1] == 2]
-    if not drawn:
+    both = zip(entries, found, strict=True)
+    shown = [(entry, path) for entry, (_, path, _) in both if path.shape[1] == 2]
+    if not shown:
         return None
+    lines = [(entry.name, path, style[entry.method]) for entry, path in shown]
+    methods = [entry.method for entry, _ in shown]
     try:
         _, problem, optimum = swept.instance(found[0][2])
     except (LinfitError, ValueError, OSError):
         return None
-    seed = f"first seed of {len(shared)}; " if len(shared) > 1 else ""
-    note = f"{seed}each method at the setting chosen for it{of_many(comparison)}{on(comparison)}"
-    return plane_chart("paths", "Paths of descent", plane_of(problem, optimum), drawn, note)
+    note = join_notes(
+        f"first seed of {len(shared)}" if len(shared) > 1 else "",
+        say_chosen(comparison, methods),
+        say_methods(comparison, methods),
+        say_problem(comparison),
+    )
+    return plane_chart("paths", "Paths of descent", plane_of(problem, optimum), lines, note)
 
 
 def trials(swept: Swept, comparison: Comparison) -> Chart | None:
     """The best result that so many random trials of a method are expected to find, with the range of four searches in five."""
     first = comparison.entries[0].problem
     runs = comparison.runs[comparison.runs["problem"] == first]
-    labels = swept.labels((*swept.keys.choices, *swept.keys.numbers))
+    groups = swept.groups
     series: list[Series] = []
+    places: list[int] = []
     for method, style in tuned(swept, comparison).items():
-        own = [place for place in runs.index if swept.methods[place] == method]
-        if len({labels[place] for place in own}) >= FEWEST_TRIALS:
+        own = [place for place in runs.index if groups.choices[place] == method]
+        if len({(groups.methods[place], groups.settings[place]) for place in own}) >= FEWEST_TRIALS:
             series.append(_search(swept, method, style, own))
+            places += own
     if not series:
         return None
-    note = "a trial is one of the fits, drawn at random; line: geometric mean of the best; band: 80% of searches; "
-    note += "a fit that diverged counts as its start" + (of_many(comparison) if swept.keys.choices else "") + on(comparison)
+    lost = say_lost(swept, places)
+    note = join_notes(
+        "a trial is one of the fits, drawn at random",
+        "line: geometric mean of the best; band: 80% of searches",
+        "a fit that diverged counts as its start" if "diverged" in lost else "",
+        f"{lost}: those that failed are left out" if "failed" in lost else lost,
+        say_methods(comparison, [line.label for line in series]) if groups.by_choice else "",
+        say_problem(comparison),
+        say_floor(swept.excess[places], get_floors(swept)[places]),
+    )
     return Chart("trials", "Expected best of so many trials", Axis("trials", "log"), Axis("excess loss", "log"), series, note=note)
 
 
 def _search(swept: Swept, method: str, style: int, places: Sequence[int]) -> Series:
-    rows = swept.results["row"].to_numpy()
-    values = np.array(
-        [excess if np.isfinite(excess) else swept.curves.initial(int(rows[place])) for place, excess in _excess(swept, places)]
-    )
+    rows = swept.results["row"].to_numpy()[places]
+    initial = np.array([swept.curves.initial(row) for row in rows.tolist()])
+    excess = clamp(swept.excess, get_floors(swept))[places]
+    values = np.where(np.isfinite(excess), excess, initial)
     values = values[np.isfinite(values)]
-    logs = np.log10(np.maximum(values, values[values > 0].min(initial=1.0)))
+    logs = np.log10(np.maximum(values, LEAST))
     numbers = np.unique(np.geomspace(1, len(logs), 60).round().astype(np.int64))
     mean, low, high = (np.asarray(10**found) for found in expected_best(logs, numbers))
     return Series(method, numbers.astype(float), mean, low, high, kind="plain", style=style)
-
-
-def _excess(swept: Swept, places: Sequence[int]) -> list[tuple[int, float]]:
-    return [(place, float(swept.excess[place])) for place in places]
 
 
 #: All pictures of a sweep, by name.

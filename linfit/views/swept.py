@@ -6,7 +6,7 @@ import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,35 +15,28 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet
 from pydantic_core import from_json
 
-from linfit.config import GROUPS, FitConfig
+from linfit.config import FitConfig
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
-from linfit.sweeps.naming import varying_keys
+from linfit.sweeps.naming import leaf_keys, sections_of, varying_keys
 from linfit.tracking import layout
 from linfit.tracking.data import located, take_arrays
 from linfit.tracking.manifest import about_of
-from linfit.tracking.stored import read_config
+from linfit.tracking.objective import OBJECTIVE, Contest, problem_key
+from linfit.tracking.parquet_tables import read_table
+from linfit.tracking.store import Store
+from linfit.tracking.stored import data_of, read_config
+from linfit.tracking.tables import SCHEMAS
+from linfit.views.grouping import Groups, Keys, group_fits, options_of, sort_keys
 
 FINISHED = (Status.COMPLETED.value, Status.CONVERGED.value)
 LR = "optimizer.lr"
-SEEDS = ("seed", "dataset.seed", "init.seed")
-#: What decides which problem is solved, and in which units its loss is: fits of different problems do not compare.
-PROBLEM = ("dataset", "loss", "penalty")
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The keys that a sweep varies, by what they are."""
-
-    problem: tuple[str, ...]
-    choices: tuple[str, ...]
-    numbers: tuple[str, ...]
-    seeds: tuple[str, ...]
+#: What a sweep may give in each job and does not vary.
+SHARED = ("name", "tracking", "pictures", "objective")
 
 
 @dataclass(frozen=True)
@@ -95,10 +88,15 @@ class Swept:
     tags: Mapping[str, str] = field(default_factory=dict)
     start: int = 0
     end: int | None = None
+    store: Store | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of its tables by name, as far as its run has kept them."""
+    is_stored: bool = False
+    """True where it was read back, so that somebody else may have written it."""
 
     @cached_property
     def manifest(self) -> pa.Table:
-        return _read(self.files[layout.MANIFEST], ["row", "overrides", "config"])
+        return _read(self, layout.MANIFEST, ["row", "overrides", "fingerprint", "config"])
 
     @cached_property
     def said(self) -> dict[str, str]:
@@ -109,28 +107,45 @@ class Swept:
     @cached_property
     def results(self) -> pd.DataFrame:
         """`results.parquet`, in the order of rows."""
-        return _read(self.files[layout.RESULTS], None).to_pandas().sort_values("row", ignore_index=True)
+        found = _read(self, layout.RESULTS).to_pandas().sort_values("row", ignore_index=True)
+        if self.is_stored and not set(found["row"]) <= set(range(len(self.manifest))):
+            raise LinfitError(f"{self.files[layout.RESULTS]} has a row that the manifest has not: it was changed after it was written")
+        return found
 
     @cached_property
     def configs(self) -> list[dict[str, Any]]:
         """The config of each fit that has a result, as plain data, as it was stored."""
         texts = self.manifest["config"].to_pylist()
         rows = self.results["row"].tolist()
+        if self.is_stored:
+            return [data_of(texts[row]) for row in rows]
         with _uncollected():
             return [from_json(texts[row], cache_strings="all")["config"] for row in rows]  # a third of the time of json.loads
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
-        """The keys that the sweep varies, in the order in which they were given."""
-        keys = varying_keys(self.manifest["overrides"].to_pylist())
-        return tuple(key for key in keys if key not in ("name", "tracking", "pictures") and not key.startswith(("hydra.", "tracking.")))
+        """The keys that the sweep varies, in the order in which they were given.
+
+        Of a section that was replaced whole they are those below it.
+        """
+        overrides = self.manifest["overrides"].to_pylist()
+        keys = leaf_keys(varying_keys(overrides), overrides, sections_of(self.configs))
+        return tuple(key for key in keys if key not in SHARED and not key.startswith(("hydra.", "tracking.")))
+
+    @cached_property
+    def options(self) -> dict[str, list[str | None]]:
+        """The names of the components that were chosen for each fit, of each group of which one was chosen."""
+        overrides = self.manifest["overrides"].to_pylist()
+        return options_of([overrides[row] for row in self.results["row"].tolist()])
 
     def values(self, key: str) -> list[Any]:
-        """The value of a key in each fit's config: a component's name, a number, text; None where a config has no such key."""
-        parts: list[Any] = self.configs
-        for name in key.split("."):
-            parts = [part.get(name) if isinstance(part, dict) else None for part in parts]
-        return [_plain(part) for part in parts]
+        """The value of a key in each fit's config: a component's name, a number, text; None where a config has no such key.
+
+        A component has the name by which it was chosen: `optimizer=fast` is `fast`, whatever is in `fast.yaml`.
+        """
+        own = [_plain(part) for part in sections_of(self.configs)(key)]
+        chosen = self.options.get(key, own)
+        return [option or value for option, value in zip(chosen, own, strict=True)] if key in self.options else own
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -142,22 +157,52 @@ class Swept:
 
     @cached_property
     def keys(self) -> Keys:
-        """What each varying key is: a seed, part of the problem, a choice of method, or a number to be tuned."""
-        seeds = tuple(key for key in self.varying if key in SEEDS)
-        problem = tuple(key for key in self.varying if is_problem(key))
-        rest = [key for key in self.varying if key not in (*seeds, *problem)]
-        choices = tuple(key for key in rest if is_choice(key, self.values(key)))
-        return Keys(problem, choices, tuple(key for key in rest if key not in choices), seeds)
-
-    def labels(self, keys: Sequence[str]) -> list[str]:
-        """Each fit in the words of some keys: `adam lr=0.1`; empty for no keys."""
-        columns = [[_word(key, value) for value in self.values(key)] for key in keys]
-        return [" ".join(word for word in words if word) for words in zip(*columns, strict=True)] if columns else [""] * len(self.configs)
+        """What each key is that has several values in these fits: a seed, part of the problem, a choice, or a number."""
+        several = [key for key in self.varying if len(set(self.values(key))) > 1]
+        return sort_keys(several, self.values)
 
     @cached_property
-    def methods(self) -> list[str]:
-        """The choice of method of each fit: `adam`; where the sweep varies none, its optimizer."""
-        return self.labels(self.keys.choices or ("optimizer",))
+    def groups(self) -> Groups:
+        """The problem, the method, the setting and the repetition of each fit."""
+        return group_fits(self.configs, self.options, self.keys)
+
+    @cached_property
+    def distinct(self) -> Swept:
+        """The sweep with equal fits once: of those with one fingerprint the first that did not fail."""
+        prints = self.manifest["fingerprint"].to_pylist()
+        failed = (self.results["status"] == Status.FAILED).to_numpy()
+        own = pd.Series([prints[row] for row in self.results["row"].tolist()])
+        kept = np.sort(own.iloc[np.argsort(failed, kind="stable")].drop_duplicates().index.to_numpy())
+        if len(kept) == len(own):
+            return self
+        once = replace(self)
+        vars(once)["results"] = self.results.iloc[kept].reset_index(drop=True)
+        vars(once)["configs"] = [self.configs[place] for place in kept]
+        return once
+
+    @cached_property
+    def by(self) -> str | None:
+        """The recorded loss by which all fits are compared; None where they cannot be."""
+        firsts = dict(zip(reversed(self.groups.problems), reversed(self.configs), strict=True))
+        objective = self.configs[0].get("objective", "auto") if self.configs else "auto"
+        return Contest(objective, map(problem_key, firsts.values())).by
+
+    @cached_property
+    def compared(self) -> Array:
+        """The numbers by which all fits are compared, infinity unless a fit finished; excess losses where there are none."""
+        if self.by in (layout.EXCESS, None):
+            return self.excess
+        values = self.results[layout.LOSS].astype(float)
+        for name in (layout.VALIDATION, OBJECTIVE):  # tables of before have no objective
+            if name in self.results:
+                values = self.results[name].astype(float).fillna(values)
+        return np.where(self.finished & np.isfinite(values), values, np.inf)
+
+    @property
+    def best(self) -> int | None:
+        """The place in the table of the best fit, of equals the first; None where none finished, or they cannot be compared."""
+        finite = len(self.compared) and np.isfinite(self.compared).any()
+        return int(self.compared.argmin()) if finite and self.by is not None else None
 
     @cached_property
     def finished(self) -> NDArray[np.bool_]:
@@ -171,7 +216,7 @@ class Swept:
 
     @cached_property
     def curves(self) -> Curves:
-        table = _read(self.files[layout.CURVES], None).combine_chunks()
+        table = _read(self, layout.CURVES).combine_chunks()
         steps, losses, excess, path = (_flat(table[name]) for name in ("step", "loss", "excess_loss", "path"))
         return Curves(table["row"].to_numpy(), *steps, losses[1], excess[1], *path)
 
@@ -189,22 +234,12 @@ class Swept:
         """A fit's config, the problem that it saw, and the answer; LinfitError or ValueError where the data are gone."""
         config = self.runnable(row)
         seen = config.problem().cast(config.dtype)
-        return config, seen, optimum(seen, config.loss, config.penalty.squared())
+        return config, seen, optimum(seen, config.loss, config.shrinkage())
 
 
 def column(key: str) -> str:
     """The name under which a swept key stands in the table, where `loss` is a number."""
     return "loss function" if key == "loss" else key
-
-
-def is_problem(key: str) -> bool:
-    """Whether a key decides what is solved, beside the seeds."""
-    return key.split(".")[0] in PROBLEM and key not in SEEDS
-
-
-def is_choice(key: str, values: Sequence[Any]) -> bool:
-    """Whether a key is a choice of method rather than a number to be tuned."""
-    return key in GROUPS or any(isinstance(value, bool) or (isinstance(value, str) and not value.startswith("[")) for value in values)
 
 
 def _plain(part: Any) -> Any:
@@ -226,17 +261,11 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _word(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
-    return text if key in GROUPS or key == "dtype" else f"{key.rsplit('.', 1)[-1]}={text}"
-
-
-def _read(file: Path, columns: list[str] | None) -> pa.Table:
+def _read(swept: Swept, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    file = swept.files[name]
     try:
-        return parquet.read_table(file, columns=columns)
-    except (pa.ArrowException, OSError) as error:
+        return read_table(file, columns or SCHEMAS[name].names, sha256=swept.hashes.get(name))
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
 

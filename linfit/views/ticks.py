@@ -21,7 +21,7 @@ def ticks(low: float, high: float, wanted: Sequence[float] = ()) -> list[float]:
     """The ticks between two ends: the values wanted if there are few, or powers of ten, or 1, 2, 5, …, or even steps."""
     if low <= 0:  # nothing is drawn
         return []
-    decades = float(np.log10(high / low))
+    decades = count_decades(low, high)
     inside = [value for value in wanted if low <= value <= high]
     if len(inside) > 1:
         return inside
@@ -33,6 +33,11 @@ def ticks(low: float, high: float, wanted: Sequence[float] = ()) -> list[float]:
         powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
         return [tick for power in powers for tick in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if low <= tick <= high]
     return _even(low, high)
+
+
+def count_decades(low: float, high: float) -> float:
+    """Return log₁₀ of high / low, which need not be a number itself."""
+    return float(np.log10(high) - np.log10(low))
 
 
 def step_ticks(last: float) -> list[float]:
@@ -85,10 +90,15 @@ def where_room(values: Sequence[float], texts: Sequence[str], decades: float) ->
     """The texts beside each other along an axis, blank where one would touch another: powers of ten come first."""
     kept: list[int] = []
     for place in sorted(range(len(values)), key=lambda place: (not _is_power(values[place]), values[place])):
-        room = ((abs(np.log10(values[place] / values[k])), GAP + LETTER * len(texts[place] + texts[k])) for k in kept)
-        if all(there >= needed * decades for there, needed in room):
+        if all(_apart(values, texts, place, other, decades) for other in kept):
             kept.append(place)
     return [text if place in kept else "" for place, text in enumerate(texts)]
+
+
+def _apart(values: Sequence[float], texts: Sequence[str], one: int, other: int, decades: float) -> bool:
+    """Whether two texts do not touch."""
+    needed = GAP + LETTER * len(texts[one] + texts[other])
+    return abs(count_decades(values[one], values[other])) >= needed * decades
 
 
 def _even(low: float, high: float) -> list[float]:

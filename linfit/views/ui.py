@@ -2,48 +2,157 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
-from linfit.errors import LinfitError
+from linfit.errors import LinfitError, brief, printable
+from linfit.interrupts import interrupt
+from linfit.output import tell
+from linfit.system import ISOLATED, end_apart, has_screen, is_windows, quote_word, start_apart
+from linfit.tracking import store as stores
+from linfit.tracking.migrations import require_current
 from linfit.tracking.store import Store, require
+from linfit.tracking.whereabouts import Move, find_moves
+from linfit.views.guard import LOOPBACK
+from linfit.views.guard_places import Places, find_places
+from linfit.views.guard_server import ORDER
 
-LOOPBACK = "127.0.0.1"
+#: uvicorn would look for MLflow's modules in the working directory first: here instead, in a folder that has none.
+SETTINGS = {"UVICORN_APP_DIR": str(Path(__file__).with_name("pages"))}
 #: Seconds that the server has to end by itself.
 PATIENCE = 5.0
 #: Seconds that it has to begin, which MLflow takes ten of, and between two looks whether it has.
 BEGIN, GLANCE = 120.0, 0.25
+#: Places of artifacts that are told of one by one.
+MOST_NOTES = 3
+#: Exit code of a server that has said what is wrong.
+SAID = 2
 
 
-def serve(store: Store, port: int, browser: bool = False) -> int:
-    """Runs `mlflow server` on the store until it is interrupted; returns its exit code.
+def serve(store: Store, port: int, browser: bool = False, artifacts: Sequence[str] = (), unguarded: bool = False) -> int:
+    """Run MLflow's UI on the store until it is interrupted; return its exit code.
 
-    When it answers, says where the newest run's experiment and its views are, and with `browser` opens the first of these pages.
+    It shows the artifacts beside the store and those below `artifacts`. When it answers, say where the newest run's experiment
+    and its views are, and with `browser` open the first of these pages.
     """
     require(store)
     if store.uri.startswith("http"):
         raise LinfitError(f"{store} is a server already: open it in a browser")
+    require_current(store)  # MLflow's server would migrate it
+    _require_free(port)
+    moves = find_moves(store)
+    for move in moves:
+        hint = f"`{stores.command(store, 'relocate')}` has it look in {move.new}"
+        tell(f"linfit: note: MLflow looks for artifacts in {move.old}; {hint}")
+    if unguarded:
+        tell("linfit: note: unguarded: pages of other servers of this machine can change the store, and read what it names")
+    tell(f"linfit: MLflow's UI begins, on {store}; Ctrl-C ends it")
+    with _hangup_as_end():
+        server = start_server(store, port, artifacts, unguarded)
+        try:
+            if not unguarded:
+                tell_elsewhere(store, find_places(store, artifacts), moves)
+            _welcome(server, store, port, browser)
+            return _require_end(_wait(server))
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            end_apart(server, PATIENCE)
+
+
+def _require_end(code: int) -> int:
+    """Return the exit code of a server that has ended because it was told to, or has said why; LinfitError for another."""
+    if code in (0, SAID):
+        return code
+    raise LinfitError(f"MLflow's server has ended by itself ({code}): start `linfit ui` again")
+
+
+def start_server(
+    store: Store, port: int, artifacts: Iterable[str] = (), unguarded: bool = False, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start the server's process, which ends with this one. No module of the working directory is imported there."""
+    places = find_places(store, artifacts)
+    order = {
+        "uri": store.uri,
+        "artifacts": store.artifacts,
+        "folders": places.folders,
+        "addresses": places.addresses,
+        "offline": store.file is not None and not places.addresses,
+        "port": port,
+        "parent": os.getpid(),
+        "unguarded": unguarded,
+    }
+    program = [sys.executable, "-P", "-W", "ignore", "-m", "linfit.views.guard_server"]
+    # Apart, because Ctrl-C is for this process, which ends that one.
+    return start_apart(program, env={**_environment(store), ORDER: json.dumps(order)}, **options)
+
+
+def _environment(store: Store) -> dict[str, str]:
+    """Return the environment of MLflow's server: nothing of this one's opens or moves it, and it sends nothing about itself."""
+    servers = ("_MLFLOW_", "MLFLOW_SERVER_", "MLFLOW_STATIC_PREFIX")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(servers)}
+    path = os.pathsep.join(filter(None, own.pop("PYTHONPATH", "").split(os.pathsep)))  # an empty part is the working directory
+    return {
+        **own,
+        **({"PYTHONPATH": path} if path else {}),
+        **ISOLATED,
+        **SETTINGS,
+        "MLFLOW_TRACKING_URI": store.uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ENABLE_WORKSPACES": "false",
+        "MLFLOW_ENABLE_AI_GATEWAY": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "_MLFLOW_IN_JOB_EXECUTOR": "false",
+        "_MLFLOW_SERVER_FILE_STORE": store.uri,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": store.artifacts or "",
+    }
+
+
+def _require_free(port: int) -> None:
+    """LinfitError where another program listens at the port."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not is_windows():  # where it would let this process share a port that another one listens at
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise LinfitError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from error
-    print(f"linfit: MLflow's UI begins, on {store}; Ctrl-C ends it", file=sys.stderr)
-    # A session of its own, because MLflow leaves its own child processes behind where only one of them is interrupted.
-    server = subprocess.Popen(command(store, port), env={**os.environ, "MLFLOW_TRACKING_URI": store.uri}, start_new_session=True)
+
+
+@contextmanager
+def _hangup_as_end() -> Iterator[None]:
+    """End as by SIGTERM when the terminal closes, unless that is ignored, as under nohup."""
+    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, interrupt)
     try:
-        _welcome(server, store, port, browser)
-        return server.wait()
-    except KeyboardInterrupt:
-        return 0
+        yield
     finally:
-        _end(server)
+        signal.signal(signal.SIGHUP, before)
+
+
+def tell_elsewhere(store: Store, places: Places, moves: Sequence[Move]) -> None:
+    """Say which artifacts are not shown, and what to type to see them."""
+    from linfit.tracking.reading import Reader
+
+    locations = [experiment.artifact_location or "" for experiment in Reader(store).client.search_experiments()]
+    moved = tuple(str(move.old) for move in moves)
+    elsewhere = [place for place in dict.fromkeys(locations) if places.find(place) is None and not place.startswith(moved)]
+    for place in elsewhere[:MOST_NOTES]:
+        shown = printable(brief(place))
+        tell(f"linfit: note: artifacts in {shown} are not shown: `{stores.command(store)} --artifacts {quote_word(shown)}` shows them")
+    if len(elsewhere) > MOST_NOTES:
+        tell(f"linfit: note: nor are those of {len(elsewhere) - MOST_NOTES} other experiments")
 
 
 def pages(store: Store) -> dict[str, str]:
@@ -70,11 +179,18 @@ def _welcome(server: subprocess.Popen[bytes], store: Store, port: int, browser: 
     if server.poll() is not None:
         return
     for what, page in found.items():
-        print(f"linfit: {what:<12} http://{LOOPBACK}:{port}/{page}", file=sys.stderr)
+        tell(f"linfit: {what:<12} http://{LOOPBACK}:{port}/{page}")
     if browser:
         import webbrowser
 
         webbrowser.open(f"http://{LOOPBACK}:{port}/{next(iter(found.values()))}")
+
+
+def _wait(server: subprocess.Popen[bytes]) -> int:
+    """Return the server's exit code. No Ctrl-C would interrupt Popen.wait on Windows; it does interrupt sleep."""
+    while (code := server.poll()) is None:
+        time.sleep(GLANCE)
+    return code
 
 
 def _answers(port: int) -> bool:
@@ -85,22 +201,4 @@ def _answers(port: int) -> bool:
 
 def has_browser() -> bool:
     """Whether somebody sits before a screen: elsewhere Python would open a browser for text in this very terminal."""
-    graphical = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return graphical and sys.stderr.isatty()
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    for signalled in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signalled)
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(PATIENCE)
-
-
-def command(store: Store, port: int) -> list[str]:
-    hosts = ",".join(f"{host}:{port}" for host in (LOOPBACK, "localhost"))
-    arguments = ["--host", LOOPBACK, "--port", str(port), "--allowed-hosts", hosts, "--workers", "1"]
-    arguments += ["--uvicorn-opts", "--log-level warning"]  # not a line for every picture of a page
-    if store.artifacts is not None:
-        arguments += ["--default-artifact-root", store.artifacts]
-    return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri, *arguments]
+    return has_screen() and sys.stderr.isatty()

@@ -9,10 +9,11 @@ from typing import Any
 
 from rich.table import Table
 
+from linfit.output import print_data
 from linfit.tracking.comparison import Verdict
 from linfit.verification import Agreement, Check, Verification
 from linfit.views.markup import escape
-from linfit.views.tables import ABSENT, console
+from linfit.views.tables import ABSENT, UNSET, console, fitted
 
 IDENTICAL, DIFFER, CANNOT = 0, 1, 2
 
@@ -20,7 +21,7 @@ IDENTICAL, DIFFER, CANNOT = 0, 1, 2
 def show_verification(verification: Verification, as_json: bool) -> int:
     """Prints it, and returns the exit code: 1 if some bits differ, otherwise 2 if some fit cannot be refitted, otherwise 0."""
     if as_json:
-        print(json.dumps(plain(asdict(verification)), allow_nan=False))
+        print_data(json.dumps(plain(asdict(verification)), allow_nan=False))
     else:
         _text(verification)
     if verification.count(Verdict.DIFFERS):
@@ -40,8 +41,9 @@ def plain(value: Any) -> Any:
 def _text(verification: Verification) -> None:
     out = console()
     out.print(f"[bold]{escape(verification.name)}[/]: sweep {verification.run_id} of {verification.num_fits} fits")
-    for key, (then, now) in verification.changes.items():
-        out.print(f"changed    {escape(key)}: {escape(then)} then, {escape(now)} now")
+    for key, pair in verification.changes.items():
+        then, now = (escape(value or UNSET) for value in pair)
+        out.print(f"changed    {escape(key)}: {then} then, {now} now")
     out.print(_table(verification.checks))
     for check in verification.checks:
         if check.why:
@@ -79,12 +81,10 @@ def _largest(checks: list[Check]) -> None:
 
 
 def _table(checks: list[Check]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("run", "engine", "status", "alone", "other engine", "losses differ", "weights differ", "parted at step"):
-        table.add_column(title, justify="right" if title.endswith(("differ", "step")) else "left")
-    for check in checks:
-        table.add_row(*map(escape, (check.name, check.engine, check.status, check.verdict.value, *_cells(check.other, check.status))))
-    return table
+    titles = ("run", "engine", "status", "alone", "other engine", "losses differ", "weights differ", "parted at step")
+    rows = [(check.name, check.engine, check.status, check.verdict.value, *_cells(check.other, check.status)) for check in checks]
+    columns = {title: [row[place] for row in rows] for place, title in enumerate(titles)}
+    return fitted(columns, titles[5:], ("engine", "status"))
 
 
 def _cells(other: Agreement | None, status: str) -> tuple[str, ...]:

@@ -177,6 +177,7 @@ def test_the_learning_rate_is_that_of_torchs_scheduler(row: ScheduleRow, engine:
                     scheduler.step()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_optimizer_is_scheduled_alike_in_both_engines_beside_any_neighbours(dtype: str) -> None:
     configs = [

@@ -64,6 +64,7 @@ def seen() -> Iterator[list[dict[str, Any]]]:
         yield met
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_what_holds_inside_and_is_put_back(callers: dict[str, Any], deterministic: bool) -> None:
     with computing(config(deterministic=deterministic)):

@@ -108,6 +108,7 @@ def test_the_loss_of_a_penalized_fit_counts_the_penalty_and_its_steps_are_weight
     np.testing.assert_allclose(ridge.losses, decay.losses + 0.35 * norms, rtol=1e-12)
 
 
+@pytest.mark.matrix
 def test_a_fit_of_hubers_loss_is_the_plain_torch_loop() -> None:
     fitted = config(loss={"name": "huber", "delta": 0.5}, engine="single", dtype="float64", steps=30, dataset=DATA,
                     model="linear", optimizer={"name": "adam", "lr": 0.05}, record={"every": 1})  # fmt: skip

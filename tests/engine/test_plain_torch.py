@@ -71,6 +71,7 @@ def level(name: str, **parts: Any) -> FitConfig:
     )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", PUBLISHED["levels"])
 def test_the_articles_levels_give_the_published_numbers(name: str) -> None:
     found = fit(level(name))
@@ -82,6 +83,7 @@ def test_the_articles_levels_give_the_published_numbers(name: str) -> None:
     assert found.status == Status.COMPLETED
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", PUBLISHED["levels"])
 def test_the_shipped_experiments_are_the_articles_levels(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -263,7 +263,7 @@ def test_a_component_that_raises_or_exits_has_failed_and_the_others_go_on(fault:
 
             name: Literal["faulty"] = "faulty"  # type: ignore[assignment]
 
-            def build(self, parameter: torch.Tensor, n: int) -> Descent:
+            def build(self, parameter: torch.Tensor, n: float) -> Descent:
                 if where == "build":
                     fail()
                 return Falling(parameter, self.lr, 1)
@@ -306,7 +306,7 @@ def test_ctrl_c_is_not_a_failed_fit() -> None:
 
             name: Literal["interrupted"] = "interrupted"  # type: ignore[assignment]
 
-            def build(self, parameter: torch.Tensor, n: int) -> Descent:
+            def build(self, parameter: torch.Tensor, n: float) -> Descent:
                 raise KeyboardInterrupt
 
         before = state()

@@ -117,6 +117,7 @@ def all_bits(configs: Sequence[FitConfig]) -> list[tuple[object, ...]]:
 # The table covers all there is
 
 
+@pytest.mark.matrix
 def test_every_component_of_ours_has_a_stacked_rule() -> None:
     for group in (Model, Loss, Gradient, Optimizer):
         assert all(choice.stackable() for choice in group.choices.values() if choice.__module__.startswith("linfit."))
@@ -244,6 +245,7 @@ def test_optima_are_the_same_alone_and_among_others() -> None:
 # Agreement with the single engine
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-12), ("float32", 1e-5)])
 def test_one_step_from_any_state_of_the_single_engine_agrees(dtype: str, near: float, gradient: str) -> None:
@@ -268,6 +270,7 @@ def test_one_step_from_any_state_of_the_single_engine_agrees(dtype: str, near: f
             assert_near(program.W.numpy(), visited[step + 1, own], near * scale[:, None, None])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-9), ("float32", 1e-4)])
 @pytest.mark.parametrize("dataset", ["parabola", "polynomial", "random_linear"])
 def test_the_first_fifty_steps_agree(dataset: str, dtype: str, near: float) -> None:
@@ -295,6 +298,7 @@ def test_the_end_and_the_step_of_tolerance_agree_where_the_method_contracts() ->
         assert_near(one.weights, other.weights, 1e-9 * np.abs(other.weights).max())
 
 
+@pytest.mark.matrix
 def test_what_is_recorded_is_what_the_single_engine_records() -> None:
     configs = [config(steps=steps, record={"every": every}) for steps in (0, 1, 31, 32, 33, 100) for every in (None, 1, 7)]
     for found, expected in zip(run(configs), fit([single(one) for one in configs]), strict=True):
@@ -486,7 +490,7 @@ def test_a_plug_in_without_a_rule_of_its_own_runs_single_and_the_config_says_so(
     class Halved(SGD):
         name: Literal["halved"] = "halved"  # type: ignore[assignment]
 
-        def build(self, parameter: torch.Tensor, n: int) -> Stepper:
+        def build(self, parameter: torch.Tensor, n: float) -> Stepper:
             return super().build(parameter, 2 * n)
 
     class Other(LinearModel):
@@ -504,10 +508,10 @@ def test_a_plug_in_with_a_rule_of_its_own_is_stacked_beside_the_others() -> None
         name: Literal["sign_descent"] = "sign_descent"
         lr: float = 1e-3
 
-        def build(self, parameter: torch.Tensor, n: int) -> Stepper:
+        def build(self, parameter: torch.Tensor, n: float) -> Stepper:
             raise AssertionError("not in a stack")
 
-        def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
             lr = h.column(h["lr"])
 
             def update(k: int, W: torch.Tensor, g: torch.Tensor) -> None:
@@ -525,10 +529,10 @@ def test_a_plug_in_that_raises_fails_its_block_alone() -> None:
     class Exits(Optimizer):
         name: Literal["exits"] = "exits"
 
-        def build(self, parameter: torch.Tensor, n: int) -> Stepper:
+        def build(self, parameter: torch.Tensor, n: float) -> Stepper:
             raise AssertionError("not in a stack")
 
-        def stacked(self, h: Columns, memory: Memory, n: int) -> Update:
+        def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
             raise SystemExit(3)
 
     class Wide(Init):

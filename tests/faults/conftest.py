@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -12,28 +11,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from tests.faults.harness import FITS, contents, log, missing, need_package, run
+from tests.helpers import end_with_parent
 
 PATIENCE = 90
-PR_SET_PDEATHSIG = 1
-PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def free_port() -> int:
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def end_with_parent() -> None:
-    """In a child: SIGINT when its parent is gone."""
-    if PRCTL is not None:
-        PRCTL(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 @contextmanager
@@ -43,7 +37,9 @@ def running(*command: str, user: str | None = None) -> Iterator[subprocess.Popen
     It is asked to, so that it takes its shared memory with it, and killed where it does not.
     """
     silent = subprocess.DEVNULL
-    process = subprocess.Popen(command, user=user, stdout=silent, stderr=silent, cwd="/", preexec_fn=end_with_parent)
+    process = subprocess.Popen(
+        command, user=user, stdout=silent, stderr=silent, cwd="/", preexec_fn=partial(end_with_parent, signal.SIGINT)
+    )
     try:
         yield process
     finally:
@@ -131,3 +127,17 @@ def reference(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) ->
     shutil.copy(migrated_store, folder / "outputs" / "mlflow.db")
     assert run(folder, *FITS) == 0, log(folder)
     return contents(folder)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how many sweeps were killed, and what was wrong when they had gone on; the numbers come from all workers."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    properties = [pair for report in reports if getattr(report, "when", "") == "teardown" for pair in report.user_properties]
+    rows = [value for name, value in properties if name == "kills"]
+    if not rows:
+        return
+    columns = list(rows[0])
+    totals = {key: sum(row[key] for row in rows) for key in columns[1:]}
+    terminalreporter.section("kills")
+    for row in (dict(zip(columns, columns, strict=True)), *rows, {columns[0]: "all", **totals}):
+        terminalreporter.write_line("".join(f"{row[key]!s:<{26 if key == columns[0] else 8}}" for key in columns))

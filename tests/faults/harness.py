@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import multiprocessing
@@ -11,10 +12,12 @@ import shutil
 import signal
 import sqlite3
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,19 +27,12 @@ import pytest
 from pyarrow import parquet
 
 from linfit.tracking import layout
+from tests.helpers import end_with_parent
 
 FOLDER = "outputs/sweeps/one"
 #: A sweep of so many fits.
 FITS, PAIRS = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}"), 100
-PRELOADED = [
-    "linfit.cli",
-    "linfit.sweeps.app",
-    "linfit.sweeps.resuming",
-    "linfit.tracking.database",
-    "linfit.engine.dispatch",
-    "torch",
-    "mlflow",
-]
+ROOT = Path(__file__).parents[2]
 
 
 def missing(reason: str) -> NoReturn:
@@ -60,18 +56,34 @@ def need_package(name: str, extra: str) -> Any:
 
 
 def context() -> ForkServerContext:
+    """Return the context of a server that has imported linfit, from wherever the tests run."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(PRELOADED)
+    server.set_forkserver_preload(["tests.faults.preloaded"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        forkserver.ensure_running()
     return server
 
 
-def main(workdir: str, arguments: Sequence[str], block: int, large: int, desk: bool, environment: dict[str, str]) -> None:
+def main(
+    workdir: str,
+    arguments: Sequence[str],
+    block: int,
+    large: int,
+    desk: bool,
+    doom: tuple[str, int | str] | None,
+    environment: dict[str, str],
+) -> None:
     """In the child: the command line, with its output in a file; `block` fits are recorded at once, `large` of them in the background.
 
-    With `desk`, MLflow lives in another process, as for a user.
+    With `desk`, MLflow lives in another process, as for a user. `doom` is who is killed, and at which
+    moment, as `killing.arrange` has it. The process leads a group of its own.
     """
+    end_with_parent()  # the server of forks, which ends with the tests
+    os.setpgrp()
     os.chdir(workdir)
     os.environ.update(environment)
+    tempfile.tempdir = None
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -79,12 +91,18 @@ def main(workdir: str, arguments: Sequence[str], block: int, large: int, desk: b
     from linfit import cli
     from linfit.sweeps import recording
     from linfit.tracking import database
+    from tests.faults.killing import arrange
 
     recording.BLOCK, database.LARGE = block, large
     if desk:
         begin_desk()
+    if doom is not None:
+        arrange(*doom, workdir)
     sys.argv = ["linfit", *arguments]
-    cli.main()
+    try:
+        cli.main()
+    finally:
+        atexit._run_exitfuncs()  # which multiprocessing leaves out
 
 
 def begin_desk() -> None:
@@ -97,8 +115,17 @@ def begin_desk() -> None:
     child.answer()
 
 
-def start(workdir: Path, *arguments: str, block: int = 20, large: int = 1, desk: bool = False, **environment: str) -> BaseProcess:
-    process = context().Process(target=main, args=(str(workdir), arguments, block, large, desk, {"LINFIT_GRACE": "30", **environment}))
+def start(
+    workdir: Path,
+    *arguments: str,
+    block: int = 20,
+    large: int = 1,
+    desk: bool = False,
+    doom: tuple[str, int | str] | None = None,
+    **environment: str,
+) -> BaseProcess:
+    given = {"LINFIT_GRACE": "30", **environment}
+    process = context().Process(target=main, args=(str(workdir), arguments, block, large, desk, doom, given))
     process.start()
     return process
 
@@ -127,16 +154,6 @@ def until(condition: Callable[[], bool], process: BaseProcess, workdir: Path, se
         time.sleep(0.002)
 
 
-def kill_within(process: BaseProcess, workdir: Path, moment: float) -> bool:
-    """Kills a sweep `moment` seconds after its manifest was written, unless it has ended; whether it was killed."""
-    manifest = workdir / FOLDER / layout.MANIFEST
-    until(lambda: manifest.exists() or process.exitcode is not None, process, workdir)
-    process.join(moment)
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
-
-
 def tables(workdir: Path) -> str:
     """Results and curves by row, without the ids of runs: equal texts are equal bits."""
     columns = {layout.RESULTS: ["run_id"], layout.CURVES: []}
@@ -146,6 +163,11 @@ def tables(workdir: Path) -> str:
 
 def recorded(workdir: Path, database: Path | None = None) -> str:
     """What MLflow has of the sweep's fits, by row, but for ids, times, and where and as what they are tracked: equal texts are equal bits."""
+    return repr([fit for _, fit in recorded_fits(workdir, database)])
+
+
+def recorded_fits(workdir: Path, database: Path | None = None) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return the ids of the sweep's runs with what MLflow has of each, its row first."""
     queries = (
         "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, value",
         "SELECT key, step, value, is_nan FROM latest_metrics WHERE run_uuid = ? ORDER BY key",
@@ -158,11 +180,10 @@ def recorded(workdir: Path, database: Path | None = None) -> str:
             "JOIN tags f ON f.run_uuid = p.value WHERE lifecycle_stage = 'active' AND r.key = ? AND p.key = ? AND f.key = ? AND f.value = ?",
             (layout.ROW, layout.PARENT, layout.FOLDER, str((workdir / FOLDER).absolute())),
         ).fetchall()
-        found = [
-            (row, name, status, _tags(store, run), *(store.execute(query, (run,)).fetchall() for query in queries))
+        return [
+            (run, (row, name, status, _tags(store, run), *(store.execute(query, (run,)).fetchall() for query in queries)))
             for row, run, name, status in sorted(fits)
         ]
-    return repr(found)
 
 
 def _tags(store: sqlite3.Connection, run: str) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +25,7 @@ from linfit.sweeps.clusters import fits_on_cluster
 from linfit.sweeps.folder import About
 from linfit.sweeps.workers import Workers
 from tests.conftest import Ran
-from tests.faults.conftest import dask
+from tests.faults.conftest import answers, dask, free_port, running, wait_until
 from tests.faults.harness import (
     FITS,
     FOLDER,
@@ -40,6 +42,7 @@ from tests.faults.harness import (
     tables,
     until,
 )
+from tests.helpers import started
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]  # the clusters' libraries warn of much
 Linfit = Callable[..., Ran]
@@ -109,7 +112,7 @@ def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
     from distributed import Client
 
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", dask_cluster, "--nthreads", "4", "--no-nanny", "--no-dashboard"]
-    with subprocess.Popen([*worker, "--name", "doomed"], stderr=subprocess.PIPE, text=True) as doomed:
+    with started([*worker, "--name", "doomed"], stderr=subprocess.PIPE, text=True) as doomed:
         assert doomed.stderr is not None
         assert any("Starting established connection" in line for line in doomed.stderr)
         fits = fits_on_cluster(configs(3000), Workers(backend="dask", address=dask_cluster))
@@ -121,6 +124,82 @@ def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
         found = dict([first, *fits])
     assert sorted(found) == list(range(len(configs())))
     assert {fit.status for fit in found.values()} == {Status.COMPLETED}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the key, the certificate and the settings that docs/beyond-one-machine.md has."""
+    return make_keys(tmp_path_factory.mktemp("keys") / "dask")
+
+
+@pytest.fixture(scope="module")
+def guarded_dask(keys: Path) -> Iterator[str]:
+    """The address of a scheduler and a worker that have the key."""
+    need_package("distributed", "dask")
+    port = free_port()
+    address = f"tls://127.0.0.1:{port}"
+    where = ("--host", "127.0.0.1", "--port", str(port), "--protocol", "tls", "--no-dashboard")
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_CONFIG", str(keys))
+        stack.enter_context(running(sys.executable, "-m", "distributed.cli.dask_scheduler", *where))
+        wait_until(lambda: answers(port))
+        stack.enter_context(running(sys.executable, *WORKER, address))
+        wait_until(lambda: "1" in ask_workers(address))
+        patch.undo()
+        yield address
+
+
+WORKER = ("-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "4")
+COUNT = "import sys, distributed; print(len(distributed.Client(sys.argv[1], timeout=4, set_as_default=False).scheduler_info()['workers']))"
+
+
+def ask_workers(address: str) -> str:
+    """Return how many workers a scheduler has, asked by a process with this one's environment; empty if it is refused."""
+    ask = [sys.executable, "-c", COUNT, address]
+    return subprocess.run(ask, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
+
+
+def make_keys(folder: Path) -> Path:
+    """Do what the page says."""
+    need("openssl")
+    page = (ROOT / "docs" / "beyond-one-machine.md").read_text(encoding="utf-8")
+    folder.mkdir()
+    [command] = re.findall(r"^\$ (openssl .*)$", page, re.MULTILINE)
+    subprocess.run(shlex.split(command), cwd=folder, check=True, capture_output=True)
+    [settings] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (folder / "dask.yaml").write_text(settings.replace("/home/me/dask", str(folder)))
+    return folder
+
+
+def test_a_sweep_on_a_dask_cluster_with_keys(guarded_dask: str, keys: Path, stored: Path, reference: str) -> None:
+    where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={guarded_dask}")
+    assert run(stored, *FITS, *where, DASK_CONFIG=str(keys)) == 0, log(stored)
+    assert_whole(stored, PAIRS, reference)
+
+
+@pytest.mark.parametrize("has", ["nothing", "another key", "no encryption"])
+def test_who_has_not_dask_s_key_is_refused(
+    has: str, guarded_dask: str, keys: Path, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker does not join, so that it is handed no fit and sends nothing back, and a sweep says in one line that it cannot begin."""
+    address = guarded_dask.replace("tls", "tcp") if has == "no encryption" else guarded_dask
+    settings = make_keys(tmp_path / "other") if has == "another key" else tmp_path / "none"
+    monkeypatch.setenv("DASK_CONFIG", str(settings))
+    joined = subprocess.run([sys.executable, *WORKER, address], capture_output=True, timeout=60, check=False)
+    assert joined.returncode != 0
+    assert ask_workers(address) == ""
+    where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={address}")
+    assert run(stored, *FITS, *where, DASK_CONFIG=str(settings)) == 2, log(stored)
+    one_line(stored, f"no dask cluster answers at {address}")
+    assert not (stored / FOLDER / "manifest.parquet").exists()
+    monkeypatch.setenv("DASK_CONFIG", str(keys))
+    assert ask_workers(guarded_dask) == "1"
+
+
+def test_who_asks_for_encryption_speaks_to_no_cluster_without(dask_cluster: str, keys: Path, stored: Path) -> None:
+    where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={dask_cluster}")
+    assert run(stored, *FITS, *where, DASK_CONFIG=str(keys)) == 2, log(stored)
+    one_line(stored, f"no dask cluster answers at {dask_cluster}")
 
 
 def test_ray_gives_the_bits_of_one_process() -> None:
@@ -143,10 +222,10 @@ def on_ray(program: str, cpus: int, more: str = "true") -> Any:
     """
     need("unshare", "ip")
     need_package("ray", "ray")
-    ray = str(Path(sys.executable).with_name("ray"))
+    python, ray = shlex.quote(sys.executable), shlex.quote(str(Path(sys.executable).with_name("ray")))
     head = f"{ray} start --head --port=26379 --num-cpus={cpus} --include-dashboard=false --disable-usage-stats --temp-dir=$FOLDER"
     begin = f"ip link set lo up && {head} >&2 && {more.format(ray=ray)} >&2"
-    commands = f"{begin} && {sys.executable} -c '{program}'; code=$?; {ray} stop --force >&2; exit $code"
+    commands = f"{begin} && {python} -c '{program}'; code=$?; {ray} stop --force >&2; exit $code"
     inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", commands]
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short path: ray makes sockets below it
         (Path(folder) / "token").write_text(secrets.token_hex(32))

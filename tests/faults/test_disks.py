@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 
 from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, missing, need, one_line, run, start, until
 
+resource = pytest.importorskip("resource")  # of Unix
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and mounts, on Linux")
 
 
@@ -100,9 +100,11 @@ SWEEP = "import sys; from linfit.cli import main; sys.argv[0] = 'linfit'; main()
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("place", "call", "first"), [("mlflow.db", "pwrite64", 40), ("mlflow.db", "fdatasync", 6), ("part-0", "fsync", 3)])
+@pytest.mark.parametrize(
+    ("place", "call", "first"), [("mlflow.db", "pwrite64", 40), ("mlflow.db", "fdatasync", 6), ("sweeps/one", "fsync", 24)]
+)
 def test_a_disk_that_answers_with_an_error(place: str, call: str, first: int, stored: Path, reference: str) -> None:
-    """From its `first` such call on, every one fails with EIO, as on a disk that is dying; of the tables' files all that are flushed."""
+    """From its `first` such call on, every one fails with EIO, as on a disk that is dying; of a sweep's files all that are flushed."""
     need("strace")
     only = ["-P", str(stored / "outputs" / place)] if place == "mlflow.db" else []
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={first}+"]

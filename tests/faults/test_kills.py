@@ -1,27 +1,27 @@
-"""SIGKILL at seeded random moments and at the calls that flush and rename: afterwards `linfit resume` ends the sweep as if nothing had been."""
+"""SIGKILL to whoever of a sweep, whenever, and at the calls that flush and rename: afterwards `linfit resume` ends it as if nothing had been."""
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyarrow import parquet
 
-from tests.faults.harness import FOLDER, assert_whole, contents, end, kill_within, log, missing, need, run, start, until
+from tests.faults.harness import FOLDER, assert_whole, contents, end, log, missing, need, run, start, until
+from tests.faults.kills import SWEEP, VARIANTS, Kills, fill_store
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks real processes and kills them, on Linux")
-SWEEP = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam,rmsprop,adagrad", "steps=40", "pictures=false", f"hydra.sweep.dir={FOLDER}")
-NUM_FITS, ATTEMPTS = 200, 6
+#: Kills of each variant: those of CI, and those by hand.
+FEW, MANY = range(2), range(2, 16)
 
 
 @pytest.fixture(scope="module")
@@ -34,51 +34,78 @@ def prepared(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
-    """Tables and runs of the sweep that nobody interrupts, and how many seconds it takes from its manifest to its end."""
-    workdir = copied(prepared, tmp_path_factory.mktemp("reference"))
-    process = start(workdir, *SWEEP)
-    until((workdir / FOLDER / "manifest.parquet").exists, process, workdir)
-    began = time.monotonic()
-    assert end(process) == 0, log(workdir)
-    took = time.monotonic() - began
-    assert_whole(workdir, NUM_FITS, contents(workdir))
-    return contents(workdir), took
+def stores(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a folder for each size of store: absent, small, big; each is made when it is first asked for."""
+    made = {"small": prepared}
+
+    def of_size(size: str) -> Path:
+        if size not in made:
+            made[size] = tmp_path_factory.mktemp(size)
+            if size == "big":
+                fill_store(prepared, made[size])
+        return made[size]
+
+    return of_size
+
+
+@pytest.fixture
+def kills(variant: str, stores: Callable[[str], Path], tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Kills]:
+    """Return sweeps of a variant, to be killed; they are counted in the table at the end of the tests."""
+    made = Kills(VARIANTS[variant], stores(VARIANTS[variant].store), tmp_path)
+    yield made
+    record_property("kills", {"variant": variant, **made.counts})
+
+
+@pytest.mark.parametrize("variant", ["background"])
+def test_a_sweep_that_is_killed(kills: Kills) -> None:
+    assert kills.kill(1) == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sweeps_that_are_killed(kills: Kills) -> None:
+    assert [trouble for number in FEW for trouble in kills.kill(number)] == []
+
+
+@pytest.mark.faults_all
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_many_sweeps_that_are_killed(kills: Kills) -> None:
+    assert [trouble for number in MANY for trouble in kills.kill(number)] == []
+
+
+#: Calls before which a killed process left something, or lost it.
+CALLS = {
+    "settings without manifest": ("no helper", "open */one/.manifest.parquet.*"),
+    "half an artifact": ("no helper", "os.rename *.artifact.uploading.*"),
+    "curves without results": ("no helper", "os.rename */one/curves"),
+    "no description": ("no helper", "os.rmdir *"),
+    "files of fits": ("child artifacts", "os.rename *.artifact.uploading.*"),
+    "half a store": ("store absent, no helper", "os.rename *.mlflow.db.*"),
+    "no pictures": ("pictures", "os.mkdir */one/pictures"),
+    "no report": ("pictures", "open */one/.report.html.*"),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("variant", "call"), CALLS.values(), ids=CALLS)
+def test_calls_before_which_sweeps_are_killed(kills: Kills, call: str) -> None:
+    assert kills.kill_at(call) == []
+
+
+@pytest.mark.faults_all
+@pytest.mark.parametrize("variant", ["no helper", "child artifacts", "pictures", "store absent, no helper"])
+def test_every_touch_before_which_sweeps_are_killed(kills: Kills) -> None:
+    troubles: list[str] = []
+    number = 1
+    while (found := kills.kill_at(number)) is not None:
+        troubles += found
+        number += 1
+    assert number > 100
+    assert troubles == []
 
 
 def copied(prepared: Path, folder: Path) -> Path:
     return Path(shutil.copytree(prepared, folder, dirs_exist_ok=True))
-
-
-def killed_and_resumed(number: int, prepared: Path, workdir: Path, uninterrupted: tuple[str, float]) -> int:
-    """Kills the sweep, and of every three resumes the first two; returns how often something was killed.
-
-    Rows are inserted by a process of their own, which may live a little longer, by the one that is killed, or where MLflow lives.
-    """
-    moments, (reference, took) = random.Random(number), uninterrupted
-    how: dict[str, Any] = ({"large": 1}, {"large": 200}, {"desk": True})[number % 3]
-    kills = 0
-    for attempt in range(ATTEMPTS):  # it may be quicker than the reference was, and end before its moment
-        place = copied(prepared, workdir / str(attempt))
-        kills += kill_within(start(place, *SWEEP, **how), place, moments.uniform(0, took / 2**attempt))
-        if kills:
-            break
-    assert kills == 1, log(place)
-    for _ in range(number // 3 % 3):
-        kills += kill_within(start(place, "resume", **how), place, moments.uniform(0, took))
-    assert run(place, "resume") == 0, log(place)
-    assert_whole(place, NUM_FITS, reference)
-    return kills
-
-
-def test_some_sweeps_that_are_killed(prepared: Path, tmp_path: Path, uninterrupted: tuple[str, float]) -> None:
-    assert sum(killed_and_resumed(number, prepared, tmp_path / str(number), uninterrupted) for number in (1, 2)) >= 1
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("number", range(50))
-def test_fifty_sweeps_that_are_killed(number: int, prepared: Path, tmp_path: Path, uninterrupted: tuple[str, float]) -> None:
-    killed_and_resumed(number, prepared, tmp_path, uninterrupted)
 
 
 SMALL = ("run", "-m", "seed=range(0,6)", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from linfit.tracking.store import Store
 from tests.faults.conftest import answers, free_port
 from tests.faults.harness import FITS, PAIRS, contents, end, log, one_line, run, start
 from tests.faults.proxy import Deaf
+from tests.helpers import started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real servers, on Linux")
 
@@ -33,14 +33,9 @@ def server(stored: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command += ["--backend-store-uri", f"sqlite:///{stored}/outputs/mlflow.db"]
     command += ["--serve-artifacts", "--artifacts-destination", str(stored / "outputs" / "artifacts")]
     alone = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # without seven more processes of which we need none
-    with (stored / "server.log").open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=alone, start_new_session=True)
-        try:
-            wait_for(lambda: answers(port), process)
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+    with (stored / "server.log").open("ab") as output, started(command, stdout=output, stderr=output, env=alone) as process:
+        wait_for(lambda: answers(port), process)
+        yield process
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -85,6 +85,7 @@ def test_a_gradient_is_that_of_central_differences(row: Row, model: Row, loss: L
     assert (slopes - gradient).abs().max() <= 1e-6 * gradient.abs().max()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("row", GRADIENTS, ids=label)
 def test_a_gradient_follows_the_weights(row: GradientRow) -> None:
     """The evaluation is bound once and called at every step, where the weights stand then."""
@@ -98,3 +99,26 @@ def test_a_gradient_follows_the_weights(row: GradientRow) -> None:
     expected = 2 * case.X.T @ (case.X @ (3 * case.weights) - case.y)
     assert predictor.weight.grad is not None
     torch.testing.assert_close(predictor.weight.grad, expected, rtol=row.near, atol=0)
+
+
+@pytest.mark.parametrize(("model", "loss", "dataset"), CASES, ids=label)
+def test_functional_gradients_have_the_bits_of_torch_func(model: Row, loss: LossRow, dataset: dict[str, Any]) -> None:
+    """Forward mode puts the loss alone through `torch.func.jvp`, programs of `linfit script` the whole objective."""
+    case = Case(model, loss, dataset)
+    predictor = case.model.build(case.weights)
+    weight = predictor.weight.detach()
+
+    def objective(parameter: torch.Tensor) -> torch.Tensor:
+        return case.loss(case.model.predict(predictor, parameter, case.X) - case.y)
+
+    gradient, value = cast("tuple[torch.Tensor, torch.Tensor]", torch.func.grad_and_value(objective)(weight))
+    rows = {row.name: row for row in GRADIENTS}
+    found, slope = case.gradient(rows["func_grad"])
+    assert torch.equal(found, value)
+    assert torch.equal(slope, case.model.transpose(gradient))
+
+    along = torch.eye(weight.numel(), dtype=weight.dtype).view(-1, *weight.shape)
+    pushed = [torch.func.jvp(objective, (weight,), (direction,))[:2] for direction in along]
+    found, slope = case.gradient(rows["forward"])
+    assert torch.equal(found, pushed[0][0])
+    assert torch.equal(slope, case.model.transpose(torch.stack([one for _, one in pushed]).view_as(weight)))

@@ -182,6 +182,7 @@ def test_every_dataset_is_documented() -> None:
         assert inspect.getdoc(Dataset.choices[row.name]) != inspect.getdoc(Dataset)
 
 
+@pytest.mark.matrix
 def test_linnerud_is_what_scikit_learn_ships() -> None:
     from sklearn.datasets import load_linnerud
 

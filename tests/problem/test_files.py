@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies
 
-from linfit.problem import digests
+from linfit.problem import digests, tables
+from linfit.problem.datasets import Dataset
 from linfit.problem.digests import file_digest
 from linfit.problem.files import CSV, SHIPPED_FOLDER
 from linfit.problem.problem import Problem
@@ -26,6 +27,13 @@ def dataset(path: Path | str, features: tuple[str, ...] = ("a", "b"), target: tu
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "data.csv"
+
+
+@pytest.fixture(params=[tables.SMALL, 0], ids=["small", "large"])
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The bytes up to which Python's reader takes a file; beyond it is pyarrow's."""
+    monkeypatch.setattr(tables, "SMALL", request.param)
+    return int(request.param)
 
 
 def load(file: Path, content: str | bytes) -> Problem:
@@ -108,13 +116,68 @@ def test_the_articles_file_is_parsed_as_written() -> None:
         ("a,b,y\n\n1,2,3\n\n1,2,x\n", "{file}, line 5, column 'y': 'x' is not a finite number"),
         ("a,b,y\n1,2,3\n4,5\n", "{file}, line 3: 2 cells below a header of 3"),
         ("a,b,y\n1,2,3,4\n", "{file}, line 2: 4 cells below a header of 3"),
-        ("a;b;y\n1;2;3\n", "{file} has no column 'a': there are a;b;y"),
+        ("a;b;y\n1;2;3\n", "{file} has one column 'a;b;y': dataset.separator=';' makes several of it"),
+        ("a\tb\ty\n1\t2\t3\n", "{file} has one column 'a\\tb\\ty': dataset.separator=tab makes several of it"),
+        ("a|b|y\n1|2|3\n", "{file} has one column 'a|b|y': dataset.separator='|' makes several of it"),
     ],
 )
 def test_a_bad_file_is_refused_with_file_line_and_column(file: Path, content: str, words: str) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         load(file, content)
     assert str(refusal.value) == words.format(file=file)
+
+
+@pytest.mark.parametrize("cell", ["2_0", "٣", "1\u00a0", "0x10", "1e400", "infinity", "1_0.5", "\uff11", "1:30", "--1", "1 2"])
+def test_a_cell_is_a_plain_decimal_number(file: Path, cell: str, size: int) -> None:
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        load(file, f"a,b,y\n1,2,3\n4,{cell},6\n")
+    assert str(refusal.value) == f"{file}, line 3, column 'b': {cell!r} is not a finite number"
+
+
+@pytest.mark.parametrize(
+    ("separator", "content"),
+    [
+        (";", "a;b;y\n1;2;3\n4;5;6\n"),
+        ("tab", "a\tb\ty\n1\t 2\t3\n4\t5 \t6\n"),
+        ("\t", "a\tb\ty\n1\t2\t3\n4\t5\t6\n"),
+        ("|", '"a"|b|y\r\n1|"2"|3\r\n4|5|6\r\n'),
+        (";", '"x;x";a;b;y\n"u;v";1;2;3\n",";4;5;6\n'),
+        (",", '"x,x",a,b,y\n"u,v",1,2,3\n";",4,5,6\n'),
+    ],
+)
+def test_cells_are_separated_as_is_said(file: Path, separator: str, content: str, size: int) -> None:
+    file.write_text(content, newline="")
+    table = Dataset.choose({**dataset(file).model_dump(), "separator": separator})
+    problem = table.load(0)
+    assert (problem.X.tolist(), problem.y.tolist()) == ([[1, 2], [4, 5]], [[3], [6]])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a;b;y\n1;2,5;3\n", "{file}, line 2, column 'b': '2,5' is not a finite number"),
+        ("a,b,y\n1,2,3\n", "{file} has one column 'a,b,y': dataset.separator=, makes several of it"),
+        (b"a;b;y\n1;\xff;3\n", "{file}, line 2, column 'b': byte 0xff is no UTF-8: save the file as text in UTF-8"),
+        ("a;b;y\n1;2\n", "{file}, line 2: 2 cells below a header of 3"),
+    ],
+)
+def test_a_bad_file_of_another_separator_is_refused(file: Path, content: str | bytes, words: str, size: int) -> None:
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        dataset(file).model_copy(update={"separator": ";"}).load(0)
+    assert str(refusal.value) == words.format(file=file)
+
+
+def test_a_column_may_be_called_as_if_it_were_two(file: Path) -> None:
+    file.write_text("a;b\n1\n2\n")
+    assert dataset(file, ("a;b",), ("a;b",)).load(0).X.tolist() == [[1], [2]]
+
+
+def test_the_separator_leaves_fingerprints_as_they_are_at_the_comma(file: Path) -> None:
+    file.write_text("a,b,y\n1,2,3\n")
+    table = dataset(file)
+    assert "separator" in table.neutral()
+    assert "separator" not in table.model_copy(update={"separator": "tab"}).neutral()
 
 
 def test_bytes_that_are_no_utf8_have_their_line_and_column(file: Path) -> None:

@@ -10,6 +10,7 @@ from scipy import optimize
 from sklearn import linear_model
 
 from linfit.problem.losses import Huber, Loss
+from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import optimum
 from tests.helpers import DTYPES, QUADRATIC_LOSSES, LossRow, conditioned, config, label, problem
@@ -37,7 +38,7 @@ def objective(w: Array, X: Array, y: Array, delta: float, strength: float) -> fl
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_optimum_of_hubers_loss_is_scipys(size: tuple[int, int, int], delta: float, strength: float) -> None:
     X, y = outliers(*size)
-    found = optimum(problem(X, y), Huber(delta=delta), strength)
+    found = optimum(problem(X, y), Huber(delta=delta), Shrinkage(strength))
 
     def slope(w: Array) -> Any:
         W = w.reshape(found.weights.shape)
@@ -104,7 +105,59 @@ def test_whatever_the_data_the_gradient_is_zero_at_the_optimum(kind: str, delta:
             X = np.vander(np.linspace(-2, 2, n), p)
         else:
             X, y = X + 1e3, y + 1e6
-        assert_flat(optimum(problem(X, y), Huber(delta=delta), strength).weights, problem(X, y), delta, strength)
+        assert_flat(optimum(problem(X, y), Huber(delta=delta), Shrinkage(strength)).weights, problem(X, y), delta, strength)
+
+
+def columns_of(kind: str, n: int, p: int, stream: np.random.Generator) -> Array:
+    X = stream.standard_normal((n, p))
+    if kind == "zeros":
+        X[:, stream.integers(0, p, 1 + p // 3)] = 0
+    elif kind == "twice":
+        X[:, stream.integers(0, p)] = X[:, stream.integers(0, p)]
+    elif kind == "nearly twice":
+        X[:, -1] = X[:, 0] + 1e-9 * stream.standard_normal(n)
+    elif kind == "whole numbers":
+        X = stream.integers(-4, 5, (n, p)).astype(float)
+    elif kind == "unlike sizes":
+        X = X * 10.0 ** stream.integers(-8, 9, p)
+    elif kind == "one vanishes":
+        X[:, stream.integers(0, p)] *= 1e-200
+    elif kind == "tiny":
+        X = X * 1e-200
+    else:
+        assert kind == "huge"
+        X = X * 1e140
+    return X
+
+
+@pytest.mark.parametrize("ridge", [False, True], ids=["plain", "ridge"])
+@pytest.mark.parametrize("kind", ["zeros", "twice", "nearly twice", "whole numbers", "unlike sizes", "one vanishes", "tiny", "huge"])
+def test_of_random_problems_every_optimum_is_found(kind: str, ridge: bool) -> None:
+    """In units in which columns have norm one with the penalty, the gradient is rounding; a column of zeros has weight 0."""
+    for seed in range(25):
+        stream = np.random.default_rng(seed)
+        n, p, q = int(stream.integers(1, 25)), int(stream.integers(1, 8)), int(stream.integers(1, 4))
+        X, unit = columns_of(kind, n, p, stream), {"tiny": 1e-200, "huge": 1e140}.get(kind, 1.0)
+        largest = np.abs(X).max() or 1.0
+        y = X @ stream.standard_normal((p, q)) + stream.standard_cauchy((n, q)) * 10.0 ** stream.integers(-2, 3) * largest
+        delta = float(np.abs(y).max() * 10.0 ** stream.integers(-5, 3))
+        strength = float(10.0 ** stream.integers(-12, 3)) * largest**2 * ridge
+        found = optimum(problem(X, y), Huber(delta=delta), Shrinkage(strength)).weights
+        X, y, delta, strength = X / unit, y / unit, delta / unit, strength / unit**2 if kind != "tiny" else 0.0
+        norms = np.sqrt(np.square(X).sum(axis=0) / y.size + strength)[:, None]
+        norms[norms == 0] = np.inf
+        cut = (X @ found - y).clip(-delta, delta)
+        slope = X.T @ cut / y.size + strength * found
+        terms = np.abs(X.T) @ (np.abs(cut) + np.abs(X) @ np.abs(found)) / y.size + strength * np.abs(found)
+        assert np.linalg.norm(slope / norms) <= 1e-13 * np.linalg.norm(terms / norms), seed
+        assert not found[~X.any(axis=0)].any()
+
+
+def test_with_columns_of_zeros_and_fewer_samples_than_features_ridge_has_its_optimum() -> None:
+    X, y = np.array([[4.0, 0, 3, 0, 0], [-3, 0, 12, -1, 0]]), np.array([[-18.0], [-51]])
+    found = optimum(problem(X, y), Huber(delta=40.0), Shrinkage(0.0769))
+    least = np.linalg.solve(X.T @ X + 2 * 0.0769 * np.eye(5), X.T @ y)  # no residual is beyond δ
+    np.testing.assert_allclose(found.weights, least, rtol=1e-13, atol=0)
 
 
 def test_far_from_every_bend_huber_is_half_the_mean_of_squares() -> None:
@@ -129,7 +182,7 @@ def test_outliers_do_not_pull_the_optimum() -> None:
 def test_the_excess_loss_of_huber_is_exact(distance: float, strength: float) -> None:
     """Beside the difference of losses where that is large, and the curvature's where it is as small as rounding."""
     X, y = outliers(40, 3, 2)
-    found = optimum(problem(X, y), Huber(delta=0.2), strength)
+    found = optimum(problem(X, y), Huber(delta=0.2), Shrinkage(strength))
     direction = np.random.default_rng(5).standard_normal(found.weights.shape)
     away = found.weights + distance * direction
     excess = float(found.excess(away))
@@ -151,7 +204,7 @@ def test_a_ridge_penalty_moves_optimum_curvatures_and_excess(row: LossRow, size:
     X, y = outliers(*size)
     loss = Loss.choose(row.plain)
     c = loss.scale(*y.shape)
-    found = optimum(problem(X, y), loss, strength)
+    found = optimum(problem(X, y), loss, Shrinkage(strength))
     hessian = 2 * c * X.T @ X + strength * np.eye(X.shape[1])
     np.testing.assert_allclose(found.weights, np.linalg.solve(hessian, 2 * c * X.T @ y), rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(found.curvatures, np.linalg.eigvalsh(hessian)[::-1], rtol=1e-9)
@@ -165,9 +218,10 @@ def test_a_ridge_penalty_moves_optimum_curvatures_and_excess(row: LossRow, size:
     assert found.excess(away) == pytest.approx(value(away) - found.loss, rel=1e-8)
 
 
+@pytest.mark.matrix
 def test_alpha_of_scikit_learns_ridge_is_half_the_strength() -> None:
     X, y = outliers(30, 4, 1)
-    found = optimum(problem(X, y), Loss.choose("sse"), 3.0)
+    found = optimum(problem(X, y), Loss.choose("sse"), Shrinkage(3.0))
     theirs = linear_model.Ridge(alpha=1.5, fit_intercept=False, solver="svd").fit(X, y).coef_
     np.testing.assert_allclose(found.weights.ravel(), theirs.ravel(), rtol=1e-10)
 

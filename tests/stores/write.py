@@ -1,8 +1,8 @@
-"""Writes a small store as this version of linfit writes it: `python -m tests.stores.write tests/stores/v1-2.tar.xz`.
+"""Writes a small store as this version of linfit writes it: `python -m tests.stores.write tests/stores/v2.tar.xz`.
 
 Run for each schema of the stored config, by the version that introduces it, and again when components are added; `tests/test_stores.py`
-reproduces what is in it with every later version. Holds single runs, and a sweep over every component that no other store of the schema
-has, with nothing in it that names the machine's folders or user.
+reproduces what is in it with every later version. Holds single runs, and a sweep over every component that no other store has, what
+belongs to no component and what conventions decide, with nothing in it that names the machine's folders or user.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
 from linfit.settings import MLflowTracking
 from linfit.sweeps.repeating import Sample, repeat, repeat_sample
-from linfit.tracking import accounts, layout
+from linfit.tracking import layout
 from linfit.tracking.opening import open_recorder
 from tests import helpers
 
@@ -41,6 +41,41 @@ BESIDE: tuple[dict[str, Any], ...] = (
     {"split": {"validation": 0.25}},
     {"threads": 2},
     {"deterministic": False},
+)
+WEIGHTED = {"name": "csv", "path": "linfit:article.csv", "features": ["x_squared", "one"], "target": "y", "weight": "x_squared"}
+RIDGE = {"name": "ridge", "strength": 20.0}
+INTERCEPT = {"name": "raw", "intercept": True}
+SCALED = {"name": "polynomial", "degree": 2, "basis": "chebyshev", "scaling": "standardize"}
+#: What a convention decides that schema 2 changed: the penalty of an intercept, the mean over weighted samples.
+CONVENTIONS: tuple[dict[str, Any], ...] = (
+    {"features": INTERCEPT, "penalty": RIDGE, "optimizer": "closed_form", "dataset": "random_linear"},
+    {
+        "features": INTERCEPT,
+        "penalty": RIDGE,
+        "optimizer": {"name": "manual_sgd", "lr": 1e-3},
+        "gradient": "manual",
+        "dataset": "random_linear",
+    },
+    {
+        "features": SCALED,
+        "penalty": RIDGE,
+        "optimizer": {"name": "sgd", "lr": 1e-3},
+        "model": "linear",
+        "dataset": {"name": "random_linear", "p": 2},
+    },
+    {
+        "features": INTERCEPT,
+        "penalty": RIDGE,
+        "optimizer": "heavy_ball",
+        "loss": "mse",
+        "dataset": {"name": "csv", "path": "linfit:article.csv", "features": ["x_squared"], "target": "y"},
+    },
+    {"features": INTERCEPT, "penalty": {"name": "ridge", "strength": 0.5}, "loss": "huber", "dataset": {"name": "random_linear", "q": 2}},
+    {"dataset": WEIGHTED, "loss": "mse", "optimizer": {"name": "sgd", "lr": 1e-2}, "gradient": "manual"},
+    {"dataset": WEIGHTED, "loss": "mse", "optimizer": "nesterov", "gradient": "gram", "split": {"validation": 0.25}},
+    {"dataset": WEIGHTED, "loss": "mse", "optimizer": {"name": "manual_sgd", "lr": 1e-2}, "batch": "minibatch"},
+    {"dataset": WEIGHTED, "loss": "sse", "optimizer": {"name": "manual_sgd", "lr": 1e-2, "average": True}},
+    {"dataset": WEIGHTED, "loss": "mse", "optimizer": "closed_form", "features": INTERCEPT, "penalty": {"name": "ridge", "strength": 0.5}},
 )
 #: What a group's components need beside them: functions of columns, columns that vary.
 NEEDED: dict[str, dict[str, Any]] = {"features": {"dataset": {"name": "random_linear", "p": 2}}}
@@ -75,7 +110,7 @@ def configs(wanted: Components) -> list[FitConfig]:
         for group, settings in helpers.settings()
         if (group, settings["name"]) in wanted
     ]
-    parts: list[dict[str, Any]] = [*given, *BESIDE]
+    parts: list[dict[str, Any]] = [*given, *BESIDE, *CONVENTIONS]
     return [helpers.config(**{"steps": STEPS, "seed": seed, "dtype": helpers.DTYPES[seed % 2], **part}) for seed, part in enumerate(parts)]
 
 
@@ -94,11 +129,12 @@ def finished(place: int, fit: Fit) -> dict[str, str]:
 
 
 def record(folder: Path, wanted: Components) -> None:
-    """A single run of each component in the last of its settings, and a sweep of all configs."""
+    """A single run of each component in the last of its settings and of each convention, and a sweep of all configs."""
     recorder = open_recorder(MLflowTracking(uri=f"sqlite:///{folder}/outputs/mlflow.db"), "stored")
     every = configs(wanted)
     names = ((group, name, config) for config in every for group, name in parts_of(config.as_dict()) & wanted)
     chosen = {f"{group} {name}": config for group, name, config in names}
+    chosen |= {f"convention {number}": config for number, config in enumerate(every[-len(CONVENTIONS) :])}
     for name, config in sorted(chosen.items()):
         repeat(config.resolved(), name, recorder, finished)
     resolved = [config.resolved(several=True) for config in every]
@@ -133,7 +169,7 @@ def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def main(target: Path) -> None:
     target = target.absolute()
-    wanted = components() - held([store for store in target.parent.glob(f"v{accounts.SCHEMA}*.tar.xz") if store != target])
+    wanted = components() - held([store for store in target.parent.glob("v*.tar.xz") if store != target])
     with TemporaryDirectory() as place:
         folder = Path(place).resolve()
         os.chdir(folder)  # which is in no git repository

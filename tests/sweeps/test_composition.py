@@ -28,6 +28,7 @@ def test_without_arguments_it_is_the_default_of_the_yaml() -> None:
     assert package.compose().as_dict() == package.FitConfig().as_dict()
 
 
+@pytest.mark.matrix
 def test_an_experiment_is_a_delta() -> None:
     config = package.compose(["article/linear_adam"])
     assert (config.name, config.steps, config.record.every) == ("article", 1001, 250)
@@ -40,6 +41,7 @@ def test_an_override_of_an_experiment_wins() -> None:
     assert (config.optimizer.model_dump()["lr"], config.seed, config.dtype) == (0.5, 3, "float64")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("experiment", [name for name, file in locations.experiments().items() if "MULTIRUN" not in file.read_text()])
 def test_every_shipped_experiment_of_one_fit_composes(experiment: str) -> None:
     assert package.compose([experiment]).name == "article"
@@ -71,7 +73,7 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(capsys: pytest.C
         (["steps=1.5"], "steps: got 1.5, input should be a valid integer"),
         (["seed=-1"], "seed: got -1, input should be greater than or equal to 0"),
         (["dtype=float16"], "dtype: got 'float16', input should be 'float32' or 'float64'"),
-        (["optimizer.lr=1,2"], "optimizer.lr=1,2 has several values: add -m to sweep over them, or write optimizer.lr=[1,2]"),
+        (["optimizer.lr=1,2"], "optimizer.lr=1,2 has several values: add -m to sweep over them, or write 'optimizer.lr=[1,2]' for a list"),
         (["optimizer.lr=["], "optimizer.lr=[ cannot be read: [ is not closed"),
         (["optimizer="], "no optimizer '': there are adagrad, adam"),
         (["device=gpu"], "no device 'gpu': did you mean 'cuda'?"),
@@ -194,6 +196,7 @@ def plugin(bare: Path) -> Any:
     Optimizer.choices.pop("sign_descent", None)
 
 
+@pytest.mark.matrix
 def test_a_plug_in_is_a_component_like_ours(plugin: Path) -> None:
     config = package.compose(["plugins=[my_parts]", "optimizer=sign_descent", "optimizer.lr=0.01", "steps=300"])
     assert package.fit(config).status == "completed"

@@ -23,7 +23,9 @@ def test_what_changed_is_said_and_refused(
     assert linfit(*SWEEP, tracking).code == 130
     with monkeypatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ABACUS")
-        assert "cpu_capability changed from" in linfit("resume", "--plan").out
+        patch.setattr("linfit.tracking.environment._numpy_libraries", lambda: {"numpy_blas_kernel": "Slide rule"})
+        planned = linfit("resume", "--plan").out
+        assert "cpu_capability changed from" in planned and "numpy_blas_kernel changed from" in " ".join(planned.split())
         refused = linfit("resume")
         assert refused.code == 2
         assert "cpu_capability changed from" in refused.err and "to ABACUS" in refused.err and "--allow-changes" in refused.err

@@ -20,6 +20,7 @@ from linfit.sweeps import locations
 from linfit.sweeps.axes import text
 from linfit.sweeps.composition import new_loader, plain, validated
 from linfit.sweeps.expansion import Expansion
+from linfit.sweeps.origin import Origin
 from linfit.sweeps.slots import Parts, Value
 
 EXPERIMENTS = {
@@ -195,7 +196,9 @@ def test_a_job_equals_what_hydra_composes(expansions: dict[str, Expansion], expe
 
     composed = outcome(compose)
     assert outcome(short.data, job) == composed
-    assert outcome(short.fit_config, job) == (outcome(validated, long[0], job, experiment, quiet) if long else composed)
+    assert outcome(short.fit_config, job) == (
+        outcome(validated, long[0], Origin(experiment, job, short.loader), quiet) if long else composed
+    )
 
 
 @given(
@@ -210,6 +213,7 @@ def test_numbers_are_read_as_hydras_grammar_reads_them(expansions: dict[str, Exp
         assert pformat(read.value) == pformat(OverridesParser.create().parse_override(f"a.b={value}").value())
 
 
+@pytest.mark.matrix
 def test_hydra_composes_once_for_each_choice_of_components(expansions: dict[str, Expansion], monkeypatch: pytest.MonkeyPatch) -> None:
     expansion = Expansion(expansions["delta"].config, expansions["delta"].loader)
     composed: list[list[str]] = []
@@ -249,6 +253,7 @@ def test_values_that_a_new_component_lacks_are_dropped_with_one_note(
     ]
 
 
+@pytest.mark.matrix
 def test_references_follow_what_is_put_in(expansions: dict[str, Expansion]) -> None:
     data = expansions["references"].data(["seed=7", "steps=9", "optimizer.momentum=0.25"])
     assert (data["dataset"]["seed"], data["record"]["every"], data["optimizer"]["dampening"]) == (7, 9, 0.25)

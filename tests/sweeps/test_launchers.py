@@ -45,6 +45,7 @@ def own_components(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     monkeypatch.setattr(Optimizer, "choices", dict(Optimizer.choices))
     monkeypatch.delitem(sys.modules, "misfortune", raising=False)  # another test's is of another folder
     monkeypatch.setattr(tempfile, "tempdir", str(workdir / "temporary"))
+    monkeypatch.setattr("linfit.scratch._Scratch.folder", None)
 
 
 @pytest.mark.filterwarnings("default")  # of joblib's processes and their semaphores
@@ -53,7 +54,15 @@ def test_each_job_is_a_run_of_its_own(launcher: str, linfit: Linfit, workdir: Pa
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    sweep = ["plugins=[misfortune]", "name=own", "optimizer=sgd,raises", "seed=0,1", "steps=3", "hydra.sweep.dir=outputs/sweeps/one"]
+    sweep = [
+        "plugins=[misfortune]",
+        "name=own",
+        "optimizer=sgd,raises",
+        "seed=0,1",
+        "steps=3",
+        "hydra.sweep.dir=outputs/sweeps/one",
+        "hydra.job.chdir=true",
+    ]
     ran = linfit("run", "-m", f"hydra/launcher={launcher}", *more, *sweep, "--json")
     assert ran.code == 1, ran.err
     rows = json.loads(ran.out)
@@ -78,6 +87,7 @@ def test_what_is_finished_is_left_out_by_every_launcher(linfit: Linfit, workdir:
 
 def test_a_runner_in_another_process_says_what_came_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("linfit.scratch._Scratch.folder", None)
     runner = Runner(skip_done=True)
     runner.question, runner.observer = "why?", lambda: None  # type: ignore[assignment]
     there: Runner = pickle.loads(pickle.dumps(runner))

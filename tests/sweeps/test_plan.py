@@ -111,7 +111,7 @@ def test_a_bound_is_not_inherited() -> None:
         class Stated(ManualSGD):
             name: Literal["stated"] = "stated"  # type: ignore[assignment]
 
-            def largest_stable_lr(self, curvature: float, n: int) -> float | None:
+            def largest_stable_lr(self, curvature: float, n: float) -> float | None:
                 return 1.0
 
         assert (ManualSGD().knows_its_bound(), Halved().knows_its_bound(), Stated().knows_its_bound()) == (True, False, True)
@@ -221,6 +221,7 @@ def test_timing_a_block_leaves_its_tasks_as_they_were() -> None:
 # ---- the command ----
 
 
+@pytest.mark.matrix
 def test_plan_prints_what_would_run(linfit: Linfit) -> None:
     said = linfit("plan", "optimizers")
     assert said.code == 0
@@ -231,6 +232,7 @@ def test_plan_prints_what_would_run(linfit: Linfit) -> None:
     assert "no bound known for 60 fits: adam, adamw, rmsprop, adagrad\n" in said.out
 
 
+@pytest.mark.matrix
 def test_plan_as_json(linfit: Linfit) -> None:
     planned = json.loads(linfit("plan", "article/linear_adam", "optimizer=sgd", "optimizer.lr=1.0", "--json").out)
     assert (planned["num_fits"], planned["sweep"], planned["stacks"][0]["why"]) == (1, False, "a fit alone")
@@ -238,6 +240,7 @@ def test_plan_as_json(linfit: Linfit) -> None:
     assert unstable["lr"] == 1.0 and unstable["largest_stable_lr"] == pytest.approx(0.0078, rel=0.01)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -287,6 +290,7 @@ def test_theory_of_a_fit_stands_in_its_plan_as_in_its_run(linfit: Linfit) -> Non
     assert json.loads(linfit("plan", *arguments, "--json").out)["theory"][0]["optimal_lr"] == [theory.optimal_lr] * 2
 
 
+@pytest.mark.matrix
 def test_theory_of_a_sweep_has_a_row_for_each_problem_and_optimizer() -> None:
     data = ["dataset=random_linear", "dataset.condition=2,4", "dataset.q=2", "loss=mse", "optimizer=sgd,adam", "optimizer.lr=0.5,5"]
     found = {forecast.optimizer: forecast for forecast in plan(["-m", *data, "seed=0,1", "dtype=float64"]).theory}

@@ -13,13 +13,17 @@ import pytest
 from pyarrow import parquet
 
 from linfit.errors import RecordingError
+from linfit.owner import is_dead, owner
 from linfit.sweeps import recording
-from linfit.tracking import database, layout
+from linfit.sweeps.attachments import lacking_files, note_attached
+from linfit.tracking import database, layout, parquet_tables
+from linfit.tracking import tables as parts_of_sweeps
 from linfit.tracking.background import Background
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.history import Child, History
-from linfit.tracking.owner import is_dead, owner
-from linfit.tracking.tables import Parts
+from linfit.tracking.model import read_weights
+from linfit.tracking.notes import NOTE, asked, command
+from linfit.tracking.tables import Parts, reopen
 from linfit.views.progress import ProgressBar
 from tests.faults.harness import recorded
 from tests.sweeps.conftest import FOLDER, NUM_FITS, SWEEP, Linfit, Reference, found, kill, tables
@@ -224,8 +228,8 @@ def test_a_broken_table_is_set_aside_and_never_by_looking(
     before = broken.read_bytes()
     with monkeypatch.context() as patch:
         if fault == "unread":
-            read = parquet.read_table
-            patch.setattr(parquet, "read_table", lambda file, **more: unreadable() if file == broken else read(file, **more))
+            read = parquet_tables.read_table
+            patch.setattr(parts_of_sweeps, "read_table", lambda file, names: unreadable() if file == broken else read(file, names))
             for command in (("resume", "--plan"), ("resume",)):
                 done = linfit(*command)
                 assert (done.code, done.err) == (2, f"linfit: {broken} cannot be read: Input/output error\n")
@@ -259,7 +263,7 @@ def test_failed_fits_are_run_again_when_asked(
     from linfit.tracking import database
 
     if recorder == "client":
-        monkeypatch.setattr(database, "REVISIONS", {})
+        monkeypatch.setattr(database, "find_obstacle", lambda engine: "the test says so")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "moods", raising=False)
     monkeypatch.setattr(Dataset, "choices", dict(Dataset.choices))
@@ -385,6 +389,7 @@ def test_runs_of_dead_processes_are_ended_and_others_are_not(linfit: Linfit, wor
 # ---- leaving out what is done ----
 
 
+@pytest.mark.matrix
 def test_what_is_finished_is_left_out(linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert linfit("run", "-m", "seed=0,1,2", "steps=3").code == 0
     assert linfit("run", "seed=7", "steps=3", "engine=stacked").code == 0
@@ -397,3 +402,61 @@ def test_what_is_finished_is_left_out(linfit: Linfit, workdir: Path, client: Any
     assert linfit("run", "-m", "seed=0,1", "steps=3", "--skip-done", "name=other").out  # another MLflow experiment
     monkeypatch.setattr("linfit.tracking.code.code_digest", lambda plugins=(): "other code")
     assert "2 fits: 2 completed" in linfit("run", "-m", "seed=0,1", "steps=3", "--skip-done").out
+
+
+@pytest.mark.parametrize("runs", ["all", "best:3"])
+@pytest.mark.parametrize("whole", [0, 2, 5, 17])
+def test_fits_whose_files_were_not_attached_have_them_afterwards(
+    whole: int,
+    runs: str,
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    blocks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
+) -> None:
+    """The process is killed in the middle of a file: runs that are FINISHED lack it, or have a part of it."""
+    attach, calls = DatabaseRecorder.attach, [0]
+
+    def dies(self: DatabaseRecorder, run_id: str, files: Any, folder: str | None = None) -> None:
+        calls[0] += 1
+        if calls[0] > whole:
+            files[-1].write_bytes(files[-1].read_bytes()[:-1])
+            attach(self, run_id, files, folder)
+            raise KeyboardInterrupt
+        attach(self, run_id, files, folder)
+
+    with monkeypatch.context() as patch:
+        kill(patch)
+        patch.setattr(DatabaseRecorder, "attach", dies)
+        broken = linfit(*SWEEP, "tracking.child_artifacts=true", f"tracking.runs={runs}")
+    assert broken.code == (130 if runs == "all" or whole < 3 else 0)
+    assert linfit("resume", str(FOLDER)).code == 0
+    _, children = found(client)
+    assert len(children) == (NUM_FITS if runs == "all" else 3)
+    for child in children:
+        files = {file.name: file for file in Path(child.info.artifact_uri.removeprefix("file://")).iterdir()}
+        assert set(files) == {layout.CONFIG_FILE, layout.WEIGHTS_FILE}
+        _, header = read_weights(files[layout.WEIGHTS_FILE])
+        assert header["fingerprint"] == child.data.tags[layout.FINGERPRINT]
+    assert repr(tables()) == reference.tables
+
+
+def test_a_sweep_that_was_finished_has_all_files_when_it_is_begun_again(linfit: Linfit, workdir: Path, blocks: None) -> None:
+    assert linfit(*SWEEP, "tracking.child_artifacts=true").code == 0
+    assert lacking_files(FOLDER, ["a"]) == set()
+    reopen(FOLDER)
+    note_attached(FOLDER, ["a"])
+    assert lacking_files(FOLDER, ["a", "b"]) == {"b"}
+
+
+def test_what_is_made_of_a_finished_sweep_is_made_by_resume(linfit: Linfit, workdir: Path, client: Any) -> None:
+    """It was killed before it was described; a sweep that is described is left as it is."""
+    assert linfit(*SWEEP).code == 0
+    [parent] = [run for run in client.search_runs(["1"]) if layout.FOLDER in run.data.tags]
+    described = parent.data.tags[NOTE]
+    client.set_tag(parent.info.run_id, NOTE, asked("", command(SWEEP[1:])))
+    assert "are made now" in linfit("resume", str(FOLDER)).err
+    assert client.get_run(parent.info.run_id).data.tags[NOTE] == described
+    assert "are made now" not in linfit("resume", str(FOLDER)).err

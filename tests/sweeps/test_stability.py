@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from linfit.sweeps.stability import unstable
+from linfit.config import FitConfig
+from linfit.engine.dispatch import fit
+from linfit.engine.fit import Status
+from linfit.engine.prediction import theory_before
+from linfit.sweeps.stability import doubtful, unstable
 from tests.helpers import config
 
 Linfit = Callable[..., Any]
@@ -54,3 +59,55 @@ def test_a_penalty_counts_and_what_has_no_bound_stays() -> None:
     changing = config(optimizer={"name": "sgd", "lr": 1.0}, schedule="cosine")
     robust = config(optimizer={"name": "sgd", "lr": 100.0}, loss="huber")
     assert unstable([changing, robust]) == {}
+
+
+PROBLEMS: tuple[Any, ...] = (
+    "parabola",
+    {"name": "random_linear", "n": 40, "p": 3},
+    {"name": "random_linear", "n": 12, "p": 8, "condition": 100.0},
+)
+SIZES = (1, 3, 11)
+
+
+def batched(share: float, problem: Any, size: int, replacement: bool, penalty: Any = "none", seeds: int = 15) -> list[FitConfig]:
+    """Fits by batches at such a share of the learning rate that is said to be stable."""
+    batch = {"name": "minibatch", "size": size, "replacement": replacement}
+    given = {"dataset": problem, "loss": "mse", "penalty": penalty, "dtype": "float64", "steps": 300}
+    bound = theory_before(config(**given, batch=batch, optimizer={"name": "sgd", "lr": 1.0})).largest_stable_lr
+    assert bound is not None
+    optimizer = {"name": "sgd", "lr": share * bound}
+    return [config(**given, batch={**batch, "seed": seed}, optimizer=optimizer) for seed in range(seeds)]
+
+
+@pytest.mark.parametrize("replacement", [False, True], ids=["shuffled", "drawn"])
+def test_at_learning_rates_that_are_stable_for_batches_no_seed_diverges(replacement: bool) -> None:
+    penalties = "none", {"name": "ridge", "strength": 1.0}
+    parts = product(PROBLEMS, SIZES, penalties)
+    configs = [one for problem, size, penalty in parts for one in batched(0.8, problem, size, replacement, penalty)]
+    assert not any(found.status is Status.DIVERGED for found in fit(configs))
+    assert unstable(configs) == doubtful(configs) == {}
+
+
+@pytest.mark.parametrize("replacement", [False, True], ids=["shuffled", "drawn"])
+def test_a_few_times_above_every_seed_diverges_and_is_said_to_be_in_doubt(replacement: bool) -> None:
+    configs = [one for problem, size in product(PROBLEMS, SIZES[:2]) for one in batched(6.0, problem, size, replacement, seeds=3)]
+    assert all(found.status is Status.DIVERGED for found in fit(configs))
+    assert len(doubtful(configs)) == len(configs) and not unstable(configs)
+
+
+def test_the_bound_of_batches_of_all_samples_is_the_full_gradients_and_a_momentum_has_none() -> None:
+    whole = theory_before(config(optimizer={"name": "sgd", "lr": 1.0}))
+    batch = {"name": "minibatch", "size": 30}
+    assert theory_before(config(optimizer={"name": "sgd", "lr": 1.0}, batch=batch)).largest_stable_lr == whole.largest_stable_lr
+    known = theory_before(config(optimizer={"name": "sgd", "lr": 1.0, "momentum": 0.9}, batch=batch))
+    assert known.largest_stable_lr is None and known.optimal_lr is None
+
+
+def test_batches_that_may_diverge_are_announced_and_planned_but_run(bare: Path, linfit: Linfit) -> None:
+    batch = "batch=minibatch", "batch.size=1"
+    (note,) = linfit("run", *COMMON, *batch, "optimizer.lr=0.006").err.splitlines()
+    assert note.startswith("linfit: note: this fit may diverge: lr 0.006 is above 0.001961, up to which batches are stable")
+    sweep = "-m", *COMMON, *batch, "optimizer.lr=0.001,0.006,0.5"
+    assert "note: 2 fits may diverge" in linfit("run", *sweep).err
+    planned = linfit("plan", *sweep).out
+    assert "unstable  0 of 3 fits" in planned and "doubtful  2 fits may diverge" in planned

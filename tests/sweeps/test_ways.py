@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 import linfit
 from linfit.errors import ConfigError
-from linfit.sweeps.app import execute, hydra_for, parse
+from linfit.sweeps.app import execute
 from linfit.sweeps.axes import LIMIT, text
 from linfit.sweeps.enumeration import enumerate_jobs
 from linfit.sweeps.filters import Filter
+from linfit.sweeps.request import hydra_for, parse_flags
 from linfit.sweeps.runner import Runner
 from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
 
@@ -85,6 +86,7 @@ def test_grids_come_one_after_the_other_each_with_params_and_pairs() -> None:
     assert jobs("steps=9", grids=grids) == [["steps=9"], ["dtype=float64", "steps=9"]]
 
 
+@pytest.mark.matrix
 def test_draws_are_seeded_and_lie_where_they_should() -> None:
     space = [
         "a=interval(-1,1)",
@@ -126,6 +128,7 @@ def test_draws_take_rows_of_pairs_and_one_of_the_grids() -> None:
     assert len(jobs("a=range(0,1000000000)", "b=range(0,1000000000)", sample=3)) == 3
 
 
+@pytest.mark.matrix
 def test_a_filter_drops_combinations() -> None:
     assert jobs("o=adam,sgd", "o.lr=0.1,1", filter="o == 'adam' or o.lr < 1") == [
         ["o=adam", "o.lr=0.1"],
@@ -264,6 +267,7 @@ def test_deferring_leaves_the_rest_as_it_is() -> None:
     assert deferred(["optimizer.betas=[1,2]", "dataset.path='a b'"]) == ["optimizer.betas=choice([1,2])", "dataset.path=choice('a b')"]
 
 
+@pytest.mark.matrix
 def test_the_articles_levels_are_one_sweep_of_four_experiments() -> None:
     levels = enumerate_jobs(["article/levels"])
     alone = ["tensor_manual", "tensor_autograd", "linear_manual_update", "linear_adam"]
@@ -283,6 +287,7 @@ def test_enumeration_gives_the_names_under_which_runs_are_kept(elsewhere: Path) 
     assert (alone.sweep, list(alone.names())) == (False, ["linear_adam lr=0.1"])
 
 
+@pytest.mark.matrix
 def test_hydras_basic_sweeper_has_its_batches_run_by_linfit(elsewhere: Path) -> None:
     runner = Runner()
     execute(["-m", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2", "tracking=none", "steps=2", "seed=0,1,2"], runner)
@@ -293,7 +298,7 @@ def test_hydras_basic_sweeper_has_its_batches_run_by_linfit(elsewhere: Path) -> 
 
 def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
     """What sweepers that choose by results do: launch, read return_value, overrides and cfg, launch again."""
-    flags, runner = parse(["-m"]), Runner()
+    flags, runner = parse_flags(["-m"]), Runner()
     with hydra_for(flags) as hydra:
         config = hydra.compose_config(
             "linfit", ["tracking=none", "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN, with_log_configuration=False

@@ -23,6 +23,7 @@ from linfit.sweeps.running import continued
 from linfit.sweeps.workers import LARGEST, LARGEST_SINGLE, SMALLEST, Workers, cause_of_death, chunks, fits_in_workers
 from linfit.tracking import layout
 from tests.conftest import Ran
+from tests.helpers import started
 
 Linfit = Callable[..., Ran]
 
@@ -114,6 +115,7 @@ def test_bits_do_not_depend_on_the_number_of_workers() -> None:
     assert all(fit.config is configs[place] for place, fit in spread.items())
 
 
+@pytest.mark.matrix
 def test_a_sweep_is_recorded_as_without_workers(linfit: Linfit, workdir: Path) -> None:
     from pyarrow.parquet import read_table
 
@@ -183,19 +185,18 @@ def test_a_wrong_number_of_workers_is_one_line(workers: str, linfit: Linfit, bar
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
-@pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (getattr(signal, "SIGKILL", None), -9)])
 def test_no_worker_outlives_its_sweep(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
     command = [sys.executable, "-c", "from linfit.cli import main; main()"]
     command += ["run", "-m", "seed=range(0,32)", "steps=100000000", "engine=single", "hydra.launcher.workers=2"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "LINFIT_GRACE": "25"}
-    )
-    wait_for(lambda: len([pid for pid in session(process.pid) if busy(pid)]) >= 3 or process.poll() is not None)
-    assert process.poll() is None
-    os.killpg(process.pid, signalled) if signalled is signal.SIGINT else process.kill()
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == code
-    wait_for(lambda: not session(process.pid))
+    environment = {**os.environ, "LINFIT_GRACE": "25"}
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        wait_for(lambda: len([pid for pid in session(process.pid) if busy(pid)]) >= 3 or process.poll() is not None)
+        assert process.poll() is None
+        os.killpg(process.pid, signalled) if signalled is signal.SIGINT else process.kill()
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == code
+        wait_for(lambda: not session(process.pid))
     if signalled is signal.SIGINT:
         assert "Traceback" not in err and "is KILLED in MLflow" in err
         found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])

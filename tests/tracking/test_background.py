@@ -22,8 +22,7 @@ from linfit.errors import RecordingError
 from linfit.tracking import background, database, inserter
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database import PRAGMAS, DatabaseRecorder, transaction
-from linfit.tracking.store import Store
-from tests.tracking.written import NAME, ODD, Written, children, contents, file_of, numbers, row, run_count, sound, uri
+from tests.tracking.written import NAME, ODD, Written, children, contents, file_of, named, numbers, row, run_count, sound
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,7 @@ def process_of(recorder: DatabaseRecorder) -> subprocess.Popen[bytes]:
 def test_it_writes_what_the_client_writes(written: Written, template: Path, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     shutil.copy(template, file)
-    by_block = DatabaseRecorder(ClientRecorder(Store(uri(file), None), NAME))
+    by_block = DatabaseRecorder(ClientRecorder(named(file), NAME))
     half = len(written.rows) // 2  # the second finds datasets of the first
     blocks = [by_block.submit(rows) for rows in (written.rows[:half], written.rows[half:], [])]
     run_ids = [run_id for block in blocks for run_id in block.result()]
@@ -140,7 +139,7 @@ from linfit.settings import MLflowTracking
 from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
-recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
+recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
 blocks = [recorder.submit(rows) for _ in range(3)]
 time.sleep({moment})
 os.kill(os.getpid(), signal.SIGKILL)
@@ -149,7 +148,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize("moment", [0, 0.3])
 def test_a_parent_that_is_killed_leaves_whole_blocks(moment: float, recorder: DatabaseRecorder) -> None:
-    program = KILLED.format(uri=recorder.store.uri, name=NAME, moment=moment)
+    program = KILLED.format(uri=recorder.store.uri, artifacts=recorder.store.artifacts, name=NAME, moment=moment)
     done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False, stderr=subprocess.DEVNULL)
     assert done.returncode == -signal.SIGKILL
     recorder.begin(row("after"))  # waits for the lock, as whoever goes on does
@@ -193,7 +192,7 @@ from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
 import sys, time
 database.LARGE = 1
-recorder = open_recorder(MLflowTracking(uri={uri!r}), {name!r})
+recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
 recorder.submit([Row("first", 1, 2, "FINISHED", {{}})]).result()
 print(flush=True)
 sys.stdin.readline()
@@ -204,7 +203,7 @@ print(time.time())
 
 
 def test_whoever_leaves_does_not_wait_for_a_lock(recorder: DatabaseRecorder) -> None:
-    program = LEAVES.format(uri=recorder.store.uri, name=NAME)
+    program = LEAVES.format(uri=recorder.store.uri, artifacts=recorder.store.artifacts, name=NAME)
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leaving:
         assert leaving.stdin is not None and leaving.stdout is not None
         leaving.stdout.readline()

@@ -42,6 +42,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, sweep: bool) -> Arrays:
     return forgotten
 
 
+@pytest.mark.matrix
 def test_a_run_of_arrays_is_reproduced_from_what_it_keeps(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded(monkeypatch, sweep=False)
     assert linfit("reproduce", "--exact").code == 0
@@ -69,6 +70,7 @@ def test_changed_numbers_are_refused_by_name(linfit: Linfit, workdir: Path, monk
     assert again.code == 2 and f"has no file {data.file_name}" in again.err
 
 
+@pytest.mark.matrix
 def test_numbers_travel_to_other_processes() -> None:
     data = package.arrays(X, Y)
     here = fit(config(dataset=data, steps=20))

@@ -26,22 +26,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
-from mlflow.store.db.utils import _get_latest_schema_revision
 from sqlalchemy import create_engine
 
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking
+from linfit.system import end_apart
 from linfit.tracking import database, layout, statements
 from linfit.tracking.accounts import account
-from linfit.tracking.block import new_ids
+from linfit.tracking.block import RunIds
 from linfit.tracking.client import AT_ONCE, ClientRecorder
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.store import Store
-from linfit.views.ui import command
+from linfit.views.ui import start_server
 from tests.tracking.written import (
     DATA,
     END,
@@ -52,6 +52,7 @@ from tests.tracking.written import (
     children,
     contents,
     file_of,
+    named,
     numbers,
     row,
     run_count,
@@ -77,6 +78,7 @@ def histories(client: MlflowClient, run_id: str, key: str) -> list[str]:
     return sorted(repr((point.key, point.value, point.timestamp, point.step)) for point in client.get_metric_history(run_id, key))
 
 
+@pytest.mark.matrix
 def test_every_field_of_every_table_is_what_the_client_writes(written: Written) -> None:
     ours, theirs = contents(written.by_database, written.database_ids), contents(written.by_client, written.client_ids)
     assert ours.keys() == theirs.keys()
@@ -85,11 +87,13 @@ def test_every_field_of_every_table_is_what_the_client_writes(written: Written) 
     assert all(ours[table] for table in ("runs", "tags", "params", "metrics", "latest_metrics", "datasets", "inputs", "input_tags"))
 
 
+@pytest.mark.matrix
 def test_a_client_reads_the_same(written: Written) -> None:
     theirs, ours = written.clients()
     assert everything(ours, written.database_ids) == everything(theirs, written.client_ids)
 
 
+@pytest.mark.matrix
 def test_a_search_finds_the_same(written: Written) -> None:
     frames = []
     for file, run_ids in ((written.by_client, written.client_ids), (written.by_database, written.database_ids)):
@@ -122,12 +126,13 @@ def test_any_points_are_kept_as_the_client_keeps_them(template: Path, tmp_path_f
     law()
 
 
+@pytest.mark.matrix
 def test_the_database_is_sound(written: Written) -> None:
     assert sound(written.by_database)
 
 
 def test_ids_are_mlflows_but_grow() -> None:
-    first, second = new_ids(), new_ids()
+    first, second = RunIds(), RunIds()
     ids = [next(first) for _ in range(2000)]
     assert ids == sorted(ids)
     assert len({*ids, *(next(second) for _ in range(2000))}) == 4000
@@ -175,7 +180,7 @@ from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
 statements.known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(200)]
-open_recorder(MLflowTracking(uri={recorder.store.uri!r}), {NAME!r}).add(rows)
+open_recorder(MLflowTracking(uri={recorder.store.uri!r}, artifacts={recorder.store.artifacts!r}), {NAME!r}).add(rows)
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -222,7 +227,7 @@ def test_a_dataset_that_another_process_was_quicker_to_add(recorder: DatabaseRec
 def test_a_driver_that_takes_no_tuples(written: Written, template: Path, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     shutil.copy(template, file)
-    by_name = DatabaseRecorder(ClientRecorder(Store(uri(file), None), NAME))
+    by_name = DatabaseRecorder(ClientRecorder(named(file), NAME))
     by_name.engine = create_engine(uri(file), paramstyle="named")
     run_ids = by_name.add(written.rows)
     by_name.engine.dispose()
@@ -251,22 +256,7 @@ def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
         recorder.add([row()])
 
 
-def test_the_schema_of_this_mlflow_is_known() -> None:
-    assert _get_latest_schema_revision() in database.REVISIONS
-
-
-def test_an_unknown_schema_is_left_to_the_client(
-    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(database, "REVISIONS", {"0123456789ab": "3.99"})
-    opened = open_recorder(MLflowTracking(uri=recorder.store.uri), NAME)
-    assert isinstance(opened, ClientRecorder)
-    [warning] = caplog.records
-    assert _get_latest_schema_revision() in warning.getMessage()
-    assert "\n" not in warning.getMessage()
-    assert len(opened.add(children()[:1])) == 1
-
-
+@pytest.mark.matrix
 def test_it_survives_gc_and_upgrade(recorder: DatabaseRecorder) -> None:
     run_ids = recorder.add([*children(), *ODD])
     before = everything(recorder.client.client, run_ids[1:])
@@ -295,15 +285,13 @@ def server(written: Written) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = written.by_database.with_name("server.log").open("wb")
-    process = subprocess.Popen(
-        command(Store(uri(written.by_database), None), port), stdout=log, stderr=log, cwd=written.by_database.parent, start_new_session=True
-    )
+    store = named(written.by_database)
+    process = start_server(store, port, stdout=log, stderr=log, cwd=written.by_database.parent)
     try:
         answer(f"http://127.0.0.1:{port}/health", process)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        end_apart(process, 20)
         log.close()
 
 

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from linfit.config import FitConfig
-from linfit.tracking import code, environment, git, layout
+from linfit.problem import blas
+from linfit.tracking import changes, code, environment, git, layout
 
 Linfit = Callable[..., Any]
 CANARY = "s3cretcanary"
 
 
+@pytest.mark.matrix
 def test_every_installed_package_has_its_version() -> None:
     there = {re.sub(r"[-_.]+", "-", found.name).lower(): found.version for found in distributions() if ".dist-info" in str(found._path)}  # type: ignore[attr-defined]
     assert len(there) > 50
     assert there.items() <= environment.packages().items()
 
 
+@pytest.mark.matrix
 def test_the_machine_is_described_as_torch_and_numpy_see_it() -> None:
     found = environment.environment(3)
     assert found["python"] == platform.python_version()
@@ -40,6 +46,83 @@ def test_the_machine_is_described_as_torch_and_numpy_see_it() -> None:
     assert found["numpy_blas"].split()[0] in str(np.show_config(mode="dicts"))
     assert platform.machine() in found["platform"]
     assert found["cpu"] and all(isinstance(value, str) for value in found.values())
+
+
+def test_libraries_are_described_as_they_are_loaded() -> None:
+    found = environment.environment(1)
+    [library] = [one for one in threadpool_info() if f"{os.sep}numpy" in one["filepath"] and one["user_api"] == "blas"]
+    assert found["numpy_blas_loaded"] == f"{library['internal_api']} {library['version']}"
+    assert found["numpy_blas_kernel"] == library["architecture"]
+    assert found["numpy_simd"].split() == np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    assert found["onednn"] in torch.__config__.show()
+    assert {version(name) for name in ("scipy", "scikit-learn", "pandas")} <= set(found.values())
+    assert len(json.dumps(found)) < 3000  # a tag holds 5,000 characters in older stores
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("/env/lib/python3.11/site-packages/numpy.libs/libscipy_openblas64_-1.so", True),
+        ("/env/lib/python3.11/site-packages/numpy/.dylibs/libscipy_openblas64_.dylib", True),
+        ("C:\\env\\Lib\\site-packages\\torch\\lib\\libiomp5md.dll", True),
+        ("/env/lib/libopenblas.so.0", True),
+        ("/usr/lib/scipy/libblas.so", True),
+        ("/env/lib/python3.11/site-packages/scipy.libs/libscipy_openblas-1.so", False),
+        ("/env/lib/python3.11/site-packages/scikit_learn.libs/libgomp-1.so", False),
+        ("C:\\env\\Lib\\site-packages\\sklearn\\.libs\\vcomp140.dll", False),
+    ],
+)
+def test_libraries_that_other_packages_bring_do_not_count(file: str, counts: bool) -> None:
+    """They are loaded when those packages are first used, which differs between two runs of one config."""
+    assert blas._is_ours(file) is counts
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "named"),
+    [
+        ({"numpy_blas_kernel": "SkylakeX"}, {"numpy_blas_kernel": "Haswell"}, ["numpy_blas_kernel"]),
+        ({}, {"numpy_blas_kernel": "Haswell"}, []),  # a run of before
+        ({"numpy_blas_kernel": "Haswell"}, {}, []),
+        ({"OPENBLAS_CORETYPE": ""}, {"OPENBLAS_CORETYPE": "Haswell"}, []),  # its kernel is the same
+        ({"MKL_ENABLE_INSTRUCTIONS": ""}, {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, ["MKL_ENABLE_INSTRUCTIONS"]),
+        ({"mkl_cbwr": "COMPATIBLE"}, {"mkl_cbwr": "AVX2"}, ["mkl_cbwr"]),
+        ({"cpus": "2", "threads": "1"}, {"cpus": "4", "threads": "1"}, []),
+        ({"cpus": "2", "threads": "2"}, {"cpus": "4", "threads": "2"}, ["cpus"]),
+        ({"threads": 1}, {"threads": "1"}, []),
+    ],
+)
+def test_what_may_change_bits_is_named(then: dict[str, Any], now: dict[str, Any], named: list[str]) -> None:
+    assert list(environment.differing(then, now)) == named
+    found = changes.changes({"machine": then}, {"machine": now})
+    assert [(change.kind, change.key) for change in found] == [("machine", key) for key in named]
+
+
+def test_what_a_tag_leaves_out_is_not_absent() -> None:
+    """Of one run there is `environment.json`, of the other a tag."""
+    whole = {"packages": {"click": "8"}, "code": {"digest": "a", "files": {"x.py": "1"}}, "machine": {"torch": "2", "scipy": "1"}}
+    tag = {"code": {"digest": "a"}, "machine": {"torch": "2"}}
+    assert changes.changes(whole, tag) == changes.changes(tag, whole) == []
+    other = {**whole, "packages": {}, "machine": {"torch": "2", "scipy": "3"}}
+    assert [(change.key, change.now) for change in changes.changes(whole, other)] == [("click", "absent"), ("scipy", "3")]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are this processor's")
+def test_what_a_variable_has_chosen_is_named() -> None:
+    here = environment.environment(1)
+    chosen = {"OPENBLAS_CORETYPE": "Nehalem", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "SSE4_2", "DNNL_MAX_CPU_ISA": "SSE41"}
+    program = "import json; from linfit.tracking.environment import environment; print(json.dumps(environment(1)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **chosen}, capture_output=True, text=True, check=True, timeout=120
+    )
+    there = json.loads(ran.stdout)
+    named = {key: now for key, (_, now) in environment.differing(here, there).items()}
+    assert named == {
+        "cpu_capability": "DEFAULT",
+        "mkl_cbwr": "SSE4_2",
+        "numpy_blas_kernel": "Nehalem",
+        "DNNL_MAX_CPU_ISA": "SSE41",
+    }
+    assert there["OPENBLAS_CORETYPE"] == "Nehalem"
 
 
 @pytest.mark.parametrize(
@@ -99,55 +182,123 @@ def test_the_files_behind_the_digest_are_named() -> None:
 
 # ---- git ----
 
+EXPERIMENT = "experiments/mine.yaml"
+
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A repository with an experiment and something that decides no run."""
     monkeypatch.chdir(tmp_path)
-    commands = ("init -q -b trunk", "add .", "-c user.name=a -c user.email=a@b -c commit.gpgsign=false commit -qm one")
-    (tmp_path / "file.txt").write_text("one\n")
-    for command in commands:
-        subprocess.run(["git", *command.split()], check=True)
-    forget()
+    write(tmp_path / EXPERIMENT, "steps: 1\n")
+    write(tmp_path / "file.txt", "one\n")
+    run_git("init", "-q", "-b", "trunk")
+    commit()
+    git.forget()
     yield tmp_path
-    forget()
+    git.forget()
 
 
-def forget() -> None:
-    git.state.cache_clear()
-    git._uncommitted.cache_clear()
+def run_git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit() -> None:
+    run_git("add", ".")
+    run_git("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "commit", "-qm", "one")
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8", newline="\n")
+    git.forget()
 
 
 def test_a_clean_repository_has_a_commit_and_no_diff(repository: Path) -> None:
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    head = run_git("rev-parse", "HEAD")
     assert git.state() == {"commit": head, "branch": "trunk", "dirty": "false"}
     assert git.diff() == ""
     assert git.tags() == {"mlflow.source.git.commit": head, "mlflow.source.git.branch": "trunk", "linfit.git.dirty": "false"}
+    run_git("checkout", "-q", head)
+    git.forget()
+    assert git.state()["branch"] == "(detached)"
 
 
-def test_what_is_uncommitted_is_kept_with_secrets_masked(repository: Path) -> None:
-    lines = [
-        f"url = 'https://user:{CANARY}@host/path'",
-        f"PASSWORD={CANARY}",
-        f'"api_key": "{CANARY}",',
-        f"db_password: {CANARY}",
-        f"Authorization: Bearer {CANARY}",
-        f"export AWS_SECRET_ACCESS_KEY={CANARY}",
-        "two",
-    ]
-    (repository / "file.txt").write_text("\n".join(lines) + "\n")
-    forget()
+def test_what_is_uncommitted_is_kept_with_secrets_masked_on_both_sides(repository: Path) -> None:
+    write(repository / EXPERIMENT, f"steps: 1\npassword: |\n  {CANARY}\nlr: 1\nname: a\nseed: 0\nsteps_: 2\n")
+    commit()
+    write(repository / EXPERIMENT, f"steps: 1\npassword: |\n  other{CANARY}\nlr: 1\nname: a\nseed: 0\nsteps_: 3\n")
     assert git.state()["dirty"] == "true" and len(git.state()["diff"]) == 16
-    assert "+two" in git.diff() and "-one" in git.diff()
-    assert CANARY not in git.diff()
-    assert git.diff().count("***") == 6
+    head, text = git.diff().split("@@ ", 1)
+    assert head == f"--- a/{EXPERIMENT}\n+++ b/{EXPERIMENT}\n"
+    assert "-steps_: 2\n+steps_: 3\n" in text and CANARY not in text and "+  " not in text
 
 
-def test_a_large_diff_is_not_kept_and_a_new_file_counts(repository: Path) -> None:
-    (repository / "new.txt").write_text("new")
-    forget()
-    assert git.state()["dirty"] == "true" and git.diff() == ""
-    (repository / "file.txt").write_text("x" * git.MAX_DIFF)
-    forget()
+def test_the_diff_can_be_applied(repository: Path) -> None:
+    for before, after in (("a\nb\n", "a\nc"), ("a\nb", "a\nb\nc\n"), ("a\n", ""), ("a", "a\n")):
+        write(repository / EXPERIMENT, before)
+        run_git("add", ".")
+        commit() if run_git("status", "--porcelain") else None
+        write(repository / EXPERIMENT, after)
+        text = git.diff()
+        write(repository / EXPERIMENT, before)
+        subprocess.run(["git", "apply", "-"], input=text.encode(), check=True)
+        assert (repository / EXPERIMENT).read_text() == after
+
+
+def test_a_file_that_was_deleted_is_in_the_diff(repository: Path) -> None:
+    (repository / EXPERIMENT).unlink()
+    git.forget()
+    assert git.diff() == f"--- a/{EXPERIMENT}\n+++ /dev/null\n@@ -1 +0,0 @@\n-steps: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("file.txt", False), ("new.txt", False), (".env", False), ("experiments/notes.md", False), ("experiments/deep/new.yaml", True)],
+)
+def test_what_decides_no_run_does_not_count(repository: Path, name: str, counts: bool) -> None:
+    write(repository / name, f"token = {CANARY}\n")
+    assert git.state()["dirty"] == str(counts).lower() and git.diff() == ""  # what HEAD does not have is not kept
+
+
+def test_a_plug_in_counts_where_it_is_used(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(repository / "my_part_4711.py", "x = 1\n")
+    commit()
+    write(repository / "my_part_4711.py", "x = 2\n")
+    monkeypatch.syspath_prepend(str(repository))
+    assert git.state()["dirty"] == "false"
+    assert git.state(("my_part_4711",))["dirty"] == "true"
+    assert "-x = 1\n+x = 2\n" in git.diff(("my_part_4711",))
+
+
+def test_linfit_counts_where_it_is_part_of_the_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = repository / "linfit"
+    monkeypatch.setattr(code, "PACKAGE", package)
+    for name in ("version.py", "problem/losses.py"):
+        write(package / name, "x = 1\n")
+    assert git.state()["dirty"] == "false"  # it is installed there
+    commit()
+    write(package / "problem" / "losses.py", "x = 2\n")
+    assert "b/linfit/problem/losses.py" in git.diff() and git.state()["dirty"] == "true"
+
+
+def test_line_endings_do_not_count(repository: Path) -> None:
+    (repository / EXPERIMENT).write_bytes(b"steps: 1\r\n")
+    git.forget()
+    assert git.state()["dirty"] == "false"
+
+
+def test_no_link_is_followed(repository: Path) -> None:
+    write(repository / "elsewhere" / "secret.yaml", CANARY)
+    (repository / EXPERIMENT).unlink()
+    (repository / EXPERIMENT).symlink_to(repository / "elsewhere" / "secret.yaml")
+    (repository / "conf").symlink_to(repository / "elsewhere")
+    git.forget()
+    assert git.state()["dirty"] == "true" and CANARY not in git.diff()
+
+
+@pytest.mark.parametrize("size", [git.MAX_DIFF + 1, 3 * git.MAX_DIFF])
+def test_a_large_diff_is_not_kept(repository: Path, size: int) -> None:
+    write(repository / EXPERIMENT, "x" * size)
     assert git.diff() == "" and "diff" in git.state()
 
 
@@ -155,18 +306,17 @@ def test_no_repository_and_one_without_a_commit_have_nothing(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     for command in ([], ["init", "-q"]):
         if command:
-            subprocess.run(["git", *command], check=True)
-        forget()
+            run_git(*command)
+        git.forget()
         assert (git.state(), git.tags(), git.diff()) == ({}, {}, "")
-    forget()
+    git.forget()
 
 
 # ---- what a run keeps ----
 
 
 def test_a_run_keeps_it_in_tags_and_files(linfit: Linfit, workdir: Path, client: Any, repository: Path) -> None:
-    (repository / "file.txt").write_text(f"token = {CANARY}\ntwo\n")
-    forget()
+    write(repository / EXPERIMENT, f"token: {CANARY}\ntwo: 2\n")
     assert linfit("run", "steps=2", "threads=2").code == 0
     assert linfit("run", "-m", "steps=2", "seed=0,1").code == 0
     for run in client.search_runs(["1"], filter_string=f"tags.`{layout.CODE}` LIKE '%'"):
@@ -177,9 +327,12 @@ def test_a_run_keeps_it_in_tags_and_files(linfit: Linfit, workdir: Path, client:
         assert stored["packages"] == environment.packages()
         assert stored["code"]["digest"] == run.data.tags[layout.CODE]
         assert stored["git"]["branch"] == run.data.tags["mlflow.source.git.branch"] == "trunk"
-        assert "+two" in Path(client.download_artifacts(run.info.run_id, layout.GIT_DIFF)).read_text()
+        assert "+token: ***\n+two: 2\n" in Path(client.download_artifacts(run.info.run_id, layout.GIT_DIFF)).read_text()
     kept = [file for file in (workdir / "outputs").rglob("*") if file.is_file()]
     assert [file for file in kept if CANARY.encode() in file.read_bytes()] == []
+    assert linfit("run", "steps=3", "tracking.git_diff=false").code == 0
+    newest = max((workdir / "outputs" / "runs").iterdir(), key=lambda folder: folder.name)
+    assert {layout.ENVIRONMENT_FILE} == {file.name for file in newest.iterdir()} & {layout.ENVIRONMENT_FILE, layout.GIT_DIFF}
 
 
 def test_a_document_that_was_changed_does_not_match(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_params_are_every_key_that_decides_the_numbers(article: Run) -> None:
     assert not [key for key in params if key.startswith(("tracking", "record", "name"))]
 
 
+@pytest.mark.matrix
 def test_curves_have_their_steps_and_everything_else_stands_at_step_0(article: Run, client: Any) -> None:
     fit = package.fit(package.compose(["article/linear_adam"]))
     for key, values in ((layout.LOSS, fit.losses), (layout.EXCESS, fit.excess_losses)):
@@ -66,6 +67,7 @@ def test_curves_have_their_steps_and_everything_else_stands_at_step_0(article: R
     assert [article.data.metrics[f"weight/{i}"] for i in (0, 1)] == fit.weights.ravel().tolist()
 
 
+@pytest.mark.matrix
 def test_files_hold_the_whole_config_and_the_exact_weights(article: Run, client: Any, tmp_path: Path) -> None:
     stored = json.loads(Path(client.download_artifacts(article.info.run_id, "config.json", str(tmp_path))).read_text())
     assert stored["sha256"] == digest(stored["config"])
@@ -75,6 +77,7 @@ def test_files_hold_the_whole_config_and_the_exact_weights(article: Run, client:
     assert weights.tobytes() == package.fit(config).weights.tobytes()
 
 
+@pytest.mark.matrix
 def test_the_dataset_is_an_input_with_its_digest(article: Run) -> None:
     [used] = article.inputs.dataset_inputs
     assert used.dataset.name == "csv"
@@ -83,6 +86,7 @@ def test_the_dataset_is_an_input_with_its_digest(article: Run) -> None:
     assert [column["name"] for column in json.loads(used.dataset.schema)["mlflow_colspec"]] == ["x_squared", "one", "y"]
 
 
+@pytest.mark.matrix
 def test_the_model_predicts_without_a_pickle(article: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     import pandas as pd
@@ -101,6 +105,7 @@ def test_the_model_predicts_without_a_pickle(article: Run, workdir: Path, monkey
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth"))]
 
 
+@pytest.mark.matrix
 def test_a_sweep_is_one_parent_with_a_child_for_each_fit(linfit: Linfit, client: Any) -> None:
     done = linfit("run", "-m", "optimizer=adam,manual_sgd", "optimizer.lr=0.001,0.1", "steps=50")
     assert done.code == 0, done.err
@@ -206,9 +211,43 @@ def test_nothing_is_logged_step_by_step(linfit: Linfit, workdir: Path, monkeypat
     assert len(calls) <= 4  # params, tags, and 800 points in one batch
 
 
-def test_the_experiment_name_of_the_environment_wins_over_adhoc_only(linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "from-environment")
+#: What is run, and the MLflow experiment that it belongs to where MLFLOW_EXPERIMENT_NAME is mine.
+NAMES = {
+    "nothing named": ([], "mine"),
+    "a sweep": (["-m", "seed=0,1"], "mine"),
+    "another launcher": (["-m", "seed=0,1", "hydra/launcher=basic"], "mine"),
+    "named null": (["name=null"], "mine"),
+    "named adhoc": (["name=adhoc"], "adhoc"),
+    "a sweep named adhoc": (["-m", "seed=0,1", "name=adhoc"], "adhoc"),
+    "named otherwise": (["name=other"], "other"),
+    "an experiment": (["asked"], "asked"),
+    "an experiment named adhoc": (["plain"], "adhoc"),
+    "an experiment's name replaced": (["plain", "name=other"], "other"),
+    "an experiment's name taken back": (["plain", "name=null"], "plain"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "name"), NAMES.values(), ids=NAMES)
+def test_what_somebody_names_wins_over_the_environment(
+    arguments: list[str], name: str, linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    (workdir / "experiments").mkdir()
+    for experiment, text in {"asked": "", "plain": "name: adhoc\n"}.items():
+        (workdir / "experiments" / f"{experiment}.yaml").write_text(f"defaults: [/linfit, _self_]\n{text}")
+    ran = linfit("run", *arguments, "steps=2", "pictures=false")
+    assert ran.code == 0, ran.err
+    assert {found.name for found in client.search_experiments()} == {"Default", name}
+    assert {json.loads(run.data.tags[layout.CONFIG])["config"]["name"] for run in runs(client, name) if layout.CONFIG in run.data.tags} <= {
+        name
+    }
+    assert f"experiment     {name}\n" in linfit("show").out
+    assert "-m" in arguments or f"in MLflow experiment '{name}'" in ran.out
+    [config] = [json.loads(file.read_text())["config"] for file in (workdir / "outputs" / "runs").rglob("config.json")] or [{"name": name}]
+    assert config["name"] == name
+
+
+def test_without_the_environment_nobody_means_adhoc(linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
     assert linfit("run", "steps=2").code == 0
-    assert linfit("run", "steps=2", "name=mine").code == 0
-    assert len(runs(client, "from-environment")) == len(runs(client, "mine")) == 1
-    assert client.get_experiment_by_name("adhoc") is None
+    assert len(runs(client, "adhoc")) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -21,10 +20,12 @@ import pytest
 from pyarrow import parquet
 
 from linfit.errors import LinfitError
+from linfit.system import end_apart
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import Store, locate
 from linfit.tracking.stored import config_of
-from linfit.views.ui import command
+from linfit.views.ui import start_server
+from tests.helpers import started
 
 CANARY = "s3cretcanary"
 
@@ -46,13 +47,12 @@ def server(served: Path) -> Iterator[str]:
     store = Store(f"sqlite:///{served}/mlflow.db", str(served / "artifacts"))
     address = f"http://127.0.0.1:{port}"
     with (served / "server.log").open("wb") as log:
-        process = subprocess.Popen(command(store, port), stdout=log, stderr=log, start_new_session=True)
+        process = start_server(store, port, stdout=log, stderr=log)
         try:
             _wait(address, process)
             yield address
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(120)
+            end_apart(process, 30)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -66,6 +66,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not start")
 
 
+@pytest.mark.matrix
 def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], workdir: Path, served: Path) -> None:
     from mlflow import MlflowClient
 
@@ -108,7 +109,7 @@ def test_no_secret_is_written_or_said_anywhere(
     said = [linfit("run", "-m", "seed=0,1", "steps=2", named), linfit("run", "steps=2", named, beside)]
     said += [linfit(command, "last", "--uri", known) for command in ("show", "reproduce", "verify", "report")]
     said += [linfit("resume", "last", "--plan", "--uri", known), linfit("plan", "steps=2", named), linfit("script", "last", "--uri", known)]
-    assert [ran.code for ran in said] == [0] * len(said), said
+    assert [ran.code for ran in said] == [0] * len(said), [ran.err for ran in said]
     said.append(linfit("run", "steps=2", f"tracking.uri=http://user:{password}@127.0.0.1:1"))
     assert said[-1].code == 2 and "does not answer" in said[-1].err
     assert [text for ran in said for text in (ran.out, ran.err) if CANARY in text] == []
@@ -137,12 +138,11 @@ def test_the_ui_leaves_no_process_behind(workdir: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from linfit.cli import main; main()", "ui", "--port", str(port)], stderr=subprocess.DEVNULL
-    )
-    _wait(f"http://127.0.0.1:{port}", process)
-    process.send_signal(signal.SIGINT)  # to this process alone, not to its group
-    assert process.wait(30) == 0
+    command = [sys.executable, "-c", "from linfit.cli import main; main()", "ui", "--port", str(port)]
+    with started(command, stderr=subprocess.DEVNULL) as process:
+        _wait(f"http://127.0.0.1:{port}", process)
+        process.send_signal(signal.SIGINT)  # to this process alone, not to its group
+        assert process.wait(30) == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
 

@@ -7,8 +7,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from linfit.tracking.masking import mask
 from linfit.tracking.patience import one_line
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import Store, experiment_folder, locate, prepare, require
+from tests.helpers import started
 
 
 def test_the_default_is_below_the_working_directory(bare: Path) -> None:
@@ -30,6 +32,7 @@ def test_the_environment_wins_over_the_default_and_the_config_over_both(bare: Pa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert locate().uri == "http://127.0.0.1:9"
     assert locate("sqlite:///other.db").uri == f"sqlite:///{bare}/other.db"
+    assert locate("databricks").uri == "databricks"
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:///tmp/mlruns"])
@@ -88,6 +91,7 @@ def test_experiments_whose_names_differ_in_signs_have_folders_of_their_own() -> 
     assert len({experiment_folder(store, name) for name in ("a/b", "a.b", "a_b", "a%2Fb")}) == 4
 
 
+@pytest.mark.matrix
 def test_an_absent_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "deep" / "mlflow.db"
 
@@ -108,8 +112,9 @@ def test_an_absent_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch
 
 def test_processes_that_race_for_a_new_store_all_get_it(tmp_path: Path) -> None:
     code = f"from linfit.tracking.store import *; prepare(locate('sqlite:///{tmp_path}/new/mlflow.db'))"
-    racing = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
-    assert [(process.communicate()[1], process.returncode) for process in racing] == [(b"", 0)] * 3
+    with ExitStack() as stack:
+        racing = [stack.enter_context(started([sys.executable, "-c", code], stderr=subprocess.PIPE)) for _ in range(3)]
+        assert [(process.communicate()[1], process.returncode) for process in racing] == [(b"", 0)] * 3
 
 
 def test_what_is_no_mlflow_store_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -217,3 +222,13 @@ def test_files_are_found_where_outputs_was_moved_to(workdir: Path, linfit: Calla
     assert reader.file(record, "weights.safetensors").is_relative_to(moved)
     with pytest.raises(LinfitError, match="has no file nothing"):
         reader.file(record, "nothing")
+
+
+def test_an_environment_below_a_percent_sign_is_said(monkeypatch: pytest.MonkeyPatch, linfit: Any, bare: Path) -> None:
+    """MLflow's own migrations cannot be found there: alembic takes the sign for a reference."""
+    where = SimpleNamespace(origin="/home/50%/site-packages/mlflow/__init__.py")
+    monkeypatch.setattr("linfit.tracking.store.find_spec", lambda name: where)
+    done = linfit("run", "steps=1")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "MLflow opens no database from /home/50%/site-packages/mlflow, which has a % in its name" in done.err
+    assert list(bare.iterdir()) == []

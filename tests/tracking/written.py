@@ -91,12 +91,19 @@ def uri(file: Path) -> str:
     return f"sqlite:///{file}"
 
 
+def named(file: Path) -> Store:
+    """Return the store in a copy of another, with the place of that one's artifacts named: elsewhere nothing is written by itself."""
+    with closing(sqlite3.connect(file)) as database:
+        [(location,)] = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (NAME,))
+    return Store(uri(file), location)
+
+
 def write(rows: list[Row], template: Path, folder: Path) -> Written:
     """Two blocks, so that the second finds datasets of the first."""
     files = [folder / "client.db", folder / "database.db"]
     for file in files:
         shutil.copy(template, file)
-    client, base = (ClientRecorder(Store(uri(file), None), NAME) for file in files)
+    client, base = (ClientRecorder(named(file), NAME) for file in files)
     by_block = DatabaseRecorder(base)
     half = len(rows) // 2
     return Written(rows, files[0], client.add(rows), files[1], by_block.add(rows[:half]) + by_block.add(rows[half:]))

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import pytest
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
 
@@ -50,9 +52,7 @@ def environment(**more: str) -> dict[str, str]:
 @contextmanager
 def served(folder: Path) -> Iterator[dict[str, str]]:
     """The addresses that `linfit ui` prints, while it runs; ended with Ctrl-C, after which none of its processes is left."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     mark, log = f"LINFIT_TEST={uuid4().hex}", folder / "ui.log"
     with log.open("w") as stderr:
         own = environment(**dict([mark.split("=")]))
@@ -66,6 +66,12 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
         server.send_signal(signal.SIGINT)
         server.wait(30)
         until(lambda: not marked(mark), 30)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def marked(mark: str) -> list[int]:
@@ -122,6 +128,18 @@ class Seen:
 
     def until(self, holds: Callable[[], Any]) -> None:
         until(holds, pause=lambda: self.page.wait_for_timeout(200))
+
+
+def launched() -> Iterator[Browser]:
+    """Chromium, ended at the end; skips where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    path = chromium()
+    if path is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield started
+        started.close()
 
 
 def new_page(browser: Browser) -> Seen:

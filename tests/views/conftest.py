@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from linfit.engine.dispatch import fits_as_done
+from linfit.engine.fit import Fit, Status
+from linfit.sweeps.app import execute
+from linfit.sweeps.runner import Runner
+from linfit.views.illustration import swept_of as swept_in
+from linfit.views.results import Results
 from linfit.views.swept import Swept
+
+#: Components that a user has given names of their own.
+OPTIONS = {"fast": "name: adam\nlr: 0.1\n", "slow": "name: adam\nlr: 0.002\n"}
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +34,8 @@ def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
         if arguments not in made:
             folder = tmp_path_factory.mktemp("sweep")
             runner = Runner()
-            execute(["--multirun", "tracking=none", "steps=60", f"hydra.sweep.dir={folder}", *arguments], runner)
+            steps = [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=60"]
+            execute(["--multirun", "tracking=none", *steps, f"hydra.sweep.dir={folder}", *arguments], runner)
             assert runner.recorded is not None
             made[arguments] = illustration.swept_of(runner.recorded)
         return made[arguments]
@@ -34,3 +47,28 @@ def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
 def usual(swept_of: Callable[..., Swept]) -> Swept:
     """Two optimizers, three learning rates of which one diverges with sgd, eight seeds."""
     return swept_of("optimizer=sgd,adam", "optimizer.lr=0.001,0.007,1.0", "seed=range(0,8)")
+
+
+@pytest.fixture
+def sweep(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Results, Path, Runner]]:
+    """Runs a sweep, a share of whose fits fail; its results, its folder, and what ran it."""
+    (workdir / "conf" / "optimizer").mkdir(parents=True)
+    for name, text in OPTIONS.items():
+        (workdir / "conf" / "optimizer" / f"{name}.yaml").write_text(text)
+
+    def run(*arguments: str, failing: float = 0.0) -> tuple[Results, Path, Runner]:
+        random = np.random.default_rng(len(arguments))
+
+        def some(*given: Any) -> Iterator[tuple[int, Fit]]:
+            for place, fit in fits_as_done(*given):
+                fails = random.random() < failing
+                yield place, Fit(fit.config, Status.FAILED, error="no luck") if fails else fit
+
+        monkeypatch.setattr("linfit.sweeps.running.fits_as_done", some)
+        runner = Runner()
+        steps = [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=12"]
+        execute(["--multirun", *steps, *arguments], runner)
+        assert runner.recorded is not None
+        return Results(swept_in(runner.recorded)), runner.recorded.folder, runner
+
+    return run

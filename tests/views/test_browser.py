@@ -11,7 +11,7 @@ import pytest
 
 import linfit
 from linfit.views.results import Results
-from tests.views.browsing import ARGUMENTS, Seen, chromium, command, new_page, served
+from tests.views.browsing import Seen, command, launched, new_page, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -44,8 +44,8 @@ def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("browsed")
     (made / "experiments").mkdir()
     (made / "experiments" / "study.yaml").write_text(STUDY)
-    for name in (IMAGE, "plain"):
-        (made / f"{name}.csv").write_text("a,y\n1,2\n2,3.1\n3,4.3\n")
+    for name, last in ((IMAGE, 4.3), ("plain", 4.4)):
+        (made / f"{name}.csv").write_text(f"a,y\n1,2\n2,3.1\n3,{last}\n")
     data = ["dataset=csv", f'dataset.path="{IMAGE}.csv",plain.csv', "dataset.features=[a]", "dataset.target=y"]
     command(made, "run", "-m", f'name="{SCRIPT}"', *data, "optimizer.lr=0.01,0.1", "steps=20")
     command(made, "run", "study")
@@ -59,14 +59,7 @@ def study(folder: Path) -> Results:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    path = chromium()
-    if path is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield started
-        started.close()
+    yield from launched()
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +235,34 @@ FILTERS = {
     "lr=>0.1": "0 of 16 fits; >0.1 is no number",
     "optimizer<3": "0 of 16 fits; optimizer is no column of numbers",
 }
+
+
+def test_no_button_and_no_link_of_the_report_leaves_the_file(seen: Seen, folder: Path, study: Results) -> None:
+    """Each is clicked, in its place and by its event, with a service that would take a chart."""
+    file = study.report(folder / "clicked.html")
+    page = seen.open(file.as_uri())
+    page.locator("body[data-drawn]").wait_for()
+    opened: list[str] = []
+    page.context.on("page", lambda other: opened.append(other.url))
+    page.on("framenavigated", lambda frame: opened.append(frame.url))
+    page.on("websocket", lambda socket: opened.append(socket.url))
+    page.evaluate("() => { window.open = (...address) => { document.body.dataset.opened = String(address); return null; }; }")
+    charts, buttons = page.locator(".js-plotly-plot"), page.locator(".modebar-btn")
+    names = set(buttons.evaluate_all("all => all.map(one => one.dataset.title)"))
+    assert {"Zoom", "Pan"} <= names and not any(re.search("cloud|share|edit", name, re.IGNORECASE) for name in names)
+    assert buttons.count() >= 4 * charts.count()
+    for button in buttons.all():
+        button.dispatch_event("click")
+    for target in page.locator(":is(button, summary, a, svg a, [role=button], .legendtoggle):not(.modebar-btn):not(:disabled)").all():
+        target.dispatch_event("click")
+    for chart in charts.all():
+        chart.dispatch_event("contextmenu")
+    page.wait_for_timeout(500)
+    assert [url for url in seen.requests + opened if not url.startswith((file.as_uri(), "about:", "data:", "blob:"))] == []
+    named = "['href', 'xlink:href', 'action', 'formaction', 'src'].map(name => one.getAttribute(name)).filter(Boolean)"
+    links = page.evaluate(f"[...document.querySelectorAll('*')].flatMap(one => {named})")
+    assert len(links) >= 5 and all(link.startswith(("#", "data:", "blob:")) for link in links)
+    assert page.locator("body").get_attribute("data-opened") is None
 
 
 def drawn_in(page: Page) -> list[int]:

@@ -79,6 +79,7 @@ def draw_and_lay_out(chart: Chart) -> Figure:
     return figure
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("arguments", FITS.values(), ids=FITS)
 def test_a_fit_is_drawn(arguments: list[str]) -> None:
     fit = linfit.fit(linfit.compose(arguments))
@@ -86,6 +87,7 @@ def test_a_fit_is_drawn(arguments: list[str]) -> None:
         draw_and_lay_out(maker(fit))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("arguments", SWEEPS.values(), ids=SWEEPS)
 def test_a_sweep_is_drawn_where_a_picture_makes_sense(arguments: tuple[str, ...], swept_of: Callable[..., Swept]) -> None:
     made = charts_of(swept_of(*arguments))
@@ -110,6 +112,7 @@ def test_which_pictures_make_sense(swept_of: Callable[..., Swept], usual: Swept)
     assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) == {*usually, "trials"}  # four settings of each: something to search
 
 
+@pytest.mark.matrix
 def test_the_same_chart_gives_the_same_bytes(usual: Swept, tmp_path: Path) -> None:
     chart = charts_of(usual)["learning_rate"]
     (tmp_path / "again").mkdir()
@@ -119,6 +122,7 @@ def test_the_same_chart_gives_the_same_bytes(usual: Swept, tmp_path: Path) -> No
         assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.matrix
 def test_drawing_leaves_matplotlib_as_it_was(usual: Swept, tmp_path: Path) -> None:
     import matplotlib
 
@@ -244,8 +248,11 @@ def test_the_paths_are_those_of_the_first_seed_at_the_chosen_settings(usual: Swe
 
 def test_a_path_is_cut_at_the_edge_that_it_crosses() -> None:
     path = np.array([[1.0, 0.0], [-1.0, 1.0], [5.0, 4.0], [0.0, 0.0]])
-    cut, leaves = within(path, np.zeros(2), 2.0)
+    cut, leaves = within(path[:3], np.zeros(2), 2.0)
     assert leaves and cut.tolist() == [[1, 0], [-1, 1], [1, 2]]
+    back, leaves = within(path, np.zeros(2), 2.0)
+    assert not leaves and back[:3].tolist() == cut.tolist()
+    assert np.isnan(back[3]).all() and back[4:].tolist() == [[2, 1.6], [0, 0]]
     assert within(path[:2], np.zeros(2), 2.0)[1] is False
     assert within(np.array([[1.0, 0.0], [np.nan, 0.0]]), np.zeros(2), 2.0)[0].tolist() == [[1, 0]]
     for arguments in ([], FITS["one weight"]):

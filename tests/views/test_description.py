@@ -146,6 +146,7 @@ def test_a_description_is_no_longer_than_mlflow_keeps() -> None:
 # ---- saved views ----
 
 
+@pytest.mark.matrix
 def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(linfit: Linfit, client: Any) -> None:
     linfit("run", *PAIR)
     tags = client.get_experiment_by_name("adhoc").tags

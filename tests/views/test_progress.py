@@ -11,9 +11,12 @@ import pytest
 from rich.console import Console
 
 from linfit.engine.dispatch import fits_as_done
+from linfit.sweeps.app import execute
 from linfit.sweeps.recording import Done
+from linfit.sweeps.runner import Runner
 from linfit.sweeps.running import run_all
 from linfit.sweeps.workers import HERE, Workers
+from linfit.views import progress
 from linfit.views.progress import ProgressBar
 from tests.helpers import config
 
@@ -84,14 +87,75 @@ def test_the_bar_says_rate_and_time_left_before_the_first_fit_is_done() -> None:
     bar = Bar()
     bar.bar.begin(4, 4000)
     assert bar.said().startswith("0/4 fits")
-    assert bar.after(10, made=1000).endswith("100 steps/s 0:00:10 0:00:30 left")
-    assert bar.after(10, made=1000, spared=1000).endswith("100 steps/s 0:00:20 0:00:10 left")
-    assert bar.after(10, made=1000).endswith("100 steps/s 0:00:30 0:00:00 left")
-    assert bar.recorded(0, "completed").endswith("0:00:30 0:00:00 left")
-    assert bar.recorded(3, "diverged").endswith("0:00:33 0:00:03 left 1 diverged")  # recording takes its time too
+    assert bar.after(20).endswith("0:00:20")  # nothing is known yet
+    assert bar.after(10, made=1000).endswith("100 steps/s 0:00:30 0:00:30 left")
+    bar.after(10, made=1000, spared=1000)
+    assert bar.after(0).endswith("100 steps/s 0:00:40 0:00:10 left")
+    assert bar.after(10, made=1000).endswith("100 steps/s 0:00:50 0:00:00 left")
+    assert bar.recorded(0, "completed").endswith("0:00:50 0:00:00 left")
+    assert bar.recorded(3, "diverged").endswith("0:00:53 0:00:03 left 1 diverged")  # recording takes its time too
     assert bar.recorded(3, "completed", "failed").startswith("4/4 fits")
     bar.bar.end()
-    assert bar.said().endswith("100 steps/s 0:00:36 0:00:00 left 1 diverged, 1 failed")
+    assert bar.said().endswith("100 steps/s 0:00:56 0:00:00 left 1 diverged, 1 failed")
+
+
+#: (seconds, steps made, steps spared, fits handed over), one after the other: all that happens in a scene.
+Event = tuple[float, int, int, int]
+HANDED: Event = (0.0, 0, 0, 1)
+FIT: list[Event] = [(0.2, 250, 0, 0)] * 12 + [HANDED]
+SLOW: list[Event] = [(0.8, 250, 0, 0)] * 12 + [HANDED]
+STOPPED: list[Event] = [(0.2, 256, 0, 0), (0.1, 100, 99_644, 0), HANDED]
+CHUNK: list[Event] = [(3.0, 50_000, 0, 0)] + [(0.002, 0, 0, 1)] * 100
+#: The steps of a scene, what happens in it, and the seconds until which nobody can know how long it will take.
+SCENES: dict[str, tuple[int, list[Event], float]] = {
+    "imports before the first steps": (24 * 3000, [(6.0, 250, 0, 0), *FIT[1:], *FIT * 23], 6.0),
+    "chunks of fits from other processes": (20 * 50_000, [(0.0, 0, 0, 0), *CHUNK * 20], 3.0),
+    "fits that stop early": (40 * 100_000, [(3.0, 256, 0, 0), *STOPPED[1:], *STOPPED * 39], 3.5),
+    "many that diverge at once": (480 * 3000, [(4.0, 15_000, 250_000, 0), *[(0.04, 12_500, 0, 0)] * 94, *[HANDED] * 480], 4.0),
+    "recording that takes longer": (400 * 10, [(1.0, 2000, 0, 0)] * 2 + [(0.1, 0, 0, 1)] * 400, 2.1),
+    "fits that are slower later": (20 * 3000, FIT * 10 + SLOW * 10, 24.0 + 31.0),
+}
+
+
+@pytest.mark.parametrize(("steps", "scene", "unknown"), SCENES.values(), ids=SCENES)
+def test_the_time_left_is_never_far_from_what_it_will_be(
+    steps: int, scene: list[Event], unknown: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "BETWEEN", 0.0)
+    bar = Bar()
+    bar.bar.begin(sum(fits for *_, fits in scene), steps)
+    whole, told = sum(seconds for seconds, *_ in scene), 0
+    for seconds, made, spared, fits in scene:
+        said = bar.recorded(seconds, *["completed"] * fits) if fits else bar.after(seconds, made, spared)
+        found = re.search(r"(\d+):(\d\d):(\d\d) left", said)
+        told += found is not None
+        if found is None or bar.now <= unknown:
+            continue
+        left, really = int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3]), whole - bar.now
+        assert really / 2 - 1 <= left <= really * 2 + 2, (bar.now, left, really)
+    assert told >= len(scene) - 3 and "0:00:00 left" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ended"),
+    [
+        (["steps=600"], "1/1 fits"),
+        (["steps=0"], "1/1 fits"),
+        (["steps=900", "stop.excess_loss=0.1", "optimizer.lr=0.1"], "1/1 fits"),
+        (["optimizer=sgd", "optimizer.lr=1", "steps=900"], "1/1 fits"),
+        (["-m", "seed=0,1,2", "steps=60"], "3/3 fits"),
+        (["-m", "seed=0,1,2", "steps=60", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1"], "3/3 fits"),
+        (["-m", "seed=0,1", "steps=60", "hydra/launcher=basic"], "1/1 fits"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("bare")
+def test_the_bar_ends_where_the_fits_have_ended(arguments: list[str], ended: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "BETWEEN", 0.0)
+    bar = Bar()
+    execute([*arguments, "tracking=none", "pictures=false"], Runner(bar.bar))
+    assert bar.said().startswith(f"{ended} ━━━━━━━━━━━━━━━━━━━━") and "0:00:00 left" in bar.said()
 
 
 def test_where_nobody_looks_the_bar_is_drawn_once() -> None:
@@ -108,6 +172,7 @@ def test_where_nobody_looks_the_bar_is_drawn_once() -> None:
 def test_a_fit_alone_has_a_bar_when_it_takes_long_and_somebody_looks(terminal: bool, seconds: float, shown: bool) -> None:
     bar = Bar(terminal)
     bar.bar.begin(1, 2000)
+    bar.after(0)
     said = bar.after(seconds, made=500)
     bar.bar.end()
     assert said.endswith("100 steps/s 0:00:05 0:00:15 left") == shown

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -57,6 +60,7 @@ def data_of(text: str) -> Any:
     return json.loads(found)
 
 
+@pytest.mark.matrix
 def test_the_page_has_every_fit_and_every_part(usual: Swept) -> None:
     text, tags = page_of(usual, "Which is best?")
     table = data_of(text)["table"]
@@ -112,6 +116,8 @@ def recorded(workdir: Path) -> Results:
     return package.sweep(["optimizer=sgd,adam", "optimizer.lr=0.001,1.0", "seed=range(0,6)", "steps=40", 'name="a <b>"'])
 
 
+@pytest.mark.matrix
+@pytest.mark.read_only
 def test_a_sweep_is_loaded_as_it_was(recorded: Results, linfit: Linfit, workdir: Path) -> None:
     loaded = package.load("last")
     pd.testing.assert_frame_equal(loaded.table, recorded.table)
@@ -130,6 +136,14 @@ def test_a_sweep_is_loaded_as_it_was(recorded: Results, linfit: Linfit, workdir:
     found = json.loads(linfit("report", recorded.run_id, "--json", "--output", "other.html").out)
     assert found["leaderboard"][0]["factor"] == 1.0
     assert (workdir / found["report"]).exists()
+    (workdir / "link.html").symlink_to("other.html")
+    (workdir / "other.html").write_text("old", encoding="utf-8")
+    assert linfit("report", "--output", "link.html").code == 0
+    assert (workdir / "link.html").is_symlink()
+    assert "<html" in (workdir / "other.html").read_text(encoding="utf-8")
+    (workdir / "null").symlink_to(os.devnull)  # a device is written to, and stays one
+    assert linfit("report", "--output", "null").code == 0
+    assert not Path(os.devnull).is_file()
 
     wrong = linfit("report", "--output", "no/folder/report.html")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
@@ -156,6 +170,7 @@ def test_a_picture_that_makes_no_sense_and_a_sweep_without_a_best(swept_of: Call
         _ = Results(swept_of("optimizer=sgd", "optimizer.lr=1.0,10.0", "seed=0,1")).best
 
 
+@pytest.mark.read_only
 @pytest.mark.pictures
 def test_a_recorded_sweep_has_its_report_on_its_page(linfit: Linfit, workdir: Path, client: Any) -> None:
     done = linfit("run", "-m", "optimizer=sgd,adam", "optimizer.lr=0.001,0.01", "steps=5")
@@ -188,3 +203,29 @@ def test_the_report_says_what_was_asked_and_how_to_ask_it_again(linfit: Linfit, 
         "linfit run which -m optimizer.lr=0.01,0.02",
         *(f"linfit {command} {run_id}" for command in ("reproduce", "verify", "show")),
     ]
+
+
+@pytest.mark.pictures
+def test_every_command_of_the_report_runs_as_it_is_printed(
+    linfit: Linfit, workdir: Path, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With plug-ins, data elsewhere and another store they need more than an id."""
+    elsewhere = tmp_path_factory.mktemp("not here")
+    for name, last in (("a", 3), ("b", 5)):
+        (elsewhere / name).mkdir()
+        (elsewhere / name / "points.csv").write_text(f"x,y\n1,1\n2,2\n3,{last}\n")
+    (elsewhere / "report_plugin.py").write_text("")
+    monkeypatch.syspath_prepend(elsewhere)
+    shutil.copy(migrated_store, elsewhere / "mlflow.db")
+    data = ",".join(f'"{elsewhere}/{name}/points.csv"' for name in "ab")
+    asked = ["dataset=csv", f"dataset.path={data}", "dataset.features=[x]", "dataset.target=y", "plugins=[report_plugin]", "steps=3"]
+    ran = linfit("run", "-m", *asked, f"tracking.uri=sqlite:///{elsewhere}/mlflow.db")
+    assert ran.code == 0, ran.err
+    [file] = workdir.glob("outputs/sweeps/*/report.html")
+    printed = [shlex.split(line, comments=True) for line in Tags(file.read_text()).texts["pre"][0].splitlines()]
+    assert [words[1] for words in printed] == ["run", "reproduce", "verify", "show"]
+    for words in printed:
+        done = linfit(*words[1:])
+        assert done.code == 0, (words, done.err)
+    needless = [[word for word in words if word != "--trust"] for words in printed if "--trust" in words]
+    assert len(needless) == 2 and [linfit(*words[1:]).code for words in needless] == [2, 2]

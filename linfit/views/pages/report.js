@@ -98,13 +98,16 @@ async function unpacked(coded) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
+// No button of a chart's sends it anywhere, and none has an address to send it to.
+const CHART = {responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: ""};
+
 async function pictures() {
   const script = document.createElement("script");
   script.textContent = await unpacked(document.getElementById("plotly").textContent.trim());
   document.head.append(script);
   for (const [i, chart] of data.charts.entries()) {
     await new Promise(requestAnimationFrame); // between two charts the page answers
-    await Plotly.newPlot(`chart-${i}`, chart.data, chart.layout, {responsive: true, displaylogo: false});
+    await Plotly.newPlot(`chart-${i}`, chart.data, chart.layout, CHART);
   }
 }
 

@@ -1,0 +1,84 @@
+"""Conventions that changed between schemas of the stored config, each as a field of the config.
+
+A fit of before can so still be run, and says what its numbers meant. The field's value of before is set
+when a config of an earlier schema is read. The fingerprint leaves it out, and every value that changes no
+number too: the fingerprints of earlier schemas stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from linfit.component import Frozen
+from linfit.problem.penalties import Ridge
+
+if TYPE_CHECKING:
+    from linfit.config import FitConfig
+
+#: Schema of the configs that are written. Earlier ones are read too.
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A field that a schema introduced for what meant its value of `before` until then."""
+
+    schema: int
+    section: str
+    """Key of the part of the config that has the field; empty for a field of the config itself."""
+    owner: type[Frozen]
+    """Class of the parts that have the field."""
+    field: str
+    before: object
+    matters: Callable[[FitConfig], bool]
+    """Returns True if the field can change a number of the fit."""
+
+    @property
+    def key(self) -> str:
+        """Key of the field in a config, as overrides name it."""
+        return f"{self.section}.{self.field}" if self.section else self.field
+
+    def part(self, config: FitConfig) -> Frozen | None:
+        """Return the part of the config that has the field, None if it has another in its place."""
+        part = getattr(config, self.section) if self.section else config
+        return part if isinstance(part, self.owner) else None
+
+
+CONVENTIONS = (
+    Convention(2, "penalty", Ridge, "intercept", True, lambda config: config.has_penalty_beside_intercept()),
+    Convention(2, "", Frozen, "mean_over", "samples", lambda config: config.has_weighted_mean()),
+)
+
+
+def as_of_schema(config: FitConfig, schema: int) -> FitConfig:
+    """Return a config that was stored in `schema`, with the conventions that held then."""
+    for convention in CONVENTIONS:
+        part = convention.part(config)
+        if schema >= convention.schema or part is None:
+            continue
+        update: dict[str, object] = {convention.field: convention.before}
+        if convention.section:
+            update = {convention.section: part.model_copy(update=update)}
+        config = config.model_copy(update=update)
+    return config
+
+
+def left_out(config: FitConfig) -> Iterator[tuple[str, str]]:
+    """Yield section and field of each convention that the fit's fingerprint leaves out."""
+    for convention in CONVENTIONS:
+        part = convention.part(config)
+        if part is None:
+            continue
+        if getattr(part, convention.field) == convention.before or not convention.matters(config):
+            yield convention.section, convention.field
+
+
+def keys_without_effect(*configs: FitConfig) -> set[str]:
+    """Return the keys of conventions that change no number of any of the fits."""
+    return {
+        convention.key
+        for convention in CONVENTIONS
+        if not any(convention.part(config) and convention.matters(config) for config in configs)
+    }

@@ -1,0 +1,213 @@
+"""The caller's surroundings: what a program has set in torch and numpy reaches no fit.
+
+Afterwards it is there again. Much of it belongs to the whole process, as Hydra's global state
+and the working folder do: threads take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import wraps
+from operator import attrgetter
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+#: Where fits run, and where torch.autocast may therefore reach them.
+DEVICES = ("cpu", "cuda", "mps")
+#: Where torch keeps hooks of every optimizer and module of the process: each may change a step.
+HOOKED = ("torch.optim.optimizer", "torch.nn.modules.module")
+#: Numbers that a ufunc converts at a time, numpy's default: sums that convert depend on it.
+BUFFER = 8192
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Contexts = Iterator[AbstractContextManager[Any]]
+
+_turn = threading.RLock()
+
+
+def isolated(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Return `function` in plain surroundings, for one thread of the process at a time.
+
+    It may call others like it.
+    """
+
+    @wraps(function)
+    def alone(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        with _turn, plain_surroundings():
+            return function(*arguments, **options)
+
+    return alone
+
+
+def _renew_turn() -> None:
+    """Replace the lock: in a forked process no thread is left that would release it."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # Windows forks nothing
+    os.register_at_fork(after_in_child=_renew_turn)
+
+
+@contextmanager
+def plain_surroundings() -> Iterator[None]:
+    """Compute as if nothing were set in numpy and torch; then restore what the caller has set."""
+    with ExitStack() as stack:
+        stack.enter_context(np.errstate(all="warn", under="ignore"))
+        np.setbufsize(BUFFER)  # of this context, whose end restores the caller's
+        if "torch" in sys.modules:  # otherwise nothing of it can be set
+            for context in _plain_torch():
+                stack.enter_context(context)
+        yield
+
+
+def _plain_torch() -> _Contexts:
+    """Yield contexts that suspend what the caller has set in torch, for its thread or its process.
+
+    Modes come first: they would see what later contexts do.
+    """
+    import torch  # waits for a thread that is importing it
+
+    yield _without_function_modes()
+    yield from _without_dispatch_modes()
+    yield from _without_transforms()
+    yield _without_saved_tensor_hooks()
+    yield _without_global_hooks()
+    yield torch.inference_mode(False)  # which enables gradients too
+    for device in DEVICES:
+        if torch.is_autocast_enabled(device):
+            yield torch.autocast(device, enabled=False)
+    yield torch.autograd.set_detect_anomaly(False)
+    yield _set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+    yield _set(_flushes_denormals, torch.set_flush_denormal, False)
+    yield _set(_uses_mkldnn, _use_mkldnn, True)
+
+
+@contextmanager
+def _set(get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any) -> Iterator[None]:
+    """Set something of torch if it is not so already, and set back what was found."""
+    before = get()
+    try:
+        if before != value:
+            set_to(value)
+        yield
+    finally:
+        if get() != before:
+            set_to(before)
+
+
+def _flushes_denormals() -> bool:
+    """Return True if the processor takes denormal numbers for zero in this thread.
+
+    torch has no function that says so.
+    """
+    return sys.float_info.min / 2 == 0
+
+
+def _uses_mkldnn() -> bool:
+    import torch
+
+    return bool(torch.backends.mkldnn.enabled)
+
+
+def _use_mkldnn(enabled: bool) -> None:
+    import torch
+
+    torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]
+
+
+# ---- what torch has no public way to suspend; a version that lacks these names keeps it ----
+
+
+def _find(name: str) -> Any:
+    """Return what torch has under a name, None if it has nothing."""
+    import torch
+
+    try:
+        return attrgetter(name)(torch)
+    except AttributeError:
+        return None
+
+
+@contextmanager
+def _without_function_modes() -> Iterator[None]:
+    """Suspend `torch.set_default_device`, `with torch.device(…)` and other TorchFunctionModes."""
+    names = ("_C._len_torch_function_stack", "overrides._pop_mode", "overrides._push_mode")
+    count, pop, push = map(_find, names)
+    modes = [pop() for _ in range(count())] if count and pop and push else []
+    try:
+        yield
+    finally:
+        for mode in reversed(modes):
+            push(mode)
+
+
+def _without_dispatch_modes() -> _Contexts:
+    """Suspend every TorchDispatchMode; entered only if there are some: its imports take long."""
+    count = _find("_C._len_torch_dispatch_stack")
+    suspend = _find("utils._python_dispatch._disable_current_modes")
+    if count and suspend and count():
+        yield suspend()
+
+
+def _without_transforms() -> _Contexts:
+    """Suspend the transforms of torch.func around the caller, and share its forward-mode level.
+
+    A process has one such level: torch.func.jvp is told that it is nested, and enters none.
+    """
+    innermost = _find("_C._functorch.peek_interpreter_stack")
+    level = _find("autograd.forward_ad._current_level")
+    if innermost and innermost() is not None:
+        from torch._functorch import pyfunctorch
+
+        yield pyfunctorch.temporarily_clear_interpreter_stack()
+    if level is not None and level >= 0:
+        from torch._functorch import eager_transforms
+
+        yield _set(
+            lambda: attrgetter("JVP_NESTING")(eager_transforms),
+            lambda depth: setattr(eager_transforms, "JVP_NESTING", depth),
+            1,
+        )
+
+
+@contextmanager
+def _without_saved_tensor_hooks() -> Iterator[None]:
+    """Suspend `saved_tensors_hooks`, which may replace what a gradient is computed from."""
+    names = (f"_C._autograd._{verb}_saved_tensors_default_hooks" for verb in ("top", "pop", "push"))
+    top, pop, push = map(_find, names)
+    hooks = []
+    try:
+        while top and pop and push and (pair := top(True)) is not None:
+            pop()
+            hooks.append(pair)
+        yield
+    finally:
+        for pair in reversed(hooks):
+            push(*pair)
+
+
+@contextmanager
+def _without_global_hooks() -> Iterator[None]:
+    """Suspend the hooks of every optimizer and module, as `register_optimizer_step_post_hook` sets."""
+    places = [vars(module) for module in map(sys.modules.get, HOOKED) if module is not None]
+    found = [hooks for place in places for name, hooks in place.items() if _holds_hooks(name, hooks)]
+    before = [dict(hooks) for hooks in found]
+    try:
+        for hooks in found:
+            hooks.clear()
+        yield
+    finally:
+        for hooks, own in zip(found, before, strict=True):
+            hooks.clear()
+            hooks.update(own)
+
+
+def _holds_hooks(name: str, value: Any) -> bool:
+    return name.startswith("_global_") and "_hooks" in name and isinstance(value, dict)

@@ -1,0 +1,64 @@
+"""torch's optimizers without torch's compiler, which makes no step faster here and takes as long to import as torch itself.
+
+`torch.optim` imports `torch._dynamo` in functions that it lays around the methods of an optimizer. A subclass with the methods
+below these layers makes the same steps, and leaves torch as it is for whoever compiles.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+Method = Callable[..., Any]
+
+#: The layers that may go, by the name of their code. A layer that is not here stays, with all that is below it: it may do more.
+COMPILER = "_disable_dynamo.<locals>.inner"  # hides the method from the compiler
+GRADIENT_MODE = "_use_grad_for_differentiable.<locals>._use_grad"  # tells the compiler, and sets whether autograd records the step
+PROFILER = "Optimizer.profile_hook_step.<locals>.wrapper"  # `Optimizer.__init__` lays it around the step of every new class
+
+
+@cache
+def eager(optimizer: type[Optimizer]) -> type[Any]:
+    """Return a subclass of `optimizer` that does not import torch's compiler; the class itself where nothing can be left out."""
+    methods: dict[str, Any] = {}
+    for name in dir(optimizer):
+        method = inspect.getattr_static(optimizer, name)
+        if inspect.isfunction(method) and (bare := uncovered(method)) is not method:
+            methods[name] = bare
+    if not methods:
+        return optimizer
+    identity = {key: getattr(optimizer, key) for key in ("__module__", "__qualname__", "__doc__")}
+    return type(optimizer.__name__, (optimizer,), {**identity, **methods})
+
+
+def uncovered(method: Method) -> Method:
+    """Return the function below the layers that may go, in the gradient mode that they set."""
+    sets_gradient_mode = False
+    while (layer := layer_of(method)) is not None:
+        sets_gradient_mode |= layer == GRADIENT_MODE
+        method = method.__wrapped__  # type: ignore[attr-defined]
+    return in_gradient_mode(method) if sets_gradient_mode else method
+
+
+def layer_of(method: Method) -> str | None:
+    """Return which of the layers that may go the outermost one of `method` is, None for any other function."""
+    code = getattr(method, "__code__", None)
+    name = getattr(code, "co_qualname", None)
+    known = name in (COMPILER, GRADIENT_MODE, PROFILER) and hasattr(method, "__wrapped__")
+    return name if known else None
+
+
+def in_gradient_mode(step: Method) -> Method:
+    """Return `step` as torch calls it: autograd records it only for an optimizer that is `differentiable`."""
+
+    @wraps(step)
+    def moded(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return step(self, *args, **kwargs)
+
+    return moded

@@ -1,0 +1,224 @@
+"""What the columns of a Parquet file take in memory, from the headers of their pages, before any page is read.
+
+The footer may say anything. Arrow allocates what a page's own header says, and recurses into the footer's schema: both are
+looked at here first. They are in Thrift's compact protocol, of which this reads the fields that matter and skips the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from linfit.problem.opened import size_of
+
+MAGIC = b"PAR1"
+#: Levels of a schema, columns, bytes of a page's header, and of a footer: no file of numbers has more.
+DEPTH, FIELDS, HEADER, FOOTER = 64, 10**6, 2**24, 2**28
+#: Bytes of a value by its physical type. Text is read as indices into its distinct values.
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
+#: Bytes of a value's repetition and definition levels.
+LEVELS = 4
+_STOP, _TRUE, _FALSE, _BYTE, _I32, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12
+_INTEGERS = (4, _I32, 6)
+
+
+class Compact:
+    """Reads Thrift's compact protocol. ValueError where it makes no sense, IndexError where it goes on beyond the content."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.place = content, 0
+
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """Yield the number and the type of each field of a struct; whoever takes one reads or skips its value."""
+        number = 0
+        while (head := self._byte()) != _STOP:
+            number = number + (head >> 4) if head >> 4 else self.integer()
+            yield number, head & 15
+
+    def items(self) -> tuple[int, int]:
+        """Return how many items a list has, and their type."""
+        head = self._byte()
+        count = head >> 4
+        return (self._varint() if count == 15 else count), head & 15
+
+    def integer(self) -> int:
+        """Return a signed integer."""
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def skip(self, kind: int, depth: int = 0) -> None:
+        """Pass over a value."""
+        if depth > DEPTH:
+            raise ValueError("it is nested too deep")
+        if kind in (_TRUE, _FALSE):
+            return
+        if kind in _INTEGERS:
+            self._varint()
+        elif kind in (_BYTE, _DOUBLE, _BINARY):
+            self._pass({_BYTE: 1, _DOUBLE: 8}.get(kind) or self._varint())
+        elif kind == _STRUCT:
+            for _, inner in self.fields():
+                self.skip(inner, depth + 1)
+        elif kind in (_LIST, _SET):
+            count, inner = self.items()
+            for _ in range(count):
+                self._skip_item(inner, depth)
+        elif kind == _MAP:
+            self._skip_map(depth)
+        else:
+            raise ValueError(f"it has a value of the unknown type {kind}")
+
+    def _skip_item(self, kind: int, depth: int) -> None:
+        if kind in (_TRUE, _FALSE):  # a byte in a list, part of the head in a struct
+            self._pass(1)
+        else:
+            self.skip(kind, depth + 1)
+
+    def _skip_map(self, depth: int) -> None:
+        count = self._varint()
+        kinds = self._byte() if count else 0
+        for _ in range(count):
+            self._skip_item(kinds >> 4, depth)
+            self._skip_item(kinds & 15, depth)
+
+    def _pass(self, count: int) -> None:
+        self.place += count
+        if self.place > len(self.content):
+            raise IndexError("it ends too early")
+
+    def _byte(self) -> int:
+        self.place += 1
+        return self.content[self.place - 1]
+
+    def _varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise ValueError("it has an integer of too many digits")
+
+
+def require_plain_schema(opened: BinaryIO) -> None:
+    """ValueError where a file's footer is none, or where its schema is too deep or too wide for Arrow to be asked."""
+    size = size_of(opened)
+    opened.seek(max(0, size - 8))
+    end = opened.read(8)
+    length = int.from_bytes(end[:4], "little")
+    if end[4:] != MAGIC or length + 12 > size or length > FOOTER:
+        raise ValueError("it has no footer of a Parquet file")
+    opened.seek(size - 8 - length)
+    compact = Compact(opened.read(length))
+    try:
+        for number, kind in compact.fields():
+            if number == 2 and kind == _LIST:
+                _require_plain(compact)
+                return
+            compact.skip(kind)
+    except IndexError as error:
+        raise ValueError("its footer ends too early") from error
+    raise ValueError("its footer has no schema")
+
+
+def _require_plain(compact: Compact) -> None:
+    """ValueError where the list of a schema's elements, each before its children, is nested too deep."""
+    count, _ = compact.items()
+    if count > FIELDS:
+        raise ValueError(f"its schema has {count:,} fields, {FIELDS:,} at most")
+    left: list[int] = []  # of each open group, how many children are still to come
+    for _ in range(count):
+        children = sum([compact.integer() if number == 5 else _nothing(compact, kind) for number, kind in compact.fields()])
+        while left and left[-1] <= 0:
+            left.pop()
+        if left:
+            left[-1] -= 1
+        if children > 0:
+            left.append(children)
+        if len(left) > DEPTH:
+            raise ValueError(f"its schema has more than {DEPTH} levels")
+
+
+def _nothing(compact: Compact, kind: int) -> int:
+    compact.skip(kind)
+    return 0
+
+
+@dataclass
+class Size:
+    """What some columns of a row group take once they are read."""
+
+    bytes: int = 0
+    largest_page: int = 0
+
+
+def measure(opened: BinaryIO, metadata: Any, group: int, columns: Sequence[int]) -> Size:
+    """Return what columns of a row group take; ValueError where its pages make no sense, or have other numbers of values than its footer says."""
+    found, part = Size(), metadata.row_group(group)
+    for place in columns:
+        if place >= part.num_columns:
+            raise ValueError("its parts have fewer columns than its schema")
+        chunk = part.column(place)
+        width = WIDTHS.get(chunk.physical_type) or max(0, metadata.schema.column(place).length)
+        values = 0
+        for page in pages(opened, *_extent(chunk)):
+            values += page.values
+            found.bytes += page.size
+            found.largest_page = max(found.largest_page, page.size)
+        if values != chunk.num_values:
+            raise ValueError(f"its footer announces {chunk.num_values:,} values of {chunk.path_in_schema}, its pages have {values:,}")
+        found.bytes += values * (width + LEVELS)
+    return found
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the header of a page says: bytes once it is read, and values, of which a dictionary has none that count."""
+
+    size: int
+    values: int
+
+
+def _extent(chunk: Any) -> tuple[int, int]:
+    """Return where the pages of a column's part begin and end."""
+    starts = [chunk.data_page_offset, *([chunk.dictionary_page_offset] if chunk.has_dictionary_page else [])]
+    start = min((place for place in starts if place), default=0)
+    return start, start + chunk.total_compressed_size
+
+
+def pages(opened: BinaryIO, start: int, end: int) -> Iterator[Page]:
+    """Yield the pages that begin from `start` on before `end`."""
+    if not 0 <= start <= end <= size_of(opened):
+        raise ValueError("its footer names pages beyond its end")
+    while start < end:
+        compact, page, stored = _read_header(opened, start)
+        yield page
+        start += compact.place + stored
+
+
+def _read_header(opened: BinaryIO, start: int, length: int = 2**12) -> tuple[Compact, Page, int]:
+    """Return what has read a page's header, that page, and how many bytes it takes in the file."""
+    opened.seek(start)
+    compact = Compact(opened.read(length))
+    try:
+        return compact, *_page(compact)
+    except IndexError as error:
+        if length >= HEADER:
+            raise ValueError("a page of it has no header") from error
+    return _read_header(opened, start, 16 * length)
+
+
+def _page(compact: Compact) -> tuple[Page, int]:
+    numbers = {1: -1, 2: -1, 3: -1}
+    values = 0
+    for number, kind in compact.fields():
+        if number in numbers and kind == _I32:
+            numbers[number] = compact.integer()
+        elif number in (5, 8) and kind == _STRUCT:  # of a data page, in either version
+            values = sum([compact.integer() if inner == 1 else _nothing(compact, of) for inner, of in compact.fields()])
+        else:
+            compact.skip(kind)
+    if min(*numbers.values(), values) < 0:
+        raise ValueError("a page of it has no size")
+    return Page(numbers[2], values), numbers[3]

@@ -1,0 +1,161 @@
+"""Join sections, each composed with its own overrides, to what Hydra composes of all of them.
+
+Hydra merges one file after the other, then applies overrides. A section of the result depends on
+its own overrides alone if
+
+- the files that these overrides include or replace have the section as their package, and include
+  other files by name only, none by group,
+- no defaults list names a file by what is chosen elsewhere (`${optimizer}`),
+- no interpolation was followed meanwhile: each one is still in the composed config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.default_element import ConfigDefault, InputDefault, ResultDefault
+from omegaconf import OmegaConf
+
+from linfit.sweeps.overrides import parse_overrides
+from linfit.sweeps.sections import Section, Sections
+from linfit.sweeps.slots import Composed
+
+#: Sections that are remembered, each with the overrides of its own.
+MAX_SECTIONS = 4096
+
+
+class Files:
+    """The config files of an experiment, in the order in which Hydra merges them."""
+
+    def __init__(self, repository: CachingConfigRepository, experiment: str, own: Sequence[str]) -> None:
+        self._repository = repository
+        self._experiment = experiment
+        self._hydra_overrides = own
+
+    def are_independent(self, composed: Sections) -> bool:
+        """Return True if no section, as composed without overrides, decides another section."""
+        includes = (each for file in self._common for each in self._includes(file))
+        named = not any(map(_is_interpolation, includes))
+        return named and self._keep_interpolations(self._common, composed)
+
+    def are_confined(self, section: str, overrides: Sequence[str], composed: Sections) -> bool:
+        """Return True if the overrides of a section change its own files alone, beside any others."""
+        merged = self._merged(overrides)
+        for file in _difference(self._common, merged):
+            if file.package != section or not all(map(_is_fixed, self._includes(file))):
+                return False
+        return self._keep_interpolations(merged, composed)
+
+    def _keep_interpolations(self, merged: Sequence[ResultDefault], composed: Sections) -> bool:
+        """Return True if every interpolation of the files is still in what was composed of them."""
+        found = {key: text for section in composed.values() for key, text in section.survey.items()}
+        written = (each for file in merged for each in self._interpolations(file))
+        return all(found.get(key) == text for key, text in written)
+
+    @cached_property
+    def _common(self) -> list[ResultDefault]:
+        return self._merged(())
+
+    def _merged(self, overrides: Sequence[str]) -> list[ResultDefault]:
+        """Return the files that Hydra merges, by the rules of its own defaults lists."""
+        parsed = parse_overrides([*self._hydra_overrides, *overrides])
+        whole = {"prepend_hydra": True, "skip_missing": False}
+        return create_defaults_list(self._repository, self._experiment, parsed, **whole).defaults
+
+    def _includes(self, file: ResultDefault) -> Sequence[InputDefault]:
+        loaded = self._repository.load_config(str(file.config_path))
+        return (loaded.defaults_list if loaded is not None else None) or ()
+
+    def _interpolations(self, file: ResultDefault) -> Iterator[tuple[str, str]]:
+        loaded = self._repository.load_config(str(file.config_path))
+        data = OmegaConf.to_container(loaded.config, resolve=False) if loaded is not None else {}
+        found = _interpolations(file.package or "", data)
+        return ((key, text) for key, text in found if key.partition(".")[0] != "hydra")
+
+
+class Joiner:
+    """Joins sections; `compose` returns those that Hydra composes of some overrides."""
+
+    def __init__(self, files: Files, compose: Callable[[Sequence[str]], Sections]) -> None:
+        self._files = files
+        self._compose = compose
+        self._section = lru_cache(MAX_SECTIONS)(self._new_section)
+
+    def join(self, parts: Sequence[Composed]) -> Sections | None:
+        """Return the sections that overrides make; None if Hydra has to compose these together."""
+        by_section: dict[str, tuple[Composed, ...]] = {}
+        for part in parts:
+            if part.section is None or part.section == "hydra":
+                return None
+            by_section[part.section] = (*by_section.get(part.section, ()), part)
+        if len(by_section) < 2 or self._common is None:
+            return None
+
+        joined = dict(self._common)
+        for name, own in by_section.items():
+            section = self._section(name, own)
+            if section is None:
+                return None
+            joined[name] = section
+        return joined
+
+    @cached_property
+    def _common(self) -> Sections | None:
+        """The sections without overrides; None if they depend on each other."""
+        try:
+            sections = self._compose(())
+        except Exception:  # of any kind: the jobs may choose components with which it is right
+            return None
+        return sections if self._files.are_independent(sections) else None
+
+    def _new_section(self, name: str, parts: tuple[Composed, ...]) -> Section | None:
+        """Compose a section; None if its overrides may change another one, or need those of others."""
+        overrides = [part.text for part in parts]
+        merged = [part.text for part in parts if not part.chooses]
+        if len(merged) > 1 and any("${" in text for text in merged):
+            return None  # one may read, through the interpolation, what another one deletes or replaces
+
+        try:
+            sections = self._compose(overrides)
+        except Exception:  # of any kind: beside other overrides it may be right
+            return None
+        return sections.get(name) if self._files.are_confined(name, overrides, sections) else None
+
+
+def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
+    """Return what stands between the common beginning and the common end of two lists."""
+    start = _count_equal(before, after)
+    end = _count_equal(before[start:][::-1], after[start:][::-1])
+    return [*before[start : len(before) - end], *after[start : len(after) - end]]
+
+
+def _count_equal(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """Return how many items two lists have in common at their beginning."""
+    shorter = min(len(first), len(second))
+    return next((i for i in range(shorter) if first[i] != second[i]), shorter)
+
+
+def _is_fixed(default: InputDefault) -> bool:
+    """Return True if an entry of a defaults list is one file by its name."""
+    return isinstance(default, ConfigDefault) and not _is_interpolation(default)
+
+
+def _is_interpolation(default: InputDefault) -> bool:
+    """Return True for `optimizer: ${dataset}`.
+
+    Hydra's own method works only for an entry that is part of a tree.
+    """
+    return "${" in repr(default)
+
+
+def _interpolations(key: str, data: Any) -> Iterator[tuple[str, str]]:
+    """Yield the keys at or below `key` that hold interpolations, with their text."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield from _interpolations(f"{key}.{name}" if key else str(name), value)
+    elif "${" in str(data):
+        yield key, str(data)

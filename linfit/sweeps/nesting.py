@@ -1,0 +1,57 @@
+"""A run or sweep below the run that its caller has active in MLflow. Composing asks here too, so that stores are imported late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from linfit.errors import LinfitError
+from linfit.settings import MLflowTracking, Tracking
+from linfit.sweeps.explanation import notice
+from linfit.tracking.callers import caller_run
+
+
+def experiment_above(tracking: Mapping[str, Any] | None) -> str | None:
+    """Return the experiment of the caller's run; None if there is no such run where a fit with this `tracking` is recorded."""
+    run_id = caller_run()
+    if not run_id or tracking is None or tracking.get("name") != "mlflow":
+        return None
+    from linfit.tracking.experiments import experiment_of_run
+    from linfit.tracking.store import locate
+
+    try:
+        uri = OmegaConf.create({"uri": tracking.get("uri")}).uri
+        return experiment_of_run(locate(uri), run_id)
+    except (LinfitError, OmegaConfBaseException):  # whoever opens the store says what is wrong
+        return None
+
+
+def nest(tracking: Tracking, experiment: str) -> dict[str, str]:
+    """Return the tag that puts a run below the caller's; none, and a note, if that one is in another store.
+
+    `tracking` has no references to the environment any more. A note says too where MLflow's UI, which shows one experiment
+    at a time, does not show the two together.
+    """
+    run_id = caller_run()
+    if not run_id or not isinstance(tracking, MLflowTracking):
+        return {}
+    from linfit.tracking import layout
+    from linfit.tracking.experiments import experiment_of_run
+    from linfit.tracking.store import locate
+
+    store = locate(tracking.uri, tracking.artifacts)
+    above = experiment_of_run(store, run_id)
+    if above is None:
+        notice(
+            f"note: nothing is nested below the active MLflow run {run_id}: {store} has no such run, or it was deleted there;"
+            " name its store with tracking.uri"
+        )
+        return {}
+    if above != experiment:
+        notice(
+            f"note: the parent, run {run_id}, is in the experiment {above!r}, and this in {experiment!r}: name={above} puts them on one page"
+        )
+    return {layout.PARENT: run_id}

@@ -1,0 +1,107 @@
+"""Where a composed config comes from, and which of its values a replaced component left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.default_element import ResultDefault
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from linfit.config import GROUPS
+from linfit.sweeps.overrides import keys_of, read_raw
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An experiment, the overrides of it, and the loader that has composed both."""
+
+    experiment: str
+    overrides: Sequence[str]
+    loader: ConfigLoaderImpl
+    hydra_overrides: Sequence[str] = ()
+    """Those of Hydra's own config, which may name more folders of config files."""
+    base: Origin | None = None
+    """An origin without those overrides that include files of their own group alone."""
+
+    @staticmethod
+    def of(hydra: Any, loader: Any) -> Origin:
+        """Return the origin of what `loader` has composed, by the `hydra` node of it."""
+        task, own = read_raw(hydra.overrides.task), read_raw(hydra.overrides.hydra)
+        return Origin(str(hydra.job.config_name), task, loader, own)
+
+    @cached_property
+    def keys(self) -> set[str]:
+        """The keys that the overrides give."""
+        return keys_of(self.overrides)
+
+    @cached_property
+    def inherited(self) -> Callable[[str], set[str]]:
+        """The keys of a group that experiments give below the one which replaces its component."""
+        if self.base is not None:
+            return self.base.inherited
+        return cache(partial(_keys_inherited, origin=self))
+
+
+def drop_stale(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) -> None:
+    """Drop values that the experiment gives a component which was replaced by one that lacks them.
+
+    The command line replaces a component, or an experiment that inherits from another one. What
+    stands where the component is chosen, or is given on the command line, is a mistake and stays.
+    """
+    for group, base in GROUPS.items():
+        values = data.get(group)
+        if not isinstance(values, dict):
+            continue
+        chosen = base.choices.get(str(values.get("name")))
+        if chosen is None or all(key in chosen.model_fields for key in values):
+            continue
+        unknown = [key for key in values if key not in chosen.model_fields]
+        stale = _left_behind(unknown, group, origin)
+        data[group] = {key: value for key, value in values.items() if key not in stale}
+        for key in stale:
+            given = f"{group}.{key}={values[key]}"
+            tell(f"{group}={values['name']} has no {key}: the experiment's {given} is left out")
+
+
+def _left_behind(keys: Iterable[str], group: str, origin: Origin) -> list[str]:
+    """Return those of a group's keys that belong to a replaced component."""
+    asked = [given.removeprefix(f"{group}.") for given in origin.keys if given.startswith(f"{group}.")]
+    left = [key for key in keys if key not in {key.partition(".")[0] for key in asked}]
+    if not left or group in origin.keys:
+        return left
+    inherited = origin.inherited(group)
+    return [key for key in left if key in inherited]
+
+
+def _keys_inherited(group: str, origin: Origin) -> set[str]:
+    """Return the keys of a group that experiments give below the one which replaces its component."""
+    overrides = [*origin.hydra_overrides, *origin.overrides]
+    found = origin.loader.compute_defaults_list(origin.experiment, overrides, RunMode.RUN)
+    replaced = found.overrides.override_metadata.get(group)
+    if replaced is None or replaced.containing_config_path is None:
+        return set()
+    _, files = origin.loader._parse_overrides_and_create_caching_repo(origin.experiment, overrides)
+    inherited: set[str] = set()
+    own: set[str] = set()
+    for default in found.defaults:
+        loaded = files.load_config(str(default.config_path))
+        top = loaded.config if loaded is not None and not default.package else None
+        given = top.get(group) if isinstance(top, DictConfig) else None
+        if isinstance(given, DictConfig):
+            below = replaced.containing_config_path in _includers(default, found.defaults)
+            (inherited if below else own).update(map(str, given))
+    return inherited - own
+
+
+def _includers(default: ResultDefault, defaults: Sequence[ResultDefault]) -> Iterator[str]:
+    """Yield the files that include a file, from the nearest to the experiment itself."""
+    parents = {each.config_path: each.parent for each in defaults}
+    path = default.parent
+    while path is not None:
+        yield path
+        path = parents.get(path)

@@ -1,0 +1,33 @@
+"""Data that can be read once only: they are read when a config is composed, and from then on are arrays, kept with what is recorded."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from linfit.config import FitConfig
+from linfit.errors import ConfigError
+from linfit.problem.arrays import Arrays, in_memory
+from linfit.problem.files import Table
+from linfit.problem.pipes import passes, version
+from linfit.sweeps.explanation import notice
+
+
+def hold_passing_data(config: FitConfig) -> FitConfig:
+    """Return the config with the numbers themselves in place of a pipe; any other config as it is."""
+    dataset = config.dataset
+    if not isinstance(dataset, Table) or not passes(dataset.path) or dataset.drawn_from(0) is not None:
+        return config
+    try:
+        return config.model_copy(update={"dataset": _held(dataset, version(dataset.path))})
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+
+
+@lru_cache(maxsize=64)
+def _held(dataset: Table, came: object) -> Arrays:
+    """The numbers of what came through a pipe; the jobs of a sweep share them."""
+    arrays, notes = in_memory(dataset)
+    for note in notes:
+        notice(f"note: {note}")
+    notice(f"note: {dataset.path} can be read once: its numbers are kept with what is recorded, as dataset=arrays")
+    return arrays

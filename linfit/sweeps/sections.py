@@ -1,0 +1,84 @@
+"""The sections of a composed config: its top-level keys, each with plain data and slots for values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from linfit.component import Frozen
+from linfit.config import GROUPS, FitConfig
+from linfit.sweeps.composition import plain
+from linfit.sweeps.slots import Slots, Survey, slots, survey
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A top-level key of a composed config."""
+
+    name: str
+    data: Any
+    survey: Survey
+
+    @cached_property
+    def component(self) -> Any:
+        """The validated component; the plain data if invalid: each job then says so, with the key."""
+        try:
+            return build_component(self.name, self.data)
+        except (ValidationError, PydanticCustomError):
+            return self.data
+
+
+Sections = Mapping[str, Section]
+
+
+def build_component(section: str, data: Any) -> Any:
+    """Return the component that a section's data describe; the data if there is no type for them."""
+    if section in GROUPS:
+        return GROUPS[section].choose(data)
+    field = FitConfig.model_fields.get(section)
+    kind = field.annotation if field is not None else None
+    if isinstance(kind, type) and issubclass(kind, Frozen):
+        return kind.model_validate(data)
+    return data
+
+
+def sections_of(composed: DictConfig) -> Sections:
+    """Return the sections of a composed config."""
+    surveys = survey(composed)
+    return {name: Section(name, data, surveys[name]) for name, data in plain(composed).items()}
+
+
+def slots_of(sections: Sections) -> Slots:
+    """Return the slots of several sections, which may refer to each other."""
+    return slots(section.survey for section in sections.values())
+
+
+def follow(sections: Sections, references: Mapping[str, str]) -> Sections:
+    """Return the sections with the value that each reference leads to."""
+    data = {name: section.data for name, section in sections.items()}
+    for key, other in references.items():
+        data = put(data, [(tuple(key.split(".")), _value(data, other))])
+    return {name: _with_data(section, data[name]) for name, section in sections.items()}
+
+
+def put(tree: dict[str, Any], values: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
+    """Return a copy of `tree` with a value at each path; the rest is shared with `tree`."""
+    for (key, *rest), value in values:
+        tree = {**tree, key: put(tree[key], [(tuple(rest), value)]) if rest else value}
+    return tree
+
+
+def _value(data: Any, key: str) -> Any:
+    for part in key.split("."):
+        data = data[part]
+    return data
+
+
+def _with_data(section: Section, data: Any) -> Section:
+    return section if section.data is data else replace(section, data=data)

@@ -1,0 +1,86 @@
+"""Loading config files as Hydra does, but for the marks at a file's beginning that Hydra does not see through."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import DictConfig, OmegaConf
+
+from linfit.errors import ConfigError
+from linfit.sweeps.yaml_files import yaml_loader
+
+#: Characters of a file in which Hydra looks for its header.
+HEADER = 512
+
+
+class FileSource(FileConfigSource):
+    """A folder of YAML files, whose header counts behind a byte order mark too, as editors on Windows write one."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = Path(self.path, self._normalize_file_name(config_path))
+        if not file.exists():
+            raise ConfigLoadError(f"Config not found : {file}")
+        try:
+            return ConfigResult(provider=self.provider, path=f"file://{self.path}", config=read_file(file), header=read_header(file))
+        except UnicodeDecodeError:  # whose bytes say which file it is
+            raise
+        except ValueError as error:
+            raise ConfigError(f"{file}: {error}: mend it there") from error
+        except RecursionError as error:
+            raise ConfigError(f"{file}: an alias (*) stands within its own anchor (&): write out what it means") from error
+
+
+class Repository(ConfigRepository):
+    """Hydra's repository with our source of files."""
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        super().initialize_sources(config_search_path)
+        self.sources = [_own(source) for source in self.sources]
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader with our repository."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = Repository(config_search_path)
+
+    def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
+        """Compose, with no value from the environment in `override_dirname`, which names folders."""
+        composed = super().load_configuration(*arguments, **options)
+        name = str(composed.hydra.job._get_node("override_dirname")._value())
+        composed.hydra.job.override_dirname = re.sub(r"\$\{(oc\.env:[^${}]*)\}", r"\1", name)
+        return composed
+
+
+def read_file(file: Path) -> Any:
+    """Return the keys and values of a YAML file; OSError where it holds something else."""
+    with file.open(encoding="utf-8-sig") as opened:
+        data = yaml.load(opened, yaml_loader())
+    if data is not None and not isinstance(data, list | dict | str):
+        raise OSError(0, f"it holds {data!r} instead of keys and values", str(file))
+    return OmegaConf.create({} if data is None else data)
+
+
+def read_header(file: Path) -> dict[str, str | None]:
+    """Return what the `# @package` header of a YAML file says, read as Hydra reads it."""
+    with file.open(encoding="utf-8-sig") as text:
+        return FileConfigSource._get_header_dict(text.read(HEADER))
+
+
+def _own(source: ConfigSource) -> ConfigSource:
+    """Return our source of a folder of files, wherever the search path finds it, but for Hydra's own package."""
+    if source.scheme() == "file":
+        return FileSource(source.provider, source.path)
+    if source.scheme() == "pkg" and source.provider != "hydra" and source.available():
+        return FileSource(source.provider, str(files(source.path)))
+    return source

@@ -1,0 +1,62 @@
+"""The names of MLflow experiments that a store has, read without making or changing anything, and of a SQLite store without MLflow."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from linfit.errors import LinfitError
+from linfit.tracking.sqlite_files import connect
+from linfit.tracking.store import SERVER_TIMEOUT, Store, locate, require_server
+
+#: What a SQLite store is asked for the name of an experiment: of a run, or by its own id.
+OF_RUN = (
+    "SELECT e.name FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"
+    " WHERE r.run_uuid = ? AND r.lifecycle_stage = 'active' AND e.lifecycle_stage = 'active'"
+)
+OF_ID = "SELECT name FROM experiments WHERE experiment_id = ? AND lifecycle_stage = 'active'"
+
+
+def experiment_of_run(store: Store, run_id: str) -> str | None:
+    """Return the experiment of a run; None if the run is not in this store."""
+    with suppress(LookupError, LinfitError):
+        return _experiment(store, OF_RUN, run_id)
+    return None
+
+
+def experiment_with_id(uri: str | None, own_id: str) -> str | None:
+    """Return the experiment with this id in the store of an MLflow tracking URI; None if there is none."""
+    with suppress(LookupError, LinfitError):
+        return _experiment(locate(uri), OF_ID, own_id)
+    return None
+
+
+@lru_cache(maxsize=64)
+def _experiment(store: Store, question: str, own_id: str) -> str:
+    """Return the name of an experiment; LookupError if it is not there. What is found is remembered: sweeps ask for each fit."""
+    found = _ask_server(store, question, own_id) if store.file is None else _ask_file(store.file, question, own_id)
+    if found is None:
+        raise LookupError(own_id)
+    return found
+
+
+def _ask_file(file: Path, question: str, own_id: str) -> str | None:
+    with suppress(sqlite3.Error), connect(file, to_write=True, timeout=SERVER_TIMEOUT) as database:
+        row = database.execute(question, (own_id,)).fetchone()
+        return None if row is None else str(row[0])
+    return None
+
+
+def _ask_server(store: Store, question: str, own_id: str) -> str | None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    if store.is_server:
+        require_server(store)
+    client = MlflowClient(tracking_uri=store.uri)
+    with suppress(MlflowException):
+        experiment = client.get_run(own_id).info.experiment_id if question == OF_RUN else own_id
+        return str(client.get_experiment(experiment).name)
+    return None

@@ -1,0 +1,137 @@
+"""Reading the Parquet files of sweeps, which somebody else may have written: bounded, from one descriptor, and by path alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from pyarrow import compute, parquet, types
+
+from linfit.problem.opened import most_bytes, open_regular, size_of
+from linfit.problem.parquet_pages import measure, require_plain_schema
+
+#: The column by which rows are chosen.
+ROW = "row"
+
+
+def read_metadata(file: Path) -> Any:
+    """Return the metadata of a Parquet file; OSError, ValueError or ArrowException where there are none."""
+    with open_regular(file) as opened:
+        return _metadata(opened)
+
+
+def read_table(
+    file: Path, columns: Sequence[str] | None = None, rows: Collection[int] | None = None, sha256: str | None = None
+) -> pa.Table:
+    """Return columns of a Parquet file, all rows or those whose number is in `rows`; what is hashed are the bytes that are read.
+
+    OSError, ValueError or ArrowException where it cannot be read, is no such file, or would take more memory than it may.
+    """
+    with open_regular(file) as opened:
+        if sha256 is not None and digest_of_open(opened) != sha256:
+            raise ValueError("it was changed after it was written: its hash is another")
+        metadata = _metadata(opened)
+        return _Reading(opened, metadata, columns).read(None if rows is None else pa.array(sorted(rows), pa.int64()))
+
+
+def digest_of_open(opened: BufferedReader) -> str:
+    """Return the SHA-256 of an open file."""
+    opened.seek(0)
+    return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _metadata(opened: BinaryIO) -> Any:
+    require_plain_schema(opened)
+    opened.seek(0)
+    return parquet.read_metadata(opened)
+
+
+class _Reading:
+    """Some columns of an open file, read one row group after the other."""
+
+    def __init__(self, opened: BinaryIO, metadata: Any, columns: Sequence[str] | None) -> None:
+        self.opened, self.metadata = opened, metadata
+        paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+        texts = [path for place, path in enumerate(paths) if metadata.schema.column(place).physical_type == "BYTE_ARRAY"]
+        opened.seek(0)
+        # text as indices into its distinct values: a file that repeats a long one would take far more than it has
+        self.file = parquet.ParquetFile(opened, metadata=metadata, read_dictionary=texts, page_checksum_verification=True)
+        there = self.file.schema_arrow.names
+        self.columns = [name for name in there if columns is None or name in columns]
+        self.places = [place for place, path in enumerate(paths) if path.partition(".")[0] in self.columns]
+        self.most = most_bytes(size_of(opened))
+        for name in self.columns:
+            if there.count(name) > 1:
+                raise ValueError(f"it has several columns named {name!r}")
+            _require_plain_type(self.file.schema_arrow.field(name))
+
+    def read(self, rows: pa.Array | None) -> pa.Table:
+        tables, taken = [self._empty()], 0
+        for group in range(self.metadata.num_row_groups):
+            self._require_room(measure(self.opened, self.metadata, group, self.places).bytes)
+            table = self._group(group, rows)
+            taken += sum(map(_bytes_as_text, table.columns))
+            self._require_room(taken)
+            tables.append(_with_texts(table))
+        found = pa.concat_tables(tables, promote_options="default")
+        found.validate(full=True)
+        return found
+
+    def _group(self, group: int, rows: pa.Array | None) -> pa.Table:
+        if rows is None:
+            return self.file.read_row_group(group, columns=self.columns)
+        known = self.file.read_row_group(group, columns=[ROW])
+        chosen = compute.is_in(known[ROW].cast(pa.int64()), rows) if known.num_columns else pa.array([], pa.bool_())
+        if not compute.any(chosen).as_py():
+            return self._empty()
+        return self.file.read_row_group(group, columns=self.columns).filter(chosen)
+
+    def _empty(self) -> pa.Table:
+        schema = self.file.schema_arrow
+        return _with_texts(pa.schema([schema.field(name) for name in self.columns]).empty_table())
+
+    def _require_room(self, needed: int) -> None:
+        if needed > self.most:
+            raise ValueError(f"it would take {needed:,} bytes of memory, and {self.most:,} are the most that a file of its size may")
+
+
+def _require_plain_type(field: pa.Field) -> None:
+    kind = field.type
+    while types.is_list(kind) or types.is_large_list(kind):
+        kind = kind.value_type
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_null, types.is_string, types.is_large_string)
+    if not any(is_kind(kind) for is_kind in (*plain, types.is_binary)):
+        raise ValueError(f"its column {field.name!r} is of type {str(field.type)[:80]}")
+
+
+def _bytes_as_text(column: pa.ChunkedArray) -> int:
+    """Return what a column takes once its text is written out."""
+    return sum(_bytes_of(chunk) for chunk in column.chunks)
+
+
+def _bytes_of(array: pa.Array) -> int:
+    if types.is_list(array.type) or types.is_large_list(array.type):
+        return int(array.nbytes) + _bytes_of(array.flatten())
+    if not types.is_dictionary(array.type) or not len(array):
+        return int(array.nbytes)
+    lengths = compute.binary_length(array.dictionary).cast(pa.int64())
+    return int(compute.sum(lengths.take(array.indices)).as_py() or 0)
+
+
+def _with_texts(table: pa.Table) -> pa.Table:
+    """Return the table with its text written out."""
+    schema = pa.schema([field.with_type(_written_out(field.type)) for field in table.schema])
+    return table.cast(schema)
+
+
+def _written_out(kind: pa.DataType) -> pa.DataType:
+    if types.is_list(kind):
+        return pa.list_(_written_out(kind.value_type))
+    if types.is_large_list(kind):
+        return pa.large_list(_written_out(kind.value_type))
+    return kind.value_type if types.is_dictionary(kind) else kind

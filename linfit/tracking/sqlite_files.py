@@ -1,0 +1,141 @@
+"""SQLite files as somebody else may have written them: nothing that stands in them is executed, and Ctrl-C is heard.
+
+A view in a table's place, a trigger, or a function in a table's definition runs as soon as the table is read or written. A log
+beside the file that is a link, or a journal that names another one, makes SQLite write, or delete, somewhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from linfit.errors import RecordingError, brief
+from linfit.tracking import addresses
+
+#: What a connection is told: no function that a schema names is trusted, and the pages of a table are checked.
+HARDENED = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
+#: Steps of SQLite's machine after which Python looks whether Ctrl-C was pressed.
+STEPS = 200_000
+#: MLflow's tables that linfit has it read or write.
+TABLES = frozenset(
+    {
+        *("alembic_version", "workspaces", "experiments", "experiment_tags", "runs", "tags", "params", "metrics", "latest_metrics"),
+        *("datasets", "inputs", "input_tags", "logged_models", "logged_model_metrics", "logged_model_params", "logged_model_tags"),
+        *("registered_models", "model_versions", "trace_info", "trace_tags", "trace_request_metadata"),
+    }
+)
+#: Things that a database may hold; MLflow's has some two hundred.
+MOST = 10_000
+#: Words before a parenthesis in the definitions of MLflow's tables. Any other is a function, or the expression of a column.
+_WORDS = {"VARCHAR", "CHAR", "KEY", "CHECK", "IN", "UNIQUE", "FLOAT", "NUMERIC", "DECIMAL", "BIGINT", "INTEGER", "TEXT", "BLOB"}
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+_NAMED = re.compile(r'(?:\bREFERENCES|^CREATE TABLE)\s+(?:"\w+"|\w+)\s*\(', re.IGNORECASE)
+_CALL = re.compile(r'("\w+"|\w+)\s*\(')
+_NOT_PLAIN = re.compile(r"/\*|--|\[|`")
+_COLUMN = r'\s*(?:"\w+"|\w+)(?:\s+(?:ASC|DESC))?\s*'
+_INDEX = re.compile(rf'CREATE (?:UNIQUE )?INDEX (?:"\w+"|\w+) ON (?:"\w+"|\w+)\s*\({_COLUMN}(?:,{_COLUMN})*\)', re.IGNORECASE)
+#: How a journal ends that names a journal of several databases, which SQLite deletes with it.
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+INTERRUPTED = re.compile(r"(?:^|\(sqlite3\.OperationalError\) )interrupted\b")
+#: Files that MLflow's own connections open in this process.
+_guarded: set[Path] = set()
+
+
+@contextmanager
+def connect(file: Path, to_write: bool, timeout: float) -> Iterator[sqlite3.Connection]:
+    """A store's file, as it is opened to be written or to be read; RecordingError where more is in it than MLflow makes.
+
+    KeyboardInterrupt where a query was interrupted.
+    """
+    require_plain_files(file)
+    address = addresses.connection_uri(file) if to_write else addresses.reading_uri(file)
+    with raising_interrupts(), closing(sqlite3.connect(address, uri=True, timeout=timeout)) as database:
+        harden(database)
+        require_plain(database, file)
+        yield database
+
+
+def harden(database: Any) -> None:
+    """Have a connection trust nothing in its file, and hear Ctrl-C while it works."""
+    for pragma in HARDENED:
+        database.execute(pragma)
+    database.set_progress_handler(lambda: 0, STEPS)
+
+
+@contextmanager
+def raising_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for what SQLite says of a query that Ctrl-C has ended."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if INTERRUPTED.search(str(error)):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def guard(file: Path | None) -> None:
+    """Harden the connections that MLflow opens to a SQLite file in this process from now on."""
+    if file is None:
+        return
+    from sqlalchemy import Engine, event
+
+    if not _guarded:
+        event.listen(Engine, "connect", _harden_guarded)
+    _guarded.add(file.resolve())
+
+
+def _harden_guarded(connection: Any, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        (_, _, name) = connection.execute("PRAGMA database_list").fetchone()
+        if name and Path(name).resolve() in _guarded:
+            harden(connection)
+
+
+def require_plain_files(file: Path) -> None:
+    """RecordingError where a file beside a store would have SQLite write or delete elsewhere."""
+    real = file.resolve()
+    for ending in ("-journal", "-wal", "-shm"):
+        beside = real.with_name(f"{real.name}{ending}")
+        if beside.is_symlink():
+            raise _refusal(file, f"{beside.name} beside it is a link")
+    journal = real.with_name(f"{real.name}-journal")
+    if journal.is_file() and journal.stat().st_size > len(_SUPER_JOURNAL):
+        with journal.open("rb") as opened:
+            opened.seek(-len(_SUPER_JOURNAL), 2)
+            if opened.read() == _SUPER_JOURNAL:
+                raise _refusal(file, f"{journal.name} beside it names another file, which SQLite would delete")
+
+
+def require_plain(database: sqlite3.Connection, file: Path) -> None:
+    """RecordingError where a database has what MLflow does not make, and what runs when it is read or written."""
+    found = database.execute(f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {MOST + 1}").fetchall()
+    if len(found) > MOST:
+        raise _refusal(file, f"it has more than {MOST:,} tables")
+    for kind, name, table, sql in found:
+        if why := _wrong(str(kind), str(table).lower(), str(sql or "")):
+            raise _refusal(file, f"its {kind} {brief(repr(name), 80)} {why}")
+
+
+def _wrong(kind: str, table: str, sql: str) -> str:
+    """Return what is wrong with a thing in a database; nothing where it is as MLflow makes it, or is never used."""
+    if kind == "view":
+        return "runs a query of its own"
+    if kind == "table" and re.match(r"\s*CREATE\s+VIRTUAL", sql, re.IGNORECASE):
+        return "is read through a module"
+    if table not in TABLES or not sql:
+        return ""
+    if kind == "trigger":
+        return "runs when linfit writes"
+    plain = _TEXT.sub("''", sql)
+    if kind == "index":
+        return "" if _INDEX.fullmatch(plain.strip()) else "has an expression"
+    calls = {word.strip('"').upper() for word in _CALL.findall(_NAMED.sub("", plain))}
+    return "computes something" if _NOT_PLAIN.search(plain) or not calls <= _WORDS else ""
+
+
+def _refusal(file: Path, why: str) -> RecordingError:
+    return RecordingError(f"the store {file} is not as MLflow makes one: {why}; take another copy of it, or name another store with --uri")

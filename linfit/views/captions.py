@@ -1,0 +1,49 @@
+"""What a picture's note says: each sentence is a function of what is drawn, or empty."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linfit.engine.fit import Status
+from linfit.views.comparison import Comparison
+from linfit.views.swept import Swept
+
+#: How fits end that do not finish.
+LOST = (Status.DIVERGED.value, Status.FAILED.value)
+
+
+def say_problem(comparison: Comparison) -> str:
+    """Return which of several problems is drawn."""
+    return comparison.entries[0].problem
+
+
+def say_methods(comparison: Comparison, methods: Collection[str]) -> str:
+    """Return how many methods of all are drawn, and whether they are the best."""
+    number = comparison.runs["method"].nunique()
+    if not methods or len(methods) == number:
+        return ""
+    first = comparison.entries[0].problem
+    best = [entry.method for entry in comparison.entries if entry.problem == first][: len(methods)]
+    if set(best) == set(methods):
+        return f"the best {len(methods)} of {number}"
+    return f"{len(methods)} of {number} methods"
+
+
+def say_chosen(comparison: Comparison, methods: Collection[str]) -> str:
+    """Return that settings were chosen, where a method that is drawn has several."""
+    runs = comparison.runs[comparison.runs["problem"] == comparison.entries[0].problem]
+    settings = runs.groupby("method")["setting"].nunique()
+    if not any(settings.get(method, 0) > 1 for method in methods):
+        return ""
+    each = "each " if len(methods) > 1 else ""
+    return f"{each}at the setting chosen for it"
+
+
+def say_lost(swept: Swept, places: Sequence[int] | NDArray[np.intp]) -> str:
+    """Return how many of the fits at these places ended without a result, each kind by its name."""
+    ended = Counter(swept.results["status"].iloc[places])
+    return ", ".join(f"{ended[status]} {status}" for status in LOST if ended[status])

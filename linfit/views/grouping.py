@@ -1,0 +1,196 @@
+"""Which fits of a sweep repeat one setting, which settings are of one method, and which methods solve one problem.
+
+Fits are told apart by what decides their numbers, never by words. The words are made afterwards: from the name of the choice
+where one was made, else from values, and as long as it takes to tell apart what differs.
+
+r fits of a sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from linfit.config import BESIDE_THE_NUMBERS, GROUPS, canonical, flatten, is_repetition
+from linfit.tracking.accounts import read_choice
+from linfit.tracking.objective import PROBLEM
+from linfit.views.words import Ids, Words
+
+#: Keys that change no number, beside those of `BESIDE_THE_NUMBERS`.
+INDIFFERENT = ("engine.memory",)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that a sweep varies, by what they are."""
+
+    problem: tuple[str, ...]
+    choices: tuple[str, ...]
+    numbers: tuple[str, ...]
+    seeds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of each fit `[r]`, in words that differ where the groups do, and its repetition as a number."""
+
+    problems: list[str]
+    methods: list[str]
+    settings: list[str]
+    """Within the method; empty where each setting is a method."""
+    choices: list[str]
+    """The choice of method, also where there is one alone."""
+    repetitions: Ids
+    by_choice: bool
+    """Whether methods are choices; otherwise there is one choice alone, and each of its settings is a method."""
+
+
+def sort_keys(varying: Sequence[str], values_of: Callable[[str], Sequence[Any]]) -> Keys:
+    """Return the keys that a sweep varies by what they are; `values_of(key)` are a key's values in all fits."""
+    seeds = tuple(key for key in varying if is_repetition(key))
+    problem = tuple(key for key in varying if key.split(".")[0] in PROBLEM and key not in seeds)
+    rest = [key for key in varying if key not in (*seeds, *problem)]
+    choices = tuple(key for key in rest if key in GROUPS or is_choice(values_of(key)))
+    return Keys(problem, choices, tuple(key for key in rest if key not in choices), seeds)
+
+
+def is_choice(values: Iterable[Any]) -> bool:
+    """Return whether the values of a key are choices of method rather than numbers to be tuned."""
+    return any(isinstance(value, bool) or (isinstance(value, str) and not value.startswith("[")) for value in values)
+
+
+def options_of(overrides: Sequence[Sequence[str]]) -> dict[str, list[str | None]]:
+    """Return the names of the components that were chosen for each fit, of each group of which one was chosen."""
+    read: dict[str, tuple[str, str] | None] = {}
+    found: dict[str, list[str | None]] = {}
+    for place, own in enumerate(overrides):
+        for override in own:
+            if override not in read:
+                read[override] = read_choice(override)
+            if (option := read[override]) is None:
+                continue
+            if option[0] not in found:
+                found[option[0]] = [None] * len(overrides)
+            found[option[0]][place] = option[1]
+    return found
+
+
+def group_fits(configs: Sequence[Mapping[str, Any]], options: Mapping[str, Sequence[str | None]], keys: Keys) -> Groups:
+    """Return the groups of fits with these configs, as plain data.
+
+    `options` are the components that were chosen by name; `keys` are those of which labels are made first.
+    """
+    r = len(configs)
+    names = [name for name in dict.fromkeys(chain.from_iterable(configs)) if name not in BESIDE_THE_NUMBERS]
+    sections = [Section.of(name, configs) for name in names]
+    of_problem = [section for section in sections if section.name in PROBLEM]
+    rest = [section for section in sections if section.name not in PROBLEM]
+    chosen = {group: _named(group, own, configs) for group, own in options.items()}
+    made = [pd.factorize(np.array(own, dtype=object))[0] for group, own in chosen.items() if group not in PROBLEM]
+    problem = combine([section.ids(section.settings()) for section in of_problem], r)
+    method = combine([*made, *(section.ids(section.choices()) for section in rest)], r)
+    setting = combine([method, *(section.ids(section.settings()) for section in rest)], r)
+
+    words = Words(configs, chosen)
+    own_names = [section.name for section in rest]
+    problems = words.label(problem, keys.problem, [section.name for section in of_problem])
+    choices = words.label(method, keys.choices or ("optimizer",), own_names)
+    repeated = repetitions(sections, r)
+    if method.any():
+        settings = words.label(setting, keys.numbers, own_names, within=method)
+        return Groups(problems, choices, settings, choices, repeated, by_choice=True)
+    methods = words.label(setting, keys.numbers or ("optimizer",), own_names)
+    return Groups(problems, methods, [""] * r, choices, repeated, by_choice=False)
+
+
+def _named(group: str, options: Sequence[str | None], configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the name of each fit's component: as it was chosen, else its own."""
+    return [option or config[group]["name"] for option, config in zip(options, configs, strict=True)]
+
+
+def combine(columns: Iterable[Ids], r: int) -> Ids:
+    """Return one number for each combination of several, in the order in which the combinations come."""
+    codes = np.zeros(r, dtype=np.int64)
+    for column in columns:
+        if column.any():
+            codes = pd.factorize(codes * (int(column.max()) + 1) + column)[0].astype(np.int64)
+    return codes
+
+
+def repetitions(sections: Sequence[Section], r: int) -> Ids:
+    """Return the number of each fit's repetition: equal where all seeds are. One that is not given follows `seed`."""
+    columns = [seeds for section in sections for seeds in section.seeds()]
+    own = next((section.values() for section in sections if section.name == "seed"), [0] * r)
+    seed = np.array(own, dtype=np.int64)
+    return combine([pd.factorize(np.where(column < 0, seed, column))[0] for column in columns], r)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the fits' configs: its different variants, flat, and which of them each fit has."""
+
+    name: str
+    variants: Sequence[Mapping[str, Any]]
+    which: Ids
+
+    @staticmethod
+    def of(name: str, configs: Sequence[Mapping[str, Any]]) -> Section:
+        known: dict[Hashable, int] = {}
+        variants: list[Mapping[str, Any]] = []
+        which = np.zeros(len(configs), dtype=np.int64)
+        last, number = object(), 0
+        for place, config in enumerate(configs):
+            value = config.get(name)
+            if value != last:  # most are the same in all fits
+                number = known.setdefault(canonical(value), len(known))
+                last = value
+            if number == len(variants):
+                variants.append(flatten({name: value}))
+            which[place] = number
+        return Section(name, variants, which)
+
+    def values(self) -> list[Any]:
+        """Return the section of each fit, where it is a plain value."""
+        return [self.variants[number].get(self.name) for number in self.which.tolist()]
+
+    def seeds(self) -> list[Ids]:
+        """Return the values `[r]` of each of the section's seeds, −1 where a fit has none."""
+        keys = [key for key in self.keys if is_repetition(key)]
+        columns = [[variant.get(key) for variant in self.variants] for key in keys]
+        filled = [np.array([-1 if seed is None else seed for seed in column], dtype=np.int64) for column in columns]
+        return [column[self.which] for column in filled]
+
+    def settings(self) -> list[Hashable]:
+        """Return of each variant everything that is no seed."""
+        wanted = {key for key in self.keys if not is_repetition(key) and key not in INDIFFERENT}
+        return [_picked(variant, wanted) for variant in self.variants]
+
+    def choices(self) -> list[Hashable]:
+        """Return of each variant the choices of method that it makes."""
+        wanted = {key for key in self.keys if is_choice(variant.get(key) for variant in self.variants)}
+        return [_picked(variant, wanted) for variant in self.variants]
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """The keys of all variants."""
+        return list(dict.fromkeys(chain.from_iterable(self.variants)))
+
+    def ids(self, parts: Sequence[Hashable]) -> Ids:
+        """Return a number of each fit: that of the part of its variant."""
+        numbers: dict[Hashable, int] = {}
+        return np.array([numbers.setdefault(part, len(numbers)) for part in parts], dtype=np.int64)[self.which]
+
+
+def _picked(variant: Mapping[str, Any], wanted: Collection[str]) -> Hashable:
+    """Return the keys of a variant that are wanted, with their values."""
+    return tuple((key, _hashable(value)) for key, value in variant.items() if key in wanted)
+
+
+def _hashable(value: Any) -> Hashable:
+    return canonical(value) if isinstance(value, list) else value

@@ -1,0 +1,36 @@
+"""`linfit relocate`: what is rewritten in a store that was copied or moved, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+
+from linfit.output import print_data
+from linfit.tracking.relocation import Relocation
+from linfit.tracking.store import Store
+from linfit.views.markup import escape
+from linfit.views.tables import console
+
+
+def show_relocation(store: Store, relocation: Relocation, as_json: bool) -> None:
+    """Print the folders, the number of addresses of each kind, and whether they were rewritten."""
+    if as_json:
+        moves = [{"from": str(move.old), "to": str(move.new)} for move in relocation.moves]
+        print_data(json.dumps({"store": str(store), "moves": moves, "addresses": relocation.counts, "done": relocation.done}))
+        return
+    out = console()
+    out.print(f"store      {escape(str(store))}")
+    for move in relocation.moves:
+        out.print(f"from       {escape(str(move.old))}")
+        out.print(f"to         {escape(str(move.new))}")
+    for kind, count in relocation.counts.items():
+        if count:
+            out.print(f"{kind:<10} {count:,}")
+    out.print(_conclude(relocation))
+
+
+def _conclude(relocation: Relocation) -> str:
+    if not any(relocation.counts.values()):
+        return "nothing to rewrite: the artifacts are where the store says"
+    if relocation.done:
+        return "rewritten: MLflow and linfit find the artifacts in the new place, and write there"
+    return "nothing was changed: add --yes to rewrite these addresses"

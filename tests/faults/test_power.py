@@ -1,0 +1,315 @@
+"""Power loss: what was told as recorded is there, nothing is half there, and every state resumes to the full sweep."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from linfit.errors import LinfitError
+from linfit.tracking import layout
+from linfit.tracking.manifest import about_of
+from linfit.tracking.tables import file_hash, stored_results
+from tests.faults.disk import LOSSES, TORN, Call, Disk, Replay, State, may_trace, prefix_loss, random_loss, read_calls, restore, strace
+from tests.faults.harness import FOLDER, assert_whole, contents, missing, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace, on Linux")
+#: A sweep of so many fits, recorded in blocks of eight; what is recorded is told at once.
+SWEEP, NUM_FITS = ("run", "-m", "seed=range(0,20)", "optimizer=sgd,adam", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}"), 40
+TELLING = """
+import sys
+from linfit.sweeps import recording
+from linfit.views.progress import ProgressBar
+def advance(bar, done):
+    for one in done:
+        sys.stderr.write(f"recorded {one.result['row']}\\n")
+recording.BLOCK, ProgressBar.advance = 8, advance
+from linfit.__main__ import main
+main()
+"""
+
+
+# ---- the states of a sweep ----
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sweep that ended well: its folder, the calls that it made on it, and what is in its tables and its store."""
+
+    folder: Path
+    calls: list[Call]
+    reference: str
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """The calls of a sweep that begins in an empty folder."""
+    if not may_trace():
+        missing("strace may not trace here")
+    above = tmp_path_factory.mktemp("power")
+    folder = above / "work"
+    (folder / "tmp").mkdir(parents=True)
+    command = [*strace(above / "calls"), sys.executable, "-c", TELLING, *SWEEP]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder / "tmp"))
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_whole_in(folder, contents(folder))
+    return Recording(folder, calls_on(folder, above / "calls"), contents(folder))
+
+
+def calls_on(folder: Path, log: Path) -> list[Call]:
+    """Return the calls of a log that a replay needs."""
+    replay = Replay(folder, begin(ordered=False))
+    with log.open(encoding="utf-8") as lines:
+        return [call for call in read_calls(iter(lines)) if replay.apply(call) or call.name in ("openat", "lseek")]
+
+
+def begin(ordered: bool) -> Disk:
+    """Return the disk on which the sweep begins."""
+    disk = Disk(ordered)
+    disk.make("tmp", is_folder=True)
+    return disk
+
+
+def assert_whole_in(folder: Path, reference: str) -> None:
+    (folder / "log").touch()
+    assert_whole(folder, NUM_FITS, reference)
+
+
+def states(recording: Recording, ordered: bool, seed: int = 0, only: str = "") -> Iterator[tuple[str, str, State]]:
+    """Yield what a loss may leave after each call, each state once: its name, what was printed by then, and the files.
+
+    `only` is in the name of each. In the middle of a file, that a write is torn stands for what else may become of it.
+    """
+    disk, seen = begin(ordered), set[int]()
+    replay = Replay(recording.folder, disk)
+    for number, call in enumerate(recording.calls):
+        if not replay.apply(call):
+            continue
+        drawn = prefix_loss(seed + number) if ordered else random_loss(seed + number)
+        usual = LOSSES[-1:] if ordered else LOSSES
+        for loss in (TORN, drawn) if "write" in call.name else (*usual, drawn):
+            name = f"{'ordered' if ordered else 'hostile'}, call {number} ({call.name}), {loss.name}"
+            if only not in name:
+                continue
+            said = replay.said.decode()
+            state = {path: content for path, content in disk.state(loss).items() if path.startswith("outputs")}
+            key = hash((said, *state.items()))  # of bytes it is kept with them
+            if key not in seen:
+                seen.add(key)
+                yield name, said, state
+
+
+def open_state(said: str, state: State, recording: Recording) -> dict[int, str]:
+    """Have the files of a state in the sweep's folder, and return the runs of its fits; AssertionError where something is lost or half there."""
+    folder = recording.folder
+    restore(state, folder)
+    (folder / "tmp").mkdir()
+    (folder / "log").touch()
+    assert_readable(folder, is_finished(said))
+    found, told = recorded_rows(folder), {int(row) for row in re.findall(r"^recorded (\d+)$", said, re.MULTILINE)}
+    assert told <= found.keys(), f"told and lost: {sorted(told - found.keys())}"
+    return {row: found[row] for row in told}
+
+
+def is_finished(said: str) -> bool:
+    """Return True where the sweep was told as finished."""
+    return re.search(r"^sweep +\w{32}$", said, re.MULTILINE) is not None
+
+
+def resume_state(said: str, state: State, recording: Recording) -> None:
+    """Open a state and go on with it, as whoever comes back does: with `resume`, or with the same command where nothing was planned."""
+    folder, told = recording.folder, open_state(said, state, recording)
+    go_on = ("resume", FOLDER) if (folder / FOLDER / layout.MANIFEST).exists() else SWEEP
+    assert run(folder, *go_on, block=8) == 0, "it does not go on"
+    whole_log = (folder / "log").read_text(encoding="utf-8")
+    assert not is_finished(said) or "nothing is left" in whole_log, "a finished sweep was run again"
+    assert_whole(folder, NUM_FITS, recording.reference)
+    after = recorded_rows(folder)
+    assert {row: after[row] for row in told} == told, "recorded twice"
+    assert_readable(folder, finished=True)
+
+
+def judge(act: Callable[[str, State, Recording], object], name: str, said: str, state: State, recording: Recording) -> str:
+    """Return what is wrong with a state, or with what becomes of it; empty if nothing is."""
+    try:
+        act(said, state, recording)
+    except (AssertionError, sqlite3.Error, OSError, ValueError, LinfitError) as error:
+        return f"{name}: {type(error).__name__} {str(error)[:1500]}"
+    return ""
+
+
+def recorded_rows(folder: Path) -> dict[int, str]:
+    """Return the run ids of the fits that stand both in the tables and, finished, in the store."""
+    database = folder / "outputs" / "mlflow.db"
+    if not database.exists() or not (folder / FOLDER).exists():
+        return {}
+    with closing(sqlite3.connect(database)) as store:
+        query = "SELECT CAST(value AS INTEGER), run_uuid FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND status = 'FINISHED'"
+        runs = dict(store.execute(query, (layout.ROW,)).fetchall())
+    return {row: runs[row] for row in stored_results(folder / FOLDER) if row in runs}
+
+
+def assert_readable(folder: Path, finished: bool) -> None:
+    """Nothing is half there: files that have their names are whole, and a run that is FINISHED has all that belongs to it."""
+    sweep = folder / FOLDER
+    for file in sweep.glob("**/[!.]*.parquet"):
+        parquet.read_table(file, page_checksum_verification=True)
+    if (sweep / layout.MANIFEST).exists():
+        about_of(sweep / layout.MANIFEST)
+    if (sweep / layout.ENVIRONMENT_FILE).exists():
+        json.loads((sweep / layout.ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    if (sweep / "multirun.yaml").exists():
+        assert (sweep / "multirun.yaml").read_text(encoding="utf-8").startswith("hydra:"), "half of multirun.yaml"
+    parents = finished_parents(folder)
+    assert len(parents) == 1 or not finished, "told as finished, and is not"
+    for place, hashes in parents:
+        for name, expected in {**hashes}.items():
+            assert file_hash(place / name) == expected, f"{name} is not what was recorded"
+        models = [file for file in (place.parent.parent / "models").rglob("*") if file.is_file()]
+        assert len(models) == 6 and all(file.stat().st_size for file in models), "the model is not whole"
+
+
+def finished_parents(folder: Path) -> list[tuple[Path, dict[str, str]]]:
+    """Return the folder of the artifacts of each sweep that is FINISHED, and the hashes of its files."""
+    database = folder / "outputs" / "mlflow.db"
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(database)) as store:
+        assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        query = "SELECT artifact_uri, value FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND key = ?"
+        return [(Path(place), json.loads(hashes)) for place, hashes in store.execute(query, (layout.FILES,))]
+
+
+def judge_all(act: Callable[[str, State, Recording], object], chosen: Iterator[tuple[str, str, State]], recording: Recording) -> None:
+    """Have nothing wrong with the chosen states, of which there are some."""
+    problems = [judge(act, *state, recording) for state in chosen]
+    wrong = [problem for problem in problems if problem]
+    assert problems and not wrong, f"{len(wrong)} of {len(problems)} states:\n" + "\n".join(wrong[:5])
+
+
+def sample(recording: Recording, ordered: bool, count: int, only: str = "") -> Iterator[tuple[str, str, State]]:
+    """Yield some states, drawn by a seed."""
+    total = sum(1 for _ in states(recording, ordered, only=only))
+    drawn = set(random.Random(0).sample(range(total), min(count, total)))
+    return (state for number, state in enumerate(states(recording, ordered, only=only)) if number in drawn)
+
+
+@pytest.mark.faults
+def test_some_states_that_a_power_loss_leaves(recording: Recording) -> None:
+    judge_all(open_state, states(recording, ordered=False, only="all is lost"), recording)
+    judge_all(resume_state, sample(recording, False, 3, "all is lost"), recording)
+    judge_all(resume_state, sample(recording, False, 3, "names are kept"), recording)
+    judge_all(resume_state, sample(recording, False, 3, "random"), recording)
+    judge_all(resume_state, sample(recording, True, 3, "prefix"), recording)
+
+
+@pytest.mark.faults_all
+@pytest.mark.parametrize("ordered", [False, True], ids=["hostile", "ordered"])
+def test_every_state_that_a_power_loss_leaves_can_be_opened(ordered: bool, recording: Recording) -> None:
+    judge_all(open_state, states(recording, ordered), recording)
+
+
+@pytest.mark.faults_all
+@pytest.mark.parametrize("ordered", [False, True], ids=["hostile", "ordered"])
+def test_states_that_a_power_loss_leaves_resume(ordered: bool, recording: Recording) -> None:
+    judge_all(resume_state, sample(recording, ordered, 300), recording)
+
+
+# ---- the model ----
+
+
+def test_what_is_not_flushed_may_be_lost_whole_or_in_part() -> None:
+    disk = Disk()
+    file = disk.make("a")
+    disk.write(file, 0, b"x" * 2048)
+    assert [disk.state(loss) for loss in LOSSES] == [
+        {},
+        {"a": b""},
+        {},
+        {"a": b"x" * 1024},
+        {"a": b"x" * 2048},
+    ]
+    disk.sync(file)
+    assert disk.state(LOSSES[0]) == {}, "its name is not flushed with it"
+    disk.sync(disk.root)
+    disk.write(file, 1024, b"y" * 2048)
+    assert disk.state(LOSSES[0]) == {"a": b"x" * 2048}
+    assert disk.state(TORN) == {"a": b"x" * 1024 + b"y" * 1024 + b"x" * 0}
+
+
+def test_names_are_kept_by_their_folder_and_change_in_one_step() -> None:
+    disk = Disk()
+    disk.make("f", is_folder=True)
+    disk.make("f/old")
+    disk.rename("f/old", "f/new")
+    disk.sync(disk.find("f"))  # type: ignore[arg-type]
+    assert disk.state(LOSSES[0]) == {}, "the folder's own name is not flushed"
+    disk.sync(disk.root)
+    assert disk.state(LOSSES[0]) == {"f": None, "f/new": b""}
+    disk.link("f/new", "f/other")
+    disk.remove("f/new")
+    assert disk.state(LOSSES[0]) == {"f": None, "f/new": b""}
+    assert disk.state(LOSSES[-1]) == {"f": None, "f/other": b""}
+    seen = {tuple(disk.state(random_loss(seed))) for seed in range(20)}
+    assert seen == {("f", "f/new"), ("f", "f/other"), ("f", "f/new", "f/other"), ("f",)}
+
+
+def test_a_journal_keeps_names_in_their_order() -> None:
+    disk = Disk(ordered=True)
+    first = disk.make("first")
+    disk.make("second")
+    disk.make("third")
+    seen = {tuple(disk.state(prefix_loss(seed))) for seed in range(20)}
+    assert seen == {(), ("first",), ("first", "second"), ("first", "second", "third")}
+    disk.sync(first)
+    assert len(disk.state(LOSSES[0])) == 3
+
+
+WRITES = {
+    "whole": ("from linfit.writing import whole\nwith whole(file) as temporary: temporary.write_text('new')", set()),
+    "without a folder": ("part = Path('part'); part.write_text('new'); flush_file(part); part.replace(file)", {"told and lost"}),
+    "without a flush": ("part = Path('part'); part.write_text('new'); part.replace(file); flush_folder(file.parent)", {"half"}),
+    "in place": ("file.write_text('new'); flush_file(file)", {"half"}),
+}
+PREPARED = "from pathlib import Path\nfrom linfit.system import flush_folder\nfrom linfit.writing import flush_file\nfile = Path('file').absolute()\n"
+
+
+@pytest.mark.parametrize(("program", "faults"), WRITES.values(), ids=WRITES)
+def test_a_file_is_written_whole_and_for_good(program: str, faults: set[str], tmp_path: Path) -> None:
+    """The model finds what is wrong with other ways of writing a file anew."""
+    if not may_trace():
+        missing("strace may not trace here")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "file").write_text("old")
+    program = f"{PREPARED}{program}\nprint('told')"
+    done = subprocess.run([*strace(tmp_path / "calls"), sys.executable, "-c", program], cwd=tmp_path / "work", check=False, timeout=60)
+    assert done.returncode == 0
+    disk = Disk()
+    disk.write(disk.make("file"), 0, b"old")
+    for node in (disk.find("file"), disk.root):
+        assert node is not None
+        disk.sync(node)
+    replay, found = Replay(tmp_path / "work", disk), set()
+    with (tmp_path / "calls").open(encoding="utf-8") as lines:
+        for call in read_calls(iter(lines)):
+            replay.apply(call)
+            for content in (disk.state(loss)["file"] for loss in LOSSES):
+                if content not in (b"old", b"new"):
+                    found.add("half")
+                elif b"told" in replay.said and content == b"old":
+                    found.add("told and lost")
+    assert b"told" in replay.said
+    assert disk.state(LOSSES[-1])["file"] == b"new"
+    assert found == faults

@@ -1,0 +1,126 @@
+"""What a sweep says it found, beside what an independent reader of its tables finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linfit.errors import LinfitError
+from linfit.sweeps.runner import Runner
+from linfit.tracking import layout
+from linfit.views.comparison import Comparison
+from linfit.views.results import Results
+from tests.views import answers
+
+DESIGNS = list(answers.designs(seed=14, count=14))
+Sweep = Callable[..., tuple[Results, Path, Runner]]
+
+
+def check(results: Results, folder: Path, arguments: list[str]) -> None:
+    """Asserts that a sweep's answer is the oracle's."""
+    fits = answers.read_fits(folder)
+    objective = next((one.partition("=")[2] for one in arguments if one.startswith("objective=")), "auto")
+    by = answers.compared_by(fits, objective)
+    assert results.swept.by == by
+    check_best(results, answers.find_best(fits, by), by, any(fit.finished for fit in fits))
+    places = answers.find_places(fits, by)
+    check_groups(results.comparison, fits, places)
+    check_leaderboard(results.comparison, places)
+    check_sentence(results.comparison, places, by)
+
+
+def check_best(results: Results, best: answers.Fit | None, by: str | None, finished: bool) -> None:
+    if best is not None:
+        assert results.best["row"] == best.row
+        return
+    with pytest.raises(LinfitError) as raised:
+        _ = results.best
+    assert ("objective=loss" in str(raised.value)) == (by is None and finished)
+
+
+def check_groups(comparison: Comparison, fits: list[answers.Fit], places: list[answers.Place]) -> None:
+    """The words part the fits exactly as their configs do."""
+    runs = comparison.runs
+    assert runs["row"].tolist() == [fit.row for fit in fits]
+    words = list(zip(runs["problem"], runs["method"], runs["setting"], strict=True))
+    for said, own in (
+        (runs["problem"].tolist(), [fit.problem for fit in fits]),
+        (words, [(fit.problem, fit.setting, fit.method) for fit in fits]),
+        ([(*word, seed) for word, seed in zip(words, runs["seed"], strict=True)], [fit.row for fit in fits]),
+    ):
+        assert len(set(zip(said, own, strict=True))) == len(set(said)) == len(set(own))
+    assert runs["method"].nunique() == len({place.method for place in places})
+
+
+def check_leaderboard(comparison: Comparison, places: list[answers.Place]) -> None:
+    problems = comparison.runs["problem"].drop_duplicates().tolist()
+    order = list(dict.fromkeys(place.problem for place in places))
+    found = [(problems.index(one.problem), one.fits, one.finished, one.excess) for one in comparison.entries]
+    expected = [(order.index(one.problem), one.fits, one.finished, 10.0**one.log) for one in places]
+    assert [entry[:3] for entry in found] == [entry[:3] for entry in expected]
+    assert np.nan_to_num([entry[3] for entry in found], nan=np.inf) == pytest.approx([entry[3] for entry in expected], rel=1e-9)
+
+
+def check_sentence(comparison: Comparison, places: list[answers.Place], by: str | None) -> None:
+    sentence = comparison.sentence()
+    finished = [place for place in places if place.finished]
+    if not finished and comparison.runs["log"].isna().all():
+        assert sentence.startswith("No fit finished")
+        return
+    several = len({place.problem for place in places}) > 1
+    assert ("cannot be compared" in sentence) == (by is None)
+    if several:
+        assert "came nearest" not in sentence.partition(". ")[0]
+    if several and by is not None and finished:
+        lowest = min(finished, key=lambda place: (1 - place.finished / place.fits, place.loss))
+        name = comparison.entries[places.index(lowest)].problem
+        assert sentence.startswith(name)
+        assert f"lowest {by.replace('_', ' ')}: {lowest.loss:.3g}" in sentence
+    if not several and by == "excess_loss" and places[0].finished:
+        assert sentence.startswith(f"{comparison.entries[0].name} came nearest to the optimum")
+
+
+@pytest.mark.parametrize(("arguments", "failing"), DESIGNS, ids=[" ".join(arguments) for arguments, _ in DESIGNS])
+def test_a_sweep_answers_as_an_independent_reader_does(sweep: Sweep, arguments: list[str], failing: float) -> None:
+    results, folder, _ = sweep("tracking=none", *arguments, failing=failing)
+    check(results, folder, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "failing"),
+    [
+        (["features=polynomial", "features.degree=1,2", "optimizer=sgd,adam", "seed=0,1,0", "tracking.runs=best:2"], 0.0),
+        (["dataset.noise=0.1,1.0", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1"], 0.0),
+        (["optimizer=sgd", "optimizer.lr=1e3,1e4"], 0.3),
+        (["optimizer=fast,slow", "split.validation=0.2", "split.seed=0,1,2"], 0.3),
+    ],
+)
+def test_mlflow_has_the_same_answer(sweep: Sweep, client: Any, arguments: list[str], failing: float) -> None:
+    results, folder, runner = sweep(*arguments, failing=failing)
+    check(results, folder, arguments)
+    fits = answers.read_fits(folder)
+    by = answers.compared_by(fits)
+    best = answers.find_best(fits, by)
+    parent = client.get_run(runner.sweep_id)
+    numbers = {key: value for key, value in parent.data.metrics.items() if key.startswith("best_")}
+    assert numbers == ({} if best is None else {"best_loss": best.result["loss"], "best_objective": best.value(by)})
+    assert parent.data.tags[layout.COMPARED_BY] == (by or layout.INCOMPARABLE)
+    assert bool(parent.outputs.model_outputs) == (best is not None)
+    if best is not None and "tracking.runs=best:2" in arguments:
+        recorded = [done.result for done in runner.done if done.run_id]
+        values = sorted(done.result["objective"] for done in runner.done)
+        assert sorted(result["objective"] for result in recorded) == values[:2]
+
+
+def test_a_job_returns_its_objective(sweep: Sweep) -> None:
+    results, _, runner = sweep("tracking=none", "optimizer=sgd", "optimizer.lr=0.001,1e9", "split.validation=0.0,0.3")
+    for row, (_, fit) in enumerate(zip(results.table.itertuples(), runner.done, strict=True)):
+        assert fit.result["objective"] == results.table["objective"][row]
+    diverged = results.table["status"] == "diverged"
+    assert results.table["objective"][diverged].map(math.isinf).all()
+    assert not results.table["objective"][~diverged].map(math.isinf).any()
