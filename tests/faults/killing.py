@@ -51,14 +51,20 @@ def _is(process: psutil.Process, victim: str) -> bool:
 
 
 def kill_when_there(process: BaseProcess, victim: str) -> bool:
-    """Kill the victim of a process as soon as there is one; return False where the process ended before."""
+    """Kill the victim of a process as soon as there is one; return False where the process ended well before."""
     assert process.pid is not None
     while process.exitcode is None:
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
             if kill(process.pid, victim):
-                return True
+                return victim in MARKS or _was_alive(process)
         time.sleep(0.005)
     return False
+
+
+def _was_alive(process: BaseProcess) -> bool:
+    """Return whether a process that was sent SIGKILL had not ended well by then: a zombie takes every signal."""
+    process.join(PATIENCE)
+    return process.exitcode != 0
 
 
 def arrange(victim: str, moment: int | str, workdir: str) -> None:
