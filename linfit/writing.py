@@ -6,6 +6,7 @@ A file's content and its name are flushed apart: `fsync` of a file says nothing 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -68,6 +69,15 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for parent in _up_to(top, folder):
         flush_folder(parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, as far as the system lets it."""
+    with suppress(OSError):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def nearest_folder(folder: Path) -> Path:

@@ -21,7 +21,7 @@ from linfit.system import is_windows, quote_words
 from linfit.tracking import layout
 from linfit.tracking.manifest import PlannedFits, about_of, write_manifest
 from linfit.tracking.masking import masked
-from linfit.writing import whole
+from linfit.writing import remove, whole
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -90,6 +90,7 @@ class Folder:
             note_leftover(path, layout.MANIFEST)
             path.mkdir(parents=True, exist_ok=True)
         self._lock = claim(path)
+        _remove_unfinished(path)
 
     def plan(self, fits: PlannedFits, about: About, settings: DictConfig) -> None:
         """Writes the settings and the manifest; ConfigError if another sweep's are there."""
@@ -145,6 +146,16 @@ def require_unused(folder: Path, key: str, *more: str) -> None:
 def _has_settings_alone(folder: Path) -> bool:
     """Return True for what is left of a sweep that a power loss has stopped before its manifest was there."""
     return all(path.name == SETTINGS or path.name.startswith(".") for path in folder.iterdir())
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a sweep was writing in its folder, or removing, when the power was lost: the notes of it may be lost too."""
+    parts, curves = Path(layout.RESULTS).stem, Path(layout.CURVES).stem
+    for name in (*LEFT, parts, curves):
+        for path in folder.glob(f".{name}.{'[a-z0-9_]' * 8}"):
+            remove(path)
+    if all((folder / name).exists() for name in (layout.MANIFEST, layout.RESULTS)) and not (folder / parts).exists():
+        remove(folder / curves)
 
 
 def require_no_links(folder: Path) -> None:

@@ -26,4 +26,4 @@ class Remarks:
     def end(self) -> None:
         """Says how many were not told."""
         if len(self.kept) > MOST:
-            notice(f"{len(self.kept) - MOST} more notes: `linfit show` has them")
+            notice(f"{len(self.kept) - MOST} more notes are kept with the run")

@@ -7,7 +7,6 @@ linfit, is not touched.
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from linfit.owner import is_dead, is_number_free, read_short_name
 from linfit.scratch import LEFTOVER, PREFIX, STORE, read_notes
 from linfit.tracking.addresses import connection_uri, folder_of, reading_uri
+from linfit.writing import remove
 
 #: Seconds that a store may be locked by others; who goes on with a sweep waits longer, and does the same.
 PATIENCE = 0.2
@@ -51,21 +51,20 @@ def remove_leftovers() -> None:
 def _clear(folder: Path, process: str) -> None:
     for note in read_notes(folder):
         if note.get("kind") == LEFTOVER:
-            _remove(Path(note["path"]), note["unless"])
+            _remove_unless(Path(note["path"]), note["unless"])
         elif note.get("kind") == STORE:
             _end_runs(Path(note["path"]), process)
             _remove_uploads(Path(note["path"]), process)
     for path in _shared(folder.parent, int(process.split()[-2])):
-        _remove(path)
-    _remove(folder)  # last: what is interrupted goes on with the next command
+        remove(path)
+    remove(folder)  # last: what is interrupted goes on with the next command
 
 
-def _remove(path: Path, unless: str = "") -> None:
+def _remove_unless(path: Path, pattern: str) -> None:
+    """Remove a file or a folder, but not one that holds what the pattern finds, if there is one."""
     with suppress(OSError):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink(missing_ok=True)
-        elif not (unless and any(path.glob(unless))):
-            shutil.rmtree(path, ignore_errors=True)
+        if not (pattern and path.is_dir() and not path.is_symlink() and any(path.glob(pattern))):
+            remove(path)
 
 
 def _shared(place: Path, number: int) -> Iterator[Path]:
@@ -98,7 +97,7 @@ def _remove_uploads(file: Path, process: str) -> None:
             if folder is None or not folder.is_relative_to(file.parent):
                 continue  # it may be a place that is not linfit's, and large
             for path in folder.rglob(UPLOADING):
-                _remove(path)
+                remove(path)
 
 
 def _is_own(path: Path) -> bool:

@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from linfit import system
+from linfit.tracking import processes
 from tests.faults import harness
-from tests.faults.disk import may_trace
 from tests.faults.harness import FOLDER, assert_whole, contents, context, end, log, missing
+from tests.faults.syscalls import may_trace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace, on Linux")
 NUM_FITS = 20
@@ -43,10 +46,11 @@ PR_SET_PTRACER, ANY = 0x59616D61, ctypes.c_ulong(-1)
 
 @dataclass(frozen=True)
 class Variant:
-    """What a sweep is run with, and whether its store is there before."""
+    """What a sweep is run with, whether its store is there before, and which process fails: the main one, or a helper."""
 
     more: tuple[str, ...] = ("pictures=false",)
     with_store: bool = True
+    helper: str = ""
 
 
 VARIANTS = {
@@ -54,7 +58,10 @@ VARIANTS = {
     "store absent": Variant(with_store=False),
     "pictures": Variant(("pictures=true",)),
     "child artifacts": Variant(("pictures=false", "tracking.child_artifacts=true")),
+    "who inserts": Variant(helper="inserter.py"),
+    "who records": Variant(("pictures=false", "tracking.child_artifacts=true"), helper="linfit.tracking.desk"),
 }
+STRACE = ("strace", "-f", "-qq", "-yy", "-o", "calls")
 
 
 # ---- a process whose calls fail ----
@@ -63,30 +70,45 @@ VARIANTS = {
 def trace_this(options: Sequence[str]) -> None:
     """In the child: have strace follow this process, from now on."""
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY)  # by a child of its own
-    subprocess.Popen(["strace", "-f", "-qq", "-yy", "-o", "calls", *options, "-p", str(os.getpid())], stdin=subprocess.DEVNULL)
+    subprocess.Popen([*STRACE, *options, "-p", str(os.getpid())], stdin=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while "TracerPid:\t0" in Path("/proc/self/status").read_text():
         assert time.monotonic() < deadline, "strace does not come"
         time.sleep(0.005)
 
 
-def main_traced(workdir: str, arguments: Sequence[str], options: Sequence[str], environment: dict[str, str]) -> None:
+def trace_helper(helper: str, options: Sequence[str]) -> None:
+    """In the child: have strace follow the processes that it starts for that work, which stay its own children."""
+    start = system.start_apart
+
+    def start_traced(program: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
+        strace = [*STRACE, "-A", "-D", *options] if any(helper in word for word in program) else []
+        return start([*strace, *program], **more)
+
+    vars(processes)["start_apart"] = start_traced
+
+
+def main_traced(workdir: str, arguments: Sequence[str], options: Sequence[str], helper: str, environment: dict[str, str]) -> None:
     os.chdir(workdir)
-    trace_this(options)
-    harness.main(workdir, arguments, 8, 1000, False, None, environment)
+    if helper:
+        trace_helper(helper, options)
+    else:
+        trace_this(options)
+    inserts, records = helper == VARIANTS["who inserts"].helper, helper == VARIANTS["who records"].helper
+    harness.main(workdir, arguments, 8, 1 if inserts else 1000, records, None, environment)
 
 
-def run_traced(workdir: Path, arguments: Sequence[str], options: Sequence[str]) -> int:
+def run_traced(workdir: Path, arguments: Sequence[str], options: Sequence[str], helper: str) -> int:
     """Run a command whose calls are written into `calls`, and fail as strace's `options` say."""
     environment = {"LINFIT_GRACE": "30", "TMPDIR": str(workdir / "tmp")}
-    process = context().Process(target=main_traced, args=(str(workdir), arguments, options, environment))
+    process = context().Process(target=main_traced, args=(str(workdir), arguments, options, helper, environment))
     process.start()
     return end(process)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A call of the main thread: its name, its number among those of that name, and its error."""
+    """A call of the traced process's main thread: its name, its number among those of that name, and its error."""
 
     call: str
     number: int
@@ -127,6 +149,7 @@ class Rehearsal:
     prepared: Path
     workdir: Path
     command: tuple[str, ...]
+    helper: str
     faults: list[Fault]
     reference: str
 
@@ -143,8 +166,8 @@ def rehearse(name: str, store: Path, folder: Path) -> Rehearsal:
         (prepared / "outputs").rmdir()
     shutil.copytree(prepared, workdir)
     command = (*SWEEP, *variant.more)
-    assert run_traced(workdir, command, ["-e", f"trace={','.join(ERRORS)}"]) == 0, log(workdir)
-    return Rehearsal(prepared, workdir, command, list(read_faults(workdir)), contents(workdir))
+    assert run_traced(workdir, command, ["-e", f"trace={','.join(ERRORS)}"], variant.helper) == 0, log(workdir)
+    return Rehearsal(prepared, workdir, command, variant.helper, list(read_faults(workdir)), contents(workdir))
 
 
 def fail_and_go_on(fault: Fault, rehearsal: Rehearsal) -> str:
@@ -152,8 +175,9 @@ def fail_and_go_on(fault: Fault, rehearsal: Rehearsal) -> str:
     workdir = rehearsal.workdir
     shutil.rmtree(workdir)
     shutil.copytree(rehearsal.prepared, workdir)
-    code = run_traced(workdir, rehearsal.command, fault.options)
-    said, injected = log(workdir), [line for line in (workdir / "calls").read_text(errors="replace").splitlines() if "(INJECTED)" in line]
+    code = run_traced(workdir, rehearsal.command, fault.options, rehearsal.helper)
+    said, calls = log(workdir), (workdir / "calls").read_text(errors="replace").splitlines()
+    injected = [line for line in calls if "(INJECTED)" in line]
     if not injected or not is_ours(injected[0], workdir):
         return "missed"
     assert "Traceback" not in said, said
@@ -211,7 +235,7 @@ def test_some_calls_that_fail(rehearsal: Rehearsal) -> None:
         [fault for fault in faults if "write" in fault.call and TEMPORARY not in fault.where],
         [fault for fault in faults if fault.call in ("mkdir", "rename", "fsync", "fdatasync")],
     ]
-    fail_each([draws.choice(kind) for kind in kinds], rehearsal)
+    fail_each([draws.choice(kind) for kind in kinds if kind], rehearsal)
 
 
 @pytest.mark.faults_all

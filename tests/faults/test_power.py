@@ -8,7 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,17 @@ from linfit.errors import LinfitError
 from linfit.tracking import layout
 from linfit.tracking.manifest import about_of
 from linfit.tracking.tables import file_hash, stored_results
-from tests.faults.disk import LOSSES, TORN, Call, Disk, Replay, State, may_trace, prefix_loss, random_loss, read_calls, restore, strace
+from tests.faults.disk import LOSSES, TORN, Disk, State, prefix_loss, random_loss, restore
 from tests.faults.harness import FOLDER, assert_whole, contents, missing, run
+from tests.faults.snapshots import Snapshot, compare, take_snapshot
+from tests.faults.syscalls import Call, Replay, may_trace, read_calls, strace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace, on Linux")
 #: A sweep of so many fits, recorded in blocks of eight; what is recorded is told at once.
 SWEEP, NUM_FITS = ("run", "-m", "seed=range(0,20)", "optimizer=sgd,adam", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}"), 40
+SWEEPS = {"tables": SWEEP, "child artifacts": (*SWEEP, "tracking.child_artifacts=true")}
+#: What SQLite and MLflow were writing, and nothing has a note of any more: an empty journal, and the copy of an artifact.
+MAY_STAY = r"mlflow\.db-journal|\.artifact\.uploading\."
 TELLING = """
 import sys
 from linfit.sweeps import recording
@@ -44,28 +49,43 @@ main()
 
 @dataclass(frozen=True)
 class Recording:
-    """A sweep that ended well: its folder, the calls that it made on it, and what is in its tables and its store."""
+    """A command that ended well: its folder, the calls that it made on it, what is in tables and store, and all that there is."""
 
+    command: tuple[str, ...]
     folder: Path
     calls: list[Call]
     reference: str
+    snapshot: Snapshot
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+@pytest.fixture(scope="module", params=SWEEPS)
+def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """The calls of a sweep that begins in an empty folder."""
+    command = SWEEPS[request.param]
+    folder, calls = record(command, tmp_path_factory.mktemp("power"))
+    assert_whole_in(folder, contents(folder))
+    return Recording(command, folder, calls, contents(folder), snapshot_of(folder))
+
+
+def record(command: Sequence[str], above: Path) -> tuple[Path, list[Call]]:
+    """Return the folder, empty before, in which a command has run, and its calls there."""
     if not may_trace():
         missing("strace may not trace here")
-    above = tmp_path_factory.mktemp("power")
     folder = above / "work"
     (folder / "tmp").mkdir(parents=True)
-    command = [*strace(above / "calls"), sys.executable, "-c", TELLING, *SWEEP]
+    program = [*strace(above / "calls"), sys.executable, "-c", TELLING, *command]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder / "tmp"))
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert_whole_in(folder, contents(folder))
-    return Recording(folder, calls_on(folder, above / "calls"), contents(folder))
+    return folder, calls_on(folder, above / "calls")
+
+
+def snapshot_of(folder: Path) -> Snapshot:
+    """Return all that there is but for what was printed."""
+    found = take_snapshot(folder)
+    found.pop("log", None)
+    return found
 
 
 def calls_on(folder: Path, log: Path) -> list[Call]:
@@ -131,7 +151,7 @@ def is_finished(said: str) -> bool:
 def resume_state(said: str, state: State, recording: Recording) -> None:
     """Open a state and go on with it, as whoever comes back does: with `resume`, or with the same command where nothing was planned."""
     folder, told = recording.folder, open_state(said, state, recording)
-    go_on = ("resume", FOLDER) if (folder / FOLDER / layout.MANIFEST).exists() else SWEEP
+    go_on = ("resume", FOLDER) if (folder / FOLDER / layout.MANIFEST).exists() else recording.command
     assert run(folder, *go_on, block=8) == 0, "it does not go on"
     whole_log = (folder / "log").read_text(encoding="utf-8")
     assert not is_finished(said) or "nothing is left" in whole_log, "a finished sweep was run again"
@@ -139,6 +159,9 @@ def resume_state(said: str, state: State, recording: Recording) -> None:
     after = recorded_rows(folder)
     assert {row: after[row] for row in told} == told, "recorded twice"
     assert_readable(folder, finished=True)
+    verdict = compare(snapshot_of(folder), recording.snapshot)
+    verdict.left = [name for name in verdict.left if not re.search(MAY_STAY, name)]
+    assert not any(verdict.counts.values()), verdict
 
 
 def judge(act: Callable[[str, State, Recording], object], name: str, said: str, state: State, recording: Recording) -> str:

@@ -55,6 +55,13 @@ def test_an_experiment_may_be_called_as_a_group_or_a_key_is(name: str, write: Wr
     assert (config.name, config.steps, config.seed) == (name, 7, 3)
 
 
+def test_a_config_that_replaces_linfits_own_is_said_once(write: Write, linfit: Linfit) -> None:
+    write(**{"conf/linfit.yaml": (Path(package.__file__).parents[1] / "conf" / "linfit.yaml").read_bytes()})
+    ran = linfit("run", "-m", "seed=0,1", "steps=3", "tracking=none")
+    assert ran.code == 0, ran.err
+    assert ran.err.count("conf/linfit.yaml of the working directory replaces linfit's own") == 1
+
+
 @pytest.mark.parametrize("argument", ["loss", "steps", "optimizer.lr", "+seed"])
 def test_a_key_alone_that_is_no_experiment_lacks_its_value(argument: str, bare: Path) -> None:
     with pytest.raises(ConfigError, match="has no value: an override is KEY=VALUE"):

@@ -399,3 +399,33 @@ def test_where_the_guard_has_no_place_nothing_starts(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no guard can be placed before this MLflow" in done.stderr and "--unguarded" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+#: What MLflow's process might do beside answering, and whether it is let.
+DEEDS = """
+import os, socket, subprocess, sys
+from functools import partial
+from linfit.views import guard_server
+from linfit.views.guard_places import Places
+offline = sys.argv[1] == "offline"
+listener = socket.create_server(("127.0.0.1", 0))
+sys.addaudithook(partial(guard_server.watch, Places((), ()), offline, print))
+for deed in (lambda: subprocess.run(["true"]), lambda: os.system("true"), lambda: os.spawnv(os.P_WAIT, "/bin/true", ["true"]),
+             os.fork, lambda: os.execv("/bin/true", ["true"]), lambda: os.posix_spawn("/bin/true", ["true"], {}),
+             lambda: socket.create_connection(listener.getsockname(), 5).close()):
+    try:
+        deed()
+    except PermissionError as error:
+        print(error)
+    else:
+        print("let")
+"""
+
+
+@pytest.mark.parametrize(("connections", "last"), [("offline", "linfit ui connects to nothing (socket.connect)"), ("online", "let")])
+def test_the_server_starts_no_program_and_connects_where_it_may(connections: str, last: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", DEEDS, connections], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    *programs, connection = done.stdout.splitlines()
+    assert len(programs) == 6, done.stderr
+    assert all(said.startswith("linfit ui starts no program (") for said in programs), programs
+    assert connection == last

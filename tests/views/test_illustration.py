@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,24 @@ def test_a_picture_that_fails_never_fails_a_run(linfit: Linfit, workdir: Path, c
     done = linfit("run", "steps=2")
     assert done.code == 0
     assert done.err == "linfit: the picture loss_chart could not be made (RuntimeError: no ink); the run is whole without it\n"
+
+
+SETTINGS = {
+    "a backend": {"MPLBACKEND": "nonsense"},
+    "a file": {"MATPLOTLIBRC": "{folder}/matplotlibrc"},
+    "a folder": {"MPLCONFIGDIR": "{folder}"},
+    "a folder that cannot be made": {"MPLCONFIGDIR": "/proc/none"},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_what_an_environment_says_of_matplotlib_changes_no_picture(settings: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("savefig.dpi: 7\nbackend: nonsense\naxes.prop_cycle: nonsense\n")
+    program = "import linfit.views.picture, matplotlib; print(matplotlib.rcParams['savefig.dpi'], matplotlib.get_backend().lower())"
+    environment = {**os.environ, **{name: value.format(folder=tmp_path) for name, value in settings.items()}}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "figure agg\n"), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_whether_a_run_is_drawn_cannot_be_swept(linfit: Linfit, workdir: Path) -> None:
