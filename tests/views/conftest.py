@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,9 +16,25 @@ from linfit.sweeps.runner import Runner
 from linfit.views.illustration import swept_of as swept_in
 from linfit.views.results import Results
 from linfit.views.swept import Swept
+from tests.views.browsing import launched, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 #: Components that a user has given names of their own.
 OPTIONS = {"fast": "name: adam\nlr: 0.1\n", "slow": "name: adam\nlr: 0.002\n"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    yield from launched()
+
+
+@pytest.fixture(scope="module")
+def ui(folder: Path) -> Iterator[dict[str, str]]:
+    """Return the addresses of MLflow's UI on the store that a module has in its fixture `folder`."""
+    with served(folder) as addresses:
+        yield addresses
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 import linfit
 from linfit.views.results import Results
-from tests.views.browsing import Seen, command, launched, new_page, served
+from tests.views.browsing import Seen, command, new_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -55,18 +55,6 @@ def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Results:
     return linfit.load("last", f"sqlite:///{folder}/outputs/mlflow.db")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    yield from launched()
-
-
-@pytest.fixture(scope="module")
-def ui(folder: Path) -> Iterator[dict[str, str]]:
-    """The addresses of MLflow's UI."""
-    with served(folder) as addresses:
-        yield addresses
 
 
 @pytest.fixture

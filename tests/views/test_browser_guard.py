@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.views.browsing import Seen, command, launched, new_page, served
+from tests.views.browsing import Seen, command, new_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -57,21 +57,10 @@ addEventListener("load", async () => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    yield from launched()
-
-
-@pytest.fixture(scope="module")
 def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("attacked")
     command(made, "run", "-m", "name=victim", "seed=0,1", "steps=20")
     return made
-
-
-@pytest.fixture(scope="module")
-def ui(folder: Path) -> Iterator[dict[str, str]]:
-    with served(folder) as addresses:
-        yield addresses
 
 
 @pytest.fixture
