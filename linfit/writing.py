@@ -22,15 +22,23 @@ def whole(file: Path) -> Iterator[Path]:
     """Write a file whole or not at all: under the temporary name that is yielded, which is flushed and then renamed."""
     temporary = name_beside(file)
     try:
-        yield temporary
-        flush_file(temporary)
-        temporary.replace(file)
-        flush_folder(file.parent)
-    except OSError as error:
-        raise RecordingError(f"{file} cannot be written: {reason(error)}") from error
+        with naming(file):
+            yield temporary
+            flush_file(temporary)
+            temporary.replace(file)
+            flush_folder(file.parent)
     finally:
         with suppress(OSError):  # what went wrong before is what is told
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Raise RecordingError, which names the file, where it cannot be written: an OSError of `write` names none."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordingError(f"{file} cannot be written: {reason(error)}") from error
 
 
 def reason(error: OSError) -> str:

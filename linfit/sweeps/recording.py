@@ -28,7 +28,7 @@ from linfit.tracking.model import Predictor, write_weights
 from linfit.tracking.objective import Contest, compared_value
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import Parts, file_hash
-from linfit.writing import list_folder
+from linfit.writing import list_folder, naming
 
 #: Fits recorded at once, and the seconds after which those at hand are recorded although they are fewer.
 BLOCK, PATIENCE = 500, 2.0
@@ -305,7 +305,8 @@ class Sweep:
 def write_files(folder: Path, fit: Fit) -> list[Path]:
     """The files of a single run: its config with its hash, its data where they stand nowhere else, and its weights."""
     config = folder / layout.CONFIG_FILE
-    config.write_text(json.dumps(stored_config(fit.config), indent=1) + "\n", encoding="utf-8")
+    with naming(config):
+        config.write_text(json.dumps(stored_config(fit.config), indent=1) + "\n", encoding="utf-8")
     files = [config, *write_arrays(folder, [fit.config.dataset])]
     if fit.status is Status.FAILED:
         return files

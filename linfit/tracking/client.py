@@ -36,7 +36,7 @@ from linfit.tracking.recorder import at_once
 from linfit.tracking.sqlite_files import guard
 from linfit.tracking.store import OTHER_ARTIFACTS, Store, command, experiment_folder, prepare, require_artifacts
 from linfit.tracking.whereabouts import require_not_gone, require_settled
-from linfit.writing import flush_files, nearest_folder
+from linfit.writing import flush_files, naming, nearest_folder
 
 A = TypeVar("A")
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
@@ -257,7 +257,8 @@ class ClientRecorder:
         require_named_place(self.store, str(logged.artifact_location), f"the model of run {run_id}")
         with temporary_folder() as scratch:
             folder = scratch / layout.MODEL
-            save(model, folder, run_id, logged.model_id, logged.artifact_location)
+            with naming(folder):
+                save(model, folder, run_id, logged.model_id, logged.artifact_location)
             copies = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
             with self._flushed("" if self.store.is_server else logged.artifact_location, copies):
                 self._upload(logged.model_id, folder)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as as_safetensors
 
 from linfit.config import canonical
 from linfit.engine.fit import Fit
@@ -29,6 +29,7 @@ from linfit.problem import linfit_model_1
 from linfit.problem.features import Expansion, Features
 from linfit.problem.opened import open_regular, require_memory, size_of
 from linfit.tracking.layout import WEIGHTS_FILE
+from linfit.writing import naming
 
 #: Loads a model whose features are of a plug-in, and those that linfit logged before models had code of their own.
 LOADER_OF_PLUGINS = "linfit.tracking.model"
@@ -49,7 +50,8 @@ def write_weights(fit: Fit, file: Path) -> None:
     tensors |= {linfit_model_1.LEARNT + name: np.ascontiguousarray(array) for name, array in learnt.items()}
     header = {"features": json.dumps(fit.problem.features), "targets": json.dumps(fit.problem.targets), "status": fit.status.value}
     header |= {"fingerprint": fit.config.fingerprint(), **({} if plain is None else {"expansion": canonical(plain)})}
-    save_file(tensors, file, metadata={**header, "sha256": _hash(tensors, header)})
+    with naming(file):  # `save_file` raises an error of its own where the disk is full
+        file.write_bytes(as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)}))
 
 
 def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

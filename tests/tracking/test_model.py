@@ -25,10 +25,11 @@ from safetensors.numpy import load_file, save_file
 import linfit
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit
-from linfit.errors import LinfitError
+from linfit.errors import LinfitError, RecordingError
 from linfit.problem import linfit_model_1
 from linfit.problem.arrays import Arrays
 from linfit.problem.features import Features
+from linfit.sweeps.recording import write_files
 from linfit.tracking.model import Predictor, read_weights, save, write_weights
 from tests.helpers import DTYPES, FEATURES, config, forbid_pickles, label
 
@@ -78,6 +79,14 @@ def test_a_scaling_learnt_of_the_training_samples_is_the_models(gradient: str, t
     columns = FRAME[["mass", "length"]].to_numpy()
     predicted = model_of(done, tmp_path).predict(FRAME)["force"]
     np.testing.assert_allclose(predicted, (done.problem.expansion(columns) @ done.weights).ravel(), rtol=1e-12)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_full_disk_is_told_with_the_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(RecordingError, match=rf"{name} cannot be written: No space left on device$"):
+        write_files(tmp_path, fitted({"name": "raw"}))
 
 
 def test_what_features_have_learnt_cannot_be_changed_unseen(tmp_path: Path) -> None:
