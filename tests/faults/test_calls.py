@@ -208,6 +208,8 @@ def fail_each(faults: Sequence[Fault], rehearsal: Rehearsal) -> None:
     assert missed <= len(faults) / 4, outcomes
 
 
+#: Each share is of the whole command, and takes minutes.
+SHARES = 20
 #: How the folder for temporary files begins that a command has in TMPDIR.
 TEMPORARY = "/tmp/linfit-"
 
@@ -239,9 +241,9 @@ def test_some_calls_that_fail(rehearsal: Rehearsal) -> None:
 
 
 @pytest.mark.faults_all
-@pytest.mark.parametrize("share", range(4))
+@pytest.mark.parametrize("share", range(SHARES))
 def test_every_call_that_fails(share: int, rehearsal: Rehearsal) -> None:
-    fail_each(draw_faults(rehearsal)[share::4], rehearsal)
+    fail_each(draw_faults(rehearsal)[share::SHARES], rehearsal)
 
 
 # ---- limits and places that a user may have ----
