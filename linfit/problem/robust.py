@@ -120,7 +120,8 @@ class Column:
             rounding = ROUNDINGS * EPS * (np.abs(self.X.T) @ (np.abs(cut) + np.abs(self.X) @ np.abs(w)) + kept)
             if (np.abs(slope) <= np.maximum(rounding, flatness * np.abs(self.X.T) @ np.abs(cut))).all():
                 return w, True
-            direction = self._direction(np.abs(residual) <= delta, slope, rounding)
+            above = np.where(np.abs(slope) > rounding, slope, 0)  # else the rounding of a large one says how far a small one goes
+            direction = self._direction(np.abs(residual) <= delta, above, rounding)
             w = w + self._length(w, residual, direction, delta) * direction
         return w, False
 

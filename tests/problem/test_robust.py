@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -156,8 +158,19 @@ def test_of_random_problems_every_optimum_is_found(kind: str, ridge: bool) -> No
 def test_with_columns_of_zeros_and_fewer_samples_than_features_ridge_has_its_optimum() -> None:
     X, y = np.array([[4.0, 0, 3, 0, 0], [-3, 0, 12, -1, 0]]), np.array([[-18.0], [-51]])
     found = optimum(problem(X, y), Huber(delta=40.0), Shrinkage(0.0769))
-    least = np.linalg.solve(X.T @ X + 2 * 0.0769 * np.eye(5), X.T @ y)  # no residual is beyond δ
-    np.testing.assert_allclose(found.weights, least, rtol=1e-13, atol=0)
+    exact = ridge_exactly(X, y[:, 0], 2 * 0.0769)  # no residual is beyond δ
+    assert not found.weights[~X.any(axis=0)].any()
+    np.testing.assert_allclose(found.weights[:, 0], exact, rtol=0, atol=1e-13 * np.abs(exact).max())
+
+
+def ridge_exactly(X: Array, y: Array, decay: float) -> Array:
+    """Xᵀ(XXᵀ + decay)⁻¹y of two samples, in fractions."""
+    rows, target, penalty = [[Fraction(x) for x in row] for row in X.tolist()], [Fraction(one) for one in y.tolist()], Fraction(decay)
+    products = [[sum(map(mul, one, other)) for other in rows] for one in rows]
+    (first, across), (_, second) = products
+    first, second = first + penalty, second + penalty
+    dual = (second * target[0] - across * target[1], first * target[1] - across * target[0])
+    return np.array([float(sum(map(mul, column, dual)) / (first * second - across**2)) for column in zip(*rows, strict=True)])
 
 
 def test_far_from_every_bend_huber_is_half_the_mean_of_squares() -> None:
