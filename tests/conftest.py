@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import forget_mlflow
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -43,8 +45,7 @@ def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, with nothing about MLflow in the environment."""
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
+    forget_mlflow(monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -438,6 +438,12 @@ def scratch_registry() -> Iterator[None]:
             base.choices.update(before[group])
 
 
+def forget_mlflow(patch: pytest.MonkeyPatch) -> None:
+    """Have nothing about MLflow in the environment."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        patch.delenv(name)
+
+
 def end_with_parent(number: int = getattr(signal, "SIGKILL", signal.SIGTERM)) -> None:
     """In a child: have this signal sent to it when its parent is gone, where the system can."""
     if PRCTL is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from linfit.tracking.comparison import Verdict
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import locate
 from linfit.tracking.stored import config_of, read_config
-from tests.helpers import config
+from tests.helpers import config, forget_mlflow
 from tests.stores.unpack import unpack
 
 Linfit = Callable[..., Any]
@@ -62,8 +61,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(earlier: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
+    forget_mlflow(monkeypatch)
     monkeypatch.chdir(earlier)
     return earlier
 

@@ -32,6 +32,7 @@ from linfit.tracking.outcomes import of_record
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import locate
 from linfit.views.reproduction import show_reproduction
+from tests.helpers import forget_mlflow
 from tests.stores.write import move
 
 Linfit = Callable[..., Any]
@@ -47,8 +48,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
     shutil.copy(migrated_store, folder / "outputs" / "mlflow.db")
     (folder / "data.csv").write_text("a,b\n1,2\n2,3\n4,4\n")
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-            patch.delenv(name)
+        forget_mlflow(patch)
         patch.chdir(folder)
         git.forget()  # of this folder, which is in no repository
         execute([*DATA, "steps=20", "name=data"], Runner())

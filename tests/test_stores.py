@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from linfit.tracking import layout
 from linfit.tracking.comparison import Verdict
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import locate
+from tests.helpers import forget_mlflow
 from tests.stores.unpack import unpack
 from tests.stores.write import components, held
 
@@ -30,8 +30,7 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def here(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
+    forget_mlflow(monkeypatch)
     monkeypatch.chdir(stored)
     return stored
 

@@ -21,6 +21,7 @@ from linfit.tracking.reading import Reader
 from linfit.tracking.relocation import relocate, rewrite_address, rewrite_path, rewrite_source
 from linfit.tracking.store import Store, locate
 from linfit.tracking.whereabouts import Move, find_moves, is_gone, require_not_gone, require_settled
+from tests.helpers import forget_mlflow
 
 Linfit = Callable[..., Any]
 SWEPT = ("run", "-m", "steps=5", "seed=0,1,2", "name=swept", "hydra.sweep.dir=outputs/sweeps/one")
@@ -38,8 +39,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path
     (folder / "outputs").mkdir()
     shutil.copy(migrated_store, folder / "outputs" / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-            patch.delenv(name)
+        forget_mlflow(patch)
         patch.chdir(folder)
         execute(["steps=5", "hydra.run.dir=outputs/runs/one"], Runner())
         execute(list(SWEPT[1:]), Runner())

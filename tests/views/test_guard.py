@@ -25,6 +25,7 @@ from linfit.tracking.store import locate
 from linfit.views.guard import explain_refusal, own_hosts
 from linfit.views.guard_places import Places, find_places
 from linfit.views.ui import start_server, tell_elsewhere
+from tests.helpers import forget_mlflow
 from tests.views.browsing import free_port, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="making links needs a privilege there")
@@ -78,8 +79,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path, listener:
     write_hostile_store(served, listener.getsockname()[1])
     set_traps(folder)
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-            patch.delenv(name)
+        forget_mlflow(patch)
         patch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "*")
         patch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
         patch.setenv("PYTHONPATH", os.pathsep + os.environ.get("PYTHONPATH", ""))
