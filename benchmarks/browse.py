@@ -52,10 +52,14 @@ def table(results: Any) -> None:
 
     def floor() -> None:
         pd.read_parquet(files[layout.RESULTS])
-        for text in pd.read_parquet(files[layout.MANIFEST], columns=["overrides", "config"])["config"]:
+        for text in pd.read_parquet(files[layout.MANIFEST], columns=["overrides", "config"])[
+            "config"
+        ]:
             from_json(text, cache_strings="all")
 
-    took, least = interleaved(lambda: seconds(lambda: linfit.load(results.run_id).table), lambda: seconds(floor))
+    took, least = interleaved(
+        lambda: seconds(lambda: linfit.load(results.run_id).table), lambda: seconds(floor)
+    )
     show("linfit.load(SWEEP).table", took, least, "0.5 s")
 
 
@@ -63,8 +67,16 @@ def report(browser: Any, results: Any, folder: Path) -> None:
     """From asking for the page until all its pictures are drawn, beside a page that only makes Plotly ready."""
     file = results.report(folder / "report.html")
     bare = folder / "bare.html"
-    text = re.sub(r'"charts": \[.*?\], "sorted"', '"charts": [], "sorted"', file.read_text(), flags=re.S)
-    bare.write_text(re.sub(r'"columns": \[\[.*\]\]', '"columns": []', re.sub(r'"titles": \[.*?\]', '"titles": []', text)))
+    text = re.sub(
+        r'"charts": \[.*?\], "sorted"', '"charts": [], "sorted"', file.read_text(), flags=re.S
+    )
+    bare.write_text(
+        re.sub(
+            r'"columns": \[\[.*\]\]',
+            '"columns": []',
+            re.sub(r'"titles": \[.*?\]', '"titles": []', text),
+        )
+    )
 
     def drawn(page: Path) -> float:
         seen = new_page(browser)
@@ -74,15 +86,29 @@ def report(browser: Any, results: Any, folder: Path) -> None:
         return took
 
     took, least = interleaved(lambda: drawn(file), lambda: drawn(bare))
-    show(f"report of {file.stat().st_size / 1e6:.1f} MB, all pictures drawn", took, least, "2 s, 8 MB")
+    show(
+        f"report of {file.stat().st_size / 1e6:.1f} MB, all pictures drawn",
+        took,
+        least,
+        "2 s, 8 MB",
+    )
 
 
 def run_list(browser: Any, folder: Path) -> None:
     """The UI's list of runs and the sorted leaderboard, on a server that is warm, in a fresh profile of the browser and in one that was there before."""
     with served(folder) as pages:
-        few, many = (re.sub(r"/experiments/\d+/", f"/experiments/{number}/", pages["runs"]) for number in ("2", "1"))
-        sorted_few, sorted_many = (address.replace("?", "?viewStateShareKey=linfit-leaderboard&") for address in (few, many))
-        for what, lists in (("the run list opens", (many, few)), ("the fits, sorted by excess loss", (sorted_many, sorted_few))):
+        few, many = (
+            re.sub(r"/experiments/\d+/", f"/experiments/{number}/", pages["runs"])
+            for number in ("2", "1")
+        )
+        sorted_few, sorted_many = (
+            address.replace("?", "?viewStateShareKey=linfit-leaderboard&")
+            for address in (few, many)
+        )
+        for what, lists in (
+            ("the run list opens", (many, few)),
+            ("the fits, sorted by excess loss", (sorted_many, sorted_few)),
+        ):
             for address in lists:
                 opened(browser, address)
             took, least = interleaved(*(partial(opened, browser, address) for address in lists))
@@ -127,7 +153,12 @@ def pictures(folder: Path) -> None:
         recorded = runner.recorded
         assert recorded is not None
         drew.append(seconds(lambda recorded=recorded: of_sweep(recorded)))  # type: ignore[misc]
-    show("pictures and report of a sweep of 1,000", statistics.median(drew), statistics.median(ran), "the sweep")
+    show(
+        "pictures and report of a sweep of 1,000",
+        statistics.median(drew),
+        statistics.median(ran),
+        "the sweep",
+    )
 
 
 def main(runs: int) -> None:
@@ -138,10 +169,21 @@ def main(runs: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.chdir(folder)
-        command(folder, "run", "-m", OPTIMIZERS, RATES, f"seed=range(0,{runs // 20})", "steps=50", "name=many")
+        command(
+            folder,
+            "run",
+            "-m",
+            OPTIMIZERS,
+            RATES,
+            f"seed=range(0,{runs // 20})",
+            "steps=50",
+            "name=many",
+        )
         results = linfit.load("last")
         command(folder, "run", "-m", "seed=0,1", "steps=50", "name=few")
-        print(f"{f'{len(results.table):,} runs':<52} {'linfit':>10} {'floor':>10} {'ratio':>7}   bar")
+        print(
+            f"{f'{len(results.table):,} runs':<52} {'linfit':>10} {'floor':>10} {'ratio':>7}   bar"
+        )
         table(results)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))

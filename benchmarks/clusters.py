@@ -57,7 +57,12 @@ def cluster(backend: str) -> Iterator[str]:
     """The address of a cluster on loopback; its processes have ended afterwards."""
     command = python("local_cluster", backend)
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         address = process.stdout.readline().strip()
@@ -75,14 +80,29 @@ def isolate(arguments: list[str]) -> None:
         return
     again = [sys.executable, "-m", "benchmarks.clusters", "--inside", *arguments]
     os.chdir(ROOT)
-    inside = ["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    inside = [
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        'ip link set lo up && exec "$@"',
+        "sh",
+    ]
     os.execvp("unshare", ["unshare", *inside, *again])
 
 
 def blocks_of(count: int, fits: int, steps: int) -> Tasks:
     """`count` blocks of as many fits each, as they travel."""
-    configs = [FitConfig(seed=seed, steps=steps).resolved(several=True) for seed in range(count * fits)]
-    return {number: workers.parcel(configs[number * fits : (number + 1) * fits]) for number in range(count)}
+    configs = [
+        FitConfig(seed=seed, steps=steps).resolved(several=True) for seed in range(count * fits)
+    ]
+    return {
+        number: workers.parcel(configs[number * fits : (number + 1) * fits])
+        for number in range(count)
+    }
 
 
 def here(tasks: Tasks) -> tuple[float, dict[int, Any]]:
@@ -102,7 +122,8 @@ def there(running: Any, tasks: Tasks) -> tuple[float, dict[int, Any]]:
 def bits(results: dict[int, Any]) -> dict[int, Any]:
     return {
         number: [
-            (place, fit["path"].losses.tobytes(), fit["path"].weights.tobytes()) for place, fit in sorted(block, key=lambda pair: pair[0])
+            (place, fit["path"].losses.tobytes(), fit["path"].weights.tobytes())
+            for place, fit in sorted(block, key=lambda pair: pair[0])
         ]
         for number, block in results.items()
     }
@@ -116,7 +137,8 @@ def measure(running: Any, tasks: Tasks, repeats: int) -> dict[str, Any]:
     return {
         "here": median(mine for (mine, _), _ in turns) / len(tasks),
         "there": median(theirs for _, (theirs, _) in turns) / len(tasks),
-        "overhead": median(WORKERS * theirs - mine for (mine, _), (theirs, _) in turns) / len(tasks),
+        "overhead": median(WORKERS * theirs - mine for (mine, _), (theirs, _) in turns)
+        / len(tasks),
         "sent": len(pickle.dumps(tasks[0])),
         "returned": len(pickle.dumps(remote[0])),
         "same bits": bits(local) == bits(remote),
@@ -132,7 +154,12 @@ def wait_for_workers(running: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--blocks", type=int, default=32)
-    parser.add_argument("--fits", type=lambda text: [int(size) for size in text.split(",")], default=[8, 64], help="fits in a block")
+    parser.add_argument(
+        "--fits",
+        type=lambda text: [int(size) for size in text.split(",")],
+        default=[8, 64],
+        help="fits in a block",
+    )
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
@@ -143,12 +170,22 @@ def main() -> None:
     report: dict[str, dict[int, Any]] = {}
     for backend, package in NEEDS.items():
         if find_spec(package) is None:
-            print(f"{backend}: left out, not installed: pip install 'linfit-lab[{backend}]'", file=sys.stderr)
+            print(
+                f"{backend}: left out, not installed: pip install 'linfit-lab[{backend}]'",
+                file=sys.stderr,
+            )
             continue
-        with own_token(), cluster(backend) as address, closing(CLUSTERS[backend](address)) as running:
+        with (
+            own_token(),
+            cluster(backend) as address,
+            closing(CLUSTERS[backend](address)) as running,
+        ):
             wait_for_workers(running)
             report[backend] = {
-                fits: measure(running, blocks_of(arguments.blocks, fits, arguments.steps), arguments.repeats) for fits in arguments.fits
+                fits: measure(
+                    running, blocks_of(arguments.blocks, fits, arguments.steps), arguments.repeats
+                )
+                for fits in arguments.fits
             }
     print(json.dumps(report, indent=1)) if arguments.json else show(report, arguments)
 
@@ -157,7 +194,9 @@ def show(report: dict[str, dict[int, Any]], arguments: argparse.Namespace) -> No
     print(
         f"ms per block of so many fits of {arguments.steps} steps; {arguments.blocks} blocks, {WORKERS} workers, {arguments.repeats} turns"
     )
-    print("backend  fits  this process  cluster, wall  overhead per block  kB sent  kB back  same bits")
+    print(
+        "backend  fits  this process  cluster, wall  overhead per block  kB sent  kB back  same bits"
+    )
     for backend, sizes in report.items():
         for fits, one in sizes.items():
             times = f"{one['here'] * 1e3:12.1f}  {one['there'] * 1e3:13.1f}  {one['overhead'] * 1e3:18.1f}"

@@ -32,7 +32,9 @@ CHOICES = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--draws", type=int, default=3000)
     parser.add_argument("--peers", type=int, default=30, help="draws that Hydra composes")
     asked = parser.parse_args()
@@ -40,9 +42,13 @@ def main() -> None:
     own, enumeration = measure(enumerate_jobs, arguments)
     jobs = [job.overrides for job in enumeration.jobs]
     peer, _ = measure(compose_each, arguments, jobs[: asked.peers])
-    print(f"{len(jobs):,} draws, {len(set(jobs)):,} distinct, over {len(CHOICES)} groups (processor seconds)")
+    print(
+        f"{len(jobs):,} draws, {len(set(jobs)):,} distinct, over {len(CHOICES)} groups (processor seconds)"
+    )
     print(f"  linfit, validated       {own:8.2f}")
-    print(f"  Hydra, one by one       {peer * len(jobs) / asked.peers:8.2f}  scaled from {asked.peers}")
+    print(
+        f"  Hydra, one by one       {peer * len(jobs) / asked.peers:8.2f}  scaled from {asked.peers}"
+    )
 
 
 def compose_each(arguments: list[str], jobs: list[tuple[str, ...]]) -> None:

@@ -34,7 +34,9 @@ STREAMED = 10
 
 def in_memory(n: int, p: int, repeats: int, clock: str) -> dict[str, list[float]]:
     """Seconds of every way, round by round; those of the plain loop scaled to as many steps as the others make."""
-    measured: dict[str, list[float]] = json.loads(seconds_of(python("data", "memory", n, p, repeats, clock), ROOT)[1])
+    measured: dict[str, list[float]] = json.loads(
+        seconds_of(python("data", "memory", n, p, repeats, clock), ROOT)[1]
+    )
     measured["plain loop"] = [seconds * STEPS / LOOP_STEPS for seconds in measured["plain loop"]]
     return measured
 
@@ -71,7 +73,9 @@ def _peak(process: int) -> float:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return max((int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM:")), default=0.0)
+    return max(
+        (int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM:")), default=0.0
+    )
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
@@ -80,7 +84,10 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
 
 def show(n: int, p: int, measured: dict[str, list[float]]) -> None:
     print(f"\nn = {n:,}, p = {p}, in memory: {8 * n * p / 1e6:,.1f} MB of features")
-    notes = {"plain loop": f"scaled from {LOOP_STEPS} steps", "SGDRegressor": "5 epochs, which end elsewhere"}
+    notes = {
+        "plain loop": f"scaled from {LOOP_STEPS} steps",
+        "SGDRegressor": "5 epochs, which end elsewhere",
+    }
     for name, seconds in measured.items():
         beside = f"{ratio(seconds, measured['floor']):>9.2f}× floor {ratio(seconds, measured['linfit gram']):>9.2f}× linfit gram"
         print(f"  {name:<26}{median(seconds):>12.5f} s {beside}   {notes.get(name, '')}".rstrip())
@@ -91,7 +98,9 @@ def show_streamed(n: int, measured: dict[str, Any]) -> None:
     print(f"\nn = {n:,}, p = {STREAMED}, streamed: a file of {size / 1e9:.2f} GB, float32")
     for name in ("floor", "linfit"):
         seconds = median(measured[name])
-        print(f"  {name:<26}{seconds:>12.2f} s {size / 1e6 / seconds:>10.0f} MB/s   peak memory {measured['megabytes'][name]:.0f} MB")
+        print(
+            f"  {name:<26}{seconds:>12.2f} s {size / 1e6 / seconds:>10.0f} MB/s   peak memory {measured['megabytes'][name]:.0f} MB"
+        )
     speed = 1 / ratio(measured["linfit"], measured["floor"])
     print(f"linfit runs at {speed:.0%} of the speed at which the file can be read and multiplied")
 
@@ -104,17 +113,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n", type=numbers, default=[10**3, 10**4, 10**5, 10**6, 10**7])
     parser.add_argument("--p", type=numbers, default=[2, 10, 64, 512])
-    parser.add_argument("--gigabytes", type=float, default=2.0, help="of X in float64, above which a size is left out")
-    parser.add_argument("--stream", type=numbers, default=[10**8], help="samples of the streamed files; none: --stream ''")
+    parser.add_argument(
+        "--gigabytes",
+        type=float,
+        default=2.0,
+        help="of X in float64, above which a size is left out",
+    )
+    parser.add_argument(
+        "--stream",
+        type=numbers,
+        default=[10**8],
+        help="samples of the streamed files; none: --stream ''",
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time, on a machine that others use too")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor time, on a machine that others use too",
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
     report: dict[str, Any] = {}
     for n, p in product(arguments.n, arguments.p):
         if 8 * n * p > arguments.gigabytes * 1e9:
-            print(f"n = {n:,}, p = {p}: left out, X has {8 * n * p / 1e9:.1f} GB (--gigabytes {arguments.gigabytes:g})", file=sys.stderr)
+            print(
+                f"n = {n:,}, p = {p}: left out, X has {8 * n * p / 1e9:.1f} GB (--gigabytes {arguments.gigabytes:g})",
+                file=sys.stderr,
+            )
             continue
         report[f"{n}x{p}"] = measured = in_memory(n, p, arguments.repeats, arguments.clock)
         if not arguments.json:
@@ -123,7 +150,9 @@ def main() -> None:
         if shutil.disk_usage(gettempdir()).free < 8 * n * (STREAMED + 1):
             print(f"n = {n:,} streamed: left out, the disk has too little room", file=sys.stderr)
             continue
-        report[f"{n}x{STREAMED} streamed"] = measured = streamed(n, arguments.repeats, arguments.clock)
+        report[f"{n}x{STREAMED} streamed"] = measured = streamed(
+            n, arguments.repeats, arguments.clock
+        )
         if not arguments.json:
             show_streamed(n, measured)
     if arguments.json:

@@ -45,28 +45,48 @@ print(len(found), sorted(times)[2])
 
 
 def sweep(runs: int, steps: int) -> list[str]:
-    return ["run", "-m", f"seed=range(0,{runs})", f"steps={steps}", "name=endurance", "pictures=false", "--json"]
+    return [
+        "run",
+        "-m",
+        f"seed=range(0,{runs})",
+        f"steps={steps}",
+        "name=endurance",
+        "pictures=false",
+        "--json",
+    ]
 
 
 def state(process: int) -> dict[str, float]:
     """Resident megabytes, open files, and seconds of processor time of a process and of those that it has begun."""
-    children = [int(child) for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()]
+    children = [
+        int(child)
+        for file in Path(f"/proc/{process}/task").glob("*/children")
+        for child in file.read_text().split()
+    ]
     states = [own_state(one) for one in (process, *children)]
     return {key: sum(state[key] for state in states) for key in states[0]}
 
 
 def own_state(process: int) -> dict[str, float]:
     proc = Path(f"/proc/{process}")
-    resident = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("VmRSS"))
+    resident = next(
+        line for line in (proc / "status").read_text().splitlines() if line.startswith("VmRSS")
+    )
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
     files = len(list((proc / "fd").iterdir()))
-    return {"megabytes": int(resident.split()[1]) / 1024, "files": files, "cpu": (int(fields[11]) + int(fields[12])) / TICKS}
+    return {
+        "megabytes": int(resident.split()[1]) / 1024,
+        "files": files,
+        "cpu": (int(fields[11]) + int(fields[12])) / TICKS,
+    }
 
 
 def recorded(folder: Path) -> int:
     """How many runs the store has now."""
     try:
-        with closing(sqlite3.connect(f"file:{folder}/outputs/mlflow.db?mode=ro", uri=True, timeout=60)) as store:
+        with closing(
+            sqlite3.connect(f"file:{folder}/outputs/mlflow.db?mode=ro", uri=True, timeout=60)
+        ) as store:
             return int(store.execute("SELECT count(*) FROM runs").fetchone()[0])
     except sqlite3.OperationalError:  # it has not been made yet
         return 0
@@ -77,12 +97,20 @@ def watch(folder: Path, runs: int, steps: int) -> list[dict[str, float]]:
     seen: list[dict[str, float]] = []
     start = time.perf_counter()
     with (folder / "printed").open("w") as printed, (folder / "said").open("w+") as said:
-        process = subprocess.Popen(python(None, *sweep(runs, steps)), cwd=folder, env=ENVIRONMENT, stdout=printed, stderr=said)
+        process = subprocess.Popen(
+            python(None, *sweep(runs, steps)),
+            cwd=folder,
+            env=ENVIRONMENT,
+            stdout=printed,
+            stderr=said,
+        )
         while process.poll() is None:
             time.sleep(PAUSE)
             count, last = recorded(folder), seen[-1]["runs"] if seen else 1 - runs // PARTS
             if count > 1 and count - last >= runs // PARTS and process.poll() is None:
-                seen.append({"runs": count, "seconds": time.perf_counter() - start, **state(process.pid)})
+                seen.append(
+                    {"runs": count, "seconds": time.perf_counter() - start, **state(process.pid)}
+                )
         if process.returncode:
             said.seek(0)
             raise ProgramError(reason(said.read()))
@@ -98,8 +126,18 @@ def measure(runs: int, steps: int) -> dict[str, Any]:
         again, said = seconds_of(python(None, *sweep(runs, steps), "--skip-done"), folder)
         assert json.loads(said) == []
         kilobytes = folder_size(folder) / runs / 1024
-    costs = [(after["cpu"] - before["cpu"]) / (after["runs"] - before["runs"]) for before, after in itertools.pairwise(seen)]
-    return {"seen": seen, "costs": costs, "found": int(found), "question": float(seconds), "again": again, "kilobytes": kilobytes}
+    costs = [
+        (after["cpu"] - before["cpu"]) / (after["runs"] - before["runs"])
+        for before, after in itertools.pairwise(seen)
+    ]
+    return {
+        "seen": seen,
+        "costs": costs,
+        "found": int(found),
+        "question": float(seconds),
+        "again": again,
+        "kilobytes": kilobytes,
+    }
 
 
 def main() -> None:

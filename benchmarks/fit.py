@@ -21,10 +21,26 @@ import linfit
 from linfit.config import FitConfig
 
 LEVELS: dict[str, dict[str, Any]] = {
-    "tensor_manual": {"model": "tensor", "gradient": "manual", "optimizer": {"name": "manual_sgd", "lr": 1e-2, "average": True}},
-    "tensor_autograd": {"model": "tensor", "gradient": "autograd", "optimizer": {"name": "manual_sgd", "lr": 1e-2, "average": True}},
-    "linear_manual_update": {"model": "linear", "gradient": "autograd", "optimizer": {"name": "manual_sgd", "lr": 1e-3}},
-    "linear_adam": {"model": "linear", "gradient": "autograd", "optimizer": {"name": "adam", "lr": 1e-2}},
+    "tensor_manual": {
+        "model": "tensor",
+        "gradient": "manual",
+        "optimizer": {"name": "manual_sgd", "lr": 1e-2, "average": True},
+    },
+    "tensor_autograd": {
+        "model": "tensor",
+        "gradient": "autograd",
+        "optimizer": {"name": "manual_sgd", "lr": 1e-2, "average": True},
+    },
+    "linear_manual_update": {
+        "model": "linear",
+        "gradient": "autograd",
+        "optimizer": {"name": "manual_sgd", "lr": 1e-3},
+    },
+    "linear_adam": {
+        "model": "linear",
+        "gradient": "autograd",
+        "optimizer": {"name": "adam", "lr": 1e-2},
+    },
 }
 
 
@@ -54,7 +70,11 @@ def tensor_autograd(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[float]
 
 def linear_manual_update(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[float]:
     """nn.Linear, MSELoss, update by hand over the parameters."""
-    model, objective, losses = torch.nn.Linear(2, 1, bias=False), torch.nn.MSELoss(reduction="sum"), []
+    model, objective, losses = (
+        torch.nn.Linear(2, 1, bias=False),
+        torch.nn.MSELoss(reduction="sum"),
+        [],
+    )
     for _ in range(steps):
         loss = objective(model(X), y)
         losses.append(loss.item())
@@ -68,7 +88,11 @@ def linear_manual_update(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[f
 
 def linear_adam(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[float]:
     """nn.Linear, MSELoss, torch.optim.Adam."""
-    model, objective, losses = torch.nn.Linear(2, 1, bias=False), torch.nn.MSELoss(reduction="sum"), []
+    model, objective, losses = (
+        torch.nn.Linear(2, 1, bias=False),
+        torch.nn.MSELoss(reduction="sum"),
+        [],
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(steps):
         loss = objective(model(X), y)
@@ -79,7 +103,10 @@ def linear_adam(X: torch.Tensor, y: torch.Tensor, steps: int) -> list[float]:
     return losses
 
 
-PLAIN = {loop.__name__: loop for loop in (tensor_manual, tensor_autograd, linear_manual_update, linear_adam)}
+PLAIN = {
+    loop.__name__: loop
+    for loop in (tensor_manual, tensor_autograd, linear_manual_update, linear_adam)
+}
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -101,7 +128,10 @@ def main() -> None:
         config = FitConfig.model_validate({"steps": arguments.steps, **parts})
         problem = config.dataset.load(config.seed)
         X, y = (torch.tensor(array, dtype=torch.float32) for array in (problem.X, problem.y))
-        ours_and_plain: tuple[Callable[[], object], ...] = partial(linfit.fit, config), partial(PLAIN[name], X, y, arguments.steps)
+        ours_and_plain: tuple[Callable[[], object], ...] = (
+            partial(linfit.fit, config),
+            partial(PLAIN[name], X, y, arguments.steps),
+        )
         pairs = [tuple(map(seconds, ours_and_plain)) for _ in range(arguments.repeats + 1)]
         ours, plain = zip(*pairs[1:], strict=True)  # the first pair warms up
         scale = 1e6 / arguments.steps

@@ -52,27 +52,43 @@ def cases(folder: Path, before: Path | None) -> list[Case]:
     ]
 
 
-def case(title: str, settings: Sequence[str], more: Sequence[str], bound: float, folder: Path, before: Path | None) -> Case:
+def case(
+    title: str,
+    settings: Sequence[str],
+    more: Sequence[str],
+    bound: float,
+    folder: Path,
+    before: Path | None,
+) -> Case:
     """Return the programs of one way to run the fit; `more` are imports of the floor besides those of the command."""
     listing = folder / f"{bound}.txt"
     spent_by(python("imported", listing, *FIT, *settings), folder)
 
     linfit = python(None, *FIT, *settings)
     floor = " and ".join(["imports", *more, "the steps"])
-    programs = [Program(floor, python("floors", "like", listing, *more)), Program("linfit", linfit, None, bound)]
+    programs = [
+        Program(floor, python("floors", "like", listing, *more)),
+        Program("linfit", linfit, None, bound),
+    ]
     if before is not None:
         spent_by(linfit, folder, before)  # its compiled modules are written
         programs.append(Program("linfit before", linfit, before))
     return Case(title, programs)
 
 
-def measure(measured: Sequence[Case], folder: Path, repeats: int) -> dict[str, dict[str, list[Spent]]]:
+def measure(
+    measured: Sequence[Case], folder: Path, repeats: int
+) -> dict[str, dict[str, list[Spent]]]:
     """Run all programs in turn, `repeats` times."""
-    spent: dict[str, dict[str, list[Spent]]] = {one.title: {program.name: [] for program in one.programs} for one in measured}
+    spent: dict[str, dict[str, list[Spent]]] = {
+        one.title: {program.name: [] for program in one.programs} for one in measured
+    }
     for _ in range(repeats):
         for one in measured:
             for program in one.programs:
-                spent[one.title][program.name].append(spent_by(program.command, folder, program.source))
+                spent[one.title][program.name].append(
+                    spent_by(program.command, folder, program.source)
+                )
     return spent
 
 
@@ -94,16 +110,23 @@ def show(one: Case, spent: dict[str, list[Spent]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--before", type=find_checkout, help="a folder with another checkout, measured besides")
+    parser.add_argument(
+        "--before", type=find_checkout, help="a folder with another checkout, measured besides"
+    )
     parser.add_argument("--repeats", type=int, default=9, help="times that each program runs")
-    parser.add_argument("--json", action="store_true", help="every time that was measured, for a program to read")
+    parser.add_argument(
+        "--json", action="store_true", help="every time that was measured, for a program to read"
+    )
     arguments = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
         measured = cases(folder, arguments.before)
         spent = measure(measured, folder, arguments.repeats)
     if arguments.json:
-        times = {title: {name: [vars(one) for one in all_of] for name, all_of in each.items()} for title, each in spent.items()}
+        times = {
+            title: {name: [vars(one) for one in all_of] for name, all_of in each.items()}
+            for title, each in spent.items()
+        }
         print(json.dumps(times, indent=1))
         return
     for one in measured:

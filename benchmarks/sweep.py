@@ -24,7 +24,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peers.checkouts import find_checkout, measure_both, show_both
-from benchmarks.peers.processes import PEERS, ProgramError, finished_runs, folder_size, python, require, seconds_of
+from benchmarks.peers.processes import (
+    PEERS,
+    ProgramError,
+    finished_runs,
+    folder_size,
+    python,
+    require,
+    seconds_of,
+)
 from benchmarks.peers.tables import show, show_startup
 
 LEAST_FITS = 4
@@ -40,20 +48,29 @@ def sweep_arguments(size: int) -> list[str]:
 def linfit(size: int, folder: Path, empty: int, *settings: str) -> dict[str, Any]:
     """The sweep through linfit: seconds, split, with disk per run and peak memory."""
     shutil.rmtree(folder / "outputs", ignore_errors=True)
-    seconds, _ = seconds_of(python("linfit_watched", "times.json", *sweep_arguments(size), *settings), folder)
+    seconds, _ = seconds_of(
+        python("linfit_watched", "times.json", *sweep_arguments(size), *settings), folder
+    )
     if (count := finished_runs(folder)) != size:
         raise ProgramError(f"{count} of {size} runs can be read")
     split = json.loads((folder / "times.json").read_text())
     megabytes = split.pop("megabytes")
     split = {"start-up": seconds - sum(split.values()), **split}
-    return {"seconds": seconds, "split": split, "megabytes": megabytes, "disk": (folder_size(folder) - empty) / size}
+    return {
+        "seconds": seconds,
+        "split": split,
+        "megabytes": megabytes,
+        "disk": (folder_size(folder) - empty) / size,
+    }
 
 
 def floors(size: int, folder: Path, empty: Path) -> dict[str, float]:
     """Seconds of the same rows in bare sqlite3, of the same arithmetic in bare torch, and of imports and a store."""
     copy = folder / "copy.db"
     shutil.copyfile(empty, copy)
-    rows = float(seconds_of(python("floors", "rows", folder / "outputs" / "mlflow.db", copy), folder)[1])
+    rows = float(
+        seconds_of(python("floors", "rows", folder / "outputs" / "mlflow.db", copy), folder)[1]
+    )
     copy.unlink()
     arithmetic = float(seconds_of(python("floors", "arithmetic", size), folder)[1])
     with TemporaryDirectory() as fresh:
@@ -72,7 +89,12 @@ def peer(name: str, runs: int) -> dict[str, float]:
             if (found := finished_runs(folder)) != count:
                 raise ProgramError(f"{found} of {count} runs can be read")
             disk = folder_size(folder)
-    return {"seconds": seconds[1], "runs": runs, "per run": (seconds[1] - seconds[0]) / (runs - few), "disk": disk}
+    return {
+        "seconds": seconds[1],
+        "runs": runs,
+        "per run": (seconds[1] - seconds[0]) / (runs - few),
+        "disk": disk,
+    }
 
 
 def expert(size: int, empty: int) -> dict[str, float]:
@@ -83,13 +105,19 @@ def expert(size: int, empty: int) -> dict[str, float]:
         if (found := finished_runs(Path(folder))) != logged:
             raise ProgramError(f"{found} of {logged} runs can be read")
         disk = (folder_size(Path(folder)) - empty) / logged
-    return {"seconds": whole + (size - logged) * float(printed) / logged, "logged": logged, "disk": disk}
+    return {
+        "seconds": whole + (size - logged) * float(printed) / logged,
+        "logged": logged,
+        "disk": disk,
+    }
 
 
 def startup(repeats: int) -> dict[str, float]:
     """Medians of whole processes, run alternately, on a store that is there."""
     programs = {
-        "linfit run steps=1 tracking=none": python(None, "run", "steps=1", "tracking=none", "pictures=false"),
+        "linfit run steps=1 tracking=none": python(
+            None, "run", "steps=1", "tracking=none", "pictures=false"
+        ),
         "import torch": [sys.executable, "-c", "import torch"],
         "the same, and a step of torch.optim": python("floors", "step"),
         "linfit run steps=1, with its pictures": python(None, "run", "steps=1"),
@@ -98,9 +126,16 @@ def startup(repeats: int) -> dict[str, float]:
         "the same, and a step of torch.optim ": python("floors", "imports", "step"),
     }
     with TemporaryDirectory() as folder:
-        seconds_of(programs["linfit run steps=1, with its pictures"], Path(folder))  # makes the store
-        rounds = [[seconds_of(program, Path(folder))[0] for program in programs.values()] for _ in range(repeats)]
-    return {name: median(times) for name, times in zip(programs, zip(*rounds, strict=True), strict=True)}
+        seconds_of(
+            programs["linfit run steps=1, with its pictures"], Path(folder)
+        )  # makes the store
+        rounds = [
+            [seconds_of(program, Path(folder))[0] for program in programs.values()]
+            for _ in range(repeats)
+        ]
+    return {
+        name: median(times) for name, times in zip(programs, zip(*rounds, strict=True), strict=True)
+    }
 
 
 def measure_peers(names: list[str], runs: int, empty: int) -> dict[str, dict[str, float]]:
@@ -126,24 +161,49 @@ def measure(sizes: list[int], peers: list[str], peer_runs: int, repeats: int) ->
         for size in sizes:
             with TemporaryDirectory() as folder:
                 bare = linfit(size, Path(folder), empty_size, "pictures=false")["seconds"]
-                one: dict[str, Any] = {"linfit": {**linfit(size, Path(folder), empty_size), "without pictures": bare}}
+                one: dict[str, Any] = {
+                    "linfit": {**linfit(size, Path(folder), empty_size), "without pictures": bare}
+                }
                 one["floors"] = floors(size, Path(folder), empty)
             if "expert" in peers:
                 one["expert"] = expert(size, empty_size)
             report["sizes"][size] = one
             print(f"{size} runs: {one['linfit']['seconds']:.1f} s", file=sys.stderr)
-        after = measure_peers(chosen, peer_runs, empty_size)  # meanwhile the machine may have become faster or slower
-        report["peers"] = {name: {key: (one[key] + after[name][key]) / 2 for key in one} for name, one in before.items() if name in after}
+        after = measure_peers(
+            chosen, peer_runs, empty_size
+        )  # meanwhile the machine may have become faster or slower
+        report["peers"] = {
+            name: {key: (one[key] + after[name][key]) / 2 for key in one}
+            for name, one in before.items()
+            if name in after
+        }
     return report
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[100, 1000, 10_000, 100_000])
-    parser.add_argument("--peer-runs", type=int, default=40, help="fits that the peers run, beside a tenth of them")
-    parser.add_argument("--peers", default="all", help=f"all, none, or some of {','.join(PEERS)},expert")
-    parser.add_argument("--repeats", type=int, default=5, help="of the start-up times, whose median is taken, or of the sweeps of --before")
-    parser.add_argument("--before", type=find_checkout, help="a folder with another checkout, to measure instead of all else")
+    parser.add_argument(
+        "--sizes",
+        type=lambda text: [int(size) for size in text.split(",")],
+        default=[100, 1000, 10_000, 100_000],
+    )
+    parser.add_argument(
+        "--peer-runs", type=int, default=40, help="fits that the peers run, beside a tenth of them"
+    )
+    parser.add_argument(
+        "--peers", default="all", help=f"all, none, or some of {','.join(PEERS)},expert"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=5,
+        help="of the start-up times, whose median is taken, or of the sweeps of --before",
+    )
+    parser.add_argument(
+        "--before",
+        type=find_checkout,
+        help="a folder with another checkout, to measure instead of all else",
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.peer_runs < 2 * LEAST_FITS:
@@ -176,7 +236,9 @@ def compare_checkouts(sizes: list[int], before: Path, repeats: int) -> None:
 
 def marginal(sizes: dict[int, Any]) -> None:
     """What an added run costs between two sizes, beside the floor of its own rows."""
-    for (less, small), (more, large) in zip(list(sizes.items())[:-1], list(sizes.items())[1:], strict=True):
+    for (less, small), (more, large) in zip(
+        list(sizes.items())[:-1], list(sizes.items())[1:], strict=True
+    ):
         ours = (large["linfit"]["seconds"] - small["linfit"]["seconds"]) / (more - less)
         rows = (large["floors"]["rows"] - small["floors"]["rows"]) / (more - less)
         print(

@@ -35,11 +35,24 @@ WRITTEN = "<!-- written by `make docs`: change the docstrings and the YAML inste
 
 def generated() -> dict[Path, str]:
     """Every generated file with its text."""
-    pages = {"README": contents(), "config": config_page(), "commands": commands_page(), "python": python_page()}
+    pages = {
+        "README": contents(),
+        "config": config_page(),
+        "commands": commands_page(),
+        "python": python_page(),
+    }
     pages |= {group: group_page(group) for group in GROUPS}
-    files = {REFERENCE / f"{name}.md": f"{WRITTEN}\n\n{text.strip()}\n" for name, text in pages.items()}
-    schemas = {schema.EXPERIMENT: schema.of_experiment(), **{group: schema.of_group(group) for group in GROUPS}}
-    files |= {SCHEMAS / f"{name}.json": json.dumps(text, indent=1, ensure_ascii=False) + "\n" for name, text in schemas.items()}
+    files = {
+        REFERENCE / f"{name}.md": f"{WRITTEN}\n\n{text.strip()}\n" for name, text in pages.items()
+    }
+    schemas = {
+        schema.EXPERIMENT: schema.of_experiment(),
+        **{group: schema.of_group(group) for group in GROUPS},
+    }
+    files |= {
+        SCHEMAS / f"{name}.json": json.dumps(text, indent=1, ensure_ascii=False) + "\n"
+        for name, text in schemas.items()
+    }
     return {**files, **{file: with_modeline(file) for file in yaml_files()}}
 
 
@@ -54,14 +67,22 @@ def with_modeline(file: Path) -> str:
     Hydra stops looking for `# @package` at the first line that is no header of its own.
     """
     kind = file.parent.name if file.parent.name in GROUPS else schema.EXPERIMENT
-    modeline = MODELINE + os.path.relpath(SCHEMAS / f"{kind}.json", file.parent).replace(os.sep, "/")
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith(MODELINE)]
+    modeline = MODELINE + os.path.relpath(SCHEMAS / f"{kind}.json", file.parent).replace(
+        os.sep, "/"
+    )
+    lines = [
+        line
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if not line.startswith(MODELINE)
+    ]
     first = 1 if lines and lines[0].startswith(PACKAGE_HEADER) else 0
     return "\n".join([*lines[:first], modeline, *lines[first:]]) + "\n"
 
 
 def contents() -> str:
-    groups = "\n".join(f"- [{group}]({group}.md): {catalogue.summary(base)}" for group, base in GROUPS.items())
+    groups = "\n".join(
+        f"- [{group}]({group}.md): {catalogue.summary(base)}" for group, base in GROUPS.items()
+    )
     return f"""# Reference
 
 - [config](config.md): every key of a fit's config
@@ -76,7 +97,11 @@ What there is to choose from, by config group:
 
 def config_page() -> str:
     top = catalogue.settings(locations.shipped(locations.CONF) / f"{locations.TOP}.yaml")
-    rows = [(f"`{key}`", code(value), about) for key, value, about in top if about and not key.startswith("hydra")]
+    rows = [
+        (f"`{key}`", code(value), about)
+        for key, value, about in top
+        if about and not key.startswith("hydra")
+    ]
     return f"""# Config
 
 The keys beside the groups, as `conf/linfit.yaml` sets them. An experiment is a YAML file that changes some of them; on the
@@ -103,7 +128,10 @@ def group_page(group: str) -> str:
 
 def component_section(group: str, name: str) -> str:
     documentation, fields = catalogue.component(group, name)
-    rows = [(f"`{group}.{field.key}`", code(field.value), field.allowed, field.about) for field in fields]
+    rows = [
+        (f"`{group}.{field.key}`", code(field.value), field.allowed, field.about)
+        for field in fields
+    ]
     known = GROUPS[group].choices[name]
     shown = table(("key", "value", "allowed", "meaning"), rows) if rows else "No fields."
     return "\n\n".join([f"## `{group}={name}`", prose(documentation), shown, *stable_lr(known)])
@@ -123,12 +151,17 @@ def commands_page() -> str:
     parts = ["# Commands", usage(above)]
     for name, command in cli.commands.items():
         settings = {**command.context_settings, **WIDTH}
-        parts += [f"## `linfit {name}`", usage(click.Context(command, parent=above, info_name=name, **settings))]
+        parts += [
+            f"## `linfit {name}`",
+            usage(click.Context(command, parent=above, info_name=name, **settings)),
+        ]
     return "\n\n".join(parts)
 
 
 def usage(context: click.Context) -> str:
-    context.command._help_option = None  # click keeps the one that was asked for first, whatever its names were there
+    context.command._help_option = (
+        None  # click keeps the one that was asked for first, whatever its names were there
+    )
     return f"```text\n{context.get_help()}\n```"
 
 
@@ -147,8 +180,18 @@ def members(public: Any) -> list[str]:
         return []
     if issubclass(public, Enum):
         return ["\n".join(f"- `{member.value}`" for member in public)]
-    own = {name: value for name, value in vars(public).items() if not name.startswith("_") and isinstance(value, MEMBERS)}
-    return ["\n".join(f"- `{name}`: {headline(inspect.getdoc(value))}" for name, value in own.items() if value.__doc__)]
+    own = {
+        name: value
+        for name, value in vars(public).items()
+        if not name.startswith("_") and isinstance(value, MEMBERS)
+    }
+    return [
+        "\n".join(
+            f"- `{name}`: {headline(inspect.getdoc(value))}"
+            for name, value in own.items()
+            if value.__doc__
+        )
+    ]
 
 
 def headline(documentation: str | None) -> str:
@@ -158,17 +201,23 @@ def headline(documentation: str | None) -> str:
 def prose(documentation: str | None) -> str:
     """A docstring as Markdown: its examples and its indented lines are code."""
     blocks = inspect.cleandoc(documentation or "").split("\n\n")
-    return "\n\n".join(fence(block) if block.startswith((">>>", "    ")) else block for block in blocks)
+    return "\n\n".join(
+        fence(block) if block.startswith((">>>", "    ")) else block for block in blocks
+    )
 
 
 def fence(block: str) -> str:
     lines = [line.split("  # doctest:")[0] for line in block.splitlines()]
-    return "```{}\n{}\n```".format("python" if block.startswith(">>>") else "yaml", inspect.cleandoc("\n" + "\n".join(lines)))
+    return "```{}\n{}\n```".format(
+        "python" if block.startswith(">>>") else "yaml", inspect.cleandoc("\n" + "\n".join(lines))
+    )
 
 
 def table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [titles, tuple("---" for _ in titles), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
+    )
 
 
 def code(value: str) -> str:

@@ -38,8 +38,12 @@ def _main() -> NoReturn:
     avoid_working_directory()
     open_streams()
     gc.set_threshold(NEW_OBJECTS)
-    atexit.register(gc.freeze)  # at its end the interpreter would look through all of them once more
-    listening = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where Ctrl-C is ignored, as under nohup
+    atexit.register(
+        gc.freeze
+    )  # at its end the interpreter would look through all of them once more
+    listening = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )  # not where Ctrl-C is ignored, as under nohup
     if listening:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from linfit import cli
@@ -49,7 +53,10 @@ def _main() -> NoReturn:
     try:
         cli.main()
     except SystemExit as end:
-        if end.code in (cli.INTERRUPTED, cli.TERMINATED):  # the interpreter would wait for threads that may never end
+        if end.code in (
+            cli.INTERRUPTED,
+            cli.TERMINATED,
+        ):  # the interpreter would wait for threads that may never end
             os._exit(end.code)
         raise
     finally:

@@ -78,7 +78,10 @@ def main() -> NoReturn:
         code = _complain(str(error))
     except click.Abort:  # of a KeyboardInterrupt before the command began
         code = INTERRUPTED
-    interrupted = code in (INTERRUPTED, TERMINATED)  # perhaps because nobody reads: what is left to write would wait for that again
+    interrupted = code in (
+        INTERRUPTED,
+        TERMINATED,
+    )  # perhaps because nobody reads: what is left to write would wait for that again
     if not interrupted and (lost := unwritten()) is not None:
         code = _complain(f"stdout cannot be written: {lost.strerror or lost}") or code
     sys.exit(code if isinstance(code, int) else 0)
@@ -91,7 +94,9 @@ def _complain(message: str) -> int:
     return WRONG
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
 @click.version_option(__version__, prog_name="linfit")
 def cli() -> None:
     """Runs, compares and reproduces gradient-descent fits of linear-in-parameter models.
@@ -129,10 +134,20 @@ def run(arguments: tuple[str, ...]) -> int:
     from linfit.sweeps.runner import Runner
     from linfit.views.progress import ProgressBar
 
-    runner = Runner(ProgressBar(), skip_done="--skip-done" in arguments, skip_unstable="--skip-unstable" in arguments)
-    own = [argument for argument in arguments if argument not in ("--json", "--skip-done", "--skip-unstable")]
+    runner = Runner(
+        ProgressBar(),
+        skip_done="--skip-done" in arguments,
+        skip_unstable="--skip-unstable" in arguments,
+    )
+    own = [
+        argument
+        for argument in arguments
+        if argument not in ("--json", "--skip-done", "--skip-unstable")
+    ]
     try:
-        return _run(runner, lambda: execute(own, runner, configure_logging=True), "--json" in arguments)
+        return _run(
+            runner, lambda: execute(own, runner, configure_logging=True), "--json" in arguments
+        )
     finally:
         head_start.dismiss()
 
@@ -187,20 +202,42 @@ def plan(arguments: tuple[str, ...]) -> int:
     return FAILED if show_plan(planned, "--json" in arguments) else 0
 
 
-_artifacts = click.option("--artifacts", metavar="PLACE", help="Where artifacts may be written, if not beside the store.")
+_artifacts = click.option(
+    "--artifacts", metavar="PLACE", help="Where artifacts may be written, if not beside the store."
+)
 
 
 @cli.command()
 @click.argument("reference", metavar="[SWEEP]", required=False)
-@click.option("--uri", help="MLflow tracking URI, instead of the one that the sweep was started with.")
+@click.option(
+    "--uri", help="MLflow tracking URI, instead of the one that the sweep was started with."
+)
 @_artifacts
 @click.option("--plan", "only_plan", is_flag=True, help="Say what is left, and run nothing.")
-@click.option("--retry-failed", is_flag=True, help="Run failed fits again; the new run names the failed one in linfit.retries.")
-@click.option("--allow-changes", is_flag=True, help="Go on although code, data or environment are not as they were.")
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Run failed fits again; the new run names the failed one in linfit.retries.",
+)
+@click.option(
+    "--allow-changes",
+    is_flag=True,
+    help="Go on although code, data or environment are not as they were.",
+)
 @click.option("--trust", is_flag=True, help="Import the plug-ins that the sweep's manifest names.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default as the sweep was started.")
-@click.option("--backend", type=click.Choice(["loky", "dask", "ray"]), help="Where it goes on; default as the sweep was started.")
-@click.option("--address", help="Of the dask scheduler or ray cluster; default as the sweep was started.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes of this machine; default as the sweep was started.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["loky", "dask", "ray"]),
+    help="Where it goes on; default as the sweep was started.",
+)
+@click.option(
+    "--address", help="Of the dask scheduler or ray cluster; default as the sweep was started."
+)
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) -> int:
     """Go on with a sweep that was interrupted: a run id, the beginning of one, `last`, or its folder; by itself the newest unfinished.
@@ -219,7 +256,9 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     if path is None:
         if not only_plan:
             end_dead(wanted.uri)
-        tell("linfit: no sweep in outputs/sweeps is unfinished: to look at another, name its folder or its run")
+        tell(
+            "linfit: no sweep in outputs/sweeps is unfinished: to look at another, name its folder or its run"
+        )
         return 0
     if only_plan:
         show_left(look(path, opened(path, wanted), wanted), as_json)
@@ -228,13 +267,25 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     return _run(runner, lambda: resume(path, runner, wanted), as_json)
 
 
-_trust = click.option("--trust", is_flag=True, help="Import the plug-ins that the stored config names.")
+_trust = click.option(
+    "--trust", is_flag=True, help="Import the plug-ins that the stored config names."
+)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True}, options_metavar="[RUN or EXPERIMENT] [KEY=VALUE …]")
+@cli.command(
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="[RUN or EXPERIMENT] [KEY=VALUE …]",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="", shell_complete=_complete)
-@click.option("--uri", help="MLflow tracking URI in which RUN is; default MLFLOW_TRACKING_URI, or sqlite:///outputs/mlflow.db.")
-@click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder, beside the working one, whose data RUN may read.")
+@click.option(
+    "--uri",
+    help="MLflow tracking URI in which RUN is; default MLFLOW_TRACKING_URI, or sqlite:///outputs/mlflow.db.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False),
+    help="A folder, beside the working one, whose data RUN may read.",
+)
 @_trust
 def script(arguments: tuple[str, ...], uri: str | None, data: str | None, trust: bool) -> None:
     """Print the plain torch program, without linfit, that does a fit: the same operations, and so the same bits.
@@ -255,7 +306,11 @@ def _complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @cli.command("list")
 @click.argument("what", required=False, shell_complete=_complete_what)
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-@click.option("--schema", is_flag=True, help="The JSON schema of an experiment's YAML, or with GROUP of its components', for an editor.")
+@click.option(
+    "--schema",
+    is_flag=True,
+    help="The JSON schema of an experiment's YAML, or with GROUP of its components', for an editor.",
+)
 def list_(what: str | None, as_json: bool, schema: bool) -> None:
     """List experiments and components, one line each, or a component's fields: GROUP or GROUP/NAME."""
     from linfit.views.lists import show_list, show_schema
@@ -263,7 +318,10 @@ def list_(what: str | None, as_json: bool, schema: bool) -> None:
     show_schema(what) if schema else show_list(what, as_json)
 
 
-_uri = click.option("--uri", help="MLflow tracking URI; default MLFLOW_TRACKING_URI, or sqlite:///outputs/mlflow.db.")
+_uri = click.option(
+    "--uri",
+    help="MLflow tracking URI; default MLFLOW_TRACKING_URI, or sqlite:///outputs/mlflow.db.",
+)
 
 
 @cli.command()
@@ -281,12 +339,32 @@ def show(reference: str, uri: str | None, all_rows: bool, as_json: bool) -> None
 @cli.command()
 @click.argument("reference", metavar="SWEEP", default="last")
 @_uri
-@click.option("--sample", type=click.IntRange(min=1), default=20, show_default=True, help="How many fits, drawn at random.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw.")
-@click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder of data files that may be read.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many fits, drawn at random.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw."
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False),
+    help="A folder of data files that may be read.",
+)
 @_trust
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-def verify(reference: str, uri: str | None, sample: int, seed: int, data: str | None, trust: bool, as_json: bool) -> int:
+def verify(
+    reference: str,
+    uri: str | None,
+    sample: int,
+    seed: int,
+    data: str | None,
+    trust: bool,
+    as_json: bool,
+) -> int:
     """Refit some fits of a sweep, each alone, and in the other engine: alone the bits must agree.
 
     Exit code 0: all of them agree; 1: some differ; 2: some cannot be refitted.
@@ -294,17 +372,41 @@ def verify(reference: str, uri: str | None, sample: int, seed: int, data: str | 
     from linfit.verification import verify as verification
     from linfit.views.verification import show_verification
 
-    return show_verification(verification(_store(uri), reference, sample, seed, trust, data), as_json)
+    return show_verification(
+        verification(_store(uri), reference, sample, seed, trust, data), as_json
+    )
 
 
 @cli.command()
 @click.argument("reference", metavar="RUN", default="last")
 @_uri
-@click.option("--sample", type=click.IntRange(min=1), help="Of a sweep: how many fits, drawn at random; default 20.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that a sample runs in.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change this on purpose; tracking=none records nothing.")
-@click.option("--data", type=click.Path(exists=True, file_okay=False), help="A folder of data files that may be read.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    help="Of a sweep: how many fits, drawn at random; default 20.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the draw."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that a sample runs in.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change this on purpose; tracking=none records nothing.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False),
+    help="A folder of data files that may be read.",
+)
 @_artifacts
 @_trust
 @click.option("--exact", is_flag=True, help="Exit code 0 for identical bits only.")
@@ -341,7 +443,11 @@ def diff(one: str, other: str, uri: str | None, trust: bool, as_json: bool) -> i
 @cli.command()
 @click.argument("reference", metavar="SWEEP", default="last")
 @_uri
-@click.option("--output", type=click.Path(dir_okay=False), help="Where the page goes; default report.html in the working directory.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="Where the page goes; default report.html in the working directory.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The leaderboard for a program to read.")
 def report(reference: str, uri: str | None, output: str | None, as_json: bool) -> None:
     """Print a sweep's leaderboard over seeds and write a page about it: one HTML file that fetches nothing."""
@@ -352,13 +458,25 @@ def report(reference: str, uri: str | None, output: str | None, as_json: bool) -
 
 @cli.command()
 @_uri
-@click.option("--from", "old", type=click.Path(path_type=Path), help="The recorded folder; by itself that in which the store lay before.")
 @click.option(
-    "--to", "new", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Where it is now; default the store's folder."
+    "--from",
+    "old",
+    type=click.Path(path_type=Path),
+    help="The recorded folder; by itself that in which the store lay before.",
 )
-@click.option("--yes", "write", is_flag=True, help="Rewrite; without it, only say what would be rewritten.")
+@click.option(
+    "--to",
+    "new",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where it is now; default the store's folder.",
+)
+@click.option(
+    "--yes", "write", is_flag=True, help="Rewrite; without it, only say what would be rewritten."
+)
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-def relocate(uri: str | None, old: Path | None, new: Path | None, write: bool, as_json: bool) -> None:
+def relocate(
+    uri: str | None, old: Path | None, new: Path | None, write: bool, as_json: bool
+) -> None:
     """Rewrite the addresses in a store that was copied or moved, so that what is read and written lies beside it.
 
     They are those of experiments, runs, models and datasets below the folder in which the store lay before.
@@ -373,17 +491,34 @@ def relocate(uri: str | None, old: Path | None, new: Path | None, write: bool, a
 @cli.command()
 @_uri
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-@click.option("--browser/--no-browser", default=None, help="Open the newest run's experiment; by default where there is a screen.")
-@click.option("--artifacts", metavar="PLACE", multiple=True, help="Also show artifacts below this folder or URL; may be repeated.")
-@click.option("--unguarded", is_flag=True, help="MLflow's own server: every page of this machine may use it, for all that the store names.")
-def ui(uri: str | None, port: int, browser: bool | None, artifacts: tuple[str, ...], unguarded: bool) -> int:
+@click.option(
+    "--browser/--no-browser",
+    default=None,
+    help="Open the newest run's experiment; by default where there is a screen.",
+)
+@click.option(
+    "--artifacts",
+    metavar="PLACE",
+    multiple=True,
+    help="Also show artifacts below this folder or URL; may be repeated.",
+)
+@click.option(
+    "--unguarded",
+    is_flag=True,
+    help="MLflow's own server: every page of this machine may use it, for all that the store names.",
+)
+def ui(
+    uri: str | None, port: int, browser: bool | None, artifacts: tuple[str, ...], unguarded: bool
+) -> int:
     """Open the MLflow UI on what linfit wrote, on this machine only, for its own pages only.
 
     It shows the artifacts that lie beside the store, starts no program and sends nothing.
     """
     from linfit.views.ui import has_browser, serve
 
-    return serve(_store(uri), port, has_browser() if browser is None else browser, artifacts, unguarded)
+    return serve(
+        _store(uri), port, has_browser() if browser is None else browser, artifacts, unguarded
+    )
 
 
 def _store(uri: str | None) -> Store:

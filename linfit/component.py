@@ -42,10 +42,14 @@ class Frozen(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         """pydantic forbids unknown keys too, but does not say which are known."""
-        known = cls.model_fields  # read once: it is a property, and this runs for every fit of a sweep
+        known = (
+            cls.model_fields
+        )  # read once: it is a property, and this runs for every fit of a sweep
         strangers = [key for key in data if key not in known] if isinstance(data, Mapping) else []
         if strangers:
-            raise PydanticCustomError("component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(known))})
+            raise PydanticCustomError(
+                "component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(known))}
+            )
         return data
 
     @classmethod
@@ -85,8 +89,13 @@ class Component(Frozen, ABC):
             cls.group, cls.choices = cls.__name__.lower(), {}
         elif isinstance(name := cls.model_fields["name"].default, str):
             taken = cls.choices.get(name)
-            if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"{cls.group} {name!r} exists already, in {taken.__module__}: give yours another name")
+            if taken is not None and (taken.__module__, taken.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                raise ValueError(
+                    f"{cls.group} {name!r} exists already, in {taken.__module__}: give yours another name"
+                )
             cls.choices[name] = cls
 
     @classmethod
@@ -96,10 +105,18 @@ class Component(Frozen, ABC):
             return value
         fields = {"name": value} if isinstance(value, str) else value
         if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
-            raise PydanticCustomError("component", "must be a name or a mapping with a name, one of {names}", {"names": cls.names()})
+            raise PydanticCustomError(
+                "component",
+                "must be a name or a mapping with a name, one of {names}",
+                {"names": cls.names()},
+            )
         chosen = cls.choices.get(fields["name"])
         if chosen is None:
-            raise PydanticCustomError("component", "{hint}", {"hint": unknown(f"{cls.group}", fields["name"], cls.choices)})
+            raise PydanticCustomError(
+                "component",
+                "{hint}",
+                {"hint": unknown(f"{cls.group}", fields["name"], cls.choices)},
+            )
         if lacking := ", ".join(sorted(chosen.__abstractmethods__)):
             hint = f"{chosen.__qualname__} of {chosen.__module__} lacks {lacking}: write what every {cls.group} has (docs/plugins.md)"
             raise PydanticCustomError("component", "{hint}", {"hint": hint})
@@ -138,6 +155,14 @@ OTHER_NAMES = {"gpu": "cuda"}
 def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
     """A sentence that says that `name` is not known, offers the nearest that is, and lists the rest."""
     name = brief(name)
-    near = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in known else get_close_matches(name, known, n=1)
+    near = (
+        [OTHER_NAMES[name]]
+        if OTHER_NAMES.get(name) in known
+        else get_close_matches(name, known, n=1)
+    )
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}" if known else f"no {what} {name!r}: there are none"
+    return (
+        f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}"
+        if known
+        else f"no {what} {name!r}: there are none"
+    )

@@ -37,7 +37,21 @@ from linfit.settings import CPU, AutoEngine, Device, Engine, MLflowTracking, Rec
 
 GROUPS: dict[str, type[Component]] = {
     group.group: group
-    for group in (Dataset, Features, Model, Init, Loss, Penalty, Gradient, Batch, Optimizer, Schedule, Device, Engine, Tracking)
+    for group in (
+        Dataset,
+        Features,
+        Model,
+        Init,
+        Loss,
+        Penalty,
+        Gradient,
+        Batch,
+        Optimizer,
+        Schedule,
+        Device,
+        Engine,
+        Tracking,
+    )
 }
 #: What says where a run is kept, what it is called, whether it is drawn and by what it is compared, not what its numbers are.
 BESIDE_THE_NUMBERS = ("name", "tracking", "record", "pictures", "objective")
@@ -53,9 +67,13 @@ class FitConfig(Frozen):
     cannot be fitted is refused here, before anything runs, with a pydantic ValidationError, which is a ValueError.
     """
 
-    later = frozenset({"plugins", "deterministic", "features", "penalty", "batch", "schedule", "split"})
+    later = frozenset(
+        {"plugins", "deterministic", "features", "penalty", "batch", "schedule", "split"}
+    )
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] = ADHOC
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] = (
+        ADHOC
+    )
     seed: Seed = 0
     dtype: Literal["float32", "float64"] = "float32"
     steps: Annotated[int, Field(ge=0, le=10**9)] = 1000
@@ -123,11 +141,17 @@ class FitConfig(Frozen):
         if isinstance(self.batch, Minibatch):
             for part in (self.gradient, self.optimizer):
                 if not part.batches:
-                    raise ValueError(f"{part.group} {part.name} works with all samples at once: choose batch=full, or another {part.group}")
+                    raise ValueError(
+                        f"{part.group} {part.name} works with all samples at once: choose batch=full, or another {part.group}"
+                    )
             if self.stop.gradient_norm is not None:
-                raise ValueError("stop.gradient_norm is of the gradient of all samples: choose batch=full, or stop.excess_loss")
+                raise ValueError(
+                    "stop.gradient_norm is of the gradient of all samples: choose batch=full, or stop.excess_loss"
+                )
         if self.schedule.name != "none" and "lr" not in type(self.optimizer).model_fields:
-            raise ValueError(f"optimizer {self.optimizer.name} has no lr to schedule: choose schedule=none, or another optimizer")
+            raise ValueError(
+                f"optimizer {self.optimizer.name} has no lr to schedule: choose schedule=none, or another optimizer"
+            )
         self.gradient.check(self.loss)
         if self.gradient.in_float64:
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
@@ -156,8 +180,16 @@ class FitConfig(Frozen):
 
     def unstackable(self) -> list[str]:
         """The groups whose component has no stacked rule, so that the fit runs in the single engine."""
-        parts = [part.group for part in (self.model, self.loss, self.gradient, self.optimizer, self.schedule) if not part.stackable()]
-        if self.schedule.name != "none" and not self.optimizer.proportional() and "schedule" not in parts:
+        parts = [
+            part.group
+            for part in (self.model, self.loss, self.gradient, self.optimizer, self.schedule)
+            if not part.stackable()
+        ]
+        if (
+            self.schedule.name != "none"
+            and not self.optimizer.proportional()
+            and "schedule" not in parts
+        ):
             parts.append("schedule")
         return parts
 
@@ -170,8 +202,14 @@ class FitConfig(Frozen):
         `data` is the config `as_dict()`, where it is at hand.
         """
         whole = self.as_dict() if data is None else data
-        fields = {key: dict(value) if isinstance(value, dict) else value for key, value in whole.items() if key not in BESIDE_THE_NUMBERS}
-        parts = [(fields[key], part) for key, part in self if isinstance(part, Frozen) and key in fields]
+        fields = {
+            key: dict(value) if isinstance(value, dict) else value
+            for key, value in whole.items()
+            if key not in BESIDE_THE_NUMBERS
+        }
+        parts = [
+            (fields[key], part) for key, part in self if isinstance(part, Frozen) and key in fields
+        ]
         for own, part in parts:
             for name in part.seeds():
                 if own[name] is None:
@@ -205,7 +243,11 @@ def is_repetition(key: str) -> bool:
     if not field:
         return section in FitConfig.seeds()
     own = FitConfig.model_fields.get(section)
-    kinds = list(GROUPS[section].choices.values()) if section in GROUPS else [own.annotation if own else None]
+    kinds = (
+        list(GROUPS[section].choices.values())
+        if section in GROUPS
+        else [own.annotation if own else None]
+    )
     sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Frozen)]
     return (field == "seed" and bool(sections)) or any(field in kind.seeds() for kind in sections)
 

@@ -47,7 +47,9 @@ class Convention:
 
 
 CONVENTIONS = (
-    Convention(2, "penalty", Ridge, "intercept", True, lambda config: config.has_penalty_beside_intercept()),
+    Convention(
+        2, "penalty", Ridge, "intercept", True, lambda config: config.has_penalty_beside_intercept()
+    ),
     Convention(2, "", Frozen, "mean_over", "samples", lambda config: config.has_weighted_mean()),
 )
 

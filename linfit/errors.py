@@ -17,7 +17,10 @@ def printable(text: str) -> str:
     """The text with everything that a terminal would obey, rather than show, as an escape sequence; lines and tabs stay."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1]
+        for letter in text
+    )
 
 
 def brief(text: str, most: int = 200) -> str:

@@ -121,7 +121,9 @@ class _Words:
     def say(self) -> None:
         if self._left.acquire(blocking=False):
             with suppress(OSError):  # nobody listens
-                os.write(2, f"linfit: interrupted{self._words()}\n".encode(sys.stderr.encoding, REPLACE))
+                os.write(
+                    2, f"linfit: interrupted{self._words()}\n".encode(sys.stderr.encoding, REPLACE)
+                )
 
 
 def _listen(ear: socket.socket, over: threading.Event, grace: float, words: _Words) -> None:

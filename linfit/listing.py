@@ -28,13 +28,20 @@ from linfit.problem.theory import Optimum, optimum
 
 #: The groups that contribute lines: all but those that say where and how numbers are computed, and where they go; and features,
 #: whose numbers are written.
-CONTRIBUTORS = tuple(group for group in GROUPS if group not in ("device", "engine", "tracking", "features"))
+CONTRIBUTORS = tuple(
+    group for group in GROUPS if group not in ("device", "engine", "tracking", "features")
+)
 #: What of a config a program heeds besides, or may leave out. Whatever else there is must be at its default.
 HEEDED = {"seed", "dtype", "steps", "threads", "mean_over", "record", "stop", "features", "split"}
 BESIDE = {"name", "plugins", "device", "engine", "tracking", "pictures", "deterministic"}
 RULES = {"divergence", "excess_loss", "gradient_norm"}
 #: What a program imports if it speaks of it: of Python, then of others.
-STANDARD = {"csv": "import csv", "fractions": "import fractions", "math": "import math", "os": "import os"}
+STANDARD = {
+    "csv": "import csv",
+    "fractions": "import fractions",
+    "math": "import math",
+    "os": "import os",
+}
 OTHERS = {
     "np": "import numpy as np",
     "threadpoolctl": "import threadpoolctl",
@@ -56,7 +63,9 @@ def program(config: FitConfig, title: str) -> str:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     except MemoryError as error:
-        raise ConfigError(f"the data do not fit in memory, {error}: choose fewer samples or features") from error
+        raise ConfigError(
+            f"the data do not fit in memory, {error}: choose fewer samples or features"
+        ) from error
     lines = [_docstring(title), *_imports(STANDARD, body), "", *_imports(OTHERS, body), "", *body]
     return "\n".join(_without_double_blanks(lines)) + "\n"
 
@@ -69,9 +78,14 @@ def require_lines(config: FitConfig) -> None:
         raise ConfigError(
             f"{', '.join(silent)} cannot be written as a plain program, having no `lines`: choose another, or add them (docs/plugins.md)"
         )
-    unwritten = [*_set_beside(config, HEEDED | BESIDE | set(CONTRIBUTORS)), *(f"stop.{key}" for key in _set_beside(config.stop, RULES))]
+    unwritten = [
+        *_set_beside(config, HEEDED | BESIDE | set(CONTRIBUTORS)),
+        *(f"stop.{key}" for key in _set_beside(config.stop, RULES)),
+    ]
     if unwritten:
-        raise ConfigError(f"{', '.join(unwritten)} cannot be written as a plain program: leave it at its default")
+        raise ConfigError(
+            f"{', '.join(unwritten)} cannot be written as a plain program: leave it at its default"
+        )
 
 
 def _set_beside(section: Frozen, known: set[str]) -> list[str]:
@@ -82,11 +96,21 @@ def _set_beside(section: Frozen, known: set[str]) -> list[str]:
 
 def _docstring(title: str) -> str:
     """A title is data: nothing of it may end the docstring, or hide what stands beside it."""
-    return '"""' + re.sub(r'[\\"]', "'", "".join(letter if letter.isprintable() else " " for letter in title)) + '"""'
+    return (
+        '"""'
+        + re.sub(
+            r'[\\"]', "'", "".join(letter if letter.isprintable() else " " for letter in title)
+        )
+        + '"""'
+    )
 
 
 def _imports(modules: dict[str, str], body: Iterable[str]) -> list[str]:
-    return [line for name, line in modules.items() if any(re.search(rf"\b{name}\.", written) for written in body)]
+    return [
+        line
+        for name, line in modules.items()
+        if any(re.search(rf"\b{name}\.", written) for written in body)
+    ]
 
 
 def _without_double_blanks(lines: Iterable[str]) -> Iterator[str]:
@@ -103,7 +127,9 @@ def _body(config: FitConfig) -> list[str]:
     gradient = _penalized(config, model, _gradient(config, model))
     if problem.total is not None:
         gradient = replace(gradient, count=repr(problem.total))
-    optimizer = _scheduled(config, config.optimizer.know(known, config.model).lines(model, gradient))
+    optimizer = _scheduled(
+        config, config.optimizer.know(known, config.model).lines(model, gradient)
+    )
     rules = _rules(config, known, model, gradient)
     return [
         'os.environ["MKL_CBWR"] = "COMPATIBLE"  # the same kernels wherever the numbers stand in memory',
@@ -121,7 +147,9 @@ def _body(config: FitConfig) -> list[str]:
         *(line for rule in rules for line in rule.before),
         "",
         f"for step in range({config.steps + 1}):",
-        *indented(_step(config, model, gradient, optimizer, [_divergence(config, problem, known), *rules])),
+        *indented(
+            _step(config, model, gradient, optimizer, [_divergence(config, problem, known), *rules])
+        ),
         f'print("weights", {model.weight}{model.transposed}.flatten().tolist())',
     ]
 
@@ -131,13 +159,20 @@ def _data(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
     kept = config.neutral()
     if "features" in kept and "split" in kept:
         return _averaged(config, problem, scope)
-    intercept_alone = config.features == Raw(intercept=True) and "split" in kept and not config.dataset.weighted()
+    intercept_alone = (
+        config.features == Raw(intercept=True) and "split" in kept and not config.dataset.weighted()
+    )
     if intercept_alone:
-        return (*config.dataset.lines(scope), "X = np.hstack([X, np.ones((len(X), 1))])  # [n, p], the intercept last")
+        return (
+            *config.dataset.lines(scope),
+            "X = np.hstack([X, np.ones((len(X), 1))])  # [n, p], the intercept last",
+        )
     written = written_out(problem, scope)
     if len(written) > MOST_NUMBERS:
         asked = [key for key in ("features", "split") if key not in kept]
-        raise ValueError(f"{' and '.join(asked)} of so many samples cannot be written as a plain program: leave them at their default")
+        raise ValueError(
+            f"{' and '.join(asked)} of so many samples cannot be written as a plain program: leave them at their default"
+        )
     return written
 
 
@@ -157,7 +192,11 @@ def _averaged(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
 def _gradient(config: FitConfig, model: ModelLines) -> GradientLines:
     """What leaves the loss in `loss`, and its gradient if anything asks for it."""
     asked = config.optimizer.descends or config.stop.gradient_norm is not None
-    return config.gradient.lines(model, config.loss.lines()) if asked else loss_alone(model, config.loss.lines())
+    return (
+        config.gradient.lines(model, config.loss.lines())
+        if asked
+        else loss_alone(model, config.loss.lines())
+    )
 
 
 def _tensors(scope: Scope) -> Lines:
@@ -179,7 +218,13 @@ class Rule:
     needs_gradient: bool = False
 
 
-def _step(config: FitConfig, model: ModelLines, gradient: GradientLines, optimizer: OptimizerLines, rules: Sequence[Rule]) -> Iterator[str]:
+def _step(
+    config: FitConfig,
+    model: ModelLines,
+    gradient: GradientLines,
+    optimizer: OptimizerLines,
+    rules: Sequence[Rule],
+) -> Iterator[str]:
     """The body of the loop: the loss where the weights stand, a line of the table, and unless that is the last the update."""
     every = config.record.every or max(1, config.steps // PRINTED)
     clear = (optimizer.clear or f"{model.weight}.grad = None",) if gradient.tracked else ()
@@ -218,12 +263,19 @@ def _scheduled(config: FitConfig, optimizer: OptimizerLines) -> OptimizerLines:
         raise ValueError(
             f"schedule={config.schedule.name} of an update by hand cannot be written as a plain program: choose one of torch's optimizers"
         )
-    return replace(optimizer, before=(*optimizer.before, f"scheduler = {scheduler}"), update=(*optimizer.update, "scheduler.step()"))
+    return replace(
+        optimizer,
+        before=(*optimizer.before, f"scheduler = {scheduler}"),
+        update=(*optimizer.update, "scheduler.step()"),
+    )
 
 
 def _divergence(config: FitConfig, problem: Problem, known: Optimum) -> Rule:
     """What the engine calls divergence; a start at the optimum of data without noise counts as a little away from it."""
-    times, least = config.stop.divergence, LEAST_INITIAL * known.scale * float(np.square(problem.y).sum())
+    times, least = (
+        config.stop.divergence,
+        LEAST_INITIAL * known.scale * float(np.square(problem.y).sum()),
+    )
     limit = f"< {times!r} * initial"
     if _initial_loss(config, problem) < least:
         limit = f"<= {times!r} * max(initial, {least!r})"
@@ -242,13 +294,17 @@ def _initial_loss(config: FitConfig, problem: Problem) -> float:
     return float(config.loss(residual) + 0.5 * shrinkage.strength * shrunk.square().sum())
 
 
-def _rules(config: FitConfig, known: Optimum, model: ModelLines, gradient: GradientLines) -> list[Rule]:
+def _rules(
+    config: FitConfig, known: Optimum, model: ModelLines, gradient: GradientLines
+) -> list[Rule]:
     """The stopping rules that the config sets."""
     stop = config.stop
     rules: list[Rule] = []
     if stop.excess_loss is not None:
         if known.robust is not None:
-            raise ValueError(f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain program: leave it out")
+            raise ValueError(
+                f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain program: leave it out"
+            )
         has_float64 = "float64" in config.device.dtypes
         wide = ".double()" if has_float64 else ".cpu().double()"
         away = f"away = {model.weight}{model.transposed}.detach(){wide} - optimum"
@@ -262,6 +318,11 @@ def _rules(config: FitConfig, known: Optimum, model: ModelLines, gradient: Gradi
         best = f"optimum = torch.tensor({known.weights.tolist()!r}, dtype=torch.float64{device})  # [p, q]"
         rules.append(Rule(numbers, f"excess <= {stop.excess_loss!r} * initial_excess", (best,)))
     if stop.gradient_norm is not None:
-        numbers = f"slope = {gradient.gradient}.double().norm().item()", "initial_slope = slope if step == 0 else initial_slope"
-        rules.append(Rule(numbers, f"slope <= {stop.gradient_norm!r} * initial_slope", needs_gradient=True))
+        numbers = (
+            f"slope = {gradient.gradient}.double().norm().item()",
+            "initial_slope = slope if step == 0 else initial_slope",
+        )
+        rules.append(
+            Rule(numbers, f"slope <= {stop.gradient_norm!r} * initial_slope", needs_gradient=True)
+        )
     return rules

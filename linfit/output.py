@@ -52,7 +52,9 @@ def stand_in(letter: str) -> str:
         return STAND_INS[letter]
     kind, _, plain = unicodedata.decomposition(letter).partition(" ")
     if kind in ("<super>", "<sub>", "<fraction>"):
-        text = "".join(chr(int(code, 16)) for code in plain.split()).replace("\N{FRACTION SLASH}", "/")
+        text = "".join(chr(int(code, 16)) for code in plain.split()).replace(
+            "\N{FRACTION SLASH}", "/"
+        )
         if text.isascii():
             return f"^{text}" if kind == "<super>" else text
     name = unicodedata.name(letter, "")
@@ -106,7 +108,9 @@ class Output(io.RawIOBase):
                 break
             if written is not None:
                 return int(written)
-            select.select([], [self.fileno()], [])  # another program has made the pipe or terminal non-blocking, and it is full
+            select.select(
+                [], [self.fileno()], []
+            )  # another program has made the pipe or terminal non-blocking, and it is full
         return len(content)
 
 
@@ -123,7 +127,11 @@ def open_streams() -> None:
             if nowhere.fileno() == number:
                 os.set_inheritable(number, True)
             setattr(sys, name, nowhere)
-        elif mode == "w" and stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):  # else it is a caller's
+        elif (
+            mode == "w"
+            and stream is getattr(sys, f"__{name}__")
+            and isinstance(stream, io.TextIOWrapper)
+        ):  # else it is a caller's
             setattr(sys, name, _tolerant(stream))
 
 

@@ -37,7 +37,11 @@ def read_short_name(name: str) -> str:
     """Return the process of a `short_name` as `owner` names it; empty if it runs elsewhere, or the name is none."""
     place, _, rest = name.partition("-")
     number, _, began = rest.partition("-")
-    return f"{_place()} {number} {began}" if place == _digest() and number.isdecimal() and began else ""
+    return (
+        f"{_place()} {number} {began}"
+        if place == _digest() and number.isdecimal() and began
+        else ""
+    )
 
 
 def is_number_free(process: int) -> bool:
@@ -66,7 +70,12 @@ def _began(process: int) -> str:
     if not (PROC / "self/stat").exists():
         return creation_time(process)
     try:
-        fields = (PROC / str(process) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            (PROC / str(process) / "stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()
+        )
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]

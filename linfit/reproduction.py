@@ -24,7 +24,15 @@ from linfit.tracking import environment, layout
 from linfit.tracking.changes import Change, changes, config_changes, document_of
 from linfit.tracking.comparison import OTHER, Difference, Outcome, Verdict, difference
 from linfit.tracking.opening import open_recorder
-from linfit.tracking.originals import Original, Permits, Source, from_files, from_run, from_sweep, from_sweep_folder
+from linfit.tracking.originals import (
+    Original,
+    Permits,
+    Source,
+    from_files,
+    from_run,
+    from_sweep,
+    from_sweep_folder,
+)
 from linfit.tracking.outcomes import of_record
 from linfit.tracking.reading import LAST, Reader, Record
 from linfit.tracking.store import Store, locate
@@ -104,10 +112,25 @@ def reproduce(
     permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
     source = find(store, str(reference), sample, seed, permits)
     given = tuple(override for override in overrides if override != UNRECORDED)
-    tracking = NoTracking() if UNRECORDED in overrides else MLflowTracking(uri=store.uri, artifacts=store.artifacts)
-    ready = [_Ready(original, changed(original.config, given)) for original in source.originals if original.config is not None]
+    tracking = (
+        NoTracking()
+        if UNRECORDED in overrides
+        else MLflowTracking(uri=store.uri, artifacts=store.artifacts)
+    )
+    ready = [
+        _Ready(original, changed(original.config, given))
+        for original in source.originals
+        if original.config is not None
+    ]
     if not ready:
-        return Reproduction(source.name, source.run_id, "", [], [_refused(original) for original in source.originals], given)
+        return Reproduction(
+            source.name,
+            source.run_id,
+            "",
+            [],
+            [_refused(original) for original in source.originals],
+            given,
+        )
     return _repeat(source, ready, given, tracking, workers)
 
 
@@ -123,17 +146,35 @@ class _Ready:
         assert self.original.outcome is not None
         assert self.original.config is not None
         now = Outcome.of(fit)
-        found = difference(self.original.outcome, now, common=self.original.config.record != self.config.record)
+        found = difference(
+            self.original.outcome, now, common=self.original.config.record != self.config.record
+        )
         if fit.status is Status.FAILED and self.original.outcome.status != Status.FAILED:
             last = (fit.error or "").strip().splitlines()[-1:]
-            found = replace(found, verdict=Verdict.REFUSED, why=f"it could not be run again: {''.join(last) or 'it failed'}")
+            found = replace(
+                found,
+                verdict=Verdict.REFUSED,
+                why=f"it could not be run again: {''.join(last) or 'it failed'}",
+            )
         self.found.append((found, now))
-        tags = {**layout.reproduction(self.original.run_id), layout.VERDICT: self.found[0][0].verdict.value}
+        tags = {
+            **layout.reproduction(self.original.run_id),
+            layout.VERDICT: self.found[0][0].verdict.value,
+        }
         return {**tags, layout.CHANGED: " ".join(given)} if given else tags
 
     def repetition(self, run_id: str) -> Repetition:
         (found, now), original = self.found[0], self.original
-        return Repetition(original.name, original.run_id, found.verdict, found.why, run_id, found, original.outcome, now)
+        return Repetition(
+            original.name,
+            original.run_id,
+            found.verdict,
+            found.why,
+            run_id,
+            found,
+            original.outcome,
+            now,
+        )
 
 
 def find(store: Store, reference: str, sample: int | None, seed: int, permits: Permits) -> Source:
@@ -152,7 +193,9 @@ def find(store: Store, reference: str, sample: int | None, seed: int, permits: P
     return found
 
 
-def _of_record(reader: Reader, record: Record, sample: int | None, seed: int, permits: Permits) -> Source:
+def _of_record(
+    reader: Reader, record: Record, sample: int | None, seed: int, permits: Permits
+) -> Source:
     if record.kind == layout.SWEEP:
         return from_sweep(reader, record, sample or SAMPLE, seed, permits)
     if sample is not None:
@@ -160,7 +203,9 @@ def _of_record(reader: Reader, record: Record, sample: int | None, seed: int, pe
     return from_run(reader, record, permits)
 
 
-def _repeat(source: Source, ready: list[_Ready], given: tuple[str, ...], tracking: Tracking, workers: int) -> Reproduction:
+def _repeat(
+    source: Source, ready: list[_Ready], given: tuple[str, ...], tracking: Tracking, workers: int
+) -> Reproduction:
     """The recorder is opened first: no fit runs for a store that cannot be written."""
     recorder = open_recorder(tracking, source.experiment)
     above = nest(tracking, source.experiment)
@@ -180,8 +225,12 @@ def _repeat(source: Source, ready: list[_Ready], given: tuple[str, ...], trackin
     assert first.original.config is not None
     found = [*config_changes(first.original.config, first.config)] if given else []
     found += changes(source.document, environment.document(first.config))
-    repetitions = [repeated.get(id(original)) or _refused(original) for original in source.originals]
-    return Reproduction(source.name, source.run_id, run_id, found, repetitions, given, bool(source.document))
+    repetitions = [
+        repeated.get(id(original)) or _refused(original) for original in source.originals
+    ]
+    return Reproduction(
+        source.name, source.run_id, run_id, found, repetitions, given, bool(source.document)
+    )
 
 
 def _refused(original: Original) -> Repetition:
@@ -195,9 +244,20 @@ def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduc
     reader = Reader(store)
     records = [reader.find(reference) for reference in (one, other)]
     configs = [config_of(reader, record, load_plugins if trust else None) for record in records]
-    then, now = (of_record(reader, record, config) for record, config in zip(records, configs, strict=True))
+    then, now = (
+        of_record(reader, record, config) for record, config in zip(records, configs, strict=True)
+    )
     found = difference(then, now, common=configs[0].record != configs[1].record, other=OTHER)
     documents = [document_of(reader, record) for record in records]
-    repetition = Repetition(records[1].name, records[0].run_id, found.verdict, found.why, records[1].run_id, found, then, now)
+    repetition = Repetition(
+        records[1].name,
+        records[0].run_id,
+        found.verdict,
+        found.why,
+        records[1].run_id,
+        found,
+        then,
+        now,
+    )
     differ = [*config_changes(*configs), *changes(*documents)]
     return Reproduction(records[0].name, records[0].run_id, records[1].run_id, differ, [repetition])

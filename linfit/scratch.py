@@ -144,5 +144,7 @@ def _outside() -> str:
 
 def _remove_at_exit() -> None:
     atexit.register(remove_scratch)
-    if (util := sys.modules.get("multiprocessing.util")) is not None:  # whose children end without what atexit has
+    if (
+        util := sys.modules.get("multiprocessing.util")
+    ) is not None:  # whose children end without what atexit has
         util.Finalize(None, remove_scratch, exitpriority=1)

@@ -30,13 +30,17 @@ class Device(Component):
         """Raises ValueError where the device cannot compute in `dtype`."""
         if dtype not in self.dtypes:
             only = " and ".join(self.dtypes)
-            raise ValueError(f"device {self.name} computes in {only} only, got dtype {dtype}: choose dtype={only} or device=cpu")
+            raise ValueError(
+                f"device {self.name} computes in {only} only, got dtype {dtype}: choose dtype={only} or device=cpu"
+            )
 
     def check_part(self, part: str, instead: str) -> None:
         """Raises ValueError where a part of a fit that computes in float64, whatever its dtype, cannot do so on the device."""
         if "float64" not in self.dtypes:
             only = " and ".join(self.dtypes)
-            raise ValueError(f"device {self.name} computes in {only} only, and {part} in float64: choose {instead} or device=cpu")
+            raise ValueError(
+                f"device {self.name} computes in {only} only, and {part} in float64: choose {instead} or device=cpu"
+            )
 
 
 class CPU(Device):
@@ -81,13 +85,19 @@ def devices() -> list[str]:
     """The devices that torch can use here."""
     import torch
 
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     return [name for name, present in there.items() if present]
 
 
 def _present(device: Device) -> Device:
     if device.name not in devices():
-        raise ValueError(f"device {device.name} is not there: this machine has {', '.join(devices())}; choose one of them or device=auto")
+        raise ValueError(
+            f"device {device.name} is not there: this machine has {', '.join(devices())}; choose one of them or device=auto"
+        )
     return device
 
 

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from click import Command
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class, get_completion_class, split_arg_string
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    get_completion_class,
+    split_arg_string,
+)
 
 from linfit.component import unknown
 from linfit.errors import ConfigError
@@ -23,7 +29,9 @@ PLAIN = "COMPREPLY+=($value)"
 class Bash(BashComplete):
     """Bash splits `optimizer=ad` into three words and replaces only the last; and no space follows what is to be continued."""
 
-    source_template = BashComplete.source_template.replace(PLAIN, f"{PLAIN}\n            [[ $value == *[=./] ]] && compopt -o nospace")
+    source_template = BashComplete.source_template.replace(
+        PLAIN, f"{PLAIN}\n            [[ $value == *[=./] ]] && compopt -o nospace"
+    )
 
     def get_completion_args(self) -> tuple[list[str], str]:
         at = int(os.environ["COMP_CWORD"])

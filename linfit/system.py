@@ -43,7 +43,9 @@ def count_cpus() -> int:
 
 def has_screen() -> bool:
     """Return True where windows can be opened."""
-    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return sys.platform in ("darwin", "win32") or any(
+        map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))
+    )
 
 
 # ---- what is run ----
@@ -55,7 +57,9 @@ ISOLATED = {"PYTHONSAFEPATH": "1"}
 def avoid_working_directory() -> None:
     """Have this process, and all that it starts, look for programs and Python modules in no working directory."""
     os.environ.update(ISOLATED)
-    os.environ["NODEFAULTCURRENTDIRECTORYINEXEPATH"] = "1"  # Windows, where case does not count, looks there first
+    os.environ["NODEFAULTCURRENTDIRECTORYINEXEPATH"] = (
+        "1"  # Windows, where case does not count, looks there first
+    )
     if "PATH" in os.environ:
         os.environ["PATH"] = os.pathsep.join(program_folders())
 
@@ -64,7 +68,11 @@ def program_folders() -> list[str]:
     """Return the folders of PATH but for the working directory, however it is written there."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     here = os.path.realpath(os.curdir)
-    return [folder for folder in folders if Path(folder).is_absolute() and os.path.realpath(folder) != here]
+    return [
+        folder
+        for folder in folders
+        if Path(folder).is_absolute() and os.path.realpath(folder) != here
+    ]
 
 
 def find_program(name: str) -> str | None:
@@ -132,7 +140,9 @@ def wait_for_end_of_parent(parent: int, pause: float) -> None:
 
         with suppress(psutil.NoSuchProcess):
             watched = psutil.Process(parent)
-            if watched.create_time() <= psutil.Process().create_time():  # else the number is another's already
+            if (
+                watched.create_time() <= psutil.Process().create_time()
+            ):  # else the number is another's already
                 watched.wait()
         return
     while os.getppid() == parent:
@@ -199,7 +209,9 @@ def _end_descendants(process: subprocess.Popen[bytes], patience: float) -> None:
         family = [*root.children(recursive=True), root]
         for end in ("terminate", "kill"):
             for one in family:
-                with suppress(psutil.Error):  # it has ended, or is about to: Windows then denies access
+                with suppress(
+                    psutil.Error
+                ):  # it has ended, or is about to: Windows then denies access
                     getattr(one, end)()
             _, family = psutil.wait_procs(family, patience)
     with suppress(subprocess.TimeoutExpired):
@@ -279,7 +291,10 @@ def _left_in_group() -> list[int]:
     """Return the bytes left in the control group of a container, if one limits them; cached files count as free."""
     group = Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError, IndexError):
-        limit, used = (int((group / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current"))
+        limit, used = (
+            int((group / f"memory.{name}").read_text(encoding="utf-8"))
+            for name in ("max", "current")
+        )
         stat = (group / "memory.stat").read_text(encoding="utf-8").split()
         return [limit - used + int(stat[stat.index("inactive_file") + 1])]
     return []

@@ -75,7 +75,14 @@ class Verification:
 
 
 @isolated
-def verify(store: Store, reference: str, sample: int, seed: int, trust: bool = False, data: str | None = None) -> Verification:
+def verify(
+    store: Store,
+    reference: str,
+    sample: int,
+    seed: int,
+    trust: bool = False,
+    data: str | None = None,
+) -> Verification:
     """Refits `sample` fits, drawn with `seed`, of the sweep that `reference` names; LinfitError if it has no tables.
 
     Plug-ins are imported only with `trust`, and data outside of the working directory read only below `data`.
@@ -85,30 +92,46 @@ def verify(store: Store, reference: str, sample: int, seed: int, trust: bool = F
     reader = Reader(store)
     record = reader.find(reference, layout.SWEEP)
     if record.kind != layout.SWEEP:
-        raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
+        raise LinfitError(
+            f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last"
+        )
     tables = Tables.of(reader, record)
     rows = tables.draw(sample, seed)
     checks = [
-        _check(row, permits, lambda name: reader.file(record, name), *parts) for row, parts in zip(rows, tables.read(rows), strict=True)
+        _check(row, permits, lambda name: reader.file(record, name), *parts)
+        for row, parts in zip(rows, tables.read(rows), strict=True)
     ]
-    return Verification(record.run_id, record.name, num_rows(tables.manifest), _changes(record), checks)
+    return Verification(
+        record.run_id, record.name, num_rows(tables.manifest), _changes(record), checks
+    )
 
 
 def _changes(record: Record) -> dict[str, tuple[str, str]]:
     try:
         then = tagged(record.tags) or {}
         found = differing(then, environment(int(then.get("threads", "1"))))
-        return {key: pair for key, pair in found.items() if key not in DECIDED}  # a fit is refitted on its own device
+        return {
+            key: pair for key, pair in found.items() if key not in DECIDED
+        }  # a fit is refitted on its own device
     except (ValueError, TypeError):
         return {}  # a tag that says nothing is no obstacle: the bits speak for themselves
 
 
-def _check(row: int, permits: Permits, kept: Kept, planned: Entry | None, result: Entry | None, curve: Entry | None) -> Check:
+def _check(
+    row: int,
+    permits: Permits,
+    kept: Kept,
+    planned: Entry | None,
+    result: Entry | None,
+    curve: Entry | None,
+) -> Check:
     if planned is None:
         return Check(row, f"row {row}", Verdict.REFUSED, "the manifest has no such row")
     name = str(planned["name"])
     try:
-        config = permits.admit(read_config(planned["config"], permits.load), planned["fingerprint"], kept)
+        config = permits.admit(
+            read_config(planned["config"], permits.load), planned["fingerprint"], kept
+        )
     except ConfigError as error:
         return Check(row, name, Verdict.REFUSED, str(error))
     if result is None:
@@ -150,7 +173,13 @@ def agreement(one: Fit, other: Fit) -> Agreement:
     ends = _weights(one, mine[-1]), _weights(other, theirs[-1])
     weights = relative(*ends, np.abs(ends[0]).max())
     parted = steps[losses > PARTED[dtype]]
-    return Agreement(engine, status, float(losses.max()), float(weights.max()), int(parted[0]) if len(parted) else None)
+    return Agreement(
+        engine,
+        status,
+        float(losses.max()),
+        float(weights.max()),
+        int(parted[0]) if len(parted) else None,
+    )
 
 
 def _weights(fit: Fit, place: int) -> Array:

@@ -95,7 +95,15 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.delenv("MSYSTEM", raising=False)
-    for name in ("killpg", "getpgid", "setsid", "sched_getaffinity", "set_blocking", "mkfifo", "fork"):
+    for name in (
+        "killpg",
+        "getpgid",
+        "setsid",
+        "sched_getaffinity",
+        "set_blocking",
+        "mkfifo",
+        "fork",
+    ):
         monkeypatch.delattr(os, name)
     for name in ("SIGKILL", "SIGHUP"):
         monkeypatch.delattr(signal, name)

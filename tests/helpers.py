@@ -146,7 +146,11 @@ class OptimizerRow(Row):
 
     def gentle(self, curvature: float) -> dict[str, Any]:
         """The plain optimizer, where that matters with a learning rate of at most half of one over the largest curvature."""
-        return self.at(min(self.lr, 0.5 / curvature)) if self.bounded and self.lr is not None else self.plain
+        return (
+            self.at(min(self.lr, 0.5 / curvature))
+            if self.bounded and self.lr is not None
+            else self.plain
+        )
 
     @property
     def steady(self) -> dict[str, Any]:
@@ -179,7 +183,16 @@ DATASETS = (
             {"noise": 0.0},
             {"seed": 11},
         ),
-        shapes=((30, 4, 1), (30, 2, 1), (30, 1, 1), (30, 4, 1), (30, 4, 1), (9, 4, 1), (30, 4, 1), (30, 4, 1)),
+        shapes=(
+            (30, 4, 1),
+            (30, 2, 1),
+            (30, 1, 1),
+            (30, 4, 1),
+            (30, 4, 1),
+            (9, 4, 1),
+            (30, 4, 1),
+            (30, 4, 1),
+        ),
     ),
     DatasetRow(
         "random_linear",
@@ -193,7 +206,17 @@ DATASETS = (
             {"n": 4, "p": 6, "q": 2},
             {"n": 1, "p": 1, "condition": 1.0},
         ),
-        shapes=((100, 5, 1), (12, 5, 1), (100, 3, 1), (100, 5, 3), (100, 5, 1), (100, 5, 1), (100, 5, 1), (4, 6, 2), (1, 1, 1)),
+        shapes=(
+            (100, 5, 1),
+            (12, 5, 1),
+            (100, 3, 1),
+            (100, 5, 3),
+            (100, 5, 1),
+            (100, 5, 1),
+            (100, 5, 1),
+            (4, 6, 2),
+            (1, 1, 1),
+        ),
     ),
     DatasetRow(
         "csv",
@@ -211,8 +234,17 @@ DATASETS = (
     ),
     DatasetRow(
         "parquet",
-        needed={"path": str(DATA / "article.parquet"), "features": ["x_squared", "one"], "target": "y"},
-        variations=({"features": "one"}, {"target": ["y", "x"]}, {"weight": "one"}, {"missing": "drop"}),
+        needed={
+            "path": str(DATA / "article.parquet"),
+            "features": ["x_squared", "one"],
+            "target": "y",
+        },
+        variations=(
+            {"features": "one"},
+            {"target": ["y", "x"]},
+            {"weight": "one"},
+            {"missing": "drop"},
+        ),
         shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), (30, 2, 1), (30, 2, 1)),
         draws=False,
         truth=False,
@@ -220,7 +252,12 @@ DATASETS = (
     DatasetRow(
         "npy",
         needed={"path": str(DATA / "article.npy"), "features": ["1", "2"], "target": "3"},
-        variations=({"features": "2"}, {"target": ["3", "0"]}, {"weight": "2"}, {"missing": "drop"}),
+        variations=(
+            {"features": "2"},
+            {"target": ["3", "0"]},
+            {"weight": "2"},
+            {"missing": "drop"},
+        ),
         shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), (30, 2, 1), (30, 2, 1)),
         draws=False,
         truth=False,
@@ -247,7 +284,10 @@ SCALED = ({"intercept": True}, {"scaling": "standardize"}, {"scaling": "whiten"}
 RANGED = ({"intercept": False}, {"scaling": "standardize"}, {"domain": [-1.0, 5.0]})
 FEATURES = (
     Row("raw", variations=SCALED),
-    Row("polynomial", variations=(*RANGED, {"degree": 2}, {"basis": "chebyshev"}, {"basis": "legendre"})),
+    Row(
+        "polynomial",
+        variations=(*RANGED, {"degree": 2}, {"basis": "chebyshev"}, {"basis": "legendre"}),
+    ),
     Row("fourier", variations=(*RANGED, {"order": 1})),
     Row("rbf", variations=(*RANGED, {"centers": 3}, {"width": 2.0})),
 )
@@ -261,7 +301,14 @@ INITS = (
 LOSSES = (
     LossRow("sse", torch="sum"),
     LossRow("mse", torch="mean"),
-    LossRow("huber", variations=({"delta": 0.25},), torch="mean", torch_class="HuberLoss", quadratic=False, difference=1e-6),
+    LossRow(
+        "huber",
+        variations=({"delta": 0.25},),
+        torch="mean",
+        torch_class="HuberLoss",
+        quadratic=False,
+        difference=1e-6,
+    ),
 )
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
 PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
@@ -274,16 +321,27 @@ GRADIENTS = (
     GradientRow("gram", quadratic_only=True),
 )
 EXACT_GRADIENTS = tuple(row for row in GRADIENTS if row.exact)
-BATCHES = (Row("full"), BatchRow("minibatch", variations=({"size": 7}, {"replacement": True}, {"seed": 11}), draws=True))
+BATCHES = (
+    Row("full"),
+    BatchRow(
+        "minibatch", variations=({"size": 7}, {"replacement": True}, {"seed": 11}), draws=True
+    ),
+)
 SCHEDULES = (
     ScheduleRow("none"),
     ScheduleRow("step", variations=({"step_size": 9}, {"gamma": 0.5}), torch="StepLR"),
     ScheduleRow("exponential", variations=({"gamma": 0.9},), torch="ExponentialLR"),
     ScheduleRow("cosine", variations=({"T_max": 17}, {"eta_min": 1e-4}), torch="CosineAnnealingLR"),
-    ScheduleRow("linear", variations=({"start_factor": 0.5}, {"end_factor": 0.25}, {"total_iters": 12}), torch="LinearLR"),
+    ScheduleRow(
+        "linear",
+        variations=({"start_factor": 0.5}, {"end_factor": 0.25}, {"total_iters": 12}),
+        torch="LinearLR",
+    ),
 )
 OPTIMIZERS = (
-    OptimizerRow("manual_sgd", variations=({"lr": 2e-3}, {"lr": 1e-2, "average": True}), bounded=True),
+    OptimizerRow(
+        "manual_sgd", variations=({"lr": 2e-3}, {"lr": 1e-2, "average": True}), bounded=True
+    ),
     OptimizerRow(
         "sgd",
         variations=(
@@ -355,7 +413,13 @@ OPTIMIZERS = (
     ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
-    OptimizerRow("conjugate_gradient", variations=({"preconditioner": "jacobi"},), lr=None, amplifies=10.0, knowing=True),
+    OptimizerRow(
+        "conjugate_gradient",
+        variations=({"preconditioner": "jacobi"},),
+        lr=None,
+        amplifies=10.0,
+        knowing=True,
+    ),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (
@@ -417,7 +481,9 @@ def label(value: object) -> str | None:
     if isinstance(value, Row | Known):
         return value.name
     if isinstance(value, Mapping):
-        return ",".join(f"{part}" if key == "name" else f"{key}={part}" for key, part in value.items())
+        return ",".join(
+            f"{part}" if key == "name" else f"{key}={part}" for key, part in value.items()
+        )
     return None
 
 
@@ -516,16 +582,62 @@ class Known:
 KNOWN = (
     Known("one point", X=[[2]], y=[[6]], weights=[[3]], loss=0, rank=1),
     Known("mean", X=[[1], [1], [1]], y=[[1], [2], [6]], weights=[[3]], loss=14, rank=1),
-    Known("line", X=[[0, 1], [1, 1], [2, 1]], y=[[1], [2], [4]], weights=[[3 / 2], [5 / 6]], loss=1 / 6, rank=2),
+    Known(
+        "line",
+        X=[[0, 1], [1, 1], [2, 1]],
+        y=[[1], [2], [4]],
+        weights=[[3 / 2], [5 / 6]],
+        loss=1 / 6,
+        rank=2,
+    ),
     Known("exact", X=[[1, 2], [3, 4]], y=[[5], [11]], weights=[[1], [2]], loss=0, rank=2),
-    Known("two targets", X=[[1, 0], [0, 2], [0, 0]], y=[[1, 2], [4, 6], [3, 5]], weights=[[1, 2], [2, 3]], loss=34, rank=2),
-    Known("twice the same column", X=[[1, 1], [2, 2]], y=[[2], [4]], weights=[[1], [1]], loss=0, rank=1),
-    Known("dependent columns", X=[[1, 2], [1, 2], [0, 0]], y=[[5], [15], [1]], weights=[[2], [4]], loss=51, rank=1),
-    Known("a column of zeros", X=[[1, 0], [1, 0]], y=[[1], [3]], weights=[[2], [0]], loss=2, rank=1),
-    Known("nothing but zeros", X=[[0, 0], [0, 0]], y=[[3], [4]], weights=[[0], [0]], loss=25, rank=0),
+    Known(
+        "two targets",
+        X=[[1, 0], [0, 2], [0, 0]],
+        y=[[1, 2], [4, 6], [3, 5]],
+        weights=[[1, 2], [2, 3]],
+        loss=34,
+        rank=2,
+    ),
+    Known(
+        "twice the same column",
+        X=[[1, 1], [2, 2]],
+        y=[[2], [4]],
+        weights=[[1], [1]],
+        loss=0,
+        rank=1,
+    ),
+    Known(
+        "dependent columns",
+        X=[[1, 2], [1, 2], [0, 0]],
+        y=[[5], [15], [1]],
+        weights=[[2], [4]],
+        loss=51,
+        rank=1,
+    ),
+    Known(
+        "a column of zeros", X=[[1, 0], [1, 0]], y=[[1], [3]], weights=[[2], [0]], loss=2, rank=1
+    ),
+    Known(
+        "nothing but zeros", X=[[0, 0], [0, 0]], y=[[3], [4]], weights=[[0], [0]], loss=25, rank=0
+    ),
     Known("one sample", X=[[3, 4]], y=[[25]], weights=[[3], [4]], loss=0, rank=1),
-    Known("more features than samples", X=[[1, 0, 1], [0, 2, 0]], y=[[2, 4], [2, 6]], weights=[[1, 2], [1, 3], [1, 2]], loss=0, rank=2),
-    Known("columns of unlike size", X=[[2**30, 0], [0, 2**-30]], y=[[2**30], [2**-30]], weights=[[1], [1]], loss=0, rank=2),
+    Known(
+        "more features than samples",
+        X=[[1, 0, 1], [0, 2, 0]],
+        y=[[2, 4], [2, 6]],
+        weights=[[1, 2], [1, 3], [1, 2]],
+        loss=0,
+        rank=2,
+    ),
+    Known(
+        "columns of unlike size",
+        X=[[2**30, 0], [0, 2**-30]],
+        y=[[2**30], [2**-30]],
+        weights=[[1], [1]],
+        loss=0,
+        rank=2,
+    ),
 )
 
 
@@ -562,15 +674,29 @@ class Exact:
     def weights(self) -> NDArray[np.float64]:
         return np.array([[float(weight) for weight in row] for row in self.solution])
 
-    def loss(self, weights: Sequence[Sequence[Fraction]] | NDArray[np.float64] | None = None) -> Fraction:
+    def loss(
+        self, weights: Sequence[Sequence[Fraction]] | NDArray[np.float64] | None = None
+    ) -> Fraction:
         """‖XW − y‖² of W `[p, q]`, the optimum's where none is given."""
-        W = self.solution if weights is None else _rational(weights) if isinstance(weights, np.ndarray) else weights
+        W = (
+            self.solution
+            if weights is None
+            else _rational(weights)
+            if isinstance(weights, np.ndarray)
+            else weights
+        )
         columns = list(zip(*W, strict=True))
-        errors = [_dot(x, w) - y for x, row in zip(self.X, self.y, strict=True) for w, y in zip(columns, row, strict=True)]
+        errors = [
+            _dot(x, w) - y
+            for x, row in zip(self.X, self.y, strict=True)
+            for w, y in zip(columns, row, strict=True)
+        ]
         return sum((error * error for error in errors), Fraction(0))
 
 
-def rational_least_squares(X: Sequence[Sequence[Fraction]], y: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
+def rational_least_squares(
+    X: Sequence[Sequence[Fraction]], y: Sequence[Sequence[Fraction]]
+) -> list[list[Fraction]]:
     """W `[p, q]` with XᵀXW = Xᵀy, for X `[n, p]` of full column rank and y `[n, q]`."""
     columns = list(zip(*X, strict=True))
     gram = [[_dot(a, b) for b in columns] for a in columns]

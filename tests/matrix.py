@@ -59,15 +59,32 @@ class Outcome:
         """Return the row of the table."""
         passed = "not made" if self.passed is None else str(self.passed)
         versions = [self.versions.get(name, "-") for name in SHOWN]
-        return [self.environment, self.python, *versions, passed, str(self.failed), f"{self.seconds:.0f}"]
+        return [
+            self.environment,
+            self.python,
+            *versions,
+            passed,
+            str(self.failed),
+            f"{self.seconds:.0f}",
+        ]
 
 
 def main() -> None:
     """Run the environments that the command line names; exit with 1 if one failed."""
-    parser = argparse.ArgumentParser(usage='make matrix ENVIRONMENTS="lowest newest" PYTHONS="python3.12"')
-    parser.add_argument("--folder", type=Path, required=True, help="where the environments are made")
+    parser = argparse.ArgumentParser(
+        usage='make matrix ENVIRONMENTS="lowest newest" PYTHONS="python3.12"'
+    )
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where the environments are made"
+    )
     parser.add_argument("--environments", nargs="*", choices=ENVIRONMENTS, metavar="NAME")
-    parser.add_argument("--pythons", nargs="*", type=require_interpreter, metavar="COMMAND", help="python3.12, or a path")
+    parser.add_argument(
+        "--pythons",
+        nargs="*",
+        type=require_interpreter,
+        metavar="COMMAND",
+        help="python3.12, or a path",
+    )
     arguments = parser.parse_args()
     outcomes = [
         run_environment(name, version, interpreter, arguments.folder.resolve())
@@ -83,7 +100,9 @@ def require_interpreter(command: str) -> tuple[str, str]:
     found = ask_interpreter(command)
     if found and found[0] in PYTHONS:
         return found
-    raise argparse.ArgumentTypeError(f"{command}: no such Python; name a command or a path of Python {', '.join(PYTHONS)}")
+    raise argparse.ArgumentTypeError(
+        f"{command}: no such Python; name a command or a path of Python {', '.join(PYTHONS)}"
+    )
 
 
 def find_interpreters() -> list[tuple[str, str]]:
@@ -145,8 +164,30 @@ def packages(name: str, python: str, file: Path) -> list[str]:
     resolution = {"lowest": "lowest-direct", "newest": "highest"}[name]
     # A lowest version without a wheel for this interpreter is not what pip would choose.
     wheels = ["--only-binary", ":all:", "--no-binary", "antlr4-python3-runtime"]
-    resolve = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--python", python, "--resolution", resolution]
-    call(*resolve, *wheels, "--extra", "dev", "--excludes", "-", "pyproject.toml", "-o", str(file), given="torch")
+    resolve = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--python",
+        python,
+        "--resolution",
+        resolution,
+    ]
+    call(
+        *resolve,
+        *wheels,
+        "--extra",
+        "dev",
+        "--excludes",
+        "-",
+        "pyproject.toml",
+        "-o",
+        str(file),
+        given="torch",
+    )
     return ["--no-deps", "-r", str(file)]
 
 
@@ -162,7 +203,9 @@ def torch(name: str) -> list[str]:
 
 def project() -> dict[str, list[str]]:
     """Return the section `project` of pyproject.toml."""
-    found: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: dict[str, list[str]] = tomllib.loads(
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    )["project"]
     return found
 
 
@@ -180,7 +223,17 @@ def installed_versions(python: str) -> dict[str, str]:
 
 def run_tests(python: str, report: Path) -> tuple[int, int]:
     """Run the tests marked `matrix`; return how many passed and how many failed."""
-    command = [python, "-m", "pytest", "-m", "matrix", *WARNINGS, "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-m",
+        "matrix",
+        *WARNINGS,
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+    ]
     subprocess.run(command, cwd=ROOT)
     if not report.exists():
         raise StepError("the tests did not start")
@@ -203,10 +256,15 @@ def call(*command: str, given: str | None = None) -> str:
 
 def print_table(outcomes: list[Outcome]) -> None:
     """Print a row for each environment."""
-    rows = [["environment", "python", *SHOWN, "passed", "failed", "seconds"], *(outcome.cells() for outcome in outcomes)]
+    rows = [
+        ["environment", "python", *SHOWN, "passed", "failed", "seconds"],
+        *(outcome.cells() for outcome in outcomes),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 if __name__ == "__main__":

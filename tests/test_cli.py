@@ -72,7 +72,14 @@ def test_a_fit_prints_the_articles_table(linfit: Linfit, workdir: Path) -> None:
     assert [line.split()[0] for line in lines[2:8]] == ["0", "250", "500", "750", "1000", "1001"]
     losses = [float(line.split()[1]) for line in lines[2:7]]
     assert losses == pytest.approx(
-        [1616.8270263671875, 135.70327758789062, 6.169807434082031, 2.1447134017944336, 1.1137772798538208], rel=1e-5
+        [
+            1616.8270263671875,
+            135.70327758789062,
+            6.169807434082031,
+            2.1447134017944336,
+            1.1137772798538208,
+        ],
+        rel=1e-5,
     )
     weights = next(line for line in lines if line.startswith("weights")).split()[1:]
     assert [float(weight) for weight in weights] == pytest.approx([2.1352127, 2.7306306], rel=1e-5)
@@ -109,9 +116,19 @@ def test_a_study_is_a_sweep_by_itself(linfit: Linfit, workdir: Path, client: Any
 
 @pytest.mark.read_only
 def test_null_is_a_value(linfit: Linfit, bare: Path) -> None:
-    done = linfit("run", "article/linear_adam", "record.every=null", "dataset=parabola", "dataset.seed=null", "tracking=none")
+    done = linfit(
+        "run",
+        "article/linear_adam",
+        "record.every=null",
+        "dataset=parabola",
+        "dataset.seed=null",
+        "tracking=none",
+    )
     assert done.code == 0, done.err
-    assert "optimizer.lr: got None, input should be a valid number" in linfit("run", "optimizer.lr=null").err
+    assert (
+        "optimizer.lr: got None, input should be a valid number"
+        in linfit("run", "optimizer.lr=null").err
+    )
 
 
 @pytest.mark.matrix
@@ -127,10 +144,14 @@ def test_json_is_for_programs(linfit: Linfit, workdir: Path) -> None:
 
 
 @pytest.mark.matrix
-def test_one_failing_run_does_not_stop_the_others(linfit: Linfit, trouble: Path, client: Any) -> None:
+def test_one_failing_run_does_not_stop_the_others(
+    linfit: Linfit, trouble: Path, client: Any
+) -> None:
     done = linfit("run", "-m", "plugins=[trouble]", "optimizer=sgd,exits,raises,adam", "steps=5")
     assert done.code == 1
-    assert "2 of 4 fits failed: exits (SystemExit: 0); raises (RuntimeError: boom [bold])" in done.err
+    assert (
+        "2 of 4 fits failed: exits (SystemExit: 0); raises (RuntimeError: boom [bold])" in done.err
+    )
     by_name = {run.info.run_name: run for run in runs(client) if layout.PARENT in run.data.tags}
     assert {name: run.info.status for name, run in by_name.items()} == {
         "sgd": "FINISHED", "adam": "FINISHED", "exits": "FAILED", "raises": "FAILED"
@@ -142,7 +163,9 @@ def test_one_failing_run_does_not_stop_the_others(linfit: Linfit, trouble: Path,
 
 
 @pytest.mark.parametrize("component", ["exits", "raises"])
-def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble: Path, client: Any) -> None:
+def test_a_failing_single_run_is_failed(
+    component: str, linfit: Linfit, trouble: Path, client: Any
+) -> None:
     done = linfit("run", "plugins=[trouble]", f"optimizer={component}")
     assert done.code == 1
     assert "1 of 1 fits failed" in done.err
@@ -161,39 +184,69 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
         ("run optimizer.lrr=1", "no key 'lrr': did you mean 'lr'?"),
         ("run optimizer=adm", "no optimizer 'adm': did you mean 'adam'?"),
         ("run optimizer=null", "optimizer=null chooses no optimizer: there are adagrad"),
-        ("run artcle/linear_adam", "no experiment 'artcle/linear_adam': did you mean 'article/linear_adam'?"),
+        (
+            "run artcle/linear_adam",
+            "no experiment 'artcle/linear_adam': did you mean 'article/linear_adam'?",
+        ),
         ("run --nonsense", "unrecognized arguments: --nonsense"),
         ("run optimizer=[adam,sgd]", "optimizer is one component, not a list"),
         ("run optimizer.lr", "optimizer.lr has no value: an override is KEY=VALUE"),
         ("run plugins=my_parts", "plugins=my_parts is no list: write plugins=[my_parts]"),
-        ("run hydra.sweeper.sample=5", "hydra.sweeper says how to sweep, and this is one fit: add -m"),
+        (
+            "run hydra.sweeper.sample=5",
+            "hydra.sweeper says how to sweep, and this is one fit: add -m",
+        ),
         ("run hydra.job.nmae=x", "no key 'nmae': did you mean 'name'?"),
         ("run hydra.run.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
-        ("run -m seed=0,1 hydra.sweep.dir=/dev/null/x", "/dev/null/x cannot be written: Not a directory"),
+        (
+            "run -m seed=0,1 hydra.sweep.dir=/dev/null/x",
+            "/dev/null/x cannot be written: Not a directory",
+        ),
         (
             "run tracking.artifacts=/dev/null/x",
             "the folder for artifacts, /dev/null/x/adhoc, cannot be written: Not a directory; name another",
         ),
-        ("run -m seed=0,1 tracking.artifacts=/dev/null/x", "the folder for artifacts, /dev/null/x/adhoc, cannot be written"),
-        ("run tracking.uri=sqlite:///x.db tracking.artifacts=/dev/null/x", "the folder for artifacts, /dev/null/x, cannot be written"),
+        (
+            "run -m seed=0,1 tracking.artifacts=/dev/null/x",
+            "the folder for artifacts, /dev/null/x/adhoc, cannot be written",
+        ),
+        (
+            "run tracking.uri=sqlite:///x.db tracking.artifacts=/dev/null/x",
+            "the folder for artifacts, /dev/null/x, cannot be written",
+        ),
         ("run tracking.uri=foo://x", "'foo://x' is no MLflow store: it begins with one of sqlite"),
-        ("run tracking.uri=sqlite:////dev/null/x.db", "the store /dev/null/x.db cannot be made: File exists"),
+        (
+            "run tracking.uri=sqlite:////dev/null/x.db",
+            "the store /dev/null/x.db cannot be made: File exists",
+        ),
         (
             "run tracking.uri=http://u:p4711@h&x",
             "tracking.uri=http://u:***@h&x cannot be read: text with special characters stands in quotes",
         ),
-        ("run -m tracking.uri=http://h?a=1", "cannot be read (mismatched input '=' expecting <EOF>): text with special characters"),
+        (
+            "run -m tracking.uri=http://h?a=1",
+            "cannot be read (mismatched input '=' expecting <EOF>): text with special characters",
+        ),
         ("run tracking.runs=bset:3", "tracking.runs: got 'bset:3', there are all and best:K"),
         ("ui --uri foo://x", "'foo://x' is no MLflow store"),
-        ("run -m optimizer.lr=0.1,-1", "optimizer.lr: got -1, input should be greater than 0 (in optimizer.lr=-1)"),
+        (
+            "run -m optimizer.lr=0.1,-1",
+            "optimizer.lr: got -1, input should be greater than 0 (in optimizer.lr=-1)",
+        ),
         ("run -m optimizer=sgd,adm", "no optimizer 'adm': did you mean 'adam'?"),
         ("run -m hydra/launcher=nope", "no hydra/launcher 'nope': there are basic"),
         ("run -m name=a,b", "name cannot be swept"),
         ("run --run --multirun", "only one of --run and --multirun at a time"),
         ("run --config-dir nowhere", "--config-dir 'nowhere' is no folder"),
-        ("run --experimental-rerun config.pickle", "--experimental-rerun reads a pickle, which linfit never does"),
+        (
+            "run --experimental-rerun config.pickle",
+            "--experimental-rerun reads a pickle, which linfit never does",
+        ),
         ("run -sc install=csh", "no shell 'csh': did you mean 'zsh'?"),
-        ("run dataset=csv dataset.path=nowhere.csv dataset.features=[a] dataset.target=y init=zeros", "'nowhere.csv' cannot be read"),
+        (
+            "run dataset=csv dataset.path=nowhere.csv dataset.features=[a] dataset.target=y init=zeros",
+            "'nowhere.csv' cannot be read",
+        ),
         (
             "run batch=minibatch batch.size=3000000",
             "batch.size=3000000 is more than the 30 samples that are fitted: choose at most 30, or batch=full",
@@ -210,7 +263,9 @@ def test_a_failing_single_run_is_failed(component: str, linfit: Linfit, trouble:
         ("ui --port many", "'many' is not a valid integer range"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(arguments: str, said: str, linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments: str, said: str, linfit: Linfit, workdir: Path, client: Any
+) -> None:
     before = sorted(workdir.rglob("*"))
     done = linfit(*arguments.split(" "))
     assert done.code == 2
@@ -240,19 +295,26 @@ def test_outputs_that_cannot_be_written_are_said(linfit: Linfit, bare: Path) -> 
     assert done.err.count("\n") == 1
 
 
-def test_artifacts_that_cannot_be_written_are_said_before_the_fit(linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_artifacts_that_cannot_be_written_are_said_before_the_fit(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
     assert linfit("run", "steps=2").code == 0
     shutil.rmtree(workdir / "outputs" / "artifacts")
     (workdir / "outputs" / "artifacts").write_text("a file where a folder should be")
     for arguments in (["steps=3"], ["-m", "seed=0,1"]):
         done = linfit("run", *arguments)
         assert done.code == 2
-        assert "adhoc, cannot be written: Not a directory; the MLflow experiment 'adhoc' keeps them there: choose another" in done.err
+        assert (
+            "adhoc, cannot be written: Not a directory; the MLflow experiment 'adhoc' keeps them there: choose another"
+            in done.err
+        )
         assert done.err.count("\n") == 1
     assert len(runs(client)) == 1
 
 
-def test_a_fit_that_cannot_be_recorded_is_failed(linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_cannot_be_recorded_is_failed(
+    linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from linfit.tracking.client import ClientRecorder
 
     def full(*_: Any) -> None:
@@ -269,7 +331,10 @@ def test_a_fit_that_cannot_be_recorded_is_failed(linfit: Linfit, workdir: Path, 
     "flags",
     [
         *(["--cfg", which] for which in ("job", "hydra", "all")),
-        *(["--info", which] for which in ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+        *(
+            ["--info", which]
+            for which in ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+        ),
         ["--help"],
         ["--hydra-help"],
         ["--version"],
@@ -300,9 +365,15 @@ def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> No
 
     assert complete([], "article/linear") == ["article/linear_adam", "article/linear_manual_update"]
     assert complete([], "optim") == ["optimizers", "optimizer.", "optimizer="]
-    assert complete([], "art") == [f"article/{name}" for name in LEVELS]  # a folder of experiments is no group
+    assert complete([], "art") == [
+        f"article/{name}" for name in LEVELS
+    ]  # a folder of experiments is no group
     assert complete(["seed=1", "optimizer=sgd"], "optimizer.mom") == ["optimizer.momentum="]
-    assert complete(["article/linear_adam"], "optimizer=ad") == ["optimizer=adagrad", "optimizer=adam", "optimizer=adamw"]
+    assert complete(["article/linear_adam"], "optimizer=ad") == [
+        "optimizer=adagrad",
+        "optimizer=adam",
+        "optimizer=adamw",
+    ]
     assert "optimizer.betas." in complete(["article/linear_adam"], "optimizer.be")
 
 
@@ -312,7 +383,12 @@ def test_completion_offers_flags_our_own_and_hydras() -> None:
     from linfit.cli import cli
 
     def offered(*words: str) -> list[str]:
-        return [item.value for item in ShellComplete(cli, {}, "linfit", "").get_completions(list(words[:-1]), words[-1])]
+        return [
+            item.value
+            for item in ShellComplete(cli, {}, "linfit", "").get_completions(
+                list(words[:-1]), words[-1]
+            )
+        ]
 
     assert offered("run", "seed=1", "--skip") == ["--skip-done", "--skip-unstable"]
     assert offered("run", "--c") == ["--cfg", "--config-path", "--config-name", "--config-dir"]
@@ -327,7 +403,9 @@ def test_a_half_written_line_is_no_mistake(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_hydras_flag_installs_a_completion_of_linfits_own(shell: str, linfit: Linfit, bare: Path) -> None:
+def test_hydras_flag_installs_a_completion_of_linfits_own(
+    shell: str, linfit: Linfit, bare: Path
+) -> None:
     script = linfit("run", "--shell-completion", f"install={shell}").out
     assert f"_LINFIT_COMPLETE={shell}_complete" in script
     assert "linfit" in linfit("run", "--shell-completion", f"uninstall={shell}").out
@@ -365,7 +443,9 @@ def test_bash_completes_behind_the_script_that_it_sourced() -> None:
         _linfit_completion linfit
         echo "${COMPREPLY[@]}"
     """
-    done = subprocess.run(["bash", "--norc", "-c", line], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "--norc", "-c", line], capture_output=True, text=True, check=True
+    )
     registered, overrides, datasets, components = done.stdout.splitlines()
     assert registered.endswith("-F _linfit_completion linfit")
     assert overrides == "adagrad adam adamw"
@@ -380,7 +460,9 @@ def test_a_user_of_bash_who_types_tabs_gets_the_whole_command() -> None:
     """In a terminal: a finished value is followed by a space, a key is not."""
     terminal, inside = os.openpty()
     environment = {**os.environ, "TERM": "dumb"}
-    with started(["bash", "--norc", "-i"], stdin=inside, stdout=inside, stderr=inside, env=environment) as bash:
+    with started(
+        ["bash", "--norc", "-i"], stdin=inside, stdout=inside, stderr=inside, env=environment
+    ) as bash:
         os.close(inside)
         to_the_beginning = "\x01"
         typed = f"linfit run seed=1 optimizer=rms\toptimizer.al\t0.9{to_the_beginning}echo \r"
@@ -395,7 +477,12 @@ def test_a_reader_who_has_seen_enough_is_no_mistake(bare: Path) -> None:
     code = "from linfit.cli import main; main()"
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([sys.executable, "-c", code, "run", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "--help"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -427,17 +514,26 @@ def test_the_global_state_is_as_it_was(linfit: Linfit, workdir: Path) -> None:
     import torch
 
     def state() -> tuple[Any, ...]:
-        return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().numpy().tobytes(), torch.get_num_threads()
+        return (
+            random.getstate(),
+            repr(np.random.get_state()),
+            torch.get_rng_state().numpy().tobytes(),
+            torch.get_num_threads(),
+        )
 
     before = state()
-    assert linfit("run", "-m", "init=normal,torch_default", "model=tensor,linear", "steps=3").code == 0
+    assert (
+        linfit("run", "-m", "init=normal,torch_default", "model=tensor,linear", "steps=3").code == 0
+    )
     assert state() == before
 
 
 HUGE = ("dataset=random_linear", "dataset.n=1000000000", "dataset.p=1000", "batch=minibatch")
 
 
-def test_data_that_cannot_be_had_fail_their_fit_alone_and_can_be_shown(linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_data_that_cannot_be_had_fail_their_fit_alone_and_can_be_shown(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
     ran = linfit("run", "-m", *HUGE, "steps=5,6")
     assert (ran.code, "2 of 2 fits failed" in ran.err) == (1, True)
     child = next(run for run in runs(client) if layout.PARENT in run.data.tags)
@@ -445,17 +541,32 @@ def test_data_that_cannot_be_had_fail_their_fit_alone_and_can_be_shown(linfit: L
 
 
 @pytest.mark.parametrize("given", ["abc", "-1", "nan"])
-def test_seconds_that_are_none_are_said_in_one_line(given: str, linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_that_are_none_are_said_in_one_line(
+    given: str, linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LINFIT_GRACE", given)
     done = linfit("run", "steps=3", "tracking=none")
-    assert done.code == 2 and done.err.strip() == f"linfit: LINFIT_GRACE: got {given!r}, must be a number of seconds"
+    assert (
+        done.code == 2
+        and done.err.strip() == f"linfit: LINFIT_GRACE: got {given!r}, must be a number of seconds"
+    )
 
 
 @pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
-    command = [sys.executable, "-c", "from linfit.cli import main; main()", "run", "steps=100000000"]
+def test_an_interrupted_run_is_killed_in_mlflow(
+    signalled: signal.Signals, code: int, workdir: Path, client: Any
+) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from linfit.cli import main; main()",
+        "run",
+        "steps=100000000",
+    ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "LINFIT_GRACE": "25"}
-    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with started(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         deadline = time.monotonic() + 60
         while not list((workdir / "outputs").glob("runs/*/.hydra/overrides.yaml")):
             assert time.monotonic() < deadline and process.poll() is None
@@ -469,7 +580,9 @@ def test_an_interrupted_run_is_killed_in_mlflow(signalled: signal.Signals, code:
     assert f"run {run.info.run_id} is KILLED in MLflow" in err
 
 
-def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit) -> None:
+def test_an_interrupted_sweep_keeps_what_is_finished(
+    workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
+) -> None:
     from linfit.engine.dispatch import fits_as_done
     from linfit.sweeps import recording
 
@@ -485,7 +598,9 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
     assert done.code == 130
     assert "3 finished fits are kept" in done.err
     found = runs(client)
-    kept = sorted((run.info.run_name, run.info.status) for run in found if layout.PARENT in run.data.tags)
+    kept = sorted(
+        (run.info.run_name, run.info.status) for run in found if layout.PARENT in run.data.tags
+    )
     assert kept == [(f"seed={seed}", "FINISHED") for seed in (0, 1, 2)]
     [parent] = [run for run in found if layout.PARENT not in run.data.tags]
     assert parent.info.status == "KILLED"
@@ -500,9 +615,16 @@ def test_an_interrupted_sweep_keeps_what_is_finished(workdir: Path, client: Any,
     }
 
 
-@pytest.mark.parametrize(("arguments", "command"), [(("steps=3",), "show"), (("-m", "seed=0,1", "steps=3"), "report")])
+@pytest.mark.parametrize(
+    ("arguments", "command"), [(("steps=3",), "show"), (("-m", "seed=0,1", "steps=3"), "report")]
+)
 def test_interrupted_at_the_pictures_all_is_finished(
-    arguments: tuple[str, ...], command: str, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
+    arguments: tuple[str, ...],
+    command: str,
+    workdir: Path,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    linfit: Linfit,
 ) -> None:
     def interrupted(runner: Any) -> Any:
         raise KeyboardInterrupt
@@ -536,18 +658,32 @@ def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
     monkeypatch.setattr(DatabaseRecorder, "submit", fails)
     done = linfit("run", "-m", "seed=range(0,6)", "steps=3")
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith("linfit: the store is full: make room; go on with: linfit resume ")
+    assert done.err.splitlines()[-1].startswith(
+        "linfit: the store is full: make room; go on with: linfit resume "
+    )
     assert "Traceback" not in done.err
     children = [run for run in runs(client) if layout.PARENT in run.data.tags]
-    assert sorted((run.info.run_name, run.info.status) for run in children) == [("seed=0", "FINISHED"), ("seed=1", "FINISHED")]
+    assert sorted((run.info.run_name, run.info.status) for run in children) == [
+        ("seed=0", "FINISHED"),
+        ("seed=1", "FINISHED"),
+    ]
     assert all("loss" in run.data.metrics for run in children)
 
 
 @pytest.mark.matrix
-def test_only_the_best_become_runs_where_that_is_asked_for(linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_only_the_best_become_runs_where_that_is_asked_for(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
     import pandas as pd
 
-    done = linfit("run", "-m", "optimizer=sgd", "optimizer.lr=0.0001,0.001,0.002,1.0", "steps=50", "tracking.runs=best:2")
+    done = linfit(
+        "run",
+        "-m",
+        "optimizer=sgd",
+        "optimizer.lr=0.0001,0.001,0.002,1.0",
+        "steps=50",
+        "tracking.runs=best:2",
+    )
     assert done.code == 0, done.err
     children = [run for run in runs(client) if layout.PARENT in run.data.tags]
     assert {run.info.run_name for run in children} == {"lr=0.001", "lr=0.002"}
@@ -555,7 +691,9 @@ def test_only_the_best_become_runs_where_that_is_asked_for(linfit: Linfit, workd
     table = pd.read_parquet(results)
     assert table["row"].tolist() == [0, 1, 2, 3]
     ids = dict(zip(table["name"], table["run_id"], strict=True))
-    assert {name: ids[name] for name in ("lr=0.001", "lr=0.002")} == {run.info.run_name: run.info.run_id for run in children}
+    assert {name: ids[name] for name in ("lr=0.001", "lr=0.002")} == {
+        run.info.run_name: run.info.run_id for run in children
+    }
     assert pd.isna(ids["lr=0.0001"]) and pd.isna(ids["lr=1.0"])
     assert {run.data.tags[layout.ROW] for run in children} == {"1", "2"}
 
@@ -570,10 +708,31 @@ def test_python_sweeps_as_the_command_line_does(workdir: Path, client: Any) -> N
 
 
 @pytest.mark.matrix
-def test_hydras_own_launcher_and_sweeper_still_work(linfit: Linfit, workdir: Path, client: Any) -> None:
-    assert linfit("run", "-m", "hydra/launcher=basic", "seed=0,1", "steps=3", "hydra.sweep.subdir=${hydra.job.num}").code == 0
+def test_hydras_own_launcher_and_sweeper_still_work(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
+    assert (
+        linfit(
+            "run",
+            "-m",
+            "hydra/launcher=basic",
+            "seed=0,1",
+            "steps=3",
+            "hydra.sweep.subdir=${hydra.job.num}",
+        ).code
+        == 0
+    )
     assert linfit("run", "-m", "hydra/sweeper=basic", "seed=2,3", "steps=3").code == 0
-    assert len([run for run in runs(client) if run.data.tags[layout.KIND] == "fit" and run.info.status == "FINISHED"]) == 4
+    assert (
+        len(
+            [
+                run
+                for run in runs(client)
+                if run.data.tags[layout.KIND] == "fit" and run.info.status == "FINISHED"
+            ]
+        )
+        == 4
+    )
 
 
 @pytest.mark.matrix
@@ -597,7 +756,9 @@ def test_a_run_is_found_by_the_beginning_of_its_id(linfit: Linfit, workdir: Path
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_are_no_harm(closed: str, workdir: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m linfit run steps=5 pictures=false {closed}"
-    done = subprocess.run(["sh", "-c", command], cwd=workdir, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=workdir, capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert ("completed after 5 updates" in done.stdout) == (closed in ("<&-", "2>&-"))
     with closing(sqlite3.connect("outputs/mlflow.db")) as store:

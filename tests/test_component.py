@@ -13,14 +13,28 @@ from linfit.component import Component, Frozen, unknown
 from linfit.config import GROUPS, FitConfig, explain
 from linfit.method.optimizers import Adam, ManualSGD, Optimizer
 from linfit.problem.datasets import Dataset
-from tests.helpers import CONF, EXPERIMENTS, TABLES, Row, config, label, rows, scratch_registry, settings
+from tests.helpers import (
+    CONF,
+    EXPERIMENTS,
+    TABLES,
+    Row,
+    config,
+    label,
+    rows,
+    scratch_registry,
+    settings,
+)
 
 MISSING = "???"
 
 
 def own(group: str) -> set[str]:
     """The components of a group that linfit itself defines, not a plug-in."""
-    return {name for name, choice in GROUPS[group].choices.items() if choice.__module__.startswith("linfit.")}
+    return {
+        name
+        for name, choice in GROUPS[group].choices.items()
+        if choice.__module__.startswith("linfit.")
+    }
 
 
 def yaml(group: str, name: str) -> dict[str, Any]:
@@ -33,7 +47,9 @@ def yaml(group: str, name: str) -> dict[str, Any]:
 
 
 def test_every_group_has_a_table_and_a_folder() -> None:
-    assert set(TABLES) == set(GROUPS) == {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    assert (
+        set(TABLES) == set(GROUPS) == {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    )
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -73,14 +89,20 @@ def test_yaml_states_the_defaults_of_the_class(group: str, row: Row) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", sorted([*CONF.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yaml")]), ids=lambda file: f"{file.parent.name}/{file.name}"
+    "file",
+    sorted([*CONF.rglob("*.yaml"), *EXPERIMENTS.rglob("*.yaml")]),
+    ids=lambda file: f"{file.parent.name}/{file.name}",
 )
 def test_every_yaml_begins_with_a_comment_and_every_value_has_one(file: Any) -> None:
     first, *lines = file.read_text(encoding="utf-8").splitlines()
     assert re.match(r"# \S", first)
     if file.parent == CONF:  # which components there are, and what is Hydra's, is no value of ours
         lines = lines[lines.index("  - _self_") : lines.index("hydra:")]
-    values = [line for line in lines if re.match(r"(\s|- )*[\w.]+: \S", line) and line != f"name: {file.stem}"]
+    values = [
+        line
+        for line in lines
+        if re.match(r"(\s|- )*[\w.]+: \S", line) and line != f"name: {file.stem}"
+    ]
     assert [line for line in values if not re.search(r" # \S", line)] == []
 
 
@@ -95,7 +117,9 @@ def test_a_component_says_in_one_line_what_it_is(group: str, row: Row) -> None:
 
 
 @pytest.mark.parametrize(("group", "given"), settings(), ids=label)
-def test_a_component_is_chosen_by_name_and_keeps_its_fields(group: str, given: dict[str, Any]) -> None:
+def test_a_component_is_chosen_by_name_and_keeps_its_fields(
+    group: str, given: dict[str, Any]
+) -> None:
     base = GROUPS[group]
     chosen = base.choose(given)
     assert type(chosen) is base.choices[given["name"]]
@@ -146,14 +170,29 @@ def test_a_subclass_is_a_choice_from_the_moment_it_is_defined() -> None:
         assert "lion" in Optimizer.names()
         chosen = config(optimizer={"name": "lion", "boldness": 3})
         assert isinstance(chosen.optimizer, Lion)
-        assert chosen.as_dict()["optimizer"] == {"name": "lion", "lr": 1e-3, "average": False, "boldness": 3.0}
+        assert chosen.as_dict()["optimizer"] == {
+            "name": "lion",
+            "lr": 1e-3,
+            "average": False,
+            "boldness": 3.0,
+        }
         assert FitConfig.model_validate(chosen.as_dict()) == chosen
-        assert chosen.fingerprint() != config(optimizer="lion").fingerprint() != config(optimizer="manual_sgd").fingerprint()
+        assert (
+            chosen.fingerprint()
+            != config(optimizer="lion").fingerprint()
+            != config(optimizer="manual_sgd").fingerprint()
+        )
     assert "lion" not in Optimizer.choices
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    with scratch_registry(), pytest.raises(ValueError, match=r"optimizer 'adam' exists already, in linfit\.method\.optimizers: give yours"):
+    with (
+        scratch_registry(),
+        pytest.raises(
+            ValueError,
+            match=r"optimizer 'adam' exists already, in linfit\.method\.optimizers: give yours",
+        ),
+    ):
 
         class Other(Optimizer):
             """Wants the name of another."""
@@ -246,6 +285,9 @@ def test_an_integer_passes_as_a_float() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    assert unknown("loss", "mes", ["sse", "mse"]) == "no loss 'mes': did you mean 'mse'? there are mse, sse"
+    assert (
+        unknown("loss", "mes", ["sse", "mse"])
+        == "no loss 'mes': did you mean 'mse'? there are mse, sse"
+    )
     assert unknown("loss", "huber", ["sse", "mse"]) == "no loss 'huber': there are mse, sse"
     assert unknown("loss", "huber", []) == "no loss 'huber': there are none"

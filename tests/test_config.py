@@ -22,7 +22,19 @@ from linfit.problem.datasets import Dataset, RandomLinear
 from linfit.problem.files import SHIPPED_FOLDER
 from linfit.settings import CURVE_POINTS, Record, devices
 from tests import helpers
-from tests.helpers import CONF, DEVICES, DTYPES, LAW, TABLES, DeviceRow, Row, config, label, rows, settings
+from tests.helpers import (
+    CONF,
+    DEVICES,
+    DTYPES,
+    LAW,
+    TABLES,
+    DeviceRow,
+    Row,
+    config,
+    label,
+    rows,
+    settings,
+)
 
 OPTIMIZERS = ", ".join(sorted(row.name for row in helpers.OPTIMIZERS))
 ADAM_KEYS = "amsgrad, betas, decoupled_weight_decay, eps, lr, maximize, name, weight_decay"
@@ -45,14 +57,29 @@ NO_COMPONENT: list[Any] = [None, 3, [], {}, {"lr": 1.0}, {"name": None}, {"name"
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     # unknown names
     ({"stepz": 3}, f"no key 'stepz': did you mean 'steps'? there are {KEYS}"),
-    ({"optimizer": "adm"}, f"optimizer: no optimizer 'adm': did you mean 'adam'? there are {OPTIMIZERS}"),
+    (
+        {"optimizer": "adm"},
+        f"optimizer: no optimizer 'adm': did you mean 'adam'? there are {OPTIMIZERS}",
+    ),
     ({"optimizer": {"name": "lbfgs"}}, f"optimizer: no optimizer 'lbfgs': there are {OPTIMIZERS}"),
     (adam(learning_rate=1.0), f"optimizer: no key 'learning_rate': there are {ADAM_KEYS}"),
     (adam(beta=1.0), f"optimizer: no key 'beta': did you mean 'betas'? there are {ADAM_KEYS}"),
-    ({"record": {"evry": 3}}, "record: no key 'evry': did you mean 'every'? there are every, tolerance"),
-    ({"stop": {"patience": 3}}, "stop: no key 'patience': there are divergence, excess_loss, gradient_norm"),
+    (
+        {"record": {"evry": 3}},
+        "record: no key 'evry': did you mean 'every'? there are every, tolerance",
+    ),
+    (
+        {"stop": {"patience": 3}},
+        "stop: no key 'patience': there are divergence, excess_loss, gradient_norm",
+    ),
     # no component at all
-    *(({"optimizer": value}, f"optimizer: must be a name or a mapping with a name, one of {OPTIMIZERS}") for value in NO_COMPONENT),
+    *(
+        (
+            {"optimizer": value},
+            f"optimizer: must be a name or a mapping with a name, one of {OPTIMIZERS}",
+        )
+        for value in NO_COMPONENT
+    ),
     # numbers
     (adam(lr=0), "optimizer.lr: got 0, input should be greater than 0"),
     (adam(lr=-1.0), "optimizer.lr: got -1.0, input should be greater than 0"),
@@ -61,7 +88,10 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     (adam(lr="0.1"), "optimizer.lr: got '0.1', input should be a valid number"),
     (adam(lr=True), "optimizer.lr: got True, input should be a valid number"),
     (adam(betas=[0.9, 1.0]), "optimizer.betas.1: got 1.0, input should be less than 1"),
-    (adam(betas=[-0.1, 0.9]), "optimizer.betas.0: got -0.1, input should be greater than or equal to 0"),
+    (
+        adam(betas=[-0.1, 0.9]),
+        "optimizer.betas.0: got -0.1, input should be greater than or equal to 0",
+    ),
     (adam(betas=[0.9]), "optimizer.betas.1 is required"),
     (adam(eps=-1e-8), "optimizer.eps: got -1e-08, input should be greater than or equal to 0"),
     (adam(amsgrad=1), "optimizer.amsgrad: got 1, input should be a valid boolean"),
@@ -78,8 +108,14 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"seed": True}, "seed: got True, input should be a valid integer"),
     ({"seed": 1.0}, "seed: got 1.0, input should be a valid integer"),
     ({"seed": None}, "seed: got None, input should be a valid integer"),
-    (dataset("parabola", seed=-1), "dataset.seed: got -1, input should be greater than or equal to 0"),
-    ({"init": {"name": "normal", "seed": True}}, "init.seed: got True, input should be a valid integer"),
+    (
+        dataset("parabola", seed=-1),
+        "dataset.seed: got -1, input should be greater than or equal to 0",
+    ),
+    (
+        {"init": {"name": "normal", "seed": True}},
+        "init.seed: got True, input should be a valid integer",
+    ),
     ({"steps": -1}, "steps: got -1, input should be greater than or equal to 0"),
     ({"steps": 1e3}, "steps: got 1000.0, input should be a valid integer"),
     ({"threads": 0}, "threads: got 0, input should be greater than or equal to 1"),
@@ -88,20 +124,32 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"record": {"tolerance": 1.0}}, "record.tolerance: got 1.0, input should be less than 1"),
     ({"record": {"tolerance": 0.0}}, "record.tolerance: got 0.0, input should be greater than 0"),
     ({"stop": {"divergence": 1.0}}, "stop.divergence: got 1.0, input should be greater than 1"),
-    ({"tracking": {"name": "mlflow", "uri": 3}}, "tracking.uri: got 3, input should be a valid string"),
+    (
+        {"tracking": {"name": "mlflow", "uri": 3}},
+        "tracking.uri: got 3, input should be a valid string",
+    ),
     ({"plugins": "my_module"}, "plugins: got 'my_module', input should be a list, [A,B,…]"),
     ({"name": ""}, "name: got '', string should have at least 1 character"),
     # datasets
     (dataset("parabola", n=0), "dataset.n: got 0, input should be greater than or equal to 1"),
-    (dataset("parabola", noise=-0.1), "dataset.noise: got -0.1, input should be greater than or equal to 0"),
+    (
+        dataset("parabola", noise=-0.1),
+        "dataset.noise: got -0.1, input should be greater than or equal to 0",
+    ),
     (dataset("polynomial", degree=2), "dataset: degree 2 needs 3 coefficients, got 4"),
     (dataset("polynomial", range=[1, 1]), "dataset: range must increase, got [1.0, 1.0]"),
-    (dataset("random_linear", condition=0.5), "dataset.condition: got 0.5, input should be greater than or equal to 1"),
+    (
+        dataset("random_linear", condition=0.5),
+        "dataset.condition: got 0.5, input should be greater than or equal to 1",
+    ),
     (
         dataset("random_linear", n=1),
         "dataset: one singular value has condition number 1, got condition 10: give n and p of 2 or more",
     ),
-    ({"dataset": "csv"}, "dataset.path is required; dataset.features is required; dataset.target is required"),
+    (
+        {"dataset": "csv"},
+        "dataset.path is required; dataset.features is required; dataset.target is required",
+    ),
     (
         dataset("csv", path="a.csv", features=[], target="y"),
         "dataset.features: got [], value should have at least 1 item after validation, not 0",
@@ -143,7 +191,9 @@ def test_a_name_is_one_line() -> None:
 
 def test_every_mistake_is_named() -> None:
     with pytest.raises(ValidationError) as refusal:
-        FitConfig.model_validate({"seed": -1, "steps": -2, "optimizer": {"name": "adam", "lr": 0, "eps": -1}})
+        FitConfig.model_validate(
+            {"seed": -1, "steps": -2, "optimizer": {"name": "adam", "lr": 0, "eps": -1}}
+        )
     assert explain(refusal.value).split("; ") == [
         "seed: got -1, input should be greater than or equal to 0",
         "steps: got -2, input should be greater than or equal to 0",
@@ -154,14 +204,22 @@ def test_every_mistake_is_named() -> None:
 
 @pytest.mark.parametrize("row", DEVICES, ids=label)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_device_is_refused_where_it_is_absent_or_lacks_the_dtype(row: DeviceRow, dtype: str) -> None:
+def test_a_device_is_refused_where_it_is_absent_or_lacks_the_dtype(
+    row: DeviceRow, dtype: str
+) -> None:
     if dtype not in row.dtypes:
-        with pytest.raises(ValidationError, match=f"{row.name} computes in {', '.join(row.dtypes)} only, got dtype {dtype}"):
+        with pytest.raises(
+            ValidationError,
+            match=f"{row.name} computes in {', '.join(row.dtypes)} only, got dtype {dtype}",
+        ):
             config(device=row.name, dtype=dtype)
     elif row.always or row.name in devices():
         assert config(device=row.name, dtype=dtype).resolved().device.name in devices()
     else:
-        with pytest.raises(ValueError, match=f"device {row.name} is not there: this machine has cpu.*; choose one of them or device=auto"):
+        with pytest.raises(
+            ValueError,
+            match=f"device {row.name} is not there: this machine has cpu.*; choose one of them or device=auto",
+        ):
             config(device=row.name, dtype=dtype).resolved()
 
 
@@ -192,7 +250,12 @@ def test_a_config_survives_json(group: str, given: dict[str, Any]) -> None:
 def test_the_default_config_is_the_shipped_one() -> None:
     stated = OmegaConf.to_container(OmegaConf.load(CONF / "linfit.yaml"))
     assert isinstance(stated, dict)
-    chosen = {key: name for part in stated.pop("defaults") if isinstance(part, dict) for key, name in part.items()}
+    chosen = {
+        key: name
+        for part in stated.pop("defaults")
+        if isinstance(part, dict)
+        for key, name in part.items()
+    }
     groups = {key: name for key, name in chosen.items() if not str(key).startswith("override ")}
     del stated["hydra"]
     assert stated.pop("name") is None
@@ -201,7 +264,9 @@ def test_the_default_config_is_the_shipped_one() -> None:
 
 
 def test_flattened_a_component_stands_under_its_groups_name() -> None:
-    flat = flatten(config(seed=3, optimizer={"name": "adam", "lr": 0.5}, record={"every": 7}).as_dict())
+    flat = flatten(
+        config(seed=3, optimizer={"name": "adam", "lr": 0.5}, record={"every": 7}).as_dict()
+    )
     assert flat["name"] == "adhoc"
     assert flat["optimizer"] == "adam"
     assert flat["optimizer.lr"] == 0.5
@@ -266,9 +331,15 @@ def test_a_fingerprint_is_the_hash_of_what_decides_the_numbers() -> None:
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
     def reverse(data: Any) -> Any:
-        return {key: reverse(data[key]) for key in reversed(data)} if isinstance(data, dict) else data
+        return (
+            {key: reverse(data[key]) for key in reversed(data)} if isinstance(data, dict) else data
+        )
 
-    whole = config(seed=3, optimizer={"name": "adam", "lr": 0.5, "eps": 1e-3}, dataset={"name": "random_linear", "q": 2})
+    whole = config(
+        seed=3,
+        optimizer={"name": "adam", "lr": 0.5, "eps": 1e-3},
+        dataset={"name": "random_linear", "q": 2},
+    )
     backwards = reverse(whole.as_dict())
     assert list(backwards) != list(whole.as_dict())
     assert FitConfig.model_validate(backwards).fingerprint() == whole.fingerprint()
@@ -293,7 +364,9 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
     ],
     ids=str,
 )
-def test_the_same_value_written_otherwise_has_the_same_fingerprint(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_the_same_value_written_otherwise_has_the_same_fingerprint(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
     assert config(**one).fingerprint() == config(**other).fingerprint()
 
 
@@ -309,11 +382,18 @@ DECISIVE: dict[str, Any] = {
 }
 #: What decides numbers where samples have weights.
 CONDITIONAL = {"mean_over"}
-INDIFFERENT: dict[str, Any] = {"name": "other", "record": {"every": 3, "tolerance": 1e-3}, "pictures": False, "objective": "loss"}
+INDIFFERENT: dict[str, Any] = {
+    "name": "other",
+    "record": {"every": 3, "tolerance": 1e-3},
+    "pictures": False,
+    "objective": "loss",
+}
 
 
 def test_every_key_of_a_config_is_known_to_decide_the_numbers_or_not() -> None:
-    assert set(DECISIVE) | CONDITIONAL | set(INDIFFERENT) | set(TABLES) == set(FitConfig.model_fields)
+    assert set(DECISIVE) | CONDITIONAL | set(INDIFFERENT) | set(TABLES) == set(
+        FitConfig.model_fields
+    )
     assert {*INDIFFERENT, *helpers.BESIDE_THE_NUMBERS} == set(BESIDE)
 
 
@@ -343,14 +423,20 @@ def test_all_settings_of_a_group_have_fingerprints_of_their_own(group: str) -> N
         assert (prints[one] != prints[other]) == decides, (one, other)
 
 
-@pytest.mark.parametrize(("group", "row"), [(group, row) for group, row in rows() if getattr(row, "draws", False)], ids=label)
+@pytest.mark.parametrize(
+    ("group", "row"),
+    [(group, row) for group, row in rows() if getattr(row, "draws", False)],
+    ids=label,
+)
 def test_a_sub_seed_counts_as_what_it_comes_to(group: str, row: Row) -> None:
     def fingerprint(seed: int, own: int | None) -> str:
         return config(seed=seed, **{group: {**row.plain, "seed": own}}).fingerprint()
 
     assert fingerprint(3, None) == fingerprint(3, 3)
     assert fingerprint(0, None) == fingerprint(0, 0)
-    assert len({fingerprint(3, None), fingerprint(3, 0), fingerprint(0, None), fingerprint(0, 3)}) == 4
+    assert (
+        len({fingerprint(3, None), fingerprint(3, 0), fingerprint(0, None), fingerprint(0, 3)}) == 4
+    )
 
 
 def test_the_device_counts_as_what_it_comes_to() -> None:
@@ -359,7 +445,15 @@ def test_the_device_counts_as_what_it_comes_to() -> None:
 
 
 def csv(path: Path | str, **parts: Any) -> FitConfig:
-    return config(dataset={"name": "csv", "path": str(path), "features": ["x_squared", "one"], "target": "y", **parts})
+    return config(
+        dataset={
+            "name": "csv",
+            "path": str(path),
+            "features": ["x_squared", "one"],
+            "target": "y",
+            **parts,
+        }
+    )
 
 
 def test_a_data_file_counts_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +474,9 @@ def test_a_data_file_counts_by_its_content(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_shipped_file_is_named_without_folders() -> None:
     for path in ("linfit:../config.py", "linfit:a/b.csv", "linfit:/etc/hosts"):
-        with pytest.raises(ValueError, match=r"what linfit ships has no folders; there are .*article\.csv"):
+        with pytest.raises(
+            ValueError, match=r"what linfit ships has no folders; there are .*article\.csv"
+        ):
             csv(path).fingerprint()
 
 
@@ -411,7 +507,9 @@ def test_recorded_steps_increase_from_the_first_to_the_last(total: int, every: i
 def test_recorded_steps_are_spaced_for_a_logarithmic_axis() -> None:
     steps = Record().steps(100_000)
     assert 35 <= len(steps) <= 42
-    assert [sum(10**k <= step < 10 ** (k + 1) for step in steps) for k in (1, 2, 3, 4)] == pytest.approx([8, 8, 8, 8], abs=1)
+    assert [
+        sum(10**k <= step < 10 ** (k + 1) for step in steps) for k in (1, 2, 3, 4)
+    ] == pytest.approx([8, 8, 8, 8], abs=1)
 
 
 def test_every_public_name_is_there() -> None:
@@ -422,7 +520,9 @@ def test_every_public_name_is_there() -> None:
         linfit.fitt  # noqa: B018
 
 
-def test_a_later_field_at_its_default_leaves_fingerprints_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_field_at_its_default_leaves_fingerprints_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Dataset, "choices", dict(Dataset.choices))
 
     class Tilted(RandomLinear):

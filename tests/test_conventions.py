@@ -29,7 +29,13 @@ from tests.stores.unpack import unpack
 Linfit = Callable[..., Any]
 STORE = Path(__file__).parent / "stores" / "v1-conventions.tar.xz"
 INTERCEPT = {"name": "raw", "intercept": True}
-WEIGHTED = {"name": "csv", "path": "linfit:article.csv", "features": "one", "target": "y", "weight": "x_squared"}
+WEIGHTED = {
+    "name": "csv",
+    "path": "linfit:article.csv",
+    "features": "one",
+    "target": "y",
+    "weight": "x_squared",
+}
 AVERAGE = {"name": "manual_sgd", "average": True}
 #: Parts of a config, and which convention changes their numbers.
 CASES: list[tuple[dict[str, Any], str | None]] = [
@@ -78,7 +84,9 @@ def run_named(name: str) -> str:
 
 
 @pytest.mark.parametrize(("parts", "key"), CASES, ids=ids)
-def test_a_fingerprint_changes_only_where_numbers_do(parts: dict[str, Any], key: str | None) -> None:
+def test_a_fingerprint_changes_only_where_numbers_do(
+    parts: dict[str, Any], key: str | None
+) -> None:
     now = config(**parts)
     before = as_of_schema(now, 1)
     assert as_of_schema(now, SCHEMA) == now
@@ -86,14 +94,20 @@ def test_a_fingerprint_changes_only_where_numbers_do(parts: dict[str, Any], key:
     if key is None:
         assert now.numbers() == before.numbers()
     fits = package.fit([one.model_copy(update={"steps": 3}) for one in (now, before)])
-    same = fits[0].losses.tobytes() == fits[1].losses.tobytes() and fits[0].weights.tobytes() == fits[1].weights.tobytes()
+    same = (
+        fits[0].losses.tobytes() == fits[1].losses.tobytes()
+        and fits[0].weights.tobytes() == fits[1].weights.tobytes()
+    )
     assert same == (key is None)
 
 
 def test_the_convention_of_before_can_be_chosen() -> None:
     ridge = Ridge(intercept=True)
     chosen = config(features=INTERCEPT, penalty=ridge, mean_over="samples")
-    assert chosen.fingerprint() == as_of_schema(config(features=INTERCEPT, penalty="ridge"), 1).fingerprint()
+    assert (
+        chosen.fingerprint()
+        == as_of_schema(config(features=INTERCEPT, penalty="ridge"), 1).fingerprint()
+    )
     with pytest.raises(ValidationError, match="mean_over"):
         config(mean_over="rows")
 
@@ -136,9 +150,15 @@ def test_show_says_the_schema(here: Path, linfit: Linfit) -> None:
 
 @pytest.mark.parametrize(
     ("name", "setting"),
-    [("convention 1", "penalty.intercept=false"), ("convention 5", "mean_over=weights"), ("convention 8", "mean_over=weights")],
+    [
+        ("convention 1", "penalty.intercept=false"),
+        ("convention 5", "mean_over=weights"),
+        ("convention 8", "mean_over=weights"),
+    ],
 )
-def test_what_is_run_again_differs_by_the_convention_alone(here: Path, linfit: Linfit, name: str, setting: str) -> None:
+def test_what_is_run_again_differs_by_the_convention_alone(
+    here: Path, linfit: Linfit, name: str, setting: str
+) -> None:
     run = run_named(name)
     again = package.reproduce(run)
     assert again.verdict in (Verdict.IDENTICAL, Verdict.EQUAL)
@@ -148,12 +168,21 @@ def test_what_is_run_again_differs_by_the_convention_alone(here: Path, linfit: L
     assert other.verdict is Verdict.DIFFERS
     assert [change.key for change in other.changes if change.kind == "config"] == [key]
     between = compare(locate(None), run, other.run_id)
-    assert [(change.key, json.loads(change.now)) for change in between.changes if change.kind == "config"] == [
-        (key, {"false": False}.get(value, value))
-    ]
+    assert [
+        (change.key, json.loads(change.now))
+        for change in between.changes
+        if change.kind == "config"
+    ] == [(key, {"false": False}.get(value, value))]
     reader = Reader(locate(None))
-    assert config_of(reader, reader.find(other.run_id)).fingerprint() != config_of(reader, reader.find(run)).fingerprint()
-    assert [change.key for change in compare(locate(None), run, again.run_id).changes if change.kind == "config"] == []
+    assert (
+        config_of(reader, reader.find(other.run_id)).fingerprint()
+        != config_of(reader, reader.find(run)).fingerprint()
+    )
+    assert [
+        change.key
+        for change in compare(locate(None), run, again.run_id).changes
+        if change.kind == "config"
+    ] == []
 
 
 def test_a_program_of_before_computes_what_it_did(here: Path, linfit: Linfit) -> None:
@@ -164,5 +193,7 @@ def test_a_program_of_before_computes_what_it_did(here: Path, linfit: Linfit) ->
 
 def test_a_sweep_of_before_is_verified(here: Path, linfit: Linfit) -> None:
     ran = linfit("verify", run_named("every component"), "--sample", "4")
-    elsewhere = "changed    cpu_capability" in ran.out  # its bits are those of the processor that made the store
+    elsewhere = (
+        "changed    cpu_capability" in ran.out
+    )  # its bits are those of the processor that made the store
     assert "parted     none" in ran.out if elsewhere else ran.code == 0, ran.out

@@ -52,7 +52,11 @@ def load(file: Path) -> Any:
 
 def test_generated_pages_schemas_and_headers_are_current() -> None:
     files = generator().generated()
-    stale = [str(file.relative_to(ROOT)) for file, text in files.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    stale = [
+        str(file.relative_to(ROOT))
+        for file, text in files.items()
+        if not file.exists() or file.read_text(encoding="utf-8") != text
+    ]
     assert stale == [], "run `make docs`"
     written = {*(ROOT / "docs" / "reference").glob("*.md"), *(ROOT / "schema").glob("*.json")}
     assert written <= set(files), "run `make docs`"
@@ -81,9 +85,15 @@ def test_a_header_for_editors_keeps_the_header_for_hydra_first(tmp_path: Path) -
 # ---- schemas ----
 
 
-@pytest.mark.parametrize("file", [*ROOT.glob("conf/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [*ROOT.glob("conf/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")],
+    ids=lambda file: file.stem,
+)
 def test_every_shipped_yaml_fits_the_schema_that_it_names(file: Path) -> None:
-    found = re.search(r"^# yaml-language-server: \$schema=(\S+)$", file.read_text(encoding="utf-8"), re.M)
+    found = re.search(
+        r"^# yaml-language-server: \$schema=(\S+)$", file.read_text(encoding="utf-8"), re.M
+    )
     assert found is not None
     named = (file.parent / found[1]).resolve()
     assert named.is_file()
@@ -95,7 +105,13 @@ def test_the_schema_takes_every_setting_of_the_tables(group: str) -> None:
     for row in TABLES[group]:
         for settings in row.settings():
             assert complaints(group, settings) == []
-            assert complaints(schema.EXPERIMENT, {"defaults": [{f"override /{group}": row.name}], group: settings}) == []
+            assert (
+                complaints(
+                    schema.EXPERIMENT,
+                    {"defaults": [{f"override /{group}": row.name}], group: settings},
+                )
+                == []
+            )
 
 
 @pytest.mark.parametrize(
@@ -112,10 +128,19 @@ def test_the_schema_takes_every_setting_of_the_tables(group: str) -> None:
         ("experiment", {"dtype": "float16"}),
         ("experiment", {"record": {"often": 3}}),
         ("experiment", {"optimizer": {"learning_rate": 0.1}}),
-        ("experiment", {"defaults": [{"override /optimizer": "adam"}], "optimizer": {"momentum": 0.9}}),
+        (
+            "experiment",
+            {"defaults": [{"override /optimizer": "adam"}], "optimizer": {"momentum": 0.9}},
+        ),
         ("experiment", {"hydra": {"sweeper": {"sample": 0}}}),
         ("experiment", {"hydra": {"sweeper": {"parms": {}}}}),
-        ("experiment", {"defaults": [{"override /hydra/sweeper": "linfit"}], "hydra": {"sweeper": {"n_trials": 3}}}),
+        (
+            "experiment",
+            {
+                "defaults": [{"override /hydra/sweeper": "linfit"}],
+                "hydra": {"sweeper": {"n_trials": 3}},
+            },
+        ),
     ],
 )
 def test_the_schema_refuses_what_linfit_refuses(kind: str, content: Any) -> None:
@@ -123,14 +148,26 @@ def test_the_schema_refuses_what_linfit_refuses(kind: str, content: Any) -> None
 
 
 def test_the_schema_leaves_another_sweeper_its_keys() -> None:
-    assert complaints(schema.EXPERIMENT, {"defaults": [{"override /hydra/sweeper": "optuna"}], "hydra": {"sweeper": {"n_trials": 3}}}) == []
+    assert (
+        complaints(
+            schema.EXPERIMENT,
+            {
+                "defaults": [{"override /hydra/sweeper": "optuna"}],
+                "hydra": {"sweeper": {"n_trials": 3}},
+            },
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
     "content",
     [
         {"name": None, "steps": "${oc.env:STEPS}", "optimizer": {"lr": "${a.b}"}},
-        {"defaults": ["/linfit", {"override /optimizer": "sgd"}, "_self_"], "optimizer": {"momentum": 0.9}},
+        {
+            "defaults": ["/linfit", {"override /optimizer": "sgd"}, "_self_"],
+            "optimizer": {"momentum": 0.9},
+        },
         {"optimizer": {"momentum": 0.9}, "dataset": {"path": "???"}},
     ],
 )
@@ -145,7 +182,9 @@ def test_the_schema_takes_what_hydra_resolves_later(content: Any) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     targets = [
-        target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target and not target.startswith("#")
+        target.split("#")[0]
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in target and not target.startswith("#")
     ]
     assert [target for target in targets if not (page.parent / target).exists()] == []
 

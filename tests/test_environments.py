@@ -22,7 +22,9 @@ from packaging.version import Version
 from tests import matrix
 
 ROOT = Path(__file__).parents[1]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 #: Lock → the extras that it holds beside linfit's own dependencies.
 HASHED = {"requirements.lock": ["dev"], "requirements-extras.lock": list(EXTRAS)}
@@ -35,7 +37,9 @@ ALONE = {name: value for name, value in os.environ.items() if not name.startswit
 def read_lock(name: str) -> dict[str, set[Version]]:
     """Name → locked versions, of which environment markers choose one."""
     pins: dict[str, set[Version]] = {}
-    for package, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE):
+    for package, version in re.findall(
+        r"^([\w.-]+)==([^\s;\\]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE
+    ):
         pins.setdefault(canonicalize_name(package), set()).add(Version(version))
     return pins
 
@@ -43,7 +47,13 @@ def read_lock(name: str) -> dict[str, set[Version]]:
 @pytest.mark.parametrize("name", HASHED)
 def test_a_lock_has_what_is_asked_for_but_torch(name: str) -> None:
     pins = read_lock(name)
-    asked = [Requirement(text) for text in [*PROJECT["dependencies"], *(part for extra in HASHED[name] for part in EXTRAS[extra])]]
+    asked = [
+        Requirement(text)
+        for text in [
+            *PROJECT["dependencies"],
+            *(part for extra in HASHED[name] for part in EXTRAS[extra]),
+        ]
+    ]
     for requirement in asked:
         versions = pins.get(canonicalize_name(requirement.name), set())
         assert bool(versions) is (requirement.name != "torch"), requirement
@@ -64,9 +74,13 @@ def test_torchs_lock_has_what_it_alone_needs() -> None:
     assert {"sympy", "triton"} <= pins.keys()
     base, extras = read_lock("requirements.lock"), read_lock("requirements-extras.lock")
     assert pins.keys() & base.keys() == set()
-    assert all(pins[name] == extras[name] for name in pins.keys() & extras.keys())  # what an extra needs too, as dask does fsspec
+    assert all(
+        pins[name] == extras[name] for name in pins.keys() & extras.keys()
+    )  # what an extra needs too, as dask does fsspec
     needed = [Requirement(text) for text in requires("torch") or []]
-    assert {canonicalize_name(one.name) for one in needed if one.marker is None} <= pins.keys() | base.keys()
+    assert {
+        canonicalize_name(one.name) for one in needed if one.marker is None
+    } <= pins.keys() | base.keys()
     assert "--hash" not in (ROOT / TORCH).read_text(encoding="utf-8")
 
 
@@ -80,15 +94,27 @@ def test_no_lock_names_an_index(name: str) -> None:
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 11), (3, 13), (3, 14)], ids=str)
-def test_a_python_that_is_not_admitted_is_refused_in_one_line(version: tuple[int, int], tmp_path: Path) -> None:
+def test_a_python_that_is_not_admitted_is_refused_in_one_line(
+    version: tuple[int, int], tmp_path: Path
+) -> None:
     called = ".".join(map(str, version))
     admitted = called in SpecifierSet(PROJECT["requires-python"])
     python = tmp_path / "python"
     pretended = f"import sys; sys.version_info = {(*version, 0)}; exec(sys.argv[2]) if sys.argv[1] == '-c' else None"
-    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(pretended)} "$@"\n', encoding="utf-8")
+    python.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(pretended)} "$@"\n',
+        encoding="utf-8",
+    )
     python.chmod(0o755)
     done = subprocess.run(
-        ["make", f"PYTHON={python}", f"VENV={tmp_path}/venv", "PIP=true", f"BIN={tmp_path}", f"{tmp_path}/venv/.installed"],
+        [
+            "make",
+            f"PYTHON={python}",
+            f"VENV={tmp_path}/venv",
+            "PIP=true",
+            f"BIN={tmp_path}",
+            f"{tmp_path}/venv/.installed",
+        ],
         cwd=ROOT,
         env=ALONE,
         capture_output=True,
@@ -101,16 +127,30 @@ def test_a_python_that_is_not_admitted_is_refused_in_one_line(version: tuple[int
 
 @pytest.mark.parametrize(("system", "program"), [("", "bin/mypy"), ("Windows_NT", "Scripts/mypy")])
 def test_programs_stand_where_the_system_has_them(system: str, program: str) -> None:
-    done = subprocess.run(["make", "--dry-run", f"OS={system}", "types"], cwd=ROOT, env=ALONE, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--dry-run", f"OS={system}", "types"],
+        cwd=ROOT,
+        env=ALONE,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.splitlines()[-1].endswith(f"/{program}"), done.stderr
 
 
 def test_the_workflow_calls_targets_that_are_there() -> None:
     jobs = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
-    called = re.findall(r"^make (\S+)", "\n".join(step.get("run", "") for job in jobs.values() for step in job["steps"]), re.MULTILINE)
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    called = re.findall(
+        r"^make (\S+)",
+        "\n".join(step.get("run", "") for job in jobs.values() for step in job["steps"]),
+        re.MULTILINE,
+    )
+    targets = re.findall(
+        r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert {"lint", "types", "test", "matrix", "browser", "faults"} <= set(called) <= set(targets)
-    assert {system.partition("-")[0] for system in jobs["tests"]["strategy"]["matrix"]["system"]} == {"ubuntu", "macos", "windows"}
+    assert {
+        system.partition("-")[0] for system in jobs["tests"]["strategy"]["matrix"]["system"]
+    } == {"ubuntu", "macos", "windows"}
     assert jobs["matrix"]["strategy"]["matrix"]["python"] == list(matrix.PYTHONS)
     assert jobs["matrix"]["strategy"]["matrix"]["environment"] == list(matrix.USUAL)
 
@@ -119,12 +159,18 @@ def test_the_workflow_may_only_read() -> None:
     text = WORKFLOW.read_text(encoding="utf-8")
     assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
     assert "secrets." not in text
-    assert [action for action in re.findall(r"uses: (.+)", text) if not re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action)] == []
+    assert [
+        action
+        for action in re.findall(r"uses: (.+)", text)
+        if not re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action)
+    ] == []
 
 
 def test_the_matrix_has_every_python_that_is_admitted() -> None:
     minors = [f"3.{minor}" for minor in range(30)]
-    assert list(matrix.PYTHONS) == [python for python in minors if python in SpecifierSet(PROJECT["requires-python"])]
+    assert list(matrix.PYTHONS) == [
+        python for python in minors if python in SpecifierSet(PROJECT["requires-python"])
+    ]
 
 
 @pytest.mark.parametrize("script", ["exit 127", "echo 3.12", "echo what; echo is; echo this"])
@@ -136,7 +182,9 @@ def test_an_interpreter_that_does_not_run_is_not_found(script: str, tmp_path: Pa
     assert matrix.ask_interpreter(str(tmp_path / "absent")) is None
 
 
-def test_the_interpreters_at_hand_are_found_once_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_interpreters_at_hand_are_found_once_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     found = dict(matrix.find_interpreters())
     assert found[f"3.{sys.version_info.minor}"] == sys.executable
@@ -147,12 +195,18 @@ def test_the_lowest_torch_is_the_declared_one() -> None:
     assert f"torch>={matrix.torch('lowest-torch')[0].partition('==')[2]}" in PROJECT["dependencies"]
 
 
-@pytest.mark.parametrize(("passed", "failed", "ok"), [(100, 0, True), (99, 1, False), (0, 0, False), (None, 0, False)])
-def test_an_environment_without_a_test_that_passed_has_failed(passed: int | None, failed: int, ok: bool) -> None:
+@pytest.mark.parametrize(
+    ("passed", "failed", "ok"), [(100, 0, True), (99, 1, False), (0, 0, False), (None, 0, False)]
+)
+def test_an_environment_without_a_test_that_passed_has_failed(
+    passed: int | None, failed: int, ok: bool
+) -> None:
     assert matrix.Outcome("lowest", "3.11", {}, passed, failed, 1.0).ok is ok
 
 
-def test_an_environment_that_cannot_be_made_is_a_row_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_environment_that_cannot_be_made_is_a_row_of_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome = matrix.run_environment("locked", "3.11", str(tmp_path / "absent"), tmp_path)
     matrix.print_table([outcome])
     assert not outcome.ok

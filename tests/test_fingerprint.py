@@ -24,7 +24,9 @@ CHOSEN = tuple(group for group in TABLES if group not in LEFT_OUT)
 
 def component(group: str) -> st.SearchStrategy[Any]:
     """Any component in any of its settings; every other time the group's first, so that enough combinations can be fitted."""
-    return st.just(TABLES[group][0].plain) | st.sampled_from([settings for row in TABLES[group] for settings in row.settings()])
+    return st.just(TABLES[group][0].plain) | st.sampled_from(
+        [settings for row in TABLES[group] for settings in row.settings()]
+    )
 
 
 FIELDS = {group: component(group) for group in CHOSEN}
@@ -41,12 +43,16 @@ DECISIVE: dict[str, st.SearchStrategy[Any]] = {
     "steps": st.integers(0, 9),
     "dtype": st.sampled_from(["float32", "float64"]),
     "stop": st.fixed_dictionaries(STOPS),
-    "split": st.fixed_dictionaries({"validation": st.sampled_from([0.0, 0.25]), "seed": st.none() | SEEDS}),
+    "split": st.fixed_dictionaries(
+        {"validation": st.sampled_from([0.0, 0.25]), "seed": st.none() | SEEDS}
+    ),
     "threads": st.integers(1, 2),
     "deterministic": st.booleans(),
 }
 #: What decides numbers in some configs only.
-CONDITIONAL: dict[str, st.SearchStrategy[Any]] = {"mean_over": st.sampled_from(["weights", "samples"])}
+CONDITIONAL: dict[str, st.SearchStrategy[Any]] = {
+    "mean_over": st.sampled_from(["weights", "samples"])
+}
 BESIDE: dict[str, st.SearchStrategy[Any]] = {
     "name": st.sampled_from(["one", "another"]),
     "record": st.integers(1, 9).map(lambda every: {"every": every}),
@@ -90,9 +96,13 @@ def written(data: dict[str, Any], chance: random.Random, indent: str = "") -> st
         lines += chance.choice([[], ["# a comment"], [""]])
         value = data[key]
         lines.append(
-            f"{key}:\n{written(value, chance, indent + '  ')}" if isinstance(value, dict) else f"{key}: {spelt(value, chance)} # its value"
+            f"{key}:\n{written(value, chance, indent + '  ')}"
+            if isinstance(value, dict)
+            else f"{key}: {spelt(value, chance)} # its value"
         )
-    return "\n".join(indent + line if line and not line.startswith(indent + " ") else line for line in lines)
+    return "\n".join(
+        indent + line if line and not line.startswith(indent + " ") else line for line in lines
+    )
 
 
 @LAW
@@ -107,7 +117,9 @@ def test_order_comments_and_spelling_do_not_count(parts: dict[str, Any], seed: i
 
 @LAW
 @given(PARTS, st.sampled_from(sorted({**DECISIVE, **CONDITIONAL, **BESIDE})), st.data())
-def test_the_same_fingerprint_means_the_same_bits(parts: dict[str, Any], key: str, data: st.DataObject) -> None:
+def test_the_same_fingerprint_means_the_same_bits(
+    parts: dict[str, Any], key: str, data: st.DataObject
+) -> None:
     """One part is changed: where the fingerprint stays, so do the bits. (Where bits change, the fingerprint has therefore changed.)"""
     other = {**parts, key: data.draw({**DECISIVE, **CONDITIONAL, **BESIDE}[key])}
     before, after = valid(parts), valid(other)
@@ -124,7 +136,9 @@ def test_the_same_fingerprint_means_the_same_bits(parts: dict[str, Any], key: st
 
 @LAW
 @given(PARTS, st.sampled_from(sorted(DECISIVE)), st.data())
-def test_another_value_of_what_decides_numbers_is_another_fingerprint(parts: dict[str, Any], key: str, data: st.DataObject) -> None:
+def test_another_value_of_what_decides_numbers_is_another_fingerprint(
+    parts: dict[str, Any], key: str, data: st.DataObject
+) -> None:
     before, after = valid(parts), valid({**parts, key: data.draw(DECISIVE[key])})
     assume(getattr(before, key) != getattr(after, key))
     if key == "penalty":  # its convention about intercepts decides nothing where there is none

@@ -49,10 +49,35 @@ def settled(store: Store) -> Store:
 RUN = ("run", "steps=3", "pictures=false")
 #: Places that a store may name, as `{out}` a folder beside the working one.
 PLACES = (
-    *(f"http://{BAIT}.invalid/x", f"https://u:p@{BAIT}.invalid", f"ftp://{BAIT}.invalid/x", f"sftp://{BAIT}.invalid/x"),
-    *(f"s3://{BAIT}/x", f"gs://{BAIT}", f"dbfs:/{BAIT}", f"mlflow-artifacts:/{BAIT}", f"mlflow-artifacts://{BAIT}.invalid/x"),
-    *(f"hdfs://{BAIT}/x", f"wasbs://c@{BAIT}.blob.core.windows.net/x", f"runs:/{BAIT}/x", f"file://{BAIT}/share", f"{BAIT}:x"),
-    *("{out}", "file:{out}", "file://{out}", "FILE:{out}", "file://localhost{out}", f"../{BAIT}", f"outputs/artifacts/../../../{BAIT}"),
+    *(
+        f"http://{BAIT}.invalid/x",
+        f"https://u:p@{BAIT}.invalid",
+        f"ftp://{BAIT}.invalid/x",
+        f"sftp://{BAIT}.invalid/x",
+    ),
+    *(
+        f"s3://{BAIT}/x",
+        f"gs://{BAIT}",
+        f"dbfs:/{BAIT}",
+        f"mlflow-artifacts:/{BAIT}",
+        f"mlflow-artifacts://{BAIT}.invalid/x",
+    ),
+    *(
+        f"hdfs://{BAIT}/x",
+        f"wasbs://c@{BAIT}.blob.core.windows.net/x",
+        f"runs:/{BAIT}/x",
+        f"file://{BAIT}/share",
+        f"{BAIT}:x",
+    ),
+    *(
+        "{out}",
+        "file:{out}",
+        "file://{out}",
+        "FILE:{out}",
+        "file://localhost{out}",
+        f"../{BAIT}",
+        f"outputs/artifacts/../../../{BAIT}",
+    ),
     *(
         f"outputs/artifacts/%2e%2e/../../{BAIT}",
         "outputs/artifacts/link/x",
@@ -65,14 +90,20 @@ PLACES = (
 
 
 def everything(folder: Path) -> dict[Path, bytes]:
-    return {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()}
+    return {
+        file: file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.is_symlink()
+    }
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_is_written_where_a_store_says(place: str, settled: Store, linfit: Linfit) -> None:
     out = settled.folder.parent / BAIT
     (settled.folder / "outputs" / "artifacts" / "link").symlink_to(out)
-    settled.rows("UPDATE experiments SET artifact_location = ? WHERE name = 'adhoc'", place.format(out=out))
+    settled.rows(
+        "UPDATE experiments SET artifact_location = ? WHERE name = 'adhoc'", place.format(out=out)
+    )
     before = everything(settled.folder.parent)
     for words in (RUN, ("reproduce", settled.single)) if place in PLACES[:1] else (RUN,):
         with watched() as seen:
@@ -83,14 +114,24 @@ def test_nothing_is_written_where_a_store_says(place: str, settled: Store, linfi
     assert everything(settled.folder.parent) == before
 
 
-def test_a_place_that_is_named_is_written_to(settled: Store, linfit: Linfit, tmp_path: Path) -> None:
+def test_a_place_that_is_named_is_written_to(
+    settled: Store, linfit: Linfit, tmp_path: Path
+) -> None:
     place = tmp_path / "a b, 50%" / "files"
-    settled.rows("UPDATE experiments SET artifact_location = ? WHERE name = 'adhoc'", place.as_uri())
+    settled.rows(
+        "UPDATE experiments SET artifact_location = ? WHERE name = 'adhoc'", place.as_uri()
+    )
     place.mkdir(parents=True)
     said = linfit(*RUN)
     assert said.code == 2
-    assert f"tracking.artifacts='\"'\"'{place}'\"'\"'" in said.err and f"--artifacts '{place}'" in said.err
-    for words in ((*RUN, f"tracking.artifacts='{place}'"), ("reproduce", settled.single, "--artifacts", str(place))):
+    assert (
+        f"tracking.artifacts='\"'\"'{place}'\"'\"'" in said.err
+        and f"--artifacts '{place}'" in said.err
+    )
+    for words in (
+        (*RUN, f"tracking.artifacts='{place}'"),
+        ("reproduce", settled.single, "--artifacts", str(place)),
+    ):
         assert linfit(*words).code == 0
     assert len(list(place.glob(f"*/artifacts/{layout.CONFIG_FILE}"))) == 2
 
@@ -112,7 +153,9 @@ def test_a_place_that_is_named_is_written_to(settled: Store, linfit: Linfit, tmp
         ("databricks", None, "dbfs:/databricks/x", True),
     ],
 )
-def test_a_database_names_no_place_and_a_server_does(uri: str, artifacts: str | None, location: str, named: bool, bare: Path) -> None:
+def test_a_database_names_no_place_and_a_server_does(
+    uri: str, artifacts: str | None, location: str, named: bool, bare: Path
+) -> None:
     if named:
         require_named_place(Kept(uri, artifacts), location, "the run")
     else:
@@ -121,7 +164,9 @@ def test_a_database_names_no_place_and_a_server_does(uri: str, artifacts: str | 
 
 
 @pytest.mark.parametrize("table", ["runs", "logged_models", "files"])
-def test_a_run_that_is_there_has_no_place_of_its_own(table: str, settled: Store, linfit: Linfit) -> None:
+def test_a_run_that_is_there_has_no_place_of_its_own(
+    table: str, settled: Store, linfit: Linfit
+) -> None:
     """Its row, its model's, or a link in the place of one of its files."""
     out = settled.folder.parent / BAIT
     recorder = open_store(MLflowTracking(), "adhoc")
@@ -179,7 +224,9 @@ def test_a_store_names_no_folder_to_go_on_in(settled: Store, linfit: Linfit) -> 
 
 
 @pytest.mark.parametrize("name", ["results.parquet", ".lock", "environment.json", "pictures"])
-def test_links_in_a_sweeps_folder_are_not_written_through(name: str, settled: Store, linfit: Linfit) -> None:
+def test_links_in_a_sweeps_folder_are_not_written_through(
+    name: str, settled: Store, linfit: Linfit
+) -> None:
     [sweep] = (settled.folder / "outputs" / "sweeps").iterdir()
     (sweep / name).unlink(missing_ok=True)
     (sweep / name).symlink_to(settled.folder.parent / BAIT / "trace")
@@ -205,7 +252,9 @@ SPOILT = {
 @pytest.mark.parametrize("case", SPOILT)
 def test_what_a_store_would_execute_is_refused(case: str, store: Store, linfit: Linfit) -> None:
     with closing(sqlite3.connect(store.file)) as database:
-        database.executescript(f"PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; {SPOILT[case]}")
+        database.executescript(
+            f"PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; {SPOILT[case]}"
+        )
     for words in (RUN, ("show", "last"), ("relocate", "--yes")):
         said = linfit(*words)
         assert (said.code, said.err.count("\n")) == (2, 1)
@@ -228,7 +277,10 @@ def test_files_beside_a_store_lead_nowhere_else(store: Store, linfit: Linfit) ->
 def test_a_long_query_hears_ctrl_c(settled: Store) -> None:
     endless = f"{COUNTING} SELECT count(*) FROM c"
     Timer(0.5, _thread.interrupt_main).start()
-    with pytest.raises(KeyboardInterrupt), connect(settled.file, to_write=False, timeout=1) as database:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        connect(settled.file, to_write=False, timeout=1) as database,
+    ):
         database.execute(endless)
     recorder: Any = open_store(MLflowTracking(), "adhoc")
     client = recorder.client
@@ -248,7 +300,9 @@ def test_a_run_whose_id_is_no_word_is_refused(run_id: str, store: Store) -> None
         database.execute("PRAGMA foreign_keys = OFF")
         for table in ("runs", "tags", "params", "metrics", "latest_metrics", "inputs"):
             column = "destination_id" if table == "inputs" else "run_uuid"
-            database.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (run_id, store.sweep))
+            database.execute(
+                f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (run_id, store.sweep)
+            )
     with pytest.raises(LinfitError, match="whose id is none of MLflow's"):
         Reader(locate()).find("last")
 
@@ -294,7 +348,12 @@ def spoil_rows(table: pa.Table) -> pa.Table:
 
 
 def spoil_configs(table: pa.Table) -> pa.Table:
-    changed = pa.array([text.replace("0.01", "0.02").replace("steps", "stops") for text in table["config"].to_pylist()])
+    changed = pa.array(
+        [
+            text.replace("0.01", "0.02").replace("steps", "stops")
+            for text in table["config"].to_pylist()
+        ]
+    )
     return table.set_column(table.column_names.index("config"), "config", changed)
 
 

@@ -32,7 +32,9 @@ BAIT = "bait_4711"
 SECRET = "canary_4711"
 #: What a terminal or a browser would obey.
 ESCAPES = f"\x1b[2J\x1b]0;{BAIT}\x07\x9b31m\r\b\u202e"
-MARKUP = f"[bold red]{BAIT}[/] [link=file:///{BAIT}]x[/link] [/nonsense] <script>{BAIT}</script> {{}} %s"
+MARKUP = (
+    f"[bold red]{BAIT}[/] [link=file:///{BAIT}]x[/link] [/nonsense] <script>{BAIT}</script> {{}} %s"
+)
 #: Commands that read a store, as far as there are, with what they need besides a run.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "show": (),
@@ -43,20 +45,45 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume": ("--plan",),
     "report": ("--output", "page.html"),
 }
-PRESENT = [name for name in COMMANDS if name in cli.cli.commands and name != "report"]  # which is slow, and has a test of its own
+PRESENT = [
+    name for name in COMMANDS if name in cli.cli.commands and name != "report"
+]  # which is slow, and has a test of its own
 
 _watching: list[list[str]] = []
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _watching and event not in ("object.__getattr__", "sqlite3.connect", "sqlite3.connect/handle"):
+    if _watching and event not in (
+        "object.__getattr__",
+        "sqlite3.connect",
+        "sqlite3.connect/handle",
+    ):
         text = f"{event} {arguments[:2]!r}"[:2000]
         if BAIT in text and event in EVENTS:
             _watching[-1].append(text)
 
 
-EVENTS = {"open", "import", "exec", "compile", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect"}
-EVENTS |= {"socket.getaddrinfo", "pickle.find_class", "os.remove", "os.rename", "os.mkdir", "os.symlink", "os.link", "shutil.copyfile"}
+EVENTS = {
+    "open",
+    "import",
+    "exec",
+    "compile",
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "socket.connect",
+}
+EVENTS |= {
+    "socket.getaddrinfo",
+    "pickle.find_class",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.symlink",
+    "os.link",
+    "shutil.copyfile",
+}
 EVENTS |= {"urllib.Request", "ctypes.dlopen", "os.listdir", "os.scandir", "glob.glob"}
 
 
@@ -87,8 +114,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for arguments in (["run", "steps=3"], ["run", "-m", "steps=3", "seed=0,1", "tracking.runs=all"]):
-            done = CliRunner().invoke(cli.cli, [*arguments, "pictures=false"], standalone_mode=False)
+        for arguments in (
+            ["run", "steps=3"],
+            ["run", "-m", "steps=3", "seed=0,1", "tracking.runs=all"],
+        ):
+            done = CliRunner().invoke(
+                cli.cli, [*arguments, "pictures=false"], standalone_mode=False
+            )
             assert not done.exit_code, done.output
     return folder.rename(
         folder.with_name(f"kept-{folder.name}")
@@ -101,21 +133,30 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "outputs" / "mlflow.db"
-        kinds = {value: run for run, value in self.rows("SELECT run_uuid, value FROM tags WHERE key = ? ORDER BY value", layout.KIND)}
+        kinds = {
+            value: run
+            for run, value in self.rows(
+                "SELECT run_uuid, value FROM tags WHERE key = ? ORDER BY value", layout.KIND
+            )
+        }
         [(self.single,)] = self.rows(
             "SELECT run_uuid FROM tags WHERE key = ? AND value = 'fit' AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)",
             layout.KIND,
             layout.PARENT,
         )
         self.sweep = kinds["sweep"]
-        self.child = self.rows("SELECT run_uuid FROM tags WHERE key = ? AND value = ?", layout.PARENT, self.sweep)[0][0]
+        self.child = self.rows(
+            "SELECT run_uuid FROM tags WHERE key = ? AND value = ?", layout.PARENT, self.sweep
+        )[0][0]
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
         with closing(sqlite3.connect(self.file)) as database, database:
             return database.execute(statement, values).fetchall()
 
     def tag(self, run: str, key: str, value: Any) -> None:
-        self.rows("INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", key, value, run)
+        self.rows(
+            "INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", key, value, run
+        )
 
     def artifact(self, name: str) -> Path:
         [file] = self.folder.glob(f"outputs/artifacts/*/*/artifacts/{name}")
@@ -128,12 +169,18 @@ class Store:
         manifest = self.artifact(layout.MANIFEST)
         table = parquet.read_table(manifest)
         place = table.column_names.index("config")
-        spoilt = table.set_column(place, table.schema.field("config"), pa.array([text] * len(table), table.schema.field("config").type))
+        spoilt = table.set_column(
+            place,
+            table.schema.field("config"),
+            pa.array([text] * len(table), table.schema.field("config").type),
+        )
         parquet.write_table(spoilt, manifest)
 
 
 @pytest.fixture
-def store(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare: Path) -> Iterator[Store]:
+def store(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare: Path
+) -> Iterator[Store]:
     folder = tmp_path / "work"
     shutil.copytree(recorded, folder)
     monkeypatch.chdir(folder)
@@ -142,28 +189,38 @@ def store(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare:
     outside.mkdir()
     (outside / "data.csv").write_text("a,b\n1,2\n2,3\n3,5\n")
     for module in (folder / f"{BAIT}.py", outside / f"{BAIT}.py"):
-        module.write_text(f"open({str(outside / 'marker')!r}, 'w').close()\ndef run(*a, **k): pass\n")
+        module.write_text(
+            f"open({str(outside / 'marker')!r}, 'w').close()\ndef run(*a, **k): pass\n"
+        )
     yield Store(folder)
     assert not (outside / "marker").exists()
     assert BAIT not in sys.modules
     assert sorted(file.name for file in outside.iterdir()) == [f"{BAIT}.py", "data.csv"]
 
 
-def survives(linfit: Linfit, store: Store, commands: list[str] = PRESENT) -> dict[tuple[str, str], Any]:
+def survives(
+    linfit: Linfit, store: Store, commands: list[str] = PRESENT
+) -> dict[tuple[str, str], Any]:
     """Runs every command on every kind of run; returns what was said of the run that the command is for."""
     before = {file for file in store.folder.rglob("*") if "outputs" not in file.parts}
     said: dict[tuple[str, str], Any] = {}
     for command in commands:
         for run in (store.single, store.child, store.sweep):
             with watched() as seen:
-                done = linfit(command, run, *(store.single if part == "SINGLE" else part for part in COMMANDS[command]))
+                done = linfit(
+                    command,
+                    run,
+                    *(store.single if part == "SINGLE" else part for part in COMMANDS[command]),
+                )
             assert seen == [], (command, seen)
             assert done.code in (0, 1, 2), (command, done.err)
             for text in (done.out, done.err):
                 assert "Traceback (most" not in text or store_says_so(store), (command, text)
                 assert len(text) < 200_000, command
                 assert SECRET not in text, command
-                assert not [letter for letter in text if not letter.isprintable() and letter not in "\n\t"], (command, text)
+                assert not [
+                    letter for letter in text if not letter.isprintable() and letter not in "\n\t"
+                ], (command, text)
             if done.code == 2:
                 assert done.err.count("\n") <= 2, (command, done.err)
             said[command, run] = done
@@ -192,38 +249,85 @@ TARGET = {"_target_": f"{BAIT}.run", "path": f"/{BAIT}/x"}
 CONFIGS: dict[str, tuple[Callable[[Path], str], str]] = {
     "a target at the top": (lambda _: forged(good(), **TARGET), "no key '_target_'"),
     "a target as a component": (lambda _: forged(good(), optimizer=TARGET), "optimizer"),
-    "a target in a component": (lambda _: forged(good(), optimizer={"name": "adam", **TARGET}), "no key '_target_'"),
-    "a target in a list": (lambda _: forged(good(), init={"name": "given", "weights": [TARGET]}), "init"),
+    "a target in a component": (
+        lambda _: forged(good(), optimizer={"name": "adam", **TARGET}),
+        "no key '_target_'",
+    ),
+    "a target in a list": (
+        lambda _: forged(good(), init={"name": "given", "weights": [TARGET]}),
+        "init",
+    ),
     "plug-ins": (lambda _: forged(good(), plugins=[BAIT]), "plug-ins"),
     "plug-ins that are no list": (lambda _: forged(good(), plugins={"a": BAIT}), "plug-ins"),
-    "hydra": (lambda _: forged(good(), hydra={"callbacks": {"x": TARGET}, "run": {"dir": f"/{BAIT}"}}), "no key 'hydra'"),
+    "hydra": (
+        lambda _: forged(good(), hydra={"callbacks": {"x": TARGET}, "run": {"dir": f"/{BAIT}"}}),
+        "no key 'hydra'",
+    ),
     "defaults": (lambda _: forged(good(), defaults=[f"/{BAIT}"]), "no key 'defaults'"),
-    "a resolver as a number": (lambda _: forged(good(), optimizer={"name": "adam", "lr": "${oc.decode:0.1}"}), "optimizer.lr"),
-    "a resolver as a path": (lambda _: forged(good(), dataset={**CSV, "path": "${oc.env:SECRET_4711}/x"}, init="zeros"), "cannot be read"),
-    "data elsewhere": (lambda outside: forged(good(), dataset={**CSV, "path": str(outside / "data.csv")}, init="zeros"), "not below"),
-    "data above": (lambda _: forged(good(), dataset={**CSV, "path": f"../{BAIT}/data.csv"}), "not below"),
-    "data above what is shipped": (lambda _: forged(good(), dataset={**CSV, "path": f"linfit:../{BAIT}.csv"}), "linfit ships"),
-    "data behind a link": (lambda _: forged(good(), dataset={**CSV, "path": "link/data.csv"}), "not below"),
+    "a resolver as a number": (
+        lambda _: forged(good(), optimizer={"name": "adam", "lr": "${oc.decode:0.1}"}),
+        "optimizer.lr",
+    ),
+    "a resolver as a path": (
+        lambda _: forged(good(), dataset={**CSV, "path": "${oc.env:SECRET_4711}/x"}, init="zeros"),
+        "cannot be read",
+    ),
+    "data elsewhere": (
+        lambda outside: forged(
+            good(), dataset={**CSV, "path": str(outside / "data.csv")}, init="zeros"
+        ),
+        "not below",
+    ),
+    "data above": (
+        lambda _: forged(good(), dataset={**CSV, "path": f"../{BAIT}/data.csv"}),
+        "not below",
+    ),
+    "data above what is shipped": (
+        lambda _: forged(good(), dataset={**CSV, "path": f"linfit:../{BAIT}.csv"}),
+        "linfit ships",
+    ),
+    "data behind a link": (
+        lambda _: forged(good(), dataset={**CSV, "path": "link/data.csv"}),
+        "not below",
+    ),
     "a path that is none": (lambda _: forged(good(), dataset={**CSV, "path": f"x\0{BAIT}"}), ""),
-    "a path that is a device": (lambda _: forged(good(), dataset={**CSV, "path": "/dev/zero"}), "not below"),
+    "a path that is a device": (
+        lambda _: forged(good(), dataset={**CSV, "path": "/dev/zero"}),
+        "not below",
+    ),
     "no object": (lambda _: forged([1, 2]), ""),
     "nothing": (lambda _: "", "no stored config"),
     "no JSON": (lambda _: f"!!python/object/apply:os.system ['{BAIT}']", "no stored config"),
     "an alias bomb": (lambda _: "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n", "no stored config"),
     "a nest": (lambda _: '{"config":' * 400_000, "no stored config"),
-    "a nest with a hash": (lambda _: f'{{"config":{"[" * 3000}{"]" * 3000},"schema":1,"sha256":"0"}}', "no stored config"),
+    "a nest with a hash": (
+        lambda _: f'{{"config":{"[" * 3000}{"]" * 3000},"schema":1,"sha256":"0"}}',
+        "no stored config",
+    ),
     "a nested component": (lambda _: forged(good(), optimizer=nest(400)), "optimizer"),
     "a huge name": (lambda _: forged(good(), optimizer={"name": BAIT * 200_000}), "optimizer"),
     "a huge key": (lambda _: forged(good(), **{"k" * 2_000_000: 1}), "no key"),
     "a huge value": (lambda _: forged(good(), seed="7" * 2_000_000), "seed"),
-    "many keys": (lambda _: forged(good(), optimizer={"name": "adam", **{f"k{i}": i for i in range(50_000)}}), "no key"),
-    "many errors": (lambda _: forged(good(), init={"name": "given", "weights": ["x"] * 50_000}), "init"),
+    "many keys": (
+        lambda _: forged(good(), optimizer={"name": "adam", **{f"k{i}": i for i in range(50_000)}}),
+        "no key",
+    ),
+    "many errors": (
+        lambda _: forged(good(), init={"name": "given", "weights": ["x"] * 50_000}),
+        "init",
+    ),
     "control characters": (lambda _: forged(good(), optimizer={"name": ESCAPES}), "optimizer"),
     "markup": (lambda _: forged(good(), optimizer={"name": MARKUP}), "optimizer"),
     "memory": (lambda _: forged(good(), dataset={"name": "parabola", "n": 10**15}), "dataset.n"),
     "a schema": (lambda _: f'{{"config":{{}},"schema":"{"9" * 100_000}","sha256":0}}', "schema"),
-    "infinity": (lambda _: '{"config":{"seed":Infinity},"schema":1,"sha256":"0"}', "no stored config"),
-    "a huge number": (lambda _: '{"config":{"seed":' + "9" * 100_000 + '},"schema":1,"sha256":"0"}', "no stored config"),
+    "infinity": (
+        lambda _: '{"config":{"seed":Infinity},"schema":1,"sha256":"0"}',
+        "no stored config",
+    ),
+    "a huge number": (
+        lambda _: '{"config":{"seed":' + "9" * 100_000 + '},"schema":1,"sha256":"0"}',
+        "no stored config",
+    ),
 }
 
 
@@ -249,15 +353,46 @@ def spoil_names(store: Store, text: str) -> None:
     store.rows("UPDATE runs SET name = ?", text[:250])
     store.rows("UPDATE experiments SET name = name || ?", text[:200])
     for run in (store.single, store.child, store.sweep):
-        for key in (layout.STATUS, layout.VARYING, layout.ENVIRONMENT, layout.ERROR, layout.VERSION, text[:200]):
+        for key in (
+            layout.STATUS,
+            layout.VARYING,
+            layout.ENVIRONMENT,
+            layout.ERROR,
+            layout.VERSION,
+            text[:200],
+        ):
             store.tag(run, key, text)
-        store.rows("INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", text[:200], text, run)
-        store.rows("UPDATE params SET value = ? WHERE run_uuid = ? AND key IN ('dtype', 'optimizer')", text, run)
-        for key in (f"weight/{text[:100]}", f"hparam/{text[:100]}", "weight/-1", "weight/99999999999999999999"):
-            store.rows("INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, 1.0, 1, 0, 0, ?)", key, run)
+        store.rows(
+            "INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", text[:200], text, run
+        )
+        store.rows(
+            "UPDATE params SET value = ? WHERE run_uuid = ? AND key IN ('dtype', 'optimizer')",
+            text,
+            run,
+        )
+        for key in (
+            f"weight/{text[:100]}",
+            f"hparam/{text[:100]}",
+            "weight/-1",
+            "weight/99999999999999999999",
+        ):
+            store.rows(
+                "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, 1.0, 1, 0, 0, ?)",
+                key,
+                run,
+            )
 
 
-@pytest.mark.parametrize("text", [ESCAPES, MARKUP, "../" * 50 + BAIT, "${oc.env:SECRET_4711}", f"x' OR '1'='1'; DROP TABLE runs; --{BAIT}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ESCAPES,
+        MARKUP,
+        "../" * 50 + BAIT,
+        "${oc.env:SECRET_4711}",
+        f"x' OR '1'='1'; DROP TABLE runs; --{BAIT}",
+    ],
+)
 def test_hostile_names_are_shown_as_they_are(text: str, store: Store, linfit: Linfit) -> None:
     spoil_names(store, text)
     said = survives(linfit, store)
@@ -267,26 +402,42 @@ def test_hostile_names_are_shown_as_they_are(text: str, store: Store, linfit: Li
 
 
 SPOILT: dict[str, Callable[[Store], Any]] = {
-    "times": lambda store: store.rows("UPDATE runs SET start_time = 9223372036854775807, end_time = -1"),
+    "times": lambda store: store.rows(
+        "UPDATE runs SET start_time = 9223372036854775807, end_time = -1"
+    ),
     "no times": lambda store: store.rows("UPDATE runs SET start_time = 0, end_time = NULL"),
     "steps": lambda store: store.rows("UPDATE metrics SET step = step * 1000000000000000 - 7"),
     "numbers": lambda store: store.rows("UPDATE latest_metrics SET value = 1.797e308"),
     "no numbers": lambda store: store.rows("UPDATE metrics SET is_nan = 1, value = 0"),
-    "a kind": lambda store: store.rows("UPDATE tags SET value = ? WHERE key = ?", ESCAPES, layout.KIND),
+    "a kind": lambda store: store.rows(
+        "UPDATE tags SET value = ? WHERE key = ?", ESCAPES, layout.KIND
+    ),
     "a parent": lambda store: store.tag(store.child, layout.PARENT, "x' OR '1'='1"),
     "its own parent": lambda store: store.tag(store.child, layout.PARENT, store.child),
-    "a row": lambda store: store.rows("UPDATE tags SET value = ? WHERE key = ?", f"../{BAIT}", layout.ROW),
-    "no config": lambda store: store.rows("UPDATE tags SET key = 'gone' WHERE key = ?", layout.CONFIG),
-    "a fingerprint": lambda store: store.rows("UPDATE tags SET value = ? WHERE key = ?", ESCAPES, layout.FINGERPRINT),
+    "a row": lambda store: store.rows(
+        "UPDATE tags SET value = ? WHERE key = ?", f"../{BAIT}", layout.ROW
+    ),
+    "no config": lambda store: store.rows(
+        "UPDATE tags SET key = 'gone' WHERE key = ?", layout.CONFIG
+    ),
+    "a fingerprint": lambda store: store.rows(
+        "UPDATE tags SET value = ? WHERE key = ?", ESCAPES, layout.FINGERPRINT
+    ),
     "a long tag": lambda store: store.tag(store.single, layout.ENVIRONMENT, "[" * 1_000_000),
-    "an environment": lambda store: store.tag(store.sweep, layout.ENVIRONMENT, '{"threads": "x", "torch": ["x"]}'),
-    "threads": lambda store: store.tag(store.sweep, layout.ENVIRONMENT, '{"threads": "99999999999"}'),
+    "an environment": lambda store: store.tag(
+        store.sweep, layout.ENVIRONMENT, '{"threads": "x", "torch": ["x"]}'
+    ),
+    "threads": lambda store: store.tag(
+        store.sweep, layout.ENVIRONMENT, '{"threads": "99999999999"}'
+    ),
     "varying": lambda store: store.tag(store.sweep, layout.VARYING, '{"a": [1]}'),
 }
 
 
 @pytest.mark.parametrize("loader", ["linfit_model_1", BAIT])
-def test_the_code_in_a_stored_model_is_never_executed(loader: str, store: Store, linfit: Linfit) -> None:
+def test_the_code_in_a_stored_model_is_never_executed(
+    loader: str, store: Store, linfit: Linfit
+) -> None:
     folders = [file.parent for file in store.folder.rglob("MLmodel")]
     assert len(folders) == 2  # the single run's, and the sweep's best
     for folder in folders:
@@ -340,7 +491,9 @@ def test_artifacts_elsewhere_are_not_fetched(uri: str, store: Store, linfit: Lin
     survives(linfit, store)
 
 
-def test_artifacts_in_a_folder_that_is_not_the_stores_are_not_opened(store: Store, linfit: Linfit) -> None:
+def test_artifacts_in_a_folder_that_is_not_the_stores_are_not_opened(
+    store: Store, linfit: Linfit
+) -> None:
     outside = store.folder.parent / BAIT / "artifacts"
     shutil.copytree(store.artifact(layout.CONFIG_FILE).parent, outside)
     shutil.copytree(store.artifact(layout.MANIFEST).parent, outside, dirs_exist_ok=True)
@@ -349,7 +502,10 @@ def test_artifacts_in_a_folder_that_is_not_the_stores_are_not_opened(store: Stor
         said = survives(linfit, store)
     finally:
         shutil.rmtree(outside)
-    assert "are not opened: only below those of their experiment" in said["reproduce", store.single].err
+    assert (
+        "are not opened: only below those of their experiment"
+        in said["reproduce", store.single].err
+    )
 
 
 class Trap:
@@ -389,7 +545,9 @@ def test_wrecked_files_end_in_a_line(name: str, store: Store, linfit: Linfit) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files_that_are_links_to_elsewhere_are_not_followed(name: str, store: Store, linfit: Linfit) -> None:
+def test_files_that_are_links_to_elsewhere_are_not_followed(
+    name: str, store: Store, linfit: Linfit
+) -> None:
     file = store.artifact(name)
     outside = store.folder.parent / BAIT / name
     file.rename(outside)
@@ -401,7 +559,9 @@ def test_files_that_are_links_to_elsewhere_are_not_followed(name: str, store: St
 
 
 @pytest.mark.parametrize("column", ["name", "config", "fingerprint"])
-def test_tables_with_text_that_is_none_end_in_a_line(column: str, store: Store, linfit: Linfit) -> None:
+def test_tables_with_text_that_is_none_end_in_a_line(
+    column: str, store: Store, linfit: Linfit
+) -> None:
     file = store.artifact(layout.MANIFEST)
     table = parquet.read_table(file)
     for bad in (

@@ -21,7 +21,19 @@ ROOT = Path(linfit.__file__).parents[1]
 
 #: From the lowest to the highest: each may import itself and what stands below.
 LAYERS = (
-    ("component", "errors", "interrupts", "lines", "output", "owner", "scratch", "shell", "system", "version", "writing"),
+    (
+        "component",
+        "errors",
+        "interrupts",
+        "lines",
+        "output",
+        "owner",
+        "scratch",
+        "shell",
+        "system",
+        "version",
+        "writing",
+    ),
     ("problem",),
     ("method",),
     ("settings", "conventions", "config"),
@@ -37,7 +49,11 @@ HOMES = {
     "hydra": ("linfit/sweeps/", "linfit/cli.py", "linfit/cli/", "hydra_plugins/"),
     "omegaconf": ("linfit/sweeps/", "linfit/cli.py", "linfit/cli/", "hydra_plugins/"),
     # linfit_model_1 runs inside MLflow, in stored models
-    "mlflow": ("linfit/tracking/", "linfit/views/guard_server.py", "linfit/problem/linfit_model_1.py"),
+    "mlflow": (
+        "linfit/tracking/",
+        "linfit/views/guard_server.py",
+        "linfit/problem/linfit_model_1.py",
+    ),
     "matplotlib": ("linfit/views/",),
     "plotly": ("linfit/views/",),
 }
@@ -94,7 +110,11 @@ def imports(file: Path, root: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            if called in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+            if (
+                called in ("import_module", "__import__")
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 yield node.lineno, str(node.args[0].value)
 
 
@@ -108,9 +128,23 @@ def test_no_import_climbs() -> None:
 def test_the_rule_was_applied_to_the_whole_house() -> None:
     files = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("linfit/**/*.py")]
     parts = {part_of_file(file) for file in files}
-    assert {"component", "problem", "method", "settings", "config", "engine", "tracking", "sweeps", "__init__"} <= parts
+    assert {
+        "component",
+        "problem",
+        "method",
+        "settings",
+        "config",
+        "engine",
+        "tracking",
+        "sweeps",
+        "__init__",
+    } <= parts
     found = {name for file in ROOT.glob("linfit/**/*.py") for _, name in imports(file, ROOT)}
-    assert {"linfit.component.Component", "linfit.engine.single.fit_one", "linfit.tracking.client.ClientRecorder"} <= found
+    assert {
+        "linfit.component.Component",
+        "linfit.engine.single.fit_one",
+        "linfit.tracking.client.ClientRecorder",
+    } <= found
     assert {"mlflow.MlflowClient", "torch.Tensor"} <= found
 
 
@@ -120,20 +154,36 @@ LOADERS = {"load_model", "load_pyfunc", "pyfunc"}
 def loads(source: str) -> list[str]:
     """What a module has by which MLflow executes a stored model."""
     nodes = list(ast.walk(ast.parse(source)))
-    named = [node.attr if isinstance(node, ast.Attribute) else node.id for node in nodes if isinstance(node, ast.Attribute | ast.Name)]
-    imported = [alias.name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
+    named = [
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in nodes
+        if isinstance(node, ast.Attribute | ast.Name)
+    ]
+    imported = [
+        alias.name
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
     within = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
     return [name for name in (*named, *imported, *within) if LOADERS & set(name.split("."))]
 
 
 def test_nothing_loads_a_stored_model() -> None:
     files = [*ROOT.glob("linfit/**/*.py"), *ROOT.glob("hydra_plugins/**/*.py")]
-    assert {file.name: found for file in files if (found := loads(file.read_text(encoding="utf-8")))} == {}
+    assert {
+        file.name: found for file in files if (found := loads(file.read_text(encoding="utf-8")))
+    } == {}
 
 
 @pytest.mark.parametrize(
     "source",
-    ["import mlflow\nmlflow.pyfunc.load_model(x)", "from mlflow import pyfunc", "from mlflow.pyfunc import x", "import mlflow.pyfunc as p"],
+    [
+        "import mlflow\nmlflow.pyfunc.load_model(x)",
+        "from mlflow import pyfunc",
+        "from mlflow.pyfunc import x",
+        "import mlflow.pyfunc as p",
+    ],
 )
 def test_what_loads_a_stored_model_is_caught(source: str) -> None:
     assert loads(source)
@@ -141,15 +191,28 @@ def test_what_loads_a_stored_model_is_caught(source: str) -> None:
 
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [required for extra in ("dask", "ray", "postgres") for required in project["optional-dependencies"][extra]]
-    declared = {canonical(re.split(r"[\[<>=]", required)[0]) for required in [*project["dependencies"], *extras]}
+    extras = [
+        required
+        for extra in ("dask", "ray", "postgres")
+        for required in project["optional-dependencies"][extra]
+    ]
+    declared = {
+        canonical(re.split(r"[\[<>=]", required)[0])
+        for required in [*project["dependencies"], *extras]
+    }
     files = [*ROOT.glob("linfit/**/*.py"), *ROOT.glob("hydra_plugins/**/*.py")]
     imported = (
-        {name.split(".")[0] for file in files for _, name in imports(file, ROOT)} - sys.stdlib_module_names - {"linfit", "hydra_plugins"}
+        {name.split(".")[0] for file in files for _, name in imports(file, ROOT)}
+        - sys.stdlib_module_names
+        - {"linfit", "hydra_plugins"}
     )
     bringing = packages_distributions()
     assert {"torch", "sqlalchemy"} <= imported
-    assert [name for name in sorted(imported) if not declared & {canonical(brought) for brought in bringing.get(name, [name])}] == []
+    assert [
+        name
+        for name in sorted(imported)
+        if not declared & {canonical(brought) for brought in bringing.get(name, [name])}
+    ] == []
 
 
 def canonical(distribution: str) -> str:
@@ -172,9 +235,13 @@ def test_no_module_hides_a_public_function() -> None:
         ("linfit.engine.single", {"mlflow", "hydra", "omegaconf", "pandas", "matplotlib"}),
     ],
 )
-def test_an_import_costs_no_library_that_it_does_not_need(module: str, forbidden: set[str], tmp_path: Path) -> None:
+def test_an_import_costs_no_library_that_it_does_not_need(
+    module: str, forbidden: set[str], tmp_path: Path
+) -> None:
     code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
-    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     loaded = set(json.loads(printed.stdout))
     assert module in loaded
     assert forbidden & loaded == set()
@@ -205,7 +272,10 @@ def house(root: Path, place: str, source: str) -> Path:
 
 
 def test_a_house_that_keeps_the_rule_passes(tmp_path: Path) -> None:
-    assert violations(house(tmp_path, "linfit/engine/fit.py", "from linfit.config import FitConfig")) == []
+    assert (
+        violations(house(tmp_path, "linfit/engine/fit.py", "from linfit.config import FitConfig"))
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,7 +286,11 @@ def test_a_house_that_keeps_the_rule_passes(tmp_path: Path) -> None:
             "from linfit.method import models",
             "linfit/problem/x.py:1: problem imports linfit.method.models, above it",
         ),
-        ("linfit/problem/x.py", "import linfit.config", "linfit/problem/x.py:1: problem imports linfit.config, above it"),
+        (
+            "linfit/problem/x.py",
+            "import linfit.config",
+            "linfit/problem/x.py:1: problem imports linfit.config, above it",
+        ),
         (
             "linfit/component.py",
             "from linfit.problem import losses",
@@ -232,25 +306,61 @@ def test_a_house_that_keeps_the_rule_passes(tmp_path: Path) -> None:
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from linfit.tracking.client import Client",
             "linfit/engine/x.py:3: engine imports linfit.tracking.client.Client, above it",
         ),
-        ("linfit/engine/x.py", "import linfit", "linfit/engine/x.py:1: engine imports linfit, above it"),
-        ("linfit/engine/x.py", "from linfit import fit", "linfit/engine/x.py:1: engine imports linfit.fit, above it"),
-        ("linfit/engine/x.py", "from linfit import sweeps", "linfit/engine/x.py:1: engine imports linfit.sweeps, above it"),
-        ("linfit/tracking/x.py", "from ..sweeps import runner", "linfit/tracking/x.py:1: tracking imports linfit.sweeps.runner, above it"),
-        ("linfit/tracking/x.py", "from .. import cli", "linfit/tracking/x.py:1: tracking imports linfit.cli, above it"),
-        ("linfit/config.py", "from .engine import fit", "linfit/config.py:1: config imports linfit.engine.fit, above it"),
-        ("linfit/sweeps/x.py", "import hydra_plugins.linfit", "linfit/sweeps/x.py:1: sweeps imports hydra_plugins.linfit, above it"),
+        (
+            "linfit/engine/x.py",
+            "import linfit",
+            "linfit/engine/x.py:1: engine imports linfit, above it",
+        ),
+        (
+            "linfit/engine/x.py",
+            "from linfit import fit",
+            "linfit/engine/x.py:1: engine imports linfit.fit, above it",
+        ),
+        (
+            "linfit/engine/x.py",
+            "from linfit import sweeps",
+            "linfit/engine/x.py:1: engine imports linfit.sweeps, above it",
+        ),
+        (
+            "linfit/tracking/x.py",
+            "from ..sweeps import runner",
+            "linfit/tracking/x.py:1: tracking imports linfit.sweeps.runner, above it",
+        ),
+        (
+            "linfit/tracking/x.py",
+            "from .. import cli",
+            "linfit/tracking/x.py:1: tracking imports linfit.cli, above it",
+        ),
+        (
+            "linfit/config.py",
+            "from .engine import fit",
+            "linfit/config.py:1: config imports linfit.engine.fit, above it",
+        ),
+        (
+            "linfit/sweeps/x.py",
+            "import hydra_plugins.linfit",
+            "linfit/sweeps/x.py:1: sweeps imports hydra_plugins.linfit, above it",
+        ),
         (
             "linfit/sweeps/x.py",
             "from importlib import import_module\nimport_module('linfit.views.plots')",
             "linfit/sweeps/x.py:2: sweeps imports linfit.views.plots, above it",
         ),
-        ("linfit/engine/x.py", "import hydra.utils", "linfit/engine/x.py:1: imports hydra.utils, which belongs in linfit/sweeps/"),
+        (
+            "linfit/engine/x.py",
+            "import hydra.utils",
+            "linfit/engine/x.py:1: imports hydra.utils, which belongs in linfit/sweeps/",
+        ),
         (
             "linfit/tracking/x.py",
             "from omegaconf import OmegaConf",
             "linfit/tracking/x.py:1: imports omegaconf.OmegaConf, which belongs in",
         ),
-        ("linfit/sweeps/x.py", "from mlflow import MlflowClient", "linfit/sweeps/x.py:1: imports mlflow.MlflowClient, which belongs in"),
+        (
+            "linfit/sweeps/x.py",
+            "from mlflow import MlflowClient",
+            "linfit/sweeps/x.py:1: imports mlflow.MlflowClient, which belongs in",
+        ),
         (
             "linfit/views/x.py",
             "import mlflow",
@@ -261,11 +371,17 @@ def test_a_house_that_keeps_the_rule_passes(tmp_path: Path) -> None:
             "import matplotlib.pyplot",
             "linfit/tracking/x.py:1: imports matplotlib.pyplot, which belongs in linfit/views/",
         ),
-        ("linfit/cli.py", "import plotly", "linfit/cli.py:1: imports plotly, which belongs in linfit/views/"),
+        (
+            "linfit/cli.py",
+            "import plotly",
+            "linfit/cli.py:1: imports plotly, which belongs in linfit/views/",
+        ),
         ("linfit/utils.py", "", "linfit/utils.py: utils has no layer"),
         ("linfit/stray/x.py", "", "linfit/stray/x.py: stray has no layer"),
     ],
 )
-def test_a_climbing_import_is_caught(tmp_path: Path, place: str, source: str, complaint: str) -> None:
+def test_a_climbing_import_is_caught(
+    tmp_path: Path, place: str, source: str, complaint: str
+) -> None:
     (found,) = violations(house(tmp_path, place, source))
     assert found.startswith(complaint)

@@ -35,10 +35,24 @@ NAME = "Größe ε 😀"
 
 
 def test_what_an_encoding_lacks_has_a_readable_stand_in() -> None:
-    told = {"κ": "kappa", "²": "^2", "½": "1/2", "ᵀ": "^T", "₁": "1", "≤": "<=", "é": r"\xe9", "😀": r"\U0001f600", "\udcff": r"\udcff"}
+    told = {
+        "κ": "kappa",
+        "²": "^2",
+        "½": "1/2",
+        "ᵀ": "^T",
+        "₁": "1",
+        "≤": "<=",
+        "é": r"\xe9",
+        "😀": r"\U0001f600",
+        "\udcff": r"\udcff",
+    }
     assert {letter: stand_in(letter) for letter in told} == told
     assert all(encodable(sign, "ascii") == text for sign, text in STAND_INS.items())
-    assert (encodable("1 ≤ κ", "cp437"), encodable("1 ≤ κ", "cp1252"), encodable("1 ≤ κ", "utf-8")) == ("1 ≤ kappa", "1 <= kappa", "1 ≤ κ")
+    assert (
+        encodable("1 ≤ κ", "cp437"),
+        encodable("1 ≤ κ", "cp1252"),
+        encodable("1 ≤ κ", "utf-8"),
+    ) == ("1 ≤ kappa", "1 <= kappa", "1 ≤ κ")
 
 
 def test_columns_stay_below_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +62,9 @@ def test_columns_stay_below_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     out.print(fitted({"stable lr ≤": ["0.5", "7"], "κ": ["11", "x"]}, ("stable lr ≤",)))
     out.file.flush()
     lines = raw.getvalue().decode().splitlines()
-    assert {line.rstrip().find(word) for line, word in zip(lines, ("kappa", "11", "x"), strict=True)} == {14}
+    assert {
+        line.rstrip().find(word) for line, word in zip(lines, ("kappa", "11", "x"), strict=True)
+    } == {14}
 
 
 class Streams:
@@ -60,8 +76,12 @@ class Streams:
     def __call__(self, *arguments: str) -> tuple[int, bytes, str]:
         out, err = io.BytesIO(), io.BytesIO()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "stdout", io.TextIOWrapper(out, self.encoding, REPLACE, write_through=True))
-            patch.setattr(sys, "stderr", io.TextIOWrapper(err, self.encoding, REPLACE, write_through=True))
+            patch.setattr(
+                sys, "stdout", io.TextIOWrapper(out, self.encoding, REPLACE, write_through=True)
+            )
+            patch.setattr(
+                sys, "stderr", io.TextIOWrapper(err, self.encoding, REPLACE, write_through=True)
+            )
             patch.setattr(sys, "argv", ["linfit", *arguments])
             with pytest.raises(SystemExit) as ended:
                 cli.main()
@@ -120,7 +140,14 @@ def test_an_error_shows_what_was_typed_as_far_as_it_can_be_shown(encoding: str) 
 def test_what_a_program_reads_is_utf_8(encoding: str, bare: Path) -> None:
     (bare / "größe.csv").write_text("x,y\n1,2\n2,3\n3,5\n", encoding="utf-8")
     run = Streams(encoding)
-    code, out, err = run("script", "dataset=csv", 'dataset.path="größe.csv"', "dataset.features=[x]", "dataset.target=y", "steps=2")
+    code, out, err = run(
+        "script",
+        "dataset=csv",
+        'dataset.path="größe.csv"',
+        "dataset.features=[x]",
+        "dataset.target=y",
+        "steps=2",
+    )
     assert code == 0, err
     ast.parse(out)
     assert "größe.csv" in out.decode()
@@ -157,7 +184,9 @@ def test_a_stream_that_fails_fails_nobody_and_is_asked_once(number: int) -> None
 def test_a_pipe_that_somebody_made_non_blocking_is_waited_for() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    code = f"import sys; from linfit.output import open_streams; open_streams(); print('x' * {2**20})"
+    code = (
+        f"import sys; from linfit.output import open_streams; open_streams(); print('x' * {2**20})"
+    )
     with started([sys.executable, "-c", code], stdout=writing) as process:
         os.close(writing)
         with open(reading, "rb") as pipe:  # noqa: PTH123 - a pipe
@@ -180,7 +209,15 @@ def test_nobody_to_tell_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def sh(command: str, workdir: Path, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **more}
     line = command.replace("linfit", f"{sys.executable} -m linfit", 1)
-    return subprocess.run(["bash", "-c", line], cwd=workdir, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=workdir,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 unix = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -190,13 +227,21 @@ unix = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/ful
 def test_a_run_whose_output_has_no_room_is_kept_and_says_so(workdir: Path) -> None:
     done = sh("linfit run steps=2 pictures=false > /dev/full", workdir)
     kept, why = done.stderr.splitlines()
-    assert (done.returncode, why) == (2, "linfit: stdout cannot be written: No space left on device")
+    assert (done.returncode, why) == (
+        2,
+        "linfit: stdout cannot be written: No space left on device",
+    )
     assert re.fullmatch(r"linfit: what was run is kept: linfit show [0-9a-f]{32}", kept)
 
 
 @unix
 @pytest.mark.parametrize(
-    ("command", "code"), [("linfit list 2> /dev/full", 0), ("linfit list x 2> /dev/full", 2), ("linfit list > /dev/full", 2)]
+    ("command", "code"),
+    [
+        ("linfit list 2> /dev/full", 0),
+        ("linfit list x 2> /dev/full", 2),
+        ("linfit list > /dev/full", 2),
+    ],
 )
 def test_a_full_stream_is_no_traceback(command: str, code: int, bare: Path) -> None:
     done = sh(command, bare)
@@ -225,7 +270,9 @@ LINFIT_OF_BASE = [getattr(sys, "_base_executable", sys.executable), "-m", "linfi
 def test_a_locale_without_letters_is_enough(bare: Path) -> None:
     command = [*LINFIT_OF_BASE, "plan", "steps=5"]
     environment = {**os.environ, **ASCII_LOCALE}
-    done = subprocess.run(command, cwd=bare, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=bare, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "30x2x1" in done.stdout and done.stdout.isascii()
 
@@ -236,7 +283,9 @@ def test_ctrl_c_ends_a_command_whose_reader_does_not_read(bare: Path) -> None:
 
     reading, writing = os.pipe()
     size = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    with started([sys.executable, "-m", "linfit", "list"], stdout=writing, stderr=subprocess.PIPE) as process:
+    with started(
+        [sys.executable, "-m", "linfit", "list"], stdout=writing, stderr=subprocess.PIPE
+    ) as process:
         os.close(writing)
         until = time.monotonic() + 60
         while waiting(reading) < size // 2 and time.monotonic() < until:
@@ -271,10 +320,21 @@ def terminal(columns: int) -> Iterator[tuple[int, int]]:
 
 
 def test_a_terminal_of_twenty_columns_shows_whole_numbers(bare: Path) -> None:
-    command = [*LINFIT_OF_BASE, "run", "-m", "optimizer=adam,sgd", "steps=30", "tracking=none", "pictures=false"]
+    command = [
+        *LINFIT_OF_BASE,
+        "run",
+        "-m",
+        "optimizer=adam,sgd",
+        "steps=30",
+        "tracking=none",
+        "pictures=false",
+    ]
     environment = {**os.environ, **ASCII_LOCALE, "TERM": "xterm", "NO_COLOR": "1"}
     environment.pop("COLUMNS", None)
-    with terminal(20) as (outside, inside), started(command, stdout=inside, stderr=inside, env=environment) as process:
+    with (
+        terminal(20) as (outside, inside),
+        started(command, stdout=inside, stderr=inside, env=environment) as process,
+    ):
         os.close(inside)
         shown = "".join(iter(lambda: read(outside), ""))
         assert process.wait(120) == 0
@@ -297,8 +357,15 @@ def read(terminal: int) -> str:
 
 @pytest.mark.parametrize("width", [*range(12, 40), 60, 100])
 def test_no_width_cuts_a_number(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "console", lambda: Plain(file=io.StringIO(), width=width, highlight=False))
-    columns = {"run": ["manual_sgd lr=0.00012345 seed=12"], "loss": ["3.448501e-13"], "steps": ["1200"], "why": ["a long reason"]}
+    monkeypatch.setattr(
+        tables, "console", lambda: Plain(file=io.StringIO(), width=width, highlight=False)
+    )
+    columns = {
+        "run": ["manual_sgd lr=0.00012345 seed=12"],
+        "loss": ["3.448501e-13"],
+        "steps": ["1200"],
+        "why": ["a long reason"],
+    }
     out = tables.console()
     out.print(fitted(columns, ("loss", "steps")))
     text = out.file.getvalue()  # type: ignore[attr-defined]
@@ -312,9 +379,16 @@ def test_no_width_cuts_a_number(width: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("environment", "width"),
-    [({"COLUMNS": "0"}, 80), ({"COLUMNS": "5"}, 12), ({"TERM": "dumb", "COLUMNS": "30"}, 30), ({"COLUMNS": "200"}, 200)],
+    [
+        ({"COLUMNS": "0"}, 80),
+        ({"COLUMNS": "5"}, 12),
+        ({"TERM": "dumb", "COLUMNS": "30"}, 30),
+        ({"COLUMNS": "200"}, 200),
+    ],
 )
-def test_the_width_is_what_the_environment_says(environment: dict[str, str], width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_width_is_what_the_environment_says(
+    environment: dict[str, str], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for key, value in {"TERM": "xterm", "FORCE_COLOR": "1", **environment}.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
@@ -329,8 +403,16 @@ BINARY = re.compile(r"[rwax+]*b[rwax+]*")
 
 def test_files_are_read_and_written_in_utf_8_whatever_the_locale() -> None:
     for file in [*ROOT.glob("linfit/**/*.py"), *ROOT.glob("hydra_plugins/**/*.py")]:
-        calls = (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
-        lacking = [f"{file}:{call.lineno}" for call in calls if opens_text(call) and "encoding" not in {word.arg for word in call.keywords}]
+        calls = (
+            node
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        )
+        lacking = [
+            f"{file}:{call.lineno}"
+            for call in calls
+            if opens_text(call) and "encoding" not in {word.arg for word in call.keywords}
+        ]
         assert lacking == []
 
 
@@ -338,4 +420,6 @@ def opens_text(call: ast.Call) -> bool:
     if isinstance(call.func, ast.Attribute):
         return call.func.attr in TEXT
     modes = [part.value for part in call.args[1:2] if isinstance(part, ast.Constant)]
-    return ast.unparse(call.func) == "open" and not any(BINARY.fullmatch(str(mode)) for mode in modes)
+    return ast.unparse(call.func) == "open" and not any(
+        BINARY.fullmatch(str(mode)) for mode in modes
+    )

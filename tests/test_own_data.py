@@ -64,14 +64,32 @@ COLUMNS: dict[str, tuple[list[Any], str]] = {
     "beyond float32": ([1.0, 1e39], "data.parquet, row 1 (counted from 0), column 'b': 1e+39 is beyond float32: choose dtype=float64, or scale the data"),
 }  # fmt: skip
 ARRAYS: dict[str, tuple[Any, str]] = {
-    "text": (np.array([["a", "b", "c"]]), "data.npy, column '0' is of type <U1: numbers are needed"),
-    "nan": (np.array([[1, 2, 3], [4, NAN, 6]]), f"data.npy, row 1 (counted from 0), column '1': {ABSENT}"),
-    "infinity": (np.array([[1, 2, INF]]), "data.npy, row 0 (counted from 0), column '2': inf is not a finite number"),
-    "complex": (np.array([[1, 2, 3j]]), "data.npy, column '0' is of type complex128: numbers are needed"),
+    "text": (
+        np.array([["a", "b", "c"]]),
+        "data.npy, column '0' is of type <U1: numbers are needed",
+    ),
+    "nan": (
+        np.array([[1, 2, 3], [4, NAN, 6]]),
+        f"data.npy, row 1 (counted from 0), column '1': {ABSENT}",
+    ),
+    "infinity": (
+        np.array([[1, 2, INF]]),
+        "data.npy, row 0 (counted from 0), column '2': inf is not a finite number",
+    ),
+    "complex": (
+        np.array([[1, 2, 3j]]),
+        "data.npy, column '0' is of type complex128: numbers are needed",
+    ),
     "empty": (np.zeros((0, 3)), "data.npy has no rows"),
-    "three dimensions": (np.zeros((2, 3, 4)), "data.npy has 3 dimensions: samples and columns are needed"),
+    "three dimensions": (
+        np.zeros((2, 3, 4)),
+        "data.npy has 3 dimensions: samples and columns are needed",
+    ),
     "a number": (np.array(3.0), "data.npy has 0 dimensions: samples and columns are needed"),
-    "too large an integer": (np.array([[1, 2, 3], [2**53 + 1, 2, 3]]), f"data.npy, row 1 (counted from 0), column '0': {EXACT}"),
+    "too large an integer": (
+        np.array([[1, 2, 3], [2**53 + 1, 2, 3]]),
+        f"data.npy, row 1 (counted from 0), column '0': {EXACT}",
+    ),
 }
 
 
@@ -83,20 +101,30 @@ def refused(linfit: Linfit, arguments: list[str], words: str) -> None:
 
 
 @pytest.mark.parametrize(("content", "words"), TEXTS.values(), ids=TEXTS)
-def test_a_bad_csv_file_is_refused(content: str | bytes, words: str, linfit: Linfit, bare: Path) -> None:
+def test_a_bad_csv_file_is_refused(
+    content: str | bytes, words: str, linfit: Linfit, bare: Path
+) -> None:
     (bare / "data.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     refused(linfit, asked("csv", "data.csv"), words)
 
 
 def test_what_cannot_be_squared_is_refused(linfit: Linfit, bare: Path) -> None:
     (bare / "data.csv").write_text("a,b,y\n1,2,3\n4,1e160,6\n")
-    refused(linfit, asked("csv", "data.csv", "dtype=float64"), f"data.csv, line 3, column 'b': {SQUARED}")
+    refused(
+        linfit,
+        asked("csv", "data.csv", "dtype=float64"),
+        f"data.csv, line 3, column 'b': {SQUARED}",
+    )
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize(("column", "words"), COLUMNS.values(), ids=COLUMNS)
-def test_a_bad_parquet_file_is_refused(column: list[Any], words: str, linfit: Linfit, bare: Path) -> None:
-    parquet.write_table(pa.table({"a": [1.0, 2.0], "b": column, "y": [3.0, 4.0]}), bare / "data.parquet")
+def test_a_bad_parquet_file_is_refused(
+    column: list[Any], words: str, linfit: Linfit, bare: Path
+) -> None:
+    parquet.write_table(
+        pa.table({"a": [1.0, 2.0], "b": column, "y": [3.0, 4.0]}), bare / "data.parquet"
+    )
     refused(linfit, asked("parquet", "data.parquet"), words)
 
 
@@ -106,31 +134,45 @@ def test_a_bad_numpy_file_is_refused(array: Any, words: str, linfit: Linfit, bar
     refused(linfit, asked("npy", "data.npy"), words)
 
 
-EMPTY_RANGE = "features={}: column '1' is constant, its range is empty: leave it out or give features.domain"
+EMPTY_RANGE = (
+    "features={}: column '1' is constant, its range is empty: leave it out or give features.domain"
+)
 HELD_OUT = "split.validation={} holds out {} of {} samples: both sides need one at least"
 #: Overrides that no fit can begin with, and what is said.
 IMPOSSIBLE: dict[str, tuple[list[str], str]] = {
     "rbf of a constant": (["features=rbf"], EMPTY_RANGE.format("rbf")),
     "fourier of a constant": (["features=fourier"], EMPTY_RANGE.format("fourier")),
-    "chebyshev of a constant": (["features=polynomial", "features.basis=chebyshev"], EMPTY_RANGE.format("polynomial")),
+    "chebyshev of a constant": (
+        ["features=polynomial", "features.basis=chebyshev"],
+        EMPTY_RANGE.format("polynomial"),
+    ),
     "whitened dependent columns": (
         ["features.intercept=true", "features.scaling=whiten"],
         "features.scaling=whiten: the features '1' are linearly dependent or constant: leave one out, or choose standardize",
     ),
     "no sample held out": (["split.validation=0.01"], HELD_OUT.format(0.01, 0, 30)),
     "no sample left": (["split.validation=0.99", "seed=0,1", "-m"], HELD_OUT.format(0.99, 30, 30)),
-    "one of a sweep": (["split.validation=0.5", "dataset.n=10,1", "-m"], HELD_OUT.format(0.5, 0, 1)),
+    "one of a sweep": (
+        ["split.validation=0.5", "dataset.n=10,1", "-m"],
+        HELD_OUT.format(0.5, 0, 1),
+    ),
 }
 
 
 @pytest.mark.parametrize(("overrides", "words"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_what_cannot_begin_is_refused_before_anything_runs(overrides: list[str], words: str, linfit: Linfit, bare: Path) -> None:
+def test_what_cannot_begin_is_refused_before_anything_runs(
+    overrides: list[str], words: str, linfit: Linfit, bare: Path
+) -> None:
     refused(linfit, ["run", *overrides], words)
 
 
 def test_rows_of_a_file_count_before_anything_runs(linfit: Linfit, bare: Path) -> None:
     (bare / "data.csv").write_text("a,b,y\n1,2,3\n,2,3\n")
-    refused(linfit, asked("csv", "data.csv", "dataset.missing=drop", "split.validation=0.5"), HELD_OUT.format(0.5, 0, 1))
+    refused(
+        linfit,
+        asked("csv", "data.csv", "dataset.missing=drop", "split.validation=0.5"),
+        HELD_OUT.format(0.5, 0, 1),
+    )
 
 
 MEANT = "many weights are equally good; the optimum that is meant is the one of smallest norm, gradient descent ends at the one nearest its start"
@@ -149,7 +191,12 @@ ODD: dict[str, tuple[list[list[float]], list[str]]] = {
 def write(folder: Path, kind: str, rows: list[list[float]]) -> str:
     table, file = np.array(rows, dtype=float), folder / f"data.{kind}"
     if kind == "csv":
-        file.write_text("a,b,y\n" + "".join(",".join("" if x != x else repr(float(x)) for x in row) + "\n" for row in rows))
+        file.write_text(
+            "a,b,y\n"
+            + "".join(
+                ",".join("" if x != x else repr(float(x)) for x in row) + "\n" for row in rows
+            )
+        )
     elif kind == "parquet":
         parquet.write_table(pa.table(dict(zip(("a", "b", "y"), table.T, strict=True))), file)
     else:
@@ -159,17 +206,29 @@ def write(folder: Path, kind: str, rows: list[list[float]]) -> str:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "npy"])
 @pytest.mark.parametrize(("rows", "notes"), ODD.values(), ids=ODD)
-def test_what_is_odd_is_told_once_a_sweep(rows: list[list[float]], notes: list[str], kind: str, linfit: Linfit, bare: Path) -> None:
+def test_what_is_odd_is_told_once_a_sweep(
+    rows: list[list[float]], notes: list[str], kind: str, linfit: Linfit, bare: Path
+) -> None:
     name = write(bare, kind, rows)
     names = {"a": "'0'", "b": "'1'"} if kind == "npy" else {"a": "'a'", "b": "'b'"}
-    more = ["dataset.missing=drop", "steps=2", "tracking=none", "-m", "seed=0,1", "gradient=autograd,gram", "dtype=float64"]
+    more = [
+        "dataset.missing=drop",
+        "steps=2",
+        "tracking=none",
+        "-m",
+        "seed=0,1",
+        "gradient=autograd,gram",
+        "dtype=float64",
+    ]
     ran = linfit(*asked(kind, name, *more))
     assert ran.code == 0
     told = [line for line in ran.err.splitlines() if "note:" in line]
     assert told == [f"linfit: note: {name}: {note.format(**names)}" for note in notes]
 
 
-def test_a_row_left_out_at_the_very_end_is_counted(linfit: Linfit, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_left_out_at_the_very_end_is_counted(
+    linfit: Linfit, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("linfit.problem.tables.ROWS", 2)
     name = write(bare, "csv", [[1, 2, 3], [4, 2.5, 6], [5, 1, NAN]])
     ran = linfit(*asked("csv", name, "dataset.missing=drop", "steps=2", "tracking=none"))
@@ -178,14 +237,18 @@ def test_a_row_left_out_at_the_very_end_is_counted(linfit: Linfit, bare: Path, m
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("several", [(), ("-m", "optimizer.lr=0.1,0.2")], ids=["fit", "sweep"])
-def test_mlflow_and_show_have_the_notes(several: tuple[str, ...], linfit: Linfit, client: Any, workdir: Path) -> None:
+def test_mlflow_and_show_have_the_notes(
+    several: tuple[str, ...], linfit: Linfit, client: Any, workdir: Path
+) -> None:
     name = write(workdir, "csv", ODD["constant"][0])
     note = f"{name}: column 'b' is constant, 2.0 in every row"
     assert linfit(*asked("csv", name, "steps=2", *several)).code == 0
     runs = client.search_runs(["1"])
     assert {run.data.tags.get(layout.NOTES) for run in runs} == {note}
     [top] = [run for run in runs if layout.PARENT not in run.data.tags]
-    assert "column &#39;b&#39; is constant" in top.data.tags["mlflow.note.content"].replace("'", "&#39;")
+    assert "column &#39;b&#39; is constant" in top.data.tags["mlflow.note.content"].replace(
+        "'", "&#39;"
+    )
     for run in runs:
         assert f"note           {note}" in linfit("show", run.info.run_id).out
     assert json.loads(linfit("show", top.info.run_id, "--json").out)["tags"][layout.NOTES] == note

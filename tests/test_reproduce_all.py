@@ -35,17 +35,30 @@ def many(engines: tuple[str, ...]) -> list[FitConfig]:
         for again, config in product(range(-(-HALF // len(every))), every)
     ][: max(HALF, len(every))]
     names = [engines[place % len(engines)] for place in range(len(found))]
-    return [FitConfig.model_validate({**config.as_dict(), "engine": engine}) for config, engine in zip(found, names, strict=True)]
+    return [
+        FitConfig.model_validate({**config.as_dict(), "engine": engine})
+        for config, engine in zip(found, names, strict=True)
+    ]
 
 
 def python(*arguments: str) -> Any:
-    printed = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=1200, check=False)
+    printed = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=1200, check=False
+    )
     assert printed.returncode == 0, printed.stderr[-2000:] + printed.stdout[-2000:]
     return json.loads(printed.stdout)
 
 
 def command(*arguments: str) -> Any:
-    return python("-c", "from linfit.cli import main; main()", *arguments, "--data", str(helpers.DATA), "--exact", "--json")
+    return python(
+        "-c",
+        "from linfit.cli import main; main()",
+        *arguments,
+        "--data",
+        str(helpers.DATA),
+        "--exact",
+        "--json",
+    )
 
 
 def test_single_runs(workdir: Path) -> None:
@@ -66,5 +79,9 @@ def test_fits_of_a_sweep(workdir: Path, before: int, after: int) -> None:
     sample = Sample("many", chosen, ("optimizer", "seed"), {})
     sweep, ids = repeat_sample(sample, recorder, finished, workers=before)
     done = command("reproduce", sweep, "--sample", str(len(ids)), "--workers", str(after))
-    assert (done["verdict"], done["changes"], len(done["repetitions"])) == ("identical", [], len(ids))
+    assert (done["verdict"], done["changes"], len(done["repetitions"])) == (
+        "identical",
+        [],
+        len(ids),
+    )
     assert command("reproduce", ids[len(ids) // 2])["reproduces"] == ids[len(ids) // 2]

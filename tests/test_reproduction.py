@@ -37,7 +37,12 @@ from tests.stores.write import move
 
 Linfit = Callable[..., Any]
 DATA = ("dataset=csv", "dataset.path=data.csv", "dataset.features=[a]", "dataset.target=b")
-SWEPT = ("optimizer=sgd,adam,rmsprop", "optimizer.lr=0.001,1.0", "dtype=float32,float64", "steps=40")
+SWEPT = (
+    "optimizer=sgd,adam,rmsprop",
+    "optimizer.lr=0.001,1.0",
+    "dtype=float32,float64",
+    "steps=40",
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +57,20 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
         patch.chdir(folder)
         git.forget()  # of this folder, which is in no repository
         execute([*DATA, "steps=20", "name=data"], Runner())
-        execute(["-m", *SWEPT, "hydra.sweep.dir=outputs/sweeps/one", "hydra.launcher.workers=1"], Runner())
-        execute(["optimizer=adam", "optimizer.lr=0.1", "steps=40", "seed=1", "hydra.run.dir=outputs/runs/one"], Runner())
+        execute(
+            ["-m", *SWEPT, "hydra.sweep.dir=outputs/sweeps/one", "hydra.launcher.workers=1"],
+            Runner(),
+        )
+        execute(
+            [
+                "optimizer=adam",
+                "optimizer.lr=0.1",
+                "steps=40",
+                "seed=1",
+                "hydra.run.dir=outputs/runs/one",
+            ],
+            Runner(),
+        )
     return folder
 
 
@@ -71,7 +88,11 @@ def reader() -> Reader:
 
 
 def ids(kind: str, experiment: str = "adhoc") -> list[str]:
-    return [record.run_id for record in everything() if record.kind == kind and record.experiment == experiment]
+    return [
+        record.run_id
+        for record in everything()
+        if record.kind == kind and record.experiment == experiment
+    ]
 
 
 def everything() -> list[Any]:
@@ -88,7 +109,9 @@ def children() -> list[str]:
 
 @pytest.mark.matrix
 @pytest.mark.read_only
-def test_a_single_run_has_the_same_bits_and_its_repetition_points_at_it(linfit: Linfit, here: Path) -> None:
+def test_a_single_run_has_the_same_bits_and_its_repetition_points_at_it(
+    linfit: Linfit, here: Path
+) -> None:
     before = reader().find("last")
     said = linfit("reproduce")
     assert (said.code, said.err) == (0, "")
@@ -98,11 +121,17 @@ def test_a_single_run_has_the_same_bits_and_its_repetition_points_at_it(linfit: 
     [again] = [record for record in everything() if layout.REPRODUCES in record.tags]
     assert f"beside     run {again.run_id}" in said.out
     assert again.tags[layout.REPRODUCES] == before.run_id
-    assert (again.tags[layout.VERDICT], again.status, again.experiment) == ("identical", "FINISHED", before.experiment)
+    assert (again.tags[layout.VERDICT], again.status, again.experiment) == (
+        "identical",
+        "FINISHED",
+        before.experiment,
+    )
     assert again.metrics == before.metrics
     assert again.params == before.params
     assert reader().find("last") == before
-    assert linfit("reproduce", again.run_id, "--exact").code == 0  # what was repeated can be repeated
+    assert (
+        linfit("reproduce", again.run_id, "--exact").code == 0
+    )  # what was repeated can be repeated
 
 
 @pytest.mark.matrix
@@ -111,7 +140,12 @@ def test_a_fit_of_a_sweep_is_run_again_in_the_engine_that_ran_it(here: Path) -> 
         done = package.reproduce(run_id)
         assert (done.verdict, done.reproduces, done.changes) == (Verdict.IDENTICAL, run_id, [])
         assert reader().find(done.run_id).tags[layout.REPRODUCES] == run_id
-        assert json.loads(reader().file(reader().find(done.run_id), "config.json").read_text())["config"]["engine"]["name"] == "stacked"
+        assert (
+            json.loads(reader().file(reader().find(done.run_id), "config.json").read_text())[
+                "config"
+            ]["engine"]["name"]
+            == "stacked"
+        )
 
 
 @pytest.mark.matrix
@@ -120,14 +154,22 @@ def test_a_sample_of_a_sweep_in_other_processes(linfit: Linfit, here: Path) -> N
     [sweep] = ids("sweep")
     said = linfit("reproduce", sweep, "--sample", "12", "--workers", "2", "--json")
     done = json.loads(said.out)
-    assert (said.code, done["verdict"], done["reproduces"], done["changes"]) == (0, "identical", sweep, [])
+    assert (said.code, done["verdict"], done["reproduces"], done["changes"]) == (
+        0,
+        "identical",
+        sweep,
+        [],
+    )
     assert {found["verdict"] for found in done["repetitions"]} == {"identical"}
     assert {found["now"]["status"] for found in done["repetitions"]} == {"completed", "diverged"}
     originals = set(children()) - {found["run_id"] for found in done["repetitions"]}
     assert {found["reproduces"] for found in done["repetitions"]} == originals
     for found in done["repetitions"]:
         tags = reader().find(found["run_id"]).tags
-        assert (tags[layout.REPRODUCES], tags[layout.PARENT]) == (found["reproduces"], done["run_id"])
+        assert (tags[layout.REPRODUCES], tags[layout.PARENT]) == (
+            found["reproduces"],
+            done["run_id"],
+        )
     assert reader().find("last", "sweep").run_id == sweep
     text = linfit("reproduce", sweep, "--sample", "2").out
     assert "2 fits of sweep" in text and "verdict    2 identical\n" in text
@@ -136,17 +178,24 @@ def test_a_sample_of_a_sweep_in_other_processes(linfit: Linfit, here: Path) -> N
 def searched(condition: str) -> list[str]:
     """The ids that MLflow's own search finds in all experiments."""
     read = reader()
-    return sorted(run.info.run_id for run in read.client.search_runs(list(read.experiments), condition))
+    return sorted(
+        run.info.run_id for run in read.client.search_runs(list(read.experiments), condition)
+    )
 
 
 def test_no_search_for_fits_and_sweeps_finds_a_repetition(linfit: Linfit, here: Path) -> None:
     board = saved_views.views(0, [], [])[saved_views.PREFIX + saved_views.LEADERBOARD]
-    state = json.loads(zlib.decompress(base64.b64decode(json.loads(board)["state"].partition(";")[2])))
+    state = json.loads(
+        zlib.decompress(base64.b64decode(json.loads(board)["state"].partition(";")[2]))
+    )
     conditions = [state["searchFilter"], "tags.`linfit.kind` = 'fit'", "tags.linfit.kind = 'sweep'"]
     before = [searched(condition) for condition in conditions]
     assert [len(found) for found in before] == [14, 14, 1]
     [sweep] = ids("sweep")
-    again = [package.reproduce(reference, sample=sample) for reference, sample in (("last", None), (children()[0], None), (sweep, 2))]
+    again = [
+        package.reproduce(reference, sample=sample)
+        for reference, sample in (("last", None), (children()[0], None), (sweep, 2))
+    ]
     assert [searched(condition) for condition in conditions] == before
     assert len(searched("tags.`linfit.kind` = 'reproduction'")) == 1 + 1 + (1 + 2)
     assert [reader().find(one.run_id).kind for one in again] == ["fit", "fit", "sweep"]
@@ -154,7 +203,10 @@ def test_no_search_for_fits_and_sweeps_finds_a_repetition(linfit: Linfit, here: 
         shown = linfit("show", one.run_id)
         assert shown.code == 0 and f"reproduces     {one.reproduces}" in shown.out
     assert len(package.load(again[2].run_id).table) == 2
-    assert [reader().find("last", kind).run_id for kind in ("fit", "sweep")] == [reader().find("last").run_id, sweep]
+    assert [reader().find("last", kind).run_id for kind in ("fit", "sweep")] == [
+        reader().find("last").run_id,
+        sweep,
+    ]
 
 
 @pytest.mark.parametrize("through_client", [False, True])
@@ -185,7 +237,9 @@ def test_config_files_and_folders(linfit: Linfit, here: Path) -> None:
         done = package.reproduce(place)
         assert (done.verdict, done.reproduces, done.changes) == (Verdict.IDENTICAL, last, [])
     assert package.reproduce(here / "outputs" / "sweeps" / "one", sample=1).reproduces == sweep
-    shutil.copy("outputs/runs/one/config.json", "alone.json")  # compared with the run of its fingerprint
+    shutil.copy(
+        "outputs/runs/one/config.json", "alone.json"
+    )  # compared with the run of its fingerprint
     assert package.reproduce("alone.json").reproduces == last
     changed = json.loads(Path("alone.json").read_text())
     changed["config"]["seed"] = 77
@@ -219,13 +273,17 @@ def test_a_folder_is_enough_where_the_store_is_gone(linfit: Linfit, here: Path) 
     assert "version" not in said.out
 
 
-def test_the_folder_of_a_sweep_is_enough_without_a_store(linfit: Linfit, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_sweep_is_enough_without_a_store(
+    linfit: Linfit, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = here / "alone"
     shutil.copytree("outputs/sweeps/one", alone / "sweep")
     monkeypatch.chdir(alone)
     said = linfit("reproduce", "sweep", "--sample", "3", "--set", "tracking=none")
     assert (said.code, said.err) == (0, "")
-    assert "3 identical" in said.out and "changed    nothing" in said.out and "beside" not in said.out
+    assert (
+        "3 identical" in said.out and "changed    nothing" in said.out and "beside" not in said.out
+    )
     assert [entry.name for entry in alone.iterdir()] == ["sweep"]
     done = package.reproduce("sweep", sample=3)
     assert (done.verdict, done.reproduces, done.known) == (Verdict.IDENTICAL, "sweep", True)
@@ -234,7 +292,9 @@ def test_the_folder_of_a_sweep_is_enough_without_a_store(linfit: Linfit, here: P
     assert "has no results.parquet: the sweep was interrupted" in linfit("reproduce", "sweep").err
 
 
-def test_the_folder_of_a_sweep_is_compared_with_the_hashes_that_its_run_has(linfit: Linfit, here: Path) -> None:
+def test_the_folder_of_a_sweep_is_compared_with_the_hashes_that_its_run_has(
+    linfit: Linfit, here: Path
+) -> None:
     file = Path("outputs/sweeps/one/manifest.parquet")
     table = parquet.read_table(file)
     parquet.write_table(table, file)  # the same rows as other bytes
@@ -244,11 +304,18 @@ def test_the_folder_of_a_sweep_is_compared_with_the_hashes_that_its_run_has(linf
 
 
 @pytest.mark.parametrize("kind", ["fit", "sweep", "folder"])
-def test_without_tracking_there_is_a_verdict_and_nothing_is_recorded(kind: str, linfit: Linfit, here: Path) -> None:
+def test_without_tracking_there_is_a_verdict_and_nothing_is_recorded(
+    kind: str, linfit: Linfit, here: Path
+) -> None:
     reference = {"fit": "last", "sweep": ids("sweep")[0], "folder": "outputs/runs/one"}[kind]
     before = len(everything())
     done = package.reproduce(reference, overrides=["tracking=none"])
-    assert (done.verdict, done.run_id, done.overrides, done.changes) == (Verdict.IDENTICAL, "", (), [])
+    assert (done.verdict, done.run_id, done.overrides, done.changes) == (
+        Verdict.IDENTICAL,
+        "",
+        (),
+        [],
+    )
     changed = package.reproduce(reference, overrides=["tracking=none", "steps=7"])
     assert changed.verdict is Verdict.DIFFERS
     assert changed.overrides == ("steps=7",)
@@ -278,10 +345,15 @@ def test_a_repetition_that_fails_says_why_and_is_no_difference(linfit: Linfit, h
     assert "float32" in said.out
 
 
-def test_what_a_failed_fit_has_not_is_not_shown_as_equal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_failed_fit_has_not_is_not_shown_as_equal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     failed = outcome([], status="failed")
     found = difference(failed, failed)
-    again = [Repetition(name, "1", found.verdict, difference=found, then=failed, now=failed) for name in "ab"]
+    again = [
+        Repetition(name, "1", found.verdict, difference=found, then=failed, now=failed)
+        for name in "ab"
+    ]
     assert show_reproduction(Reproduction("x", "1", "2", [], again), as_json=False) == 0
     assert capsys.readouterr().out.count("\N{EN DASH}") == 8
 
@@ -289,7 +361,9 @@ def test_what_a_failed_fit_has_not_is_not_shown_as_equal(capsys: pytest.CaptureF
 # ---- changed on purpose ----
 
 
-def test_losses_recorded_at_other_steps_are_compared_where_both_were(linfit: Linfit, here: Path) -> None:
+def test_losses_recorded_at_other_steps_are_compared_where_both_were(
+    linfit: Linfit, here: Path
+) -> None:
     said = linfit("reproduce", "--set", "record.every=7", "--exact")
     assert (said.code, "verdict    identical: " in said.out) == (0, True)
     [again] = [record.run_id for record in everything() if layout.REPRODUCES in record.tags]
@@ -310,7 +384,12 @@ def test_what_is_set_is_shown_beside_the_original(linfit: Linfit, here: Path) ->
 
 def test_another_component_has_its_defaults(here: Path) -> None:
     done = package.reproduce(overrides=["optimizer=sgd", "optimizer.lr=0.01"])
-    assert {change.key for change in done.changes} >= {"optimizer", "optimizer.lr", "optimizer.betas", "optimizer.momentum"}
+    assert {change.key for change in done.changes} >= {
+        "optimizer",
+        "optimizer.lr",
+        "optimizer.betas",
+        "optimizer.momentum",
+    }
     assert all(change.kind == "config" for change in done.changes)
 
 
@@ -346,14 +425,22 @@ def test_an_unchanged_machine_has_no_changes(here: Path) -> None:
 
 
 @pytest.mark.matrix
-def test_packages_code_git_and_machine_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_code_git_and_machine_are_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (here / "site" / "safetensors-99.1.dist-info").mkdir(parents=True)
     (here / "site" / "a_new.one-2.dist-info").mkdir()
-    (here / "site" / "safetensors-99.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: safetensors\nVersion: 99.1\n")
+    (here / "site" / "safetensors-99.1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: safetensors\nVersion: 99.1\n"
+    )
     monkeypatch.syspath_prepend(here / "site")
-    monkeypatch.setattr(code, "_syntax", lambda file: "changed" if file.name == "losses.py" else file.name)
+    monkeypatch.setattr(
+        code, "_syntax", lambda file: "changed" if file.name == "losses.py" else file.name
+    )
     monkeypatch.setattr(environment, "cpu", lambda: "another processor")
-    monkeypatch.setattr(git, "state", lambda *_: {"commit": "abc", "branch": "main", "dirty": "false"})
+    monkeypatch.setattr(
+        git, "state", lambda *_: {"commit": "abc", "branch": "main", "dirty": "false"}
+    )
     for cached in (environment.packages, environment._version, code.code_digest):
         cached.cache_clear()
     try:
@@ -366,18 +453,24 @@ def test_packages_code_git_and_machine_are_named(here: Path, monkeypatch: pytest
     assert named["package", "a-new-one"] == "2"
     assert named["machine", "cpu"] == "another processor"
     assert ("code", "digest") in named and ("code", "problem/losses.py") in named
-    assert [change.kind for change in found] == sorted((change.kind for change in found), key=["code", "package", "git", "machine"].index)
+    assert [change.kind for change in found] == sorted(
+        (change.kind for change in found), key=["code", "package", "git", "machine"].index
+    )
 
 
 def test_another_cpu_capability_in_another_process_is_named(here: Path) -> None:
     """What differs is then within the tolerance, or its step is named: with these sizes it is within."""
     command = [sys.executable, "-c", "from linfit.cli import main; main()", "reproduce", "--json"]
     surroundings = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=300, env=surroundings, check=False)
+    printed = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=surroundings, check=False
+    )
     done = json.loads(printed.stdout)
     then = json.loads(reader().find("last").tags[layout.ENVIRONMENT])["cpu_capability"]
     if then != "DEFAULT":
-        assert [(change["key"], change["then"], change["now"]) for change in done["changes"]] == [("cpu_capability", then, "DEFAULT")]
+        assert [(change["key"], change["then"], change["now"]) for change in done["changes"]] == [
+            ("cpu_capability", then, "DEFAULT")
+        ]
     assert printed.returncode == 0
     assert done["verdict"] in ("identical", "equal within tolerance")
 
@@ -392,11 +485,21 @@ def flip(file: Path, place: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "places"), [("config.json", (3, 200, -5)), ("weights.safetensors", (200, -5)), ("environment.json", (99,))]
+    ("name", "places"),
+    [
+        ("config.json", (3, 200, -5)),
+        ("weights.safetensors", (200, -5)),
+        ("environment.json", (99,)),
+    ],
 )
-def test_a_flipped_bit_of_a_file_is_refused_with_its_name(linfit: Linfit, here: Path, name: str, places: tuple[int, ...]) -> None:
+def test_a_flipped_bit_of_a_file_is_refused_with_its_name(
+    linfit: Linfit, here: Path, name: str, places: tuple[int, ...]
+) -> None:
     run = reader().find("last")
-    for file, reference in ((reader().file(run, name), run.run_id), (Path("outputs/runs/one", name), "outputs/runs/one")):
+    for file, reference in (
+        (reader().file(run, name), run.run_id),
+        (Path("outputs/runs/one", name), "outputs/runs/one"),
+    ):
         for place in places:
             flip(file, place)
             said = linfit("reproduce", reference)
@@ -421,7 +524,9 @@ def test_bits_all_over_the_file_of_the_weights_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.parquet", "results.parquet", "curves.parquet"])
-def test_a_flipped_bit_of_a_table_is_refused_with_its_name(linfit: Linfit, here: Path, name: str) -> None:
+def test_a_flipped_bit_of_a_table_is_refused_with_its_name(
+    linfit: Linfit, here: Path, name: str
+) -> None:
     sweep = reader().find("last", "sweep")
     file = reader().file(sweep, name)
     flip(file, file.stat().st_size // 2)
@@ -441,7 +546,9 @@ def test_a_flipped_bit_of_the_data_is_refused_with_its_name(linfit: Linfit, here
     assert "its data file 'data.csv' was changed since" in said.err
 
 
-def test_data_are_read_below_the_working_directory_and_the_folder_that_is_named(linfit: Linfit, here: Path, tmp_path_factory: Any) -> None:
+def test_data_are_read_below_the_working_directory_and_the_folder_that_is_named(
+    linfit: Linfit, here: Path, tmp_path_factory: Any
+) -> None:
     [run] = ids("fit", "data")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shutil.move("data.csv", elsewhere / "data.csv")
@@ -467,7 +574,9 @@ def test_a_tag_that_was_changed_is_refused(linfit: Linfit, here: Path) -> None:
 
 
 @pytest.mark.parametrize("tag", [layout.ROW, layout.PARENT])
-def test_a_child_that_is_said_to_be_another_fit_is_refused(linfit: Linfit, here: Path, tag: str) -> None:
+def test_a_child_that_is_said_to_be_another_fit_is_refused(
+    linfit: Linfit, here: Path, tag: str
+) -> None:
     other = package.reproduce(ids("sweep")[0], sample=12).run_id
     child = reader().find(children()[-1])
     given = {layout.ROW: str(int(child.tags[layout.ROW]) ^ 1), layout.PARENT: other}[tag]
@@ -475,17 +584,31 @@ def test_a_child_that_is_said_to_be_another_fit_is_refused(linfit: Linfit, here:
     for command in (["reproduce", child.run_id], ["diff", child.run_id, "last"]):
         said = linfit(*command)
         assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
-        assert f"is another fit than run {child.run_id}: its tag linfit.row or mlflow.parentRunId was changed" in said.err
+        assert (
+            f"is another fit than run {child.run_id}: its tag linfit.row or mlflow.parentRunId was changed"
+            in said.err
+        )
 
 
-def test_another_schema_is_the_work_of_another_version_or_of_a_flipped_bit(linfit: Linfit, here: Path) -> None:
+def test_another_schema_is_the_work_of_another_version_or_of_a_flipped_bit(
+    linfit: Linfit, here: Path
+) -> None:
     file = here / "outputs" / "runs" / "one" / "config.json"
     file.write_text(file.read_text().replace('"schema": 2', '"schema": 3'))
-    assert f"linfit {package.__version__}, which wrote it, writes 2: it was changed" in linfit("reproduce", str(file)).err
+    assert (
+        f"linfit {package.__version__}, which wrote it, writes 2: it was changed"
+        in linfit("reproduce", str(file)).err
+    )
     child = reader().find(children()[0])
-    for run, tag, value in ((child.run_id, layout.CONFIG, file.read_text()), (child.tags[layout.PARENT], layout.VERSION, "9.9")):
+    for run, tag, value in (
+        (child.run_id, layout.CONFIG, file.read_text()),
+        (child.tags[layout.PARENT], layout.VERSION, "9.9"),
+    ):
         reader().client.set_tag(run, tag, value)
-    assert "in schema 3, this linfit reads 1 to 2: use linfit 9.9, which wrote it" in linfit("reproduce", child.run_id).err
+    assert (
+        "in schema 3, this linfit reads 1 to 2: use linfit 9.9, which wrote it"
+        in linfit("reproduce", child.run_id).err
+    )
 
 
 def test_a_run_without_a_result_is_refused(linfit: Linfit, here: Path) -> None:
@@ -509,7 +632,9 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("features", [{"name": "raw"}, {"name": "polynomial", "degree": 2}])
-def test_a_fit_of_an_interrupted_sweep_has_as_many_weights_as_features(features: dict[str, Any]) -> None:
+def test_a_fit_of_an_interrupted_sweep_has_as_many_weights_as_features(
+    features: dict[str, Any],
+) -> None:
     config = FitConfig.model_validate({"features": features})
     p, q = config.shape()
     metrics = {f"{layout.WEIGHT}{place}": float(place) for place in range(p * q)}
@@ -543,8 +668,14 @@ def plug_in(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("witness", None)
 
 
-@pytest.mark.parametrize("command", [("reproduce", "last"), ("diff", "last", "last"), ("script", "last")], ids=lambda words: words[0])
-def test_plug_ins_are_imported_with_trust_only(command: tuple[str, ...], linfit: Linfit, plug_in: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("reproduce", "last"), ("diff", "last", "last"), ("script", "last")],
+    ids=lambda words: words[0],
+)
+def test_plug_ins_are_imported_with_trust_only(
+    command: tuple[str, ...], linfit: Linfit, plug_in: Path
+) -> None:
     assert linfit("run", "steps=2", "plugins=[witness]").code == 0
     plug_in.unlink()
     sys.modules.pop("witness")
@@ -576,7 +707,9 @@ def test_diff_names_what_two_runs_have_otherwise(linfit: Linfit, here: Path) -> 
     assert said.code == 1
     assert re.search(r"config +optimizer.lr +0.1 +0.2", said.out)
     assert "from step 1 on" in said.out
-    assert re.search(rf"what +{run[:12]} +{other[:12]}", said.out) and f"loss {run[:12]}" in said.out
+    assert (
+        re.search(rf"what +{run[:12]} +{other[:12]}", said.out) and f"loss {run[:12]}" in said.out
+    )
     found = json.loads(linfit("diff", run, children()[0], "--json").out)
     assert {"optimizer.lr", "engine", "seed"} & {change["key"] for change in found["changes"]}
     [sweep] = ids("sweep")
@@ -584,8 +717,13 @@ def test_diff_names_what_two_runs_have_otherwise(linfit: Linfit, here: Path) -> 
 
 
 def test_diff_names_two_runs_where_reproduce_says_then_and_now(linfit: Linfit, here: Path) -> None:
-    run, fits = reader().find("last"), [record for record in everything() if layout.PARENT in record.tags]
-    others = [record for record in fits if record.name in ("sgd lr=1.0 float64", "adam lr=0.001 float32")]
+    run, fits = (
+        reader().find("last"),
+        [record for record in everything() if layout.PARENT in record.tags],
+    )
+    others = [
+        record for record in fits if record.name in ("sgd lr=1.0 float64", "adam lr=0.001 float32")
+    ]
     pairs = [(run, other) for other in others] + [(others[0], others[1]), (run, run)]
     for one, other in pairs:
         said = " ".join(linfit("diff", one.run_id, other.run_id).out.split())
@@ -593,13 +731,21 @@ def test_diff_names_two_runs_where_reproduce_says_then_and_now(linfit: Linfit, h
         assert f"{one.name}: run {one.run_id}" in said and f"run {other.run_id}" in said
         assert one is other or f"what {one.name} {other.name}" in said
     said = linfit("reproduce", run.run_id, "--set", "optimizer.lr=0.2").out
-    assert re.search(r"changed +what +then +now", said) and "loss then" in said and "loss now" in said
+    assert (
+        re.search(r"changed +what +then +now", said) and "loss then" in said and "loss now" in said
+    )
 
 
 # ---- verdicts ----
 
 
-def outcome(losses: Any, dtype: str = "float64", weights: Any = (1.0, -2.0), status: str = "completed", whole: bool = True) -> Outcome:
+def outcome(
+    losses: Any,
+    dtype: str = "float64",
+    weights: Any = (1.0, -2.0),
+    status: str = "completed",
+    whole: bool = True,
+) -> Outcome:
     array = np.array(losses, float)
     return Outcome(status, dtype, np.arange(len(array)), array, np.array(weights, float), whole)
 
@@ -610,23 +756,67 @@ def outcome(losses: Any, dtype: str = "float64", weights: Any = (1.0, -2.0), sta
         (outcome([4, 2, 1]), outcome([4, 2, 1]), "identical", None, None),
         (outcome([4, 2, 1]), outcome([4, 2 + 1e-12, 1]), "equal within tolerance", 1, None),
         (outcome([4, 2, 1]), outcome([4, 2 + 1e-12, 1 + 1e-6]), "differs", 1, 2),
-        (outcome([4, 2, 1], "float32"), outcome([4, 2, 1 + 1e-6], "float32"), "equal within tolerance", 2, None),
+        (
+            outcome([4, 2, 1], "float32"),
+            outcome([4, 2, 1 + 1e-6], "float32"),
+            "equal within tolerance",
+            2,
+            None,
+        ),
         (outcome([4, 2, 1], "float32"), outcome([4, 2.1, 1], "float32"), "differs", 1, 1),
-        (outcome([4, 1e-30]), outcome([4, 2e-30]), "equal within tolerance", 1, None),  # below what the initial loss leaves of digits
-        (outcome([4, 2]), outcome([4, 2], weights=(1.0, -2.0 - 1e-12)), "equal within tolerance", None, None),
+        (
+            outcome([4, 1e-30]),
+            outcome([4, 2e-30]),
+            "equal within tolerance",
+            1,
+            None,
+        ),  # below what the initial loss leaves of digits
+        (
+            outcome([4, 2]),
+            outcome([4, 2], weights=(1.0, -2.0 - 1e-12)),
+            "equal within tolerance",
+            None,
+            None,
+        ),
         (outcome([4, 2]), outcome([4, 2], weights=(1.0, -2.0 - 1e-6)), "differs", None, None),
         (outcome([4, 2]), outcome([4, 2], weights=(1.0,)), "differs", None, None),
         (outcome([4, 2, 1]), outcome([4, 2]), "differs", None, None),
         (outcome([4, 2, 1]), outcome([4, 2, 1]).at(np.array([0, 2])), "differs", None, None),
         (outcome([4, 2], status="diverged"), outcome([4, 2]), "differs", None, None),
-        (outcome([4, 8, np.inf], status="diverged"), outcome([4, 8, np.inf], status="diverged"), "identical", None, None),
-        (outcome([4, 8], status="diverged", whole=False), outcome([4, 8, np.inf], status="diverged"), "identical", None, None),
-        (outcome([4, 8, 16], status="diverged"), outcome([4, 8], status="diverged"), "equal within tolerance", None, None),
-        (outcome([4, 8, 16, 32], status="diverged"), outcome([4, 8], status="diverged"), "differs", None, None),
+        (
+            outcome([4, 8, np.inf], status="diverged"),
+            outcome([4, 8, np.inf], status="diverged"),
+            "identical",
+            None,
+            None,
+        ),
+        (
+            outcome([4, 8], status="diverged", whole=False),
+            outcome([4, 8, np.inf], status="diverged"),
+            "identical",
+            None,
+            None,
+        ),
+        (
+            outcome([4, 8, 16], status="diverged"),
+            outcome([4, 8], status="diverged"),
+            "equal within tolerance",
+            None,
+            None,
+        ),
+        (
+            outcome([4, 8, 16, 32], status="diverged"),
+            outcome([4, 8], status="diverged"),
+            "differs",
+            None,
+            None,
+        ),
         (outcome([], status="failed"), outcome([], status="failed"), "identical", None, None),
     ],
 )
-def test_the_verdict(then: Outcome, now: Outcome, verdict: str, first: int | None, parted: int | None) -> None:
+def test_the_verdict(
+    then: Outcome, now: Outcome, verdict: str, first: int | None, parted: int | None
+) -> None:
     found = difference(then, now)
     assert (found.verdict, found.first, found.parted) == (verdict, first, parted)
 

@@ -37,13 +37,19 @@ def here(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def judge(done: Reproduction) -> None:
     """The bits, where the machine and the packages that compute are those that wrote the store; elsewhere within the tolerance."""
-    same = not [change for change in done.changes if change.kind == "machine" or (change.kind == "package" and change.key in COMPUTING)]
+    same = not [
+        change
+        for change in done.changes
+        if change.kind == "machine" or (change.kind == "package" and change.key in COMPUTING)
+    ]
     allowed = {Verdict.IDENTICAL} if same else {Verdict.IDENTICAL, Verdict.EQUAL}
     assert {found.why for found in done.repetitions if found.verdict not in allowed} == set()
 
 
 def test_there_is_a_store_for_each_schema() -> None:
-    assert {file.name.partition(".")[0].partition("-")[0] for file in STORES} == {f"v{schema}" for schema in range(1, SCHEMA + 1)}
+    assert {file.name.partition(".")[0].partition("-")[0] for file in STORES} == {
+        f"v{schema}" for schema in range(1, SCHEMA + 1)
+    }
 
 
 def test_the_stores_have_every_component() -> None:
@@ -52,9 +58,20 @@ def test_the_stores_have_every_component() -> None:
 
 def test_single_runs(here: Path) -> None:
     reader = Reader(locate(None))
-    single = [reader.record(run) for run in reader._search(f"tags.`{layout.KIND}` = 'fit' AND tags.`{layout.CODE}` LIKE '%'")]
+    single = [
+        reader.record(run)
+        for run in reader._search(f"tags.`{layout.KIND}` = 'fit' AND tags.`{layout.CODE}` LIKE '%'")
+    ]
     single = [record for record in single if layout.REPRODUCES not in record.tags]
-    assert len({tuple(record.params[group] for group in ("optimizer", "dataset", "gradient")) for record in single}) >= 6
+    assert (
+        len(
+            {
+                tuple(record.params[group] for group in ("optimizer", "dataset", "gradient"))
+                for record in single
+            }
+        )
+        >= 6
+    )
     for record in single:
         judge(linfit.reproduce(record.run_id))
 

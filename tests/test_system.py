@@ -19,7 +19,14 @@ from linfit import owner
 from linfit.problem.tables import _require_separated
 from linfit.sweeps import folder as folders
 from linfit.sweeps.quoting import corrected, keep_names
-from linfit.system import creation_time, end_apart, quote_word, quote_words, start_apart, wait_for_end_of_parent
+from linfit.system import (
+    creation_time,
+    end_apart,
+    quote_word,
+    quote_words,
+    start_apart,
+    wait_for_end_of_parent,
+)
 from linfit.tracking import notes, store
 from linfit.views import ui
 from tests.helpers import started
@@ -35,7 +42,9 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("system", ["posix", "windows"])
-def test_a_process_ends_with_what_it_has_started(system: str, request: pytest.FixtureRequest) -> None:
+def test_a_process_ends_with_what_it_has_started(
+    system: str, request: pytest.FixtureRequest
+) -> None:
     if system == "windows":
         request.getfixturevalue("windows")
     process = start_apart([sys.executable, "-c", STARTS_ANOTHER], stdout=subprocess.PIPE)
@@ -61,7 +70,11 @@ def test_ctrl_c_does_not_reach_a_process_that_is_apart(monkeypatch: pytest.Monke
     for platform in ("linux", "darwin", "win32"):
         monkeypatch.setattr(sys, "platform", platform)
         start_apart(["x"])
-    assert given == [{"start_new_session": True}, {"start_new_session": True}, {"creationflags": 0x200}]
+    assert given == [
+        {"start_new_session": True},
+        {"start_new_session": True},
+        {"creationflags": 0x200},
+    ]
 
 
 LEAVES = """
@@ -76,7 +89,10 @@ print("ready", flush=True)
 WORK = {"waits": "time.sleep(600)", "computes": "re.match('(a|a)*b', 'a' * 60)"}
 
 
-@pytest.mark.parametrize(("platform", "work"), [("linux", "waits"), ("linux", "computes"), ("darwin", "waits"), ("win32", "waits")])
+@pytest.mark.parametrize(
+    ("platform", "work"),
+    [("linux", "waits"), ("linux", "computes"), ("darwin", "waits"), ("win32", "waits")],
+)
 def test_a_process_ends_when_its_parent_is_gone(platform: str, work: str) -> None:
     """A parent dies as by SIGKILL, with a child that has its pipe."""
     if work == "computes" and sys.platform != "linux":
@@ -84,7 +100,9 @@ def test_a_process_ends_when_its_parent_is_gone(platform: str, work: str) -> Non
     code = LEAVES.format(platform=platform, work=WORK[work])
     parents = f"import os, subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {code!r}, str(os.getpid())], stdout=subprocess.PIPE); "
     parents += "child.stdout.readline(); print(child.pid, flush=True); sys.stdin.read()"
-    with started([sys.executable, "-c", parents], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+    with started(
+        [sys.executable, "-c", parents], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert psutil.pid_exists(child)
@@ -120,7 +138,9 @@ def test_a_dead_owner_is_known_without_proc(monkeypatch: pytest.MonkeyPatch) -> 
         assert not owner.is_dead(owner.owner())
         assert owner.is_dead(f"{living}9")  # the number is another process's now
         assert not owner.is_dead(f"elsewhere {living.partition(' ')[2]}")
-        assert not owner.is_dead(f"{living.rpartition(' ')[0]} ?")  # of an older linfit, which could not know
+        assert not owner.is_dead(
+            f"{living.rpartition(' ')[0]} ?"
+        )  # of an older linfit, which could not know
         assert other.stdin is not None
         other.stdin.close()
         until = time.monotonic() + 20
@@ -149,14 +169,18 @@ def test_the_ui_is_interrupted_while_it_waits(monkeypatch: pytest.MonkeyPatch) -
     assert ui._wait(SimpleNamespace(poll=lambda: 3)) == 3  # type: ignore[arg-type]
 
 
-def test_a_sweep_that_cannot_begin_leaves_no_lock_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_that_cannot_begin_leaves_no_lock_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Windows removes no file that is open."""
     held = folders.Folder(tmp_path / "outputs" / "sweep")
     unlink = Path.unlink
 
     def refuses(self: Path, missing_ok: bool = False) -> None:
         if self.name == folders.LOCK and held._lock.is_locked:
-            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+            raise PermissionError(
+                13, "The process cannot access the file because it is being used by another process"
+            )
         unlink(self, missing_ok)
 
     monkeypatch.setattr(sys, "platform", "win32")
@@ -168,8 +192,35 @@ def test_a_sweep_that_cannot_begin_leaves_no_lock_on_windows(tmp_path: Path, mon
 # ---- what is to be typed ----
 
 WORDS = [
-    *("plain", "optimizer=adam", "sqlite:///C:/x.db", r"C:\Users\me", "a b", "seed=0,1,2", "x=[1,2]", "a&b", "a|b", "a>b", "a;b", "(a)"),
-    *("it's", 'say "x"', r"C:\a b", "C:\\a b\\", r"\\host\a b", 'a\\"b', "", "ü", "dataset.target='1e3'", "a^b", "{a: b}", "@x", "#x"),
+    *(
+        "plain",
+        "optimizer=adam",
+        "sqlite:///C:/x.db",
+        r"C:\Users\me",
+        "a b",
+        "seed=0,1,2",
+        "x=[1,2]",
+        "a&b",
+        "a|b",
+        "a>b",
+        "a;b",
+        "(a)",
+    ),
+    *(
+        "it's",
+        'say "x"',
+        r"C:\a b",
+        "C:\\a b\\",
+        r"\\host\a b",
+        'a\\"b',
+        "",
+        "ü",
+        "dataset.target='1e3'",
+        "a^b",
+        "{a: b}",
+        "@x",
+        "#x",
+    ),
 ]
 
 
@@ -217,6 +268,8 @@ def test_what_is_to_be_typed_can_be_typed_on_windows(bare: Path) -> None:
         _require_separated(["a;b"], "a", "x.csv")
 
 
-def test_a_bash_on_windows_has_the_quotes_of_a_bash(windows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bash_on_windows_has_the_quotes_of_a_bash(
+    windows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MSYSTEM", "MINGW64")
     assert quote_words(["a b", "it's"]) == """'a b' 'it'"'"'s'"""

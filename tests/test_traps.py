@@ -25,17 +25,97 @@ from linfit.tracking import git
 
 #: Modules that linfit and its dependencies import, some of them only where they are installed, and that Python imports by itself.
 MODULES = (
-    *("mlflow", "torch", "sklearn", "pandas", "numpy", "cloudpickle", "joblib", "matplotlib", "scipy", "pyarrow", "yaml", "hydra", "flask"),
-    *("bottleneck", "numexpr", "cupy", "IPython", "uvicorn", "gunicorn", "huey", "requests", "psutil", "rich", "git", "dotenv", "tomllib"),
-    *("sitecustomize", "usercustomize", "antlr4", "sqlalchemy", "alembic", "click", "jinja2", "typing_extensions", "plotly", "dask", "ray"),
+    *(
+        "mlflow",
+        "torch",
+        "sklearn",
+        "pandas",
+        "numpy",
+        "cloudpickle",
+        "joblib",
+        "matplotlib",
+        "scipy",
+        "pyarrow",
+        "yaml",
+        "hydra",
+        "flask",
+    ),
+    *(
+        "bottleneck",
+        "numexpr",
+        "cupy",
+        "IPython",
+        "uvicorn",
+        "gunicorn",
+        "huey",
+        "requests",
+        "psutil",
+        "rich",
+        "git",
+        "dotenv",
+        "tomllib",
+    ),
+    *(
+        "sitecustomize",
+        "usercustomize",
+        "antlr4",
+        "sqlalchemy",
+        "alembic",
+        "click",
+        "jinja2",
+        "typing_extensions",
+        "plotly",
+        "dask",
+        "ray",
+    ),
 )
-PROGRAMS = ("git", "uname", "fc-list", "ldconfig", "gcc", "sh", "python", "python3", "waitress-serve", "xdg-open", "lsb_release")
-HOOKS = ("post-index-change", "fsmonitor-watchman", "post-checkout", "reference-transaction", "pre-auto-gc")
+PROGRAMS = (
+    "git",
+    "uname",
+    "fc-list",
+    "ldconfig",
+    "gcc",
+    "sh",
+    "python",
+    "python3",
+    "waitress-serve",
+    "xdg-open",
+    "lsb_release",
+)
+HOOKS = (
+    "post-index-change",
+    "fsmonitor-watchman",
+    "post-checkout",
+    "reference-transaction",
+    "pre-auto-gc",
+)
 #: What a repository's config may have run.
 KEYS = (
-    *("core.fsmonitor", "core.pager", "core.sshCommand", "core.editor", "core.askPass", "core.gitProxy", "core.alternateRefsCommand"),
-    *("diff.external", "diff.trap.command", "diff.trap.textconv", "filter.trap.clean", "filter.trap.smudge", "filter.trap.process"),
-    *("credential.helper", "gpg.program", "pager.ls-tree", "pager.rev-parse", "alias.rev-parse", "remote.origin.uploadpack"),
+    *(
+        "core.fsmonitor",
+        "core.pager",
+        "core.sshCommand",
+        "core.editor",
+        "core.askPass",
+        "core.gitProxy",
+        "core.alternateRefsCommand",
+    ),
+    *(
+        "diff.external",
+        "diff.trap.command",
+        "diff.trap.textconv",
+        "filter.trap.clean",
+        "filter.trap.smudge",
+        "filter.trap.process",
+    ),
+    *(
+        "credential.helper",
+        "gpg.program",
+        "pager.ls-tree",
+        "pager.rev-parse",
+        "alias.rev-parse",
+        "remote.origin.uploadpack",
+    ),
 )
 #: Runs commands one after the other, as if each were typed.
 TYPED = """
@@ -60,7 +140,9 @@ def traps(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Pat
         write(folder / f"{name}.py", mark)
     write(folder / "hydra_plugins" / "trap.py", mark)
     write(folder / "gunicorn.conf.py", mark)
-    write(folder / "trap-1.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: trap\nVersion: 1\n")
+    write(
+        folder / "trap-1.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: trap\nVersion: 1\n"
+    )
     points = "[linfit.components]\ntrap = mlflow\n[mlflow.tracking_store]\nsqlite = mlflow:x\n[mlflow.run_context_provider]\nx = mlflow:x\n"
     write(folder / "trap-1.dist-info" / "entry_points.txt", points)
     write(folder / "matplotlibrc", "backend: nonsense\naxes.prop_cycle: nonsense\n")
@@ -89,7 +171,9 @@ def lay_repository(folder: Path) -> None:
 
     def run(*arguments: str) -> None:
         author = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
-        subprocess.run([program, "-C", str(folder), *author, *arguments], check=True, capture_output=True)
+        subprocess.run(
+            [program, "-C", str(folder), *author, *arguments], check=True, capture_output=True
+        )
 
     run("init", "-q", "-b", "trunk")
     run("add", "experiments")
@@ -106,15 +190,29 @@ def lay_repository(folder: Path) -> None:
 
 def untidy(folder: Path) -> dict[str, str]:
     """The environment of somebody who has the working directory in PATH, and nothing said of MLflow."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON", "GIT_"))}
-    return {**kept, "PATH": f".{os.pathsep}{folder}{os.pathsep}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "nonsense"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MLFLOW_", "PYTHON", "GIT_"))
+    }
+    return {
+        **kept,
+        "PATH": f".{os.pathsep}{folder}{os.pathsep}{os.pathsep}{os.environ['PATH']}",
+        "MPLBACKEND": "nonsense",
+    }
 
 
 def call(folder: Path, *program: str, **environment: str) -> str:
     """Run Python in the folder; what it said on stderr."""
     command = [sys.executable, *program]
     done = subprocess.run(
-        command, cwd=folder, env={**untidy(folder), **environment}, capture_output=True, text=True, encoding="utf-8", timeout=300
+        command,
+        cwd=folder,
+        env={**untidy(folder), **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -124,7 +222,9 @@ def typed(folder: Path, *commands: str) -> str:
     """Run commands in the folder, as the program `linfit` runs them: from a file that lies elsewhere."""
     program = write(folder.parent / "program" / "typed.py", TYPED)
     said = call(folder, str(program), json.dumps([command.split() for command in commands]))
-    assert [line for line in said.splitlines() if " -> " in line] == [f"{command} -> 0" for command in commands], said
+    assert [line for line in said.splitlines() if " -> " in line] == [
+        f"{command} -> 0" for command in commands
+    ], said
     return said
 
 
@@ -139,7 +239,12 @@ def marks(folder: Path) -> list[str]:
 def test_the_traps_work(traps: Path) -> None:
     """Each of them catches one who does not mind."""
     environment = untidy(traps)
-    subprocess.run([sys.executable, "-c", "import torch, hydra_plugins.trap"], cwd=traps, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import torch, hydra_plugins.trap"],
+        cwd=traps,
+        env=environment,
+        check=True,
+    )
     subprocess.run("git; uname", shell=True, cwd=traps, env=environment, check=True)
     git_itself = find_program("git")
     assert git_itself is not None
@@ -169,10 +274,19 @@ def test_reading_what_was_recorded_springs_no_trap(traps: Path) -> None:
     if not (traps / "outputs" / "sweeps").exists():
         pytest.skip("nothing was recorded")
     [sweep] = (traps / "outputs" / "sweeps").iterdir()
-    run = max(place.name for place in (traps / "outputs" / "artifacts" / "mine").iterdir() if len(place.name) == 32)
+    run = max(
+        place.name
+        for place in (traps / "outputs" / "artifacts" / "mine").iterdir()
+        if len(place.name) == 32
+    )
     mark = f"open({str(traps / 'MARK')!r}, 'a').write('stored')"
     target: dict[str, Any] = {"_target_": "builtins.exec", "_args_": [mark]}
-    hydra = {"callbacks": {"trap": target}, "launcher": target, "sweeper": target, "job_logging": {"()": "builtins.exec"}}
+    hydra = {
+        "callbacks": {"trap": target},
+        "launcher": target,
+        "sweeper": target,
+        "job_logging": {"()": "builtins.exec"},
+    }
     for file in traps.rglob("multirun.yaml"):
         write(file, json.dumps({"hydra": hydra}))
     for file in traps.rglob(".hydra/*.yaml"):
@@ -204,14 +318,23 @@ def test_python_m_springs_no_trap(traps: Path, program: tuple[str, ...]) -> None
 
 def test_completion_springs_no_trap(traps: Path) -> None:
     program = write(traps.parent / "program" / "typed.py", TYPED)
-    said = call(traps, str(program), "[[]]", _LINFIT_COMPLETE="bash_complete", COMP_WORDS="linfit run opt", COMP_CWORD="2")
+    said = call(
+        traps,
+        str(program),
+        "[[]]",
+        _LINFIT_COMPLETE="bash_complete",
+        COMP_WORDS="linfit run opt",
+        COMP_CWORD="2",
+    )
     assert (said.strip(), marks(traps)) == ("-> 0", [])
 
 
 def test_workers_of_a_program_spring_no_trap(traps: Path) -> None:
     """A program that lies elsewhere has the folder for its working directory."""
     program = "import linfit\nif __name__ == '__main__':\n    print(linfit.sweep(['seed=0,1', 'steps=2', 'hydra.launcher.workers=2']))\n"
-    call(traps, str(write(traps.parent / "program" / "sweeps.py", program)), PATH=os.environ["PATH"])
+    call(
+        traps, str(write(traps.parent / "program" / "sweeps.py", program)), PATH=os.environ["PATH"]
+    )
     assert marks(traps) == []
 
 
@@ -222,7 +345,13 @@ def test_the_ui_springs_no_trap(traps: Path) -> None:
     program = write(traps.parent / "program" / "typed.py", TYPED)
     words = json.dumps([["ui", "--port", str(port), "--no-browser"]])
     with (traps.parent / "ui.log").open("wb") as log:
-        process = start_apart([sys.executable, str(program), words], cwd=traps, env=untidy(traps), stdout=log, stderr=log)
+        process = start_apart(
+            [sys.executable, str(program), words],
+            cwd=traps,
+            env=untidy(traps),
+            stdout=log,
+            stderr=log,
+        )
         try:
             wait_for(f"http://127.0.0.1:{port}/health", process)
         finally:
@@ -253,8 +382,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / "a b ü 50%"
     write(folder / "conf" / "x.yaml", "a: 1\n")
-    for command in ("init -q -b trunk", "add .", "-c user.name=a -c user.email=a@b -c commit.gpgsign=false commit -qm one"):
-        subprocess.run(["git", "-C", str(folder), *command.split()], check=True, capture_output=True)
+    for command in (
+        "init -q -b trunk",
+        "add .",
+        "-c user.name=a -c user.email=a@b -c commit.gpgsign=false commit -qm one",
+    ):
+        subprocess.run(
+            ["git", "-C", str(folder), *command.split()], check=True, capture_output=True
+        )
     monkeypatch.chdir(folder)
     git.forget()
     yield folder
@@ -268,7 +403,9 @@ def test_no_missing_object_is_fetched(repository: Path) -> None:
     config = f"""[core]\nrepositoryformatversion = 1\n[extensions]\npartialclone = origin\n[protocol]\nallow = always
 [remote "origin"]\nurl = "ext::{trap}"\npromisor = true\nfetch = +refs/heads/*:refs/remotes/origin/*\n"""
     write(repository / ".git" / "config", config)
-    blob = subprocess.run(["git", "rev-parse", "HEAD:conf/x.yaml"], capture_output=True, text=True, check=True).stdout.strip()
+    blob = subprocess.run(
+        ["git", "rev-parse", "HEAD:conf/x.yaml"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     write(repository / "conf" / "x.yaml", "a: 2\n")
     assert git.state()["dirty"] == "true" and git.diff() == ""
@@ -277,10 +414,21 @@ def test_no_missing_object_is_fetched(repository: Path) -> None:
     assert (repository.parent / "MARK").exists()  # it is a trap
 
 
-def test_a_repository_that_says_to_be_elsewhere_is_read_here(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_that_says_to_be_elsewhere_is_read_here(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(repository.parent / "elsewhere" / "conf" / "x.yaml", "secret of another folder\n")
-    subprocess.run(["git", "config", "core.worktree", str(repository.parent / "elsewhere")], check=True)
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_EXTERNAL_DIFF", "GIT_TRACE"):
+    subprocess.run(
+        ["git", "config", "core.worktree", str(repository.parent / "elsewhere")], check=True
+    )
+    for name in (
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_EXTERNAL_DIFF",
+        "GIT_TRACE",
+    ):
         monkeypatch.setenv(name, str(repository.parent / "elsewhere"))
     assert git.state()["dirty"] == "false"
     write(repository / "conf" / "x.yaml", "a: 2\n")
@@ -299,7 +447,9 @@ def test_somebody_elses_repository_is_left_alone(repository: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 @pytest.mark.parametrize("name", [".git", ".git/HEAD", ".git/config"])
-def test_a_repository_that_never_answers_is_none(repository: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_repository_that_never_answers_is_none(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(git, "PATIENCE", 0.3)
     place = repository / name
     shutil.rmtree(place) if place.is_dir() else place.unlink()
@@ -316,7 +466,9 @@ def test_pipes_among_the_configs_are_left_out(repository: Path) -> None:
     assert git.state()["dirty"] == "false"
 
 
-def test_no_program_of_the_working_directory_is_found(traps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_program_of_the_working_directory_is_found(
+    traps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(traps)
     monkeypatch.setenv("PATH", os.pathsep.join([".", "", str(traps), f"{traps}/../{traps.name}"]))
     assert {name: find_program(name) for name in PROGRAMS} == dict.fromkeys(PROGRAMS)

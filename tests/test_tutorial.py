@@ -19,13 +19,23 @@ NOTEBOOK = Path(linfit.__file__).parents[1] / "docs" / "tutorial.ipynb"
 def printed(notebook: Any) -> list[str]:
     """What each code cell printed or returned as text."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    outputs = [[output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs] for cell in cells]
+    outputs = [
+        [
+            output.get("text") or output.get("data", {}).get("text/plain", "")
+            for output in cell.outputs
+        ]
+        for cell in cells
+    ]
     return ["".join(texts) for texts in outputs]
 
 
 def html_of(notebook: Any) -> list[str]:
     """What cells returned as HTML."""
-    return [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [
+        output.get("data", {}).get("text/html", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+    ]
 
 
 def rounded(text: str) -> str:
@@ -42,11 +52,15 @@ def notebook(bare: Path, migrated_store: Path, monkeypatch: pytest.MonkeyPatch) 
     """The tutorial, executed anew, with a store that is there already: making one takes seconds."""
     shutil.copy(migrated_store, bare / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{bare}/mlflow.db")
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore:IProgress not found")  # where an extra is installed whose bars MLflow then shows
+    monkeypatch.setenv(
+        "PYTHONWARNINGS", "ignore:IProgress not found"
+    )  # where an extra is installed whose bars MLflow then shows
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
         monkeypatch.setenv(name, str(bare / name.lower()))
     fresh = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(fresh, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(bare)}}).execute()
+    nbclient.NotebookClient(
+        fresh, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(bare)}}
+    ).execute()
     return fresh
 
 
@@ -55,6 +69,13 @@ def test_the_tutorial_runs_and_prints_what_is_stored_in_it(notebook: Any) -> Non
     assert [rounded(text) for text in printed(notebook)] == [rounded(text) for text in stored]
     assert "".join(stored).count("loop ") == 4  # levels
     assert "diverged" in "".join(stored)
-    shown = [set(output.data) for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
+    shown = [
+        set(output.data)
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if "data" in output
+    ]
     assert {"image/png", "text/plain"} in shown  # a picture
-    assert any("came nearest to the optimum" in text for text in html_of(notebook))  # what a notebook shows of a sweep
+    assert any(
+        "came nearest to the optimum" in text for text in html_of(notebook)
+    )  # what a notebook shows of a sweep

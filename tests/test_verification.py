@@ -81,19 +81,27 @@ def test_alone_the_bits_are_those_of_the_sweep(sweep: Any) -> None:
     assert {check["status"] for check in checks} == {"completed", "diverged"}
     assert {check["other"]["engine"] for check in checks} == {"single"}
     stable = [check["other"] for check in checks if check["name"].startswith("adam")]
-    assert all(other["losses"] < 1e-4 and other["weights"] < 1e-4 and other["parted_at"] is None for other in stable)
+    assert all(
+        other["losses"] < 1e-4 and other["weights"] < 1e-4 and other["parted_at"] is None
+        for other in stable
+    )
 
 
 def test_a_fit_that_ran_single_is_refitted_single(sweep: Any) -> None:
     checks = sweep("engine=single", "seed=0,1")
-    assert [(check["verdict"], check["engine"], check["other"]["engine"]) for check in checks] == [("identical", "single", "stacked")] * 2
+    assert [(check["verdict"], check["engine"], check["other"]["engine"]) for check in checks] == [
+        ("identical", "single", "stacked")
+    ] * 2
 
 
 def test_a_sample_is_drawn_by_its_seed(linfit: Linfit, workdir: Path) -> None:
     linfit("run", "-m", "steps=2", "seed=range(0,30)")
 
     def rows(*arguments: str) -> list[int]:
-        return [check["row"] for check in json.loads(linfit("verify", "last", "--json", *arguments).out)["checks"]]
+        return [
+            check["row"]
+            for check in json.loads(linfit("verify", "last", "--json", *arguments).out)["checks"]
+        ]
 
     drawn = rows("--sample", "4", "--seed", "1")
     assert len(set(drawn)) == 4 and drawn == sorted(drawn)
@@ -165,19 +173,46 @@ def lose_a_row(rows: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "code", "text"),
     [
-        ("results", flip_a_weight, 1, "differs    seed=1 (row 1): 1 of 2 weights, the first at place 0"),
-        ("curves", flip_a_loss, 1, "differs    seed=1 (row 1): 1 of {k} losses, the first at place 3"),
-        ("curves", shorten, 1, "differs    seed=1 (row 1): {k} steps, stored {less}; {k} losses, stored {less}"),
+        (
+            "results",
+            flip_a_weight,
+            1,
+            "differs    seed=1 (row 1): 1 of 2 weights, the first at place 0",
+        ),
+        (
+            "curves",
+            flip_a_loss,
+            1,
+            "differs    seed=1 (row 1): 1 of {k} losses, the first at place 3",
+        ),
+        (
+            "curves",
+            shorten,
+            1,
+            "differs    seed=1 (row 1): {k} steps, stored {less}; {k} losses, stored {less}",
+        ),
         ("curves", lose_a_row, 1, "differs    seed=1 (row 1): {k} steps, stored 0"),
-        ("results", end_otherwise, 1, "differs    seed=1 (row 1): status completed, stored diverged"),
+        (
+            "results",
+            end_otherwise,
+            1,
+            "differs    seed=1 (row 1): status completed, stored diverged",
+        ),
         ("results", lose_a_row, 2, "refused    seed=1 (row 1): it has no result"),
         ("manifest", change_the_lr, 2, "refused    seed=1 (row 1): the config's hash does not fit"),
-        ("manifest", exchange_configs, 2, "refused    seed=1 (row 1): its fingerprint is not as it was stored"),
+        (
+            "manifest",
+            exchange_configs,
+            2,
+            "refused    seed=1 (row 1): its fingerprint is not as it was stored",
+        ),
         ("manifest", not_json, 2, "refused    seed=1 (row 1): no stored config"),
         ("manifest", lose_a_row, 2, "refused    row 1 (row 1): the manifest has no such row"),
     ],
 )
-def test_a_change_is_found_and_its_run_named(linfit: Linfit, workdir: Path, name: str, change: Change, code: int, text: str) -> None:
+def test_a_change_is_found_and_its_run_named(
+    linfit: Linfit, workdir: Path, name: str, change: Change, code: int, text: str
+) -> None:
     linfit("run", "-m", "steps=30", "seed=0,1")
     tamper(stored(workdir, name), change)
     said = linfit("verify", "last")
@@ -215,11 +250,16 @@ def test_a_column_of_another_type_is_refused(linfit: Linfit, workdir: Path) -> N
     file = stored(workdir, "results")
     table = parquet.read_table(file)
     texts = pa.array([["1.0", "2.0"]] * 2)
-    parquet.write_table(table.set_column(table.column_names.index("weights"), "weights", texts), file)
+    parquet.write_table(
+        table.set_column(table.column_names.index("weights"), "weights", texts), file
+    )
     hide(file)
     said = linfit("verify")
     assert said.code == 2
-    assert "results.parquet is not as linfit writes it: weights is missing or of another type" in said.err
+    assert (
+        "results.parquet is not as linfit writes it: weights is missing or of another type"
+        in said.err
+    )
 
 
 def test_a_single_run_and_an_empty_store_cannot_be_verified(linfit: Linfit, workdir: Path) -> None:
@@ -240,7 +280,10 @@ def test_a_fit_that_failed_must_fail_again(linfit: Linfit, workdir: Path) -> Non
     said = linfit("verify", "--json")
     assert said.code == 0
     checks = json.loads(said.out)["checks"]
-    assert [(check["verdict"], check["status"]) for check in checks] == [("identical", "failed"), ("identical", "completed")]
+    assert [(check["verdict"], check["status"]) for check in checks] == [
+        ("identical", "failed"),
+        ("identical", "completed"),
+    ]
     assert checks[0]["other"] is None
 
 
@@ -253,7 +296,9 @@ def plug_in(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     Optimizer.choices.pop("witness", None)
 
 
-def test_a_fit_that_fails_this_time_cannot_be_refitted(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_fails_this_time_cannot_be_refitted(
+    linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert linfit("run", "-m", "seed=0,1", "steps=3").code == 0
 
     def lost(dataset: Parabola, seed: int) -> None:
@@ -262,7 +307,10 @@ def test_a_fit_that_fails_this_time_cannot_be_refitted(linfit: Linfit, workdir: 
     monkeypatch.setattr(Parabola, "load", lost)
     said = linfit("verify")
     assert said.code == 2
-    assert "of 2 fits 2 cannot be refitted" in said.out and "it failed this time: OSError: the disk is gone" in said.out
+    assert (
+        "of 2 fits 2 cannot be refitted" in said.out
+        and "it failed this time: OSError: the disk is gone" in said.out
+    )
 
 
 def test_plug_ins_are_imported_with_trust_only(linfit: Linfit, workdir: Path, plug_in: str) -> None:
@@ -271,29 +319,50 @@ def test_plug_ins_are_imported_with_trust_only(linfit: Linfit, workdir: Path, pl
     sys.modules.pop(plug_in)
     said = linfit("verify")
     assert said.code == 2
-    assert "seed=0 (row 0): the config needs plug-ins, which are not imported from what is stored without --trust: ['witness']" in said.out
+    assert (
+        "seed=0 (row 0): the config needs plug-ins, which are not imported from what is stored without --trust: ['witness']"
+        in said.out
+    )
     assert not (workdir / "imported").exists()
     assert linfit("verify", "--trust").code == 0
     assert (workdir / "imported").exists()
 
 
-def test_a_stored_config_opens_no_file_elsewhere(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_stored_config_opens_no_file_elsewhere(
+    workdir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     csv = {"name": "csv", "features": ["a"], "target": "b"}
     require_own_data(config(dataset={**csv, "path": "linfit:article.csv"}))
     require_own_data(config(dataset={**csv, "path": "data/own.csv"}))
-    for path in ("../data.csv", str(tmp_path_factory.mktemp("other") / "data.csv"), "linfit:../component.py"):
+    for path in (
+        "../data.csv",
+        str(tmp_path_factory.mktemp("other") / "data.csv"),
+        "linfit:../component.py",
+    ):
         with pytest.raises(ConfigError):
             require_own_data(config(dataset={**csv, "path": path}))
 
 
 def test_data_that_were_changed_are_said(linfit: Linfit, workdir: Path) -> None:
     (workdir / "data.csv").write_text("a,b\n1,2\n2,3\n")
-    linfit("run", "-m", "steps=2", "dataset=csv", "dataset.path=data.csv", "dataset.features=[a]", "dataset.target=b", "seed=0,1")
+    linfit(
+        "run",
+        "-m",
+        "steps=2",
+        "dataset=csv",
+        "dataset.path=data.csv",
+        "dataset.features=[a]",
+        "dataset.target=b",
+        "seed=0,1",
+    )
     assert linfit("verify").code == 0
     (workdir / "data.csv").write_text("a,b\n1,2\n2,4\n")
     said = linfit("verify")
     assert said.code == 2
-    assert "its fingerprint is not as it was stored: its data file 'data.csv' was changed since" in said.out
+    assert (
+        "its fingerprint is not as it was stored: its data file 'data.csv' was changed since"
+        in said.out
+    )
     (workdir / "data.csv").unlink()
     assert "data.csv" in linfit("verify").out
 
@@ -327,18 +396,29 @@ def test_differences_are_counted_in_bits() -> None:
         return bits_differ(of_rows(result, curve), Outcome.of(one))
 
     one = package.fit(config(steps=3))
-    good = {"status": "completed", "dtype": "float32", "weights": one.weights.astype(float).ravel().tolist()}
+    good = {
+        "status": "completed",
+        "dtype": "float32",
+        "weights": one.weights.astype(float).ravel().tolist(),
+    }
     curve = {"step": one.steps.tolist(), "loss": one.losses.tolist()}
     assert differences(one, good, curve) == []
-    assert differences(one, {**good, "dtype": "float64"}, curve) == ["dtype float32, stored float64"]
+    assert differences(one, {**good, "dtype": "float64"}, curve) == [
+        "dtype float32, stored float64"
+    ]
     assert differences(one, {**good, "weights": None}, curve) == ["2 weights, stored 0"]
     zero = package.fit(config(steps=0, init="zeros"))
-    [signed] = differences(zero, {**good, "weights": [0.0, -0.0]}, {"step": [0], "loss": zero.losses.tolist()})
+    [signed] = differences(
+        zero, {**good, "weights": [0.0, -0.0]}, {"step": [0], "loss": zero.losses.tolist()}
+    )
     assert signed == "1 of 2 weights, the first at place 1: 0.0, stored -0.0"
 
 
 def test_engines_part_where_losses_do() -> None:
-    one, other = (package.fit(config(optimizer="sgd", dtype="float64", steps=9, init=init)) for init in ("zeros", "normal"))
+    one, other = (
+        package.fit(config(optimizer="sgd", dtype="float64", steps=9, init=init))
+        for init in ("zeros", "normal")
+    )
     same, apart = agreement(one, one), agreement(one, other)
     assert (same.losses, same.weights, same.parted_at) == (0, 0, None)
     assert (apart.parted_at, apart.losses > 0.01, apart.weights > 0.01) == (0, True, True)
@@ -348,4 +428,11 @@ def test_a_relative_difference_knows_infinity() -> None:
     inf, nan = np.inf, np.nan
     one, other = np.array([1.0, inf, inf, 1.0, 0.0, nan]), np.array([1.5, inf, nan, inf, 0.0, nan])
     with np.errstate(invalid="ignore"):
-        assert relative(one, other, np.array([1.0, inf, inf, 1.0, 0.0, nan])).tolist() == [0.5, 0, 0, inf, 0, 0]
+        assert relative(one, other, np.array([1.0, inf, inf, 1.0, 0.0, nan])).tolist() == [
+            0.5,
+            0,
+            0,
+            inf,
+            0,
+            0,
+        ]

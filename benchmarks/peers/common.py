@@ -40,7 +40,9 @@ def data(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """X `[30, 2]` and y `[30, 1]` of y = 2x² + 3 + noise."""
     x = np.linspace(-2, 2, 30)
     y = 2 * x**2 + 3 + np.random.default_rng(seed).normal(scale=0.1, size=30)
-    return torch.tensor(np.stack([x**2, np.ones(30)], axis=1), dtype=torch.float32), torch.tensor(y[:, None], dtype=torch.float32)
+    return torch.tensor(np.stack([x**2, np.ones(30)], axis=1), dtype=torch.float32), torch.tensor(
+        y[:, None], dtype=torch.float32
+    )
 
 
 def plain_fit(name: str, lr: float, seed: int) -> tuple[dict[int, float], torch.Tensor]:
@@ -60,12 +62,21 @@ def plain_fit(name: str, lr: float, seed: int) -> tuple[dict[int, float], torch.
     return curve, w.detach()
 
 
-def log(client: MlflowClient, experiment: str, config: Config, curve: dict[int, float], weights: Sequence[float]) -> None:
+def log(
+    client: MlflowClient,
+    experiment: str,
+    config: Config,
+    curve: dict[int, float],
+    weights: Sequence[float],
+) -> None:
     """One finished run, its params and its whole curve in one log_batch."""
     name, lr, seed = config
     run = client.create_run(experiment, run_name=f"{name} lr={lr} seed={seed}").info.run_id
     now = int(time.time() * 1000)
-    params = [Param(key, str(value)) for key, value in {"optimizer": name, "lr": lr, "seed": seed, "steps": STEPS}.items()]
+    params = [
+        Param(key, str(value))
+        for key, value in {"optimizer": name, "lr": lr, "seed": seed, "steps": STEPS}.items()
+    ]
     metrics = [Metric("loss", loss, now, step) for step, loss in curve.items()]
     metrics += [Metric(f"weight/{i}", weight, now, 0) for i, weight in enumerate(weights)]
     client.log_batch(run, metrics=metrics, params=params)

@@ -32,7 +32,14 @@ Work = Callable[[], object]
 def fit_config(dataset: Any, steps: int = STEPS) -> FitConfig:
     optimizer = {"name": "manual_sgd", "lr": 1e-3}
     return FitConfig.model_validate(
-        {"dataset": dataset, "gradient": "gram", "loss": "mse", "optimizer": optimizer, "steps": steps, "dtype": "float64"}
+        {
+            "dataset": dataset,
+            "gradient": "gram",
+            "loss": "mse",
+            "optimizer": optimizer,
+            "steps": steps,
+            "dtype": "float64",
+        }
     )
 
 
@@ -64,7 +71,9 @@ def ways(n: int, p: int) -> dict[str, Work]:
     Y = y[:, None]
     dataset = linfit.arrays(X, y)
     descent = fit_config(dataset)
-    exact = FitConfig.model_validate({**descent.as_dict(), "dataset": dataset, "optimizer": "closed_form", "steps": 1})
+    exact = FitConfig.model_validate(
+        {**descent.as_dict(), "dataset": dataset, "optimizer": "closed_form", "steps": 1}
+    )
     return {
         "floor": lambda: (X.T @ X, X.T @ Y),
         "linfit gram": lambda: checked(descent),
@@ -73,7 +82,9 @@ def ways(n: int, p: int) -> dict[str, Work]:
         "numpy lstsq": lambda: np.linalg.lstsq(X, y, rcond=None),
         "LinearRegression": lambda: LinearRegression(fit_intercept=False).fit(X, y),
         "Ridge": lambda: Ridge(alpha=1.0, fit_intercept=False).fit(X, y),
-        "SGDRegressor": lambda: SGDRegressor(fit_intercept=False, max_iter=EPOCHS, tol=None, random_state=0).fit(X, y),
+        "SGDRegressor": lambda: SGDRegressor(
+            fit_intercept=False, max_iter=EPOCHS, tol=None, random_state=0
+        ).fit(X, y),
     }
 
 
@@ -92,14 +103,18 @@ def timed(work: Work, clock: str) -> float:
 
 def memory(n: int, p: int, repeats: int, clock: str) -> dict[str, list[float]]:
     contestants = ways(n, p)
-    rounds = [{name: timed(work, clock) for name, work in contestants.items()} for _ in range(repeats)]
+    rounds = [
+        {name: timed(work, clock) for name, work in contestants.items()} for _ in range(repeats)
+    ]
     return {name: [each[name] for each in rounds] for name in contestants}
 
 
 def write(n: int, p: int, file: str) -> None:
     stream, weights = np.random.default_rng(0), np.ones(p, dtype=np.float32)
     with Path(file).open("wb") as opened:
-        np.lib.format.write_array_header_1_0(opened, {"descr": "<f4", "fortran_order": False, "shape": (n, p + 1)})
+        np.lib.format.write_array_header_1_0(
+            opened, {"descr": "<f4", "fortran_order": False, "shape": (n, p + 1)}
+        )
         for start in range(0, n, 2**20):
             A = stream.standard_normal((min(2**20, n - start), p + 1), dtype=np.float32)
             A[:, p] = 0.1 * A[:, p] + A[:, :p] @ weights
@@ -109,7 +124,11 @@ def write(n: int, p: int, file: str) -> None:
 def floor(file: str) -> Any:
     """Reading the bytes, and one product of them in float64."""
     shape = np.load(file, mmap_mode="r").shape
-    raw, A, gram = np.empty((ROWS, shape[1]), np.float32), np.empty((ROWS, shape[1])), np.zeros((shape[1], shape[1]))
+    raw, A, gram = (
+        np.empty((ROWS, shape[1]), np.float32),
+        np.empty((ROWS, shape[1])),
+        np.zeros((shape[1], shape[1])),
+    )
     with Path(file).open("rb", buffering=0) as opened:
         opened.seek(Path(file).stat().st_size - 4 * shape[0] * shape[1])
         while count := opened.readinto(raw.reshape(-1).view(np.uint8)):  # type: ignore[arg-type]
@@ -121,13 +140,19 @@ def floor(file: str) -> Any:
 
 def stream(file: str) -> object:
     p = np.load(file, mmap_mode="r").shape[1] - 1
-    return checked(fit_config({"name": "npy", "path": file, "features": f"0:{p}", "target": str(p)}))
+    return checked(
+        fit_config({"name": "npy", "path": file, "features": f"0:{p}", "target": str(p)})
+    )
 
 
 def main(what: str, *arguments: str) -> None:
     checked(fit_config("random_linear", 10))  # what is loaded when it is first used
     if what == "memory":
-        print(json.dumps(memory(int(arguments[0]), int(arguments[1]), int(arguments[2]), arguments[3])))
+        print(
+            json.dumps(
+                memory(int(arguments[0]), int(arguments[1]), int(arguments[2]), arguments[3])
+            )
+        )
     elif what == "write":
         write(int(arguments[0]), int(arguments[1]), arguments[2])
     else:

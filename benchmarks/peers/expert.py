@@ -11,7 +11,17 @@ import time
 import torch
 from torch import Tensor
 
-from benchmarks.peers.common import LRS, OPTIMIZERS, RECORDED, STEPS, Config, configs, data, log, open_store
+from benchmarks.peers.common import (
+    LRS,
+    OPTIMIZERS,
+    RECORDED,
+    STEPS,
+    Config,
+    configs,
+    data,
+    log,
+    open_store,
+)
 
 
 def update(name: str, w: Tensor, g: Tensor, lr: Tensor, m: Tensor, v: Tensor, step: int) -> None:
@@ -35,8 +45,13 @@ def update(name: str, w: Tensor, g: Tensor, lr: Tensor, m: Tensor, v: Tensor, st
 def fit(name: str, members: list[Config]) -> tuple[Tensor, Tensor]:
     """All fits of one optimizer at once; the recorded losses `[r, k]` and the weights `[r, 2]`."""
     seeds = {seed: data(seed) for _, _, seed in members}
-    X, Y = seeds[0][0], torch.stack([seeds[seed][1][:, 0] for _, _, seed in members])  # [n, 2], [r, n]
-    w = torch.stack([torch.randn(2, generator=torch.Generator().manual_seed(seed)) for _, _, seed in members])
+    X, Y = (
+        seeds[0][0],
+        torch.stack([seeds[seed][1][:, 0] for _, _, seed in members]),
+    )  # [n, 2], [r, n]
+    w = torch.stack(
+        [torch.randn(2, generator=torch.Generator().manual_seed(seed)) for _, _, seed in members]
+    )
     lr = torch.tensor([[lr] for _, lr, _ in members])
     m, v, curve, recorded = torch.zeros_like(w), torch.zeros_like(w), [], set(RECORDED)
     for step in range(STEPS + 1):
@@ -50,14 +65,22 @@ def fit(name: str, members: list[Config]) -> tuple[Tensor, Tensor]:
 
 def main(runs: int, logged: int) -> None:
     torch.set_num_threads(1)
-    groups = {name: [config for config in configs(runs) if config[0] == name] for name in OPTIMIZERS}
+    groups = {
+        name: [config for config in configs(runs) if config[0] == name] for name in OPTIMIZERS
+    }
     fits = {name: fit(name, members) for name, members in groups.items()}
     client, experiment = open_store()
     start = time.perf_counter()
     for i, config in enumerate(configs(logged)):
         curves, weights = fits[config[0]]
         row = i // (len(OPTIMIZERS) * len(LRS)) * len(LRS) + i % len(LRS)
-        log(client, experiment, config, dict(zip(RECORDED, curves[row].tolist(), strict=True)), weights[row].tolist())
+        log(
+            client,
+            experiment,
+            config,
+            dict(zip(RECORDED, curves[row].tolist(), strict=True)),
+            weights[row].tolist(),
+        )
     print(time.perf_counter() - start)
 
 

@@ -39,19 +39,29 @@ def rows(full: str, empty: str) -> float:
     source.execute("CREATE TEMP TABLE runs_now (run_uuid TEXT PRIMARY KEY)")
     ids = source.execute("SELECT run_uuid FROM runs ORDER BY rowid").fetchall()
     target.execute("DELETE FROM experiments")
-    target.executemany("INSERT INTO experiments VALUES (?,?,?,?,?,?,?)", source.execute("SELECT * FROM experiments").fetchall())
+    target.executemany(
+        "INSERT INTO experiments VALUES (?,?,?,?,?,?,?)",
+        source.execute("SELECT * FROM experiments").fetchall(),
+    )
     seconds = 0.0
     for first in range(0, len(ids), RUNS_A_TRANSACTION):
         source.execute("DELETE FROM runs_now")
-        source.executemany("INSERT INTO runs_now VALUES (?)", ids[first : first + RUNS_A_TRANSACTION])
-        some = {t: source.execute(f"SELECT * FROM {t} WHERE {which} ORDER BY rowid").fetchall() for t, which in TABLES.items()}
+        source.executemany(
+            "INSERT INTO runs_now VALUES (?)", ids[first : first + RUNS_A_TRANSACTION]
+        )
+        some = {
+            t: source.execute(f"SELECT * FROM {t} WHERE {which} ORDER BY rowid").fetchall()
+            for t, which in TABLES.items()
+        }
         if first == 0:
             some["datasets"] = source.execute("SELECT * FROM datasets ORDER BY rowid").fetchall()
         start = time.perf_counter()
         target.execute("BEGIN IMMEDIATE")
         for table, records in some.items():
             if records:
-                target.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(records[0]))})", records)
+                target.executemany(
+                    f"INSERT INTO {table} VALUES ({','.join('?' * len(records[0]))})", records
+                )
         target.execute("COMMIT")
         seconds += time.perf_counter() - start
     return seconds
@@ -66,7 +76,12 @@ def arithmetic(runs: int) -> float:
 
     torch.set_num_threads(1)
     start, r = time.perf_counter(), -(-runs // len(OPTIMIZERS))
-    X, targets = data(0)[0], torch.stack([data(seed)[1][:, 0] for seed in range(-(-r // 2))]).repeat_interleave(2, 0)[:r]
+    X, targets = (
+        data(0)[0],
+        torch.stack([data(seed)[1][:, 0] for seed in range(-(-r // 2))]).repeat_interleave(2, 0)[
+            :r
+        ],
+    )
     for first in range(0, r, 4096):
         Y = targets[first : first + 4096]
         lr = torch.tensor([LRS[0], LRS[1]]).repeat(-(-len(Y) // 2))[: len(Y), None]
@@ -116,7 +131,16 @@ def steps() -> None:
         loss.item()
         assert model.weight.grad is not None
         with torch.no_grad():
-            adam([model.weight], [model.weight.grad], [mean], [square], [], [count], **constants, **switches)
+            adam(
+                [model.weight],
+                [model.weight.grad],
+                [mean],
+                [square],
+                [],
+                [count],
+                **constants,
+                **switches,
+            )
 
 
 def main(what: str, *arguments: str) -> None:

@@ -14,7 +14,9 @@ OWN = ("linfit", "hydra_plugins.linfit", "benchmarks", "__main__", "__mp_main__"
 
 def write_names(listing: str) -> None:
     """Write the names of the modules that are not linfit's own."""
-    names = [name for name in sys.modules if not (name + ".").startswith(tuple(f"{own}." for own in OWN))]
+    names = [
+        name for name in sys.modules if not (name + ".").startswith(tuple(f"{own}." for own in OWN))
+    ]
     Path(listing).write_text("\n".join(names), encoding="utf-8")
 
 

@@ -88,8 +88,14 @@ def main(times: str, *arguments: str) -> None:
         linfit.__main__.main()
     finally:
         spent.pop("start-up", None)
-        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform != "darwin" else 1024) / 1024
-        Path(times).write_text(json.dumps({**spent, "megabytes": megabytes + sum(map(peak, children))}))
+        megabytes = (
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            / (1 if sys.platform != "darwin" else 1024)
+            / 1024
+        )
+        Path(times).write_text(
+            json.dumps({**spent, "megabytes": megabytes + sum(map(peak, children))})
+        )
 
 
 def peak(child: processes.Child) -> float:

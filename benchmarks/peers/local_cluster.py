@@ -18,21 +18,40 @@ WORKERS = 2
 def dask() -> Iterator[str]:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=WORKERS, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=WORKERS, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
         yield cluster.scheduler_address
 
 
 @contextmanager
 def ray() -> Iterator[str]:
     """As a user starts it, in the foreground: it ends with its command. A cluster that Python starts refuses others."""
-    with closing(socket.socket()) as probe, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with (
+        closing(socket.socket()) as probe,
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
         program = str(Path(sys.executable).with_name("ray"))
-        start = [program, "start", "--head", "--block", f"--port={port}", f"--num-cpus={WORKERS}", f"--temp-dir={folder}"]
-        quiet = ["--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
-        with subprocess.Popen([*start, *quiet], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        start = [
+            program,
+            "start",
+            "--head",
+            "--block",
+            f"--port={port}",
+            f"--num-cpus={WORKERS}",
+            f"--temp-dir={folder}",
+        ]
+        quiet = [
+            "--include-dashboard=false",
+            "--disable-usage-stats",
+            "--node-ip-address=127.0.0.1",
+        ]
+        with subprocess.Popen(
+            [*start, *quiet], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             wait_for(port, process)
             yield f"127.0.0.1:{port}"
             process.terminate()

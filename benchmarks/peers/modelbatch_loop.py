@@ -8,7 +8,16 @@ import torch
 from modelbatch import ModelBatch
 from modelbatch.optimizer import OptimizerFactory
 
-from benchmarks.peers.common import OPTIMIZERS, RECORDED, STEPS, Config, configs, data, log, open_store
+from benchmarks.peers.common import (
+    OPTIMIZERS,
+    RECORDED,
+    STEPS,
+    Config,
+    configs,
+    data,
+    log,
+    open_store,
+)
 
 
 def fit(name: str, members: list[Config]) -> tuple[list[list[float]], list[list[float]]]:
@@ -16,7 +25,9 @@ def fit(name: str, members: list[Config]) -> tuple[list[list[float]], list[list[
     X = torch.stack([data(seed)[0] for _, _, seed in members])  # [r, n, 2]
     y = torch.stack([data(seed)[1] for _, _, seed in members])  # [r, n, 1]
     batch = ModelBatch([torch.nn.Linear(2, 1, bias=False) for _ in members], shared_input=False)
-    optimizer = OptimizerFactory(OPTIMIZERS[name]).create_optimizer(batch, [{"lr": lr} for _, lr, _ in members])
+    optimizer = OptimizerFactory(OPTIMIZERS[name]).create_optimizer(
+        batch, [{"lr": lr} for _, lr, _ in members]
+    )
     curve, recorded = [], set(RECORDED)
     for step in range(STEPS + 1):
         losses = ((batch(X) - y) ** 2).sum((1, 2))
@@ -26,7 +37,9 @@ def fit(name: str, members: list[Config]) -> tuple[list[list[float]], list[list[
             optimizer.zero_grad()
             losses.sum().backward()
             optimizer.step()
-    return [list(column) for column in zip(*curve, strict=True)], batch.stacked_params["weight"][:, 0].tolist()
+    return [list(column) for column in zip(*curve, strict=True)], batch.stacked_params["weight"][
+        :, 0
+    ].tolist()
 
 
 def main(runs: int) -> None:
@@ -34,7 +47,9 @@ def main(runs: int) -> None:
     client, experiment = open_store()
     for name in OPTIMIZERS:
         members = [config for config in configs(runs) if config[0] == name]
-        for config, curve, weights in zip(members, *(fit(name, members) if members else ([], [])), strict=True):
+        for config, curve, weights in zip(
+            members, *(fit(name, members) if members else ([], [])), strict=True
+        ):
             log(client, experiment, config, dict(zip(RECORDED, curve, strict=True)), weights)
 
 

@@ -17,13 +17,18 @@ def main(runs: int) -> None:
 
     def objective(trial: optuna.Trial) -> float:
         name = trial.suggest_categorical("optimizer", list(OPTIMIZERS))
-        lr, seed = trial.suggest_categorical("lr", list(LRS)), trial.suggest_categorical("seed", seeds)
+        lr, seed = (
+            trial.suggest_categorical("lr", list(LRS)),
+            trial.suggest_categorical("seed", seeds),
+        )
         curve, weights = plain_fit(name, lr, seed)
         log(client, experiment, (name, lr, seed), curve, weights.ravel().tolist())
         return float(curve[max(curve)])
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.GridSampler({"optimizer": list(OPTIMIZERS), "lr": list(LRS), "seed": seeds}, seed=0)
+    sampler = optuna.samplers.GridSampler(
+        {"optimizer": list(OPTIMIZERS), "lr": list(LRS), "seed": seeds}, seed=0
+    )
     optuna.create_study(sampler=sampler).optimize(objective, n_trials=runs)
 
 

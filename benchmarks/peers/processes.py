@@ -69,8 +69,12 @@ def adopt_orphans() -> None:
 def run(command: Command, folder: Path, source: Path) -> str:
     """Run a process to its end and return its output; ProgramError, with the last line that it wrote, if it fails."""
     path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {"PYTHONPATH": path}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")
+    } | {"PYTHONPATH": path}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ProgramError(reason(done.stderr))
     return done.stdout
@@ -78,7 +82,11 @@ def run(command: Command, folder: Path, source: Path) -> str:
 
 def reason(stderr: str) -> str:
     """The line in which a program says why it failed: the last one, but for Hydra's advice to ask for more."""
-    lines = [line for line in stderr.strip().splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
+    lines = [
+        line
+        for line in stderr.strip().splitlines()
+        if line.strip() and "HYDRA_FULL_ERROR" not in line
+    ]
     return lines[-1].strip() if lines else "no message"
 
 
@@ -103,8 +111,14 @@ def folder_size(folder: Path) -> int:
 
 def hydra(count: int, *more: str) -> Command:
     """As many fits as `count` of the same sweep; Hydra takes values crossed, so seeds and optimizers make up the number."""
-    optimizers = list(itertools.islice(("sgd", "adam", "adamw", "rmsprop", "adagrad"), 2 if count < 10 else 5))
-    crossed = [f"optimizer={','.join(optimizers)}", "optimizer.lr=0.001,0.005", f"seed=range(0,{count // (2 * len(optimizers))})"]
+    optimizers = list(
+        itertools.islice(("sgd", "adam", "adamw", "rmsprop", "adagrad"), 2 if count < 10 else 5)
+    )
+    crossed = [
+        f"optimizer={','.join(optimizers)}",
+        "optimizer.lr=0.001,0.005",
+        f"seed=range(0,{count // (2 * len(optimizers))})",
+    ]
     return python("hydra_app", "-m", f"hydra.searchpath=[file://{ROOT / 'conf'}]", *crossed, *more)
 
 

@@ -18,7 +18,9 @@ class LinfitLauncherConf:
     address: str | None = None
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="linfit", node=LinfitLauncherConf, provider="linfit")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="linfit", node=LinfitLauncherConf, provider="linfit"
+)
 
 
 class LinfitLauncher(BasicLauncher):
@@ -28,17 +30,23 @@ class LinfitLauncher(BasicLauncher):
         super().__init__()
         self.workers, self.backend = workers, backend
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         from linfit.sweeps.launching import check_workers
 
         check_workers(self.workers, self.backend)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         from linfit.sweeps.launching import launch
         from linfit.sweeps.runner import Runner
 
         if not isinstance(self.task_function, Runner):
             return super().launch(job_overrides, initial_job_idx)
         assert self.config is not None and self.hydra_context is not None
-        return launch(self.task_function, self.config, self.hydra_context, job_overrides, initial_job_idx)
+        return launch(
+            self.task_function, self.config, self.hydra_context, job_overrides, initial_job_idx
+        )

@@ -26,7 +26,9 @@ class LinfitSweeperConf:
     filter: str | None = None
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="linfit", node=LinfitSweeperConf, provider="linfit")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="linfit", node=LinfitSweeperConf, provider="linfit"
+)
 
 
 class LinfitSweeper(Sweeper):
@@ -38,16 +40,24 @@ class LinfitSweeper(Sweeper):
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def jobs(self, arguments: list[str]) -> list[list[str]]:
         """Return the overrides of each job: `linfit plan` asks for them without a sweep."""
         from linfit.sweeps.ways import job_overrides, ways
 
         assert self.config is not None and self.hydra_context is not None
-        return list(job_overrides(ways(self.config.hydra.sweeper), arguments, self.hydra_context.config_loader))
+        return list(
+            job_overrides(
+                ways(self.config.hydra.sweeper), arguments, self.hydra_context.config_loader
+            )
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
         from linfit.sweeps.request import LAUNCHER
@@ -56,11 +66,16 @@ class LinfitSweeper(Sweeper):
         assert self.config is not None and self.launcher is not None
         jobs = self.jobs(arguments)
         # By name: Hydra's discovery executes a plugin's module without importing it, so that its classes exist twice.
-        if isinstance(self.task_function, Runner) and self.config.hydra.launcher._target_ == LAUNCHER:
+        if (
+            isinstance(self.task_function, Runner)
+            and self.config.hydra.launcher._target_ == LAUNCHER
+        ):
             return [self.launcher.launch(jobs, initial_job_idx=0)]
         return self._batches(self.config, self.launcher, jobs)
 
-    def _batches(self, config: DictConfig, launcher: Launcher, jobs: list[list[str]]) -> list[Sequence[JobReturn]]:
+    def _batches(
+        self, config: DictConfig, launcher: Launcher, jobs: list[list[str]]
+    ) -> list[Sequence[JobReturn]]:
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")

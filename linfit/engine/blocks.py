@@ -95,7 +95,9 @@ class Block:
     largest: int = 0
 
     def has_room(self, task: Task) -> bool:
-        return len(self.tasks) < self.most and (len(self.tasks) + 1) * max(self.largest, bytes_of(task)) <= memory(task.config)
+        return len(self.tasks) < self.most and (len(self.tasks) + 1) * max(
+            self.largest, bytes_of(task)
+        ) <= memory(task.config)
 
     def add(self, task: Task) -> None:
         self.tasks.append(task)
@@ -132,26 +134,52 @@ def stack_of(task: Task) -> Hashable:
     """What fits of one stack have in common."""
     config = task.config
     shared = (config.model, config.loss, config.gradient, config.device)
-    how = (config.shrinkage().strength > 0, _batch(config), config.dtype, config.threads, config.deterministic, memory(config))
+    how = (
+        config.shrinkage().strength > 0,
+        _batch(config),
+        config.dtype,
+        config.threads,
+        config.deterministic,
+        memory(config),
+    )
     return (task.data.seen.shape, *map(identity, shared), *how)
 
 
 def _batch(config: FitConfig) -> Hashable:
     """What fits of one stack share of their batches: not the seed."""
-    return (config.batch.size, config.batch.replacement) if isinstance(config.batch, Minibatch) else None
+    return (
+        (config.batch.size, config.batch.replacement)
+        if isinstance(config.batch, Minibatch)
+        else None
+    )
 
 
 def identity(component: Component) -> Hashable:
     """What is equal for equal components only: −0.0 is not 0.0. A component without fields is its class."""
-    return type(component) if len(vars(component)) == 1 else (type(component), component.model_dump_json())
+    return (
+        type(component)
+        if len(vars(component)) == 1
+        else (type(component), component.model_dump_json())
+    )
 
 
 def data_key(config: FitConfig) -> Hashable:
     """What is equal for fits whose data are the same."""
-    drawn = config.dataset.drawn_from(config.seed), config.split.drawn_from(config.seed) if config.split.validation else None
+    drawn = (
+        config.dataset.drawn_from(config.seed),
+        config.split.drawn_from(config.seed) if config.split.validation else None,
+    )
     parts = map(identity, (config.dataset, config.features))
     weighted = (config.mean_over, identity(config.loss)) if config.dataset.weighted() else None
-    return (*parts, weighted, *drawn, config.split.validation, config.gradient.summarizes, config.threads, config.dtype)
+    return (
+        *parts,
+        weighted,
+        *drawn,
+        config.split.validation,
+        config.gradient.summarizes,
+        config.threads,
+        config.dtype,
+    )
 
 
 def memory(config: FitConfig) -> int:
@@ -166,7 +194,11 @@ def bytes_of(task: Task) -> int:
     batch = task.config.batch
     m = 3 * batch.size * (p + q) if isinstance(batch, Minibatch) else 0
     in_dtype = m + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + len(task.schedule)) * p * q
-    return in_dtype * task.start.element_size() + 8 * (2 * n * p + p * p + 2 * len(task.schedule)) + OVERHEAD
+    return (
+        in_dtype * task.start.element_size()
+        + 8 * (2 * n * p + p * p + 2 * len(task.schedule))
+        + OVERHEAD
+    )
 
 
 class Loader:
@@ -209,7 +241,10 @@ class Loader:
 
     def _same(self, array: Array) -> Array:
         """The array with these bytes that is there already: features that do not depend on the seed are kept once."""
-        content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=32).digest() + repr(array.shape).encode()
+        content = (
+            hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=32).digest()
+            + repr(array.shape).encode()
+        )
         return self._arrays.setdefault(content, array)
 
     def _draw(self, config: FitConfig, seen: Problem) -> Tensor:
@@ -218,7 +253,9 @@ class Loader:
         if key not in self._starts:
             start = config.init.draw(p, q, config.seed, dtype)
             if start.shape != (p, q) or start.dtype != dtype:
-                raise ValueError(f"init {config.init.name} drew {start.dtype} {list(start.shape)}, asked for {dtype} {[p, q]}")
+                raise ValueError(
+                    f"init {config.init.name} drew {start.dtype} {list(start.shape)}, asked for {dtype} {[p, q]}"
+                )
             self._starts[key] = start
             self.size += start.nbytes + OVERHEAD
         return self._starts[key]
@@ -236,7 +273,9 @@ def find_optima(tasks: Sequence[Task]) -> None:
     if not tasks:
         return
     missing = list({id(task.data): task.data for task in tasks if task.data.known is None}.values())
-    found = optima([data.seen for data in missing], tasks[0].config.loss, [data.shrinkage for data in missing])
+    found = optima(
+        [data.seen for data in missing], tasks[0].config.loss, [data.shrinkage for data in missing]
+    )
     for data, known in zip(missing, found, strict=True):
         data.known = known
         data.problem = with_warning(data.problem, known, tasks[0].config.dtype)

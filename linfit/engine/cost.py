@@ -56,7 +56,9 @@ def sampled(tasks: Sequence[Task], most: int) -> list[Task]:
 
 def _stacked(block: Sequence[Task]) -> Cost:
     n, p, q = block[0].data.seen.shape
-    sample = [_without_steps(task) for task in sampled(block, max(1, min(FITS, NUMBERS // (n * p * q))))]
+    sample = [
+        _without_steps(task) for task in sampled(block, max(1, min(FITS, NUMBERS // (n * p * q))))
+    ]
     _timed(lambda: run(sample[:1]))  # what is loaded when it is first used is not the fits'
     begun = _timed(lambda: list(run(sample).fits()))
     find_optima([task for task in block if task.config.optimizer.asks()])

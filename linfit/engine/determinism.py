@@ -64,10 +64,14 @@ def deterministic() -> Iterator[None]:
 def full_precision() -> Iterator[None]:
     """Products of float32 are computed in float32: neither in TF32 nor in bfloat16."""
     backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    own = [backend.fp32_precision for backend in backends]  # "none" where it follows a wider setting
+    own = [
+        backend.fp32_precision for backend in backends
+    ]  # "none" where it follows a wider setting
     try:
         before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # set through torch's newer interface, of which the older one will not speak
+    except (
+        RuntimeError
+    ):  # set through torch's newer interface, of which the older one will not speak
         before = "highest"
     torch.set_float32_matmul_precision("highest")
     try:

@@ -30,5 +30,10 @@ def relative(one: Array, other: Array, size: Array | float) -> Array:
     both, none = np.isfinite(one) & np.isfinite(other), ~np.isfinite(one) & ~np.isfinite(other)
     with np.errstate(over="ignore", invalid="ignore"):
         difference = np.abs(one - other)
-        ratio = np.divide(difference, size, out=np.full_like(difference, np.inf), where=both & (np.asarray(size) > 0))
+        ratio = np.divide(
+            difference,
+            size,
+            out=np.full_like(difference, np.inf),
+            where=both & (np.asarray(size) > 0),
+        )
     return np.where((one == other) | none, 0.0, ratio)

@@ -30,7 +30,9 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
     if isinstance(configs, FitConfig):
         return next(fits([configs]))
     if strangers := [one for one in configs if not isinstance(one, FitConfig)]:
-        raise TypeError(f"linfit.fit takes fit configs, got {strangers[0]!r}: linfit.compose([…]) or linfit.FitConfig(…) makes one")
+        raise TypeError(
+            f"linfit.fit takes fit configs, got {strangers[0]!r}: linfit.compose([…]) or linfit.FitConfig(…) makes one"
+        )
     return list(fits(configs))
 
 
@@ -39,7 +41,9 @@ def fits(configs: Sequence[FitConfig]) -> Iterator[Fit]:
     return _in_order(fits_as_done(configs))
 
 
-def fits_as_done(configs: Sequence[FitConfig], report: Report = unheard) -> Iterator[tuple[int, Fit]]:
+def fits_as_done(
+    configs: Sequence[FitConfig], report: Report = unheard
+) -> Iterator[tuple[int, Fit]]:
     """The same, each fit with its place among the configs as soon as it is done: a stack's come block by block."""
     return _as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
 

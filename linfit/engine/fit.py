@@ -107,7 +107,11 @@ class Fit:
     @property
     def loss(self) -> float:
         """The final loss; infinity if the fit diverged or failed, so that it never wins a ranking."""
-        return float(self.losses[-1]) if self.status in (Status.COMPLETED, Status.CONVERGED) else float("inf")
+        return (
+            float(self.losses[-1])
+            if self.status in (Status.COMPLETED, Status.CONVERGED)
+            else float("inf")
+        )
 
     @property
     def objective(self) -> float:
@@ -141,4 +145,8 @@ class Fit:
         """‖W − W_true‖ of the final weights, None where the dataset does not know its truth."""
         truth = self._found()[2].truth
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return None if truth is None else float(np.linalg.norm(self.weights.astype(np.float64) - truth))
+            return (
+                None
+                if truth is None
+                else float(np.linalg.norm(self.weights.astype(np.float64) - truth))
+            )

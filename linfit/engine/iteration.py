@@ -30,7 +30,9 @@ def contraction(matrices: Array) -> Array:
     return np.asarray(np.abs(np.linalg.eigvals(matrices)).max(axis=(-2, -1)))
 
 
-def steps_until(matrices: Sequence[Array], shares: Sequence[Array], tolerances: Sequence[float]) -> list[int]:
+def steps_until(
+    matrices: Sequence[Array], shares: Sequence[Array], tolerances: Sequence[float]
+) -> list[int]:
     """Return the first step at which each of r fits is within its tolerance, NEVER where none is known.
 
     Of a fit, `matrices` `[m, 2, 2]` are what a step multiplies (error, velocity) by, and `shares` `[m]` the excess loss
@@ -45,7 +47,9 @@ def steps_until(matrices: Sequence[Array], shares: Sequence[Array], tolerances: 
         size = max(1, TOGETHER // m)
         for start in range(0, len(places), size):
             some = places[start : start + size]
-            stacked, parts = (np.stack([sequence[place] for place in some]) for sequence in (matrices, shares))
+            stacked, parts = (
+                np.stack([sequence[place] for place in some]) for sequence in (matrices, shares)
+            )
             allowed = np.array([tolerances[place] for place in some]) * parts.sum(axis=1)
             with np.errstate(over="ignore", invalid="ignore"):  # powers that rounding lets grow
                 steps = _together(stacked, parts, allowed)
@@ -61,7 +65,9 @@ def _together(matrices: Array, shares: Array, allowed: Array) -> Steps:
     steps, before = falling.first()  # no step before is within: what turns only adds to what falls
     looked_at = np.flatnonzero(turning.any(axis=1) & (steps != NEVER))
     for row in looked_at.tolist():
-        steps[row] = _look(matrices[row], shares[row], float(allowed[row]), int(steps[row]), before[row])
+        steps[row] = _look(
+            matrices[row], shares[row], float(allowed[row]), int(steps[row]), before[row]
+        )
     return steps
 
 
@@ -72,7 +78,9 @@ def _turns(matrices: Array) -> Mask:
     negative it is a difference of two powers, from 1 down to 0.
     """
     trace = matrices[..., 0, 0] + matrices[..., 1, 1]
-    determinant = matrices[..., 0, 0] * matrices[..., 1, 1] - matrices[..., 0, 1] * matrices[..., 1, 0]
+    determinant = (
+        matrices[..., 0, 0] * matrices[..., 1, 1] - matrices[..., 0, 1] * matrices[..., 1, 0]
+    )
     real = trace**2 >= 4 * determinant
     positive = (trace >= 0) & (determinant >= 0)
     return np.asarray((matrices[..., 0, 1] != 0) & ~(real & positive))
@@ -119,7 +127,9 @@ def _look(matrices: Array, shares: Array, allowed: float, first: int, before: Ar
 
     Powers `[m, 2, 2]` of its matrices; NEVER where it is too far.
     """
-    columns = np.eye(2)[None, :, :1].repeat(len(matrices), axis=0)  # [m, 2, b], the first columns of b powers
+    columns = np.eye(2)[None, :, :1].repeat(
+        len(matrices), axis=0
+    )  # [m, 2, b], the first columns of b powers
     power = matrices
     while columns.shape[2] < min(LOOKED_AT, HELD // len(matrices)) and columns.shape[2] < 2**12:
         columns, power = np.concatenate([columns, power @ columns], axis=2), power @ power

@@ -42,7 +42,9 @@ class Ledger:
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         b, (_, p, q) = len(tasks), tasks[0].data.seen.shape
-        k = 1 + max(len(task.schedule) for task in tasks)  # one more than recorded: where a fit diverges or converges
+        k = 1 + max(
+            len(task.schedule) for task in tasks
+        )  # one more than recorded: where a fit diverges or converges
         self.tasks = tasks
         self.dtype = tasks[0].config.dtype
         self.losses = np.empty((b, k))
@@ -63,25 +65,39 @@ class Ledger:
         stops = [task.config.stop for task in tasks]
         self.goal = self._within([stop.excess_loss or 0.0 for stop in stops], initial)
         self.goal.screen[[stop.excess_loss is None for stop in stops]] = NOWHERE
-        self.flat = np.array([np.nan if stop.gradient_norm is None else stop.gradient_norm for stop in stops])
+        self.flat = np.array(
+            [np.nan if stop.gradient_norm is None else stop.gradient_norm for stop in stops]
+        )
         self.watches_norms = not bool(np.isnan(self.flat).all())
 
     def _within(self, shares: Sequence[float], initial: Array) -> _Within:
         p = self.weights.shape[2]
         threshold = tolerance_threshold(np.array(shares), initial)
-        return _Within(threshold, tolerance_screen(self.optima.losses, threshold, self.optima.at_zero, p, self.dtype))
+        return _Within(
+            threshold,
+            tolerance_screen(self.optima.losses, threshold, self.optima.at_zero, p, self.dtype),
+        )
 
     def to_go(self, step: int) -> int:
         """The steps that the fits which have not ended make from this one on."""
         return int(np.maximum(self.last[self.open] - step, 0).sum())
 
-    def look(self, first: int, rows: Rows, losses: Array, weights: NDArray[Any], norms: Array | None = None) -> Mask:
+    def look(
+        self,
+        first: int,
+        rows: Rows,
+        losses: Array,
+        weights: NDArray[Any],
+        norms: Array | None = None,
+    ) -> Mask:
         """Enters the losses `[w, a]` and weights `[w, a, p, q]` of the rows `[a]` from step `first` on; True for what goes on.
 
         `norms` `[w, a]` are the gradients', where `watches_norms` asks for them.
         """
         if first == 0:
-            self.limit[rows] = divergence_limit(self.times[rows], losses[0], self.optima.at_zero[rows])
+            self.limit[rows] = divergence_limit(
+                self.times[rows], losses[0], self.optima.at_zero[rows]
+            )
             if norms is not None:
                 self.flat[rows] *= norms[0]
         slots = np.arange(len(losses))[:, None]  # [w, 1]
@@ -95,7 +111,14 @@ class Ledger:
         diverged &= ~converged
         ended = np.where(converged, self.converged_at[rows] - first, ended)
         counts &= ~converged | (slots <= ended)
-        self._enter(self.reached_at, self.tolerance, first, rows, counts & (losses <= self.tolerance.screen[rows]), weights)
+        self._enter(
+            self.reached_at,
+            self.tolerance,
+            first,
+            rows,
+            counts & (losses <= self.tolerance.screen[rows]),
+            weights,
+        )
         self._enter_path(first, rows, losses, weights)
         self.diverged_at[rows[diverged]] = first + ended[diverged]
         for column in np.flatnonzero(diverged | converged).tolist():
@@ -104,9 +127,24 @@ class Ledger:
         self.open[rows] &= ~diverged & ~converged & (self.last[rows] >= first + len(losses))
         return self.open[rows]
 
-    def _enter_convergence(self, first: int, rows: Rows, counts: Mask, losses: Array, weights: NDArray[Any], norms: Array | None) -> None:
+    def _enter_convergence(
+        self,
+        first: int,
+        rows: Rows,
+        counts: Mask,
+        losses: Array,
+        weights: NDArray[Any],
+        norms: Array | None,
+    ) -> None:
         """The first step at which a stopping rule says that a fit has converged."""
-        self._enter(self.converged_at, self.goal, first, rows, counts & (losses <= self.goal.screen[rows]), weights)
+        self._enter(
+            self.converged_at,
+            self.goal,
+            first,
+            rows,
+            counts & (losses <= self.goal.screen[rows]),
+            weights,
+        )
         if norms is None:
             return
         flat = counts & (norms <= self.flat[rows])  # [w, a]
@@ -114,12 +152,23 @@ class Ledger:
             step, known = first + int(flat[:, column].argmax()), self.converged_at[rows[column]]
             self.converged_at[rows[column]] = step if known == NEVER else min(step, known)
 
-    def _enter(self, found_at: NDArray[np.int64], within: _Within, first: int, rows: Rows, near: Mask, weights: NDArray[Any]) -> None:
+    def _enter(
+        self,
+        found_at: NDArray[np.int64],
+        within: _Within,
+        first: int,
+        rows: Rows,
+        near: Mask,
+        weights: NDArray[Any],
+    ) -> None:
         """The first step at which a fit is within such a distance, looked for where its loss is near."""
         slots, columns = np.nonzero(near)
         if not len(slots):
             return
-        reached = self.optima.excess(rows[columns], weights[slots, columns]) <= within.threshold[rows[columns]]
+        reached = (
+            self.optima.excess(rows[columns], weights[slots, columns])
+            <= within.threshold[rows[columns]]
+        )
         found, earliest = np.unique(rows[columns[reached]], return_index=True)
         found_at[found] = first + slots[reached][earliest]
         within.screen[found] = NOWHERE
@@ -141,8 +190,13 @@ class Ledger:
 
     def fits(self) -> Iterator[tuple[int, Fit]]:
         """The fits, with their places."""
-        ends = (column.tolist() for column in (self.lengths, self.diverged_at, self.converged_at, self.reached_at))
-        for row, (task, length, diverged_at, converged_at, reached_at) in enumerate(zip(self.tasks, *ends, strict=True)):
+        ends = (
+            column.tolist()
+            for column in (self.lengths, self.diverged_at, self.converged_at, self.reached_at)
+        )
+        for row, (task, length, diverged_at, converged_at, reached_at) in enumerate(
+            zip(self.tasks, *ends, strict=True)
+        ):
             steps, status = task.schedule, Status.COMPLETED
             if diverged_at != NEVER or converged_at != NEVER:
                 steps = np.append(steps[: length - 1], max(diverged_at, converged_at))
@@ -154,7 +208,9 @@ class Ledger:
                     status,
                     task.data.problem,
                     task.optimum,
-                    Path(steps, self.losses[row, :length].copy(), self.weights[row, :length].copy()),
+                    Path(
+                        steps, self.losses[row, :length].copy(), self.weights[row, :length].copy()
+                    ),
                     None if reached_at == NEVER else reached_at,
                     None if diverged_at == NEVER else diverged_at,
                 ),
@@ -164,7 +220,10 @@ class Ledger:
 def _members(tasks: Sequence[Task]) -> list[tuple[Rows, Mask]]:
     """Each schedule of recorded steps, and which fits `[b]` follow it."""
     owner = np.array([id(task.schedule) for task in tasks])
-    return [(schedule, owner == key) for key, schedule in {id(task.schedule): task.schedule for task in tasks}.items()]
+    return [
+        (schedule, owner == key)
+        for key, schedule in {id(task.schedule): task.schedule for task in tasks}.items()
+    ]
 
 
 class _Optima:
@@ -174,13 +233,17 @@ class _Optima:
         data = list({id(task.data): task.data for task in tasks}.values())
         number = {id(part): index for index, part in enumerate(data)}
         self.number = np.array([number[id(task.data)] for task in tasks])  # [b]
-        self.optima = optima = [task.optimum for task in {id(task.data): task for task in tasks}.values()]
+        self.optima = optima = [
+            task.optimum for task in {id(task.data): task for task in tasks}.values()
+        ]
         self.samples = data[0].seen.y.size
         self.scale = optima[0].scale  # of one loss and one shape
         self.roots = np.stack([optimum.root for optimum in optima])  # [u, min(n, p), p]
         self.weights = np.stack([optimum.weights for optimum in optima])  # [u, p, q]
         self.losses = np.array([optimum.loss for optimum in optima])[self.number]  # [b]
-        self.at_zero = np.array([self.scale * float(np.square(part.seen.y).sum()) for part in data])[self.number]  # [b]
+        self.at_zero = np.array(
+            [self.scale * float(np.square(part.seen.y).sum()) for part in data]
+        )[self.number]  # [b]
 
     def excess(self, rows: Rows, weights: NDArray[Any]) -> Array:
         """The excess losses `[m]` of weights `[m, p, q]` of the fits `rows` `[m]`, each as its own optimum's `excess`."""
@@ -192,7 +255,9 @@ class _Optima:
             for start in range(0, len(rows), size):
                 number = self.number[rows[start : start + size]]
                 away = weights[start : start + size].astype(np.float64) - self.weights[number]
-                found[start : start + size] = self.scale * np.square(self.roots[number] @ away).sum(axis=(-2, -1))
+                found[start : start + size] = self.scale * np.square(self.roots[number] @ away).sum(
+                    axis=(-2, -1)
+                )
         return found
 
     def _robust(self, numbers: Rows, weights: Array) -> Array:

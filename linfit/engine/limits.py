@@ -31,10 +31,14 @@ def divergence_limit(times: Numbers, initial: Numbers, at_zero: Numbers) -> Any:
 def tolerance_threshold(share: Numbers, initial: Numbers) -> Any:
     """The excess loss that is such a `share` of the initial one; NaN, below which nothing is, if that is beyond float64."""
     initial = np.asarray(initial, dtype=np.float64)
-    return np.where(np.isfinite(initial), share * np.where(np.isfinite(initial), initial, 0), np.nan)
+    return np.where(
+        np.isfinite(initial), share * np.where(np.isfinite(initial), initial, 0), np.nan
+    )
 
 
-def tolerance_screen(minimum: Numbers, threshold: Numbers, at_zero: Numbers, p: int, dtype: str) -> Any:
+def tolerance_screen(
+    minimum: Numbers, threshold: Numbers, at_zero: Numbers, p: int, dtype: str
+) -> Any:
     """The loss above which the excess loss is more than `threshold`, for p features.
 
     The excess loss is exact and costs as much as a step, so it is computed only where the loss, which is at hand, comes

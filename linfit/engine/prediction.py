@@ -63,8 +63,16 @@ class Theory:
         """What there is, by name; of several numbers each has its place in its name."""
         found: dict[str, float] = {}
         for key, value in asdict(self).items():
-            found.update({f"{key}/{i}": one for i, one in enumerate(value)} if isinstance(value, tuple) else {key: value})
-        return {key: float(value) for key, value in found.items() if value is not None and math.isfinite(value)}
+            found.update(
+                {f"{key}/{i}": one for i, one in enumerate(value)}
+                if isinstance(value, tuple)
+                else {key: value}
+            )
+        return {
+            key: float(value)
+            for key, value in found.items()
+            if value is not None and math.isfinite(value)
+        }
 
 
 def theory_of(fit: Fit) -> Theory | None:
@@ -92,23 +100,40 @@ def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) ->
 
 def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
     """The same of many fits at once."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of learning rates and data at the ends of float64
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # of learning rates and data at the ends of float64
         return _predict_all(fits)
 
 
 def _predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
-    matrices = [propagators(config, optimum, config.optimizer.count(seen)) for config, seen, optimum, _ in fits]
+    matrices = [
+        propagators(config, optimum, config.optimizer.count(seen))
+        for config, seen, optimum, _ in fits
+    ]
     linear = [place for place, matrix in enumerate(matrices) if matrix is not None]
     known = [matrix for matrix in matrices if matrix is not None]
-    shares = [shares_of(optimum, start) for _, _, optimum, start in (fits[place] for place in linear)]
-    steps = dict(zip(linear, steps_until(known, shares, [fits[place][0].record.tolerance for place in linear]), strict=True))
+    shares = [
+        shares_of(optimum, start) for _, _, optimum, start in (fits[place] for place in linear)
+    ]
+    steps = dict(
+        zip(
+            linear,
+            steps_until(known, shares, [fits[place][0].record.tolerance for place in linear]),
+            strict=True,
+        )
+    )
     return [
         _predicted(config, seen, optimum, matrix, steps.get(place, NEVER))
-        for place, ((config, seen, optimum, _), matrix) in enumerate(zip(fits, matrices, strict=True))
+        for place, ((config, seen, optimum, _), matrix) in enumerate(
+            zip(fits, matrices, strict=True)
+        )
     ]
 
 
-def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Array | None, steps: int) -> Theory:
+def _predicted(
+    config: FitConfig, seen: Problem, optimum: Optimum, matrices: Array | None, steps: int
+) -> Theory:
     weights = tuple(optimum.weights.ravel()[:MOST].tolist())
     if optimum.robust is not None or not optimum.curvature_range[0]:
         return Theory(optimum.loss, optimum.rank, optimum=weights)
@@ -133,13 +158,24 @@ def _predicted(config: FitConfig, seen: Problem, optimum: Optimum, matrices: Arr
 
 def stable_lr_of(fit: Fit) -> float | None:
     """The largest stable learning rate of a fit, and nothing else of its theory; None where none is known."""
-    if fit.problem is None or fit.optimum is None or fit.optimum.robust is not None or not fit.optimum.curvature_range[0]:
+    if (
+        fit.problem is None
+        or fit.optimum is None
+        or fit.optimum.robust is not None
+        or not fit.optimum.curvature_range[0]
+    ):
         return None
-    seen = fit.problem.cast(fit.config.dtype) if isinstance(fit.config.batch, Minibatch) else fit.problem
+    seen = (
+        fit.problem.cast(fit.config.dtype)
+        if isinstance(fit.config.batch, Minibatch)
+        else fit.problem
+    )
     return largest_stable_lr(fit.config, fit.config.optimizer.know(fit.optimum), seen, fit.optimum)
 
 
-def largest_stable_lr(config: FitConfig, optimizer: Optimizer, seen: Problem, optimum: Optimum) -> float | None:
+def largest_stable_lr(
+    config: FitConfig, optimizer: Optimizer, seen: Problem, optimum: Optimum
+) -> float | None:
     """Of an optimizer that knows the optimum, on the batches of the config; None where none is stated."""
     if not bounded(optimizer, config.batch):
         return None
@@ -172,7 +208,12 @@ def shares_of(optimum: Optimum, start: Array) -> Array:
 
 def propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
     """`[m, 2, 2]`: what a step multiplies (error, velocity) by along each curvature; None where the iteration is not linear."""
-    known = optimum.robust is None and optimum.rank and config.schedule.name == "none" and not isinstance(config.batch, Minibatch)
+    known = (
+        optimum.robust is None
+        and optimum.rank
+        and config.schedule.name == "none"
+        and not isinstance(config.batch, Minibatch)
+    )
     if known and type(config.optimizer) is ClosedForm:
         return np.zeros((optimum.rank, 2, 2))
     constants = _constants(config.optimizer.know(optimum), n)
@@ -181,7 +222,11 @@ def propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
     (lr, momentum, ahead), curved = constants, optimum.curvatures[: optimum.rank]
     kept = np.full_like(curved, momentum)
     with np.errstate(over="ignore", invalid="ignore"):
-        first, second = (lr * curved * (1 + momentum), lr * momentum * kept) if ahead else (lr * curved, lr * kept)
+        first, second = (
+            (lr * curved * (1 + momentum), lr * momentum * kept)
+            if ahead
+            else (lr * curved, lr * kept)
+        )
     matrices = np.array([[1 - first, -second], [curved, kept]]).transpose(2, 0, 1)
     return matrices if np.isfinite(matrices).all() else None
 
@@ -194,7 +239,11 @@ def optimal_lr(optimizer: Optimizer, optimum: Optimum, n: float) -> float | None
     constants = _constants(optimizer, n)
     if constants is None or constants[1]:
         return None
-    return 2 / (largest + smallest) * (n if isinstance(optimizer, ManualSGD) and optimizer.average else 1)
+    return (
+        2
+        / (largest + smallest)
+        * (n if isinstance(optimizer, ManualSGD) and optimizer.average else 1)
+    )
 
 
 def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | None:
@@ -203,7 +252,13 @@ def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | N
     It holds for small lr, where the noise is about that at the optimum. Shuffled batches come closer, how close is not known.
     """
     batch, constants = config.batch, _constants(config.optimizer, config.optimizer.count(seen))
-    if not isinstance(batch, Minibatch) or not batch.replacement or constants is None or constants[1] or config.penalty.squared():
+    if (
+        not isinstance(batch, Minibatch)
+        or not batch.replacement
+        or constants is None
+        or constants[1]
+        or config.penalty.squared()
+    ):
         return None
     lr, n = constants[0], seen.shape[0]
     curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)
@@ -219,8 +274,14 @@ def _constants(optimizer: Optimizer, n: float) -> tuple[float, float, bool] | No
     """lr, momentum, and whether the momentum is Nesterov's, of an optimizer whose iteration is linear."""
     if type(optimizer) is ManualSGD:
         return optimizer.lr / (n if optimizer.average else 1), 0.0, False
-    if type(optimizer) is SGD and not (optimizer.weight_decay or optimizer.dampening or optimizer.maximize):
+    if type(optimizer) is SGD and not (
+        optimizer.weight_decay or optimizer.dampening or optimizer.maximize
+    ):
         return optimizer.lr, optimizer.momentum, optimizer.nesterov
-    if isinstance(optimizer, Accelerated) and optimizer.lr is not None and optimizer.momentum is not None:
+    if (
+        isinstance(optimizer, Accelerated)
+        and optimizer.lr is not None
+        and optimizer.momentum is not None
+    ):
         return optimizer.lr, optimizer.momentum, optimizer.ahead
     return None

@@ -55,7 +55,10 @@ class Program:
     def __init__(self, tasks: Sequence[Task]) -> None:
         first = tasks[0].config
         self.config = first
-        self.dtype, self.device = first.gradient.data_dtype(getattr(torch, first.dtype)), torch.device(first.device.name)
+        self.dtype, self.device = (
+            first.gradient.data_dtype(getattr(torch, first.dtype)),
+            torch.device(first.device.name),
+        )
         self.loss = tasks[0].data.seen.objective(first.loss)
         self.X = self._data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
         self.y = self._data([task.data.seen.y for task in tasks])  # [r, q, n]
@@ -70,7 +73,9 @@ class Program:
             columns = Columns([task.optimizer for task in own], like)
             count = own[0].optimizer.count(own[0].data.seen)
             self._add(place, columns, Memory(like), schedules, count)
-        self.batches = Batches(tasks, self.X, self.y) if isinstance(first.batch, Minibatch) else None
+        self.batches = (
+            Batches(tasks, self.X, self.y) if isinstance(first.batch, Minibatch) else None
+        )
         self.strength, self.mask = self._penalties([task.data.shrinkage for task in tasks])
         self._bind()
 
@@ -84,7 +89,9 @@ class Program:
         mask = torch.from_numpy(masks).to(self.W)
         return strength[:, None, None], mask[:, :, None]
 
-    def _add(self, rows: slice, columns: Columns, memory: Memory, schedules: Schedules, count: float) -> None:
+    def _add(
+        self, rows: slice, columns: Columns, memory: Memory, schedules: Schedules, count: float
+    ) -> None:
         optimizer = columns.components[0]
         assert isinstance(optimizer, Optimizer)
         update = optimizer.stacked(columns, memory, count)
@@ -95,7 +102,12 @@ class Program:
     def _data(self, arrays: Sequence[Array]) -> Tensor:
         """`[r, m, n]` from arrays `[n, m]`, `[1, m, n]` where all are the same one."""
         distinct = {id(array): array for array in arrays}
-        stacked = torch.from_numpy(np.stack(list(distinct.values())).swapaxes(1, 2)).to(self.dtype).contiguous().to(self.device)
+        stacked = (
+            torch.from_numpy(np.stack(list(distinct.values())).swapaxes(1, 2))
+            .to(self.dtype)
+            .contiguous()
+            .to(self.device)
+        )
         if len(distinct) in (1, len(arrays)):
             return stacked
         number = {key: place for place, key in enumerate(distinct)}
@@ -138,7 +150,13 @@ class Program:
             start = place.stop
             like = self.W[place]
             memory = part.memory.select(torch.tensor(own, device=self.device), like)
-            self._add(place, part.columns.select(own, like), memory, [part.schedules[row] for row in own], part.count)
+            self._add(
+                place,
+                part.columns.select(own, like),
+                memory,
+                [part.schedules[row] for row in own],
+                part.count,
+            )
         self._bind()
 
 

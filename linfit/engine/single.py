@@ -47,7 +47,15 @@ def fit_one(config: FitConfig, report: Report = unheard) -> Fit:
     known = optimum(seen, config.loss, config.shrinkage())
     trace = descend(config, seen, known, report)
     path = Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights))
-    return Fit(config, trace.status, with_warning(problem, known, config.dtype), known, path, trace.reached_at, trace.diverged_at)
+    return Fit(
+        config,
+        trace.status,
+        with_warning(problem, known, config.dtype),
+        known,
+        path,
+        trace.reached_at,
+        trace.diverged_at,
+    )
 
 
 @dataclass
@@ -131,7 +139,9 @@ def bind(config: FitConfig, model: Predictor, loss: Loss, X: Tensor, y: Tensor) 
     return penalized(evaluate, config.model, model.weight, shrinkage)
 
 
-def batched(config: FitConfig, batch: Minibatch, model: Predictor, X: Tensor, y: Tensor) -> Evaluation:
+def batched(
+    config: FitConfig, batch: Minibatch, model: Predictor, X: Tensor, y: Tensor
+) -> Evaluation:
     """The loss of all samples, and the gradient of those that stand in the buffers, filled anew at every step."""
     (n, p), q = X.shape, y.shape[1]
     some_X, some_y = X.new_empty(batch.size, p), y.new_empty(batch.size, q)
@@ -159,7 +169,9 @@ def batched(config: FitConfig, batch: Minibatch, model: Predictor, X: Tensor, y:
 def require_shape(prediction: Tensor, y: Tensor) -> None:
     """Nothing broadcasts silently."""
     if prediction.shape != y.shape:
-        raise ValueError(f"the model predicts {list(prediction.shape)} for targets of {list(y.shape)}")
+        raise ValueError(
+            f"the model predicts {list(prediction.shape)} for targets of {list(y.shape)}"
+        )
 
 
 class Watch:
@@ -168,7 +180,9 @@ class Watch:
     A fit has diverged when its loss is not finite, or above `stop.divergence` times the initial loss.
     """
 
-    def __init__(self, config: FitConfig, problem: Problem, known: Optimum, start: NDArray[Any]) -> None:
+    def __init__(
+        self, config: FitConfig, problem: Problem, known: Optimum, start: NDArray[Any]
+    ) -> None:
         self.config, self.optimum, self.p = config, known, problem.shape[1]
         self.at_zero = known.scale * float(np.square(problem.y).sum())
         self.times, self.limit = config.stop.divergence, -1.0
@@ -178,7 +192,9 @@ class Watch:
     def within(self, share: float) -> tuple[float, float]:
         """The excess loss that is such a share of the initial one, and the loss above which no excess loss is as small."""
         threshold = float(tolerance_threshold(share, self.initial))
-        return threshold, float(tolerance_screen(self.optimum.loss, threshold, self.at_zero, self.p, self.config.dtype))
+        return threshold, float(
+            tolerance_screen(self.optimum.loss, threshold, self.at_zero, self.p, self.config.dtype)
+        )
 
     def diverged(self, loss: float) -> bool:
         if self.limit < 0:  # the initial loss
@@ -191,7 +207,9 @@ class Watch:
         self.screen = -1.0  # no loss is below it: the first step is found
         return True
 
-    def goals(self, gradient: Callable[[], Tensor | None], weights: Callable[[], NDArray[Any]]) -> list[Callable[[float], bool]]:
+    def goals(
+        self, gradient: Callable[[], Tensor | None], weights: Callable[[], NDArray[Any]]
+    ) -> list[Callable[[float], bool]]:
         """The stopping rules that there are: each says, given the loss, whether the fit has converged."""
         stop = self.config.stop
         goals: list[Callable[[float], bool]] = []
@@ -199,7 +217,12 @@ class Watch:
             goals.append(Flat(stop.gradient_norm, gradient))
         if stop.excess_loss is not None:
             threshold, screen = self.within(stop.excess_loss)
-            goals.append(lambda loss: loss <= screen and bool(self.optimum.excess(weights().astype(np.float64)) <= threshold))
+            goals.append(
+                lambda loss: (
+                    loss <= screen
+                    and bool(self.optimum.excess(weights().astype(np.float64)) <= threshold)
+                )
+            )
         return goals
 
 
@@ -213,7 +236,9 @@ class Flat:
     def __call__(self, loss: float) -> bool:
         slope = self.gradient()
         assert slope is not None
-        norm = float(slope.double().square().sum().sqrt())  # as stacks compute it, also where squares vanish
+        norm = float(
+            slope.double().square().sum().sqrt()
+        )  # as stacks compute it, also where squares vanish
         if self.threshold is None:
             self.threshold = self.share * norm
         return norm <= self.threshold

@@ -42,7 +42,10 @@ def fit_stacks(configs: Sequence[FitConfig], report: Report = unheard) -> Iterat
             yield block
             continue
         try:
-            with computing(block[0].config), np.errstate(over="ignore", invalid="ignore"):  # hyperparameters may be infinite
+            with (
+                computing(block[0].config),
+                np.errstate(over="ignore", invalid="ignore"),
+            ):  # hyperparameters may be infinite
                 results = sorted(run(block, report).fits(), key=itemgetter(0))
         except (Exception, SystemExit):  # a component that exits has not fitted anything
             error = traceback.format_exc()

@@ -41,7 +41,9 @@ class Batches:
     def rows(self) -> Tensor:
         """The next batch of every fit `[r, m]`."""
         if self.at == self.drawn.shape[1]:
-            self.drawn = torch.from_numpy(np.stack([sampler.take(self.ahead) for sampler in self.samplers]))
+            self.drawn = torch.from_numpy(
+                np.stack([sampler.take(self.ahead) for sampler in self.samplers])
+            )
             self.at = 0
         self.at += 1
         return self.drawn[self.number, self.at - 1]

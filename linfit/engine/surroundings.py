@@ -197,7 +197,9 @@ def _without_saved_tensor_hooks() -> Iterator[None]:
 def _without_global_hooks() -> Iterator[None]:
     """Suspend the hooks of every optimizer and module, as `register_optimizer_step_post_hook` sets."""
     places = [vars(module) for module in map(sys.modules.get, HOOKED) if module is not None]
-    found = [hooks for place in places for name, hooks in place.items() if _holds_hooks(name, hooks)]
+    found = [
+        hooks for place in places for name, hooks in place.items() if _holds_hooks(name, hooks)
+    ]
     before = [dict(hooks) for hooks in found]
     try:
         for hooks in found:

@@ -63,7 +63,10 @@ def twins_of(config: FitConfig) -> list[FitConfig]:
     """The twins of a fit, in its own engine: one that starts beside it, and, unless batches are drawn by number, one in reverse."""
     config = config.resolved(several=not isinstance(config.engine, SingleEngine))
     p, q = config.shape()
-    if p * q > MOST_WEIGHTS or sum(Path(file).stat().st_size for file in config.dataset.files()) > MOST_BYTES:
+    if (
+        p * q > MOST_WEIGHTS
+        or sum(Path(file).stat().st_size for file in config.dataset.files()) > MOST_BYTES
+    ):
         return []
     beside = config.model_copy(update={"init": _beside(config, p, q)})
     train, _ = divide(config.dataset, config.split, config.seed)
@@ -99,7 +102,10 @@ def _parting(family: Sequence[Fit]) -> Parting | None:
     if not twins or any(member.status is Status.FAILED for member in family):
         return None
     least = rounding_floor(own.excess_losses[0], own.config.dtype)
-    step = min((found for found in (_parted(own, twin) for twin in twins) if found is not None), default=None)
+    step = min(
+        (found for found in (_parted(own, twin) for twin in twins) if found is not None),
+        default=None,
+    )
     return Parting(step, max(_spread(own, twin, least, step) for twin in twins), least)
 
 
@@ -117,6 +123,9 @@ def _spread(own: Fit, twin: Fit, least: float, step: int | None) -> float:
         return 0.0 if own.status is twin.status else float("inf")
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
     late = steps >= (steps[-1] if step is None else step)
-    one, other = (np.maximum(member.excess_losses[places][late], least) for member, places in ((own, mine), (twin, theirs)))
+    one, other = (
+        np.maximum(member.excess_losses[places][late], least)
+        for member, places in ((own, mine), (twin, theirs))
+    )
     ratios = np.abs(np.log10(one / other)) if least > 0 else np.zeros(1)
     return float(max(ratios[-1], np.median(ratios)))

@@ -76,7 +76,9 @@ class Minibatch(Batch):
     def check(self, n: int) -> None:
         """Raises ValueError where a batch would be larger than the n samples that are fitted."""
         if self.size > n:
-            raise ValueError(f"batch.size={self.size} is more than the {n} samples that are fitted: choose at most {n}, or batch=full")
+            raise ValueError(
+                f"batch.size={self.size} is more than the {n} samples that are fitted: choose at most {n}, or batch=full"
+            )
 
     def sampler(self, n: int, seed: int) -> Sampler:
         self.check(n)

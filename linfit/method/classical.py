@@ -49,7 +49,12 @@ class Accelerated(Optimizer):
         if not self.open():
             return self
         lr, momentum = self.optimal(*optimum.curvature_range)
-        return self.model_copy(update={"lr": self.lr or lr, "momentum": momentum if self.momentum is None else self.momentum})
+        return self.model_copy(
+            update={
+                "lr": self.lr or lr,
+                "momentum": momentum if self.momentum is None else self.momentum,
+            }
+        )
 
     def check(self, loss: Loss) -> None:
         if self.open() and not loss.quadratic:
@@ -66,13 +71,20 @@ class Accelerated(Optimizer):
         raise NotImplementedError
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
-        assert self.lr is not None and self.momentum is not None, "the problem is known before anything moves"
+        assert self.lr is not None and self.momentum is not None, (
+            "the problem is known before anything moves"
+        )
         return Momentum(parameter, self.lr, self.momentum, self.ahead)
 
     def by_hand(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         step = f"({gradient.gradient} + {self.momentum!r} * velocity)" if self.ahead else "velocity"
-        update = f"velocity = {self.momentum!r} * velocity + {gradient.gradient}", f"{model.weight} -= {self.lr!r} * {step}"
-        return OptimizerLines((f"velocity = torch.zeros_like({model.weight})",), in_place(update, gradient.tracked))
+        update = (
+            f"velocity = {self.momentum!r} * velocity + {gradient.gradient}",
+            f"{model.weight} -= {self.lr!r} * {step}",
+        )
+        return OptimizerLines(
+            (f"velocity = torch.zeros_like({model.weight})",), in_place(update, gradient.tracked)
+        )
 
 
 class Momentum:
@@ -87,7 +99,9 @@ class Momentum:
         gradient = self.parameter.grad
         assert gradient is not None
         self.velocity = self.momentum * self.velocity + gradient
-        self.weight -= self.lr * (gradient + self.momentum * self.velocity if self.ahead else self.velocity)
+        self.weight -= self.lr * (
+            gradient + self.momentum * self.velocity if self.ahead else self.velocity
+        )
 
 
 class HeavyBall(Accelerated):
@@ -102,14 +116,20 @@ class HeavyBall(Accelerated):
 
     def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
         roots = math.sqrt(largest), math.sqrt(smallest)
-        return (4 / max(sum(roots) ** 2, math.ulp(0.0)), ((roots[0] - roots[1]) / sum(roots)) ** 2) if largest > 0 else (1.0, 0.0)
+        return (
+            (4 / max(sum(roots) ** 2, math.ulp(0.0)), ((roots[0] - roots[1]) / sum(roots)) ** 2)
+            if largest > 0
+            else (1.0, 0.0)
+        )
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         return self.by_hand(model, gradient)
 
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """2(1 + momentum)/λ, once the momentum is known."""
-        return None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
+        return (
+            None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
+        )
 
     def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
@@ -143,7 +163,9 @@ class Nesterov(Accelerated):
 
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """2(1 + momentum)/((1 + 2·momentum)·λ), once the momentum is known."""
-        return None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
+        return (
+            None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
+        )
 
     def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
@@ -180,7 +202,11 @@ class ConjugateGradient(Informed):
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         jacobi = self.preconditioner == "jacobi"
-        norms = "torch.tensor(np.linalg.norm(root, axis=0)[:, None]).to(X)" if jacobi else "X.new_ones(1)"
+        norms = (
+            "torch.tensor(np.linalg.norm(root, axis=0)[:, None]).to(X)"
+            if jacobi
+            else "X.new_ones(1)"
+        )
         zeros = f"X.new_zeros{(2, *self.known.weights.shape)}"
         before = (
             f'root = np.linalg.qr({self.features()}, mode="r")  # RᵀR = XᵀX',
@@ -208,7 +234,9 @@ class ConjugateGradient(Informed):
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             d, before, scaled = memory["direction"], memory["gradient"], _ratio(g, norms)
-            kept = _ratio(summed(scaled * (scaled - before), 1), summed(before * before, 1)).clamp(min=0)  # [s, q]
+            kept = _ratio(summed(scaled * (scaled - before), 1), summed(before * before, 1)).clamp(
+                min=0
+            )  # [s, q]
             d.mul_(kept.unsqueeze(1)).sub_(_ratio(scaled, norms))
             before.copy_(scaled)
             bent = summed(roots * d.unsqueeze(1), 2)  # [s, m, q]
@@ -221,8 +249,21 @@ class ConjugateGradient(Informed):
 class Conjugate:
     """A direction for each target; `layout` leads from the parameter's layout to W's `[p, q]`."""
 
-    def __init__(self, parameter: Tensor, root: Tensor, norms: Tensor, scale: float, layout: Callable[[Tensor], Tensor]) -> None:
-        self.parameter, self.root, self.norms, self.scale, self.layout = parameter, root, norms, scale, layout
+    def __init__(
+        self,
+        parameter: Tensor,
+        root: Tensor,
+        norms: Tensor,
+        scale: float,
+        layout: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.parameter, self.root, self.norms, self.scale, self.layout = (
+            parameter,
+            root,
+            norms,
+            scale,
+            layout,
+        )
         self.weight = layout(parameter.detach())  # [p, q], the same storage
         self.direction = self.weight.new_zeros(self.weight.shape)
         self.before = self.weight.new_zeros(self.weight.shape)
@@ -230,11 +271,15 @@ class Conjugate:
     def step(self) -> None:
         assert self.parameter.grad is not None
         h = _ratio(self.layout(self.parameter.grad), self.norms)  # [p, q]
-        kept = _ratio((h * (h - self.before)).sum(dim=0), self.before.square().sum(dim=0)).clamp(min=0)  # [q]
+        kept = _ratio((h * (h - self.before)).sum(dim=0), self.before.square().sum(dim=0)).clamp(
+            min=0
+        )  # [q]
         self.direction = kept * self.direction - _ratio(h, self.norms)
         self.before = h
         curvature = 2 * self.scale * (self.root @ self.direction).square().sum(dim=0)  # [q]
-        self.weight -= _ratio((h * self.norms * self.direction).sum(dim=0), curvature) * self.direction
+        self.weight -= (
+            _ratio((h * self.norms * self.direction).sum(dim=0), curvature) * self.direction
+        )
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

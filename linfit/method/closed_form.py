@@ -68,7 +68,15 @@ class ClosedForm(Informed):
         )
 
     def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        best = h.rounded(np.stack([optimizer.known.weights for optimizer in h.components if isinstance(optimizer, ClosedForm)]))
+        best = h.rounded(
+            np.stack(
+                [
+                    optimizer.known.weights
+                    for optimizer in h.components
+                    if isinstance(optimizer, ClosedForm)
+                ]
+            )
+        )
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             W.copy_(best)

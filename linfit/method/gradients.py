@@ -49,7 +49,9 @@ class Gradient(Component):
     batches: ClassVar[bool] = True
 
     @abstractmethod
-    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+    def bind(
+        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+    ) -> Evaluation:
         """The evaluation of `loss` and its gradient for `predictor` on X `[n, p]` and y `[n, q]`."""
 
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
@@ -61,7 +63,9 @@ class Gradient(Component):
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")
 
 
-def penalized(evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage) -> Evaluation:
+def penalized(
+    evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage
+) -> Evaluation:
     """The evaluation with the penalty beside the loss, whose gradient strength·W is written by hand."""
     strength = shrinkage.strength
 
@@ -78,7 +82,9 @@ def penalized(evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shr
     return both
 
 
-def penalized_stack(evaluate: StackedEvaluation, strength: Tensor, mask: Tensor) -> StackedEvaluation:
+def penalized_stack(
+    evaluate: StackedEvaluation, strength: Tensor, mask: Tensor
+) -> StackedEvaluation:
     """The same for r fits at once, whose strengths are `[r, 1, 1]`; `mask` `[r, p, 1]` is 0 where a row is exempt."""
 
     def both(W: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +101,9 @@ class Manual(Gradient):
 
     name: Literal["manual"] = "manual"
 
-    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+    def bind(
+        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+    ) -> Evaluation:
         weight = predictor.weight.requires_grad_(False)
 
         def evaluate() -> Tensor:
@@ -125,7 +133,9 @@ class Autograd(Gradient):
 
     name: Literal["autograd"] = "autograd"
 
-    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+    def bind(
+        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+    ) -> Evaluation:
         weight = predictor.weight
 
         def evaluate() -> Tensor:
@@ -138,7 +148,13 @@ class Autograd(Gradient):
 
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         before = () if model.frozen else (f"{model.weight}.requires_grad_()",)
-        return GradientLines(before, _forward(model, loss), ("loss.backward()",), f"{model.weight}.grad", tracked=True)
+        return GradientLines(
+            before,
+            _forward(model, loss),
+            ("loss.backward()",),
+            f"{model.weight}.grad",
+            tracked=True,
+        )
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         return _reverse_mode(model, loss, X, y)
@@ -153,7 +169,9 @@ class FuncGrad(Gradient):
 
     name: Literal["func_grad"] = "func_grad"
 
-    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+    def bind(
+        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+    ) -> Evaluation:
         import torch
 
         weight = predictor.weight.requires_grad_(False)
@@ -186,7 +204,9 @@ class Forward(Gradient):
 
     name: Literal["forward"] = "forward"
 
-    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+    def bind(
+        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+    ) -> Evaluation:
         import torch
 
         weight, jvp = predictor.weight.requires_grad_(False), _jvp()
@@ -216,7 +236,9 @@ class Forward(Gradient):
                 direction = torch.zeros_like(W)
                 direction.view(len(W), -1)[:, place] = 1
                 slope = model.stacked(X, direction)
-                losses, gradient.view(len(W), -1)[:, place] = jvp(loss.stacked, (residual,), (slope,))
+                losses, gradient.view(len(W), -1)[:, place] = jvp(
+                    loss.stacked, (residual,), (slope,)
+                )
             return cast("Tensor", losses), gradient
 
         return evaluate
@@ -237,7 +259,9 @@ def _reverse_mode(model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEval
     def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
         weight = W.detach().requires_grad_()
         losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
-        (gradient,) = torch.autograd.grad(losses.sum(), weight)  # each fit's own: no loss knows another's weights
+        (gradient,) = torch.autograd.grad(
+            losses.sum(), weight
+        )  # each fit's own: no loss knows another's weights
         return losses.detach(), gradient
 
     return evaluate
@@ -264,14 +288,18 @@ class FiniteDifference(Gradient):
     name: Literal["finite_difference"] = "finite_difference"
     step: Annotated[float, Field(gt=0)] | None = None
 
-    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+    def bind(
+        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+    ) -> Evaluation:
         weight = predictor.weight.requires_grad_(False)
 
         def objective(parameter: Tensor) -> Tensor:
             return loss(model.predict(predictor, parameter, X) - y)
 
         def evaluate() -> Tensor:
-            weight.grad = self._slopes(lambda parameter: objective(parameter[0]), weight.detach().unsqueeze(0))[0]
+            weight.grad = self._slopes(
+                lambda parameter: objective(parameter[0]), weight.detach().unsqueeze(0)
+            )[0]
             return objective(weight)
 
         return evaluate
@@ -283,7 +311,10 @@ class FiniteDifference(Gradient):
         return lambda W: (objective(W), self._slopes(objective, W))
 
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
-        w, step = model.weight, "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
+        w, step = (
+            model.weight,
+            "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step),
+        )
         forward = (
             f"loss, gradient = objective({w}), torch.empty_like({w})",
             f"h = torch.diagflat({step} * {w}.abs().clamp(min=1)).view(-1, *gradient.shape)",

@@ -32,9 +32,13 @@ class Gram(Gradient):
 
     def check(self, loss: Loss) -> None:
         if not loss.quadratic:
-            raise ValueError(f"gram knows squared errors only, not {loss.name}: choose loss=mse, or gradient=manual")
+            raise ValueError(
+                f"gram knows squared errors only, not {loss.name}: choose loss=mse, or gradient=manual"
+            )
 
-    def bind(self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+    def bind(
+        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+    ) -> Evaluation:
         X, y, loss = _summed(X.double(), y.double(), loss)
         weight = predictor.weight.requires_grad_(False)
 

@@ -34,7 +34,9 @@ class Informed(Optimizer):
 
     def check(self, loss: Loss) -> None:
         if not loss.quadratic:
-            raise ValueError(f"{self.name} minimizes quadratic losses, not {loss.name}: choose another optimizer, or loss=mse")
+            raise ValueError(
+                f"{self.name} minimizes quadratic losses, not {loss.name}: choose another optimizer, or loss=mse"
+            )
 
     @property
     def known(self) -> Optimum:
@@ -50,7 +52,9 @@ class Informed(Optimizer):
         p = len(self.known.weights)
         exempt = self.known.shrinkage.exempt
         diagonal = f"np.diag([1.0] * {p - 1} + [0.0])" if exempt else f"np.eye({p})"
-        return self._above(f"{math.sqrt(self.known.decay)!r} * {diagonal}", "X.cpu().double().numpy()")
+        return self._above(
+            f"{math.sqrt(self.known.decay)!r} * {diagonal}", "X.cpu().double().numpy()"
+        )
 
     def targets(self) -> str:
         """The targets of these rows."""

@@ -67,7 +67,11 @@ class Normal(Random):
 
     def lines(self, scope: Scope) -> Lines:
         standard = f"torch.randn({scope.p}, {scope.q}, generator={SEEDED}, dtype=torch.float64)"
-        drawn = standard if (self.mean, self.std) == (0, 1) else f"({self.mean!r} + {self.std!r} * {standard})"
+        drawn = (
+            standard
+            if (self.mean, self.std) == (0, 1)
+            else f"({self.mean!r} + {self.std!r} * {standard})"
+        )
         cast = "" if scope.dtype == "float64" else f".to({scope.torch_dtype})"
         return (self.seed_line(scope.seed), f"W = {drawn}{cast}  # [p, q]")
 
@@ -145,4 +149,8 @@ class Given(Init):
         return torch.tensor(self.weights, dtype=torch.float64).to(dtype)
 
     def lines(self, scope: Scope) -> Lines:
-        return listed("W = torch.tensor([", [repr(list(row)) for row in self.weights], f"]{scope.keyword})  # [p, q]")
+        return listed(
+            "W = torch.tensor([",
+            [repr(list(row)) for row in self.weights],
+            f"]{scope.keyword})  # [p, q]",
+        )

@@ -87,7 +87,9 @@ class LinearModel(Model):
         import torch
 
         p, q = weights.shape
-        with torch.random.fork_rng(devices=()):  # nn.Linear draws weights of its own from the global generator
+        with torch.random.fork_rng(
+            devices=()
+        ):  # nn.Linear draws weights of its own from the global generator
             module = torch.nn.Linear(p, q, bias=False, dtype=weights.dtype)
         module.weight = torch.nn.Parameter(weights.T.clone(memory_format=torch.contiguous_format))
         return module

@@ -108,7 +108,9 @@ class Descent:
 
     def __init__(self, parameter: Tensor, lr: float, divisor: float) -> None:
         self.parameter, self.lr, self.divisor = parameter, lr, divisor
-        self.weight = parameter.detach()  # the same storage, outside the graph: what `with torch.no_grad()` is for
+        self.weight = (
+            parameter.detach()
+        )  # the same storage, outside the graph: what `with torch.no_grad()` is for
 
     def step(self) -> None:
         gradient = self.parameter.grad
@@ -135,7 +137,9 @@ class ManualSGD(Optimizer):
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         step = f"({gradient.gradient} / {gradient.count})" if self.average else gradient.gradient
-        return OptimizerLines((), in_place((f"{model.weight} -= {self.lr!r} * {step}",), gradient.tracked))
+        return OptimizerLines(
+            (), in_place((f"{model.weight} -= {self.lr!r} * {step}",), gradient.tracked)
+        )
 
     def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         lr = h.column(h["lr"])
@@ -162,7 +166,9 @@ class TorchOptimizer(Optimizer):
 
         given = self.model_dump(exclude={"name"})
         largest = torch.finfo(parameter.dtype).max
-        for field in ADDED:  # torch fills tensors with it, and raises where their dtype cannot hold it
+        for (
+            field
+        ) in ADDED:  # torch fills tensors with it, and raises where their dtype cannot hold it
             if given.get(field, 0.0) > largest:
                 given[field] = math.inf
         stepper: Stepper = eager(getattr(torch.optim, self.torch_name))([parameter], **given)
@@ -171,7 +177,11 @@ class TorchOptimizer(Optimizer):
     def called(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         """The lines of a class that is torch's own and nothing else: with `lr`, and what is not at torch's default."""
         fields = type(self).model_fields
-        given = {key: value for key, value in self if key == "lr" or (key != "name" and value != fields[key].default)}
+        given = {
+            key: value
+            for key, value in self
+            if key == "lr" or (key != "name" and value != fields[key].default)
+        }
         keywords = "".join(f", {key}={value!r}" for key, value in given.items())
         handed = () if gradient.tracked else (f"{model.weight}.grad = {gradient.gradient}",)
         return OptimizerLines(
@@ -200,7 +210,9 @@ class SGD(TorchOptimizer):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise ValueError("nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false")
+            raise ValueError(
+                "nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false"
+            )
         return self
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
@@ -294,7 +306,9 @@ class RMSprop(TorchOptimizer):
         return self.called(model, gradient)
 
     def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr, alpha, eps, decay, momentum = (h.column(h[field]) for field in ("lr", "alpha", "eps", "weight_decay", "momentum"))
+        lr, alpha, eps, decay, momentum = (
+            h.column(h[field]) for field in ("lr", "alpha", "eps", "weight_decay", "momentum")
+        )
         taken, huge = h.column(1 - h["alpha"]), h.huge_rates()
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
@@ -333,9 +347,14 @@ class Adagrad(TorchOptimizer):
         return self.called(model, gradient)
 
     def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr, eps, decay, start = (h.column(h[field]) for field in ("lr", "eps", "weight_decay", "initial_accumulator_value"))
+        lr, eps, decay, start = (
+            h.column(h[field])
+            for field in ("lr", "eps", "weight_decay", "initial_accumulator_value")
+        )
         huge = h.huge_rates()
-        rate = h.by_step(lambda steps: h["lr"] / (1 + (np.array(steps).reshape(-1, 1, 1, 1) - 1) * h["lr_decay"]))
+        rate = h.by_step(
+            lambda steps: h["lr"] / (1 + (np.array(steps).reshape(-1, 1, 1, 1) - 1) * h["lr_decay"])
+        )
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -345,7 +364,9 @@ class Adagrad(TorchOptimizer):
             if k == 1:
                 total.copy_(start)
             total.add_(g * g)
-            W.sub_(scaled_quotient(rate(k) if self.lr_decay else lr, g, total.sqrt().add_(eps), huge))
+            W.sub_(
+                scaled_quotient(rate(k) if self.lr_decay else lr, g, total.sqrt().add_(eps), huge)
+            )
 
         return update
 
@@ -366,7 +387,12 @@ def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Ten
 def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) -> Update:
     """m ← m + (1 − β₁)(g − m), v ← β₂v + (1 − β₂)g², w ← w − lr·m̂/(√v̂ + eps) with m̂ = m/(1 − β₁ᵏ), v̂ = v/(1 − β₂ᵏ)."""
     lr, (beta1, beta2) = h["lr"], h["betas"]
-    mixed, kept, taken, eps = h.column(1 - beta1), h.column(beta2), h.column(1 - beta2), h.column(h["eps"])
+    mixed, kept, taken, eps = (
+        h.column(1 - beta1),
+        h.column(beta2),
+        h.column(1 - beta2),
+        h.column(h["eps"]),
+    )
     decay, shrunk = h.column(h["weight_decay"]), h.column(1 - lr * h["weight_decay"])
     step_size = h.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
     correction = h.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))

@@ -122,7 +122,9 @@ class Cosine(Schedule):
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         period = self.T_max or max(1, steps)
-        falling = np.array([[(1 + math.cos(math.pi * k / period)) / 2] for k in made[:, 0].tolist()])
+        falling = np.array(
+            [[(1 + math.cos(math.pi * k / period)) / 2] for k in made[:, 0].tolist()]
+        )
         return np.asarray((self.eta_min + (lr - self.eta_min) * falling) / lr)
 
 
@@ -144,7 +146,9 @@ class Linear(Schedule):
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         gone = np.minimum(made, self.total_iters) / self.total_iters
-        return np.asarray((self.start_factor + (self.end_factor - self.start_factor) * gone) * np.ones_like(lr))
+        return np.asarray(
+            (self.start_factor + (self.end_factor - self.start_factor) * gone) * np.ones_like(lr)
+        )
 
 
 class Scheduled:
@@ -160,7 +164,9 @@ class Scheduled:
 
         self.stepper = stepper
         self.own = isinstance(stepper, torch.optim.Optimizer)
-        self.optimizer = stepper if self.own else eager(torch.optim.SGD)([torch.zeros(1)], lr=stepper.lr)
+        self.optimizer = (
+            stepper if self.own else eager(torch.optim.SGD)([torch.zeros(1)], lr=stepper.lr)
+        )
         self.scheduler = schedule.build(self.optimizer, steps)
         self._follow()
 

@@ -46,7 +46,9 @@ class Columns:
         self.components, self.like = components, like
 
     def __getitem__(self, field: str) -> Array:
-        values = np.array([vars(component)[field] for component in self.components], dtype=np.float64)  # [s] or [s, m]
+        values = np.array(
+            [vars(component)[field] for component in self.components], dtype=np.float64
+        )  # [s] or [s, m]
         return values.T.reshape(*values.shape[:0:-1], -1, 1, 1)
 
     def column(self, values: Array) -> Tensor:

@@ -35,13 +35,23 @@ def warning(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
     digits = overall_digits(optimum, problem, dtype)
     if digits is None or digits >= FEWEST[dtype]:
         return None
-    known = f"about {digits:.0f} digits" if digits >= 1.5 else "about a digit" if digits >= 1 else "hardly a digit"
+    known = (
+        f"about {digits:.0f} digits"
+        if digits >= 1.5
+        else "about a digit"
+        if digits >= 1
+        else "hardly a digit"
+    )
     condition, misfit = condition_of(optimum), misfit_of(optimum)
     whole = optimum.rank == optimum.root.shape[-1]
     scaled, near = (", columns scaled,", nearly_dependent(optimum, problem)) if whole else ("", [])
     columns = f"columns {listed(near)} nearly depend on each other, " if near else ""
     squared = ", and gram squares it" if problem.samples is not None else ""
-    unexplained = f", and the residuals are {misfit:.2g} times the largest share of a feature" if condition * misfit > 10 else ""
+    unexplained = (
+        f", and the residuals are {misfit:.2g} times the largest share of a feature"
+        if condition * misfit > 10
+        else ""
+    )
     why = f"{columns}the condition number of the features{scaled} is {condition:.2g}{squared}{unexplained}"
     return f"{problem.source}: expect {known} of the optimal weights in {dtype}: {why}"
 
@@ -63,7 +73,9 @@ def condition_of(optimum: Optimum) -> float:
 
 def misfit_of(optimum: Optimum) -> float:
     """‖r‖/(‖X‖‖W‖), X and W taken on columns scaled to norm one; 0 where W is."""
-    size = float(_singular_values(optimum)[0] * np.linalg.norm(_norms(optimum)[:, None] * optimum.weights))
+    size = float(
+        _singular_values(optimum)[0] * np.linalg.norm(_norms(optimum)[:, None] * optimum.weights)
+    )
     return math.sqrt(max(0.0, optimum.loss) / optimum.scale) / size if size else 0.0
 
 

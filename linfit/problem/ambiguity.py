@@ -42,17 +42,25 @@ def _dependence(optimum: Optimum, problem: Problem) -> str:
     said = []
     if zero:
         column, them = ("columns", "them") if zero[1:] else ("column", "it")
-        said.append(f"{column} {listed(zero)} {'are' if zero[1:] else 'is'} zero in every row, as the fit sees {them}")
+        said.append(
+            f"{column} {listed(zero)} {'are' if zero[1:] else 'is'} zero in every row, as the fit sees {them}"
+        )
     if related or not zero:
         said.append(
-            f"columns {listed(related)} depend on each other linearly" if related[1:] else f"column {listed(related)} depends on others"
+            f"columns {listed(related)} depend on each other linearly"
+            if related[1:]
+            else f"column {listed(related)} depends on others"
         )
     return " and ".join(said)
 
 
 def dependent(optimum: Optimum, problem: Problem) -> list[str]:
     """The names of the features with a part in the directions in which the weights may go without changing a prediction."""
-    return [name for name, part in zip(problem.features, free_columns(optimum).tolist(), strict=True) if part]
+    return [
+        name
+        for name, part in zip(problem.features, free_columns(optimum).tolist(), strict=True)
+        if part
+    ]
 
 
 def free_columns(optimum: Optimum) -> NDArray[np.bool_]:
@@ -71,7 +79,9 @@ def nearly_dependent(optimum: Optimum, problem: Problem) -> list[str]:
     _, singular, right = np.linalg.svd(optimum.root / column_norms(optimum.root)[0])
     if singular[0] <= INDEX * singular[-1]:
         return []
-    variance = np.square(right / singular[:, None])  # [p, p], of the weight of each column along each direction
+    variance = np.square(
+        right / singular[:, None]
+    )  # [p, p], of the weight of each column along each direction
     parts = variance[singular <= INDEX * singular[-1]].sum(axis=0) / variance.sum(axis=0)
     return [name for name, part in zip(problem.features, parts.tolist(), strict=True) if part > 0.5]
 

@@ -56,7 +56,11 @@ class Arrays(Dataset):
     _held: Held | None = PrivateAttr(default=None)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and isinstance(other, Arrays) and self.model_dump() == other.model_dump()
+        return (
+            type(self) is type(other)
+            and isinstance(other, Arrays)
+            and self.model_dump() == other.model_dump()
+        )
 
     __hash__ = Dataset.__hash__
 
@@ -80,12 +84,21 @@ class Arrays(Dataset):
         table, (p, q) = self.table(), self.shape()
         weights = None if self.weight is None else table[:, -1]
         problem = Problem(
-            table[:, :p], table[:, p : p + q], self.features, self.target, f"linfit:arrays/{self.digest[:12]}", weights=weights
+            table[:, :p],
+            table[:, p : p + q],
+            self.features,
+            self.target,
+            f"linfit:arrays/{self.digest[:12]}",
+            weights=weights,
         )
         constants = Constants(p)
         constants.look(problem.X)
         return replace(
-            problem, notes=(*repeated(self.features, self.target, problem.source), *constants.notes(self.features, problem.source))
+            problem,
+            notes=(
+                *repeated(self.features, self.target, problem.source),
+                *constants.notes(self.features, problem.source),
+            ),
         )
 
     def _names(self) -> list[str]:
@@ -99,9 +112,13 @@ class Arrays(Dataset):
         """The numbers `[n, m]`: features, targets, weights; ValueError where they are not in this process."""
         self._held = held = self._held or _HELD.get(self.digest)
         if held is None:
-            raise ValueError(f"the arrays {self.digest[:12]}… are not in this process: call linfit.arrays on the same numbers first")
+            raise ValueError(
+                f"the arrays {self.digest[:12]}… are not in this process: call linfit.arrays on the same numbers first"
+            )
         if held.table.shape[1] < sum(self.shape()) + self.weighted():
-            raise ValueError(f"the arrays {self.digest[:12]}… have {held.table.shape[1]} columns: fewer than are named")
+            raise ValueError(
+                f"the arrays {self.digest[:12]}… have {held.table.shape[1]} columns: fewer than are named"
+            )
         return held.table
 
     @property
@@ -123,17 +140,24 @@ class Arrays(Dataset):
         except (OSError, ValueError) as error:
             raise ValueError(f"{file} cannot be read: {error}") from error
         if table.dtype != np.float64 or table.ndim != 2 or digest_of(table) != self.digest:
-            raise ValueError(f"{file} was changed after it was written: its numbers are not those of the digest")
+            raise ValueError(
+                f"{file} was changed after it was written: its numbers are not those of the digest"
+            )
         self._held = _HELD.setdefault(self.digest, Held(table))
 
     @property
     def overrides(self) -> list[str]:
         """What chooses these arrays on a command line, for `linfit.sweep` in this process."""
         fields = self.model_dump(exclude={"name"})
-        return ["dataset=arrays", *(f"dataset.{key}={json.dumps(value)}" for key, value in fields.items())]
+        return [
+            "dataset=arrays",
+            *(f"dataset.{key}={json.dumps(value)}" for key, value in fields.items()),
+        ]
 
 
-def arrays(X: Any, y: Any = None, *, features: Any = None, target: Any = None, weight: Any = None) -> Arrays:
+def arrays(
+    X: Any, y: Any = None, *, features: Any = None, target: Any = None, weight: Any = None
+) -> Arrays:
     """A dataset of arrays X `[n, p]` and y `[n]` or `[n, q]`, with `weight` `[n]`, or of a pandas frame X and names of its columns.
 
     >>> import linfit, numpy as np
@@ -148,10 +172,23 @@ def arrays(X: Any, y: Any = None, *, features: Any = None, target: Any = None, w
     lengths = {name: len(column) for name, column in columns}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise ValueError(f"columns need one length, above 0, got {lengths}")
-    table, titles = np.stack([numbers_of(name, column) for name, column in columns], axis=1), [name for name, _ in columns]
-    _refuse(~np.isfinite(table), table, titles, "is not a finite number: fill it in, or leave the row out")
+    table, titles = (
+        np.stack([numbers_of(name, column) for name, column in columns], axis=1),
+        [name for name, _ in columns],
+    )
+    _refuse(
+        ~np.isfinite(table),
+        table,
+        titles,
+        "is not a finite number: fill it in, or leave the row out",
+    )
     if names[2] is not None:
-        _refuse(np.where(np.arange(table.shape[1]) == table.shape[1] - 1, table < 0, False), table, titles, "is a negative weight")
+        _refuse(
+            np.where(np.arange(table.shape[1]) == table.shape[1] - 1, table < 0, False),
+            table,
+            titles,
+            "is a negative weight",
+        )
     dataset = Arrays(digest=digest_of(table), features=names[0], target=names[1], weight=names[2])
     dataset._held = _HELD.setdefault(dataset.digest, Held(table))
     return dataset
@@ -162,7 +199,12 @@ def in_memory(dataset: Table) -> tuple[Arrays, tuple[str, ...]]:
     data = dataset.load(0)
     weights = [] if data.weights is None else [data.weights[:, None]]
     table = np.concatenate([data.X, data.y, *weights], axis=1)
-    held = Arrays(digest=digest_of(table), features=dataset.features, target=dataset.target, weight=dataset.weight)
+    held = Arrays(
+        digest=digest_of(table),
+        features=dataset.features,
+        target=dataset.target,
+        weight=dataset.weight,
+    )
     held._held = _HELD.setdefault(held.digest, Held(table))
     return held, tuple(note for note in data.notes if note.endswith(LEFT_OUT))
 
@@ -176,13 +218,19 @@ def digest_of(table: Array) -> str:
 
 def tables_of(datasets: Iterable[Dataset]) -> dict[str, Array]:
     """The numbers `[n, m]` of those that are arrays, by digest: what another process needs beside their configs."""
-    return {dataset.digest: dataset.table() for dataset in dict.fromkeys(datasets) if isinstance(dataset, Arrays)}
+    return {
+        dataset.digest: dataset.table()
+        for dataset in dict.fromkeys(datasets)
+        if isinstance(dataset, Arrays)
+    }
 
 
 def write_arrays(folder: Path, datasets: Iterable[Dataset]) -> list[Path]:
     """Writes the numbers of those that are arrays, each once, and returns the files."""
     distinct = {dataset.file_name: dataset for dataset in datasets if isinstance(dataset, Arrays)}
-    return [dataset.write(folder) for name, dataset in distinct.items() if not (folder / name).exists()]
+    return [
+        dataset.write(folder) for name, dataset in distinct.items() if not (folder / name).exists()
+    ]
 
 
 @contextmanager
@@ -198,7 +246,9 @@ def holding(tables: Mapping[str, Array]) -> Iterator[None]:
 def _refuse(wrong: Any, table: Array, names: list[str], why: str) -> None:
     if wrong.any():
         i, j = map(int, np.argwhere(wrong)[0])
-        raise ValueError(f"row {i} (counted from 0), column {names[j]!r}: {float(table[i, j])!r} {why}")
+        raise ValueError(
+            f"row {i} (counted from 0), column {names[j]!r}: {float(table[i, j])!r} {why}"
+        )
 
 
 class Sklearn(Dataset):
@@ -229,6 +279,15 @@ def _bundled(name: str) -> Problem:
     from sklearn import datasets
 
     found = getattr(datasets, f"load_{name}")()
-    X, y = np.array(found.data, dtype=np.float64), np.array(found.target, dtype=np.float64).reshape(len(found.data), -1)
+    X, y = (
+        np.array(found.data, dtype=np.float64),
+        np.array(found.target, dtype=np.float64).reshape(len(found.data), -1),
+    )
     X.flags.writeable = y.flags.writeable = False
-    return Problem(X, y, tuple(found.feature_names), tuple(found.get("target_names", ("y",))), f"sklearn:{name}")
+    return Problem(
+        X,
+        y,
+        tuple(found.feature_names),
+        tuple(found.get("target_names", ("y",))),
+        f"sklearn:{name}",
+    )

@@ -103,7 +103,9 @@ class Polynomial(Drawn):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if len(self.coefficients) != self.degree + 1:
-            raise ValueError(f"degree {self.degree} needs {self.degree + 1} coefficients, got {len(self.coefficients)}")
+            raise ValueError(
+                f"degree {self.degree} needs {self.degree + 1} coefficients, got {len(self.coefficients)}"
+            )
         if not self.range[0] < self.range[1]:
             raise ValueError(f"range must increase, got {list(self.range)}")
         return self
@@ -150,7 +152,14 @@ class Parabola(Drawn):
         x = self.inputs()
         X = np.stack([x**2, np.ones(self.n)], axis=1)  # [n, 2]
         truth = np.array([[2.0], [3.0]])
-        return Problem(X, self.noisy(X @ truth, self.stream(seed)), ("x^2", "1"), ("y",), "linfit:parabola", truth)
+        return Problem(
+            X,
+            self.noisy(X @ truth, self.stream(seed)),
+            ("x^2", "1"),
+            ("y",),
+            "linfit:parabola",
+            truth,
+        )
 
     def lines(self, scope: Scope) -> Lines:
         return (
@@ -178,7 +187,9 @@ class RandomLinear(Drawn):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if min(self.n, self.p) == 1 and self.condition > 1:
-            raise ValueError(f"one singular value has condition number 1, got condition {self.condition:g}: give n and p of 2 or more")
+            raise ValueError(
+                f"one singular value has condition number 1, got condition {self.condition:g}: give n and p of 2 or more"
+            )
         return self
 
     def shape(self) -> tuple[int, int]:
@@ -192,7 +203,9 @@ class RandomLinear(Drawn):
         X = np.sqrt(self.n) * (left * np.geomspace(1, 1 / self.condition, rank)) @ right.T  # [n, p]
         truth = stream.standard_normal((self.p, self.q))
         y = self.noisy(X @ truth, stream)
-        return Problem(X, y, _numbered("x", self.p), _numbered("y", self.q), "linfit:random_linear", truth)
+        return Problem(
+            X, y, _numbered("x", self.p), _numbered("y", self.q), "linfit:random_linear", truth
+        )
 
     def lines(self, scope: Scope) -> Lines:
         rank = min(self.n, self.p)

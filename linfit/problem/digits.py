@@ -67,7 +67,9 @@ def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> Digits | None:
         known = Sensitivity.of(optimum, problem)
         weights, expansion = optimum.weights, problem.expansion
         one = np.eye(len(weights))
-        of_weights = _digits(known.errors(one, dtype) + _rounded(one, weights, dtype), weights, dtype)
+        of_weights = _digits(
+            known.errors(one, dtype) + _rounded(one, weights, dtype), weights, dtype
+        )
         if expansion is None:
             return Digits(of_weights)
         own = expansion.own()[1]
@@ -163,7 +165,9 @@ def roundings_of(expansion: Expansion | None, root: Array) -> Array:
     found = np.full(len(norms), lost)
     if expansion.features.scaling != "none":
         ones = norms[d] if expansion.features.intercept else 0.0
-        away = column_norms(root[:, :d] @ np.linalg.inv(expansion.mix))[0]  # of the functions less the shift
+        away = column_norms(root[:, :d] @ np.linalg.inv(expansion.mix))[
+            0
+        ]  # of the functions less the shift
         sizes = (lost * (away + ones * np.abs(expansion.shift)) + away) @ np.abs(expansion.mix)
         found[:d] = np.divide(sizes, norms[:d], out=np.ones(d), where=norms[:d] > 0)
     return found

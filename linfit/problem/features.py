@@ -45,7 +45,10 @@ class Expansion:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the features `[p]`."""
-        return (*self.features.functions(self.columns), *((INTERCEPT,) if self.features.intercept else ()))
+        return (
+            *self.features.functions(self.columns),
+            *((INTERCEPT,) if self.features.intercept else ()),
+        )
 
     def __call__(self, columns: Array) -> Array:
         """X `[n, p]` of columns `[n, c]`."""
@@ -74,7 +77,13 @@ class Expansion:
     def of_parts(cls, plain: dict[str, Any], arrays: dict[str, Array]) -> Expansion:
         features, columns = Features.choose(plain["features"]), tuple(plain["columns"])
         d = len(features.functions(columns))
-        return cls(features, columns, arrays["bounds"], arrays.get("shift", np.zeros(d)), arrays.get("mix", np.eye(d)))
+        return cls(
+            features,
+            columns,
+            arrays["bounds"],
+            arrays.get("shift", np.zeros(d)),
+            arrays.get("mix", np.eye(d)),
+        )
 
 
 class Features(Component):
@@ -135,13 +144,20 @@ class Features(Component):
         if self.scaling != "none":
             shift, second = self._moments(blocks, bounds, d)
             scales = deviations(second, shift)
-            mix = np.diag(1 / scales) if self.scaling == "standardize" else whitening(second, scales, self.functions(columns))
+            mix = (
+                np.diag(1 / scales)
+                if self.scaling == "standardize"
+                else whitening(second, scales, self.functions(columns))
+            )
         return Expansion(self, columns, bounds, shift, mix)
 
     def _moments(self, blocks: Blocks, bounds: Array, d: int) -> tuple[Array, Array]:
         """The mean `[d]`, zero without an intercept, and the mean products of deviations from it `[d, d]`."""
         shift, second, total = np.zeros(d), np.zeros((d, d)), 0.0
-        expanded = ((self.expand(columns, bounds), weights_of(columns, weights)) for columns, weights in blocks())
+        expanded = (
+            (self.expand(columns, bounds), weights_of(columns, weights))
+            for columns, weights in blocks()
+        )
         for X, weights in expanded if self.intercept else ():
             shift, total = shift + weights @ X, total + weights.sum()
         shift, total = (shift / total, 0.0) if self.intercept else (shift, 0.0)
@@ -195,7 +211,9 @@ class Ranged(Features):
     def magnified(self, bounds: Array) -> float:
         """How many times larger a rounding of a column is beside half its range than beside its values."""
         low, high = self.ends(bounds)
-        return float((1 + 2 * np.maximum(np.abs(low), np.abs(high)) / (high - low)).max(initial=1.0))
+        return float(
+            (1 + 2 * np.maximum(np.abs(low), np.abs(high)) / (high - low)).max(initial=1.0)
+        )
 
 
 class PolynomialFeatures(Ranged):
@@ -214,7 +232,11 @@ class PolynomialFeatures(Ranged):
 
     def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         letter = {"chebyshev": "T", "legendre": "P"}.get(self.basis)
-        return tuple(_power(name, k) if letter is None else f"{letter}{k}({name})" for name in columns for k in self._degrees())
+        return tuple(
+            _power(name, k) if letter is None else f"{letter}{k}({name})"
+            for name in columns
+            for k in self._degrees()
+        )
 
     def expand(self, columns: Array, bounds: Array) -> Array:
         return formulas.expand_polynomial(columns, self.ends(bounds), self.degree, self.basis)
@@ -227,14 +249,26 @@ class PolynomialFeatures(Ranged):
         kind = Chebyshev if self.basis == "chebyshev" else Legendre
         for place, ends in enumerate(self.ends(bounds).T):
             own = slice(place * self.degree, (place + 1) * self.degree)
-            powers = [kind.basis(k, domain=ends).convert(kind=Powers).coef for k in self._degrees()]  # lowest first
-            table = np.stack([np.pad(coefficients, (0, self.degree + 1 - len(coefficients))) for coefficients in powers], axis=1)
+            powers = [
+                kind.basis(k, domain=ends).convert(kind=Powers).coef for k in self._degrees()
+            ]  # lowest first
+            table = np.stack(
+                [
+                    np.pad(coefficients, (0, self.degree + 1 - len(coefficients)))
+                    for coefficients in powers
+                ],
+                axis=1,
+            )
             matrix[own, own], constants[own] = table[:0:-1], table[0]
         return names, matrix, constants
 
     def roundings(self, bounds: Array) -> float:
         """A power has its degree of them; on a range, the steepest slope is the degree squared."""
-        return self.degree + 1.0 if self.basis == "monomial" else self.degree**2 * self.magnified(bounds)
+        return (
+            self.degree + 1.0
+            if self.basis == "monomial"
+            else self.degree**2 * self.magnified(bounds)
+        )
 
     def _degrees(self) -> range:
         return range(self.degree, 0, -1)
@@ -247,7 +281,12 @@ class Fourier(Ranged):
     order: Degree = 3
 
     def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{wave}{k}({name})" for name in columns for k in range(1, self.order + 1) for wave in ("sin", "cos"))
+        return tuple(
+            f"{wave}{k}({name})"
+            for name in columns
+            for k in range(1, self.order + 1)
+            for wave in ("sin", "cos")
+        )
 
     def expand(self, columns: Array, bounds: Array) -> Array:
         return formulas.expand_fourier(columns, self.ends(bounds), self.order)

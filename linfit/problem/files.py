@@ -60,7 +60,9 @@ def _range(column: str) -> tuple[str, ...]:
     if not found:
         return (column,)
     if not int(found[2]) < int(found[3]) <= 10**6:
-        raise ValueError(f"{column!r} is no range of columns: write the first and the one after the last, as in 0:10")
+        raise ValueError(
+            f"{column!r} is no range of columns: write the first and the one after the last, as in 0:10"
+        )
     return tuple(f"{found[1]}{i}" for i in range(int(found[2]), int(found[3])))
 
 
@@ -86,7 +88,12 @@ class Table(Dataset):
     path: Annotated[str, Field(min_length=1)]
     features: Columns
     target: Columns
-    weight: Annotated[str, BeforeValidator(_named, json_schema_input_type=str | int), Field(min_length=1)] | None = None
+    weight: (
+        Annotated[
+            str, BeforeValidator(_named, json_schema_input_type=str | int), Field(min_length=1)
+        ]
+        | None
+    ) = None
     missing: Literal["error", "drop"] = "error"
 
     @abstractmethod
@@ -117,16 +124,29 @@ class Table(Dataset):
             return Path(self.path)
         shipped = SHIPPED_FOLDER / self.path.removeprefix(SHIPPED)
         if shipped.parent != SHIPPED_FOLDER:
-            raise ValueError(f"dataset.path {self.path!r}: what linfit ships has no folders; there are {', '.join(_shipped())}")
+            raise ValueError(
+                f"dataset.path {self.path!r}: what linfit ships has no folders; there are {', '.join(_shipped())}"
+            )
         return shipped
 
     def check(self, dtype: str) -> None:
-        deque(self._blocks(dtype), maxlen=0)  # all of it, once: a bad cell would fail every fit of a sweep
+        deque(
+            self._blocks(dtype), maxlen=0
+        )  # all of it, once: a bad cell would fail every fit of a sweep
 
     def load(self, seed: int) -> Problem:
         blocks = list(self.blocks(seed))
-        X, y = (np.concatenate([getattr(block, part) for block in blocks]).astype(np.float64, copy=False) for part in ("X", "y"))
-        weights = None if self.weight is None else np.concatenate([block.weights for block in blocks if block.weights is not None])
+        X, y = (
+            np.concatenate([getattr(block, part) for block in blocks]).astype(
+                np.float64, copy=False
+            )
+            for part in ("X", "y")
+        )
+        weights = (
+            None
+            if self.weight is None
+            else np.concatenate([block.weights for block in blocks if block.weights is not None])
+        )
         return replace(blocks[-1], X=X, y=y, weights=weights)
 
     def blocks(self, seed: int) -> Iterator[Problem]:
@@ -134,7 +154,11 @@ class Table(Dataset):
 
     def _blocks(self, dtype: str | None = None) -> Iterator[Problem]:
         """The blocks; what is to be said of all rows stands in the notes of the last. Every number is one that a fit in `dtype` can take."""
-        columns = (*self.features, *self.target, *((self.weight,) if self.weight is not None else ()))
+        columns = (
+            *self.features,
+            *self.target,
+            *((self.weight,) if self.weight is not None else ()),
+        )
         cleaner = Cleaner(self.path, columns, self.missing == "drop", self.weighted(), dtype)
         constants, last = Constants(len(self.features)), None
         try:
@@ -146,14 +170,25 @@ class Table(Dataset):
                     last = block
                     constants.look(block[:, : len(self.features)])
         except UnicodeDecodeError as error:
-            raise ValueError(self.where_no_utf8() or f"dataset.path {self.path!r} cannot be read: {error}") from error
+            raise ValueError(
+                self.where_no_utf8() or f"dataset.path {self.path!r} cannot be read: {error}"
+            ) from error
         except (OSError, csv.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise ValueError(f"dataset.path {self.path!r} cannot be read: {reason} (it begins at the working directory)") from error
+            raise ValueError(
+                f"dataset.path {self.path!r} cannot be read: {reason} (it begins at the working directory)"
+            ) from error
         if last is None:
-            raise ValueError(f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ''}")
+            raise ValueError(
+                f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ''}"
+            )
         yield self._problem(
-            last, (*cleaner.notes(), *repeated(self.features, self.target, self.path), *constants.notes(self.features, self.path))
+            last,
+            (
+                *cleaner.notes(),
+                *repeated(self.features, self.target, self.path),
+                *constants.notes(self.features, self.path),
+            ),
         )
 
     def where_no_utf8(self) -> str | None:
@@ -166,19 +201,45 @@ class Table(Dataset):
         written = written_out(problem, scope)
         return written if len(written) <= MOST_LINES or self.path.startswith(SHIPPED) else ()
 
-    def _read(self, before: Lines, opening: str, column: Callable[[str], str], closing: str) -> Lines:
+    def _read(
+        self, before: Lines, opening: str, column: Callable[[str], str], closing: str
+    ) -> Lines:
         """Lines that read the file: `before`, then arrays made of the expression for each column, and what is done with their rows."""
-        parts = {"X": self.features, "y": self.target, **({} if self.weight is None else {"weights": (self.weight,)})}
-        arrays = [line for name, names in parts.items() for line in listed(f"{name} = {opening}", [*map(column, names)], closing)]
+        parts = {
+            "X": self.features,
+            "y": self.target,
+            **({} if self.weight is None else {"weights": (self.weight,)}),
+        }
+        arrays = [
+            line
+            for name, names in parts.items()
+            for line in listed(f"{name} = {opening}", [*map(column, names)], closing)
+        ]
         names = ", ".join(parts)
-        kept = (f"kept = ~np.isnan(np.hstack([{names}])).any(axis=1)", f"{names} = (array[kept] for array in ({names}))")
+        kept = (
+            f"kept = ~np.isnan(np.hstack([{names}])).any(axis=1)",
+            f"{names} = (array[kept] for array in ({names}))",
+        )
         weighted = ("X, y = (array * np.sqrt(weights) for array in (X, y))",)
-        return (*before, *arrays, *(kept if self.missing == "drop" else ()), *(weighted if self.weighted() else ()))
+        return (
+            *before,
+            *arrays,
+            *(kept if self.missing == "drop" else ()),
+            *(weighted if self.weighted() else ()),
+        )
 
     def _problem(self, block: Numbers, notes: tuple[str, ...]) -> Problem:
         p, q = self.shape()
         weights = None if self.weight is None else block[:, -1].astype(np.float64)
-        return Problem(block[:, :p], block[:, p : p + q], self.features, self.target, self.path, weights=weights, notes=notes)
+        return Problem(
+            block[:, :p],
+            block[:, p : p + q],
+            self.features,
+            self.target,
+            self.path,
+            weights=weights,
+            notes=notes,
+        )
 
 
 class CSV(Table):
@@ -204,13 +265,17 @@ class CSV(Table):
         if written := self._written(scope):
             return written
         if self.missing == "drop":
-            raise ValueError(f"{self.path}: a plain program reads all rows of a CSV file: leave out dataset.missing")
+            raise ValueError(
+                f"{self.path}: a plain program reads all rows of a CSV file: leave out dataset.missing"
+            )
         separator = "" if self.separator == "," else f", delimiter={self.letter!r}"
         read = (
             f'with open({self.path!r}, newline="", encoding="utf-8-sig") as lines:',
             f"    rows = list(csv.DictReader(lines{separator}))",
         )
-        return self._read(read, "np.array([[float(row[name]) for name in (", repr, ",)] for row in rows])")
+        return self._read(
+            read, "np.array([[float(row[name]) for name in (", repr, ",)] for row in rows])"
+        )
 
 
 class Parquet(Table):
@@ -222,10 +287,15 @@ class Parquet(Table):
         return parquet_rows(self.file, columns, self.path)
 
     def lines(self, scope: Scope) -> Lines:
-        source = f'open({self.path!r}, "rb")' if ":" in self.path else repr(self.path)  # else Arrow takes it for an address
+        source = (
+            f'open({self.path!r}, "rb")' if ":" in self.path else repr(self.path)
+        )  # else Arrow takes it for an address
         read = (f"table = parquet.read_table({source})",)
         return self._written(scope) or self._read(
-            read, "np.stack([table[name].to_numpy().astype(float) for name in (", repr, ",)], axis=1)"
+            read,
+            "np.stack([table[name].to_numpy().astype(float) for name in (",
+            repr,
+            ",)], axis=1)",
         )
 
 
@@ -247,19 +317,30 @@ class Npy(Table):
         if written := self._written(scope):
             return written
         taken = columns_in(self.file)
-        return self._read((f"data = np.load({self.path!r})",), "np.stack([", lambda name: f"data{taken(name)}", "], axis=1).astype(float)")
+        return self._read(
+            (f"data = np.load({self.path!r})",),
+            "np.stack([",
+            lambda name: f"data{taken(name)}",
+            "], axis=1).astype(float)",
+        )
 
 
 def written_out(problem: Problem, scope: Scope) -> Lines:
     """The numbers of a problem themselves, column by column."""
-    return (*_columns("X", problem.X, problem.features, scope), *_columns("y", problem.y, problem.targets, scope))
+    return (
+        *_columns("X", problem.X, problem.features, scope),
+        *_columns("y", problem.y, problem.targets, scope),
+    )
 
 
 def _columns(name: str, values: Array, titles: tuple[str, ...], scope: Scope) -> Lines:
     """An array as the columns that it is stacked of."""
     *columns, last = values.T.tolist()
     written = [*(scope.array(column, ",") for column in columns), scope.array(last, "], axis=1)")]
-    return (f"{name} = np.stack([  # {', '.join(map(repr, titles))}"[:WIDTH], *indented(line for lines in written for line in lines))
+    return (
+        f"{name} = np.stack([  # {', '.join(map(repr, titles))}"[:WIDTH],
+        *indented(line for lines in written for line in lines),
+    )
 
 
 def _shipped() -> list[str]:

@@ -18,7 +18,9 @@ Named = tuple[list[tuple[str, Any]], tuple[tuple[str, ...], tuple[str, ...], str
 def columns_of(X: Any, y: Any, features: Any, target: Any, weight: Any) -> Named:
     """The columns of a frame X, or of arrays X `[n, p]` and y `[n, q]`, with `weight` a column's name, or `[n]`."""
     if hasattr(X, "column_names"):
-        raise ValueError("a pyarrow table is no frame: linfit.arrays(table.to_pandas(), target='y')")
+        raise ValueError(
+            "a pyarrow table is no frame: linfit.arrays(table.to_pandas(), target='y')"
+        )
     if hasattr(X, "columns"):
         return _of_frame(X, y, features, target, weight)
     if y is None:
@@ -29,10 +31,14 @@ def columns_of(X: Any, y: Any, features: Any, target: Any, weight: Any) -> Named
     if weight is None:
         return table, (*names, None)
     if isinstance(weight, str):
-        raise ValueError(f"weight={weight!r} names a column, which arrays have not: give the weights themselves, one for each sample")
+        raise ValueError(
+            f"weight={weight!r} names a column, which arrays have not: give the weights themselves, one for each sample"
+        )
     weights = _two_dimensional(weight, "weight")
     if weights.shape[1] != 1:
-        raise ValueError(f"weight has {weights.shape[1]} columns: one weight for each sample is needed")
+        raise ValueError(
+            f"weight has {weights.shape[1]} columns: one weight for each sample is needed"
+        )
     return [*table, ("weight", weights[:, 0])], (*names, "weight")
 
 
@@ -40,14 +46,26 @@ def _of_frame(frame: Any, y: Any, features: Any, target: Any, weight: Any) -> Na
     if y is not None or target is None:
         raise ValueError("of a frame, name the target: linfit.arrays(frame, target='y')")
     there, targets = list(frame.columns), _listed(target)
-    chosen = _listed(features) if features is not None else [name for name in there if name not in (*targets, weight)]
+    chosen = (
+        _listed(features)
+        if features is not None
+        else [name for name in there if name not in (*targets, weight)]
+    )
     if not chosen:
-        raise ValueError("no features are left of the frame: one column at least is needed beside target and weight")
+        raise ValueError(
+            "no features are left of the frame: one column at least is needed beside target and weight"
+        )
     wanted = [*chosen, *targets, *([weight] if weight is not None else [])]
     absent = [name for name in wanted if there.count(name) != 1]
     if absent:
-        raise ValueError(f"the frame has no column {absent[0]!r}, or several: there are {brief(', '.join(map(str, there)))}")
-    named = tuple(map(str, chosen)), tuple(map(str, targets)), None if weight is None else str(weight)
+        raise ValueError(
+            f"the frame has no column {absent[0]!r}, or several: there are {brief(', '.join(map(str, there)))}"
+        )
+    named = (
+        tuple(map(str, chosen)),
+        tuple(map(str, targets)),
+        None if weight is None else str(weight),
+    )
     return [(str(name), frame[name]) for name in wanted], named
 
 
@@ -59,8 +77,13 @@ def _two_dimensional(given: Any, name: str) -> Any:
     try:
         array = given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
     except ValueError as error:
-        raise ValueError(f"{name} has rows of unlike lengths: each needs a cell for every column") from error
-    except (TypeError, RuntimeError) as error:  # torch's advice is good where a tensor has a gradient
+        raise ValueError(
+            f"{name} has rows of unlike lengths: each needs a cell for every column"
+        ) from error
+    except (
+        TypeError,
+        RuntimeError,
+    ) as error:  # torch's advice is good where a tensor has a gradient
         raise ValueError(f"{name} cannot be made an array: {brief(str(error))}") from error
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} has {array.ndim} dimensions: samples and columns are needed")
@@ -70,7 +93,13 @@ def _two_dimensional(given: Any, name: str) -> Any:
 
 
 def _names(letter: str, count: int, given: Any) -> tuple[str, ...]:
-    names = tuple(_listed(given)) if given is not None else (letter,) if count == 1 else tuple(f"{letter}{i}" for i in range(count))
+    names = (
+        tuple(_listed(given))
+        if given is not None
+        else (letter,)
+        if count == 1
+        else tuple(f"{letter}{i}" for i in range(count))
+    )
     if len(names) != count or len(set(names)) != count:
         raise ValueError(
             f"{letter.upper() if letter == 'x' else letter} has {count} columns, named {', '.join(map(str, names))}: each needs a name of its own"

@@ -57,7 +57,9 @@ def expanded(data: Problem, expansion: Expansion | None) -> Problem:
     """Return the samples with their features in place of their columns."""
     if expansion is None:
         return data
-    return replace(data, X=expansion(data.X), features=expansion.names, expansion=expansion, truth=None)
+    return replace(
+        data, X=expansion(data.X), features=expansion.names, expansion=expansion, truth=None
+    )
 
 
 def prepared(data: Problem, expansion: Expansion | None) -> Problem:

@@ -123,7 +123,9 @@ class Huber(Loss):
         import torch
 
         cut = residual.clamp(-self.delta, self.delta)
-        return cut * torch.sub(residual, cut, alpha=0.5)  # forward mode of `0.5 * cut` would import torch's compiler
+        return cut * torch.sub(
+            residual, cut, alpha=0.5
+        )  # forward mode of `0.5 * cut` would import torch's compiler
 
     def lines(self) -> LossLines:
         cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"

@@ -25,7 +25,16 @@ MAGIC, ZIP, NPY = b"\x93NUMPY", b"PK", ".npy"
 HEADER, COLUMNS = 2**16, 10**6
 #: What numpy and zipfile raise of content that makes no sense.
 BROKEN: tuple[type[BaseException], ...] = (
-    *(ValueError, TypeError, EOFError, BadZipFile, SyntaxError, LookupError, AttributeError, OverflowError),
+    *(
+        ValueError,
+        TypeError,
+        EOFError,
+        BadZipFile,
+        SyntaxError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+    ),
     *(RecursionError, MemoryError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError),
 )
 
@@ -87,7 +96,9 @@ def columns_in(file: Path) -> Callable[[str], str]:
             raise ValueError(f"{file} cannot be read: {_reason(error)}") from error
     if named is None:
         return lambda column: "" if flat else f"[:, {column}]"
-    return lambda column: f"[{column!r}]" if column in named else "[{!r}][:, {}]".format(*column.rpartition(".")[::2])
+    return lambda column: (
+        f"[{column!r}]" if column in named else "[{!r}][:, {}]".format(*column.rpartition(".")[::2])
+    )
 
 
 def read_header(stream: Any, size: int) -> Header:
@@ -102,16 +113,27 @@ def read_header(stream: Any, size: int) -> Header:
     text = stream.read(length).decode("utf-8" if head[6] == 3 else "latin-1")
     said = ast.literal_eval(text.strip())
     shape, fortran = said["shape"], said["fortran_order"]
-    if not (isinstance(shape, tuple) and all(type(count) is int and count >= 0 for count in shape) and type(fortran) is bool):
+    if not (
+        isinstance(shape, tuple)
+        and all(type(count) is int and count >= 0 for count in shape)
+        and type(fortran) is bool
+    ):
         raise ValueError("its header has no shape")
-    header = Header(np.lib.format.descr_to_dtype(said["descr"]), shape, "F" if fortran else "C", 8 + digits + length)
+    header = Header(
+        np.lib.format.descr_to_dtype(said["descr"]),
+        shape,
+        "F" if fortran else "C",
+        8 + digits + length,
+    )
     _require_whole(header, size)
     return header
 
 
 def _require_whole(header: Header, size: int) -> None:
     if header.dtype.hasobject or not header.dtype.itemsize:
-        raise ValueError(f"it has objects, or nothing, where numbers are needed: {str(header.dtype)[:80]}")
+        raise ValueError(
+            f"it has objects, or nothing, where numbers are needed: {str(header.dtype)[:80]}"
+        )
     if math.prod(header.shape[1:2]) > COLUMNS or len(header.shape) > 32:
         raise ValueError("its header announces more columns than a table has")
     if header.size > size - header.start:
@@ -143,8 +165,13 @@ def _arrays_in(opened: BinaryIO, columns: Sequence[str]) -> dict[str, Numbers]:
     needed = {column if column in headers else column.rpartition(".")[0] for column in columns}
     size = sum(header.size for name, header in headers.items() if name in needed)
     if size > (most := most_bytes(size_of(opened))):
-        raise ValueError(f"its arrays would take {size:,} bytes, and {most:,} are the most that a file of its size may")
-    return {name: _array_in(archive, name, header) if name in needed else header.empty() for name, header in headers.items()}
+        raise ValueError(
+            f"its arrays would take {size:,} bytes, and {most:,} are the most that a file of its size may"
+        )
+    return {
+        name: _array_in(archive, name, header) if name in needed else header.empty()
+        for name, header in headers.items()
+    }
 
 
 def _headers(archive: ZipFile) -> dict[str, Header]:
@@ -174,12 +201,18 @@ def _reason(error: BaseException) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-def _rows_in(loaded: Numbers | dict[str, Numbers], opened: BinaryIO, columns: Sequence[str], path: str) -> Iterator[Rows]:
+def _rows_in(
+    loaded: Numbers | dict[str, Numbers], opened: BinaryIO, columns: Sequence[str], path: str
+) -> Iterator[Rows]:
     if isinstance(loaded, np.ndarray) and loaded.ndim not in (1, 2):
         raise ValueError(f"{path} has {loaded.ndim} dimensions: samples and columns are needed")
     if isinstance(loaded, dict):
         _require_columns(loaded, columns, path)
-        yield from _columns_of({key: column for name in loaded for key, column in _named(name, loaded[name])}, columns, path)
+        yield from _columns_of(
+            {key: column for name in loaded for key, column in _named(name, loaded[name])},
+            columns,
+            path,
+        )
     elif loaded.dtype.names:
         yield from _columns_of({name: loaded[name] for name in loaded.dtype.names}, columns, path)
     elif (few := _neighbours(loaded, columns)) is not None:
@@ -193,9 +226,13 @@ def _require_columns(arrays: dict[str, Numbers], columns: Sequence[str], path: s
     for name in columns:
         array = arrays.get(name)
         if array is not None and array.ndim == 2:
-            raise ValueError(f"{path}, {name!r} has {array.shape[1]} columns: name one, {name}.0, or all, {name}.0:{array.shape[1]}")
+            raise ValueError(
+                f"{path}, {name!r} has {array.shape[1]} columns: name one, {name}.0, or all, {name}.0:{array.shape[1]}"
+            )
         if array is not None and array.ndim != 1:
-            raise ValueError(f"{path}, {name!r} has {array.ndim} dimensions: samples, and columns where there are several, are needed")
+            raise ValueError(
+                f"{path}, {name!r} has {array.ndim} dimensions: samples, and columns where there are several, are needed"
+            )
 
 
 def _named(name: str, array: Numbers) -> Iterator[tuple[str, Numbers]]:
@@ -211,15 +248,21 @@ def _columns_of(table: dict[str, Numbers], columns: Sequence[str], path: str) ->
         _require_real(table[column], column, path)
     lengths = {column: len(table[column]) for column in columns}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{path} has columns of unlike lengths: {', '.join(f'{name} {length}' for name, length in lengths.items())}")
+        raise ValueError(
+            f"{path} has columns of unlike lengths: {', '.join(f'{name} {length}' for name, length in lengths.items())}"
+        )
     for start in range(0, lengths[columns[0]], ROWS):
-        parts = [exact(table[column][start : start + ROWS], column, path, start) for column in columns]
+        parts = [
+            exact(table[column][start : start + ROWS], column, path, start) for column in columns
+        ]
         yield np.stack(parts, axis=1), row_from(start)
 
 
 def _require_real(array: Numbers, column: str, path: str) -> None:
     if array.ndim > 1:
-        raise ValueError(f"{path}, column {column!r} has {list(array.shape[1:])} numbers in a cell: one is needed")
+        raise ValueError(
+            f"{path}, column {column!r} has {list(array.shape[1:])} numbers in a cell: one is needed"
+        )
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}, column {column!r} is of type {array.dtype}: numbers are needed")
 
@@ -248,5 +291,7 @@ def _rows_of(array: Numbers, opened: BinaryIO, places: range, path: str) -> Iter
         count = min(rows, len(array) - start)
         block = np.frombuffer(opened.read(count * width * array.itemsize), array.dtype)
         if len(block) < count * width:
-            raise ValueError(f"{path} ends at row {start + len(block) // width}, its header announces {len(array)}")
+            raise ValueError(
+                f"{path} ends at row {start + len(block) // width}, its header announces {len(array)}"
+            )
         yield block.reshape(count, width)[:, places.start : places.stop], row_from(start)

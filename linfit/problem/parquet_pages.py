@@ -16,10 +16,30 @@ MAGIC = b"PAR1"
 #: Levels of a schema, columns, bytes of a page's header, and of a footer: no file of numbers has more.
 DEPTH, FIELDS, HEADER, FOOTER = 64, 10**6, 2**24, 2**28
 #: Bytes of a value by its physical type. Text is read as indices into its distinct values.
-WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
+WIDTHS = {
+    "BOOLEAN": 1,
+    "INT32": 4,
+    "INT64": 8,
+    "INT96": 12,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "BYTE_ARRAY": 4,
+}
 #: Bytes of a value's repetition and definition levels.
 LEVELS = 4
-_STOP, _TRUE, _FALSE, _BYTE, _I32, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12
+_STOP, _TRUE, _FALSE, _BYTE, _I32, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+)
 _INTEGERS = (4, _I32, 6)
 
 
@@ -129,7 +149,12 @@ def _require_plain(compact: Compact) -> None:
         raise ValueError(f"its schema has {count:,} fields, {FIELDS:,} at most")
     left: list[int] = []  # of each open group, how many children are still to come
     for _ in range(count):
-        children = sum([compact.integer() if number == 5 else _nothing(compact, kind) for number, kind in compact.fields()])
+        children = sum(
+            [
+                compact.integer() if number == 5 else _nothing(compact, kind)
+                for number, kind in compact.fields()
+            ]
+        )
         while left and left[-1] <= 0:
             left.pop()
         if left:
@@ -167,7 +192,9 @@ def measure(opened: BinaryIO, metadata: Any, group: int, columns: Sequence[int])
             found.bytes += page.size
             found.largest_page = max(found.largest_page, page.size)
         if values != chunk.num_values:
-            raise ValueError(f"its footer announces {chunk.num_values:,} values of {chunk.path_in_schema}, its pages have {values:,}")
+            raise ValueError(
+                f"its footer announces {chunk.num_values:,} values of {chunk.path_in_schema}, its pages have {values:,}"
+            )
         found.bytes += values * (width + LEVELS)
     return found
 
@@ -182,7 +209,10 @@ class Page:
 
 def _extent(chunk: Any) -> tuple[int, int]:
     """Return where the pages of a column's part begin and end."""
-    starts = [chunk.data_page_offset, *([chunk.dictionary_page_offset] if chunk.has_dictionary_page else [])]
+    starts = [
+        chunk.data_page_offset,
+        *([chunk.dictionary_page_offset] if chunk.has_dictionary_page else []),
+    ]
     start = min((place for place in starts if place), default=0)
     return start, start + chunk.total_compressed_size
 
@@ -216,7 +246,12 @@ def _page(compact: Compact) -> tuple[Page, int]:
         if number in numbers and kind == _I32:
             numbers[number] = compact.integer()
         elif number in (5, 8) and kind == _STRUCT:  # of a data page, in either version
-            values = sum([compact.integer() if inner == 1 else _nothing(compact, of) for inner, of in compact.fields()])
+            values = sum(
+                [
+                    compact.integer() if inner == 1 else _nothing(compact, of)
+                    for inner, of in compact.fields()
+                ]
+            )
         else:
             compact.skip(kind)
     if min(*numbers.values(), values) < 0:

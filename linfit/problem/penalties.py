@@ -89,4 +89,6 @@ class Ridge(Penalty):
     def lines(self, weight: str) -> PenaltyLines:
         if not self.strength:
             return PenaltyLines()
-        return PenaltyLines(f"{0.5 * self.strength!r} * {weight}.square().sum()", f"{self.strength!r} * {weight}")
+        return PenaltyLines(
+            f"{0.5 * self.strength!r} * {weight}.square().sum()", f"{self.strength!r} * {weight}"
+        )

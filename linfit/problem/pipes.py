@@ -64,12 +64,17 @@ def _drain(path: str, copy: Path, room: int) -> None:
     late.daemon = True
     late.start()
     try:
-        with Path(path).open("rb", buffering=0) as pipe, copy.open("wb") as file:  # where nobody writes to it yet, open waits
+        with (
+            Path(path).open("rb", buffering=0) as pipe,
+            copy.open("wb") as file,
+        ):  # where nobody writes to it yet, open waits
             while chunk := pipe.read(CHUNK):
                 late.cancel()
                 file.write(chunk)
                 if file.tell() > room:
-                    raise ValueError(f"dataset.path {path!r} gave {file.tell():,} bytes and no end: save it in a file first")
+                    raise ValueError(
+                        f"dataset.path {path!r} gave {file.tell():,} bytes and no end: save it in a file first"
+                    )
     finally:
         late.cancel()
 

@@ -69,7 +69,11 @@ class Problem:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n, p, q)"""
-        return self.X.shape[0] if self.samples is None else self.samples, self.X.shape[1], self.y.shape[1]
+        return (
+            self.X.shape[0] if self.samples is None else self.samples,
+            self.X.shape[1],
+            self.y.shape[1],
+        )
 
     @property
     def count(self) -> float:
@@ -84,7 +88,9 @@ class Problem:
     def objective(self, loss: Loss) -> Loss:
         """`loss` as a function of the residuals of these rows."""
         n, _, q = self.shape
-        return loss if self.samples is None else SumOfSquares(name=loss.name, factor=loss.scale(n, q))
+        return (
+            loss if self.samples is None else SumOfSquares(name=loss.name, factor=loss.scale(n, q))
+        )
 
     def cast(self, dtype: str) -> Problem:
         """The same problem rounded to `dtype` (`float32` or `float64`), held in float64; a summary is of rounded samples already."""
@@ -93,9 +99,13 @@ class Problem:
         with np.errstate(over="ignore"):
             X, y = (array.astype(dtype).astype(np.float64) for array in (self.X, self.y))
         if not (np.isfinite(X).all() and np.isfinite(y).all()):
-            raise ValueError(f"{self.source} has values that {dtype} cannot hold: choose dtype=float64 or scale the data")
+            raise ValueError(
+                f"{self.source} has values that {dtype} cannot hold: choose dtype=float64 or scale the data"
+            )
         if max(np.abs(array).max(initial=0) for array in (X, y)) > LARGEST:
-            raise ValueError(f"{self.source} has values that are too large to be squared in float64: scale the data")
+            raise ValueError(
+                f"{self.source} has values that are too large to be squared in float64: scale the data"
+            )
         return replace(self, X=X, y=y)
 
     @cached_property

@@ -40,9 +40,16 @@ class Factors(NamedTuple):
 
 def refined(X: Array, y: Array, W: Array, residual: Array, factors: Factors) -> tuple[Array, Array]:
     """W `[p, q]` and the residual y − XW `[n, q]` corrected, for X `[n, p]` of full column rank and y `[n, q]`."""
-    norms, left, singular, right = (factors.norms[:, None], factors.left, factors.singular[:, None], factors.right)
+    norms, left, singular, right = (
+        factors.norms[:, None],
+        factors.left,
+        factors.singular[:, None],
+        factors.right,
+    )
     for _ in range(TURNS):
-        wrong = np.stack([_first(X, *columns) for columns in zip(y.T, residual.T, W.T, strict=True)], axis=1)  # [n, q]
+        wrong = np.stack(
+            [_first(X, *columns) for columns in zip(y.T, residual.T, W.T, strict=True)], axis=1
+        )  # [n, q]
         slope = np.stack([_second(X, column) for column in residual.T], axis=1)  # [p, q]
         if not (np.isfinite(wrong).all() and np.isfinite(slope).all()):
             break  # beyond float64: the numbers' own halves overflow

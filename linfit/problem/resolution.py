@@ -21,7 +21,9 @@ def unresolved(problem: Problem, optimum: Optimum, dtype: str) -> list[str]:
     if not np.isfinite(optimum.weights).all():
         found.append("the optimal weights are beyond float64: scale the data")
     elif optimum.rank and not optimum.curvatures[0]:
-        found.append("squares of the features vanish in float64, losses and curvatures with them: scale the data")
+        found.append(
+            "squares of the features vanish in float64, losses and curvatures with them: scale the data"
+        )
     return [f"{problem.source}: {sentence}" for sentence in found]
 
 

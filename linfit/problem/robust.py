@@ -50,7 +50,9 @@ class Robust:
         beyond = self.residual - cut
         moved = self.X @ away  # […, n, q]
         h = (beyond + moved).clip(-self.delta - cut, self.delta - cut)
-        divergence = np.where(h == 0, 0, h * (beyond + moved - h + 0.5 * h))  # 0 of a step without end too
+        divergence = np.where(
+            h == 0, 0, h * (beyond + moved - h + 0.5 * h)
+        )  # 0 of a step without end too
         excess: Array = self.factor * divergence.sum(axis=(-2, -1))
         if self.shrinkage.strength:
             shrunk = self.shrinkage.mask(self.X.shape[1])[:, None] * away
@@ -58,11 +60,16 @@ class Robust:
         return excess
 
 
-def minimize(X: Array, y: Array, start: Array, delta: float, factor: float, shrinkage: Shrinkage) -> tuple[Array, float, Robust]:
+def minimize(
+    X: Array, y: Array, start: Array, delta: float, factor: float, shrinkage: Shrinkage
+) -> tuple[Array, float, Robust]:
     """W* `[p, q]`, the loss there and what surrounds it; each target by itself, from `start` `[p, q]`. One of several where there are."""
     mask = shrinkage.mask(X.shape[1])  # [p]
     decay = shrinkage.strength / factor * mask
-    columns = [_column(X, target, weights, delta, decay) for target, weights in zip(y.T, start.T, strict=True)]
+    columns = [
+        _column(X, target, weights, delta, decay)
+        for target, weights in zip(y.T, start.T, strict=True)
+    ]
     weights = np.stack(columns, axis=1)  # [p, q]
     residual = X @ weights - y
     value = factor * float(_rho(residual, delta).sum())
@@ -76,7 +83,10 @@ def _column(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
     weights, used = np.zeros(len(w)), X.any(axis=0)
     if not used.any():
         return weights
-    across, down = exponents_of(np.append(X, np.sqrt(decay.max())), 0), exponents_of(y, 0)  # [1], [1]
+    across, down = (
+        exponents_of(np.append(X, np.sqrt(decay.max())), 0),
+        exponents_of(y, 0),
+    )  # [1], [1]
     width = float(scaled(np.array([delta]), -down)[0])
     parts = scaled(X[:, used], -across), scaled(y, -down), scaled(w[used], across - down)
     weights[used] = scaled(_found(*parts, width, scaled(decay[used], -2 * across)), down - across)
@@ -85,12 +95,18 @@ def _column(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
 
 def _found(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
     """The same for numbers that can be squared, and X without columns of zeros."""
-    norms = np.sqrt(np.square(X).sum(axis=0) + decay)  # of the columns with the penalty's rows below them
+    norms = np.sqrt(
+        np.square(X).sum(axis=0) + decay
+    )  # of the columns with the penalty's rows below them
     norms = np.where(norms > 0, norms, column_norms(X)[0])
     root = np.sqrt(decay) / norms
-    column = Column(X / norms, y, np.where(root**2 < np.finfo(float).tiny, 0, root))  # whose square vanishes is no penalty
+    column = Column(
+        X / norms, y, np.where(root**2 < np.finfo(float).tiny, 0, root)
+    )  # whose square vanishes is no penalty
     wider, w = WIDER * delta, w * norms
-    if not np.isfinite(column.X @ w).all():  # least squares, from whose optimum it starts, has none in float64
+    if not np.isfinite(
+        column.X @ w
+    ).all():  # least squares, from whose optimum it starts, has none in float64
         w = np.zeros(len(w))
     while wider < np.abs(column.X @ w - y).max(initial=0.0):
         wider *= WIDER
@@ -98,7 +114,9 @@ def _found(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
         w = column.descend(w, wider, WIDER_STEPS, WIDER_FLATNESS)[0]
     w, flat = column.descend(w, delta, MOST_STEPS)
     if not flat:
-        raise ValueError(f"no minimum of Huber's loss found in {MOST_STEPS} steps: scale the data, or choose a larger delta")
+        raise ValueError(
+            f"no minimum of Huber's loss found in {MOST_STEPS} steps: scale the data, or choose a larger delta"
+        )
     return np.asarray(w / norms)
 
 
@@ -110,17 +128,29 @@ class Column:
     y: Array
     root: Array
 
-    def descend(self, w: Array, delta: float, most: int, flatness: float = 0.0) -> tuple[Array, bool]:
+    def descend(
+        self, w: Array, delta: float, most: int, flatness: float = 0.0
+    ) -> tuple[Array, bool]:
         """The minimum from `w` `[p]`, and whether it was found: the gradient is rounding, or such a part of what it consists of."""
         for _ in range(most):
             residual = self.X @ w - self.y
             cut = residual.clip(-delta, delta)
             slope = self.X.T @ cut + self.root**2 * w
-            kept = self.root**2 * (np.abs(w) + EPS * np.abs(w).max())  # a column that vanishes beside the penalty has w of 0
-            rounding = ROUNDINGS * EPS * (np.abs(self.X.T) @ (np.abs(cut) + np.abs(self.X) @ np.abs(w)) + kept)
-            if (np.abs(slope) <= np.maximum(rounding, flatness * np.abs(self.X.T) @ np.abs(cut))).all():
+            kept = self.root**2 * (
+                np.abs(w) + EPS * np.abs(w).max()
+            )  # a column that vanishes beside the penalty has w of 0
+            rounding = (
+                ROUNDINGS
+                * EPS
+                * (np.abs(self.X.T) @ (np.abs(cut) + np.abs(self.X) @ np.abs(w)) + kept)
+            )
+            if (
+                np.abs(slope) <= np.maximum(rounding, flatness * np.abs(self.X.T) @ np.abs(cut))
+            ).all():
                 return w, True
-            above = np.where(np.abs(slope) > rounding, slope, 0)  # else the rounding of a large one says how far a small one goes
+            above = np.where(
+                np.abs(slope) > rounding, slope, 0
+            )  # else the rounding of a large one says how far a small one goes
             direction = self._direction(np.abs(residual) <= delta, above, rounding)
             w = w + self._length(w, residual, direction, delta) * direction
         return w, False
@@ -154,7 +184,11 @@ class Column:
         low = float(bends[after - 1]) if after else 0.0
         high = float(bends[after]) if after < len(bends) else low + 1
         below, above = slope(low), slope(high)
-        return low - below * (high - low) / (above - below) if below < 0 and below < above else low or 1.0
+        return (
+            low - below * (high - low) / (above - below)
+            if below < 0 and below < above
+            else low or 1.0
+        )
 
 
 def _rho(residual: Array, delta: float) -> Array:

@@ -28,7 +28,12 @@ def bounds_of(blocks: Blocks, c: int) -> Array:
     bounds = np.array([np.full(c, np.inf), np.full(c, -np.inf)])
     for columns, _ in blocks():
         if len(columns):
-            bounds = np.array([np.minimum(bounds[0], columns.min(axis=0)), np.maximum(bounds[1], columns.max(axis=0))])
+            bounds = np.array(
+                [
+                    np.minimum(bounds[0], columns.min(axis=0)),
+                    np.maximum(bounds[1], columns.max(axis=0)),
+                ]
+            )
     return bounds
 
 
@@ -43,7 +48,9 @@ def whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
     values, vectors = np.linalg.eigh(second / np.outer(scales, scales))
     if values[0] <= len(values) * np.finfo(float).eps * values[-1]:
         parts = np.abs(vectors[:, 0])
-        named = ", ".join(repr(name) for name, part in zip(names, parts.tolist(), strict=True) if part > NOTICED)
+        named = ", ".join(
+            repr(name) for name, part in zip(names, parts.tolist(), strict=True) if part > NOTICED
+        )
         raise ValueError(
             f"features.scaling=whiten: the features {brief(named)} are linearly dependent or constant: leave one out, or choose standardize"
         )

@@ -42,7 +42,9 @@ class Split(Frozen):
         left, wanted = n, self.count(n)
         while left:
             size = min(TOGETHER, left)
-            taken = wanted if size == left else int(stream.hypergeometric(wanted, left - wanted, size))
+            taken = (
+                wanted if size == left else int(stream.hypergeometric(wanted, left - wanted, size))
+            )
             mask = np.zeros(size, dtype=bool)
             mask[stream.permutation(size)[:taken]] = True
             left, wanted = left - size, wanted - taken
@@ -56,5 +58,7 @@ class Split(Frozen):
         """How many of n samples are held out; ValueError where that leaves none on a side."""
         count = n - self.kept(n)
         if self.validation and not 0 < count < n:
-            raise ValueError(f"split.validation={self.validation:g} holds out {count} of {n} samples: both sides need one at least")
+            raise ValueError(
+                f"split.validation={self.validation:g} holds out {count} of {n} samples: both sides need one at least"
+            )
         return count

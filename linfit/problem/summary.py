@@ -55,7 +55,9 @@ class Sums:
                 rows = slice(self.filled, self.filled + stop - start)
                 with np.errstate(over="ignore"):  # found in the sums
                     for first, part in parts:
-                        self.block[rows, first : first + part.shape[1]] = part[start:stop].astype(self.dtype, copy=False)
+                        self.block[rows, first : first + part.shape[1]] = part[start:stop].astype(
+                            self.dtype, copy=False
+                        )
                 self.filled = rows.stop
             self.num_samples, start = self.num_samples + stop - start, stop
             if self.filled == len(self.block):
@@ -75,7 +77,9 @@ class Sums:
         if self.filled:
             self._flush()
         if not np.isfinite(self.gram).all():
-            raise ValueError(f"the data have values whose squares are beyond float64, or that {self.dtype} cannot hold: scale them")
+            raise ValueError(
+                f"the data have values whose squares are beyond float64, or that {self.dtype} cannot hold: scale them"
+            )
         return root(self.gram, p)
 
 
@@ -110,7 +114,9 @@ def _root(matrix: Array, rounding: float) -> tuple[Array, Array]:
     values, vectors = np.linalg.eigh(matrix)
     kept = values > rounding
     roots = np.sqrt(np.where(kept, values, 0))[:, None]
-    return roots * vectors.T, np.divide(vectors.T, roots, out=np.zeros_like(matrix), where=kept[:, None])
+    return roots * vectors.T, np.divide(
+        vectors.T, roots, out=np.zeros_like(matrix), where=kept[:, None]
+    )
 
 
 def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dtype: str) -> Problem:
@@ -130,7 +136,14 @@ def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dty
 class Samples:
     """The samples of a dataset block by block, as often as they are gone through: all, or those that a split keeps or holds out."""
 
-    def __init__(self, dataset: Dataset, seed: int, split: Split | None = None, n: int = 0, held: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: int,
+        split: Split | None = None,
+        n: int = 0,
+        held: bool = False,
+    ) -> None:
         self.dataset, self.seed, self.split, self.n, self.held = dataset, seed, split, n, held
 
     def __iter__(self) -> Iterator[Problem]:

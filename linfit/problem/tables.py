@@ -33,7 +33,21 @@ SMALL = 2**20
 #: Characters of a line of a CSV file at the most.
 LINE = 2**26
 #: What a missing cell of a CSV file may say.
-MISSING = ("", "NA", "N/A", "na", "n/a", "NaN", "nan", "NAN", "null", "Null", "NULL", "None", "none")
+MISSING = (
+    "",
+    "NA",
+    "N/A",
+    "na",
+    "n/a",
+    "NaN",
+    "nan",
+    "NAN",
+    "null",
+    "Null",
+    "NULL",
+    "None",
+    "none",
+)
 #: What separates the cells of CSV files, and what `dataset.separator` calls it.
 SEPARATORS = {",": ",", ";": ";", "\t": "tab", "|": "|"}
 
@@ -45,11 +59,15 @@ Rows = tuple[Numbers, Callable[[int], str]]
 def place_of(header: Sequence[str], column: str, path: str) -> int:
     """Where the column stands; ValueError if it is not there exactly once."""
     if header.count(column) > 1:
-        raise ValueError(f"{path} has {header.count(column)} columns named {column!r}: rename all but one")
+        raise ValueError(
+            f"{path} has {header.count(column)} columns named {column!r}: rename all but one"
+        )
     if column not in header:
         near = get_close_matches(column, header, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        names = ", ".join(header[:MANY]) + (f" … {len(header) - MANY} more" if len(header) > MANY else "")
+        names = ", ".join(header[:MANY]) + (
+            f" … {len(header) - MANY} more" if len(header) > MANY else ""
+        )
         raise ValueError(f"{path} has no column {column!r}: {hint}there are {names}")
     return header.index(column)
 
@@ -61,7 +79,9 @@ MANY = 40
 # CSV
 
 
-def csv_rows(file: Path, columns: Sequence[str], path: str, drop: bool, separator: str = ",") -> Iterator[Rows]:
+def csv_rows(
+    file: Path, columns: Sequence[str], path: str, drop: bool, separator: str = ","
+) -> Iterator[Rows]:
     """A large file goes through pyarrow, which parses numbers exactly too; where that stumbles, Python's reader goes on, and says what is wrong."""
     with open_regular(file) as opened:
         header = _header(opened, path, separator)
@@ -104,7 +124,9 @@ def _require_separated(header: list[str], column: str, path: str) -> None:
         return
     for separator, name in SEPARATORS.items():
         if separator in whole:
-            raise ValueError(f"{path} has one column {brief(whole)!r}: dataset.separator={quote_word(name)} makes several of it")
+            raise ValueError(
+                f"{path} has one column {brief(whole)!r}: dataset.separator={quote_word(name)} makes several of it"
+            )
 
 
 def _header(opened: BinaryIO, path: str, separator: str) -> list[str]:
@@ -123,7 +145,9 @@ def _rows(reader: Any, path: str) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, row
             start = reader.line_num + 1
     except csv.Error as error:
-        why = "a quote that opens there is not closed" if "end of data" in str(error) else str(error)
+        why = (
+            "a quote that opens there is not closed" if "end of data" in str(error) else str(error)
+        )
         raise ValueError(f"{path}, line {start}: {why}") from error
 
 
@@ -150,7 +174,10 @@ def _arrow_csv(opened: BinaryIO, columns: Sequence[str], separator: str) -> Iter
 
     distinct = list(dict.fromkeys(columns))
     conversion = arrow.ConvertOptions(
-        column_types=dict.fromkeys(distinct, pa.float64()), include_columns=distinct, null_values=list(MISSING), check_utf8=True
+        column_types=dict.fromkeys(distinct, pa.float64()),
+        include_columns=distinct,
+        null_values=list(MISSING),
+        check_utf8=True,
     )
     try:
         with arrow.open_csv(
@@ -161,14 +188,19 @@ def _arrow_csv(opened: BinaryIO, columns: Sequence[str], separator: str) -> Iter
         ) as batches:
             for batch in batches:
                 values = {name: _numpy(batch.column(name).fill_null(math.nan)) for name in distinct}
-                if any(np.isnan(values[name]).sum() > batch.column(name).null_count for name in distinct):
+                if any(
+                    np.isnan(values[name]).sum() > batch.column(name).null_count
+                    for name in distinct
+                ):
                     return  # a spelling of NaN that is none of those of a missing cell
                 yield np.stack([values[name] for name in columns], axis=1)  # [b, m]
     except pa.ArrowInvalid:
         return
 
 
-def _python_csv(opened: BinaryIO, columns: Sequence[str], path: str, done: int, separator: str) -> Iterator[Rows]:
+def _python_csv(
+    opened: BinaryIO, columns: Sequence[str], path: str, done: int, separator: str
+) -> Iterator[Rows]:
     """From the row after so many on."""
     with _lines_of(opened, path) as lines:
         every = _rows(csv.reader(lines, strict=True, delimiter=separator), path)
@@ -176,7 +208,9 @@ def _python_csv(opened: BinaryIO, columns: Sequence[str], path: str, done: int, 
         places = [place_of(header, column, path) for column in columns]
         rows = islice(every, done, None)
         while some := list(islice(rows, ROWS)):
-            numbers = [[_number(row, place, header, path, line) for place in places] for line, row in some]
+            numbers = [
+                [_number(row, place, header, path, line) for place in places] for line, row in some
+            ]
             yield np.array(numbers), lambda i, some=some: f"line {some[i][0]}"  # type: ignore[misc]
 
 
@@ -187,11 +221,15 @@ def _number(row: list[str], place: int, header: list[str], path: str, line: int)
     if cell.strip() in MISSING:
         return math.nan
     try:
-        number = math.nan if "_" in cell or not cell.isascii() else float(cell)  # float reads 2_0 and ٣ too
+        number = (
+            math.nan if "_" in cell or not cell.isascii() else float(cell)
+        )  # float reads 2_0 and ٣ too
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{path}, line {line}, column {header[place]!r}: {cell!r} is not a finite number")
+        raise ValueError(
+            f"{path}, line {line}, column {header[place]!r}: {cell!r} is not a finite number"
+        )
     return number
 
 
@@ -212,7 +250,9 @@ def parquet_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows
             opened.seek(0)
             reader = parquet.ParquetFile(opened)
         except (pa.ArrowException, ValueError) as error:
-            raise ValueError(f"dataset.path {path!r} is no Parquet file: {_first_line(error)}") from error
+            raise ValueError(
+                f"dataset.path {path!r} is no Parquet file: {_first_line(error)}"
+            ) from error
         schema = reader.schema_arrow
         for column in columns:
             _require_numbers(schema.field(place_of(schema.names, column, path)), path)
@@ -221,29 +261,45 @@ def parquet_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows
         try:
             yield from _batches(reader, columns, path)
         except pa.ArrowException as error:
-            raise ValueError(f"dataset.path {path!r} cannot be read: {_first_line(error)}") from error
+            raise ValueError(
+                f"dataset.path {path!r} cannot be read: {_first_line(error)}"
+            ) from error
 
 
 def _batches(reader: Any, columns: Sequence[str], path: str) -> Iterator[Rows]:
     start = 0
     rows = min(ROWS, max(2**10, BYTES // len(columns)))
     for batch in reader.iter_batches(rows, columns=list(dict.fromkeys(columns))):
-        block = np.stack([_floats(batch.column(name), name, path, start) for name in columns], axis=1)
+        block = np.stack(
+            [_floats(batch.column(name), name, path, start) for name in columns], axis=1
+        )
         yield block, row_from(start)
         start += len(block)
 
 
-def _require_size(opened: BinaryIO, metadata: Any, names: Sequence[str], count: int, path: str) -> None:
+def _require_size(
+    opened: BinaryIO, metadata: Any, names: Sequence[str], count: int, path: str
+) -> None:
     """ValueError where the columns would take more memory than there is, or than a file of that size may hold."""
-    places = [place for place in range(metadata.num_columns) if metadata.schema.column(place).path in names]
+    places = [
+        place
+        for place in range(metadata.num_columns)
+        if metadata.schema.column(place).path in names
+    ]
     try:
-        parts = [measure(opened, metadata, group, places) for group in range(metadata.num_row_groups)]
+        parts = [
+            measure(opened, metadata, group, places) for group in range(metadata.num_row_groups)
+        ]
     except ValueError as error:
         raise ValueError(f"dataset.path {path!r} cannot be read: {error}") from error
-    needed = max(8 * metadata.num_rows * count, max((part.largest_page for part in parts), default=0))
+    needed = max(
+        8 * metadata.num_rows * count, max((part.largest_page for part in parts), default=0)
+    )
     require_memory(needed, f"{path}, {metadata.num_rows:,} rows of {count} columns,")
     if needed > max(SPARSE, COMPRESSED * size_of(opened)):
-        raise ValueError(f"{path} announces {needed:,} bytes of numbers in a file of {size_of(opened):,}: it is none of data")
+        raise ValueError(
+            f"{path} announces {needed:,} bytes of numbers in a file of {size_of(opened):,}: it is none of data"
+        )
 
 
 def _require_numbers(field: Any, path: str) -> None:
@@ -251,7 +307,9 @@ def _require_numbers(field: Any, path: str) -> None:
 
     kinds = (types.is_floating, types.is_integer, types.is_boolean, types.is_decimal)
     if not any(kind(field.type) for kind in kinds):
-        raise ValueError(f"{path}, column {field.name!r} is of type {field.type}: numbers are needed")
+        raise ValueError(
+            f"{path}, column {field.name!r} is of type {field.type}: numbers are needed"
+        )
 
 
 def _floats(column: Any, name: str, path: str, start: int) -> Array:
@@ -263,10 +321,14 @@ def _floats(column: Any, name: str, path: str, start: int) -> Array:
         if pa.types.is_integer(column.type):
             exact(_numpy(column.fill_null(0)), name, path, start)
         if pa.types.is_decimal(column.type):
-            column = column.cast(pa.string())  # pyarrow divides decimals by a power of ten, which rounds twice, and parses text exactly
+            column = column.cast(
+                pa.string()
+            )  # pyarrow divides decimals by a power of ten, which rounds twice, and parses text exactly
         return _numpy(column.cast(pa.float64()).fill_null(math.nan))
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}, column {name!r}, rows from {start} on (counted from 0): {_first_line(error)}") from error
+        raise ValueError(
+            f"{path}, column {name!r}, rows from {start} on (counted from 0): {_first_line(error)}"
+        ) from error
 
 
 def _numpy(column: Any) -> NDArray[Any]:
@@ -287,5 +349,7 @@ def exact(numbers: Numbers, column: str, path: str, start: int) -> Numbers:
         large = np.flatnonzero((numbers > EXACT) | (numbers < -EXACT))
         if len(large):
             where = row_from(start)(int(large[0]))
-            raise ValueError(f"{path}, {where}, column {column!r}: {numbers[large[0]]} is an integer that float64 cannot hold")
+            raise ValueError(
+                f"{path}, {where}, column {column!r}: {numbers[large[0]]} is an integer that float64 cannot hold"
+            )
     return numbers.astype(np.float64)

@@ -72,7 +72,9 @@ class Optimum:
         if not self.rank:
             return 0.0, 0.0
         largest, smallest = float(self.curvatures[0]), float(self.curvatures[self.rank - 1])
-        return largest, max(smallest, largest * np.finfo(float).eps ** 2, math.ulp(0.0)) if largest else 0.0
+        return largest, max(
+            smallest, largest * np.finfo(float).eps ** 2, math.ulp(0.0)
+        ) if largest else 0.0
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
@@ -87,7 +89,9 @@ class Optimum:
                 return np.full(weights.shape[:-2], np.inf)
             if self.robust is not None:
                 return self.robust.excess(weights - self.weights)
-            excess: Array = self.scale * np.square(self.root @ (weights - self.weights)).sum(axis=(-2, -1))
+            excess: Array = self.scale * np.square(self.root @ (weights - self.weights)).sum(
+                axis=(-2, -1)
+            )
         return excess
 
     def distance(self, weights: Array) -> float:
@@ -104,15 +108,22 @@ def optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NONE) -> Optimu
     return optima([problem], loss, [shrinkage])[0]
 
 
-def optima(problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage] | None = None) -> list[Optimum]:
+def optima(
+    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage] | None = None
+) -> list[Optimum]:
     """Return the optima of `loss` on problems of one shape, each with its own penalty if any."""
     if not problems:
         return []
-    with blas_threads(), np.errstate(over="ignore", invalid="ignore"):  # of data at the ends of float64
+    with (
+        blas_threads(),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):  # of data at the ends of float64
         return _optima(problems, loss, shrinkages or [NONE] * len(problems))
 
 
-def _optima(problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]) -> list[Optimum]:
+def _optima(
+    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
+) -> list[Optimum]:
     n, p, q = problems[0].shape
     scale = loss.scale(n, q)
     X = np.stack([problem.X for problem in problems])  # [u, n, p]
@@ -140,7 +151,9 @@ def _optima(problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrink
     ]
     if not isinstance(loss, Huber):
         return found
-    return [_robust(near, problem, loss.delta) for near, problem in zip(found, problems, strict=True)]
+    return [
+        _robust(near, problem, loss.delta) for near, problem in zip(found, problems, strict=True)
+    ]
 
 
 def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:
@@ -152,14 +165,18 @@ def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array
 
 def _robust(near: Optimum, problem: Problem, delta: float) -> Optimum:
     """Return the optimum of Huber's loss, looked for from that of least squares."""
-    weights, least, robust = minimize(problem.X, problem.y, near.weights, delta, 2 * near.scale, near.shrinkage)
+    weights, least, robust = minimize(
+        problem.X, problem.y, near.weights, delta, 2 * near.scale, near.shrinkage
+    )
     return replace(near, weights=weights, loss=least, robust=robust)
 
 
 def largest_curvatures(features: Sequence[Array], scale: float) -> Array:
     """λmax `[u]` of the Hessian 2c·XᵀX, c the loss's `scale`, of each of u features X `[n, p]` of one shape."""
     with blas_threads():
-        singular = np.linalg.svd(np.stack(features), compute_uv=False)  # [u, min(n, p)], largest first
+        singular = np.linalg.svd(
+            np.stack(features), compute_uv=False
+        )  # [u, min(n, p)], largest first
     return np.asarray(2 * scale * np.square(singular[:, 0]))
 
 
@@ -190,7 +207,9 @@ def least_squares(X: Array, y: Array) -> Solution:
     """
     across, down = exponents_of(X, (-2, -1)), exponents_of(y, (-2, -1))  # […, 1, 1]
     found = _least_squares(scaled(X, -across), scaled(y, -down))
-    return found._replace(weights=scaled(found.weights, down - across), residual=scaled(found.residual, down))
+    return found._replace(
+        weights=scaled(found.weights, down - across), residual=scaled(found.residual, down)
+    )
 
 
 def _least_squares(X: Array, y: Array) -> Solution:
@@ -201,10 +220,14 @@ def _least_squares(X: Array, y: Array) -> Solution:
     with np.errstate(over="ignore"):
         weights = unit / norms.swapaxes(-1, -2)
     short = rank < X.shape[-1]
-    poor = ~short & (X.shape[-2] * X.shape[-1] <= LARGEST) & (_lost(factors[1], unit, residual) > LOST)
+    poor = (
+        ~short & (X.shape[-2] * X.shape[-1] <= LARGEST) & (_lost(factors[1], unit, residual) > LOST)
+    )
     for place in filter(poor.__getitem__, np.ndindex(poor.shape)):
         known = Factors(norms[place][0], *(factor[place] for factor in factors))
-        weights[place], residual[place] = refined(X[place], y[place], weights[place], residual[place], known)
+        weights[place], residual[place] = refined(
+            X[place], y[place], weights[place], residual[place], known
+        )
     if short.any():  # scaling would change which solution is the smallest
         weights[short], rank[short], residual[short], _ = _solve(X[short], y[short])
     return Solution(weights, rank, residual, np.asarray(poor))
@@ -215,10 +238,14 @@ def _lost(singular: Array, weights: Array, residual: Array) -> Array:
     size, rest = (np.linalg.norm(part, axis=(-2, -1)) for part in (weights, residual))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         condition = singular[..., 0] / singular[..., -1]
-        return np.asarray(condition * (1 + condition * np.where(size > 0, rest / (singular[..., 0] * size), 0)))
+        return np.asarray(
+            condition * (1 + condition * np.where(size > 0, rest / (singular[..., 0] * size), 0))
+        )
 
 
-def _solve(X: Array, y: Array) -> tuple[Array, NDArray[np.int64], Array, tuple[Array, Array, Array]]:
+def _solve(
+    X: Array, y: Array
+) -> tuple[Array, NDArray[np.int64], Array, tuple[Array, Array, Array]]:
     """The solution of smallest norm, the rank, the residual, and the factors of X."""
     left, singular, right = np.linalg.svd(X, full_matrices=False)
     kept = singular > singular[..., :1] * max(X.shape[-2:]) * np.finfo(float).eps  # […, min(n, p)]

@@ -25,7 +25,14 @@ from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 from linfit.sweeps.folder import RUN_KEY, SETTINGS, SWEEP_KEY, require_unused
 from linfit.sweeps.naming import single_name
 from linfit.sweeps.overrides import read_raw
-from linfit.sweeps.request import Request, compose_sweep, compose_unless_sweep, new_sweeper, open_request, validate_fit
+from linfit.sweeps.request import (
+    Request,
+    compose_sweep,
+    compose_unless_sweep,
+    new_sweeper,
+    open_request,
+    validate_fit,
+)
 from linfit.sweeps.runner import Runner
 from linfit.tracking import notes
 from linfit.tracking.masking import mask, masked
@@ -43,8 +50,12 @@ def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = 
                 raise
             # Hydra raises all of these for an override that it cannot make sense of; some of them are OSErrors.
             if isinstance(error, (*UNCOMPOSED, ValueError)):
-                raise ConfigError(explain_composition(error, request.loader, request.experiment)) from error
-            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # what a fit raises is its own
+                raise ConfigError(
+                    explain_composition(error, request.loader, request.experiment)
+                ) from error
+            if isinstance(error, OSError) and not isinstance(
+                error, BrokenPipeError
+            ):  # what a fit raises is its own
                 raise RecordingError(_about_file(error)) from error
             raise
 
@@ -58,12 +69,21 @@ def _about_file(error: OSError) -> str:
 
 
 def _execute(request: Request, runner: Runner, configure_logging: bool) -> None:
-    hydra, flags, experiment, overrides = request.hydra, request.flags, request.experiment, request.overrides
+    hydra, flags, experiment, overrides = (
+        request.hydra,
+        request.flags,
+        request.experiment,
+        request.overrides,
+    )
     if flags.help:
-        hydra.app_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
+        hydra.app_help(
+            config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides)
+        )
     elif flags.hydra_help:
         with _called("linfit run"):
-            hydra.hydra_help(config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides))
+            hydra.hydra_help(
+                config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides)
+            )
     elif flags.cfg:
         hydra.show_cfg(experiment, overrides, flags.cfg, flags.package, flags.resolve)
     elif flags.info:
@@ -74,7 +94,9 @@ def _execute(request: Request, runner: Runner, configure_logging: bool) -> None:
         else:
             hydra.shell_completion(config_name=experiment, overrides=overrides)
     elif flags.experimental_rerun:
-        raise ConfigError("--experimental-rerun reads a pickle, which linfit never does: run the experiment again with its overrides")
+        raise ConfigError(
+            "--experimental-rerun reads a pickle, which linfit never does: run the experiment again with its overrides"
+        )
     elif (composed := compose_unless_sweep(request, configure_logging)) is None:
         _multirun(request, runner, configure_logging)
     else:
@@ -115,11 +137,21 @@ def folder_for(place: Path) -> Iterator[None]:
 def hide_passwords(composed: DictConfig) -> None:
     """In what Hydra writes into a run's folder. The store is open by now, and nothing needs the password any more."""
     with flag_override(composed, ["readonly", "struct"], [False, False]):
-        composed.tracking = masked(OmegaConf.to_container(composed.tracking, resolve=False))  # a reference to the environment stays one
-        composed.hydra.overrides.task = [mask(override) for override in read_raw(composed.hydra.overrides.task)]
-        composed.hydra.overrides.hydra = [mask(override) for override in read_raw(composed.hydra.overrides.hydra)]
-        composed.hydra.job.env_set = {name: f"${{oc.env:{name}}}" for name in composed.hydra.job.env_set}
-        composed.hydra.job.override_dirname = mask(composed.hydra.job._get_node("override_dirname")._value())
+        composed.tracking = masked(
+            OmegaConf.to_container(composed.tracking, resolve=False)
+        )  # a reference to the environment stays one
+        composed.hydra.overrides.task = [
+            mask(override) for override in read_raw(composed.hydra.overrides.task)
+        ]
+        composed.hydra.overrides.hydra = [
+            mask(override) for override in read_raw(composed.hydra.overrides.hydra)
+        ]
+        composed.hydra.job.env_set = {
+            name: f"${{oc.env:{name}}}" for name in composed.hydra.job.env_set
+        }
+        composed.hydra.job.override_dirname = mask(
+            composed.hydra.job._get_node("override_dirname")._value()
+        )
 
 
 def _run(request: Request, runner: Runner, composed: DictConfig, configure_logging: bool) -> None:

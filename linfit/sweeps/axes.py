@@ -68,7 +68,11 @@ class Interval:
 
     def draw(self, u: float) -> Row:
         low, high = (self.low - 0.5, self.high + 0.5) if self.integer else (self.low, self.high)
-        drawn = math.exp(math.log(low) + u * (math.log(high) - math.log(low))) if self.log else low + u * (high - low)
+        drawn = (
+            math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
+            if self.log
+            else low + u * (high - low)
+        )
         value: float = min(max(round(drawn) if self.integer else drawn, self.low), self.high)
         value = int(value) if self.integer else float(value)
         return (Setting(f"{self.element}={value!r}", self.keys[0], value),)
@@ -82,16 +86,27 @@ def axis(override: Override, seed: int) -> Axis | Interval:
     if override.is_delete() and override._value is None:
         return _listed((key,), [(Setting(element, key, None),)])
     if not override.is_sweep_override():
-        return _listed((key,), [(Setting(f"{element}={override.get_value_element_as_str()}", key, override.value()),)])
+        return _listed(
+            (key,),
+            [(Setting(f"{element}={override.get_value_element_as_str()}", key, override.value()),)],
+        )
     values = _values(override, seed)
-    if not isinstance(values, range) and any(isinstance(value, Sweep) for value in values):  # a range may be long
-        raise ConfigError(f"{override.input_line} mixes values with a range: write every value, or two sweeps in hydra.sweeper.grids")
+    if not isinstance(values, range) and any(
+        isinstance(value, Sweep) for value in values
+    ):  # a range may be long
+        raise ConfigError(
+            f"{override.input_line} mixes values with a range: write every value, or two sweeps in hydra.sweeper.grids"
+        )
     if not values:
-        raise ConfigError(f"{override.input_line} has no values: a sweep needs at least one for each key")
+        raise ConfigError(
+            f"{override.input_line} has no values: a sweep needs at least one for each key"
+        )
 
     def row(i: int) -> Row:
         value = values[i]
-        written = text(value) if isinstance(value, str) else Transformer.str(value)  # of which Hydra would leave out the quotes
+        written = (
+            text(value) if isinstance(value, str) else Transformer.str(value)
+        )  # of which Hydra would leave out the quotes
         return (Setting(f"{element}={written}", key, Override._convert_value(value)),)
 
     return Axis((key,), len(values), row)
@@ -100,7 +115,11 @@ def axis(override: Override, seed: int) -> Axis | Interval:
 def paired(keys: Sequence[str], rows: Sequence[Sequence[Any]]) -> Axis:
     """Keys that vary together; values are data, so that text is that text and a list is one value."""
     settings = [
-        tuple(Setting(f"{key}={text(value)}", key.lstrip("+"), value) for key, value in zip(keys, row, strict=True)) for row in rows
+        tuple(
+            Setting(f"{key}={text(value)}", key.lstrip("+"), value)
+            for key, value in zip(keys, row, strict=True)
+        )
+        for row in rows
     ]
     distinct = {tuple(setting.override for setting in row): row for row in settings}
     return _listed(tuple(key.lstrip("+") for key in keys), list(distinct.values()))
@@ -119,12 +138,18 @@ def text(value: Any) -> str:
         return "{" + ",".join(f"{key}:{text(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(text, value)) + "]"
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else repr(value)
+    )
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:
     """A stream for each name: the draws for one key do not depend on which other keys are drawn."""
-    return np.random.default_rng(np.random.SeedSequence([seed, *(crc32(name.encode()) for name in names)]))
+    return np.random.default_rng(
+        np.random.SeedSequence([seed, *(crc32(name.encode()) for name in names)])
+    )
 
 
 def _listed(keys: tuple[str, ...], rows: Sequence[Row]) -> Axis:
@@ -139,13 +164,17 @@ def _values(override: Override, seed: int) -> Sequence[Any]:
     else:
         values = value.list if isinstance(value, ChoiceSweep) else list(override.sweep_iterator())
     if isinstance(value, RangeSweep | ChoiceSweep) and value.shuffle:
-        values = [values[i] for i in stream(seed, "shuffle", bare(override)).permutation(len(values))]
+        values = [
+            values[i] for i in stream(seed, "shuffle", bare(override)).permutation(len(values))
+        ]
     return values
 
 
 def _range(override: Override, value: RangeSweep) -> Sequence[Any]:
     if value.step == 0:
-        raise ConfigError(f"{override.input_line} has step 0: give a step that leads from start to stop")
+        raise ConfigError(
+            f"{override.input_line} has step 0: give a step that leads from start to stop"
+        )
     numbers = value.range()
     if not isinstance(numbers, FloatRange):
         return numbers
@@ -161,11 +190,15 @@ def _interval(override: Override) -> Interval:
     value = override._value
     assert isinstance(value, IntervalSweep) and value.start is not None and value.end is not None
     if not (math.isfinite(value.start) and math.isfinite(value.end) and value.start < value.end):
-        raise ConfigError(f"{override.input_line}: an interval goes from a smaller to a larger number")
+        raise ConfigError(
+            f"{override.input_line}: an interval goes from a smaller to a larger number"
+        )
     log = "log" in value.tags
     if strangers := value.tags - {"log"}:
         raise ConfigError(f"{override.input_line}: {unknown('tag', min(strangers), ['log'])}")
     if log and value.start <= 0:
         raise ConfigError(f"{override.input_line}: a log scale needs an interval above 0")
     integer = isinstance(value.start, int) and isinstance(value.end, int)
-    return Interval(override.get_key_element(), (bare(override),), value.start, value.end, log, integer)
+    return Interval(
+        override.get_key_element(), (bare(override),), value.start, value.end, log, integer
+    )

@@ -46,8 +46,17 @@ def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> 
     return Sweep(recorder, row, folder, about.varying, first.tracking, more=more, contest=contest)
 
 
-def parent_row(about: About, first: FitConfig, accounts: Iterable[Account], path: Path) -> layout.Row:
+def parent_row(
+    about: About, first: FitConfig, accounts: Iterable[Account], path: Path
+) -> layout.Row:
     """The parent of a sweep when it begins; `first` is the config of its first fit."""
-    own = {layout.ID: about.id, layout.OWNER: owner(), layout.FOLDER: str(path.absolute()), **notes.tag(about.question, about.typed)}
+    own = {
+        layout.ID: about.id,
+        layout.OWNER: owner(),
+        layout.FOLDER: str(path.absolute()),
+        **notes.tag(about.question, about.typed),
+    }
     above = nest(resolved_tracking(first), first.name)
-    return layout.sweep_started(about.name, now(), accounts, about.varying, {**environment.tags(first), **above, **own})
+    return layout.sweep_started(
+        about.name, now(), accounts, about.varying, {**environment.tags(first), **above, **own}
+    )

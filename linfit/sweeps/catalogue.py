@@ -41,7 +41,14 @@ def experiments() -> dict[str, str]:
 def question(experiment: str) -> str:
     """What the experiment's file asks, in the comment at its top, without the command that the comment may end with."""
     file = locations.experiments().get(experiment)
-    return headline(file).removesuffix(f": linfit run {experiment}").removesuffix(f"linfit run {experiment}").strip() if file else ""
+    return (
+        headline(file)
+        .removesuffix(f": linfit run {experiment}")
+        .removesuffix(f"linfit run {experiment}")
+        .strip()
+        if file
+        else ""
+    )
 
 
 def groups() -> dict[str, dict[str, str]]:
@@ -52,7 +59,11 @@ def groups() -> dict[str, dict[str, str]]:
 
 def names() -> list[str]:
     """What `linfit list` takes: `experiments`, each group, and each component as GROUP/NAME."""
-    return ["experiments", *GROUPS, *(f"{group}/{name}" for group in GROUPS for name in choices(group))]
+    return [
+        "experiments",
+        *GROUPS,
+        *(f"{group}/{name}" for group in GROUPS for name in choices(group)),
+    ]
 
 
 def choices(group: str) -> list[str]:
@@ -94,7 +105,11 @@ def component(group: str, name: str) -> tuple[str, list[Field]]:
 def _class_of(group: str, name: str) -> type[Component] | None:
     """Return the class of a component's YAML: of its own name, or of the one that its `name` chooses."""
     known = GROUPS[group].choices.get(name)
-    return known if known is not None else GROUPS[group].choices.get(_settings_of(group, name).get("name", ("", ""))[0])
+    return (
+        known
+        if known is not None
+        else GROUPS[group].choices.get(_settings_of(group, name).get("name", ("", ""))[0])
+    )
 
 
 def _settings_of(group: str, name: str) -> dict[str, tuple[str, str]]:
@@ -113,16 +128,22 @@ def _files_of(group: str, name: str) -> list[Path]:
         return [file]
     loader = new_loader()
     try:
-        merged = loader.compute_defaults_list(locations.TOP, [f"{group}={name}"], RunMode.RUN).defaults
+        merged = loader.compute_defaults_list(
+            locations.TOP, [f"{group}={name}"], RunMode.RUN
+        ).defaults
     except (*UNCOMPOSED, ValueError, OSError) as error:
         raise ConfigError(explain_composition(error, loader, locations.TOP)) from error
-    return [locations.config_file(str(part.config_path)) for part in merged if part.package == group]
+    return [
+        locations.config_file(str(part.config_path)) for part in merged if part.package == group
+    ]
 
 
 def headline(file: Path) -> str:
     """The first comment of a YAML file, without the headers that Hydra and editors read."""
     lines = [
-        line.lstrip("# ").strip() for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.startswith("#")
+        line.lstrip("# ").strip()
+        for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        if line.startswith("#")
     ]
     return next((line for line in lines if not line.startswith(HEADERS)), "")
 
@@ -151,7 +172,11 @@ def _allowed(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         return " or ".join(_allowed(part, definitions) for part in schema["anyOf"])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema and abs(schema[key]) < 2**62]
+    bounds = [
+        f"{sign} {schema[key]:g}"
+        for key, sign in _BOUNDS.items()
+        if key in schema and abs(schema[key]) < 2**62
+    ]
     items = schema.get("items") or (schema.get("prefixItems") or [None])[0]
     inner = f" of {_allowed(items, definitions)}" if items else ""
     return " ".join([schema.get("type", "") + inner, *bounds]).strip()

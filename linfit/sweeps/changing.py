@@ -35,8 +35,14 @@ def _parsed(setting: str) -> tuple[str, Any]:
     try:
         override = OverridesParser.create().parse_override(setting)
     except HydraException as error:
-        raise ConfigError(f"{setting!r} is no KEY=VALUE: write it as for `linfit run`, as in optimizer.lr=0.1") from error
-    if override.type is not OverrideType.CHANGE or override.value_type is not ValueType.ELEMENT or override.package is not None:
+        raise ConfigError(
+            f"{setting!r} is no KEY=VALUE: write it as for `linfit run`, as in optimizer.lr=0.1"
+        ) from error
+    if (
+        override.type is not OverrideType.CHANGE
+        or override.value_type is not ValueType.ELEMENT
+        or override.package is not None
+    ):
         raise ConfigError(f"{setting!r}: one value for one key, as in optimizer.lr=0.1")
     return override.key_or_group, override.value()
 

@@ -36,7 +36,13 @@ RETRIES = 3
 """Times that a chunk runs again whose node is lost."""
 PAUSE = 5
 """Seconds without a result after which dask's cluster is looked at."""
-DASK_LOGGERS = ("distributed.client", "distributed.core", "distributed.comm", "tornado.application", "asyncio")
+DASK_LOGGERS = (
+    "distributed.client",
+    "distributed.core",
+    "distributed.comm",
+    "tornado.application",
+    "asyncio",
+)
 
 #: A chunk's fits as `workers.parcel` describes them, by the chunk's number.
 Tasks = dict[int, tuple[list[dict[str, Any]], dict[str, Any], str]]
@@ -46,7 +52,9 @@ Outcomes = Generator[tuple[int, Any], None, None]
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def fits_on_cluster(configs: Sequence[FitConfig], where: Workers, report: Report = unheard) -> Generator[tuple[int, Fit], None, None]:
+def fits_on_cluster(
+    configs: Sequence[FitConfig], where: Workers, report: Report = unheard
+) -> Generator[tuple[int, Fit], None, None]:
     """Runs fit configs on the cluster at `where.address`: each fit with its place among the configs, a chunk as soon as it is done.
 
     The fits have the bits that they have in one process of a machine with the same processor and torch. A fit whose chunk the
@@ -55,21 +63,30 @@ def fits_on_cluster(configs: Sequence[FitConfig], where: Workers, report: Report
     with closing(CLUSTERS[where.backend](where.address)) as cluster:
         slots = max(cluster.slots(), where.count)
         cut = chunks(configs, slots * CHUNKS_A_SLOT)
-        tasks = {number: workers.parcel([configs[place] for place in chunk]) for number, chunk in enumerate(cut)}
+        tasks = {
+            number: workers.parcel([configs[place] for place in chunk])
+            for number, chunk in enumerate(cut)
+        }
         for number, outcome in cluster.run(tasks):
             report(sum(configs[place].steps for place in cut[number]), 0)
             yield from settled(cut[number], outcome, configs, where.backend)
 
 
-def settled(chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], backend: str) -> Iterator[tuple[int, Fit]]:
+def settled(
+    chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], backend: str
+) -> Iterator[tuple[int, Fit]]:
     """The fits of a chunk with their places, from what a node sent back."""
     if isinstance(outcome, BaseException):
         error = f"the {backend} cluster gave it up with {len(chunk)} fits, {rows(chunk)}: {type(outcome).__name__} {_line(outcome)}"
         return ((place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk)
-    return ((chunk[number], Fit(config=configs[chunk[number]], **result)) for number, result in outcome)
+    return (
+        (chunk[number], Fit(config=configs[chunk[number]], **result)) for number, result in outcome
+    )
 
 
-def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str) -> list[tuple[int, dict[str, Any]]]:
+def run(
+    data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str
+) -> list[tuple[int, dict[str, Any]]]:
     """Runs a chunk on a node, one at a time in each process: torch's settings are the process's, and a node may have several threads."""
     with _ONE_AT_A_TIME:
         return workers.run(data, tables, origin)
@@ -80,7 +97,9 @@ def require_cluster(where: Workers) -> None:
     _import({"dask": "distributed"}.get(where.backend, where.backend), where.backend)
     if where.address is None:
         if where.backend == "dask":
-            raise ConfigError("hydra.launcher.address: null, must be a dask scheduler's: tcp://HOST:8786, as `dask scheduler` prints it")
+            raise ConfigError(
+                "hydra.launcher.address: null, must be a dask scheduler's: tcp://HOST:8786, as `dask scheduler` prints it"
+            )
         return
     parts = urlsplit(where.address if "://" in where.address else f"//{where.address}")
     try:
@@ -99,27 +118,41 @@ class Dask:
         try:
             with quiet(*DASK_LOGGERS, least=logging.CRITICAL):
                 self.client = self.library.Client(address, timeout=TIMEOUT, set_as_default=False)
-        except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where one side has no keys
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+        ) as error:  # the last two where one side has no keys
             raise _unreachable("dask", str(address), error) from error
         self.address = address
 
     def slots(self) -> int:
         """The threads of its workers."""
         if not (threads := sum(self.client.nthreads().values())):
-            raise ConfigError(f"the dask scheduler at {self.address} has no workers: start some with `dask worker {self.address}`")
+            raise ConfigError(
+                f"the dask scheduler at {self.address} has no workers: start some with `dask worker {self.address}`"
+            )
         return int(threads)
 
     def run(self, tasks: Tasks) -> Outcomes:
         ended: SimpleQueue[Any] = SimpleQueue()
-        with quiet(*DASK_LOGGERS, least=logging.CRITICAL):  # a lost scheduler is told in one line, not in its tracebacks
-            futures = {self.client.submit(run, *data, pure=False, retries=RETRIES): number for number, data in tasks.items()}
+        with quiet(
+            *DASK_LOGGERS, least=logging.CRITICAL
+        ):  # a lost scheduler is told in one line, not in its tracebacks
+            futures = {
+                self.client.submit(run, *data, pure=False, retries=RETRIES): number
+                for number, data in tasks.items()
+            }
             for future in futures:
                 future.add_done_callback(ended.put)
             while futures:
                 future = self._next(ended)
                 if future.status == "cancelled":
                     raise _gone("dask", self.address)
-                if future.status == "lost":  # with its worker, before it was fetched: the scheduler has it computed again
+                if (
+                    future.status == "lost"
+                ):  # with its worker, before it was fetched: the scheduler has it computed again
                     future.add_done_callback(ended.put)
                     continue
                 error = future.exception()
@@ -175,7 +208,10 @@ class Ray:
     def _outcome(self, done: Any) -> Any:
         try:
             return self.library.get(done)
-        except (self.library.exceptions.RaySystemError, ConnectionError) as error:  # not the task's: this process's own connection
+        except (
+            self.library.exceptions.RaySystemError,
+            ConnectionError,
+        ) as error:  # not the task's: this process's own connection
             raise _gone("ray", self.address) from error
         except self.library.exceptions.RayError as error:
             return error
@@ -194,7 +230,9 @@ def _import(package: str, extra: str) -> Any:
         return import_module(package)
     except ModuleNotFoundError as error:
         typed = quote_words(["pip", "install", f"linfit-lab[{extra}]"])
-        raise ConfigError(f"hydra.launcher.backend={extra} needs a package that is not installed: {typed}") from error
+        raise ConfigError(
+            f"hydra.launcher.backend={extra} needs a package that is not installed: {typed}"
+        ) from error
 
 
 def _unreachable(backend: str, address: str, error: Exception) -> ConfigError:

@@ -21,15 +21,30 @@ def complete(words: Sequence[str], incomplete: str) -> list[str]:
     try:
         experiment, overrides = split([word for word in words if not word.startswith("-")])
         query = BashCompletion(new_loader())._query(experiment, " ".join([*overrides, incomplete]))
-    except (ConfigError, OSError, *UNCOMPOSED):  # a half-written line is no mistake, and a broken file none of the shell's
+    except (
+        ConfigError,
+        OSError,
+        *UNCOMPOSED,
+    ):  # a half-written line is no mistake, and a broken file none of the shell's
         return []
     names = locations.experiments()
     # To Hydra, a folder of experiments is a group.
-    folders = {folder.as_posix() for name in names for folder in PurePosixPath(name).parents} - set(GROUPS)
-    chosen = [name for name in names if name.startswith(incomplete)] if experiment == locations.TOP else []
+    folders = {folder.as_posix() for name in names for folder in PurePosixPath(name).parents} - set(
+        GROUPS
+    )
+    chosen = (
+        [name for name in names if name.startswith(incomplete)]
+        if experiment == locations.TOP
+        else []
+    )
     return chosen + [choice for choice in query if choice.partition("=")[0] not in folders]
 
 
 def hydra_flags() -> list[str]:
     """Hydra's flags in full."""
-    return [flag for action in get_args_parser()._actions for flag in action.option_strings if flag.startswith("--")]
+    return [
+        flag
+        for action in get_args_parser()._actions
+        for flag in action.option_strings
+        if flag.startswith("--")
+    ]

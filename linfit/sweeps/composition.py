@@ -46,11 +46,16 @@ def new_loader() -> Loader:
     return Loader(search_path())
 
 
-def fit_config(composed: DictConfig, origin: Origin, tell: Callable[[str], None] = notice) -> FitConfig:
+def fit_config(
+    composed: DictConfig, origin: Origin, tell: Callable[[str], None] = notice
+) -> FitConfig:
     """Validate what Hydra composed; ConfigError with one line if it is no fit."""
     if "tracking" not in composed and "tracking" not in origin.keys:
         file = locations.experiments().get(origin.experiment, origin.experiment)
-        raise ConfigError(without_header(origin.experiment) or f"{file} has no defaults: begin it with `defaults: [/linfit, _self_]`")
+        raise ConfigError(
+            without_header(origin.experiment)
+            or f"{file} has no defaults: begin it with `defaults: [/linfit, _self_]`"
+        )
     try:
         data = plain(composed)
     except OmegaConfBaseException as error:
@@ -58,7 +63,9 @@ def fit_config(composed: DictConfig, origin: Origin, tell: Callable[[str], None]
     return validated(data, origin, tell)
 
 
-def validated(data: dict[str, Any], origin: Origin, tell: Callable[[str], None] = notice) -> FitConfig:
+def validated(
+    data: dict[str, Any], origin: Origin, tell: Callable[[str], None] = notice
+) -> FitConfig:
     """The fit config that plain data describe; ConfigError with one line if they describe none."""
     load_plugins(data.get("plugins") or [])
     data = complete(data, origin, tell)
@@ -66,7 +73,9 @@ def validated(data: dict[str, Any], origin: Origin, tell: Callable[[str], None] 
     try:
         return hold_passing_data(FitConfig.model_validate(data))
     except ValidationError as error:
-        raise ConfigError(without_header(origin.experiment) or explain(error) + _shadowed(data, error)) from error
+        raise ConfigError(
+            without_header(origin.experiment) or explain(error) + _shadowed(data, error)
+        ) from error
 
 
 def complete(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -76,8 +85,12 @@ def complete(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) 
         data["name"] = default_name(origin.experiment, data.get("tracking"))
     drop_stale(data, origin, tell)
     for override in origin.overrides:
-        if override.startswith("~") and _deletes_ours(data, override.removeprefix("~").partition("=")[0]):
-            raise ConfigError(f"{override} deletes what every such fit has: write the value that you want")
+        if override.startswith("~") and _deletes_ours(
+            data, override.removeprefix("~").partition("=")[0]
+        ):
+            raise ConfigError(
+                f"{override} deletes what every such fit has: write the value that you want"
+            )
     return data
 
 
@@ -92,7 +105,9 @@ def default_name(experiment: str, tracking: Mapping[str, Any] | None) -> str:
 
 def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
     """ConfigError where the data say ??? of a key that is not among the given."""
-    if lacking := [key for key, value in flatten(data).items() if value == MISSING and key not in given]:
+    if lacking := [
+        key for key, value in flatten(data).items() if value == MISSING and key not in given
+    ]:
         raise ConfigError("; ".join(f"{key} is required" for key in lacking))
 
 
@@ -105,7 +120,9 @@ def _deletes_ours(data: dict[str, Any], key: str) -> bool:
     name = rest.partition(".")[0]
     if section not in GROUPS:
         return name not in (part or {})
-    chosen = GROUPS[section].choices.get(str(part.get("name", ""))) if isinstance(part, dict) else None
+    chosen = (
+        GROUPS[section].choices.get(str(part.get("name", ""))) if isinstance(part, dict) else None
+    )
     return chosen is not None and name in chosen.model_fields and name not in (part or {})
 
 
@@ -137,7 +154,10 @@ def set_hydra_config(composed: DictConfig) -> Iterator[None]:
 def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
     if isinstance(written, str) and ENVIRONMENT in written:
         if keep:
-            return _REFERENCE.sub(lambda found: str(OmegaConf.create({"part": found[0]}, parent=node)["part"]), written)
+            return _REFERENCE.sub(
+                lambda found: str(OmegaConf.create({"part": found[0]}, parent=node)["part"]),
+                written,
+            )
         raise ConfigError(
             f"{written} outside of tracking: a value from the environment would make a run that nobody can repeat; write the value"
         )
@@ -148,7 +168,11 @@ def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
         if isinstance(written, dict):
             return {name: _resolve(value, name, part, keep) for name, part in written.items()}
         return [_resolve(value, place, part, keep) for place, part in enumerate(written)]
-    return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+    return (
+        OmegaConf.to_container(value, resolve=True)
+        if isinstance(value, DictConfig | ListConfig)
+        else value
+    )
 
 
 def load_plugins(modules: Sequence[str]) -> None:
@@ -156,12 +180,18 @@ def load_plugins(modules: Sequence[str]) -> None:
     if isinstance(modules, str):
         raise ConfigError(f"plugins={modules} is no list: write plugins=[{modules}]")
     if not isinstance(modules, Sequence):
-        raise ConfigError(f"plugins: got {modules!r}, must be a list of modules: plugins=[my_module]")
+        raise ConfigError(
+            f"plugins: got {modules!r}, must be a list of modules: plugins=[my_module]"
+        )
     if strangers := [module for module in modules if not isinstance(module, str)]:
         raise ConfigError(f"plugins: got {strangers[0]!r}, must be the name of a module")
     for point in entry_points(group=ENTRY_POINTS):
         package = point.dist.name if point.dist is not None else point.name
-        _import(point.load, f"the plug-in {point.value!r} of the installed package {package}", "mend the package, or uninstall it")
+        _import(
+            point.load,
+            f"the plug-in {point.value!r} of the installed package {package}",
+            "mend the package, or uninstall it",
+        )
     if modules:
         find_in_working_directory(modules)
     for module in modules:
@@ -177,20 +207,35 @@ def _import(load: Callable[[], Any], what: str, advice: str, absent: str = "") -
     """Imports; ConfigError with the advice where that fails, with what `absent` says where the module itself is not there."""
     try:
         load()
-    except (Exception, SystemExit) as error:  # a module that calls sys.exit would end this program as if all were well
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a module that calls sys.exit would end this program as if all were well
         if absent and isinstance(error, ModuleNotFoundError) and repr(error.name) in what:
             advice = absent
-        raise ConfigError(f"{what} cannot be imported ({type(error).__name__}: {error}): {advice}") from error
+        raise ConfigError(
+            f"{what} cannot be imported ({type(error).__name__}: {error}): {advice}"
+        ) from error
 
 
 def _shadowed(data: dict[str, Any], error: ValidationError) -> str:
     """Names the user's own file where it hides one of ours, because the mistake may stand there."""
     wrong = {str(part["loc"][0]) for part in error.errors() if part["loc"]}
-    named = {group: str(data[group].get("name")) for group in wrong if group in GROUPS and isinstance(data.get(group), dict)}
+    named = {
+        group: str(data[group].get("name"))
+        for group in wrong
+        if group in GROUPS and isinstance(data.get(group), dict)
+    }
     files = [locations.components(group).get(name) for group, name in named.items()]
-    own = [str(file) for file in files if file is not None and not file.is_relative_to(locations.shipped(locations.CONF))]
+    own = [
+        str(file)
+        for file in files
+        if file is not None and not file.is_relative_to(locations.shipped(locations.CONF))
+    ]
     top = [
-        str(folder / f"{locations.TOP}.yaml") for folder in locations.users(locations.CONF) if (folder / f"{locations.TOP}.yaml").exists()
+        str(folder / f"{locations.TOP}.yaml")
+        for folder in locations.users(locations.CONF)
+        if (folder / f"{locations.TOP}.yaml").exists()
     ]
     strange = any(name not in GROUPS[group].choices for group, name in named.items())
     hint = "; what a plug-in defines needs plugins=[MODULE]" if own and strange else ""

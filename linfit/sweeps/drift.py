@@ -30,7 +30,10 @@ def changes(path: Path, tags: Mapping[str, str] | None, config: FitConfig) -> Ch
 
 def _tagged(tags: Mapping[str, str]) -> dict[str, str]:
     machine = environment.tagged(tags)
-    return {"code": tags.get(layout.CODE, ""), **({"environment": "unknown"} if machine is None else _decisive(machine))}
+    return {
+        "code": tags.get(layout.CODE, ""),
+        **({"environment": "unknown"} if machine is None else _decisive(machine)),
+    }
 
 
 def _written(path: Path) -> dict[str, str]:
@@ -45,7 +48,13 @@ def _decisive(machine: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(machine[key]) for key in DECISIVE if key in machine}
 
 
-def changed_data(path: Path, rows: Sequence[int], configs: Sequence[FitConfig], asked: Asked, tags: Mapping[str, str] | None) -> Changes:
+def changed_data(
+    path: Path,
+    rows: Sequence[int],
+    configs: Sequence[FitConfig],
+    asked: Asked,
+    tags: Mapping[str, str] | None,
+) -> Changes:
     """The data, or what else decides numbers, where a config no longer has the fingerprint that it was planned with."""
     found: Changes = {}
     for config, before in zip(configs, planned(path, "fingerprint", rows), strict=True):
@@ -53,13 +62,19 @@ def changed_data(path: Path, rows: Sequence[int], configs: Sequence[FitConfig], 
             files = ", ".join(str(file) for file in config.dataset.files())
             found.setdefault(f"data {files}" if files else "fingerprint", (before, after))
     known = allowed(tags)
-    return {key: pair for key, pair in found.items() if key not in known or not _still(path, known[key], asked)}
+    return {
+        key: pair
+        for key, pair in found.items()
+        if key not in known or not _still(path, known[key], asked)
+    }
 
 
 def _still(path: Path, pair: tuple[str, str], asked: Asked) -> bool:
     """Whether the fit that was planned with the first fingerprint has the second one now."""
     before, after = pair
-    rows = [row for row, fingerprint in enumerate(planned(path, "fingerprint")) if fingerprint == before][:1]
+    rows = [
+        row for row, fingerprint in enumerate(planned(path, "fingerprint")) if fingerprint == before
+    ][:1]
     return any(config.fingerprint() == after for config in configs_of(path, rows, asked))
 
 
@@ -74,14 +89,20 @@ def past(tags: Mapping[str, str] | None) -> list[dict[str, list[str]]]:
         found = json.loads((tags or {}).get(layout.CHANGES, "[]"))
     except (ValueError, RecursionError):  # too many for a tag
         return []
-    sound = isinstance(found, list) and all(isinstance(some, dict) and all(map(_is_pair, some.values())) for some in found)
+    sound = isinstance(found, list) and all(
+        isinstance(some, dict) and all(map(_is_pair, some.values())) for some in found
+    )
     return found if sound else []
 
 
 def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    return (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    )
 
 
 def told(changes: Changes) -> str:
     """Changes as a sentence; of digests the beginning."""
-    return "since the sweep began " + "; ".join(f"{key} changed from {was[:12]} to {now[:12]}" for key, (was, now) in changes.items())
+    return "since the sweep began " + "; ".join(
+        f"{key} changed from {was[:12]} to {now[:12]}" for key, (was, now) in changes.items()
+    )

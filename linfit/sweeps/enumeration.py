@@ -47,7 +47,9 @@ class Enumeration:
         if len(self.jobs) == 1 and not self.sweep:
             return ()
         overrides = [job.overrides for job in self.jobs]
-        return leaf_keys(varying_keys(overrides), overrides, sections_of([job.config for job in self.jobs]))
+        return leaf_keys(
+            varying_keys(overrides), overrides, sections_of([job.config for job in self.jobs])
+        )
 
     def names(self) -> Iterator[str]:
         """The names of the runs, in order."""
@@ -64,14 +66,18 @@ def enumerate_jobs(arguments: Sequence[str]) -> Enumeration:
         if composed is None:
             return _enumerate_sweep(request)
         fit = validate_fit(request, composed)
-        return Enumeration(request.experiment, (Job(fit.config, tuple(fit.overrides)),), sweep=False)
+        return Enumeration(
+            request.experiment, (Job(fit.config, tuple(fit.overrides)),), sweep=False
+        )
 
 
 def _enumerate_sweep(request: Request) -> Enumeration:
     composed = compose_sweep(request)
     if composed.hydra.sweeper.get("_target_") not in SWEEPERS:
         choice = composed.hydra.runtime.choices["hydra/sweeper"]
-        raise ConfigError(f"hydra/sweeper={choice} chooses its fits while it runs: only those of hydra/sweeper=linfit are known before")
+        raise ConfigError(
+            f"hydra/sweeper={choice} chooses its fits while it runs: only those of hydra/sweeper=linfit are known before"
+        )
     with set_hydra_config(composed):
         sweeper = new_sweeper(request, composed, Runner(), Callbacks())
         listed = _listed(sweeper, read_raw(composed.hydra.overrides.task))
@@ -86,6 +92,8 @@ def _listed(sweeper: Any, arguments: list[str]) -> list[list[str]]:
     """The overrides of each job, as the sweeper itself lists them."""
     if hasattr(sweeper, "jobs"):
         return sweeper.jobs(arguments)  # type: ignore[no-any-return]
-    parsed = parse_overrides([*sweeper._parse_config(), *arguments], sweeper.hydra_context.config_loader)
+    parsed = parse_overrides(
+        [*sweeper._parse_config(), *arguments], sweeper.hydra_context.config_loader
+    )
     [jobs] = sweeper.split_arguments(parsed, None)
     return jobs  # type: ignore[no-any-return]

@@ -27,7 +27,15 @@ from linfit.sweeps.joining import Files, Joiner
 from linfit.sweeps.origin import Origin
 from linfit.sweeps.overrides import read_raw
 from linfit.sweeps.passing import hold_passing_data
-from linfit.sweeps.sections import Section, Sections, build_component, follow, put, sections_of, slots_of
+from linfit.sweeps.sections import (
+    Section,
+    Sections,
+    build_component,
+    follow,
+    put,
+    sections_of,
+    slots_of,
+)
 from linfit.sweeps.slots import Composed, Parts, Slots, Value, slots, survey
 
 #: Bases and validated components that are remembered: a grid needs few of them, random draws never repeat.
@@ -77,7 +85,9 @@ class Expansion:
     """The configs of the jobs of a sweep; `config` is what Hydra composed for the sweep itself."""
 
     def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
-        assert isinstance(loader, ConfigLoaderImpl)  # the only one there is; it knows which keys are groups
+        assert isinstance(
+            loader, ConfigLoaderImpl
+        )  # the only one there is; it knows which keys are groups
         self.config, self.loader = config, loader
         self.experiment = str(config.hydra.job.config_name)
         self._hydra_overrides = read_raw(config.hydra.overrides.hydra)
@@ -111,16 +121,24 @@ class Expansion:
             return plain(self.composed(overrides))
         base, values = found
         derived = _derived(values, base.slots.references)
-        return put(base.data, [((value.section, *value.path), value.value) for value in (*values, *derived)])
+        return put(
+            base.data,
+            [((value.section, *value.path), value.value) for value in (*values, *derived)],
+        )
 
     def fit_config(self, overrides: Sequence[str], number: int | None = None) -> FitConfig:
         """The fit config of a job, which may refer to its number; ConfigError where it is invalid, and what Hydra raises where it cannot be composed."""
         found = self._short(overrides)
         if found is None:
-            return validated(plain(self.composed(overrides, number)), self._origin(overrides), self._tell)
+            return validated(
+                plain(self.composed(overrides, number)), self._origin(overrides), self._tell
+            )
         try:
             return self._validated(*found)
-        except (ValidationError, PydanticCustomError):  # validated as a whole, which names the key with its group
+        except (
+            ValidationError,
+            PydanticCustomError,
+        ):  # validated as a whole, which names the key with its group
             return validated(self.data(overrides), self._origin(overrides), self._tell)
 
     def _short(self, overrides: Sequence[str]) -> tuple[Base, list[Value]] | None:
@@ -130,7 +148,9 @@ class Expansion:
         parts = [self._parts.read(override) for override in overrides]
         try:
             base = self._base(tuple(part for part in parts if isinstance(part, Composed)))
-        except Exception:  # of any kind: without its values the base may be wrong, and with them right
+        except (
+            Exception
+        ):  # of any kind: without its values the base may be wrong, and with them right
             return None
         values = [part for part in parts if isinstance(part, Value)]
         return (base, values) if base.takes(values) else None
@@ -168,13 +188,22 @@ class Expansion:
         self._load_plugins(base.data.get("plugins") or [])
         data = complete(base.data, origin, self._tell)
         require_values(data, keys)
-        references = {key: other for key, other in base.slots.references.items() if other in keys and _has(data, key)}
+        references = {
+            key: other
+            for key, other in base.slots.references.items()
+            if other in keys and _has(data, key)
+        }
         touched = {key.partition(".")[0] for key in (*keys, *references)}
-        fields = {name: part if name in touched else _component(base, name, part) for name, part in data.items()}
+        fields = {
+            name: part if name in touched else _component(base, name, part)
+            for name, part in data.items()
+        }
         return Plan(fields, references)
 
     def _new_component(self, plan: Plan, section: str, values: tuple[Value, ...]) -> Any:
-        return build_component(section, put(plan.fields[section], [(value.path, value.value) for value in values]))
+        return build_component(
+            section, put(plan.fields[section], [(value.path, value.value) for value in values])
+        )
 
     def _load_plugins(self, modules: Any) -> None:
         """Load plug-ins once: looking for installed ones takes longer than the rest of a job."""
@@ -193,7 +222,11 @@ def _derived(values: Sequence[Value], references: Mapping[str, str]) -> list[Val
     if not references:
         return []
     given = {value.key: value.value for value in values}
-    return [Value.of(key, given[other]) for key, other in references.items() if other in given and key not in given]
+    return [
+        Value.of(key, given[other])
+        for key, other in references.items()
+        if other in given and key not in given
+    ]
 
 
 def _has(data: Any, key: str) -> bool:

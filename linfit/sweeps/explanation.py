@@ -44,14 +44,18 @@ def tell_of_own_top() -> None:
         file = folder / f"{locations.TOP}.yaml"
         if file.is_file() and file not in _told:
             _told.add(file)
-            notice(f"note: {locations.CONF}/{file.name} of the working directory replaces linfit's own, which every experiment builds on")
+            notice(
+                f"note: {locations.CONF}/{file.name} of the working directory replaces linfit's own, which every experiment builds on"
+            )
 
 
 def explain_composition(error: Exception, loader: ConfigLoader, experiment: str) -> str:
     """One line for an exception that Hydra's composition raised."""
     text = str(error)
     cause = error.__cause__
-    if isinstance(error, YAMLError | UnicodeDecodeError | OSError | RecursionError) and not isinstance(error, HydraException):
+    if isinstance(
+        error, YAMLError | UnicodeDecodeError | OSError | RecursionError
+    ) and not isinstance(error, HydraException):
         return _unreadable(error, loader)
     if headless := without_header(experiment):
         return headless
@@ -61,7 +65,11 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
         return unknown("experiment", experiment, list(locations.experiments()))
     if found := re.search(r"Could not (?:find|load) '(?:(.+)/)?([^/']*)'", text):
         return _no_option(loader, found[1] or "", found[2])
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig) and "not in " in str(cause):
+    if (
+        isinstance(cause, OmegaConfBaseException)
+        and isinstance(cause.parent_node, DictConfig)
+        and "not in " in str(cause)
+    ):
         return _no_key(str(cause.full_key), cause.parent_node)
     if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
         key, values = found[1].split("=", 1)
@@ -72,7 +80,11 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
             f"or write {typed(key, f'[{values}]')} for a list, {corrected(found[1])} for one text"
         )
     if found := re.search(r"Could not override '(.+?)'|Error merging override (\S+)", text):
-        return f"{found[1]!r} cannot be overridden: {_one_line(text)}" if found[1] else f"{found[2]}: {str(cause or text).splitlines()[0]}"
+        return (
+            f"{found[1]!r} cannot be overridden: {_one_line(text)}"
+            if found[1]
+            else f"{found[2]}: {str(cause or text).splitlines()[0]}"
+        )
     return _plainly(error)
 
 
@@ -81,7 +93,9 @@ def _plainly(error: Exception) -> str:
     if isinstance(error, OmegaConfBaseException):
         return explain_interpolation(error)
     cause = error.__cause__
-    return _one_line(f"{error}: {cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
+    return _one_line(
+        f"{error}: {cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+    )
 
 
 def without_header(experiment: str) -> str:
@@ -106,7 +120,11 @@ def explain_interpolation(error: OmegaConfBaseException) -> str:
 
 def _circle(error: RecursionError) -> str:
     """One line for config files that include one another, which Hydra follows until Python stops it."""
-    frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == "_create_defaults_tree_impl")
+    frames = (
+        frame
+        for frame, _ in walk_tb(error.__traceback__)
+        if frame.f_code.co_name == "_create_defaults_tree_impl"
+    )
     paths = [path for frame in frames if (path := frame.f_locals.get("path"))]
     first = next((path for path in paths if paths.count(path) > 1), None)
     if first is None:
@@ -133,8 +151,18 @@ def _unreadable(error: Exception, loader: ConfigLoader) -> str:
 
 def _file_with(part: bytes, loader: ConfigLoader) -> str:
     """The config file in which the bytes stand: what cannot be decoded does not say where it was read."""
-    folders = [Path(entry.path.removeprefix("file://")) for entry in loader.get_search_path().get_path() if entry.path]
-    files = (file for folder in folders if folder.is_dir() for file in folder.rglob("*.yaml") if file.is_file())
+    folders = [
+        Path(entry.path.removeprefix("file://"))
+        for entry in loader.get_search_path().get_path()
+        if entry.path
+    ]
+    files = (
+        file
+        for folder in folders
+        if folder.is_dir()
+        for file in folder.rglob("*.yaml")
+        if file.is_file()
+    )
     return next((str(file) for file in files if part in file.read_bytes()), "a config file")
 
 
@@ -147,12 +175,18 @@ def _no_key(full_key: str, parent: DictConfig) -> str:
     above, _, key = full_key.rpartition(".")
     known = [str(name) for name in parent if name != "hydra"]
     component = OmegaConf.select(parent, "name", default=None) if above else None
-    return unknown("key", key, known) + (f" in {above}={component}" if component else f" in {above}" if above else "")
+    return unknown("key", key, known) + (
+        f" in {above}={component}" if component else f" in {above}" if above else ""
+    )
 
 
 def _unparsed(override: str, why: str | None) -> str:
     """One line for an override that Hydra's parser rejects with such a complaint, or with none that says anything."""
-    left_open = (f"{opened} is not closed" for opened, closed in ("[]", "{}", "()") if override.count(opened) > override.count(closed))
+    left_open = (
+        f"{opened} is not closed"
+        for opened, closed in ("[]", "{}", "()")
+        if override.count(opened) > override.count(closed)
+    )
     if open_one := next(left_open, ""):
         return f"{override} cannot be read: {open_one}"
     because = f" ({why})" if why else ""

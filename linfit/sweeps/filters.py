@@ -50,8 +50,14 @@ class Filter:
         try:
             tree = ast.parse(text.strip(), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            where = f" at {text.strip()[(error.offset or 1) - 1 :]!r}" if isinstance(error, SyntaxError) and error.offset else ""
-            raise ConfigError(f"filter {text!r} does not parse{where}: write a comparison such as optimizer.lr < 0.1") from error
+            where = (
+                f" at {text.strip()[(error.offset or 1) - 1 :]!r}"
+                if isinstance(error, SyntaxError) and error.offset
+                else ""
+            )
+            raise ConfigError(
+                f"filter {text!r} does not parse{where}: write a comparison such as optimizer.lr < 0.1"
+            ) from error
         self._term = self._compile(tree.body)
 
     def keeps(self, values: Values) -> bool:
@@ -59,9 +65,13 @@ class Filter:
             kept = self._term(values)
         except (TypeError, ArithmeticError) as error:
             given = " ".join(f"{key}={value}" for key, value in values.items())
-            raise ConfigError(f"filter {self.text!r} cannot be computed for {given}: {error.args[-1]}") from error
+            raise ConfigError(
+                f"filter {self.text!r} cannot be computed for {given}: {error.args[-1]}"
+            ) from error
         if not isinstance(kept, bool):
-            raise ConfigError(f"filter {self.text!r} gives {kept!r}: it has to be true or false, such as optimizer.lr < 0.1")
+            raise ConfigError(
+                f"filter {self.text!r} gives {kept!r}: it has to be true or false, such as optimizer.lr < 0.1"
+            )
         return kept
 
     def _compile(self, node: ast.expr) -> Term:
@@ -83,11 +93,22 @@ class Filter:
                 inner = self._compile(part)
                 return lambda values: _arithmetic(operator.sub, 0, inner(values))
             case ast.BinOp(left=left, op=kind, right=right) if type(kind) in _ARITHMETIC:
-                first, second, compute = self._compile(left), self._compile(right), _ARITHMETIC[type(kind)]
+                first, second, compute = (
+                    self._compile(left),
+                    self._compile(right),
+                    _ARITHMETIC[type(kind)],
+                )
                 return lambda values: _arithmetic(compute, first(values), second(values))
-            case ast.Compare(left=left, ops=kinds, comparators=rights) if all(type(kind) in {**_ORDER, **_EQUALITY} for kind in kinds):
-                return _comparison([self._compile(part) for part in (left, *rights)], [type(kind) for kind in kinds])
-        raise ConfigError(f"filter {self.text!r} has {ast.unparse(node)!r}: only keys, values, comparisons, and/or/not and arithmetic")
+            case ast.Compare(left=left, ops=kinds, comparators=rights) if all(
+                type(kind) in {**_ORDER, **_EQUALITY} for kind in kinds
+            ):
+                return _comparison(
+                    [self._compile(part) for part in (left, *rights)],
+                    [type(kind) for kind in kinds],
+                )
+        raise ConfigError(
+            f"filter {self.text!r} has {ast.unparse(node)!r}: only keys, values, comparisons, and/or/not and arithmetic"
+        )
 
     def _key(self, node: ast.expr) -> Term:
         key = ast.unparse(node)

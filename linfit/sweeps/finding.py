@@ -40,15 +40,23 @@ def end_dead(uri: str | None) -> None:
         return
     require_current(store)
     reader = Reader(store)
-    ended = [run for experiment in reader.experiments for run in History(store, reader.client, experiment).end_dead()]
+    ended = [
+        run
+        for experiment in reader.experiments
+        for run in History(store, reader.client, experiment).end_dead()
+    ]
     if ended:
-        notice(f"{len(ended)} {'run' if len(ended) == 1 else 'runs'} of processes that are gone: KILLED now, not RUNNING")
+        notice(
+            f"{len(ended)} {'run' if len(ended) == 1 else 'runs'} of processes that are gone: KILLED now, not RUNNING"
+        )
 
 
 def _newest() -> Path | None:
     """The newest sweep that is unfinished and that nobody runs; TakenError where others run all that are unfinished."""
     taken: TakenError | None = None
-    for _, path in sorted(((about.start, path) for path, about in _sweeps() if unfinished(path)), reverse=True):
+    for _, path in sorted(
+        ((about.start, path) for path, about in _sweeps() if unfinished(path)), reverse=True
+    ):
         try:
             claim(path).release()
         except TakenError as error:
@@ -76,7 +84,9 @@ def _own_folder(path: Path, store: Store) -> Path:
     homes = [Path.cwd(), *([store.file.parent] if store.file is not None else [])]
     if any(path.resolve().is_relative_to(home.resolve()) for home in homes):
         return path
-    raise LinfitError(f"the store names {str(path)!r} as the sweep's folder, which is elsewhere: if it is yours, {command(path)}")
+    raise LinfitError(
+        f"the store names {str(path)!r} as the sweep's folder, which is elsewhere: if it is yours, {command(path)}"
+    )
 
 
 def _of_run(reference: str, asked: Asked) -> Path:
@@ -88,11 +98,15 @@ def _of_run(reference: str, asked: Asked) -> Path:
     record = Reader(store).find(reference, layout.SWEEP)
     require_settled(store)  # otherwise its folder may be that of the store that it was copied from
     if record.kind != layout.SWEEP:
-        raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, its folder, or last")
+        raise LinfitError(
+            f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, its folder, or last"
+        )
     path, sweep = Path(record.tags.get(layout.FOLDER, "")), record.tags.get(layout.ID)
     if sweep and (path / layout.MANIFEST).is_file() and About.read(path).id == sweep:
         return _own_folder(path, store)
     moved = next((folder for folder, about in _sweeps() if about.id == sweep), None)
     if moved is None:
-        raise LinfitError(f"the folder of sweep {record.run_id} is gone: it was {path}, and no folder in {SWEEPS} is it")
+        raise LinfitError(
+            f"the folder of sweep {record.run_id} is gone: it was {path}, and no folder in {SWEEPS} is it"
+        )
     return moved

@@ -57,8 +57,25 @@ class About:
     """What the experiment's file asks, and the command that asks it."""
 
     @staticmethod
-    def new(name: str, varying: Sequence[str], where: Workers, start: int, question: str = "", typed: str = "") -> About:
-        return About(uuid4().hex, name, tuple(varying), where.count, start, where.backend, where.address, question, typed)
+    def new(
+        name: str,
+        varying: Sequence[str],
+        where: Workers,
+        start: int,
+        question: str = "",
+        typed: str = "",
+    ) -> About:
+        return About(
+            uuid4().hex,
+            name,
+            tuple(varying),
+            where.count,
+            start,
+            where.backend,
+            where.address,
+            question,
+            typed,
+        )
 
     @staticmethod
     def read(folder: Path) -> About:
@@ -68,7 +85,9 @@ class About:
             texts = {key: str(found.get(key, "")) for key in ("question", "typed")}
             return About(**{**found, **texts, "varying": tuple(found["varying"])})
         except (TypeError, KeyError, AttributeError) as error:
-            raise LinfitError(f"{folder / layout.MANIFEST} is not as linfit writes it: no sweep can go on from it") from error
+            raise LinfitError(
+                f"{folder / layout.MANIFEST} is not as linfit writes it: no sweep can go on from it"
+            ) from error
 
     @property
     def where(self) -> Workers:
@@ -85,7 +104,9 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._made = next((folder for folder in [*reversed(path.parents), path] if not folder.exists()), None)
+        self._made = next(
+            (folder for folder in [*reversed(path.parents), path] if not folder.exists()), None
+        )
         if self._made is not None:  # Hydra's own sweepers have made it
             note_leftover(path, layout.MANIFEST)
             path.mkdir(parents=True, exist_ok=True)
@@ -101,7 +122,9 @@ class Folder:
         try:
             with whole(self.path / SETTINGS) as file:
                 file.write_text(OmegaConf.to_yaml(OmegaConf.create(hidden)), encoding="utf-8")
-            write_manifest(self.path, fits, asdict(about))  # last: where it is, all is there to go on with
+            write_manifest(
+                self.path, fits, asdict(about)
+            )  # last: where it is, all is there to go on with
         except BaseException:
             self.withdraw()
             raise
@@ -139,8 +162,12 @@ def require_unused(folder: Path, key: str, *more: str) -> None:
         return
     if found == layout.MANIFEST:
         claim(folder).release()  # which says so where it runs
-        raise ConfigError(f"{folder} holds another sweep: choose another {key}, or go on with it by {command(folder)}")
-    raise ConfigError(f"{folder} holds {found}, which would be written over: choose another {key}, or leave it out and have a new folder")
+        raise ConfigError(
+            f"{folder} holds another sweep: choose another {key}, or go on with it by {command(folder)}"
+        )
+    raise ConfigError(
+        f"{folder} holds {found}, which would be written over: choose another {key}, or leave it out and have a new folder"
+    )
 
 
 def _has_settings_alone(folder: Path) -> bool:
@@ -154,7 +181,10 @@ def _remove_unfinished(folder: Path) -> None:
     for name in (*LEFT, parts, curves):
         for path in folder.glob(f".{name}.{'[a-z0-9_]' * 8}"):
             remove(path)
-    if all((folder / name).exists() for name in (layout.MANIFEST, layout.RESULTS)) and not (folder / parts).exists():
+    if (
+        all((folder / name).exists() for name in (layout.MANIFEST, layout.RESULTS))
+        and not (folder / parts).exists()
+    ):
         remove(folder / curves)
 
 
@@ -163,7 +193,9 @@ def require_no_links(folder: Path) -> None:
     inside = [*folder.glob("*"), *folder.glob(".*"), *folder.glob("*/*")]
     for place in inside:
         if place.is_symlink() and not place.resolve().is_relative_to(folder.resolve()):
-            raise LinfitError(f"{place} is a link to somewhere else, which is not written to: put what it leads to in its place")
+            raise LinfitError(
+                f"{place} is a link to somewhere else, which is not written to: put what it leads to in its place"
+            )
 
 
 def claim(path: Path) -> BaseFileLock:
@@ -174,7 +206,9 @@ def claim(path: Path) -> BaseFileLock:
     try:
         lock.acquire()
     except Timeout as error:
-        raise TakenError(f"the sweep in {path} is being run by another process: wait for it to end, or interrupt it") from error
+        raise TakenError(
+            f"the sweep in {path} is being run by another process: wait for it to end, or interrupt it"
+        ) from error
     except OSError as error:
         raise LinfitError(f"no sweep can be run in {path}: {error.strerror or error}") from error
     return lock
@@ -182,5 +216,9 @@ def claim(path: Path) -> BaseFileLock:
 
 def command(path: Path, trust: bool = False, more: Sequence[str] = ()) -> str:
     """What to type to go on with the sweep of a folder, with `more` words."""
-    shown = path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+    shown = (
+        path.relative_to(Path.cwd())
+        if path.is_absolute() and path.is_relative_to(Path.cwd())
+        else path
+    )
     return quote_words(["linfit", "resume", str(shown), *more, *(["--trust"] if trust else [])])

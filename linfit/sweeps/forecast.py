@@ -54,11 +54,20 @@ class Forecasts:
 
     def add(self, block: Sequence[Task]) -> None:
         """Finds the optima of a block, if nobody has, and what theory says of its fits."""
-        find_optima([task for task in block if task.data.known is None or task.config.optimizer.asks()])
+        find_optima(
+            [task for task in block if task.data.known is None or task.config.optimizer.asks()]
+        )
         starts = (task.start.double().cpu().numpy() for task in block)
-        theories = predict_all([(task.config, task.data.seen, task.optimum, start) for task, start in zip(block, starts, strict=True)])
+        theories = predict_all(
+            [
+                (task.config, task.data.seen, task.optimum, start)
+                for task, start in zip(block, starts, strict=True)
+            ]
+        )
         for task, theory in zip(block, theories, strict=True):
-            self.found.setdefault((label(task.config), task.config.optimizer.name), []).append(theory)
+            self.found.setdefault((label(task.config), task.config.optimizer.name), []).append(
+                theory
+            )
             self.notes.update(task.data.problem.notes)
 
     def all(self) -> list[Forecast]:
@@ -67,7 +76,14 @@ class Forecasts:
 
 def label(config: FitConfig) -> str:
     """What of a config makes its problem, without what it is at when it is left alone."""
-    parts = (config.dataset, config.features, config.loss, config.penalty, config.batch, config.schedule)
+    parts = (
+        config.dataset,
+        config.features,
+        config.loss,
+        config.penalty,
+        config.batch,
+        config.schedule,
+    )
     neutral = {"raw", "none", "full"}
     return " ".join(part.name for part in parts if part.name not in neutral)
 
@@ -77,7 +93,14 @@ def _forecast(problem: str, optimizer: str, theories: Sequence[Theory]) -> Forec
     never = sum(theory.rate is not None and theory.rate >= 1 for theory in theories)
     optima = {theory.optimum for theory in theories}
     optimum = optima.pop() if len(optima) == 1 else None
-    return Forecast(problem=problem, optimizer=optimizer, num_fits=len(theories), never=never, optimum=optimum, **ranges)
+    return Forecast(
+        problem=problem,
+        optimizer=optimizer,
+        num_fits=len(theories),
+        never=never,
+        optimum=optimum,
+        **ranges,
+    )
 
 
 def _range(values: Iterable[float | None]) -> Range | None:

@@ -31,7 +31,9 @@ MAX_SECTIONS = 4096
 class Files:
     """The config files of an experiment, in the order in which Hydra merges them."""
 
-    def __init__(self, repository: CachingConfigRepository, experiment: str, own: Sequence[str]) -> None:
+    def __init__(
+        self, repository: CachingConfigRepository, experiment: str, own: Sequence[str]
+    ) -> None:
         self._repository = repository
         self._experiment = experiment
         self._hydra_overrides = own

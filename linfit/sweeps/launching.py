@@ -25,7 +25,11 @@ SWEEPER = "hydra_plugins.linfit.sweeper.LinfitSweeper"
 
 
 def launch(
-    runner: Runner, config: DictConfig, context: HydraContext, job_overrides: Sequence[Sequence[str]], first: int
+    runner: Runner,
+    config: DictConfig,
+    context: HydraContext,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
 ) -> list[JobReturn]:
     """Composes and validates all jobs, runs them, and returns one JobReturn each; a failed fit returns infinity, as a diverged one."""
     setup_globals()
@@ -37,16 +41,21 @@ def launch(
     if workers.backend != HERE.backend:
         require_cluster(workers)
     more = config.hydra.sweeper._target_ != SWEEPER  # another may go by how these come out
-    values = runner.batch(jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, workers, more)
+    values = runner.batch(
+        jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, workers, more
+    )
     return [
-        FitReturn(expansion, overrides, first + i, value) for i, (overrides, value) in enumerate(zip(job_overrides, values, strict=True))
+        FitReturn(expansion, overrides, first + i, value)
+        for i, (overrides, value) in enumerate(zip(job_overrides, values, strict=True))
     ]
 
 
 def check_workers(workers: int, backend: str) -> None:
     """Raises ConfigError unless there is at least one worker, of a kind that there is."""
     if workers < 1:
-        raise ConfigError(f"hydra.launcher.workers: got {workers!r}, must be an integer of at least 1: 1 runs all fits in this process")
+        raise ConfigError(
+            f"hydra.launcher.workers: got {workers!r}, must be an integer of at least 1: 1 runs all fits in this process"
+        )
     if backend not in BACKENDS:
         raise ConfigError(f"hydra.launcher.backend: {unknown('backend', backend, BACKENDS)}")
 
@@ -56,10 +65,15 @@ def workers_of(launcher: DictConfig) -> Workers:
     return Workers(launcher.workers, launcher.backend, launcher.address)
 
 
-def expand(expansion: Expansion, job_overrides: Iterable[Sequence[str]], first: int = 0) -> list[Job]:
+def expand(
+    expansion: Expansion, job_overrides: Iterable[Sequence[str]], first: int = 0
+) -> list[Job]:
     """The jobs, composed and validated; ConfigError with the overrides at fault if one cannot be."""
     numbered = enumerate(job_overrides, first)
-    return [Job(_fit_config(expansion, overrides, number), tuple(filter_overrides(overrides))) for number, overrides in numbered]
+    return [
+        Job(_fit_config(expansion, overrides, number), tuple(filter_overrides(overrides)))
+        for number, overrides in numbered
+    ]
 
 
 def _fit_config(expansion: Expansion, overrides: Sequence[str], number: int) -> FitConfig:
@@ -67,7 +81,11 @@ def _fit_config(expansion: Expansion, overrides: Sequence[str], number: int) -> 
         return expansion.fit_config(overrides, number)
     except ConfigError as error:
         raise ConfigError(f"{error} (in {' '.join(overrides)})") from error
-    except (*UNCOMPOSED, ValueError, TypeError) as error:  # Hydra raises all of them for a wrong override
+    except (
+        *UNCOMPOSED,
+        ValueError,
+        TypeError,
+    ) as error:  # Hydra raises all of them for a wrong override
         text = explain_composition(error, expansion.loader, expansion.experiment)
         raise ConfigError(f"{text} (in {' '.join(overrides)})") from error
 
@@ -76,13 +94,17 @@ def same_store(jobs: Sequence[Job]) -> None:
     """A sweep is one parent with its children: they stand in one MLflow experiment of one store."""
     for key in ("name", "tracking", "pictures", "objective"):
         if any(getattr(job.config, key) != getattr(jobs[0].config, key) for job in jobs):
-            raise ConfigError(f"{key} cannot be swept: the fits of a sweep are children of one run; start one sweep for each {key}")
+            raise ConfigError(
+                f"{key} cannot be swept: the fits of a sweep are children of one run; start one sweep for each {key}"
+            )
 
 
 class FitReturn(JobReturn):
     """What Hydra's sweepers get for a fit: its objective, infinity where it diverged or failed. Its configs are composed when they are read."""
 
-    def __init__(self, expansion: Expansion, overrides: Sequence[str], number: int, value: float) -> None:
+    def __init__(
+        self, expansion: Expansion, overrides: Sequence[str], number: int, value: float
+    ) -> None:
         self.overrides, self.status, self.return_value = list(overrides), JobStatus.COMPLETED, value
         self._expansion, self._number = expansion, number
 
@@ -92,7 +114,9 @@ class FitReturn(JobReturn):
 
     @property
     def cfg(self) -> DictConfig:  # type: ignore[override]
-        return OmegaConf.masked_copy(self._composed, [str(key) for key in self._composed if key != "hydra"])
+        return OmegaConf.masked_copy(
+            self._composed, [str(key) for key in self._composed if key != "hydra"]
+        )
 
     @property
     def hydra_cfg(self) -> DictConfig:  # type: ignore[override]

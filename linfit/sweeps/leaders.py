@@ -30,4 +30,6 @@ class BestFits(Generic[T]):
     def ranked(self, by: str | None) -> list[tuple[int, T]]:
         """Return the best by a recorded loss, by excess loss where there is none, with their rows; the best first."""
         heap = self._heaps[EXCESS if by in (EXCESS, None) else OBJECTIVE]
-        return [(-row, held) for _, row, held in sorted(heap, key=lambda entry: entry[:2], reverse=True)]
+        return [
+            (-row, held) for _, row, held in sorted(heap, key=lambda entry: entry[:2], reverse=True)
+        ]

@@ -44,7 +44,11 @@ def experiments() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in (shipped(EXPERIMENTS), *users(EXPERIMENTS)):
         found.update(
-            {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml")) if file.is_file()}
+            {
+                file.relative_to(folder).with_suffix("").as_posix(): file
+                for file in sorted(folder.rglob("*.yaml"))
+                if file.is_file()
+            }
         )
     return dict(sorted(found.items()))
 
@@ -59,5 +63,7 @@ def components(group: str) -> dict[str, Path]:
     """The YAML files of a config group, by name."""
     found: dict[str, Path] = {}
     for folder in (shipped(CONF), *users(CONF)):
-        found.update({file.stem: file for file in sorted((folder / group).glob("*.yaml")) if file.is_file()})
+        found.update(
+            {file.stem: file for file in sorted((folder / group).glob("*.yaml")) if file.is_file()}
+        )
     return dict(sorted(found.items()))

@@ -24,7 +24,11 @@ def varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) -> tupl
         values.setdefault(key, set()).add(value)
         jobs[key] += count
     alone = len(overrides) == 1 and not more
-    return tuple(key for key, different in values.items() if alone or len(different) > 1 or jobs[key] < len(overrides))
+    return tuple(
+        key
+        for key, different in values.items()
+        if alone or len(different) > 1 or jobs[key] < len(overrides)
+    )
 
 
 def single_name(config_name: str, config: FitConfig, overrides: Sequence[str]) -> str:
@@ -46,7 +50,9 @@ def leaf_keys(
     `values_of(section)` returns the section of each job's config as plain data. Components of several names are compared
     with those of their own name only.
     """
-    given = (override.lstrip("+").partition("=") for override in set(chain.from_iterable(overrides)))
+    given = (
+        override.lstrip("+").partition("=") for override in set(chain.from_iterable(overrides))
+    )
     replaced = {key for key, _, value in given if value.startswith("{")}
     found = (_leaves(key, values_of(key)) if key in replaced else [key] for key in keys)
     return tuple(dict.fromkeys(chain.from_iterable(found)))

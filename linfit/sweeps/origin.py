@@ -70,7 +70,9 @@ def drop_stale(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]
 
 def _left_behind(keys: Iterable[str], group: str, origin: Origin) -> list[str]:
     """Return those of a group's keys that belong to a replaced component."""
-    asked = [given.removeprefix(f"{group}.") for given in origin.keys if given.startswith(f"{group}.")]
+    asked = [
+        given.removeprefix(f"{group}.") for given in origin.keys if given.startswith(f"{group}.")
+    ]
     left = [key for key in keys if key not in {key.partition(".")[0] for key in asked}]
     if not left or group in origin.keys:
         return left

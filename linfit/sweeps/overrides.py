@@ -77,7 +77,9 @@ def settle_repeats(overrides: Sequence[str]) -> list[str]:
 def require_once(keys: Sequence[str]) -> None:
     """ConfigError where the sweeper's settings give a key twice."""
     if twice := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
-        raise ConfigError(f"{twice[0]} stands twice in hydra.sweeper's params, pairs and grids: leave it in one of them")
+        raise ConfigError(
+            f"{twice[0]} stands twice in hydra.sweeper's params, pairs and grids: leave it in one of them"
+        )
 
 
 def _overtake(earlier: Override, later: Override, kept: list[Override]) -> Override:
@@ -86,10 +88,14 @@ def _overtake(earlier: Override, later: Override, kept: list[Override]) -> Overr
     twice = f"{key} is given twice, by {earlier.input_line} and by {later.input_line}"
     if earlier.is_sweep_override() or later.is_sweep_override():
         raise ConfigError(f"{twice}: write one of them, with every value that you want")
-    if earlier.is_delete() or later.is_delete():  # one after the other: a key is deleted and added anew
+    if (
+        earlier.is_delete() or later.is_delete()
+    ):  # one after the other: a key is deleted and added anew
         return later
     notice(f"note: {twice}: the last counts")
-    if later.is_add() or not keys_given(earlier) <= keys_given(later):  # Hydra refuses, or merges mappings
+    if later.is_add() or not keys_given(earlier) <= keys_given(
+        later
+    ):  # Hydra refuses, or merges mappings
         return later
     kept.remove(earlier)
     adds = earlier.is_add() or earlier.is_force_add()
@@ -106,7 +112,9 @@ def _respelled(earlier: Override, later: Override) -> Override:
 def _repeats(earlier: Override, later: Override) -> bool:
     """True if the later override gives a key that the earlier one gives, or what stands above it."""
     first, second = keys_given(earlier), keys_given(later)
-    return bool(first & second) or any(key.startswith(f"{above}.") for key in first for above in second - set(GROUPS))
+    return bool(first & second) or any(
+        key.startswith(f"{above}.") for key in first for above in second - set(GROUPS)
+    )
 
 
 def _values(override: Override) -> list[Any]:

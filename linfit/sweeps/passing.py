@@ -15,7 +15,11 @@ from linfit.sweeps.explanation import notice
 def hold_passing_data(config: FitConfig) -> FitConfig:
     """Return the config with the numbers themselves in place of a pipe; any other config as it is."""
     dataset = config.dataset
-    if not isinstance(dataset, Table) or not passes(dataset.path) or dataset.drawn_from(0) is not None:
+    if (
+        not isinstance(dataset, Table)
+        or not passes(dataset.path)
+        or dataset.drawn_from(0) is not None
+    ):
         return config
     try:
         return config.model_copy(update={"dataset": _held(dataset, version(dataset.path))})
@@ -29,5 +33,7 @@ def _held(dataset: Table, came: object) -> Arrays:
     arrays, notes = in_memory(dataset)
     for note in notes:
         notice(f"note: {note}")
-    notice(f"note: {dataset.path} can be read once: its numbers are kept with what is recorded, as dataset=arrays")
+    notice(
+        f"note: {dataset.path} can be read once: its numbers are kept with what is recorded, as dataset=arrays"
+    )
     return arrays

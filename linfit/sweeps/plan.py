@@ -117,7 +117,9 @@ class Gathering:
         together = 1 if self.why else len(block)
         self.memory = max(self.memory, together * max(map(bytes_of, block)))
         self.blocks += 1
-        self.num_steps += sum(task.config.steps for task in block if task.place not in unstable)  # those end early
+        self.num_steps += sum(
+            task.config.steps for task in block if task.place not in unstable
+        )  # those end early
 
     def stack(self) -> Stack:
         config, num_fits = self.config, self.optimizers.total()
@@ -144,7 +146,9 @@ def plan(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
     flags = parse_flags(arguments)
     other = [flag for flag in ELSEWHERE if getattr(flags, flag)]
     if other:
-        raise ConfigError(f"--{other[0].replace('_', '-')} goes with `linfit run`: plan takes an experiment, overrides and -m")
+        raise ConfigError(
+            f"--{other[0].replace('_', '-')} goes with `linfit run`: plan takes an experiment, overrides and -m"
+        )
     enumeration = enumerate_jobs(arguments)
     return planned(*_without_unstable(enumeration)) if skip_unstable else planned(enumeration)
 
@@ -158,7 +162,10 @@ def _without_unstable(enumeration: Enumeration) -> tuple[Enumeration, list[Unsta
     above, names = unstable(configs), list(enumeration.names())
     if len(above) == len(configs):
         raise ConfigError(NONE_LEFT.format(len(configs)))
-    left_out = [Unstable(place, names[place], configs[place].optimizer.name, *above[place]) for place in sorted(above)]
+    left_out = [
+        Unstable(place, names[place], configs[place].optimizer.name, *above[place])
+        for place in sorted(above)
+    ]
     kept = tuple(job for place, job in enumerate(enumeration.jobs) if place not in above)
     return replace(enumeration, jobs=kept), left_out
 
@@ -183,7 +190,9 @@ def planned(enumeration: Enumeration, left_out: Sequence[Unstable] = ()) -> Plan
         unknown.update(task.config.optimizer.name for task in block if not limits.known(task))
         key = (why, stack_of(block[0]))
         if key not in stacks:
-            stacks[key] = Gathering(why, block[0].config, block[0].data.seen.shape, measure(block, why is not None))
+            stacks[key] = Gathering(
+                why, block[0].config, block[0].data.seen.shape, measure(block, why is not None)
+            )
         stacks[key].add(block, set(above))
     return Plan(
         enumeration.experiment,
@@ -201,16 +210,25 @@ def planned(enumeration: Enumeration, left_out: Sequence[Unstable] = ()) -> Plan
     )
 
 
-def _exceeding(found: dict[int, tuple[float, float]], names: Sequence[str], asked: Sequence[FitConfig]) -> list[Unstable]:
+def _exceeding(
+    found: dict[int, tuple[float, float]], names: Sequence[str], asked: Sequence[FitConfig]
+) -> list[Unstable]:
     """The fits at these places, in order, with their learning rates and bounds."""
-    return [Unstable(place, names[place], asked[place].optimizer.name, *found[place]) for place in sorted(found)]
+    return [
+        Unstable(place, names[place], asked[place].optimizer.name, *found[place])
+        for place in sorted(found)
+    ]
 
 
-def _blocks(asked: Sequence[FitConfig], configs: Sequence[FitConfig]) -> Iterator[tuple[str | None, list[Task] | tuple[int, Fit]]]:
+def _blocks(
+    asked: Sequence[FitConfig], configs: Sequence[FitConfig]
+) -> Iterator[tuple[str | None, list[Task] | tuple[int, Fit]]]:
     """The blocks, with the places of their fits among all and, where they run in the engine `single`, the reason."""
     reasons: dict[str | None, list[int]] = {}
     for place, config in enumerate(configs):
-        reasons.setdefault(_why_single(asked[place]) if config.engine.name == "single" else None, []).append(place)
+        reasons.setdefault(
+            _why_single(asked[place]) if config.engine.name == "single" else None, []
+        ).append(place)
     for why, places in reasons.items():
         for block in blocks([as_stacked(configs[place]) for place in places]):
             if isinstance(block, tuple):

@@ -75,7 +75,9 @@ def configs_of(path: Path, rows: Sequence[int] | None, asked: Asked) -> list[Fit
         try:
             config = read_config(text, load_plugins if asked.trust else None)
         except ConfigError as error:
-            again = command(path, trust=True) + (f" --uri {quote_word(mask(asked.uri))}" if asked.uri else "")
+            again = command(path, trust=True) + (
+                f" --uri {quote_word(mask(asked.uri))}" if asked.uri else ""
+            )
             hint = f": if you trust it, {again}" if "plug-ins" in str(error) else ""
             raise ConfigError(f"{path / layout.MANIFEST}, row {row}: {error}{hint}") from error
         take_arrays(config, path.joinpath)
@@ -86,5 +88,13 @@ def configs_of(path: Path, rows: Sequence[int] | None, asked: Asked) -> list[Fit
 def _in_store(config: FitConfig, asked: Asked) -> FitConfig:
     if not isinstance(config.tracking, MLflowTracking):
         return config
-    named = {key: value for key, value in (("uri", asked.uri), ("artifacts", asked.artifacts)) if value is not None}
-    return config.model_copy(update={"tracking": config.tracking.model_copy(update=named)}) if named else config
+    named = {
+        key: value
+        for key, value in (("uri", asked.uri), ("artifacts", asked.artifacts))
+        if value is not None
+    }
+    return (
+        config.model_copy(update={"tracking": config.tracking.model_copy(update=named)})
+        if named
+        else config
+    )

@@ -19,16 +19,24 @@ class NamedModules:
     """Finds the modules that were named, before all others."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Return where a module is, None if it was not named."""
-        return PathFinder.find_spec(name, [_FOLDERS[name]]) if path is None and name in _FOLDERS else None
+        return (
+            PathFinder.find_spec(name, [_FOLDERS[name]])
+            if path is None and name in _FOLDERS
+            else None
+        )
 
 
 class NeighbouringModules:
     """Finds what a named module imports from its own folder, after all others: what is installed cannot be replaced there."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Return where a module is, None if no named module imports it."""
         folder = _FOLDERS.get(_find_importer()) if path is None else None
         found = None if folder is None else PathFinder.find_spec(name, [folder])
@@ -49,6 +57,9 @@ def find_in_working_directory(modules: Iterable[str]) -> None:
 def _find_importer() -> str:
     """Return the top-level name of the module whose import statement is being executed."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "importlib":
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] == "importlib"
+    ):
         frame = frame.f_back
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]

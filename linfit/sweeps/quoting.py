@@ -17,7 +17,10 @@ _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _DIGITS = r"[0-9](?:_?[0-9])*"
 _INT = r"(?:0|[1-9](?:_?[0-9])*)"
 _INTEGER = re.compile(rf"[+-]?{_INT}", re.ASCII)
-_NO_TEXT = re.compile(rf"[+-]?(?:(?:{_INT}\.?|{_INT}?\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?|inf|nan)|true|false", re.ASCII | re.IGNORECASE)
+_NO_TEXT = re.compile(
+    rf"[+-]?(?:(?:{_INT}\.?|{_INT}?\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?|inf|nan)|true|false",
+    re.ASCII | re.IGNORECASE,
+)
 _PIECES = re.compile(rf"{_QUOTED}|[^\[\](){{}},:=\"']+|.", re.DOTALL)
 _PARTS = re.compile(rf"(?:{_QUOTED}|[^,])+")
 #: An integer that is written as a name of a column may be.
@@ -39,12 +42,18 @@ def keep_names(override: str) -> str:
     pieces = [*_PIECES.findall(override), ","]
     for place in range(1, len(pieces) - 1):
         word = pieces[place].strip()
-        if pieces[place - 1] not in opens or pieces[place + 1] not in closes or _PLAIN.fullmatch(word):
+        if (
+            pieces[place - 1] not in opens
+            or pieces[place + 1] not in closes
+            or _PLAIN.fullmatch(word)
+        ):
             continue  # a part of a longer text, or a number that is its own name
         if _INTEGER.fullmatch(word):
             pieces[place] = pieces[place].replace(word, f"'{word}'")
         elif key in NAMES and _NO_TEXT.fullmatch(word):
-            raise ConfigError(f"{override}: {word} is no text; a name that looks so needs quotes: {corrected(override)}")
+            raise ConfigError(
+                f"{override}: {word} is no text; a name that looks so needs quotes: {corrected(override)}"
+            )
     return "".join(pieces[:-1])
 
 
@@ -52,7 +61,9 @@ def corrected(override: str) -> str:
     """Return the override with its value as text, or as a list of texts, as it is typed in a shell."""
     key, _, value = override.partition("=")
     if value.startswith("[") and value.endswith("]"):
-        return typed(key, f"[{','.join(quoted(part.strip()) for part in _PARTS.findall(value[1:-1]))}]")
+        return typed(
+            key, f"[{','.join(quoted(part.strip()) for part in _PARTS.findall(value[1:-1]))}]"
+        )
     return typed(key, quoted(value))
 
 

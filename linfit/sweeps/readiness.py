@@ -24,7 +24,9 @@ from linfit.tracking.recorder import Recorder
 
 #: Fits of a sweep whose learning rate is looked at before it starts, and bytes of their data beyond which reading them twice would be felt.
 LOOKED_AT, LARGE = 200, 2**24
-NONE_LEFT = "all {} fits are unstable and --skip-unstable leaves none: choose smaller learning rates"
+NONE_LEFT = (
+    "all {} fits are unstable and --skip-unstable leaves none: choose smaller learning rates"
+)
 
 
 def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
@@ -32,10 +34,18 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
     try:
         for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
             dataset.check(dtype)
-        doubtful = [config for config in configs if config.split.validation or config.features.particular()]
-        for config in {(config.dataset, config.features, config.split): config for config in doubtful}.values():  # one seed of each
+        doubtful = [
+            config for config in configs if config.split.validation or config.features.particular()
+        ]
+        for config in {
+            (config.dataset, config.features, config.split): config for config in doubtful
+        }.values():  # one seed of each
             check(config.dataset, config.features, config.split, config.seed)
-        averaging = [config for config in configs if config.mean_over == "weights" and config.has_weighted_mean()]
+        averaging = [
+            config
+            for config in configs
+            if config.mean_over == "weights" and config.has_weighted_mean()
+        ]
         for config in {(config.dataset, config.split): config for config in averaging}.values():
             check_weights(config.dataset, config.split, config.seed)
         _check_batches(configs)
@@ -46,7 +56,11 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
 
 def _check_batches(configs: Sequence[FitConfig]) -> None:
     """ValueError where a batch is larger than the data."""
-    batches = {(one.dataset, one.split.validation, one.batch.size): one for one in configs if isinstance(one.batch, Minibatch)}
+    batches = {
+        (one.dataset, one.split.validation, one.batch.size): one
+        for one in configs
+        if isinstance(one.batch, Minibatch)
+    }
     for (_, _, size), config in batches.items():
         assert isinstance(config.batch, Minibatch)
         with impossible():
@@ -77,7 +91,9 @@ def resolved_tracking(config: FitConfig) -> Tracking:
         return tracking
     for text in filter(None, (tracking.uri, tracking.artifacts)):
         hide_references(text)
-    return MLflowTracking.model_validate(OmegaConf.to_container(OmegaConf.create(tracking.model_dump()), resolve=True))
+    return MLflowTracking.model_validate(
+        OmegaConf.to_container(OmegaConf.create(tracking.model_dump()), resolve=True)
+    )
 
 
 def check_tracking(config: FitConfig) -> None:
@@ -111,7 +127,9 @@ def missing(configs: Sequence[FitConfig], values: list[float]) -> list[int]:
         else:
             values[place] = _objective(config, losses)
     if len(places) < len(configs):
-        notice(f"{len(configs) - len(places)} of {len(configs)} fits are finished already and left out")
+        notice(
+            f"{len(configs) - len(places)} of {len(configs)} fits are finished already and left out"
+        )
     return places
 
 
@@ -147,10 +165,20 @@ def announce_unstable(configs: Sequence[FitConfig]) -> None:
     if not above:
         return
     if len(configs) == 1:
-        notice("note: this fit is unstable: lr {:g} is above {:.4g}, the largest stable one".format(*above[0]))
+        notice(
+            "note: this fit is unstable: lr {:g} is above {:.4g}, the largest stable one".format(
+                *above[0]
+            )
+        )
         return
-    asked = f"{len(configs)} fits" if len(some) == len(known) else f"{len(some)} fits looked at of {len(configs)}"
-    notice(f"note: {len(above)} of {asked} are unstable: `linfit plan` shows which, --skip-unstable leaves them out")
+    asked = (
+        f"{len(configs)} fits"
+        if len(some) == len(known)
+        else f"{len(some)} fits looked at of {len(configs)}"
+    )
+    notice(
+        f"note: {len(above)} of {asked} are unstable: `linfit plan` shows which, --skip-unstable leaves them out"
+    )
 
 
 def _announce_doubtful(configs: Sequence[FitConfig], batched: Sequence[FitConfig]) -> None:
@@ -167,7 +195,9 @@ def _announce_doubtful(configs: Sequence[FitConfig], batched: Sequence[FitConfig
         lr, largest = above[0]
         notice(f"note: this fit may diverge: lr {lr:g} is above {largest:.4g}, {bound}")
     else:
-        notice(f"note: {len(above)} fits may diverge: their lr is above that {bound}: `linfit plan` shows which")
+        notice(
+            f"note: {len(above)} fits may diverge: their lr is above that {bound}: `linfit plan` shows which"
+        )
 
 
 def _may_be_unstable(config: FitConfig) -> bool:
@@ -175,13 +205,22 @@ def _may_be_unstable(config: FitConfig) -> bool:
     dataset = config.dataset
     drawn = 8 * dataset.n * sum(dataset.shape()) if isinstance(dataset, Drawn) else 0
     soon = drawn + sum(Path(file).stat().st_size for file in dataset.files()) <= LARGE
-    return soon and config.optimizer.knows_its_bound() and config.loss.quadratic and config.schedule.name == "none"
+    return (
+        soon
+        and config.optimizer.knows_its_bound()
+        and config.loss.quadratic
+        and config.schedule.name == "none"
+    )
 
 
 def refuse_unstable(config: FitConfig) -> None:
     """ConfigError where a fit alone is unstable."""
     if above := _unstable([config]):
-        raise ConfigError("this fit is unstable: lr {:g} is above {:.4g}, the largest stable one; nothing was run".format(*above[0]))
+        raise ConfigError(
+            "this fit is unstable: lr {:g} is above {:.4g}, the largest stable one; nothing was run".format(
+                *above[0]
+            )
+        )
 
 
 def _unstable(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:

@@ -106,12 +106,19 @@ class Sweep:
         more: bool = False,
         contest: Contest | None = None,
     ) -> None:
-        self.recorder, self.row, self.folder, self.varying = recorder, row, folder.path, tuple(varying)
+        self.recorder, self.row, self.folder, self.varying = (
+            recorder,
+            row,
+            folder.path,
+            tuple(varying),
+        )
         self.earlier, self._own = earlier or Earlier(), folder
         self.files = isinstance(tracking, MLflowTracking) and tracking.child_artifacts
         self.most = tracking.best if isinstance(tracking, MLflowTracking) else None
         self.more = more
-        self.run_id = self.earlier.run_id or recorder.begin(replace(row, params={}) if more else row)
+        self.run_id = self.earlier.run_id or recorder.begin(
+            replace(row, params={}) if more else row
+        )
         self.parts = Parts(self.folder)
         self.done = dict(self.earlier.done)
         self.recorded = dict(self.earlier.recorded)
@@ -148,13 +155,21 @@ class Sweep:
             block = self._written()
             self._waiting.clear()  # only now: what cannot be written is tried again when the sweep ends
             self.parts.count += 1
-            self._under_way.append(block)  # last: an interrupt in between may lose a block for `resume`, and not send one twice
+            self._under_way.append(
+                block
+            )  # last: an interrupt in between may lose a block for `resume`, and not send one twice
         done: list[Done] = []
         if self._unsure:
             wait([block.added for block in self._under_way if block.added is not None])
-        for block in [block for block in self._under_way if block.added is None or (self._unsure and block.failed)]:
+        for block in [
+            block
+            for block in self._under_way
+            if block.added is None or (self._unsure and block.failed)
+        ]:
             self._send(block)
-        while self._under_way and (len(self._under_way) > most or self._size() > MOST_POINTS or self._under_way[0].over):
+        while self._under_way and (
+            len(self._under_way) > most or self._size() > MOST_POINTS or self._under_way[0].over
+        ):
             done += self._recorded(self._under_way[0])
             self._under_way.popleft()
         return done
@@ -166,13 +181,19 @@ class Sweep:
         self._settle()
         self.done = dict(sorted(self.done.items()))
         counts = Counter(done.status for done in self.done.values())
-        self.row = row = layout.sweep_finished(self.row, counts, self._numbers(), self.contest.by, now())
+        self.row = row = layout.sweep_finished(
+            self.row, counts, self._numbers(), self.contest.by, now()
+        )
         run_ids = {row: done.run_id for row, done in self.done.items() if done.run_id}
         tables = self.parts.join(run_ids, self._new_names())
         files = [self.folder / layout.MANIFEST, *tables, *list_folder(self.folder, ARRAYS)]
         hashes = {file.name: file_hash(file) for file in files}
         self.row = row = replace(row, tags={**row.tags, **tags, layout.FILES: json.dumps(hashes)})
-        files += [file for name in (layout.ENVIRONMENT_FILE, layout.GIT_DIFF) if (file := self.folder / name).exists()]
+        files += [
+            file
+            for name in (layout.ENVIRONMENT_FILE, layout.GIT_DIFF)
+            if (file := self.folder / name).exists()
+        ]
         with temporary_folder() as scratch:
             model = self._model(scratch)
             self.recorder.end(self.run_id, layout.news(row, self.earlier.metrics), files, model)
@@ -201,7 +222,9 @@ class Sweep:
         with suppress(LinfitError, OSError):
             self.flush()
         with suppress(LinfitError, OSError):
-            ended = layout.killed(self.row, now())  # its numbers may have been recorded already, with another time
+            ended = layout.killed(
+                self.row, now()
+            )  # its numbers may have been recorded already, with another time
             self.recorder.end(self.run_id, replace(ended, tags={**ended.tags, **tags}, metrics=()))
             self._settle()
         self._own.release()
@@ -222,7 +245,9 @@ class Sweep:
     def _described(self) -> dict[str, layout.Amendment]:
         """The names and numbers of the runs there are, by what varies now."""
         runs = {}
-        texts, overrides = (planned(self.folder, column, list(self.done)) for column in ("config", "overrides"))
+        texts, overrides = (
+            planned(self.folder, column, list(self.done)) for column in ("config", "overrides")
+        )
         for (row, done), text, given in zip(self.done.items(), texts, overrides, strict=True):
             name, numbers = described(text, self.varying, row, given)
             self.done[row] = replace(done, name=name)
@@ -232,7 +257,9 @@ class Sweep:
 
     def _new_names(self) -> dict[int, str]:
         """The names that are not what the parts of the tables say."""
-        new = {row: done.name for row, done in self.done.items() if done.name != done.result["name"]}
+        new = {
+            row: done.name for row, done in self.done.items() if done.name != done.result["name"]
+        }
         for row, name in new.items():
             self.done[row].result["name"] = name
         return new
@@ -246,16 +273,26 @@ class Sweep:
             row: layout.child(fit, said, name, self.run_id, row, times, retries.get(row))
             for row, name, fit, said in zip(rows, names, fits, accounts, strict=True)
         }
-        extra = {row: replace(child, tags={**child.tags, **self.extra[row]}) for row, child in children.items() if row in self.extra}
+        extra = {
+            row: replace(child, tags={**child.tags, **self.extra[row]})
+            for row, child in children.items()
+            if row in self.extra
+        }
         self._started, self._since = ended, time.monotonic()
         return Block(names, fits, results, children | extra)
 
     def _send(self, block: Block) -> None:
         """Gives the recorder those of a block's runs that are missing."""
-        if self._unsure:  # an interrupt or the store broke off an earlier attempt: who knows what is there
+        if (
+            self._unsure
+        ):  # an interrupt or the store broke off an earlier attempt: who knows what is there
             self.recorded |= self.recorder.children(self.run_id, self.earlier.retries)
         self._unsure = True
-        block.sent = [] if self.most is not None else [row for row in block.children if row not in self.recorded]
+        block.sent = (
+            []
+            if self.most is not None
+            else [row for row in block.children if row not in self.recorded]
+        )
         block.added = self.recorder.submit([block.children[row] for row in block.sent])
         self._unsure = False
 
@@ -277,14 +314,18 @@ class Sweep:
 
     def _size(self) -> int:
         """The points of all curves that are on their way."""
-        return sum(len(child.metrics) for block in self._under_way for child in block.children.values())
+        return sum(
+            len(child.metrics) for block in self._under_way for child in block.children.values()
+        )
 
     def _record_kept(self) -> None:
         """Record the best fits as runs, where only these become runs."""
         if self.most is None:
             return
         kept = sorted(self._best.ranked(self.contest.by))
-        added = iter(self.recorder.add([child for row, (child, _) in kept if row not in self.recorded]))
+        added = iter(
+            self.recorder.add([child for row, (child, _) in kept if row not in self.recorded])
+        )
         run_ids = [self.recorded.get(row) or next(added) for row, _ in kept]
         self._attach(run_ids, [fit for _, (_, fit) in kept])
         for (row, _), run_id in zip(kept, run_ids, strict=True):

@@ -25,11 +25,19 @@ Judge = Callable[[int, Fit], dict[str, str]]
 """The tags of the repetition of the fit at a place: what it repeats, and how it came out."""
 
 
-def repeat(config: FitConfig, name: str, recorder: Recorder, judge: Judge, above: Mapping[str, str] = MappingProxyType({})) -> str:
+def repeat(
+    config: FitConfig,
+    name: str,
+    recorder: Recorder,
+    judge: Judge,
+    above: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Runs a fit, and records it as a single run, with the tags of what is `above` it; returns its id."""
     start = now()
     [(_, fit)] = run_all([config], Workers())
-    begun = layout.started(account(config), name, start, {**environment.tags(config), **above, **judge(0, fit)})
+    begun = layout.started(
+        account(config), name, start, {**environment.tags(config), **above, **judge(0, fit)}
+    )
     run_id = recorder.begin(begun)
     with temporary_folder() as folder:
         files = [*write_files(folder, fit), *environment.write(folder, config)]
@@ -50,12 +58,19 @@ class Sample:
     """Of the run that becomes their parent."""
 
 
-def repeat_sample(sample: Sample, recorder: Recorder, judge: Judge, workers: int) -> tuple[str, list[str]]:
+def repeat_sample(
+    sample: Sample, recorder: Recorder, judge: Judge, workers: int
+) -> tuple[str, list[str]]:
     """Runs fits in `workers` processes, and records them as a sweep; returns its id, and theirs, in order."""
     configs = sample.configs
-    fits = PlannedFits(configs, [account(config, sample.varying) for config in configs], [()] * len(configs))
+    fits = PlannedFits(
+        configs, [account(config, sample.varying) for config in configs], [()] * len(configs)
+    )
     with temporary_folder() as temporary:
-        folder, about = Folder(temporary), About.new(sample.name, sample.varying, Workers(workers), now())
+        folder, about = (
+            Folder(temporary),
+            About.new(sample.name, sample.varying, Workers(workers), now()),
+        )
         write_manifest(folder.path, fits, asdict(about))
         environment.write(folder.path, configs[0])
         tags = {**environment.tags(configs[0]), **sample.tags}

@@ -28,7 +28,13 @@ from linfit.sweeps import locations
 from linfit.sweeps.composition import fit_config, search_path, set_hydra_config
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition, notice, tell_of_own_top
 from linfit.sweeps.origin import Origin
-from linfit.sweeps.overrides import all_keys, parse_overrides, read_raw, require_once, settle_repeats
+from linfit.sweeps.overrides import (
+    all_keys,
+    parse_overrides,
+    read_raw,
+    require_once,
+    settle_repeats,
+)
 from linfit.sweeps.quoting import keep_names
 from linfit.sweeps.sources import Loader
 from linfit.sweeps.ways import deferred
@@ -159,7 +165,9 @@ def swept_keys(fit: ComposedFit) -> list[str]:
         return []
     sweeper, given = fit.composed.hydra.sweeper, all_keys(parse_overrides(fit.overrides))
     grids = [sweeper.get("params") or {}, *(sweeper.get("grids") or [])]
-    keys = [key for grid in grids for key in grid] + [key for pair in sweeper.get("pairs") or [] for key in pair.get("keys", [])]
+    keys = [key for grid in grids for key in grid] + [
+        key for pair in sweeper.get("pairs") or [] for key in pair.get("keys", [])
+    ]
     return [str(key) for key in dict.fromkeys(keys) if key not in given]
 
 
@@ -178,22 +186,30 @@ def _is_study(request: Request) -> bool:
 def compose_sweep(request: Request, log: bool = False) -> DictConfig:
     """Compose what a sweep's jobs have in common, its sweeper and its launcher; jobs are composed one by one."""
     overrides = [*deferred(request.overrides), "hydra.mode=MULTIRUN"]
-    composed = request.hydra.compose_config(request.experiment, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=log)
+    composed = request.hydra.compose_config(
+        request.experiment, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=log
+    )
     if composed.hydra.sweeper.get("_target_") == BASIC:
         _give_way(composed)
     return composed
 
 
-def new_sweeper(request: Request, composed: DictConfig, task: TaskFunction, callbacks: Callbacks) -> Sweeper:
+def new_sweeper(
+    request: Request, composed: DictConfig, task: TaskFunction, callbacks: Callbacks
+) -> Sweeper:
     """Return the sweeper of a composed sweep, set up with its launcher."""
     context = HydraContext(config_loader=request.loader, callbacks=callbacks)
-    return Plugins.instance().instantiate_sweeper(config=composed, hydra_context=context, task_function=task)
+    return Plugins.instance().instantiate_sweeper(
+        config=composed, hydra_context=context, task_function=task
+    )
 
 
 def _sweeper_key(composed: DictConfig) -> str:
     """Return the first key of the sweeper's settings that asks for a sweep; empty if there is none."""
     settings = composed.hydra.sweeper
-    return next((key for key in ("params", "pairs", "grids", "sample", "filter") if settings.get(key)), "")
+    return next(
+        (key for key in ("params", "pairs", "grids", "sample", "filter") if settings.get(key)), ""
+    )
 
 
 def _give_way(composed: DictConfig) -> None:
@@ -213,7 +229,9 @@ def _give_way(composed: DictConfig) -> None:
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The experiment and the overrides: an experiment is the argument that is no override."""
     if isinstance(arguments, str):
-        raise ConfigError(f"got the text {arguments!r}, must be a list of an experiment and overrides: [{arguments!r}]")
+        raise ConfigError(
+            f"got the text {arguments!r}, must be a list of an experiment and overrides: [{arguments!r}]"
+        )
     names: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
@@ -224,7 +242,9 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
         else:
             names.append(experiment_name(argument))
     if len(names) > 1:
-        raise ConfigError(f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE")
+        raise ConfigError(
+            f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE"
+        )
     return (names[0] if names else locations.TOP), overrides
 
 
@@ -232,9 +252,13 @@ def _require_choice(argument: str, group: str, value: str) -> None:
     """ConfigError where an override chooses several components of a group, or none."""
     if group in GROUPS and value.startswith("["):
         one = value.strip("[]")
-        raise ConfigError(f"{argument}: {group} is one component, not a list: choose one, or sweep over several with -m {group}={one}")
+        raise ConfigError(
+            f"{argument}: {group} is one component, not a list: choose one, or sweep over several with -m {group}={one}"
+        )
     if group in GROUPS and value == "null":
-        raise ConfigError(f"{argument} chooses no {group}: there are {', '.join(locations.components(group))}")
+        raise ConfigError(
+            f"{argument} chooses no {group}: there are {', '.join(locations.components(group))}"
+        )
 
 
 def experiment_name(argument: str) -> str:
@@ -249,7 +273,9 @@ def experiment_name(argument: str) -> str:
     file = Path(f"{name}.yaml").absolute()
     if found := next((other for other, path in known.items() if path.absolute() == file), None):
         return found
-    if argument.lstrip("+").partition(".")[0] in FitConfig.model_fields and not argument.endswith(".yaml"):
+    if argument.lstrip("+").partition(".")[0] in FitConfig.model_fields and not argument.endswith(
+        ".yaml"
+    ):
         raise ConfigError(f"{argument} has no value: an override is KEY=VALUE")
     return name
 
@@ -263,7 +289,11 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
     parser.error = error  # type: ignore[method-assign]
     flags: argparse.Namespace = parser.parse_intermixed_args(list(arguments))
-    several = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(flags, flag)]
+    several = [
+        flag
+        for flag in ("run", "multirun", "cfg", "info", "shell_completion")
+        if getattr(flags, flag)
+    ]
     if len(several) > 1:
         raise ConfigError(f"only one of --{' and --'.join(several)} at a time")
     if flags.resolve and not (flags.cfg or flags.help):
@@ -291,6 +321,10 @@ def _search_path(flags: argparse.Namespace) -> ConfigSearchPath:
             continue
         if not Path(folder).is_dir():
             raise ConfigError(f"{flag} {folder!r} is no folder")
-        anchor = SearchPathQuery(provider="schema") if flag == "--config-dir" else SearchPathQuery(provider="main")
+        anchor = (
+            SearchPathQuery(provider="schema")
+            if flag == "--config-dir"
+            else SearchPathQuery(provider="main")
+        )
         path.prepend("command-line", f"file://{Path(folder).absolute()}", anchor=anchor)
     return path

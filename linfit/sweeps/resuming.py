@@ -85,15 +85,30 @@ def look(path: Path, recorder: Recorder, asked: Asked) -> Left:
     results = stored_results(path)
     history = recorder.history()
     parent = None if history is None else history.sweep(about.id)
-    kept = {} if history is None or parent is None else history.current(history.children(parent.run_id))
+    kept = (
+        {}
+        if history is None or parent is None
+        else history.current(history.children(parent.run_id))
+    )
     best = first.tracking.best if isinstance(first.tracking, MLflowTracking) else None
     everywhere = history is not None and best is None
     done = {
         row: Done(names[row], kept[row].run_id if row in kept else "", result)
         for row, result in results.items()
-        if row < len(names) and (not everywhere or (row in kept and (kept[row].status == "FAILED") == (result["status"] == Status.FAILED)))
+        if row < len(names)
+        and (
+            not everywhere
+            or (
+                row in kept
+                and (kept[row].status == "FAILED") == (result["status"] == Status.FAILED)
+            )
+        )
     }
-    failed = {row for row, entry in done.items() if entry.status is Status.FAILED} if asked.retry_failed else set()
+    failed = (
+        {row for row, entry in done.items() if entry.status is Status.FAILED}
+        if asked.retry_failed
+        else set()
+    )
     todo = sorted(set(range(len(names))) - set(done) | failed)
     retries = {row: kept[row].run_id for row in failed if row in kept}
     recorded = {row: child.run_id for row, child in kept.items() if row not in retries}
@@ -105,7 +120,9 @@ def look(path: Path, recorder: Recorder, asked: Asked) -> Left:
         ranked = sorted((value, row) for row, value in values.items() if value != float("inf"))
         again = {row for _, row in ranked[: best or 1]}
         left.again = sorted(again | (_without_files(left, done) - failed if everywhere else set()))
-    fixed = {row: entry for row, entry in done.items() if row not in failed and row not in left.again}
+    fixed = {
+        row: entry for row, entry in done.items() if row not in failed and row not in left.again
+    }
     known = {} if parent is None else parent.metrics
     left.earlier = Earlier("" if parent is None else parent.run_id, known, fixed, recorded, retries)
     left.names = [names[row] for row in left.rows]
@@ -116,7 +133,9 @@ def look(path: Path, recorder: Recorder, asked: Asked) -> Left:
 
 def _without_files(left: Left, done: Mapping[int, Done]) -> set[int]:
     """Return the rows whose runs were finished by a process that was killed before it had attached their files."""
-    if not (isinstance(left.first.tracking, MLflowTracking) and left.first.tracking.child_artifacts):
+    if not (
+        isinstance(left.first.tracking, MLflowTracking) and left.first.tracking.child_artifacts
+    ):
         return set()
     lacking = lacking_files(left.path, (entry.run_id for entry in done.values()))
     return {row for row, entry in done.items() if entry.run_id in lacking}
@@ -132,7 +151,9 @@ def opened(path: Path, asked: Asked) -> Recorder:
     """The recorder of the sweep in `path`."""
     [config] = configs_of(path, [0], asked)
     if asked.uri is None and ":***@" in str(getattr(config.tracking, "uri", "")):
-        raise ConfigError("the password of the sweep's store was not kept: name the store again with --uri")
+        raise ConfigError(
+            "the password of the sweep's store was not kept: name the store again with --uri"
+        )
     tracking = resolved_tracking(config)
     if isinstance(tracking, MLflowTracking) and isinstance(config.tracking, MLflowTracking):
         planned = {key: None for key in ("uri", "artifacts") if getattr(asked, key) is not None}
@@ -146,7 +167,9 @@ def opened(path: Path, asked: Asked) -> Recorder:
 def _require_folder(store: Store) -> None:
     """ConfigError where a sweep's manifest names a store whose folder is not there: it may be another machine's."""
     if store.file is not None and not store.file.parent.is_dir():
-        raise ConfigError(f"the sweep's store {store} is gone: name the one it is in now with --uri")
+        raise ConfigError(
+            f"the sweep's store {store} is gone: name the one it is in now with --uri"
+        )
 
 
 def resume(path: Path, runner: Runner, asked: Asked) -> Left:
@@ -162,7 +185,9 @@ def resume(path: Path, runner: Runner, asked: Asked) -> Left:
         if (history := recorder.history()) is not None:
             history.end_dead()
         for table in set_aside(path):
-            notice(f"{table.name.removesuffix(BROKEN)} of {table.parent} is broken: it is kept as {table.name}, its fits are run again")
+            notice(
+                f"{table.name.removesuffix(BROKEN)} of {table.parent} is broken: it is kept as {table.name}, its fits are run again"
+            )
         left = look(path, recorder, asked)
         if left.nothing:
             notice(f"nothing is left of the sweep in {path}: all {left.num_fits} fits are done")
@@ -171,18 +196,26 @@ def resume(path: Path, runner: Runner, asked: Asked) -> Left:
                 _hand_over(left, recorder, runner)
             return left
         refuse(left, asked)
-        where = continued(left.about.where, asked.workers, asked.backend, asked.address) if left.rows else HERE
+        where = (
+            continued(left.about.where, asked.workers, asked.backend, asked.address)
+            if left.rows
+            else HERE
+        )
         sweep = _sweep(left, recorder, folder, asked)
     except BaseException:
         folder.release()
         raise
     try:
         runner.question, runner.typed = left.about.question, left.about.typed
-        runner.resume(sweep, left.first, list(zip(left.rows, left.names, left.configs, strict=True)), where)
+        runner.resume(
+            sweep, left.first, list(zip(left.rows, left.names, left.configs, strict=True)), where
+        )
     except BaseException as error:
         runner.kill()
         if isinstance(error, OSError):
-            raise RecordingError(f"{error.filename or path} cannot be written: {error.strerror or error}") from error
+            raise RecordingError(
+                f"{error.filename or path} cannot be written: {error.strerror or error}"
+            ) from error
         raise
     return left
 
@@ -203,7 +236,11 @@ def _hand_over(left: Left, recorder: Recorder, runner: Runner) -> None:
     notice("its pictures, report and description were broken off: they are made now")
     parent, done = left.parent, left.earlier.done
     row = layout.Row(left.about.name, parent.start, parent.end or now(), parent.status, parent.tags)
-    runner.question, runner.typed, runner.where = left.about.question, left.about.typed, recorder.where()
+    runner.question, runner.typed, runner.where = (
+        left.about.question,
+        left.about.typed,
+        recorder.where(),
+    )
     runner.remarks.kept.update(dict.fromkeys(parent.tags.get(layout.NOTES, "").splitlines()))
     runner.sweep_id, runner.done = parent.run_id, [done[number] for number in sorted(done)]
     runner.recorded = Recorded(recorder, parent.run_id, row, left.path.absolute(), left.first)
@@ -212,7 +249,9 @@ def _hand_over(left: Left, recorder: Recorder, runner: Runner) -> None:
 def refuse(left: Left, asked: Asked) -> None:
     """LinfitError where something changed since the sweep began, unless that is allowed."""
     if left.changes and not asked.allow_changes:
-        raise LinfitError(f"{told(left.changes)}: put it back, or add --allow-changes and have a sweep of both")
+        raise LinfitError(
+            f"{told(left.changes)}: put it back, or add --allow-changes and have a sweep of both"
+        )
 
 
 def _sweep(left: Left, recorder: Recorder, folder: Folder, asked: Asked) -> Sweep:
@@ -221,7 +260,9 @@ def _sweep(left: Left, recorder: Recorder, folder: Folder, asked: Asked) -> Swee
     parts: Parts = reopen(left.path)
     parts.keep(left.earlier.done)
     if was_finished:
-        note_attached(left.path, (entry.run_id for entry in left.earlier.done.values() if entry.run_id))
+        note_attached(
+            left.path, (entry.run_id for entry in left.earlier.done.values() if entry.run_id)
+        )
     if left.fresh:  # whatever was meant to run it, this is what does
         environment.write(left.path, left.first)
     more = left.parent is not None and not left.parent.params
@@ -236,7 +277,16 @@ def _sweep(left: Left, recorder: Recorder, folder: Folder, asked: Asked) -> Swee
         params = layout.shared_params(accounts) if more else {}
         row = layout.Row(left.about.name, left.parent.start, now(), "RUNNING", tags, params)
         recorder.resume(left.parent.run_id, tags)
-    return Sweep(recorder, row, folder, left.about.varying, left.first.tracking, left.earlier, more, left.contest)
+    return Sweep(
+        recorder,
+        row,
+        folder,
+        left.about.varying,
+        left.first.tracking,
+        left.earlier,
+        more,
+        left.contest,
+    )
 
 
 def _accounts(left: Left, asked: Asked) -> Iterator[Account]:

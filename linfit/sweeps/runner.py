@@ -83,8 +83,12 @@ class Recorded:
     """Of a sweep its first fit's."""
 
 
-def _accounts(configs: Sequence[FitConfig], varying: Sequence[str], overrides: Sequence[Sequence[str]]) -> list[Account]:
-    return [account(config, varying, given) for config, given in zip(configs, overrides, strict=True)]
+def _accounts(
+    configs: Sequence[FitConfig], varying: Sequence[str], overrides: Sequence[Sequence[str]]
+) -> list[Account]:
+    return [
+        account(config, varying, given) for config, given in zip(configs, overrides, strict=True)
+    ]
 
 
 def _tell_nobody(_: str) -> None:
@@ -99,7 +103,9 @@ class Runner:
     asks, `typed` the command that says the same. `caller` is the MLflow run that was active where this was made.
     """
 
-    def __init__(self, observer: Observer | None = None, skip_done: bool = False, skip_unstable: bool = False) -> None:
+    def __init__(
+        self, observer: Observer | None = None, skip_done: bool = False, skip_unstable: bool = False
+    ) -> None:
         self.skip_done, self.skip_unstable = skip_done, skip_unstable
         self.observer = observer or Silent()
         self.fit: Fit | None = None
@@ -111,7 +117,9 @@ class Runner:
         self.folder: Path | None = None
         self.question = ""
         self.typed = ""
-        self.caller = caller_run()  # now: a launcher may pickle this in another thread, where another run is active
+        self.caller = (
+            caller_run()
+        )  # now: a launcher may pickle this in another thread, where another run is active
         self._single: Single | None = None
         self._sweep: Sweep | None = None
         self.jobs: list[Job] = []
@@ -122,7 +130,10 @@ class Runner:
     def __getstate__(self) -> dict[str, Any]:
         """What a launcher's processes have to know, and where they say what came out: nobody there watches, and no store is open."""
         self._letters = self._letters or Letterbox()
-        kept = {key: getattr(self, key) for key in ("skip_done", "skip_unstable", "question", "typed", "caller")}
+        kept = {
+            key: getattr(self, key)
+            for key in ("skip_done", "skip_unstable", "question", "typed", "caller")
+        }
         return {**kept, "_post": self._letters}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -148,7 +159,9 @@ class Runner:
     def _job(self, composed: DictConfig, hydra: HydraConf) -> float:
         folder = _folder_of(hydra)
         origin = Origin.of(hydra, GlobalHydra.instance().config_loader())
-        tell = notice if self._single is None else _tell_nobody  # of a fit that has begun it is told already
+        tell = (
+            notice if self._single is None else _tell_nobody
+        )  # of a fit that has begun it is told already
         config = fit_config(composed, origin, tell).resolved()
         if self._single is None:  # a job of another launcher
             if self.skip_done and not missing([config], values := [0.0]):
@@ -157,7 +170,9 @@ class Runner:
             folder.mkdir(parents=True, exist_ok=True)
             self.begin(config, single_name(origin.experiment, config, origin.overrides))
         try:
-            return self._run(config, folder, 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num)
+            return self._run(
+                config, folder, 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
+            )
         except BaseException:
             self.kill()
             raise
@@ -168,7 +183,13 @@ class Runner:
         self.observer.begin(1, config.steps)
         self.fit = single.run(config, folder, self.observer.passed)
         self.remarks.take(self.fit)
-        self.done.append(Done(single.row.name, single.run_id, {"row": job, "name": single.row.name, **result(self.fit)}))
+        self.done.append(
+            Done(
+                single.row.name,
+                single.run_id,
+                {"row": job, "name": single.row.name, **result(self.fit)},
+            )
+        )
         self.observer.advance(self.done[-1:])
         self.observer.end()
         self.recorded = Recorded(single.recorder, single.run_id, single.row, folder, config)
@@ -204,7 +225,9 @@ class Runner:
         overrides = [job.overrides for job in new]
         first, self.jobs = len(self.jobs), [*self.jobs, *new]
         given = [job.overrides for job in self.jobs]
-        varying = leaf_keys(varying_keys(given, more), given, sections_of([job.config for job in self.jobs]))
+        varying = leaf_keys(
+            varying_keys(given, more), given, sections_of([job.config for job in self.jobs])
+        )
         if self._sweep is None:
             about = About.new(name, varying, workers, now(), self.question, self.typed)
             fits = PlannedFits(configs, _accounts(configs, about.varying, overrides), overrides)
@@ -222,15 +245,27 @@ class Runner:
         for number, fitted in self._fits(configs, workers):
             values[places[number]] = fitted.objective
             said = accounts.pop(number)
-            self.observer.advance(self._sweep.add(first + number, said.name(first + number), fitted, said))
+            self.observer.advance(
+                self._sweep.add(first + number, said.name(first + number), fitted, said)
+            )
         self.observer.advance(self._sweep.flush())
         return values
 
-    def resume(self, sweep: Sweep, first: FitConfig, left: Sequence[tuple[int, str, FitConfig]], workers: Workers) -> None:
+    def resume(
+        self,
+        sweep: Sweep,
+        first: FitConfig,
+        left: Sequence[tuple[int, str, FitConfig]],
+        workers: Workers,
+    ) -> None:
         """Runs the (row, name, config) that are left of a sweep, and ends it; `first` is the config of its first row."""
         self._sweep, self.folder = sweep, sweep.folder
         self.jobs = [Job(first, ())]
-        rows, names, configs = [row for row, _, _ in left], [name for _, name, _ in left], [config for _, _, config in left]
+        rows, names, configs = (
+            [row for row, _, _ in left],
+            [name for _, name, _ in left],
+            [config for _, _, config in left],
+        )
         self._announce(configs)
         for number, fitted in self._fits(configs, workers):
             self.observer.advance(sweep.add(rows[number], names[number], fitted))
@@ -261,7 +296,9 @@ class Runner:
             sweep.finish(layout.noted(self.remarks.kept))
             self.remarks.end()
             self.sweep_id, self.done = sweep.run_id, list(sweep.done.values())
-            self.recorded = Recorded(sweep.recorder, sweep.run_id, sweep.row, sweep.folder, self.jobs[0].config)
+            self.recorded = Recorded(
+                sweep.recorder, sweep.run_id, sweep.row, sweep.folder, self.jobs[0].config
+            )
             self._sweep = self.folder = None
 
     def _collect(self) -> None:

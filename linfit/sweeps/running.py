@@ -13,7 +13,9 @@ from linfit.errors import ConfigError
 from linfit.sweeps.workers import HERE, Workers, fits_in_workers
 
 
-def run_all(configs: Sequence[FitConfig], workers: Workers, report: Report = unheard) -> Generator[tuple[int, Fit], None, None]:
+def run_all(
+    configs: Sequence[FitConfig], workers: Workers, report: Report = unheard
+) -> Generator[tuple[int, Fit], None, None]:
     """All fits, each with its place as soon as it is done: in this process, in several, or on a cluster.
 
     `report` hears of steps as they are made, of other processes when fits come from there.
@@ -26,7 +28,9 @@ def run_all(configs: Sequence[FitConfig], workers: Workers, report: Report = unh
         yield from fits
 
 
-def _elsewhere(configs: Sequence[FitConfig], workers: Workers, report: Report) -> Generator[tuple[int, Fit], None, None]:
+def _elsewhere(
+    configs: Sequence[FitConfig], workers: Workers, report: Report
+) -> Generator[tuple[int, Fit], None, None]:
     if workers.backend == HERE.backend:
         return fits_in_workers(configs, workers.count, report)
     from linfit.sweeps.clusters import fits_on_cluster
@@ -34,7 +38,12 @@ def _elsewhere(configs: Sequence[FitConfig], workers: Workers, report: Report) -
     return fits_on_cluster(configs, workers, report)
 
 
-def continued(before: Workers, count: int | None = None, backend: str | None = None, address: str | None = None) -> Workers:
+def continued(
+    before: Workers,
+    count: int | None = None,
+    backend: str | None = None,
+    address: str | None = None,
+) -> Workers:
     """Where a sweep goes on: where it began, or where it is asked to. A count alone means processes of this machine.
 
     ConfigError where that is a cluster which is not there.
@@ -43,7 +52,9 @@ def continued(before: Workers, count: int | None = None, backend: str | None = N
         return Workers(count)
     chosen = backend or before.backend
     if address is not None and chosen == HERE.backend:
-        raise ConfigError(f"--address {address}: of which kind of cluster? add --backend dask or --backend ray")
+        raise ConfigError(
+            f"--address {address}: of which kind of cluster? add --backend dask or --backend ray"
+        )
     kept = before.address if chosen == before.backend else None
     where = Workers(count or before.count, chosen, address or kept)
     if where.backend != HERE.backend:

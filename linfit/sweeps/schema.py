@@ -32,7 +32,10 @@ def of_group(group: str) -> Schema:
         "type": "object",
         "properties": {"name": {"enum": names, "description": f"which {group}"}},
         "required": ["name"],
-        "allOf": [{"if": {"properties": {"name": {"const": name}}}, "then": {"$ref": f"#/$defs/{name}"}} for name in names],
+        "allOf": [
+            {"if": {"properties": {"name": {"const": name}}}, "then": {"$ref": f"#/$defs/{name}"}}
+            for name in names
+        ],
         "$defs": {name: _component(group, name) for name in names},
     }
 
@@ -41,16 +44,35 @@ def of_experiment() -> Schema:
     """Of experiments, and of the config that they build on: a delta, so that nothing is required."""
     sections = FitConfig.model_json_schema()
     about = comments(locations.shipped(locations.CONF) / f"{locations.TOP}.yaml")
-    own = {key: _field(schema, sections["$defs"], about, key) for key, schema in sections["properties"].items() if key not in GROUPS}
+    own = {
+        key: _field(schema, sections["$defs"], about, key)
+        for key, schema in sections["properties"].items()
+        if key not in GROUPS
+    }
     own["name"] = {"anyOf": [own["name"], {"type": "null"}]}  # then the experiment file's name
-    parts = {group: {name: _component(group, name, whole=False) for name in choices(group)} for group in GROUPS}
+    parts = {
+        group: {name: _component(group, name, whole=False) for name in choices(group)}
+        for group in GROUPS
+    }
     return {
         "$schema": DRAFT,
         "type": "object",
         "additionalProperties": False,
-        "properties": {"defaults": _defaults(), "hydra": _hydra(), **own, **{group: _any(parts[group]) for group in GROUPS}},
-        "allOf": [*(_if_chosen(group, name) for group in GROUPS for name in choices(group)), _own_sweeper()],
-        "$defs": {f"{group}-{name}": schema for group, some in parts.items() for name, schema in some.items()},
+        "properties": {
+            "defaults": _defaults(),
+            "hydra": _hydra(),
+            **own,
+            **{group: _any(parts[group]) for group in GROUPS},
+        },
+        "allOf": [
+            *(_if_chosen(group, name) for group in GROUPS for name in choices(group)),
+            _own_sweeper(),
+        ],
+        "$defs": {
+            f"{group}-{name}": schema
+            for group, some in parts.items()
+            for name, schema in some.items()
+        },
     }
 
 
@@ -60,17 +82,30 @@ def _component(group: str, name: str, whole: bool = True) -> Schema:
     schema = known.model_json_schema() if known is not None else {}
     documentation, fields = component(group, name)
     about = {field.key: field.about for field in fields}
-    keys = {key: _field(value, schema.get("$defs", {}), about, key) for key, value in schema.get("properties", {}).items()}
+    keys = {
+        key: _field(value, schema.get("$defs", {}), about, key)
+        for key, value in schema.get("properties", {}).items()
+    }
     keys["name"] = {"const": name}
-    described = {"type": "object", "description": documentation, "properties": keys, "additionalProperties": known is None}
+    described = {
+        "type": "object",
+        "description": documentation,
+        "properties": keys,
+        "additionalProperties": known is None,
+    }
     return {**described, "required": schema.get("required", [])} if whole else described
 
 
-def _field(schema: Schema, definitions: Mapping[str, Any], about: Mapping[str, str], key: str) -> Schema:
+def _field(
+    schema: Schema, definitions: Mapping[str, Any], about: Mapping[str, str], key: str
+) -> Schema:
     """One key: its type, its meaning, and room for an interpolation."""
     inner = _plain(schema, definitions)
     if "properties" in inner:
-        inner["properties"] = {name: _field(part, {}, about, f"{key}.{name}") for name, part in inner["properties"].items()}
+        inner["properties"] = {
+            name: _field(part, {}, about, f"{key}.{name}")
+            for name, part in inner["properties"].items()
+        }
     said = {"description": about[key]} if about.get(key) else {}
     return {**said, **inner} if "properties" in inner else {**said, "anyOf": [inner, LATER]}
 
@@ -83,7 +118,11 @@ def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
         return schema
     if "$ref" in schema:
         return _plain(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
-    return {"items" if key == "prefixItems" else key: _plain(value, definitions) for key, value in schema.items() if key not in NOISE}
+    return {
+        "items" if key == "prefixItems" else key: _plain(value, definitions)
+        for key, value in schema.items()
+        if key not in NOISE
+    }
 
 
 def _any(parts: Mapping[str, Schema]) -> Schema:
@@ -100,7 +139,10 @@ def _any(parts: Mapping[str, Schema]) -> Schema:
 
 def _if_chosen(group: str, name: str) -> Schema:
     """Where the defaults list names the component, the group has its keys and no others."""
-    return {"if": _chosen(group, {"const": name}), "then": {"properties": {group: {"$ref": f"#/$defs/{group}-{name}"}}}}
+    return {
+        "if": _chosen(group, {"const": name}),
+        "then": {"properties": {group: {"$ref": f"#/$defs/{group}-{name}"}}},
+    }
 
 
 def _own_sweeper() -> Schema:
@@ -112,7 +154,10 @@ def _own_sweeper() -> Schema:
 
 def _chosen(group: str, name: Schema) -> Schema:
     """Holds where the defaults list says for the group what `name` says."""
-    spelled = [{"type": "object", "required": [key], "properties": {key: name}} for key in _spellings(group)]
+    spelled = [
+        {"type": "object", "required": [key], "properties": {key: name}}
+        for key in _spellings(group)
+    ]
     return {"required": ["defaults"], "properties": {"defaults": {"contains": {"anyOf": spelled}}}}
 
 
@@ -121,13 +166,35 @@ def _spellings(group: str) -> Iterator[str]:
 
 
 def _defaults() -> Schema:
-    named = {key: {"anyOf": [{"enum": choices(group)}, {"type": ["string", "null"]}]} for group in GROUPS for key in _spellings(group)}
-    entry = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": named}]}
-    return {"type": "array", "description": "what this file builds on, and which components it replaces", "items": entry}
+    named = {
+        key: {"anyOf": [{"enum": choices(group)}, {"type": ["string", "null"]}]}
+        for group in GROUPS
+        for key in _spellings(group)
+    }
+    entry = {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": named},
+        ]
+    }
+    return {
+        "type": "array",
+        "description": "what this file builds on, and which components it replaces",
+        "items": entry,
+    }
 
 
 def _hydra() -> Schema:
     ways = Ways.model_json_schema()
-    sweeper = {key: {"anyOf": [_plain(part, ways["$defs"]), {"type": "null"}, LATER]} for key, part in ways["properties"].items()}
-    mode = {"enum": ["RUN", "MULTIRUN"], "description": "MULTIRUN makes the file a study: a sweep without -m"}
-    return {"type": "object", "properties": {"mode": mode, "sweeper": {"type": "object", "properties": sweeper}}}
+    sweeper = {
+        key: {"anyOf": [_plain(part, ways["$defs"]), {"type": "null"}, LATER]}
+        for key, part in ways["properties"].items()
+    }
+    mode = {
+        "enum": ["RUN", "MULTIRUN"],
+        "description": "MULTIRUN makes the file a study: a sweep without -m",
+    }
+    return {
+        "type": "object",
+        "properties": {"mode": mode, "sweeper": {"type": "object", "properties": sweeper}},
+    }

@@ -47,7 +47,9 @@ class Single:
         """Fits, writes the run's files into `folder`, and ends the run with them."""
         [(_, done)] = fits_as_done([config], report)
         theory = theory_of(done)
-        row = layout.finished(self.row, done, now(), theory={} if theory is None else theory.numbers())
+        row = layout.finished(
+            self.row, done, now(), theory={} if theory is None else theory.numbers()
+        )
         files = [*write_files(folder, done), *environment.write(folder, config)]
         flush_files(files, folder)
         flush_names_above(folder)
@@ -61,7 +63,11 @@ class Single:
 
     def kill(self) -> None:
         """Ends it as KILLED, or FAILED where it could not be recorded, as far as the store still allows."""
-        ended = layout.unrecorded(self.row, now(), self.broken) if self.broken else layout.killed(self.row, now())
+        ended = (
+            layout.unrecorded(self.row, now(), self.broken)
+            if self.broken
+            else layout.killed(self.row, now())
+        )
         with suppress(LinfitError, OSError):
             self.recorder.end(self.run_id, ended)
 

@@ -22,7 +22,9 @@ MAX_PARTS = 4096
 _KEY = r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
 #: What Hydra's grammar reads as an integer or a float; everything else is left to its parser, which takes 100 µs.
 _INTEGER = re.compile(_KEY + r"=(-?(?:0|[1-9][0-9]*))", re.ASCII)
-_FLOAT = re.compile(_KEY + r"=(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))", re.ASCII)
+_FLOAT = re.compile(
+    _KEY + r"=(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))", re.ASCII
+)
 _DIRECTORY = re.compile(r"\$\{hydra:runtime\.cwd\}")
 _CONSTANT = re.compile(rf"{_DIRECTORY.pattern}|\$\{{oc\.env:[^${{}}]*\}}")
 _REFERENCE = re.compile(r"\$\{" + _KEY + r"\}", re.ASCII)
@@ -61,7 +63,9 @@ class Composed:
 class Parts:
     """Reads overrides; what has been read is remembered."""
 
-    def __init__(self, loader: ConfigLoaderImpl, experiment: str, hydra_overrides: list[str]) -> None:
+    def __init__(
+        self, loader: ConfigLoaderImpl, experiment: str, hydra_overrides: list[str]
+    ) -> None:
         self.files = loader._parse_overrides_and_create_caching_repo(experiment, hydra_overrides)[1]
         self._parser = OverridesParser.create()
         self.read = lru_cache(MAX_PARTS)(self._read)
@@ -69,7 +73,11 @@ class Parts:
 
     def _read(self, text: str) -> Value | Composed:
         for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
-            if (found := pattern.fullmatch(text)) and not _special(found[1]) and not self._is_group(found[1]):
+            if (
+                (found := pattern.fullmatch(text))
+                and not _special(found[1])
+                and not self._is_group(found[1])
+            ):
                 return Value.of(found[1], number(found[2]))
         try:
             override = self._parser.parse_override(text)
@@ -99,7 +107,9 @@ def _may_be_put(override: Override) -> bool:
         and override.package is None
         and _DOTTED.fullmatch(override.key_or_group) is not None
         and not _special(override.key_or_group)
-        and not (override.key_or_group == "name" and override.value() is None)  # the experiment's own name
+        and not (
+            override.key_or_group == "name" and override.value() is None
+        )  # the experiment's own name
         and _literal(override.value())
     )
 
@@ -139,9 +149,15 @@ def slots(surveys: Iterable[Survey]) -> Slots:
     """The keys that hold plain values or lists, the `${references}` to them, and whether there are no other interpolations."""
     found = {key: text for section in surveys for key, text in section.items()}
     keys = frozenset(key for key, text in found.items() if text is None)
-    targets = {key: match[1] for key, text in found.items() if text is not None and (match := _REFERENCE.fullmatch(text))}
+    targets = {
+        key: match[1]
+        for key, text in found.items()
+        if text is not None and (match := _REFERENCE.fullmatch(text))
+    }
     references = {key: other for key, other in targets.items() if other in keys}
-    closed = all(text is None or key in references or _kept(key, text) for key, text in found.items())
+    closed = all(
+        text is None or key in references or _kept(key, text) for key, text in found.items()
+    )
     return Slots(keys, references, closed)
 
 
@@ -149,24 +165,40 @@ def _survey(parent: DictConfig, name: Any, prefix: str) -> Iterator[tuple[str, s
     """Each key at or below `parent[name]` where a value may be put, with None, or where an interpolation stands, with its text."""
     key, node = f"{prefix}{name}", parent._get_node(name)
     addressable = _NAME.fullmatch(str(name)) is not None
-    text = str(OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig | ListConfig) else node._value())  # type: ignore[union-attr]
+    text = str(
+        OmegaConf.to_container(node, resolve=False)
+        if isinstance(node, DictConfig | ListConfig)
+        else node._value()
+    )  # type: ignore[union-attr]
     if addressable and _open_dict(node):
         for child in node:  # type: ignore[union-attr]
             yield from _survey(node, child, f"{key}.")  # type: ignore[arg-type]
     elif "${" in text:
         yield key, text
-    elif addressable and (type(node) is AnyNode or _open_list(node)) and not node._get_flag("readonly"):  # type: ignore[union-attr]
+    elif (
+        addressable
+        and (type(node) is AnyNode or _open_list(node))
+        and not node._get_flag("readonly")
+    ):  # type: ignore[union-attr]
         yield key, None
 
 
 def _open_dict(node: Any) -> bool:
     """A mapping as YAML gives it, not a structured config, which would convert or refuse values."""
-    plain = isinstance(node, DictConfig) and node._metadata.object_type in (None, dict) and node._metadata.element_type is Any
+    plain = (
+        isinstance(node, DictConfig)
+        and node._metadata.object_type in (None, dict)
+        and node._metadata.element_type is Any
+    )
     return plain and not (node._is_none() or node._is_missing() or node._is_interpolation())
 
 
 def _open_list(node: Any) -> bool:
-    return isinstance(node, ListConfig) and node._metadata.element_type is Any and node._metadata.ref_type is Any
+    return (
+        isinstance(node, ListConfig)
+        and node._metadata.element_type is Any
+        and node._metadata.ref_type is Any
+    )
 
 
 def _kept(key: str, text: str) -> bool:

@@ -30,13 +30,20 @@ class FileSource(FileConfigSource):
         if not file.exists():
             raise ConfigLoadError(f"Config not found : {file}")
         try:
-            return ConfigResult(provider=self.provider, path=f"file://{self.path}", config=read_file(file), header=read_header(file))
+            return ConfigResult(
+                provider=self.provider,
+                path=f"file://{self.path}",
+                config=read_file(file),
+                header=read_header(file),
+            )
         except UnicodeDecodeError:  # whose bytes say which file it is
             raise
         except ValueError as error:
             raise ConfigError(f"{file}: {error}: mend it there") from error
         except RecursionError as error:
-            raise ConfigError(f"{file}: an alias (*) stands within its own anchor (&): write out what it means") from error
+            raise ConfigError(
+                f"{file}: an alias (*) stands within its own anchor (&): write out what it means"
+            ) from error
 
 
 class Repository(ConfigRepository):

@@ -19,23 +19,33 @@ from linfit.settings import StackedEngine
 def unstable(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
     """The learning rate and the largest stable one of each fit for which it is exceeded, by its place; data are loaded for it."""
     limits = Limits()
-    return {place: both for block in _loaded(configs) for place, both in limits.above(block).items()}
+    return {
+        place: both for block in _loaded(configs) for place, both in limits.above(block).items()
+    }
 
 
 def doubtful(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
     """The same of fits by batches, which may diverge above the bound and need not."""
     limits = Limits()
-    return {place: both for block in _loaded(configs) for place, both in limits.doubtful(block).items()}
+    return {
+        place: both for block in _loaded(configs) for place, both in limits.doubtful(block).items()
+    }
 
 
 def bounds(configs: Sequence[FitConfig]) -> dict[int, float]:
     """The largest stable learning rate of each fit for which one is stated, by its place; data are loaded for it."""
     limits = Limits()
-    return {place: bound for block in _loaded(configs) for place, bound in limits.bounds(block).items()}
+    return {
+        place: bound for block in _loaded(configs) for place, bound in limits.bounds(block).items()
+    }
 
 
 def _loaded(configs: Sequence[FitConfig]) -> Iterator[list[Task]]:
-    return (block for block in blocks([as_stacked(config) for config in configs]) if isinstance(block, list))
+    return (
+        block
+        for block in blocks([as_stacked(config) for config in configs])
+        if isinstance(block, list)
+    )
 
 
 class Limits:
@@ -46,7 +56,9 @@ class Limits:
 
     def above(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         """The learning rate and the largest stable one of each task for which it is exceeded, by the task's place."""
-        return self._exceeded([task for task in block if not isinstance(task.config.batch, Minibatch)])
+        return self._exceeded(
+            [task for task in block if not isinstance(task.config.batch, Minibatch)]
+        )
 
     def doubtful(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         """The same of tasks that go by batches: for them the bound is enough, and not always necessary."""
@@ -54,7 +66,9 @@ class Limits:
 
     def _exceeded(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         limits = self.bounds(block) if block else {}
-        both = {task.place: (_lr(task), limits[task.place]) for task in block if task.place in limits}
+        both = {
+            task.place: (_lr(task), limits[task.place]) for task in block if task.place in limits
+        }
         return {place: (lr, bound) for place, (lr, bound) in both.items() if lr > bound}
 
     def bounds(self, block: Sequence[Task]) -> dict[int, float]:
@@ -68,7 +82,9 @@ class Limits:
     def known(self, task: Task) -> bool:
         """Whether a bound is stated: by the optimizer, whose settings may matter, of a quadratic loss and a learning rate that stays."""
         optimizer, config = task.optimizer, task.config
-        stated = bounded(optimizer, config.batch) and optimizer.largest_stable_lr(1.0, 1) is not None
+        stated = (
+            bounded(optimizer, config.batch) and optimizer.largest_stable_lr(1.0, 1) is not None
+        )
         return stated and config.loss.quadratic and config.schedule.name == "none"
 
     def _bound(self, task: Task) -> float | None:
@@ -102,12 +118,18 @@ class Limits:
             return
         found = largest_curvatures(list(features.values()), scale)
         curvature = dict(zip(features, found.tolist(), strict=True))
-        self._curvature.update({part: curvature[id(part.X)] + part.shrinkage.strength for part in data})
+        self._curvature.update(
+            {part: curvature[id(part.X)] + part.shrinkage.strength for part in data}
+        )
 
 
 def as_stacked(config: FitConfig) -> FitConfig:
     """The config as one that is cut into blocks: those of the engine `single` are loaded and grouped in the same way."""
-    return config if isinstance(config.engine, StackedEngine) else config.model_copy(update={"engine": StackedEngine()})
+    return (
+        config
+        if isinstance(config.engine, StackedEngine)
+        else config.model_copy(update={"engine": StackedEngine()})
+    )
 
 
 def _lr(task: Task) -> float:

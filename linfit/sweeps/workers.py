@@ -55,7 +55,9 @@ class Workers:
 HERE = Workers()
 
 
-def fits_in_workers(configs: Sequence[FitConfig], workers: int, report: Report = unheard) -> Generator[tuple[int, Fit], None, None]:
+def fits_in_workers(
+    configs: Sequence[FitConfig], workers: int, report: Report = unheard
+) -> Generator[tuple[int, Fit], None, None]:
     """Runs fit configs in `workers` processes: each fit with its place among the configs, a chunk as soon as it is done.
 
     The fits have the bits that they have in one process. Where a worker dies, its chunk runs again in halves until the fit
@@ -68,7 +70,9 @@ def fits_in_workers(configs: Sequence[FitConfig], workers: int, report: Report =
         while pool.busy:
             for chunk, outcome in pool.ended():
                 found = pool.settle(chunk, outcome, configs, waiting)
-                pool.start(waiting, configs)  # before the fits are handed on: recording them takes a while
+                pool.start(
+                    waiting, configs
+                )  # before the fits are handed on: recording them takes a while
                 report(sum(configs[place].steps for place, _ in found), 0)
                 yield from found
                 del outcome, found
@@ -89,7 +93,9 @@ def chunks(configs: Sequence[FitConfig], workers: int) -> list[Chunk]:
         alone = configs[group[0]].engine.name == "single"
         most = min(LARGEST_SINGLE, ceil(len(group) / (2 * workers))) if alone else size
         count = ceil(len(group) / most)
-        cut += [group[len(group) * i // count : len(group) * (i + 1) // count] for i in range(count)]
+        cut += [
+            group[len(group) * i // count : len(group) * (i + 1) // count] for i in range(count)
+        ]
     return sorted(cut, key=len, reverse=True)
 
 
@@ -98,7 +104,13 @@ def stack_of(config: FitConfig) -> Hashable:
     from linfit.engine.blocks import identity
 
     shared = (config.engine, config.model, config.loss, config.gradient, config.device)
-    return (*map(identity, shared), config.dtype, config.threads, config.deterministic, config.shape())
+    return (
+        *map(identity, shared),
+        config.dtype,
+        config.threads,
+        config.deterministic,
+        config.shape(),
+    )
 
 
 class Pool:
@@ -132,17 +144,24 @@ class Pool:
             self.idle.append(worker)
             yield chunk, future.result() if error is None else error
 
-    def settle(self, chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], waiting: deque[Chunk]) -> list[tuple[int, Fit]]:
+    def settle(
+        self, chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], waiting: deque[Chunk]
+    ) -> list[tuple[int, Fit]]:
         """The fits of a chunk; none yet where its worker died and its halves are put first among those that wait."""
         if not isinstance(outcome, BaseException):
-            return [(chunk[number], Fit(config=configs[chunk[number]], **result)) for number, result in outcome]
+            return [
+                (chunk[number], Fit(config=configs[chunk[number]], **result))
+                for number, result in outcome
+            ]
         died = cause_of_death(outcome)
         if died is None:
             error = "".join(traceback.format_exception(outcome))
         else:
             self.deaths += 1
             if len(chunk) > 1 and self.deaths < MOST_DEATHS:
-                notice(f"{died} while it ran {len(chunk)} fits, {rows(chunk)}: they run again, in halves")
+                notice(
+                    f"{died} while it ran {len(chunk)} fits, {rows(chunk)}: they run again, in halves"
+                )
                 middle = len(chunk) // 2
                 waiting.extendleft([chunk[middle:], chunk[:middle]])
                 return []
@@ -162,7 +181,11 @@ class Pool:
 
 def rows(chunk: Chunk) -> str:
     """Which rows of its batch a chunk holds, in short."""
-    return f"rows {', '.join(map(str, chunk))}" if len(chunk) <= 8 else f"rows {chunk[0]}, {chunk[1]} … {chunk[-1]}"
+    return (
+        f"rows {', '.join(map(str, chunk))}"
+        if len(chunk) <= 8
+        else f"rows {chunk[0]}, {chunk[1]} … {chunk[-1]}"
+    )
 
 
 def cause_of_death(error: BaseException) -> str | None:
@@ -171,11 +194,15 @@ def cause_of_death(error: BaseException) -> str | None:
 
     if not isinstance(error, TerminatedWorkerError):
         return None
-    code = re.search(r"\((-?\d+)\)", str(error))  # as in: the exit codes of the workers are {SIGKILL(-9)}
+    code = re.search(
+        r"\((-?\d+)\)", str(error)
+    )  # as in: the exit codes of the workers are {SIGKILL(-9)}
     if code is None:
         return "the worker process died"
     number = int(code[1])
-    return f"the worker process died ({f'signal {-number}' if number < 0 else f'exit code {number}'})"
+    return (
+        f"the worker process died ({f'signal {-number}' if number < 0 else f'exit code {number}'})"
+    )
 
 
 def new_worker() -> Any:
@@ -202,7 +229,9 @@ def started_in(folder: str) -> AbstractContextManager[None]:
 # ---- in the worker process ----
 
 
-def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str = ".") -> list[tuple[int, dict[str, Any]]]:
+def run(
+    data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str = "."
+) -> list[tuple[int, dict[str, Any]]]:
     """Runs the fits that a `parcel` describes: each one's number with the fields of its fit but the config, which the parent has."""
     from linfit.engine.dispatch import fits_as_done
     from linfit.sweeps.composition import load_plugins
@@ -213,7 +242,10 @@ def run(data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str =
                 load_plugins(plugins)
             configs = [FitConfig.model_validate(fit) for fit in data]
             names = [field.name for field in fields(Fit) if field.name != "config"]
-            return [(number, {name: getattr(fit, name) for name in names}) for number, fit in fits_as_done(configs)]
+            return [
+                (number, {name: getattr(fit, name) for name in names})
+                for number, fit in fits_as_done(configs)
+            ]
     except (Exception, SystemExit):  # a plug-in that exits has not fitted anything
         failed = {"status": Status.FAILED, "error": traceback.format_exc()}
         return [(number, failed) for number in range(len(data))]

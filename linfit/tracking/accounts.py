@@ -17,7 +17,11 @@ from linfit.tracking import limits
 from linfit.tracking.masking import masked
 
 #: What says the same as `json.dumps`, several times as fast.
-_FAST: dict[type, Callable[[Any], str]] = {int: repr, float: repr, bool: {True: "true", False: "false"}.__getitem__}
+_FAST: dict[type, Callable[[Any], str]] = {
+    int: repr,
+    float: repr,
+    bool: {True: "true", False: "false"}.__getitem__,
+}
 #: What names a component on the command line.
 OPTION = re.compile(r"[\w./-]+")
 #: Keys that say nothing of a run that its name should say.
@@ -42,13 +46,23 @@ class Account:
         return self.label or _unnamed(place)
 
 
-def account(config: FitConfig, varying: Sequence[str] = (), overrides: Sequence[str] = ()) -> Account:
+def account(
+    config: FitConfig, varying: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> Account:
     data = config.as_dict()
     numbers = config.numbers(data)
-    return Account(_label(data, varying, overrides), _stored(data), digest(numbers), _params(config, numbers), _swept(data, varying))
+    return Account(
+        _label(data, varying, overrides),
+        _stored(data),
+        digest(numbers),
+        _params(config, numbers),
+        _swept(data, varying),
+    )
 
 
-def name_of(config: FitConfig, varying: Sequence[str], place: int, overrides: Sequence[str] = ()) -> str:
+def name_of(
+    config: FitConfig, varying: Sequence[str], place: int, overrides: Sequence[str] = ()
+) -> str:
     """What a fit is called in its sweep."""
     return label(config, varying, overrides) or _unnamed(place)
 
@@ -65,7 +79,9 @@ def swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]
     return _swept(config.as_dict(), varying)
 
 
-def described(text: str, varying: Sequence[str], place: int, overrides: Sequence[str]) -> tuple[str, dict[str, float]]:
+def described(
+    text: str, varying: Sequence[str], place: int, overrides: Sequence[str]
+) -> tuple[str, dict[str, float]]:
     """Return the name of the fit whose config is stored as `text`, and its varying numbers."""
     data = json.loads(text)["config"]
     return _label(data, varying, overrides) or _unnamed(place), _swept(data, varying)
@@ -93,7 +109,8 @@ def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
     if isinstance(config.dataset, Table):
         fields["dataset.path"] = config.dataset.path
     return {
-        key: sys.intern(limits.shortened(_text(value), limits.PARAM)) for key, value in fields.items()
+        key: sys.intern(limits.shortened(_text(value), limits.PARAM))
+        for key, value in fields.items()
     }  # most are the same in all fits of a sweep
 
 
@@ -120,7 +137,11 @@ def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str
 
 def _swept(data: dict[str, Any], varying: Sequence[str]) -> dict[str, float]:
     numbers = {key: _found(data, key)[1] for key in varying}
-    return {key: value for key, value in numbers.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    return {
+        key: value
+        for key, value in numbers.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def _unnamed(place: int) -> str:

@@ -43,7 +43,11 @@ def parse_sqlite_uri(uri: str) -> tuple[Path, str]:
     name, _, options = rest.removeprefix("//").removeprefix("/").partition("?")
     name = unquote(name)
     named = dict(parse_qsl(options, keep_blank_values=True))
-    if name in ("", ":memory:") or name.startswith("file::memory:") or named.get("mode") == "memory":
+    if (
+        name in ("", ":memory:")
+        or name.startswith("file::memory:")
+        or named.get("mode") == "memory"
+    ):
         raise _refusal(uri, "keeps nothing, every run would be lost")
     if not rest.startswith("///") or name.startswith("file:") or "uri" in named:
         raise _refusal(uri, "does not name a file as MLflow does")
@@ -97,7 +101,11 @@ def address_of(folder: Path) -> str:
     MLflow takes the letter of a Windows drive for a scheme.
     """
     folder = folder.absolute()
-    return _without_host(folder.as_uri()) if folder.drive or _SPECIAL & set(str(folder)) else str(folder)
+    return (
+        _without_host(folder.as_uri())
+        if folder.drive or _SPECIAL & set(str(folder))
+        else str(folder)
+    )
 
 
 def absolute_address(place: str) -> str:
@@ -125,9 +133,16 @@ def is_below_address(address: str, place: str) -> bool:
         asked, allowed = urlsplit(address), urlsplit(place)
     except ValueError:
         return False
-    same = (asked.scheme, asked.netloc, asked.query, asked.fragment) == (allowed.scheme, allowed.netloc, allowed.query, allowed.fragment)
+    same = (asked.scheme, asked.netloc, asked.query, asked.fragment) == (
+        allowed.scheme,
+        allowed.netloc,
+        allowed.query,
+        allowed.fragment,
+    )
     below = f"{asked.path}/".startswith(f"{allowed.path.rstrip('/')}/")
-    segments = re.split(r"[/\\]", unquote(asked.path))  # those by which a reader would leave the place
+    segments = re.split(
+        r"[/\\]", unquote(asked.path)
+    )  # those by which a reader would leave the place
     return same and below and not {".", ".."} & set(segments)
 
 
@@ -149,7 +164,9 @@ def _require_option(uri: str, option: str, value: str) -> None:
         OPTIONS[option](value)
     except KeyError:
         allowed = ", ".join(OPTIONS)
-        raise _refusal(uri, f"has the option {brief(repr(option))}, and SQLite stores take {allowed}") from None
+        raise _refusal(
+            uri, f"has the option {brief(repr(option))}, and SQLite stores take {allowed}"
+        ) from None
     except ValueError:
         raise _refusal(uri, f"has no number for its option {option}") from None
 

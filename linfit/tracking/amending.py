@@ -41,13 +41,20 @@ def _set_tags(connection: Connection, amendments: Mapping[str, Amendment]) -> No
     if not tags:
         return
     own = (TAGS.c.run_uuid == bindparam("id")) & (TAGS.c.key == bindparam("tag"))
-    connection.execute(TAGS.delete().where(own), [{"id": run_id, "tag": key} for key, _, run_id in tags])
+    connection.execute(
+        TAGS.delete().where(own), [{"id": run_id, "tag": key} for key, _, run_id in tags]
+    )
     insert(connection, TAGS, tags)
 
 
 def _add_params(connection: Connection, amendments: Mapping[str, Amendment]) -> None:
     known = _known(connection, PARAMS, list(amendments))
-    params = [(key, value, run_id) for run_id, one in amendments.items() for key, value in one.params.items() if (run_id, key) not in known]
+    params = [
+        (key, value, run_id)
+        for run_id, one in amendments.items()
+        for key, value in one.params.items()
+        if (run_id, key) not in known
+    ]
     insert(connection, PARAMS, params)
 
 

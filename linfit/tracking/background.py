@@ -24,7 +24,10 @@ from linfit.tracking.processes import Child, Line
 from linfit.tracking.store import Store
 
 #: What is said where the process refuses to commit; of what is absent the one who asks knows more.
-REFUSALS = {inserter.ABSENT: "", inserter.GONE: "the process that inserts rows is not a child of this one, and commits nothing"}
+REFUSALS = {
+    inserter.ABSENT: "",
+    inserter.GONE: "the process that inserts rows is not a child of this one, and commits nothing",
+}
 
 
 class Background:
@@ -38,7 +41,9 @@ class Background:
         self._line = Line()
         self._child: Child | None = None
 
-    def submit(self, request: Request, finish: Callable[[], list[str]], absent: str) -> Future[list[str]]:
+    def submit(
+        self, request: Request, finish: Callable[[], list[str]], absent: str
+    ) -> Future[list[str]]:
         """What `finish` returns once the rows are there; RecordingError, which says `absent` where what is needed is not there."""
         return self._line.attempt(self._insert, marshal.dumps(request), finish, absent)
 
@@ -63,14 +68,24 @@ class Background:
         child.tell(request)
         answer = child.answer()
         if answer is None:
-            raise OSError(f"the process that inserts rows has ended with exit code {self._end(child)}")
+            raise OSError(
+                f"the process that inserts rows has ended with exit code {self._end(child)}"
+            )
         name, text = marshal.loads(answer)
         if text:
             raise getattr(sqlite3, name, OSError)(text)
         return name, text
 
     def _begun(self) -> Child:
-        program = [sys.executable, "-I", "-S", str(Path(inserter.__file__)), str(self.store.file), str(os.getpid()), *self.pragmas]
+        program = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(inserter.__file__)),
+            str(self.store.file),
+            str(os.getpid()),
+            *self.pragmas,
+        ]
         return Child(program, subprocess.DEVNULL)
 
     def _end(self, child: Child) -> int:

@@ -34,12 +34,32 @@ from linfit.tracking.client import dataset_input, source
 from linfit.tracking.layout import Row
 
 RUNS, TAGS, PARAMS, METRICS, LATEST, DATASETS, INPUTS, INPUT_TAGS = (
-    model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlDataset, SqlInput, SqlInputTag)
+    model.__table__
+    for model in (
+        SqlRun,
+        SqlTag,
+        SqlParam,
+        SqlMetric,
+        SqlLatestMetric,
+        SqlDataset,
+        SqlInput,
+        SqlInputTag,
+    )
 )
 #: What is written of each of MLflow's tables, in MLflow's order; a record is a tuple of these.
 COLUMNS: dict[Table, tuple[str, ...]] = {
     RUNS: (
-        *("run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id", "status", "start_time", "end_time"),
+        *(
+            "run_uuid",
+            "name",
+            "source_type",
+            "source_name",
+            "entry_point_name",
+            "user_id",
+            "status",
+            "start_time",
+            "end_time",
+        ),
         *("deleted_time", "source_version", "lifecycle_stage", "artifact_uri", "experiment_id"),
     ),
     TAGS: ("key", "value", "run_uuid"),
@@ -71,7 +91,9 @@ class Block:
 
     ids: list[str]
     experiment: int
-    records: Records = field(default_factory=lambda: {table: [] for table in (RUNS, TAGS, PARAMS, METRICS, LATEST)})
+    records: Records = field(
+        default_factory=lambda: {table: [] for table in (RUNS, TAGS, PARAMS, METRICS, LATEST)}
+    )
     datasets: dict[Key, DatasetInput] = field(default_factory=dict)
     used: list[tuple[str, Key]] = field(default_factory=list)
     """(run id, the dataset that it used)"""
@@ -79,9 +101,17 @@ class Block:
     def inputs(self, known: Mapping[Key, str], ids: Iterator[str]) -> Records:
         """The datasets that are new beside the `known` ones, given with their ids, and which run used which dataset."""
         uuids = {key: known.get(key) or next(ids) for key in self.datasets}
-        new = [_dataset(uuids[key], self.experiment, used) for key, used in self.datasets.items() if key not in known]
+        new = [
+            _dataset(uuids[key], self.experiment, used)
+            for key, used in self.datasets.items()
+            if key not in known
+        ]
         edges = [(next(ids), "DATASET", uuids[key], "RUN", run_id) for run_id, key in self.used]
-        tags = [(edge[0], tag.key, tag.value) for edge, (_, key) in zip(edges, self.used, strict=True) for tag in self.datasets[key].tags]
+        tags = [
+            (edge[0], tag.key, tag.value)
+            for edge, (_, key) in zip(edges, self.used, strict=True)
+            for tag in self.datasets[key].tags
+        ]
         return {DATASETS: new, INPUTS: edges, INPUT_TAGS: tags}
 
 
@@ -133,7 +163,20 @@ class RunIds:
 
 def _run(run_id: str, row: Row, user: str, experiment: int, artifact_uri: str) -> Record:
     origin = ("UNKNOWN", "", "")  # source_type, source_name, entry_point_name
-    return (run_id, row.name, *origin, user, row.status, row.start, row.end, None, "", "active", artifact_uri, experiment)
+    return (
+        run_id,
+        row.name,
+        *origin,
+        user,
+        row.status,
+        row.start,
+        row.end,
+        None,
+        "",
+        "active",
+        artifact_uri,
+        experiment,
+    )
 
 
 def _dataset(uuid: str, experiment: int, used: DatasetInput) -> Record:
@@ -144,7 +187,11 @@ def _dataset(uuid: str, experiment: int, used: DatasetInput) -> Record:
 
 def _param(key: str, value: str) -> str:
     _valid_param(key)
-    return value if len(value) <= validation.MAX_PARAM_VAL_LENGTH else validation._validate_param(key, value).value
+    return (
+        value
+        if len(value) <= validation.MAX_PARAM_VAL_LENGTH
+        else validation._validate_param(key, value).value
+    )
 
 
 def _metrics(run_id: str, row: Row) -> list[Metric]:
@@ -153,7 +200,15 @@ def _metrics(run_id: str, row: Row) -> list[Metric]:
     points = [
         (key, float(value), end, step, False, run_id)
         if -LARGEST <= value <= LARGEST
-        else (key, *((0.0, end, step, True) if value != value else (max(-LARGEST, min(value, LARGEST)), end, step, False)), run_id)
+        else (
+            key,
+            *(
+                (0.0, end, step, True)
+                if value != value
+                else (max(-LARGEST, min(value, LARGEST)), end, step, False)
+            ),
+            run_id,
+        )
         for key, value, step in row.metrics
     ]
     return list(dict.fromkeys(points))

@@ -15,7 +15,11 @@ from typing import Any
 
 from linfit.output import tell
 
-RUN_ID, EXPERIMENT_ID, EXPERIMENT_NAME = "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"
+RUN_ID, EXPERIMENT_ID, EXPERIMENT_NAME = (
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+)
 #: The run that was active where a sweep was started whose job runs in another process.
 _handed: ContextVar[str] = ContextVar("handed", default="")
 
@@ -42,7 +46,9 @@ def below(run_id: str) -> Iterator[None]:
 def chosen_experiment() -> str | None:
     """Return the experiment that `mlflow.set_experiment` or the environment names; None if neither does."""
     if own := os.environ.get(EXPERIMENT_ID):  # `mlflow.set_experiment` sets it too
-        from linfit.tracking.experiments import experiment_with_id  # only now: it takes its time to import
+        from linfit.tracking.experiments import (
+            experiment_with_id,
+        )  # only now: it takes its time to import
 
         get_uri = getattr(sys.modules.get("mlflow"), "get_tracking_uri", None)
         if found := experiment_with_id(None if get_uri is None else get_uri(), own):

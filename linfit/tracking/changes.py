@@ -42,8 +42,14 @@ def document_of(reader: Reader, record: Record) -> Document:
     tags = record.tags
     machine = environment.tagged(tags)
     if machine is None:
-        raise LinfitError(f"tag {layout.ENVIRONMENT} of run {record.run_id} cannot be read: it was changed after it was written")
-    git = {"commit": "mlflow.source.git.commit", "branch": "mlflow.source.git.branch", "dirty": layout.DIRTY}
+        raise LinfitError(
+            f"tag {layout.ENVIRONMENT} of run {record.run_id} cannot be read: it was changed after it was written"
+        )
+    git = {
+        "commit": "mlflow.source.git.commit",
+        "branch": "mlflow.source.git.branch",
+        "dirty": layout.DIRTY,
+    }
     return {
         "linfit": tags.get(layout.VERSION),
         "code": {"digest": tags.get(layout.CODE)},
@@ -62,7 +68,11 @@ def changes(then: Document, now: Document) -> list[Change]:
         for place, value in before.items()
         if value != after.get(place, ABSENT) and (place in after or place[0] not in part)
     ]
-    found += [Change(*place, ABSENT, value) for place, value in after.items() if place not in before and place[0] in listed]
+    found += [
+        Change(*place, ABSENT, value)
+        for place, value in after.items()
+        if place not in before and place[0] in listed
+    ]
     found += [Change("machine", key, *values) for key, values in _machines(then, now).items()]
     return sorted(found, key=lambda change: KINDS.index(change.kind))
 
@@ -76,14 +86,19 @@ def _listed(found: Document) -> set[str]:
 def _machines(then: Document, now: Document) -> dict[str, tuple[str, str]]:
     """Return what of the machine differs, without packages and without what the config decides."""
     found = environment.differing(_mapping(then.get("machine")), _mapping(now.get("machine")))
-    return {key: values for key, values in found.items() if key not in (*environment.PACKAGES, *DECIDED)}
+    return {
+        key: values for key, values in found.items() if key not in (*environment.PACKAGES, *DECIDED)
+    }
 
 
 def config_changes(then: FitConfig, now: FitConfig) -> list[Change]:
     """The keys of a config that differ, but for conventions that change no number of either fit."""
     one, other = (flatten(config.as_dict()) for config in (then, now))
     keys = sorted({*one, *other} - keys_without_effect(then, now))
-    texts = ((key, *(json.dumps(part[key]) if key in part else ABSENT for part in (one, other))) for key in keys)
+    texts = (
+        (key, *(json.dumps(part[key]) if key in part else ABSENT for part in (one, other)))
+        for key in keys
+    )
     return [Change("config", key, before, after) for key, before, after in texts if before != after]
 
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 
 from linfit.errors import RecordingError
@@ -34,7 +42,14 @@ from linfit.tracking.patience import T, one_line, persist
 from linfit.tracking.places import own_file
 from linfit.tracking.recorder import at_once
 from linfit.tracking.sqlite_files import guard
-from linfit.tracking.store import OTHER_ARTIFACTS, Store, command, experiment_folder, prepare, require_artifacts
+from linfit.tracking.store import (
+    OTHER_ARTIFACTS,
+    Store,
+    command,
+    experiment_folder,
+    prepare,
+    require_artifacts,
+)
 from linfit.tracking.whereabouts import require_not_gone, require_settled
 from linfit.writing import flush_files, naming, nearest_folder
 
@@ -70,12 +85,21 @@ class ClientRecorder:
 
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         with one_line(self.store):
-            self._send(self.client.log_batch, run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            self._send(
+                self.client.log_batch,
+                run_id,
+                tags=[RunTag(key, value) for key, value in tags.items()],
+            )
             self._send(self.client.update_run, run_id, "RUNNING")
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
+    def end(
+        self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
+    ) -> None:
         with one_line(self.store):
-            for part in parts([Metric(key, value, row.end, step) for key, value, step in row.metrics], METRICS_A_BATCH):
+            for part in parts(
+                [Metric(key, value, row.end, step) for key, value, step in row.metrics],
+                METRICS_A_BATCH,
+            ):
                 self._send(self.client.log_batch, run_id, metrics=part)
             self.tag(run_id, row.tags)
             if row.dataset is not None:
@@ -169,7 +193,11 @@ class ClientRecorder:
         run_id, lacking = amended
         with one_line(self.store):
             run = self._send(self.client.get_run, run_id)
-            metrics = [Metric(key, value, run.info.end_time, 0) for key, value in lacking.metrics.items() if key not in run.data.metrics]
+            metrics = [
+                Metric(key, value, run.info.end_time, 0)
+                for key, value in lacking.metrics.items()
+                if key not in run.data.metrics
+            ]
             if metrics:
                 self._send(self.client.log_batch, run_id, metrics=metrics)
             self._params(run_id, lacking.params)
@@ -207,7 +235,9 @@ class ClientRecorder:
             attempts += 1
             if attempts > 1 and (found := self.history().same(row)):
                 return found
-            run = self.client.create_run(self.experiment_id, row.start, {**row.tags, **source()}, row.name)
+            run = self.client.create_run(
+                self.experiment_id, row.start, {**row.tags, **source()}, row.name
+            )
             return str(run.info.run_id)
 
         return persist(self.store, create)
@@ -233,7 +263,9 @@ class ClientRecorder:
         location = str(found.artifact_location or "")
         require_not_gone(self.store, self.name, location)
         if has_chosen(str(found.experiment_id)) and is_here(folder_of(location)):
-            self.store = replace(self.store, artifacts=location)  # named by the program that calls this
+            self.store = replace(
+                self.store, artifacts=location
+            )  # named by the program that calls this
         require_named_place(self.store, location, f"the MLflow experiment {self.name!r}")
         require_room(self.store, self.name, location)
         require_artifacts(
@@ -249,7 +281,9 @@ class ClientRecorder:
         """
         if not self.store.names_places and self.store.file is None:
             location = self.client.get_experiment(experiment_id).artifact_location
-            require_named_place(self.store, str(location or ""), f"the MLflow experiment {self.name!r}")
+            require_named_place(
+                self.store, str(location or ""), f"the MLflow experiment {self.name!r}"
+            )
         return experiment_id
 
     def _model(self, run_id: str, model: Predictor) -> None:
@@ -281,8 +315,14 @@ class ClientRecorder:
 
     def _logged_model(self, run_id: str) -> Any:
         """A new model of the run, or the one that it has already."""
-        found = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
-        return found[0] if found else self.client.create_logged_model(self.experiment_id, layout.MODEL, run_id)
+        found = self.client.search_logged_models(
+            [self.experiment_id], f"source_run_id = '{run_id}'", max_results=1
+        )
+        return (
+            found[0]
+            if found
+            else self.client.create_logged_model(self.experiment_id, layout.MODEL, run_id)
+        )
 
 
 def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -296,7 +336,13 @@ def dataset_input(dataset: layout.Dataset) -> DatasetInput:
         source_type="linfit",
         source=json.dumps({"uri": dataset.source}),
         schema=schema_of((*dataset.features, *dataset.targets)),
-        profile=json.dumps({"num_rows": dataset.rows, "num_features": len(dataset.features), "num_targets": len(dataset.targets)}),
+        profile=json.dumps(
+            {
+                "num_rows": dataset.rows,
+                "num_features": len(dataset.features),
+                "num_targets": len(dataset.targets),
+            }
+        ),
     )
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
 
@@ -305,6 +351,10 @@ def source() -> dict[str, str]:
     """What MLflow itself says of a run that is started in a script."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container without a user database, or Windows without USERNAME
+    except (
+        OSError,
+        KeyError,
+        ImportError,
+    ):  # a container without a user database, or Windows without USERNAME
         user = "unknown"
     return {"mlflow.user": user, "mlflow.source.name": "linfit", "mlflow.source.type": "LOCAL"}

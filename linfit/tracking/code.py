@@ -24,19 +24,26 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 @cache
 def code_digest(plugins: tuple[str, ...] = ()) -> str:
     """SHA-256 over the syntax trees, without docstrings, of what decides the numbers: comments and layout do not count."""
-    return hashlib.sha256("\n".join(_syntax(file) for file in decisive_files(plugins).values()).encode()).hexdigest()
+    return hashlib.sha256(
+        "\n".join(_syntax(file) for file in decisive_files(plugins).values()).encode()
+    ).hexdigest()
 
 
 def file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
     """The beginning of each file's own digest, so that a change can be placed."""
-    return {name: hashlib.sha256(_syntax(file).encode()).hexdigest()[:16] for name, file in decisive_files(plugins).items()}
+    return {
+        name: hashlib.sha256(_syntax(file).encode()).hexdigest()[:16]
+        for name, file in decisive_files(plugins).items()
+    }
 
 
 def decisive_files(plugins: tuple[str, ...] = ()) -> dict[str, Path]:
     """Return the files that decide a run's numbers, by the names that they have in the digest."""
     files = [file for part in DECISIVE for file in sorted((PACKAGE / part).rglob("*.py"))]
     found = {file.relative_to(PACKAGE).as_posix(): file for file in files}
-    return found | {name: file for plugin in (*plugins, *_installed()) for name, file in _plugin(plugin).items()}
+    return found | {
+        name: file for plugin in (*plugins, *_installed()) for name, file in _plugin(plugin).items()
+    }
 
 
 def _installed() -> list[str]:
@@ -47,7 +54,9 @@ def _installed() -> list[str]:
 def _plugin(name: str) -> dict[str, Path]:
     """A plug-in's file, and where it is a package, or stands in one, all of the package's."""
     spec = _spec(name)
-    if spec is None or spec.origin is None or not spec.has_location:  # what is frozen or built in belongs to Python
+    if (
+        spec is None or spec.origin is None or not spec.has_location
+    ):  # what is frozen or built in belongs to Python
         return {}
     package = spec if spec.submodule_search_locations else _spec(name.rpartition(".")[0])
     own = {} if spec.origin.endswith(".py") and package is not None else {name: Path(spec.origin)}
@@ -55,7 +64,9 @@ def _plugin(name: str) -> dict[str, Path]:
         return own
     folders = [Path(folder) for folder in package.submodule_search_locations or ()]
     return own | {
-        f"{package.name}:{file.relative_to(folder).as_posix()}": file for folder in folders for file in sorted(folder.rglob("*.py"))
+        f"{package.name}:{file.relative_to(folder).as_posix()}": file
+        for folder in folders
+        for file in sorted(folder.rglob("*.py"))
     }
 
 
@@ -91,4 +102,9 @@ def _dump(part: Any) -> str:
 
 def _is_text(body: list[ast.stmt]) -> bool:
     """Whether there is a docstring."""
-    return bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)
+    return (
+        bool(body)
+        and isinstance(body[0], ast.Expr)
+        and isinstance(body[0].value, ast.Constant)
+        and isinstance(body[0].value.value, str)
+    )

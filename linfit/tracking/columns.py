@@ -12,7 +12,9 @@ from linfit.tracking.block import COLUMNS, LATEST, METRICS
 
 #: The types of columns that are not texts. MySQL keeps truth values in small integers.
 INTEGER, NUMBER, FLAG, TEXT = (Integer,), (Float,), (Boolean, TINYINT), (String,)
-INTEGERS = frozenset({"start_time", "end_time", "deleted_time", "experiment_id", "timestamp", "step"})
+INTEGERS = frozenset(
+    {"start_time", "end_time", "deleted_time", "experiment_id", "timestamp", "step"}
+)
 #: Columns that NULL is written into.
 EMPTY = frozenset({"deleted_time"})
 
@@ -21,7 +23,9 @@ def find_obstacle(engine: Engine) -> str:
     """Return why blocks cannot be written into a database; empty where nothing is in the way."""
     names = [table.name for table in COLUMNS]
     found = inspect(engine).get_multi_columns(filter_names=names)
-    tables = {name: {column["name"]: column for column in columns} for (_, name), columns in found.items()}
+    tables = {
+        name: {column["name"]: column for column in columns} for (_, name), columns in found.items()
+    }
     reasons = (_obstacle(table, tables.get(table.name)) for table in COLUMNS)
     return next(filter(None, reasons), "")
 
@@ -34,7 +38,11 @@ def _obstacle(table: Table, found: Mapping[str, Mapping[str, Any]] | None) -> st
             return f"its table {table.name} has no column {name}"
         if not _holds(table, name, found[name]):
             return f"the column {name} of its table {table.name} is {found[name]['type']!s}, and not as linfit knows it"
-    other = (name for name, column in found.items() if name not in COLUMNS[table] and _is_demanded(column))
+    other = (
+        name
+        for name, column in found.items()
+        if name not in COLUMNS[table] and _is_demanded(column)
+    )
     demanded = next(other, None)
     return f"its table {table.name} demands a column {demanded}" if demanded else ""
 

@@ -47,8 +47,16 @@ class Outcome:
     @staticmethod
     def of(fit: Fit) -> Outcome:
         if fit.status is Status.FAILED:
-            return Outcome(fit.status.value, fit.config.dtype, np.array([], int), np.array([]), None)
-        return Outcome(fit.status.value, fit.config.dtype, fit.steps, fit.losses, fit.weights.astype(np.float64).ravel())
+            return Outcome(
+                fit.status.value, fit.config.dtype, np.array([], int), np.array([]), None
+            )
+        return Outcome(
+            fit.status.value,
+            fit.config.dtype,
+            fit.steps,
+            fit.losses,
+            fit.weights.astype(np.float64).ravel(),
+        )
 
     def finite(self) -> Outcome:
         there = np.isfinite(self.losses)
@@ -78,7 +86,9 @@ class Difference:
     """What differs, in bits."""
 
 
-def difference(then: Outcome, now: Outcome, common: bool = False, other: str = STORED) -> Difference:
+def difference(
+    then: Outcome, now: Outcome, common: bool = False, other: str = STORED
+) -> Difference:
     """How `now` differs from `then`; with `common`, at the steps that both have, where they end at the same.
 
     `other` is what the text calls `then`.
@@ -126,11 +136,17 @@ def _same_course(then: Outcome, now: Outcome) -> bool:
 
 def _weights(then: Outcome, now: Outcome) -> float:
     """0 where either has none; weights that belong to different steps are not compared."""
-    if then.weights is None or now.weights is None or not np.array_equal(then.steps[-1:], now.steps[-1:]):
+    if (
+        then.weights is None
+        or now.weights is None
+        or not np.array_equal(then.steps[-1:], now.steps[-1:])
+    ):
         return 0.0
     if then.weights.shape != now.weights.shape:
         return float("inf")
-    return float(relative(then.weights, now.weights, np.abs(then.weights).max(initial=0.0)).max(initial=0.0))
+    return float(
+        relative(then.weights, now.weights, np.abs(then.weights).max(initial=0.0)).max(initial=0.0)
+    )
 
 
 def differences(then: Outcome, now: Outcome, other: str = STORED) -> list[str]:
@@ -139,8 +155,16 @@ def differences(then: Outcome, now: Outcome, other: str = STORED) -> list[str]:
         return [f"status {now.status}, {other} {then.status}"]
     if now.status == Status.FAILED:
         return []
-    pairs = {"weights": (now.weights, then.weights), "steps": (now.steps, then.steps), "losses": (now.losses, then.losses)}
-    found = [_difference(name, mine, theirs, other) for name, (mine, theirs) in pairs.items() if mine is not None and theirs is not None]
+    pairs = {
+        "weights": (now.weights, then.weights),
+        "steps": (now.steps, then.steps),
+        "losses": (now.losses, then.losses),
+    }
+    found = [
+        _difference(name, mine, theirs, other)
+        for name, (mine, theirs) in pairs.items()
+        if mine is not None and theirs is not None
+    ]
     dtype = [] if then.dtype == now.dtype else [f"dtype {now.dtype}, {other} {then.dtype}"]
     return dtype + [text for text in found if text]
 

@@ -23,7 +23,15 @@ from sqlalchemy import Engine, NullPool, Table, create_engine, inspect
 from linfit.errors import RecordingError
 from linfit.scratch import discard_folder, new_folder
 from linfit.tracking.addresses import sqlite_uri
-from linfit.tracking.migrations import TABLE, Age, Schema, explain, is_database, latest_revision, read_schema
+from linfit.tracking.migrations import (
+    TABLE,
+    Age,
+    Schema,
+    explain,
+    is_database,
+    latest_revision,
+    read_schema,
+)
 from linfit.tracking.patience import one_line
 from linfit.tracking.sqlite_files import connect, guard
 from linfit.tracking.store import SERVER_TIMEOUT, Store, quiet, unflushed
@@ -59,7 +67,9 @@ class Readable:
             return
         schema = read_schema(store)
         if schema.age is Age.ABSENT:
-            raise RecordingError(f"the store {store.file or store} has no tables yet: run something first, or name another with --uri")
+            raise RecordingError(
+                f"the store {store.file or store} has no tables yet: run something first, or name another with --uri"
+            )
         if schema.age is Age.CURRENT:
             return
         if store.file is None or schema.age is Age.BROKEN:
@@ -76,8 +86,14 @@ class Readable:
 def _copy(store: Store, source: Path, target: Path) -> None:
     room, size = shutil.disk_usage(gettempdir()).free, source.stat().st_size
     if room < ROOM * size:
-        raise RecordingError(f"{explain(store, read_schema(store))}; to read a copy of it, {gettempdir()} has too little room")
-    with one_line(store), connect(source, to_write=False, timeout=SERVER_TIMEOUT) as old, closing(sqlite3.connect(target)) as new:
+        raise RecordingError(
+            f"{explain(store, read_schema(store))}; to read a copy of it, {gettempdir()} has too little room"
+        )
+    with (
+        one_line(store),
+        connect(source, to_write=False, timeout=SERVER_TIMEOUT) as old,
+        closing(sqlite3.connect(target)) as new,
+    ):
         new.execute("PRAGMA synchronous = OFF")
         old.backup(new)
 
@@ -86,7 +102,11 @@ def _adopt(store: Store, schema: Schema, file: Path) -> None:
     """Make a copy one of the installed MLflow's; RecordingError where it lacks what that one reads."""
     engine = create_engine(sqlite_uri(file), poolclass=NullPool)
     if schema.age is Age.OLDER:
-        with suppress(Exception), quiet("mlflow", "alembic"), unflushed(file):  # half migrated: what is there decides
+        with (
+            suppress(Exception),
+            quiet("mlflow", "alembic"),
+            unflushed(file),
+        ):  # half migrated: what is there decides
             utils._upgrade_db(engine)
     if _lacks_columns(engine):
         raise RecordingError(explain(store, schema))
@@ -98,7 +118,9 @@ def _lacks_columns(engine: Engine) -> bool:
     found = inspect(engine)
     there = set(found.get_table_names())
     return any(
-        table.name not in there or not {column["name"] for column in found.get_columns(table.name)} >= set(table.columns.keys())
+        table.name not in there
+        or not {column["name"] for column in found.get_columns(table.name)}
+        >= set(table.columns.keys())
         for table in READ
     )
 

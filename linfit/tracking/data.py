@@ -24,7 +24,13 @@ def located(config: FitConfig, data: Path | None = None) -> FitConfig:
     if data is not None and isinstance(dataset, Table) and not dataset.path.startswith(SHIPPED):
         candidates = (data / dataset.path, data / Path(dataset.path).name)
         found = next((file for file in candidates if file.is_file()), None)
-        config = config if found is None else config.model_copy(update={"dataset": dataset.model_copy(update={"path": str(found)})})
+        config = (
+            config
+            if found is None
+            else config.model_copy(
+                update={"dataset": dataset.model_copy(update={"path": str(found)})}
+            )
+        )
     require_own_data(config, data)
     return config
 

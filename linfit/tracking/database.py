@@ -84,7 +84,9 @@ class DatabaseRecorder:
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         self._idle.resume(run_id, tags)
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
+    def end(
+        self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
+    ) -> None:
         if self._background is not None:
             self._background.close()
         self.client.end(run_id, row, files, model)
@@ -114,11 +116,15 @@ class DatabaseRecorder:
             return at_once(self.add, rows)
         block, request = self._request(rows)
         self._background = self._background or Background(self.store, PRAGMAS)
-        return self._background.submit(request, partial(self._checked, block, rows), self._deleted())
+        return self._background.submit(
+            request, partial(self._checked, block, rows), self._deleted()
+        )
 
     def _request(self, rows: Sequence[Row]) -> tuple[Block, Request]:
         """The rows as a block, and the transaction that adds it to a SQLite file."""
-        self._location = self._location or self._artifacts()  # what is read while a block is written waits for that block
+        self._location = (
+            self._location or self._artifacts()
+        )  # what is read while a block is written waits for that block
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._location)
         self.grown = True
@@ -133,7 +139,10 @@ class DatabaseRecorder:
                 different = str(error)
             self._is_right = not different
             if different:
-                _warn(self.client, f"what was written into its tables reads back otherwise ({different})")
+                _warn(
+                    self.client,
+                    f"what was written into its tables reads back otherwise ({different})",
+                )
         return block.ids if self._is_right else self._replace(block, rows)
 
     def _replace(self, block: Block, rows: Sequence[Row]) -> list[str]:
@@ -200,7 +209,9 @@ class DatabaseRecorder:
     def _insert(self, request: Request) -> None:
         """As the process in the background does it."""
         with one_line(self.store), closing(connected(str(self.store.file), PRAGMAS)) as database:
-            require_done(patiently(self.store, transact, database, request, self.parent), self._deleted())
+            require_done(
+                patiently(self.store, transact, database, request, self.parent), self._deleted()
+            )
 
     def _write(self, block: Block) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -244,7 +255,10 @@ def survey(file: Path) -> None:
 
     Without it, MLflow's search sorted by a metric compares every run with every other: 10,000 runs took it 5 s instead of 0.04 s.
     """
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(file, timeout=SURVEY)) as connection:  # somebody writes: they will
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(file, timeout=SURVEY)) as connection,
+    ):  # somebody writes: they will
         connection.execute(f"PRAGMA analysis_limit = {ROWS_LOOKED_AT}")
         connection.execute("ANALYZE")
 

@@ -27,23 +27,50 @@ class DatabaseHistory(History):
             .select_from(of)
             .join(SqlRun, SqlRun.run_uuid == of.run_uuid)
             .join(row, and_(row.run_uuid == of.run_uuid, row.key == layout.ROW))
-            .outerjoin(retries, and_(retries.run_uuid == of.run_uuid, retries.key == layout.RETRIES))
+            .outerjoin(
+                retries, and_(retries.run_uuid == of.run_uuid, retries.key == layout.RETRIES)
+            )
             .where(of.key == layout.PARENT, of.value == parent, SqlRun.lifecycle_stage == "active")
             .order_by(SqlRun.start_time)
         )
-        return [Child(run_id, layout.row_number(number), status, earlier or "") for run_id, number, status, earlier in self._rows(query)]
+        return [
+            Child(run_id, layout.row_number(number), status, earlier or "")
+            for run_id, number, status, earlier in self._rows(query)
+        ]
 
     def finished(self, code: str) -> dict[str, dict[str, float]]:
-        fingerprint, parent, row, status = aliased(SqlTag), aliased(SqlTag), aliased(SqlTag), aliased(SqlTag)
+        fingerprint, parent, row, status = (
+            aliased(SqlTag),
+            aliased(SqlTag),
+            aliased(SqlTag),
+            aliased(SqlTag),
+        )
         losses = {key: aliased(SqlLatestMetric) for key in layout.LOSSES}
         query = (
-            select(SqlRun.run_uuid, fingerprint.value, parent.value, status.value, *(loss.value for loss in losses.values()))
+            select(
+                SqlRun.run_uuid,
+                fingerprint.value,
+                parent.value,
+                status.value,
+                *(loss.value for loss in losses.values()),
+            )
             .select_from(SqlRun)
-            .join(fingerprint, and_(fingerprint.run_uuid == SqlRun.run_uuid, fingerprint.key == layout.FINGERPRINT))
+            .join(
+                fingerprint,
+                and_(
+                    fingerprint.run_uuid == SqlRun.run_uuid, fingerprint.key == layout.FINGERPRINT
+                ),
+            )
             .outerjoin(row, and_(row.run_uuid == SqlRun.run_uuid, row.key == layout.ROW))
             .outerjoin(parent, and_(parent.run_uuid == row.run_uuid, parent.key == layout.PARENT))
-            .outerjoin(status, and_(status.run_uuid == SqlRun.run_uuid, status.key == layout.STATUS))
-            .where(SqlRun.experiment_id == int(self.experiment_id), SqlRun.lifecycle_stage == "active", SqlRun.status == "FINISHED")
+            .outerjoin(
+                status, and_(status.run_uuid == SqlRun.run_uuid, status.key == layout.STATUS)
+            )
+            .where(
+                SqlRun.experiment_id == int(self.experiment_id),
+                SqlRun.lifecycle_stage == "active",
+                SqlRun.status == "FINISHED",
+            )
         )
         for key, loss in losses.items():
             query = query.outerjoin(loss, and_(loss.run_uuid == SqlRun.run_uuid, loss.key == key))
@@ -57,7 +84,9 @@ class DatabaseHistory(History):
     def _of_code(self, code: str) -> set[str]:
         """The single runs and sweeps that were computed by this code alone."""
         others = select(SqlTag.run_uuid).where(SqlTag.key.in_(NOT_THE_SAME))
-        query = select(SqlTag.run_uuid).where(SqlTag.key == layout.CODE, SqlTag.value == code, SqlTag.run_uuid.not_in(others))
+        query = select(SqlTag.run_uuid).where(
+            SqlTag.key == layout.CODE, SqlTag.value == code, SqlTag.run_uuid.not_in(others)
+        )
         return {run_id for (run_id,) in self._rows(query)}
 
     def _rows(self, query: Any) -> list[Any]:

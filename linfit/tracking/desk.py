@@ -55,7 +55,10 @@ class Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(BrokenPipeError):  # the one who kept it is gone
-            send(self.answers, pickle.dumps((LOGGED, (record.name, record.levelno, record.getMessage()))))
+            send(
+                self.answers,
+                pickle.dumps((LOGGED, (record.name, record.levelno, record.getMessage()))),
+            )
 
 
 def main(parent: int, scratch: str, elsewhere: bool) -> None:
@@ -63,7 +66,10 @@ def main(parent: int, scratch: str, elsewhere: bool) -> None:
 
     `elsewhere` says that it will not ask for the default store.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes of a job means the parent, which ends this one
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # who ends all processes of a job means the parent, which ends this one
         signal.signal(number, signal.SIG_IGN)
     exit_with_parent(parent, PAUSE)
     share_scratch(scratch)

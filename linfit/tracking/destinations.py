@@ -37,7 +37,9 @@ def require_named_place(store: Store, location: str, whose: str) -> None:
     if store.names_places or _is_named(store, location):
         return
     shown = brief(printable(mask(location)))
-    raise RecordingError(f"{whose} keeps its artifacts in {shown!r}, where nothing is written unless it is named: {_advice(location)}")
+    raise RecordingError(
+        f"{whose} keeps its artifacts in {shown!r}, where nothing is written unless it is named: {_advice(location)}"
+    )
 
 
 def _is_named(store: Store, location: str) -> bool:
@@ -64,7 +66,9 @@ def _own_folders(store: Store) -> Iterator[Path]:
         yield Path.cwd() / "mlruns"
         return
     for home in {store.file.parent.resolve(), store.file.resolve().parent}:
-        yield from (home / name for name in OWN_FOLDERS)  # not resolved: what is a link there leads out of them
+        yield from (
+            home / name for name in OWN_FOLDERS
+        )  # not resolved: what is a link there leads out of them
 
 
 def _resolved(folder: Path) -> Path:
@@ -76,7 +80,12 @@ def _resolved(folder: Path) -> Path:
 
 def _advice(location: str) -> str:
     other = "choose another experiment with name=…, or another store with --uri"
-    if location != location.strip() or not location.isprintable() or mask(location) != location or "'" in location:
+    if (
+        location != location.strip()
+        or not location.isprintable()
+        or mask(location) != location
+        or "'" in location
+    ):
         return other
     folder = folder_of(location)
     place = location if folder is None or folder.drive else str(_resolved(folder))
@@ -106,14 +115,22 @@ def options_for(tracking: Tracking) -> list[str]:
     """Return the words with which `linfit resume` is told where a sweep is recorded; none where its manifest is enough."""
     if not isinstance(tracking, MLflowTracking):
         return []
-    return [word for option, value in _unnamed(tracking, tracking).items() for word in (option, mask(value))]
+    return [
+        word
+        for option, value in _unnamed(tracking, tracking).items()
+        for word in (option, mask(value))
+    ]
 
 
 def _unnamed(recorded: MLflowTracking, resolved: MLflowTracking) -> dict[str, str]:
     found = {}
-    if resolved.uri and not (_REFERENCE.fullmatch(recorded.uri or "") or _is_own_store(resolved.uri)):
+    if resolved.uri and not (
+        _REFERENCE.fullmatch(recorded.uri or "") or _is_own_store(resolved.uri)
+    ):
         found["--uri"] = resolved.uri
-    if resolved.artifacts and not (_REFERENCE.fullmatch(recorded.artifacts or "") or is_here(folder_of(resolved.artifacts))):
+    if resolved.artifacts and not (
+        _REFERENCE.fullmatch(recorded.artifacts or "") or is_here(folder_of(resolved.artifacts))
+    ):
         found["--artifacts"] = resolved.artifacts
     return found
 

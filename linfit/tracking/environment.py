@@ -46,7 +46,13 @@ PACKAGES = (
 #: Environment variables that choose between kernels. What the first have chosen stands beside them, as `cpu_capability`,
 #: `numpy_blas_kernel` and `numpy_simd`; what the others have chosen no library tells. MKL_CBWR is `mkl_cbwr`.
 #: Those that say how many threads there are have no effect: linfit sets that.
-SHOWN = ("ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE", "BLIS_ARCH_TYPE", "NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
+SHOWN = (
+    "ATEN_CPU_CAPABILITY",
+    "OPENBLAS_CORETYPE",
+    "BLIS_ARCH_TYPE",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NPY_ENABLE_CPU_FEATURES",
+)
 HIDDEN = (
     "MKL_ENABLE_INSTRUCTIONS",
     "MKL_DEBUG_CPU_TYPE",
@@ -85,7 +91,10 @@ def document(config: FitConfig) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "linfit": __version__,
-        "code": {"digest": code.code_digest(config.plugins), "files": code.file_digests(config.plugins)},
+        "code": {
+            "digest": code.code_digest(config.plugins),
+            "files": code.file_digests(config.plugins),
+        },
         "machine": environment(config.threads, config.device.name),
         "packages": packages(),
         "git": git.state(config.plugins),
@@ -97,7 +106,10 @@ def write(folder: Path, config: FitConfig) -> list[Path]:
     found = document(config)
     file = folder / ENVIRONMENT_FILE
     with whole(file) as temporary:
-        temporary.write_text(json.dumps({**found, "sha256": digest(found)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps({**found, "sha256": digest(found)}, indent=1, sort_keys=True) + "\n",
+            encoding="utf-8",
+        )
     wanted = isinstance(config.tracking, MLflowTracking) and config.tracking.git_diff
     uncommitted = git.diff(config.plugins) if wanted else ""
     if not uncommitted:
@@ -134,7 +146,9 @@ def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tupl
     What only one of them has is not compared: it may be older than the key.
     """
     alone = all(str(machine.get("threads")) == "1" for machine in (then, now))
-    idle = {*SHOWN, "cpus"} if alone else {*SHOWN}  # a fit with one thread leaves all other processors alone
+    idle = (
+        {*SHOWN, "cpus"} if alone else {*SHOWN}
+    )  # a fit with one thread leaves all other processors alone
     pairs = {key: (str(then[key]), str(now[key])) for key in then if key in now and key not in idle}
     return {key: (before, after) for key, (before, after) in pairs.items() if before != after}
 
@@ -154,7 +168,11 @@ def packages() -> dict[str, str]:
 def cpu() -> str:
     """The processor's model, as the operating system names it."""
     try:
-        names = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        names = re.search(
+            r"^model name\s*:\s*(.+)$",
+            CPU_INFO.read_text(encoding="utf-8", errors="replace"),
+            re.MULTILINE,
+        )
     except OSError:
         names = None
     return names[1] if names else platform.processor() or platform.machine()
@@ -199,7 +217,9 @@ def _numpy_libraries() -> dict[str, str]:
     loaded = [one for one in libraries if one["user_api"] == "blas"]
     return {
         "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "numpy_blas_loaded": _joined(f"{one['internal_api']} {one['version'] or ''}".strip() for one in loaded),
+        "numpy_blas_loaded": _joined(
+            f"{one['internal_api']} {one['version'] or ''}".strip() for one in loaded
+        ),
         "numpy_blas_kernel": _joined(one.get("architecture") or "" for one in loaded),
         "numpy_simd": " ".join(built.get("SIMD Extensions", {}).get("found", [])),
         "openmp": _joined(one["prefix"] for one in libraries if one["user_api"] == "openmp"),
@@ -233,4 +253,6 @@ def read(file: Path) -> dict[str, Any]:
 
 def matches(found: Any) -> bool:
     """Whether the content of an `environment.json` has the hash that was written with it."""
-    return isinstance(found, dict) and digest({key: value for key, value in found.items() if key != "sha256"}) == found.get("sha256")
+    return isinstance(found, dict) and digest(
+        {key: value for key, value in found.items() if key != "sha256"}
+    ) == found.get("sha256")

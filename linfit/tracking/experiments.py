@@ -36,7 +36,11 @@ def experiment_with_id(uri: str | None, own_id: str) -> str | None:
 @lru_cache(maxsize=64)
 def _experiment(store: Store, question: str, own_id: str) -> str:
     """Return the name of an experiment; LookupError if it is not there. What is found is remembered: sweeps ask for each fit."""
-    found = _ask_server(store, question, own_id) if store.file is None else _ask_file(store.file, question, own_id)
+    found = (
+        _ask_server(store, question, own_id)
+        if store.file is None
+        else _ask_file(store.file, question, own_id)
+    )
     if found is None:
         raise LookupError(own_id)
     return found

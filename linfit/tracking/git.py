@@ -29,7 +29,14 @@ PATIENCE = 5.0
 #: Folders of the working directory, and beside linfit in a checkout, whose YAML files decide a run.
 CONFIGS = ("conf", "experiments")
 #: Options for git: none of these may start a program, whatever the repository's config says.
-OPTIONS = ("--no-pager", "--no-replace-objects", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+OPTIONS = (
+    "--no-pager",
+    "--no-replace-objects",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    f"core.hooksPath={os.devnull}",
+)
 #: git looks for the repository where it is told to, changes nothing, and fetches no missing object from a remote.
 ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "",
@@ -53,7 +60,11 @@ class Change:
 def tags(plugins: tuple[str, ...] = ()) -> dict[str, str]:
     """Return commit, branch and whether anything that decides a run is uncommitted, as tags; none outside of a repository."""
     found = state(plugins)
-    names = {"commit": "mlflow.source.git.commit", "branch": "mlflow.source.git.branch", "dirty": DIRTY}
+    names = {
+        "commit": "mlflow.source.git.commit",
+        "branch": "mlflow.source.git.branch",
+        "dirty": DIRTY,
+    }
     return {tag: found[key] for key, tag in names.items() if key in found}
 
 
@@ -65,7 +76,9 @@ def state(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 @cache
 def _state(plugins: tuple[str, ...]) -> dict[str, str]:
     top = find_top()
-    answer = None if top is None else ask_git(top, "rev-parse", "HEAD", "--symbolic-full-name", "HEAD")
+    answer = (
+        None if top is None else ask_git(top, "rev-parse", "HEAD", "--symbolic-full-name", "HEAD")
+    )
     if top is None or answer is None:  # no repository, one without a commit, or somebody else's
         return {}
     commit, _, name = answer.decode(errors="replace").strip().partition("\n")
@@ -78,7 +91,11 @@ def _state(plugins: tuple[str, ...]) -> dict[str, str]:
         return {**found, "dirty": "false"}
     told = hashlib.sha256()
     for change in changes:
-        told.update(f"{change.path}\0{change.blob}\0{_blob_id(change.content, 64)}\n".encode(errors="surrogateescape"))
+        told.update(
+            f"{change.path}\0{change.blob}\0{_blob_id(change.content, 64)}\n".encode(
+                errors="surrogateescape"
+            )
+        )
     return {**found, "dirty": "true", "diff": told.hexdigest()[:16]}
 
 
@@ -87,9 +104,17 @@ def diff(plugins: tuple[str, ...] = ()) -> str:
     top, found = find_top(), state(plugins)
     if top is None or found.get("dirty") != "true":
         return ""
-    changes = [change for change in find_changes(top, found["commit"], plugins) or () if change.blob is not None]
+    changes = [
+        change
+        for change in find_changes(top, found["commit"], plugins) or ()
+        if change.blob is not None
+    ]
     before = [ask_git(top, "cat-file", "blob", str(change.blob)) for change in changes]
-    known = [(change, content) for change, content in zip(changes, before, strict=True) if content is not None]
+    known = [
+        (change, content)
+        for change, content in zip(changes, before, strict=True)
+        if content is not None
+    ]
     if any(max(len(content), len(change.content or b"")) > MAX_DIFF for change, content in known):
         return ""
     text = "".join(_compare(change, content) for change, content in known)
@@ -99,7 +124,9 @@ def diff(plugins: tuple[str, ...] = ()) -> str:
 def find_top() -> Path | None:
     """Return the folder of the working directory's repository, None if there is none."""
     here = Path.cwd().resolve()
-    return next((folder for folder in (here, *here.parents) if os.path.lexists(folder / ".git")), None)
+    return next(
+        (folder for folder in (here, *here.parents) if os.path.lexists(folder / ".git")), None
+    )
 
 
 @cache
@@ -110,10 +137,15 @@ def find_changes(top: Path, commit: str, plugins: tuple[str, ...]) -> list[Chang
     listed = _list_tree(top, commit, sorted({*folders, *parents}))
     if listed is None:
         return None
-    committed = {path: entry for path, entry in listed.items() if path in files or path.endswith(".yaml")}
+    committed = {
+        path: entry for path, entry in listed.items() if path in files or path.endswith(".yaml")
+    }
     yaml_files = {path for folder in folders for path in _walk(top, folder)}
     present = yaml_files | {path for path in files if not _is_installed(top, path, listed)}
-    changes = (_find_change(top, path, *committed.get(path, ("", None))) for path in sorted(present | committed.keys()))
+    changes = (
+        _find_change(top, path, *committed.get(path, ("", None)))
+        for path in sorted(present | committed.keys())
+    )
     return [change for change in changes if change is not None]
 
 
@@ -122,12 +154,24 @@ def ask_git(top: Path, *arguments: str) -> bytes | None:
     program = find_program("git")
     if program is None:
         return None
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith("GIT_CONFIG_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG_")
+    }
     environment = {**kept, **ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(top.parent)}
     command = [program, *OPTIONS, *arguments]
     null = subprocess.DEVNULL
     try:
-        done = subprocess.run(command, stdin=null, capture_output=True, check=True, timeout=PATIENCE, cwd=top, env=environment)
+        done = subprocess.run(
+            command,
+            stdin=null,
+            capture_output=True,
+            check=True,
+            timeout=PATIENCE,
+            cwd=top,
+            env=environment,
+        )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return done.stdout
@@ -138,17 +182,23 @@ def _decisive(top: Path, plugins: tuple[str, ...]) -> tuple[list[str], set[str]]
     bases = dict.fromkeys((Path.cwd().resolve(), code.PACKAGE.parent))
     folders = [_relative(top, base / name) for base in bases for name in CONFIGS]
     installed = Path(sys.prefix).resolve()
-    code_files = [file for file in code.decisive_files(plugins).values() if not file.is_relative_to(installed)]
+    code_files = [
+        file for file in code.decisive_files(plugins).values() if not file.is_relative_to(installed)
+    ]
     files = {_relative(top, file) for file in code_files}
     files |= {_relative(top, code.PACKAGE / "version.py")}
-    return [folder for folder in folders if folder is not None], {file for file in files if file is not None}
+    return [folder for folder in folders if folder is not None], {
+        file for file in files if file is not None
+    }
 
 
 def _list_tree(top: Path, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, str]] | None:
     """Return mode and blob of each file below the paths, as the commit has them; None where git says nothing."""
     if not paths:
         return {}
-    tree = ask_git(top, "--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths)
+    tree = ask_git(
+        top, "--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths
+    )
     if tree is None:
         return None
     found = {}
@@ -192,7 +242,11 @@ def _walk(top: Path, folder: str) -> Iterator[str]:
     if (top / folder).is_symlink():
         return
     for place, _, names in os.walk(top / folder):
-        yield from ((Path(place) / name).relative_to(top).as_posix() for name in names if name.endswith(".yaml"))
+        yield from (
+            (Path(place) / name).relative_to(top).as_posix()
+            for name in names
+            if name.endswith(".yaml")
+        )
 
 
 def _read(file: Path) -> bytes | None:
@@ -223,7 +277,9 @@ def _compare(change: Change, before: bytes) -> str:
     old, new = (_lines(content) for content in (before, change.content or b""))
     name = "/dev/null" if change.content is None else f"b/{change.path}"
     lines = difflib.unified_diff(old, new, f"a/{change.path}", name)
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
+    )
 
 
 def _lines(content: bytes) -> list[str]:

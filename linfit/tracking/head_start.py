@@ -45,14 +45,22 @@ def worthwhile(words: Sequence[str]) -> bool:
     """Whether a command with these words records, as far as they say, in a SQLite file."""
     typed = [word.removeprefix(URI) for word in words if word.startswith(URI)]
     addresses = typed or [os.environ.get("MLFLOW_TRACKING_URI") or SQLITE]
-    return UNRECORDED.isdisjoint(word.partition("=")[0] for word in words) and all(one.startswith(SQLITE) for one in addresses)
+    return UNRECORDED.isdisjoint(word.partition("=")[0] for word in words) and all(
+        one.startswith(SQLITE) for one in addresses
+    )
 
 
 def begin_anyhow(elsewhere: bool) -> None:
     """`elsewhere` says that the store is not the default one."""
     with suppress(OSError):  # where there is no room for another process, this one does it
         scratch = str(scratch_folder())
-        program = PROGRAM.format(objects=gc.get_threshold()[0], path=sys.path, parent=os.getpid(), scratch=scratch, elsewhere=elsewhere)
+        program = PROGRAM.format(
+            objects=gc.get_threshold()[0],
+            path=sys.path,
+            parent=os.getpid(),
+            scratch=scratch,
+            elsewhere=elsewhere,
+        )
         _waiting.append(Child([sys.executable, "-P", "-c", program], None))
 
 

@@ -62,7 +62,9 @@ class History:
 
     def sweep(self, sweep: str) -> Kept | None:
         """The parent run of the sweep with this `linfit.id`."""
-        return next((self._kept(run) for run in self._search(f"tags.`{layout.ID}` = '{sweep}'")), None)
+        return next(
+            (self._kept(run) for run in self._search(f"tags.`{layout.ID}` = '{sweep}'")), None
+        )
 
     def same(self, row: Row) -> str | None:
         """The run that `row` was written as already, if it was."""
@@ -71,7 +73,9 @@ class History:
             return None
         wanted = row.tags.get(layout.RETRIES)
         found = self._search(" AND ".join(f"tags.`{key}` = '{row.tags[key]}'" for key in keys))
-        return next((run.info.run_id for run in found if run.data.tags.get(layout.RETRIES) == wanted), None)
+        return next(
+            (run.info.run_id for run in found if run.data.tags.get(layout.RETRIES) == wanted), None
+        )
 
     def children(self, parent: str) -> list[Child]:
         """The fits of a sweep, the oldest first."""
@@ -98,7 +102,11 @@ class History:
         """The ids of a sweep's runs that are all there, by row, without the `retries`; what is there in part is discarded."""
         children = self.children(parent)
         self.discard([child.run_id for child in children if not child.whole])
-        return {row: child.run_id for row, child in self.current(children).items() if child.run_id != retries.get(row)}
+        return {
+            row: child.run_id
+            for row, child in self.current(children).items()
+            if child.run_id != retries.get(row)
+        }
 
     def finished(self, code: str) -> dict[str, dict[str, float]]:
         """The fingerprints of all fits that are finished in the MLflow experiment, computed by this code, with their final losses by name."""
@@ -108,7 +116,9 @@ class History:
         for run in self._search("attributes.status = 'FINISHED'"):
             tags = run.data.tags
             if layout.FINGERPRINT in tags and (layout.sweep_of(tags) or run.info.run_id) in same:
-                losses[tags[layout.FINGERPRINT]] = final_losses(tags.get(layout.STATUS), run.data.metrics)
+                losses[tags[layout.FINGERPRINT]] = final_losses(
+                    tags.get(layout.STATUS), run.data.metrics
+                )
         return losses
 
     def end_dead(self) -> list[str]:
@@ -127,7 +137,13 @@ class History:
 
     def _kept(self, run: Run) -> Kept:
         return Kept(
-            run.info.run_id, run.info.status, run.info.start_time, run.info.end_time, run.data.tags, run.data.metrics, run.data.params
+            run.info.run_id,
+            run.info.status,
+            run.info.start_time,
+            run.info.end_time,
+            run.data.tags,
+            run.data.metrics,
+            run.data.params,
         )
 
     def _search(self, condition: str) -> Iterator[Run]:
@@ -142,11 +158,20 @@ class History:
 
     def _page(self, condition: str, token: str | None) -> Any:
         return self.client.search_runs(
-            [self.experiment_id], condition, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], page_token=token
+            [self.experiment_id],
+            condition,
+            ViewType.ACTIVE_ONLY,
+            PAGE,
+            ["attributes.start_time ASC"],
+            page_token=token,
         )
 
 
 def final_losses(status: str | None, metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Return the final losses of a run by name; none of one that diverged."""
     found = ((key, metrics.get(key)) for key in layout.LOSSES)
-    return {} if status == Status.DIVERGED else {key: value for key, value in found if value is not None}
+    return (
+        {}
+        if status == Status.DIVERGED
+        else {key: value for key, value in found if value is not None}
+    )

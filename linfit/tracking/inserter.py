@@ -46,7 +46,10 @@ def receive(pipe: IO[bytes]) -> bytes | None:
 
 
 def main(file: str, parent: int, pragmas: Sequence[str]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # who ends all processes of a job means the parent, which ends this one
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # who ends all processes of a job means the parent, which ends this one
         signal.signal(number, signal.SIG_IGN)
     requests, answers, database = sys.stdin.buffer, sys.stdout.buffer, None
     while (content := receive(requests)) is not None:
@@ -74,7 +77,9 @@ def transact(database: sqlite3.Connection, request: Request, parent: int) -> Ans
         absent = database.execute(*needed).fetchone() is None
         for statement, records in () if absent or os.getppid() != parent else statements:
             insert(database, statement, records)
-        gone = os.getppid() != parent  # asked while the lock is held: whoever goes on with the work waits for that lock before looking
+        gone = (
+            os.getppid() != parent
+        )  # asked while the lock is held: whoever goes on with the work waits for that lock before looking
         database.execute("ROLLBACK" if absent or gone else "COMMIT")
     except BaseException:
         if database.in_transaction:
@@ -83,10 +88,14 @@ def transact(database: sqlite3.Connection, request: Request, parent: int) -> Ans
     return ABSENT if absent else GONE if gone else DONE
 
 
-def insert(database: sqlite3.Connection, statement: str, records: Sequence[tuple[Any, ...]]) -> None:
+def insert(
+    database: sqlite3.Connection, statement: str, records: Sequence[tuple[Any, ...]]
+) -> None:
     """Plain rows by the hundred with one statement, which takes a quarter less than one by one; others one by one."""
     into, _, row = statement.partition(" VALUES ")
-    count = min(MOST_VALUES, database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)) // len(records[0])
+    count = min(MOST_VALUES, database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)) // len(
+        records[0]
+    )
     together = len(records) // count * count if set(row) == set("(?, )") else 0
     many = f"{into} VALUES {', '.join([row] * count)}"
     for first in range(0, together, count):

@@ -109,41 +109,88 @@ class Amendment:
 
 def started(said: Account, name: str, start: int, tags: Mapping[str, str]) -> Row:
     """A run of the config of which `said` is the account, when it begins."""
-    return Row(name, start, start, "RUNNING", {KIND: FIT, FINGERPRINT: said.fingerprint, **tags}, said.params)
+    return Row(
+        name,
+        start,
+        start,
+        "RUNNING",
+        {KIND: FIT, FINGERPRINT: said.fingerprint, **tags},
+        said.params,
+    )
 
 
 def finished(
-    begun: Row, fit: Fit, end: int, swept: Mapping[str, float] = MappingProxyType({}), theory: Mapping[str, float] | None = None
+    begun: Row,
+    fit: Fit,
+    end: int,
+    swept: Mapping[str, float] = MappingProxyType({}),
+    theory: Mapping[str, float] | None = None,
 ) -> Row:
     """The run that `begun` has become: FINISHED with its numbers and what `theory` says of it, or FAILED with its traceback."""
-    notes = () if fit.problem is None else (*fit.problem.notes, *limits.schema_notes((*fit.problem.features, *fit.problem.targets)))
+    notes = (
+        ()
+        if fit.problem is None
+        else (
+            *fit.problem.notes,
+            *limits.schema_notes((*fit.problem.features, *fit.problem.targets)),
+        )
+    )
     tags = {**begun.tags, STATUS: fit.status.value, **noted(notes)}
     if fit.status is Status.FAILED:
-        return replace(begun, end=end, status="FAILED", tags={**tags, ERROR: mask(fit.error or "")[-MAX_TAG:]})
+        return replace(
+            begun, end=end, status="FAILED", tags={**tags, ERROR: mask(fit.error or "")[-MAX_TAG:]}
+        )
     predicted = _finite((f"{THEORY}{key}", value, 0) for key, value in (theory or {}).items())
-    return replace(begun, end=end, status="FINISHED", tags=tags, metrics=metrics(fit, swept) + predicted, dataset=dataset(fit))
+    return replace(
+        begun,
+        end=end,
+        status="FINISHED",
+        tags=tags,
+        metrics=metrics(fit, swept) + predicted,
+        dataset=dataset(fit),
+    )
 
 
-def child(fit: Fit, said: Account, name: str, parent: str, row: int, times: tuple[int, int], retries: str | None = None) -> Row:
+def child(
+    fit: Fit,
+    said: Account,
+    name: str,
+    parent: str,
+    row: int,
+    times: tuple[int, int],
+    retries: str | None = None,
+) -> Row:
     """A fit of a sweep, whole: its config stands in a tag, unless it is too long for one (then the parent's manifest has it).
     Of its theory it has the largest stable learning rate alone: every number of every fit is a row of the store.
 
     `retries` is the id of the failed run that it stands in for.
     """
-    own = {PARENT: parent, ROW: str(row), **({CONFIG: said.text} if len(said.text) <= MAX_TAG else {})}
+    own = {
+        PARENT: parent,
+        ROW: str(row),
+        **({CONFIG: said.text} if len(said.text) <= MAX_TAG else {}),
+    }
     own |= {RETRIES: retries} if retries else {}
     bound = stable_lr_of(fit)
     theory = {} if bound is None else {"largest_stable_lr": bound}
     return finished(started(said, name, times[0], own), fit, times[1], said.swept, theory)
 
 
-def sweep_started(name: str, start: int, accounts: Iterable[Account], varying: Sequence[str], tags: Mapping[str, str]) -> Row:
+def sweep_started(
+    name: str,
+    start: int,
+    accounts: Iterable[Account],
+    varying: Sequence[str],
+    tags: Mapping[str, str],
+) -> Row:
     """The parent of a sweep when it begins; its params are those that all its fits share."""
     kind = {KIND: SWEEP, **varied(varying)}
     return Row(name, start, start, "RUNNING", {**kind, **tags}, shared_params(accounts))
 
 
-def shared_params(accounts: Iterable[Account], known: Mapping[str, str] | None = None) -> dict[str, str]:
+def shared_params(
+    accounts: Iterable[Account], known: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the params that all the fits share, with those `known` of earlier fits if there were any."""
     shared: set[tuple[str, str]] | None = None if known is None else set(known.items())
     for said in accounts:
@@ -157,9 +204,13 @@ def varied(keys: Sequence[str]) -> dict[str, str]:
     return {VARYING: json.dumps(list(keys))}
 
 
-def sweep_finished(begun: Row, counts: Mapping[Status, int], best: Mapping[str, float], by: str | None, end: int) -> Row:
+def sweep_finished(
+    begun: Row, counts: Mapping[Status, int], best: Mapping[str, float], by: str | None, end: int
+) -> Row:
     """The parent when its fits are done: how many ended how, by which loss they are compared, and the numbers of the best."""
-    numbers = [(f"num_{status.value}", float(count), 0) for status, count in counts.items() if count]
+    numbers = [
+        (f"num_{status.value}", float(count), 0) for status, count in counts.items() if count
+    ]
     numbers += [(key, value, 0) for key, value in best.items()]
     ended = Status.FAILED if counts.get(Status.FAILED) else Status.COMPLETED
     status = "FAILED" if ended is Status.FAILED else "FINISHED"
@@ -186,7 +237,10 @@ def news(row: Row, known: Mapping[str, float]) -> Row:
     """A parent that ends a second time: without the metrics that it has already, and with a 0 for each count that it had and has no more."""
     counts = {key: 0.0 for key in known if key.startswith("num_")}
     metrics = {**counts, **{key: value for key, value, _ in row.metrics}}
-    return replace(row, metrics=tuple((key, value, 0) for key, value in metrics.items() if known.get(key) != value))
+    return replace(
+        row,
+        metrics=tuple((key, value, 0) for key, value in metrics.items() if known.get(key) != value),
+    )
 
 
 def killed(begun: Row, end: int) -> Row:
@@ -196,16 +250,27 @@ def killed(begun: Row, end: int) -> Row:
 
 def unrecorded(begun: Row, end: int, error: str) -> Row:
     """A run whose fit is done and could not be recorded."""
-    return replace(begun, end=end, status="FAILED", tags={**begun.tags, STATUS: Status.FAILED.value, ERROR: mask(error)[:MAX_TAG]})
+    return replace(
+        begun,
+        end=end,
+        status="FAILED",
+        tags={**begun.tags, STATUS: Status.FAILED.value, ERROR: mask(error)[:MAX_TAG]},
+    )
 
 
-def metrics(fit: Fit, swept: Mapping[str, float] = MappingProxyType({})) -> tuple[tuple[str, float, int], ...]:
+def metrics(
+    fit: Fit, swept: Mapping[str, float] = MappingProxyType({})
+) -> tuple[tuple[str, float, int], ...]:
     """The curves, then the numbers at the end, then the swept numbers, which sort only as metrics."""
     own = fit.own_weights
     steps = fit.steps.tolist()
     curves = [
         point
-        for key, values in ((LOSS, fit.losses), (EXCESS, fit.excess_losses), (VALIDATION, fit.validation_losses))
+        for key, values in (
+            (LOSS, fit.losses),
+            (EXCESS, fit.excess_losses),
+            (VALIDATION, fit.validation_losses),
+        )
         if values is not None
         for point in zip(repeat(key), values.tolist(), steps, strict=False)
     ]
@@ -214,11 +279,23 @@ def metrics(fit: Fit, swept: Mapping[str, float] = MappingProxyType({})) -> tupl
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
         "diverged_at_step": fit.diverged_at_step,
-        **{f"{WEIGHT}{i}": weight for i, weight in enumerate(fit.weights.ravel().tolist()[:MAX_WEIGHTS])},
-        **({} if own is None else {f"{OWN_WEIGHT}{i}": weight for i, weight in enumerate(own[1].ravel().tolist()[:MAX_WEIGHTS])}),
+        **{
+            f"{WEIGHT}{i}": weight
+            for i, weight in enumerate(fit.weights.ravel().tolist()[:MAX_WEIGHTS])
+        },
+        **(
+            {}
+            if own is None
+            else {
+                f"{OWN_WEIGHT}{i}": weight
+                for i, weight in enumerate(own[1].ravel().tolist()[:MAX_WEIGHTS])
+            }
+        ),
         **swept_metrics(swept),
     }
-    return _finite(curves + [(key, float(value), 0) for key, value in ends.items() if value is not None])
+    return _finite(
+        curves + [(key, float(value), 0) for key, value in ends.items() if value is not None]
+    )
 
 
 def swept_metrics(swept: Mapping[str, float]) -> dict[str, float]:
@@ -241,7 +318,9 @@ def kind_of(tags: Mapping[str, str]) -> str:
 
 def sweep_of(tags: Mapping[str, str]) -> str | None:
     """Return the id of the sweep that a run is a fit of; None for a run that nothing, or a run of the caller's, is above."""
-    return None if CODE in tags else tags.get(PARENT)  # single runs and sweeps have that tag, and fits of sweeps do not
+    return (
+        None if CODE in tags else tags.get(PARENT)
+    )  # single runs and sweeps have that tag, and fits of sweeps do not
 
 
 def varying(row: Row) -> list[str]:
@@ -255,7 +334,12 @@ def dataset(fit: Fit) -> Dataset | None:
         return None
     problem = fit.problem
     return Dataset(
-        fit.config.dataset.name, problem.digest[:MAX_DIGEST], problem.source, problem.features, problem.targets, problem.shape[0]
+        fit.config.dataset.name,
+        problem.digest[:MAX_DIGEST],
+        problem.source,
+        problem.features,
+        problem.targets,
+        problem.shape[0],
     )
 
 

@@ -41,7 +41,11 @@ def remove_leftovers() -> None:
     """Remove what processes that were killed have left, and end the runs that they have left RUNNING in SQLite files."""
     with suppress(OSError):  # no folder for temporary files
         with os.scandir(tempfile.gettempdir()) as entries:
-            folders = [Path(entry.path) for entry in entries if entry.name.startswith(PREFIX) and entry.name.count("-") == DASHES]
+            folders = [
+                Path(entry.path)
+                for entry in entries
+                if entry.name.startswith(PREFIX) and entry.name.count("-") == DASHES
+            ]
         for folder in folders:
             process = read_short_name(folder.name.removeprefix(PREFIX).rpartition("-")[0])
             if process and is_dead(process) and _is_own_folder(folder):
@@ -79,7 +83,11 @@ def _end_runs(file: Path, process: str) -> None:
     """Make the runs of a process KILLED, as `History.end_dead` does; what cannot be written now is left to that."""
     from linfit.tracking.layout import OWNER, STATUS  # with much else, which no other command needs
 
-    with suppress(sqlite3.Error), closing(sqlite3.connect(connection_uri(file), uri=True, timeout=PATIENCE)) as store, store:
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(connection_uri(file), uri=True, timeout=PATIENCE)) as store,
+        store,
+    ):
         store.execute("BEGIN IMMEDIATE")
         now = time.time_ns() // 1_000_000
         for (run_id,) in store.execute(LEFT_RUNNING, (OWNER, process)).fetchall():
@@ -91,8 +99,13 @@ def _remove_uploads(file: Path, process: str) -> None:
     """Remove what MLflow had begun to copy among the artifacts of a process's runs, and of the fits of its sweeps."""
     from linfit.tracking.layout import OWNER, PARENT
 
-    with suppress(sqlite3.Error), closing(sqlite3.connect(reading_uri(file), uri=True, timeout=PATIENCE)) as store:
-        for (address,) in store.execute(OWN_ARTIFACTS, {"owner": OWNER, "process": process, "parent": PARENT}).fetchall():
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(reading_uri(file), uri=True, timeout=PATIENCE)) as store,
+    ):
+        for (address,) in store.execute(
+            OWN_ARTIFACTS, {"owner": OWNER, "process": process, "parent": PARENT}
+        ).fetchall():
             folder = folder_of(address or "")
             if folder is None or not folder.is_relative_to(file.parent):
                 continue  # it may be a place that is not linfit's, and large

@@ -48,7 +48,9 @@ def shortened_values(texts: Mapping[str, str], most: int) -> dict[str, str]:
 @lru_cache(maxsize=8)
 def schema_of(columns: tuple[str, ...]) -> str | None:
     """Return the schema of a dataset of such columns as MLflow's UI shows it, or None where it is longer than is kept."""
-    schema = json.dumps({"mlflow_colspec": [{"type": "double", "name": name, "required": True} for name in columns]})
+    schema = json.dumps(
+        {"mlflow_colspec": [{"type": "double", "name": name, "required": True} for name in columns]}
+    )
     return schema if len(schema) <= SCHEMA else None
 
 
@@ -56,7 +58,9 @@ def schema_notes(columns: tuple[str, ...]) -> tuple[str, ...]:
     """Return what is to be said of a dataset whose schema is left out; nothing of others."""
     if schema_of(columns) is not None:
         return ()
-    return (f"MLflow holds no schema of {len(columns):,} columns: the names stand in weights.safetensors and in the model alone",)
+    return (
+        f"MLflow holds no schema of {len(columns):,} columns: the names stand in weights.safetensors and in the model alone",
+    )
 
 
 def require_room(store: Store, experiment: str, artifacts: str | None) -> None:

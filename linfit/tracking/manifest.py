@@ -38,15 +38,25 @@ class PlannedFits:
 
     def rows(self, first: int = 0) -> Iterator[dict[str, Any]]:
         """The manifest's, numbered from `first` on."""
-        for row, (said, overrides) in enumerate(zip(self.accounts, self.overrides, strict=True), first):
+        for row, (said, overrides) in enumerate(
+            zip(self.accounts, self.overrides, strict=True), first
+        ):
             given = [mask(override) for override in overrides]
-            yield {"row": row, "name": said.name(row), "overrides": given, "fingerprint": said.fingerprint, "config": said.text}
+            yield {
+                "row": row,
+                "name": said.name(row),
+                "overrides": given,
+                "fingerprint": said.fingerprint,
+                "config": said.text,
+            }
 
 
 def write_manifest(folder: Path, fits: PlannedFits, about: Mapping[str, Any]) -> None:
     """What is going to be run, with the numbers of arrays, before it is; `about` is what a sweep is besides its fits, as plain data."""
     write_arrays(folder, (config.dataset for config in fits.configs))
-    schema = SCHEMAS[MANIFEST].with_metadata({ABOUT: json.dumps(about), ROWS: str(len(fits.configs))})
+    schema = SCHEMAS[MANIFEST].with_metadata(
+        {ABOUT: json.dumps(about), ROWS: str(len(fits.configs))}
+    )
     with whole(folder / MANIFEST) as file, parquet.ParquetWriter(file, schema, **CHECKED) as writer:
         rows = fits.rows()
         while some := list(islice(rows, ROW_GROUP)):
@@ -72,9 +82,16 @@ def extend_manifest(folder: Path, fits: PlannedFits, varying: Sequence[str]) -> 
 
 
 def _renamed(planned: pa.Table, varying: Sequence[str]) -> pa.Table:
-    fits = enumerate(zip(planned["config"].to_pylist(), planned["overrides"].to_pylist(), strict=True))
-    names = pa.array([described(text, varying, row, overrides)[0] for row, (text, overrides) in fits], pa.string())
-    return planned.set_column(planned.column_names.index("name"), planned.schema.field("name"), names)
+    fits = enumerate(
+        zip(planned["config"].to_pylist(), planned["overrides"].to_pylist(), strict=True)
+    )
+    names = pa.array(
+        [described(text, varying, row, overrides)[0] for row, (text, overrides) in fits],
+        pa.string(),
+    )
+    return planned.set_column(
+        planned.column_names.index("name"), planned.schema.field("name"), names
+    )
 
 
 def about_of(file: Path) -> Any:
@@ -84,9 +101,13 @@ def about_of(file: Path) -> Any:
         said = found.metadata or {}
         about, num_rows = json.loads(said.get(ABOUT, b"null")), int(said.get(ROWS, found.num_rows))
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
-        raise LinfitError(f"{file} is no manifest of a sweep: {' '.join(str(error).split())}") from error
+        raise LinfitError(
+            f"{file} is no manifest of a sweep: {' '.join(str(error).split())}"
+        ) from error
     if isinstance(about, dict) and not is_plain_command(about.get("typed", "")):
         about["typed"] = ""
     if num_rows != found.num_rows:
-        raise LinfitError(f"{file} has {found.num_rows:,} of the sweep's {num_rows:,} fits: it was changed after it was written")
+        raise LinfitError(
+            f"{file} has {found.num_rows:,} of the sweep's {num_rows:,} fits: it was changed after it was written"
+        )
     return about

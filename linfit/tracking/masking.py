@@ -23,11 +23,47 @@ _KEPT = r"(?:\$\{[^{}\s,]*\}|\*{3})"
 
 # ---- shapes ----
 
-_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----).*?(-----END [A-Z0-9 ]{0,60}-----|\Z)", re.DOTALL)
+_PRIVATE_KEY = re.compile(
+    r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----).*?(-----END [A-Z0-9 ]{0,60}-----|\Z)",
+    re.DOTALL,
+)
 #: How tokens begin that services give signs of their own, so that they can be found.
 _BEGINNINGS = (
-    *("akia", "asia", "abia", "acca", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "_pat_", "glpat-", "glrt-", "gldt-", "hf_", "npm_", "pypi-"),
-    *("dapi", "glsa_", "gsk_", "r8_", "lin_api_", "_v1_", "shp", "sk-", "_live_", "_test_", "whsec_", "xox", "xapp-", "aiza", "gocspx-"),
+    *(
+        "akia",
+        "asia",
+        "abia",
+        "acca",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "_pat_",
+        "glpat-",
+        "glrt-",
+        "gldt-",
+        "hf_",
+        "npm_",
+        "pypi-",
+    ),
+    *(
+        "dapi",
+        "glsa_",
+        "gsk_",
+        "r8_",
+        "lin_api_",
+        "_v1_",
+        "shp",
+        "sk-",
+        "_live_",
+        "_test_",
+        "whsec_",
+        "xox",
+        "xapp-",
+        "aiza",
+        "gocspx-",
+    ),
     *("ya29.", "hvs.", "hvb.", "hvr.", "sg.", "age-secret", ":aa", "eyj"),
 )
 _TOKENS = re.compile(
@@ -42,21 +78,33 @@ _TOKENS = re.compile(
     r")"
 )
 _WEBHOOK = re.compile(r"(hooks\.slack\.com/[a-z]{1,12}/|discord(?:app)?\.com/api/webhooks/)[\w/-]+")
-_SCHEME = re.compile(r"(?<!\w)(Bearer[ \t]{1,8}|Authorization[\"']?[ \t]{0,8}[:=,][ \t]{0,8}[\"']?\w{1,16}[ \t]{1,8})[\w.~+/=-]{8,}", re.I)
+_SCHEME = re.compile(
+    r"(?<!\w)(Bearer[ \t]{1,8}|Authorization[\"']?[ \t]{0,8}[:=,][ \t]{0,8}[\"']?\w{1,16}[ \t]{1,8})[\w.~+/=-]{8,}",
+    re.I,
+)
 #: Signs of base64, many enough for a key; whether they are one is a matter of how they follow each other.
 SHORTEST_RUN = 32
-_RUN = re.compile(rf"(?<![A-Za-z0-9+/_.-])[A-Za-z0-9+/_-]{{{SHORTEST_RUN},}}={{0,2}}(?![A-Za-z0-9+/_.-])")
+_RUN = re.compile(
+    rf"(?<![A-Za-z0-9+/_.-])[A-Za-z0-9+/_-]{{{SHORTEST_RUN},}}={{0,2}}(?![A-Za-z0-9+/_.-])"
+)
 
 # ---- addresses ----
 
 #: `://user:password@`, up to the last `@` before the next URI: a password may hold any other sign, and `@` too.
-_PASSWORD = re.compile(rf"(://(?:{_REFERENCE}|(?!{_REFERENCE})[^/:\n])*):(?!\d{{1,5}}(?:\s|$))(?!{_KEPT}@(?!(?:(?!://).)*@))(?:(?!://).)+@")
+_PASSWORD = re.compile(
+    rf"(://(?:{_REFERENCE}|(?!{_REFERENCE})[^/:\n])*):(?!\d{{1,5}}(?:\s|$))(?!{_KEPT}@(?!(?:(?!://).)*@))(?:(?!://).)+@"
+)
 #: `https://TOKEN@` and `https://TOKEN:x-oauth-basic@`, where the name is the secret. Of other schemes' addresses it is a name.
 _TOKEN_FIRST = re.compile(r"((?:https?)://)[^/\s@:'\"]+:(?:x-oauth-basic)?@", re.I)
 _TOKEN_ALONE = re.compile(rf"((?:https?|wss?|ftps?)://)(?!{_KEPT}@|git@)[^/\s@:'\"]+(?=@)", re.I)
 #: `user:password@host` without a scheme, and the lines of a `.pgpass`.
-_BARE = re.compile(r"(?<![\w.:/@*{-])([A-Za-z][\w.-]{0,64}):(?!\*{3}@)[^\s:@/\"'*]{1,128}@(?!sha\d)(?=[A-Za-z][\w-]{0,63}[.:/])")
-_PGPASS = re.compile(r"^((?:[A-Za-z][\w.-]{1,128}|\*):(?:\d{2,5}|\*):[^:\s]{1,128}:[A-Za-z*][^:\s]{0,128}:)\S+$", re.M)
+_BARE = re.compile(
+    r"(?<![\w.:/@*{-])([A-Za-z][\w.-]{0,64}):(?!\*{3}@)[^\s:@/\"'*]{1,128}@(?!sha\d)(?=[A-Za-z][\w-]{0,63}[.:/])"
+)
+_PGPASS = re.compile(
+    r"^((?:[A-Za-z][\w.-]{1,128}|\*):(?:\d{2,5}|\*):[^:\s]{1,128}:[A-Za-z*][^:\s]{0,128}:)\S+$",
+    re.M,
+)
 #: `?password=…&`, and `;PWD=…;` in `odbc_connect=…`, which may be encoded once more.
 _KEY = re.compile(
     rf"((?:[?&]|(;|%3B|odbc_connect=))[\w-]{{0,64}}{ADDRESS_NAME}[\w-]{{0,64}}(?:=|%3D))(?!{_KEPT}(?:[&;\"'\s]|%3B|$))"
@@ -77,7 +125,8 @@ _NAMED = re.compile(
     r"|(?:ENV|setx|setenv|set[ \t]-\w{1,4})[ \t]{1,8}(?P<variable>[\w.-]++)[ \t]{1,16})"
 )
 _NETRC = re.compile(
-    r"^([ \t]*(?:[^\n]*\blogin[ \t]+\S+[ \t]+)?(?:password|passwd)[ \t]+)\S+(?=[ \t]*$|[ \t]+(?:machine|account|default)\b)", re.M
+    r"^([ \t]*(?:[^\n]*\blogin[ \t]+\S+[ \t]+)?(?:password|passwd)[ \t]+)\S+(?=[ \t]*$|[ \t]+(?:machine|account|default)\b)",
+    re.M,
 )
 #: An entry of a list of variables: `name: TOKEN`, and in the next line `value: …`.
 _ENTRY = re.compile(
@@ -96,16 +145,23 @@ _TYPE = re.compile(
     r"[ \t]{0,8}(?:(=)(?!=)[ \t]{0,8}|(?=[,)]|->|$))"
 )
 #: What opens a value that stands in the lines below: nothing, a block of YAML, a bracket, a line that goes on.
-_OPENING = re.compile(r"(?:[!&][\w!-]{0,40}[ \t]{1,8}){0,2}(?:([|>])[-+\d]{0,2}|[\w.]{0,40}([(\[{])|(\\))?[ \t]{0,64}(?:[ \t]#.*)?$")
+_OPENING = re.compile(
+    r"(?:[!&][\w!-]{0,40}[ \t]{1,8}){0,2}(?:([|>])[-+\d]{0,2}|[\w.]{0,40}([(\[{])|(\\))?[ \t]{0,64}(?:[ \t]#.*)?$"
+)
 _SENTENCE = re.compile(r"[A-Za-z]{1,40}(?: [a-z]{1,40}){2}")
 #: Statements of Python that end with a colon.
-_STATEMENT = re.compile(r"[ \t]*(?:async|case|class|def|elif|else|except|for|if|match|try|while|with)\b")
+_STATEMENT = re.compile(
+    r"[ \t]*(?:async|case|class|def|elif|else|except|for|if|match|try|while|with)\b"
+)
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 #: Lines below a name that are looked at for the end of its value; parts of a line beyond which the rest goes whole.
 _FARTHEST, MOST_PARTS = 200, 20_000
 
 #: What a text has in it that is masked, as far as a quick look can say.
-_HINT = re.compile("|".join(map(re.escape, (*_BEGINNINGS, *_NAMING, "@", "://", "odbc", "hook", "begin", "-u"))) + r"|:\d{2,5}:")
+_HINT = re.compile(
+    "|".join(map(re.escape, (*_BEGINNINGS, *_NAMING, "@", "://", "odbc", "hook", "begin", "-u")))
+    + r"|:\d{2,5}:"
+)
 _ENVIRONMENT = re.compile(r"\$\{oc\.env:([^,${}]+)[^${}]*\}")
 #: A shorter value would be found in every other word.
 SHORTEST = 4
@@ -177,7 +233,10 @@ def _mask_shapes(text: str) -> str:
 
 def _is_random(run: str) -> bool:
     """Return True where letters, capitals and digits follow each other as in no word, path, or digest."""
-    kinds = ["d" if sign.isdigit() else "u" if sign.isupper() else "l" if sign.islower() else sign for sign in run[:256]]
+    kinds = [
+        "d" if sign.isdigit() else "u" if sign.isupper() else "l" if sign.islower() else sign
+        for sign in run[:256]
+    ]
     turns = sum(one != other for one, other in pairwise(kinds))
     mixed = min(kinds.count("u"), kinds.count("l")) >= 2 and "d" in kinds
     separated = kinds.count("/") > 3 or kinds.count("-") + kinds.count("_") > 4
@@ -218,7 +277,9 @@ def _mask_values(text: str) -> str:
         if opened is None:
             continue
         end = _find_end(lines, place, opened)
-        lines[place:end] = [_indent(line) + HIDDEN if line.strip() else line for line in lines[place:end]]
+        lines[place:end] = [
+            _indent(line) + HIDDEN if line.strip() else line for line in lines[place:end]
+        ]
         place = end
     return "\n".join(lines)
 
@@ -259,7 +320,11 @@ def _mask_value(line: str, name: str, start: int) -> tuple[str, int, str | None]
     """Return what stands instead of the value that begins at `start`, where it ends, and what opens its rest in the lines below."""
     if (opening := _OPENING.match(line, start)) is not None:
         statement = opening.end() == start and _STATEMENT.match(line) is not None
-        return line[start:], len(line), None if statement else opening[1] or opening[2] or opening[3] or ""
+        return (
+            line[start:],
+            len(line),
+            None if statement else opening[1] or opening[2] or opening[3] or "",
+        )
     if (kind := _TYPE.match(line, start)) is not None:
         if kind[1] is None:
             return "", start, None
@@ -293,9 +358,18 @@ def _find_end(lines: list[str], first: int, opened: str) -> int:
     own = len(_indent(lines[first - 1]))
     last = min(len(lines), first + _FARTHEST)
     if opened == "\\":
-        return next((place + 1 for place in range(first, last) if not lines[place].rstrip().endswith(opened)), last)
+        return next(
+            (
+                place + 1
+                for place in range(first, last)
+                if not lines[place].rstrip().endswith(opened)
+            ),
+            last,
+        )
     if opened in _CLOSING:
-        closed = (place for place in range(first, last) if _closes(lines[place], _CLOSING[opened], own))
+        closed = (
+            place for place in range(first, last) if _closes(lines[place], _CLOSING[opened], own)
+        )
         return next(closed, last)
     if opened not in ("", "|", ">"):  # quotes
         return next((place + 1 for place in range(first, last) if opened in lines[place]), first)
@@ -305,7 +379,9 @@ def _find_end(lines: list[str], first: int, opened: str) -> int:
 def _closes(line: str, sign: str, own: int) -> bool:
     """Return True for a line that begins with a bracket's end, or stands further left than where it began."""
     indent = len(_indent(line))
-    return bool(line.strip()) and (indent < own or (indent == own and line.strip().startswith(sign)))
+    return bool(line.strip()) and (
+        indent < own or (indent == own and line.strip().startswith(sign))
+    )
 
 
 def _find_dedent(lines: list[str], first: int, own: int) -> int:

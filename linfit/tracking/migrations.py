@@ -71,7 +71,9 @@ class Schema:
         if len(self.revisions) != 1 or not self.tables >= NEEDED:
             return Age.BROKEN
         [revision] = self.revisions
-        if revision == latest_revision() or not known_revisions():  # what is not known is left to MLflow
+        if (
+            revision == latest_revision() or not known_revisions()
+        ):  # what is not known is left to MLflow
             return Age.CURRENT
         return Age.OLDER if revision in known_revisions() else Age.NEWER
 
@@ -94,7 +96,9 @@ def read_schema(store: Store) -> Schema:
     """Return what a database says of its tables; RecordingError where it is not MLflow's."""
     schema = _read_file(store.file) if store.file is not None else _read_database(store)
     if schema.tables - {TABLE} and not schema.tables >= OWN:
-        raise RecordingError(f"{store.file or store} is a database but not MLflow's: name another with tracking.uri")
+        raise RecordingError(
+            f"{store.file or store} is a database but not MLflow's: name another with tracking.uri"
+        )
     return schema
 
 
@@ -107,7 +111,11 @@ def explain(store: Store, schema: Schema, meanwhile: str = "") -> str:
     [revision] = schema.revisions
     newer = schema.age is Age.NEWER
     typed = _install_command(revision) if newer else upgrade_command(store)
-    means = "brings an MLflow that opens it" if newer else "upgrades it for good, and locks the older MLflow out: copy it first"
+    means = (
+        "brings an MLflow that opens it"
+        if newer
+        else "upgrades it for good, and locks the older MLflow out: copy it first"
+    )
     return f"the store {place} is of {release_of(revision)}, and {installed} is installed: {meanwhile}`{typed}` {means}"
 
 
@@ -122,7 +130,9 @@ def release_of(revision: str) -> str:
         return f"MLflow {RELEASES[revision]}"
     if revision not in known_revisions():
         return f"a later MLflow (revision {brief(revision, 40)})"
-    later = next((RELEASES[one] for one in _descendants(revision) if one in RELEASES), version("mlflow"))
+    later = next(
+        (RELEASES[one] for one in _descendants(revision) if one in RELEASES), version("mlflow")
+    )
     return f"an MLflow before {later}"
 
 
@@ -176,10 +186,21 @@ def _read_file(file: Path) -> Schema:
         if not file.exists() or file.stat().st_size == 0:
             return Schema((), frozenset())
         with connect(file, to_write=False, timeout=stores.SERVER_TIMEOUT) as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            rows = database.execute(f"SELECT version_num FROM {TABLE}").fetchall() if TABLE in tables else []
+            tables = {
+                name
+                for (name,) in database.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                )
+            }
+            rows = (
+                database.execute(f"SELECT version_num FROM {TABLE}").fetchall()
+                if TABLE in tables
+                else []
+            )
     except sqlite3.Error as error:
-        raise RecordingError(f"the store {file} cannot be read: {error}; {advise(str(error))}") from error
+        raise RecordingError(
+            f"the store {file} cannot be read: {error}; {advise(str(error))}"
+        ) from error
     except OSError as error:
         why = f"{error.strerror or error}; {advise(str(error))}"
         raise RecordingError(f"the store {file} cannot be read: {why}") from error
@@ -196,7 +217,11 @@ def _read_database(store: Store) -> Schema:
         engine = create_engine(store.uri, poolclass=NullPool)
         with engine.connect() as connection:
             tables = frozenset(inspect(connection).get_table_names())
-            rows = connection.execute(text(f"SELECT version_num FROM {TABLE}")).all() if TABLE in tables else []
+            rows = (
+                connection.execute(text(f"SELECT version_num FROM {TABLE}")).all()
+                if TABLE in tables
+                else []
+            )
         return Schema(tuple(str(row[0]) for row in rows), tables)
 
     return persist(store, read)

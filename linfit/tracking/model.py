@@ -44,14 +44,29 @@ def write_weights(fit: Fit, file: Path) -> None:
     fit ended, and the hash of all of it.
     """
     assert fit.problem is not None
-    tensors = {"weight": np.ascontiguousarray(fit.weights), "steps": fit.steps, "losses": fit.losses}
+    tensors = {
+        "weight": np.ascontiguousarray(fit.weights),
+        "steps": fit.steps,
+        "losses": fit.losses,
+    }
     expansion = fit.problem.expansion
     plain, learnt = (None, {}) if expansion is None else expansion.as_parts()
-    tensors |= {linfit_model_1.LEARNT + name: np.ascontiguousarray(array) for name, array in learnt.items()}
-    header = {"features": json.dumps(fit.problem.features), "targets": json.dumps(fit.problem.targets), "status": fit.status.value}
-    header |= {"fingerprint": fit.config.fingerprint(), **({} if plain is None else {"expansion": canonical(plain)})}
+    tensors |= {
+        linfit_model_1.LEARNT + name: np.ascontiguousarray(array) for name, array in learnt.items()
+    }
+    header = {
+        "features": json.dumps(fit.problem.features),
+        "targets": json.dumps(fit.problem.targets),
+        "status": fit.status.value,
+    }
+    header |= {
+        "fingerprint": fit.config.fingerprint(),
+        **({} if plain is None else {"expansion": canonical(plain)}),
+    }
     with naming(file):  # `save_file` raises an error of its own where the disk is full
-        file.write_bytes(as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)}))
+        file.write_bytes(
+            as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)})
+        )
 
 
 def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -64,13 +79,21 @@ def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is no mapping)
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-    if header.pop("sha256", None) != _hash(tensors, header) or not tensors.keys() >= {"weight", "steps", "losses"}:
+    if header.pop("sha256", None) != _hash(tensors, header) or not tensors.keys() >= {
+        "weight",
+        "steps",
+        "losses",
+    }:
         raise LinfitError(f"{file} was changed after it was written: its hash does not fit")
     return tensors, header
 
 
 def _hash(tensors: dict[str, NDArray[Any]], header: dict[str, str]) -> str:
-    found = hashlib.sha256(canonical([header, {name: [str(array.dtype), array.shape] for name, array in tensors.items()}]).encode())
+    found = hashlib.sha256(
+        canonical(
+            [header, {name: [str(array.dtype), array.shape] for name, array in tensors.items()}]
+        ).encode()
+    )
     for name in sorted(tensors):
         found.update(np.ascontiguousarray(tensors[name]).tobytes())
     return found.hexdigest()
@@ -84,11 +107,15 @@ def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
         return linfit_model_1._load_pyfunc(path)
     if expansion["features"]["name"] not in Features.choices:
         name = brief(repr(expansion["features"]["name"]))
-        raise LinfitError(f"the features {name} of this model are a plug-in's: import the plug-in's module, then load the model")
+        raise LinfitError(
+            f"the features {name} of this model are a plug-in's: import the plug-in's module, then load the model"
+        )
     linfit_model_1._let_server_read_csv()
     header, tensors = linfit_model_1.read_tensors(Path(path))
     expand = Expansion.of_parts(expansion, linfit_model_1.cut_prefix(tensors))
-    return linfit_model_1.LinearPredictor(tensors["weight"], list(expand.columns), json.loads(header["targets"]), expand)
+    return linfit_model_1.LinearPredictor(
+        tensors["weight"], list(expand.columns), json.loads(header["targets"]), expand
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +133,9 @@ class Predictor:
         """The fit's, whose weights are in that file."""
         assert fit.problem is not None
         expansion = fit.problem.expansion
-        of_plugin = expansion is not None and expansion.features.name not in linfit_model_1.FUNCTIONS
+        of_plugin = (
+            expansion is not None and expansion.features.name not in linfit_model_1.FUNCTIONS
+        )
         return Predictor(weights, tuple(fit.problem.columns), tuple(fit.problem.targets), of_plugin)
 
 
@@ -119,11 +148,15 @@ def save(predictor: Predictor, folder: Path, run_id: str, model_id: str, locatio
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
-    inputs = Schema([ColSpec(AnyType(), name) for name in predictor.columns])  # double would refuse integers, integers fractions
+    inputs = Schema(
+        [ColSpec(AnyType(), name) for name in predictor.columns]
+    )  # double would refuse integers, integers fractions
     outputs = Schema([ColSpec("double", name) for name in predictor.targets])
     model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
     model.add_flavor("python_function", **_write_parts(predictor, folder))
-    model.model_size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    model.model_size_bytes = sum(
+        file.stat().st_size for file in folder.rglob("*") if file.is_file()
+    )
     model.save(str(folder / "MLmodel"))
 
 
@@ -151,7 +184,15 @@ def _write_parts(predictor: Predictor, folder: Path) -> dict[str, Any]:
 def _environment(names: tuple[str, ...]) -> dict[str, str]:
     """The files that say which packages a model needs, as MLflow lays them out."""
     packages = [f"{name}=={version(name)}" for name in names]
-    conda = ["name: mlflow-env", "channels:", "- conda-forge", "dependencies:", f"- python={python_version()}", "- pip", "- pip:"]
+    conda = [
+        "name: mlflow-env",
+        "channels:",
+        "- conda-forge",
+        "dependencies:",
+        f"- python={python_version()}",
+        "- pip",
+        "- pip:",
+    ]
     python = [
         f"python: {python_version()}",
         "build_dependencies:",
@@ -161,5 +202,9 @@ def _environment(names: tuple[str, ...]) -> dict[str, str]:
         "dependencies:",
         "- -r requirements.txt",
     ]
-    texts = {"conda.yaml": conda + [f"  - {package}" for package in packages], "python_env.yaml": python, "requirements.txt": packages}
+    texts = {
+        "conda.yaml": conda + [f"  - {package}" for package in packages],
+        "python_env.yaml": python,
+        "requirements.txt": packages,
+    }
     return {name: "\n".join(lines) + "\n" for name, lines in texts.items()}

@@ -41,7 +41,11 @@ def _backticks(text: str) -> list[str]:
 
 def command(arguments: Sequence[str]) -> str:
     """What to type, without passwords; the folder of outputs is left out, because it holds one run only."""
-    kept = [mask(argument) for argument in arguments if not argument.startswith(("hydra.sweep.dir=", "hydra.run.dir="))]
+    kept = [
+        mask(argument)
+        for argument in arguments
+        if not argument.startswith(("hydra.sweep.dir=", "hydra.run.dir="))
+    ]
     return quote_words(["linfit", "run", *kept])
 
 
@@ -54,7 +58,9 @@ def is_plain_command(text: object) -> bool:
     except ValueError:
         return False
     plain = words[:2] == ["linfit", "run"] and quote_words(words) == text
-    return plain and not any("_target_" in word or word.startswith(("hydra.callbacks", "+hydra.")) for word in words)
+    return plain and not any(
+        "_target_" in word or word.startswith(("hydra.callbacks", "+hydra.")) for word in words
+    )
 
 
 def tag(question: str, typed: str) -> dict[str, str]:
@@ -64,7 +70,9 @@ def tag(question: str, typed: str) -> dict[str, str]:
 
 def asked(question: str, typed: str) -> str:
     """What a run says before it has an answer."""
-    return "\n\n".join([*([f"**{literal(question)}**"] if question else []), f"Asked by {code(typed)}"])
+    return "\n\n".join(
+        [*([f"**{literal(question)}**"] if question else []), f"Asked by {code(typed)}"]
+    )
 
 
 def paragraphs(parts: Sequence[str], most: int = MAX_RUN_NOTE) -> str:

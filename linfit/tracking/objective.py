@@ -23,9 +23,7 @@ PROBLEM = ("dataset", "features", "split", "loss", "mean_over", "penalty")
 #: The column of `results.parquet` with what a job returns: its config's objective.
 OBJECTIVE = "objective"
 #: What is said where fits cannot be compared.
-INCOMPARABLE = (
-    "The problems cannot be compared: their losses differ in units, samples or penalty; objective=loss compares them all the same"
-)
+INCOMPARABLE = "The problems cannot be compared: their losses differ in units, samples or penalty; objective=loss compares them all the same"
 
 
 class ProblemKey(NamedTuple):
@@ -42,10 +40,14 @@ class ProblemKey(NamedTuple):
 
 def problem_key(data: Mapping[str, Any]) -> ProblemKey:
     """Return the key of a fit's problem; `data` is its config as plain data, or the sections `PROBLEM` of it."""
-    dataset, features, split, loss, mean_over, penalty = (_frozen(data.get(part), part) for part in PROBLEM)
+    dataset, features, split, loss, mean_over, penalty = (
+        _frozen(data.get(part), part) for part in PROBLEM
+    )
     share = (data.get("split") or {}).get("validation")
     held_out = (share, (data.get("dataset") or {}).get("n")) if _is_sum(data.get("loss")) else True
-    return ProblemKey((dataset, split), features, (loss, mean_over), penalty, held_out if share else None)
+    return ProblemKey(
+        (dataset, split), features, (loss, mean_over), penalty, held_out if share else None
+    )
 
 
 def _is_sum(loss: Any) -> bool:
@@ -58,7 +60,9 @@ def _frozen(value: Any, key: str = "") -> Hashable:
     """Return plain data as something that compares and hashes, without what repeats a fit."""
     if isinstance(value, Mapping):
         inner = [(name, f"{key}.{name}") for name in value]
-        return tuple((name, _frozen(value[name], full)) for name, full in inner if not _repeats(full))
+        return tuple(
+            (name, _frozen(value[name], full)) for name, full in inner if not _repeats(full)
+        )
     if isinstance(value, list | tuple):
         return tuple(_frozen(part) for part in value)
     plain: Hashable = value

@@ -34,7 +34,9 @@ class NullRecorder:
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         return None
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
+    def end(
+        self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
+    ) -> None:
         return None
 
     def add(self, rows: Sequence[Row]) -> list[str]:
@@ -72,7 +74,9 @@ def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
     """The recorder that `tracking` asks for, its store made if absent; RecordingError if that cannot be, from here or from `wait`."""
     if isinstance(tracking, MLflowTracking):
         store = locate(tracking.uri, tracking.artifacts)
-        if store.file is not None:  # MLflow is imported for other databases: where the recorder opens them
+        if (
+            store.file is not None
+        ):  # MLflow is imported for other databases: where the recorder opens them
             require_current(store)
             remove_leftovers()  # a caller's script is no command
             note_store(store.file)
@@ -84,4 +88,6 @@ def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
     dismiss()
     if isinstance(tracking, NoTracking):
         return NullRecorder()
-    raise RecordingError(f"tracking {tracking.name!r} has no recorder: choose tracking=mlflow or tracking=none")
+    raise RecordingError(
+        f"tracking {tracking.name!r} has no recorder: choose tracking=mlflow or tracking=none"
+    )

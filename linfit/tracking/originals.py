@@ -17,7 +17,14 @@ from linfit.tracking.manifest import about_of
 from linfit.tracking.outcomes import Entry, Tables, of_file, of_record, of_rows
 from linfit.tracking.places import own_file
 from linfit.tracking.reading import Reader, Record
-from linfit.tracking.stored import Load, Version, config_in, config_of, read_config, require_same_numbers
+from linfit.tracking.stored import (
+    Load,
+    Version,
+    config_in,
+    config_of,
+    read_config,
+    require_same_numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -62,21 +69,47 @@ class Source:
 def from_run(reader: Reader, record: Record, permits: Permits) -> Source:
     """A single run, or a child of a sweep; ConfigError or LinfitError where it cannot be run again."""
     config = config_of(reader, record, permits.load)
-    config = permits.admit(config, record.tags.get(layout.FINGERPRINT), lambda name: reader.file(reader.top(record), name))
+    config = permits.admit(
+        config,
+        record.tags.get(layout.FINGERPRINT),
+        lambda name: reader.file(reader.top(record), name),
+    )
     original = Original(record.name, record.run_id, config, of_record(reader, record, config))
-    return Source(record.name, record.run_id, record.experiment, False, [original], document_of(reader, record))
+    return Source(
+        record.name,
+        record.run_id,
+        record.experiment,
+        False,
+        [original],
+        document_of(reader, record),
+    )
 
 
 def from_sweep(reader: Reader, record: Record, sample: int, seed: int, permits: Permits) -> Source:
     """`sample` fits of a sweep, drawn with `seed`; LinfitError where its tables are gone or were changed."""
     tables = Tables.of(reader, record)
     varying = _varying(record.tags.get(layout.VARYING, "[]"))
-    swept = _Swept(record.run_id, varying, lambda: record.tags.get(layout.VERSION), lambda name: reader.file(record, name))
+    swept = _Swept(
+        record.run_id,
+        varying,
+        lambda: record.tags.get(layout.VERSION),
+        lambda name: reader.file(record, name),
+    )
     originals = _draw_originals(tables, sample, seed, swept, permits)
-    return Source(record.name, record.run_id, record.experiment, True, originals, document_of(reader, record), varying)
+    return Source(
+        record.name,
+        record.run_id,
+        record.experiment,
+        True,
+        originals,
+        document_of(reader, record),
+        varying,
+    )
 
 
-def from_sweep_folder(folder: Path, reader: Reader | None, sample: int, seed: int, permits: Permits) -> Source:
+def from_sweep_folder(
+    folder: Path, reader: Reader | None, sample: int, seed: int, permits: Permits
+) -> Source:
     """Return the same from the folder that a sweep left, whether or not its run is in a store; LinfitError if it was interrupted."""
     tables, about = Tables.in_folder(folder), about_of(folder / layout.MANIFEST) or {}
     record = None if reader is None else reader.sweep(str(about.get("id", "")))
@@ -84,11 +117,17 @@ def from_sweep_folder(folder: Path, reader: Reader | None, sample: int, seed: in
         tables.require_unchanged(record)
     document, varying = _document_in(folder), _varying(json.dumps(about.get("varying", [])))
     run_id = folder.absolute().name if record is None else record.run_id
-    swept = _Swept(run_id, varying, lambda: document.get("linfit"), lambda name: own_file(folder, name))
+    swept = _Swept(
+        run_id, varying, lambda: document.get("linfit"), lambda name: own_file(folder, name)
+    )
     originals = _draw_originals(tables, sample, seed, swept, permits)
-    first = next((original.config.name for original in originals if original.config is not None), ADHOC)
+    first = next(
+        (original.config.name for original in originals if original.config is not None), ADHOC
+    )
     experiment = first if record is None else record.experiment
-    return Source(str(about.get("name", run_id)), run_id, experiment, True, originals, document, varying)
+    return Source(
+        str(about.get("name", run_id)), run_id, experiment, True, originals, document, varying
+    )
 
 
 @dataclass(frozen=True)
@@ -101,14 +140,32 @@ class _Swept:
     kept: Kept
 
 
-def _draw_originals(tables: Tables, sample: int, seed: int, swept: _Swept, permits: Permits) -> list[Original]:
+def _draw_originals(
+    tables: Tables, sample: int, seed: int, swept: _Swept, permits: Permits
+) -> list[Original]:
     rows = tables.draw(sample, seed)
-    return [_of_rows(row, swept, permits, *parts) for row, parts in zip(rows, tables.read(rows), strict=True)]
+    return [
+        _of_rows(row, swept, permits, *parts)
+        for row, parts in zip(rows, tables.read(rows), strict=True)
+    ]
 
 
-def _of_rows(row: int, swept: _Swept, permits: Permits, planned: Entry | None, result: Entry | None, curve: Entry | None) -> Original:
+def _of_rows(
+    row: int,
+    swept: _Swept,
+    permits: Permits,
+    planned: Entry | None,
+    result: Entry | None,
+    curve: Entry | None,
+) -> Original:
     if planned is None or result is None:
-        return Original(f"row {row}", "", None, None, f"the {'manifest' if planned is None else 'results'} have no row {row}")
+        return Original(
+            f"row {row}",
+            "",
+            None,
+            None,
+            f"the {'manifest' if planned is None else 'results'} have no row {row}",
+        )
     run_id = result["run_id"] or swept.run_id
     try:
         stored = read_config(planned["config"], permits.load, swept.version)
@@ -138,7 +195,9 @@ def from_files(path: Path, reader: Reader | None, permits: Permits) -> Source | 
     """
     file = own_file(path, layout.CONFIG_FILE) if path.is_dir() else path
     if not file.is_file():
-        raise ConfigError(f"{path} has no {layout.CONFIG_FILE}: give one, the folder of a run below outputs/runs, or a run id")
+        raise ConfigError(
+            f"{path} has no {layout.CONFIG_FILE}: give one, the folder of a run below outputs/runs, or a run id"
+        )
     found = _document_in(file.parent)
     config = config_in(file, permits.load, lambda: found.get("linfit"))
     weights = own_file(file.parent, layout.WEIGHTS_FILE)
@@ -147,7 +206,9 @@ def from_files(path: Path, reader: Reader | None, permits: Permits) -> Source | 
     outcome, fingerprint = of_file(weights)
     config = permits.admit(config, fingerprint, lambda name: own_file(file.parent, name))
     run = None if reader is None else reader.newest(fingerprint)
-    original = Original(file.parent.name, run.run_id if run else str(layout.CONFIG_FILE), config, outcome)
+    original = Original(
+        file.parent.name, run.run_id if run else str(layout.CONFIG_FILE), config, outcome
+    )
     experiment = run.experiment if run else config.name
     return Source(original.name, original.run_id, experiment, False, [original], found)
 
@@ -158,6 +219,12 @@ def _same(config: FitConfig, reader: Reader | None, file: Path) -> Record:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if run is None:
-        store = "and there is no store" if reader is None else f"and no run in {reader.store} has its fingerprint"
-        raise ConfigError(f"{file} has no {layout.WEIGHTS_FILE} beside it, {store}: there is nothing to compare with")
+        store = (
+            "and there is no store"
+            if reader is None
+            else f"and no run in {reader.store} has its fingerprint"
+        )
+        raise ConfigError(
+            f"{file} has no {layout.WEIGHTS_FILE} beside it, {store}: there is nothing to compare with"
+        )
     return run

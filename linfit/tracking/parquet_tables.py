@@ -25,7 +25,10 @@ def read_metadata(file: Path) -> Any:
 
 
 def read_table(
-    file: Path, columns: Sequence[str] | None = None, rows: Collection[int] | None = None, sha256: str | None = None
+    file: Path,
+    columns: Sequence[str] | None = None,
+    rows: Collection[int] | None = None,
+    sha256: str | None = None,
 ) -> pa.Table:
     """Return columns of a Parquet file, all rows or those whose number is in `rows`; what is hashed are the bytes that are read.
 
@@ -35,7 +38,9 @@ def read_table(
         if sha256 is not None and digest_of_open(opened) != sha256:
             raise ValueError("it was changed after it was written: its hash is another")
         metadata = _metadata(opened)
-        return _Reading(opened, metadata, columns).read(None if rows is None else pa.array(sorted(rows), pa.int64()))
+        return _Reading(opened, metadata, columns).read(
+            None if rows is None else pa.array(sorted(rows), pa.int64())
+        )
 
 
 def digest_of_open(opened: BufferedReader) -> str:
@@ -56,13 +61,21 @@ class _Reading:
     def __init__(self, opened: BinaryIO, metadata: Any, columns: Sequence[str] | None) -> None:
         self.opened, self.metadata = opened, metadata
         paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
-        texts = [path for place, path in enumerate(paths) if metadata.schema.column(place).physical_type == "BYTE_ARRAY"]
+        texts = [
+            path
+            for place, path in enumerate(paths)
+            if metadata.schema.column(place).physical_type == "BYTE_ARRAY"
+        ]
         opened.seek(0)
         # text as indices into its distinct values: a file that repeats a long one would take far more than it has
-        self.file = parquet.ParquetFile(opened, metadata=metadata, read_dictionary=texts, page_checksum_verification=True)
+        self.file = parquet.ParquetFile(
+            opened, metadata=metadata, read_dictionary=texts, page_checksum_verification=True
+        )
         there = self.file.schema_arrow.names
         self.columns = [name for name in there if columns is None or name in columns]
-        self.places = [place for place, path in enumerate(paths) if path.partition(".")[0] in self.columns]
+        self.places = [
+            place for place, path in enumerate(paths) if path.partition(".")[0] in self.columns
+        ]
         self.most = most_bytes(size_of(opened))
         for name in self.columns:
             if there.count(name) > 1:
@@ -85,7 +98,11 @@ class _Reading:
         if rows is None:
             return self.file.read_row_group(group, columns=self.columns)
         known = self.file.read_row_group(group, columns=[ROW])
-        chosen = compute.is_in(known[ROW].cast(pa.int64()), rows) if known.num_columns else pa.array([], pa.bool_())
+        chosen = (
+            compute.is_in(known[ROW].cast(pa.int64()), rows)
+            if known.num_columns
+            else pa.array([], pa.bool_())
+        )
         if not compute.any(chosen).as_py():
             return self._empty()
         return self.file.read_row_group(group, columns=self.columns).filter(chosen)
@@ -96,7 +113,9 @@ class _Reading:
 
     def _require_room(self, needed: int) -> None:
         if needed > self.most:
-            raise ValueError(f"it would take {needed:,} bytes of memory, and {self.most:,} are the most that a file of its size may")
+            raise ValueError(
+                f"it would take {needed:,} bytes of memory, and {self.most:,} are the most that a file of its size may"
+            )
 
 
 def _require_plain_type(field: pa.Field) -> None:
@@ -104,7 +123,14 @@ def _require_plain_type(field: pa.Field) -> None:
     while types.is_list(kind) or types.is_large_list(kind):
         kind = kind.value_type
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_null, types.is_string, types.is_large_string)
+    plain = (
+        types.is_integer,
+        types.is_floating,
+        types.is_boolean,
+        types.is_null,
+        types.is_string,
+        types.is_large_string,
+    )
     if not any(is_kind(kind) for is_kind in (*plain, types.is_binary)):
         raise ValueError(f"its column {field.name!r} is of type {str(field.type)[:80]}")
 

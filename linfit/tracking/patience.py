@@ -69,7 +69,9 @@ def patiently(store: Store, call: Callable[..., T], *arguments: Any) -> T:
             if not busy(error) or time.monotonic() > deadline:
                 raise
         if pause / 2 < NOTICED <= pause:  # once, when it takes long enough to be noticed
-            logging.getLogger(__name__).warning("the store %s is busy or does not answer: waiting for it", store)
+            logging.getLogger(__name__).warning(
+                "the store %s is busy or does not answer: waiting for it", store
+            )
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -84,12 +86,18 @@ def one_line(store: Store, artifacts: str = "") -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise RecordingError(_explain(store, error)) from error
     except ModuleNotFoundError as error:
-        raise RecordingError(f"{_needing(store, artifacts)} the Python package {error.name}, which is not installed") from error
+        raise RecordingError(
+            f"{_needing(store, artifacts)} the Python package {error.name}, which is not installed"
+        ) from error
 
 
 def _needing(store: Store, artifacts: str) -> str:
     places = [place for place in (artifacts, store.artifacts) if place and "://" in place]
-    return f"the store {store}, or its artifacts at {brief(mask(places[0]))}, need" if places else f"the store {store} needs"
+    return (
+        f"the store {store}, or its artifacts at {brief(mask(places[0]))}, need"
+        if places
+        else f"the store {store} needs"
+    )
 
 
 def _explain(store: Store, error: Exception) -> str:

@@ -15,7 +15,9 @@ from linfit.tracking.store import Store
 BUCKETS = ("s3", "gs")
 #: Azure's names a machine, whose end says that it is Azure's.
 AZURE = ("wasbs", "abfss")
-_ACCOUNT = re.compile(r"[^@]+@[\w-]+(\.privatelink)?\.(blob|dfs)\.core\.(windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)")
+_ACCOUNT = re.compile(
+    r"[^@]+@[\w-]+(\.privatelink)?\.(blob|dfs)\.core\.(windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)"
+)
 #: What the tracking server itself hands out.
 SERVED = ("mlflow-artifacts", "http", "https")
 
@@ -28,7 +30,11 @@ def require_known_place(store: Store, artifact_uri: str) -> None:
     except ValueError:
         own = False
     else:
-        own = own or address.scheme in BUCKETS or (address.scheme in AZURE and bool(_ACCOUNT.fullmatch(address.netloc)))
+        own = (
+            own
+            or address.scheme in BUCKETS
+            or (address.scheme in AZURE and bool(_ACCOUNT.fullmatch(address.netloc)))
+        )
     if not own:
         raise LinfitError(
             f"artifacts at {brief(mask(artifact_uri))!r} are not fetched: only from the tracking server, from {', '.join(BUCKETS + AZURE)}"

@@ -27,7 +27,9 @@ class Line:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._failures, self._said = 0, ""
         weakref.finalize(self, self._calls.put, None)
-        threading.Thread(target=_work, args=(self._calls,), name="linfit-recorder", daemon=True).start()
+        threading.Thread(
+            target=_work, args=(self._calls,), name="linfit-recorder", daemon=True
+        ).start()
 
     def do(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
         """Its result, when its turn has come."""
@@ -58,7 +60,9 @@ class Child:
 
     def __init__(self, program: Sequence[str], stderr: int | None) -> None:
         pipe = subprocess.PIPE
-        self.process = start_apart(program, stdin=pipe, stdout=pipe, stderr=stderr, env={**os.environ, **ISOLATED})
+        self.process = start_apart(
+            program, stdin=pipe, stdout=pipe, stderr=stderr, env={**os.environ, **ISOLATED}
+        )
 
     def tell(self, content: bytes) -> None:
         """Whether it has heard it shows in whether it answers."""

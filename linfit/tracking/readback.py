@@ -9,7 +9,18 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sqlalchemy import Connection, Table, select
 
-from linfit.tracking.block import COLUMNS, DATASETS, INPUT_TAGS, INPUTS, LATEST, METRICS, PARAMS, RUNS, TAGS, Block
+from linfit.tracking.block import (
+    COLUMNS,
+    DATASETS,
+    INPUT_TAGS,
+    INPUTS,
+    LATEST,
+    METRICS,
+    PARAMS,
+    RUNS,
+    TAGS,
+    Block,
+)
 from linfit.tracking.client import parts
 
 #: Fields of a run, as the client names them, and the columns that they are written into.
@@ -47,17 +58,25 @@ def remove_runs(connection: Connection, run_ids: Sequence[str]) -> None:
     for some in parts(list(run_ids), RUNS_A_STATEMENT):
         used = INPUTS.c.destination_id.in_(some)
         rows = connection.execute(select(INPUTS.c.input_uuid, INPUTS.c.source_id).where(used)).all()
-        connection.execute(INPUT_TAGS.delete().where(INPUT_TAGS.c.input_uuid.in_([row.input_uuid for row in rows])))
+        connection.execute(
+            INPUT_TAGS.delete().where(INPUT_TAGS.c.input_uuid.in_([row.input_uuid for row in rows]))
+        )
         connection.execute(INPUTS.delete().where(used))
         unused = DATASETS.c.dataset_uuid.not_in(select(INPUTS.c.source_id))
-        connection.execute(DATASETS.delete().where(DATASETS.c.dataset_uuid.in_({row.source_id for row in rows}), unused))
+        connection.execute(
+            DATASETS.delete().where(
+                DATASETS.c.dataset_uuid.in_({row.source_id for row in rows}), unused
+            )
+        )
         for table in (LATEST, METRICS, PARAMS, TAGS, RUNS):
             connection.execute(table.delete().where(table.c.run_uuid.in_(some)))
 
 
 def _given(block: Block, sample: Sequence[str]) -> dict[str, Facts]:
     """Return what runs of a block were given."""
-    runs, tags, params, metrics, latest = (_rows(block, table, sample) for table in (RUNS, TAGS, PARAMS, METRICS, LATEST))
+    runs, tags, params, metrics, latest = (
+        _rows(block, table, sample) for table in (RUNS, TAGS, PARAMS, METRICS, LATEST)
+    )
     facts: dict[str, Facts] = {}
     for run_id in sample:
         [run] = runs[run_id]
@@ -81,7 +100,10 @@ def _read(client: MlflowClient, run: Run, curves: Sequence[str]) -> Facts:
         "tags": run.data.tags,
         "metrics": {key: _number(value) for key, value in run.data.metrics.items()},
         "datasets": [(dataset.name, dataset.digest) for dataset in datasets],
-        "curves": {key: {(_number(one.value), one.step, one.timestamp) for one in points} for key, points in histories.items()},
+        "curves": {
+            key: {(_number(one.value), one.step, one.timestamp) for one in points}
+            for key, points in histories.items()
+        },
     }
 
 

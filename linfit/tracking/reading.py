@@ -74,17 +74,25 @@ class Reader:
     def find(self, reference: str, kind: str | None = None) -> Record:
         """The run that `reference` names: an id, the beginning of exactly one, or `last`, the newest of its `kind` if one is given."""
         if reference == LAST:
-            condition = _ON_TOP if kind is None else f"{_ON_TOP} AND tags.`{layout.KIND}` = '{kind}'"
+            condition = (
+                _ON_TOP if kind is None else f"{_ON_TOP} AND tags.`{layout.KIND}` = '{kind}'"
+            )
             found = self._first(condition)
             if found is None:
-                raise LinfitError(f"there is no {kind or 'run'} of linfit in {self.store}: run something first")
+                raise LinfitError(
+                    f"there is no {kind or 'run'} of linfit in {self.store}: run something first"
+                )
             return found
         if not reference.isalnum():
-            raise LinfitError(f"{reference!r} is no run id: give one, the beginning of one, or {LAST}")
+            raise LinfitError(
+                f"{reference!r} is no run id: give one, the beginning of one, or {LAST}"
+            )
         matches = list(self._search(f"attributes.run_id LIKE '{reference}%'", 3))
         if len(matches) != 1:
             if matches:
-                raise LinfitError(f"several runs in {self.store} have ids that begin with {reference!r}: give more of the id")
+                raise LinfitError(
+                    f"several runs in {self.store} have ids that begin with {reference!r}: give more of the id"
+                )
             raise LinfitError(
                 f"no run in {self.store} whose id begins with {reference!r}: `{command(self.store, f'show {LAST}')}` shows the newest"
             )
@@ -97,7 +105,11 @@ class Reader:
 
     def newest(self, fingerprint: str) -> Record | None:
         """The newest run with that fingerprint that is no reproduction."""
-        return self._first(f"tags.`{layout.FINGERPRINT}` = '{fingerprint}'") if fingerprint.isalnum() else None
+        return (
+            self._first(f"tags.`{layout.FINGERPRINT}` = '{fingerprint}'")
+            if fingerprint.isalnum()
+            else None
+        )
 
     def sweep(self, own_id: str) -> Record | None:
         """Return the run of the sweep with this id of its own, which its manifest has."""
@@ -106,13 +118,21 @@ class Reader:
 
     def _first(self, condition: str) -> Record | None:
         """The newest that is no reproduction, however many reproductions are newer."""
-        found = (run for run in self._search(condition, page=10) if layout.REPRODUCES not in run.data.tags)
+        found = (
+            run
+            for run in self._search(condition, page=10)
+            if layout.REPRODUCES not in run.data.tags
+        )
         return next((self.record(run) for run in found), None)
 
     def record(self, run: Run) -> Record:
         info, data = run.info, run.data
-        if not (info.run_id.isascii() and info.run_id.isalnum()):  # it is printed in commands, and names a folder
-            raise LinfitError(f"{self.store} has a run whose id is none of MLflow's: {brief(repr(info.run_id), 80)}")
+        if not (
+            info.run_id.isascii() and info.run_id.isalnum()
+        ):  # it is printed in commands, and names a folder
+            raise LinfitError(
+                f"{self.store} has a run whose id is none of MLflow's: {brief(repr(info.run_id), 80)}"
+            )
         name = self.experiments.get(info.experiment_id, info.experiment_id)
         return Record(
             info.run_id,
@@ -132,12 +152,23 @@ class Reader:
     ) -> dict[str, list[tuple[int, float]]]:
         """(step, value) of each curve of a run, in order of steps."""
         with one_line(self.store):
-            histories = {key: self.client.get_metric_history(record.run_id, key) for key in keys if key in record.metrics}
-        return {key: sorted((point.step, point.value) for point in points) for key, points in histories.items()}
+            histories = {
+                key: self.client.get_metric_history(record.run_id, key)
+                for key in keys
+                if key in record.metrics
+            }
+        return {
+            key: sorted((point.step, point.value) for point in points)
+            for key, points in histories.items()
+        }
 
     def children(self, record: Record) -> list[Record]:
         """The fits of a sweep, without failed ones that were run again."""
-        found = [self.record(run) for run in self._search(f"tags.`{layout.PARENT}` = '{record.run_id}'") if layout.ROW in run.data.tags]
+        found = [
+            self.record(run)
+            for run in self._search(f"tags.`{layout.PARENT}` = '{record.run_id}'")
+            if layout.ROW in run.data.tags
+        ]
         again = {child.tags.get(layout.RETRIES) for child in found}
         return [child for child in found if child.run_id not in again]
 
@@ -156,7 +187,9 @@ class Reader:
         if folder is None:
             return self._download(record, name, most)
         if not (folder / name).is_file():
-            raise LinfitError(f"run {record.run_id} has no file {name} in {folder}: {_why_absent(self.store, record)}")
+            raise LinfitError(
+                f"run {record.run_id} has no file {name} in {folder}: {_why_absent(self.store, record)}"
+            )
         return own_file(folder, name, most)
 
     def _folder(self, record: Record) -> Path | None:
@@ -171,9 +204,13 @@ class Reader:
     def _download(self, record: Record, name: str, most: int | None) -> Path:
         require_known_place(self.store, record.artifact_uri)
         with one_line(self.store, record.artifact_uri):
-            sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(record.run_id)}
+            sizes = {
+                file.path: file.file_size or 0 for file in self.client.list_artifacts(record.run_id)
+            }
             if name not in sizes:
-                raise LinfitError(f"run {record.run_id} has no file {name}: {_why_absent(self.store, record)}")
+                raise LinfitError(
+                    f"run {record.run_id} has no file {name}: {_why_absent(self.store, record)}"
+                )
             require_size(f"{name} of run {record.run_id}", sizes[name], most)
             return Path(self.client.download_artifacts(record.run_id, name))
 
@@ -207,5 +244,9 @@ class Reader:
 def _why_absent(store: Store, record: Record) -> str:
     if record.status not in ("KILLED", "RUNNING"):
         return "were its artifacts moved or deleted?"
-    further = f"; `{command(store, f'resume {record.run_id}')}` goes on with it" if record.kind == layout.SWEEP else ""
+    further = (
+        f"; `{command(store, f'resume {record.run_id}')}` goes on with it"
+        if record.kind == layout.SWEEP
+        else ""
+    )
     return f"it did not come to its end, it is {record.status}{further}"

@@ -32,7 +32,9 @@ class Recorder(Protocol):
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         """Makes a run that has ended, or that a killed process left, RUNNING again, with more tags."""
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
+    def end(
+        self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
+    ) -> None:
         """Ends a run that was begun: metrics, dataset, new tags, files, the model, then the status."""
 
     def add(self, rows: Sequence[Row]) -> list[str]:

@@ -40,13 +40,17 @@ class Relocation:
     done: bool = False
 
 
-def relocate(store: Store, old: Path | None = None, new: Path | None = None, write: bool = False) -> Relocation:
+def relocate(
+    store: Store, old: Path | None = None, new: Path | None = None, write: bool = False
+) -> Relocation:
     """Rewrite the addresses below the recorded places, or below `old`, if `write`; otherwise only count them.
 
     The new place is `new`, or the folder of a SQLite store. ConfigError where that is not enough for a store.
     """
     if store.is_server:
-        raise ConfigError(f"{store} is a server: its addresses are rewritten in its database, which --uri names")
+        raise ConfigError(
+            f"{store} is a server: its addresses are rewritten in its database, which --uri names"
+        )
     require(store)
     if write:
         require_current(store)
@@ -60,7 +64,9 @@ def _chosen_moves(store: Store, old: Path | None, new: Path | None) -> list[Move
     if new is None and store.file is not None:
         new = store.file.parent
     if new is None or (old is None and store.file is None):
-        raise ConfigError(f"no folder is beside {store}: name the old one and the new one with --from and --to")
+        raise ConfigError(
+            f"no folder is beside {store}: name the old one and the new one with --from and --to"
+        )
     if old is not None:
         return [Move(old.absolute(), new.absolute())]
     return [Move(move.old, new.absolute()) for move in find_moves(store, with_gone=True)]
@@ -125,13 +131,17 @@ class Place:
             text = row[NEW]
             new = self.rewrite(text, moves) if isinstance(text, str) else None
             if new is not None:
-                yield {_parameter(name): value for name, value in row.items() if name != NEW} | {NEW: new}
+                yield {_parameter(name): value for name, value in row.items() if name != NEW} | {
+                    NEW: new
+                }
 
     def update_rows(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Write the new text into each row."""
         table = self.model.__table__
         same = (column == bindparam(_parameter(column.name)) for column in table.primary_key)
-        connection.execute(update(table).where(*same).values({self.column: bindparam(NEW)}), list(rows))
+        connection.execute(
+            update(table).where(*same).values({self.column: bindparam(NEW)}), list(rows)
+        )
 
 
 def _parameter(column: str) -> str:

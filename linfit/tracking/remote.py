@@ -41,7 +41,9 @@ class RemoteRecorder:
     What is raised there is raised here, or what nobody expects as RuntimeError with its traceback.
     """
 
-    def __init__(self, child: Child, store: Store, tracking: MLflowTracking, experiment: str) -> None:
+    def __init__(
+        self, child: Child, store: Store, tracking: MLflowTracking, experiment: str
+    ) -> None:
         self.store, self._child, self._settings = store, child, (tracking, experiment)
         self._line = Line()
         self._opened = self._line.do(self._open)
@@ -59,7 +61,9 @@ class RemoteRecorder:
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
         self._do("resume", run_id, tags)
 
-    def end(self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None) -> None:
+    def end(
+        self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
+    ) -> None:
         self._do("end", run_id, row, list(files), model)
 
     def add(self, rows: Sequence[Row]) -> list[str]:
@@ -133,4 +137,6 @@ class RemoteRecorder:
             name, level, text = said
             logging.getLogger(name).log(level, text)
         code = self._child.end()
-        raise EndedError(f"the store {self.store.file} failed: the process that writes to it has ended with exit code {code}")
+        raise EndedError(
+            f"the store {self.store.file} failed: the process that writes to it has ended with exit code {code}"
+        )

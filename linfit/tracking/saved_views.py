@@ -49,7 +49,11 @@ def views(now: int, varying: Sequence[str], numeric: Sequence[str]) -> dict[str,
 
 def news(tags: Mapping[str, str], old: Mapping[str, str], keep: bool) -> dict[str, str]:
     """Those views that are not there yet, or with `keep` false, that show another page than those that are."""
-    return {key: tag for key, tag in tags.items() if key not in old or not (keep or _state(tag) == _state(old[key]))}
+    return {
+        key: tag
+        for key, tag in tags.items()
+        if key not in old or not (keep or _state(tag) == _state(old[key]))
+    }
 
 
 def address(experiment_id: str, view: str = "") -> str:
@@ -60,36 +64,76 @@ def address(experiment_id: str, view: str = "") -> str:
 
 def _leaderboard(keys: Sequence[str], numeric: Sequence[str]) -> dict[str, Any]:
     settings = [f"metrics.`{HPARAM}{key}`" if key in numeric else f"params.`{key}`" for key in keys]
-    ends = [f"metrics.`{key}`" for key in (EXCESS, LOSS, "distance_to_optimum", "steps_to_tolerance")]
+    ends = [
+        f"metrics.`{key}`" for key in (EXCESS, LOSS, "distance_to_optimum", "steps_to_tolerance")
+    ]
     name, columns = "attributes.`Run Name`", [*ends[:1], *settings, *ends[1:], f"tags.`{STATUS}`"]
     widths = {name: NAME_WIDTH, **dict.fromkeys(columns, WIDTH)}
-    return {**_FITS, "selectedColumns": columns, "columnOrder": [name, *columns], "columnWidths": widths}
+    return {
+        **_FITS,
+        "selectedColumns": columns,
+        "columnOrder": [name, *columns],
+        "columnWidths": widths,
+    }
 
 
 def _curves(keys: Sequence[str]) -> dict[str, Any]:
     """The ten best fits; where seeds vary among other things the ten best settings, each as the mean of its seeds."""
     settings = [key for key in keys if key.rsplit(".", 1)[-1] != SEED]
     grouped = settings if 0 < len(settings) < len(keys) else []
-    groups = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": key} for key in grouped]}
+    groups = {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "param", "groupByData": key} for key in grouped],
+    }
     return {
         **_FITS,
         "runsHiddenMode": "FIRST_10_RUNS",
         "compareRunCharts": [_chart(EXCESS), _chart(LOSS)],
-        "compareRunSections": [_section("linfit-curves", "Curves on log axes", True), *map(_closed, NUMBERS)],
+        "compareRunSections": [
+            _section("linfit-curves", "Curves on log axes", True),
+            *map(_closed, NUMBERS),
+        ],
         "isAccordionReordered": True,
         "groupBy": groups if grouped else None,
     }
 
 
 def _chart(metric: str) -> dict[str, Any]:
-    scales = {"scaleType": "log", "xAxisScaleType": "log", "xAxisKey": "step", "useGlobalXaxisKey": False, "displayPoints": False}
-    shown = {"type": "LINE", "metricKey": metric, "selectedMetricKeys": [metric], "runsCountToCompare": 10, "lineSmoothness": 0}
-    return {"uuid": f"linfit-{metric}", "metricSectionId": "linfit-curves", "deleted": False, "isGenerated": False, **shown, **scales}
+    scales = {
+        "scaleType": "log",
+        "xAxisScaleType": "log",
+        "xAxisKey": "step",
+        "useGlobalXaxisKey": False,
+        "displayPoints": False,
+    }
+    shown = {
+        "type": "LINE",
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "runsCountToCompare": 10,
+        "lineSmoothness": 0,
+    }
+    return {
+        "uuid": f"linfit-{metric}",
+        "metricSectionId": "linfit-curves",
+        "deleted": False,
+        "isGenerated": False,
+        **shown,
+        **scales,
+    }
 
 
 def _section(uuid: str, name: str, display: bool) -> dict[str, Any]:
     shape = {"columns": 2, "cardHeight": 460}
-    return {"uuid": uuid, "name": name, "display": display, "isReordered": False, "deleted": False, "isGenerated": False, **shape}
+    return {
+        "uuid": uuid,
+        "name": name,
+        "display": display,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": False,
+        **shape,
+    }
 
 
 def _closed(name: str) -> dict[str, Any]:
@@ -97,8 +141,12 @@ def _closed(name: str) -> dict[str, Any]:
 
 
 def _tag(name: str, state: Mapping[str, Any], now: int) -> str:
-    packed = base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)).decode()
-    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})
+    packed = base64.b64encode(
+        zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)
+    ).decode()
+    return json.dumps(
+        {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
+    )
 
 
 def _state(tag: str) -> Any:

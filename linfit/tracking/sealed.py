@@ -26,7 +26,9 @@ def require_hash(file: Path, record: Record) -> None:
     """LinfitError where a sweep's run has the hash of a table of that name, and the file has another."""
     known = hashes_of(record).get(file.name)
     if known is not None and file_hash(file) != known:
-        raise LinfitError(f"{file} was changed after it was written: its hash is not the one in tag {layout.FILES} of run {record.run_id}")
+        raise LinfitError(
+            f"{file} was changed after it was written: its hash is not the one in tag {layout.FILES} of run {record.run_id}"
+        )
 
 
 def hashes_of(record: Record) -> Mapping[str, str]:
@@ -34,7 +36,11 @@ def hashes_of(record: Record) -> Mapping[str, str]:
     try:
         found = json.loads(record.tags.get(layout.FILES, "{}"))
     except (ValueError, RecursionError) as error:
-        raise LinfitError(f"tag {layout.FILES} of run {record.run_id} cannot be read: {error}") from error
+        raise LinfitError(
+            f"tag {layout.FILES} of run {record.run_id} cannot be read: {error}"
+        ) from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise LinfitError(f"tag {layout.FILES} of run {record.run_id} cannot be read: it has no hashes by name")
+        raise LinfitError(
+            f"tag {layout.FILES} of run {record.run_id} cannot be read: it has no hashes by name"
+        )
     return found

@@ -7,8 +7,31 @@ from functools import lru_cache
 
 #: Ends of words that say it, as in `dbpassword` and `auth-token`.
 _SECRET_ENDS = (
-    *("password", "passwort", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "credential", "signature", "cookie"),
-    *("apikey", "accesskey", "accountkey", "privatekey", "secretkey", "authkey", "masterkey", "signingkey", "encryptionkey", "sshkey"),
+    *(
+        "password",
+        "passwort",
+        "passwd",
+        "passphrase",
+        "passcode",
+        "pwd",
+        "secret",
+        "token",
+        "credential",
+        "signature",
+        "cookie",
+    ),
+    *(
+        "apikey",
+        "accesskey",
+        "accountkey",
+        "privatekey",
+        "secretkey",
+        "authkey",
+        "masterkey",
+        "signingkey",
+        "encryptionkey",
+        "sshkey",
+    ),
 )
 #: Whole words that say it.
 _SECRET_WORDS = {"pass", "pw", "cred", "creds", "authorization", "authorisation", "bearer"}
@@ -30,20 +53,147 @@ _ORDINARY_KEYS = {
         "registry",
         "metric",
     ),
-    *("param", "tag", "config", "json", "yaml", "column", "row", "hash", "natural", "unique", "composite", "surrogate", "hot", "short"),
-    *("arrow", "on", "by", "object", "data", "run", "seed", "random", "rng", "prng", "state", "first", "last", "next", "min", "max", "any"),
-    *("the", "a", "each", "this", "that", "no", "same", "other", "new", "old", "legend", "field", "attribute", "override", "missing"),
+    *(
+        "param",
+        "tag",
+        "config",
+        "json",
+        "yaml",
+        "column",
+        "row",
+        "hash",
+        "natural",
+        "unique",
+        "composite",
+        "surrogate",
+        "hot",
+        "short",
+    ),
+    *(
+        "arrow",
+        "on",
+        "by",
+        "object",
+        "data",
+        "run",
+        "seed",
+        "random",
+        "rng",
+        "prng",
+        "state",
+        "first",
+        "last",
+        "next",
+        "min",
+        "max",
+        "any",
+    ),
+    *(
+        "the",
+        "a",
+        "each",
+        "this",
+        "that",
+        "no",
+        "same",
+        "other",
+        "new",
+        "old",
+        "legend",
+        "field",
+        "attribute",
+        "override",
+        "missing",
+    ),
 }
 #: Last words that say that the value is something about a secret.
 _ABOUT = {
-    *("count", "counts", "length", "len", "size", "limit", "type", "name", "names", "id", "ids", "index", "path", "file", "files", "dir"),
-    *("url", "uri", "column", "columns", "field", "fields", "ratio", "rate", "mean", "std", "min", "max", "num", "policy", "expiry", "ttl"),
-    *("usage", "embedding", "embeddings", "dim", "mask", "weight", "weights", "loss", "prob", "frequency", "freq", "position", "strength"),
-    *("score", "level", "required", "enabled", "class", "kind", "format", "encoding", "prefix", "suffix", "pattern", "manager", "provider"),
-    *("store", "backend", "header", "variable", "var", "env", "parallelism", "features", "feature", "set", "list", "table", "group"),
+    *(
+        "count",
+        "counts",
+        "length",
+        "len",
+        "size",
+        "limit",
+        "type",
+        "name",
+        "names",
+        "id",
+        "ids",
+        "index",
+        "path",
+        "file",
+        "files",
+        "dir",
+    ),
+    *(
+        "url",
+        "uri",
+        "column",
+        "columns",
+        "field",
+        "fields",
+        "ratio",
+        "rate",
+        "mean",
+        "std",
+        "min",
+        "max",
+        "num",
+        "policy",
+        "expiry",
+        "ttl",
+    ),
+    *(
+        "usage",
+        "embedding",
+        "embeddings",
+        "dim",
+        "mask",
+        "weight",
+        "weights",
+        "loss",
+        "prob",
+        "frequency",
+        "freq",
+        "position",
+        "strength",
+    ),
+    *(
+        "score",
+        "level",
+        "required",
+        "enabled",
+        "class",
+        "kind",
+        "format",
+        "encoding",
+        "prefix",
+        "suffix",
+        "pattern",
+        "manager",
+        "provider",
+    ),
+    *(
+        "store",
+        "backend",
+        "header",
+        "variable",
+        "var",
+        "env",
+        "parallelism",
+        "features",
+        "feature",
+        "set",
+        "list",
+        "table",
+        "group",
+    ),
 }
 #: Names whose values are secrets also where they are digits.
-_NUMBERS_TOO = re.compile(r"pass|pwd|pw\b|secret|(?:api|private|access|account)[_-]?key|pin\b", re.I)
+_NUMBERS_TOO = re.compile(
+    r"pass|pwd|pw\b|secret|(?:api|private|access|account)[_-]?key|pin\b", re.I
+)
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 #: In an address, where every name counts that has one of these in it.
 ADDRESS_NAME = (
@@ -69,7 +219,9 @@ def is_secret_name(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(name[-200:]) if not word.isdigit()]
     if not words or words[-1] in _ABOUT:
         return False
-    return any(_is_secret_word(word, words[place - 1] if place else "") for place, word in enumerate(words))
+    return any(
+        _is_secret_word(word, words[place - 1] if place else "") for place, word in enumerate(words)
+    )
 
 
 def _is_secret_word(word: str, before: str) -> bool:

@@ -23,21 +23,62 @@ STEPS = 200_000
 #: MLflow's tables that linfit has it read or write.
 TABLES = frozenset(
     {
-        *("alembic_version", "workspaces", "experiments", "experiment_tags", "runs", "tags", "params", "metrics", "latest_metrics"),
-        *("datasets", "inputs", "input_tags", "logged_models", "logged_model_metrics", "logged_model_params", "logged_model_tags"),
-        *("registered_models", "model_versions", "trace_info", "trace_tags", "trace_request_metadata"),
+        *(
+            "alembic_version",
+            "workspaces",
+            "experiments",
+            "experiment_tags",
+            "runs",
+            "tags",
+            "params",
+            "metrics",
+            "latest_metrics",
+        ),
+        *(
+            "datasets",
+            "inputs",
+            "input_tags",
+            "logged_models",
+            "logged_model_metrics",
+            "logged_model_params",
+            "logged_model_tags",
+        ),
+        *(
+            "registered_models",
+            "model_versions",
+            "trace_info",
+            "trace_tags",
+            "trace_request_metadata",
+        ),
     }
 )
 #: Things that a database may hold; MLflow's has some two hundred.
 MOST = 10_000
 #: Words before a parenthesis in the definitions of MLflow's tables. Any other is a function, or the expression of a column.
-_WORDS = {"VARCHAR", "CHAR", "KEY", "CHECK", "IN", "UNIQUE", "FLOAT", "NUMERIC", "DECIMAL", "BIGINT", "INTEGER", "TEXT", "BLOB"}
+_WORDS = {
+    "VARCHAR",
+    "CHAR",
+    "KEY",
+    "CHECK",
+    "IN",
+    "UNIQUE",
+    "FLOAT",
+    "NUMERIC",
+    "DECIMAL",
+    "BIGINT",
+    "INTEGER",
+    "TEXT",
+    "BLOB",
+}
 _TEXT = re.compile(r"'(?:[^']|'')*'")
 _NAMED = re.compile(r'(?:\bREFERENCES|^CREATE TABLE)\s+(?:"\w+"|\w+)\s*\(', re.IGNORECASE)
 _CALL = re.compile(r'("\w+"|\w+)\s*\(')
 _NOT_PLAIN = re.compile(r"/\*|--|\[|`")
 _COLUMN = r'\s*(?:"\w+"|\w+)(?:\s+(?:ASC|DESC))?\s*'
-_INDEX = re.compile(rf'CREATE (?:UNIQUE )?INDEX (?:"\w+"|\w+) ON (?:"\w+"|\w+)\s*\({_COLUMN}(?:,{_COLUMN})*\)', re.IGNORECASE)
+_INDEX = re.compile(
+    rf'CREATE (?:UNIQUE )?INDEX (?:"\w+"|\w+) ON (?:"\w+"|\w+)\s*\({_COLUMN}(?:,{_COLUMN})*\)',
+    re.IGNORECASE,
+)
 #: How a journal ends that names a journal of several databases, which SQLite deletes with it.
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 INTERRUPTED = re.compile(r"(?:^|\(sqlite3\.OperationalError\) )interrupted\b")
@@ -53,7 +94,10 @@ def connect(file: Path, to_write: bool, timeout: float) -> Iterator[sqlite3.Conn
     """
     require_plain_files(file)
     address = addresses.connection_uri(file) if to_write else addresses.reading_uri(file)
-    with raising_interrupts(), closing(sqlite3.connect(address, uri=True, timeout=timeout)) as database:
+    with (
+        raising_interrupts(),
+        closing(sqlite3.connect(address, uri=True, timeout=timeout)) as database,
+    ):
         harden(database)
         require_plain(database, file)
         yield database
@@ -107,12 +151,16 @@ def require_plain_files(file: Path) -> None:
         with journal.open("rb") as opened:
             opened.seek(-len(_SUPER_JOURNAL), 2)
             if opened.read() == _SUPER_JOURNAL:
-                raise _refusal(file, f"{journal.name} beside it names another file, which SQLite would delete")
+                raise _refusal(
+                    file, f"{journal.name} beside it names another file, which SQLite would delete"
+                )
 
 
 def require_plain(database: sqlite3.Connection, file: Path) -> None:
     """RecordingError where a database has what MLflow does not make, and what runs when it is read or written."""
-    found = database.execute(f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {MOST + 1}").fetchall()
+    found = database.execute(
+        f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {MOST + 1}"
+    ).fetchall()
     if len(found) > MOST:
         raise _refusal(file, f"it has more than {MOST:,} tables")
     for kind, name, table, sql in found:
@@ -138,4 +186,6 @@ def _wrong(kind: str, table: str, sql: str) -> str:
 
 
 def _refusal(file: Path, why: str) -> RecordingError:
-    return RecordingError(f"the store {file} is not as MLflow makes one: {why}; take another copy of it, or name another store with --uri")
+    return RecordingError(
+        f"the store {file} is not as MLflow makes one: {why}; take another copy of it, or name another store with --uri"
+    )

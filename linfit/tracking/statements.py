@@ -27,22 +27,36 @@ def statements(block: Block, ids: Iterator[str]) -> list[Statement]:
     """For SQLite, and without a look at what is there: a dataset that the MLflow experiment has already stays, and is found by its key."""
     new = block.inputs({}, ids)
     keys = ((block.experiment, *key) for _, key in block.used)
-    links = [(edge, kind, of, run_id, *key) for (edge, kind, _, of, run_id), key in zip(new[INPUTS], keys, strict=True)]
+    links = [
+        (edge, kind, of, run_id, *key)
+        for (edge, kind, _, of, run_id), key in zip(new[INPUTS], keys, strict=True)
+    ]
     rows = [(_into(table, SQLITE), records) for table, records in block.records.items()]
-    inputs = [(_if_new(DATASETS), new[DATASETS]), (_link(), links), (_into(INPUT_TAGS, SQLITE), new[INPUT_TAGS])]
+    inputs = [
+        (_if_new(DATASETS), new[DATASETS]),
+        (_link(), links),
+        (_into(INPUT_TAGS, SQLITE), new[INPUT_TAGS]),
+    ]
     return [(statement, records) for statement, records in rows + inputs if records]
 
 
 def active(block: Block) -> tuple[str, Record]:
     """A query with its parameters, which finds something unless the block's MLflow experiment was deleted."""
     columns = EXPERIMENTS.c
-    query = select(columns.experiment_id).where(columns.experiment_id == bindparam("id"), columns.lifecycle_stage == bindparam("stage"))
+    query = select(columns.experiment_id).where(
+        columns.experiment_id == bindparam("id"), columns.lifecycle_stage == bindparam("stage")
+    )
     return _text(query, SQLITE, ("id", "stage")), (block.experiment, LifecycleStage.ACTIVE)
 
 
 def insert_block(connection: Connection, block: Block, ids: Iterator[str]) -> None:
     """For any database."""
-    for table, records in block.records.items():  # from here on SQLite holds the lock, so what is read below stays true
+    for (
+        table,
+        records,
+    ) in (
+        block.records.items()
+    ):  # from here on SQLite holds the lock, so what is read below stays true
         insert(connection, table, records)
     for table, records in block.inputs(known_datasets(connection, block), ids).items():
         insert(connection, table, records)
@@ -53,7 +67,9 @@ def insert(connection: Connection, table: Table, records: Sequence[Record]) -> N
     if not records:
         return
     if not connection.dialect.positional:
-        connection.execute(table.insert(), [dict(zip(COLUMNS[table], record, strict=True)) for record in records])
+        connection.execute(
+            table.insert(), [dict(zip(COLUMNS[table], record, strict=True)) for record in records]
+        )
         return
     connection.exec_driver_sql(_into(table, connection.dialect), list(records))
 
@@ -61,9 +77,14 @@ def insert(connection: Connection, table: Table, records: Sequence[Record]) -> N
 def known_datasets(connection: Connection, block: Block) -> dict[Key, str]:
     """The ids of those of the block's datasets that the MLflow experiment has already."""
     columns = DATASETS.c
-    query = select(columns.name, columns.digest, columns.dataset_uuid).where(columns.experiment_id == block.experiment)
+    query = select(columns.name, columns.digest, columns.dataset_uuid).where(
+        columns.experiment_id == block.experiment
+    )
     digests = sorted({digest for _, digest in block.datasets})
-    pages = (connection.execute(query.where(columns.digest.in_(page))) for page in parts(digests, DATASETS_A_QUERY))
+    pages = (
+        connection.execute(query.where(columns.digest.in_(page)))
+        for page in parts(digests, DATASETS_A_QUERY)
+    )
     return {(name, digest): uuid for page in pages for name, digest, uuid in page}
 
 
@@ -80,10 +101,19 @@ def _if_new(table: Table) -> str:
 @cache
 def _link() -> str:
     """An input whose source is the dataset with a key."""
-    own: list[Any] = [bindparam(name) for name in ("input_uuid", "source_type", "destination_type", "destination_id")]
+    own: list[Any] = [
+        bindparam(name)
+        for name in ("input_uuid", "source_type", "destination_type", "destination_id")
+    ]
     key: dict[str, Any] = {name: bindparam(name) for name in ("experiment_id", "name", "digest")}
-    found = select(*own[:2], DATASETS.c.dataset_uuid, *own[2:]).where(*(DATASETS.c[name] == value for name, value in key.items()))
-    return _text(INPUTS.insert().from_select(list(COLUMNS[INPUTS]), found), SQLITE, [*(each.key for each in own), *key])
+    found = select(*own[:2], DATASETS.c.dataset_uuid, *own[2:]).where(
+        *(DATASETS.c[name] == value for name, value in key.items())
+    )
+    return _text(
+        INPUTS.insert().from_select(list(COLUMNS[INPUTS]), found),
+        SQLITE,
+        [*(each.key for each in own), *key],
+    )
 
 
 def _text(statement: ClauseElement, dialect: Dialect, names: Sequence[str]) -> str:

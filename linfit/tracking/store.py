@@ -79,15 +79,21 @@ def locate(uri: str | None = None, artifacts: str | None = None) -> Store:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     scheme = uri if uri == DATABRICKS else urlsplit(uri).scheme
     if scheme in ("", "file"):
-        raise RecordingError(f"tracking.uri {mask(uri)!r} is a folder, which MLflow refuses as a store: write sqlite:///path/to/mlflow.db")
+        raise RecordingError(
+            f"tracking.uri {mask(uri)!r} is a folder, which MLflow refuses as a store: write sqlite:///path/to/mlflow.db"
+        )
     if scheme.split("+")[0] not in SCHEMES:
-        raise RecordingError(f"tracking.uri {mask(uri)!r} is no MLflow store: it begins with one of {', '.join(SCHEMES)}")
+        raise RecordingError(
+            f"tracking.uri {mask(uri)!r} is no MLflow store: it begins with one of {', '.join(SCHEMES)}"
+        )
     place = addresses.absolute_address(artifacts) if artifacts else None
     if scheme.split("+")[0] != addresses.SQLITE:
         return Store(uri, place)
     name, options = addresses.parse_sqlite_uri(uri)
     file = name.absolute()
-    return Store(addresses.sqlite_uri(file, options), place or addresses.address_of(file.parent / ARTIFACTS))
+    return Store(
+        addresses.sqlite_uri(file, options), place or addresses.address_of(file.parent / ARTIFACTS)
+    )
 
 
 def experiment_folder(store: Store, experiment: str) -> str | None:
@@ -131,7 +137,9 @@ def require_migrations(store: Store) -> None:
     found = find_spec("mlflow")
     if found is not None and "%" in str(found.origin) and not store.is_server:
         folder = Path(str(found.origin)).parent
-        raise RecordingError(f"MLflow opens no database from {folder}, which has a % in its name: install linfit elsewhere")
+        raise RecordingError(
+            f"MLflow opens no database from {folder}, which has a % in its name: install linfit elsewhere"
+        )
 
 
 def require_artifacts(folder: str, advice: str) -> None:
@@ -143,15 +151,21 @@ def require_artifacts(folder: str, advice: str) -> None:
         make_folder(place)
         TemporaryFile(dir=place).close()
     except OSError as error:
-        raise RecordingError(f"the folder for artifacts, {place}, cannot be written: {error.strerror or error}; {advice}") from error
+        raise RecordingError(
+            f"the folder for artifacts, {place}, cannot be written: {error.strerror or error}; {advice}"
+        ) from error
 
 
 def require(store: Store) -> None:
     """For commands that only read: an absent store is an error."""
     if store.file is not None and not store.file.exists():
-        raise RecordingError(f"there is no store at {store.file}: run something first, or name another with --uri or MLFLOW_TRACKING_URI")
+        raise RecordingError(
+            f"there is no store at {store.file}: run something first, or name another with --uri or MLFLOW_TRACKING_URI"
+        )
     require_migrations(store)
-    if store.file is None or not _has_tables(store.file, to_write=False):  # a store that another program writes to can be read
+    if store.file is None or not _has_tables(
+        store.file, to_write=False
+    ):  # a store that another program writes to can be read
         prepare(store)
 
 
@@ -177,12 +191,20 @@ def _has_tables(file: Path, to_write: bool = True) -> bool:
     try:
         with sqlite_files.connect(file, to_write, SERVER_TIMEOUT) as database:
             if to_write:
-                database.execute("BEGIN IMMEDIATE")  # so that a lock shows now, and not after something was written
-            tables = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+                database.execute(
+                    "BEGIN IMMEDIATE"
+                )  # so that a lock shows now, and not after something was written
+            tables = database.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
+            ).fetchone()
     except sqlite3.Error as error:
-        raise RecordingError(f"the store {file} cannot be {'written' if to_write else 'read'}: {error}; {advise(str(error))}") from error
+        raise RecordingError(
+            f"the store {file} cannot be {'written' if to_write else 'read'}: {error}; {advise(str(error))}"
+        ) from error
     if not tables[0]:
-        raise RecordingError(f"{file} is a SQLite database but not MLflow's: name another with tracking.uri")
+        raise RecordingError(
+            f"{file} is a SQLite database but not MLflow's: name another with tracking.uri"
+        )
     return True
 
 
@@ -205,7 +227,9 @@ def _create(store: Store, file: Path) -> None:
             if not _has_tables(file):
                 _put_into_place(file, store.artifacts or "")
     except (OSError, sqlite3.Error) as error:
-        raise RecordingError(f"the store {file} cannot be made: {_first_words(error)}; name another with tracking.uri") from error
+        raise RecordingError(
+            f"the store {file} cannot be made: {_first_words(error)}; name another with tracking.uri"
+        ) from error
 
 
 def _put_into_place(file: Path, artifacts: str) -> None:
@@ -215,8 +239,13 @@ def _put_into_place(file: Path, artifacts: str) -> None:
         temporary.touch(0o644)  # as SQLite makes it
         temporary.write_bytes(content)
         with closing(sqlite3.connect(temporary)) as database, database:
-            database.execute("PRAGMA journal_mode = MEMORY")  # whatever happens to this file, nobody reads it before it is whole
-            database.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (own, DEFAULT_EXPERIMENT))
+            database.execute(
+                "PRAGMA journal_mode = MEMORY"
+            )  # whatever happens to this file, nobody reads it before it is whole
+            database.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (own, DEFAULT_EXPERIMENT),
+            )
 
 
 @cache
@@ -232,7 +261,9 @@ def empty() -> bytes:
         return _made_elsewhere()
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         why = f"{_first_words(error)}; make room there, or name another folder with TMPDIR"
-        raise RecordingError(f"MLflow's tables cannot be made in {tempfile.tempdir or 'a temporary folder'}: {why}") from error
+        raise RecordingError(
+            f"MLflow's tables cannot be made in {tempfile.tempdir or 'a temporary folder'}: {why}"
+        ) from error
 
 
 def _made_elsewhere() -> bytes:

@@ -48,16 +48,25 @@ def num_rows(file: Path) -> int:
         raise _unreadable(file, error) from error
 
 
-def read_rows(file: Path, columns: Sequence[str], rows: Sequence[int], sha256: str | None = None) -> dict[int, dict[str, Any]]:
+def read_rows(
+    file: Path, columns: Sequence[str], rows: Sequence[int], sha256: str | None = None
+) -> dict[int, dict[str, Any]]:
     """Those `rows` of a sweep's file that there are, by their number; LinfitError if it is no such file, or has another hash."""
     try:
         table = read_table(file, columns, rows, sha256)
     except (ArrowException, OSError, ValueError) as error:
         raise _unreadable(file, error) from error
     schema = SCHEMAS[file.name]
-    wrong = [name for name in columns if name not in table.column_names or table.schema.field(name).type != schema.field(name).type]
+    wrong = [
+        name
+        for name in columns
+        if name not in table.column_names
+        or table.schema.field(name).type != schema.field(name).type
+    ]
     if wrong:
-        raise LinfitError(f"{file} is not as linfit writes it: {', '.join(wrong)} is missing or of another type")
+        raise LinfitError(
+            f"{file} is not as linfit writes it: {', '.join(wrong)} is missing or of another type"
+        )
     try:
         found = table.to_pylist()
     except UnicodeDecodeError as error:
@@ -76,7 +85,9 @@ def config_of(reader: Reader, record: Record, load: Load | None = None) -> FitCo
         raise ConfigError(
             f"run {record.run_id} is a sweep, which has no config of its own: name one of its fits, as `linfit show` lists them"
         )
-    return _placed(*_stored(reader, record), load, lambda: reader.top(record).tags.get(layout.VERSION))
+    return _placed(
+        *_stored(reader, record), load, lambda: reader.top(record).tags.get(layout.VERSION)
+    )
 
 
 def config_in(file: Path, load: Load | None = None, version: Version = lambda: None) -> FitConfig:
@@ -101,9 +112,15 @@ def _stored(reader: Reader, record: Record) -> tuple[str, str]:
         return read_text(file), str(file)
     sweep = reader.find(parent)
     file, sha256 = unchanged(reader, sweep, layout.MANIFEST), hashes_of(sweep).get(layout.MANIFEST)
-    found = read_rows(file, MANIFEST_COLUMNS, [int(row)], sha256) if row.isdecimal() and len(row) < 10 else {}
+    found = (
+        read_rows(file, MANIFEST_COLUMNS, [int(row)], sha256)
+        if row.isdecimal() and len(row) < 10
+        else {}
+    )
     if not found:
-        raise ConfigError(f"{file} has no row {row!r}, where the config of run {record.run_id} should stand")
+        raise ConfigError(
+            f"{file} has no row {row!r}, where the config of run {record.run_id} should stand"
+        )
     if found[int(row)]["fingerprint"] != record.tags.get(layout.FINGERPRINT):
         raise ConfigError(
             f"{file}, row {row}, is another fit than run {record.run_id}: its tag {layout.ROW} or {layout.PARENT} was changed"
@@ -126,7 +143,9 @@ def read_text(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
     except ValueError as error:
-        raise ConfigError(f"{file} is larger than any stored config: {MAX_CONFIG:,} bytes at most") from error
+        raise ConfigError(
+            f"{file} is larger than any stored config: {MAX_CONFIG:,} bytes at most"
+        ) from error
 
 
 def read_config(text: str, load: Load | None = None, version: Version = lambda: None) -> FitConfig:
@@ -145,7 +164,11 @@ def read_config(text: str, load: Load | None = None, version: Version = lambda: 
     try:
         return as_of_schema(FitConfig.model_validate(config), schema)
     except (ValidationError, RecursionError) as error:
-        raise ConfigError(explain(error) if isinstance(error, ValidationError) else "the config is nested too deep") from error
+        raise ConfigError(
+            explain(error)
+            if isinstance(error, ValidationError)
+            else "the config is nested too deep"
+        ) from error
 
 
 def _parsed(text: str) -> tuple[Any, Any, bool]:
@@ -157,7 +180,9 @@ def _parsed(text: str) -> tuple[Any, Any, bool]:
         config, schema, sha256 = (stored[key] for key in ("config", "schema", "sha256"))
         return config, schema, digest(config) == sha256
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(f"no stored config: {type(error).__name__} {brief(str(error))}") from error
+        raise ConfigError(
+            f"no stored config: {type(error).__name__} {brief(str(error))}"
+        ) from error
 
 
 def data_of(text: str) -> dict[str, Any]:
@@ -172,13 +197,19 @@ def _other_schema(schema: object, version: object) -> str:
     found = f"the config is stored in schema {brief(repr(schema))}"
     if version == __version__:
         return f"{found}, and linfit {__version__}, which wrote it, writes {SCHEMA}: it was changed after it was stored"
-    writer = f"linfit {brief(version, 20)}, which wrote it" if isinstance(version, str) else "the linfit that wrote it"
+    writer = (
+        f"linfit {brief(version, 20)}, which wrote it"
+        if isinstance(version, str)
+        else "the linfit that wrote it"
+    )
     return f"{found}, this linfit reads 1 to {SCHEMA}: use {writer}"
 
 
 def _load_plugins(plugins: Any, load: Load | None) -> None:
     if load is None:
-        raise ConfigError(f"the config needs plug-ins, which are not imported from what is stored without --trust: {brief(str(plugins))}")
+        raise ConfigError(
+            f"the config needs plug-ins, which are not imported from what is stored without --trust: {brief(str(plugins))}"
+        )
     if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
         raise ConfigError("the config's plug-ins are no list of names")
     load(plugins)

@@ -35,7 +35,13 @@ BROKEN = ".broken"
 
 _NUMBERS, _STEPS = pa.list_(pa.float64()), pa.list_(pa.int64())
 _MANIFEST = pa.schema(
-    {"row": pa.int64(), "name": pa.string(), "overrides": pa.list_(pa.string()), "fingerprint": pa.string(), "config": pa.string()}
+    {
+        "row": pa.int64(),
+        "name": pa.string(),
+        "overrides": pa.list_(pa.string()),
+        "fingerprint": pa.string(),
+        "config": pa.string(),
+    }
 )
 _RESULTS = pa.schema(
     {
@@ -56,12 +62,26 @@ _RESULTS = pa.schema(
     }
 )
 _CURVES = pa.schema(
-    {"row": pa.int64(), "step": _STEPS, "loss": _NUMBERS, "excess_loss": _NUMBERS, "validation_loss": _NUMBERS, "path": _NUMBERS}
+    {
+        "row": pa.int64(),
+        "step": _STEPS,
+        "loss": _NUMBERS,
+        "excess_loss": _NUMBERS,
+        "validation_loss": _NUMBERS,
+        "path": _NUMBERS,
+    }
 )
 #: What every row of a table has to say.
-RESULTS_NEEDED, CURVES_NEEDED = ("row", "name", "status", "loss", "excess_loss", "weights"), ("row", "step", "loss", "excess_loss")
+RESULTS_NEEDED, CURVES_NEEDED = (
+    ("row", "name", "status", "loss", "excess_loss", "weights"),
+    ("row", "step", "loss", "excess_loss"),
+)
 #: The columns of each file, with their types.
-SCHEMAS = {MANIFEST: _MANIFEST, RESULTS: _RESULTS.append(pa.field("run_id", pa.string())), CURVES: _CURVES}
+SCHEMAS = {
+    MANIFEST: _MANIFEST,
+    RESULTS: _RESULTS.append(pa.field("run_id", pa.string())),
+    CURVES: _CURVES,
+}
 
 
 class Parts:
@@ -73,12 +93,23 @@ class Parts:
             make_folder(_parts_of(folder, name))
         self.count = 1 + max(*_numbers(folder, RESULTS), *_numbers(folder, CURVES), -1, -1)
 
-    def write(self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit]) -> list[dict[str, Any]]:
+    def write(
+        self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit]
+    ) -> list[dict[str, Any]]:
         """Writes the next part, which counts when its runs are recorded too, and returns its results."""
-        results = [{"row": row, "name": name, **result(fit)} for row, name, fit in zip(rows, names, fits, strict=True)]
-        curves = [{"row": row, **_curve(fit)} for row, fit in zip(rows, fits, strict=True) if fit.path is not None]
+        results = [
+            {"row": row, "name": name, **result(fit)}
+            for row, name, fit in zip(rows, names, fits, strict=True)
+        ]
+        curves = [
+            {"row": row, **_curve(fit)}
+            for row, fit in zip(rows, fits, strict=True)
+            if fit.path is not None
+        ]
         self._write(CURVES, self.count, pa.Table.from_pylist(curves, schema=_CURVES))
-        self._write(RESULTS, self.count, pa.Table.from_pylist(results, schema=_RESULTS))  # last: where it is, the curves are too
+        self._write(
+            RESULTS, self.count, pa.Table.from_pylist(results, schema=_RESULTS)
+        )  # last: where it is, the curves are too
         return results
 
     def keep(self, rows: Collection[int]) -> None:
@@ -86,7 +117,10 @@ class Parts:
         for temporary in (*self.folder.glob(".*.parquet.*"), *self.folder.glob("*/.*.parquet.*")):
             temporary.unlink()
         pairs, kept = _pairs(self.folder), pa.array(list(rows), pa.int64())
-        for name in (RESULTS, CURVES):  # in this order: curves that nobody claims are dropped the next time
+        for name in (
+            RESULTS,
+            CURVES,
+        ):  # in this order: curves that nobody claims are dropped the next time
             for number in _numbers(self.folder, name):
                 table = _sound(self._part(name, number))
                 left = table.filter(compute.is_in(table["row"], kept))
@@ -116,12 +150,17 @@ class Parts:
         for name in (RESULTS, CURVES):
             gone = name_beside(_parts_of(self.folder, name))
             _parts_of(self.folder, name).rename(gone)
-            flush_folder(self.folder)  # else the parts might be gone, and their folder be there under its old name
+            flush_folder(
+                self.folder
+            )  # else the parts might be gone, and their folder be there under its old name
             shutil.rmtree(gone, ignore_errors=True)
 
     def _join_curves(self) -> None:
         """Part by part: together they may be larger than one would hold in memory. Rows are in order within a part."""
-        with whole(self.folder / CURVES) as file, parquet.ParquetWriter(file, _CURVES, **CHECKED) as writer:
+        with (
+            whole(self.folder / CURVES) as file,
+            parquet.ParquetWriter(file, _CURVES, **CHECKED) as writer,
+        ):
             for number in _pairs(self.folder):
                 writer.write_table(_sound(self._part(CURVES, number)))
 
@@ -150,7 +189,11 @@ def stored_results(folder: Path) -> dict[int, dict[str, Any]]:
 def set_aside(folder: Path) -> list[Path]:
     """Gives the tables that are broken another name, so that their fits are run again; returns the new names."""
     if unfinished(folder):
-        parts = [_part(folder, name, number) for name in (RESULTS, CURVES) for number in _numbers(folder, name)]
+        parts = [
+            _part(folder, name, number)
+            for name in (RESULTS, CURVES)
+            for number in _numbers(folder, name)
+        ]
         broken = [part for part in parts if _table(part) is None]
     else:  # neither is of use without the other
         both = [folder / RESULTS, folder / CURVES]
@@ -163,10 +206,17 @@ def _table(file: Path) -> pa.Table | None:
 
     Columns that are not there are null, but for those without which a row says nothing. LinfitError where it cannot be read now.
     """
-    schema, needed = (_CURVES, CURVES_NEEDED) if Path(CURVES).stem in (file.parent.name, file.stem) else (_RESULTS, RESULTS_NEEDED)
+    schema, needed = (
+        (_CURVES, CURVES_NEEDED)
+        if Path(CURVES).stem in (file.parent.name, file.stem)
+        else (_RESULTS, RESULTS_NEEDED)
+    )
     try:
         found = read_table(file, schema.names)
-        columns = [found[field.name].cast(field.type) if field.name in found.column_names else None for field in schema]
+        columns = [
+            found[field.name].cast(field.type) if field.name in found.column_names else None
+            for field in schema
+        ]
     except OSError as error:  # Arrow's own, of content that makes no sense, have no number
         if error.errno:
             raise LinfitError(f"{file} cannot be read: {os.strerror(error.errno)}") from error
@@ -175,7 +225,10 @@ def _table(file: Path) -> pa.Table | None:
         return None
     if not set(needed) <= set(found.column_names):
         return None
-    filled = [pa.nulls(found.num_rows, field.type) if column is None else column for field, column in zip(schema, columns, strict=True)]
+    filled = [
+        pa.nulls(found.num_rows, field.type) if column is None else column
+        for field, column in zip(schema, columns, strict=True)
+    ]
     return pa.table(filled, schema=schema)
 
 
@@ -224,14 +277,21 @@ def _numbers(folder: Path, name: str) -> list[int]:
 
 def result(fit: Fit) -> dict[str, Any]:
     """What came out of a fit, as one row of a table; the weights `[p, q]` row by row."""
-    ended = {"status": fit.status.value, "objective": fit.objective, "dtype": fit.config.dtype, "error": fit.error and mask(fit.error)}
+    ended = {
+        "status": fit.status.value,
+        "objective": fit.objective,
+        "dtype": fit.config.dtype,
+        "error": fit.error and mask(fit.error),
+    }
     if fit.status is Status.FAILED:
         return ended
     return {
         **ended,
         "loss": float(fit.losses[-1]),
         "excess_loss": float(fit.excess_losses[-1]),
-        "validation_loss": None if fit.validation_losses is None else float(fit.validation_losses[-1]),
+        "validation_loss": None
+        if fit.validation_losses is None
+        else float(fit.validation_losses[-1]),
         "distance_to_optimum": fit.distance_to_optimum,
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
@@ -242,14 +302,24 @@ def result(fit: Fit) -> dict[str, Any]:
 
 def _curve(fit: Fit) -> dict[str, Any]:
     assert fit.path is not None
-    path = fit.path.weights.astype(float).ravel().tolist() if fit.weights.size <= PATH_WEIGHTS else None
+    path = (
+        fit.path.weights.astype(float).ravel().tolist()
+        if fit.weights.size <= PATH_WEIGHTS
+        else None
+    )
     held = None if fit.validation_losses is None else fit.validation_losses.tolist()
-    losses = {"loss": fit.losses.tolist(), "excess_loss": fit.excess_losses.tolist(), "validation_loss": held}
+    losses = {
+        "loss": fit.losses.tolist(),
+        "excess_loss": fit.excess_losses.tolist(),
+        "validation_loss": held,
+    }
     return {"step": fit.steps.tolist(), **losses, "path": path}
 
 
 def _with_names(results: pa.Table, names: Mapping[int, str]) -> pa.Table:
-    new = [names.get(row["row"], row["name"]) for row in results.select(["row", "name"]).to_pylist()]
+    new = [
+        names.get(row["row"], row["name"]) for row in results.select(["row", "name"]).to_pylist()
+    ]
     place = results.column_names.index("name")
     return results.set_column(place, results.schema.field("name"), pa.array(new, pa.string()))
 

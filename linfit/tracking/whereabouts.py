@@ -64,9 +64,14 @@ def find_moves(store: Store, with_gone: bool = False) -> list[Move]:
         return []
     try:
         with connect(file, to_write=False, timeout=SERVER_TIMEOUT) as database:
-            moves = [_find_move(database, file, experiment, with_gone) for experiment in _away(database, file)]
+            moves = [
+                _find_move(database, file, experiment, with_gone)
+                for experiment in _away(database, file)
+            ]
     except sqlite3.Error as error:
-        raise RecordingError(f"the store {file} cannot be read: {error}; name another with tracking.uri") from error
+        raise RecordingError(
+            f"the store {file} cannot be read: {error}; name another with tracking.uri"
+        ) from error
     return list(dict.fromkeys(move for move in moves if move is not None))
 
 
@@ -82,10 +87,16 @@ def require_settled(store: Store) -> None:
 def require_not_gone(store: Store, experiment: str, location: str) -> None:
     """RecordingError where the folder of an MLflow experiment is gone with the two above it: they are not made again."""
     folder, chosen = folder_of(location), folder_of(store.artifacts or "")
-    if folder is None or not is_gone(folder) or (store.artifacts and chosen and folder.is_relative_to(chosen)):
+    if (
+        folder is None
+        or not is_gone(folder)
+        or (store.artifacts and chosen and folder.is_relative_to(chosen))
+    ):
         return
     known = store.file is not None and ARTIFACTS in folder.parts[:-1]
-    typed = command(store, "relocate") + ("" if known else f" --from {quote_word(str(folder))} --to FOLDER")
+    typed = command(store, "relocate") + (
+        "" if known else f" --from {quote_word(str(folder))} --to FOLDER"
+    )
     raise RecordingError(
         f"the MLflow experiment {experiment!r} keeps its artifacts in {folder}, and nothing of that is here: "
         f"`{typed}` rewrites their addresses"
@@ -99,13 +110,17 @@ def is_gone(folder: Path) -> bool:
 
 def _away(database: sqlite3.Connection, file: Path) -> Iterator[_Experiment]:
     """Yield the experiments whose folder on this machine is not beside the database."""
-    for number, location in database.execute("SELECT experiment_id, artifact_location FROM experiments"):
+    for number, location in database.execute(
+        "SELECT experiment_id, artifact_location FROM experiments"
+    ):
         folder = folder_of(location) if isinstance(location, str) else None
         if folder is not None and folder.is_absolute() and not _is_at_home(file, folder):
             yield _Experiment(number, folder)
 
 
-def _find_move(database: sqlite3.Connection, file: Path, experiment: _Experiment, with_gone: bool) -> Move | None:
+def _find_move(
+    database: sqlite3.Connection, file: Path, experiment: _Experiment, with_gone: bool
+) -> Move | None:
     possible = list(_possible_moves(file, experiment.folder))
     for move in possible:
         if _has_runs(database, experiment, move) or _is_copied(database, file, experiment, move):
@@ -126,25 +141,42 @@ def _has_runs(database: sqlite3.Connection, experiment: _Experiment, move: Move)
     folder = move.moved(experiment.folder)
     try:
         with os.scandir(str(folder)) as entries:
-            return any(database.execute(query, (entry.name, experiment.number)).fetchone() for entry in entries)
+            return any(
+                database.execute(query, (entry.name, experiment.number)).fetchone()
+                for entry in entries
+            )
     except OSError:
         return False
 
 
-def _is_copied(database: sqlite3.Connection, file: Path, experiment: _Experiment, move: Move) -> bool:
+def _is_copied(
+    database: sqlite3.Connection, file: Path, experiment: _Experiment, move: Move
+) -> bool:
     """True where a database that still lies in the recorded place has a run of the experiment: ours is a copy of it."""
-    query = f"SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY start_time LIMIT {COMPARED}"
+    query = (
+        f"SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY start_time LIMIT {COMPARED}"
+    )
     runs = database.execute(query, (experiment.number,)).fetchall()
     with suppress(OSError):
-        others = [other for other in sorted(move.old.glob(f"*{file.suffix}")) if other.is_file() and not other.samefile(file)]
+        others = [
+            other
+            for other in sorted(move.old.glob(f"*{file.suffix}"))
+            if other.is_file() and not other.samefile(file)
+        ]
         return any(_has_any(other, runs) for other in others)
     return False
 
 
 def _has_any(file: Path, runs: list[tuple[str]]) -> bool:
     """True where a database has one of these runs."""
-    with suppress(sqlite3.Error, RecordingError), connect(file, to_write=False, timeout=SERVER_TIMEOUT) as database:
-        return any(database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", run).fetchone() for run in runs)
+    with (
+        suppress(sqlite3.Error, RecordingError),
+        connect(file, to_write=False, timeout=SERVER_TIMEOUT) as database,
+    ):
+        return any(
+            database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", run).fetchone()
+            for run in runs
+        )
     return False
 
 

@@ -17,5 +17,9 @@ def attempt(what: str, make: Callable[..., T], *arguments: Any) -> T | None:
         return make(*arguments)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        tell(mask(f"linfit: {what} could not be made ({type(error).__name__}: {first}); the run is whole without it"))
+        tell(
+            mask(
+                f"linfit: {what} could not be made ({type(error).__name__}: {first}); the run is whole without it"
+            )
+        )
         return None

@@ -84,7 +84,9 @@ def _interval(low: float, high: float) -> str:
 def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes the leaderboard as CSV and Parquet, with all digits, and as Markdown, and returns the files."""
     frame = comparison.frame()
-    csv, parquet, readable = (folder / f"{LEADERBOARD}.{ending}" for ending in ("csv", "parquet", "md"))
+    csv, parquet, readable = (
+        folder / f"{LEADERBOARD}.{ending}" for ending in ("csv", "parquet", "md")
+    )
     with whole(csv) as temporary:
         frame.to_csv(temporary, index=False)
     with whole(parquet) as temporary:
@@ -105,5 +107,7 @@ def markdown(comparison: Comparison) -> str:
 def terminal(comparison: Comparison) -> Table:
     """The leaderboard for rich's console."""
     board = cells(comparison)
-    columns = {title: [row[place] for row in board.rows] for place, title in enumerate(board.titles)}
+    columns = {
+        title: [row[place] for row in board.rows] for place, title in enumerate(board.titles)
+    }
     return fitted(columns, NUMERIC, EXPENDABLE)

@@ -65,9 +65,15 @@ class Comparison:
         """The answer, computed from the numbers."""
         if self.runs["log"].isna().all():
             return "No fit finished: all of them diverged or failed."
-        if self.lead and len(self.firsts) == len(self.entries):  # each problem has one method: there is none to compare it with
+        if self.lead and len(self.firsts) == len(
+            self.entries
+        ):  # each problem has one method: there is none to compare it with
             return self.lead
-        return " ".join(filter(None, (self.lead, *few([self._about(first) for first in self.firsts.values()], 3))))
+        return " ".join(
+            filter(
+                None, (self.lead, *few([self._about(first) for first in self.firsts.values()], 3))
+            )
+        )
 
     @property
     def firsts(self) -> dict[str, Entry]:
@@ -82,9 +88,17 @@ class Comparison:
         if np.isnan(first.excess):
             return f"{where}{'no' if where else 'No'} fit that is reported finished."
         excess = write_bound(first.excess, first.at_floor) + interval(first.low, first.high)
-        some = f", of the {first.finished} of {first.fits} fits that finished" if first.finished < first.fits else ""
+        some = (
+            f", of the {first.finished} of {first.fits} fits that finished"
+            if first.finished < first.fits
+            else ""
+        )
         said = f"{where}{first.name} came nearest to the optimum: excess loss {excess}{some}"
-        others = [entry for entry in self.entries if entry.problem == first.problem and entry is not first and not np.isnan(entry.factor)]
+        others = [
+            entry
+            for entry in self.entries
+            if entry.problem == first.problem and entry is not first and not np.isnan(entry.factor)
+        ]
         if first.at_floor:
             tied = list(takewhile(first.ties, others))
             said += say_ties([entry.name for entry in tied])
@@ -107,11 +121,19 @@ def beside(second: Entry) -> str:
     times = f"{number(second.factor)} times that{interval(second.factor_low, second.factor_high)}"
     if second.factor_at_least:
         times = f"at least {times}"
-    lost = f"finished {second.finished} of {second.fits} fits and " if second.finished < second.fits else ""
+    lost = (
+        f"finished {second.finished} of {second.fits} fits and "
+        if second.finished < second.fits
+        else ""
+    )
     where = ", on the seeds that both finished" if second.factor < 1 else ""
     if second.at_floor and second.rounding:
         return f"{second.name} {lost}had no more than that"
-    verdict = "" if second.distinct or np.isnan(second.factor_low) else ", which these seeds cannot tell apart"
+    verdict = (
+        ""
+        if second.distinct or np.isnan(second.factor_low)
+        else ", which these seeds cannot tell apart"
+    )
     verdict = ", a gap that rounding alone makes" if second.rounding else verdict
     return f"{second.name} {lost}had {times}{where}{verdict}"
 
@@ -133,7 +155,9 @@ def compare(swept: Swept) -> Comparison:
     chosen = [(entry.problem, entry.method, entry.setting) for entry in entries]
     lead = describe_lowest(swept, reporting, chosen)
     found = Comparison(entries, _robust(runs), note + _said_of_floor(entries), runs, lead=lead)
-    return with_twins(found, read(swept.files[layout.TWINS])) if layout.TWINS in swept.files else found
+    return (
+        with_twins(found, read(swept.files[layout.TWINS])) if layout.TWINS in swept.files else found
+    )
 
 
 def with_twins(comparison: Comparison, twins: Twins) -> Comparison:
@@ -143,10 +167,19 @@ def with_twins(comparison: Comparison, twins: Twins) -> Comparison:
     entries = []
     for entry in comparison.entries:
         leader = first.setdefault(entry.problem, entry)
-        own, best = (of_entry.get((each.problem, each.method, each.setting)) for each in (entry, leader))
-        same = entry is not leader and own is not None and best is not None and within_rounding(entry.excess, own, leader.excess, best)
+        own, best = (
+            of_entry.get((each.problem, each.method, each.setting)) for each in (entry, leader)
+        )
+        same = (
+            entry is not leader
+            and own is not None
+            and best is not None
+            and within_rounding(entry.excess, own, leader.excess, best)
+        )
         same = same or entry.rounding
-        step = float("nan") if own is None else float("inf") if own.step is None else float(own.step)
+        step = (
+            float("nan") if own is None else float("inf") if own.step is None else float(own.step)
+        )
         entries.append(replace(entry, horizon=step, rounding=same))
     return replace(comparison, entries=entries, trust=said(twins))
 
@@ -188,8 +221,14 @@ def runs_of(swept: Swept) -> pd.DataFrame:
 
 def _choose(runs: pd.DataFrame) -> list[tuple[str, str]]:
     """(method, setting): of each method the setting with the fewest fits that did not finish, then the smallest mean; best first."""
-    scores = runs.groupby(["method", "setting"], sort=False)["log"].agg(lost=lambda log: log.isna().mean(), mean="mean").reset_index()
-    ranked = scores.sort_values(["lost", "mean"], kind="stable", na_position="last").drop_duplicates("method")
+    scores = (
+        runs.groupby(["method", "setting"], sort=False)["log"]
+        .agg(lost=lambda log: log.isna().mean(), mean="mean")
+        .reset_index()
+    )
+    ranked = scores.sort_values(
+        ["lost", "mean"], kind="stable", na_position="last"
+    ).drop_duplicates("method")
     return [(str(row.method), str(row.setting)) for row in ranked.itertuples()]
 
 
@@ -223,13 +262,20 @@ def _worst(row: dict[Any, Any]) -> str:
 def best_places(swept: Swept) -> dict[str, int]:
     """On each problem on which a fit finished, the place in the table of the one with the lowest excess loss; of equals the first."""
     lowest = pd.Series(swept.excess).groupby(swept.groups.problems, sort=False).idxmin()
-    return {str(problem): int(place) for problem, place in lowest.items() if np.isfinite(swept.excess[place])}
+    return {
+        str(problem): int(place)
+        for problem, place in lowest.items()
+        if np.isfinite(swept.excess[place])
+    }
 
 
 def few(lines: Sequence[str], most: int = 10) -> list[str]:
     """The first of what is said of each problem, and how many more there are."""
     more = len(lines) - most
-    return [*lines[:most], *([f"{more} more problem{'s' if more > 1 else ''} below."] if more > 0 else [])]
+    return [
+        *lines[:most],
+        *([f"{more} more problem{'s' if more > 1 else ''} below."] if more > 0 else []),
+    ]
 
 
 def interval(low: float, high: float) -> str:

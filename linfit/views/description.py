@@ -28,12 +28,16 @@ def describe(runner: Runner, files: Sequence[Path] = ()) -> None:
     said = answer(runner, files)
     typed = f"Again: {notes.code(runner.typed)}" if runner.typed else ""
     question = [f"**{notes.literal(runner.question)}**"] if runner.question else []
-    note = notes.paragraphs([*question, said[0], typed, *remarks(runner), *said[1:], *pictures(recorded, files)])
+    note = notes.paragraphs(
+        [*question, said[0], typed, *remarks(runner), *said[1:], *pictures(recorded, files)]
+    )
     recorder = recorded.recorder
     recorder.tag(recorded.run_id, {notes.NOTE: note})
     head = question or [f"**{notes.literal(recorded.row.name)}**"]
     run = notes.link("its run", recorder.experiment_id, recorded.run_id)
-    block = notes.paragraphs([*head, said[0], f"{typed} ({run})".strip()], notes.MAX_EXPERIMENT_NOTE)
+    block = notes.paragraphs(
+        [*head, said[0], f"{typed} ({run})".strip()], notes.MAX_EXPERIMENT_NOTE
+    )
     recorder.present(presentation(recorded, runner.done, block, recorder.presentation()))
 
 
@@ -41,7 +45,11 @@ def remarks(runner: Runner) -> list[str]:
     """What is to be known of the data, in a paragraph; none where there is nothing."""
     lines = [f"- {notes.literal(note)}" for note in list(runner.remarks.kept)[:MOST_NOTES]]
     more = len(runner.remarks.kept) - MOST_NOTES
-    return ["\n".join(["Of the data:", "", *lines, *([f"- and {more} more"] if more > 0 else [])])] if lines else []
+    return (
+        ["\n".join(["Of the data:", "", *lines, *([f"- and {more} more"] if more > 0 else [])])]
+        if lines
+        else []
+    )
 
 
 def answer(runner: Runner, files: Sequence[Path]) -> list[str]:
@@ -76,7 +84,9 @@ def best(done: Sequence[Done], recorded: Recorded) -> str:
     if by is None:
         return f"{INCOMPARABLE}. No model is logged."
     name = notes.code(first.name)
-    linked = notes.link(name, recorded.recorder.experiment_id, first.run_id) if first.run_id else name
+    linked = (
+        notes.link(name, recorded.recorder.experiment_id, first.run_id) if first.run_id else name
+    )
     return f"The lowest {by.replace('_', ' ')}, {number(first.value(by))}, has {linked}."
 
 
@@ -85,27 +95,40 @@ def ended(fit: Fit) -> str:
     if fit.status is Status.FAILED or fit.optimum is None:
         return f"It failed: {notes.code((fit.error or '').strip().splitlines()[-1])}."
     how = "Diverged" if fit.status is Status.DIVERGED else fit.status.value.capitalize()
-    said = (
-        f"{how} after {fit.steps[-1]} updates with loss {number(fit.losses[-1])}, {number(fit.excess_losses[-1])} above the least possible."
-    )
+    said = f"{how} after {fit.steps[-1]} updates with loss {number(fit.losses[-1])}, {number(fit.excess_losses[-1])} above the least possible."
     if fit.weights.size > MOST_WEIGHTS:
         return f"{said} The weights are {number(fit.distance_to_optimum)} from the exact optimum."
-    found, exact = (", ".join(f"{weight:.6g}" for weight in weights.ravel()) for weights in (fit.weights, fit.optimum.weights))
+    found, exact = (
+        ", ".join(f"{weight:.6g}" for weight in weights.ravel())
+        for weights in (fit.weights, fit.optimum.weights)
+    )
     return f"{said} Weights {found}; the exact optimum is {exact}."
 
 
 def pictures(recorded: Recorded, files: Sequence[Path]) -> list[str]:
     """The report's address, and the pictures that were attached to the run."""
     report = [
-        notes.link("The report, with every run and interactive charts", recorded.recorder.experiment_id, recorded.run_id, file.name)
+        notes.link(
+            "The report, with every run and interactive charts",
+            recorded.recorder.experiment_id,
+            recorded.run_id,
+            file.name,
+        )
         for file in files
         if file.name == layout.REPORT
     ]
-    drawn = [file.name for file in files if file.parent.name == layout.PICTURES and file.suffix == ".png"]
-    return [*report, *(notes.picture(recorded.run_id, f"{layout.PICTURES}/{name}") for name in drawn)]
+    drawn = [
+        file.name for file in files if file.parent.name == layout.PICTURES and file.suffix == ".png"
+    ]
+    return [
+        *report,
+        *(notes.picture(recorded.run_id, f"{layout.PICTURES}/{name}") for name in drawn),
+    ]
 
 
-def presentation(recorded: Recorded, done: Sequence[Done], block: str, tags: Mapping[str, str]) -> dict[str, str]:
+def presentation(
+    recorded: Recorded, done: Sequence[Done], block: str, tags: Mapping[str, str]
+) -> dict[str, str]:
     """The tags of the MLflow experiment that are to be set: its description, its views, and what kind of experiment it is."""
     varying, numeric = swept(recorded)
     made = saved_views.views(recorded.row.end, varying, numeric)

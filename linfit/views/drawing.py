@@ -83,7 +83,9 @@ def save(chart: Chart, folder: Path) -> list[Path]:
         figure = draw(chart)
         figure.dpi = DPI
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # it is laid out: once is enough, and savefig would go through it once more for each file
+        figure.set_layout_engine(
+            "none"
+        )  # it is laid out: once is enough, and savefig would go through it once more for each file
         files = [folder / f"{chart.name}.png", folder / f"{chart.name}.svg"]
         with whole(files[0]) as png, whole(files[1]) as svg:
             FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
@@ -97,20 +99,30 @@ def style() -> Iterator[None]:
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # of a name in a script that the font lacks
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # of a name in a script that the font lacks
         yield
 
 
 def draw(chart: Chart) -> Figure:
     """The chart as a figure with an Agg canvas."""
-    figure = Picture(figsize=SIZE, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0) if chart.strip else "constrained")
+    figure = Picture(
+        figsize=SIZE,
+        layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0) if chart.strip else "constrained",
+    )
     FigureCanvasAgg(figure)
     axes, strip = _frames(figure, chart)
     (strip or axes).set_title(chart.title, pad=10)
     if chart.surface is not None:
         draw_surface(figure, axes, chart.surface)
     for number, series in enumerate(chart.series):
-        _series(axes, series, number if series.style is None else series.style, 0.2 if len(chart.series) < 4 else 0.1)
+        _series(
+            axes,
+            series,
+            number if series.style is None else series.style,
+            0.2 if len(chart.series) < 4 else 0.1,
+        )
     for mark in chart.marks:
         _mark(axes, mark)
     if strip is not None:
@@ -151,7 +163,13 @@ def _strip(axes: Axes, chart: Chart) -> None:
         for filled in (False, True):
             x = row.x[(row.y >= 0.5) == filled]
             axes.plot(
-                x, np.full(len(x), place), marker, color=color, markerfacecolor=color if filled else "white", markeredgewidth=1.3, zorder=3
+                x,
+                np.full(len(x), place),
+                marker,
+                color=color,
+                markerfacecolor=color if filled else "white",
+                markeredgewidth=1.3,
+                zorder=3,
             )
 
 
@@ -164,14 +182,27 @@ def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
     color, marker, dashes = look(number)
     if series.low is not None and series.high is not None:
         axes.fill_between(
-            series.x, series.low, series.high, color=color, alpha=alpha, linewidth=0, step="post" if series.kind == "stairs" else None
+            series.x,
+            series.low,
+            series.high,
+            color=color,
+            alpha=alpha,
+            linewidth=0,
+            step="post" if series.kind == "stairs" else None,
         )
         if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
-            axes.vlines(series.x, series.low, series.high, color=color, linewidth=5, alpha=3 * alpha)
+            axes.vlines(
+                series.x, series.low, series.high, color=color, linewidth=5, alpha=3 * alpha
+            )
     every = max(1, -(-len(series.x) // MOST_MARKERS))
     shifted = (number % every, every)  # of lines that coincide each shows some of its markers
     looks: dict[str, dict[str, Any]] = {
-        "line": {"linestyle": dashes, "marker": marker, "markevery": shifted, "markeredgecolor": "white"},
+        "line": {
+            "linestyle": dashes,
+            "marker": marker,
+            "markevery": shifted,
+            "markeredgecolor": "white",
+        },
         "points": {
             "linestyle": "",
             "marker": "o",
@@ -190,19 +221,59 @@ def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
         "plain": {"linestyle": dashes},
         "predicted": {"linestyle": (0, (2, 1.5)), "color": "#333333", "linewidth": 1.6},
     }
-    axes.plot(series.x, series.y, label=series.label or "_", **{"color": color, "linewidth": WIDTHS[number % 8], **looks[series.kind]})
+    axes.plot(
+        series.x,
+        series.y,
+        label=series.label or "_",
+        **{"color": color, "linewidth": WIDTHS[number % 8], **looks[series.kind]},
+    )
     if series.kind == "path" and len(series.x):
-        axes.plot(series.x[:1], series.y[:1], "o", color=color, markersize=10, markerfacecolor="none", markeredgewidth=1.8, zorder=4)
+        axes.plot(
+            series.x[:1],
+            series.y[:1],
+            "o",
+            color=color,
+            markersize=10,
+            markerfacecolor="none",
+            markeredgewidth=1.8,
+            zorder=4,
+        )
         if not series.leaves:
-            axes.plot(series.x[-1:], series.y[-1:], marker, color=color, markersize=8.5, markeredgecolor="white", zorder=4)
+            axes.plot(
+                series.x[-1:],
+                series.y[-1:],
+                marker,
+                color=color,
+                markersize=8.5,
+                markeredgecolor="white",
+                zorder=4,
+            )
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
     color, marker = ("#222222", "") if mark.style is None else look(mark.style)[:2]
     if mark.y is not None:
-        axes.plot([mark.x], [mark.y], "*", color=color, markersize=15, markeredgecolor="white", label=mark.label, zorder=5)
+        axes.plot(
+            [mark.x],
+            [mark.y],
+            "*",
+            color=color,
+            markersize=15,
+            markeredgecolor="white",
+            label=mark.label,
+            zorder=5,
+        )
     else:
-        _lines(axes, mark, color, marker=marker, markevery=[1], markersize=6, label=mark.label, clip_on=False)
+        _lines(
+            axes,
+            mark,
+            color,
+            marker=marker,
+            markevery=[1],
+            markersize=6,
+            label=mark.label,
+            clip_on=False,
+        )
 
 
 def _lines(axes: Axes, mark: Mark, color: str, **more: Any) -> None:
@@ -211,7 +282,13 @@ def _lines(axes: Axes, mark: Mark, color: str, **more: Any) -> None:
         axes.axvspan(mark.x, mark.to, color=color, alpha=0.12, linewidth=0)
     for x, label in ((mark.x, {}), (mark.to, {"label": "_"})):
         if x is not None:
-            dotted: dict[str, Any] = {"color": color, "linewidth": 1.6, "linestyle": (0, (1, 1)), **more, **label}
+            dotted: dict[str, Any] = {
+                "color": color,
+                "linewidth": 1.6,
+                "linestyle": (0, (1, 1)),
+                **more,
+                **label,
+            }
             axes.plot([x, x], [0, 1], transform=axes.get_xaxis_transform(), **dotted)
 
 
@@ -243,7 +320,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
     """Beside the axes, where it covers nothing; left out where there is nothing to tell apart."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1 or any(label.startswith("largest") for label in labels):
-        labels = ["\n".join(wrap(label, LABEL_WIDTH, max_lines=3, placeholder=" …")) for label in labels]
+        labels = [
+            "\n".join(wrap(label, LABEL_WIDTH, max_lines=3, placeholder=" …")) for label in labels
+        ]
         inches = sum(LINE * (1 + label.count("\n")) + GAP for label in labels)
         size = STYLE["legend.fontsize"] * min(1, LEGEND_HEIGHT / inches)
         figure.legend(handles, labels, loc="outside right upper", labelspacing=0.7, fontsize=size)

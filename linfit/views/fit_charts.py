@@ -22,35 +22,66 @@ def data_chart(fit: Fit) -> Chart:
     """The data with the fitted curve, the exact answer, and the truth where it is known; of several targets the first."""
     problem, optimum = fit.problem, fit.optimum
     assert problem is not None and optimum is not None
-    target = f"{problem.targets[0]}, the first of {len(problem.targets)} targets" if len(problem.targets) > 1 else problem.targets[0]
+    target = (
+        f"{problem.targets[0]}, the first of {len(problem.targets)} targets"
+        if len(problem.targets) > 1
+        else problem.targets[0]
+    )
     name, x = inputs(fit)
     y = problem.y[:, 0]
     shown = _spread(y if x is None else x)
-    weights = {"fit": fit.weights.astype(float), "exact optimum": optimum.weights, "truth": problem.truth}
-    curves = {label: (problem.X[shown] @ w)[:, 0] for label, w in weights.items() if w is not None and np.isfinite(w).all()}
+    weights = {
+        "fit": fit.weights.astype(float),
+        "exact optimum": optimum.weights,
+        "truth": problem.truth,
+    }
+    curves = {
+        label: (problem.X[shown] @ w)[:, 0]
+        for label, w in weights.items()
+        if w is not None and np.isfinite(w).all()
+    }
     ends = (float(y.min()), float(y.max()))
     margin = (0.3 if x is None else 0.15) * (ends[1] - ends[0]) or 1.0
     limits = (ends[0] - margin, ends[1] + margin) if fit.status is Status.DIVERGED else None
     note = join_notes(_thinned(len(shown), len(y)), _unseen(curves.get("fit"), limits))
     up = Axis("predicted" if x is None else target, limits=limits)
     if x is None:
-        return Chart("data", f"Predictions{_ended(fit)}", Axis(f"{target}, measured"), up, _against(curves, y[shown], ends), note=note)
+        return Chart(
+            "data",
+            f"Predictions{_ended(fit)}",
+            Axis(f"{target}, measured"),
+            up,
+            _against(curves, y[shown], ends),
+            note=note,
+        )
     data = Series("data", x[shown], y[shown], kind="points", style=6)
-    lines = [Series(label, x[shown], curve, kind="plain", style=i) for i, (label, curve) in enumerate(curves.items())]
+    lines = [
+        Series(label, x[shown], curve, kind="plain", style=i)
+        for i, (label, curve) in enumerate(curves.items())
+    ]
     return Chart("data", f"Data and fit{_ended(fit)}", Axis(name), up, [data, *lines], note=note)
 
 
 def _against(curves: dict[str, Array], y: Array, ends: tuple[float, float]) -> list[Series]:
     """Many features: what is predicted over what was measured."""
     labels = [label for label in ("fit", "exact optimum") if label in curves]
-    points = [Series(label, y, curves[label], kind="points", style=i) for i, label in enumerate(labels)]
-    return [*points, Series("prediction = target", np.array(ends), np.array(ends), kind="predicted")]
+    points = [
+        Series(label, y, curves[label], kind="points", style=i) for i, label in enumerate(labels)
+    ]
+    return [
+        *points,
+        Series("prediction = target", np.array(ends), np.array(ends), kind="predicted"),
+    ]
 
 
 def _spread(values: Array) -> NDArray[np.intp]:
     """The places of the values in order; of too many evenly some, the first and the last among them."""
     order = np.argsort(values, kind="stable")
-    return order if len(order) <= MOST_SAMPLES else order[np.linspace(0, len(order) - 1, MOST_SAMPLES).round().astype(np.intp)]
+    return (
+        order
+        if len(order) <= MOST_SAMPLES
+        else order[np.linspace(0, len(order) - 1, MOST_SAMPLES).round().astype(np.intp)]
+    )
 
 
 def _thinned(shown: int, samples: int) -> str:
@@ -59,9 +90,15 @@ def _thinned(shown: int, samples: int) -> str:
 
 def _unseen(curve: Array | None, limits: tuple[float, float] | None) -> str:
     """What a note says of a fit that is far from the data."""
-    if limits is None or (curve is not None and bool(((curve >= limits[0]) & (curve <= limits[1])).any())):
+    if limits is None or (
+        curve is not None and bool(((curve >= limits[0]) & (curve <= limits[1])).any())
+    ):
         return ""
-    return "the fit lies outside the picture" if curve is not None else "the fit's weights are not finite"
+    return (
+        "the fit lies outside the picture"
+        if curve is not None
+        else "the fit's weights are not finite"
+    )
 
 
 def inputs(fit: Fit) -> tuple[str, Array | None]:
@@ -109,7 +146,9 @@ def _predicted(fit: Fit, rate: float) -> Series:
     with np.errstate(over="ignore", under="ignore"):
         line = fit.excess_losses[0] * (rate * rate) ** fit.steps.astype(float)
     seen = positive(clamp_excess(fit))
-    floor, top = (np.nanmin(seen) / 3, np.nanmax(seen) * 3) if np.isfinite(seen).any() else (0.0, np.inf)
+    floor, top = (
+        (np.nanmin(seen) / 3, np.nanmax(seen) * 3) if np.isfinite(seen).any() else (0.0, np.inf)
+    )
     return Series(
         f"predicted rate {rate:.4g} per step",
         on_steps(fit.steps),
@@ -128,10 +167,14 @@ def descent_chart(fit: Fit) -> Chart:
     plane = plane_of(seen, fit.optimum)
     _, p, q = fit.problem.shape
     notes = (
-        "" if plane.directions is None else "distances from the optimum in the two directions of largest curvature",
+        ""
+        if plane.directions is None
+        else "distances from the optimum in the two directions of largest curvature",
         "" if plane.directions is None or q == 1 else f"the first of {q} targets",
         "" if p > 1 or q <= 2 else f"the first two of {q} targets",
-        "" if fit.optimum.robust is None else "contours as of small residuals, where the loss is quadratic",
+        ""
+        if fit.optimum.robust is None
+        else "contours as of small residuals, where the loss is quadratic",
     )
     path = ("path", plane.coordinates(fit.path.weights), 0)
     return plane_chart("descent", title, plane, [path], join_notes(*notes))

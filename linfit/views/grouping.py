@@ -62,7 +62,10 @@ def sort_keys(varying: Sequence[str], values_of: Callable[[str], Sequence[Any]])
 
 def is_choice(values: Iterable[Any]) -> bool:
     """Return whether the values of a key are choices of method rather than numbers to be tuned."""
-    return any(isinstance(value, bool) or (isinstance(value, str) and not value.startswith("[")) for value in values)
+    return any(
+        isinstance(value, bool) or (isinstance(value, str) and not value.startswith("["))
+        for value in values
+    )
 
 
 def options_of(overrides: Sequence[Sequence[str]]) -> dict[str, list[str | None]]:
@@ -81,18 +84,28 @@ def options_of(overrides: Sequence[Sequence[str]]) -> dict[str, list[str | None]
     return found
 
 
-def group_fits(configs: Sequence[Mapping[str, Any]], options: Mapping[str, Sequence[str | None]], keys: Keys) -> Groups:
+def group_fits(
+    configs: Sequence[Mapping[str, Any]], options: Mapping[str, Sequence[str | None]], keys: Keys
+) -> Groups:
     """Return the groups of fits with these configs, as plain data.
 
     `options` are the components that were chosen by name; `keys` are those of which labels are made first.
     """
     r = len(configs)
-    names = [name for name in dict.fromkeys(chain.from_iterable(configs)) if name not in BESIDE_THE_NUMBERS]
+    names = [
+        name
+        for name in dict.fromkeys(chain.from_iterable(configs))
+        if name not in BESIDE_THE_NUMBERS
+    ]
     sections = [Section.of(name, configs) for name in names]
     of_problem = [section for section in sections if section.name in PROBLEM]
     rest = [section for section in sections if section.name not in PROBLEM]
     chosen = {group: _named(group, own, configs) for group, own in options.items()}
-    made = [pd.factorize(np.array(own, dtype=object))[0] for group, own in chosen.items() if group not in PROBLEM]
+    made = [
+        pd.factorize(np.array(own, dtype=object))[0]
+        for group, own in chosen.items()
+        if group not in PROBLEM
+    ]
     problem = combine([section.ids(section.settings()) for section in of_problem], r)
     method = combine([*made, *(section.ids(section.choices()) for section in rest)], r)
     setting = combine([method, *(section.ids(section.settings()) for section in rest)], r)
@@ -109,9 +122,13 @@ def group_fits(configs: Sequence[Mapping[str, Any]], options: Mapping[str, Seque
     return Groups(problems, methods, [""] * r, choices, repeated, by_choice=False)
 
 
-def _named(group: str, options: Sequence[str | None], configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _named(
+    group: str, options: Sequence[str | None], configs: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """Return the name of each fit's component: as it was chosen, else its own."""
-    return [option or config[group]["name"] for option, config in zip(options, configs, strict=True)]
+    return [
+        option or config[group]["name"] for option, config in zip(options, configs, strict=True)
+    ]
 
 
 def combine(columns: Iterable[Ids], r: int) -> Ids:
@@ -163,7 +180,10 @@ class Section:
         """Return the values `[r]` of each of the section's seeds, −1 where a fit has none."""
         keys = [key for key in self.keys if is_repetition(key)]
         columns = [[variant.get(key) for variant in self.variants] for key in keys]
-        filled = [np.array([-1 if seed is None else seed for seed in column], dtype=np.int64) for column in columns]
+        filled = [
+            np.array([-1 if seed is None else seed for seed in column], dtype=np.int64)
+            for column in columns
+        ]
         return [column[self.which] for column in filled]
 
     def settings(self) -> list[Hashable]:
@@ -173,7 +193,9 @@ class Section:
 
     def choices(self) -> list[Hashable]:
         """Return of each variant the choices of method that it makes."""
-        wanted = {key for key in self.keys if is_choice(variant.get(key) for variant in self.variants)}
+        wanted = {
+            key for key in self.keys if is_choice(variant.get(key) for variant in self.variants)
+        }
         return [_picked(variant, wanted) for variant in self.variants]
 
     @cached_property
@@ -184,7 +206,9 @@ class Section:
     def ids(self, parts: Sequence[Hashable]) -> Ids:
         """Return a number of each fit: that of the part of its variant."""
         numbers: dict[Hashable, int] = {}
-        return np.array([numbers.setdefault(part, len(numbers)) for part in parts], dtype=np.int64)[self.which]
+        return np.array([numbers.setdefault(part, len(numbers)) for part in parts], dtype=np.int64)[
+            self.which
+        ]
 
 
 def _picked(variant: Mapping[str, Any], wanted: Collection[str]) -> Hashable:

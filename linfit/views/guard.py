@@ -18,10 +18,21 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = "127.0.0.1"
 #: What of MLflow's interface is served. Jobs, gateways, assistants and webhooks run code, or send something elsewhere.
 SERVICES = (
-    *("experiments", "runs", "metrics", "artifacts", "upload-artifact", "logged-models", "registered-models", "model-versions"),
+    *(
+        "experiments",
+        "runs",
+        "metrics",
+        "artifacts",
+        "upload-artifact",
+        "logged-models",
+        "registered-models",
+        "model-versions",
+    ),
     *("traces", "get-trace-artifact", "datasets", "server-info"),
 )
-_SERVED = re.compile(rf"/(ajax-)?api/[23]\.0/mlflow/({'|'.join(SERVICES)})(/.*)?|/static-files/.+", re.DOTALL)
+_SERVED = re.compile(
+    rf"/(ajax-)?api/[23]\.0/mlflow/({'|'.join(SERVICES)})(/.*)?|/static-files/.+", re.DOTALL
+)
 _PAGES = ("/", "/health", "/version", "/graphql", "/get-artifact", "/model-versions/get-artifact")
 #: Types of content that a page may send anywhere without asking first.
 _FORMS = ("", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
@@ -60,9 +71,13 @@ def explain_refusal(scope: Scope, hosts: tuple[str, ...]) -> str:
     if host not in hosts:
         return f"it asks for the host {host!r}, and this is {' or '.join(hosts)}"
     if not _is_served(scope["path"]):
-        return f"{scope['path']!r} is not served; `linfit ui --unguarded` serves all that MLflow has"
+        return (
+            f"{scope['path']!r} is not served; `linfit ui --unguarded` serves all that MLflow has"
+        )
     if _is_start_page(scope) and origin is None:
-        return ""  # a link from anywhere may open it: it changes nothing and no other page can read it
+        return (
+            ""  # a link from anywhere may open it: it changes nothing and no other page can read it
+        )
     return _explain_origin(headers, origin, f"http://{host}") or _explain_form(scope, headers)
 
 
@@ -81,7 +96,11 @@ def _explain_origin(headers: dict[str, str], origin: str | None, own: str) -> st
 def _explain_form(scope: Scope, headers: dict[str, str]) -> str:
     """Return why a request is refused that a page of an old browser could have sent without saying so."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if scope["method"] == "POST" and kind in _FORMS and not headers.keys() & {"origin", "sec-fetch-site"}:
+    if (
+        scope["method"] == "POST"
+        and kind in _FORMS
+        and not headers.keys() & {"origin", "sec-fetch-site"}
+    ):
         return f"its content is of the type {kind!r}: send application/json"
     return ""
 
@@ -106,7 +125,9 @@ def _read_headers(scope: Scope) -> dict[str, str]:
 async def _refuse(send: Send, why: str) -> None:
     content = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
     await send({"type": "http.response.start", "status": 403, "headers": content})
-    await send({"type": "http.response.body", "body": f"linfit ui refuses this request: {why}\n".encode()})
+    await send(
+        {"type": "http.response.body", "body": f"linfit ui refuses this request: {why}\n".encode()}
+    )
 
 
 def _with_headers(send: Send) -> Send:

@@ -22,13 +22,19 @@ class Places:
         """Return the address of artifacts with all links followed; None where it is not below a place."""
         folder = folder_of(address)
         if folder is None:
-            return address if any(is_below_address(address, place) for place in self.addresses) else None
+            return (
+                address
+                if any(is_below_address(address, place) for place in self.addresses)
+                else None
+            )
         real = os.path.realpath(folder)
         return address_of(Path(real)) if self._has(real) else None
 
     def leads_out(self, path: str) -> bool:
         """True for a path below a place that a link leads out of it."""
-        return self._has(os.path.normpath(Path.cwd() / path)) and not self._has(os.path.realpath(path))
+        return self._has(os.path.normpath(Path.cwd() / path)) and not self._has(
+            os.path.realpath(path)
+        )
 
     def _has(self, path: str) -> bool:
         return any(Path(path).is_relative_to(folder) for folder in self.folders)
@@ -39,7 +45,11 @@ def find_places(store: Store, named: Iterable[str] = ()) -> Places:
     own = folder_of(store.artifacts) if store.artifacts else None
     addresses = [absolute_address(place) for place in named]
     folders = [folder for folder in map(folder_of, addresses) if folder is not None]
-    if own is not None and store.file is not None and own.resolve().is_relative_to(store.file.parent.resolve()):
+    if (
+        own is not None
+        and store.file is not None
+        and own.resolve().is_relative_to(store.file.parent.resolve())
+    ):
         folders.append(own)
     remote = tuple(address for address in addresses if folder_of(address) is None)
     return Places(tuple(os.path.realpath(folder) for folder in folders), remote)

@@ -30,9 +30,27 @@ LOOK, GRACE = 0.5, 1
 NOWHERE = "mlflow-artifacts:/"
 #: The folder that all others are below.
 TOP = address_of(Path(Path.cwd().anchor))
-_PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.forkpty", "os.startfile")
+_PROGRAMS = (
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.spawn",
+    "os.posix_spawn",
+    "os.fork",
+    "os.forkpty",
+    "os.startfile",
+)
 _CONNECTIONS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
-_FILES = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree")
+_FILES = (
+    "open",
+    "os.listdir",
+    "os.scandir",
+    "os.mkdir",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "shutil.rmtree",
+)
 
 
 def main() -> None:
@@ -61,7 +79,10 @@ def place_guard(order: dict[str, Any]) -> Guard:
     from mlflow.store.artifact import artifact_repository_registry as registry
 
     def refuse(what: str) -> NoReturn:
-        raise MlflowException(f"linfit ui does not serve {what}: name its place with --artifacts", error_code=PERMISSION_DENIED)
+        raise MlflowException(
+            f"linfit ui does not serve {what}: name its place with --artifacts",
+            error_code=PERMISSION_DENIED,
+        )
 
     places = Places(tuple(order["folders"]), tuple(order["addresses"]))
     guard_repositories(registry.get_registered_artifact_repositories(), places, refuse)
@@ -72,21 +93,37 @@ def place_guard(order: dict[str, Any]) -> Guard:
     return Guard(app, order["port"])
 
 
-def guard_repositories(registered: dict[str, Any], places: Places, refuse: Callable[[str], NoReturn]) -> None:
+def guard_repositories(
+    registered: dict[str, Any], places: Places, refuse: Callable[[str], NoReturn]
+) -> None:
     """Have MLflow open no artifacts but those below `places`, whatever handler asks for them."""
 
-    def open_repository(build: Callable[..., Any], address: str, *arguments: Any, **options: Any) -> Any:
+    def open_repository(
+        build: Callable[..., Any], address: str, *arguments: Any, **options: Any
+    ) -> Any:
         found = places.find(address)
-        return refuse(f"the artifacts in {address!r}") if found is None else build(found, *arguments, **options)
+        return (
+            refuse(f"the artifacts in {address!r}")
+            if found is None
+            else build(found, *arguments, **options)
+        )
 
     for scheme, build in list(registered.items()):
         registered[scheme] = partial(open_repository, build)
 
 
-def watch(places: Places, offline: bool, refuse: Callable[[str], NoReturn], event: str, arguments: tuple[Any, ...]) -> None:
+def watch(
+    places: Places,
+    offline: bool,
+    refuse: Callable[[str], NoReturn],
+    event: str,
+    arguments: tuple[Any, ...],
+) -> None:
     """Refuse what Python is about to do and no page of the UI needs. Python calls it before it acts."""
     if event in _FILES:
-        if isinstance(arguments[0], (str, bytes)) and places.leads_out(path := os.fsdecode(arguments[0])):
+        if isinstance(arguments[0], (str, bytes)) and places.leads_out(
+            path := os.fsdecode(arguments[0])
+        ):
             refuse(f"{path!r}, a link to elsewhere")
     elif event in _PROGRAMS:
         raise PermissionError(f"linfit ui starts no program ({event})")
@@ -131,7 +168,14 @@ def _serve_unguarded(order: dict[str, Any]) -> NoReturn:
     """Run MLflow's own server, which starts processes of its own."""
     from mlflow.cli import cli
 
-    arguments = ["--host", LOOPBACK, "--port", str(order["port"]), "--allowed-hosts", ",".join(own_hosts(order["port"]))]
+    arguments = [
+        "--host",
+        LOOPBACK,
+        "--port",
+        str(order["port"]),
+        "--allowed-hosts",
+        ",".join(own_hosts(order["port"])),
+    ]
     arguments += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     if order["artifacts"] is not None:
         arguments += ["--default-artifact-root", order["artifacts"]]

@@ -22,13 +22,17 @@ from linfit.views.ticks import distinct
 MOST_VALUES, BINS, MOST_TEXTS = 40, 12, 100
 
 
-def heat_map(swept: Swept, comparison: Comparison, x: str | None = None, y: str | None = None) -> Chart | None:
+def heat_map(
+    swept: Swept, comparison: Comparison, x: str | None = None, y: str | None = None
+) -> Chart | None:
     """Final excess loss over two swept keys: the geometric mean over all else. ConfigError for a key that the sweep does not vary."""
     for key in (x, y):
         if key is not None and key not in swept.varying:
             raise ConfigError(unknown("swept key", key, list(swept.varying)))
     fitting = [
-        key for key in (*swept.keys.numbers, *swept.keys.choices, *swept.keys.problem) if key not in (x, y) and _fits(swept.values(key))
+        key
+        for key in (*swept.keys.numbers, *swept.keys.choices, *swept.keys.problem)
+        if key not in (x, y) and _fits(swept.values(key))
     ]
     x = x or next(iter(fitting), None)
     y = y or next((key for key in fitting if key != x), None)
@@ -60,15 +64,29 @@ def heat_map(swept: Swept, comparison: Comparison, x: str | None = None, y: str 
 
 def _surface(cells: pd.DataFrame, columns: Sequence[Any], rows: Sequence[Any]) -> Surface:
     """What is in the cells of a frame of x, y and the excess loss, NaN where a fit did not finish."""
-    logs = cells.assign(excess=np.log10(cells["excess"].astype(float))).groupby(["y", "x"], dropna=False)["excess"]
+    logs = cells.assign(excess=np.log10(cells["excess"].astype(float))).groupby(
+        ["y", "x"], dropna=False
+    )["excess"]
     mean, finished, fits = (
-        found.unstack("x").reindex(index=rows, columns=columns).to_numpy(float) for found in (logs.mean(), logs.count(), logs.size())
+        found.unstack("x").reindex(index=rows, columns=columns).to_numpy(float)
+        for found in (logs.mean(), logs.count(), logs.size())
     )
     z, places = 10**mean, list(np.ndindex(mean.shape))
-    counts = {at: f"{finished[at]:.0f} of {fits[at]:.0f} fits" if fits[at] > 0 else "" for at in places}
+    counts = {
+        at: f"{finished[at]:.0f} of {fits[at]:.0f} fits" if fits[at] > 0 else "" for at in places
+    }
     texts = {at: _cell(z[at], finished[at], fits[at]) for at in places if z.size <= MOST_TEXTS}
     grid = [np.arange(length, dtype=float) for length in (len(columns), len(rows))]
-    return Surface(grid[0], grid[1], z, "final excess loss", "cells", _table(texts, z.shape), _table(counts, z.shape), 1 - finished / fits)
+    return Surface(
+        grid[0],
+        grid[1],
+        z,
+        "final excess loss",
+        "cells",
+        _table(texts, z.shape),
+        _table(counts, z.shape),
+        1 - finished / fits,
+    )
 
 
 def _cell(value: float, finished: float, fits: float) -> str:
@@ -78,12 +96,18 @@ def _cell(value: float, finished: float, fits: float) -> str:
     if not np.isfinite(value):
         return "×"
     plain = f"{value:.0f}" if value >= 9.5 else f"{value:.2g}"
-    size = plain if 0.01 <= value < 1e4 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")
+    size = (
+        plain if 0.01 <= value < 1e4 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")
+    )
     return size if finished == fits else f"{size}\n{finished:.0f}/{fits:.0f}"
 
 
-def _table(cells: dict[tuple[int, ...], str], shape: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(cells[i, j] for j in range(shape[1])) for i in range(shape[0])) if cells else ()
+def _table(
+    cells: dict[tuple[int, ...], str], shape: tuple[int, ...]
+) -> tuple[tuple[str, ...], ...]:
+    return (
+        tuple(tuple(cells[i, j] for j in range(shape[1])) for i in range(shape[0])) if cells else ()
+    )
 
 
 def _lost(surface: Surface) -> tuple[str, str]:
@@ -110,20 +134,32 @@ def _binned(values: Sequence[Any]) -> list[Any]:
         return list(values)
     numbers = np.array([np.nan if value is None else float(value) for value in values])
     low, middle, high = np.nanmin(numbers), np.nanmedian(numbers), np.nanmax(numbers)
-    wide = low > 0 and abs(middle - np.sqrt(low * high)) < abs(middle - (low + high) / 2)  # as numbers drawn on a log scale lie
+    wide = low > 0 and abs(middle - np.sqrt(low * high)) < abs(
+        middle - (low + high) / 2
+    )  # as numbers drawn on a log scale lie
     edges = (np.geomspace if wide else np.linspace)(low, high, BINS + 1)
     middles = np.sqrt(edges[1:] * edges[:-1]) if wide else (edges[1:] + edges[:-1]) / 2
     places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, BINS - 1)
-    return [None if np.isnan(number) else float(middles[place]) for number, place in zip(numbers, places, strict=True)]
+    return [
+        None if np.isnan(number) else float(middles[place])
+        for number, place in zip(numbers, places, strict=True)
+    ]
 
 
 def _levels(values: Sequence[Any]) -> list[Any]:
     """The different values, numbers in order and before what is none."""
     found = list(dict.fromkeys(values))
-    return sorted(found, key=lambda value: (value is None, value or 0)) if _numbers(found) else found
+    return (
+        sorted(found, key=lambda value: (value is None, value or 0)) if _numbers(found) else found
+    )
 
 
 def _names(levels: Sequence[Any]) -> list[str]:
     numbers = [level for level in levels if isinstance(level, float)]
-    named = dict(zip(numbers, distinct(numbers, lambda value, digits: f"{value:.{digits}g}", 2), strict=True))
-    return ["–" if level is None else named[level] if isinstance(level, float) else str(level) for level in levels]
+    named = dict(
+        zip(numbers, distinct(numbers, lambda value, digits: f"{value:.{digits}g}", 2), strict=True)
+    )
+    return [
+        "–" if level is None else named[level] if isinstance(level, float) else str(level)
+        for level in levels
+    ]

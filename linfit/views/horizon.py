@@ -38,7 +38,9 @@ def run(swept: Swept, rows: Iterable[int]) -> Twins:
 def write(twins: Twins, file: Path) -> Path:
     """Writes what they show as JSON, which has no infinity: null stands for it."""
     rows = [{"row": row, **asdict(parting)} for row, parting in twins.items()]
-    finite = [{**row, "spread": row["spread"] if np.isfinite(row["spread"]) else None} for row in rows]
+    finite = [
+        {**row, "spread": row["spread"] if np.isfinite(row["spread"]) else None} for row in rows
+    ]
     with whole(file) as temporary:
         temporary.write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
     return file
@@ -48,23 +50,33 @@ def read(file: Path) -> Twins:
     """What `write` wrote; LinfitError, which names the file, if it is something else."""
     try:
         rows = json.loads(read_bounded(file, MAX_BYTES))
-        spreads = {row["row"]: float("inf") if row["spread"] is None else float(row["spread"]) for row in rows}
+        spreads = {
+            row["row"]: float("inf") if row["spread"] is None else float(row["spread"])
+            for row in rows
+        }
         steps = {row["row"]: None if row["step"] is None else int(row["step"]) for row in rows}
-        return {row["row"]: Parting(steps[row["row"]], spreads[row["row"]], float(row["least"])) for row in rows}
+        return {
+            row["row"]: Parting(steps[row["row"]], spreads[row["row"]], float(row["least"]))
+            for row in rows
+        }
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise LinfitError(f"{file} cannot be read: {type(error).__name__} {error}") from error
 
 
 def horizon(twins: Twins) -> int | None:
     """The first step at which twins of any fit part; None where none do."""
-    return min((parting.step for parting in twins.values() if parting.step is not None), default=None)
+    return min(
+        (parting.step for parting in twins.values() if parting.step is not None), default=None
+    )
 
 
 def within_rounding(one: float, own: Parting, other: float, best: Parting) -> bool:
     """Whether two excess losses are no further apart than twins are."""
     least = max(own.least, best.least, np.finfo(float).tiny)
     with np.errstate(invalid="ignore"):
-        return bool(abs(np.log10(max(one, least) / max(other, least))) <= max(own.spread, best.spread))
+        return bool(
+            abs(np.log10(max(one, least) / max(other, least))) <= max(own.spread, best.spread)
+        )
 
 
 def said(twins: Twins) -> str:

@@ -36,7 +36,9 @@ def illustrate(runner: Runner) -> list[Path]:
 
 def show_made(files: Sequence[Path], as_json: bool) -> None:
     """Says where the pictures and the report are, on stdout, which a program may read as JSON."""
-    folders = dict.fromkeys(os.path.relpath(file.parent) for file in files if file.parent.name == layout.PICTURES)
+    folders = dict.fromkeys(
+        os.path.relpath(file.parent) for file in files if file.parent.name == layout.PICTURES
+    )
     reports = [os.path.relpath(file) for file in files if file.name == layout.REPORT]
     width = 9 if reports else 14  # as the lines above them, of a sweep and of a fit
     for label, found in (("pictures", folders), ("report", reports)):
@@ -68,11 +70,15 @@ def of_sweep(recorded: Recorded) -> list[Path]:
     charts = charts_of(swept, comparison)
     drawn = attempt("the pictures", _pictures, recorded, charts) or []
     board = attempt("the leaderboard", write, comparison, recorded.folder) or []
-    report = attempt("the report", write_report, recorded.folder / layout.REPORT, swept, comparison, charts)
+    report = attempt(
+        "the report", write_report, recorded.folder / layout.REPORT, swept, comparison, charts
+    )
     return drawn + attach(recorded, [*board, *twins, *([report] if report else [])])
 
 
-def _twins(recorded: Recorded, swept: Swept, comparison: Comparison) -> tuple[list[Path], Comparison]:
+def _twins(
+    recorded: Recorded, swept: Swept, comparison: Comparison
+) -> tuple[list[Path], Comparison]:
     """Runs the twins of the leaderboard's first fits; the file of what they show, and the comparison with it."""
     from linfit.views import horizon
     from linfit.views.comparison import to_twin, with_twins
@@ -88,7 +94,10 @@ def charts_of(swept: Swept, comparison: Comparison) -> list[Chart]:
     """Those charts of a sweep that make sense for what it varies."""
     from linfit.views.sweep_charts import CHARTS
 
-    made = (attempt(f"the picture {name}", maker, swept.distinct, comparison) for name, maker in CHARTS.items())
+    made = (
+        attempt(f"the picture {name}", maker, swept.distinct, comparison)
+        for name, maker in CHARTS.items()
+    )
     return [chart for chart in made if chart is not None]
 
 
@@ -115,10 +124,22 @@ def swept_of(recorded: Recorded) -> Swept:
     from linfit.views.swept import Swept
 
     row = recorded.row
-    names = [layout.MANIFEST, layout.RESULTS, layout.CURVES, *([layout.TWINS] if (recorded.folder / layout.TWINS).exists() else [])]
+    names = [
+        layout.MANIFEST,
+        layout.RESULTS,
+        layout.CURVES,
+        *([layout.TWINS] if (recorded.folder / layout.TWINS).exists() else []),
+    ]
     files = {name: recorded.folder / name for name in names}
     return Swept(
-        row.name, recorded.config.name, recorded.run_id, files, row.tags, row.start, row.end, getattr(recorded.recorder, "store", None)
+        row.name,
+        recorded.config.name,
+        recorded.run_id,
+        files,
+        row.tags,
+        row.start,
+        row.end,
+        getattr(recorded.recorder, "store", None),
     )
 
 
@@ -130,12 +151,16 @@ def _pictures(recorded: Recorded, charts: Sequence[Chart]) -> list[Path]:
 
 
 def _save(chart: Chart, folder: Path) -> list[Path]:
-    from linfit.views.drawing import save  # which may fail too: matplotlib needs a folder that it can write to
+    from linfit.views.drawing import (
+        save,
+    )  # which may fail too: matplotlib needs a folder that it can write to
 
     return save(chart, folder)
 
 
 def attach(recorded: Recorded, files: list[Path], folder: str | None = None) -> list[Path]:
     """Adds the files to the run's artifacts."""
-    attempt("the run's copy of the pictures", recorded.recorder.attach, recorded.run_id, files, folder)
+    attempt(
+        "the run's copy of the pictures", recorded.recorder.attach, recorded.run_id, files, folder
+    )
     return files

@@ -9,13 +9,30 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from linfit.problem.problem import Array
-from linfit.views.charts import STEP_ZERO, Axis, Chart, Mark, Series, find_recorded_points, place_strip
+from linfit.views.charts import (
+    STEP_ZERO,
+    Axis,
+    Chart,
+    Mark,
+    Series,
+    find_recorded_points,
+    place_strip,
+)
 from linfit.views.drawing import COLORS
 from linfit.views.surfaces import GROUND, LINE, levels
 from linfit.views.ticks import LONG, MOST, SHORT, count_decades, step_names, ticks
 from linfit.views.ticks import names as ticks_names
 
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "10px,3px,2px,3px", "2px,4px")
+DASHES = (
+    "solid",
+    "dash",
+    "dot",
+    "dashdot",
+    "longdash",
+    "longdashdot",
+    "10px,3px,2px,3px",
+    "2px,4px",
+)
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 MODES = {"points": "markers", "stairs": "lines", "plain": "lines", "predicted": "lines"}
 INK = "#222222"
@@ -36,7 +53,14 @@ def plotly(chart: Chart) -> dict[str, Any]:
         "xaxis": {**_axis(chart.x, [series.x for series in chart.series]), "anchor": "y"},
         "yaxis": {**_axis(chart.y, [series.y for series in chart.series]), "domain": [0, top]},
         "margin": {"t": 20, "r": 10, "b": 55, "l": 70},
-        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "maxheight": 0.3, "font": {"size": 11}},
+        "legend": {
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "maxheight": 0.3,
+            "font": {"size": 11},
+        },
         "plot_bgcolor": "#EEEEEE" if chart.x.names else "white",
         "font": {"size": 13},
         "hovermode": "closest",
@@ -58,7 +82,10 @@ def escaped(text: str) -> str:
 
 def values(array: ArrayLike) -> list[float | None]:
     """Numbers for JSON: null where there is none, and no more digits than a picture shows."""
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in np.asarray(array, dtype=float).tolist()]
+    return [
+        float(f"{value:.6g}") if np.isfinite(value) else None
+        for value in np.asarray(array, dtype=float).tolist()
+    ]
 
 
 def _traces(series: Series, number: int) -> list[dict[str, Any]]:
@@ -86,17 +113,40 @@ def _traces(series: Series, number: int) -> list[dict[str, Any]]:
         return [main, *_ends(series, number, group)]
     if series.low is None or series.high is None:
         return [main]
-    edge = {**common, "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    edge = {
+        **common,
+        "mode": "lines",
+        "line": {"width": 0},
+        "showlegend": False,
+        "hoverinfo": "skip",
+    }
     band = {"fill": "tonexty", "fillcolor": transparent(color)}
     if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
         above, below = (values(np.abs(edge - series.y)) for edge in (series.high, series.low))
-        return [{**main, "error_y": {"array": above, "arrayminus": below, "symmetric": False, "color": color, "width": 0}}]
+        return [
+            {
+                **main,
+                "error_y": {
+                    "array": above,
+                    "arrayminus": below,
+                    "symmetric": False,
+                    "color": color,
+                    "width": 0,
+                },
+            }
+        ]
     return [{**edge, "y": values(series.low)}, {**edge, "y": values(series.high), **band}, main]
 
 
 def _ends(series: Series, number: int, group: str) -> list[dict[str, Any]]:
     """A ring where a path starts, a large marker where it ends."""
-    rings = {"start": (series.x[:1], series.y[:1], {"symbol": "circle-open", "size": 12, "line": {"width": 2}})}
+    rings = {
+        "start": (
+            series.x[:1],
+            series.y[:1],
+            {"symbol": "circle-open", "size": 12, "line": {"width": 2}},
+        )
+    }
     if not series.leaves:
         rings["end"] = (series.x[-1:], series.y[-1:], {"symbol": SYMBOLS[number % 8], "size": 11})
     common = {"type": "scatter", "mode": "markers", "legendgroup": group, "showlegend": False}
@@ -119,14 +169,38 @@ def _surface(chart: Chart) -> list[dict[str, Any]]:
         logs = np.log10(surface.z)
     z = [values(row) for row in logs]
     found = logs[np.isfinite(logs)]
-    bar = {"title": {"text": surface.label, "side": "right"}, **_bar(float(found.min()), float(found.max()))} if len(found) else {}
+    bar = (
+        {
+            "title": {"text": surface.label, "side": "right"},
+            **_bar(float(found.min()), float(found.max())),
+        }
+        if len(found)
+        else {}
+    )
     if surface.kind == "contours":
         if len(at := np.log10(levels(surface))) < 2:  # flat
             return []
         look = {"coloring": "fill", "start": float(at[0]), "end": float(at[-1]), "size": 0.5}
-        grays = {"colorscale": [[0, GROUND[0]], [1, GROUND[1]]], "line": {"color": LINE, "width": 0.7}, "hoverinfo": "skip"}
-        return [{"type": "contour", "x": values(surface.x), "y": values(surface.y), "z": z, "contours": look, "colorbar": bar, **grays}]
-    names = {"x": [escaped(name) for name in chart.x.names], "y": [escaped(name) for name in chart.y.names]}
+        grays = {
+            "colorscale": [[0, GROUND[0]], [1, GROUND[1]]],
+            "line": {"color": LINE, "width": 0.7},
+            "hoverinfo": "skip",
+        }
+        return [
+            {
+                "type": "contour",
+                "x": values(surface.x),
+                "y": values(surface.y),
+                "z": z,
+                "contours": look,
+                "colorbar": bar,
+                **grays,
+            }
+        ]
+    names = {
+        "x": [escaped(name) for name in chart.x.names],
+        "y": [escaped(name) for name in chart.y.names],
+    }
     cells = {
         "type": "heatmap",
         **names,
@@ -134,7 +208,8 @@ def _surface(chart: Chart) -> list[dict[str, Any]]:
         "text": [[text.replace("\n", "<br>") for text in row] for row in surface.texts],
         "texttemplate": "%{text}" if surface.texts else "",
         "customdata": [
-            [[_size(value), count] for value, count in zip(*both, strict=True)] for both in zip(surface.z, surface.counts, strict=True)
+            [[_size(value), count] for value, count in zip(*both, strict=True)]
+            for both in zip(surface.z, surface.counts, strict=True)
         ],
         "hovertemplate": "%{x}, %{y}: %{customdata[0]}<br>%{customdata[1]}<extra></extra>",
         "hoverongaps": False,
@@ -164,7 +239,11 @@ def _signs(lost: Array, names: dict[str, list[str]]) -> list[dict[str, Any]]:
             **common,
             "x": [names["x"][j] for j in columns],
             "y": [names["y"][i] for i in rows],
-            "marker": {"symbol": symbol, "size": 7, "color": "#777777" if symbol == "x-thin-open" else "white"},
+            "marker": {
+                "symbol": symbol,
+                "size": 7,
+                "color": "#777777" if symbol == "x-thin-open" else "white",
+            },
         }
         for symbol, (rows, columns) in places.items()
     ]
@@ -172,14 +251,25 @@ def _signs(lost: Array, names: dict[str, list[str]]) -> list[dict[str, Any]]:
 
 def _point(mark: Mark) -> dict[str, Any]:
     star = {"symbol": "star", "size": 15, "color": INK}
-    return {"type": "scatter", "mode": "markers", "x": [mark.x], "y": [mark.y], "name": escaped(mark.label), "marker": star}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [mark.x],
+        "y": [mark.y],
+        "name": escaped(mark.label),
+        "marker": star,
+    }
 
 
 def _line(mark: Mark) -> dict[str, Any]:
     """From bottom to top, and back down at the other end of a range."""
     color = INK if mark.style is None else COLORS[mark.style % 8]
     ends = [mark.x] if mark.to is None else [mark.x, mark.to]
-    marker = {"symbol": "line-ew" if mark.style is None else SYMBOLS[mark.style % 8], "color": color, "size": [0, 8, 8, 0][: 2 * len(ends)]}
+    marker = {
+        "symbol": "line-ew" if mark.style is None else SYMBOLS[mark.style % 8],
+        "color": color,
+        "size": [0, 8, 8, 0][: 2 * len(ends)],
+    }
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -199,7 +289,9 @@ def _line(mark: Mark) -> dict[str, Any]:
 def _row(series: Series, place: float) -> dict[str, Any]:
     """A row of the strip, hollow where less than half were lost."""
     number = series.style or 0
-    symbols = [SYMBOLS[number % 8] + ("" if share >= 0.5 else "-open") for share in series.y.tolist()]
+    symbols = [
+        SYMBOLS[number % 8] + ("" if share >= 0.5 else "-open") for share in series.y.tolist()
+    ]
     return {
         "type": "scatter",
         "mode": "markers",
@@ -229,10 +321,18 @@ def _axis(axis: Axis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
     if axis.scale != "linear":
         shown |= {"type": "log", "exponentformat": "power", **_ticks(_decades(drawn))}
     if axis.ticks:
-        shown |= {"tickmode": "array", "tickvals": list(axis.ticks), "ticktext": ticks_names(axis.ticks)}
+        shown |= {
+            "tickmode": "array",
+            "tickvals": list(axis.ticks),
+            "ticktext": ticks_names(axis.ticks),
+        }
     if axis.scale == "steps":
         powers = [10.0**k for k in range(10)]
-        shown |= {"tickmode": "array", "tickvals": [STEP_ZERO, *powers], "ticktext": step_names([STEP_ZERO, *powers])}
+        shown |= {
+            "tickmode": "array",
+            "tickvals": [STEP_ZERO, *powers],
+            "ticktext": step_names([STEP_ZERO, *powers]),
+        }
     if "tickvals" in shown:
         shown.pop("dtick", None)
     if axis.limits is not None:
@@ -242,10 +342,20 @@ def _axis(axis: Axis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
 
 def _ticks(decades: float) -> dict[str, Any]:
     """Of an axis of few decades 1, 2, 5, …, of a longer one its powers of ten, of others what Plotly chooses."""
-    return {"dtick": "D2"} if SHORT <= decades < LONG else {"dtick": 1} if LONG <= decades < MOST else {}
+    return (
+        {"dtick": "D2"}
+        if SHORT <= decades < LONG
+        else {"dtick": 1}
+        if LONG <= decades < MOST
+        else {}
+    )
 
 
 def _decades(drawn: Sequence[ArrayLike]) -> float:
-    every = np.concatenate([np.asarray(array, dtype=float) for array in drawn]) if drawn else np.array([])
+    every = (
+        np.concatenate([np.asarray(array, dtype=float) for array in drawn])
+        if drawn
+        else np.array([])
+    )
     found = every[np.isfinite(every) & (every > 0)]
     return count_decades(found.min(), found.max()) if len(found) else 0.0

@@ -36,7 +36,11 @@ def show_schema(what: str | None) -> None:
 
     catalogue.groups()  # plug-ins are loaded with it
     print_data(
-        json.dumps(schema.of_experiment() if what in (None, EXPERIMENTS) else schema.of_group(str(what)), indent=1, ensure_ascii=False)
+        json.dumps(
+            schema.of_experiment() if what in (None, EXPERIMENTS) else schema.of_group(str(what)),
+            indent=1,
+            ensure_ascii=False,
+        )
     )
 
 
@@ -51,11 +55,27 @@ def _names(group: str, names: dict[str, str]) -> None:
 def _component(group: str, name: str, as_json: bool) -> None:
     about, fields = catalogue.component(group, name)
     if as_json:
-        print_data(json.dumps({"group": group, "name": name, "about": about, "fields": [asdict(field) for field in fields]}))
+        print_data(
+            json.dumps(
+                {
+                    "group": group,
+                    "name": name,
+                    "about": about,
+                    "fields": [asdict(field) for field in fields],
+                }
+            )
+        )
         return
     out = console()
     out.print(f"[bold]{group}={escape(name)}[/]")
     out.print(escape(inspect.cleandoc(about)))
     rows = [(f"{group}.{field.key}", field.value, field.allowed, field.about) for field in fields]
     if rows:
-        out.print(fitted(dict(zip(("key", "value", "allowed", "about"), zip(*rows, strict=True), strict=True)), ()))
+        out.print(
+            fitted(
+                dict(
+                    zip(("key", "value", "allowed", "about"), zip(*rows, strict=True), strict=True)
+                ),
+                (),
+            )
+        )

@@ -41,4 +41,8 @@ def on_first(comparison: Comparison) -> NDArray[np.bool_]:
 def runs_of(comparison: Comparison, entry: Entry) -> pd.DataFrame:
     """The fits of a method at the setting chosen for it."""
     runs = comparison.runs
-    return runs[(runs["problem"] == entry.problem) & (runs["method"] == entry.method) & (runs["setting"] == entry.setting)]
+    return runs[
+        (runs["problem"] == entry.problem)
+        & (runs["method"] == entry.method)
+        & (runs["setting"] == entry.setting)
+    ]

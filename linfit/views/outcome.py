@@ -14,7 +14,16 @@ from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout
 from linfit.tracking.masking import mask
 from linfit.views.markup import escape
-from linfit.views.tables import Line, console, curve, in_words, leaderboard, number, numbers, points_of
+from linfit.views.tables import (
+    Line,
+    console,
+    curve,
+    in_words,
+    leaderboard,
+    number,
+    numbers,
+    points_of,
+)
 
 #: Own terms that are printed.
 SHOWN = 16
@@ -25,7 +34,9 @@ def show_outcome(runner: Runner, as_json: bool) -> bool:
     failures = [done for done in runner.done if done.status is Status.FAILED]
     if as_json:
         print_data(json.dumps([_plain(done) for done in runner.done]))
-    elif runner.sweep_id is not None or len(runner.done) > 1:  # other launchers make single runs of a sweep
+    elif (
+        runner.sweep_id is not None or len(runner.done) > 1
+    ):  # other launchers make single runs of a sweep
         _sweep(runner)
     elif runner.done and not failures:
         _fit(runner, runner.done[-1])
@@ -62,7 +73,10 @@ def _where_kept(recorded: Recorded, verb: str) -> str:
 
 def _plain(done: Done) -> dict[str, Any]:
     row = {**done.result, "run_id": done.run_id}
-    return {key: None if isinstance(value, float) and value - value != 0 else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and value - value != 0 else value
+        for key, value in row.items()
+    }
 
 
 def _fit(runner: Runner, done: Done) -> None:
@@ -74,15 +88,24 @@ def _fit(runner: Runner, done: Done) -> None:
     out.print(f"weights        {numbers(list(fit.weights.ravel()))}")
     if fit.own_weights is not None:
         names, own = fit.own_weights
-        terms = [f"{escape(name)}: {numbers([number(weight) for weight in row])}" for name, row in zip(names, own, strict=True)]
+        terms = [
+            f"{escape(name)}: {numbers([number(weight) for weight in row])}"
+            for name, row in zip(names, own, strict=True)
+        ]
         out.print(f"in own terms   {'  '.join(terms[:SHOWN])}{' …' if len(terms) > SHOWN else ''}")
     if fit.validation_losses is not None:
-        out.print(f"validation     loss {number(float(fit.validation_losses[-1]))}, of samples held out")
-    out.print(f"exact optimum  {numbers([number(weight) for weight in fit.optimum.weights.ravel()])}  with loss {number(fit.optimum.loss)}")
+        out.print(
+            f"validation     loss {number(float(fit.validation_losses[-1]))}, of samples held out"
+        )
+    out.print(
+        f"exact optimum  {numbers([number(weight) for weight in fit.optimum.weights.ravel()])}  with loss {number(fit.optimum.loss)}"
+    )
     out.print(f"distance       {number(fit.distance_to_optimum)} to the optimum")
     reached = fit.steps_to_tolerance
     tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
-    out.print(f"tolerance      {tolerance} {f'reached at step {reached}' if reached is not None else 'not reached'}")
+    out.print(
+        f"tolerance      {tolerance} {f'reached at step {reached}' if reached is not None else 'not reached'}"
+    )
     _digits(fit)
     if theory := theory_of(fit):
         out.print(f"theory         {in_words(theory.numbers())}")
@@ -98,10 +121,15 @@ def _digits(fit: Fit) -> None:
     if expected is None:
         return
     out = console()
-    out.print(f"digits         {numbers(expected.weights.ravel().tolist())}  of its weights to expect")
+    out.print(
+        f"digits         {numbers(expected.weights.ravel().tolist())}  of its weights to expect"
+    )
     if expected.own is not None and fit.own_weights is not None:
         names = fit.own_weights[0]
-        terms = [f"{escape(name)}: {numbers(row)}" for name, row in zip(names, expected.own.tolist(), strict=True)]
+        terms = [
+            f"{escape(name)}: {numbers(row)}"
+            for name, row in zip(names, expected.own.tolist(), strict=True)
+        ]
         out.print(f"of own terms   {'  '.join(terms[:SHOWN])}{' …' if len(terms) > SHOWN else ''}")
 
 
@@ -110,7 +138,10 @@ def _sweep(runner: Runner) -> None:
     by = layout.EXCESS if runner.recorded is None else layout.compared_by(runner.recorded.row.tags)
     out.print(leaderboard([Line.of_done(done, by) for done in runner.done]))
     counts = {status: sum(done.status is status for done in runner.done) for status in Status}
-    out.print(f"{len(runner.done)} fits: " + ", ".join(f"{count} {status.value}" for status, count in counts.items() if count))
+    out.print(
+        f"{len(runner.done)} fits: "
+        + ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
+    )
     if runner.sweep_id:
         out.print(f"sweep     {runner.sweep_id}")
     out.print(f"browse    {escape(runner.where)}")

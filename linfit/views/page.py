@@ -46,10 +46,16 @@ FIRST, LAST = ("row", "name", "excess_loss", "status", "loss"), ("weights", "run
 
 def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question: str = "") -> str:
     """The whole page as text."""
-    environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    attempts = (attempt(f"the picture {chart.name} of the report", plotly, chart) for chart in charts)
+    environment = Environment(
+        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    attempts = (
+        attempt(f"the picture {chart.name} of the report", plotly, chart) for chart in charts
+    )
     drawn = [made for made in attempts if made is not None]
-    trouble = np.flatnonzero(~swept.results["status"].isin([Status.COMPLETED, Status.CONVERGED]).to_numpy()).tolist()
+    trouble = np.flatnonzero(
+        ~swept.results["status"].isin([Status.COMPLETED, Status.CONVERGED]).to_numpy()
+    ).tolist()
     columns = table_columns(swept)
     return environment.get_template("report.html").render(
         name=swept.name,
@@ -60,7 +66,9 @@ def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question
         answer=comparison.sentence(),
         counts=counts(swept),
         varies=", ".join(swept.varying),
-        when=f"{datetime.fromtimestamp(swept.start / 1000).astimezone():%Y-%m-%d %H:%M %z}" if swept.start else "",
+        when=f"{datetime.fromtimestamp(swept.start / 1000).astimezone():%Y-%m-%d %H:%M %z}"
+        if swept.start
+        else "",
         note=comparison.note,
         trust=comparison.trust,
         board=cells(comparison),
@@ -91,16 +99,27 @@ def packed_plotly() -> str:
 def counts(swept: Swept) -> str:
     """How many fits ended how: `90 fits: 72 completed, 18 diverged`."""
     ended = Counter(swept.results["status"])
-    return f"{len(swept.results)} fits: " + ", ".join(f"{ended[status]} {status}" for status in Status if ended[status])
+    return f"{len(swept.results)} fits: " + ", ".join(
+        f"{ended[status]} {status}" for status in Status if ended[status]
+    )
 
 
 def table_columns(swept: Swept) -> dict[str, list[Any]]:
     """The columns of the table of all fits, what came out first, as JSON has them: null where there is no number."""
     table = swept.table.drop(columns=["dtype", "error", OBJECTIVE], errors="ignore")
     order = dict.fromkeys((*FIRST, *table.columns.drop(list(LAST)), *LAST))
-    columns = {name: [(_weights if name == "weights" else _plain)(value) for value in table[name].tolist()] for name in order}
-    used = {name: column for name, column in columns.items() if any(value is not None for value in column) or name == "excess_loss"}
-    return {name.replace(" ", "_"): column for name, column in used.items()}  # blanks part the words of the filter
+    columns = {
+        name: [(_weights if name == "weights" else _plain)(value) for value in table[name].tolist()]
+        for name in order
+    }
+    used = {
+        name: column
+        for name, column in columns.items()
+        if any(value is not None for value in column) or name == "excess_loss"
+    }
+    return {
+        name.replace(" ", "_"): column for name, column in used.items()
+    }  # blanks part the words of the filter
 
 
 def _plain(value: Any) -> Any:
@@ -112,7 +131,9 @@ def _plain(value: Any) -> Any:
 def _weights(value: Any) -> str | None:
     if value is None or np.ndim(value) == 0:
         return None
-    return " ".join(f"{weight:.6g}" for weight in value[:MOST_WEIGHTS]) + (" …" if len(value) > MOST_WEIGHTS else "")
+    return " ".join(f"{weight:.6g}" for weight in value[:MOST_WEIGHTS]) + (
+        " …" if len(value) > MOST_WEIGHTS else ""
+    )
 
 
 def _bests(swept: Swept) -> list[str]:
@@ -121,7 +142,10 @@ def _bests(swept: Swept) -> list[str]:
     if swept.best is None or swept.by in (None, layout.EXCESS):
         return said
     row = swept.results.iloc[swept.best]
-    return [f"{row['name']}: the lowest {swept.by.replace('_', ' ')}, {swept.compared[swept.best]:.7g}", *said]
+    return [
+        f"{row['name']}: the lowest {swept.by.replace('_', ' ')}, {swept.compared[swept.best]:.7g}",
+        *said,
+    ]
 
 
 def _best(swept: Swept, place: int, problem: str) -> str:
@@ -158,10 +182,14 @@ def why(swept: Swept, place: int) -> Trouble:
     name, status = str(result["name"]), str(result["status"])
     if status == Status.FAILED:
         error = str(result["error"] or "").strip()
-        return Trouble((name,), status, error.splitlines()[-1] if error else "nothing was kept of it", error)
+        return Trouble(
+            (name,), status, error.splitlines()[-1] if error else "nothing was kept of it", error
+        )
     limit = swept.configs[place]["stop"]["divergence"]
     said = f"the loss was not finite, or above {limit:g} times the initial loss"
-    return Trouble((name,), status, said + _too_large(swept, place), steps=(int(result["diverged_at_step"]),))
+    return Trouble(
+        (name,), status, said + _too_large(swept, place), steps=(int(result["diverged_at_step"]),)
+    )
 
 
 def grouped(trouble: Sequence[Trouble]) -> list[Trouble]:
@@ -170,7 +198,11 @@ def grouped(trouble: Sequence[Trouble]) -> list[Trouble]:
     for one in trouble:
         groups.setdefault((one.status, one.why, one.details), []).append(one)
     return [
-        replace(own[0], names=tuple(name for one in own for name in one.names), steps=tuple(step for one in own for step in one.steps))
+        replace(
+            own[0],
+            names=tuple(name for one in own for name in one.names),
+            steps=tuple(step for one in own for step in one.steps),
+        )
         for own in groups.values()
     ]
 
@@ -190,11 +222,19 @@ def commands(swept: Swept) -> str:
     """What to type: the whole sweep again, or a sample of it, or only a look."""
     needed = _needed_options(swept)
     lines = {
-        _command(swept, "reproduce", needed): "runs a sample of it again, from what was stored: the same bits?",
-        _command(swept, "verify", needed): "refits a sample, each fit alone and in the other engine",
+        _command(
+            swept, "reproduce", needed
+        ): "runs a sample of it again, from what was stored: the same bits?",
+        _command(
+            swept, "verify", needed
+        ): "refits a sample, each fit alone and in the other engine",
         _command(swept, "show"): "what MLflow keeps of it",
     }
-    again = {swept.said["typed"]: "the whole sweep again, from the YAML as it is now"} if swept.said["typed"] else {}
+    again = (
+        {swept.said["typed"]: "the whole sweep again, from the YAML as it is now"}
+        if swept.said["typed"]
+        else {}
+    )
     width = max(map(len, lines))
     return "\n".join(f"{line:<{width}}    # {about}" for line, about in {**again, **lines}.items())
 
@@ -217,5 +257,12 @@ def _needed_options(swept: Swept) -> str:
 def environment_of(swept: Swept) -> list[tuple[str, str]]:
     """Versions, machine and code, as the parent run keeps them."""
     own = {"linfit": swept.tags.get(layout.VERSION), "code": swept.tags.get(layout.CODE)}
-    git = {"git commit": swept.tags.get("mlflow.source.git.commit"), "uncommitted changes": swept.tags.get("linfit.git.dirty")}
-    return [(key, str(value)) for key, value in {**own, **git, **(tagged(swept.tags) or {})}.items() if value]
+    git = {
+        "git commit": swept.tags.get("mlflow.source.git.commit"),
+        "uncommitted changes": swept.tags.get("linfit.git.dirty"),
+    }
+    return [
+        (key, str(value))
+        for key, value in {**own, **git, **(tagged(swept.tags) or {})}.items()
+        if value
+    ]

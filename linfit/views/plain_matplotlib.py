@@ -18,7 +18,9 @@ _BACKEND = "MPLBACKEND"
 @contextmanager
 def _without_settings() -> Iterator[None]:
     """Have matplotlib find no file of settings but its own, and nothing in the environment."""
-    given = {name: os.environ.pop(name) for name in (_BACKEND, "MATPLOTLIBRC") if name in os.environ}
+    given = {
+        name: os.environ.pop(name) for name in (_BACKEND, "MATPLOTLIBRC") if name in os.environ
+    }
     exists = os.path.exists
 
     def exists_for_matplotlib(path: object) -> bool:

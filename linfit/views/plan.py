@@ -30,7 +30,9 @@ def show_plan(plan: Plan, as_json: bool) -> bool:
     for key, values in plan.varying.items():
         out.print(f"varies    {escape(key)}: {escape(abbreviated(values))}")
     out.print(_stacks(plan.stacks))
-    out.print(f"time      {_about(plan.seconds)} of fitting here; start-up and recording come on top")
+    out.print(
+        f"time      {_about(plan.seconds)} of fitting here; start-up and recording come on top"
+    )
     out.print(f"memory    about {size(plan.memory)} in the largest block")
     _theory(plan.theory)
     for text, _ in _some([(note, "") for note in plan.notes]):
@@ -74,17 +76,24 @@ def _theory(forecasts: Sequence[Forecast]) -> None:
         return
     out, shown = console(), forecasts[:MOST_NAMES]
     rows = [_forecast(forecast) for forecast in shown]
-    columns = {title: [row[title] for row in rows] for title in rows[0] if any(row[title] for row in rows)}
+    columns = {
+        title: [row[title] for row in rows] for title in rows[0] if any(row[title] for row in rows)
+    }
     out.print(fitted(columns, columns.keys() - {"theory", "optimizer"}))
     optima = {(forecast.problem, forecast.optimum): None for forecast in shown if forecast.optimum}
     for problem, optimum in optima:
-        out.print(f"optimum   {escape(problem)}: {numbers([number(weight) for weight in optimum or ()])}")
+        out.print(
+            f"optimum   {escape(problem)}: {numbers([number(weight) for weight in optimum or ()])}"
+        )
     if len(forecasts) > len(shown):
         out.print(f"          {len(forecasts) - len(shown)} more: --json has all")
 
 
 def _forecast(forecast: Forecast) -> dict[str, str]:
-    steps, never = span(forecast.steps_to_tolerance, 6), f"{forecast.never} never" if forecast.never else ""
+    steps, never = (
+        span(forecast.steps_to_tolerance, 6),
+        f"{forecast.never} never" if forecast.never else "",
+    )
     return {
         "theory": forecast.problem,
         "optimizer": forecast.optimizer,
@@ -121,11 +130,15 @@ def _stability(plan: Plan) -> None:
     unknown = sum(plan.no_bound_known.values())
     bounded = plan.num_fits - unknown - len(plan.failing)
     if bounded:
-        out.print(f"unstable  {len(plan.unstable)} of {bounded} fits whose largest stable learning rate is known")
+        out.print(
+            f"unstable  {len(plan.unstable)} of {bounded} fits whose largest stable learning rate is known"
+        )
     for text, reason in _some(_alike(plan.unstable)):
         out.print(f"          {escape(text)}: {escape(reason)}")
     if plan.doubtful:
-        out.print(f"doubtful  {len(plan.doubtful)} fits may diverge: above what is stable whatever their batches draw")
+        out.print(
+            f"doubtful  {len(plan.doubtful)} fits may diverge: above what is stable whatever their batches draw"
+        )
     for text, reason in _some(_alike(plan.doubtful)):
         out.print(f"          {escape(text)}: {escape(reason)}")
     if unknown:
@@ -139,7 +152,10 @@ def _alike(unstable: Sequence[Unstable]) -> list[tuple[str, str]]:
     for fit in unstable:
         key = f"{fit.optimizer} lr {fit.lr:g} above {fit.largest_stable_lr:.4g}"
         alike.setdefault(key, []).append(fit.name)
-    return [(key, names[0] if len(names) == 1 else f"{len(names)} fits, {names[0]} …") for key, names in alike.items()]
+    return [
+        (key, names[0] if len(names) == 1 else f"{len(names)} fits, {names[0]} …")
+        for key, names in alike.items()
+    ]
 
 
 def _some(entries: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -169,5 +185,9 @@ def _about(seconds: float | None) -> str:
         return "< 0.1 s"
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"about {seconds / length:.2g} {unit}" if seconds < 100 * length else f"about {seconds / length:.0f} {unit}"
+            return (
+                f"about {seconds / length:.2g} {unit}"
+                if seconds < 100 * length
+                else f"about {seconds / length:.0f} {unit}"
+            )
     return f"about {seconds:.2g} s" if seconds < 100 else f"about {seconds:.0f} s"

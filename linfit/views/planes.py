@@ -35,7 +35,9 @@ class Plane:
     def coordinates(self, weights: NDArray[np.floating]) -> Array:
         """The places `[k, 2]` of weights `[k, p, q]`."""
         if self.directions is None:
-            return weights.astype(float).reshape(len(weights), -1)[:, :2]  # of one feature and several targets the first two
+            return weights.astype(float).reshape(len(weights), -1)[
+                :, :2
+            ]  # of one feature and several targets the first two
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray((weights[:, :, 0].astype(float) - self.origin) @ self.directions)
 
@@ -52,19 +54,33 @@ def plane_of(problem: Problem, optimum: Optimum) -> Plane:
     if p * q == 2:
         names = problem.features if p == 2 else problem.targets
         own = hessian if p == 2 else np.eye(2) * hessian[0, 0]
-        return Plane((f"weight of {names[0]}", f"weight of {names[1]}"), optimum.weights.ravel(), own, None, optimum.weights[:, 0])
+        return Plane(
+            (f"weight of {names[0]}", f"weight of {names[1]}"),
+            optimum.weights.ravel(),
+            own,
+            None,
+            optimum.weights[:, 0],
+        )
     if p == 1:  # one feature, several targets: the first two of them
         first = (f"weight for {problem.targets[0]}", f"weight for {problem.targets[1]}")
-        return Plane(first, optimum.weights[0, :2], np.eye(2) * hessian[0, 0], None, optimum.weights[:, 0])
+        return Plane(
+            first, optimum.weights[0, :2], np.eye(2) * hessian[0, 0], None, optimum.weights[:, 0]
+        )
     curvatures, vectors = np.linalg.eigh(hessian)
     leading = vectors[:, ::-1][:, :2]  # [p, 2]
-    leading = leading * np.where(leading[np.abs(leading).argmax(axis=0), [0, 1]] < 0, -1, 1)  # a sign of its own choice
+    leading = leading * np.where(
+        leading[np.abs(leading).argmax(axis=0), [0, 1]] < 0, -1, 1
+    )  # a sign of its own choice
     largest = np.maximum(curvatures[::-1][:2], 0)
     names = tuple(f"direction of curvature {curvature:.3g}" for curvature in largest)
-    return Plane((names[0], names[1]), np.zeros(2), np.diag(largest), leading, optimum.weights[:, 0])
+    return Plane(
+        (names[0], names[1]), np.zeros(2), np.diag(largest), leading, optimum.weights[:, 0]
+    )
 
 
-def plane_chart(name: str, title: str, plane: Plane, paths: Sequence[tuple[str, Array, int]], note: str = "") -> Chart:
+def plane_chart(
+    name: str, title: str, plane: Plane, paths: Sequence[tuple[str, Array, int]], note: str = ""
+) -> Chart:
     """The contours of the loss with paths `[k, 2]`, as far as these are near starts and optimum."""
     starts = np.array([path[0] for _, path, _ in paths if len(path)])
     reach = FARTHEST * max(float(np.abs(starts - plane.center).max()) if len(starts) else 1.0, 1e-9)
@@ -75,11 +91,22 @@ def plane_chart(name: str, title: str, plane: Plane, paths: Sequence[tuple[str, 
     x, y = (np.linspace(low[i] - margin[i], high[i] + margin[i], GRID) for i in (0, 1))
     z = plane.excess(np.stack(np.meshgrid(x, y), axis=-1))
     floor = max(float(z.max()) * 1e-5, 1e-300)
-    series = [Series(label, path[:, 0], path[:, 1], kind="path", style=style, leaves=leaves) for label, path, leaves, style in kept]
+    series = [
+        Series(label, path[:, 0], path[:, 1], kind="path", style=style, leaves=leaves)
+        for label, path, leaves, style in kept
+    ]
     optimum = Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))
     axes = (Axis(plane.names[0], limits=(x[0], x[-1])), Axis(plane.names[1], limits=(y[0], y[-1])))
     note = join_notes(note, ends(series))
-    return Chart(name, title, *axes, series, [optimum], Surface(x, y, np.maximum(z, floor), "excess loss"), note)
+    return Chart(
+        name,
+        title,
+        *axes,
+        series,
+        [optimum],
+        Surface(x, y, np.maximum(z, floor), "excess loss"),
+        note,
+    )
 
 
 def within(path: Array, center: Array, reach: float) -> tuple[Array, bool]:

@@ -18,7 +18,9 @@ def stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -> float 
     """The largest stable learning rate of the config's optimizer on all samples; None where no finite one is known."""
     if not isinstance(config.batch, Full) or not config.optimizer.knows_its_bound():
         return None
-    bound = config.optimizer.largest_stable_lr(float(optimum.curvatures[0]), config.optimizer.count(problem))
+    bound = config.optimizer.largest_stable_lr(
+        float(optimum.curvatures[0]), config.optimizer.count(problem)
+    )
     return bound if bound is not None and 0 < bound < math.inf else None
 
 
@@ -32,4 +34,6 @@ def predicted_rate(fit: Fit) -> float | None:
     """The factor by which the distance to the optimum shrinks at each step in the long run; None where nobody knows it."""
     if fit.optimum is None or fit.problem is None:
         return None
-    return prediction.predicted_rate(fit.config, fit.optimum, fit.config.optimizer.count(fit.problem))
+    return prediction.predicted_rate(
+        fit.config, fit.optimum, fit.config.optimizer.count(fit.problem)
+    )

@@ -34,15 +34,25 @@ class ProgressBar:
     nothing of the others: it goes to imports and to the data.
     """
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.console, self.clock = console or console_for(sys.stderr), clock
-        texts = [TextColumn(f"{{task.fields[{name}]}}") for name in ("fits", "rate", "left", "trouble")]
+        texts = [
+            TextColumn(f"{{task.fields[{name}]}}") for name in ("fits", "rate", "left", "trouble")
+        ]
         fits, rate, left, trouble = texts
-        self.progress = Progress(*self._fitted(fits, rate, left, trouble), console=self.console, get_time=clock)
-        self.task = self.progress.add_task("", total=None, fits="", rate="", left="", trouble="", start=False)
+        self.progress = Progress(
+            *self._fitted(fits, rate, left, trouble), console=self.console, get_time=clock
+        )
+        self.task = self.progress.add_task(
+            "", total=None, fits="", rate="", left="", trouble="", start=False
+        )
         self.begun = False
 
-    def _fitted(self, fits: TextColumn, rate: TextColumn, left: TextColumn, trouble: TextColumn) -> tuple[ProgressColumn, ...]:
+    def _fitted(
+        self, fits: TextColumn, rate: TextColumn, left: TextColumn, trouble: TextColumn
+    ) -> tuple[ProgressColumn, ...]:
         """Return the columns for which a terminal has room: all of them, or the most telling ones."""
         if self.console.width >= WIDE:
             return fits, BarColumn(bar_width=20), rate, TimeElapsedColumn(), left, trouble
@@ -73,7 +83,9 @@ class ProgressBar:
         if not self.marks or self.computing >= self.marks[-1][0] + SPACING:
             self.marks.append((self.computing, self.made, self.spared))
         self.timed = False
-        ended = spared and not self.handed  # a whole fit perhaps: then it is handed over at once, and more is known
+        ended = (
+            spared and not self.handed
+        )  # a whole fit perhaps: then it is handed over at once, and more is known
         if self.now >= self.due and not ended:
             self._draw()
 
@@ -104,7 +116,9 @@ class ProgressBar:
 
     def _left(self) -> float | None:
         """Seconds; None where nothing is known."""
-        to_make = self.steps - self.spared - self.made if self.done < self.total else 0  # those of failed fits are never made
+        to_make = (
+            self.steps - self.spared - self.made if self.done < self.total else 0
+        )  # those of failed fits are never made
         seconds, made, spared = self._recent()
         if to_make and not (seconds and made):
             return None
@@ -125,7 +139,11 @@ class ProgressBar:
         self.due = self.now + BETWEEN
         spent, left = self.computing + self.recording, self._left()
         seconds, made, _ = self._recent()
-        trouble = ", ".join(f"{self.counts[status]} {status.value}" for status in (Status.DIVERGED, Status.FAILED) if self.counts[status])
+        trouble = ", ".join(
+            f"{self.counts[status]} {status.value}"
+            for status in (Status.DIVERGED, Status.FAILED)
+            if self.counts[status]
+        )
         self.progress.update(
             self.task,
             completed=spent,

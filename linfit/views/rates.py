@@ -42,15 +42,26 @@ def learning_rate(swept: Swept, comparison: Comparison) -> Chart | None:
     floor = get_floors(swept)
     excess = clamp(swept.excess, floor)
     fits = {method: places[methods[places] == method] for method in tuned(swept, comparison)}
-    looks = {method: style for method, style in tuned(swept, comparison).items() if len(fits[method])}
+    looks = {
+        method: style for method, style in tuned(swept, comparison).items() if len(fits[method])
+    }
     series = []
     for method, style in looks.items():
         own = fits[method]
         series.append(_over_rates(method, style, rates[own], excess[own]))
     shown = np.concatenate([fits[method] for method in looks])
     strip = _strip(swept, looks, fits, rates)
-    marks = _marks({method: (style, bounds_of(swept, fits[method].tolist())) for method, style in looks.items()})
-    x = Axis("learning rate", "log", ticks=tuple(different.tolist()) if len(different) <= MOST_TICKS else ())
+    marks = _marks(
+        {
+            method: (style, bounds_of(swept, fits[method].tolist()))
+            for method, style in looks.items()
+        }
+    )
+    x = Axis(
+        "learning rate",
+        "log",
+        ticks=tuple(different.tolist()) if len(different) <= MOST_TICKS else (),
+    )
     single = all(len(own) == len(np.unique(rates[own])) for own in fits.values())
     seen = any(np.isfinite(line.y).any() for line in series)
     note = "no median is finite"
@@ -135,7 +146,12 @@ def _marks(bounds: dict[str, tuple[int, list[float]]]) -> list[Mark]:
         if own:
             found.setdefault((min(own), max(own)), []).append(method)
     return [
-        Mark(low, f"largest stable: {', '.join(names)}", bounds[names[0]][0] if len(names) == 1 else None, to=high if high > low else None)
+        Mark(
+            low,
+            f"largest stable: {', '.join(names)}",
+            bounds[names[0]][0] if len(names) == 1 else None,
+            to=high if high > low else None,
+        )
         for (low, high), names in found.items()
     ]
 

@@ -15,7 +15,16 @@ def show_relocation(store: Store, relocation: Relocation, as_json: bool) -> None
     """Print the folders, the number of addresses of each kind, and whether they were rewritten."""
     if as_json:
         moves = [{"from": str(move.old), "to": str(move.new)} for move in relocation.moves]
-        print_data(json.dumps({"store": str(store), "moves": moves, "addresses": relocation.counts, "done": relocation.done}))
+        print_data(
+            json.dumps(
+                {
+                    "store": str(store),
+                    "moves": moves,
+                    "addresses": relocation.counts,
+                    "done": relocation.done,
+                }
+            )
+        )
         return
     out = console()
     out.print(f"store      {escape(str(store))}")

@@ -17,7 +17,15 @@ from linfit.views.results import Results, load
 from linfit.views.tables import console
 
 #: What is raised where tables say what linfit never writes.
-NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, AssertionError)
+NONSENSE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    AssertionError,
+)
 
 
 @contextmanager
@@ -29,7 +37,9 @@ def explaining(results: Results) -> Iterator[None]:
         raise
     except NONSENSE as error:
         said = brief(" ".join(f"{type(error).__name__} {error}".split()))
-        raise LinfitError(f"the tables of {results.swept.name} are not as linfit writes them: {said}") from error
+        raise LinfitError(
+            f"the tables of {results.swept.name} are not as linfit writes them: {said}"
+        ) from error
 
 
 def show_report(reference: str, uri: str | None, output: str | None, as_json: bool) -> None:
@@ -41,7 +51,9 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
         try:
             results.report(file)
         except OSError as error:
-            raise LinfitError(f"{file} cannot be written: {error.strerror or error}; choose another with --output") from error
+            raise LinfitError(
+                f"{file} cannot be written: {error.strerror or error}; choose another with --output"
+            ) from error
     if as_json:
         print_data(
             json.dumps(

@@ -44,7 +44,9 @@ def words_for(comparison: Reproduction) -> Words:
     return Words(ids if names[0] == names[1] else names, "differs", "the same", "both are {}")
 
 
-def show_reproduction(reproduction: Reproduction, as_json: bool, exact: bool = False, words: Words | None = None) -> int:
+def show_reproduction(
+    reproduction: Reproduction, as_json: bool, exact: bool = False, words: Words | None = None
+) -> int:
     """Prints it, and returns the exit code: 0 identical or, unless `exact`, within tolerance; 1 differs; 2 some cannot be run again."""
     words = words or Words()
     if as_json:
@@ -68,7 +70,10 @@ def _json(reproduction: Reproduction) -> Any:
     for repetition in found["repetitions"]:
         for side in ("then", "now"):
             outcome = repetition[side]
-            repetition[side] = outcome and {**outcome, **{key: _list(outcome[key]) for key in ("steps", "losses", "weights")}}
+            repetition[side] = outcome and {
+                **outcome,
+                **{key: _list(outcome[key]) for key in ("steps", "losses", "weights")},
+            }
     return plain({"verdict": reproduction.verdict.value, **found})
 
 
@@ -82,7 +87,11 @@ def _one(reproduction: Reproduction, repetition: Repetition, words: Words) -> No
     out.print(f"verdict    [bold]{repetition.verdict.value}[/]: {text(_said(repetition, words))}")
     _changes(reproduction, words)
     differ = repetition.verdict in (Verdict.EQUAL, Verdict.DIFFERS)
-    if (reproduction.overrides or differ) and repetition.then is not None and repetition.now is not None:
+    if (
+        (reproduction.overrides or differ)
+        and repetition.then is not None
+        and repetition.now is not None
+    ):
         out.print(_beside(repetition.then, repetition.now, words))
     if reproduction.run_id:
         named = "" if repetition.name == reproduction.name else f"{text(repetition.name)}: "
@@ -96,14 +105,28 @@ def _said(repetition: Repetition, words: Words) -> str:
         return repetition.why
     if repetition.verdict is Verdict.IDENTICAL:
         weights = (
-            "" if now.weights is None or repetition.then is None or repetition.then.weights is None else f" and {len(now.weights)} weights"
+            ""
+            if now.weights is None or repetition.then is None or repetition.then.weights is None
+            else f" and {len(now.weights)} weights"
         )
         number = len(_common(repetition))
-        return f"{number} losses{weights} have the same bits" if number else words.status.format(now.status)
+        return (
+            f"{number} losses{weights} have the same bits"
+            if number
+            else words.status.format(now.status)
+        )
     if found.at is None and not found.weights:
         return repetition.why
-    first = f"other bits from step {found.first} on" if found.first is not None else "the losses have the same bits"
-    parted = f", and by more than {_tolerance(repetition):g} from step {found.parted} on" if found.parted is not None else ""
+    first = (
+        f"other bits from step {found.first} on"
+        if found.first is not None
+        else "the losses have the same bits"
+    )
+    parted = (
+        f", and by more than {_tolerance(repetition):g} from step {found.parted} on"
+        if found.parted is not None
+        else ""
+    )
     at = f" at step {found.at}" if found.at is not None else ""
     rest = f" ({repetition.why})" if repetition.verdict is Verdict.DIFFERS else ""
     return f"losses differ by up to {found.losses:.2g}{at}, weights by {found.weights:.2g}; {first}{parted}{rest}"
@@ -112,7 +135,9 @@ def _said(repetition: Repetition, words: Words) -> str:
 def _common(repetition: Repetition) -> NDArray[np.int64]:
     """The steps of which both have the losses."""
     then, now = repetition.then, repetition.now
-    return np.array([], int) if then is None or now is None else np.intersect1d(then.steps, now.steps)
+    return (
+        np.array([], int) if then is None or now is None else np.intersect1d(then.steps, now.steps)
+    )
 
 
 def _tolerance(repetition: Repetition) -> float:
@@ -125,11 +150,15 @@ def _changes(reproduction: Reproduction, words: Words) -> None:
     if not reproduction.known:
         out.print(f"{words.differ}    unknown: no environment.json says where it was run")
     elif not changes:
-        out.print(f"{words.differ}    nothing: schema, code, packages, git and machine are {words.same}")
+        out.print(
+            f"{words.differ}    nothing: schema, code, packages, git and machine are {words.same}"
+        )
     if not changes:
         return
     titles = (words.differ, "what", *map(legible, words.sides))
-    parts = [(change.kind, change.key, change.then, change.now) for change in changes[:MOST_CHANGES]]
+    parts = [
+        (change.kind, change.key, change.then, change.now) for change in changes[:MOST_CHANGES]
+    ]
     out.print(_table(titles, [[legible(part) or UNSET for part in row] for row in parts], texts=4))
     if len(changes) > MOST_CHANGES:
         out.print(f"           and {len(changes) - MOST_CHANGES} more: --json has all")
@@ -141,8 +170,15 @@ def _beside(then: Outcome, now: Outcome, words: Words) -> Table:
     steps, mine, theirs = np.intersect1d(then.steps, now.steps, return_indices=True)
     losses = then.losses[mine], now.losses[theirs]
     differ = relative_losses(*losses, tolerance(then, now)[0])
-    places = sorted({*np.linspace(0, len(steps) - 1, MOST_POINTS).round().astype(int).tolist()} if len(steps) else ())
-    rows = [(str(steps[place]), *(number(part[place]) for part in losses), f"{differ[place]:.2g}") for place in places]
+    places = sorted(
+        {*np.linspace(0, len(steps) - 1, MOST_POINTS).round().astype(int).tolist()}
+        if len(steps)
+        else ()
+    )
+    rows = [
+        (str(steps[place]), *(number(part[place]) for part in losses), f"{differ[place]:.2g}")
+        for place in places
+    ]
     return _table(titles, rows, texts=0)
 
 
@@ -155,15 +191,33 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> 
 
 def _several(reproduction: Reproduction, words: Words) -> None:
     out = console()
-    out.print(f"[bold]{text(reproduction.name)}[/]: {len(reproduction.repetitions)} fits of sweep {reproduction.reproduces}")
+    out.print(
+        f"[bold]{text(reproduction.name)}[/]: {len(reproduction.repetitions)} fits of sweep {reproduction.reproduces}"
+    )
     _changes(reproduction, words)
-    titles = ("run", "verdict", "losses differ", "weights differ", "other bits from step", "parted at step")
-    rows = [(legible(repetition.name), repetition.verdict.value, *_cells(repetition)) for repetition in reproduction.repetitions]
+    titles = (
+        "run",
+        "verdict",
+        "losses differ",
+        "weights differ",
+        "other bits from step",
+        "parted at step",
+    )
+    rows = [
+        (legible(repetition.name), repetition.verdict.value, *_cells(repetition))
+        for repetition in reproduction.repetitions
+    ]
     out.print(_table(titles, rows, texts=2))
     for repetition in reproduction.repetitions:
         if repetition.verdict in (Verdict.DIFFERS, Verdict.REFUSED):
-            out.print(f"{repetition.verdict.value:<10} {text(repetition.name)}: {text(repetition.why)}")
-    counts = (f"{reproduction.count(verdict)} {verdict.value}" for verdict in Verdict if reproduction.count(verdict))
+            out.print(
+                f"{repetition.verdict.value:<10} {text(repetition.name)}: {text(repetition.why)}"
+            )
+    counts = (
+        f"{reproduction.count(verdict)} {verdict.value}"
+        for verdict in Verdict
+        if reproduction.count(verdict)
+    )
     out.print(f"verdict    {', '.join(counts)}")
     if reproduction.run_id:
         out.print(f"beside     sweep {reproduction.run_id}")
@@ -184,4 +238,6 @@ def text(value: str) -> str:
 
 def legible(value: str) -> str:
     """What was stored, on one line and without control characters."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value
+    )

@@ -60,7 +60,9 @@ class Results:
             return self.swept.table.iloc[place]
         if self.swept.by is None and self.swept.finished.any():
             raise LinfitError(f"{self.swept.name} has no best fit. {INCOMPARABLE}")
-        raise LinfitError(f"no fit of {self.swept.name} finished: all {len(self.swept.table)} diverged or failed")
+        raise LinfitError(
+            f"no fit of {self.swept.name} finished: all {len(self.swept.table)} diverged or failed"
+        )
 
     @cached_property
     @isolated
@@ -77,10 +79,18 @@ class Results:
     def leaderboard_rows(self) -> list[dict[str, Any]]:
         """The leaderboard as plain data, None where there is no number."""
         rows = self.leaderboard.to_dict("records")
-        return [{key: None if isinstance(value, float) and value - value != 0 else value for key, value in row.items()} for row in rows]
+        return [
+            {
+                key: None if isinstance(value, float) and value - value != 0 else value
+                for key, value in row.items()
+            }
+            for row in rows
+        ]
 
     @isolated
-    def plot(self, name: str = "learning_rate", x: str | None = None, y: str | None = None) -> Figure:
+    def plot(
+        self, name: str = "learning_rate", x: str | None = None, y: str | None = None
+    ) -> Figure:
         """One of the sweep's pictures as a matplotlib figure, which a notebook shows.
 
         `name` is learning_rate, curves, profile, paths, heat_map or trials; a heat map takes the two swept keys `x` and `y`.
@@ -95,9 +105,15 @@ class Results:
         if name != "heat_map" and (x or y):
             raise ConfigError(f"{name} takes no x and y: they are for heat_map")
         once = self.swept.distinct
-        made = heat_map(once, self.comparison, x, y) if name == "heat_map" else CHARTS[name](once, self.comparison)
+        made = (
+            heat_map(once, self.comparison, x, y)
+            if name == "heat_map"
+            else CHARTS[name](once, self.comparison)
+        )
         if made is None:
-            raise ConfigError(f"{name} makes no sense for a sweep that varies {', '.join(self.swept.varying) or 'nothing'}")
+            raise ConfigError(
+                f"{name} makes no sense for a sweep that varies {', '.join(self.swept.varying) or 'nothing'}"
+            )
         with style():
             return draw(made)
 
@@ -106,7 +122,9 @@ class Results:
         """Writes the sweep as one HTML page that fetches nothing, and returns its path."""
         from linfit.views.illustration import charts_of, write_report
 
-        return write_report(Path(file), self.swept, self.comparison, charts_of(self.swept, self.comparison))
+        return write_report(
+            Path(file), self.swept, self.comparison, charts_of(self.swept, self.comparison)
+        )
 
     def __repr__(self) -> str:
         return f"<linfit.Results of {self.swept.name}: {len(self.swept.results)} fits, run {self.run_id or 'not recorded'}>"
@@ -118,11 +136,12 @@ class Results:
 
         board = cells(self.comparison)
         head = "".join(f"<th>{escape(title)}</th>" for title in board.titles)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in board.rows)
-        said = f"<p><b>{escape(self.swept.name)}</b>: {escape(self.comparison.sentence())}</p>"
-        return (
-            f"{said}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p><small>{escape(self.comparison.note)}</small></p>"
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in board.rows
         )
+        said = f"<p><b>{escape(self.swept.name)}</b>: {escape(self.comparison.sentence())}</p>"
+        return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p><small>{escape(self.comparison.note)}</small></p>"
 
 
 @isolated
@@ -163,9 +182,13 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
     reader = Reader(locate(uri))
     record = reader.find(reference, layout.SWEEP)
     if record.kind != layout.SWEEP:
-        raise LinfitError(f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last")
+        raise LinfitError(
+            f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last"
+        )
     tables = Tables.of(reader, record)
-    files: dict[str, Path] = {file.name: file for file in (tables.manifest, tables.results, tables.curves)}
+    files: dict[str, Path] = {
+        file.name: file for file in (tables.manifest, tables.results, tables.curves)
+    }
     if layout.TWINS in reader.artifacts(record):
         files[layout.TWINS] = reader.file(record, layout.TWINS)
     return Results(

@@ -18,9 +18,13 @@ def show_left(left: Left, as_json: bool) -> None:
         print_data(json.dumps(_plain(left)))
         return
     out = console()
-    out.print(f"[bold]{escape(left.about.name)}[/]: {left.num_fits} fits, {left.num_done} done, {len(left.todo)} left")
+    out.print(
+        f"[bold]{escape(left.about.name)}[/]: {left.num_fits} fits, {left.num_done} done, {len(left.todo)} left"
+    )
     if left.earlier.retries:
-        out.print(f"failed  {len(left.earlier.retries)} of those left have failed and are run again")
+        out.print(
+            f"failed  {len(left.earlier.retries)} of those left have failed and are run again"
+        )
     out.print(f"folder  {escape(str(left.path))}")
     if left.parent is not None:
         out.print(f"sweep   {left.parent.run_id}")

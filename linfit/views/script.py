@@ -19,22 +19,30 @@ from linfit.system import quote_words
 LAST = "last"
 
 
-def show_script(arguments: Sequence[str], uri: str | None = None, data: str | None = None, trust: bool = False) -> None:
+def show_script(
+    arguments: Sequence[str], uri: str | None = None, data: str | None = None, trust: bool = False
+) -> None:
     """Prints the program of a stored run, or of what `linfit run` with these arguments fits; ConfigError if there is none."""
     named = [argument for argument in arguments if _is_run(argument)]
     if not named:
         if uri is not None or data is not None or trust:
-            raise ConfigError("--uri, --data and --trust go with a RUN: give a run id, the beginning of one, or last")
+            raise ConfigError(
+                "--uri, --data and --trust go with a RUN: give a run id, the beginning of one, or last"
+            )
         config, title = _of_experiment(arguments)
     elif len(arguments) > 1:
-        raise ConfigError(f"the program of run {named[0]} is that of its stored config: overrides go with an experiment")
+        raise ConfigError(
+            f"the program of run {named[0]} is that of its stored config: overrides go with an experiment"
+        )
     else:
         config, title = _of_run(named[0], uri, None if data is None else Path(data), trust)
     print_data(program(config, title).removesuffix("\n"))
 
 
 def _is_run(argument: str) -> bool:
-    return argument not in experiments() and (argument == LAST or re.fullmatch(r"[0-9a-f]{1,32}", argument) is not None)
+    return argument not in experiments() and (
+        argument == LAST or re.fullmatch(r"[0-9a-f]{1,32}", argument) is not None
+    )
 
 
 def _of_experiment(arguments: Sequence[str]) -> tuple[FitConfig, str]:
@@ -42,11 +50,18 @@ def _of_experiment(arguments: Sequence[str]) -> tuple[FitConfig, str]:
     with explained(request):
         fit = compose_fit(request)
     if keys := swept_keys(fit):
-        notice(f"{request.experiment} sweeps over {', '.join(keys)}: this is one fit, with the values that they have beside the sweep")
-    return fit.config, f"The fit of `{quote_words(['linfit', 'run', *arguments])}`, as a plain torch program."
+        notice(
+            f"{request.experiment} sweeps over {', '.join(keys)}: this is one fit, with the values that they have beside the sweep"
+        )
+    return (
+        fit.config,
+        f"The fit of `{quote_words(['linfit', 'run', *arguments])}`, as a plain torch program.",
+    )
 
 
-def _of_run(reference: str, uri: str | None, data: Path | None, trust: bool) -> tuple[FitConfig, str]:
+def _of_run(
+    reference: str, uri: str | None, data: Path | None, trust: bool
+) -> tuple[FitConfig, str]:
     """The stored config of a run, which is untrusted: plug-ins are imported with `trust` only, and only data that are allowed are opened."""
     from linfit.tracking import layout
     from linfit.tracking.originals import Permits
@@ -59,7 +74,13 @@ def _of_run(reference: str, uri: str | None, data: Path | None, trust: bool) -> 
     reader = Reader(locate(uri))
     record = reader.find(reference, layout.FIT if reference == LAST else None)
     config = config_of(reader, record, permits.load)
-    config = permits.admit(config, record.tags.get(layout.FINGERPRINT), lambda name: reader.file(reader.top(record), name))
+    config = permits.admit(
+        config,
+        record.tags.get(layout.FINGERPRINT),
+        lambda name: reader.file(reader.top(record), name),
+    )
     if config.engine.name != "single":
-        notice(f"the engine {config.engine.name} fitted it, whose sums run in another order: the program agrees with it but for rounding")
+        notice(
+            f"the engine {config.engine.name} fitted it, whose sums run in another order: the program agrees with it but for rounding"
+        )
     return config, f"The fit of run {record.run_id}, {record.name}, as a plain torch program."

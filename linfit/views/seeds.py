@@ -34,7 +34,10 @@ def halves(swept: Swept, runs: pd.DataFrame) -> tuple[set[int], set[int], str]:
     per_setting = float(runs["seed"].groupby(setting).nunique().median())
     first, second = (runs["seed"].isin(half) for half in (shared[0::2], shared[1::2]))
     in_both = setting[first & setting.isin(setting[second])].index
-    if min(len(shared), per_setting) >= FEWEST_SEEDS and methods[in_both].nunique() == methods.nunique():
+    if (
+        min(len(shared), per_setting) >= FEWEST_SEEDS
+        and methods[in_both].nunique() == methods.nunique()
+    ):
         return set(shared[0::2]), set(shared[1::2]), _said_of_halves(len(shared), len(seeds))
     return set(seeds), set(seeds), _said_of_few(swept, per_setting, len(shared))
 
@@ -48,7 +51,11 @@ def _said_of_halves(shared: int, seeds: int) -> str:
 
 
 def _said_of_few(swept: Swept, per_setting: float, shared: int) -> str:
-    had = f"{per_setting:.0f} seed{'s' if per_setting != 1 else ''} for each setting" if swept.keys.seeds else "one seed"
+    had = (
+        f"{per_setting:.0f} seed{'s' if per_setting != 1 else ''} for each setting"
+        if swept.keys.seeds
+        else "one seed"
+    )
     if per_setting >= FEWEST_SEEDS:
         had = f"{shared} seed{'s' if shared != 1 else ''} that all methods share"
     intervals = AT_ONCE_OF_ALL if per_setting > 1 else ""

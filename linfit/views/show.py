@@ -17,7 +17,16 @@ from linfit.tracking.store import Store
 from linfit.tracking.stored import schema_of
 from linfit.views.markup import escape
 from linfit.views.sketch import MARGIN, sketch
-from linfit.views.tables import Line, console, curve, final_weights, in_words, leaderboard, number, numbers
+from linfit.views.tables import (
+    Line,
+    console,
+    curve,
+    final_weights,
+    in_words,
+    leaderboard,
+    number,
+    numbers,
+)
 
 
 def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> None:
@@ -26,8 +35,16 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
     record = reader.find(reference)
     children = reader.children(record) if record.kind == layout.SWEEP else []
     if as_json:
-        more = {"schema": _schema(reader, record), "curves": reader.curves(record), "theory": theory_for(reader, record)}
-        print_data(json.dumps({**asdict(record), **more, "children": [asdict(child) for child in children]}))
+        more = {
+            "schema": _schema(reader, record),
+            "curves": reader.curves(record),
+            "theory": theory_for(reader, record),
+        }
+        print_data(
+            json.dumps(
+                {**asdict(record), **more, "children": [asdict(child) for child in children]}
+            )
+        )
         return
     _header(record)
     if (schema := _schema(reader, record)) is not None:
@@ -46,10 +63,14 @@ def _header(record: Record) -> None:
     out = console()
     status = record.tags.get(layout.STATUS, "")
     took = f", {(record.end - record.start) / 1000:.1f} s" if record.end else ""
-    out.print(f"[bold]{escape(record.name)}[/]: {escape(record.kind or 'run')} {record.run_id}, {escape(record.status)} {escape(status)}")
+    out.print(
+        f"[bold]{escape(record.name)}[/]: {escape(record.kind or 'run')} {record.run_id}, {escape(record.status)} {escape(status)}"
+    )
     if layout.REPRODUCES in record.tags:
         verdict = record.tags.get(layout.VERDICT)
-        out.print(f"reproduces     {escape(record.tags[layout.REPRODUCES])}{f', {escape(verdict)}' if verdict else ''}")
+        out.print(
+            f"reproduces     {escape(record.tags[layout.REPRODUCES])}{f', {escape(verdict)}' if verdict else ''}"
+        )
     out.print(f"experiment     {escape(record.experiment)}")
     out.print(f"began          {_when(record.start)}{took}")
     for note in record.tags.get(layout.NOTES, "").splitlines():
@@ -83,14 +104,27 @@ def _fit(reader: Reader, record: Record) -> None:
         excess = dict(curves.get(layout.EXCESS, []))
         out.print(curve([(step, loss, excess.get(step)) for step, loss in losses], None))
         drawn = list(excess.items()) or losses
-        for line in sketch([step for step, _ in drawn], [value for _, value in drawn], out.encoding.startswith("utf"), out.width):
+        for line in sketch(
+            [step for step, _ in drawn],
+            [value for _, value in drawn],
+            out.encoding.startswith("utf"),
+            out.width,
+        ):
             out.print(escape(line))
-        out.print(f"{'':>{MARGIN}} {'excess loss' if excess else 'loss'} over steps, both on logarithmic axes")
+        out.print(
+            f"{'':>{MARGIN}} {'excess loss' if excess else 'loss'} over steps, both on logarithmic axes"
+        )
     if record.weights:
         out.print(f"weights        {numbers(final_weights(record))}")
     if record.own_weights:
         out.print(f"in own terms   {numbers([number(weight) for weight in record.own_weights])}")
-    for key in ("validation_loss", "distance_to_optimum", "distance_to_truth", "steps_to_tolerance", "diverged_at_step"):
+    for key in (
+        "validation_loss",
+        "distance_to_optimum",
+        "distance_to_truth",
+        "steps_to_tolerance",
+        "diverged_at_step",
+    ):
         if key in record.metrics:
             out.print(f"{key.replace('_', ' '):<20} {number(record.metrics[key])}")
     _theory(theory_for(reader, record))
@@ -101,15 +135,24 @@ def _fit(reader: Reader, record: Record) -> None:
 def _theory(theory: Mapping[str, float]) -> None:
     out = console()
     if optimum := [value for key, value in theory.items() if key.startswith("optimum/")]:
-        out.print(f"exact optimum  {numbers([number(weight) for weight in optimum])}  with loss {number(theory.get('minimal_loss'))}")
+        out.print(
+            f"exact optimum  {numbers([number(weight) for weight in optimum])}  with loss {number(theory.get('minimal_loss'))}"
+        )
     if theory:
         out.print(f"{'theory':<20} {in_words(theory)}")
 
 
 def theory_for(reader: Reader, record: Record) -> dict[str, float]:
     """What theory says of a run: as it was logged, or of a fit of a sweep, of which little is, from its config as far as that is to be had."""
-    logged = {key.removeprefix(layout.THEORY): value for key, value in record.metrics.items() if key.startswith(layout.THEORY)}
-    if layout.sweep_of(record.tags) is None or record.tags.get(layout.STATUS) == Status.FAILED.value:
+    logged = {
+        key.removeprefix(layout.THEORY): value
+        for key, value in record.metrics.items()
+        if key.startswith(layout.THEORY)
+    }
+    if (
+        layout.sweep_of(record.tags) is None
+        or record.tags.get(layout.STATUS) == Status.FAILED.value
+    ):
         return logged
     from linfit.engine.prediction import theory_before
     from linfit.tracking.originals import Permits, from_run

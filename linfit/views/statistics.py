@@ -77,16 +77,23 @@ def best_of(values: Array, trials: NDArray[np.int64]) -> Array:
     m = len(values)
     i = np.arange(m)
     factors = np.maximum(m - i - trials[:, None], 0) / (m - i)  # C(m−i−1, t)/C(m−i, t)
-    larger = np.concatenate([np.ones((len(trials), 1)), np.cumprod(factors, axis=1)], axis=1)  # [k, m + 1]
+    larger = np.concatenate(
+        [np.ones((len(trials), 1)), np.cumprod(factors, axis=1)], axis=1
+    )  # [k, m + 1]
     return np.asarray(larger[:, :-1] - larger[:, 1:])
 
 
-def expected_best(values: Array, trials: NDArray[np.int64], level: float = 0.8) -> tuple[Array, Array, Array]:
+def expected_best(
+    values: Array, trials: NDArray[np.int64], level: float = 0.8
+) -> tuple[Array, Array, Array]:
     """The expected smallest of so many values drawn without replacement, and the range that holds it with probability `level`."""
     ranked = np.sort(values)
     chances = best_of(ranked, trials)  # [k, m]
     upto = np.cumsum(chances, axis=1)
-    low, high = (np.minimum((upto < edge - 1e-12).sum(axis=1), len(ranked) - 1) for edge in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (
+        np.minimum((upto < edge - 1e-12).sum(axis=1), len(ranked) - 1)
+        for edge in ((1 - level) / 2, (1 + level) / 2)
+    )
     return chances @ ranked, ranked[low], ranked[high]
 
 

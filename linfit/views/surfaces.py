@@ -42,15 +42,31 @@ def levels(surface: Surface) -> Array:
 def _contours(axes: Axes, surface: Surface, norm: LogNorm) -> None:
     if len(at := levels(surface)) < 2:  # flat
         return
-    axes.contourf(surface.x, surface.y, surface.z, at, norm=norm, cmap=LinearSegmentedColormap.from_list("ground", GROUND), extend="both")
-    lines = axes.contour(surface.x, surface.y, surface.z, at, norm=norm, colors=LINE, linewidths=0.7)
-    powers = [level for level in at if abs(np.log10(level) - round(np.log10(level))) < 1e-6][-LABELLED:]
-    axes.clabel(lines, powers, fmt=dict(zip(powers, names(powers), strict=True)), fontsize=9, colors=TEXT)
+    axes.contourf(
+        surface.x,
+        surface.y,
+        surface.z,
+        at,
+        norm=norm,
+        cmap=LinearSegmentedColormap.from_list("ground", GROUND),
+        extend="both",
+    )
+    lines = axes.contour(
+        surface.x, surface.y, surface.z, at, norm=norm, colors=LINE, linewidths=0.7
+    )
+    powers = [level for level in at if abs(np.log10(level) - round(np.log10(level))) < 1e-6][
+        -LABELLED:
+    ]
+    axes.clabel(
+        lines, powers, fmt=dict(zip(powers, names(powers), strict=True)), fontsize=9, colors=TEXT
+    )
 
 
 def _cells(figure: Figure, axes: Axes, surface: Surface, norm: LogNorm) -> None:
     values = np.ma.masked_invalid(surface.z)
-    mesh = axes.pcolormesh(np.arange(len(surface.x)), np.arange(len(surface.y)), values, norm=norm, cmap="cividis")
+    mesh = axes.pcolormesh(
+        np.arange(len(surface.x)), np.arange(len(surface.y)), values, norm=norm, cmap="cividis"
+    )
     axes.set_facecolor("#EEEEEE")
     bar = figure.colorbar(mesh, ax=axes, label=surface.label)
     places = ticks(*norm.inverse(np.array([0.0, 1.0])).tolist())
@@ -70,4 +86,12 @@ def _signs(axes: Axes, lost: Array, inks: Array) -> None:
     for ink in ("white", "#222222"):
         for marker, which in ((SOME, (lost > 0) & (lost < 1)), (ALL, lost == 1)):
             rows, columns = np.nonzero(which & (inks == ink))
-            axes.plot(columns, rows, linestyle="", marker=marker, color=ink, markersize=5, markeredgewidth=1)
+            axes.plot(
+                columns,
+                rows,
+                linestyle="",
+                marker=marker,
+                color=ink,
+                markersize=5,
+                markeredgewidth=1,
+            )

@@ -60,12 +60,24 @@ def _median_curve(swept: Swept, comparison: Comparison, entry: Entry) -> Series 
         return None
     grid = np.unique(np.concatenate([steps for steps, _, _ in found]))
     values = np.array([_on_grid(grid, *curve) for curve in found])
-    low, middle, high = (positive(np.quantile(values, share, axis=0, method="inverted_cdf")) for share in (0.25, 0.5, 0.75))
+    low, middle, high = (
+        positive(np.quantile(values, share, axis=0, method="inverted_cdf"))
+        for share in (0.25, 0.5, 0.75)
+    )
     band = (low, np.where(np.isnan(high), middle, high)) if len(found) > 1 else (None, None)
-    return Series(entry.name, on_steps(grid), middle, band[0], band[1], style=styles(comparison).get(entry.method))
+    return Series(
+        entry.name,
+        on_steps(grid),
+        middle,
+        band[0],
+        band[1],
+        style=styles(comparison).get(entry.method),
+    )
 
 
-def _on_grid(grid: NDArray[np.int64], steps: NDArray[np.int64], excess: Array, finished: bool) -> Array:
+def _on_grid(
+    grid: NDArray[np.int64], steps: NDArray[np.int64], excess: Array, finished: bool
+) -> Array:
     """A curve at the steps of several, interpolated between its own on a log scale: a fit that ended early stays where it ended, or diverged."""
     with np.errstate(divide="ignore"):
         logs = np.log10(np.where(np.isfinite(excess), np.maximum(excess, 1e-300), 1e300))
@@ -77,15 +89,28 @@ def profile(swept: Swept, comparison: Comparison) -> Chart | None:
     methods = list(styles(comparison))
     runs, steps = comparison.runs, swept.results["steps_to_tolerance"].astype(float).to_numpy()
     chosen = {(entry.problem, entry.method, entry.setting) for entry in comparison.entries}
-    own = [key in chosen for key in zip(runs["problem"], runs["method"], runs["setting"], strict=True)]
+    own = [
+        key in chosen for key in zip(runs["problem"], runs["method"], runs["setting"], strict=True)
+    ]
     costs = runs.assign(cost=np.where(np.isfinite(steps), np.maximum(steps, 1), np.inf))[own]
-    table = costs.groupby(["problem", "seed", "method"])["cost"].min().unstack("method").reindex(columns=methods).dropna()
+    table = (
+        costs.groupby(["problem", "seed", "method"])["cost"]
+        .min()
+        .unstack("method")
+        .reindex(columns=methods)
+        .dropna()
+    )
     if len(methods) < 2 or not np.isfinite(table.to_numpy(float)).any():
         return None
     factors, shares = performance_profile(table.to_numpy(float))
     factors, shares = np.append(factors, factors[-1] * 1.3), np.vstack([shares, shares[-1:]])
     order = sorted(range(len(methods)), key=lambda i: -float(shares[:, i].sum()))
-    series = [Series(methods[i], factors, shares[:, i], kind="stairs", style=styles(comparison)[methods[i]]) for i in order]
+    series = [
+        Series(
+            methods[i], factors, shares[:, i], kind="stairs", style=styles(comparison)[methods[i]]
+        )
+        for i in order
+    ]
     x = Axis("times the steps of the quickest", "log")
     pairs = f"{len(table)} pairs of seed and problem" if len(table) > 1 else "one seed and problem"
     note = join_notes(
@@ -93,7 +118,14 @@ def profile(swept: Swept, comparison: Comparison) -> Chart | None:
         say_chosen(comparison, methods),
         say_methods(comparison, methods),
     )
-    return Chart("profile", "Steps to tolerance", x, Axis("share reached", limits=(-0.03, 1.05)), series, note=note)
+    return Chart(
+        "profile",
+        "Steps to tolerance",
+        x,
+        Axis("share reached", limits=(-0.03, 1.05)),
+        series,
+        note=note,
+    )
 
 
 def paths(swept: Swept, comparison: Comparison) -> Chart | None:
@@ -103,8 +135,16 @@ def paths(swept: Swept, comparison: Comparison) -> Chart | None:
     shared = sorted(set.intersection(*seeds)) if seeds else []
     if not shared:
         return None
-    rows = [int(own["row"].iloc[0]) for entry in entries for own in [runs_of(comparison, entry)] for own in [own[own["seed"] == shared[0]]]]
-    found = [(entry.name, swept.curves.path_of(row), row) for entry, row in zip(entries, rows, strict=True)]
+    rows = [
+        int(own["row"].iloc[0])
+        for entry in entries
+        for own in [runs_of(comparison, entry)]
+        for own in [own[own["seed"] == shared[0]]]
+    ]
+    found = [
+        (entry.name, swept.curves.path_of(row), row)
+        for entry, row in zip(entries, rows, strict=True)
+    ]
     style = styles(comparison)
     both = zip(entries, found, strict=True)
     shown = [(entry, path) for entry, (_, path, _) in both if path.shape[1] == 2]
@@ -149,7 +189,14 @@ def trials(swept: Swept, comparison: Comparison) -> Chart | None:
         say_problem(comparison),
         say_floor(swept.excess[places], get_floors(swept)[places]),
     )
-    return Chart("trials", "Expected best of so many trials", Axis("trials", "log"), Axis("excess loss", "log"), series, note=note)
+    return Chart(
+        "trials",
+        "Expected best of so many trials",
+        Axis("trials", "log"),
+        Axis("excess loss", "log"),
+        series,
+        note=note,
+    )
 
 
 def _search(swept: Swept, method: str, style: int, places: Sequence[int]) -> Series:

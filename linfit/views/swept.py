@@ -102,14 +102,19 @@ class Swept:
     def said(self) -> dict[str, str]:
         """What its experiment asks, `question`, and the command that asked it, `typed`; empty where the manifest does not say."""
         about = about_of(self.files[layout.MANIFEST])
-        return {key: str(about.get(key, "")) if isinstance(about, dict) else "" for key in ("question", "typed")}
+        return {
+            key: str(about.get(key, "")) if isinstance(about, dict) else ""
+            for key in ("question", "typed")
+        }
 
     @cached_property
     def results(self) -> pd.DataFrame:
         """`results.parquet`, in the order of rows."""
         found = _read(self, layout.RESULTS).to_pandas().sort_values("row", ignore_index=True)
         if self.is_stored and not set(found["row"]) <= set(range(len(self.manifest))):
-            raise LinfitError(f"{self.files[layout.RESULTS]} has a row that the manifest has not: it was changed after it was written")
+            raise LinfitError(
+                f"{self.files[layout.RESULTS]} has a row that the manifest has not: it was changed after it was written"
+            )
         return found
 
     @cached_property
@@ -120,7 +125,9 @@ class Swept:
         if self.is_stored:
             return [data_of(texts[row]) for row in rows]
         with _uncollected():
-            return [from_json(texts[row], cache_strings="all")["config"] for row in rows]  # a third of the time of json.loads
+            return [
+                from_json(texts[row], cache_strings="all")["config"] for row in rows
+            ]  # a third of the time of json.loads
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
@@ -130,7 +137,9 @@ class Swept:
         """
         overrides = self.manifest["overrides"].to_pylist()
         keys = leaf_keys(varying_keys(overrides), overrides, sections_of(self.configs))
-        return tuple(key for key in keys if key not in SHARED and not key.startswith(("hydra.", "tracking.")))
+        return tuple(
+            key for key in keys if key not in SHARED and not key.startswith(("hydra.", "tracking."))
+        )
 
     @cached_property
     def options(self) -> dict[str, list[str | None]]:
@@ -145,7 +154,11 @@ class Swept:
         """
         own = [_plain(part) for part in sections_of(self.configs)(key)]
         chosen = self.options.get(key, own)
-        return [option or value for option, value in zip(chosen, own, strict=True)] if key in self.options else own
+        return (
+            [option or value for option, value in zip(chosen, own, strict=True)]
+            if key in self.options
+            else own
+        )
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -172,7 +185,9 @@ class Swept:
         prints = self.manifest["fingerprint"].to_pylist()
         failed = (self.results["status"] == Status.FAILED).to_numpy()
         own = pd.Series([prints[row] for row in self.results["row"].tolist()])
-        kept = np.sort(own.iloc[np.argsort(failed, kind="stable")].drop_duplicates().index.to_numpy())
+        kept = np.sort(
+            own.iloc[np.argsort(failed, kind="stable")].drop_duplicates().index.to_numpy()
+        )
         if len(kept) == len(own):
             return self
         once = replace(self)
@@ -207,7 +222,10 @@ class Swept:
     @cached_property
     def finished(self) -> NDArray[np.bool_]:
         """Which fits of the table neither diverged nor failed."""
-        return np.asarray(self.results["status"].isin(FINISHED) & np.isfinite(self.results["excess_loss"].astype(float)))
+        return np.asarray(
+            self.results["status"].isin(FINISHED)
+            & np.isfinite(self.results["excess_loss"].astype(float))
+        )
 
     @cached_property
     def excess(self) -> Array:
@@ -217,7 +235,9 @@ class Swept:
     @cached_property
     def curves(self) -> Curves:
         table = _read(self, layout.CURVES).combine_chunks()
-        steps, losses, excess, path = (_flat(table[name]) for name in ("step", "loss", "excess_loss", "path"))
+        steps, losses, excess, path = (
+            _flat(table[name]) for name in ("step", "loss", "excess_loss", "path")
+        )
         return Curves(table["row"].to_numpy(), *steps, losses[1], excess[1], *path)
 
     def config(self, row: int) -> FitConfig:

@@ -61,7 +61,9 @@ class Line:
         weights = numbers(list(np.array(row.get("weights", ()), row["dtype"])))
         ended = status if at is None else f"{status} at {at}"
         losses = row.get("loss"), row.get("excess_loss"), row.get("distance_to_optimum")
-        return Line(done.name, ended, *losses, weights, done.run_id, _rank(by, status, done.value(by)))
+        return Line(
+            done.name, ended, *losses, weights, done.run_id, _rank(by, status, done.value(by))
+        )
 
     @staticmethod
     def of_record(record: Record, by: str | None = layout.EXCESS) -> Line:
@@ -83,7 +85,11 @@ class Line:
 
 def _rank(by: str | None, status: str, value: float | None) -> float:
     """Return the number by which a fit is ranked: of several that finished and cannot be compared the same."""
-    if value is None or status not in (Status.COMPLETED, Status.CONVERGED) or not math.isfinite(value):
+    if (
+        value is None
+        or status not in (Status.COMPLETED, Status.CONVERGED)
+        or not math.isfinite(value)
+    ):
         return math.inf
     return 0.0 if by is None else value
 
@@ -100,7 +106,9 @@ def console(file: IO[str] | None = None) -> Console:
     plain = Plain(file=file, highlight=False, emoji=False)
     if not plain.is_terminal:
         plain.width = 10_000
-    elif plain.is_dumb_terminal or not plain.width:  # rich takes COLUMNS=0 as it is, and any dumb terminal for one of 80 columns
+    elif (
+        plain.is_dumb_terminal or not plain.width
+    ):  # rich takes COLUMNS=0 as it is, and any dumb terminal for one of 80 columns
         plain.size = ConsoleDimensions(*get_terminal_size())
     plain.width = max(plain.width, LEAST_WIDTH)
     return plain
@@ -121,11 +129,21 @@ def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
     if any(line.run_id for line in lines):
         columns["run id"] = [line.run_id[:12] for line in shown]
     more = f"the best {MOST_RUNS} of {len(ranked)}" if len(shown) < len(ranked) else ""
-    return fitted(columns, ("loss", "excess loss", "distance"), ("weights", "run id", "distance", "loss"), more, kept="excess loss")
+    return fitted(
+        columns,
+        ("loss", "excess loss", "distance"),
+        ("weights", "run id", "distance", "loss"),
+        more,
+        kept="excess loss",
+    )
 
 
 def fitted(
-    columns: Mapping[str, Sequence[str]], numeric: Collection[str], expendable: Sequence[str] = (), caption: str = "", kept: str = ""
+    columns: Mapping[str, Sequence[str]],
+    numeric: Collection[str],
+    expendable: Sequence[str] = (),
+    caption: str = "",
+    kept: str = "",
 ) -> Table:
     """A table in which nothing is cut: what has no room in the terminal is left out, in the order of `expendable`, and named.
 
@@ -133,17 +151,42 @@ def fitted(
     `kept` after all others but the first; a number is never folded.
     """
     room, encoding = console().width, console().encoding
-    texts = {title: [encodable(printable(cell), encoding) for cell in (title, *cells)] for title, cells in columns.items()}
+    texts = {
+        title: [encodable(printable(cell), encoding) for cell in (title, *cells)]
+        for title, cells in columns.items()
+    }
     widths = {title: max(map(cell_len, cells)) for title, cells in texts.items()}
-    narrow = {title: width if title in numeric else min(width, _least_width(texts[title])) for title, width in widths.items()}
+    narrow = {
+        title: width if title in numeric else min(width, _least_width(texts[title]))
+        for title, width in widths.items()
+    }
     shown = _drop(widths, [title for title in expendable if title in widths], room)
-    shown = _drop({title: narrow[title] for title in shown}, sorted(list(shown)[:0:-1], key=lambda title: title == kept), room)
+    shown = _drop(
+        {title: narrow[title] for title in shown},
+        sorted(list(shown)[:0:-1], key=lambda title: title == kept),
+        room,
+    )
     shown = _fold({title: widths[title] for title in shown}, narrow, room)
-    left_out = [title for title in dict.fromkeys((*expendable, *columns)) if title in widths.keys() - shown.keys()]
-    table = Table(box=None, pad_edge=False, header_style="bold", caption="; ".join(filter(None, (caption, _missing(left_out)))) or None)
+    left_out = [
+        title
+        for title in dict.fromkeys((*expendable, *columns))
+        if title in widths.keys() - shown.keys()
+    ]
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        caption="; ".join(filter(None, (caption, _missing(left_out)))) or None,
+    )
     for title, width in shown.items():
         is_number = title in numeric
-        table.add_column(escape(title), justify="right" if is_number else "left", overflow="fold", no_wrap=is_number, width=width)
+        table.add_column(
+            escape(title),
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=is_number,
+            width=width,
+        )
     for row in zip(*(columns[title] for title in shown), strict=True):
         table.add_row(*map(escape, row))
     return table
@@ -204,7 +247,9 @@ def _thinned(points: Sequence[Any]) -> list[Any]:
 
 
 def points_of(fit: Fit) -> list[tuple[int, float, float | None]]:
-    return list(zip(fit.steps.tolist(), fit.losses.tolist(), fit.excess_losses.tolist(), strict=True))
+    return list(
+        zip(fit.steps.tolist(), fit.losses.tolist(), fit.excess_losses.tolist(), strict=True)
+    )
 
 
 def number(value: float | None) -> str:
@@ -215,7 +260,9 @@ def final_weights(record: Record) -> list[Any]:
     """The final weights of a run, as numbers of the dtype they were computed in, so that they print as they were."""
     dtype = record.params.get("dtype")
     with np.errstate(over="ignore"):  # of what no fit has written
-        return list(np.array(record.weights, dtype if dtype in ("float32", "float64") else "float64"))
+        return list(
+            np.array(record.weights, dtype if dtype in ("float32", "float64") else "float64")
+        )
 
 
 def numbers(values: Sequence[Any]) -> str:

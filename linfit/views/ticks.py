@@ -31,7 +31,12 @@ def ticks(low: float, high: float, wanted: Sequence[float] = ()) -> list[float]:
         return [10.0**power for power in range(-(-first // stride) * stride, last + 1, stride)]
     if decades >= SHORT:
         powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-        return [tick for power in powers for tick in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if low <= tick <= high]
+        return [
+            tick
+            for power in powers
+            for tick in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
+            if low <= tick <= high
+        ]
     return _even(low, high)
 
 
@@ -42,7 +47,11 @@ def count_decades(low: float, high: float) -> float:
 
 def step_ticks(last: float) -> list[float]:
     """Those of an axis of steps, which begins with step 0."""
-    return [tick for tick in (STEP_ZERO, *10.0 ** np.arange(0, np.ceil(np.log10(max(last, 1))) + 1)) if tick <= last * 1.05]
+    return [
+        tick
+        for tick in (STEP_ZERO, *10.0 ** np.arange(0, np.ceil(np.log10(max(last, 1))) + 1))
+        if tick <= last * 1.05
+    ]
 
 
 def step_names(values: Iterable[float]) -> list[str]:
@@ -52,13 +61,20 @@ def step_names(values: Iterable[float]) -> list[str]:
 def names(values: Sequence[float]) -> list[str]:
     """The ticks in one notation, with as many digits as tell them apart: plain, or as powers of ten."""
     plain = not len(values) or (min(values) >= 1e-4 and max(values) < 1e5)
-    if not plain or (len(values) > 2 and max(values) > 1e3 * min(values) and all(map(_is_power, values))):
+    if not plain or (
+        len(values) > 2 and max(values) > 1e3 * min(values) and all(map(_is_power, values))
+    ):
         return distinct(values, power_of)
-    found = distinct(values, lambda value, digits: np.format_float_positional(float(f"{value:.{digits}g}"), trim="-"))
+    found = distinct(
+        values,
+        lambda value, digits: np.format_float_positional(float(f"{value:.{digits}g}"), trim="-"),
+    )
     return _aligned(found) if len(values) and max(values) < 10 * min(values) else found
 
 
-def distinct(values: Sequence[float], written: Callable[[float, int], str], fewest: int = 3) -> list[str]:
+def distinct(
+    values: Sequence[float], written: Callable[[float, int], str], fewest: int = 3
+) -> list[str]:
     """The values as `written(value, digits)` has them, with the fewest digits that tell all of them apart."""
     found: list[str] = []
     for digits in range(fewest, 18):
@@ -89,13 +105,17 @@ def _aligned(numbers: Sequence[str]) -> list[str]:
 def where_room(values: Sequence[float], texts: Sequence[str], decades: float) -> list[str]:
     """The texts beside each other along an axis, blank where one would touch another: powers of ten come first."""
     kept: list[int] = []
-    for place in sorted(range(len(values)), key=lambda place: (not _is_power(values[place]), values[place])):
+    for place in sorted(
+        range(len(values)), key=lambda place: (not _is_power(values[place]), values[place])
+    ):
         if all(_apart(values, texts, place, other, decades) for other in kept):
             kept.append(place)
     return [text if place in kept else "" for place, text in enumerate(texts)]
 
 
-def _apart(values: Sequence[float], texts: Sequence[str], one: int, other: int, decades: float) -> bool:
+def _apart(
+    values: Sequence[float], texts: Sequence[str], one: int, other: int, decades: float
+) -> bool:
     """Whether two texts do not touch."""
     needed = GAP + LETTER * len(texts[one] + texts[other])
     return abs(count_decades(values[one], values[other])) >= needed * decades
@@ -107,4 +127,7 @@ def _even(low: float, high: float) -> list[float]:
         return [float(f"{low:.12g}")]
     size = 10.0 ** np.floor(np.log10((high - low) / 3))
     step = size * max(factor for factor in (1, 2, 5) if factor * size <= (high - low) / 3)
-    return [float(f"{step * k:.12g}") for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+    return [
+        float(f"{step * k:.12g}")
+        for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)
+    ]

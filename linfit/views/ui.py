@@ -38,7 +38,13 @@ MOST_NOTES = 3
 SAID = 2
 
 
-def serve(store: Store, port: int, browser: bool = False, artifacts: Sequence[str] = (), unguarded: bool = False) -> int:
+def serve(
+    store: Store,
+    port: int,
+    browser: bool = False,
+    artifacts: Sequence[str] = (),
+    unguarded: bool = False,
+) -> int:
     """Run MLflow's UI on the store until it is interrupted; return its exit code.
 
     It shows the artifacts beside the store and those below `artifacts`. When it answers, say where the newest run's experiment
@@ -54,7 +60,9 @@ def serve(store: Store, port: int, browser: bool = False, artifacts: Sequence[st
         hint = f"`{stores.command(store, 'relocate')}` has it look in {move.new}"
         tell(f"linfit: note: MLflow looks for artifacts in {move.old}; {hint}")
     if unguarded:
-        tell("linfit: note: unguarded: pages of other servers of this machine can change the store, and read what it names")
+        tell(
+            "linfit: note: unguarded: pages of other servers of this machine can change the store, and read what it names"
+        )
     tell(f"linfit: MLflow's UI begins, on {store}; Ctrl-C ends it")
     with _hangup_as_end():
         server = start_server(store, port, artifacts, unguarded)
@@ -100,7 +108,9 @@ def _environment(store: Store) -> dict[str, str]:
     """Return the environment of MLflow's server: nothing of this one's opens or moves it, and it sends nothing about itself."""
     servers = ("_MLFLOW_", "MLFLOW_SERVER_", "MLFLOW_STATIC_PREFIX")
     own = {name: value for name, value in os.environ.items() if not name.startswith(servers)}
-    path = os.pathsep.join(filter(None, own.pop("PYTHONPATH", "").split(os.pathsep)))  # an empty part is the working directory
+    path = os.pathsep.join(
+        filter(None, own.pop("PYTHONPATH", "").split(os.pathsep))
+    )  # an empty part is the working directory
     return {
         **own,
         **({"PYTHONPATH": path} if path else {}),
@@ -120,12 +130,16 @@ def _environment(store: Store) -> dict[str, str]:
 def _require_free(port: int) -> None:
     """LinfitError where another program listens at the port."""
     with socket.socket() as probe:
-        if not is_windows():  # where it would let this process share a port that another one listens at
+        if (
+            not is_windows()
+        ):  # where it would let this process share a port that another one listens at
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise LinfitError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from error
+            raise LinfitError(
+                f"port {port} cannot be used ({error.strerror}): choose another with --port"
+            ) from error
 
 
 @contextmanager
@@ -145,12 +159,21 @@ def tell_elsewhere(store: Store, places: Places, moves: Sequence[Move]) -> None:
     """Say which artifacts are not shown, and what to type to see them."""
     from linfit.tracking.reading import Reader
 
-    locations = [experiment.artifact_location or "" for experiment in Reader(store).client.search_experiments()]
+    locations = [
+        experiment.artifact_location or ""
+        for experiment in Reader(store).client.search_experiments()
+    ]
     moved = tuple(str(move.old) for move in moves)
-    elsewhere = [place for place in dict.fromkeys(locations) if places.find(place) is None and not place.startswith(moved)]
+    elsewhere = [
+        place
+        for place in dict.fromkeys(locations)
+        if places.find(place) is None and not place.startswith(moved)
+    ]
     for place in elsewhere[:MOST_NOTES]:
         shown = printable(brief(place))
-        tell(f"linfit: note: artifacts in {shown} are not shown: `{stores.command(store)} --artifacts {quote_word(shown)}` shows them")
+        tell(
+            f"linfit: note: artifacts in {shown} are not shown: `{stores.command(store)} --artifacts {quote_word(shown)}` shows them"
+        )
     if len(elsewhere) > MOST_NOTES:
         tell(f"linfit: note: nor are those of {len(elsewhere) - MOST_NOTES} other experiments")
 

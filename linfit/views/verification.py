@@ -40,14 +40,18 @@ def plain(value: Any) -> Any:
 
 def _text(verification: Verification) -> None:
     out = console()
-    out.print(f"[bold]{escape(verification.name)}[/]: sweep {verification.run_id} of {verification.num_fits} fits")
+    out.print(
+        f"[bold]{escape(verification.name)}[/]: sweep {verification.run_id} of {verification.num_fits} fits"
+    )
     for key, pair in verification.changes.items():
         then, now = (escape(value or UNSET) for value in pair)
         out.print(f"changed    {escape(key)}: {then} then, {now} now")
     out.print(_table(verification.checks))
     for check in verification.checks:
         if check.why:
-            out.print(f"{check.verdict.value:<10} {escape(check.name)} (row {check.row}): {escape(check.why)}")
+            out.print(
+                f"{check.verdict.value:<10} {escape(check.name)} (row {check.row}): {escape(check.why)}"
+            )
     out.print(_summary(verification))
     _largest([check for check in verification.checks if check.other is not None])
 
@@ -58,7 +62,11 @@ def _summary(verification: Verification) -> str:
         Verdict.DIFFERS: "do not",
         Verdict.REFUSED: "cannot be refitted",
     }
-    counts = [f"{verification.count(verdict)} {text}" for verdict, text in words.items() if verification.count(verdict)]
+    counts = [
+        f"{verification.count(verdict)} {text}"
+        for verdict, text in words.items()
+        if verification.count(verdict)
+    ]
     return f"alone      of {len(verification.checks)} fits {', '.join(counts)}"
 
 
@@ -69,10 +77,16 @@ def _largest(checks: list[Check]) -> None:
     out, others = console(), [(check, check.other) for check in checks if check.other is not None]
     for what in ("losses", "weights"):
         check, other = max(others, key=lambda entry: getattr(entry[1], what))
-        out.print(f"other      {what} differ by up to {getattr(other, what):.2g}, in {escape(check.name)}")
-    parted = [(other.parted_at, check.name) for check, other in others if other.parted_at is not None]
+        out.print(
+            f"other      {what} differ by up to {getattr(other, what):.2g}, in {escape(check.name)}"
+        )
+    parted = [
+        (other.parted_at, check.name) for check, other in others if other.parted_at is not None
+    ]
     if not parted:
-        out.print("parted     none: rounding stays below 1e-4 in float32 and 1e-9 in float64 at every recorded step")
+        out.print(
+            "parted     none: rounding stays below 1e-4 in float32 and 1e-9 in float64 at every recorded step"
+        )
         return
     step, name = min(parted)
     out.print(
@@ -81,8 +95,26 @@ def _largest(checks: list[Check]) -> None:
 
 
 def _table(checks: list[Check]) -> Table:
-    titles = ("run", "engine", "status", "alone", "other engine", "losses differ", "weights differ", "parted at step")
-    rows = [(check.name, check.engine, check.status, check.verdict.value, *_cells(check.other, check.status)) for check in checks]
+    titles = (
+        "run",
+        "engine",
+        "status",
+        "alone",
+        "other engine",
+        "losses differ",
+        "weights differ",
+        "parted at step",
+    )
+    rows = [
+        (
+            check.name,
+            check.engine,
+            check.status,
+            check.verdict.value,
+            *_cells(check.other, check.status),
+        )
+        for check in checks
+    ]
     columns = {title: [row[place] for row in rows] for place, title in enumerate(titles)}
     return fitted(columns, titles[5:], ("engine", "status"))
 

@@ -22,10 +22,14 @@ PLAIN = ("dtype",)
 class Words:
     """The words for groups of fits, from their configs as plain data and the names of components that were chosen."""
 
-    def __init__(self, configs: Sequence[Mapping[str, Any]], chosen: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, configs: Sequence[Mapping[str, Any]], chosen: Mapping[str, Sequence[str]]
+    ) -> None:
         self.configs, self.chosen = configs, chosen
 
-    def label(self, ids: Ids, keys: Sequence[str], sections: Sequence[str], within: Ids | None = None) -> list[str]:
+    def label(
+        self, ids: Ids, keys: Sequence[str], sections: Sequence[str], within: Ids | None = None
+    ) -> list[str]:
         """Return the label of each fit's group, in the words of `keys`.
 
         Groups that these would give one label get the words of more keys below `sections`, as many as tell
@@ -70,7 +74,9 @@ class Words:
         texts = {canonical(value): value for value in values}
         short = {text: _text(value) for text, value in texts.items()}
         exact = len(set(short.values())) < len(short)
-        words = {text: start + (_exact(value) if exact else short[text]) for text, value in texts.items()}
+        words = {
+            text: start + (_exact(value) if exact else short[text]) for text, value in texts.items()
+        }
         return ["" if value is None else words[canonical(value)] for value in values]
 
     def _apart(self, places: Sequence[int], sections: Sequence[str]) -> list[str]:
@@ -87,7 +93,9 @@ class Words:
 
     def _different(self, places: Sequence[int], sections: Sequence[str]) -> Iterator[str]:
         """Yield the keys below some sections in which the configs of these fits differ, but for those that repeat a fit."""
-        flat = [flatten({name: self.configs[place].get(name) for name in sections}) for place in places]
+        flat = [
+            flatten({name: self.configs[place].get(name) for name in sections}) for place in places
+        ]
         for key in dict.fromkeys(key for own in flat for key in own):
             if not is_repetition(key) and len({canonical(own.get(key)) for own in flat}) > 1:
                 yield key

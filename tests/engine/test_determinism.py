@@ -34,7 +34,10 @@ def settings() -> dict[str, Any]:
 @pytest.fixture
 def callers() -> Iterator[dict[str, Any]]:
     """A caller who wants nothing of what linfit sets; everything is put back afterwards."""
-    before, flags = (torch.get_num_threads(), torch.get_deterministic_debug_mode()), [getattr(*flag[:2]) for flag in FLAGS]
+    before, flags = (
+        (torch.get_num_threads(), torch.get_deterministic_debug_mode()),
+        [getattr(*flag[:2]) for flag in FLAGS],
+    )
     torch.set_num_threads(2)
     torch.set_deterministic_debug_mode("warn")
     torch.set_float32_matmul_precision("medium")
@@ -82,9 +85,21 @@ def test_what_holds_inside_and_is_put_back(callers: dict[str, Any], deterministi
 @pytest.mark.parametrize(
     "parts",
     [
-        {"dataset": {"name": "random_linear", "n": 10_000, "p": 64}, "optimizer": "closed_form", "steps": 1},
-        {"dataset": {"name": "random_linear", "n": 10_000, "p": 64}, "gradient": "gram", "optimizer": "heavy_ball", "steps": 20},
-        {"dataset": {"name": "random_linear", "n": 2_000, "p": 20}, "features": {"name": "raw", "scaling": "whiten", "intercept": True}},
+        {
+            "dataset": {"name": "random_linear", "n": 10_000, "p": 64},
+            "optimizer": "closed_form",
+            "steps": 1,
+        },
+        {
+            "dataset": {"name": "random_linear", "n": 10_000, "p": 64},
+            "gradient": "gram",
+            "optimizer": "heavy_ball",
+            "steps": 20,
+        },
+        {
+            "dataset": {"name": "random_linear", "n": 2_000, "p": 20},
+            "features": {"name": "raw", "scaling": "whiten", "intercept": True},
+        },
     ],
 )
 @pytest.mark.parametrize("engine", ENGINES)
@@ -94,19 +109,32 @@ def test_how_many_threads_numpy_has_changes_nothing(engine: str, parts: dict[str
     for count in (1, 2):
         with blas_threads(count):
             result = fit(config(**{"steps": 3, "dtype": "float64", "engine": engine, **parts}))
-            assert result.problem is not None and result.optimum is not None and result.path is not None
-            arrays = (result.path.losses, result.path.weights, result.excess_losses, result.optimum.root)
+            assert (
+                result.problem is not None
+                and result.optimum is not None
+                and result.path is not None
+            )
+            arrays = (
+                result.path.losses,
+                result.path.weights,
+                result.excess_losses,
+                result.optimum.root,
+            )
             found.append((result.problem.digest, *(array.tobytes() for array in arrays)))
     assert found[0] == found[1]
 
 
-def test_a_fit_of_the_single_engine_computes_so(callers: dict[str, Any], seen: list[dict[str, Any]]) -> None:
+def test_a_fit_of_the_single_engine_computes_so(
+    callers: dict[str, Any], seen: list[dict[str, Any]]
+) -> None:
     assert fit(config(init="watching", engine="single", steps=2)).status is Status.COMPLETED
     assert [met["mode"] for met in seen] == [2]
     assert settings() == callers
 
 
-def test_a_block_of_the_stacked_engine_computes_so(callers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_of_the_stacked_engine_computes_so(
+    callers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from linfit.engine import stacked
 
     met: list[dict[str, Any]] = []
@@ -117,13 +145,21 @@ def test_a_block_of_the_stacked_engine_computes_so(callers: dict[str, Any], monk
         return run(*arguments)
 
     monkeypatch.setattr(stacked, "run", watched)
-    fit([config(engine="stacked", seed=seed, steps=2, deterministic=on) for seed in (0, 1) for on in (True, False)])
+    fit(
+        [
+            config(engine="stacked", seed=seed, steps=2, deterministic=on)
+            for seed in (0, 1)
+            for on in (True, False)
+        ]
+    )
     assert [entry["mode"] for entry in met] == [2, 1]
     assert settings() == callers
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_settings_are_put_back_after_a_fit_that_raises(callers: dict[str, Any], engine: str) -> None:
+def test_settings_are_put_back_after_a_fit_that_raises(
+    callers: dict[str, Any], engine: str
+) -> None:
     dataset = {"name": "polynomial", "range": [0, 1e39]}
     assert fit(config(dataset=dataset, engine=engine)).status is Status.FAILED
     assert settings() == callers
@@ -145,7 +181,10 @@ def test_what_was_set_through_torchs_newer_interface_is_put_back() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_on_the_cpu_it_changes_no_bit(engine: str) -> None:
-    one, other = (fit(config(engine=engine, steps=30, deterministic=deterministic)) for deterministic in (True, False))
+    one, other = (
+        fit(config(engine=engine, steps=30, deterministic=deterministic))
+        for deterministic in (True, False)
+    )
     assert one.losses.tobytes() == other.losses.tobytes()
     assert one.weights.tobytes() == other.weights.tobytes()
 

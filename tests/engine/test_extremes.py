@@ -37,8 +37,19 @@ EXTREMES: dict[str, dict[str, list[Any]]] = {
         "amsgrad": [True],
         "maximize": [True],
     },
-    "adamw": {"lr": [1e-300, 1e300], "eps": [0.0, 1e300], "weight_decay": [0.0, 1e300], "betas": [[0.0, 0.999999999999]]},
-    "rmsprop": {"lr": [1e-300, 1e300], "alpha": [0.0], "eps": [0.0, 1e300], "weight_decay": [1e300], "momentum": [1e300]},
+    "adamw": {
+        "lr": [1e-300, 1e300],
+        "eps": [0.0, 1e300],
+        "weight_decay": [0.0, 1e300],
+        "betas": [[0.0, 0.999999999999]],
+    },
+    "rmsprop": {
+        "lr": [1e-300, 1e300],
+        "alpha": [0.0],
+        "eps": [0.0, 1e300],
+        "weight_decay": [1e300],
+        "momentum": [1e300],
+    },
     "adagrad": {
         "lr": [1e-300, 1e300],
         "lr_decay": [1e300],
@@ -71,11 +82,16 @@ def both(configs: list[FitConfig]) -> list[tuple[Fit, Fit]]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", EXTREMES)
-def test_the_engines_end_alike_at_the_ends_of_hyperparameters_and_data(name: str, dtype: str) -> None:
+def test_the_engines_end_alike_at_the_ends_of_hyperparameters_and_data(
+    name: str, dtype: str
+) -> None:
     losses = ("mse", "huber") if name not in ("closed_form", "conjugate_gradient") else ("mse",)
     datasets = [arrays(X * scale, Y * scale) for scale in SCALES[dtype]]
     parts = product(datasets, extremes(name), losses)
-    configs = [config(dataset=data, optimizer=optimizer, loss=loss, dtype=dtype, steps=12) for data, optimizer, loss in parts]
+    configs = [
+        config(dataset=data, optimizer=optimizer, loss=loss, dtype=dtype, steps=12)
+        for data, optimizer, loss in parts
+    ]
     for alone, stacked in both(configs):
         assert alone.error is None and stacked.error is None, (alone.error, stacked.error)
         assert alone.status == stacked.status, alone.config.optimizer
@@ -84,13 +100,17 @@ def test_the_engines_end_alike_at_the_ends_of_hyperparameters_and_data(name: str
             assert abs(alone.diverged_at_step - stacked.diverged_at_step) <= 1  # type: ignore[operator]
             continue
         for one in (alone, stacked):
-            assert not any(np.isnan(part).any() for part in (one.weights, one.losses, one.excess_losses))
+            assert not any(
+                np.isnan(part).any() for part in (one.weights, one.losses, one.excess_losses)
+            )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_variance_of_one_gradient_is_rounding_in_both_engines(dtype: str) -> None:
     optimizer = {"name": "rmsprop", "alpha": 0.0, "centered": True}
-    for alone, stacked in both([config(optimizer=optimizer, dtype=dtype, steps=100, seed=seed) for seed in range(8)]):
+    for alone, stacked in both(
+        [config(optimizer=optimizer, dtype=dtype, steps=100, seed=seed) for seed in range(8)]
+    ):
         assert alone.status == stacked.status == Status.DIVERGED
 
 
@@ -98,13 +118,19 @@ def test_a_variance_of_one_gradient_is_rounding_in_both_engines(dtype: str) -> N
 def test_from_weights_without_bounds_hubers_excess_is_a_number(strength: float) -> None:
     init = {"name": "given", "weights": [[1e300], [0.0]]}
     penalty = {"name": "ridge", "strength": strength}
-    for found in both([config(loss="huber", init=init, penalty=penalty, dtype="float64", steps=3)])[0]:
+    for found in both([config(loss="huber", init=init, penalty=penalty, dtype="float64", steps=3)])[
+        0
+    ]:
         assert found.status is (Status.DIVERGED if strength else Status.COMPLETED)
         assert not np.isnan(found.excess_losses[0])
         assert strength or found.excess_losses[-1] == pytest.approx(found.losses[-1], rel=1e-9)
 
 
-@pytest.mark.parametrize("features", [X, X[:, 1:], X[:1], np.column_stack([X, X[:, 0]])], ids=["line", "constant", "one row", "twice"])
+@pytest.mark.parametrize(
+    "features",
+    [X, X[:, 1:], X[:1], np.column_stack([X, X[:, 0]])],
+    ids=["line", "constant", "one row", "twice"],
+)
 @pytest.mark.parametrize("scale", [1e-305, 1e-200, 1e-160, 1e140])
 def test_the_answer_does_not_depend_on_the_scale_of_the_data(scale: float, features: Any) -> None:
     targets = (features @ np.arange(2.0, 2 + features.shape[1]))[:, None]
@@ -118,9 +144,21 @@ def test_the_answer_does_not_depend_on_the_scale_of_the_data(scale: float, featu
 
 
 def test_of_data_whose_squares_vanish_the_answer_is_known_and_a_note_says_so() -> None:
-    for found in both([config(dataset=arrays(X * 1e-200, Y * 1e-200), optimizer="closed_form", dtype="float64", steps=1)])[0]:
+    for found in both(
+        [
+            config(
+                dataset=arrays(X * 1e-200, Y * 1e-200),
+                optimizer="closed_form",
+                dtype="float64",
+                steps=1,
+            )
+        ]
+    )[0]:
         np.testing.assert_allclose(found.weights[:, 0], [2, 3], rtol=1e-14)
-        assert found.problem is not None and "squares of the features vanish in float64" in found.problem.notes[-1]
+        assert (
+            found.problem is not None
+            and "squares of the features vanish in float64" in found.problem.notes[-1]
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +175,11 @@ def test_values_that_float32_cannot_tell_apart_are_noted(x: Any, y: Any, named: 
     given = {"dataset": arrays(x, y, features=["a", "b"]), "optimizer": "adam", "steps": 2}
     for found in both([config(**given)])[0]:
         assert found.problem is not None
-        assert any(f"float32 cannot tell values of {named} apart" in note for note in found.problem.notes), found.problem.notes
+        assert any(
+            f"float32 cannot tell values of {named} apart" in note for note in found.problem.notes
+        ), found.problem.notes
     fine = config(**given, dtype="float64"), config(dataset=arrays(X * 1e9, Y * 1e-9), steps=2)
     for pair in both(list(fine)):
-        assert all(one.problem is not None and "apart" not in " ".join(one.problem.notes) for one in pair)
+        assert all(
+            one.problem is not None and "apart" not in " ".join(one.problem.notes) for one in pair
+        )

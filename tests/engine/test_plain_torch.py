@@ -65,7 +65,12 @@ def level(name: str, **parts: Any) -> FitConfig:
         name="article",
         steps=PUBLISHED["updates_applied"],
         record={"every": 250},
-        dataset={"name": "csv", "path": "linfit:article.csv", "features": ["x_squared", "one"], "target": "y"},
+        dataset={
+            "name": "csv",
+            "path": "linfit:article.csv",
+            "features": ["x_squared", "one"],
+            "target": "y",
+        },
         init={"name": "given", "weights": PUBLISHED["levels"][name]["initial_weights"]},
         **{**ARTICLE[name], **parts},
     )
@@ -77,15 +82,21 @@ def test_the_articles_levels_give_the_published_numbers(name: str) -> None:
     found = fit(level(name))
     at = dict(zip(found.steps.tolist(), found.losses.tolist(), strict=True))
     printed = [at[step] for step in PUBLISHED["steps_printed"]]
-    np.testing.assert_allclose(printed, PUBLISHED["levels"][name]["published_losses"], rtol=1e-5, atol=0)
-    np.testing.assert_allclose(found.weights.ravel(), PUBLISHED["levels"][name]["published_weights"], rtol=1e-5, atol=0)
+    np.testing.assert_allclose(
+        printed, PUBLISHED["levels"][name]["published_losses"], rtol=1e-5, atol=0
+    )
+    np.testing.assert_allclose(
+        found.weights.ravel(), PUBLISHED["levels"][name]["published_weights"], rtol=1e-5, atol=0
+    )
     assert found.weights.dtype == np.float32
     assert found.status == Status.COMPLETED
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("name", PUBLISHED["levels"])
-def test_the_shipped_experiments_are_the_articles_levels(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_experiments_are_the_articles_levels(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     shipped = linfit.compose([f"article/{name}"])
     assert shipped.resolved().fingerprint() == level(name).fingerprint()
@@ -98,7 +109,9 @@ Loop = tuple[list[float], list[NDArray[Any]]]
 Build = Callable[[list[torch.Tensor]], torch.optim.Optimizer]
 
 
-def plain_tensor(X: torch.Tensor, y: torch.Tensor, start: torch.Tensor, reduction: str, build: Build, steps: int) -> Loop:
+def plain_tensor(
+    X: torch.Tensor, y: torch.Tensor, start: torch.Tensor, reduction: str, build: Build, steps: int
+) -> Loop:
     """The article's second level: a raw tensor, `backward`; losses and weights before every update and after the last."""
     w = start.clone().requires_grad_(True)
     optimizer = build([w])
@@ -114,7 +127,9 @@ def plain_tensor(X: torch.Tensor, y: torch.Tensor, start: torch.Tensor, reductio
     return losses, weights
 
 
-def plain_linear(X: torch.Tensor, y: torch.Tensor, start: torch.Tensor, reduction: str, build: Build, steps: int) -> Loop:
+def plain_linear(
+    X: torch.Tensor, y: torch.Tensor, start: torch.Tensor, reduction: str, build: Build, steps: int
+) -> Loop:
     """The article's fourth level: nn.Linear and MSELoss."""
     model = torch.nn.Linear(X.shape[1], y.shape[1], bias=False, dtype=X.dtype)
     with torch.no_grad():
@@ -138,10 +153,16 @@ STEPS = 12
 
 def plain(fitted: FitConfig, row: OptimizerRow, given: dict[str, Any], reduction: str) -> Loop:
     """The same fit without linfit's engine and method: only the data and where it starts are linfit's."""
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items() if key != "name"}
+    arguments = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in given.items()
+        if key != "name"
+    }
 
     def build(parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-        optimizer: torch.optim.Optimizer = getattr(torch.optim, str(row.torch))(parameters, **arguments)
+        optimizer: torch.optim.Optimizer = getattr(torch.optim, str(row.torch))(
+            parameters, **arguments
+        )
         return optimizer
 
     X, y, start = tensors(fitted)
@@ -168,16 +189,24 @@ VARIATIONS = [(row, given) for row in OPTIMIZERS if row.torch for given in row.s
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("model", MODELS, ids=label)
 @pytest.mark.parametrize(("row", "given"), VARIATIONS, ids=label)
-def test_a_fit_is_the_plain_torch_loop_bit_for_bit(row: OptimizerRow, given: dict[str, Any], model: Row, dtype: str) -> None:
-    fitted = config(optimizer=given, model=model.name, dtype=dtype, steps=STEPS, record={"every": 1}, seed=3)
+def test_a_fit_is_the_plain_torch_loop_bit_for_bit(
+    row: OptimizerRow, given: dict[str, Any], model: Row, dtype: str
+) -> None:
+    fitted = config(
+        optimizer=given, model=model.name, dtype=dtype, steps=STEPS, record={"every": 1}, seed=3
+    )
     assert_bits(fit(fitted), plain(fitted, row, given, "sum"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("model", MODELS, ids=label)
 @pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
-@pytest.mark.parametrize("dataset", [given for row in DATASETS for given in row.settings()], ids=label)
-def test_a_fit_is_the_plain_torch_loop_on_every_dataset(dataset: dict[str, Any], loss: LossRow, model: Row, dtype: str) -> None:
+@pytest.mark.parametrize(
+    "dataset", [given for row in DATASETS for given in row.settings()], ids=label
+)
+def test_a_fit_is_the_plain_torch_loop_on_every_dataset(
+    dataset: dict[str, Any], loss: LossRow, model: Row, dtype: str
+) -> None:
     row = next(row for row in OPTIMIZERS if row.torch)
     given = row.gentle(curvature(config(dataset=dataset, loss=loss.name)))
     fitted = config(
@@ -195,10 +224,14 @@ def test_a_fit_is_the_plain_torch_loop_on_every_dataset(dataset: dict[str, Any],
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("average", [False, True])
-def test_the_gradient_and_the_update_by_hand_are_the_articles_first_level(average: bool, dtype: str) -> None:
+def test_the_gradient_and_the_update_by_hand_are_the_articles_first_level(
+    average: bool, dtype: str
+) -> None:
     lr, divisor = (1e-2, 30) if average else (1e-3, 1)
     optimizer = {"name": "manual_sgd", "lr": lr, "average": average}
-    fitted = config(gradient="manual", optimizer=optimizer, dtype=dtype, steps=STEPS, record={"every": 1})
+    fitted = config(
+        gradient="manual", optimizer=optimizer, dtype=dtype, steps=STEPS, record={"every": 1}
+    )
     X, y, w = tensors(fitted)
     losses, weights = [], []
     for _ in range(STEPS + 1):
@@ -211,10 +244,14 @@ def test_the_gradient_and_the_update_by_hand_are_the_articles_first_level(averag
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("average", [False, True])
-def test_autograd_and_the_update_by_hand_are_the_articles_second_level(average: bool, dtype: str) -> None:
+def test_autograd_and_the_update_by_hand_are_the_articles_second_level(
+    average: bool, dtype: str
+) -> None:
     lr, divisor = (1e-2, 30) if average else (1e-3, 1)
     optimizer = {"name": "manual_sgd", "lr": lr, "average": average}
-    fitted = config(gradient="autograd", optimizer=optimizer, dtype=dtype, steps=STEPS, record={"every": 1})
+    fitted = config(
+        gradient="autograd", optimizer=optimizer, dtype=dtype, steps=STEPS, record={"every": 1}
+    )
     X, y, w = tensors(fitted)
     w.requires_grad_(True)
     losses, weights = [], []

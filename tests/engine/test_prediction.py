@@ -40,15 +40,21 @@ def run(optimizer: dict[str, Any], **parts: Any) -> tuple[Any, Theory]:
     return found, theory
 
 
-@pytest.mark.parametrize("penalty", ["none", {"name": "ridge", "strength": 0.1}], ids=["plain", "ridge"])
+@pytest.mark.parametrize(
+    "penalty", ["none", {"name": "ridge", "strength": 0.1}], ids=["plain", "ridge"]
+)
 @pytest.mark.parametrize("optimizer", METHODS, ids=lambda given: "-".join(map(str, given.values())))
-def test_the_predicted_contraction_and_steps_are_those_measured(optimizer: dict[str, Any], penalty: Any) -> None:
+def test_the_predicted_contraction_and_steps_are_those_measured(
+    optimizer: dict[str, Any], penalty: Any
+) -> None:
     found, theory = run(optimizer, penalty=penalty)
     excess = found.excess_losses
     reached = np.flatnonzero(excess > 1e-22 * excess[0])
     stop = min(int(reached[-1]), 590)
     start = stop // 3
-    peaks = [int(np.argmax(excess[at : at + 9])) + at for at in (start, stop - 9)]  # complex eigenvalues turn as they shrink
+    peaks = [
+        int(np.argmax(excess[at : at + 9])) + at for at in (start, stop - 9)
+    ]  # complex eigenvalues turn as they shrink
     measured = (excess[peaks[1]] / excess[peaks[0]]) ** (0.5 / (peaks[1] - peaks[0]))
     assert theory.rate is not None
     assert measured == pytest.approx(theory.rate, rel=0.01)
@@ -63,20 +69,30 @@ def test_the_steps_predicted_of_a_momentum_are_those_of_the_run(name: str) -> No
     given, configs = {"name": name.split(",")[0], **({"nesterov": True} if "," in name else {})}, []
     for dataset, share, momentum in product(data, (1e-3, 0.03, 0.4, 0.9), (0.3, 0.7, 0.9)):
         largest = 256.32 if dataset == "parabola" else 2.0
-        optimizer = {**given, "lr": share * momentum_bound(momentum, "nesterov" in name, largest), "momentum": momentum}
+        optimizer = {
+            **given,
+            "lr": share * momentum_bound(momentum, "nesterov" in name, largest),
+            "momentum": momentum,
+        }
         loss = "sse" if dataset == "parabola" else "mse"
-        configs.append(config(dataset=dataset, loss=loss, optimizer=optimizer, dtype="float64", steps=1000))
+        configs.append(
+            config(dataset=dataset, loss=loss, optimizer=optimizer, dtype="float64", steps=1000)
+        )
     fits = fit(configs)
     theories = [theory_of(found) for found in fits]
     told = [theory.steps_to_tolerance for theory in theories if theory is not None]
     assert sum(steps is not None for steps in told) > 30
     for found, steps in zip(fits, told, strict=True):
-        assert steps is None or found.steps_to_tolerance == (steps if steps <= 1000 else None), found.config.optimizer
+        assert steps is None or found.steps_to_tolerance == (steps if steps <= 1000 else None), (
+            found.config.optimizer
+        )
 
 
 def test_what_turns_is_looked_at_so_far_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = (0.5, 0.9999), (0.31, 0.9999), (1e-9, 0.0)
-    matrices = np.array([[[1 - rate, -momentum * rate], [1.0, momentum]] for rate, momentum in rates])
+    matrices = np.array(
+        [[[1 - rate, -momentum * rate], [1.0, momentum]] for rate, momentum in rates]
+    )
     turning = [matrices[:2]], [np.ones(2)], [1e-12]
     assert steps_until(*turning)[0] > 10_000
     slow = steps_until([matrices], [np.array([1.0, 1.0, 1e-3])], [1e-6])
@@ -85,27 +101,42 @@ def test_what_turns_is_looked_at_so_far_and_no_further(monkeypatch: pytest.Monke
     assert steps_until(*turning)[0] == NEVER
 
 
-@pytest.mark.parametrize("penalty", ["none", {"name": "ridge", "strength": 0.01}], ids=["plain", "ridge"])
+@pytest.mark.parametrize(
+    "penalty", ["none", {"name": "ridge", "strength": 0.01}], ids=["plain", "ridge"]
+)
 @pytest.mark.parametrize("optimizer", OPTIMAL, ids=lambda given: given["name"])
-def test_the_optimal_constants_contract_as_predicted(optimizer: dict[str, Any], penalty: Any) -> None:
+def test_the_optimal_constants_contract_as_predicted(
+    optimizer: dict[str, Any], penalty: Any
+) -> None:
     """Two eigenvalues coincide there: in the long run the error is k·rateᵏ."""
     found, theory = run(optimizer, dataset={**DATA, "condition": 10.0}, penalty=penalty)
     stop = int(np.flatnonzero(found.excess_losses > 1e-22 * found.excess_losses[0])[-1])
     ends = np.array([stop // 2, stop])
     errors = np.sqrt(found.excess_losses[ends]) / ends
-    assert (errors[1] / errors[0]) ** (1 / (ends[1] - ends[0])) == pytest.approx(theory.rate, rel=0.01)
+    assert (errors[1] / errors[0]) ** (1 / (ends[1] - ends[0])) == pytest.approx(
+        theory.rate, rel=0.01
+    )
     assert found.steps_to_tolerance == theory.steps_to_tolerance
 
 
-@pytest.mark.parametrize("optimizer", METHODS[::3], ids=lambda given: "-".join(map(str, given.values())))
+@pytest.mark.parametrize(
+    "optimizer", METHODS[::3], ids=lambda given: "-".join(map(str, given.values()))
+)
 def test_the_predictions_hold_for_several_targets(optimizer: dict[str, Any]) -> None:
-    found, theory = run(optimizer, dataset={**DATA, "q": 3, "n": 120}, loss="mse", penalty={"name": "ridge", "strength": 0.05})
+    found, theory = run(
+        optimizer,
+        dataset={**DATA, "q": 3, "n": 120},
+        loss="mse",
+        penalty={"name": "ridge", "strength": 0.05},
+    )
     at = dict(zip(found.steps.tolist(), found.excess_losses.tolist(), strict=True))
     assert theory.steps_to_tolerance is not None and theory.rate is not None
     assert found.steps_to_tolerance == theory.steps_to_tolerance
     last = max(step for step, excess in at.items() if excess > 1e-20 * at[0])
     peaks = [max(range(step, step + 9), key=at.__getitem__) for step in (last // 2, last - 9)]
-    assert (at[peaks[1]] / at[peaks[0]]) ** (0.5 / (peaks[1] - peaks[0])) == pytest.approx(theory.rate, rel=0.01)
+    assert (at[peaks[1]] / at[peaks[0]]) ** (0.5 / (peaks[1] - peaks[0])) == pytest.approx(
+        theory.rate, rel=0.01
+    )
 
 
 def test_many_steps_are_predicted_as_each_alone() -> None:
@@ -115,13 +146,19 @@ def test_many_steps_are_predicted_as_each_alone() -> None:
     for place in range(40):
         m, momentum = 1 + place % 3, float(stream.uniform(0, 0.9)) if place % 2 else 0.0
         rates = stream.uniform(0.01, 1.9, m)
-        matrices.append(np.array([[[1 - rate, -momentum * rate], [1.0, momentum]] for rate in rates]))
+        matrices.append(
+            np.array([[[1 - rate, -momentum * rate], [1.0, momentum]] for rate in rates])
+        )
         shares.append(stream.uniform(0, 2, m) if place != 7 else np.zeros(m))
         tolerances.append(float(10 ** -stream.uniform(0, 12)) if place != 3 else 1.0)
     found = steps_until(matrices, shares, tolerances)
-    for place, (matrix, share, tolerance) in enumerate(zip(matrices, shares, tolerances, strict=True)):
+    for place, (matrix, share, tolerance) in enumerate(
+        zip(matrices, shares, tolerances, strict=True)
+    ):
 
-        def within(k: int, matrix: Any = matrix, share: Any = share, tolerance: float = tolerance) -> bool:
+        def within(
+            k: int, matrix: Any = matrix, share: Any = share, tolerance: float = tolerance
+        ) -> bool:
             left = np.square(np.linalg.matrix_power(matrix, k)[:, 0, 0])
             return bool((share * left).sum() <= tolerance * share.sum())
 
@@ -129,7 +166,9 @@ def test_many_steps_are_predicted_as_each_alone() -> None:
             assert found[place] == NEVER
         else:
             assert found[place] == next(k for k in count() if within(k))
-    assert steps_until([np.array([[[1 - 1e-14, 0.0], [1.0, 0.0]]])], [np.ones(1)], [1e-6])[0] == pytest.approx(6.9e14, rel=0.01)
+    assert steps_until([np.array([[[1 - 1e-14, 0.0], [1.0, 0.0]]])], [np.ones(1)], [1e-6])[
+        0
+    ] == pytest.approx(6.9e14, rel=0.01)
 
 
 def test_the_problem_is_described() -> None:
@@ -147,7 +186,10 @@ def test_the_problem_is_described() -> None:
 
 def test_no_learning_rate_contracts_faster_than_the_optimal_one() -> None:
     best = run({"name": "sgd", "lr": 2 / (L + MU)})[1]
-    rates = [run({"name": "sgd", "lr": share * 2 / (L + MU)}, steps=1)[1].rate for share in (0.5, 0.9, 0.99, 1.01, 1.05)]
+    rates = [
+        run({"name": "sgd", "lr": share * 2 / (L + MU)}, steps=1)[1].rate
+        for share in (0.5, 0.9, 0.99, 1.01, 1.05)
+    ]
     assert best.rate == pytest.approx((16 - 1) / (16 + 1))
     assert all(rate is not None and best.rate is not None and rate > best.rate for rate in rates)
 
@@ -173,7 +215,11 @@ def test_where_the_rank_is_short_descent_goes_to_the_optimum_nearest_its_start()
 
 def test_what_theory_does_not_know_it_does_not_say() -> None:
     plain = {"name": "sgd", "lr": 0.1}
-    for optimizer, parts in (({"name": "adam"}, {}), (plain, {"schedule": "cosine"}), (plain, {"batch": "minibatch"})):
+    for optimizer, parts in (
+        ({"name": "adam"}, {}),
+        (plain, {"schedule": "cosine"}),
+        (plain, {"batch": "minibatch"}),
+    ):
         theory = run(optimizer, **{"steps": 1, **parts})[1]
         assert theory.rate is None and theory.steps_to_tolerance is None
         assert theory.condition is not None
@@ -188,6 +234,8 @@ def test_what_theory_does_not_know_it_does_not_say() -> None:
 
 def test_descent_by_batches_comes_to_rest_at_the_noise_floor() -> None:
     batch = {"name": "minibatch", "size": 8, "replacement": True}
-    found, theory = run({"name": "sgd", "lr": 0.05}, batch=batch, dataset={**DATA, "noise": 1.0}, steps=30_000)
+    found, theory = run(
+        {"name": "sgd", "lr": 0.05}, batch=batch, dataset={**DATA, "noise": 1.0}, steps=30_000
+    )
     assert theory.noise_floor is not None
     assert found.excess_losses[5000:].mean() == pytest.approx(theory.noise_floor, rel=0.2)

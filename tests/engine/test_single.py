@@ -49,7 +49,14 @@ from tests.helpers import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 #: A noise-free problem in small, exactly representable numbers: the residuals at the truth are exactly 0.
-EXACT = {"name": "polynomial", "degree": 1, "coefficients": [2.0, 3.0], "range": [-2.0, 2.0], "n": 5, "noise": 0.0}
+EXACT = {
+    "name": "polynomial",
+    "degree": 1,
+    "coefficients": [2.0, 3.0],
+    "range": [-2.0, 2.0],
+    "n": 5,
+    "noise": 0.0,
+}
 
 
 def same_bits(one: Fit, other: Fit) -> bool:
@@ -64,10 +71,20 @@ def same_bits(one: Fit, other: Fit) -> bool:
 
 TWICE = [
     config(
-        dtype=dtype, model=model.name, optimizer=row.plain, gradient=gradient.name, dataset=dataset, init="torch_default", steps=40, seed=5
+        dtype=dtype,
+        model=model.name,
+        optimizer=row.plain,
+        gradient=gradient.name,
+        dataset=dataset,
+        init="torch_default",
+        steps=40,
+        seed=5,
     )
     for (row, dtype, model, gradient), dataset in zip(
-        [(row, dtype, MODELS[i % 2], GRADIENTS[i % len(GRADIENTS)]) for i, (row, dtype) in enumerate(product(OPTIMIZERS, DTYPES))],
+        [
+            (row, dtype, MODELS[i % 2], GRADIENTS[i % len(GRADIENTS)])
+            for i, (row, dtype) in enumerate(product(OPTIMIZERS, DTYPES))
+        ],
         [given for row in DATASETS for given in row.settings()],
         strict=False,
     )
@@ -95,15 +112,34 @@ def test_the_same_config_gives_the_same_bits_in_whatever_company() -> None:
 
 def test_the_same_config_gives_the_same_bits_in_another_process(tmp_path: Path) -> None:
     configs = json.dumps([one.as_dict() for one in TWICE])
-    printed = subprocess.run([sys.executable, "-c", PRINT_BITS, configs], cwd=tmp_path, capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", PRINT_BITS, configs],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(printed.stdout) == bits(fit(TWICE))
 
 
 def test_numbers_do_not_depend_on_what_was_recorded_or_called() -> None:
     base = config(steps=50, seed=2)
-    assert fit(base).weights.tobytes() == fit(config(steps=50, seed=2, record={"every": 7}, name="other")).weights.tobytes()
+    assert (
+        fit(base).weights.tobytes()
+        == fit(config(steps=50, seed=2, record={"every": 7}, name="other")).weights.tobytes()
+    )
     assert not same_bits(fit(base), fit(config(steps=50, seed=1)))
-    assert same_bits(fit(base), fit(config(steps=50, seed=9, dataset={"name": "parabola", "seed": 2}, init={"name": "normal", "seed": 2})))
+    assert same_bits(
+        fit(base),
+        fit(
+            config(
+                steps=50,
+                seed=9,
+                dataset={"name": "parabola", "seed": 2},
+                init={"name": "normal", "seed": 2},
+            )
+        ),
+    )
 
 
 def state() -> list[Any]:
@@ -121,13 +157,19 @@ def state() -> list[Any]:
 
 
 @pytest.mark.parametrize("init", INITS, ids=label)
-@pytest.mark.parametrize("dataset", [row for row in DATASETS if row.shapes[0][1:] == (2, 1)], ids=label)
+@pytest.mark.parametrize(
+    "dataset", [row for row in DATASETS if row.shapes[0][1:] == (2, 1)], ids=label
+)
 @pytest.mark.parametrize("model", MODELS, ids=label)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_global_state_is_left_as_it_was(init: InitRow, dataset: DatasetRow, model: Row, threads: int) -> None:
+def test_the_global_state_is_left_as_it_was(
+    init: InitRow, dataset: DatasetRow, model: Row, threads: int
+) -> None:
     torch.set_num_threads(3 - threads)
     before = state()
-    found = fit(config(init=init.plain, dataset=dataset.plain, model=model.name, threads=threads, steps=3))
+    found = fit(
+        config(init=init.plain, dataset=dataset.plain, model=model.name, threads=threads, steps=3)
+    )
     assert found.status == Status.COMPLETED
     assert state() == before
 
@@ -140,7 +182,9 @@ def brute_divergence(fitted: FitConfig, lr: float) -> tuple[list[float], list[to
     X, y, w = tensors(fitted)
     losses: list[float] = []
     weights: list[torch.Tensor] = []
-    while not losses or (math.isfinite(losses[-1]) and losses[-1] <= fitted.stop.divergence * losses[0]):
+    while not losses or (
+        math.isfinite(losses[-1]) and losses[-1] <= fitted.stop.divergence * losses[0]
+    ):
         losses.append(((X @ w - y) ** 2).sum().item())
         weights.append(w)
         w = w - lr * (2 * X.T @ (X @ w - y))
@@ -150,8 +194,12 @@ def brute_divergence(fitted: FitConfig, lr: float) -> tuple[list[float], list[to
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("divergence", [1e1, 1e6, 1e300])
 @pytest.mark.parametrize("lr", [0.01, 0.1, 1e3])
-@pytest.mark.parametrize("init", ["normal", {"name": "given", "weights": [2.0, 3.05]}], ids=["far", "near"])
-def test_divergence_is_found_at_its_step(init: Any, lr: float, divergence: float, dtype: str) -> None:
+@pytest.mark.parametrize(
+    "init", ["normal", {"name": "given", "weights": [2.0, 3.05]}], ids=["far", "near"]
+)
+def test_divergence_is_found_at_its_step(
+    init: Any, lr: float, divergence: float, dtype: str
+) -> None:
     fitted = config(
         optimizer={"name": "manual_sgd", "lr": lr},
         init=init,
@@ -167,9 +215,18 @@ def test_divergence_is_found_at_its_step(init: Any, lr: float, divergence: float
     assert found.error is None
     assert found.diverged_at_step == len(losses) - 1 > 0
     assert found.steps[-1] == found.diverged_at_step
-    assert found.steps.tolist() == [*(step for step in fitted.record.steps(5000) if step < len(losses) - 1), len(losses) - 1]
-    np.testing.assert_allclose(found.losses, [losses[step] for step in found.steps], rtol=1e-2 if dtype == "float32" else 1e-9)
-    np.testing.assert_allclose(found.weights, weights[-1].numpy(), rtol=1e-2 if dtype == "float32" else 1e-9)
+    assert found.steps.tolist() == [
+        *(step for step in fitted.record.steps(5000) if step < len(losses) - 1),
+        len(losses) - 1,
+    ]
+    np.testing.assert_allclose(
+        found.losses,
+        [losses[step] for step in found.steps],
+        rtol=1e-2 if dtype == "float32" else 1e-9,
+    )
+    np.testing.assert_allclose(
+        found.weights, weights[-1].numpy(), rtol=1e-2 if dtype == "float32" else 1e-9
+    )
     assert found.loss == math.inf
     assert not found.losses[-1] <= divergence * found.losses[0]
 
@@ -177,7 +234,9 @@ def test_divergence_is_found_at_its_step(init: Any, lr: float, divergence: float
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=label)
 @pytest.mark.parametrize("lr", [None, 1e3])
-def test_the_last_point_belongs_to_the_stored_weights(row: OptimizerRow, lr: float | None, dtype: str) -> None:
+def test_the_last_point_belongs_to_the_stored_weights(
+    row: OptimizerRow, lr: float | None, dtype: str
+) -> None:
     found = fit(config(optimizer=row.at(lr or row.lr), dtype=dtype, steps=30, seed=1))
     assert found.problem is not None and found.path is not None
     seen = found.problem.cast(dtype)
@@ -192,7 +251,11 @@ def test_the_last_point_belongs_to_the_stored_weights(row: OptimizerRow, lr: flo
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_diverged_fit_can_be_looked_at(dtype: str, divergence: float) -> None:
     found = fit(
-        config(optimizer={"name": "sgd", "lr": 1e100 if dtype == "float64" else 1e10}, stop={"divergence": divergence}, dtype=dtype)
+        config(
+            optimizer={"name": "sgd", "lr": 1e100 if dtype == "float64" else 1e10},
+            stop={"divergence": divergence},
+            dtype=dtype,
+        )
     )
     assert found.status == Status.DIVERGED
     assert len(found.excess_losses) == len(found.losses)
@@ -203,10 +266,17 @@ def test_a_diverged_fit_can_be_looked_at(dtype: str, divergence: float) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weights", [[1e308, -1e308], [1e308, 1e308], [1e160, 0.0]], ids=str)
-def test_a_start_at_nan_or_infinity_has_diverged_before_the_first_step(weights: list[float], dtype: str) -> None:
+def test_a_start_at_nan_or_infinity_has_diverged_before_the_first_step(
+    weights: list[float], dtype: str
+) -> None:
     found = fit(config(init={"name": "given", "weights": weights}, dtype=dtype, steps=5))
     assert found.error is None
-    assert (found.status, found.diverged_at_step, found.steps.tolist(), found.loss) == (Status.DIVERGED, 0, [0], math.inf)
+    assert (found.status, found.diverged_at_step, found.steps.tolist(), found.loss) == (
+        Status.DIVERGED,
+        0,
+        [0],
+        math.inf,
+    )
     assert not math.isfinite(found.losses[0])
     assert found.steps_to_tolerance is None
     with np.errstate(over="ignore"):
@@ -216,10 +286,20 @@ def test_a_start_at_nan_or_infinity_has_diverged_before_the_first_step(weights: 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=label)
 @pytest.mark.parametrize("lr", [1e-3, 1e-2])
-def test_a_start_at_the_optimum_of_noise_free_data_does_not_diverge(row: OptimizerRow, lr: float, dtype: str) -> None:
+def test_a_start_at_the_optimum_of_noise_free_data_does_not_diverge(
+    row: OptimizerRow, lr: float, dtype: str
+) -> None:
     """Rounding, or a decay of the weights, is any multiple of an initial loss of zero."""
     optimizer = row.at(lr)
-    found = fit(config(dataset=EXACT, init={"name": "given", "weights": [2.0, 3.0]}, optimizer=optimizer, dtype=dtype, steps=100))
+    found = fit(
+        config(
+            dataset=EXACT,
+            init={"name": "given", "weights": [2.0, 3.0]},
+            optimizer=optimizer,
+            dtype=dtype,
+            steps=100,
+        )
+    )
     assert found.losses[0] == 0
     assert found.losses[-1] < 1e-2
     assert (found.status, found.diverged_at_step) == (Status.COMPLETED, None)
@@ -227,10 +307,20 @@ def test_a_start_at_the_optimum_of_noise_free_data_does_not_diverge(row: Optimiz
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=label)
-def test_a_start_beside_the_optimum_of_noise_free_data_does_not_diverge(row: OptimizerRow, dtype: str) -> None:
+def test_a_start_beside_the_optimum_of_noise_free_data_does_not_diverge(
+    row: OptimizerRow, dtype: str
+) -> None:
     """Adam and its like take steps of the size of lr, however small the gradient: a small loss that becomes less small."""
     optimizer = row.at(1e-3)
-    found = fit(config(dataset=EXACT, init={"name": "given", "weights": [2.0, 3.0000002]}, optimizer=optimizer, dtype=dtype, steps=100))
+    found = fit(
+        config(
+            dataset=EXACT,
+            init={"name": "given", "weights": [2.0, 3.0000002]},
+            optimizer=optimizer,
+            dtype=dtype,
+            steps=100,
+        )
+    )
     assert 0 < found.losses[0] < 1e-12
     assert found.losses[-1] < 1e-2
     assert (found.status, found.diverged_at_step) == (Status.COMPLETED, None)
@@ -240,13 +330,19 @@ def test_zero_targets_and_zero_weights_stay_zero() -> None:
     zero = {"name": "polynomial", "degree": 1, "coefficients": [0.0, 0.0], "noise": 0.0}
     for row in OPTIMIZERS:
         found = fit(config(dataset=zero, init="zeros", optimizer=row.steady, steps=5))
-        assert (found.status, found.loss, found.weights.tolist()) == (Status.COMPLETED, 0.0, [[0.0], [0.0]])
+        assert (found.status, found.loss, found.weights.tolist()) == (
+            Status.COMPLETED,
+            0.0,
+            [[0.0], [0.0]],
+        )
         assert found.steps_to_tolerance == 0
 
 
 @pytest.mark.parametrize("fault", ["raises", "exits"])
 @pytest.mark.parametrize("where", ["build", "step", "draw"])
-def test_a_component_that_raises_or_exits_has_failed_and_the_others_go_on(fault: str, where: str) -> None:
+def test_a_component_that_raises_or_exits_has_failed_and_the_others_go_on(
+    fault: str, where: str
+) -> None:
     def fail() -> None:
         if fault == "exits":
             sys.exit(0)
@@ -280,7 +376,11 @@ def test_a_component_that_raises_or_exits_has_failed_and_the_others_go_on(fault:
         assert Optimizer.choices["faulty"] is FaultyOptimizer
         assert Init.choices["faulty"] is FaultyInit
         good = config(steps=3)
-        bad = config(steps=3, threads=2, **({"init": "faulty"} if where == "draw" else {"optimizer": "faulty"}))
+        bad = config(
+            steps=3,
+            threads=2,
+            **({"init": "faulty"} if where == "draw" else {"optimizer": "faulty"}),
+        )
         before = state()
         one, failed, other = fit([good, bad, good])
     assert state() == before
@@ -290,10 +390,19 @@ def test_a_component_that_raises_or_exits_has_failed_and_the_others_go_on(fault:
     assert failed.config is bad
     assert failed.error is not None
     assert failed.error.startswith("Traceback")
-    assert failed.error.rstrip().endswith("SystemExit: 0" if fault == "exits" else "ZeroDivisionError: a component's own mistake")
+    assert failed.error.rstrip().endswith(
+        "SystemExit: 0" if fault == "exits" else "ZeroDivisionError: a component's own mistake"
+    )
     assert failed.loss == math.inf
     assert (failed.path, failed.steps_to_tolerance, failed.diverged_at_step) == (None, None, None)
-    for read in ("steps", "losses", "weights", "excess_losses", "distance_to_optimum", "distance_to_truth"):
+    for read in (
+        "steps",
+        "losses",
+        "weights",
+        "excess_losses",
+        "distance_to_optimum",
+        "distance_to_truth",
+    ):
         with pytest.raises(ValueError, match="a failed fit has no numbers"):
             getattr(failed, read)
 
@@ -331,7 +440,9 @@ def test_a_prediction_of_another_shape_is_not_broadcast() -> None:
 
                 return Flattened(weights.clone().requires_grad_())
 
-            def predict(self, predictor: Any, parameter: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+            def predict(
+                self, predictor: Any, parameter: torch.Tensor, X: torch.Tensor
+            ) -> torch.Tensor:
                 return (X @ parameter)[:, 0]
 
             def transpose(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -360,14 +471,20 @@ def test_the_recorded_steps_are_those_announced(steps: int, every: int | None) -
 
 def test_a_fit_of_no_steps_is_its_start() -> None:
     found = fit(config(steps=0, init={"name": "given", "weights": [0.5, -2]}))
-    assert (found.status, found.steps.tolist(), found.weights.tolist()) == (Status.COMPLETED, [0], [[0.5], [-2.0]])
+    assert (found.status, found.steps.tolist(), found.weights.tolist()) == (
+        Status.COMPLETED,
+        [0],
+        [[0.5], [-2.0]],
+    )
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 1e-3, 1e-6, 1e-12])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=label)
 @pytest.mark.parametrize("noise", [0.0, 5.0])
-def test_steps_to_tolerance_is_the_first_step_of_all(row: OptimizerRow, dtype: str, tolerance: float, noise: float) -> None:
+def test_steps_to_tolerance_is_the_first_step_of_all(
+    row: OptimizerRow, dtype: str, tolerance: float, noise: float
+) -> None:
     found = fit(
         config(
             dataset={"name": "parabola", "noise": noise},
@@ -397,9 +514,13 @@ def test_a_fit_is_measured_against_what_it_saw() -> None:
     expected, squares, *_ = np.linalg.lstsq(seen.X, seen.y, rcond=None)
     np.testing.assert_allclose(found.optimum.weights, expected, rtol=1e-13)
     assert found.optimum.loss == pytest.approx(squares.item(), rel=1e-12)
-    assert found.distance_to_optimum == pytest.approx(float(np.linalg.norm(found.weights - expected)))
+    assert found.distance_to_optimum == pytest.approx(
+        float(np.linalg.norm(found.weights - expected))
+    )
     assert found.distance_to_optimum < 1e-5
-    assert found.distance_to_truth == pytest.approx(float(np.linalg.norm(found.weights - [[2.0], [3.0]])))
+    assert found.distance_to_truth == pytest.approx(
+        float(np.linalg.norm(found.weights - [[2.0], [3.0]]))
+    )
     assert found.loss == pytest.approx(squares.item(), rel=1e-5)
 
 
@@ -408,13 +529,19 @@ def test_a_fit_is_measured_against_what_it_saw() -> None:
 
 @pytest.mark.parametrize("row", [row for row in OPTIMIZERS if row.contracting], ids=label)
 @pytest.mark.parametrize("gradient", EXACT_GRADIENTS, ids=label)
-def test_a_contracting_optimizer_forgets_a_small_disturbance(row: OptimizerRow, gradient: Row) -> None:
+def test_a_contracting_optimizer_forgets_a_small_disturbance(
+    row: OptimizerRow, gradient: Row
+) -> None:
     start = np.array([0.5, -1.0])
     optimizer = row.steady
 
     def end(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         given = {"name": "given", "weights": weights.tolist()}
-        return fit(config(init=given, optimizer=optimizer, gradient=gradient.name, dtype="float64", steps=400)).weights
+        return fit(
+            config(
+                init=given, optimizer=optimizer, gradient=gradient.name, dtype="float64", steps=400
+            )
+        ).weights
 
     np.testing.assert_allclose(end(start + 1e-9), end(start), rtol=1e-9)
 
@@ -422,10 +549,14 @@ def test_a_contracting_optimizer_forgets_a_small_disturbance(row: OptimizerRow, 
 @pytest.mark.parametrize("model", MODELS, ids=label)
 @pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
 @pytest.mark.parametrize("gradient", EXACT_GRADIENTS, ids=label)
-def test_gradient_descent_reaches_the_exact_answer(gradient: Row, loss: LossRow, model: Row) -> None:
+def test_gradient_descent_reaches_the_exact_answer(
+    gradient: Row, loss: LossRow, model: Row
+) -> None:
     dataset = {"name": "random_linear", "n": 12, "p": 3, "q": 2, "condition": 2.0}
     scale = {"sum": 1, "mean": 1 / 24}[loss.torch]
-    lr = 1 / (2 * scale * 12)  # one over the largest curvature: X of random_linear has the largest singular value √n
+    lr = 1 / (
+        2 * scale * 12
+    )  # one over the largest curvature: X of random_linear has the largest singular value √n
     found = fit(
         config(
             dataset=dataset, loss=loss.name, model=model.name, gradient=gradient.name, optimizer={"name": "sgd", "lr": lr}, dtype="float64",
@@ -446,20 +577,38 @@ def test_targets_do_not_see_each_other(row: OptimizerRow, model: Row, tmp_path: 
     """Of the sum of squares, each column of W is the fit of its own target."""
     numbers = np.random.default_rng(4).standard_normal((12, 5))
     file = tmp_path / "data.csv"
-    file.write_text("a,b,u,v,w\n" + "".join(",".join(map(repr, line)) + "\n" for line in numbers.tolist()))
+    file.write_text(
+        "a,b,u,v,w\n" + "".join(",".join(map(repr, line)) + "\n" for line in numbers.tolist())
+    )
     start = [[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]]
 
     def weights(targets: list[int]) -> NDArray[Any]:
-        columns = {"name": "csv", "path": str(file), "features": ["a", "b"], "target": [f"{'uvw'[i]}" for i in targets]}
+        columns = {
+            "name": "csv",
+            "path": str(file),
+            "features": ["a", "b"],
+            "target": [f"{'uvw'[i]}" for i in targets],
+        }
         init = {"name": "given", "weights": [[line[i] for i in targets] for line in start]}
         optimizer = row.steady
-        found = fit(config(dataset=columns, init=init, optimizer=optimizer, model=model.name, dtype="float64", steps=25))
+        found = fit(
+            config(
+                dataset=columns,
+                init=init,
+                optimizer=optimizer,
+                model=model.name,
+                dtype="float64",
+                steps=25,
+            )
+        )
         assert found.status == Status.COMPLETED
         return found.weights
 
     together = weights([0, 1, 2])
     assert together.shape == (2, 3)
-    np.testing.assert_allclose(together, np.hstack([weights([0]), weights([1]), weights([2])]), rtol=1e-10)
+    np.testing.assert_allclose(
+        together, np.hstack([weights([0]), weights([1]), weights([2])]), rtol=1e-10
+    )
 
 
 # ---- every combination ----
@@ -475,14 +624,23 @@ DATA = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("init", INITS, ids=label)
 @pytest.mark.parametrize(("dataset", "shape"), DATA, ids=label)
-def test_every_combination_fits_or_is_refused(dataset: dict[str, Any], shape: tuple[int, int, int], init: InitRow, dtype: str) -> None:
+def test_every_combination_fits_or_is_refused(
+    dataset: dict[str, Any], shape: tuple[int, int, int], init: InitRow, dtype: str
+) -> None:
     largest = {loss.name: curvature(config(dataset=dataset, loss=loss.name)) for loss in LOSSES}
     for model, loss, gradient, optimizer in product(MODELS, LOSSES, GRADIENTS, OPTIMIZERS):
         if (optimizer.knowing and not loss.quadratic) or not gradient.takes(loss):
             continue
-        parts = {"model": model.name, "loss": loss.name, "gradient": gradient.name, "optimizer": optimizer.gentle(largest[loss.name])}
+        parts = {
+            "model": model.name,
+            "loss": loss.name,
+            "gradient": gradient.name,
+            "optimizer": optimizer.gentle(largest[loss.name]),
+        }
         if init.shape not in (None, shape[1:]):
-            with pytest.raises(ValueError, match=r"init\.weights has 2 rows of 1 numbers, the problem needs"):
+            with pytest.raises(
+                ValueError, match=r"init\.weights has 2 rows of 1 numbers, the problem needs"
+            ):
                 config(dataset=dataset, init=init.plain, dtype=dtype, **parts)
             continue
         found = fit(config(dataset=dataset, init=init.plain, dtype=dtype, steps=2, **parts))

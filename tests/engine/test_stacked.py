@@ -45,8 +45,21 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "sgd", "lr": 2e-4, "momentum": 0.7, "nesterov": True},
     {"name": "sgd", "lr": 1e-9, "maximize": True},
     {"name": "adam", "lr": 0.1},
-    {"name": "adam", "lr": 0.03, "betas": [0.4, 0.9], "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True},
-    {"name": "adam", "lr": 0.02, "betas": [0.0, 0.9], "weight_decay": 0.1, "decoupled_weight_decay": True},
+    {
+        "name": "adam",
+        "lr": 0.03,
+        "betas": [0.4, 0.9],
+        "eps": 1e-3,
+        "weight_decay": 0.1,
+        "amsgrad": True,
+    },
+    {
+        "name": "adam",
+        "lr": 0.02,
+        "betas": [0.0, 0.9],
+        "weight_decay": 0.1,
+        "decoupled_weight_decay": True,
+    },
     {"name": "adam", "lr": 1e-3, "eps": 1e-2, "maximize": True},
     {"name": "adamw", "lr": 0.1},
     {"name": "adamw", "lr": 0.1, "weight_decay": 0.0, "amsgrad": True},
@@ -56,7 +69,14 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "rmsprop", "lr": 1e-3, "centered": True},
     {"name": "rmsprop", "lr": 1e-4, "maximize": True},
     {"name": "adagrad", "lr": 0.5},
-    {"name": "adagrad", "lr": 0.5, "lr_decay": 0.01, "weight_decay": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-3},
+    {
+        "name": "adagrad",
+        "lr": 0.5,
+        "lr_decay": 0.01,
+        "weight_decay": 0.1,
+        "initial_accumulator_value": 0.1,
+        "eps": 1e-3,
+    },
     {"name": "adagrad", "lr": 1e-3, "maximize": True},
     {"name": "heavy_ball"},
     {"name": "heavy_ball", "lr": 1e-4, "momentum": 0.9},
@@ -78,18 +98,41 @@ CONTRACTING: tuple[Mapping[str, Any], ...] = (
     {"name": "conjugate_gradient"},
 )
 AMPLIFIES = {row.name: row.amplifies for row in helpers.OPTIMIZERS}
-WILD: tuple[Mapping[str, Any], ...] = ({"name": "sgd", "lr": 1e3}, {"name": "manual_sgd", "lr": 3.0})
+WILD: tuple[Mapping[str, Any], ...] = (
+    {"name": "sgd", "lr": 1e3},
+    {"name": "manual_sgd", "lr": 3.0},
+)
 GRADIENTS = ("manual", "autograd", "func_grad", "gram")
 #: (n, p, q), on both sides of every vector's width and of the number of features that are added one by one.
-SHAPES = ((1, 1, 1), (2, 64, 1), (5, 3, 2), (7, 4, 1), (17, 8, 3), (30, 2, 1), (31, 5, 1), (100, 33, 1), (300, 7, 2), (10_000, 1, 3))
+SHAPES = (
+    (1, 1, 1),
+    (2, 64, 1),
+    (5, 3, 2),
+    (7, 4, 1),
+    (17, 8, 3),
+    (30, 2, 1),
+    (31, 5, 1),
+    (100, 33, 1),
+    (300, 7, 2),
+    (10_000, 1, 3),
+)
 
 
 def config(optimizer: Mapping[str, Any] = OPTIMIZERS[0], **fields: Any) -> FitConfig:
-    return FitConfig.model_validate({"optimizer": optimizer, "engine": "stacked", "steps": 40, **fields})
+    return FitConfig.model_validate(
+        {"optimizer": optimizer, "engine": "stacked", "steps": 40, **fields}
+    )
 
 
 def linear(n: int, p: int, q: int, **fields: Any) -> dict[str, Any]:
-    return {"name": "random_linear", "n": n, "p": p, "q": q, "condition": 1.0 if min(n, p) == 1 else 10.0, **fields}
+    return {
+        "name": "random_linear",
+        "n": n,
+        "p": p,
+        "q": q,
+        "condition": 1.0 if min(n, p) == 1 else 10.0,
+        **fields,
+    }
 
 
 def single(config: FitConfig) -> FitConfig:
@@ -101,7 +144,12 @@ def bits(result: Fit) -> tuple[object, ...]:
     assert result.path is not None, result.error
     path = result.path
     arrays = path.steps, path.losses, path.weights, result.excess_losses
-    return result.status, result.steps_to_tolerance, result.diverged_at_step, *((array.dtype, array.tobytes()) for array in arrays)
+    return (
+        result.status,
+        result.steps_to_tolerance,
+        result.diverged_at_step,
+        *((array.dtype, array.tobytes()) for array in arrays),
+    )
 
 
 def run(configs: Sequence[FitConfig]) -> list[Fit]:
@@ -120,7 +168,11 @@ def all_bits(configs: Sequence[FitConfig]) -> list[tuple[object, ...]]:
 @pytest.mark.matrix
 def test_every_component_of_ours_has_a_stacked_rule() -> None:
     for group in (Model, Loss, Gradient, Optimizer):
-        assert all(choice.stackable() for choice in group.choices.values() if choice.__module__.startswith("linfit."))
+        assert all(
+            choice.stackable()
+            for choice in group.choices.values()
+            if choice.__module__.startswith("linfit.")
+        )
 
 
 def test_the_table_sets_every_option_of_every_optimizer() -> None:
@@ -135,7 +187,9 @@ def test_the_table_sets_every_option_of_every_optimizer() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(shape: tuple[int, int, int], dtype: str) -> None:
+def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(
+    shape: tuple[int, int, int], dtype: str
+) -> None:
     chance = random.Random(repr((shape, dtype)))
     common = {
         "dtype": dtype,
@@ -165,14 +219,28 @@ def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(shape: tuple[int
 @pytest.mark.parametrize("gradient", sorted(Gradient.choices))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (17, 8, 3), (100, 33, 1), (1_000, 64, 1)], ids=str)
-def test_bits_of_every_gradient_at_every_size(shape: tuple[int, int, int], dtype: str, gradient: str) -> None:
-    assert_same_alone((*OPTIMIZERS[::3], WILD[0]), dtype=dtype, gradient=gradient, dataset=linear(*shape, seed=7), steps=3)
+def test_bits_of_every_gradient_at_every_size(
+    shape: tuple[int, int, int], dtype: str, gradient: str
+) -> None:
+    assert_same_alone(
+        (*OPTIMIZERS[::3], WILD[0]),
+        dtype=dtype,
+        gradient=gradient,
+        dataset=linear(*shape, seed=7),
+        steps=3,
+    )
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bits_of_large_problems(dtype: str, gradient: str) -> None:
-    assert_same_alone(OPTIMIZERS[::9], dtype=dtype, gradient=gradient, dataset=linear(10_000, 64, 1, seed=7), steps=2)
+    assert_same_alone(
+        OPTIMIZERS[::9],
+        dtype=dtype,
+        gradient=gradient,
+        dataset=linear(10_000, 64, 1, seed=7),
+        steps=2,
+    )
 
 
 def assert_same_alone(rows: Sequence[Mapping[str, Any]], **fields: Any) -> None:
@@ -198,9 +266,14 @@ def assert_same_among(count: int, **fields: Any) -> None:
     configs = [config(rows[seed % len(rows)], seed=seed, **fields) for seed in range(count)]
     places = random.Random(0).sample(range(count), 40)
     among = {place: bits(found) for place, found in fit_stacks(configs) if place in places}
-    few = [all_bits([configs[place] for place in places[start : start + 4]]) for start in range(0, 40, 4)]
+    few = [
+        all_bits([configs[place] for place in places[start : start + 4]])
+        for start in range(0, 40, 4)
+    ]
     assert [found for part in few for found in part] == [among[place] for place in places]
-    assert [all_bits([configs[place]])[0] for place in places[::4]] == [among[place] for place in places[::4]]
+    assert [all_bits([configs[place]])[0] for place in places[::4]] == [
+        among[place] for place in places[::4]
+    ]
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=25)
@@ -209,7 +282,9 @@ def test_bits_of_any_choice_of_fits_in_any_order(data: st.DataObject) -> None:
     rows = (*OPTIMIZERS, *WILD)
     dataset = linear(9, data.draw(st.integers(1, 9)), 2, condition=1.0)
     fit_config = st.builds(
-        lambda row, seed, steps, every: config(rows[row], seed=seed, steps=steps, record={"every": every}, dataset=dataset),
+        lambda row, seed, steps, every: config(
+            rows[row], seed=seed, steps=steps, record={"every": every}, dataset=dataset
+        ),
         st.integers(0, len(rows) - 1),
         st.integers(0, 3),
         st.sampled_from((0, 1, 31, 32, 33, 64)),
@@ -220,8 +295,12 @@ def test_bits_of_any_choice_of_fits_in_any_order(data: st.DataObject) -> None:
 
 
 def test_bits_do_not_depend_on_whether_fits_share_their_data() -> None:
-    shared = [config(row, init={"name": "normal", "seed": place}) for place, row in enumerate(OPTIMIZERS)]
-    strangers = [config(seed=place, dataset={"name": "random_linear", "n": 30, "p": 2}) for place in range(5)]
+    shared = [
+        config(row, init={"name": "normal", "seed": place}) for place, row in enumerate(OPTIMIZERS)
+    ]
+    strangers = [
+        config(seed=place, dataset={"name": "random_linear", "n": 30, "p": 2}) for place in range(5)
+    ]
     assert all_bits([*strangers, *shared])[5:] == all_bits(shared)
 
 
@@ -233,8 +312,15 @@ def test_two_threads_give_bits_that_do_not_depend_on_the_stack_either() -> None:
 
 def test_optima_are_the_same_alone_and_among_others() -> None:
     for n, p, q in SHAPES[:-1]:
-        problems = [FitConfig.model_validate({"dataset": linear(n, p, q)}).dataset.load(seed) for seed in range(5)]
-        problems.append(Problem(np.zeros((n, p)), problems[0].y, problems[0].features, problems[0].targets, "none"))
+        problems = [
+            FitConfig.model_validate({"dataset": linear(n, p, q)}).dataset.load(seed)
+            for seed in range(5)
+        ]
+        problems.append(
+            Problem(
+                np.zeros((n, p)), problems[0].y, problems[0].features, problems[0].targets, "none"
+            )
+        )
         for found, one in zip(optima(problems, Loss.choose("mse")), problems, strict=True):
             alone = optimum(one, Loss.choose("mse"))
             assert (found.loss, found.rank, found.scale) == (alone.loss, alone.rank, alone.scale)
@@ -248,15 +334,28 @@ def test_optima_are_the_same_alone_and_among_others() -> None:
 @pytest.mark.matrix
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-12), ("float32", 1e-5)])
-def test_one_step_from_any_state_of_the_single_engine_agrees(dtype: str, near: float, gradient: str) -> None:
+def test_one_step_from_any_state_of_the_single_engine_agrees(
+    dtype: str, near: float, gradient: str
+) -> None:
     steps = 80
     configs = [
-        config(row, dtype=dtype, gradient=gradient, steps=steps, seed=seed, record={"every": 1}, model=model, loss=loss)
+        config(
+            row,
+            dtype=dtype,
+            gradient=gradient,
+            steps=steps,
+            seed=seed,
+            record={"every": 1},
+            model=model,
+            loss=loss,
+        )
         for row in OPTIMIZERS
         for seed, model, loss in ((0, "tensor", "sse"), (1, "linear", "sse"))
     ]
     paths = [fit(single(one)).path for one in configs]
-    visited = np.stack([path.weights for path in paths if path is not None], axis=1)  # [steps + 1, r, p, q]
+    visited = np.stack(
+        [path.weights for path in paths if path is not None], axis=1
+    )  # [steps + 1, r, p, q]
     losses = np.stack([path.losses for path in paths if path is not None], axis=1)  # [steps + 1, r]
     for model in ("tensor", "linear"):
         own = [place for place, one in enumerate(configs) if one.model.name == model]
@@ -275,9 +374,15 @@ def test_one_step_from_any_state_of_the_single_engine_agrees(dtype: str, near: f
 @pytest.mark.parametrize("dataset", ["parabola", "polynomial", "random_linear"])
 def test_the_first_fifty_steps_agree(dataset: str, dtype: str, near: float) -> None:
     configs = [
-        config(row, dataset=dataset, dtype=dtype, steps=50, gradient=gradient, model=model, loss="mse")
+        config(
+            row, dataset=dataset, dtype=dtype, steps=50, gradient=gradient, model=model, loss="mse"
+        )
         for row in OPTIMIZERS
-        for gradient, model in (("manual", "tensor"), ("autograd", "linear"), ("func_grad", "linear"))
+        for gradient, model in (
+            ("manual", "tensor"),
+            ("autograd", "linear"),
+            ("func_grad", "linear"),
+        )
     ]
     for found, expected in zip(run(configs), fit([single(one) for one in configs]), strict=True):
         assert found.status is expected.status
@@ -285,11 +390,17 @@ def test_the_first_fifty_steps_agree(dataset: str, dtype: str, near: float) -> N
         assert_near(found.losses, expected.losses, near * expected.losses[0])
         assert found.path is not None and expected.path is not None
         amplified = near * AMPLIFIES[found.config.optimizer.name]
-        assert_near(found.path.weights, expected.path.weights, amplified * np.abs(expected.path.weights).max())
+        assert_near(
+            found.path.weights,
+            expected.path.weights,
+            amplified * np.abs(expected.path.weights).max(),
+        )
 
 
 def test_the_end_and_the_step_of_tolerance_agree_where_the_method_contracts() -> None:
-    configs = [config(row, dtype="float64", steps=300, seed=seed) for row in CONTRACTING for seed in (0, 5)]
+    configs = [
+        config(row, dtype="float64", steps=300, seed=seed) for row in CONTRACTING for seed in (0, 5)
+    ]
     found, expected = run(configs), fit([single(one) for one in configs])
     assert any(result.steps_to_tolerance for result in found)
     for one, other in zip(found, expected, strict=True):
@@ -300,9 +411,17 @@ def test_the_end_and_the_step_of_tolerance_agree_where_the_method_contracts() ->
 
 @pytest.mark.matrix
 def test_what_is_recorded_is_what_the_single_engine_records() -> None:
-    configs = [config(steps=steps, record={"every": every}) for steps in (0, 1, 31, 32, 33, 100) for every in (None, 1, 7)]
+    configs = [
+        config(steps=steps, record={"every": every})
+        for steps in (0, 1, 31, 32, 33, 100)
+        for every in (None, 1, 7)
+    ]
     for found, expected in zip(run(configs), fit([single(one) for one in configs]), strict=True):
-        assert found.steps.tolist() == expected.steps.tolist() == expected.config.record.steps(expected.config.steps)
+        assert (
+            found.steps.tolist()
+            == expected.steps.tolist()
+            == expected.config.record.steps(expected.config.steps)
+        )
         assert found.excess_losses == pytest.approx(expected.excess_losses, rel=1e-3)
         assert found.problem is not None and expected.problem is not None
         assert found.problem.digest == expected.problem.digest
@@ -336,13 +455,18 @@ def test_divergence_is_found_at_its_step_and_recorded_last(lr: float, steps: int
 
 
 def test_a_slow_divergence_leaves_at_any_step_without_a_trace_in_its_neighbours() -> None:
-    configs = [config({"name": "manual_sgd", "lr": 1e-3 * 1.15**place}, steps=300, seed=place) for place in range(40)]
+    configs = [
+        config({"name": "manual_sgd", "lr": 1e-3 * 1.15**place}, steps=300, seed=place)
+        for place in range(40)
+    ]
     found = run(configs)
     assert len({result.diverged_at_step for result in found}) > 10
     assert [bits(result) for result in found] == [all_bits([one])[0] for one in configs]
     for result in found:
         assert (result.diverged_at_step is not None) == (result.status is Status.DIVERGED)
-        assert result.steps[-1] == (300 if result.diverged_at_step is None else result.diverged_at_step)
+        assert result.steps[-1] == (
+            300 if result.diverged_at_step is None else result.diverged_at_step
+        )
 
 
 def test_fits_that_ended_leave_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +478,12 @@ def test_fits_that_ended_leave_the_program(monkeypatch: pytest.MonkeyPatch) -> N
         update(program, k, gradient)
 
     monkeypatch.setattr(Program, "update", watched)
-    run([config(WILD[0], steps=200), *(config(steps=steps, seed=steps) for steps in (10, 20, 60, 120, 200))])
+    run(
+        [
+            config(WILD[0], steps=200),
+            *(config(steps=steps, seed=steps) for steps in (10, 20, 60, 120, 200)),
+        ]
+    )
     assert sizes[0] == 6
     assert sizes[32] == 3
     assert sizes[-1] == 2
@@ -362,21 +491,39 @@ def test_fits_that_ended_leave_the_program(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_fit_that_starts_at_nan_diverges_at_once() -> None:
-    found = run([config({"name": "sgd", "lr": 1.0}, dataset={"name": "parabola"}, stop={"divergence": 2.0}), config()])
+    found = run(
+        [
+            config(
+                {"name": "sgd", "lr": 1.0}, dataset={"name": "parabola"}, stop={"divergence": 2.0}
+            ),
+            config(),
+        ]
+    )
     assert (found[0].diverged_at_step, found[1].status) == (1, Status.COMPLETED)
 
 
 def test_a_fit_whose_data_cannot_be_had_fails_and_the_others_go_on() -> None:
     missing = {"name": "csv", "path": "nowhere.csv", "features": ["x"], "target": "y"}
     found = run([config(), config(dataset=missing), config(dataset=missing), config(seed=1)])
-    assert [result.status for result in found] == [Status.COMPLETED, Status.FAILED, Status.FAILED, Status.COMPLETED]
-    assert found[1].error is not None and "nowhere.csv" in found[1].error and "Traceback" in found[1].error
+    assert [result.status for result in found] == [
+        Status.COMPLETED,
+        Status.FAILED,
+        Status.FAILED,
+        Status.COMPLETED,
+    ]
+    assert (
+        found[1].error is not None
+        and "nowhere.csv" in found[1].error
+        and "Traceback" in found[1].error
+    )
     assert [bits(found[place]) for place in (0, 3)] == all_bits([config(), config(seed=1)])
 
 
 def test_data_that_a_dtype_cannot_hold_fail_and_the_others_go_on() -> None:
     large = {"name": "polynomial", "degree": 1, "coefficients": [1e60, 1.0]}
-    found = run([config(dataset=large), config(dataset=large, dtype="float64", optimizer={"name": "adam"})])
+    found = run(
+        [config(dataset=large), config(dataset=large, dtype="float64", optimizer={"name": "adam"})]
+    )
     assert found[0].error is not None and "float32 cannot hold" in found[0].error
     assert found[1].status is Status.COMPLETED
 
@@ -385,7 +532,9 @@ def test_data_that_a_dtype_cannot_hold_fail_and_the_others_go_on() -> None:
 
 
 def test_blocks_are_as_large_as_memory_allows() -> None:
-    configs = [config(seed=seed, engine={"name": "stacked", "memory": 2**20}) for seed in range(500)]
+    configs = [
+        config(seed=seed, engine={"name": "stacked", "memory": 2**20}) for seed in range(500)
+    ]
     parts = [part for part in blocks(configs) if isinstance(part, list)]
     assert [task.place for part in parts for task in part] == list(range(500))
     assert len(parts) > 1
@@ -395,13 +544,25 @@ def test_blocks_are_as_large_as_memory_allows() -> None:
 
 
 def test_a_fit_larger_than_memory_runs_in_a_block_of_its_own() -> None:
-    large = [config(dataset=linear(20_000, 8, 1), steps=2, seed=seed, engine={"name": "stacked", "memory": 2**20}) for seed in range(2)]
+    large = [
+        config(
+            dataset=linear(20_000, 8, 1),
+            steps=2,
+            seed=seed,
+            engine={"name": "stacked", "memory": 2**20},
+        )
+        for seed in range(2)
+    ]
     assert [len(part) for part in blocks(large)] == [1, 1]
     assert all(result.status is Status.COMPLETED for result in run(large))
 
 
 def test_stacks_are_what_agrees_in_shapes_model_loss_gradient_dtype_and_threads() -> None:
-    alike = [config(row, seed=seed, steps=seed, init=init) for seed, row in enumerate(OPTIMIZERS) for init in ("zeros", "normal")]
+    alike = [
+        config(row, seed=seed, steps=seed, init=init)
+        for seed, row in enumerate(OPTIMIZERS)
+        for init in ("zeros", "normal")
+    ]
     others: list[dict[str, Any]] = [
         {"dataset": {"name": "parabola", "n": 31}},
         {"dataset": "polynomial"},
@@ -425,8 +586,19 @@ def test_a_file_is_read_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch) -> N
         return load(dataset, seed)
 
     monkeypatch.setattr(CSV, "load", watched)
-    dataset = {"name": "csv", "path": "linfit:article.csv", "features": ["x_squared", "one"], "target": "y"}
-    found = run([config(dataset=dataset, seed=seed, dtype=dtype) for seed in range(5) for dtype in ("float32", "float64")])
+    dataset = {
+        "name": "csv",
+        "path": "linfit:article.csv",
+        "features": ["x_squared", "one"],
+        "target": "y",
+    }
+    found = run(
+        [
+            config(dataset=dataset, seed=seed, dtype=dtype)
+            for seed in range(5)
+            for dtype in ("float32", "float64")
+        ]
+    )
     assert loads == [0, 0]
     assert len({bits(result) for result in found}) == 10
 
@@ -440,7 +612,9 @@ def test_results_come_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
         return whole(block, report)
 
     monkeypatch.setattr(stacked, "run", watched)
-    done = fit_stacks([config(seed=seed, engine={"name": "stacked", "memory": 2**20}) for seed in range(200)])
+    done = fit_stacks(
+        [config(seed=seed, engine={"name": "stacked", "memory": 2**20}) for seed in range(200)]
+    )
     assert next(done)[0] == 0
     assert len(begun) == 1
 
@@ -458,14 +632,24 @@ def test_auto_stacks_several_and_runs_one_alone() -> None:
 
 
 def test_results_are_in_order_whatever_engine_each_ran_in() -> None:
-    kinds = [("stacked", "float32"), ("single", "float64"), ("stacked", "float64"), ("single", "float32")]
-    configs = [config(seed=seed, engine=engine, dtype=dtype) for seed, (engine, dtype) in enumerate(kinds)]
+    kinds = [
+        ("stacked", "float32"),
+        ("single", "float64"),
+        ("stacked", "float64"),
+        ("single", "float32"),
+    ]
+    configs = [
+        config(seed=seed, engine=engine, dtype=dtype) for seed, (engine, dtype) in enumerate(kinds)
+    ]
     assert [result.config.seed for result in fit(configs)] == [0, 1, 2, 3]
     assert sorted(place for place, _ in fits_as_done(configs)) == [0, 1, 2, 3]
 
 
 def test_memory_is_not_in_the_fingerprint_and_the_engine_is() -> None:
-    wide, narrow = (config(engine={"name": "stacked", "memory": memory}).fingerprint() for memory in (2**29, 2**20))
+    wide, narrow = (
+        config(engine={"name": "stacked", "memory": memory}).fingerprint()
+        for memory in (2**29, 2**20)
+    )
     assert wide == narrow != config(engine="single").fingerprint()
 
 
@@ -499,7 +683,9 @@ def test_a_plug_in_without_a_rule_of_its_own_runs_single_and_the_config_says_so(
     configs = [config({"name": "halved"}), config(model="other"), config()]
     assert [one.unstackable() for one in configs] == [["optimizer"], ["model"], []]
     assert [result.config.engine.name for result in fit(configs)] == ["single", "single", "stacked"]
-    assert bits(fit(configs[0])) == bits(fit(single(config({"name": "sgd"})))), "the same updates, by torch"
+    assert bits(fit(configs[0])) == bits(fit(single(config({"name": "sgd"})))), (
+        "the same updates, by torch"
+    )
 
 
 @pytest.mark.usefixtures("scratch")
@@ -519,7 +705,9 @@ def test_a_plug_in_with_a_rule_of_its_own_is_stacked_beside_the_others() -> None
 
             return update
 
-    found = run([config({"name": "sign_descent", "lr": lr}, steps=1) for lr in (0.1, 0.2)] + [config()])
+    found = run(
+        [config({"name": "sign_descent", "lr": lr}, steps=1) for lr in (0.1, 0.2)] + [config()]
+    )
     start, end = (found[1].path.weights[place] for place in (0, -1)) if found[1].path else ((), ())
     assert np.abs(np.subtract(end, start)) == pytest.approx(0.2)
 
@@ -541,10 +729,15 @@ def test_a_plug_in_that_raises_fails_its_block_alone() -> None:
         def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
             return torch.zeros(p + 1, q, dtype=dtype)
 
-    found = run([config({"name": "exits"}), config(dtype="float64"), config(dtype="float64", init="wide")])
+    found = run(
+        [config({"name": "exits"}), config(dtype="float64"), config(dtype="float64", init="wide")]
+    )
     assert [result.status for result in found] == [Status.FAILED, Status.COMPLETED, Status.FAILED]
     assert found[0].error is not None and "SystemExit: 3" in found[0].error
-    assert found[2].error is not None and "init wide drew torch.float64 [3, 1], asked for torch.float64 [2, 1]" in found[2].error
+    assert (
+        found[2].error is not None
+        and "init wide drew torch.float64 [3, 1], asked for torch.float64 [2, 1]" in found[2].error
+    )
 
 
 @pytest.mark.usefixtures("scratch")
@@ -555,7 +748,13 @@ def test_a_dataset_of_ones_own_may_draw_from_the_seed() -> None:
         def load(self, seed: int) -> Problem:
             return Parabola().load(seed)
 
-    configs = [config(dataset={"name": "shifted", "path": "x", "features": ["x", "1"], "target": "y"}, seed=seed) for seed in (0, 1)]
+    configs = [
+        config(
+            dataset={"name": "shifted", "path": "x", "features": ["x", "1"], "target": "y"},
+            seed=seed,
+        )
+        for seed in (0, 1)
+    ]
     assert len({result.problem.digest for result in run(configs) if result.problem}) == 2
 
 
@@ -564,11 +763,15 @@ def test_a_dataset_of_ones_own_may_draw_from_the_seed() -> None:
 
 def test_columns_are_exact_and_memory_starts_at_zero() -> None:
     like = torch.zeros(3, 2, 1)
-    optimizers: list[Component] = [Optimizer.choose({"name": "adam", "lr": lr, "betas": [lr, 0.5]}) for lr in (0.1, 0.2, 0.3)]
+    optimizers: list[Component] = [
+        Optimizer.choose({"name": "adam", "lr": lr, "betas": [lr, 0.5]}) for lr in (0.1, 0.2, 0.3)
+    ]
     h = Columns(optimizers, like)
     assert h["lr"].tolist() == [[[0.1]], [[0.2]], [[0.3]]]
     assert [beta.ravel().tolist() for beta in h["betas"]] == [[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]]
-    assert h.column(h["lr"])[:, 1, 0].tolist() == np.array([0.1, 0.2, 0.3], dtype=np.float32).tolist()
+    assert (
+        h.column(h["lr"])[:, 1, 0].tolist() == np.array([0.1, 0.2, 0.3], dtype=np.float32).tolist()
+    )
     assert h.select([2, 0], like[:2])["lr"].ravel().tolist() == [0.3, 0.1]
     memory = Memory(like)
     memory["mean"][1] = 5
@@ -580,4 +783,6 @@ def test_powers_are_pythons_own() -> None:
     bases = np.array([0.9, 0.0, 0.999, 0.9]).reshape(-1, 1, 1)
     table = powers(bases, range(1, 40))
     assert table.shape == (39, 4, 1, 1)
-    assert [row.ravel().tolist() for row in table] == [[0.9**k, 0.0**k, 0.999**k, 0.9**k] for k in range(1, 40)]
+    assert [row.ravel().tolist() for row in table] == [
+        [0.9**k, 0.0**k, 0.999**k, 0.9**k] for k in range(1, 40)
+    ]

@@ -53,7 +53,11 @@ FITS: dict[str, dict[str, Any]] = {
     },
     "single denormal": {"engine": "single", "dataset": {"name": "polynomial", "range": [0, 1e-20]}},
     "stacked autograd": {"engine": "stacked", "gradient": "autograd"},
-    "stacked forward": {"engine": "stacked", "gradient": "forward", "batch": {"name": "minibatch", "size": 8}},
+    "stacked forward": {
+        "engine": "stacked",
+        "gradient": "forward",
+        "batch": {"name": "minibatch", "size": 8},
+    },
 }
 SWEEP = ["seed=0,1", "steps=3", "pictures=false", "gradient=autograd,forward"]
 
@@ -65,7 +69,9 @@ def configs() -> list[FitConfig]:
 def bits(fits: list[linfit.Fit]) -> list[tuple[str, *tuple[bytes, ...]]]:
     arrays = [(fit.losses, fit.weights, fit.excess_losses) for fit in fits]
     ends = [fit.error or fit.status for fit in fits]
-    return [(end, *(part.tobytes() for part in parts)) for end, parts in zip(ends, arrays, strict=True)]
+    return [
+        (end, *(part.tobytes() for part in parts)) for end, parts in zip(ends, arrays, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +96,19 @@ def settings() -> dict[str, Any]:
     return {
         "modes": [*map(id, functions), *map(id, _get_current_dispatch_mode_stack())],
         "transforms": torch._C._functorch.peek_interpreter_stack() is None,
-        "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch._C._is_fwd_grad_enabled()),
+        "gradients": (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch._C._is_fwd_grad_enabled(),
+        ),
         "level": forward_ad._current_level,
         "hooks": torch._C._autograd._top_saved_tensors_default_hooks(True),
         "global hooks": [list(hooks) for hooks in GLOBAL_HOOKS],
         "anomaly": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-        "autocast": [*map(torch.is_autocast_enabled, DEVICES), *map(torch.get_autocast_dtype, DEVICES)],
+        "autocast": [
+            *map(torch.is_autocast_enabled, DEVICES),
+            *map(torch.get_autocast_dtype, DEVICES),
+        ],
         "dtype": torch.get_default_dtype(),
         "denormals": sys.float_info.min / 2,
         "threads": (torch.get_num_threads(), *(one["num_threads"] for one in _controller().info())),
@@ -111,7 +124,9 @@ def settings() -> dict[str, Any]:
 class Scaling(TorchFunctionMode):
     """Multiplies what is subtracted."""
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         result = function(*args, **(kwargs or {}))
         return result * 1.5 if function in (torch.Tensor.sub, torch.Tensor.__sub__) else result
 
@@ -119,7 +134,9 @@ class Scaling(TorchFunctionMode):
 class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The same, below autograd."""
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         result = function(*args, **(kwargs or {}))
         return result * 1.5 if "sub" in str(function) else result
 
@@ -145,7 +162,9 @@ def hooked() -> Iterator[None]:
         register_optimizer_step_pre_hook(faster),
         register_optimizer_step_post_hook(faster),
         module.register_module_forward_hook(lambda _module, _inputs, output: output * 2),
-        module.register_module_parameter_registration_hook(lambda _module, _name, weight: weight * 2),
+        module.register_module_parameter_registration_hook(
+            lambda _module, _name, weight: weight * 2
+        ),
     ]
     try:
         yield

@@ -18,7 +18,9 @@ PARTS = {"name": "rmsprop", "lr": 0.1}
 
 @pytest.mark.parametrize("engine", ["single", "stacked"])
 def test_rmsprop_parts_from_its_twins_and_gradient_descent_does_not(engine: str) -> None:
-    configs = [config(optimizer=optimizer, engine=engine, steps=1000) for optimizer in (STAYS, PARTS)]
+    configs = [
+        config(optimizer=optimizer, engine=engine, steps=1000) for optimizer in (STAYS, PARTS)
+    ]
     stays, parts = partings(configs)
     assert stays is not None and parts is not None
     assert (stays.step, stays.spread) == (None, 0.0)
@@ -29,12 +31,19 @@ def test_rmsprop_parts_from_its_twins_and_gradient_descent_does_not(engine: str)
 
 def test_twins_differ_by_rounding_only_and_leave_the_fit_as_it_is() -> None:
     features = {"name": "polynomial", "degree": 2, "scaling": "standardize"}
-    own = config(features=features, split={"validation": 0.2}, optimizer=STAYS, dtype="float64", steps=3)
+    own = config(
+        features=features, split={"validation": 0.2}, optimizer=STAYS, dtype="float64", steps=3
+    )
     before = own.fingerprint()
     beside, reverse = (fit(twin) for twin in twins_of(own))
     mine = fit(own)
     assert own.fingerprint() == before
-    assert beside.path is not None and mine.path is not None and mine.problem is not None and reverse.problem is not None
+    assert (
+        beside.path is not None
+        and mine.path is not None
+        and mine.problem is not None
+        and reverse.problem is not None
+    )
     assert (beside.path.weights[0] == np.nextafter(mine.path.weights[0], np.inf)).all()
     assert isinstance(reverse.config.dataset, Arrays)
     assert (mine.problem.X[::-1] == reverse.problem.X).all()
@@ -51,8 +60,22 @@ def test_twins_differ_by_rounding_only_and_leave_the_fit_as_it_is() -> None:
         ({"batch": "minibatch"}, 1),  # drawn by number: other samples would be drawn
         ({"gradient": "gram"}, 2),
         ({"loss": "huber"}, 2),
-        ({"dataset": {"name": "csv", "path": "linfit:article.csv", "features": ["x", "one"], "target": "y", "weight": "one"}}, 2),
-        ({"dataset": {"name": "random_linear", "n": 2000, "p": 100}, "steps": 20_000}, 0),  # more products than it is worth
+        (
+            {
+                "dataset": {
+                    "name": "csv",
+                    "path": "linfit:article.csv",
+                    "features": ["x", "one"],
+                    "target": "y",
+                    "weight": "one",
+                }
+            },
+            2,
+        ),
+        (
+            {"dataset": {"name": "random_linear", "n": 2000, "p": 100}, "steps": 20_000},
+            0,
+        ),  # more products than it is worth
         ({"dataset": {"name": "random_linear", "p": 70, "q": 70}}, 0),
     ],
 )

@@ -16,7 +16,15 @@ from linfit.engine.prediction import theory_of
 from linfit.problem.arrays import Arrays
 from linfit.sweeps import stability
 from linfit.sweeps.readiness import ready
-from tests.helpers import GRADIENTS, OPTIMIZERS, QUADRATIC_LOSSES, GradientRow, LossRow, config, label
+from tests.helpers import (
+    GRADIENTS,
+    OPTIMIZERS,
+    QUADRATIC_LOSSES,
+    GradientRow,
+    LossRow,
+    config,
+    label,
+)
 
 STREAM = np.random.default_rng(3)
 X, Y = STREAM.standard_normal((12, 3)), STREAM.standard_normal((12, 2))
@@ -79,9 +87,15 @@ def test_with_every_gradient(gradient: GradientRow, loss: LossRow, engine: str) 
 @pytest.mark.parametrize("scaling", ["none", "standardize", "whiten"])
 @pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
 @pytest.mark.parametrize("gradient", ["manual", "gram"])
-def test_with_features_an_intercept_and_a_penalty(gradient: str, loss: LossRow, scaling: str) -> None:
+def test_with_features_an_intercept_and_a_penalty(
+    gradient: str, loss: LossRow, scaling: str
+) -> None:
     features = {"name": "polynomial", "degree": 2, "scaling": scaling}
-    parts = {"features": features, "penalty": {"name": "ridge", "strength": 0.5}, "gradient": gradient}
+    parts = {
+        "features": features,
+        "penalty": {"name": "ridge", "strength": 0.5},
+        "gradient": gradient,
+    }
     one, other = fit(list(both(loss=loss.plain, optimizer={"name": "sgd", "lr": 1e-4}, **parts)))
     assert_alike(one, other, 1e-9)
 
@@ -118,7 +132,13 @@ def test_in_the_loss_of_samples_held_out(gradient: str) -> None:
 def test_a_batch_expects_the_gradient_of_all(loss: LossRow, engine: str) -> None:
     """All rows are drawn equally often in a pass: the first steps of as many streams average to a step of all."""
     start = {"name": "given", "weights": [[0.5, -1.0], [2.0, 0.25], [1.0, 3.0]]}
-    common: dict[str, Any] = {"loss": loss.plain, "dtype": "float64", "steps": 1, "engine": engine, "init": start}
+    common: dict[str, Any] = {
+        "loss": loss.plain,
+        "dtype": "float64",
+        "steps": 1,
+        "engine": engine,
+        "init": start,
+    }
     optimizer = {"name": "manual_sgd", "lr": 1.0}
     full = fit(config(dataset=weighted(), optimizer=optimizer, **common))
     moved = np.zeros((3, 2))
@@ -148,10 +168,19 @@ def test_the_mean_over_samples_is_the_convention_of_before() -> None:
 
 
 def test_fits_whose_weights_add_up_to_another_sum_are_one_stack() -> None:
-    parts: dict[str, Any] = {"dataset": weighted(), "loss": "mse", "engine": "stacked", "dtype": "float64"}
-    optimizers = [{"name": "manual_sgd", "lr": 1e-3, "average": average} for average in (True, False)]
+    parts: dict[str, Any] = {
+        "dataset": weighted(),
+        "loss": "mse",
+        "engine": "stacked",
+        "dtype": "float64",
+    }
+    optimizers = [
+        {"name": "manual_sgd", "lr": 1e-3, "average": average} for average in (True, False)
+    ]
     configs = [
-        config(split={"validation": 0.25, "seed": seed}, optimizer=optimizer, **parts) for seed in range(4) for optimizer in optimizers
+        config(split={"validation": 0.25, "seed": seed}, optimizer=optimizer, **parts)
+        for seed in range(4)
+        for optimizer in optimizers
     ]
     found = [block for block in blocks(configs) if isinstance(block, list)]
     assert [len(block) for block in found] == [8]
@@ -166,7 +195,10 @@ def test_weights_that_are_all_zero_have_no_mean(weight: list[float]) -> None:
     data = linfit.arrays([[1.0], [2.0], [3.0]], [1.0, 2.0, 2.0], weight=weight)
     refused = config(dataset=data, loss="mse", split={"validation": 0.4})
     for refuse in (refused.problem, lambda: ready([refused])):
-        with pytest.raises(ValueError, match=r"the weights of all samples that are fitted, or .* and a mean divides by their sum"):
+        with pytest.raises(
+            ValueError,
+            match=r"the weights of all samples that are fitted, or .* and a mean divides by their sum",
+        ):
             refuse()
     ready([config(dataset=data, loss="mse", mean_over="samples")])
     assert fit(config(dataset=data, loss="sse", steps=1)).losses[0] >= 0

@@ -25,7 +25,15 @@ GROUPS = ("model", "init", "loss", "penalty", "gradient", "batch", "optimizer", 
 CHOICES = [{group: given} for group in GROUPS for row in TABLES[group] for given in row.settings()]
 BESIDE: list[dict[str, Any]] = [
     {"dataset": "random_linear"},
-    {"dataset": {"name": "csv", "path": "linfit:article.csv", "features": "one", "target": "y", "weight": "one"}},
+    {
+        "dataset": {
+            "name": "csv",
+            "path": "linfit:article.csv",
+            "features": "one",
+            "target": "y",
+            "weight": "one",
+        }
+    },
     {"features": {"name": "raw", "intercept": True}, "penalty": {"name": "ridge", "strength": 0.5}},
     {"split": {"validation": 0.25}},
     {"record": {"every": 1, "tolerance": 0.5}},
@@ -35,12 +43,18 @@ BESIDE: list[dict[str, Any]] = [
 ]
 #: What computes in float64 whatever the fit's dtype is.
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"gradient": "gram"}, "device mps computes in float32 only, and gradient gram in float64: choose gradient=manual or device=cpu"),
+    (
+        {"gradient": "gram"},
+        "device mps computes in float32 only, and gradient gram in float64: choose gradient=manual or device=cpu",
+    ),
     (
         {"stop": {"gradient_norm": 0.1}},
         "device mps computes in float32 only, and stop.gradient_norm in float64: choose stop.excess_loss or device=cpu",
     ),
-    ({"dtype": "float64"}, "device mps computes in float32 only, got dtype float64: choose dtype=float32 or device=cpu"),
+    (
+        {"dtype": "float64"},
+        "device mps computes in float32 only, got dtype float64: choose dtype=float32 or device=cpu",
+    ),
 ]
 
 
@@ -63,7 +77,11 @@ def test_every_part_computes_on_a_device_without_float64(engine: str) -> None:
 def test_every_plain_program_computes_on_a_device_without_float64() -> None:
     written = 0
     for given in [*filter(takes, CHOICES), *BESIDE]:
-        with pretended() as marks, redirect_stdout(StringIO()), suppress(ConfigError):  # a batch cannot be written
+        with (
+            pretended() as marks,
+            redirect_stdout(StringIO()),
+            suppress(ConfigError),
+        ):  # a batch cannot be written
             exec(program(config(device="mps", steps=2, **given), "a fit"), {})
             assert marks.storages, given
             written += 1
@@ -73,7 +91,9 @@ def test_every_plain_program_computes_on_a_device_without_float64() -> None:
 def test_fits_of_many_kinds_stack_on_a_device_without_float64() -> None:
     optimizers = [row.name for row in TABLES["optimizer"]]
     with pretended():
-        found = package.fit([config(device="mps", steps=4 + i, optimizer=name) for i, name in enumerate(optimizers)])
+        found = package.fit(
+            [config(device="mps", steps=4 + i, optimizer=name) for i, name in enumerate(optimizers)]
+        )
     assert [fit.error for fit in found] == [None] * len(optimizers)
     assert {fit.config.engine.name for fit in found} == {"stacked"}
 
@@ -84,7 +104,12 @@ def test_what_needs_float64_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         config(device="mps", **given)
-    words = [f"{group}.{key}={value}" for group, parts in given.items() if isinstance(parts, dict) for key, value in parts.items()]
+    words = [
+        f"{group}.{key}={value}"
+        for group, parts in given.items()
+        if isinstance(parts, dict)
+        for key, value in parts.items()
+    ]
     words += [f"{group}={name}" for group, name in given.items() if isinstance(name, str)]
     for command in (["run"], ["plan"], ["run", "-m", "seed=0,1"], ["script"]):
         ran = linfit(*command, "device=mps", "tracking=none", *words)
@@ -97,7 +122,9 @@ def test_a_gradient_says_itself_that_it_computes_in_float64() -> None:
     gradients = [config(gradient=row.name).gradient for row in TABLES["gradient"]]
     assert {gradient.name for gradient in gradients if gradient.in_float64} == {"gram"}
     for gradient in gradients:
-        assert gradient.data_dtype(torch.float32) == (torch.float64 if gradient.in_float64 else torch.float32)
+        assert gradient.data_dtype(torch.float32) == (
+            torch.float64 if gradient.in_float64 else torch.float32
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -123,7 +150,11 @@ def test_auto_takes_the_processor_where_there_is_mps(dtype: str) -> None:
 def test_the_pretended_device_refuses_float64(bad: Callable[[torch.Tensor], Any]) -> None:
     with pretended():
         x = torch.ones(2, device="mps") * 2
-        assert (x.device.type, x.cpu().device.type, x.cpu().double().sum().item()) == ("mps", "cpu", 4)
+        assert (x.device.type, x.cpu().device.type, x.cpu().double().sum().item()) == (
+            "mps",
+            "cpu",
+            4,
+        )
         with pytest.raises(TypeError):
             bad(x)
         with pytest.raises(RuntimeError, match="same device"):

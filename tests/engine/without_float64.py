@@ -23,7 +23,15 @@ from linfit.engine import surroundings
 NAME = "mps"
 REFUSED = "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. Please use float32 instead."
 #: Functions that bring a tensor back to the processor.
-BACK = {Tensor.cpu, Tensor.item, Tensor.tolist, Tensor.__float__, Tensor.__bool__, Tensor.__int__, Tensor.__index__}
+BACK = {
+    Tensor.cpu,
+    Tensor.item,
+    Tensor.tolist,
+    Tensor.__float__,
+    Tensor.__bool__,
+    Tensor.__int__,
+    Tensor.__index__,
+}
 READ: set[Any] = {Tensor.numpy, Tensor.__array__}
 
 
@@ -59,20 +67,32 @@ class Placing(TorchFunctionMode):
         super().__init__()
         self.marks = marks
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         if function == Tensor.device.__get__:
             return torch.device(NAME) if self.marks.has(args[0]) else function(*args, **kwargs)
         if function in READ and self.marks.has(args[0]):
-            raise TypeError("can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+            raise TypeError(
+                "can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+            )
         if function in BACK and self.marks.has(args[0]):
             return _unmarked(function, args)
-        return function(*args, **kwargs) if function is torch.device else self._placed(function, args, kwargs)
+        return (
+            function(*args, **kwargs)
+            if function is torch.device
+            else self._placed(function, args, kwargs)
+        )
 
     def _placed(self, function: Any, args: Any, kwargs: Any) -> Any:
         asked = [value for value in (*args, *kwargs.values()) if _is_device(value)]
-        moving = function is Tensor.to and any(self.marks.has(value) for value in (*args[1:], *kwargs.values()))
-        args, kwargs = tree_map(lambda value: torch.device("cpu") if _is_device(value) else value, (args, kwargs))
+        moving = function is Tensor.to and any(
+            self.marks.has(value) for value in (*args[1:], *kwargs.values())
+        )
+        args, kwargs = tree_map(
+            lambda value: torch.device("cpu") if _is_device(value) else value, (args, kwargs)
+        )
         found = function(*args, **kwargs)
         if (asked or moving) and isinstance(found, Tensor) and not self.marks.has(found):
             return self.marks.add(found.clone() if function is Tensor.to else found)
@@ -86,15 +106,23 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.marks = marks
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         given = [value for value in tree_leaves((args, kwargs or {})) if isinstance(value, Tensor)]
         inside = [self.marks.has(value) for value in given]
         found = function(*args, **(kwargs or {}))
         if not any(inside):
             return found
-        strangers = [value for value, marked in zip(given, inside, strict=True) if not marked and value.ndim]
+        strangers = [
+            value for value, marked in zip(given, inside, strict=True) if not marked and value.ndim
+        ]
         wrapped = forward_ad._current_level >= 0  # a tensor with its tangent has another storage
-        if strangers and not wrapped and not any(word in str(function) for word in ("copy", "index")):
+        if (
+            strangers
+            and not wrapped
+            and not any(word in str(function) for word in ("copy", "index"))
+        ):
             raise RuntimeError(
                 f"Expected all tensors to be on the same device, but found at least two devices, mps:0 and cpu! ({function})"
             )
@@ -105,7 +133,9 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _is_device(value: Any) -> bool:
-    return (isinstance(value, torch.device) and value.type == NAME) or (isinstance(value, str) and value == NAME)
+    return (isinstance(value, torch.device) and value.type == NAME) or (
+        isinstance(value, str) and value == NAME
+    )
 
 
 def _unmarked(function: Callable[..., Any], args: Any) -> Any:

@@ -38,7 +38,12 @@ def running(*command: str, user: str | None = None) -> Iterator[subprocess.Popen
     """
     silent = subprocess.DEVNULL
     process = subprocess.Popen(
-        command, user=user, stdout=silent, stderr=silent, cwd="/", preexec_fn=partial(end_with_parent, signal.SIGINT)
+        command,
+        user=user,
+        stdout=silent,
+        stderr=silent,
+        cwd="/",
+        preexec_fn=partial(end_with_parent, signal.SIGINT),
     )
     try:
         yield process
@@ -70,7 +75,10 @@ def postgresql() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         missing("PostgreSQL's server is not installed: apt-get install postgresql")
-    binaries, user = programs[-1].parent, "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    binaries, user = (
+        programs[-1].parent,
+        "postgres" if os.getuid() == 0 else None,
+    )  # it refuses to run as root
     port = free_port()
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
@@ -78,10 +86,16 @@ def postgresql() -> Iterator[str]:
             shutil.chown(folder, user)
         data = f"{folder}/data"
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-A", "trust", "-U", "linfit"], user=user, check=True, cwd="/", capture_output=True
+            [binaries / "initdb", "-D", data, "-A", "trust", "-U", "linfit"],
+            user=user,
+            check=True,
+            cwd="/",
+            capture_output=True,
         )
         options = ("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", folder)
-        stack.enter_context(running(str(binaries / "postgres"), "-D", data, "-p", str(port), *options, user=user))
+        stack.enter_context(
+            running(str(binaries / "postgres"), "-D", data, "-p", str(port), *options, user=user)
+        )
         wait_until(lambda: answers(port))
         yield f"postgresql://linfit:canary@127.0.0.1:{port}/postgres"
 
@@ -92,8 +106,22 @@ def dask() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     distributed = need_package("distributed", "dask")
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
-    scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-    worker = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    scheduler = (
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-dashboard",
+    )
+    worker = (
+        "distributed.cli.dask_worker",
+        address,
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+    )
     with ExitStack() as stack:
         process = stack.enter_context(running(sys.executable, "-m", *scheduler))
         wait_until(lambda: answers(port))
@@ -132,7 +160,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) ->
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print how many sweeps were killed, and what was wrong when they had gone on; the numbers come from all workers."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    properties = [pair for report in reports if getattr(report, "when", "") == "teardown" for pair in report.user_properties]
+    properties = [
+        pair
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for pair in report.user_properties
+    ]
     rows = [value for name, value in properties if name == "kills"]
     if not rows:
         return
@@ -140,4 +173,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     totals = {key: sum(row[key] for row in rows) for key in columns[1:]}
     terminalreporter.section("kills")
     for row in (dict(zip(columns, columns, strict=True)), *rows, {columns[0]: "all", **totals}):
-        terminalreporter.write_line("".join(f"{row[key]!s:<{26 if key == columns[0] else 8}}" for key in columns))
+        terminalreporter.write_line(
+            "".join(f"{row[key]!s:<{26 if key == columns[0] else 8}}" for key in columns)
+        )

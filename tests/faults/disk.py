@@ -106,7 +106,9 @@ class Disk:
         """Return what is found when the power comes back."""
         left = [change for change in self.changes if not change.durable]
         chosen = set(map(id, loss.names(left)))
-        tree = self._tree([change for change in self.changes if change.durable or id(change) in chosen])
+        tree = self._tree(
+            [change for change in self.changes if change.durable or id(change) in chosen]
+        )
         contents: dict[int, bytes] = {}
         found: State = {}
         for path, node in _nodes(self.root, tree):
@@ -125,7 +127,9 @@ class Disk:
 
     def _change(self, *names: tuple[str, Node | None]) -> None:
         parts = [(path.rpartition("/"), node) for path, node in names]
-        self.changes.append(Change([(self._there(folder), name, node) for (folder, _, name), node in parts]))
+        self.changes.append(
+            Change([(self._there(folder), name, node) for (folder, _, name), node in parts])
+        )
 
     def _tree(self, changes: Sequence[Change]) -> dict[int, dict[str, Node]]:
         """Return the names in each folder."""
@@ -147,7 +151,9 @@ def _walk(root: Node, tree: Mapping[int, Mapping[str, Node]], path: str) -> Node
     return node
 
 
-def _nodes(root: Node, tree: Mapping[int, Mapping[str, Node]], above: str = "") -> Iterator[tuple[str, Node]]:
+def _nodes(
+    root: Node, tree: Mapping[int, Mapping[str, Node]], above: str = ""
+) -> Iterator[tuple[str, Node]]:
     for name, node in sorted(tree.get(id(root), {}).items()):
         yield f"{above}{name}", node
         yield from _nodes(node, tree, f"{above}{name}/")
@@ -188,7 +194,11 @@ def random_loss(seed: int) -> Loss:
     def writes(pending: list[tuple[int, bytes] | int]) -> list[tuple[int, bytes] | int]:
         return [write for piece in pending for write in _pages(piece) if draws.random() < 0.5]
 
-    return Loss(f"random {seed}", lambda changes: [change for change in changes if draws.random() < 0.5], writes)
+    return Loss(
+        f"random {seed}",
+        lambda changes: [change for change in changes if draws.random() < 0.5],
+        writes,
+    )
 
 
 def prefix_loss(seed: int) -> Loss:

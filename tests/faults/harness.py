@@ -31,7 +31,18 @@ from tests.helpers import end_with_parent
 
 FOLDER = "outputs/sweeps/one"
 #: A sweep of so many fits.
-FITS, PAIRS = ("run", "-m", "seed=range(0,50)", "optimizer=sgd,adam", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}"), 100
+FITS, PAIRS = (
+    (
+        "run",
+        "-m",
+        "seed=range(0,50)",
+        "optimizer=sgd,adam",
+        "steps=20",
+        "pictures=false",
+        f"hydra.sweep.dir={FOLDER}",
+    ),
+    100,
+)
 ROOT = Path(__file__).parents[2]
 
 
@@ -125,7 +136,9 @@ def start(
     **environment: str,
 ) -> BaseProcess:
     given = {"LINFIT_GRACE": "30", **environment}
-    process = context().Process(target=main, args=(str(workdir), arguments, block, large, desk, doom, given))
+    process = context().Process(
+        target=main, args=(str(workdir), arguments, block, large, desk, doom, given)
+    )
     process.start()
     return process
 
@@ -144,7 +157,9 @@ def run(workdir: Path, *arguments: str, **more: Any) -> int:
     return end(start(workdir, *arguments, **more))
 
 
-def until(condition: Callable[[], bool], process: BaseProcess, workdir: Path, seconds: float = 120) -> None:
+def until(
+    condition: Callable[[], bool], process: BaseProcess, workdir: Path, seconds: float = 120
+) -> None:
     """Waits for something that the process does; it is killed where it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -157,7 +172,10 @@ def until(condition: Callable[[], bool], process: BaseProcess, workdir: Path, se
 def tables(workdir: Path) -> str:
     """Results and curves by row, without the ids of runs: equal texts are equal bits."""
     columns = {layout.RESULTS: ["run_id"], layout.CURVES: []}
-    found = [parquet.read_table(workdir / FOLDER / name).drop_columns(dropped).sort_by("row") for name, dropped in columns.items()]
+    found = [
+        parquet.read_table(workdir / FOLDER / name).drop_columns(dropped).sort_by("row")
+        for name, dropped in columns.items()
+    ]
     return repr([table.to_pylist() for table in found])
 
 
@@ -181,13 +199,24 @@ def recorded_fits(workdir: Path, database: Path | None = None) -> list[tuple[str
             (layout.ROW, layout.PARENT, layout.FOLDER, str((workdir / FOLDER).absolute())),
         ).fetchall()
         return [
-            (run, (row, name, status, _tags(store, run), *(store.execute(query, (run,)).fetchall() for query in queries)))
+            (
+                run,
+                (
+                    row,
+                    name,
+                    status,
+                    _tags(store, run),
+                    *(store.execute(query, (run,)).fetchall() for query in queries),
+                ),
+            )
             for row, run, name, status in sorted(fits)
         ]
 
 
 def _tags(store: sqlite3.Connection, run: str) -> dict[str, Any]:
-    tags = dict(store.execute("SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (run,)))
+    tags = dict(
+        store.execute("SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (run,))
+    )
     config = {**json.loads(tags[layout.CONFIG])["config"], "tracking": None, "name": None}
     return {**tags, layout.CONFIG: config, layout.PARENT: None}
 
@@ -200,16 +229,22 @@ def contents(workdir: Path, database: Path | None = None) -> str:
 def assert_whole(workdir: Path, num_fits: int, reference: str) -> None:
     """Each fit is there once and finished, with its own numbers, nothing else is, and the database is sound."""
     assert contents(workdir) == reference, log(workdir)
-    results = parquet.read_table(workdir / FOLDER / layout.RESULTS, columns=["row", "run_id", "loss"]).to_pylist()
+    results = parquet.read_table(
+        workdir / FOLDER / layout.RESULTS, columns=["row", "run_id", "loss"]
+    ).to_pylist()
     with closing(sqlite3.connect(workdir / "outputs" / "mlflow.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert store.execute("PRAGMA foreign_key_check").fetchall() == []
         statuses = Counter(status for (status,) in store.execute("SELECT status FROM runs"))
         assert statuses == {"FINISHED": num_fits + 1}, log(workdir)
         rows = dict(store.execute("SELECT run_uuid, value FROM tags WHERE key = ?", (layout.ROW,)))
-        losses = dict(store.execute("SELECT run_uuid, value FROM latest_metrics WHERE key = 'loss'"))
+        losses = dict(
+            store.execute("SELECT run_uuid, value FROM latest_metrics WHERE key = 'loss'")
+        )
         assert sorted(map(int, rows.values())) == list(range(num_fits))
-        assert [(rows[result["run_id"]], losses[result["run_id"]]) for result in results] == [(str(r["row"]), r["loss"]) for r in results]
+        assert [(rows[result["run_id"]], losses[result["run_id"]]) for result in results] == [
+            (str(r["row"]), r["loss"]) for r in results
+        ]
         twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
         assert store.execute(twice).fetchall() == []
 
@@ -220,5 +255,7 @@ def log(workdir: Path) -> str:
 
 def one_line(workdir: Path, name: str) -> None:
     assert "Traceback" not in log(workdir), log(workdir)
-    lines = [line for line in log(workdir).splitlines() if line.startswith("linfit: ") and name in line]
+    lines = [
+        line for line in log(workdir).splitlines() if line.startswith("linfit: ") and name in line
+    ]
     assert len(lines) >= 1, log(workdir)

@@ -78,7 +78,11 @@ def arrange(victim: str, moment: int | str, workdir: str) -> None:
         nonlocal killed
         if killed or event not in TOUCHES or not _is_below(arguments[0], workdir):
             return
-        if next(touched) >= moment if isinstance(moment, int) else fnmatch(f"{event} {arguments[0]}", moment):
+        if (
+            next(touched) >= moment
+            if isinstance(moment, int)
+            else fnmatch(f"{event} {arguments[0]}", moment)
+        ):
             killed = kill(os.getpid(), victim)
 
     sys.addaudithook(hear)
@@ -105,6 +109,9 @@ def _started_with(scratch: Path) -> dict[psutil.Process, str]:
     found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get("TMPDIR") == str(scratch) and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.environ().get("TMPDIR") == str(scratch)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found[process] = " ".join(process.cmdline())
     return found

@@ -19,7 +19,14 @@ from tests.faults.harness import FOLDER, end, log, run, start, until
 from tests.faults.killing import find_survivors, kill_when_there
 from tests.faults.snapshots import SCRATCH, Snapshot, Verdict, compare, take_snapshot
 
-FITS = ("run", "-m", "seed=range(0,20)", "optimizer=sgd,adam,rmsprop", "steps=20", f"hydra.sweep.dir={FOLDER}")
+FITS = (
+    "run",
+    "-m",
+    "seed=range(0,20)",
+    "optimizer=sgd,adam,rmsprop",
+    "steps=20",
+    f"hydra.sweep.dir={FOLDER}",
+)
 #: A sweep without pictures.
 SWEEP = (*FITS, "pictures=false")
 LOG = "log"
@@ -52,11 +59,15 @@ VARIANTS = {
     "no helper": Variant(("main", "group"), large=10**9),
     "desk": Variant(("main", "helper", "all", "group"), desk=True),
     "workers=1": Variant(("group", "main", "helper"), (*SWEEP, "hydra.launcher.workers=1")),
-    "workers=2": Variant(("main", "worker", "all", "helper", "group"), (*SWEEP, "hydra.launcher.workers=2")),
+    "workers=2": Variant(
+        ("main", "worker", "all", "helper", "group"), (*SWEEP, "hydra.launcher.workers=2")
+    ),
     "child artifacts": Variant(("main", "helper", "all"), CHILD_ARTIFACTS),
     "child artifacts, desk": Variant(("all", "main", "helper"), CHILD_ARTIFACTS, desk=True),
     "best:5": Variant(("main", "all", "group"), BEST),
-    "best:5, child artifacts": Variant(("main", "group"), (*BEST, "tracking.child_artifacts=true"), large=10**9),
+    "best:5, child artifacts": Variant(
+        ("main", "group"), (*BEST, "tracking.child_artifacts=true"), large=10**9
+    ),
     "pictures": Variant(("main", "all", "helper"), FITS),
     "store absent": Variant(("main", "all", "helper"), desk=True, store="absent"),
     "store absent, no helper": Variant(("main", "group"), large=10**9, store="absent"),
@@ -165,30 +176,44 @@ class Kills:
         """Wait for the end of a process that was killed, or lost somebody; return who outlived it."""
         self.killed += 1
         code = end(process)
-        assert code in ({0, 2} if victim in ("helper", "worker") else {-9}), f"exit code {code}: {log(place)}"
+        assert code in ({0, 2} if victim in ("helper", "worker") else {-9}), (
+            f"exit code {code}: {log(place)}"
+        )
         return find_survivors(place / SCRATCH)
 
     def _command(self, place: Path) -> Sequence[str]:
         """What a user types to have the whole sweep."""
-        return ("resume", FOLDER) if (place / FOLDER / layout.MANIFEST).exists() else self.variant.arguments
+        return (
+            ("resume", FOLDER)
+            if (place / FOLDER / layout.MANIFEST).exists()
+            else self.variant.arguments
+        )
 
     def _new_place(self, name: str) -> Path:
         place = Path(shutil.copytree(self.prepared, self.workdir / name))
         (place / SCRATCH).mkdir()
         if (file := place / "outputs" / "mlflow.db").exists():
             with closing(sqlite3.connect(file)) as store, store:
-                query = "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)"
+                query = (
+                    "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)"
+                )
                 store.execute(query, (str(self.prepared), str(place)))
         return place
 
-    def _start(self, place: Path, *arguments: str, doom: tuple[str, int | str] | None = None) -> BaseProcess:
+    def _start(
+        self, place: Path, *arguments: str, doom: tuple[str, int | str] | None = None
+    ) -> BaseProcess:
         return start(place, *arguments, doom=doom, **self.variant.how, TMPDIR=str(place / SCRATCH))
 
 
 def _wait_until(moment: float, times: Times, process: BaseProcess, place: Path) -> None:
     """Wait as long after the last file that stands by then in an undisturbed sweep: a busy machine shifts all."""
     file, begin = max(
-        [(place / LOG, 0.0), (place / FOLDER / layout.MANIFEST, times.manifest), (place / FOLDER / layout.RESULTS, times.results)],
+        [
+            (place / LOG, 0.0),
+            (place / FOLDER / layout.MANIFEST, times.manifest),
+            (place / FOLDER / layout.RESULTS, times.results),
+        ],
         key=lambda entry: entry[1] if entry[1] <= moment else -1.0,
     )
     until(lambda: file.exists() or process.exitcode is not None, process, place)
@@ -205,7 +230,10 @@ def fill_store(prepared: Path, folder: Path) -> None:
             values = ", ".join(_select_copy(table, name) for name in columns)
             numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {COPIES})"
             store.execute(f"{numbers} INSERT INTO {table} SELECT {values} FROM {table}, n")
-        store.execute("UPDATE tags SET value = value || ' of before' WHERE key IN (?, ?)", (layout.FOLDER, layout.ID))
+        store.execute(
+            "UPDATE tags SET value = value || ' of before' WHERE key IN (?, ?)",
+            (layout.FOLDER, layout.ID),
+        )
     shutil.rmtree(folder / "outputs" / "sweeps")
     (folder / LOG).unlink()
 

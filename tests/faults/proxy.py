@@ -27,7 +27,11 @@ class Deaf:
     def _serve(self, client: socket.socket) -> None:
         with client, closing(socket.create_connection(("127.0.0.1", self.server))) as server:
             while request := read_message(client):
-                server.sendall(request.replace(f"127.0.0.1:{self.port}".encode(), f"127.0.0.1:{self.server}".encode()))
+                server.sendall(
+                    request.replace(
+                        f"127.0.0.1:{self.port}".encode(), f"127.0.0.1:{self.server}".encode()
+                    )
+                )
                 reply = read_message(server)
                 self.count += 1
                 if self.count % 3 == 0:
@@ -48,7 +52,10 @@ def read_message(connection: socket.socket) -> bytes:
             return b""
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
-    fields = {key.strip().lower(): value.strip() for key, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])}
+    fields = {
+        key.strip().lower(): value.strip()
+        for key, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    }
     if b"content-length" in fields:
         while len(body) < int(fields[b"content-length"]):
             body += connection.recv(65536)

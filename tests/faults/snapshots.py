@@ -62,7 +62,9 @@ def compare(found: Snapshot, expected: Snapshot) -> Verdict:
         elif len(here) > len(there):
             verdict.twice.append(key)
         elif Counter(here) != Counter(there):
-            verdict.half.append(f"{key}: {tell_difference(repr(sorted(here)), repr(sorted(there)))}")
+            verdict.half.append(
+                f"{key}: {tell_difference(repr(sorted(here)), repr(sorted(there)))}"
+            )
     return verdict
 
 
@@ -99,19 +101,35 @@ def _parents(store: sqlite3.Connection, workdir: Path) -> Iterable[tuple[str, st
     query = "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active' AND key = ? AND value = ?"
     folder = str((workdir / FOLDER).absolute())
     for (run,) in store.execute(query, (layout.FOLDER, folder)).fetchall():
-        status = store.execute("SELECT name, status FROM runs WHERE run_uuid = ?", (run,)).fetchone()
-        pairs = store.execute("SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (run,)).fetchall()
+        status = store.execute(
+            "SELECT name, status FROM runs WHERE run_uuid = ?", (run,)
+        ).fetchone()
+        pairs = store.execute(
+            "SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (run,)
+        ).fetchall()
         tags = [(key, value) for key, value in pairs if key not in OWN_TAGS]
-        params = store.execute("SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key", (run,)).fetchall()
+        params = store.execute(
+            "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key", (run,)
+        ).fetchall()
         numbers = "SELECT key, value, step FROM metrics WHERE run_uuid = ? ORDER BY key, step"
         changed = _find_changed(workdir / FOLDER, dict(pairs))
-        yield run, ID.sub("ID", repr((status, tags, params, store.execute(numbers, (run,)).fetchall(), changed)))
+        yield (
+            run,
+            ID.sub(
+                "ID",
+                repr((status, tags, params, store.execute(numbers, (run,)).fetchall(), changed)),
+            ),
+        )
 
 
 def _find_changed(folder: Path, tags: dict[str, str]) -> list[str]:
     """Return the files of a sweep that are not what its run says of them."""
     hashes: dict[str, str] = json.loads(tags.get(layout.FILES, "{}"))
-    return [name for name, digest in hashes.items() if not (folder / name).exists() or file_hash(folder / name) != digest]
+    return [
+        name
+        for name, digest in hashes.items()
+        if not (folder / name).exists() or file_hash(folder / name) != digest
+    ]
 
 
 def _troubles(store: sqlite3.Connection) -> Iterable[tuple[str, str]]:
@@ -130,7 +148,9 @@ def _rows(file: Path) -> Iterable[tuple[int, str]]:
         table = parquet.read_table(file)
     except (OSError, pa.ArrowException):
         return
-    for row in table.drop_columns([name for name in OWN_COLUMNS if name in table.column_names]).to_pylist():
+    for row in table.drop_columns(
+        [name for name in OWN_COLUMNS if name in table.column_names]
+    ).to_pylist():
         yield row["row"], repr(row)
 
 
@@ -171,7 +191,9 @@ def _describe_weights(file: Path) -> str:
         tensors, header = read_weights(file)
     except LinfitError as error:
         return str(error)
-    digests = {name: hashlib.sha256(tensor.tobytes()).hexdigest() for name, tensor in tensors.items()}
+    digests = {
+        name: hashlib.sha256(tensor.tobytes()).hexdigest() for name, tensor in tensors.items()
+    }
     return repr((sorted(header.items()), sorted(digests.items())))
 
 

@@ -12,9 +12,43 @@ from pathlib import Path
 from tests.faults.disk import Disk, Node
 
 CALLS = (
-    *("open", "openat", "creat", "lseek", "write", "writev", "pwrite64", "pwritev", "ftruncate", "truncate", "fallocate"),
-    *("sendfile", "copy_file_range", "fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"),
-    *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir"),
+    *(
+        "open",
+        "openat",
+        "creat",
+        "lseek",
+        "write",
+        "writev",
+        "pwrite64",
+        "pwritev",
+        "ftruncate",
+        "truncate",
+        "fallocate",
+    ),
+    *(
+        "sendfile",
+        "copy_file_range",
+        "fsync",
+        "fdatasync",
+        "sync",
+        "syncfs",
+        "sync_file_range",
+        "msync",
+    ),
+    *(
+        "rename",
+        "renameat",
+        "renameat2",
+        "link",
+        "linkat",
+        "symlink",
+        "symlinkat",
+        "unlink",
+        "unlinkat",
+        "mkdir",
+        "mkdirat",
+        "rmdir",
+    ),
 )
 #: Calls that the model does not know, and which must not be made on its files.
 UNKNOWN = {
@@ -45,20 +79,40 @@ class Call:
 
 
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)\) += (\d+)(?:<((?:\\x[0-9a-f]{2})+))?")
-_UNFINISHED, _RESUMED = re.compile(r"(\d+) +(.*?) *<unfinished \.\.\.>$"), re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)$")
+_UNFINISHED, _RESUMED = (
+    re.compile(r"(\d+) +(.*?) *<unfinished \.\.\.>$"),
+    re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)$"),
+)
 _HEX = re.compile(r"\\x([0-9a-f]{2})")
 
 
 def strace(log: Path) -> list[str]:
     """Return what to put before a command, so that its calls are logged with all their data."""
-    return ["strace", "-f", "-qq", "-xx", "-yy", "-s", "100000000", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
+    return [
+        "strace",
+        "-f",
+        "-qq",
+        "-xx",
+        "-yy",
+        "-s",
+        "100000000",
+        "-o",
+        str(log),
+        "-e",
+        f"trace={','.join(CALLS)}",
+    ]
 
 
 def may_trace() -> bool:
     """Return True where strace is there, and the system lets it work."""
     if shutil.which("strace") is None:
         return False
-    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            ["strace", "-o", "/dev/null", "true"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 def read_calls(lines: Iterator[str]) -> Iterator[Call]:
@@ -96,14 +150,20 @@ class Replay:
     def apply(self, call: Call) -> bool:
         """Return True where the call was one on the disk."""
         if call.name in UNKNOWN:
-            assert all(self._file(word) is None for word in call.arguments), f"the model does not know {call.name}"
+            assert all(self._file(word) is None for word in call.arguments), (
+                f"the model does not know {call.name}"
+            )
             return False
         return bool(getattr(self, f"_{call.name.removesuffix('at2').removesuffix('at')}")(call))
 
     def _below(self, path: str) -> str | None:
         """Return a path from the root; None where it leads elsewhere. Relative ones begin there."""
         whole = path if path.startswith("/") else f"{self.root}/{path}"
-        return whole.removeprefix(self.root).strip("/") if whole.startswith(f"{self.root}/") or whole == self.root else None
+        return (
+            whole.removeprefix(self.root).strip("/")
+            if whole.startswith(f"{self.root}/") or whole == self.root
+            else None
+        )
 
     def _paths(self, call: Call) -> list[str | None]:
         """Return the paths among the arguments, each from the folder before it."""
@@ -111,7 +171,11 @@ class Replay:
         for word in call.arguments:
             if word.startswith('"'):
                 given = _text(word.strip('"'))
-                found.append(self._below(given if given.startswith("/") or not folder else f"{folder}/{given}"))
+                found.append(
+                    self._below(
+                        given if given.startswith("/") or not folder else f"{folder}/{given}"
+                    )
+                )
             elif (there := _path(word)) is not None:
                 folder = _text(there)
         return found
@@ -137,7 +201,10 @@ class Replay:
         cut = "O_TRUNC" in flags and bool(node.content())
         if cut:
             self.disk.resize(node, 0)
-        self.open[str(call.result), id(node)] = node, [len(node.content()) if "O_APPEND" in flags else 0]
+        self.open[str(call.result), id(node)] = (
+            node,
+            [len(node.content()) if "O_APPEND" in flags else 0],
+        )
         return made or cut
 
     def _lseek(self, call: Call) -> bool:
@@ -160,7 +227,9 @@ class Replay:
     def _pwrite64(self, call: Call) -> bool:
         if (file := self._file(call.arguments[0])) is None:
             return False
-        self.disk.write(file[0], int(call.arguments[3]), _bytes(call.arguments[1].strip('"'))[: call.result])
+        self.disk.write(
+            file[0], int(call.arguments[3]), _bytes(call.arguments[1].strip('"'))[: call.result]
+        )
         return True
 
     def _sendfile(self, call: Call) -> bool:
@@ -171,7 +240,11 @@ class Replay:
         if (file := self._file(target)) is None or not call.result:
             return False
         given = self._file(source)
-        content = given[0].content() if given is not None else Path(_text(_path(source) or "")).read_bytes()
+        content = (
+            given[0].content()
+            if given is not None
+            else Path(_text(_path(source) or "")).read_bytes()
+        )
         node, place = file
         self.disk.write(node, place[0], content[begin : begin + call.result])
         place[0] += call.result

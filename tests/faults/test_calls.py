@@ -26,7 +26,14 @@ from tests.faults.syscalls import may_trace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace, on Linux")
 NUM_FITS = 20
-SWEEP = ("run", "-m", "seed=range(0,10)", "optimizer=sgd,adam", "steps=20", f"hydra.sweep.dir={FOLDER}")
+SWEEP = (
+    "run",
+    "-m",
+    "seed=range(0,10)",
+    "optimizer=sgd,adam",
+    "steps=20",
+    f"hydra.sweep.dir={FOLDER}",
+)
 #: What may fail, and how: a full disk, a quota, a broken or read-only disk, a limit of files.
 ERRORS = {
     "openat": ("EMFILE", "ENOSPC", "EACCES"),
@@ -59,7 +66,9 @@ VARIANTS = {
     "pictures": Variant(("pictures=true",)),
     "child artifacts": Variant(("pictures=false", "tracking.child_artifacts=true")),
     "who inserts": Variant(helper="inserter.py"),
-    "who records": Variant(("pictures=false", "tracking.child_artifacts=true"), helper="linfit.tracking.desk"),
+    "who records": Variant(
+        ("pictures=false", "tracking.child_artifacts=true"), helper="linfit.tracking.desk"
+    ),
 }
 STRACE = ("strace", "-f", "-qq", "-yy", "-o", "calls")
 
@@ -88,20 +97,31 @@ def trace_helper(helper: str, options: Sequence[str]) -> None:
     vars(processes)["start_apart"] = start_traced
 
 
-def main_traced(workdir: str, arguments: Sequence[str], options: Sequence[str], helper: str, environment: dict[str, str]) -> None:
+def main_traced(
+    workdir: str,
+    arguments: Sequence[str],
+    options: Sequence[str],
+    helper: str,
+    environment: dict[str, str],
+) -> None:
     os.chdir(workdir)
     if helper:
         trace_helper(helper, options)
     else:
         trace_this(options)
-    inserts, records = helper == VARIANTS["who inserts"].helper, helper == VARIANTS["who records"].helper
+    inserts, records = (
+        helper == VARIANTS["who inserts"].helper,
+        helper == VARIANTS["who records"].helper,
+    )
     harness.main(workdir, arguments, 8, 1 if inserts else 1000, records, None, environment)
 
 
 def run_traced(workdir: Path, arguments: Sequence[str], options: Sequence[str], helper: str) -> int:
     """Run a command whose calls are written into `calls`, and fail as strace's `options` say."""
     environment = {"LINFIT_GRACE": "30", "TMPDIR": str(workdir / "tmp")}
-    process = context().Process(target=main_traced, args=(str(workdir), arguments, options, helper, environment))
+    process = context().Process(
+        target=main_traced, args=(str(workdir), arguments, options, helper, environment)
+    )
     process.start()
     return end(process)
 
@@ -117,7 +137,12 @@ class Fault:
 
     @property
     def options(self) -> list[str]:
-        return ["-e", f"trace={','.join(ERRORS)}", "-e", f"inject={self.call}:error={self.error}:when={self.number}"]
+        return [
+            "-e",
+            f"trace={','.join(ERRORS)}",
+            "-e",
+            f"inject={self.call}:error={self.error}:when={self.number}",
+        ]
 
 
 def is_ours(line: str, workdir: Path) -> bool:
@@ -166,8 +191,12 @@ def rehearse(name: str, store: Path, folder: Path) -> Rehearsal:
         (prepared / "outputs").rmdir()
     shutil.copytree(prepared, workdir)
     command = (*SWEEP, *variant.more)
-    assert run_traced(workdir, command, ["-e", f"trace={','.join(ERRORS)}"], variant.helper) == 0, log(workdir)
-    return Rehearsal(prepared, workdir, command, variant.helper, list(read_faults(workdir)), contents(workdir))
+    assert run_traced(workdir, command, ["-e", f"trace={','.join(ERRORS)}"], variant.helper) == 0, (
+        log(workdir)
+    )
+    return Rehearsal(
+        prepared, workdir, command, variant.helper, list(read_faults(workdir)), contents(workdir)
+    )
 
 
 def fail_and_go_on(fault: Fault, rehearsal: Rehearsal) -> str:
@@ -186,7 +215,11 @@ def fail_and_go_on(fault: Fault, rehearsal: Rehearsal) -> str:
     if code == 2:
         assert len(notes) == 1, said
         assert re.search(r"/|outputs", notes[0]), notes
-        go_on = ("resume", FOLDER) if (workdir / FOLDER / "manifest.parquet").exists() else rehearsal.command
+        go_on = (
+            ("resume", FOLDER)
+            if (workdir / FOLDER / "manifest.parquet").exists()
+            else rehearsal.command
+        )
         (workdir / "log").unlink()
         again = harness.run(workdir, *go_on, block=8, TMPDIR=str(workdir / "tmp"))
         assert again == 0, f"{notes[0]}\nand then {again}: {log(workdir)}"
@@ -220,11 +253,17 @@ def draw_faults(rehearsal: Rehearsal) -> list[Fault]:
     for fault in rehearsal.faults:
         calls.setdefault((fault.call, fault.number), []).append(fault)
     drawn = [draws.choice(faults) for faults in calls.values()]
-    return [fault for fault in drawn if TEMPORARY not in fault.where or fault.call != "pwrite64" or draws.random() < 0.05]
+    return [
+        fault
+        for fault in drawn
+        if TEMPORARY not in fault.where or fault.call != "pwrite64" or draws.random() < 0.05
+    ]
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
-def rehearsal(request: pytest.FixtureRequest, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+def rehearsal(
+    request: pytest.FixtureRequest, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Rehearsal:
     return rehearse(request.param, migrated_store, tmp_path_factory.mktemp("calls"))
 
 
@@ -249,19 +288,37 @@ def test_every_call_that_fails(share: int, rehearsal: Rehearsal) -> None:
 # ---- limits and places that a user may have ----
 
 
-def run_limited(workdir: Path, limit: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_limited(
+    workdir: Path, limit: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run linfit below a limit of the shell's."""
     shell = f'{limit} && exec "$0" -c "from linfit.__main__ import main; main()" "$@"'
     command = ["bash", "-c", shell, sys.executable, *arguments]
-    return subprocess.run(command, cwd=workdir, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command,
+        cwd=workdir,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("command", [("run", "-m", "seed=0,1", "steps=3"), ("run", "steps=3")], ids=["a sweep", "a fit"])
-def test_a_store_that_is_too_large_for_a_limit_is_told_in_one_line(command: tuple[str, ...], bare: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [("run", "-m", "seed=0,1", "steps=3"), ("run", "steps=3")], ids=["a sweep", "a fit"]
+)
+def test_a_store_that_is_too_large_for_a_limit_is_told_in_one_line(
+    command: tuple[str, ...], bare: Path
+) -> None:
     ran = run_limited(bare, "ulimit -f 200", *command, TMPDIR=str(bare))
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
-    assert ran.stderr.startswith(f"linfit: MLflow's tables cannot be made in {bare}/linfit-"), ran.stderr
-    assert [file.name for file in bare.rglob("*") if file.is_file() and file.suffix != ".lock"] == []
+    assert ran.stderr.startswith(f"linfit: MLflow's tables cannot be made in {bare}/linfit-"), (
+        ran.stderr
+    )
+    assert [
+        file.name for file in bare.rglob("*") if file.is_file() and file.suffix != ".lock"
+    ] == []
 
 
 def test_outputs_that_is_a_file_is_told_in_one_line(bare: Path) -> None:

@@ -44,7 +44,10 @@ from tests.faults.harness import (
 )
 from tests.helpers import started
 
-pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]  # the clusters' libraries warn of much
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.filterwarnings("default"),
+]  # the clusters' libraries warn of much
 Linfit = Callable[..., Ran]
 ROOT = Path(__file__).parents[2]
 
@@ -92,26 +95,50 @@ json.dump([len(there), sorted(place for place in here if bits(here[place]) != bi
 
 
 def configs(steps: int = 50) -> list[FitConfig]:
-    parts: list[dict[str, Any]] = [{"optimizer": "adam"}, {"optimizer": "rmsprop", "dtype": "float64"}, {"engine": "single"}]
-    return [FitConfig(seed=seed, steps=steps, **part).resolved(several=True) for seed in range(12) for part in parts]
+    parts: list[dict[str, Any]] = [
+        {"optimizer": "adam"},
+        {"optimizer": "rmsprop", "dtype": "float64"},
+        {"engine": "single"},
+    ]
+    return [
+        FitConfig(seed=seed, steps=steps, **part).resolved(several=True)
+        for seed in range(12)
+        for part in parts
+    ]
 
 
 def bits(fit: Fit) -> tuple[Any, ...]:
     assert fit.path is not None, fit.error
-    return fit.status.value, fit.path.steps.tolist(), fit.path.losses.tobytes(), fit.path.weights.tobytes()
+    return (
+        fit.status.value,
+        fit.path.steps.tolist(),
+        fit.path.losses.tobytes(),
+        fit.path.weights.tobytes(),
+    )
 
 
 def test_dask_gives_the_bits_of_one_process(dask_cluster: str) -> None:
     here = dict(fits_as_done(configs()))
     with closing(fits_on_cluster(configs(), Workers(backend="dask", address=dask_cluster))) as fits:
         there = dict(fits)
-    assert {place: bits(fit) for place, fit in there.items()} == {place: bits(fit) for place, fit in here.items()}
+    assert {place: bits(fit) for place, fit in there.items()} == {
+        place: bits(fit) for place, fit in here.items()
+    }
 
 
 def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
     from distributed import Client
 
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", dask_cluster, "--nthreads", "4", "--no-nanny", "--no-dashboard"]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        dask_cluster,
+        "--nthreads",
+        "4",
+        "--no-nanny",
+        "--no-dashboard",
+    ]
     with started([*worker, "--name", "doomed"], stderr=subprocess.PIPE, text=True) as doomed:
         assert doomed.stderr is not None
         assert any("Starting established connection" in line for line in doomed.stderr)
@@ -149,14 +176,25 @@ def guarded_dask(keys: Path) -> Iterator[str]:
         yield address
 
 
-WORKER = ("-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "4")
+WORKER = (
+    "-m",
+    "distributed.cli.dask_worker",
+    "--nthreads",
+    "1",
+    "--no-nanny",
+    "--no-dashboard",
+    "--death-timeout",
+    "4",
+)
 COUNT = "import sys, distributed; print(len(distributed.Client(sys.argv[1], timeout=4, set_as_default=False).scheduler_info()['workers']))"
 
 
 def ask_workers(address: str) -> str:
     """Return how many workers a scheduler has, asked by a process with this one's environment; empty if it is refused."""
     ask = [sys.executable, "-c", COUNT, address]
-    return subprocess.run(ask, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
+    return subprocess.run(
+        ask, capture_output=True, text=True, check=False, timeout=60
+    ).stdout.strip()
 
 
 def make_keys(folder: Path) -> Path:
@@ -171,7 +209,9 @@ def make_keys(folder: Path) -> Path:
     return folder
 
 
-def test_a_sweep_on_a_dask_cluster_with_keys(guarded_dask: str, keys: Path, stored: Path, reference: str) -> None:
+def test_a_sweep_on_a_dask_cluster_with_keys(
+    guarded_dask: str, keys: Path, stored: Path, reference: str
+) -> None:
     where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={guarded_dask}")
     assert run(stored, *FITS, *where, DASK_CONFIG=str(keys)) == 0, log(stored)
     assert_whole(stored, PAIRS, reference)
@@ -179,13 +219,20 @@ def test_a_sweep_on_a_dask_cluster_with_keys(guarded_dask: str, keys: Path, stor
 
 @pytest.mark.parametrize("has", ["nothing", "another key", "no encryption"])
 def test_who_has_not_dask_s_key_is_refused(
-    has: str, guarded_dask: str, keys: Path, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    has: str,
+    guarded_dask: str,
+    keys: Path,
+    stored: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker does not join, so that it is handed no fit and sends nothing back, and a sweep says in one line that it cannot begin."""
     address = guarded_dask.replace("tls", "tcp") if has == "no encryption" else guarded_dask
     settings = make_keys(tmp_path / "other") if has == "another key" else tmp_path / "none"
     monkeypatch.setenv("DASK_CONFIG", str(settings))
-    joined = subprocess.run([sys.executable, *WORKER, address], capture_output=True, timeout=60, check=False)
+    joined = subprocess.run(
+        [sys.executable, *WORKER, address], capture_output=True, timeout=60, check=False
+    )
     assert joined.returncode != 0
     assert ask_workers(address) == ""
     where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={address}")
@@ -196,7 +243,9 @@ def test_who_has_not_dask_s_key_is_refused(
     assert ask_workers(guarded_dask) == "1"
 
 
-def test_who_asks_for_encryption_speaks_to_no_cluster_without(dask_cluster: str, keys: Path, stored: Path) -> None:
+def test_who_asks_for_encryption_speaks_to_no_cluster_without(
+    dask_cluster: str, keys: Path, stored: Path
+) -> None:
     where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={dask_cluster}")
     assert run(stored, *FITS, *where, DASK_CONFIG=str(keys)) == 2, log(stored)
     one_line(stored, f"no dask cluster answers at {dask_cluster}")
@@ -208,7 +257,11 @@ def test_ray_gives_the_bits_of_one_process() -> None:
 
 def test_the_fits_of_a_lost_ray_node_run_again() -> None:
     need("pgrep")
-    assert on_ray(LOSS, cpus=1, more="{ray} start --address=127.0.0.1:26379 --num-cpus=1 --disable-usage-stats") == [
+    assert on_ray(
+        LOSS,
+        cpus=1,
+        more="{ray} start --address=127.0.0.1:26379 --num-cpus=1 --disable-usage-stats",
+    ) == [
         len(configs()),
         [],
         [2, 1],
@@ -222,16 +275,32 @@ def on_ray(program: str, cpus: int, more: str = "true") -> Any:
     """
     need("unshare", "ip")
     need_package("ray", "ray")
-    python, ray = shlex.quote(sys.executable), shlex.quote(str(Path(sys.executable).with_name("ray")))
+    python, ray = (
+        shlex.quote(sys.executable),
+        shlex.quote(str(Path(sys.executable).with_name("ray"))),
+    )
     head = f"{ray} start --head --port=26379 --num-cpus={cpus} --include-dashboard=false --disable-usage-stats --temp-dir=$FOLDER"
     begin = f"ip link set lo up && {head} >&2 && {more.format(ray=ray)} >&2"
     commands = f"{begin} && {python} -c '{program}'; code=$?; {ray} stop --force >&2; exit $code"
     inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", commands]
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short path: ray makes sockets below it
+    with TemporaryDirectory(
+        ignore_cleanup_errors=True
+    ) as folder:  # a short path: ray makes sockets below it
         (Path(folder) / "token").write_text(secrets.token_hex(32))
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}  # whatever the user's own is
+        token = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": f"{folder}/token",
+        }  # whatever the user's own is
         environment = {**os.environ, **token, "FOLDER": folder}
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment, check=False)
+        done = subprocess.run(
+            inside,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=ROOT,
+            env=environment,
+            check=False,
+        )
     if "Operation not permitted" in done.stderr:
         missing("a network namespace needs privileges that are not there")
     assert done.returncode == 0, done.stderr
@@ -239,7 +308,15 @@ def on_ray(program: str, cpus: int, more: str = "true") -> Any:
 
 
 def test_a_sweep_in_postgresql(postgresql: str, bare: Path, linfit: Linfit) -> None:
-    ran = linfit("run", "-m", "seed=range(0,40)", "optimizer=adam,sgd", "steps=20", f"tracking.uri={postgresql}", "--json")
+    ran = linfit(
+        "run",
+        "-m",
+        "seed=range(0,40)",
+        "optimizer=adam,sgd",
+        "steps=20",
+        f"tracking.uri={postgresql}",
+        "--json",
+    )
     assert ran.code == 0, ran.err
     assert len({row["run_id"] for row in json.loads(ran.out)}) == 80
     shown = linfit("show", "last", "--uri", postgresql, "--json")
@@ -249,12 +326,16 @@ def test_a_sweep_in_postgresql(postgresql: str, bare: Path, linfit: Linfit) -> N
 
 
 @pytest.mark.parametrize("kills", [1, 2])
-def test_a_killed_sweep_in_postgresql_goes_on(kills: int, postgresql: str, stored: Path, reference: str) -> None:
+def test_a_killed_sweep_in_postgresql_goes_on(
+    kills: int, postgresql: str, stored: Path, reference: str
+) -> None:
     name = f"killed-{kills}"
     arguments: tuple[str, ...] = (*FITS, f"tracking.uri={postgresql}", f"name={name}")
     for kill in range(kills):
         process = start(stored, *arguments, block=5)
-        until((stored / FOLDER / "results" / f"part-{5 * kill + 2}.parquet").exists, process, stored)
+        until(
+            (stored / FOLDER / "results" / f"part-{5 * kill + 2}.parquet").exists, process, stored
+        )
         process.kill()
         process.join()
         arguments = "resume", FOLDER, "--uri", postgresql
@@ -265,15 +346,25 @@ def test_a_killed_sweep_in_postgresql_goes_on(kills: int, postgresql: str, store
 
 def assert_once_in(uri: str, name: str, workdir: Path) -> None:
     """Each fit of the sweep is there once and finished, with its own loss, nothing else is, and no number stands twice."""
-    results = {row["run_id"]: row for row in parquet.read_table(workdir / FOLDER / "results.parquet").to_pylist()}
+    results = {
+        row["run_id"]: row
+        for row in parquet.read_table(workdir / FOLDER / "results.parquet").to_pylist()
+    }
     with need_package("psycopg", "postgres").connect(uri) as store:
         own = "JOIN experiments e USING (experiment_id) WHERE e.name = %s"
-        statuses = dict(store.execute(f"SELECT r.run_uuid, r.status FROM runs r {own}", (name,)).fetchall())
+        statuses = dict(
+            store.execute(f"SELECT r.run_uuid, r.status FROM runs r {own}", (name,)).fetchall()
+        )
         losses = store.execute(
-            f"SELECT run_uuid, m.value FROM runs r JOIN latest_metrics m USING (run_uuid) {own} AND m.key = 'loss'", (name,)
+            f"SELECT run_uuid, m.value FROM runs r JOIN latest_metrics m USING (run_uuid) {own} AND m.key = 'loss'",
+            (name,),
         )
         assert dict(losses.fetchall()) == {run_id: row["loss"] for run_id, row in results.items()}
-        assert len(results) == PAIRS and set(statuses.values()) == {"FINISHED"} and len(statuses.keys() - results.keys()) == 1
+        assert (
+            len(results) == PAIRS
+            and set(statuses.values()) == {"FINISHED"}
+            and len(statuses.keys() - results.keys()) == 1
+        )
         twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
         assert store.execute(twice).fetchall() == []
 
@@ -282,11 +373,19 @@ def assert_once_in(uri: str, name: str, workdir: Path) -> None:
     ("overrides", "said"),
     [
         (["hydra.launcher.backend=dusk"], "did you mean 'dask'"),
-        (["hydra.launcher.backend=dask"], "hydra.launcher.address: null, must be a dask scheduler's"),
-        (["hydra.launcher.backend=dask", "hydra.launcher.address=127.0.0.1:1"], "no dask cluster answers at 127.0.0.1:1"),
+        (
+            ["hydra.launcher.backend=dask"],
+            "hydra.launcher.address: null, must be a dask scheduler's",
+        ),
+        (
+            ["hydra.launcher.backend=dask", "hydra.launcher.address=127.0.0.1:1"],
+            "no dask cluster answers at 127.0.0.1:1",
+        ),
     ],
 )
-def test_a_cluster_that_is_not_there_is_one_line(workdir: Path, linfit: Linfit, overrides: list[str], said: str) -> None:
+def test_a_cluster_that_is_not_there_is_one_line(
+    workdir: Path, linfit: Linfit, overrides: list[str], said: str
+) -> None:
     need_package("distributed", "dask")
     ran = linfit("run", "-m", "seed=0,1", "steps=1", *overrides)
     assert ran.code == 2 and said in ran.err and len(ran.err.strip().splitlines()) == 1
@@ -294,7 +393,13 @@ def test_a_cluster_that_is_not_there_is_one_line(workdir: Path, linfit: Linfit, 
 
 def test_a_sweep_goes_on_where_it_ran(dask_cluster: str, stored: Path, reference: str) -> None:
     """Killed on a cluster, it says that the cluster is gone, goes on on another one, and ends as if nothing had been."""
-    process = start(stored, *FITS, "hydra.launcher.backend=dask", f"hydra.launcher.address={dask_cluster}", block=5)
+    process = start(
+        stored,
+        *FITS,
+        "hydra.launcher.backend=dask",
+        f"hydra.launcher.address={dask_cluster}",
+        block=5,
+    )
     until((stored / FOLDER / "results" / "part-0.parquet").exists, process, stored)
     process.kill()
     process.join()
@@ -306,10 +411,14 @@ def test_a_sweep_goes_on_where_it_ran(dask_cluster: str, stored: Path, reference
     assert_whole(stored, PAIRS, reference)
 
 
-def test_a_scheduler_that_dies_is_one_line_and_resume_completes(dask_cluster: str, stored: Path, reference: str) -> None:
+def test_a_scheduler_that_dies_is_one_line_and_resume_completes(
+    dask_cluster: str, stored: Path, reference: str
+) -> None:
     with dask() as (address, scheduler):
         where = ("hydra.launcher.backend=dask", f"hydra.launcher.address={address}")
-        process = start(stored, *FITS, *where, block=1, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="3s")
+        process = start(
+            stored, *FITS, *where, block=1, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="3s"
+        )
         until((stored / FOLDER / "results" / "part-0.parquet").exists, process, stored)
         scheduler.kill()
         code = end(process)

@@ -12,14 +12,27 @@ from pathlib import Path
 import pytest
 
 from linfit.tracking import layout
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, contents, end, log, run, start, until
+from tests.faults.harness import (
+    FITS,
+    FOLDER,
+    PAIRS,
+    assert_whole,
+    contents,
+    end,
+    log,
+    run,
+    start,
+    until,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real processes, on Linux")
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("exists", [True, False])
-def test_eight_writers_of_one_file(exists: bool, tmp_path: Path, migrated_store: Path, reference: str) -> None:
+def test_eight_writers_of_one_file(
+    exists: bool, tmp_path: Path, migrated_store: Path, reference: str
+) -> None:
     """Each its own sweep of 100 fits, with a reader that polls; of no database they make one."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     if exists:
@@ -30,7 +43,9 @@ def test_eight_writers_of_one_file(exists: bool, tmp_path: Path, migrated_store:
     writers = [start(folder, *FITS, f"tracking.uri={uri}", "name=crowd") for folder in folders]
     while any(writer.exitcode is None for writer in writers):
         if (tmp_path / "mlflow.db").exists():
-            with closing(sqlite3.connect(f"file:{tmp_path}/mlflow.db?mode=ro", uri=True, timeout=60)) as store:
+            with closing(
+                sqlite3.connect(f"file:{tmp_path}/mlflow.db?mode=ro", uri=True, timeout=60)
+            ) as store:
                 store.execute("SELECT count(*) FROM runs").fetchone()
         time.sleep(0.1)
     assert [end(writer) for writer in writers] == [0] * 8, "\n".join(map(log, folders))
@@ -78,13 +93,17 @@ def test_two_resumes_at_once(stored: Path, reference: str) -> None:
 def test_a_locked_database_is_one_line_and_resume_completes(stored: Path, reference: str) -> None:
     with closing(sqlite3.connect(stored / "outputs" / "mlflow.db", isolation_level=None)) as other:
         process = start(stored, *FITS, LINFIT_PATIENCE="1", PYTHONWARNINGS="ignore")
-        until(lambda: bool(other.execute("SELECT count(*) FROM runs").fetchone()[0]), process, stored)
+        until(
+            lambda: bool(other.execute("SELECT count(*) FROM runs").fetchone()[0]), process, stored
+        )
         other.execute("BEGIN EXCLUSIVE")
         code = end(process)
         other.execute("ROLLBACK")
     assert code == 2, log(stored)
     [line] = [line for line in log(stored).splitlines() if line.startswith("linfit: the store")]
-    assert "mlflow.db" in line and "locked" in line and f"go on with: linfit resume {FOLDER}" in line
+    assert (
+        "mlflow.db" in line and "locked" in line and f"go on with: linfit resume {FOLDER}" in line
+    )
     assert "Traceback" not in log(stored)
     assert run(stored, "resume") == 0, log(stored)
     assert_whole(stored, PAIRS, reference)

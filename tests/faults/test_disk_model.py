@@ -63,23 +63,39 @@ def test_a_journal_keeps_names_in_their_order() -> None:
 
 
 WRITES = {
-    "whole": ("from linfit.writing import whole\nwith whole(file) as temporary: temporary.write_text('new')", set()),
-    "without a folder": ("part = Path('part'); part.write_text('new'); flush_file(part); part.replace(file)", {"told and lost"}),
-    "without a flush": ("part = Path('part'); part.write_text('new'); part.replace(file); flush_folder(file.parent)", {"half"}),
+    "whole": (
+        "from linfit.writing import whole\nwith whole(file) as temporary: temporary.write_text('new')",
+        set(),
+    ),
+    "without a folder": (
+        "part = Path('part'); part.write_text('new'); flush_file(part); part.replace(file)",
+        {"told and lost"},
+    ),
+    "without a flush": (
+        "part = Path('part'); part.write_text('new'); part.replace(file); flush_folder(file.parent)",
+        {"half"},
+    ),
     "in place": ("file.write_text('new'); flush_file(file)", {"half"}),
 }
 PREPARED = "from pathlib import Path\nfrom linfit.system import flush_folder\nfrom linfit.writing import flush_file\nfile = Path('file').absolute()\n"
 
 
 @pytest.mark.parametrize(("program", "faults"), WRITES.values(), ids=WRITES)
-def test_a_file_is_written_whole_and_for_good(program: str, faults: set[str], tmp_path: Path) -> None:
+def test_a_file_is_written_whole_and_for_good(
+    program: str, faults: set[str], tmp_path: Path
+) -> None:
     """The model finds what is wrong with other ways of writing a file anew."""
     if not may_trace():
         missing("strace may not trace here")
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "file").write_text("old")
     program = f"{PREPARED}{program}\nprint('told')"
-    done = subprocess.run([*strace(tmp_path / "calls"), sys.executable, "-c", program], cwd=tmp_path / "work", check=False, timeout=60)
+    done = subprocess.run(
+        [*strace(tmp_path / "calls"), sys.executable, "-c", program],
+        cwd=tmp_path / "work",
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 0
     disk = Disk()
     disk.write(disk.make("file"), 0, b"old")

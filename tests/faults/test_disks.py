@@ -13,7 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import FITS, FOLDER, PAIRS, assert_whole, end, log, missing, need, one_line, run, start, until
+from tests.faults.harness import (
+    FITS,
+    FOLDER,
+    PAIRS,
+    assert_whole,
+    end,
+    log,
+    missing,
+    need,
+    one_line,
+    run,
+    start,
+    until,
+)
 
 resource = pytest.importorskip("resource")  # of Unix
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and mounts, on Linux")
@@ -25,7 +38,12 @@ def mounted(folder: Path, size: str) -> Iterator[None]:
         missing("mounting a tmpfs needs root")
     need("mount")
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         missing(f"a tmpfs may not be mounted here: {done.stderr.strip()}")
     try:
@@ -102,15 +120,30 @@ SWEEP = "import sys; from linfit.cli import main; sys.argv[0] = 'linfit'; main()
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("place", "call", "first"), [("mlflow.db", "pwrite64", 40), ("mlflow.db", "fdatasync", 6), ("sweeps/one", "fsync", 24)]
+    ("place", "call", "first"),
+    [("mlflow.db", "pwrite64", 40), ("mlflow.db", "fdatasync", 6), ("sweeps/one", "fsync", 24)],
 )
-def test_a_disk_that_answers_with_an_error(place: str, call: str, first: int, stored: Path, reference: str) -> None:
+def test_a_disk_that_answers_with_an_error(
+    place: str, call: str, first: int, stored: Path, reference: str
+) -> None:
     """From its `first` such call on, every one fails with EIO, as on a disk that is dying; of a sweep's files all that are flushed."""
     need("strace")
     only = ["-P", str(stored / "outputs" / place)] if place == "mlflow.db" else []
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={first}+"]
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", "/dev/null", *only, *inject, sys.executable, "-c", SWEEP, *FITS],
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            *only,
+            *inject,
+            sys.executable,
+            "-c",
+            SWEEP,
+            *FITS,
+        ],
         cwd=stored,
         capture_output=True,
         text=True,

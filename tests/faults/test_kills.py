@@ -16,10 +16,23 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from tests.faults.harness import FOLDER, assert_whole, contents, end, log, missing, need, run, start, until
+from tests.faults.harness import (
+    FOLDER,
+    assert_whole,
+    contents,
+    end,
+    log,
+    missing,
+    need,
+    run,
+    start,
+    until,
+)
 from tests.faults.kills import SWEEP, VARIANTS, Kills, fill_store
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks real processes and kills them, on Linux")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="forks real processes and kills them, on Linux"
+)
 #: Kills of each variant: those of CI, and those by hand.
 FEW, MANY = range(2), range(2, 16)
 
@@ -49,7 +62,12 @@ def stores(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 
 @pytest.fixture
-def kills(variant: str, stores: Callable[[str], Path], tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Kills]:
+def kills(
+    variant: str,
+    stores: Callable[[str], Path],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> Iterator[Kills]:
     """Return sweeps of a variant, to be killed; they are counted in the table at the end of the tests."""
     made = Kills(VARIANTS[variant], stores(VARIANTS[variant].store), tmp_path)
     yield made
@@ -93,7 +111,9 @@ def test_calls_before_which_sweeps_are_killed(kills: Kills, call: str) -> None:
 
 
 @pytest.mark.faults_all
-@pytest.mark.parametrize("variant", ["no helper", "child artifacts", "pictures", "store absent, no helper"])
+@pytest.mark.parametrize(
+    "variant", ["no helper", "child artifacts", "pictures", "store absent, no helper"]
+)
 def test_every_touch_before_which_sweeps_are_killed(kills: Kills) -> None:
     troubles: list[str] = []
     number = 1
@@ -109,7 +129,9 @@ def copied(prepared: Path, folder: Path) -> Path:
 
 
 SMALL = ("run", "-m", "seed=range(0,6)", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}")
-COMMAND = "from linfit.sweeps import recording; recording.BLOCK = 2; from linfit.cli import main; main()"
+COMMAND = (
+    "from linfit.sweeps import recording; recording.BLOCK = 2; from linfit.cli import main; main()"
+)
 
 
 @pytest.mark.faults
@@ -119,16 +141,37 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
     need("strace")
     copied(prepared, tmp_path)
     point = f"/^{call}(at2?)?$"
-    strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={point}", "-e", f"inject={point}:signal=KILL:when={when}"]
-    done = subprocess.run([*strace, sys.executable, "-c", COMMAND, *SMALL], cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    strace = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        f"trace={point}",
+        "-e",
+        f"inject={point}:signal=KILL:when={when}",
+    ]
+    done = subprocess.run(
+        [*strace, sys.executable, "-c", COMMAND, *SMALL],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     if b"PTRACE" in done.stderr or b"ptrace" in done.stderr:
         missing("strace may not trace here")
-    desk_killed = done.returncode == 2 and done.stderr.count(b"the process that writes to it has ended") == 1
+    desk_killed = (
+        done.returncode == 2 and done.stderr.count(b"the process that writes to it has ended") == 1
+    )
     assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL) or desk_killed, (
         f"there was no call {when} of {call} to be killed at: {done.stderr!r}"
     )
     if not (tmp_path / FOLDER / "manifest.parquet").exists() or not (tmp_path / FOLDER).exists():
-        shutil.rmtree(tmp_path / FOLDER, ignore_errors=True)  # it was killed before it was planned: nothing to go on with
+        shutil.rmtree(
+            tmp_path / FOLDER, ignore_errors=True
+        )  # it was killed before it was planned: nothing to go on with
         assert run(tmp_path, *SMALL) == 0, log(tmp_path)
     else:
         assert run(tmp_path, "resume") == 0, log(tmp_path)
@@ -137,17 +180,29 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
 
 @pytest.mark.faults
 @pytest.mark.parametrize("when", [1, 2, 3, 5])
-def test_the_process_that_inserts_is_killed(when: int, prepared: Path, tmp_path: Path, small: str) -> None:
+def test_the_process_that_inserts_is_killed(
+    when: int, prepared: Path, tmp_path: Path, small: str
+) -> None:
     """At its first such call, and so is every other one that takes its place; the sweep says so, and goes on later."""
     need("strace")
     copied(prepared, tmp_path)
     killer = tmp_path / "killer.py"
     killer.write_text(KILLER.format(when=when))
-    done = subprocess.run([sys.executable, str(killer), *SMALL], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, str(killer), *SMALL],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     if "ptrace" in done.stderr.lower():
         missing("strace may not trace here")
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("the process that inserts rows has ended") == 1 and "Traceback" not in done.stderr, done.stderr
+    assert (
+        done.stderr.count("the process that inserts rows has ended") == 1
+        and "Traceback" not in done.stderr
+    ), done.stderr
     assert run(tmp_path, "resume") == 0, log(tmp_path)
     assert_whole(tmp_path, 6, small)
 
@@ -175,13 +230,22 @@ def small(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 #: A sweep that begins with fits that end, and goes on with some that do not.
-LONG = ("run", "-m", "steps=5,100000000", "seed=range(0,8)", "engine=single", f"hydra.sweep.dir={FOLDER}")
+LONG = (
+    "run",
+    "-m",
+    "steps=5,100000000",
+    "seed=range(0,8)",
+    "engine=single",
+    f"hydra.sweep.dir={FOLDER}",
+)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_sweep_within_five_seconds(number: signal.Signals, code: int, workers: int, prepared: Path, tmp_path: Path) -> None:
+def test_a_signal_ends_a_sweep_within_five_seconds(
+    number: signal.Signals, code: int, workers: int, prepared: Path, tmp_path: Path
+) -> None:
     copied(prepared, tmp_path)
     process = start(tmp_path, *LONG, f"hydra.launcher.workers={workers}", block=2, LINFIT_GRACE="4")
     part = tmp_path / FOLDER / "results" / "part-0.parquet"
@@ -195,7 +259,11 @@ def test_a_signal_ends_a_sweep_within_five_seconds(number: signal.Signals, code:
     assert log(tmp_path).count("linfit: interrupted") == 1, log(tmp_path)
     assert f"go on with: linfit resume {FOLDER}" in log(tmp_path)
     with closing(sqlite3.connect(tmp_path / "outputs" / "mlflow.db")) as store:
-        assert store.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0] >= kept > 0
+        assert (
+            store.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0]
+            >= kept
+            > 0
+        )
 
 
 @pytest.mark.faults

@@ -60,7 +60,13 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 def killed(code: str, *arguments: str) -> str:
     """What a Python program has printed that ends by SIGKILL."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     return done.stdout.strip()
 
@@ -68,20 +74,41 @@ def killed(code: str, *arguments: str) -> str:
 def add_runs(owners: dict[str, str]) -> None:
     with closing(sqlite3.connect("outputs/mlflow.db")) as store, store:
         for name, status in RUNS.items():
-            store.execute("INSERT INTO runs (run_uuid, status, lifecycle_stage, experiment_id) VALUES (?, ?, 'active', 0)", (name, status))
-            store.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", (layout.OWNER, owners[name], name))
+            store.execute(
+                "INSERT INTO runs (run_uuid, status, lifecycle_stage, experiment_id) VALUES (?, ?, 'active', 0)",
+                (name, status),
+            )
+            store.execute(
+                "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)",
+                (layout.OWNER, owners[name], name),
+            )
 
 
 def test_what_a_killed_process_noted_is_removed(temporary: Path, workdir: Path) -> None:
     process = killed(KILLED)
     add_runs({"dead": process, "ended": process, "alive": owner()})
-    assert {file.name.rpartition(".")[0] for file in workdir.glob(".*")} == {".half", ".part", ".tables"}
+    assert {file.name.rpartition(".")[0] for file in workdir.glob(".*")} == {
+        ".half",
+        ".part",
+        ".tables",
+    }
     remove_leftovers()
-    assert list(temporary.iterdir()) == list(workdir.glob(".*")) == list(Path("/dev/shm").glob(f"sem.loky-{process.split()[-2]}-*")) == []
+    assert (
+        list(temporary.iterdir())
+        == list(workdir.glob(".*"))
+        == list(Path("/dev/shm").glob(f"sem.loky-{process.split()[-2]}-*"))
+        == []
+    )
     assert {folder.name for folder in workdir.iterdir()} == {"outputs", "planned", "full"}
     with closing(sqlite3.connect("outputs/mlflow.db")) as store:
-        assert dict(store.execute("SELECT run_uuid, status FROM runs")) == {"dead": "KILLED", "alive": "RUNNING", "ended": "FINISHED"}
-        assert store.execute("SELECT run_uuid, value FROM tags WHERE key = ?", (layout.STATUS,)).fetchall() == [("dead", "killed")]
+        assert dict(store.execute("SELECT run_uuid, status FROM runs")) == {
+            "dead": "KILLED",
+            "alive": "RUNNING",
+            "ended": "FINISHED",
+        }
+        assert store.execute(
+            "SELECT run_uuid, value FROM tags WHERE key = ?", (layout.STATUS,)
+        ).fetchall() == [("dead", "killed")]
 
 
 def test_a_store_that_is_locked_or_gone_stops_nothing(temporary: Path, workdir: Path) -> None:
@@ -98,7 +125,9 @@ def test_a_store_that_is_locked_or_gone_stops_nothing(temporary: Path, workdir: 
 
 def test_nothing_else_is_touched(temporary: Path, workdir: Path) -> None:
     """Folders of living processes, of other machines and users, links, and what only looks like a folder of linfit's."""
-    killed("from linfit.scratch import new_folder; new_folder(); import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    killed(
+        "from linfit.scratch import new_folder; new_folder(); import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    )
     [dead] = temporary.iterdir()
     place, number, began, mark = dead.name.removeprefix("linfit-").split("-")
     kept = [
@@ -145,9 +174,23 @@ main()
     [("manifest.parquet", "none", set()), ("mlflow.db", "mlflow", {"mlflow.db.lock", "artifacts"})],
 )
 def test_a_command_that_is_killed_leaves_nothing_behind_the_next(
-    last: str, tracking: str, kept: set[str], temporary: Path, bare: Path, linfit: Callable[..., Any]
+    last: str,
+    tracking: str,
+    kept: set[str],
+    temporary: Path,
+    bare: Path,
+    linfit: Callable[..., Any],
 ) -> None:
-    killed(DIES, last, "run", "-m", "seed=0,1", "steps=2", f"tracking={tracking}", "hydra.sweep.dir=outputs/sweeps/one")
+    killed(
+        DIES,
+        last,
+        "run",
+        "-m",
+        "seed=0,1",
+        "steps=2",
+        f"tracking={tracking}",
+        "hydra.sweep.dir=outputs/sweeps/one",
+    )
     assert [file for file in bare.glob("outputs/**/.*") if last in file.name]
     assert linfit("list").code == 0
     assert list(temporary.iterdir()) == []
@@ -156,8 +199,12 @@ def test_a_command_that_is_killed_leaves_nothing_behind_the_next(
     assert [file.name for file in bare.glob("outputs/**/.*")] == [".lock"] * (last == "mlflow.db")
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGINT,) * 2, (signal.SIGTERM, signal.SIGINT), (signal.SIGINT,) * 3])
-def test_no_further_signal_is_a_traceback(numbers: tuple[signal.Signals, ...], temporary: Path, bare: Path) -> None:
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGINT,) * 2, (signal.SIGTERM, signal.SIGINT), (signal.SIGINT,) * 3]
+)
+def test_no_further_signal_is_a_traceback(
+    numbers: tuple[signal.Signals, ...], temporary: Path, bare: Path
+) -> None:
     command = [sys.executable, "-m", "linfit", "run", "steps=100000000", "tracking=none"]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
@@ -169,6 +216,8 @@ def test_no_further_signal_is_a_traceback(numbers: tuple[signal.Signals, ...], t
             process.send_signal(number)
             time.sleep(0.005)
         out, err = process.communicate(timeout=30)
-    assert process.returncode in {128 + number for number in numbers}  # of two at once Python hears the lower number first
+    assert process.returncode in {
+        128 + number for number in numbers
+    }  # of two at once Python hears the lower number first
     assert out == ""
     assert "Traceback" not in err and "ignored" not in err, err

@@ -21,7 +21,12 @@ def test_addresses_that_are_too_long_are_refused_before_anything_runs(
     sweep: list[str], postgresql: str, bare: Path, linfit: Linfit
 ) -> None:
     ran = linfit(
-        "run", *sweep, *FIT, f"tracking.uri={postgresql}", f"tracking.artifacts={bare / ('a' * 180)}", f"name=address-{len(sweep)}"
+        "run",
+        *sweep,
+        *FIT,
+        f"tracking.uri={postgresql}",
+        f"tracking.artifacts={bare / ('a' * 180)}",
+        f"name=address-{len(sweep)}",
     )
     assert ran.code == 2
     assert "200 at most: name a shorter place with tracking.artifacts" in ran.err
@@ -38,8 +43,12 @@ def test_an_experiment_whose_name_is_too_long_is_refused(
     assert "string should have at most 200 characters" in ran.err
 
 
-def test_names_notes_and_schemas_that_are_too_long_are_kept_as_far_as_they_go(postgresql: str, bare: Path, linfit: Linfit) -> None:
-    (bare / "x.csv").write_text(",".join([*LONG, "y"]) + "\n" + "".join(f"{i},{i * i},1,{i % 3},{i}\n" for i in range(9)))
+def test_names_notes_and_schemas_that_are_too_long_are_kept_as_far_as_they_go(
+    postgresql: str, bare: Path, linfit: Linfit
+) -> None:
+    (bare / "x.csv").write_text(
+        ",".join([*LONG, "y"]) + "\n" + "".join(f"{i},{i * i},1,{i % 3},{i}\n" for i in range(9))
+    )
     lists = ",".join(f"[{','.join(LONG[:count])}]" for count in (3, 4))
     data = [
         "dataset=csv",
@@ -49,7 +58,17 @@ def test_names_notes_and_schemas_that_are_too_long_are_kept_as_far_as_they_go(po
         "optimizer.lr=0.0001",
         f"tracking.artifacts={bare}/files",
     ]
-    ran = linfit("run", "-m", *FIT, *data, f"dataset.features={lists}", "seed=0,1", f"tracking.uri={postgresql}", "name=long", "--json")
+    ran = linfit(
+        "run",
+        "-m",
+        *FIT,
+        *data,
+        f"dataset.features={lists}",
+        "seed=0,1",
+        f"tracking.uri={postgresql}",
+        "name=long",
+        "--json",
+    )
     assert ran.code == 0, ran.err
     assert len({row["run_id"] for row in json.loads(ran.out)}) == 4
     asked = f"dataset.features=[{','.join(LONG * 20)}]"  # over 8,000 characters, which the run's description quotes

@@ -18,10 +18,17 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from tests.faults.world import Doom, World, tell_story
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks real processes and kills them, on Linux")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="forks real processes and kills them, on Linux"
+)
 #: Files that a sweep of twelve fits touches, more or less.
 TOUCHED = 160
-OPTIMIZERS, PICKS, SEEDS, SIZES = st.sampled_from(["sgd", "adam"]), st.integers(0, 30), st.integers(0, 5), st.integers(1, 12)
+OPTIMIZERS, PICKS, SEEDS, SIZES = (
+    st.sampled_from(["sgd", "adam"]),
+    st.integers(0, 30),
+    st.integers(0, 5),
+    st.integers(1, 12),
+)
 MOMENTS = st.integers(1, TOUCHED)
 KILLS = st.tuples(st.sampled_from(["main", "helper", "all", "group"]), MOMENTS)
 WAY = st.sampled_from(["background", "itself", "background", "itself", "desk"])
@@ -33,7 +40,12 @@ COMMON: dict[str, Any] = {
 }
 #: A minute, the same every time, reported as it was found; and as long as somebody has patience for, then made short.
 SHORT = settings(
-    **COMMON, derandomize=True, max_examples=6, stateful_step_count=8, phases=(Phase.explicit, Phase.generate), report_multiple_bugs=False
+    **COMMON,
+    derandomize=True,
+    max_examples=6,
+    stateful_step_count=8,
+    phases=(Phase.explicit, Phase.generate),
+    report_multiple_bugs=False,
 )
 LONG = settings(**COMMON, max_examples=300, stateful_step_count=20)
 #: The seed of the long one; drawn unless it is given, and told where it has found something.
@@ -57,7 +69,9 @@ class Machine(RuleBasedStateMachine):
     def kill_sweep(self, **drawn: Any) -> None:
         self.world.sweep(**drawn)
 
-    @rule(size=st.integers(9, 12), doom=st.tuples(st.sampled_from(["main", "worker", "all"]), MOMENTS))
+    @rule(
+        size=st.integers(9, 12), doom=st.tuples(st.sampled_from(["main", "worker", "all"]), MOMENTS)
+    )
     def kill_workers(self, size: int, doom: Doom) -> None:
         self.world.sweep("adam", 0, size, workers=2, doom=doom)
 
@@ -69,7 +83,11 @@ class Machine(RuleBasedStateMachine):
     def run(self, **drawn: Any) -> None:
         self.world.run(**drawn)
 
-    @rule(pick=st.none() | PICKS, way=st.sampled_from(["background", "itself"]), doom=st.none() | KILLS)
+    @rule(
+        pick=st.none() | PICKS,
+        way=st.sampled_from(["background", "itself"]),
+        doom=st.none() | KILLS,
+    )
     def resume(self, **drawn: Any) -> None:
         self.world.resume(**drawn)
 

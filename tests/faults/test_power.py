@@ -27,7 +27,18 @@ from tests.faults.syscalls import Call, Replay, may_trace, read_calls, strace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace, on Linux")
 #: A sweep of so many fits, recorded in blocks of eight; what is recorded is told at once.
-SWEEP, NUM_FITS = ("run", "-m", "seed=range(0,20)", "optimizer=sgd,adam", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}"), 40
+SWEEP, NUM_FITS = (
+    (
+        "run",
+        "-m",
+        "seed=range(0,20)",
+        "optimizer=sgd,adam",
+        "steps=20",
+        "pictures=false",
+        f"hydra.sweep.dir={FOLDER}",
+    ),
+    40,
+)
 SWEEPS = {"tables": SWEEP, "child artifacts": (*SWEEP, "tracking.child_artifacts=true")}
 #: What SQLite and MLflow were writing, and nothing has a note of any more: an empty journal, and the copy of an artifact.
 MAY_STAY = r"mlflow\.db-journal|\.artifact\.uploading\."
@@ -59,7 +70,9 @@ class Recording:
 
 
 @pytest.fixture(scope="module", params=SWEEPS)
-def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+def recording(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Recording:
     """The calls of a sweep that begins in an empty folder."""
     command = SWEEPS[request.param]
     folder, calls = record(command, tmp_path_factory.mktemp("power"))
@@ -76,7 +89,9 @@ def record(command: Sequence[str], above: Path) -> tuple[Path, list[Call]]:
     program = [*strace(above / "calls"), sys.executable, "-c", TELLING, *command]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder / "tmp"))
-        done = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            program, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
     assert done.returncode == 0, done.stderr
     return folder, calls_on(folder, above / "calls")
 
@@ -92,7 +107,11 @@ def calls_on(folder: Path, log: Path) -> list[Call]:
     """Return the calls of a log that a replay needs."""
     replay = Replay(folder, begin(ordered=False))
     with log.open(encoding="utf-8") as lines:
-        return [call for call in read_calls(iter(lines)) if replay.apply(call) or call.name in ("openat", "lseek")]
+        return [
+            call
+            for call in read_calls(iter(lines))
+            if replay.apply(call) or call.name in ("openat", "lseek")
+        ]
 
 
 def begin(ordered: bool) -> Disk:
@@ -107,7 +126,9 @@ def assert_whole_in(folder: Path, reference: str) -> None:
     assert_whole(folder, NUM_FITS, reference)
 
 
-def states(recording: Recording, ordered: bool, seed: int = 0, only: str = "") -> Iterator[tuple[str, str, State]]:
+def states(
+    recording: Recording, ordered: bool, seed: int = 0, only: str = ""
+) -> Iterator[tuple[str, str, State]]:
     """Yield what a loss may leave after each call, each state once: its name, what was printed by then, and the files.
 
     `only` is in the name of each. In the middle of a file, that a write is torn stands for what else may become of it.
@@ -120,11 +141,17 @@ def states(recording: Recording, ordered: bool, seed: int = 0, only: str = "") -
         drawn = prefix_loss(seed + number) if ordered else random_loss(seed + number)
         usual = LOSSES[-1:] if ordered else LOSSES
         for loss in (TORN, drawn) if "write" in call.name else (*usual, drawn):
-            name = f"{'ordered' if ordered else 'hostile'}, call {number} ({call.name}), {loss.name}"
+            name = (
+                f"{'ordered' if ordered else 'hostile'}, call {number} ({call.name}), {loss.name}"
+            )
             if only not in name:
                 continue
             said = replay.said.decode()
-            state = {path: content for path, content in disk.state(loss).items() if path.startswith("outputs")}
+            state = {
+                path: content
+                for path, content in disk.state(loss).items()
+                if path.startswith("outputs")
+            }
             key = hash((said, *state.items()))  # of bytes it is kept with them
             if key not in seen:
                 seen.add(key)
@@ -138,7 +165,10 @@ def open_state(said: str, state: State, recording: Recording) -> dict[int, str]:
     (folder / "tmp").mkdir()
     (folder / "log").touch()
     assert_readable(folder, is_finished(said))
-    found, told = recorded_rows(folder), {int(row) for row in re.findall(r"^recorded (\d+)$", said, re.MULTILINE)}
+    found, told = (
+        recorded_rows(folder),
+        {int(row) for row in re.findall(r"^recorded (\d+)$", said, re.MULTILINE)},
+    )
     assert told <= found.keys(), f"told and lost: {sorted(told - found.keys())}"
     return {row: found[row] for row in told}
 
@@ -151,7 +181,9 @@ def is_finished(said: str) -> bool:
 def resume_state(said: str, state: State, recording: Recording) -> None:
     """Open a state and go on with it, as whoever comes back does: with `resume`, or with the same command where nothing was planned."""
     folder, told = recording.folder, open_state(said, state, recording)
-    go_on = ("resume", FOLDER) if (folder / FOLDER / layout.MANIFEST).exists() else recording.command
+    go_on = (
+        ("resume", FOLDER) if (folder / FOLDER / layout.MANIFEST).exists() else recording.command
+    )
     assert run(folder, *go_on, block=8) == 0, "it does not go on"
     whole_log = (folder / "log").read_text(encoding="utf-8")
     assert not is_finished(said) or "nothing is left" in whole_log, "a finished sweep was run again"
@@ -164,7 +196,13 @@ def resume_state(said: str, state: State, recording: Recording) -> None:
     assert not any(verdict.counts.values()), verdict
 
 
-def judge(act: Callable[[str, State, Recording], object], name: str, said: str, state: State, recording: Recording) -> str:
+def judge(
+    act: Callable[[str, State, Recording], object],
+    name: str,
+    said: str,
+    state: State,
+    recording: Recording,
+) -> str:
     """Return what is wrong with a state, or with what becomes of it; empty if nothing is."""
     try:
         act(said, state, recording)
@@ -194,14 +232,18 @@ def assert_readable(folder: Path, finished: bool) -> None:
     if (sweep / layout.ENVIRONMENT_FILE).exists():
         json.loads((sweep / layout.ENVIRONMENT_FILE).read_text(encoding="utf-8"))
     if (sweep / "multirun.yaml").exists():
-        assert (sweep / "multirun.yaml").read_text(encoding="utf-8").startswith("hydra:"), "half of multirun.yaml"
+        assert (sweep / "multirun.yaml").read_text(encoding="utf-8").startswith("hydra:"), (
+            "half of multirun.yaml"
+        )
     parents = finished_parents(folder)
     assert len(parents) == 1 or not finished, "told as finished, and is not"
     for place, hashes in parents:
         for name, expected in {**hashes}.items():
             assert file_hash(place / name) == expected, f"{name} is not what was recorded"
         models = [file for file in (place.parent.parent / "models").rglob("*") if file.is_file()]
-        assert len(models) == 6 and all(file.stat().st_size for file in models), "the model is not whole"
+        assert len(models) == 6 and all(file.stat().st_size for file in models), (
+            "the model is not whole"
+        )
 
 
 def finished_parents(folder: Path) -> list[tuple[Path, dict[str, str]]]:
@@ -212,21 +254,36 @@ def finished_parents(folder: Path) -> list[tuple[Path, dict[str, str]]]:
     with closing(sqlite3.connect(database)) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         query = "SELECT artifact_uri, value FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND key = ?"
-        return [(Path(place), json.loads(hashes)) for place, hashes in store.execute(query, (layout.FILES,))]
+        return [
+            (Path(place), json.loads(hashes))
+            for place, hashes in store.execute(query, (layout.FILES,))
+        ]
 
 
-def judge_all(act: Callable[[str, State, Recording], object], chosen: Iterator[tuple[str, str, State]], recording: Recording) -> None:
+def judge_all(
+    act: Callable[[str, State, Recording], object],
+    chosen: Iterator[tuple[str, str, State]],
+    recording: Recording,
+) -> None:
     """Have nothing wrong with the chosen states, of which there are some."""
     problems = [judge(act, *state, recording) for state in chosen]
     wrong = [problem for problem in problems if problem]
-    assert problems and not wrong, f"{len(wrong)} of {len(problems)} states:\n" + "\n".join(wrong[:5])
+    assert problems and not wrong, f"{len(wrong)} of {len(problems)} states:\n" + "\n".join(
+        wrong[:5]
+    )
 
 
-def sample(recording: Recording, ordered: bool, count: int, only: str = "") -> Iterator[tuple[str, str, State]]:
+def sample(
+    recording: Recording, ordered: bool, count: int, only: str = ""
+) -> Iterator[tuple[str, str, State]]:
     """Yield some states, drawn by a seed."""
     total = sum(1 for _ in states(recording, ordered, only=only))
     drawn = set(random.Random(0).sample(range(total), min(count, total)))
-    return (state for number, state in enumerate(states(recording, ordered, only=only)) if number in drawn)
+    return (
+        state
+        for number, state in enumerate(states(recording, ordered, only=only))
+        if number in drawn
+    )
 
 
 @pytest.mark.faults
@@ -240,7 +297,9 @@ def test_some_states_that_a_power_loss_leaves(recording: Recording) -> None:
 
 @pytest.mark.faults_all
 @pytest.mark.parametrize("ordered", [False, True], ids=["hostile", "ordered"])
-def test_every_state_that_a_power_loss_leaves_can_be_opened(ordered: bool, recording: Recording) -> None:
+def test_every_state_that_a_power_loss_leaves_can_be_opened(
+    ordered: bool, recording: Recording
+) -> None:
     judge_all(open_state, states(recording, ordered), recording)
 
 
@@ -255,7 +314,9 @@ def test_states_that_a_power_loss_leaves_resume(ordered: bool, recording: Record
 #: It has no `resume`: what is FINISHED is whole, and the same command runs again.
 RUN = ("run", "steps=20", "pictures=false", "hydra.run.dir=outputs/runs/one")
 #: What a run keeps: its artifacts, its model, and the files of its folder that decide it.
-KEPT = re.compile(r"outputs/(artifacts/.*|runs/one/(config\.json|weights\.safetensors|environment\.json))")
+KEPT = re.compile(
+    r"outputs/(artifacts/.*|runs/one/(config\.json|weights\.safetensors|environment\.json))"
+)
 
 
 @pytest.mark.faults
@@ -263,15 +324,23 @@ def test_states_that_a_power_loss_leaves_of_a_single_run(tmp_path: Path) -> None
     folder, calls = record(RUN, tmp_path)
     run = Recording(RUN, folder, calls, "", {})
     whole = {path: content for path, content in last_state(run).items() if KEPT.fullmatch(path)}
-    assert len([path for path in whole if path.endswith("weights.safetensors")]) == 3, "in its folder, among artifacts, in the model"
+    assert len([path for path in whole if path.endswith("weights.safetensors")]) == 3, (
+        "in its folder, among artifacts, in the model"
+    )
     wrong, found = [], list(states(run, ordered=False))
     for name, said, state in found:
         restore(state, folder)
         told = re.search(r"^run +\w{32} in MLflow", said, re.MULTILINE) is not None
         finished = statuses(folder) == ["FINISHED"]
-        if finished < told or (finished and any(state.get(path) != content for path, content in whole.items())):
-            wrong.append(f"{name}: told {told}, finished {finished}, {[path for path in whole if state.get(path) != whole[path]]}")
-    assert len(found) > 100 and not wrong, f"{len(wrong)} of {len(found)} states:\n" + "\n".join(wrong[:5])
+        if finished < told or (
+            finished and any(state.get(path) != content for path, content in whole.items())
+        ):
+            wrong.append(
+                f"{name}: told {told}, finished {finished}, {[path for path in whole if state.get(path) != whole[path]]}"
+            )
+    assert len(found) > 100 and not wrong, f"{len(wrong)} of {len(found)} states:\n" + "\n".join(
+        wrong[:5]
+    )
 
 
 @pytest.mark.faults
@@ -281,7 +350,9 @@ def test_a_single_run_is_run_again_after_a_power_loss(tmp_path: Path) -> None:
         restore(state, folder)
         (folder / "tmp").mkdir()
         assert run(folder, *RUN[:-1]) == 0, f"{name}: {log(folder)}"
-        run(folder, "resume")  # which ends the runs of processes that are gone, whose notes are lost
+        run(
+            folder, "resume"
+        )  # which ends the runs of processes that are gone, whose notes are lost
         assert set(statuses(folder)) <= {"FINISHED", "KILLED"}, name
 
 

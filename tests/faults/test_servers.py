@@ -29,11 +29,32 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real servers, o
 
 @contextmanager
 def server(stored: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     command += ["--backend-store-uri", f"sqlite:///{stored}/outputs/mlflow.db"]
-    command += ["--serve-artifacts", "--artifacts-destination", str(stored / "outputs" / "artifacts")]
-    alone = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # without seven more processes of which we need none
-    with (stored / "server.log").open("ab") as output, started(command, stdout=output, stderr=output, env=alone) as process:
+    command += [
+        "--serve-artifacts",
+        "--artifacts-destination",
+        str(stored / "outputs" / "artifacts"),
+    ]
+    alone = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # without seven more processes of which we need none
+    with (
+        (stored / "server.log").open("ab") as output,
+        started(command, stdout=output, stderr=output, env=alone) as process,
+    ):
         wait_for(lambda: answers(port), process)
         yield process
 
@@ -92,11 +113,19 @@ def num_runs(database: Path) -> int:
         return int(store.execute("SELECT count(*) FROM runs").fetchone()[0])
 
 
-def test_a_run_whose_answer_was_lost_is_not_made_twice(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_answer_was_lost_is_not_made_twice(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow.exceptions import MlflowException
 
-    recorder = ClientRecorder(Store(f"sqlite:///{stored}/outputs/mlflow.db", str(stored / "outputs" / "artifacts")), "lossy")
-    truth: dict[str, Any] = {name: getattr(recorder.client, name) for name in ("create_run", "log_batch", "set_terminated")}
+    recorder = ClientRecorder(
+        Store(f"sqlite:///{stored}/outputs/mlflow.db", str(stored / "outputs" / "artifacts")),
+        "lossy",
+    )
+    truth: dict[str, Any] = {
+        name: getattr(recorder.client, name)
+        for name in ("create_run", "log_batch", "set_terminated")
+    }
     calls = Counter[str]()
 
     def lossy(name: str) -> Callable[..., Any]:
@@ -111,12 +140,20 @@ def test_a_run_whose_answer_was_lost_is_not_made_twice(stored: Path, monkeypatch
 
     for name in truth:
         monkeypatch.setattr(recorder.client, name, lossy(name))
-    tags = [{layout.PARENT: "0" * 32, layout.ROW: str(number)} for number in range(3)] + [{layout.ID: "abc"}]
-    rows = [Row("r", 1, 2, "FINISHED", own, {"p": "1"}, (("loss", 1.0, 0), ("loss", 0.5, 1))) for own in tags]
+    tags = [{layout.PARENT: "0" * 32, layout.ROW: str(number)} for number in range(3)] + [
+        {layout.ID: "abc"}
+    ]
+    rows = [
+        Row("r", 1, 2, "FINISHED", own, {"p": "1"}, (("loss", 1.0, 0), ("loss", 0.5, 1)))
+        for own in tags
+    ]
     ids = recorder.add(rows)
     found = recorder.client.search_runs([recorder.experiment_id])
     assert sorted(run.info.run_id for run in found) == sorted(ids)
     assert {run.info.status for run in found} == {"FINISHED"}
     for run_id in ids:
-        assert [(point.step, point.value) for point in recorder.client.get_metric_history(run_id, "loss")] == [(0, 1.0), (1, 0.5)]
+        assert [
+            (point.step, point.value)
+            for point in recorder.client.get_metric_history(run_id, "loss")
+        ] == [(0, 1.0), (1, 0.5)]
     assert calls["create_run"] == len(rows)

@@ -22,14 +22,23 @@ ENDS = {"SIGHUP": 0, "SIGTERM": 0, "SIGINT": 0, "SIGKILL": -9}
 
 
 @contextmanager
-def running(folder: Path, *options: str, until_there: Callable[[str], bool] | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def running(
+    folder: Path, *options: str, until_there: Callable[[str], bool] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`linfit ui` when it answers, or as soon as `until_there`, as a terminal starts it, and the mark of its processes."""
     name, mark = "LINFIT_TEST", uuid4().hex
     there = until_there or (lambda _: "linfit: start" in log.read_text())
     log = folder / "ui.log"
     serve = [*LINFIT, "ui", "--no-browser", "--port", str(free_port()), *options]
     with log.open("wb") as stderr:
-        process = subprocess.Popen(serve, cwd=folder, env=environment(**{name: mark}), stderr=stderr, stdout=stderr, preexec_fn=hear)
+        process = subprocess.Popen(
+            serve,
+            cwd=folder,
+            env=environment(**{name: mark}),
+            stderr=stderr,
+            stdout=stderr,
+            preexec_fn=hear,
+        )
     try:
         until(lambda: there(f"{name}={mark}") or process.poll() is not None, 120)
         assert process.poll() is None, log.read_text()
@@ -82,7 +91,9 @@ def test_nothing_remains_where_the_server_is_killed(workdir: Path) -> None:
         [server] = [one for one in marked(mark) if one != process.pid]
         os.kill(server, signal.SIGKILL)
         assert process.wait(15) == 2
-        assert "linfit: MLflow's server has ended by itself (-9)" in (workdir / "ui.log").read_text()
+        assert (
+            "linfit: MLflow's server has ended by itself (-9)" in (workdir / "ui.log").read_text()
+        )
         until(lambda: not marked(mark), 8)
 
 

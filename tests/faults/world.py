@@ -29,7 +29,11 @@ from tests.faults.snapshots import SCRATCH, describe
 #: Who is killed, and at which time that a file is touched.
 Doom = tuple[str, int] | None
 #: How runs come into the store: in the background, by the process itself, or by one in which MLflow lives.
-WAYS: dict[str, dict[str, Any]] = {"background": {"large": 1}, "itself": {"large": 10**9}, "desk": {"desk": True}}
+WAYS: dict[str, dict[str, Any]] = {
+    "background": {"large": 1},
+    "itself": {"large": 10**9},
+    "desk": {"desk": True},
+}
 #: What may begin with a dot below `outputs` when nobody works there.
 HIDDEN = {".lock", ".hydra"}
 #: Metrics that say something beside the fit's own numbers.
@@ -40,14 +44,22 @@ Numbers = dict[tuple[str, int], float]
 @cache
 def fit_alone(optimizer: str, seed: int, engine: str = "stacked") -> Numbers:
     """Return the metrics of a fit that this process runs."""
-    words = [f"optimizer={optimizer}", f"seed={seed}", "steps=20", f"engine={engine}", "tracking=none"]
+    words = [
+        f"optimizer={optimizer}",
+        f"seed={seed}",
+        "steps=20",
+        f"engine={engine}",
+        "tracking=none",
+    ]
     fitted = linfit.fit(linfit.compose(words))
     return {(key, step): value for key, value, step in layout.metrics(fitted)}
 
 
 def assert_same(found: Numbers, expected: Numbers, where: str) -> None:
     differing = {key: (found.get(key), expected.get(key)) for key in found.keys() | expected.keys()}
-    assert found == expected, f"{where}: {[item for item in differing.items() if len(set(item[1])) > 1]}"
+    assert found == expected, (
+        f"{where}: {[item for item in differing.items() if len(set(item[1])) > 1]}"
+    )
 
 
 @dataclass
@@ -116,7 +128,15 @@ class World:
 
     def run(self, optimizer: str, seed: int, doom: Doom = None) -> None:
         """Run a single fit, or have it killed."""
-        code = self._do("run", f"optimizer={optimizer}", f"seed={seed}", "steps=20", "engine=single", "pictures=false", doom=doom)
+        code = self._do(
+            "run",
+            f"optimizer={optimizer}",
+            f"seed={seed}",
+            "steps=20",
+            "engine=single",
+            "pictures=false",
+            doom=doom,
+        )
         if code != 2 or doom is not None:
             self.singles.append(SingleRun(optimizer, seed, killed=code != 0))
         self.check()
@@ -128,8 +148,12 @@ class World:
         code = self._do("resume", *[sweep.folder for sweep in named], doom=doom, **WAYS[way])
         if code == 0:
             still = self._unfinished_sweeps()
-            assert not any(sweep in still for sweep in named), f"{named} is unfinished: {log(self.place)}"
-            assert named or len(still) == max(len(left) - 1, 0), f"{still} are unfinished: {log(self.place)}"
+            assert not any(sweep in still for sweep in named), (
+                f"{named} is unfinished: {log(self.place)}"
+            )
+            assert named or len(still) == max(len(left) - 1, 0), (
+                f"{still} are unfinished: {log(self.place)}"
+            )
         self._note_made_again([*named, *left])
         self.check(resumed=code == 0)
 
@@ -142,12 +166,18 @@ class World:
     def verify(self, pick: int) -> None:
         """Refit a finished sweep."""
         if done := self._finished_sweeps():
-            assert self._command("verify", self._parent(done[pick % len(done)])) == 0, log(self.place)
+            assert self._command("verify", self._parent(done[pick % len(done)])) == 0, log(
+                self.place
+            )
         self.check()
 
     def delete(self, pick: int) -> None:
         """Delete a fit of a finished sweep in MLflow."""
-        there = [(sweep, row, run) for sweep in self._finished_sweeps() for row, run in self._children(sweep)]
+        there = [
+            (sweep, row, run)
+            for sweep in self._finished_sweeps()
+            for row, run in self._children(sweep)
+        ]
         if there:
             sweep, row, run = there[pick % len(there)]
             self._client().delete_run(run)
@@ -204,7 +234,13 @@ class World:
     ) -> tuple[PlannedSweep, BaseProcess]:
         self.count += 1
         sweep = PlannedSweep(f"outputs/sweeps/{self.count}", optimizer, first, size, files)
-        words = [f"optimizer={optimizer}", f"seed=range({first},{first + size})", "steps=20", "engine=stacked", "pictures=false"]
+        words = [
+            f"optimizer={optimizer}",
+            f"seed=range({first},{first + size})",
+            "steps=20",
+            "engine=stacked",
+            "pictures=false",
+        ]
         words += [f"hydra.sweep.dir={sweep.folder}", f"hydra.launcher.workers={workers}"]
         words += [f"tracking.child_artifacts={str(files).lower()}"]
         return sweep, self._start("run", "-m", *words, doom=doom, **WAYS[way])
@@ -223,7 +259,12 @@ class World:
         return end(self._start(*arguments))
 
     def _start(self, *arguments: str, **how: Any) -> BaseProcess:
-        return start(self.place, *arguments, **{"block": 4, "large": 1, **how}, TMPDIR=str(self.place / SCRATCH))
+        return start(
+            self.place,
+            *arguments,
+            **{"block": 4, "large": 1, **how},
+            TMPDIR=str(self.place / SCRATCH),
+        )
 
     def _end(self, process: BaseProcess, doom: Doom) -> int:
         """Return the exit code: success, unless somebody was killed or the store has been moved."""
@@ -231,7 +272,9 @@ class World:
         text = log(self.place)
         assert "Traceback" not in text, text
         refused = self.moved and code == 2 and "relocate" in text
-        killed = doom is not None and code in ((2, -9) if doom[0] in ("helper", "worker") else (-9,))
+        killed = doom is not None and code in (
+            (2, -9) if doom[0] in ("helper", "worker") else (-9,)
+        )
         assert code == 0 or refused or killed, f"exit code {code}: {text}"
         return code
 
@@ -253,7 +296,9 @@ class World:
             self._check_sweep(sweep)
         self._check_singles()
         if resumed:
-            running = self._query("SELECT name FROM runs WHERE status = 'RUNNING' AND lifecycle_stage = 'active'")
+            running = self._query(
+                "SELECT name FROM runs WHERE status = 'RUNNING' AND lifecycle_stage = 'active'"
+            )
             assert not running, f"{running} seem to be running"
             self._check_leftovers()
 
@@ -263,7 +308,11 @@ class World:
         rows = Counter(row for row, _ in children)
         assert all(number == 1 for number in rows.values()), f"{sweep}: {rows}"
         for row, run in children:
-            assert_same(self._numbers(run), fit_alone(sweep.optimizer, sweep.first + row), f"row {row} of {sweep}")
+            assert_same(
+                self._numbers(run),
+                fit_alone(sweep.optimizer, sweep.first + row),
+                f"row {row} of {sweep}",
+            )
         if unfinished(self.place / sweep.folder):
             return
         assert set(rows) == set(range(sweep.size)) - set(sweep.deleted), f"{sweep}: {rows}"
@@ -271,7 +320,9 @@ class World:
         assert status == [("FINISHED",)], f"{sweep}: {status}"
         results = parquet.read_table(self.place / sweep.folder / layout.RESULTS).to_pylist()
         losses = {row: fit_alone(sweep.optimizer, sweep.first + row) for row in range(sweep.size)}
-        assert [(result["row"], result["loss"]) for result in results] == [(row, losses[row]["loss", 20]) for row in losses]
+        assert [(result["row"], result["loss"]) for result in results] == [
+            (row, losses[row]["loss", 20]) for row in losses
+        ]
         for _, run in children if sweep.files else ():
             self._check_files(run)
 
@@ -288,12 +339,20 @@ class World:
     def _check_files(self, run: str) -> None:
         [(where,)] = self._query("SELECT artifact_uri FROM runs WHERE run_uuid = ?", run)
         folder = self.place / "outputs" / where[where.index("artifacts/") :]
-        assert {file.name for file in folder.iterdir()} == {layout.CONFIG_FILE, layout.WEIGHTS_FILE}, run
-        assert "changed" not in describe(folder / layout.WEIGHTS_FILE) + describe(folder / layout.CONFIG_FILE)
+        assert {file.name for file in folder.iterdir()} == {
+            layout.CONFIG_FILE,
+            layout.WEIGHTS_FILE,
+        }, run
+        assert "changed" not in describe(folder / layout.WEIGHTS_FILE) + describe(
+            folder / layout.CONFIG_FILE
+        )
 
     def _check_leftovers(self) -> None:
         hidden = [path for path in (self.place / "outputs").rglob(".*") if path.name not in HIDDEN]
-        left = [str(path.relative_to(self.place)) for path in (*hidden, *(self.place / SCRATCH).rglob("*"))]
+        left = [
+            str(path.relative_to(self.place))
+            for path in (*hidden, *(self.place / SCRATCH).rglob("*"))
+        ]
         assert not left, f"{left} is left over: {log(self.place)}"
 
     # ---- the directory ----
@@ -330,12 +389,17 @@ class World:
         return [run for (run,) in self._query(query, layout.KIND, layout.FIT, layout.ROW)]
 
     def _finished_runs(self) -> list[str]:
-        return [*self._single_runs(), *(run for sweep in self._finished_sweeps() for _, run in self._children(sweep))]
+        return [
+            *self._single_runs(),
+            *(run for sweep in self._finished_sweeps() for _, run in self._children(sweep)),
+        ]
 
     def _numbers(self, run: str) -> Numbers:
         found = self._query("SELECT key, step, value FROM metrics WHERE run_uuid = ?", run)
         numbers = {(key, step): value for key, step, value in found if not key.startswith(BESIDE)}
-        assert len(numbers) == sum(not key.startswith(BESIDE) for key, _, _ in found), f"a metric of {run} is there twice"
+        assert len(numbers) == sum(not key.startswith(BESIDE) for key, _, _ in found), (
+            f"a metric of {run} is there twice"
+        )
         return numbers
 
     def _query(self, query: str, *values: Any) -> list[Any]:

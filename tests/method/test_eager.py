@@ -21,7 +21,9 @@ TORCH = [row for row in OPTIMIZERS if row.torch]
 
 def test_fits_have_their_bits_without_torchs_compiler() -> None:
     program = [sys.executable, "-W", "ignore", "-m", "tests.method.uncompiled"]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        program, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found.pop("fits") > 200
@@ -46,7 +48,11 @@ def test_the_class_stays_torchs(row: OptimizerRow) -> None:
     before = dict(vars(cls))
     made = eager(cls)
     assert issubclass(made, cls)
-    assert (made.__name__, made.__qualname__, made.__module__) == (cls.__name__, cls.__qualname__, cls.__module__)
+    assert (made.__name__, made.__qualname__, made.__module__) == (
+        cls.__name__,
+        cls.__qualname__,
+        cls.__module__,
+    )
     assert eager(cls) is made
     assert torch.equal(stepped(made), stepped(cls))
     assert dict(vars(cls)) == before
@@ -63,11 +69,15 @@ def test_hooks_and_state_are_kept() -> None:
     assert called == ["before", "after"]
     again = eager(torch.optim.Adam)([torch.ones(2, requires_grad=True)])
     again.load_state_dict(optimizer.state_dict())
-    assert torch.equal(again.state_dict()["state"][0]["exp_avg"], optimizer.state[weight]["exp_avg"])
+    assert torch.equal(
+        again.state_dict()["state"][0]["exp_avg"], optimizer.state[weight]["exp_avg"]
+    )
 
 
 @pytest.mark.parametrize("differentiable", [False, True])
-def test_autograd_records_the_step_of_a_differentiable_optimizer_alone(differentiable: bool) -> None:
+def test_autograd_records_the_step_of_a_differentiable_optimizer_alone(
+    differentiable: bool,
+) -> None:
     leaf = torch.ones(2, requires_grad=True)
     weight = leaf.clone()
     weight.retain_grad()
@@ -75,7 +85,9 @@ def test_autograd_records_the_step_of_a_differentiable_optimizer_alone(different
     settings: dict[str, Any] = {"differentiable": True} if differentiable else {}
     eager(torch.optim.SGD)([weight], lr=0.1, **settings).step()
     with torch.enable_grad():
-        assert (weight.grad_fn is not None and "Clone" not in weight.grad_fn.name()) == differentiable
+        assert (
+            weight.grad_fn is not None and "Clone" not in weight.grad_fn.name()
+        ) == differentiable
 
 
 def as_it_is(step: Method) -> Method:
@@ -97,8 +109,14 @@ def renamed_layer(step: Method) -> Method:
     return another
 
 
-@pytest.mark.parametrize("layer", [as_it_is, without_wraps, renamed_layer, torch.no_grad()], ids=["bare", "wrapped", "renamed", "mode"])
-def test_a_step_in_a_layer_that_is_not_known_stays_as_it_is(layer: Callable[[Method], Method]) -> None:
+@pytest.mark.parametrize(
+    "layer",
+    [as_it_is, without_wraps, renamed_layer, torch.no_grad()],
+    ids=["bare", "wrapped", "renamed", "mode"],
+)
+def test_a_step_in_a_layer_that_is_not_known_stays_as_it_is(
+    layer: Callable[[Method], Method],
+) -> None:
     """As in another version of torch, or where somebody has put a layer of their own around it."""
     bare = inspect.unwrap(torch.optim.SGD.step)
 

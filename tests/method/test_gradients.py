@@ -17,7 +17,12 @@ from linfit.problem.losses import Loss
 from tests.helpers import DATASETS, GRADIENTS, LOSSES, MODELS, GradientRow, LossRow, Row, label
 
 #: Small ones: differences of sums over hundreds of large residuals would be rounding.
-DATA = [given for row in DATASETS for given, shape in zip(row.settings(), row.shapes, strict=True) if shape[0] <= 100]
+DATA = [
+    given
+    for row in DATASETS
+    for given, shape in zip(row.settings(), row.shapes, strict=True)
+    if shape[0] <= 100
+]
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +76,13 @@ def test_all_gradients_are_one(model: Row, loss: LossRow, dataset: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("row", "model", "loss", "dataset"), [(row, *case) for row in GRADIENTS for case in CASES if row.takes(case[1])], ids=label
+    ("row", "model", "loss", "dataset"),
+    [(row, *case) for row in GRADIENTS for case in CASES if row.takes(case[1])],
+    ids=label,
 )
-def test_a_gradient_is_that_of_central_differences(row: Row, model: Row, loss: LossRow, dataset: dict[str, Any]) -> None:
+def test_a_gradient_is_that_of_central_differences(
+    row: Row, model: Row, loss: LossRow, dataset: dict[str, Any]
+) -> None:
     case = Case(model, loss, dataset)
     value, gradient = case.gradient(row)
     assert value.item() == pytest.approx(case.value(case.weights).item(), rel=1e-13)
@@ -81,7 +90,9 @@ def test_a_gradient_is_that_of_central_differences(row: Row, model: Row, loss: L
     for place in product(*map(range, gradient.shape)):
         step = torch.zeros_like(gradient)
         step[place] = loss.difference  # large where the third derivative is zero
-        slopes[place] = (case.value(case.weights + step) - case.value(case.weights - step)) / (2 * loss.difference)
+        slopes[place] = (case.value(case.weights + step) - case.value(case.weights - step)) / (
+            2 * loss.difference
+        )
     assert (slopes - gradient).abs().max() <= 1e-6 * gradient.abs().max()
 
 
@@ -102,7 +113,9 @@ def test_a_gradient_follows_the_weights(row: GradientRow) -> None:
 
 
 @pytest.mark.parametrize(("model", "loss", "dataset"), CASES, ids=label)
-def test_functional_gradients_have_the_bits_of_torch_func(model: Row, loss: LossRow, dataset: dict[str, Any]) -> None:
+def test_functional_gradients_have_the_bits_of_torch_func(
+    model: Row, loss: LossRow, dataset: dict[str, Any]
+) -> None:
     """Forward mode puts the loss alone through `torch.func.jvp`, programs of `linfit script` the whole objective."""
     case = Case(model, loss, dataset)
     predictor = case.model.build(case.weights)
@@ -111,7 +124,9 @@ def test_functional_gradients_have_the_bits_of_torch_func(model: Row, loss: Loss
     def objective(parameter: torch.Tensor) -> torch.Tensor:
         return case.loss(case.model.predict(predictor, parameter, case.X) - case.y)
 
-    gradient, value = cast("tuple[torch.Tensor, torch.Tensor]", torch.func.grad_and_value(objective)(weight))
+    gradient, value = cast(
+        "tuple[torch.Tensor, torch.Tensor]", torch.func.grad_and_value(objective)(weight)
+    )
     rows = {row.name: row for row in GRADIENTS}
     found, slope = case.gradient(rows["func_grad"])
     assert torch.equal(found, value)
@@ -121,4 +136,6 @@ def test_functional_gradients_have_the_bits_of_torch_func(model: Row, loss: Loss
     pushed = [torch.func.jvp(objective, (weight,), (direction,))[:2] for direction in along]
     found, slope = case.gradient(rows["forward"])
     assert torch.equal(found, pushed[0][0])
-    assert torch.equal(slope, case.model.transpose(torch.stack([one for _, one in pushed]).view_as(weight)))
+    assert torch.equal(
+        slope, case.model.transpose(torch.stack([one for _, one in pushed]).view_as(weight))
+    )

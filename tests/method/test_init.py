@@ -18,7 +18,9 @@ SETTINGS = [(row, given) for row in INITS for given in row.settings()]
 DRAWN = [row for row in INITS if row.draws]
 
 
-def draw(given: dict[str, Any], p: int = 2, q: int = 1, seed: int = 0, dtype: str = "float64") -> torch.Tensor:
+def draw(
+    given: dict[str, Any], p: int = 2, q: int = 1, seed: int = 0, dtype: str = "float64"
+) -> torch.Tensor:
     return Init.choose(given).draw(p, q, seed, getattr(torch, dtype))
 
 
@@ -29,7 +31,10 @@ def test_initial_weights_have_the_shape_and_dtype_asked_for(
     row: InitRow, given: dict[str, Any], dtype: str, shape: tuple[int, int]
 ) -> None:
     if row.shape not in (None, shape):
-        with pytest.raises(ValueError, match=rf"the problem needs {shape[0]} rows \(features\) of {shape[1]} \(targets\)"):
+        with pytest.raises(
+            ValueError,
+            match=rf"the problem needs {shape[0]} rows \(features\) of {shape[1]} \(targets\)",
+        ):
             Init.choose(given).check(*shape)
         with pytest.raises(ValueError, match="the problem needs"):
             draw(given, *shape)
@@ -68,10 +73,14 @@ def test_the_global_streams_are_left_alone(row: InitRow, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("seed", [0, 7])
-def test_torch_default_is_nn_linears_own_draw(dtype: str, shape: tuple[int, int], seed: int) -> None:
+def test_torch_default_is_nn_linears_own_draw(
+    dtype: str, shape: tuple[int, int], seed: int
+) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS))
-        expected = torch.nn.Linear(*shape, bias=False, dtype=getattr(torch, dtype)).weight.detach().T
+        expected = (
+            torch.nn.Linear(*shape, bias=False, dtype=getattr(torch, dtype)).weight.detach().T
+        )
     weights = draw({"name": "torch_default"}, shape[0], shape[1], seed=seed, dtype=dtype)
     assert torch.equal(weights, expected)
     assert weights.abs().max() <= shape[0] ** -0.5
@@ -84,19 +93,31 @@ def test_normal_is_the_same_point_in_both_dtypes(shape: tuple[int, int]) -> None
     double = draw(given, *shape)
     assert torch.equal(draw(given, *shape, dtype="float32"), double.float())
     generator = torch.Generator().manual_seed(torch_seed(0, Purpose.INITIAL_WEIGHTS))
-    assert torch.equal(double, 0.1 + 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64))
+    assert torch.equal(
+        double, 0.1 + 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    )
 
 
 def test_normal_has_the_mean_and_standard_deviation_asked_for() -> None:
     weights = Normal(mean=-2.0, std=0.5).draw(4000, 2, 1, torch.float64)
     assert weights.mean().item() == pytest.approx(-2, abs=4 * 0.5 / 8000**0.5)
     assert weights.std().item() == pytest.approx(0.5, rel=0.05)
-    assert torch.equal(Normal(mean=-2.0, std=0.0).draw(3, 2, 1, torch.float64), torch.full((3, 2), -2.0, dtype=torch.float64))
+    assert torch.equal(
+        Normal(mean=-2.0, std=0.0).draw(3, 2, 1, torch.float64),
+        torch.full((3, 2), -2.0, dtype=torch.float64),
+    )
 
 
 def test_given_weights_are_rows_of_features() -> None:
     assert draw({"name": "given", "weights": [1, 2.5]}).tolist() == [[1.0], [2.5]]
     assert draw({"name": "given", "weights": [[1], [2.5]]}).tolist() == [[1.0], [2.5]]
-    assert draw({"name": "given", "weights": [[1, 2], [3, 4], [5, 6]]}, 3, 2).tolist() == [[1, 2], [3, 4], [5, 6]]
-    assert draw({"name": "given", "weights": [0.1, 0.2]}, dtype="float32").tolist() == np.array([[0.1], [0.2]], dtype=np.float32).tolist()
+    assert draw({"name": "given", "weights": [[1, 2], [3, 4], [5, 6]]}, 3, 2).tolist() == [
+        [1, 2],
+        [3, 4],
+        [5, 6],
+    ]
+    assert (
+        draw({"name": "given", "weights": [0.1, 0.2]}, dtype="float32").tolist()
+        == np.array([[0.1], [0.2]], dtype=np.float32).tolist()
+    )
     assert draw({"name": "zeros"}, 3, 2).tolist() == [[0, 0]] * 3

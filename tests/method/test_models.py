@@ -12,7 +12,9 @@ SHAPES = [(4, 1, 1), (5, 3, 1), (6, 4, 3)]
 
 
 def numbers(shape: tuple[int, ...], dtype: str, seed: int) -> torch.Tensor:
-    return torch.randn(shape, dtype=getattr(torch, dtype), generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        shape, dtype=getattr(torch, dtype), generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.parametrize("row", MODELS, ids=label)
@@ -25,7 +27,12 @@ def test_a_model_predicts_x_times_w(row: Row, dtype: str, shape: tuple[int, int,
     model = Model.choose(row.plain)
     predictor = model.build(weights)
     assert torch.equal(torch.get_rng_state(), before)
-    expected = torch.tensor([[sum(X[i, k].item() * weights[k, j].item() for k in range(p)) for j in range(q)] for i in range(n)])
+    expected = torch.tensor(
+        [
+            [sum(X[i, k].item() * weights[k, j].item() for k in range(p)) for j in range(q)]
+            for i in range(n)
+        ]
+    )
     predicted = predictor(X)
     assert predicted.shape == (n, q)
     assert predicted.dtype == X.dtype

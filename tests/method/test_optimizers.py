@@ -24,8 +24,16 @@ TORCH = [row for row in OPTIMIZERS if row.torch]
 @pytest.mark.parametrize("row", TORCH, ids=label)
 def test_fields_and_defaults_are_torchs(row: OptimizerRow) -> None:
     parameters = inspect.signature(getattr(torch.optim, str(row.torch))).parameters
-    torchs = {name: parameter.default for name, parameter in parameters.items() if name != "params" and name not in SWITCHES}
-    ours = {name: field.default for name, field in Optimizer.choices[row.name].model_fields.items() if name != "name"}
+    torchs = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if name != "params" and name not in SWITCHES
+    }
+    ours = {
+        name: field.default
+        for name, field in Optimizer.choices[row.name].model_fields.items()
+        if name != "name"
+    }
     assert ours == torchs
     assert all(isinstance(ours[name], bool) == isinstance(torchs[name], bool) for name in ours)
 
@@ -38,7 +46,11 @@ def test_the_table_says_whose_the_update_is(row: OptimizerRow) -> None:
         assert choice.torch_name == row.torch
 
 
-@pytest.mark.parametrize(("row", "number"), [(row, number) for row in TORCH for number in range(len(row.settings()))], ids=label)
+@pytest.mark.parametrize(
+    ("row", "number"),
+    [(row, number) for row in TORCH for number in range(len(row.settings()))],
+    ids=label,
+)
 def test_torchs_own_optimizer_is_built_with_every_setting(row: OptimizerRow, number: int) -> None:
     given = row.settings()[number]
     parameter = torch.zeros(2, 1, requires_grad=True)
@@ -49,7 +61,9 @@ def test_torchs_own_optimizer_is_built_with_every_setting(row: OptimizerRow, num
     (group,) = stepper.param_groups
     assert group["params"][0] is parameter
     fields = Optimizer.choose(given).model_dump(exclude={"name"})
-    plain = getattr(torch.optim, str(row.torch))([parameter], **{key: value for key, value in given.items() if key != "name"})
+    plain = getattr(torch.optim, str(row.torch))(
+        [parameter], **{key: value for key, value in given.items() if key != "name"}
+    )
     for key, value in fields.items():
         assert group[key] == value
         assert group[key] == pytest.approx(plain.param_groups[0][key])
@@ -79,7 +93,9 @@ def test_an_optimizer_updates_in_place_along_the_gradient(row: OptimizerRow) -> 
         Optimizer.choose(given).know(QUADRATIC).build(parameter, n=4).step()
         assert parameter.data_ptr() == place
         sign = 1 if given.get("maximize") else -1
-        assert not row.descends or torch.equal(torch.sign(parameter.detach()), sign * torch.sign(parameter.grad))
+        assert not row.descends or torch.equal(
+            torch.sign(parameter.detach()), sign * torch.sign(parameter.grad)
+        )
 
 
 @pytest.mark.parametrize("row", [row for row in OPTIMIZERS if row.lr is not None], ids=label)

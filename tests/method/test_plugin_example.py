@@ -16,7 +16,14 @@ from linfit.method.optimizers import Optimizer
 from tests.helpers import config, scratch_registry
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "torch_optimizers.py"
-NAMES = {"adadelta": "Adadelta", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam", "asgd": "ASGD", "rprop": "Rprop"}
+NAMES = {
+    "adadelta": "Adadelta",
+    "adamax": "Adamax",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "asgd": "ASGD",
+    "rprop": "Rprop",
+}
 
 
 @pytest.fixture
@@ -33,7 +40,9 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("plug_in")
 @pytest.mark.parametrize(("name", "torchs"), NAMES.items())
 def test_a_fit_is_the_plain_torch_loop_with_torchs_own_defaults(name: str, torchs: str) -> None:
-    fitted = config(optimizer=name, plugins=["torch_optimizers"], steps=30, dtype="float64", record={"every": 1})
+    fitted = config(
+        optimizer=name, plugins=["torch_optimizers"], steps=30, dtype="float64", record={"every": 1}
+    )
     found, data = fit(fitted), fitted.dataset.load(0)
     assert found.path is not None, found.error
     X, y = torch.tensor(data.X), torch.tensor(data.y)
@@ -54,4 +63,6 @@ def test_in_a_sweep_they_run_single_and_say_why() -> None:
     assert {found.config.engine.name for found in fit([*configs, *configs])} == {"single"}
     for name, torchs in NAMES.items():
         arguments = inspect.signature(getattr(torch.optim, torchs)).parameters
-        assert {key for key in Optimizer.choices[name].model_fields if key != "name"} <= set(arguments)
+        assert {key for key in Optimizer.choices[name].model_fields if key != "name"} <= set(
+            arguments
+        )

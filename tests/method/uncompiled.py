@@ -34,11 +34,19 @@ def settings() -> Iterator[dict[str, Any]]:
     for schedule, row in product(SCHEDULES, OPTIMIZERS):
         if row.lr is not None:
             yield {"engine": "single", "schedule": schedule.plain, "optimizer": row.plain}
-    for gradient, model, loss, batch, engine in product(GRADIENTS, MODELS, LOSSES, BATCHES, ENGINES):
+    for gradient, model, loss, batch, engine in product(
+        GRADIENTS, MODELS, LOSSES, BATCHES, ENGINES
+    ):
         if gradient.name == "func_grad" and engine.name != "stacked":
             continue  # torch.func.grad_and_value itself imports the compiler
         if gradient.takes(loss) and (gradient.name, batch.name) != ("gram", "minibatch"):
-            groups = {"gradient": gradient, "model": model, "loss": loss, "batch": batch, "engine": engine}
+            groups = {
+                "gradient": gradient,
+                "model": model,
+                "loss": loss,
+                "batch": batch,
+                "engine": engine,
+            }
             yield {name: row.plain for name, row in groups.items()}
 
 
@@ -83,9 +91,16 @@ def main() -> None:
     if loaded_by_worker(list(every.values())[::9]):
         loaded.append("a worker")
     eager.eager = lambda optimizer: optimizer  # type: ignore[assignment]
-    stepped = [name for name, one in every.items() if one.engine.name == "single" and isinstance(one.optimizer, TorchOptimizer)]
+    stepped = [
+        name
+        for name, one in every.items()
+        if one.engine.name == "single" and isinstance(one.optimizer, TorchOptimizer)
+    ]
     differing = [name for name in stepped if bits(every[name]) != found[name]]
-    json.dump({"fits": len(every), "loaded": loaded, "differing": differing, "compiled": compiles()}, sys.stdout)
+    json.dump(
+        {"fits": len(every), "loaded": loaded, "differing": differing, "compiled": compiles()},
+        sys.stdout,
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,11 @@ def run(name: str, dtype: str = "float64", **parts: Any) -> Fit:
     """A fit of a certified problem, in its own units, by the closed form unless an optimizer is given."""
     file, fields = DATA / "nist" / f"{name}.csv", CERTIFIED[name]
     columns = file.read_text().splitlines()[0].split(",")[1:]
-    features = {"name": "polynomial", "degree": fields["degree"], "intercept": fields.get("intercept", True)}
+    features = {
+        "name": "polynomial",
+        "degree": fields["degree"],
+        "intercept": fields.get("intercept", True),
+    }
     dataset = {"name": "csv", "path": str(file), "features": columns, "target": "y"}
     given = {"features": features, "optimizer": "closed_form", "steps": 1, "dtype": dtype, **parts}
     found = fit(config(dataset=dataset, **given))
@@ -49,7 +53,9 @@ def certified(name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
 def overall(found: Fit) -> float:
     """The digits that are promised of W as a whole."""
     assert found.optimum is not None and found.problem is not None
-    promised = overall_digits(found.optimum, found.problem.cast(found.config.dtype), found.config.dtype)
+    promised = overall_digits(
+        found.optimum, found.problem.cast(found.config.dtype), found.config.dtype
+    )
     assert promised is not None
     return promised
 
@@ -77,7 +83,13 @@ def test_the_certified_values_are_those_of_exact_arithmetic(name: str) -> None:
         rows = list(csv.DictReader(file))
     powers = range(fields["degree"], 0, -1)
     constant = [Fraction(1)] if fields.get("intercept", True) else []
-    X = [[*(Fraction(row[column]) ** k for column in row if column != "y" for k in powers), *constant] for row in rows]
+    X = [
+        [
+            *(Fraction(row[column]) ** k for column in row if column != "y" for k in powers),
+            *constant,
+        ]
+        for row in rows
+    ]
     solution = rational_least_squares(X, [[Fraction(row["y"])] for row in rows])
     for (weight,), given in zip(solution, map(Decimal, fields["weights"]), strict=True):
         assert abs(weight - Fraction(given)) <= abs(weight) * Fraction(5, 10**15)
@@ -93,7 +105,9 @@ def test_the_closed_form_has_the_certified_digits(name: str, engine: str) -> Non
 
 def test_where_float64_cannot_bear_the_condition_number_the_fit_says_so() -> None:
     found = run(ILL)
-    assert found.optimum is not None and condition_of(found.optimum) == pytest.approx(5.2e9, rel=0.01)
+    assert found.optimum is not None and condition_of(found.optimum) == pytest.approx(
+        5.2e9, rel=0.01
+    )
     promised = overall(found)
     assert promised == pytest.approx(4.8)
     assert digits(found.weights, certified(ILL)) >= 7 > promised
@@ -101,7 +115,11 @@ def test_where_float64_cannot_bear_the_condition_number_the_fit_says_so() -> Non
     assert "expect about 5 digits of the optimal weights in float64" in found.problem.notes[-1]
     assert "condition number of the features, columns scaled, is 5.2e+09" in found.problem.notes[-1]
     lost = run(ILL, gradient="gram")
-    assert lost.problem is not None and "hardly a digit" in lost.problem.notes[-1] and "gram squares it" in lost.problem.notes[-1]
+    assert (
+        lost.problem is not None
+        and "hardly a digit" in lost.problem.notes[-1]
+        and "gram squares it" in lost.problem.notes[-1]
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -133,21 +151,32 @@ SCALINGS: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize("gradient", ["manual", "gram"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scaling", SCALINGS, ids=lambda given: "-".join(given.values()) or "none")
-def test_of_no_weight_in_own_terms_more_digits_are_promised_than_are_there(scaling: dict[str, Any], dtype: str, gradient: str) -> None:
+def test_of_no_weight_in_own_terms_more_digits_are_promised_than_are_there(
+    scaling: dict[str, Any], dtype: str, gradient: str
+) -> None:
     """Nor far fewer, where features are rounded: as they are, some are whole numbers, and lose nothing."""
     short = []
     for name, fields in CERTIFIED.items():
         intercept = fields.get("intercept", True)
-        if (not intercept and "basis" in scaling) or (name == ILL and scaling == {"scaling": "whiten"}):
+        if (not intercept and "basis" in scaling) or (
+            name == ILL and scaling == {"scaling": "whiten"}
+        ):
             continue  # another model; refused
-        features = {"name": "polynomial", "degree": fields["degree"], "intercept": intercept, **scaling}
+        features = {
+            "name": "polynomial",
+            "degree": fields["degree"],
+            "intercept": intercept,
+            **scaling,
+        }
         found = run(name, dtype, features=features, gradient=gradient)
         promised = each(found).own
         assert promised is not None and found.own_weights is not None
         errors = np.abs(found.own_weights[1][:, 0] / certified(name) - 1)
         attained = -np.log10(errors.clip(1e-15, 1))
         assert (promised[:, 0] <= attained + 0.05).all(), (name, promised[:, 0], attained)
-        short.extend((attained.clip(None, 6 if dtype == "float32" else 14) - promised[:, 0]).tolist())
+        short.extend(
+            (attained.clip(None, 6 if dtype == "float32" else 14) - promised[:, 0]).tolist()
+        )
     assert not scaling or np.median(short) <= 3.5
 
 
@@ -155,34 +184,59 @@ def test_each_weight_of_the_features_has_digits_of_its_own() -> None:
     stream = np.random.default_rng(0)
     X = stream.uniform(1, 2, (40, 3))
     y = X @ [[1e6], [1.0], [1e-3]]
-    assert each(fit(config(dataset=arrays(X, y), optimizer="closed_form", dtype="float64", steps=1))).own is None
+    assert (
+        each(
+            fit(config(dataset=arrays(X, y), optimizer="closed_form", dtype="float64", steps=1))
+        ).own
+        is None
+    )
     given = arrays(X, y, features=["a", "b", "c"])
-    promised = each(fit(config(dataset=given, optimizer="closed_form", dtype="float64", steps=1))).weights[:, 0]
+    promised = each(
+        fit(config(dataset=given, optimizer="closed_form", dtype="float64", steps=1))
+    ).weights[:, 0]
     assert promised[0] == pytest.approx(14, abs=0.5)
-    assert promised[0] - promised[1] == pytest.approx(6, abs=1) and promised[1] - promised[2] == pytest.approx(3, abs=0.5)
+    assert promised[0] - promised[1] == pytest.approx(6, abs=1) and promised[1] - promised[
+        2
+    ] == pytest.approx(3, abs=0.5)
 
 
 @pytest.mark.parametrize(("made", "named"), [("a + b", "'a', 'b', 'd'"), ("0.3 * a", "'a', 'd'")])
-def test_columns_that_depend_on_each_other_but_for_rounding_are_named(made: str, named: str) -> None:
+def test_columns_that_depend_on_each_other_but_for_rounding_are_named(
+    made: str, named: str
+) -> None:
     columns = dict(zip("abc", np.random.default_rng(0).uniform(0, 1, (3, 300)), strict=True))
     table = np.column_stack([*columns.values(), eval(made, columns)])
     data = arrays(table, table[:, 0] + 0.1 * np.sin(np.arange(300)), features=["a", "b", "c", "d"])
     found = fit(config(dataset=data, optimizer="heavy_ball", steps=1))
     assert found.problem is not None
-    assert f"hardly a digit of the optimal weights in float32: columns {named} nearly depend on each other, the" in found.problem.notes[-1]
+    assert (
+        f"hardly a digit of the optimal weights in float32: columns {named} nearly depend on each other, the"
+        in found.problem.notes[-1]
+    )
     assert theory_of(found).steps_to_tolerance is None  # type: ignore[union-attr]
 
 
 def test_of_longleys_columns_those_are_named_that_grow_with_the_years() -> None:
     found = run("longley", "float32")
-    assert found.problem is not None and "columns 'x2', 'x3', 'x6', '1' nearly depend on each other" in found.problem.notes[-1]
+    assert (
+        found.problem is not None
+        and "columns 'x2', 'x3', 'x6', '1' nearly depend on each other" in found.problem.notes[-1]
+    )
 
 
 @pytest.mark.parametrize("engine", ["single", "stacked"])
 @pytest.mark.parametrize("name", TAME)
-def test_conjugate_gradients_on_sums_do_as_well_as_a_squared_condition_number_allows(name: str, engine: str) -> None:
+def test_conjugate_gradients_on_sums_do_as_well_as_a_squared_condition_number_allows(
+    name: str, engine: str
+) -> None:
     """In the user's own units, however unlike: of W as a whole, as above."""
-    found = run(name, gradient="gram", optimizer={"name": "conjugate_gradient", "preconditioner": "jacobi"}, steps=100, engine=engine)
+    found = run(
+        name,
+        gradient="gram",
+        optimizer={"name": "conjugate_gradient", "preconditioner": "jacobi"},
+        steps=100,
+        engine=engine,
+    )
     assert found.optimum is not None
     norms = np.linalg.norm(found.optimum.root, axis=0)
     error, size = norms * (found.weights[:, 0] - certified(name)), norms * certified(name)
@@ -214,7 +268,9 @@ def test_a_product_and_its_rounding_are_the_product() -> None:
     stream = np.random.default_rng(0)
     a, b = (stream.standard_normal(200) * 10.0 ** stream.integers(-60, 60, 200) for _ in range(2))
     for x, z, high, low in zip(a, b, *exact_products(a, b), strict=True):
-        assert Fraction(float(x)) * Fraction(float(z)) == Fraction(float(high)) + Fraction(float(low))
+        assert Fraction(float(x)) * Fraction(float(z)) == Fraction(float(high)) + Fraction(
+            float(low)
+        )
 
 
 @pytest.mark.parametrize("engine", ["single", "stacked"])
@@ -245,7 +301,10 @@ def test_digits_are_of_quadratic_losses_and_of_something() -> None:
 
 @pytest.mark.parametrize("size", [1e-200, 1e-160, 1e200])
 def test_no_digits_are_told_where_squares_are_no_numbers(size: float) -> None:
-    given = problem(size * np.array([[1.0, 1], [2, 1], [3, 1], [5, 1]]), size * np.array([[5.0], [7], [9], [13.5]]))
+    given = problem(
+        size * np.array([[1.0, 1], [2, 1], [3, 1], [5, 1]]),
+        size * np.array([[5.0], [7], [9], [13.5]]),
+    )
     assert digits_of(optimum(given, SSE()), given, "float64") is None
 
 

@@ -64,7 +64,9 @@ def page_that_lies() -> bytes:
 
 
 def repeated(length: int, count: int) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["x" * length]))
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(count, np.int32)), pa.array(["x" * length])
+    )
 
 
 def lists(values: pa.Array) -> pa.Array:
@@ -79,8 +81,12 @@ def long_list() -> bytes:
 BOMBS: dict[str, Callable[[], bytes]] = {
     "a list of zeros": long_list,
     "a column of zeros": lambda: written(pa.table({"row": pa.array(np.zeros(MANY, np.int64))})),
-    "a text that is repeated": lambda: written(pa.table({"row": range(10**5), "config": repeated(10**4, 10**5)})),
-    "texts in lists": lambda: written(pa.table({"row": range(10**4), "x": lists(repeated(10**4, 10**5))})),
+    "a text that is repeated": lambda: written(
+        pa.table({"row": range(10**5), "config": repeated(10**4, 10**5)})
+    ),
+    "texts in lists": lambda: written(
+        pa.table({"row": range(10**4), "x": lists(repeated(10**4, 10**5))})
+    ),
     "a page that lies": page_that_lies,
     "a deep schema": lambda: deep(200_000),
     "a footer cut": lambda: numbers()[:-40] + numbers()[-8:],
@@ -103,10 +109,20 @@ def test_a_table_is_refused_before_it_takes_memory(case: str, tmp_path: Path) ->
 
 
 def test_text_is_read_as_it_was_written(tmp_path: Path) -> None:
-    table = pa.table({"row": range(9), "x": [["a", None], [], None] * 3, "y": ["ü", None, ""] * 3, "z": [[1.0, None]] * 9})
+    table = pa.table(
+        {
+            "row": range(9),
+            "x": [["a", None], [], None] * 3,
+            "y": ["ü", None, ""] * 3,
+            "z": [[1.0, None]] * 9,
+        }
+    )
     (tmp_path / "t.parquet").write_bytes(written(table, row_group_size=4))
     assert read_table(tmp_path / "t.parquet").equals(table)
-    assert read_table(tmp_path / "t.parquet", ["y", "row"], [7, 2]).to_pydict() == {"row": [2, 7], "y": ["", None]}
+    assert read_table(tmp_path / "t.parquet", ["y", "row"], [7, 2]).to_pydict() == {
+        "row": [2, 7],
+        "y": ["", None],
+    }
 
 
 def test_what_is_hashed_is_what_is_read(tmp_path: Path) -> None:
@@ -115,19 +131,31 @@ def test_what_is_hashed_is_what_is_read(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet", sha256="0" * 64)
 
 
-@pytest.mark.parametrize("case", ["rows of nothing", "a page that lies", "a deep schema", "a footer cut"])
+@pytest.mark.parametrize(
+    "case", ["rows of nothing", "a page that lies", "a deep schema", "a footer cut"]
+)
 def test_data_are_refused_before_they_take_memory(case: str, tmp_path: Path) -> None:
     nothing = pa.array(np.zeros(2 * MANY))
     content = BOMBS[case]() if case in BOMBS else written(pa.table({"a": nothing, "b": nothing}))
     (tmp_path / "x.parquet").write_bytes(content)
     with pytest.raises(ValueError, match=r"x\.parquet"):
-        list(parquet_rows(tmp_path / "x.parquet", ["a"] if "page" in case else ["a", "b"], "x.parquet"))
+        list(
+            parquet_rows(
+                tmp_path / "x.parquet", ["a"] if "page" in case else ["a", "b"], "x.parquet"
+            )
+        )
 
 
 def header(said: str, version: int = 1, length: int | None = None) -> bytes:
     text = said.encode("utf-8")
     size = len(text) if length is None else length
-    return b"\x93NUMPY" + bytes([version, 0]) + size.to_bytes(2 if version == 1 else 4, "little") + text + bytes(64)
+    return (
+        b"\x93NUMPY"
+        + bytes([version, 0])
+        + size.to_bytes(2 if version == 1 else 4, "little")
+        + text
+        + bytes(64)
+    )
 
 
 def claim(shape: str, descr: str = "'<f8'", fortran: str = "False") -> str:
@@ -166,7 +194,9 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("case", ARRAYS)
-def test_an_array_is_what_it_claims_or_refused(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_array_is_what_it_claims_or_refused(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     file = Path("x.npy")
     file.write_bytes(ARRAYS[case])
@@ -185,7 +215,9 @@ def test_an_array_is_what_it_claims_or_refused(case: str, tmp_path: Path, monkey
 @pytest.mark.parametrize("fortran", [False, True])
 def test_arrays_of_every_version_are_read(version: int, fortran: bool, tmp_path: Path) -> None:
     whole = np.arange(8.0).reshape(4, 2)
-    content = header(claim("(4, 2)", fortran=str(fortran)), version)[:-64] + whole.tobytes("F" if fortran else "C")
+    content = header(claim("(4, 2)", fortran=str(fortran)), version)[:-64] + whole.tobytes(
+        "F" if fortran else "C"
+    )
     (tmp_path / "x.npy").write_bytes(content)
     ((block, _),) = numpy_rows(tmp_path / "x.npy", ["0", "1"], "x.npy")
     assert block.tolist() == whole.tolist() == read_array(tmp_path / "x.npy").tolist()
@@ -204,18 +236,28 @@ def test_a_line_without_an_end_is_no_csv(tmp_path: Path) -> None:
         list(csv_rows(tmp_path / "x.csv", ["a"], "x.csv", drop=False))
 
 
-READERS: dict[str, Callable[..., Any]] = {"csv": csv_rows, "npy": numpy_rows, "parquet": parquet_rows}
+READERS: dict[str, Callable[..., Any]] = {
+    "csv": csv_rows,
+    "npy": numpy_rows,
+    "parquet": parquet_rows,
+}
 
 
 def content_of(kind: str) -> bytes:
     content = io.BytesIO()
     np.save(content, np.array([[1.0, 1.0], [2.0, 2.0]]))
-    return {"csv": b"0,1\n1,1\n2,2\n", "npy": content.getvalue(), "parquet": written(pa.table({"0": [1.0, 2.0], "1": [1.0, 2.0]}))}[kind]
+    return {
+        "csv": b"0,1\n1,1\n2,2\n",
+        "npy": content.getvalue(),
+        "parquet": written(pa.table({"0": [1.0, 2.0], "1": [1.0, 2.0]})),
+    }[kind]
 
 
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize("scheme", ["file:", "s3:", "http:", "gs:", "hf:", "mock:"])
-def test_a_path_is_a_path_whatever_it_begins_with(kind: str, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_a_path_whatever_it_begins_with(
+    kind: str, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What lies below a folder of that name is read, and what an address would name is not."""
     monkeypatch.chdir(tmp_path)
     decoy = Path(f"{scheme}{tmp_path}/outside.{kind}")

@@ -14,7 +14,11 @@ from linfit.problem.problem import Array, Problem
 from linfit.problem.streams import Purpose, generator, torch_seed
 from tests.helpers import DATASETS, DatasetRow, config, label
 
-SETTINGS = [(row, given, shape) for row in DATASETS for given, shape in zip(row.settings(), row.shapes, strict=True)]
+SETTINGS = [
+    (row, given, shape)
+    for row in DATASETS
+    for given, shape in zip(row.settings(), row.shapes, strict=True)
+]
 DRAWN = [row for row in DATASETS if row.draws]
 
 
@@ -23,7 +27,11 @@ def load(given: dict[str, Any], seed: int = 0) -> Problem:
 
 
 def same(one: Problem, other: Problem) -> bool:
-    return one.digest == other.digest and np.array_equal(one.X, other.X) and np.array_equal(one.y, other.y)
+    return (
+        one.digest == other.digest
+        and np.array_equal(one.X, other.X)
+        and np.array_equal(one.y, other.y)
+    )
 
 
 def noise(stream: int, n: int, q: int = 1) -> Array:
@@ -32,7 +40,9 @@ def noise(stream: int, n: int, q: int = 1) -> Array:
 
 
 @pytest.mark.parametrize(("row", "given", "shape"), SETTINGS, ids=label)
-def test_a_dataset_has_the_shape_it_announces(row: DatasetRow, given: dict[str, Any], shape: tuple[int, int, int]) -> None:
+def test_a_dataset_has_the_shape_it_announces(
+    row: DatasetRow, given: dict[str, Any], shape: tuple[int, int, int]
+) -> None:
     problem = load(given)
     assert problem.shape == shape
     assert problem.X.shape == shape[:2]
@@ -46,7 +56,9 @@ def test_a_dataset_has_the_shape_it_announces(row: DatasetRow, given: dict[str, 
 
 
 @pytest.mark.parametrize(("row", "given", "shape"), SETTINGS, ids=label)
-def test_a_dataset_is_the_same_every_time(row: DatasetRow, given: dict[str, Any], shape: tuple[int, int, int]) -> None:
+def test_a_dataset_is_the_same_every_time(
+    row: DatasetRow, given: dict[str, Any], shape: tuple[int, int, int]
+) -> None:
     assert same(load(given, 3), load(given, 3))
 
 
@@ -87,7 +99,13 @@ def test_noise_is_normal_with_the_standard_deviation_asked_for(row: DatasetRow) 
 @pytest.mark.parametrize("row", DRAWN, ids=label)
 def test_data_do_not_depend_on_how_they_are_fitted(row: DatasetRow) -> None:
     base = config(dataset=row.plain, seed=7)
-    for parts in ({"init": {"name": "normal", "seed": 1}}, {"optimizer": "sgd"}, {"model": "linear"}, {"dtype": "float64"}, {"steps": 3}):
+    for parts in (
+        {"init": {"name": "normal", "seed": 1}},
+        {"optimizer": "sgd"},
+        {"model": "linear"},
+        {"dtype": "float64"},
+        {"steps": 3},
+    ):
         other = config(dataset=row.plain, seed=7, **parts)
         assert same(base.dataset.load(base.seed), other.dataset.load(other.seed))
 
@@ -103,19 +121,32 @@ def test_the_parabola_is_the_articles() -> None:
 
 def test_a_polynomials_features_are_powers_from_the_highest() -> None:
     coefficients = (0.5, -1.0, 2.0, 3.0)
-    problem = Polynomial(degree=3, coefficients=coefficients, range=(-1.0, 3.0), n=11, noise=0.2).load(5)
+    problem = Polynomial(
+        degree=3, coefficients=coefficients, range=(-1.0, 3.0), n=11, noise=0.2
+    ).load(5)
     x = np.linspace(-1, 3, 11)
-    np.testing.assert_allclose(problem.X, np.stack([x * x * x, x * x, x, np.ones(11)], axis=1), rtol=1e-15)
-    np.testing.assert_allclose(problem.y[:, 0], ((0.5 * x - 1.0) * x + 2.0) * x + 3.0 + 0.2 * noise(5, 11)[:, 0], rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(
+        problem.X, np.stack([x * x * x, x * x, x, np.ones(11)], axis=1), rtol=1e-15
+    )
+    np.testing.assert_allclose(
+        problem.y[:, 0],
+        ((0.5 * x - 1.0) * x + 2.0) * x + 3.0 + 0.2 * noise(5, 11)[:, 0],
+        rtol=1e-13,
+        atol=1e-13,
+    )
     assert problem.features == ("x^3", "x^2", "x", "1")
 
 
 @pytest.mark.parametrize(("n", "p"), [(100, 5), (5, 5), (3, 7), (40, 2)])
 @pytest.mark.parametrize("condition", [1.0, 10.0, 1e6])
-def test_a_random_linear_problem_has_the_singular_values_it_announces(n: int, p: int, condition: float) -> None:
+def test_a_random_linear_problem_has_the_singular_values_it_announces(
+    n: int, p: int, condition: float
+) -> None:
     X = RandomLinear(n=n, p=p, condition=condition).load(2).X
     singular = np.linalg.svd(X, compute_uv=False)
-    np.testing.assert_allclose(singular, np.sqrt(n) * np.geomspace(1, 1 / condition, min(n, p)), rtol=1e-8)
+    np.testing.assert_allclose(
+        singular, np.sqrt(n) * np.geomspace(1, 1 / condition, min(n, p)), rtol=1e-8
+    )
 
 
 def test_targets_of_a_random_linear_problem_differ() -> None:
@@ -133,18 +164,29 @@ SEEDS = [0, 1, 2, 3, 255, 2**16, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 -
 def test_no_two_streams_coincide() -> None:
     """Not those of two purposes, not those of two seeds: over all seeds, however large."""
     states = {
-        (seed, purpose.name): (generator(seed, purpose).bit_generator.state["state"]["state"], torch_seed(seed, purpose))
+        (seed, purpose.name): (
+            generator(seed, purpose).bit_generator.state["state"]["state"],
+            torch_seed(seed, purpose),
+        )
         for seed in SEEDS
         for purpose in Purpose
     }
-    twins = [(one, other) for one in states for other in states if one < other and states[one] == states[other]]
+    twins = [
+        (one, other)
+        for one in states
+        for other in states
+        if one < other and states[one] == states[other]
+    ]
     assert twins == []
 
 
 def test_a_stream_is_reproducible_and_its_torch_seed_fits() -> None:
     for seed in SEEDS:
         for purpose in Purpose:
-            assert generator(seed, purpose).random(4).tolist() == generator(seed, purpose).random(4).tolist()
+            assert (
+                generator(seed, purpose).random(4).tolist()
+                == generator(seed, purpose).random(4).tolist()
+            )
             assert 0 <= torch_seed(seed, purpose) < 2**63
 
 
@@ -161,7 +203,10 @@ def test_casting_rounds_and_refuses_what_the_dtype_cannot_hold() -> None:
     assert same(problem.cast("float64"), problem)
     large = load({"name": "polynomial", "degree": 1, "coefficients": [1e39, 0.0], "noise": 0.0})
     assert same(large.cast("float64"), large)
-    with pytest.raises(ValueError, match="linfit:polynomial has values that float32 cannot hold: choose dtype=float64 or scale the data"):
+    with pytest.raises(
+        ValueError,
+        match="linfit:polynomial has values that float32 cannot hold: choose dtype=float64 or scale the data",
+    ):
         large.cast("float32")
 
 
@@ -186,7 +231,14 @@ def test_every_dataset_is_documented() -> None:
 def test_linnerud_is_what_scikit_learn_ships() -> None:
     from sklearn.datasets import load_linnerud
 
-    problem, bunch = FitConfig.model_validate({"dataset": {"name": "sklearn", "set": "linnerud"}}).dataset.load(0), load_linnerud()
+    problem, bunch = (
+        FitConfig.model_validate({"dataset": {"name": "sklearn", "set": "linnerud"}}).dataset.load(
+            0
+        ),
+        load_linnerud(),
+    )
     assert problem.shape == (20, 3, 3)
-    assert problem.features == tuple(bunch.feature_names) and problem.targets == tuple(bunch.target_names)
+    assert problem.features == tuple(bunch.feature_names) and problem.targets == tuple(
+        bunch.target_names
+    )
     assert (bunch.data == problem.X).all() and (problem.y == bunch.target).all()

@@ -20,7 +20,11 @@ SETTINGS = [given for row in FEATURES for given in row.settings()]
 OTHER = STREAM.uniform(-3, 7, (9, 2)) + PLACE
 
 
-def learn(given: dict[str, Any], columns: NDArray[np.float64] = COLUMNS, weights: NDArray[np.float64] | None = None) -> Expansion:
+def learn(
+    given: dict[str, Any],
+    columns: NDArray[np.float64] = COLUMNS,
+    weights: NDArray[np.float64] | None = None,
+) -> Expansion:
     names = ("a", "b")[: columns.shape[1]]
     return Features.choose(given).learn(names, lambda: [(columns, weights)])
 
@@ -28,12 +32,21 @@ def learn(given: dict[str, Any], columns: NDArray[np.float64] = COLUMNS, weights
 def own(expansion: Expansion, columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """The user's own terms, as their names say, by hand."""
     values = dict(zip(("a", "b"), columns.T, strict=False))
-    bare = Expansion(expansion.features.model_copy(update={"scaling": "none", "intercept": False}), *_rest(expansion))
+    bare = Expansion(
+        expansion.features.model_copy(update={"scaling": "none", "intercept": False}),
+        *_rest(expansion),
+    )
     functions = dict(zip(bare.names, bare(columns).T, strict=True))
     terms = []
     for name in expansion.own()[0]:
         column, _, power = name.partition("^")
-        terms.append(np.ones(len(columns)) if name == "1" else values[column] ** int(power or 1) if column in values else functions[name])
+        terms.append(
+            np.ones(len(columns))
+            if name == "1"
+            else values[column] ** int(power or 1)
+            if column in values
+            else functions[name]
+        )
     return np.stack(terms, axis=1)
 
 
@@ -62,7 +75,9 @@ def test_weights_in_own_terms_predict_the_same(given: dict[str, Any]) -> None:
         W = np.random.default_rng(1).standard_normal((matrix.shape[1], 3))
         expected = expansion(columns) @ W
         found = own(expansion, columns) @ (matrix @ W)
-        assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()  # powers of 107 cancel
+        assert (
+            np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+        )  # powers of 107 cancel
 
 
 @pytest.mark.parametrize("given", SETTINGS, ids=label)
@@ -74,7 +89,9 @@ def test_an_expansion_survives_json(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["all alike", "weighted"])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("row", FEATURES, ids=label)
-def test_scaled_functions_have_variance_one(row: Row, intercept: bool, weights: NDArray[np.float64] | None) -> None:
+def test_scaled_functions_have_variance_one(
+    row: Row, intercept: bool, weights: NDArray[np.float64] | None
+) -> None:
     counts = np.ones(40) if weights is None else weights
     for scaling in ("standardize", "whiten"):
         given = {**row.plain, "scaling": scaling, "intercept": intercept}
@@ -109,23 +126,36 @@ def test_functions_are_what_their_names_say() -> None:
     np.testing.assert_allclose(fourier["sin2(a)"], np.sin(2 * np.pi * 2 * (t + 1) / 2), atol=1e-14)
     np.testing.assert_allclose(fourier["cos1(a)"], np.cos(2 * np.pi * (t + 1) / 2), atol=1e-14)
     bumps = values(name="rbf", centers=3, width=0.5)
-    np.testing.assert_allclose(bumps["rbf1(a)"], np.exp(-0.5 * ((x[:, 0] - 1) / 1.0) ** 2), atol=1e-14)
+    np.testing.assert_allclose(
+        bumps["rbf1(a)"], np.exp(-0.5 * ((x[:, 0] - 1) / 1.0) ** 2), atol=1e-14
+    )
 
 
 def test_pieces_of_the_data_teach_the_same_as_the_whole() -> None:
     for given in SETTINGS:
-        pieces = Features.choose(given).learn(("a", "b"), lambda: [(COLUMNS[:7], WEIGHTS[:7]), (COLUMNS[7:], WEIGHTS[7:])])
-        np.testing.assert_allclose(pieces(OTHER), learn(given, weights=WEIGHTS)(OTHER), rtol=1e-6, atol=1e-9)
+        pieces = Features.choose(given).learn(
+            ("a", "b"), lambda: [(COLUMNS[:7], WEIGHTS[:7]), (COLUMNS[7:], WEIGHTS[7:])]
+        )
+        np.testing.assert_allclose(
+            pieces(OTHER), learn(given, weights=WEIGHTS)(OTHER), rtol=1e-6, atol=1e-9
+        )
 
 
 def test_a_constant_column_keeps_its_size_or_is_refused_where_it_has_no_range() -> None:
     columns = np.column_stack([COLUMNS[:, 0], np.full(40, 0.1)])
     scaled = learn({"name": "raw", "intercept": True, "scaling": "standardize"}, columns)(columns)
     assert np.abs(scaled[:, 1]).max() < 1e-15
-    with pytest.raises(ValueError, match="column 'b' is constant, its range is empty: leave it out or give"):
+    with pytest.raises(
+        ValueError, match="column 'b' is constant, its range is empty: leave it out or give"
+    ):
         learn({"name": "rbf"}, columns)
-    with pytest.raises(ValueError, match="whiten: the features 'a', 'b' are linearly dependent or constant"):
-        learn({"name": "raw", "scaling": "whiten"}, np.column_stack([COLUMNS[:, 0], 2 * COLUMNS[:, 0]]))
+    with pytest.raises(
+        ValueError, match="whiten: the features 'a', 'b' are linearly dependent or constant"
+    ):
+        learn(
+            {"name": "raw", "scaling": "whiten"},
+            np.column_stack([COLUMNS[:, 0], 2 * COLUMNS[:, 0]]),
+        )
     with pytest.raises(ValueError, match=r"domain must increase, got \[1.0, 1.0\]"):
         Features.choose({"name": "rbf", "domain": [1, 1]})
 
@@ -133,7 +163,11 @@ def test_a_constant_column_keeps_its_size_or_is_refused_where_it_has_no_range() 
 def test_neutral_features_change_neither_problem_nor_fingerprint() -> None:
     plain, stated = config(), config(features="raw")
     assert "features" not in stated.numbers()
-    assert stated.fingerprint() == plain.fingerprint() != config(features={"name": "raw", "intercept": True}).fingerprint()
+    assert (
+        stated.fingerprint()
+        == plain.fingerprint()
+        != config(features={"name": "raw", "intercept": True}).fingerprint()
+    )
     assert stated.problem().expansion is None
     assert fit(config(steps=1)).own_weights is None
 
@@ -144,7 +178,16 @@ def test_scaling_changes_the_conditioning_and_not_the_answer() -> None:
     plain = config(dataset=data, dtype="float64").problem()
     expected = np.linalg.lstsq(plain.X, plain.y, rcond=None)[0]
     features = {"name": "raw", "scaling": "whiten"}
-    found = fit(config(dataset=data, features=features, optimizer={"name": "sgd", "lr": 0.5}, loss="mse", dtype="float64", steps=1))
+    found = fit(
+        config(
+            dataset=data,
+            features=features,
+            optimizer={"name": "sgd", "lr": 0.5},
+            loss="mse",
+            dtype="float64",
+            steps=1,
+        )
+    )
     assert found.optimum is not None and found.own_weights is not None
     assert found.optimum.curvatures == pytest.approx([2, 2], rel=1e-6)
     names, weights = found.own_weights

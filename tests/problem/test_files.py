@@ -20,7 +20,9 @@ from linfit.problem.problem import Problem
 from tests.helpers import LAW
 
 
-def dataset(path: Path | str, features: tuple[str, ...] = ("a", "b"), target: tuple[str, ...] = ("y",)) -> CSV:
+def dataset(
+    path: Path | str, features: tuple[str, ...] = ("a", "b"), target: tuple[str, ...] = ("y",)
+) -> CSV:
     return CSV(path=str(path), features=features, target=target)
 
 
@@ -60,7 +62,14 @@ def test_columns_are_taken_by_name_in_the_order_asked_for(file: Path) -> None:
         'a,b,"y"\n"1","2.0",3e0\n 4, 5,6 \n',
         "a,b,y\n1.,+2,3\n4,5,0.6e1\n",
     ],
-    ids=["no last newline", "crlf", "byte order mark", "blank lines", "quotes and spaces", "other spellings"],
+    ids=[
+        "no last newline",
+        "crlf",
+        "byte order mark",
+        "blank lines",
+        "quotes and spaces",
+        "other spellings",
+    ],
 )
 def test_spellings_of_the_same_table(file: Path, content: str) -> None:
     problem = load(file, content)
@@ -74,7 +83,9 @@ FINITE = strategies.floats(allow_nan=False, allow_infinity=False)
 
 @LAW
 @given(strategies.lists(FINITE, min_size=1, max_size=8))
-def test_numbers_are_parsed_exactly(tmp_path_factory: pytest.TempPathFactory, numbers: list[float]) -> None:
+def test_numbers_are_parsed_exactly(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[float]
+) -> None:
     file = tmp_path_factory.mktemp("exact") / "data.csv"
     file.write_text("a,y\n" + "".join(f"{number!r},0\n" for number in numbers))
     parsed = dataset(file, ("a",)).load(0).X[:, 0]
@@ -116,18 +127,32 @@ def test_the_articles_file_is_parsed_as_written() -> None:
         ("a,b,y\n\n1,2,3\n\n1,2,x\n", "{file}, line 5, column 'y': 'x' is not a finite number"),
         ("a,b,y\n1,2,3\n4,5\n", "{file}, line 3: 2 cells below a header of 3"),
         ("a,b,y\n1,2,3,4\n", "{file}, line 2: 4 cells below a header of 3"),
-        ("a;b;y\n1;2;3\n", "{file} has one column 'a;b;y': dataset.separator=';' makes several of it"),
-        ("a\tb\ty\n1\t2\t3\n", "{file} has one column 'a\\tb\\ty': dataset.separator=tab makes several of it"),
-        ("a|b|y\n1|2|3\n", "{file} has one column 'a|b|y': dataset.separator='|' makes several of it"),
+        (
+            "a;b;y\n1;2;3\n",
+            "{file} has one column 'a;b;y': dataset.separator=';' makes several of it",
+        ),
+        (
+            "a\tb\ty\n1\t2\t3\n",
+            "{file} has one column 'a\\tb\\ty': dataset.separator=tab makes several of it",
+        ),
+        (
+            "a|b|y\n1|2|3\n",
+            "{file} has one column 'a|b|y': dataset.separator='|' makes several of it",
+        ),
     ],
 )
-def test_a_bad_file_is_refused_with_file_line_and_column(file: Path, content: str, words: str) -> None:
+def test_a_bad_file_is_refused_with_file_line_and_column(
+    file: Path, content: str, words: str
+) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         load(file, content)
     assert str(refusal.value) == words.format(file=file)
 
 
-@pytest.mark.parametrize("cell", ["2_0", "٣", "1\u00a0", "0x10", "1e400", "infinity", "1_0.5", "\uff11", "1:30", "--1", "1 2"])
+@pytest.mark.parametrize(
+    "cell",
+    ["2_0", "٣", "1\u00a0", "0x10", "1e400", "infinity", "1_0.5", "\uff11", "1:30", "--1", "1 2"],
+)
 def test_a_cell_is_a_plain_decimal_number(file: Path, cell: str, size: int) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         load(file, f"a,b,y\n1,2,3\n4,{cell},6\n")
@@ -145,7 +170,9 @@ def test_a_cell_is_a_plain_decimal_number(file: Path, cell: str, size: int) -> N
         (",", '"x,x",a,b,y\n"u,v",1,2,3\n";",4,5,6\n'),
     ],
 )
-def test_cells_are_separated_as_is_said(file: Path, separator: str, content: str, size: int) -> None:
+def test_cells_are_separated_as_is_said(
+    file: Path, separator: str, content: str, size: int
+) -> None:
     file.write_text(content, newline="")
     table = Dataset.choose({**dataset(file).model_dump(), "separator": separator})
     problem = table.load(0)
@@ -156,12 +183,20 @@ def test_cells_are_separated_as_is_said(file: Path, separator: str, content: str
     ("content", "words"),
     [
         ("a;b;y\n1;2,5;3\n", "{file}, line 2, column 'b': '2,5' is not a finite number"),
-        ("a,b,y\n1,2,3\n", "{file} has one column 'a,b,y': dataset.separator=, makes several of it"),
-        (b"a;b;y\n1;\xff;3\n", "{file}, line 2, column 'b': byte 0xff is no UTF-8: save the file as text in UTF-8"),
+        (
+            "a,b,y\n1,2,3\n",
+            "{file} has one column 'a,b,y': dataset.separator=, makes several of it",
+        ),
+        (
+            b"a;b;y\n1;\xff;3\n",
+            "{file}, line 2, column 'b': byte 0xff is no UTF-8: save the file as text in UTF-8",
+        ),
         ("a;b;y\n1;2\n", "{file}, line 2: 2 cells below a header of 3"),
     ],
 )
-def test_a_bad_file_of_another_separator_is_refused(file: Path, content: str | bytes, words: str, size: int) -> None:
+def test_a_bad_file_of_another_separator_is_refused(
+    file: Path, content: str | bytes, words: str, size: int
+) -> None:
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         dataset(file).model_copy(update={"separator": ";"}).load(0)
@@ -183,11 +218,16 @@ def test_the_separator_leaves_fingerprints_as_they_are_at_the_comma(file: Path) 
 def test_bytes_that_are_no_utf8_have_their_line_and_column(file: Path) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         load(file, b'a,b,y\n1,2,3\n1,"2",\xff\n')
-    assert str(refusal.value) == f"{file}, line 3, column 'y': byte 0xff is no UTF-8: save the file as text in UTF-8"
+    assert (
+        str(refusal.value)
+        == f"{file}, line 3, column 'y': byte 0xff is no UTF-8: save the file as text in UTF-8"
+    )
 
 
 def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.path .*none\.csv' cannot be read: .*No such file"):
+    with pytest.raises(
+        ValueError, match=r"dataset\.path .*none\.csv' cannot be read: .*No such file"
+    ):
         dataset(tmp_path / "none.csv").load(0)
     with pytest.raises(ValueError, match=r"dataset\.path .* cannot be read: "):
         dataset(tmp_path).load(0)
@@ -203,10 +243,16 @@ def test_one_column_needs_no_list() -> None:
 def test_published_numbers_travel_with_the_tests() -> None:
     published = json.loads((Path(__file__).parents[1] / "data" / "published.json").read_text())
     assert len(published["levels"]) == 4
-    assert all(math.isfinite(loss) for level in published["levels"].values() for loss in level["published_losses"])
+    assert all(
+        math.isfinite(loss)
+        for level in published["levels"].values()
+        for loss in level["published_losses"]
+    )
 
 
-def test_a_file_is_hashed_again_once_it_has_changed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_hashed_again_once_it_has_changed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also within the tick of a clock, and with its old time and size."""
     file.write_text("a\n1\n")
     first = file_digest(str(file))
@@ -221,7 +267,9 @@ def test_a_file_is_hashed_again_once_it_has_changed(file: Path, monkeypatch: pyt
     assert file_digest(str(file)) == first
 
 
-def test_a_file_that_stays_as_it_is_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_stays_as_it_is_is_read_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.write_text("a\n1\n")
     monkeypatch.setattr(digests, "SETTLED", -(10**18))
     first = file_digest(str(file))

@@ -17,13 +17,23 @@ from linfit.engine.prediction import theory_of
 from linfit.engine.twins import twins_of
 from linfit.problem.problem import Array
 from linfit.sweeps import stability
-from tests.helpers import GRADIENTS, OPTIMIZERS, QUADRATIC_LOSSES, GradientRow, LossRow, config, label
+from tests.helpers import (
+    GRADIENTS,
+    OPTIMIZERS,
+    QUADRATIC_LOSSES,
+    GradientRow,
+    LossRow,
+    config,
+    label,
+)
 
 ENGINES = ("single", "stacked")
 STREAM = np.random.default_rng(5)
 N, P, Q = 40, 3, 2
 COLUMNS = STREAM.standard_normal((N, P)) * [1, 2, 0.5] + [0, 3, -1]
-TARGETS = COLUMNS @ STREAM.standard_normal((P, Q)) + [50, -20] + 0.1 * STREAM.standard_normal((N, Q))
+TARGETS = (
+    COLUMNS @ STREAM.standard_normal((P, Q)) + [50, -20] + 0.1 * STREAM.standard_normal((N, Q))
+)
 COUNTS = STREAM.integers(0, 4, N).astype(float)
 ALPHA = 10.0
 #: Features with an intercept, and the columns that scikit-learn is given for them.
@@ -32,7 +42,10 @@ FEATURES: dict[str, tuple[dict[str, Any], Any]] = {
     "standardize": ({"name": "raw", "intercept": True, "scaling": "standardize"}, None),
     "whiten": ({"name": "raw", "intercept": True, "scaling": "whiten"}, None),
     "polynomial": ({"name": "polynomial", "degree": 2}, None),
-    "chebyshev": ({"name": "polynomial", "degree": 2, "basis": "chebyshev", "scaling": "standardize"}, None),
+    "chebyshev": (
+        {"name": "polynomial", "degree": 2, "basis": "chebyshev", "scaling": "standardize"},
+        None,
+    ),
     "fourier": ({"name": "fourier", "order": 1}, None),
     "rbf": ({"name": "rbf", "centers": 3}, None),
 }
@@ -45,13 +58,17 @@ def ridge(loss: str, weights: Array | None = None, **parts: Any) -> FitConfig:
     data = linfit.arrays(COLUMNS, TARGETS, weight=weights)
     whole: dict[str, Any] = {"features": FEATURES["raw"][0], "optimizer": "closed_form", **parts}
     penalty = {"name": "ridge", "strength": strength}
-    return config(dataset=data, loss=loss, penalty=penalty, dtype="float64", **{"steps": 1, **whole})
+    return config(
+        dataset=data, loss=loss, penalty=penalty, dtype="float64", **{"steps": 1, **whole}
+    )
 
 
 @pytest.mark.parametrize("weights", [None, COUNTS], ids=["alike", "weighted"])
 @pytest.mark.parametrize("loss", ["sse", "mse"])
 @pytest.mark.parametrize("features", FEATURES)
-def test_the_optimum_is_that_of_scikit_learn(features: str, loss: str, weights: Array | None) -> None:
+def test_the_optimum_is_that_of_scikit_learn(
+    features: str, loss: str, weights: Array | None
+) -> None:
     found = fit(ridge(loss, weights, features=FEATURES[features][0]))
     problem = found.problem
     assert problem is not None and problem.expansion is not None
@@ -65,18 +82,30 @@ def test_the_optimum_is_that_of_scikit_learn(features: str, loss: str, weights: 
 def test_the_intercept_of_a_line_far_from_zero_stays() -> None:
     x = np.linspace(-1, 1, 200)
     data = linfit.arrays(x[:, None], 50 + 2 * x)
-    parts: dict[str, Any] = {"dataset": data, "features": FEATURES["raw"][0], "optimizer": "closed_form", "steps": 1}
+    parts: dict[str, Any] = {
+        "dataset": data,
+        "features": FEATURES["raw"][0],
+        "optimizer": "closed_form",
+        "steps": 1,
+    }
     found = {
-        intercept: fit(config(penalty={"name": "ridge", "strength": 200.0, "intercept": intercept}, **parts)).weights[-1, 0]
+        intercept: fit(
+            config(penalty={"name": "ridge", "strength": 200.0, "intercept": intercept}, **parts)
+        ).weights[-1, 0]
         for intercept in (False, True)
     }
     assert found[False] == pytest.approx(50, rel=1e-6)
     assert found[True] == pytest.approx(100 / 3, rel=1e-6)
 
 
-@pytest.mark.parametrize("data", ["parabola", {"name": "polynomial", "degree": 1, "coefficients": [2.0, 50.0]}])
+@pytest.mark.parametrize(
+    "data", ["parabola", {"name": "polynomial", "degree": 1, "coefficients": [2.0, 50.0]}]
+)
 def test_a_column_of_ones_of_the_data_is_penalized(data: Any) -> None:
-    fits = [fit(config(dataset=data, penalty={"name": "ridge", "intercept": intercept})) for intercept in (False, True)]
+    fits = [
+        fit(config(dataset=data, penalty={"name": "ridge", "intercept": intercept}))
+        for intercept in (False, True)
+    ]
     assert fits[0].weights.tobytes() == fits[1].weights.tobytes()
     assert fits[0].config.fingerprint() == fits[1].config.fingerprint()
 
@@ -101,17 +130,29 @@ def test_theory_is_of_the_hessian_without_the_intercept(loss: str, weights: Arra
     eigenvalues = np.linalg.eigvalsh(hessian)
     found = fit(own)
     theory, known = theory_of(found), found.optimum
-    assert theory is not None and known is not None and found.path is not None and found.problem is not None
+    assert (
+        theory is not None
+        and known is not None
+        and found.path is not None
+        and found.problem is not None
+    )
     np.testing.assert_allclose(known.weights, np.linalg.solve(hessian, slope), rtol=1e-10)
     np.testing.assert_allclose(known.curvatures, eigenvalues[::-1], rtol=1e-10)
-    np.testing.assert_allclose(2 * scale * known.root.T @ known.root, hessian, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        2 * scale * known.root.T @ known.root, hessian, rtol=1e-10, atol=1e-10
+    )
     assert theory.largest_stable_lr == pytest.approx(2 / eigenvalues[-1], rel=1e-12)
     assert theory.optimal_lr == pytest.approx(2 / (eigenvalues[-1] + eigenvalues[0]), rel=1e-10)
     assert theory.rate == pytest.approx(np.abs(1 - 1e-3 * eigenvalues).max(), rel=1e-10)
-    assert stability.bounds([own.resolved(several=True)])[0] == pytest.approx(2 / eigenvalues[-1], rel=1e-12)
+    assert stability.bounds([own.resolved(several=True)])[0] == pytest.approx(
+        2 / eigenvalues[-1], rel=1e-12
+    )
     for W, value, excess in zip(found.path.weights, found.losses, found.excess_losses, strict=True):
         residual = found.problem.X @ W - found.problem.y
-        expected = scale * np.square(residual).sum() + 0.5 * own.penalty.squared() * np.square(W[:-1]).sum()
+        expected = (
+            scale * np.square(residual).sum()
+            + 0.5 * own.penalty.squared() * np.square(W[:-1]).sum()
+        )
         assert value == pytest.approx(expected, rel=1e-12)
         assert excess == pytest.approx(expected - known.loss, rel=1e-7, abs=1e-9 * known.loss)
 
@@ -128,7 +169,14 @@ def test_the_steps_to_tolerance_that_are_predicted_are_those_of_the_fit() -> Non
 def test_the_optimum_of_hubers_loss_leaves_the_intercept_out() -> None:
     data = linfit.arrays(COLUMNS, TARGETS[:, 0])
     penalty = {"name": "ridge", "strength": 0.5}
-    own = config(dataset=data, features=FEATURES["raw"][0], loss="huber", penalty=penalty, dtype="float64", steps=0)
+    own = config(
+        dataset=data,
+        features=FEATURES["raw"][0],
+        loss="huber",
+        penalty=penalty,
+        dtype="float64",
+        steps=0,
+    )
     found = fit(own)
     known, problem = found.optimum, found.problem
     assert known is not None and problem is not None
@@ -169,7 +217,9 @@ def test_every_optimizer_comes_to_the_optimum(loss: LossRow, engine: str, model:
     ]
     for found in fit(configs):
         assert found.optimum is not None
-        assert found.distance_to_optimum < 1e-8 * np.abs(found.optimum.weights).max(), found.config.optimizer
+        assert found.distance_to_optimum < 1e-8 * np.abs(found.optimum.weights).max(), (
+            found.config.optimizer
+        )
 
 
 @pytest.mark.parametrize("model", ["tensor", "linear"])
@@ -187,15 +237,29 @@ def test_every_gradient_is_that_of_the_objective(gradient: GradientRow, model: s
         np.testing.assert_allclose(found.weights, expected, rtol=max(1e-11, 100 * gradient.near))
 
 
-def test_fits_with_and_without_a_penalized_intercept_are_one_stack_and_do_not_change_each_other() -> None:
+def test_fits_with_and_without_a_penalized_intercept_are_one_stack_and_do_not_change_each_other() -> (
+    None
+):
     penalties = [
-        {"name": "ridge", "strength": strength, "intercept": intercept} for strength in (0.1, 0.7, 2.0) for intercept in (False, True)
+        {"name": "ridge", "strength": strength, "intercept": intercept}
+        for strength in (0.1, 0.7, 2.0)
+        for intercept in (False, True)
     ]
     for gradient in ("manual", "gram"):
         for dtype in ("float32", "float64"):
-            parts: dict[str, Any] = {"gradient": gradient, "dtype": dtype, "engine": "stacked", "steps": 50}
+            parts: dict[str, Any] = {
+                "gradient": gradient,
+                "dtype": dtype,
+                "engine": "stacked",
+                "steps": 50,
+            }
             data = linfit.arrays(COLUMNS, TARGETS)
-            configs = [config(dataset=data, features=FEATURES["raw"][0], loss="mse", penalty=penalty, **parts) for penalty in penalties]
+            configs = [
+                config(
+                    dataset=data, features=FEATURES["raw"][0], loss="mse", penalty=penalty, **parts
+                )
+                for penalty in penalties
+            ]
             assert [len(block) for block in blocks(configs)] == [6]
             together = fit(configs)
             for own, found in zip(configs, together, strict=True):
@@ -227,7 +291,13 @@ def test_largest_stable_rates_are_found_together() -> None:
 
 @pytest.mark.parametrize("weights", [None, COUNTS], ids=["alike", "weighted"])
 def test_twins_have_the_same_objective(weights: Array | None) -> None:
-    own = ridge("mse", weights, features=FEATURES["chebyshev"][0], optimizer={"name": "sgd", "lr": 0.02}, steps=20)
+    own = ridge(
+        "mse",
+        weights,
+        features=FEATURES["chebyshev"][0],
+        optimizer={"name": "sgd", "lr": 0.02},
+        steps=20,
+    )
     mine, beside, reverse = fit([own, *twins_of(own)])
     for twin in (beside, reverse):
         np.testing.assert_allclose(twin.losses, mine.losses, rtol=1e-12)

@@ -38,7 +38,9 @@ def objective(w: Array, X: Array, y: Array, delta: float, strength: float) -> fl
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 @pytest.mark.parametrize("delta", [0.05, 1.0, 100.0])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_the_optimum_of_hubers_loss_is_scipys(size: tuple[int, int, int], delta: float, strength: float) -> None:
+def test_the_optimum_of_hubers_loss_is_scipys(
+    size: tuple[int, int, int], delta: float, strength: float
+) -> None:
     X, y = outliers(*size)
     found = optimum(problem(X, y), Huber(delta=delta), Shrinkage(strength))
 
@@ -47,11 +49,20 @@ def test_the_optimum_of_hubers_loss_is_scipys(size: tuple[int, int, int], delta:
         return (X.T @ (X @ W - y).clip(-delta, delta) / y.size + strength * W).ravel()
 
     start = np.zeros(found.weights.size)
-    given = {"args": (X, y, delta, strength), "jac": lambda w, *_: slope(w), "method": "BFGS", "options": {"gtol": 1e-9, "maxiter": 5000}}
+    given = {
+        "args": (X, y, delta, strength),
+        "jac": lambda w, *_: slope(w),
+        "method": "BFGS",
+        "options": {"gtol": 1e-9, "maxiter": 5000},
+    }
     best = optimize.minimize(objective, start, **given)
-    assert found.loss == pytest.approx(objective(found.weights, X, y, delta, strength), rel=1e-12, abs=1e-25)
+    assert found.loss == pytest.approx(
+        objective(found.weights, X, y, delta, strength), rel=1e-12, abs=1e-25
+    )
     assert found.loss <= best.fun + 1e-13
-    assert np.abs(slope(found.weights.ravel())).max() <= 1e-13 * np.abs(X).max() * max(1.0, np.abs(y).max())
+    assert np.abs(slope(found.weights.ravel())).max() <= 1e-13 * np.abs(X).max() * max(
+        1.0, np.abs(y).max()
+    )
     if size[0] > 3 * size[1] or strength:  # where the optimum is unique
         np.testing.assert_allclose(found.weights.ravel(), best.x, atol=2e-6)
 
@@ -65,16 +76,27 @@ SETS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "features"), SETS, ids=["diabetes", "diabetes+1", "linnerud", "linnerud+1"])
-def test_targets_hundreds_of_deltas_away_have_their_optimum_found(name: str, features: dict[str, Any], dtype: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "features"), SETS, ids=["diabetes", "diabetes+1", "linnerud", "linnerud+1"]
+)
+def test_targets_hundreds_of_deltas_away_have_their_optimum_found(
+    name: str, features: dict[str, Any], dtype: str
+) -> None:
     """Of small δ it is that of the least absolute deviations, which scikit-learn finds by linear programming."""
     given = config(dataset={"name": "sklearn", "set": name}, features={"name": "raw", **features})
     seen = given.problem().cast(dtype)
     oracle = linear_model.QuantileRegressor(alpha=0.0, fit_intercept=False)
-    least = sum(np.abs(seen.X @ oracle.fit(seen.X, target).coef_ - target).sum() for target in seen.y.T) / seen.y.size
+    least = (
+        sum(np.abs(seen.X @ oracle.fit(seen.X, target).coef_ - target).sum() for target in seen.y.T)
+        / seen.y.size
+    )
     for delta in (1.0, 0.01):
         found = optimum(seen, Huber(delta=delta))
-        assert delta * least - 0.5 * delta**2 - 1e-9 * least <= found.loss <= delta * least * (1 + 1e-9)
+        assert (
+            delta * least - 0.5 * delta**2 - 1e-9 * least
+            <= found.loss
+            <= delta * least * (1 + 1e-9)
+        )
         assert_flat(found.weights, seen, delta)
 
 
@@ -82,23 +104,42 @@ def assert_flat(weights: Array, seen: Problem, delta: float, strength: float = 0
     """A convex function whose gradient is 0, but for the rounding of its terms, is at its minimum."""
     residual = seen.X @ weights - seen.y
     slope = seen.X.T @ residual.clip(-delta, delta) / seen.y.size + strength * weights
-    terms = np.abs(seen.X.T) @ (np.abs(residual.clip(-delta, delta)) + np.abs(seen.X) @ np.abs(weights)) / seen.y.size
+    terms = (
+        np.abs(seen.X.T)
+        @ (np.abs(residual.clip(-delta, delta)) + np.abs(seen.X) @ np.abs(weights))
+        / seen.y.size
+    )
     assert (np.abs(slope) <= 3e-14 * (terms + strength * np.abs(weights))).all()
 
 
 @pytest.mark.parametrize("strength", [0.0, 1e-6, 0.3])
 @pytest.mark.parametrize("delta", [1e-6, 1e-3, 1.0])
 @pytest.mark.parametrize(
-    "kind", ["heavy tails", "whole numbers", "columns of unlike size", "a column of rounding", "powers", "far from zero"]
+    "kind",
+    [
+        "heavy tails",
+        "whole numbers",
+        "columns of unlike size",
+        "a column of rounding",
+        "powers",
+        "far from zero",
+    ],
 )
-def test_whatever_the_data_the_gradient_is_zero_at_the_optimum(kind: str, delta: float, strength: float) -> None:
+def test_whatever_the_data_the_gradient_is_zero_at_the_optimum(
+    kind: str, delta: float, strength: float
+) -> None:
     for seed, (n, p, q) in enumerate(((50, 4, 1), (30, 9, 2), (8, 8, 1), (5, 9, 1), (1, 1, 1))):
         X, y = outliers(n, p, q, seed)
         stream = np.random.default_rng(seed)
         if kind == "heavy tails":
             y = y + 1e3 * stream.standard_cauchy(y.shape)
-        elif kind == "whole numbers":  # residuals that are equal, and columns that depend on each other
-            X, y = stream.integers(-2, 3, (n, p)).astype(float), stream.integers(-3, 4, (n, q)).astype(float)
+        elif (
+            kind == "whole numbers"
+        ):  # residuals that are equal, and columns that depend on each other
+            X, y = (
+                stream.integers(-2, 3, (n, p)).astype(float),
+                stream.integers(-3, 4, (n, q)).astype(float),
+            )
         elif kind == "columns of unlike size":
             X = X * 10.0 ** np.linspace(-4, 4, p)
         elif kind == "a column of rounding":
@@ -107,7 +148,12 @@ def test_whatever_the_data_the_gradient_is_zero_at_the_optimum(kind: str, delta:
             X = np.vander(np.linspace(-2, 2, n), p)
         else:
             X, y = X + 1e3, y + 1e6
-        assert_flat(optimum(problem(X, y), Huber(delta=delta), Shrinkage(strength)).weights, problem(X, y), delta, strength)
+        assert_flat(
+            optimum(problem(X, y), Huber(delta=delta), Shrinkage(strength)).weights,
+            problem(X, y),
+            delta,
+            strength,
+        )
 
 
 def columns_of(kind: str, n: int, p: int, stream: np.random.Generator) -> Array:
@@ -133,24 +179,50 @@ def columns_of(kind: str, n: int, p: int, stream: np.random.Generator) -> Array:
 
 
 @pytest.mark.parametrize("ridge", [False, True], ids=["plain", "ridge"])
-@pytest.mark.parametrize("kind", ["zeros", "twice", "nearly twice", "whole numbers", "unlike sizes", "one vanishes", "tiny", "huge"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "zeros",
+        "twice",
+        "nearly twice",
+        "whole numbers",
+        "unlike sizes",
+        "one vanishes",
+        "tiny",
+        "huge",
+    ],
+)
 def test_of_random_problems_every_optimum_is_found(kind: str, ridge: bool) -> None:
     """In units in which columns have norm one with the penalty, the gradient is rounding; a column of zeros has weight 0."""
     for seed in range(25):
         stream = np.random.default_rng(seed)
-        n, p, q = int(stream.integers(1, 25)), int(stream.integers(1, 8)), int(stream.integers(1, 4))
+        n, p, q = (
+            int(stream.integers(1, 25)),
+            int(stream.integers(1, 8)),
+            int(stream.integers(1, 4)),
+        )
         X, unit = columns_of(kind, n, p, stream), {"tiny": 1e-200, "huge": 1e140}.get(kind, 1.0)
         largest = np.abs(X).max() or 1.0
-        y = X @ stream.standard_normal((p, q)) + stream.standard_cauchy((n, q)) * 10.0 ** stream.integers(-2, 3) * largest
+        y = (
+            X @ stream.standard_normal((p, q))
+            + stream.standard_cauchy((n, q)) * 10.0 ** stream.integers(-2, 3) * largest
+        )
         delta = float(np.abs(y).max() * 10.0 ** stream.integers(-5, 3))
         strength = float(10.0 ** stream.integers(-12, 3)) * largest**2 * ridge
         found = optimum(problem(X, y), Huber(delta=delta), Shrinkage(strength)).weights
-        X, y, delta, strength = X / unit, y / unit, delta / unit, strength / unit**2 if kind != "tiny" else 0.0
+        X, y, delta, strength = (
+            X / unit,
+            y / unit,
+            delta / unit,
+            strength / unit**2 if kind != "tiny" else 0.0,
+        )
         norms = np.sqrt(np.square(X).sum(axis=0) / y.size + strength)[:, None]
         norms[norms == 0] = np.inf
         cut = (X @ found - y).clip(-delta, delta)
         slope = X.T @ cut / y.size + strength * found
-        terms = np.abs(X.T) @ (np.abs(cut) + np.abs(X) @ np.abs(found)) / y.size + strength * np.abs(found)
+        terms = np.abs(X.T) @ (
+            np.abs(cut) + np.abs(X) @ np.abs(found)
+        ) / y.size + strength * np.abs(found)
         assert np.linalg.norm(slope / norms) <= 1e-13 * np.linalg.norm(terms / norms), seed
         assert not found[~X.any(axis=0)].any()
 
@@ -165,17 +237,29 @@ def test_with_columns_of_zeros_and_fewer_samples_than_features_ridge_has_its_opt
 
 def ridge_exactly(X: Array, y: Array, decay: float) -> Array:
     """Xᵀ(XXᵀ + decay)⁻¹y of two samples, in fractions."""
-    rows, target, penalty = [[Fraction(x) for x in row] for row in X.tolist()], [Fraction(one) for one in y.tolist()], Fraction(decay)
+    rows, target, penalty = (
+        [[Fraction(x) for x in row] for row in X.tolist()],
+        [Fraction(one) for one in y.tolist()],
+        Fraction(decay),
+    )
     products = [[sum(map(mul, one, other)) for other in rows] for one in rows]
     (first, across), (_, second) = products
     first, second = first + penalty, second + penalty
     dual = (second * target[0] - across * target[1], first * target[1] - across * target[0])
-    return np.array([float(sum(map(mul, column, dual)) / (first * second - across**2)) for column in zip(*rows, strict=True)])
+    return np.array(
+        [
+            float(sum(map(mul, column, dual)) / (first * second - across**2))
+            for column in zip(*rows, strict=True)
+        ]
+    )
 
 
 def test_far_from_every_bend_huber_is_half_the_mean_of_squares() -> None:
     X, y = outliers(30, 3, 1)
-    found, squares = optimum(problem(X, y), Huber(delta=1e3)), optimum(problem(X, y), Loss.choose("mse"))
+    found, squares = (
+        optimum(problem(X, y), Huber(delta=1e3)),
+        optimum(problem(X, y), Loss.choose("mse")),
+    )
     np.testing.assert_allclose(found.weights, squares.weights, rtol=1e-12)
     assert found.loss == pytest.approx(squares.loss / 2, rel=1e-13)
     away = squares.weights + np.array([[0.5], [-1.0], [2.0]])
@@ -186,7 +270,9 @@ def test_outliers_do_not_pull_the_optimum() -> None:
     X = np.ones((5, 1))
     y = np.array([[1.0], [1.0], [2.0], [2.0], [1e6]])
     found = optimum(problem(X, y), Huber(delta=0.5))
-    assert found.weights.item() == pytest.approx(1.75)  # 2·(0.5 + 0.5)·… = delta: the far one pulls as hard as any
+    assert found.weights.item() == pytest.approx(
+        1.75
+    )  # 2·(0.5 + 0.5)·… = delta: the far one pulls as hard as any
     assert abs(sum((found.weights - y).clip(-0.5, 0.5))) < 1e-15
 
 
@@ -205,7 +291,10 @@ def test_the_excess_loss_of_huber_is_exact(distance: float, strength: float) -> 
         assert excess == pytest.approx(difference, rel=1e-7)
     else:
         inside = np.abs(X @ found.weights - y) < 0.2
-        bowl = 0.5 * np.square(inside * (X @ (away - found.weights))).mean() + 0.5 * strength * np.square(away - found.weights).sum()
+        bowl = (
+            0.5 * np.square(inside * (X @ (away - found.weights))).mean()
+            + 0.5 * strength * np.square(away - found.weights).sum()
+        )
         assert excess == pytest.approx(bowl, rel=1e-6)
     assert found.excess(np.stack([away, found.weights])).tolist() == [excess, 0.0]
 
@@ -213,13 +302,17 @@ def test_the_excess_loss_of_huber_is_exact(distance: float, strength: float) -> 
 @pytest.mark.parametrize("row", QUADRATIC_LOSSES, ids=label)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("strength", [1e-3, 0.7, 50.0])
-def test_a_ridge_penalty_moves_optimum_curvatures_and_excess(row: LossRow, size: tuple[int, int, int], strength: float) -> None:
+def test_a_ridge_penalty_moves_optimum_curvatures_and_excess(
+    row: LossRow, size: tuple[int, int, int], strength: float
+) -> None:
     X, y = outliers(*size)
     loss = Loss.choose(row.plain)
     c = loss.scale(*y.shape)
     found = optimum(problem(X, y), loss, Shrinkage(strength))
     hessian = 2 * c * X.T @ X + strength * np.eye(X.shape[1])
-    np.testing.assert_allclose(found.weights, np.linalg.solve(hessian, 2 * c * X.T @ y), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(
+        found.weights, np.linalg.solve(hessian, 2 * c * X.T @ y), rtol=1e-8, atol=1e-10
+    )
     np.testing.assert_allclose(found.curvatures, np.linalg.eigvalsh(hessian)[::-1], rtol=1e-9)
     assert found.rank == X.shape[1]
 

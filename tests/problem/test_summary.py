@@ -19,7 +19,17 @@ from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.summary import Sums, root
 from linfit.problem.theory import optimum
-from tests.helpers import DTYPES, QUADRATIC_LOSSES, Exact, Row, conditioned, config, label, problem, scratch_registry
+from tests.helpers import (
+    DTYPES,
+    QUADRATIC_LOSSES,
+    Exact,
+    Row,
+    conditioned,
+    config,
+    label,
+    problem,
+    scratch_registry,
+)
 
 
 def in_pieces(size: int) -> Dataset:
@@ -82,7 +92,11 @@ def test_bits_do_not_depend_on_where_the_columns_stand(given: type, dtype: str) 
     A: Any = np.random.default_rng(2).standard_normal((30_011, 6)).astype(given)
     wider = np.hstack([A, A])[:, 3:9]
     found = []
-    for X, y in ((A[:, :4], A[:, 4:]), (A[:, :4].copy(), A[:, 4:].copy()), (wider[:, 3:], wider[:, :3])):
+    for X, y in (
+        (A[:, :4], A[:, 4:]),
+        (A[:, :4].copy(), A[:, 4:].copy()),
+        (wider[:, 3:], wider[:, :3]),
+    ):
         sums = Sums(6, dtype)
         for rows in (slice(0, 7), slice(7, 29_000), slice(29_000, None)):
             sums.add(X[rows], y[rows])
@@ -95,7 +109,10 @@ def test_bits_do_not_depend_on_where_the_columns_stand(given: type, dtype: str) 
 def test_a_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     file = tmp_path / "large.npy"
     np.save(file, np.random.default_rng(0).standard_normal((400_000, 11)).astype(np.float32))
-    given = config(dataset={"name": "npy", "path": str(file), "features": "0:10", "target": "10"}, gradient="gram")
+    given = config(
+        dataset={"name": "npy", "path": str(file), "features": "0:10", "target": "10"},
+        gradient="gram",
+    )
     given.problem()  # what is loaded when it is first used
     tracemalloc.start()
     given.problem()
@@ -110,13 +127,19 @@ def test_a_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
 def test_pieces_give_the_summary_of_the_whole(split: dict[str, Any], scaling: str) -> None:
     features = {"name": "raw", "intercept": True, "scaling": scaling}
     one = config(dataset=in_pieces(7), gradient="gram", split=split, features=features).problem()
-    other = config(dataset=RandomLinear(), gradient="gram", split=split, features=features).problem()
+    other = config(
+        dataset=RandomLinear(), gradient="gram", split=split, features=features
+    ).problem()
     np.testing.assert_allclose(one.X.T @ one.X, other.X.T @ other.X, rtol=1e-6, atol=1e-6)
     assert one.shape == other.shape
     assert (one.validation is None) == (not split)
     if one.validation is not None and other.validation is not None:
         assert one.validation.shape == other.validation.shape
-        np.testing.assert_allclose(one.validation.y.T @ one.validation.y, other.validation.y.T @ other.validation.y, rtol=1e-6)
+        np.testing.assert_allclose(
+            one.validation.y.T @ one.validation.y,
+            other.validation.y.T @ other.validation.y,
+            rtol=1e-6,
+        )
 
 
 def test_a_root_of_a_singular_matrix_has_its_rank() -> None:
@@ -128,7 +151,9 @@ def test_a_root_of_a_singular_matrix_has_its_rank() -> None:
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6])
-def test_the_optimum_has_the_digits_that_a_squared_condition_number_leaves(condition: float) -> None:
+def test_the_optimum_has_the_digits_that_a_squared_condition_number_leaves(
+    condition: float,
+) -> None:
     X = conditioned(condition, 60, 6, seed=3)
     y = X @ np.ones((6, 1)) + 0.1 * np.random.default_rng(1).standard_normal((60, 1))
     exact = Exact(X, y).weights
@@ -136,16 +161,24 @@ def test_the_optimum_has_the_digits_that_a_squared_condition_number_leaves(condi
     sums.add(X, y)
     rows = sums.root(6)
     given = problem(rows[:, :6], rows[:, 6:])
-    error = np.linalg.norm(optimum(given, Loss.choose("sse")).weights - exact) / np.linalg.norm(exact)
+    error = np.linalg.norm(optimum(given, Loss.choose("sse")).weights - exact) / np.linalg.norm(
+        exact
+    )
     assert error <= 10 * 10.0 ** -(14 - 2 * np.log10(condition))
 
 
 @pytest.mark.parametrize("near", [0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5])
-def test_the_minimal_loss_of_columns_that_nearly_depend_on_each_other_is_that_of_the_weights(near: float) -> None:
+def test_the_minimal_loss_of_columns_that_nearly_depend_on_each_other_is_that_of_the_weights(
+    near: float,
+) -> None:
     stream = np.random.default_rng(0)
     (a, b), (noise, e) = stream.uniform(0, 1, (2, 300)), stream.standard_normal((2, 300))
     X, y = np.column_stack([a, b, a + b + near * noise]), (1 + 2 * a - b + 0.1 * e)[:, None]
-    found = fit(config(dataset=arrays(X, y), gradient="gram", optimizer="closed_form", steps=1, dtype="float64"))
+    found = fit(
+        config(
+            dataset=arrays(X, y), gradient="gram", optimizer="closed_form", steps=1, dtype="float64"
+        )
+    )
     assert found.optimum is not None
     least = float(np.square(y - X @ np.linalg.lstsq(X, y, rcond=1e-15)[0]).sum())
     loss = float(np.square(y - X @ found.weights).sum())
@@ -156,16 +189,36 @@ def test_the_minimal_loss_of_columns_that_nearly_depend_on_each_other_is_that_of
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gram_takes_the_steps_of_the_gradient_by_hand(dtype: str) -> None:
-    for optimizer in ({"name": "manual_sgd", "lr": 0.1, "average": True}, {"name": "adam", "lr": 0.05}):
-        parts: dict[str, Any] = {"dataset": "random_linear", "optimizer": optimizer, "steps": 60, "dtype": dtype}
+    for optimizer in (
+        {"name": "manual_sgd", "lr": 0.1, "average": True},
+        {"name": "adam", "lr": 0.05},
+    ):
+        parts: dict[str, Any] = {
+            "dataset": "random_linear",
+            "optimizer": optimizer,
+            "steps": 60,
+            "dtype": dtype,
+        }
         one, other = fit(config(gradient="manual", **parts)), fit(config(gradient="gram", **parts))
         tolerance = 1e-11 if dtype == "float64" else 2e-5
-        np.testing.assert_allclose(other.losses, one.losses, rtol=tolerance, atol=tolerance * one.losses[0])
+        np.testing.assert_allclose(
+            other.losses, one.losses, rtol=tolerance, atol=tolerance * one.losses[0]
+        )
         np.testing.assert_allclose(other.weights, one.weights, rtol=tolerance, atol=tolerance)
         assert other.weights.dtype == dtype
 
 
 def test_values_that_the_dtype_cannot_hold_are_refused() -> None:
-    found = fit(config(dataset={"name": "polynomial", "degree": 1, "coefficients": [1.0, 0.0], "range": [0.0, 1e200]}, gradient="gram"))
+    found = fit(
+        config(
+            dataset={
+                "name": "polynomial",
+                "degree": 1,
+                "coefficients": [1.0, 0.0],
+                "range": [0.0, 1e200],
+            },
+            gradient="gram",
+        )
+    )
     assert found.error is not None
     assert "float32 cannot hold: scale them" in found.error

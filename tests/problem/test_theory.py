@@ -13,7 +13,18 @@ from linfit.problem.datasets import Dataset
 from linfit.problem.losses import MSE, SSE, Loss
 from linfit.problem.problem import Array
 from linfit.problem.theory import least_squares, optimum
-from tests.helpers import DATASETS, KNOWN, LAW, QUADRATIC_LOSSES, Exact, Known, LossRow, conditioned, label, problem
+from tests.helpers import (
+    DATASETS,
+    KNOWN,
+    LAW,
+    QUADRATIC_LOSSES,
+    Exact,
+    Known,
+    LossRow,
+    conditioned,
+    label,
+    problem,
+)
 
 EPS = float(np.finfo(float).eps)
 DATA = [given for row in DATASETS for given in row.settings()]
@@ -27,9 +38,13 @@ def test_answers_found_by_hand(known: Known, row: LossRow) -> None:
     n, _, q = known.problem.shape
     np.testing.assert_allclose(found.weights, known.weights, rtol=1e-14, atol=1e-14)
     squares = np.square(known.problem.y).sum()
-    assert found.loss == pytest.approx(known.loss * loss.scale(n, q), rel=1e-14, abs=1e-30 * squares)
+    assert found.loss == pytest.approx(
+        known.loss * loss.scale(n, q), rel=1e-14, abs=1e-30 * squares
+    )
     assert found.rank == known.rank
-    assert found.excess(np.array(known.weights, dtype=float)) == pytest.approx(0, abs=1e-28 * max(squares, 1))
+    assert found.excess(np.array(known.weights, dtype=float)) == pytest.approx(
+        0, abs=1e-28 * max(squares, 1)
+    )
     away = np.array(known.weights, dtype=float) + 3
     assert found.distance(away) == pytest.approx(3 * np.sqrt(away.size))
 
@@ -60,7 +75,9 @@ def test_the_optimum_survives_bad_conditioning(condition: float, noise: float, s
     assert found.rank == 4
     size = float(np.linalg.norm(exact.weights))
     residual = float(exact.loss()) ** 0.5
-    assert found.distance(exact.weights) / size <= 8 * EPS * condition * (1 + condition * residual / size)
+    assert found.distance(exact.weights) / size <= 8 * EPS * condition * (
+        1 + condition * residual / size
+    )
     rounding = 16 * EPS * size  # of X W, whose terms may be far larger than y
     assert abs(found.loss - float(exact.loss())) <= 2 * rounding * residual + rounding**2
     assert float(exact.loss(found.weights) - exact.loss()) <= rounding**2
@@ -90,7 +107,9 @@ def test_a_small_column_counts_also_where_two_others_coincide(size: float) -> No
     assert found.loss == pytest.approx(float(Exact(np.hstack([a, b]), y).loss()), rel=1e-9)
 
 
-@pytest.mark.parametrize(("n", "p", "rank"), [(8, 5, 3), (4, 7, 4), (3, 6, 2), (10, 10, 9), (6, 1, 1)])
+@pytest.mark.parametrize(
+    ("n", "p", "rank"), [(8, 5, 3), (4, 7, 4), (3, 6, 2), (10, 10, 9), (6, 1, 1)]
+)
 @pytest.mark.parametrize("q", [1, 2])
 def test_where_many_optima_are_the_smallest_is_found(n: int, p: int, rank: int, q: int) -> None:
     stream = np.random.default_rng(n * p)
@@ -100,7 +119,9 @@ def test_where_many_optima_are_the_smallest_is_found(n: int, p: int, rank: int, 
     expected = np.linalg.pinv(X, rcond=1e-12) @ y
     assert found.rank == rank
     np.testing.assert_allclose(found.weights, expected, rtol=1e-9, atol=1e-11)
-    assert found.loss == pytest.approx(float(np.square(X @ expected - y).sum()), rel=1e-9, abs=1e-24)
+    assert found.loss == pytest.approx(
+        float(np.square(X @ expected - y).sum()), rel=1e-9, abs=1e-24
+    )
     null = np.linalg.svd(X)[2][rank:]  # every other optimum differs by these
     np.testing.assert_allclose(null @ found.weights, 0, atol=1e-11)
     if len(null):
@@ -111,17 +132,28 @@ NUMBERS = strategies.floats(-10, 10, allow_nan=False).map(lambda number: round(n
 
 
 @LAW
-@given(strategies.data(), strategies.integers(1, 6), strategies.integers(1, 4), strategies.integers(1, 2))
-def test_no_weights_are_better_than_the_optimum(data: strategies.DataObject, n: int, p: int, q: int) -> None:
+@given(
+    strategies.data(),
+    strategies.integers(1, 6),
+    strategies.integers(1, 4),
+    strategies.integers(1, 2),
+)
+def test_no_weights_are_better_than_the_optimum(
+    data: strategies.DataObject, n: int, p: int, q: int
+) -> None:
     def matrix(rows: int, columns: int) -> Array:
-        flat = data.draw(strategies.lists(NUMBERS, min_size=rows * columns, max_size=rows * columns))
+        flat = data.draw(
+            strategies.lists(NUMBERS, min_size=rows * columns, max_size=rows * columns)
+        )
         return np.array(flat, dtype=float).reshape(rows, columns)
 
     X, y, weights = matrix(n, p), matrix(n, q), matrix(p, q)
     found = optimum(problem(X, y), SSE())
     excess = float(found.excess(weights))
     there = float(np.square(X @ weights - y).sum())
-    scale = float(np.square(np.abs(X) @ (np.abs(weights) + np.abs(found.weights)) + np.abs(y)).sum())
+    scale = float(
+        np.square(np.abs(X) @ (np.abs(weights) + np.abs(found.weights)) + np.abs(y)).sum()
+    )
     assert excess >= 0
     assert abs(found.loss + excess - there) <= 1e-11 * scale
     np.testing.assert_allclose(X.T @ (X @ found.weights - y), 0, atol=1e-11 * (1 + scale))
@@ -148,7 +180,9 @@ def test_the_excess_loss_of_many_weights_at_once() -> None:
     many = stream.standard_normal((4, 5, 3, 2))
     assert found.excess(many).shape == (4, 5)
     for place in np.ndindex(4, 5):
-        assert found.excess(many)[place] == pytest.approx(float(found.excess(many[place])), rel=1e-14)
+        assert found.excess(many)[place] == pytest.approx(
+            float(found.excess(many[place])), rel=1e-14
+        )
     assert float(found.excess(found.weights)) == 0.0
 
 

@@ -42,13 +42,24 @@ BESIDE: tuple[dict[str, Any], ...] = (
     {"threads": 2},
     {"deterministic": False},
 )
-WEIGHTED = {"name": "csv", "path": "linfit:article.csv", "features": ["x_squared", "one"], "target": "y", "weight": "x_squared"}
+WEIGHTED = {
+    "name": "csv",
+    "path": "linfit:article.csv",
+    "features": ["x_squared", "one"],
+    "target": "y",
+    "weight": "x_squared",
+}
 RIDGE = {"name": "ridge", "strength": 20.0}
 INTERCEPT = {"name": "raw", "intercept": True}
 SCALED = {"name": "polynomial", "degree": 2, "basis": "chebyshev", "scaling": "standardize"}
 #: What a convention decides that schema 2 changed: the penalty of an intercept, the mean over weighted samples.
 CONVENTIONS: tuple[dict[str, Any], ...] = (
-    {"features": INTERCEPT, "penalty": RIDGE, "optimizer": "closed_form", "dataset": "random_linear"},
+    {
+        "features": INTERCEPT,
+        "penalty": RIDGE,
+        "optimizer": "closed_form",
+        "dataset": "random_linear",
+    },
     {
         "features": INTERCEPT,
         "penalty": RIDGE,
@@ -68,14 +79,50 @@ CONVENTIONS: tuple[dict[str, Any], ...] = (
         "penalty": RIDGE,
         "optimizer": "heavy_ball",
         "loss": "mse",
-        "dataset": {"name": "csv", "path": "linfit:article.csv", "features": ["x_squared"], "target": "y"},
+        "dataset": {
+            "name": "csv",
+            "path": "linfit:article.csv",
+            "features": ["x_squared"],
+            "target": "y",
+        },
     },
-    {"features": INTERCEPT, "penalty": {"name": "ridge", "strength": 0.5}, "loss": "huber", "dataset": {"name": "random_linear", "q": 2}},
-    {"dataset": WEIGHTED, "loss": "mse", "optimizer": {"name": "sgd", "lr": 1e-2}, "gradient": "manual"},
-    {"dataset": WEIGHTED, "loss": "mse", "optimizer": "nesterov", "gradient": "gram", "split": {"validation": 0.25}},
-    {"dataset": WEIGHTED, "loss": "mse", "optimizer": {"name": "manual_sgd", "lr": 1e-2}, "batch": "minibatch"},
-    {"dataset": WEIGHTED, "loss": "sse", "optimizer": {"name": "manual_sgd", "lr": 1e-2, "average": True}},
-    {"dataset": WEIGHTED, "loss": "mse", "optimizer": "closed_form", "features": INTERCEPT, "penalty": {"name": "ridge", "strength": 0.5}},
+    {
+        "features": INTERCEPT,
+        "penalty": {"name": "ridge", "strength": 0.5},
+        "loss": "huber",
+        "dataset": {"name": "random_linear", "q": 2},
+    },
+    {
+        "dataset": WEIGHTED,
+        "loss": "mse",
+        "optimizer": {"name": "sgd", "lr": 1e-2},
+        "gradient": "manual",
+    },
+    {
+        "dataset": WEIGHTED,
+        "loss": "mse",
+        "optimizer": "nesterov",
+        "gradient": "gram",
+        "split": {"validation": 0.25},
+    },
+    {
+        "dataset": WEIGHTED,
+        "loss": "mse",
+        "optimizer": {"name": "manual_sgd", "lr": 1e-2},
+        "batch": "minibatch",
+    },
+    {
+        "dataset": WEIGHTED,
+        "loss": "sse",
+        "optimizer": {"name": "manual_sgd", "lr": 1e-2, "average": True},
+    },
+    {
+        "dataset": WEIGHTED,
+        "loss": "mse",
+        "optimizer": "closed_form",
+        "features": INTERCEPT,
+        "penalty": {"name": "ridge", "strength": 0.5},
+    },
 )
 #: What a group's components need beside them: functions of columns, columns that vary.
 NEEDED: dict[str, dict[str, Any]] = {"features": {"dataset": {"name": "random_linear", "p": 2}}}
@@ -92,15 +139,27 @@ def held(stores: list[Path]) -> Components:
     found: Components = set()
     for store in stores:
         with tarfile.open(store) as archive:
-            files = [archive.extractfile(entry) for entry in archive if Path(entry.name).name == layout.MANIFEST]
-            tables = [parquet.read_table(io.BytesIO(file.read()), columns=["config"]) for file in files if file is not None]
+            files = [
+                archive.extractfile(entry)
+                for entry in archive
+                if Path(entry.name).name == layout.MANIFEST
+            ]
+            tables = [
+                parquet.read_table(io.BytesIO(file.read()), columns=["config"])
+                for file in files
+                if file is not None
+            ]
         for text in (text for table in tables for text in table["config"].to_pylist()):
             found |= parts_of(json.loads(text)["config"])
     return found
 
 
 def parts_of(config: dict[str, Any]) -> Components:
-    return {(group, part["name"]) for group, part in config.items() if isinstance(part, dict) and "name" in part}
+    return {
+        (group, part["name"])
+        for group, part in config.items()
+        if isinstance(part, dict) and "name" in part
+    }
 
 
 def configs(wanted: Components) -> list[FitConfig]:
@@ -111,7 +170,10 @@ def configs(wanted: Components) -> list[FitConfig]:
         if (group, settings["name"]) in wanted
     ]
     parts: list[dict[str, Any]] = [*given, *BESIDE, *CONVENTIONS]
-    return [helpers.config(**{"steps": STEPS, "seed": seed, "dtype": helpers.DTYPES[seed % 2], **part}) for seed, part in enumerate(parts)]
+    return [
+        helpers.config(**{"steps": STEPS, "seed": seed, "dtype": helpers.DTYPES[seed % 2], **part})
+        for seed, part in enumerate(parts)
+    ]
 
 
 def own_data(settings: dict[str, Any]) -> dict[str, Any]:
@@ -132,20 +194,37 @@ def record(folder: Path, wanted: Components) -> None:
     """A single run of each component in the last of its settings and of each convention, and a sweep of all configs."""
     recorder = open_recorder(MLflowTracking(uri=f"sqlite:///{folder}/outputs/mlflow.db"), "stored")
     every = configs(wanted)
-    names = ((group, name, config) for config in every for group, name in parts_of(config.as_dict()) & wanted)
+    names = (
+        (group, name, config)
+        for config in every
+        for group, name in parts_of(config.as_dict()) & wanted
+    )
     chosen = {f"{group} {name}": config for group, name, config in names}
-    chosen |= {f"convention {number}": config for number, config in enumerate(every[-len(CONVENTIONS) :])}
+    chosen |= {
+        f"convention {number}": config for number, config in enumerate(every[-len(CONVENTIONS) :])
+    }
     for name, config in sorted(chosen.items()):
         repeat(config.resolved(), name, recorder, finished)
     resolved = [config.resolved(several=True) for config in every]
-    repeat_sample(Sample("every component", resolved, ("optimizer", "dtype", "seed"), {}), recorder, finished, workers=1)
+    repeat_sample(
+        Sample("every component", resolved, ("optimizer", "dtype", "seed"), {}),
+        recorder,
+        finished,
+        workers=1,
+    )
 
 
 def move(file: Path, before: str, after: str) -> None:
     """Has the artifacts of a store elsewhere."""
     with closing(sqlite3.connect(file)) as database:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")):
-            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (before, after))
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+        ):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (before, after)
+            )
         database.commit()
 
 
@@ -169,7 +248,9 @@ def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def main(target: Path) -> None:
     target = target.absolute()
-    wanted = components() - held([store for store in target.parent.glob("v*.tar.xz") if store != target])
+    wanted = components() - held(
+        [store for store in target.parent.glob("v*.tar.xz") if store != target]
+    )
     with TemporaryDirectory() as place:
         folder = Path(place).resolve()
         os.chdir(folder)  # which is in no git repository

@@ -18,7 +18,14 @@ from tests.conftest import Ran
 from tests.faults.harness import recorded
 
 Linfit = Callable[..., Ran]
-SWEEP = ("run", "-m", "seed=range(0,9)", "optimizer=sgd,adam", "steps=20", "hydra.sweep.dir=outputs/sweeps/one")
+SWEEP = (
+    "run",
+    "-m",
+    "seed=range(0,9)",
+    "optimizer=sgd,adam",
+    "steps=20",
+    "hydra.sweep.dir=outputs/sweeps/one",
+)
 FOLDER = Path("outputs/sweeps/one")
 NUM_FITS = 18
 
@@ -31,7 +38,9 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def break_off(monkeypatch: pytest.MonkeyPatch, blocks: None) -> Callable[[int, BaseException], None]:
+def break_off(
+    monkeypatch: pytest.MonkeyPatch, blocks: None
+) -> Callable[[int, BaseException], None]:
     """Makes the next sweep raise before its fit number so-and-so."""
 
     def arrange(before: int, error: BaseException) -> None:
@@ -51,7 +60,10 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on an interrupted sweep ends as a killed process: nothing is put in order."""
 
     def dead(sweep: recording.Sweep, *_: object) -> None:
-        if isinstance(sweep.recorder, database.DatabaseRecorder) and sweep.recorder._background is not None:
+        if (
+            isinstance(sweep.recorder, database.DatabaseRecorder)
+            and sweep.recorder._background is not None
+        ):
             sweep.recorder._background.close()  # it would end with this process
         sweep._own.release()
 
@@ -90,6 +102,11 @@ def reference(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def found(client: Any) -> tuple[Any, list[Any]]:
     """The parent, and its children in order of their rows."""
-    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()], run_view_type=3)
+    runs = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()], run_view_type=3
+    )
     [parent] = [run for run in runs if layout.PARENT not in run.data.tags]
-    return parent, sorted((run for run in runs if layout.PARENT in run.data.tags), key=lambda run: int(run.data.tags[layout.ROW]))
+    return parent, sorted(
+        (run for run in runs if layout.PARENT in run.data.tags),
+        key=lambda run: int(run.data.tags[layout.ROW]),
+    )

@@ -15,7 +15,13 @@ DATA = ("dataset=csv", "dataset.path=data.csv", "dataset.features=[a]", "dataset
 
 @pytest.mark.parametrize("tracking", ["tracking.runs=all", "tracking.runs=best:3", "tracking=none"])
 def test_what_changed_is_said_and_refused(
-    tracking: str, linfit: Linfit, workdir: Path, client: Any, break_off: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    tracking: str,
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    break_off: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     import torch
 
@@ -23,16 +29,28 @@ def test_what_changed_is_said_and_refused(
     assert linfit(*SWEEP, tracking).code == 130
     with monkeypatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ABACUS")
-        patch.setattr("linfit.tracking.environment._numpy_libraries", lambda: {"numpy_blas_kernel": "Slide rule"})
+        patch.setattr(
+            "linfit.tracking.environment._numpy_libraries",
+            lambda: {"numpy_blas_kernel": "Slide rule"},
+        )
         planned = linfit("resume", "--plan").out
-        assert "cpu_capability changed from" in planned and "numpy_blas_kernel changed from" in " ".join(planned.split())
+        assert (
+            "cpu_capability changed from" in planned
+            and "numpy_blas_kernel changed from" in " ".join(planned.split())
+        )
         refused = linfit("resume")
         assert refused.code == 2
-        assert "cpu_capability changed from" in refused.err and "to ABACUS" in refused.err and "--allow-changes" in refused.err
+        assert (
+            "cpu_capability changed from" in refused.err
+            and "to ABACUS" in refused.err
+            and "--allow-changes" in refused.err
+        )
         assert len(refused.err.splitlines()) == 1
         break_off(2, KeyboardInterrupt())
         assert linfit("resume", "--allow-changes").code == 130
-        untracked = ("--allow-changes",) if tracking == "tracking=none" else ()  # else these changes have been allowed
+        untracked = (
+            ("--allow-changes",) if tracking == "tracking=none" else ()
+        )  # else these changes have been allowed
         assert linfit("resume", *untracked).code == 0
     assert repr(tables()) == reference.tables
     assert untracked or "ABACUS" in found(client)[0].data.tags[layout.CHANGES]
@@ -53,9 +71,16 @@ def test_a_sweep_of_which_nothing_was_computed_belongs_to_what_computes_it(
 
 @pytest.mark.parametrize(
     ("tag", "text"),
-    [(layout.ENVIRONMENT, "{"), (layout.ENVIRONMENT, "[1]"), (layout.CHANGES, '{"a": 1}'), (layout.CHANGES, '[{"a": 1}, 2]')],
+    [
+        (layout.ENVIRONMENT, "{"),
+        (layout.ENVIRONMENT, "[1]"),
+        (layout.CHANGES, '{"a": 1}'),
+        (layout.CHANGES, '[{"a": 1}, 2]'),
+    ],
 )
-def test_a_tag_that_was_changed_is_no_traceback(tag: str, text: str, linfit: Linfit, workdir: Path, client: Any, break_off: Any) -> None:
+def test_a_tag_that_was_changed_is_no_traceback(
+    tag: str, text: str, linfit: Linfit, workdir: Path, client: Any, break_off: Any
+) -> None:
     break_off(9, KeyboardInterrupt())
     assert linfit(*SWEEP).code == 130
     client.set_tag(found(client)[0].info.run_id, tag, text)
@@ -64,7 +89,9 @@ def test_a_tag_that_was_changed_is_no_traceback(tag: str, text: str, linfit: Lin
     assert ("environment changed from unknown" in done.err) == (done.code == 2)
 
 
-def test_changed_data_are_said_and_refused(linfit: Linfit, workdir: Path, client: Any, break_off: Any) -> None:
+def test_changed_data_are_said_and_refused(
+    linfit: Linfit, workdir: Path, client: Any, break_off: Any
+) -> None:
     Path("data.csv").write_text("a,y\n1,2\n2,3\n3,5\n")
     break_off(1, KeyboardInterrupt())
     assert linfit("run", "-m", *DATA, "seed=range(0,6)", "steps=3").code == 130

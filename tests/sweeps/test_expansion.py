@@ -46,7 +46,10 @@ tracking: {artifacts: "below/${name}", uri: "${hydra:job.override_dirname}"}
 """,
 }
 PROFILE = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "20")), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("EXAMPLES", "20")),
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )  # EXAMPLES=500 for a long search
 
 
@@ -65,13 +68,33 @@ def expansions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, E
 
 def expansion(experiment: str, *overrides: str) -> Expansion:
     loader = new_loader()
-    config = loader.load_configuration(experiment, [*overrides, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN)
+    config = loader.load_configuration(
+        experiment, [*overrides, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN
+    )
     return Expansion(config, loader)
 
 
 def keys() -> st.SearchStrategy[str]:
-    leaves = ["seed", "steps", "name", "dtype", "plugins", "record.every", "stop.divergence", "dataset.noise", "dataset.seed"]
-    inside = ["optimizer.lr", "optimizer.momentum", "optimizer.betas", "optimizer.betas.0", "optimizer.name", "init.weights", "init.seed"]
+    leaves = [
+        "seed",
+        "steps",
+        "name",
+        "dtype",
+        "plugins",
+        "record.every",
+        "stop.divergence",
+        "dataset.noise",
+        "dataset.seed",
+    ]
+    inside = [
+        "optimizer.lr",
+        "optimizer.momentum",
+        "optimizer.betas",
+        "optimizer.betas.0",
+        "optimizer.name",
+        "init.weights",
+        "init.seed",
+    ]
     nodes = [
         "optimizer",
         "record",
@@ -96,7 +119,11 @@ def values() -> st.SearchStrategy[str]:
         | st.sampled_from(["adam", "mse", "x y", "it's", "a\\", "${seed}"])
     )
     data = st.recursive(
-        scalars, lambda part: st.lists(part, max_size=3) | st.dictionaries(st.sampled_from("abc"), part, max_size=2), max_leaves=4
+        scalars,
+        lambda part: (
+            st.lists(part, max_size=3) | st.dictionaries(st.sampled_from("abc"), part, max_size=2)
+        ),
+        max_leaves=4,
     )
     odd = [
         "",
@@ -115,7 +142,22 @@ def values() -> st.SearchStrategy[str]:
         "nan",
         "-inf",
     ]
-    more = ["NULL", "True", "a-b", "a/b", "[${seed},1]", "1,2", "range(1,3)", "'1'", '"a b"', " 3 ", "str(3)", "int(2.5)", "{", "a\\,b"]
+    more = [
+        "NULL",
+        "True",
+        "a-b",
+        "a/b",
+        "[${seed},1]",
+        "1,2",
+        "range(1,3)",
+        "'1'",
+        '"a b"',
+        " 3 ",
+        "str(3)",
+        "int(2.5)",
+        "{",
+        "a\\,b",
+    ]
     return data.map(text) | st.sampled_from(odd + more)
 
 
@@ -123,9 +165,16 @@ def overrides() -> st.SearchStrategy[list[str]]:
     plain_values = st.builds("{}={}".format, keys(), values())
     prefixed = st.builds("{}{}={}".format, st.sampled_from(["+", "++", "~"]), keys(), values())
     deletions = keys().map("~{}".format)
-    common = st.builds("{}={}".format, st.sampled_from(["seed", "steps", "optimizer.lr", "dataset.noise"]), st.integers(0, 9).map(str))
+    common = st.builds(
+        "{}={}".format,
+        st.sampled_from(["seed", "steps", "optimizer.lr", "dataset.noise"]),
+        st.integers(0, 9).map(str),
+    )
     groups = st.builds(
-        "{}{}={}".format, st.sampled_from(["", "", "", "+", "++"]), st.sampled_from(sorted(GROUPS)), st.sampled_from(CHOICES)
+        "{}{}={}".format,
+        st.sampled_from(["", "", "", "+", "++"]),
+        st.sampled_from(sorted(GROUPS)),
+        st.sampled_from(CHOICES),
     )
     odd = [
         "~optimizer",
@@ -136,23 +185,59 @@ def overrides() -> st.SearchStrategy[list[str]]:
         "+optimizer=[sgd]",
         "optimizer=null",
     ]
-    hydras = ["hydra/launcher=basic", "hydra.job.chdir=true", "optimizer@:=sgd", "seed@new=1", "no such thing"]
-    one = common | common | groups | plain_values | prefixed | deletions | st.sampled_from(odd + hydras)
+    hydras = [
+        "hydra/launcher=basic",
+        "hydra.job.chdir=true",
+        "optimizer@:=sgd",
+        "seed@new=1",
+        "no such thing",
+    ]
+    one = (
+        common
+        | common
+        | groups
+        | plain_values
+        | prefixed
+        | deletions
+        | st.sampled_from(odd + hydras)
+    )
     return st.lists(one, max_size=4)
 
 
 def ordinary() -> st.SearchStrategy[list[str]]:
     """What sweeps are made of: components, and values for keys that are there."""
     numbers = st.builds(
-        "{}{}={}".format, st.sampled_from(["", "", "++"]), st.sampled_from(NUMBERS), st.integers(0, 3) | st.floats(0, 1, width=16)
+        "{}{}={}".format,
+        st.sampled_from(["", "", "++"]),
+        st.sampled_from(NUMBERS),
+        st.integers(0, 3) | st.floats(0, 1, width=16),
     )
-    lists = st.builds("optimizer.betas={}".format, st.lists(st.floats(0, 0.75, width=16), max_size=3).map(text))
-    optimizers = st.builds("optimizer={}".format, st.sampled_from(sorted(GROUPS["optimizer"].choices)))
+    lists = st.builds(
+        "optimizer.betas={}".format, st.lists(st.floats(0, 0.75, width=16), max_size=3).map(text)
+    )
+    optimizers = st.builds(
+        "optimizer={}".format, st.sampled_from(sorted(GROUPS["optimizer"].choices))
+    )
     others = st.sampled_from(
-        ["init=normal", "init=zeros", "init=given", "init.weights=[1,2]", "record.every=null", "dtype=float64", "dtype='float32'"]
+        [
+            "init=normal",
+            "init=zeros",
+            "init=given",
+            "init.weights=[1,2]",
+            "record.every=null",
+            "dtype=float64",
+            "dtype='float32'",
+        ]
     )
     unseen = st.sampled_from(
-        ["+hydra.job.env_set.A=1", "++stop={divergence:20}", "stop.divergence=30", "seed=${steps}", "name=mine", "name=null"]
+        [
+            "+hydra.job.env_set.A=1",
+            "++stop={divergence:20}",
+            "stop.divergence=30",
+            "seed=${steps}",
+            "name=mine",
+            "name=null",
+        ]
     )
     return st.lists(numbers | numbers | lists | optimizers | others | unseen, max_size=5)
 
@@ -168,7 +253,10 @@ NUMBERS = [
     "init.std",
     "record.every",
 ]
-CHOICES = [*sorted({name for group in GROUPS.values() for name in group.choices} - {"mps", "cuda"}), "nope"]
+CHOICES = [
+    *sorted({name for group in GROUPS.values() for name in group.choices} - {"mps", "cuda"}),
+    "nope",
+]
 
 
 def outcome(compute: Any, *arguments: Any) -> str:
@@ -186,7 +274,9 @@ def quiet(_: str) -> None:
 @pytest.mark.parametrize("experiment", ["linfit", *EXPERIMENTS])
 @given(job=ordinary() | overrides())
 @PROFILE
-def test_a_job_equals_what_hydra_composes(expansions: dict[str, Expansion], experiment: str, job: list[str]) -> None:
+def test_a_job_equals_what_hydra_composes(
+    expansions: dict[str, Expansion], experiment: str, job: list[str]
+) -> None:
     short = expansions[experiment]
     long: list[dict[str, Any]] = []
 
@@ -197,7 +287,9 @@ def test_a_job_equals_what_hydra_composes(expansions: dict[str, Expansion], expe
     composed = outcome(compose)
     assert outcome(short.data, job) == composed
     assert outcome(short.fit_config, job) == (
-        outcome(validated, long[0], Origin(experiment, job, short.loader), quiet) if long else composed
+        outcome(validated, long[0], Origin(experiment, job, short.loader), quiet)
+        if long
+        else composed
     )
 
 
@@ -206,15 +298,21 @@ def test_a_job_equals_what_hydra_composes(expansions: dict[str, Expansion], expe
     | st.from_regex(r"-?[0-9]{1,3}(\.[0-9]+)?(e-?[0-9]{1,2})?", fullmatch=True)
 )
 @settings(max_examples=400, derandomize=True, deadline=None)
-def test_numbers_are_read_as_hydras_grammar_reads_them(expansions: dict[str, Expansion], value: str) -> None:
+def test_numbers_are_read_as_hydras_grammar_reads_them(
+    expansions: dict[str, Expansion], value: str
+) -> None:
     parts: Parts = expansions["linfit"]._parts
     read = parts.read(f"a.b={value}")
     if isinstance(read, Value):
-        assert pformat(read.value) == pformat(OverridesParser.create().parse_override(f"a.b={value}").value())
+        assert pformat(read.value) == pformat(
+            OverridesParser.create().parse_override(f"a.b={value}").value()
+        )
 
 
 @pytest.mark.matrix
-def test_hydra_composes_once_for_each_choice_of_components(expansions: dict[str, Expansion], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hydra_composes_once_for_each_choice_of_components(
+    expansions: dict[str, Expansion], monkeypatch: pytest.MonkeyPatch
+) -> None:
     expansion = Expansion(expansions["delta"].config, expansions["delta"].loader)
     composed: list[list[str]] = []
     load = expansion.loader.load_sweep_config
@@ -227,14 +325,25 @@ def test_hydra_composes_once_for_each_choice_of_components(expansions: dict[str,
     for optimizer in ("adam", "sgd"):
         for lr in (0.1, 0.01):
             for seed in range(5):
-                config = expansion.fit_config([f"optimizer={optimizer}", f"optimizer.lr={lr}", f"seed={seed}"])
+                config = expansion.fit_config(
+                    [f"optimizer={optimizer}", f"optimizer.lr={lr}", f"seed={seed}"]
+                )
                 numbers = config.numbers()
-                assert (numbers["optimizer"]["name"], numbers["optimizer"]["lr"], config.seed, config.steps) == (optimizer, lr, seed, 12)
+                assert (
+                    numbers["optimizer"]["name"],
+                    numbers["optimizer"]["lr"],
+                    config.seed,
+                    config.steps,
+                ) == (optimizer, lr, seed, 12)
     assert composed == [["optimizer=adam"], ["optimizer=sgd"]]
 
 
-def test_components_of_equal_overrides_are_the_same_object(expansions: dict[str, Expansion]) -> None:
-    first, second = (expansions["linfit"].fit_config(["optimizer.lr=0.5", f"seed={seed}"]) for seed in (1, 2))
+def test_components_of_equal_overrides_are_the_same_object(
+    expansions: dict[str, Expansion],
+) -> None:
+    first, second = (
+        expansions["linfit"].fit_config(["optimizer.lr=0.5", f"seed={seed}"]) for seed in (1, 2)
+    )
     assert first.optimizer is second.optimizer
     assert first.dataset is second.dataset
 
@@ -245,7 +354,12 @@ def test_values_that_a_new_component_lacks_are_dropped_with_one_note(
     expansion = Expansion(expansions["delta"].config, expansions["delta"].loader)
     for seed in range(20):
         assert expansion.fit_config(["optimizer=adam", f"seed={seed}"]).optimizer.name == "adam"
-        assert expansion.fit_config(["optimizer=adam", "seed=${steps}", f"optimizer.lr=0.{seed + 1}"]).seed == 12
+        assert (
+            expansion.fit_config(
+                ["optimizer=adam", "seed=${steps}", f"optimizer.lr=0.{seed + 1}"]
+            ).seed
+            == 12
+        )
     notes = capsys.readouterr().err.splitlines()
     assert notes == [
         "linfit: optimizer=adam has no momentum: the experiment's optimizer.momentum=0.9 is left out",
@@ -256,6 +370,10 @@ def test_values_that_a_new_component_lacks_are_dropped_with_one_note(
 @pytest.mark.matrix
 def test_references_follow_what_is_put_in(expansions: dict[str, Expansion]) -> None:
     data = expansions["references"].data(["seed=7", "steps=9", "optimizer.momentum=0.25"])
-    assert (data["dataset"]["seed"], data["record"]["every"], data["optimizer"]["dampening"]) == (7, 9, 0.25)
+    assert (data["dataset"]["seed"], data["record"]["every"], data["optimizer"]["dampening"]) == (
+        7,
+        9,
+        0.25,
+    )
     assert data["tracking"]["uri"] == "${oc.env:LINFIT_NOWHERE}"
     assert expansions["references"].data(["seed=7", "dataset.seed=8"])["dataset"]["seed"] == 8

@@ -46,13 +46,27 @@ def require_one_place(points: Path, folders: list[str]) -> None:
     assert Path.cwd() == points
 
 
-def test_jobs_of_other_launchers_share_what_linfit_was_started_with(linfit: Linfit, points: Path) -> None:
-    ran = linfit("run", "-m", "seed=0,1", "hydra/launcher=basic", "hydra.sweep.dir=there", CHDIR, *DATA, *STORE, *QUICK)
+def test_jobs_of_other_launchers_share_what_linfit_was_started_with(
+    linfit: Linfit, points: Path
+) -> None:
+    ran = linfit(
+        "run",
+        "-m",
+        "seed=0,1",
+        "hydra/launcher=basic",
+        "hydra.sweep.dir=there",
+        CHDIR,
+        *DATA,
+        *STORE,
+        *QUICK,
+    )
     assert ran.code == 0, ran.err
     require_one_place(points, ["there/0", "there/1"])
 
 
-def test_so_does_a_job_whose_process_works_elsewhere(linfit: Linfit, points: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_does_a_job_whose_process_works_elsewhere(
+    linfit: Linfit, points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     elsewhere = points / "elsewhere"
     elsewhere.mkdir()
 
@@ -64,7 +78,16 @@ def test_so_does_a_job_whose_process_works_elsewhere(linfit: Linfit, points: Pat
             os.chdir(points)
 
     monkeypatch.setattr(basic_launcher, "run_job", run_elsewhere)
-    ran = linfit("run", "-m", "seed=0,1", "hydra/launcher=basic", "hydra.sweep.dir=there", *DATA, *STORE, *QUICK)
+    ran = linfit(
+        "run",
+        "-m",
+        "seed=0,1",
+        "hydra/launcher=basic",
+        "hydra.sweep.dir=there",
+        *DATA,
+        *STORE,
+        *QUICK,
+    )
     assert ran.code == 0, ran.err
     require_one_place(points, ["there/0", "there/1"])
 
@@ -83,7 +106,9 @@ def test_so_does_a_sweep_in_python(points: Path) -> None:
     require_one_place(points, [])
 
 
-def test_so_does_a_process_of_a_cluster(points: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_does_a_process_of_a_cluster(
+    points: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = {"name": "csv", "path": "points.csv", "features": ["x"], "target": "y"}
     sent = parcel([config(dataset=dataset, steps=3)])
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
@@ -101,14 +126,34 @@ def contents(folder: Path) -> dict[str, bytes]:
 ALONE, SWEEP = ["hydra.run.dir=one"], ["-m", "seed=0,1", "hydra.sweep.dir=one"]
 #: What runs first in the folder, and what is refused there.
 TWICE = {
-    "a fit": (ALONE, ALONE, "one holds config.json, which would be written over: choose another hydra.run.dir"),
-    "a sweep": (SWEEP, SWEEP, "one holds another sweep: choose another hydra.sweep.dir, or go on with it by linfit resume one"),
+    "a fit": (
+        ALONE,
+        ALONE,
+        "one holds config.json, which would be written over: choose another hydra.run.dir",
+    ),
+    "a sweep": (
+        SWEEP,
+        SWEEP,
+        "one holds another sweep: choose another hydra.sweep.dir, or go on with it by linfit resume one",
+    ),
     "a sweep in batches": (SWEEP, [*SWEEP, "hydra/sweeper=basic"], "one holds another sweep"),
     "a fit in a sweep's": (SWEEP, ALONE, "one holds another sweep: choose another hydra.run.dir"),
-    "a sweep in a fit's": (ALONE, SWEEP, "one holds config.json, which would be written over: choose another hydra.sweep.dir"),
-    "jobs": ([*SWEEP, "hydra/launcher=basic"], [*SWEEP, "hydra/launcher=basic"], "one holds multirun.yaml"),
+    "a sweep in a fit's": (
+        ALONE,
+        SWEEP,
+        "one holds config.json, which would be written over: choose another hydra.sweep.dir",
+    ),
+    "jobs": (
+        [*SWEEP, "hydra/launcher=basic"],
+        [*SWEEP, "hydra/launcher=basic"],
+        "one holds multirun.yaml",
+    ),
     "a sweep where jobs ran": ([*SWEEP, "hydra/launcher=basic"], SWEEP, "one holds multirun.yaml"),
-    "a job's": ([*SWEEP, "hydra/launcher=basic"], ["hydra.run.dir=one/1"], "one/1 holds config.json"),
+    "a job's": (
+        [*SWEEP, "hydra/launcher=basic"],
+        ["hydra.run.dir=one/1"],
+        "one/1 holds config.json",
+    ),
 }
 
 
@@ -124,7 +169,9 @@ def test_what_a_run_has_left_is_not_written_over(
     assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
 
 
-@pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "environment.json", ".hydra", "pictures"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "weights.safetensors", "environment.json", ".hydra", "pictures"]
+)
 def test_nor_what_somebody_else_has_left(name: str, linfit: Linfit, workdir: Path) -> None:
     (workdir / name).mkdir()
     ran = linfit("run", "hydra.run.dir=.", *QUICK)
@@ -137,10 +184,26 @@ def test_a_folder_with_other_files_is_as_good_as_any(linfit: Linfit, workdir: Pa
     (workdir / "one" / "notes.txt").write_text("mine")
     for arguments in (ALONE, ["-m", "seed=0,1", "hydra.sweep.dir=outputs"]):
         assert linfit("run", *arguments, *QUICK).code == 0
-    assert (workdir / "one" / "notes.txt").read_text() == "mine" and (workdir / "one" / "config.json").is_file()
+    assert (workdir / "one" / "notes.txt").read_text() == "mine" and (
+        workdir / "one" / "config.json"
+    ).is_file()
 
 
-def test_jobs_that_share_a_folder_do_not_write_over_each_other(linfit: Linfit, workdir: Path) -> None:
-    ran = linfit("run", "-m", "seed=0,1", "hydra/launcher=basic", "hydra.sweep.dir=one", "hydra.sweep.subdir=same", *QUICK)
-    assert ran.code == 2 and "one/same holds config.json" in ran.err and "choose another hydra.sweep.subdir" in ran.err
+def test_jobs_that_share_a_folder_do_not_write_over_each_other(
+    linfit: Linfit, workdir: Path
+) -> None:
+    ran = linfit(
+        "run",
+        "-m",
+        "seed=0,1",
+        "hydra/launcher=basic",
+        "hydra.sweep.dir=one",
+        "hydra.sweep.subdir=same",
+        *QUICK,
+    )
+    assert (
+        ran.code == 2
+        and "one/same holds config.json" in ran.err
+        and "choose another hydra.sweep.subdir" in ran.err
+    )
     assert json.loads((workdir / "one/same/config.json").read_text())["config"]["seed"] == 0

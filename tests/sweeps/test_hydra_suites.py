@@ -9,7 +9,11 @@ from hydra import version
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.test_utils.launcher_common_tests import (
+    BatchedSweeperTestSuite,
+    IntegrationTestSuite,
+    LauncherTestSuite,
+)
 
 #: Hydra warns so of its own suites, which do not say version_base.
 pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions:UserWarning")
@@ -25,7 +29,11 @@ def oldest_version_base() -> Iterator[None]:
 
 
 def test_hydra_discovers_both() -> None:
-    found = {(kind, plugin.__name__) for kind in (Launcher, Sweeper) for plugin in Plugins.instance().discover(kind)}
+    found = {
+        (kind, plugin.__name__)
+        for kind in (Launcher, Sweeper)
+        for plugin in Plugins.instance().discover(kind)
+    }
     assert {(Launcher, "LinfitLauncher"), (Sweeper, "LinfitSweeper")} <= found
 
 

@@ -47,21 +47,29 @@ COMPONENTS = {
 LINFIT = "# @package _global_\ndefaults: [/linfit, {}_self_]\n"
 EXPERIMENTS = {
     "ours": LINFIT.format(""),
-    "values": LINFIT.format("override /optimizer: sgd, ") + "optimizer: {lr: 0.25, momentum: 0.9}\ninit: {std: 0.5}",
+    "values": LINFIT.format("override /optimizer: sgd, ")
+    + "optimizer: {lr: 0.25, momentum: 0.9}\ninit: {std: 0.5}",
     "inheriting": "# @package _global_\ndefaults: [values, override /optimizer: adam, override /gradient: manual, _self_]",
     "self_first": "# @package _global_\ndefaults: [_self_, /linfit]\noptimizer: {lr: 0.25}\nnew: 1",
     "by_choice": LINFIT.format("optional /combined@_global_: '${optimizer}_${gradient}', "),
     "presets": LINFIT.format("/preset: none, "),
     "appended": LINFIT.format("/optimizer@second: sgd, /init/extra: null, "),
     "required": LINFIT.format("override /dataset: '???', "),
-    "references": LINFIT.format("") + "dataset: {seed: '${seed}'}\ninit: {std: '${optimizer.lr}'}\nrecord: {every: '${steps}'}",
+    "references": LINFIT.format("")
+    + "dataset: {seed: '${seed}'}\ninit: {std: '${optimizer.lr}'}\nrecord: {every: '${steps}'}",
     "whole": LINFIT.format("") + "schedule: ${init}\npenalty: {extra: '${optimizer}'}",
     "followed": "# @package _global_\ndefaults: [whole, _self_]\nschedule: {more: 1}\npenalty: {extra: {more: 1}}",
     "overtaken": "# @package _global_\ndefaults: [followed, _self_]\nschedule: 3\npenalty: {extra: null}",
     "numbered": LINFIT.format("") + "seed: ${hydra:job.num}",
 }
 CHOICES = {
-    "optimizer": ["sgd", "adam", "manual_sgd", *(name.partition("/")[2] for name in COMPONENTS if name.startswith("optimizer/")), "nope"],
+    "optimizer": [
+        "sgd",
+        "adam",
+        "manual_sgd",
+        *(name.partition("/")[2] for name in COMPONENTS if name.startswith("optimizer/")),
+        "nope",
+    ],
     "gradient": ["manual", "autograd", "func_grad"],
     "init": ["zeros", "normal", "references", "whole", "inside"],
     "dataset": ["parabola", "random_linear", "seeded", "secret", "csv"],
@@ -100,7 +108,15 @@ MERGED = [
     "hydra/launcher=basic",
     "optimizer.name=adam",
 ]
-VALUES = ["seed=3", "steps=9", "optimizer.lr=0.125", "optimizer.momentum=0.5", "init.std=2", "dataset.seed=5", "++optimizer.lr=0.75"]
+VALUES = [
+    "seed=3",
+    "steps=9",
+    "optimizer.lr=0.125",
+    "optimizer.momentum=0.5",
+    "init.std=2",
+    "dataset.seed=5",
+    "++optimizer.lr=0.75",
+]
 EXAMPLES = int(os.environ.get("EXAMPLES", "5"))  # 1000 for a long search
 
 
@@ -126,13 +142,21 @@ def write(file: Path, text: str) -> None:
 
 def expansion(experiment: str) -> Expansion:
     loader = new_loader()
-    return Expansion(loader.load_configuration(experiment, ["hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN), loader)
+    return Expansion(
+        loader.load_configuration(experiment, ["hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN),
+        loader,
+    )
 
 
 def jobs() -> st.SearchStrategy[list[str]]:
     """Several choices and some overrides of other kinds, in any order."""
-    choices = [st.builds("{}={}".format, st.just(group), st.sampled_from(names)) for group, names in CHOICES.items()]
-    chosen = st.lists(st.one_of(choices), min_size=2, max_size=5, unique_by=lambda text: text.partition("=")[0])
+    choices = [
+        st.builds("{}={}".format, st.just(group), st.sampled_from(names))
+        for group, names in CHOICES.items()
+    ]
+    chosen = st.lists(
+        st.one_of(choices), min_size=2, max_size=5, unique_by=lambda text: text.partition("=")[0]
+    )
     others = st.lists(st.sampled_from(MERGED) | st.sampled_from(VALUES), max_size=3)
     return st.tuples(chosen, others).flatmap(lambda both: st.permutations([*both[0], *both[1]]))
 
@@ -151,7 +175,9 @@ def compose(short: Expansion, job: list[str], number: int) -> tuple[str, str]:
         data = plain(short.composed(job, number))
     except Exception as error:
         return (f"{type(error).__name__}: {error}",) * 2
-    return pformat(data), outcome(validated, data, Origin(short.experiment, job, short.loader), lambda _: None)
+    return pformat(data), outcome(
+        validated, data, Origin(short.experiment, job, short.loader), lambda _: None
+    )
 
 
 def check(short: Expansion, job: list[str]) -> None:
@@ -196,17 +222,25 @@ JOBS = [
 
 
 @pytest.mark.parametrize(("experiment", "job"), JOBS)
-def test_a_section_that_reaches_for_another_is_composed_with_it(expansions: dict[str, Expansion], experiment: str, job: str) -> None:
+def test_a_section_that_reaches_for_another_is_composed_with_it(
+    expansions: dict[str, Expansion], experiment: str, job: str
+) -> None:
     check(expansions[experiment], job.split())
 
 
 @given(experiment=st.sampled_from(list(EXPERIMENTS)), job=jobs())
-@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_job_equals_what_hydra_composes(expansions: dict[str, Expansion], experiment: str, job: list[str]) -> None:
+@settings(
+    max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
+def test_a_job_equals_what_hydra_composes(
+    expansions: dict[str, Expansion], experiment: str, job: list[str]
+) -> None:
     check(expansions[experiment], job)
 
 
-def test_combinations_of_choices_cost_no_composition(expansions: dict[str, Expansion], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_combinations_of_choices_cost_no_composition(
+    expansions: dict[str, Expansion], monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = Expansion(expansions["values"].config, expansions["values"].loader)
     composed: list[list[str]] = []
     load = short.loader.load_sweep_config
@@ -217,14 +251,21 @@ def test_combinations_of_choices_cost_no_composition(expansions: dict[str, Expan
 
     monkeypatch.setattr("linfit.sweeps.expansion.WHOLE_BASES", 3)
     monkeypatch.setattr(short.loader, "load_sweep_config", count)
-    choices = product(["sgd", "derived"], ["mse", "sse"], ["manual", "autograd"], ["zeros", "normal"])
-    configs = [short.fit_config([f"optimizer={o}", f"loss={lo}", f"gradient={g}", f"init={i}", "seed=3"]) for o, lo, g, i in choices]
+    choices = product(
+        ["sgd", "derived"], ["mse", "sse"], ["manual", "autograd"], ["zeros", "normal"]
+    )
+    configs = [
+        short.fit_config([f"optimizer={o}", f"loss={lo}", f"gradient={g}", f"init={i}", "seed=3"])
+        for o, lo, g, i in choices
+    ]
     assert len(set(configs)) == 16
     assert len(composed) == 3 + 1 + 2 * 4
 
 
 def test_experiments_are_asked_once_for_what_a_replaced_component_left_behind(
-    expansions: dict[str, Expansion], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    expansions: dict[str, Expansion],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     short = Expansion(expansions["inheriting"].config, expansions["inheriting"].loader)
     asked = 0

@@ -40,19 +40,27 @@ def own_components(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     (workdir / "conf" / "optimizer").mkdir(parents=True)
     (workdir / "conf" / "optimizer" / "raises.yaml").write_text("name: raises\nlr: 0.001\n")
     (workdir / "temporary").mkdir()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workdir), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(workdir), os.environ.get("PYTHONPATH", "")])
+    )
     monkeypatch.syspath_prepend(str(workdir))
     monkeypatch.setattr(Optimizer, "choices", dict(Optimizer.choices))
-    monkeypatch.delitem(sys.modules, "misfortune", raising=False)  # another test's is of another folder
+    monkeypatch.delitem(
+        sys.modules, "misfortune", raising=False
+    )  # another test's is of another folder
     monkeypatch.setattr(tempfile, "tempdir", str(workdir / "temporary"))
     monkeypatch.setattr("linfit.scratch._Scratch.folder", None)
 
 
 @pytest.mark.filterwarnings("default")  # of joblib's processes and their semaphores
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_each_job_is_a_run_of_its_own(launcher: str, linfit: Linfit, workdir: Path, client: Any, own_components: None) -> None:
+def test_each_job_is_a_run_of_its_own(
+    launcher: str, linfit: Linfit, workdir: Path, client: Any, own_components: None
+) -> None:
     if launcher == "joblib":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
+        pytest.importorskip(
+            "hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher"
+        )
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     sweep = [
         "plugins=[misfortune]",
@@ -67,17 +75,35 @@ def test_each_job_is_a_run_of_its_own(launcher: str, linfit: Linfit, workdir: Pa
     assert ran.code == 1, ran.err
     rows = json.loads(ran.out)
     assert [row["status"] for row in rows] == ["completed", "completed", "failed", "failed"]
-    assert ran.err.count("RuntimeError: no such luck") == 4 and "linfit: 2 of 4 fits failed" in ran.err  # each whole, and in the sum
+    assert (
+        ran.err.count("RuntimeError: no such luck") == 4 and "linfit: 2 of 4 fits failed" in ran.err
+    )  # each whole, and in the sum
     [experiment] = client.search_experiments(filter_string="name = 'own'")
     runs = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
-    assert [runs[row["run_id"]].info.status for row in rows] == ["FINISHED"] * 2 + ["FAILED"] * 2 and len(runs) == 4
-    assert len(client.search_runs([found.experiment_id for found in client.search_experiments()])) == 4
-    configs = [json.loads((workdir / f"outputs/sweeps/one/{job}" / layout.CONFIG_FILE).read_text())["config"] for job in range(4)]
-    assert [(config["optimizer"]["name"], config["seed"]) for config in configs] == [("sgd", 0), ("sgd", 1), ("raises", 0), ("raises", 1)]
+    assert [runs[row["run_id"]].info.status for row in rows] == ["FINISHED"] * 2 + [
+        "FAILED"
+    ] * 2 and len(runs) == 4
+    assert (
+        len(client.search_runs([found.experiment_id for found in client.search_experiments()])) == 4
+    )
+    configs = [
+        json.loads((workdir / f"outputs/sweeps/one/{job}" / layout.CONFIG_FILE).read_text())[
+            "config"
+        ]
+        for job in range(4)
+    ]
+    assert [(config["optimizer"]["name"], config["seed"]) for config in configs] == [
+        ("sgd", 0),
+        ("sgd", 1),
+        ("raises", 0),
+        ("raises", 1),
+    ]
     assert list((workdir / "temporary").glob("linfit-*")) == []
 
 
-def test_what_is_finished_is_left_out_by_every_launcher(linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_what_is_finished_is_left_out_by_every_launcher(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
     sweep = ["run", "-m", "hydra/launcher=basic", "seed=0,1", "steps=3", "--skip-done", "--json"]
     assert len(json.loads(linfit(*sweep).out)) == 2
     again = linfit(*sweep)
@@ -85,7 +111,9 @@ def test_what_is_finished_is_left_out_by_every_launcher(linfit: Linfit, workdir:
     assert again.err.count("1 of 1 fits are finished already") == 2
 
 
-def test_a_runner_in_another_process_says_what_came_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runner_in_another_process_says_what_came_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("linfit.scratch._Scratch.folder", None)
     runner = Runner(skip_done=True)
@@ -94,8 +122,13 @@ def test_a_runner_in_another_process_says_what_came_out(tmp_path: Path, monkeypa
     assert (there.skip_done, there.question, there.done) == (True, "why?", [])
     for job in (10, 9):
         assert there._post is not None
-        there._post.leave(job, Done(f"job {job}", "", {"status": "completed", "loss": float("inf")}), "there")
+        there._post.leave(
+            job, Done(f"job {job}", "", {"status": "completed", "loss": float("inf")}), "there"
+        )
     runner.observer = Runner().observer
     runner.close()
-    assert [(done.name, done.result["loss"]) for done in runner.done] == [("job 9", float("inf")), ("job 10", float("inf"))]
+    assert [(done.name, done.result["loss"]) for done in runner.done] == [
+        ("job 9", float("inf")),
+        ("job 10", float("inf")),
+    ]
     assert runner.where == "there" and list(tmp_path.iterdir()) == []

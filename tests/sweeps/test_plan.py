@@ -69,26 +69,45 @@ def _elsewhere(bare: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("loss", ["sse", "mse"])
-@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: "-".join(map(str, dataset.values())))
-def test_above_the_bound_a_fit_diverges_and_below_it_does_not(dataset: Mapping[str, Any], loss: str) -> None:
+@pytest.mark.parametrize(
+    "dataset", DATASETS, ids=lambda dataset: "-".join(map(str, dataset.values()))
+)
+def test_above_the_bound_a_fit_diverges_and_below_it_does_not(
+    dataset: Mapping[str, Any], loss: str
+) -> None:
     shares = (0.95, 1.05)
     configs = []
     for optimizer in BOUNDED:
         like = config(dataset=dataset, loss=loss, optimizer=optimizer, dtype="float64", steps=1000)
         seen = like.dataset.load(like.seed)
-        bound = like.optimizer.largest_stable_lr(float(optimum(seen, like.loss).curvatures[0]), seen.shape[0])
+        bound = like.optimizer.largest_stable_lr(
+            float(optimum(seen, like.loss).curvatures[0]), seen.shape[0]
+        )
         assert bound is not None
-        configs += [config(**{**like.as_dict(), "optimizer": {**optimizer, "lr": share * bound}}) for share in shares]
-    announced = Limits().above(next(block for block in blocks([_stacked(each) for each in configs]) if isinstance(block, list)))
+        configs += [
+            config(**{**like.as_dict(), "optimizer": {**optimizer, "lr": share * bound}})
+            for share in shares
+        ]
+    announced = Limits().above(
+        next(
+            block
+            for block in blocks([_stacked(each) for each in configs])
+            if isinstance(block, list)
+        )
+    )
     assert sorted(announced) == [place for place in range(len(configs)) if place % 2 == 1]
-    assert [result.status for result in fit(configs)] == [Status.COMPLETED, Status.DIVERGED] * len(BOUNDED)
+    assert [result.status for result in fit(configs)] == [Status.COMPLETED, Status.DIVERGED] * len(
+        BOUNDED
+    )
 
 
 def _stacked(each: FitConfig) -> FitConfig:
     return each.model_copy(update={"engine": StackedEngine()})
 
 
-@pytest.mark.parametrize("optimizer", UNBOUNDED, ids=lambda optimizer: "-".join(map(str, optimizer.values())))
+@pytest.mark.parametrize(
+    "optimizer", UNBOUNDED, ids=lambda optimizer: "-".join(map(str, optimizer.values()))
+)
 def test_where_no_bound_is_known_none_is_stated(optimizer: Mapping[str, Any]) -> None:
     assert config(optimizer=optimizer).optimizer.largest_stable_lr(1.0, 10) is None
 
@@ -99,7 +118,9 @@ def test_bounds_are_the_formulas() -> None:
     assert SGD(weight_decay=1.0).largest_stable_lr(4.0, 10) == 0.4
     assert SGD(momentum=0.5).largest_stable_lr(4.0, 10) == 0.75
     assert SGD(maximize=True).largest_stable_lr(4.0, 10) == 0.0
-    assert SGD().largest_stable_lr(0.0, 10) == ManualSGD().largest_stable_lr(0.0, 10) == float("inf")
+    assert (
+        SGD().largest_stable_lr(0.0, 10) == ManualSGD().largest_stable_lr(0.0, 10) == float("inf")
+    )
 
 
 def test_a_bound_is_not_inherited() -> None:
@@ -114,7 +135,11 @@ def test_a_bound_is_not_inherited() -> None:
             def largest_stable_lr(self, curvature: float, n: float) -> float | None:
                 return 1.0
 
-        assert (ManualSGD().knows_its_bound(), Halved().knows_its_bound(), Stated().knows_its_bound()) == (True, False, True)
+        assert (
+            ManualSGD().knows_its_bound(),
+            Halved().knows_its_bound(),
+            Stated().knows_its_bound(),
+        ) == (True, False, True)
     assert not Adam().knows_its_bound()
 
 
@@ -131,7 +156,16 @@ def test_largest_curvatures_are_the_optimums(loss: Any, n: int, p: int) -> None:
 
 
 def test_a_plan_counts_its_fits_values_and_stacks() -> None:
-    planned = plan(["-m", "tracking=none", "optimizer=sgd,adam", "optimizer.lr=0.001,1.0", "seed=0,1", "dtype=float32,float64"])
+    planned = plan(
+        [
+            "-m",
+            "tracking=none",
+            "optimizer=sgd,adam",
+            "optimizer.lr=0.001,1.0",
+            "seed=0,1",
+            "dtype=float32,float64",
+        ]
+    )
     assert (planned.sweep, planned.num_fits) == (True, 16)
     assert planned.varying == {
         "optimizer": ["sgd", "adam"],
@@ -139,10 +173,16 @@ def test_a_plan_counts_its_fits_values_and_stacks() -> None:
         "seed": [0, 1],
         "dtype": ["float32", "float64"],
     }
-    assert [(stack.engine, stack.shape, stack.dtype, stack.num_fits, stack.optimizers, stack.blocks) for stack in planned.stacks] == [
-        ("stacked", (30, 2, 1), dtype, 8, {"sgd": 4, "adam": 4}, 1) for dtype in ("float32", "float64")
+    assert [
+        (stack.engine, stack.shape, stack.dtype, stack.num_fits, stack.optimizers, stack.blocks)
+        for stack in planned.stacks
+    ] == [
+        ("stacked", (30, 2, 1), dtype, 8, {"sgd": 4, "adam": 4}, 1)
+        for dtype in ("float32", "float64")
     ]
-    assert [fit.name for fit in planned.unstable] == [f"sgd lr=1.0 seed={seed} float{bits}" for seed in (0, 1) for bits in (32, 64)]
+    assert [fit.name for fit in planned.unstable] == [
+        f"sgd lr=1.0 seed={seed} float{bits}" for seed in (0, 1) for bits in (32, 64)
+    ]
     assert planned.no_bound_known == {"adam": 8}
     assert planned.seconds is not None and planned.seconds > 0
     assert 0 < planned.memory < 2**20
@@ -151,7 +191,12 @@ def test_a_plan_counts_its_fits_values_and_stacks() -> None:
 def test_blocks_are_those_that_a_run_cuts() -> None:
     cut = ["engine=stacked", "engine.memory=1048576", "steps=200", "record.every=1"]
     planned = plan(["-m", "tracking=none", *cut, "seed=range(0,200)"])
-    configs = [config(seed=seed, engine={"name": "stacked", "memory": 2**20}, steps=200, record={"every": 1}) for seed in range(200)]
+    configs = [
+        config(
+            seed=seed, engine={"name": "stacked", "memory": 2**20}, steps=200, record={"every": 1}
+        )
+        for seed in range(200)
+    ]
     assert planned.stacks[0].blocks == len(list(blocks(configs))) > 1
     assert planned.memory <= 2**20
 
@@ -168,16 +213,22 @@ def test_what_runs_single_says_why(arguments: list[str], why: str) -> None:
     assert (stack.engine, stack.why) == ("single", why)
 
 
-def test_what_has_no_stacked_rule_is_named_and_the_rest_is_stacked(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_no_stacked_rule_is_named_and_the_rest_is_stacked(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (bare / "own_descent.py").write_text(
         "from typing import Literal\nfrom linfit.method.optimizers import ManualSGD\n"
         "class Own(ManualSGD):\n    name: Literal['own_descent'] = 'own_descent'\n"
     )
     (bare / "conf" / "optimizer").mkdir(parents=True)
-    (bare / "conf" / "optimizer" / "own_descent.yaml").write_text("name: own_descent\nlr: 0.001\naverage: false\n")
+    (bare / "conf" / "optimizer" / "own_descent.yaml").write_text(
+        "name: own_descent\nlr: 0.001\naverage: false\n"
+    )
     monkeypatch.syspath_prepend(bare)
     with scratch_registry():
-        planned = plan(["-m", "tracking=none", "plugins=[own_descent]", "optimizer=sgd,own_descent"])
+        planned = plan(
+            ["-m", "tracking=none", "plugins=[own_descent]", "optimizer=sgd,own_descent"]
+        )
     sys.modules.pop("own_descent")
     assert {(stack.engine, stack.why) for stack in planned.stacks} == {
         ("stacked", None),
@@ -187,7 +238,14 @@ def test_what_has_no_stacked_rule_is_named_and_the_rest_is_stacked(bare: Path, m
 
 
 def test_a_fit_that_cannot_begin_is_announced(linfit: Linfit) -> None:
-    too_wide = ("plan", "-m", "tracking=none", "dtype=float32", "dataset=polynomial", "dataset.range=[0,1e39],[0,1]")
+    too_wide = (
+        "plan",
+        "-m",
+        "tracking=none",
+        "dtype=float32",
+        "dataset=polynomial",
+        "dataset.range=[0,1e39],[0,1]",
+    )
     said = linfit(*too_wide)
     assert said.code == 1
     assert "fails     " in said.out and "float32 cannot hold" in said.out
@@ -213,7 +271,11 @@ def test_timing_a_block_leaves_its_tasks_as_they_were() -> None:
     [block] = blocks([config(engine="stacked", seed=seed) for seed in range(3)])
     assert isinstance(block, list)
     before = [(task.config, task.start.tolist(), task.schedule.tolist()) for task in block]
-    measured = cost.measure(block, single=False), cost.measure(block, single=True), cost.measure(block[:1], single=False)
+    measured = (
+        cost.measure(block, single=False),
+        cost.measure(block, single=True),
+        cost.measure(block[:1], single=False),
+    )
     assert all(each is not None and each.seconds(10, 1000) > 0 for each in measured)
     assert [(task.config, task.start.tolist(), task.schedule.tolist()) for task in block] == before
 
@@ -234,10 +296,18 @@ def test_plan_prints_what_would_run(linfit: Linfit) -> None:
 
 @pytest.mark.matrix
 def test_plan_as_json(linfit: Linfit) -> None:
-    planned = json.loads(linfit("plan", "article/linear_adam", "optimizer=sgd", "optimizer.lr=1.0", "--json").out)
-    assert (planned["num_fits"], planned["sweep"], planned["stacks"][0]["why"]) == (1, False, "a fit alone")
+    planned = json.loads(
+        linfit("plan", "article/linear_adam", "optimizer=sgd", "optimizer.lr=1.0", "--json").out
+    )
+    assert (planned["num_fits"], planned["sweep"], planned["stacks"][0]["why"]) == (
+        1,
+        False,
+        "a fit alone",
+    )
     [unstable] = planned["unstable"]
-    assert unstable["lr"] == 1.0 and unstable["largest_stable_lr"] == pytest.approx(0.0078, rel=0.01)
+    assert unstable["lr"] == 1.0 and unstable["largest_stable_lr"] == pytest.approx(
+        0.0078, rel=0.01
+    )
 
 
 @pytest.mark.matrix
@@ -247,7 +317,10 @@ def test_plan_as_json(linfit: Linfit) -> None:
         (["optimizer.lrr=1"], "did you mean 'lr'?"),
         (["--cfg", "job"], "--cfg goes with `linfit run`"),
         (["-m", "optimizer.lr=-1,1"], "optimizer.lr=-1"),
-        (["dataset=csv", "dataset.path=absent.csv", "dataset.features=[a]", "dataset.target=b"], "absent.csv"),
+        (
+            ["dataset=csv", "dataset.path=absent.csv", "dataset.features=[a]", "dataset.target=b"],
+            "absent.csv",
+        ),
     ],
 )
 def test_bad_input_is_one_line(linfit: Linfit, arguments: list[str], message: str) -> None:
@@ -269,14 +342,26 @@ def test_one_experiment_is_planned_at_a_time() -> None:
 def test_values_and_sizes_are_short() -> None:
     assert abbreviated([0.1, "adam"]) == "0.1, adam"
     assert abbreviated(range(500)) == "0, 1, 2, 3, 4, 5, …, 499 (500 values)"
-    assert [size(number) for number in (0, 1023, 2**20, 3 * 2**40)] == ["0 B", "1.02e+03 B", "1 MiB", "3.07e+03 GiB"]
+    assert [size(number) for number in (0, 1023, 2**20, 3 * 2**40)] == [
+        "0 B",
+        "1.02e+03 B",
+        "1 MiB",
+        "3.07e+03 GiB",
+    ]
 
 
 # ---- theory ----
 
 
 def test_theory_of_a_fit_stands_in_its_plan_as_in_its_run(linfit: Linfit) -> None:
-    arguments = ["optimizer=sgd", "optimizer.lr=0.0001", "dtype=float64", "features=polynomial", "features.degree=2", "penalty=ridge"]
+    arguments = [
+        "optimizer=sgd",
+        "optimizer.lr=0.0001",
+        "dtype=float64",
+        "features=polynomial",
+        "features.degree=2",
+        "penalty=ridge",
+    ]
     [forecast] = plan(arguments).theory
     theory = theory_of(fit(package.compose([*arguments, "steps=1"])))
     assert theory is not None
@@ -284,30 +369,60 @@ def test_theory_of_a_fit_stands_in_its_plan_as_in_its_run(linfit: Linfit) -> Non
         value = getattr(theory, name)
         assert getattr(forecast, name) == (None if value is None else (value, value))
     assert forecast.optimum == theory.optimum != ()
-    assert (forecast.problem, forecast.optimizer, forecast.num_fits, forecast.never) == ("parabola polynomial sse ridge", "sgd", 1, 0)
+    assert (forecast.problem, forecast.optimizer, forecast.num_fits, forecast.never) == (
+        "parabola polynomial sse ridge",
+        "sgd",
+        1,
+        0,
+    )
     out = linfit("plan", *arguments).out
     assert f"{forecast.condition[0]:.4g}" in out and f"{theory.steps_to_tolerance:.6g}" in out  # type: ignore[index]
-    assert json.loads(linfit("plan", *arguments, "--json").out)["theory"][0]["optimal_lr"] == [theory.optimal_lr] * 2
+    assert (
+        json.loads(linfit("plan", *arguments, "--json").out)["theory"][0]["optimal_lr"]
+        == [theory.optimal_lr] * 2
+    )
 
 
 @pytest.mark.matrix
 def test_theory_of_a_sweep_has_a_row_for_each_problem_and_optimizer() -> None:
-    data = ["dataset=random_linear", "dataset.condition=2,4", "dataset.q=2", "loss=mse", "optimizer=sgd,adam", "optimizer.lr=0.5,5"]
-    found = {forecast.optimizer: forecast for forecast in plan(["-m", *data, "seed=0,1", "dtype=float64"]).theory}
+    data = [
+        "dataset=random_linear",
+        "dataset.condition=2,4",
+        "dataset.q=2",
+        "loss=mse",
+        "optimizer=sgd,adam",
+        "optimizer.lr=0.5,5",
+    ]
+    found = {
+        forecast.optimizer: forecast
+        for forecast in plan(["-m", *data, "seed=0,1", "dtype=float64"]).theory
+    }
     assert list(found) == ["sgd", "adam"]
     assert found["sgd"].condition == pytest.approx((4, 16))
     assert (found["sgd"].num_fits, found["sgd"].never) == (8, 4)
     assert found["sgd"].rate == pytest.approx((1 - 0.5 / 4, 4.0))
     assert found["sgd"].largest_stable_lr == pytest.approx((2, 2))
-    assert found["adam"].rate is found["adam"].steps_to_tolerance is found["adam"].largest_stable_lr is None
+    assert (
+        found["adam"].rate
+        is found["adam"].steps_to_tolerance
+        is found["adam"].largest_stable_lr
+        is None
+    )
 
 
 def test_the_plan_tells_what_a_run_would_tell(linfit: Linfit) -> None:
     ran = linfit(
-        "plan", "dataset=random_linear", "dataset.n=3", "optimizer=sgd", "batch=minibatch", "batch.replacement=true", "batch.size=2"
+        "plan",
+        "dataset=random_linear",
+        "dataset.n=3",
+        "optimizer=sgd",
+        "batch=minibatch",
+        "batch.replacement=true",
+        "batch.size=2",
     )
-    assert "note      linfit:random_linear: 3 samples for 5 features (rank 3): many weights are equally good" in " ".join(
-        ran.out.split("\n")
+    assert (
+        "note      linfit:random_linear: 3 samples for 5 features (rank 3): many weights are equally good"
+        in " ".join(ran.out.split("\n"))
     )
     assert "noise floor" in ran.out
 
@@ -315,7 +430,11 @@ def test_the_plan_tells_what_a_run_would_tell(linfit: Linfit) -> None:
 def test_what_skip_unstable_leaves_out_is_shown(linfit: Linfit) -> None:
     swept = ["-m", "optimizer=sgd", "optimizer.lr=0.001,0.1", "seed=0,1"]
     planned = plan(swept, skip_unstable=True)
-    assert (planned.num_fits, planned.unstable, [fit.name for fit in planned.left_out]) == (2, [], ["lr=0.1 seed=0", "lr=0.1 seed=1"])
+    assert (planned.num_fits, planned.unstable, [fit.name for fit in planned.left_out]) == (
+        2,
+        [],
+        ["lr=0.1 seed=0", "lr=0.1 seed=1"],
+    )
     assert planned.stacks[0].num_fits == 2
     ran = linfit("plan", *swept, "--skip-unstable")
     assert (ran.code, "left out  sgd lr 0.1 above" in ran.out) == (0, True)

@@ -31,7 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_named_module_and_what_it_imports_are_found(folder: Path) -> None:
     (folder / "part_4711.py").write_text(
-        "import neighbour_4711\n\ndef f():\n    import late_4711\n    return late_4711\n", encoding="utf-8"
+        "import neighbour_4711\n\ndef f():\n    import late_4711\n    return late_4711\n",
+        encoding="utf-8",
     )
     path = list(sys.path)
     load_plugins(["part_4711"])
@@ -43,7 +44,9 @@ def test_a_named_module_and_what_it_imports_are_found(folder: Path) -> None:
 def test_a_package_is_found_with_its_parts(folder: Path) -> None:
     (folder / "package_4711.py").unlink()
     (folder / "package_4711" / "deep").mkdir(parents=True)  # without an __init__.py
-    (folder / "package_4711" / "deep" / "part.py").write_text("from neighbour_4711 import place\n", encoding="utf-8")
+    (folder / "package_4711" / "deep" / "part.py").write_text(
+        "from neighbour_4711 import place\n", encoding="utf-8"
+    )
     load_plugins(["package_4711.deep.part"])
     assert sys.modules["package_4711.deep.part"].place == str(folder)
 

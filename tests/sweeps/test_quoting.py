@@ -18,7 +18,20 @@ TABLE = "defaults: [/linfit, override /dataset: npy, override /tracking: none, _
 GIVEN = ["dataset=csv", "dataset.path=x.csv", "dataset.features=a"]
 
 #: Names of columns that YAML 1.1, Hydra or Python's int would read as other numbers.
-NAMES = ["010", "0x10", "1_0", "+5", "-0", "0b1", "0o7", "1_0.5", "1:30.5", "2024-01-01", "2nd", "٣"]
+NAMES = [
+    "010",
+    "0x10",
+    "1_0",
+    "+5",
+    "-0",
+    "0b1",
+    "0o7",
+    "1_0.5",
+    "1:30.5",
+    "2024-01-01",
+    "2nd",
+    "٣",
+]
 #: Settings that YAML 1.1 would read as numbers.
 NUMBERS = {
     "steps: 1:10": "steps: got '1:10', input should be a valid integer",
@@ -42,7 +55,9 @@ def experiment(bare: Path) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_in_a_config_file_is_text(name: str, experiment: Path) -> None:
-    experiment.write_text(f"{TABLE}dataset: {{path: x.npy, features: [{name}, 7], target: {name}, weight: {name}}}\n")
+    experiment.write_text(
+        f"{TABLE}dataset: {{path: x.npy, features: [{name}, 7], target: {name}, weight: {name}}}\n"
+    )
     dataset = linfit.compose(["own"]).dataset
     assert (dataset.features, dataset.target, dataset.weight) == ((name, "7"), (name,), name)  # type: ignore[attr-defined]
 
@@ -71,7 +86,10 @@ def test_a_name_on_the_command_line_is_text(name: str, written: str) -> None:
         ("dataset.features=[1_0,10,'1_0',a-1_0]", "dataset.features=['1_0',10,'1_0',a-1_0]"),
         ("+dataset.weight=1_0", "+dataset.weight='1_0'"),
         ("dataset.target=choice(1_0,+5)", "dataset.target=choice('1_0','+5')"),
-        ("dataset={name: npy, features: [1_0], target: +5}", "dataset={name: npy, features: ['1_0'], target: '+5'}"),
+        (
+            "dataset={name: npy, features: [1_0], target: +5}",
+            "dataset={name: npy, features: ['1_0'], target: '+5'}",
+        ),
         ("dataset.target=1:1_0", "dataset.target=1:1_0"),
         ("dataset.target=Größe", "dataset.target=Größe"),
         ("steps=1_000", "steps=1_000"),
@@ -107,10 +125,16 @@ def test_fractions_in_a_config_file_are_numbers(lr: str, experiment: Path) -> No
 
 @pytest.mark.parametrize(("name", "came"), NO_NAMES.items(), ids=NO_NAMES)
 @pytest.mark.parametrize("key", ["target", "weight", "features"])
-def test_a_fraction_or_truth_value_is_no_name(key: str, name: str, came: str, experiment: Path) -> None:
+def test_a_fraction_or_truth_value_is_no_name(
+    key: str, name: str, came: str, experiment: Path
+) -> None:
     dataset = {"path": "x.npy", "features": "a", "target": "b", key: name}
-    experiment.write_text(f"{TABLE}dataset: {{{', '.join(f'{key}: {value}' for key, value in dataset.items())}}}\n")
-    with pytest.raises(ConfigError, match=rf"^dataset\.{key}: {came} is no text; a name that looks so needs quotes"):
+    experiment.write_text(
+        f"{TABLE}dataset: {{{', '.join(f'{key}: {value}' for key, value in dataset.items())}}}\n"
+    )
+    with pytest.raises(
+        ConfigError, match=rf"^dataset\.{key}: {came} is no text; a name that looks so needs quotes"
+    ):
         linfit.compose(["own"])
 
 
@@ -126,8 +150,12 @@ def test_the_argument_that_is_printed_can_be_typed(key: str, name: str) -> None:
         dataset = linfit.compose([*given, f"{key}={name}"]).dataset
     except ConfigError as error:
         hint = str(error)
-        printed = re.split("needs quotes: |in quotes, |for a list, ", hint)[-1].removesuffix(" for one text")
-        typed = subprocess.run(["bash", "-c", f"printf %s {printed}"], capture_output=True, text=True, check=True)
+        printed = re.split("needs quotes: |in quotes, |for a list, ", hint)[-1].removesuffix(
+            " for one text"
+        )
+        typed = subprocess.run(
+            ["bash", "-c", f"printf %s {printed}"], capture_output=True, text=True, check=True
+        )
         dataset = linfit.compose([*given, typed.stdout]).dataset
     assert getattr(dataset, key.removeprefix("dataset.")) == (name,)
 
@@ -136,7 +164,10 @@ def test_the_list_that_is_printed_can_be_typed() -> None:
     with pytest.raises(ConfigError) as refusal:
         linfit.compose([*GIVEN, "dataset.target=[Größe,a b,'c,d',1_0]"])
     typed = subprocess.run(
-        ["bash", "-c", f"printf %s {str(refusal.value).partition('in quotes, ')[2]}"], capture_output=True, text=True, check=True
+        ["bash", "-c", f"printf %s {str(refusal.value).partition('in quotes, ')[2]}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert linfit.compose([*GIVEN, typed.stdout]).dataset.target == ("Größe", "a b", "c,d", "1_0")  # type: ignore[attr-defined]
 
@@ -144,8 +175,15 @@ def test_the_list_that_is_printed_can_be_typed() -> None:
 @pytest.mark.parametrize("where", [["--config-dir", "{}"], ["hydra.searchpath=[file://{}]"]])
 def test_files_of_other_folders_are_read_alike(where: list[str], bare: Path) -> None:
     (bare / "more" / "dataset").mkdir(parents=True)
-    (bare / "more" / "dataset" / "mine.yaml").write_text("name: npy\npath: x.npy\nfeatures: 1:3\ntarget: 010\n")
-    arguments = ["linfit", *(part.format(bare / "more") for part in where), "dataset=mine", "tracking=none"]
+    (bare / "more" / "dataset" / "mine.yaml").write_text(
+        "name: npy\npath: x.npy\nfeatures: 1:3\ntarget: 010\n"
+    )
+    arguments = [
+        "linfit",
+        *(part.format(bare / "more") for part in where),
+        "dataset=mine",
+        "tracking=none",
+    ]
     (job,) = enumerate_jobs(arguments).jobs
     dataset = job.config.dataset
     assert (dataset.features, dataset.target) == (("1", "2"), ("010",))  # type: ignore[attr-defined]
@@ -153,5 +191,7 @@ def test_files_of_other_folders_are_read_alike(where: list[str], bare: Path) -> 
 
 def test_a_byte_order_mark_hides_no_header(bare: Path) -> None:
     (bare / "experiments" / "mine").mkdir(parents=True)
-    (bare / "experiments" / "mine" / "a.yaml").write_text("\ufeff# @package _global_\n" + BARE + "steps: 7\n", encoding="utf-8")
+    (bare / "experiments" / "mine" / "a.yaml").write_text(
+        "\ufeff# @package _global_\n" + BARE + "steps: 7\n", encoding="utf-8"
+    )
     assert linfit.compose(["mine/a"]).steps == 7

@@ -68,7 +68,10 @@ SWEEPS: list[tuple[int, str]] = [
     (4, "grids"),
     (2, "child"),
     (4, "-m hydra/sweeper=basic optimizer=adam,sgd seed=0,1"),
-    (4, "-m hydra/sweeper=basic hydra.sweeper.max_batch_size=3 steps=1,2 record.every=${steps} seed=4,5"),
+    (
+        4,
+        "-m hydra/sweeper=basic hydra.sweeper.max_batch_size=3 steps=1,2 record.every=${steps} seed=4,5",
+    ),
     (4, "basic dataset.seed=${seed}"),
     (2, "basic ++steps=1"),
     (2, "-m hydra/launcher=basic seed=0,1 init.seed=${hydra:job.num}"),
@@ -83,7 +86,9 @@ def experiments(bare: Path) -> Path:
     (bare / "experiments" / "parent.yaml").write_text(PARENT)
     for name, text in STUDIES.items():
         defaults = DEFAULTS.get(name, "[/linfit, _self_]")
-        (bare / "experiments" / f"{name}.yaml").write_text(f"defaults: {defaults}\n{text.strip()}\n")
+        (bare / "experiments" / f"{name}.yaml").write_text(
+            f"defaults: {defaults}\n{text.strip()}\n"
+        )
     (bare / "conf" / "optimizer").mkdir(parents=True)
     (bare / "conf" / "optimizer" / "fast.yaml").write_text(FAST)
     return bare
@@ -111,8 +116,12 @@ def test_plan_and_run_are_one_path(num_fits: int, line: str, experiments: Path) 
         assert [job.overrides for job in runner.jobs] == [job.overrides for job in planned.jobs]
     else:
         own = [json.loads(job.config.resolved().model_dump_json()) for job in planned.jobs]
-        assert [one["seed"] for one in recorded_configs(experiments)] == [one["seed"] for one in own]
-        assert [one["init"] for one in recorded_configs(experiments)] == [one["init"] for one in own]
+        assert [one["seed"] for one in recorded_configs(experiments)] == [
+            one["seed"] for one in own
+        ]
+        assert [one["init"] for one in recorded_configs(experiments)] == [
+            one["init"] for one in own
+        ]
 
 
 #: What gives a key twice, one of the two a sweep; and the key.
@@ -161,12 +170,16 @@ def test_a_key_given_twice_and_swept_is_refused(line: str, key: str, bare: Path)
         ("hydra.sweep.dir=a hydra.sweep.dir=b", "hydra.sweep.dir=b"),
     ],
 )
-def test_of_two_plain_values_the_last_counts_with_a_note(line: str, kept: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_two_plain_values_the_last_counts_with_a_note(
+    line: str, kept: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = line.split()
     assert settle_repeats(given) == kept.split()
     notes = capsys.readouterr().err.splitlines()
     assert len(notes) == len(given) - 1
-    assert all(note.startswith("linfit: note: ") and note.endswith(": the last counts") for note in notes)
+    assert all(
+        note.startswith("linfit: note: ") and note.endswith(": the last counts") for note in notes
+    )
     assert given[-1] in notes[-1]
 
 
@@ -186,7 +199,13 @@ def test_the_last_value_counts_everywhere(linfit: Linfit, bare: Path) -> None:
     note = "linfit: note: seed is given twice, by seed=1 and by seed=2: the last counts\n"
     assert package.compose(["seed=1", "seed=2"]).seed == 2
     for command in ("run", "plan", "script"):
-        ran = linfit(command, "seed=1", "seed=2", "steps=2", *(["tracking=none"] if command != "script" else []))
+        ran = linfit(
+            command,
+            "seed=1",
+            "seed=2",
+            "steps=2",
+            *(["tracking=none"] if command != "script" else []),
+        )
         assert (ran.code, ran.err.count(note)) == (0, 1)
     swept = enumerate_jobs(["-m", "seed=1", "seed=2", "steps=1,2"])
     assert [job.overrides for job in swept.jobs] == [("seed=2", "steps=1"), ("seed=2", "steps=2")]
@@ -202,7 +221,9 @@ def test_the_last_value_counts_everywhere(linfit: Linfit, bare: Path) -> None:
         "hydra.run.dir=outputs/${hydra.job.override_dirname}",
     ],
 )
-def test_no_value_from_the_environment_is_written(line: str, linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_value_from_the_environment_is_written(
+    line: str, linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOK", "canary-4711")
     secret = "tracking.artifacts=" + str(workdir / "files-${oc.env:TOK}")
     ran = linfit("run", *line.split(), secret, "steps=2")
@@ -210,7 +231,11 @@ def test_no_value_from_the_environment_is_written(line: str, linfit: Linfit, wor
     left = [file for file in (workdir / "outputs").rglob("*") if "mlflow.db" not in file.name]
     assert [file for file in left if "canary" in str(file)] == []
     assert [file for file in left if file.is_file() and b"canary" in file.read_bytes()] == []
-    assert any("${oc.env:TOK}" in file.read_text() for file in left if file.name in ("overrides.yaml", "multirun.yaml"))
+    assert any(
+        "${oc.env:TOK}" in file.read_text()
+        for file in left
+        if file.name in ("overrides.yaml", "multirun.yaml")
+    )
 
 
 @pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
@@ -225,11 +250,18 @@ def test_no_value_from_the_environment_stands_in_an_error(
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "script"])
-def test_a_file_that_sweeps_without_saying_so_gets_a_note(command: str, linfit: Linfit, bare: Path) -> None:
+def test_a_file_that_sweeps_without_saying_so_gets_a_note(
+    command: str, linfit: Linfit, bare: Path
+) -> None:
     (bare / "experiments").mkdir()
     own = "defaults: [/linfit, _self_]\nsteps: 1\ntracking: {uri: null}\nhydra: {sweeper: {params: {seed: '0,1'}}}\n"
     (bare / "experiments" / "own.yaml").write_text(own)
     said = "note: own has hydra.sweeper.params, and this is one fit: to sweep, add -m, or write hydra.mode: MULTIRUN beside it"
-    assert linfit(command, "own", *(["tracking.uri=sqlite:///x.db"] if command == "run" else [])).err.count(said) == 1
+    assert (
+        linfit(
+            command, "own", *(["tracking.uri=sqlite:///x.db"] if command == "run" else [])
+        ).err.count(said)
+        == 1
+    )
     if command != "script":
         assert said not in linfit(command, "own", "hydra.mode=RUN").err

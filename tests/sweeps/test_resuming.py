@@ -52,7 +52,14 @@ def assert_whole(client: Any, reference: Reference) -> None:
     ids = parquet.read_table(FOLDER / layout.RESULTS)["run_id"].to_pylist()
     assert ids == [run.info.run_id for run in children]
     assert {file.name for file in FOLDER.iterdir()} == {
-        *(".lock", "multirun.yaml", layout.ENVIRONMENT_FILE, layout.MANIFEST, layout.RESULTS, layout.CURVES),
+        *(
+            ".lock",
+            "multirun.yaml",
+            layout.ENVIRONMENT_FILE,
+            layout.MANIFEST,
+            layout.RESULTS,
+            layout.CURVES,
+        ),
     }
     assert len(parent.outputs.model_outputs) == 1
     with closing(sqlite3.connect("outputs/mlflow.db")) as store:
@@ -82,7 +89,10 @@ def test_an_interrupted_sweep_ends_as_another(
     assert "go on with: linfit resume outputs/sweeps/one" in broken.err
     kept = before if not dies else before // 4 * 4
     planned = linfit("resume", "--plan")
-    assert (planned.code, f"{NUM_FITS} fits, {kept} done, {NUM_FITS - kept} left" in planned.out) == (0, True)
+    assert (
+        planned.code,
+        f"{NUM_FITS} fits, {kept} done, {NUM_FITS - kept} left" in planned.out,
+    ) == (0, True)
     done = linfit("resume")
     assert (done.code, f"{NUM_FITS} fits: {NUM_FITS} completed" in done.out) == (0, True), done.err
     assert_whole(client, reference)
@@ -92,7 +102,9 @@ def test_an_interrupted_sweep_ends_as_another(
     assert_whole(client, reference)
 
 
-def test_the_progress_is_of_what_is_left(linfit: Linfit, workdir: Path, break_off: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_is_of_what_is_left(
+    linfit: Linfit, workdir: Path, break_off: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     break_off(8, KeyboardInterrupt())
     assert linfit(*SWEEP, "tracking=none").code == 130
     begun: list[tuple[int, int]] = []
@@ -121,7 +133,12 @@ def test_a_broken_table_of_a_finished_sweep_is_made_again(
 
 
 def test_it_may_be_interrupted_again_and_again(
-    linfit: Linfit, workdir: Path, client: Any, break_off: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    break_off: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     kill(monkeypatch)
     break_off(5, KeyboardInterrupt())
@@ -135,7 +152,13 @@ def test_it_may_be_interrupted_again_and_again(
 
 @pytest.mark.parametrize("committed", [False, True])
 def test_a_block_whose_answer_never_came(
-    committed: bool, linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    committed: bool,
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    blocks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     """Ctrl-C just before or just after a transaction: in both cases the runs are there once."""
     submit, calls = DatabaseRecorder.submit, [0]
@@ -155,7 +178,9 @@ def test_a_block_whose_answer_never_came(
     assert_whole(client, reference)
 
 
-def test_mlflow_counts_where_a_table_disagrees(linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: Reference) -> None:
+def test_mlflow_counts_where_a_table_disagrees(
+    linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: Reference
+) -> None:
     break_off(12, KeyboardInterrupt())
     assert linfit(*SWEEP).code == 130
     (FOLDER / "results" / "part-0.parquet").write_bytes(b"broken")
@@ -167,11 +192,15 @@ def test_mlflow_counts_where_a_table_disagrees(linfit: Linfit, workdir: Path, cl
     _, after = found(client)
     active = [run for run in after if run.info.lifecycle_stage == "active"]
     assert [int(run.data.tags[layout.ROW]) for run in active] == list(range(NUM_FITS))
-    assert {run.info.run_id for run in children} - {run.info.run_id for run in active} == {children[9].info.run_id}
+    assert {run.info.run_id for run in children} - {run.info.run_id for run in active} == {
+        children[9].info.run_id
+    }
     assert repr(tables()) == reference.tables
 
 
-def test_the_best_runs_only(linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: Reference) -> None:
+def test_the_best_runs_only(
+    linfit: Linfit, workdir: Path, client: Any, break_off: Any, reference: Reference
+) -> None:
     break_off(11, KeyboardInterrupt())
     assert linfit(*SWEEP, "tracking.runs=best:3").code == 130
     assert found(client)[1] == []
@@ -183,7 +212,9 @@ def test_the_best_runs_only(linfit: Linfit, workdir: Path, client: Any, break_of
     assert repr(tables()) == reference.tables
 
 
-def test_a_sweep_that_is_not_tracked(linfit: Linfit, bare: Path, break_off: Any, reference: Reference) -> None:
+def test_a_sweep_that_is_not_tracked(
+    linfit: Linfit, bare: Path, break_off: Any, reference: Reference
+) -> None:
     break_off(9, KeyboardInterrupt())
     assert linfit(*SWEEP, "tracking=none").code == 130
     assert linfit("resume").code == 0
@@ -191,12 +222,26 @@ def test_a_sweep_that_is_not_tracked(linfit: Linfit, bare: Path, break_off: Any,
     assert not Path("outputs/mlflow.db").exists()
 
 
-DIVERGES = ("run", "-m", "seed=range(0,9)", "optimizer=sgd", "optimizer.lr=100", "steps=200", "hydra.sweep.dir=outputs/sweeps/one")
+DIVERGES = (
+    "run",
+    "-m",
+    "seed=range(0,9)",
+    "optimizer=sgd",
+    "optimizer.lr=100",
+    "steps=200",
+    "hydra.sweep.dir=outputs/sweeps/one",
+)
 
 
-@pytest.mark.parametrize("sweep", [(*SWEEP, "tracking=none"), (*SWEEP, "tracking.runs=best:3"), DIVERGES, SWEEP])
+@pytest.mark.parametrize(
+    "sweep", [(*SWEEP, "tracking=none"), (*SWEEP, "tracking.runs=best:3"), DIVERGES, SWEEP]
+)
 def test_nothing_is_left_but_the_end(
-    sweep: tuple[str, ...], linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    sweep: tuple[str, ...],
+    linfit: Linfit,
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     def dies(*_: object) -> None:
         raise KeyboardInterrupt
@@ -212,15 +257,25 @@ def test_nothing_is_left_but_the_end(
     assert "nothing is left" in linfit("resume", str(FOLDER)).err
 
 
-@pytest.mark.parametrize("fault", ["truncated", "a flipped bit", "results lack a column", "curves", "unread"])
+@pytest.mark.parametrize(
+    "fault", ["truncated", "a flipped bit", "results lack a column", "curves", "unread"]
+)
 def test_a_broken_table_is_set_aside_and_never_by_looking(
-    fault: str, linfit: Linfit, workdir: Path, break_off: Any, client: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    fault: str,
+    linfit: Linfit,
+    workdir: Path,
+    break_off: Any,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     break_off(12, KeyboardInterrupt())
     assert linfit(*SWEEP).code == 130
     broken = FOLDER / ("curves" if fault == "curves" else "results") / "part-1.parquet"
     if fault == "results lack a column":
-        parquet.write_table(parquet.read_table(broken).drop_columns("diverged_at_step"), broken)  # null in each of these
+        parquet.write_table(
+            parquet.read_table(broken).drop_columns("diverged_at_step"), broken
+        )  # null in each of these
     elif fault == "a flipped bit":
         flip(broken, parquet.read_table(broken)["loss"][0].as_py())
     elif fault != "unread":
@@ -229,16 +284,29 @@ def test_a_broken_table_is_set_aside_and_never_by_looking(
     with monkeypatch.context() as patch:
         if fault == "unread":
             read = parquet_tables.read_table
-            patch.setattr(parts_of_sweeps, "read_table", lambda file, names: unreadable() if file == broken else read(file, names))
+            patch.setattr(
+                parts_of_sweeps,
+                "read_table",
+                lambda file, names: unreadable() if file == broken else read(file, names),
+            )
             for command in (("resume", "--plan"), ("resume",)):
                 done = linfit(*command)
-                assert (done.code, done.err) == (2, f"linfit: {broken} cannot be read: Input/output error\n")
+                assert (done.code, done.err) == (
+                    2,
+                    f"linfit: {broken} cannot be read: Input/output error\n",
+                )
         else:
             done = linfit("resume", "--plan")
-            assert (done.code, f"{8 if fault in ('truncated', 'a flipped bit') else 12} done" in done.out) == (0, True)
+            assert (
+                done.code,
+                f"{8 if fault in ('truncated', 'a flipped bit') else 12} done" in done.out,
+            ) == (0, True)
     assert broken.read_bytes() == before
     done = linfit("resume")
-    assert (done.code, "is kept as part-1.parquet.broken" in done.err) == (0, fault in ("truncated", "a flipped bit", "curves")), done.err
+    assert (done.code, "is kept as part-1.parquet.broken" in done.err) == (
+        0,
+        fault in ("truncated", "a flipped bit", "curves"),
+    ), done.err
     assert_whole(client, reference)
 
 
@@ -268,10 +336,24 @@ def test_failed_fits_are_run_again_when_asked(
     monkeypatch.delitem(sys.modules, "moods", raising=False)
     monkeypatch.setattr(Dataset, "choices", dict(Dataset.choices))
     (workdir / "moods.py").write_text(FAILS)
-    swept = linfit("run", "-m", "plugins=[moods]", "dataset.name=moody", "seed=range(0,5)", "steps=5", "hydra.sweep.dir=outputs/sweeps/one")
+    swept = linfit(
+        "run",
+        "-m",
+        "plugins=[moods]",
+        "dataset.name=moody",
+        "seed=range(0,5)",
+        "steps=5",
+        "hydra.sweep.dir=outputs/sweeps/one",
+    )
     assert swept.code == 1
     _, before = found(client)
-    assert [run.info.status for run in before] == ["FINISHED", "FAILED", "FINISHED", "FAILED", "FINISHED"]
+    assert [run.info.status for run in before] == [
+        "FINISHED",
+        "FAILED",
+        "FINISHED",
+        "FAILED",
+        "FINISHED",
+    ]
     assert "needs plug-ins" in linfit("resume", "last", "--retry-failed").err
     assert linfit("resume", "last", "--trust").code == 0  # failed fits are done
     Path("mended").touch()
@@ -279,9 +361,19 @@ def test_failed_fits_are_run_again_when_asked(
     assert (again.code, "5 fits: 5 completed" in again.out) == (0, True), again.err
     parent, after = found(client)
     assert len(after) == 7
-    linked = {run.data.tags[layout.RETRIES]: run.data.tags[layout.ROW] for run in after if layout.RETRIES in run.data.tags}
-    assert linked == {run.info.run_id: run.data.tags[layout.ROW] for run in before if run.info.status == "FAILED"}
-    assert (parent.info.status, parent.data.metrics["num_failed"], parent.data.metrics["num_completed"]) == ("FINISHED", 0, 5)
+    linked = {
+        run.data.tags[layout.RETRIES]: run.data.tags[layout.ROW]
+        for run in after
+        if layout.RETRIES in run.data.tags
+    }
+    assert linked == {
+        run.info.run_id: run.data.tags[layout.ROW] for run in before if run.info.status == "FAILED"
+    }
+    assert (
+        parent.info.status,
+        parent.data.metrics["num_failed"],
+        parent.data.metrics["num_completed"],
+    ) == ("FINISHED", 0, 5)
     assert linfit("show", "last").out.count("seed=") == 5
     assert "nothing is left" in linfit("resume", "last", "--trust").err
     ids = parquet.read_table(FOLDER / layout.RESULTS)["run_id"].to_pylist()
@@ -303,7 +395,12 @@ def refused(why: str) -> Future[list[str]]:
 
 
 def test_a_block_that_comes_too_late_for_another_is_not_lost(
-    linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    blocks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     """The second of five blocks is refused while the third is on its way: both are looked for before anything is sent again."""
     submit, calls = DatabaseRecorder.submit, [0]
@@ -317,7 +414,10 @@ def test_a_block_that_comes_too_late_for_another_is_not_lost(
         patch.setattr(recording, "MOST", 2)
         patch.setattr(DatabaseRecorder, "submit", fails)
         broken = linfit(*SWEEP)
-    assert broken.code == 2 and "linfit: once; go on with: linfit resume outputs/sweeps/one" in broken.err
+    assert (
+        broken.code == 2
+        and "linfit: once; go on with: linfit resume outputs/sweeps/one" in broken.err
+    )
     parent, children = found(client)
     assert parent.info.status == "KILLED"
     assert [int(run.data.tags[layout.ROW]) for run in children] == list(range(len(children)))
@@ -327,7 +427,11 @@ def test_a_block_that_comes_too_late_for_another_is_not_lost(
 
 
 def test_blocks_that_waited_behind_one_that_failed_are_sent_again(
-    linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     """The process cannot insert the second of five blocks; what has been computed is recorded all the same before the sweep ends."""
     monkeypatch.setattr(recording, "BLOCK", 4)
@@ -344,7 +448,10 @@ def test_blocks_that_waited_behind_one_that_failed_are_sent_again(
         patch.setattr(recording.Block, "over", property(lambda block: False))
         patch.setattr(Background, "_asked", fails)
         broken = linfit(*SWEEP)
-    assert broken.code == 2 and "failed: disk I/O error; go on with: linfit resume outputs/sweeps/one" in broken.err
+    assert (
+        broken.code == 2
+        and "failed: disk I/O error; go on with: linfit resume outputs/sweeps/one" in broken.err
+    )
     parent, children = found(client)
     assert (parent.info.status, len(children)) == ("KILLED", NUM_FITS)
     assert linfit("resume").code == 0
@@ -352,7 +459,12 @@ def test_blocks_that_waited_behind_one_that_failed_are_sent_again(
 
 
 def test_a_store_that_fails_leaves_a_sweep_that_can_go_on(
-    linfit: Linfit, workdir: Path, client: Any, blocks: None, monkeypatch: pytest.MonkeyPatch, reference: Reference
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    blocks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Reference,
 ) -> None:
     submit = DatabaseRecorder.submit
     full: list[bool] = []
@@ -367,22 +479,40 @@ def test_a_store_that_fails_leaves_a_sweep_that_can_go_on(
         patch.setattr(DatabaseRecorder, "submit", fails)
         broken = linfit(*SWEEP)
     assert (broken.code, len(broken.err.strip().splitlines()[-1:])) == (2, 1)
-    assert "linfit: the store is full: make room; go on with: linfit resume outputs/sweeps/one" in broken.err
+    assert (
+        "linfit: the store is full: make room; go on with: linfit resume outputs/sweeps/one"
+        in broken.err
+    )
     assert linfit("resume").code == 0
     assert_whole(client, reference)
 
 
-def test_runs_of_dead_processes_are_ended_and_others_are_not(linfit: Linfit, workdir: Path, client: Any, break_off: Any) -> None:
+def test_runs_of_dead_processes_are_ended_and_others_are_not(
+    linfit: Linfit, workdir: Path, client: Any, break_off: Any
+) -> None:
     assert linfit("run", "steps=1").code == 0
     place, _, began = owner().rpartition(" ")[0].rpartition(" ")[0], 0, owner().rpartition(" ")[2]
-    owners = {"dead": f"{place} 4194304 {began}", "living": owner(), "elsewhere": f"other 4194304 {began}", "unknown": ""}
+    owners = {
+        "dead": f"{place} 4194304 {began}",
+        "living": owner(),
+        "elsewhere": f"other 4194304 {began}",
+        "unknown": "",
+    }
     [experiment] = client.search_experiments(filter_string="name = 'adhoc'")
-    ids = {name: client.create_run(experiment.experiment_id, tags={layout.OWNER: text}).info.run_id for name, text in owners.items()}
+    ids = {
+        name: client.create_run(experiment.experiment_id, tags={layout.OWNER: text}).info.run_id
+        for name, text in owners.items()
+    }
     break_off(1, KeyboardInterrupt())
     assert linfit(*SWEEP).code == 130
     assert linfit("resume").code == 0
     ended = {name: client.get_run(run_id).info.status for name, run_id in ids.items()}
-    assert ended == {"dead": "KILLED", "living": "RUNNING", "elsewhere": "RUNNING", "unknown": "RUNNING"}
+    assert ended == {
+        "dead": "KILLED",
+        "living": "RUNNING",
+        "elsewhere": "RUNNING",
+        "unknown": "RUNNING",
+    }
     assert not is_dead("a b")
 
 
@@ -390,16 +520,24 @@ def test_runs_of_dead_processes_are_ended_and_others_are_not(linfit: Linfit, wor
 
 
 @pytest.mark.matrix
-def test_what_is_finished_is_left_out(linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_finished_is_left_out(
+    linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert linfit("run", "-m", "seed=0,1,2", "steps=3").code == 0
     assert linfit("run", "seed=7", "steps=3", "engine=stacked").code == 0
     more = linfit("run", "-m", "seed=0,1,2,3,7", "steps=3", "--skip-done")
-    assert (more.code, "4 of 5 fits are finished already and left out" in more.err, "1 fits: 1 completed" in more.out) == (0, True, True)
+    assert (
+        more.code,
+        "4 of 5 fits are finished already and left out" in more.err,
+        "1 fits: 1 completed" in more.out,
+    ) == (0, True, True)
     before = len(client.search_runs(["1"]))
     assert linfit("run", "-m", "seed=0,1,2,3", "steps=3", "--skip-done").code == 0
     assert linfit("run", "seed=7", "steps=3", "engine=stacked", "--skip-done").code == 0
     assert len(client.search_runs(["1"])) == before
-    assert linfit("run", "-m", "seed=0,1", "steps=3", "--skip-done", "name=other").out  # another MLflow experiment
+    assert linfit(
+        "run", "-m", "seed=0,1", "steps=3", "--skip-done", "name=other"
+    ).out  # another MLflow experiment
     monkeypatch.setattr("linfit.tracking.code.code_digest", lambda plugins=(): "other code")
     assert "2 fits: 2 completed" in linfit("run", "-m", "seed=0,1", "steps=3", "--skip-done").out
 
@@ -436,14 +574,19 @@ def test_fits_whose_files_were_not_attached_have_them_afterwards(
     _, children = found(client)
     assert len(children) == (NUM_FITS if runs == "all" else 3)
     for child in children:
-        files = {file.name: file for file in Path(child.info.artifact_uri.removeprefix("file://")).iterdir()}
+        files = {
+            file.name: file
+            for file in Path(child.info.artifact_uri.removeprefix("file://")).iterdir()
+        }
         assert set(files) == {layout.CONFIG_FILE, layout.WEIGHTS_FILE}
         _, header = read_weights(files[layout.WEIGHTS_FILE])
         assert header["fingerprint"] == child.data.tags[layout.FINGERPRINT]
     assert repr(tables()) == reference.tables
 
 
-def test_a_sweep_that_was_finished_has_all_files_when_it_is_begun_again(linfit: Linfit, workdir: Path, blocks: None) -> None:
+def test_a_sweep_that_was_finished_has_all_files_when_it_is_begun_again(
+    linfit: Linfit, workdir: Path, blocks: None
+) -> None:
     assert linfit(*SWEEP, "tracking.child_artifacts=true").code == 0
     assert lacking_files(FOLDER, ["a"]) == set()
     reopen(FOLDER)
@@ -451,7 +594,9 @@ def test_a_sweep_that_was_finished_has_all_files_when_it_is_begun_again(linfit: 
     assert lacking_files(FOLDER, ["a", "b"]) == {"b"}
 
 
-def test_what_is_made_of_a_finished_sweep_is_made_by_resume(linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_what_is_made_of_a_finished_sweep_is_made_by_resume(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
     """It was killed before it was described; a sweep that is described is left as it is."""
     assert linfit(*SWEEP).code == 0
     [parent] = [run for run in client.search_runs(["1"]) if layout.FOLDER in run.data.tags]

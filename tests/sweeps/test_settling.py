@@ -67,7 +67,10 @@ def seen(client: Any) -> Seen:
             assert len({point.step for point in points}) == len(points)
     return {
         "names": names,
-        "numbers": [{key: value for key, value in run.data.metrics.items() if key.startswith(layout.HPARAM)} for run in children],
+        "numbers": [
+            {key: value for key, value in run.data.metrics.items() if key.startswith(layout.HPARAM)}
+            for run in children
+        ],
         "params": parent.data.params,
         "varying": varying,
     }
@@ -87,7 +90,11 @@ def whole(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
             ended[name] = seen(client)
     assert ended["a number later"] == {
         "names": [f"lr={lr} seed={seed}" for lr in (0.01, 0.1) for seed in (0, 1)],
-        "numbers": [{"hparam/optimizer.lr": lr, "hparam/seed": seed} for lr in (0.01, 0.1) for seed in (0, 1)],
+        "numbers": [
+            {"hparam/optimizer.lr": lr, "hparam/seed": seed}
+            for lr in (0.01, 0.1)
+            for seed in (0, 1)
+        ],
         "params": ended["a number later"]["params"],
         "varying": ["optimizer.lr", "seed"],
     }
@@ -95,12 +102,21 @@ def whole(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def of_one(found: Seen) -> Seen:
-    return {**found, "varying": sorted(found["varying"]), "names": [sorted(name.split()) for name in found["names"]]}
+    return {
+        **found,
+        "varying": sorted(found["varying"]),
+        "names": [sorted(name.split()) for name in found["names"]],
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "size", "by_client"),
-    [*((name, 1, False) for name in SWEEPS), ("a number later", 2, False), ("one job", 2, True), ("a number later", 1, True)],
+    [
+        *((name, 1, False) for name in SWEEPS),
+        ("a number later", 2, False),
+        ("one job", 2, True),
+        ("a number later", 1, True),
+    ],
 )
 def test_a_sweep_in_batches_ends_as_one_in_one(
     name: str,
@@ -166,10 +182,20 @@ def test_a_sweep_broken_off_between_batches_says_the_same_when_it_is_resumed(
         ([["seed=0"]], True, []),
         ([["seed=0", "steps=3"], ["seed=1", "steps=3"]], True, ["seed"]),
         ([["seed=0"], ["seed=0"]], True, []),
-        ([["+seed=0", "steps=3"], ["seed=1"]], False, ["seed", "steps"]),  # not all jobs say how many
-        ([["optimizer=sgd", "optimizer.lr=1"], ["optimizer=adam"]], False, ["optimizer", "optimizer.lr"]),
+        (
+            [["+seed=0", "steps=3"], ["seed=1"]],
+            False,
+            ["seed", "steps"],
+        ),  # not all jobs say how many
+        (
+            [["optimizer=sgd", "optimizer.lr=1"], ["optimizer=adam"]],
+            False,
+            ["optimizer", "optimizer.lr"],
+        ),
         ([], True, []),
     ],
 )
-def test_a_key_varies_where_jobs_differ_in_it(jobs: Sequence[Sequence[str]], more: bool, varying: list[str]) -> None:
+def test_a_key_varies_where_jobs_differ_in_it(
+    jobs: Sequence[Sequence[str]], more: bool, varying: list[str]
+) -> None:
     assert list(varying_keys(jobs, more)) == varying

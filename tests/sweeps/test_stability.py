@@ -22,13 +22,17 @@ COMMON = ("optimizer=sgd", "steps=5", "tracking=none", "pictures=false")
 
 
 def test_unstable_fits_of_a_sweep_are_left_out(bare: Path, linfit: Linfit) -> None:
-    ran = linfit("run", "-m", *COMMON, "optimizer.lr=0.001,0.01,0.002,1", "--skip-unstable", "--json")
+    ran = linfit(
+        "run", "-m", *COMMON, "optimizer.lr=0.001,0.01,0.002,1", "--skip-unstable", "--json"
+    )
     assert ran.code == 0, ran.err
     assert [row["name"] for row in json.loads(ran.out)] == ["lr=0.001", "lr=0.002"]
     assert "2 of 4 fits are unstable and left out" in ran.err
 
 
-def test_a_sweep_of_unstable_fits_alone_and_an_unstable_fit_are_refused(bare: Path, linfit: Linfit) -> None:
+def test_a_sweep_of_unstable_fits_alone_and_an_unstable_fit_are_refused(
+    bare: Path, linfit: Linfit
+) -> None:
     ran = linfit("run", "-m", *COMMON, "optimizer.lr=1,2", "--skip-unstable")
     assert (ran.code, ran.out) == (2, "")
     assert "all 2 fits are unstable and --skip-unstable leaves none" in ran.err
@@ -38,11 +42,18 @@ def test_a_sweep_of_unstable_fits_alone_and_an_unstable_fit_are_refused(bare: Pa
     assert not (bare / "outputs" / "runs").exists()
 
 
-def test_what_is_unstable_is_announced_before_it_runs(bare: Path, linfit: Linfit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_unstable_is_announced_before_it_runs(
+    bare: Path, linfit: Linfit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (note,) = linfit("run", *COMMON, "optimizer.lr=0.1").err.splitlines()
-    assert note.startswith("linfit: note: this fit is unstable: lr 0.1 is above 0.007") and note.endswith("the largest stable one")
+    assert note.startswith(
+        "linfit: note: this fit is unstable: lr 0.1 is above 0.007"
+    ) and note.endswith("the largest stable one")
     sweep = "run", "-m", *COMMON, "optimizer.lr=0.1,0.001,0.2,0.002,0.3"
-    assert "note: 3 of 5 fits are unstable: `linfit plan` shows which, --skip-unstable" in linfit(*sweep).err
+    assert (
+        "note: 3 of 5 fits are unstable: `linfit plan` shows which, --skip-unstable"
+        in linfit(*sweep).err
+    )
     monkeypatch.setattr("linfit.sweeps.readiness.LOOKED_AT", 3)
     assert "note: 3 of 3 fits looked at of 5 are unstable" in linfit(*sweep).err
     monkeypatch.setattr("linfit.sweeps.readiness.LARGE", 1)
@@ -55,7 +66,11 @@ def test_a_penalty_counts_and_what_has_no_bound_stays() -> None:
     stated = [{"name": "sgd", "lr": lr}, {"name": "adam", "lr": 9.0}, {"name": "heavy_ball"}]
     configs = [config(optimizer=optimizer) for optimizer in stated]
     assert unstable(configs) == {}
-    assert list(unstable([config(optimizer=stated[0], penalty={"name": "ridge", "strength": 5.0}), *configs])) == [0]
+    assert list(
+        unstable(
+            [config(optimizer=stated[0], penalty={"name": "ridge", "strength": 5.0}), *configs]
+        )
+    ) == [0]
     changing = config(optimizer={"name": "sgd", "lr": 1.0}, schedule="cosine")
     robust = config(optimizer={"name": "sgd", "lr": 100.0}, loss="huber")
     assert unstable([changing, robust]) == {}
@@ -69,44 +84,77 @@ PROBLEMS: tuple[Any, ...] = (
 SIZES = (1, 3, 11)
 
 
-def batched(share: float, problem: Any, size: int, replacement: bool, penalty: Any = "none", seeds: int = 15) -> list[FitConfig]:
+def batched(
+    share: float, problem: Any, size: int, replacement: bool, penalty: Any = "none", seeds: int = 15
+) -> list[FitConfig]:
     """Fits by batches at such a share of the learning rate that is said to be stable."""
     batch = {"name": "minibatch", "size": size, "replacement": replacement}
-    given = {"dataset": problem, "loss": "mse", "penalty": penalty, "dtype": "float64", "steps": 300}
-    bound = theory_before(config(**given, batch=batch, optimizer={"name": "sgd", "lr": 1.0})).largest_stable_lr
+    given = {
+        "dataset": problem,
+        "loss": "mse",
+        "penalty": penalty,
+        "dtype": "float64",
+        "steps": 300,
+    }
+    bound = theory_before(
+        config(**given, batch=batch, optimizer={"name": "sgd", "lr": 1.0})
+    ).largest_stable_lr
     assert bound is not None
     optimizer = {"name": "sgd", "lr": share * bound}
-    return [config(**given, batch={**batch, "seed": seed}, optimizer=optimizer) for seed in range(seeds)]
+    return [
+        config(**given, batch={**batch, "seed": seed}, optimizer=optimizer) for seed in range(seeds)
+    ]
 
 
 @pytest.mark.parametrize("replacement", [False, True], ids=["shuffled", "drawn"])
 def test_at_learning_rates_that_are_stable_for_batches_no_seed_diverges(replacement: bool) -> None:
     penalties = "none", {"name": "ridge", "strength": 1.0}
     parts = product(PROBLEMS, SIZES, penalties)
-    configs = [one for problem, size, penalty in parts for one in batched(0.8, problem, size, replacement, penalty)]
+    configs = [
+        one
+        for problem, size, penalty in parts
+        for one in batched(0.8, problem, size, replacement, penalty)
+    ]
     assert not any(found.status is Status.DIVERGED for found in fit(configs))
     assert unstable(configs) == doubtful(configs) == {}
 
 
 @pytest.mark.parametrize("replacement", [False, True], ids=["shuffled", "drawn"])
-def test_a_few_times_above_every_seed_diverges_and_is_said_to_be_in_doubt(replacement: bool) -> None:
-    configs = [one for problem, size in product(PROBLEMS, SIZES[:2]) for one in batched(6.0, problem, size, replacement, seeds=3)]
+def test_a_few_times_above_every_seed_diverges_and_is_said_to_be_in_doubt(
+    replacement: bool,
+) -> None:
+    configs = [
+        one
+        for problem, size in product(PROBLEMS, SIZES[:2])
+        for one in batched(6.0, problem, size, replacement, seeds=3)
+    ]
     assert all(found.status is Status.DIVERGED for found in fit(configs))
     assert len(doubtful(configs)) == len(configs) and not unstable(configs)
 
 
-def test_the_bound_of_batches_of_all_samples_is_the_full_gradients_and_a_momentum_has_none() -> None:
+def test_the_bound_of_batches_of_all_samples_is_the_full_gradients_and_a_momentum_has_none() -> (
+    None
+):
     whole = theory_before(config(optimizer={"name": "sgd", "lr": 1.0}))
     batch = {"name": "minibatch", "size": 30}
-    assert theory_before(config(optimizer={"name": "sgd", "lr": 1.0}, batch=batch)).largest_stable_lr == whole.largest_stable_lr
-    known = theory_before(config(optimizer={"name": "sgd", "lr": 1.0, "momentum": 0.9}, batch=batch))
+    assert (
+        theory_before(config(optimizer={"name": "sgd", "lr": 1.0}, batch=batch)).largest_stable_lr
+        == whole.largest_stable_lr
+    )
+    known = theory_before(
+        config(optimizer={"name": "sgd", "lr": 1.0, "momentum": 0.9}, batch=batch)
+    )
     assert known.largest_stable_lr is None and known.optimal_lr is None
 
 
-def test_batches_that_may_diverge_are_announced_and_planned_but_run(bare: Path, linfit: Linfit) -> None:
+def test_batches_that_may_diverge_are_announced_and_planned_but_run(
+    bare: Path, linfit: Linfit
+) -> None:
     batch = "batch=minibatch", "batch.size=1"
     (note,) = linfit("run", *COMMON, *batch, "optimizer.lr=0.006").err.splitlines()
-    assert note.startswith("linfit: note: this fit may diverge: lr 0.006 is above 0.001961, up to which batches are stable")
+    assert note.startswith(
+        "linfit: note: this fit may diverge: lr 0.006 is above 0.001961, up to which batches are stable"
+    )
     sweep = "-m", *COMMON, *batch, "optimizer.lr=0.001,0.006,0.5"
     assert "note: 2 fits may diverge" in linfit("run", *sweep).err
     planned = linfit("plan", *sweep).out

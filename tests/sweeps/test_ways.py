@@ -54,7 +54,12 @@ def test_every_kind_of_value_becomes_an_override_that_hydra_reads_back() -> None
     assert jobs("a='x,y',[1,2],null,{b:1}") == [["a='x,y'"], ["a=[1,2]"], ["a=null"], ["a={b:1}"]]
     assert jobs("a=choice('x?a=1&b=2','true',x)") == [["a='x?a=1&b=2'"], ["a='true'"], ["a=x"]]
     assert jobs("~a", "+b=1,2") == [["~a", "+b=1"], ["~a", "+b=2"]]
-    assert jobs("a=choice(1,2)", "b=sort(3,1)") == [["a=1", "b=1"], ["a=1", "b=3"], ["a=2", "b=1"], ["a=2", "b=3"]]
+    assert jobs("a=choice(1,2)", "b=sort(3,1)") == [
+        ["a=1", "b=1"],
+        ["a=1", "b=3"],
+        ["a=2", "b=1"],
+        ["a=2", "b=3"],
+    ]
 
 
 def test_shuffle_is_seeded() -> None:
@@ -71,9 +76,16 @@ def test_paired_keys_vary_together_and_are_crossed_with_the_grid() -> None:
         ["optimizer=adam", "optimizer.lr=0.01", "seed=0"],
         ["optimizer=adam", "optimizer.lr=0.01", "seed=1"],
     ]
-    assert jobs("optimizer.lr=1", pairs=pairs) == [["optimizer=sgd", "optimizer.lr=1"], ["optimizer=adam", "optimizer.lr=1"]]
-    assert jobs("optimizer.lr=1", "optimizer=sgd", pairs=pairs) == [["optimizer.lr=1", "optimizer=sgd"]]
-    assert jobs(pairs=[{"keys": ["a", "b"], "values": [["x, y", [1, None]]]}]) == [["a='x, y'", "b=[1,null]"]]
+    assert jobs("optimizer.lr=1", pairs=pairs) == [
+        ["optimizer=sgd", "optimizer.lr=1"],
+        ["optimizer=adam", "optimizer.lr=1"],
+    ]
+    assert jobs("optimizer.lr=1", "optimizer=sgd", pairs=pairs) == [
+        ["optimizer.lr=1", "optimizer=sgd"]
+    ]
+    assert jobs(pairs=[{"keys": ["a", "b"], "values": [["x, y", [1, None]]]}]) == [
+        ["a='x, y'", "b=[1,null]"]
+    ]
 
 
 def test_grids_come_one_after_the_other_each_with_params_and_pairs() -> None:
@@ -99,25 +111,33 @@ def test_draws_are_seeded_and_lie_where_they_should() -> None:
     drawn = jobs(*space, sample=4000)
     assert drawn == jobs(*space, sample=4000)
     assert drawn != jobs(*space, sample=4000, seed=1)
-    columns = [[override.partition("=")[2] for override in column] for column in zip(*drawn, strict=True)]
+    columns = [
+        [override.partition("=")[2] for override in column] for column in zip(*drawn, strict=True)
+    ]
     a, b = (list(map(float, column)) for column in columns[:2])
     c, d = (list(map(int, column)) for column in columns[2:4])
     assert -1 <= min(a) < -0.99 < 0.99 < max(a) < 1
     assert abs(sum(a) / len(a)) < 0.05
     assert 1e-4 <= min(b) < max(b) < 1
     assert abs(sum(map(math.log10, b)) / len(b) + 2) < 0.1
-    assert {value: abs(c.count(value) / len(c) - 1 / 6) < 0.03 for value in c} == dict.fromkeys(range(1, 7), True)
+    assert {value: abs(c.count(value) / len(c) - 1 / 6) < 0.03 for value in c} == dict.fromkeys(
+        range(1, 7), True
+    )
     assert min(d) == 1
     assert max(d) > 90
     assert abs(sum(value < 10 for value in d) / len(d) - 0.5) < 0.12
-    assert {value: abs(columns[4].count(value) / len(drawn) - 0.5) < 0.03 for value in columns[4]} == {"x": True, "y": True}
+    assert {
+        value: abs(columns[4].count(value) / len(drawn) - 0.5) < 0.03 for value in columns[4]
+    } == {"x": True, "y": True}
     assert set(columns[5]) == set("0123")
 
 
 def test_more_draws_begin_with_fewer_and_a_key_more_leaves_the_others() -> None:
     few, many = (jobs("a=interval(0,1)", "b=1,2,3", sample=sample) for sample in (5, 50))
     assert many[:5] == few
-    assert [job[:2] for job in jobs("a=interval(0,1)", "b=1,2,3", "c=interval(0,1)", sample=5)] == few
+    assert [
+        job[:2] for job in jobs("a=interval(0,1)", "b=1,2,3", "c=interval(0,1)", sample=5)
+    ] == few
 
 
 def test_draws_take_rows_of_pairs_and_one_of_the_grids() -> None:
@@ -150,7 +170,14 @@ def test_a_filter_drops_combinations() -> None:
     ],
 )  # fmt: skip
 def test_filter_expressions(expression: str, expected: bool) -> None:
-    values = {"lr": 0.1, "optimizer.lr": 0.5, "name": "a", "flag": True, "seed": 3, "betas": [0.9, 0.99]}
+    values = {
+        "lr": 0.1,
+        "optimizer.lr": 0.5,
+        "name": "a",
+        "flag": True,
+        "seed": 3,
+        "betas": [0.9, 0.99],
+    }
     assert Filter(expression, [*values, "null_key"]).keeps(values) is expected
 
 
@@ -184,7 +211,11 @@ def test_any_text_as_filter_is_computed_or_refused(expression: str) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(max_size=6),
         lambda part: st.lists(part, max_size=3),
     )
 )
@@ -233,7 +264,9 @@ HUGE = ["seed=range(0,1000)", "steps=range(0,1000)", "optimizer.lr=range(1,1001)
         (["hydra.sweeper.grids=[{seed:1}]", "hydra.sweeper.pairs=[{keys:[seed],values:[[1]]}]"], "seed stands twice"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_swept_is_said_in_one_line_before_anything_is_written(elsewhere: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_swept_is_said_in_one_line_before_anything_is_written(
+    elsewhere: Path, arguments: list[str], message: str
+) -> None:
     runner = Runner()
     with pytest.raises(ConfigError, match=message) as refused:
         execute(["-m", *arguments], runner)
@@ -246,25 +279,57 @@ def test_a_study_and_the_command_line_say_the_same(elsewhere: Path) -> None:
     study = "defaults: [/linfit, _self_]\nhydra: {mode: MULTIRUN, sweeper: {pairs: [{keys: [seed, steps], values: [[1, 2], [3, 4]]}], filter: seed > 1}}\n"
     (elsewhere / "experiments" / "study.yaml").write_text(study)
     written = enumerate_jobs(["study"])
-    said = enumerate_jobs(["-m", "hydra.sweeper.pairs=[{keys:[seed,steps],values:[[1,2],[3,4]]}]", "hydra.sweeper.filter='seed > 1'"])
-    assert [job.overrides for job in written.jobs] == [job.overrides for job in said.jobs] == [("seed=3", "steps=4")]
+    said = enumerate_jobs(
+        [
+            "-m",
+            "hydra.sweeper.pairs=[{keys:[seed,steps],values:[[1,2],[3,4]]}]",
+            "hydra.sweeper.filter='seed > 1'",
+        ]
+    )
+    assert (
+        [job.overrides for job in written.jobs]
+        == [job.overrides for job in said.jobs]
+        == [("seed=3", "steps=4")]
+    )
 
 
 def test_a_fixed_value_is_for_the_components_that_are_swept(elsewhere: Path) -> None:
-    arguments = ["-m", "tracking=none", "steps=2", "optimizer=sgd,rmsprop", "optimizer.momentum=0.5"]
-    assert [job.config.as_dict()["optimizer"]["momentum"] for job in enumerate_jobs(arguments).jobs] == [0.5, 0.5]
+    arguments = [
+        "-m",
+        "tracking=none",
+        "steps=2",
+        "optimizer=sgd,rmsprop",
+        "optimizer.momentum=0.5",
+    ]
+    assert [
+        job.config.as_dict()["optimizer"]["momentum"] for job in enumerate_jobs(arguments).jobs
+    ] == [0.5, 0.5]
     runner = Runner()
     execute(arguments, runner)
     assert [job.overrides[-1] for job in runner.jobs] == ["optimizer.momentum=0.5"] * 2
-    with pytest.raises(ConfigError, match=r"no key 'momentum'.*\(in optimizer=adam optimizer.momentum=0.5\)"):
+    with pytest.raises(
+        ConfigError, match=r"no key 'momentum'.*\(in optimizer=adam optimizer.momentum=0.5\)"
+    ):
         enumerate_jobs(["-m", "optimizer=sgd,adam", "optimizer.momentum=0.5"])
 
 
 def test_deferring_leaves_the_rest_as_it_is() -> None:
-    kept = ["seed=1", "+optimizer.new=1", "optimizer=sgd", "optimizer.lr=1,2", "optimizer.lr=", "~optimizer.lr", "stop.divergence=2", "a b"]
+    kept = [
+        "seed=1",
+        "+optimizer.new=1",
+        "optimizer=sgd",
+        "optimizer.lr=1,2",
+        "optimizer.lr=",
+        "~optimizer.lr",
+        "stop.divergence=2",
+        "a b",
+    ]
     assert deferred(kept[:-1]) == kept[:-1]
     assert deferred(kept) == kept
-    assert deferred(["optimizer.betas=[1,2]", "dataset.path='a b'"]) == ["optimizer.betas=choice([1,2])", "dataset.path=choice('a b')"]
+    assert deferred(["optimizer.betas=[1,2]", "dataset.path='a b'"]) == [
+        "optimizer.betas=choice([1,2])",
+        "dataset.path=choice('a b')",
+    ]
 
 
 @pytest.mark.matrix
@@ -272,7 +337,9 @@ def test_the_articles_levels_are_one_sweep_of_four_experiments() -> None:
     levels = enumerate_jobs(["article/levels"])
     alone = ["tensor_manual", "tensor_autograd", "linear_manual_update", "linear_adam"]
     assert levels.sweep
-    assert [job.config for job in levels.jobs] == [linfit.compose([f"article/{name}"]) for name in alone]
+    assert [job.config for job in levels.jobs] == [
+        linfit.compose([f"article/{name}"]) for name in alone
+    ]
 
 
 def test_enumeration_gives_the_names_under_which_runs_are_kept(elsewhere: Path) -> None:
@@ -281,7 +348,11 @@ def test_enumeration_gives_the_names_under_which_runs_are_kept(elsewhere: Path) 
     assert list(elsewhere.iterdir()) == []
     runner = Runner()
     execute(arguments, runner)
-    assert list(enumeration.names()) == [done.name for done in runner.done] == ["adam seed=0", "adam seed=1", "sgd seed=0", "sgd seed=1"]
+    assert (
+        list(enumeration.names())
+        == [done.name for done in runner.done]
+        == ["adam seed=0", "adam seed=1", "sgd seed=0", "sgd seed=1"]
+    )
     assert [job.config for job in enumeration.jobs] == [job.config for job in runner.jobs]
     alone = enumerate_jobs(["article/linear_adam", "optimizer.lr=0.1"])
     assert (alone.sweep, list(alone.names())) == (False, ["linear_adam lr=0.1"])
@@ -290,10 +361,22 @@ def test_enumeration_gives_the_names_under_which_runs_are_kept(elsewhere: Path) 
 @pytest.mark.matrix
 def test_hydras_basic_sweeper_has_its_batches_run_by_linfit(elsewhere: Path) -> None:
     runner = Runner()
-    execute(["-m", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2", "tracking=none", "steps=2", "seed=0,1,2"], runner)
+    execute(
+        [
+            "-m",
+            "hydra/sweeper=basic",
+            "hydra.sweeper.max_batch_size=2",
+            "tracking=none",
+            "steps=2",
+            "seed=0,1,2",
+        ],
+        runner,
+    )
     assert [job.config.seed for job in runner.jobs] == [0, 1, 2]
     (folder,) = (elsewhere / "outputs" / "sweeps").iterdir()
-    assert {"multirun.yaml", "manifest.parquet", "results.parquet"} <= {file.name for file in folder.iterdir()}
+    assert {"multirun.yaml", "manifest.parquet", "results.parquet"} <= {
+        file.name for file in folder.iterdir()
+    }
 
 
 def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
@@ -301,15 +384,25 @@ def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
     flags, runner = parse_flags(["-m"]), Runner()
     with hydra_for(flags) as hydra:
         config = hydra.compose_config(
-            "linfit", ["tracking=none", "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN, with_log_configuration=False
+            "linfit",
+            ["tracking=none", "hydra.mode=MULTIRUN"],
+            run_mode=RunMode.MULTIRUN,
+            with_log_configuration=False,
         )
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=runner, config=config)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=runner, config=config
+        )
         losses: dict[int, float] = {}
         for batch in ([5, 10], [20]):
-            returned = launcher.launch([["tracking=none", f"steps={steps}"] for steps in batch], initial_job_idx=len(losses))
+            returned = launcher.launch(
+                [["tracking=none", f"steps={steps}"] for steps in batch],
+                initial_job_idx=len(losses),
+            )
             losses |= {job.cfg.steps: job.return_value for job in returned if job.cfg is not None}
-            assert [job.overrides for job in returned] == [["tracking=none", f"steps={steps}"] for steps in batch]
+            assert [job.overrides for job in returned] == [
+                ["tracking=none", f"steps={steps}"] for steps in batch
+            ]
         assert returned[0].hydra_cfg is not None
         assert returned[0].hydra_cfg.hydra.job.num == 2
     runner.close()

@@ -20,7 +20,15 @@ from linfit.engine.fit import Fit, Status
 from linfit.errors import ConfigError
 from linfit.sweeps.composition import load_plugins
 from linfit.sweeps.running import continued
-from linfit.sweeps.workers import LARGEST, LARGEST_SINGLE, SMALLEST, Workers, cause_of_death, chunks, fits_in_workers
+from linfit.sweeps.workers import (
+    LARGEST,
+    LARGEST_SINGLE,
+    SMALLEST,
+    Workers,
+    cause_of_death,
+    chunks,
+    fits_in_workers,
+)
 from linfit.tracking import layout
 from tests.conftest import Ran
 from tests.helpers import started
@@ -60,8 +68,20 @@ def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bits(fit: Fit) -> tuple[Any, ...]:
     assert fit.path is not None and fit.optimum is not None
-    numbers = (fit.path.steps, fit.path.losses, fit.path.weights, fit.excess_losses, fit.optimum.weights)
-    return (fit.config, fit.status, fit.steps_to_tolerance, fit.diverged_at_step, *(array.tobytes() for array in numbers))
+    numbers = (
+        fit.path.steps,
+        fit.path.losses,
+        fit.path.weights,
+        fit.excess_losses,
+        fit.optimum.weights,
+    )
+    return (
+        fit.config,
+        fit.status,
+        fit.steps_to_tolerance,
+        fit.diverged_at_step,
+        *(array.tobytes() for array in numbers),
+    )
 
 
 def in_workers(configs: list[FitConfig], workers: int) -> dict[int, Fit]:
@@ -75,11 +95,29 @@ def resolved(**fields: Any) -> FitConfig:
 
 def mixed() -> list[FitConfig]:
     """Several stacks of unlike shapes, both float types, a diverging fit in every third place, some by the single engine."""
-    methods: list[dict[str, Any]] = [{"name": "adam"}, {"name": "rmsprop"}, {"name": "sgd", "lr": 10.0}]
-    large = [{"name": "random_linear", "n": n, "p": p, "q": q, "condition": 1.0} for n, p, q in ((5, 3, 2), (100, 33, 1), (10_000, 1, 3))]
-    parts: list[dict[str, Any]] = [{"dtype": "float32"}, {"dtype": "float64", "model": "linear"}, {"engine": "single"}]
-    parts += [{"dataset": dataset, "gradient": gradient} for dataset, gradient in zip(large, ("gram", "forward", "func_grad"), strict=True)]
-    return [resolved(seed=seed, steps=30, optimizer=methods[seed % 3], **part) for seed in range(9) for part in parts]
+    methods: list[dict[str, Any]] = [
+        {"name": "adam"},
+        {"name": "rmsprop"},
+        {"name": "sgd", "lr": 10.0},
+    ]
+    large = [
+        {"name": "random_linear", "n": n, "p": p, "q": q, "condition": 1.0}
+        for n, p, q in ((5, 3, 2), (100, 33, 1), (10_000, 1, 3))
+    ]
+    parts: list[dict[str, Any]] = [
+        {"dtype": "float32"},
+        {"dtype": "float64", "model": "linear"},
+        {"engine": "single"},
+    ]
+    parts += [
+        {"dataset": dataset, "gradient": gradient}
+        for dataset, gradient in zip(large, ("gram", "forward", "func_grad"), strict=True)
+    ]
+    return [
+        resolved(seed=seed, steps=30, optimizer=methods[seed % 3], **part)
+        for seed in range(9)
+        for part in parts
+    ]
 
 
 # ---- chunks ----
@@ -100,7 +138,10 @@ def test_a_stack_is_not_scattered() -> None:
     cut = chunks(configs, 2)
     for chunk in cut:
         assert len({(configs[place].dtype, configs[place].engine.name) for place in chunk}) == 1
-    assert max(len(chunk) for chunk in cut if configs[chunk[0]].engine.name == "single") <= LARGEST_SINGLE
+    assert (
+        max(len(chunk) for chunk in cut if configs[chunk[0]].engine.name == "single")
+        <= LARGEST_SINGLE
+    )
 
 
 # ---- bits ----
@@ -122,45 +163,86 @@ def test_a_sweep_is_recorded_as_without_workers(linfit: Linfit, workdir: Path) -
     tables = []
     for workers in (1, 2):
         folder = f"outputs/sweeps/{workers}"
-        arguments = ("seed=range(0,9)", "optimizer=adam,sgd", "steps=20", f"hydra.launcher.workers={workers}", f"hydra.sweep.dir={folder}")
+        arguments = (
+            "seed=range(0,9)",
+            "optimizer=adam,sgd",
+            "steps=20",
+            f"hydra.launcher.workers={workers}",
+            f"hydra.sweep.dir={folder}",
+        )
         done = linfit("run", "-m", *arguments)
         assert done.code == 0, done.err
-        found = [read_table(f"{folder}/{name}.parquet").sort_by("row").to_pylist() for name in ("results", "curves")]
-        tables.append([[{key: row[key] for key in row if key != "run_id"} for row in rows] for rows in found])
+        found = [
+            read_table(f"{folder}/{name}.parquet").sort_by("row").to_pylist()
+            for name in ("results", "curves")
+        ]
+        tables.append(
+            [[{key: row[key] for key in row if key != "run_id"} for row in rows] for rows in found]
+        )
     assert len(tables[0][0]) == 18
     assert repr(tables[0]) == repr(tables[1])
 
 
 def test_one_worker_is_this_process(linfit: Linfit, workdir: Path) -> None:
     code = "import sys, linfit; linfit.sweep(['seed=0,1', 'steps=2', 'tracking=none']); print('joblib.externals.loky' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 # ---- plug-ins and deaths ----
 
 
-def test_only_the_fit_that_kills_its_worker_fails(linfit: Linfit, workdir: Path, own_path: None, client: Any) -> None:
+def test_only_the_fit_that_kills_its_worker_fails(
+    linfit: Linfit, workdir: Path, own_path: None, client: Any
+) -> None:
     name = plugin(workdir, "deadly_data", "os.kill(os.getpid(), 9)")
-    arguments = (f"plugins=[{name}]", f"dataset.name={name}", "seed=range(0,9)", "+dataset.lethal=8", "steps=3")
+    arguments = (
+        f"plugins=[{name}]",
+        f"dataset.name={name}",
+        "seed=range(0,9)",
+        "+dataset.lethal=8",
+        "steps=3",
+    )
     done = linfit("run", "-m", *arguments, "hydra.launcher.workers=2")
     assert done.code == 1
     assert "9 fits: 8 completed, 1 failed" in done.out
-    assert "linfit: seed=8 FAILED\nthe worker process died (signal 9) while it ran this fit" in done.err
+    assert (
+        "linfit: seed=8 FAILED\nthe worker process died (signal 9) while it ran this fit"
+        in done.err
+    )
     assert "1 of 9 fits failed: seed=8 (" in done.err and "run again, in halves" in done.err
-    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    found = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()]
+    )
     children = [run.info.status for run in found if layout.PARENT in run.data.tags]
     assert sorted(children) == ["FAILED"] + ["FINISHED"] * 8
 
 
-def test_chunks_are_given_up_whole_when_too_many_workers_die(workdir: Path, own_path: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_are_given_up_whole_when_too_many_workers_die(
+    workdir: Path, own_path: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("linfit.sweeps.workers.MOST_DEATHS", 2)
     name = plugin(workdir, "plague", "os._exit(3)")
     load_plugins([name])
-    done = in_workers([resolved(seed=seed, plugins=(name,), dataset={"name": name, "lethal": 0}) for seed in range(8)], 2)
-    assert [done[place].error for place in range(8)] == ["the worker process died (exit code 3) while it ran these 4 fits"] * 8
+    done = in_workers(
+        [
+            resolved(seed=seed, plugins=(name,), dataset={"name": name, "lethal": 0})
+            for seed in range(8)
+        ],
+        2,
+    )
+    assert [done[place].error for place in range(8)] == [
+        "the worker process died (exit code 3) while it ran these 4 fits"
+    ] * 8
 
 
-def test_a_plugin_that_cannot_be_imported_by_a_worker_fails_its_fits(workdir: Path, own_path: None) -> None:
+def test_a_plugin_that_cannot_be_imported_by_a_worker_fails_its_fits(
+    workdir: Path, own_path: None
+) -> None:
     name = plugin(workdir, "here_only")
     load_plugins([name])
     (workdir / f"{name}.py").write_text("raise SystemExit(3)")
@@ -185,13 +267,31 @@ def test_a_wrong_number_of_workers_is_one_line(workers: str, linfit: Linfit, bar
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
-@pytest.mark.parametrize(("signalled", "code"), [(signal.SIGINT, 130), (getattr(signal, "SIGKILL", None), -9)])
-def test_no_worker_outlives_its_sweep(signalled: signal.Signals, code: int, workdir: Path, client: Any) -> None:
+@pytest.mark.parametrize(
+    ("signalled", "code"), [(signal.SIGINT, 130), (getattr(signal, "SIGKILL", None), -9)]
+)
+def test_no_worker_outlives_its_sweep(
+    signalled: signal.Signals, code: int, workdir: Path, client: Any
+) -> None:
     command = [sys.executable, "-c", "from linfit.cli import main; main()"]
-    command += ["run", "-m", "seed=range(0,32)", "steps=100000000", "engine=single", "hydra.launcher.workers=2"]
+    command += [
+        "run",
+        "-m",
+        "seed=range(0,32)",
+        "steps=100000000",
+        "engine=single",
+        "hydra.launcher.workers=2",
+    ]
     environment = {**os.environ, "LINFIT_GRACE": "25"}
-    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        wait_for(lambda: len([pid for pid in session(process.pid) if busy(pid)]) >= 3 or process.poll() is not None)
+    with started(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        wait_for(
+            lambda: (
+                len([pid for pid in session(process.pid) if busy(pid)]) >= 3
+                or process.poll() is not None
+            )
+        )
         assert process.poll() is None
         os.killpg(process.pid, signalled) if signalled is signal.SIGINT else process.kill()
         _, err = process.communicate(timeout=30)
@@ -199,7 +299,9 @@ def test_no_worker_outlives_its_sweep(signalled: signal.Signals, code: int, work
         wait_for(lambda: not session(process.pid))
     if signalled is signal.SIGINT:
         assert "Traceback" not in err and "is KILLED in MLflow" in err
-        found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+        found = client.search_runs(
+            [experiment.experiment_id for experiment in client.search_experiments()]
+        )
         assert [run.info.status for run in found] == ["KILLED"]
 
 
@@ -240,7 +342,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         ({"backend": "loky", "count": 1}, Workers(1)),
     ],
 )
-def test_a_sweep_goes_on_where_it_began_or_where_it_is_asked_to(asked: dict[str, Any], where: Workers) -> None:
+def test_a_sweep_goes_on_where_it_began_or_where_it_is_asked_to(
+    asked: dict[str, Any], where: Workers
+) -> None:
     assert continued(Workers(3), **asked) == where
 
 

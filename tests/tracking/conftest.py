@@ -28,7 +28,12 @@ def template(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def recorder(template: Path, tmp_path: Path) -> Iterator[DatabaseRecorder]:
     shutil.copy(template, tmp_path / "mlflow.db")
-    opened = open_recorder(MLflowTracking(uri=uri(tmp_path / "mlflow.db"), artifacts=str(template.parent / "artifacts")), NAME)
+    opened = open_recorder(
+        MLflowTracking(
+            uri=uri(tmp_path / "mlflow.db"), artifacts=str(template.parent / "artifacts")
+        ),
+        NAME,
+    )
     assert isinstance(opened, DatabaseRecorder)
     yield opened
     if opened._background is not None:

@@ -22,8 +22,26 @@ from linfit.tracking.store import Store, command, locate
 from tests.helpers import LAW
 
 #: Names of folders with signs that mean something in an address, in a shell, or in Hydra's overrides.
-NAMES = ("a b", "q%20b", "ü", "a#b", "a?b", "100%", "a;b", "a&b", "it's", 'a"b', "a:b", "a+b", "$x", "a=b,c", "%2e%2e")
-PATHS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).filter(lambda name: name not in (".", ".."))
+NAMES = (
+    "a b",
+    "q%20b",
+    "ü",
+    "a#b",
+    "a?b",
+    "100%",
+    "a;b",
+    "a&b",
+    "it's",
+    'a"b',
+    "a:b",
+    "a+b",
+    "$x",
+    "a=b,c",
+    "%2e%2e",
+)
+PATHS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).filter(
+    lambda name: name not in (".", "..")
+)
 
 
 @LAW
@@ -34,7 +52,10 @@ def test_mlflow_and_sqlalchemy_read_back_the_path(name: str) -> None:
     assert folder_of(address) == folder
     assert local_file_uri_to_path(address) == str(folder)
     assert folder_of(join_address(address, "e 1")) == folder / "e 1"
-    assert local_file_uri_to_path(append_to_uri_path(address, "run", "artifacts")) == f"{folder}/run/artifacts"
+    assert (
+        local_file_uri_to_path(append_to_uri_path(address, "run", "artifacts"))
+        == f"{folder}/run/artifacts"
+    )
     uri = sqlite_uri(folder / "mlflow.db")
     assert make_url(uri).database == f"{folder}/mlflow.db"
     assert Store(uri, None).file == folder / "mlflow.db"
@@ -54,7 +75,9 @@ def test_mlflow_and_sqlalchemy_read_back_the_path(name: str) -> None:
         ("sqlite:////abs/x.db", "/abs/x.db", "sqlite:////abs/x.db"),
     ],
 )
-def test_a_store_is_the_file_that_sqlalchemy_opens(uri: str, file: str, canonical: str, bare: Path) -> None:
+def test_a_store_is_the_file_that_sqlalchemy_opens(
+    uri: str, file: str, canonical: str, bare: Path
+) -> None:
     store = locate(uri)
     assert (store.file, store.uri) == (bare / file, canonical.format(bare))
     assert make_url(store.uri).database == str(store.file)
@@ -64,8 +87,20 @@ def test_a_store_is_the_file_that_sqlalchemy_opens(uri: str, file: str, canonica
 @pytest.mark.parametrize(
     ("uri", "why"),
     [
-        *((uri, "keeps nothing") for uri in ("sqlite:", "sqlite://", "sqlite:///", "sqlite:///?timeout=5", "sqlite:///:memory:")),
-        *((uri, "keeps nothing") for uri in ("sqlite:///%3Amemory%3A", "sqlite:///:memory:?cache=shared")),
+        *(
+            (uri, "keeps nothing")
+            for uri in (
+                "sqlite:",
+                "sqlite://",
+                "sqlite:///",
+                "sqlite:///?timeout=5",
+                "sqlite:///:memory:",
+            )
+        ),
+        *(
+            (uri, "keeps nothing")
+            for uri in ("sqlite:///%3Amemory%3A", "sqlite:///:memory:?cache=shared")
+        ),
         ("sqlite:///file::memory:?cache=shared&uri=true", "keeps nothing"),
         ("sqlite:///file:name?mode=memory&uri=true", "keeps nothing"),
         ("sqlite:///file:x.db?uri=true", "does not name a file"),
@@ -75,7 +110,9 @@ def test_a_store_is_the_file_that_sqlalchemy_opens(uri: str, file: str, canonica
         ("sqlite:///x.db?time=5", "has the option 'time'"),
     ],
 )
-def test_a_store_that_is_no_file_is_refused(uri: str, why: str, linfit: Callable[..., Any], bare: Path, monkeypatch: Any) -> None:
+def test_a_store_that_is_no_file_is_refused(
+    uri: str, why: str, linfit: Callable[..., Any], bare: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     for arguments in (["run"], ["run", "-m", "seed=0,1"], ["show"]):
         said = linfit(*arguments)
@@ -104,14 +141,21 @@ def test_artifacts_go_where_the_user_says(typed: str, folder: str, bare: Path) -
     assert locate(store.uri, store.artifacts) == store
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/a b", "mlflow-artifacts:/x", "http://host/x", "file://host/x"])
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/a b", "mlflow-artifacts:/x", "http://host/x", "file://host/x"]
+)
 def test_what_is_no_folder_of_this_machine_stays_as_it_is(address: str) -> None:
     assert locate("sqlite:///x.db", address).artifacts == address
     assert folder_of(address) is None
 
 
 @pytest.fixture(params=["q%20b", "a?b", "ü #;&'\"$x, 100%"])
-def named(request: pytest.FixtureRequest, bare: Path, migrated_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def named(
+    request: pytest.FixtureRequest,
+    bare: Path,
+    migrated_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """A working directory of that name, with the default store."""
     folder: Path = bare / request.param
     (folder / "outputs").mkdir(parents=True)
@@ -120,21 +164,34 @@ def named(request: pytest.FixtureRequest, bare: Path, migrated_store: Path, monk
     return folder
 
 
-def test_a_working_directory_may_have_any_name(named: Path, linfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    for words in ("run steps=5", "run -m steps=5 seed=0,1", "show", "report", "reproduce --sample 1"):
+def test_a_working_directory_may_have_any_name(
+    named: Path, linfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (
+        "run steps=5",
+        "run -m steps=5 seed=0,1",
+        "show",
+        "report",
+        "reproduce --sample 1",
+    ):
         said = linfit(*words.split())
         assert said.code == 0, said.err
     assert sorted(entry.name for entry in named.iterdir()) == ["outputs", "report.html"]
     assert [entry.name for entry in named.parent.iterdir()] == [named.name]
     client = MlflowClient(locate().uri)
     sweeps = [run for run in client.search_runs(["1"]) if layout.VARYING in run.data.tags]
-    assert sorted(run.data.tags[layout.KIND] for run in sweeps) == [layout.REPRODUCTION, layout.SWEEP]
+    assert sorted(run.data.tags[layout.KIND] for run in sweeps) == [
+        layout.REPRODUCTION,
+        layout.SWEEP,
+    ]
     for run in sweeps:
         fetched = Path(client.download_artifacts(run.info.run_id, layout.RESULTS))
         assert fetched.stat().st_size
     [model, *_] = client.search_logged_models(["1"])
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", locate().uri)
-    loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}", dst_path=str(named.parent))  # without, MLflow decodes twice
+    loaded = mlflow.pyfunc.load_model(
+        f"models:/{model.model_id}", dst_path=str(named.parent)
+    )  # without, MLflow decodes twice
     assert loaded.metadata.model_id == model.model_id
 
 

@@ -17,9 +17,15 @@ from tests.tracking.written import DATA, NAME, contents, named, row, sound
 #: What runs have, and what they get.
 CASES = [
     (row(), Amendment()),
-    (row(), Amendment("new ü 🎈", {"hparam/lr": 0.1, "hparam/seed": 2**53}, {"p": "v"}, {"t": "v"})),
+    (
+        row(),
+        Amendment("new ü 🎈", {"hparam/lr": 0.1, "hparam/seed": 2**53}, {"p": "v"}, {"t": "v"}),
+    ),
     (row(tags={"t": "old", "u": "old"}, dataset=DATA), Amendment("new", tags={"t": "new"})),
-    (row(metrics=(("hparam/lr", 0.1, 0), ("loss", 1.0, 5))), Amendment("new", {"hparam/lr": 0.1, "hparam/b": -1})),
+    (
+        row(metrics=(("hparam/lr", 0.1, 0), ("loss", 1.0, 5))),
+        Amendment("new", {"hparam/lr": 0.1, "hparam/b": -1}),
+    ),
     (row(params={"p": "v"}), Amendment(params={"p": "v", **{f"p{i}": str(i) for i in range(120)}})),
     (row("same"), Amendment("same", {"hparam/lr": 0.0})),
 ]
@@ -48,7 +54,10 @@ def require_amended(runs: list[Run]) -> None:
     for run, (before, lacking) in zip(runs, CASES, strict=True):
         assert run.info.run_name == run.data.tags["mlflow.runName"] == (lacking.name or before.name)
         assert run.data.params == {**before.params, **lacking.params}
-        assert run.data.metrics == {**{key: value for key, value, _ in before.metrics}, **lacking.metrics}
+        assert run.data.metrics == {
+            **{key: value for key, value, _ in before.metrics},
+            **lacking.metrics,
+        }
         assert {**before.tags, **lacking.tags}.items() <= run.data.tags.items()
 
 

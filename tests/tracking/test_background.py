@@ -22,7 +22,19 @@ from linfit.errors import RecordingError
 from linfit.tracking import background, database, inserter
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database import PRAGMAS, DatabaseRecorder, transaction
-from tests.tracking.written import NAME, ODD, Written, children, contents, file_of, named, numbers, row, run_count, sound
+from tests.tracking.written import (
+    NAME,
+    ODD,
+    Written,
+    children,
+    contents,
+    file_of,
+    named,
+    numbers,
+    row,
+    run_count,
+    sound,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +65,12 @@ def test_it_writes_what_the_client_writes(written: Written, template: Path, tmp_
 
 def test_blocks_are_there_before_anything_else_is_done(recorder: DatabaseRecorder) -> None:
     parent = recorder.begin(row("parent"))
-    blocks = [recorder.submit([row(str(number), tags={"mlflow.parentRunId": parent, "linfit.row": str(number)})]) for number in range(20)]
+    blocks = [
+        recorder.submit(
+            [row(str(number), tags={"mlflow.parentRunId": parent, "linfit.row": str(number)})]
+        )
+        for number in range(20)
+    ]
     assert len(recorder.history().children(parent)) == 20
     last = recorder.submit([row("last")])
     recorder.tag(last.result()[0], {"more": "…"})
@@ -74,19 +91,31 @@ def test_the_process_ends_with_the_sweep_and_begins_again(recorder: DatabaseReco
 
 
 def test_it_flushes_to_the_disk_and_checks_as_mlflow_does(recorder: DatabaseRecorder) -> None:
-    asked = [f"PRAGMA {name}" for name in ("foreign_keys", "synchronous", "journal_mode", "busy_timeout", "locking_mode")]
-    with closing(inserter.connected(str(file_of(recorder)), PRAGMAS)) as ours, transaction(recorder.engine) as theirs:
-        assert [ours.execute(text).fetchone() for text in asked] == [tuple(theirs.exec_driver_sql(text).one()) for text in asked]
+    asked = [
+        f"PRAGMA {name}"
+        for name in ("foreign_keys", "synchronous", "journal_mode", "busy_timeout", "locking_mode")
+    ]
+    with (
+        closing(inserter.connected(str(file_of(recorder)), PRAGMAS)) as ours,
+        transaction(recorder.engine) as theirs,
+    ):
+        assert [ours.execute(text).fetchone() for text in asked] == [
+            tuple(theirs.exec_driver_sql(text).one()) for text in asked
+        ]
 
 
 @pytest.mark.parametrize("most", [1, 5, 6, 7, 6000])
-def test_rows_are_the_same_however_many_go_with_one_statement(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_the_same_however_many_go_with_one_statement(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inserter, "MOST_VALUES", most * 3)
     records = [(f"key {number}", number / 7, None) for number in range(20)]
     with closing(sqlite3.connect(":memory:")) as store:
         store.execute("CREATE TABLE t (a PRIMARY KEY, b, c)")
         inserter.insert(store, "INSERT INTO t (a, b, c) VALUES (?, ?, ?)", records)
-        inserter.insert(store, "INSERT INTO t (a, b, c) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", records)
+        inserter.insert(
+            store, "INSERT INTO t (a, b, c) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", records
+        )
         assert store.execute("SELECT * FROM t ORDER BY rowid").fetchall() == records
 
 
@@ -96,36 +125,67 @@ def test_it_makes_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-REQUEST = ("SELECT 1", ()), [("INSERT INTO experiment_tags VALUES (?, ?, ?)", [("key", "value", 1)])]
+REQUEST = (
+    ("SELECT 1", ()),
+    [("INSERT INTO experiment_tags VALUES (?, ?, ?)", [("key", "value", 1)])],
+)
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_nothing_is_committed_for_a_parent_that_is_gone(alive: bool, recorder: DatabaseRecorder) -> None:
+def test_nothing_is_committed_for_a_parent_that_is_gone(
+    alive: bool, recorder: DatabaseRecorder
+) -> None:
     parent = os.getpid() if alive else 1
     program = [sys.executable, "-I", "-S", inserter.__file__, str(file_of(recorder)), str(parent)]
     request = marshal.dumps(REQUEST)
-    done = subprocess.run(program, input=len(request).to_bytes(8, "big") + request, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        program,
+        input=len(request).to_bytes(8, "big") + request,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert marshal.loads(done.stdout[8:]) == (inserter.DONE if alive else inserter.GONE)
     with closing(sqlite3.connect(file_of(recorder))) as store:
-        assert store.execute("SELECT count(*) FROM experiment_tags WHERE key = 'key'").fetchone() == (int(alive),)
+        assert store.execute(
+            "SELECT count(*) FROM experiment_tags WHERE key = 'key'"
+        ).fetchone() == (int(alive),)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 8, 20])
 def test_a_request_that_breaks_off_is_none(cut: int, recorder: DatabaseRecorder) -> None:
-    program = [sys.executable, "-I", "-S", inserter.__file__, str(file_of(recorder)), str(os.getpid())]
+    program = [
+        sys.executable,
+        "-I",
+        "-S",
+        inserter.__file__,
+        str(file_of(recorder)),
+        str(os.getpid()),
+    ]
     request = marshal.dumps(REQUEST)
-    done = subprocess.run(program, input=(len(request).to_bytes(8, "big") + request)[:cut], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        program,
+        input=(len(request).to_bytes(8, "big") + request)[:cut],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_a_process_that_is_killed_is_one_line_and_another_takes_its_place(recorder: DatabaseRecorder) -> None:
+def test_a_process_that_is_killed_is_one_line_and_another_takes_its_place(
+    recorder: DatabaseRecorder,
+) -> None:
     recorder.submit([row()]).result()
     process = process_of(recorder)
     process.send_signal(signal.SIGSTOP)
     broken = recorder.submit(ODD)
     process.kill()
-    with pytest.raises(RecordingError, match=r"^the store .* failed: the process that inserts rows has ended with exit code -9$"):
+    with pytest.raises(
+        RecordingError,
+        match=r"^the store .* failed: the process that inserts rows has ended with exit code -9$",
+    ):
         broken.result()
     assert run_count(file_of(recorder)) == 1
     assert len(recorder.submit(ODD).result()) == len(ODD)
@@ -147,9 +207,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("moment", [0, 0.3])
-def test_a_parent_that_is_killed_leaves_whole_blocks(moment: float, recorder: DatabaseRecorder) -> None:
-    program = KILLED.format(uri=recorder.store.uri, artifacts=recorder.store.artifacts, name=NAME, moment=moment)
-    done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False, stderr=subprocess.DEVNULL)
+def test_a_parent_that_is_killed_leaves_whole_blocks(
+    moment: float, recorder: DatabaseRecorder
+) -> None:
+    program = KILLED.format(
+        uri=recorder.store.uri, artifacts=recorder.store.artifacts, name=NAME, moment=moment
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=120, check=False, stderr=subprocess.DEVNULL
+    )
     assert done.returncode == -signal.SIGKILL
     recorder.begin(row("after"))  # waits for the lock, as whoever goes on does
     count = run_count(file_of(recorder))
@@ -159,10 +225,14 @@ def test_a_parent_that_is_killed_leaves_whole_blocks(moment: float, recorder: Da
     assert sound(file_of(recorder))
 
 
-def test_a_lock_is_waited_for(recorder: DatabaseRecorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_waited_for(
+    recorder: DatabaseRecorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database, "PRAGMAS", (PRAGMAS[0], "PRAGMA busy_timeout = 50"))
     recorder._artifacts()
-    with closing(sqlite3.connect(file_of(recorder), check_same_thread=False, isolation_level=None)) as other:
+    with closing(
+        sqlite3.connect(file_of(recorder), check_same_thread=False, isolation_level=None)
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
         blocks = [recorder.submit(ODD), recorder.submit(ODD)]
         Timer(1.5, lambda: other.execute("ROLLBACK")).start()
@@ -172,12 +242,16 @@ def test_a_lock_is_waited_for(recorder: DatabaseRecorder, caplog: pytest.LogCapt
     assert run_count(file_of(recorder)) == 2 * len(ODD)
 
 
-def test_a_lock_that_stays_is_one_line_and_nothing_is_written(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_stays_is_one_line_and_nothing_is_written(
+    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database, "PRAGMAS", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
     monkeypatch.setenv("LINFIT_PATIENCE", "0.1")
     with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RecordingError, match=r"is kept locked by another program: wait") as error:
+        with pytest.raises(
+            RecordingError, match=r"is kept locked by another program: wait"
+        ) as error:
             recorder.submit(ODD).result()
         assert "\n" not in str(error.value)
         other.execute("ROLLBACK")
@@ -204,7 +278,9 @@ print(time.time())
 
 def test_whoever_leaves_does_not_wait_for_a_lock(recorder: DatabaseRecorder) -> None:
     program = LEAVES.format(uri=recorder.store.uri, artifacts=recorder.store.artifacts, name=NAME)
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leaving:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as leaving:
         assert leaving.stdin is not None and leaving.stdout is not None
         leaving.stdout.readline()
         with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
@@ -218,7 +294,10 @@ def test_whoever_leaves_does_not_wait_for_a_lock(recorder: DatabaseRecorder) -> 
 
 @pytest.mark.parametrize("number", [np.float64(1.5), np.int64(2), 3])
 def test_any_number_is_kept_as_one(number: Any, recorder: DatabaseRecorder) -> None:
-    ids = [*recorder.submit([numbers(("n", number, 0))]).result(), *recorder.add([numbers(("n", number, 0))])]
+    ids = [
+        *recorder.submit([numbers(("n", number, 0))]).result(),
+        *recorder.add([numbers(("n", number, 0))]),
+    ]
     with closing(sqlite3.connect(file_of(recorder))) as store:
         kept = store.execute("SELECT typeof(value), value FROM metrics").fetchall()
     assert len(ids) == 2 and kept == [("real", float(number))] * 2
@@ -230,7 +309,9 @@ def test_what_cannot_be_written_is_said(recorder: DatabaseRecorder) -> None:
     assert len(recorder.submit([row()]).result()) == 1
 
 
-def test_blocks_that_wait_behind_a_lock_fail_with_the_first(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_that_wait_behind_a_lock_fail_with_the_first(
+    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database, "PRAGMAS", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
     monkeypatch.setenv("LINFIT_PATIENCE", "1")
     asked, calls = background.Background._asked, [0]
@@ -255,9 +336,14 @@ def test_blocks_that_wait_behind_a_lock_fail_with_the_first(recorder: DatabaseRe
 
 @pytest.mark.parametrize(
     ("refused", "why"),
-    [(row(status="LOST"), "failed: .*CHECK constraint"), (row(params={"a+b": "1"}), r"failed: Invalid value .*a\+b")],
+    [
+        (row(status="LOST"), "failed: .*CHECK constraint"),
+        (row(params={"a+b": "1"}), r"failed: Invalid value .*a\+b"),
+    ],
 )
-def test_a_row_that_is_refused_takes_its_block_along_and_no_other(refused: Any, why: str, recorder: DatabaseRecorder) -> None:
+def test_a_row_that_is_refused_takes_its_block_along_and_no_other(
+    refused: Any, why: str, recorder: DatabaseRecorder
+) -> None:
     before = recorder.submit([row()])
     with pytest.raises(RecordingError, match=why) as error:
         recorder.submit([row(), refused]).result()
@@ -269,11 +355,16 @@ def test_a_row_that_is_refused_takes_its_block_along_and_no_other(refused: Any, 
 def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
     recorder.submit(children()).result()
     recorder.client.client.delete_experiment(recorder.client.experiment_id)
-    with pytest.raises(RecordingError, match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* while its runs were added$"):
+    with pytest.raises(
+        RecordingError,
+        match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* while its runs were added$",
+    ):
         recorder.submit([row()]).result()
 
 
-def test_no_process_is_begun_for_a_few_runs(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_is_begun_for_a_few_runs(
+    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database, "LARGE", 200)
     monkeypatch.setattr(background.Background, "_begun", None)
     assert len(recorder.submit(ODD).result()) == len(ODD)

@@ -43,9 +43,13 @@ def caller(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowCli
         monkeypatch.delenv(name)
     monkeypatch.setattr(utils, "_tracking_uri", None)
     monkeypatch.setattr(fluent, "_active_experiment_id", None)
-    mlflow.set_tracking_uri(f"sqlite:///{workdir}/outputs/mlflow.db")  # absolute: MLflow remembers stores by their address
+    mlflow.set_tracking_uri(
+        f"sqlite:///{workdir}/outputs/mlflow.db"
+    )  # absolute: MLflow remembers stores by their address
     client = MlflowClient()
-    client.create_experiment("mine", f"{workdir}/artifacts")  # the empty store's own experiment keeps its files nowhere
+    client.create_experiment(
+        "mine", f"{workdir}/artifacts"
+    )  # the empty store's own experiment keeps its files nowhere
     mlflow.set_experiment("mine")
     yield client
     while mlflow.active_run() is not None:
@@ -54,7 +58,14 @@ def caller(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowCli
 
 def state(client: MlflowClient, run_id: str) -> tuple[Any, ...]:
     run = client.get_run(run_id)
-    return run.info.status, run.info.end_time, run.data.tags, run.data.params, run.data.metrics, run.inputs.dataset_inputs
+    return (
+        run.info.status,
+        run.info.end_time,
+        run.data.tags,
+        run.data.params,
+        run.data.metrics,
+        run.inputs.dataset_inputs,
+    )
 
 
 def parent_of(client: MlflowClient, run_id: str) -> str | None:
@@ -64,10 +75,14 @@ def parent_of(client: MlflowClient, run_id: str) -> str | None:
 
 def newest(client: MlflowClient, experiment: str) -> Any:
     found = client.get_experiment_by_name(experiment)
-    return client.search_runs([found.experiment_id], f"tags.`{layout.CODE}` LIKE '%'", max_results=1)[0]
+    return client.search_runs(
+        [found.experiment_id], f"tags.`{layout.CODE}` LIKE '%'", max_results=1
+    )[0]
 
 
-def test_the_active_run_is_the_parent_and_stays_as_it_is(linfit: Linfit, caller: MlflowClient, recorder: str) -> None:
+def test_the_active_run_is_the_parent_and_stays_as_it_is(
+    linfit: Linfit, caller: MlflowClient, recorder: str
+) -> None:
     outer = mlflow.start_run()
     mlflow.log_metric("own", 1.0)
     before = state(caller, outer.info.run_id)
@@ -92,9 +107,14 @@ def test_the_active_run_is_the_parent_and_stays_as_it_is(linfit: Linfit, caller:
     assert "1 of 1 fits are finished already" in linfit("run", *QUICK, "--skip-done").err
 
 
-def test_runs_that_the_caller_nests_below_a_sweep_are_none_of_its_fits(linfit: Linfit, caller: MlflowClient) -> None:
+def test_runs_that_the_caller_nests_below_a_sweep_are_none_of_its_fits(
+    linfit: Linfit, caller: MlflowClient
+) -> None:
     swept = package.sweep(SWEEP)
-    with mlflow.start_run(experiment_id=caller.get_run(swept.run_id).info.experiment_id, tags={layout.PARENT: swept.run_id}):
+    with mlflow.start_run(
+        experiment_id=caller.get_run(swept.run_id).info.experiment_id,
+        tags={layout.PARENT: swept.run_id},
+    ):
         pass
     assert linfit("show", swept.run_id).code == 0
     assert linfit("verify", swept.run_id).code == 0
@@ -114,11 +134,18 @@ EXPERIMENTS = {
 
 @pytest.mark.parametrize(("arguments", "active", "name"), EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_the_callers_experiment_is_that_of_what_nobody_names(
-    arguments: list[str], active: bool, name: str, workdir: Path, caller: MlflowClient, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    active: bool,
+    name: str,
+    workdir: Path,
+    caller: MlflowClient,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (workdir / "experiments").mkdir()
     for experiment, text in {"asked": "", "plain": "name: adhoc\n"}.items():
-        (workdir / "experiments" / f"{experiment}.yaml").write_text(f"defaults: [/linfit, _self_]\n{text}")
+        (workdir / "experiments" / f"{experiment}.yaml").write_text(
+            f"defaults: [/linfit, _self_]\n{text}"
+        )
     outer = mlflow.start_run() if active else None
     swept = package.sweep([*arguments, *SWEEP])
     assert newest(caller, name).info.run_id == swept.run_id
@@ -135,13 +162,18 @@ def test_a_run_in_another_store_is_no_parent_and_a_note_says_so(
     swept = package.sweep([*SWEEP, f"tracking.uri={other}"])
     said = capsys.readouterr().err
     assert f"nothing is nested below the active MLflow run {outer.info.run_id}: sqlite:///" in said
-    assert "elsewhere.db has no such run, or it was deleted there; name its store with tracking.uri" in said
+    assert (
+        "elsewhere.db has no such run, or it was deleted there; name its store with tracking.uri"
+        in said
+    )
     assert parent_of(MlflowClient(other), swept.run_id) is None
     package.sweep([*SWEEP, "tracking=none"])
     assert "nested" not in capsys.readouterr().err
 
 
-def test_the_active_run_is_that_of_the_thread_or_else_of_the_environment(caller: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_active_run_is_that_of_the_thread_or_else_of_the_environment(
+    caller: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with mlflow.start_run() as outer:
         seen: list[str] = []
         thread = threading.Thread(target=lambda: seen.append(caller_run()))
@@ -164,7 +196,9 @@ def test_without_mlflow_nothing_is_imported_to_know_the_caller(
     assert package.compose().name == "mine"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "99")
     assert [package.compose().name for _ in range(2)] == ["adhoc", "adhoc"]
-    assert capsys.readouterr().err.count("MLFLOW_EXPERIMENT_ID=99 is no experiment of the store") == 1
+    assert (
+        capsys.readouterr().err.count("MLFLOW_EXPERIMENT_ID=99 is no experiment of the store") == 1
+    )
 
 
 AUTOLOG = """
@@ -188,5 +222,12 @@ assert not {tag for tag in outer.data.tags if not tag.startswith("mlflow.")}, ou
 
 def test_autologging_adds_nothing(workdir: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    done = subprocess.run([sys.executable, "-c", AUTOLOG], cwd=workdir, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", AUTOLOG],
+        cwd=workdir,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr

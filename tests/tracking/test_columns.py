@@ -20,14 +20,28 @@ from linfit.tracking.columns import find_obstacle
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.opening import open_recorder
-from tests.tracking.written import DATA, NAME, Written, children, contents, file_of, named, row, sound, uri
+from tests.tracking.written import (
+    DATA,
+    NAME,
+    Written,
+    children,
+    contents,
+    file_of,
+    named,
+    row,
+    sound,
+    uri,
+)
 
 
 def rewrite(file: Path, table: str, old: str, new: str) -> None:
     """Change how a table is declared, which SQLite's ALTER TABLE does not do."""
     with closing(sqlite3.connect(file)) as store, store:
         store.execute("PRAGMA writable_schema = ON")
-        done = store.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ? AND instr(sql, ?)", (old, new, table, old))
+        done = store.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ? AND instr(sql, ?)",
+            (old, new, table, old),
+        )
         assert done.rowcount == 1, f"{table} is not declared with {old}"
 
 
@@ -67,14 +81,40 @@ def test_what_fills_itself_is_no_obstacle(added: str, template: Path, tmp_path: 
             "its table runs demands a column later",
         ),
         ("params", "value VARCHAR", "content VARCHAR", "its table params has no column value"),
-        ("latest_metrics", "value FLOAT", "value VARCHAR(20)", "the column value of its table latest_metrics is VARCHAR(20), and not as"),
-        ("runs", "start_time BIGINT", "start_time DATETIME", "the column start_time of its table runs is DATETIME, and not as"),
-        ("tags", "value VARCHAR(8000)", "value INTEGER", "the column value of its table tags is INTEGER, and not as"),
-        ("runs", "deleted_time BIGINT", "deleted_time BIGINT NOT NULL", "the column deleted_time of its table runs is BIGINT, and not as"),
+        (
+            "latest_metrics",
+            "value FLOAT",
+            "value VARCHAR(20)",
+            "the column value of its table latest_metrics is VARCHAR(20), and not as",
+        ),
+        (
+            "runs",
+            "start_time BIGINT",
+            "start_time DATETIME",
+            "the column start_time of its table runs is DATETIME, and not as",
+        ),
+        (
+            "tags",
+            "value VARCHAR(8000)",
+            "value INTEGER",
+            "the column value of its table tags is INTEGER, and not as",
+        ),
+        (
+            "runs",
+            "deleted_time BIGINT",
+            "deleted_time BIGINT NOT NULL",
+            "the column deleted_time of its table runs is BIGINT, and not as",
+        ),
     ],
 )
 def test_an_obstacle_is_named_and_the_client_writes(
-    table: str, old: str, new: str, why: str, template: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    table: str,
+    old: str,
+    new: str,
+    why: str,
+    template: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     file = Path(shutil.copy(template, tmp_path / "mlflow.db"))
     rewrite(file, table, old, new)
@@ -82,13 +122,19 @@ def test_an_obstacle_is_named_and_the_client_writes(
     assert isinstance(opened, ClientRecorder)
     [warning] = caplog.records
     assert f"the store {uri(file)}: {why}" in warning.getMessage()
-    assert warning.getMessage().endswith("runs are written one by one through MLflow's client, which is slower")
+    assert warning.getMessage().endswith(
+        "runs are written one by one through MLflow's client, which is slower"
+    )
     assert "\n" not in warning.getMessage()
 
 
 def test_a_table_that_is_gone_or_a_view_is_an_obstacle(template: Path, tmp_path: Path) -> None:
     file = Path(shutil.copy(template, tmp_path / "mlflow.db"))
-    execute(file, "ALTER TABLE input_tags RENAME TO kept", "CREATE VIEW input_tags AS SELECT * FROM kept")
+    execute(
+        file,
+        "ALTER TABLE input_tags RENAME TO kept",
+        "CREATE VIEW input_tags AS SELECT * FROM kept",
+    )
     assert find_obstacle(create_engine(uri(file))) == "it has no table input_tags"
 
 
@@ -117,7 +163,9 @@ def given() -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def right(given: list[Row], template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def right(
+    given: list[Row], template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
     """All that the client makes of two blocks."""
     file = Path(shutil.copy(template, tmp_path_factory.mktemp("right")))
     client = ClientRecorder(named(file), NAME)
@@ -135,7 +183,10 @@ def add(recorder: DatabaseRecorder, given: list[Row], way: str) -> list[str]:
     return run_ids
 
 
-@pytest.mark.parametrize(("changed", "way"), [*((changed, "here") for changed in CHANGED), *(("params", way) for way in WAYS[1:])])
+@pytest.mark.parametrize(
+    ("changed", "way"),
+    [*((changed, "here") for changed in CHANGED), *(("params", way) for way in WAYS[1:])],
+)
 def test_a_block_that_reads_back_otherwise_is_taken_out_and_the_client_writes(
     changed: str,
     way: str,
@@ -153,12 +204,17 @@ def test_a_block_that_reads_back_otherwise_is_taken_out_and_the_client_writes(
     assert sound(file)
     [warning] = caplog.records
     named = {"inputs": "datasets"}.get(changed, changed)
-    assert f"{uri(file)}: what was written into its tables reads back otherwise ({named}): runs are" in warning.getMessage()
+    assert (
+        f"{uri(file)}: what was written into its tables reads back otherwise ({named}): runs are"
+        in warning.getMessage()
+    )
     recorder.amend({run_ids[0]: Amendment("amended", {}, {}, {})})
     assert recorder.client.client.get_run(run_ids[0]).info.run_name == "amended"
 
 
-def test_where_a_wrong_block_cannot_be_taken_out_it_is_deleted(given: list[Row], recorder: DatabaseRecorder) -> None:
+def test_where_a_wrong_block_cannot_be_taken_out_it_is_deleted(
+    given: list[Row], recorder: DatabaseRecorder
+) -> None:
     _, statement = CHANGED["params"]
     execute(
         file_of(recorder),
@@ -170,7 +226,9 @@ def test_where_a_wrong_block_cannot_be_taken_out_it_is_deleted(given: list[Row],
     assert {run.info.run_id for run in found} == set(run_ids)
 
 
-def test_only_the_first_block_is_read_back(given: list[Row], recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_block_is_read_back(
+    given: list[Row], recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[int] = []
     truth = readback.find_difference
 
@@ -184,7 +242,9 @@ def test_only_the_first_block_is_read_back(given: list[Row], recorder: DatabaseR
     assert read == [3]
 
 
-def test_every_kind_of_row_reads_back_as_it_was_given(written: Written, template: Path, tmp_path: Path) -> None:
+def test_every_kind_of_row_reads_back_as_it_was_given(
+    written: Written, template: Path, tmp_path: Path
+) -> None:
     """Each alone, so that it is looked at."""
     file = Path(shutil.copy(template, tmp_path / "mlflow.db"))
     recorder = DatabaseRecorder(ClientRecorder(named(file), NAME))

@@ -43,21 +43,30 @@ def recorded(monkeypatch: pytest.MonkeyPatch, sweep: bool) -> Arrays:
 
 
 @pytest.mark.matrix
-def test_a_run_of_arrays_is_reproduced_from_what_it_keeps(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_arrays_is_reproduced_from_what_it_keeps(
+    linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded(monkeypatch, sweep=False)
     assert linfit("reproduce", "--exact").code == 0
 
 
-def test_so_are_the_fits_of_a_sweep(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_are_the_fits_of_a_sweep(
+    linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded(monkeypatch, sweep=True)
-    assert all(stored.problem().X.tolist() == X.tolist() for stored in configs_of(Path(LAST), [0, 1], Asked()))  # as `resume` reads them
+    assert all(
+        stored.problem().X.tolist() == X.tolist()
+        for stored in configs_of(Path(LAST), [0, 1], Asked())
+    )  # as `resume` reads them
     gc.collect()
     assert linfit("verify").code == 0
     gc.collect()
     assert linfit("reproduce", LAST, "--exact").code == 0
 
 
-def test_changed_numbers_are_refused_by_name(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_numbers_are_refused_by_name(
+    linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = recorded(monkeypatch, sweep=False)
     [file] = (workdir / "outputs" / "artifacts").rglob(data.file_name)
     np.save(file, np.load(file) + 1)
@@ -80,4 +89,7 @@ def test_numbers_travel_to_other_processes() -> None:
     [(_, there)] = run(*pickle.loads(sent))
     assert there["status"] is Status.COMPLETED
     [(_, lost)] = run(pickle.loads(sent)[0], {})
-    assert lost["status"] is Status.FAILED and "call linfit.arrays on the same numbers first" in lost["error"]
+    assert (
+        lost["status"] is Status.FAILED
+        and "call linfit.arrays on the same numbers first" in lost["error"]
+    )

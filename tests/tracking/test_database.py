@@ -65,7 +65,15 @@ from tests.tracking.written import (
 def everything(client: MlflowClient, run_ids: Sequence[str]) -> list[str]:
     """All that a client can read of runs."""
     return [
-        repr((run_as_text(client, run_id), [histories(client, run_id, key) for key in sorted(client.get_run(run_id).data.metrics)]))
+        repr(
+            (
+                run_as_text(client, run_id),
+                [
+                    histories(client, run_id, key)
+                    for key in sorted(client.get_run(run_id).data.metrics)
+                ],
+            )
+        )
         for run_id in run_ids
     ]
 
@@ -75,16 +83,34 @@ def run_as_text(client: MlflowClient, run_id: str) -> str:
 
 
 def histories(client: MlflowClient, run_id: str, key: str) -> list[str]:
-    return sorted(repr((point.key, point.value, point.timestamp, point.step)) for point in client.get_metric_history(run_id, key))
+    return sorted(
+        repr((point.key, point.value, point.timestamp, point.step))
+        for point in client.get_metric_history(run_id, key)
+    )
 
 
 @pytest.mark.matrix
 def test_every_field_of_every_table_is_what_the_client_writes(written: Written) -> None:
-    ours, theirs = contents(written.by_database, written.database_ids), contents(written.by_client, written.client_ids)
+    ours, theirs = (
+        contents(written.by_database, written.database_ids),
+        contents(written.by_client, written.client_ids),
+    )
     assert ours.keys() == theirs.keys()
     for table, records in theirs.items():
         assert ours[table] == records, table
-    assert all(ours[table] for table in ("runs", "tags", "params", "metrics", "latest_metrics", "datasets", "inputs", "input_tags"))
+    assert all(
+        ours[table]
+        for table in (
+            "runs",
+            "tags",
+            "params",
+            "metrics",
+            "latest_metrics",
+            "datasets",
+            "inputs",
+            "input_tags",
+        )
+    )
 
 
 @pytest.mark.matrix
@@ -96,19 +122,35 @@ def test_a_client_reads_the_same(written: Written) -> None:
 @pytest.mark.matrix
 def test_a_search_finds_the_same(written: Written) -> None:
     frames = []
-    for file, run_ids in ((written.by_client, written.client_ids), (written.by_database, written.database_ids)):
+    for file, run_ids in (
+        (written.by_client, written.client_ids),
+        (written.by_database, written.database_ids),
+    ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", uri(file))
             found = mlflow.search_runs(search_all_experiments=True).set_index("run_id").loc[run_ids]
-        found["artifact_uri"] = [address.replace(run_id, "ID") for run_id, address in found["artifact_uri"].items()]
+        found["artifact_uri"] = [
+            address.replace(run_id, "ID") for run_id, address in found["artifact_uri"].items()
+        ]
         frames.append(found.reset_index(drop=True).sort_index(axis=1))
     assert frames[0].equals(frames[1])
     assert len(frames[0]) == len(written.rows)
 
 
-@pytest.mark.parametrize("condition", ["metrics.loss < 3", "params.optimizer = 'sgd'", "tags.more = '…'", "attributes.status = 'KILLED'"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "metrics.loss < 3",
+        "params.optimizer = 'sgd'",
+        "tags.more = '…'",
+        "attributes.status = 'KILLED'",
+    ],
+)
 def test_a_condition_finds_the_same(written: Written, condition: str) -> None:
-    theirs, ours = (sorted(run.info.run_name for run in client.search_runs(["1"], condition)) for client in written.clients())
+    theirs, ours = (
+        sorted(run.info.run_name for run in client.search_runs(["1"], condition))
+        for client in written.clients()
+    )
     assert ours == theirs
     assert ours
 
@@ -116,12 +158,16 @@ def test_a_condition_finds_the_same(written: Written, condition: str) -> None:
 POINTS = st.tuples(st.sampled_from(["loss", "weight/0"]), st.floats(width=64), st.integers(-2, 3))
 
 
-def test_any_points_are_kept_as_the_client_keeps_them(template: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_points_are_kept_as_the_client_keeps_them(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     @settings(derandomize=True, database=None, deadline=None, max_examples=5)
     @given(st.lists(st.lists(POINTS, max_size=12), min_size=8, max_size=8))
     def law(points: list[list[tuple[str, float, int]]]) -> None:
         done = write([numbers(*some) for some in points], template, tmp_path_factory.mktemp("any"))
-        assert contents(done.by_database, done.database_ids) == contents(done.by_client, done.client_ids)
+        assert contents(done.by_database, done.database_ids) == contents(
+            done.by_client, done.client_ids
+        )
 
     law()
 
@@ -140,23 +186,35 @@ def test_ids_are_mlflows_but_grow() -> None:
     assert len({one[:12] for one in ids}) == 2000
 
 
-def test_runs_that_are_begun_and_ended_go_through_the_client(recorder: DatabaseRecorder, tmp_path: Path) -> None:
+def test_runs_that_are_begun_and_ended_go_through_the_client(
+    recorder: DatabaseRecorder, tmp_path: Path
+) -> None:
     begun = layout.started(account(FitConfig(steps=5)), "single", START, {})
     run_id = recorder.begin(begun)
     result = fit(FitConfig(steps=5))
     (tmp_path / "config.json").write_text("{}")
     recorder.end(run_id, layout.finished(begun, result, END), [tmp_path / "config.json"])
-    [child] = recorder.add([layout.child(result, account(result.config), "child", run_id, 0, (START, END))])
+    [child] = recorder.add(
+        [layout.child(result, account(result.config), "child", run_id, 0, (START, END))]
+    )
     client = recorder.client.client
     assert [file.path for file in client.list_artifacts(run_id)] == ["config.json"]
-    assert [run.info.run_id for run in client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{run_id}'")] == [child]
-    single, added = (client.get_run(one).inputs.dataset_inputs[0].dataset.to_dictionary() for one in (run_id, child))
+    assert [
+        run.info.run_id
+        for run in client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    ] == [child]
+    single, added = (
+        client.get_run(one).inputs.dataset_inputs[0].dataset.to_dictionary()
+        for one in (run_id, child)
+    )
     assert single == added
     assert recorder.where() == recorder.client.where()
     assert recorder.add([]) == []
 
 
-def test_a_block_that_fails_leaves_nothing(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_fails_leaves_nothing(
+    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = contents(file_of(recorder), [])
 
     def broken(*_: Any) -> Any:
@@ -164,7 +222,9 @@ def test_a_block_that_fails_leaves_nothing(recorder: DatabaseRecorder, monkeypat
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(statements, "known_datasets", broken)
-    with pytest.raises(RecordingError, match=rf"^the store {file_of(recorder)} failed: the disk is gone$"):
+    with pytest.raises(
+        RecordingError, match=rf"^the store {file_of(recorder)} failed: the disk is gone$"
+    ):
         recorder.add(ODD)
     assert contents(file_of(recorder), []) == before
     monkeypatch.undo()
@@ -190,27 +250,41 @@ open_recorder(MLflowTracking(uri={recorder.store.uri!r}, artifacts={recorder.sto
 
 
 def test_a_lock_is_waited_for(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "PRAGMAS", ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 200"))
-    with closing(sqlite3.connect(file_of(recorder), check_same_thread=False, isolation_level=None)) as other:
+    monkeypatch.setattr(
+        database, "PRAGMAS", ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 200")
+    )
+    with closing(
+        sqlite3.connect(file_of(recorder), check_same_thread=False, isolation_level=None)
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
-        Timer(0.3, lambda: other.execute("ROLLBACK")).start()  # after the first attempt, before the end of the second
+        Timer(
+            0.3, lambda: other.execute("ROLLBACK")
+        ).start()  # after the first attempt, before the end of the second
         assert len(recorder.add(ODD)) == len(ODD)
     assert run_count(file_of(recorder)) == len(ODD)
 
 
-def test_a_lock_that_stays_is_one_line_and_nothing_is_written(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "PRAGMAS", ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 10"))
+def test_a_lock_that_stays_is_one_line_and_nothing_is_written(
+    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        database, "PRAGMAS", ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 10")
+    )
     monkeypatch.setenv("LINFIT_PATIENCE", "0.1")
     with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RecordingError, match=r"is kept locked by another program: wait") as error:
+        with pytest.raises(
+            RecordingError, match=r"is kept locked by another program: wait"
+        ) as error:
             recorder.add(ODD)
         assert "\n" not in str(error.value)
         other.execute("ROLLBACK")
     assert run_count(file_of(recorder)) == 0
 
 
-def test_a_dataset_that_another_process_was_quicker_to_add(recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_that_another_process_was_quicker_to_add(
+    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorder.add([row(dataset=DATA)])
     seen, truth = [0], statements.known_datasets
 
@@ -239,11 +313,16 @@ def test_a_driver_that_takes_no_tuples(written: Written, template: Path, tmp_pat
     [
         (numbers(("loss[0]", 1.0, 0)), r"failed: Invalid value .*loss\[0\]"),
         (row(params={"a+b": "1"}), r"failed: Invalid value .*a\+b"),
-        (row(dataset=replace(DATA, digest="x" * 37)), "failed: .digest. exceeds the maximum length"),
+        (
+            row(dataset=replace(DATA, digest="x" * 37)),
+            "failed: .digest. exceeds the maximum length",
+        ),
         (row(status="LOST"), "failed: .*CHECK constraint"),
     ],
 )
-def test_what_mlflow_refuses_is_refused_in_one_line(recorder: DatabaseRecorder, refused: Row, why: str) -> None:
+def test_what_mlflow_refuses_is_refused_in_one_line(
+    recorder: DatabaseRecorder, refused: Row, why: str
+) -> None:
     with pytest.raises(RecordingError, match=why) as error:
         recorder.add([row(), refused])
     assert "\n" not in str(error.value)
@@ -252,7 +331,9 @@ def test_what_mlflow_refuses_is_refused_in_one_line(recorder: DatabaseRecorder, 
 
 def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
     recorder.client.client.delete_experiment(recorder.client.experiment_id)
-    with pytest.raises(RecordingError, match=r"the MLflow experiment 'a block' was deleted in sqlite:"):
+    with pytest.raises(
+        RecordingError, match=r"the MLflow experiment 'a block' was deleted in sqlite:"
+    ):
         recorder.add([row()])
 
 
@@ -271,9 +352,16 @@ def test_it_survives_gc_and_upgrade(recorder: DatabaseRecorder) -> None:
 
 
 def run_mlflow(*arguments: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "mlflow", *arguments], capture_output=True, text=True, timeout=120, env=environment, check=False
+        [sys.executable, "-m", "mlflow", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -338,7 +426,9 @@ def sending(recorder: DatabaseRecorder) -> ClientRecorder:
 MANY = [row(str(number)) for number in range(40)]
 
 
-def test_ids_come_in_the_order_of_the_rows(sending: ClientRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_come_in_the_order_of_the_rows(
+    sending: ClientRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def add(one: Row) -> str:
         time.sleep(0.001 * (7 - int(one.name) % 7))
         return f"id of {one.name}"
@@ -347,7 +437,9 @@ def test_ids_come_in_the_order_of_the_rows(sending: ClientRecorder, monkeypatch:
     assert sending.add(MANY) == [f"id of {one.name}" for one in MANY]
 
 
-def test_the_first_error_is_raised_when_the_others_have_ended(sending: ClientRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_error_is_raised_when_the_others_have_ended(
+    sending: ClientRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, ended = [], []
 
     def add(one: Row) -> str:

@@ -29,7 +29,11 @@ CANARY = "s3cretcanary"
 
 @pytest.mark.matrix
 def test_every_installed_package_has_its_version() -> None:
-    there = {re.sub(r"[-_.]+", "-", found.name).lower(): found.version for found in distributions() if ".dist-info" in str(found._path)}  # type: ignore[attr-defined]
+    there = {
+        re.sub(r"[-_.]+", "-", found.name).lower(): found.version
+        for found in distributions()
+        if ".dist-info" in str(found._path)
+    }  # type: ignore[attr-defined]
     assert len(there) > 50
     assert there.items() <= environment.packages().items()
 
@@ -50,7 +54,11 @@ def test_the_machine_is_described_as_torch_and_numpy_see_it() -> None:
 
 def test_libraries_are_described_as_they_are_loaded() -> None:
     found = environment.environment(1)
-    [library] = [one for one in threadpool_info() if f"{os.sep}numpy" in one["filepath"] and one["user_api"] == "blas"]
+    [library] = [
+        one
+        for one in threadpool_info()
+        if f"{os.sep}numpy" in one["filepath"] and one["user_api"] == "blas"
+    ]
     assert found["numpy_blas_loaded"] == f"{library['internal_api']} {library['version']}"
     assert found["numpy_blas_kernel"] == library["architecture"]
     assert found["numpy_simd"].split() == np.show_config(mode="dicts")["SIMD Extensions"]["found"]
@@ -80,18 +88,28 @@ def test_libraries_that_other_packages_bring_do_not_count(file: str, counts: boo
 @pytest.mark.parametrize(
     ("then", "now", "named"),
     [
-        ({"numpy_blas_kernel": "SkylakeX"}, {"numpy_blas_kernel": "Haswell"}, ["numpy_blas_kernel"]),
+        (
+            {"numpy_blas_kernel": "SkylakeX"},
+            {"numpy_blas_kernel": "Haswell"},
+            ["numpy_blas_kernel"],
+        ),
         ({}, {"numpy_blas_kernel": "Haswell"}, []),  # a run of before
         ({"numpy_blas_kernel": "Haswell"}, {}, []),
         ({"OPENBLAS_CORETYPE": ""}, {"OPENBLAS_CORETYPE": "Haswell"}, []),  # its kernel is the same
-        ({"MKL_ENABLE_INSTRUCTIONS": ""}, {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, ["MKL_ENABLE_INSTRUCTIONS"]),
+        (
+            {"MKL_ENABLE_INSTRUCTIONS": ""},
+            {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+            ["MKL_ENABLE_INSTRUCTIONS"],
+        ),
         ({"mkl_cbwr": "COMPATIBLE"}, {"mkl_cbwr": "AVX2"}, ["mkl_cbwr"]),
         ({"cpus": "2", "threads": "1"}, {"cpus": "4", "threads": "1"}, []),
         ({"cpus": "2", "threads": "2"}, {"cpus": "4", "threads": "2"}, ["cpus"]),
         ({"threads": 1}, {"threads": "1"}, []),
     ],
 )
-def test_what_may_change_bits_is_named(then: dict[str, Any], now: dict[str, Any], named: list[str]) -> None:
+def test_what_may_change_bits_is_named(
+    then: dict[str, Any], now: dict[str, Any], named: list[str]
+) -> None:
     assert list(environment.differing(then, now)) == named
     found = changes.changes({"machine": then}, {"machine": now})
     assert [(change.kind, change.key) for change in found] == [("machine", key) for key in named]
@@ -99,20 +117,39 @@ def test_what_may_change_bits_is_named(then: dict[str, Any], now: dict[str, Any]
 
 def test_what_a_tag_leaves_out_is_not_absent() -> None:
     """Of one run there is `environment.json`, of the other a tag."""
-    whole = {"packages": {"click": "8"}, "code": {"digest": "a", "files": {"x.py": "1"}}, "machine": {"torch": "2", "scipy": "1"}}
+    whole = {
+        "packages": {"click": "8"},
+        "code": {"digest": "a", "files": {"x.py": "1"}},
+        "machine": {"torch": "2", "scipy": "1"},
+    }
     tag = {"code": {"digest": "a"}, "machine": {"torch": "2"}}
     assert changes.changes(whole, tag) == changes.changes(tag, whole) == []
     other = {**whole, "packages": {}, "machine": {"torch": "2", "scipy": "3"}}
-    assert [(change.key, change.now) for change in changes.changes(whole, other)] == [("click", "absent"), ("scipy", "3")]
+    assert [(change.key, change.now) for change in changes.changes(whole, other)] == [
+        ("click", "absent"),
+        ("scipy", "3"),
+    ]
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are this processor's")
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are this processor's"
+)
 def test_what_a_variable_has_chosen_is_named() -> None:
     here = environment.environment(1)
-    chosen = {"OPENBLAS_CORETYPE": "Nehalem", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "SSE4_2", "DNNL_MAX_CPU_ISA": "SSE41"}
+    chosen = {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_CBWR": "SSE4_2",
+        "DNNL_MAX_CPU_ISA": "SSE41",
+    }
     program = "import json; from linfit.tracking.environment import environment; print(json.dumps(environment(1)))"
     ran = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **chosen}, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", program],
+        env={**os.environ, **chosen},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     there = json.loads(ran.stdout)
     named = {key: now for key, (_, now) in environment.differing(here, there).items()}
@@ -127,9 +164,18 @@ def test_what_a_variable_has_chosen_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("info", "name"),
-    [("processor: 0\nmodel name\t: Some CPU @ 3 GHz\nflags: a\nmodel name\t: other\n", "Some CPU @ 3 GHz"), (None, None), ("x: y\n", None)],
+    [
+        (
+            "processor: 0\nmodel name\t: Some CPU @ 3 GHz\nflags: a\nmodel name\t: other\n",
+            "Some CPU @ 3 GHz",
+        ),
+        (None, None),
+        ("x: y\n", None),
+    ],
 )
-def test_the_processor_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: str | None, name: str | None) -> None:
+def test_the_processor_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: str | None, name: str | None
+) -> None:
     file = tmp_path / "cpuinfo"
     if info is not None:
         file.write_text(info)
@@ -139,9 +185,7 @@ def test_the_processor_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 # ---- code ----
 
-SOURCE = (
-    '"""A module."""\n\nclass A:\n    """Text."""\n\n    def f(self, x):\n        """More."""\n        return [x + 1, ""]  # a comment\n'
-)
+SOURCE = '"""A module."""\n\nclass A:\n    """Text."""\n\n    def f(self, x):\n        """More."""\n        return [x + 1, ""]  # a comment\n'
 
 
 @pytest.mark.parametrize(
@@ -199,12 +243,24 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 
 def run_git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def commit() -> None:
     run_git("add", ".")
-    run_git("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "commit", "-qm", "one")
+    run_git(
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+        "-c",
+        "commit.gpgsign=false",
+        "commit",
+        "-qm",
+        "one",
+    )
 
 
 def write(file: Path, text: str) -> None:
@@ -217,16 +273,26 @@ def test_a_clean_repository_has_a_commit_and_no_diff(repository: Path) -> None:
     head = run_git("rev-parse", "HEAD")
     assert git.state() == {"commit": head, "branch": "trunk", "dirty": "false"}
     assert git.diff() == ""
-    assert git.tags() == {"mlflow.source.git.commit": head, "mlflow.source.git.branch": "trunk", "linfit.git.dirty": "false"}
+    assert git.tags() == {
+        "mlflow.source.git.commit": head,
+        "mlflow.source.git.branch": "trunk",
+        "linfit.git.dirty": "false",
+    }
     run_git("checkout", "-q", head)
     git.forget()
     assert git.state()["branch"] == "(detached)"
 
 
 def test_what_is_uncommitted_is_kept_with_secrets_masked_on_both_sides(repository: Path) -> None:
-    write(repository / EXPERIMENT, f"steps: 1\npassword: |\n  {CANARY}\nlr: 1\nname: a\nseed: 0\nsteps_: 2\n")
+    write(
+        repository / EXPERIMENT,
+        f"steps: 1\npassword: |\n  {CANARY}\nlr: 1\nname: a\nseed: 0\nsteps_: 2\n",
+    )
     commit()
-    write(repository / EXPERIMENT, f"steps: 1\npassword: |\n  other{CANARY}\nlr: 1\nname: a\nseed: 0\nsteps_: 3\n")
+    write(
+        repository / EXPERIMENT,
+        f"steps: 1\npassword: |\n  other{CANARY}\nlr: 1\nname: a\nseed: 0\nsteps_: 3\n",
+    )
     assert git.state()["dirty"] == "true" and len(git.state()["diff"]) == 16
     head, text = git.diff().split("@@ ", 1)
     assert head == f"--- a/{EXPERIMENT}\n+++ b/{EXPERIMENT}\n"
@@ -253,14 +319,24 @@ def test_a_file_that_was_deleted_is_in_the_diff(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("file.txt", False), ("new.txt", False), (".env", False), ("experiments/notes.md", False), ("experiments/deep/new.yaml", True)],
+    [
+        ("file.txt", False),
+        ("new.txt", False),
+        (".env", False),
+        ("experiments/notes.md", False),
+        ("experiments/deep/new.yaml", True),
+    ],
 )
 def test_what_decides_no_run_does_not_count(repository: Path, name: str, counts: bool) -> None:
     write(repository / name, f"token = {CANARY}\n")
-    assert git.state()["dirty"] == str(counts).lower() and git.diff() == ""  # what HEAD does not have is not kept
+    assert (
+        git.state()["dirty"] == str(counts).lower() and git.diff() == ""
+    )  # what HEAD does not have is not kept
 
 
-def test_a_plug_in_counts_where_it_is_used(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plug_in_counts_where_it_is_used(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(repository / "my_part_4711.py", "x = 1\n")
     commit()
     write(repository / "my_part_4711.py", "x = 2\n")
@@ -270,7 +346,9 @@ def test_a_plug_in_counts_where_it_is_used(repository: Path, monkeypatch: pytest
     assert "-x = 1\n+x = 2\n" in git.diff(("my_part_4711",))
 
 
-def test_linfit_counts_where_it_is_part_of_the_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linfit_counts_where_it_is_part_of_the_repository(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = repository / "linfit"
     monkeypatch.setattr(code, "PACKAGE", package)
     for name in ("version.py", "problem/losses.py"):
@@ -302,7 +380,9 @@ def test_a_large_diff_is_not_kept(repository: Path, size: int) -> None:
     assert git.diff() == "" and "diff" in git.state()
 
 
-def test_no_repository_and_one_without_a_commit_have_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_repository_and_one_without_a_commit_have_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for command in ([], ["init", "-q"]):
         if command:
@@ -315,24 +395,34 @@ def test_no_repository_and_one_without_a_commit_have_nothing(tmp_path: Path, mon
 # ---- what a run keeps ----
 
 
-def test_a_run_keeps_it_in_tags_and_files(linfit: Linfit, workdir: Path, client: Any, repository: Path) -> None:
+def test_a_run_keeps_it_in_tags_and_files(
+    linfit: Linfit, workdir: Path, client: Any, repository: Path
+) -> None:
     write(repository / EXPERIMENT, f"token: {CANARY}\ntwo: 2\n")
     assert linfit("run", "steps=2", "threads=2").code == 0
     assert linfit("run", "-m", "steps=2", "seed=0,1").code == 0
     for run in client.search_runs(["1"], filter_string=f"tags.`{layout.CODE}` LIKE '%'"):
         machine = json.loads(run.data.tags[layout.ENVIRONMENT])
-        stored = json.loads(Path(client.download_artifacts(run.info.run_id, layout.ENVIRONMENT_FILE)).read_text())
+        stored = json.loads(
+            Path(client.download_artifacts(run.info.run_id, layout.ENVIRONMENT_FILE)).read_text()
+        )
         assert environment.matches(stored)
         assert stored["machine"] == machine
         assert stored["packages"] == environment.packages()
         assert stored["code"]["digest"] == run.data.tags[layout.CODE]
         assert stored["git"]["branch"] == run.data.tags["mlflow.source.git.branch"] == "trunk"
-        assert "+token: ***\n+two: 2\n" in Path(client.download_artifacts(run.info.run_id, layout.GIT_DIFF)).read_text()
+        assert (
+            "+token: ***\n+two: 2\n"
+            in Path(client.download_artifacts(run.info.run_id, layout.GIT_DIFF)).read_text()
+        )
     kept = [file for file in (workdir / "outputs").rglob("*") if file.is_file()]
     assert [file for file in kept if CANARY.encode() in file.read_bytes()] == []
     assert linfit("run", "steps=3", "tracking.git_diff=false").code == 0
     newest = max((workdir / "outputs" / "runs").iterdir(), key=lambda folder: folder.name)
-    assert {layout.ENVIRONMENT_FILE} == {file.name for file in newest.iterdir()} & {layout.ENVIRONMENT_FILE, layout.GIT_DIFF}
+    assert {layout.ENVIRONMENT_FILE} == {file.name for file in newest.iterdir()} & {
+        layout.ENVIRONMENT_FILE,
+        layout.GIT_DIFF,
+    }
 
 
 def test_a_document_that_was_changed_does_not_match(tmp_path: Path) -> None:

@@ -57,8 +57,17 @@ def test_a_run_has_a_name_and_tags_that_are_held() -> None:
 
 
 def wide(folder: Path) -> list[str]:
-    (folder / "x.csv").write_text(",".join([*COLUMNS, "y"]) + "\n" + "".join(f"{i},{i * i},1,{i % 3},{i}\n" for i in range(9)))
-    return ["dataset=csv", "dataset.path=x.csv", "dataset.target=y", "init=zeros", "steps=3", "optimizer.lr=0.0001"]
+    (folder / "x.csv").write_text(
+        ",".join([*COLUMNS, "y"]) + "\n" + "".join(f"{i},{i * i},1,{i % 3},{i}\n" for i in range(9))
+    )
+    return [
+        "dataset=csv",
+        "dataset.path=x.csv",
+        "dataset.target=y",
+        "init=zeros",
+        "steps=3",
+        "optimizer.lr=0.0001",
+    ]
 
 
 def test_fits_of_long_names_are_kept(linfit: Linfit, client: Any, workdir: Path) -> None:
@@ -92,12 +101,19 @@ def test_a_schema_that_is_too_long_is_left_out_with_a_note(
     ("store", "name", "artifacts", "words"),
     [
         (POSTGRESQL, "n" * 257, None, "has a name of 257 characters, 256 at most"),
-        (Store("http://host:5000", None), "n" * 257, None, "has a name of 257 characters, 256 at most"),
+        (
+            Store("http://host:5000", None),
+            "n" * 257,
+            None,
+            "has a name of 257 characters, 256 at most",
+        ),
         (POSTGRESQL, "n", "/" + "a" * 157, "would have addresses of 201 characters"),
         (POSTGRESQL, "n", "s3://" + "a" * 250, "would have addresses of 298 characters"),
     ],
 )
-def test_what_a_store_cannot_hold_is_refused(store: Store, name: str, artifacts: str | None, words: str) -> None:
+def test_what_a_store_cannot_hold_is_refused(
+    store: Store, name: str, artifacts: str | None, words: str
+) -> None:
     with pytest.raises(RecordingError, match=words):
         limits.require_room(store, name, artifacts)
 
@@ -120,7 +136,12 @@ def test_the_cause_is_not_cut_out_of_what_a_database_says() -> None:
         "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush is occurring "
         "prematurely)\n(psycopg.errors.StringDataRightTruncation) value too long for type character varying(200)\n[SQL: INSERT …]"
     )
-    with pytest.raises(RecordingError, match=r"failed: value too long for type character varying\(200\)$"), one_line(POSTGRESQL):
+    with (
+        pytest.raises(
+            RecordingError, match=r"failed: value too long for type character varying\(200\)$"
+        ),
+        one_line(POSTGRESQL),
+    ):
         raise _SaidError(said)
 
 

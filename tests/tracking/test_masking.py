@@ -181,7 +181,10 @@ def test_what_is_no_secret_stays(text: str) -> None:
         ('{"token": "x", "lr": 1}', '{"token": "***", "lr": 1}'),
         ("url=http://abc@h/p now", "url=http://***@h/p now"),
         ("x = f(\n    password='p',\n    lr=1,\n)", "x = f(\n    password='***',\n    lr=1,\n)"),
-        ("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\nb", "-----BEGIN PRIVATE KEY-----***-----END PRIVATE KEY-----\nb"),
+        (
+            "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\nb",
+            "-----BEGIN PRIVATE KEY-----***-----END PRIVATE KEY-----\nb",
+        ),
     ],
 )
 def test_what_stands_beside_a_secret_stays(text: str, hidden: str) -> None:
@@ -198,7 +201,13 @@ def test_random_keys_are_known_and_words_are_not() -> None:
 
 
 def test_plain_data_are_masked_by_their_names_too() -> None:
-    data = {"password": CANARY, "token": 3, "list": [f"token={CANARY}", {"api_key": CANARY, "count": "3"}], "token_count": "many", 1: "x"}
+    data = {
+        "password": CANARY,
+        "token": 3,
+        "list": [f"token={CANARY}", {"api_key": CANARY, "count": "3"}],
+        "token_count": "many",
+        1: "x",
+    }
     assert masked(data) == {
         "password": HIDDEN,
         "token": 3,
@@ -211,10 +220,30 @@ def test_plain_data_are_masked_by_their_names_too() -> None:
 @pytest.mark.parametrize(
     ("name", "secret"),
     [
-        *((name, True) for name in ("password", "DB_PASSWORD", "authToken", "secretAccessKey", "api-keys", "PGPASSWORD", "key_id_secret")),
+        *(
+            (name, True)
+            for name in (
+                "password",
+                "DB_PASSWORD",
+                "authToken",
+                "secretAccessKey",
+                "api-keys",
+                "PGPASSWORD",
+                "key_id_secret",
+            )
+        ),
         *(
             (name, False)
-            for name in ("key", "keys", "token_count", "passwordLength", "tokenizer", "hotkey", "public_key", "pass_through_id")
+            for name in (
+                "key",
+                "keys",
+                "token_count",
+                "passwordLength",
+                "tokenizer",
+                "hotkey",
+                "public_key",
+                "pass_through_id",
+            )
         ),
     ],
 )
@@ -254,7 +283,15 @@ def test_names_say_whether_their_values_are_secret(name: str, secret: bool) -> N
             "Bearer ",
             "-u a:",
         ),
-        *("token: str|", "token=[1", "odbc_connect=", "login a ", "password a ", "http://${", "a'token': "),
+        *(
+            "token: str|",
+            "token=[1",
+            "odbc_connect=",
+            "login a ",
+            "password a ",
+            "http://${",
+            "a'token': ",
+        ),
     ],
 )
 def test_nothing_takes_long(part: str) -> None:
@@ -268,11 +305,21 @@ def test_nothing_takes_long(part: str) -> None:
 def test_nothing_secret_is_kept_or_said(linfit: Callable[..., Any], workdir: Path) -> None:
     """What was typed, what was set in the environment of a run, and why it failed."""
     (workdir / "part_4712.py").write_text(
-        f"raise RuntimeError('no answer from http://{CANARY}@host, api_key={CANARY}')\n", encoding="utf-8"
+        f"raise RuntimeError('no answer from http://{CANARY}@host, api_key={CANARY}')\n",
+        encoding="utf-8",
     )
     failed = linfit("run", "steps=2", "plugins=[part_4712]")
-    assert failed.code == 2 and "no answer from http://***@host" in failed.err and CANARY not in failed.err
-    ran = linfit("run", "steps=2", f"+hydra.job.env_set.MY_TOKEN={CANARY}", f"+hydra.job.env_set.OTHER=http://{CANARY}@h")
+    assert (
+        failed.code == 2
+        and "no answer from http://***@host" in failed.err
+        and CANARY not in failed.err
+    )
+    ran = linfit(
+        "run",
+        "steps=2",
+        f"+hydra.job.env_set.MY_TOKEN={CANARY}",
+        f"+hydra.job.env_set.OTHER=http://{CANARY}@h",
+    )
     assert ran.code == 0 and CANARY not in ran.out + ran.err
     kept = [file for file in (workdir / "outputs").rglob("*") if file.is_file()]
     assert len(kept) > 5 and [file for file in kept if CANARY.encode() in file.read_bytes()] == []

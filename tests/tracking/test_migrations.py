@@ -68,7 +68,10 @@ def extract(archive: Path, folder: Path) -> None:
 
 def bytes_below(folder: Path) -> dict[str, str]:
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
 
 
 def change(*statements: str, file: Path = FILE) -> None:
@@ -92,7 +95,10 @@ def other(request: pytest.FixtureRequest, old: Path) -> Path:
     """The same, or one of an MLflow that is not there yet: its tables are this one's, and more."""
     if request.param == "newer":
         upgrade(old / FILE)
-        change("ALTER TABLE runs ADD COLUMN later TEXT", f"UPDATE alembic_version SET version_num = '{UNKNOWN}'")
+        change(
+            "ALTER TABLE runs ADD COLUMN later TEXT",
+            f"UPDATE alembic_version SET version_num = '{UNKNOWN}'",
+        )
     return old
 
 
@@ -114,7 +120,9 @@ def _told_anew() -> None:
 
 def test_the_latest_revision_is_mlflows_own() -> None:
     assert latest_revision() == _get_latest_schema_revision()
-    assert {archive.name for archive in ARCHIVES} >= {f"mlflow-3.{minor}.tar.xz" for minor in (10, 14, 16, 17, 18)}
+    assert {archive.name for archive in ARCHIVES} >= {
+        f"mlflow-3.{minor}.tar.xz" for minor in (10, 14, 16, 17, 18)
+    }
 
 
 def test_revisions_are_told_as_versions() -> None:
@@ -132,10 +140,15 @@ def test_revisions_are_told_as_versions() -> None:
         ("sqlite:////a/mlflow.db", "mlflow db upgrade sqlite:////a/mlflow.db"),
         ("sqlite:////a b/mlflow.db", "mlflow db upgrade 'sqlite:////a b/mlflow.db'"),
         ("postgresql://me@host/db", "mlflow db upgrade postgresql://me@host/db"),
-        ("postgresql://me:canary@host/db", "mlflow db upgrade 'postgresql://me:***@host/db'` with the password in place of `***"),
+        (
+            "postgresql://me:canary@host/db",
+            "mlflow db upgrade 'postgresql://me:***@host/db'` with the password in place of `***",
+        ),
     ],
 )
-def test_the_command_has_the_address_and_no_password(uri: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_has_the_address_and_no_password(
+    uri: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert upgrade_command(Store(uri, None)) == command
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     expected = 'mlflow db upgrade "$MLFLOW_TRACKING_URI"' if "canary" in uri else command
@@ -145,32 +158,43 @@ def test_the_command_has_the_address_and_no_password(uri: str, command: str, mon
 # ---- reading ----
 
 
-@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda archive: archive.name.removesuffix(".tar.xz"))
+@pytest.mark.parametrize(
+    "archive", ARCHIVES, ids=lambda archive: archive.name.removesuffix(".tar.xz")
+)
 def test_the_store_of_every_release_is_read_and_stays_as_it_is(archive: Path, bare: Path) -> None:
     extract(archive, bare)
     before = bytes_below(bare)
     reader = Reader(locate())
     sweep = reader.find("last")
     fits = reader.children(sweep)
-    assert {fit.name for fit in fits} == {f"lr={lr} seed={seed}" for lr in (0.1, 0.2) for seed in (0, 1)}
+    assert {fit.name for fit in fits} == {
+        f"lr={lr} seed={seed}" for lr in (0.1, 0.2) for seed in (0, 1)
+    }
     assert {fit.status for fit in fits} == {"FINISHED"}
     assert len(reader.curves(fits[0])["loss"]) == 20
     assert reader.file(sweep, "results.parquet").stat().st_size
     assert bytes_below(bare) == before
 
 
-def test_every_command_that_reads_leaves_every_byte(other: Path, linfit: Linfit, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_command_that_reads_leaves_every_byte(
+    other: Path, linfit: Linfit, caplog: pytest.LogCaptureFixture
+) -> None:
     before = bytes_below(other)
     reader = Reader(locate())
     fit = reader.children(reader.find("last"))[0].run_id
     for command in READS:
         caplog.clear()
         copies._tell.cache_clear()
-        done = linfit(*command.replace("FIT", fit).split(), *(["--output", "/dev/null"] if command.startswith("report") else []))
-        assert done.code in (0, 1), (command, done.err)
-        assert [record.levelno for record in caplog.records if "it is read from a copy" in record.getMessage()] == [logging.WARNING], (
-            command
+        done = linfit(
+            *command.replace("FIT", fit).split(),
+            *(["--output", "/dev/null"] if command.startswith("report") else []),
         )
+        assert done.code in (0, 1), (command, done.err)
+        assert [
+            record.levelno
+            for record in caplog.records
+            if "it is read from a copy" in record.getMessage()
+        ] == [logging.WARNING], command
     assert bytes_below(other) == before
 
 
@@ -200,9 +224,13 @@ def test_what_lies_in_a_log_is_read_and_stays_there(old: Path) -> None:
     }
 
 
-def test_a_store_is_not_read_where_its_copy_has_no_room(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_not_read_where_its_copy_has_no_room(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(copies, "ROOM", 10**15)
-    with pytest.raises(RecordingError, match=r"`mlflow db upgrade .*; to read a copy of it, .* has too little room"):
+    with pytest.raises(
+        RecordingError, match=r"`mlflow db upgrade .*; to read a copy of it, .* has too little room"
+    ):
         Reader(locate())
 
 
@@ -210,14 +238,20 @@ def test_a_store_is_not_read_where_its_copy_has_no_room(old: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("command", WRITES)
-def test_who_writes_is_refused_with_both_versions_and_what_to_type(command: str, other: Path, linfit: Linfit) -> None:
+def test_who_writes_is_refused_with_both_versions_and_what_to_type(
+    command: str, other: Path, linfit: Linfit
+) -> None:
     before, installed = bytes_below(other), version("mlflow")
     newer = read_schema(locate()).age is Age.NEWER
     done = linfit(*command.split())
     assert (done.code, done.out) == (2, "")
     line = done.err.splitlines()[-1]
     assert line.count(f"and {installed} is installed: ") == 1
-    typed = "`pip install --upgrade mlflow`" if newer else f"`mlflow db upgrade sqlite:///{other}/outputs/mlflow.db`"
+    typed = (
+        "`pip install --upgrade mlflow`"
+        if newer
+        else f"`mlflow db upgrade sqlite:///{other}/outputs/mlflow.db`"
+    )
     assert typed in line
     assert (f"a later MLflow (revision {UNKNOWN})" if newer else "MLflow 3.10") in line
     assert bytes_below(other) == before
@@ -239,13 +273,22 @@ def test_every_database_is_asked_the_same(workdir: Path) -> None:
 
 
 @pytest.mark.parametrize("revision", [OLDEST_REVISION, UNKNOWN])
-def test_a_database_that_is_no_file_is_refused_by_who_reads_too(revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_no_file_is_refused_by_who_reads_too(
+    revision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if latest_revision() == revision:
         pytest.skip("no MLflow that linfit works with is older than the installed one")
-    monkeypatch.setattr(migrations, "_read_database", lambda store: Schema((revision,), migrations.NEEDED | {"experiments"}))
+    monkeypatch.setattr(
+        migrations,
+        "_read_database",
+        lambda store: Schema((revision,), migrations.NEEDED | {"experiments"}),
+    )
     store = Store("postgresql://me:canary@host/db", None)
     for refused in (require_current, Readable):
-        with pytest.raises(RecordingError, match=r"^the store postgresql://me:\*\*\*@host/db is of .*MLflow.* is installed: `") as error:
+        with pytest.raises(
+            RecordingError,
+            match=r"^the store postgresql://me:\*\*\*@host/db is of .*MLflow.* is installed: `",
+        ) as error:
             refused(store)
         assert "canary" not in str(error.value) and "\n" not in str(error.value)
 
@@ -256,14 +299,28 @@ def test_a_database_that_is_no_file_is_refused_by_who_reads_too(revision: str, m
 @pytest.mark.parametrize(
     ("statements", "said"),
     [
-        (["DELETE FROM alembic_version"], "is damaged, it lacks the revision of its tables: put a copy of it back"),
-        ([f"INSERT INTO alembic_version VALUES ('{UNKNOWN}')"], "is damaged, it lacks the revision of its tables"),
+        (
+            ["DELETE FROM alembic_version"],
+            "is damaged, it lacks the revision of its tables: put a copy of it back",
+        ),
+        (
+            [f"INSERT INTO alembic_version VALUES ('{UNKNOWN}')"],
+            "is damaged, it lacks the revision of its tables",
+        ),
         (["DROP TABLE experiments"], "is a database but not MLflow's: name another"),
         (["DROP TABLE params"], "is damaged, it lacks params"),
-        (["ALTER TABLE tags RENAME COLUMN value TO content", f"UPDATE alembic_version SET version_num = '{UNKNOWN}'"], "pip install"),
+        (
+            [
+                "ALTER TABLE tags RENAME COLUMN value TO content",
+                f"UPDATE alembic_version SET version_num = '{UNKNOWN}'",
+            ],
+            "pip install",
+        ),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(statements: list[str], said: str, old: Path, linfit: Linfit) -> None:
+def test_what_cannot_be_read_is_said_in_one_line(
+    statements: list[str], said: str, old: Path, linfit: Linfit
+) -> None:
     change("PRAGMA foreign_keys = OFF", *statements)
     before = bytes_below(old)
     for command in ("show", "run steps=6", "ui"):
@@ -273,7 +330,9 @@ def test_what_cannot_be_read_is_said_in_one_line(statements: list[str], said: st
     assert bytes_below(old) == before
 
 
-def test_the_lack_of_a_table_is_damage_where_the_revision_is_the_latest(workdir: Path, linfit: Linfit) -> None:
+def test_the_lack_of_a_table_is_damage_where_the_revision_is_the_latest(
+    workdir: Path, linfit: Linfit
+) -> None:
     change("DROP TABLE latest_metrics")
     for command in ("show", "run steps=6"):
         done = linfit(*command.split())
@@ -314,6 +373,8 @@ def test_a_store_without_tables_is_absent_for_who_reads(bare: Path, linfit: Linf
     assert bytes_below(bare) == before
 
 
-def test_what_no_migrations_tell_is_left_to_mlflow(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_migrations_tell_is_left_to_mlflow(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(migrations, "known_revisions", dict)
     assert read_schema(locate()).age is Age.CURRENT

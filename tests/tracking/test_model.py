@@ -34,7 +34,9 @@ from linfit.tracking.model import Predictor, read_weights, save, write_weights
 from tests.helpers import DTYPES, FEATURES, config, forbid_pickles, label
 
 STREAM = np.random.default_rng(3)
-FRAME = pd.DataFrame({"length": STREAM.uniform(1, 5, 30), "unused": "text", "mass": STREAM.uniform(100, 900, 30)})
+FRAME = pd.DataFrame(
+    {"length": STREAM.uniform(1, 5, 30), "unused": "text", "mass": STREAM.uniform(100, 900, 30)}
+)
 FRAME["force"] = FRAME["length"] * 2 - 0.01 * FRAME["mass"] + 0.1 * STREAM.standard_normal(30)
 FRAME["work"], FRAME["heat"] = FRAME["force"] ** 2, 3 - FRAME["length"]
 STORE = Path(__file__).parents[1] / "stores" / "v1.tar.xz"
@@ -45,20 +47,46 @@ def _no_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_pickles(monkeypatch)
 
 
-def fitted(features: dict[str, Any], dtype: str = "float64", targets: list[str] | str = "force", **parts: Any) -> Fit:
+def fitted(
+    features: dict[str, Any],
+    dtype: str = "float64",
+    targets: list[str] | str = "force",
+    **parts: Any,
+) -> Fit:
     data: Arrays = linfit.arrays(FRAME, features=["mass", "length"], target=targets)
-    return fit(config(dataset=data, features=features, dtype=dtype, steps=5, optimizer={"name": "adam", "lr": 0.1}, **parts))
+    return fit(
+        config(
+            dataset=data,
+            features=features,
+            dtype=dtype,
+            steps=5,
+            optimizer={"name": "adam", "lr": 0.1},
+            **parts,
+        )
+    )
 
 
 def model_of(done: Fit, folder: Path) -> Any:
     write_weights(done, folder / "weights.safetensors")
-    save(Predictor.of(done, folder / "weights.safetensors"), folder / "model", "0" * 32, "m-0", str(folder))
+    save(
+        Predictor.of(done, folder / "weights.safetensors"),
+        folder / "model",
+        "0" * 32,
+        "m-0",
+        str(folder),
+    )
     return pyfunc.load_model(str(folder / "model"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("features", [given for row in FEATURES for given in row.settings() if "domain" not in given], ids=label)
-def test_a_model_predicts_from_the_users_columns(features: dict[str, Any], dtype: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "features",
+    [given for row in FEATURES for given in row.settings() if "domain" not in given],
+    ids=label,
+)
+def test_a_model_predicts_from_the_users_columns(
+    features: dict[str, Any], dtype: str, tmp_path: Path
+) -> None:
     done = fitted(features, dtype)
     assert done.problem is not None
     model = model_of(done, tmp_path)
@@ -72,20 +100,26 @@ def test_a_model_predicts_from_the_users_columns(features: dict[str, Any], dtype
 
 
 @pytest.mark.parametrize("gradient", ["autograd", "gram"])
-def test_a_scaling_learnt_of_the_training_samples_is_the_models(gradient: str, tmp_path: Path) -> None:
+def test_a_scaling_learnt_of_the_training_samples_is_the_models(
+    gradient: str, tmp_path: Path
+) -> None:
     features = {"name": "polynomial", "degree": 2, "basis": "legendre", "scaling": "whiten"}
     done = fitted(features, split={"validation": 0.3}, gradient=gradient)
     assert done.problem is not None and done.problem.expansion is not None
     columns = FRAME[["mass", "length"]].to_numpy()
     predicted = model_of(done, tmp_path).predict(FRAME)["force"]
-    np.testing.assert_allclose(predicted, (done.problem.expansion(columns) @ done.weights).ravel(), rtol=1e-12)
+    np.testing.assert_allclose(
+        predicted, (done.problem.expansion(columns) @ done.weights).ravel(), rtol=1e-12
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
 def test_a_full_disk_is_told_with_the_file(name: str, tmp_path: Path) -> None:
     (tmp_path / name).symlink_to("/dev/full")
-    with pytest.raises(RecordingError, match=rf"{name} cannot be written: No space left on device$"):
+    with pytest.raises(
+        RecordingError, match=rf"{name} cannot be written: No space left on device$"
+    ):
         write_files(tmp_path, fitted({"name": "raw"}))
 
 
@@ -93,7 +127,14 @@ def test_what_features_have_learnt_cannot_be_changed_unseen(tmp_path: Path) -> N
     file = tmp_path / "weights.safetensors"
     write_weights(fitted({"name": "raw", "scaling": "standardize"}), file)
     tensors, header = read_weights(file)
-    assert set(tensors) == {"weight", "steps", "losses", "features/bounds", "features/shift", "features/mix"}
+    assert set(tensors) == {
+        "weight",
+        "steps",
+        "losses",
+        "features/bounds",
+        "features/shift",
+        "features/mix",
+    }
     changed = {**load_file(file), "features/mix": 2 * tensors["features/mix"]}
     save_file(changed, file, metadata=header)
     with pytest.raises(LinfitError, match="was changed after it was written"):
@@ -103,7 +144,11 @@ def test_what_features_have_learnt_cannot_be_changed_unseen(tmp_path: Path) -> N
 @pytest.mark.matrix
 def test_a_model_is_laid_out_as_mlflow_lays_it_out(tmp_path: Path) -> None:
     done = fitted({"name": "raw"})
-    ours, theirs, weights = tmp_path / "model", tmp_path / "theirs", tmp_path / "weights.safetensors"
+    ours, theirs, weights = (
+        tmp_path / "model",
+        tmp_path / "theirs",
+        tmp_path / "weights.safetensors",
+    )
     write_weights(done, weights)
     save(Predictor.of(done, weights), ours, "0" * 32, "m-0", "somewhere")
     packages = (ours / "requirements.txt").read_text().split()
@@ -117,9 +162,15 @@ def test_a_model_is_laid_out_as_mlflow_lays_it_out(tmp_path: Path) -> None:
     assert contents(ours).keys() == contents(theirs).keys()
     for name in ("requirements.txt", "code/linfit_model_1.py", "data/weights.safetensors"):
         assert contents(ours)[name].rstrip() == contents(theirs)[name].rstrip()
-    for name, pinned in (("conda.yaml", ("dependencies", 1)), ("python_env.yaml", ("build_dependencies",))):
+    for name, pinned in (
+        ("conda.yaml", ("dependencies", 1)),
+        ("python_env.yaml", ("build_dependencies",)),
+    ):
         one, other = (yaml.safe_load((folder / name).read_text()) for folder in (ours, theirs))
-        for read in (one, other):  # MLflow names the versions of pip and setuptools that are installed
+        for read in (
+            one,
+            other,
+        ):  # MLflow names the versions of pip and setuptools that are installed
             place = read
             for key in pinned[:-1]:
                 place = place[key]
@@ -176,8 +227,17 @@ assert not [name for name in blocked if sys.modules[name] is not None]
 #: Features with all that they may be made with, and the targets of a fit in each dtype.
 ALL_FEATURES = [
     *[given for row in FEATURES for given in row.settings() if "domain" not in given],
-    *[{"name": name, "domain": [-1.0, 1000.0], "scaling": "standardize"} for name in ("fourier", "rbf")],
-    {"name": "polynomial", "basis": "chebyshev", "degree": 5, "domain": [-1.0, 1000.0], "intercept": False},
+    *[
+        {"name": name, "domain": [-1.0, 1000.0], "scaling": "standardize"}
+        for name in ("fourier", "rbf")
+    ],
+    {
+        "name": "polynomial",
+        "basis": "chebyshev",
+        "degree": 5,
+        "domain": [-1.0, 1000.0],
+        "intercept": False,
+    },
     {"name": "raw", "intercept": True, "scaling": "whiten"},
 ]
 TARGETS = (["force", "work", "heat"], ["force"])
@@ -185,18 +245,37 @@ TARGETS = (["force", "work", "heat"], ["force"])
 
 def test_models_predict_the_same_without_linfit(tmp_path: Path) -> None:
     columns, expected = np.stack([np.linspace(50, 950, 40), np.linspace(6, 0, 40)], axis=1), {}
-    for place, (features, (dtype, targets)) in enumerate(product(ALL_FEATURES, zip(DTYPES, TARGETS, strict=True))):
+    for place, (features, (dtype, targets)) in enumerate(
+        product(ALL_FEATURES, zip(DTYPES, TARGETS, strict=True))
+    ):
         folder = tmp_path / f"{place:03}"
         folder.mkdir()
         done = fitted(features, dtype, targets)
         write_weights(done, folder / "weights.safetensors")
-        save(Predictor.of(done, folder / "weights.safetensors"), folder / "model", "0" * 32, "m-0", str(folder))
+        save(
+            Predictor.of(done, folder / "weights.safetensors"),
+            folder / "model",
+            "0" * 32,
+            "m-0",
+            str(folder),
+        )
         np.save(folder / "columns.npy", columns)
         assert done.problem is not None
         X = columns if done.problem.expansion is None else done.problem.expansion(columns)
         expected[folder] = X.astype(dtype) @ done.weights
-    paths = sorted({sysconfig.get_path("purelib"), str(Path(np.__file__).parents[1]), str(Path(mlflow.__file__).parents[1])})
-    alone = subprocess.run([sys.executable, "-I", "-S", "-c", ALONE, str(tmp_path), *paths], capture_output=True, text=True, timeout=120)
+    paths = sorted(
+        {
+            sysconfig.get_path("purelib"),
+            str(Path(np.__file__).parents[1]),
+            str(Path(mlflow.__file__).parents[1]),
+        }
+    )
+    alone = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", ALONE, str(tmp_path), *paths],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert alone.returncode == 0, alone.stderr
     assert len(expected) == 2 * len(ALL_FEATURES)
     for folder, wanted in expected.items():
@@ -211,7 +290,9 @@ def test_models_with_code_of_two_versions_load_in_one_process(tmp_path: Path) ->
     shutil.copytree(tmp_path / "model", later)
     code = (later / "code/linfit_model_1.py").read_text()
     assert "@ self.weights" in code
-    (later / "code/linfit_model_2.py").write_text(code.replace("@ self.weights", "@ (2 * self.weights)"))
+    (later / "code/linfit_model_2.py").write_text(
+        code.replace("@ self.weights", "@ (2 * self.weights)")
+    )
     (later / "code/linfit_model_1.py").unlink()
     described = (later / "MLmodel").read_text()
     (later / "MLmodel").write_text(described.replace("linfit_model_1", "linfit_model_2"))
@@ -237,9 +318,14 @@ def test_a_model_of_a_plug_in_needs_linfit_and_says_so(tmp_path: Path) -> None:
     done = fitted({"name": "roots_of_a_test", "scaling": "standardize"})
     assert done.problem is not None
     model = model_of(done, tmp_path)
-    assert model.predict(FRAME)["force"].to_numpy().tobytes() == (done.problem.X @ done.weights).tobytes()
+    assert (
+        model.predict(FRAME)["force"].to_numpy().tobytes()
+        == (done.problem.X @ done.weights).tobytes()
+    )
     assert not (tmp_path / "model/code").exists()
-    named = {line.split("==")[0] for line in (tmp_path / "model/requirements.txt").read_text().split()}
+    named = {
+        line.split("==")[0] for line in (tmp_path / "model/requirements.txt").read_text().split()
+    }
     assert named == {"mlflow", "numpy", "linfit-lab", "safetensors"}
     with pytest.MonkeyPatch.context() as patch:
         patch.delitem(Features.choices, "roots_of_a_test")
@@ -269,8 +355,15 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("column", KINDS.values(), ids=KINDS)
 def test_a_model_takes_every_kind_of_number(column: Any, tmp_path: Path) -> None:
     done = fitted({"name": "raw"})
-    frame = pd.DataFrame({"length": column, "mass": column[::-1].to_numpy() if column.dtype != object else column})
-    plain = frame.astype(object).where(frame.notna(), np.nan).astype(float)[["mass", "length"]].to_numpy()
+    frame = pd.DataFrame(
+        {"length": column, "mass": column[::-1].to_numpy() if column.dtype != object else column}
+    )
+    plain = (
+        frame.astype(object)
+        .where(frame.notna(), np.nan)
+        .astype(float)[["mass", "length"]]
+        .to_numpy()
+    )
     predicted = model_of(done, tmp_path).predict(frame)["force"]
     assert predicted.to_numpy().tobytes() == (plain @ done.weights).tobytes()
 
@@ -278,7 +371,10 @@ def test_a_model_takes_every_kind_of_number(column: Any, tmp_path: Path) -> None
 @pytest.mark.parametrize("cell", ["3", "2_0", "", 2**53 + 1])
 def test_a_model_refuses_what_data_may_not_be(cell: Any, tmp_path: Path) -> None:
     frame = pd.DataFrame({"length": [1, 2], "mass": [1, cell]})
-    with pytest.raises(ValueError, match=r"row 1 \(counted from 0\), column 'mass'|column 'mass' is not made of numbers"):
+    with pytest.raises(
+        ValueError,
+        match=r"row 1 \(counted from 0\), column 'mass'|column 'mass' is not made of numbers",
+    ):
         model_of(fitted({"name": "raw"}), tmp_path).predict(frame)
 
 

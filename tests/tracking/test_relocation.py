@@ -26,7 +26,14 @@ from tests.helpers import forget_mlflow
 Linfit = Callable[..., Any]
 SWEPT = ("run", "-m", "steps=5", "seed=0,1,2", "name=swept", "hydra.sweep.dir=outputs/sweeps/one")
 #: What writes to the store, in an MLflow experiment that is there and in a new one.
-WRITES = ("run steps=6", "run -m steps=6 seed=0,1", "run name=new steps=6", "resume last", "reproduce", "run --skip-done steps=6")
+WRITES = (
+    "run steps=6",
+    "run -m steps=6 seed=0,1",
+    "run name=new steps=6",
+    "resume last",
+    "reproduce",
+    "run --skip-done steps=6",
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,10 @@ def sent(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path
         execute(list(SWEPT[1:]), Runner())
     with closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as database, database:
         source = json.dumps({"uri": str(folder / "outputs" / "data.csv")})
-        database.execute("UPDATE datasets SET dataset_source = ? WHERE rowid = (SELECT min(rowid) FROM datasets)", (source,))
+        database.execute(
+            "UPDATE datasets SET dataset_source = ? WHERE rowid = (SELECT min(rowid) FROM datasets)",
+            (source,),
+        )
     return folder
 
 
@@ -61,18 +71,31 @@ def moved(copied: Path) -> Path:
     """What is left of it where the original is gone, whose folder had another name then."""
     with closing(sqlite3.connect(copied / "outputs" / "mlflow.db")) as database, database:
         old = f"{copied.parent}/gone/outputs"
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")):
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+        ):
             text = f"substr({column}, instr({column}, '/outputs/') + 8)"
-            database.execute(f"UPDATE {table} SET {column} = ? || {text} WHERE {column} LIKE '%/outputs/%'", (old,))
+            database.execute(
+                f"UPDATE {table} SET {column} = ? || {text} WHERE {column} LIKE '%/outputs/%'",
+                (old,),
+            )
     return copied
 
 
 def everything(folder: Path) -> dict[Path, bytes]:
-    return {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "mlflow.db-journal"}
+    return {
+        file: file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != "mlflow.db-journal"
+    }
 
 
 @pytest.mark.parametrize("words", WRITES)
-def test_nothing_is_written_where_a_copy_comes_from(words: str, linfit: Linfit, sent: Path, copied: Path) -> None:
+def test_nothing_is_written_where_a_copy_comes_from(
+    words: str, linfit: Linfit, sent: Path, copied: Path
+) -> None:
     before = everything(sent), everything(copied)
     said = linfit(*words.split())
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
@@ -94,17 +117,31 @@ def test_nothing_is_made_where_a_moved_store_was(words: str, linfit: Linfit, mov
 def test_a_copy_is_read_beside_its_database(linfit: Linfit, copied: Path) -> None:
     reader = Reader(locate())
     assert reader.file(reader.find("last"), layout.RESULTS).is_relative_to(copied)
-    for words in ("show", "report", "verify --sample 1", "reproduce --sample 1 --set tracking=none"):
+    for words in (
+        "show",
+        "report",
+        "verify --sample 1",
+        "reproduce --sample 1 --set tracking=none",
+    ):
         said = linfit(*words.split())
         assert said.code == 0, said.err
     assert "beside" not in said.out
 
 
-def test_relocate_shows_then_rewrites_and_mlflow_finds_everything(linfit: Linfit, moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relocate_shows_then_rewrites_and_mlflow_finds_everything(
+    linfit: Linfit, moved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = linfit("relocate", "--json")
     plan = json.loads(shown.out)
     assert plan["moves"] == [{"from": f"{moved.parent}/gone/outputs", "to": f"{moved}/outputs"}]
-    assert plan["addresses"] == {"experiments": 2, "runs": 5, "models": 2, "datasets": 0, "traces": 0, "tags": 0}
+    assert plan["addresses"] == {
+        "experiments": 2,
+        "runs": 5,
+        "models": 2,
+        "datasets": 0,
+        "traces": 0,
+        "tags": 0,
+    }
     assert plan["done"] is False
     assert linfit("run", "steps=6").code == 2
     assert "add --yes" in linfit("relocate").out
@@ -127,30 +164,49 @@ def require_found(folder: Path) -> None:
     assert len(tops) == 2
     for run in tops:
         assert str(folder) in run.info.artifact_uri
-        assert Path(client.download_artifacts(run.info.run_id, layout.ENVIRONMENT_FILE)).stat().st_size
+        assert (
+            Path(client.download_artifacts(run.info.run_id, layout.ENVIRONMENT_FILE)).stat().st_size
+        )
     models = client.search_logged_models(experiments)
     assert len(models) == 2
     for model in models:
         assert str(folder) in model.artifact_location
-        assert mlflow.pyfunc.load_model(f"models:/{model.model_id}").metadata.model_id == model.model_id
+        assert (
+            mlflow.pyfunc.load_model(f"models:/{model.model_id}").metadata.model_id
+            == model.model_id
+        )
 
 
-def test_relocate_rewrites_paths_in_tags_datasets_and_the_registry(linfit: Linfit, sent: Path, copied: Path) -> None:
+def test_relocate_rewrites_paths_in_tags_datasets_and_the_registry(
+    linfit: Linfit, sent: Path, copied: Path
+) -> None:
     client = MlflowClient(locate().uri, registry_uri=locate().uri)
     [model, *_] = client.search_logged_models(["1", "2"])
     client.create_registered_model("mine")
     client.create_model_version("mine", model.artifact_location, model.source_run_id)
     assert json.loads(linfit("relocate", "--yes", "--json").out)["addresses"]["datasets"] == 1
     with closing(sqlite3.connect("outputs/mlflow.db")) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        left = [row for table in tables for row in database.execute(f'SELECT * FROM "{table}"') if str(sent) in repr(row)]
+        tables = [
+            name
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        left = [
+            row
+            for table in tables
+            for row in database.execute(f'SELECT * FROM "{table}"')
+            if str(sent) in repr(row)
+        ]
     assert left == []
-    assert Reader(locate()).find("last").tags[layout.FOLDER] == str(copied / "outputs" / "sweeps" / "one")
+    assert Reader(locate()).find("last").tags[layout.FOLDER] == str(
+        copied / "outputs" / "sweeps" / "one"
+    )
     assert client.get_model_version("mine", "1").source.startswith(str(copied))
     assert linfit("resume", "last").code == 0
 
 
-def test_a_name_with_signs_is_quoted_where_mlflow_decodes(linfit: Linfit, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_with_signs_is_quoted_where_mlflow_decodes(
+    linfit: Linfit, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = copied / "q%20b #?"
     folder.mkdir()
     shutil.move("outputs", folder / "outputs")
@@ -187,18 +243,27 @@ def relative(sent: Path, here: Path) -> str:
 
 
 def backup_beside_it(sent: Path, here: Path) -> str:
-    return f"sqlite:///{shutil.copy(sent / 'outputs' / 'mlflow.db', sent / 'outputs' / 'backup.db')}"
+    return (
+        f"sqlite:///{shutil.copy(sent / 'outputs' / 'mlflow.db', sent / 'outputs' / 'backup.db')}"
+    )
 
 
 @pytest.mark.parametrize("way", [link, link_to_the_file, relative, backup_beside_it])
-def test_another_way_to_the_same_place_is_no_move(way: Callable[[Path, Path], str], sent: Path, bare: Path) -> None:
+def test_another_way_to_the_same_place_is_no_move(
+    way: Callable[[Path, Path], str], sent: Path, bare: Path
+) -> None:
     store = locate(way(sent, bare))
     assert find_moves(store, with_gone=True) == []
     require_settled(store)
 
 
-@pytest.mark.parametrize("place", ["elsewhere", "elsewhere/artifacts", "first/outputs/artifacts", "q%20b", "file:elsewhere"])
-def test_artifacts_that_were_put_elsewhere_are_no_move(place: str, linfit: Linfit, bare: Path, migrated_store: Path) -> None:
+@pytest.mark.parametrize(
+    "place",
+    ["elsewhere", "elsewhere/artifacts", "first/outputs/artifacts", "q%20b", "file:elsewhere"],
+)
+def test_artifacts_that_were_put_elsewhere_are_no_move(
+    place: str, linfit: Linfit, bare: Path, migrated_store: Path
+) -> None:
     """Also below another store's, and where this store's own folder has files of an experiment of that name."""
     for folder in ("first", "second"):
         (bare / folder / "outputs" / "artifacts" / "adhoc").mkdir(parents=True)
@@ -207,7 +272,10 @@ def test_artifacts_that_were_put_elsewhere_are_no_move(place: str, linfit: Linfi
     again = ("run", "steps=3", "tracking.uri=sqlite:///second/outputs/mlflow.db")
     for _ in range(2):
         assert linfit(*again, f"tracking.artifacts={place}").code == 0
-    assert "nothing to rewrite" in linfit("relocate", "--uri", again[-1].removeprefix("tracking.uri=")).out
+    assert (
+        "nothing to rewrite"
+        in linfit("relocate", "--uri", again[-1].removeprefix("tracking.uri=")).out
+    )
 
 
 def test_a_folder_that_is_gone_is_not_made_again(bare: Path) -> None:
@@ -217,13 +285,18 @@ def test_a_folder_that_is_gone_is_not_made_again(bare: Path) -> None:
     require_not_gone(store, "adhoc", chosen)
     require_not_gone(store, "adhoc", "s3://bucket/a/b/c/d")
     require_not_gone(locate(None, f"{bare}/a/b"), "adhoc", gone)
-    for place, command in ((gone, "`linfit relocate`"), (f"{bare}/a/b/c/adhoc", f"--from {bare}/a/b/c/adhoc --to FOLDER`")):
+    for place, command in (
+        (gone, "`linfit relocate`"),
+        (f"{bare}/a/b/c/adhoc", f"--from {bare}/a/b/c/adhoc --to FOLDER`"),
+    ):
         with pytest.raises(RecordingError, match="nothing of that is here") as raised:
             require_not_gone(store, "adhoc", place)
         assert command in str(raised.value)
 
 
-def test_a_folder_that_may_not_be_looked_at_is_as_one_that_is_gone(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_looked_at_is_as_one_that_is_gone(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied")
 
@@ -268,5 +341,7 @@ MOVES = [Move(Path("/old/outputs"), Path("/new/q%20b"))]
         (rewrite_source, "no JSON", None),
     ],
 )
-def test_what_lies_below_the_old_place_is_rewritten(rewrite: Any, text: str, new: str | None) -> None:
+def test_what_lies_below_the_old_place_is_rewritten(
+    rewrite: Any, text: str, new: str | None
+) -> None:
     assert rewrite(text, MOVES) == new

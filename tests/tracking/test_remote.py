@@ -28,9 +28,22 @@ from linfit.tracking.model import Predictor, write_weights
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.remote import RemoteRecorder
 from linfit.tracking.store import Store, empty, prepare
-from tests.tracking.written import END, NAME, ODD, START, Written, contents, row, run_count, sound, uri
+from tests.tracking.written import (
+    END,
+    NAME,
+    ODD,
+    START,
+    Written,
+    contents,
+    row,
+    run_count,
+    sound,
+    uri,
+)
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process knows there that its parent is gone")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="no process knows there that its parent is gone"
+)
 Opened = Callable[..., RemoteRecorder]
 
 
@@ -75,13 +88,20 @@ def test_it_writes_what_the_client_writes(opened: Opened, written: Written) -> N
     assert len(remote.add(ODD)) == len(ODD)
 
 
-def test_a_run_is_begun_and_ended_with_its_files_and_its_model(opened: Opened, tmp_path: Path) -> None:
+def test_a_run_is_begun_and_ended_with_its_files_and_its_model(
+    opened: Opened, tmp_path: Path
+) -> None:
     remote, done = opened(), fit(FitConfig(steps=5))
     begun = layout.started(account(done.config), "single", START, {})
     run_id = remote.begin(begun)
     write_weights(done, tmp_path / "weights.safetensors")
     (tmp_path / "config.json").write_text("{}")
-    remote.end(run_id, layout.finished(begun, done, END), [tmp_path / "config.json"], Predictor.of(done, tmp_path / "weights.safetensors"))
+    remote.end(
+        run_id,
+        layout.finished(begun, done, END),
+        [tmp_path / "config.json"],
+        Predictor.of(done, tmp_path / "weights.safetensors"),
+    )
     remote.attach(run_id, [tmp_path / "weights.safetensors"], "more")
     remote.tag(run_id, {"more": "…"})
     remote.present({"of all": "runs"})
@@ -89,7 +109,11 @@ def test_a_run_is_begun_and_ended_with_its_files_and_its_model(opened: Opened, t
     assert isinstance(here, DatabaseRecorder)
     client = here.client.client
     run = client.get_run(run_id)
-    assert run.info.status == "FINISHED" and run.data.tags["more"] == "…" and run.data.metrics["loss"] == done.loss
+    assert (
+        run.info.status == "FINISHED"
+        and run.data.tags["more"] == "…"
+        and run.data.metrics["loss"] == done.loss
+    )
     assert [file.path for file in client.list_artifacts(run_id)] == ["config.json", "more"]
     assert run.outputs.model_outputs
     assert remote.presentation()["of all"] == "runs"
@@ -97,7 +121,11 @@ def test_a_run_is_begun_and_ended_with_its_files_and_its_model(opened: Opened, t
     remote.amend({run_id: layout.Amendment("new", {"hparam/lr": 0.5}, {"p": "v"})})
     remote.amend({run_id: layout.Amendment("newer")})
     run = client.get_run(run_id)
-    assert (run.info.run_name, run.data.metrics["hparam/lr"], run.data.params["p"]) == ("newer", 0.5, "v")
+    assert (run.info.run_name, run.data.metrics["hparam/lr"], run.data.params["p"]) == (
+        "newer",
+        0.5,
+        "v",
+    )
     remote.resume(run_id, {"again": "1"})
     assert client.get_run(run_id).info.status == "RUNNING"
 
@@ -106,7 +134,9 @@ def test_what_was_added_is_known_to_whoever_asks(opened: Opened) -> None:
     remote = opened()
     parent = remote.begin(row("parent"))
     for number in range(5):
-        remote.submit([row(str(number), tags={"mlflow.parentRunId": parent, "linfit.row": str(number)})])
+        remote.submit(
+            [row(str(number), tags={"mlflow.parentRunId": parent, "linfit.row": str(number)})]
+        )
     history = remote.history()
     assert history is not None and len(history.children(parent)) == 5
 
@@ -120,7 +150,9 @@ def test_what_was_added_is_known_to_whoever_asks(opened: Opened) -> None:
         ("other.db", RecordingError, "is a database but not MLflow's"),
     ],
 )
-def test_a_store_that_cannot_be_opened_is_one_line(file: str, kind: type[Exception], why: str, opened: Opened, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_opened_is_one_line(
+    file: str, kind: type[Exception], why: str, opened: Opened, tmp_path: Path
+) -> None:
     (tmp_path / "plain.db").write_text("plain text, and more of it than a header takes" * 40)
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE t (a)")
@@ -131,7 +163,12 @@ def test_a_store_that_cannot_be_opened_is_one_line(file: str, kind: type[Excepti
 
 def test_what_the_recorder_could_not_open_every_call_says(opened: Opened, tmp_path: Path) -> None:
     remote = opened(f"sqlite:///{tmp_path}/\0.db")
-    calls = (remote.wait, lambda: remote.experiment_id, lambda: remote.begin(row()), lambda: remote.submit([row()]))
+    calls = (
+        remote.wait,
+        lambda: remote.experiment_id,
+        lambda: remote.begin(row()),
+        lambda: remote.submit([row()]),
+    )
     for call in calls:
         with pytest.raises(ValueError, match="null") as error:
             call()
@@ -152,7 +189,9 @@ def test_what_is_refused_is_refused_as_ever(opened: Opened, tmp_path: Path) -> N
 def test_a_lock_is_waited_for_and_said(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
     remote = opened()
     remote.wait()
-    with closing(sqlite3.connect(file_of(remote), check_same_thread=False, isolation_level=None)) as other:
+    with closing(
+        sqlite3.connect(file_of(remote), check_same_thread=False, isolation_level=None)
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
         blocks = [remote.submit(ODD), remote.submit(ODD)]
         Timer(6.5, lambda: other.execute("ROLLBACK")).start()
@@ -161,7 +200,9 @@ def test_a_lock_is_waited_for_and_said(opened: Opened, caplog: pytest.LogCapture
     assert said == [f"the store {remote.store} is busy or does not answer: waiting for it"]
 
 
-def test_blocks_that_wait_behind_a_lock_fail_with_the_first(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_that_wait_behind_a_lock_fail_with_the_first(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LINFIT_PATIENCE", "0.1")
     remote = opened()
     remote.wait()
@@ -183,7 +224,10 @@ def test_a_process_that_is_killed_is_one_line_and_the_rest_is_done_here(opened: 
     broken = remote.submit(ODD)
     time.sleep(0.5)  # until it is asked
     remote._child.process.kill()
-    with pytest.raises(RecordingError, match=r"^the store .* failed: the process that writes to it has ended with exit code -9$"):
+    with pytest.raises(
+        RecordingError,
+        match=r"^the store .* failed: the process that writes to it has ended with exit code -9$",
+    ):
         broken.result()
     assert run_count(file_of(remote)) == 1
     assert len(remote.add(ODD)) == len(ODD)
@@ -221,14 +265,24 @@ os._exit(0)
 def test_nothing_waits_for_a_lock_for_a_parent_that_is_gone(template: Path, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     shutil.copy(template, file)
-    program = [sys.executable, "-c", LEAVES.format(uri=uri(file), artifacts=artifacts_of(template), name=NAME)]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as leaving:
+    program = [
+        sys.executable,
+        "-c",
+        LEAVES.format(uri=uri(file), artifacts=artifacts_of(template), name=NAME),
+    ]
+    with subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as leaving:
         assert leaving.stdin is not None and leaving.stdout is not None
         desk = Path("/proc", leaving.stdout.readline().strip())
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             out, err = leaving.communicate("\n", timeout=60)
-            assert (out, err, leaving.returncode) == ("", "", 0)  # and whoever reads its output does not wait either
+            assert (out, err, leaving.returncode) == (
+                "",
+                "",
+                0,
+            )  # and whoever reads its output does not wait either
             until = time.monotonic() + 5
             while desk.exists() and time.monotonic() < until:
                 time.sleep(0.05)
@@ -256,10 +310,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("moment", [0, 0.3])
-def test_nothing_is_committed_for_a_parent_that_is_gone(moment: float, template: Path, tmp_path: Path) -> None:
+def test_nothing_is_committed_for_a_parent_that_is_gone(
+    moment: float, template: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "mlflow.db"
     shutil.copy(template, file)
-    program = KILLED.format(uri=uri(file), artifacts=artifacts_of(template), name=NAME, moment=moment)
+    program = KILLED.format(
+        uri=uri(file), artifacts=artifacts_of(template), name=NAME, moment=moment
+    )
     done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL
     named = MLflowTracking(uri=uri(file), artifacts=artifacts_of(template))
@@ -292,7 +350,12 @@ main()
 @pytest.mark.parametrize("words", [("steps=5",), ("-m", "seed=0,1", "steps=5")], ids=" ".join)
 def test_who_fits_does_not_import_mlflow(words: tuple[str, ...], tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "run", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", PROGRAM, "run", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == ["linfit.tracking.remote", "torch"]
@@ -313,7 +376,9 @@ def test_who_fits_does_not_import_mlflow(words: tuple[str, ...], tmp_path: Path)
         (("optimizers", "--skip-done"), False),
     ],
 )
-def test_no_process_is_begun_in_vain(words: tuple[str, ...], worthwhile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_is_begun_in_vain(
+    words: tuple[str, ...], worthwhile: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert head_start.worthwhile(words) is worthwhile
 
@@ -326,7 +391,9 @@ def test_no_process_is_begun_for_a_server(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_wrong_command_writes_nothing(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "linfit", "run", "optimizer=adaam"]
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        program, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -341,11 +408,20 @@ def test_a_new_store_is_what_mlflow_makes(tmp_path: Path) -> None:
     schemas, rows = [], []
     for file in (ours, theirs):
         with closing(sqlite3.connect(file)) as store:
-            made = store.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
-            schemas.append([(kind, name, sorted(re.split(r",?\s*\n", sql or ""))) for kind, name, sql in made])  # MLflow's order is any
+            made = store.execute(
+                "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+            ).fetchall()
+            schemas.append(
+                [(kind, name, sorted(re.split(r",?\s*\n", sql or ""))) for kind, name, sql in made]
+            )  # MLflow's order is any
             store.execute("UPDATE experiments SET creation_time = 0, last_update_time = 0")
             names = [name for kind, name, _ in schemas[-1] if kind == "table"]
-            rows.append({name: sorted(map(repr, store.execute(f'SELECT * FROM "{name}"'))) for name in names})
+            rows.append(
+                {
+                    name: sorted(map(repr, store.execute(f'SELECT * FROM "{name}"')))
+                    for name in names
+                }
+            )
     assert schemas[0] == schemas[1]
     assert rows[0] == rows[1]
     assert artifacts in str(rows[0]["experiments"])
@@ -353,7 +429,9 @@ def test_a_new_store_is_what_mlflow_makes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["killed", "imports nothing"])
-def test_a_process_that_ends_before_it_begins_is_no_harm(ends: bool, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ends_before_it_begins_is_no_harm(
+    ends: bool, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not ends:
         monkeypatch.setattr(head_start, "PROGRAM", "raise SystemExit(3)")
     head_start.begin_anyhow(elsewhere=True)
@@ -365,7 +443,9 @@ def test_a_process_that_ends_before_it_begins_is_no_harm(ends: bool, opened: Ope
     assert run_count(file_of(remote)) == len(ODD)
 
 
-def test_a_store_that_cannot_be_named_is_said_once(monkeypatch: pytest.MonkeyPatch, bare: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_cannot_be_named_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, bare: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
     head_start.begin_anyhow(elsewhere=False)
     [child] = head_start._waiting
@@ -381,7 +461,9 @@ def test_what_runs_a_sweep_keeps_is_asked_there(opened: Opened) -> None:
     parent = remote.begin(row("parent"))
     tags = [{layout.PARENT: parent, layout.ROW: str(number)} for number in range(4)]
     ids = remote.add([row(str(number), tags=own) for number, own in enumerate(tags)])
-    broken = remote.begin(row("broken", status="RUNNING", tags={layout.PARENT: parent, layout.ROW: "9"}))
+    broken = remote.begin(
+        row("broken", status="RUNNING", tags={layout.PARENT: parent, layout.ROW: "9"})
+    )
     assert remote.children(parent, {2: ids[2]}) == {0: ids[0], 1: ids[1], 3: ids[3]}
     assert broken not in remote.children(parent).values()
     assert "_here" not in vars(remote)

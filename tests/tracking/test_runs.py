@@ -56,24 +56,41 @@ def test_params_are_every_key_that_decides_the_numbers(article: Run) -> None:
 
 
 @pytest.mark.matrix
-def test_curves_have_their_steps_and_everything_else_stands_at_step_0(article: Run, client: Any) -> None:
+def test_curves_have_their_steps_and_everything_else_stands_at_step_0(
+    article: Run, client: Any
+) -> None:
     fit = package.fit(package.compose(["article/linear_adam"]))
     for key, values in ((layout.LOSS, fit.losses), (layout.EXCESS, fit.excess_losses)):
-        history = sorted((point.step, point.value) for point in client.get_metric_history(article.info.run_id, key))
+        history = sorted(
+            (point.step, point.value)
+            for point in client.get_metric_history(article.info.run_id, key)
+        )
         assert history == list(zip(fit.steps.tolist(), values.tolist(), strict=True))
     others = {key for key in article.data.metrics if key not in (layout.LOSS, layout.EXCESS)}
     assert {"distance_to_optimum", "weight/0", "weight/1"} <= others
-    assert all(point.step == 0 for key in others for point in client.get_metric_history(article.info.run_id, key))
+    assert all(
+        point.step == 0
+        for key in others
+        for point in client.get_metric_history(article.info.run_id, key)
+    )
     assert [article.data.metrics[f"weight/{i}"] for i in (0, 1)] == fit.weights.ravel().tolist()
 
 
 @pytest.mark.matrix
-def test_files_hold_the_whole_config_and_the_exact_weights(article: Run, client: Any, tmp_path: Path) -> None:
-    stored = json.loads(Path(client.download_artifacts(article.info.run_id, "config.json", str(tmp_path))).read_text())
+def test_files_hold_the_whole_config_and_the_exact_weights(
+    article: Run, client: Any, tmp_path: Path
+) -> None:
+    stored = json.loads(
+        Path(
+            client.download_artifacts(article.info.run_id, "config.json", str(tmp_path))
+        ).read_text()
+    )
     assert stored["sha256"] == digest(stored["config"])
     config = FitConfig.model_validate(stored["config"])
     assert config.fingerprint() == article.data.tags[layout.FINGERPRINT]
-    weights = load_file(client.download_artifacts(article.info.run_id, "weights.safetensors", str(tmp_path)))["weight"]
+    weights = load_file(
+        client.download_artifacts(article.info.run_id, "weights.safetensors", str(tmp_path))
+    )["weight"]
     assert weights.tobytes() == package.fit(config).weights.tobytes()
 
 
@@ -83,11 +100,17 @@ def test_the_dataset_is_an_input_with_its_digest(article: Run) -> None:
     assert used.dataset.name == "csv"
     problem = package.compose(["article/linear_adam"]).dataset.load(0)
     assert problem.digest.startswith(used.dataset.digest)
-    assert [column["name"] for column in json.loads(used.dataset.schema)["mlflow_colspec"]] == ["x_squared", "one", "y"]
+    assert [column["name"] for column in json.loads(used.dataset.schema)["mlflow_colspec"]] == [
+        "x_squared",
+        "one",
+        "y",
+    ]
 
 
 @pytest.mark.matrix
-def test_the_model_predicts_without_a_pickle(article: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_predicts_without_a_pickle(
+    article: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
     import pandas as pd
 
@@ -97,7 +120,9 @@ def test_the_model_predicts_without_a_pickle(article: Run, workdir: Path, monkey
         model = mlflow.pyfunc.load_model(f"runs:/{article.info.run_id}/model")
     finally:
         mlflow.set_tracking_uri(None)
-    predicted = model.predict(pd.DataFrame({"one": [1.0, 1.0], "x_squared": [0.0, 4.0]}))  # by name, not by place
+    predicted = model.predict(
+        pd.DataFrame({"one": [1.0, 1.0], "x_squared": [0.0, 4.0]})
+    )  # by name, not by place
     w0, w1 = (article.data.metrics[f"weight/{i}"] for i in (0, 1))
     assert list(predicted.columns) == ["y"]
     np.testing.assert_allclose(predicted["y"], [w1, 4 * w0 + w1], rtol=1e-6)
@@ -112,7 +137,12 @@ def test_a_sweep_is_one_parent_with_a_child_for_each_fit(linfit: Linfit, client:
     found = runs(client, "adhoc")
     [parent] = [run for run in found if run.data.tags[layout.KIND] == "sweep"]
     children = [run for run in found if run.data.tags[layout.KIND] == "fit"]
-    assert {run.info.run_name for run in children} == {"adam lr=0.001", "adam lr=0.1", "manual_sgd lr=0.001", "manual_sgd lr=0.1"}
+    assert {run.info.run_name for run in children} == {
+        "adam lr=0.001",
+        "adam lr=0.1",
+        "manual_sgd lr=0.001",
+        "manual_sgd lr=0.1",
+    }
     assert {run.data.tags[layout.PARENT] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in found} == {"FINISHED"}
     assert parent.data.metrics["num_completed"] == 3
@@ -129,7 +159,10 @@ def test_a_child_keeps_its_config_in_a_tag_and_no_files(linfit: Linfit, client: 
     for child in [run for run in runs(client, "adhoc") if layout.PARENT in run.data.tags]:
         stored = json.loads(child.data.tags[layout.CONFIG])
         assert stored["sha256"] == digest(stored["config"])
-        assert FitConfig.model_validate(stored["config"]).fingerprint() == child.data.tags[layout.FINGERPRINT]
+        assert (
+            FitConfig.model_validate(stored["config"]).fingerprint()
+            == child.data.tags[layout.FINGERPRINT]
+        )
         assert client.list_artifacts(child.info.run_id) == []
         assert layout.CODE not in child.data.tags  # the parent has it
 
@@ -137,24 +170,47 @@ def test_a_child_keeps_its_config_in_a_tag_and_no_files(linfit: Linfit, client: 
 def test_with_child_artifacts_each_fit_has_its_own_files(linfit: Linfit, client: Any) -> None:
     assert linfit("run", "-m", "seed=0,1", "steps=5", "tracking.child_artifacts=true").code == 0
     for child in [run for run in runs(client, "adhoc") if layout.PARENT in run.data.tags]:
-        assert {file.path for file in client.list_artifacts(child.info.run_id)} == {"config.json", "weights.safetensors"}
+        assert {file.path for file in client.list_artifacts(child.info.run_id)} == {
+            "config.json",
+            "weights.safetensors",
+        }
 
 
 def test_of_the_best_alone_each_fit_has_its_own_files(linfit: Linfit, client: Any) -> None:
-    assert linfit("run", "-m", "seed=0,1,2", "steps=5", "tracking.child_artifacts=true", "tracking.runs=best:1").code == 0
+    assert (
+        linfit(
+            "run",
+            "-m",
+            "seed=0,1,2",
+            "steps=5",
+            "tracking.child_artifacts=true",
+            "tracking.runs=best:1",
+        ).code
+        == 0
+    )
     [best] = [run for run in runs(client, "adhoc") if layout.PARENT in run.data.tags]
-    assert {file.path for file in client.list_artifacts(best.info.run_id)} == {"config.json", "weights.safetensors"}
+    assert {file.path for file in client.list_artifacts(best.info.run_id)} == {
+        "config.json",
+        "weights.safetensors",
+    }
 
 
-def test_the_parent_has_the_tables_and_the_best_model(linfit: Linfit, client: Any, tmp_path: Path) -> None:
+def test_the_parent_has_the_tables_and_the_best_model(
+    linfit: Linfit, client: Any, tmp_path: Path
+) -> None:
     import mlflow
     import pandas as pd
 
     assert linfit("run", "-m", "seed=0,1,2", "steps=300", "optimizer.lr=0.1").code == 0
     found = runs(client, "adhoc")
     [parent] = [run for run in found if run.data.tags[layout.KIND] == "sweep"]
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {*TABLES, layout.ENVIRONMENT_FILE}
-    results = pd.read_parquet(client.download_artifacts(parent.info.run_id, layout.RESULTS, str(tmp_path)))
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        *TABLES,
+        layout.ENVIRONMENT_FILE,
+    }
+    results = pd.read_parquet(
+        client.download_artifacts(parent.info.run_id, layout.RESULTS, str(tmp_path))
+    )
     by_id = {run.info.run_id: run for run in found}
     for row in results.itertuples():
         metrics = by_id[row.run_id].data.metrics
@@ -166,7 +222,9 @@ def test_the_parent_has_the_tables_and_the_best_model(linfit: Linfit, client: An
     finally:
         mlflow.set_tracking_uri(None)
     best = results.loc[results["excess_loss"].idxmin()]
-    assert model.predict(pd.DataFrame({"x^2": [0.0], "1": [1.0]}))["y"][0] == pytest.approx(best["weights"][1])
+    assert model.predict(pd.DataFrame({"x^2": [0.0], "1": [1.0]}))["y"][0] == pytest.approx(
+        best["weights"][1]
+    )
 
 
 def test_show_tells_the_theory_of_runs_and_of_a_sweeps_fits(linfit: Linfit, client: Any) -> None:
@@ -175,26 +233,45 @@ def test_show_tells_the_theory_of_runs_and_of_a_sweeps_fits(linfit: Linfit, clie
     kept = [run for run in runs(client, "adhoc") if run.data.tags[layout.KIND] == layout.FIT]
     assert len(kept) == 3
     theories = [json.loads(linfit("show", run.info.run_id, "--json").out)["theory"] for run in kept]
-    assert all(theory["condition"] == pytest.approx(11.267, rel=1e-4) and theory["steps_to_tolerance"] > 1 for theory in theories)
+    assert all(
+        theory["condition"] == pytest.approx(11.267, rel=1e-4) and theory["steps_to_tolerance"] > 1
+        for theory in theories
+    )
     for theory in theories:
-        assert (theory["curvature/0"], theory["curvature/1"]) == (theory["largest_curvature"], theory["smallest_curvature"])
+        assert (theory["curvature/0"], theory["curvature/1"]) == (
+            theory["largest_curvature"],
+            theory["smallest_curvature"],
+        )
         assert {"minimal_loss", "optimum/0", "optimum/1"} < set(theory)
     shown = [linfit("show", run.info.run_id).out for run in kept]
-    assert all("theory" in text and "exact optimum  " in text and "smallest eigenvalue 22.749" in text for text in shown)
-    assert {run.data.metrics["theory/largest_stable_lr"] for run in kept} == {theories[0]["largest_stable_lr"]}
+    assert all(
+        "theory" in text and "exact optimum  " in text and "smallest eigenvalue 22.749" in text
+        for text in shown
+    )
+    assert {run.data.metrics["theory/largest_stable_lr"] for run in kept} == {
+        theories[0]["largest_stable_lr"]
+    }
 
 
-def test_a_diverged_fit_is_finished_and_no_infinity_reaches_mlflow(linfit: Linfit, client: Any) -> None:
+def test_a_diverged_fit_is_finished_and_no_infinity_reaches_mlflow(
+    linfit: Linfit, client: Any
+) -> None:
     assert linfit("run", "optimizer=sgd", "optimizer.lr=1e30").code == 0
     [run] = runs(client, "adhoc")
     assert (run.info.status, run.data.tags[layout.STATUS]) == ("FINISHED", "diverged")
     assert run.data.metrics["diverged_at_step"] >= 1
-    history = [point.value for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
+    history = [
+        point.value
+        for key in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, key)
+    ]
     assert np.isfinite(history).all()
     assert max(history) < 1e300
 
 
-def test_nothing_is_logged_step_by_step(linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_logged_step_by_step(
+    linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow import MlflowClient
 
     calls: list[str] = []
@@ -229,25 +306,39 @@ NAMES = {
 
 @pytest.mark.parametrize(("arguments", "name"), NAMES.values(), ids=NAMES)
 def test_what_somebody_names_wins_over_the_environment(
-    arguments: list[str], name: str, linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    name: str,
+    linfit: Linfit,
+    workdir: Path,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
     (workdir / "experiments").mkdir()
     for experiment, text in {"asked": "", "plain": "name: adhoc\n"}.items():
-        (workdir / "experiments" / f"{experiment}.yaml").write_text(f"defaults: [/linfit, _self_]\n{text}")
+        (workdir / "experiments" / f"{experiment}.yaml").write_text(
+            f"defaults: [/linfit, _self_]\n{text}"
+        )
     ran = linfit("run", *arguments, "steps=2", "pictures=false")
     assert ran.code == 0, ran.err
     assert {found.name for found in client.search_experiments()} == {"Default", name}
-    assert {json.loads(run.data.tags[layout.CONFIG])["config"]["name"] for run in runs(client, name) if layout.CONFIG in run.data.tags} <= {
-        name
-    }
+    assert {
+        json.loads(run.data.tags[layout.CONFIG])["config"]["name"]
+        for run in runs(client, name)
+        if layout.CONFIG in run.data.tags
+    } <= {name}
     assert f"experiment     {name}\n" in linfit("show").out
     assert "-m" in arguments or f"in MLflow experiment '{name}'" in ran.out
-    [config] = [json.loads(file.read_text())["config"] for file in (workdir / "outputs" / "runs").rglob("config.json")] or [{"name": name}]
+    [config] = [
+        json.loads(file.read_text())["config"]
+        for file in (workdir / "outputs" / "runs").rglob("config.json")
+    ] or [{"name": name}]
     assert config["name"] == name
 
 
-def test_without_the_environment_nobody_means_adhoc(linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_environment_nobody_means_adhoc(
+    linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
     assert linfit("run", "steps=2").code == 0
     assert len(runs(client, "adhoc")) == 1

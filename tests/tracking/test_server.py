@@ -67,7 +67,9 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.matrix
-def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], workdir: Path, served: Path) -> None:
+def test_runs_and_sweeps_over_http(
+    server: str, linfit: Callable[..., Any], workdir: Path, served: Path
+) -> None:
     from mlflow import MlflowClient
 
     single = linfit("run", "article/linear_adam", f"tracking.uri={server}")
@@ -85,7 +87,9 @@ def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], work
     assert Path(downloaded).stat().st_size > 0
     reader = Reader(locate(server))
     assert config_of(reader, reader.find(run.info.run_id)).optimizer.name == "adam"
-    with pytest.raises(LinfitError, match=r"config\.json is larger than it can be: .* bytes, 9 at most"):
+    with pytest.raises(
+        LinfitError, match=r"config\.json is larger than it can be: .* bytes, 9 at most"
+    ):
         reader.file(reader.find(run.info.run_id), "config.json", 9)
     with pytest.raises(LinfitError, match=r"has no file other\.json"):
         reader.file(reader.find(run.info.run_id), "other.json")
@@ -94,32 +98,61 @@ def test_runs_and_sweeps_over_http(server: str, linfit: Callable[..., Any], work
     assert "seed=1" in shown.out
     model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert model.status.value == "READY"
-    assert list((served / "artifacts").rglob("weights.safetensors")), "beside the database of the server, not here"
+    assert list((served / "artifacts").rglob("weights.safetensors")), (
+        "beside the database of the server, not here"
+    )
     assert not (workdir / "outputs" / "artifacts").exists()
 
 
 @pytest.mark.parametrize("password", [CANARY, f"p@{CANARY}", "${oc.env:CANARY}"])
 def test_no_secret_is_written_or_said_anywhere(
-    password: str, server: str, linfit: Callable[..., Any], workdir: Path, served: Path, monkeypatch: pytest.MonkeyPatch
+    password: str,
+    server: str,
+    linfit: Callable[..., Any],
+    workdir: Path,
+    served: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In no file and no table, of the working directory or of the server, and in no line that a command prints."""
     monkeypatch.setenv("CANARY", CANARY)
-    named, known = f"tracking.uri={server.replace('//', f'//user:{password}@')}", server.replace("//", f"//user:{CANARY}@")
+    named, known = (
+        f"tracking.uri={server.replace('//', f'//user:{password}@')}",
+        server.replace("//", f"//user:{CANARY}@"),
+    )
     beside = f"tracking.artifacts=ftp://user:{password}@nowhere.invalid/x"  # which a store that has the experiment does not need
-    said = [linfit("run", "-m", "seed=0,1", "steps=2", named), linfit("run", "steps=2", named, beside)]
-    said += [linfit(command, "last", "--uri", known) for command in ("show", "reproduce", "verify", "report")]
-    said += [linfit("resume", "last", "--plan", "--uri", known), linfit("plan", "steps=2", named), linfit("script", "last", "--uri", known)]
+    said = [
+        linfit("run", "-m", "seed=0,1", "steps=2", named),
+        linfit("run", "steps=2", named, beside),
+    ]
+    said += [
+        linfit(command, "last", "--uri", known)
+        for command in ("show", "reproduce", "verify", "report")
+    ]
+    said += [
+        linfit("resume", "last", "--plan", "--uri", known),
+        linfit("plan", "steps=2", named),
+        linfit("script", "last", "--uri", known),
+    ]
     assert [ran.code for ran in said] == [0] * len(said), [ran.err for ran in said]
     said.append(linfit("run", "steps=2", f"tracking.uri=http://user:{password}@127.0.0.1:1"))
     assert said[-1].code == 2 and "does not answer" in said[-1].err
     assert [text for ran in said for text in (ran.out, ran.err) if CANARY in text] == []
     files = [file for folder in (workdir, served) for file in folder.rglob("*") if file.is_file()]
-    assert {"config.json", "overrides.yaml", "multirun.yaml", "manifest.parquet", "report.html", "mlflow.db"} <= {
-        file.name for file in files
-    }
+    assert {
+        "config.json",
+        "overrides.yaml",
+        "multirun.yaml",
+        "manifest.parquet",
+        "report.html",
+        "mlflow.db",
+    } <= {file.name for file in files}
     assert [file for file in files if CANARY in content(file)] == []
     shown = "user:${oc.env:CANARY}@" if password.startswith("$") else "user:***@"
-    own = [file for name in ("config.json", "manifest.parquet") for file in (workdir / "outputs").rglob(name)]
+    own = [
+        file
+        for name in ("config.json", "manifest.parquet")
+        for file in (workdir / "outputs").rglob(name)
+    ]
     assert len(own) == 2 and all(shown in content(file) for file in own)
 
 
@@ -138,7 +171,14 @@ def test_the_ui_leaves_no_process_behind(workdir: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", "from linfit.cli import main; main()", "ui", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-c",
+        "from linfit.cli import main; main()",
+        "ui",
+        "--port",
+        str(port),
+    ]
     with started(command, stderr=subprocess.DEVNULL) as process:
         _wait(f"http://127.0.0.1:{port}", process)
         process.send_signal(signal.SIGINT)  # to this process alone, not to its group
@@ -148,7 +188,10 @@ def test_the_ui_leaves_no_process_behind(workdir: Path) -> None:
 
 
 def test_a_strangers_host_name_is_refused(server: str) -> None:
-    request = urllib.request.Request(f"{server}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil.example"})
+    request = urllib.request.Request(
+        f"{server}/api/2.0/mlflow/experiments/search?max_results=1",
+        headers={"Host": "evil.example"},
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)
     assert refused.value.code == 403

@@ -28,7 +28,9 @@ def test_the_default_is_below_the_working_directory(bare: Path) -> None:
     assert locate() == Store(f"sqlite:///{bare}/outputs/mlflow.db", f"{bare}/outputs/artifacts")
 
 
-def test_the_environment_wins_over_the_default_and_the_config_over_both(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_wins_over_the_default_and_the_config_over_both(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert locate().uri == "http://127.0.0.1:9"
     assert locate("sqlite:///other.db").uri == f"sqlite:///{bare}/other.db"
@@ -37,7 +39,9 @@ def test_the_environment_wins_over_the_default_and_the_config_over_both(bare: Pa
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:///tmp/mlruns"])
 def test_a_folder_is_refused(uri: str) -> None:
-    with pytest.raises(RecordingError, match=r"is a folder, which MLflow refuses as a store: write sqlite:///"):
+    with pytest.raises(
+        RecordingError, match=r"is a folder, which MLflow refuses as a store: write sqlite:///"
+    ):
         locate(uri)
 
 
@@ -45,7 +49,10 @@ def test_a_folder_is_refused(uri: str) -> None:
     ("text", "masked"),
     [
         ("postgresql://user:secret@host/db", "postgresql://user:***@host/db"),
-        ("failed at http://u:p%40ss@host:5000/x and more", "failed at http://u:***@host:5000/x and more"),
+        (
+            "failed at http://u:p%40ss@host:5000/x and more",
+            "failed at http://u:***@host:5000/x and more",
+        ),
         ("http://:only@host", "http://:***@host"),
         ("http://me:${oc.env:PASSWORD}@host", "http://me:${oc.env:PASSWORD}@host"),
         ("http://${oc.env:USER}:secret@host", "http://${oc.env:USER}:***@host"),
@@ -59,12 +66,24 @@ def test_a_folder_is_refused(uri: str) -> None:
             for word in ("a/b", "a b", 'a"b', "a@b", "a:b", "a?b#")
         ),
         ("from ftp://a:b@c to ftp://d:e@f@g/h", "from ftp://a:***@c to ftp://d:***@g/h"),
-        ("postgresql://h/db?user=u&password=p/ ;q&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        (
+            "postgresql://h/db?user=u&password=p/ ;q&x=1",
+            "postgresql://h/db?user=u&password=***&x=1",
+        ),
         ("postgresql://h/db?sslpassword=p", "postgresql://h/db?sslpassword=***"),
         ("https://h/?password=${oc.env:P}&a=1", "https://h/?password=${oc.env:P}&a=1"),
-        ("mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=p;E=1", "mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=***;E=1"),
-        ("mssql+pyodbc:///?odbc_connect=PWD={a;b};E=1", "mssql+pyodbc:///?odbc_connect=PWD=***;E=1"),
-        ("mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3Dp%3BE%3D1", "mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3D***%3BE%3D1"),
+        (
+            "mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=p;E=1",
+            "mssql+pyodbc:///?odbc_connect=D={x};UID=u;PWD=***;E=1",
+        ),
+        (
+            "mssql+pyodbc:///?odbc_connect=PWD={a;b};E=1",
+            "mssql+pyodbc:///?odbc_connect=PWD=***;E=1",
+        ),
+        (
+            "mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3Dp%3BE%3D1",
+            "mssql+pyodbc:///?odbc_connect=UID%3Du%3Bpwd%3D***%3BE%3D1",
+        ),
     ],
 )
 def test_passwords_are_masked(text: str, masked: str) -> None:
@@ -73,7 +92,12 @@ def test_passwords_are_masked(text: str, masked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["the server http://127.0.0.1:5000 does not answer; write to me@x.org", "http://h:80", "tcp://10.0.0.1:8786 is gone, ask a@b"]
+    "text",
+    [
+        "the server http://127.0.0.1:5000 does not answer; write to me@x.org",
+        "http://h:80",
+        "tcp://10.0.0.1:8786 is gone, ask a@b",
+    ],
 )
 def test_ports_are_no_passwords(text: str) -> None:
     assert mask(text) == text
@@ -92,7 +116,9 @@ def test_experiments_whose_names_differ_in_signs_have_folders_of_their_own() -> 
 
 
 @pytest.mark.matrix
-def test_an_absent_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_store_is_made_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "deep" / "mlflow.db"
 
     def fails(temporary: Path, artifacts: str) -> None:
@@ -113,8 +139,13 @@ def test_an_absent_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch
 def test_processes_that_race_for_a_new_store_all_get_it(tmp_path: Path) -> None:
     code = f"from linfit.tracking.store import *; prepare(locate('sqlite:///{tmp_path}/new/mlflow.db'))"
     with ExitStack() as stack:
-        racing = [stack.enter_context(started([sys.executable, "-c", code], stderr=subprocess.PIPE)) for _ in range(3)]
-        assert [(process.communicate()[1], process.returncode) for process in racing] == [(b"", 0)] * 3
+        racing = [
+            stack.enter_context(started([sys.executable, "-c", code], stderr=subprocess.PIPE))
+            for _ in range(3)
+        ]
+        assert [(process.communicate()[1], process.returncode) for process in racing] == [
+            (b"", 0)
+        ] * 3
 
 
 def test_what_is_no_mlflow_store_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -131,7 +162,9 @@ def test_what_is_no_mlflow_store_is_refused_and_left_alone(tmp_path: Path) -> No
         prepare(Store(f"sqlite:///{other}", None))
 
 
-def test_a_locked_store_is_named_with_what_to_do(workdir: Path, linfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_store_is_named_with_what_to_do(
+    workdir: Path, linfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stores, "SERVER_TIMEOUT", 0.1)
     with closing(sqlite3.connect(workdir / "outputs" / "mlflow.db")) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -159,7 +192,9 @@ os._exit(9)
 """
 
 
-def test_what_a_killed_process_was_writing_is_rolled_back_by_who_only_reads(workdir: Path, linfit: Callable[..., Any]) -> None:
+def test_what_a_killed_process_was_writing_is_rolled_back_by_who_only_reads(
+    workdir: Path, linfit: Callable[..., Any]
+) -> None:
     file = workdir / "outputs" / "mlflow.db"
     journal = file.with_name("mlflow.db-journal")
     assert subprocess.run([sys.executable, "-c", DYING, str(file)], check=False).returncode == 9
@@ -167,7 +202,9 @@ def test_what_a_killed_process_was_writing_is_rolled_back_by_who_only_reads(work
     assert "there is no run of linfit in" in linfit("show").err
     assert not journal.exists()
     with closing(sqlite3.connect(file)) as database:
-        assert database.execute("SELECT count(*) FROM experiment_tags WHERE experiment_id = 0 AND key LIKE 'key %'").fetchone() == (0,)
+        assert database.execute(
+            "SELECT count(*) FROM experiment_tags WHERE experiment_id = 0 AND key LIKE 'key %'"
+        ).fetchone() == (0,)
 
 
 def test_a_store_that_nobody_may_write_can_be_read(workdir: Path) -> None:
@@ -183,11 +220,15 @@ def test_absent_is_an_error_only_for_who_reads(bare: Path) -> None:
 
 
 def test_a_server_that_does_not_answer_is_said_at_once() -> None:
-    with pytest.raises(RecordingError, match=r"the tracking server http://u:\*\*\*@127.0.0.1:1 does not answer"):
+    with pytest.raises(
+        RecordingError, match=r"the tracking server http://u:\*\*\*@127.0.0.1:1 does not answer"
+    ):
         prepare(Store("http://u:secret@127.0.0.1:1", None))
 
 
-def test_a_missing_driver_is_named(linfit: Callable[..., Any], bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_named(
+    linfit: Callable[..., Any], bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)  # make faults has installed it
     done = linfit("run", "tracking.uri=postgresql://u:canary@127.0.0.1/x")
     assert done.code == 2
@@ -198,10 +239,21 @@ def test_a_missing_driver_is_named(linfit: Callable[..., Any], bare: Path, monke
 
 def test_a_missing_package_is_of_the_store_or_of_where_its_artifacts_are() -> None:
     store = Store("sqlite:///x.db", None)
-    with pytest.raises(RecordingError, match=r"the store sqlite:///x\.db needs the Python package driver,"), one_line(store):
+    with (
+        pytest.raises(
+            RecordingError, match=r"the store sqlite:///x\.db needs the Python package driver,"
+        ),
+        one_line(store),
+    ):
         raise ModuleNotFoundError(name="driver")
     for place in (one_line(store, "s3://bucket"), one_line(Store("sqlite:///x.db", "s3://bucket"))):
-        with pytest.raises(RecordingError, match="or its artifacts at s3://bucket, need the Python package boto3,"), place:
+        with (
+            pytest.raises(
+                RecordingError,
+                match="or its artifacts at s3://bucket, need the Python package boto3,",
+            ),
+            place,
+        ):
             raise ModuleNotFoundError(name="boto3")
 
 
@@ -209,10 +261,16 @@ def test_an_error_that_repeats_the_address_has_no_password() -> None:
     store = Store('mssql://h/x?password=a"b c;d', None)
     with pytest.raises(RecordingError) as raised, one_line(store):
         raise OSError(f"cannot open {store.uri} now")
-    assert "*** now" in str(raised.value) and "b c" not in str(raised.value) and "d now" not in str(raised.value)
+    assert (
+        "*** now" in str(raised.value)
+        and "b c" not in str(raised.value)
+        and "d now" not in str(raised.value)
+    )
 
 
-def test_files_are_found_where_outputs_was_moved_to(workdir: Path, linfit: Callable[..., Any]) -> None:
+def test_files_are_found_where_outputs_was_moved_to(
+    workdir: Path, linfit: Callable[..., Any]
+) -> None:
     assert linfit("run", "article/linear_adam").code == 0
     moved = workdir / "elsewhere" / "results"
     shutil.copytree(workdir / "outputs", moved)
@@ -224,11 +282,16 @@ def test_files_are_found_where_outputs_was_moved_to(workdir: Path, linfit: Calla
         reader.file(record, "nothing")
 
 
-def test_an_environment_below_a_percent_sign_is_said(monkeypatch: pytest.MonkeyPatch, linfit: Any, bare: Path) -> None:
+def test_an_environment_below_a_percent_sign_is_said(
+    monkeypatch: pytest.MonkeyPatch, linfit: Any, bare: Path
+) -> None:
     """MLflow's own migrations cannot be found there: alembic takes the sign for a reference."""
     where = SimpleNamespace(origin="/home/50%/site-packages/mlflow/__init__.py")
     monkeypatch.setattr("linfit.tracking.store.find_spec", lambda name: where)
     done = linfit("run", "steps=1")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "MLflow opens no database from /home/50%/site-packages/mlflow, which has a % in its name" in done.err
+    assert (
+        "MLflow opens no database from /home/50%/site-packages/mlflow, which has a % in its name"
+        in done.err
+    )
     assert list(bare.iterdir()) == []

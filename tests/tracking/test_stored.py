@@ -55,15 +55,25 @@ def test_a_child_has_it_in_a_tag(linfit: Linfit, workdir: Path, client: Any) -> 
     assert [config_of(reader(), reader().find(run_id)).seed for run_id in ids] == [3, 4]
     tag = client.get_run(ids[0]).data.tags[layout.CONFIG]
     client.set_tag(ids[0], layout.CONFIG, tag.replace('"seed":3', '"seed":5'))
-    with pytest.raises(ConfigError, match=f"tag linfit.config of run {ids[0]}: the config's hash does not fit"):
+    with pytest.raises(
+        ConfigError, match=f"tag linfit.config of run {ids[0]}: the config's hash does not fit"
+    ):
         config_of(reader(), reader().find(ids[0]))
     with pytest.raises(ConfigError, match="is a sweep, which has no config of its own"):
         config_of(reader(), reader().find("last"))
 
 
-def test_a_child_whose_config_is_too_long_for_a_tag_has_it_in_the_manifest(linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_a_child_whose_config_is_too_long_for_a_tag_has_it_in_the_manifest(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
     weights = ",".join(f"{i / 7}" for i in range(700))
-    given = ("dataset=random_linear", "dataset.p=700", "dataset.n=5", "init=given", f"init.weights=[{weights}]")
+    given = (
+        "dataset=random_linear",
+        "dataset.p=700",
+        "dataset.n=5",
+        "init=given",
+        f"init.weights=[{weights}]",
+    )
     ids = ran(linfit, "-m", "seed=0,1", "steps=1", *given)
     record = reader().find(ids[1])
     assert layout.CONFIG not in record.tags
@@ -76,7 +86,9 @@ def test_a_child_whose_config_is_too_long_for_a_tag_has_it_in_the_manifest(linfi
             config_of(reader(), reader().find(ids[1]))
 
 
-def test_nothing_larger_than_a_config_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nothing_larger_than_a_config_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     text = stored_text(config())
     file = tmp_path / "config.json"
     file.write_text(text)
@@ -91,7 +103,9 @@ def test_nothing_larger_than_a_config_is_read(monkeypatch: pytest.MonkeyPatch, t
 def test_plug_ins_are_imported_by_whoever_trusts_them_only() -> None:
     text = stored_text(FitConfig(plugins=("json",)))
     loaded: list[Sequence[str]] = []
-    with pytest.raises(ConfigError, match="needs plug-ins, which are not imported from what is stored"):
+    with pytest.raises(
+        ConfigError, match="needs plug-ins, which are not imported from what is stored"
+    ):
         read_config(text)
     assert read_config(text, loaded.append).plugins == ("json",)
     assert loaded == [["json"]]
@@ -101,11 +115,15 @@ def test_a_file_that_a_server_keeps_is_downloaded_if_it_is_no_larger_than_it_can
     linfit: Linfit, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [run_id] = ran(linfit, "steps=3", "seed=7")
-    monkeypatch.setattr(reading, "local_folder", lambda store, uri: None)  # as if a server kept them
+    monkeypatch.setattr(
+        reading, "local_folder", lambda store, uri: None
+    )  # as if a server kept them
     monkeypatch.setattr(reading, "require_known_place", lambda store, uri: None)
     record = reader().find(run_id)
     assert config_of(reader(), record).seed == 7
-    with pytest.raises(LinfitError, match=r"config\.json of run .* is larger than it can be: .* bytes, 9 at most"):
+    with pytest.raises(
+        LinfitError, match=r"config\.json of run .* is larger than it can be: .* bytes, 9 at most"
+    ):
         reader().file(record, "config.json", 9)
     with pytest.raises(LinfitError, match=r"has no file other\.json"):
         reader().file(record, "other.json")

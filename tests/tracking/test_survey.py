@@ -21,23 +21,33 @@ def plan(file: Path) -> list[str]:
     asked: list[tuple[str, Any]] = []
     engine = _get_store(f"sqlite:///{file}").engine
 
-    def hear(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+    def hear(
+        connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+    ) -> None:
         asked.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", hear)
     client = MlflowClient(f"sqlite:///{file}")
     client.search_runs(["1"], "tags.`linfit.kind` = 'fit'", order_by=["metrics.`excess_loss`"])
     event.remove(engine, "before_cursor_execute", hear)
-    [(statement, parameters)] = [one for one in asked if "ORDER BY" in one[0] and "latest_metrics" in one[0]]
+    [(statement, parameters)] = [
+        one for one in asked if "ORDER BY" in one[0] and "latest_metrics" in one[0]
+    ]
     with closing(sqlite3.connect(file)) as connection:
-        return [row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+        return [
+            row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
 
 
-def test_after_a_sweep_no_run_is_compared_with_every_other(linfit: Callable[..., Any], workdir: Path) -> None:
+def test_after_a_sweep_no_run_is_compared_with_every_other(
+    linfit: Callable[..., Any], workdir: Path
+) -> None:
     assert linfit("run", "-m", "seed=range(0,200)", "steps=2").code == 0
     made = plan(workdir / "outputs" / "mlflow.db")
     assert any("latest_metrics" in step for step in made)
-    assert [step for step in made if step.startswith("SCAN") and step.endswith("LEFT-JOIN")] == []  # all metrics, for each run
+    assert [
+        step for step in made if step.startswith("SCAN") and step.endswith("LEFT-JOIN")
+    ] == []  # all metrics, for each run
 
 
 def test_somebody_elses_lock_is_not_waited_for(workdir: Path) -> None:

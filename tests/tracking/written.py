@@ -31,7 +31,9 @@ DATA = Dataset("parabola", "d" * 36, "linfit:parabola", ("x^2", "1"), ("y",), 30
 
 
 def row(name: str = "plain", **fields: Any) -> Row:
-    return Row(**{"name": name, "start": START, "end": END, "status": "FINISHED", "tags": {}, **fields})
+    return Row(
+        **{"name": name, "start": START, "end": END, "status": "FINISHED", "tags": {}, **fields}
+    )
 
 
 def with_tag(row: Row) -> Row:
@@ -41,12 +43,21 @@ def with_tag(row: Row) -> Row:
 
 def children() -> list[Row]:
     """What a sweep adds: fits that completed, diverged and failed."""
-    configs = [FitConfig(seed=seed, steps=30, optimizer=SGD(lr=lr)) for seed in (0, 1) for lr in (1e-3, 10.0)]
+    configs = [
+        FitConfig(seed=seed, steps=30, optimizer=SGD(lr=lr))
+        for seed in (0, 1)
+        for lr in (1e-3, 10.0)
+    ]
     fits = [*map(fit, configs), Fit(configs[0], Status.FAILED, error="Traceback …\nValueError: ü")]
     assert {one.status for one in fits} == {Status.COMPLETED, Status.DIVERGED, Status.FAILED}
     varying = ("optimizer.lr", "seed")
     return [
-        with_tag(layout.child(one, account(one.config, varying), f"lr={i}", PARENT, i, (START + i, END + i))) for i, one in enumerate(fits)
+        with_tag(
+            layout.child(
+                one, account(one.config, varying), f"lr={i}", PARENT, i, (START + i, END + i)
+            )
+        )
+        for i, one in enumerate(fits)
     ]
 
 
@@ -58,13 +69,48 @@ def numbers(*points: tuple[str, float, int]) -> Row:
 ODD = [
     row(),
     row("killed ü 🎈" + "n" * 200, status="KILLED", tags={"k/e y.-_": "v" * 8000}),
-    row("long", params={f"p{i}": "v" * (5882 + i) for i in range(120)}, tags={f"t{i}": str(i) for i in range(130)}),
+    row(
+        "long",
+        params={f"p{i}": "v" * (5882 + i) for i in range(120)},
+        tags={f"t{i}": str(i) for i in range(130)},
+    ),
     row("empty values", params={"p": "", "q": "x\ny"}, tags={"t": ""}),
-    row("a user's own", tags={"mlflow.note.content": "# ü", "mlflow.user": "nobody", "mlflow.source.name": "elsewhere"}),
-    numbers(("nan", math.nan, 0), ("inf", math.inf, 0), ("minus", -math.inf, 0), ("-0", -0.0, 0), ("tiny", 5e-324, 2**40)),
-    numbers(("twice", 1.0, 3), ("twice", 1.0, 3), ("nan", math.nan, 3), ("nan", math.nan, 3), ("nan", 0.0, 3)),
-    numbers(("back", 1.0, 5), ("back", 9.0, 2), ("tie", 1.0, 4), ("tie", 3.0, 4), ("tie", 2.0, 4), ("minus", 1.0, -2)),
-    numbers(("nan first", math.nan, 1), ("nan first", -1.0, 1), ("nan last", 1.0, 1), ("nan last", math.nan, 2)),
+    row(
+        "a user's own",
+        tags={
+            "mlflow.note.content": "# ü",
+            "mlflow.user": "nobody",
+            "mlflow.source.name": "elsewhere",
+        },
+    ),
+    numbers(
+        ("nan", math.nan, 0),
+        ("inf", math.inf, 0),
+        ("minus", -math.inf, 0),
+        ("-0", -0.0, 0),
+        ("tiny", 5e-324, 2**40),
+    ),
+    numbers(
+        ("twice", 1.0, 3),
+        ("twice", 1.0, 3),
+        ("nan", math.nan, 3),
+        ("nan", math.nan, 3),
+        ("nan", 0.0, 3),
+    ),
+    numbers(
+        ("back", 1.0, 5),
+        ("back", 9.0, 2),
+        ("tie", 1.0, 4),
+        ("tie", 3.0, 4),
+        ("tie", 2.0, 4),
+        ("minus", 1.0, -2),
+    ),
+    numbers(
+        ("nan first", math.nan, 1),
+        ("nan first", -1.0, 1),
+        ("nan last", 1.0, 1),
+        ("nan last", math.nan, 2),
+    ),
     numbers(*((f"weight/{i % 7}", float(i), i // 7) for i in range(2500))),
     row("data", dataset=DATA),
     row("the same data", dataset=replace(DATA, source="moved", rows=31)),
@@ -84,7 +130,9 @@ class Written:
     database_ids: list[str]
 
     def clients(self) -> tuple[MlflowClient, MlflowClient]:
-        return MlflowClient(tracking_uri=uri(self.by_client)), MlflowClient(tracking_uri=uri(self.by_database))
+        return MlflowClient(tracking_uri=uri(self.by_client)), MlflowClient(
+            tracking_uri=uri(self.by_database)
+        )
 
 
 def uri(file: Path) -> str:
@@ -94,7 +142,9 @@ def uri(file: Path) -> str:
 def named(file: Path) -> Store:
     """Return the store in a copy of another, with the place of that one's artifacts named: elsewhere nothing is written by itself."""
     with closing(sqlite3.connect(file)) as database:
-        [(location,)] = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (NAME,))
+        [(location,)] = database.execute(
+            "SELECT artifact_location FROM experiments WHERE name = ?", (NAME,)
+        )
     return Store(uri(file), location)
 
 
@@ -106,24 +156,44 @@ def write(rows: list[Row], template: Path, folder: Path) -> Written:
     client, base = (ClientRecorder(named(file), NAME) for file in files)
     by_block = DatabaseRecorder(base)
     half = len(rows) // 2
-    return Written(rows, files[0], client.add(rows), files[1], by_block.add(rows[:half]) + by_block.add(rows[half:]))
+    return Written(
+        rows,
+        files[0],
+        client.add(rows),
+        files[1],
+        by_block.add(rows[:half]) + by_block.add(rows[half:]),
+    )
 
 
 def contents(file: Path, run_ids: Sequence[str]) -> dict[str, list[str]]:
     """Every row of every table; ids of runs by their number, other ids only as such."""
     with closing(sqlite3.connect(file)) as store:
-        tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        found = {table: [repr(record) for record in store.execute(f'SELECT * FROM "{table}"')] for table in tables}
+        tables = [
+            name
+            for (name,) in store.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+            )
+        ]
+        found = {
+            table: [repr(record) for record in store.execute(f'SELECT * FROM "{table}"')]
+            for table in tables
+        }
     numbers = {run_id: f"run {number}" for number, run_id in enumerate(run_ids)}
     return {
-        table: sorted(re.sub(r"\b[0-9a-f]{32}\b", lambda id_: numbers.get(id_[0], "an id"), record) for record in records)
+        table: sorted(
+            re.sub(r"\b[0-9a-f]{32}\b", lambda id_: numbers.get(id_[0], "an id"), record)
+            for record in records
+        )
         for table, records in found.items()
     }
 
 
 def sound(file: Path) -> bool:
     with closing(sqlite3.connect(file)) as store:
-        return store.execute("PRAGMA integrity_check").fetchall() == [("ok",)] and not store.execute("PRAGMA foreign_key_check").fetchall()
+        return (
+            store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            and not store.execute("PRAGMA foreign_key_check").fetchall()
+        )
 
 
 def file_of(recorder: DatabaseRecorder) -> Path:

@@ -42,7 +42,9 @@ class Fit:
         """Return log₁₀ of the final excess loss; what is below the rounding floor counts as that."""
         floor = self.start * float(np.finfo(self.config["dtype"]).eps) ** 2
         tiny = float(np.finfo(float).tiny)
-        return math.log10(max(self.result["excess_loss"], floor if tiny < floor < math.inf else tiny))
+        return math.log10(
+            max(self.result["excess_loss"], floor if tiny < floor < math.inf else tiny)
+        )
 
     @property
     def finished(self) -> bool:
@@ -56,7 +58,9 @@ class Fit:
 
 def read_fits(folder: Path) -> list[Fit]:
     """Return the fits of a sweep, those of one fingerprint once: the first that did not fail."""
-    manifest = {row["row"]: row for row in parquet.read_table(folder / "manifest.parquet").to_pylist()}
+    manifest = {
+        row["row"]: row for row in parquet.read_table(folder / "manifest.parquet").to_pylist()
+    }
     results = parquet.read_table(folder / "results.parquet").to_pylist()
     first: dict[str, dict[str, Any]] = {}
     for result in sorted(results, key=lambda result: (result["status"] == "failed", result["row"])):
@@ -65,27 +69,44 @@ def read_fits(folder: Path) -> list[Fit]:
     configs = [json.loads(manifest[result["row"]]["config"])["config"] for result in kept]
     overrides = [manifest[result["row"]]["overrides"] for result in kept]
     starts = _starts(folder)
-    return [_fit(*parts, starts) for parts in zip(kept, configs, _choices(configs, overrides), strict=True)]
+    return [
+        _fit(*parts, starts)
+        for parts in zip(kept, configs, _choices(configs, overrides), strict=True)
+    ]
 
 
 def _starts(folder: Path) -> dict[int, float]:
     """Return the first excess loss of each fit that has a curve."""
-    curves = parquet.read_table(folder / "curves.parquet", columns=["row", "excess_loss"]).to_pylist()
+    curves = parquet.read_table(
+        folder / "curves.parquet", columns=["row", "excess_loss"]
+    ).to_pylist()
     return {curve["row"]: curve["excess_loss"][0] for curve in curves if curve["excess_loss"]}
 
 
-def _fit(result: dict[str, Any], config: dict[str, Any], choices: Key, starts: dict[int, float]) -> Fit:
+def _fit(
+    result: dict[str, Any], config: dict[str, Any], choices: Key, starts: dict[int, float]
+) -> Fit:
     seeds = [config[part].get("seed") for part in SEEDED]
     repetition = (config["seed"], *(config["seed"] if seed is None else seed for seed in seeds))
-    bare = {key: _without_seed(value) for key, value in config.items() if key not in (*BESIDE, "seed")}
+    bare = {
+        key: _without_seed(value) for key, value in config.items() if key not in (*BESIDE, "seed")
+    }
     problem = json.dumps([bare[part] for part in PROBLEM], sort_keys=True)
-    setting = json.dumps({key: value for key, value in bare.items() if key not in PROBLEM}, sort_keys=True)
+    setting = json.dumps(
+        {key: value for key, value in bare.items() if key not in PROBLEM}, sort_keys=True
+    )
     start = starts.get(result["row"], math.nan)
-    return Fit(result["row"], problem, json.dumps(choices), setting, repetition, result, config, start)
+    return Fit(
+        result["row"], problem, json.dumps(choices), setting, repetition, result, config, start
+    )
 
 
 def _without_seed(value: Any) -> Any:
-    return {key: own for key, own in value.items() if key != "seed"} if isinstance(value, dict) else value
+    return (
+        {key: own for key, own in value.items() if key != "seed"}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def _choices(configs: Sequence[dict[str, Any]], overrides: Sequence[Sequence[str]]) -> list[Key]:
@@ -109,14 +130,19 @@ def compared_by(fits: Sequence[Fit], objective: str = "auto") -> str | None:
         return objective
     same_loss = len({json.dumps(fit.config["loss"]) for fit in fits}) == 1
     shares = [fit.config["split"]["validation"] for fit in fits]
-    sizes = {(share, fit.config["dataset"].get("n")) for share, fit in zip(shares, fits, strict=True)}
+    sizes = {
+        (share, fit.config["dataset"].get("n")) for share, fit in zip(shares, fits, strict=True)
+    }
     as_many = fits[0].config["loss"]["name"] != "sse" or len(sizes) == 1
     if same_loss and as_many and all(shares):
         return "validation_loss"
     problems = {fit.problem for fit in fits}
     if len(problems) == 1:
         return "excess_loss"
-    all_but_features = {json.dumps([part for place, part in enumerate(json.loads(one)) if place != 1]) for one in problems}
+    all_but_features = {
+        json.dumps([part for place, part in enumerate(json.loads(one)) if place != 1])
+        for one in problems
+    }
     return "loss" if len(all_but_features) == 1 else None
 
 
@@ -160,7 +186,10 @@ def find_places(fits: Sequence[Fit], by: str | None) -> list[Place]:
         if ranked:
             places.append(min(ranked, key=lambda entry: entry[:2])[2])
     order = list(dict.fromkeys(fit.problem for fit in fits))
-    return sorted(places, key=lambda place: (order.index(place.problem), 1 - place.finished / place.fits, place.log))
+    return sorted(
+        places,
+        key=lambda place: (order.index(place.problem), 1 - place.finished / place.fits, place.log),
+    )
 
 
 def _score(fits: Sequence[Fit]) -> tuple[float, float]:
@@ -176,14 +205,32 @@ def _told(fits: Sequence[Fit], by: str | None) -> tuple[int, int, float, float]:
 
 def _halves(groups: dict[tuple[str, str], dict[str, list[Fit]]]) -> tuple[set[Key], set[Key]]:
     """Return the repetitions to choose settings on, and those to report on: halves of what all methods share, or all twice."""
-    own = {key: {fit.repetition for fits in settings.values() for fit in fits} for key, settings in groups.items()}
-    in_order = sorted((fit.row, fit.repetition) for settings in groups.values() for fits in settings.values() for fit in fits)
+    own = {
+        key: {fit.repetition for fits in settings.values() for fit in fits}
+        for key, settings in groups.items()
+    }
+    in_order = sorted(
+        (fit.row, fit.repetition)
+        for settings in groups.values()
+        for fits in settings.values()
+        for fit in fits
+    )
     everything = list(dict.fromkeys(repetition for _, repetition in in_order))
-    shared = [repetition for repetition in everything if all(repetition in seen for seen in own.values())]
+    shared = [
+        repetition for repetition in everything if all(repetition in seen for seen in own.values())
+    ]
     halves = set(shared[0::2]), set(shared[1::2])
-    per_setting = [{fit.repetition for fit in fits} for settings in groups.values() for fits in settings.values()]
+    per_setting = [
+        {fit.repetition for fit in fits}
+        for settings in groups.values()
+        for fits in settings.values()
+    ]
     possible = all(
-        any(all(half & {fit.repetition for fit in fits} for half in halves) for fits in settings.values()) for settings in groups.values()
+        any(
+            all(half & {fit.repetition for fit in fits} for half in halves)
+            for fits in settings.values()
+        )
+        for settings in groups.values()
     )
     if min(len(shared), median(map(len, per_setting))) >= 6 and possible:
         return halves
@@ -239,7 +286,10 @@ def designs(seed: int, count: int) -> Iterator[tuple[list[str], float]]:
     """Yield the arguments of sweeps, each with the share of its fits that fail."""
     random = np.random.default_rng(seed)
     while count:
-        parts = [str(random.choice(axis)) for axis in (PROBLEMS, METHODS, NUMBERS, SEEDS, LAUNCHES, OBJECTIVES)]
+        parts = [
+            str(random.choice(axis))
+            for axis in (PROBLEMS, METHODS, NUMBERS, SEEDS, LAUNCHES, OBJECTIVES)
+        ]
         if possible(parts):
             count -= 1
             failing = float(random.choice([0.0, 0.0, 0.3]))
@@ -252,8 +302,12 @@ def possible(parts: Sequence[str]) -> bool:
     text = " ".join(parts)
     twice = len(set(keys)) < len(keys)
     paired = "pairs" in text and ("optimizer" in " ".join(parts[2:4]) or "basic" in text)
-    rigid = "closed_form" in text and ("optimizer.lr" in text or "minibatch" in text or "huber" in text)
-    nested = ("optimizer={" in text and "optimizer.lr" in text) or ("split={" in text and "split.seed" in text)
+    rigid = "closed_form" in text and (
+        "optimizer.lr" in text or "minibatch" in text or "huber" in text
+    )
+    nested = ("optimizer={" in text and "optimizer.lr" in text) or (
+        "split={" in text and "split.seed" in text
+    )
     foreign = "amsgrad" in text and "optimizer=" in text
     slow = "basic" in text and sum("," in part for part in parts) > 2
     return not (twice or paired or rigid or nested or foreign or slow)

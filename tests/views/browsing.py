@@ -37,7 +37,14 @@ def chromium() -> str | None:
 
 def command(folder: Path, *arguments: str) -> str:
     """`linfit` in a folder, as a user types it; what it prints."""
-    done = subprocess.run([*LINFIT, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=BEGIN)
+    done = subprocess.run(
+        [*LINFIT, *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=BEGIN,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -46,7 +53,10 @@ LINFIT = (sys.executable, "-c", "from linfit.cli import main; main()")
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}, **more}
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
+        **more,
+    }
 
 
 @contextmanager
@@ -56,9 +66,13 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
     mark, log = f"LINFIT_TEST={uuid4().hex}", folder / "ui.log"
     with log.open("w") as stderr:
         own = environment(**dict([mark.split("=")]))
-        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background of a shell Ctrl-C is ignored
+        heard = partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        )  # in the background of a shell Ctrl-C is ignored
         serve = [*LINFIT, "ui", "--port", str(port)]
-        server = subprocess.Popen(serve, cwd=folder, env=own, stderr=stderr, stdout=stderr, preexec_fn=heard)
+        server = subprocess.Popen(
+            serve, cwd=folder, env=own, stderr=stderr, stdout=stderr, preexec_fn=heard
+        )
     try:
         until(lambda: "linfit: curves" in log.read_text() or server.poll() is not None, BEGIN)
         yield dict(re.findall(r"^linfit: (\w+) +(http\S+)$", log.read_text(), re.M))
@@ -86,7 +100,11 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def until(holds: Callable[[], Any], seconds: float = PATIENCE, pause: Callable[[], None] = lambda: time.sleep(0.2)) -> None:
+def until(
+    holds: Callable[[], Any],
+    seconds: float = PATIENCE,
+    pause: Callable[[], None] = lambda: time.sleep(0.2),
+) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come"
@@ -113,7 +131,9 @@ class Seen:
         dialog.dismiss()
 
     def open(self, address: str) -> Page:
-        self.page.goto("about:blank")  # an address that differs behind # only would not be loaded anew
+        self.page.goto(
+            "about:blank"
+        )  # an address that differs behind # only would not be loaded anew
         self.page.goto(address)
         return self.page
 
@@ -124,7 +144,10 @@ class Seen:
     def column(self, cells: str) -> list[str]:
         """What stands in the cells of a column of MLflow's table of runs, from the top."""
         get = "cells => cells.map(cell => [Number(cell.closest('.ag-row').getAttribute('row-index')), cell.innerText.trim()])"
-        return [text for _, text in sorted(self.page.locator(f".ag-row [col-id={cells}").evaluate_all(get))]
+        return [
+            text
+            for _, text in sorted(self.page.locator(f".ag-row [col-id={cells}").evaluate_all(get))
+        ]
 
     def until(self, holds: Callable[[], Any]) -> None:
         until(holds, pause=lambda: self.page.wait_for_timeout(200))

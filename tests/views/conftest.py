@@ -50,8 +50,13 @@ def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
         if arguments not in made:
             folder = tmp_path_factory.mktemp("sweep")
             runner = Runner()
-            steps = [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=60"]
-            execute(["--multirun", "tracking=none", *steps, f"hydra.sweep.dir={folder}", *arguments], runner)
+            steps = (
+                [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=60"]
+            )
+            execute(
+                ["--multirun", "tracking=none", *steps, f"hydra.sweep.dir={folder}", *arguments],
+                runner,
+            )
             assert runner.recorded is not None
             made[arguments] = illustration.swept_of(runner.recorded)
         return made[arguments]
@@ -66,7 +71,9 @@ def usual(swept_of: Callable[..., Swept]) -> Swept:
 
 
 @pytest.fixture
-def sweep(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Results, Path, Runner]]:
+def sweep(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Results, Path, Runner]]:
     """Runs a sweep, a share of whose fits fail; its results, its folder, and what ran it."""
     (workdir / "conf" / "optimizer").mkdir(parents=True)
     for name, text in OPTIONS.items():

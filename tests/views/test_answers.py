@@ -24,7 +24,9 @@ Sweep = Callable[..., tuple[Results, Path, Runner]]
 def check(results: Results, folder: Path, arguments: list[str]) -> None:
     """Asserts that a sweep's answer is the oracle's."""
     fits = answers.read_fits(folder)
-    objective = next((one.partition("=")[2] for one in arguments if one.startswith("objective=")), "auto")
+    objective = next(
+        (one.partition("=")[2] for one in arguments if one.startswith("objective=")), "auto"
+    )
     by = answers.compared_by(fits, objective)
     assert results.swept.by == by
     check_best(results, answers.find_best(fits, by), by, any(fit.finished for fit in fits))
@@ -43,7 +45,9 @@ def check_best(results: Results, best: answers.Fit | None, by: str | None, finis
     assert ("objective=loss" in str(raised.value)) == (by is None and finished)
 
 
-def check_groups(comparison: Comparison, fits: list[answers.Fit], places: list[answers.Place]) -> None:
+def check_groups(
+    comparison: Comparison, fits: list[answers.Fit], places: list[answers.Place]
+) -> None:
     """The words part the fits exactly as their configs do."""
     runs = comparison.runs
     assert runs["row"].tolist() == [fit.row for fit in fits]
@@ -51,7 +55,10 @@ def check_groups(comparison: Comparison, fits: list[answers.Fit], places: list[a
     for said, own in (
         (runs["problem"].tolist(), [fit.problem for fit in fits]),
         (words, [(fit.problem, fit.setting, fit.method) for fit in fits]),
-        ([(*word, seed) for word, seed in zip(words, runs["seed"], strict=True)], [fit.row for fit in fits]),
+        (
+            [(*word, seed) for word, seed in zip(words, runs["seed"], strict=True)],
+            [fit.row for fit in fits],
+        ),
     ):
         assert len(set(zip(said, own, strict=True))) == len(set(said)) == len(set(own))
     assert runs["method"].nunique() == len({place.method for place in places})
@@ -60,10 +67,15 @@ def check_groups(comparison: Comparison, fits: list[answers.Fit], places: list[a
 def check_leaderboard(comparison: Comparison, places: list[answers.Place]) -> None:
     problems = comparison.runs["problem"].drop_duplicates().tolist()
     order = list(dict.fromkeys(place.problem for place in places))
-    found = [(problems.index(one.problem), one.fits, one.finished, one.excess) for one in comparison.entries]
+    found = [
+        (problems.index(one.problem), one.fits, one.finished, one.excess)
+        for one in comparison.entries
+    ]
     expected = [(order.index(one.problem), one.fits, one.finished, 10.0**one.log) for one in places]
     assert [entry[:3] for entry in found] == [entry[:3] for entry in expected]
-    assert np.nan_to_num([entry[3] for entry in found], nan=np.inf) == pytest.approx([entry[3] for entry in expected], rel=1e-9)
+    assert np.nan_to_num([entry[3] for entry in found], nan=np.inf) == pytest.approx(
+        [entry[3] for entry in expected], rel=1e-9
+    )
 
 
 def check_sentence(comparison: Comparison, places: list[answers.Place], by: str | None) -> None:
@@ -85,8 +97,12 @@ def check_sentence(comparison: Comparison, places: list[answers.Place], by: str 
         assert sentence.startswith(f"{comparison.entries[0].name} came nearest to the optimum")
 
 
-@pytest.mark.parametrize(("arguments", "failing"), DESIGNS, ids=[" ".join(arguments) for arguments, _ in DESIGNS])
-def test_a_sweep_answers_as_an_independent_reader_does(sweep: Sweep, arguments: list[str], failing: float) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "failing"), DESIGNS, ids=[" ".join(arguments) for arguments, _ in DESIGNS]
+)
+def test_a_sweep_answers_as_an_independent_reader_does(
+    sweep: Sweep, arguments: list[str], failing: float
+) -> None:
     results, folder, _ = sweep("tracking=none", *arguments, failing=failing)
     check(results, folder, arguments)
 
@@ -94,13 +110,24 @@ def test_a_sweep_answers_as_an_independent_reader_does(sweep: Sweep, arguments: 
 @pytest.mark.parametrize(
     ("arguments", "failing"),
     [
-        (["features=polynomial", "features.degree=1,2", "optimizer=sgd,adam", "seed=0,1,0", "tracking.runs=best:2"], 0.0),
+        (
+            [
+                "features=polynomial",
+                "features.degree=1,2",
+                "optimizer=sgd,adam",
+                "seed=0,1,0",
+                "tracking.runs=best:2",
+            ],
+            0.0,
+        ),
         (["dataset.noise=0.1,1.0", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1"], 0.0),
         (["optimizer=sgd", "optimizer.lr=1e3,1e4"], 0.3),
         (["optimizer=fast,slow", "split.validation=0.2", "split.seed=0,1,2"], 0.3),
     ],
 )
-def test_mlflow_has_the_same_answer(sweep: Sweep, client: Any, arguments: list[str], failing: float) -> None:
+def test_mlflow_has_the_same_answer(
+    sweep: Sweep, client: Any, arguments: list[str], failing: float
+) -> None:
     results, folder, runner = sweep(*arguments, failing=failing)
     check(results, folder, arguments)
     fits = answers.read_fits(folder)
@@ -108,7 +135,9 @@ def test_mlflow_has_the_same_answer(sweep: Sweep, client: Any, arguments: list[s
     best = answers.find_best(fits, by)
     parent = client.get_run(runner.sweep_id)
     numbers = {key: value for key, value in parent.data.metrics.items() if key.startswith("best_")}
-    assert numbers == ({} if best is None else {"best_loss": best.result["loss"], "best_objective": best.value(by)})
+    assert numbers == (
+        {} if best is None else {"best_loss": best.result["loss"], "best_objective": best.value(by)}
+    )
     assert parent.data.tags[layout.COMPARED_BY] == (by or layout.INCOMPARABLE)
     assert bool(parent.outputs.model_outputs) == (best is not None)
     if best is not None and "tracking.runs=best:2" in arguments:
@@ -118,7 +147,9 @@ def test_mlflow_has_the_same_answer(sweep: Sweep, client: Any, arguments: list[s
 
 
 def test_a_job_returns_its_objective(sweep: Sweep) -> None:
-    results, _, runner = sweep("tracking=none", "optimizer=sgd", "optimizer.lr=0.001,1e9", "split.validation=0.0,0.3")
+    results, _, runner = sweep(
+        "tracking=none", "optimizer=sgd", "optimizer.lr=0.001,1e9", "split.validation=0.0,0.3"
+    )
     for row, (_, fit) in enumerate(zip(results.table.itertuples(), runner.done, strict=True)):
         assert fit.result["objective"] == results.table["objective"][row]
     diverged = results.table["status"] == "diverged"

@@ -46,7 +46,12 @@ def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "experiments" / "study.yaml").write_text(STUDY)
     for name, last in ((IMAGE, 4.3), ("plain", 4.4)):
         (made / f"{name}.csv").write_text(f"a,y\n1,2\n2,3.1\n3,{last}\n")
-    data = ["dataset=csv", f'dataset.path="{IMAGE}.csv",plain.csv', "dataset.features=[a]", "dataset.target=y"]
+    data = [
+        "dataset=csv",
+        f'dataset.path="{IMAGE}.csv",plain.csv',
+        "dataset.features=[a]",
+        "dataset.target=y",
+    ]
     command(made, "run", "-m", f'name="{SCRIPT}"', *data, "optimizer.lr=0.01,0.1", "steps=20")
     command(made, "run", "study")
     return made
@@ -75,7 +80,9 @@ def run_page(ui: dict[str, str], run_id: str, tab: str = "") -> str:
 # ---- MLflow's UI ----
 
 
-def test_the_run_list_has_the_sweep_on_top_and_its_children_by_what_varies(seen: Seen, ui: dict[str, str], study: Results) -> None:
+def test_the_run_list_has_the_sweep_on_top_and_its_children_by_what_varies(
+    seen: Seen, ui: dict[str, str], study: Results
+) -> None:
     page = seen.open(ui["runs"])
     seen.until(lambda: seen.column(NAME) == ["study"])
     page.locator(".ag-row").get_by_role("button").first.click()
@@ -86,7 +93,9 @@ def test_the_run_list_has_the_sweep_on_top_and_its_children_by_what_varies(seen:
     seen.shot("runs")
 
 
-def test_the_saved_leaderboard_is_in_order_and_sorts_a_swept_number_as_a_number(seen: Seen, ui: dict[str, str], study: Results) -> None:
+def test_the_saved_leaderboard_is_in_order_and_sorts_a_swept_number_as_a_number(
+    seen: Seen, ui: dict[str, str], study: Results
+) -> None:
     page = seen.open(ui["leaderboard"])
     page.get_by_test_id("sort-header-excess_loss").wait_for()
     seen.until(lambda: len(seen.column(LR)) == len(study.table))
@@ -110,16 +119,23 @@ def test_the_saved_curves_are_drawn_on_log_axes(seen: Seen, ui: dict[str, str]) 
     charts.first.wait_for()
     seen.until(lambda: sum(lines_of(page)) >= 2)
     assert len(lines_of(page)) == 2
-    scales = charts.evaluate_all("charts => charts.map(chart => [chart._fullLayout.xaxis.type, chart._fullLayout.yaxis.type])")
+    scales = charts.evaluate_all(
+        "charts => charts.map(chart => [chart._fullLayout.xaxis.type, chart._fullLayout.yaxis.type])"
+    )
     assert scales == [["log", "log"]] * 2
-    assert [page.get_by_text(title, exact=True).first.is_visible() for title in ("excess_loss", "loss")] == [True, True]
+    assert [
+        page.get_by_text(title, exact=True).first.is_visible() for title in ("excess_loss", "loss")
+    ] == [True, True]
     seen.shot("curves")
 
 
 def lines_of(page: Page) -> list[int]:
     """How many curves each chart has that are really drawn."""
     drawn = "chart => [...chart.querySelectorAll('path.js-line')].filter(line => line.getTotalLength() > 10).length"
-    return [int(number) for number in page.locator(".js-plotly-plot").evaluate_all(f"charts => charts.map({drawn})")]
+    return [
+        int(number)
+        for number in page.locator(".js-plotly-plot").evaluate_all(f"charts => charts.map({drawn})")
+    ]
 
 
 def test_the_sweeps_page_says_what_was_asked_and_shows_leaderboard_pictures_and_report(
@@ -135,7 +151,16 @@ def test_the_sweeps_page_says_what_was_asked_and_shows_leaderboard_pictures_and_
     assert first[1].strip() == study.comparison.entries[0].method
     pictures = note.locator("img[src*='get-artifact']")
     assert pictures.count() >= 4
-    seen.until(lambda: min(pictures.evaluate_all("all => all.map(image => image.complete ? image.naturalWidth : 0)")) > 300)
+    seen.until(
+        lambda: (
+            min(
+                pictures.evaluate_all(
+                    "all => all.map(image => image.complete ? image.naturalWidth : 0)"
+                )
+            )
+            > 300
+        )
+    )
     seen.shot("sweep")
     with page.context.expect_page() as opened:
         note.get_by_role("link", name="The report").click()
@@ -146,7 +171,9 @@ def test_the_sweeps_page_says_what_was_asked_and_shows_leaderboard_pictures_and_
     assert frame.locator(".js-plotly-plot").count() >= 4
 
 
-def test_the_sweeps_artifacts_show_a_picture(seen: Seen, ui: dict[str, str], study: Results) -> None:
+def test_the_sweeps_artifacts_show_a_picture(
+    seen: Seen, ui: dict[str, str], study: Results
+) -> None:
     page = seen.open(run_page(ui, study.run_id, "/artifacts/pictures/learning_rate.png"))
     page.get_by_text("leaderboard.md").wait_for()
     image = page.locator("img[src*='blob:'], img[src*='get-artifact']").first
@@ -155,7 +182,9 @@ def test_the_sweeps_artifacts_show_a_picture(seen: Seen, ui: dict[str, str], stu
     seen.shot("artifacts")
 
 
-def test_a_childs_page_has_what_decided_its_numbers_and_its_curves(seen: Seen, ui: dict[str, str], study: Results) -> None:
+def test_a_childs_page_has_what_decided_its_numbers_and_its_curves(
+    seen: Seen, ui: dict[str, str], study: Results
+) -> None:
     best = study.best
     page = seen.open(run_page(ui, best["run_id"]))
     page.get_by_role("heading", name=best["name"]).wait_for()
@@ -174,7 +203,11 @@ def test_markup_in_names_is_text_in_the_ui(seen: Seen, ui: dict[str, str], folde
 
     reader = Reader(locate(f"sqlite:///{folder}/outputs/mlflow.db"))
     experiment = next(key for key, name in reader.experiments.items() if name == SCRIPT)
-    [sweep] = [run for run in reader._search("tags.`linfit.kind` = 'sweep'") if run.info.experiment_id == experiment]
+    [sweep] = [
+        run
+        for run in reader._search("tags.`linfit.kind` = 'sweep'")
+        if run.info.experiment_id == experiment
+    ]
     pages = {"runs": re.sub(r"/experiments/\d+/", f"/experiments/{experiment}/", ui["runs"])}
     page = seen.open(pages["runs"])
     page.get_by_text(SCRIPT).first.wait_for()
@@ -190,11 +223,15 @@ def test_markup_in_names_is_text_in_the_ui(seen: Seen, ui: dict[str, str], folde
 # ---- the report ----
 
 
-def test_the_report_asks_for_nothing_draws_sorts_and_filters(seen: Seen, folder: Path, study: Results) -> None:
+def test_the_report_asks_for_nothing_draws_sorts_and_filters(
+    seen: Seen, folder: Path, study: Results
+) -> None:
     file = study.report(folder / "report.html")
     page = seen.open(file.as_uri())
     page.locator("body[data-drawn]").wait_for()
-    assert {request for request in seen.requests if not request.startswith(("about:", "data:", "blob:"))} == {file.as_uri()}
+    assert {
+        request for request in seen.requests if not request.startswith(("about:", "data:", "blob:"))
+    } == {file.as_uri()}
     assert seen.errors == []
     assert all(number > 0 for number in drawn_in(page))
     assert column_of(page, "name")[0] == study.best["name"]
@@ -225,7 +262,9 @@ FILTERS = {
 }
 
 
-def test_no_button_and_no_link_of_the_report_leaves_the_file(seen: Seen, folder: Path, study: Results) -> None:
+def test_no_button_and_no_link_of_the_report_leaves_the_file(
+    seen: Seen, folder: Path, study: Results
+) -> None:
     """Each is clicked, in its place and by its event, with a service that would take a chart."""
     file = study.report(folder / "clicked.html")
     page = seen.open(file.as_uri())
@@ -234,19 +273,29 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(seen: Seen, folder:
     page.context.on("page", lambda other: opened.append(other.url))
     page.on("framenavigated", lambda frame: opened.append(frame.url))
     page.on("websocket", lambda socket: opened.append(socket.url))
-    page.evaluate("() => { window.open = (...address) => { document.body.dataset.opened = String(address); return null; }; }")
+    page.evaluate(
+        "() => { window.open = (...address) => { document.body.dataset.opened = String(address); return null; }; }"
+    )
     charts, buttons = page.locator(".js-plotly-plot"), page.locator(".modebar-btn")
     names = set(buttons.evaluate_all("all => all.map(one => one.dataset.title)"))
-    assert {"Zoom", "Pan"} <= names and not any(re.search("cloud|share|edit", name, re.IGNORECASE) for name in names)
+    assert {"Zoom", "Pan"} <= names and not any(
+        re.search("cloud|share|edit", name, re.IGNORECASE) for name in names
+    )
     assert buttons.count() >= 4 * charts.count()
     for button in buttons.all():
         button.dispatch_event("click")
-    for target in page.locator(":is(button, summary, a, svg a, [role=button], .legendtoggle):not(.modebar-btn):not(:disabled)").all():
+    for target in page.locator(
+        ":is(button, summary, a, svg a, [role=button], .legendtoggle):not(.modebar-btn):not(:disabled)"
+    ).all():
         target.dispatch_event("click")
     for chart in charts.all():
         chart.dispatch_event("contextmenu")
     page.wait_for_timeout(500)
-    assert [url for url in seen.requests + opened if not url.startswith((file.as_uri(), "about:", "data:", "blob:"))] == []
+    assert [
+        url
+        for url in seen.requests + opened
+        if not url.startswith((file.as_uri(), "about:", "data:", "blob:"))
+    ] == []
     named = "['href', 'xlink:href', 'action', 'formaction', 'src'].map(name => one.getAttribute(name)).filter(Boolean)"
     links = page.evaluate(f"[...document.querySelectorAll('*')].flatMap(one => {named})")
     assert len(links) >= 5 and all(link.startswith(("#", "data:", "blob:")) for link in links)
@@ -256,17 +305,26 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(seen: Seen, folder:
 def drawn_in(page: Page) -> list[int]:
     """How many lines, points and images each picture of the report consists of."""
     count = "chart => chart.querySelectorAll('path.js-line, path.point, .hm image, .contourlayer path').length"
-    return [int(number) for number in page.locator(".js-plotly-plot").evaluate_all(f"charts => charts.map({count})")]
+    return [
+        int(number)
+        for number in page.locator(".js-plotly-plot").evaluate_all(f"charts => charts.map({count})")
+    ]
 
 
 def column_of(page: Page, title: str) -> list[str]:
     """What stands in a column of the report's table of fits."""
     titles = [text.split(" ")[0] for text in page.locator("#table th").all_inner_texts()]
-    return page.locator(f"#table tbody tr td:nth-child({titles.index(title) + 1})").all_inner_texts()
+    return page.locator(
+        f"#table tbody tr td:nth-child({titles.index(title) + 1})"
+    ).all_inner_texts()
 
 
 def test_markup_in_names_is_text_in_the_report(seen: Seen, folder: Path) -> None:
-    [file] = [file for file in folder.glob("outputs/sweeps/*/report.html") if "onerror=alert(2)&gt;.csv" in file.read_text()]
+    [file] = [
+        file
+        for file in folder.glob("outputs/sweeps/*/report.html")
+        if "onerror=alert(2)&gt;.csv" in file.read_text()
+    ]
     page = seen.open(file.as_uri())
     page.locator("body[data-drawn]").wait_for()
     page.wait_for_timeout(500)
@@ -277,7 +335,9 @@ def test_markup_in_names_is_text_in_the_report(seen: Seen, folder: Path) -> None
     assert seen.errors == []
 
 
-def test_where_pictures_cannot_be_drawn_the_report_says_so(seen: Seen, folder: Path, study: Results) -> None:
+def test_where_pictures_cannot_be_drawn_the_report_says_so(
+    seen: Seen, folder: Path, study: Results
+) -> None:
     file = study.report(folder / "broken.html")
     text: Any = file.read_text()
     start = text.index('id="plotly">') + len('id="plotly">')

@@ -75,7 +75,9 @@ def other_port(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterat
     """The port of another server of this machine, with the page that attacks."""
     made = tmp_path_factory.mktemp("attacker")
     experiment, run = find_run(folder, "victim")
-    (made / "index.html").write_text(ATTACK.replace("EXPERIMENT", str(experiment)).replace("RUN", run))
+    (made / "index.html").write_text(
+        ATTACK.replace("EXPERIMENT", str(experiment)).replace("RUN", run)
+    )
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(made))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -98,7 +100,9 @@ def find_run(folder: Path, experiment: str) -> tuple[str, str]:
     """Return the ids of an experiment and of its newest run that is no other's child."""
     children = "SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId'"
     named = f"JOIN experiments e USING (experiment_id) WHERE e.name = '{experiment}' AND run_uuid NOT IN ({children})"
-    [(number, run)] = rows(folder, f"SELECT experiment_id, run_uuid FROM runs {named} ORDER BY start_time DESC LIMIT 1")
+    [(number, run)] = rows(
+        folder, f"SELECT experiment_id, run_uuid FROM runs {named} ORDER BY start_time DESC LIMIT 1"
+    )
     return str(number), run
 
 
@@ -113,33 +117,52 @@ def test_a_page_of_another_port_learns_nothing_and_changes_nothing(
     told = page.evaluate("JSON.parse(document.body.dataset.told)")
     assert len(told) == 11 and set(told.values()) == {None}, told
     assert any(request.startswith(base) for request in seen.requests), "nothing was tried"
-    assert ("victim",) in rows(folder, "SELECT name FROM experiments WHERE lifecycle_stage = 'active'")
+    assert ("victim",) in rows(
+        folder, "SELECT name FROM experiments WHERE lifecycle_stage = 'active'"
+    )
 
 
-def test_a_link_on_another_page_opens_the_ui(seen: Seen, ui: dict[str, str], other_port: int) -> None:
+def test_a_link_on_another_page_opens_the_ui(
+    seen: Seen, ui: dict[str, str], other_port: int
+) -> None:
     page = seen.open(f"http://localhost:{other_port}/#{ui['runs']}")
-    page.evaluate("address => { document.body.innerHTML = ''; location.href = address }", ui["runs"])
+    page.evaluate(
+        "address => { document.body.innerHTML = ''; location.href = address }", ui["runs"]
+    )
     page.get_by_text("victim").first.wait_for()
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_a_run_is_deleted_in_the_ui_by_either_name(name: str, seen: Seen, ui: dict[str, str], folder: Path) -> None:
+def test_a_run_is_deleted_in_the_ui_by_either_name(
+    name: str, seen: Seen, ui: dict[str, str], folder: Path
+) -> None:
     command(folder, "run", f"name=doomed {name}", "steps=1")
     experiment, run = find_run(folder, f"doomed {name}")
-    page = seen.open(f"{ui['runs'].split('#')[0].replace('127.0.0.1', name)}#/experiments/{experiment}/runs?workflowType=machine_learning")
+    page = seen.open(
+        f"{ui['runs'].split('#')[0].replace('127.0.0.1', name)}#/experiments/{experiment}/runs?workflowType=machine_learning"
+    )
     page.locator(".ag-row input[type=checkbox]").first.check()
     page.get_by_role("button", name="Delete", exact=True).first.click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").first.click()
-    seen.until(lambda: rows(folder, f"SELECT lifecycle_stage FROM runs WHERE run_uuid = '{run}'") == [("deleted",)])
+    seen.until(
+        lambda: (
+            rows(folder, f"SELECT lifecycle_stage FROM runs WHERE run_uuid = '{run}'")
+            == [("deleted",)]
+        )
+    )
 
 
-def test_the_ui_s_page_sends_nothing_to_another_server(seen: Seen, ui: dict[str, str], other_port: int, folder: Path) -> None:
+def test_the_ui_s_page_sends_nothing_to_another_server(
+    seen: Seen, ui: dict[str, str], other_port: int, folder: Path
+) -> None:
     """Not its own telemetry, and no picture that a run's note names."""
     address = f"http://localhost:{other_port}/pixel.png"
     from mlflow import MlflowClient
 
     experiment, run = find_run(folder, "victim")
-    MlflowClient(f"sqlite:///{folder}/outputs/mlflow.db").set_tag(run, "mlflow.note.content", f"seen ![x]({address})")
+    MlflowClient(f"sqlite:///{folder}/outputs/mlflow.db").set_tag(
+        run, "mlflow.note.content", f"seen ![x]({address})"
+    )
     finished: list[str] = []
     seen.page.on("requestfinished", lambda request: finished.append(request.url))
     own = ui["runs"].split("#")[0]

@@ -64,7 +64,9 @@ NOTES: dict[str, tuple[tuple[str, ...], dict[str, str | None]]] = {
 
 
 @pytest.mark.parametrize(("arguments", "notes"), NOTES.values(), ids=NOTES)
-def test_a_note_says_what_is_drawn(arguments: tuple[str, ...], notes: dict[str, str | None], swept_of: Sweep) -> None:
+def test_a_note_says_what_is_drawn(
+    arguments: tuple[str, ...], notes: dict[str, str | None], swept_of: Sweep
+) -> None:
     swept = swept_of(*arguments)
     comparison = compare(swept)
     for name, note in notes.items():
@@ -117,7 +119,9 @@ def test_failed_fits_are_no_diverged_ones(rows: list[int], usual: Swept) -> None
         shares = table.groupby(["optimizer", "optimizer.lr"])["lost"].mean()
         found = {(look, rate): share for look, own in drawn.items() for rate, share in own.items()}
         looks = {"sgd": 0, "adam": 1}
-        expected = {(looks[name], rate): share for (name, rate), share in shares.items() if share > 0}
+        expected = {
+            (looks[name], rate): share for (name, rate), share in shares.items() if share > 0
+        }
         assert found == expected
     assert strips_of(chart) == [status for status in ("diverged", "failed") if status in counts]
 
@@ -172,7 +176,9 @@ PATHS = {
 
 
 @pytest.mark.parametrize(("path", "shown", "marked", "leaves"), PATHS.values(), ids=PATHS)
-def test_a_path_is_drawn_where_it_is_inside(path: list[list[float]], shown: list[list[float]], marked: list[int], leaves: bool) -> None:
+def test_a_path_is_drawn_where_it_is_inside(
+    path: list[list[float]], shown: list[list[float]], marked: list[int], leaves: bool
+) -> None:
     whole = np.array(path, dtype=float)
     found, left = within(whole, np.zeros(whole.shape[1]), 2.0)
     assert np.array_equal(found, np.array(shown, dtype=float), equal_nan=True)

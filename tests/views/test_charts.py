@@ -34,9 +34,20 @@ from linfit.views.ticks import names, ticks, where_room
 PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<?xml"
 FITS = {
     "two weights": ["steps=30"],
-    "one weight": ["dataset=polynomial", "dataset.degree=0", "dataset.coefficients=[2]", "steps=30"],
+    "one weight": [
+        "dataset=polynomial",
+        "dataset.degree=0",
+        "dataset.coefficients=[2]",
+        "steps=30",
+    ],
     "five weights": ["dataset=random_linear", "steps=30"],
-    "several targets": ["dataset=random_linear", "dataset.p=1", "dataset.q=3", "dataset.condition=1", "steps=30"],
+    "several targets": [
+        "dataset=random_linear",
+        "dataset.p=1",
+        "dataset.q=3",
+        "dataset.condition=1",
+        "steps=30",
+    ],
     "diverged": ["optimizer=sgd", "optimizer.lr=1", "steps=30"],
     "no step": ["steps=0"],
     "columns of a file": ["article/linear_adam", "steps=3"],
@@ -53,8 +64,18 @@ SWEEPS = {
         "optimizer.momentum=interval(0,0.9)",
         "hydra.sweeper.sample=40",
     ),
-    "several problems": ("dataset=parabola,random_linear", "optimizer=sgd,adam", "optimizer.lr=0.001,0.01"),
-    "one weight": ("dataset=polynomial", "dataset.degree=0", "dataset.coefficients=[2]", "optimizer.lr=0.01,0.1", "steps=4,5"),
+    "several problems": (
+        "dataset=parabola,random_linear",
+        "optimizer=sgd,adam",
+        "optimizer.lr=0.001,0.01",
+    ),
+    "one weight": (
+        "dataset=polynomial",
+        "dataset.degree=0",
+        "dataset.coefficients=[2]",
+        "optimizer.lr=0.01,0.1",
+        "steps=4,5",
+    ),
     "several losses": ("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "loss=sse,mse"),
     "ten methods": (
         "optimizer=sgd,manual_sgd,adam,adamw,rmsprop",
@@ -62,8 +83,18 @@ SWEEPS = {
         "optimizer.lr=0.001,0.003,0.005,0.007",
         "seed=range(0,2)",
     ),
-    "two bounds": ("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true,false", "optimizer.lr=0.003,0.01,0.1"),
-    "ended early": ("optimizer=sgd", "optimizer.lr=0.003", "seed=range(0,5)", "stop.excess_loss=0.01"),
+    "two bounds": (
+        "optimizer=sgd",
+        "optimizer.momentum=0.9",
+        "optimizer.nesterov=true,false",
+        "optimizer.lr=0.003,0.01,0.1",
+    ),
+    "ended early": (
+        "optimizer=sgd",
+        "optimizer.lr=0.003",
+        "seed=range(0,5)",
+        "stop.excess_loss=0.01",
+    ),
 }
 
 
@@ -89,27 +120,38 @@ def test_a_fit_is_drawn(arguments: list[str]) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("arguments", SWEEPS.values(), ids=SWEEPS)
-def test_a_sweep_is_drawn_where_a_picture_makes_sense(arguments: tuple[str, ...], swept_of: Callable[..., Swept]) -> None:
+def test_a_sweep_is_drawn_where_a_picture_makes_sense(
+    arguments: tuple[str, ...], swept_of: Callable[..., Swept]
+) -> None:
     made = charts_of(swept_of(*arguments))
     assert "curves" in made
     for chart in made.values():
         draw_and_lay_out(chart)
         drawn = plotly(chart)
-        go.Figure(json.loads(json.dumps(drawn, allow_nan=False)))  # raises for a trace or a setting that Plotly does not know
+        go.Figure(
+            json.loads(json.dumps(drawn, allow_nan=False))
+        )  # raises for a trace or a setting that Plotly does not know
 
 
 def test_the_pages_script_is_of_the_version_that_the_charts_were_held_against() -> None:
     whole = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
     own = gzip.decompress(base64.b64decode(packed_plotly())).decode()
-    known, brought = (re.match(r"/\*\*\n\* plotly\.js.* v([\d.]+)\n", text) for text in (whole, own))
-    assert known and brought and known[1] == brought[1], "run `make plotly PLOTLY=…` with the version of the plotly installed"
+    known, brought = (
+        re.match(r"/\*\*\n\* plotly\.js.* v([\d.]+)\n", text) for text in (whole, own)
+    )
+    assert known and brought and known[1] == brought[1], (
+        "run `make plotly PLOTLY=…` with the version of the plotly installed"
+    )
 
 
 def test_which_pictures_make_sense(swept_of: Callable[..., Swept], usual: Swept) -> None:
     usually = {"learning_rate", "curves", "profile", "paths", "heat_map"}
     assert set(charts_of(usual)) == usually
     assert set(charts_of(swept_of("seed=0"))) == {"curves", "paths"}
-    assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) == {*usually, "trials"}  # four settings of each: something to search
+    assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) == {
+        *usually,
+        "trials",
+    }  # four settings of each: something to search
 
 
 @pytest.mark.matrix
@@ -141,7 +183,9 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert plotly(chart)["data"][0]["name"] == "&lt;script&gt;$x^2$&amp;"
 
 
-def test_learning_rates_are_medians_with_the_range_and_the_largest_stable_rate(usual: Swept) -> None:
+def test_learning_rates_are_medians_with_the_range_and_the_largest_stable_rate(
+    usual: Swept,
+) -> None:
     chart = charts_of(usual)["learning_rate"]
     by_label = {series.label: series for series in chart.series}
     adam = usual.table[usual.table["optimizer"] == "adam"].groupby("optimizer.lr")["excess_loss"]
@@ -158,40 +202,64 @@ def test_learning_rates_are_medians_with_the_range_and_the_largest_stable_rate(u
     assert (row.x.tolist(), row.y.tolist(), row.style) == ([1.0], [1.0], by_label["sgd"].style)
 
 
-def test_two_bounds_are_told_apart_and_one_that_varies_is_a_range(swept_of: Callable[..., Swept]) -> None:
+def test_two_bounds_are_told_apart_and_one_that_varies_is_a_range(
+    swept_of: Callable[..., Swept],
+) -> None:
     chart = charts_of(swept_of(*SWEEPS["two bounds"]))["learning_rate"]
-    assert [mark.label for mark in chart.marks] == ["largest stable: nesterov=true", "largest stable: nesterov=false"]
+    assert [mark.label for mark in chart.marks] == [
+        "largest stable: nesterov=true",
+        "largest stable: nesterov=false",
+    ]
     assert [mark.style for mark in chart.marks] == [line.style for line in chart.series] == [0, 1]
-    assert chart.marks[1].x / chart.marks[0].x == pytest.approx(2.8)  # 2(1 + m)/λ and 2(1 + m)/(1 + 2m)λ
+    assert chart.marks[1].x / chart.marks[0].x == pytest.approx(
+        2.8
+    )  # 2(1 + m)/λ and 2(1 + m)/(1 + 2m)λ
     swept = swept_of(*SWEEPS["random"])
     [mark] = charts_of(swept)["learning_rate"].marks
     bounds = [stable_rate(*swept.instance(row)) for row in range(40)]
-    assert mark.to is not None and [mark.x, mark.to] == pytest.approx([min(filter(None, bounds)), max(filter(None, bounds))])
+    assert mark.to is not None and [mark.x, mark.to] == pytest.approx(
+        [min(filter(None, bounds)), max(filter(None, bounds))]
+    )
 
 
-def test_where_fits_diverge_stands_above_the_axes_hollow_below_half(swept_of: Callable[..., Swept]) -> None:
-    row = rates._lost(0, np.array([0.1, 0.1, 0.1, 1.0, 1.0, 2.0]), np.array([1.0, np.inf, 1.0, 1.0, np.inf, 1.0]))
+def test_where_fits_diverge_stands_above_the_axes_hollow_below_half(
+    swept_of: Callable[..., Swept],
+) -> None:
+    row = rates._lost(
+        0, np.array([0.1, 0.1, 0.1, 1.0, 1.0, 2.0]), np.array([1.0, np.inf, 1.0, 1.0, np.inf, 1.0])
+    )
     assert (row.x.tolist(), row.y.tolist()) == ([0.1, 1.0], pytest.approx([1 / 3, 1 / 2]))
     chart = replace(charts_of(swept_of(*SWEEPS["two bounds"]))["learning_rate"], strip=[row])
     below, above = draw_and_lay_out(chart).axes[::-1]
-    assert above.get_position().y0 >= below.get_position().y1 and above.get_xlim() == below.get_xlim()
+    assert (
+        above.get_position().y0 >= below.get_position().y1 and above.get_xlim() == below.get_xlim()
+    )
     assert [text.get_text() for text in above.get_yticklabels()] == ["diverged"]
     [*_, shown] = plotly(chart)["data"]
     assert (shown["yaxis"], shown["marker"]["symbol"]) == ("y2", ["circle-open", "circle"])
 
 
-def test_of_many_methods_the_best_are_drawn_with_the_same_look_everywhere(swept_of: Callable[..., Swept]) -> None:
+def test_of_many_methods_the_best_are_drawn_with_the_same_look_everywhere(
+    swept_of: Callable[..., Swept],
+) -> None:
     swept = swept_of(*SWEEPS["ten methods"])
     made, entries = charts_of(swept), compare(swept).entries[:8]
     looks = {entry.method: style for style, entry in enumerate(entries)}
     for name in ("learning_rate", "profile", "trials"):
         assert {series.label: series.style for series in made[name].series} == looks
     for name in ("curves", "paths"):
-        assert {series.label: series.style for series in made[name].series} == {entry.name: looks[entry.method] for entry in entries}
-    assert all("the best 8 of 10" in made[name].note for name in ("learning_rate", "profile", "trials", "curves", "paths"))
+        assert {series.label: series.style for series in made[name].series} == {
+            entry.name: looks[entry.method] for entry in entries
+        }
+    assert all(
+        "the best 8 of 10" in made[name].note
+        for name in ("learning_rate", "profile", "trials", "curves", "paths")
+    )
 
 
-def test_no_bound_is_marked_where_gradients_are_of_few_samples(swept_of: Callable[..., Swept]) -> None:
+def test_no_bound_is_marked_where_gradients_are_of_few_samples(
+    swept_of: Callable[..., Swept],
+) -> None:
     swept = swept_of("optimizer=sgd", "optimizer.lr=0.001,0.01", "batch=minibatch")
     assert charts_of(swept)["learning_rate"].marks == []
 
@@ -200,13 +268,18 @@ def test_curves_are_medians_over_the_seeds_of_the_chosen_setting(usual: Swept) -
     comparison = compare(usual)
     chart = charts_of(usual)["curves"]
     for entry, series in zip(comparison.entries, chart.series, strict=True):
-        own = usual.table[(usual.table["optimizer"] == entry.method) & (usual.table["optimizer.lr"] == float(entry.setting[3:]))]
+        own = usual.table[
+            (usual.table["optimizer"] == entry.method)
+            & (usual.table["optimizer.lr"] == float(entry.setting[3:]))
+        ]
         finals = np.sort([usual.curves.of(row)[1][-1] for row in own["row"]])
         assert series.label == entry.name
         assert series.y[-1] == pytest.approx(finals[3])  # the fourth of eight: the lower median
 
 
-def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_not(swept_of: Callable[..., Swept]) -> None:
+def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_not(
+    swept_of: Callable[..., Swept],
+) -> None:
     swept = swept_of(*SWEEPS["ended early"])
     steps = [int(swept.curves.of(row)[0][-1]) for row in range(5)]
     finals = sorted(float(swept.curves.of(row)[1][-1]) for row in range(5))
@@ -215,23 +288,31 @@ def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_
     assert curve.x[-1] == max(steps) and curve.y[-1] == pytest.approx(finals[2])
     grid = np.array([0, 1, 2])
     assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), True).tolist() == [4, 2, 2]
-    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), False).tolist() == [4, 2, np.inf]
+    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), False).tolist() == [
+        4,
+        2,
+        np.inf,
+    ]
 
 
-def test_the_profile_is_the_share_within_a_factor_of_the_quickest(swept_of: Callable[..., Swept]) -> None:
+def test_the_profile_is_the_share_within_a_factor_of_the_quickest(
+    swept_of: Callable[..., Swept],
+) -> None:
     swept = swept_of(*SWEEPS["ten methods"])
     table, comparison = swept.table, compare(swept)
     chart = charts_of(swept)["profile"]
     settings = {entry.method: float(entry.setting[3:]) for entry in comparison.entries}
     steps = {
-        method: table[(table["optimizer"] + " " + table["model"] == method) & (table["optimizer.lr"] == lr)][
-            "steps_to_tolerance"
-        ].to_numpy()
+        method: table[
+            (table["optimizer"] + " " + table["model"] == method) & (table["optimizer.lr"] == lr)
+        ]["steps_to_tolerance"].to_numpy()
         for method, lr in settings.items()
     }
     least = np.nanmin([steps[series.label] for series in chart.series], axis=0)
     for series in chart.series:
-        shares = [(steps[series.label] <= factor * least * (1 + 1e-12)).mean() for factor in series.x]
+        shares = [
+            (steps[series.label] <= factor * least * (1 + 1e-12)).mean() for factor in series.x
+        ]
         assert series.y == pytest.approx(shares)
     assert max(series.y[0] for series in chart.series) == 1.0
 
@@ -241,7 +322,11 @@ def test_the_paths_are_those_of_the_first_seed_at_the_chosen_settings(usual: Swe
     for series in chart.series:
         optimizer, lr = series.label.split(" lr=")
         table = usual.table
-        [row] = table[(table["optimizer"] == optimizer) & (table["optimizer.lr"] == float(lr)) & (table["seed"] == 0)]["row"]
+        [row] = table[
+            (table["optimizer"] == optimizer)
+            & (table["optimizer.lr"] == float(lr))
+            & (table["seed"] == 0)
+        ]["row"]
         assert np.stack([series.x, series.y], axis=1) == pytest.approx(usual.curves.path_of(row))
         assert not series.leaves
 
@@ -269,7 +354,9 @@ def test_of_many_samples_some_are_drawn_and_of_several_targets_the_first() -> No
     assert {len(series.x) for series in chart.series} == {2000}
     assert chart.note == "2000 of 5001 samples, evenly"
     assert (chart.series[0].x[0], chart.series[0].x[-1]) == (-2, 2)
-    several = descent_chart(linfit.fit(linfit.compose(["dataset=random_linear", "dataset.q=3", "steps=2"])))
+    several = descent_chart(
+        linfit.fit(linfit.compose(["dataset=random_linear", "dataset.q=3", "steps=2"]))
+    )
     assert "the first of 3 targets" in several.note
 
 
@@ -285,7 +372,9 @@ def test_of_many_samples_some_are_drawn_and_of_several_targets_the_first() -> No
         (0.5, 1500, (), ["1", "10", "100", "1000"]),
     ],
 )
-def test_ticks_are_where_they_help_in_one_notation(low: float, high: float, wanted: tuple[float, ...], texts: list[str]) -> None:
+def test_ticks_are_where_they_help_in_one_notation(
+    low: float, high: float, wanted: tuple[float, ...], texts: list[str]
+) -> None:
     assert names(ticks(low, high, wanted)) == texts
 
 
@@ -298,7 +387,9 @@ def test_a_heat_map_of_any_two_swept_keys(usual: Swept) -> None:
     chart = heat_map.heat_map(usual, compare(usual), "seed", "optimizer.lr")
     assert chart is not None and chart.surface is not None
     assert chart.x.names == tuple(map(str, range(8)))
-    cell = usual.table[(usual.table["seed"] == 3) & (usual.table["optimizer.lr"] == 0.007)]["excess_loss"]
+    cell = usual.table[(usual.table["seed"] == 3) & (usual.table["optimizer.lr"] == 0.007)][
+        "excess_loss"
+    ]
     assert chart.surface.z[1, 3] == pytest.approx(float(np.exp(np.log(cell.astype(float)).mean())))
     with pytest.raises(ConfigError, match=r"no swept key 'sed': did you mean 'seed'\?"):
         heat_map.heat_map(usual, compare(usual), "sed")
@@ -306,20 +397,35 @@ def test_a_heat_map_of_any_two_swept_keys(usual: Swept) -> None:
 
 def test_a_heat_map_of_random_numbers_has_bins(swept_of: Callable[..., Swept]) -> None:
     swept = swept_of(
-        "optimizer=sgd", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "optimizer.momentum=interval(0,0.9)", "hydra.sweeper.sample=60"
+        "optimizer=sgd",
+        "optimizer.lr=tag(log,interval(1e-4,1e-1))",
+        "optimizer.momentum=interval(0,0.9)",
+        "hydra.sweeper.sample=60",
     )
     chart = charts_of(swept)["heat_map"]
     assert chart.surface is not None and chart.surface.lost is not None
-    assert max(len(chart.x.names), len(chart.y.names)) <= 12 and len(set(chart.x.names)) == len(chart.x.names)
-    counts = [re.fullmatch(r"(\d+) of (\d+) fits", count) for row in chart.surface.counts for count in row if count]
+    assert max(len(chart.x.names), len(chart.y.names)) <= 12 and len(set(chart.x.names)) == len(
+        chart.x.names
+    )
+    counts = [
+        re.fullmatch(r"(\d+) of (\d+) fits", count)
+        for row in chart.surface.counts
+        for count in row
+        if count
+    ]
     assert sum(int(count[2]) for count in counts if count) == 60
     assert sum(int(count[1]) for count in counts if count) == int(swept.finished.sum())
-    assert (np.nan_to_num(chart.surface.lost) > 0).sum() == sum(count[1] != count[2] for count in counts if count)
+    assert (np.nan_to_num(chart.surface.lost) > 0).sum() == sum(
+        count[1] != count[2] for count in counts if count
+    )
     assert "middles of bins" in chart.note and "×: none did" in chart.note
 
 
 def test_a_cell_says_how_many_of_its_fits_finished_and_a_name_is_as_long_as_it_must_be() -> None:
-    cells = [heat_map._cell(*cell) for cell in ((3e-5, 10, 10), (721.4, 3, 10), (np.nan, 0, 2), (np.nan, 0, np.nan))]
+    cells = [
+        heat_map._cell(*cell)
+        for cell in ((3e-5, 10, 10), (721.4, 3, 10), (np.nan, 0, 2), (np.nan, 0, np.nan))
+    ]
     assert cells == ["3e-5", "721\n3/10", "×", ""]
     assert heat_map._names([0.00010001, 0.00010002, None]) == ["0.00010001", "0.00010002", "–"]
 
@@ -340,7 +446,12 @@ def test_a_fit_shows_the_data_and_the_known_answer() -> None:
         ["optimizer=sgd", "optimizer.lr=0.003"],
         ["optimizer=manual_sgd", "optimizer.lr=0.2", "optimizer.average=true"],
         ["optimizer=sgd", "optimizer.lr=0.001", "optimizer.momentum=0.3"],
-        ["optimizer=sgd", "optimizer.lr=0.001", "optimizer.momentum=0.3", "optimizer.nesterov=true"],
+        [
+            "optimizer=sgd",
+            "optimizer.lr=0.001",
+            "optimizer.momentum=0.3",
+            "optimizer.nesterov=true",
+        ],
     ],
 )
 def test_the_predicted_rate_is_the_one_that_is_seen(arguments: list[str]) -> None:
@@ -355,12 +466,23 @@ def test_the_predicted_rate_is_the_one_that_is_seen(arguments: list[str]) -> Non
 
 def test_no_rate_is_predicted_where_nobody_knows_it() -> None:
     assert predicted_rate(linfit.fit(linfit.compose(["optimizer=adam", "steps=2"]))) is None
-    for other in ("optimizer.weight_decay=0.1", "batch=minibatch", "schedule=exponential", "loss=huber"):
-        assert predicted_rate(linfit.fit(linfit.compose(["optimizer=sgd", other, "steps=2"]))) is None
+    for other in (
+        "optimizer.weight_decay=0.1",
+        "batch=minibatch",
+        "schedule=exponential",
+        "loss=huber",
+    ):
+        assert (
+            predicted_rate(linfit.fit(linfit.compose(["optimizer=sgd", other, "steps=2"]))) is None
+        )
 
 
 @pytest.mark.parametrize(
-    "arguments", [["dataset=parabola"], ["dataset=random_linear", "dataset.p=1", "dataset.q=2", "dataset.condition=1"]]
+    "arguments",
+    [
+        ["dataset=parabola"],
+        ["dataset=random_linear", "dataset.p=1", "dataset.q=2", "dataset.condition=1"],
+    ],
 )
 def test_the_contours_over_two_weights_are_the_excess_loss(arguments: list[str]) -> None:
     config = linfit.compose([*arguments, "dtype=float64"])

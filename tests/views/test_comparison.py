@@ -29,12 +29,18 @@ def test_settings_are_chosen_on_half_of_the_seeds_and_reported_on_the_other(usua
     table = usual.table.assign(log=np.log10(np.where(usual.finished, usual.excess, np.nan)))
     for entry in compare(usual).entries:
         own = table[table["optimizer"] == entry.method]
-        scores = own[own["seed"] % 2 == 0].groupby("optimizer.lr")["log"].agg(lost=lambda log: log.isna().sum(), mean="mean")
+        scores = (
+            own[own["seed"] % 2 == 0]
+            .groupby("optimizer.lr")["log"]
+            .agg(lost=lambda log: log.isna().sum(), mean="mean")
+        )
         best = scores.sort_values(["lost", "mean"]).index[0]
         assert entry.setting == f"lr={best:g}"
         reported = own[(own["optimizer.lr"] == best) & (own["seed"] % 2 == 1)]["log"]
         assert np.log10(entry.excess) == pytest.approx(reported.mean())
-        low, high = stats.t.interval(0.95 ** (1 / 2), len(reported) - 1, loc=reported.mean(), scale=stats.sem(reported))
+        low, high = stats.t.interval(
+            0.95 ** (1 / 2), len(reported) - 1, loc=reported.mean(), scale=stats.sem(reported)
+        )
         assert (np.log10(entry.low), np.log10(entry.high)) == pytest.approx((low, high))
         assert (entry.fits, entry.finished) == (4, 4)
 
@@ -43,7 +49,9 @@ def test_differences_are_paired_by_seed(usual: Swept) -> None:
     first, second = compare(usual).entries
     logs = {}
     for entry in (first, second):
-        table = usual.table[(usual.table["optimizer"] == entry.method) & (usual.table["seed"] % 2 == 1)]
+        table = usual.table[
+            (usual.table["optimizer"] == entry.method) & (usual.table["seed"] % 2 == 1)
+        ]
         own = table[table["optimizer.lr"] == float(entry.setting.removeprefix("lr="))]
         logs[entry.method] = np.log10(own.set_index("seed")["excess_loss"])
     difference = logs[second.method] - logs[first.method]
@@ -65,7 +73,9 @@ def test_too_few_seeds_are_said(swept_of: Callable[..., Swept]) -> None:
     assert comparison.note.startswith("Too few seeds: with one seed")
     assert all(np.isnan(entry.low) for entry in comparison.entries)
     assert "interval" not in comparison.sentence()
-    assert compare(swept_of("optimizer.lr=0.1,0.2", "seed=0,1")).note.startswith("Too few seeds: with 2 seeds for each setting")
+    assert compare(swept_of("optimizer.lr=0.1,0.2", "seed=0,1")).note.startswith(
+        "Too few seeds: with 2 seeds for each setting"
+    )
 
 
 def test_nothing_finished(swept_of: Callable[..., Swept]) -> None:
@@ -81,10 +91,16 @@ def test_fits_of_different_problems_are_not_compared(swept_of: Callable[..., Swe
     problems = [entry.problem for entry in comparison.entries]
     assert len(set(problems)) == 4
     assert comparison.frame()["rank"].tolist() == [1, 2] * 4
-    assert all(entry.factor == 1.0 for entry, rank in zip(comparison.entries, comparison.frame()["rank"], strict=True) if rank == 1)
+    assert all(
+        entry.factor == 1.0
+        for entry, rank in zip(comparison.entries, comparison.frame()["rank"], strict=True)
+        if rank == 1
+    )
 
 
-def test_each_problem_has_its_best_and_its_most_robust_setting(swept_of: Callable[..., Swept]) -> None:
+def test_each_problem_has_its_best_and_its_most_robust_setting(
+    swept_of: Callable[..., Swept],
+) -> None:
     swept = swept_of("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "seed=0,1")
     comparison, places = compare(swept), best_places(swept)
     assert list(places) == ["noise=0.1", "noise=10"]
@@ -94,7 +110,10 @@ def test_each_problem_has_its_best_and_its_most_robust_setting(swept_of: Callabl
         own = swept.table[swept.table["dataset.noise"] == float(problem.removeprefix("noise="))]
         assert swept.table["excess_loss"][place] == own["excess_loss"].min()
         worst = own.groupby("optimizer.lr")["excess_loss"].max()
-        assert said == f"lr={worst.idxmin():g} (on {problem}): excess loss {worst.min():.3g} on its worst seed"
+        assert (
+            said
+            == f"lr={worst.idxmin():g} (on {problem}): excess loss {worst.min():.3g} on its worst seed"
+        )
 
 
 def test_a_setting_that_fails_on_one_seed_is_not_robust(swept_of: Callable[..., Swept]) -> None:
@@ -103,11 +122,20 @@ def test_a_setting_that_fails_on_one_seed_is_not_robust(swept_of: Callable[..., 
     assert said.startswith("sgd lr=0.001: excess loss ")
 
 
-def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are_reported(usual: Swept) -> None:
-    changed, odd = Swept(usual.name, usual.experiment, "", usual.files), usual.table["seed"] % 2 == 1
-    excess = np.where(usual.table["optimizer"] == "adam", np.where(odd, 10.0, 1.0), np.where(odd, 5.0, 2.0))
+def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are_reported(
+    usual: Swept,
+) -> None:
+    changed, odd = (
+        Swept(usual.name, usual.experiment, "", usual.files),
+        usual.table["seed"] % 2 == 1,
+    )
+    excess = np.where(
+        usual.table["optimizer"] == "adam", np.where(odd, 10.0, 1.0), np.where(odd, 5.0, 2.0)
+    )
     changed.__dict__["excess"] = np.where(usual.finished, excess, np.inf)
-    found: list[Any] = [(entry.method, entry.excess, entry.factor) for entry in compare(changed).entries]
+    found: list[Any] = [
+        (entry.method, entry.excess, entry.factor) for entry in compare(changed).entries
+    ]
     assert found == [
         ("sgd", pytest.approx(5.0), 1.0),
         ("adam", pytest.approx(10.0), pytest.approx(2.0)),
@@ -123,13 +151,21 @@ UNEVEN = {
 
 
 @pytest.mark.parametrize(("seeds", "note"), UNEVEN.items())
-def test_methods_that_have_not_the_same_seeds(swept_of: Callable[..., Swept], seeds: str, note: str) -> None:
+def test_methods_that_have_not_the_same_seeds(
+    swept_of: Callable[..., Swept], seeds: str, note: str
+) -> None:
     sgd = "{optimizer: sgd, optimizer.lr: '0.001,0.002', seed: 'range(0,12)'}"
-    comparison = compare(swept_of(f"hydra.sweeper.grids=[{sgd},{{optimizer: adam, optimizer.lr: '1.0', seed: '{seeds}'}}]"))
+    comparison = compare(
+        swept_of(
+            f"hydra.sweeper.grids=[{sgd},{{optimizer: adam, optimizer.lr: '1.0', seed: '{seeds}'}}]"
+        )
+    )
     first, second = comparison.entries
     assert min(first.finished, second.finished) > 0
     assert first.excess <= second.excess
-    assert comparison.sentence().startswith(f"{first.name} came nearest to the optimum: excess loss {first.excess:.3g}")
+    assert comparison.sentence().startswith(
+        f"{first.name} came nearest to the optimum: excess loss {first.excess:.3g}"
+    )
     assert comparison.note.startswith(note)
 
 
@@ -139,7 +175,11 @@ ENTRY = Entry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
 @pytest.mark.parametrize(
     ("changed", "said", "told_apart"),
     [
-        ({"factor": 3.0, "factor_low": 2.0, "factor_high": 4.0}, "adam lr=1 had 3 times that (95% interval 2 to 4)", "yes"),
+        (
+            {"factor": 3.0, "factor_low": 2.0, "factor_high": 4.0},
+            "adam lr=1 had 3 times that (95% interval 2 to 4)",
+            "yes",
+        ),
         (
             {"factor": 3.0, "factor_low": 0.5, "factor_high": 9.0},
             "adam lr=1 had 3 times that (95% interval 0.5 to 9), which these seeds cannot tell apart",
@@ -153,9 +193,16 @@ ENTRY = Entry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
         ({}, "adam lr=1 had the same on every seed", "no: equal"),
     ],
 )
-def test_the_second_beside_the_first_in_words(usual: Swept, changed: dict[str, Any], said: str, told_apart: str) -> None:
-    comparison = Comparison([ENTRY, replace(ENTRY, method="adam", **changed)], [], "", runs_of(usual))
-    assert comparison.sentence() == f"sgd lr=1 came nearest to the optimum: excess loss 2 (95% interval 1 to 4); {said}."
+def test_the_second_beside_the_first_in_words(
+    usual: Swept, changed: dict[str, Any], said: str, told_apart: str
+) -> None:
+    comparison = Comparison(
+        [ENTRY, replace(ENTRY, method="adam", **changed)], [], "", runs_of(usual)
+    )
+    assert (
+        comparison.sentence()
+        == f"sgd lr=1 came nearest to the optimum: excess loss 2 (95% interval 1 to 4); {said}."
+    )
     told = board.cells(comparison)
     assert [row[told.titles.index("told apart")] for row in told.rows] == ["", told_apart]
 
@@ -178,13 +225,19 @@ def test_the_leaderboard_is_the_same_in_all_files(usual: Swept, tmp_path: Path) 
     frame = comparison.frame()
     pd.testing.assert_frame_equal(pd.read_parquet(parquet), frame, check_dtype=False)
     pd.testing.assert_frame_equal(
-        pd.read_csv(csv, keep_default_na=True, dtype={"problem": str}).fillna({"problem": ""}), frame, check_dtype=False
+        pd.read_csv(csv, keep_default_na=True, dtype={"problem": str}).fillna({"problem": ""}),
+        frame,
+        check_dtype=False,
     )
     assert f"| 1 | {comparison.entries[0].method} |" in markdown.read_text()
 
 
-def test_a_narrow_terminal_keeps_intervals_longest(usual: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
-    comparison = with_twins(compare(usual), {row: Parting(None, 0.0, 0.0) for row in to_twin(compare(usual), 2)})
+def test_a_narrow_terminal_keeps_intervals_longest(
+    usual: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = with_twins(
+        compare(usual), {row: Parting(None, 0.0, 0.0) for row in to_twin(compare(usual), 2)}
+    )
     titles = {}
     for width in (200, 100, 60):
         monkeypatch.setattr("linfit.views.tables.console", lambda width=width: Console(width=width))

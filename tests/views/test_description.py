@@ -37,7 +37,9 @@ def run_of(client: Any, experiment: str, kind: str) -> Any:
 # ---- runs ----
 
 
-def test_a_single_run_says_what_was_asked_what_came_out_and_how_to_run_it_again(linfit: Linfit, client: Any) -> None:
+def test_a_single_run_says_what_was_asked_what_came_out_and_how_to_run_it_again(
+    linfit: Linfit, client: Any
+) -> None:
     linfit("run", "article/linear_adam", "steps=50")
     note = run_of(client, "article", "fit").data.tags[notes.NOTE]
     asked, came, again = note.split("\n\n")[:3]
@@ -56,7 +58,9 @@ def test_a_sweep_says_how_its_fits_ended_and_names_the_best(linfit: Linfit, clie
                key=lambda run: run.data.metrics["excess_loss"])  # fmt: skip
     page = f"#/experiments/{parent.info.experiment_id}/runs/{best.info.run_id}?workflowType=machine_learning"
     assert f"[`{best.info.run_name}`]({page})" in note
-    assert "Again: `linfit run -m optimizer=sgd,adam optimizer.lr=0.001,1.0 seed=0,1 steps=30`" in note
+    assert (
+        "Again: `linfit run -m optimizer=sgd,adam optimizer.lr=0.001,1.0 seed=0,1 steps=30`" in note
+    )
     assert notes.NOTE not in best.data.tags  # a child has none
 
 
@@ -65,15 +69,29 @@ def test_a_sweeps_page_shows_leaderboard_report_and_pictures(linfit: Linfit, cli
     linfit("run", *PAIR)
     parent = run_of(client, "adhoc", "sweep")
     note = parent.data.tags[notes.NOTE]
-    assert "| rank&nbsp;&nbsp; | method&nbsp;&nbsp; |" in note  # MLflow's UI leaves no room between cells
-    assert f"(#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts/report.html?" in note
-    pictures = {file.path for file in client.list_artifacts(parent.info.run_id, "pictures") if file.path.endswith(".png")}
+    assert (
+        "| rank&nbsp;&nbsp; | method&nbsp;&nbsp; |" in note
+    )  # MLflow's UI leaves no room between cells
+    assert (
+        f"(#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts/report.html?"
+        in note
+    )
+    pictures = {
+        file.path
+        for file in client.list_artifacts(parent.info.run_id, "pictures")
+        if file.path.endswith(".png")
+    }
     assert pictures
-    assert all(f"path={path.replace('/', '%2F')}&run_uuid={parent.info.run_id}" in note for path in pictures)
+    assert all(
+        f"path={path.replace('/', '%2F')}&run_uuid={parent.info.run_id}" in note
+        for path in pictures
+    )
     assert len(note) <= notes.MAX_RUN_NOTE
 
 
-def test_an_interrupted_run_still_says_what_was_asked(linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_still_says_what_was_asked(
+    linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*anything: Any) -> None:
         raise KeyboardInterrupt
 
@@ -84,7 +102,9 @@ def test_an_interrupted_run_still_says_what_was_asked(linfit: Linfit, client: An
     assert run.data.tags[notes.NOTE].endswith("Asked by `linfit run seed=4`")
 
 
-def test_a_store_that_refuses_a_description_does_not_fail_the_run(linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_refuses_a_description_does_not_fail_the_run(
+    linfit: Linfit, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*anything: Any) -> None:
         raise OSError("no")
 
@@ -97,15 +117,23 @@ def test_a_store_that_refuses_a_description_does_not_fail_the_run(linfit: Linfit
 # ---- experiments ----
 
 
-def test_an_experiment_keeps_what_each_of_its_files_asked_and_what_a_person_wrote(linfit: Linfit, client: Any) -> None:
+def test_an_experiment_keeps_what_each_of_its_files_asked_and_what_a_person_wrote(
+    linfit: Linfit, client: Any
+) -> None:
     linfit("run", "article/linear_adam", "steps=5")
     own = client.get_experiment_by_name("article")
-    client.set_experiment_tag(own.experiment_id, notes.NOTE, own.tags[notes.NOTE] + notes.RULE + "My own thoughts")
+    client.set_experiment_tag(
+        own.experiment_id, notes.NOTE, own.tags[notes.NOTE] + notes.RULE + "My own thoughts"
+    )
     linfit("run", "article/tensor_manual", "steps=5")
     linfit("run", "article/linear_adam", "steps=7")
     tags = client.get_experiment_by_name("article").tags
     blocks = tags[notes.NOTE].split(notes.RULE)
-    assert [block.partition("\n")[0][:9] for block in blocks] == ["**Level 4", "**Level 1", "My own th"]
+    assert [block.partition("\n")[0][:9] for block in blocks] == [
+        "**Level 4",
+        "**Level 1",
+        "My own th",
+    ]
     assert "steps=7" in blocks[0]
     assert tags["mlflow.experimentKind"] == "custom_model_development"
 
@@ -125,13 +153,18 @@ def test_names_and_questions_are_shown_as_text(linfit: Linfit, client: Any, work
     assert "<" not in outside_code
 
 
-@pytest.mark.parametrize(("text", "shown"), [("a b", "`a b`"), ("a`b", "`` a`b ``"), ("a``b`", "``` a``b` ```"), ("a\nb", "`a b`")])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a b", "`a b`"), ("a`b", "`` a`b ``"), ("a``b`", "``` a``b` ```"), ("a\nb", "`a b`")],
+)
 def test_code_is_fenced_by_more_backticks_than_it_has(text: str, shown: str) -> None:
     assert notes.code(text) == shown
 
 
 def test_a_command_is_without_passwords_and_output_folders() -> None:
-    typed = notes.command(["a b", "tracking.uri=http://me:secret@host", "hydra.sweep.dir=/x", "filter='c'"])
+    typed = notes.command(
+        ["a b", "tracking.uri=http://me:secret@host", "hydra.sweep.dir=/x", "filter='c'"]
+    )
     assert typed == """linfit run 'a b' 'tracking.uri=http://me:***@host' 'filter='"'"'c'"'"''"""
 
 
@@ -147,7 +180,9 @@ def test_a_description_is_no_longer_than_mlflow_keeps() -> None:
 
 
 @pytest.mark.matrix
-def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(linfit: Linfit, client: Any) -> None:
+def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(
+    linfit: Linfit, client: Any
+) -> None:
     linfit("run", *PAIR)
     tags = client.get_experiment_by_name("adhoc").tags
     board = state(tags[saved_views.PREFIX + saved_views.LEADERBOARD])
@@ -158,7 +193,9 @@ def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(linfit: Linfit, 
         "metrics.`hparam/seed`",
     ]
     assert (board["orderByKey"], board["orderByAsc"]) == ("metrics.`excess_loss`", True)
-    found = client.search_runs([client.get_experiment_by_name("adhoc").experiment_id], board["searchFilter"])
+    found = client.search_runs(
+        [client.get_experiment_by_name("adhoc").experiment_id], board["searchFilter"]
+    )
     assert len(found) == 8
     assert {column.split("`")[1] for column in board["selectedColumns"] if column.startswith("metrics.")} <= {
         *(key for run in found for key in run.data.metrics), "steps_to_tolerance"}  # fmt: skip
@@ -166,13 +203,22 @@ def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(linfit: Linfit, 
 
 def test_the_curves_stand_on_log_axes_with_the_seeds_averaged(linfit: Linfit, client: Any) -> None:
     linfit("run", *PAIR)
-    curves = state(client.get_experiment_by_name("adhoc").tags[saved_views.PREFIX + saved_views.CURVES])
+    curves = state(
+        client.get_experiment_by_name("adhoc").tags[saved_views.PREFIX + saved_views.CURVES]
+    )
     assert [chart["metricKey"] for chart in curves["compareRunCharts"]] == ["excess_loss", "loss"]
-    assert {(chart["scaleType"], chart["xAxisScaleType"]) for chart in curves["compareRunCharts"]} == {("log", "log")}
-    assert [key["groupByData"] for key in curves["groupBy"]["groupByKeys"]] == ["optimizer", "optimizer.lr"]
+    assert {
+        (chart["scaleType"], chart["xAxisScaleType"]) for chart in curves["compareRunCharts"]
+    } == {("log", "log")}
+    assert [key["groupByData"] for key in curves["groupBy"]["groupByKeys"]] == [
+        "optimizer",
+        "optimizer.lr",
+    ]
 
 
-def test_a_single_run_makes_the_views_but_does_not_replace_a_sweeps(linfit: Linfit, client: Any) -> None:
+def test_a_single_run_makes_the_views_but_does_not_replace_a_sweeps(
+    linfit: Linfit, client: Any
+) -> None:
     linfit("run", "steps=3")
     first = client.get_experiment_by_name("adhoc").tags
     linfit("run", *PAIR)
@@ -199,4 +245,7 @@ def test_the_pages_of_the_newest_run_are_known(linfit: Linfit, client: Any) -> N
     experiment = client.get_experiment_by_name("article").experiment_id
     found = pages(locate())
     assert list(found) == ["runs", "leaderboard", "curves"]
-    assert all(page.startswith(f"#/experiments/{experiment}/runs?workflowType=machine_learning") for page in found.values())
+    assert all(
+        page.startswith(f"#/experiments/{experiment}/runs?workflowType=machine_learning")
+        for page in found.values()
+    )

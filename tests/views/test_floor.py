@@ -47,7 +47,9 @@ ROUNDING = {
         (1e-300, "float64", LEAST),
     ],
 )
-def test_the_floor_is_the_square_of_rounding_times_the_start(initial: float, dtype: str, floor: float) -> None:
+def test_the_floor_is_the_square_of_rounding_times_the_start(
+    initial: float, dtype: str, floor: float
+) -> None:
     assert get_floor(initial, dtype) == floor
 
 
@@ -58,7 +60,9 @@ def test_a_floor_is_the_one_of_the_fits_twins(swept_of: Sweep) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "sharing"), ROUNDING.values(), ids=ROUNDING)
-def test_rounding_is_written_as_that_everywhere(arguments: tuple[str, ...], sharing: int, swept_of: Sweep, tmp_path: Path) -> None:
+def test_rounding_is_written_as_that_everywhere(
+    arguments: tuple[str, ...], sharing: int, swept_of: Sweep, tmp_path: Path
+) -> None:
     swept = swept_of(*arguments)
     comparison = compare(swept)
     first = comparison.entries[0]
@@ -130,7 +134,9 @@ TIES = {
 
 
 @pytest.mark.parametrize(("logs", "ranks"), TIES.values(), ids=TIES)
-def test_what_is_rounding_shares_a_rank(logs: dict[str, list[float]], ranks: dict[str, int]) -> None:
+def test_what_is_rounding_shares_a_rank(
+    logs: dict[str, list[float]], ranks: dict[str, int]
+) -> None:
     entries = rank_of(logs, floor=-12.0)
     comparison = Comparison(entries, [], "", pd.DataFrame({"log": [0.0]}))
     assert dict(zip([entry.method for entry in entries], comparison.ranks(), strict=True)) == ranks
@@ -156,7 +162,9 @@ def test_twins_leave_rounding_what_it_is(swept_of: Sweep) -> None:
 def test_a_picture_draws_rounding_at_the_floor() -> None:
     values, floor = np.array([0.0, 1e-13, 1e-3, np.inf]), np.array([1e-12, 1e-11, 1e-12, 1e-12])
     assert clamp(values, floor).tolist() == [1e-12, 1e-11, 1e-3, np.inf]
-    assert say_floor(values, floor).startswith("excess losses at or below their rounding floor, ≤ 1e-11")
+    assert say_floor(values, floor).startswith(
+        "excess losses at or below their rounding floor, ≤ 1e-11"
+    )
     assert say_floor(values[2:], floor[2:]) == ""
     assert write_bound(1e-12, True) == "≤ 1e-12" and write_bound(1e-12, False) == "1e-12"
 

@@ -48,7 +48,12 @@ TOLD_APART: dict[str, dict[str, int]] = {
     "dataset.n=20,30 'init.std=${dataset.n}'": {"adam std=20": 1, "adam std=30": 1},
     "record.every=1,2 pictures=false": {"adam": 1},
     "engine.memory=1048576,2097152": {"adam": 1},
-    "optimizer=sgd,adam init=zeros,normal seed=0,1": {"sgd zeros": 2, "sgd normal": 2, "adam zeros": 2, "adam normal": 2},
+    "optimizer=sgd,adam init=zeros,normal seed=0,1": {
+        "sgd zeros": 2,
+        "sgd normal": 2,
+        "adam zeros": 2,
+        "adam normal": 2,
+    },
     "init.std=1.0,2.0 'optimizer.weight_decay=${init.std}'": {"std=1": 1, "std=2": 1},
     "seed=0,1 'steps=${seed}'": {"adam steps=0": 1, "adam steps=1": 1},
 }
@@ -56,7 +61,11 @@ TOLD_APART: dict[str, dict[str, int]] = {
 
 @pytest.mark.parametrize("arguments", TOLD_APART)
 def test_settings_are_told_apart_by_their_values(sweep: Sweep, arguments: str) -> None:
-    results, _, _ = sweep("tracking=none", "steps=3", *(word.strip("'") if "$" in word else word for word in arguments.split()))
+    results, _, _ = sweep(
+        "tracking=none",
+        "steps=3",
+        *(word.strip("'") if "$" in word else word for word in arguments.split()),
+    )
     runs = results.comparison.runs
     names = (runs["method"] + " " + runs["setting"]).str.strip()
     counts = runs["seed"].groupby(names).nunique().to_dict()
@@ -70,20 +79,42 @@ def test_settings_are_told_apart_by_their_values(sweep: Sweep, arguments: str) -
         ("seed=0,1 dataset.seed=null,0,1", "seed=0,1 dataset.seed=0,1"),
         ("seed=0,1 record.every=1,5", "seed=0,1"),
         ("split.validation=0.2 split.seed=0,0,1", "split.validation=0.2 split.seed=0,1"),
-        ("init.seed=1,1 batch=minibatch batch.size=7 batch.seed=3,4", "init.seed=1 batch=minibatch batch.size=7 batch.seed=3,4"),
+        (
+            "init.seed=1,1 batch=minibatch batch.size=7 batch.seed=3,4",
+            "init.seed=1 batch=minibatch batch.size=7 batch.seed=3,4",
+        ),
     ],
 )
 def test_equal_fits_count_once(sweep: Sweep, repeated: str, once: str) -> None:
-    boards = [sweep("tracking=none", *words.split(), "optimizer.lr=0.1,0.01")[0].leaderboard for words in (repeated, once)]
-    for key in ("problem", "method", "setting", "fits", "finished", "excess", "low", "high", "factor", "factor_low", "factor_high"):
+    boards = [
+        sweep("tracking=none", *words.split(), "optimizer.lr=0.1,0.01")[0].leaderboard
+        for words in (repeated, once)
+    ]
+    for key in (
+        "problem",
+        "method",
+        "setting",
+        "fits",
+        "finished",
+        "excess",
+        "low",
+        "high",
+        "factor",
+        "factor_low",
+        "factor_high",
+    ):
         assert boards[0][key].tolist() == pytest.approx(boards[1][key].tolist(), nan_ok=True)
 
 
-def test_of_equal_fits_one_that_failed_does_not_count(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_equal_fits_one_that_failed_does_not_count(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results, folder, _ = sweep("tracking=none", "seed=0,1,0", "steps=3")
     table = parquet.read_table(folder / layout.RESULTS).to_pylist()
     table[0] = {**table[0], "status": "failed"}
-    results.swept.__dict__["results"] = results.swept.results.assign(status=[row["status"] for row in table])
+    results.swept.__dict__["results"] = results.swept.results.assign(
+        status=[row["status"] for row in table]
+    )
     assert results.swept.distinct.results["row"].tolist() == [1, 2]
 
 
@@ -117,7 +148,9 @@ REPETITIONS = {
 
 
 @pytest.mark.parametrize(("key", "repeats"), REPETITIONS.items())
-def test_what_repeats_a_fit_is_declared_by_its_type(key: str, repeats: bool, drawing: type[Adam]) -> None:
+def test_what_repeats_a_fit_is_declared_by_its_type(
+    key: str, repeats: bool, drawing: type[Adam]
+) -> None:
     assert is_repetition(key) == repeats
 
 
@@ -136,12 +169,20 @@ def test_seeds_that_are_not_given_follow_the_fits(drawing: type[Adam]) -> None:
         (("+optimizer={lr:0.1},{lr:0.1}",), ()),
     ],
 )
-def test_a_section_that_is_replaced_varies_the_keys_below_it(arguments: tuple[str, ...], keys: tuple[str, ...]) -> None:
+def test_a_section_that_is_replaced_varies_the_keys_below_it(
+    arguments: tuple[str, ...], keys: tuple[str, ...]
+) -> None:
     from linfit.sweeps.enumeration import enumerate_jobs
 
     found = enumerate_jobs(["-m", *arguments])
     overrides = [job.overrides for job in found.jobs]
-    assert found.varying == keys == leaf_keys(varying_keys(overrides), overrides, sections_of([job.config for job in found.jobs]))
+    assert (
+        found.varying
+        == keys
+        == leaf_keys(
+            varying_keys(overrides), overrides, sections_of([job.config for job in found.jobs])
+        )
+    )
 
 
 #: What a sweep varies; by what it is compared; what its best fit has, None where there is none; how its answer begins.
@@ -152,14 +193,24 @@ COMPARED: list[tuple[str, str | None, tuple[str, Any] | None, str]] = [
         ("features.degree", 2),
         "degree=2 has the lowest loss: ",
     ),
-    ("features=polynomial features.degree=1,2 split.validation=0.3 steps=9", "validation_loss", None, ""),
+    (
+        "features=polynomial features.degree=1,2 split.validation=0.3 steps=9",
+        "validation_loss",
+        None,
+        "",
+    ),
     (
         "split.seed=0,1 split.validation=0.2 optimizer=sgd,adam",
         "validation_loss",
         ("optimizer", "sgd"),
         "sgd has the lowest validation loss: ",
     ),
-    ("split.seed=0,1 optimizer=sgd,adam", "excess_loss", ("optimizer", "sgd"), "sgd came nearest to the optimum: "),
+    (
+        "split.seed=0,1 optimizer=sgd,adam",
+        "excess_loss",
+        ("optimizer", "sgd"),
+        "sgd came nearest to the optimum: ",
+    ),
     ("dataset.noise=0.1,1.0", None, None, "The problems cannot be compared"),
     ("dataset=parabola,random_linear", None, None, "The problems cannot be compared"),
     ("loss=sse,mse", None, None, "The problems cannot be compared"),
@@ -170,7 +221,12 @@ COMPARED: list[tuple[str, str | None, tuple[str, Any] | None, str]] = [
     ("dataset.noise=0.1,1.0 objective=loss", "loss", None, "noise="),
     ("dataset.noise=0.1,1.0 objective=excess_loss", "excess_loss", None, "noise="),
     ("dataset.seed=0,1 init.seed=2,3", "excess_loss", None, "adam came nearest to the optimum: "),
-    ("split.validation=0.2 objective=excess_loss", "excess_loss", None, "adam came nearest to the optimum: "),
+    (
+        "split.validation=0.2 objective=excess_loss",
+        "excess_loss",
+        None,
+        "adam came nearest to the optimum: ",
+    ),
     ("optimizer=sgd optimizer.lr=1e3,1e4 dataset.noise=0.1,1.0", None, None, "No fit finished"),
 ]
 
@@ -183,7 +239,10 @@ def test_fits_are_compared_by_what_they_have_in_common(
     assert results.swept.by == by
     assert results.comparison.sentence().startswith(answer)
     if by is None:
-        with pytest.raises(LinfitError, match="no fit .* finished" if answer.startswith("No fit") else "objective=loss"):
+        with pytest.raises(
+            LinfitError,
+            match="no fit .* finished" if answer.startswith("No fit") else "objective=loss",
+        ):
             _ = results.best
         return
     column = "excess_loss" if by == "excess_loss" else OBJECTIVE
@@ -195,8 +254,14 @@ def test_fits_are_compared_by_what_they_have_in_common(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["objective=los"], "objective: got 'los', input should be 'auto', 'loss', 'excess_loss' or 'validation_loss'"),
-        (["objective=validation_loss"], "needs samples that are held out: add split.validation=0.2, or choose objective=loss"),
+        (
+            ["objective=los"],
+            "objective: got 'los', input should be 'auto', 'loss', 'excess_loss' or 'validation_loss'",
+        ),
+        (
+            ["objective=validation_loss"],
+            "needs samples that are held out: add split.validation=0.2, or choose objective=loss",
+        ),
     ],
 )
 def test_an_objective_that_cannot_be_is_refused(arguments: list[str], words: str) -> None:
@@ -224,16 +289,22 @@ def test_an_objective_cannot_be_swept(bare: Path) -> None:
         (["optimizer=sgd", "optimizer.lr=1e9", "split.validation=0.2"], lambda fit: float("inf")),
     ],
 )
-def test_the_objective_of_a_job(arguments: list[str], expected: Callable[[Any], float], dtype: str) -> None:
+def test_the_objective_of_a_job(
+    arguments: list[str], expected: Callable[[Any], float], dtype: str
+) -> None:
     fit = linfit.fit(linfit.compose([*arguments, "steps=30", f"dtype={dtype}"]))
     assert fit.objective == expected(fit)
     if np.isfinite(fit.objective) and not arguments:
         assert fit.problem is not None
         weights, problem = fit.weights.astype(float), fit.problem.cast(dtype)
-        assert fit.objective == pytest.approx(float(np.square(problem.X @ weights - problem.y).sum()), rel=1e-12)
+        assert fit.objective == pytest.approx(
+            float(np.square(problem.X @ weights - problem.y).sum()), rel=1e-12
+        )
 
 
-@pytest.mark.parametrize("arguments", [(), ("split.validation=0.2",), ("objective=loss",), ("objective=excess_loss",)])
+@pytest.mark.parametrize(
+    "arguments", [(), ("split.validation=0.2",), ("objective=loss",), ("objective=excess_loss",)]
+)
 @pytest.mark.parametrize("launcher", ["linfit", "basic"])
 def test_sweepers_get_the_objectives_also_of_fits_that_are_left_out(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, arguments: tuple[str, ...]
@@ -245,12 +316,16 @@ def test_sweepers_get_the_objectives_also_of_fits_that_are_left_out(
         values: list[float] = []
         batch, call = Runner.batch, Runner.__call__
 
-        def batch_kept(self: Runner, *rest: Any, own: Any = batch, kept: list[float] = values, **more: Any) -> list[float]:
+        def batch_kept(
+            self: Runner, *rest: Any, own: Any = batch, kept: list[float] = values, **more: Any
+        ) -> list[float]:
             found: list[float] = own(self, *rest, **more)
             kept += found
             return found
 
-        def call_kept(self: Runner, composed: Any, own: Any = call, kept: list[float] = values) -> float:
+        def call_kept(
+            self: Runner, composed: Any, own: Any = call, kept: list[float] = values
+        ) -> float:
             kept.append(own(self, composed))
             return kept[-1]
 
@@ -258,7 +333,12 @@ def test_sweepers_get_the_objectives_also_of_fits_that_are_left_out(
             patch.setattr(Runner, "batch", batch_kept)
             patch.setattr(Runner, "__call__", call_kept)
             runner = Runner(skip_done=skip_done)
-            lrs = ["optimizer=sgd", "optimizer.lr=0.001,0.002,1e9", "steps=20", f"hydra/launcher={launcher}"]
+            lrs = [
+                "optimizer=sgd",
+                "optimizer.lr=0.001,0.002,1e9",
+                "steps=20",
+                f"hydra/launcher={launcher}",
+            ]
             execute(["--multirun", *lrs, *arguments], runner)
         if not skip_done:
             assert values == [done.result["objective"] for done in runner.done]
@@ -268,7 +348,10 @@ def test_sweepers_get_the_objectives_also_of_fits_that_are_left_out(
 
 
 def test_tables_of_before_have_no_objective(sweep: Sweep) -> None:
-    for arguments, column in ((("split.validation=0.2",), "validation_loss"), (("features.intercept=true,false",), "loss")):
+    for arguments, column in (
+        (("split.validation=0.2",), "validation_loss"),
+        (("features.intercept=true,false",), "loss"),
+    ):
         results, folder, _ = sweep("tracking=none", "seed=0,1", *arguments)
         old = parquet.read_table(folder / layout.RESULTS).drop_columns(["objective"])
         parquet.write_table(old, folder / layout.RESULTS)

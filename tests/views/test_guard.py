@@ -28,11 +28,25 @@ from linfit.views.ui import start_server, tell_elsewhere
 from tests.helpers import forget_mlflow
 from tests.views.browsing import free_port, until
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="making links needs a privilege there")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="making links needs a privilege there"
+)
 
 CANARY = "c4naryinafile"
 JSON = {"Content-Type": "application/json"}
-TRAPS = ("mlflow", "uvicorn", "fastapi", "flask", "torch", "linfit", "sitecustomize", "usercustomize", "pandas", "json", "sqlite3")
+TRAPS = (
+    "mlflow",
+    "uvicorn",
+    "fastapi",
+    "flask",
+    "torch",
+    "linfit",
+    "sitecustomize",
+    "usercustomize",
+    "pandas",
+    "json",
+    "sqlite3",
+)
 
 
 @dataclass
@@ -47,7 +61,10 @@ class Served:
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
         """Return the status and the content that a request gets. Header names have underscores for hyphens."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        given = {name.replace("_", "-"): value.replace("PORT", str(self.port)) for name, value in headers.items()}
+        given = {
+            name.replace("_", "-"): value.replace("PORT", str(self.port))
+            for name, value in headers.items()
+        }
         content = body if isinstance(body, str | bytes) or body is None else json.dumps(body)
         with closing(connection):
             connection.request(method, path, content, given)
@@ -57,7 +74,12 @@ class Served:
     def experiments(self) -> list[str]:
         """Return the names of the active experiments, as the database has them."""
         with closing(sqlite3.connect(self.folder / "outputs" / "mlflow.db")) as database:
-            return [name for (name,) in database.execute("SELECT name FROM experiments WHERE lifecycle_stage = 'active'")]
+            return [
+                name
+                for (name,) in database.execute(
+                    "SELECT name FROM experiments WHERE lifecycle_stage = 'active'"
+                )
+            ]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +93,9 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path, listener: socket.socket) -> Iterator[Served]:
+def ui(
+    tmp_path_factory: pytest.TempPathFactory, migrated_store: Path, listener: socket.socket
+) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("handed over")
     (folder / "outputs" / "artifacts" / "0" / "own").mkdir(parents=True)
     shutil.copy(migrated_store, folder / "outputs" / "mlflow.db")
@@ -84,7 +108,14 @@ def ui(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path, listener:
         patch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
         patch.setenv("PYTHONPATH", os.pathsep + os.environ.get("PYTHONPATH", ""))
         with (folder / "ui.log").open("wb") as log:
-            process = start_server(locate(uri(folder)), served.port, [str(folder / "named")], cwd=folder, stdout=log, stderr=log)
+            process = start_server(
+                locate(uri(folder)),
+                served.port,
+                [str(folder / "named")],
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+            )
     try:
         until(lambda: process.poll() is not None or answers(served.port), 120)
         assert process.poll() is None, (folder / "ui.log").read_text()
@@ -113,7 +144,12 @@ def write_hostile_store(served: Served, port: int) -> None:
     (served.folder / "named").mkdir()
     (served.folder / "named" / "metrics.txt").write_text("fine")
     (own / "0" / "own" / "metrics.txt").write_text("fine")
-    for link, target in (("link", secret), ("0/own/linked", secret), ("0/own/linked.txt", secret / "passwd"), ("0/own/inside", own / "0")):
+    for link, target in (
+        ("link", secret),
+        ("0/own/linked", secret),
+        ("0/own/linked.txt", secret / "passwd"),
+        ("0/own/inside", own / "0"),
+    ):
         (own / link).symlink_to(target)
     places = {
         "own": str(own / "0" / "own"),
@@ -145,21 +181,32 @@ def write_hostile_store(served: Served, port: int) -> None:
     hook = f"'w', 'w', 'https://127.0.0.1:{port}/', 'ACTIVE', 0, 0"
     with closing(sqlite3.connect(served.folder / "outputs" / "mlflow.db")) as database, database:
         for name, place in places.items():
-            database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (place, served.runs[name]))
+            database.execute(
+                "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (place, served.runs[name])
+            )
         database.execute("UPDATE logged_models SET artifact_location = ?", (str(secret),))
-        database.execute("UPDATE model_versions SET storage_location = ?, source = ?", (str(secret), str(secret)))
+        database.execute(
+            "UPDATE model_versions SET storage_location = ?, source = ?", (str(secret), str(secret))
+        )
         database.execute(
             f"INSERT INTO webhooks (webhook_id, name, url, status, creation_timestamp, last_updated_timestamp) VALUES ({hook})"
         )
         database.execute("INSERT INTO webhook_events VALUES ('w', 'REGISTERED_MODEL', 'CREATED')")
-        database.execute("INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, status) VALUES ('tr-1', 0, 1, 'OK')")
-        database.execute("INSERT INTO trace_tags (key, value, request_id) VALUES ('mlflow.artifactLocation', ?, 'tr-1')", (str(secret),))
+        database.execute(
+            "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, status) VALUES ('tr-1', 0, 1, 'OK')"
+        )
+        database.execute(
+            "INSERT INTO trace_tags (key, value, request_id) VALUES ('mlflow.artifactLocation', ?, 'tr-1')",
+            (str(secret),),
+        )
 
 
 def set_traps(folder: Path) -> None:
     """Leave modules in the working directory that leave a file where one of them is executed."""
     for name in TRAPS:
-        (folder / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(folder)!r}, 'SPRUNG').write_text({name!r})\n")
+        (folder / f"{name}.py").write_text(
+            f"from pathlib import Path\nPath({str(folder)!r}, 'SPRUNG').write_text({name!r})\n"
+        )
 
 
 # ---- who asks ----
@@ -180,15 +227,26 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "a referer of another port": {"Referer": "http://localhost:1/page"},
     "a referer that begins alike": {"Referer": "http://127.0.0.1:PORT.evil.example/"},
     "a host that was rebound": {"Host": "evil.example:PORT"},
-    "a host that was rebound, and its own page": {"Host": "evil.example:PORT", "Origin": "http://evil.example:PORT"},
+    "a host that was rebound, and its own page": {
+        "Host": "evil.example:PORT",
+        "Origin": "http://evil.example:PORT",
+    },
     "a host of another port": {"Host": "localhost:1"},
     "a host without a port": {"Host": "localhost"},
     "all addresses": {"Host": "0.0.0.0:PORT"},
 }
 OURS: dict[str, dict[str, str]] = {
     "a program": {},
-    "our page": {"Origin": "http://127.0.0.1:PORT", "Sec_Fetch_Site": "same-origin", "Referer": "http://127.0.0.1:PORT/"},
-    "our page by its other name": {"Host": "localhost:PORT", "Origin": "http://localhost:PORT", "Sec_Fetch_Site": "same-origin"},
+    "our page": {
+        "Origin": "http://127.0.0.1:PORT",
+        "Sec_Fetch_Site": "same-origin",
+        "Referer": "http://127.0.0.1:PORT/",
+    },
+    "our page by its other name": {
+        "Host": "localhost:PORT",
+        "Origin": "http://localhost:PORT",
+        "Sec_Fetch_Site": "same-origin",
+    },
     "what a user typed": {"Sec_Fetch_Site": "none"},
 }
 
@@ -196,11 +254,24 @@ OURS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("headers", ELSEWHERE.values(), ids=ELSEWHERE)
 def test_no_other_page_reads_or_changes_anything(ui: Served, headers: dict[str, str]) -> None:
     before = ui.experiments()
-    asked = [ui.ask("GET", SEARCH, **headers), ui.ask("OPTIONS", DELETE, **headers, Access_Control_Request_Method="POST")]
-    kinds = ("application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x")
-    asked += [ui.ask("POST", DELETE, {"experiment_id": "1"}, Content_Type=kind, **headers) for kind in kinds]
+    asked = [
+        ui.ask("GET", SEARCH, **headers),
+        ui.ask("OPTIONS", DELETE, **headers, Access_Control_Request_Method="POST"),
+    ]
+    kinds = (
+        "application/json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    )
+    asked += [
+        ui.ask("POST", DELETE, {"experiment_id": "1"}, Content_Type=kind, **headers)
+        for kind in kinds
+    ]
     asked.append(ui.ask("POST", "/graphql", {"query": "{ __typename }"}, **JSON, **headers))
-    asked.append(ui.ask("GET", f"/get-artifact?path=metrics.txt&run_uuid={ui.runs['own']}", **headers))
+    asked.append(
+        ui.ask("GET", f"/get-artifact?path=metrics.txt&run_uuid={ui.runs['own']}", **headers)
+    )
     assert [status for status, _ in asked] == [403] * len(asked)
     assert "victim" in ui.experiments() and ui.experiments() == before
 
@@ -208,37 +279,93 @@ def test_no_other_page_reads_or_changes_anything(ui: Served, headers: dict[str, 
 @pytest.mark.parametrize("headers", OURS.values(), ids=OURS)
 def test_our_own_page_and_programs_read_and_change(ui: Served, headers: dict[str, str]) -> None:
     assert ui.ask("GET", SEARCH, **headers)[0] == 200
-    status, said = ui.ask("POST", "/ajax-api/2.0/mlflow/experiments/create", {"name": f"new {headers}"}, **JSON, **headers)
+    status, said = ui.ask(
+        "POST",
+        "/ajax-api/2.0/mlflow/experiments/create",
+        {"name": f"new {headers}"},
+        **JSON,
+        **headers,
+    )
     assert status == 200, said
     number = json.loads(said)["experiment_id"]
     assert ui.ask("POST", DELETE, {"experiment_id": number}, **JSON, **headers)[0] == 200
     assert f"new {headers}" not in ui.experiments()
-    assert ui.ask("GET", f"/get-artifact?path=metrics.txt&run_uuid={ui.runs['own']}", **headers) == (200, "fine")
+    assert ui.ask(
+        "GET", f"/get-artifact?path=metrics.txt&run_uuid={ui.runs['own']}", **headers
+    ) == (200, "fine")
 
 
 @pytest.mark.parametrize(
-    "kind", ["", "text/plain", "TEXT/Plain; charset=utf-8", "application/x-www-form-urlencoded", "multipart/form-data"]
+    "kind",
+    [
+        "",
+        "text/plain",
+        "TEXT/Plain; charset=utf-8",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    ],
 )
-def test_a_form_that_does_not_say_whose_page_it_is_on_changes_nothing(ui: Served, kind: str) -> None:
-    assert ui.ask("POST", DELETE, {"experiment_id": "1"}, **({"Content_Type": kind} if kind else {}))[0] == 403
+def test_a_form_that_does_not_say_whose_page_it_is_on_changes_nothing(
+    ui: Served, kind: str
+) -> None:
+    assert (
+        ui.ask("POST", DELETE, {"experiment_id": "1"}, **({"Content_Type": kind} if kind else {}))[
+            0
+        ]
+        == 403
+    )
     assert "victim" in ui.experiments()
 
 
 def test_a_link_from_anywhere_opens_the_start_page_alone(ui: Served) -> None:
-    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document", "Referer": "http://localhost:1/"}
+    link = {
+        "Sec_Fetch_Site": "cross-site",
+        "Sec_Fetch_Mode": "navigate",
+        "Sec_Fetch_Dest": "document",
+        "Referer": "http://localhost:1/",
+    }
     assert ui.ask("GET", "/", **link)[0] == 200
-    for method, path in (("GET", SEARCH), ("GET", "/health"), ("POST", "/"), ("GET", f"/get-artifact?path=x&run_uuid={ui.runs['own']}")):
+    for method, path in (
+        ("GET", SEARCH),
+        ("GET", "/health"),
+        ("POST", "/"),
+        ("GET", f"/get-artifact?path=x&run_uuid={ui.runs['own']}"),
+    ):
         assert ui.ask(method, path, **link)[0] == 403
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("/gateway/x/mlflow/invocations", "/ajax-api/2.0/mlflow/gateway-proxy", "/api/3.0/mlflow/gateway/endpoints/list", "/v1/traces"),
-        *("/ajax-api/3.0/jobs", "/api/3.0/mlflow/jobs/x", "/ajax-api/3.0/mlflow/assistant/message", "/api/2.0/mlflow/webhooks"),
-        *("/ajax-api/3.0/mlflow/ui-telemetry", "/api/3.0/mlflow/scorer/invoke", "/api/3.0/mlflow/demo/generate", "/unknown"),
-        *("/api/2.0/mlflow-artifacts/artifacts", "/api/2.0/mlflow-artifacts/artifacts/x", "/api/3.0/mlflow/prompt-optimization/jobs"),
-        *("//api/2.0/mlflow/runs/search", "/static-files/../../x", "/api/2.0/mlflow/runs/../webhooks", "/api/2.0/mlflow/runs/%2e%2e/x"),
+        *(
+            "/gateway/x/mlflow/invocations",
+            "/ajax-api/2.0/mlflow/gateway-proxy",
+            "/api/3.0/mlflow/gateway/endpoints/list",
+            "/v1/traces",
+        ),
+        *(
+            "/ajax-api/3.0/jobs",
+            "/api/3.0/mlflow/jobs/x",
+            "/ajax-api/3.0/mlflow/assistant/message",
+            "/api/2.0/mlflow/webhooks",
+        ),
+        *(
+            "/ajax-api/3.0/mlflow/ui-telemetry",
+            "/api/3.0/mlflow/scorer/invoke",
+            "/api/3.0/mlflow/demo/generate",
+            "/unknown",
+        ),
+        *(
+            "/api/2.0/mlflow-artifacts/artifacts",
+            "/api/2.0/mlflow-artifacts/artifacts/x",
+            "/api/3.0/mlflow/prompt-optimization/jobs",
+        ),
+        *(
+            "//api/2.0/mlflow/runs/search",
+            "/static-files/../../x",
+            "/api/2.0/mlflow/runs/../webhooks",
+            "/api/2.0/mlflow/runs/%2e%2e/x",
+        ),
     ],
 )
 def test_what_runs_code_or_sends_something_is_not_served(ui: Served, path: str) -> None:
@@ -247,7 +374,12 @@ def test_what_runs_code_or_sends_something_is_not_served(ui: Served, path: str) 
 
 
 def test_a_web_socket_is_refused(ui: Served) -> None:
-    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "x" * 22 + "=="}
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Key": "x" * 22 + "==",
+    }
     assert ui.ask("GET", "/unknown", **upgrade)[0] == 403
     assert ui.ask("GET", SEARCH, Origin="http://localhost:1", **upgrade)[0] == 403
 
@@ -260,32 +392,68 @@ def test_no_run_is_served_from_elsewhere(ui: Served, listener: socket.socket) ->
         asked = [
             ui.ask("GET", f"/get-artifact?path=passwd&run_uuid={run_id}"),
             ui.ask("GET", f"/ajax-api/2.0/mlflow/artifacts/list?run_id={run_id}"),
-            ui.ask("POST", f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run_id}&path=new.txt", b"x", **JSON),
+            ui.ask(
+                "POST",
+                f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run_id}&path=new.txt",
+                b"x",
+                **JSON,
+            ),
         ]
         query = f'{{ mlflowListArtifacts(input: {{runId: "{run_id}"}}) {{ files {{ path }} }} }}'
         said = ui.ask("POST", "/graphql", {"query": query}, **JSON)[1]
         if name in ("own", "named"):
-            assert asked[0][0] in (404, 500) and [status for status, _ in asked[1:]] == [200, 200] and "metrics.txt" in said
+            assert (
+                asked[0][0] in (404, 500)
+                and [status for status, _ in asked[1:]] == [200, 200]
+                and "metrics.txt" in said
+            )
             continue
-        assert min(status for status, _ in asked) >= 400, (name, asked)  # some schemes MLflow refuses itself
-        assert "passwd" not in said and not any(CANARY in text or '"passwd"' in text for _, text in asked)
-    assert not list(ui.folder.glob("secret/new.txt")) and (ui.folder / "outputs/artifacts/0/own/new.txt").exists()
+        assert min(status for status, _ in asked) >= 400, (
+            name,
+            asked,
+        )  # some schemes MLflow refuses itself
+        assert "passwd" not in said and not any(
+            CANARY in text or '"passwd"' in text for _, text in asked
+        )
+    assert (
+        not list(ui.folder.glob("secret/new.txt"))
+        and (ui.folder / "outputs/artifacts/0/own/new.txt").exists()
+    )
     with pytest.raises(TimeoutError):
         listener.accept()
 
 
-@pytest.mark.parametrize("path", ["linked.txt", "linked/passwd", "inside/../linked.txt", "../../link/passwd", "%2e%2e/x", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "linked.txt",
+        "linked/passwd",
+        "inside/../linked.txt",
+        "../../link/passwd",
+        "%2e%2e/x",
+        "/etc/passwd",
+    ],
+)
 def test_no_link_and_no_path_leads_out(ui: Served, path: str) -> None:
     status, said = ui.ask("GET", f"/get-artifact?path={quote(path)}&run_uuid={ui.runs['own']}")
     assert status in (400, 403) and CANARY not in said
-    status, said = ui.ask("GET", f"/api/2.0/mlflow/artifacts/list?path={quote(path)}&run_id={ui.runs['own']}")
+    status, said = ui.ask(
+        "GET", f"/api/2.0/mlflow/artifacts/list?path={quote(path)}&run_id={ui.runs['own']}"
+    )
     assert "passwd" not in said.replace(path, "")
-    status, _ = ui.ask("POST", f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={ui.runs['own']}&path={quote(path)}x", b"x", **JSON)
+    status, _ = ui.ask(
+        "POST",
+        f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={ui.runs['own']}&path={quote(path)}x",
+        b"x",
+        **JSON,
+    )
     assert {file.name for file in (ui.folder / "secret").iterdir()} == {"passwd", "traces.json"}
 
 
 def test_a_link_within_the_store_is_followed(ui: Served) -> None:
-    assert ui.ask("GET", f"/get-artifact?path=inside/own/metrics.txt&run_uuid={ui.runs['own']}") == (200, "fine")
+    assert ui.ask(
+        "GET", f"/get-artifact?path=inside/own/metrics.txt&run_uuid={ui.runs['own']}"
+    ) == (200, "fine")
 
 
 def test_no_model_is_served_from_elsewhere(ui: Served) -> None:
@@ -301,12 +469,17 @@ def test_no_model_is_served_from_elsewhere(ui: Served) -> None:
 @pytest.mark.parametrize("more", ["", "&path=passwd", "&path=..%2Fpasswd"])
 def test_no_trace_is_served_from_elsewhere(more: str, ui: Served) -> None:
     for version in ("2.0", "3.0"):
-        status, said = ui.ask("GET", f"/ajax-api/{version}/mlflow/get-trace-artifact?request_id=tr-1{more}")
+        status, said = ui.ask(
+            "GET", f"/ajax-api/{version}/mlflow/get-trace-artifact?request_id=tr-1{more}"
+        )
         assert status >= 400 and CANARY not in said
 
 
 def test_an_event_is_sent_to_no_address_of_the_store(ui: Served, listener: socket.socket) -> None:
-    assert ui.ask("POST", "/api/2.0/mlflow/registered-models/create", {"name": "another"}, **JSON)[0] == 200
+    assert (
+        ui.ask("POST", "/api/2.0/mlflow/registered-models/create", {"name": "another"}, **JSON)[0]
+        == 200
+    )
     listener.settimeout(1.0)
     with pytest.raises(TimeoutError):
         listener.accept()
@@ -327,7 +500,9 @@ def test_the_store_s_own_folder_is_no_link_to_elsewhere(tmp_path: Path) -> None:
     (home / "artifacts").symlink_to(tmp_path)
     assert find_places(store).folders == ()
     assert find_places(store, [str(tmp_path)]).folders == (os.path.realpath(tmp_path),)
-    assert find_places(locate("postgresql://host/x"), ["s3://bucket/a"]) == Places((), ("s3://bucket/a",))
+    assert find_places(locate("postgresql://host/x"), ["s3://bucket/a"]) == Places(
+        (), ("s3://bucket/a",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -348,23 +523,37 @@ def test_an_address_elsewhere_is_below_what_was_named(address: str, found: bool)
     assert (Places((), ("s3://bucket/a",)).find(address) is not None) == found
 
 
-def test_places_that_are_not_shown_are_said_with_what_shows_them(workdir: Path, client: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_places_that_are_not_shown_are_said_with_what_shows_them(
+    workdir: Path, client: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     elsewhere = [str(workdir / f"else where {number}") for number in range(5)]
     for place in elsewhere:
         client.create_experiment(place[-1], artifact_location=place)
-    client.create_experiment("own", artifact_location=str(workdir / "outputs" / "artifacts" / "own"))
+    client.create_experiment(
+        "own", artifact_location=str(workdir / "outputs" / "artifacts" / "own")
+    )
     tell_elsewhere(locate(), find_places(locate(), [elsewhere[0]]), [])
     *notes, more = capsys.readouterr().err.splitlines()
-    assert len(notes) == 3 and more == "linfit: note: nor are those of 2 other experiments"  # with MLflow's own
-    shown = [note.partition("`linfit ui --artifacts ")[2].partition("` shows them")[0] for note in notes]
+    assert (
+        len(notes) == 3 and more == "linfit: note: nor are those of 2 other experiments"
+    )  # with MLflow's own
+    shown = [
+        note.partition("`linfit ui --artifacts ")[2].partition("` shows them")[0] for note in notes
+    ]
     assert all(shlex.split(place)[0] in elsewhere[1:] for place in shown)
 
 
 def test_port_80_has_hosts_without_it() -> None:
-    scope: dict[str, Any] = {"method": "GET", "path": "/graphql", "headers": [(b"host", b"localhost"), (b"origin", b"http://localhost")]}
+    scope: dict[str, Any] = {
+        "method": "GET",
+        "path": "/graphql",
+        "headers": [(b"host", b"localhost"), (b"origin", b"http://localhost")],
+    }
     assert explain_refusal(scope, own_hosts(80)) == ""
     assert "asks for the host 'localhost'" in explain_refusal(scope, own_hosts(81))
-    assert "host 'localhost, localhost'" in explain_refusal({**scope, "headers": scope["headers"][:1] * 2}, own_hosts(80))
+    assert "host 'localhost, localhost'" in explain_refusal(
+        {**scope, "headers": scope["headers"][:1] * 2}, own_hosts(80)
+    )
 
 
 #: Ways in which a later MLflow may leave the guard no place.
@@ -394,10 +583,14 @@ guard_server.main()
 
 def test_where_the_guard_has_no_place_nothing_starts(tmp_path: Path) -> None:
     run = [sys.executable, "-P", "-W", "ignore", "-c", CHANGED]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        run, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.stdout.split() == ["AttributeError"] * 4 + ["ModuleNotFoundError"], done.stderr
     assert done.returncode == 2
-    assert "no guard can be placed before this MLflow" in done.stderr and "--unguarded" in done.stderr
+    assert (
+        "no guard can be placed before this MLflow" in done.stderr and "--unguarded" in done.stderr
+    )
     assert len(done.stderr.strip().splitlines()) == 1
 
 
@@ -422,9 +615,20 @@ for deed in (lambda: subprocess.run(["true"]), lambda: os.system("true"), lambda
 """
 
 
-@pytest.mark.parametrize(("connections", "last"), [("offline", "linfit ui connects to nothing (socket.connect)"), ("online", "let")])
-def test_the_server_starts_no_program_and_connects_where_it_may(connections: str, last: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-P", "-c", DEEDS, connections], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("connections", "last"),
+    [("offline", "linfit ui connects to nothing (socket.connect)"), ("online", "let")],
+)
+def test_the_server_starts_no_program_and_connects_where_it_may(
+    connections: str, last: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", DEEDS, connections],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     *programs, connection = done.stdout.splitlines()
     assert len(programs) == 6, done.stderr
     assert all(said.startswith("linfit ui starts no program (") for said in programs), programs

@@ -32,8 +32,12 @@ def test_of_each_of_the_first_entries_one_fit_is_twinned(usual: Swept) -> None:
     assert to_twin(comparison, 1) == rows[:1]
 
 
-@pytest.mark.parametrize(("spread", "alike"), [(0.0, False), (1e-6, False), (50.0, True), (float("inf"), True)])
-def test_a_gap_smaller_than_between_twins_is_none(usual: Swept, spread: float, alike: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spread", "alike"), [(0.0, False), (1e-6, False), (50.0, True), (float("inf"), True)]
+)
+def test_a_gap_smaller_than_between_twins_is_none(
+    usual: Swept, spread: float, alike: bool, tmp_path: Path
+) -> None:
     comparison = compare(usual)
     first, second = to_twin(comparison, 2)
     twins = {first: Parting(None, 0.0, 0.0), second: Parting(37, spread, 1e-30)}
@@ -59,7 +63,10 @@ def test_an_excess_loss_that_is_rounding_is_not_better_than_another() -> None:
     assert not horizon.within_rounding(1e-11, one, 1e-12, other)
     assert horizon.horizon({0: one, 1: Parting(7, 1.0, 0.0), 2: Parting(5, np.inf, 0.0)}) == 5
     assert horizon.said({}) == ""
-    assert horizon.said({0: one}) == "Twins of 1 fit, which differ from them by rounding only, never part from them."
+    assert (
+        horizon.said({0: one})
+        == "Twins of 1 fit, which differ from them by rounding only, never part from them."
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]x", "[1]", '[{"row": 0}]'])
@@ -71,11 +78,19 @@ def test_a_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.pictures
 def test_a_sweep_is_recorded_with_its_horizon(linfit: Linfit, workdir: Path, client: Any) -> None:
-    asked = ["-m", "optimizer=sgd,rmsprop", "optimizer.lr=0.005,0.1", "steps=1000", "record.every=20"]
+    asked = [
+        "-m",
+        "optimizer=sgd,rmsprop",
+        "optimizer.lr=0.005,0.1",
+        "steps=1000",
+        "record.every=20",
+    ]
     ran = linfit("run", *asked)
     assert (ran.code, "could not be made" in ran.err) == (0, False)
     [parent] = client.search_runs(["1"], f"tags.`{layout.KIND}` = 'sweep'")
-    kept = json.loads(Path(client.download_artifacts(parent.info.run_id, layout.TWINS, str(workdir))).read_text())
+    kept = json.loads(
+        Path(client.download_artifacts(parent.info.run_id, layout.TWINS, str(workdir))).read_text()
+    )
     step = int(parent.data.tags[layout.HORIZON])
     assert [row["step"] for row in kept if row["step"] is not None] == [step]
     said = linfit("report", parent.info.run_id)

@@ -22,9 +22,17 @@ from tests.helpers import config
 
 SWEEPS: dict[str, list[Any]] = {
     "a fit alone": [config(engine="single", steps=steps) for steps in (0, 255, 256, 700)],
-    "a stack": [config(engine="stacked", seed=seed, steps=steps) for seed, steps in enumerate((0, 31, 32, 33, 100))],
+    "a stack": [
+        config(engine="stacked", seed=seed, steps=steps)
+        for seed, steps in enumerate((0, 31, 32, 33, 100))
+    ],
     "ended before": [
-        config(engine=engine, optimizer={"name": "sgd", "lr": lr}, steps=600, stop={"excess_loss": 1e-3})
+        config(
+            engine=engine,
+            optimizer={"name": "sgd", "lr": lr},
+            steps=600,
+            stop={"excess_loss": 1e-3},
+        )
         for engine in ("single", "stacked")
         for lr in (1.0, 0.005)
     ],
@@ -48,14 +56,18 @@ def test_every_step_is_reported_as_made_or_spared(configs: list[Any]) -> None:
     fits = [fit for _, fit in fits_as_done(configs, heard)]
     made = sum(int(fit.steps[-1]) for fit in fits)
     assert heard.made + heard.spared == sum(config.steps for config in configs)
-    assert made <= heard.made <= made + 32 * len(fits)  # a stack makes the window full in which a fit ends
+    assert (
+        made <= heard.made <= made + 32 * len(fits)
+    )  # a stack makes the window full in which a fit ends
     assert heard.times <= 40
 
 
 @pytest.mark.parametrize("workers", [HERE, Workers(2)], ids=["here", "in workers"])
 def test_workers_report_whole_fits(workers: Workers) -> None:
     heard = Heard()
-    assert len(list(run_all([config(seed=seed, steps=40) for seed in range(4)], workers, heard))) == 4
+    assert (
+        len(list(run_all([config(seed=seed, steps=40) for seed in range(4)], workers, heard))) == 4
+    )
     assert (heard.made, heard.spared) == (160, 0)
 
 
@@ -93,7 +105,9 @@ def test_the_bar_says_rate_and_time_left_before_the_first_fit_is_done() -> None:
     assert bar.after(0).endswith("100 steps/s 0:00:40 0:00:10 left")
     assert bar.after(10, made=1000).endswith("100 steps/s 0:00:50 0:00:00 left")
     assert bar.recorded(0, "completed").endswith("0:00:50 0:00:00 left")
-    assert bar.recorded(3, "diverged").endswith("0:00:53 0:00:03 left 1 diverged")  # recording takes its time too
+    assert bar.recorded(3, "diverged").endswith(
+        "0:00:53 0:00:03 left 1 diverged"
+    )  # recording takes its time too
     assert bar.recorded(3, "completed", "failed").startswith("4/4 fits")
     bar.bar.end()
     assert bar.said().endswith("100 steps/s 0:00:56 0:00:00 left 1 diverged, 1 failed")
@@ -111,8 +125,16 @@ SCENES: dict[str, tuple[int, list[Event], float]] = {
     "imports before the first steps": (24 * 3000, [(6.0, 250, 0, 0), *FIT[1:], *FIT * 23], 6.0),
     "chunks of fits from other processes": (20 * 50_000, [(0.0, 0, 0, 0), *CHUNK * 20], 3.0),
     "fits that stop early": (40 * 100_000, [(3.0, 256, 0, 0), *STOPPED[1:], *STOPPED * 39], 3.5),
-    "many that diverge at once": (480 * 3000, [(4.0, 15_000, 250_000, 0), *[(0.04, 12_500, 0, 0)] * 94, *[HANDED] * 480], 4.0),
-    "recording that takes longer": (400 * 10, [(1.0, 2000, 0, 0)] * 2 + [(0.1, 0, 0, 1)] * 400, 2.1),
+    "many that diverge at once": (
+        480 * 3000,
+        [(4.0, 15_000, 250_000, 0), *[(0.04, 12_500, 0, 0)] * 94, *[HANDED] * 480],
+        4.0,
+    ),
+    "recording that takes longer": (
+        400 * 10,
+        [(1.0, 2000, 0, 0)] * 2 + [(0.1, 0, 0, 1)] * 400,
+        2.1,
+    ),
     "fits that are slower later": (20 * 3000, FIT * 10 + SLOW * 10, 24.0 + 31.0),
 }
 
@@ -126,7 +148,11 @@ def test_the_time_left_is_never_far_from_what_it_will_be(
     bar.bar.begin(sum(fits for *_, fits in scene), steps)
     whole, told = sum(seconds for seconds, *_ in scene), 0
     for seconds, made, spared, fits in scene:
-        said = bar.recorded(seconds, *["completed"] * fits) if fits else bar.after(seconds, made, spared)
+        said = (
+            bar.recorded(seconds, *["completed"] * fits)
+            if fits
+            else bar.after(seconds, made, spared)
+        )
         found = re.search(r"(\d+):(\d\d):(\d\d) left", said)
         told += found is not None
         if found is None or bar.now <= unknown:
@@ -144,13 +170,24 @@ def test_the_time_left_is_never_far_from_what_it_will_be(
         (["steps=900", "stop.excess_loss=0.1", "optimizer.lr=0.1"], "1/1 fits"),
         (["optimizer=sgd", "optimizer.lr=1", "steps=900"], "1/1 fits"),
         (["-m", "seed=0,1,2", "steps=60"], "3/3 fits"),
-        (["-m", "seed=0,1,2", "steps=60", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1"], "3/3 fits"),
+        (
+            [
+                "-m",
+                "seed=0,1,2",
+                "steps=60",
+                "hydra/sweeper=basic",
+                "hydra.sweeper.max_batch_size=1",
+            ],
+            "3/3 fits",
+        ),
         (["-m", "seed=0,1", "steps=60", "hydra/launcher=basic"], "1/1 fits"),
     ],
     ids=" ".join,
 )
 @pytest.mark.usefixtures("bare")
-def test_the_bar_ends_where_the_fits_have_ended(arguments: list[str], ended: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_ends_where_the_fits_have_ended(
+    arguments: list[str], ended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     monkeypatch.setattr(progress, "BETWEEN", 0.0)
     bar = Bar()
@@ -168,8 +205,12 @@ def test_where_nobody_looks_the_bar_is_drawn_once() -> None:
     assert bar.out.getvalue().count("2/2 fits") == 1
 
 
-@pytest.mark.parametrize(("terminal", "seconds", "shown"), [(True, 5, True), (True, 0.5, False), (False, 5, False)])
-def test_a_fit_alone_has_a_bar_when_it_takes_long_and_somebody_looks(terminal: bool, seconds: float, shown: bool) -> None:
+@pytest.mark.parametrize(
+    ("terminal", "seconds", "shown"), [(True, 5, True), (True, 0.5, False), (False, 5, False)]
+)
+def test_a_fit_alone_has_a_bar_when_it_takes_long_and_somebody_looks(
+    terminal: bool, seconds: float, shown: bool
+) -> None:
     bar = Bar(terminal)
     bar.bar.begin(1, 2000)
     bar.after(0)

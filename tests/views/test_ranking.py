@@ -41,7 +41,10 @@ def test_settings_chosen_on_the_seeds_that_are_reported_count_as_compared(settin
 
 
 def test_a_clear_difference_is_found() -> None:
-    shares = [simulate(SHAPES["log-normal"], SWEEPS, np.array([-1.0, 0.0]), seeds).right for seeds in SEEDS]
+    shares = [
+        simulate(SHAPES["log-normal"], SWEEPS, np.array([-1.0, 0.0]), seeds).right
+        for seeds in SEEDS
+    ]
     assert shares == sorted(shares)
     assert shares[1] > 0.7 and shares[-1] == 1.0
 
@@ -51,7 +54,9 @@ def test_skewed_losses_tell_nothing_apart_that_is_equal() -> None:
         assert simulate(draw, SWEEPS, np.zeros(6), 5).wrong <= 0.05 + ERROR / 2
 
 
-@pytest.mark.parametrize(("methods", "pairs"), [("a", 0), ("ab", 1), ("abc", 3), ("aabb", 4), ("aaab", 3), ("", 0)])
+@pytest.mark.parametrize(
+    ("methods", "pairs"), [("a", 0), ("ab", 1), ("abc", 3), ("aabb", 4), ("aaab", 3), ("", 0)]
+)
 def test_settings_of_one_method_are_not_compared(methods: str, pairs: int) -> None:
     assert count_family(list(methods)) == (len(methods), pairs)
 
@@ -64,7 +69,9 @@ def frame_of(logs: dict[str, list[float]], floor: float = -np.inf) -> pd.DataFra
 
 
 def rank_of(logs: dict[str, list[float]], floor: float = -np.inf) -> list[Entry]:
-    return rank("", [(method, "") for method in logs], frame_of(logs, floor), count_family(list(logs)))
+    return rank(
+        "", [(method, "") for method in logs], frame_of(logs, floor), count_family(list(logs))
+    )
 
 
 NAN = float("nan")
@@ -88,7 +95,9 @@ DESIGNS = {
 def test_entries_are_what_scipy_says(logs: dict[str, list[float]]) -> None:
     entries = rank_of(logs)
     pairs = len(logs) * (len(logs) - 1) // 2
-    clamped = {method: np.maximum(own, np.log10(np.finfo(float).tiny)) for method, own in logs.items()}
+    clamped = {
+        method: np.maximum(own, np.log10(np.finfo(float).tiny)) for method, own in logs.items()
+    }
     order = sorted(
         clamped,
         key=lambda method: (np.isnan(clamped[method]).mean(), np.nanmean([*clamped[method], 0])),

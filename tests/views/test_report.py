@@ -65,7 +65,16 @@ def test_the_page_has_every_fit_and_every_part(usual: Swept) -> None:
     text, tags = page_of(usual, "Which is best?")
     table = data_of(text)["table"]
     assert len(table["columns"][table["titles"].index("name")]) == 48
-    assert table["titles"][:8] == ["row", "name", "excess_loss", "status", "loss", "optimizer", "optimizer.lr", "seed"]
+    assert table["titles"][:8] == [
+        "row",
+        "name",
+        "excess_loss",
+        "status",
+        "loss",
+        "optimizer",
+        "optimizer.lr",
+        "seed",
+    ]
     assert table["titles"][-1] == "weights"  # and the ids of runs, where there are some
     assert len(data_of(text)["charts"]) == sum(tag == "figure" for tag, _ in tags.tags) >= 5
     assert "Which is best?" in text
@@ -78,13 +87,19 @@ def test_the_page_fetches_nothing_and_says_so_to_the_browser(usual: Swept) -> No
     assert {value for tag, given in tags.tags for key, value in given.items() if key in ("src", "href")} == {
         "#leaderboard", "#pictures", "#fits", "#trouble", "#again"
     }  # fmt: skip
-    policy = next(given["content"] for tag, given in tags.tags if given.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        given["content"]
+        for tag, given in tags.tags
+        if given.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy is not None and policy.startswith("default-src 'none'")
     assert "@import" not in text.split("</style>")[0]
 
 
 def test_what_a_user_named_is_text(usual: Swept) -> None:
-    named = Swept('</title><script>alert("name")</script>', "<img src=x onerror=alert(1)>", "", usual.files)
+    named = Swept(
+        '</title><script>alert("name")</script>', "<img src=x onerror=alert(1)>", "", usual.files
+    )
     named.__dict__["results"] = usual.results.assign(name="</script><script>alert(2)</script>")
     text, tags = page_of(named, "<b>?</b>")
     assert sum(tag == "script" for tag, _ in tags.tags) == 3  # data, Plotly, our own
@@ -100,7 +115,9 @@ def test_diverged_and_failed_fits_are_listed_with_why(usual: Swept) -> None:
     error = pd.Series([None] * len(results), dtype=object)
     error[0] = "Traceback\n  here\nRuntimeError: <boom>"
     results.loc[results["diverged_at_step"].last_valid_index(), "diverged_at_step"] = 9
-    changed.__dict__["results"] = results.assign(status=["failed", *results["status"][1:]], error=error)
+    changed.__dict__["results"] = results.assign(
+        status=["failed", *results["status"][1:]], error=error
+    )
     _, tags = page_of(changed)
     cells = tags.texts["td"]
     assert "RuntimeError: <boom>" in cells
@@ -113,7 +130,15 @@ def test_diverged_and_failed_fits_are_listed_with_why(usual: Swept) -> None:
 
 @pytest.fixture
 def recorded(workdir: Path) -> Results:
-    return package.sweep(["optimizer=sgd,adam", "optimizer.lr=0.001,1.0", "seed=range(0,6)", "steps=40", 'name="a <b>"'])
+    return package.sweep(
+        [
+            "optimizer=sgd,adam",
+            "optimizer.lr=0.001,1.0",
+            "seed=range(0,6)",
+            "steps=40",
+            'name="a <b>"',
+        ]
+    )
 
 
 @pytest.mark.matrix
@@ -122,15 +147,26 @@ def test_a_sweep_is_loaded_as_it_was(recorded: Results, linfit: Linfit, workdir:
     loaded = package.load("last")
     pd.testing.assert_frame_equal(loaded.table, recorded.table)
     assert loaded.run_id == recorded.run_id
-    pd.testing.assert_frame_equal(package.load(recorded.run_id[:10]).leaderboard, recorded.leaderboard)
+    pd.testing.assert_frame_equal(
+        package.load(recorded.run_id[:10]).leaderboard, recorded.leaderboard
+    )
     assert loaded.best["run_id"] == recorded.table.sort_values("excess_loss")["run_id"].iloc[0]
-    assert list(loaded.table.columns[:6]) == ["row", "name", "run_id", "optimizer", "optimizer.lr", "seed"]
+    assert list(loaded.table.columns[:6]) == [
+        "row",
+        "name",
+        "run_id",
+        "optimizer",
+        "optimizer.lr",
+        "seed",
+    ]
 
     done = linfit("report")
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0] == recorded.comparison.sentence()
-    ranked = [[str(rank), entry.method] for rank, entry in enumerate(recorded.comparison.entries, 1)]
+    ranked = [
+        [str(rank), entry.method] for rank, entry in enumerate(recorded.comparison.entries, 1)
+    ]
     assert [line.split()[:2] for line in lines[2:4]] == ranked
     assert "a &lt;b&gt;" in (workdir / "report.html").read_text()
     found = json.loads(linfit("report", recorded.run_id, "--json", "--output", "other.html").out)
@@ -163,7 +199,9 @@ def test_pictures_on_request(usual: Swept) -> None:
         results.plot("curves", x="seed")
 
 
-def test_a_picture_that_makes_no_sense_and_a_sweep_without_a_best(swept_of: Callable[..., Swept]) -> None:
+def test_a_picture_that_makes_no_sense_and_a_sweep_without_a_best(
+    swept_of: Callable[..., Swept],
+) -> None:
     with pytest.raises(ConfigError, match="heat_map makes no sense for a sweep that varies seed"):
         Results(swept_of("seed=range(0,6)")).plot("heat_map")
     with pytest.raises(LinfitError, match="all 4 diverged or failed"):
@@ -172,26 +210,44 @@ def test_a_picture_that_makes_no_sense_and_a_sweep_without_a_best(swept_of: Call
 
 @pytest.mark.read_only
 @pytest.mark.pictures
-def test_a_recorded_sweep_has_its_report_on_its_page(linfit: Linfit, workdir: Path, client: Any) -> None:
+def test_a_recorded_sweep_has_its_report_on_its_page(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
     done = linfit("run", "-m", "optimizer=sgd,adam", "optimizer.lr=0.001,0.01", "steps=5")
     assert done.err.count("\n") <= 2  # the bar
     experiment = client.get_experiment_by_name("adhoc")
     [parent] = client.search_runs([experiment.experiment_id], "tags.`linfit.kind` = 'sweep'")
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert files >= {"report.html", "leaderboard.md", "leaderboard.csv", "leaderboard.parquet", "pictures"}
+    assert files >= {
+        "report.html",
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.parquet",
+        "pictures",
+    }
     drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "pictures")}
-    assert {"pictures/learning_rate.png", "pictures/learning_rate.svg", "pictures/heat_map.png"} <= drawn
-    children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert {
+        "pictures/learning_rate.png",
+        "pictures/learning_rate.svg",
+        "pictures/heat_map.png",
+    } <= drawn
+    children = client.search_runs(
+        [experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
     assert len(children) == 4
     assert not any(client.list_artifacts(child.info.run_id) for child in children)
     assert "report    outputs/sweeps/" in done.out
 
 
 @pytest.mark.pictures
-def test_the_report_says_what_was_asked_and_how_to_ask_it_again(linfit: Linfit, workdir: Path) -> None:
+def test_the_report_says_what_was_asked_and_how_to_ask_it_again(
+    linfit: Linfit, workdir: Path
+) -> None:
     study = workdir / "experiments" / "which.yaml"
     study.parent.mkdir()
-    study.write_text("# @package _global_\n# Which of the two? linfit run which\ndefaults: [/linfit, _self_]\nsteps: 5\n")
+    study.write_text(
+        "# @package _global_\n# Which of the two? linfit run which\ndefaults: [/linfit, _self_]\nsteps: 5\n"
+    )
     linfit("run", "which", "-m", "optimizer.lr=0.01,0.02")
     study.unlink()  # the sweep knows what it was asked
     [file] = workdir.glob("outputs/sweeps/*/report.html")
@@ -207,7 +263,11 @@ def test_the_report_says_what_was_asked_and_how_to_ask_it_again(linfit: Linfit, 
 
 @pytest.mark.pictures
 def test_every_command_of_the_report_runs_as_it_is_printed(
-    linfit: Linfit, workdir: Path, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    linfit: Linfit,
+    workdir: Path,
+    migrated_store: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With plug-ins, data elsewhere and another store they need more than an id."""
     elsewhere = tmp_path_factory.mktemp("not here")
@@ -218,14 +278,26 @@ def test_every_command_of_the_report_runs_as_it_is_printed(
     monkeypatch.syspath_prepend(elsewhere)
     shutil.copy(migrated_store, elsewhere / "mlflow.db")
     data = ",".join(f'"{elsewhere}/{name}/points.csv"' for name in "ab")
-    asked = ["dataset=csv", f"dataset.path={data}", "dataset.features=[x]", "dataset.target=y", "plugins=[report_plugin]", "steps=3"]
+    asked = [
+        "dataset=csv",
+        f"dataset.path={data}",
+        "dataset.features=[x]",
+        "dataset.target=y",
+        "plugins=[report_plugin]",
+        "steps=3",
+    ]
     ran = linfit("run", "-m", *asked, f"tracking.uri=sqlite:///{elsewhere}/mlflow.db")
     assert ran.code == 0, ran.err
     [file] = workdir.glob("outputs/sweeps/*/report.html")
-    printed = [shlex.split(line, comments=True) for line in Tags(file.read_text()).texts["pre"][0].splitlines()]
+    printed = [
+        shlex.split(line, comments=True)
+        for line in Tags(file.read_text()).texts["pre"][0].splitlines()
+    ]
     assert [words[1] for words in printed] == ["run", "reproduce", "verify", "show"]
     for words in printed:
         done = linfit(*words[1:])
         assert done.code == 0, (words, done.err)
-    needless = [[word for word in words if word != "--trust"] for words in printed if "--trust" in words]
+    needless = [
+        [word for word in words if word != "--trust"] for words in printed if "--trust" in words
+    ]
     assert len(needless) == 2 and [linfit(*words[1:]).code for words in needless] == [2, 2]

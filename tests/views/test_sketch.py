@@ -18,7 +18,9 @@ def test_a_falling_line_falls_from_corner_to_corner() -> None:
     assert lines[HEIGHT - 1].split()[0] == "0.001"
     assert lines[-1].split() == ["step", "1", "1000"]
     columns = [line[11:] for line in lines[:HEIGHT]]
-    assert sorted(place for line in columns for place, sign in enumerate(line) if sign == "*") == list(range(WIDTH))
+    assert sorted(
+        place for line in columns for place, sign in enumerate(line) if sign == "*"
+    ) == list(range(WIDTH))
 
 
 def test_braille_has_the_same_shape() -> None:

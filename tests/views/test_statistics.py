@@ -16,7 +16,9 @@ def test_the_interval_is_students(m: int) -> None:
     values = np.random.default_rng(m).normal(size=m)
     mean, low, high = mean_interval(values)
     assert mean == pytest.approx(values.mean())
-    assert (low, high) == pytest.approx(stats.t.interval(0.95, m - 1, loc=values.mean(), scale=stats.sem(values)))
+    assert (low, high) == pytest.approx(
+        stats.t.interval(0.95, m - 1, loc=values.mean(), scale=stats.sem(values))
+    )
 
 
 def test_one_value_has_no_interval_and_none_has_no_mean() -> None:

@@ -11,7 +11,17 @@ from linfit.views import tables
 from linfit.views.tables import Line, fitted, leaderboard
 
 NAME, NUMBER = "manual_sgd lr=0.0001 seed=12", 3.448501e-13
-LINES = [Line(NAME, "completed", 0.1900841, NUMBER, 1.349692e-07, "2.0114312 2.9715586", "c64e470000270000")]
+LINES = [
+    Line(
+        NAME,
+        "completed",
+        0.1900841,
+        NUMBER,
+        1.349692e-07,
+        "2.0114312 2.9715586",
+        "c64e470000270000",
+    )
+]
 
 
 def printed(made: object, width: int) -> str:
@@ -36,7 +46,10 @@ def test_what_has_no_room_is_left_out_and_named_and_no_number_is_cut(
     text = printed(leaderboard(LINES), width)
     head, row = text.splitlines()[:2]
     assert NAME in row and "3.448501e-13" in row and "…" not in text
-    assert ("1.349692e-07" in row, "c64e47000027" in row) == ("distance" not in left_out, "run id" not in left_out)
+    assert ("1.349692e-07" in row, "c64e47000027" in row) == (
+        "distance" not in left_out,
+        "run id" not in left_out,
+    )
     assert (" loss " in head.replace("excess loss", "")) == ("loss" not in left_out)
     said = " ".join(text.split())
     assert ("no room for " + ", ".join(left_out) in said) == bool(left_out)
