@@ -29,8 +29,8 @@ from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper, mom
 from linfit.method.stacks import Columns, Memory, Update, summed
 from linfit.problem.losses import Loss
 from linfit.problem.magnitudes import column_norms
-from linfit.problem.problem import Array
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor

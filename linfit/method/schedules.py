@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from linfit.component import Component
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer as TorchOptimizer
