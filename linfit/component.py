@@ -183,6 +183,11 @@ class Component(Frozen, ABC):
         return chosen.model_validate(dict(fields))  # type: ignore[return-value]
 
     @classmethod
+    def states(cls, rule: Callable[..., Any]) -> bool:
+        """Return True if this class has an optional rule of its own, or keeps its parent's."""
+        return rule.__name__ in cls.own_rules
+
+    @classmethod
     def stackable(cls) -> bool:
         """Return True if this class has a rule `stacked`, with which stacks run it."""
         return "stacked" in cls.own_rules

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class Gram(Gradient):
-    """From sufficient statistics: XᵀX, Xᵀy and yᵀy are summed in one pass over the data, in float64; then a step costs O(p²).
+    """From sufficient statistics, XᵀX, Xᵀy and yᵀy, summed in one pass in float64; a step costs O(p²).
 
-    The engines give it a summary of the data, p + q rows with the same squared error for every W (linfit/problem/summary.py); so data may
-    be larger than memory, and the loss and its excess are exact sums of squares, never differences. It computes in float64
-    whatever the fit's dtype is, to which samples, weights and gradients are rounded. Squared errors only. The optimum that it leads to
-    has about 14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled. Not in torch.
+    The engines give it a summary of the data, p + q rows with equal squared error for every W
+    (linfit/problem/summary.py); so data may be larger than memory, and the loss and its excess are exact
+    sums of squares, never differences. It computes in float64 whatever the fit's dtype is, to which
+    samples, weights and gradients are rounded. Squared errors only. The optimum that it leads to has about
+    14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled. Not in torch.
     """
 
     name: Literal["gram"] = "gram"
@@ -33,7 +34,8 @@ class Gram(Gradient):
     def check(self, loss: Loss) -> None:
         if not loss.quadratic:
             raise ValueError(
-                f"gram knows squared errors only, not {loss.name}: choose loss=mse, or gradient=manual"
+                f"gram knows squared errors only, not {loss.name}: "
+                "choose loss=mse, or gradient=manual"
             )
 
     def bind(
@@ -59,10 +61,14 @@ class Gram(Gradient):
 
 
 def _summed(X: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Loss]:
-    """p + q rows in place of X `[n, p]` and y `[n, q]`, and the loss as a function of their residuals; few rows are left as they are."""
+    """Return p + q rows in place of X `[n, p]` and y `[n, q]`, and the loss of their residuals.
+
+    Fewer rows are left as they are.
+    """
     import torch
 
-    (n, p), q = X.shape, y.shape[1]
+    n, p = X.shape
+    q = y.shape[1]
     if n <= p + q:
         return X, y, loss
     A = torch.hstack([X, y])
