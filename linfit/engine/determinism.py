@@ -1,4 +1,4 @@
-"""How torch computes while a fit runs: its threads, and what makes the same program give the same bits; docs/reproducibility.md."""
+"""Torch settings of a fit: threads, determinism and precision; docs/reproducibility.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from linfit.config import FitConfig
 from linfit.engine.surroundings import plain_surroundings
 from linfit.problem.blas import blas_threads
 
-#: (where, what, its value while a fit is deterministic). torch would fill new tensors with NaN besides, which only costs.
+#: (owner, attribute, value in a deterministic fit). The last keeps torch from filling new tensors
+#: with NaN, which costs time only.
 FLAGS: tuple[tuple[Any, str, bool], ...] = (
     (torch.backends.cudnn, "deterministic", True),
     (torch.backends.cudnn, "benchmark", False),
@@ -22,9 +23,10 @@ FLAGS: tuple[tuple[Any, str, bool], ...] = (
 
 @contextmanager
 def computing(config: FitConfig) -> Iterator[None]:
-    """Compute with the config's threads, numpy with one, and deterministically unless the config says otherwise.
+    """Compute with the config's threads, and deterministically unless it says otherwise.
 
-    Nothing that the caller has set in torch or numpy reaches what is computed; afterwards it is as before.
+    numpy gets one thread. No setting of the caller in torch or numpy reaches the computation;
+    all of them are restored afterwards.
     """
     with plain_surroundings(), threads(config.threads), blas_threads(), ExitStack() as stack:
         if config.deterministic:
@@ -35,7 +37,7 @@ def computing(config: FitConfig) -> Iterator[None]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads; afterwards with as many as before."""
+    """Let torch compute with `count` threads; then restore the number of before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -46,32 +48,28 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """What has no deterministic implementation raises, which fails the fit."""
+    """Make operations without a deterministic implementation raise, which fails the fit."""
     mode = torch.get_deterministic_debug_mode()
-    flags = [getattr(place, name) for place, name, _ in FLAGS]
+    before = [getattr(owner, name) for owner, name, _ in FLAGS]
     try:
         torch.set_deterministic_debug_mode("error")
-        for place, name, value in FLAGS:
-            setattr(place, name, value)
+        for owner, name, value in FLAGS:
+            setattr(owner, name, value)
         yield
     finally:
         torch.set_deterministic_debug_mode(mode)
-        for (place, name, _), value in zip(FLAGS, flags, strict=True):
-            setattr(place, name, value)
+        for (owner, name, _), value in zip(FLAGS, before, strict=True):
+            setattr(owner, name, value)
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products of float32 are computed in float32: neither in TF32 nor in bfloat16."""
-    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    own = [
-        backend.fp32_precision for backend in backends
-    ]  # "none" where it follows a wider setting
+    """Compute products of float32 in float32, neither in TF32 nor in bfloat16."""
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    own = [backend.fp32_precision for backend in backends]  # "none" follows a wider setting
     try:
         before = torch.get_float32_matmul_precision()
-    except (
-        RuntimeError
-    ):  # set through torch's newer interface, of which the older one will not speak
+    except RuntimeError:  # the caller used torch's newer interface, which this one refuses to read
         before = "highest"
     torch.set_float32_matmul_precision("highest")
     try:

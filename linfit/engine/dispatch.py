@@ -1,4 +1,4 @@
-"""`fit`: from configs to fits, each in its engine, with the caller's torch settings left as they were."""
+"""`fit`: run each config in its engine, and leave the caller's torch settings unchanged."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def fit(configs: FitConfig) -> Fit: ...
 def fit(configs: Sequence[FitConfig]) -> list[Fit]: ...
 @isolated
 def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
-    """Runs fit configs and returns their fits, in order; one config gives one fit. Nothing is recorded.
+    """Run fit configs and return their fits, in order.
 
-    A fit that raises, or calls `sys.exit`, is a Fit with status `failed` and its traceback in `error`; the others go on.
-    Raises ValueError before the first fit where a config asks for a device that is absent.
+    One config gives one fit. Nothing is recorded. A fit that raises, or calls `sys.exit`, is a Fit
+    with status `failed` and its traceback in `error`; the others go on. Raise ValueError before the
+    first fit if a config asks for a device that is absent.
 
     >>> import linfit
     >>> linfit.fit(linfit.FitConfig(steps=10)).status
@@ -31,20 +32,21 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
         return next(fits([configs]))
     if strangers := [one for one in configs if not isinstance(one, FitConfig)]:
         raise TypeError(
-            f"linfit.fit takes fit configs, got {strangers[0]!r}: linfit.compose([…]) or linfit.FitConfig(…) makes one"
+            f"linfit.fit takes fit configs, got {strangers[0]!r}: "
+            "linfit.compose([…]) or linfit.FitConfig(…) makes one"
         )
     return list(fits(configs))
 
 
 def fits(configs: Sequence[FitConfig]) -> Iterator[Fit]:
-    """The same, each fit as soon as it and those before it are done."""
+    """Yield fits in order, each as soon as it and all before it are done."""
     return _in_order(fits_as_done(configs))
 
 
 def fits_as_done(
     configs: Sequence[FitConfig], report: Report = unheard
 ) -> Iterator[tuple[int, Fit]]:
-    """The same, each fit with its place among the configs as soon as it is done: a stack's come block by block."""
+    """Yield (index, fit) as soon as a fit is done; a stack yields block by block."""
     return _as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
 
 
@@ -76,5 +78,5 @@ def _alone(config: FitConfig, report: Report) -> Fit:
     try:
         with computing(config):
             return fit_one(config, report)
-    except (Exception, SystemExit):  # a component that exits has not fitted anything
+    except (Exception, SystemExit):  # a component may call sys.exit
         return Fit(config, Status.FAILED, error=traceback.format_exc())
