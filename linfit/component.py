@@ -23,7 +23,7 @@ from linfit.errors import brief
 #: Group of entry points by which an installed package declares modules that define components.
 ENTRY_POINTS = "linfit.components"
 
-Rule = TypeVar("Rule", bound=Callable[..., Any])
+OptionalMethod = TypeVar("OptionalMethod", bound=Callable[..., Any])
 
 
 class Repeats:
@@ -81,7 +81,7 @@ def _is_seed(field: FieldInfo) -> bool:
     return any(isinstance(mark, Repeats) for mark in (*field.metadata, *inner))
 
 
-def optional(method: Rule) -> Rule:
+def optional(method: OptionalMethod) -> OptionalMethod:
     """Mark a method of a group as a rule that its classes may state, each for itself."""
     vars(method)["is_optional_rule"] = True
     return method

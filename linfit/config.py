@@ -18,7 +18,7 @@ import linfit.problem.arrays  # noqa: F401  its datasets join the group when the
 from linfit.component import Choice, Component, Frozen, Seed
 from linfit.conventions import left_out
 from linfit.errors import brief
-from linfit.method.batches import Batch, Full, Minibatch
+from linfit.method.batches import Batch, Full
 from linfit.method.gradients import Autograd, Gradient
 from linfit.method.init import Init, Normal
 from linfit.method.models import Model, TensorModel
@@ -144,9 +144,9 @@ class FitConfig(Frozen):
 
     def _combined(self) -> None:
         """Raise ValueError if two choices do not go together."""
-        if isinstance(self.batch, Minibatch):
+        if not self.batch.is_full:
             self._combined_with_batches()
-        if self.schedule.name != "none" and "lr" not in type(self.optimizer).model_fields:
+        if not self.schedule.is_constant and "lr" not in type(self.optimizer).model_fields:
             raise ValueError(
                 f"optimizer {self.optimizer.name} has no lr to schedule: "
                 "choose schedule=none, or another optimizer"
@@ -199,7 +199,7 @@ class FitConfig(Frozen):
         """
         parts = (self.model, self.loss, self.gradient, self.optimizer, self.schedule)
         groups = [part.group for part in parts if not part.stackable()]
-        is_scheduled = self.schedule.name != "none"
+        is_scheduled = not self.schedule.is_constant
         if is_scheduled and not self.optimizer.proportional() and "schedule" not in groups:
             groups.append("schedule")
         return groups

@@ -19,7 +19,6 @@ from linfit.engine.limits import LEAST_INITIAL
 from linfit.errors import ConfigError
 from linfit.lines import GradientLines, Lines, ModelLines, OptimizerLines, Scope, indented
 from linfit.method.gradients import loss_alone
-from linfit.method.optimizers import TorchOptimizer
 from linfit.problem.features import Raw
 from linfit.problem.files import written_out
 from linfit.problem.loading import row_factor
@@ -259,7 +258,7 @@ def _scheduled(config: FitConfig, optimizer: OptimizerLines) -> OptimizerLines:
     scheduler = config.schedule.lines(config.steps)
     if not scheduler:
         return optimizer
-    if not isinstance(config.optimizer, TorchOptimizer):
+    if not config.optimizer.is_torch_optimizer:
         raise ValueError(
             f"schedule={config.schedule.name} of an update by hand cannot be written as a plain program: choose one of torch's optimizers"
         )

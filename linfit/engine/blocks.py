@@ -20,9 +20,7 @@ from linfit.component import Component
 from linfit.config import FitConfig
 from linfit.engine.determinism import computing
 from linfit.engine.fit import Fit, Status
-from linfit.method.batches import Minibatch
 from linfit.method.optimizers import Optimizer
-from linfit.method.schedules import Constant
 from linfit.method.stacks import kind
 from linfit.problem.accuracy import with_warning
 from linfit.problem.penalties import Shrinkage
@@ -77,7 +75,7 @@ class Task:
         """Key that is equal for fits whose weights one stacked update moves."""
         optimizer = self.optimizer
         count = optimizer.count(self.data.seen) if optimizer.averages() else None
-        return kind(optimizer), isinstance(self.config.schedule, Constant), count
+        return kind(optimizer), self.config.schedule.is_constant, count
 
     @property
     def optimum(self) -> Optimum:
@@ -144,19 +142,12 @@ def stack_of(task: Task) -> Hashable:
         task.data.seen.shape,
         *map(identity, components),
         config.shrinkage().strength > 0,
-        _batch_key(config),
+        config.batch.stack_key(),
         config.dtype,
         config.threads,
         config.deterministic,
         memory(config),
     )
-
-
-def _batch_key(config: FitConfig) -> Hashable:
-    """Return what the batches of one stack have in common: everything but the seed."""
-    if isinstance(config.batch, Minibatch):
-        return config.batch.size, config.batch.replacement
-    return None
 
 
 def identity(component: Component) -> Hashable:
@@ -200,8 +191,7 @@ def bytes_of(task: Task) -> int:
     n = len(task.data.X)
     _, p, q = task.data.seen.shape
     k = len(task.schedule)
-    batch = task.config.batch
-    minibatch = 3 * batch.size * (p + q) if isinstance(batch, Minibatch) else 0
+    minibatch = 3 * task.config.batch.num_drawn() * (p + q)
     in_dtype = minibatch + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + k) * p * q
     in_float64 = 2 * n * p + p * p + 2 * k
     return in_dtype * task.start.element_size() + 8 * in_float64 + OVERHEAD

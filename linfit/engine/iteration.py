@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.problem.problem import Array
-from linfit.problem.split import Mask
+from linfit.problem.types import Mask
 
 #: No prediction exceeds 2 to this power steps.
 FARTHEST = 50

@@ -26,7 +26,7 @@ from linfit.engine.limits import (
     resolve_tolerance,
 )
 from linfit.problem.problem import Array
-from linfit.problem.split import Mask
+from linfit.problem.types import Mask
 
 Rows = NDArray[np.int64]
 NEVER = -1

@@ -19,10 +19,9 @@ import numpy as np
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.engine.iteration import NEVER, contraction, steps_until
-from linfit.method.batches import Batch, Minibatch, steepest
-from linfit.method.classical import Accelerated
-from linfit.method.closed_form import ClosedForm
-from linfit.method.optimizers import SGD, ManualSGD, Optimizer
+from linfit.method.batches import steepest
+from linfit.method.optimizers import Optimizer
+from linfit.method.stable_lr import find_largest_stable_lr
 from linfit.problem.digits import digits_of
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
@@ -132,9 +131,7 @@ def _predicted(
     n = config.optimizer.count(seen)
     optimizer = config.optimizer.know(optimum)
     largest, smallest = optimum.curvature_range
-    fastest = None
-    if not isinstance(config.batch, Minibatch):
-        fastest = optimal_lr(optimizer, optimum, n)
+    fastest = optimizer.optimal_lr(largest, smallest, n) if config.batch.is_full else None
     digits = digits_of(optimum, seen, config.dtype)
     return Theory(
         minimal_loss=optimum.loss,
@@ -142,7 +139,7 @@ def _predicted(
         condition=largest / smallest,
         largest_curvature=largest,
         smallest_curvature=smallest,
-        largest_stable_lr=largest_stable_lr(config, optimizer, seen, optimum),
+        largest_stable_lr=_stable_lr(config, optimizer, seen, optimum),
         optimal_lr=fastest,
         rate=None if matrices is None else float(contraction(matrices)),
         steps_to_tolerance=None if steps == NEVER else steps,
@@ -160,35 +157,24 @@ def stable_lr_of(fit: Fit) -> float | None:
     if fit.optimum.robust is not None or not fit.optimum.curvature_range[0]:
         return None
     seen = fit.problem
-    if isinstance(fit.config.batch, Minibatch):
+    if not fit.config.batch.is_full:
         seen = seen.cast(fit.config.dtype)
-    return largest_stable_lr(fit.config, fit.config.optimizer.know(fit.optimum), seen, fit.optimum)
+    return _stable_lr(fit.config, fit.config.optimizer.know(fit.optimum), seen, fit.optimum)
 
 
-def largest_stable_lr(
+def _stable_lr(
     config: FitConfig, optimizer: Optimizer, seen: Problem, optimum: Optimum
 ) -> float | None:
-    """Return the bound of an optimizer tuned to the optimum, None if it states none.
-
-    With batches it is the bound for the config's batches.
-    """
-    if not bounded(optimizer, config.batch):
-        return None
-    curvature = optimum.curvature_range[0]
-    if isinstance(config.batch, Minibatch):
-        alone = steepest(seen.X, optimum.scale) + config.shrinkage().strength
-        curvature = config.batch.curvature(curvature, alone, seen.shape[0])
-    return optimizer.largest_stable_lr(curvature, optimizer.count(seen))
-
-
-def bounded(optimizer: Optimizer, batch: Batch) -> bool:
-    """Return True if the optimizer states a bound that holds with such batches.
-
-    The bound of a momentum holds for the gradient of all samples only.
-    """
-    if not isinstance(batch, Minibatch):
-        return optimizer.knows_its_bound()
-    return type(optimizer) is ManualSGD or (type(optimizer) is SGD and not optimizer.momentum)
+    """Return the bound of an optimizer tuned to the optimum, None if it states none."""
+    return find_largest_stable_lr(
+        optimizer,
+        config.batch,
+        optimum.curvature_range[0],
+        seen.X,
+        optimum.scale,
+        config.shrinkage().strength,
+        optimizer.count(seen),
+    )
 
 
 def predicted_rate(config: FitConfig, optimum: Optimum, n: float) -> float | None:
@@ -212,40 +198,12 @@ def propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
 
     There is one for each curvature. None if the iteration is not linear.
     """
-    known = (
-        optimum.robust is None
-        and optimum.rank
-        and config.schedule.name == "none"
-        and not isinstance(config.batch, Minibatch)
-    )
-    if known and type(config.optimizer) is ClosedForm:
-        return np.zeros((optimum.rank, 2, 2))
-    constants = _constants(config.optimizer.know(optimum), n)
-    if constants is None or not known:
+    is_known = optimum.robust is None and optimum.rank
+    if not (is_known and config.schedule.is_constant and config.batch.is_full):
         return None
-    lr, momentum, is_nesterov = constants
-    curved = optimum.curvatures[: optimum.rank]
-    kept = np.full_like(curved, momentum)
-    with np.errstate(over="ignore", invalid="ignore"):
-        first = lr * curved
-        second = lr * kept
-        if is_nesterov:
-            first = first * (1 + momentum)
-            second = lr * momentum * kept
-    matrices = np.array([[1 - first, -second], [curved, kept]]).transpose(2, 0, 1)
-    return matrices if np.isfinite(matrices).all() else None
-
-
-def optimal_lr(optimizer: Optimizer, optimum: Optimum, n: float) -> float | None:
-    """Return the learning rate at which the optimizer contracts fastest, None if unknown."""
-    largest, smallest = optimum.curvature_range
-    if isinstance(optimizer, Accelerated):
-        return optimizer.optimal(largest, smallest)[0]
-    constants = _constants(optimizer, n)
-    if constants is None or constants[1]:
-        return None
-    divisor = n if isinstance(optimizer, ManualSGD) and optimizer.average else 1
-    return 2 / (largest + smallest) * divisor
+    optimizer = config.optimizer.know(optimum)
+    matrices = optimizer.propagators(optimum.curvatures[: optimum.rank], n)
+    return matrices if matrices is not None and np.isfinite(matrices).all() else None
 
 
 def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | None:
@@ -255,40 +213,17 @@ def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | N
     formula holds for small lr, where the noise is about that at the optimum. Shuffled batches come
     closer to the optimum; how close is unknown.
     """
-    batch, constants = config.batch, _constants(config.optimizer, config.optimizer.count(seen))
-    if (
-        not isinstance(batch, Minibatch)
-        or not batch.replacement
-        or constants is None
-        or constants[1]
-        or config.penalty.squared()
-    ):
+    n = seen.shape[0]
+    growth = config.batch.variance(n)
+    constants = config.optimizer.linear_constants(config.optimizer.count(seen))
+    if growth is None or constants is None or constants.momentum or config.penalty.squared():
         return None
-    lr, n = constants[0], seen.shape[0]
+    lr = constants.lr
     curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)
-    if lr * batch.curvature(float(curvatures.max()), steepest(seen.X, optimum.scale), n) >= 2:
+    alone = steepest(seen.X, optimum.scale)
+    if lr * config.batch.curvature(float(curvatures.max()), alone, n) >= 2:
         return None
     residual = seen.X @ optimum.weights - seen.y  # [n, q]
     slopes = 2 * optimum.scale * (seen.X @ vectors)[:, :, None] * residual[:, None]  # [n, p, q]
-    variance = n / batch.size * np.square(slopes).sum(axis=(0, 2))  # [p]
+    variance = growth * np.square(slopes).sum(axis=(0, 2))  # [p]
     return float(0.5 * (lr * variance / (2 - lr * curvatures)).sum())
-
-
-def _constants(optimizer: Optimizer, n: float) -> tuple[float, float, bool] | None:
-    """Return lr, momentum, and True for Nesterov's momentum, of a linear iteration.
-
-    None if the optimizer's iteration is not linear.
-    """
-    if type(optimizer) is ManualSGD:
-        return optimizer.lr / (n if optimizer.average else 1), 0.0, False
-    if type(optimizer) is SGD and not (
-        optimizer.weight_decay or optimizer.dampening or optimizer.maximize
-    ):
-        return optimizer.lr, optimizer.momentum, optimizer.nesterov
-    if (
-        isinstance(optimizer, Accelerated)
-        and optimizer.lr is not None
-        and optimizer.momentum is not None
-    ):
-        return optimizer.lr, optimizer.momentum, optimizer.ahead
-    return None

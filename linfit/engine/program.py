@@ -26,10 +26,9 @@ from torch import Tensor
 
 from linfit.engine.blocks import Task
 from linfit.engine.stacked_batches import Batches
-from linfit.method.batches import Minibatch
 from linfit.method.gradients import penalized_stack
 from linfit.method.optimizers import Optimizer
-from linfit.method.schedules import Constant, Schedule
+from linfit.method.schedules import Schedule
 from linfit.method.stacks import Columns, Memory, Update
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array
@@ -74,7 +73,7 @@ class Program:
             self._add(rows, columns, Memory(self.W[rows]), schedules, count)
 
         self.batches: Batches | None = None
-        if isinstance(config.batch, Minibatch):
+        if not config.batch.is_full:
             self.batches = Batches(tasks, self.X, self.y)
         self.strength, self.mask = self._penalties([task.data.shrinkage for task in tasks])
         self._bind()
@@ -100,7 +99,7 @@ class Program:
         optimizer = columns.components[0]
         assert isinstance(optimizer, Optimizer)
         update = optimizer.stacked(columns, memory, count)
-        if not isinstance(schedules[0][0], Constant):
+        if not schedules[0][0].is_constant:
             update = rescaled(update, columns, schedules)
         self.parts.append(Part(rows, optimizer, columns, memory, update, schedules, count))
 

@@ -30,7 +30,7 @@ from linfit.engine.limits import (
     resolve_tolerance,
 )
 from linfit.engine.listening import Report, unheard
-from linfit.method.batches import Minibatch, ahead, batch_scale
+from linfit.method.batches import ahead, batch_scale
 from linfit.method.gradients import Evaluation, penalized
 from linfit.method.models import Predictor
 from linfit.method.optimizers import Stepper
@@ -146,34 +146,33 @@ def bind(config: FitConfig, model: Predictor, loss: Loss, X: Tensor, y: Tensor) 
 
     With minibatches the gradient is the estimate of one batch.
     """
-    if isinstance(config.batch, Minibatch):
-        evaluate = batched(config, config.batch, model, X, y)
-    else:
+    if config.batch.is_full:
         evaluate = config.gradient.bind(config.model, model, loss, X, y)
+    else:
+        evaluate = batched(config, model, X, y)
     shrinkage = config.shrinkage()
     if not shrinkage.strength:
         return evaluate
     return penalized(evaluate, config.model, model.weight, shrinkage)
 
 
-def batched(
-    config: FitConfig, batch: Minibatch, model: Predictor, X: Tensor, y: Tensor
-) -> Evaluation:
+def batched(config: FitConfig, model: Predictor, X: Tensor, y: Tensor) -> Evaluation:
     """Return a function that computes the loss of all samples and a batch's gradient.
 
     Every step copies its batch into the same two buffers.
     """
     n, p = X.shape
     q = y.shape[1]
-    batch_X = X.new_empty(batch.size, p)
-    batch_y = y.new_empty(batch.size, q)
+    size = config.batch.num_drawn()
+    batch_X = X.new_empty(size, p)
+    batch_y = y.new_empty(size, q)
     step = config.gradient.bind(config.model, model, config.loss, batch_X, batch_y)
-    sampler = batch.sampler(n, config.seed)
-    share = batch_scale(config.loss, n, batch.size, q)
+    sampler = config.batch.sampler(n, config.seed)
+    share = batch_scale(config.loss, n, size, q)
 
     def draw() -> Iterator[Tensor]:
         while True:
-            yield from torch.from_numpy(sampler.take(ahead(batch.size))).to(X.device)
+            yield from torch.from_numpy(sampler.take(ahead(size))).to(X.device)
 
     rows = draw()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.blocks import Task
-from linfit.method.batches import Minibatch, Sampler, ahead, batch_scale
+from linfit.method.batches import Sampler, ahead, batch_scale
 from linfit.method.gradients import StackedEvaluation
 
 
@@ -27,7 +27,6 @@ class Batches:
         number = []
         for task in tasks:
             batch = task.config.batch
-            assert isinstance(batch, Minibatch)
             seed = batch.drawn_from(task.config.seed)
             if seed not in streams:
                 streams[seed] = len(self.samplers)

@@ -20,7 +20,6 @@ from linfit.config import FitConfig
 from linfit.engine.difference import PARTED, relative_losses, rounding_floor
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
-from linfit.method.batches import Minibatch
 from linfit.method.init import Given
 from linfit.problem.arrays import arrays
 from linfit.problem.features import Raw
@@ -85,7 +84,7 @@ def twins_of(config: FitConfig) -> list[FitConfig]:
     train, _ = divide(config.dataset, config.split, config.seed)
     if len(train.X) * p * q * config.steps > MOST_PRODUCTS:
         return []
-    if isinstance(config.batch, Minibatch):
+    if not config.batch.is_full:
         return [beside]
     return [beside, _reversed(config, train)]
 

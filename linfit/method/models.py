@@ -142,5 +142,5 @@ def products(X: Tensor, W: Tensor) -> Tensor:
     W = W.unsqueeze(-1)  # [r, p, q, 1]
     if W.shape[1] > FEW:
         return (X * W).sum(dim=1)
-    first, *others = map(operator.mul, X.unbind(1), W.unbind(1))
-    return sum(others, first)
+    terms: list[Tensor] = list(map(operator.mul, X.unbind(1), W.unbind(1)))
+    return sum(terms[1:], terms[0])

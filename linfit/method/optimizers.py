@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -59,15 +59,8 @@ class Optimizer(Component):
     batches: ClassVar[bool] = True
     #: True if a step uses the gradient; otherwise a plain program computes none.
     descends: ClassVar[bool] = True
-    #: True if the optimizer must `know` the problem before it moves anything: its class overrides `know`.
-    needs_optimum: ClassVar[bool] = False
     #: True if `build` makes an optimizer of torch, and a plain program names it `optimizer`.
     is_torch_optimizer: ClassVar[bool] = False
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        cls.needs_optimum = cls.know is not Optimizer.know
 
     @abstractmethod
     def build(self, parameter: Tensor, n: float) -> Stepper:
@@ -87,6 +80,11 @@ class Optimizer(Component):
         `model` tells in which layout the parameter is held; None in a stack, where it is W `[p, q]`.
         """
         return self
+
+    @classmethod
+    def asks(cls) -> bool:
+        """Return True if it must `know` the problem before it moves anything: its class overrides it."""
+        return cls.know is not Optimizer.know
 
     def check(self, loss: Loss) -> None:
         """Raise ValueError if the optimizer cannot know what it needs of the loss."""

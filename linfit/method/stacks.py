@@ -28,10 +28,10 @@ HUGE_RATE = 1e6
 #: `update(k, W, g)` moves the weights W `[s, p, q]` in place by their gradients g `[s, p, q]`.
 #: It is the k-th update, counted from 1.
 Update = Callable[[int, "Tensor", "Tensor"], None]
-Rule = TypeVar("Rule", bound=Callable[..., Update])
+StackedRule = TypeVar("StackedRule", bound=Callable[..., Update])
 
 
-def proportional_to_lr(rule: Rule) -> Rule:
+def proportional_to_lr(rule: StackedRule) -> StackedRule:
     """Mark a rule `stacked` that moves the weights in proportion to `lr`: stacks can schedule it."""
     vars(rule)["is_proportional_to_lr"] = True
     return rule

@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
-from linfit.method.batches import Minibatch
 from linfit.problem.checks import check, check_weights, impossible
 from linfit.problem.datasets import Drawn
 from linfit.problem.theory import optimum
@@ -57,12 +56,11 @@ def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig
 def _check_batches(configs: Sequence[FitConfig]) -> None:
     """ValueError where a batch is larger than the data."""
     batches = {
-        (one.dataset, one.split.validation, one.batch.size): one
+        (one.dataset, one.split.validation, one.batch.num_drawn()): one
         for one in configs
-        if isinstance(one.batch, Minibatch)
+        if not one.batch.is_full
     }
     for (_, _, size), config in batches.items():
-        assert isinstance(config.batch, Minibatch)
         with impossible():
             config.batch.check(_fitted(config, size))
 
@@ -160,7 +158,7 @@ def announce_unstable(configs: Sequence[FitConfig]) -> None:
     """Says how many of the fits are unstable, of a large sweep from some of them spread over it; data that are large are not read for it."""
     known = [config for config in configs if _may_be_unstable(config)]
     some = known[:: -(-len(known) // LOOKED_AT)] if known else []
-    _announce_doubtful(configs, [config for config in some if isinstance(config.batch, Minibatch)])
+    _announce_doubtful(configs, [config for config in some if not config.batch.is_full])
     above = _unstable(some)
     if not above:
         return
@@ -209,7 +207,7 @@ def _may_be_unstable(config: FitConfig) -> bool:
         soon
         and config.optimizer.knows_its_bound()
         and config.loss.quadratic
-        and config.schedule.name == "none"
+        and config.schedule.is_constant
     )
 
 

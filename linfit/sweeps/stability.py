@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 
 from linfit.config import FitConfig
 from linfit.engine.blocks import Data, Task, blocks, find_optima
-from linfit.engine.prediction import bounded
-from linfit.method.batches import Minibatch, steepest
+from linfit.method.stable_lr import find_largest_stable_lr, has_stable_lr_bound
 from linfit.problem.theory import largest_curvatures, largest_penalized_curvatures
 from linfit.settings import StackedEngine
 
@@ -56,13 +55,11 @@ class Limits:
 
     def above(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         """The learning rate and the largest stable one of each task for which it is exceeded, by the task's place."""
-        return self._exceeded(
-            [task for task in block if not isinstance(task.config.batch, Minibatch)]
-        )
+        return self._exceeded([task for task in block if task.config.batch.is_full])
 
     def doubtful(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         """The same of tasks that go by batches: for them the bound is enough, and not always necessary."""
-        return self._exceeded([task for task in block if isinstance(task.config.batch, Minibatch)])
+        return self._exceeded([task for task in block if not task.config.batch.is_full])
 
     def _exceeded(self, block: Sequence[Task]) -> dict[int, tuple[float, float]]:
         limits = self.bounds(block) if block else {}
@@ -83,17 +80,23 @@ class Limits:
         """Whether a bound is stated: by the optimizer, whose settings may matter, of a quadratic loss and a learning rate that stays."""
         optimizer, config = task.optimizer, task.config
         stated = (
-            bounded(optimizer, config.batch) and optimizer.largest_stable_lr(1.0, 1) is not None
+            has_stable_lr_bound(optimizer, config.batch)
+            and optimizer.largest_stable_lr(1.0, 1) is not None
         )
-        return stated and config.loss.quadratic and config.schedule.name == "none"
+        return stated and config.loss.quadratic and config.schedule.is_constant
 
     def _bound(self, task: Task) -> float | None:
-        config, seen, curvature = task.config, task.data.seen, self._curvature[task.data]
-        if isinstance(config.batch, Minibatch):
-            n, _, q = seen.shape
-            alone = steepest(task.data.X, config.loss.scale(n, q)) + task.data.shrinkage.strength
-            curvature = config.batch.curvature(curvature, alone, n)
-        return task.optimizer.largest_stable_lr(curvature, task.optimizer.count(seen))
+        data = task.data
+        n, _, q = data.seen.shape
+        return find_largest_stable_lr(
+            task.optimizer,
+            task.config.batch,
+            self._curvature[data],
+            data.X,
+            task.config.loss.scale(n, q),
+            data.shrinkage.strength,
+            task.optimizer.count(data.seen),
+        )
 
     def _find(self, data: Sequence[Data], like: FitConfig) -> None:
         missing = [part for part in dict.fromkeys(data) if part not in self._curvature]
