@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -146,6 +147,65 @@ def test_the_rule_was_applied_to_the_whole_house() -> None:
         "linfit.tracking.client.ClientRecorder",
     } <= found
     assert {"mlflow.MlflowClient", "torch.Tensor"} <= found
+
+
+#: An import that closes a circle, for types alone: conventions of a config are fields of that config.
+KNOWN_CIRCLE = ("linfit.conventions", "linfit.config")
+
+
+def module_graph(root: Path) -> dict[str, set[str]]:
+    """Return for each module of linfit the modules that it imports, for types or in functions too."""
+    files = {}
+    for file in root.glob("linfit/**/*.py"):
+        parts = file.relative_to(root).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return {module: _imported(module, file, root, set(files)) for module, file in files.items()}
+
+
+def _imported(module: str, file: Path, root: Path, modules: set[str]) -> set[str]:
+    found = set()
+    for _, name in imports(file, root):
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        if name and name != module:
+            found.add(name)
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules of a circle of imports, the first again at the end; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_circle_of_modules() -> None:
+    graph = module_graph(ROOT)
+    assert {"linfit.problem.types", "linfit.problem.theory"} <= graph["linfit.method.classical"]
+    module, imported = KNOWN_CIRCLE
+    graph[module].discard(imported)
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        "from linfit.a import f",
+        "from . import a",
+        "def f():\n    from linfit import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import A",
+    ],
+)
+def test_a_circle_is_caught_wherever_it_is_closed(tmp_path: Path, closing: str) -> None:
+    folder = tmp_path / "linfit"
+    folder.mkdir()
+    for name, source in {"__init__": "", "a": "from linfit import b", "b": "import numpy"}.items():
+        (folder / f"{name}.py").write_text(source)
+    assert circle(module_graph(tmp_path)) == []
+    (folder / "b.py").write_text(closing)
+    assert set(circle(module_graph(tmp_path))) == {"linfit.a", "linfit.b"}
 
 
 LOADERS = {"load_model", "load_pyfunc", "pyfunc"}
