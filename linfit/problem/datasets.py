@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from linfit.component import Component, Seed
+from linfit.component import Component, Seed, optional
 from linfit.lines import Lines, Scope
 from linfit.problem.problem import Array, Problem
 from linfit.problem.streams import Purpose, generator, generator_line
@@ -47,6 +47,7 @@ class Dataset(Component):
         """Whether samples count with weights of their own."""
         return False
 
+    @optional
     def lines(self, scope: Scope) -> Lines:
         """The same in the program that `linfit script` prints: float64 arrays `X` and `y`."""
         raise NotImplementedError(f"dataset {self.name} has no lines")
