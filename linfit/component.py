@@ -1,8 +1,9 @@
 """Base classes of every part of a fit config: frozen, constrained, and chosen by name.
 
-A component's optional methods, such as `stacked` and `lines`, are rules of the very class that states
-them: they are not inherited, because a subclass with another update would run its parent's rule. A
-subclass that changes nothing they depend on says so: `class Louder(Adam, keeps=[Adam.stacked])`.
+A component's optional methods, such as `stacked` and `lines`, are rules of the very class that
+states them: they are not inherited, because a subclass with another update would run its parent's
+rule. A subclass that changes nothing they depend on says so: `class Louder(Adam,
+keeps=[Adam.stacked])`.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Repeats:
     """Mark of a field that only repeats a fit: another value draws other random numbers."""
 
 
-#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word:
-#: a larger one would spill into the purpose next to it, and two streams would coincide.
-#: A field of this type is no setting to be tuned: fits that differ in seeds alone repeat one setting.
+#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one
+#: word: a larger one would spill into the purpose next to it, and two streams would coincide. A
+#: field of this type is no setting to be tuned: fits that differ in seeds alone repeat one setting.
 #: A component's `Seed | None` follows the fit's `seed` where it is None.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), Repeats()]
 
@@ -124,7 +125,7 @@ class Component(Frozen, ABC):
 
     @classmethod
     def _settle_rules(cls, kept: set[str]) -> None:
-        """Record which optional rules the class has, and give it the group's defaults for the rest."""
+        """Record the optional rules of the class, and give it the group's defaults for the rest."""
         group = next(base for base in cls.__mro__ if Component in base.__bases__)
         parents = [base.own_rules for base in cls.__bases__ if issubclass(base, Component)]
         if strange := kept.difference(*parents):

@@ -149,7 +149,8 @@ def test_the_rule_was_applied_to_the_whole_house() -> None:
     assert {"mlflow.MlflowClient", "torch.Tensor"} <= found
 
 
-#: An import that closes a circle, for types alone: conventions of a config are fields of that config.
+#: An import that closes a circle, for types alone: conventions of a config are fields of that
+#: config.
 KNOWN_CIRCLE = ("linfit.conventions", "linfit.config")
 
 

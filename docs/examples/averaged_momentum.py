@@ -1,7 +1,8 @@
-"""An optimizer as a plug-in, with everything that linfit's own have: `plugins: [averaged_momentum]`.
+"""An optimizer as a plug-in, with all rules that linfit's own have: `plugins: [averaged_momentum]`.
 
-It has a stacked rule, so that a sweep of it is a few tensor programs; a largest stable learning rate and
-a rate of convergence, which `linfit plan` tells before anything runs; and a part in plain programs.
+It has a stacked rule, so that a sweep of it is a few tensor programs; a largest stable learning
+rate and a rate of convergence, which `linfit plan` tells before anything runs; and a part in plain
+programs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class AveragedMomentum(Optimizer):
-    """v ← momentum·v + (1 − momentum)·g, w ← w − lr·v: the steps follow an average of the gradients."""
+    """Steps along an average of gradients: v ← momentum·v + (1 − momentum)·g, w ← w − lr·v."""
 
     name: Literal["averaged_momentum"] = "averaged_momentum"
     lr: Positive = 1e-3

@@ -1,4 +1,4 @@
-"""A loss as a plug-in, with a stacked rule, an exact optimum and plain programs: `plugins: [pseudo_huber]`."""
+"""A loss as a plug-in, with a stacked rule and an exact optimum: `plugins: [pseudo_huber]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PseudoHuber(Loss):
-    """Mean of delta²·(√(1 + (r/delta)²) − 1): squares up to about `delta`, and smooth everywhere."""
+    """Mean of delta²·(√(1 + (r/delta)²) − 1): squares up to about `delta`, smooth everywhere."""
 
     quadratic = False
     name: Literal["pseudo_huber"] = "pseudo_huber"
@@ -48,7 +48,7 @@ class PseudoHuber(Loss):
     def optimum(
         self, X: Array, y: Array, start: Array, shrinkage: Shrinkage
     ) -> tuple[Array, float, Around]:
-        """Return the optimum by least squares whose rows are weighted anew until nothing changes."""
+        """Return the optimum, by least squares that is reweighted until nothing changes."""
         n, p = X.shape
         factor = 2 * self.scale(n, y.shape[1])
         mask = shrinkage.mask(p)
@@ -81,7 +81,7 @@ class Around:
     shrinkage: Shrinkage
 
     def excess(self, away: Array) -> Array:
-        """Return loss(W) − loss(W*) of W − W* `[…, p, q]`, as a sum of terms that are not negative."""
+        """Return loss(W) − loss(W*) of W − W* `[…, p, q]`, a sum of terms that are not negative."""
         moved = self.X @ away / self.delta  # […, n, q]
         best = self.residual / self.delta
         s = np.sqrt(1 + (best + moved) ** 2)

@@ -1,8 +1,8 @@
 """The other optimizers of torch.optim as a plug-in: `plugins: [torch_optimizers]`.
 
 They run in the single engine; plain programs call torch's own. The fields are torch's own keyword
-arguments with torch's own defaults. LBFGS is not among them: it evaluates the loss several times a step,
-and a step here has one evaluation.
+arguments with torch's own defaults. LBFGS is not among them: it evaluates the loss several times a
+step, and a step here has one evaluation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Pair = Annotated[tuple[Positive, Positive], Field(strict=False)]
 
 
 class Adadelta(TorchOptimizer, keeps=[TorchOptimizer.lines]):
-    """torch.optim.Adadelta (Zeiler, 2012): steps in the ratio of running means, whose lr is a plain factor."""
+    """torch.optim.Adadelta (Zeiler, 2012): steps in the ratio of running means."""
 
     torch_name = "Adadelta"
     name: Literal["adadelta"] = "adadelta"
@@ -28,7 +28,7 @@ class Adadelta(TorchOptimizer, keeps=[TorchOptimizer.lines]):
 
 
 class Adamax(TorchOptimizer, keeps=[TorchOptimizer.lines]):
-    """torch.optim.Adamax (Kingma and Ba, 2015): Adam by the largest gradient instead of the mean square."""
+    """torch.optim.Adamax (Kingma and Ba, 2015): Adam by largest gradients, not mean squares."""
 
     torch_name = "Adamax"
     name: Literal["adamax"] = "adamax"

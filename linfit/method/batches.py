@@ -1,8 +1,8 @@
 """Batches: the samples over which a step takes its gradient, all of them or a few drawn for it.
 
 The recorded loss is always that of all samples, computed by the same code. Only the gradient is a
-batch's, scaled so that its expectation is the gradient of the whole loss: by n/size for sums, by 1 for
-means.
+batch's, scaled so that its expectation is the gradient of the whole loss: by n/size for sums, by 1
+for means.
 
 n samples.
 """
@@ -57,13 +57,13 @@ class Batch(Component):
     def curvature(self, largest: float, steepest: float, n: int) -> float:
         """Return the curvature that decides which learning rates are stable.
 
-        Of n samples, `largest` is that of the loss and `steepest` the largest that any sample by itself
-        would give it.
+        Of n samples, `largest` is that of the loss and `steepest` the largest that any sample by
+        itself would give it.
         """
         return largest
 
     def variance(self, n: int) -> float | None:
-        """Return n over the batch's size, by which noise grows; None unless batches are independent."""
+        """Return n over the batch's size, by which noise grows; None if batches are dependent."""
         return None
 
     def stack_key(self) -> Hashable:
@@ -83,10 +83,10 @@ class Full(Batch):
 class Minibatch(Batch):
     """`size` samples at every step, shuffled anew once all are used, or drawn with `replacement`.
 
-    Differs from torch's DataLoader: a batch continues into the next shuffle where the samples end, so
-    that all batches are of one size and none is left out. With `replacement` too `size` is at most the
-    number of samples: where more can be afforded, all of them say more. `seed` is the fit's seed unless
-    given; the stream is the batches' own.
+    Differs from torch's DataLoader: a batch continues into the next shuffle where the samples end,
+    so that all batches are of one size and none is left out. With `replacement` too `size` is at
+    most the number of samples: where more can be afforded, all of them say more. `seed` is the
+    fit's seed unless given; the stream is the batches' own.
     """
 
     is_full = False
@@ -116,10 +116,10 @@ class Minibatch(Batch):
         """Return (1 − v)·largest + v·steepest.
 
         v is the variance of a batch's mean over that of a sample: 1/size, less without replacement.
-        Below 2 over this curvature, E‖w − w*‖² shrinks until noise holds it, whatever the directions of
-        the samples (Ma, Bassily and Belkin, "The Power of Interpolation", 2018):
-        E[HᵦΣHᵦ] ≤ ½·curvature·(HΣ + ΣH) as a form. That is enough, not always necessary. Batches that
-        continue into the next shuffle count as drawn.
+        Below 2 over this curvature, E‖w − w*‖² shrinks until noise holds it, whatever the
+        directions of the samples (Ma, Bassily and Belkin, "The Power of Interpolation", 2018):
+        E[HᵦΣHᵦ] ≤ ½·curvature·(HΣ + ΣH) as a form. That is enough, not always necessary. Batches
+        that continue into the next shuffle count as drawn.
         """
         share = 1 / self.size
         if not self.replacement and n % self.size == 0:
@@ -134,7 +134,7 @@ class Minibatch(Batch):
 
 
 class Sampler:
-    """The batches of a fit, one after the other; they do not depend on how many are taken at once."""
+    """The batches of a fit, one after the other, whatever number of them is taken at once."""
 
     def __init__(self, n: int, size: int, replacement: bool, seed: int) -> None:
         self.n = n
@@ -172,5 +172,5 @@ def ahead(size: int, streams: int = 1) -> int:
 
 
 def batch_scale(loss: Loss, n: int, size: int, q: int) -> float:
-    """Return the factor of a batch's gradient that makes it expect the gradient of all n samples."""
+    """Return the factor with which a batch's gradient expects the gradient of all n samples."""
     return n / size * (loss.scale(n, q) / loss.scale(size, q))

@@ -1,15 +1,15 @@
 """Optimizers of quadratic objectives whose constants follow from the problem.
 
-They are compared with optimizers that know nothing of it. With the largest curvature L of the objective,
-the smallest one that is not zero μ, and κ = L/μ (Lessard, Recht and Packard, "Analysis and Design of
-Optimization Algorithms via Integral Quadratic Constraints", 2016, Proposition 1):
+They are compared with optimizers that know nothing of it. With the largest curvature L of the
+objective, the smallest one that is not zero μ, and κ = L/μ (Lessard, Recht and Packard, "Analysis
+and Design of Optimization Algorithms via Integral Quadratic Constraints", 2016, Proposition 1):
 
 | method | lr | momentum | contraction per step |
 |---|---|---|---|
 | gradient descent | 2/(L + μ) | | (κ − 1)/(κ + 1) |
 | heavy_ball | 4/(√L + √μ)² | ((√κ − 1)/(√κ + 1))² | (√κ − 1)/(√κ + 1) |
 | nesterov | 4/(3L + μ) | (√(3κ + 1) − 2)/(√(3κ + 1) + 2) | 1 − 2/√(3κ + 1) |
-| conjugate_gradient | the best of every step | the best of every step | 0 after one step per curvature |
+| conjugate_gradient | best of every step | best of every step | 0 after one step per curvature |
 | closed_form | | | 0 after one step |
 
 p features, q targets, m = min(n, p), s fits of one kind.
@@ -100,7 +100,7 @@ class Accelerated(Optimizer):
         return update
 
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        """Return 2(1 + momentum)/λ once the momentum is known, 1 + 2·momentum times less if `ahead`."""
+        """Return 2(1 + momentum)/λ, if `ahead` over 1 + 2·momentum; None without a momentum."""
         if self.momentum is None:
             return None
         return momentum_bound(self.momentum, self.ahead, curvature)
@@ -125,7 +125,7 @@ ACCELERATED_RULES = (
 
 
 class Momentum:
-    """b ← momentum·b + g, then w ← w − lr·b, or with `ahead` w ← w − lr·(g + momentum·b), by hand."""
+    """By hand b ← momentum·b + g, w ← w − lr·b, or if `ahead` w ← w − lr·(g + momentum·b)."""
 
     def __init__(self, parameter: Tensor, lr: float, momentum: float, ahead: bool) -> None:
         self.parameter = parameter
@@ -146,8 +146,8 @@ class Momentum:
 class HeavyBall(Accelerated, keeps=ACCELERATED_RULES):
     """Polyak's heavy ball (1964), with the constants that are optimal for the problem.
 
-    w ← w − lr·g + momentum·(w − w before). These are the steps of torch.optim.SGD(momentum=…), whose
-    velocity does not contain lr either; torch has no optimal constants.
+    w ← w − lr·g + momentum·(w − w before). These are the steps of torch.optim.SGD(momentum=…),
+    whose velocity does not contain lr either; torch has no optimal constants.
     """
 
     ahead = False
@@ -166,9 +166,10 @@ class Nesterov(Accelerated, keeps=ACCELERATED_RULES):
     """Nesterov's accelerated gradient (1983), with the constants that are optimal for the problem.
 
     The gradient is taken where the velocity will lead. The weights are those points y of the scheme
-    w ← y − lr·g(y), y ← w + momentum·(w − w before). So are those of torch.optim.SGD(nesterov=True),
-    which makes the same steps; torch has no optimal constants. The momentum does not change with the
-    step, as it does in the scheme for objectives that are not strongly convex.
+    w ← y − lr·g(y), y ← w + momentum·(w − w before). So are those of
+    torch.optim.SGD(nesterov=True), which makes the same steps; torch has no optimal constants. The
+    momentum does not change with the step, as it does in the scheme for objectives that are not
+    strongly convex.
     """
 
     ahead = True
@@ -184,14 +185,14 @@ class Nesterov(Accelerated, keeps=ACCELERATED_RULES):
 class ConjugateGradient(Informed):
     """Conjugate gradients (Hestenes and Stiefel, 1952): every step is the best along its direction.
 
-    Each target has its own direction: d ← −h/N + β·d with h = g/N and
-    β = max(0, h·(h − h before)/h before·h before) (Polak and Ribière, 1969), w ← w + α·d with the exact
-    α = −g·d/dᵀHd, where dᵀHd = 2c‖Rd‖² comes from the triangular root R of the problem. N is 1, or with
+    Each target has its own direction: d ← −h/N + β·d with h = g/N and β = max(0, h·(h − h before)/h
+    before·h before) (Polak and Ribière, 1969), w ← w + α·d with the exact α = −g·d/dᵀHd, where dᵀHd
+    = 2c‖Rd‖² comes from the triangular root R of the problem. N is 1, or with
     `preconditioner=jacobi` the columns' norms: then the units of the features do not matter, and it
-    reaches the digits that the condition number of scaled columns leaves; no other diagonal one has a κ
-    smaller by more than a factor √p (van der Sluis, 1969). For a quadratic objective it ends, but for
-    rounding, after as many steps as the Hessian, of the scaled columns, has different eigenvalues: the
-    baseline that no fixed learning rate beats. torch.optim has no counterpart.
+    reaches the digits that the condition number of scaled columns leaves; no other diagonal one has
+    a κ smaller by more than a factor √p (van der Sluis, 1969). For a quadratic objective it ends,
+    but for rounding, after as many steps as the Hessian, of the scaled columns, has different
+    eigenvalues: the baseline that no fixed learning rate beats. torch.optim has no counterpart.
     """
 
     later = frozenset({"preconditioner"})

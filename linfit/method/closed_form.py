@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 class ClosedForm(Informed):
     """The closed form: the first step goes to the least-squares solution, later ones stay there.
 
-    W = argmin ‖XW − y‖², including the objective's penalty, by a singular value decomposition of X with
-    its columns scaled to norm one, in float64 whatever the fit's dtype is, to which only the data and the
-    solution are rounded (Golub and Van Loan, Matrix Computations, 4th ed., §5.5); where that would cost
-    digits it is refined (Björck, 1967). Where there are many solutions, because columns depend on each
-    other or features outnumber samples, it is the one of smallest norm, not the one nearest the start, at
-    which descent ends. The loss at step 0 is that of the start, so `steps_to_tolerance` is 1. torch.optim
-    has no counterpart.
+    W = argmin ‖XW − y‖², including the objective's penalty, by a singular value decomposition of X
+    with its columns scaled to norm one, in float64 whatever the fit's dtype is, to which only the
+    data and the solution are rounded (Golub and Van Loan, Matrix Computations, 4th ed., §5.5);
+    where that would cost digits it is refined (Björck, 1967). Where there are many solutions,
+    because columns depend on each other or features outnumber samples, it is the one of smallest
+    norm, not the one nearest the start, at which descent ends. The loss at step 0 is that of the
+    start, so `steps_to_tolerance` is 1. torch.optim has no counterpart.
 
-    Of data that dtype had to round, about 15 − log₁₀(κ + κ²·‖r‖/(‖X‖‖W‖)) digits are those of the exact
-    answer, 6 − … in float32, where κ is the condition number of X with its columns scaled and r the
-    residual; with `gradient=gram`, which squares it, at most 14 − 2·log₁₀ κ. Where fewer than 9 are left,
-    3 in float32, the fit says so.
+    Of data that dtype had to round, about 15 − log₁₀(κ + κ²·‖r‖/(‖X‖‖W‖)) digits are those of the
+    exact answer, 6 − … in float32, where κ is the condition number of X with its columns scaled and
+    r the residual; with `gradient=gram`, which squares it, at most 14 − 2·log₁₀ κ. Where fewer than
+    9 are left, 3 in float32, the fit says so.
     """
 
     descends: ClassVar[bool] = False

@@ -1,8 +1,8 @@
 """torch's optimizers without torch's compiler, which takes as long to import as torch itself.
 
 The compiler makes no step faster here. `torch.optim` imports `torch._dynamo` in wrappers around the
-methods of an optimizer. A subclass with the methods below these layers makes the same steps, and leaves
-torch as it is for those who compile.
+methods of an optimizer. A subclass with the methods below these layers makes the same steps, and
+leaves torch as it is for those who compile.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def eager(optimizer: type[Optimizer]) -> type[Any]:
 
 
 def uncovered(method: Method) -> Method:
-    """Return the function below the layers that are taken off, in the gradient mode that they set."""
+    """Return the function below the removed layers, in the gradient mode that they set."""
     sets_gradient_mode = False
     while (layer := layer_of(method)) is not None:
         sets_gradient_mode |= layer == GRADIENT_MODE
@@ -62,7 +62,7 @@ def layer_of(method: Method) -> str | None:
 
 
 def in_gradient_mode(step: Method) -> Method:
-    """Return `step` as torch calls it: autograd records it only for an optimizer that is `differentiable`."""
+    """Return `step` as torch calls it: autograd records it only if it is `differentiable`."""
 
     @wraps(step)
     def moded(self: Optimizer, *args: Any, **kwargs: Any) -> Any:

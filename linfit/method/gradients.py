@@ -1,4 +1,4 @@
-"""How the gradient of the loss is obtained; it always ends in the parameter's `.grad`, as torch's does.
+"""How the gradient of the loss is obtained; it ends in the parameter's `.grad`, as torch's does.
 
 n samples, p features, q targets, r fits of a stack.
 """
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 #: Computes the losses `[r]` of r fits at W `[r, p, q]`, and their gradients `[r, p, q]`.
 StackedEvaluation = Callable[["Tensor"], "tuple[Tensor, Tensor]"]
-#: Computes the loss `[]` where the weights stand, and leaves its gradient in the parameter's `.grad`.
+#: Computes the loss `[]` where the weights stand, and leaves its gradient in the parameter's
+#: `.grad`.
 Evaluation = Callable[[], "Tensor"]
 
 
@@ -137,7 +138,7 @@ class Manual(Gradient):
 
 
 class Autograd(Gradient):
-    """By reverse-mode automatic differentiation: `loss.backward()`, the old gradient cleared first."""
+    """By reverse-mode automatic differentiation, `loss.backward()`, after clearing the gradient."""
 
     name: Literal["autograd"] = "autograd"
 
@@ -171,8 +172,8 @@ class Autograd(Gradient):
 class FuncGrad(Gradient):
     """By `torch.func.grad_and_value` of the loss as a pure function of the weights.
 
-    Its first call imports torch's compiler, which takes as long as importing torch. A stack takes the
-    gradient of that function by `torch.autograd.grad`, with the same bits.
+    Its first call imports torch's compiler, which takes as long as importing torch. A stack takes
+    the gradient of that function by `torch.autograd.grad`, with the same bits.
     """
 
     name: Literal["func_grad"] = "func_grad"
@@ -204,11 +205,11 @@ class FuncGrad(Gradient):
 
 
 class Forward(Gradient):
-    """By forward-mode automatic differentiation: `torch.func.jvp` along each weight's own direction.
+    """By forward-mode automatic differentiation, `torch.func.jvp` along each weight's direction.
 
-    The derivatives are exact, as those of reverse mode, which takes one pass where this takes one for
-    each of the p·q weights. The prediction is linear in the weights: its derivative along a direction is
-    the prediction with that direction for weights.
+    The derivatives are exact, as those of reverse mode, which takes one pass where this takes one
+    for each of the p·q weights. The prediction is linear in the weights: its derivative along a
+    direction is the prediction with that direction for weights.
     """
 
     name: Literal["forward"] = "forward"
@@ -293,9 +294,9 @@ def _jvp() -> Callable[..., tuple[Tensor, Tensor]]:
 class FiniteDifference(Gradient):
     """By central differences, (loss(w + h) − loss(w − h))/2h with h = step·max(1, |w|).
 
-    `step` is the cube root of the dtype's precision unless given, which balances rounding and truncation.
-    A quadratic loss has no truncation: only rounding is left, about the loss times precision/step.
-    torch.autograd.gradcheck takes h = 1e-6 instead, which is for float64.
+    `step` is the cube root of the dtype's precision unless given, which balances rounding and
+    truncation. A quadratic loss has no truncation: only rounding is left, about the loss times
+    precision/step. torch.autograd.gradcheck takes h = 1e-6 instead, which is for float64.
     """
 
     name: Literal["finite_difference"] = "finite_difference"

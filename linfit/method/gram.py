@@ -1,4 +1,4 @@
-"""The gradient from sufficient statistics: after one pass over the data a step costs O(p²), whatever n is.
+"""The gradient from sufficient statistics: after one pass a step costs O(p²), whatever n is.
 
 n samples, p features, q targets.
 """
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 class Gram(Gradient):
-    """From sufficient statistics, XᵀX, Xᵀy and yᵀy, summed in one pass in float64; a step costs O(p²).
+    """From sufficient statistics, XᵀX, Xᵀy and yᵀy, summed in one pass; a step costs O(p²).
 
     The engines give it a summary of the data, p + q rows with equal squared error for every W
-    (linfit/problem/summary.py); so data may be larger than memory, and the loss and its excess are exact
-    sums of squares, never differences. It computes in float64 whatever the fit's dtype is, to which
-    samples, weights and gradients are rounded. Squared errors only. The optimum that it leads to has about
-    14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled. Not in torch.
+    (linfit/problem/summary.py); so data may be larger than memory, and the loss and its excess are
+    exact sums of squares, never differences. It computes in float64 whatever the fit's dtype is, to
+    which samples, weights and gradients are rounded. Squared errors only. The optimum that it leads
+    to has about 14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled.
+    Not in torch.
     """
 
     name: Literal["gram"] = "gram"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Informed(Optimizer):
-    """An optimizer of quadratic objectives that must know the whole problem before it moves anything."""
+    """An optimizer of quadratic objectives that must know the whole problem before its steps."""
 
     batches: ClassVar[bool] = False
 
@@ -56,7 +56,7 @@ class Informed(Optimizer):
         return tensor if self._model is None else self._model.transpose(tensor)
 
     def features(self) -> str:
-        """Return X of a plain program in float64, with the rows of a penalty below, an expression."""
+        """Return X of a plain program in float64 with a penalty's rows below, an expression."""
         p = len(self.known.weights)
         exempt = self.known.shrinkage.exempt
         diagonal = f"np.diag([1.0] * {p - 1} + [0.0])" if exempt else f"np.eye({p})"

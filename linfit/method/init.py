@@ -60,7 +60,7 @@ class Random(Init):
 
 
 class Normal(Random):
-    """N(mean, std²), drawn in float64 and then cast, so that both dtypes start at the same point."""
+    """N(mean, std²), drawn in float64 and then cast: both dtypes start at the same point."""
 
     name: Literal["normal"] = "normal"
     mean: float = 0.0
@@ -82,7 +82,7 @@ class Normal(Random):
 
 
 class TorchDefault(Random):
-    """The weights of a new `nn.Linear`, U(−1/√p, 1/√p), drawn in the fit's dtype and in layout `[q, p]`.
+    """The weights of a new `nn.Linear`, U(−1/√p, 1/√p), drawn in the fit's dtype as `[q, p]`.
 
     As in nn.Linear they are drawn by `kaiming_uniform_(a=√5)`, here from the fit's own generator.
     """
@@ -136,7 +136,7 @@ Matrix = Annotated[
 
 
 class Given(Init):
-    """The weights written in the config: p rows of q numbers, or p numbers where there is one target."""
+    """The weights written in the config: p rows of q numbers, or p numbers for one target."""
 
     name: Literal["given"] = "given"
     weights: Matrix

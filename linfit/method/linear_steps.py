@@ -19,7 +19,7 @@ from linfit.problem.types import Array
 
 
 class LinearConstants(NamedTuple):
-    """Constants of b ← momentum·b + g, w ← w − lr·b, or with `ahead` w ← w − lr·(g + momentum·b)."""
+    """Constants of b ← momentum·b + g, w ← w − lr·b, if `ahead` w ← w − lr·(g + momentum·b)."""
 
     lr: float
     momentum: float = 0.0

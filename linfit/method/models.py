@@ -1,6 +1,7 @@
 """Models, which predict ŷ `[n, q]` from X `[n, p]` with one weight parameter in torch's own layout.
 
-n samples, p features, q targets, r fits of a stack. W `[p, q]` is the layout of everything that is stored.
+n samples, p features, q targets, r fits of a stack. W `[p, q]` is the layout of everything that is
+stored.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Model(Component):
 
     @abstractmethod
     def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
-        """Return ŷ `[n, q]` as a pure function of the parameter, for transforms such as torch.func."""
+        """Return ŷ `[n, q]` as a pure function of the parameter, for transforms of torch.func."""
 
     @abstractmethod
     def transpose(self, tensor: Tensor) -> Tensor:
@@ -85,7 +86,10 @@ class TensorModel(Model):
 
 
 class LinearModel(Model):
-    """A real `torch.nn.Linear(p, q, bias=False)`, whose weight is `[q, p]`. There is no bias: an intercept is a feature."""
+    """A real `torch.nn.Linear(p, q, bias=False)`, whose weight is `[q, p]`.
+
+    There is no bias: an intercept is a feature.
+    """
 
     name: Literal["linear"] = "linear"
 
@@ -127,17 +131,18 @@ class LinearModel(Model):
         return products(X, W)  # nn.Linear's X·weightᵀ, whose weight is Wᵀ
 
 
-#: Up to this number, features are added one by one: a sum over a short axis takes three times as long.
+#: Up to this number, features are added one by one: a sum over a short axis takes three times as
+#: long.
 FEW = 4
 
 
 def products(X: Tensor, W: Tensor) -> Tensor:
     """Return XW as `[r, q, n]` for X `[r, p, 1, n]` and W `[r, p, q]`.
 
-    Products are computed element by element and summed over the features. A matrix product chooses its
-    kernel, and with it the order of summation, by the number of matrices and their alignment. Here every
-    fit's sums run alone, in an order that follows from (n, p, q): its bits do not depend on its
-    neighbours.
+    Products are computed element by element and summed over the features. A matrix product chooses
+    its kernel, and with it the order of summation, by the number of matrices and their alignment.
+    Here every fit's sums run alone, in an order that follows from (n, p, q): its bits do not depend
+    on its neighbours.
     """
     W = W.unsqueeze(-1)  # [r, p, q, 1]
     if W.shape[1] > FEW:

@@ -44,7 +44,7 @@ Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 
 class Stepper(Protocol):
-    """Result of `Optimizer.build`: each `step()` updates the parameter in place from its `.grad`."""
+    """Result of `Optimizer.build`: `step()` updates the parameter in place from its `.grad`."""
 
     def step(self) -> object: ...
 
@@ -71,19 +71,20 @@ class Optimizer(Component):
         return False
 
     def count(self, problem: Problem) -> float:
-        """Return the n of `build`: samples count as they weigh if the optimizer averages over them."""
+        """Return the n of `build`: samples are counted by weight if the optimizer averages."""
         return problem.count if self.averages() else problem.shape[0]
 
     def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
         """Return this optimizer with the constants that the problem decides, before the first step.
 
-        `model` tells in which layout the parameter is held; None in a stack, where it is W `[p, q]`.
+        `model` tells in which layout the parameter is held; None in a stack, where it is W `[p,
+        q]`.
         """
         return self
 
     @classmethod
     def asks(cls) -> bool:
-        """Return True if it must `know` the problem before it moves anything: its class overrides it."""
+        """Return True if its class overrides `know`: it needs the problem's optimum to step."""
         return cls.know is not Optimizer.know
 
     def check(self, loss: Loss) -> None:
@@ -98,8 +99,9 @@ class Optimizer(Component):
     def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
         """Return the update of s fits at once, whose hyperparameters are the columns `h`.
 
-        Of `self` only what all fits share counts: its switches, and which of its numbers are zero. It
-        may be called again between two updates, when fits have left: all state is kept in `memory`.
+        Of `self` only what all fits share counts: its switches, and which of its numbers are zero.
+        It may be called again between two updates, when fits have left: all state is kept in
+        `memory`.
         """
         raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
@@ -113,8 +115,8 @@ class Optimizer(Component):
         """Return the largest `lr` at which the weights do not grow without end.
 
         It is infinity if any is stable, None if no bound is known. `curvature` is λ, the largest
-        eigenvalue of the objective's Hessian, on a problem of n samples. If the loss is quadratic, above
-        the bound the component of w along λ's eigenvector grows at every step.
+        eigenvalue of the objective's Hessian, on a problem of n samples. If the loss is quadratic,
+        above the bound the component of w along λ's eigenvector grows at every step.
         """
         return None
 
@@ -130,7 +132,7 @@ class Optimizer(Component):
 
     @optional
     def linear_constants(self, n: float) -> LinearConstants | None:
-        """Return the constants of a step that is linear in error and velocity, None if it is not."""
+        """Return the constants of a step that is linear in error and velocity, else None."""
         return None
 
     @optional
@@ -167,8 +169,8 @@ class Descent:
 class ManualSGD(Optimizer):
     """Gradient descent with the update by hand, w ← w − lr·g.
 
-    `average` divides the gradient g by n, as the article does. Where samples have weights, n is their
-    sum, unless `mean_over=samples`.
+    `average` divides the gradient g by n, as the article does. Where samples have weights, n is
+    their sum, unless `mean_over=samples`.
     """
 
     name: Literal["manual_sgd"] = "manual_sgd"
@@ -236,7 +238,7 @@ class TorchOptimizer(Optimizer):
         return stepper
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        """Return torch's own optimizer, with `lr` and every field that is not at torch's default."""
+        """Return torch's own optimizer, with `lr` and the fields that are not at their default."""
         fields = type(self).model_fields
         keywords = ""
         for key, value in self:
@@ -253,8 +255,8 @@ class TorchOptimizer(Optimizer):
 class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     """torch.optim.SGD: b ← momentum·b + (1 − dampening)·g, w ← w − lr·b.
 
-    With Nesterov the update is w ← w − lr·(g + momentum·b). Differs from Sutskever et al. (2013) in that
-    the velocity does not contain lr.
+    With Nesterov the update is w ← w − lr·(g + momentum·b). Differs from Sutskever et al. (2013) in
+    that the velocity does not contain lr.
     """
 
     torch_name = "SGD"
@@ -270,7 +272,8 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     def _coherent(self) -> Self:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
-                "nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false"
+                "nesterov needs momentum above 0 and dampening 0: "
+                "set momentum=0.9 or nesterov=false"
             )
         return self
 
@@ -296,9 +299,9 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
         """Return 2(1 + momentum)/(λ + weight_decay), for momentum ≤ 1.
 
-        (Polyak, 1964; Goh, "Why Momentum Really Works", 2017.) With Nesterov it is 1 + 2·momentum times
-        less. No bound is stated with dampening of a momentum, and where `maximize` meets weight decay;
-        without decay `maximize` climbs at any lr.
+        (Polyak, 1964; Goh, "Why Momentum Really Works", 2017.) With Nesterov it is 1 + 2·momentum
+        times less. No bound is stated with dampening of a momentum, and where `maximize` meets
+        weight decay; without decay `maximize` climbs at any lr.
         """
         if self.maximize:
             return 0.0 if not self.weight_decay and not self.momentum and curvature > 0 else None
@@ -408,7 +411,10 @@ class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
 
 
 class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.lines]):
-    """torch.optim.Adagrad (Duchi et al., 2011): s ← s + g², w ← w − lr/(1 + k·lr_decay)·g/(√s + eps)."""
+    """torch.optim.Adagrad (Duchi et al., 2011): steps shrink with the sum of all squared gradients.
+
+    s ← s + g², w ← w − lr/(1 + k·lr_decay)·g/(√s + eps).
+    """
 
     torch_name = "Adagrad"
     name: Literal["adagrad"] = "adagrad"

@@ -2,8 +2,8 @@
 
 The single engine uses the real `torch.optim.lr_scheduler`, stepped after every update. The stacked
 engine multiplies each update by the factor of the scheduler's closed form, which gives equal steps
-wherever the update is proportional to lr. torch computes the factor from step to step, and rounds once
-more at each.
+wherever the update is proportional to lr. torch computes the factor from step to step, and rounds
+once more at each.
 
 w updates, s fits of one kind.
 """
@@ -49,7 +49,7 @@ class Schedule(Component):
 
     @optional
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
-        """Return the factors `[w, s]` of the learning rates `lr` `[s]` after `made` updates `[w, 1]`."""
+        """Return the factors `[w, s]` of rates `lr` `[s]` after `made` updates `[w, 1]`."""
         raise NotImplementedError(f"schedule {self.name} has no stacked rule")
 
     @classmethod
@@ -111,10 +111,10 @@ class Exponential(Schedule):
 
 
 class Cosine(Schedule):
-    """torch's CosineAnnealingLR (Loshchilov and Hutter, 2017): from lr to eta_min along half a cosine.
+    """torch's CosineAnnealingLR (Loshchilov and Hutter, 2017): half a cosine from lr to eta_min.
 
-    It takes `T_max` updates, the number of the fit's steps unless given; torch wants it given. After it
-    the learning rate rises again.
+    It takes `T_max` updates, the number of the fit's steps unless given; torch wants it given.
+    After it the learning rate rises again.
     """
 
     name: Literal["cosine"] = "cosine"
@@ -170,7 +170,8 @@ class Linear(Schedule):
 class Scheduled:
     """A stepper whose learning rate torch's scheduler changes after every update.
 
-    torch schedules its own optimizers only: the learning rate of an update by hand is read from one that moves nothing.
+    torch schedules its own optimizers only: the learning rate of an update by hand is read from one
+    that moves nothing.
     """
 
     def __init__(self, stepper: Any, schedule: Schedule, steps: int) -> None:
@@ -206,6 +207,6 @@ def scheduled(stepper: Stepper, schedule: Schedule, steps: int) -> Stepper:
 
 
 def _powers(base: float, exponents: Updates, lr: Array) -> Array:
-    """Return baseᵏ `[w, s]` by Python's own power, whose bits do not depend on how many there are."""
+    """Return baseᵏ `[w, s]` by Python's own power, whose bits do not depend on the number of k."""
     powers = np.array([base**k for k in exponents[:, 0].tolist()])[:, None]
     return np.asarray(powers * np.ones_like(lr))

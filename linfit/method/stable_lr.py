@@ -1,4 +1,4 @@
-"""The largest stable learning rate of an optimizer with its batches, wherever the curvature comes from.
+"""The largest stable learning rate of an optimizer with its batches, from a known curvature.
 
 n samples, p features.
 """
@@ -29,9 +29,9 @@ def find_largest_stable_lr(
 ) -> float | None:
     """Return the largest stable learning rate, None if the optimizer states none.
 
-    `curvature` is the largest of the objective: the loss, of `scale`, on X `[n, p]`, and a penalty of
-    `strength`. `count` is the n by which the optimizer may average. With batches the bound is one up to
-    which the error shrinks in the mean, whatever they draw.
+    `curvature` is the largest of the objective: the loss, of `scale`, on X `[n, p]`, and a penalty
+    of `strength`. `count` is the n by which the optimizer may average. With batches the bound is
+    one up to which the error shrinks in the mean, whatever they draw.
     """
     if not has_stable_lr_bound(optimizer, batch):
         return None

@@ -1,11 +1,12 @@
-"""Hyperparameters of many fits as columns, and their optimizers' state: the material of stacked rules.
+"""The material of stacked rules: hyperparameters of many fits as columns, and optimizers' state.
 
-A rule is written as the equations are, of negation, +, −, ×, ÷, √ and max alone. IEEE 754 rounds each
-of them correctly, so an element's bits cannot depend on its place or its neighbours; `pow`, or a sum
-fused with a product, would not promise that. A variance that may be rounding and nothing else is
-torch's own lerp and addcmul, whose bits were found to be the same in every place too.
+A rule is written as the equations are, of negation, +, −, ×, ÷, √ and max alone. IEEE 754 rounds
+each of them correctly, so an element's bits cannot depend on its place or its neighbours; `pow`, or
+a sum fused with a product, would not promise that. A variance that may be rounding and nothing else
+is torch's own lerp and addcmul, whose bits were found to be the same in every place too.
 
-Shape letters: n samples, p features, q targets; s fits of a stack, whose optimizers are of one kind.
+Shape letters: n samples, p features, q targets; s fits of a stack, whose optimizers are of one
+kind.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ StackedRule = TypeVar("StackedRule", bound=Callable[..., Update])
 
 
 def proportional_to_lr(rule: StackedRule) -> StackedRule:
-    """Mark a rule `stacked` that moves the weights in proportion to `lr`: stacks can schedule it."""
+    """Mark a rule `stacked` whose steps are proportional to `lr`: stacks can schedule it."""
     vars(rule)["is_proportional_to_lr"] = True
     return rule
 
@@ -132,8 +133,8 @@ class Memory:
 def scaled_quotient(lr: Tensor, over: Tensor, under: Tensor, huge: Tensor | None) -> Tensor:
     """Return lr·(over/under) `[s, p, q]`, in torch.optim's order where lr is `huge`.
 
-    That order is (lr·over)/under, which overflows here exactly where torch's does. Other fits keep the
-    bits that they have without a huge rate in their stack.
+    That order is (lr·over)/under, which overflows here exactly where torch's does. Other fits keep
+    the bits that they have without a huge rate in their stack.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""How many digits of a least-squares solution as a whole are reliable (digits.py: those of each weight).
+"""How many digits of a least-squares solution are reliable (digits.py: those of each weight).
 
 Of the d decimal digits that a dtype holds, 15 in float64 and 6 in float32, about
 
@@ -6,11 +6,11 @@ Of the d decimal digits that a dtype holds, 15 in float64 and 6 in float32, abou
 
 remain in W, where data were rounded to it, κ being the condition number of X and r the residual
 (Wedin, 1973; Golub and Van Loan, Matrix Computations, 4th ed., §5.3.3). All of it refers to columns
-scaled to norm one, as the optimum is computed, so that the units of the features do not matter; and to
-W as a whole: a weight whose feature contributes a thousandth of the largest contribution has three
-digits less. Data that the dtype holds exactly lose nothing in float64, where the optimum is refined
-(refinement.py). Sums of squares and products, all that `gradient=gram` keeps of the data, square κ: at
-most 14 − 2·log₁₀ κ digits remain.
+scaled to norm one, as the optimum is computed, so that the units of the features do not matter; and
+to W as a whole: a weight whose feature contributes a thousandth of the largest contribution has
+three digits less. Data that the dtype holds exactly lose nothing in float64, where the optimum is
+refined (refinement.py). Sums of squares and products, all that `gradient=gram` keeps of the data,
+square κ: at most 14 − 2·log₁₀ κ digits remain.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _describe(digits: float) -> str:
 
 
 def with_warning(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
-    """Return the problem with notes on its optimum: which of several it is, how few digits it has."""
+    """Return the problem with notes on its optimum: ambiguity, few digits, lost resolution."""
     with np.errstate(over="ignore", invalid="ignore"):  # of data at the ends of float64
         found = [
             *unresolved(problem, optimum, dtype),
@@ -91,8 +91,8 @@ def misfit_of(optimum: Optimum) -> float:
 def overall_digits(optimum: Optimum, problem: Problem, dtype: str) -> float | None:
     """Return about how many digits of W are those of the exact solution, to a tenth.
 
-    The data are taken as rounded to `dtype`. Return None if nobody knows: the loss is not quadratic, or
-    X is zero.
+    The data are taken as rounded to `dtype`. Return None if nobody knows: the loss is not
+    quadratic, or X is zero.
     """
     if optimum.robust is not None or not optimum.rank:
         return None
@@ -105,13 +105,13 @@ def overall_digits(optimum: Optimum, problem: Problem, dtype: str) -> float | No
 
 
 def _singular_values(optimum: Optimum) -> Array:
-    """Return the singular values of X that are not zero; its columns are scaled if the rank is full."""
+    """Return the singular values of X that are not zero, columns scaled if the rank is full."""
     root = optimum.root / _norms(optimum)
     return np.asarray(np.linalg.svd(root, compute_uv=False)[: optimum.rank])
 
 
 def _norms(optimum: Optimum) -> Array:
-    """Return the norms of the columns of X `[p]`, ones if the rank is short: they count as they are."""
+    """Return the norms of the columns of X `[p]`; ones if the rank is short: nothing is scaled."""
     if _has_full_rank(optimum):
         return np.asarray(column_norms(optimum.root)[0])
     return np.ones(optimum.root.shape[-1])

@@ -1,6 +1,7 @@
 """Which of several optima is meant.
 
-Where columns depend on each other, or samples are fewer than features, many weights are equally good.
+Where columns depend on each other, or samples are fewer than features, many weights are equally
+good.
 
 n samples, p features.
 """
@@ -69,9 +70,9 @@ def free_columns(optimum: Optimum) -> Mask:
 def nearly_dependent(optimum: Optimum, problem: Problem) -> list[str]:
     """Return the names of the columns, none of which depends on others, that nearly do.
 
-    Most of the variance of their weights comes from the smallest directions: columns scaled to norm one,
-    condition indices above 30, more than half of the variance (Belsley, Kuh and Welsch, Regression
-    Diagnostics, 1980, §3.2).
+    Most of the variance of their weights comes from the smallest directions: columns scaled to norm
+    one, condition indices above 30, more than half of the variance (Belsley, Kuh and Welsch,
+    Regression Diagnostics, 1980, §3.2).
     """
     _, singular, right = np.linalg.svd(optimum.root / column_norms(optimum.root)[0])
     if singular[0] <= INDEX * singular[-1]:

@@ -43,8 +43,8 @@ def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
 def impossible() -> Iterator[None]:
     """Let a ValueError through, and ignore other errors.
 
-    A ValueError says why a fit is impossible. Other errors of the data fail their own fits alone, and
-    the rest of a sweep continues.
+    A ValueError says why a fit is impossible. Other errors of the data fail their own fits alone,
+    and the rest of a sweep continues.
     """
     try:
         yield

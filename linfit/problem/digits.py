@@ -1,18 +1,18 @@
-"""How many digits of each weight of the optimum are reliable: of the features, and of the user terms.
+"""How many digits of each weight are reliable: of the features, and of the user terms.
 
-The numbers of X and y are rounded, where they are read, where features are computed, and to the fit's
-dtype. To first order, with r the residual and X⁺ the pseudoinverse, that moves W by
+The numbers of X and y are rounded, where they are read, where features are computed, and to the
+fit's dtype. To first order, with r the residual and X⁺ the pseudoinverse, that moves W by
 
     X⁺(δy − δX·W) + (XᵀX)⁻¹δXᵀr
 
-(Björck, Numerical Methods for Least Squares Problems, 1996, §1.4), and user terms T·W by T times that.
-Each column of δX is bounded by its norm, so that the root R with RᵀR = XᵀX is all that is needed of X:
-a weight's error is at most
+(Björck, Numerical Methods for Least Squares Problems, 1996, §1.4), and user terms T·W by T times
+that. Each column of δX is bounded by its norm, so that the root R with RᵀR = XᵀX is all that is
+needed of X: a weight's error is at most
 
     ‖(TR⁻¹)ᵢ‖·(‖δy‖ + Σ‖δxₖ‖|wₖ|) + Σ|(TR⁻¹R⁻ᵀ)ᵢₖ|‖δxₖ‖‖r‖
 
-and the rounding of T and of W. Roundings seldom all point one way: one or two digits more may well be
-right.
+and the rounding of T and of W. Roundings seldom all point one way: one or two digits more may well
+be right.
 
 n samples, p features, q targets, o user terms, k directions that are not zero.
 """
@@ -42,7 +42,7 @@ OF_A_SUMMARY = 8.0
 
 @dataclass(frozen=True)
 class Digits:
-    """About how many digits of the optimum are those of the exact solution, rounded down to a tenth."""
+    """Digits of the optimum that are those of the exact solution, rounded down to a tenth."""
 
     weights: Array
     """`[p, q]`"""
@@ -59,8 +59,8 @@ class Digits:
 def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> Digits | None:
     """Return the digits that data rounded to `dtype` leave.
 
-    Return None if nobody knows: the loss is not quadratic, X is zero, numbers are so large or small that
-    their squares are not numbers, or there are more weights than anybody reads.
+    Return None if nobody knows: the loss is not quadratic, X is zero, numbers are so large or small
+    that their squares are not numbers, or there are more weights than anybody reads.
     """
     if optimum.robust is not None or not optimum.rank or len(optimum.weights) > MOST_WEIGHTS:
         return None
@@ -94,7 +94,7 @@ def _digits(errors: Array, values: Array, dtype: str) -> Array:
 
 
 class Sensitivity(NamedTuple):
-    """How roundings move the optimum's weights, on columns scaled to norm one if the rank is full."""
+    """How roundings move the weights, on columns scaled to norm one if the rank is full."""
 
     units: Array
     """Divisors of the columns `[p]`."""
@@ -160,10 +160,11 @@ class Sensitivity(NamedTuple):
 
 
 def roundings_of(expansion: Expansion | None, root: Array) -> Array:
-    """Return how many roundings of its norm each column of X `[p]` has; `root` `[m, p]` is X's root.
+    """Return the roundings of each column of X `[p]`, relative to its norm; `root` `[m, p]` is X's.
 
     Values are rounded where the data are read, and again where functions are computed. Their
-    differences from the shift may be far smaller than they are, and mixtures of these smaller again.
+    differences from the shift may be far smaller than they are, and mixtures of these smaller
+    again.
     """
     norms = column_norms(root)[0]
     if expansion is None:
@@ -183,7 +184,7 @@ def roundings_of(expansion: Expansion | None, root: Array) -> Array:
 
 
 def own_sizes(expansion: Expansion) -> Array:
-    """Return the sums `[o, p]` of the sizes of the terms of T's numbers: these have the sums' roundings."""
+    """Return the sums `[o, p]` of the sizes of the terms of T's numbers, whose roundings T has."""
     features = expansion.features
     mix = np.abs(expansion.mix)
     _, matrix, constants = features.own(expansion.columns, expansion.bounds)

@@ -1,6 +1,7 @@
 """Features: functions of the data's columns, an intercept, and a scaling that can be undone.
 
-    columns `[n, c]` → functions φ of each column `[n, d]` → (φ − shift)·mix, and the intercept → features X `[n, p]`
+    columns `[n, c]` → functions φ of each column `[n, d]` → (φ − shift)·mix, and the intercept
+    → features X `[n, p]`
 
 Scaling never changes what can be fitted, only how well it is conditioned: without an intercept that
 could make up for it, nothing is shifted. So weights can always be told in terms of the functions
@@ -93,10 +94,10 @@ class Features(Component):
     """The map from the data's columns to what is fitted.
 
     `intercept` adds a feature of ones, the last. `scaling` is learnt from the training samples,
-    weighted as they are: `standardize` divides each function by its standard deviation, `whiten` makes
-    them uncorrelated too, with variance one, and as near to the standardized ones as that allows
-    (Kessy, Lewin and Strimmer, "Optimal Whitening and Decorrelation", 2018: ZCA-cor). With an
-    intercept both subtract the mean; without one, deviations are from zero.
+    weighted as they are: `standardize` divides each function by its standard deviation, `whiten`
+    makes them uncorrelated too, with variance one, and as near to the standardized ones as that
+    allows (Kessy, Lewin and Strimmer, "Optimal Whitening and Decorrelation", 2018: ZCA-cor). With
+    an intercept both subtract the mean; without one, deviations are from zero.
     """
 
     intercept: bool = True
@@ -141,7 +142,8 @@ class Features(Component):
     def learn(self, columns: tuple[str, ...], blocks: Blocks) -> Expansion:
         """Return the expansion learnt from the training samples.
 
-        They are gone through up to three times. Raise ValueError if nothing can be learnt from them.
+        They are gone through up to three times. Raise ValueError if nothing can be learnt from
+        them.
         """
         bounds = bounds_of(blocks, len(columns)) if self.bounded() else np.zeros((2, len(columns)))
         if self.bounded():
@@ -225,7 +227,7 @@ class Ranged(Features):
         return formulas.choose_ends(bounds, self.domain)
 
     def magnified(self, bounds: Array) -> float:
-        """Return how many times larger a column's rounding is relative to half its range than to its values."""
+        """Return how much larger a rounding is relative to half the range than to the values."""
         low, high = self.ends(bounds)
         sizes = np.maximum(np.abs(low), np.abs(high))
         return float((1 + 2 * sizes / (high - low)).max(initial=1.0))
@@ -234,10 +236,10 @@ class Ranged(Features):
 class PolynomialFeatures(Ranged):
     """Polynomials of each column up to `degree`, the highest first.
 
-    `basis` are the column's powers, or Chebyshev's or Legendre's polynomials on its range. There are no
-    products of different columns. Chebyshev's and Legendre's span the same functions far better
-    conditioned, for columns spread over their range; `domain` does not matter to powers, which are of
-    the column as it is.
+    `basis` are the column's powers, or Chebyshev's or Legendre's polynomials on its range. There
+    are no products of different columns. Chebyshev's and Legendre's span the same functions far
+    better conditioned, for columns spread over their range; `domain` does not matter to powers,
+    which are of the column as it is.
     """
 
     name: Literal["polynomial"] = "polynomial"
@@ -282,7 +284,7 @@ class PolynomialFeatures(Ranged):
         return table
 
     def roundings(self, bounds: Array) -> float:
-        """Return the degree + 1 of a power, or the steepest slope, the degree squared, on a range."""
+        """Return degree + 1 of a power; on a range the steepest slope, the degree squared."""
         if self.basis == "monomial":
             return self.degree + 1.0
         return self.degree**2 * self.magnified(bounds)
@@ -319,9 +321,10 @@ class Fourier(Ranged):
 
 
 class RBF(Ranged):
-    """Gaussian bumps exp(−½((x − c)/width)²) around `centers` points c, evenly spaced over a column's range.
+    """Gaussian bumps exp(−½((x − c)/width)²) around `centers` points c.
 
-    `width` counts in distances between neighbouring centers.
+    The points are evenly spaced over the range of each column. `width` counts in distances between
+    neighbouring centers.
     """
 
     name: Literal["rbf"] = "rbf"

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class Loss(Component):
     """Scalar function of the residuals."""
 
-    #: True if the loss is c·Σr² everywhere: its optimum then is a least-squares solution, its Hessian constant.
+    #: True if the loss is c·Σr² everywhere: its optimum then is a least-squares solution, its
+    #: Hessian constant.
     quadratic: ClassVar[bool] = True
 
     @abstractmethod
@@ -42,7 +43,7 @@ class Loss(Component):
 
     @abstractmethod
     def derivative(self, residual: Tensor) -> Tensor:
-        """Return ∂loss/∂ŷ `[n, q]` at the residuals `[n, q]`, elementwise: stacks `[r, q, n]` call it too."""
+        """Return ∂loss/∂ŷ `[n, q]` at residuals `[n, q]`, elementwise; in stacks `[r, q, n]`."""
 
     @optional
     def stacked(self, residual: Tensor) -> Tensor:
@@ -126,11 +127,11 @@ class MSE(Loss):
 
 
 class Huber(Loss):
-    """Huber's loss (1964), Σ ρ(r) / (n·q): squares up to `delta`, lines beyond, which outliers pull less.
+    """Huber's loss (1964), Σ ρ(r) / (n·q): squares up to `delta`, lines beyond.
 
-    With g = r cut off at ±delta, ρ(r) = g·(r − ½g) and its derivative is g. As torch's HuberLoss, whose
-    factor ½ it has too. The optimum is found in float64 by Newton's method with an exact line search
-    (linfit/problem/robust.py).
+    With g = r cut off at ±delta, ρ(r) = g·(r − ½g) and its derivative is g. As torch's HuberLoss,
+    whose factor ½ it has too. The optimum is found in float64 by Newton's method with an exact line
+    search (linfit/problem/robust.py).
     """
 
     quadratic = False

@@ -67,12 +67,12 @@ class NoPenalty(Penalty):
 
 
 class Ridge(Penalty):
-    """½·strength·‖W‖² (Hoerl and Kennard, 1970): the optimum is unique whatever the data, and smaller.
+    """½·strength·‖W‖² (Hoerl and Kennard, 1970): the optimum is unique and smaller.
 
-    An intercept that `features.intercept` adds is not penalized unless `intercept` is true. The optimum
-    is that of scikit-learn's `Ridge(alpha)`, which minimizes Σr² + alpha·‖w‖², at strength 2·alpha for the
-    loss sse and at 2·alpha/(n·q) for mse, with the sum of the weights in place of n where samples have
-    weights. For huber it has no counterpart there.
+    An intercept that `features.intercept` adds is not penalized unless `intercept` is true. The
+    optimum is that of scikit-learn's `Ridge(alpha)`, which minimizes Σr² + alpha·‖w‖², at strength
+    2·alpha for the loss sse and at 2·alpha/(n·q) for mse, with the sum of the weights in place of n
+    where samples have weights. For huber it has no counterpart there.
     """
 
     name: Literal["ridge"] = "ridge"

@@ -40,9 +40,9 @@ class Problem:
     expansion: Expansion | None = None
     """The map from the data's columns to the features; None if the features are the columns."""
     samples: int | None = None
-    """Number of samples that the rows summarize (linfit/problem/summary.py); None: each row is one."""
+    """Number of samples that the rows summarize (problem/summary.py); None: each row is one."""
     total: float | None = None
-    """Sum of the samples' weights, by which means divide; None: they divide by the number of samples."""
+    """Sum of the samples' weights, by which means divide; None: by the number of samples."""
     notes: tuple[str, ...] = ()
     """Sentences on the data that the user should read."""
 
@@ -80,8 +80,8 @@ class Problem:
     def cast(self, dtype: str) -> Problem:
         """Return the problem rounded to `dtype` (`float32` or `float64`), held in float64.
 
-        A summary is returned as it is: its samples were rounded before. Raise ValueError if a number
-        is too large.
+        A summary is returned as it is: its samples were rounded before. Raise ValueError if a
+        number is too large.
         """
         if self.samples is not None:
             return self
@@ -95,7 +95,8 @@ class Problem:
             )
         if max(np.abs(array).max(initial=0) for array in (X, y)) > LARGEST_NUMBER:
             raise ValueError(
-                f"{self.source} has values that are too large to be squared in float64: scale the data"
+                f"{self.source} has values that are too large to be squared in float64: "
+                "scale the data"
             )
         return replace(self, X=X, y=y)
 

@@ -14,7 +14,7 @@ FEWEST_STEPS = 100
 
 
 def unresolved(problem: Problem, optimum: Optimum, dtype: str) -> list[str]:
-    """Return a sentence for each property of data or optimum that `dtype` or float64 cannot hold."""
+    """Return a sentence for each property of data or optimum that a dtype cannot hold."""
     found = []
     if problem.samples is None and dtype != "float64":
         found += _indistinct("target", problem.targets, problem.y, dtype)
@@ -23,7 +23,8 @@ def unresolved(problem: Problem, optimum: Optimum, dtype: str) -> list[str]:
         found.append("the optimal weights are beyond float64: scale the data")
     elif optimum.rank and not optimum.curvatures[0]:
         found.append(
-            "squares of the features vanish in float64, losses and curvatures with them: scale the data"
+            "squares of the features vanish in float64, losses and curvatures with them: "
+            "scale the data"
         )
     return [f"{problem.source}: {sentence}" for sentence in found]
 

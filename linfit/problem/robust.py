@@ -1,12 +1,12 @@
 """The optimum of Huber's loss, in float64, and the exact excess loss around it.
 
-loss(W) = a·Σρ(r) + ½s‖DW‖², where D leaves an exempt intercept out, with residuals r = XW − y and
-a = 1/(n·q). Where no residual crosses ±δ it is a quadratic function, whose minimum is a Newton step
+loss(W) = a·Σρ(r) + ½s‖DW‖², where D leaves an exempt intercept out, with residuals r = XW − y and a
+= 1/(n·q). Where no residual crosses ±δ it is a quadratic function, whose minimum is a Newton step
 away (Madsen and Nielsen, "Finite Algorithms for Robust Linear Regression", BIT 30, 1990). Where the
-residuals within ±δ do not determine the whole step, because too few of them are left, the step keeps
-them as they are and goes downhill until another comes within. The length of every step is exact:
-along a line the slope is piecewise linear. Residuals that are thousands of δ away are approached
-through larger δ first.
+residuals within ±δ do not determine the whole step, because too few of them are left, the step
+keeps them as they are and goes downhill until another comes within. The length of every step is
+exact: along a line the slope is piecewise linear. Residuals that are thousands of δ away are
+approached through larger δ first.
 
 The excess loss is a sum of Bregman's divergences, none of which is negative, and not the difference
 of two sums. Of two residuals r and r*, cut off to g and g*, it is

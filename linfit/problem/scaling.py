@@ -55,7 +55,7 @@ def whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
         parts = np.abs(vectors[:, 0]).tolist()
         named = [repr(name) for name, part in zip(names, parts, strict=True) if part > NOTICED]
         raise ValueError(
-            f"features.scaling=whiten: the features {brief(', '.join(named))} are linearly dependent "
-            "or constant: leave one out, or choose standardize"
+            f"features.scaling=whiten: the features {brief(', '.join(named))} "
+            "are linearly dependent or constant: leave one out, or choose standardize"
         )
     return np.asarray((vectors / np.sqrt(values)) @ vectors.T / scales[:, None])

@@ -22,9 +22,9 @@ TOGETHER = 2**16
 class Split(Frozen):
     """Training and validation samples.
 
-    The share `validation` of the samples, rounded, is held out, drawn without replacement from a stream
-    of its own. The validation loss is recorded next to the training loss; nothing is fitted to these
-    samples, and no scaling is learnt from them.
+    The share `validation` of the samples, rounded, is held out, drawn without replacement from a
+    stream of its own. The validation loss is recorded next to the training loss; nothing is fitted
+    to these samples, and no scaling is learnt from them.
     """
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -37,8 +37,8 @@ class Split(Frozen):
     def held_out(self, n: int, seed: int) -> Iterator[Mask]:
         """Yield masks of the held-out samples, which together cover all n samples in order.
 
-        They mark exactly the share of all, rounded. The number in each mask is hypergeometric, so that
-        every choice of samples is as likely as any other.
+        They mark exactly the share of all, rounded. The number in each mask is hypergeometric, so
+        that every choice of samples is as likely as any other.
         """
         stream = generator(self.drawn_from(seed), Purpose.SPLIT)
         left = n

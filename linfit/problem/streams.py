@@ -1,4 +1,4 @@
-"""Streams of random numbers: one for each purpose, so that no two coincide and none is the global one."""
+"""Streams of random numbers, one for each purpose: no two coincide, none is the global one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def generator(seed: int, purpose: Purpose) -> np.random.Generator:
 
 
 def torch_seed(seed: int, purpose: Purpose) -> int:
-    """Return the seed of a torch.Generator for `purpose`: 63 bits of SeedSequence([seed, purpose])."""
+    """Return the seed of torch's generator for `purpose`: 63 bits of the seed sequence."""
     return int(_sequence(seed, purpose).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

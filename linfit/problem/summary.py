@@ -1,9 +1,10 @@
 """Sufficient statistics: all that the squared error knows of the data, in one pass and a few rows.
 
-For A = [X y] `[n, p + q]`, ‖XW − y‖² depends on A through AᵀA alone. A is gone through in blocks of a
-size that follows from p + q, whatever pieces it comes in, and AᵀA is accumulated in float64. Its root,
-p + q rows A' with A'ᵀA' = AᵀA, is a problem with equal squared error for every W, an equal optimum and
-an equal Hessian: engines and theory work on it as on any other, and a step costs O(p²) whatever n is.
+For A = [X y] `[n, p + q]`, ‖XW − y‖² depends on A through AᵀA alone. A is gone through in blocks of
+a size that follows from p + q, whatever pieces it comes in, and AᵀA is accumulated in float64. Its
+root, p + q rows A' with A'ᵀA' = AᵀA, is a problem with equal squared error for every W, an equal
+optimum and an equal Hessian: engines and theory work on it as on any other, and a step costs O(p²)
+whatever n is.
 
 The price is that AᵀA squares the condition number κ of X: of the 16 digits of float64 about
 14 − 2·log₁₀ κ remain in the optimum, κ taken after scaling the columns. From κ of about 10⁷ on,
@@ -36,7 +37,7 @@ ROWS = 512
 
 
 class Sums:
-    """AᵀA of samples that come in pieces, rounded to `dtype`; its bits do not depend on the pieces."""
+    """AᵀA of samples rounded to `dtype`; its bits do not depend on the pieces they come in."""
 
     def __init__(self, width: int, dtype: str) -> None:
         self.block = np.empty((max(ROWS, BLOCK // (8 * width)), width))
@@ -97,7 +98,7 @@ class Sums:
 
 
 def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
-    """Return [X y] `[b, p + q]` without a copy, None if they are no columns of a contiguous array."""
+    """Return [X y] `[b, p + q]` without a copy, None if they are not in one contiguous array."""
     (b, p), size = X.shape, X.dtype.itemsize
     width = p + y.shape[1]
     distance = y.__array_interface__["data"][0] - X.__array_interface__["data"][0]
@@ -110,9 +111,10 @@ def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floa
 def root(gram: Array, p: int) -> Array:
     """Return A' = [[R, Z], [0, S]] `[m, m]` with A'ᵀA' = AᵀA `[m, m]`, of p features.
 
-    RᵀR = XᵀX, RᵀZ = Xᵀy, SᵀS = yᵀy − ZᵀZ. R and S come from eigenvalues after scaling the diagonal to
-    one. Features and targets have roots of their own: where columns nearly depend on each other, a
-    direction that is rounding for both would take y into the span of X, and its squared error with it.
+    RᵀR = XᵀX, RᵀZ = Xᵀy, SᵀS = yᵀy − ZᵀZ. R and S come from eigenvalues after scaling the diagonal
+    to one. Features and targets have roots of their own: where columns nearly depend on each other,
+    a direction that is rounding for both would take y into the span of X, and its squared error
+    with it.
     """
     sizes = np.sqrt(np.diag(gram))
     sizes[sizes == 0] = 1
@@ -139,8 +141,8 @@ def _root(matrix: Array, rounding: float) -> tuple[Array, Array]:
 def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dtype: str) -> Problem:
     """Return the problem that `load` gives, rounded to `dtype`, as a summary.
 
-    No more than a block of it is ever in memory. The data are read once; before that, once more where
-    samples are held out, which are counted first, and where features learn from them.
+    No more than a block of it is ever in memory. The data are read once; before that, once more
+    where samples are held out, which are counted first, and where features learn from them.
     """
     if split.validation == 0:
         samples = Samples(dataset, seed)

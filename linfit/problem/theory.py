@@ -43,11 +43,11 @@ LOST = 100.0
 class Optimum:
     """W* `[p, q]`, the loss there, and the curvature around it.
 
-    W* has the smallest norm if it is not unique (`rank` < p). It is infinite if it is beyond float64:
-    every excess loss then is infinite, too.
+    W* has the smallest norm if it is not unique (`rank` < p). It is infinite if it is beyond
+    float64: every excess loss then is infinite, too.
 
-    For a loss that is not quadratic, `robust` knows the excess loss, and the curvatures are those of
-    small residuals, the largest there are.
+    For a loss that is not quadratic, `robust` knows the excess loss, and the curvatures are those
+    of small residuals, the largest there are.
     """
 
     weights: Array
@@ -56,7 +56,10 @@ class Optimum:
     curvatures: Array
     """Eigenvalues of the Hessian `[min(n, p)]`, largest first; `[p]` with a penalty."""
     root: Array
-    """R `[min(n, p), p]`, upper triangular, with RᵀR = XᵀX; `[p, p]` with RᵀR = XᵀX + s/2c·D with a penalty."""
+    """R `[min(n, p), p]`, upper triangular, with RᵀR = XᵀX.
+
+    With a penalty R is `[p, p]` and RᵀR = XᵀX + s/2c·D.
+    """
     scale: float
     robust: ExcessLoss | None = None
     shrinkage: Shrinkage = NONE
@@ -169,7 +172,7 @@ def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array
 
 
 def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
-    """Return the optimum of `loss`, which finds it itself from the least-squares solution `near`."""
+    """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
     found = loss.optimum(problem.X, problem.y, near.weights, near.shrinkage)
     if found is None:
         return near
@@ -212,10 +215,11 @@ class Solution(NamedTuple):
 
 
 def least_squares(X: Array, y: Array) -> Solution:
-    """Return argmin ‖XW − y‖ for X `[…, n, p]` and y `[…, n, q]`, of smallest norm if it is not unique.
+    """Return argmin ‖XW − y‖ for X `[…, n, p]` and y `[…, n, q]`.
 
-    Where it is unique and the data are not too many, it has the digits that float64 holds of the
-    exact one, but for condition numbers near 1/ε.
+    It is the solution of smallest norm if there are several. Where it is unique and the data are
+    not too many, it has the digits that float64 holds of the exact one, but for condition numbers
+    near 1/ε.
     """
     across = exponents_of(X, (-2, -1))  # […, 1, 1]
     down = exponents_of(y, (-2, -1))

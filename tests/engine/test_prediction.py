@@ -11,7 +11,7 @@ import pytest
 from linfit.engine.dispatch import fit
 from linfit.engine.iteration import NEVER, contraction, steps_until
 from linfit.engine.prediction import Theory, predicted_rate, theory_of
-from linfit.method.optimizers import momentum_bound
+from linfit.method.linear_steps import momentum_bound
 from tests.helpers import config
 
 DATA = {"name": "random_linear", "n": 40, "p": 4, "condition": 4.0}

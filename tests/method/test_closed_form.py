@@ -13,7 +13,8 @@ from linfit.engine.prediction import theory_of
 from tests.helpers import DTYPES, config
 
 ENGINES = ("single", "stacked")
-#: More features than samples; columns that depend on each other (a constant beside an intercept); neither.
+#: More features than samples; columns that depend on each other (a constant beside an intercept);
+#: neither.
 PROBLEMS: dict[str, dict[str, Any]] = {
     "wide": {"dataset": {"name": "random_linear", "n": 4, "p": 7, "q": 2, "condition": 2.0}},
     "dependent": {"features": {"name": "raw", "intercept": True}},

@@ -1,7 +1,8 @@
 """Fits in a process of their own, and what torch has imported for them: python -m tests.method.uncompiled; test_eager.py reads it.
 
-Printed as JSON: `loaded`, the settings whose fit, or worker, was the first to import one of MODULES; `differing`, those whose bits differ
-where torch.optim's own classes make the steps; `compiled`, whether torch.compile and fits work beside each other afterwards.
+Printed as JSON: `loaded`, the settings whose fit, or worker, was the first to import one of
+MODULES; `differing`, those whose bits differ where torch.optim's own classes make the steps;
+`compiled`, whether torch.compile and fits work beside each other afterwards.
 """
 
 from __future__ import annotations
