@@ -166,17 +166,26 @@ class Autograd(Gradient):
         )
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        return _reverse_mode(model, loss, X, y)
+        import torch
+
+        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            weight = W.detach().requires_grad_()
+            losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
+            # Each fit's own gradient: no loss depends on another's weights.
+            (gradient,) = torch.autograd.grad(losses.sum(), weight)
+            return losses.detach(), gradient
+
+        return evaluate
 
 
-class FuncGrad(Gradient):
+class FuncGrad(Autograd, keeps=[Autograd.stacked]):
     """By `torch.func.grad_and_value` of the loss as a pure function of the weights.
 
     Its first call imports torch's compiler, which takes as long as importing torch. A stack takes
     the gradient of that function by `torch.autograd.grad`, with the same bits.
     """
 
-    name: Literal["func_grad"] = "func_grad"
+    name: Literal["func_grad"] = "func_grad"  # type: ignore[assignment]
 
     def bind(
         self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
@@ -199,9 +208,6 @@ class FuncGrad(Gradient):
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         called = f"gradient, loss = torch.func.grad_and_value(objective)({model.weight})"
         return GradientLines(_objective(model, loss), (called,), ())
-
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        return _reverse_mode(model, loss, X, y)
 
 
 class Forward(Gradient):
@@ -265,20 +271,6 @@ class Forward(Gradient):
             f"torch.func.jvp(objective, ({model.weight},), (along,))",
         )
         return GradientLines(_objective(model, loss), forward, ())
-
-
-def _reverse_mode(model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-    """Return the stacked evaluation by one backward pass of the sum of all losses."""
-    import torch
-
-    def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-        weight = W.detach().requires_grad_()
-        losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
-        # Each fit's own gradient: no loss depends on another's weights.
-        (gradient,) = torch.autograd.grad(losses.sum(), weight)
-        return losses.detach(), gradient
-
-    return evaluate
 
 
 def _jvp() -> Callable[..., tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from linfit.method.gradients import Evaluation, Gradient, StackedEvaluation
+from linfit.method.gradients import Evaluation, Manual, StackedEvaluation
 from linfit.method.models import Model, Predictor
 from linfit.problem.losses import Loss, SumOfSquares
 from linfit.problem.summary import root
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Gram(Gradient):
+class Gram(Manual):
     """From sufficient statistics, XᵀX, Xᵀy and yᵀy, summed in one pass; a step costs O(p²).
 
     The engines give it a summary of the data, p + q rows with equal squared error for every W
@@ -27,7 +27,7 @@ class Gram(Gradient):
     Not in torch.
     """
 
-    name: Literal["gram"] = "gram"
+    name: Literal["gram"] = "gram"  # type: ignore[assignment]
     summarizes: ClassVar[bool] = True
     in_float64: ClassVar[bool] = True
     batches: ClassVar[bool] = False
@@ -53,10 +53,11 @@ class Gram(Gradient):
         return evaluate
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        step = super().stacked(model, loss, X, y)
+
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            residual = model.stacked(X, W.double()) - y  # [r, q, p + q]
-            gradient = (X * loss.derivative(residual).unsqueeze(1)).sum(dim=-1)  # [r, p, q]
-            return loss.stacked(residual).to(W.dtype), gradient.to(W.dtype)
+            losses, gradient = step(W.double())
+            return losses.to(W.dtype), gradient.to(W.dtype)
 
         return evaluate
 

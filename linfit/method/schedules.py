@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -73,93 +74,92 @@ class Constant(Schedule):
         return np.ones((len(made), len(lr)))
 
 
-class StepDecay(Schedule):
+class TorchSchedule(Schedule):
+    """A scheduler of torch.optim.lr_scheduler, made of the optimizer and some arguments."""
+
+    torch_name: ClassVar[str]
+
+    @abstractmethod
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        """Return torch's arguments after the optimizer, for a fit of `steps`."""
+
+    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
+        from torch.optim import lr_scheduler
+
+        scheduler: Callable[..., LRScheduler] = getattr(lr_scheduler, self.torch_name)
+        return scheduler(optimizer, *self.arguments(steps))
+
+    def lines(self, steps: int) -> str:
+        arguments = ", ".join(map(repr, self.arguments(steps)))
+        return f"torch.optim.lr_scheduler.{self.torch_name}(optimizer, {arguments})"
+
+
+class StepDecay(TorchSchedule, keeps=[TorchSchedule.lines]):
     """torch's StepLR: every `step_size` updates, lr ← gamma·lr."""
 
+    torch_name = "StepLR"
     name: Literal["step"] = "step"
     step_size: Count = 250
     gamma: Share = 0.1
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import StepLR
-
-        return StepLR(optimizer, self.step_size, self.gamma)
-
-    def lines(self, steps: int) -> str:
-        return f"torch.optim.lr_scheduler.StepLR(optimizer, {self.step_size}, {self.gamma!r})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return self.step_size, self.gamma
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         return _powers(self.gamma, made // self.step_size, lr)
 
 
-class Exponential(Schedule):
+class Exponential(TorchSchedule, keeps=[TorchSchedule.lines]):
     """torch's ExponentialLR: after every update, lr ← gamma·lr."""
 
+    torch_name = "ExponentialLR"
     name: Literal["exponential"] = "exponential"
     gamma: Share = 0.999
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import ExponentialLR
-
-        return ExponentialLR(optimizer, self.gamma)
-
-    def lines(self, steps: int) -> str:
-        return f"torch.optim.lr_scheduler.ExponentialLR(optimizer, {self.gamma!r})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return (self.gamma,)
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         return _powers(self.gamma, made, lr)
 
 
-class Cosine(Schedule):
+class Cosine(TorchSchedule, keeps=[TorchSchedule.lines]):
     """torch's CosineAnnealingLR (Loshchilov and Hutter, 2017): half a cosine from lr to eta_min.
 
     It takes `T_max` updates, the number of the fit's steps unless given; torch wants it given.
     After it the learning rate rises again.
     """
 
+    torch_name = "CosineAnnealingLR"
     name: Literal["cosine"] = "cosine"
     T_max: Count | None = None
     eta_min: Annotated[float, Field(ge=0)] = 0.0
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import CosineAnnealingLR
-
-        return CosineAnnealingLR(optimizer, self._period(steps), self.eta_min)
-
-    def lines(self, steps: int) -> str:
-        arguments = f"optimizer, {self._period(steps)}, {self.eta_min!r}"
-        return f"torch.optim.lr_scheduler.CosineAnnealingLR({arguments})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return self.T_max or max(1, steps), self.eta_min
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
-        period = self._period(steps)
-        # math.cos, whose bits do not depend on how many there are.
+        period, _ = self.arguments(steps)
+        # math.cos, whose bits do not depend on the number of k.
         shares = [(1 + math.cos(math.pi * k / period)) / 2 for k in made[:, 0].tolist()]
         falling = np.array(shares)[:, None]
         return np.asarray((self.eta_min + (lr - self.eta_min) * falling) / lr)
 
-    def _period(self, steps: int) -> int:
-        return self.T_max or max(1, steps)
 
-
-class Linear(Schedule):
+class Linear(TorchSchedule, keeps=[TorchSchedule.lines]):
     """torch's LinearLR: lr times a factor that goes evenly from start_factor to end_factor.
 
     It reaches end_factor after total_iters updates, and keeps it.
     """
 
+    torch_name = "LinearLR"
     name: Literal["linear"] = "linear"
     start_factor: Share = 1 / 3
     end_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
     total_iters: Count = 5
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import LinearLR
-
-        return LinearLR(optimizer, self.start_factor, self.end_factor, self.total_iters)
-
-    def lines(self, steps: int) -> str:
-        factors = f"{self.start_factor!r}, {self.end_factor!r}"
-        return f"torch.optim.lr_scheduler.LinearLR(optimizer, {factors}, {self.total_iters})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return self.start_factor, self.end_factor, self.total_iters
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         gone = np.minimum(made, self.total_iters) / self.total_iters

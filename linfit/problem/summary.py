@@ -16,7 +16,7 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -154,25 +154,18 @@ def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dty
     return replace(_summed(train, expansion, dtype), validation=_summed(held, expansion, dtype))
 
 
+@dataclass(frozen=True)
 class Samples:
     """Samples of a dataset block by block: all, or those that a split fits or holds out.
 
     They can be gone through several times.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        seed: int,
-        split: Split | None = None,
-        n: int = 0,
-        held: bool = False,
-    ) -> None:
-        self.dataset = dataset
-        self.seed = seed
-        self.split = split
-        self.n = n
-        self.held = held
+    dataset: Dataset
+    seed: int
+    split: Split | None = None
+    n: int = 0
+    held: bool = False
 
     def __iter__(self) -> Iterator[Problem]:
         if self.split is None:
