@@ -195,7 +195,7 @@ def memory(config: FitConfig) -> int:
 def bytes_of(task: Task) -> int:
     """Estimate the bytes of a fit in its block.
 
-    Counted are data, products with weights and residuals, window, optimizer state, path and optimum.
+    It counts data, products with weights and residuals, window, optimizer state, path, optimum.
     """
     n = len(task.data.X)
     _, p, q = task.data.seen.shape

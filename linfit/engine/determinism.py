@@ -65,7 +65,8 @@ def deterministic() -> Iterator[None]:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Compute products of float32 in float32, neither in TF32 nor in bfloat16."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    mkldnn: Any = torch.backends.mkldnn  # torch's stubs lack `matmul`
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
     own = [backend.fp32_precision for backend in backends]  # "none" follows a wider setting
     try:
         before = torch.get_float32_matmul_precision()

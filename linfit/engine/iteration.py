@@ -88,7 +88,8 @@ def _turns(matrices: Array) -> Mask:
     """Return `[r, m]`: True where the error may grow on its way, False where it only shrinks.
 
     Without momentum every step multiplies the error by one number. With a momentum whose two
-    eigenvalues are real and not negative, the error is a difference of two powers, from 1 down to 0.
+    eigenvalues are real and not negative, the error is a difference of two powers: it falls from 1
+    to 0.
     """
     trace = matrices[..., 0, 0] + matrices[..., 1, 1]
     diagonal = matrices[..., 0, 0] * matrices[..., 1, 1]

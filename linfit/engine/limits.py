@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Numbers = float | Array
 
-#: Least value of the initial loss in the divergence limit, as a share of the loss of predicting zero.
+#: Least value that the initial loss counts as, as a share of the loss of predicting zero.
 LEAST_INITIAL = 1e-6
 #: A screen below every loss: it ends the search for a tolerance that was reached, or is not set.
 BELOW_EVERY_LOSS = -1.0

@@ -80,7 +80,7 @@ class Program:
         self._bind()
 
     def _penalties(self, shrinkages: Sequence[Shrinkage]) -> tuple[Tensor | None, Tensor | None]:
-        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]` of penalties, None if no fit has one."""
+        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]`, None if no fit has a penalty."""
         strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
         if not strengths.any():
             return None, None

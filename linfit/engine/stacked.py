@@ -103,7 +103,7 @@ def run(block: Sequence[Task], report: Report = unheard) -> Ledger:
 
 
 def norms_like(losses: Tensor) -> Tensor:
-    """Return an empty tensor for gradient norms `[w, r]`: always float64, whatever the losses are."""
+    """Return an empty tensor for gradient norms `[w, r]`, in float64 for losses of any dtype."""
     return torch.empty_like(losses, dtype=torch.float64)
 
 
