@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linfit.engine.difference import PARTED, relative, relative_losses
+from linfit.engine.difference import parting_step, relative, relative_losses
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.engine.surroundings import isolated
@@ -174,8 +174,7 @@ def agreement(one: Fit, other: Fit) -> Agreement:
     own_end = _weights(one, mine[-1])
     other_end = _weights(other, theirs[-1])
     weights = relative(own_end, other_end, np.abs(own_end).max())
-    parted = steps[losses > PARTED[dtype]]
-    parted_at = int(parted[0]) if len(parted) else None
+    parted_at = parting_step(steps, losses, dtype)
     return Agreement(engine, status, float(losses.max()), float(weights.max()), parted_at)
 
 

@@ -6,8 +6,9 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from timeit import timeit
 
 import numpy as np
 
@@ -64,8 +65,8 @@ def _stacked(block: Sequence[Task]) -> Cost:
     n, p, q = block[0].data.seen.shape
     most = max(1, min(FITS, NUMBERS // (n * p * q)))
     sample = [_without_steps(task) for task in sampled(block, most)]
-    _timed(lambda: run(sample[:1]))  # the first call loads libraries, which is not the fits' time
-    overhead = _timed(lambda: list(run(sample).fits()))
+    run(sample[:1])  # the first call loads libraries, which is not the fits' time
+    overhead = timeit(lambda: list(run(sample).fits()), number=1)
 
     find_optima([task for task in block if task.config.optimizer.asks()])
     tasks = by_optimizer(block)
@@ -89,8 +90,8 @@ def _seconds_a_step(program: Program) -> float:
 def _single(block: Sequence[Task]) -> Cost:
     sample = sampled(block, FITS_SINGLE)
     _fit_all(sample[:1], 1)
-    overhead = _timed(lambda: _fit_all(sample, 0))
-    total = _timed(lambda: _fit_all(sample, STEPS))
+    overhead = timeit(lambda: _fit_all(sample, 0), number=1)
+    total = timeit(lambda: _fit_all(sample, STEPS), number=1)
     return Cost(overhead / len(sample), max(0.0, total - overhead) / (len(sample) * STEPS))
 
 
@@ -102,9 +103,3 @@ def _fit_all(tasks: Sequence[Task], steps: int) -> None:
 def _without_steps(task: Task) -> Task:
     config = task.config.model_copy(update={"steps": 0})
     return replace(task, config=config, schedule=np.array([0]))
-
-
-def _timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start

@@ -6,6 +6,7 @@ k recorded steps.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.problem.problem import Array
 
@@ -23,6 +24,12 @@ def relative_losses(one: Array, other: Array, dtype: str) -> Array:
     least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         return relative(one, other, np.maximum(np.abs(one), least))
+
+
+def parting_step(steps: NDArray[np.int64], losses: Array, dtype: str) -> int | None:
+    """Return the first of the steps `[k]` at which relative differences `[k]` show a parting."""
+    parted = steps[losses > PARTED[dtype]]
+    return int(parted[0]) if len(parted) else None
 
 
 def relative(one: Array, other: Array, size: Array | float) -> Array:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from linfit.config import FitConfig
-from linfit.engine.difference import PARTED, relative_losses, rounding_floor
+from linfit.engine.difference import parting_step, relative_losses, rounding_floor
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.method.batches import Minibatch
@@ -125,10 +125,10 @@ def _parted(own: Fit, twin: Fit) -> int | None:
     """Return the first recorded step at which the two have parted, None if they never do."""
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
     dtype = own.config.dtype
-    apart = steps[relative_losses(own.losses[mine], twin.losses[theirs], dtype) > PARTED[dtype]]
-    if len(apart):
-        return int(apart[0])
-    return None if own.status is twin.status else int(steps[-1])
+    step = parting_step(steps, relative_losses(own.losses[mine], twin.losses[theirs], dtype), dtype)
+    if step is None and own.status is not twin.status:
+        return int(steps[-1])
+    return step
 
 
 def _spread(own: Fit, twin: Fit, least: float, step: int | None) -> float:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from linfit.config import FitConfig
-from linfit.engine.dispatch import fit, fits
+from linfit.engine.dispatch import fit, fits_as_done
 from linfit.engine.fit import Fit, Status
 from linfit.method.gradients import Autograd
 from linfit.method.init import Init
@@ -670,7 +670,7 @@ def test_an_absent_device_is_refused_before_anything_runs(row: DeviceRow) -> Non
 
         assert Counted.choices["counted"] is Counted
         with pytest.raises(ValueError, match=f"device {row.name} is not there"):
-            fits([config(gradient="counted"), fitted])
+            fits_as_done([config(gradient="counted"), fitted])
 
 
 def test_one_config_gives_one_fit_and_many_give_many_in_order() -> None:
@@ -678,4 +678,4 @@ def test_one_config_gives_one_fit_and_many_give_many_in_order() -> None:
     assert isinstance(fit(configs[0]), Fit)
     assert [one.config.steps for one in fit(configs)] == [3, 1, 2]
     assert fit([]) == []
-    assert [one.steps[-1] for one in fits(configs)] == [3, 1, 2]
+    assert [one.steps[-1] for one in fit(configs)] == [3, 1, 2]
