@@ -1,4 +1,4 @@
-"""What a caller has set in torch and numpy reaches no fit, and is there afterwards; threads take turns."""
+"""Settings of a caller in torch and numpy reach no fit and are restored; threads take turns."""
 
 from __future__ import annotations
 
