@@ -133,7 +133,7 @@ class FitConfig(Frozen):
         return self.dataset.weighted() and (self.loss.averages() or self.optimizer.averages())
 
     def has_penalty_beside_intercept(self) -> bool:
-        """Return True if there are both a penalty and an intercept that the features add."""
+        """Return True if there are a penalty and an added intercept."""
         return self.features.intercept and self.penalty.squared() > 0
 
     def shrinkage(self) -> Shrinkage:
@@ -182,8 +182,9 @@ class FitConfig(Frozen):
             )
 
     def resolved(self, several: bool = False) -> Self:
-        """Return this config with its actual device and engine, alone or as one of `several`.
+        """Return this config with its actual device and engine.
 
+        The engine is another if the fit is one of `several`.
         Raise ValueError if the device asked for is absent.
         """
         device = self.device.resolve()

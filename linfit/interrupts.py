@@ -90,7 +90,10 @@ class _Repeat:
 
 
 def seconds(variable: str, default: float) -> float:
-    """Return the seconds in an environment variable; LinfitError if it holds something else."""
+    """Return the seconds in an environment variable.
+
+    Raise LinfitError if it holds something else.
+    """
     given = os.environ.get(variable, "")
     try:
         found = float(given) if given else default
@@ -103,9 +106,10 @@ def seconds(variable: str, default: float) -> float:
 
 @contextmanager
 def within_seconds(last_words: Callable[[], str]) -> Iterator[None]:
-    """Print `last_words` on Ctrl-C or SIGTERM, and exit if the block outlasts the grace period.
+    """Print `last_words` on Ctrl-C or SIGTERM, and limit the orderly end.
 
-    The exit code is then 130 or 143. The grace period is `LINFIT_GRACE` seconds.
+    If the block outlasts the grace period of `LINFIT_GRACE` seconds, the process exits with 130 or
+    143.
     """
     grace = seconds(VARIABLE, DEFAULT)
     reader, writer = socket.socketpair()

@@ -35,7 +35,10 @@ class Scope:
 
     @property
     def keyword(self) -> str:
-        """Keyword argument with the dtype of new tensors; empty if it is torch's default."""
+        """Keyword argument with the dtype of new tensors.
+
+        Empty if it is torch's default.
+        """
         return "" if self.dtype == "float32" else f", dtype={self.torch_dtype}"
 
     def number(self, value: float) -> str:
@@ -45,7 +48,10 @@ class Scope:
         return short if float(cast(float(short))) == value else repr(value)
 
     def array(self, values: Sequence[float], closing: str = "") -> Lines:
-        """Return a list of numbers, then `closing`; a list of equal numbers is a product."""
+        """Return a list of numbers, then `closing`.
+
+        A list of equal numbers is a product.
+        """
         texts = [self.number(value) for value in values]
         if len(texts) > 2 and len(set(texts)) == 1:
             return (f"[{texts[0]}] * {len(texts)}{closing}",)
@@ -92,7 +98,10 @@ class LossLines:
     before: Lines = ()
 
     def returned(self, residual: str) -> Lines:
-        """Return the body of a function of the loss; `residual` is the expression ŷ − y."""
+        """Return the body of a function of the loss.
+
+        `residual` is the expression ŷ − y.
+        """
         if self.before or len(re.findall(r"\bresidual\b", self.value)) > 1:
             return f"residual = {residual}  # [n, q]", *self.before, f"return {self.value}"
         return ("return " + re.sub(r"\bresidual\b", lambda _: f"({residual})", self.value),)

@@ -74,7 +74,7 @@ def program(config: FitConfig, title: str) -> str:
 
 
 def require_lines(config: FitConfig) -> None:
-    """Raise ConfigError if a component has no lines, or a key no meaning in a program."""
+    """Raise ConfigError if a part of the config cannot be written as lines."""
     parts = [getattr(config, group) for group in CONTRIBUTORS]
     silent = [f"{part.group}={part.name}" for part in parts if not part.has_lines()]
     if silent:

@@ -73,7 +73,9 @@ def _place() -> str:
 
 
 def _began(process: int) -> str:
-    """Return the start of a process; empty if there is none, or if it is a zombie.
+    """Return the start of a process.
+
+    Empty if there is none, or if it is a zombie.
 
     In ticks since the boot, or without /proc in seconds since the epoch.
     """

@@ -64,7 +64,10 @@ class Repetition:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A repeated run, or sample of a sweep; `changes` are the differences since it was recorded."""
+    """A repeated run, or sample of a sweep.
+
+    `changes` are the differences since it was recorded.
+    """
 
     name: str
     reproduces: str
@@ -100,18 +103,19 @@ def reproduce(
     uri: str | None = None,
     artifacts: str | None = None,
 ) -> Reproduction:
-    """Run a recorded run again in its own engine, and say if losses and weights have equal bits.
+    """Run a recorded run again, and say if losses and weights have equal bits.
 
     >>> linfit.reproduce("last").verdict  # doctest: +SKIP
     <Verdict.IDENTICAL: 'identical'>
 
-    `reference` is a run id, the beginning of one, `last`, a `config.json`, or a folder below
-    `outputs/`. Of a sweep, `sample` fits are drawn with `seed`, and run in `workers` processes.
-    `overrides` are KEY=VALUE that change the config on purpose. Data files are opened below the
-    working directory and below `data`; plug-ins are imported only with `trust`. The repetition is
-    recorded in the store of `uri` with the tag `linfit.reproduces`, or nowhere if `tracking=none`
-    is among the overrides; its files are written next to the store, or below `artifacts`. Raise
-    ConfigError or LinfitError if the run cannot be repeated.
+    The engine is the one that ran it. `reference` is a run id, the beginning of one, `last`, a
+    `config.json`, or a folder below `outputs/`. Of a sweep, `sample` fits are drawn with `seed`,
+    and run in `workers` processes. `overrides` are KEY=VALUE that change the config on purpose.
+    Data files are opened below the working directory and below `data`; plug-ins are imported only
+    with `trust`. The repetition is recorded in the store of `uri` with the tag
+    `linfit.reproduces`, or nowhere if `tracking=none` is among the overrides; its files are written
+    next to the store, or below `artifacts`. Raise ConfigError or LinfitError if the run cannot be
+    repeated.
     """
     load_plugins(())  # those of installed packages
     store = locate(uri, artifacts)

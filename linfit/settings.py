@@ -36,7 +36,7 @@ class Device(Component):
             )
 
     def check_part(self, part: str, instead: str) -> None:
-        """Raise ValueError if the device lacks float64, which a part of the fit always needs."""
+        """Raise ValueError if the device lacks float64, which `part` needs."""
         if "float64" not in self.dtypes:
             only = " and ".join(self.dtypes)
             raise ValueError(
@@ -207,7 +207,7 @@ class Record(Frozen):
     tolerance: Share = 1e-6
 
     def steps(self, total: int) -> list[int]:
-        """Return the recorded steps of a fit of `total` updates, increasing, from 0 to `total`."""
+        """Return the recorded steps of a fit of `total` updates, in order."""
         spaced = np.geomspace(1, max(total, 1), CURVE_POINTS).round().astype(int).tolist()
         regular = range(0, total + 1, self.every) if self.every else ()
         return sorted({0, total, *regular, *(step for step in spaced if step <= total)})

@@ -36,7 +36,10 @@ from linfit.tracking.stored import num_rows, read_config
 
 @dataclass(frozen=True)
 class Agreement:
-    """Difference between the two engines. Infinite if only one of the two is finite."""
+    """Difference between the two engines.
+
+    Infinite if only one of the two is finite.
+    """
 
     engine: str
     status: str
@@ -50,7 +53,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Check:
-    """One fit of the sample. `why` says what differs, or why it cannot be refitted."""
+    """One fit of the sample.
+
+    `why` says what differs, or why it cannot be refitted.
+    """
 
     row: int
     name: str
@@ -88,7 +94,9 @@ def verify(
     trust: bool = False,
     data: str | None = None,
 ) -> Verification:
-    """Refit `sample` fits, drawn with `seed`, of a sweep. Raise LinfitError without its tables.
+    """Refit `sample` fits, drawn with `seed`, of a sweep.
+
+    Raise LinfitError without its tables.
 
     Plug-ins are imported only with `trust`. Data outside of the working directory are read only
     below `data`.
@@ -153,7 +161,10 @@ def _check(
 
 
 def _in_the_other_engine(again: Fit) -> Agreement | None:
-    """Compare a fit with the other engine's; None if that cannot run it, or if the fit failed."""
+    """Compare a fit with the other engine's.
+
+    None if that cannot run it, or if the fit failed.
+    """
     config = again.config
     is_stacked = isinstance(config.engine, StackedEngine)
     if again.status is Status.FAILED or (not is_stacked and config.unstackable()):
@@ -163,7 +174,7 @@ def _in_the_other_engine(again: Fit) -> Agreement | None:
 
 
 def agreement(one: Fit, other: Fit) -> Agreement:
-    """Compare a fit with `other`, of the same config in another engine, at the common steps."""
+    """Compare two fits of one config, from two engines, at their common steps."""
     engine = other.config.engine.name
     status = other.status.value
     if other.status is Status.FAILED:

@@ -44,7 +44,7 @@ OVERHEAD = 2**11
 
 @dataclass(eq=False)
 class Data:
-    """The data of one or more fits: the problem, and the problem rounded to the fit's dtype."""
+    """The problem of one or more fits, exact and rounded to their dtype."""
 
     problem: Problem
     seen: Problem
@@ -57,7 +57,10 @@ class Data:
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """One fit of a stack before it runs: its index in configs, its data, its start `[p, q]`."""
+    """One fit of a stack before it runs.
+
+    `place` is its index among the configs, `start` its initial weights `[p, q]`.
+    """
 
     place: int
     config: FitConfig
@@ -88,7 +91,10 @@ class Task:
 
 @dataclass(eq=False)
 class Block:
-    """Up to `most` fits of one stack that run together. `largest` is the most bytes of one fit."""
+    """Up to `most` fits of one stack that run together.
+
+    `largest` is the most bytes of one fit.
+    """
 
     most: int = LARGEST
     tasks: list[Task] = field(default_factory=list)
@@ -208,7 +214,10 @@ def bytes_of(task: Task) -> int:
 
 
 class Loader:
-    """Load what fits need and cache it. `size` estimates the bytes in the cache."""
+    """Load what fits need and cache it.
+
+    `size` estimates the bytes in the cache.
+    """
 
     def __init__(self) -> None:
         self.size = 0
@@ -224,7 +233,10 @@ class Loader:
         return len(self._problems)
 
     def task(self, place: int, config: FitConfig) -> Task:
-        """Return the fit with all that it needs. Raise what its dataset or its init raises."""
+        """Return the fit with all that it needs.
+
+        Raise what its dataset or its init raises.
+        """
         data = self._load(config)
         return Task(place, config, data, self._draw(config, data.seen), self._schedule(config))
 
@@ -275,7 +287,7 @@ class Loader:
 
 
 def find_optima(tasks: Sequence[Task]) -> None:
-    """Find the missing optima of a block, all at once, and tune the optimizers to them."""
+    """Find the missing optima of a block, and tune the optimizers to them."""
     if not tasks:
         return
     first = tasks[0].config

@@ -44,7 +44,9 @@ class Cost:
 
 
 def measure(block: Sequence[Task], single: bool) -> Cost | None:
-    """Measure the fits of a block in the engine that runs them; None if one of them raises.
+    """Measure the fits of a block in the engine that runs them.
+
+    None if one of them raises.
 
     The overhead is timed on a few fits. Steps of the stacked engine are timed on the whole block,
     since they cost more if the block does not fit in the processor's caches.

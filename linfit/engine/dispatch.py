@@ -42,7 +42,9 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
 def fits_as_done(
     configs: Sequence[FitConfig], report: Report = unheard
 ) -> Iterator[tuple[int, Fit]]:
-    """Yield (index, fit) as soon as a fit is done; a stack yields block by block.
+    """Yield (index, fit) as soon as a fit is done.
+
+    A stack yields block by block.
 
     Raise ValueError at once, before the first fit, if a config asks for a device that is absent.
     """

@@ -32,9 +32,9 @@ Steps = NDArray[np.int64]
 
 
 def contraction(matrices: Array) -> Array:
-    """Return the factor `[…]` by which a step shrinks the error in the long run.
+    """Return the factors `[…]` by which matrices `[…, m, 2, 2]` contract.
 
-    The matrices are `[…, m, 2, 2]`.
+    Each is the factor by which a step shrinks the error in the long run.
     """
     return np.asarray(np.abs(np.linalg.eigvals(matrices)).max(axis=(-2, -1)))
 
@@ -42,7 +42,7 @@ def contraction(matrices: Array) -> Array:
 def steps_until(
     matrices: Sequence[Array], shares: Sequence[Array], tolerances: Sequence[float]
 ) -> list[int]:
-    """Return the first step at which each of r fits is within its tolerance, or NEVER.
+    """Return the first step of each of r fits within its tolerance, or NEVER.
 
     A step multiplies (error, velocity) by the `matrices` `[m, 2, 2]` of a fit. Its `shares` `[m]`
     are the initial excess loss along each curvature. A fit is within its tolerance where at most
@@ -111,14 +111,14 @@ class Falling:
         self.allowed = allowed
 
     def reached(self, powers: Array) -> Mask:
-        """Return which fits `[r]` are within after the steps of these powers `[r, m, 2, 2]`."""
+        """Return which fits `[r]` are within, from their powers `[r, m, 2, 2]`."""
         left = self.shares * np.square(powers[:, :, 0, 0])
         return np.asarray(left.sum(axis=1) <= self.allowed)
 
     def first(self) -> tuple[Steps, Array]:
-        """Return the first steps `[r]` within, and the powers `[r, m, 2, 2]` one step before.
+        """Return the first steps `[r]` within, and the powers one step before.
 
-        For step 0 the powers are those of step 0.
+        The powers are `[r, m, 2, 2]`. For step 0 they are those of step 0.
         """
         start = np.broadcast_to(np.eye(2), self.matrices.shape)
         at_once = self.reached(start)
@@ -149,7 +149,9 @@ class Falling:
 
 
 def _look(matrices: Array, shares: Array, allowed: float, first: int, before: Array) -> int:
-    """Return the first step of one fit, from `first` on, that is within; NEVER if too far.
+    """Return the first step of one fit, from `first` on, that is within.
+
+    NEVER if too far.
 
     The fit's matrices are `[m, 2, 2]`, `before` their powers one step before `first`. The first
     columns of b successive powers are computed at once.

@@ -49,7 +49,7 @@ class _Window:
 
 
 class Ledger:
-    """Trace of a block of b fits: what each has recorded, and how it has ended."""
+    """Recorded steps and ends of the b fits of a block."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         b = len(tasks)
@@ -98,7 +98,9 @@ class Ledger:
         weights: NDArray[Any],
         norms: Array | None = None,
     ) -> Mask:
-        """Enter w steps of a fits from step `first` on. Return which of the fits are open `[a]`.
+        """Enter w steps of a fits from step `first` on.
+
+        Return which of the fits are open `[a]`.
 
         `losses` `[w, a]` and `weights` `[w, a, p, q]` are those of the fits `rows` `[a]`; `norms`
         `[w, a]`, of their gradients, are needed if `watches_norms`.
@@ -236,7 +238,7 @@ class _Optima:
         self.at_zero = at_zero[self.number]  # [b]
 
     def excess(self, rows: Rows, weights: NDArray[Any]) -> Array:
-        """Return the excess losses `[m]` of weights `[m, p, q]` of the fits `rows` `[m]`."""
+        """Return the excess losses `[m]` of the fits `rows` `[m]` at weights `[m, p, q]`."""
         if self.optima[0].robust is not None:
             return self._robust(self.number[rows], weights.astype(np.float64))
         found = np.empty(len(rows))

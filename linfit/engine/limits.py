@@ -27,10 +27,11 @@ BELOW_EVERY_LOSS = -1.0
 
 @dataclass(frozen=True)
 class Tolerance:
-    """An excess loss to reach: `threshold`, and the loss `screen` above which it is not reached.
+    """A `threshold` of the excess loss, and a `screen` of the loss.
 
-    The excess loss is exact, and costs as much as a step. It is therefore computed only where the
-    loss, which every step has, is at most `screen`. Entries of array fields change in place.
+    Above the screen the threshold is surely not reached. The excess loss is exact, and costs as
+    much as a step. It is therefore computed only where the loss, which every step has, is at most
+    `screen`. Entries of array fields change in place.
     """
 
     threshold: Any

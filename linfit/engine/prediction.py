@@ -33,7 +33,9 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Theory:
-    """Numbers of a fit that are known before it starts; None if theory does not know them.
+    """Numbers of a fit that are known before it starts.
+
+    None if theory does not know them.
 
     The optimum is the one with the smallest norm. If it is not unique, because the rank is below p,
     descent ends at the optimum nearest to the start, which has the same loss.
@@ -61,7 +63,10 @@ class Theory:
     """The first weights of the optimum, row by row."""
 
     def numbers(self) -> dict[str, float]:
-        """Return the known finite numbers by name; entry i of a tuple is `name/i`."""
+        """Return the known finite numbers by name.
+
+        Entry i of a tuple is `name/i`.
+        """
         found: dict[str, float | None] = {}
         for key, value in asdict(self).items():
             if isinstance(value, tuple):
@@ -81,7 +86,10 @@ def theory_of(fit: Fit) -> Theory | None:
 
 
 def theory_before(config: FitConfig) -> Theory:
-    """Return the theory of a fit that need not have run. Raise ValueError without its data."""
+    """Return the theory of a fit that need not have run.
+
+    Raise ValueError without its data.
+    """
     import torch
 
     seen = config.problem().cast(config.dtype)
@@ -91,12 +99,18 @@ def theory_before(config: FitConfig) -> Theory:
 
 
 def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) -> Theory:
-    """Return the theory of a fit from W `[p, q]`. `seen` is the problem rounded to its dtype."""
+    """Return the theory of a fit from W `[p, q]`.
+
+    `seen` is the problem rounded to its dtype.
+    """
     return predict_all([(config, seen, optimum, start)])[0]
 
 
 def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
-    """Return the theory of many fits at once; the arguments are those of `predict`."""
+    """Return the theory of many fits at once.
+
+    The arguments are those of `predict`.
+    """
     # Learning rates and data may lie at the ends of float64.
     with np.errstate(over="ignore", invalid="ignore"):
         return _predict_all(fits)
@@ -154,7 +168,10 @@ def _predicted(
 
 
 def stable_lr_of(fit: Fit) -> float | None:
-    """Return the largest stable learning rate of a fit, None if none is known."""
+    """Return the largest stable learning rate of a fit.
+
+    None if none is known.
+    """
     if fit.problem is None or fit.optimum is None:
         return None
     if fit.optimum.robust is not None or not fit.optimum.curvature_range[0]:
@@ -168,7 +185,9 @@ def stable_lr_of(fit: Fit) -> float | None:
 def largest_stable_lr(
     config: FitConfig, optimizer: Optimizer, seen: Problem, optimum: Optimum
 ) -> float | None:
-    """Return the bound of an optimizer tuned to the optimum, None if it states none.
+    """Return the bound of an optimizer tuned to the optimum.
+
+    None if it states none.
 
     With batches it is the bound for the config's batches.
     """
@@ -192,16 +211,19 @@ def bounded(optimizer: Optimizer, batch: Batch) -> bool:
 
 
 def predicted_rate(config: FitConfig, optimum: Optimum, n: float) -> float | None:
-    """Return the factor by which a step shrinks the distance to the optimum in the long run.
+    """Return the contraction of a step in the long run, None if unknown.
 
-    None if it is unknown.
+    It is the factor by which a step shrinks the distance to the optimum.
     """
     matrices = propagators(config, optimum, n)
     return None if matrices is None else float(contraction(matrices))
 
 
 def shares_of(optimum: Optimum, start: Array) -> Array:
-    """Return twice the excess loss at W `[p, q]` along each curvature `[m]`, largest first."""
+    """Return twice the excess loss at W `[p, q]` along each curvature `[m]`.
+
+    The largest curvature comes first.
+    """
     curvatures, vectors = optimum.modes
     away = (vectors.T @ (start - optimum.weights))[: optimum.rank]  # [m, q]
     return np.asarray(curvatures[: optimum.rank] * np.square(away).sum(axis=1))
@@ -237,7 +259,10 @@ def propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
 
 
 def optimal_lr(optimizer: Optimizer, optimum: Optimum, n: float) -> float | None:
-    """Return the learning rate at which the optimizer contracts fastest, None if unknown."""
+    """Return the learning rate at which the optimizer contracts fastest.
+
+    None if unknown.
+    """
     largest, smallest = optimum.curvature_range
     if isinstance(optimizer, Accelerated):
         return optimizer.optimal(largest, smallest)[0]

@@ -43,7 +43,6 @@ class Part:
     """The rows of one kind of optimizer, and their update."""
 
     rows: slice
-    optimizer: Optimizer
     columns: Columns
     memory: Memory
     update: Update
@@ -53,7 +52,10 @@ class Part:
 
 
 class Program:
-    """Run tasks as rows. `tasks` come grouped by `moved_as`: each kind's rows are contiguous."""
+    """Run tasks as rows.
+
+    `tasks` come grouped by `moved_as`: each kind's rows are contiguous.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         config = tasks[0].config
@@ -80,7 +82,10 @@ class Program:
         self._bind()
 
     def _penalties(self, shrinkages: Sequence[Shrinkage]) -> tuple[Tensor | None, Tensor | None]:
-        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]`, None if no fit has a penalty."""
+        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]`.
+
+        None if no fit has a penalty.
+        """
         strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
         if not strengths.any():
             return None, None
@@ -102,10 +107,13 @@ class Program:
         update = optimizer.stacked(columns, memory, count)
         if not isinstance(schedules[0][0], Constant):
             update = rescaled(update, columns, schedules)
-        self.parts.append(Part(rows, optimizer, columns, memory, update, schedules, count))
+        self.parts.append(Part(rows, columns, memory, update, schedules, count))
 
     def _data(self, arrays: Sequence[Array]) -> Tensor:
-        """Return arrays `[n, m]` as `[r, m, n]`, or as `[1, m, n]` if all are one array."""
+        """Return arrays `[n, m]` as `[r, m, n]`.
+
+        The result is `[1, m, n]` if all are one array.
+        """
         distinct = {id(array): array for array in arrays}
         samples_last = np.stack(list(distinct.values())).swapaxes(1, 2)
         stacked = torch.from_numpy(samples_last).to(self.dtype).contiguous().to(self.device)
@@ -163,7 +171,10 @@ class Program:
 
 
 def rescaled(update: Update, columns: Columns, schedules: Schedules) -> Update:
-    """Return an update of s fits that scales each move as its schedule scales the learning rate."""
+    """Return an update of s fits whose moves follow their schedules.
+
+    Each move is scaled as the schedule scales the learning rate.
+    """
     lr = columns["lr"].ravel()  # [s]
     alike: dict[tuple[str, int], list[int]] = {}
     for row, (schedule, steps) in enumerate(schedules):

@@ -32,9 +32,9 @@ _turn = threading.RLock()
 
 
 def isolated(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Decorate a function to run isolated from the caller, in one thread at a time.
+    """Decorate a function to run isolated from its caller's settings.
 
-    It may call other isolated functions.
+    One thread at a time runs isolated functions. A function may call other isolated functions.
     """
 
     @wraps(function)

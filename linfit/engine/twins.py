@@ -122,7 +122,10 @@ def _parting(family: Sequence[Fit]) -> Parting | None:
 
 
 def _parted(own: Fit, twin: Fit) -> int | None:
-    """Return the first recorded step at which the two have parted, None if they never do."""
+    """Return the first recorded step at which the two have parted.
+
+    None if they never do.
+    """
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
     dtype = own.config.dtype
     step = parting_step(steps, relative_losses(own.losses[mine], twin.losses[theirs], dtype), dtype)

@@ -240,9 +240,9 @@ def test_what_theory_does_not_know_it_does_not_say() -> None:
     assert unstable.steps_to_tolerance is None
     found = fit(config(optimizer={"name": "sgd", "lr": 0.1}, steps=1))
     assert found.optimum is not None
-    theory = theory_of(found)
-    assert theory is not None
-    assert predicted_rate(found.config, found.optimum, 30) == theory.rate
+    predicted = theory_of(found)
+    assert predicted is not None
+    assert predicted_rate(found.config, found.optimum, 30) == predicted.rate
 
 
 def test_descent_by_batches_comes_to_rest_at_the_noise_floor() -> None:
