@@ -41,7 +41,7 @@ LAYERS = (
     ("tracking",),
     ("sweeps",),
     ("listing", "listing_rules", "reproduction", "verification", "views"),
-    ("cli", "cli_options", "__init__", "__main__", "hydra_plugins"),
+    ("cli", "cli_options", "cli_store", "__init__", "__main__", "hydra_plugins"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 #: Which modules of ours may import these libraries: a folder, or a module, below the root.

@@ -100,7 +100,7 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
     for step in range(config.steps + 1):
         loss = evaluate().item()
         diverged = watch.diverged(loss)
-        converged = not diverged and any(goal(loss) for goal in goals)
+        converged = bool(goals) and not diverged and any(goal(loss) for goal in goals)
         if step in recorded or diverged or converged:
             trace.steps.append(step)
             trace.losses.append(loss)
