@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from linfit.component import Frozen
 from linfit.config import GROUPS, FitConfig
@@ -70,7 +69,7 @@ def program(config: FitConfig, title: str) -> str:
             f"the data do not fit in memory, {error}: choose fewer samples or features"
         ) from error
     lines = [_docstring(title), *_imports(STANDARD, body), "", *_imports(OTHERS, body), "", *body]
-    return "\n".join(_without_double_blanks(lines)) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
 def require_lines(config: FitConfig) -> None:
@@ -109,11 +108,6 @@ def _docstring(title: str) -> str:
 def _imports(modules: dict[str, str], body: Iterable[str]) -> list[str]:
     text = "\n".join(body)
     return [line for name, line in modules.items() if re.search(rf"\b{name}\.", text)]
-
-
-def _without_double_blanks(lines: Iterable[str]) -> Iterator[str]:
-    for blank, group in groupby(lines, key=lambda line: line == ""):
-        yield from [""] if blank else group
 
 
 def _body(config: FitConfig) -> list[str]:

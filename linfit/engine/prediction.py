@@ -106,17 +106,12 @@ def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) ->
     return predict_all([(config, seen, optimum, start)])[0]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # rates and data may lie at the ends of float64
 def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
     """Return the theory of many fits at once.
 
     The arguments are those of `predict`.
     """
-    # Learning rates and data may lie at the ends of float64.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _predict_all(fits)
-
-
-def _predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
     matrices: list[Array | None] = []
     linear: list[int] = []
     known: list[Array] = []

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
 
@@ -84,14 +84,16 @@ def _plain_torch() -> _Contexts:
         if torch.is_autocast_enabled(device):
             yield torch.autocast(device, enabled=False)
     yield torch.autograd.set_detect_anomaly(False)
-    yield _set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
-    yield _set(_flushes_denormals, torch.set_flush_denormal, False)
-    yield _set(_uses_mkldnn, _use_mkldnn, True)
+    yield temporarily_set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+    yield temporarily_set(_flushes_denormals, torch.set_flush_denormal, False)
+    yield temporarily_set_attribute(torch.backends.mkldnn, "enabled", True)
 
 
 @contextmanager
-def _set(get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any) -> Iterator[None]:
-    """Set a value of torch unless it is set already, then restore the value of before."""
+def temporarily_set(
+    get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any
+) -> Iterator[None]:
+    """Set a value unless it is set already; then restore the value of before."""
     before = get()
     try:
         if before != value:
@@ -110,16 +112,9 @@ def _flushes_denormals() -> bool:
     return sys.float_info.min / 2 == 0
 
 
-def _uses_mkldnn() -> bool:
-    import torch
-
-    return bool(torch.backends.mkldnn.enabled)
-
-
-def _use_mkldnn(enabled: bool) -> None:
-    import torch
-
-    torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]
+def temporarily_set_attribute(owner: Any, name: str, value: Any) -> AbstractContextManager[None]:
+    """Set an attribute unless it is set already; then restore the value of before."""
+    return temporarily_set(partial(getattr, owner, name), partial(setattr, owner, name), value)
 
 
 # ---- settings without a public way to suspend them; they stay if a version lacks these names ----
@@ -170,11 +165,7 @@ def _without_transforms() -> _Contexts:
     if level is not None and level >= 0:
         from torch._functorch import eager_transforms
 
-        yield _set(
-            lambda: attrgetter("JVP_NESTING")(eager_transforms),
-            lambda depth: setattr(eager_transforms, "JVP_NESTING", depth),
-            1,
-        )
+        yield temporarily_set_attribute(eager_transforms, "JVP_NESTING", 1)
 
 
 @contextmanager
