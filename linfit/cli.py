@@ -52,11 +52,11 @@ def main() -> NoReturn:
         tell(error.format_message())
         code = WRONG
     except click.ClickException as error:
-        code = _complain(error.format_message())
+        code = _print_error(error.format_message())
     except LinfitError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        code = _complain(str(error))
+        code = _print_error(str(error))
     except click.Abort:  # a KeyboardInterrupt before the command began
         code = INTERRUPTED
 
@@ -64,11 +64,11 @@ def main() -> NoReturn:
     if code not in (INTERRUPTED, TERMINATED):
         lost = unwritten()
         if lost is not None:
-            code = _complain(f"stdout cannot be written: {lost.strerror or lost}") or code
+            code = _print_error(f"stdout cannot be written: {lost.strerror or lost}") or code
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(message: str) -> int:
+def _print_error(message: str) -> int:
     from linfit.tracking.masking import mask_error
 
     tell("linfit: " + printable(brief(mask_error(" ".join(message.split())), 4000)))
@@ -120,7 +120,7 @@ def run(arguments: tuple[str, ...]) -> int:
     own = _without(arguments, "--json", "--skip-done", "--skip-unstable")
     work = partial(execute, own, runner, configure_logging=True)
     try:
-        return _run(runner, work, "--json" in arguments)
+        return _run_and_report(runner, work, "--json" in arguments)
     finally:
         head_start.dismiss()
 
@@ -129,7 +129,7 @@ def _without(arguments: tuple[str, ...], *flags: str) -> list[str]:
     return [argument for argument in arguments if argument not in flags]
 
 
-def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
+def _run_and_report(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
     """Do a runner's work and report it; if it is interrupted, print how to resume."""
     from linfit.views.attempts import attempt
     from linfit.views.description import describe
@@ -242,7 +242,7 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
         show_left(look(path, opened(path, wanted), wanted), as_json)
         return 0
     runner = Runner(ProgressBar())
-    return _run(runner, partial(resume_sweep, path, runner, wanted), as_json)
+    return _run_and_report(runner, partial(resume_sweep, path, runner, wanted), as_json)
 
 
 @cli.command(

@@ -61,14 +61,21 @@ def program(config: FitConfig, title: str) -> str:
     """
     require_lines(config)
     try:
-        body = _body(config.resolved())
+        body = _program_lines(config.resolved())
     except ValueError as error:
         raise ConfigError(str(error)) from error
     except MemoryError as error:
         raise ConfigError(
             f"the data do not fit in memory, {error}: choose fewer samples or features"
         ) from error
-    lines = [_docstring(title), *_imports(STANDARD, body), "", *_imports(OTHERS, body), "", *body]
+    lines = [
+        _docstring_line(title),
+        *_import_lines(STANDARD, body),
+        "",
+        *_import_lines(OTHERS, body),
+        "",
+        *body,
+    ]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
@@ -98,29 +105,29 @@ def _changed(section: Frozen, known: set[str]) -> list[str]:
     return [key for key, value in section if key not in known and value != fields[key].default]
 
 
-def _docstring(title: str) -> str:
+def _docstring_line(title: str) -> str:
     """Return the title, which is data, such that no part of it can end the docstring."""
     printable = "".join(letter if letter.isprintable() else " " for letter in title)
     harmless = re.sub(r'[\\"]', "'", printable)
     return f'"""{harmless}"""'
 
 
-def _imports(modules: dict[str, str], body: Iterable[str]) -> list[str]:
+def _import_lines(modules: dict[str, str], body: Iterable[str]) -> list[str]:
     text = "\n".join(body)
     return [line for name, line in modules.items() if re.search(rf"\b{name}\.", text)]
 
 
-def _body(config: FitConfig) -> list[str]:
+def _program_lines(config: FitConfig) -> list[str]:
     problem = config.problem().cast(config.dtype)
     known = optimum(problem, config.loss, config.shrinkage())
     _, p, q = problem.shape
     scope = Scope(p, q, config.seed, config.dtype, config.device.name)
     model = config.model.lines(scope)
-    gradient = _penalized(config, model, _gradient(config, model))
+    gradient = _add_penalty(config, model, _gradient_lines(config, model))
     if problem.total is not None:
         gradient = replace(gradient, count=repr(problem.total))
     tuned = config.optimizer.know(known, config.model)
-    optimizer = _scheduled(config, tuned.lines(model, gradient))
+    optimizer = _add_schedule(config, tuned.lines(model, gradient))
     rules = convergence_rules(config, known, model, gradient)
     all_rules = [divergence_rule(config, problem, known), *rules]
     mkl = 'os.environ["MKL_CBWR"] = "COMPATIBLE"'
@@ -128,10 +135,10 @@ def _body(config: FitConfig) -> list[str]:
         f"{mkl}  # the same kernels wherever the numbers stand in memory",
         f"torch.set_num_threads({config.threads})",
         "",
-        *_data(config, problem, scope),
-        *_tensors(scope),
+        *_data_lines(config, problem, scope),
+        *_tensor_lines(scope),
         *config.init.lines(scope),
-        *_moved(scope),
+        *_device_lines(scope),
         "",
         *(model if gradient.tracked else model.untracked()).before,
         *gradient.before,
@@ -140,12 +147,12 @@ def _body(config: FitConfig) -> list[str]:
         *(line for rule in rules for line in rule.before),
         "",
         f"for step in range({config.steps + 1}):",
-        *indented(_step(config, model, gradient, optimizer, all_rules)),
+        *indented(_step_lines(config, model, gradient, optimizer, all_rules)),
         f'print("weights", {model.weight}{model.transposed}.flatten().tolist())',
     ]
 
 
-def _data(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
+def _data_lines(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
     """Return lines that make X and y.
 
     Raw features without a split are made as the dataset makes them, if need be with an intercept.
@@ -154,7 +161,7 @@ def _data(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
     neutral = config.neutral()
     asked = [key for key in ("features", "split") if key not in neutral]
     if not asked:
-        return _averaged(config, problem, scope)
+        return _averaged_data_lines(config, problem, scope)
     adds_intercept = asked == ["features"] and config.features == Raw(intercept=True)
     if adds_intercept and not config.dataset.weighted():
         return (
@@ -170,7 +177,7 @@ def _data(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
     return written
 
 
-def _averaged(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
+def _averaged_data_lines(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
     """Return lines that make X and y, scaled if a mean divides by the sum of the weights."""
     factor = 1.0 if problem.total is None else row_factor(problem, config.loss)
     if factor == 1:
@@ -183,7 +190,7 @@ def _averaged(config: FitConfig, problem: Problem, scope: Scope) -> Lines:
     return (*config.dataset.lines(scope), divided)
 
 
-def _gradient(config: FitConfig, model: ModelLines) -> GradientLines:
+def _gradient_lines(config: FitConfig, model: ModelLines) -> GradientLines:
     """Return lines that leave the loss in `loss`, and compute its gradient if it is needed."""
     loss = config.loss.lines()
     if config.optimizer.descends or config.stop.gradient_norm is not None:
@@ -191,16 +198,16 @@ def _gradient(config: FitConfig, model: ModelLines) -> GradientLines:
     return loss_alone(model, loss)
 
 
-def _tensors(scope: Scope) -> Lines:
+def _tensor_lines(scope: Scope) -> Lines:
     device = "" if scope.device == "cpu" else f", device={scope.device!r}"
     return (f"X, y = (torch.tensor(array, dtype={scope.torch_dtype}{device}) for array in (X, y))",)
 
 
-def _moved(scope: Scope) -> Lines:
+def _device_lines(scope: Scope) -> Lines:
     return () if scope.device == "cpu" else (f"W = W.to({scope.device!r})",)
 
 
-def _step(
+def _step_lines(
     config: FitConfig,
     model: ModelLines,
     gradient: GradientLines,
@@ -227,7 +234,7 @@ def _step(
     yield from optimizer.update
 
 
-def _penalized(config: FitConfig, model: ModelLines, gradient: GradientLines) -> GradientLines:
+def _add_penalty(config: FitConfig, model: ModelLines, gradient: GradientLines) -> GradientLines:
     """Return lines that also add the penalty, to the loss and to its gradient.
 
     As in the engine, the loss becomes the objective once its gradient is computed: the gradient of
@@ -243,7 +250,7 @@ def _penalized(config: FitConfig, model: ModelLines, gradient: GradientLines) ->
     return replace(gradient, backward=(*gradient.backward, value, *slope), completes=True)
 
 
-def _scheduled(config: FitConfig, optimizer: OptimizerLines) -> OptimizerLines:
+def _add_schedule(config: FitConfig, optimizer: OptimizerLines) -> OptimizerLines:
     scheduler = config.schedule.lines(config.steps)
     if not scheduler:
         return optimizer

@@ -135,10 +135,10 @@ def open_streams() -> None:
             continue
         is_own = stream is getattr(sys, f"__{name}__")  # else a caller has replaced it
         if mode == "w" and is_own and isinstance(stream, io.TextIOWrapper):
-            setattr(sys, name, _tolerant(stream))
+            setattr(sys, name, _tolerant_stream(stream))
 
 
-def _tolerant(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+def _tolerant_stream(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     """Return a tolerant stream in place of another.
 
     It is line-buffered, so that an interrupted process has nothing left to write.

@@ -126,18 +126,18 @@ def reproduce(
     if UNRECORDED in overrides:
         tracking = NoTracking()
     ready = [
-        _Ready(original, changed(original.config, given))
+        _ReadyFit(original, changed(original.config, given))
         for original in source.originals
         if original.config is not None
     ]
     if not ready:
         refused = [_refused(original) for original in source.originals]
         return Reproduction(source.name, source.run_id, "", [], refused, given)
-    return _repeat(source, ready, given, tracking, workers)
+    return _repeat_fits(source, ready, given, tracking, workers)
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _ReadyFit:
     """A fit that can be repeated: the original, and the config to run."""
 
     original: Original
@@ -187,18 +187,18 @@ def find(store: Store, reference: str, sample: int | None, seed: int, permits: P
     path = Path(reference)
     if not (path.suffix or len(path.parts) > 1 or path.is_dir()):
         reader = Reader(store)
-        return _of_record(reader, reader.find(reference), sample, seed, permits)
+        return _source_of_record(reader, reader.find(reference), sample, seed, permits)
     known = None if store.file is not None and not store.file.exists() else Reader(store)
     if (path / layout.MANIFEST).is_file():
         return from_sweep_folder(path, known, sample or SAMPLE, seed, permits)
     found = from_files(path, known, permits)
     if isinstance(found, Record):
         assert known is not None  # it is in the store
-        return _of_record(known, found, sample, seed, permits)
+        return _source_of_record(known, found, sample, seed, permits)
     return found
 
 
-def _of_record(
+def _source_of_record(
     reader: Reader, record: Record, sample: int | None, seed: int, permits: Permits
 ) -> Source:
     if record.kind == layout.SWEEP:
@@ -208,8 +208,8 @@ def _of_record(
     return from_run(reader, record, permits)
 
 
-def _repeat(
-    source: Source, ready: list[_Ready], given: tuple[str, ...], tracking: Tracking, workers: int
+def _repeat_fits(
+    source: Source, ready: list[_ReadyFit], given: tuple[str, ...], tracking: Tracking, workers: int
 ) -> Reproduction:
     # Opened first: no fit runs for a store that cannot be written.
     recorder = open_recorder(tracking, source.experiment)

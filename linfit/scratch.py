@@ -53,7 +53,7 @@ def scratch_folder() -> Path:
     with _Scratch.lock:
         folder = _Scratch.folder
         if folder is None or _Scratch.process not in (0, os.getpid()) or not folder.is_dir():
-            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{short_name()}-", dir=_outside()))
+            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{short_name()}-", dir=_parent_folder()))
             _Scratch.folder = folder
             _Scratch.process = os.getpid()
             _remove_at_exit()
@@ -171,7 +171,7 @@ def read_notes(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _outside() -> str:
+def _parent_folder() -> str:
     """Return the folder for temporary files in which scratch folders are created."""
     place = Path(tempfile.gettempdir())
     return str(place.parent if place == _Scratch.folder else place)

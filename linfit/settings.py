@@ -60,7 +60,7 @@ class CUDA(Device):
     name: Literal["cuda"] = "cuda"
 
     def resolve(self) -> Device:
-        return _present(self)
+        return _require_present(self)
 
 
 class MPS(Device):
@@ -71,7 +71,7 @@ class MPS(Device):
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
 
     def resolve(self) -> Device:
-        return _present(self)
+        return _require_present(self)
 
 
 class Auto(Device):
@@ -95,7 +95,7 @@ def devices() -> list[str]:
     return found
 
 
-def _present(device: Device) -> Device:
+def _require_present(device: Device) -> Device:
     present = devices()
     if device.name not in present:
         raise ValueError(
@@ -179,7 +179,7 @@ class MLflowTracking(Tracking):
 
     @field_validator("runs")
     @classmethod
-    def _all_or_best(cls, runs: str) -> str:
+    def _check_runs(cls, runs: str) -> str:
         if re.fullmatch("all|best:[1-9][0-9]{0,8}", runs, re.ASCII) is None:
             raise ValueError(f"got {runs!r}, there are all and best:K, such as best:20")
         return runs

@@ -116,10 +116,10 @@ def verify(
         for row, parts in zip(rows, tables.read(rows), strict=True)
     ]
     num_fits = num_rows(tables.manifest)
-    return Verification(record.run_id, record.name, num_fits, _changes(record), checks)
+    return Verification(record.run_id, record.name, num_fits, _environment_changes(record), checks)
 
 
-def _changes(record: Record) -> dict[str, tuple[str, str]]:
+def _environment_changes(record: Record) -> dict[str, tuple[str, str]]:
     try:
         then = tagged(record.tags) or {}
         found = differing(then, environment(int(then.get("threads", "1"))))
@@ -156,11 +156,11 @@ def _check(
         return Check(row, name, Verdict.REFUSED, why, engine, status)
     different = differences(of_rows(result, curve), Outcome.of(again))
     verdict = Verdict.DIFFERS if different else Verdict.IDENTICAL
-    other = _in_the_other_engine(again)
+    other = _compare_engines(again)
     return Check(row, name, verdict, "; ".join(different), engine, status, other)
 
 
-def _in_the_other_engine(again: Fit) -> Agreement | None:
+def _compare_engines(again: Fit) -> Agreement | None:
     """Compare a fit with the other engine's.
 
     None if that cannot run it, or if the fit failed.
@@ -182,14 +182,14 @@ def agreement(one: Fit, other: Fit) -> Agreement:
     dtype = one.config.dtype
     steps, mine, theirs = np.intersect1d(one.steps, other.steps, return_indices=True)
     losses = relative_losses(one.losses[mine], other.losses[theirs], dtype)  # [k]
-    own_end = _weights(one, mine[-1])
-    other_end = _weights(other, theirs[-1])
+    own_end = _weights_at(one, mine[-1])
+    other_end = _weights_at(other, theirs[-1])
     weights = relative(own_end, other_end, np.abs(own_end).max())
     parted_at = parting_step(steps, losses, dtype)
     return Agreement(engine, status, float(losses.max()), float(weights.max()), parted_at)
 
 
-def _weights(fit: Fit, place: int) -> Array:
+def _weights_at(fit: Fit, index: int) -> Array:
     """Return the weights `[p, q]` at one point of the path, in float64."""
     assert fit.path is not None
-    return np.asarray(fit.path.weights[place], dtype=np.float64)
+    return np.asarray(fit.path.weights[index], dtype=np.float64)

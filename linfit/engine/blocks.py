@@ -120,11 +120,11 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
     loader = Loader()
     filling: dict[Hashable, Block] = {}
     most = FIRST
-    for place, config in enumerate(configs):
+    for index, config in enumerate(configs):
         try:
-            task = loader.task(place, config)
+            task = loader.task(index, config)
         except (Exception, SystemExit):  # a component may call sys.exit
-            yield place, Fit(config, Status.FAILED, error=traceback.format_exc())
+            yield index, Fit(config, Status.FAILED, error=traceback.format_exc())
             continue
 
         stack = stack_of(task)
@@ -232,13 +232,13 @@ class Loader:
         """Number of cached problems."""
         return len(self._problems)
 
-    def task(self, place: int, config: FitConfig) -> Task:
+    def task(self, index: int, config: FitConfig) -> Task:
         """Return the fit with all that it needs.
 
         Raise what its dataset or its init raises.
         """
         data = self._load(config)
-        return Task(place, config, data, self._draw(config, data.seen), self._schedule(config))
+        return Task(index, config, data, self._draw(config, data.seen), self._schedule(config))
 
     def _load(self, config: FitConfig) -> Data:
         source = data_key(config)

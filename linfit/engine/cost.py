@@ -53,7 +53,7 @@ def measure(block: Sequence[Task], single: bool) -> Cost | None:
     """
     try:
         with computing(block[0].config):
-            return _single(block) if single else _stacked(block)
+            return _measure_single(block) if single else _measure_stacked(block)
     except (Exception, SystemExit):  # a component may call sys.exit
         return None
 
@@ -63,7 +63,7 @@ def sampled(tasks: Sequence[Task], most: int) -> list[Task]:
     return list(tasks[:: -(-len(tasks) // most)])
 
 
-def _stacked(block: Sequence[Task]) -> Cost:
+def _measure_stacked(block: Sequence[Task]) -> Cost:
     n, p, q = block[0].data.seen.shape
     most = max(1, min(FITS, NUMBERS // (n * p * q)))
     sample = [_without_steps(task) for task in sampled(block, most)]
@@ -73,10 +73,10 @@ def _stacked(block: Sequence[Task]) -> Cost:
     find_optima([task for task in block if task.config.optimizer.asks()])
     tasks = by_optimizer(block)
     program = Program(tasks if len(tasks) > 1 else tasks * 2)
-    return Cost(overhead / len(sample), _seconds_a_step(program) / len(block))
+    return Cost(overhead / len(sample), _measure_step(program) / len(block))
 
 
-def _seconds_a_step(program: Program) -> float:
+def _measure_step(program: Program) -> float:
     start = time.perf_counter()
     k = 0
     for k in range(1, WARM + STEPS + 1):
@@ -89,7 +89,7 @@ def _seconds_a_step(program: Program) -> float:
     return (time.perf_counter() - start) / max(1, k - WARM)
 
 
-def _single(block: Sequence[Task]) -> Cost:
+def _measure_single(block: Sequence[Task]) -> Cost:
     sample = sampled(block, FITS_SINGLE)
     _fit_all(sample[:1], 1)
     overhead = timeit(lambda: _fit_all(sample, 0), number=1)

@@ -36,7 +36,7 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
             "linfit.compose([…]) or linfit.FitConfig(…) makes one"
         )
     done = dict(fits_as_done(configs))
-    return [done[place] for place in range(len(configs))]
+    return [done[index] for index in range(len(configs))]
 
 
 def fits_as_done(
@@ -48,23 +48,23 @@ def fits_as_done(
 
     Raise ValueError at once, before the first fit, if a config asks for a device that is absent.
     """
-    return _as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
+    return _fit_as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
 
 
-def _as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
+def _fit_as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
     from linfit.engine.stacked import fit_stacks
 
     stacked = []
-    for place, config in enumerate(configs):
+    for index, config in enumerate(configs):
         if config.engine.name == "stacked":
-            stacked.append(place)
+            stacked.append(index)
         else:
-            yield place, _alone(config, report)
-    for number, result in fit_stacks([configs[place] for place in stacked], report):
+            yield index, _fit_single(config, report)
+    for number, result in fit_stacks([configs[index] for index in stacked], report):
         yield stacked[number], result
 
 
-def _alone(config: FitConfig, report: Report) -> Fit:
+def _fit_single(config: FitConfig, report: Report) -> Fit:
     from linfit.engine.determinism import computing
     from linfit.engine.single import fit_one
 

@@ -50,41 +50,43 @@ def steps_until(
     """
     found = [NEVER] * len(matrices)
     alike: dict[int, list[int]] = {}
-    for place, matrix in enumerate(matrices):
+    for index, matrix in enumerate(matrices):
         if contraction(matrix) < 1:
-            alike.setdefault(len(matrix), []).append(place)
+            alike.setdefault(len(matrix), []).append(index)
 
-    for m, places in alike.items():
+    for m, indices in alike.items():
         size = max(1, TOGETHER // m)
-        for start in range(0, len(places), size):
-            some = places[start : start + size]
-            stacked = np.stack([matrices[place] for place in some])
-            parts = np.stack([shares[place] for place in some])
-            allowed = np.array([tolerances[place] for place in some]) * parts.sum(axis=1)
+        for start in range(0, len(indices), size):
+            some = indices[start : start + size]
+            stacked = np.stack([matrices[index] for index in some])
+            parts = np.stack([shares[index] for index in some])
+            allowed = np.array([tolerances[index] for index in some]) * parts.sum(axis=1)
             with np.errstate(over="ignore", invalid="ignore"):  # powers that rounding lets grow
-                steps = _together(stacked, parts, allowed)
-            for place, step in zip(some, steps.tolist(), strict=True):
-                found[place] = step
+                steps = _count_steps(stacked, parts, allowed)
+            for index, step in zip(some, steps.tolist(), strict=True):
+                found[index] = step
     return found
 
 
-def _together(matrices: Array, shares: Array, allowed: Array) -> Steps:
+def _count_steps(matrices: Array, shares: Array, allowed: Array) -> Steps:
     """Return the first steps `[r]` at which at most `allowed` `[r]` is left.
 
     The matrices `[r, m, 2, 2]` contract; the shares are `[r, m]`.
     """
-    turning = _turns(matrices)
-    falling = Falling(matrices, np.where(turning, 0, shares), allowed)
+    oscillating = _oscillates(matrices)
+    falling = Falling(matrices, np.where(oscillating, 0, shares), allowed)
     # Oscillating errors only add to the falling ones, so that no earlier step is within.
     steps, before = falling.first()
-    searched = np.flatnonzero(turning.any(axis=1) & (steps != NEVER))
+    searched = np.flatnonzero(oscillating.any(axis=1) & (steps != NEVER))
     for row in searched.tolist():
         first = int(steps[row])
-        steps[row] = _look(matrices[row], shares[row], float(allowed[row]), first, before[row])
+        steps[row] = _search_from(
+            matrices[row], shares[row], float(allowed[row]), first, before[row]
+        )
     return steps
 
 
-def _turns(matrices: Array) -> Mask:
+def _oscillates(matrices: Array) -> Mask:
     """Return `[r, m]`: True where the error may grow on its way, False where it only shrinks.
 
     Without momentum every step multiplies the error by one number. With a momentum whose two
@@ -127,11 +129,13 @@ class Falling:
         while (~at_once & (level == NEVER)).any() and len(ladder) <= FARTHEST:
             ladder.append(ladder[-1] @ ladder[-1])
             level = np.where((level == NEVER) & self.reached(ladder[-1]), len(ladder) - 1, level)
-        last, before = self._last(ladder, np.where(at_once, NEVER, level), start)
+        last, before = self._last_outside(ladder, np.where(at_once, NEVER, level), start)
         steps = np.where(level == NEVER, NEVER, 1 + last)
         return np.where(at_once, 0, steps), before
 
-    def _last(self, ladder: Sequence[Array], level: Steps, start: Array) -> tuple[Steps, Array]:
+    def _last_outside(
+        self, ladder: Sequence[Array], level: Steps, start: Array
+    ) -> tuple[Steps, Array]:
         """Return the last steps `[r]` before 2^level that are not within, and their powers.
 
         They are found by halving, from 2^(level − 1) on.
@@ -148,7 +152,7 @@ class Falling:
         return count, at
 
 
-def _look(matrices: Array, shares: Array, allowed: float, first: int, before: Array) -> int:
+def _search_from(matrices: Array, shares: Array, allowed: float, first: int, before: Array) -> int:
     """Return the first step of one fit, from `first` on, that is within.
 
     NEVER if too far.

@@ -116,19 +116,19 @@ def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> li
     linear: list[int] = []
     known: list[Array] = []
     shares: list[Array] = []
-    for place, (config, seen, answer, start) in enumerate(fits):
+    for index, (config, seen, answer, start) in enumerate(fits):
         matrix = propagators(config, answer, config.optimizer.count(seen))
         matrices.append(matrix)
         if matrix is not None:
-            linear.append(place)
+            linear.append(index)
             known.append(matrix)
             shares.append(shares_of(answer, start))
 
-    tolerances = [fits[place][0].record.tolerance for place in linear]
+    tolerances = [fits[index][0].record.tolerance for index in linear]
     steps = dict(zip(linear, steps_until(known, shares, tolerances), strict=True))
     return [
-        _predicted(config, seen, answer, matrices[place], steps.get(place, NEVER))
-        for place, (config, seen, answer, _) in enumerate(fits)
+        _predicted(config, seen, answer, matrices[index], steps.get(index, NEVER))
+        for index, (config, seen, answer, _) in enumerate(fits)
     ]
 
 
