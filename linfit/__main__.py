@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109 - before any import
-    # `python -m` searches the working directory first. It is removed, or if linfit itself lies
-    # there, searched last.
+# `python -m` searches the working directory first. It is removed, or if linfit itself lies there,
+# searched last. Until then nothing else is imported, not even pathlib.
+if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
     _first = sys.path.pop(0)
-    if os.path.dirname(os.path.dirname(os.path.abspath(__file__))) == os.path.abspath(_first):  # noqa: PTH100, PTH120 - before any import
+    _home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if _home == os.path.abspath(_first):  # noqa: PTH100
         sys.path.append(_first)
 
 import atexit

@@ -104,11 +104,11 @@ class FitConfig(Frozen):
     objective: Literal["auto", "loss", "excess_loss", "validation_loss"] = "auto"
 
     @model_validator(mode="after")
-    def _coherent(self) -> Self:
+    def _check_parts(self) -> Self:
         self.init.check(*self.shape())
         self.device.check(self.dtype)
         self.optimizer.check(self.loss)
-        self._combined()
+        self._check_combination()
         return self
 
     def shape(self) -> tuple[int, int]:
@@ -133,7 +133,7 @@ class FitConfig(Frozen):
         return self.dataset.weighted() and (self.loss.averages() or self.optimizer.averages())
 
     def has_penalty_beside_intercept(self) -> bool:
-        """Return True if there are both a penalty and an intercept that the features add."""
+        """Return True if there are a penalty and an added intercept."""
         return self.features.intercept and self.penalty.squared() > 0
 
     def shrinkage(self) -> Shrinkage:
@@ -142,10 +142,10 @@ class FitConfig(Frozen):
         exempt = self.features.intercept and not self.penalty.shrinks_intercept()
         return Shrinkage(strength, exempt) if strength else Shrinkage()
 
-    def _combined(self) -> None:
+    def _check_combination(self) -> None:
         """Raise ValueError if two choices do not go together."""
         if not self.batch.is_full:
-            self._combined_with_batches()
+            self._check_batches()
         if not self.schedule.is_constant and "lr" not in type(self.optimizer).model_fields:
             raise ValueError(
                 f"optimizer {self.optimizer.name} has no lr to schedule: "
@@ -167,7 +167,7 @@ class FitConfig(Frozen):
                 "add split.validation=0.2, or choose objective=loss or objective=excess_loss"
             )
 
-    def _combined_with_batches(self) -> None:
+    def _check_batches(self) -> None:
         """Raise ValueError if a part needs all samples at once."""
         for part in (self.gradient, self.optimizer):
             if not part.batches:
@@ -182,8 +182,9 @@ class FitConfig(Frozen):
             )
 
     def resolved(self, several: bool = False) -> Self:
-        """Return this config with its actual device and engine, alone or as one of `several`.
+        """Return this config with its actual device and engine.
 
+        The engine is another if the fit is one of `several`.
         Raise ValueError if the device asked for is absent.
         """
         device = self.device.resolve()
@@ -298,10 +299,10 @@ def explain(error: ValidationError) -> str:
     """Return a line that names each mistake: the key, what came, what is allowed."""
     parts = error.errors(include_url=False)
     more = f"; and {len(parts) - MOST_ERRORS:,} more" if len(parts) > MOST_ERRORS else ""
-    return "; ".join(_explain(part) for part in parts[:MOST_ERRORS]) + more
+    return "; ".join(_explain_part(part) for part in parts[:MOST_ERRORS]) + more
 
 
-def _explain(part: Any) -> str:
+def _explain_part(part: Any) -> str:
     key = brief(".".join(str(place) for place in part["loc"]))
     message = part["msg"].removeprefix("Value error, ")
     if part["type"] in ("component", "value_error"):

@@ -41,7 +41,10 @@ class Convention:
         return f"{self.section}.{self.field}" if self.section else self.field
 
     def part(self, config: FitConfig) -> Frozen | None:
-        """Return the part of the config that has the field, None if the config has none."""
+        """Return the part of the config that has the field.
+
+        None if the config has none.
+        """
         part = getattr(config, self.section) if self.section else config
         return part if isinstance(part, self.owner) else None
 

@@ -10,7 +10,10 @@ class ConfigError(LinfitError, ValueError):
 
 
 class RecordingError(LinfitError):
-    """A store that cannot be opened, read or written. The message contains no password."""
+    """A store that cannot be opened, read or written.
+
+    The message contains no password.
+    """
 
 
 def printable(text: str) -> str:

@@ -35,7 +35,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a sweep as Ctrl-C does."""
 
 
-class _Heard:
+class _Received:
     """Signals that this process has received since `listen`."""
 
     numbers: ClassVar[list[int]] = []
@@ -46,7 +46,7 @@ def listen() -> None:
 
     Ctrl-C stays ignored if it is ignored already, as under nohup.
     """
-    _Heard.numbers.clear()
+    _Received.numbers.clear()
     signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, interrupt):
         signal.signal(signal.SIGINT, interrupt)
@@ -59,11 +59,11 @@ def interrupt(signum: int, frame: FrameType | None = None) -> None:
 
     The second would break off the orderly end that the first has begun.
     """
-    _Heard.numbers.append(signum)
-    first = _Heard.numbers[0]
-    if len(_Heard.numbers) == 1:
+    _Received.numbers.append(signum)
+    first = _Received.numbers[0]
+    if len(_Received.numbers) == 1:
         raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
-    if len(_Heard.numbers) > LET_PASS + 1:
+    if len(_Received.numbers) > LET_PASS + 1:
         os._exit(128 + first)
 
 
@@ -79,18 +79,21 @@ class _Repeat:
         self.otherwise = otherwise
 
     def __call__(self, ignored: Any) -> None:
-        if not isinstance(ignored.exc_value, KeyboardInterrupt) or not _Heard.numbers:
+        if not isinstance(ignored.exc_value, KeyboardInterrupt) or not _Received.numbers:
             self.otherwise(ignored)
             return
-        number = _Heard.numbers[0]
-        _Heard.numbers.clear()
+        number = _Received.numbers[0]
+        _Received.numbers.clear()
         again = threading.Timer(PAUSE, _thread.interrupt_main, [number])
         again.daemon = True
         again.start()
 
 
 def seconds(variable: str, default: float) -> float:
-    """Return the seconds in an environment variable; LinfitError if it holds something else."""
+    """Return the seconds in an environment variable.
+
+    Raise LinfitError if it holds something else.
+    """
     given = os.environ.get(variable, "")
     try:
         found = float(given) if given else default
@@ -103,21 +106,22 @@ def seconds(variable: str, default: float) -> float:
 
 @contextmanager
 def within_seconds(last_words: Callable[[], str]) -> Iterator[None]:
-    """Print `last_words` on Ctrl-C or SIGTERM, and exit if the block outlasts the grace period.
+    """Print `last_words` on Ctrl-C or SIGTERM, and limit the orderly end.
 
-    The exit code is then 130 or 143. The grace period is `LINFIT_GRACE` seconds.
+    If the block outlasts the grace period of `LINFIT_GRACE` seconds, the process exits with 130 or
+    143.
     """
     grace = seconds(VARIABLE, DEFAULT)
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     over = threading.Event()
-    words = _Words(last_words)
-    threading.Thread(target=_listen, args=(reader, over, grace, words), daemon=True).start()
+    words = _LastWords(last_words)
+    threading.Thread(target=_exit_when_late, args=(reader, over, grace, words), daemon=True).start()
     try:
         yield
     except KeyboardInterrupt:
-        words.say()
+        words.print_once()
         raise
     finally:
         signal.set_wakeup_fd(before)
@@ -125,21 +129,23 @@ def within_seconds(last_words: Callable[[], str]) -> Iterator[None]:
         writer.close()
 
 
-class _Words:
+class _LastWords:
     """Last words, printed once: by the block, or by the thread that exits before it ends."""
 
     def __init__(self, words: Callable[[], str]) -> None:
         self._words = words
-        self._unsaid = threading.Semaphore()
+        self._unprinted = threading.Semaphore()
 
-    def say(self) -> None:
-        if self._unsaid.acquire(blocking=False):
+    def print_once(self) -> None:
+        if self._unprinted.acquire(blocking=False):
             line = f"linfit: interrupted{self._words()}\n"
             with suppress(OSError):  # stderr is closed
                 os.write(2, line.encode(sys.stderr.encoding, REPLACE))
 
 
-def _listen(reader: socket.socket, over: threading.Event, grace: float, words: _Words) -> None:
+def _exit_when_late(
+    reader: socket.socket, over: threading.Event, grace: float, words: _LastWords
+) -> None:
     # The socket stays open until the block ends: Python prints a traceback if it cannot write a
     # second signal.
     with reader:
@@ -149,5 +155,5 @@ def _listen(reader: socket.socket, over: threading.Event, grace: float, words: _
         else:
             return
         if not over.wait(grace):
-            words.say()
+            words.print_once()
             os._exit(128 + heard[0])

@@ -47,7 +47,7 @@ REPLACE = "linfit.readable"
 
 
 def stand_in(letter: str) -> str:
-    """Return ASCII text for a character: readable if there is a common way, else escaped."""
+    """Return ASCII text for a character: its common spelling, or an escape."""
     if letter in STAND_INS:
         return STAND_INS[letter]
     kind, _, plain = unicodedata.decomposition(letter).partition(" ")
@@ -73,14 +73,16 @@ codecs.register_error(REPLACE, replace_unencodable)
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """Return the text as a stream of this encoding shows it, to be measured before printing."""
+    """Return the text as a stream of this encoding shows it."""
     if text.isascii() or encoding is None:
         return text
     return text.encode(encoding, REPLACE).decode(encoding)
 
 
 class Output(io.RawIOBase):
-    """Raw stream below stdout or stderr. After its first error it discards what is written.
+    """Raw stream below stdout or stderr.
+
+    After its first error it discards what is written.
 
     So no command fails halfway because its reader is gone.
     """
@@ -133,10 +135,10 @@ def open_streams() -> None:
             continue
         is_own = stream is getattr(sys, f"__{name}__")  # else a caller has replaced it
         if mode == "w" and is_own and isinstance(stream, io.TextIOWrapper):
-            setattr(sys, name, _tolerant(stream))
+            setattr(sys, name, _tolerant_stream(stream))
 
 
-def _tolerant(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+def _tolerant_stream(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     """Return a tolerant stream in place of another.
 
     It is line-buffered, so that an interrupted process has nothing left to write.

@@ -19,7 +19,7 @@ def owner() -> str:
 
     The start is part of it because process numbers are reused.
     """
-    return f"{_place()} {os.getpid()} {_began(os.getpid())}"
+    return f"{_machine()} {os.getpid()} {_start_of(os.getpid())}"
 
 
 def is_dead(process: str) -> bool:
@@ -29,14 +29,14 @@ def is_dead(process: str) -> bool:
     """
     place_and_number, _, began = process.rpartition(" ")
     place, _, number = place_and_number.rpartition(" ")
-    if place != _place() or not number.isdecimal() or began in ("", UNKNOWN):
+    if place != _machine() or not number.isdecimal() or began in ("", UNKNOWN):
         return False
-    return _began(int(number)) not in (began, UNKNOWN)
+    return _start_of(int(number)) not in (began, UNKNOWN)
 
 
 def short_name() -> str:
     """Return the identity of this process as a part of a file's name."""
-    return f"{_digest()}-{os.getpid()}-{_began(os.getpid())}"
+    return f"{_machine_digest()}-{os.getpid()}-{_start_of(os.getpid())}"
 
 
 def read_short_name(name: str) -> str:
@@ -46,21 +46,21 @@ def read_short_name(name: str) -> str:
     """
     place, _, rest = name.partition("-")
     number, _, began = rest.partition("-")
-    if place != _digest() or not number.isdecimal() or not began:
+    if place != _machine_digest() or not number.isdecimal() or not began:
         return ""
-    return f"{_place()} {number} {began}"
+    return f"{_machine()} {number} {began}"
 
 
 def is_number_free(process: int) -> bool:
     """Return True if no process has this number now."""
-    return _began(process) == ""
+    return _start_of(process) == ""
 
 
-def _digest() -> str:
-    return hashlib.sha256(_place().encode()).hexdigest()[:8]
+def _machine_digest() -> str:
+    return hashlib.sha256(_machine().encode()).hexdigest()[:8]
 
 
-def _place() -> str:
+def _machine() -> str:
     """Return this boot of this machine; two containers are two places.
 
     Without /proc the machine is enough: no two of its processes share number and start second.
@@ -72,8 +72,10 @@ def _place() -> str:
         return socket.gethostname()
 
 
-def _began(process: int) -> str:
-    """Return the start of a process; empty if there is none, or if it is a zombie.
+def _start_of(process: int) -> str:
+    """Return the start of a process.
+
+    Empty if there is none, or if it is a zombie.
 
     In ticks since the boot, or without /proc in seconds since the epoch.
     """

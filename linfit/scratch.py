@@ -53,7 +53,7 @@ def scratch_folder() -> Path:
     with _Scratch.lock:
         folder = _Scratch.folder
         if folder is None or _Scratch.process not in (0, os.getpid()) or not folder.is_dir():
-            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{short_name()}-", dir=_outside()))
+            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{short_name()}-", dir=_parent_folder()))
             _Scratch.folder = folder
             _Scratch.process = os.getpid()
             _remove_at_exit()
@@ -66,7 +66,10 @@ def new_folder() -> Path:
 
 
 def discard_folder(folder: Path) -> None:
-    """Remove a folder of `new_folder`, and the scratch folder if it is empty and not kept."""
+    """Remove a folder of `new_folder`.
+
+    The scratch folder goes too if it is empty and not kept.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     if not _Scratch.is_kept and folder.parent == _Scratch.folder:
         with suppress(OSError):  # the scratch folder is not empty
@@ -112,7 +115,7 @@ def share_scratch(folder: str) -> None:
 
 
 def remove_scratch() -> None:
-    """Remove this process's folder with its notes: an orderly end leaves nothing to clean up."""
+    """Remove this process's folder with its notes."""
     folder = _Scratch.folder
     _Scratch.folder = None
     if folder is not None and _Scratch.process == os.getpid():
@@ -144,7 +147,10 @@ def note_leftover(path: Path, unless: str = "") -> None:
 
 
 def note_store(file: Path) -> None:
-    """Note a SQLite store that this process writes to: its RUNNING runs there become KILLED."""
+    """Note a SQLite store that this process writes to.
+
+    If the process is killed, its RUNNING runs there become KILLED.
+    """
     _note({"kind": STORE, "path": str(file.absolute())})
 
 
@@ -154,7 +160,10 @@ def _note(note: dict[str, Any]) -> None:
 
 
 def read_notes(folder: Path) -> list[dict[str, Any]]:
-    """Return the notes in a process's folder; an incomplete last one is ignored."""
+    """Return the notes in a process's folder.
+
+    An incomplete last one is ignored.
+    """
     try:
         lines = (folder / NOTES).read_text(encoding="utf-8").splitlines(keepends=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -162,7 +171,7 @@ def read_notes(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _outside() -> str:
+def _parent_folder() -> str:
     """Return the folder for temporary files in which scratch folders are created."""
     place = Path(tempfile.gettempdir())
     return str(place.parent if place == _Scratch.folder else place)

@@ -36,7 +36,7 @@ class Device(Component):
             )
 
     def check_part(self, part: str, instead: str) -> None:
-        """Raise ValueError if the device lacks float64, which a part of the fit always needs."""
+        """Raise ValueError if the device lacks float64, which `part` needs."""
         if "float64" not in self.dtypes:
             only = " and ".join(self.dtypes)
             raise ValueError(
@@ -60,7 +60,7 @@ class CUDA(Device):
     name: Literal["cuda"] = "cuda"
 
     def resolve(self) -> Device:
-        return _present(self)
+        return _require_present(self)
 
 
 class MPS(Device):
@@ -71,7 +71,7 @@ class MPS(Device):
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
 
     def resolve(self) -> Device:
-        return _present(self)
+        return _require_present(self)
 
 
 class Auto(Device):
@@ -95,7 +95,7 @@ def devices() -> list[str]:
     return found
 
 
-def _present(device: Device) -> Device:
+def _require_present(device: Device) -> Device:
     present = devices()
     if device.name not in present:
         raise ValueError(
@@ -179,7 +179,7 @@ class MLflowTracking(Tracking):
 
     @field_validator("runs")
     @classmethod
-    def _all_or_best(cls, runs: str) -> str:
+    def _check_runs(cls, runs: str) -> str:
         if re.fullmatch("all|best:[1-9][0-9]{0,8}", runs, re.ASCII) is None:
             raise ValueError(f"got {runs!r}, there are all and best:K, such as best:20")
         return runs
@@ -207,7 +207,7 @@ class Record(Frozen):
     tolerance: Share = 1e-6
 
     def steps(self, total: int) -> list[int]:
-        """Return the recorded steps of a fit of `total` updates, increasing, from 0 to `total`."""
+        """Return the recorded steps of a fit of `total` updates, in order."""
         spaced = np.geomspace(1, max(total, 1), CURVE_POINTS).round().astype(int).tolist()
         regular = range(0, total + 1, self.every) if self.every else ()
         return sorted({0, total, *regular, *(step for step in spaced if step <= total)})

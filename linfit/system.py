@@ -76,7 +76,10 @@ def program_folders() -> list[str]:
 
 
 def find_program(name: str) -> str | None:
-    """Return the absolute path of a program outside the working directory, None if absent."""
+    """Return the absolute path of a program outside the working directory.
+
+    None if absent.
+    """
     found = shutil.which(name, path=os.pathsep.join(program_folders()))
     return found if found is not None and Path(found).is_absolute() else None
 
@@ -125,7 +128,10 @@ def start_apart(program: Sequence[str], **options: Any) -> subprocess.Popen[byte
 
 
 def end_apart(process: subprocess.Popen[bytes], patience: float) -> None:
-    """End a process of `start_apart` and its children; kill them after `patience` seconds."""
+    """End a process of `start_apart` and its children.
+
+    Kill them after `patience` seconds.
+    """
     if sys.platform == "win32":
         _end_descendants(process, patience)
         return
@@ -263,9 +269,10 @@ def flush_folder(folder: Path) -> None:
 
 
 def quote_word(word: str) -> str:
-    """Return a word as it is typed in the user's shell: sh, or on Windows cmd.exe and PowerShell.
+    """Return a word as it is typed in the user's shell.
 
-    Both of these know double quotes only. Double quotes in the word are escaped as for cmd.exe.
+    It is sh, or on Windows cmd.exe or PowerShell, which know double quotes only. Double quotes in
+    the word are escaped as for cmd.exe.
     """
     if not has_windows_shell():
         return shlex.quote(word)
@@ -281,7 +288,10 @@ def quote_words(words: Iterable[str]) -> str:
 
 
 def has_windows_shell() -> bool:
-    """Return True if the shell is cmd.exe or PowerShell, and not a bash of MSYS such as git's."""
+    """Return True if the shell is cmd.exe or PowerShell.
+
+    git for Windows brings a bash of MSYS.
+    """
     return is_windows() and "MSYSTEM" not in os.environ
 
 
@@ -289,7 +299,10 @@ def has_windows_shell() -> bool:
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """Open a file as an `opener` of `open`, without waiting for a writer if it is a pipe by now."""
+    """Open a file as an `opener` of `open`, without waiting.
+
+    If the file is a pipe by now, `open` would wait for a writer.
+    """
     return os.open(path, flags | os.O_NONBLOCK if hasattr(os, "O_NONBLOCK") else flags)
 
 

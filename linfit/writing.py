@@ -19,7 +19,10 @@ from linfit.system import flush_folder
 
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Write a file atomically: yield a temporary name, then flush it and rename it to `file`."""
+    """Yield a temporary name, and rename it to `file` once flushed.
+
+    The file is written atomically: whole, or not at all.
+    """
     temporary = name_beside(file)
     try:
         with naming(file):
@@ -83,7 +86,7 @@ def make_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, as far as the system permits."""
+    """Remove a file, a link or a whole folder, if the system permits."""
     with suppress(OSError):
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
@@ -97,10 +100,10 @@ def nearest_folder(folder: Path) -> Path:
 
 
 def list_folder(folder: Path, pattern: str) -> list[Path]:
-    """Return the entries of a folder that match a pattern, sorted; none if it is absent.
+    """Return the entries of a folder that match a pattern, sorted.
 
-    Raise OSError if the folder cannot be listed. `Path.glob` would find nothing there, and rows
-    that exist would be taken for lost.
+    There are none if it is absent. Raise OSError if the folder cannot be listed. `Path.glob` would
+    find nothing there, and rows that exist would be taken for lost.
     """
     try:
         return sorted(file for file in folder.iterdir() if fnmatchcase(file.name, pattern))

@@ -41,8 +41,8 @@ LAYERS = (
     ("engine",),
     ("tracking",),
     ("sweeps",),
-    ("listing", "reproduction", "verification", "views"),
-    ("cli", "__init__", "__main__", "hydra_plugins"),
+    ("listing", "listing_rules", "reproduction", "verification", "views"),
+    ("cli", "cli_options", "cli_store", "__init__", "__main__", "hydra_plugins"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 #: Which modules of ours may import these libraries: a folder, or a module, below the root.

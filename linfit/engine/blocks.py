@@ -42,7 +42,7 @@ OVERHEAD = 2**11
 
 @dataclass(eq=False)
 class Data:
-    """The data of one or more fits: the problem, and the problem rounded to the fit's dtype."""
+    """The problem of one or more fits, exact and rounded to their dtype."""
 
     problem: Problem
     seen: Problem
@@ -55,7 +55,10 @@ class Data:
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """One fit of a stack before it runs: its index in configs, its data, its start `[p, q]`."""
+    """One fit of a stack before it runs.
+
+    `place` is its index among the configs, `start` its initial weights `[p, q]`.
+    """
 
     place: int
     config: FitConfig
@@ -86,7 +89,10 @@ class Task:
 
 @dataclass(eq=False)
 class Block:
-    """Up to `most` fits of one stack that run together. `largest` is the most bytes of one fit."""
+    """Up to `most` fits of one stack that run together.
+
+    `largest` is the most bytes of one fit.
+    """
 
     most: int = LARGEST
     tasks: list[Task] = field(default_factory=list)
@@ -112,11 +118,11 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
     loader = Loader()
     filling: dict[Hashable, Block] = {}
     most = FIRST
-    for place, config in enumerate(configs):
+    for index, config in enumerate(configs):
         try:
-            task = loader.task(place, config)
+            task = loader.task(index, config)
         except (Exception, SystemExit):  # a component may call sys.exit
-            yield place, Fit(config, Status.FAILED, error=traceback.format_exc())
+            yield index, Fit(config, Status.FAILED, error=traceback.format_exc())
             continue
 
         stack = stack_of(task)
@@ -186,7 +192,7 @@ def memory(config: FitConfig) -> int:
 def bytes_of(task: Task) -> int:
     """Estimate the bytes of a fit in its block.
 
-    Counted are data, products with weights and residuals, window, optimizer state, path and optimum.
+    It counts data, products with weights and residuals, window, optimizer state, path, optimum.
     """
     n = len(task.data.X)
     _, p, q = task.data.seen.shape
@@ -198,7 +204,10 @@ def bytes_of(task: Task) -> int:
 
 
 class Loader:
-    """Load what fits need and cache it. `size` estimates the bytes in the cache."""
+    """Load what fits need and cache it.
+
+    `size` estimates the bytes in the cache.
+    """
 
     def __init__(self) -> None:
         self.size = 0
@@ -213,10 +222,13 @@ class Loader:
         """Number of cached problems."""
         return len(self._problems)
 
-    def task(self, place: int, config: FitConfig) -> Task:
-        """Return the fit with all that it needs. Raise what its dataset or its init raises."""
+    def task(self, index: int, config: FitConfig) -> Task:
+        """Return the fit with all that it needs.
+
+        Raise what its dataset or its init raises.
+        """
         data = self._load(config)
-        return Task(place, config, data, self._draw(config, data.seen), self._schedule(config))
+        return Task(index, config, data, self._draw(config, data.seen), self._schedule(config))
 
     def _load(self, config: FitConfig) -> Data:
         source = data_key(config)
@@ -265,7 +277,7 @@ class Loader:
 
 
 def find_optima(tasks: Sequence[Task]) -> None:
-    """Find the missing optima of a block, all at once, and tune the optimizers to them."""
+    """Find the missing optima of a block, and tune the optimizers to them."""
     if not tasks:
         return
     first = tasks[0].config

@@ -6,8 +6,9 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from timeit import timeit
 
 import numpy as np
 
@@ -43,14 +44,16 @@ class Cost:
 
 
 def measure(block: Sequence[Task], single: bool) -> Cost | None:
-    """Measure the fits of a block in the engine that runs them; None if one of them raises.
+    """Measure the fits of a block in the engine that runs them.
+
+    None if one of them raises.
 
     The overhead is timed on a few fits. Steps of the stacked engine are timed on the whole block,
     since they cost more if the block does not fit in the processor's caches.
     """
     try:
         with computing(block[0].config):
-            return _single(block) if single else _stacked(block)
+            return _measure_single(block) if single else _measure_stacked(block)
     except (Exception, SystemExit):  # a component may call sys.exit
         return None
 
@@ -60,20 +63,20 @@ def sampled(tasks: Sequence[Task], most: int) -> list[Task]:
     return list(tasks[:: -(-len(tasks) // most)])
 
 
-def _stacked(block: Sequence[Task]) -> Cost:
+def _measure_stacked(block: Sequence[Task]) -> Cost:
     n, p, q = block[0].data.seen.shape
     most = max(1, min(FITS, NUMBERS // (n * p * q)))
     sample = [_without_steps(task) for task in sampled(block, most)]
-    _timed(lambda: run(sample[:1]))  # the first call loads libraries, which is not the fits' time
-    overhead = _timed(lambda: list(run(sample).fits()))
+    run(sample[:1])  # the first call loads libraries, which is not the fits' time
+    overhead = timeit(lambda: list(run(sample).fits()), number=1)
 
     find_optima([task for task in block if task.config.optimizer.asks()])
     tasks = by_optimizer(block)
     program = Program(tasks if len(tasks) > 1 else tasks * 2)
-    return Cost(overhead / len(sample), _seconds_a_step(program) / len(block))
+    return Cost(overhead / len(sample), _measure_step(program) / len(block))
 
 
-def _seconds_a_step(program: Program) -> float:
+def _measure_step(program: Program) -> float:
     start = time.perf_counter()
     k = 0
     for k in range(1, WARM + STEPS + 1):
@@ -86,11 +89,11 @@ def _seconds_a_step(program: Program) -> float:
     return (time.perf_counter() - start) / max(1, k - WARM)
 
 
-def _single(block: Sequence[Task]) -> Cost:
+def _measure_single(block: Sequence[Task]) -> Cost:
     sample = sampled(block, FITS_SINGLE)
     _fit_all(sample[:1], 1)
-    overhead = _timed(lambda: _fit_all(sample, 0))
-    total = _timed(lambda: _fit_all(sample, STEPS))
+    overhead = timeit(lambda: _fit_all(sample, 0), number=1)
+    total = timeit(lambda: _fit_all(sample, STEPS), number=1)
     return Cost(overhead / len(sample), max(0.0, total - overhead) / (len(sample) * STEPS))
 
 
@@ -102,9 +105,3 @@ def _fit_all(tasks: Sequence[Task], steps: int) -> None:
 def _without_steps(task: Task) -> Task:
     config = task.config.model_copy(update={"steps": 0})
     return replace(task, config=config, schedule=np.array([0]))
-
-
-def _timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start

@@ -9,9 +9,15 @@ from typing import Any
 import torch
 
 from linfit.config import FitConfig
-from linfit.engine.surroundings import plain_surroundings
+from linfit.engine.surroundings import (
+    plain_surroundings,
+    temporarily_set,
+    temporarily_set_attribute,
+)
 from linfit.problem.blas import blas_threads
 
+#: torch's debug mode "error", as a number.
+ERROR = 2
 #: (owner, attribute, value in a deterministic fit). The last keeps torch from filling new tensors
 #: with NaN, which costs time only.
 FLAGS: tuple[tuple[Any, str, bool], ...] = (
@@ -49,23 +55,20 @@ def threads(count: int) -> Iterator[None]:
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Make operations without a deterministic implementation raise, which fails the fit."""
-    mode = torch.get_deterministic_debug_mode()
-    before = [getattr(owner, name) for owner, name, _ in FLAGS]
-    try:
-        torch.set_deterministic_debug_mode("error")
-        for owner, name, value in FLAGS:
-            setattr(owner, name, value)
+    get_mode = torch.get_deterministic_debug_mode
+    set_mode = torch.set_deterministic_debug_mode
+    with ExitStack() as stack:
+        stack.enter_context(temporarily_set(get_mode, set_mode, ERROR))
+        for flag in FLAGS:
+            stack.enter_context(temporarily_set_attribute(*flag))
         yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        for (owner, name, _), value in zip(FLAGS, before, strict=True):
-            setattr(owner, name, value)
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Compute products of float32 in float32, neither in TF32 nor in bfloat16."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    mkldnn: Any = torch.backends.mkldnn  # torch's stubs lack `matmul`
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
     own = [backend.fp32_precision for backend in backends]  # "none" follows a wider setting
     try:
         before = torch.get_float32_matmul_precision()

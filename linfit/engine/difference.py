@@ -6,6 +6,7 @@ k recorded steps.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.problem.problem import Array
 
@@ -14,15 +15,27 @@ PARTED = {"float32": 1e-4, "float64": 1e-9}
 
 
 def rounding_floor(initial_excess: float, dtype: str) -> float:
-    """Return the excess loss at or below which there is only rounding: (ε · √initial)²."""
+    """Return the excess loss at which there is only rounding: (ε · √initial)²."""
     return float(initial_excess) * float(np.finfo(dtype).eps) ** 2
 
 
 def relative_losses(one: Array, other: Array, dtype: str) -> Array:
-    """Return |one − other| `[k]`, relative to the larger of the loss and the initial loss × ε."""
+    """Return the relative differences `[k]` of losses.
+
+    They are relative to the larger of the loss and the initial loss × ε.
+    """
     least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         return relative(one, other, np.maximum(np.abs(one), least))
+
+
+def parting_step(steps: NDArray[np.int64], losses: Array, dtype: str) -> int | None:
+    """Return the first step whose losses differ by more than the tolerance.
+
+    `losses` `[k]` are relative differences.
+    """
+    parted = steps[losses > PARTED[dtype]]
+    return int(parted[0]) if len(parted) else None
 
 
 def relative(one: Array, other: Array, size: Array | float) -> Array:

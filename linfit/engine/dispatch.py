@@ -29,49 +29,42 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
     <Status.COMPLETED: 'completed'>
     """
     if isinstance(configs, FitConfig):
-        return next(fits([configs]))
+        return fit([configs])[0]
     if strangers := [one for one in configs if not isinstance(one, FitConfig)]:
         raise TypeError(
             f"linfit.fit takes fit configs, got {strangers[0]!r}: "
             "linfit.compose([…]) or linfit.FitConfig(…) makes one"
         )
-    return list(fits(configs))
-
-
-def fits(configs: Sequence[FitConfig]) -> Iterator[Fit]:
-    """Yield fits in order, each as soon as it and all before it are done."""
-    return _in_order(fits_as_done(configs))
+    done = dict(fits_as_done(configs))
+    return [done[index] for index in range(len(configs))]
 
 
 def fits_as_done(
     configs: Sequence[FitConfig], report: Report = unheard
 ) -> Iterator[tuple[int, Fit]]:
-    """Yield (index, fit) as soon as a fit is done; a stack yields block by block."""
-    return _as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
+    """Yield (index, fit) as soon as a fit is done.
+
+    A stack yields block by block.
+
+    Raise ValueError at once, before the first fit, if a config asks for a device that is absent.
+    """
+    return _fit_as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
 
 
-def _as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
+def _fit_as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
     from linfit.engine.stacked import fit_stacks
 
-    stacked = [place for place, config in enumerate(configs) if config.engine.name == "stacked"]
-    for place, config in enumerate(configs):
-        if config.engine.name == "single":
-            yield place, _alone(config, report)
-    for number, result in fit_stacks([configs[place] for place in stacked], report):
+    stacked = []
+    for index, config in enumerate(configs):
+        if config.engine.name == "stacked":
+            stacked.append(index)
+        else:
+            yield index, _fit_single(config, report)
+    for number, result in fit_stacks([configs[index] for index in stacked], report):
         yield stacked[number], result
 
 
-def _in_order(done: Iterator[tuple[int, Fit]]) -> Iterator[Fit]:
-    waiting: dict[int, Fit] = {}
-    following = 0
-    for place, result in done:
-        waiting[place] = result
-        while following in waiting:
-            yield waiting.pop(following)
-            following += 1
-
-
-def _alone(config: FitConfig, report: Report) -> Fit:
+def _fit_single(config: FitConfig, report: Report) -> Fit:
     from linfit.engine.determinism import computing
     from linfit.engine.single import fit_one
 

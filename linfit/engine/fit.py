@@ -32,7 +32,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Path:
-    """The recorded steps `[k]` of a fit, with losses `[k]` and weights `[k, p, q]`."""
+    """Recorded steps `[k]` of a fit, losses `[k]`, weights `[k, p, q]`."""
 
     steps: NDArray[np.int64]
     losses: Array
@@ -126,12 +126,14 @@ class Fit:
 
     @property
     def loss(self) -> float:
-        """The final loss; infinity if the fit diverged or failed, so that it never wins."""
+        """The final loss; infinity if the fit diverged or failed."""
         return float(self.losses[-1]) if self._may_win else float("inf")
 
     @property
     def objective(self) -> float:
-        """The number that the config's `objective` names; infinity if the fit diverged or failed.
+        """The number that the config's `objective` names.
+
+        Infinity if the fit diverged or failed.
 
         `auto` is the loss of the held-out samples, or without any the training loss, both evaluated
         in float64.
@@ -159,7 +161,10 @@ class Fit:
 
     @property
     def distance_to_truth(self) -> float | None:
-        """‖W − W_true‖ of the final weights; None if the dataset does not know its truth."""
+        """‖W − W_true‖ of the final weights.
+
+        None if the dataset does not know its truth.
+        """
         truth = self._found()[2].truth
         if truth is None:
             return None

@@ -32,9 +32,9 @@ Steps = NDArray[np.int64]
 
 
 def contraction(matrices: Array) -> Array:
-    """Return the factor `[…]` by which a step shrinks the error in the long run.
+    """Return the factors `[…]` by which matrices `[…, m, 2, 2]` contract.
 
-    The matrices are `[…, m, 2, 2]`.
+    Each is the factor by which a step shrinks the error in the long run.
     """
     return np.asarray(np.abs(np.linalg.eigvals(matrices)).max(axis=(-2, -1)))
 
@@ -42,7 +42,7 @@ def contraction(matrices: Array) -> Array:
 def steps_until(
     matrices: Sequence[Array], shares: Sequence[Array], tolerances: Sequence[float]
 ) -> list[int]:
-    """Return the first step at which each of r fits is within its tolerance, or NEVER.
+    """Return the first step of each of r fits within its tolerance, or NEVER.
 
     A step multiplies (error, velocity) by the `matrices` `[m, 2, 2]` of a fit. Its `shares` `[m]`
     are the initial excess loss along each curvature. A fit is within its tolerance where at most
@@ -50,45 +50,48 @@ def steps_until(
     """
     found = [NEVER] * len(matrices)
     alike: dict[int, list[int]] = {}
-    for place, matrix in enumerate(matrices):
+    for index, matrix in enumerate(matrices):
         if contraction(matrix) < 1:
-            alike.setdefault(len(matrix), []).append(place)
+            alike.setdefault(len(matrix), []).append(index)
 
-    for m, places in alike.items():
+    for m, indices in alike.items():
         size = max(1, TOGETHER // m)
-        for start in range(0, len(places), size):
-            some = places[start : start + size]
-            stacked = np.stack([matrices[place] for place in some])
-            parts = np.stack([shares[place] for place in some])
-            allowed = np.array([tolerances[place] for place in some]) * parts.sum(axis=1)
+        for start in range(0, len(indices), size):
+            some = indices[start : start + size]
+            stacked = np.stack([matrices[index] for index in some])
+            parts = np.stack([shares[index] for index in some])
+            allowed = np.array([tolerances[index] for index in some]) * parts.sum(axis=1)
             with np.errstate(over="ignore", invalid="ignore"):  # powers that rounding lets grow
-                steps = _together(stacked, parts, allowed)
-            for place, step in zip(some, steps.tolist(), strict=True):
-                found[place] = step
+                steps = _count_steps(stacked, parts, allowed)
+            for index, step in zip(some, steps.tolist(), strict=True):
+                found[index] = step
     return found
 
 
-def _together(matrices: Array, shares: Array, allowed: Array) -> Steps:
+def _count_steps(matrices: Array, shares: Array, allowed: Array) -> Steps:
     """Return the first steps `[r]` at which at most `allowed` `[r]` is left.
 
     The matrices `[r, m, 2, 2]` contract; the shares are `[r, m]`.
     """
-    turning = _turns(matrices)
-    falling = Falling(matrices, np.where(turning, 0, shares), allowed)
+    oscillating = _oscillates(matrices)
+    falling = Falling(matrices, np.where(oscillating, 0, shares), allowed)
     # Oscillating errors only add to the falling ones, so that no earlier step is within.
     steps, before = falling.first()
-    searched = np.flatnonzero(turning.any(axis=1) & (steps != NEVER))
+    searched = np.flatnonzero(oscillating.any(axis=1) & (steps != NEVER))
     for row in searched.tolist():
         first = int(steps[row])
-        steps[row] = _look(matrices[row], shares[row], float(allowed[row]), first, before[row])
+        steps[row] = _search_from(
+            matrices[row], shares[row], float(allowed[row]), first, before[row]
+        )
     return steps
 
 
-def _turns(matrices: Array) -> Mask:
+def _oscillates(matrices: Array) -> Mask:
     """Return `[r, m]`: True where the error may grow on its way, False where it only shrinks.
 
     Without momentum every step multiplies the error by one number. With a momentum whose two
-    eigenvalues are real and not negative, the error is a difference of two powers, from 1 down to 0.
+    eigenvalues are real and not negative, the error is a difference of two powers: it falls from 1
+    to 0.
     """
     trace = matrices[..., 0, 0] + matrices[..., 1, 1]
     diagonal = matrices[..., 0, 0] * matrices[..., 1, 1]
@@ -110,14 +113,14 @@ class Falling:
         self.allowed = allowed
 
     def reached(self, powers: Array) -> Mask:
-        """Return which fits `[r]` are within after the steps of these powers `[r, m, 2, 2]`."""
+        """Return which fits `[r]` are within, from their powers `[r, m, 2, 2]`."""
         left = self.shares * np.square(powers[:, :, 0, 0])
         return np.asarray(left.sum(axis=1) <= self.allowed)
 
     def first(self) -> tuple[Steps, Array]:
-        """Return the first steps `[r]` within, and the powers `[r, m, 2, 2]` one step before.
+        """Return the first steps `[r]` within, and the powers one step before.
 
-        For step 0 the powers are those of step 0.
+        The powers are `[r, m, 2, 2]`. For step 0 they are those of step 0.
         """
         start = np.broadcast_to(np.eye(2), self.matrices.shape)
         at_once = self.reached(start)
@@ -126,11 +129,13 @@ class Falling:
         while (~at_once & (level == NEVER)).any() and len(ladder) <= FARTHEST:
             ladder.append(ladder[-1] @ ladder[-1])
             level = np.where((level == NEVER) & self.reached(ladder[-1]), len(ladder) - 1, level)
-        last, before = self._last(ladder, np.where(at_once, NEVER, level), start)
+        last, before = self._last_outside(ladder, np.where(at_once, NEVER, level), start)
         steps = np.where(level == NEVER, NEVER, 1 + last)
         return np.where(at_once, 0, steps), before
 
-    def _last(self, ladder: Sequence[Array], level: Steps, start: Array) -> tuple[Steps, Array]:
+    def _last_outside(
+        self, ladder: Sequence[Array], level: Steps, start: Array
+    ) -> tuple[Steps, Array]:
         """Return the last steps `[r]` before 2^level that are not within, and their powers.
 
         They are found by halving, from 2^(level − 1) on.
@@ -147,8 +152,10 @@ class Falling:
         return count, at
 
 
-def _look(matrices: Array, shares: Array, allowed: float, first: int, before: Array) -> int:
-    """Return the first step of one fit, from `first` on, that is within; NEVER if too far.
+def _search_from(matrices: Array, shares: Array, allowed: float, first: int, before: Array) -> int:
+    """Return the first step of one fit, from `first` on, that is within.
+
+    NEVER if too far.
 
     The fit's matrices are `[m, 2, 2]`, `before` their powers one step before `first`. The first
     columns of b successive powers are computed at once.

@@ -49,7 +49,7 @@ class _Window:
 
 
 class Ledger:
-    """Trace of a block of b fits: what each has recorded, and how it has ended."""
+    """Recorded steps and ends of the b fits of a block."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         b = len(tasks)
@@ -67,7 +67,7 @@ class Ledger:
         self.converged_at = np.full(b, NEVER)
         self.open = np.ones(b, dtype=bool)
         self.limit = np.full(b, np.nan)
-        self.schedules = _members(tasks)
+        self.schedules = _group_by_schedule(tasks)
         self.optima = _Optima(tasks)
 
         stops = [task.config.stop for task in tasks]
@@ -98,7 +98,9 @@ class Ledger:
         weights: NDArray[Any],
         norms: Array | None = None,
     ) -> Mask:
-        """Enter w steps of a fits from step `first` on. Return which of the fits are open `[a]`.
+        """Enter w steps of a fits from step `first` on.
+
+        Return which of the fits are open `[a]`.
 
         `losses` `[w, a]` and `weights` `[w, a, p, q]` are those of the fits `rows` `[a]`; `norms`
         `[w, a]`, of their gradients, are needed if `watches_norms`.
@@ -172,7 +174,7 @@ class Ledger:
             self.weights[rows[own], start:stop] = window.weights[taken].swapaxes(0, 1)
 
     def _enter_end(self, window: _Window, column: int, slot: int) -> None:
-        """Enter the last step of a fit that has ended, in place of whatever was entered later."""
+        """Enter the last step of an ended fit, over what was entered after it."""
         row = window.rows[column]
         end = np.searchsorted(self.tasks[row].schedule, window.first + slot)
         self.losses[row, end] = window.losses[slot, column]
@@ -210,7 +212,7 @@ def _step_or_none(step: np.int64) -> int | None:
     return None if step == NEVER else int(step)
 
 
-def _members(tasks: Sequence[Task]) -> list[tuple[Rows, Mask]]:
+def _group_by_schedule(tasks: Sequence[Task]) -> list[tuple[Rows, Mask]]:
     """Return each schedule of recorded steps with the fits `[b]` that follow it."""
     owner = np.array([id(task.schedule) for task in tasks])
     schedules = {id(task.schedule): task.schedule for task in tasks}
@@ -223,7 +225,7 @@ class _Optima:
     def __init__(self, tasks: Sequence[Task]) -> None:
         distinct = {id(task.data): task for task in tasks}
         data = [task.data for task in distinct.values()]
-        number = {key: place for place, key in enumerate(distinct)}
+        number = {key: index for index, key in enumerate(distinct)}
         self.optima = [task.optimum for task in distinct.values()]
         self.number = np.array([number[id(task.data)] for task in tasks])  # [b]
         self.samples = data[0].seen.y.size
@@ -236,9 +238,9 @@ class _Optima:
         self.at_zero = at_zero[self.number]  # [b]
 
     def excess(self, rows: Rows, weights: NDArray[Any]) -> Array:
-        """Return the excess losses `[m]` of weights `[m, p, q]` of the fits `rows` `[m]`."""
+        """Return the excess losses `[m]` of the fits `rows` `[m]` at weights `[m, p, q]`."""
         if self.optima[0].robust is not None:
-            return self._robust(self.number[rows], weights.astype(np.float64))
+            return self._robust_excess(self.number[rows], weights.astype(np.float64))
         found = np.empty(len(rows))
         size = max(1, GATHERED // self.roots[0].size)
         with np.errstate(over="ignore", invalid="ignore"):  # of a fit that diverges
@@ -250,7 +252,7 @@ class _Optima:
                 found[part] = self.scale * squares.sum(axis=(-2, -1))
         return found
 
-    def _robust(self, numbers: Rows, weights: Array) -> Array:
+    def _robust_excess(self, numbers: Rows, weights: Array) -> Array:
         """Like `excess` for a loss that is not quadratic, one optimum at a time."""
         found = np.empty(len(numbers))
         size = max(1, GATHERED // self.samples)

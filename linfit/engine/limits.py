@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Numbers = float | Array
 
-#: Least value of the initial loss in the divergence limit, as a share of the loss of predicting zero.
+#: Least value that the initial loss counts as, as a share of the loss of predicting zero.
 LEAST_INITIAL = 1e-6
 #: A screen below every loss: it ends the search for a tolerance that was reached, or is not set.
 BELOW_EVERY_LOSS = -1.0
@@ -27,10 +27,11 @@ BELOW_EVERY_LOSS = -1.0
 
 @dataclass(frozen=True)
 class Tolerance:
-    """An excess loss to reach: `threshold`, and the loss `screen` above which it is not reached.
+    """A `threshold` of the excess loss, and a `screen` of the loss.
 
-    The excess loss is exact, and costs as much as a step. It is therefore computed only where the
-    loss, which every step has, is at most `screen`. Entries of array fields change in place.
+    Above the screen the threshold is surely not reached. The excess loss is exact, and costs as
+    much as a step. It is therefore computed only where the loss, which every step has, is at most
+    `screen`. Entries of array fields change in place.
     """
 
     threshold: Any

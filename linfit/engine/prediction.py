@@ -32,7 +32,9 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Theory:
-    """Numbers of a fit that are known before it starts; None if theory does not know them.
+    """Numbers of a fit that are known before it starts.
+
+    None if theory does not know them.
 
     The optimum is the one with the smallest norm. If it is not unique, because the rank is below p,
     descent ends at the optimum nearest to the start, which has the same loss.
@@ -60,7 +62,10 @@ class Theory:
     """The first weights of the optimum, row by row."""
 
     def numbers(self) -> dict[str, float]:
-        """Return the known finite numbers by name; entry i of a tuple is `name/i`."""
+        """Return the known finite numbers by name.
+
+        Entry i of a tuple is `name/i`.
+        """
         found: dict[str, float | None] = {}
         for key, value in asdict(self).items():
             if isinstance(value, tuple):
@@ -80,7 +85,10 @@ def theory_of(fit: Fit) -> Theory | None:
 
 
 def theory_before(config: FitConfig) -> Theory:
-    """Return the theory of a fit that need not have run. Raise ValueError without its data."""
+    """Return the theory of a fit that need not have run.
+
+    Raise ValueError without its data.
+    """
     import torch
 
     seen = config.problem().cast(config.dtype)
@@ -90,35 +98,36 @@ def theory_before(config: FitConfig) -> Theory:
 
 
 def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) -> Theory:
-    """Return the theory of a fit from W `[p, q]`. `seen` is the problem rounded to its dtype."""
+    """Return the theory of a fit from W `[p, q]`.
+
+    `seen` is the problem rounded to its dtype.
+    """
     return predict_all([(config, seen, optimum, start)])[0]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # rates and data may lie at the ends of float64
 def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
-    """Return the theory of many fits at once; the arguments are those of `predict`."""
-    # Learning rates and data may lie at the ends of float64.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _predict_all(fits)
+    """Return the theory of many fits at once.
 
-
-def _predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
+    The arguments are those of `predict`.
+    """
     matrices: list[Array | None] = []
     linear: list[int] = []
     known: list[Array] = []
     shares: list[Array] = []
-    for place, (config, seen, answer, start) in enumerate(fits):
+    for index, (config, seen, answer, start) in enumerate(fits):
         matrix = propagators(config, answer, config.optimizer.count(seen))
         matrices.append(matrix)
         if matrix is not None:
-            linear.append(place)
+            linear.append(index)
             known.append(matrix)
             shares.append(shares_of(answer, start))
 
-    tolerances = [fits[place][0].record.tolerance for place in linear]
+    tolerances = [fits[index][0].record.tolerance for index in linear]
     steps = dict(zip(linear, steps_until(known, shares, tolerances), strict=True))
     return [
-        _predicted(config, seen, answer, matrices[place], steps.get(place, NEVER))
-        for place, (config, seen, answer, _) in enumerate(fits)
+        _predicted(config, seen, answer, matrices[index], steps.get(index, NEVER))
+        for index, (config, seen, answer, _) in enumerate(fits)
     ]
 
 
@@ -151,7 +160,10 @@ def _predicted(
 
 
 def stable_lr_of(fit: Fit) -> float | None:
-    """Return the largest stable learning rate of a fit, None if none is known."""
+    """Return the largest stable learning rate of a fit.
+
+    None if none is known.
+    """
     if fit.problem is None or fit.optimum is None:
         return None
     if fit.optimum.robust is not None or not fit.optimum.curvature_range[0]:
@@ -178,16 +190,19 @@ def _stable_lr(
 
 
 def predicted_rate(config: FitConfig, optimum: Optimum, n: float) -> float | None:
-    """Return the factor by which a step shrinks the distance to the optimum in the long run.
+    """Return the contraction of a step in the long run, None if unknown.
 
-    None if it is unknown.
+    It is the factor by which a step shrinks the distance to the optimum.
     """
     matrices = propagators(config, optimum, n)
     return None if matrices is None else float(contraction(matrices))
 
 
 def shares_of(optimum: Optimum, start: Array) -> Array:
-    """Return twice the excess loss at W `[p, q]` along each curvature `[m]`, largest first."""
+    """Return twice the excess loss at W `[p, q]` along each curvature `[m]`.
+
+    The largest curvature comes first.
+    """
     curvatures, vectors = optimum.modes
     away = (vectors.T @ (start - optimum.weights))[: optimum.rank]  # [m, q]
     return np.asarray(curvatures[: optimum.rank] * np.square(away).sum(axis=1))

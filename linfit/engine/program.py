@@ -42,7 +42,6 @@ class Part:
     """The rows of one kind of optimizer, and their update."""
 
     rows: slice
-    optimizer: Optimizer
     columns: Columns
     memory: Memory
     update: Update
@@ -52,7 +51,10 @@ class Part:
 
 
 class Program:
-    """Run tasks as rows. `tasks` come grouped by `moved_as`: each kind's rows are contiguous."""
+    """Run tasks as rows.
+
+    `tasks` come grouped by `moved_as`: each kind's rows are contiguous.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         config = tasks[0].config
@@ -60,8 +62,8 @@ class Program:
         self.dtype = config.gradient.data_dtype(getattr(torch, config.dtype))
         self.device = torch.device(config.device.name)
         self.loss = tasks[0].data.seen.objective(config.loss)
-        self.X = self._data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
-        self.y = self._data([task.data.seen.y for task in tasks])  # [r, q, n]
+        self.X = self._stack_data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
+        self.y = self._stack_data([task.data.seen.y for task in tasks])  # [r, q, n]
         self.W = torch.stack([task.start for task in tasks]).to(self.device)  # [r, p, q]
         self.parts: list[Part] = []
         for _, members in groupby(tasks, lambda task: task.moved_as):
@@ -70,16 +72,21 @@ class Program:
             columns = Columns([task.optimizer for task in own], self.W[rows])
             schedules = [(task.config.schedule, task.config.steps) for task in own]
             count = own[0].optimizer.count(own[0].data.seen)
-            self._add(rows, columns, Memory(self.W[rows]), schedules, count)
+            self._add_group(rows, columns, Memory(self.W[rows]), schedules, count)
 
         self.batches: Batches | None = None
         if not config.batch.is_full:
             self.batches = Batches(tasks, self.X, self.y)
-        self.strength, self.mask = self._penalties([task.data.shrinkage for task in tasks])
-        self._bind()
+        self.strength, self.mask = self._stack_penalties([task.data.shrinkage for task in tasks])
+        self._bind_evaluate()
 
-    def _penalties(self, shrinkages: Sequence[Shrinkage]) -> tuple[Tensor | None, Tensor | None]:
-        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]` of penalties, None if no fit has one."""
+    def _stack_penalties(
+        self, shrinkages: Sequence[Shrinkage]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]`.
+
+        None if no fit has a penalty.
+        """
         strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
         if not strengths.any():
             return None, None
@@ -93,7 +100,7 @@ class Program:
         start = self.parts[-1].rows.stop if self.parts else 0
         return slice(start, start + count)
 
-    def _add(
+    def _add_group(
         self, rows: slice, columns: Columns, memory: Memory, schedules: Schedules, count: float
     ) -> None:
         optimizer = columns.components[0]
@@ -101,19 +108,22 @@ class Program:
         update = optimizer.stacked(columns, memory, count)
         if not schedules[0][0].is_constant:
             update = rescaled(update, columns, schedules)
-        self.parts.append(Part(rows, optimizer, columns, memory, update, schedules, count))
+        self.parts.append(Part(rows, columns, memory, update, schedules, count))
 
-    def _data(self, arrays: Sequence[Array]) -> Tensor:
-        """Return arrays `[n, m]` as `[r, m, n]`, or as `[1, m, n]` if all are one array."""
+    def _stack_data(self, arrays: Sequence[Array]) -> Tensor:
+        """Return arrays `[n, m]` as `[r, m, n]`.
+
+        The result is `[1, m, n]` if all are one array.
+        """
         distinct = {id(array): array for array in arrays}
         samples_last = np.stack(list(distinct.values())).swapaxes(1, 2)
         stacked = torch.from_numpy(samples_last).to(self.dtype).contiguous().to(self.device)
         if len(distinct) in (1, len(arrays)):
             return stacked
-        number = {key: place for place, key in enumerate(distinct)}
+        number = {key: index for index, key in enumerate(distinct)}
         return stacked[torch.tensor([number[id(array)] for array in arrays], device=self.device)]
 
-    def _bind(self) -> None:
+    def _bind_evaluate(self) -> None:
         """Set `evaluate`, which maps W to losses and gradients, for the rows of now."""
         config = self.config
         if self.batches is None:
@@ -134,17 +144,17 @@ class Program:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows only, in this order."""
-        places = torch.tensor(rows, device=self.device)
+        indices = torch.tensor(rows, device=self.device)
         if len(self.X) > 1:
-            self.X = self.X[places]
+            self.X = self.X[indices]
         if len(self.y) > 1:
-            self.y = self.y[places]
-        self.W = self.W[places]
+            self.y = self.y[indices]
+        self.W = self.W[indices]
         if self.batches is not None:
             self.batches.select(rows)
         if self.strength is not None and self.mask is not None:
-            self.strength = self.strength[places]
-            self.mask = self.mask[places]
+            self.strength = self.strength[indices]
+            self.mask = self.mask[indices]
 
         before = self.parts
         self.parts = []
@@ -157,12 +167,15 @@ class Program:
             like = self.W[kept]
             memory = part.memory.select(torch.tensor(own, device=self.device), like)
             schedules = [part.schedules[row] for row in own]
-            self._add(kept, part.columns.select(own, like), memory, schedules, part.count)
-        self._bind()
+            self._add_group(kept, part.columns.select(own, like), memory, schedules, part.count)
+        self._bind_evaluate()
 
 
 def rescaled(update: Update, columns: Columns, schedules: Schedules) -> Update:
-    """Return an update of s fits that scales each move as its schedule scales the learning rate."""
+    """Return an update of s fits whose moves follow their schedules.
+
+    Each move is scaled as the schedule scales the learning rate.
+    """
     lr = columns["lr"].ravel()  # [s]
     alike: dict[tuple[str, int], list[int]] = {}
     for row, (schedule, steps) in enumerate(schedules):

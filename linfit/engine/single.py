@@ -65,7 +65,7 @@ def fit_one(config: FitConfig, report: Report = unheard) -> Fit:
 
 @dataclass
 class Trace:
-    """The course of one fit: k steps, losses, weights `[p, q]`, and steps of events."""
+    """Recorded steps, losses and weights `[p, q]` of one fit, and its end."""
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -88,9 +88,7 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
     model = config.model.build(start)
     require_shape(model(X.to(dtype)), y)
     evaluate = bind(config, model, problem.objective(config.loss), X, y)
-    tuned = config.optimizer.know(known, config.model)
-    optimizer = tuned.build(model.weight, config.optimizer.count(problem))
-    optimizer = scheduled(optimizer, config.schedule, config.steps)
+    optimizer = build_optimizer(config, model, problem, known)
 
     def weights() -> NDArray[Any]:
         return config.model.transpose(model.weight.detach()).cpu().numpy().copy()  # [p, q]
@@ -102,7 +100,7 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
     for step in range(config.steps + 1):
         loss = evaluate().item()
         diverged = watch.diverged(loss)
-        converged = not diverged and any(goal(loss) for goal in goals)
+        converged = bool(goals) and not diverged and any(goal(loss) for goal in goals)
         if step in recorded or diverged or converged:
             trace.steps.append(step)
             trace.losses.append(loss)
@@ -124,6 +122,15 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
                 report(REPORTED, 0)
     report(step % REPORTED, config.steps - step)
     return trace
+
+
+def build_optimizer(
+    config: FitConfig, model: Predictor, problem: Problem, known: Optimum
+) -> Stepper:
+    """Return the optimizer of the model's weights, tuned to the optimum and scheduled."""
+    tuned = config.optimizer.know(known, config.model)
+    stepper = tuned.build(model.weight, config.optimizer.count(problem))
+    return scheduled(stepper, config.schedule, config.steps)
 
 
 def update(optimizer: Stepper, model: Predictor) -> None:
@@ -219,13 +226,16 @@ class Watch:
         return float(tolerance.threshold), float(tolerance.screen)
 
     def diverged(self, loss: float) -> bool:
-        """Return True if the fit has diverged at this loss. The first call sets the limit."""
+        """Return True if the fit has diverged at this loss.
+
+        The first call sets the limit.
+        """
         if self.limit is None:
             self.limit = float(divergence_limit(self.config.stop.divergence, loss, self.at_zero))
         return not loss <= self.limit  # True also of NaN, and of an infinite initial loss
 
     def reached(self, weights: NDArray[Any]) -> bool:
-        """Return True if the weights are within the tolerance, which then is reached for good."""
+        """Return True if the weights are within the tolerance, once."""
         if not self.optimum.excess(weights.astype(np.float64)) <= self.threshold:
             return False
         self.screen = BELOW_EVERY_LOSS

@@ -34,7 +34,9 @@ WORTH_LEAVING = 0.75
 
 
 def fit_stacks(configs: Sequence[FitConfig], report: Report = unheard) -> Iterator[tuple[int, Fit]]:
-    """Run configs whose parts all have a stacked rule; yield (index, fit), block by block.
+    """Run configs whose parts all have a stacked rule.
+
+    Yield (index, fit), block by block.
 
     The fits of a block are in order. A fit whose data or initial weights raise is `failed`, and the
     others go on; a program that raises fails its block.
@@ -103,7 +105,7 @@ def run(block: Sequence[Task], report: Report = unheard) -> Ledger:
 
 
 def norms_like(losses: Tensor) -> Tensor:
-    """Return an empty tensor for gradient norms `[w, r]`: always float64, whatever the losses are."""
+    """Return an empty tensor for gradient norms `[w, r]`, in float64."""
     return torch.empty_like(losses, dtype=torch.float64)
 
 

@@ -18,7 +18,10 @@ from linfit.method.gradients import StackedEvaluation
 
 
 class Batches:
-    """Draw a batch for each of r fits at every step; fits with one seed share a stream."""
+    """Draw a batch for each of r fits at every step.
+
+    Fits with one seed share a stream.
+    """
 
     def __init__(self, tasks: Sequence[Task], X: Tensor, y: Tensor) -> None:
         self.n = X.shape[-1]

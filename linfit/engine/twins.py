@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from linfit.config import FitConfig
-from linfit.engine.difference import PARTED, relative_losses, rounding_floor
+from linfit.engine.difference import parting_step, relative_losses, rounding_floor
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.method.init import Given
@@ -60,7 +60,7 @@ def partings(configs: Sequence[FitConfig]) -> list[Parting | None]:
     """
     families = [[config, *_twins_if_any(config)] for config in configs]
     done = iter(fit([member for family in families for member in family]))
-    return [_parting([next(done) for _ in family]) for family in families]
+    return [_compare_family([next(done) for _ in family]) for family in families]
 
 
 def _twins_if_any(config: FitConfig) -> list[FitConfig]:
@@ -80,16 +80,16 @@ def twins_of(config: FitConfig) -> list[FitConfig]:
     num_bytes = sum(Path(file).stat().st_size for file in config.dataset.files())
     if p * q > MOST_WEIGHTS or num_bytes > MOST_BYTES:
         return []
-    beside = config.model_copy(update={"init": _beside(config, p, q)})
+    beside = config.model_copy(update={"init": _shift_start(config, p, q)})
     train, _ = divide(config.dataset, config.split, config.seed)
     if len(train.X) * p * q * config.steps > MOST_PRODUCTS:
         return []
     if not config.batch.is_full:
         return [beside]
-    return [beside, _reversed(config, train)]
+    return [beside, _reverse_samples(config, train)]
 
 
-def _reversed(config: FitConfig, train: Problem) -> FitConfig:
+def _reverse_samples(config: FitConfig, train: Problem) -> FitConfig:
     """Return the fit of the training samples in reverse, with their features already expanded."""
     made = expanded(train, expansion_of([train], config.features))
     intercept = config.features.intercept
@@ -101,7 +101,7 @@ def _reversed(config: FitConfig, train: Problem) -> FitConfig:
     return config.model_copy(update=update)
 
 
-def _beside(config: FitConfig, p: int, q: int) -> Given:
+def _shift_start(config: FitConfig, p: int, q: int) -> Given:
     """Return initial weights one unit in the last place above the fit's own."""
     import torch
 
@@ -110,27 +110,30 @@ def _beside(config: FitConfig, p: int, q: int) -> Given:
     return Given(weights=tuple(map(tuple, moved.tolist())))
 
 
-def _parting(family: Sequence[Fit]) -> Parting | None:
+def _compare_family(family: Sequence[Fit]) -> Parting | None:
     own, *twins = family
     if not twins or any(member.status is Status.FAILED for member in family):
         return None
     least = rounding_floor(own.excess_losses[0], own.config.dtype)
-    steps = [_parted(own, twin) for twin in twins]
+    steps = [_find_parting_step(own, twin) for twin in twins]
     step = min((step for step in steps if step is not None), default=None)
-    return Parting(step, max(_spread(own, twin, least, step) for twin in twins), least)
+    return Parting(step, max(_measure_spread(own, twin, least, step) for twin in twins), least)
 
 
-def _parted(own: Fit, twin: Fit) -> int | None:
-    """Return the first recorded step at which the two have parted, None if they never do."""
+def _find_parting_step(own: Fit, twin: Fit) -> int | None:
+    """Return the first recorded step at which the two have parted.
+
+    None if they never do.
+    """
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
     dtype = own.config.dtype
-    apart = steps[relative_losses(own.losses[mine], twin.losses[theirs], dtype) > PARTED[dtype]]
-    if len(apart):
-        return int(apart[0])
-    return None if own.status is twin.status else int(steps[-1])
+    step = parting_step(steps, relative_losses(own.losses[mine], twin.losses[theirs], dtype), dtype)
+    if step is None and own.status is not twin.status:
+        return int(steps[-1])
+    return step
 
 
-def _spread(own: Fit, twin: Fit, least: float, step: int | None) -> float:
+def _measure_spread(own: Fit, twin: Fit, least: float, step: int | None) -> float:
     """Return the `spread` of `Parting` for one twin."""
     if not (np.isfinite(own.loss) and np.isfinite(twin.loss)):
         return 0.0 if own.status is twin.status else float("inf")
