@@ -27,6 +27,7 @@ LAYERS = (
         "interrupts",
         "lines",
         "output",
+        "override",
         "owner",
         "scratch",
         "shell",
