@@ -14,16 +14,17 @@ from hydra.core.override_parser.types import (
     ChoiceSweep,
     FloatRange,
     IntervalSweep,
-    Override,
     Quote,
     QuotedString,
     RangeSweep,
     Sweep,
     Transformer,
 )
+from hydra.core.override_parser.types import Override as ParsedOverride
 
 from linfit.component import unknown
 from linfit.errors import ConfigError
+from linfit.override import Override
 
 #: The largest sweep. Beyond it, even what each run costs in a database takes hours.
 LIMIT = 1_000_000
@@ -85,7 +86,7 @@ class Interval:
         return (Setting(f"{self.element}={value!r}", self.keys[0], value),)
 
 
-def axis(override: Override, seed: int) -> Axis | Interval:
+def axis(override: ParsedOverride, seed: int) -> Axis | Interval:
     """Return the axis of an override; one value is an axis of size 1."""
     element = override.get_key_element()
     key = bare(override)
@@ -113,7 +114,7 @@ def axis(override: Override, seed: int) -> Axis | Interval:
         value = values[index]
         # Hydra's transformer would drop the quotes of plain text.
         written = text(value) if isinstance(value, str) else Transformer.str(value)
-        return (Setting(f"{element}={written}", key, Override._convert_value(value)),)
+        return (Setting(f"{element}={written}", key, ParsedOverride._convert_value(value)),)
 
     return Axis((key,), len(values), row)
 
@@ -123,7 +124,7 @@ def paired(keys: Sequence[str], rows: Sequence[Sequence[Any]]) -> Axis:
 
     Values are data: text is not parsed, and a list is one value. Equal rows count once.
     """
-    bare_keys = tuple(key.lstrip("+") for key in keys)
+    bare_keys = tuple(Override.read(key).key for key in keys)
     distinct: dict[tuple[str, ...], Row] = {}
     for values in rows:
         row = tuple(
@@ -134,9 +135,9 @@ def paired(keys: Sequence[str], rows: Sequence[Sequence[Any]]) -> Axis:
     return _listed(bare_keys, list(distinct.values()))
 
 
-def bare(override: Override) -> str:
+def bare(override: ParsedOverride) -> str:
     """Return the key without its prefix: `+a=1` and `a=1` set the same key."""
-    return override.get_key_element().lstrip("+~")
+    return Override.read(override.get_key_element()).key
 
 
 def text(value: Any) -> str:
@@ -165,7 +166,7 @@ def _listed(keys: tuple[str, ...], rows: Sequence[Row]) -> Axis:
     return Axis(keys, len(rows), rows.__getitem__)
 
 
-def _values(override: Override, seed: int) -> Sequence[Any]:
+def _values(override: ParsedOverride, seed: int) -> Sequence[Any]:
     """Return the values in order.
 
     `shuffle(...)` orders them by the sweep's seed; Hydra's own shuffle has no seed.
@@ -183,7 +184,7 @@ def _values(override: Override, seed: int) -> Sequence[Any]:
     return [values[index] for index in order]
 
 
-def _range(override: Override, value: RangeSweep) -> Sequence[Any]:
+def _range(override: ParsedOverride, value: RangeSweep) -> Sequence[Any]:
     if value.step == 0:
         raise ConfigError(
             f"{override.input_line} has step 0: give a step that leads from start to stop"
@@ -200,7 +201,7 @@ def _range(override: Override, value: RangeSweep) -> Sequence[Any]:
     return list(numbers)
 
 
-def _interval(override: Override) -> Interval:
+def _interval(override: ParsedOverride) -> Interval:
     value = override._value
     assert isinstance(value, IntervalSweep) and value.start is not None and value.end is not None
     low = value.start

@@ -101,7 +101,8 @@ class Expansion:
         self._parts = Parts(loader, self.experiment, self._hydra_overrides)
         self._closed = slots(survey(config).values()).closed
         self._whole = 0
-        self._told: set[str] = set()
+        # Each note is told once, however many jobs it concerns.
+        self._tell = lru_cache(None)(notice)
         self._loaded: list[Any] = []
         files = Files(self._parts.files, self.experiment, self._hydra_overrides)
         self._joiner = Joiner(files, self._sections)
@@ -214,12 +215,6 @@ class Expansion:
         if modules not in self._loaded:
             load_plugins(modules)
             self._loaded.append(modules)
-
-    def _tell(self, text: str) -> None:
-        """Tell the user each thing once."""
-        if text not in self._told:
-            self._told.add(text)
-            notice(text)
 
 
 def _derived(values: Sequence[Value], references: Mapping[str, str]) -> list[Value]:

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.core.override_parser.types import Override as ParsedOverride
+from hydra.core.override_parser.types import OverrideType, ValueType
 from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 
@@ -99,7 +100,7 @@ class Parts:
         return Value.of(found[1], number(found[2]))
 
 
-def _is_plain_choice(override: Override) -> bool:
+def _is_plain_choice(override: ParsedOverride) -> bool:
     """Return True for `optimizer=adam`: one component, of a group that is no subgroup."""
     value = override.value()
     return (
@@ -110,7 +111,7 @@ def _is_plain_choice(override: Override) -> bool:
     )
 
 
-def _may_be_put(override: Override) -> bool:
+def _may_be_put(override: ParsedOverride) -> bool:
     key = override.key_or_group
     value = override.value()
     if override.type not in (OverrideType.CHANGE, OverrideType.FORCE_ADD):

@@ -23,7 +23,7 @@ from itertools import chain, product
 from typing import Annotated, Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override as ParsedOverride
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
@@ -31,6 +31,7 @@ from pydantic import Field, ValidationError
 from linfit.component import Frozen, Seed
 from linfit.config import GROUPS, explain
 from linfit.errors import ConfigError
+from linfit.override import Override
 from linfit.sweeps.axes import LIMIT, Axis, Interval, Row, axis, paired, stream, text
 from linfit.sweeps.filters import Filter
 from linfit.sweeps.overrides import (
@@ -115,7 +116,7 @@ def deferred(overrides: Sequence[str]) -> list[str]:
         return list(overrides)  # Hydra reports the mistake when it composes
 
 
-def _deferred(override: Override, written: str) -> str:
+def _deferred(override: ParsedOverride, written: str) -> str:
     group, _, below = override.key_or_group.partition(".")
     if not sets_element(override) or group not in GROUPS or not below:
         return written
@@ -217,18 +218,20 @@ def _grids(ways: Ways, arguments: Sequence[str], loader: ConfigLoader | None) ->
     return grids
 
 
-def _without(overrides: Sequence[Override], won: set[str]) -> list[Override]:
+def _without(overrides: Sequence[ParsedOverride], won: set[str]) -> list[ParsedOverride]:
     """Return the overrides that give a key which the command line does not give."""
     return [override for override in overrides if not keys_given(override) <= won]
 
 
-def _merged(params: Sequence[Override], command: Sequence[Override]) -> list[Override]:
+def _merged(
+    params: Sequence[ParsedOverride], command: Sequence[ParsedOverride]
+) -> list[ParsedOverride]:
     """Return `params` and the command line, which wins.
 
     An override of the command line takes the place of the one that it replaces.
     """
     won = all_keys(command)
-    merged: list[Override] = []
+    merged: list[ParsedOverride] = []
     for own in params:
         if not keys_given(own) <= won:
             merged.append(own)
@@ -239,22 +242,24 @@ def _merged(params: Sequence[Override], command: Sequence[Override]) -> list[Ove
     return [*merged, *(override for override in command if override not in merged)]
 
 
-def _pair(index: int, pair: Pair, won: set[str]) -> Axis | None:
+def _pair(number: int, pair: Pair, won: set[str]) -> Axis | None:
     """Return the axis of a pair without the keys of the command line; None if none are left."""
     for row in pair.values:
         if len(row) != len(pair.keys):
             raise ConfigError(
-                f"hydra.sweeper.pairs[{index}]: {row} has {len(row)} values "
+                f"hydra.sweeper.pairs[{number}]: {row} has {len(row)} values "
                 f"for the {len(pair.keys)} keys {', '.join(pair.keys)}"
             )
-    left = [column for column, key in enumerate(pair.keys) if key.lstrip("+") not in won]
+    left = [index for index, key in enumerate(pair.keys) if Override.read(key).key not in won]
     if not left:
         return None
-    rows = [[row[column] for column in left] for row in pair.values]
-    return paired([pair.keys[column] for column in left], rows)
+    rows = [[row[index] for index in left] for row in pair.values]
+    return paired([pair.keys[index] for index in left], rows)
 
 
-def _written(where: str, values: Mapping[str, Any], loader: ConfigLoader | None) -> list[Override]:
+def _written(
+    where: str, values: Mapping[str, Any], loader: ConfigLoader | None
+) -> list[ParsedOverride]:
     """Parse values of the YAML, where text is written as on the command line."""
     overrides: list[str] = []
     for key, value in values.items():
