@@ -28,6 +28,7 @@ LAYERS = (
         "interrupts",
         "lines",
         "output",
+        "override",
         "owner",
         "scratch",
         "shell",

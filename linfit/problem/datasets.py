@@ -43,6 +43,10 @@ class Dataset(Component):
         """n, where it is known without loading."""
         return None
 
+    def num_drawn(self) -> int:
+        """Return how many numbers loading draws, 0 if it reads them."""
+        return 0
+
     def weighted(self) -> bool:
         """Whether samples count with weights of their own."""
         return False
@@ -77,6 +81,9 @@ class Drawn(Dataset):
 
     def num_samples(self) -> int:
         return self.n
+
+    def num_drawn(self) -> int:
+        return self.n * sum(self.shape())
 
     def stream(self, seed: int) -> np.random.Generator:
         return generator(self.drawn_from(seed), Purpose.DATA)
