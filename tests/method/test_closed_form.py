@@ -1,4 +1,4 @@
-"""The exact answer as an optimizer: where it goes, which of many answers it is, and that it stays."""
+"""The exact answer as an optimizer: which of many answers it finds, and that it stays there."""
 
 from __future__ import annotations
 
@@ -106,12 +106,14 @@ def test_it_stops_where_it_is_told_to() -> None:
 def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(
         ValueError,
-        match="closed_form minimizes quadratic losses, not huber: choose another optimizer, or loss=mse",
+        match="closed_form minimizes quadratic losses, not huber: "
+        "choose another optimizer, or loss=mse",
     ):
         config(optimizer="closed_form", loss="huber")
     with pytest.raises(
         ValueError,
-        match="optimizer closed_form works with all samples at once: choose batch=full, or another optimizer",
+        match="optimizer closed_form works with all samples at once: "
+        "choose batch=full, or another optimizer",
     ):
         config(optimizer="closed_form", batch="minibatch")
     with pytest.raises(ValueError, match="closed_form has no lr to schedule"):

@@ -1,4 +1,4 @@
-"""The documented plug-ins, docs/examples/: torch's other optimizers, an optimizer, a loss, a dataset."""
+"""The documented plug-ins, docs/examples/: optimizers, a loss, a dataset."""
 
 from __future__ import annotations
 
