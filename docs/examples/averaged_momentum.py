@@ -29,10 +29,10 @@ class AveragedMomentum(Optimizer):
         return AveragedSteps(parameter, self.lr, self.momentum)
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr = h.column(h["lr"])
-        momentum = h.column(h["momentum"])
-        taken = h.column(1 - h["momentum"])
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        momentum = hyperparameters.tensor("momentum")
+        taken = hyperparameters.column(1 - hyperparameters["momentum"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             velocity = memory["velocity"].mul_(momentum).add_(taken * g)

@@ -89,9 +89,9 @@ class Accelerated(Optimizer):
         return OptimizerLines(before, in_place(update, gradient.tracked))
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr = h.column(h["lr"])
-        momentum = h.column(h["momentum"])
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        momentum = hyperparameters.tensor("momentum")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             velocity = memory["velocity"].mul_(momentum).add_(g)
@@ -235,10 +235,12 @@ class ConjugateGradient(Informed):
         sizes = column_norms(self.known.root).T
         return np.asarray(sizes if self.preconditioner == "jacobi" else np.ones_like(sizes))
 
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        own = self.alike(h)
-        roots = h.rounded(np.stack([one.known.root for one in own])).unsqueeze(-1)  # [s, m, p, 1]
-        norms = h.rounded(np.stack([one.norms() for one in own]))  # [s, p, 1]
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        own = self.alike(hyperparameters)
+        roots = hyperparameters.rounded(np.stack([one.known.root for one in own])).unsqueeze(
+            -1
+        )  # [s, m, p, 1]
+        norms = hyperparameters.rounded(np.stack([one.norms() for one in own]))  # [s, p, 1]
         scale = 2 * self.known.scale  # of one loss and one shape
 
         def update(k: int, W: Tensor, g: Tensor) -> None:

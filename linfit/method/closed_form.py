@@ -71,8 +71,10 @@ class ClosedForm(Informed):
             "best = right.T @ (left.T @ b / singular[:, None])  # [p, q]",
         )
 
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        best = h.rounded(np.stack([one.known.weights for one in self.alike(h)]))
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        best = hyperparameters.rounded(
+            np.stack([one.known.weights for one in self.alike(hyperparameters)])
+        )
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             W.copy_(best)

@@ -47,9 +47,9 @@ class Informed(Optimizer):
         assert self._known is not None, "the problem is known before anything moves"
         return self._known
 
-    def alike(self, h: Columns) -> Sequence[Self]:
+    def alike(self, hyperparameters: Columns) -> Sequence[Self]:
         """Return the optimizers of a stack, which are of this one's class."""
-        return cast("Sequence[Self]", h.components)
+        return cast("Sequence[Self]", hyperparameters.components)
 
     def layout(self, tensor: Tensor) -> Tensor:
         """Return a tensor in the parameter's layout from W's `[p, q]`, or back."""

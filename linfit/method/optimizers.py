@@ -96,8 +96,8 @@ class Optimizer(Component):
         raise NotImplementedError(f"optimizer {self.name} has no lines")
 
     @optional
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        """Return the update of s fits at once, whose hyperparameters are the columns `h`.
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        """Return the update of s fits at once, whose hyperparameters are columns.
 
         Of `self` only what all fits share counts: its switches, and which of its numbers are zero.
         It may be called again between two updates, when fits have left: all state is kept in
@@ -189,8 +189,8 @@ class ManualSGD(Optimizer):
         return OptimizerLines((), in_place((update,), gradient.tracked))
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr = h.column(h["lr"])
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             W.sub_(lr * (g / n if self.average else g))
@@ -278,11 +278,11 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
         return self
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr = h.column(h["lr"])
-        momentum = h.column(h["momentum"])
-        decay = h.column(h["weight_decay"])
-        taken = h.column(1 - h["dampening"])
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        momentum = hyperparameters.tensor("momentum")
+        decay = hyperparameters.tensor("weight_decay")
+        taken = hyperparameters.column(1 - hyperparameters["dampening"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -340,8 +340,8 @@ class Adam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     decoupled_weight_decay: bool = False
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        return _adam(self, self.decoupled_weight_decay, h, memory)
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        return _adam(self, self.decoupled_weight_decay, hyperparameters, memory)
 
 
 class AdamW(TorchOptimizer, keeps=[TorchOptimizer.lines]):
@@ -360,8 +360,8 @@ class AdamW(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     maximize: bool = False
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        return _adam(self, True, h, memory)
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        return _adam(self, True, hyperparameters, memory)
 
 
 class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
@@ -381,14 +381,14 @@ class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     maximize: bool = False
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr = h.column(h["lr"])
-        alpha = h.column(h["alpha"])
-        eps = h.column(h["eps"])
-        decay = h.column(h["weight_decay"])
-        momentum = h.column(h["momentum"])
-        taken = h.column(1 - h["alpha"])
-        huge = h.huge_rates()
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        alpha = hyperparameters.tensor("alpha")
+        eps = hyperparameters.tensor("eps")
+        decay = hyperparameters.tensor("weight_decay")
+        momentum = hyperparameters.tensor("momentum")
+        taken = hyperparameters.column(1 - hyperparameters["alpha"])
+        huge = hyperparameters.huge_rates()
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -426,18 +426,18 @@ class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     maximize: bool = False
 
     @proportional_to_lr
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr = h.column(h["lr"])
-        eps = h.column(h["eps"])
-        decay = h.column(h["weight_decay"])
-        start = h.column(h["initial_accumulator_value"])
-        huge = h.huge_rates()
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        eps = hyperparameters.tensor("eps")
+        decay = hyperparameters.tensor("weight_decay")
+        start = hyperparameters.tensor("initial_accumulator_value")
+        huge = hyperparameters.huge_rates()
 
         def rates(steps: range) -> Array:
             made = np.array(steps).reshape(-1, 1, 1, 1) - 1
-            return h["lr"] / (1 + made * h["lr_decay"])
+            return hyperparameters["lr"] / (1 + made * hyperparameters["lr_decay"])
 
-        rate = h.by_step(rates)
+        rate = hyperparameters.by_step(rates)
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -457,22 +457,24 @@ def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Ten
     return -g if optimizer.maximize else g
 
 
-def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) -> Update:
+def _adam(
+    optimizer: Adam | AdamW, decoupled: bool, hyperparameters: Columns, memory: Memory
+) -> Update:
     """Return m ← m + (1 − β₁)(g − m), v ← β₂v + (1 − β₂)g², w ← w − lr·m̂/(√v̂ + eps).
 
     m̂ = m/(1 − β₁ᵏ) and v̂ = v/(1 − β₂ᵏ).
     """
-    lr = h["lr"]
-    beta1, beta2 = h["betas"]
-    mixed = h.column(1 - beta1)
-    kept = h.column(beta2)
-    taken = h.column(1 - beta2)
-    eps = h.column(h["eps"])
-    decay = h.column(h["weight_decay"])
-    shrunk = h.column(1 - lr * h["weight_decay"])
-    step_size = h.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
-    correction = h.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
-    huge = h.huge_rates()
+    lr = hyperparameters["lr"]
+    beta1, beta2 = hyperparameters["betas"]
+    mixed = hyperparameters.column(1 - beta1)
+    kept = hyperparameters.column(beta2)
+    taken = hyperparameters.column(1 - beta2)
+    eps = hyperparameters.tensor("eps")
+    decay = hyperparameters.tensor("weight_decay")
+    shrunk = hyperparameters.column(1 - lr * hyperparameters["weight_decay"])
+    step_size = hyperparameters.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
+    correction = hyperparameters.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
+    huge = hyperparameters.huge_rates()
 
     def update(k: int, W: Tensor, g: Tensor) -> None:
         g = _signed(optimizer, g)

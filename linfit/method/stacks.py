@@ -57,7 +57,7 @@ def _kind(value: Any) -> object:
 class Columns:
     """The numbers of s components of one kind, in float64.
 
-    `h["lr"]` is `[s, 1, 1]`, `h["betas"]` a pair of such arrays.
+    `hyperparameters["lr"]` is `[s, 1, 1]`, `hyperparameters["betas"]` a pair of such arrays.
     """
 
     def __init__(self, components: Sequence[Component], like: Tensor) -> None:
@@ -68,6 +68,10 @@ class Columns:
         rows = [vars(component)[field] for component in self.components]
         values = np.array(rows, dtype=np.float64)  # [s] or [s, m]
         return values.T.reshape(*values.shape[:0:-1], -1, 1, 1)
+
+    def tensor(self, field: str) -> Tensor:
+        """Return a field's values in the weights' dtype, on their device, spread to `[s, p, q]`."""
+        return self.column(self[field])
 
     def column(self, values: Array) -> Tensor:
         """Return `[s, 1, 1]` in the weights' dtype, on their device, spread to `[s, p, q]`.

@@ -704,8 +704,8 @@ def test_a_plug_in_with_a_rule_of_its_own_is_stacked_beside_the_others() -> None
         def build(self, parameter: torch.Tensor, n: float) -> Stepper:
             raise AssertionError("not in a stack")
 
-        def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-            lr = h.column(h["lr"])
+        def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+            lr = hyperparameters.tensor("lr")
 
             def update(k: int, W: torch.Tensor, g: torch.Tensor) -> None:
                 W.sub_(lr * g.sign())
@@ -727,7 +727,7 @@ def test_a_plug_in_that_raises_fails_its_block_alone() -> None:
         def build(self, parameter: torch.Tensor, n: float) -> Stepper:
             raise AssertionError("not in a stack")
 
-        def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
+        def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
             raise SystemExit(3)
 
     class Wide(Init):
@@ -777,7 +777,8 @@ def test_columns_are_exact_and_memory_starts_at_zero() -> None:
     assert h["lr"].tolist() == [[[0.1]], [[0.2]], [[0.3]]]
     assert [beta.ravel().tolist() for beta in h["betas"]] == [[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]]
     assert (
-        h.column(h["lr"])[:, 1, 0].tolist() == np.array([0.1, 0.2, 0.3], dtype=np.float32).tolist()
+        h.column(h["lr"])[:, 1, 0].tolist()
+        == np.array([0.1, 0.2, 0.3], dtype=np.float32).tolist()
     )
     assert h.select([2, 0], like[:2])["lr"].ravel().tolist() == [0.3, 0.1]
     memory = Memory(like)
