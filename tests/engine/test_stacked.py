@@ -777,8 +777,7 @@ def test_columns_are_exact_and_memory_starts_at_zero() -> None:
     assert h["lr"].tolist() == [[[0.1]], [[0.2]], [[0.3]]]
     assert [beta.ravel().tolist() for beta in h["betas"]] == [[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]]
     assert (
-        h.column(h["lr"])[:, 1, 0].tolist()
-        == np.array([0.1, 0.2, 0.3], dtype=np.float32).tolist()
+        h.column(h["lr"])[:, 1, 0].tolist() == np.array([0.1, 0.2, 0.3], dtype=np.float32).tolist()
     )
     assert h.select([2, 0], like[:2])["lr"].ravel().tolist() == [0.3, 0.1]
     memory = Memory(like)
