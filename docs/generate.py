@@ -21,6 +21,7 @@ import click
 import linfit
 from linfit.component import Component
 from linfit.config import GROUPS
+from linfit.method.optimizers import Optimizer
 from linfit.sweeps import catalogue, locations, schema, ways
 
 ROOT = Path(__file__).parents[1]
@@ -139,9 +140,9 @@ def component_section(group: str, name: str) -> str:
 
 def stable_lr(component: type[Component]) -> Iterator[str]:
     """What an optimizer says of its largest stable learning rate."""
-    method = vars(component).get("largest_stable_lr")
-    if method is not None and method.__doc__:
-        yield f"Largest stable `lr`: {prose(method.__doc__)}"
+    if issubclass(component, Optimizer) and component.knows_its_bound():
+        text = prose(component.largest_stable_lr.__doc__ or "")
+        yield f"Largest stable `lr`: {text.removeprefix('Return ')}"
 
 
 def commands_page() -> str:

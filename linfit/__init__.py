@@ -5,8 +5,9 @@
 >>> linfit.fit(config).status
 <Status.COMPLETED: 'completed'>
 
-Threads may call these functions at any time: they take turns. What a caller has set in torch and numpy (autocast, default device and
-dtype, gradient modes, transforms, numbers of threads, error states) does not reach a fit, and is afterwards as it was.
+Threads may call these functions at any time: they take turns. Settings of the caller in torch and
+numpy (autocast, default device and dtype, gradient modes, transforms, numbers of threads, error
+states) do not reach a fit, and are restored afterwards.
 """
 
 from importlib import import_module
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from linfit.views.results import load as load
     from linfit.views.results import sweep as sweep
 
-#: What is public, and the module it is imported from when it is first used: `import linfit` costs neither torch nor MLflow.
+#: Public names, and the modules that define them. They are imported at their first use, so that
+#: `import linfit` imports neither torch nor MLflow.
 _PUBLIC = {
     "FitConfig": "linfit.config",
     "arrays": "linfit.problem.arrays",

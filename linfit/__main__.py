@@ -1,14 +1,16 @@
-"""The program `linfit`, also as `python -m linfit`: Ctrl-C ends it without a traceback from its first moment to its last."""
+"""The program `linfit`, also as `python -m linfit`. Ctrl-C never prints a traceback."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109 - before any import
-    # `python -m` looks for modules in the working directory first: it is left out, or where linfit itself lies there, comes last.
+# `python -m` searches the working directory first. It is removed, or if linfit itself lies there,
+# searched last. Until then nothing else is imported, not even pathlib.
+if __name__ == "__main__" and sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
     _first = sys.path.pop(0)
-    if os.path.dirname(os.path.dirname(os.path.abspath(__file__))) == os.path.abspath(_first):  # noqa: PTH100, PTH120 - before any import
+    _home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if _home == os.path.abspath(_first):  # noqa: PTH100
         sys.path.append(_first)
 
 import atexit
@@ -19,16 +21,20 @@ from typing import NoReturn
 from linfit.output import open_streams
 from linfit.system import avoid_working_directory
 
-#: How many more objects there are before Python looks for circles among the new ones. Importing torch and MLflow makes millions that
-#: stay: with Python's own 700 it would spend a third of the time until the first fit on looking through them.
+#: New objects after which Python collects garbage cycles. Importing torch and MLflow creates
+#: millions of lasting objects: with Python's default of 700, collections would take a third of the
+#: time until the first fit.
 NEW_OBJECTS = 50_000
 
 
 def main() -> NoReturn:
-    """The command line. Before it listens there is nothing to put in order, and after it nothing but the interpreter's own end."""
+    """Run the command line; an interrupt outside of it exits at once.
+
+    There is nothing to clean up before the command line handles signals, nor after it has ended.
+    """
     try:
         _main()
-    except KeyboardInterrupt as stop:  # between two of these
+    except KeyboardInterrupt as stop:
         from linfit.interrupts import exit_code
 
         os._exit(exit_code(stop))
@@ -38,29 +44,23 @@ def _main() -> NoReturn:
     avoid_working_directory()
     open_streams()
     gc.set_threshold(NEW_OBJECTS)
-    atexit.register(
-        gc.freeze
-    )  # at its end the interpreter would look through all of them once more
-    listening = (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )  # not where Ctrl-C is ignored, as under nohup
-    if listening:
+    atexit.register(gc.freeze)  # the interpreter would collect once more at its end
+    # Not if Ctrl-C is ignored, as under nohup.
+    hears_interrupts = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if hears_interrupts:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from linfit import cli
 
-    if listening:
+    if hears_interrupts:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         cli.main()
     except SystemExit as end:
-        if end.code in (
-            cli.INTERRUPTED,
-            cli.TERMINATED,
-        ):  # the interpreter would wait for threads that may never end
-            os._exit(end.code)
+        if end.code in (cli.INTERRUPTED, cli.TERMINATED):
+            os._exit(end.code)  # the interpreter would wait for threads that may never end
         raise
     finally:
-        if listening:
+        if hears_interrupts:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -1,11 +1,18 @@
-"""What every part of a fit config is: frozen, constrained, and where it is a choice, chosen by name."""
+"""Base classes of every part of a fit config: frozen, constrained, and chosen by name.
+
+A component's optional methods, such as `stacked` and `lines`, are rules of the very class that
+states them: they are not inherited, because a subclass with another update would run its parent's
+rule. A subclass that changes nothing they depend on says so: `class Louder(Adam,
+keeps=[Adam.stacked])`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
@@ -14,42 +21,47 @@ from pydantic_core import PydanticCustomError
 
 from linfit.errors import brief
 
-#: The group of entry points by which an installed package declares modules that define more components.
+#: Group of entry points by which an installed package declares modules that define components.
 ENTRY_POINTS = "linfit.components"
+
+OptionalMethod = TypeVar("OptionalMethod", bound=Callable[..., Any])
 
 
 class Repeats:
-    """The mark of a field that only repeats a fit: another value draws other random numbers."""
+    """Mark of a field that only repeats a fit: another value draws other random numbers."""
 
 
-#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one word:
-#: a larger one would spill into the purpose beside it, and two streams would coincide.
-#: A field of this type is no setting to be tuned: fits that differ in seeds alone repeat one setting.
+#: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one
+#: word: a larger one would spill into the purpose next to it, and two streams would coincide. A
+#: field of this type is no setting to be tuned: fits that differ in seeds alone repeat one setting.
 #: A component's `Seed | None` follows the fit's `seed` where it is None.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), Repeats()]
 
 
 class Frozen(BaseModel):
-    """A typed record that never changes; unknown keys, NaN and infinity are refused, `1` passes as `1.0`, `"1"` does not."""
+    """Typed, immutable record.
+
+    It refuses unknown keys, NaN and infinity; `1` passes as `1.0`, `"1"` does not.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    #: Fields that are left out of what identifies a fit while they are at their default, at which they change no number:
-    #: a field that is added later then leaves the fingerprints of earlier configs as they are.
+    #: Fields that the fingerprint leaves out at their default, where they change no number.
+    #: A field that is added later thus leaves the fingerprints of earlier configs as they are.
     later: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
-        """pydantic forbids unknown keys too, but does not say which are known."""
-        known = (
-            cls.model_fields
-        )  # read once: it is a property, and this runs for every fit of a sweep
-        strangers = [key for key in data if key not in known] if isinstance(data, Mapping) else []
-        if strangers:
-            raise PydanticCustomError(
-                "component", "{hint}", {"hint": unknown("key", str(strangers[0]), list(known))}
-            )
+        """Refuse an unknown key by name: pydantic forbids it too, but does not list the known."""
+        if not isinstance(data, Mapping):
+            return data
+        # Read once: it is a property, and this runs for every fit of a sweep.
+        known = cls.model_fields
+        for key in data:
+            if key not in known:
+                hint = unknown("key", str(key), list(known))
+                raise PydanticCustomError("component", "{hint}", {"hint": hint})
         return data
 
     @classmethod
@@ -59,48 +71,97 @@ class Frozen(BaseModel):
         return tuple(name for name, field in cls.model_fields.items() if _is_seed(field))
 
     def neutral(self) -> list[str]:
-        """The fields of `later` that are at their default."""
+        """Return the fields of `later` that are at their default."""
         fields = type(self).model_fields
         return [name for name in self.later if getattr(self, name) == fields[name].default]
 
 
 def _is_seed(field: FieldInfo) -> bool:
-    """Return whether a field is of type `Seed`, or of `Seed | None`."""
+    """Return True for a field of type `Seed` or `Seed | None`."""
     inner = [mark for kind in get_args(field.annotation) for mark in get_args(kind)]
     return any(isinstance(mark, Repeats) for mark in (*field.metadata, *inner))
 
 
-class Component(Frozen, ABC):
-    """One choice in a config group: its fields are its hyperparameters.
+def optional(method: OptionalMethod) -> OptionalMethod:
+    """Mark a method of a group as a rule that its classes may state, each for itself."""
+    vars(method)["is_optional_rule"] = True
+    return method
 
-    A direct subclass is a group (`Optimizer` is the group `optimizer`). A class below it that gives `name` a default is
-    a choice of that group, from the moment it is defined: `class Lion(Optimizer): name: Literal["lion"] = "lion"`.
+
+class Component(Frozen, ABC):
+    """One choice in a config group; its fields are its hyperparameters.
+
+    A direct subclass is a group (`Optimizer` is the group `optimizer`). A class below it that gives
+    `name` a default is a choice of that group, from the moment it is defined:
+    `class Lion(Optimizer): name: Literal["lion"] = "lion"`.
     """
 
     group: ClassVar[str]
     choices: ClassVar[dict[str, type[Component]]]
+    #: The optional rules that this class states itself or keeps of its parent.
+    own_rules: ClassVar[frozenset[str]] = frozenset()
 
     name: str
 
+    if not TYPE_CHECKING:
+
+        def __init_subclass__(cls, keeps: Sequence[Callable[..., Any]] = (), **kwargs: Any) -> None:
+            # `keeps` is read below; here it must only not reach `object`, which takes no keyword.
+            super().__init_subclass__(**kwargs)
+
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(
+        cls, keeps: Sequence[Callable[..., Any]] = (), **kwargs: Any
+    ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if Component in cls.__bases__:
-            cls.group, cls.choices = cls.__name__.lower(), {}
-        elif isinstance(name := cls.model_fields["name"].default, str):
-            taken = cls.choices.get(name)
-            if taken is not None and (taken.__module__, taken.__qualname__) != (
-                cls.__module__,
-                cls.__qualname__,
-            ):
+            cls.group = cls.__name__.lower()
+            cls.choices = {}
+            return
+        cls._settle_rules({method.__name__ for method in keeps})
+        name = cls.model_fields["name"].default
+        if isinstance(name, str):
+            cls._register(name)
+
+    @classmethod
+    def _settle_rules(cls, kept: set[str]) -> None:
+        """Record the optional rules of the class, and give it the group's defaults for the rest."""
+        group = next(base for base in cls.__mro__ if Component in base.__bases__)
+        parents = [base.own_rules for base in cls.__bases__ if issubclass(base, Component)]
+        if strange := kept.difference(*parents):
+            raise ValueError(
+                f"{cls.__qualname__} keeps {', '.join(sorted(strange))}, which its parent does not "
+                "state: keep rules of the parent alone"
+            )
+        own = set(kept)
+        for name, method in vars(group).items():
+            if not getattr(method, "is_optional_rule", False) or name in kept:
+                continue
+            if name in vars(cls):
+                own.add(name)
+            else:
+                setattr(cls, name, getattr_static(group, name))
+        cls.own_rules = frozenset(own)
+
+    @classmethod
+    def _register(cls, name: str) -> None:
+        """Make the class the choice `name` of its group; a module imported again may replace it."""
+        taken = cls.choices.get(name)
+        if taken is not None:
+            place = (taken.__module__, taken.__qualname__)
+            if place != (cls.__module__, cls.__qualname__):
                 raise ValueError(
-                    f"{cls.group} {name!r} exists already, in {taken.__module__}: give yours another name"
+                    f"{cls.group} {name!r} exists already, in {taken.__module__}: "
+                    "give yours another name"
                 )
-            cls.choices[name] = cls
+        cls.choices[name] = cls
 
     @classmethod
     def choose(cls, value: Any) -> Self:
-        """The component that `value` describes: itself, its name, or a mapping with its name and hyperparameters."""
+        """Return the component that `value` describes.
+
+        `value` is a component, its name, or a mapping with its name and hyperparameters.
+        """
         if isinstance(value, cls):
             return value
         fields = {"name": value} if isinstance(value, str) else value
@@ -112,28 +173,34 @@ class Component(Frozen, ABC):
             )
         chosen = cls.choices.get(fields["name"])
         if chosen is None:
-            raise PydanticCustomError(
-                "component",
-                "{hint}",
-                {"hint": unknown(f"{cls.group}", fields["name"], cls.choices)},
-            )
+            hint = unknown(cls.group, fields["name"], cls.choices)
+            raise PydanticCustomError("component", "{hint}", {"hint": hint})
         if lacking := ", ".join(sorted(chosen.__abstractmethods__)):
-            hint = f"{chosen.__qualname__} of {chosen.__module__} lacks {lacking}: write what every {cls.group} has (docs/plugins.md)"
+            hint = (
+                f"{chosen.__qualname__} of {chosen.__module__} lacks {lacking}: "
+                f"write what every {cls.group} has (docs/plugins.md)"
+            )
             raise PydanticCustomError("component", "{hint}", {"hint": hint})
         return chosen.model_validate(dict(fields))  # type: ignore[return-value]
 
     @classmethod
+    def states(cls, rule: Callable[..., Any]) -> bool:
+        """Return True if this class has an optional rule of its own, or keeps its parent's."""
+        return rule.__name__ in cls.own_rules
+
+    @classmethod
     def stackable(cls) -> bool:
-        """Whether this very class has a rule `stacked`. None is inherited: what changes its parent's deeds may break its rule."""
-        return "stacked" in vars(cls)
+        """Return True if this class has a rule `stacked`, with which stacks run it."""
+        return "stacked" in cls.own_rules
 
     @classmethod
     def has_lines(cls) -> bool:
-        """Whether this very class says in `lines` how a plain program does what it does. As of `stacked`, none is inherited."""
-        return "lines" in vars(cls)
+        """Return True if this class says in `lines` how a plain program does its part."""
+        return "lines" in cls.own_rules
 
     @classmethod
     def names(cls) -> str:
+        """Return the names of all choices of the group, as text."""
         return ", ".join(sorted(cls.choices))
 
 
@@ -148,21 +215,16 @@ else:
             return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
 
 
-#: What is meant by names that spelling alone would lead elsewhere.
+#: Names whose meaning spelling alone would miss.
 OTHER_NAMES = {"gpu": "cuda"}
 
 
 def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """A sentence that says that `name` is not known, offers the nearest that is, and lists the rest."""
+    """Return a sentence that `name` is unknown, with the nearest known name and a list of all."""
     name = brief(name)
-    near = (
-        [OTHER_NAMES[name]]
-        if OTHER_NAMES.get(name) in known
-        else get_close_matches(name, known, n=1)
-    )
+    if not known:
+        return f"no {what} {name!r}: there are none"
+    alias = OTHER_NAMES.get(name)
+    near = [alias] if alias in known else get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return (
-        f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}"
-        if known
-        else f"no {what} {name!r}: there are none"
-    )
+    return f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}"

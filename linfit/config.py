@@ -1,10 +1,11 @@
-"""The fit config: everything that says what a fit is, typed, frozen and data; and its fingerprint."""
+"""The fit config: the typed, frozen description of one fit, and its fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +18,7 @@ import linfit.problem.arrays  # noqa: F401  its datasets join the group when the
 from linfit.component import Choice, Component, Frozen, Seed
 from linfit.conventions import left_out
 from linfit.errors import brief
-from linfit.method.batches import Batch, Full, Minibatch
+from linfit.method.batches import Batch, Full
 from linfit.method.gradients import Autograd, Gradient
 from linfit.method.init import Init, Normal
 from linfit.method.models import Model, TensorModel
@@ -53,18 +54,20 @@ GROUPS: dict[str, type[Component]] = {
         Tracking,
     )
 }
-#: What says where a run is kept, what it is called, whether it is drawn and by what it is compared, not what its numbers are.
+#: Keys that change no number of a fit: its name, its store, what is recorded, drawn and compared.
 BESIDE_THE_NUMBERS = ("name", "tracking", "record", "pictures", "objective")
 ADHOC = "adhoc"
-#: How many mistakes one message names.
+#: Most mistakes that one message names.
 MOST_ERRORS = 10
 
 
 class FitConfig(Frozen):
-    """The full configuration of one fit. Each group takes a component, its name, or a mapping with its name.
+    """The full configuration of one fit.
 
-    `FitConfig(optimizer="adam", seed=3)` and `FitConfig(optimizer=Adam(lr=0.1))` are both fit configs. A combination that
-    cannot be fitted is refused here, before anything runs, with a pydantic ValidationError, which is a ValueError.
+    Each group takes a component, its name, or a mapping with its name: both
+    `FitConfig(optimizer="adam", seed=3)` and `FitConfig(optimizer=Adam(lr=0.1))` are fit configs. A
+    combination that cannot be fitted is refused before anything runs, with a pydantic
+    ValidationError, which is a ValueError.
     """
 
     later = frozenset(
@@ -101,20 +104,23 @@ class FitConfig(Frozen):
     objective: Literal["auto", "loss", "excess_loss", "validation_loss"] = "auto"
 
     @model_validator(mode="after")
-    def _coherent(self) -> Self:
+    def _check_parts(self) -> Self:
         self.init.check(*self.shape())
         self.device.check(self.dtype)
         self.optimizer.check(self.loss)
-        self._combined()
+        self._check_combination()
         return self
 
     def shape(self) -> tuple[int, int]:
-        """(p, q), the numbers of features and targets, known without loading."""
+        """Return (p, q), the numbers of features and targets, without loading the data."""
         c, q = self.dataset.shape()
         return self.features.num(c), q
 
     def problem(self) -> Problem:
-        """What is fitted, in float64, or its summary if the gradient needs no more; ValueError where the data cannot be had."""
+        """Return the problem in float64, or its summary if the gradient needs no more.
+
+        Raise ValueError if the data cannot be loaded.
+        """
         parts = (self.dataset, self.features, self.split, self.seed)
         with blas_threads():
             problem = summarize(*parts, self.dtype) if self.gradient.summarizes else load(*parts)
@@ -123,34 +129,27 @@ class FitConfig(Frozen):
         return average_by_weight(problem, self.loss)
 
     def has_weighted_mean(self) -> bool:
-        """Return True if the loss, or a step, is a mean over samples that have weights."""
+        """Return True if the loss, or an update, is a mean over weighted samples."""
         return self.dataset.weighted() and (self.loss.averages() or self.optimizer.averages())
 
     def has_penalty_beside_intercept(self) -> bool:
-        """Return True if there are both a penalty and an intercept that features add."""
+        """Return True if there are a penalty and an added intercept."""
         return self.features.intercept and self.penalty.squared() > 0
 
     def shrinkage(self) -> Shrinkage:
-        """Return how strongly weights are penalized, and whether an intercept is exempt."""
+        """Return the strength of the penalty, and if an intercept is exempt from it."""
         strength = self.penalty.squared()
         exempt = self.features.intercept and not self.penalty.shrinks_intercept()
         return Shrinkage(strength, exempt) if strength else Shrinkage()
 
-    def _combined(self) -> None:
-        """Raises ValueError where two choices do not go together."""
-        if isinstance(self.batch, Minibatch):
-            for part in (self.gradient, self.optimizer):
-                if not part.batches:
-                    raise ValueError(
-                        f"{part.group} {part.name} works with all samples at once: choose batch=full, or another {part.group}"
-                    )
-            if self.stop.gradient_norm is not None:
-                raise ValueError(
-                    "stop.gradient_norm is of the gradient of all samples: choose batch=full, or stop.excess_loss"
-                )
-        if self.schedule.name != "none" and "lr" not in type(self.optimizer).model_fields:
+    def _check_combination(self) -> None:
+        """Raise ValueError if two choices do not go together."""
+        if not self.batch.is_full:
+            self._check_batches()
+        if not self.schedule.is_constant and "lr" not in type(self.optimizer).model_fields:
             raise ValueError(
-                f"optimizer {self.optimizer.name} has no lr to schedule: choose schedule=none, or another optimizer"
+                f"optimizer {self.optimizer.name} has no lr to schedule: "
+                "choose schedule=none, or another optimizer"
             )
         self.gradient.check(self.loss)
         if self.gradient.in_float64:
@@ -159,7 +158,8 @@ class FitConfig(Frozen):
             self.device.check_part("stop.gradient_norm", "stop.excess_loss")
         if self.dataset.weighted() and not self.loss.quadratic:
             raise ValueError(
-                f"weights of samples go with squared errors, not with loss={self.loss.name}: choose loss=mse, or drop the weights"
+                "weights of samples go with squared errors, "
+                f"not with loss={self.loss.name}: choose loss=mse, or drop the weights"
             )
         if self.objective == "validation_loss" and not self.split.validation:
             raise ValueError(
@@ -167,10 +167,25 @@ class FitConfig(Frozen):
                 "add split.validation=0.2, or choose objective=loss or objective=excess_loss"
             )
 
-    def resolved(self, several: bool = False) -> Self:
-        """This config with the device that there is and the engine that runs it, alone or as one of several.
+    def _check_batches(self) -> None:
+        """Raise ValueError if a part needs all samples at once."""
+        for part in (self.gradient, self.optimizer):
+            if not part.batches:
+                raise ValueError(
+                    f"{part.group} {part.name} works with all samples at once: "
+                    f"choose batch=full, or another {part.group}"
+                )
+        if self.stop.gradient_norm is not None:
+            raise ValueError(
+                "stop.gradient_norm is of the gradient of all samples: "
+                "choose batch=full, or stop.excess_loss"
+            )
 
-        Raises ValueError where the device asked for is absent.
+    def resolved(self, several: bool = False) -> Self:
+        """Return this config with its actual device and engine.
+
+        The engine is another if the fit is one of `several`.
+        Raise ValueError if the device asked for is absent.
         """
         device = self.device.resolve()
         engine = self.engine.resolve(several, not self.unstackable())
@@ -179,48 +194,42 @@ class FitConfig(Frozen):
         return self.model_copy(update={"device": device, "engine": engine})
 
     def unstackable(self) -> list[str]:
-        """The groups whose component has no stacked rule, so that the fit runs in the single engine."""
-        parts = [
-            part.group
-            for part in (self.model, self.loss, self.gradient, self.optimizer, self.schedule)
-            if not part.stackable()
-        ]
-        if (
-            self.schedule.name != "none"
-            and not self.optimizer.proportional()
-            and "schedule" not in parts
-        ):
-            parts.append("schedule")
-        return parts
+        """Return the groups whose component has no stacked rule.
+
+        If there is one, the fit runs in the single engine.
+        """
+        parts = (self.model, self.loss, self.gradient, self.optimizer, self.schedule)
+        groups = [part.group for part in parts if not part.stackable()]
+        is_scheduled = not self.schedule.is_constant
+        if is_scheduled and not self.optimizer.proportional() and "schedule" not in groups:
+            groups.append("schedule")
+        return groups
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole config as plain data, that `FitConfig.model_validate` takes back."""
+        """Return the whole config as plain data, which `FitConfig.model_validate` accepts."""
         return self.model_dump(mode="json")
 
     def numbers(self, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What decides the numbers, as plain data: sub-seeds resolved, data files by the hash of their bytes.
-        `data` is the config `as_dict()`, where it is at hand.
+        """Return all that decides the numbers, as plain data.
+
+        Sub-seeds are resolved, and data files are represented by the hash of their bytes. `data` is
+        `as_dict()`, if the caller has it already.
         """
         whole = self.as_dict() if data is None else data
-        fields = {
-            key: dict(value) if isinstance(value, dict) else value
-            for key, value in whole.items()
-            if key not in BESIDE_THE_NUMBERS
-        }
-        parts = [
-            (fields[key], part) for key, part in self if isinstance(part, Frozen) and key in fields
-        ]
-        for own, part in parts:
+        fields = {key: copy(value) for key, value in whole.items() if key not in BESIDE_THE_NUMBERS}
+        parts = [(fields[key], part) for key, part in self if key in fields]
+        records = [(own, part) for own, part in parts if isinstance(part, Frozen)]
+        for own, part in records:
             for name in part.seeds():
                 if own[name] is None:
                     own[name] = self.seed
         if files := self.dataset.files():
             fields["dataset"].pop("path", None)
             fields["data"] = [file_digest(file) for file in files]
-        fields["engine"].pop("memory", None)  # where a stack is cut does not change a bit
-        later = [(own, part) for own, part in parts if part.later]
-        for own, record in [*later, (fields, self)]:
-            for name in record.neutral():
+        fields["engine"].pop("memory", None)  # the size of blocks changes no bit
+        later = [(own, part) for own, part in records if part.later]
+        for own, part in [*later, (fields, self)]:
+            for name in part.neutral():
                 del own[name]
         for section, name in left_out(self):
             own = fields[section] if section else fields
@@ -228,26 +237,28 @@ class FitConfig(Frozen):
         return fields
 
     def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON of what decides the numbers; the same fingerprint means the same numbers are expected.
-        A run keeps that of its config as it was run: `resolved()`, in a sweep `resolved(several=True)`.
+        """Return the SHA-256 of the canonical JSON of all that decides the numbers.
+
+        Equal fingerprints mean that equal numbers are expected. A run records the fingerprint of
+        its config as it ran: `resolved()`, in a sweep `resolved(several=True)`.
         """
         return digest(self.numbers())
 
 
 def is_repetition(key: str) -> bool:
-    """Return whether a key repeats a fit: its field is a seed of the config, or of a component of its group.
+    """Return True if a key is a seed, which only repeats a fit.
 
-    A key `seed` of a component whose plug-in is not loaded is one too.
+    It is a seed of the config or of a component. A key `seed` of a component whose plug-in is not
+    loaded counts too.
     """
     section, _, field = key.partition(".")
     if not field:
         return section in FitConfig.seeds()
-    own = FitConfig.model_fields.get(section)
-    kinds = (
-        list(GROUPS[section].choices.values())
-        if section in GROUPS
-        else [own.annotation if own else None]
-    )
+    kinds: list[Any] = []
+    if section in GROUPS:
+        kinds = list(GROUPS[section].choices.values())
+    elif section in FitConfig.model_fields:
+        kinds = [FitConfig.model_fields[section].annotation]
     sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Frozen)]
     return (field == "seed" and bool(sections)) or any(field in kind.seeds() for kind in sections)
 
@@ -256,33 +267,42 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=F
 
 
 def canonical(data: Any) -> str:
-    """JSON with sorted keys and no spaces; floats as Python's repr, the shortest that reads back exactly."""
+    """Return JSON with sorted keys and no spaces.
+
+    Floats are written as Python's repr: the shortest text that reads back exactly.
+    """
     return _CANONICAL.encode(data)
 
 
 def digest(data: Any) -> str:
+    """Return the SHA-256 of the canonical JSON of plain data."""
     return hashlib.sha256(canonical(data).encode()).hexdigest()
 
 
 def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"optimizer": {"lr": 0.1}}` as `{"optimizer.lr": 0.1}`; a component stands under its group's own name."""
+    """Return `{"optimizer": {"lr": 0.1}}` as `{"optimizer.lr": 0.1}`.
+
+    The key of a component's name is that of its group.
+    """
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
             flat.update(flatten(value, f"{prefix}{key}."))
+        elif key == "name" and prefix:
+            flat[prefix.removesuffix(".")] = value
         else:
-            flat[prefix.removesuffix(".") if key == "name" and prefix else f"{prefix}{key}"] = value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
 def explain(error: ValidationError) -> str:
-    """One line for each thing that is wrong: the key, what came, what is allowed."""
+    """Return a line that names each mistake: the key, what came, what is allowed."""
     parts = error.errors(include_url=False)
     more = f"; and {len(parts) - MOST_ERRORS:,} more" if len(parts) > MOST_ERRORS else ""
-    return "; ".join(_explain(part) for part in parts[:MOST_ERRORS]) + more
+    return "; ".join(_explain_part(part) for part in parts[:MOST_ERRORS]) + more
 
 
-def _explain(part: Any) -> str:
+def _explain_part(part: Any) -> str:
     key = brief(".".join(str(place) for place in part["loc"]))
     message = part["msg"].removeprefix("Value error, ")
     if part["type"] in ("component", "value_error"):

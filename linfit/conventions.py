@@ -1,8 +1,8 @@
 """Conventions that changed between schemas of the stored config, each as a field of the config.
 
-A fit of before can so still be run, and says what its numbers meant. The field's value of before is set
-when a config of an earlier schema is read. The fingerprint leaves it out, and every value that changes no
-number too: the fingerprints of earlier schemas stay.
+A fit of an earlier schema can therefore still be run, and says what its numbers meant. When a
+config of an earlier schema is read, the field gets its earlier value. The fingerprint excludes that
+value, and every value that changes no number: fingerprints of earlier schemas stay valid.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from linfit.problem.penalties import Ridge
 if TYPE_CHECKING:
     from linfit.config import FitConfig
 
-#: Schema of the configs that are written. Earlier ones are read too.
+#: Schema of configs that are written. Earlier ones can be read.
 SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Convention:
-    """A field that a schema introduced for what meant its value of `before` until then."""
+    """A field that a schema introduced; earlier schemas meant its value `before`."""
 
     schema: int
     section: str
@@ -33,7 +33,7 @@ class Convention:
     field: str
     before: object
     matters: Callable[[FitConfig], bool]
-    """Returns True if the field can change a number of the fit."""
+    """Return True if the field can change a number of the fit."""
 
     @property
     def key(self) -> str:
@@ -41,7 +41,10 @@ class Convention:
         return f"{self.section}.{self.field}" if self.section else self.field
 
     def part(self, config: FitConfig) -> Frozen | None:
-        """Return the part of the config that has the field, None if it has another in its place."""
+        """Return the part of the config that has the field.
+
+        None if the config has none.
+        """
         part = getattr(config, self.section) if self.section else config
         return part if isinstance(part, self.owner) else None
 
@@ -55,7 +58,7 @@ CONVENTIONS = (
 
 
 def as_of_schema(config: FitConfig, schema: int) -> FitConfig:
-    """Return a config that was stored in `schema`, with the conventions that held then."""
+    """Return a config that was stored in `schema`, with the conventions of that schema."""
     for convention in CONVENTIONS:
         part = convention.part(config)
         if schema >= convention.schema or part is None:
@@ -68,7 +71,7 @@ def as_of_schema(config: FitConfig, schema: int) -> FitConfig:
 
 
 def left_out(config: FitConfig) -> Iterator[tuple[str, str]]:
-    """Yield section and field of each convention that the fit's fingerprint leaves out."""
+    """Yield (section, field) of each convention that the fit's fingerprint excludes."""
     for convention in CONVENTIONS:
         part = convention.part(config)
         if part is None:
@@ -79,8 +82,8 @@ def left_out(config: FitConfig) -> Iterator[tuple[str, str]]:
 
 def keys_without_effect(*configs: FitConfig) -> set[str]:
     """Return the keys of conventions that change no number of any of the fits."""
-    return {
-        convention.key
-        for convention in CONVENTIONS
-        if not any(convention.part(config) and convention.matters(config) for config in configs)
-    }
+
+    def has_effect(convention: Convention) -> bool:
+        return any(convention.part(one) and convention.matters(one) for one in configs)
+
+    return {convention.key for convention in CONVENTIONS if not has_effect(convention)}

@@ -1,8 +1,8 @@
-"""What a user can mend. Every message is one line: what came, what is allowed, what to do."""
+"""Errors that users can mend. A message is one line: what came, what is allowed, what to do."""
 
 
 class LinfitError(Exception):
-    """Something that the user can mend; the command line prints it without a traceback and exits with 2."""
+    """An error that the user can mend: printed without a traceback, exit code 2."""
 
 
 class ConfigError(LinfitError, ValueError):
@@ -10,11 +10,14 @@ class ConfigError(LinfitError, ValueError):
 
 
 class RecordingError(LinfitError):
-    """A store that cannot be opened, read or written; no password stands in the message."""
+    """A store that cannot be opened, read or written.
+
+    The message contains no password.
+    """
 
 
 def printable(text: str) -> str:
-    """The text with everything that a terminal would obey, rather than show, as an escape sequence; lines and tabs stay."""
+    """Return the text with control characters as escape sequences, but for newlines and tabs."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -24,5 +27,5 @@ def printable(text: str) -> str:
 
 
 def brief(text: str, most: int = 200) -> str:
-    """The text, or its beginning where it is longer than a message should be."""
+    """Return the text, cut after `most` characters with a note of its length."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"

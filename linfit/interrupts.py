@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: an orderly end, and where that takes too long an end all the same.
+"""Ctrl-C and SIGTERM: an orderly end, or after a grace period an abrupt one.
 
-Python hears a signal only between two of its own instructions: not while torch computes or SQLite waits for a lock. The signal's number
-comes through a socket instead, to a thread that is always listening.
+Python handles a signal only between two of its own instructions: not while torch computes or SQLite
+waits for a lock. The signal's number is therefore also written to a socket, which a thread reads.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from typing import Any, ClassVar
 from linfit.errors import LinfitError
 from linfit.output import REPLACE
 
-#: Seconds that an orderly end may take: whoever sent the signal waits for five. A crowded machine may need more.
-VARIABLE, DEFAULT = "LINFIT_GRACE", 4.0
-#: Signals that are let pass after the first: what a terminal sends to all processes of a job, some of them send to each other too.
+#: Variable with the seconds that an orderly end may take. A crowded machine may need more.
+VARIABLE = "LINFIT_GRACE"
+#: Its default: whoever sent the signal waits for about five seconds.
+DEFAULT = 4.0
+#: Signals that are ignored after the first. A terminal sends one to all processes of a job, and
+#: some of these send it on to each other.
 LET_PASS = 1
 #: Seconds until an interrupt that Python has ignored is raised again.
 PAUSE = 0.02
@@ -32,15 +35,18 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a sweep as Ctrl-C does."""
 
 
-class _Heard:
-    """The signals that have come since this process listens."""
+class _Received:
+    """Signals that this process has received since `listen`."""
 
     numbers: ClassVar[list[int]] = []
 
 
 def listen() -> None:
-    """Let Ctrl-C and SIGTERM end this process in order; Ctrl-C not where it is ignored, as under nohup."""
-    _Heard.numbers.clear()
+    """Let Ctrl-C and SIGTERM end this process in order.
+
+    Ctrl-C stays ignored if it is ignored already, as under nohup.
+    """
+    _Received.numbers.clear()
     signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, interrupt):
         signal.signal(signal.SIGINT, interrupt)
@@ -49,39 +55,45 @@ def listen() -> None:
 
 
 def interrupt(signum: int, frame: FrameType | None = None) -> None:
-    """Raise at the first signal. The second is let pass, since it would break the orderly end off; the third ends the process at once."""
-    _Heard.numbers.append(signum)
-    first = _Heard.numbers[0]
-    if len(_Heard.numbers) == 1:
+    """Raise at the first signal, ignore the second, exit at the third.
+
+    The second would break off the orderly end that the first has begun.
+    """
+    _Received.numbers.append(signum)
+    first = _Received.numbers[0]
+    if len(_Received.numbers) == 1:
         raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
-    if len(_Heard.numbers) > LET_PASS + 1:
+    if len(_Received.numbers) > LET_PASS + 1:
         os._exit(128 + first)
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return what a process exits with that this has ended."""
+    """Return the exit code of a process that this exception has ended."""
     return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 class _Repeat:
-    """What Python calls where it ignores an exception, as in a callback: an interrupt is raised once more, a little later."""
+    """Hook for exceptions that Python ignores, as in callbacks: raise an interrupt again later."""
 
     def __init__(self, otherwise: Callable[[Any], object]) -> None:
         self.otherwise = otherwise
 
     def __call__(self, ignored: Any) -> None:
-        if not isinstance(ignored.exc_value, KeyboardInterrupt) or not _Heard.numbers:
+        if not isinstance(ignored.exc_value, KeyboardInterrupt) or not _Received.numbers:
             self.otherwise(ignored)
             return
-        number = _Heard.numbers[0]
-        _Heard.numbers.clear()
+        number = _Received.numbers[0]
+        _Received.numbers.clear()
         again = threading.Timer(PAUSE, _thread.interrupt_main, [number])
         again.daemon = True
         again.start()
 
 
 def seconds(variable: str, default: float) -> float:
-    """The seconds that an environment variable says; LinfitError where it says something else."""
+    """Return the seconds in an environment variable.
+
+    Raise LinfitError if it holds something else.
+    """
     given = os.environ.get(variable, "")
     try:
         found = float(given) if given else default
@@ -94,45 +106,54 @@ def seconds(variable: str, default: float) -> float:
 
 @contextmanager
 def within_seconds(last_words: Callable[[], str]) -> Iterator[None]:
-    """Says `last_words` on a Ctrl-C or SIGTERM, and ends this process with 130 or 143 where it has not left `LINFIT_GRACE` seconds later."""
+    """Print `last_words` on Ctrl-C or SIGTERM, and limit the orderly end.
+
+    If the block outlasts the grace period of `LINFIT_GRACE` seconds, the process exits with 130 or
+    143.
+    """
     grace = seconds(VARIABLE, DEFAULT)
-    ear, mouth = socket.socketpair()
-    mouth.setblocking(False)
-    before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
-    over, words = threading.Event(), _Words(last_words)
-    threading.Thread(target=_listen, args=(ear, over, grace, words), daemon=True).start()
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    over = threading.Event()
+    words = _LastWords(last_words)
+    threading.Thread(target=_exit_when_late, args=(reader, over, grace, words), daemon=True).start()
     try:
         yield
     except KeyboardInterrupt:
-        words.say()
+        words.print_once()
         raise
     finally:
         signal.set_wakeup_fd(before)
         over.set()
-        mouth.close()
+        writer.close()
 
 
-class _Words:
-    """What is said once, by whoever ends first: the work, or the thread that will not wait for it."""
+class _LastWords:
+    """Last words, printed once: by the block, or by the thread that exits before it ends."""
 
     def __init__(self, words: Callable[[], str]) -> None:
-        self._words, self._left = words, threading.Semaphore()
+        self._words = words
+        self._unprinted = threading.Semaphore()
 
-    def say(self) -> None:
-        if self._left.acquire(blocking=False):
-            with suppress(OSError):  # nobody listens
-                os.write(
-                    2, f"linfit: interrupted{self._words()}\n".encode(sys.stderr.encoding, REPLACE)
-                )
+    def print_once(self) -> None:
+        if self._unprinted.acquire(blocking=False):
+            line = f"linfit: interrupted{self._words()}\n"
+            with suppress(OSError):  # stderr is closed
+                os.write(2, line.encode(sys.stderr.encoding, REPLACE))
 
 
-def _listen(ear: socket.socket, over: threading.Event, grace: float, words: _Words) -> None:
-    with ear:  # until the work is over: Python says so with a traceback where a second signal cannot be written
-        while heard := ear.recv(1):
+def _exit_when_late(
+    reader: socket.socket, over: threading.Event, grace: float, words: _LastWords
+) -> None:
+    # The socket stays open until the block ends: Python prints a traceback if it cannot write a
+    # second signal.
+    with reader:
+        while heard := reader.recv(1):
             if heard[0] in (signal.SIGINT, signal.SIGTERM):
                 break
         else:
             return
         if not over.wait(grace):
-            words.say()
+            words.print_once()
             os._exit(128 + heard[0])

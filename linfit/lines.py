@@ -1,9 +1,9 @@
-"""What components contribute to the plain program that `linfit script` prints: lines of Python, and expressions in them.
+"""Lines of Python that components contribute to the plain program of `linfit script`.
 
-The program speaks of numpy arrays `X` `[n, p]` and `y` `[n, q]`, then of tensors of the same names; of `W` `[p, q]`, the
-initial weights; in its loop of `residual` `[n, q]`, which is ŷ − y, of `loss` and, unless it stands in the parameter's
-`.grad`, of `gradient`. What comes from a config enters a line as a literal (`repr`), never as it is: a name in a config is
-data, and the program is code.
+The program's names are `X` `[n, p]` and `y` `[n, q]`, first numpy arrays and then tensors; `W`
+`[p, q]`, the initial weights; in the loop `residual` `[n, q]`, which is ŷ − y, `loss`, and
+`gradient`, unless the parameter's `.grad` is the gradient. Values of a config enter a line as
+literals (`repr`), never unquoted: a name in a config is data, and the program is code.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-#: Lines of Python, each indented as it stands.
+#: Lines of Python with their indentation.
 Lines = tuple[str, ...]
 WIDTH = 120
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What the lines of a component may depend on beside its own fields."""
+    """What a component's lines may depend on, apart from its own fields."""
 
     p: int
     q: int
@@ -35,16 +35,23 @@ class Scope:
 
     @property
     def keyword(self) -> str:
-        """The keyword argument that gives new tensors the dtype; empty where that is torch's default."""
+        """Keyword argument with the dtype of new tensors.
+
+        Empty if it is torch's default.
+        """
         return "" if self.dtype == "float32" else f", dtype={self.torch_dtype}"
 
     def number(self, value: float) -> str:
-        """The shortest text of a number of the dtype that reads back as the same."""
-        short = str(np.dtype(self.dtype).type(value))
-        return short if float(np.dtype(self.dtype).type(float(short))) == value else repr(value)
+        """Return the shortest text that reads back as this number in the dtype."""
+        cast = np.dtype(self.dtype).type
+        short = str(cast(value))
+        return short if float(cast(float(short))) == value else repr(value)
 
     def array(self, values: Sequence[float], closing: str = "") -> Lines:
-        """A list of numbers of the dtype, and what follows it; one that repeats a number says so."""
+        """Return a list of numbers, then `closing`.
+
+        A list of equal numbers is a product.
+        """
         texts = [self.number(value) for value in values]
         if len(texts) > 2 and len(set(texts)) == 1:
             return (f"[{texts[0]}] * {len(texts)}{closing}",)
@@ -53,10 +60,12 @@ class Scope:
 
 @dataclass(frozen=True)
 class ModelLines:
-    """`before` makes the parameter from `W`, `frozen` one that torch does not record, unless `before` does; the rest are expressions.
+    """Lines and expressions of a model.
 
-    `weight` is the parameter, `parameters` what an optimizer takes, `prediction` ŷ, `pure` ŷ as a function of a tensor
-    `weight`, `transposed` what turns W's layout `[p, q]` into the parameter's or back.
+    The lines `before` make the parameter from `W`; `frozen`, if given, make one that torch does not
+    record. The rest are expressions: `weight` is the parameter, `parameters` the argument of an
+    optimizer, `prediction` ŷ, `pure` ŷ as a function of a tensor `weight`, `transposed` the method
+    that turns W's layout `[p, q]` into the parameter's or back.
     """
 
     before: Lines
@@ -69,24 +78,30 @@ class ModelLines:
 
     @property
     def but_last(self) -> str:
-        """Index that leaves out the weights of the last feature, in the parameter's layout."""
+        """Index of all weights but the last feature's, in the parameter's layout."""
         return "[:, :-1]" if self.transposed else "[:-1]"
 
     def untracked(self) -> ModelLines:
-        """The same with a parameter of which torch records nothing."""
+        """Return the lines of a parameter for which torch records nothing."""
         return replace(self, before=self.frozen or self.before, frozen=())
 
 
 @dataclass(frozen=True)
 class LossLines:
-    """The loss and its derivative ∂loss/∂ŷ, as expressions in `residual` and in what the lines `before` make of it."""
+    """The loss and its derivative ∂loss/∂ŷ, as expressions in `residual`.
+
+    The lines `before` may compute more names from it.
+    """
 
     value: str
     derivative: str
     before: Lines = ()
 
     def returned(self, residual: str) -> Lines:
-        """The body of a function that returns the loss, where ŷ − y is the expression `residual`."""
+        """Return the body of a function of the loss.
+
+        `residual` is the expression ŷ − y.
+        """
         if self.before or len(re.findall(r"\bresidual\b", self.value)) > 1:
             return f"residual = {residual}  # [n, q]", *self.before, f"return {self.value}"
         return ("return " + re.sub(r"\bresidual\b", lambda _: f"({residual})", self.value),)
@@ -94,7 +109,10 @@ class LossLines:
 
 @dataclass(frozen=True)
 class PenaltyLines:
-    """`value`, an expression, is added to the loss; `slope`, of the parameter's layout, to its gradient. Empty where there is none."""
+    """Expressions that are added: `value` to the loss, `slope` to its gradient.
+
+    `slope` has the parameter's layout. Both are empty without a penalty.
+    """
 
     value: str = ""
     slope: str = ""
@@ -102,10 +120,12 @@ class PenaltyLines:
 
 @dataclass(frozen=True)
 class GradientLines:
-    """`forward` leaves the loss where the weights stand in `loss`, `backward` its gradient in `gradient`, an expression, empty if there is none.
+    """Lines that compute the loss and its gradient at the weights.
 
-    `tracked`: torch records what is done with the parameter, so that its old gradient must be cleared before `backward`.
-    `completes`: `loss` is whole only after `backward`.
+    `forward` leaves the loss in `loss`, `backward` its gradient in the expression `gradient`, which
+    is empty if there is none. `tracked`: torch records operations on the parameter, so that its old
+    gradient must be cleared before `backward`. `completes`: `loss` is complete only after
+    `backward`.
     """
 
     before: Lines
@@ -120,7 +140,10 @@ class GradientLines:
 
 @dataclass(frozen=True)
 class OptimizerLines:
-    """`before` the loop, the `update` in it, and what clears the old gradient where it is not the plain assignment of None."""
+    """Lines `before` the loop, and those of the `update` in it.
+
+    `clear` clears the old gradient, if that is not the assignment of None.
+    """
 
     before: Lines
     update: Lines
@@ -128,22 +151,27 @@ class OptimizerLines:
 
 
 def in_place(lines: Iterable[str], tracked: bool) -> Lines:
-    """Lines that change a parameter, under `torch.no_grad()` where torch would record them."""
+    """Return lines that change a parameter, under `torch.no_grad()` if it is `tracked`."""
     return ("with torch.no_grad():", *indented(lines)) if tracked else tuple(lines)
 
 
 def indented(lines: Iterable[str]) -> Lines:
+    """Return the lines, indented by one level."""
     return tuple(f"    {line}" for line in lines)
 
 
 def listed(opening: str, items: Sequence[str], closing: str, indent: str = "    ") -> Lines:
-    """`opening`, the items with commas between them, `closing`; broken after a comma where a line would be too long."""
-    lines, line = [], opening
+    """Return `opening`, the items with commas, and `closing`, wrapped after commas at WIDTH."""
+    lines: list[str] = []
+    line = opening
+    last = len(items) - 1
     for place, item in enumerate(items):
-        text = item + (closing if place == len(items) - 1 else ",")
-        space = "" if place == 0 else " "
-        if place and len(line) + len(space) + len(text) > WIDTH:
+        text = item + (closing if place == last else ",")
+        if place == 0:
+            line += text
+        elif len(line) + 1 + len(text) > WIDTH:
             lines.append(line)
-            line, space = indent, ""
-        line += space + text
+            line = indent + text
+        else:
+            line += f" {text}"
     return (*lines, line)

@@ -1,4 +1,4 @@
-"""Which process a run that is RUNNING, or a temporary folder, belongs to, and whether that process is still there."""
+"""Identity of processes: which one owns a RUNNING run or a temporary folder, and does it live."""
 
 from __future__ import annotations
 
@@ -10,53 +10,60 @@ from pathlib import Path
 from linfit.system import creation_time
 
 PROC = Path("/proc")
-#: When a process began whose beginning the system does not say.
+#: Start of a process if the system does not tell.
 UNKNOWN = "?"
 
 
 def owner() -> str:
-    """This process: where it runs, its number, and when it began, because numbers are used again."""
-    return f"{_place()} {os.getpid()} {_began(os.getpid())}"
+    """Return the identity of this process: machine, number and start.
+
+    The start is part of it because process numbers are reused.
+    """
+    return f"{_machine()} {os.getpid()} {_start_of(os.getpid())}"
 
 
 def is_dead(process: str) -> bool:
-    """Whether the process that `owner` named is surely gone: it ran here, since the last boot, and is not there any more."""
-    place, _, ended = process.rpartition(" ")[0].rpartition(" ")
-    began = process.rpartition(" ")[2]
-    if place != _place() or not ended.isdecimal() or began in ("", UNKNOWN):
+    """Return True if the process that `owner` named is surely gone.
+
+    It must have run here, since the last boot, and its number must be free or another's now.
+    """
+    place_and_number, _, began = process.rpartition(" ")
+    place, _, number = place_and_number.rpartition(" ")
+    if place != _machine() or not number.isdecimal() or began in ("", UNKNOWN):
         return False
-    return _began(int(ended)) not in (began, UNKNOWN)
+    return _start_of(int(number)) not in (began, UNKNOWN)
 
 
 def short_name() -> str:
-    """Return this process as a part of a file's name."""
-    return f"{_digest()}-{os.getpid()}-{_began(os.getpid())}"
+    """Return the identity of this process as a part of a file's name."""
+    return f"{_machine_digest()}-{os.getpid()}-{_start_of(os.getpid())}"
 
 
 def read_short_name(name: str) -> str:
-    """Return the process of a `short_name` as `owner` names it; empty if it runs elsewhere, or the name is none."""
+    """Return the identity that a `short_name` stands for, as `owner` writes it.
+
+    Empty if the process runs elsewhere, or if this is no short name.
+    """
     place, _, rest = name.partition("-")
     number, _, began = rest.partition("-")
-    return (
-        f"{_place()} {number} {began}"
-        if place == _digest() and number.isdecimal() and began
-        else ""
-    )
+    if place != _machine_digest() or not number.isdecimal() or not began:
+        return ""
+    return f"{_machine()} {number} {began}"
 
 
 def is_number_free(process: int) -> bool:
     """Return True if no process has this number now."""
-    return _began(process) == ""
+    return _start_of(process) == ""
 
 
-def _digest() -> str:
-    return hashlib.sha256(_place().encode()).hexdigest()[:8]
+def _machine_digest() -> str:
+    return hashlib.sha256(_machine().encode()).hexdigest()[:8]
 
 
-def _place() -> str:
-    """This boot of this machine, as far as its processes see each other; two containers are two places.
+def _machine() -> str:
+    """Return this boot of this machine; two containers are two places.
 
-    Without /proc the machine is enough: no two of its processes have both the number and the second of their beginning in common.
+    Without /proc the machine is enough: no two of its processes share number and start second.
     """
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
@@ -65,17 +72,18 @@ def _place() -> str:
         return socket.gethostname()
 
 
-def _began(process: int) -> str:
-    """When a process began, in ticks since the boot, or without /proc in seconds since the epoch; empty if there is none."""
+def _start_of(process: int) -> str:
+    """Return the start of a process.
+
+    Empty if there is none, or if it is a zombie.
+
+    In ticks since the boot, or without /proc in seconds since the epoch.
+    """
     if not (PROC / "self/stat").exists():
         return creation_time(process)
     try:
-        fields = (
-            (PROC / str(process) / "stat")
-            .read_text(encoding="utf-8", errors="replace")
-            .rpartition(")")[2]
-            .split()
-        )
+        stat = (PROC / str(process) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+    fields = stat.rpartition(")")[2].split()  # the name in brackets may contain spaces
     return "" if fields[0] in "ZX" else fields[19]

@@ -1,8 +1,10 @@
-"""`linfit reproduce`: a run once more from what was stored, and a verdict; `linfit diff`: two runs beside each other.
+"""`linfit reproduce`: repeat a stored run and judge it. `linfit diff`: compare two stored runs.
 
-    reference → source (configs and outcomes as stored, originals.py) → fits → differences → runs of their own that point at the first
+    reference → source (stored configs and outcomes, originals.py) → fits → differences
+              → new runs that point at the first
 
-Everything stored is checked before anything runs: a fit whose config, data or weights were changed is refused, never judged.
+Everything stored is checked before anything runs: a fit whose config, data or weights were changed
+is refused, never judged.
 """
 
 from __future__ import annotations
@@ -38,22 +40,23 @@ from linfit.tracking.reading import LAST, Reader, Record
 from linfit.tracking.store import Store, locate
 from linfit.tracking.stored import config_of
 
+#: Fits of a sweep that are drawn unless `sample` is given.
 SAMPLE = 20
-#: Among what is changed on purpose: the verdict alone, which needs no store.
+#: An override that asks for the verdict alone, which needs no store.
 UNRECORDED = "tracking=none"
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """One fit run again: what it repeats, the verdict, and why where it is not `identical`."""
+    """A repeated fit and its verdict; `why` if that is not `identical`."""
 
     name: str
     reproduces: str
-    """The id of the run that it repeats."""
+    """Id of the original run."""
     verdict: Verdict
     why: str = ""
     run_id: str = ""
-    """The repetition's own."""
+    """Id of the repetition's own run."""
     difference: Difference | None = None
     then: Outcome | None = None
     now: Outcome | None = None
@@ -61,7 +64,10 @@ class Repetition:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A run, or a sample of a sweep, run again: `changes` is what is not as it was when it was recorded."""
+    """A repeated run, or sample of a sweep.
+
+    `changes` are the differences since it was recorded.
+    """
 
     name: str
     reproduces: str
@@ -69,16 +75,17 @@ class Reproduction:
     changes: list[Change]
     repetitions: list[Repetition]
     overrides: tuple[str, ...] = ()
-    """What was changed on purpose."""
+    """Changes on purpose."""
     known: bool = True
-    """Whether it was kept where its numbers come from; otherwise `changes` has the config's only."""
+    """True if the origin of its numbers was recorded; else `changes` is about the config only."""
 
     def count(self, verdict: Verdict) -> int:
+        """Return the number of fits with this verdict."""
         return sum(repetition.verdict is verdict for repetition in self.repetitions)
 
     @property
     def verdict(self) -> Verdict:
-        """That of its worst fit: differs, refused, equal within tolerance, identical."""
+        """Verdict of its worst fit: differs, refused, equal within tolerance, identical."""
         order = (Verdict.DIFFERS, Verdict.REFUSED, Verdict.EQUAL)
         return next((verdict for verdict in order if self.count(verdict)), Verdict.IDENTICAL)
 
@@ -96,104 +103,102 @@ def reproduce(
     uri: str | None = None,
     artifacts: str | None = None,
 ) -> Reproduction:
-    """Runs a recorded run again in the engine that ran it, and says whether its losses and weights have the same bits.
+    """Run a recorded run again, and say if losses and weights have equal bits.
 
     >>> linfit.reproduce("last").verdict  # doctest: +SKIP
     <Verdict.IDENTICAL: 'identical'>
 
-    `reference` is a run id, the beginning of one, `last`, a `config.json`, or a folder below `outputs/`. Of a sweep, `sample` fits are
-    drawn with `seed` and run in `workers` processes. `overrides` are KEY=VALUE that are changed on purpose. Data files are opened
-    below the working directory and below `data`; plug-ins are imported only with `trust`. The repetition is recorded in the
-    store of `uri` with the tag `linfit.reproduces`, or nowhere with `tracking=none` among the overrides; its files are written beside
-    the store, or below `artifacts`. Raises ConfigError or LinfitError where it cannot be done.
+    The engine is the one that ran it. `reference` is a run id, the beginning of one, `last`, a
+    `config.json`, or a folder below `outputs/`. Of a sweep, `sample` fits are drawn with `seed`,
+    and run in `workers` processes. `overrides` are KEY=VALUE that change the config on purpose.
+    Data files are opened below the working directory and below `data`; plug-ins are imported only
+    with `trust`. The repetition is recorded in the store of `uri` with the tag
+    `linfit.reproduces`, or nowhere if `tracking=none` is among the overrides; its files are written
+    next to the store, or below `artifacts`. Raise ConfigError or LinfitError if the run cannot be
+    repeated.
     """
     load_plugins(())  # those of installed packages
     store = locate(uri, artifacts)
     permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
     source = find(store, str(reference), sample, seed, permits)
     given = tuple(override for override in overrides if override != UNRECORDED)
-    tracking = (
-        NoTracking()
-        if UNRECORDED in overrides
-        else MLflowTracking(uri=store.uri, artifacts=store.artifacts)
-    )
+    tracking: Tracking = MLflowTracking(uri=store.uri, artifacts=store.artifacts)
+    if UNRECORDED in overrides:
+        tracking = NoTracking()
     ready = [
-        _Ready(original, changed(original.config, given))
+        _ReadyFit(original, changed(original.config, given))
         for original in source.originals
         if original.config is not None
     ]
     if not ready:
-        return Reproduction(
-            source.name,
-            source.run_id,
-            "",
-            [],
-            [_refused(original) for original in source.originals],
-            given,
-        )
-    return _repeat(source, ready, given, tracking, workers)
+        refused = [_refused(original) for original in source.originals]
+        return Reproduction(source.name, source.run_id, "", [], refused, given)
+    return _repeat_fits(source, ready, given, tracking, workers)
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A fit that can be run: what it was, and the config to run."""
+class _ReadyFit:
+    """A fit that can be repeated: the original, and the config to run."""
 
     original: Original
     config: FitConfig
     found: list[tuple[Difference, Outcome]] = field(default_factory=list)
 
     def judge(self, fit: Fit, given: Sequence[str]) -> dict[str, str]:
-        assert self.original.outcome is not None
+        """Compare the repetition with the original, and return its tags."""
+        then = self.original.outcome
+        assert then is not None
         assert self.original.config is not None
         now = Outcome.of(fit)
-        found = difference(
-            self.original.outcome, now, common=self.original.config.record != self.config.record
-        )
-        if fit.status is Status.FAILED and self.original.outcome.status != Status.FAILED:
+        other_steps = self.original.config.record != self.config.record
+        found = difference(then, now, common=other_steps)
+        if fit.status is Status.FAILED and then.status != Status.FAILED:
             last = (fit.error or "").strip().splitlines()[-1:]
-            found = replace(
-                found,
-                verdict=Verdict.REFUSED,
-                why=f"it could not be run again: {''.join(last) or 'it failed'}",
-            )
+            why = f"it could not be run again: {''.join(last) or 'it failed'}"
+            found = replace(found, verdict=Verdict.REFUSED, why=why)
         self.found.append((found, now))
-        tags = {
-            **layout.reproduction(self.original.run_id),
-            layout.VERDICT: self.found[0][0].verdict.value,
-        }
-        return {**tags, layout.CHANGED: " ".join(given)} if given else tags
+
+        tags = layout.reproduction(self.original.run_id)
+        tags[layout.VERDICT] = self.found[0][0].verdict.value
+        if given:
+            tags[layout.CHANGED] = " ".join(given)
+        return tags
 
     def repetition(self, run_id: str) -> Repetition:
-        (found, now), original = self.found[0], self.original
+        """Return the result of the first judgement."""
+        found, now = self.found[0]
         return Repetition(
-            original.name,
-            original.run_id,
+            self.original.name,
+            self.original.run_id,
             found.verdict,
             found.why,
             run_id,
             found,
-            original.outcome,
+            self.original.outcome,
             now,
         )
 
 
 def find(store: Store, reference: str, sample: int | None, seed: int, permits: Permits) -> Source:
-    """What `reference` names, read and checked; ConfigError or LinfitError where it cannot be run again."""
+    """Return what `reference` names, read and checked.
+
+    Raise ConfigError or LinfitError if it cannot be run again.
+    """
     path = Path(reference)
     if not (path.suffix or len(path.parts) > 1 or path.is_dir()):
         reader = Reader(store)
-        return _of_record(reader, reader.find(reference), sample, seed, permits)
+        return _source_of_record(reader, reader.find(reference), sample, seed, permits)
     known = None if store.file is not None and not store.file.exists() else Reader(store)
     if (path / layout.MANIFEST).is_file():
         return from_sweep_folder(path, known, sample or SAMPLE, seed, permits)
     found = from_files(path, known, permits)
     if isinstance(found, Record):
         assert known is not None  # it is in the store
-        return _of_record(known, found, sample, seed, permits)
+        return _source_of_record(known, found, sample, seed, permits)
     return found
 
 
-def _of_record(
+def _source_of_record(
     reader: Reader, record: Record, sample: int | None, seed: int, permits: Permits
 ) -> Source:
     if record.kind == layout.SWEEP:
@@ -203,10 +208,10 @@ def _of_record(
     return from_run(reader, record, permits)
 
 
-def _repeat(
-    source: Source, ready: list[_Ready], given: tuple[str, ...], tracking: Tracking, workers: int
+def _repeat_fits(
+    source: Source, ready: list[_ReadyFit], given: tuple[str, ...], tracking: Tracking, workers: int
 ) -> Reproduction:
-    """The recorder is opened first: no fit runs for a store that cannot be written."""
+    # Opened first: no fit runs for a store that cannot be written.
     recorder = open_recorder(tracking, source.experiment)
     above = nest(tracking, source.experiment)
 
@@ -223,14 +228,13 @@ def _repeat(
     repeated = {id(one.original): one.repetition(own) for one, own in zip(ready, ids, strict=True)}
     first = ready[0]
     assert first.original.config is not None
-    found = [*config_changes(first.original.config, first.config)] if given else []
-    found += changes(source.document, environment.document(first.config))
+    found = config_changes(first.original.config, first.config) if given else []
+    found = [*found, *changes(source.document, environment.document(first.config))]
     repetitions = [
         repeated.get(id(original)) or _refused(original) for original in source.originals
     ]
-    return Reproduction(
-        source.name, source.run_id, run_id, found, repetitions, given, bool(source.document)
-    )
+    known = bool(source.document)
+    return Reproduction(source.name, source.run_id, run_id, found, repetitions, given, known)
 
 
 def _refused(original: Original) -> Repetition:
@@ -239,25 +243,21 @@ def _refused(original: Original) -> Repetition:
 
 @isolated
 def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduction:
-    """Two recorded runs beside each other, as `linfit diff` shows them; nothing runs, and plug-ins are imported only with `trust`."""
+    """Compare two recorded runs, as `linfit diff` shows them. Nothing runs.
+
+    Plug-ins are imported only with `trust`.
+    """
     load_plugins(())
     reader = Reader(store)
-    records = [reader.find(reference) for reference in (one, other)]
-    configs = [config_of(reader, record, load_plugins if trust else None) for record in records]
-    then, now = (
-        of_record(reader, record, config) for record, config in zip(records, configs, strict=True)
-    )
+    first, second = (reader.find(reference) for reference in (one, other))
+    load = load_plugins if trust else None
+    configs = [config_of(reader, record, load) for record in (first, second)]
+    then = of_record(reader, first, configs[0])
+    now = of_record(reader, second, configs[1])
     found = difference(then, now, common=configs[0].record != configs[1].record, other=OTHER)
-    documents = [document_of(reader, record) for record in records]
+    documents = [document_of(reader, record) for record in (first, second)]
     repetition = Repetition(
-        records[1].name,
-        records[0].run_id,
-        found.verdict,
-        found.why,
-        records[1].run_id,
-        found,
-        then,
-        now,
+        second.name, first.run_id, found.verdict, found.why, second.run_id, found, then, now
     )
     differ = [*config_changes(*configs), *changes(*documents)]
-    return Reproduction(records[0].name, records[0].run_id, records[1].run_id, differ, [repetition])
+    return Reproduction(first.name, first.run_id, second.run_id, differ, [repetition])

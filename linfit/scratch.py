@@ -1,10 +1,10 @@
-"""Temporary files. Each process keeps its own in one folder, whose name says which process that is.
+"""Temporary files. Each process keeps its own in one folder, whose name identifies the process.
 
     TMPDIR/linfit-PLACE-PID-BEGAN-RANDOM/   temporary files and folders
-        notes.jsonl                         what the process may leave elsewhere if it is killed, and the stores it writes to
+        notes.jsonl                         files and stores to clean up if the process is killed
 
-A process removes its folder when it ends, and `linfit.tracking.leftovers` those of processes that were killed. The processes that it
-starts use the folder too.
+A process removes its folder at its end; `linfit.tracking.leftovers` removes the folders of killed
+processes. Child processes use the folder of their parent.
 """
 
 from __future__ import annotations
@@ -23,49 +23,62 @@ from typing import Any
 
 from linfit.owner import short_name
 
-PREFIX, NOTES = "linfit-", "notes.jsonl"
-#: What a note is about: a file or a folder; a SQLite store.
-LEFTOVER, STORE = "leftover", "store"
+PREFIX = "linfit-"
+NOTES = "notes.jsonl"
+#: Kind of a note about a file or folder.
+LEFTOVER = "leftover"
+#: Kind of a note about a SQLite store.
+STORE = "store"
 
 
 class _Scratch:
-    """The folder of this process, or of the one that has started it."""
+    """The folder of this process, or of its parent."""
 
     folder: Path | None = None
     process = 0
-    """The number of the process that has made it, which a forked child has not; 0 if it is another's."""
+    """Number of the process that created it; 0 if that is the parent.
+
+    A forked child has another number, and creates its own folder.
+    """
     is_kept = False
-    """True while it is kept although it is empty."""
+    """True while the folder is kept although it is empty."""
     lock = Lock()
 
 
 def scratch_folder() -> Path:
-    """Return this process's folder for temporary files, made if absent; OSError if none can be made."""
+    """Return this process's folder for temporary files; create it if absent.
+
+    Raise OSError if none can be created.
+    """
     with _Scratch.lock:
         folder = _Scratch.folder
         if folder is None or _Scratch.process not in (0, os.getpid()) or not folder.is_dir():
-            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{short_name()}-", dir=_outside()))
-            _Scratch.folder, _Scratch.process = folder, os.getpid()
+            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{short_name()}-", dir=_parent_folder()))
+            _Scratch.folder = folder
+            _Scratch.process = os.getpid()
             _remove_at_exit()
         return folder
 
 
 def new_folder() -> Path:
-    """Return a new temporary folder, which goes with the process if nobody removes it before."""
+    """Create a temporary folder, which is removed with the scratch folder at the latest."""
     return Path(tempfile.mkdtemp(dir=scratch_folder()))
 
 
 def discard_folder(folder: Path) -> None:
-    """Remove a folder of `new_folder`."""
+    """Remove a folder of `new_folder`.
+
+    The scratch folder goes too if it is empty and not kept.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     if not _Scratch.is_kept and folder.parent == _Scratch.folder:
-        with suppress(OSError):  # something else is in it
+        with suppress(OSError):  # the scratch folder is not empty
             folder.parent.rmdir()
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A new folder, removed at the end."""
+    """Yield a new temporary folder, and remove it at the end."""
     folder = new_folder()
     try:
         yield folder
@@ -75,37 +88,48 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def temporary_files_in_scratch() -> Iterator[None]:
-    """All temporary files of this process, also those of libraries, are made in its folder, which is removed at the end."""
-    before, is_kept = tempfile.tempdir, _Scratch.is_kept
-    with suppress(OSError):  # no room: whoever needs a temporary file says so
+    """Redirect all temporary files of this process, also those of libraries, to its folder.
+
+    The folder is removed at the end.
+    """
+    before = tempfile.tempdir
+    was_kept = _Scratch.is_kept
+    with suppress(OSError):  # no space: whatever needs a temporary file reports it
         tempfile.tempdir = str(scratch_folder())
         _Scratch.is_kept = True
     try:
         yield
     finally:
-        tempfile.tempdir, _Scratch.is_kept = before, is_kept
-        if not is_kept:
+        tempfile.tempdir = before
+        _Scratch.is_kept = was_kept
+        if not was_kept:
             remove_scratch()
 
 
 def share_scratch(folder: str) -> None:
-    """Use the folder of the process that has started this one."""
-    _Scratch.folder, _Scratch.process, _Scratch.is_kept = Path(folder), 0, True
+    """Use the scratch folder of the parent process."""
+    _Scratch.folder = Path(folder)
+    _Scratch.process = 0
+    _Scratch.is_kept = True
     tempfile.tempdir = folder
 
 
 def remove_scratch() -> None:
-    """Remove this process's folder: nothing that is noted there is left over."""
-    folder, _Scratch.folder = _Scratch.folder, None
+    """Remove this process's folder with its notes."""
+    folder = _Scratch.folder
+    _Scratch.folder = None
     if folder is not None and _Scratch.process == os.getpid():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# ---- what is temporary elsewhere ----
+# ---- temporary files elsewhere ----
 
 
 def name_beside(file: Path) -> Path:
-    """Return a name in the folder of `file` under which this process writes it before it is renamed."""
+    """Return a temporary name in the folder of `file`, to be renamed to it.
+
+    The name is noted as a leftover.
+    """
     mark = str(os.getpid())
     with suppress(OSError):
         mark = scratch_folder().name.rpartition("-")[2]
@@ -115,12 +139,18 @@ def name_beside(file: Path) -> Path:
 
 
 def note_leftover(path: Path, unless: str = "") -> None:
-    """Note a file or folder that is of no use if this process is killed, `unless` the folder holds what this pattern finds."""
+    """Note a file or folder to remove if this process is killed.
+
+    A folder is kept if it holds something that matches the pattern `unless`.
+    """
     _note({"kind": LEFTOVER, "path": str(path.absolute()), "unless": unless})
 
 
 def note_store(file: Path) -> None:
-    """Note the SQLite store to which this process writes: runs that it leaves RUNNING there are KILLED."""
+    """Note a SQLite store that this process writes to.
+
+    If the process is killed, its RUNNING runs there become KILLED.
+    """
     _note({"kind": STORE, "path": str(file.absolute())})
 
 
@@ -130,21 +160,25 @@ def _note(note: dict[str, Any]) -> None:
 
 
 def read_notes(folder: Path) -> list[dict[str, Any]]:
-    """Return the notes in the folder of a process; a last one that was cut off is left out."""
-    file = folder / NOTES
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    """Return the notes in a process's folder.
+
+    An incomplete last one is ignored.
+    """
+    try:
+        lines = (folder / NOTES).read_text(encoding="utf-8").splitlines(keepends=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _outside() -> str:
-    """Return the folder for temporary files that is not this process's own."""
+def _parent_folder() -> str:
+    """Return the folder for temporary files in which scratch folders are created."""
     place = Path(tempfile.gettempdir())
     return str(place.parent if place == _Scratch.folder else place)
 
 
 def _remove_at_exit() -> None:
     atexit.register(remove_scratch)
-    if (
-        util := sys.modules.get("multiprocessing.util")
-    ) is not None:  # whose children end without what atexit has
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:  # children of multiprocessing end without calling atexit's functions
         util.Finalize(None, remove_scratch, exitpriority=1)

@@ -1,4 +1,4 @@
-"""Where a fit runs, what of it is kept, and when it stops: the sections of a fit config that are not mathematics."""
+"""Sections of a fit config without mathematics: device, engine, tracking, record and stop."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from pydantic import Field, field_validator
 from linfit.component import Component, Frozen
 
 CURVE_POINTS = 40
-#: A part of what there was at first.
+#: A fraction of the initial value.
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Device(Component):
-    """Where tensors live."""
+    """Device of the tensors."""
 
-    #: The dtypes that tensors may have there.
+    #: The dtypes that the device supports.
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     @abstractmethod
     def resolve(self) -> Device:
-        """The device that there is; ValueError if it is absent."""
+        """Return the actual device. Raise ValueError if it is absent."""
 
     def check(self, dtype: str) -> None:
-        """Raises ValueError where the device cannot compute in `dtype`."""
+        """Raise ValueError if the device cannot compute in `dtype`."""
         if dtype not in self.dtypes:
             only = " and ".join(self.dtypes)
             raise ValueError(
-                f"device {self.name} computes in {only} only, got dtype {dtype}: choose dtype={only} or device=cpu"
+                f"device {self.name} computes in {only} only, got dtype {dtype}: "
+                f"choose dtype={only} or device=cpu"
             )
 
     def check_part(self, part: str, instead: str) -> None:
-        """Raises ValueError where a part of a fit that computes in float64, whatever its dtype, cannot do so on the device."""
+        """Raise ValueError if the device lacks float64, which `part` needs."""
         if "float64" not in self.dtypes:
             only = " and ".join(self.dtypes)
             raise ValueError(
-                f"device {self.name} computes in {only} only, and {part} in float64: choose {instead} or device=cpu"
+                f"device {self.name} computes in {only} only, and {part} in float64: "
+                f"choose {instead} or device=cpu"
             )
 
 
 class CPU(Device):
-    """The processor: always there, the only device for which bits are promised."""
+    """The processor: always present, and the only device for which bits are promised."""
 
     name: Literal["cpu"] = "cpu"
 
@@ -58,7 +60,7 @@ class CUDA(Device):
     name: Literal["cuda"] = "cuda"
 
     def resolve(self) -> Device:
-        return _present(self)
+        return _require_present(self)
 
 
 class MPS(Device):
@@ -69,11 +71,11 @@ class MPS(Device):
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
 
     def resolve(self) -> Device:
-        return _present(self)
+        return _require_present(self)
 
 
 class Auto(Device):
-    """cuda if it is there, otherwise cpu. mps is taken only when asked for, because it has no float64."""
+    """cuda if present, else cpu. mps must be asked for, because it has no float64."""
 
     name: Literal["auto"] = "auto"
 
@@ -82,31 +84,36 @@ class Auto(Device):
 
 
 def devices() -> list[str]:
-    """The devices that torch can use here."""
+    """Return the devices that torch can use on this machine."""
     import torch
 
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    return [name for name, present in there.items() if present]
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found.append("cuda")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
 
 
-def _present(device: Device) -> Device:
-    if device.name not in devices():
+def _require_present(device: Device) -> Device:
+    present = devices()
+    if device.name not in present:
         raise ValueError(
-            f"device {device.name} is not there: this machine has {', '.join(devices())}; choose one of them or device=auto"
+            f"device {device.name} is not there: this machine has {', '.join(present)}; "
+            "choose one of them or device=auto"
         )
     return device
 
 
 class Engine(Component):
-    """What executes fits."""
+    """Program that runs fits."""
 
     @abstractmethod
     def resolve(self, several: bool, stackable: bool) -> Engine:
-        """The engine that runs a fit: one of `several` or alone, of parts that are all `stackable` or not."""
+        """Return the engine that runs a fit.
+
+        `several` is True if it is one of several, `stackable` if all its parts have a stacked rule.
+        """
 
 
 class SingleEngine(Engine):
@@ -118,12 +125,16 @@ class SingleEngine(Engine):
         return self
 
 
-#: Bytes that a block of fits may take for its tensors and its results; as many may hold problems for other blocks.
+#: Most bytes of a block of fits, for tensors and results; problems for other blocks may take as
+#: many again.
 Memory = Annotated[int, Field(ge=2**20)]
 
 
 class StackedEngine(Engine):
-    """Many fits as one tensor program, cut into blocks of at most `memory` bytes; parts without a stacked rule run `single`."""
+    """Many fits as one tensor program, in blocks of at most `memory` bytes.
+
+    Fits with a part that has no stacked rule run `single`.
+    """
 
     name: Literal["stacked"] = "stacked"
     memory: Memory = 2**29
@@ -133,7 +144,7 @@ class StackedEngine(Engine):
 
 
 class AutoEngine(Engine):
-    """A fit alone runs `single`, several run `stacked`."""
+    """A lone fit runs `single`, several run `stacked`."""
 
     name: Literal["auto"] = "auto"
     memory: Memory = 2**29
@@ -143,17 +154,20 @@ class AutoEngine(Engine):
 
 
 class Tracking(Component):
-    """Where runs are kept."""
+    """Store of the runs."""
 
 
 class MLflowTracking(Tracking):
     """MLflow: a database or a server.
 
-    `uri` is an MLflow tracking URI; null means MLFLOW_TRACKING_URI, or else `sqlite:///outputs/mlflow.db`. `artifacts` is
-    where files of new MLflow experiments go; null means the folder `artifacts` beside a SQLite store, otherwise what the
-    server says. `runs` is which fits of a sweep become runs: `all`, or `best:K` for the K of lowest excess loss; every fit is
-    always in the sweep's `results.parquet`. `git_diff` says whether `git.diff` is kept, with what is uncommitted of the files
-    that decide a run, secrets masked. Both `uri` and `artifacts` may hold `${oc.env:…}`, which is resolved only when the store is opened and stored as it stands here.
+    `uri` is an MLflow tracking URI; null means MLFLOW_TRACKING_URI, or else
+    `sqlite:///outputs/mlflow.db`. `artifacts` is the place for files of new MLflow experiments;
+    null means the folder `artifacts` next to a SQLite store, otherwise the server's default. `runs`
+    says which fits of a sweep become runs: `all`, or `best:K` for the K of lowest excess loss;
+    every fit is always in the sweep's `results.parquet`. `git_diff` says if `git.diff` is kept: the
+    uncommitted changes of the files that decide a run, with secrets masked. Both `uri` and
+    `artifacts` may contain `${oc.env:…}`, which is stored as written, and resolved only when the
+    store is opened.
     """
 
     name: Literal["mlflow"] = "mlflow"
@@ -165,44 +179,46 @@ class MLflowTracking(Tracking):
 
     @field_validator("runs")
     @classmethod
-    def _all_or_best(cls, runs: str) -> str:
+    def _check_runs(cls, runs: str) -> str:
         if re.fullmatch("all|best:[1-9][0-9]{0,8}", runs, re.ASCII) is None:
             raise ValueError(f"got {runs!r}, there are all and best:K, such as best:20")
         return runs
 
     @property
     def best(self) -> int | None:
-        """How many of a sweep's fits become runs, the best; None for all."""
+        """Number of a sweep's best fits that become runs; None for all."""
         return None if self.runs == "all" else int(self.runs.removeprefix("best:"))
 
 
 class NoTracking(Tracking):
-    """Nowhere: nothing is stored, MLflow is not imported."""
+    """No store: nothing is recorded, and MLflow is not imported."""
 
     name: Literal["none"] = "none"
 
 
 class Record(Frozen):
-    """What of a fit's path is kept: about 40 steps spaced for a log axis, the first and the last, and `every` so many.
+    """Recorded steps: the first, the last, about 40 spaced for a log axis, and each `every`-th.
 
-    `steps_to_tolerance` is the first step whose excess loss is at most `tolerance` times the initial one.
+    `steps_to_tolerance` is the first step whose excess loss is at most `tolerance` times the
+    initial one.
     """
 
     every: Annotated[int, Field(ge=1)] | None = None
     tolerance: Share = 1e-6
 
     def steps(self, total: int) -> list[int]:
-        """The steps recorded of a fit of `total` updates, increasing, from 0 to `total`."""
+        """Return the recorded steps of a fit of `total` updates, in order."""
         spaced = np.geomspace(1, max(total, 1), CURVE_POINTS).round().astype(int).tolist()
         regular = range(0, total + 1, self.every) if self.every else ()
         return sorted({0, total, *regular, *(step for step in spaced if step <= total)})
 
 
 class Stop(Frozen):
-    """When a fit ends before its last step: `divergence` is how many times its initial loss a fit may reach.
+    """Rules that end a fit before its last step.
 
-    A fit ends as `converged` at the first step whose excess loss is at most `excess_loss` times the initial one, or whose
-    gradient's norm is at most `gradient_norm` times the initial one; without these it makes all its steps.
+    A fit has `diverged` if its loss exceeds `divergence` times the initial loss. It has `converged`
+    at the first step whose excess loss is at most `excess_loss` times the initial one, or whose
+    gradient norm is at most `gradient_norm` times the initial one.
     """
 
     later = frozenset({"excess_loss", "gradient_norm"})

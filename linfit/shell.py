@@ -1,4 +1,4 @@
-"""Shell completion of the whole command line, by click; bash needs more than click does for it."""
+"""Shell completion of the whole command line by click, with an extension for bash."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from click.shell_completion import (
 from linfit.component import unknown
 from linfit.errors import ConfigError
 
-#: How each shell forgets a completion.
+#: Command with which each shell removes a completion.
 FORGET = {"bash": "complete -r linfit", "zsh": "compdef -d linfit", "fish": "complete -c linfit -e"}
-#: Where bash splits a word; they are words of their own.
+#: Characters at which bash splits a word. They become words of their own.
 BREAKS = frozenset("=:")
 PLAIN = "COMPREPLY+=($value)"
 
 
 @add_completion_class
 class Bash(BashComplete):
-    """Bash splits `optimizer=ad` into three words and replaces only the last; and no space follows what is to be continued."""
+    """Completion of words that contain `=` or `:`.
+
+    Bash splits `optimizer=ad` into three words and replaces only the last. No space is added after
+    a value that is to be continued.
+    """
 
     source_template = BashComplete.source_template.replace(
         PLAIN, f"{PLAIN}\n            [[ $value == *[=./] ]] && compopt -o nospace"
@@ -48,7 +52,7 @@ class Bash(BashComplete):
 
 
 def joined(words: Iterable[str]) -> list[str]:
-    """The words as they were typed."""
+    """Return the words as they were typed, before bash split them."""
     found: list[str] = []
     goes_on = False
     for word in words:
@@ -62,9 +66,10 @@ def joined(words: Iterable[str]) -> list[str]:
 
 
 def shell_script(request: Sequence[str]) -> str | None:
-    """What a shell evaluates for `--shell-completion install=SHELL` or `uninstall=SHELL`; None for another request.
+    """Return the script of `--shell-completion install=SHELL` or `uninstall=SHELL`, else None.
 
-    It completes the whole of linfit's command line: Hydra's own script would ask `linfit`, without `run`.
+    It completes the whole command line of linfit. Hydra's own script would call `linfit` without
+    `run`.
     """
     action, _, shell = " ".join(request).partition("=")
     if action not in ("install", "uninstall"):

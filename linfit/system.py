@@ -1,7 +1,8 @@
-"""What differs between Linux, macOS and Windows: processes and their ends, processors, folders, and how a shell wants its words.
+"""Differences between Linux, macOS and Windows: processes, processors, folders and shells.
 
-Windows has neither sessions nor process groups that a signal reaches, and a process there never learns that its parent is gone.
-No other module uses what one of these systems lacks (tests/test_platforms.py).
+Windows has neither sessions nor process groups that a signal reaches, and a process there is never
+told that its parent is gone. No other module uses what one of these systems lacks
+(tests/test_platforms.py).
 """
 
 from __future__ import annotations
@@ -21,51 +22,50 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-#: Signs that mean nothing to cmd.exe, nor to PowerShell, where they stand in a word without quotes.
+#: A word that neither cmd.exe nor PowerShell interprets without quotes.
 _PLAIN = re.compile(r"[\w.:/\\=+-]+", re.ASCII)
-#: The option of prctl that names the signal for a process whose parent is gone.
+#: Option of prctl: the signal that the kernel sends to a process whose parent is gone.
 _PR_SET_PDEATHSIG = 1
-#: What a Windows program's own parser would read as the end of a quoted word, or as part of it.
+#: Backslashes and a quote, which a Windows program would not read literally in a quoted word.
 _ENDS_QUOTES = re.compile(r'(\\*)("|\Z)')
 
 
 def is_windows() -> bool:
-    """Return True where neither POSIX signals nor sessions exist."""
+    """Return True on Windows, which has neither POSIX signals nor sessions."""
     return sys.platform == "win32"
 
 
 def count_cpus() -> int:
-    """Return how many processors this process may use, as far as the system says."""
+    """Return how many processors this process may use, if the system tells."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def has_screen() -> bool:
-    """Return True where windows can be opened."""
-    return sys.platform in ("darwin", "win32") or any(
-        map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))
-    )
+    """Return True if windows can be opened."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
-# ---- what is run ----
+# ---- programs ----
 
-#: With it, Python neither imports from the working directory nor from the folder of the program that it runs.
+#: Keeps Python from importing from the working directory, and from the folder of its program.
 ISOLATED = {"PYTHONSAFEPATH": "1"}
 
 
 def avoid_working_directory() -> None:
-    """Have this process, and all that it starts, look for programs and Python modules in no working directory."""
+    """Keep this process and its children from running files of the working directory."""
     os.environ.update(ISOLATED)
-    os.environ["NODEFAULTCURRENTDIRECTORYINEXEPATH"] = (
-        "1"  # Windows, where case does not count, looks there first
-    )
+    # Windows searches the working directory first, unless this variable is set in any case.
+    os.environ["NODEFAULTCURRENTDIRECTORYINEXEPATH"] = "1"
     if "PATH" in os.environ:
         os.environ["PATH"] = os.pathsep.join(program_folders())
 
 
 def program_folders() -> list[str]:
-    """Return the folders of PATH but for the working directory, however it is written there."""
+    """Return the folders of PATH without the working directory, however it is spelt there."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     here = os.path.realpath(os.curdir)
     return [
@@ -76,14 +76,17 @@ def program_folders() -> list[str]:
 
 
 def find_program(name: str) -> str | None:
-    """Return the absolute path of a program, which is never one of the working directory; None if there is none."""
+    """Return the absolute path of a program outside the working directory.
+
+    None if absent.
+    """
     found = shutil.which(name, path=os.pathsep.join(program_folders()))
     return found if found is not None and Path(found).is_absolute() else None
 
 
 @contextmanager
 def isolated_children() -> Iterator[None]:
-    """Have Python processes that are started meanwhile, by whatever library, import nothing from the working directory."""
+    """Keep Python processes that any library starts from importing the working directory."""
     before = {name: os.environ.get(name) for name in ISOLATED}
     os.environ.update(ISOLATED)
     try:
@@ -97,9 +100,9 @@ def isolated_children() -> Iterator[None]:
 
 
 def start_trackers() -> None:
-    """Start the processes that clean up after joblib's workers, which otherwise start with the first of them.
+    """Start the resource trackers of joblib's workers.
 
-    Ctrl-C would not be held back from that worker any more.
+    Otherwise the first worker starts them, and Ctrl-C is no longer held back from that worker.
     """
     from joblib.externals.loky.backend import resource_tracker
 
@@ -114,7 +117,10 @@ def start_trackers() -> None:
 
 
 def start_apart(program: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a process that no Ctrl-C of this terminal reaches: in a session, or on Windows a process group, of its own."""
+    """Start a process that no Ctrl-C of this terminal reaches.
+
+    It runs in a session of its own, or on Windows in a process group of its own.
+    """
     if sys.platform == "win32":
         group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
         return subprocess.Popen(program, creationflags=group, **options)
@@ -122,7 +128,10 @@ def start_apart(program: Sequence[str], **options: Any) -> subprocess.Popen[byte
 
 
 def end_apart(process: subprocess.Popen[bytes], patience: float) -> None:
-    """End a process of `start_apart` with all that it has started; what has not ended after `patience` seconds is killed."""
+    """End a process of `start_apart` and its children.
+
+    Kill them after `patience` seconds.
+    """
     if sys.platform == "win32":
         _end_descendants(process, patience)
         return
@@ -134,37 +143,52 @@ def end_apart(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def wait_for_end_of_parent(parent: int, pause: float) -> None:
-    """Return when the process `parent`, which has started this one, is gone; looked at every `pause` seconds."""
-    if sys.platform == "win32":  # where this process keeps its parent's number whatever happens
+    """Return when this process's `parent` is gone; check every `pause` seconds."""
+    if sys.platform == "win32":  # where a process keeps its parent's number for good
         import psutil
 
         with suppress(psutil.NoSuchProcess):
             watched = psutil.Process(parent)
-            if (
-                watched.create_time() <= psutil.Process().create_time()
-            ):  # else the number is another's already
+            # A younger process has been given the number of the parent, which is gone.
+            if watched.create_time() <= psutil.Process().create_time():
                 watched.wait()
         return
     while os.getppid() == parent:
         time.sleep(pause)
 
 
-def exit_with_parent(parent: int, pause: float) -> None:
-    """End this process as soon as `parent`, which has started it, is gone, in the middle of whatever it does.
+def exit_with_parent(parent: int, pause: float, with_children: bool = False) -> None:
+    """Exit this process, whatever it does, as soon as its `parent` is gone.
 
-    Linux itself kills it, also while no other Python thread can run. Elsewhere a thread looks every `pause` seconds.
+    Linux kills it, even while no other Python thread can run. Elsewhere, or if its children are to
+    be killed first, a thread checks every `pause` seconds.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not with_children:
         import ctypes
 
-        with suppress(OSError, AttributeError):  # a system without it
+        with suppress(OSError, AttributeError):  # a system without prctl
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_exit_after, args=(parent, pause), daemon=True).start()
+    arguments = (parent, pause, with_children)
+    threading.Thread(target=_exit_after, args=arguments, daemon=True).start()
+
+
+def _exit_after(parent: int, pause: float, with_children: bool) -> None:
+    if with_children:
+        import psutil  # at once: later this process may be forbidden to open files
+    wait_for_end_of_parent(parent, pause)
+    if with_children:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+    os._exit(1)
 
 
 @contextmanager
 def holding_interrupts_back() -> Iterator[None]:
-    """Ctrl-C does not reach the processes that are started here until they `ignore_interrupts`: another thread of this one hears it."""
+    """Hold Ctrl-C back from processes that are started here, until they `ignore_interrupts`.
+
+    Another thread of this process receives it.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -176,19 +200,17 @@ def holding_interrupts_back() -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """Ignore Ctrl-C, also one that was held back."""
+    """Ignore Ctrl-C, including one that was held back."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _exit_after(parent: int, pause: float) -> None:
-    wait_for_end_of_parent(parent, pause)
-    os._exit(1)
-
-
 def creation_time(process: int) -> str:
-    """Return when a process began, in seconds since the epoch; empty if there is none, `?` where the system does not say."""
+    """Return the start of a process, in seconds since the epoch.
+
+    Empty if there is no such process, `?` if the system denies access.
+    """
     import psutil
 
     try:
@@ -201,7 +223,10 @@ def creation_time(process: int) -> str:
 
 
 def _end_descendants(process: subprocess.Popen[bytes], patience: float) -> None:
-    """End a process and its descendants, listed before the first ends: an orphan's ancestors are not known any more."""
+    """End a process and its descendants.
+
+    They are listed before the first ends, since the ancestors of an orphan are unknown.
+    """
     import psutil
 
     with suppress(psutil.Error):
@@ -209,9 +234,7 @@ def _end_descendants(process: subprocess.Popen[bytes], patience: float) -> None:
         family = [*root.children(recursive=True), root]
         for end in ("terminate", "kill"):
             for one in family:
-                with suppress(
-                    psutil.Error
-                ):  # it has ended, or is about to: Windows then denies access
+                with suppress(psutil.Error):  # of one that has ended, Windows denies access
                     getattr(one, end)()
             _, family = psutil.wait_procs(family, patience)
     with suppress(subprocess.TimeoutExpired):
@@ -222,15 +245,16 @@ def _end_descendants(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names that stand in a folder on the disk, as far as this process may ask for it.
+    """Flush the names in a folder to the disk, if this process may.
 
-    Windows opens no folder, and its file system keeps a journal of names. Some file systems of Linux flush no folder: EINVAL.
+    Windows cannot open a folder, and its file system keeps a journal of names. Some file systems of
+    Linux cannot flush a folder, and raise EINVAL.
     """
     if sys.platform == "win32":
         return
     try:
         opened = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # one may write into a folder that one may not read
+    except PermissionError:  # a folder may be writable without being readable
         return
     try:
         os.fsync(opened)
@@ -245,9 +269,10 @@ def flush_folder(folder: Path) -> None:
 
 
 def quote_word(word: str) -> str:
-    """Return a word as it is typed in the user's shell: sh's, or on Windows that of cmd.exe and PowerShell.
+    """Return a word as it is typed in the user's shell.
 
-    Both know double quotes and not single ones. Where a word has double quotes itself, cmd.exe's way is taken.
+    It is sh, or on Windows cmd.exe or PowerShell, which know double quotes only. Double quotes in
+    the word are escaped as for cmd.exe.
     """
     if not has_windows_shell():
         return shlex.quote(word)
@@ -263,7 +288,10 @@ def quote_words(words: Iterable[str]) -> str:
 
 
 def has_windows_shell() -> bool:
-    """Return True where commands are typed in cmd.exe or PowerShell, and not in a bash of MSYS, as git's for Windows is."""
+    """Return True if the shell is cmd.exe or PowerShell.
+
+    git for Windows brings a bash of MSYS.
+    """
     return is_windows() and "MSYSTEM" not in os.environ
 
 
@@ -271,30 +299,38 @@ def has_windows_shell() -> bool:
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for a writer, where it is a pipe by now; an `opener` of Python's `open`."""
+    """Open a file as an `opener` of `open`, without waiting.
+
+    If the file is a pipe by now, `open` would wait for a writer.
+    """
     return os.open(path, flags | os.O_NONBLOCK if hasattr(os, "O_NONBLOCK") else flags)
 
 
 def available_memory() -> int:
-    """Return how many bytes this process may still take: of the machine, its control group, and its own limit."""
+    """Return how many bytes this process may still take.
+
+    It is the least of what the machine, the control group, and the process's own limit leave.
+    """
     import psutil
 
     free = [psutil.virtual_memory().available, *_left_in_group()]
     if hasattr(psutil, "RLIMIT_AS"):
         own = psutil.Process()
         limit = own.rlimit(psutil.RLIMIT_AS)[0]
-        free += [limit - own.memory_info().vms] if limit != psutil.RLIM_INFINITY else []
+        if limit != psutil.RLIM_INFINITY:
+            free.append(limit - own.memory_info().vms)
     return max(0, int(min(free)))
 
 
 def _left_in_group() -> list[int]:
-    """Return the bytes left in the control group of a container, if one limits them; cached files count as free."""
+    """Return the bytes left in a container's control group, if it limits them.
+
+    Cached files count as free.
+    """
     group = Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError, IndexError):
-        limit, used = (
-            int((group / f"memory.{name}").read_text(encoding="utf-8"))
-            for name in ("max", "current")
-        )
+        limit = int((group / "memory.max").read_text(encoding="utf-8"))
+        used = int((group / "memory.current").read_text(encoding="utf-8"))
         stat = (group / "memory.stat").read_text(encoding="utf-8").split()
         return [limit - used + int(stat[stat.index("inactive_file") + 1])]
     return []

@@ -1,7 +1,8 @@
-"""`linfit verify`: a sample of a sweep's fits once more, each alone, which must give the stored bits, and in the other engine.
+"""`linfit verify`: refit a sample of a sweep's fits alone, and in the other engine.
 
-A stacked fit's bits depend on nothing beside its own config, so alone it must end where it ended among thousands. The other engine
-computes the same in another order: there rounding parts the two, how far and from which step on is said and not judged.
+A stacked fit's bits depend on nothing but its own config: alone it must end with the stored bits.
+The other engine computes in another order, so that rounding parts the two. How far, and from which
+step on, is reported and not judged.
 
 p features, q targets, k recorded steps.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linfit.engine.difference import PARTED, relative, relative_losses
+from linfit.engine.difference import parting_step, relative, relative_losses
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.engine.surroundings import isolated
@@ -35,21 +36,27 @@ from linfit.tracking.stored import num_rows, read_config
 
 @dataclass(frozen=True)
 class Agreement:
-    """How near the other engine comes. Infinite where only one of the two is finite."""
+    """Difference between the two engines.
+
+    Infinite if only one of the two is finite.
+    """
 
     engine: str
     status: str
     losses: float
-    """The largest difference of losses at a recorded step, relative to the loss or, if larger, the initial loss × eps."""
+    """Largest difference of losses, relative to the larger of the loss and the initial loss × ε."""
     weights: float
-    """The largest difference of the weights at the last step that both recorded, relative to the largest weight."""
+    """Largest difference of weights at the last common step, relative to the largest weight."""
     parted_at: int | None
-    """The first recorded step whose losses differ by more than 1e-9 in float64, 1e-4 in float32; None if none does."""
+    """First recorded step whose losses differ by more than 1e-9 in float64, 1e-4 in float32."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One fit of the sample: `why` says what differs, or why it cannot be refitted."""
+    """One fit of the sample.
+
+    `why` says what differs, or why it cannot be refitted.
+    """
 
     row: int
     name: str
@@ -62,7 +69,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """The sample of a sweep of `num_fits` fits; `changes` are what of the environment is not as it was, as (then, now)."""
+    """A sample of a sweep of `num_fits` fits.
+
+    `changes` are the differences of the environment, as (then, now).
+    """
 
     run_id: str
     name: str
@@ -71,6 +81,7 @@ class Verification:
     checks: list[Check]
 
     def count(self, verdict: Verdict) -> int:
+        """Return the number of fits with this verdict."""
         return sum(check.verdict is verdict for check in self.checks)
 
 
@@ -83,9 +94,12 @@ def verify(
     trust: bool = False,
     data: str | None = None,
 ) -> Verification:
-    """Refits `sample` fits, drawn with `seed`, of the sweep that `reference` names; LinfitError if it has no tables.
+    """Refit `sample` fits, drawn with `seed`, of a sweep.
 
-    Plug-ins are imported only with `trust`, and data outside of the working directory read only below `data`.
+    Raise LinfitError without its tables.
+
+    Plug-ins are imported only with `trust`. Data outside of the working directory are read only
+    below `data`.
     """
     load_plugins(())  # those of installed packages
     permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
@@ -101,20 +115,18 @@ def verify(
         _check(row, permits, lambda name: reader.file(record, name), *parts)
         for row, parts in zip(rows, tables.read(rows), strict=True)
     ]
-    return Verification(
-        record.run_id, record.name, num_rows(tables.manifest), _changes(record), checks
-    )
+    num_fits = num_rows(tables.manifest)
+    return Verification(record.run_id, record.name, num_fits, _environment_changes(record), checks)
 
 
-def _changes(record: Record) -> dict[str, tuple[str, str]]:
+def _environment_changes(record: Record) -> dict[str, tuple[str, str]]:
     try:
         then = tagged(record.tags) or {}
         found = differing(then, environment(int(then.get("threads", "1"))))
-        return {
-            key: pair for key, pair in found.items() if key not in DECIDED
-        }  # a fit is refitted on its own device
     except (ValueError, TypeError):
-        return {}  # a tag that says nothing is no obstacle: the bits speak for themselves
+        return {}  # an unreadable tag is no obstacle: the bits decide
+    # A fit is refitted on its own device.
+    return {key: pair for key, pair in found.items() if key not in DECIDED}
 
 
 def _check(
@@ -129,60 +141,55 @@ def _check(
         return Check(row, f"row {row}", Verdict.REFUSED, "the manifest has no such row")
     name = str(planned["name"])
     try:
-        config = permits.admit(
-            read_config(planned["config"], permits.load), planned["fingerprint"], kept
-        )
+        stored = read_config(planned["config"], permits.load)
+        config = permits.admit(stored, planned["fingerprint"], kept)
     except ConfigError as error:
         return Check(row, name, Verdict.REFUSED, str(error))
     if result is None:
         return Check(row, name, Verdict.REFUSED, "it has no result: the sweep was interrupted")
+
     again = fit(config)
+    engine = config.engine.name
+    status = again.status.value
     if again.status is Status.FAILED and result["status"] != Status.FAILED.value:
         why = f"it failed this time: {(again.error or '').strip().splitlines()[-1]}"
-        return Check(row, name, Verdict.REFUSED, why, config.engine.name, again.status.value)
+        return Check(row, name, Verdict.REFUSED, why, engine, status)
     different = differences(of_rows(result, curve), Outcome.of(again))
-    return Check(
-        row,
-        name,
-        Verdict.DIFFERS if different else Verdict.IDENTICAL,
-        "; ".join(different),
-        config.engine.name,
-        again.status.value,
-        _in_the_other_engine(again),
-    )
+    verdict = Verdict.DIFFERS if different else Verdict.IDENTICAL
+    other = _compare_engines(again)
+    return Check(row, name, verdict, "; ".join(different), engine, status, other)
 
 
-def _in_the_other_engine(again: Fit) -> Agreement | None:
-    """The same fit by the engine that did not run it; None where there is none that can, or where nothing came out."""
+def _compare_engines(again: Fit) -> Agreement | None:
+    """Compare a fit with the other engine's.
+
+    None if that cannot run it, or if the fit failed.
+    """
     config = again.config
-    stacked = isinstance(config.engine, StackedEngine)
-    if again.status is Status.FAILED or (not stacked and config.unstackable()):
+    is_stacked = isinstance(config.engine, StackedEngine)
+    if again.status is Status.FAILED or (not is_stacked and config.unstackable()):
         return None
-    engine = SingleEngine() if stacked else StackedEngine()
+    engine = SingleEngine() if is_stacked else StackedEngine()
     return agreement(again, fit(config.model_copy(update={"engine": engine})))
 
 
 def agreement(one: Fit, other: Fit) -> Agreement:
-    """How near `other` comes to `one`, the same fit in another engine, at the recorded steps that both reached."""
-    engine, status = other.config.engine.name, other.status.value
+    """Compare two fits of one config, from two engines, at their common steps."""
+    engine = other.config.engine.name
+    status = other.status.value
     if other.status is Status.FAILED:
         return Agreement(engine, status, np.inf, np.inf, int(one.steps[0]))
     dtype = one.config.dtype
     steps, mine, theirs = np.intersect1d(one.steps, other.steps, return_indices=True)
     losses = relative_losses(one.losses[mine], other.losses[theirs], dtype)  # [k]
-    ends = _weights(one, mine[-1]), _weights(other, theirs[-1])
-    weights = relative(*ends, np.abs(ends[0]).max())
-    parted = steps[losses > PARTED[dtype]]
-    return Agreement(
-        engine,
-        status,
-        float(losses.max()),
-        float(weights.max()),
-        int(parted[0]) if len(parted) else None,
-    )
+    own_end = _weights_at(one, mine[-1])
+    other_end = _weights_at(other, theirs[-1])
+    weights = relative(own_end, other_end, np.abs(own_end).max())
+    parted_at = parting_step(steps, losses, dtype)
+    return Agreement(engine, status, float(losses.max()), float(weights.max()), parted_at)
 
 
-def _weights(fit: Fit, place: int) -> Array:
-    """The weights `[p, q]` at a place of the path, in float64."""
+def _weights_at(fit: Fit, index: int) -> Array:
+    """Return the weights `[p, q]` at one point of the path, in float64."""
     assert fit.path is not None
-    return np.asarray(fit.path.weights[place], dtype=np.float64)
+    return np.asarray(fit.path.weights[index], dtype=np.float64)

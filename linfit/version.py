@@ -1,3 +1,3 @@
-"""The version of linfit, which every run keeps."""
+"""The version of linfit, which every run records."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""Files that outlast a power loss: on the disk whole, and under their names, before anything is said of them.
+"""Files that survive a power loss: flushed whole, with their names, before anything refers to them.
 
-A file's content and its name are flushed apart: `fsync` of a file says nothing of the folder that holds its name.
+Content and name are flushed separately: `fsync` of a file does not flush the folder with its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from linfit.system import flush_folder
 
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Write a file whole or not at all: under the temporary name that is yielded, which is flushed and then renamed."""
+    """Yield a temporary name, and rename it to `file` once flushed.
+
+    The file is written atomically: whole, or not at all.
+    """
     temporary = name_beside(file)
     try:
         with naming(file):
@@ -28,13 +31,13 @@ def whole(file: Path) -> Iterator[Path]:
             temporary.replace(file)
             flush_folder(file.parent)
     finally:
-        with suppress(OSError):  # what went wrong before is what is told
+        with suppress(OSError):  # an error in the block is reported, not this one
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Raise RecordingError, which names the file, where it cannot be written: an OSError of `write` names none."""
+    """Turn an OSError, which may not name the file, into a RecordingError that does."""
     try:
         yield
     except OSError as error:
@@ -42,12 +45,15 @@ def naming(file: Path) -> Iterator[None]:
 
 
 def reason(error: OSError) -> str:
-    """Return why a file cannot be used. Arrow's errors have no file name, and hold text of their own."""
+    """Return why a file cannot be used, without its name.
+
+    Arrow's errors have no file name and no error number, only text of their own.
+    """
     return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
 
 
 def flush_file(file: Path) -> None:
-    """Have a file's content on the disk; OSError, which names it, where that cannot be."""
+    """Flush a file's content to the disk; an OSError names the file."""
     with file.open("rb+") as written:
         try:
             os.fsync(written.fileno())
@@ -56,7 +62,7 @@ def flush_file(file: Path) -> None:
 
 
 def flush_files(files: Iterable[Path], top: Path) -> None:
-    """Have files on the disk, with their names and those of the folders between them and `top`."""
+    """Flush files, their names, and the names of the folders between them and `top`."""
     folders: dict[Path, None] = {}
     for file in files:
         flush_file(file)
@@ -66,13 +72,13 @@ def flush_files(files: Iterable[Path], top: Path) -> None:
 
 
 def flush_names_above(folder: Path) -> None:
-    """Have the name of a folder on the disk, and those of all above it, whoever has made them."""
+    """Flush the name of a folder, and those of all folders above it."""
     for parent in folder.absolute().parents:
         flush_folder(parent)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder with those above it that are absent, all of them on the disk."""
+    """Create a folder and its missing parents, and flush all their names."""
     top = nearest_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for parent in _up_to(top, folder):
@@ -80,7 +86,7 @@ def make_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it, as far as the system lets it."""
+    """Remove a file, a link or a whole folder, if the system permits."""
     with suppress(OSError):
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
@@ -89,14 +95,15 @@ def remove(path: Path) -> None:
 
 
 def nearest_folder(folder: Path) -> Path:
-    """Return the folder itself, or the nearest above it that is there."""
+    """Return the folder itself, or its nearest parent that exists."""
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
 def list_folder(folder: Path, pattern: str) -> list[Path]:
-    """Return what stands in a folder under such names, sorted; nothing if it is absent, OSError where it cannot be listed.
+    """Return the entries of a folder that match a pattern, sorted.
 
-    `Path.glob` finds nothing in a folder that cannot be listed: rows that are there would be taken for lost.
+    There are none if it is absent. Raise OSError if the folder cannot be listed. `Path.glob` would
+    find nothing there, and rows that exist would be taken for lost.
     """
     try:
         return sorted(file for file in folder.iterdir() if fnmatchcase(file.name, pattern))
@@ -105,7 +112,7 @@ def list_folder(folder: Path, pattern: str) -> list[Path]:
 
 
 def _up_to(top: Path, folder: Path) -> Iterator[Path]:
-    """Yield a folder and those above it, to `top`."""
+    """Yield a folder and its parents, up to `top`."""
     for place in (folder, *folder.parents):
         yield place
         if place == top:

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: results on stdout, one line for what is wrong, and its exit codes."""
+"""The command line as users meet it: results on stdout, one line for an error, exit codes."""
 
 from __future__ import annotations
 
@@ -204,7 +204,8 @@ def test_a_failing_single_run_is_failed(
         ),
         (
             "run tracking.artifacts=/dev/null/x",
-            "the folder for artifacts, /dev/null/x/adhoc, cannot be written: Not a directory; name another",
+            "the folder for artifacts, /dev/null/x/adhoc, cannot be written: "
+            "Not a directory; name another",
         ),
         (
             "run -m seed=0,1 tracking.artifacts=/dev/null/x",
@@ -221,7 +222,8 @@ def test_a_failing_single_run_is_failed(
         ),
         (
             "run tracking.uri=http://u:p4711@h&x",
-            "tracking.uri=http://u:***@h&x cannot be read: text with special characters stands in quotes",
+            "tracking.uri=http://u:***@h&x cannot be read: "
+            "text with special characters stands in quotes",
         ),
         (
             "run -m tracking.uri=http://h?a=1",
@@ -244,12 +246,14 @@ def test_a_failing_single_run_is_failed(
         ),
         ("run -sc install=csh", "no shell 'csh': did you mean 'zsh'?"),
         (
-            "run dataset=csv dataset.path=nowhere.csv dataset.features=[a] dataset.target=y init=zeros",
+            "run dataset=csv dataset.path=nowhere.csv dataset.features=[a] dataset.target=y "
+            "init=zeros",
             "'nowhere.csv' cannot be read",
         ),
         (
             "run batch=minibatch batch.size=3000000",
-            "batch.size=3000000 is more than the 30 samples that are fitted: choose at most 30, or batch=full",
+            "batch.size=3000000 is more than the 30 samples that are fitted: "
+            "choose at most 30, or batch=full",
         ),
         (
             "run -m batch=minibatch batch.size=27,28 batch.replacement=true split.validation=0.1",
@@ -305,8 +309,8 @@ def test_artifacts_that_cannot_be_written_are_said_before_the_fit(
         done = linfit("run", *arguments)
         assert done.code == 2
         assert (
-            "adhoc, cannot be written: Not a directory; the MLflow experiment 'adhoc' keeps them there: choose another"
-            in done.err
+            "adhoc, cannot be written: Not a directory; "
+            "the MLflow experiment 'adhoc' keeps them there: choose another" in done.err
         )
         assert done.err.count("\n") == 1
     assert len(runs(client)) == 1
@@ -429,7 +433,7 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash
 @needs_bash
 @pytest.mark.usefixtures("command")
 def test_bash_completes_behind_the_script_that_it_sourced() -> None:
-    """As bash itself calls the function: the words, split at `=` and `:`, and which of them the cursor is in."""
+    """Call the function as bash does: words split at `=` and `:`, and the one with the cursor."""
     line = """
         eval "$(linfit run -sc install=bash)"
         complete -p linfit
@@ -489,7 +493,8 @@ def test_a_reader_who_has_seen_enough_is_no_mistake(bare: Path) -> None:
 
 def test_without_tracking_mlflow_is_not_imported(bare: Path) -> None:
     code = (
-        "import sys; from linfit.cli import main; sys.argv = ['linfit', 'run', 'tracking=none', 'steps=1']\n"
+        "import sys; from linfit.cli import main\n"
+        "sys.argv = ['linfit', 'run', 'tracking=none', 'steps=1']\n"
         "try: main()\nexcept SystemExit as end: print('code', end.code, 'mlflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -501,7 +506,8 @@ def test_without_tracking_mlflow_is_not_imported(bare: Path) -> None:
 def test_help_imports_neither_torch_nor_mlflow_nor_hydra() -> None:
     code = (
         "import sys; from linfit.cli import main; sys.argv = ['linfit', '--help']\n"
-        "try: main()\nexcept SystemExit: print([name for name in ('torch', 'mlflow', 'hydra', 'pandas') if name in sys.modules])"
+        "names = ('torch', 'mlflow', 'hydra', 'pandas')\n"
+        "try: main()\nexcept SystemExit: print([name for name in names if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -243,6 +243,42 @@ def test_a_direct_subclass_of_component_is_a_group_of_its_own() -> None:
     assert all("lasso" not in base.choices for base in GROUPS.values())
 
 
+# ---- rules of a class ----
+
+
+def test_a_rule_is_of_the_class_that_states_it_or_keeps_it() -> None:
+    with scratch_registry():
+
+        class Changed(Adam):
+            """States nothing."""
+
+            name: Literal["changed"] = "changed"  # type: ignore[assignment]
+
+        class Kept(Adam, keeps=[Adam.stacked]):
+            """Steps as its parent does."""
+
+            name: Literal["kept"] = "kept"  # type: ignore[assignment]
+
+    assert Adam.stackable() and Adam.has_lines()
+    assert not Changed.stackable() and not Changed.has_lines() and not Changed.proportional()
+    assert Kept.stackable() and not Kept.has_lines() and Kept.proportional()
+    assert Changed.stacked is Optimizer.stacked
+    assert ManualSGD().linear_constants(1) is not None
+    assert Adam().linear_constants(1) is None
+
+
+def test_a_rule_that_the_parent_does_not_state_cannot_be_kept() -> None:
+    with (
+        scratch_registry(),
+        pytest.raises(
+            ValueError, match="Hopeful keeps linear_constants, which its parent does not"
+        ),
+    ):
+
+        class Hopeful(Adam, keeps=[Optimizer.linear_constants]):
+            """Adam is not linear."""
+
+
 # ---- values that a float or an integer is not ----
 
 

@@ -1,4 +1,4 @@
-"""The fit config: what it refuses and in which words, how it is written down, and its fingerprint."""
+"""The fit config: refusals and their texts, its plain data, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -97,11 +97,13 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     (adam(amsgrad=1), "optimizer.amsgrad: got 1, input should be a valid boolean"),
     (
         {"optimizer": {"name": "sgd", "nesterov": True}},
-        "optimizer: nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false",
+        "optimizer: nesterov needs momentum above 0 and dampening 0: "
+        "set momentum=0.9 or nesterov=false",
     ),
     (
         {"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0.9, "dampening": 0.1}},
-        "optimizer: nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false",
+        "optimizer: nesterov needs momentum above 0 and dampening 0: "
+        "set momentum=0.9 or nesterov=false",
     ),
     ({"seed": -1}, "seed: got -1, input should be greater than or equal to 0"),
     ({"seed": 2**32}, f"seed: got {2**32}, input should be less than or equal to {2**32 - 1}"),
@@ -144,7 +146,8 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         dataset("random_linear", n=1),
-        "dataset: one singular value has condition number 1, got condition 10: give n and p of 2 or more",
+        "dataset: one singular value has condition number 1, got condition 10: "
+        "give n and p of 2 or more",
     ),
     (
         {"dataset": "csv"},
@@ -162,14 +165,16 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         init([1, 2], [3]),
-        "init.weights has 2 rows of 1, 2 numbers, the problem needs 2 rows (features) of 1 (targets)",
+        "init.weights has 2 rows of 1, 2 numbers, "
+        "the problem needs 2 rows (features) of 1 (targets)",
     ),
     (init(1, float("nan")), "init.weights.1.0: got nan, input should be a finite number"),
     (init(1, "2"), "init.weights.1.0: got '2', input should be a valid number"),
     # what the device cannot do
     (
         {"device": "mps", "dtype": "float64"},
-        "device mps computes in float32 only, got dtype float64: choose dtype=float32 or device=cpu",
+        "device mps computes in float32 only, got dtype float64: "
+        "choose dtype=float32 or device=cpu",
     ),
 ]
 
@@ -218,7 +223,8 @@ def test_a_device_is_refused_where_it_is_absent_or_lacks_the_dtype(
     else:
         with pytest.raises(
             ValueError,
-            match=f"device {row.name} is not there: this machine has cpu.*; choose one of them or device=auto",
+            match=f"device {row.name} is not there: this machine has cpu.*; "
+            "choose one of them or device=auto",
         ):
             config(device=row.name, dtype=dtype).resolved()
 

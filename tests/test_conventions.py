@@ -1,4 +1,4 @@
-"""Conventions of before: what is stored in schema 1 keeps its numbers and its fingerprint, and says what it means."""
+"""Earlier conventions: configs of schema 1 keep numbers and fingerprint, and say what they mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fingerprint as a law: what is only written otherwise keeps it, and what can change a number changes it."""
+"""The fingerprint as a law: another spelling keeps it, and what can change a number changes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ CHOSEN = tuple(group for group in TABLES if group not in LEFT_OUT)
 
 
 def component(group: str) -> st.SearchStrategy[Any]:
-    """Any component in any of its settings; every other time the group's first, so that enough combinations can be fitted."""
+    """Any component with any of its settings; half of the time the group's first.
+
+    Otherwise too few combinations could be fitted.
+    """
     return st.just(TABLES[group][0].plain) | st.sampled_from(
         [settings for row in TABLES[group] for settings in row.settings()]
     )
@@ -120,7 +123,10 @@ def test_order_comments_and_spelling_do_not_count(parts: dict[str, Any], seed: i
 def test_the_same_fingerprint_means_the_same_bits(
     parts: dict[str, Any], key: str, data: st.DataObject
 ) -> None:
-    """One part is changed: where the fingerprint stays, so do the bits. (Where bits change, the fingerprint has therefore changed.)"""
+    """One part is changed: if the fingerprint stays, so do the bits.
+
+    If the bits change, the fingerprint has therefore changed.
+    """
     other = {**parts, key: data.draw({**DECISIVE, **CONDITIONAL, **BESIDE}[key])}
     before, after = valid(parts), valid(other)
     same = before.fingerprint() == after.fingerprint()

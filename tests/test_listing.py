@@ -1,4 +1,4 @@
-"""The plain programs of `linfit script`: they run without linfit, and compute the single engine's bits."""
+"""The plain programs of `linfit script` run without linfit and compute the single engine's bits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def names_of(source: str) -> set[str]:
 
 
 def read(printed: str) -> tuple[list[int], list[float], list[float]]:
-    """The steps, the losses there and the final weights that a program has printed, with all their digits."""
+    """Return steps, losses and final weights that a program has printed, with all their digits."""
     *table, last = printed.splitlines()
     steps, losses = zip(*(line.split() for line in table), strict=True)
     name, _, weights = last.partition(" ")
@@ -181,7 +181,8 @@ def test_a_component_that_was_changed_has_lines_of_its_own_or_none() -> None:
         assert Optimizer.choices["louder"] is Louder
         with pytest.raises(
             ConfigError,
-            match=r"^optimizer=louder cannot be written as a plain program, having no `lines`: choose another",
+            match=r"^optimizer=louder cannot be written as a plain program, having no `lines`: "
+            r"choose another",
         ):
             program(short(optimizer="louder"), "")
 
@@ -491,7 +492,8 @@ def test_a_program_runs_by_itself(tmp_path: Path, linfit: Linfit, bare: Path) ->
         "record.every=4",
     )
     (tmp_path / "program.py").write_text(linfit("script", *overrides).out, encoding="utf-8")
-    code = "import sys; sys.modules['linfit'] = None; exec(open('program.py', encoding='utf-8').read())"
+    code = "import sys; sys.modules['linfit'] = None; "
+    code += "exec(open('program.py', encoding='utf-8').read())"
     environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -508,8 +510,8 @@ def test_a_study_is_told_from_one_of_its_fits(linfit: Linfit, bare: Path) -> Non
     said = linfit("script", "optimizers", "optimizer=sgd", "optimizer.lr=0.01")
     assert said.code == 0
     assert (
-        said.err
-        == "linfit: optimizers sweeps over seed: this is one fit, with the values that they have beside the sweep\n"
+        said.err == "linfit: optimizers sweeps over seed: this is one fit, "
+        "with the values that they have beside the sweep\n"
     )
     assert "torch.optim.SGD([W], lr=0.01)" in said.out
     assert linfit("script", "optimizers", "optimizer=sgd", "optimizer.lr=0.01", "seed=3").err == ""

@@ -1,4 +1,4 @@
-"""stdout and stderr in every encoding and state: characters that are lacking, pipes that are closed or full, narrow terminals."""
+"""stdout and stderr in every encoding and state: missing characters, closed or full pipes."""
 
 from __future__ import annotations
 
@@ -255,8 +255,9 @@ def test_workers_have_streams_that_are_closed(closed: str, bare: Path) -> None:
     assert sh(f"{command} {closed}", bare).returncode == 0
 
 
-#: A locale of ASCII alone. Python reads .pth files in the locale's encoding and does not start where one names a folder
-#: with other letters, as that of an editable installation may: the base interpreter, which reads none of ours, is given the path.
+#: A locale of ASCII alone. Python reads .pth files in the locale's encoding, and does not start if
+#: one names a folder with other letters, as that of an editable installation may. The base
+#: interpreter, which reads none of ours, is therefore given the path.
 ASCII_LOCALE = {
     "LC_ALL": "C",
     "PYTHONUTF8": "0",

@@ -1,4 +1,4 @@
-"""Windows and macOS by construction: pretended here, by taking away what they lack, and by their kinds of paths and shells.
+"""Windows and macOS, simulated: features that they lack are removed, paths and shells are theirs.
 
 What torch, MLflow and Hydra do there is not pretended.
 """
@@ -193,7 +193,7 @@ def misuses(file: Path) -> Iterator[str]:
 
 
 def used_at_import(tree: ast.AST) -> Iterator[str]:
-    """What a module uses as it is imported that Windows lacks: bodies of functions are not run then, their decorators are."""
+    """Names that Windows lacks, used as a module is imported: in decorators, not in bodies."""
     for node in ast.iter_child_nodes(tree):
         if (
             isinstance(node, ast.Attribute)

@@ -1,4 +1,4 @@
-"""What differs between systems: processes that end with what they started, a parent or an owner that is gone, words for a shell."""
+"""Differences between systems: ends of processes and their children, dead parents, shell words."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def test_a_process_ends_when_its_parent_is_gone(platform: str, work: str) -> Non
     if work == "computes" and sys.platform != "linux":
         pytest.skip("Linux ends it")
     code = LEAVES.format(platform=platform, work=WORK[work])
-    parents = f"import os, subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {code!r}, str(os.getpid())], stdout=subprocess.PIPE); "
+    parents = "import os, subprocess, sys; "
+    parents += f"command = [sys.executable, '-c', {code!r}, str(os.getpid())]; "
+    parents += "child = subprocess.Popen(command, stdout=subprocess.PIPE); "
     parents += "child.stdout.readline(); print(child.pid, flush=True); sys.stdin.read()"
     with started(
         [sys.executable, "-c", parents], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -235,7 +237,7 @@ def test_words_are_quoted_as_windows_reads_them() -> None:
 
 
 def words_of(line: str) -> list[str]:
-    """The words that a Windows program finds in its command line, by the rules of Microsoft's C runtime."""
+    """Return the words of a Windows command line, by the rules of Microsoft's C runtime."""
     found, word, inside, begun = [], "", False, False
     for slashes, sign in re.findall(r'(\\*)("|[^\\]|\Z)', line):
         if sign == '"':

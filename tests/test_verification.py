@@ -320,8 +320,8 @@ def test_plug_ins_are_imported_with_trust_only(linfit: Linfit, workdir: Path, pl
     said = linfit("verify")
     assert said.code == 2
     assert (
-        "seed=0 (row 0): the config needs plug-ins, which are not imported from what is stored without --trust: ['witness']"
-        in said.out
+        "seed=0 (row 0): the config needs plug-ins, "
+        "which are not imported from what is stored without --trust: ['witness']" in said.out
     )
     assert not (workdir / "imported").exists()
     assert linfit("verify", "--trust").code == 0

@@ -1,7 +1,8 @@
-"""The other optimizers of torch.optim as a plug-in: `plugins: [torch_optimizers]`. They run in the single engine.
+"""The other optimizers of torch.optim as a plug-in: `plugins: [torch_optimizers]`.
 
-The fields are torch's own keyword arguments with torch's own defaults. LBFGS is not among them: it evaluates the loss several times
-a step, and a step here has one evaluation.
+They run in the single engine; plain programs call torch's own. The fields are torch's own keyword
+arguments with torch's own defaults. LBFGS is not among them: it evaluates the loss several times a
+step, and a step here has one evaluation.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from linfit.method.optimizers import Betas, Fraction, NonNegative, Positive, Tor
 Pair = Annotated[tuple[Positive, Positive], Field(strict=False)]
 
 
-class Adadelta(TorchOptimizer):
-    """torch.optim.Adadelta (Zeiler, 2012): steps in the ratio of running means, whose lr is a plain factor."""
+class Adadelta(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.Adadelta (Zeiler, 2012): steps in the ratio of running means."""
 
     torch_name = "Adadelta"
     name: Literal["adadelta"] = "adadelta"
@@ -26,8 +27,8 @@ class Adadelta(TorchOptimizer):
     weight_decay: NonNegative = 0.0
 
 
-class Adamax(TorchOptimizer):
-    """torch.optim.Adamax (Kingma and Ba, 2015): Adam by the largest gradient instead of the mean square."""
+class Adamax(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.Adamax (Kingma and Ba, 2015): Adam by largest gradients, not mean squares."""
 
     torch_name = "Adamax"
     name: Literal["adamax"] = "adamax"
@@ -37,7 +38,7 @@ class Adamax(TorchOptimizer):
     weight_decay: NonNegative = 0.0
 
 
-class NAdam(TorchOptimizer):
+class NAdam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     """torch.optim.NAdam (Dozat, 2016): Adam with Nesterov's momentum."""
 
     torch_name = "NAdam"
@@ -49,7 +50,7 @@ class NAdam(TorchOptimizer):
     momentum_decay: NonNegative = 4e-3
 
 
-class RAdam(TorchOptimizer):
+class RAdam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     """torch.optim.RAdam (Liu et al., 2020): Adam whose first steps are held back."""
 
     torch_name = "RAdam"
@@ -60,8 +61,11 @@ class RAdam(TorchOptimizer):
     weight_decay: NonNegative = 0.0
 
 
-class ASGD(TorchOptimizer):
-    """torch.optim.ASGD (Polyak and Juditsky, 1992): gradient descent that averages its path; the weights are not the average."""
+class ASGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.ASGD (Polyak and Juditsky, 1992): gradient descent that averages its path.
+
+    The weights are not the average.
+    """
 
     torch_name = "ASGD"
     name: Literal["asgd"] = "asgd"
@@ -72,8 +76,11 @@ class ASGD(TorchOptimizer):
     weight_decay: NonNegative = 0.0
 
 
-class Rprop(TorchOptimizer):
-    """torch.optim.Rprop (Riedmiller and Braun, 1993): by the sign of the gradient alone, each weight with a step of its own."""
+class Rprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.Rprop (Riedmiller and Braun, 1993): by the sign of the gradient alone.
+
+    Each weight has a step size of its own.
+    """
 
     torch_name = "Rprop"
     name: Literal["rprop"] = "rprop"

@@ -1,1 +1,4 @@
-"""The hook by which Hydra finds linfit: it looks for plugins nowhere else. What they do stands in `linfit/sweeps/`."""
+"""Plug-ins through which Hydra finds linfit. Hydra searches only this namespace package.
+
+The work is done in `linfit/sweeps/`.
+"""

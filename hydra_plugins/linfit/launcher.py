@@ -1,4 +1,4 @@
-"""`hydra/launcher: linfit`: the fits of a sweep as children of one run, in this process or in several."""
+"""`hydra/launcher: linfit`: run the fits of a sweep as children of one run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 
 @dataclass
 class LinfitLauncherConf:
+    """Config of the launcher. `workers` is the number of processes."""
+
     _target_: str = "hydra_plugins.linfit.launcher.LinfitLauncher"
     workers: int = 1
     backend: str = "loky"
@@ -24,11 +26,12 @@ ConfigStore.instance().store(
 
 
 class LinfitLauncher(BasicLauncher):
-    """Runs linfit's own task; any other task function is Hydra's basic launcher's."""
+    """Launch linfit's own task; leave any other task function to Hydra's basic launcher."""
 
     def __init__(self, workers: int = 1, backend: str = "loky", address: str | None = None) -> None:
         super().__init__()
-        self.workers, self.backend = workers, backend
+        self.workers = workers
+        self.backend = backend
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -46,7 +49,8 @@ class LinfitLauncher(BasicLauncher):
 
         if not isinstance(self.task_function, Runner):
             return super().launch(job_overrides, initial_job_idx)
-        assert self.config is not None and self.hydra_context is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
         return launch(
             self.task_function, self.config, self.hydra_context, job_overrides, initial_job_idx
         )

@@ -1,11 +1,11 @@
-"""Tells Hydra where linfit's configs are. It acts on linfit's own command line only, not on other Hydra apps."""
+"""Search path of linfit's own command line. Other Hydra apps are left alone."""
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class LinfitSearchPath(SearchPathPlugin):
-    """Puts `./conf` and `./experiments` before what linfit ships."""
+    """Search `./conf` and `./experiments` before the configs that linfit ships."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         from linfit.sweeps.locations import arrange

@@ -1,4 +1,4 @@
-"""`hydra/sweeper: linfit`: grids, pairs, draws and a filter; what they mean stands in `linfit/sweeps/ways.py`."""
+"""`hydra/sweeper: linfit`: grids, pairs, draws and a filter; `linfit/sweeps/ways.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 @dataclass
 class LinfitSweeperConf:
+    """Config of the sweeper."""
+
     _target_: str = "hydra_plugins.linfit.sweeper.LinfitSweeper"
     max_batch_size: int | None = None
     params: dict[str, Any] | None = field(default_factory=dict)
@@ -32,10 +34,13 @@ ConfigStore.instance().store(
 
 
 class LinfitSweeper(Sweeper):
-    """Hands linfit's launcher, which validates every job before the first runs, all jobs at once; others get batches, as Hydra's basic sweeper's."""
+    """Pass all jobs at once to linfit's launcher, which validates them before the first runs.
+
+    Other launchers get batches, as from Hydra's basic sweeper.
+    """
 
     def __init__(self, max_batch_size: int | None = None, **ways: Any) -> None:
-        self.max_batch_size = max_batch_size  # the rest is read from the config, as plain data
+        self.max_batch_size = max_batch_size  # the other settings are read from the config
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
@@ -43,33 +48,33 @@ class LinfitSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
+        self.hydra_context = hydra_context
+        self.config = config
+        self.task_function = task_function
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def jobs(self, arguments: list[str]) -> list[list[str]]:
-        """Return the overrides of each job: `linfit plan` asks for them without a sweep."""
+        """Return the overrides of each job; `linfit plan` uses them without a sweep."""
         from linfit.sweeps.ways import job_overrides, ways
 
-        assert self.config is not None and self.hydra_context is not None
-        return list(
-            job_overrides(
-                ways(self.config.hydra.sweeper), arguments, self.hydra_context.config_loader
-            )
-        )
+        assert self.config is not None
+        assert self.hydra_context is not None
+        loader = self.hydra_context.config_loader
+        return list(job_overrides(ways(self.config.hydra.sweeper), arguments, loader))
 
     def sweep(self, arguments: list[str]) -> Any:
         from linfit.sweeps.request import LAUNCHER
         from linfit.sweeps.runner import Runner
 
-        assert self.config is not None and self.launcher is not None
+        assert self.config is not None
+        assert self.launcher is not None
         jobs = self.jobs(arguments)
-        # By name: Hydra's discovery executes a plugin's module without importing it, so that its classes exist twice.
-        if (
-            isinstance(self.task_function, Runner)
-            and self.config.hydra.launcher._target_ == LAUNCHER
-        ):
+        # Compared by name: Hydra's discovery executes a plug-in's module without importing it, so
+        # that its classes exist twice.
+        is_own = self.config.hydra.launcher._target_ == LAUNCHER
+        if is_own and isinstance(self.task_function, Runner):
             return [self.launcher.launch(jobs, initial_job_idx=0)]
         return self._batches(self.config, self.launcher, jobs)
 
@@ -79,10 +84,12 @@ class LinfitSweeper(Sweeper):
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        size, returns = self.max_batch_size or len(jobs), []
+        size = self.max_batch_size or len(jobs)
+        returns: list[Sequence[JobReturn]] = []
         for first in range(0, len(jobs), size):
             batch = jobs[first : first + size]
             self.validate_batch_is_legal(batch)
             returns.append(launcher.launch(batch, initial_job_idx=first))
-            _ = [job.return_value for job in returns[-1]]  # raises what a job raised
+            for job in returns[-1]:
+                _ = job.return_value  # raises what the job raised
         return returns

@@ -1,6 +1,7 @@
-"""Solving it. What must stand in the environment before a library's first product stands here.
+"""Run fits. Importing this package sets environment variables that libraries read only once.
 
-MKL_CBWR keeps MKL's kernels from changing with memory alignment; cuBLAS gives the same bits each time only with a fixed workspace.
+They must be set before a library's first product. MKL_CBWR keeps MKL's kernels from changing with
+memory alignment; cuBLAS gives the same bits each time only with a fixed workspace.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""From configs to blocks: what each fit needs is loaded once, fits of one stack are brought together, a full stack is cut.
+"""Turn fit configs into blocks of tasks: load what each fit needs once, group by stack, cut.
 
 n samples, p features, q targets, k recorded steps.
 """
@@ -20,9 +20,7 @@ from linfit.component import Component
 from linfit.config import FitConfig
 from linfit.engine.determinism import computing
 from linfit.engine.fit import Fit, Status
-from linfit.method.batches import Minibatch
 from linfit.method.optimizers import Optimizer
-from linfit.method.schedules import Constant
 from linfit.method.stacks import kind
 from linfit.problem.accuracy import with_warning
 from linfit.problem.penalties import Shrinkage
@@ -31,98 +29,110 @@ from linfit.problem.theory import NONE, Optimum, optima
 from linfit.settings import StackedEngine
 
 WINDOW = 32
-"""Steps between two looks at the losses."""
+"""Steps between two checks of the losses."""
 LARGEST = 2048
-"""Fits in a block: beyond, a fit costs little less, and results come later."""
+"""Most fits in a block. More fits save little time per fit, and delay the results."""
 FIRST = 512
-"""Those in the first of several, so that there is something to record while the next is computed."""
+"""Most fits in the first of several blocks: these are recorded while the next block runs."""
 KEPT = 2**14
-"""Problems that are remembered for fits to come: a sweep of any length takes no more memory than one of so many seeds."""
+"""Most problems that are cached, so that memory does not grow with the length of a sweep."""
 OVERHEAD = 2**11
-"""Bytes that Python's objects take for a fit or a problem, roughly."""
+"""Estimated bytes of the Python objects of a fit or a problem."""
 
 
 @dataclass(eq=False)
 class Data:
-    """A problem and how its fits see it, rounded to their dtype; fits whose data are the same share one."""
+    """The problem of one or more fits, exact and rounded to their dtype."""
 
     problem: Problem
     seen: Problem
     X: Array
-    """The features seen `[n, p]`, one array for all data that have these features."""
+    """Rounded features `[n, p]`: one array for all data with equal features."""
     shrinkage: Shrinkage = NONE
-    """Of the penalty, which moves the optimum."""
+    """Shrinkage of the penalty, on which the optimum depends."""
     known: Optimum | None = None
 
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """One fit of a stack before it runs: its place among the configs, its data, its initial weights `[p, q]`."""
+    """One fit of a stack before it runs.
+
+    `place` is its index among the configs, `start` its initial weights `[p, q]`.
+    """
 
     place: int
     config: FitConfig
     data: Data
     start: Tensor
     schedule: NDArray[np.int64]
-    """The steps recorded `[k]`."""
+    """Recorded steps `[k]`."""
     informed: Optimizer | None = None
 
     @property
     def optimizer(self) -> Optimizer:
-        """The config's optimizer, with what the problem decides of it once the optimum has been found."""
+        """The config's optimizer, tuned to the problem once the optimum is known."""
         return self.informed or self.config.optimizer
 
     @property
     def moved_as(self) -> Hashable:
-        """What fits share whose weights one update moves."""
+        """Key that is equal for fits whose weights one stacked update moves."""
         optimizer = self.optimizer
         count = optimizer.count(self.data.seen) if optimizer.averages() else None
-        return kind(optimizer), isinstance(self.config.schedule, Constant), count
+        return kind(optimizer), self.config.schedule.is_constant, count
 
     @property
     def optimum(self) -> Optimum:
-        """The exact answer, once it has been found."""
+        """The exact optimum. `find_optima` must have run."""
         assert self.data.known is not None
         return self.data.known
 
 
 @dataclass(eq=False)
 class Block:
-    """Fits of one stack that run together, at most so many, and the bytes that the largest of them takes."""
+    """Up to `most` fits of one stack that run together.
+
+    `largest` is the most bytes of one fit.
+    """
 
     most: int = LARGEST
     tasks: list[Task] = field(default_factory=list)
     largest: int = 0
 
     def has_room(self, task: Task) -> bool:
-        return len(self.tasks) < self.most and (len(self.tasks) + 1) * max(
-            self.largest, bytes_of(task)
-        ) <= memory(task.config)
+        """Return True if the task fits into this block by number and by memory."""
+        count = len(self.tasks) + 1
+        largest = max(self.largest, bytes_of(task))
+        return count <= self.most and count * largest <= memory(task.config)
 
     def add(self, task: Task) -> None:
+        """Append a task."""
         self.tasks.append(task)
         self.largest = max(self.largest, bytes_of(task))
 
 
 def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit]]:
-    """Blocks of fits that run together, cut where memory ends; a fit that cannot even begin comes as failed, with its place."""
+    """Yield blocks of tasks, cut at the memory limit.
+
+    A fit whose data or initial weights raise is yielded as (index, failed fit).
+    """
     loader = Loader()
     filling: dict[Hashable, Block] = {}
     most = FIRST
-    for place, config in enumerate(configs):
+    for index, config in enumerate(configs):
         try:
-            task = loader.task(place, config)
-        except (Exception, SystemExit):  # a component that exits has not begun anything
-            yield place, Fit(config, Status.FAILED, error=traceback.format_exc())
+            task = loader.task(index, config)
+        except (Exception, SystemExit):  # a component may call sys.exit
+            yield index, Fit(config, Status.FAILED, error=traceback.format_exc())
             continue
+
         stack = stack_of(task)
-        block = filling.get(stack)
-        if block is None or not block.has_room(task):
-            if block is not None:
-                yield block.tasks
-                most = LARGEST
+        block = filling.setdefault(stack, Block(most))
+        if not block.has_room(task) and block.tasks:
+            yield block.tasks
+            most = LARGEST
             block = filling[stack] = Block(most)
         block.add(task)
+
         if loader.size > memory(config) or loader.num_problems > KEPT:
             loader = Loader()
             yield from (block.tasks for block in filling.values())
@@ -131,50 +141,41 @@ def blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit
 
 
 def stack_of(task: Task) -> Hashable:
-    """What fits of one stack have in common."""
+    """Return a key that is equal for fits of one stack."""
     config = task.config
-    shared = (config.model, config.loss, config.gradient, config.device)
-    how = (
+    components = (config.model, config.loss, config.gradient, config.device)
+    return (
+        task.data.seen.shape,
+        *map(identity, components),
         config.shrinkage().strength > 0,
-        _batch(config),
+        config.batch.stack_key(),
         config.dtype,
         config.threads,
         config.deterministic,
         memory(config),
     )
-    return (task.data.seen.shape, *map(identity, shared), *how)
-
-
-def _batch(config: FitConfig) -> Hashable:
-    """What fits of one stack share of their batches: not the seed."""
-    return (
-        (config.batch.size, config.batch.replacement)
-        if isinstance(config.batch, Minibatch)
-        else None
-    )
 
 
 def identity(component: Component) -> Hashable:
-    """What is equal for equal components only: −0.0 is not 0.0. A component without fields is its class."""
-    return (
-        type(component)
-        if len(vars(component)) == 1
-        else (type(component), component.model_dump_json())
-    )
+    """Return a key that is equal for equal components only.
+
+    −0.0 and 0.0 have different keys. The key of a component without fields is its class.
+    """
+    if len(vars(component)) == 1:
+        return type(component)
+    return type(component), component.model_dump_json()
 
 
 def data_key(config: FitConfig) -> Hashable:
-    """What is equal for fits whose data are the same."""
-    drawn = (
-        config.dataset.drawn_from(config.seed),
-        config.split.drawn_from(config.seed) if config.split.validation else None,
-    )
-    parts = map(identity, (config.dataset, config.features))
+    """Return a key that is equal for fits with the same data."""
+    split_seed = config.split.drawn_from(config.seed) if config.split.validation else None
     weighted = (config.mean_over, identity(config.loss)) if config.dataset.weighted() else None
     return (
-        *parts,
+        identity(config.dataset),
+        identity(config.features),
         weighted,
-        *drawn,
+        config.dataset.drawn_from(config.seed),
+        split_seed,
         config.split.validation,
         config.gradient.summarizes,
         config.threads,
@@ -183,26 +184,30 @@ def data_key(config: FitConfig) -> Hashable:
 
 
 def memory(config: FitConfig) -> int:
-    """The bytes that a block may take."""
+    """Return the most bytes that a block may take."""
     assert isinstance(config.engine, StackedEngine)
     return config.engine.memory
 
 
 def bytes_of(task: Task) -> int:
-    """What a fit takes of its block: data, products with weights and residuals, window, optimizer, path and exact answer."""
-    n, (_, p, q) = len(task.data.X), task.data.seen.shape
-    batch = task.config.batch
-    m = 3 * batch.size * (p + q) if isinstance(batch, Minibatch) else 0
-    in_dtype = m + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + len(task.schedule)) * p * q
-    return (
-        in_dtype * task.start.element_size()
-        + 8 * (2 * n * p + p * p + 2 * len(task.schedule))
-        + OVERHEAD
-    )
+    """Estimate the bytes of a fit in its block.
+
+    It counts data, products with weights and residuals, window, optimizer state, path, optimum.
+    """
+    n = len(task.data.X)
+    _, p, q = task.data.seen.shape
+    k = len(task.schedule)
+    minibatch = 3 * task.config.batch.num_drawn() * (p + q)
+    in_dtype = minibatch + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + k) * p * q
+    in_float64 = 2 * n * p + p * p + 2 * k
+    return in_dtype * task.start.element_size() + 8 * in_float64 + OVERHEAD
 
 
 class Loader:
-    """Loads what fits need, and remembers it for others that need the same; `size` is about how many bytes it holds."""
+    """Load what fits need and cache it.
+
+    `size` estimates the bytes in the cache.
+    """
 
     def __init__(self) -> None:
         self.size = 0
@@ -214,12 +219,16 @@ class Loader:
 
     @property
     def num_problems(self) -> int:
+        """Number of cached problems."""
         return len(self._problems)
 
-    def task(self, place: int, config: FitConfig) -> Task:
-        """The fit with all it needs; raises whatever its dataset or its initialization raises."""
+    def task(self, index: int, config: FitConfig) -> Task:
+        """Return the fit with all that it needs.
+
+        Raise what its dataset or its init raises.
+        """
         data = self._load(config)
-        return Task(place, config, data, self._draw(config, data.seen), self._schedule(config))
+        return Task(index, config, data, self._draw(config, data.seen), self._schedule(config))
 
     def _load(self, config: FitConfig) -> Data:
         source = data_key(config)
@@ -235,26 +244,25 @@ class Loader:
             with computing(config) if config.gradient.summarizes else nullcontext():
                 problem = config.problem()
             seen = problem.cast(config.dtype)
-            self._problems[source] = problem, seen, self._same(seen.X)
+            self._problems[source] = problem, seen, self._share(seen.X)
             self.size += 2 * (problem.X.nbytes + problem.y.nbytes) + OVERHEAD
         return self._problems[source]
 
-    def _same(self, array: Array) -> Array:
-        """The array with these bytes that is there already: features that do not depend on the seed are kept once."""
-        content = (
-            hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=32).digest()
-            + repr(array.shape).encode()
-        )
-        return self._arrays.setdefault(content, array)
+    def _share(self, array: Array) -> Array:
+        """Return the cached array with these bytes: features that no seed changes are kept once."""
+        digest = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=32).digest()
+        return self._arrays.setdefault(digest + repr(array.shape).encode(), array)
 
     def _draw(self, config: FitConfig, seen: Problem) -> Tensor:
-        (_, p, q), dtype = seen.shape, getattr(torch, config.dtype)
+        _, p, q = seen.shape
+        dtype = getattr(torch, config.dtype)
         key = (identity(config.init), config.seed, p, q, dtype)
         if key not in self._starts:
             start = config.init.draw(p, q, config.seed, dtype)
             if start.shape != (p, q) or start.dtype != dtype:
                 raise ValueError(
-                    f"init {config.init.name} drew {start.dtype} {list(start.shape)}, asked for {dtype} {[p, q]}"
+                    f"init {config.init.name} drew {start.dtype} {list(start.shape)}, "
+                    f"asked for {dtype} {[p, q]}"
                 )
             self._starts[key] = start
             self.size += start.nbytes + OVERHEAD
@@ -269,15 +277,15 @@ class Loader:
 
 
 def find_optima(tasks: Sequence[Task]) -> None:
-    """Finds the optima of those problems of a block that have none yet, all at once, and lets the optimizers know."""
+    """Find the missing optima of a block, and tune the optimizers to them."""
     if not tasks:
         return
+    first = tasks[0].config
     missing = list({id(task.data): task.data for task in tasks if task.data.known is None}.values())
-    found = optima(
-        [data.seen for data in missing], tasks[0].config.loss, [data.shrinkage for data in missing]
-    )
+    problems = [data.seen for data in missing]
+    found = optima(problems, first.loss, [data.shrinkage for data in missing])
     for data, known in zip(missing, found, strict=True):
         data.known = known
-        data.problem = with_warning(data.problem, known, tasks[0].config.dtype)
+        data.problem = with_warning(data.problem, known, first.dtype)
     for task in tasks:
         task.informed = task.config.optimizer.know(task.optimum)

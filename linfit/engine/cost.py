@@ -1,4 +1,4 @@
-"""What fits cost in time, measured on a few of them for a few steps: the only way that is honest on any machine.
+"""Time that fits take, measured on a few of them for a few steps on this machine.
 
 n samples, p features, q targets.
 """
@@ -6,8 +6,9 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from timeit import timeit
 
 import numpy as np
 
@@ -18,57 +19,66 @@ from linfit.engine.single import fit_one
 from linfit.engine.stacked import by_optimizer, run
 from linfit.settings import SingleEngine
 
-#: Numbers of a sample's features, times targets, and fits of it, up to which what surrounds the steps is timed.
-NUMBERS, FITS, FITS_SINGLE = 2**20, 256, 4
-#: Steps that are timed at the most, seconds after which fewer will do, and steps before the clock starts.
-STEPS, PATIENCE, WARM = 128, 0.5, 2
+#: Fits of which the overhead is timed: at most FITS, and at most NUMBERS of n · p · q in all.
+NUMBERS = 2**20
+FITS = 256
+#: Fits of the single engine that are timed.
+FITS_SINGLE = 4
+#: Steps that are timed; fewer if they take longer than PATIENCE seconds.
+STEPS = 128
+PATIENCE = 0.5
+#: Steps before the clock starts.
+WARM = 2
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds for a fit beside its steps, and for each of its steps."""
+    """Seconds of a fit without its steps, and of each of its steps."""
 
     fit: float
     step: float
 
     def seconds(self, num_fits: int, num_steps: int) -> float:
-        """About how long so many fits take, that make so many steps together."""
+        """Estimate the time of `num_fits` fits that make `num_steps` steps in all."""
         return num_fits * self.fit + num_steps * self.step
 
 
 def measure(block: Sequence[Task], single: bool) -> Cost | None:
-    """What the fits of a block cost, in the engine that runs them; None where one of them raises.
+    """Measure the fits of a block in the engine that runs them.
 
-    What surrounds the steps is timed on a few fits; the steps of the stacked engine on the whole block, since they cost more
-    where it does not fit in the processor's caches.
+    None if one of them raises.
+
+    The overhead is timed on a few fits. Steps of the stacked engine are timed on the whole block,
+    since they cost more if the block does not fit in the processor's caches.
     """
     try:
         with computing(block[0].config):
-            return _single(block) if single else _stacked(block)
-    except (Exception, SystemExit):  # a component that exits
+            return _measure_single(block) if single else _measure_stacked(block)
+    except (Exception, SystemExit):  # a component may call sys.exit
         return None
 
 
 def sampled(tasks: Sequence[Task], most: int) -> list[Task]:
-    """At most so many of the tasks, evenly taken."""
+    """Return at most `most` of the tasks, evenly spaced."""
     return list(tasks[:: -(-len(tasks) // most)])
 
 
-def _stacked(block: Sequence[Task]) -> Cost:
+def _measure_stacked(block: Sequence[Task]) -> Cost:
     n, p, q = block[0].data.seen.shape
-    sample = [
-        _without_steps(task) for task in sampled(block, max(1, min(FITS, NUMBERS // (n * p * q))))
-    ]
-    _timed(lambda: run(sample[:1]))  # what is loaded when it is first used is not the fits'
-    begun = _timed(lambda: list(run(sample).fits()))
+    most = max(1, min(FITS, NUMBERS // (n * p * q)))
+    sample = [_without_steps(task) for task in sampled(block, most)]
+    run(sample[:1])  # the first call loads libraries, which is not the fits' time
+    overhead = timeit(lambda: list(run(sample).fits()), number=1)
+
     find_optima([task for task in block if task.config.optimizer.asks()])
     tasks = by_optimizer(block)
     program = Program(tasks if len(tasks) > 1 else tasks * 2)
-    return Cost(begun / len(sample), _seconds_a_step(program) / len(block))
+    return Cost(overhead / len(sample), _measure_step(program) / len(block))
 
 
-def _seconds_a_step(program: Program) -> float:
-    start, k = time.perf_counter(), 0
+def _measure_step(program: Program) -> float:
+    start = time.perf_counter()
+    k = 0
     for k in range(1, WARM + STEPS + 1):
         _, gradient = program.evaluate(program.W)
         program.update(k, gradient)
@@ -79,11 +89,12 @@ def _seconds_a_step(program: Program) -> float:
     return (time.perf_counter() - start) / max(1, k - WARM)
 
 
-def _single(block: Sequence[Task]) -> Cost:
+def _measure_single(block: Sequence[Task]) -> Cost:
     sample = sampled(block, FITS_SINGLE)
     _fit_all(sample[:1], 1)
-    begun, all_of_it = _timed(lambda: _fit_all(sample, 0)), _timed(lambda: _fit_all(sample, STEPS))
-    return Cost(begun / len(sample), max(0.0, all_of_it - begun) / (len(sample) * STEPS))
+    overhead = timeit(lambda: _fit_all(sample, 0), number=1)
+    total = timeit(lambda: _fit_all(sample, STEPS), number=1)
+    return Cost(overhead / len(sample), max(0.0, total - overhead) / (len(sample) * STEPS))
 
 
 def _fit_all(tasks: Sequence[Task], steps: int) -> None:
@@ -92,10 +103,5 @@ def _fit_all(tasks: Sequence[Task], steps: int) -> None:
 
 
 def _without_steps(task: Task) -> Task:
-    return replace(task, config=task.config.model_copy(update={"steps": 0}), schedule=np.array([0]))
-
-
-def _timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+    config = task.config.model_copy(update={"steps": 0})
+    return replace(task, config=config, schedule=np.array([0]))

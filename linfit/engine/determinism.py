@@ -1,4 +1,4 @@
-"""How torch computes while a fit runs: its threads, and what makes the same program give the same bits; docs/reproducibility.md."""
+"""Torch settings of a fit: threads, determinism and precision; docs/reproducibility.md."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any
 import torch
 
 from linfit.config import FitConfig
-from linfit.engine.surroundings import plain_surroundings
+from linfit.engine.surroundings import (
+    plain_surroundings,
+    temporarily_set,
+    temporarily_set_attribute,
+)
 from linfit.problem.blas import blas_threads
 
-#: (where, what, its value while a fit is deterministic). torch would fill new tensors with NaN besides, which only costs.
+#: torch's debug mode "error", as a number.
+ERROR = 2
+#: (owner, attribute, value in a deterministic fit). The last keeps torch from filling new tensors
+#: with NaN, which costs time only.
 FLAGS: tuple[tuple[Any, str, bool], ...] = (
     (torch.backends.cudnn, "deterministic", True),
     (torch.backends.cudnn, "benchmark", False),
@@ -22,9 +29,10 @@ FLAGS: tuple[tuple[Any, str, bool], ...] = (
 
 @contextmanager
 def computing(config: FitConfig) -> Iterator[None]:
-    """Compute with the config's threads, numpy with one, and deterministically unless the config says otherwise.
+    """Compute with the config's threads, and deterministically unless it says otherwise.
 
-    Nothing that the caller has set in torch or numpy reaches what is computed; afterwards it is as before.
+    numpy gets one thread. No setting of the caller in torch or numpy reaches the computation;
+    all of them are restored afterwards.
     """
     with plain_surroundings(), threads(config.threads), blas_threads(), ExitStack() as stack:
         if config.deterministic:
@@ -35,7 +43,7 @@ def computing(config: FitConfig) -> Iterator[None]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads; afterwards with as many as before."""
+    """Let torch compute with `count` threads; then restore the number of before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -46,32 +54,25 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """What has no deterministic implementation raises, which fails the fit."""
-    mode = torch.get_deterministic_debug_mode()
-    flags = [getattr(place, name) for place, name, _ in FLAGS]
-    try:
-        torch.set_deterministic_debug_mode("error")
-        for place, name, value in FLAGS:
-            setattr(place, name, value)
+    """Make operations without a deterministic implementation raise, which fails the fit."""
+    get_mode = torch.get_deterministic_debug_mode
+    set_mode = torch.set_deterministic_debug_mode
+    with ExitStack() as stack:
+        stack.enter_context(temporarily_set(get_mode, set_mode, ERROR))
+        for flag in FLAGS:
+            stack.enter_context(temporarily_set_attribute(*flag))
         yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        for (place, name, _), value in zip(FLAGS, flags, strict=True):
-            setattr(place, name, value)
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products of float32 are computed in float32: neither in TF32 nor in bfloat16."""
-    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    own = [
-        backend.fp32_precision for backend in backends
-    ]  # "none" where it follows a wider setting
+    """Compute products of float32 in float32, neither in TF32 nor in bfloat16."""
+    mkldnn: Any = torch.backends.mkldnn  # torch's stubs lack `matmul`
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
+    own = [backend.fp32_precision for backend in backends]  # "none" follows a wider setting
     try:
         before = torch.get_float32_matmul_precision()
-    except (
-        RuntimeError
-    ):  # set through torch's newer interface, of which the older one will not speak
+    except RuntimeError:  # the caller used torch's newer interface, which this one refuses to read
         before = "highest"
     torch.set_float32_matmul_precision("highest")
     try:

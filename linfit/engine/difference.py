@@ -1,4 +1,4 @@
-"""How far two courses of one fit are apart, relatively, and from where on they are said to have parted.
+"""Relative differences between two runs of one fit, and the tolerance beyond which they part.
 
 k recorded steps.
 """
@@ -6,34 +6,47 @@ k recorded steps.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.problem.problem import Array
 
-#: Above which relative difference of losses, or of weights, two fits are said to have parted.
+#: Relative difference of losses, or of weights, above which two fits have parted.
 PARTED = {"float32": 1e-4, "float64": 1e-9}
 
 
 def rounding_floor(initial_excess: float, dtype: str) -> float:
-    """Return the excess loss at or below which there is only rounding: (ε · √initial)²."""
+    """Return the excess loss at which there is only rounding: (ε · √initial)²."""
     return float(initial_excess) * float(np.finfo(dtype).eps) ** 2
 
 
 def relative_losses(one: Array, other: Array, dtype: str) -> Array:
-    """|one − other| `[k]`, relative to the larger of the loss and the initial loss × the dtype's eps."""
+    """Return the relative differences `[k]` of losses.
+
+    They are relative to the larger of the loss and the initial loss × ε.
+    """
     least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         return relative(one, other, np.maximum(np.abs(one), least))
 
 
+def parting_step(steps: NDArray[np.int64], losses: Array, dtype: str) -> int | None:
+    """Return the first step whose losses differ by more than the tolerance.
+
+    `losses` `[k]` are relative differences.
+    """
+    parted = steps[losses > PARTED[dtype]]
+    return int(parted[0]) if len(parted) else None
+
+
 def relative(one: Array, other: Array, size: Array | float) -> Array:
-    """|one − other| / size; 0 where both have the same bits or neither is finite, infinity where one of them is not finite."""
-    both, none = np.isfinite(one) & np.isfinite(other), ~np.isfinite(one) & ~np.isfinite(other)
+    """Return |one − other| / size.
+
+    It is 0 where both have the same bits or neither is finite, infinity where only one is finite.
+    """
+    both_finite = np.isfinite(one) & np.isfinite(other)
+    none_finite = ~np.isfinite(one) & ~np.isfinite(other)
     with np.errstate(over="ignore", invalid="ignore"):
         difference = np.abs(one - other)
-        ratio = np.divide(
-            difference,
-            size,
-            out=np.full_like(difference, np.inf),
-            where=both & (np.asarray(size) > 0),
-        )
-    return np.where((one == other) | none, 0.0, ratio)
+        ratio = np.full_like(difference, np.inf)
+        np.divide(difference, size, out=ratio, where=both_finite & (np.asarray(size) > 0))
+    return np.where((one == other) | none_finite, 0.0, ratio)

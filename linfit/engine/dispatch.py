@@ -1,4 +1,4 @@
-"""`fit`: from configs to fits, each in its engine, with the caller's torch settings left as they were."""
+"""`fit`: run each config in its engine, and leave the caller's torch settings unchanged."""
 
 from __future__ import annotations
 
@@ -18,63 +18,58 @@ def fit(configs: FitConfig) -> Fit: ...
 def fit(configs: Sequence[FitConfig]) -> list[Fit]: ...
 @isolated
 def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
-    """Runs fit configs and returns their fits, in order; one config gives one fit. Nothing is recorded.
+    """Run fit configs and return their fits, in order.
 
-    A fit that raises, or calls `sys.exit`, is a Fit with status `failed` and its traceback in `error`; the others go on.
-    Raises ValueError before the first fit where a config asks for a device that is absent.
+    One config gives one fit. Nothing is recorded. A fit that raises, or calls `sys.exit`, is a Fit
+    with status `failed` and its traceback in `error`; the others go on. Raise ValueError before the
+    first fit if a config asks for a device that is absent.
 
     >>> import linfit
     >>> linfit.fit(linfit.FitConfig(steps=10)).status
     <Status.COMPLETED: 'completed'>
     """
     if isinstance(configs, FitConfig):
-        return next(fits([configs]))
+        return fit([configs])[0]
     if strangers := [one for one in configs if not isinstance(one, FitConfig)]:
         raise TypeError(
-            f"linfit.fit takes fit configs, got {strangers[0]!r}: linfit.compose([…]) or linfit.FitConfig(…) makes one"
+            f"linfit.fit takes fit configs, got {strangers[0]!r}: "
+            "linfit.compose([…]) or linfit.FitConfig(…) makes one"
         )
-    return list(fits(configs))
-
-
-def fits(configs: Sequence[FitConfig]) -> Iterator[Fit]:
-    """The same, each fit as soon as it and those before it are done."""
-    return _in_order(fits_as_done(configs))
+    done = dict(fits_as_done(configs))
+    return [done[index] for index in range(len(configs))]
 
 
 def fits_as_done(
     configs: Sequence[FitConfig], report: Report = unheard
 ) -> Iterator[tuple[int, Fit]]:
-    """The same, each fit with its place among the configs as soon as it is done: a stack's come block by block."""
-    return _as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
+    """Yield (index, fit) as soon as a fit is done.
+
+    A stack yields block by block.
+
+    Raise ValueError at once, before the first fit, if a config asks for a device that is absent.
+    """
+    return _fit_as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
 
 
-def _as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
+def _fit_as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
     from linfit.engine.stacked import fit_stacks
 
-    stacked = [place for place, config in enumerate(configs) if config.engine.name == "stacked"]
-    for place, config in enumerate(configs):
-        if config.engine.name == "single":
-            yield place, _alone(config, report)
-    for number, result in fit_stacks([configs[place] for place in stacked], report):
+    stacked = []
+    for index, config in enumerate(configs):
+        if config.engine.name == "stacked":
+            stacked.append(index)
+        else:
+            yield index, _fit_single(config, report)
+    for number, result in fit_stacks([configs[index] for index in stacked], report):
         yield stacked[number], result
 
 
-def _in_order(done: Iterator[tuple[int, Fit]]) -> Iterator[Fit]:
-    waiting: dict[int, Fit] = {}
-    following = 0
-    for place, result in done:
-        waiting[place] = result
-        while following in waiting:
-            yield waiting.pop(following)
-            following += 1
-
-
-def _alone(config: FitConfig, report: Report) -> Fit:
+def _fit_single(config: FitConfig, report: Report) -> Fit:
     from linfit.engine.determinism import computing
     from linfit.engine.single import fit_one
 
     try:
         with computing(config):
             return fit_one(config, report)
-    except (Exception, SystemExit):  # a component that exits has not fitted anything
+    except (Exception, SystemExit):  # a component may call sys.exit
         return Fit(config, Status.FAILED, error=traceback.format_exc())

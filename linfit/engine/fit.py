@@ -1,4 +1,4 @@
-"""The result of a fit: how it ended, the path it took, and how far from the exact answer it stopped.
+"""The result of a fit: its status, its path, and its distance to the exact optimum.
 
 n samples, p features, q targets, k recorded steps.
 """
@@ -19,7 +19,10 @@ from linfit.problem.theory import Optimum
 
 
 class Status(StrEnum):
-    """How a fit ended. Completed, converged and diverged are results; a failed fit has none."""
+    """How a fit ended.
+
+    Completed, converged and diverged fits are results; a failed fit has none.
+    """
 
     COMPLETED = "completed"
     CONVERGED = "converged"
@@ -29,7 +32,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Path:
-    """What a fit passed through: the recorded steps `[k]`, the losses there `[k]`, the weights there `[k, p, q]`."""
+    """Recorded steps `[k]` of a fit, losses `[k]`, weights `[k, p, q]`."""
 
     steps: NDArray[np.int64]
     losses: Array
@@ -38,9 +41,10 @@ class Path:
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit: its config, its status, and unless it failed its path, its problem and the problem's optimum.
+    """One fit: config and status, and unless it failed its path, problem and optimum.
 
-    The loss at step k is the loss after k updates; the last recorded point belongs to the final weights.
+    The loss at step k is the loss after k updates; the last recorded point belongs to the final
+    weights.
     """
 
     config: FitConfig
@@ -59,38 +63,51 @@ class Fit:
         return self.path, self.optimum, self.problem
 
     @property
+    def _may_win(self) -> bool:
+        return self.status in (Status.COMPLETED, Status.CONVERGED)
+
+    @property
     def steps(self) -> NDArray[np.int64]:
         """The recorded steps `[k]`."""
         return self._found()[0].steps
 
     @property
     def losses(self) -> Array:
-        """The losses at the recorded steps `[k]`: the dtype's own numbers, held as float64."""
+        """The losses at the recorded steps `[k]`: numbers of the dtype, held as float64."""
         return self._found()[0].losses
 
     @cached_property
     def excess_losses(self) -> Array:
-        """loss − minimal loss at the recorded steps `[k]`, computed from the weights in float64."""
+        """loss − minimal loss at the recorded steps `[k]`, from the weights in float64."""
         path, optimum, _ = self._found()
         return optimum.excess(path.weights.astype(np.float64))
 
     @cached_property
     def validation_losses(self) -> Array | None:
-        """The losses of the samples held out at the recorded steps `[k]`, computed from the weights in float64; None where there are none."""
+        """The losses of the held-out samples at the recorded steps `[k]`.
+
+        They are computed from the weights in float64; None if no samples are held out.
+        """
         path, _, problem = self._found()
-        if problem.validation is None:
+        held_out = problem.validation
+        if held_out is None:
             return None
         import torch
 
-        held = problem.validation
-        loss = held.objective(self.config.loss)
+        loss = held_out.objective(self.config.loss)
+        found = []
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
-            residuals = (held.X @ weights.astype(np.float64) - held.y for weights in path.weights)
-            return np.array([float(loss(torch.from_numpy(residual))) for residual in residuals])
+            for weights in path.weights:
+                residual = held_out.X @ weights.astype(np.float64) - held_out.y
+                found.append(float(loss(torch.from_numpy(residual))))
+        return np.array(found)
 
     @property
     def own_weights(self) -> tuple[tuple[str, ...], Array] | None:
-        """The final weights `[o, q]` of the user's own terms, with their names; None where the features are the data's columns."""
+        """Names and final weights `[o, q]` of the user's own terms.
+
+        None if the features are the data's columns.
+        """
         expansion = self._found()[2].expansion
         if expansion is None:
             return None
@@ -100,26 +117,28 @@ class Fit:
 
     @property
     def weights(self) -> NDArray[Any]:
-        """The final weights W `[p, q]` in the fit's dtype; row i belongs to feature i for every model."""
+        """The final weights W `[p, q]` in the fit's dtype.
+
+        Row i belongs to feature i for every model.
+        """
         final: NDArray[Any] = self._found()[0].weights[-1]
         return final
 
     @property
     def loss(self) -> float:
-        """The final loss; infinity if the fit diverged or failed, so that it never wins a ranking."""
-        return (
-            float(self.losses[-1])
-            if self.status in (Status.COMPLETED, Status.CONVERGED)
-            else float("inf")
-        )
+        """The final loss; infinity if the fit diverged or failed."""
+        return float(self.losses[-1]) if self._may_win else float("inf")
 
     @property
     def objective(self) -> float:
-        """The number that the config's `objective` asks for; infinity if the fit diverged or failed, so that it never wins.
+        """The number that the config's `objective` names.
 
-        `auto` is the loss of the samples held out, or without any the training loss, both evaluated in float64.
+        Infinity if the fit diverged or failed.
+
+        `auto` is the loss of the held-out samples, or without any the training loss, both evaluated
+        in float64.
         """
-        if self.status not in (Status.COMPLETED, Status.CONVERGED):
+        if not self._may_win:
             return float("inf")
         _, optimum, problem = self._found()
         by = self.config.objective
@@ -142,11 +161,12 @@ class Fit:
 
     @property
     def distance_to_truth(self) -> float | None:
-        """‖W − W_true‖ of the final weights, None where the dataset does not know its truth."""
+        """‖W − W_true‖ of the final weights.
+
+        None if the dataset does not know its truth.
+        """
         truth = self._found()[2].truth
+        if truth is None:
+            return None
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return (
-                None
-                if truth is None
-                else float(np.linalg.norm(self.weights.astype(np.float64) - truth))
-            )
+            return float(np.linalg.norm(self.weights.astype(np.float64) - truth))

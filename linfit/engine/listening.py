@@ -1,12 +1,12 @@
-"""How far fits are, for somebody outside who listens; the engines know nothing of who it is."""
+"""Progress of fits, reported to a callback that the engines know nothing about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Report = Callable[[int, int], None]
-"""Hears of steps that fits have made, and of steps that they will not make, because they ended before."""
+"""Called with steps that fits have made, and steps that are spared because fits ended early."""
 
 
 def unheard(made: int, spared: int) -> None:
-    """Nobody listens."""
+    """Ignore a progress report."""

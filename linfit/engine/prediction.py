@@ -1,8 +1,9 @@
-"""What theory says of a fit before its first step: how the problem is conditioned, which learning rates are stable, how fast it goes.
+"""Theory of a fit before its first step: conditioning, stable learning rates, speed.
 
-Of a quadratic objective, gradient descent with or without momentum is a linear iteration: along an eigenvector of the Hessian with
-curvature λ a step multiplies (error, velocity) by a matrix (`propagators`), whose largest eigenvalue is the contraction in the long
-run (Lessard, Recht and Packard, 2016, §2). Of anything else nothing is predicted.
+For a quadratic objective, gradient descent with or without momentum is a linear iteration: along an
+eigenvector of the Hessian with curvature λ, a step multiplies (error, velocity) by a matrix
+(`propagators`). Its largest eigenvalue is the contraction in the long run (Lessard, Recht and
+Packard, 2016, §2). Nothing is predicted for other objectives.
 
 n samples, p features, q targets, m curvatures that are not zero.
 """
@@ -18,24 +19,25 @@ import numpy as np
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.engine.iteration import NEVER, contraction, steps_until
-from linfit.method.batches import Batch, Minibatch, steepest
-from linfit.method.classical import Accelerated
-from linfit.method.closed_form import ClosedForm
-from linfit.method.optimizers import SGD, ManualSGD, Optimizer
+from linfit.method.batches import steepest
+from linfit.method.optimizers import Optimizer
+from linfit.method.stable_lr import find_largest_stable_lr
 from linfit.problem.digits import digits_of
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
 
-#: Eigenvalues, and weights of the optimum, that a theory tells.
+#: Most eigenvalues, and most weights of the optimum, that a theory lists.
 MOST = 32
 
 
 @dataclass(frozen=True)
 class Theory:
-    """Numbers of a fit that are known before it starts; None where theory knows none.
+    """Numbers of a fit that are known before it starts.
 
-    The optimum meant has the smallest norm; where it is not unique, because the rank is below p, descent ends at the one nearest
-    the start, whose loss is the same.
+    None if theory does not know them.
+
+    The optimum is the one with the smallest norm. If it is not unique, because the rank is below p,
+    descent ends at the optimum nearest to the start, which has the same loss.
     """
 
     minimal_loss: float
@@ -45,38 +47,37 @@ class Theory:
     largest_curvature: float | None = None
     smallest_curvature: float | None = None
     largest_stable_lr: float | None = None
-    """With batches, one up to which the error shrinks in the mean whatever is drawn."""
+    """With batches: one up to which the mean error shrinks for every draw."""
     optimal_lr: float | None = None
     rate: float | None = None
-    """The factor by which the distance to the optimum shrinks at each step in the long run."""
+    """Factor by which a step shrinks the distance to the optimum in the long run."""
     steps_to_tolerance: int | None = None
     noise_floor: float | None = None
-    """About the excess loss at which descent by batches, drawn with replacement, comes to rest."""
+    """Approximate excess loss at which descent by batches, drawn with replacement, settles."""
     digits: float | None = None
-    """About how many digits of the optimum are those of the exact solution, of the weight or own term that has fewest."""
+    """Approximate digits of the optimum that are exact, for its least exact weight or term."""
     curvature: tuple[float, ...] = ()
-    """The eigenvalues of the Hessian, of the largest on, the first of them."""
+    """The first eigenvalues of the Hessian, largest first."""
     optimum: tuple[float, ...] = ()
-    """The optimum's weights row by row, the first of them."""
+    """The first weights of the optimum, row by row."""
 
     def numbers(self) -> dict[str, float]:
-        """What there is, by name; of several numbers each has its place in its name."""
-        found: dict[str, float] = {}
+        """Return the known finite numbers by name.
+
+        Entry i of a tuple is `name/i`.
+        """
+        found: dict[str, float | None] = {}
         for key, value in asdict(self).items():
-            found.update(
-                {f"{key}/{i}": one for i, one in enumerate(value)}
-                if isinstance(value, tuple)
-                else {key: value}
-            )
-        return {
-            key: float(value)
-            for key, value in found.items()
-            if value is not None and math.isfinite(value)
-        }
+            if isinstance(value, tuple):
+                found.update({f"{key}/{i}": one for i, one in enumerate(value)})
+            else:
+                found[key] = value
+        known = {key: float(value) for key, value in found.items() if value is not None}
+        return {key: value for key, value in known.items() if math.isfinite(value)}
 
 
 def theory_of(fit: Fit) -> Theory | None:
-    """What theory says of a fit; None of one that failed."""
+    """Return the theory of a fit, None if it failed."""
     if fit.problem is None or fit.optimum is None or fit.path is None:
         return None
     seen = fit.problem.cast(fit.config.dtype)
@@ -84,7 +85,10 @@ def theory_of(fit: Fit) -> Theory | None:
 
 
 def theory_before(config: FitConfig) -> Theory:
-    """What theory says of a fit that need not have run; ValueError where its data cannot be had."""
+    """Return the theory of a fit that need not have run.
+
+    Raise ValueError without its data.
+    """
     import torch
 
     seen = config.problem().cast(config.dtype)
@@ -94,40 +98,36 @@ def theory_before(config: FitConfig) -> Theory:
 
 
 def predict(config: FitConfig, seen: Problem, optimum: Optimum, start: Array) -> Theory:
-    """What theory says of a fit that starts at W `[p, q]` on the problem as its dtype holds it."""
+    """Return the theory of a fit from W `[p, q]`.
+
+    `seen` is the problem rounded to its dtype.
+    """
     return predict_all([(config, seen, optimum, start)])[0]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # rates and data may lie at the ends of float64
 def predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
-    """The same of many fits at once."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # of learning rates and data at the ends of float64
-        return _predict_all(fits)
+    """Return the theory of many fits at once.
 
+    The arguments are those of `predict`.
+    """
+    matrices: list[Array | None] = []
+    linear: list[int] = []
+    known: list[Array] = []
+    shares: list[Array] = []
+    for index, (config, seen, answer, start) in enumerate(fits):
+        matrix = propagators(config, answer, config.optimizer.count(seen))
+        matrices.append(matrix)
+        if matrix is not None:
+            linear.append(index)
+            known.append(matrix)
+            shares.append(shares_of(answer, start))
 
-def _predict_all(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) -> list[Theory]:
-    matrices = [
-        propagators(config, optimum, config.optimizer.count(seen))
-        for config, seen, optimum, _ in fits
-    ]
-    linear = [place for place, matrix in enumerate(matrices) if matrix is not None]
-    known = [matrix for matrix in matrices if matrix is not None]
-    shares = [
-        shares_of(optimum, start) for _, _, optimum, start in (fits[place] for place in linear)
-    ]
-    steps = dict(
-        zip(
-            linear,
-            steps_until(known, shares, [fits[place][0].record.tolerance for place in linear]),
-            strict=True,
-        )
-    )
+    tolerances = [fits[index][0].record.tolerance for index in linear]
+    steps = dict(zip(linear, steps_until(known, shares, tolerances), strict=True))
     return [
-        _predicted(config, seen, optimum, matrix, steps.get(place, NEVER))
-        for place, ((config, seen, optimum, _), matrix) in enumerate(
-            zip(fits, matrices, strict=True)
-        )
+        _predicted(config, seen, answer, matrices[index], steps.get(index, NEVER))
+        for index, (config, seen, answer, _) in enumerate(fits)
     ]
 
 
@@ -137,151 +137,108 @@ def _predicted(
     weights = tuple(optimum.weights.ravel()[:MOST].tolist())
     if optimum.robust is not None or not optimum.curvature_range[0]:
         return Theory(optimum.loss, optimum.rank, optimum=weights)
-    n, optimizer = config.optimizer.count(seen), config.optimizer.know(optimum)
+    n = config.optimizer.count(seen)
+    optimizer = config.optimizer.know(optimum)
     largest, smallest = optimum.curvature_range
+    fastest = optimizer.optimal_lr(largest, smallest, n) if config.batch.is_full else None
+    digits = digits_of(optimum, seen, config.dtype)
     return Theory(
-        optimum.loss,
-        optimum.rank,
-        largest / smallest,
-        largest,
-        smallest,
-        largest_stable_lr(config, optimizer, seen, optimum),
-        None if isinstance(config.batch, Minibatch) else optimal_lr(optimizer, optimum, n),
-        None if matrices is None else float(contraction(matrices)),
-        None if steps == NEVER else steps,
-        noise_floor(config, seen, optimum),
-        None if (digits := digits_of(optimum, seen, config.dtype)) is None else digits.fewest,
-        tuple(optimum.curvatures[:MOST].tolist()),
-        weights,
+        minimal_loss=optimum.loss,
+        rank=optimum.rank,
+        condition=largest / smallest,
+        largest_curvature=largest,
+        smallest_curvature=smallest,
+        largest_stable_lr=_stable_lr(config, optimizer, seen, optimum),
+        optimal_lr=fastest,
+        rate=None if matrices is None else float(contraction(matrices)),
+        steps_to_tolerance=None if steps == NEVER else steps,
+        noise_floor=noise_floor(config, seen, optimum),
+        digits=None if digits is None else digits.fewest,
+        curvature=tuple(optimum.curvatures[:MOST].tolist()),
+        optimum=weights,
     )
 
 
 def stable_lr_of(fit: Fit) -> float | None:
-    """The largest stable learning rate of a fit, and nothing else of its theory; None where none is known."""
-    if (
-        fit.problem is None
-        or fit.optimum is None
-        or fit.optimum.robust is not None
-        or not fit.optimum.curvature_range[0]
-    ):
+    """Return the largest stable learning rate of a fit.
+
+    None if none is known.
+    """
+    if fit.problem is None or fit.optimum is None:
         return None
-    seen = (
-        fit.problem.cast(fit.config.dtype)
-        if isinstance(fit.config.batch, Minibatch)
-        else fit.problem
-    )
-    return largest_stable_lr(fit.config, fit.config.optimizer.know(fit.optimum), seen, fit.optimum)
+    if fit.optimum.robust is not None or not fit.optimum.curvature_range[0]:
+        return None
+    seen = fit.problem
+    if not fit.config.batch.is_full:
+        seen = seen.cast(fit.config.dtype)
+    return _stable_lr(fit.config, fit.config.optimizer.know(fit.optimum), seen, fit.optimum)
 
 
-def largest_stable_lr(
+def _stable_lr(
     config: FitConfig, optimizer: Optimizer, seen: Problem, optimum: Optimum
 ) -> float | None:
-    """Of an optimizer that knows the optimum, on the batches of the config; None where none is stated."""
-    if not bounded(optimizer, config.batch):
-        return None
-    curvature = optimum.curvature_range[0]
-    if isinstance(config.batch, Minibatch):
-        alone = steepest(seen.X, optimum.scale) + config.shrinkage().strength
-        curvature = config.batch.curvature(curvature, alone, seen.shape[0])
-    return optimizer.largest_stable_lr(curvature, optimizer.count(seen))
-
-
-def bounded(optimizer: Optimizer, batch: Batch) -> bool:
-    """Whether the optimizer states a bound that holds with such batches: a momentum's holds where the gradient is the whole one."""
-    if not isinstance(batch, Minibatch):
-        return optimizer.knows_its_bound()
-    return type(optimizer) is ManualSGD or (type(optimizer) is SGD and not optimizer.momentum)
+    """Return the bound of an optimizer tuned to the optimum, None if it states none."""
+    return find_largest_stable_lr(
+        optimizer,
+        config.batch,
+        optimum.curvature_range[0],
+        seen.X,
+        optimum.scale,
+        config.shrinkage().strength,
+        optimizer.count(seen),
+    )
 
 
 def predicted_rate(config: FitConfig, optimum: Optimum, n: float) -> float | None:
-    """The factor by which the distance to the optimum shrinks at each step in the long run; None where nobody knows it."""
+    """Return the contraction of a step in the long run, None if unknown.
+
+    It is the factor by which a step shrinks the distance to the optimum.
+    """
     matrices = propagators(config, optimum, n)
     return None if matrices is None else float(contraction(matrices))
 
 
 def shares_of(optimum: Optimum, start: Array) -> Array:
-    """Twice the excess loss at W `[p, q]` along each curvature `[m]`, of the largest first."""
+    """Return twice the excess loss at W `[p, q]` along each curvature `[m]`.
+
+    The largest curvature comes first.
+    """
     curvatures, vectors = optimum.modes
     away = (vectors.T @ (start - optimum.weights))[: optimum.rank]  # [m, q]
     return np.asarray(curvatures[: optimum.rank] * np.square(away).sum(axis=1))
 
 
 def propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
-    """`[m, 2, 2]`: what a step multiplies (error, velocity) by along each curvature; None where the iteration is not linear."""
-    known = (
-        optimum.robust is None
-        and optimum.rank
-        and config.schedule.name == "none"
-        and not isinstance(config.batch, Minibatch)
-    )
-    if known and type(config.optimizer) is ClosedForm:
-        return np.zeros((optimum.rank, 2, 2))
-    constants = _constants(config.optimizer.know(optimum), n)
-    if constants is None or not known:
-        return None
-    (lr, momentum, ahead), curved = constants, optimum.curvatures[: optimum.rank]
-    kept = np.full_like(curved, momentum)
-    with np.errstate(over="ignore", invalid="ignore"):
-        first, second = (
-            (lr * curved * (1 + momentum), lr * momentum * kept)
-            if ahead
-            else (lr * curved, lr * kept)
-        )
-    matrices = np.array([[1 - first, -second], [curved, kept]]).transpose(2, 0, 1)
-    return matrices if np.isfinite(matrices).all() else None
+    """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity).
 
-
-def optimal_lr(optimizer: Optimizer, optimum: Optimum, n: float) -> float | None:
-    """The learning rate at which the optimizer contracts fastest; None where theory knows none."""
-    largest, smallest = optimum.curvature_range
-    if isinstance(optimizer, Accelerated):
-        return optimizer.optimal(largest, smallest)[0]
-    constants = _constants(optimizer, n)
-    if constants is None or constants[1]:
+    There is one for each curvature. None if the iteration is not linear.
+    """
+    is_known = optimum.robust is None and optimum.rank
+    if not (is_known and config.schedule.is_constant and config.batch.is_full):
         return None
-    return (
-        2
-        / (largest + smallest)
-        * (n if isinstance(optimizer, ManualSGD) and optimizer.average else 1)
-    )
+    optimizer = config.optimizer.know(optimum)
+    matrices = optimizer.propagators(optimum.curvatures[: optimum.rank], n)
+    return matrices if matrices is not None and np.isfinite(matrices).all() else None
 
 
 def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | None:
-    """½·Σ lr·Cᵢᵢ/(2 − lr·λᵢ), C the covariance of a batch's gradient at the optimum in the eigenvectors of the Hessian.
+    """Return ½·Σ lr·Cᵢᵢ/(2 − lr·λᵢ), None if it is unknown.
 
-    It holds for small lr, where the noise is about that at the optimum. Shuffled batches come closer, how close is not known.
+    C is the covariance of a batch's gradient at the optimum in the eigenvectors of the Hessian. The
+    formula holds for small lr, where the noise is about that at the optimum. Shuffled batches come
+    closer to the optimum; how close is unknown.
     """
-    batch, constants = config.batch, _constants(config.optimizer, config.optimizer.count(seen))
-    if (
-        not isinstance(batch, Minibatch)
-        or not batch.replacement
-        or constants is None
-        or constants[1]
-        or config.penalty.squared()
-    ):
+    n = seen.shape[0]
+    growth = config.batch.variance(n)
+    constants = config.optimizer.linear_constants(config.optimizer.count(seen))
+    if growth is None or constants is None or constants.momentum or config.penalty.squared():
         return None
-    lr, n = constants[0], seen.shape[0]
+    lr = constants.lr
     curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)
-    if lr * batch.curvature(float(curvatures.max()), steepest(seen.X, optimum.scale), n) >= 2:
+    alone = steepest(seen.X, optimum.scale)
+    if lr * config.batch.curvature(float(curvatures.max()), alone, n) >= 2:
         return None
     residual = seen.X @ optimum.weights - seen.y  # [n, q]
     slopes = 2 * optimum.scale * (seen.X @ vectors)[:, :, None] * residual[:, None]  # [n, p, q]
-    variance = n / batch.size * np.square(slopes).sum(axis=(0, 2))  # [p]
+    variance = growth * np.square(slopes).sum(axis=(0, 2))  # [p]
     return float(0.5 * (lr * variance / (2 - lr * curvatures)).sum())
-
-
-def _constants(optimizer: Optimizer, n: float) -> tuple[float, float, bool] | None:
-    """lr, momentum, and whether the momentum is Nesterov's, of an optimizer whose iteration is linear."""
-    if type(optimizer) is ManualSGD:
-        return optimizer.lr / (n if optimizer.average else 1), 0.0, False
-    if type(optimizer) is SGD and not (
-        optimizer.weight_decay or optimizer.dampening or optimizer.maximize
-    ):
-        return optimizer.lr, optimizer.momentum, optimizer.nesterov
-    if (
-        isinstance(optimizer, Accelerated)
-        and optimizer.lr is not None
-        and optimizer.momentum is not None
-    ):
-        return optimizer.lr, optimizer.momentum, optimizer.ahead
-    return None

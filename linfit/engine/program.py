@@ -1,14 +1,17 @@
-"""A stack as one tensor program: r fits of one shape, model, loss and gradient, whose optimizers may differ.
+"""A stack as one tensor program: r fits of one shape, model, loss and gradient.
 
-    X `[r, p, 1, n]`, y `[r, q, n]`   samples last, so that sums over them run along memory; `[1, …]` where all fits share them
-    W, ∂loss/∂W `[r, p, q]`           each optimizer kind moves its own contiguous rows
+    X `[r, p, 1, n]`, y `[r, q, n]`   samples last, so that sums over them run along memory;
+                                      `[1, …]` where all fits share them
+    W, ∂loss/∂W `[r, p, q]`           each kind of optimizer moves its own contiguous rows
     losses `[r]`
 
-A fit's bits depend on nothing beside its own config, because no operation lets them: updates are elementwise and made of
-operations that IEEE 754 rounds correctly (linfit/method/stacks.py); predictions, gradients and losses are elementwise
-products and sums of one fit's numbers along axes whose lengths are n, p and q. Such a sum's order follows from those
-lengths and the strides, which are the same for every r of two or more; a lone fit is doubled, since torch sums
-a single number with all its threads. No matrix product is called, so neither its kernels nor their alignment matter.
+A fit's bits depend on nothing but its own config, because no operation lets them. Updates are
+elementwise, and made of operations that IEEE 754 rounds correctly (linfit/method/stacks.py).
+Predictions, gradients and losses are elementwise products, and sums of one fit's numbers along axes
+of length n, p and q. The order of such a sum follows from these lengths and the strides, which are
+equal for every r of two or more. A single fit is padded to two rows, since torch sums a single
+number with all its threads. No matrix product is called, so that neither its kernels nor their
+alignment matter.
 """
 
 from __future__ import annotations
@@ -23,24 +26,22 @@ from torch import Tensor
 
 from linfit.engine.blocks import Task
 from linfit.engine.stacked_batches import Batches
-from linfit.method.batches import Minibatch
 from linfit.method.gradients import penalized_stack
 from linfit.method.optimizers import Optimizer
-from linfit.method.schedules import Constant, Schedule
+from linfit.method.schedules import Schedule
 from linfit.method.stacks import Columns, Memory, Update
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array
 
-#: The schedules of s fits, each with the steps that it makes.
+#: Schedules of s fits, each with the number of steps that the fit makes.
 Schedules = Sequence[tuple[Schedule, int]]
 
 
 @dataclass
 class Part:
-    """The rows of one kind of optimizer, and how they move."""
+    """The rows of one kind of optimizer, and their update."""
 
     rows: slice
-    optimizer: Optimizer
     columns: Columns
     memory: Memory
     update: Update
@@ -50,37 +51,42 @@ class Part:
 
 
 class Program:
-    """Runs rows of tasks; `tasks` come sorted by the kind of their optimizers, so that each kind's rows are contiguous."""
+    """Run tasks as rows.
+
+    `tasks` come grouped by `moved_as`: each kind's rows are contiguous.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        first = tasks[0].config
-        self.config = first
-        self.dtype, self.device = (
-            first.gradient.data_dtype(getattr(torch, first.dtype)),
-            torch.device(first.device.name),
-        )
-        self.loss = tasks[0].data.seen.objective(first.loss)
-        self.X = self._data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
-        self.y = self._data([task.data.seen.y for task in tasks])  # [r, q, n]
+        config = tasks[0].config
+        self.config = config
+        self.dtype = config.gradient.data_dtype(getattr(torch, config.dtype))
+        self.device = torch.device(config.device.name)
+        self.loss = tasks[0].data.seen.objective(config.loss)
+        self.X = self._stack_data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
+        self.y = self._stack_data([task.data.seen.y for task in tasks])  # [r, q, n]
         self.W = torch.stack([task.start for task in tasks]).to(self.device)  # [r, p, q]
         self.parts: list[Part] = []
-        start = 0
         for _, members in groupby(tasks, lambda task: task.moved_as):
             own = list(members)
-            place = slice(start, start + len(own))
-            start, like = place.stop, self.W[place]
+            rows = self._next_rows(len(own))
+            columns = Columns([task.optimizer for task in own], self.W[rows])
             schedules = [(task.config.schedule, task.config.steps) for task in own]
-            columns = Columns([task.optimizer for task in own], like)
             count = own[0].optimizer.count(own[0].data.seen)
-            self._add(place, columns, Memory(like), schedules, count)
-        self.batches = (
-            Batches(tasks, self.X, self.y) if isinstance(first.batch, Minibatch) else None
-        )
-        self.strength, self.mask = self._penalties([task.data.shrinkage for task in tasks])
-        self._bind()
+            self._add_group(rows, columns, Memory(self.W[rows]), schedules, count)
 
-    def _penalties(self, shrinkages: Sequence[Shrinkage]) -> tuple[Tensor | None, Tensor | None]:
-        """Strengths `[r, 1, 1]` and masks `[r, p, 1]` of the penalties, None where no fit has one."""
+        self.batches: Batches | None = None
+        if not config.batch.is_full:
+            self.batches = Batches(tasks, self.X, self.y)
+        self.strength, self.mask = self._stack_penalties([task.data.shrinkage for task in tasks])
+        self._bind_evaluate()
+
+    def _stack_penalties(
+        self, shrinkages: Sequence[Shrinkage]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]`.
+
+        None if no fit has a penalty.
+        """
         strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
         if not strengths.any():
             return None, None
@@ -89,31 +95,36 @@ class Program:
         mask = torch.from_numpy(masks).to(self.W)
         return strength[:, None, None], mask[:, :, None]
 
-    def _add(
+    def _next_rows(self, count: int) -> slice:
+        """Return the `count` rows after those of the last part."""
+        start = self.parts[-1].rows.stop if self.parts else 0
+        return slice(start, start + count)
+
+    def _add_group(
         self, rows: slice, columns: Columns, memory: Memory, schedules: Schedules, count: float
     ) -> None:
         optimizer = columns.components[0]
         assert isinstance(optimizer, Optimizer)
         update = optimizer.stacked(columns, memory, count)
-        if not isinstance(schedules[0][0], Constant):
+        if not schedules[0][0].is_constant:
             update = rescaled(update, columns, schedules)
-        self.parts.append(Part(rows, optimizer, columns, memory, update, schedules, count))
+        self.parts.append(Part(rows, columns, memory, update, schedules, count))
 
-    def _data(self, arrays: Sequence[Array]) -> Tensor:
-        """`[r, m, n]` from arrays `[n, m]`, `[1, m, n]` where all are the same one."""
+    def _stack_data(self, arrays: Sequence[Array]) -> Tensor:
+        """Return arrays `[n, m]` as `[r, m, n]`.
+
+        The result is `[1, m, n]` if all are one array.
+        """
         distinct = {id(array): array for array in arrays}
-        stacked = (
-            torch.from_numpy(np.stack(list(distinct.values())).swapaxes(1, 2))
-            .to(self.dtype)
-            .contiguous()
-            .to(self.device)
-        )
+        samples_last = np.stack(list(distinct.values())).swapaxes(1, 2)
+        stacked = torch.from_numpy(samples_last).to(self.dtype).contiguous().to(self.device)
         if len(distinct) in (1, len(arrays)):
             return stacked
-        number = {key: place for place, key in enumerate(distinct)}
+        number = {key: index for index, key in enumerate(distinct)}
         return stacked[torch.tensor([number[id(array)] for array in arrays], device=self.device)]
 
-    def _bind(self) -> None:
+    def _bind_evaluate(self) -> None:
+        """Set `evaluate`, which maps W to losses and gradients, for the rows of now."""
         config = self.config
         if self.batches is None:
             self.evaluate = config.gradient.stacked(config.model, self.loss, self.X, self.y)
@@ -123,45 +134,48 @@ class Program:
             self.evaluate = penalized_stack(self.evaluate, self.strength, self.mask)
 
     def window(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Room for the losses `[steps, r]` and the weights `[steps, r, p, q]` of so many steps."""
+        """Return empty tensors for losses `[steps, r]` and weights `[steps, r, p, q]`."""
         return self.W.new_empty(steps, len(self.W)), self.W.new_empty(steps, *self.W.shape)
 
     def update(self, k: int, gradient: Tensor) -> None:
-        """The k-th update, counted from 1, of every row."""
+        """Make the k-th update, counted from 1, of every row."""
         for part in self.parts:
             part.update(k, self.W[part.rows], gradient[part.rows])
 
     def select(self, rows: Sequence[int]) -> None:
-        """Goes on with these rows only, in this order."""
-        places = torch.tensor(rows, device=self.device)
-        self.X, self.y = (data if len(data) == 1 else data[places] for data in (self.X, self.y))
-        self.W = self.W[places]
+        """Keep these rows only, in this order."""
+        indices = torch.tensor(rows, device=self.device)
+        if len(self.X) > 1:
+            self.X = self.X[indices]
+        if len(self.y) > 1:
+            self.y = self.y[indices]
+        self.W = self.W[indices]
         if self.batches is not None:
             self.batches.select(rows)
         if self.strength is not None and self.mask is not None:
-            self.strength, self.mask = self.strength[places], self.mask[places]
-        parts, self.parts = self.parts, []
-        start = 0
-        for part in parts:
-            own = [row - part.rows.start for row in rows if part.rows.start <= row < part.rows.stop]
+            self.strength = self.strength[indices]
+            self.mask = self.mask[indices]
+
+        before = self.parts
+        self.parts = []
+        for part in before:
+            first, end = part.rows.start, part.rows.stop
+            own = [row - first for row in rows if first <= row < end]
             if not own:
                 continue
-            place = slice(start, start + len(own))
-            start = place.stop
-            like = self.W[place]
+            kept = self._next_rows(len(own))
+            like = self.W[kept]
             memory = part.memory.select(torch.tensor(own, device=self.device), like)
-            self._add(
-                place,
-                part.columns.select(own, like),
-                memory,
-                [part.schedules[row] for row in own],
-                part.count,
-            )
-        self._bind()
+            schedules = [part.schedules[row] for row in own]
+            self._add_group(kept, part.columns.select(own, like), memory, schedules, part.count)
+        self._bind_evaluate()
 
 
 def rescaled(update: Update, columns: Columns, schedules: Schedules) -> Update:
-    """The update of s fits, each of its moves multiplied by what its schedule makes of the learning rate."""
+    """Return an update of s fits whose moves follow their schedules.
+
+    Each move is scaled as the schedule scales the learning rate.
+    """
     lr = columns["lr"].ravel()  # [s]
     alike: dict[tuple[str, int], list[int]] = {}
     for row, (schedule, steps) in enumerate(schedules):
@@ -171,7 +185,8 @@ def rescaled(update: Update, columns: Columns, schedules: Schedules) -> Update:
         made = np.array(updates).reshape(-1, 1) - 1  # [w, 1]
         found = np.empty((len(made), len(lr)))
         for (_, steps), rows in alike.items():
-            found[:, rows] = schedules[rows[0]][0].factors(made, lr[rows], steps)
+            schedule = schedules[rows[0]][0]
+            found[:, rows] = schedule.factors(made, lr[rows], steps)
         return found[:, :, None, None]
 
     factor = columns.by_step(factors)

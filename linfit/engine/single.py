@@ -1,10 +1,11 @@
 """One fit at a time: the reference, and the lesson.
 
-The four levels of the article meet in `descend`. Its parts are real torch and stand in `linfit/method/`:
+The four levels of the article meet in `descend`. Its parts are real torch, from `linfit/method/`:
 
-    the weights     a raw tensor, ŷ = X @ w                 or  a real nn.Linear              (models.py)
-    the gradient    2 Xᵀ(Xw − y) by hand, loss.backward(),  or  as torch.func.grad_and_value  (gradients.py)
-    the update      w -= lr * w.grad by hand                or  a real torch.optim optimizer  (optimizers.py, eager.py)
+    weights     a raw tensor, ŷ = X @ w, or a real nn.Linear                     (models.py)
+    gradient    2 Xᵀ(Xw − y) by hand, loss.backward(), torch.func.grad_and_value (gradients.py)
+    update      w -= lr * w.grad by hand, or a real torch.optim optimizer        (optimizers.py,
+                                                                                  eager.py)
 
 n samples, p features, q targets, k recorded steps.
 """
@@ -22,9 +23,14 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Path, Status
-from linfit.engine.limits import divergence_limit, tolerance_screen, tolerance_threshold
+from linfit.engine.limits import (
+    BELOW_EVERY_LOSS,
+    divergence_limit,
+    gradient_norm,
+    resolve_tolerance,
+)
 from linfit.engine.listening import Report, unheard
-from linfit.method.batches import Minibatch, ahead, batch_scale
+from linfit.method.batches import ahead, batch_scale
 from linfit.method.gradients import Evaluation, penalized
 from linfit.method.models import Predictor
 from linfit.method.optimizers import Stepper
@@ -34,25 +40,24 @@ from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
 
-#: Steps between two reports of how far a fit is.
+#: Steps between two progress reports of a fit.
 REPORTED = 256
-#: What torch says of a number that a tensor's dtype cannot hold.
+#: Part of torch's error message for a number that a tensor's dtype cannot hold.
 BEYOND_DTYPE = "without overflow"
 
 
 def fit_one(config: FitConfig, report: Report = unheard) -> Fit:
-    """Loads the problem, descends, and measures the result against the exact answer."""
+    """Load the problem, descend, and measure the result against the exact optimum."""
     problem = config.problem()
-    seen = problem.cast(config.dtype)  # what the fit sees is what its optimum is computed from
+    seen = problem.cast(config.dtype)  # the optimum is that of the data as the fit sees them
     known = optimum(seen, config.loss, config.shrinkage())
     trace = descend(config, seen, known, report)
-    path = Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights))
     return Fit(
         config,
         trace.status,
         with_warning(problem, known, config.dtype),
         known,
-        path,
+        Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights)),
         trace.reached_at,
         trace.diverged_at,
     )
@@ -60,7 +65,7 @@ def fit_one(config: FitConfig, report: Report = unheard) -> Fit:
 
 @dataclass
 class Trace:
-    """What `descend` writes down on its way: k steps, losses and weights `[p, q]`, and where something happened."""
+    """Recorded steps, losses and weights `[p, q]` of one fit, and its end."""
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -71,25 +76,25 @@ class Trace:
 
 
 def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report = unheard) -> Trace:
-    """Gradient descent, as the article writes it: loss and gradient where the weights stand, then the update."""
-    dtype, device = getattr(torch, config.dtype), torch.device(config.device.name)
-    held = config.gradient.data_dtype(dtype)
-    X = torch.tensor(problem.X, dtype=held, device=device)  # [n, p]
-    y = torch.tensor(problem.y, dtype=held, device=device)  # [n, q]
+    """Descend as the article does: loss and gradient at the weights, then the update."""
+    dtype = getattr(torch, config.dtype)
+    device = torch.device(config.device.name)
+    data_dtype = config.gradient.data_dtype(dtype)
+    X = torch.tensor(problem.X, dtype=data_dtype, device=device)  # [n, p]
+    y = torch.tensor(problem.y, dtype=data_dtype, device=device)  # [n, q]
     _, p, q = problem.shape
     start = config.init.draw(p, q, config.seed, dtype).to(device)  # [p, q]
 
     model = config.model.build(start)
     require_shape(model(X.to(dtype)), y)
     evaluate = bind(config, model, problem.objective(config.loss), X, y)
-    count = config.optimizer.count(problem)
-    optimizer = config.optimizer.know(known, config.model).build(model.weight, count)
-    optimizer = scheduled(optimizer, config.schedule, config.steps)
+    optimizer = build_optimizer(config, model, problem, known)
 
     def weights() -> NDArray[Any]:
         return config.model.transpose(model.weight.detach()).cpu().numpy().copy()  # [p, q]
 
-    trace, watch = Trace(), Watch(config, problem, known, weights())
+    trace = Trace()
+    watch = Watch(config, problem, known, weights())
     goals = watch.goals(lambda: model.weight.grad, weights)
     recorded = set(config.record.steps(config.steps))
     for step in range(config.steps + 1):
@@ -100,14 +105,17 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
             trace.steps.append(step)
             trace.losses.append(loss)
             trace.weights.append(weights())
+
         if diverged:
-            trace.diverged_at, trace.status = step, Status.DIVERGED
+            trace.diverged_at = step
+            trace.status = Status.DIVERGED
             break
         if loss <= watch.screen and watch.reached(weights()):
             trace.reached_at = step
         if converged:
             trace.status = Status.CONVERGED
             break
+
         if step < config.steps:
             update(optimizer, model)
             if step % REPORTED == REPORTED - 1:
@@ -116,8 +124,21 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
     return trace
 
 
+def build_optimizer(
+    config: FitConfig, model: Predictor, problem: Problem, known: Optimum
+) -> Stepper:
+    """Return the optimizer of the model's weights, tuned to the optimum and scheduled."""
+    tuned = config.optimizer.know(known, config.model)
+    stepper = tuned.build(model.weight, config.optimizer.count(problem))
+    return scheduled(stepper, config.schedule, config.steps)
+
+
 def update(optimizer: Stepper, model: Predictor) -> None:
-    """One step of the optimizer. Of a factor that the weights' dtype cannot hold torch raises: what it would move is lost."""
+    """Make one step of the optimizer.
+
+    torch raises if the weights' dtype cannot hold a factor of the update. The weights then become
+    NaN, and the fit diverges.
+    """
     try:
         optimizer.step()
     except RuntimeError as error:
@@ -128,35 +149,44 @@ def update(optimizer: Stepper, model: Predictor) -> None:
 
 
 def bind(config: FitConfig, model: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
-    """Computes the objective where the weights stand, and leaves its gradient, or a batch's estimate of it, in `.grad`."""
-    if isinstance(config.batch, Minibatch):
-        evaluate = batched(config, config.batch, model, X, y)
-    else:
+    """Return a function that computes the objective and leaves its gradient in `.grad`.
+
+    With minibatches the gradient is the estimate of one batch.
+    """
+    if config.batch.is_full:
         evaluate = config.gradient.bind(config.model, model, loss, X, y)
+    else:
+        evaluate = batched(config, model, X, y)
     shrinkage = config.shrinkage()
     if not shrinkage.strength:
         return evaluate
     return penalized(evaluate, config.model, model.weight, shrinkage)
 
 
-def batched(
-    config: FitConfig, batch: Minibatch, model: Predictor, X: Tensor, y: Tensor
-) -> Evaluation:
-    """The loss of all samples, and the gradient of those that stand in the buffers, filled anew at every step."""
-    (n, p), q = X.shape, y.shape[1]
-    some_X, some_y = X.new_empty(batch.size, p), y.new_empty(batch.size, q)
-    step = config.gradient.bind(config.model, model, config.loss, some_X, some_y)
-    sampler = batch.sampler(n, config.seed)
-    share = batch_scale(config.loss, n, batch.size, q)
-    rows: Iterator[Tensor] = iter(())
+def batched(config: FitConfig, model: Predictor, X: Tensor, y: Tensor) -> Evaluation:
+    """Return a function that computes the loss of all samples and a batch's gradient.
+
+    Every step copies its batch into the same two buffers.
+    """
+    n, p = X.shape
+    q = y.shape[1]
+    size = config.batch.num_drawn()
+    batch_X = X.new_empty(size, p)
+    batch_y = y.new_empty(size, q)
+    step = config.gradient.bind(config.model, model, config.loss, batch_X, batch_y)
+    sampler = config.batch.sampler(n, config.seed)
+    share = batch_scale(config.loss, n, size, q)
+
+    def draw() -> Iterator[Tensor]:
+        while True:
+            yield from torch.from_numpy(sampler.take(ahead(size))).to(X.device)
+
+    rows = draw()
 
     def evaluate() -> Tensor:
-        nonlocal rows
-        if (chosen := next(rows, None)) is None:
-            rows = iter(torch.from_numpy(sampler.take(ahead(batch.size))).to(X.device))
-            chosen = next(rows)
-        torch.index_select(X, 0, chosen, out=some_X)
-        torch.index_select(y, 0, chosen, out=some_y)
+        chosen = next(rows)
+        torch.index_select(X, 0, chosen, out=batch_X)
+        torch.index_select(y, 0, chosen, out=batch_y)
         step()
         if share != 1 and model.weight.grad is not None:
             model.weight.grad *= share
@@ -167,7 +197,7 @@ def batched(
 
 
 def require_shape(prediction: Tensor, y: Tensor) -> None:
-    """Nothing broadcasts silently."""
+    """Raise ValueError if predictions would be broadcast to the targets."""
     if prediction.shape != y.shape:
         raise ValueError(
             f"the model predicts {list(prediction.shape)} for targets of {list(y.shape)}"
@@ -175,70 +205,74 @@ def require_shape(prediction: Tensor, y: Tensor) -> None:
 
 
 class Watch:
-    """Looks at every loss: has the fit diverged, and is it within the tolerance for the first time?
-
-    A fit has diverged when its loss is not finite, or above `stop.divergence` times the initial loss.
-    """
+    """Check the loss of every step for divergence and for the record's tolerance."""
 
     def __init__(
         self, config: FitConfig, problem: Problem, known: Optimum, start: NDArray[Any]
     ) -> None:
-        self.config, self.optimum, self.p = config, known, problem.shape[1]
+        self.config = config
+        self.optimum = known
+        self.p = problem.shape[1]
         self.at_zero = known.scale * float(np.square(problem.y).sum())
-        self.times, self.limit = config.stop.divergence, -1.0
+        self.limit: float | None = None
         self.initial = float(known.excess(start.astype(np.float64)))
         self.threshold, self.screen = self.within(config.record.tolerance)
 
     def within(self, share: float) -> tuple[float, float]:
-        """The excess loss that is such a share of the initial one, and the loss above which no excess loss is as small."""
-        threshold = float(tolerance_threshold(share, self.initial))
-        return threshold, float(
-            tolerance_screen(self.optimum.loss, threshold, self.at_zero, self.p, self.config.dtype)
+        """Return threshold and screen of the tolerance `share` × the initial excess loss."""
+        tolerance = resolve_tolerance(
+            share, self.initial, self.optimum.loss, self.at_zero, self.p, self.config.dtype
         )
+        return float(tolerance.threshold), float(tolerance.screen)
 
     def diverged(self, loss: float) -> bool:
-        if self.limit < 0:  # the initial loss
-            self.limit = float(divergence_limit(self.times, loss, self.at_zero))
-        return not loss <= self.limit  # also true of NaN, and of an infinite initial loss
+        """Return True if the fit has diverged at this loss.
+
+        The first call sets the limit.
+        """
+        if self.limit is None:
+            self.limit = float(divergence_limit(self.config.stop.divergence, loss, self.at_zero))
+        return not loss <= self.limit  # True also of NaN, and of an infinite initial loss
 
     def reached(self, weights: NDArray[Any]) -> bool:
+        """Return True if the weights are within the tolerance, once."""
         if not self.optimum.excess(weights.astype(np.float64)) <= self.threshold:
             return False
-        self.screen = -1.0  # no loss is below it: the first step is found
+        self.screen = BELOW_EVERY_LOSS
         return True
 
     def goals(
         self, gradient: Callable[[], Tensor | None], weights: Callable[[], NDArray[Any]]
     ) -> list[Callable[[float], bool]]:
-        """The stopping rules that there are: each says, given the loss, whether the fit has converged."""
+        """Return the stopping rules: functions of the loss, True if the fit has converged."""
         stop = self.config.stop
         goals: list[Callable[[float], bool]] = []
-        if stop.gradient_norm is not None:  # the first to be asked, since it must be at every step
+        if stop.gradient_norm is not None:  # first, because this rule must see every step
             goals.append(Flat(stop.gradient_norm, gradient))
         if stop.excess_loss is not None:
             threshold, screen = self.within(stop.excess_loss)
-            goals.append(
-                lambda loss: (
-                    loss <= screen
-                    and bool(self.optimum.excess(weights().astype(np.float64)) <= threshold)
-                )
-            )
+
+            def is_near(loss: float) -> bool:
+                if not loss <= screen:
+                    return False
+                return bool(self.optimum.excess(weights().astype(np.float64)) <= threshold)
+
+            goals.append(is_near)
         return goals
 
 
 class Flat:
-    """Is the gradient's norm at most such a share of what it was at first? To be asked at every step."""
+    """Stopping rule: the gradient's norm is at most `share` × its initial norm."""
 
     def __init__(self, share: float, gradient: Callable[[], Tensor | None]) -> None:
-        self.share, self.gradient = share, gradient
+        self.share = share
+        self.gradient = gradient
         self.threshold: float | None = None
 
     def __call__(self, loss: float) -> bool:
         slope = self.gradient()
         assert slope is not None
-        norm = float(
-            slope.double().square().sum().sqrt()
-        )  # as stacks compute it, also where squares vanish
+        norm = float(gradient_norm(slope))
         if self.threshold is None:
             self.threshold = self.share * norm
         return norm <= self.threshold

@@ -1,10 +1,11 @@
-"""Many fits as a few tensor programs: the same steps as the single engine's, for every fit of a stack at once.
+"""Many fits as a few tensor programs: the steps of the single engine, for all fits of a stack.
 
-    config → task (blocks.py) → block, cut by memory → program (program.py) → ledger (ledger.py) → fit
+    config → task (blocks.py) → block, cut at the memory limit → program (program.py)
+           → trace (ledger.py) → fit
 
-A stack is what agrees in shapes, model, loss, gradient, dtype, device, threads and
-determinism. Optimizers, hyperparameters, seeds, data,
-initial weights, steps and what is recorded differ freely inside one. Fits that ended leave the program.
+Fits of one stack agree in shapes, model, loss, gradient, dtype, device, threads and determinism.
+They may differ in optimizer, hyperparameters, seeds, data, initial weights, steps and in what is
+recorded. Fits that have ended leave the program.
 
 n samples, p features, q targets, r fits of a stack, w steps of a window.
 """
@@ -24,37 +25,41 @@ from linfit.engine.blocks import WINDOW, Task, blocks, find_optima
 from linfit.engine.determinism import computing
 from linfit.engine.fit import Fit, Status
 from linfit.engine.ledger import Ledger, Rows
+from linfit.engine.limits import gradient_norm
 from linfit.engine.listening import Report, unheard
 from linfit.engine.program import Program
 
 WORTH_LEAVING = 0.75
-"""Ended fits leave when no more than this share of the program's rows goes on: leaving copies the rest."""
+"""Ended fits leave if at most this share of the rows is active: leaving copies the other rows."""
 
 
 def fit_stacks(configs: Sequence[FitConfig], report: Report = unheard) -> Iterator[tuple[int, Fit]]:
-    """Runs fit configs whose parts all have a stacked rule: every place in `configs` with its fit, block by block, in order
-    within a block.
+    """Run configs whose parts all have a stacked rule.
 
-    A fit whose data or initial weights cannot be had is `failed` and the others go on; a program that raises fails its block.
+    Yield (index, fit), block by block.
+
+    The fits of a block are in order. A fit whose data or initial weights raise is `failed`, and the
+    others go on; a program that raises fails its block.
     """
     for block in blocks(configs):
         if isinstance(block, tuple):
             yield block
-            continue
-        try:
-            with (
-                computing(block[0].config),
-                np.errstate(over="ignore", invalid="ignore"),
-            ):  # hyperparameters may be infinite
-                results = sorted(run(block, report).fits(), key=itemgetter(0))
-        except (Exception, SystemExit):  # a component that exits has not fitted anything
-            error = traceback.format_exc()
-            results = [(task.place, Fit(task.config, Status.FAILED, error=error)) for task in block]
-        yield from results
+        else:
+            yield from _fit_block(block, report)
+
+
+def _fit_block(block: Sequence[Task], report: Report) -> list[tuple[int, Fit]]:
+    ignored = np.errstate(over="ignore", invalid="ignore")  # hyperparameters may be infinite
+    try:
+        with computing(block[0].config), ignored:
+            return sorted(run(block, report).fits(), key=itemgetter(0))
+    except (Exception, SystemExit):  # a component may call sys.exit
+        error = traceback.format_exc()
+        return [(task.place, Fit(task.config, Status.FAILED, error=error)) for task in block]
 
 
 def run(block: Sequence[Task], report: Report = unheard) -> Ledger:
-    """Gradient descent of a block: losses and gradients where the weights stand, then the updates."""
+    """Descend with all fits of a block at once, and return their trace."""
     find_optima(block)
     tasks = by_optimizer(block)
     ledger = Ledger(tasks)
@@ -62,40 +67,50 @@ def run(block: Sequence[Task], report: Report = unheard) -> Ledger:
     program = Program([tasks[row] for row in rows])
     losses, weights = program.window(WINDOW)  # [w, r], [w, r, p, q]
     norms = norms_like(losses) if ledger.watches_norms else None
-    last, to_go = int(ledger.last.max()), ledger.to_go(0)
+    last = int(ledger.last.max())
+    to_go = ledger.to_go(0)
+
     for first in range(0, last + 1, WINDOW):
         count = min(WINDOW, last + 1 - first)
         for slot in range(count):
             losses[slot], gradient = program.evaluate(program.W)
             weights[slot] = program.W
             if norms is not None:
-                norms[slot] = gradient.double().square().sum(dim=(1, 2)).sqrt()
+                norms[slot] = gradient_norm(gradient)
             if first + slot < last:
                 program.update(first + slot + 1, gradient)
-        seen = losses[:count].cpu().numpy().astype(np.float64), weights[:count].cpu().numpy()
-        flatness = None if norms is None else norms[:count].cpu().numpy()
+
+        # Steps up to `planned` were made; from there to `left` they are spared by fits that ended.
         planned = ledger.to_go(first + count)
-        going_on = doubled(np.flatnonzero(ledger.look(first, rows, *seen, flatness)))
+        is_active = ledger.look(
+            first,
+            rows,
+            losses[:count].cpu().numpy().astype(np.float64),
+            weights[:count].cpu().numpy(),
+            None if norms is None else norms[:count].cpu().numpy(),
+        )
         left = ledger.to_go(first + count)
         report(to_go - planned, planned - left)
         to_go = left
-        if not len(going_on):
+
+        active = doubled(np.flatnonzero(is_active))
+        if not len(active):
             break
-        if len(going_on) <= WORTH_LEAVING * len(rows):
-            rows = rows[going_on]
-            program.select(going_on.tolist())
+        if len(active) <= WORTH_LEAVING * len(rows):
+            rows = rows[active]
+            program.select(active.tolist())
             losses, weights = program.window(WINDOW)
             norms = None if norms is None else norms_like(losses)
     return ledger
 
 
 def norms_like(losses: Tensor) -> Tensor:
-    """Room for the norms of the gradients `[w, r]`, in float64 and never that of the losses."""
+    """Return an empty tensor for gradient norms `[w, r]`, in float64."""
     return torch.empty_like(losses, dtype=torch.float64)
 
 
 def by_optimizer(block: Sequence[Task]) -> list[Task]:
-    """The block's tasks, those of one kind of optimizer together."""
+    """Return the tasks of a block, grouped by the kind of their optimizers."""
     kinds: dict[Hashable, list[Task]] = {}
     for task in block:
         kinds.setdefault(task.moved_as, []).append(task)
@@ -103,5 +118,5 @@ def by_optimizer(block: Sequence[Task]) -> list[Task]:
 
 
 def doubled(rows: Rows) -> Rows:
-    """A lone row twice (program.py says why), others as they are."""
+    """Return a single row twice (the reason is in program.py), several rows unchanged."""
     return np.repeat(rows, 2) if len(rows) == 1 else rows

@@ -1,4 +1,4 @@
-"""The batches of a stack: every fit has its own, drawn as the single engine draws them, whatever its neighbours draw.
+"""Minibatches of a stack: each fit draws its own, just as it would in the single engine.
 
 n samples, p features, q targets, m samples of a batch, r fits of a stack, u different streams.
 """
@@ -13,12 +13,15 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.blocks import Task
-from linfit.method.batches import Minibatch, Sampler, ahead, batch_scale
+from linfit.method.batches import Sampler, ahead, batch_scale
 from linfit.method.gradients import StackedEvaluation
 
 
 class Batches:
-    """The rows that each of r fits looks at, step by step; fits of one seed share a stream."""
+    """Draw a batch for each of r fits at every step.
+
+    Fits with one seed share a stream.
+    """
 
     def __init__(self, tasks: Sequence[Task], X: Tensor, y: Tensor) -> None:
         self.n = X.shape[-1]
@@ -27,7 +30,6 @@ class Batches:
         number = []
         for task in tasks:
             batch = task.config.batch
-            assert isinstance(batch, Minibatch)
             seed = batch.drawn_from(task.config.seed)
             if seed not in streams:
                 streams[seed] = len(self.samplers)
@@ -39,31 +41,37 @@ class Batches:
         self.at = 0
 
     def rows(self) -> Tensor:
-        """The next batch of every fit `[r, m]`."""
+        """Return the next batch of every fit as sample indices `[r, m]`."""
         if self.at == self.drawn.shape[1]:
-            self.drawn = torch.from_numpy(
-                np.stack([sampler.take(self.ahead) for sampler in self.samplers])
-            )
+            drawn = [sampler.take(self.ahead) for sampler in self.samplers]
+            self.drawn = torch.from_numpy(np.stack(drawn))
             self.at = 0
         self.at += 1
         return self.drawn[self.number, self.at - 1]
 
     def select(self, rows: Sequence[int]) -> None:
-        """Goes on with these fits only."""
+        """Keep these fits only."""
         self.number = self.number[list(rows)]
 
     def bind(self, config: FitConfig, X: Tensor, y: Tensor, r: int) -> StackedEvaluation:
-        """The losses of all samples and the gradients of those that stand in the buffers, filled anew at every step."""
-        (_, p, _, n), q, m = X.shape, y.shape[1], self.samplers[0].size
-        some_X, some_y = X.new_empty(r, p, 1, m), y.new_empty(r, q, m)
-        step = config.gradient.stacked(config.model, config.loss, some_X, some_y)
+        """Return a function of W: losses of all samples, gradients of the batches.
+
+        Every step copies its batches into the same two buffers.
+        """
+        _, p, _, n = X.shape
+        q = y.shape[1]
+        m = self.samplers[0].size
+        batch_X = X.new_empty(r, p, 1, m)
+        batch_y = y.new_empty(r, q, m)
+        step = config.gradient.stacked(config.model, config.loss, batch_X, batch_y)
         share = batch_scale(config.loss, n, m, q)
-        all_X, all_y = X.expand(r, p, 1, n), y.expand(r, q, n)
+        all_X = X.expand(r, p, 1, n)
+        all_y = y.expand(r, q, n)
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             rows = self.rows().to(X.device)
-            torch.gather(all_X, 3, rows[:, None, None].expand(r, p, 1, m), out=some_X)
-            torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=some_y)
+            torch.gather(all_X, 3, rows[:, None, None].expand(r, p, 1, m), out=batch_X)
+            torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
             _, gradient = step(W)
             losses = config.loss.stacked(config.model.stacked(X, W) - y)
             return losses, gradient * share if share != 1 else gradient

@@ -1,7 +1,7 @@
-"""The caller's surroundings: what a program has set in torch and numpy reaches no fit.
+"""Isolation from the caller: settings of a program in torch and numpy reach no fit.
 
-Afterwards it is there again. Much of it belongs to the whole process, as Hydra's global state
-and the working folder do: threads take turns.
+They are restored afterwards. Many belong to the whole process, as Hydra's global state and the
+working directory do: threads take turns.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-#: Where fits run, and where torch.autocast may therefore reach them.
+#: Devices of fits, on which torch.autocast could reach them.
 DEVICES = ("cpu", "cuda", "mps")
-#: Where torch keeps hooks of every optimizer and module of the process: each may change a step.
+#: Modules in which torch keeps hooks of all optimizers and modules: each may change a step.
 HOOKED = ("torch.optim.optimizer", "torch.nn.modules.module")
-#: Numbers that a ufunc converts at a time, numpy's default: sums that convert depend on it.
+#: Numbers that a ufunc converts at a time: numpy's default. Sums of converted numbers depend on it.
 BUFFER = 8192
 
 _Arguments = ParamSpec("_Arguments")
@@ -32,9 +32,9 @@ _turn = threading.RLock()
 
 
 def isolated(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Return `function` in plain surroundings, for one thread of the process at a time.
+    """Decorate a function to run isolated from its caller's settings.
 
-    It may call others like it.
+    One thread at a time runs isolated functions. A function may call other isolated functions.
     """
 
     @wraps(function)
@@ -46,7 +46,7 @@ def isolated(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _R
 
 
 def _renew_turn() -> None:
-    """Replace the lock: in a forked process no thread is left that would release it."""
+    """Replace the lock: a forked process has no thread that would release it."""
     global _turn
     _turn = threading.RLock()
 
@@ -57,20 +57,20 @@ if hasattr(os, "register_at_fork"):  # Windows forks nothing
 
 @contextmanager
 def plain_surroundings() -> Iterator[None]:
-    """Compute as if nothing were set in numpy and torch; then restore what the caller has set."""
+    """Suspend the caller's settings of numpy and torch, then restore them."""
     with ExitStack() as stack:
         stack.enter_context(np.errstate(all="warn", under="ignore"))
-        np.setbufsize(BUFFER)  # of this context, whose end restores the caller's
-        if "torch" in sys.modules:  # otherwise nothing of it can be set
+        np.setbufsize(BUFFER)  # errstate restores this too
+        if "torch" in sys.modules:  # else the caller cannot have set anything
             for context in _plain_torch():
                 stack.enter_context(context)
         yield
 
 
 def _plain_torch() -> _Contexts:
-    """Yield contexts that suspend what the caller has set in torch, for its thread or its process.
+    """Yield contexts that suspend the caller's settings of torch, in its thread or process.
 
-    Modes come first: they would see what later contexts do.
+    Modes come first: they would intercept the later contexts.
     """
     import torch  # waits for a thread that is importing it
 
@@ -79,19 +79,21 @@ def _plain_torch() -> _Contexts:
     yield from _without_transforms()
     yield _without_saved_tensor_hooks()
     yield _without_global_hooks()
-    yield torch.inference_mode(False)  # which enables gradients too
+    yield torch.inference_mode(False)  # also enables gradients
     for device in DEVICES:
         if torch.is_autocast_enabled(device):
             yield torch.autocast(device, enabled=False)
     yield torch.autograd.set_detect_anomaly(False)
-    yield _set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
-    yield _set(_flushes_denormals, torch.set_flush_denormal, False)
-    yield _set(_uses_mkldnn, _use_mkldnn, True)
+    yield temporarily_set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+    yield temporarily_set(_flushes_denormals, torch.set_flush_denormal, False)
+    yield temporarily_set_attribute(torch.backends.mkldnn, "enabled", True)
 
 
 @contextmanager
-def _set(get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any) -> Iterator[None]:
-    """Set something of torch if it is not so already, and set back what was found."""
+def temporarily_set(
+    get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any
+) -> Iterator[None]:
+    """Set a value unless it is set already; then restore the value of before."""
     before = get()
     try:
         if before != value:
@@ -103,30 +105,23 @@ def _set(get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any) -> It
 
 
 def _flushes_denormals() -> bool:
-    """Return True if the processor takes denormal numbers for zero in this thread.
+    """Return True if the processor treats denormal numbers as zero in this thread.
 
-    torch has no function that says so.
+    torch has no function for this.
     """
     return sys.float_info.min / 2 == 0
 
 
-def _uses_mkldnn() -> bool:
-    import torch
-
-    return bool(torch.backends.mkldnn.enabled)
-
-
-def _use_mkldnn(enabled: bool) -> None:
-    import torch
-
-    torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]
+def temporarily_set_attribute(owner: Any, name: str, value: Any) -> AbstractContextManager[None]:
+    """Set an attribute unless it is set already; then restore the value of before."""
+    return temporarily_set(partial(getattr, owner, name), partial(setattr, owner, name), value)
 
 
-# ---- what torch has no public way to suspend; a version that lacks these names keeps it ----
+# ---- settings without a public way to suspend them; they stay if a version lacks these names ----
 
 
 def _find(name: str) -> Any:
-    """Return what torch has under a name, None if it has nothing."""
+    """Return torch's attribute of this dotted name, None if it has none."""
     import torch
 
     try:
@@ -149,7 +144,7 @@ def _without_function_modes() -> Iterator[None]:
 
 
 def _without_dispatch_modes() -> _Contexts:
-    """Suspend every TorchDispatchMode; entered only if there are some: its imports take long."""
+    """Suspend every TorchDispatchMode, only if there are any: the imports take long."""
     count = _find("_C._len_torch_dispatch_stack")
     suspend = _find("utils._python_dispatch._disable_current_modes")
     if count and suspend and count():
@@ -159,7 +154,7 @@ def _without_dispatch_modes() -> _Contexts:
 def _without_transforms() -> _Contexts:
     """Suspend the transforms of torch.func around the caller, and share its forward-mode level.
 
-    A process has one such level: torch.func.jvp is told that it is nested, and enters none.
+    A process has one such level. torch.func.jvp is told that it is nested, and enters no other.
     """
     innermost = _find("_C._functorch.peek_interpreter_stack")
     level = _find("autograd.forward_ad._current_level")
@@ -170,16 +165,12 @@ def _without_transforms() -> _Contexts:
     if level is not None and level >= 0:
         from torch._functorch import eager_transforms
 
-        yield _set(
-            lambda: attrgetter("JVP_NESTING")(eager_transforms),
-            lambda depth: setattr(eager_transforms, "JVP_NESTING", depth),
-            1,
-        )
+        yield temporarily_set_attribute(eager_transforms, "JVP_NESTING", 1)
 
 
 @contextmanager
 def _without_saved_tensor_hooks() -> Iterator[None]:
-    """Suspend `saved_tensors_hooks`, which may replace what a gradient is computed from."""
+    """Suspend `saved_tensors_hooks`, which may replace the tensors of a gradient."""
     names = (f"_C._autograd._{verb}_saved_tensors_default_hooks" for verb in ("top", "pop", "push"))
     top, pop, push = map(_find, names)
     hooks = []
@@ -195,7 +186,7 @@ def _without_saved_tensor_hooks() -> Iterator[None]:
 
 @contextmanager
 def _without_global_hooks() -> Iterator[None]:
-    """Suspend the hooks of every optimizer and module, as `register_optimizer_step_post_hook` sets."""
+    """Suspend the hooks of all optimizers and modules (`register_optimizer_step_post_hook`)."""
     places = [vars(module) for module in map(sys.modules.get, HOOKED) if module is not None]
     found = [
         hooks for place in places for name, hooks in place.items() if _holds_hooks(name, hooks)

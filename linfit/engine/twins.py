@@ -1,8 +1,9 @@
-"""How far a result can be trusted: a fit beside its twins, which differ from it by nothing but rounding.
+"""Trust in a result: a fit and its twins, which differ from it by rounding only.
 
-A twin starts one unit in the last place beside the fit, or sees the samples in reverse, so that every sum is taken in another order.
-Where an iteration contracts, twins stay together; RMSProp and its like amplify rounding at a fixed learning rate, and from some
-step on, the horizon, losses say no more about the method than about the rounding.
+One twin starts one unit in the last place away from the fit; the other sees the samples in reverse,
+so that every sum is taken in another order. If an iteration contracts, twins stay together. RMSProp
+and its like amplify rounding at a fixed learning rate: from some step on, the horizon, losses say
+more about the rounding than about the method.
 
 n samples, p features, q targets.
 """
@@ -16,10 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from linfit.config import FitConfig
-from linfit.engine.difference import PARTED, relative_losses, rounding_floor
+from linfit.engine.difference import parting_step, relative_losses, rounding_floor
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
-from linfit.method.batches import Minibatch
 from linfit.method.init import Given
 from linfit.problem.arrays import arrays
 from linfit.problem.features import Raw
@@ -28,57 +28,69 @@ from linfit.problem.problem import Problem
 from linfit.problem.split import Split
 from linfit.settings import SingleEngine
 
-#: Products of all steps, bytes of data files, and weights, beyond which no twin is made of a fit: it would cost more than it tells.
-MOST_PRODUCTS, MOST_BYTES, MOST_WEIGHTS = 2**31, 2**26, 2**12
+# A fit with more than this gets no twins: they would cost more than they tell.
+#: Most products in all steps of a fit.
+MOST_PRODUCTS = 2**31
+#: Most bytes of data files.
+MOST_BYTES = 2**26
+#: Most weights.
+MOST_WEIGHTS = 2**12
 
 
 @dataclass(frozen=True)
 class Parting:
-    """What a fit's twins show."""
+    """Differences between a fit and its twins."""
 
     step: int | None
-    """The first recorded step at which a twin's loss differs by more than the tolerance of the dtype; None where none does."""
+    """First recorded step at which a twin's loss differs by more than the dtype's tolerance."""
     spread: float
-    """|log₁₀| of the ratio of a twin's excess loss to the fit's at the end, or where that is larger the median from that step on; of the
-    twin farthest away. Infinite where only one of them finished."""
+    """|log₁₀(excess loss of a twin / that of the fit)| of the most distant twin.
+
+    It is taken at the end, or if larger as the median from `step` on. Infinite if only one of the
+    two finished.
+    """
     least: float
-    """The excess loss below which there is only rounding, of the start's squared: less counts as that."""
+    """Excess loss at or below which there is only rounding; smaller ones count as this."""
 
 
 def partings(configs: Sequence[FitConfig]) -> list[Parting | None]:
-    """Runs each fit and its twins, all together; None of a fit that is too large, that failed, or whose twins did."""
+    """Run all fits with their twins, and compare each with its own.
+
+    None for a fit that is too large, that failed, or whose twins failed.
+    """
     families = [[config, *_twins_if_any(config)] for config in configs]
     done = iter(fit([member for family in families for member in family]))
-    return [_parting([next(done) for _ in family]) for family in families]
+    return [_compare_family([next(done) for _ in family]) for family in families]
 
 
 def _twins_if_any(config: FitConfig) -> list[FitConfig]:
     try:
         return twins_of(config)
-    except (ValueError, OSError):  # its data are gone
+    except (ValueError, OSError):  # the data are gone
         return []
 
 
 def twins_of(config: FitConfig) -> list[FitConfig]:
-    """The twins of a fit, in its own engine: one that starts beside it, and, unless batches are drawn by number, one in reverse."""
+    """Return the twins of a fit, for the fit's own engine.
+
+    There is no twin in reverse if batches are drawn, because these are drawn by row number.
+    """
     config = config.resolved(several=not isinstance(config.engine, SingleEngine))
     p, q = config.shape()
-    if (
-        p * q > MOST_WEIGHTS
-        or sum(Path(file).stat().st_size for file in config.dataset.files()) > MOST_BYTES
-    ):
+    num_bytes = sum(Path(file).stat().st_size for file in config.dataset.files())
+    if p * q > MOST_WEIGHTS or num_bytes > MOST_BYTES:
         return []
-    beside = config.model_copy(update={"init": _beside(config, p, q)})
+    beside = config.model_copy(update={"init": _shift_start(config, p, q)})
     train, _ = divide(config.dataset, config.split, config.seed)
     if len(train.X) * p * q * config.steps > MOST_PRODUCTS:
         return []
-    if isinstance(config.batch, Minibatch):
+    if not config.batch.is_full:
         return [beside]
-    return [beside, _reversed(config, train)]
+    return [beside, _reverse_samples(config, train)]
 
 
-def _reversed(config: FitConfig, train: Problem) -> FitConfig:
-    """Return the fit of the training samples in reverse, whose features are made already."""
+def _reverse_samples(config: FitConfig, train: Problem) -> FitConfig:
+    """Return the fit of the training samples in reverse, with their features already expanded."""
     made = expanded(train, expansion_of([train], config.features))
     intercept = config.features.intercept
     X = made.X[:, :-1] if intercept else made.X
@@ -89,7 +101,8 @@ def _reversed(config: FitConfig, train: Problem) -> FitConfig:
     return config.model_copy(update=update)
 
 
-def _beside(config: FitConfig, p: int, q: int) -> Given:
+def _shift_start(config: FitConfig, p: int, q: int) -> Given:
+    """Return initial weights one unit in the last place above the fit's own."""
     import torch
 
     start = config.init.draw(p, q, config.seed, getattr(torch, config.dtype)).cpu().numpy()
@@ -97,35 +110,38 @@ def _beside(config: FitConfig, p: int, q: int) -> Given:
     return Given(weights=tuple(map(tuple, moved.tolist())))
 
 
-def _parting(family: Sequence[Fit]) -> Parting | None:
+def _compare_family(family: Sequence[Fit]) -> Parting | None:
     own, *twins = family
     if not twins or any(member.status is Status.FAILED for member in family):
         return None
     least = rounding_floor(own.excess_losses[0], own.config.dtype)
-    step = min(
-        (found for found in (_parted(own, twin) for twin in twins) if found is not None),
-        default=None,
-    )
-    return Parting(step, max(_spread(own, twin, least, step) for twin in twins), least)
+    steps = [_find_parting_step(own, twin) for twin in twins]
+    step = min((step for step in steps if step is not None), default=None)
+    return Parting(step, max(_measure_spread(own, twin, least, step) for twin in twins), least)
 
 
-def _parted(own: Fit, twin: Fit) -> int | None:
+def _find_parting_step(own: Fit, twin: Fit) -> int | None:
+    """Return the first recorded step at which the two have parted.
+
+    None if they never do.
+    """
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
     dtype = own.config.dtype
-    apart = steps[relative_losses(own.losses[mine], twin.losses[theirs], dtype) > PARTED[dtype]]
-    if len(apart):
-        return int(apart[0])
-    return None if own.status is twin.status else int(steps[-1])
+    step = parting_step(steps, relative_losses(own.losses[mine], twin.losses[theirs], dtype), dtype)
+    if step is None and own.status is not twin.status:
+        return int(steps[-1])
+    return step
 
 
-def _spread(own: Fit, twin: Fit, least: float, step: int | None) -> float:
+def _measure_spread(own: Fit, twin: Fit, least: float, step: int | None) -> float:
+    """Return the `spread` of `Parting` for one twin."""
     if not (np.isfinite(own.loss) and np.isfinite(twin.loss)):
         return 0.0 if own.status is twin.status else float("inf")
+    if not least > 0:  # the fit starts at the optimum
+        return 0.0
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
     late = steps >= (steps[-1] if step is None else step)
-    one, other = (
-        np.maximum(member.excess_losses[places][late], least)
-        for member, places in ((own, mine), (twin, theirs))
-    )
-    ratios = np.abs(np.log10(one / other)) if least > 0 else np.zeros(1)
+    one = np.maximum(own.excess_losses[mine][late], least)
+    other = np.maximum(twin.excess_losses[theirs][late], least)
+    ratios = np.abs(np.log10(one / other))
     return float(max(ratios[-1], np.median(ratios)))

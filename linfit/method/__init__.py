@@ -1,1 +1,1 @@
-"""How it is solved: models, initial weights, gradients, optimizers. Knows problems, not the engines that run it."""
+"""Models, initial weights, gradients and optimizers. They know problems, not the engines."""

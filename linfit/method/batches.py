@@ -1,42 +1,74 @@
-"""Which samples a step looks at: all of them, or a few that are drawn for it.
+"""Batches: the samples over which a step takes its gradient, all of them or a few drawn for it.
 
-The loss that is recorded is always that of all samples, computed by the same code; only the gradient is a batch's, scaled so that
-its expectation is the gradient of the whole loss: by n/size for sums, by 1 for means.
+The recorded loss is always that of all samples, computed by the same code. Only the gradient is a
+batch's, scaled so that its expectation is the gradient of the whole loss: by n/size for sums, by 1
+for means.
 
 n samples.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Hashable
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from linfit.component import Component, Seed
+from linfit.component import Component, Seed, optional
 from linfit.lines import Lines
 from linfit.problem.losses import Loss
 from linfit.problem.streams import Purpose, generator
+from linfit.problem.types import Array
 
-#: Batches that are drawn at once, and row numbers, at the most.
+#: Batches that are drawn at once, at the most.
 AHEAD = 32
+#: Row numbers that are drawn at once, at the most.
 DRAWN = 2**22
 
 
 class Batch(Component):
-    """Which samples the gradient of a step is taken over."""
+    """The samples over which the gradient of a step is taken."""
 
+    #: True if every step takes all samples: then nothing is drawn.
+    is_full: ClassVar[bool] = True
+
+    @optional
     def lines(self) -> Lines:
-        """What the program that `linfit script` prints needs for it beside the other lines."""
+        """Return what a plain program needs for the batch in addition to its other lines."""
         raise NotImplementedError(f"batch {self.name} has no lines")
 
-    def curvature(self, largest: float, steepest: float, n: int) -> float:
-        """The curvature that decides which learning rates are stable.
+    def num_drawn(self) -> int:
+        """Return how many samples a step draws, 0 if it takes all of them."""
+        return 0
 
-        Of n samples, `largest` is that of the loss and `steepest` the largest that any sample by itself would give it.
+    def sampler(self, n: int, seed: int) -> Sampler:
+        """Return the batches of n samples, one after the other; `seed` is the fit's."""
+        raise NotImplementedError(f"batch {self.name} draws nothing")
+
+    def drawn_from(self, seed: int) -> int:
+        """Return the seed from which batches are drawn; `seed` is the fit's."""
+        return seed
+
+    def check(self, n: int) -> None:
+        """Raise ValueError if a batch is larger than the n samples that are fitted."""
+
+    def curvature(self, largest: float, steepest: float, n: int) -> float:
+        """Return the curvature that decides which learning rates are stable.
+
+        Of n samples, `largest` is that of the loss and `steepest` the largest that any sample by
+        itself would give it.
         """
         return largest
+
+    def variance(self, n: int) -> float | None:
+        """Return n over the batch's size, by which noise grows; None if batches are dependent."""
+        return None
+
+    def stack_key(self) -> Hashable:
+        """Return a key that is equal for batches that one stack can draw: seeds may differ."""
+        return None
 
 
 class Full(Batch):
@@ -49,36 +81,22 @@ class Full(Batch):
 
 
 class Minibatch(Batch):
-    """`size` samples at every step, shuffled anew whenever all have been seen, or drawn with `replacement`.
+    """`size` samples at every step, shuffled anew once all are used, or drawn with `replacement`.
 
-    Differs from torch's DataLoader in that a batch goes on into the next shuffle where the samples end, so that all batches are of
-    one size and none is left out. With `replacement` too `size` is at most the number of samples: where more can be afforded, all of them
-    say more. `seed` is the fit's seed unless given; the stream is of its own.
+    Differs from torch's DataLoader: a batch continues into the next shuffle where the samples end,
+    so that all batches are of one size and none is left out. With `replacement` too `size` is at
+    most the number of samples: where more can be afforded, all of them say more. `seed` is the
+    fit's seed unless given; the stream is the batches' own.
     """
 
+    is_full = False
     name: Literal["minibatch"] = "minibatch"
     size: Annotated[int, Field(ge=1)] = 10
     replacement: bool = False
     seed: Seed | None = None
 
-    def curvature(self, largest: float, steepest: float, n: int) -> float:
-        """(1 − v)·largest + v·steepest, v the variance of a batch's mean over that of a sample: 1/size, less without replacement.
-
-        Below 2 over it, E‖w − w*‖² shrinks until noise holds it, whatever the directions of the samples (Ma, Bassily and
-        Belkin, "The Power of Interpolation", 2018): E[HᵦΣHᵦ] ≤ ½·curvature·(HΣ + ΣH) as a form. That is enough, not always
-        necessary. Batches that run over into the next shuffle count as drawn.
-        """
-        share = 1 / self.size
-        if not self.replacement and n % self.size == 0:
-            share *= (n - self.size) / max(1, n - 1)
-        return (1 - share) * largest + share * steepest
-
-    def check(self, n: int) -> None:
-        """Raises ValueError where a batch would be larger than the n samples that are fitted."""
-        if self.size > n:
-            raise ValueError(
-                f"batch.size={self.size} is more than the {n} samples that are fitted: choose at most {n}, or batch=full"
-            )
+    def num_drawn(self) -> int:
+        return self.size
 
     def sampler(self, n: int, seed: int) -> Sampler:
         self.check(n)
@@ -87,37 +105,72 @@ class Minibatch(Batch):
     def drawn_from(self, seed: int) -> int:
         return seed if self.seed is None else self.seed
 
+    def check(self, n: int) -> None:
+        if self.size > n:
+            raise ValueError(
+                f"batch.size={self.size} is more than the {n} samples that are fitted: "
+                f"choose at most {n}, or batch=full"
+            )
+
+    def curvature(self, largest: float, steepest: float, n: int) -> float:
+        """Return (1 − v)·largest + v·steepest.
+
+        v is the variance of a batch's mean over that of a sample: 1/size, less without replacement.
+        Below 2 over this curvature, E‖w − w*‖² shrinks until noise holds it, whatever the
+        directions of the samples (Ma, Bassily and Belkin, "The Power of Interpolation", 2018):
+        E[HᵦΣHᵦ] ≤ ½·curvature·(HΣ + ΣH) as a form. That is enough, not always necessary. Batches
+        that continue into the next shuffle count as drawn.
+        """
+        share = 1 / self.size
+        if not self.replacement and n % self.size == 0:
+            share *= (n - self.size) / max(1, n - 1)
+        return (1 - share) * largest + share * steepest
+
+    def variance(self, n: int) -> float | None:
+        return n / self.size if self.replacement else None
+
+    def stack_key(self) -> Hashable:
+        return self.size, self.replacement
+
 
 class Sampler:
-    """The batches of a fit, one after the other; how many are taken at once does not change which they are."""
+    """The batches of a fit, one after the other, whatever number of them is taken at once."""
 
     def __init__(self, n: int, size: int, replacement: bool, seed: int) -> None:
-        self.n, self.size, self.replacement = n, size, replacement
+        self.n = n
+        self.size = size
+        self.replacement = replacement
         self.stream = generator(seed, Purpose.BATCHES)
         self.left = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> NDArray[np.int64]:
-        """The rows `[count, size]` of the next `count` batches."""
+        """Return the rows `[count, size]` of the next `count` batches."""
+        wanted = count * self.size
         if self.replacement:
             return self.stream.integers(self.n, size=(count, self.size))
         shuffles = [self.left]
-        while sum(map(len, shuffles)) < count * self.size:
+        missing = wanted - len(self.left)
+        while missing > 0:
             shuffles.append(self.stream.permutation(self.n))
+            missing -= self.n
         rows = np.concatenate(shuffles)
-        self.left = rows[count * self.size :]
-        return rows[: count * self.size].reshape(count, self.size)
+        self.left = rows[wanted:]
+        return rows[:wanted].reshape(count, self.size)
 
 
-def steepest(X: NDArray[np.float64], scale: float) -> float:
-    """The largest curvature that a sample of X `[n, p]` by itself would give a loss of `scale`: n times what it adds."""
+def steepest(X: Array, scale: float) -> float:
+    """Return the largest curvature that a sample of X `[n, p]` by itself would give a loss.
+
+    It is n times what the sample adds to the curvature of a loss of `scale`.
+    """
     return float(2 * scale * len(X) * np.square(X).sum(axis=1).max(initial=0.0))
 
 
 def ahead(size: int, streams: int = 1) -> int:
-    """How many batches of each stream are drawn at once."""
+    """Return how many batches of each stream are drawn at once."""
     return max(1, min(AHEAD, DRAWN // (streams * size)))
 
 
 def batch_scale(loss: Loss, n: int, size: int, q: int) -> float:
-    """What the gradient of a batch's loss is multiplied by to expect that of all n samples."""
+    """Return the factor with which a batch's gradient expects the gradient of all n samples."""
     return n / size * (loss.scale(n, q) / loss.scale(size, q))

@@ -1,14 +1,15 @@
-"""Optimizers of quadratic objectives whose constants follow from the problem, for comparison with those that know nothing of it.
+"""Optimizers of quadratic objectives whose constants follow from the problem.
 
-With the largest curvature L and the smallest one that is not zero μ of the objective, and κ = L/μ (Lessard, Recht and Packard,
-"Analysis and Design of Optimization Algorithms via Integral Quadratic Constraints", 2016, Proposition 1):
+They are compared with optimizers that know nothing of it. With the largest curvature L of the
+objective, the smallest one that is not zero μ, and κ = L/μ (Lessard, Recht and Packard, "Analysis
+and Design of Optimization Algorithms via Integral Quadratic Constraints", 2016, Proposition 1):
 
 | method | lr | momentum | contraction per step |
 |---|---|---|---|
 | gradient descent | 2/(L + μ) | | (κ − 1)/(κ + 1) |
 | heavy_ball | 4/(√L + √μ)² | ((√κ − 1)/(√κ + 1))² | (√κ − 1)/(√κ + 1) |
 | nesterov | 4/(3L + μ) | (√(3κ + 1) − 2)/(√(3κ + 1) + 2) | 1 − 2/√(3κ + 1) |
-| conjugate_gradient | the best of every step | the best of every step | 0 after as many steps as there are different curvatures |
+| conjugate_gradient | best of every step | best of every step | 0 after one step per curvature |
 | closed_form | | | 0 after one step |
 
 p features, q targets, m = min(n, p), s fits of one kind.
@@ -17,6 +18,7 @@ p features, q targets, m = min(n, p), s fits of one kind.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -24,51 +26,50 @@ import numpy as np
 
 from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
 from linfit.method.informed import Informed
+from linfit.method.linear_steps import LinearConstants, momentum_bound
 from linfit.method.models import Model
-from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper, momentum_bound
-from linfit.method.stacks import Columns, Memory, Update, summed
+from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper
+from linfit.method.stacks import Columns, Memory, Update, proportional_to_lr, summed
 from linfit.problem.losses import Loss
 from linfit.problem.magnitudes import column_norms
-from linfit.problem.problem import Array
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Accelerated(Optimizer):
-    """Momentum whose `lr` and `momentum` are those that theory calls optimal for the problem, unless they are given."""
+    """Momentum whose `lr` and `momentum` are optimal for the problem in theory, unless given."""
 
+    #: True if the gradient is taken where the velocity will lead.
     ahead: ClassVar[bool]
-    """Whether the gradient is taken where the velocity will lead."""
 
     lr: Positive | None = None
     momentum: Fraction | None = None
+
+    @abstractmethod
+    def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
+        """Return the optimal lr and momentum for these curvatures; 1 and 0 if nothing is curved."""
 
     def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
         if not self.open():
             return self
         lr, momentum = self.optimal(*optimum.curvature_range)
-        return self.model_copy(
-            update={
-                "lr": self.lr or lr,
-                "momentum": momentum if self.momentum is None else self.momentum,
-            }
-        )
+        if self.momentum is not None:
+            momentum = self.momentum
+        return self.model_copy(update={"lr": self.lr or lr, "momentum": momentum})
 
     def check(self, loss: Loss) -> None:
         if self.open() and not loss.quadratic:
             raise ValueError(
-                f"the optimal constants of {self.name} are known for quadratic losses, not for {loss.name}: give optimizer.lr and optimizer.momentum"
+                f"the optimal constants of {self.name} are known for quadratic losses, "
+                f"not for {loss.name}: give optimizer.lr and optimizer.momentum"
             )
 
     def open(self) -> bool:
-        """Whether a constant is left to theory, which knows quadratic objectives only."""
+        """Return True if a constant is left to theory, which knows quadratic objectives only."""
         return self.lr is None or self.momentum is None
-
-    def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
-        """(lr, momentum) for the largest curvature and the smallest that is not zero."""
-        raise NotImplementedError
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
         assert self.lr is not None and self.momentum is not None, (
@@ -76,22 +77,61 @@ class Accelerated(Optimizer):
         )
         return Momentum(parameter, self.lr, self.momentum, self.ahead)
 
-    def by_hand(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        step = f"({gradient.gradient} + {self.momentum!r} * velocity)" if self.ahead else "velocity"
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        step = "velocity"
+        if self.ahead:
+            step = f"({gradient.gradient} + {self.momentum!r} * velocity)"
         update = (
             f"velocity = {self.momentum!r} * velocity + {gradient.gradient}",
             f"{model.weight} -= {self.lr!r} * {step}",
         )
-        return OptimizerLines(
-            (f"velocity = torch.zeros_like({model.weight})",), in_place(update, gradient.tracked)
-        )
+        before = (f"velocity = torch.zeros_like({model.weight})",)
+        return OptimizerLines(before, in_place(update, gradient.tracked))
+
+    @proportional_to_lr
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        momentum = hyperparameters.tensor("momentum")
+
+        def update(k: int, W: Tensor, g: Tensor) -> None:
+            velocity = memory["velocity"].mul_(momentum).add_(g)
+            W.sub_(lr * (g + momentum * velocity if self.ahead else velocity))
+
+        return update
+
+    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
+        """Return 2(1 + momentum)/λ, if `ahead` over 1 + 2·momentum; None without a momentum."""
+        if self.momentum is None:
+            return None
+        return momentum_bound(self.momentum, self.ahead, curvature)
+
+    def linear_constants(self, n: float) -> LinearConstants | None:
+        if self.lr is None or self.momentum is None:
+            return None
+        return LinearConstants(self.lr, self.momentum, self.ahead)
+
+    def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
+        return self.optimal(largest, smallest)[0]
+
+
+#: Rules of every class that chooses its constants and otherwise steps as `Accelerated` does.
+ACCELERATED_RULES = (
+    Accelerated.lines,
+    Accelerated.stacked,
+    Accelerated.largest_stable_lr,
+    Accelerated.linear_constants,
+    Accelerated.optimal_lr,
+)
 
 
 class Momentum:
-    """b ← momentum·b + g, then w ← w − lr·b, or with `ahead` w ← w − lr·(g + momentum·b), by hand."""
+    """By hand b ← momentum·b + g, w ← w − lr·b, or if `ahead` w ← w − lr·(g + momentum·b)."""
 
     def __init__(self, parameter: Tensor, lr: float, momentum: float, ahead: bool) -> None:
-        self.parameter, self.lr, self.momentum, self.ahead = parameter, lr, momentum, ahead
+        self.parameter = parameter
+        self.lr = lr
+        self.momentum = momentum
+        self.ahead = ahead
         self.weight = parameter.detach()
         self.velocity = self.weight.new_zeros(self.weight.shape)
 
@@ -99,57 +139,40 @@ class Momentum:
         gradient = self.parameter.grad
         assert gradient is not None
         self.velocity = self.momentum * self.velocity + gradient
-        self.weight -= self.lr * (
-            gradient + self.momentum * self.velocity if self.ahead else self.velocity
-        )
+        step = gradient + self.momentum * self.velocity if self.ahead else self.velocity
+        self.weight -= self.lr * step
 
 
-class HeavyBall(Accelerated):
-    """Polyak's heavy ball (1964): w ← w − lr·g + momentum·(w − w before), with the constants that are optimal for the problem.
+class HeavyBall(Accelerated, keeps=ACCELERATED_RULES):
+    """Polyak's heavy ball (1964), with the constants that are optimal for the problem.
 
-    The same steps as torch.optim.SGD(momentum=…), whose velocity does not contain lr either; torch has no optimal constants.
+    w ← w − lr·g + momentum·(w − w before). These are the steps of torch.optim.SGD(momentum=…),
+    whose velocity does not contain lr either; torch has no optimal constants.
     """
 
     ahead = False
-    scales: ClassVar[bool] = True
     name: Literal["heavy_ball"] = "heavy_ball"
 
     def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
-        roots = math.sqrt(largest), math.sqrt(smallest)
-        return (
-            (4 / max(sum(roots) ** 2, math.ulp(0.0)), ((roots[0] - roots[1]) / sum(roots)) ** 2)
-            if largest > 0
-            else (1.0, 0.0)
-        )
-
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        return self.by_hand(model, gradient)
-
-    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        """2(1 + momentum)/λ, once the momentum is known."""
-        return (
-            None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
-        )
-
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
-
-        def update(k: int, W: Tensor, g: Tensor) -> None:
-            W.sub_(lr * memory["velocity"].mul_(momentum).add_(g))
-
-        return update
+        if largest <= 0:
+            return 1.0, 0.0
+        above = math.sqrt(largest)
+        below = math.sqrt(smallest)
+        lr = 4 / max((above + below) ** 2, math.ulp(0.0))
+        return lr, ((above - below) / (above + below)) ** 2
 
 
-class Nesterov(Accelerated):
-    """Nesterov's accelerated gradient (1983): the gradient is taken where the velocity will lead, with constants optimal for the problem.
+class Nesterov(Accelerated, keeps=ACCELERATED_RULES):
+    """Nesterov's accelerated gradient (1983), with the constants that are optimal for the problem.
 
-    The weights are those points y of the scheme w ← y − lr·g(y), y ← w + momentum·(w − w before). So are those of
-    torch.optim.SGD(nesterov=True), which makes the same steps; torch has no optimal constants. The momentum does not change
-    with the step, as it does in the scheme for objectives that are not strongly convex.
+    The gradient is taken where the velocity will lead. The weights are those points y of the scheme
+    w ← y − lr·g(y), y ← w + momentum·(w − w before). So are those of
+    torch.optim.SGD(nesterov=True), which makes the same steps; torch has no optimal constants. The
+    momentum does not change with the step, as it does in the scheme for objectives that are not
+    strongly convex.
     """
 
     ahead = True
-    scales: ClassVar[bool] = True
     name: Literal["nesterov"] = "nesterov"
 
     def optimal(self, largest: float, smallest: float) -> tuple[float, float]:
@@ -158,33 +181,17 @@ class Nesterov(Accelerated):
         root = math.sqrt(3 * largest / smallest + 1)
         return 4 / (3 * largest + smallest), max(0.0, (root - 2) / (root + 2))
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        return self.by_hand(model, gradient)
-
-    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        """2(1 + momentum)/((1 + 2·momentum)·λ), once the momentum is known."""
-        return (
-            None if self.momentum is None else momentum_bound(self.momentum, self.ahead, curvature)
-        )
-
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr, momentum = h.column(h["lr"]), h.column(h["momentum"])
-
-        def update(k: int, W: Tensor, g: Tensor) -> None:
-            velocity = memory["velocity"].mul_(momentum).add_(g)
-            W.sub_(lr * (g + momentum * velocity))
-
-        return update
-
 
 class ConjugateGradient(Informed):
-    """Conjugate gradients (Hestenes and Stiefel, 1952): every step is the best along its direction, for each target by itself.
+    """Conjugate gradients (Hestenes and Stiefel, 1952): every step is the best along its direction.
 
-    d ← −h/N + β·d with h = g/N and β = max(0, h·(h − h before)/h before·h before) (Polak and Ribière, 1969), w ← w + α·d with the
-    exact α = −g·d/dᵀHd, where dᵀHd = 2c‖Rd‖² comes from the triangular root R of the problem. N is 1, or with
-    `preconditioner=jacobi` the columns' norms: then the units of the features do not matter, and it reaches the digits that the
-    condition number of scaled columns leaves; no other diagonal one has a κ smaller by more than a factor √p (van der Sluis, 1969).
-    For a quadratic objective it ends, but for rounding, after as many steps as the Hessian, of the scaled columns, has different
+    Each target has its own direction: d ← −h/N + β·d with h = g/N and β = max(0, h·(h − h before)/h
+    before·h before) (Polak and Ribière, 1969), w ← w + α·d with the exact α = −g·d/dᵀHd, where dᵀHd
+    = 2c‖Rd‖² comes from the triangular root R of the problem. N is 1, or with
+    `preconditioner=jacobi` the columns' norms: then the units of the features do not matter, and it
+    reaches the digits that the condition number of scaled columns leaves; no other diagonal one has
+    a κ smaller by more than a factor √p (van der Sluis, 1969). For a quadratic objective it ends,
+    but for rounding, after as many steps as the Hessian, of the scaled columns, has different
     eigenvalues: the baseline that no fixed learning rate beats. torch.optim has no counterpart.
     """
 
@@ -201,42 +208,47 @@ class ConjugateGradient(Informed):
         return Conjugate(parameter, root, norms, self.known.scale, self.layout)
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        jacobi = self.preconditioner == "jacobi"
-        norms = (
-            "torch.tensor(np.linalg.norm(root, axis=0)[:, None]).to(X)"
-            if jacobi
-            else "X.new_ones(1)"
-        )
+        norms = "X.new_ones(1)"
+        if self.preconditioner == "jacobi":
+            norms = "torch.tensor(np.linalg.norm(root, axis=0)[:, None]).to(X)"
         zeros = f"X.new_zeros{(2, *self.known.weights.shape)}"
         before = (
             f'root = np.linalg.qr({self.features()}, mode="r")  # RᵀR = XᵀX',
-            f"root, norms, (direction, scaled) = torch.tensor(root).to(X), {norms}, {zeros}  # [p, 1], [p, q]",
-            "ratio = lambda over, under: (over / under.masked_fill(under == 0, 1)).masked_fill(under == 0, 0)",
+            f"root, norms, (direction, scaled) = torch.tensor(root).to(X), {norms}, {zeros}"
+            "  # [p, 1], [p, q]",
+            "ratio = lambda over, under: "
+            "(over / under.masked_fill(under == 0, 1)).masked_fill(under == 0, 0)",
         )
         bent = f"{2 * self.known.scale!r} * (root @ direction).square().sum(dim=0)"
+        length = f"ratio((scaled * norms * direction).sum(dim=0), {bent})"
         update = (
-            f"scaled, before = ratio({gradient.gradient}{model.transposed}, norms), scaled  # [p, q]",
-            "direction = ratio((scaled * (scaled - before)).sum(dim=0), before.square().sum(dim=0)).clamp(min=0) * direction - ratio(scaled, norms)",
-            f"{model.weight} -= (ratio((scaled * norms * direction).sum(dim=0), {bent}) * direction){model.transposed}",
+            f"scaled, before = ratio({gradient.gradient}{model.transposed}, norms), scaled"
+            "  # [p, q]",
+            "direction = ratio((scaled * (scaled - before)).sum(dim=0), before.square().sum(dim=0))"
+            ".clamp(min=0) * direction - ratio(scaled, norms)",
+            f"{model.weight} -= ({length} * direction){model.transposed}",
         )
         return OptimizerLines(before, in_place(update, gradient.tracked))
 
     def norms(self) -> Array:
-        """What columns are divided by `[p, 1]`."""
+        """Return the divisors of the columns `[p, 1]`."""
         sizes = column_norms(self.known.root).T
         return np.asarray(sizes if self.preconditioner == "jacobi" else np.ones_like(sizes))
 
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        own = [optimizer for optimizer in h.components if isinstance(optimizer, ConjugateGradient)]
-        roots = h.rounded(np.stack([one.known.root for one in own])).unsqueeze(-1)  # [s, m, p, 1]
-        norms = h.rounded(np.stack([one.norms() for one in own]))  # [s, p, 1]
-        scale = 2 * own[0].known.scale  # of one loss and one shape
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        own = self.alike(hyperparameters)
+        roots = hyperparameters.rounded(np.stack([one.known.root for one in own])).unsqueeze(
+            -1
+        )  # [s, m, p, 1]
+        norms = hyperparameters.rounded(np.stack([one.norms() for one in own]))  # [s, p, 1]
+        scale = 2 * self.known.scale  # of one loss and one shape
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            d, before, scaled = memory["direction"], memory["gradient"], _ratio(g, norms)
-            kept = _ratio(summed(scaled * (scaled - before), 1), summed(before * before, 1)).clamp(
-                min=0
-            )  # [s, q]
+            d = memory["direction"]
+            before = memory["gradient"]
+            scaled = _ratio(g, norms)
+            growth = summed(scaled * (scaled - before), 1)
+            kept = _ratio(growth, summed(before * before, 1)).clamp(min=0)  # [s, q]
             d.mul_(kept.unsqueeze(1)).sub_(_ratio(scaled, norms))
             before.copy_(scaled)
             bent = summed(roots * d.unsqueeze(1), 2)  # [s, m, q]
@@ -257,13 +269,11 @@ class Conjugate:
         scale: float,
         layout: Callable[[Tensor], Tensor],
     ) -> None:
-        self.parameter, self.root, self.norms, self.scale, self.layout = (
-            parameter,
-            root,
-            norms,
-            scale,
-            layout,
-        )
+        self.parameter = parameter
+        self.root = root
+        self.norms = norms
+        self.scale = scale
+        self.layout = layout
         self.weight = layout(parameter.detach())  # [p, q], the same storage
         self.direction = self.weight.new_zeros(self.weight.shape)
         self.before = self.weight.new_zeros(self.weight.shape)
@@ -271,18 +281,16 @@ class Conjugate:
     def step(self) -> None:
         assert self.parameter.grad is not None
         h = _ratio(self.layout(self.parameter.grad), self.norms)  # [p, q]
-        kept = _ratio((h * (h - self.before)).sum(dim=0), self.before.square().sum(dim=0)).clamp(
-            min=0
-        )  # [q]
+        growth = (h * (h - self.before)).sum(dim=0)
+        kept = _ratio(growth, self.before.square().sum(dim=0)).clamp(min=0)  # [q]
         self.direction = kept * self.direction - _ratio(h, self.norms)
         self.before = h
         curvature = 2 * self.scale * (self.root @ self.direction).square().sum(dim=0)  # [q]
-        self.weight -= (
-            _ratio((h * self.norms * self.direction).sum(dim=0), curvature) * self.direction
-        )
+        length = _ratio((h * self.norms * self.direction).sum(dim=0), curvature)
+        self.weight -= length * self.direction
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """0 where there is nothing to divide by."""
+    """Return the quotient, 0 where the denominator is 0."""
     nothing = denominator == 0
     return (numerator / denominator.masked_fill(nothing, 1)).masked_fill(nothing, 0)

@@ -1,6 +1,6 @@
-"""The exact answer as an optimizer: what every other one is measured against.
+"""The exact answer as an optimizer: the reference for every other one.
 
-p features, q targets, s fits of one kind.
+p features, q targets, s fits of one kind, m curvatures that are not zero.
 """
 
 from __future__ import annotations
@@ -14,23 +14,27 @@ from linfit.method.informed import Informed
 from linfit.method.optimizers import Stepper
 from linfit.method.stacks import Columns, Memory, Update
 from linfit.problem.refinement import TURNS
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class ClosedForm(Informed):
-    """The closed form: the first step goes from wherever the fit starts to the least-squares solution, later ones stay there.
+    """The closed form: the first step goes to the least-squares solution, later ones stay there.
 
-    W = argmin ‖XW − y‖², with a penalty of the objective with it, by a singular value decomposition of X with its columns scaled to norm
-    one, in float64 whatever the fit's dtype is, to which only the data and the solution are rounded (Golub and Van Loan, Matrix
-    Computations, 4th ed., §5.5); where that would cost digits it is refined (Björck, 1967). Where there are many solutions, because
-    columns depend on each other or features outnumber samples, it is the one of smallest norm, not the one nearest the start, at
-    which descent ends. The loss at step 0 is that of the start, so `steps_to_tolerance` is 1. torch.optim has no counterpart.
+    W = argmin ‖XW − y‖², including the objective's penalty, by a singular value decomposition of X
+    with its columns scaled to norm one, in float64 whatever the fit's dtype is, to which only the
+    data and the solution are rounded (Golub and Van Loan, Matrix Computations, 4th ed., §5.5);
+    where that would cost digits it is refined (Björck, 1967). Where there are many solutions,
+    because columns depend on each other or features outnumber samples, it is the one of smallest
+    norm, not the one nearest the start, at which descent ends. The loss at step 0 is that of the
+    start, so `steps_to_tolerance` is 1. torch.optim has no counterpart.
 
-    Of data that dtype had to round, about 15 − log₁₀(κ + κ²·‖r‖/(‖X‖‖W‖)) digits are those of the exact answer, 6 − … in float32,
-    where κ is the condition number of X with its columns scaled and r the residual; with `gradient=gram`, which squares it, at most
-    14 − 2·log₁₀ κ. Where fewer than 9 are left, 3 in float32, the fit says so.
+    Of data that dtype had to round, about 15 − log₁₀(κ + κ²·‖r‖/(‖X‖‖W‖)) digits are those of the
+    exact answer, 6 − … in float32, where κ is the condition number of X with its columns scaled and
+    r the residual; with `gradient=gram`, which squares it, at most 14 − 2·log₁₀ κ. Where fewer than
+    9 are left, 3 in float32, the fit says so.
     """
 
     descends: ClassVar[bool] = False
@@ -67,21 +71,19 @@ class ClosedForm(Informed):
             "best = right.T @ (left.T @ b / singular[:, None])  # [p, q]",
         )
 
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        best = h.rounded(
-            np.stack(
-                [
-                    optimizer.known.weights
-                    for optimizer in h.components
-                    if isinstance(optimizer, ClosedForm)
-                ]
-            )
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        best = hyperparameters.rounded(
+            np.stack([one.known.weights for one in self.alike(hyperparameters)])
         )
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             W.copy_(best)
 
         return update
+
+    def propagators(self, curvatures: Array, n: float) -> Array | None:
+        """Return zeros `[m, 2, 2]`: one step leaves no error."""
+        return np.zeros((len(curvatures), 2, 2))
 
 
 #: linfit/problem/refinement.py, with Python's own fractions.
@@ -103,10 +105,11 @@ REFINEMENT: Lines = (
 
 
 class Arrival:
-    """Puts the parameter where it belongs."""
+    """Stepper that puts the parameter at the solution."""
 
     def __init__(self, parameter: Tensor, best: Tensor) -> None:
-        self.weight, self.best = parameter.detach(), best
+        self.weight = parameter.detach()
+        self.best = best
 
     def step(self) -> None:
         self.weight.copy_(self.best)

@@ -1,7 +1,8 @@
-"""torch's optimizers without torch's compiler, which makes no step faster here and takes as long to import as torch itself.
+"""torch's optimizers without torch's compiler, which takes as long to import as torch itself.
 
-`torch.optim` imports `torch._dynamo` in functions that it lays around the methods of an optimizer. A subclass with the methods
-below these layers makes the same steps, and leaves torch as it is for whoever compiles.
+The compiler makes no step faster here. `torch.optim` imports `torch._dynamo` in wrappers around the
+methods of an optimizer. A subclass with the methods below these layers makes the same steps, and
+leaves torch as it is for those who compile.
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ from torch.optim import Optimizer
 
 Method = Callable[..., Any]
 
-#: The layers that may go, by the name of their code. A layer that is not here stays, with all that is below it: it may do more.
-COMPILER = "_disable_dynamo.<locals>.inner"  # hides the method from the compiler
-GRADIENT_MODE = "_use_grad_for_differentiable.<locals>._use_grad"  # tells the compiler, and sets whether autograd records the step
-PROFILER = "Optimizer.profile_hook_step.<locals>.wrapper"  # `Optimizer.__init__` lays it around the step of every new class
+# Layers that are taken off, by the name of their code. Any other layer is kept, with all layers
+# below it: it may do more.
+#: Hides the method from the compiler.
+COMPILER = "_disable_dynamo.<locals>.inner"
+#: Tells the compiler, and decides if autograd records the step.
+GRADIENT_MODE = "_use_grad_for_differentiable.<locals>._use_grad"
+#: `Optimizer.__init__` wraps the step of every new class in it.
+PROFILER = "Optimizer.profile_hook_step.<locals>.wrapper"
 
 
 @cache
 def eager(optimizer: type[Optimizer]) -> type[Any]:
-    """Return a subclass of `optimizer` that does not import torch's compiler; the class itself where nothing can be left out."""
+    """Return a subclass of `optimizer` that does not import torch's compiler.
+
+    Return the class itself if no layer can be taken off.
+    """
     methods: dict[str, Any] = {}
     for name in dir(optimizer):
         method = inspect.getattr_static(optimizer, name)
@@ -37,7 +45,7 @@ def eager(optimizer: type[Optimizer]) -> type[Any]:
 
 
 def uncovered(method: Method) -> Method:
-    """Return the function below the layers that may go, in the gradient mode that they set."""
+    """Return the function below the removed layers, in the gradient mode that they set."""
     sets_gradient_mode = False
     while (layer := layer_of(method)) is not None:
         sets_gradient_mode |= layer == GRADIENT_MODE
@@ -46,7 +54,7 @@ def uncovered(method: Method) -> Method:
 
 
 def layer_of(method: Method) -> str | None:
-    """Return which of the layers that may go the outermost one of `method` is, None for any other function."""
+    """Return the outermost layer of `method` if it is one that is taken off, None otherwise."""
     code = getattr(method, "__code__", None)
     name = getattr(code, "co_qualname", None)
     known = name in (COMPILER, GRADIENT_MODE, PROFILER) and hasattr(method, "__wrapped__")
@@ -54,7 +62,7 @@ def layer_of(method: Method) -> str | None:
 
 
 def in_gradient_mode(step: Method) -> Method:
-    """Return `step` as torch calls it: autograd records it only for an optimizer that is `differentiable`."""
+    """Return `step` as torch calls it: autograd records it only if it is `differentiable`."""
 
     @wraps(step)
     def moded(self: Optimizer, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
-"""How the gradient of the loss is obtained. Whatever the way, it ends in the parameter's `.grad`, where torch puts it.
+"""How the gradient of the loss is obtained; it ends in the parameter's `.grad`, as torch's does.
 
-n samples, p features, q targets.
+n samples, p features, q targets, r fits of a stack.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from linfit.component import Component
+from linfit.component import Component, optional
 from linfit.lines import GradientLines, Lines, LossLines, ModelLines, indented
 from linfit.method.models import Model, Predictor
 from linfit.problem.losses import Loss
@@ -24,49 +24,54 @@ if TYPE_CHECKING:
 
 #: Computes the losses `[r]` of r fits at W `[r, p, q]`, and their gradients `[r, p, q]`.
 StackedEvaluation = Callable[["Tensor"], "tuple[Tensor, Tensor]"]
-#: Computes the loss `[]` where the weights stand, and leaves its gradient in the parameter's `.grad`.
+#: Computes the loss `[]` where the weights stand, and leaves its gradient in the parameter's
+#: `.grad`.
 Evaluation = Callable[[], "Tensor"]
 
 
 class Gradient(Component):
     """How ∂loss/∂W is obtained."""
 
-    #: Whether it is given a summary of the data in place of the samples (linfit/problem/summary.py).
+    #: True if it takes a summary of the data in place of the samples (linfit/problem/summary.py).
     summarizes: ClassVar[bool] = False
-    #: Whether X and y are given in float64, and it computes in it, whatever the fit's dtype is.
+    #: True if it takes X and y, and computes, in float64 whatever the fit's dtype is.
     in_float64: ClassVar[bool] = False
+    #: True if it reads X and y at every evaluation, so that each may find other samples in them.
+    batches: ClassVar[bool] = True
 
     def check(self, loss: Loss) -> None:
-        """Raises ValueError where the gradient of `loss` cannot be had this way."""
+        """Raise ValueError if the gradient of `loss` cannot be obtained this way."""
 
     def data_dtype(self, dtype: torch.dtype) -> torch.dtype:
-        """What X and y are given in, for weights of `dtype`."""
+        """Return the dtype of X and y for weights of `dtype`."""
         import torch
 
         return torch.float64 if self.in_float64 else dtype
-
-    #: Whether X and y are read at every evaluation, so that a few samples may stand in them at a time.
-    batches: ClassVar[bool] = True
 
     @abstractmethod
     def bind(
         self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
-        """The evaluation of `loss` and its gradient for `predictor` on X `[n, p]` and y `[n, q]`."""
+        """Return the evaluation of `loss` and its gradient on X `[n, p]` and y `[n, q]`."""
 
+    @optional
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
-        """The same in the program that `linfit script` prints."""
+        """Return the evaluation in a plain program."""
         raise NotImplementedError(f"gradient {self.name} has no lines")
 
+    @optional
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        """The same for r fits at once, on X `[r, p, 1, n]` and y `[r, q, n]`, of which either is `[1, …]` where all share it."""
+        """Return the evaluation of r fits at once, on X `[r, p, 1, n]` and y `[r, q, n]`.
+
+        Either is `[1, …]` if all fits share it.
+        """
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")
 
 
 def penalized(
     evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage
 ) -> Evaluation:
-    """The evaluation with the penalty beside the loss, whose gradient strength·W is written by hand."""
+    """Return the evaluation of loss + penalty, whose gradient strength·W is written by hand."""
     strength = shrinkage.strength
 
     def shrunk(parameter: Tensor) -> Tensor:
@@ -74,7 +79,8 @@ def penalized(
         return model.transpose(rows[:-1]) if shrinkage.exempt else parameter
 
     def both() -> Tensor:
-        loss, w = evaluate().detach(), shrunk(weight.detach())
+        loss = evaluate().detach()
+        w = shrunk(weight.detach())
         assert weight.grad is not None
         shrunk(weight.grad).add_(strength * w)
         return loss + 0.5 * strength * w.square().sum()
@@ -85,7 +91,10 @@ def penalized(
 def penalized_stack(
     evaluate: StackedEvaluation, strength: Tensor, mask: Tensor
 ) -> StackedEvaluation:
-    """The same for r fits at once, whose strengths are `[r, 1, 1]`; `mask` `[r, p, 1]` is 0 where a row is exempt."""
+    """Return the evaluation of loss + penalty of r fits at once.
+
+    The strengths are `[r, 1, 1]`; `mask` `[r, p, 1]` is 0 where a row is exempt.
+    """
 
     def both(W: Tensor) -> tuple[Tensor, Tensor]:
         losses, gradient = evaluate(W)
@@ -129,7 +138,7 @@ class Manual(Gradient):
 
 
 class Autograd(Gradient):
-    """By reverse-mode automatic differentiation: `loss.backward()`, the old gradient cleared first."""
+    """By reverse-mode automatic differentiation, `loss.backward()`, after clearing the gradient."""
 
     name: Literal["autograd"] = "autograd"
 
@@ -151,23 +160,32 @@ class Autograd(Gradient):
         return GradientLines(
             before,
             _forward(model, loss),
-            ("loss.backward()",),
-            f"{model.weight}.grad",
+            backward=("loss.backward()",),
+            gradient=f"{model.weight}.grad",
             tracked=True,
         )
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        return _reverse_mode(model, loss, X, y)
+        import torch
+
+        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            weight = W.detach().requires_grad_()
+            losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
+            # Each fit's own gradient: no loss depends on another's weights.
+            (gradient,) = torch.autograd.grad(losses.sum(), weight)
+            return losses.detach(), gradient
+
+        return evaluate
 
 
-class FuncGrad(Gradient):
-    """As a function of a function: `torch.func.grad_and_value` of the loss as a pure function of the weights.
+class FuncGrad(Autograd, keeps=[Autograd.stacked]):
+    """By `torch.func.grad_and_value` of the loss as a pure function of the weights.
 
-    Its first call imports torch's compiler, which takes as long as importing torch. A stack takes the same gradient of the same
-    function by `torch.autograd.grad`, with the same bits.
+    Its first call imports torch's compiler, which takes as long as importing torch. A stack takes
+    the gradient of that function by `torch.autograd.grad`, with the same bits.
     """
 
-    name: Literal["func_grad"] = "func_grad"
+    name: Literal["func_grad"] = "func_grad"  # type: ignore[assignment]
 
     def bind(
         self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
@@ -191,15 +209,13 @@ class FuncGrad(Gradient):
         called = f"gradient, loss = torch.func.grad_and_value(objective)({model.weight})"
         return GradientLines(_objective(model, loss), (called,), ())
 
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        return _reverse_mode(model, loss, X, y)
-
 
 class Forward(Gradient):
-    """By forward-mode automatic differentiation: `torch.func.jvp` along each weight's own direction, p·q passes a step.
+    """By forward-mode automatic differentiation, `torch.func.jvp` along each weight's direction.
 
-    The derivatives are exact, as those of reverse mode; what reverse mode finds in one pass costs one for each weight. The
-    prediction is linear in the weights: its derivative along a direction is the prediction with that direction for weights.
+    The derivatives are exact, as those of reverse mode, which takes one pass where this takes one
+    for each of the p·q weights. The prediction is linear in the weights: its derivative along a
+    direction is the prediction with that direction for weights.
     """
 
     name: Literal["forward"] = "forward"
@@ -209,16 +225,19 @@ class Forward(Gradient):
     ) -> Evaluation:
         import torch
 
-        weight, jvp = predictor.weight.requires_grad_(False), _jvp()
+        weight = predictor.weight.requires_grad_(False)
+        jvp = _jvp()
 
         def evaluate() -> Tensor:
             residual = model.predict(predictor, weight, X) - y
-            gradient, value = torch.empty_like(weight), None
+            gradient = torch.empty_like(weight)
+            value = None
             for place in range(weight.numel()):
                 direction = torch.zeros_like(weight)
                 direction.view(-1)[place] = 1
                 slope = model.predict(predictor, direction, X)
-                value, gradient.view(-1)[place] = jvp(loss, (residual,), (slope,))
+                value, along = jvp(loss, (residual,), (slope,))
+                gradient.view(-1)[place] = along
             weight.grad = gradient
             return cast("Tensor", value)
 
@@ -231,14 +250,14 @@ class Forward(Gradient):
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             residual = model.stacked(X, W) - y  # [r, q, n]
-            gradient, losses = torch.empty_like(W), None
+            gradient = torch.empty_like(W)
+            losses = None
             for place in range(W[0].numel()):
                 direction = torch.zeros_like(W)
                 direction.view(len(W), -1)[:, place] = 1
                 slope = model.stacked(X, direction)
-                losses, gradient.view(len(W), -1)[:, place] = jvp(
-                    loss.stacked, (residual,), (slope,)
-                )
+                losses, along = jvp(loss.stacked, (residual,), (slope,))
+                gradient.view(len(W), -1)[:, place] = along
             return cast("Tensor", losses), gradient
 
         return evaluate
@@ -246,29 +265,16 @@ class Forward(Gradient):
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         forward = (
             f"gradient = torch.empty_like({model.weight})",
-            "for along in torch.eye(gradient.numel()).to(gradient).view(-1, *gradient.shape):  # each weight's own direction",
-            f"    loss, gradient[along > 0] = torch.func.jvp(objective, ({model.weight},), (along,))",
+            "for along in torch.eye(gradient.numel()).to(gradient).view(-1, *gradient.shape):"
+            "  # each weight's own direction",
+            "    loss, gradient[along > 0] = "
+            f"torch.func.jvp(objective, ({model.weight},), (along,))",
         )
         return GradientLines(_objective(model, loss), forward, ())
 
 
-def _reverse_mode(model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-    """Return the stacked evaluation by one backward pass of the sum of all losses."""
-    import torch
-
-    def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-        weight = W.detach().requires_grad_()
-        losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
-        (gradient,) = torch.autograd.grad(
-            losses.sum(), weight
-        )  # each fit's own: no loss knows another's weights
-        return losses.detach(), gradient
-
-    return evaluate
-
-
 def _jvp() -> Callable[..., tuple[Tensor, Tensor]]:
-    """torch.func.jvp, called once: what it loads the first time warns that torch itself uses what is deprecated."""
+    """Return torch.func.jvp, called once: its first call warns that torch uses deprecated code."""
     import torch
 
     with warnings.catch_warnings():
@@ -278,11 +284,11 @@ def _jvp() -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 class FiniteDifference(Gradient):
-    """By central differences, (loss(w + h) − loss(w − h))/2h for each weight, with h = step·max(1, |w|).
+    """By central differences, (loss(w + h) − loss(w − h))/2h with h = step·max(1, |w|).
 
-    `step` is the cube root of the dtype's precision unless given, which balances rounding and truncation. A quadratic loss has no
-    truncation: what is left is rounding, about the loss times precision/step. torch.autograd.gradcheck takes h = 1e-6 instead,
-    which is for float64.
+    `step` is the cube root of the dtype's precision unless given, which balances rounding and
+    truncation. A quadratic loss has no truncation: only rounding is left, about the loss times
+    precision/step. torch.autograd.gradcheck takes h = 1e-6 instead, which is for float64.
     """
 
     name: Literal["finite_difference"] = "finite_difference"
@@ -297,9 +303,8 @@ class FiniteDifference(Gradient):
             return loss(model.predict(predictor, parameter, X) - y)
 
         def evaluate() -> Tensor:
-            weight.grad = self._slopes(
-                lambda parameter: objective(parameter[0]), weight.detach().unsqueeze(0)
-            )[0]
+            start = weight.detach().unsqueeze(0)
+            weight.grad = self._slopes(lambda parameter: objective(parameter[0]), start)[0]
             return objective(weight)
 
         return evaluate
@@ -311,27 +316,28 @@ class FiniteDifference(Gradient):
         return lambda W: (objective(W), self._slopes(objective, W))
 
     def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
-        w, step = (
-            model.weight,
-            "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step),
-        )
+        w = model.weight
+        step = "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
         forward = (
             f"loss, gradient = objective({w}), torch.empty_like({w})",
             f"h = torch.diagflat({step} * {w}.abs().clamp(min=1)).view(-1, *gradient.shape)",
-            f"for place, (above, below) in enumerate(zip({w} + h, {w} - h)):  # one weight at a time",
-            "    gradient.view(-1)[place] = (objective(above) - objective(below)) / (above - below).sum()",
+            f"for place, (above, below) in enumerate(zip({w} + h, {w} - h)):"
+            "  # one weight at a time",
+            "    gradient.view(-1)[place] = "
+            "(objective(above) - objective(below)) / (above - below).sum()",
         )
         return GradientLines(_objective(model, loss), forward, ())
 
     def _slopes(self, objective: Callable[[Tensor], Tensor], W: Tensor) -> Tensor:
-        """The gradients `[r, …]` of r weights `[r, …]`."""
+        """Return the gradients `[r, …]` of r weights `[r, …]`."""
         import torch
 
         step = self.step or torch.finfo(W.dtype).eps ** (1 / 3)
         flat = W.reshape(len(W), -1)
         gradient = torch.empty_like(flat)
         for place in range(flat.shape[1]):
-            above, below = flat.clone(), flat.clone()
+            above = flat.clone()
+            below = flat.clone()
             h = step * flat[:, place].abs().clamp(min=1)
             above[:, place] += h
             below[:, place] -= h
@@ -341,7 +347,7 @@ class FiniteDifference(Gradient):
 
 
 def loss_alone(model: ModelLines, loss: LossLines) -> GradientLines:
-    """The loss without its gradient, for an optimizer that never looks at one."""
+    """Return the loss without its gradient, for an optimizer that never uses one."""
     return GradientLines((), _forward(model, loss), (), gradient="")
 
 
@@ -350,5 +356,5 @@ def _forward(model: ModelLines, loss: LossLines) -> Lines:
 
 
 def _objective(model: ModelLines, loss: LossLines) -> Lines:
-    """The loss as a function of the weights, which torch then does not record by itself."""
+    """Return the loss as a function of the weights, which torch does not record unasked."""
     return ("", "def objective(weight):", *indented(loss.returned(f"{model.pure} - y")), "")

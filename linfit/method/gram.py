@@ -1,4 +1,4 @@
-"""The gradient from sufficient statistics: after one pass over the data a step costs O(p²), whatever n is.
+"""The gradient from sufficient statistics: after one pass a step costs O(p²), whatever n is.
 
 n samples, p features, q targets.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from linfit.method.gradients import Evaluation, Gradient, StackedEvaluation
+from linfit.method.gradients import Evaluation, Manual, StackedEvaluation
 from linfit.method.models import Model, Predictor
 from linfit.problem.losses import Loss, SumOfSquares
 from linfit.problem.summary import root
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Gram(Gradient):
-    """From sufficient statistics: XᵀX, Xᵀy and yᵀy are summed in one pass over the data, in float64; then a step costs O(p²).
+class Gram(Manual):
+    """From sufficient statistics, XᵀX, Xᵀy and yᵀy, summed in one pass; a step costs O(p²).
 
-    The engines give it a summary of the data, p + q rows with the same squared error for every W (linfit/problem/summary.py); so data may
-    be larger than memory, and the loss and its excess are exact sums of squares, never differences. It computes in float64
-    whatever the fit's dtype is, to which samples, weights and gradients are rounded. Squared errors only. The optimum that it leads to
-    has about 14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled. Not in torch.
+    The engines give it a summary of the data, p + q rows with equal squared error for every W
+    (linfit/problem/summary.py); so data may be larger than memory, and the loss and its excess are
+    exact sums of squares, never differences. It computes in float64 whatever the fit's dtype is, to
+    which samples, weights and gradients are rounded. Squared errors only. The optimum that it leads
+    to has about 14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled.
+    Not in torch.
     """
 
-    name: Literal["gram"] = "gram"
+    name: Literal["gram"] = "gram"  # type: ignore[assignment]
     summarizes: ClassVar[bool] = True
     in_float64: ClassVar[bool] = True
     batches: ClassVar[bool] = False
@@ -33,7 +35,8 @@ class Gram(Gradient):
     def check(self, loss: Loss) -> None:
         if not loss.quadratic:
             raise ValueError(
-                f"gram knows squared errors only, not {loss.name}: choose loss=mse, or gradient=manual"
+                f"gram knows squared errors only, not {loss.name}: "
+                "choose loss=mse, or gradient=manual"
             )
 
     def bind(
@@ -50,19 +53,24 @@ class Gram(Gradient):
         return evaluate
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+        step = super().stacked(model, loss, X, y)
+
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            residual = model.stacked(X, W.double()) - y  # [r, q, p + q]
-            gradient = (X * loss.derivative(residual).unsqueeze(1)).sum(dim=-1)  # [r, p, q]
-            return loss.stacked(residual).to(W.dtype), gradient.to(W.dtype)
+            losses, gradient = step(W.double())
+            return losses.to(W.dtype), gradient.to(W.dtype)
 
         return evaluate
 
 
 def _summed(X: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Loss]:
-    """p + q rows in place of X `[n, p]` and y `[n, q]`, and the loss as a function of their residuals; few rows are left as they are."""
+    """Return p + q rows in place of X `[n, p]` and y `[n, q]`, and the loss of their residuals.
+
+    Fewer rows are left as they are.
+    """
     import torch
 
-    (n, p), q = X.shape, y.shape[1]
+    n, p = X.shape
+    q = y.shape[1]
     if n <= p + q:
         return X, y, loss
     A = torch.hstack([X, y])

@@ -1,4 +1,4 @@
-"""What optimizers have in common that must know the problem: its optimum and its curvature.
+"""Optimizers that must know the problem: its optimum and its curvature.
 
 n samples, p features, q targets.
 """
@@ -6,12 +6,14 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from pydantic import PrivateAttr
 
 from linfit.method.models import Model
 from linfit.method.optimizers import Optimizer
+from linfit.method.stacks import Columns
 from linfit.problem.losses import Loss
 from linfit.problem.theory import Optimum
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Informed(Optimizer):
-    """An optimizer of quadratic objectives that must know the whole problem before it moves anything."""
+    """An optimizer of quadratic objectives that must know the whole problem before its steps."""
 
     batches: ClassVar[bool] = False
 
@@ -29,13 +31,15 @@ class Informed(Optimizer):
 
     def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
         informed = self.model_copy()
-        informed._known, informed._model = optimum, model
+        informed._known = optimum
+        informed._model = model
         return informed
 
     def check(self, loss: Loss) -> None:
         if not loss.quadratic:
             raise ValueError(
-                f"{self.name} minimizes quadratic losses, not {loss.name}: choose another optimizer, or loss=mse"
+                f"{self.name} minimizes quadratic losses, not {loss.name}: "
+                "choose another optimizer, or loss=mse"
             )
 
     @property
@@ -43,21 +47,24 @@ class Informed(Optimizer):
         assert self._known is not None, "the problem is known before anything moves"
         return self._known
 
+    def alike(self, hyperparameters: Columns) -> Sequence[Self]:
+        """Return the optimizers of a stack, which are of this one's class."""
+        return cast("Sequence[Self]", hyperparameters.components)
+
     def layout(self, tensor: Tensor) -> Tensor:
-        """From W's layout `[p, q]` to the parameter's or back."""
+        """Return a tensor in the parameter's layout from W's `[p, q]`, or back."""
         return tensor if self._model is None else self._model.transpose(tensor)
 
     def features(self) -> str:
-        """X of a program in float64, an expression; with a penalty, the rows under it that stand for it."""
+        """Return X of a plain program in float64 with a penalty's rows below, an expression."""
         p = len(self.known.weights)
         exempt = self.known.shrinkage.exempt
         diagonal = f"np.diag([1.0] * {p - 1} + [0.0])" if exempt else f"np.eye({p})"
-        return self._above(
-            f"{math.sqrt(self.known.decay)!r} * {diagonal}", "X.cpu().double().numpy()"
-        )
+        rows = f"{math.sqrt(self.known.decay)!r} * {diagonal}"
+        return self._above(rows, "X.cpu().double().numpy()")
 
     def targets(self) -> str:
-        """The targets of these rows."""
+        """Return the targets of these rows, an expression."""
         return self._above(f"np.zeros({self.known.weights.shape})", "y.cpu().double().numpy()")
 
     def _above(self, rows: str, plain: str) -> str:

@@ -1,4 +1,7 @@
-"""Initial weights W `[p, q]`, on the CPU, from a generator of their own: the global stream is never touched."""
+"""Initial weights W `[p, q]`, on the CPU, from a generator of their own.
+
+The global stream is never used.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from linfit.component import Component, Seed
+from linfit.component import Component, Seed, optional
 from linfit.lines import Lines, Scope, listed
 from linfit.problem.streams import Purpose, torch_seed, torch_seed_line
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 
-#: The generator of a program, after the line that computes its seed.
+#: Generator of a plain program, after the line that computes its seed.
 SEEDED = "torch.Generator().manual_seed(seed)"
 
 
@@ -25,14 +28,15 @@ class Init(Component):
 
     @abstractmethod
     def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
-        """W `[p, q]` for p features and q targets; `seed` is the fit's seed."""
+        """Return W `[p, q]` for p features and q targets; `seed` is the fit's seed."""
 
+    @optional
     def lines(self, scope: Scope) -> Lines:
-        """The same in the program that `linfit script` prints: a tensor `W`."""
+        """Return the lines of a plain program after which the tensor `W` is defined."""
         raise NotImplementedError(f"init {self.name} has no lines")
 
     def check(self, p: int, q: int) -> None:
-        """Raises ValueError where no W `[p, q]` can be had."""
+        """Raise ValueError if no W `[p, q]` can be drawn."""
 
 
 class Random(Init):
@@ -41,19 +45,22 @@ class Random(Init):
     seed: Seed | None = None
 
     def generator(self, seed: int) -> torch.Generator:
+        """Return the generator of the initial weights; `seed` is the fit's."""
         import torch
 
         return torch.Generator().manual_seed(torch_seed(self.own(seed), Purpose.INITIAL_WEIGHTS))
 
     def seed_line(self, seed: int) -> str:
+        """Return the line of a plain program that computes the generator's seed."""
         return torch_seed_line(self.own(seed), Purpose.INITIAL_WEIGHTS)
 
     def own(self, seed: int) -> int:
+        """Return the seed of the initial weights, which is the fit's `seed` unless given."""
         return seed if self.seed is None else self.seed
 
 
 class Normal(Random):
-    """N(mean, std²), drawn in float64 and then cast, so that both dtypes start at the same point."""
+    """N(mean, std²), drawn in float64 and then cast: both dtypes start at the same point."""
 
     name: Literal["normal"] = "normal"
     mean: float = 0.0
@@ -67,19 +74,17 @@ class Normal(Random):
 
     def lines(self, scope: Scope) -> Lines:
         standard = f"torch.randn({scope.p}, {scope.q}, generator={SEEDED}, dtype=torch.float64)"
-        drawn = (
-            standard
-            if (self.mean, self.std) == (0, 1)
-            else f"({self.mean!r} + {self.std!r} * {standard})"
-        )
+        drawn = standard
+        if (self.mean, self.std) != (0, 1):
+            drawn = f"({self.mean!r} + {self.std!r} * {standard})"
         cast = "" if scope.dtype == "float64" else f".to({scope.torch_dtype})"
         return (self.seed_line(scope.seed), f"W = {drawn}{cast}  # [p, q]")
 
 
 class TorchDefault(Random):
-    """What `nn.Linear` draws for itself, U(−1/√p, 1/√p), in the fit's dtype and in its layout `[q, p]`.
+    """The weights of a new `nn.Linear`, U(−1/√p, 1/√p), drawn in the fit's dtype as `[q, p]`.
 
-    The same operation as in nn.Linear: `kaiming_uniform_(a=√5)`, whose generator here is the fit's own.
+    As in nn.Linear they are drawn by `kaiming_uniform_(a=√5)`, here from the fit's own generator.
     """
 
     name: Literal["torch_default"] = "torch_default"
@@ -95,7 +100,8 @@ class TorchDefault(Random):
         return (
             self.seed_line(scope.seed),
             f"W = torch.empty({scope.q}, {scope.p}{scope.keyword})",
-            f"torch.nn.init.kaiming_uniform_(W, a=math.sqrt(5), generator={SEEDED})  # as nn.Linear does",
+            f"torch.nn.init.kaiming_uniform_(W, a=math.sqrt(5), generator={SEEDED})"
+            "  # as nn.Linear does",
             "W = W.T.contiguous()  # [p, q]",
         )
 
@@ -115,7 +121,7 @@ class Zeros(Init):
 
 
 def _rows(value: Any) -> Any:
-    """A flat list `[p]` stands for one target, `[p, 1]`."""
+    """Return the rows of one target, `[p, 1]`, for a flat list `[p]`."""
     if isinstance(value, list | tuple) and not any(isinstance(row, list | tuple) for row in value):
         return tuple((weight,) for weight in value)
     return value
@@ -130,7 +136,7 @@ Matrix = Annotated[
 
 
 class Given(Init):
-    """The weights written in the config: p rows of q numbers, or p numbers where there is one target."""
+    """The weights written in the config: p rows of q numbers, or p numbers for one target."""
 
     name: Literal["given"] = "given"
     weights: Matrix
@@ -139,7 +145,8 @@ class Given(Init):
         if len(self.weights) != p or any(len(row) != q for row in self.weights):
             widths = ", ".join(sorted({str(len(row)) for row in self.weights}))
             raise ValueError(
-                f"init.weights has {len(self.weights)} rows of {widths} numbers, the problem needs {p} rows (features) of {q} (targets)"
+                f"init.weights has {len(self.weights)} rows of {widths} numbers, "
+                f"the problem needs {p} rows (features) of {q} (targets)"
             )
 
     def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:

@@ -1,14 +1,16 @@
-"""Models: something that predicts ŷ `[n, q]` from X `[n, p]` with one weight parameter, in the layout that torch gives it.
+"""Models, which predict ŷ `[n, q]` from X `[n, p]` with one weight parameter in torch's own layout.
 
-n samples, p features, q targets. W `[p, q]` is the layout of everything that is stored.
+n samples, p features, q targets, r fits of a stack. W `[p, q]` is the layout of everything that is
+stored.
 """
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from linfit.component import Component
+from linfit.component import Component, optional
 from linfit.lines import ModelLines, Scope
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Predictor(Protocol):
-    """What a model builds: ŷ = predictor(X), with its parameter in `weight`."""
+    """Result of `Model.build`: ŷ = predictor(X), with its parameter in `weight`."""
 
     weight: Tensor
 
@@ -28,22 +30,27 @@ class Model(Component):
 
     @abstractmethod
     def build(self, weights: Tensor) -> Predictor:
-        """A predictor that starts at `weights` `[p, q]`, of their dtype and on their device."""
+        """Return a predictor that starts at `weights` `[p, q]`, of their dtype, on their device."""
 
     @abstractmethod
     def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
-        """ŷ `[n, q]` as a pure function of the parameter, for gradients that are functions of functions."""
+        """Return ŷ `[n, q]` as a pure function of the parameter, for transforms of torch.func."""
 
     @abstractmethod
     def transpose(self, tensor: Tensor) -> Tensor:
-        """From W's layout `[p, q]` to the parameter's or back."""
+        """Return a tensor in the parameter's layout from W's `[p, q]`, or back."""
 
+    @optional
     def lines(self, scope: Scope) -> ModelLines:
-        """The same in the program that `linfit script` prints."""
+        """Return the model in a plain program."""
         raise NotImplementedError(f"model {self.name} has no lines")
 
+    @optional
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:
-        """ŷ `[r, q, n]` of r fits from X `[r, p, 1, n]` and W `[r, p, q]`, each with the bits that it has beside any others."""
+        """Return ŷ `[r, q, n]` of r fits from X `[r, p, 1, n]` and W `[r, p, q]`.
+
+        Each fit has the bits that it has in any other stack.
+        """
         raise NotImplementedError(f"model {self.name} has no stacked rule")
 
 
@@ -79,7 +86,10 @@ class TensorModel(Model):
 
 
 class LinearModel(Model):
-    """A real `torch.nn.Linear(p, q, bias=False)`, whose weight is `[q, p]`. There is no bias: an intercept is a feature."""
+    """A real `torch.nn.Linear(p, q, bias=False)`, whose weight is `[q, p]`.
+
+    There is no bias: an intercept is a feature.
+    """
 
     name: Literal["linear"] = "linear"
 
@@ -87,9 +97,8 @@ class LinearModel(Model):
         import torch
 
         p, q = weights.shape
-        with torch.random.fork_rng(
-            devices=()
-        ):  # nn.Linear draws weights of its own from the global generator
+        # nn.Linear draws weights of its own from the global generator.
+        with torch.random.fork_rng(devices=()):
             module = torch.nn.Linear(p, q, bias=False, dtype=weights.dtype)
         module.weight = torch.nn.Parameter(weights.T.clone(memory_format=torch.contiguous_format))
         return module
@@ -106,10 +115,8 @@ class LinearModel(Model):
 
     def lines(self, scope: Scope) -> ModelLines:
         device = "" if scope.device == "cpu" else f", device={scope.device!r}"
-        made, start = (
-            f"model = torch.nn.Linear({scope.p}, {scope.q}, bias=False{scope.keyword}{device})",
-            'model.load_state_dict({"weight": W.T})',
-        )
+        made = f"model = torch.nn.Linear({scope.p}, {scope.q}, bias=False{scope.keyword}{device})"
+        start = 'model.load_state_dict({"weight": W.T})'
         return ModelLines(
             (made, start),
             weight="model.weight",
@@ -124,18 +131,21 @@ class LinearModel(Model):
         return products(X, W)  # nn.Linear's X·weightᵀ, whose weight is Wᵀ
 
 
-#: Up to so many features are added one by one, which takes a third of the time of a sum over a short axis.
+#: Up to this number, features are added one by one: a sum over a short axis takes three times as
+#: long.
 FEW = 4
 
 
 def products(X: Tensor, W: Tensor) -> Tensor:
-    """XW as `[r, q, n]` for X `[r, p, 1, n]` and W `[r, p, q]`: products element by element, summed over the features.
+    """Return XW as `[r, q, n]` for X `[r, p, 1, n]` and W `[r, p, q]`.
 
-    A matrix product chooses its kernel by the number of matrices and their alignment, and with it the order of summation.
-    Here every fit's sums run alone, in an order that follows from (n, p, q): its bits do not depend on its neighbours.
+    Products are computed element by element and summed over the features. A matrix product chooses
+    its kernel, and with it the order of summation, by the number of matrices and their alignment.
+    Here every fit's sums run alone, in an order that follows from (n, p, q): its bits do not depend
+    on its neighbours.
     """
     W = W.unsqueeze(-1)  # [r, p, q, 1]
     if W.shape[1] > FEW:
         return (X * W).sum(dim=1)
-    first, *others = (x * w for x, w in zip(X.unbind(1), W.unbind(1), strict=True))
-    return sum(others, first)
+    terms: list[Tensor] = list(map(operator.mul, X.unbind(1), W.unbind(1)))
+    return sum(terms[1:], terms[0])

@@ -1,7 +1,8 @@
-"""What an update does with the gradient: by hand, or by the real `torch.optim`.
+"""Optimizers: how the weights move by the gradient, by hand or by the real `torch.optim`.
 
-The classes carry torch's own defaults. What they leave out of torch's signatures are switches of the implementation, which
-change speed or memory and not the method: `foreach`, `fused`, `capturable`, `differentiable`.
+The classes carry torch's own defaults. They leave out of torch's signatures the switches of the
+implementation, which change speed or memory and not the method: `foreach`, `fused`, `capturable`,
+`differentiable`.
 """
 
 from __future__ import annotations
@@ -13,18 +14,28 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from linfit.component import Component
+from linfit.component import Component, optional
 from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
+from linfit.method.linear_steps import LinearConstants, divide_by_curvature, momentum_bound
 from linfit.method.models import Model
-from linfit.method.stacks import Columns, Memory, Update, powers, scaled_quotient
+from linfit.method.stacks import (
+    Columns,
+    Memory,
+    Update,
+    is_proportional_to_lr,
+    powers,
+    proportional_to_lr,
+    scaled_quotient,
+)
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Fields that are added to what an optimizer remembers.
+#: Fields that are added to an optimizer's state.
 ADDED = ("eps", "initial_accumulator_value")
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -33,84 +44,121 @@ Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 
 class Stepper(Protocol):
-    """What an optimizer builds: each `step()` updates the parameter in place from its `.grad`."""
+    """Result of `Optimizer.build`: `step()` updates the parameter in place from its `.grad`."""
 
     def step(self) -> object: ...
 
 
 class Optimizer(Component):
-    """How the weights move."""
+    """How the weights move.
 
-    #: Whether it can do with the gradients of a few samples at a time.
+    The optional rules are those of the very class that states them (linfit/component.py).
+    """
+
+    #: True if gradients of a few samples at a time are enough.
     batches: ClassVar[bool] = True
-    #: Whether a step looks at the gradient; a plain program computes none otherwise.
+    #: True if a step uses the gradient; otherwise a plain program computes none.
     descends: ClassVar[bool] = True
+    #: True if `build` makes an optimizer of torch, and a plain program names it `optimizer`.
+    is_torch_optimizer: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, parameter: Tensor, n: float) -> Stepper:
-        """A stepper for `parameter`, on a problem of n samples."""
+        """Return a stepper for `parameter`, on a problem of n samples."""
 
     def averages(self) -> bool:
-        """Return True if a step divides by the number of samples n, which then are counted by weight."""
+        """Return True if a step divides by the number of samples n, counted by weight."""
         return False
 
     def count(self, problem: Problem) -> float:
-        """Return the n of `build`: samples count as they weigh where the optimizer averages over them."""
+        """Return the n of `build`: samples are counted by weight if the optimizer averages."""
         return problem.count if self.averages() else problem.shape[0]
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        """The same in the program that `linfit script` prints."""
-        raise NotImplementedError(f"optimizer {self.name} has no lines")
-
     def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
-        """This optimizer with what the problem decides of it, known before the first step: a constant that was left open.
+        """Return this optimizer with the constants that the problem decides, before the first step.
 
-        `model` says in which layout the parameter is held; None in a stack, where it is W `[p, q]`.
+        `model` tells in which layout the parameter is held; None in a stack, where it is W `[p,
+        q]`.
         """
         return self
 
     @classmethod
-    def proportional(cls) -> bool:
-        """Whether this very class says, by `scales`, that its stacked rule moves the weights in proportion to `lr`."""
-        return bool(vars(cls).get("scales"))
+    def asks(cls) -> bool:
+        """Return True if its class overrides `know`: it needs the problem's optimum to step."""
+        return cls.know is not Optimizer.know
 
     def check(self, loss: Loss) -> None:
-        """Raises ValueError where the optimizer cannot know what it needs of the loss."""
+        """Raise ValueError if the optimizer cannot know what it needs of the loss."""
 
-    def asks(self) -> bool:
-        """Whether this optimizer must `know` the problem before it moves anything."""
-        return type(self).know is not Optimizer.know
+    @optional
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        """Return the update in a plain program."""
+        raise NotImplementedError(f"optimizer {self.name} has no lines")
 
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        """The same update for s fits at once, whose numbers stand in `h`.
+    @optional
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        """Return the update of s fits at once, whose hyperparameters are columns.
 
-        Of `self` only what all of them share counts: its switches, and which of its numbers are zero. It may be called again
-        between two updates, when fits have left: whatever must be remembered stands in `memory`.
+        Of `self` only what all fits share counts: its switches, and which of its numbers are zero.
+        It may be called again between two updates, when fits have left: all state is kept in
+        `memory`.
         """
         raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
-    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        """The largest `lr` at which the weights do not grow without end; infinity for any, None where no bound is known.
+    @classmethod
+    def proportional(cls) -> bool:
+        """Return True if the stacked rule moves the weights in proportion to `lr`."""
+        return is_proportional_to_lr(cls.stacked)
 
-        `curvature` is λ, the largest eigenvalue of the objective's Hessian, on a problem of n samples. Where the loss is a
-        quadratic function, above the bound the component of w along λ's eigenvector grows at every step. As of `stacked`,
-        a class has only a bound that it states itself: what changes its parent's deeds may break its bound.
+    @optional
+    def largest_stable_lr(self, curvature: float, n: float) -> float | None:
+        """Return the largest `lr` at which the weights do not grow without end.
+
+        It is infinity if any is stable, None if no bound is known. `curvature` is λ, the largest
+        eigenvalue of the objective's Hessian, on a problem of n samples. If the loss is quadratic,
+        above the bound the component of w along λ's eigenvector grows at every step.
         """
         return None
 
-    def knows_its_bound(self) -> bool:
-        """Whether this very class states `largest_stable_lr`, for an `lr` of its own."""
-        return "largest_stable_lr" in vars(type(self)) and "lr" in type(self).model_fields
+    @classmethod
+    def knows_its_bound(cls) -> bool:
+        """Return True if this class states `largest_stable_lr`, for an `lr` of its own."""
+        return cls.states(cls.largest_stable_lr) and "lr" in cls.model_fields
+
+    @optional
+    def is_stable_by_batches(self) -> bool:
+        """Return True if the largest stable lr holds for gradients of batches too."""
+        return False
+
+    @optional
+    def linear_constants(self, n: float) -> LinearConstants | None:
+        """Return the constants of a step that is linear in error and velocity, else None."""
+        return None
+
+    @optional
+    def propagators(self, curvatures: Array, n: float) -> Array | None:
+        """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity).
+
+        They are of curvatures `[m]` of a quadratic objective; None if the step is not linear.
+        """
+        constants = self.linear_constants(n)
+        return None if constants is None else constants.propagators(curvatures)
+
+    @optional
+    def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
+        """Return the `lr` that contracts fastest between two curvatures, None if none is known."""
+        return None
 
 
 class Descent:
     """w ← w − lr·∂loss/∂w, by hand."""
 
     def __init__(self, parameter: Tensor, lr: float, divisor: float) -> None:
-        self.parameter, self.lr, self.divisor = parameter, lr, divisor
-        self.weight = (
-            parameter.detach()
-        )  # the same storage, outside the graph: what `with torch.no_grad()` is for
+        self.parameter = parameter
+        self.lr = lr
+        self.divisor = divisor
+        # The same storage, outside the graph: the purpose of `with torch.no_grad()`.
+        self.weight = parameter.detach()
 
     def step(self) -> None:
         gradient = self.parameter.grad
@@ -119,12 +167,12 @@ class Descent:
 
 
 class ManualSGD(Optimizer):
-    """Gradient descent with the update by hand, w ← w − lr·g; `average` divides the gradient g by n, as the article does.
+    """Gradient descent with the update by hand, w ← w − lr·g.
 
-    Where samples have weights, n is their sum, unless `mean_over=samples`.
+    `average` divides the gradient g by n, as the article does. Where samples have weights, n is
+    their sum, unless `mean_over=samples`.
     """
 
-    scales: ClassVar[bool] = True
     name: Literal["manual_sgd"] = "manual_sgd"
     lr: Positive = 1e-3
     average: bool = False
@@ -133,16 +181,16 @@ class ManualSGD(Optimizer):
         return self.average
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
-        return Descent(parameter, self.lr, n if self.average else 1)
+        return Descent(parameter, self.lr, self._divisor(n))
 
     def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         step = f"({gradient.gradient} / {gradient.count})" if self.average else gradient.gradient
-        return OptimizerLines(
-            (), in_place((f"{model.weight} -= {self.lr!r} * {step}",), gradient.tracked)
-        )
+        update = f"{model.weight} -= {self.lr!r} * {step}"
+        return OptimizerLines((), in_place((update,), gradient.tracked))
 
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr = h.column(h["lr"])
+    @proportional_to_lr
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             W.sub_(lr * (g / n if self.average else g))
@@ -150,14 +198,30 @@ class ManualSGD(Optimizer):
         return update
 
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        """2/λ, or 2n/λ with `average`: each step multiplies the error along λ by 1 − lr·λ, or 1 − lr·λ/n (Polyak, 1964)."""
-        return _ratio(2.0 * (n if self.average else 1), curvature)
+        """Return 2/λ, or 2n/λ with `average` (Polyak, 1964).
+
+        Each step multiplies the error along λ by 1 − lr·λ, or 1 − lr·λ/n.
+        """
+        return divide_by_curvature(2.0 * self._divisor(n), curvature)
+
+    def is_stable_by_batches(self) -> bool:
+        return True
+
+    def linear_constants(self, n: float) -> LinearConstants | None:
+        return LinearConstants(self.lr / self._divisor(n))
+
+    def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
+        return 2 / (largest + smallest) * self._divisor(n)
+
+    def _divisor(self, n: float) -> float:
+        return n if self.average else 1
 
 
 class TorchOptimizer(Optimizer):
     """An optimizer of torch.optim: its fields are that class's keyword arguments."""
 
     torch_name: ClassVar[str]
+    is_torch_optimizer = True
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
         import torch
@@ -166,23 +230,20 @@ class TorchOptimizer(Optimizer):
 
         given = self.model_dump(exclude={"name"})
         largest = torch.finfo(parameter.dtype).max
-        for (
-            field
-        ) in ADDED:  # torch fills tensors with it, and raises where their dtype cannot hold it
+        # torch fills tensors with these fields, and raises where their dtype cannot hold them.
+        for field in ADDED:
             if given.get(field, 0.0) > largest:
                 given[field] = math.inf
         stepper: Stepper = eager(getattr(torch.optim, self.torch_name))([parameter], **given)
         return stepper
 
-    def called(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        """The lines of a class that is torch's own and nothing else: with `lr`, and what is not at torch's default."""
+    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        """Return torch's own optimizer, with `lr` and the fields that are not at their default."""
         fields = type(self).model_fields
-        given = {
-            key: value
-            for key, value in self
-            if key == "lr" or (key != "name" and value != fields[key].default)
-        }
-        keywords = "".join(f", {key}={value!r}" for key, value in given.items())
+        keywords = ""
+        for key, value in self:
+            if key == "lr" or (key != "name" and value != fields[key].default):
+                keywords += f", {key}={value!r}"
         handed = () if gradient.tracked else (f"{model.weight}.grad = {gradient.gradient}",)
         return OptimizerLines(
             (f"optimizer = torch.optim.{self.torch_name}({model.parameters}{keywords})",),
@@ -191,14 +252,14 @@ class TorchOptimizer(Optimizer):
         )
 
 
-class SGD(TorchOptimizer):
-    """torch.optim.SGD: b ← momentum·b + (1 − dampening)·g, w ← w − lr·b, or with Nesterov w ← w − lr·(g + momentum·b).
+class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.SGD: b ← momentum·b + (1 − dampening)·g, w ← w − lr·b.
 
-    Differs from Sutskever et al. (2013) in that the velocity does not contain lr.
+    With Nesterov the update is w ← w − lr·(g + momentum·b). Differs from Sutskever et al. (2013) in
+    that the velocity does not contain lr.
     """
 
     torch_name = "SGD"
-    scales: ClassVar[bool] = True
     name: Literal["sgd"] = "sgd"
     lr: Positive = 1e-3
     momentum: NonNegative = 0.0
@@ -211,16 +272,17 @@ class SGD(TorchOptimizer):
     def _coherent(self) -> Self:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
-                "nesterov needs momentum above 0 and dampening 0: set momentum=0.9 or nesterov=false"
+                "nesterov needs momentum above 0 and dampening 0: "
+                "set momentum=0.9 or nesterov=false"
             )
         return self
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        return self.called(model, gradient)
-
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr, momentum, decay = (h.column(h[field]) for field in ("lr", "momentum", "weight_decay"))
-        taken = h.column(1 - h["dampening"])
+    @proportional_to_lr
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        momentum = hyperparameters.tensor("momentum")
+        decay = hyperparameters.tensor("weight_decay")
+        taken = hyperparameters.column(1 - hyperparameters["dampening"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -235,10 +297,11 @@ class SGD(TorchOptimizer):
         return update
 
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        """2(1 + momentum)/(λ + weight_decay), for momentum ≤ 1 (Polyak, 1964; Goh, "Why Momentum Really Works", 2017).
+        """Return 2(1 + momentum)/(λ + weight_decay), for momentum ≤ 1.
 
-        With Nesterov it is 1 + 2·momentum times less. No bound is stated with dampening of a momentum, and where `maximize` meets weight decay; without
-        decay `maximize` climbs at any lr.
+        (Polyak, 1964; Goh, "Why Momentum Really Works", 2017.) With Nesterov it is 1 + 2·momentum
+        times less. No bound is stated with dampening of a momentum, and where `maximize` meets
+        weight decay; without decay `maximize` climbs at any lr.
         """
         if self.maximize:
             return 0.0 if not self.weight_decay and not self.momentum and curvature > 0 else None
@@ -246,12 +309,27 @@ class SGD(TorchOptimizer):
             return None
         return momentum_bound(self.momentum, self.nesterov, curvature + self.weight_decay)
 
+    def is_stable_by_batches(self) -> bool:
+        return not self.momentum
 
-class Adam(TorchOptimizer):
-    """torch.optim.Adam (Kingma and Ba, 2015): w ← w − lr·m̂/(√v̂ + eps), ε outside the root, decay added to the gradient."""
+    def linear_constants(self, n: float) -> LinearConstants | None:
+        if self.weight_decay or self.dampening or self.maximize:
+            return None
+        return LinearConstants(self.lr, self.momentum, self.nesterov)
+
+    def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
+        if self.linear_constants(n) is None or self.momentum:
+            return None
+        return 2 / (largest + smallest)
+
+
+class Adam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.Adam (Kingma and Ba, 2015): w ← w − lr·m̂/(√v̂ + eps).
+
+    ε is outside the root, and decay is added to the gradient.
+    """
 
     torch_name = "Adam"
-    scales: ClassVar[bool] = True
     name: Literal["adam"] = "adam"
     lr: Positive = 1e-3
     betas: Betas = (0.9, 0.999)
@@ -261,18 +339,18 @@ class Adam(TorchOptimizer):
     maximize: bool = False
     decoupled_weight_decay: bool = False
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        return self.called(model, gradient)
-
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        return _adam(self, self.decoupled_weight_decay, h, memory)
+    @proportional_to_lr
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        return _adam(self, self.decoupled_weight_decay, hyperparameters, memory)
 
 
-class AdamW(TorchOptimizer):
-    """torch.optim.AdamW (Loshchilov and Hutter, 2019): Adam whose decay acts on the weights, w ← (1 − lr·weight_decay)·w."""
+class AdamW(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.AdamW (Loshchilov and Hutter, 2019): Adam whose decay acts on the weights.
+
+    The decay is w ← (1 − lr·weight_decay)·w.
+    """
 
     torch_name = "AdamW"
-    scales: ClassVar[bool] = True
     name: Literal["adamw"] = "adamw"
     lr: Positive = 1e-3
     betas: Betas = (0.9, 0.999)
@@ -281,18 +359,18 @@ class AdamW(TorchOptimizer):
     amsgrad: bool = False
     maximize: bool = False
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        return self.called(model, gradient)
-
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        return _adam(self, True, h, memory)
+    @proportional_to_lr
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        return _adam(self, True, hyperparameters, memory)
 
 
-class RMSprop(TorchOptimizer):
-    """torch.optim.RMSprop (Hinton, 2012): v ← alpha·v + (1 − alpha)·g², w ← w − lr·g/(√v + eps), ε outside the root."""
+class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.RMSprop (Hinton, 2012): v ← alpha·v + (1 − alpha)·g², w ← w − lr·g/(√v + eps).
+
+    ε is outside the root.
+    """
 
     torch_name = "RMSprop"
-    scales: ClassVar[bool] = True
     name: Literal["rmsprop"] = "rmsprop"
     lr: Positive = 1e-2
     alpha: Fraction = 0.99
@@ -302,21 +380,23 @@ class RMSprop(TorchOptimizer):
     centered: bool = False
     maximize: bool = False
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        return self.called(model, gradient)
-
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr, alpha, eps, decay, momentum = (
-            h.column(h[field]) for field in ("lr", "alpha", "eps", "weight_decay", "momentum")
-        )
-        taken, huge = h.column(1 - h["alpha"]), h.huge_rates()
+    @proportional_to_lr
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        alpha = hyperparameters.tensor("alpha")
+        eps = hyperparameters.tensor("eps")
+        decay = hyperparameters.tensor("weight_decay")
+        momentum = hyperparameters.tensor("momentum")
+        taken = hyperparameters.column(1 - hyperparameters["alpha"])
+        huge = hyperparameters.huge_rates()
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
             if self.weight_decay:
                 g = g + decay * W
             v = memory["square"].mul_(alpha)
-            if self.centered:  # the very operations of torch: where rounding is all that is left, its root may be NaN
+            if self.centered:
+                # torch's very operations: where only rounding is left, the root may be NaN.
                 mean = memory["mean"].lerp_(g, taken)
                 v = v.addcmul_(taken * g, g).addcmul(mean, mean, value=-1)
             else:
@@ -330,11 +410,13 @@ class RMSprop(TorchOptimizer):
         return update
 
 
-class Adagrad(TorchOptimizer):
-    """torch.optim.Adagrad (Duchi et al., 2011): s ← s + g², w ← w − lr/(1 + k·lr_decay)·g/(√s + eps)."""
+class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+    """torch.optim.Adagrad (Duchi et al., 2011): steps shrink with the sum of all squared gradients.
+
+    s ← s + g², w ← w − lr/(1 + k·lr_decay)·g/(√s + eps).
+    """
 
     torch_name = "Adagrad"
-    scales: ClassVar[bool] = True
     name: Literal["adagrad"] = "adagrad"
     lr: Positive = 1e-2
     lr_decay: NonNegative = 0.0
@@ -343,18 +425,19 @@ class Adagrad(TorchOptimizer):
     eps: NonNegative = 1e-10
     maximize: bool = False
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        return self.called(model, gradient)
+    @proportional_to_lr
+    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+        lr = hyperparameters.tensor("lr")
+        eps = hyperparameters.tensor("eps")
+        decay = hyperparameters.tensor("weight_decay")
+        start = hyperparameters.tensor("initial_accumulator_value")
+        huge = hyperparameters.huge_rates()
 
-    def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-        lr, eps, decay, start = (
-            h.column(h[field])
-            for field in ("lr", "eps", "weight_decay", "initial_accumulator_value")
-        )
-        huge = h.huge_rates()
-        rate = h.by_step(
-            lambda steps: h["lr"] / (1 + (np.array(steps).reshape(-1, 1, 1, 1) - 1) * h["lr_decay"])
-        )
+        def rates(steps: range) -> Array:
+            made = np.array(steps).reshape(-1, 1, 1, 1) - 1
+            return hyperparameters["lr"] / (1 + made * hyperparameters["lr_decay"])
+
+        rate = hyperparameters.by_step(rates)
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -364,39 +447,34 @@ class Adagrad(TorchOptimizer):
             if k == 1:
                 total.copy_(start)
             total.add_(g * g)
-            W.sub_(
-                scaled_quotient(rate(k) if self.lr_decay else lr, g, total.sqrt().add_(eps), huge)
-            )
+            step_size = rate(k) if self.lr_decay else lr
+            W.sub_(scaled_quotient(step_size, g, total.sqrt().add_(eps), huge))
 
         return update
-
-
-def momentum_bound(momentum: float, ahead: bool, curvature: float) -> float:
-    """The lr at which an eigenvalue of a step with momentum, Nesterov's if `ahead`, reaches −1 along a curvature."""
-    return _ratio(2 * (1 + momentum) / (1 + 2 * momentum if ahead else 1), curvature)
-
-
-def _ratio(numerator: float, curvature: float) -> float:
-    return numerator / curvature if curvature > 0 else math.inf
 
 
 def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Tensor:
     return -g if optimizer.maximize else g
 
 
-def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) -> Update:
-    """m ← m + (1 − β₁)(g − m), v ← β₂v + (1 − β₂)g², w ← w − lr·m̂/(√v̂ + eps) with m̂ = m/(1 − β₁ᵏ), v̂ = v/(1 − β₂ᵏ)."""
-    lr, (beta1, beta2) = h["lr"], h["betas"]
-    mixed, kept, taken, eps = (
-        h.column(1 - beta1),
-        h.column(beta2),
-        h.column(1 - beta2),
-        h.column(h["eps"]),
-    )
-    decay, shrunk = h.column(h["weight_decay"]), h.column(1 - lr * h["weight_decay"])
-    step_size = h.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
-    correction = h.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
-    huge = h.huge_rates()
+def _adam(
+    optimizer: Adam | AdamW, decoupled: bool, hyperparameters: Columns, memory: Memory
+) -> Update:
+    """Return m ← m + (1 − β₁)(g − m), v ← β₂v + (1 − β₂)g², w ← w − lr·m̂/(√v̂ + eps).
+
+    m̂ = m/(1 − β₁ᵏ) and v̂ = v/(1 − β₂ᵏ).
+    """
+    lr = hyperparameters["lr"]
+    beta1, beta2 = hyperparameters["betas"]
+    mixed = hyperparameters.column(1 - beta1)
+    kept = hyperparameters.column(beta2)
+    taken = hyperparameters.column(1 - beta2)
+    eps = hyperparameters.tensor("eps")
+    decay = hyperparameters.tensor("weight_decay")
+    shrunk = hyperparameters.column(1 - lr * hyperparameters["weight_decay"])
+    step_size = hyperparameters.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
+    correction = hyperparameters.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
+    huge = hyperparameters.huge_rates()
 
     def update(k: int, W: Tensor, g: Tensor) -> None:
         g = _signed(optimizer, g)
@@ -404,8 +482,9 @@ def _adam(optimizer: Adam | AdamW, decoupled: bool, h: Columns, memory: Memory) 
             W.mul_(shrunk)
         elif optimizer.weight_decay:
             g = g + decay * W
-        m, v = memory["mean"], memory["square"]
+        m = memory["mean"]
         m.add_(mixed * (g - m))
+        v = memory["square"]
         v.mul_(kept).add_(taken * g * g)
         if optimizer.amsgrad:
             v = memory["largest"].copy_(memory["largest"].maximum(v))

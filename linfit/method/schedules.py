@@ -1,7 +1,9 @@
-"""How the learning rate changes with the step. The single engine uses the real `torch.optim.lr_scheduler`, stepped after every update.
+"""Schedules: how the learning rate changes with the step.
 
-The stacked engine multiplies what an update would do by the factor that the scheduler's closed form gives, which is the same
-wherever the update is proportional to lr: torch computes the factor from step to step, and rounds once more at each.
+The single engine uses the real `torch.optim.lr_scheduler`, stepped after every update. The stacked
+engine multiplies each update by the factor of the scheduler's closed form, which gives equal steps
+wherever the update is proportional to lr. torch computes the factor from step to step, and rounds
+once more at each.
 
 w updates, s fits of one kind.
 """
@@ -10,14 +12,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from linfit.component import Component
-from linfit.problem.problem import Array
+from linfit.component import Component, optional
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer as TorchOptimizer
@@ -33,26 +36,32 @@ Updates = NDArray[np.int64]
 class Schedule(Component):
     """The learning rate of every update."""
 
+    #: True if the learning rate stays as it is.
+    is_constant: ClassVar[bool] = False
+
     @abstractmethod
     def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler | None:
-        """torch's scheduler for a fit of so many `steps`; None where the learning rate does not change."""
+        """Return torch's scheduler for a fit of `steps`; None if the learning rate is constant."""
 
+    @optional
     def lines(self, steps: int) -> str:
-        """The scheduler of `optimizer` in the program that `linfit script` prints, as an expression; empty where there is none."""
+        """Return the scheduler of `optimizer` in a plain program, an expression; empty if none."""
         raise NotImplementedError(f"schedule {self.name} has no lines")
 
+    @optional
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
-        """`[w, s]`: what the learning rates `lr` `[s]` are multiplied by after so many updates `[w, 1]` have been `made`."""
+        """Return the factors `[w, s]` of rates `lr` `[s]` after `made` updates `[w, 1]`."""
         raise NotImplementedError(f"schedule {self.name} has no stacked rule")
 
     @classmethod
     def stackable(cls) -> bool:
-        return "factors" in vars(cls)
+        return cls.states(cls.factors)
 
 
 class Constant(Schedule):
     """No schedule: the learning rate stays as it is."""
 
+    is_constant = True
     name: Literal["none"] = "none"
 
     def lines(self, steps: int) -> str:
@@ -65,96 +74,104 @@ class Constant(Schedule):
         return np.ones((len(made), len(lr)))
 
 
-class StepDecay(Schedule):
+class TorchSchedule(Schedule):
+    """A scheduler of torch.optim.lr_scheduler, made of the optimizer and some arguments."""
+
+    torch_name: ClassVar[str]
+
+    @abstractmethod
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        """Return torch's arguments after the optimizer, for a fit of `steps`."""
+
+    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
+        from torch.optim import lr_scheduler
+
+        scheduler: Callable[..., LRScheduler] = getattr(lr_scheduler, self.torch_name)
+        return scheduler(optimizer, *self.arguments(steps))
+
+    def lines(self, steps: int) -> str:
+        arguments = ", ".join(map(repr, self.arguments(steps)))
+        return f"torch.optim.lr_scheduler.{self.torch_name}(optimizer, {arguments})"
+
+
+class StepDecay(TorchSchedule, keeps=[TorchSchedule.lines]):
     """torch's StepLR: every `step_size` updates, lr ← gamma·lr."""
 
+    torch_name = "StepLR"
     name: Literal["step"] = "step"
     step_size: Count = 250
     gamma: Share = 0.1
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import StepLR
-
-        return StepLR(optimizer, self.step_size, self.gamma)
-
-    def lines(self, steps: int) -> str:
-        return f"torch.optim.lr_scheduler.StepLR(optimizer, {self.step_size}, {self.gamma!r})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return self.step_size, self.gamma
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         return _powers(self.gamma, made // self.step_size, lr)
 
 
-class Exponential(Schedule):
+class Exponential(TorchSchedule, keeps=[TorchSchedule.lines]):
     """torch's ExponentialLR: after every update, lr ← gamma·lr."""
 
+    torch_name = "ExponentialLR"
     name: Literal["exponential"] = "exponential"
     gamma: Share = 0.999
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import ExponentialLR
-
-        return ExponentialLR(optimizer, self.gamma)
-
-    def lines(self, steps: int) -> str:
-        return f"torch.optim.lr_scheduler.ExponentialLR(optimizer, {self.gamma!r})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return (self.gamma,)
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         return _powers(self.gamma, made, lr)
 
 
-class Cosine(Schedule):
-    """torch's CosineAnnealingLR (Loshchilov and Hutter, 2017): from lr down to eta_min along half a cosine of T_max updates.
+class Cosine(TorchSchedule, keeps=[TorchSchedule.lines]):
+    """torch's CosineAnnealingLR (Loshchilov and Hutter, 2017): half a cosine from lr to eta_min.
 
-    `T_max` is the number of the fit's steps unless given; torch wants it given. After it the learning rate rises again.
+    It takes `T_max` updates, the number of the fit's steps unless given; torch wants it given.
+    After it the learning rate rises again.
     """
 
+    torch_name = "CosineAnnealingLR"
     name: Literal["cosine"] = "cosine"
     T_max: Count | None = None
     eta_min: Annotated[float, Field(ge=0)] = 0.0
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import CosineAnnealingLR
-
-        return CosineAnnealingLR(optimizer, self.T_max or max(1, steps), self.eta_min)
-
-    def lines(self, steps: int) -> str:
-        return f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {self.T_max or max(1, steps)}, {self.eta_min!r})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return self.T_max or max(1, steps), self.eta_min
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
-        period = self.T_max or max(1, steps)
-        falling = np.array(
-            [[(1 + math.cos(math.pi * k / period)) / 2] for k in made[:, 0].tolist()]
-        )
+        period, _ = self.arguments(steps)
+        # math.cos, whose bits do not depend on the number of k.
+        shares = [(1 + math.cos(math.pi * k / period)) / 2 for k in made[:, 0].tolist()]
+        falling = np.array(shares)[:, None]
         return np.asarray((self.eta_min + (lr - self.eta_min) * falling) / lr)
 
 
-class Linear(Schedule):
-    """torch's LinearLR: lr times a factor that goes evenly from start_factor to end_factor in total_iters updates, and stays."""
+class Linear(TorchSchedule, keeps=[TorchSchedule.lines]):
+    """torch's LinearLR: lr times a factor that goes evenly from start_factor to end_factor.
 
+    It reaches end_factor after total_iters updates, and keeps it.
+    """
+
+    torch_name = "LinearLR"
     name: Literal["linear"] = "linear"
     start_factor: Share = 1 / 3
     end_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
     total_iters: Count = 5
 
-    def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler:
-        from torch.optim.lr_scheduler import LinearLR
-
-        return LinearLR(optimizer, self.start_factor, self.end_factor, self.total_iters)
-
-    def lines(self, steps: int) -> str:
-        return f"torch.optim.lr_scheduler.LinearLR(optimizer, {self.start_factor!r}, {self.end_factor!r}, {self.total_iters})"
+    def arguments(self, steps: int) -> tuple[float, ...]:
+        return self.start_factor, self.end_factor, self.total_iters
 
     def factors(self, made: Updates, lr: Array, steps: int) -> Array:
         gone = np.minimum(made, self.total_iters) / self.total_iters
-        return np.asarray(
-            (self.start_factor + (self.end_factor - self.start_factor) * gone) * np.ones_like(lr)
-        )
+        factor = self.start_factor + (self.end_factor - self.start_factor) * gone
+        return np.asarray(factor * np.ones_like(lr))
 
 
 class Scheduled:
     """A stepper whose learning rate torch's scheduler changes after every update.
 
-    torch schedules its own optimizers only: the learning rate of an update by hand is read from one that moves nothing.
+    torch schedules its own optimizers only: the learning rate of an update by hand is read from one
+    that moves nothing.
     """
 
     def __init__(self, stepper: Any, schedule: Schedule, steps: int) -> None:
@@ -164,9 +181,10 @@ class Scheduled:
 
         self.stepper = stepper
         self.own = isinstance(stepper, torch.optim.Optimizer)
-        self.optimizer = (
-            stepper if self.own else eager(torch.optim.SGD)([torch.zeros(1)], lr=stepper.lr)
-        )
+        if self.own:
+            self.optimizer = stepper
+        else:
+            self.optimizer = eager(torch.optim.SGD)([torch.zeros(1)], lr=stepper.lr)
         self.scheduler = schedule.build(self.optimizer, steps)
         self._follow()
 
@@ -184,10 +202,11 @@ class Scheduled:
 
 
 def scheduled(stepper: Stepper, schedule: Schedule, steps: int) -> Stepper:
-    """The stepper with its learning rate scheduled for so many steps."""
-    return stepper if isinstance(schedule, Constant) else Scheduled(stepper, schedule, steps)
+    """Return the stepper with its learning rate scheduled for `steps`."""
+    return stepper if schedule.is_constant else Scheduled(stepper, schedule, steps)
 
 
 def _powers(base: float, exponents: Updates, lr: Array) -> Array:
-    """baseᵏ `[w, s]` by Python's own power, whose bits do not depend on how many there are."""
-    return np.asarray(np.array([[base**k] for k in exponents[:, 0].tolist()]) * np.ones_like(lr))
+    """Return baseᵏ `[w, s]` by Python's own power, whose bits do not depend on the number of k."""
+    powers = np.array([base**k for k in exponents[:, 0].tolist()])[:, None]
+    return np.asarray(powers * np.ones_like(lr))

@@ -1,21 +1,23 @@
-"""What an optimizer's stacked rule works with: the hyperparameters of many fits as columns, and what they remember.
+"""The material of stacked rules: hyperparameters of many fits as columns, and optimizers' state.
 
-A rule is written as the equations are, of negation, +, −, ×, ÷, √ and max alone. IEEE 754 rounds each of them correctly, so an
-element's bits cannot depend on its place or its neighbours; `pow`, or a sum fused with a product, would not promise that. A
-variance that may be rounding and nothing else is torch's own lerp and addcmul, whose bits were found to be the same in every place too.
+A rule is written as the equations are, of negation, +, −, ×, ÷, √ and max alone. IEEE 754 rounds
+each of them correctly, so an element's bits cannot depend on its place or its neighbours; `pow`, or
+a sum fused with a product, would not promise that. A variance that may be rounding and nothing else
+is torch's own lerp and addcmul, whose bits were found to be the same in every place too.
 
-Shape letters: n samples, p features, q targets; s fits, of those in a stack, whose optimizers are of one kind.
+Shape letters: n samples, p features, q targets; s fits of a stack, whose optimizers are of one
+kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from linfit.component import Component
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,12 +26,25 @@ if TYPE_CHECKING:
 AHEAD = 32
 #: A learning rate above which its product with a gradient may overflow before it is divided.
 HUGE_RATE = 1e6
-#: `update(k, W, g)` moves the weights W `[s, p, q]` in place, for the k-th time counted from 1, by their gradients g `[s, p, q]`.
+#: `update(k, W, g)` moves the weights W `[s, p, q]` in place by their gradients g `[s, p, q]`.
+#: It is the k-th update, counted from 1.
 Update = Callable[[int, "Tensor", "Tensor"], None]
+StackedRule = TypeVar("StackedRule", bound=Callable[..., Update])
+
+
+def proportional_to_lr(rule: StackedRule) -> StackedRule:
+    """Mark a rule `stacked` whose steps are proportional to `lr`: stacks can schedule it."""
+    vars(rule)["is_proportional_to_lr"] = True
+    return rule
+
+
+def is_proportional_to_lr(rule: Callable[..., Update]) -> bool:
+    """Return True if a rule is marked with `proportional_to_lr`."""
+    return "is_proportional_to_lr" in vars(rule)
 
 
 def kind(component: Component) -> tuple[object, ...]:
-    """What fits of one kind share: the class, its switches, and which of its numbers are zero."""
+    """Return what fits of one kind share: the class, its switches, and which numbers are zero."""
     return (type(component), *map(_kind, vars(component).values()))
 
 
@@ -40,36 +55,49 @@ def _kind(value: Any) -> object:
 
 
 class Columns:
-    """The numbers of s components of one kind, in float64: `h["lr"]` is `[s, 1, 1]`, `h["betas"]` a pair of such."""
+    """The numbers of s components of one kind, in float64.
+
+    `hyperparameters["lr"]` is `[s, 1, 1]`, `hyperparameters["betas"]` a pair of such arrays.
+    """
 
     def __init__(self, components: Sequence[Component], like: Tensor) -> None:
-        self.components, self.like = components, like
+        self.components = components
+        self.like = like
 
     def __getitem__(self, field: str) -> Array:
-        values = np.array(
-            [vars(component)[field] for component in self.components], dtype=np.float64
-        )  # [s] or [s, m]
+        rows = [vars(component)[field] for component in self.components]
+        values = np.array(rows, dtype=np.float64)  # [s] or [s, m]
         return values.T.reshape(*values.shape[:0:-1], -1, 1, 1)
 
+    def tensor(self, field: str) -> Tensor:
+        """Return a field's values in the weights' dtype, on their device, spread to `[s, p, q]`."""
+        return self.column(self[field])
+
     def column(self, values: Array) -> Tensor:
-        """`[s, 1, 1]` in the weights' dtype, on their device, spread to `[s, p, q]`: flat arithmetic is the fastest."""
+        """Return `[s, 1, 1]` in the weights' dtype, on their device, spread to `[s, p, q]`.
+
+        Flat arithmetic is the fastest.
+        """
         return self.rounded(values).expand_as(self.like).contiguous()
 
     def rounded(self, values: Array) -> Tensor:
-        """`[s, 1, 1]` in the weights' dtype, on their device."""
+        """Return `[s, 1, 1]` in the weights' dtype, on their device."""
         import torch
 
         return torch.from_numpy(values).to(self.like.dtype).to(self.like.device)
 
     def huge_rates(self) -> Tensor | None:
-        """Return which learning rates `[s, 1, 1]` are huge; None where none is, which costs nothing."""
+        """Return a mask of the learning rates `[s, 1, 1]` that are huge; None if none is."""
         import torch
 
         huge = self["lr"] > HUGE_RATE
         return torch.from_numpy(huge).to(self.like.device) if huge.any() else None
 
     def by_step(self, formula: Callable[[range], Array]) -> Callable[[int], Tensor]:
-        """k ↦ `[s, 1, 1]`, where `formula` gives `[w, s, 1, 1]` for w updates k at once: it is asked for AHEAD of them."""
+        """Return k ↦ `[s, 1, 1]`, computed for AHEAD updates at once.
+
+        `formula` gives `[w, s, 1, 1]` for w updates k.
+        """
         ahead = range(0)
         table: Tensor
 
@@ -83,11 +111,12 @@ class Columns:
         return at
 
     def select(self, rows: Sequence[int], like: Tensor) -> Columns:
+        """Return the columns of these fits alone."""
         return Columns([self.components[row] for row in rows], like)
 
 
 class Memory:
-    """What s optimizers remember between updates: tensors `[s, p, q]` by name, zero at first."""
+    """State of s optimizers between updates: tensors `[s, p, q]` by name, zero at first."""
 
     def __init__(self, like: Tensor) -> None:
         self.like = like
@@ -99,15 +128,17 @@ class Memory:
         return self.tensors[name]
 
     def select(self, rows: Tensor, like: Tensor) -> Memory:
+        """Return the state of these fits alone."""
         chosen = Memory(like)
         chosen.tensors = {name: tensor[rows] for name, tensor in self.tensors.items()}
         return chosen
 
 
 def scaled_quotient(lr: Tensor, over: Tensor, under: Tensor, huge: Tensor | None) -> Tensor:
-    """Return lr·(over/under) `[s, p, q]`; where lr is `huge`, in torch.optim's order.
+    """Return lr·(over/under) `[s, p, q]`, in torch.optim's order where lr is `huge`.
 
-    That is (lr·over)/under: what overflows there overflows here. Other fits keep the bits that they had beside none of these.
+    That order is (lr·over)/under, which overflows here exactly where torch's does. Other fits keep
+    the bits that they have without a huge rate in their stack.
     """
     import torch
 
@@ -116,9 +147,9 @@ def scaled_quotient(lr: Tensor, over: Tensor, under: Tensor, huge: Tensor | None
 
 
 def summed(terms: Tensor, dim: int) -> Tensor:
-    """The sum of `[s, …]` along an axis, with the bits that each fit's has beside any others: a lone fit is doubled.
+    """Return the sum of `[s, …]` along an axis, each fit's with the bits that it has in any stack.
 
-    torch sums a single number in another order than many.
+    torch sums a single number in another order than many: a lone fit is doubled.
     """
     import torch
 
@@ -126,7 +157,10 @@ def summed(terms: Tensor, dim: int) -> Tensor:
 
 
 def powers(base: Array, steps: range) -> Array:
-    """baseᵏ `[w, s, 1, 1]` for each k of w `steps`, by Python's own power, as torch.optim computes it, once for each distinct base."""
+    """Return baseᵏ `[w, s, 1, 1]` for each k of w `steps`, once for each distinct base.
+
+    They are computed by Python's own power, as torch.optim does.
+    """
     distinct, place = np.unique(base, return_inverse=True)
     table = np.array([[number**k for number in distinct.tolist()] for k in steps])  # [w, distinct]
     return table[:, place.reshape(base.shape)]

@@ -1,4 +1,7 @@
-"""Which of several optima is meant: where columns depend on each other, or samples are fewer than features, many weights are equally good.
+"""Which of several optima is meant.
+
+Where columns depend on each other, or samples are fewer than features, many weights are equally
+good.
 
 n samples, p features.
 """
@@ -6,22 +9,22 @@ n samples, p features.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linfit.problem.magnitudes import column_norms
 from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Mask
 
 #: Names of columns that a sentence lists.
 MOST_NAMES = 8
-#: The part of a column in the directions that change nothing, above which it is one of those that depend on each other.
+#: A column depends on others if its part in the directions that change nothing is above this.
 NOTICED = 1e-6
-#: How many times smaller than the largest a singular value is that shows columns to be nearly dependent (see `nearly_dependent`).
+#: Columns are nearly dependent if a singular value is this many times smaller than the largest.
 INDEX = 30.0
 
 
 def ambiguity(optimum: Optimum, problem: Problem) -> str | None:
-    """A sentence where the optimum is not unique; None where it is. A penalty makes it so."""
+    """Return a sentence if the optimum is not unique, None if it is. A penalty makes it unique."""
     n, p, _ = problem.shape
     if optimum.rank == p:
         return None
@@ -29,63 +32,63 @@ def ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     why = few if n < p else _dependence(optimum, problem)
     meant = "one of them" if optimum.robust is not None else "the one of smallest norm"
     return (
-        f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; the optimum that is meant is {meant}, "
-        "gradient descent ends at the one nearest its start"
+        f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; "
+        f"the optimum that is meant is {meant}, gradient descent ends at the one nearest its start"
     )
 
 
 def _dependence(optimum: Optimum, problem: Problem) -> str:
-    """What is wrong with the columns; one that is zero depends on nothing."""
+    """Return a clause on the columns that are zero, and on those that depend on each other."""
     sizes = np.abs(optimum.root).max(axis=0)  # [p]
-    zero = [name for name, size in zip(problem.features, sizes.tolist(), strict=True) if size == 0]
+    zero = _named(problem, sizes == 0)
+    # A column that is zero depends on nothing.
     related = [name for name in dependent(optimum, problem) if name not in zero]
-    said = []
-    if zero:
-        column, them = ("columns", "them") if zero[1:] else ("column", "it")
-        said.append(
-            f"{column} {listed(zero)} {'are' if zero[1:] else 'is'} zero in every row, as the fit sees {them}"
-        )
-    if related or not zero:
-        said.append(
-            f"columns {listed(related)} depend on each other linearly"
-            if related[1:]
-            else f"column {listed(related)} depends on others"
-        )
-    return " and ".join(said)
+    clauses = []
+    if len(zero) == 1:
+        clauses.append(f"column {listed(zero)} is zero in every row, as the fit sees it")
+    elif zero:
+        clauses.append(f"columns {listed(zero)} are zero in every row, as the fit sees them")
+    if len(related) > 1:
+        clauses.append(f"columns {listed(related)} depend on each other linearly")
+    elif related or not zero:
+        clauses.append(f"column {listed(related)} depends on others")
+    return " and ".join(clauses)
 
 
 def dependent(optimum: Optimum, problem: Problem) -> list[str]:
-    """The names of the features with a part in the directions in which the weights may go without changing a prediction."""
-    return [
-        name
-        for name, part in zip(problem.features, free_columns(optimum).tolist(), strict=True)
-        if part
-    ]
+    """Return the names of the columns whose weights may change without changing a prediction."""
+    return _named(problem, free_columns(optimum))
 
 
-def free_columns(optimum: Optimum) -> NDArray[np.bool_]:
-    """The same as a mask `[p]`."""
+def free_columns(optimum: Optimum) -> Mask:
+    """Return a mask `[p]` of the columns whose weights may change without changing a prediction."""
     norms = column_norms(optimum.root)[0]
     right = np.linalg.svd(optimum.root / np.where(norms > 0, norms, 1), full_matrices=True)[2]
     return np.asarray(np.linalg.norm(right[optimum.rank :], axis=0) > NOTICED)
 
 
 def nearly_dependent(optimum: Optimum, problem: Problem) -> list[str]:
-    """The names of the features, of which none depends on others, whose weights have most of their variance from the smallest directions.
+    """Return the names of the columns, none of which depends on others, that nearly do.
 
-    Belsley, Kuh and Welsch, Regression Diagnostics, 1980, §3.2: columns scaled to norm one, condition indices above 30, more than half
-    of the variance.
+    Most of the variance of their weights comes from the smallest directions: columns scaled to norm
+    one, condition indices above 30, more than half of the variance (Belsley, Kuh and Welsch,
+    Regression Diagnostics, 1980, §3.2).
     """
     _, singular, right = np.linalg.svd(optimum.root / column_norms(optimum.root)[0])
     if singular[0] <= INDEX * singular[-1]:
         return []
-    variance = np.square(
-        right / singular[:, None]
-    )  # [p, p], of the weight of each column along each direction
+    # Variance of the weight of each column along each direction, [p, p].
+    variance = np.square(right / singular[:, None])
     parts = variance[singular <= INDEX * singular[-1]].sum(axis=0) / variance.sum(axis=0)
-    return [name for name, part in zip(problem.features, parts.tolist(), strict=True) if part > 0.5]
+    return _named(problem, parts > 0.5)
+
+
+def _named(problem: Problem, mask: Mask) -> list[str]:
+    """Return the names of the features where `mask` `[p]` is true."""
+    return [name for name, marked in zip(problem.features, mask.tolist(), strict=True) if marked]
 
 
 def listed(names: list[str]) -> str:
+    """Return the names, quoted and separated by commas; only the first of many."""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(map(repr, names[:MOST_NAMES])) + more

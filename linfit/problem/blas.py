@@ -1,7 +1,8 @@
-"""numpy's BLAS, whose bits depend on its number of threads where matrices are large: OpenBLAS takes as many as there are processors.
+"""Threads of numpy's BLAS, on whose number the bits of large matrices depend.
 
-One thread gives the same data and the same optimum on machines and in workers with any number of processors. For the matrices here it is
-also the faster choice: a singular value decomposition of 3,000 × 200 took two threads 27 times as long.
+OpenBLAS takes as many threads as there are processors. One thread gives the same data and the same
+optimum on machines and in workers with any number of processors. For the matrices here it is also
+the faster choice: a singular value decomposition of 3,000 × 200 took two threads 27 times as long.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ from threadpoolctl import ThreadpoolController
 
 
 def blas_threads(count: int = 1) -> AbstractContextManager[object]:
-    """numpy's products and decompositions compute with so many threads; afterwards with as many as before."""
+    """Limit numpy's products and decompositions to `count` threads; restore them afterwards."""
     limit: AbstractContextManager[object] = _controller().limit(limits=count, user_api="blas")
     return limit
 
 
 def loaded_libraries() -> list[dict[str, Any]]:
-    """Return what threadpoolctl says of each BLAS and OpenMP that is loaded, but for those that other packages bring."""
+    """Return threadpoolctl's entry of each loaded BLAS and OpenMP of numpy or torch."""
     found: list[dict[str, Any]] = ThreadpoolController().info()
     return [one for one in found if _is_ours(one["filepath"])]
 
 
 def _is_ours(file: str) -> bool:
-    """Return True if numpy or torch compute with a library: it is theirs, or the environment's."""
+    """Return True if a library belongs to numpy, torch or the environment, not another package."""
     owner = re.match(r".*(?:site|dist)-packages[/\\](\w+)", file)
     return owner is None or owner[1] in ("numpy", "torch")
 
 
 @cache
 def _controller() -> ThreadpoolController:
-    """What it knows of the libraries that are loaded costs it half a millisecond to find out, and does not change."""
+    """Return the controller, once: it takes half a millisecond to find the libraries."""
     return ThreadpoolController()

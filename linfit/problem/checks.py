@@ -1,4 +1,7 @@
-"""What can be known to be impossible before anything runs: samples that cannot be held out, features that cannot be learnt of the data."""
+"""Fits that are known to be impossible before anything runs.
+
+Their samples cannot be held out, or their features cannot be learnt from the data.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,20 @@ from linfit.problem.summary import Samples
 
 
 def check(dataset: Dataset, features: Features, split: Split, seed: int) -> None:
-    """ValueError where the fit of `seed` could not begin; the data are gone through only where that depends on them, never held at once."""
+    """Raise ValueError if the fit of `seed` could not begin.
+
+    The data are gone through only if that depends on them, and are never held at once.
+    """
     with impossible():
-        n = _count(dataset, split, seed) if split.validation else 0
+        n = _count(dataset, split, seed)
         if features.particular():
             expansion_of(Samples(dataset, seed, split if n else None, n), features)
 
 
 def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
-    """Raise ValueError where no sample that is fitted, or none that is held out, has a weight above 0."""
+    """Raise ValueError if no fitted sample, or no held-out one, has a weight above 0."""
     with impossible():
-        n = _count(dataset, split, seed) if split.validation else 0
+        n = _count(dataset, split, seed)
         for held in (False, True) if n else (False,):
             samples = Samples(dataset, seed, split if n else None, n, held)
             for block in samples:
@@ -35,7 +41,11 @@ def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
 
 @contextmanager
 def impossible() -> Iterator[None]:
-    """Lets a ValueError through, which says what cannot be; whatever else data raise fails their own fits, and others of a sweep go on."""
+    """Let a ValueError through, and ignore other errors.
+
+    A ValueError says why a fit is impossible. Other errors of the data fail their own fits alone,
+    and the rest of a sweep continues.
+    """
     try:
         yield
     except ValueError:
@@ -45,8 +55,11 @@ def impossible() -> Iterator[None]:
 
 
 def _count(dataset: Dataset, split: Split, seed: int) -> int:
-    """n, of which samples can be held out."""
-    known = dataset.num_samples()
-    n = sum(len(block.X) for block in dataset.blocks(seed)) if known is None else known
+    """Return n if samples are held out, 0 if none are; ValueError if they cannot be."""
+    if not split.validation:
+        return 0
+    n = dataset.num_samples()
+    if n is None:
+        n = sum(len(block.X) for block in dataset.blocks(seed))
     split.count(n)
     return n

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from linfit.component import Component, Seed
+from linfit.component import Component, Seed, optional
 from linfit.lines import Lines, Scope
 from linfit.problem.problem import Array, Problem
 from linfit.problem.streams import Purpose, generator, generator_line
@@ -43,10 +43,15 @@ class Dataset(Component):
         """n, where it is known without loading."""
         return None
 
+    def num_drawn(self) -> int:
+        """Return how many numbers loading draws, 0 if it reads them."""
+        return 0
+
     def weighted(self) -> bool:
         """Whether samples count with weights of their own."""
         return False
 
+    @optional
     def lines(self, scope: Scope) -> Lines:
         """The same in the program that `linfit script` prints: float64 arrays `X` and `y`."""
         raise NotImplementedError(f"dataset {self.name} has no lines")
@@ -76,6 +81,9 @@ class Drawn(Dataset):
 
     def num_samples(self) -> int:
         return self.n
+
+    def num_drawn(self) -> int:
+        return self.n * sum(self.shape())
 
     def stream(self, seed: int) -> np.random.Generator:
         return generator(self.drawn_from(seed), Purpose.DATA)

@@ -1,18 +1,20 @@
-"""How many digits of each weight of the optimum can be relied on: of the features, and of the user's own terms.
+"""How many digits of each weight are reliable: of the features, and of the user terms.
 
-The numbers of X and y are rounded, where they are read, where features are computed, and to the fit's dtype. To first
-order, with r the residual and X⁺ the pseudoinverse, that moves W by
+The numbers of X and y are rounded, where they are read, where features are computed, and to the
+fit's dtype. To first order, with r the residual and X⁺ the pseudoinverse, that moves W by
 
     X⁺(δy − δX·W) + (XᵀX)⁻¹δXᵀr
 
-(Björck, Numerical Methods for Least Squares Problems, 1996, §1.4), and own terms T·W by T times that. Each column of δX is
-bounded by its norm, so that the root R with RᵀR = XᵀX is all that is needed of X: a weight's error is at most
+(Björck, Numerical Methods for Least Squares Problems, 1996, §1.4), and user terms T·W by T times
+that. Each column of δX is bounded by its norm, so that the root R with RᵀR = XᵀX is all that is
+needed of X: a weight's error is at most
 
     ‖(TR⁻¹)ᵢ‖·(‖δy‖ + Σ‖δxₖ‖|wₖ|) + Σ|(TR⁻¹R⁻ᵀ)ᵢₖ|‖δxₖ‖‖r‖
 
-and the rounding of T and of W. Roundings seldom all point one way: one or two digits more may well be right.
+and the rounding of T and of W. Roundings seldom all point one way: one or two digits more may well
+be right.
 
-n samples, p features, q targets, o own terms, k directions that are not zero.
+n samples, p features, q targets, o user terms, k directions that are not zero.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linfit.problem.ambiguity import free_columns
 from linfit.problem.features import Expansion
 from linfit.problem.magnitudes import column_norms, exponents_of
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Array, Mask
 
 UNIT = float(np.finfo(np.float64).eps) / 2
 #: Digits that are promised at the most.
@@ -40,24 +42,25 @@ OF_A_SUMMARY = 8.0
 
 @dataclass(frozen=True)
 class Digits:
-    """About how many digits of the optimum's weights are those of the exact solution, each rounded down to a tenth."""
+    """Digits of the optimum that are those of the exact solution, rounded down to a tenth."""
 
     weights: Array
     """`[p, q]`"""
     own: Array | None = None
-    """Of the user's own terms `[o, q]`; None where the features are the data's columns."""
+    """Digits of the user terms `[o, q]`; None if the features are the data's columns."""
 
     @property
     def fewest(self) -> float:
-        """The digits of the weight, or own term, that has fewest."""
-        return float(min(part.min() for part in (self.weights, self.own) if part is not None))
+        """The digits of the weight, or user term, that has fewest."""
+        least = float(self.weights.min())
+        return least if self.own is None else min(least, float(self.own.min()))
 
 
 def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> Digits | None:
     """Return the digits that data rounded to `dtype` leave.
 
-    None where nobody knows: the loss is not quadratic, X is zero, numbers are so large or small that
-    their squares are not numbers, or there are more weights than anybody reads.
+    Return None if nobody knows: the loss is not quadratic, X is zero, numbers are so large or small
+    that their squares are not numbers, or there are more weights than anybody reads.
     """
     if optimum.robust is not None or not optimum.rank or len(optimum.weights) > MOST_WEIGHTS:
         return None
@@ -67,75 +70,79 @@ def digits_of(optimum: Optimum, problem: Problem, dtype: str) -> Digits | None:
         known = Sensitivity.of(optimum, problem)
         weights, expansion = optimum.weights, problem.expansion
         one = np.eye(len(weights))
-        of_weights = _digits(
-            known.errors(one, dtype) + _rounded(one, weights, dtype), weights, dtype
-        )
+        errors = known.errors(one, dtype) + _rounded(one, weights, dtype)
+        of_weights = _digits(errors, weights, dtype)
         if expansion is None:
             return Digits(of_weights)
-        own = expansion.own()[1]
+
+        _, own = expansion.own()
         of_sums = UNIT * len(weights) * own_sizes(expansion) @ np.abs(weights)
         errors = known.errors(own, dtype) + _rounded(own, weights, dtype) + of_sums
         return Digits(of_weights, _digits(errors, own @ weights, dtype))
 
 
 def _rounded(terms: Array, weights: Array, dtype: str) -> Array:
-    """The error of terms of weights that are rounded to `dtype`."""
+    """Return the error of terms of weights that are rounded to `dtype`."""
     return np.asarray(float(np.finfo(dtype).eps) / 2 * np.abs(terms) @ np.abs(weights))
 
 
 def _digits(errors: Array, values: Array, dtype: str) -> Array:
-    """−log₁₀ of the relative errors, from none to the most of `dtype`, rounded down."""
-    found = np.where(errors > 0, -np.log10(errors / np.abs(values)), MOST[dtype])
-    return np.asarray(np.floor(10 * np.nan_to_num(found).clip(0, MOST[dtype])) / 10)
+    """Return −log₁₀ of the relative errors, from none to the most of `dtype`, rounded down."""
+    most = MOST[dtype]
+    found = np.where(errors > 0, -np.log10(errors / np.abs(values)), most)
+    return np.asarray(np.floor(10 * np.nan_to_num(found).clip(0, most)) / 10)
 
 
 class Sensitivity(NamedTuple):
-    """What moves the optimum's weights, in units in which columns have norm one where the rank is full."""
+    """How roundings move the weights, on columns scaled to norm one if the rank is full."""
 
     units: Array
-    """What columns are divided by `[p]`."""
+    """Divisors of the columns `[p]`."""
     inverse: Array
     """A `[p, k]` with R⁺ = A·Uᵀ for an orthonormal U."""
     free: Array
     """The projection `[p, p]` onto the directions that change no prediction."""
     weights: Array
-    """In these units `[p, q]`."""
+    """Weights `[p, q]` of the scaled columns."""
     columns: Array
-    """The norms `[p]` of X's columns, in these units."""
+    """The norms `[p]` of X's scaled columns."""
     targets: Array
-    """The norms `[q]` of y's."""
+    """The norms `[q]` of y's columns."""
     residuals: Array
-    """The norms `[q]` of r's."""
+    """The norms `[q]` of r's columns."""
     roundings: Array
-    """Of each column `[p]`, by the time that it is a feature in float64."""
+    """Roundings of each column `[p]` by the time that it is a feature in float64."""
     summarized: bool
-    """Whether the rows are a summary's."""
-    doubtful: NDArray[np.bool_]
-    """Columns `[p]` that depend on others: a summary cannot tell whether they do."""
+    """True if the rows are a summary's."""
+    doubtful: Mask
+    """Columns `[p]` that depend on others: a summary cannot tell if they do."""
 
     @staticmethod
     def of(optimum: Optimum, problem: Problem) -> Sensitivity:
-        norms, p = column_norms(optimum.root)[0], optimum.root.shape[1]
-        units = norms if optimum.rank == p else np.ones(p)
+        """Return the sensitivity of the optimum of a problem."""
+        norms = column_norms(optimum.root)[0]
+        p = len(norms)
+        full = optimum.rank == p
+        units = norms if full else np.ones(p)
         _, singular, right = np.linalg.svd(optimum.root / units, full_matrices=False)
         right = right[: optimum.rank]
         left = problem.y - problem.X @ optimum.weights
         kept = np.sqrt(optimum.decay) * column_norms(optimum.weights)[0]  # of the penalty's rows
         return Sensitivity(
-            units,
-            right.T / singular[: optimum.rank],
-            np.eye(p) - right.T @ right if optimum.rank < p else np.zeros((p, p)),
-            units[:, None] * optimum.weights,
-            norms / units,
-            column_norms(problem.y)[0],
-            np.hypot(column_norms(left)[0], kept),
-            roundings_of(problem.expansion, optimum.root),
-            problem.samples is not None,
-            free_columns(optimum),
+            units=units,
+            inverse=right.T / singular[: optimum.rank],
+            free=np.zeros((p, p)) if full else np.eye(p) - right.T @ right,
+            weights=units[:, None] * optimum.weights,
+            columns=norms / units,
+            targets=column_norms(problem.y)[0],
+            residuals=np.hypot(column_norms(left)[0], kept),
+            roundings=roundings_of(problem.expansion, optimum.root),
+            summarized=problem.samples is not None,
+            doubtful=free_columns(optimum),
         )
 
     def errors(self, terms: Array, dtype: str) -> Array:
-        """Bounds of the errors of T·W `[o, q]`, T `[o, p]`."""
+        """Return bounds of the errors of T·W `[o, q]`, with T `[o, p]`."""
         cast = float(np.finfo(dtype).eps) / 2
         off = (cast + UNIT * self.roundings) * self.columns  # ‖δxₖ‖ [p]
         along = terms / self.units @ self.inverse  # [o, k]
@@ -153,32 +160,37 @@ class Sensitivity(NamedTuple):
 
 
 def roundings_of(expansion: Expansion | None, root: Array) -> Array:
-    """Return how many roundings of its norm each column of X `[p]` has, of which `root` `[m, p]` is a root.
+    """Return the roundings of each column of X `[p]`, relative to its norm; `root` `[m, p]` is X's.
 
-    Values are rounded where the data are read, and again where functions are computed. Their differences from the shift
-    may be far smaller than they are, and what is mixed of these smaller again.
+    Values are rounded where the data are read, and again where functions are computed. Their
+    differences from the shift may be far smaller than they are, and mixtures of these smaller
+    again.
     """
     norms = column_norms(root)[0]
     if expansion is None:
         return np.ones(len(norms))
-    d, lost = len(expansion.mix), expansion.features.roundings(expansion.bounds)
+    lost = expansion.features.roundings(expansion.bounds)
     found = np.full(len(norms), lost)
-    if expansion.features.scaling != "none":
-        ones = norms[d] if expansion.features.intercept else 0.0
-        away = column_norms(root[:, :d] @ np.linalg.inv(expansion.mix))[
-            0
-        ]  # of the functions less the shift
-        sizes = (lost * (away + ones * np.abs(expansion.shift)) + away) @ np.abs(expansion.mix)
-        found[:d] = np.divide(sizes, norms[:d], out=np.ones(d), where=norms[:d] > 0)
+    if expansion.features.scaling == "none":
+        return found
+
+    d = len(expansion.mix)
+    ones = norms[d] if expansion.features.intercept else 0.0
+    functions = root[:, :d] @ np.linalg.inv(expansion.mix)  # less the shift
+    away = column_norms(functions)[0]
+    sizes = (lost * (away + ones * np.abs(expansion.shift)) + away) @ np.abs(expansion.mix)
+    found[:d] = np.divide(sizes, norms[:d], out=np.ones(d), where=norms[:d] > 0)
     return found
 
 
 def own_sizes(expansion: Expansion) -> Array:
-    """Return the sums `[o, p]` of the sizes of what each number of T is a sum of: their roundings are those of T."""
-    features, mix = expansion.features, np.abs(expansion.mix)
+    """Return the sums `[o, p]` of the sizes of the terms of T's numbers, whose roundings T has."""
+    features = expansion.features
+    mix = np.abs(expansion.mix)
     _, matrix, constants = features.own(expansion.columns, expansion.bounds)
     sizes = np.abs(matrix) @ mix
     last = (np.abs(constants) + np.abs(expansion.shift)) @ mix
     if features.intercept:
-        sizes, last = np.hstack([sizes, np.zeros((len(sizes), 1))]), np.append(last, 1.0)
+        sizes = np.hstack([sizes, np.zeros((len(sizes), 1))])
+        last = np.append(last, 1.0)
     return np.vstack([sizes, last])[: len(expansion.own()[0])]

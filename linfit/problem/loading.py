@@ -19,7 +19,8 @@ from linfit.problem.datasets import Dataset
 from linfit.problem.features import Expansion, Features
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
-from linfit.problem.split import Mask, Split
+from linfit.problem.split import Split
+from linfit.problem.types import Mask
 
 
 def load(dataset: Dataset, features: Features, split: Split, seed: int) -> Problem:

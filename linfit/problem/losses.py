@@ -1,4 +1,4 @@
-"""Objectives, as functions of the residuals r = ŷ − y alone.
+"""Losses, as functions of the residuals r = ŷ − y alone.
 
 | loss | formula | in torch |
 |---|---|---|
@@ -6,9 +6,11 @@
 | mse  | Σ r² / (n·q)  | `MSELoss()`, which divides by every element, targets included |
 | huber | Σ ρ(r) / (n·q), ρ(r) = ½r² up to delta, straight beyond | `HuberLoss(delta=…)` |
 
-The convention stands here once: no other module divides by n, except an optimizer that is asked to.
-Where samples have weights, a mean divides by their sum Σw in place of n, so that weight 2 is a row
-twice: rows are multiplied beforehand, so that what stands here does it (linfit/problem/loading.py).
+The convention is defined here once: no other module divides by n, except an optimizer that is asked
+to. Where samples have weights, a mean divides by their sum Σw in place of n, so that weight 2 is a
+row twice: the rows are multiplied beforehand (linfit/problem/loading.py).
+
+n samples, p features, q targets, r fits of a stack.
 """
 
 from __future__ import annotations
@@ -18,42 +20,64 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from linfit.component import Component
+from linfit.component import Component, optional
 from linfit.lines import LossLines
+from linfit.problem.penalties import Shrinkage
+from linfit.problem.robust import minimize
+from linfit.problem.types import Array, ExcessLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Loss(Component):
-    """A scalar objective of the residuals. `derivative` is elementwise, so that it serves stacks `[r, q, n]` too."""
+    """Scalar function of the residuals."""
 
-    #: Whether the loss is c·Σr² everywhere, so that its optimum is a least-squares solution and its Hessian does not change.
+    #: True if the loss is c·Σr² everywhere: its optimum then is a least-squares solution, its
+    #: Hessian constant.
     quadratic: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, residual: Tensor) -> Tensor:
-        """The loss `[]` of the residuals `[n, q]`."""
+        """Return the loss `[]` of the residuals `[n, q]`."""
 
     @abstractmethod
     def derivative(self, residual: Tensor) -> Tensor:
-        """∂loss/∂ŷ `[n, q]` at the residuals `[n, q]`."""
+        """Return ∂loss/∂ŷ `[n, q]` at residuals `[n, q]`, elementwise; in stacks `[r, q, n]`."""
 
+    @optional
     def stacked(self, residual: Tensor) -> Tensor:
-        """The losses `[r]` of the residuals `[r, q, n]` of r fits, each with the bits that it has beside any others."""
+        """Return the losses `[r]` of the residuals `[r, q, n]` of r fits.
+
+        Each has the bits that it has next to any other fits.
+        """
         raise NotImplementedError(f"loss {self.name} has no stacked rule")
 
+    @optional
     def lines(self) -> LossLines:
-        """The same in the program that `linfit script` prints."""
+        """Return the loss and its derivative in a plain program."""
         raise NotImplementedError(f"loss {self.name} has no lines")
 
     @abstractmethod
     def scale(self, n: float, q: int) -> float:
-        """The c in loss = c·Σr², for n samples of q targets; where the loss is not `quadratic`, of small residuals."""
+        """Return the c of loss = c·Σr², for n samples of q targets.
+
+        Where the loss is not `quadratic`, it is the c of small residuals.
+        """
 
     def averages(self) -> bool:
         """Return True if the loss is a mean over samples, not a sum."""
         return self.scale(2, 1) != self.scale(1, 1)
+
+    def optimum(
+        self, X: Array, y: Array, start: Array, shrinkage: Shrinkage
+    ) -> tuple[Array, float, ExcessLoss] | None:
+        """Return W* `[p, q]`, loss + penalty there, and the excess loss around it.
+
+        Return None if the least-squares solution is the optimum, as it is of a quadratic loss. That
+        solution is given as `start` `[p, q]`, for X `[n, p]` and y `[n, q]`.
+        """
+        return None
 
 
 class SSE(Loss):
@@ -80,8 +104,8 @@ class SSE(Loss):
 class MSE(Loss):
     """Mean squared error, Σ r² / (n·q), as torch's MSELoss.
 
-    Where samples have weights it is Σ w·r² / (Σw·q): weight 2 is a row twice, weight 0 a row less. `mean_over=samples` divides
-    by n·q all the same.
+    Where samples have weights it is Σ w·r² / (Σw·q): weight 2 is a row twice, weight 0 a row less.
+    `mean_over=samples` divides by n·q all the same.
     """
 
     name: Literal["mse"] = "mse"
@@ -103,10 +127,11 @@ class MSE(Loss):
 
 
 class Huber(Loss):
-    """Huber's loss (1964), Σ ρ(r) / (n·q): squares up to `delta`, lines beyond, so that outliers pull no harder than delta.
+    """Huber's loss (1964), Σ ρ(r) / (n·q): squares up to `delta`, lines beyond.
 
-    With g = r cut off at ±delta, ρ(r) = g·(r − ½g) and its derivative is g. As torch's HuberLoss, whose factor ½ it has too.
-    The optimum is found in float64 by Newton's method with an exact line search (linfit/problem/robust.py).
+    With g = r cut off at ±delta, ρ(r) = g·(r − ½g) and its derivative is g. As torch's HuberLoss,
+    whose factor ½ it has too. The optimum is found in float64 by Newton's method with an exact line
+    search (linfit/problem/robust.py).
     """
 
     quadratic = False
@@ -123,9 +148,8 @@ class Huber(Loss):
         import torch
 
         cut = residual.clamp(-self.delta, self.delta)
-        return cut * torch.sub(
-            residual, cut, alpha=0.5
-        )  # forward mode of `0.5 * cut` would import torch's compiler
+        # Forward mode of `0.5 * cut` would import torch's compiler.
+        return cut * torch.sub(residual, cut, alpha=0.5)
 
     def lines(self) -> LossLines:
         cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"
@@ -137,9 +161,17 @@ class Huber(Loss):
     def scale(self, n: float, q: int) -> float:
         return 0.5 / (n * q)
 
+    def optimum(
+        self, X: Array, y: Array, start: Array, shrinkage: Shrinkage
+    ) -> tuple[Array, float, ExcessLoss]:
+        return minimize(X, y, start, self.delta, 2 * self.scale(*y.shape), shrinkage)
+
 
 class SumOfSquares(Loss):
-    """factor·Σ r²: the squared error as a function of rows that stand for other rows. No choice of its group: it has no name of its own."""
+    """factor·Σ r²: the squared error of rows that summarize other rows.
+
+    It has no name of its own: it is no choice of its group.
+    """
 
     factor: float
 

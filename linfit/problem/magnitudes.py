@@ -1,6 +1,6 @@
-"""Numbers whose squares are beyond float64, or vanish in it: multiplied by a power of two, which changes no digit.
+"""Scaling by powers of two for numbers whose squares overflow float64, or vanish in it.
 
-What lies in between is left as it is, to the bit.
+A power of two changes no digit. Numbers of ordinary size are left as they are, to the bit.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 Exponents = NDArray[np.int32]
 #: Binary exponents up to which squares, and sums of very many of them, are ordinary numbers.
@@ -16,14 +16,18 @@ ORDINARY = 400
 
 
 def exponents_of(array: Array, axis: int | tuple[int, ...]) -> Exponents:
-    """Return the binary exponents of the largest numbers along `axis`, which is kept; 0 where these are ordinary."""
-    found: Exponents = np.frexp(np.abs(array).max(axis=axis, keepdims=True, initial=0.0))[1]
+    """Return the binary exponents of the largest numbers along `axis`, which is kept.
+
+    They are 0 where these numbers are ordinary.
+    """
+    largest = np.abs(array).max(axis=axis, keepdims=True, initial=0.0)
+    found: Exponents = np.frexp(largest)[1]
     found[np.abs(found) <= ORDINARY] = 0
     return found
 
 
 def scaled(array: Array, exponents: Exponents) -> Array:
-    """Return the numbers times 2^exponents; one that is too large is infinite."""
+    """Return the numbers times 2^exponents; one that is too large becomes infinite."""
     if not exponents.any():
         return array
     with np.errstate(over="ignore"):
@@ -33,4 +37,5 @@ def scaled(array: Array, exponents: Exponents) -> Array:
 def column_norms(X: Array) -> Array:
     """Return the norms `[…, 1, p]` of the columns of X `[…, n, p]`."""
     exponents = exponents_of(X, -2)
-    return scaled(np.linalg.norm(scaled(X, -exponents), axis=-2, keepdims=True), exponents)
+    norms = np.linalg.norm(scaled(X, -exponents), axis=-2, keepdims=True)
+    return scaled(norms, exponents)

@@ -1,7 +1,7 @@
-"""What is added to the loss so that weights stay small. The convention stands here once: ½·strength·‖W‖².
+"""Penalties: terms added to the loss so that weights stay small, ½·strength·‖W‖².
 
-Its gradient is strength·W and its Hessian strength·I, as of `weight_decay` in torch.optim.SGD, which
-however does not count it in the loss.
+The convention is defined here once. The gradient is strength·W and the Hessian strength·I, as of
+`weight_decay` in torch.optim.SGD, which however does not count it in the loss.
 
 A column of ones that `features.intercept` adds is the last, and its weights are left out, as in
 scikit-learn's `Ridge`: the prediction for a mean sample is not shrunk. `penalty.intercept=true`
@@ -16,22 +16,20 @@ from abc import abstractmethod
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from linfit.component import Component
+from linfit.component import Component, optional
 from linfit.lines import PenaltyLines
-
-Mask = NDArray[np.float64]
+from linfit.problem.types import Array
 
 
 class Shrinkage(NamedTuple):
-    """½·strength·‖W‖² of one fit, without the last row of W where that is an `exempt` intercept."""
+    """½·strength·‖W‖² of one fit, without the last row of W if that is an `exempt` intercept."""
 
     strength: float = 0.0
     exempt: bool = False
 
-    def mask(self, p: int) -> Mask:
+    def mask(self, p: int) -> Array:
         """Return 1 for each of the p rows of W that are shrunk, and 0 for one that is not."""
         mask = np.ones(p)
         if self.exempt:
@@ -40,18 +38,19 @@ class Shrinkage(NamedTuple):
 
 
 class Penalty(Component):
-    """½·s·‖W‖² beside the loss: the objective is the sum of both, and so is everything called loss."""
+    """The term ½·s·‖W‖²: the objective is loss + penalty, and so is everything called loss."""
 
     @abstractmethod
     def squared(self) -> float:
-        """The s."""
+        """Return the s of ½·s·‖W‖²."""
 
     def shrinks_intercept(self) -> bool:
         """Return True if an intercept that `features` add is penalized like any other feature."""
         return True
 
+    @optional
     def lines(self, weight: str) -> PenaltyLines:
-        """The same in the program that `linfit script` prints, for the parameter that the expression `weight` names."""
+        """Return the penalty of the parameter `weight`, an expression, in a plain program."""
         raise NotImplementedError(f"penalty {self.name} has no lines")
 
 
@@ -68,12 +67,12 @@ class NoPenalty(Penalty):
 
 
 class Ridge(Penalty):
-    """½·strength·‖W‖² (Hoerl and Kennard, 1970): the optimum is unique whatever the data, and smaller than without.
+    """½·strength·‖W‖² (Hoerl and Kennard, 1970): the optimum is unique and smaller.
 
-    An intercept that `features.intercept` adds is not penalized unless `intercept` is true. The optimum
-    is that of scikit-learn's `Ridge(alpha)`, which minimizes Σr² + alpha·‖w‖², at strength 2·alpha for the
-    loss sse and at 2·alpha/(n·q) for mse, with the sum of the weights in place of n where samples have
-    weights. For huber it has no counterpart there.
+    An intercept that `features.intercept` adds is not penalized unless `intercept` is true. The
+    optimum is that of scikit-learn's `Ridge(alpha)`, which minimizes Σr² + alpha·‖w‖², at strength
+    2·alpha for the loss sse and at 2·alpha/(n·q) for mse, with the sum of the weights in place of n
+    where samples have weights. For huber it has no counterpart there.
     """
 
     name: Literal["ridge"] = "ridge"
@@ -89,6 +88,5 @@ class Ridge(Penalty):
     def lines(self, weight: str) -> PenaltyLines:
         if not self.strength:
             return PenaltyLines()
-        return PenaltyLines(
-            f"{0.5 * self.strength!r} * {weight}.square().sum()", f"{self.strength!r} * {weight}"
-        )
+        value = f"{0.5 * self.strength!r} * {weight}.square().sum()"
+        return PenaltyLines(value, f"{self.strength!r} * {weight}")

@@ -8,36 +8,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from linfit.problem.features import Expansion
 from linfit.problem.losses import Loss, SumOfSquares
-
-if TYPE_CHECKING:
-    from linfit.problem.features import Expansion
-
-Array = NDArray[np.float64]
-
-
-#: The largest number of a fit in float64: squares of such can still be summed.
-LARGEST = 1e150
-
-
-def limit(dtype: str) -> tuple[float, str]:
-    """The largest number of a fit in `dtype`, and what is said of one that is larger."""
-    if dtype == "float64":
-        return LARGEST, "is too large to be squared in float64: scale the data"
-    return float(np.finfo(dtype).max), f"is beyond {dtype}: choose dtype=float64, or scale the data"
+from linfit.problem.types import LARGEST_NUMBER
+from linfit.problem.types import Array as Array
+from linfit.problem.types import limit as limit
 
 
 @dataclass(frozen=True)
 class Problem:
     """Features X `[n, p]` and targets y `[n, q]`, both float64, with the names of their columns.
 
-    `truth` `[p, q]` are the weights that made the targets before noise, None where nobody knows them. What a dataset loads
-    may have a weight for each sample; what a fit sees has not, since its rows have been multiplied by their roots.
+    `truth` `[p, q]` are the weights that made the targets before noise, None if they are unknown. A
+    dataset may load a weight for each sample. A fit sees none: its rows have been multiplied by the
+    roots of their weights.
     """
 
     X: Array
@@ -47,21 +34,22 @@ class Problem:
     source: str
     truth: Array | None = None
     weights: Array | None = None
-    """Of the samples, `[n]`; None where all count the same."""
+    """Of the samples, `[n]`; None if all count the same."""
     validation: Problem | None = None
-    """Samples held out: never fitted, only looked at."""
+    """Samples held out: they are evaluated, never fitted."""
     expansion: Expansion | None = None
-    """What made the features of the data's columns; None where they are the columns."""
+    """The map from the data's columns to the features; None if the features are the columns."""
     samples: int | None = None
-    """How many samples the rows stand for, where they are a summary (linfit/problem/summary.py); None: each row is one."""
+    """Number of samples that the rows summarize (problem/summary.py); None: each row is one."""
     total: float | None = None
-    """The sum of the samples' weights, which means divide by; None: by the number of samples."""
+    """Sum of the samples' weights, by which means divide; None: by the number of samples."""
     notes: tuple[str, ...] = ()
-    """What the user should know of the data: a sentence each."""
+    """Sentences on the data that the user should read."""
 
     def __post_init__(self) -> None:
-        rows, p, q = self.X.shape[0], self.X.shape[1], self.y.shape[1]
-        assert self.X.shape == (rows, p) and self.y.shape == (rows, q)
+        rows, p = self.X.shape
+        q = self.y.shape[1]
+        assert self.y.shape == (rows, q)
         assert len(self.features) == p and len(self.targets) == q
         assert self.truth is None or self.truth.shape == (p, q)
         assert self.weights is None or self.weights.shape == (rows,)
@@ -69,42 +57,46 @@ class Problem:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n, p, q)"""
-        return (
-            self.X.shape[0] if self.samples is None else self.samples,
-            self.X.shape[1],
-            self.y.shape[1],
-        )
+        rows, p = self.X.shape
+        return rows if self.samples is None else self.samples, p, self.y.shape[1]
 
     @property
     def count(self) -> float:
-        """Number of samples as means count them: with weights, each as many times as it weighs."""
+        """Number of samples by which means divide: each counts as many times as it weighs."""
         return self.shape[0] if self.total is None else self.total
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the data's own columns, which the features are made of."""
+        """Names of the data's own columns, from which the features are made."""
         return self.features if self.expansion is None else self.expansion.columns
 
     def objective(self, loss: Loss) -> Loss:
-        """`loss` as a function of the residuals of these rows."""
+        """Return `loss` as a function of the residuals of these rows."""
+        if self.samples is None:
+            return loss
         n, _, q = self.shape
-        return (
-            loss if self.samples is None else SumOfSquares(name=loss.name, factor=loss.scale(n, q))
-        )
+        return SumOfSquares(name=loss.name, factor=loss.scale(n, q))
 
     def cast(self, dtype: str) -> Problem:
-        """The same problem rounded to `dtype` (`float32` or `float64`), held in float64; a summary is of rounded samples already."""
+        """Return the problem rounded to `dtype` (`float32` or `float64`), held in float64.
+
+        A summary is returned as it is: its samples were rounded before. Raise ValueError if a
+        number is too large.
+        """
         if self.samples is not None:
             return self
         with np.errstate(over="ignore"):
-            X, y = (array.astype(dtype).astype(np.float64) for array in (self.X, self.y))
+            X = self.X.astype(dtype).astype(np.float64)
+            y = self.y.astype(dtype).astype(np.float64)
         if not (np.isfinite(X).all() and np.isfinite(y).all()):
             raise ValueError(
-                f"{self.source} has values that {dtype} cannot hold: choose dtype=float64 or scale the data"
+                f"{self.source} has values that {dtype} cannot hold: "
+                "choose dtype=float64 or scale the data"
             )
-        if max(np.abs(array).max(initial=0) for array in (X, y)) > LARGEST:
+        if max(np.abs(array).max(initial=0) for array in (X, y)) > LARGEST_NUMBER:
             raise ValueError(
-                f"{self.source} has values that are too large to be squared in float64: scale the data"
+                f"{self.source} has values that are too large to be squared in float64: "
+                "scale the data"
             )
         return replace(self, X=X, y=y)
 

@@ -1,9 +1,10 @@
-"""A least-squares solution corrected to the digits that its float64 numbers hold, however badly they are conditioned.
+"""A least-squares solution corrected to the digits of float64, however badly it is conditioned.
 
-A stable method loses κ + κ²·‖r‖/(‖X‖‖W‖) roundings (linfit/problem/accuracy.py), though the numbers of X and y may well be exact. With
-W and the residual r as unknowns of one system, r + XW = y and Xᵀr = 0, what is still wrong in its equations is computed in exact arithmetic,
-rounded once, and solved for with the factors at hand (Björck, "Iterative refinement of linear least squares solutions I", BIT 7, 1967).
-Each turn gains as many digits as κ leaves of float64.
+A stable method loses κ + κ²·‖r‖/(‖X‖‖W‖) roundings (linfit/problem/accuracy.py), though the numbers
+of X and y may well be exact. With W and the residual r as unknowns of one system, r + XW = y and
+Xᵀr = 0, the errors of its equations are computed in exact arithmetic, rounded once, and solved for
+with the factors at hand (Björck, "Iterative refinement of linear least squares solutions I", BIT 7,
+1967). Each turn gains as many digits as κ leaves of float64.
 
 n samples, p features, q targets.
 """
@@ -17,20 +18,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 #: Turns after which no more is gained.
 TURNS = 8
-#: Numbers of X up to which its solution is refined: sums in exact arithmetic take about a microsecond for each of them.
+#: Numbers of X up to which its solution is refined: exact sums take about a microsecond for each.
 LARGEST = 2**20
 #: Rows whose products are held at once.
 ROWS = 2**14
-#: 2²⁷ + 1: what a factor is multiplied by to be split into halves of 26 bits (Dekker, 1971).
+#: 2²⁷ + 1: a factor times this is split into halves of 26 bits (Dekker, 1971).
 SPLITTER = 134217729.0
 
 
 class Factors(NamedTuple):
-    """X with its columns divided by `norms` `[p]` is `left` `[n, p]` · diag(`singular` `[p]`) · `right` `[p, p]`."""
+    """Singular value decomposition of X with its columns divided by `norms`.
+
+    X/norms is `left` `[n, p]` · diag(`singular` `[p]`) · `right` `[p, p]`.
+    """
 
     norms: Array
     left: Array
@@ -39,31 +43,32 @@ class Factors(NamedTuple):
 
 
 def refined(X: Array, y: Array, W: Array, residual: Array, factors: Factors) -> tuple[Array, Array]:
-    """W `[p, q]` and the residual y − XW `[n, q]` corrected, for X `[n, p]` of full column rank and y `[n, q]`."""
-    norms, left, singular, right = (
-        factors.norms[:, None],
-        factors.left,
-        factors.singular[:, None],
-        factors.right,
-    )
+    """Return W `[p, q]` and the residual y − XW `[n, q]`, corrected.
+
+    X `[n, p]` has full column rank, y is `[n, q]`.
+    """
+    norms = factors.norms[:, None]
+    singular = factors.singular[:, None]
+    left, right = factors.left, factors.right
     for _ in range(TURNS):
-        wrong = np.stack(
-            [_first(X, *columns) for columns in zip(y.T, residual.T, W.T, strict=True)], axis=1
-        )  # [n, q]
-        slope = np.stack([_second(X, column) for column in residual.T], axis=1)  # [p, q]
+        targets = zip(y.T, residual.T, W.T, strict=True)
+        wrong = np.stack([_residual_error(X, *columns) for columns in targets], axis=1)  # [n, q]
+        slope = np.stack([_slope_error(X, column) for column in residual.T], axis=1)  # [p, q]
         if not (np.isfinite(wrong).all() and np.isfinite(slope).all()):
             break  # beyond float64: the numbers' own halves overflow
+
         turned = left.T @ wrong - right @ (slope / norms) / singular  # [p, q]
         moved = W + right.T @ (turned / singular) / norms
-        still = bool((moved == W).all())
-        W, residual = moved, residual + (wrong - left @ turned)
-        if still:
+        settled = bool((moved == W).all())
+        W = moved
+        residual = residual + (wrong - left @ turned)
+        if settled:
             break
     return W, residual
 
 
-def _first(X: Array, y: Array, r: Array, w: Array) -> Array:
-    """y − r − Xw `[n]`, rounded once."""
+def _residual_error(X: Array, y: Array, r: Array, w: Array) -> Array:
+    """Return y − r − Xw `[n]`, rounded once."""
     found = np.empty(len(y))
     for start in range(0, len(y), ROWS):
         rows = slice(start, start + ROWS)
@@ -72,8 +77,8 @@ def _first(X: Array, y: Array, r: Array, w: Array) -> Array:
     return found
 
 
-def _second(X: Array, r: Array) -> Array:
-    """−Xᵀr `[p]`, rounded once."""
+def _slope_error(X: Array, r: Array) -> Array:
+    """Return −Xᵀr `[p]`, rounded once."""
     return np.array([fsum(chain.from_iterable(_terms(column, r))) for column in X.T])
 
 
@@ -85,10 +90,11 @@ def _terms(x: Array, r: Array) -> Iterator[list[float]]:
 
 
 def exact_products(a: Array, b: Array) -> tuple[Array, Array]:
-    """Two float64 numbers, the rounded product and its rounding, whose sum is a·b (Dekker, 1971)."""
+    """Return the rounded product and its rounding, two numbers whose sum is a·b (Dekker, 1971)."""
     with np.errstate(over="ignore", invalid="ignore"):
         product = a * b
-        (a1, a2), (b1, b2) = _halves(a), _halves(b)
+        a1, a2 = _halves(a)
+        b1, b2 = _halves(b)
         return product, ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2
 
 

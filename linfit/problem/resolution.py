@@ -1,19 +1,20 @@
-"""What a dtype cannot hold of the data or of the answer: differences that are rounded away, squares that vanish."""
+"""Losses of a dtype's resolution: differences that are rounded away, squares that vanish."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from linfit.problem.ambiguity import listed
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Array
 
 #: Steps of a dtype over which the values of a column should spread at least.
 FEWEST_STEPS = 100
 
 
 def unresolved(problem: Problem, optimum: Optimum, dtype: str) -> list[str]:
-    """Return a sentence for each thing that `dtype`, or float64, cannot hold."""
+    """Return a sentence for each property of data or optimum that a dtype cannot hold."""
     found = []
     if problem.samples is None and dtype != "float64":
         found += _indistinct("target", problem.targets, problem.y, dtype)
@@ -22,22 +23,24 @@ def unresolved(problem: Problem, optimum: Optimum, dtype: str) -> list[str]:
         found.append("the optimal weights are beyond float64: scale the data")
     elif optimum.rank and not optimum.curvatures[0]:
         found.append(
-            "squares of the features vanish in float64, losses and curvatures with them: scale the data"
+            "squares of the features vanish in float64, losses and curvatures with them: "
+            "scale the data"
         )
     return [f"{problem.source}: {sentence}" for sentence in found]
 
 
 def _indistinct(kind: str, names: tuple[str, ...], array: Array, dtype: str) -> list[str]:
-    """A sentence on the columns `[n, m]` whose values differ by no more than a few steps of `dtype`."""
+    """Return a sentence on the columns `[n, m]` whose values spread over a few steps of `dtype`."""
     spread = np.ptp(array, axis=0)  # [m]
     with np.errstate(over="ignore"):
         step = np.spacing(np.abs(array).max(axis=0).astype(dtype)).astype(np.float64)
     coarse = (spread > 0) & (spread < FEWEST_STEPS * step)
     if not coarse.any():
         return []
-    own = [name for name, one in zip(names, coarse.tolist(), strict=True) if one]
+    own = [name for name, marked in zip(names, coarse.tolist(), strict=True) if marked]
     first = int(coarse.argmax())
     return [
-        f"{dtype} cannot tell values of {kind}{'s' if own[1:] else ''} {listed(own)} apart: of {own[0]!r} all lie within "
-        f"{spread[first]:.3g}, in steps of {step[first]:.3g}: choose dtype=float64, or subtract a constant"
+        f"{dtype} cannot tell values of {kind}{'s' if own[1:] else ''} {listed(own)} apart: "
+        f"of {own[0]!r} all lie within {spread[first]:.3g}, in steps of {step[first]:.3g}: "
+        "choose dtype=float64, or subtract a constant"
     ]

@@ -1,4 +1,4 @@
-"""What features learn of the training samples: the range of each column, and how functions of them deviate.
+"""Statistics that features learn from the training samples: ranges, deviations, correlations.
 
 c columns, d functions, b samples of a block.
 """
@@ -10,48 +10,52 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from linfit.errors import brief
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 #: A standard deviation below this share of the mean is that of a constant.
 ROUNDING = 1e-12
-#: The part of a function in a direction, above which it is named as one of those that make it.
+#: A function is named in an error if its part in the degenerate direction is above this.
 NOTICED = 1e-6
-#: (columns `[b, c]`, weights of the samples `[b]` or None), as often as it is asked for.
+#: Each call begins anew: (columns `[b, c]`, weights of the samples `[b]` or None), block by block.
 Blocks = Callable[[], Iterable[tuple[Array, Array | None]]]
 
 
 def weights_of(columns: Array, weights: Array | None) -> Array:
+    """Return the weights `[b]` of the samples, ones if they have none."""
     return np.ones(len(columns)) if weights is None else weights
 
 
 def bounds_of(blocks: Blocks, c: int) -> Array:
-    bounds = np.array([np.full(c, np.inf), np.full(c, -np.inf)])
+    """Return the least and the largest value `[2, c]` of each column."""
+    low = np.full(c, np.inf)
+    high = np.full(c, -np.inf)
     for columns, _ in blocks():
         if len(columns):
-            bounds = np.array(
-                [
-                    np.minimum(bounds[0], columns.min(axis=0)),
-                    np.maximum(bounds[1], columns.max(axis=0)),
-                ]
-            )
-    return bounds
+            low = np.minimum(low, columns.min(axis=0))
+            high = np.maximum(high, columns.max(axis=0))
+    return np.array([low, high])
 
 
 def deviations(second: Array, shift: Array) -> Array:
-    """The square roots `[d]` of the diagonal; 1 for a function that does not deviate, but for rounding: it stays as it is."""
+    """Return the square roots `[d]` of the diagonal.
+
+    They are 1 for a function that does not deviate, but for rounding: it is left as it is.
+    """
     deviations = np.sqrt(np.diag(second))
     return np.where(deviations > ROUNDING * np.abs(shift), deviations, 1.0)
 
 
 def whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
-    """Of functions with these names; ValueError, which names those of the direction that is none, where they are dependent."""
+    """Return the matrix `[d, d]` that whitens functions with these names.
+
+    Raise ValueError if they are dependent, with the names of those that are.
+    """
     values, vectors = np.linalg.eigh(second / np.outer(scales, scales))
     if values[0] <= len(values) * np.finfo(float).eps * values[-1]:
-        parts = np.abs(vectors[:, 0])
-        named = ", ".join(
-            repr(name) for name, part in zip(names, parts.tolist(), strict=True) if part > NOTICED
-        )
+        parts = np.abs(vectors[:, 0]).tolist()
+        named = [repr(name) for name, part in zip(names, parts, strict=True) if part > NOTICED]
         raise ValueError(
-            f"features.scaling=whiten: the features {brief(named)} are linearly dependent or constant: leave one out, or choose standardize"
+            f"features.scaling=whiten: the features {brief(', '.join(named))} "
+            "are linearly dependent or constant: leave one out, or choose standardize"
         )
     return np.asarray((vectors / np.sqrt(values)) @ vectors.T / scales[:, None])

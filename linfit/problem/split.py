@@ -1,4 +1,4 @@
-"""Which samples are held out: never fitted, only looked at.
+"""Which samples are held out: evaluated, never fitted.
 
 n samples.
 """
@@ -9,56 +9,61 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from linfit.component import Frozen, Seed
 from linfit.problem.streams import Purpose, generator
+from linfit.problem.types import Mask
 
-Mask = NDArray[np.bool_]
 #: Samples that are drawn together: which are held out does not depend on how the data are read.
 TOGETHER = 2**16
 
 
 class Split(Frozen):
-    """Training and validation samples: the share `validation` of them, rounded, is held out, drawn without replacement from an own stream.
+    """Training and validation samples.
 
-    The validation loss stands beside the training loss; nothing is fitted to these samples, no scaling is learnt from them.
+    The share `validation` of the samples, rounded, is held out, drawn without replacement from a
+    stream of its own. The validation loss is recorded next to the training loss; nothing is fitted
+    to these samples, and no scaling is learnt from them.
     """
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Seed | None = None
 
     def drawn_from(self, seed: int) -> int:
-        """The seed of the split; `seed` is the fit's."""
+        """Return the seed of the split, which is the fit's `seed` unless it has its own."""
         return seed if self.seed is None else self.seed
 
     def held_out(self, n: int, seed: int) -> Iterator[Mask]:
-        """Whether each of n samples is held out, so many samples at a time: exactly the share of all, rounded.
+        """Yield masks of the held-out samples, which together cover all n samples in order.
 
-        How many of each lot is a hypergeometric number, so that every choice of samples is as likely as any other.
+        They mark exactly the share of all, rounded. The number in each mask is hypergeometric, so
+        that every choice of samples is as likely as any other.
         """
         stream = generator(self.drawn_from(seed), Purpose.SPLIT)
-        left, wanted = n, self.count(n)
+        left = n
+        wanted = self.count(n)
         while left:
             size = min(TOGETHER, left)
-            taken = (
-                wanted if size == left else int(stream.hypergeometric(wanted, left - wanted, size))
-            )
+            taken = wanted
+            if size < left:
+                taken = int(stream.hypergeometric(wanted, left - wanted, size))
             mask = np.zeros(size, dtype=bool)
             mask[stream.permutation(size)[:taken]] = True
-            left, wanted = left - size, wanted - taken
+            left -= size
+            wanted -= taken
             yield mask
 
     def kept(self, n: int) -> int:
-        """How many of n samples are fitted."""
+        """Return how many of n samples are fitted."""
         return n - round(self.validation * n)
 
     def count(self, n: int) -> int:
-        """How many of n samples are held out; ValueError where that leaves none on a side."""
+        """Return how many of n samples are held out; ValueError if that leaves none on a side."""
         count = n - self.kept(n)
         if self.validation and not 0 < count < n:
             raise ValueError(
-                f"split.validation={self.validation:g} holds out {count} of {n} samples: both sides need one at least"
+                f"split.validation={self.validation:g} holds out {count} of {n} samples: "
+                "both sides need one at least"
             )
         return count

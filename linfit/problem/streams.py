@@ -1,4 +1,4 @@
-"""Where random numbers come from: one stream for each purpose, so that no two coincide and none is the global one."""
+"""Streams of random numbers, one for each purpose: no two coincide, none is the global one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream is drawn for. The numbers are part of every result: never reuse one."""
+    """Use of a stream. The numbers are part of every result: never reuse one."""
 
     DATA = 0
     INITIAL_WEIGHTS = 1
@@ -25,21 +25,26 @@ def _sequence(seed: int, purpose: Purpose) -> np.random.SeedSequence:
 
 
 def generator(seed: int, purpose: Purpose) -> np.random.Generator:
-    """numpy's generator for `purpose`: PCG64 seeded with SeedSequence([seed, purpose])."""
+    """Return numpy's PCG64 generator for `purpose`, seeded with SeedSequence([seed, purpose])."""
     return np.random.default_rng(_sequence(seed, purpose))
 
 
+def torch_seed(seed: int, purpose: Purpose) -> int:
+    """Return the seed of torch's generator for `purpose`: 63 bits of the seed sequence."""
+    return int(_sequence(seed, purpose).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def generator_line(seed: int, purpose: Purpose) -> str:
-    """The line of a program that makes the same generator."""
-    return f"stream = np.random.default_rng(np.random.SeedSequence([{seed}, {purpose:d}]))  # [seed, {purpose:d}: {purpose.words}]"
+    """Return the line of a plain program that makes the generator for `purpose`."""
+    sequence = f"np.random.SeedSequence([{seed}, {purpose:d}])"
+    return f"stream = np.random.default_rng({sequence}){_comment(purpose)}"
 
 
 def torch_seed_line(seed: int, purpose: Purpose) -> str:
-    """The line of a program that computes the same as `torch_seed`."""
+    """Return the line of a plain program that computes `torch_seed`."""
     state = f"np.random.SeedSequence([{seed}, {purpose:d}]).generate_state(1, np.uint64)[0]"
-    return f"seed = int({state}) >> 1  # [seed, {purpose:d}: {purpose.words}]"
+    return f"seed = int({state}) >> 1{_comment(purpose)}"
 
 
-def torch_seed(seed: int, purpose: Purpose) -> int:
-    """The integer that seeds a torch.Generator for `purpose`: 63 bits of SeedSequence([seed, purpose])."""
-    return int(_sequence(seed, purpose).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _comment(purpose: Purpose) -> str:
+    return f"  # [seed, {purpose:d}: {purpose.words}]"

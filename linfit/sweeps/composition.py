@@ -1,4 +1,7 @@
-"""From YAML and overrides to a FitConfig. What Hydra composes is plain data, and only our own types make something of it."""
+"""From YAML and overrides to a FitConfig.
+
+Hydra composes plain data, and only our own types make objects of them.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from pydantic import ValidationError
 from linfit.component import ENTRY_POINTS
 from linfit.config import ADHOC, GROUPS, FitConfig, explain, flatten
 from linfit.errors import ConfigError
+from linfit.override import Override
 from linfit.sweeps import locations
 from linfit.sweeps.explanation import explain_interpolation, notice, without_header
 from linfit.sweeps.nesting import experiment_above
@@ -32,16 +36,17 @@ from linfit.tracking.callers import chosen_experiment
 
 MISSING = "???"
 ENVIRONMENT = "${oc.env:"
-#: What is resolved beside a reference to the environment that stays one.
+#: References that are resolved in a text whose references to the environment are kept.
 _REFERENCE = re.compile(r"\$\{(?!oc\.env:)[^${}]*\}")
 
 
 def search_path() -> ConfigSearchPath:
+    """Return the folders in which Hydra looks for config files."""
     return create_config_search_path(locations.url(locations.shipped(locations.CONF)))
 
 
 def new_loader() -> Loader:
-    """Return a loader of config files, with what they may refer to: `${hydra:…}`, `${now:…}`."""
+    """Return a loader of config files, which may refer to `${hydra:…}` and `${now:…}`."""
     setup_globals()
     return Loader(search_path())
 
@@ -49,7 +54,7 @@ def new_loader() -> Loader:
 def fit_config(
     composed: DictConfig, origin: Origin, tell: Callable[[str], None] = notice
 ) -> FitConfig:
-    """Validate what Hydra composed; ConfigError with one line if it is no fit."""
+    """Validate a composed config; ConfigError with one line if it is no fit."""
     if "tracking" not in composed and "tracking" not in origin.keys:
         file = locations.experiments().get(origin.experiment, origin.experiment)
         raise ConfigError(
@@ -66,7 +71,7 @@ def fit_config(
 def validated(
     data: dict[str, Any], origin: Origin, tell: Callable[[str], None] = notice
 ) -> FitConfig:
-    """The fit config that plain data describe; ConfigError with one line if they describe none."""
+    """Return the fit config of plain data; ConfigError with one line if it is invalid."""
     load_plugins(data.get("plugins") or [])
     data = complete(data, origin, tell)
     require_values(data)
@@ -74,28 +79,33 @@ def validated(
         return hold_passing_data(FitConfig.model_validate(data))
     except ValidationError as error:
         raise ConfigError(
-            without_header(origin.experiment) or explain(error) + _shadowed(data, error)
+            without_header(origin.experiment) or explain(error) + _name_own_files(data, error)
         ) from error
 
 
 def complete(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) -> dict[str, Any]:
-    """A copy of the data with the experiment's name where there is none, and without what replaced components lack."""
+    """Return a copy of the data with a name, without values of replaced components.
+
+    ConfigError if an override deletes a key that every such fit has.
+    """
     data = dict(data)
     if data.get("name") is None:
         data["name"] = default_name(origin.experiment, data.get("tracking"))
     drop_stale(data, origin, tell)
-    for override in origin.overrides:
-        if override.startswith("~") and _deletes_ours(
-            data, override.removeprefix("~").partition("=")[0]
-        ):
+    for text in origin.overrides:
+        override = Override.read(text)
+        if override.deletes and _has_default(data, override.key):
             raise ConfigError(
-                f"{override} deletes what every such fit has: write the value that you want"
+                f"{text} deletes what every such fit has: write the value that you want"
             )
     return data
 
 
 def default_name(experiment: str, tracking: Mapping[str, Any] | None) -> str:
-    """Return the MLflow experiment of what nobody has named: that of the caller's run, else what the file or the caller says."""
+    """Return the MLflow experiment of a fit whose config names none.
+
+    The experiment of the caller's run goes first, then the file's name, then the caller's choice.
+    """
     if above := experiment_above(tracking):
         return above
     if experiment != locations.TOP:
@@ -104,42 +114,32 @@ def default_name(experiment: str, tracking: Mapping[str, Any] | None) -> str:
 
 
 def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
-    """ConfigError where the data say ??? of a key that is not among the given."""
+    """Raise ConfigError if a key is ??? and not among the given ones."""
     if lacking := [
-        key for key, value in flatten(data).items() if value == MISSING and key not in given
+        f"{key} is required"
+        for key, value in flatten(data).items()
+        if value == MISSING and key not in given
     ]:
-        raise ConfigError("; ".join(f"{key} is required" for key in lacking))
-
-
-def _deletes_ours(data: dict[str, Any], key: str) -> bool:
-    """Whether a deleted key is one that the config has all the same, with a default that stands in no file."""
-    section, _, rest = key.partition(".")
-    part = data.get(section)
-    if section not in FitConfig.model_fields or not rest:
-        return section in FitConfig.model_fields and part is None
-    name = rest.partition(".")[0]
-    if section not in GROUPS:
-        return name not in (part or {})
-    chosen = (
-        GROUPS[section].choices.get(str(part.get("name", ""))) if isinstance(part, dict) else None
-    )
-    return chosen is not None and name in chosen.model_fields and name not in (part or {})
+        raise ConfigError("; ".join(lacking))
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:
-    """The composed config as plain data, interpolations resolved. Environment variables are for `tracking` alone, where they stay references."""
+    """Return the composed config as plain data, with interpolations resolved.
+
+    Environment variables are allowed in `tracking` only, where they stay references.
+    """
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    written = OmegaConf.to_container(task, resolve=False)
-    resolved: Any = {}
+    written: Any = OmegaConf.to_container(task, resolve=False)
     with set_hydra_config(composed):
-        for key in task:
-            resolved[key] = _resolve(task, str(key), written[key], keep=key == "tracking")  # type: ignore[index]
-    return resolved  # type: ignore[no-any-return]
+        return {
+            key: _resolve(task, key, value, keep=key == "tracking")
+            for key, value in written.items()
+        }
 
 
 @contextmanager
 def set_hydra_config(composed: DictConfig) -> Iterator[None]:
-    """Let `${hydra:runtime.cwd}` be resolved, as while Hydra runs a job of what it has composed."""
+    """Let `${hydra:runtime.cwd}` be resolved, as while Hydra runs a job of this config."""
     shared = HydraConfig.instance()
     before = shared.cfg
     if "hydra" in composed:
@@ -151,32 +151,8 @@ def set_hydra_config(composed: DictConfig) -> Iterator[None]:
         shared.cfg = before
 
 
-def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
-    if isinstance(written, str) and ENVIRONMENT in written:
-        if keep:
-            return _REFERENCE.sub(
-                lambda found: str(OmegaConf.create({"part": found[0]}, parent=node)["part"]),
-                written,
-            )
-        raise ConfigError(
-            f"{written} outside of tracking: a value from the environment would make a run that nobody can repeat; write the value"
-        )
-    if isinstance(written, str) and written == MISSING:
-        return MISSING
-    value = node[key]
-    if isinstance(value, DictConfig | ListConfig) and not isinstance(written, str):
-        if isinstance(written, dict):
-            return {name: _resolve(value, name, part, keep) for name, part in written.items()}
-        return [_resolve(value, place, part, keep) for place, part in enumerate(written)]
-    return (
-        OmegaConf.to_container(value, resolve=True)
-        if isinstance(value, DictConfig | ListConfig)
-        else value
-    )
-
-
 def load_plugins(modules: Sequence[str]) -> None:
-    """Imports the modules that define more components: those named, and those installed under the entry point group."""
+    """Import the modules that define more components: those named, and installed plug-ins."""
     if isinstance(modules, str):
         raise ConfigError(f"plugins={modules} is no list: write plugins=[{modules}]")
     if not isinstance(modules, Sequence):
@@ -187,30 +163,65 @@ def load_plugins(modules: Sequence[str]) -> None:
         raise ConfigError(f"plugins: got {strangers[0]!r}, must be the name of a module")
     for point in entry_points(group=ENTRY_POINTS):
         package = point.dist.name if point.dist is not None else point.name
-        _import(
-            point.load,
-            f"the plug-in {point.value!r} of the installed package {package}",
-            "mend the package, or uninstall it",
-        )
+        what = f"the plug-in {point.value!r} of the installed package {package}"
+        _import(point.load, what, "mend the package, or uninstall it")
     if modules:
         find_in_working_directory(modules)
     for module in modules:
-        _import(
-            partial(importlib.import_module, module),
-            f"plugins: {module!r}",
-            "mend it",
-            "name a module of the working directory or of an installed package",
+        load = partial(importlib.import_module, module)
+        absent = "name a module of the working directory or of an installed package"
+        _import(load, f"plugins: {module!r}", "mend it", absent)
+
+
+def _has_default(data: dict[str, Any], key: str) -> bool:
+    """Return True if the config has a deleted key all the same, by a default of its class."""
+    section, _, rest = key.partition(".")
+    if section not in FitConfig.model_fields:
+        return False
+    part = data.get(section)
+    if not rest:
+        return part is None
+    name = rest.partition(".")[0]
+    if name in (part or {}):
+        return False
+    if section not in GROUPS:
+        return True
+    component = str(part.get("name", "")) if isinstance(part, dict) else ""
+    chosen = GROUPS[section].choices.get(component)
+    return chosen is not None and name in chosen.model_fields
+
+
+def _resolve(node: Any, key: Any, written: Any, keep: bool) -> Any:
+    """Return `node[key]` as plain data; `keep` leaves references to the environment."""
+    if isinstance(written, dict):
+        value = node[key]
+        return {name: _resolve(value, name, part, keep) for name, part in written.items()}
+    if isinstance(written, list):
+        value = node[key]
+        return [_resolve(value, index, part, keep) for index, part in enumerate(written)]
+
+    if isinstance(written, str) and ENVIRONMENT in written:
+        if not keep:
+            raise ConfigError(
+                f"{written} outside of tracking: a value from the environment would make a run "
+                f"that nobody can repeat; write the value"
+            )
+        return _REFERENCE.sub(
+            lambda found: str(OmegaConf.create({"part": found[0]}, parent=node)["part"]), written
         )
+    if written == MISSING:
+        return MISSING
+    value = node[key]
+    if isinstance(value, DictConfig | ListConfig):
+        return OmegaConf.to_container(value, resolve=True)
+    return value
 
 
 def _import(load: Callable[[], Any], what: str, advice: str, absent: str = "") -> None:
-    """Imports; ConfigError with the advice where that fails, with what `absent` says where the module itself is not there."""
+    """Import a plug-in; ConfigError with advice, or with `absent` if there is no such module."""
     try:
         load()
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a module that calls sys.exit would end this program as if all were well
+    except (Exception, SystemExit) as error:  # `sys.exit` would look like a success of linfit
         if absent and isinstance(error, ModuleNotFoundError) and repr(error.name) in what:
             advice = absent
         raise ConfigError(
@@ -218,25 +229,21 @@ def _import(load: Callable[[], Any], what: str, advice: str, absent: str = "") -
         ) from error
 
 
-def _shadowed(data: dict[str, Any], error: ValidationError) -> str:
-    """Names the user's own file where it hides one of ours, because the mistake may stand there."""
-    wrong = {str(part["loc"][0]) for part in error.errors() if part["loc"]}
-    named = {
-        group: str(data[group].get("name"))
-        for group in wrong
-        if group in GROUPS and isinstance(data.get(group), dict)
-    }
-    files = [locations.components(group).get(name) for group, name in named.items()]
-    own = [
-        str(file)
-        for file in files
-        if file is not None and not file.is_relative_to(locations.shipped(locations.CONF))
-    ]
-    top = [
-        str(folder / f"{locations.TOP}.yaml")
-        for folder in locations.users(locations.CONF)
-        if (folder / f"{locations.TOP}.yaml").exists()
-    ]
-    strange = any(name not in GROUPS[group].choices for group, name in named.items())
-    hint = "; what a plug-in defines needs plugins=[MODULE]" if own and strange else ""
-    return f" (from {', '.join(own + top)}{hint})" if own + top else ""
+def _name_own_files(data: dict[str, Any], error: ValidationError) -> str:
+    """Return a hint with the user's own config files in which the mistake may be."""
+    files: list[str] = []
+    unregistered = False
+    for group in {str(part["loc"][0]) for part in error.errors() if part["loc"]}:
+        if group not in GROUPS or not isinstance(data.get(group), dict):
+            continue
+        name = str(data[group].get("name"))
+        unregistered = unregistered or name not in GROUPS[group].choices
+        file = locations.components(group).get(name)
+        if file is not None and not file.is_relative_to(locations.shipped(locations.CONF)):
+            files.append(str(file))
+    hint = "; what a plug-in defines needs plugins=[MODULE]" if files and unregistered else ""
+    for folder in locations.users(locations.CONF):
+        top = folder / f"{locations.TOP}.yaml"
+        if top.exists():
+            files.append(str(top))
+    return f" (from {', '.join(files)}{hint})" if files else ""

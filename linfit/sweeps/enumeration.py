@@ -1,4 +1,4 @@
-"""The fits of a sweep, or the one fit, that `linfit run` would run: composed, validated and named, with nothing run or written."""
+"""The fits that `linfit run` would run, composed, validated and named, but not run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from linfit.sweeps.request import (
 from linfit.sweeps.runner import Job, Runner
 from linfit.tracking.accounts import name_of
 
-#: The sweepers whose jobs are known before any of them has run; others choose the next by the results of the last.
+#: Sweepers whose jobs are known in advance; others choose jobs by the results of earlier ones.
 SWEEPERS = ("hydra_plugins.linfit.sweeper.LinfitSweeper", BASIC)
 
 
@@ -39,7 +39,7 @@ class Enumeration:
     experiment: str
     jobs: tuple[Job, ...]
     sweep: bool
-    """A sweep with children, even of one fit; otherwise single runs."""
+    """True if the fits are children of a sweep's run, even a single one."""
 
     @property
     def varying(self) -> tuple[str, ...]:
@@ -47,28 +47,28 @@ class Enumeration:
         if len(self.jobs) == 1 and not self.sweep:
             return ()
         overrides = [job.overrides for job in self.jobs]
-        return leaf_keys(
-            varying_keys(overrides), overrides, sections_of([job.config for job in self.jobs])
-        )
+        values_of = sections_of([job.config for job in self.jobs])
+        return leaf_keys(varying_keys(overrides), overrides, values_of)
 
     def names(self) -> Iterator[str]:
-        """The names of the runs, in order."""
-        if not self.sweep:
-            return (single_name(self.experiment, job.config, job.overrides) for job in self.jobs)
+        """Yield the names of the runs, in order."""
         varying = self.varying
-        return (name_of(job.config, varying, i, job.overrides) for i, job in enumerate(self.jobs))
+        for index, job in enumerate(self.jobs):
+            if self.sweep:
+                yield name_of(job.config, varying, index, job.overrides)
+            else:
+                yield single_name(self.experiment, job.config, job.overrides)
 
 
 def enumerate_jobs(arguments: Sequence[str]) -> Enumeration:
-    """What `linfit run ARGUMENTS` would run, in order; ConfigError where it would refuse to."""
+    """Return the jobs of `linfit run ARGUMENTS`, in order; ConfigError as it would raise."""
     with open_request(arguments) as request, explained(request):
         composed = compose_unless_sweep(request)
         if composed is None:
             return _enumerate_sweep(request)
         fit = validate_fit(request, composed)
-        return Enumeration(
-            request.experiment, (Job(fit.config, tuple(fit.overrides)),), sweep=False
-        )
+        job = Job(fit.config, tuple(fit.overrides))
+        return Enumeration(request.experiment, (job,), sweep=False)
 
 
 def _enumerate_sweep(request: Request) -> Enumeration:
@@ -76,11 +76,12 @@ def _enumerate_sweep(request: Request) -> Enumeration:
     if composed.hydra.sweeper.get("_target_") not in SWEEPERS:
         choice = composed.hydra.runtime.choices["hydra/sweeper"]
         raise ConfigError(
-            f"hydra/sweeper={choice} chooses its fits while it runs: only those of hydra/sweeper=linfit are known before"
+            f"hydra/sweeper={choice} chooses its fits while it runs: "
+            f"only those of hydra/sweeper=linfit are known before"
         )
     with set_hydra_config(composed):
         sweeper = new_sweeper(request, composed, Runner(), Callbacks())
-        listed = _listed(sweeper, read_raw(composed.hydra.overrides.task))
+        listed = _list_overrides(sweeper, read_raw(composed.hydra.overrides.task))
         jobs = expand(Expansion(composed, request.loader), listed)
     together = composed.hydra.launcher._target_ == LAUNCHER
     if together:
@@ -88,12 +89,13 @@ def _enumerate_sweep(request: Request) -> Enumeration:
     return Enumeration(request.experiment, tuple(jobs), together)
 
 
-def _listed(sweeper: Any, arguments: list[str]) -> list[list[str]]:
-    """The overrides of each job, as the sweeper itself lists them."""
+def _list_overrides(sweeper: Any, arguments: list[str]) -> list[list[str]]:
+    """Return the overrides of each job, as the sweeper lists them."""
+    jobs: list[list[str]]
     if hasattr(sweeper, "jobs"):
-        return sweeper.jobs(arguments)  # type: ignore[no-any-return]
-    parsed = parse_overrides(
-        [*sweeper._parse_config(), *arguments], sweeper.hydra_context.config_loader
-    )
-    [jobs] = sweeper.split_arguments(parsed, None)
-    return jobs  # type: ignore[no-any-return]
+        jobs = sweeper.jobs(arguments)
+    else:
+        loader = sweeper.hydra_context.config_loader
+        parsed = parse_overrides([*sweeper._parse_config(), *arguments], loader)
+        [jobs] = sweeper.split_arguments(parsed, None)
+    return jobs

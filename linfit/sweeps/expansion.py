@@ -1,10 +1,10 @@
-"""Thousands of jobs from a few compositions: Hydra composes what has structure, values are put into copies of the result.
+"""Thousands of jobs from a few compositions: values are put into copies of a composed config.
 
-A job is a list of overrides. What chooses a component, adds, deletes, interpolates or merges is
-Hydra's: such overrides of one section are composed once, without those of the others, and the
-sections that a job asks for are joined to a base. What replaces one plain value by another
-(`optimizer.lr=0.1`) is put into the base. Where that could differ from what Hydra would compose,
-Hydra composes the base, or the whole job.
+A job is a list of overrides. Hydra composes overrides that choose a component, add, delete,
+interpolate or merge: those of one section are composed once, without those of the others, and the
+sections that a job asks for are joined to a base. An override that replaces one plain value by
+another (`optimizer.lr=0.1`) is put into the base. Where that could differ from a composition by
+Hydra, Hydra composes the base, or the whole job.
 """
 
 from __future__ import annotations
@@ -38,21 +38,23 @@ from linfit.sweeps.sections import (
 )
 from linfit.sweeps.slots import Composed, Parts, Slots, Value, slots, survey
 
-#: Bases and validated components that are remembered: a grid needs few of them, random draws never repeat.
-MAX_BASES, MAX_COMPONENTS = 256, 4096
-#: Bases that Hydra composes whole before any are joined, which would cost a small sweep as much.
+#: Bases that are remembered: a grid needs few of them.
+MAX_BASES = 256
+#: Validated components that are remembered: random draws never repeat.
+MAX_COMPONENTS = 4096
+#: Bases that Hydra composes whole before any are joined; a small sweep gains nothing by joining.
 WHOLE_BASES = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """What Hydra composes of some overrides, and where values may be put into it."""
+    """A composed config, and where values may be put into it."""
 
     overrides: tuple[str, ...]
     sections: Sections
     slots: Slots
     touched: frozenset[str]
-    """Sections that composed values touch: a value for them would have to keep its place among these."""
+    """Sections that merged overrides change: the order of a value among these would count."""
     joined: bool = False
     """The overrides were composed section by section."""
 
@@ -62,106 +64,110 @@ class Base:
         return {name: section.data for name, section in self.sections.items()}
 
     def takes(self, values: Sequence[Value]) -> bool:
-        """Return True if values may be put into it, and nothing in it is about the job itself."""
+        """Return True if values may be put in, and nothing in the base depends on the job."""
         if values and "hydra" in self.touched:
             return False
         return self.slots.closed and all(map(self._takes, values))
 
     def _takes(self, value: Value) -> bool:
-        keys, references, _ = self.slots
-        fits = value.key in keys or (value.key in references and not isinstance(value.value, list))
-        return fits and value.section not in self.touched
+        if value.section in self.touched:
+            return False
+        if value.key in self.slots.keys:
+            return True
+        return value.key in self.slots.references and not isinstance(value.value, list)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What the jobs share that put values for the same keys into the same base: their fields, validated where no value is put."""
+    """Fields shared by jobs that put values for the same keys into the same base.
+
+    Fields into which no value is put are validated already.
+    """
 
     fields: dict[str, Any]
     references: Mapping[str, str]
 
 
 class Expansion:
-    """The configs of the jobs of a sweep; `config` is what Hydra composed for the sweep itself."""
+    """Composes the jobs of a sweep; `config` is the composed config of the sweep itself."""
 
     def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
-        assert isinstance(
-            loader, ConfigLoaderImpl
-        )  # the only one there is; it knows which keys are groups
-        self.config, self.loader = config, loader
+        # The only loader that Hydra has: it knows which keys are groups.
+        assert isinstance(loader, ConfigLoaderImpl)
+        self.config = config
+        self.loader = loader
         self.experiment = str(config.hydra.job.config_name)
         self._hydra_overrides = read_raw(config.hydra.overrides.hydra)
         self._parts = Parts(loader, self.experiment, self._hydra_overrides)
         self._closed = slots(survey(config).values()).closed
         self._whole = 0
-        self._told: set[str] = set()
+        # Each note is told once, however many jobs it concerns.
+        self._tell = lru_cache(None)(notice)
         self._loaded: list[Any] = []
-        self._base = lru_cache(MAX_BASES)(self._new_base)
         files = Files(self._parts.files, self.experiment, self._hydra_overrides)
         self._joiner = Joiner(files, self._sections)
         self._experiments = self._origin(())
+        self._base = lru_cache(MAX_BASES)(self._new_base)
         self._plan = lru_cache(MAX_BASES)(self._new_plan)
         self._component = lru_cache(MAX_COMPONENTS)(self._new_component)
 
     def composed(self, overrides: Sequence[str], number: int | None = None) -> DictConfig:
-        """The job as Hydra composes it: the long way, which the short way has to equal."""
+        """Let Hydra compose the whole job: `data` has to return equal values."""
         composed = self.loader.load_sweep_config(self.config, list(overrides))
         if number is not None:
             with open_dict(composed):
-                composed.hydra.job.id, composed.hydra.job.num = str(number), number
+                composed.hydra.job.id = str(number)
+                composed.hydra.job.num = number
         return composed
+
+    def data(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Return the job as plain data, equal to `plain(composed(overrides))`."""
+        found = self._find_base(overrides)
+        if found is None:
+            return plain(self.composed(overrides))
+        base, values = found
+        filled = (*values, *_derived(values, base.slots.references))
+        return put(base.data, [((value.section, *value.path), value.value) for value in filled])
+
+    def fit_config(self, overrides: Sequence[str], number: int | None = None) -> FitConfig:
+        """Return the fit config of a job, which may refer to its number.
+
+        ConfigError if it is invalid. Raises Hydra's exceptions if it cannot be composed.
+        """
+        found = self._find_base(overrides)
+        if found is None:
+            data = plain(self.composed(overrides, number))
+        else:
+            try:
+                return self._validated(*found)
+            except (ValidationError, PydanticCustomError):
+                # Validated as a whole, the config names the key with its group.
+                data = self.data(overrides)
+        return validated(data, self._origin(overrides), self._tell)
 
     def _origin(self, overrides: Sequence[str], base: Origin | None = None) -> Origin:
         return Origin(self.experiment, overrides, self.loader, self._hydra_overrides, base)
 
-    def data(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """The job as plain data: what `plain(composed(overrides))` is."""
-        found = self._short(overrides)
-        if found is None:
-            return plain(self.composed(overrides))
-        base, values = found
-        derived = _derived(values, base.slots.references)
-        return put(
-            base.data,
-            [((value.section, *value.path), value.value) for value in (*values, *derived)],
-        )
-
-    def fit_config(self, overrides: Sequence[str], number: int | None = None) -> FitConfig:
-        """The fit config of a job, which may refer to its number; ConfigError where it is invalid, and what Hydra raises where it cannot be composed."""
-        found = self._short(overrides)
-        if found is None:
-            return validated(
-                plain(self.composed(overrides, number)), self._origin(overrides), self._tell
-            )
-        try:
-            return self._validated(*found)
-        except (
-            ValidationError,
-            PydanticCustomError,
-        ):  # validated as a whole, which names the key with its group
-            return validated(self.data(overrides), self._origin(overrides), self._tell)
-
-    def _short(self, overrides: Sequence[str]) -> tuple[Base, list[Value]] | None:
-        """The base and the values to put in, or None where Hydra has to compose the whole job."""
-        if not self._closed:  # nor are most bases
-            return None
+    def _find_base(self, overrides: Sequence[str]) -> tuple[Base, list[Value]] | None:
+        """Return the base and the values to put in, None if Hydra has to compose the job."""
+        if not self._closed:
+            return None  # most bases would not be closed either
         parts = [self._parts.read(override) for override in overrides]
         try:
             base = self._base(tuple(part for part in parts if isinstance(part, Composed)))
-        except (
-            Exception
-        ):  # of any kind: without its values the base may be wrong, and with them right
+        except Exception:  # any error: with its values the config may be right
             return None
         values = [part for part in parts if isinstance(part, Value)]
         return (base, values) if base.takes(values) else None
 
     def _new_base(self, parts: tuple[Composed, ...]) -> Base:
         texts = tuple(part.text for part in parts)
-        merged = (part for part in parts if not part.chooses)
-        touched = frozenset(part.section for part in merged if part.section is not None)
-        joined = self._joiner.join(parts) if self._whole >= WHOLE_BASES else None
-        if joined is not None and (found := slots_of(joined)).closed:
-            return Base(texts, follow(joined, found.references), found, touched, joined=True)
+        merged = {part.section for part in parts if not part.chooses}
+        touched = frozenset(filter(None, merged))
+        if self._whole >= WHOLE_BASES:
+            joined = self._joiner.join(parts)
+            if joined is not None and (found := slots_of(joined)).closed:
+                return Base(texts, follow(joined, found.references), found, touched, joined=True)
         self._whole += 1
         sections = self._sections(texts)
         return Base(texts, sections, slots_of(sections), touched)
@@ -188,37 +194,31 @@ class Expansion:
         self._load_plugins(base.data.get("plugins") or [])
         data = complete(base.data, origin, self._tell)
         require_values(data, keys)
+
         references = {
             key: other
             for key, other in base.slots.references.items()
             if other in keys and _has(data, key)
         }
         touched = {key.partition(".")[0] for key in (*keys, *references)}
-        fields = {
-            name: part if name in touched else _component(base, name, part)
-            for name, part in data.items()
-        }
+        fields = dict(data)
+        for name in data.keys() - touched:
+            fields[name] = _component(base, name, data[name])
         return Plan(fields, references)
 
     def _new_component(self, plan: Plan, section: str, values: tuple[Value, ...]) -> Any:
-        return build_component(
-            section, put(plan.fields[section], [(value.path, value.value) for value in values])
-        )
+        filled = put(plan.fields[section], [(value.path, value.value) for value in values])
+        return build_component(section, filled)
 
     def _load_plugins(self, modules: Any) -> None:
-        """Load plug-ins once: looking for installed ones takes longer than the rest of a job."""
+        """Load plug-ins once: finding installed ones takes longer than the rest of a job."""
         if modules not in self._loaded:
             load_plugins(modules)
             self._loaded.append(modules)
 
-    def _tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            notice(text)
-
 
 def _derived(values: Sequence[Value], references: Mapping[str, str]) -> list[Value]:
-    """The values of the keys that refer to a key for which there is a value, and have none of their own."""
+    """Return the values of keys that refer to a key with a value, and have none of their own."""
     if not references:
         return []
     given = {value.key: value.value for value in values}
@@ -238,7 +238,7 @@ def _has(data: Any, key: str) -> bool:
 
 
 def _component(base: Base, name: str, part: Any) -> Any:
-    """Return the component of a section: that of the base, unless some of its values were dropped."""
+    """Return the component of a section of the base, or of data that replaced it."""
     section = base.sections.get(name)
     if section is None or section.data is not part:
         section = Section(name, part, {})

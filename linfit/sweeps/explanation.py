@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say in paragraphs, said in one line: what came, what is allowed, what to do."""
+"""One line for each error of Hydra and OmegaConf: what came, what is allowed, what to do."""
 
 from __future__ import annotations
 
@@ -17,180 +17,182 @@ from linfit.component import unknown
 from linfit.config import GROUPS
 from linfit.errors import printable
 from linfit.output import tell
+from linfit.override import Override
 from linfit.sweeps import locations
-from linfit.sweeps.quoting import corrected, typed
+from linfit.sweeps.quoting import corrected
 from linfit.sweeps.sources import read_header
+from linfit.system import quote_word
 from linfit.tracking.masking import mask
 
-#: What composing raises that the user can mend; it raises OSError too, of a file that cannot be read.
+#: Errors of composition that the user can mend. It raises OSError too, for unreadable files.
 UNCOMPOSED = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, RecursionError)
-#: What the parser of overrides says of text that is none; the first names an exception of its own, and nothing else.
+#: Messages of Hydra's parser of overrides; the first names its own exception, and nothing else.
 _SYNTAX = re.compile(
     r"(?:Error parsing override .*\n)?"
-    r"(?:LexerNoViableAltException|((?:mismatched input|extraneous input|no viable alternative|HydraException while).*))"
+    r"(?:LexerNoViableAltException"
+    r"|((?:mismatched input|extraneous input|no viable alternative|HydraException while).*))"
 )
-#: Configs of working directories of which the user has been told.
+#: Top configs of working directories that the user was told of.
 _told: set[Path] = set()
 
 
 def notice(text: str) -> None:
-    """Tells the user something that is no error."""
+    """Tell the user something that is no error."""
     tell(f"linfit: {printable(mask(text))}")
 
 
 def tell_of_own_top() -> None:
-    """Say once that the working directory has a config of its own for what every experiment builds on."""
+    """Note once that the working directory replaces the config that experiments build on."""
     for folder in locations.users(locations.CONF):
         file = folder / f"{locations.TOP}.yaml"
         if file.is_file() and file not in _told:
             _told.add(file)
             notice(
-                f"note: {locations.CONF}/{file.name} of the working directory replaces linfit's own, which every experiment builds on"
+                f"note: {locations.CONF}/{file.name} of the working directory replaces linfit's "
+                f"own, which every experiment builds on"
             )
 
 
 def explain_composition(error: Exception, loader: ConfigLoader, experiment: str) -> str:
-    """One line for an exception that Hydra's composition raised."""
-    text = str(error)
-    cause = error.__cause__
-    if isinstance(
-        error, YAMLError | UnicodeDecodeError | OSError | RecursionError
-    ) and not isinstance(error, HydraException):
-        return _unreadable(error, loader)
+    """Return one line for an exception that Hydra's composition raised."""
+    if not isinstance(error, HydraException) and (line := _explain_file(error, loader)):
+        return line
     if headless := without_header(experiment):
         return headless
+
+    text = str(error)
     if isinstance(error, OverrideParseException) and (found := _SYNTAX.match(text)):
-        return _unparsed(error.override, found[1])
+        return _explain_syntax(error.override, found[1])
     if "Cannot find primary config" in text:
         return unknown("experiment", experiment, list(locations.experiments()))
     if found := re.search(r"Could not (?:find|load) '(?:(.+)/)?([^/']*)'", text):
-        return _no_option(loader, found[1] or "", found[2])
-    if (
-        isinstance(cause, OmegaConfBaseException)
-        and isinstance(cause.parent_node, DictConfig)
-        and "not in " in str(cause)
-    ):
-        return _no_key(str(cause.full_key), cause.parent_node)
+        return _explain_option(loader, found[1] or "", found[2])
+    if isinstance(cause := error.__cause__, OmegaConfBaseException) and "not in " in str(cause):
+        parent = cause.parent_node
+        if isinstance(parent, DictConfig):
+            return _explain_key(str(cause.full_key), parent)
     if found := re.search(r"Ambiguous value for argument '(.+?)'", text):
-        key, values = found[1].split("=", 1)
-        if key in GROUPS:
-            return f"{found[1]} has several values: add -m to sweep over them"
-        return (
-            f"{found[1]} has several values: add -m to sweep over them, "
-            f"or write {typed(key, f'[{values}]')} for a list, {corrected(found[1])} for one text"
-        )
-    if found := re.search(r"Could not override '(.+?)'|Error merging override (\S+)", text):
-        return (
-            f"{found[1]!r} cannot be overridden: {_one_line(text)}"
-            if found[1]
-            else f"{found[2]}: {str(cause or text).splitlines()[0]}"
-        )
-    return _plainly(error)
-
-
-def _plainly(error: Exception) -> str:
-    """One line for an exception that has none of its own."""
-    if isinstance(error, OmegaConfBaseException):
-        return explain_interpolation(error)
-    cause = error.__cause__
-    return _one_line(
-        f"{error}: {cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
-    )
+        return _explain_ambiguous(found[1])
+    return _explain_merge(error)
 
 
 def without_header(experiment: str) -> str:
-    """One line if the experiment stands in a folder without the header that puts its keys at the top; otherwise empty."""
+    """Return one line if an experiment in a folder lacks its header, else an empty text.
+
+    The header puts its keys at the top of the config.
+    """
     file = locations.experiments().get(experiment)
-    if file is None or "/" not in experiment or _package(file) == "_global_":
+    if file is None or "/" not in experiment:
         return ""
-    return f"{file} stands in a folder, where its keys would be those of {experiment.rpartition('/')[0]}: begin it with # @package _global_"
-
-
-def _package(file: Path) -> str | None:
-    with suppress(ValueError):  # a header that is none is said where the file is loaded
-        return read_header(file)["package"]
-    return None
+    with suppress(ValueError):  # loading the file reports a header that is wrong
+        if read_header(file)["package"] == "_global_":
+            return ""
+    return (
+        f"{file} stands in a folder, where its keys would be those of "
+        f"{experiment.rpartition('/')[0]}: begin it with # @package _global_"
+    )
 
 
 def explain_interpolation(error: OmegaConfBaseException) -> str:
-    """One line for a reference that leads nowhere, or to itself, with the key that holds it."""
+    """Return one line for a broken or circular reference, with the key that holds it."""
     key = f"{error.full_key}: " if error.full_key else ""
     return key + str(error).splitlines()[0]
 
 
-def _circle(error: RecursionError) -> str:
-    """One line for config files that include one another, which Hydra follows until Python stops it."""
-    frames = (
-        frame
-        for frame, _ in walk_tb(error.__traceback__)
-        if frame.f_code.co_name == "_create_defaults_tree_impl"
-    )
-    paths = [path for frame in frames if (path := frame.f_locals.get("path"))]
+def _explain_merge(error: Exception) -> str:
+    """Return one line for a value that cannot be merged, or for any other exception."""
+    text = str(error)
+    cause = error.__cause__
+    if found := re.search(r"Could not override '(.+?)'", text):
+        return f"{found[1]!r} cannot be overridden: {_one_line(text)}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        return f"{found[1]}: {str(cause or text).splitlines()[0]}"
+    if isinstance(error, OmegaConfBaseException):
+        return explain_interpolation(error)
+    return _one_line(f"{text}: {cause}" if isinstance(cause, OmegaConfBaseException) else text)
+
+
+def _explain_file(error: Exception, loader: ConfigLoader) -> str:
+    """Return one line, with the file's name, for a config file that cannot be read or parsed.
+
+    Empty if the error is another one.
+    """
+    if isinstance(error, RecursionError):
+        return _explain_circle(error)
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark) is not None:
+        return f"{mark.name}, line {mark.line + 1}: {error.problem}: mend the YAML there"
+    if isinstance(error, UnicodeDecodeError):
+        file = _find_file_with(error.object, loader)
+        return f"{file} is not encoded in UTF-8: save it as UTF-8"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a config file'} cannot be read: {error.strerror or error}"
+    return _one_line(str(error)) if isinstance(error, YAMLError) else ""
+
+
+def _explain_circle(error: RecursionError) -> str:
+    """Return one line for config files that include one another, until Python stops Hydra."""
+    paths: list[str] = []
+    for frame, _ in walk_tb(error.__traceback__):
+        path = frame.f_locals.get("path")
+        if path and frame.f_code.co_name == "_create_defaults_tree_impl":
+            paths.append(path)
     first = next((path for path in paths if paths.count(path) > 1), None)
     if first is None:
         return _one_line(str(error))
+
     start = paths.index(first)
     circle = paths[start : paths.index(first, start + 1) + 1]
     if set(circle) == {locations.TOP}:
-        return f"{locations.experiments()[locations.TOP]} takes the place of linfit's own {locations.TOP}.yaml: give it another name"
+        own = locations.experiments()[locations.TOP]
+        return f"{own} takes the place of linfit's own {locations.TOP}.yaml: give it another name"
     return f"the defaults of {' → '.join(circle)} go round in a circle: leave one of them out"
 
 
-def _unreadable(error: Exception, loader: ConfigLoader) -> str:
-    """One line for a file that is no YAML, no UTF-8, in a circle with others, or may not be read, with its name."""
-    if isinstance(error, RecursionError):
-        return _circle(error)
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}: mend the YAML there"
-    if isinstance(error, UnicodeDecodeError):
-        return f"{_file_with(error.object, loader)} is not encoded in UTF-8: save it as UTF-8"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a config file'} cannot be read: {error.strerror or error}"
-    return _one_line(str(error))
+def _find_file_with(part: bytes, loader: ConfigLoader) -> str:
+    """Find the config file that contains the bytes: a decoding error does not name its file."""
+    for entry in loader.get_search_path().get_path():
+        if not entry.path:
+            continue
+        for file in Path(entry.path.removeprefix("file://")).rglob("*.yaml"):
+            if file.is_file() and part in file.read_bytes():
+                return str(file)
+    return "a config file"
 
 
-def _file_with(part: bytes, loader: ConfigLoader) -> str:
-    """The config file in which the bytes stand: what cannot be decoded does not say where it was read."""
-    folders = [
-        Path(entry.path.removeprefix("file://"))
-        for entry in loader.get_search_path().get_path()
-        if entry.path
-    ]
-    files = (
-        file
-        for folder in folders
-        if folder.is_dir()
-        for file in folder.rglob("*.yaml")
-        if file.is_file()
-    )
-    return next((str(file) for file in files if part in file.read_bytes()), "a config file")
-
-
-def _no_option(loader: ConfigLoader, group: str, name: str) -> str:
+def _explain_option(loader: ConfigLoader, group: str, name: str) -> str:
     options = loader.get_group_options(group) if group else list(locations.experiments())
     return unknown(group or "experiment", name, options)
 
 
-def _no_key(full_key: str, parent: DictConfig) -> str:
+def _explain_key(full_key: str, parent: DictConfig) -> str:
     above, _, key = full_key.rpartition(".")
-    known = [str(name) for name in parent if name != "hydra"]
-    component = OmegaConf.select(parent, "name", default=None) if above else None
-    return unknown("key", key, known) + (
-        f" in {above}={component}" if component else f" in {above}" if above else ""
-    )
+    text = unknown("key", key, [str(name) for name in parent if name != "hydra"])
+    if not above:
+        return text
+    component = OmegaConf.select(parent, "name", default=None)
+    return f"{text} in {above}={component}" if component else f"{text} in {above}"
 
 
-def _unparsed(override: str, why: str | None) -> str:
-    """One line for an override that Hydra's parser rejects with such a complaint, or with none that says anything."""
-    left_open = (
-        f"{opened} is not closed"
-        for opened, closed in ("[]", "{}", "()")
-        if override.count(opened) > override.count(closed)
-    )
-    if open_one := next(left_open, ""):
-        return f"{override} cannot be read: {open_one}"
+def _explain_ambiguous(override: str) -> str:
+    """Return one line for several values where only a sweep takes several."""
+    text = f"{override} has several values: add -m to sweep over them"
+    given = Override.read(override)
+    if given.key in GROUPS and not given.sign:
+        return text
+    listed = quote_word(given.with_value(f"[{given.value}]").text)
+    return f"{text}, or write {listed} for a list, {corrected(override)} for one text"
+
+
+def _explain_syntax(override: str, why: str | None) -> str:
+    """Return one line for an override that Hydra's parser rejects, with its reason if any."""
+    for opened, closed in ("[]", "{}", "()"):
+        if override.count(opened) > override.count(closed):
+            return f"{override} cannot be read: {opened} is not closed"
     because = f" ({why})" if why else ""
-    return f"{override} cannot be read{because}: text with special characters stands in quotes, {corrected(override)}"
+    return (
+        f"{override} cannot be read{because}: text with special characters stands in quotes, "
+        f"{corrected(override)}"
+    )
 
 
 def _one_line(text: str) -> str:

@@ -1,8 +1,8 @@
-"""`hydra.sweeper.filter`: which combinations of a sweep are kept, as an expression over its keys that is never executed as code.
+"""`hydra.sweeper.filter`: an expression over a sweep's keys that is never executed as code.
 
-Keys stand as they are (`optimizer.lr < 0.1`), text in quotes (`optimizer == 'adam'`). There are comparisons, `in`, and, or,
-not, + - * / // % **, numbers, text, lists, true, false and null. A key that a job does not have is null; `<` and its like
-are false with null.
+Keys are written plainly (`optimizer.lr < 0.1`), text in quotes (`optimizer == 'adam'`). Allowed are
+comparisons, `in`, and, or, not, + - * / // % **, numbers, text, lists, true, false and null. A key
+that a job does not have is null; `<` and its like are false with null.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ARITHMETIC: dict[type[ast.AST], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: lambda a, b: float(a) ** float(b),  # of integers it could take forever
+    ast.Pow: lambda a, b: float(a) ** float(b),  # a power of integers could take forever
 }
 _ORDER: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
@@ -46,21 +46,22 @@ class Filter:
     """Keeps or drops a job by its values; `known` are the keys that the sweep sets."""
 
     def __init__(self, text: str, known: list[str]) -> None:
-        self.text, self._known = text, known
+        self.text = text
+        self._known = known
+        written = text.strip()
         try:
-            tree = ast.parse(text.strip(), mode="eval")
+            tree = ast.parse(written, mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            where = (
-                f" at {text.strip()[(error.offset or 1) - 1 :]!r}"
-                if isinstance(error, SyntaxError) and error.offset
-                else ""
-            )
+            offset = error.offset if isinstance(error, SyntaxError) else None
+            where = f" at {written[offset - 1 :]!r}" if offset else ""
             raise ConfigError(
-                f"filter {text!r} does not parse{where}: write a comparison such as optimizer.lr < 0.1"
+                f"filter {text!r} does not parse{where}: "
+                f"write a comparison such as optimizer.lr < 0.1"
             ) from error
         self._term = self._compile(tree.body)
 
     def keeps(self, values: Values) -> bool:
+        """Return True if a job with these values is kept."""
         try:
             kept = self._term(values)
         except (TypeError, ArithmeticError) as error:
@@ -70,11 +71,13 @@ class Filter:
             ) from error
         if not isinstance(kept, bool):
             raise ConfigError(
-                f"filter {self.text!r} gives {kept!r}: it has to be true or false, such as optimizer.lr < 0.1"
+                f"filter {self.text!r} gives {kept!r}: "
+                f"it has to be true or false, such as optimizer.lr < 0.1"
             )
         return kept
 
     def _compile(self, node: ast.expr) -> Term:
+        """Return the function that computes a node for the values of a job."""
         match node:
             case ast.Constant(value=bool() | int() | float() | str() | None as value):
                 return lambda _: value
@@ -84,8 +87,9 @@ class Filter:
                 terms = [self._compile(part) for part in parts]
                 return lambda values: [term(values) for term in terms]
             case ast.BoolOp(op=kind, values=parts):
-                terms, stop = [self._compile(part) for part in parts], isinstance(kind, ast.Or)
-                return lambda values: _first(stop, (_truth(term(values)) for term in terms))
+                terms = [self._compile(part) for part in parts]
+                decide = any if isinstance(kind, ast.Or) else all
+                return lambda values: decide(_truth(term(values)) for term in terms)
             case ast.UnaryOp(op=ast.Not(), operand=part):
                 inner = self._compile(part)
                 return lambda values: not _truth(inner(values))
@@ -93,21 +97,15 @@ class Filter:
                 inner = self._compile(part)
                 return lambda values: _arithmetic(operator.sub, 0, inner(values))
             case ast.BinOp(left=left, op=kind, right=right) if type(kind) in _ARITHMETIC:
-                first, second, compute = (
-                    self._compile(left),
-                    self._compile(right),
-                    _ARITHMETIC[type(kind)],
-                )
+                first = self._compile(left)
+                second = self._compile(right)
+                compute = _ARITHMETIC[type(kind)]
                 return lambda values: _arithmetic(compute, first(values), second(values))
-            case ast.Compare(left=left, ops=kinds, comparators=rights) if all(
-                type(kind) in {**_ORDER, **_EQUALITY} for kind in kinds
-            ):
-                return _comparison(
-                    [self._compile(part) for part in (left, *rights)],
-                    [type(kind) for kind in kinds],
-                )
+            case ast.Compare() if {*map(type, node.ops)} <= {*_ORDER, *_EQUALITY}:
+                return self._comparison(node)
         raise ConfigError(
-            f"filter {self.text!r} has {ast.unparse(node)!r}: only keys, values, comparisons, and/or/not and arithmetic"
+            f"filter {self.text!r} has {ast.unparse(node)!r}: "
+            f"only keys, values, comparisons, and/or/not and arithmetic"
         )
 
     def _key(self, node: ast.expr) -> Term:
@@ -118,16 +116,20 @@ class Filter:
             constant = _CONSTANTS[key]
             return lambda _: constant
         raise ConfigError(
-            f"filter {self.text!r}: {unknown('swept key', key, self._known)}; text stands in quotes, and a key is known once it has a value, as in steps=1000"
+            f"filter {self.text!r}: {unknown('swept key', key, self._known)}; "
+            f"text stands in quotes, and a key is known once it has a value, as in steps=1000"
         )
 
+    def _comparison(self, node: ast.Compare) -> Term:
+        """Return the function of a chain such as `0 < a <= b`, whose terms are all computed."""
+        terms = [self._compile(part) for part in (node.left, *node.comparators)]
+        kinds = [type(kind) for kind in node.ops]
 
-def _comparison(terms: list[Term], kinds: list[type[ast.cmpop]]) -> Term:
-    def compare(values: Values) -> bool:
-        parts = [term(values) for term in terms]
-        return all(_holds(kind, a, b) for kind, a, b in zip(kinds, parts, parts[1:], strict=False))
+        def compare(values: Values) -> bool:
+            parts = [term(values) for term in terms]
+            return all(map(_holds, kinds, parts, parts[1:]))
 
-    return compare
+        return compare
 
 
 def _holds(kind: type[ast.cmpop], a: Any, b: Any) -> bool:
@@ -149,8 +151,3 @@ def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{value!r} is neither true nor false")
     return value
-
-
-def _first(stop: bool, values: Any) -> bool:
-    """Or stops at the first true, and at the first false, as Python's do."""
-    return stop if any(value is stop for value in values) else not stop

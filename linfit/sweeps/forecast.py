@@ -1,4 +1,7 @@
-"""What theory says of the fits of a plan, before the first step: a row for each problem and optimizer, with ranges where fits differ."""
+"""Theory of a plan's fits before the first step: one row for each problem and optimizer.
+
+Numbers in which the fits differ are ranges.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from linfit.config import FitConfig
 from linfit.engine.blocks import Task, find_optima
 from linfit.engine.prediction import Theory, predict_all
 
-#: What of a theory has a range.
+#: Numbers of a theory that have a range.
 RANGED = (
     "minimal_loss", "largest_curvature", "smallest_curvature", "condition", "rank",
     "largest_stable_lr", "optimal_lr", "rate", "steps_to_tolerance", "noise_floor", "digits",
@@ -22,13 +25,16 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Forecast:
-    """Theory of the fits of one problem and optimizer: the least and the largest number, None where theory knows none."""
+    """Theory of the fits of one problem and optimizer.
+
+    A range is the least and the largest number, None if the theory knows none.
+    """
 
     problem: str
     optimizer: str
     num_fits: int
     optimum: tuple[float, ...] | None
-    """The first weights of it, where all fits have the same."""
+    """Its first weights, if they are the same for all fits."""
     minimal_loss: Range | None
     largest_curvature: Range | None
     smallest_curvature: Range | None
@@ -38,44 +44,43 @@ class Forecast:
     optimal_lr: Range | None
     rate: Range | None
     steps_to_tolerance: Range | None
-    """Of the fits that get there."""
+    """Of the fits that reach it."""
     noise_floor: Range | None
     digits: Range | None
     never: int
-    """Of the fits whose iteration is known, those that do not contract."""
+    """Number of fits whose iteration is known and does not contract."""
 
 
 @dataclass
 class Forecasts:
-    """Forecasts while blocks of fits come by, and the notes on their problems."""
+    """Theories of blocks of fits, and the notes on their problems."""
 
     found: dict[tuple[str, str], list[Theory]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, block: Sequence[Task]) -> None:
-        """Finds the optima of a block, if nobody has, and what theory says of its fits."""
+        """Compute the theory of a block's fits, and the optima that are still unknown."""
         find_optima(
             [task for task in block if task.data.known is None or task.config.optimizer.asks()]
         )
-        starts = (task.start.double().cpu().numpy() for task in block)
         theories = predict_all(
             [
-                (task.config, task.data.seen, task.optimum, start)
-                for task, start in zip(block, starts, strict=True)
+                (task.config, task.data.seen, task.optimum, task.start.double().cpu().numpy())
+                for task in block
             ]
         )
         for task, theory in zip(block, theories, strict=True):
-            self.found.setdefault((label(task.config), task.config.optimizer.name), []).append(
-                theory
-            )
+            key = (label(task.config), task.config.optimizer.name)
+            self.found.setdefault(key, []).append(theory)
             self.notes.update(task.data.problem.notes)
 
     def all(self) -> list[Forecast]:
+        """Return one forecast for each problem and optimizer."""
         return [_forecast(*key, theories) for key, theories in self.found.items()]
 
 
 def label(config: FitConfig) -> str:
-    """What of a config makes its problem, without what it is at when it is left alone."""
+    """Name a config's problem by its components, without neutral ones."""
     parts = (
         config.dataset,
         config.features,
@@ -90,15 +95,13 @@ def label(config: FitConfig) -> str:
 
 def _forecast(problem: str, optimizer: str, theories: Sequence[Theory]) -> Forecast:
     ranges = {name: _range(getattr(theory, name) for theory in theories) for name in RANGED}
-    never = sum(theory.rate is not None and theory.rate >= 1 for theory in theories)
     optima = {theory.optimum for theory in theories}
-    optimum = optima.pop() if len(optima) == 1 else None
     return Forecast(
         problem=problem,
         optimizer=optimizer,
         num_fits=len(theories),
-        never=never,
-        optimum=optimum,
+        never=sum(theory.rate is not None and theory.rate >= 1 for theory in theories),
+        optimum=optima.pop() if len(optima) == 1 else None,
         **ranges,
     )
 

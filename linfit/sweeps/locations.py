@@ -1,4 +1,4 @@
-"""Where config files are looked for: the user's `./conf` and `./experiments` first, then what linfit ships."""
+"""Folders of config files: the user's `./conf` and `./experiments` before those shipped."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from pathlib import Path
 from hydra.core.config_search_path import ConfigSearchPath
 
 PACKAGE = Path(__file__).parents[1]
-CONF, EXPERIMENTS = "conf", "experiments"
+CONF = "conf"
+EXPERIMENTS = "experiments"
 #: The config that experiments build on.
 TOP = "linfit"
 
 
 def shipped(folder: str) -> Path:
-    """`conf` or `experiments` as linfit ships it: inside the package in a wheel, beside it in a checkout."""
+    """Return linfit's own `conf` or `experiments`: in a wheel's package, or in the checkout."""
     inside = PACKAGE / folder
     return inside if inside.is_dir() else PACKAGE.parent / folder
 
 
 def users(folder: str) -> list[Path]:
-    """The same folder below the working directory, if there is one that is not the shipped one."""
+    """Return the folder of this name in the working directory, unless it is the shipped one."""
     own = Path.cwd() / folder
     return [own] if own.is_dir() and own.resolve() != shipped(folder).resolve() else []
 
 
 def arrange(search_path: ConfigSearchPath) -> None:
-    """Adds linfit's folders to the search path of linfit itself; every other Hydra app's is left alone."""
+    """Add linfit's folders to its own search path; leave other Hydra apps' paths alone."""
     entries = search_path.get_path()
-    main = [i for i, entry in enumerate(entries) if entry.provider == "main"]
-    if not main or entries[main[0]].path != url(shipped(CONF)):
+    main = next((entry for entry in entries if entry.provider == "main"), None)
+    if main is None or main.path != url(shipped(CONF)):
         return
     for folder in (*users(EXPERIMENTS), *users(CONF)):
         search_path.prepend("user", url(folder), anchor="main")
@@ -36,34 +37,32 @@ def arrange(search_path: ConfigSearchPath) -> None:
 
 
 def url(folder: Path) -> str:
+    """Return the address of a folder as Hydra takes it."""
     return f"file://{folder}"
 
 
 def experiments() -> dict[str, Path]:
-    """Every experiment there is, by the name that `linfit run` takes; a user's own hides a shipped one of the same name."""
-    found: dict[str, Path] = {}
-    for folder in (shipped(EXPERIMENTS), *users(EXPERIMENTS)):
-        found.update(
-            {
-                file.relative_to(folder).with_suffix("").as_posix(): file
-                for file in sorted(folder.rglob("*.yaml"))
-                if file.is_file()
-            }
-        )
-    return dict(sorted(found.items()))
+    """Return the file of each experiment by name; a user's own hides a shipped one."""
+    return _yaml_files(EXPERIMENTS, "**/*.yaml")
+
+
+def components(group: str) -> dict[str, Path]:
+    """Return the YAML files of a config group, by name."""
+    found = _yaml_files(CONF, f"{group}/*.yaml")
+    return {name.removeprefix(f"{group}/"): file for name, file in found.items()}
 
 
 def config_file(path: str) -> Path:
-    """The file that Hydra loads for `optimizer/adam`: the user's own before the shipped one."""
+    """Return the file that Hydra loads for `optimizer/adam`."""
     files = [folder / f"{path}.yaml" for folder in (*users(CONF), shipped(CONF))]
     return next((file for file in files if file.is_file()), files[-1])
 
 
-def components(group: str) -> dict[str, Path]:
-    """The YAML files of a config group, by name."""
+def _yaml_files(folder: str, pattern: str) -> dict[str, Path]:
+    """Return files by their path without its ending; the user's hide shipped ones."""
     found: dict[str, Path] = {}
-    for folder in (shipped(CONF), *users(CONF)):
-        found.update(
-            {file.stem: file for file in sorted((folder / group).glob("*.yaml")) if file.is_file()}
-        )
+    for place in (shipped(folder), *users(folder)):
+        for file in place.glob(pattern):
+            if file.is_file():
+                found[file.relative_to(place).with_suffix("").as_posix()] = file
     return dict(sorted(found.items()))

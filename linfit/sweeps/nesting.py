@@ -1,4 +1,7 @@
-"""A run or sweep below the run that its caller has active in MLflow. Composing asks here too, so that stores are imported late."""
+"""Runs and sweeps below the run that the caller has active in MLflow.
+
+Composing a config uses this module too, so stores are imported late.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from linfit.tracking.callers import caller_run
 
 
 def experiment_above(tracking: Mapping[str, Any] | None) -> str | None:
-    """Return the experiment of the caller's run; None if there is no such run where a fit with this `tracking` is recorded."""
+    """Return the experiment of the caller's run, None if it is not in the fit's store."""
     run_id = caller_run()
     if not run_id or tracking is None or tracking.get("name") != "mlflow":
         return None
@@ -25,15 +28,16 @@ def experiment_above(tracking: Mapping[str, Any] | None) -> str | None:
     try:
         uri = OmegaConf.create({"uri": tracking.get("uri")}).uri
         return experiment_of_run(locate(uri), run_id)
-    except (LinfitError, OmegaConfBaseException):  # whoever opens the store says what is wrong
-        return None
+    except (LinfitError, OmegaConfBaseException):
+        return None  # the recorder reports the mistake when it opens the store
 
 
 def nest(tracking: Tracking, experiment: str) -> dict[str, str]:
-    """Return the tag that puts a run below the caller's; none, and a note, if that one is in another store.
+    """Return the tag that puts a run below the caller's, empty if there is none.
 
-    `tracking` has no references to the environment any more. A note says too where MLflow's UI, which shows one experiment
-    at a time, does not show the two together.
+    References to the environment in `tracking` are resolved. A note tells the user if the caller's
+    run is in another store, so that nothing is nested, or in another experiment: MLflow's UI shows
+    one experiment at a time.
     """
     run_id = caller_run()
     if not run_id or not isinstance(tracking, MLflowTracking):
@@ -46,12 +50,13 @@ def nest(tracking: Tracking, experiment: str) -> dict[str, str]:
     above = experiment_of_run(store, run_id)
     if above is None:
         notice(
-            f"note: nothing is nested below the active MLflow run {run_id}: {store} has no such run, or it was deleted there;"
-            " name its store with tracking.uri"
+            f"note: nothing is nested below the active MLflow run {run_id}: {store} has no such "
+            f"run, or it was deleted there; name its store with tracking.uri"
         )
         return {}
     if above != experiment:
         notice(
-            f"note: the parent, run {run_id}, is in the experiment {above!r}, and this in {experiment!r}: name={above} puts them on one page"
+            f"note: the parent, run {run_id}, is in the experiment {above!r}, and this in "
+            f"{experiment!r}: name={above} puts them on one page"
         )
     return {layout.PARENT: run_id}

@@ -1,4 +1,4 @@
-"""Where a composed config comes from, and which of its values a replaced component left behind."""
+"""Where a composed config comes from, and which values a replaced component left behind."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from linfit.sweeps.overrides import keys_of, read_raw
 
 @dataclass(frozen=True)
 class Origin:
-    """An experiment, the overrides of it, and the loader that has composed both."""
+    """The experiment and overrides of a config, and the loader that composed it."""
 
     experiment: str
     overrides: Sequence[str]
     loader: ConfigLoaderImpl
     hydra_overrides: Sequence[str] = ()
-    """Those of Hydra's own config, which may name more folders of config files."""
+    """Overrides of Hydra's own config, which may name more folders of config files."""
     base: Origin | None = None
     """An origin without those overrides that include files of their own group alone."""
 
     @staticmethod
     def of(hydra: Any, loader: Any) -> Origin:
-        """Return the origin of what `loader` has composed, by the `hydra` node of it."""
-        task, own = read_raw(hydra.overrides.task), read_raw(hydra.overrides.hydra)
-        return Origin(str(hydra.job.config_name), task, loader, own)
+        """Return the origin of a config composed by `loader`, read from its `hydra` node."""
+        return Origin(
+            str(hydra.job.config_name),
+            read_raw(hydra.overrides.task),
+            loader,
+            read_raw(hydra.overrides.hydra),
+        )
 
     @cached_property
     def keys(self) -> set[str]:
@@ -41,27 +45,29 @@ class Origin:
 
     @cached_property
     def inherited(self) -> Callable[[str], set[str]]:
-        """The keys of a group that experiments give below the one which replaces its component."""
+        """Function from a group to its keys in experiments below the one that replaces it."""
         if self.base is not None:
             return self.base.inherited
         return cache(partial(_keys_inherited, origin=self))
 
 
 def drop_stale(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) -> None:
-    """Drop values that the experiment gives a component which was replaced by one that lacks them.
+    """Drop the experiment's values for a component that was replaced and lacks them.
 
-    The command line replaces a component, or an experiment that inherits from another one. What
-    stands where the component is chosen, or is given on the command line, is a mistake and stays.
+    The command line replaces a component, or an experiment that inherits from another one. A value
+    given where the component is chosen, or on the command line, is a mistake and is kept.
     """
     for group, base in GROUPS.items():
         values = data.get(group)
         if not isinstance(values, dict):
             continue
         chosen = base.choices.get(str(values.get("name")))
-        if chosen is None or all(key in chosen.model_fields for key in values):
+        if chosen is None:
             continue
         unknown = [key for key in values if key not in chosen.model_fields]
-        stale = _left_behind(unknown, group, origin)
+        stale = _left_behind(unknown, group, origin) if unknown else []
+        if not stale:
+            continue
         data[group] = {key: value for key, value in values.items() if key not in stale}
         for key in stale:
             given = f"{group}.{key}={values[key]}"
@@ -70,10 +76,8 @@ def drop_stale(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]
 
 def _left_behind(keys: Iterable[str], group: str, origin: Origin) -> list[str]:
     """Return those of a group's keys that belong to a replaced component."""
-    asked = [
-        given.removeprefix(f"{group}.") for given in origin.keys if given.startswith(f"{group}.")
-    ]
-    left = [key for key in keys if key not in {key.partition(".")[0] for key in asked}]
+    given = {key.split(".")[1] for key in origin.keys if key.startswith(f"{group}.")}
+    left = [key for key in keys if key not in given]
     if not left or group in origin.keys:
         return left
     inherited = origin.inherited(group)
@@ -81,12 +85,13 @@ def _left_behind(keys: Iterable[str], group: str, origin: Origin) -> list[str]:
 
 
 def _keys_inherited(group: str, origin: Origin) -> set[str]:
-    """Return the keys of a group that experiments give below the one which replaces its component."""
+    """Return the keys of a group in experiments below the one that replaces its component."""
     overrides = [*origin.hydra_overrides, *origin.overrides]
     found = origin.loader.compute_defaults_list(origin.experiment, overrides, RunMode.RUN)
     replaced = found.overrides.override_metadata.get(group)
     if replaced is None or replaced.containing_config_path is None:
         return set()
+
     _, files = origin.loader._parse_overrides_and_create_caching_repo(origin.experiment, overrides)
     inherited: set[str] = set()
     own: set[str] = set()
@@ -101,7 +106,7 @@ def _keys_inherited(group: str, origin: Origin) -> set[str]:
 
 
 def _includers(default: ResultDefault, defaults: Sequence[ResultDefault]) -> Iterator[str]:
-    """Yield the files that include a file, from the nearest to the experiment itself."""
+    """Yield the files that include a file, from the nearest up to the experiment."""
     parents = {each.config_path: each.parent for each in defaults}
     path = default.parent
     while path is not None:

@@ -1,7 +1,7 @@
-"""What `linfit run` would do: how many fits, in which stacks, in how much memory and time, and which of them are unstable.
+"""Plan of a run: how many fits, in which stacks, in how much memory and time, how stable.
 
-Data and initial weights are loaded and cut into blocks by the code that a run uses; no fit runs, and nothing is written. For the
-time a few steps of a sample are run and forgotten.
+The code of a run loads the data and initial weights and cuts them into blocks. No fit runs to its
+end, and nothing is written. To estimate the time, a few steps of a sample are run.
 
 n samples, p features, q targets.
 """
@@ -9,7 +9,7 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,7 +32,7 @@ ELSEWHERE = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimen
 
 @dataclass(frozen=True)
 class Stack:
-    """Fits that one tensor program runs together, or, in the engine `single` and for the reason `why`, one after the other."""
+    """Fits of one tensor program, or fits of the engine `single`, which run one by one."""
 
     engine: str
     shape: tuple[int, int, int]
@@ -45,13 +45,14 @@ class Stack:
     threads: int
     num_fits: int
     optimizers: dict[str, int]
-    """How many fits each has."""
+    """Number of fits of each optimizer."""
     blocks: int
     memory: int
-    """Bytes of the largest block, about."""
+    """Approximate bytes of the largest block."""
     seconds: float | None
-    """About how long fitting takes here; None where that cannot be tried."""
+    """Approximate time of fitting here; None if it cannot be measured."""
     why: str | None = None
+    """Reason for the engine `single`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Unstable:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would run. A fit that cannot even begin stands in `failing`, by its name, with the reason."""
+    """Everything that would run."""
 
     experiment: str
     sweep: bool
@@ -77,31 +78,32 @@ class Plan:
     stacks: list[Stack]
     unstable: list[Unstable]
     doubtful: list[Unstable]
-    """Fits by batches above the learning rate that is stable whatever is drawn: they may diverge."""
+    """Fits by batches above the learning rate that is stable for any draw: they may diverge."""
     no_bound_known: dict[str, int]
-    """How many fits have an optimizer that states no largest stable learning rate, by optimizer."""
+    """Number of fits by optimizers that state no largest stable learning rate."""
     failing: dict[str, str]
+    """Reasons why fits, by name, cannot start."""
     theory: list[Forecast]
     notes: dict[str, int]
-    """What is to be known of the data, with the number of fits that it concerns."""
+    """Notes on the data, with the number of fits that they concern."""
     left_out: list[Unstable]
-    """What --skip-unstable leaves out; none of it is counted above."""
+    """Fits dropped by --skip-unstable, which are not counted above."""
 
     @property
     def seconds(self) -> float | None:
-        """About how long fitting takes; None where a stack's time is not known."""
+        """Approximate time of fitting; None if a stack's time is not known."""
         known = [stack.seconds for stack in self.stacks if stack.seconds is not None]
         return sum(known) if len(known) == len(self.stacks) else None
 
     @property
     def memory(self) -> int:
-        """Bytes of the largest block, about: they run one after the other."""
+        """Approximate bytes of the largest block: blocks run one after the other."""
         return max((stack.memory for stack in self.stacks), default=0)
 
 
 @dataclass
 class Gathering:
-    """A stack while its blocks come by."""
+    """A stack while its blocks are collected."""
 
     why: str | None
     config: FitConfig
@@ -112,134 +114,142 @@ class Gathering:
     memory: int = 0
     num_steps: int = 0
 
-    def add(self, block: Sequence[Task], unstable: set[int]) -> None:
+    def add(self, block: Sequence[Task], unstable: Mapping[int, object]) -> None:
+        """Count a block's fits, memory and steps; unstable fits end early."""
         self.optimizers.update(task.config.optimizer.name for task in block)
         together = 1 if self.why else len(block)
         self.memory = max(self.memory, together * max(map(bytes_of, block)))
         self.blocks += 1
-        self.num_steps += sum(
-            task.config.steps for task in block if task.place not in unstable
-        )  # those end early
+        self.num_steps += sum(task.config.steps for task in block if task.place not in unstable)
 
     def stack(self) -> Stack:
-        config, num_fits = self.config, self.optimizers.total()
+        """Return the complete stack."""
+        config = self.config
+        num_fits = self.optimizers.total()
+        cost = self.cost
         return Stack(
-            "single" if self.why else "stacked",
-            self.shape,
-            config.model.name,
-            config.loss.name,
-            config.gradient.name,
-            config.dtype,
-            config.device.name,
-            config.threads,
-            num_fits,
-            dict(self.optimizers),
-            num_fits if self.why else self.blocks,
-            self.memory,
-            None if self.cost is None else self.cost.seconds(num_fits, self.num_steps),
-            self.why,
+            engine="single" if self.why else "stacked",
+            shape=self.shape,
+            model=config.model.name,
+            loss=config.loss.name,
+            gradient=config.gradient.name,
+            dtype=config.dtype,
+            device=config.device.name,
+            threads=config.threads,
+            num_fits=num_fits,
+            optimizers=dict(self.optimizers),
+            blocks=num_fits if self.why else self.blocks,
+            memory=self.memory,
+            seconds=None if cost is None else cost.seconds(num_fits, self.num_steps),
+            why=self.why,
         )
 
 
 def plan(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
-    """What `linfit run ARGUMENTS` would do; ConfigError where it would refuse to."""
+    """Return the plan of `linfit run ARGUMENTS`; ConfigError as it would raise."""
     flags = parse_flags(arguments)
-    other = [flag for flag in ELSEWHERE if getattr(flags, flag)]
-    if other:
+    if other := [flag for flag in ELSEWHERE if getattr(flags, flag)]:
         raise ConfigError(
-            f"--{other[0].replace('_', '-')} goes with `linfit run`: plan takes an experiment, overrides and -m"
+            f"--{other[0].replace('_', '-')} goes with `linfit run`: "
+            f"plan takes an experiment, overrides and -m"
         )
     enumeration = enumerate_jobs(arguments)
     return planned(*_without_unstable(enumeration)) if skip_unstable else planned(enumeration)
 
 
 def _without_unstable(enumeration: Enumeration) -> tuple[Enumeration, list[Unstable]]:
-    """The jobs that --skip-unstable runs, and what it leaves out; ConfigError where none are left."""
+    """Return the jobs that --skip-unstable runs, and the fits that it leaves out.
+
+    ConfigError if no jobs are left.
+    """
     configs = ready([job.config for job in enumeration.jobs], enumeration.sweep)
     if not enumeration.sweep:
         for config in configs:
             refuse_unstable(config)
-    above, names = unstable(configs), list(enumeration.names())
+    above = unstable(configs)
     if len(above) == len(configs):
         raise ConfigError(NONE_LEFT.format(len(configs)))
-    left_out = [
-        Unstable(place, names[place], configs[place].optimizer.name, *above[place])
-        for place in sorted(above)
-    ]
-    kept = tuple(job for place, job in enumerate(enumeration.jobs) if place not in above)
+    left_out = _describe(above, list(enumeration.names()), configs)
+    kept = tuple(job for index, job in enumerate(enumeration.jobs) if index not in above)
     return replace(enumeration, jobs=kept), left_out
 
 
 def planned(enumeration: Enumeration, left_out: Sequence[Unstable] = ()) -> Plan:
-    """The plan of jobs that have not run."""
-    asked = [job.config for job in enumeration.jobs]
-    names, limits = list(enumeration.names()), Limits()
+    """Return the plan of jobs that have not run."""
+    configs = [job.config for job in enumeration.jobs]
+    names = list(enumeration.names())
+    limits = Limits()
     stacks: dict[Hashable, Gathering] = {}
     exceeded: dict[int, tuple[float, float]] = {}
     doubtful: dict[int, tuple[float, float]] = {}
     forecasts = Forecasts()
-    failing, unknown = {}, Counter[str]()
-    for why, block in _blocks(asked, ready(asked, enumeration.sweep)):
+    failing: dict[str, str] = {}
+    unknown: Counter[str] = Counter()
+    for why, block in _blocks(configs, ready(configs, enumeration.sweep)):
         if isinstance(block, tuple):
-            failing[names[block[0]]] = (block[1].error or "").strip().splitlines()[-1]
+            index, fit = block
+            failing[names[index]] = (fit.error or "").strip().splitlines()[-1]
             continue
         above = limits.above(block)
         exceeded.update(above)
         doubtful.update(limits.doubtful(block))
         forecasts.add(block)
         unknown.update(task.config.optimizer.name for task in block if not limits.known(task))
-        key = (why, stack_of(block[0]))
+        first = block[0]
+        key = (why, stack_of(first))
         if key not in stacks:
-            stacks[key] = Gathering(
-                why, block[0].config, block[0].data.seen.shape, measure(block, why is not None)
-            )
-        stacks[key].add(block, set(above))
+            cost = measure(block, why is not None)
+            stacks[key] = Gathering(why, first.config, first.data.seen.shape, cost)
+        stacks[key].add(block, above)
+
     return Plan(
-        enumeration.experiment,
-        enumeration.sweep,
-        len(asked),
-        {key: _values(asked, key) for key in enumeration.varying},
-        [gathering.stack() for gathering in stacks.values()],
-        _exceeding(exceeded, names, asked),
-        _exceeding(doubtful, names, asked),
-        dict(unknown),
-        failing,
-        forecasts.all(),
-        dict(forecasts.notes),
-        list(left_out),
+        experiment=enumeration.experiment,
+        sweep=enumeration.sweep,
+        num_fits=len(configs),
+        varying={key: _values(configs, key) for key in enumeration.varying},
+        stacks=[gathering.stack() for gathering in stacks.values()],
+        unstable=_describe(exceeded, names, configs),
+        doubtful=_describe(doubtful, names, configs),
+        no_bound_known=dict(unknown),
+        failing=failing,
+        theory=forecasts.all(),
+        notes=dict(forecasts.notes),
+        left_out=list(left_out),
     )
 
 
-def _exceeding(
-    found: dict[int, tuple[float, float]], names: Sequence[str], asked: Sequence[FitConfig]
+def _describe(
+    found: Mapping[int, tuple[float, float]], names: Sequence[str], configs: Sequence[FitConfig]
 ) -> list[Unstable]:
-    """The fits at these places, in order, with their learning rates and bounds."""
+    """Return the fits at these indices, in order, with learning rate and bound."""
     return [
-        Unstable(place, names[place], asked[place].optimizer.name, *found[place])
-        for place in sorted(found)
+        Unstable(index, names[index], configs[index].optimizer.name, *both)
+        for index, both in sorted(found.items())
     ]
 
 
 def _blocks(
     asked: Sequence[FitConfig], configs: Sequence[FitConfig]
 ) -> Iterator[tuple[str | None, list[Task] | tuple[int, Fit]]]:
-    """The blocks, with the places of their fits among all and, where they run in the engine `single`, the reason."""
+    """Yield blocks with the indices of their fits among all.
+
+    Each comes with the reason why its fits run in the engine `single`, or None.
+    """
     reasons: dict[str | None, list[int]] = {}
-    for place, config in enumerate(configs):
-        reasons.setdefault(
-            _why_single(asked[place]) if config.engine.name == "single" else None, []
-        ).append(place)
-    for why, places in reasons.items():
-        for block in blocks([as_stacked(configs[place]) for place in places]):
+    for index, config in enumerate(configs):
+        why = _explain_single(asked[index]) if config.engine.name == "single" else None
+        reasons.setdefault(why, []).append(index)
+    for why, indices in reasons.items():
+        for block in blocks([as_stacked(configs[index]) for index in indices]):
             if isinstance(block, tuple):
-                yield why, (places[block[0]], block[1])
+                yield why, (indices[block[0]], block[1])
                 continue
             for task in block:
-                task.place = places[task.place]
+                task.place = indices[task.place]
             yield why, block
 
 
-def _why_single(asked: FitConfig) -> str:
+def _explain_single(asked: FitConfig) -> str:
     if missing := asked.unstackable():
         parts = (f"{group} {getattr(asked, group).name}" for group in missing)
         return f"no stacked rule for {', '.join(parts)}"
@@ -247,16 +257,19 @@ def _why_single(asked: FitConfig) -> str:
 
 
 def _values(configs: Sequence[FitConfig], key: str) -> list[Any]:
-    """The different values of a key among the configs, in order; a component stands as its name."""
-    found = (value for config in configs for value in _value(config, key))
-    return list({repr(value): value for value in found}.values())
+    """Return the different values of a key among the configs, in order.
 
-
-def _value(config: FitConfig, key: str) -> list[Any]:
-    """The value of a key, if the config has that key: another component may not."""
-    value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Frozen) or part not in vars(value):
-            return []
-        value = vars(value)[part]
-    return [value.name if isinstance(value, Component) else value]
+    A component is given by its name. Configs whose component lacks the key are skipped.
+    """
+    values: dict[str, Any] = {}
+    for config in configs:
+        value: Any = config
+        for part in key.split("."):
+            known = vars(value) if isinstance(value, Frozen) else {}
+            if part not in known:
+                break
+            value = known[part]
+        else:
+            value = value.name if isinstance(value, Component) else value
+            values[repr(value)] = value
+    return list(values.values())

@@ -1,4 +1,4 @@
-"""What a sweep's manifest has planned, read back with what the user allows."""
+"""Planned fits of a sweep, read back from its manifest as far as the user allows."""
 
 from __future__ import annotations
 
@@ -25,26 +25,30 @@ from linfit.tracking.stored import num_rows, read_config, read_rows
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user wants of a sweep that goes on."""
+    """The user's options for resuming a sweep."""
 
     uri: str | None = None
     """The store, instead of the one that the sweep was started with."""
     artifacts: str | None = None
-    """Where artifacts may be written, if not beside the store."""
+    """Folder or URL for artifacts, if not next to the store."""
     retry_failed: bool = False
     allow_changes: bool = False
     trust: bool = False
-    """Whether plug-ins that the manifest names may be imported."""
+    """True if plug-ins that the manifest names may be imported."""
     workers: int | None = None
     backend: str | None = None
     address: str | None = None
-    """Where it goes on, if not where it began."""
+    """Workers, backend and address to go on with, if not those that it began with."""
 
 
 def planned(path: Path, column: str, rows: Sequence[int] | None = None) -> list[Any]:
-    """A column of the manifest in `path`, in the order of `rows`, or of all; LinfitError if it cannot be read or lacks one."""
+    """Return a column of the manifest in `path`, for `rows` in their order, or for all.
+
+    LinfitError if the manifest cannot be read or lacks a row.
+    """
     file = path / layout.MANIFEST
-    rows = range(num_rows(file)) if rows is None else rows
+    if rows is None:
+        rows = range(num_rows(file))
     found = read_rows(file, ("row", column), rows)
     if lost := [row for row in rows if row not in found]:
         raise LinfitError(f"{file} has no row {lost[0]}: it was changed after it was written")
@@ -52,10 +56,7 @@ def planned(path: Path, column: str, rows: Sequence[int] | None = None) -> list[
 
 
 def settle_manifest(path: Path) -> tuple[str, ...]:
-    """Return the keys that vary among all fits of the manifest in `path`, which no more follow.
-
-    The manifest says so too afterwards.
-    """
+    """Return the keys that vary among all fits of a complete manifest, and write them there."""
     overrides = planned(path, "overrides")
 
     def values_of(section: str) -> list[Any]:
@@ -68,33 +69,33 @@ def settle_manifest(path: Path) -> tuple[str, ...]:
 
 
 def configs_of(path: Path, rows: Sequence[int] | None, asked: Asked) -> list[FitConfig]:
-    """The configs of some rows of the manifest, or of all, with the store that is asked for; ConfigError if one cannot be read."""
+    """Return the configs of some rows of the manifest, or of all, with the chosen store.
+
+    ConfigError if one cannot be read.
+    """
     texts = planned(path, "config", rows)
-    configs = []
+    load = load_plugins if asked.trust else None
+    configs: list[FitConfig] = []
     for row, text in zip(range(len(texts)) if rows is None else rows, texts, strict=True):
         try:
-            config = read_config(text, load_plugins if asked.trust else None)
+            config = read_config(text, load)
         except ConfigError as error:
-            again = command(path, trust=True) + (
-                f" --uri {quote_word(mask(asked.uri))}" if asked.uri else ""
-            )
-            hint = f": if you trust it, {again}" if "plug-ins" in str(error) else ""
+            hint = _trusting(path, asked) if "plug-ins" in str(error) else ""
             raise ConfigError(f"{path / layout.MANIFEST}, row {row}: {error}{hint}") from error
         take_arrays(config, path.joinpath)
         configs.append(_in_store(config, asked))
     return configs
 
 
+def _trusting(path: Path, asked: Asked) -> str:
+    """Return the hint at the command that imports plug-ins."""
+    uri = f" --uri {quote_word(mask(asked.uri))}" if asked.uri else ""
+    return f": if you trust it, {command(path, trust=True)}{uri}"
+
+
 def _in_store(config: FitConfig, asked: Asked) -> FitConfig:
     if not isinstance(config.tracking, MLflowTracking):
         return config
-    named = {
-        key: value
-        for key, value in (("uri", asked.uri), ("artifacts", asked.artifacts))
-        if value is not None
-    }
-    return (
-        config.model_copy(update={"tracking": config.tracking.model_copy(update=named)})
-        if named
-        else config
-    )
+    given = {"uri": asked.uri, "artifacts": asked.artifacts}
+    named = {key: value for key, value in given.items() if value is not None}
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update=named)})

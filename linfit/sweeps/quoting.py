@@ -1,4 +1,4 @@
-"""Text on the command line: names that look like numbers, and arguments as they are typed in a shell."""
+"""Text on the command line: names that look like numbers, and arguments typed in a shell."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from linfit.errors import ConfigError
+from linfit.override import Override
 from linfit.system import has_windows_shell, quote_word
 
 #: Keys whose values are names of columns.
 NAMES = ("dataset.features", "dataset.target", "dataset.weight")
 
-# Hydra's grammar, as far as it decides what is text
+# Hydra's grammar, as far as it decides which values are text.
 _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _DIGITS = r"[0-9](?:_?[0-9])*"
 _INT = r"(?:0|[1-9](?:_?[0-9])*)"
@@ -28,52 +29,56 @@ _PLAIN = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 
 
 def keep_names(override: str) -> str:
-    """Return the override with quotes around the names that Hydra would read as another number.
+    """Quote the column names that Hydra would read as another number.
 
-    `1_0` is 10 to Hydra, and `+5` is 5. A fraction or a truth value, `1e3` or `true`, is refused: the name needs quotes.
+    `1_0` is 10 to Hydra, and `+5` is 5. A fraction or a truth value, `1e3` or `true`, is refused:
+    the user has to quote such a name.
     """
-    key, _, value = override.partition("=")
-    key = key.lstrip("+")
-    if key == "dataset.separator" and len(value) == 1:
-        return f"{override[:-1]}'{value}'"
-    if key not in NAMES and key != "dataset":
+    given = Override.read(override)
+    if given.deletes or given.value is None:
         return override
-    opens, closes = ("=,([{:", ",)]}") if key == "dataset" else ("=,([{", ",)]}")
+    if given.key == "dataset.separator" and len(given.value) == 1:
+        return given.with_value(f"'{given.value}'").text
+    if given.key not in NAMES and given.key != "dataset":
+        return override
+
     pieces = [*_PIECES.findall(override), ","]
-    for place in range(1, len(pieces) - 1):
-        word = pieces[place].strip()
-        if (
-            pieces[place - 1] not in opens
-            or pieces[place + 1] not in closes
-            or _PLAIN.fullmatch(word)
-        ):
-            continue  # a part of a longer text, or a number that is its own name
+    whole = given.key == "dataset"
+    opens = "=,([{:" if whole else "=,([{"
+    closes = ",)]}" if whole else ",)]"
+    for index in range(1, len(pieces) - 1):
+        if pieces[index - 1] not in opens or pieces[index + 1] not in closes:
+            continue  # part of a longer text
+        word = pieces[index].strip()
+        if _PLAIN.fullmatch(word):
+            continue  # a number that is its own name
         if _INTEGER.fullmatch(word):
-            pieces[place] = pieces[place].replace(word, f"'{word}'")
-        elif key in NAMES and _NO_TEXT.fullmatch(word):
+            pieces[index] = pieces[index].replace(word, f"'{word}'")
+        elif not whole and _NO_TEXT.fullmatch(word):
             raise ConfigError(
-                f"{override}: {word} is no text; a name that looks so needs quotes: {corrected(override)}"
+                f"{override}: {word} is no text; a name that looks so needs quotes: "
+                f"{corrected(override)}"
             )
     return "".join(pieces[:-1])
 
 
 def corrected(override: str) -> str:
-    """Return the override with its value as text, or as a list of texts, as it is typed in a shell."""
-    key, _, value = override.partition("=")
+    """Return the override with its value quoted as text, ready for a shell."""
+    given = Override.read(override)
+    value = given.value or ""
     if value.startswith("[") and value.endswith("]"):
-        return typed(
-            key, f"[{','.join(quoted(part.strip()) for part in _PARTS.findall(value[1:-1]))}]"
-        )
-    return typed(key, quoted(value))
-
-
-def typed(key: str, value: str) -> str:
-    """Return the argument KEY=VALUE as it is typed in a shell."""
-    return quote_word(f"{key}={value}")
+        parts = (quoted(part.strip()) for part in _PARTS.findall(value[1:-1]))
+        value = f"[{','.join(parts)}]"
+    else:
+        value = quoted(value)
+    return quote_word(given.with_value(value).text)
 
 
 def quoted(text: str) -> str:
-    """Return text in quotes of Hydra's grammar that the user's shell leaves alone; text that has them already as it is."""
+    """Quote text in Hydra's grammar, so that the user's shell leaves the quotes alone.
+
+    Text that has quotes already stays as it is.
+    """
     if re.fullmatch(_QUOTED, text):
         return text
     quote = Quote.single if has_windows_shell() else Quote.double

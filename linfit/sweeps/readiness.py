@@ -1,4 +1,4 @@
-"""What must hold before anything is run or written, and what is opened for it: devices, data, the store, what is finished already."""
+"""Checks before anything is run or written: devices, data, the store, finished fits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from omegaconf import OmegaConf
 
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
-from linfit.method.batches import Minibatch
 from linfit.problem.checks import check, check_weights, impossible
-from linfit.problem.datasets import Drawn
 from linfit.problem.theory import optimum
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.explanation import notice
@@ -22,53 +20,73 @@ from linfit.tracking.masking import hide_references
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.recorder import Recorder
 
-#: Fits of a sweep whose learning rate is looked at before it starts, and bytes of their data beyond which reading them twice would be felt.
-LOOKED_AT, LARGE = 200, 2**24
+#: Fits of a sweep whose learning rate is checked before it starts.
+LOOKED_AT = 200
+#: Bytes of data beyond which reading them twice takes noticeable time.
+LARGE = 2**24
 NONE_LEFT = (
     "all {} fits are unstable and --skip-unstable leaves none: choose smaller learning rates"
 )
 
 
 def ready(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
-    """The configs with the devices and engines that run them, alone or as several; ConfigError where a device or the data is missing."""
+    """Return the configs with their device and engine, run alone or as several.
+
+    ConfigError if a device or the data is missing.
+    """
     try:
         for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
             dataset.check(dtype)
-        doubtful = [
-            config for config in configs if config.split.validation or config.features.particular()
-        ]
-        for config in {
-            (config.dataset, config.features, config.split): config for config in doubtful
-        }.values():  # one seed of each
-            check(config.dataset, config.features, config.split, config.seed)
-        averaging = [
-            config
-            for config in configs
-            if config.mean_over == "weights" and config.has_weighted_mean()
-        ]
-        for config in {(config.dataset, config.split): config for config in averaging}.values():
-            check_weights(config.dataset, config.split, config.seed)
+        _check_features(configs)
+        _check_weights(configs)
         _check_batches(configs)
         return [config.resolved(several) for config in configs]
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _check_batches(configs: Sequence[FitConfig]) -> None:
-    """ValueError where a batch is larger than the data."""
-    batches = {
-        (one.dataset, one.split.validation, one.batch.size): one
-        for one in configs
-        if isinstance(one.batch, Minibatch)
+def _check_features(configs: Sequence[FitConfig]) -> None:
+    """Raise ValueError if held-out samples lack values that the features need.
+
+    One seed of each dataset is checked.
+    """
+    doubtful = {
+        (config.dataset, config.features, config.split): config.seed
+        for config in configs
+        if config.split.validation or config.features.particular()
     }
-    for (_, _, size), config in batches.items():
-        assert isinstance(config.batch, Minibatch)
+    for parts, seed in doubtful.items():
+        check(*parts, seed)
+
+
+def _check_weights(configs: Sequence[FitConfig]) -> None:
+    """Raise ValueError if the weights of samples allow no mean."""
+    averaging = {
+        (config.dataset, config.split): config.seed
+        for config in configs
+        if config.mean_over == "weights" and config.has_weighted_mean()
+    }
+    for parts, seed in averaging.items():
+        check_weights(*parts, seed)
+
+
+def _check_batches(configs: Sequence[FitConfig]) -> None:
+    """Raise ValueError if a batch is larger than the data."""
+    batches = {
+        (config.dataset, config.split.validation, config.batch.num_drawn()): config
+        for config in configs
+        if not config.batch.is_full
+    }
+    for config in batches.values():
         with impossible():
-            config.batch.check(_fitted(config, size))
+            config.batch.check(_count_fitted(config, config.batch.num_drawn()))
 
 
-def _fitted(config: FitConfig, enough: int) -> int:
-    """How many samples are fitted; where nobody knows without reading them, no more are read than `enough`."""
+def _count_fitted(config: FitConfig, enough: int) -> int:
+    """Return the number of fitted samples.
+
+    If it takes reading to count them, no more than `enough` are read.
+    """
     if (known := config.dataset.num_samples()) is not None:
         return config.split.kept(known)
     kept = 0
@@ -80,12 +98,15 @@ def _fitted(config: FitConfig, enough: int) -> int:
 
 
 def recorder_of(config: FitConfig) -> Recorder:
-    """The config's recorder."""
+    """Open the config's recorder."""
     return open_recorder(resolved_tracking(config), config.name)
 
 
 def resolved_tracking(config: FitConfig) -> Tracking:
-    """Its references to environment variables resolved: here, and they go no further."""
+    """Return the config's tracking with its references to the environment resolved.
+
+    They are resolved only here, and their values are hidden in all output.
+    """
     tracking = config.tracking
     if not isinstance(tracking, MLflowTracking):
         return tracking
@@ -97,19 +118,25 @@ def resolved_tracking(config: FitConfig) -> Tracking:
 
 
 def check_tracking(config: FitConfig) -> None:
-    """RecordingError where a store is named that cannot be one, or is another MLflow's: nothing has been written yet."""
+    """Raise RecordingError, before anything is written, if the store is unusable.
+
+    It cannot be a store, or belongs to another MLflow. A server is asked later, by MLflow.
+    """
     from linfit.tracking.migrations import require_current
     from linfit.tracking.store import locate
 
     tracking = resolved_tracking(config)
     if isinstance(tracking, MLflowTracking):
         store = locate(tracking.uri, tracking.artifacts)
-        if store.file is not None:  # a server is asked when MLflow is there
+        if store.file is not None:
             require_current(store)
 
 
 def finished(config: FitConfig) -> dict[str, dict[str, float]]:
-    """The fingerprints that are finished in the config's MLflow experiment, by the code there is now, with their final losses by name."""
+    """Return the final losses, by fingerprint, of fits finished by the current code.
+
+    They are those of the config's MLflow experiment.
+    """
     from linfit.tracking.code import code_digest
 
     history = recorder_of(config).history()
@@ -117,24 +144,25 @@ def finished(config: FitConfig) -> dict[str, dict[str, float]]:
 
 
 def missing(configs: Sequence[FitConfig], values: list[float]) -> list[int]:
-    """The places of the configs that are not finished in their MLflow experiment; the others' objectives are filled in."""
+    """Return the indices of configs that are not finished in their MLflow experiment.
+
+    Fill in `values` with the objectives of the others.
+    """
     known = finished(configs[0])
-    places = []
-    for place, config in enumerate(configs):
+    left: list[int] = []
+    for index, config in enumerate(configs):
         losses = known.get(config.fingerprint()) if known else None
         if losses is None:
-            places.append(place)
+            left.append(index)
         else:
-            values[place] = _objective(config, losses)
-    if len(places) < len(configs):
-        notice(
-            f"{len(configs) - len(places)} of {len(configs)} fits are finished already and left out"
-        )
-    return places
+            values[index] = _objective(config, losses)
+    if done := len(configs) - len(left):
+        notice(f"{done} of {len(configs)} fits are finished already and left out")
+    return left
 
 
 def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
-    """Return the `Fit.objective` of a fit of which a store keeps the final losses; it keeps none of a diverged one."""
+    """Return the `Fit.objective` of a fit with these stored losses; a diverged one has none."""
     if not losses:
         return math.inf
     if config.objective != "auto":
@@ -146,43 +174,48 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
 
 
 def stable(configs: Sequence[FitConfig], places: Sequence[int], any_before: bool) -> list[int]:
-    """Those of the places whose learning rate is not above the largest stable one; ConfigError where a sweep would have none."""
-    above = _unstable(configs)
-    kept = [place for place in places if place not in above]
+    """Return the indices in `places` of fits that are not unstable.
+
+    ConfigError if a sweep without earlier batches would have no fit left.
+    """
+    above = _find_unstable(configs)
+    kept = [index for index in places if index not in above]
     if not kept and not any_before:
         raise ConfigError(NONE_LEFT.format(len(places)))
-    if len(kept) < len(places):
-        notice(f"{len(places) - len(kept)} of {len(places)} fits are unstable and left out")
+    if dropped := len(places) - len(kept):
+        notice(f"{dropped} of {len(places)} fits are unstable and left out")
     return kept
 
 
 def announce_unstable(configs: Sequence[FitConfig]) -> None:
-    """Says how many of the fits are unstable, of a large sweep from some of them spread over it; data that are large are not read for it."""
-    known = [config for config in configs if _may_be_unstable(config)]
-    some = known[:: -(-len(known) // LOOKED_AT)] if known else []
-    _announce_doubtful(configs, [config for config in some if isinstance(config.batch, Minibatch)])
-    above = _unstable(some)
+    """Tell the user how many fits are unstable.
+
+    Of a large sweep a sample is checked, spread over it; large data are not read for it.
+    """
+    known = [config for config in configs if _has_cheap_bound(config)]
+    step = max(1, math.ceil(len(known) / LOOKED_AT))
+    some = known[::step]
+    _announce_doubtful(configs, [config for config in some if not config.batch.is_full])
+    above = _find_unstable(some)
     if not above:
         return
     if len(configs) == 1:
-        notice(
-            "note: this fit is unstable: lr {:g} is above {:.4g}, the largest stable one".format(
-                *above[0]
-            )
-        )
+        notice(f"note: {_describe_unstable(*above[0])}")
         return
-    asked = (
-        f"{len(configs)} fits"
-        if len(some) == len(known)
-        else f"{len(some)} fits looked at of {len(configs)}"
-    )
+    checked = f"{len(configs)} fits"
+    if len(some) < len(known):
+        checked = f"{len(some)} fits looked at of {len(configs)}"
     notice(
-        f"note: {len(above)} of {asked} are unstable: `linfit plan` shows which, --skip-unstable leaves them out"
+        f"note: {len(above)} of {checked} are unstable: "
+        f"`linfit plan` shows which, --skip-unstable leaves them out"
     )
 
 
 def _announce_doubtful(configs: Sequence[FitConfig], batched: Sequence[FitConfig]) -> None:
-    """Says how many of the fits by batches may diverge: their bound is enough, and not always necessary."""
+    """Tell the user how many fits by batches may diverge.
+
+    Their bound is sufficient, but not always necessary.
+    """
     if not batched:
         return
     from linfit.sweeps.stability import doubtful
@@ -196,34 +229,36 @@ def _announce_doubtful(configs: Sequence[FitConfig], batched: Sequence[FitConfig
         notice(f"note: this fit may diverge: lr {lr:g} is above {largest:.4g}, {bound}")
     else:
         notice(
-            f"note: {len(above)} fits may diverge: their lr is above that {bound}: `linfit plan` shows which"
+            f"note: {len(above)} fits may diverge: their lr is above that {bound}: "
+            f"`linfit plan` shows which"
         )
 
 
-def _may_be_unstable(config: FitConfig) -> bool:
-    """Whether a bound of its learning rate is stated, and soon found."""
+def _has_cheap_bound(config: FitConfig) -> bool:
+    """Return True if the config's learning rate has a bound that is soon computed."""
+    if not config.optimizer.knows_its_bound() or not config.loss.quadratic:
+        return False
+    if not config.schedule.is_constant:
+        return False
     dataset = config.dataset
-    drawn = 8 * dataset.n * sum(dataset.shape()) if isinstance(dataset, Drawn) else 0
-    soon = drawn + sum(Path(file).stat().st_size for file in dataset.files()) <= LARGE
     return (
-        soon
-        and config.optimizer.knows_its_bound()
-        and config.loss.quadratic
-        and config.schedule.name == "none"
+        8 * dataset.num_drawn() + sum(Path(file).stat().st_size for file in dataset.files())
+        <= LARGE
     )
 
 
 def refuse_unstable(config: FitConfig) -> None:
-    """ConfigError where a fit alone is unstable."""
-    if above := _unstable([config]):
-        raise ConfigError(
-            "this fit is unstable: lr {:g} is above {:.4g}, the largest stable one; nothing was run".format(
-                *above[0]
-            )
-        )
+    """Raise ConfigError if the only fit is unstable."""
+    if above := _find_unstable([config]):
+        raise ConfigError(f"{_describe_unstable(*above[0])}; nothing was run")
 
 
-def _unstable(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
-    from linfit.sweeps.stability import unstable  # it needs torch, which takes seconds to import
+def _describe_unstable(lr: float, largest: float) -> str:
+    return f"this fit is unstable: lr {lr:g} is above {largest:.4g}, the largest stable one"
+
+
+def _find_unstable(configs: Sequence[FitConfig]) -> dict[int, tuple[float, float]]:
+    # Stability needs torch, whose import takes seconds.
+    from linfit.sweeps.stability import unstable
 
     return unstable(configs)

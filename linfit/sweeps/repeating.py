@@ -1,4 +1,4 @@
-"""Repetitions as runs of their own: each points at the run that it repeats, and says how it came out."""
+"""Repetitions as runs of their own, which name the run they repeat and the verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from linfit.tracking.objective import Contest
 from linfit.tracking.recorder import Recorder
 
 Judge = Callable[[int, Fit], dict[str, str]]
-"""The tags of the repetition of the fit at a place: what it repeats, and how it came out."""
+"""Returns the tags of the repetition of the fit at an index: the repeated run and the verdict."""
 
 
 def repeat(
@@ -32,12 +32,14 @@ def repeat(
     judge: Judge,
     above: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Runs a fit, and records it as a single run, with the tags of what is `above` it; returns its id."""
+    """Run a fit and record it as a single run; return the run's id.
+
+    `above` are tags of its parent.
+    """
     start = now()
     [(_, fit)] = run_all([config], Workers())
-    begun = layout.started(
-        account(config), name, start, {**environment.tags(config), **above, **judge(0, fit)}
-    )
+    tags = {**environment.tags(config), **above, **judge(0, fit)}
+    begun = layout.started(account(config), name, start, tags)
     run_id = recorder.begin(begun)
     with temporary_folder() as folder:
         files = [*write_files(folder, fit), *environment.write(folder, config)]
@@ -49,40 +51,42 @@ def repeat(
 
 @dataclass(frozen=True)
 class Sample:
-    """Fits of a sweep that are run again together: their configs, and what their own sweep varied."""
+    """Fits of a sweep that are run again together."""
 
     name: str
     configs: Sequence[FitConfig]
     varying: Sequence[str]
+    """Keys that their own sweep varied."""
     tags: Mapping[str, str]
-    """Of the run that becomes their parent."""
+    """Tags of the run that becomes their parent."""
 
 
 def repeat_sample(
     sample: Sample, recorder: Recorder, judge: Judge, workers: int
 ) -> tuple[str, list[str]]:
-    """Runs fits in `workers` processes, and records them as a sweep; returns its id, and theirs, in order."""
+    """Run fits in `workers` processes and record them as a sweep; return all run ids.
+
+    They are the sweep's, and those of its fits in order.
+    """
     configs = sample.configs
-    fits = PlannedFits(
-        configs, [account(config, sample.varying) for config in configs], [()] * len(configs)
-    )
+    accounts = [account(config, sample.varying) for config in configs]
+    fits = PlannedFits(configs, accounts, [()] * len(configs))
+    where = Workers(workers)
     with temporary_folder() as temporary:
-        folder, about = (
-            Folder(temporary),
-            About.new(sample.name, sample.varying, Workers(workers), now()),
-        )
+        folder = Folder(temporary)
+        about = About.new(sample.name, sample.varying, where, now())
         write_manifest(folder.path, fits, asdict(about))
         environment.write(folder.path, configs[0])
         tags = {**environment.tags(configs[0]), **sample.tags}
-        row = layout.sweep_started(sample.name, now(), fits.accounts, sample.varying, tags)
+        row = layout.sweep_started(sample.name, now(), accounts, sample.varying, tags)
         contest = Contest.of_configs(configs)
         sweep = Sweep(recorder, row, folder, sample.varying, MLflowTracking(), contest=contest)
         try:
-            for place, fit in run_all(configs, Workers(workers)):
-                sweep.extra[place] = judge(place, fit)
-                sweep.add(place, fits.accounts[place].name(place), fit, fits.accounts[place])
+            for index, fit in run_all(configs, where):
+                sweep.extra[index] = judge(index, fit)
+                sweep.add(index, accounts[index].name(index), fit, accounts[index])
             sweep.finish()
         except BaseException:
             sweep.kill()
             raise
-    return sweep.run_id, [sweep.done[place].run_id for place in range(len(configs))]
+    return sweep.run_id, [sweep.done[index].run_id for index in range(len(configs))]

@@ -1,4 +1,4 @@
-"""What a command line asks for, as every command reads it: flags, an experiment, overrides; and what Hydra composes of it."""
+"""Requests of a command line: flags, an experiment, overrides; and their composed config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
@@ -24,25 +24,22 @@ from omegaconf import DictConfig, open_dict
 from linfit.config import GROUPS, FitConfig
 from linfit.engine.surroundings import isolated
 from linfit.errors import ConfigError, LinfitError
+from linfit.override import Override
 from linfit.sweeps import locations
 from linfit.sweeps.composition import fit_config, search_path, set_hydra_config
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition, notice, tell_of_own_top
 from linfit.sweeps.origin import Origin
-from linfit.sweeps.overrides import (
-    all_keys,
-    parse_overrides,
-    read_raw,
-    require_once,
-    settle_repeats,
-)
+from linfit.sweeps.overrides import keys_of, read_raw, require_once, settle_repeats
 from linfit.sweeps.quoting import keep_names
 from linfit.sweeps.sources import Loader
 from linfit.sweeps.ways import deferred
 
-#: Hydra's sweeper of grids, which takes what stands on the command line first and then for the keys of its `params`.
+#: Hydra's sweeper of grids: first the command line, then the keys of its `params`.
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 #: The launcher whose fits are children of one run; every other one's are runs of their own.
 LAUNCHER = "hydra_plugins.linfit.launcher.LinfitLauncher"
+#: Flags of Hydra that choose one way to go on.
+_MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Request:
 
 @contextmanager
 def open_request(arguments: Sequence[str]) -> Iterator[Request]:
-    """Read a command line, and start Hydra for it; ConfigError where the line says nothing that can be done."""
+    """Read a command line and start Hydra for it; ConfigError if it makes no sense."""
     flags = parse_flags(arguments)
     tell_of_own_top()
     experiment, overrides = split(flags.overrides)
@@ -74,7 +71,7 @@ def open_request(arguments: Sequence[str]) -> Iterator[Request]:
 
 
 def request_fit(arguments: Sequence[str]) -> Request:
-    """Read an experiment and overrides, without flags, for one fit that is composed and not run by Hydra."""
+    """Read an experiment and overrides, without flags, for one fit that Hydra does not run."""
     experiment, overrides = split(arguments)
     tell_of_own_top()
     hydra = Hydra("linfit", Loader(search_path()))
@@ -83,7 +80,7 @@ def request_fit(arguments: Sequence[str]) -> Request:
 
 @contextmanager
 def explained(request: Request) -> Iterator[None]:
-    """Raise what Hydra raises as a ConfigError of one line."""
+    """Turn Hydra's exceptions into a ConfigError of one line."""
     try:
         yield
     except LinfitError:
@@ -94,13 +91,14 @@ def explained(request: Request) -> Iterator[None]:
 
 @isolated
 def compose(arguments: Sequence[str] = ()) -> FitConfig:
-    """The fit config of an experiment and overrides, as `linfit run` would compose it.
+    """Return the fit config of an experiment and overrides, as `linfit run` composes it.
 
     >>> import linfit
     >>> linfit.compose(["article/linear_adam", "optimizer.lr=0.1"]).optimizer.lr
     0.1
 
-    Raises ConfigError, which is a ValueError, with one line that says what came, what is allowed and what to do.
+    Raises ConfigError, which is a ValueError, with one line that says what came, what is allowed
+    and what to do.
     """
     request = request_fit(arguments)
     with explained(request):
@@ -109,28 +107,30 @@ def compose(arguments: Sequence[str] = ()) -> FitConfig:
 
 @dataclass(frozen=True)
 class ComposedFit:
-    """One fit: what Hydra composed, the config that it is, and the overrides as they were typed."""
+    """One fit, composed and validated."""
 
     composed: DictConfig
+    """Hydra's config, with its own node `hydra`."""
     config: FitConfig
     overrides: list[str]
+    """As they were typed."""
 
 
 def compose_fit(request: Request) -> ComposedFit:
-    """Compose and validate one fit, also of an experiment that says how to sweep."""
-    return validate_fit(request, _compose_run(request))
+    """Compose and validate one fit, also of an experiment that is a sweep."""
+    return validate_fit(request, _compose(request, request.overrides, RunMode.RUN))
 
 
 def compose_unless_sweep(request: Request, log: bool = False) -> DictConfig | None:
-    """Compose the one fit that is asked for; None if a sweep is: the flags say so, or a study in `hydra.mode`.
+    """Compose the requested fit; None if the flags, or a study in `hydra.mode`, ask for a sweep.
 
-    `log` sets up logging, as Hydra does before it runs.
+    `log` sets up logging, as Hydra does before a run.
     """
     if request.flags.multirun:
         return None
     try:
-        composed = _compose_run(request, log)
-    except Exception:  # of any kind: a sweep leaves open, or varies, what one fit has to say
+        composed = _compose(request, request.overrides, RunMode.RUN, log)
+    except Exception:  # any error: a sweep may vary, or leave open, a key that one fit needs
         if _is_study(request):
             return None
         raise
@@ -139,7 +139,10 @@ def compose_unless_sweep(request: Request, log: bool = False) -> DictConfig | No
 
 def validate_fit(request: Request, composed: DictConfig) -> ComposedFit:
     """Validate the one fit that Hydra composed."""
-    if any(override.lstrip("+").startswith("hydra.sweeper.") for override in request.overrides):
+    given = map(Override.read, request.overrides)
+    if any(
+        override.key.startswith("hydra.sweeper.") and not override.deletes for override in given
+    ):
         raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
     if composed.hydra.mode is None and (key := _sweeper_key(composed)):
         notice(
@@ -152,45 +155,12 @@ def validate_fit(request: Request, composed: DictConfig) -> ComposedFit:
     return ComposedFit(composed, fit_config(composed, origin), list(origin.overrides))
 
 
-def _compose_run(request: Request, log: bool = False) -> DictConfig:
-    composed: DictConfig = request.hydra.compose_config(
-        request.experiment, request.overrides, run_mode=RunMode.RUN, with_log_configuration=log
-    )
-    return composed
-
-
-def swept_keys(fit: ComposedFit) -> list[str]:
-    """The keys that a study sweeps over and that no override fixes; none where the experiment is one fit."""
-    if fit.composed.hydra.mode != RunMode.MULTIRUN:
-        return []
-    sweeper, given = fit.composed.hydra.sweeper, all_keys(parse_overrides(fit.overrides))
-    grids = [sweeper.get("params") or {}, *(sweeper.get("grids") or [])]
-    keys = [key for grid in grids for key in grid] + [
-        key for pair in sweeper.get("pairs") or [] for key in pair.get("keys", [])
-    ]
-    return [str(key) for key in dict.fromkeys(keys) if key not in given]
-
-
-def _is_study(request: Request) -> bool:
-    """Return True if the experiment says in `hydra.mode` that it is a sweep."""
-    composed = request.hydra.compose_config(
-        request.experiment,
-        deferred(request.overrides),
-        run_mode=RunMode.MULTIRUN,
-        with_log_configuration=False,
-        validate_sweep_overrides=False,
-    )
-    return bool(composed.hydra.mode == RunMode.MULTIRUN)
-
-
 def compose_sweep(request: Request, log: bool = False) -> DictConfig:
-    """Compose what a sweep's jobs have in common, its sweeper and its launcher; jobs are composed one by one."""
+    """Compose the common config of a sweep's jobs, with its sweeper and its launcher."""
     overrides = [*deferred(request.overrides), "hydra.mode=MULTIRUN"]
-    composed = request.hydra.compose_config(
-        request.experiment, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=log
-    )
+    composed = _compose(request, overrides, RunMode.MULTIRUN, log)
     if composed.hydra.sweeper.get("_target_") == BASIC:
-        _give_way(composed)
+        _drop_replaced_params(composed)
     return composed
 
 
@@ -204,43 +174,36 @@ def new_sweeper(
     )
 
 
-def _sweeper_key(composed: DictConfig) -> str:
-    """Return the first key of the sweeper's settings that asks for a sweep; empty if there is none."""
-    settings = composed.hydra.sweeper
-    return next(
-        (key for key in ("params", "pairs", "grids", "sample", "filter") if settings.get(key)), ""
-    )
-
-
-def _give_way(composed: DictConfig) -> None:
-    """Leave out those of the basic sweeper's `params` that the command line gives in another spelling.
-
-    In the same spelling Hydra replaces them itself.
-    """
-    params = composed.hydra.sweeper.get("params") or {}
-    require_once([str(key).lstrip("+~") for key in params])
-    parsed = parse_overrides(read_raw(composed.hydra.overrides.task))
-    with open_dict(composed.hydra.sweeper):
-        for key in set(params) - {override.get_key_element() for override in parsed}:
-            if str(key).lstrip("+~") in all_keys(parsed):
-                del params[key]
+def swept_keys(fit: ComposedFit) -> list[str]:
+    """Return the keys that a study sweeps and no override sets; empty if it is one fit."""
+    if fit.composed.hydra.mode != RunMode.MULTIRUN:
+        return []
+    sweeper = fit.composed.hydra.sweeper
+    keys: list[Any] = []
+    for grid in (sweeper.get("params") or {}, *(sweeper.get("grids") or [])):
+        keys += grid
+    for pair in sweeper.get("pairs") or []:
+        keys += pair.get("keys", [])
+    given = keys_of(fit.overrides)
+    return [str(key) for key in dict.fromkeys(keys) if key not in given]
 
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The experiment and the overrides: an experiment is the argument that is no override."""
+    """Return the experiment and the overrides; the experiment is the argument without `=`."""
     if isinstance(arguments, str):
         raise ConfigError(
-            f"got the text {arguments!r}, must be a list of an experiment and overrides: [{arguments!r}]"
+            f"got the text {arguments!r}, must be a list of an experiment and overrides: "
+            f"[{arguments!r}]"
         )
     names: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        key, equals, value = argument.lstrip("+").partition("=")
-        if equals or argument.startswith("~"):
-            _require_choice(argument, key, value)
-            overrides.append(keep_names(argument))
-        else:
+        override = Override.read(argument)
+        if override.value is None and not override.deletes:
             names.append(experiment_name(argument))
+        else:
+            _require_choice(override)
+            overrides.append(keep_names(argument))
     if len(names) > 1:
         raise ConfigError(
             f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE"
@@ -248,40 +211,27 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return (names[0] if names else locations.TOP), overrides
 
 
-def _require_choice(argument: str, group: str, value: str) -> None:
-    """ConfigError where an override chooses several components of a group, or none."""
-    if group in GROUPS and value.startswith("["):
-        one = value.strip("[]")
-        raise ConfigError(
-            f"{argument}: {group} is one component, not a list: choose one, or sweep over several with -m {group}={one}"
-        )
-    if group in GROUPS and value == "null":
-        raise ConfigError(
-            f"{argument} chooses no {group}: there are {', '.join(locations.components(group))}"
-        )
-
-
 def experiment_name(argument: str) -> str:
-    """Return the name of an experiment, which may be given as its file: `base.yaml`, `experiments/base.yaml`.
+    """Return the name of an experiment, which may be given as a file: `experiments/base.yaml`.
 
-    ConfigError where it is none and names a key, which lacks its value then.
+    ConfigError if it is a key without a value.
     """
     known = locations.experiments()
     name = posixpath.normpath(argument.removesuffix(".yaml")) if argument else argument
     if name in known:
         return name
     file = Path(f"{name}.yaml").absolute()
-    if found := next((other for other, path in known.items() if path.absolute() == file), None):
-        return found
-    if argument.lstrip("+").partition(".")[0] in FitConfig.model_fields and not argument.endswith(
-        ".yaml"
-    ):
+    for other, path in known.items():
+        if path.absolute() == file:
+            return other
+    section = Override.read(argument).key.partition(".")[0]
+    if section in FitConfig.model_fields and not argument.endswith(".yaml"):
         raise ConfigError(f"{argument} has no value: an override is KEY=VALUE")
     return name
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read Hydra's flags; ConfigError where they are wrong, or do not go together."""
+    """Read Hydra's flags; ConfigError if they are wrong, or do not go together."""
     parser = get_args_parser()
 
     def error(message: str) -> NoReturn:
@@ -289,11 +239,7 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
     parser.error = error  # type: ignore[method-assign]
     flags: argparse.Namespace = parser.parse_intermixed_args(list(arguments))
-    several = [
-        flag
-        for flag in ("run", "multirun", "cfg", "info", "shell_completion")
-        if getattr(flags, flag)
-    ]
+    several = [mode for mode in _MODES if getattr(flags, mode)]
     if len(several) > 1:
         raise ConfigError(f"only one of --{' and --'.join(several)} at a time")
     if flags.resolve and not (flags.cfg or flags.help):
@@ -303,28 +249,91 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 @contextmanager
 def hydra_for(flags: argparse.Namespace) -> Iterator[Hydra]:
-    """Hydra on linfit's search path; its global state is afterwards as it was before."""
+    """Start Hydra on linfit's search path; restore its global state afterwards."""
     before = Singleton.get_state()
     try:
         GlobalHydra.instance().clear()
-        hydra = Hydra("linfit", Loader(_search_path(flags)))
+        hydra = Hydra("linfit", _new_loader(flags))
         GlobalHydra.instance().initialize(hydra)
         yield hydra
     finally:
         Singleton.set_state(before)
 
 
-def _search_path(flags: argparse.Namespace) -> ConfigSearchPath:
-    path: ConfigSearchPath = search_path()
-    for flag, folder in (("--config-path", flags.config_path), ("--config-dir", flags.config_dir)):
+def _new_loader(flags: argparse.Namespace) -> Loader:
+    """Return a loader of config files, also from the folders that the flags name."""
+    path = search_path()
+    for flag, folder, provider in (
+        ("--config-path", flags.config_path, "main"),
+        ("--config-dir", flags.config_dir, "schema"),
+    ):
         if folder is None:
             continue
         if not Path(folder).is_dir():
             raise ConfigError(f"{flag} {folder!r} is no folder")
-        anchor = (
-            SearchPathQuery(provider="schema")
-            if flag == "--config-dir"
-            else SearchPathQuery(provider="main")
+        address = locations.url(Path(folder).absolute())
+        path.prepend("command-line", address, anchor=SearchPathQuery(provider=provider))
+    return Loader(path)
+
+
+def _compose(
+    request: Request, overrides: Sequence[str], mode: RunMode, log: bool = False, **options: bool
+) -> DictConfig:
+    composed: DictConfig = request.hydra.compose_config(
+        request.experiment,
+        list(overrides),
+        run_mode=mode,
+        with_log_configuration=log,
+        **options,
+    )
+    return composed
+
+
+def _is_study(request: Request) -> bool:
+    """Return True if the experiment declares in `hydra.mode` that it is a sweep."""
+    overrides = deferred(request.overrides)
+    composed = _compose(request, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    return bool(composed.hydra.mode == RunMode.MULTIRUN)
+
+
+def _sweeper_key(composed: DictConfig) -> str:
+    """Return the first setting of the sweeper that asks for a sweep; empty if there is none."""
+    settings = composed.hydra.sweeper
+    keys = ("params", "pairs", "grids", "sample", "filter")
+    return next((key for key in keys if settings.get(key)), "")
+
+
+def _drop_replaced_params(composed: DictConfig) -> None:
+    """Drop the basic sweeper's `params` that the command line gives in another spelling.
+
+    In the same spelling Hydra replaces them itself.
+    """
+    params = [str(key) for key in composed.hydra.sweeper.get("params") or {}]
+    bare = {key: Override.read(key).key for key in params}
+    require_once(list(bare.values()))
+    given = [Override.read(text) for text in read_raw(composed.hydra.overrides.task)]
+    spelled = {f"{override.sign}{override.key}" for override in given}
+    replaced = keys_of(override.text for override in given)
+    with open_dict(composed.hydra.sweeper):
+        for key in params:
+            if key not in spelled and bare[key] in replaced:
+                del composed.hydra.sweeper.params[key]
+
+
+def _require_choice(override: Override) -> None:
+    """Raise ConfigError if an override chooses several components of a group, or none."""
+    group = override.key
+    value = override.value or ""
+    if group not in GROUPS or override.deletes:
+        return
+    if value.startswith("["):
+        one = value.strip("[]")
+        raise ConfigError(
+            f"{override.text}: {group} is one component, not a list: choose one, "
+            f"or sweep over several with -m {group}={one}"
         )
-        path.prepend("command-line", f"file://{Path(folder).absolute()}", anchor=anchor)
-    return path
+    if value == "null":
+        raise ConfigError(
+            f"{override.text} chooses no {group}: "
+            f"there are {', '.join(locations.components(group))}"
+        )

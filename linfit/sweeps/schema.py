@@ -1,12 +1,12 @@
-"""JSON schemas of YAML files, for editors: one for each group's component files, one for experiments and `conf/linfit.yaml`.
+"""JSON schemas of YAML files for editors: of a group's component files, and of experiments.
 
-They come from the components' own types and from the comments behind the values in their YAML. Draft 7, because that is what
-editors' YAML servers speak.
+They are derived from the components' types and from the comments behind the values in their YAML.
+Editors' YAML servers read draft 7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from linfit.config import GROUPS, FitConfig
@@ -18,14 +18,14 @@ Schema = dict[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 EXPERIMENT = "experiment"
-#: What OmegaConf resolves later, or what is still to be given, may stand for any value.
+#: OmegaConf resolves such a text later, or the user gives it, so it may replace any value.
 LATER: Schema = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}
-#: Annotations that pydantic derives from class and field names, or that do not hold for a file that changes a part.
+#: Annotations that pydantic derives from names, or that do not hold for a part of a config.
 NOISE = ("title", "default")
 
 
 def of_group(group: str) -> Schema:
-    """Of the files `conf/GROUP/*.yaml`: which keys each component has, and which it needs."""
+    """Return the schema of the files `conf/GROUP/*.yaml`, by the component that they name."""
     names = choices(group)
     return {
         "$schema": DRAFT,
@@ -41,43 +41,39 @@ def of_group(group: str) -> Schema:
 
 
 def of_experiment() -> Schema:
-    """Of experiments, and of the config that they build on: a delta, so that nothing is required."""
+    """Return the schema of experiments and of `conf/linfit.yaml`.
+
+    An experiment changes a config, so that it needs no key.
+    """
     sections = FitConfig.model_json_schema()
     about = comments(locations.shipped(locations.CONF) / f"{locations.TOP}.yaml")
-    own = {
-        key: _field(schema, sections["$defs"], about, key)
-        for key, schema in sections["properties"].items()
-        if key not in GROUPS
-    }
-    own["name"] = {"anyOf": [own["name"], {"type": "null"}]}  # then the experiment file's name
-    parts = {
-        group: {name: _component(group, name, whole=False) for name in choices(group)}
-        for group in GROUPS
-    }
+    properties = {"defaults": _defaults(), "hydra": _hydra()}
+    for key, schema in sections["properties"].items():
+        if key not in GROUPS:
+            properties[key] = _field(schema, sections["$defs"], about, key)
+    # Null stands for the experiment file's name.
+    properties["name"] = {"anyOf": [properties["name"], {"type": "null"}]}
+
+    conditions: list[Schema] = []
+    definitions: Schema = {}
+    for group in GROUPS:
+        parts = {name: _component(group, name, whole=False) for name in choices(group)}
+        properties[group] = _any(parts)
+        for name, schema in parts.items():
+            conditions.append(_if_chosen(group, name))
+            definitions[f"{group}-{name}"] = schema
     return {
         "$schema": DRAFT,
         "type": "object",
         "additionalProperties": False,
-        "properties": {
-            "defaults": _defaults(),
-            "hydra": _hydra(),
-            **own,
-            **{group: _any(parts[group]) for group in GROUPS},
-        },
-        "allOf": [
-            *(_if_chosen(group, name) for group in GROUPS for name in choices(group)),
-            _own_sweeper(),
-        ],
-        "$defs": {
-            f"{group}-{name}": schema
-            for group, some in parts.items()
-            for name, schema in some.items()
-        },
+        "properties": properties,
+        "allOf": [*conditions, _own_sweeper()],
+        "$defs": definitions,
     }
 
 
 def _component(group: str, name: str, whole: bool = True) -> Schema:
-    """One component's keys; as a part of an experiment it needs none."""
+    """Return the schema of one component; a part of an experiment needs no key."""
     known = GROUPS[group].choices.get(name)
     schema = known.model_json_schema() if known is not None else {}
     documentation, fields = component(group, name)
@@ -87,31 +83,33 @@ def _component(group: str, name: str, whole: bool = True) -> Schema:
         for key, value in schema.get("properties", {}).items()
     }
     keys["name"] = {"const": name}
-    described = {
+    described: Schema = {
         "type": "object",
         "description": documentation,
         "properties": keys,
         "additionalProperties": known is None,
     }
-    return {**described, "required": schema.get("required", [])} if whole else described
+    if whole:
+        described["required"] = schema.get("required", [])
+    return described
 
 
 def _field(
     schema: Schema, definitions: Mapping[str, Any], about: Mapping[str, str], key: str
 ) -> Schema:
-    """One key: its type, its meaning, and room for an interpolation."""
+    """Return the schema of one key: its type, its description, or an interpolation."""
     inner = _plain(schema, definitions)
-    if "properties" in inner:
-        inner["properties"] = {
-            name: _field(part, {}, about, f"{key}.{name}")
-            for name, part in inner["properties"].items()
-        }
-    said = {"description": about[key]} if about.get(key) else {}
-    return {**said, **inner} if "properties" in inner else {**said, "anyOf": [inner, LATER]}
+    field: Schema = {"description": about[key]} if about.get(key) else {}
+    if "properties" not in inner:
+        return {**field, "anyOf": [inner, LATER]}
+    inner["properties"] = {
+        name: _field(part, {}, about, f"{key}.{name}") for name, part in inner["properties"].items()
+    }
+    return {**field, **inner}
 
 
 def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """pydantic's schema with its references put in, in the words of draft 7."""
+    """Return pydantic's schema with its references resolved, in the words of draft 7."""
     if isinstance(schema, list):
         return [_plain(part, definitions) for part in schema]
     if not isinstance(schema, dict):
@@ -126,19 +124,20 @@ def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _any(parts: Mapping[str, Schema]) -> Schema:
-    """A group in an experiment that does not say which component: every key that one of them has."""
+    """Return the schema of a group whose component is not known: all keys of its components."""
     keys: dict[str, list[Schema]] = {}
     for part in parts.values():
         for key, schema in part["properties"].items():
-            if schema not in keys.setdefault(key, []):
-                keys[key].append(schema)
-    closed = not any(part["additionalProperties"] for part in parts.values())
+            known = keys.setdefault(key, [])
+            if schema not in known:
+                known.append(schema)
     merged = {key: some[0] if len(some) == 1 else {"anyOf": some} for key, some in keys.items()}
-    return {"type": "object", "properties": merged, "additionalProperties": not closed}
+    extensible = any(part["additionalProperties"] for part in parts.values())
+    return {"type": "object", "properties": merged, "additionalProperties": extensible}
 
 
 def _if_chosen(group: str, name: str) -> Schema:
-    """Where the defaults list names the component, the group has its keys and no others."""
+    """Restrict the group's keys if the defaults list names the component."""
     return {
         "if": _chosen(group, {"const": name}),
         "then": {"properties": {group: {"$ref": f"#/$defs/{group}-{name}"}}},
@@ -146,14 +145,14 @@ def _if_chosen(group: str, name: str) -> Schema:
 
 
 def _own_sweeper() -> Schema:
-    """Unless the defaults list names another sweeper, it takes our keys and no others."""
+    """Restrict the sweeper's keys to ours, unless the defaults list names another one."""
     ours = {"propertyNames": {"enum": [*Ways.model_fields, "max_batch_size", "_target_"]}}
     another = _chosen("hydra/sweeper", {"not": {"const": "linfit"}})
     return {"if": another, "else": {"properties": {"hydra": {"properties": {"sweeper": ours}}}}}
 
 
 def _chosen(group: str, name: Schema) -> Schema:
-    """Holds where the defaults list says for the group what `name` says."""
+    """Return the condition that the defaults list chooses `name` for the group."""
     spelled = [
         {"type": "object", "required": [key], "properties": {key: name}}
         for key in _spellings(group)
@@ -161,26 +160,21 @@ def _chosen(group: str, name: Schema) -> Schema:
     return {"required": ["defaults"], "properties": {"defaults": {"contains": {"anyOf": spelled}}}}
 
 
-def _spellings(group: str) -> Iterator[str]:
-    yield from (group, f"/{group}", f"override {group}", f"override /{group}")
+def _spellings(group: str) -> tuple[str, ...]:
+    """Return the keys by which a defaults list chooses a component of a group."""
+    return group, f"/{group}", f"override {group}", f"override /{group}"
 
 
 def _defaults() -> Schema:
-    named = {
-        key: {"anyOf": [{"enum": choices(group)}, {"type": ["string", "null"]}]}
-        for group in GROUPS
-        for key in _spellings(group)
-    }
-    entry = {
-        "anyOf": [
-            {"type": "string"},
-            {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": named},
-        ]
-    }
+    named: Schema = {}
+    for group in GROUPS:
+        choice = {"anyOf": [{"enum": choices(group)}, {"type": ["string", "null"]}]}
+        named.update(dict.fromkeys(_spellings(group), choice))
+    entry = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": named}
     return {
         "type": "array",
         "description": "what this file builds on, and which components it replaces",
-        "items": entry,
+        "items": {"anyOf": [{"type": "string"}, entry]},
     }
 
 

@@ -1,4 +1,4 @@
-"""The sections of a composed config: its top-level keys, each with plain data and slots for values."""
+"""Sections of a composed config: its top-level keys, with plain data and slots for values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Section:
 
     @cached_property
     def component(self) -> Any:
-        """The validated component; the plain data if invalid: each job then says so, with the key."""
+        """The validated component, or the plain data if invalid.
+
+        Each job reports the mistake with its key then.
+        """
         try:
             return build_component(self.name, self.data)
         except (ValidationError, PydanticCustomError):
@@ -38,7 +41,7 @@ Sections = Mapping[str, Section]
 
 
 def build_component(section: str, data: Any) -> Any:
-    """Return the component that a section's data describe; the data if there is no type for them."""
+    """Return the component of a section's data; the data if the section has no type."""
     if section in GROUPS:
         return GROUPS[section].choose(data)
     field = FitConfig.model_fields.get(section)
@@ -60,11 +63,18 @@ def slots_of(sections: Sections) -> Slots:
 
 
 def follow(sections: Sections, references: Mapping[str, str]) -> Sections:
-    """Return the sections with the value that each reference leads to."""
-    data = {name: section.data for name, section in sections.items()}
+    """Return the sections with each reference replaced by the value it leads to."""
+    followed = dict(sections)
     for key, other in references.items():
-        data = put(data, [(tuple(key.split(".")), _value(data, other))])
-    return {name: _with_data(section, data[name]) for name, section in sections.items()}
+        name, *path = key.split(".")
+        source, *steps = other.split(".")
+        value = followed[source].data
+        for step in steps:
+            value = value[step]
+        section = followed[name]
+        data = put(section.data, [(tuple(path), value)]) if path else value
+        followed[name] = replace(section, data=data)
+    return followed
 
 
 def put(tree: dict[str, Any], values: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
@@ -72,13 +82,3 @@ def put(tree: dict[str, Any], values: Iterable[tuple[tuple[str, ...], Any]]) -> 
     for (key, *rest), value in values:
         tree = {**tree, key: put(tree[key], [(tuple(rest), value)]) if rest else value}
     return tree
-
-
-def _value(data: Any, key: str) -> Any:
-    for part in key.split("."):
-        data = data[part]
-    return data
-
-
-def _with_data(section: Section, data: Any) -> Section:
-    return section if section.data is data else replace(section, data=data)

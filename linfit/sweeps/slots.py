@@ -1,4 +1,4 @@
-"""Which overrides may be put into a composed config without composing it again, and where they may be put."""
+"""Places of a composed config into which overrides may be put without composing again."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.core.override_parser.types import Override as ParsedOverride
+from hydra.core.override_parser.types import OverrideType, ValueType
 from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 
 from linfit.config import GROUPS
 from linfit.sweeps.composition import MISSING
+from linfit.sweeps.overrides import parse_override, sets_element
 
 MAX_PARTS = 4096
 
 _KEY = r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
-#: What Hydra's grammar reads as an integer or a float; everything else is left to its parser, which takes 100 µs.
+#: Integers and floats of Hydra's grammar; its parser, which takes 100 µs, reads everything else.
 _INTEGER = re.compile(_KEY + r"=(-?(?:0|[1-9][0-9]*))", re.ASCII)
 _FLOAT = re.compile(
     _KEY + r"=(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))", re.ASCII
@@ -40,11 +41,12 @@ class Value:
     key: str
     section: str
     path: tuple[str, ...]
-    """Below the section; empty where the key stands at the top."""
+    """Below the section; empty if the key is the section itself."""
     value: Any
 
     @classmethod
     def of(cls, key: str, value: Any) -> Value:
+        """Return the value for a dotted key."""
         section, *path = key.split(".")
         return cls(key, section, tuple(path), value)
 
@@ -55,87 +57,104 @@ class Composed:
 
     text: str
     section: str | None
-    """The top-level key that it is about; None if it may be about more than one."""
+    """The top-level key that it changes; None if it may change several."""
     chooses: bool = False
     """It chooses a component of a group."""
 
 
 class Parts:
-    """Reads overrides; what has been read is remembered."""
+    """Reads overrides, each text once."""
 
     def __init__(
         self, loader: ConfigLoaderImpl, experiment: str, hydra_overrides: list[str]
     ) -> None:
         self.files = loader._parse_overrides_and_create_caching_repo(experiment, hydra_overrides)[1]
-        self._parser = OverridesParser.create()
         self.read = lru_cache(MAX_PARTS)(self._read)
         self._is_group = lru_cache(MAX_PARTS)(self.files.group_exists)
 
     def _read(self, text: str) -> Value | Composed:
-        for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
-            if (
-                (found := pattern.fullmatch(text))
-                and not _special(found[1])
-                and not self._is_group(found[1])
-            ):
-                return Value.of(found[1], number(found[2]))
+        if (number := self._read_number(text)) is not None:
+            return number
         try:
-            override = self._parser.parse_override(text)
+            override = parse_override(text)
         except HydraException:
-            return Composed(text, None)  # and Hydra will say what is wrong with it
-        if not isinstance(override.value(), dict) and self._is_group(override.key_or_group):
-            group = override.key_or_group if _is_plain_choice(override) else None
-            return Composed(text, group, chooses=True)
+            return Composed(text, None)  # Hydra reports the mistake when it composes
+        key = override.key_or_group
+        value = override.value()
+        if not isinstance(value, dict) and self._is_group(key):
+            return Composed(text, key if _is_plain_choice(override) else None, chooses=True)
         if _may_be_put(override):
-            return Value.of(override.key_or_group, override.value())
-        section = _SECTION.match(override.key_or_group)
+            return Value.of(key, value)
+        section = _SECTION.match(key)
         return Composed(text, section and section[0])
 
+    def _read_number(self, text: str) -> Value | None:
+        """Read the override of a number without Hydra's parser; None if it is another one."""
+        number: type[int | float] = int
+        found = _INTEGER.fullmatch(text)
+        if found is None:
+            number = float
+            found = _FLOAT.fullmatch(text)
+        if found is None or _is_special(found[1]) or self._is_group(found[1]):
+            return None
+        return Value.of(found[1], number(found[2]))
 
-def _is_plain_choice(override: Override) -> bool:
-    """Return True for `optimizer=adam`: one component, of a group that is no other's subgroup."""
-    plain = override.type is OverrideType.CHANGE and override.value_type is ValueType.ELEMENT
-    alone = override.package is None and _NAME.fullmatch(override.key_or_group) is not None
+
+def _is_plain_choice(override: ParsedOverride) -> bool:
+    """Return True for `optimizer=adam`: one component, of a group that is no subgroup."""
     value = override.value()
-    return plain and alone and isinstance(value, str) and "${" not in value
-
-
-def _may_be_put(override: Override) -> bool:
     return (
-        override.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
-        and override.value_type is ValueType.ELEMENT
-        and override.package is None
-        and _DOTTED.fullmatch(override.key_or_group) is not None
-        and not _special(override.key_or_group)
-        and not (
-            override.key_or_group == "name" and override.value() is None
-        )  # the experiment's own name
-        and _literal(override.value())
+        sets_element(override)
+        and _NAME.fullmatch(override.key_or_group) is not None
+        and isinstance(value, str)
+        and "${" not in value
     )
 
 
-def _special(key: str) -> bool:
-    """Keys that decide how the others are read: Hydra's, plug-ins, and the name by which a component is chosen."""
+def _may_be_put(override: ParsedOverride) -> bool:
+    key = override.key_or_group
+    value = override.value()
+    if override.type not in (OverrideType.CHANGE, OverrideType.FORCE_ADD):
+        return False
+    if override.value_type is not ValueType.ELEMENT or override.package is not None:
+        return False
+    if _DOTTED.fullmatch(key) is None or _is_special(key):
+        return False
+    if key == "name" and value is None:
+        return False  # null stands for the experiment's own name
+    return _is_literal(value)
+
+
+def _is_special(key: str) -> bool:
+    """Return True if a key decides how others are read.
+
+    These are Hydra's keys, plug-ins, and the names by which components are chosen.
+    """
     section, _, rest = key.partition(".")
     return section in ("hydra", "plugins") or (rest == "name" and section in GROUPS)
 
 
-def _literal(value: Any) -> bool:
-    """Whether OmegaConf takes the value as it stands."""
+def _is_literal(value: Any) -> bool:
+    """Return True if OmegaConf takes the value unchanged."""
     if isinstance(value, list):
-        return all(_literal(part) for part in value)
+        return all(map(_is_literal, value))
     if isinstance(value, str):
         return "${" not in value and value != MISSING
     return value is None or isinstance(value, bool | int | float)
 
 
 class Slots(NamedTuple):
+    """Places into which values may be put."""
+
     keys: frozenset[str]
+    """Keys with plain values or lists."""
     references: dict[str, str]
+    """Keys that hold `${KEY}` for one of these keys."""
     closed: bool
+    """No other interpolation depends on what is put in."""
 
 
-#: The keys of a section: with None where a value may be put, with its text at an interpolation.
+#: Keys of a section: None if a value may be put there, the text of an interpolation otherwise.
 Survey = Mapping[str, str | None]
 
 
@@ -146,62 +165,60 @@ def survey(composed: DictConfig) -> dict[str, Survey]:
 
 
 def slots(surveys: Iterable[Survey]) -> Slots:
-    """The keys that hold plain values or lists, the `${references}` to them, and whether there are no other interpolations."""
+    """Return the slots of the surveyed sections together."""
     found = {key: text for section in surveys for key, text in section.items()}
     keys = frozenset(key for key, text in found.items() if text is None)
-    targets = {
-        key: match[1]
-        for key, text in found.items()
-        if text is not None and (match := _REFERENCE.fullmatch(text))
-    }
-    references = {key: other for key, other in targets.items() if other in keys}
-    closed = all(
-        text is None or key in references or _kept(key, text) for key, text in found.items()
-    )
+    references: dict[str, str] = {}
+    closed = True
+    for key, text in found.items():
+        if text is None:
+            continue
+        match = _REFERENCE.fullmatch(text)
+        if match is not None and match[1] in keys:
+            references[key] = match[1]
+        else:
+            closed = closed and _is_constant(key, text)
     return Slots(keys, references, closed)
 
 
 def _survey(parent: DictConfig, name: Any, prefix: str) -> Iterator[tuple[str, str | None]]:
-    """Each key at or below `parent[name]` where a value may be put, with None, or where an interpolation stands, with its text."""
-    key, node = f"{prefix}{name}", parent._get_node(name)
+    """Yield the keys at or below `parent[name]` that are slots or hold interpolations."""
+    key = f"{prefix}{name}"
+    node: Any = parent._get_node(name)
     addressable = _NAME.fullmatch(str(name)) is not None
-    text = str(
-        OmegaConf.to_container(node, resolve=False)
-        if isinstance(node, DictConfig | ListConfig)
-        else node._value()
-    )  # type: ignore[union-attr]
-    if addressable and _open_dict(node):
-        for child in node:  # type: ignore[union-attr]
-            yield from _survey(node, child, f"{key}.")  # type: ignore[arg-type]
-    elif "${" in text:
+    if addressable and _is_open_dict(node):
+        for child in node:
+            yield from _survey(node, child, f"{key}.")
+        return
+
+    nested = isinstance(node, DictConfig | ListConfig)
+    text = str(OmegaConf.to_container(node, resolve=False) if nested else node._value())
+    plain = type(node) is AnyNode or _is_open_list(node)
+    if "${" in text:
         yield key, text
-    elif (
-        addressable
-        and (type(node) is AnyNode or _open_list(node))
-        and not node._get_flag("readonly")
-    ):  # type: ignore[union-attr]
+    elif addressable and plain and not node._get_flag("readonly"):
         yield key, None
 
 
-def _open_dict(node: Any) -> bool:
-    """A mapping as YAML gives it, not a structured config, which would convert or refuse values."""
-    plain = (
-        isinstance(node, DictConfig)
-        and node._metadata.object_type in (None, dict)
-        and node._metadata.element_type is Any
-    )
-    return plain and not (node._is_none() or node._is_missing() or node._is_interpolation())
+def _is_open_dict(node: Any) -> bool:
+    """Return True for a mapping of YAML; a structured config may convert or refuse values."""
+    if not isinstance(node, DictConfig):
+        return False
+    if node._metadata.object_type not in (None, dict) or node._metadata.element_type is not Any:
+        return False
+    return not (node._is_none() or node._is_missing() or node._is_interpolation())
 
 
-def _open_list(node: Any) -> bool:
-    return (
-        isinstance(node, ListConfig)
-        and node._metadata.element_type is Any
-        and node._metadata.ref_type is Any
-    )
+def _is_open_list(node: Any) -> bool:
+    if not isinstance(node, ListConfig):
+        return False
+    return node._metadata.element_type is Any and node._metadata.ref_type is Any
 
 
-def _kept(key: str, text: str) -> bool:
-    """True where what is put in changes nothing: references to the working directory, and in `tracking` to the environment."""
+def _is_constant(key: str, text: str) -> bool:
+    """Return True if no value that is put in changes an interpolation.
+
+    Constant are references to the working directory, and in `tracking` to the environment.
+    """
     constant = _CONSTANT if key.startswith("tracking.") else _DIRECTORY
     return "${" not in constant.sub("", text)

@@ -1,4 +1,4 @@
-"""Loading config files as Hydra does, but for the marks at a file's beginning that Hydra does not see through."""
+"""Loading of config files as in Hydra, also of files that begin with a byte order mark."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ HEADER = 512
 
 
 class FileSource(FileConfigSource):
-    """A folder of YAML files, whose header counts behind a byte order mark too, as editors on Windows write one."""
+    """A folder of YAML files.
+
+    A header counts behind a byte order mark too, which editors on Windows write.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
+        """Load a file; ConfigError with its name if it cannot be parsed."""
         file = Path(self.path, self._normalize_file_name(config_path))
         if not file.exists():
             raise ConfigLoadError(f"Config not found : {file}")
@@ -36,8 +40,8 @@ class FileSource(FileConfigSource):
                 config=read_file(file),
                 header=read_header(file),
             )
-        except UnicodeDecodeError:  # whose bytes say which file it is
-            raise
+        except UnicodeDecodeError:
+            raise  # `explain_composition` finds the file by the bytes of this error
         except ValueError as error:
             raise ConfigError(f"{file}: {error}: mend it there") from error
         except RecursionError as error:
@@ -50,6 +54,7 @@ class Repository(ConfigRepository):
     """Hydra's repository with our source of files."""
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        """Replace the sources that read files by ours."""
         super().initialize_sources(config_search_path)
         self.sources = [_own(source) for source in self.sources]
 
@@ -62,7 +67,10 @@ class Loader(ConfigLoaderImpl):
         self.repository = Repository(config_search_path)
 
     def load_configuration(self, *arguments: Any, **options: Any) -> DictConfig:
-        """Compose, with no value from the environment in `override_dirname`, which names folders."""
+        """Compose, with references to the environment as plain text in `override_dirname`.
+
+        It names folders, where no value from the environment may appear.
+        """
         composed = super().load_configuration(*arguments, **options)
         name = str(composed.hydra.job._get_node("override_dirname")._value())
         composed.hydra.job.override_dirname = re.sub(r"\$\{(oc\.env:[^${}]*)\}", r"\1", name)
@@ -70,7 +78,7 @@ class Loader(ConfigLoaderImpl):
 
 
 def read_file(file: Path) -> Any:
-    """Return the keys and values of a YAML file; OSError where it holds something else."""
+    """Return the keys and values of a YAML file; OSError if it holds something else."""
     with file.open(encoding="utf-8-sig") as opened:
         data = yaml.load(opened, yaml_loader())
     if data is not None and not isinstance(data, list | dict | str):
@@ -79,13 +87,13 @@ def read_file(file: Path) -> Any:
 
 
 def read_header(file: Path) -> dict[str, str | None]:
-    """Return what the `# @package` header of a YAML file says, read as Hydra reads it."""
+    """Return the content of the `# @package` header of a YAML file, read as in Hydra."""
     with file.open(encoding="utf-8-sig") as text:
         return FileConfigSource._get_header_dict(text.read(HEADER))
 
 
 def _own(source: ConfigSource) -> ConfigSource:
-    """Return our source of a folder of files, wherever the search path finds it, but for Hydra's own package."""
+    """Return our source for a folder of files; any other source, and Hydra's own, unchanged."""
     if source.scheme() == "file":
         return FileSource(source.provider, source.path)
     if source.scheme() == "pkg" and source.provider != "hydra" and source.available():

@@ -1,7 +1,7 @@
-"""Config files as linfit reads them: an integer is written in decimal digits alone, everything else is text.
+"""Config files as linfit reads them: only plain decimal digits are an integer.
 
-YAML 1.1, which Hydra's own reader takes, has more of them: `1:10` is 70 in base sixty, `010` is 8, `0x10` is 16 and `1_0` is 10.
-Beside a column that is called so, each would be a wrong number without a word.
+YAML 1.1, which Hydra's own reader takes, has more integers: `1:10` is 70 in base sixty, `010` is 8,
+`0x10` is 16 and `1_0` is 10. If a column has such a name, each would silently be a wrong number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FLOAT = (
     r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
-#: What is a number, by YAML's name of its type.
+#: Patterns of numbers, by YAML's name of the type.
 _NUMBERS = {
     "tag:yaml.org,2002:int": re.compile(f"(?:{_INTEGER})$", re.ASCII),
     "tag:yaml.org,2002:float": re.compile(f"(?:{_FLOAT})$", re.ASCII),
@@ -26,9 +26,8 @@ _NUMBERS = {
 
 @cache
 def yaml_loader() -> Any:
-    """Return OmegaConf's YAML loader with plain decimal numbers as the only ones."""
-
-    loader = get_yaml_loader()  # a class of its own for each call
+    """Return OmegaConf's YAML loader, which then reads decimal numbers only."""
+    loader = get_yaml_loader()  # each call defines a class, so that others keep their resolvers
     loader.yaml_implicit_resolvers = {
         letter: [resolver for resolver in resolvers if resolver[0] not in _NUMBERS]
         for letter, resolvers in loader.yaml_implicit_resolvers.items()

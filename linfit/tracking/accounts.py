@@ -12,6 +12,7 @@ from typing import Any
 
 from linfit.config import GROUPS, FitConfig, canonical, digest, flatten
 from linfit.conventions import SCHEMA
+from linfit.override import Override
 from linfit.problem.files import Table
 from linfit.tracking import limits
 from linfit.tracking.masking import masked
@@ -116,9 +117,11 @@ def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
 
 def read_choice(override: str) -> tuple[str, str] | None:
     """Return the group and the name of the component that an override chooses; None where it chooses none."""
-    key, _, value = override.lstrip("+").partition("=")
-    name = value.strip("'\"")
-    return (key, name) if key in GROUPS and OPTION.fullmatch(name) else None
+    given = Override.read(override)
+    if given.deletes or given.key not in GROUPS:
+        return None
+    name = (given.value or "").strip("'\"")
+    return (given.key, name) if OPTION.fullmatch(name) else None
 
 
 def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:

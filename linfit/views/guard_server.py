@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from linfit.output import tell
-from linfit.system import is_windows, wait_for_end_of_parent
+from linfit.system import exit_with_parent, is_windows
 from linfit.tracking.addresses import address_of
 from linfit.views.guard import LOOPBACK, Guard, own_hosts
 from linfit.views.guard_places import Places
@@ -56,7 +55,7 @@ _FILES = (
 def main() -> None:
     """Serve what the variable says."""
     order = json.loads(os.environ.pop(ORDER))
-    threading.Thread(target=_end_with, args=(order["parent"],), daemon=True).start()
+    exit_with_parent(order["parent"], LOOK, with_children=True)
     if order["unguarded"]:
         _serve_unguarded(order)
     try:
@@ -181,17 +180,6 @@ def _serve_unguarded(order: dict[str, Any]) -> NoReturn:
         arguments += ["--default-artifact-root", order["artifacts"]]
     cli.main(["server", "--backend-store-uri", order["uri"], *arguments])
     sys.exit()
-
-
-def _end_with(parent: int) -> None:
-    """End this process, and all that it has started, when the one that has started it is gone."""
-    import psutil
-
-    wait_for_end_of_parent(parent, LOOK)
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            process.kill()
-    os._exit(1)
 
 
 if __name__ == "__main__":

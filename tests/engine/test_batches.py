@@ -92,7 +92,7 @@ def test_without_replacement_every_sample_is_seen_equally_often() -> None:
 
 
 def test_the_batches_are_a_stream_of_their_own() -> None:
-    """Neither the data nor the initial weights change with the batches' seed, and the batches follow the fit's seed."""
+    """The batches' seed changes neither data nor initial weights; batches follow the fit's seed."""
     own = [
         fit(config(batch={"name": "minibatch", "seed": seed}, steps=3, record={"every": 1}))
         for seed in (None, 0, 1)
@@ -132,8 +132,17 @@ def test_the_gradient_of_a_batch_is_that_of_all_samples_on_average(loss: LossRow
 def test_a_fit_by_batches_is_the_plain_torch_loop_and_its_loss_is_of_all_samples(
     loss: LossRow, engine: str
 ) -> None:
-    fitted = config(batch={"name": "minibatch", "size": 5}, loss=loss.plain, dataset=DATA, optimizer={"name": "sgd", "lr": 1e-3},
-                    dtype="float64", steps=40, seed=4, record={"every": 1}, engine=engine)  # fmt: skip
+    fitted = config(
+        batch={"name": "minibatch", "size": 5},
+        loss=loss.plain,
+        dataset=DATA,
+        optimizer={"name": "sgd", "lr": 1e-3},
+        dtype="float64",
+        steps=40,
+        seed=4,
+        record={"every": 1},
+        engine=engine,
+    )
     found, problem, objective = fit(fitted), fitted.dataset.load(4), Loss.choose(loss.plain)
     assert found.path is not None
     X, y = torch.tensor(problem.X), torch.tensor(problem.y)
@@ -227,8 +236,14 @@ def test_what_does_not_go_with_batches_says_so() -> None:
 def test_the_learning_rate_is_that_of_torchs_scheduler(row: ScheduleRow, engine: str) -> None:
     for given in row.settings():
         for lr in (1e-3, 4e-3):
-            fitted = config(schedule=given, optimizer={"name": "sgd", "lr": lr, "momentum": 0.5}, steps=60, dtype="float64",
-                            engine=engine, record={"every": 1})  # fmt: skip
+            fitted = config(
+                schedule=given,
+                optimizer={"name": "sgd", "lr": lr, "momentum": 0.5},
+                steps=60,
+                dtype="float64",
+                engine=engine,
+                record={"every": 1},
+            )
             found, problem = fit(fitted), fitted.dataset.load(0)
             assert found.path is not None, found.error
             X, y = torch.tensor(problem.X), torch.tensor(problem.y)

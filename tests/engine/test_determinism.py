@@ -104,7 +104,7 @@ def test_what_holds_inside_and_is_put_back(callers: dict[str, Any], deterministi
 )
 @pytest.mark.parametrize("engine", ENGINES)
 def test_how_many_threads_numpy_has_changes_nothing(engine: str, parts: dict[str, Any]) -> None:
-    """Data, features, optimum, losses and weights, of which numpy's own threads would change some."""
+    """Hash data, features, optimum, losses and weights: numpy's own threads would change some."""
     found = []
     for count in (1, 2):
         with blas_threads(count):

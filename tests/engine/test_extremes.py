@@ -1,4 +1,4 @@
-"""Both engines at the ends of what numbers can be: the same status, no NaN in a fit that is completed, nothing failed."""
+"""Both engines at the ends of the number range: equal status, no NaN if completed, no failure."""
 
 from __future__ import annotations
 
@@ -75,8 +75,15 @@ def extremes(name: str) -> Iterator[dict[str, Any]]:
 
 def both(configs: list[FitConfig]) -> list[tuple[Fit, Fit]]:
     """The fits of each config in the two engines."""
-    fits = [fit([FitConfig.model_validate({**one.as_dict(), "dataset": one.dataset, "engine": name}) for one in configs])
-            for name in ("single", "stacked")]  # fmt: skip
+    fits = [
+        fit(
+            [
+                FitConfig.model_validate({**one.as_dict(), "dataset": one.dataset, "engine": name})
+                for one in configs
+            ]
+        )
+        for name in ("single", "stacked")
+    ]
     return list(zip(*fits, strict=True))
 
 
@@ -97,7 +104,8 @@ def test_the_engines_end_alike_at_the_ends_of_hyperparameters_and_data(
         assert alone.status == stacked.status, alone.config.optimizer
         theory_of(alone)
         if alone.status is Status.DIVERGED:
-            assert abs(alone.diverged_at_step - stacked.diverged_at_step) <= 1  # type: ignore[operator]
+            steps = (alone.diverged_at_step, stacked.diverged_at_step)
+            assert abs(steps[0] - steps[1]) <= 1  # type: ignore[operator]
             continue
         for one in (alone, stacked):
             assert not any(

@@ -1,4 +1,4 @@
-"""Fits of objectives that are not plain least squares, in both engines: Huber's loss and the ridge penalty."""
+"""Objectives beyond plain least squares, in both engines: Huber's loss and the ridge penalty."""
 
 from __future__ import annotations
 
@@ -128,8 +128,17 @@ def test_descent_comes_to_the_optimum_that_was_announced(
 ) -> None:
     lr = {"sse": 0.4 / 30, "mse": 0.8, "huber": 0.8}[loss.name]
     penalty = {"name": "ridge", "strength": strength}
-    found = fit(config(loss=loss.plain, penalty=penalty, engine=engine, dataset=DATA, dtype="float64", steps=3000,
-                       optimizer={"name": "sgd", "lr": lr}))  # fmt: skip
+    found = fit(
+        config(
+            loss=loss.plain,
+            penalty=penalty,
+            engine=engine,
+            dataset=DATA,
+            dtype="float64",
+            steps=3000,
+            optimizer={"name": "sgd", "lr": lr},
+        )
+    )
     assert found.optimum is not None
     assert found.distance_to_optimum < 1e-9
     assert found.loss == pytest.approx(found.optimum.loss, rel=1e-12)
@@ -164,8 +173,16 @@ def test_the_loss_of_a_penalized_fit_counts_the_penalty_and_its_steps_are_weight
 
 @pytest.mark.matrix
 def test_a_fit_of_hubers_loss_is_the_plain_torch_loop() -> None:
-    fitted = config(loss={"name": "huber", "delta": 0.5}, engine="single", dtype="float64", steps=30, dataset=DATA,
-                    model="linear", optimizer={"name": "adam", "lr": 0.05}, record={"every": 1})  # fmt: skip
+    fitted = config(
+        loss={"name": "huber", "delta": 0.5},
+        engine="single",
+        dtype="float64",
+        steps=30,
+        dataset=DATA,
+        model="linear",
+        optimizer={"name": "adam", "lr": 0.05},
+        record={"every": 1},
+    )
     found, problem = fit(fitted), fitted.dataset.load(0)
     assert found.path is not None
     module, X, y = (

@@ -112,7 +112,10 @@ Build = Callable[[list[torch.Tensor]], torch.optim.Optimizer]
 def plain_tensor(
     X: torch.Tensor, y: torch.Tensor, start: torch.Tensor, reduction: str, build: Build, steps: int
 ) -> Loop:
-    """The article's second level: a raw tensor, `backward`; losses and weights before every update and after the last."""
+    """The article's second level: a raw tensor and `backward`.
+
+    Losses and weights are those before every update and after the last.
+    """
     w = start.clone().requires_grad_(True)
     optimizer = build([w])
     losses, weights = [], []
@@ -152,7 +155,7 @@ STEPS = 12
 
 
 def plain(fitted: FitConfig, row: OptimizerRow, given: dict[str, Any], reduction: str) -> Loop:
-    """The same fit without linfit's engine and method: only the data and where it starts are linfit's."""
+    """The fit without linfit's engine and method: only data and initial weights are linfit's."""
     arguments = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in given.items()

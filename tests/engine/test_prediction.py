@@ -11,7 +11,7 @@ import pytest
 from linfit.engine.dispatch import fit
 from linfit.engine.iteration import NEVER, contraction, steps_until
 from linfit.engine.prediction import Theory, predicted_rate, theory_of
-from linfit.method.optimizers import momentum_bound
+from linfit.method.linear_steps import momentum_bound
 from tests.helpers import config
 
 DATA = {"name": "random_linear", "n": 40, "p": 4, "condition": 4.0}
@@ -33,8 +33,19 @@ OPTIMAL: tuple[dict[str, Any], ...] = ({"name": "heavy_ball"}, {"name": "nestero
 
 
 def run(optimizer: dict[str, Any], **parts: Any) -> tuple[Any, Theory]:
-    found = fit(config(**{"dataset": DATA, "loss": "mse", "dtype": "float64", "steps": 600, "optimizer": optimizer,
-                          "record": {"every": 1}, **parts}))  # fmt: skip
+    found = fit(
+        config(
+            **{
+                "dataset": DATA,
+                "loss": "mse",
+                "dtype": "float64",
+                "steps": 600,
+                "optimizer": optimizer,
+                "record": {"every": 1},
+                **parts,
+            }
+        )
+    )
     theory = theory_of(found)
     assert theory is not None, found.error
     return found, theory
@@ -140,7 +151,7 @@ def test_the_predictions_hold_for_several_targets(optimizer: dict[str, Any]) -> 
 
 
 def test_many_steps_are_predicted_as_each_alone() -> None:
-    """Powers of the matrices one by one, beside doubling and halving of all at once: the first that is within."""
+    """Powers of the matrices one by one find the step that doubling and halving find for all."""
     stream = np.random.default_rng(2)
     matrices, shares, tolerances = [], [], []
     for place in range(40):
@@ -229,7 +240,9 @@ def test_what_theory_does_not_know_it_does_not_say() -> None:
     assert unstable.steps_to_tolerance is None
     found = fit(config(optimizer={"name": "sgd", "lr": 0.1}, steps=1))
     assert found.optimum is not None
-    assert predicted_rate(found.config, found.optimum, 30) == theory_of(found).rate  # type: ignore[union-attr]
+    predicted = theory_of(found)
+    assert predicted is not None
+    assert predicted_rate(found.config, found.optimum, 30) == predicted.rate
 
 
 def test_descent_by_batches_comes_to_rest_at_the_noise_floor() -> None:

@@ -1,4 +1,4 @@
-"""The single engine: the same bits again, statuses, what is written down, where it goes, every combination."""
+"""The single engine: repeated bits, statuses, recorded steps, devices, every combination."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from linfit.config import FitConfig
-from linfit.engine.dispatch import fit, fits
+from linfit.engine.dispatch import fit, fits_as_done
 from linfit.engine.fit import Fit, Status
 from linfit.method.gradients import Autograd
 from linfit.method.init import Init
@@ -48,7 +48,7 @@ from tests.helpers import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-#: A noise-free problem in small, exactly representable numbers: the residuals at the truth are exactly 0.
+#: A noise-free problem in small, exact numbers: the residuals at the truth are exactly 0.
 EXACT = {
     "name": "polynomial",
     "degree": 1,
@@ -94,7 +94,8 @@ import json, sys
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 found = fit([FitConfig.model_validate(config) for config in json.loads(sys.argv[1])])
-print(json.dumps([[one.status, one.losses.tobytes().hex(), one.weights.tobytes().hex()] for one in found]))
+bits = [[one.status, one.losses.tobytes().hex(), one.weights.tobytes().hex()] for one in found]
+print(json.dumps(bits))
 """
 
 
@@ -310,7 +311,7 @@ def test_a_start_at_the_optimum_of_noise_free_data_does_not_diverge(
 def test_a_start_beside_the_optimum_of_noise_free_data_does_not_diverge(
     row: OptimizerRow, dtype: str
 ) -> None:
-    """Adam and its like take steps of the size of lr, however small the gradient: a small loss that becomes less small."""
+    """Adam and its like make steps of size lr, however small the gradient: a small loss grows."""
     optimizer = row.at(1e-3)
     found = fit(
         config(
@@ -554,15 +555,20 @@ def test_gradient_descent_reaches_the_exact_answer(
 ) -> None:
     dataset = {"name": "random_linear", "n": 12, "p": 3, "q": 2, "condition": 2.0}
     scale = {"sum": 1, "mean": 1 / 24}[loss.torch]
-    lr = 1 / (
-        2 * scale * 12
-    )  # one over the largest curvature: X of random_linear has the largest singular value √n
+    # One over the largest curvature: X of random_linear has the largest singular value √n.
+    lr = 1 / (2 * scale * 12)
     found = fit(
         config(
-            dataset=dataset, loss=loss.name, model=model.name, gradient=gradient.name, optimizer={"name": "sgd", "lr": lr}, dtype="float64",
-            steps=200, init="torch_default",
+            dataset=dataset,
+            loss=loss.name,
+            model=model.name,
+            gradient=gradient.name,
+            optimizer={"name": "sgd", "lr": lr},
+            dtype="float64",
+            steps=200,
+            init="torch_default",
         )
-    )  # fmt: skip
+    )
     assert found.problem is not None
     expected = np.linalg.lstsq(found.problem.X, found.problem.y, rcond=None)[0]
     np.testing.assert_allclose(found.weights, expected, rtol=1e-12)
@@ -670,7 +676,7 @@ def test_an_absent_device_is_refused_before_anything_runs(row: DeviceRow) -> Non
 
         assert Counted.choices["counted"] is Counted
         with pytest.raises(ValueError, match=f"device {row.name} is not there"):
-            fits([config(gradient="counted"), fitted])
+            fits_as_done([config(gradient="counted"), fitted])
 
 
 def test_one_config_gives_one_fit_and_many_give_many_in_order() -> None:
@@ -678,4 +684,4 @@ def test_one_config_gives_one_fit_and_many_give_many_in_order() -> None:
     assert isinstance(fit(configs[0]), Fit)
     assert [one.config.steps for one in fit(configs)] == [3, 1, 2]
     assert fit([]) == []
-    assert [one.steps[-1] for one in fits(configs)] == [3, 1, 2]
+    assert [one.steps[-1] for one in fit(configs)] == [3, 1, 2]

@@ -1,4 +1,4 @@
-"""The stacked engine: bits that depend on nothing beside a fit's own config, and agreement with the single engine."""
+"""The stacked engine: bits depend on a fit's own config only, and agree with the single engine."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ WILD: tuple[Mapping[str, Any], ...] = (
     {"name": "manual_sgd", "lr": 3.0},
 )
 GRADIENTS = ("manual", "autograd", "func_grad", "gram")
-#: (n, p, q), on both sides of every vector's width and of the number of features that are added one by one.
+#: (n, p, q), on both sides of every vector width, and of the number of features that are added
+#: one by one.
 SHAPES = (
     (1, 1, 1),
     (2, 64, 1),
@@ -200,10 +201,16 @@ def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(
     rows = (*OPTIMIZERS, *WILD)
     stops: tuple[Mapping[str, float], ...] = ({}, {"gradient_norm": 0.9}, {"excess_loss": 0.9}, {})
     configs = [
-        config(rows[place % len(rows)], seed=place, steps=10 + place % 3, dataset=linear(*shape, seed=7 if place % 2 else None),
-               stop=stops[place % len(stops)], **common)
+        config(
+            rows[place % len(rows)],
+            seed=place,
+            steps=10 + place % 3,
+            dataset=linear(*shape, seed=7 if place % 2 else None),
+            stop=stops[place % len(stops)],
+            **common,
+        )
         for place in range(30)
-    ]  # fmt: skip
+    ]
     expected = all_bits(configs)
     for place, one in enumerate(configs):
         assert all_bits([one]) == [expected[place]]
@@ -697,8 +704,8 @@ def test_a_plug_in_with_a_rule_of_its_own_is_stacked_beside_the_others() -> None
         def build(self, parameter: torch.Tensor, n: float) -> Stepper:
             raise AssertionError("not in a stack")
 
-        def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
-            lr = h.column(h["lr"])
+        def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+            lr = hyperparameters.tensor("lr")
 
             def update(k: int, W: torch.Tensor, g: torch.Tensor) -> None:
                 W.sub_(lr * g.sign())
@@ -720,7 +727,7 @@ def test_a_plug_in_that_raises_fails_its_block_alone() -> None:
         def build(self, parameter: torch.Tensor, n: float) -> Stepper:
             raise AssertionError("not in a stack")
 
-        def stacked(self, h: Columns, memory: Memory, n: float) -> Update:
+        def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
             raise SystemExit(3)
 
     class Wide(Init):

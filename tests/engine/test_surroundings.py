@@ -1,4 +1,4 @@
-"""What a caller has set in torch and numpy reaches no fit, and is there afterwards; threads take turns."""
+"""Settings of a caller in torch and numpy reach no fit and are restored; threads take turns."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 
 import linfit
 from linfit.config import FitConfig
-from linfit.engine import surroundings
 from linfit.engine.determinism import FLAGS, computing
 from linfit.engine.surroundings import DEVICES, isolated
 from linfit.method.init import Zeros
@@ -193,7 +193,7 @@ CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "denormals": lambda: between(torch.set_flush_denormal, True, False),
     "low precision": lambda: between(torch.set_float32_matmul_precision, "medium", "highest"),
     "determinism": lambda: between(torch.set_deterministic_debug_mode, "warn", "default"),
-    "no oneDNN": lambda: between(surroundings._use_mkldnn, False, True),
+    "no oneDNN": lambda: between(partial(setattr, torch.backends.mkldnn, "enabled"), False, True),
     "threads": lambda: between(torch.set_num_threads, 3, torch.get_num_threads()),
     "a seed": lambda: between(torch.manual_seed, 7, 8),
     "errors of numpy": lambda: np.errstate(all="raise"),

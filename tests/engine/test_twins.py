@@ -1,4 +1,4 @@
-"""Twins: fits that differ by rounding only stay together where an iteration contracts, and part where it does not."""
+"""Twins, which differ by rounding only: they stay together if an iteration contracts, else part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A weight says how many times a sample counts: weight 2 is a row twice, weight 0 a row less, in every fit that takes weights."""
+"""A weight counts a sample: weight 2 is a row twice, weight 0 a row less, in every weighted fit."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def assert_alike(one: Fit, other: Fit, near: float) -> None:
 
 
 def settings() -> list[dict[str, Any]]:
-    """Every setting of every optimizer, those that could diverge with an `lr` that is stable here."""
+    """Return all settings of all optimizers; those that could diverge get a stable `lr`."""
     found = []
     for row in OPTIMIZERS:
         for given in row.settings():
@@ -130,7 +130,7 @@ def test_in_the_loss_of_samples_held_out(gradient: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
 def test_a_batch_expects_the_gradient_of_all(loss: LossRow, engine: str) -> None:
-    """All rows are drawn equally often in a pass: the first steps of as many streams average to a step of all."""
+    """A pass draws all rows equally often: first steps of many streams average to a step of all."""
     start = {"name": "given", "weights": [[0.5, -1.0], [2.0, 0.25], [1.0, 3.0]]}
     common: dict[str, Any] = {
         "loss": loss.plain,
@@ -197,7 +197,8 @@ def test_weights_that_are_all_zero_have_no_mean(weight: list[float]) -> None:
     for refuse in (refused.problem, lambda: ready([refused])):
         with pytest.raises(
             ValueError,
-            match=r"the weights of all samples that are fitted, or .* and a mean divides by their sum",
+            match=r"the weights of all samples that are fitted, "
+            r"or .* and a mean divides by their sum",
         ):
             refuse()
     ready([config(dataset=data, loss="mse", mean_over="samples")])

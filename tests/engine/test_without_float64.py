@@ -1,4 +1,4 @@
-"""Fits on a device that has no float64, pretended: they have the numbers of the processor, or are refused before anything runs."""
+"""Fits on a simulated device without float64: numbers as on the CPU, or refused before they run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import Ran
 from tests.engine.without_float64 import pretended
 from tests.helpers import TABLES, config, label
 
-#: The groups whose parts compute on the device. Data and features are numpy's, and cast when they come there.
+#: Groups whose parts compute on the device. Data and features are numpy's, and cast on their way.
 GROUPS = ("model", "init", "loss", "penalty", "gradient", "batch", "optimizer", "schedule")
 CHOICES = [{group: given} for group in GROUPS for row in TABLES[group] for given in row.settings()]
 BESIDE: list[dict[str, Any]] = [
@@ -45,15 +45,18 @@ BESIDE: list[dict[str, Any]] = [
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"gradient": "gram"},
-        "device mps computes in float32 only, and gradient gram in float64: choose gradient=manual or device=cpu",
+        "device mps computes in float32 only, and gradient gram in float64: "
+        "choose gradient=manual or device=cpu",
     ),
     (
         {"stop": {"gradient_norm": 0.1}},
-        "device mps computes in float32 only, and stop.gradient_norm in float64: choose stop.excess_loss or device=cpu",
+        "device mps computes in float32 only, and stop.gradient_norm in float64: "
+        "choose stop.excess_loss or device=cpu",
     ),
     (
         {"dtype": "float64"},
-        "device mps computes in float32 only, got dtype float64: choose dtype=float32 or device=cpu",
+        "device mps computes in float32 only, got dtype float64: "
+        "choose dtype=float32 or device=cpu",
     ),
 ]
 

@@ -1,7 +1,8 @@
-"""A device without float64, pretended: torch's `mps` on a machine that has none, as far as dtypes and devices go.
+"""A simulated device without float64: dtypes and devices of `mps`, on a machine without it.
 
-Its tensors lie in the processor's memory and are marked. What makes a float64 tensor of a marked one, or on `mps`, raises
-TypeError as MPS does; so does numpy's reading one, or an operation of a marked tensor with one of the processor's that is no number.
+Its tensors lie in the processor's memory and are marked. An operation that makes a float64 tensor
+of a marked one, or on `mps`, raises TypeError as MPS does. So does numpy if it reads a marked one,
+and an operation of a marked tensor with one of the processor's that is not a number.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from linfit.engine import surroundings
 
 NAME = "mps"
-REFUSED = "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. Please use float32 instead."
+REFUSED = (
+    "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "
+    "Please use float32 instead."
+)
 #: Functions that bring a tensor back to the processor.
 BACK = {
     Tensor.cpu,
@@ -75,7 +79,8 @@ class Placing(TorchFunctionMode):
             return torch.device(NAME) if self.marks.has(args[0]) else function(*args, **kwargs)
         if function in READ and self.marks.has(args[0]):
             raise TypeError(
-                "can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+                "can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy the "
+                "tensor to host memory first."
             )
         if function in BACK and self.marks.has(args[0]):
             return _unmarked(function, args)
@@ -124,7 +129,8 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
             and not any(word in str(function) for word in ("copy", "index"))
         ):
             raise RuntimeError(
-                f"Expected all tensors to be on the same device, but found at least two devices, mps:0 and cpu! ({function})"
+                "Expected all tensors to be on the same device, "
+                f"but found at least two devices, mps:0 and cpu! ({function})"
             )
         for value in tree_leaves(found):
             if isinstance(value, Tensor):
@@ -147,7 +153,7 @@ def _unmarked(function: Callable[..., Any], args: Any) -> Any:
 
 @contextmanager
 def pretended() -> Iterator[Marks]:
-    """While this lasts torch has such a device, also for fits, which suspend what a caller has set."""
+    """Give torch such a device meanwhile, also in fits, which suspend settings of a caller."""
     marks = Marks()
     with ExitStack() as stack:
         stack.enter_context(patch.object(torch.backends.mps, "is_available", lambda: True))

@@ -1,4 +1,4 @@
-"""Optimizers whose constants follow from the problem, against torch, the textbook and every other constant."""
+"""Optimizers whose constants follow from the problem, against torch and the textbook."""
 
 from __future__ import annotations
 
@@ -30,8 +30,17 @@ def run(
     model: str = "linear",
     **fields: object,
 ) -> Fit:
-    found = fit(config(optimizer=optimizer, dataset=linear(condition, **fields), steps=steps, engine=engine, dtype="float64",
-                       record={"every": 1}, model=model))  # fmt: skip
+    found = fit(
+        config(
+            optimizer=optimizer,
+            dataset=linear(condition, **fields),
+            steps=steps,
+            engine=engine,
+            dtype="float64",
+            record={"every": 1},
+            model=model,
+        )
+    )
     assert found.error is None, found.error
     return found
 
@@ -62,7 +71,7 @@ def spectrum(*curvatures: float) -> Optimum:
 @pytest.mark.parametrize("name", ["heavy_ball", "nesterov"])
 @pytest.mark.parametrize("curvatures", [(100.0, 30.0, 1.0), (4.0, 4.0), (9.0, 0.0), (5.0, 1e-9)])
 def test_no_other_constants_contract_faster(name: str, curvatures: tuple[float, ...]) -> None:
-    """The largest eigenvalue of the step's matrix, over all curvatures, is least at the constants that theory gives."""
+    """The step's largest eigenvalue over all curvatures is least at the constants of theory."""
     known = spectrum(*curvatures)
     seen = [curvature for curvature in curvatures if curvature > 0]
 
@@ -113,7 +122,7 @@ def test_conjugate_gradients_end_after_as_many_steps_as_there_are_features(
 def test_conjugate_gradients_take_the_steps_of_the_textbook(
     engine: str, preconditioner: str
 ) -> None:
-    """Golub and Van Loan, Matrix Computations, 4th ed., §11.5.2, without, or with the Hessian's diagonal as the preconditioner."""
+    """Golub and Van Loan, Matrix Computations, 4th ed., §11.5.2, with its preconditioner."""
     found = run(engine, {"name": "conjugate_gradient", "preconditioner": preconditioner}, 30.0, 5)
     assert found.path is not None and found.problem is not None
     X, y = found.problem.X, found.problem.y
@@ -135,8 +144,15 @@ def test_as_many_steps_as_different_curvatures_and_none_where_there_is_nothing_t
     engine: str,
 ) -> None:
     assert run(engine, "conjugate_gradient", 1.0, 3).excess_losses[1] < 1e-25
-    still = fit(config(optimizer="conjugate_gradient", dataset={"name": "polynomial", "degree": 1, "coefficients": [2.0, 3.0], "noise": 0.0},
-                       init={"name": "given", "weights": [2.0, 3.0]}, steps=5, engine=engine))  # fmt: skip
+    still = fit(
+        config(
+            optimizer="conjugate_gradient",
+            dataset={"name": "polynomial", "degree": 1, "coefficients": [2.0, 3.0], "noise": 0.0},
+            init={"name": "given", "weights": [2.0, 3.0]},
+            steps=5,
+            engine=engine,
+        )
+    )
     assert still.weights.ravel().tolist() == [2.0, 3.0]
 
 

@@ -1,4 +1,4 @@
-"""The exact answer as an optimizer: where it goes, which of many answers it is, and that it stays."""
+"""The exact answer as an optimizer: which of many answers it finds, and that it stays there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from linfit.engine.prediction import theory_of
 from tests.helpers import DTYPES, config
 
 ENGINES = ("single", "stacked")
-#: More features than samples; columns that depend on each other (a constant beside an intercept); neither.
+#: More features than samples; columns that depend on each other (a constant beside an intercept);
+#: neither.
 PROBLEMS: dict[str, dict[str, Any]] = {
     "wide": {"dataset": {"name": "random_linear", "n": 4, "p": 7, "q": 2, "condition": 2.0}},
     "dependent": {"features": {"name": "raw", "intercept": True}},
@@ -105,12 +106,14 @@ def test_it_stops_where_it_is_told_to() -> None:
 def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(
         ValueError,
-        match="closed_form minimizes quadratic losses, not huber: choose another optimizer, or loss=mse",
+        match="closed_form minimizes quadratic losses, not huber: "
+        "choose another optimizer, or loss=mse",
     ):
         config(optimizer="closed_form", loss="huber")
     with pytest.raises(
         ValueError,
-        match="optimizer closed_form works with all samples at once: choose batch=full, or another optimizer",
+        match="optimizer closed_form works with all samples at once: "
+        "choose batch=full, or another optimizer",
     ):
         config(optimizer="closed_form", batch="minibatch")
     with pytest.raises(ValueError, match="closed_form has no lr to schedule"):

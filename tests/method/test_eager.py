@@ -1,4 +1,4 @@
-"""Fits leave torch's compiler alone: they neither import it, nor change what it does for others, nor lose a bit by that."""
+"""Fits leave torch's compiler alone: they do not import it, change it for others, or lose a bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients: by hand, by autograd, as a function of a function, and by central differences they are one."""
+"""Gradients by hand, by autograd, by torch.func and by central differences agree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Case:
         self.weights = Normal().draw(problem.shape[1], problem.shape[2], 2, torch.float64)
 
     def gradient(self, row: Row) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss `[]` and its gradient `[p, q]`; evaluated twice, because an old gradient must not be added to."""
+        """Return the loss `[]` and its gradient `[p, q]` of a second evaluation: none adds up."""
         predictor = self.model.build(self.weights)
         evaluate = Gradient.choose(row.plain).bind(self.model, predictor, self.loss, self.X, self.y)
         first = evaluate().detach().clone()
@@ -116,7 +116,7 @@ def test_a_gradient_follows_the_weights(row: GradientRow) -> None:
 def test_functional_gradients_have_the_bits_of_torch_func(
     model: Row, loss: LossRow, dataset: dict[str, Any]
 ) -> None:
-    """Forward mode puts the loss alone through `torch.func.jvp`, programs of `linfit script` the whole objective."""
+    """Forward mode takes `torch.func.jvp` of the loss, plain programs of the whole objective."""
     case = Case(model, loss, dataset)
     predictor = case.model.build(case.weights)
     weight = predictor.weight.detach()

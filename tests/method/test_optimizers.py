@@ -85,7 +85,7 @@ def test_manual_sgd_is_its_formula(average: bool) -> None:
 @pytest.mark.matrix
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=label)
 def test_an_optimizer_updates_in_place_along_the_gradient(row: OptimizerRow) -> None:
-    """The first step from any state of rest is downhill in every coordinate; `maximize` turns it round."""
+    """The first step from rest is downhill in every coordinate; `maximize` turns it round."""
     for given in row.settings():
         parameter = torch.tensor([[0.0], [0.0]], dtype=torch.float64, requires_grad=True)
         parameter.grad = torch.tensor([[0.5], [-3.0]], dtype=torch.float64)

@@ -1,7 +1,8 @@
-"""Fits in a process of their own, and what torch has imported for them: python -m tests.method.uncompiled; test_eager.py reads it.
+"""Fits in a process of their own, and what torch has imported for them; test_eager.py runs it.
 
-Printed as JSON: `loaded`, the settings whose fit, or worker, was the first to import one of MODULES; `differing`, those whose bits differ
-where torch.optim's own classes make the steps; `compiled`, whether torch.compile and fits work beside each other afterwards.
+Printed as JSON: `loaded`, the settings whose fit, or worker, was the first to import one of
+MODULES; `differing`, those whose bits differ where torch.optim's own classes make the steps;
+`compiled`, whether torch.compile and fits work beside each other afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ STEPS = 8
 
 
 def settings() -> Iterator[dict[str, Any]]:
-    """Yield every setting of every optimizer and schedule, and every gradient with every model, loss, batch and engine."""
+    """Yield every optimizer and schedule, and gradients with each model, loss, batch and engine."""
     for row in OPTIMIZERS:
         yield from ({"engine": "single", "optimizer": given} for given in row.settings())
     for schedule, row in product(SCHEDULES, OPTIMIZERS):

@@ -1,4 +1,4 @@
-"""Certified digits of public least-squares problems, and what is promised of digits before anything runs."""
+"""Certified digits of public least-squares problems, and promised digits before anything runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TAME = [name for name in CERTIFIED if name != ILL]
 
 
 def run(name: str, dtype: str = "float64", **parts: Any) -> Fit:
-    """A fit of a certified problem, in its own units, by the closed form unless an optimizer is given."""
+    """Return a fit of a certified problem in its own units, by the closed form by default."""
     file, fields = DATA / "nist" / f"{name}.csv", CERTIFIED[name]
     columns = file.read_text().splitlines()[0].split(",")[1:]
     features = {
@@ -70,14 +70,14 @@ def each(found: Fit) -> Digits:
 
 
 def digits(found: Any, exact: Any) -> float:
-    """The correct digits of the worst number, as NIST counts them: −log₁₀ of the relative error, 15 at most."""
+    """Return the worst number's digits as NIST counts: −log₁₀ of the relative error, 15 at most."""
     errors = np.abs(np.ravel(found) - np.ravel(exact)) / np.abs(np.ravel(exact))
     return float(-np.log10(max(errors.max(), 1e-15)))
 
 
 @pytest.mark.parametrize("name", CERTIFIED)
 def test_the_certified_values_are_those_of_exact_arithmetic(name: str) -> None:
-    """So both data and values are transcribed as they are: the decimals' own exact solution has all digits certified."""
+    """Data and values are transcribed as they are: the decimals' exact solution has all digits."""
     fields = CERTIFIED[name]
     with (DATA / "nist" / f"{name}.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -134,7 +134,8 @@ def test_no_more_digits_are_promised_than_are_there(name: str, gradient: str, dt
     promised = overall(found)
     attained = -np.log10(max(float(np.linalg.norm(error) / np.linalg.norm(size)), 1e-15))
     assert attained >= promised - 0.5
-    noted = any("of the optimal weights" in note for note in found.problem.notes)  # type: ignore[union-attr]
+    assert found.problem is not None
+    noted = any("of the optimal weights" in note for note in found.problem.notes)
     assert noted == (promised < (9 if dtype == "float64" else 3))
 
 
@@ -154,7 +155,7 @@ SCALINGS: tuple[dict[str, Any], ...] = (
 def test_of_no_weight_in_own_terms_more_digits_are_promised_than_are_there(
     scaling: dict[str, Any], dtype: str, gradient: str
 ) -> None:
-    """Nor far fewer, where features are rounded: as they are, some are whole numbers, and lose nothing."""
+    """Nor far fewer where features are rounded: some are whole numbers, which lose nothing."""
     short = []
     for name, fields in CERTIFIED.items():
         intercept = fields.get("intercept", True)
@@ -210,8 +211,8 @@ def test_columns_that_depend_on_each_other_but_for_rounding_are_named(
     found = fit(config(dataset=data, optimizer="heavy_ball", steps=1))
     assert found.problem is not None
     assert (
-        f"hardly a digit of the optimal weights in float32: columns {named} nearly depend on each other, the"
-        in found.problem.notes[-1]
+        f"hardly a digit of the optimal weights in float32: columns {named} nearly depend "
+        "on each other, the" in found.problem.notes[-1]
     )
     assert theory_of(found).steps_to_tolerance is None  # type: ignore[union-attr]
 
@@ -246,7 +247,7 @@ def test_conjugate_gradients_on_sums_do_as_well_as_a_squared_condition_number_al
 
 @pytest.mark.parametrize("condition", [1e3, 1e6, 1e9, 1e12])
 def test_a_refined_solution_has_all_digits(condition: float) -> None:
-    """Of the very numbers, whose exact solution is rational; also with a residual that squares the condition number."""
+    """The exact solution of the very numbers is rational; a residual may square the condition."""
     stream = np.random.default_rng(7)
     X = conditioned(condition, 30, 4, seed=int(np.log10(condition)))
     y = X @ stream.standard_normal((4, 2)) + 0.1 * stream.standard_normal((30, 2))
@@ -279,9 +280,15 @@ def test_diabetes_has_the_coefficients_of_scikit_learn(engine: str) -> None:
     from sklearn.linear_model import LinearRegression
 
     found = fit(
-        config(dataset={"name": "sklearn", "set": "diabetes"}, features={"name": "raw", "intercept": True}, optimizer="closed_form",
-               dtype="float64", steps=1, engine=engine)
-    )  # fmt: skip
+        config(
+            dataset={"name": "sklearn", "set": "diabetes"},
+            features={"name": "raw", "intercept": True},
+            optimizer="closed_form",
+            dtype="float64",
+            steps=1,
+            engine=engine,
+        )
+    )
     X, y = load_diabetes(return_X_y=True)
     theirs = LinearRegression().fit(X, y)
     np.testing.assert_allclose(found.weights[:, 0], [*theirs.coef_, theirs.intercept_], rtol=1e-8)

@@ -1,4 +1,4 @@
-"""Features: functions of columns, scaling that can be undone, and weights told in the user's own terms."""
+"""Features: functions of columns, scaling that can be undone, weights in the user's own terms."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_neutral_features_change_neither_problem_nor_fingerprint() -> None:
 
 
 def test_scaling_changes_the_conditioning_and_not_the_answer() -> None:
-    """y = 2x − 1 near x = 100: without a scaling, gradient descent would take millions of steps; whitened it takes one."""
+    """y = 2x − 1 near x = 100: gradient descent takes millions of steps; whitened it takes one."""
     data = {"name": "polynomial", "degree": 1, "coefficients": [2.0, -1.0], "range": [100.0, 101.0]}
     plain = config(dataset=data, dtype="float64").problem()
     expected = np.linalg.lstsq(plain.X, plain.y, rcond=None)[0]

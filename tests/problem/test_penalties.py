@@ -1,4 +1,4 @@
-"""Ridge leaves out the intercept that features add: against scikit-learn, closed forms, and every way to get there."""
+"""Ridge leaves out the intercept that features add: against scikit-learn and closed forms."""
 
 from __future__ import annotations
 
@@ -237,9 +237,7 @@ def test_every_gradient_is_that_of_the_objective(gradient: GradientRow, model: s
         np.testing.assert_allclose(found.weights, expected, rtol=max(1e-11, 100 * gradient.near))
 
 
-def test_fits_with_and_without_a_penalized_intercept_are_one_stack_and_do_not_change_each_other() -> (
-    None
-):
+def test_fits_with_and_without_a_penalized_intercept_do_not_change_each_other_in_a_stack() -> None:
     penalties = [
         {"name": "ridge", "strength": strength, "intercept": intercept}
         for strength in (0.1, 0.7, 2.0)

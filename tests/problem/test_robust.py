@@ -1,4 +1,4 @@
-"""The optimum of Huber's loss and of penalized objectives, against scipy, scikit-learn's formula and exact arithmetic."""
+"""The optimum of Huber's loss, against scipy, scikit-learn's formula and exact arithmetic."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ SETS: tuple[tuple[str, dict[str, Any]], ...] = (
 def test_targets_hundreds_of_deltas_away_have_their_optimum_found(
     name: str, features: dict[str, Any], dtype: str
 ) -> None:
-    """Of small δ it is that of the least absolute deviations, which scikit-learn finds by linear programming."""
+    """For small δ it is that of the least absolute deviations, scikit-learn's linear program."""
     given = config(dataset={"name": "sklearn", "set": name}, features={"name": "raw", **features})
     seen = given.problem().cast(dtype)
     oracle = linear_model.QuantileRegressor(alpha=0.0, fit_intercept=False)
@@ -101,7 +101,7 @@ def test_targets_hundreds_of_deltas_away_have_their_optimum_found(
 
 
 def assert_flat(weights: Array, seen: Problem, delta: float, strength: float = 0.0) -> None:
-    """A convex function whose gradient is 0, but for the rounding of its terms, is at its minimum."""
+    """A convex function is at its minimum where its gradient is the rounding of its terms."""
     residual = seen.X @ weights - seen.y
     slope = seen.X.T @ residual.clip(-delta, delta) / seen.y.size + strength * weights
     terms = (
@@ -193,7 +193,7 @@ def columns_of(kind: str, n: int, p: int, stream: np.random.Generator) -> Array:
     ],
 )
 def test_of_random_problems_every_optimum_is_found(kind: str, ridge: bool) -> None:
-    """In units in which columns have norm one with the penalty, the gradient is rounding; a column of zeros has weight 0."""
+    """On columns scaled with the penalty the gradient is rounding; zeros have weight 0."""
     for seed in range(25):
         stream = np.random.default_rng(seed)
         n, p, q = (
@@ -279,7 +279,7 @@ def test_outliers_do_not_pull_the_optimum() -> None:
 @pytest.mark.parametrize("distance", [1e2, 1.0, 1e-3, 1e-6, 1e-9])
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 def test_the_excess_loss_of_huber_is_exact(distance: float, strength: float) -> None:
-    """Beside the difference of losses where that is large, and the curvature's where it is as small as rounding."""
+    """Compare with the difference of losses where that is large, else with the curvature."""
     X, y = outliers(40, 3, 2)
     found = optimum(problem(X, y), Huber(delta=0.2), Shrinkage(strength))
     direction = np.random.default_rng(5).standard_normal(found.weights.shape)

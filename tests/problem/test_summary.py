@@ -1,4 +1,4 @@
-"""Sufficient statistics: the same squared error for every W, whatever the blocks; and what squaring the condition number costs."""
+"""Sufficient statistics: equal squared errors for every W, and the price in digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact answer against answers found by hand, exact rational arithmetic and numpy's least squares."""
+"""The exact answer against answers by hand, rational arithmetic and numpy's least squares."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_optimum_is_numpys(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("condition", [1e0, 1e2, 1e4, 1e6, 1e8, 1e10])
 def test_the_optimum_survives_bad_conditioning(condition: float, noise: float, seed: int) -> None:
-    """The oracle solves the very numbers exactly; the bound is that of least squares, κ·(1 + κ·‖r‖/(‖X‖‖w‖)) roundings."""
+    """The oracle is exact; the bound is that of least squares, κ·(1 + κ·‖r‖/(‖X‖‖w‖)) roundings."""
     X = conditioned(condition, n=9, p=4, seed=seed)
     stream = np.random.default_rng(100 + seed)
     y = X @ stream.standard_normal((4, 1)) + noise * stream.standard_normal((9, 1))
@@ -85,7 +85,7 @@ def test_the_optimum_survives_bad_conditioning(condition: float, noise: float, s
 
 @pytest.mark.parametrize("q", [1, 2])
 def test_columns_of_unlike_size_cost_no_digits(q: int) -> None:
-    """A polynomial over [0, 1000]: the condition number is above 1e10, that of the scaled columns 1e2."""
+    """A polynomial over [0, 1000]: κ is above 1e10, that of the scaled columns 1e2."""
     x = np.linspace(0, 1000, 12)
     X = np.vander(x, 4)
     y = np.random.default_rng(5).standard_normal((12, q))
@@ -200,7 +200,7 @@ def test_the_curvatures_are_the_hessians(row: LossRow, n: int, p: int, q: int) -
 
 
 def test_gradient_descent_is_stable_below_two_over_the_largest_curvature() -> None:
-    """What the curvature is for: just below the bound descent shrinks the error, just above it grows."""
+    """Just below the bound of the curvature descent shrinks the error, just above it grows."""
     X, y = conditioned(3, n=10, p=3, seed=1), np.ones((10, 1))
     found = optimum(problem(X, y), SSE())
 

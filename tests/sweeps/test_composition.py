@@ -1,4 +1,4 @@
-"""From overrides to a FitConfig: what is composed, what is found where, and what is said when it cannot be."""
+"""From overrides to a FitConfig: composition, search path, and messages of refusals."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
     config = package.compose(["article/tensor_manual", "optimizer=adam"])
     assert config.optimizer.model_dump()["lr"] == 0.01  # the experiment's, which Adam has too
     assert (
-        capsys.readouterr().err
-        == "linfit: optimizer=adam has no average: the experiment's optimizer.average=True is left out\n"
+        capsys.readouterr().err == "linfit: optimizer=adam has no average: "
+        "the experiment's optimizer.average=True is left out\n"
     )
     with pytest.raises(ConfigError, match="no key 'average'"):
         package.compose(["optimizer=adam", "+optimizer.average=true"])  # asked for, not left over
@@ -96,7 +96,8 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
         (["dtype=float16"], "dtype: got 'float16', input should be 'float32' or 'float64'"),
         (
             ["optimizer.lr=1,2"],
-            "optimizer.lr=1,2 has several values: add -m to sweep over them, or write 'optimizer.lr=[1,2]' for a list",
+            "optimizer.lr=1,2 has several values: add -m to sweep over them, "
+            "or write 'optimizer.lr=[1,2]' for a list",
         ),
         (["optimizer.lr=["], "optimizer.lr=[ cannot be read: [ is not closed"),
         (["optimizer="], "no optimizer '': there are adagrad, adam"),
@@ -112,7 +113,8 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
         ),
         (
             ["init=given", "init.weights=[1,2,3]"],
-            "init.weights has 3 rows of 1 numbers, the problem needs 2 rows (features) of 1 (targets)",
+            "init.weights has 3 rows of 1 numbers, "
+            "the problem needs 2 rows (features) of 1 (targets)",
         ),
         (
             ["optimizer=sgd", "optimizer.nesterov=true"],
@@ -215,7 +217,8 @@ def test_an_error_names_the_users_file_that_hides_ours(bare: Path) -> None:
         (
             "experiments/sub/own.yaml",
             b"steps: 3\n",
-            "own.yaml stands in a folder, where its keys would be those of sub: begin it with # @package",
+            "own.yaml stands in a folder, where its keys would be those of sub: "
+            "begin it with # @package",
         ),
         (
             "experiments/sub/own.yaml",
@@ -351,7 +354,7 @@ def test_the_whole_package_of_a_plug_in_counts(bare: Path, monkeypatch: pytest.M
 
 
 def install(folder: Path, name: str, module: str) -> None:
-    """What pip leaves in `folder` of the package of that name, which declares the module as a plug-in."""
+    """Write the files that pip leaves of a package that declares the module as a plug-in."""
     left = folder / f"{name}-1.0.dist-info"
     left.mkdir()
     (left / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -385,8 +388,8 @@ def test_a_broken_plug_in_of_an_installed_package_is_named(
         done = linfit(*command)
         assert done.code == 2
         assert (
-            "the plug-in 'no_such_module' of the installed package gone cannot be imported (ModuleNotFoundError"
-            in done.err
+            "the plug-in 'no_such_module' of the installed package gone cannot be imported "
+            "(ModuleNotFoundError" in done.err
         )
         assert done.err.count("\n") == 1
 

@@ -1,4 +1,4 @@
-"""The short way of composing a job equals Hydra's own composition, key for key, whatever the overrides."""
+"""The fast composition of a job equals Hydra's own, key for key, for all overrides."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PROFILE = settings(
 
 @pytest.fixture(scope="module")
 def expansions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Expansion]]:
-    """One expansion for each experiment: what it remembers of one example must not leak into the next."""
+    """One expansion for each experiment: no example may see the cache of another."""
     folder = tmp_path_factory.mktemp("expansion")
     (folder / locations.EXPERIMENTS).mkdir()
     for name, written in EXPERIMENTS.items():
@@ -362,8 +362,10 @@ def test_values_that_a_new_component_lacks_are_dropped_with_one_note(
         )
     notes = capsys.readouterr().err.splitlines()
     assert notes == [
-        "linfit: optimizer=adam has no momentum: the experiment's optimizer.momentum=0.9 is left out",
-        "linfit: optimizer=adam has no nesterov: the experiment's optimizer.nesterov=True is left out",
+        "linfit: optimizer=adam has no momentum: "
+        "the experiment's optimizer.momentum=0.9 is left out",
+        "linfit: optimizer=adam has no nesterov: "
+        "the experiment's optimizer.nesterov=True is left out",
     ]
 
 

@@ -22,7 +22,10 @@ Write = Callable[..., None]
 
 OWN = "defaults: [/linfit, _self_]\nsteps: 7\n"
 HEADED = f"# @package _global_\n{OWN}"
-PARENT = "defaults: [/linfit, override /optimizer: adam, _self_]\noptimizer: {lr: 0.05, betas: [0.5, 0.6]}\n"
+PARENT = (
+    "defaults: [/linfit, override /optimizer: adam, _self_]\n"
+    "optimizer: {lr: 0.05, betas: [0.5, 0.6]}\n"
+)
 CHILD = "defaults: [parent, override /optimizer: sgd, _self_]\n"
 NOTE = (
     "linfit: optimizer=sgd has no betas: the experiment's optimizer.betas=[0.5, 0.6] is left out\n"
@@ -292,7 +295,9 @@ def test_a_component_built_on_another_is_listed_with_its_fields(
 ) -> None:
     write(
         **{
-            "conf/optimizer/fast.yaml": "# Adam in a hurry\ndefaults: [adam, _self_]\nlr: 0.5 # fast\n",
+            "conf/optimizer/fast.yaml": (
+                "# Adam in a hurry\ndefaults: [adam, _self_]\nlr: 0.5 # fast\n"
+            ),
             "conf/optimizer/faster.yaml": "defaults:\n  - fast\n  - _self_\nbetas: [0.5, 0.6]\n",
             "conf/optimizer/lost.yaml": "defaults: [nowhere]\n",
         }

@@ -1,4 +1,4 @@
-"""Hydra's own compliance suites, run with linfit's launcher and sweeper and a task that is not linfit's."""
+"""Hydra's own compliance suites, with linfit's launcher and sweeper and a foreign task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions:UserWarnin
 
 @pytest.fixture(autouse=True)
 def oldest_version_base() -> Iterator[None]:
-    """What the suites expect, and what Hydra assumes until some code in the process says otherwise."""
+    """Set the oldest version base, which the suites expect and Hydra assumes by default."""
     before = version.getbase()
     version.VersionBase.instance().setbase(version.__compat_version__)
     yield

@@ -330,7 +330,10 @@ def test_bad_input_is_one_line(linfit: Linfit, arguments: list[str], message: st
 
 
 def test_plan_imports_no_mlflow(bare: Path) -> None:
-    code = "import sys\nfrom linfit.sweeps.plan import plan\nplan(['-m', 'seed=0,1'])\nassert 'mlflow' not in sys.modules"
+    code = (
+        "import sys\nfrom linfit.sweeps.plan import plan\n"
+        "plan(['-m', 'seed=0,1'])\nassert 'mlflow' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=bare, check=True)
 
 
@@ -376,7 +379,8 @@ def test_theory_of_a_fit_stands_in_its_plan_as_in_its_run(linfit: Linfit) -> Non
         0,
     )
     out = linfit("plan", *arguments).out
-    assert f"{forecast.condition[0]:.4g}" in out and f"{theory.steps_to_tolerance:.6g}" in out  # type: ignore[index]
+    assert f"{forecast.condition[0]:.4g}" in out  # type: ignore[index]
+    assert f"{theory.steps_to_tolerance:.6g}" in out
     assert (
         json.loads(linfit("plan", *arguments, "--json").out)["theory"][0]["optimal_lr"]
         == [theory.optimal_lr] * 2
@@ -421,8 +425,8 @@ def test_the_plan_tells_what_a_run_would_tell(linfit: Linfit) -> None:
         "batch.size=2",
     )
     assert (
-        "note      linfit:random_linear: 3 samples for 5 features (rank 3): many weights are equally good"
-        in " ".join(ran.out.split("\n"))
+        "note      linfit:random_linear: 3 samples for 5 features (rank 3): "
+        "many weights are equally good" in " ".join(ran.out.split("\n"))
     )
     assert "noise floor" in ran.out
 
@@ -442,5 +446,6 @@ def test_what_skip_unstable_leaves_out_is_shown(linfit: Linfit) -> None:
         none = linfit(command, "-m", "optimizer=sgd", "optimizer.lr=0.1,0.2", "--skip-unstable")
         assert (none.code, none.err) == (
             2,
-            "linfit: all 2 fits are unstable and --skip-unstable leaves none: choose smaller learning rates\n",
+            "linfit: all 2 fits are unstable and --skip-unstable leaves none: "
+            "choose smaller learning rates\n",
         )

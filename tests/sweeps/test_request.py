@@ -1,4 +1,4 @@
-"""What a command line asks for: `linfit plan` and `linfit run` read it alike, as it was typed, and each key once."""
+"""Command lines: `linfit plan` and `linfit run` read them alike, each key once."""
 
 from __future__ import annotations
 
@@ -23,17 +23,22 @@ Linfit = Callable[..., Ran]
 
 STUDIES = {
     "study": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1', optimizer: 'sgd,adam'}}}",
-    "referring": "batch: {size: 3}\nhydra: {mode: MULTIRUN, sweeper: {params: {steps: '1,2', batch.size: '${steps}'}}}",
+    "referring": "batch: {size: 3}\nhydra: {mode: MULTIRUN, sweeper: "
+    "{params: {steps: '1,2', batch.size: '${steps}'}}}",
     "pairs": """
 hydra:
   mode: MULTIRUN
   sweeper:
-    pairs: [{keys: [optimizer, optimizer.lr, init.seed], values: [[sgd, 0.001, '${seed}'], [adam, 0.1, 3]]}]
+    pairs:
+      - keys: [optimizer, optimizer.lr, init.seed]
+        values: [[sgd, 0.001, '${seed}'], [adam, 0.1, 3]]
     params: {seed: '4,5'}
 """,
-    "grids": "hydra: {mode: MULTIRUN, sweeper: {grids: [{steps: '1,2'}, {seed: '3,4', dtype: float64}]}}",
+    "grids": "hydra: {mode: MULTIRUN, sweeper: "
+    "{grids: [{steps: '1,2'}, {seed: '3,4', dtype: float64}]}}",
     "basic": "hydra: {mode: MULTIRUN, sweeper: {params: {steps: '1,2', seed: '3,4'}}}",
-    "child": "optimizer: {momentum: 0.5}\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}",
+    "child": "optimizer: {momentum: 0.5}\n"
+    "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}",
 }
 DEFAULTS = {
     "referring": "[/linfit, override /batch: minibatch, _self_]",
@@ -70,7 +75,8 @@ SWEEPS: list[tuple[int, str]] = [
     (4, "-m hydra/sweeper=basic optimizer=adam,sgd seed=0,1"),
     (
         4,
-        "-m hydra/sweeper=basic hydra.sweeper.max_batch_size=3 steps=1,2 record.every=${steps} seed=4,5",
+        "-m hydra/sweeper=basic hydra.sweeper.max_batch_size=3 "
+        "steps=1,2 record.every=${steps} seed=4,5",
     ),
     (4, "basic dataset.seed=${seed}"),
     (2, "basic ++steps=1"),
@@ -152,7 +158,10 @@ def test_a_key_given_twice_and_swept_is_refused(line: str, key: str, bare: Path)
     for does in (enumerate_jobs, lambda arguments: execute(arguments, Runner()), package.sweep):
         with pytest.raises(ConfigError) as refused:
             does(["-m", *given])
-        said = f"{key} is given twice, by {first} and by {second}: write one of them, with every value that you want"
+        said = (
+            f"{key} is given twice, by {first} and by {second}: "
+            f"write one of them, with every value that you want"
+        )
         assert str(refused.value) == said
     assert list(bare.iterdir()) == []
 
@@ -254,9 +263,15 @@ def test_a_file_that_sweeps_without_saying_so_gets_a_note(
     command: str, linfit: Linfit, bare: Path
 ) -> None:
     (bare / "experiments").mkdir()
-    own = "defaults: [/linfit, _self_]\nsteps: 1\ntracking: {uri: null}\nhydra: {sweeper: {params: {seed: '0,1'}}}\n"
+    own = (
+        "defaults: [/linfit, _self_]\nsteps: 1\ntracking: {uri: null}\n"
+        "hydra: {sweeper: {params: {seed: '0,1'}}}\n"
+    )
     (bare / "experiments" / "own.yaml").write_text(own)
-    said = "note: own has hydra.sweeper.params, and this is one fit: to sweep, add -m, or write hydra.mode: MULTIRUN beside it"
+    said = (
+        "note: own has hydra.sweeper.params, and this is one fit: "
+        "to sweep, add -m, or write hydra.mode: MULTIRUN beside it"
+    )
     assert (
         linfit(
             command, "own", *(["tracking.uri=sqlite:///x.db"] if command == "run" else [])

@@ -153,7 +153,8 @@ def test_batches_that_may_diverge_are_announced_and_planned_but_run(
     batch = "batch=minibatch", "batch.size=1"
     (note,) = linfit("run", *COMMON, *batch, "optimizer.lr=0.006").err.splitlines()
     assert note.startswith(
-        "linfit: note: this fit may diverge: lr 0.006 is above 0.001961, up to which batches are stable"
+        "linfit: note: this fit may diverge: lr 0.006 is above 0.001961, "
+        "up to which batches are stable"
     )
     sweep = "-m", *COMMON, *batch, "optimizer.lr=0.001,0.006,0.5"
     assert "note: 2 fits may diverge" in linfit("run", *sweep).err

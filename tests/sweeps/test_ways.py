@@ -1,4 +1,4 @@
-"""Every way to sweep: which jobs it gives, in which order, and what is refused before anything runs."""
+"""Kinds of sweeps: their jobs in order, and what is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -163,12 +163,23 @@ def test_a_filter_drops_combinations() -> None:
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
-        ("lr < 0.2", True), ("0 < lr <= 0.1", True), ("optimizer.lr == 0.5", True), ("name in ['a', 'b']", True), ("name not in ('a',)", False),
-        ("2 * lr ** 2 + 1 == 1.02", True), ("-lr < 0", True), ("null_key == null", True), ("null_key < 1 or null_key >= 1", False),
-        ("null_key * 2 == null", True), ("flag == true and not flag == false", True), ("flag", True), ("seed % 2 == 1 and seed // 2 == 1", True),
-        ("betas == [0.9, 0.99]", True), ("'x' == name", False),
+        ("lr < 0.2", True),
+        ("0 < lr <= 0.1", True),
+        ("optimizer.lr == 0.5", True),
+        ("name in ['a', 'b']", True),
+        ("name not in ('a',)", False),
+        ("2 * lr ** 2 + 1 == 1.02", True),
+        ("-lr < 0", True),
+        ("null_key == null", True),
+        ("null_key < 1 or null_key >= 1", False),
+        ("null_key * 2 == null", True),
+        ("flag == true and not flag == false", True),
+        ("flag", True),
+        ("seed % 2 == 1 and seed // 2 == 1", True),
+        ("betas == [0.9, 0.99]", True),
+        ("'x' == name", False),
     ],
-)  # fmt: skip
+)
 def test_filter_expressions(expression: str, expected: bool) -> None:
     values = {
         "lr": 0.1,
@@ -236,34 +247,77 @@ HUGE = ["seed=range(0,1000)", "steps=range(0,1000)", "optimizer.lr=range(1,1001)
         (["seed=choice()"], r"seed=choice\(\).*empty choice"),
         (["optimizer.lr=", "seed=1,2"], r"optimizer.lr: got ''.*\(in optimizer.lr= seed=1\)"),
         (["seed=range(0,1,0)"], "step 0"),
-        (["seed=1,2", "hydra.sweeper.filter='seed > 5'"], "filter 'seed > 5' drops every combination"),
+        (
+            ["seed=1,2", "hydra.sweeper.filter='seed > 5'"],
+            "filter 'seed > 5' drops every combination",
+        ),
         (["seed=1,2", "hydra.sweeper.filter='seed >'"], "filter 'seed >' does not parse"),
         (["seed=1,2", "hydra.sweeper.filter='sed > 1'"], "no swept key 'sed': did you mean 'seed'"),
-        (["optimizer=sgd,adam", "hydra.sweeper.filter='optimizer == adam'"], "no swept key 'adam'.*text stands in quotes"),
+        (
+            ["optimizer=sgd,adam", "hydra.sweeper.filter='optimizer == adam'"],
+            "no swept key 'adam'.*text stands in quotes",
+        ),
         (["seed=1,2", "hydra.sweeper.filter='seed + 1'"], "gives 2: it has to be true or false"),
         (["seed=1,a", "hydra.sweeper.filter='seed < 2'"], "cannot be computed for seed=a"),
-        (HUGE, r"1,000,000,000 fits \(1,000 seed × 1,000 steps × 1,000 optimizer.lr\), the limit is 1,000,000: .*hydra.sweeper.sample"),
+        (
+            HUGE,
+            r"1,000,000,000 fits \(1,000 seed × 1,000 steps × 1,000 optimizer.lr\), "
+            r"the limit is 1,000,000: .*hydra.sweeper.sample",
+        ),
         (["seed=range(0,1000000000)"], "1,000,000,000 fits"),
         (["optimizer.lr=range(0,1,0.00000001)"], "100,000,000 values, the limit"),
         (["optimizer.lrr=0.1,0.2"], r"no key 'lrr': did you mean 'lr'.*\(in optimizer.lrr=0.1\)"),
         (["optimzer=adam,sgd"], "no key 'optimzer': did you mean 'optimizer'"),
-        (["optimizer=adam,sgdd"], r"no optimizer 'sgdd': did you mean 'sgd'.*\(in optimizer=sgdd\)"),
-        (["optimizer=sgd,adam", "optimizer.lr=0.1,-1", "seed=range(0,5000)"], r"optimizer.lr: got -1.*\(in optimizer=sgd optimizer.lr=-1 seed=0\)"),
+        (
+            ["optimizer=adam,sgdd"],
+            r"no optimizer 'sgdd': did you mean 'sgd'.*\(in optimizer=sgdd\)",
+        ),
+        (
+            ["optimizer=sgd,adam", "optimizer.lr=0.1,-1", "seed=range(0,5000)"],
+            r"optimizer.lr: got -1.*\(in optimizer=sgd optimizer.lr=-1 seed=0\)",
+        ),
         (["seed=1,2", "name=a,b"], "name cannot be swept"),
         (["seed=1", "hydra.sweeper.sample=4"], "hydra.sweeper.sample=4 has nothing to draw"),
         (["seed=1,2", "hydra.sweeper.sample=0"], "hydra.sweeper.sample: got 0"),
         (["seed=1,2", f"hydra.sweeper.sample={LIMIT + 1}"], "hydra.sweeper.sample: got 1000001"),
-        (["optimizer.lr=interval(0,1)"], "optimizer.lr is drawn from an interval: say how many draws, hydra.sweeper.sample=100"),
-        (["optimizer.lr=interval(1,0)", "hydra.sweeper.sample=4"], "from a smaller to a larger number"),
-        (["optimizer.lr=tag(log,interval(0,1))", "hydra.sweeper.sample=4"], "a log scale needs an interval above 0"),
-        (["optimizer.lr=tag(lg,interval(1,2))", "hydra.sweeper.sample=4"], "no tag 'lg': did you mean 'log'"),
-        (["seed=range(0,9)", "hydra.sweeper.sample=4", "hydra.sweeper.filter='seed < 0'"], "keeps 0 of 10,000 draws"),
-        (["hydra.sweeper.pairs=[{keys:[seed,steps],values:[[1,2],[3]]}]"], r"pairs\[0\]: \[3\] has 1 values for the 2 keys seed, steps"),
-        (["hydra.sweeper.pairs=[{keys:[seed],vals:[]}]"], "pairs.0: no key 'vals': did you mean 'values'"),
-        (["hydra.sweeper.grids=[{seed:1},{seed:[1,2]}]"], r"grids\[1\].seed is a list: write what stands on the command line"),
-        (["hydra.sweeper.grids=[{seed:1}]", "hydra.sweeper.pairs=[{keys:[seed],values:[[1]]}]"], "seed stands twice"),
+        (
+            ["optimizer.lr=interval(0,1)"],
+            "optimizer.lr is drawn from an interval: say how many draws, hydra.sweeper.sample=100",
+        ),
+        (
+            ["optimizer.lr=interval(1,0)", "hydra.sweeper.sample=4"],
+            "from a smaller to a larger number",
+        ),
+        (
+            ["optimizer.lr=tag(log,interval(0,1))", "hydra.sweeper.sample=4"],
+            "a log scale needs an interval above 0",
+        ),
+        (
+            ["optimizer.lr=tag(lg,interval(1,2))", "hydra.sweeper.sample=4"],
+            "no tag 'lg': did you mean 'log'",
+        ),
+        (
+            ["seed=range(0,9)", "hydra.sweeper.sample=4", "hydra.sweeper.filter='seed < 0'"],
+            "keeps 0 of 10,000 draws",
+        ),
+        (
+            ["hydra.sweeper.pairs=[{keys:[seed,steps],values:[[1,2],[3]]}]"],
+            r"pairs\[0\]: \[3\] has 1 values for the 2 keys seed, steps",
+        ),
+        (
+            ["hydra.sweeper.pairs=[{keys:[seed],vals:[]}]"],
+            "pairs.0: no key 'vals': did you mean 'values'",
+        ),
+        (
+            ["hydra.sweeper.grids=[{seed:1},{seed:[1,2]}]"],
+            r"grids\[1\].seed is a list: write what stands on the command line",
+        ),
+        (
+            ["hydra.sweeper.grids=[{seed:1}]", "hydra.sweeper.pairs=[{keys:[seed],values:[[1]]}]"],
+            "seed stands twice",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_swept_is_said_in_one_line_before_anything_is_written(
     elsewhere: Path, arguments: list[str], message: str
 ) -> None:
@@ -276,7 +330,10 @@ def test_what_cannot_be_swept_is_said_in_one_line_before_anything_is_written(
 
 def test_a_study_and_the_command_line_say_the_same(elsewhere: Path) -> None:
     (elsewhere / "experiments").mkdir()
-    study = "defaults: [/linfit, _self_]\nhydra: {mode: MULTIRUN, sweeper: {pairs: [{keys: [seed, steps], values: [[1, 2], [3, 4]]}], filter: seed > 1}}\n"
+    study = (
+        "defaults: [/linfit, _self_]\nhydra: {mode: MULTIRUN, sweeper: "
+        "{pairs: [{keys: [seed, steps], values: [[1, 2], [3, 4]]}], filter: seed > 1}}\n"
+    )
     (elsewhere / "experiments" / "study.yaml").write_text(study)
     written = enumerate_jobs(["study"])
     said = enumerate_jobs(
@@ -380,7 +437,7 @@ def test_hydras_basic_sweeper_has_its_batches_run_by_linfit(elsewhere: Path) -> 
 
 
 def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
-    """What sweepers that choose by results do: launch, read return_value, overrides and cfg, launch again."""
+    """Launch as sweepers that choose by results: read each return, then launch again."""
     flags, runner = parse_flags(["-m"]), Runner()
     with hydra_for(flags) as hydra:
         config = hydra.compose_config(

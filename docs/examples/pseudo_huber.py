@@ -1,0 +1,92 @@
+"""A loss as a plug-in, with a stacked rule and an exact optimum: `plugins: [pseudo_huber]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from linfit.lines import LossLines
+from linfit.problem.losses import Loss
+from linfit.problem.penalties import Shrinkage
+from linfit.problem.types import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class PseudoHuber(Loss):
+    """Mean of delta²·(√(1 + (r/delta)²) − 1): squares up to about `delta`, smooth everywhere."""
+
+    quadratic = False
+    name: Literal["pseudo_huber"] = "pseudo_huber"
+    delta: Annotated[float, Field(gt=0)] = 1.0
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        return self._values(residual).mean()
+
+    def stacked(self, residual: Tensor) -> Tensor:
+        return self._values(residual).mean(dim=(1, 2))
+
+    def derivative(self, residual: Tensor) -> Tensor:
+        count = residual.shape[-2] * residual.shape[-1]
+        return residual / (1 + (residual / self.delta).square()).sqrt() / count
+
+    def _values(self, residual: Tensor) -> Tensor:
+        return self.delta**2 * ((1 + (residual / self.delta).square()).sqrt() - 1)
+
+    def scale(self, n: float, q: int) -> float:
+        return 0.5 / (n * q)
+
+    def lines(self) -> LossLines:
+        root = f"root = (1 + (residual / {self.delta!r}).square()).sqrt()"
+        value = f"({self.delta**2!r} * (root - 1)).mean()"
+        return LossLines(value, "residual / root / residual.numel()", (root,))
+
+    def optimum(
+        self, X: Array, y: Array, start: Array, shrinkage: Shrinkage
+    ) -> tuple[Array, float, Around]:
+        """Return the optimum, by least squares that is reweighted until nothing changes."""
+        n, p = X.shape
+        factor = 2 * self.scale(n, y.shape[1])
+        mask = shrinkage.mask(p)
+        penalty = np.sqrt(shrinkage.strength / factor) * np.diag(mask)  # [p, p]
+        weights = start.copy()
+        for target in range(y.shape[1]):
+            for _ in range(1000):
+                before = weights[:, target].copy()
+                away = (X @ before - y[:, target]) / self.delta
+                roots = (1 + away**2) ** -0.25
+                rows = np.vstack([roots[:, None] * X, penalty])
+                wanted = np.append(roots * y[:, target], np.zeros(p))
+                weights[:, target] = np.linalg.lstsq(rows, wanted)[0]
+                if np.abs(weights[:, target] - before).max() <= 1e-15 * np.abs(before).max():
+                    break
+        around = Around(X, X @ weights - y, self.delta, factor, shrinkage)
+        values = self.delta**2 * (np.sqrt(1 + (around.residual / self.delta) ** 2) - 1)
+        squares = np.square(mask[:, None] * weights).sum()
+        return weights, float(factor * values.sum() + 0.5 * shrinkage.strength * squares), around
+
+
+@dataclass(frozen=True)
+class Around:
+    """The loss around its optimum: features X `[n, p]` and residuals XW* − y `[n, q]`."""
+
+    X: Array
+    residual: Array
+    delta: float
+    factor: float
+    shrinkage: Shrinkage
+
+    def excess(self, away: Array) -> Array:
+        """Return loss(W) − loss(W*) of W − W* `[…, p, q]`, a sum of terms that are not negative."""
+        moved = self.X @ away / self.delta  # […, n, q]
+        best = self.residual / self.delta
+        s = np.sqrt(1 + (best + moved) ** 2)
+        s_best = np.sqrt(1 + best**2)
+        divergence = moved**2 / (s_best * (s * s_best + 1 + best * (best + moved)))
+        shrunk = self.shrinkage.mask(self.X.shape[1])[:, None] * away
+        penalty = 0.5 * self.shrinkage.strength * np.square(shrunk).sum(axis=(-2, -1))
+        return np.asarray(self.factor * self.delta**2 * divergence.sum(axis=(-2, -1)) + penalty)

@@ -1,0 +1,52 @@
+"""Steps that are linear in (error, velocity), and the learning rates up to which they are stable.
+
+Along an eigenvector of the Hessian with curvature λ, gradient descent with or without momentum
+multiplies (error, velocity) by a matrix whose largest eigenvalue is the contraction in the long run
+(Lessard, Recht and Packard, "Analysis and Design of Optimization Algorithms via Integral Quadratic
+Constraints", 2016, §2).
+
+m curvatures that are not zero.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from linfit.problem.types import Array
+
+
+class LinearConstants(NamedTuple):
+    """Constants of b ← momentum·b + g, w ← w − lr·b, if `ahead` w ← w − lr·(g + momentum·b)."""
+
+    lr: float
+    momentum: float = 0.0
+    ahead: bool = False
+
+    def propagators(self, curvatures: Array) -> Array:
+        """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity)."""
+        kept = np.full_like(curvatures, self.momentum)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.ahead:
+                first = self.lr * curvatures * (1 + self.momentum)
+                second = self.lr * self.momentum * kept
+            else:
+                first = self.lr * curvatures
+                second = self.lr * kept
+        return np.array([[1 - first, -second], [curvatures, kept]]).transpose(2, 0, 1)
+
+
+def momentum_bound(momentum: float, ahead: bool, curvature: float) -> float:
+    """Return the lr at which an eigenvalue of a step with momentum reaches −1 along a curvature.
+
+    The momentum is Nesterov's if `ahead`.
+    """
+    numerator = 2 * (1 + momentum) / (1 + 2 * momentum if ahead else 1)
+    return divide_by_curvature(numerator, curvature)
+
+
+def divide_by_curvature(numerator: float, curvature: float) -> float:
+    """Return numerator/curvature, infinity if there is no curvature."""
+    return numerator / curvature if curvature > 0 else math.inf

@@ -1,0 +1,40 @@
+"""The largest stable learning rate of an optimizer with its batches, from a known curvature.
+
+n samples, p features.
+"""
+
+from __future__ import annotations
+
+from linfit.method.batches import Batch, steepest
+from linfit.method.optimizers import Optimizer
+from linfit.problem.types import Array
+
+
+def has_stable_lr_bound(optimizer: Optimizer, batch: Batch) -> bool:
+    """Return True if the optimizer states a bound that holds with such batches.
+
+    The bound of a momentum holds for the gradient of all samples only.
+    """
+    return optimizer.knows_its_bound() if batch.is_full else optimizer.is_stable_by_batches()
+
+
+def find_largest_stable_lr(
+    optimizer: Optimizer,
+    batch: Batch,
+    curvature: float,
+    X: Array,
+    scale: float,
+    strength: float,
+    count: float,
+) -> float | None:
+    """Return the largest stable learning rate, None if the optimizer states none.
+
+    `curvature` is the largest of the objective: the loss, of `scale`, on X `[n, p]`, and a penalty
+    of `strength`. `count` is the n by which the optimizer may average. With batches the bound is
+    one up to which the error shrinks in the mean, whatever they draw.
+    """
+    if not has_stable_lr_bound(optimizer, batch):
+        return None
+    if not batch.is_full:
+        curvature = batch.curvature(curvature, steepest(X, scale) + strength, len(X))
+    return optimizer.largest_stable_lr(curvature, count)

@@ -1,0 +1,29 @@
+"""Types and limits that all modules of the problem share; this module imports none of them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Largest number of a fit in float64: squares of such numbers can still be summed.
+LARGEST_NUMBER = 1e150
+
+
+class ExcessLoss(Protocol):
+    """The loss around its optimum W*."""
+
+    def excess(self, away: Array) -> Array:
+        """Return loss(W) − loss(W*) `[…]` of W − W* `[…, p, q]`, never negative."""
+
+
+def limit(dtype: str) -> tuple[float, str]:
+    """Return the largest number of a fit in `dtype`, and how to refuse a larger one."""
+    if dtype == "float64":
+        return LARGEST_NUMBER, "is too large to be squared in float64: scale the data"
+    largest = float(np.finfo(dtype).max)
+    return largest, f"is beyond {dtype}: choose dtype=float64, or scale the data"
