@@ -17,7 +17,7 @@ from linfit.engine.surroundings import (
 from linfit.problem.blas import blas_threads
 
 #: torch's debug mode "error", as a number.
-ERROR = 2
+RAISE_MODE = 2
 #: (owner, attribute, value in a deterministic fit). The last keeps torch from filling new tensors
 #: with NaN, which costs time only.
 FLAGS: tuple[tuple[Any, str, bool], ...] = (
@@ -58,7 +58,7 @@ def deterministic() -> Iterator[None]:
     get_mode = torch.get_deterministic_debug_mode
     set_mode = torch.set_deterministic_debug_mode
     with ExitStack() as stack:
-        stack.enter_context(temporarily_set(get_mode, set_mode, ERROR))
+        stack.enter_context(temporarily_set(get_mode, set_mode, RAISE_MODE))
         for flag in FLAGS:
             stack.enter_context(temporarily_set_attribute(*flag))
         yield
