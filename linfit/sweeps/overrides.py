@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -34,7 +34,13 @@ def parse_override(text: str) -> ParsedOverride:
 
     HydraException if the text is none. `glob(…)` needs `parse_overrides` with a loader.
     """
-    return OverridesParser.create().parse_override(text)
+    return _parser().parse_override(text)
+
+
+@cache
+def _parser() -> OverridesParser:
+    """Return Hydra's parser; making one takes as long as a parse."""
+    return OverridesParser.create()
 
 
 def parse_overrides(
@@ -44,7 +50,7 @@ def parse_overrides(
     return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
 
 
-def sets_element(override: ParsedOverride) -> bool:
+def is_plain_setting(override: ParsedOverride) -> bool:
     """Return True for `KEY=VALUE` with one value, without a prefix or a package."""
     return (
         override.type is OverrideType.CHANGE

@@ -16,7 +16,7 @@ from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 
 from linfit.config import GROUPS
 from linfit.sweeps.composition import MISSING
-from linfit.sweeps.overrides import parse_override, sets_element
+from linfit.sweeps.overrides import is_plain_setting, parse_override
 
 MAX_PARTS = 4096
 
@@ -104,7 +104,7 @@ def _is_plain_choice(override: ParsedOverride) -> bool:
     """Return True for `optimizer=adam`: one component, of a group that is no subgroup."""
     value = override.value()
     return (
-        sets_element(override)
+        is_plain_setting(override)
         and _NAME.fullmatch(override.key_or_group) is not None
         and isinstance(value, str)
         and "${" not in value

@@ -36,11 +36,11 @@ from linfit.sweeps.axes import LIMIT, Axis, Interval, Row, axis, paired, stream,
 from linfit.sweeps.filters import Filter
 from linfit.sweeps.overrides import (
     all_keys,
+    is_plain_setting,
     keys_given,
     parse_override,
     parse_overrides,
     require_once,
-    sets_element,
 )
 from linfit.sweeps.quoting import keep_names
 
@@ -118,7 +118,7 @@ def deferred(overrides: Sequence[str]) -> list[str]:
 
 def _deferred(override: ParsedOverride, written: str) -> str:
     group, _, below = override.key_or_group.partition(".")
-    if not sets_element(override) or group not in GROUPS or not below:
+    if not is_plain_setting(override) or group not in GROUPS or not below:
         return written
     if override.value() in ("", None):
         return written  # Hydra allows no choice of these
