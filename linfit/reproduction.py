@@ -21,22 +21,21 @@ from linfit.sweeps.composition import load_plugins
 from linfit.sweeps.nesting import nest
 from linfit.sweeps.repeating import Sample, repeat, repeat_sample
 from linfit.tracking import environment, layout
-from linfit.tracking.changes import Change, changes, config_changes, document_of
-from linfit.tracking.comparison import OTHER, Difference, Outcome, Verdict, difference
+from linfit.tracking.access import Permits
+from linfit.tracking.changes import Change, changes, config_changes
+from linfit.tracking.comparison import OTHER, Difference, Verdict, difference
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.originals import (
     Original,
-    Permits,
     Source,
     from_files,
     from_run,
     from_sweep,
     from_sweep_folder,
 )
-from linfit.tracking.outcomes import of_record
+from linfit.tracking.outcomes import Outcome
 from linfit.tracking.reading import LAST, Reader, Record
 from linfit.tracking.store import Store, locate
-from linfit.tracking.stored import config_of
 
 SAMPLE = 20
 #: Among what is changed on purpose: the verdict alone, which needs no store.
@@ -181,26 +180,22 @@ def find(store: Store, reference: str, sample: int | None, seed: int, permits: P
     """What `reference` names, read and checked; ConfigError or LinfitError where it cannot be run again."""
     path = Path(reference)
     if not (path.suffix or len(path.parts) > 1 or path.is_dir()):
-        reader = Reader(store)
-        return _of_record(reader, reader.find(reference), sample, seed, permits)
+        return _of_record(Reader(store).find(reference), sample, seed, permits)
     known = None if store.file is not None and not store.file.exists() else Reader(store)
     if (path / layout.MANIFEST).is_file():
         return from_sweep_folder(path, known, sample or SAMPLE, seed, permits)
     found = from_files(path, known, permits)
     if isinstance(found, Record):
-        assert known is not None  # it is in the store
-        return _of_record(known, found, sample, seed, permits)
+        return _of_record(found, sample, seed, permits)
     return found
 
 
-def _of_record(
-    reader: Reader, record: Record, sample: int | None, seed: int, permits: Permits
-) -> Source:
+def _of_record(record: Record, sample: int | None, seed: int, permits: Permits) -> Source:
     if record.kind == layout.SWEEP:
-        return from_sweep(reader, record, sample or SAMPLE, seed, permits)
+        return from_sweep(record, sample or SAMPLE, seed, permits)
     if sample is not None:
         raise ConfigError(f"run {record.run_id} is one fit: a sample is drawn from a sweep")
-    return from_run(reader, record, permits)
+    return from_run(record, permits)
 
 
 def _repeat(
@@ -243,12 +238,10 @@ def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduc
     load_plugins(())
     reader = Reader(store)
     records = [reader.find(reference) for reference in (one, other)]
-    configs = [config_of(reader, record, load_plugins if trust else None) for record in records]
-    then, now = (
-        of_record(reader, record, config) for record, config in zip(records, configs, strict=True)
-    )
+    configs = [record.config(load_plugins if trust else None) for record in records]
+    then, now = (record.outcome(config) for record, config in zip(records, configs, strict=True))
     found = difference(then, now, common=configs[0].record != configs[1].record, other=OTHER)
-    documents = [document_of(reader, record) for record in records]
+    documents = [record.provenance() for record in records]
     repetition = Repetition(
         records[1].name,
         records[0].run_id,

@@ -23,15 +23,15 @@ from sqlalchemy import text
 from linfit.errors import LinfitError, RecordingError
 from linfit.settings import MLflowTracking
 from linfit.tracking import layout
+from linfit.tracking.access import options_for, require_named_place
 from linfit.tracking.database import engine_of
-from linfit.tracking.destinations import options_for, require_named_place
 from linfit.tracking.direct import open_store
 from linfit.tracking.manifest import ABOUT, about_of
 from linfit.tracking.notes import is_plain_command
 from linfit.tracking.reading import Reader
 from linfit.tracking.relocation import relocate
 from linfit.tracking.sqlite_files import connect
-from linfit.tracking.store import Store as Kept
+from linfit.tracking.store import Store as NamedStore
 from linfit.tracking.store import locate
 from tests import test_hostile
 from tests.test_hostile import BAIT, Linfit, Store, forged, good, watched
@@ -157,10 +157,10 @@ def test_a_database_names_no_place_and_a_server_does(
     uri: str, artifacts: str | None, location: str, named: bool, bare: Path
 ) -> None:
     if named:
-        require_named_place(Kept(uri, artifacts), location, "the run")
+        require_named_place(NamedStore(uri, artifacts), location, "the run")
     else:
         with pytest.raises(RecordingError, match="nothing is written unless it is named"):
-            require_named_place(Kept(uri, artifacts), location, "the run")
+            require_named_place(NamedStore(uri, artifacts), location, "the run")
 
 
 @pytest.mark.parametrize("table", ["runs", "logged_models", "files"])

@@ -31,8 +31,8 @@ from linfit.sweeps.runner import Recorded, Runner
 from linfit.sweeps.running import continued
 from linfit.sweeps.workers import HERE
 from linfit.tracking import environment, layout, notes
+from linfit.tracking.access import require_named_store
 from linfit.tracking.accounts import Account, account
-from linfit.tracking.destinations import require_named_store
 from linfit.tracking.objective import Contest
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.store import Store, locate

@@ -30,9 +30,9 @@ from linfit.sweeps.running import run_all
 from linfit.sweeps.single import Single
 from linfit.sweeps.workers import HERE, Workers, started_in
 from linfit.tracking import layout, notes
+from linfit.tracking.access import options_for
 from linfit.tracking.accounts import Account, account
 from linfit.tracking.callers import below, caller_run
-from linfit.tracking.destinations import options_for
 from linfit.tracking.manifest import PlannedFits, extend_manifest
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import result

@@ -62,6 +62,9 @@ HIDDEN = (
     "ONEDNN_DEFAULT_FPMATH_MODE",
     "GLIBC_TUNABLES",
 )
+Document = Mapping[str, Any]
+"""Where a run's numbers come from, as `environment.json` has it."""
+
 CPU_INFO = Path("/proc/cpuinfo")
 #: That an `environment.json` has at the most.
 MAX_BYTES = 2**22
@@ -84,6 +87,19 @@ def tagged(tags: Mapping[str, str]) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def in_tags(tags: Mapping[str, str]) -> Document | None:
+    """Return what the tags of a run say of where its numbers come from; None if they were changed."""
+    machine = tagged(tags)
+    if machine is None:
+        return None
+    return {
+        "linfit": tags.get(VERSION),
+        "code": {"digest": tags.get(CODE)},
+        "machine": machine,
+        "git": {key: tags[tag] for key, tag in git.TAGS.items() if tag in tags},
+    }
 
 
 def document(config: FitConfig) -> dict[str, Any]:

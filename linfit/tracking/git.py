@@ -45,6 +45,12 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
+#: The tag of a run for each key of a repository's state.
+TAGS = {
+    "commit": "mlflow.source.git.commit",
+    "branch": "mlflow.source.git.branch",
+    "dirty": DIRTY,
+}
 _LINK = "120000"
 
 
@@ -60,12 +66,7 @@ class Change:
 def tags(plugins: tuple[str, ...] = ()) -> dict[str, str]:
     """Return commit, branch and whether anything that decides a run is uncommitted, as tags; none outside of a repository."""
     found = state(plugins)
-    names = {
-        "commit": "mlflow.source.git.commit",
-        "branch": "mlflow.source.git.branch",
-        "dirty": DIRTY,
-    }
-    return {tag: found[key] for key, tag in names.items() if key in found}
+    return {tag: found[key] for key, tag in TAGS.items() if key in found}
 
 
 def state(plugins: tuple[str, ...] = ()) -> dict[str, str]:

@@ -116,7 +116,7 @@ def test_nothing_is_made_where_a_moved_store_was(words: str, linfit: Linfit, mov
 
 def test_a_copy_is_read_beside_its_database(linfit: Linfit, copied: Path) -> None:
     reader = Reader(locate())
-    assert reader.file(reader.find("last"), layout.RESULTS).is_relative_to(copied)
+    assert reader.find("last").file(layout.RESULTS).is_relative_to(copied)
     for words in (
         "show",
         "report",
