@@ -159,16 +159,15 @@ def require_own_data(config: FitConfig, data: Path | None = None) -> None:
     allowed = [SHIPPED_FOLDER, Path.cwd()]
     if data is not None:
         allowed.append(data)
-    for file in config.dataset.files():
-        try:
-            is_allowed = _is_below(Path(file), allowed)
-        except (ValueError, OSError, RuntimeError) as error:  # no path, or links in a circle
-            raise ConfigError(f"its data cannot be found: {brief(str(error))}") from error
-        if not is_allowed:
-            raise ConfigError(
-                f"its data file {file!r} is not below the working directory: "
-                f"change to the folder that it was run in, or {HINT}"
-            )
+    try:
+        refused = [file for file in config.dataset.files() if not _is_below(Path(file), allowed)]
+    except (ValueError, OSError, RuntimeError) as error:  # no path, or links in a circle
+        raise ConfigError(f"its data cannot be found: {brief(str(error))}") from error
+    if refused:
+        raise ConfigError(
+            f"its data file {refused[0]!r} is not below the working directory: "
+            f"change to the folder that it was run in, or {HINT}"
+        )
 
 
 def take_arrays(config: FitConfig, kept: Kept) -> None:

@@ -89,7 +89,7 @@ def tagged(tags: Mapping[str, str]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def in_tags(tags: Mapping[str, str]) -> Document | None:
+def read_tags(tags: Mapping[str, str]) -> Document | None:
     """Return what the tags of a run say of where its numbers come from; None if they were changed."""
     machine = tagged(tags)
     if machine is None:

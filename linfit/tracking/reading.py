@@ -28,7 +28,7 @@ from linfit.tracking.sweep_tables import (
     RESULTS_COLUMNS,
     Entry,
     Tables,
-    hashes_in,
+    read_hashes,
     read_rows,
     require_hash,
 )
@@ -36,7 +36,6 @@ from linfit.tracking.whereabouts import local_folder
 
 PAGE = 1000
 LAST = "last"
-CURVES = (layout.LOSS, layout.EXCESS, layout.VALIDATION)
 #: True for single runs and the parents of sweeps, whose children lack this tag.
 _ON_TOP = f"tags.`{layout.CODE}` LIKE '%'"
 
@@ -237,7 +236,7 @@ class Record:
     def read_schema(self) -> object:
         """Return the schema in which the config was stored; None where it cannot be read."""
         try:
-            return stored.schema_in(self._config_text()[0])
+            return stored.read_schema(self._config_text()[0])
         except LinfitError:
             return None
 
@@ -273,7 +272,7 @@ class Record:
         if layout.ENVIRONMENT_FILE in top.artifacts():
             file = top.file(layout.ENVIRONMENT_FILE, environment.MAX_BYTES)
             return environment.read(file)
-        found = environment.in_tags(top.tags)
+        found = environment.read_tags(top.tags)
         if found is None:
             raise LinfitError(
                 f"tag {layout.ENVIRONMENT} of run {top.run_id} cannot be read: "
@@ -304,7 +303,7 @@ class Record:
         weights = None if status == Status.FAILED else self._exact_weights(config)
         return Outcome(status, config.dtype, steps, losses, weights, whole=False)
 
-    def curves(self, keys: Sequence[str] = CURVES) -> dict[str, list[tuple[int, float]]]:
+    def curves(self, keys: Sequence[str] = layout.LOSSES) -> dict[str, list[tuple[int, float]]]:
         """Return (step, value) of each curve, in order of steps."""
         found = {}
         with one_line(self.reader.store):
@@ -386,7 +385,7 @@ class Record:
 
     @cached_property
     def _hashes(self) -> Mapping[str, str]:
-        return hashes_in(self.tags, self.run_id)
+        return read_hashes(self.tags, self.run_id)
 
     # ---- files ----
 

@@ -86,7 +86,7 @@ def data_of(text: str) -> dict[str, Any]:
     return config
 
 
-def schema_in(text: str) -> object:
+def read_schema(text: str) -> object:
     """Return the schema of a stored config; None where the text is none."""
     try:
         return json.loads(text)["schema"]

@@ -82,7 +82,7 @@ class Tables:
         return read_rows(file, columns, rows, self.hashes.get(file.name))
 
 
-def hashes_in(tags: Mapping[str, str], run_id: str) -> Mapping[str, str]:
+def read_hashes(tags: Mapping[str, str], run_id: str) -> Mapping[str, str]:
     """Return the hashes of a sweep's tables by name, from the tags of its run; empty if it has none."""
     try:
         found = json.loads(tags.get(layout.FILES, "{}"))
