@@ -32,11 +32,11 @@ from linfit.tracking.columns import find_obstacle
 from linfit.tracking.database_history import TableQueries
 from linfit.tracking.history import History
 from linfit.tracking.inserter import Request, connected, transact
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.patience import one_line, patiently, persist
 from linfit.tracking.readback import find_difference, remove_runs
 from linfit.tracking.recorder import Recorder, at_once
+from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.sqlite_files import HARDENED
 from linfit.tracking.statements import active, insert_block, statements
 

@@ -16,7 +16,7 @@ from linfit.tracking.patience import persist
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from linfit.tracking.layout import Row
+    from linfit.tracking.run_records import Row
     from linfit.tracking.store import Store
 
 PAGE = 1000

@@ -18,8 +18,8 @@ from linfit.tracking.block import Block
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.columns import find_obstacle
 from linfit.tracking.database import DatabaseRecorder
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.opening import open_recorder
+from linfit.tracking.run_records import Amendment, Row
 from tests.tracking.written import (
     DATA,
     NAME,

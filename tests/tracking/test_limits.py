@@ -14,8 +14,9 @@ from sqlalchemy.exc import DataError
 
 from linfit.errors import RecordingError
 from linfit.tracking import limits
-from linfit.tracking.layout import NOTES, Row
+from linfit.tracking.layout import NOTES
 from linfit.tracking.patience import one_line
+from linfit.tracking.run_records import Row
 from linfit.tracking.store import Store
 from tests.conftest import Ran
 
