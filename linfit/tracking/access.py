@@ -1,7 +1,8 @@
-"""Decide what linfit may read or write where a store, a manifest or a stored config names the place.
+"""Decide what linfit may read or write where a store or a stored config names the place.
 
-Whoever hands over a store chose the addresses in it: an address is no permission. Permission comes from this
-machine's user: by the working directory, a command line, a run's own config, or the environment.
+Whoever hands over a store chose the addresses in it: an address is no permission. Permission comes
+from this machine's user: by the working directory, a command line, a run's own config, or the
+environment.
 
     a run's artifacts are read     require_known_place, require_own_folder, own_file
     a stored config reads data     Permits.admit
@@ -189,8 +190,8 @@ def take_arrays(config: FitConfig, kept: Kept) -> None:
 def require_named_place(store: Store, location: str, whose: str) -> None:
     """Raise RecordingError unless artifacts at `location` stay where this run may write.
 
-    It may write beside the database file and below `tracking.artifacts`. A tracking server names its
-    own places.
+    It may write beside the database file and below `tracking.artifacts`. A tracking server names
+    its own places.
     """
     if store.names_places or _is_named(store, location):
         return
@@ -202,7 +203,8 @@ def require_named_place(store: Store, location: str, whose: str) -> None:
 
 
 def _is_named(store: Store, location: str) -> bool:
-    # MLflow's parser drops spaces at the ends and unprintable characters: it would see another place
+    # MLflow's parser drops spaces at the ends and unprintable characters: it would see another
+    # place
     if location != location.strip() or not location.isprintable():
         return False
     named = store.artifacts if store.artifacts != default_artifacts(store) else None
@@ -270,7 +272,8 @@ def require_named_store(recorded: MLflowTracking, resolved: MLflowTracking) -> N
         what = "a store" if option == "--uri" else "a place for artifacts"
         raise ConfigError(
             f"the sweep's manifest names {what}, {brief(mask(value))!r}, "
-            f"that is not below the working directory: if it is yours, add {quote_words([option, mask(value)])}"
+            "that is not below the working directory: "
+            f"if it is yours, add {quote_words([option, mask(value)])}"
         )
 
 

@@ -1,6 +1,7 @@
 """Compare two outcomes of one fit.
 
-The comparison says whether they have the same bits, if not how near they are, and at which step they part.
+The comparison says whether they have the same bits, if not how near they are, and at which step
+they part.
 
 k recorded steps, p features, q targets.
 """
@@ -49,7 +50,7 @@ class Difference:
     first: int | None
     """The first recorded step at which the losses have other bits."""
     parted: int | None
-    """The first recorded step at which the losses differ by more than the tolerance of their dtype."""
+    """The first recorded step at which the losses differ by more than the tolerance."""
     why: str = ""
     """The difference in bits, in words."""
 

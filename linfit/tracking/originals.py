@@ -24,7 +24,7 @@ from linfit.tracking.sweep_tables import FitRows, Tables
 
 @dataclass(frozen=True)
 class Original:
-    """A fit as it was stored; without a config, and with the reason, where it cannot be run again."""
+    """A fit as it was stored, without a config, and with the reason, if it cannot be run again."""
 
     name: str
     run_id: str

@@ -1,4 +1,4 @@
-"""What came out of a fit: run now, or read back from the tables of its sweep or from its weights file.
+"""Describe what came out of a fit: run now, or read back from a table or from its weights file.
 
 k recorded steps, p features, q targets.
 """

@@ -112,7 +112,8 @@ class Reader:
         # the id is printed in commands, and names a folder
         if not (info.run_id.isascii() and info.run_id.isalnum()):
             raise LinfitError(
-                f"{self.store} has a run whose id is none of MLflow's: {brief(repr(info.run_id), 80)}"
+                f"{self.store} has a run whose id is none of MLflow's: "
+                f"{brief(repr(info.run_id), 80)}"
             )
         return Record(
             info.run_id,
@@ -222,8 +223,8 @@ class Record:
     def config(self, load: stored.Load | None = None) -> FitConfig:
         """Return the fit config that was run: from a file, a tag, or the manifest of the sweep.
 
-        ConfigError, which names the place of the config, as for `read_config`; LinfitError where a file
-        of the run is gone.
+        ConfigError, which names the place of the config, as for `read_config`; LinfitError where a
+        file of the run is gone.
         """
         if self.kind == layout.SWEEP:
             raise ConfigError(
@@ -283,14 +284,16 @@ class Record:
     # ---- what came out ----
 
     def outcome(self, config: FitConfig) -> Outcome:
-        """Return the losses that MLflow has, which count, with the exact weights of a file or table.
+        """Return the outcome of the run.
 
+        Its losses are those of MLflow; its weights come, with all bits, from a file or a table.
         ConfigError where there is no result: the run has not ended, or was interrupted.
         """
         status = self.tags.get(layout.STATUS, "")
         if status not in list(Status):
             raise ConfigError(
-                f"run {self.run_id} has no result to compare with: it is {self.status} {status}".rstrip()
+                f"run {self.run_id} has no result to compare with: "
+                f"it is {self.status} {status}".rstrip()
             )
         points = self.curves([layout.LOSS]).get(layout.LOSS, [])
         if not points and status in (Status.COMPLETED, Status.CONVERGED):
@@ -334,7 +337,7 @@ class Record:
         return np.array(self.weights) if len(self.weights) == p * q else None
 
     def _result_in(self, sweep: Record) -> Entry | None:
-        """Return the row of the sweep's results; None if the fit was run again after they were written.
+        """Return the fit's row of the sweep's results; None if it was run again later.
 
         ConfigError where the row is another fit's.
         """

@@ -2,9 +2,9 @@
 
 Recorders only write what is decided here.
 
-Curves have one point for each recorded step. Every other metric is at step 0: MLflow's UI draws a line chart
-for a metric with a later step. Numbers that are not finite are left out: MLflow would store infinity as
-1.797e308. The status tells what happened.
+Curves have one point for each recorded step. Every other metric is at step 0: MLflow's UI draws a
+line chart for a metric with a later step. Numbers that are not finite are left out: MLflow would
+store infinity as 1.797e308. The status tells what happened.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ def child(
 ) -> Row:
     """Return the row of a fit of a sweep, from its start to its end.
 
-    Its config is a tag, unless it is too long for one: then only the sweep's manifest has it. Of theory it
-    has the largest stable learning rate alone: every number of every fit is a row of the store. `retries`
-    is the id of the failed run that it replaces.
+    Its config is a tag, unless it is too long for one: then only the sweep's manifest has it. Of
+    theory it has the largest stable learning rate alone: every number of every fit is a row of the
+    store. `retries` is the id of the failed run that it replaces.
     """
     tags = {PARENT: parent, ROW: str(row)}
     if len(record.text) <= limits.TAG:
@@ -187,7 +187,7 @@ def sweep_started(
 def shared_params(
     accounts: Iterable[Account], known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the params that all the fits share, and share with the `known` ones of earlier fits."""
+    """Return the params that all the fits share, also with the `known` ones of earlier fits."""
     shared: set[tuple[str, str]] | None = None if known is None else set(known.items())
     for record in accounts:
         own = record.params.items()
@@ -200,7 +200,8 @@ def sweep_finished(
 ) -> Row:
     """Return the row of a sweep whose fits are done.
 
-    It has the count of each status, the loss `by` which fits are compared, and the numbers of the `best`.
+    It has the count of each status, the loss `by` which fits are compared, and the numbers of the
+    `best`.
     """
     numbers = {f"num_{status.value}": float(count) for status, count in counts.items() if count}
     has_failed = bool(counts.get(Status.FAILED))

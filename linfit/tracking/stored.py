@@ -1,6 +1,7 @@
 """Read stored fit configs back.
 
-A stored config is untrusted input: it is checked, and nothing in it is imported, opened or executed.
+A stored config is untrusted input: it is checked, and nothing in it is imported, opened or
+executed.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def read_text(file: Path) -> str:
 def read_config(text: str, load: Load | None = None, version: Version = lambda: None) -> FitConfig:
     """Return the fit config that is stored as `text`, with its hash.
 
-    ConfigError if the hash does not fit, if `text` is no fit config, or if it needs plug-ins. Plug-ins
-    are imported by `load` alone, which the caller gives where the user trusts the config.
+    ConfigError if the hash does not fit, if `text` is no fit config, or if it needs plug-ins.
+    Plug-ins are imported by `load` alone, which the caller gives where the user trusts the config.
     """
     config, schema, fits = _parse(text)
     if schema not in range(1, SCHEMA + 1):

@@ -83,7 +83,7 @@ class Tables:
 
 
 def read_hashes(tags: Mapping[str, str], run_id: str) -> Mapping[str, str]:
-    """Return the hashes of a sweep's tables by name, from the tags of its run; empty if it has none."""
+    """Return the hashes of a sweep's tables by name, from the tags of its run."""
     try:
         found = json.loads(tags.get(layout.FILES, "{}"))
     except (ValueError, RecursionError) as error:
