@@ -1,4 +1,4 @@
-"""`linfit reproduce` and `linfit diff`: what was recorded once, run again, changed, and changed behind linfit's back."""
+"""`linfit reproduce` and `linfit diff`: runs run again, changed, and changed behind its back."""
 
 from __future__ import annotations
 
@@ -460,7 +460,7 @@ def test_packages_code_git_and_machine_are_named(
 
 
 def test_another_cpu_capability_in_another_process_is_named(here: Path) -> None:
-    """What differs is then within the tolerance, or its step is named: with these sizes it is within."""
+    """Differences are within the tolerance, or their step is named."""
     command = [sys.executable, "-c", "from linfit.cli import main; main()", "reproduce", "--json"]
     surroundings = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
     printed = subprocess.run(
@@ -586,8 +586,8 @@ def test_a_child_that_is_said_to_be_another_fit_is_refused(
         said = linfit(*command)
         assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
         assert (
-            f"is another fit than run {child.run_id}: its tag linfit.row or mlflow.parentRunId was changed"
-            in said.err
+            f"is another fit than run {child.run_id}: "
+            "its tag linfit.row or mlflow.parentRunId was changed" in said.err
         )
 
 

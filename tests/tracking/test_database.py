@@ -236,7 +236,7 @@ def test_a_process_that_is_killed_leaves_nothing(recorder: DatabaseRecorder) -> 
 import os, signal
 from linfit.settings import MLflowTracking
 from linfit.tracking import statements
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 statements.known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(200)]

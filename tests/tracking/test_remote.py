@@ -249,7 +249,7 @@ LEAVES = """
 import os, sys
 from linfit.settings import MLflowTracking
 from linfit.tracking import head_start
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 head_start.begin([])
 recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
@@ -296,7 +296,7 @@ KILLED = """
 import os, signal, sys, time
 from linfit.settings import MLflowTracking
 from linfit.tracking import head_start
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 head_start.begin([])
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
