@@ -23,22 +23,21 @@ from linfit.sweeps.composition import load_plugins
 from linfit.sweeps.nesting import nest
 from linfit.sweeps.repeating import Sample, repeat, repeat_sample
 from linfit.tracking import environment, layout
-from linfit.tracking.changes import Change, changes, config_changes, document_of
-from linfit.tracking.comparison import OTHER, Difference, Outcome, Verdict, difference
+from linfit.tracking.access import Permits
+from linfit.tracking.changes import Change, changes, config_changes
+from linfit.tracking.comparison import OTHER, Difference, Verdict, difference
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.originals import (
     Original,
-    Permits,
     Source,
     from_files,
     from_run,
     from_sweep,
     from_sweep_folder,
 )
-from linfit.tracking.outcomes import of_record
+from linfit.tracking.outcomes import Outcome
 from linfit.tracking.reading import LAST, Reader, Record
 from linfit.tracking.store import Store, locate
-from linfit.tracking.stored import config_of
 
 #: Fits of a sweep that are drawn unless `sample` is given.
 SAMPLE = 20
@@ -186,26 +185,22 @@ def find(store: Store, reference: str, sample: int | None, seed: int, permits: P
     """
     path = Path(reference)
     if not (path.suffix or len(path.parts) > 1 or path.is_dir()):
-        reader = Reader(store)
-        return _source_of_record(reader, reader.find(reference), sample, seed, permits)
+        return _source_of_record(Reader(store).find(reference), sample, seed, permits)
     known = None if store.file is not None and not store.file.exists() else Reader(store)
     if (path / layout.MANIFEST).is_file():
         return from_sweep_folder(path, known, sample or SAMPLE, seed, permits)
     found = from_files(path, known, permits)
     if isinstance(found, Record):
-        assert known is not None  # it is in the store
-        return _source_of_record(known, found, sample, seed, permits)
+        return _source_of_record(found, sample, seed, permits)
     return found
 
 
-def _source_of_record(
-    reader: Reader, record: Record, sample: int | None, seed: int, permits: Permits
-) -> Source:
+def _source_of_record(record: Record, sample: int | None, seed: int, permits: Permits) -> Source:
     if record.kind == layout.SWEEP:
-        return from_sweep(reader, record, sample or SAMPLE, seed, permits)
+        return from_sweep(record, sample or SAMPLE, seed, permits)
     if sample is not None:
         raise ConfigError(f"run {record.run_id} is one fit: a sample is drawn from a sweep")
-    return from_run(reader, record, permits)
+    return from_run(record, permits)
 
 
 def _repeat_fits(
@@ -251,11 +246,11 @@ def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduc
     reader = Reader(store)
     first, second = (reader.find(reference) for reference in (one, other))
     load = load_plugins if trust else None
-    configs = [config_of(reader, record, load) for record in (first, second)]
-    then = of_record(reader, first, configs[0])
-    now = of_record(reader, second, configs[1])
+    configs = [record.config(load) for record in (first, second)]
+    then = first.outcome(configs[0])
+    now = second.outcome(configs[1])
     found = difference(then, now, common=configs[0].record != configs[1].record, other=OTHER)
-    documents = [document_of(reader, record) for record in (first, second)]
+    documents = [record.provenance() for record in (first, second)]
     repetition = Repetition(
         second.name, first.run_id, found.verdict, found.why, second.run_id, found, then, now
     )

@@ -23,15 +23,15 @@ from linfit.problem.problem import Array
 from linfit.settings import SingleEngine, StackedEngine
 from linfit.sweeps.composition import load_plugins
 from linfit.tracking import layout
+from linfit.tracking.access import Kept, Permits
 from linfit.tracking.changes import DECIDED
-from linfit.tracking.comparison import Outcome, Verdict, differences
-from linfit.tracking.data import Kept
+from linfit.tracking.comparison import Verdict, differences
 from linfit.tracking.environment import differing, environment, tagged
-from linfit.tracking.originals import Permits
-from linfit.tracking.outcomes import Entry, Tables, of_rows
+from linfit.tracking.outcomes import Outcome, of_rows
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
-from linfit.tracking.stored import num_rows, read_config
+from linfit.tracking.stored import read_config
+from linfit.tracking.sweep_tables import Entry, num_rows
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,15 @@ def verify(
     """
     load_plugins(())  # those of installed packages
     permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
-    reader = Reader(store)
-    record = reader.find(reference, layout.SWEEP)
+    record = Reader(store).find(reference, layout.SWEEP)
     if record.kind != layout.SWEEP:
         raise LinfitError(
             f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last"
         )
-    tables = Tables.of(reader, record)
+    tables = record.tables()
     rows = tables.draw(sample, seed)
     checks = [
-        _check(row, permits, lambda name: reader.file(record, name), *parts)
+        _check(row, permits, record.file, *parts)
         for row, parts in zip(rows, tables.read(rows), strict=True)
     ]
     num_fits = num_rows(tables.manifest)

@@ -22,7 +22,7 @@ from linfit.tracking.accounts import stored_text
 from linfit.tracking.comparison import Verdict
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import locate
-from linfit.tracking.stored import config_of, read_config
+from linfit.tracking.stored import read_config
 from tests.helpers import config, forget_mlflow
 from tests.stores.unpack import unpack
 
@@ -175,8 +175,7 @@ def test_what_is_run_again_differs_by_the_convention_alone(
     ] == [(key, {"false": False}.get(value, value))]
     reader = Reader(locate(None))
     assert (
-        config_of(reader, reader.find(other.run_id)).fingerprint()
-        != config_of(reader, reader.find(run)).fingerprint()
+        reader.find(other.run_id).config().fingerprint() != reader.find(run).config().fingerprint()
     )
     assert [
         change.key

@@ -1,4 +1,4 @@
-"""A store that somebody handed over: where linfit writes, what it executes, deletes, and prints as a command to type.
+"""A store that somebody handed over: where linfit writes, what it executes, deletes and prints.
 
 Stores, and what sees that nothing of a BAIT is touched, are those of tests/test_hostile.py.
 """
@@ -23,15 +23,15 @@ from sqlalchemy import text
 from linfit.errors import LinfitError, RecordingError
 from linfit.settings import MLflowTracking
 from linfit.tracking import layout
+from linfit.tracking.access import options_for, require_named_place
 from linfit.tracking.database import engine_of
-from linfit.tracking.destinations import options_for, require_named_place
 from linfit.tracking.direct import open_store
 from linfit.tracking.manifest import ABOUT, about_of
 from linfit.tracking.notes import is_plain_command
 from linfit.tracking.reading import Reader
 from linfit.tracking.relocation import relocate
 from linfit.tracking.sqlite_files import connect
-from linfit.tracking.store import Store as Kept
+from linfit.tracking.store import Store as NamedStore
 from linfit.tracking.store import locate
 from tests import test_hostile
 from tests.test_hostile import BAIT, Linfit, Store, forged, good, watched
@@ -157,10 +157,10 @@ def test_a_database_names_no_place_and_a_server_does(
     uri: str, artifacts: str | None, location: str, named: bool, bare: Path
 ) -> None:
     if named:
-        require_named_place(Kept(uri, artifacts), location, "the run")
+        require_named_place(NamedStore(uri, artifacts), location, "the run")
     else:
         with pytest.raises(RecordingError, match="nothing is written unless it is named"):
-            require_named_place(Kept(uri, artifacts), location, "the run")
+            require_named_place(NamedStore(uri, artifacts), location, "the run")
 
 
 @pytest.mark.parametrize("table", ["runs", "logged_models", "files"])
@@ -236,12 +236,17 @@ def test_links_in_a_sweeps_folder_are_not_written_through(
 
 COUNTING = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
 SPOILT = {
-    "a view": f"ALTER TABLE runs RENAME TO other; CREATE VIEW runs AS {COUNTING} SELECT other.* FROM other, c",
-    "a view of another case": f"ALTER TABLE tags RENAME TO other; CREATE VIEW TAGS AS {COUNTING} SELECT other.* FROM other, c",
-    "a trigger": "CREATE TRIGGER t AFTER INSERT ON runs BEGIN UPDATE runs SET artifact_uri = 'http://bait'; END",
-    "a trigger on tags": "CREATE TRIGGER t BEFORE INSERT ON TAGS BEGIN SELECT hex(zeroblob(1000000000)); END",
+    "a view": "ALTER TABLE runs RENAME TO other; "
+    f"CREATE VIEW runs AS {COUNTING} SELECT other.* FROM other, c",
+    "a view of another case": "ALTER TABLE tags RENAME TO other; "
+    f"CREATE VIEW TAGS AS {COUNTING} SELECT other.* FROM other, c",
+    "a trigger": "CREATE TRIGGER t AFTER INSERT ON runs "
+    "BEGIN UPDATE runs SET artifact_uri = 'http://bait'; END",
+    "a trigger on tags": "CREATE TRIGGER t BEFORE INSERT ON TAGS "
+    "BEGIN SELECT hex(zeroblob(1000000000)); END",
     "a column": "ALTER TABLE experiments ADD COLUMN z AS (length(hex(zeroblob(500000000))))",
-    "a column by another name": "ALTER TABLE experiments ADD COLUMN z GENERATED ALWAYS AS (abs (1) + 1) VIRTUAL",
+    "a column by another name": "ALTER TABLE experiments "
+    "ADD COLUMN z GENERATED ALWAYS AS (abs (1) + 1) VIRTUAL",
     "a check": "ALTER TABLE runs ADD COLUMN y CHECK (length(hex(zeroblob(100))) > 0)",
     "an index": "CREATE INDEX i ON runs (name || name)",
     "a part of an index": "CREATE INDEX i ON runs (name) WHERE length(name) > 1",

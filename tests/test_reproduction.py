@@ -11,9 +11,10 @@ import sqlite3
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,10 @@ from linfit.reproduction import Repetition, Reproduction
 from linfit.sweeps.app import execute
 from linfit.sweeps.runner import Runner
 from linfit.tracking import code, environment, git, layout, saved_views
-from linfit.tracking.comparison import Outcome, Verdict, difference
-from linfit.tracking.outcomes import of_record
+from linfit.tracking.comparison import Verdict, difference
+from linfit.tracking.outcomes import Outcome
 from linfit.tracking.reading import Reader, Record
-from linfit.tracking.store import locate
+from linfit.tracking.store import Store, locate
 from linfit.views.reproduction import show_reproduction
 from tests.helpers import forget_mlflow
 from tests.stores.write import move
@@ -141,9 +142,9 @@ def test_a_fit_of_a_sweep_is_run_again_in_the_engine_that_ran_it(here: Path) -> 
         assert (done.verdict, done.reproduces, done.changes) == (Verdict.IDENTICAL, run_id, [])
         assert reader().find(done.run_id).tags[layout.REPRODUCES] == run_id
         assert (
-            json.loads(reader().file(reader().find(done.run_id), "config.json").read_text())[
-                "config"
-            ]["engine"]["name"]
+            json.loads(reader().find(done.run_id).file("config.json").read_text())["config"][
+                "engine"
+            ]["name"]
             == "stacked"
         )
 
@@ -497,7 +498,7 @@ def test_a_flipped_bit_of_a_file_is_refused_with_its_name(
 ) -> None:
     run = reader().find("last")
     for file, reference in (
-        (reader().file(run, name), run.run_id),
+        (run.file(name), run.run_id),
         (Path("outputs/runs/one", name), "outputs/runs/one"),
     ):
         for place in places:
@@ -528,7 +529,7 @@ def test_a_flipped_bit_of_a_table_is_refused_with_its_name(
     linfit: Linfit, here: Path, name: str
 ) -> None:
     sweep = reader().find("last", "sweep")
-    file = reader().file(sweep, name)
+    file = sweep.file(name)
     flip(file, file.stat().st_size // 2)
     said = linfit("reproduce", sweep.run_id)
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
@@ -624,11 +625,22 @@ def test_a_run_without_a_result_is_refused(linfit: Linfit, here: Path) -> None:
 class Interrupted:
     """Reads a sweep whose tables were never joined."""
 
-    def find(self, run_id: str) -> Record:
-        return Record(run_id, "sweep", "adhoc", "KILLED", "", 0, 1, {}, {}, {})
+    store = Store("sqlite:///x.db", None)
 
-    def curves(self, record: Record, keys: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
-        return {layout.LOSS: [(0, 2.0), (1, 1.0)]}
+    @property
+    def client(self) -> Any:
+        return self
+
+    def find(self, run_id: str) -> Record:
+        return record_of(run_id, {}, {})
+
+    def get_metric_history(self, run_id: str, key: str) -> list[Any]:
+        return [SimpleNamespace(step=0, value=2.0), SimpleNamespace(step=1, value=1.0)]
+
+
+def record_of(run_id: str, tags: dict[str, str], metrics: dict[str, float]) -> Record:
+    reader: Any = Interrupted()
+    return Record(run_id, "run", "adhoc", "KILLED", "", 0, 1, tags, {}, metrics, reader)
 
 
 @pytest.mark.parametrize("features", [{"name": "raw"}, {"name": "polynomial", "degree": 2}])
@@ -640,14 +652,13 @@ def test_a_fit_of_an_interrupted_sweep_has_as_many_weights_as_features(
     metrics = {f"{layout.WEIGHT}{place}": float(place) for place in range(p * q)}
     tags = {layout.PARENT: "0" * 32, layout.STATUS: "completed"}
     for kept, expected in ((metrics, list(metrics.values())), ({layout.WEIGHT + "0": 0.0}, None)):
-        record = Record("1" * 32, "fit", "adhoc", "FINISHED", "", 0, 1, tags, {}, kept)
-        weights = of_record(Interrupted(), record, config).weights  # type: ignore[arg-type]
+        weights = record_of("1" * 32, tags, {**kept, layout.LOSS: 1.0}).outcome(config).weights
         assert (None if weights is None else weights.tolist()) == expected
 
 
 def test_a_loss_that_was_changed_in_mlflow_differs(here: Path) -> None:
     run = reader().find("last")
-    step, loss = reader().curves(run)["loss"][5]
+    step, loss = run.curves()["loss"][5]
     reader().client.log_metric(run.run_id, "loss", loss * 1.5, step=step)
     done = package.reproduce(run.run_id)
     assert done.verdict is Verdict.DIFFERS

@@ -1,4 +1,4 @@
-"""Stores that earlier versions of linfit wrote, `stores/vN….tar.xz` with schema N: whatever is in them can be reproduced by this version."""
+"""Stores that earlier versions wrote, `stores/vN….tar.xz` with schema N, can be reproduced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.helpers import forget_mlflow
 from tests.stores.unpack import unpack
 from tests.stores.write import components, held
 
-#: Packages whose versions may decide bits: others in the lock are renewed without leave to change any.
+#: Packages whose versions may decide bits: others in the lock are renewed without leave to change
+#: any.
 COMPUTING = ("torch", "numpy", "scipy", "scikit-learn")
 STORES = sorted((Path(__file__).parent / "stores").glob("v*.tar.xz"))
 
@@ -36,7 +37,7 @@ def here(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def judge(done: Reproduction) -> None:
-    """The bits, where the machine and the packages that compute are those that wrote the store; elsewhere within the tolerance."""
+    """Require the bits on the machine and packages of the store, elsewhere the tolerance."""
     same = not [
         change
         for change in done.changes

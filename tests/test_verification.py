@@ -21,11 +21,10 @@ from linfit.method.optimizers import Optimizer
 from linfit.problem.datasets import Parabola
 from linfit.settings import Record
 from linfit.tracking import layout
+from linfit.tracking.access import require_own_data
 from linfit.tracking.accounts import stored_text
-from linfit.tracking.comparison import Outcome
 from linfit.tracking.comparison import differences as bits_differ
-from linfit.tracking.data import require_own_data
-from linfit.tracking.outcomes import of_rows
+from linfit.tracking.outcomes import Outcome, of_rows
 from linfit.tracking.reading import Reader
 from linfit.tracking.stored import read_config
 from linfit.tracking.tables import file_hash

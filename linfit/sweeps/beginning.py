@@ -14,7 +14,7 @@ from linfit.sweeps.folder import About, Folder
 from linfit.sweeps.nesting import nest
 from linfit.sweeps.readiness import check_tracking, recorder_of, resolved_tracking
 from linfit.sweeps.recording import Sweep, now
-from linfit.tracking import environment, layout, notes
+from linfit.tracking import environment, layout, notes, run_records
 from linfit.tracking.accounts import Account
 from linfit.tracking.manifest import PlannedFits
 from linfit.tracking.objective import Contest
@@ -48,7 +48,7 @@ def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> 
 
 def parent_row(
     about: About, first: FitConfig, accounts: Iterable[Account], path: Path
-) -> layout.Row:
+) -> run_records.Row:
     """The parent of a sweep when it begins; `first` is the config of its first fit."""
     own = {
         layout.ID: about.id,
@@ -57,6 +57,6 @@ def parent_row(
         **notes.tag(about.question, about.typed),
     }
     above = nest(resolved_tracking(first), first.name)
-    return layout.sweep_started(
+    return run_records.sweep_started(
         about.name, now(), accounts, about.varying, {**environment.tags(first), **above, **own}
     )

@@ -17,10 +17,11 @@ from linfit.sweeps.folder import About, command
 from linfit.sweeps.naming import leaf_keys, sections_of, varying_keys
 from linfit.system import quote_word
 from linfit.tracking import layout
-from linfit.tracking.data import take_arrays
+from linfit.tracking.access import take_arrays
 from linfit.tracking.manifest import PlannedFits, extend_manifest
 from linfit.tracking.masking import mask
-from linfit.tracking.stored import num_rows, read_config, read_rows
+from linfit.tracking.stored import read_config
+from linfit.tracking.sweep_tables import num_rows, read_rows
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from linfit.engine.fit import Fit, Status
+from linfit.engine.prediction import stable_lr_of
 from linfit.errors import LinfitError
 from linfit.problem.arrays import ARRAYS, write_arrays
 from linfit.scratch import temporary_folder
@@ -22,7 +23,7 @@ from linfit.sweeps.attachments import note_attached
 from linfit.sweeps.folder import Folder
 from linfit.sweeps.leaders import BestFits
 from linfit.sweeps.planned import planned, settle_manifest
-from linfit.tracking import layout
+from linfit.tracking import layout, run_records
 from linfit.tracking.accounts import Account, account, described, stored_config
 from linfit.tracking.model import Predictor, write_weights
 from linfit.tracking.objective import Contest, compared_value
@@ -60,7 +61,7 @@ class Block:
     names: Sequence[str]
     fits: Sequence[Fit]
     results: Sequence[dict[str, Any]]
-    children: dict[int, layout.Row]
+    children: dict[int, run_records.Row]
     sent: Sequence[int] = ()
     """The rows whose runs the recorder was given."""
     added: Future[list[str]] | None = None
@@ -98,7 +99,7 @@ class Sweep:
     def __init__(
         self,
         recorder: Recorder,
-        row: layout.Row,
+        row: run_records.Row,
         folder: Folder,
         varying: Sequence[str],
         tracking: Tracking,
@@ -123,7 +124,7 @@ class Sweep:
         self.done = dict(self.earlier.done)
         self.recorded = dict(self.earlier.recorded)
         self.contest = contest or Contest()
-        self._best: BestFits[tuple[layout.Row, Fit]] = BestFits(self.most or 1)
+        self._best: BestFits[tuple[run_records.Row, Fit]] = BestFits(self.most or 1)
         self._waiting: list[tuple[int, str, Fit, Account]] = []
         self._under_way: deque[Block] = deque()
         self._unsure = False
@@ -135,7 +136,7 @@ class Sweep:
     def extend(self, varying: Sequence[str], accounts: Sequence[Account]) -> None:
         """Takes in what the next batch says of the sweep: the keys that vary, and the params of its fits."""
         self.varying = tuple(varying)
-        self.row = replace(self.row, params=layout.shared_params(accounts, self.row.params))
+        self.row = replace(self.row, params=run_records.shared_params(accounts, self.row.params))
 
     def add(self, row: int, name: str, fit: Fit, said: Account | None = None) -> list[Done]:
         """Takes the fit of a row of the manifest, with the account of its config where it is at hand.
@@ -181,7 +182,7 @@ class Sweep:
         self._settle()
         self.done = dict(sorted(self.done.items()))
         counts = Counter(done.status for done in self.done.values())
-        self.row = row = layout.sweep_finished(
+        self.row = row = run_records.sweep_finished(
             self.row, counts, self._numbers(), self.contest.by, now()
         )
         run_ids = {row: done.run_id for row, done in self.done.items() if done.run_id}
@@ -196,7 +197,9 @@ class Sweep:
         ]
         with temporary_folder() as scratch:
             model = self._model(scratch)
-            self.recorder.end(self.run_id, layout.news(row, self.earlier.metrics), files, model)
+            self.recorder.end(
+                self.run_id, run_records.news(row, self.earlier.metrics), files, model
+            )
         self.parts.remove()
         self._own.release()
 
@@ -222,7 +225,7 @@ class Sweep:
         with suppress(LinfitError, OSError):
             self.flush()
         with suppress(LinfitError, OSError):
-            ended = layout.killed(
+            ended = run_records.killed(
                 self.row, now()
             )  # its numbers may have been recorded already, with another time
             self.recorder.end(self.run_id, replace(ended, tags={**ended.tags, **tags}, metrics=()))
@@ -233,16 +236,16 @@ class Sweep:
         """Says of all fits, and of their parent, what is known now that no more batches come."""
         if self.more:
             self.varying = settle_manifest(self.folder)
-        told = layout.varying(self.row) == list(self.varying)
+        told = run_records.varying(self.row) == list(self.varying)
         if told and not self.more:
             return
         runs = {} if told else self._described()
         tags = layout.varied(self.varying)
-        parent = layout.Amendment(params=self.row.params if self.more else {}, tags=tags)
+        parent = run_records.Amendment(params=self.row.params if self.more else {}, tags=tags)
         self.recorder.amend({**runs, self.run_id: parent})
         self.row, self.more = replace(self.row, tags={**self.row.tags, **tags}), False
 
-    def _described(self) -> dict[str, layout.Amendment]:
+    def _described(self) -> dict[str, run_records.Amendment]:
         """The names and numbers of the runs there are, by what varies now."""
         runs = {}
         texts, overrides = (
@@ -252,7 +255,7 @@ class Sweep:
             name, numbers = described(text, self.varying, row, given)
             self.done[row] = replace(done, name=name)
             if done.run_id:
-                runs[done.run_id] = layout.Amendment(name, layout.swept_metrics(numbers))
+                runs[done.run_id] = run_records.Amendment(name, run_records.swept_metrics(numbers))
         return runs
 
     def _new_names(self) -> dict[int, str]:
@@ -270,7 +273,9 @@ class Sweep:
         results, retries, ended = self.parts.write(rows, names, fits), self.earlier.retries, now()
         times = self._started, ended
         children = {
-            row: layout.child(fit, said, name, self.run_id, row, times, retries.get(row))
+            row: run_records.child(
+                fit, said, name, self.run_id, row, times, retries.get(row), stable_lr_of(fit)
+            )
             for row, name, fit, said in zip(rows, names, fits, accounts, strict=True)
         }
         extra = {

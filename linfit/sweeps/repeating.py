@@ -15,7 +15,7 @@ from linfit.sweeps.folder import About, Folder
 from linfit.sweeps.recording import Sweep, now, write_files
 from linfit.sweeps.running import run_all
 from linfit.sweeps.workers import Workers
-from linfit.tracking import environment, layout
+from linfit.tracking import environment, run_records
 from linfit.tracking.accounts import account
 from linfit.tracking.manifest import PlannedFits, write_manifest
 from linfit.tracking.objective import Contest
@@ -39,12 +39,14 @@ def repeat(
     start = now()
     [(_, fit)] = run_all([config], Workers())
     tags = {**environment.tags(config), **above, **judge(0, fit)}
-    begun = layout.started(account(config), name, start, tags)
+    begun = run_records.started(account(config), name, start, tags)
     run_id = recorder.begin(begun)
     with temporary_folder() as folder:
         files = [*write_files(folder, fit), *environment.write(folder, config)]
         known = theory_of(fit)
-        row = layout.finished(begun, fit, now(), theory=None if known is None else known.numbers())
+        row = run_records.finished(
+            begun, fit, now(), theory=None if known is None else known.numbers()
+        )
         recorder.end(run_id, row, files)
     return run_id
 
@@ -78,7 +80,7 @@ def repeat_sample(
         write_manifest(folder.path, fits, asdict(about))
         environment.write(folder.path, configs[0])
         tags = {**environment.tags(configs[0]), **sample.tags}
-        row = layout.sweep_started(sample.name, now(), accounts, sample.varying, tags)
+        row = run_records.sweep_started(sample.name, now(), accounts, sample.varying, tags)
         contest = Contest.of_configs(configs)
         sweep = Sweep(recorder, row, folder, sample.varying, MLflowTracking(), contest=contest)
         try:

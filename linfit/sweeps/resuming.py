@@ -30,9 +30,9 @@ from linfit.sweeps.recording import Done, Earlier, Sweep, now
 from linfit.sweeps.runner import Recorded, Runner
 from linfit.sweeps.running import continued
 from linfit.sweeps.workers import HERE
-from linfit.tracking import environment, layout, notes
+from linfit.tracking import environment, layout, notes, run_records
+from linfit.tracking.access import require_named_store
 from linfit.tracking.accounts import Account, account
-from linfit.tracking.destinations import require_named_store
 from linfit.tracking.objective import Contest
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.store import Store, locate
@@ -235,7 +235,9 @@ def _hand_over(left: Left, recorder: Recorder, runner: Runner) -> None:
     assert left.parent is not None
     notice("its pictures, report and description were broken off: they are made now")
     parent, done = left.parent, left.earlier.done
-    row = layout.Row(left.about.name, parent.start, parent.end or now(), parent.status, parent.tags)
+    row = run_records.Row(
+        left.about.name, parent.start, parent.end or now(), parent.status, parent.tags
+    )
     runner.question, runner.typed, runner.where = (
         left.about.question,
         left.about.typed,
@@ -274,8 +276,8 @@ def _sweep(left: Left, recorder: Recorder, folder: Folder, asked: Asked) -> Swee
         recorder.children(left.parent.run_id)  # discards what a killed process left half-written
         tags = {key: value for key, value in left.parent.tags.items() if key.startswith("linfit.")}
         tags |= {layout.OWNER: owner(), layout.FOLDER: str(left.path.absolute()), **_more(left)}
-        params = layout.shared_params(accounts) if more else {}
-        row = layout.Row(left.about.name, left.parent.start, now(), "RUNNING", tags, params)
+        params = run_records.shared_params(accounts) if more else {}
+        row = run_records.Row(left.about.name, left.parent.start, now(), "RUNNING", tags, params)
         recorder.resume(left.parent.run_id, tags)
     return Sweep(
         recorder,

@@ -29,10 +29,10 @@ from linfit.sweeps.remarks import Remarks
 from linfit.sweeps.running import run_all
 from linfit.sweeps.single import Single
 from linfit.sweeps.workers import HERE, Workers, started_in
-from linfit.tracking import layout, notes
+from linfit.tracking import layout, notes, run_records
+from linfit.tracking.access import options_for
 from linfit.tracking.accounts import Account, account
 from linfit.tracking.callers import below, caller_run
-from linfit.tracking.destinations import options_for
 from linfit.tracking.manifest import PlannedFits, extend_manifest
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.tables import result
@@ -77,7 +77,7 @@ class Recorded:
 
     recorder: Recorder
     run_id: str
-    row: layout.Row
+    row: run_records.Row
     folder: Path
     config: FitConfig
     """Of a sweep its first fit's."""

@@ -17,7 +17,7 @@ from linfit.owner import owner
 from linfit.sweeps.nesting import nest
 from linfit.sweeps.readiness import recorder_of, resolved_tracking
 from linfit.sweeps.recording import now, write_files
-from linfit.tracking import environment, layout
+from linfit.tracking import environment, layout, run_records
 from linfit.tracking.accounts import account
 from linfit.tracking.model import Predictor
 from linfit.tracking.recorder import Recorder
@@ -30,7 +30,7 @@ class Single:
 
     recorder: Recorder
     run_id: str
-    row: layout.Row
+    row: run_records.Row
     broken: str = ""
     """Why its numbers could not be recorded."""
 
@@ -40,14 +40,14 @@ class Single:
         recorder = recorder_of(config)
         above = nest(resolved_tracking(config), config.name)
         own = {layout.ID: uuid4().hex, layout.OWNER: owner(), **above, **tags}
-        row = layout.started(account(config), name, now(), {**environment.tags(config), **own})
+        row = run_records.started(account(config), name, now(), {**environment.tags(config), **own})
         return Single(recorder, recorder.begin(row), row)
 
     def run(self, config: FitConfig, folder: Path, report: Report) -> Fit:
         """Fits, writes the run's files into `folder`, and ends the run with them."""
         [(_, done)] = fits_as_done([config], report)
         theory = theory_of(done)
-        row = layout.finished(
+        row = run_records.finished(
             self.row, done, now(), theory={} if theory is None else theory.numbers()
         )
         files = [*write_files(folder, done), *environment.write(folder, config)]
@@ -64,9 +64,9 @@ class Single:
     def kill(self) -> None:
         """Ends it as KILLED, or FAILED where it could not be recorded, as far as the store still allows."""
         ended = (
-            layout.unrecorded(self.row, now(), self.broken)
+            run_records.unrecorded(self.row, now(), self.broken)
             if self.broken
-            else layout.killed(self.row, now())
+            else run_records.killed(self.row, now())
         )
         with suppress(LinfitError, OSError):
             self.recorder.end(self.run_id, ended)

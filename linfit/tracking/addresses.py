@@ -1,7 +1,7 @@
 """Turn paths into addresses, and addresses into paths. No other module does either.
 
-MLflow decodes `%XX` in the address of a folder, with or without `file:` before it. SQLAlchemy decodes it in the name of
-a database, and reads what follows `?` as options.
+MLflow decodes `%XX` in the address of a folder, with or without `file:` before it. SQLAlchemy
+decodes it in the name of a database, and reads the text after `?` as options.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from linfit.errors import RecordingError, brief
 from linfit.tracking.masking import mask
 
 SQLITE = "sqlite"
-#: MLflow makes a folder of the raw text behind `sqlite:///`, and of nothing behind the same with a driver.
+#: MLflow makes a folder of the raw text behind `sqlite:///`, and none where a driver is named.
 SQLITE_WITH_DRIVER = "sqlite+pysqlite"
-#: Options that Python's driver takes, and what reads the value of each.
+#: Options that Python's driver takes, and a function that reads the value of each.
 OPTIONS: dict[str, Callable[[str], object]] = {
     "timeout": float,
     "isolation_level": str,
@@ -28,26 +28,26 @@ OPTIONS: dict[str, Callable[[str], object]] = {
 WRITE_A_FILE = "write sqlite:///path/to/mlflow.db"
 #: Hosts whose `file:` addresses are folders of this machine.
 _HERE = ("", "localhost")
-#: Signs that mean something else in an address than in a path.
+#: Characters that mean something else in an address than in a path.
 _SPECIAL = set("%#?;")
 
 
 def is_sqlite(uri: str) -> bool:
-    """True for the tracking URI of a SQLite store, with or without a driver."""
+    """Return True for the tracking URI of a SQLite store, with or without a driver."""
     return urlsplit(uri).scheme in (SQLITE, SQLITE_WITH_DRIVER)
 
 
 def parse_sqlite_uri(uri: str) -> tuple[Path, str]:
-    """Return the file and the options of a SQLite store; RecordingError where it keeps nothing, or is no such URI."""
+    """Return the file and the options of a SQLite store.
+
+    RecordingError where the URI names no file, or a store that is kept in memory.
+    """
     _, _, rest = uri.partition(":")
     name, _, options = rest.removeprefix("//").removeprefix("/").partition("?")
     name = unquote(name)
     named = dict(parse_qsl(options, keep_blank_values=True))
-    if (
-        name in ("", ":memory:")
-        or name.startswith("file::memory:")
-        or named.get("mode") == "memory"
-    ):
+    in_memory = name in ("", ":memory:") or name.startswith("file::memory:")
+    if in_memory or named.get("mode") == "memory":
         raise _refusal(uri, "keeps nothing, every run would be lost")
     if not rest.startswith("///") or name.startswith("file:") or "uri" in named:
         raise _refusal(uri, "does not name a file as MLflow does")
@@ -61,19 +61,20 @@ def sqlite_uri(file: Path, options: str = "") -> str:
     path = file.as_posix()
     name = re.sub("[%?]", lambda sign: quote(sign[0]), path)
     scheme = SQLITE if name == path else SQLITE_WITH_DRIVER
-    return f"{scheme}:///{name}" + (f"?{options}" if options else "")
+    query = f"?{options}" if options else ""
+    return f"{scheme}:///{name}{query}"
 
 
 def connection_uri(file: Path, mode: str = "rw") -> str:
-    """Return what sqlite3 opens, with `uri=True`, without making an absent file."""
+    """Return the URI by which sqlite3 opens a file without making an absent one."""
     return f"{_without_host(file.absolute().as_uri())}?mode={mode}"
 
 
 def reading_uri(file: Path) -> str:
-    """Return what sqlite3 opens to read a file without changing it.
+    """Return the URI by which sqlite3 reads a file without changing it.
 
-    It is opened for writing, so that what a killed process was writing is rolled back, unless a log lies beside it: the last
-    connection that may write moves that into the file.
+    The file is opened for writing, so that what a killed process was writing is rolled back. Not if
+    a log lies beside it: the last connection that may write moves the log into the file.
     """
     log = file.with_name(f"{file.name}-wal")
     has_log = log.exists() and log.stat().st_size > 0
@@ -81,7 +82,7 @@ def reading_uri(file: Path) -> str:
 
 
 def folder_of(address: str) -> Path | None:
-    """Return the folder of this machine that MLflow means by an artifact address; None for an address elsewhere."""
+    """Return the folder of this machine that MLflow means by an address, None for others."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -96,20 +97,19 @@ def folder_of(address: str) -> Path | None:
 
 
 def address_of(folder: Path) -> str:
-    """Return the artifact address of a folder: its path where MLflow reads that as it stands, otherwise a `file:` URL.
+    """Return the artifact address of a folder.
 
-    MLflow takes the letter of a Windows drive for a scheme.
+    That is its path where MLflow reads the path literally, otherwise a `file:` URL. MLflow takes
+    the letter of a Windows drive for a scheme.
     """
     folder = folder.absolute()
-    return (
-        _without_host(folder.as_uri())
-        if folder.drive or _SPECIAL & set(str(folder))
-        else str(folder)
-    )
+    if folder.drive or _SPECIAL & set(str(folder)):
+        return _without_host(folder.as_uri())
+    return str(folder)
 
 
 def absolute_address(place: str) -> str:
-    """Return the address of a place for artifacts that the user names by a path, which is taken literally, or by a URL."""
+    """Return the address of a place that the user names by a URL or a literal path."""
     if is_path(place):
         return address_of(Path(place))
     folder = folder_of(place)
@@ -117,42 +117,41 @@ def absolute_address(place: str) -> str:
 
 
 def is_path(address: str) -> bool:
-    """Return True for a path, absolute or relative, and False for what begins with a scheme."""
+    """Return True for a path, absolute or relative, and False for a text with a scheme."""
     return urlsplit(address).scheme == "" or Path(address).drive != ""
 
 
 def join_address(address: str, segment: str) -> str:
-    """Return the address of a folder's, or a bucket's, part."""
+    """Return the address of a part of a folder or bucket."""
     folder = folder_of(address)
     return f"{address.rstrip('/')}/{segment}" if folder is None else address_of(folder / segment)
 
 
 def is_below_address(address: str, place: str) -> bool:
-    """Return True for an address of the same machine or bucket whose path is that of `place`, or below it."""
+    """Return True for an address below `place`, on the same machine or in the same bucket."""
     try:
-        asked, allowed = urlsplit(address), urlsplit(place)
+        asked = urlsplit(address)
+        allowed = urlsplit(place)
     except ValueError:
         return False
-    same = (asked.scheme, asked.netloc, asked.query, asked.fragment) == (
-        allowed.scheme,
-        allowed.netloc,
-        allowed.query,
-        allowed.fragment,
-    )
-    below = f"{asked.path}/".startswith(f"{allowed.path.rstrip('/')}/")
-    segments = re.split(
-        r"[/\\]", unquote(asked.path)
-    )  # those by which a reader would leave the place
-    return same and below and not {".", ".."} & set(segments)
+    if asked._replace(path="") != allowed._replace(path=""):
+        return False
+    if not f"{asked.path}/".startswith(f"{allowed.path.rstrip('/')}/"):
+        return False
+    # segments by which a reader would leave the place
+    return not {".", ".."} & set(re.split(r"[/\\]", unquote(asked.path)))
 
 
 def _without_host(url: str) -> str:
-    """Return a `file:` URL whose path begins with the host, if it has one, as that of a folder on a Windows share does."""
+    """Return a `file:` URL with its host, if it has one, as the beginning of the path.
+
+    The URL of a folder on a Windows share has a host.
+    """
     return url if url.startswith("file:///") else url.replace("file://", "file:////", 1)
 
 
 def _without_root(path: str) -> str:
-    """Return the path of a `file:` URL without the slash that stands before a Windows drive, or doubled before a share."""
+    """Return the path of a `file:` URL without the extra slash before a Windows drive or share."""
     for bare in (path[1:], path):
         if Path(bare).drive:
             return bare

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, bindparam, select
 
 from linfit.tracking.block import LATEST, METRICS, PARAMS, RUNS, TAGS, Record
 from linfit.tracking.client import parts
-from linfit.tracking.layout import Amendment
+from linfit.tracking.run_records import Amendment
 from linfit.tracking.statements import insert
 
 RUNS_A_QUERY = 500

@@ -31,7 +31,7 @@ from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import Table
 
 from linfit.tracking.client import dataset_input, source
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 
 RUNS, TAGS, PARAMS, METRICS, LATEST, DATASETS, INPUTS, INPUT_TAGS = (
     model.__table__

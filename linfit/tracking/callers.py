@@ -1,6 +1,7 @@
-"""MLflow as the caller of linfit uses it: the run that is active, and the experiment that was chosen.
+"""Find the run that is active in the calling program, and the experiment that it chose.
 
-Nothing is imported for it: where nobody has imported MLflow, only the environment says something.
+MLflow is not imported for it: where nobody has imported MLflow, the environment alone says
+something.
 """
 
 from __future__ import annotations
@@ -15,19 +16,16 @@ from typing import Any
 
 from linfit.output import tell
 
-RUN_ID, EXPERIMENT_ID, EXPERIMENT_NAME = (
-    "MLFLOW_RUN_ID",
-    "MLFLOW_EXPERIMENT_ID",
-    "MLFLOW_EXPERIMENT_NAME",
-)
-#: The run that was active where a sweep was started whose job runs in another process.
+RUN_ID = "MLFLOW_RUN_ID"
+EXPERIMENT_ID = "MLFLOW_EXPERIMENT_ID"
+EXPERIMENT_NAME = "MLFLOW_EXPERIMENT_NAME"
+#: The run that was active in the process that started the sweep of this process's job.
 _handed: ContextVar[str] = ContextVar("handed", default="")
 
 
 def caller_run() -> str:
-    """Return the id of the run that is active in this thread, or that MLFLOW_RUN_ID names; empty if there is none."""
-    active_run = getattr(sys.modules.get("mlflow"), "active_run", None)
-    run: Any = active_run() if active_run is not None else None
+    """Return the id of the run that is active in this thread, or in MLFLOW_RUN_ID; else empty."""
+    run = _active_run()
     if run is not None:
         return str(run.info.run_id)
     return _handed.get() or os.environ.get(RUN_ID, "")
@@ -35,7 +33,10 @@ def caller_run() -> str:
 
 @contextmanager
 def below(run_id: str) -> Iterator[None]:
-    """Take a run as the caller's meanwhile, where no other is active; an empty id changes nothing."""
+    """Take a run as the caller's within the block, unless another is active.
+
+    An empty id changes nothing.
+    """
     token = _handed.set(run_id or _handed.get())
     try:
         yield
@@ -44,30 +45,35 @@ def below(run_id: str) -> Iterator[None]:
 
 
 def chosen_experiment() -> str | None:
-    """Return the experiment that `mlflow.set_experiment` or the environment names; None if neither does."""
-    if own := os.environ.get(EXPERIMENT_ID):  # `mlflow.set_experiment` sets it too
-        from linfit.tracking.experiments import (
-            experiment_with_id,
-        )  # only now: it takes its time to import
+    """Return the experiment that `mlflow.set_experiment` or the environment names, None if none."""
+    own_id = os.environ.get(EXPERIMENT_ID)  # `mlflow.set_experiment` sets it too
+    if own_id:
+        # slow to import
+        from linfit.tracking.experiments import experiment_with_id
 
         get_uri = getattr(sys.modules.get("mlflow"), "get_tracking_uri", None)
-        if found := experiment_with_id(None if get_uri is None else get_uri(), own):
+        found = experiment_with_id(None if get_uri is None else get_uri(), own_id)
+        if found:
             return found
-        _tell_missing(own)
+        _tell_missing(own_id)
     return os.environ.get(EXPERIMENT_NAME) or None
 
 
 def has_chosen(experiment_id: str) -> bool:
-    """Return True for the experiment that the program which calls linfit works in itself, by MLflow's functions or the environment."""
-    active_run = getattr(sys.modules.get("mlflow"), "active_run", None)
-    run: Any = active_run() if active_run is not None else None
+    """Return True for the experiment that the calling program works in itself."""
+    run = _active_run()
     if run is not None and run.info.experiment_id == experiment_id:
         return True
     return os.environ.get(EXPERIMENT_ID) == experiment_id
 
 
+def _active_run() -> Any:
+    active_run = getattr(sys.modules.get("mlflow"), "active_run", None)
+    return active_run() if active_run is not None else None
+
+
 @cache
 def _tell_missing(experiment_id: str) -> None:
-    """Say once that the experiment which was chosen is not there."""
+    """Tell the user, once, that the chosen experiment does not exist."""
     missing = f"{EXPERIMENT_ID}={experiment_id} is no experiment of the store, or a deleted one"
     tell(f"linfit: note: {missing}: choose one with name=…")

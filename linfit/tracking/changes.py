@@ -1,4 +1,7 @@
-"""What is not as it was when a run was recorded: schema, linfit and its code, packages, git, machine; and the config, where one asks for it."""
+"""Find what has changed since a run was recorded.
+
+That is its config, schema, linfit and its code, packages, git and machine.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,18 @@ from typing import Any
 
 from linfit.config import FitConfig, flatten
 from linfit.conventions import keys_without_effect
-from linfit.errors import LinfitError
-from linfit.tracking import environment, layout
-from linfit.tracking.reading import Reader, Record
+from linfit.tracking import environment
+from linfit.tracking.environment import Document
 
 ABSENT = "absent"
 KINDS = ("config", "schema", "linfit", "code", "package", "git", "machine")
-#: What a fit's config decides and not the machine.
+#: Keys of the machine that a fit's config decides.
 DECIDED = ("threads", "device")
-
-Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not as it was: its kind, one of KINDS, its name, both values."""
+    """One thing that has changed: its kind (one of KINDS), its name, and both values."""
 
     kind: str
     key: str
@@ -31,90 +31,74 @@ class Change:
     now: str
 
 
-def document_of(reader: Reader, record: Record) -> Document:
-    """What was kept of where a run's numbers come from, of a sweep's child through its parent: from `environment.json`, else from tags.
-
-    LinfitError where the file was changed after it was written.
-    """
-    record = reader.top(record)
-    if layout.ENVIRONMENT_FILE in reader.artifacts(record):
-        return environment.read(reader.file(record, layout.ENVIRONMENT_FILE, environment.MAX_BYTES))
-    tags = record.tags
-    machine = environment.tagged(tags)
-    if machine is None:
-        raise LinfitError(
-            f"tag {layout.ENVIRONMENT} of run {record.run_id} cannot be read: it was changed after it was written"
-        )
-    git = {
-        "commit": "mlflow.source.git.commit",
-        "branch": "mlflow.source.git.branch",
-        "dirty": layout.DIRTY,
-    }
-    return {
-        "linfit": tags.get(layout.VERSION),
-        "code": {"digest": tags.get(layout.CODE)},
-        "machine": machine,
-        "git": {key: tags[tag] for key, tag in git.items() if tag in tags},
-    }
-
-
 def changes(then: Document, now: Document) -> list[Change]:
-    """What `now` has otherwise. Where code, or what is uncommitted, differs, the files that differ are named too."""
-    before, after = _sections(then), _sections(now)
-    listed = _listed(then) & _listed(now)
-    part = {"package", "code"} - listed  # of which one of them, a tag, has some only
-    found = [
-        Change(*place, value, after.get(place, ABSENT))
-        for place, value in before.items()
-        if value != after.get(place, ABSENT) and (place in after or place[0] not in part)
-    ]
-    found += [
-        Change(*place, ABSENT, value)
-        for place, value in after.items()
-        if place not in before and place[0] in listed
-    ]
-    found += [Change("machine", key, *values) for key, values in _machines(then, now).items()]
+    """Return the changes from one provenance to another, in the order of KINDS.
+
+    Where the code or uncommitted files differ, the files that differ are named too.
+    """
+    before = _sections(then)
+    after = _sections(now)
+    complete = _complete_kinds(then) & _complete_kinds(now)
+    # a provenance from tags has some packages and no code files: missing there means unknown
+    partial = {"package", "code"} - complete
+    found = []
+    for place, value in before.items():
+        current = after.get(place, ABSENT)
+        if value != current and (place in after or place[0] not in partial):
+            found.append(Change(*place, value, current))
+    for place, value in after.items():
+        if place not in before and place[0] in complete:
+            found.append(Change(*place, ABSENT, value))
+    machine = environment.differing(_mapping(then.get("machine")), _mapping(now.get("machine")))
+    for key, values in machine.items():
+        if key not in (*environment.PACKAGES, *DECIDED):
+            found.append(Change("machine", key, *values))
     return sorted(found, key=lambda change: KINDS.index(change.kind))
 
 
-def _listed(found: Document) -> set[str]:
-    """Return the kinds of which a document has everything, so that what it lacks was absent."""
-    whole = {"package": "packages" in found, "code": "files" in _mapping(found.get("code"))}
-    return {kind for kind, has in whole.items() if has}
-
-
-def _machines(then: Document, now: Document) -> dict[str, tuple[str, str]]:
-    """Return what of the machine differs, without packages and without what the config decides."""
-    found = environment.differing(_mapping(then.get("machine")), _mapping(now.get("machine")))
-    return {
-        key: values for key, values in found.items() if key not in (*environment.PACKAGES, *DECIDED)
-    }
+def _complete_kinds(found: Document) -> set[str]:
+    """Return the kinds that a provenance lists completely: what it lacks was absent."""
+    kinds = set()
+    if "packages" in found:
+        kinds.add("package")
+    if "files" in _mapping(found.get("code")):
+        kinds.add("code")
+    return kinds
 
 
 def config_changes(then: FitConfig, now: FitConfig) -> list[Change]:
-    """The keys of a config that differ, but for conventions that change no number of either fit."""
-    one, other = (flatten(config.as_dict()) for config in (then, now))
-    keys = sorted({*one, *other} - keys_without_effect(then, now))
-    texts = (
-        (key, *(json.dumps(part[key]) if key in part else ABSENT for part in (one, other)))
-        for key in keys
-    )
-    return [Change("config", key, before, after) for key, before, after in texts if before != after]
+    """Return the keys of two configs that differ, but for those that change no number of either."""
+    before = flatten(then.as_dict())
+    after = flatten(now.as_dict())
+    found = []
+    for key in sorted({*before, *after} - keys_without_effect(then, now)):
+        old = json.dumps(before[key]) if key in before else ABSENT
+        new = json.dumps(after[key]) if key in after else ABSENT
+        if old != new:
+            found.append(Change("config", key, old, new))
+    return found
 
 
 def _sections(found: Document) -> dict[tuple[str, str], str]:
-    """(kind, key) → value. A package that the machine's part has already is left out of the others."""
-    code, machine = _mapping(found.get("code")), _mapping(found.get("machine"))
+    """Return (kind, key) → value, with each package once."""
+    code = _mapping(found.get("code"))
+    machine = _mapping(found.get("machine"))
     core = {name: machine[name] for name in environment.PACKAGES if name in machine}
     parts: list[tuple[str, Mapping[str, Any]]] = [
-        ("schema", {"of the config": found["schema"]} if "schema" in found else {}),
-        ("linfit", {"version": found["linfit"]} if found.get("linfit") else {}),
-        ("code", {"digest": str(code["digest"])[:16]} if code.get("digest") else {}),
         ("code", _mapping(code.get("files"))),
         ("git", _mapping(found.get("git"))),
         ("package", {**_mapping(found.get("packages")), **core}),
     ]
-    return {(kind, str(key)): str(value) for kind, part in parts for key, value in part.items()}
+    sections = {}
+    if "schema" in found:
+        sections["schema", "of the config"] = str(found["schema"])
+    if found.get("linfit"):
+        sections["linfit", "version"] = str(found["linfit"])
+    if code.get("digest"):
+        sections["code", "digest"] = str(code["digest"])[:16]
+    for kind, part in parts:
+        sections |= {(kind, str(key)): str(value) for key, value in part.items()}
+    return sections
 
 
 def _mapping(part: Any) -> Mapping[str, Any]:

@@ -29,18 +29,17 @@ from mlflow.exceptions import MlflowException
 
 from linfit.errors import RecordingError
 from linfit.scratch import temporary_folder
-from linfit.tracking import layout
+from linfit.tracking import layout, run_records
+from linfit.tracking.access import is_here, own_file, require_named_place
 from linfit.tracking.addresses import folder_of
 from linfit.tracking.callers import has_chosen
-from linfit.tracking.destinations import is_here, require_named_place
 from linfit.tracking.history import History
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.limits import require_room, schema_of
 from linfit.tracking.migrations import require_current
 from linfit.tracking.model import Predictor, save
 from linfit.tracking.patience import T, one_line, persist
-from linfit.tracking.places import own_file
 from linfit.tracking.recorder import at_once
+from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.sqlite_files import guard
 from linfit.tracking.store import (
     OTHER_ARTIFACTS,
@@ -329,7 +328,7 @@ def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def dataset_input(dataset: layout.Dataset) -> DatasetInput:
+def dataset_input(dataset: run_records.Dataset) -> DatasetInput:
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest,

@@ -1,4 +1,4 @@
-"""The code digest: the identity of the code that decides a run's numbers."""
+"""Compute the code digest: the identity of the code that decides a run's numbers."""
 
 from __future__ import annotations
 
@@ -23,65 +23,70 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 @cache
 def code_digest(plugins: tuple[str, ...] = ()) -> str:
-    """SHA-256 over the syntax trees, without docstrings, of what decides the numbers: comments and layout do not count."""
-    return hashlib.sha256(
-        "\n".join(_syntax(file) for file in decisive_files(plugins).values()).encode()
-    ).hexdigest()
+    """Return the SHA-256 over the syntax trees of the files that decide the numbers.
+
+    Docstrings are left out; comments and layout are no part of a syntax tree.
+    """
+    trees = [_syntax(file) for file in decisive_files(plugins).values()]
+    return hashlib.sha256("\n".join(trees).encode()).hexdigest()
 
 
 def file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
-    """The beginning of each file's own digest, so that a change can be placed."""
-    return {
-        name: hashlib.sha256(_syntax(file).encode()).hexdigest()[:16]
-        for name, file in decisive_files(plugins).items()
-    }
+    """Return the beginning of each file's own digest, so that a change can be located."""
+    digests = {}
+    for name, file in decisive_files(plugins).items():
+        digests[name] = hashlib.sha256(_syntax(file).encode()).hexdigest()[:16]
+    return digests
 
 
 def decisive_files(plugins: tuple[str, ...] = ()) -> dict[str, Path]:
     """Return the files that decide a run's numbers, by the names that they have in the digest."""
-    files = [file for part in DECISIVE for file in sorted((PACKAGE / part).rglob("*.py"))]
-    found = {file.relative_to(PACKAGE).as_posix(): file for file in files}
-    return found | {
-        name: file for plugin in (*plugins, *_installed()) for name, file in _plugin(plugin).items()
-    }
+    found = {}
+    for part in DECISIVE:
+        for file in sorted((PACKAGE / part).rglob("*.py")):
+            found[file.relative_to(PACKAGE).as_posix()] = file
+    # plug-ins of installed packages count like those of a config, whether or not a fit uses them
+    installed = sorted({point.module for point in entry_points(group=ENTRY_POINTS)})
+    for plugin in (*plugins, *installed):
+        found |= _plugin_files(plugin)
+    return found
 
 
-def _installed() -> list[str]:
-    """The plug-ins of installed packages: as of those that a config names, it does not matter whether a fit uses them."""
-    return sorted({point.module for point in entry_points(group=ENTRY_POINTS)})
-
-
-def _plugin(name: str) -> dict[str, Path]:
-    """A plug-in's file, and where it is a package, or stands in one, all of the package's."""
-    spec = _spec(name)
-    if (
-        spec is None or spec.origin is None or not spec.has_location
-    ):  # what is frozen or built in belongs to Python
+def _plugin_files(name: str) -> dict[str, Path]:
+    """Return a plug-in's file; where it is a package, or part of one, all files of the package."""
+    spec = _find_spec(name)
+    # frozen and built-in modules belong to Python
+    if spec is None or spec.origin is None or not spec.has_location:
         return {}
-    package = spec if spec.submodule_search_locations else _spec(name.rpartition(".")[0])
-    own = {} if spec.origin.endswith(".py") and package is not None else {name: Path(spec.origin)}
-    if package is None:
-        return own
-    folders = [Path(folder) for folder in package.submodule_search_locations or ()]
-    return own | {
-        f"{package.name}:{file.relative_to(folder).as_posix()}": file
-        for folder in folders
-        for file in sorted(folder.rglob("*.py"))
-    }
+    package = spec if spec.submodule_search_locations else _find_spec(name.rpartition(".")[0])
+    found = {}
+    if package is None or not spec.origin.endswith(".py"):
+        found[name] = Path(spec.origin)
+    if package is not None:
+        for folder in map(Path, package.submodule_search_locations or ()):
+            for file in sorted(folder.rglob("*.py")):
+                found[f"{package.name}:{file.relative_to(folder).as_posix()}"] = file
+    return found
 
 
-def _spec(name: str) -> ModuleSpec | None:
+def _find_spec(name: str) -> ModuleSpec | None:
     known = sys.modules.get(name)
-    return known.__spec__ if known is not None else find_spec(name) if name else None
+    if known is not None:
+        return known.__spec__
+    return find_spec(name) if name else None
 
 
 @cache
 def _syntax(file: Path) -> str:
-    """As ast.dump writes it, without what is empty: which empty fields there are differs from one Python to the next."""
+    """Return the syntax tree as ast.dump writes it, without empty fields.
+
+    Which empty fields there are differs from one Python to the next.
+    """
+    content = file.read_bytes()
     try:
-        return _dump(ast.parse(file.read_bytes()))
+        return _dump(ast.parse(content))
     except (SyntaxError, ValueError):  # no module, but in a plug-in's package all the same
-        return repr(file.read_bytes())
+        return repr(content)
 
 
 def _dump(part: Any) -> str:
@@ -94,17 +99,15 @@ def _dump(part: Any) -> str:
         value = getattr(part, name, None)
         if value is None or value == []:
             continue
-        if name == "body" and isinstance(part, DOCUMENTED) and _is_text(value[:1]):
+        if name == "body" and isinstance(part, DOCUMENTED) and _is_docstring(value[0]):
             value = value[1:]
         fields.append(f"{name}={_dump(value)}")
     return f"{type(part).__name__}({','.join(fields)})"
 
 
-def _is_text(body: list[ast.stmt]) -> bool:
-    """Whether there is a docstring."""
+def _is_docstring(statement: ast.stmt) -> bool:
     return (
-        bool(body)
-        and isinstance(body[0], ast.Expr)
-        and isinstance(body[0].value, ast.Constant)
-        and isinstance(body[0].value.value, str)
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
     )

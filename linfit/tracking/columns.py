@@ -1,4 +1,7 @@
-"""Find out whether a database has the columns that blocks of runs are written into, whatever revision its schema names."""
+"""Check whether a database has the columns that blocks of runs are written into.
+
+The columns decide, not the revision that the schema names.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ from sqlalchemy.dialects.mysql import TINYINT
 
 from linfit.tracking.block import COLUMNS, LATEST, METRICS
 
-#: The types of columns that are not texts. MySQL keeps truth values in small integers.
-INTEGER, NUMBER, FLAG, TEXT = (Integer,), (Float,), (Boolean, TINYINT), (String,)
+#: The types of columns by what they hold. MySQL keeps truth values in small integers.
+INTEGER = (Integer,)
+NUMBER = (Float,)
+FLAG = (Boolean, TINYINT)
+TEXT = (String,)
 INTEGERS = frozenset(
     {"start_time", "end_time", "deleted_time", "experiment_id", "timestamp", "step"}
 )
@@ -23,11 +29,14 @@ def find_obstacle(engine: Engine) -> str:
     """Return why blocks cannot be written into a database; empty where nothing is in the way."""
     names = [table.name for table in COLUMNS]
     found = inspect(engine).get_multi_columns(filter_names=names)
-    tables = {
-        name: {column["name"]: column for column in columns} for (_, name), columns in found.items()
-    }
-    reasons = (_obstacle(table, tables.get(table.name)) for table in COLUMNS)
-    return next(filter(None, reasons), "")
+    tables = {}
+    for (_, name), columns in found.items():
+        tables[name] = {column["name"]: column for column in columns}
+    for table in COLUMNS:
+        obstacle = _obstacle(table, tables.get(table.name))
+        if obstacle:
+            return obstacle
+    return ""
 
 
 def _obstacle(table: Table, found: Mapping[str, Mapping[str, Any]] | None) -> str:
@@ -37,18 +46,18 @@ def _obstacle(table: Table, found: Mapping[str, Mapping[str, Any]] | None) -> st
         if name not in found:
             return f"its table {table.name} has no column {name}"
         if not _holds(table, name, found[name]):
-            return f"the column {name} of its table {table.name} is {found[name]['type']!s}, and not as linfit knows it"
-    other = (
-        name
-        for name, column in found.items()
-        if name not in COLUMNS[table] and _is_demanded(column)
-    )
-    demanded = next(other, None)
-    return f"its table {table.name} demands a column {demanded}" if demanded else ""
+            return (
+                f"the column {name} of its table {table.name} is {found[name]['type']!s}, "
+                "and not as linfit knows it"
+            )
+    for name, column in found.items():
+        if name not in COLUMNS[table] and _is_demanded(column):
+            return f"its table {table.name} demands a column {name}"
+    return ""
 
 
 def _holds(table: Table, name: str, column: Mapping[str, Any]) -> bool:
-    """True for a column that takes what is written there: neither computed, nor of another kind of value."""
+    """Return True for a column that takes the values written there."""
     if column.get("computed") or (name in EMPTY and not column["nullable"]):
         return False
     return isinstance(column["type"], _kinds(table, name))
@@ -63,6 +72,6 @@ def _kinds(table: Table, name: str) -> tuple[type, ...]:
 
 
 def _is_demanded(column: Mapping[str, Any]) -> bool:
-    """True for a column that a row needs a value for."""
+    """Return True for a column that a row needs a value for."""
     filled = column["default"] is not None or column.get("computed") or column.get("identity")
     return not column["nullable"] and not filled

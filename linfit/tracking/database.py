@@ -29,14 +29,14 @@ from linfit.tracking.background import Background, require_done
 from linfit.tracking.block import Block, RunIds, make_block
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.columns import find_obstacle
-from linfit.tracking.database_history import DatabaseHistory
+from linfit.tracking.database_history import TableQueries
 from linfit.tracking.history import History
 from linfit.tracking.inserter import Request, connected, transact
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.patience import one_line, patiently, persist
 from linfit.tracking.readback import find_difference, remove_runs
 from linfit.tracking.recorder import Recorder, at_once
+from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.sqlite_files import HARDENED
 from linfit.tracking.statements import active, insert_block, statements
 
@@ -183,7 +183,10 @@ class DatabaseRecorder:
 
     def history(self) -> History:
         history = self._idle.history()
-        return history if self._is_right is False else DatabaseHistory(history, self.engine)
+        if self._is_right is False:
+            return history
+        fits = TableQueries(self.store, self.engine, history.experiment_id)
+        return History(self.store, history.client, history.experiment_id, fits)
 
     def where(self) -> str:
         return self.client.where()

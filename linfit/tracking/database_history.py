@@ -1,88 +1,78 @@
-"""The same read from MLflow's tables, where a sweep has too many fits to read each of them whole."""
+"""Ask MLflow's tables about the fits of a sweep, which are too many to read each run whole."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlRun, SqlTag
-from sqlalchemy import Engine, and_, select
+from sqlalchemy import ColumnElement, Engine, and_, select
 from sqlalchemy.orm import aliased
 
 from linfit.tracking import layout
-from linfit.tracking.history import NOT_THE_SAME, Child, History, final_losses
+from linfit.tracking.history import NOT_THE_SAME, Child, final_losses
 from linfit.tracking.patience import persist
+from linfit.tracking.store import Store
 
 
-class DatabaseHistory(History):
-    """Asks the tables themselves for what is asked of every fit; everything else through MLflow's client."""
+class TableQueries:
+    """Answers the questions of FitQueries with one SQL query each."""
 
-    def __init__(self, history: History, engine: Engine) -> None:
-        super().__init__(history.store, history.client, history.experiment_id)
+    def __init__(self, store: Store, engine: Engine, experiment_id: str) -> None:
+        self.store = store
         self.engine = engine
+        self.experiment_id = experiment_id
 
-    def children(self, parent: str) -> list[Child]:
-        of, row, retries = aliased(SqlTag), aliased(SqlTag), aliased(SqlTag)
+    def find_children(self, parent: str) -> list[Child]:
+        """Return the fits of a sweep, the oldest first."""
+        parents = aliased(SqlTag)
+        row = aliased(SqlTag)
+        retries = aliased(SqlTag)
+        run_id = parents.run_uuid
         query = (
-            select(SqlRun.run_uuid, row.value, SqlRun.status, retries.value)
-            .select_from(of)
-            .join(SqlRun, SqlRun.run_uuid == of.run_uuid)
-            .join(row, and_(row.run_uuid == of.run_uuid, row.key == layout.ROW))
-            .outerjoin(
-                retries, and_(retries.run_uuid == of.run_uuid, retries.key == layout.RETRIES)
-            )
-            .where(of.key == layout.PARENT, of.value == parent, SqlRun.lifecycle_stage == "active")
+            select(run_id, row.value, SqlRun.status, retries.value)
+            .select_from(parents)
+            .join(SqlRun, SqlRun.run_uuid == run_id)
+            .join(row, _has(row, run_id, layout.ROW))
+            .outerjoin(retries, _has(retries, run_id, layout.RETRIES))
+            .where(parents.key == layout.PARENT, parents.value == parent)
+            .where(SqlRun.lifecycle_stage == "active")
             .order_by(SqlRun.start_time)
         )
         return [
-            Child(run_id, layout.row_number(number), status, earlier or "")
-            for run_id, number, status, earlier in self._rows(query)
+            Child(run_id, layout.row_number(number), status, replaced or "")
+            for run_id, number, status, replaced in self._rows(query)
         ]
 
-    def finished(self, code: str) -> dict[str, dict[str, float]]:
-        fingerprint, parent, row, status = (
-            aliased(SqlTag),
-            aliased(SqlTag),
-            aliased(SqlTag),
-            aliased(SqlTag),
-        )
+    def find_finished(self, code: str) -> dict[str, dict[str, float]]:
+        """Return the final losses of all finished fits that this code computed, by fingerprint."""
+        fingerprint = aliased(SqlTag)
+        parent = aliased(SqlTag)
+        row = aliased(SqlTag)
+        status = aliased(SqlTag)
         losses = {key: aliased(SqlLatestMetric) for key in layout.LOSSES}
+        run_id = SqlRun.run_uuid
+        values = [loss.value for loss in losses.values()]
         query = (
-            select(
-                SqlRun.run_uuid,
-                fingerprint.value,
-                parent.value,
-                status.value,
-                *(loss.value for loss in losses.values()),
-            )
+            select(run_id, fingerprint.value, parent.value, status.value, *values)
             .select_from(SqlRun)
-            .join(
-                fingerprint,
-                and_(
-                    fingerprint.run_uuid == SqlRun.run_uuid, fingerprint.key == layout.FINGERPRINT
-                ),
-            )
-            .outerjoin(row, and_(row.run_uuid == SqlRun.run_uuid, row.key == layout.ROW))
-            .outerjoin(parent, and_(parent.run_uuid == row.run_uuid, parent.key == layout.PARENT))
-            .outerjoin(
-                status, and_(status.run_uuid == SqlRun.run_uuid, status.key == layout.STATUS)
-            )
-            .where(
-                SqlRun.experiment_id == int(self.experiment_id),
-                SqlRun.lifecycle_stage == "active",
-                SqlRun.status == "FINISHED",
-            )
+            .join(fingerprint, _has(fingerprint, run_id, layout.FINGERPRINT))
+            .outerjoin(row, _has(row, run_id, layout.ROW))
+            .outerjoin(parent, _has(parent, row.run_uuid, layout.PARENT))
+            .outerjoin(status, _has(status, run_id, layout.STATUS))
+            .where(SqlRun.experiment_id == int(self.experiment_id))
+            .where(SqlRun.lifecycle_stage == "active", SqlRun.status == "FINISHED")
         )
         for key, loss in losses.items():
-            query = query.outerjoin(loss, and_(loss.run_uuid == SqlRun.run_uuid, loss.key == key))
-        same = self._of_code(code)
-        return {
-            found: final_losses(ended, dict(zip(losses, values, strict=True)))
-            for run_id, found, above, ended, *values in self._rows(query)
-            if (above or run_id) in same
-        }
+            query = query.outerjoin(loss, _has(loss, run_id, key))
+        same = self._computed_by(code)
+        found = {}
+        for own_id, fit, sweep, ended, *numbers in self._rows(query):
+            if (sweep or own_id) in same:
+                found[fit] = final_losses(ended, dict(zip(losses, numbers, strict=True)))
+        return found
 
-    def _of_code(self, code: str) -> set[str]:
-        """The single runs and sweeps that were computed by this code alone."""
+    def _computed_by(self, code: str) -> set[str]:
+        """Return the ids of the single runs and sweeps that this code alone computed."""
         others = select(SqlTag.run_uuid).where(SqlTag.key.in_(NOT_THE_SAME))
         query = select(SqlTag.run_uuid).where(
             SqlTag.key == layout.CODE, SqlTag.value == code, SqlTag.run_uuid.not_in(others)
@@ -95,3 +85,8 @@ class DatabaseHistory(History):
                 return list(connection.execute(query))
 
         return persist(self.store, read)
+
+
+def _has(table: Any, run_id: Any, key: str) -> ColumnElement[bool]:
+    """Return the condition that a row of tags or metrics is that of a run, under this key."""
+    return and_(table.run_uuid == run_id, table.key == key)

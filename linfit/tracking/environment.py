@@ -1,7 +1,8 @@
-"""What surrounds a run and may change its bits: versions, machine, threads, code, git.
+"""Collect what surrounds a run and may change its bits: versions, machine, threads, code, git.
 
-What decides bits most often stands in tags; `environment.json`, an artifact, has all of it, with every installed package. Nothing here
-starts a process but git, twice, and once more for each uncommitted file: a run must not wait for it.
+The part that decides bits most often is recorded as tags. `environment.json`, an artifact, has all
+of it, with every installed package. A run must not wait for it: no process is started but git,
+twice, and once more for each uncommitted file.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ PACKAGES = (
     "safetensors",
     "pyarrow",
 )
-#: Environment variables that choose between kernels. What the first have chosen stands beside them, as `cpu_capability`,
-#: `numpy_blas_kernel` and `numpy_simd`; what the others have chosen no library tells. MKL_CBWR is `mkl_cbwr`.
-#: Those that say how many threads there are have no effect: linfit sets that.
+#: Environment variables that choose between kernels, and whose choice is recorded too: as
+#: `cpu_capability`, `numpy_blas_kernel` and `numpy_simd`.
+#: Variables for the number of threads have no effect: linfit sets that. MKL_CBWR is `mkl_cbwr`.
 SHOWN = (
     "ATEN_CPU_CAPABILITY",
     "OPENBLAS_CORETYPE",
@@ -53,6 +54,7 @@ SHOWN = (
     "NPY_DISABLE_CPU_FEATURES",
     "NPY_ENABLE_CPU_FEATURES",
 )
+#: Environment variables that choose between kernels, and whose choice no library tells.
 HIDDEN = (
     "MKL_ENABLE_INSTRUCTIONS",
     "MKL_DEBUG_CPU_TYPE",
@@ -63,12 +65,18 @@ HIDDEN = (
     "GLIBC_TUNABLES",
 )
 CPU_INFO = Path("/proc/cpuinfo")
-#: That an `environment.json` has at the most.
+#: Bytes of the largest `environment.json`.
 MAX_BYTES = 2**22
+
+Document = Mapping[str, Any]
+"""Where a run's numbers come from, as `environment.json` has it."""
+
+
+# ---- as tags ----
 
 
 def tags(config: FitConfig) -> dict[str, str]:
-    """The tags of a single run or of a sweep's parent that say where its numbers come from."""
+    """Return the tags of a single run or a sweep that say where its numbers come from."""
     return {
         VERSION: __version__,
         CODE: code.code_digest(config.plugins),
@@ -78,7 +86,7 @@ def tags(config: FitConfig) -> dict[str, str]:
 
 
 def tagged(tags: Mapping[str, str]) -> dict[str, Any] | None:
-    """What a run's tag says of the machine; None where it is no longer what was written there."""
+    """Return the machine that a run's tag describes; None where the tag was changed."""
     try:
         found = json.loads(tags.get(ENVIRONMENT, "{}"))
     except (ValueError, RecursionError):
@@ -86,8 +94,24 @@ def tagged(tags: Mapping[str, str]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def read_tags(tags: Mapping[str, str]) -> Document | None:
+    """Return the provenance in the tags of a run; None where they were changed."""
+    machine = tagged(tags)
+    if machine is None:
+        return None
+    return {
+        "linfit": tags.get(VERSION),
+        "code": {"digest": tags.get(CODE)},
+        "machine": machine,
+        "git": {key: tags[tag] for key, tag in git.TAGS.items() if tag in tags},
+    }
+
+
+# ---- as a file ----
+
+
 def document(config: FitConfig) -> dict[str, Any]:
-    """All that is kept of where a run's numbers come from, as `environment.json` holds it, but for its hash."""
+    """Return the provenance of a run of this process: `environment.json`, but for its hash."""
     return {
         "schema": SCHEMA,
         "linfit": __version__,
@@ -102,144 +126,29 @@ def document(config: FitConfig) -> dict[str, Any]:
 
 
 def write(folder: Path, config: FitConfig) -> list[Path]:
-    """Write `environment.json`, with its hash, and what is uncommitted, where that is little and wanted; return the files."""
+    """Write `environment.json`, with its hash, and `git.diff`; return the files.
+
+    `git.diff` has what is uncommitted, where that is little and wanted.
+    """
     found = document(config)
-    file = folder / ENVIRONMENT_FILE
-    with whole(file) as temporary:
-        temporary.write_text(
-            json.dumps({**found, "sha256": digest(found)}, indent=1, sort_keys=True) + "\n",
-            encoding="utf-8",
-        )
-    wanted = isinstance(config.tracking, MLflowTracking) and config.tracking.git_diff
-    uncommitted = git.diff(config.plugins) if wanted else ""
-    if not uncommitted:
-        return [file]
-    with whole(folder / GIT_DIFF) as temporary:
-        temporary.write_text(uncommitted, encoding="utf-8", newline="\n")
-    return [file, folder / GIT_DIFF]
-
-
-def environment(threads: int, device: str = "cpu") -> dict[str, str]:
-    """What most often decides bits: the machine as torch and numpy use it, and the packages that compute and keep."""
-    import torch
-
-    return {
-        "python": platform.python_version(),
-        "platform": _platform(),
-        "cpu": cpu(),
-        "cpus": str(_num_cpus()),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": str(threads),
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "blas": _torch_blas(torch.__config__.show()),
-        "mkl_cbwr": mask(os.environ.get("MKL_CBWR", "")),
-        "onednn": _onednn(torch.__config__.show()),
-        **_numpy_libraries(),
-        **{name: mask(os.environ.get(name, "")) for name in (*SHOWN, *HIDDEN)},
-        **{name: _version(name) for name in PACKAGES},
-    }
-
-
-def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return what differs between two environments and may change bits: each key with both values.
-
-    What only one of them has is not compared: it may be older than the key.
-    """
-    alone = all(str(machine.get("threads")) == "1" for machine in (then, now))
-    idle = (
-        {*SHOWN, "cpus"} if alone else {*SHOWN}
-    )  # a fit with one thread leaves all other processors alone
-    pairs = {key: (str(then[key]), str(now[key])) for key in then if key in now and key not in idle}
-    return {key: (before, after) for key, (before, after) in pairs.items() if before != after}
-
-
-@cache
-def packages() -> dict[str, str]:
-    """Every installed distribution with its version, read from the names of their folders: reading their metadata takes sixty times as long."""
-    found: dict[str, str] = {}
-    for entry in sys.path:
-        for folder in sorted(Path(entry or ".").glob("*.dist-info")):
-            name, _, number = folder.name.removesuffix(".dist-info").partition("-")
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), number)
-    return dict(sorted(found.items()))
-
-
-@cache
-def cpu() -> str:
-    """The processor's model, as the operating system names it."""
-    try:
-        names = re.search(
-            r"^model name\s*:\s*(.+)$",
-            CPU_INFO.read_text(encoding="utf-8", errors="replace"),
-            re.MULTILINE,
-        )
-    except OSError:
-        names = None
-    return names[1] if names else platform.processor() or platform.machine()
-
-
-def _platform() -> str:
-    """The system, and of it what may change numbers: its C library, or on others its release. A kernel's number does not."""
-    release = " ".join(platform.libc_ver()).strip() or platform.mac_ver()[0] or platform.release()
-    return f"{platform.system()} {platform.machine()} {release}"
-
-
-def _num_cpus() -> int:
-    """Those that this process may use: numpy's BLAS takes as many threads."""
-    return count_cpus()
-
-
-@cache
-def _torch_blas(built: str) -> str:
-    """The library that torch multiplies with: `mkl 2024.2-Product Build 20240605`."""
-    name = re.search(r"BLAS_INFO=(\w+)", built)
-    number = re.search(r"Math Kernel Library Version (.+?) for", built)
-    return " ".join([name[1] if name else "unknown", *([number[1]] if number else [])])
-
-
-def _onednn(built: str) -> str:
-    """The version of oneDNN, which multiplies for torch on some processors."""
-    number = re.search(r"MKL-DNN (v\S+)", built)
-    return number[1] if number else ""
-
-
-@cache
-def _numpy_libraries() -> dict[str, str]:
-    """The BLAS that numpy was built with, the one it has loaded with the kernels that it chose, its own vector units, and OpenMP.
-
-    What scipy and scikit-learn bring of their own is known by their versions: they are imported late, or never.
-    """
-    import numpy as np
-
-    built: Any = np.show_config(mode="dicts")
-    blas = built.get("Build Dependencies", {}).get("blas", {})
-    libraries = loaded_libraries()
-    loaded = [one for one in libraries if one["user_api"] == "blas"]
-    return {
-        "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "numpy_blas_loaded": _joined(
-            f"{one['internal_api']} {one['version'] or ''}".strip() for one in loaded
-        ),
-        "numpy_blas_kernel": _joined(one.get("architecture") or "" for one in loaded),
-        "numpy_simd": " ".join(built.get("SIMD Extensions", {}).get("found", [])),
-        "openmp": _joined(one["prefix"] for one in libraries if one["user_api"] == "openmp"),
-    }
-
-
-def _joined(names: Iterable[str]) -> str:
-    return ", ".join(sorted({name for name in names if name}))
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
+    text = json.dumps({**found, "sha256": digest(found)}, indent=1, sort_keys=True)
+    files = [folder / ENVIRONMENT_FILE]
+    with whole(files[0]) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    if isinstance(config.tracking, MLflowTracking) and config.tracking.git_diff:
+        uncommitted = git.diff(config.plugins)
+        if uncommitted:
+            files.append(folder / GIT_DIFF)
+            with whole(files[1]) as temporary:
+                temporary.write_text(uncommitted, encoding="utf-8", newline="\n")
+    return files
 
 
 def read(file: Path) -> dict[str, Any]:
-    """An `environment.json`; LinfitError, which names it, if it is none or was changed after it was written."""
+    """Return an `environment.json`.
+
+    LinfitError, which names it, if it is none or was changed after it was written.
+    """
     try:
         found = json.loads(read_bounded(file, MAX_BYTES))
         fits = matches(found)
@@ -252,7 +161,141 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def matches(found: Any) -> bool:
-    """Whether the content of an `environment.json` has the hash that was written with it."""
-    return isinstance(found, dict) and digest(
-        {key: value for key, value in found.items() if key != "sha256"}
-    ) == found.get("sha256")
+    """Return True if the content of an `environment.json` has the hash written with it."""
+    if not isinstance(found, dict):
+        return False
+    content = {key: value for key, value in found.items() if key != "sha256"}
+    return digest(content) == found.get("sha256")
+
+
+# ---- the machine ----
+
+
+def environment(threads: int, device: str = "cpu") -> dict[str, str]:
+    """Return what decides bits most often: the machine, its libraries, and the main packages."""
+    import torch
+
+    built = torch.__config__.show()
+    return {
+        "python": platform.python_version(),
+        "platform": _platform(),
+        "cpu": cpu(),
+        "cpus": str(count_cpus()),  # numpy's BLAS takes as many threads
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(threads),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "blas": _torch_blas(built),
+        "mkl_cbwr": mask(os.environ.get("MKL_CBWR", "")),
+        "onednn": _onednn(built),
+        **_numpy_libraries(),
+        **{name: mask(os.environ.get(name, "")) for name in (*SHOWN, *HIDDEN)},
+        **{name: _version(name) for name in PACKAGES},
+    }
+
+
+def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the keys of two environments that differ and may change bits, with both values.
+
+    A key that only one of them has is not compared: the other may be older than the key.
+    """
+    idle = set(SHOWN)
+    # a fit with one thread leaves all other processors alone
+    if all(str(machine.get("threads")) == "1" for machine in (then, now)):
+        idle.add("cpus")
+    found = {}
+    for key in then:
+        if key in now and key not in idle:
+            before = str(then[key])
+            after = str(now[key])
+            if before != after:
+                found[key] = (before, after)
+    return found
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Return every installed distribution with its version.
+
+    Both are read from folder names: reading the distributions' metadata takes sixty times as long.
+    """
+    found: dict[str, str] = {}
+    for entry in sys.path:
+        for folder in sorted(Path(entry or ".").glob("*.dist-info")):
+            name, _, number = folder.name.removesuffix(".dist-info").partition("-")
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), number)
+    return dict(sorted(found.items()))
+
+
+@cache
+def cpu() -> str:
+    """Return the processor's model, as the operating system names it."""
+    try:
+        text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()
+
+
+def _platform() -> str:
+    """Return the system and its C library, or the system's release where it has none.
+
+    The number of a kernel does not change numbers.
+    """
+    release = " ".join(platform.libc_ver()).strip() or platform.mac_ver()[0] or platform.release()
+    return f"{platform.system()} {platform.machine()} {release}"
+
+
+@cache
+def _torch_blas(built: str) -> str:
+    """Return the library that torch multiplies with: `mkl 2024.2-Product Build 20240605`."""
+    name = re.search(r"BLAS_INFO=(\w+)", built)
+    number = re.search(r"Math Kernel Library Version (.+?) for", built)
+    words = [name[1] if name else "unknown"]
+    if number:
+        words.append(number[1])
+    return " ".join(words)
+
+
+def _onednn(built: str) -> str:
+    """Return the version of oneDNN, which multiplies for torch on some processors."""
+    number = re.search(r"MKL-DNN (v\S+)", built)
+    return number[1] if number else ""
+
+
+@cache
+def _numpy_libraries() -> dict[str, str]:
+    """Return the libraries that numpy computes with.
+
+    They are the BLAS that numpy was built with, the BLAS that is loaded and the kernels that it
+    chose, numpy's own vector units, and OpenMP. scipy and scikit-learn bring libraries of their
+    own: their versions identify these, and they are imported late, or never.
+    """
+    import numpy as np
+
+    built: Any = np.show_config(mode="dicts")
+    blas = built.get("Build Dependencies", {}).get("blas", {})
+    libraries = loaded_libraries()
+    loaded = [one for one in libraries if one["user_api"] == "blas"]
+    openmp = [one for one in libraries if one["user_api"] == "openmp"]
+    return {
+        "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        "numpy_blas_loaded": _joined(
+            f"{one['internal_api']} {one['version'] or ''}".strip() for one in loaded
+        ),
+        "numpy_blas_kernel": _joined(one.get("architecture") or "" for one in loaded),
+        "numpy_simd": " ".join(built.get("SIMD Extensions", {}).get("found", [])),
+        "openmp": _joined(one["prefix"] for one in openmp),
+    }
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(filter(None, names))))
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

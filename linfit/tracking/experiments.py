@@ -1,4 +1,7 @@
-"""The names of MLflow experiments that a store has, read without making or changing anything, and of a SQLite store without MLflow."""
+"""Look up the names of MLflow experiments, without making or changing anything.
+
+A SQLite store is read without MLflow, which takes seconds to import.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from linfit.errors import LinfitError
 from linfit.tracking.sqlite_files import connect
 from linfit.tracking.store import SERVER_TIMEOUT, Store, locate, require_server
 
-#: What a SQLite store is asked for the name of an experiment: of a run, or by its own id.
+#: Queries for the name of an experiment in a SQLite store: of a run, or by its own id.
 OF_RUN = (
     "SELECT e.name FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"
     " WHERE r.run_uuid = ? AND r.lifecycle_stage = 'active' AND e.lifecycle_stage = 'active'"
@@ -20,14 +23,14 @@ OF_ID = "SELECT name FROM experiments WHERE experiment_id = ? AND lifecycle_stag
 
 
 def experiment_of_run(store: Store, run_id: str) -> str | None:
-    """Return the experiment of a run; None if the run is not in this store."""
+    """Return the experiment of a run; None if the store does not have the run."""
     with suppress(LookupError, LinfitError):
         return _experiment(store, OF_RUN, run_id)
     return None
 
 
 def experiment_with_id(uri: str | None, own_id: str) -> str | None:
-    """Return the experiment with this id in the store of an MLflow tracking URI; None if there is none."""
+    """Return the experiment with this id in the store of a tracking URI; None if it has none."""
     with suppress(LookupError, LinfitError):
         return _experiment(locate(uri), OF_ID, own_id)
     return None
@@ -35,12 +38,14 @@ def experiment_with_id(uri: str | None, own_id: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _experiment(store: Store, question: str, own_id: str) -> str:
-    """Return the name of an experiment; LookupError if it is not there. What is found is remembered: sweeps ask for each fit."""
-    found = (
-        _ask_server(store, question, own_id)
-        if store.file is None
-        else _ask_file(store.file, question, own_id)
-    )
+    """Return the name of an experiment; LookupError if it does not exist.
+
+    Names that are found are cached: a sweep asks for each fit.
+    """
+    if store.file is None:
+        found = _ask_server(store, question, own_id)
+    else:
+        found = _ask_file(store.file, question, own_id)
     if found is None:
         raise LookupError(own_id)
     return found
@@ -61,6 +66,7 @@ def _ask_server(store: Store, question: str, own_id: str) -> str | None:
         require_server(store)
     client = MlflowClient(tracking_uri=store.uri)
     with suppress(MlflowException):
-        experiment = client.get_run(own_id).info.experiment_id if question == OF_RUN else own_id
-        return str(client.get_experiment(experiment).name)
+        if question == OF_RUN:
+            own_id = client.get_run(own_id).info.experiment_id
+        return str(client.get_experiment(own_id).name)
     return None

@@ -1,10 +1,12 @@
-"""Descriptions in Markdown, as MLflow's UI shows them: of a run, and of the MLflow experiment that it stands in.
+"""Format descriptions in Markdown, as MLflow's UI shows them for runs and experiments.
 
-MLflow renders Markdown and passes some HTML through; names and questions are anybody's text, and are shown as text.
+MLflow renders Markdown and passes some HTML through. Names and questions are anybody's text, and
+are shown as text.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -14,33 +16,33 @@ from linfit.system import has_windows_shell, quote_words
 from linfit.tracking.masking import mask
 
 NOTE = "mlflow.note.content"
-#: The UI then shows what is about fits, and nothing about language models.
+#: With this query the UI shows what concerns fits, and nothing of language models.
 WORKFLOW = "workflowType=machine_learning"
-#: What MLflow keeps of a tag of a run, and of an experiment.
+#: Characters that MLflow keeps of a description: of a run, and of an experiment.
 MAX_RUN_NOTE, MAX_EXPERIMENT_NOTE = 8000, 5000
-#: Between what several experiment files say in one MLflow experiment.
+#: Separates the texts of several experiment files in one MLflow experiment.
 RULE = "\n\n---\n\n"
 _SIGNS = {ord(sign): f"&#{ord(sign)};" for sign in "&<>|`[]*_\\#~@!{}$"}
 
 
 def literal(text: str) -> str:
-    """Text that Markdown, and HTML within it, leaves as it is, in one line."""
+    """Return text, in one line, that Markdown and HTML within it leave as it is."""
     return " ".join(text.split()).translate(_SIGNS)
 
 
 def code(text: str) -> str:
-    """Text as code: its own backticks are fewer than those around it."""
-    fence = "`" * (1 + max((len(run) for run in _backticks(text)), default=0))
-    pad = " " if "`" in text else ""
+    """Return text as code, between more backticks than it has in a row itself."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
     return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"
 
 
-def _backticks(text: str) -> list[str]:
-    return "".join(sign if sign == "`" else " " for sign in text).split()
-
-
 def command(arguments: Sequence[str]) -> str:
-    """What to type, without passwords; the folder of outputs is left out, because it holds one run only."""
+    """Return the command line of a run, without passwords.
+
+    The folder of outputs is left out, because it holds one run only.
+    """
     kept = [
         mask(argument)
         for argument in arguments
@@ -50,33 +52,36 @@ def command(arguments: Sequence[str]) -> str:
 
 
 def is_plain_command(text: object) -> bool:
-    """Return True for a `linfit run` that a shell runs word for word, and that names no class for Hydra to make an object of."""
+    """Return True for a `linfit run` that a shell runs word for word.
+
+    It must not name a class for Hydra to make an object of.
+    """
     if not isinstance(text, str) or not text.isprintable():
         return False
     try:
         words = shlex.split(text.replace("\\", r"\\") if has_windows_shell() else text)
     except ValueError:
         return False
-    plain = words[:2] == ["linfit", "run"] and quote_words(words) == text
-    return plain and not any(
+    if words[:2] != ["linfit", "run"] or quote_words(words) != text:
+        return False
+    return not any(
         "_target_" in word or word.startswith(("hydra.callbacks", "+hydra.")) for word in words
     )
 
 
 def tag(question: str, typed: str) -> dict[str, str]:
-    """The tag of a run that has begun; none where nothing was typed."""
+    """Return the tag of a run that has begun; empty where nothing was typed."""
     return {NOTE: asked(question, typed)} if typed else {}
 
 
 def asked(question: str, typed: str) -> str:
-    """What a run says before it has an answer."""
-    return "\n\n".join(
-        [*([f"**{literal(question)}**"] if question else []), f"Asked by {code(typed)}"]
-    )
+    """Return the description of a run before it has an answer."""
+    paragraph = f"Asked by {code(typed)}"
+    return f"**{literal(question)}**\n\n{paragraph}" if question else paragraph
 
 
 def paragraphs(parts: Sequence[str], most: int = MAX_RUN_NOTE) -> str:
-    """As many of the paragraphs as MLflow keeps."""
+    """Join the paragraphs for which MLflow has room."""
     text = ""
     for part in parts:
         longer = f"{text}\n\n{part}" if text else part
@@ -86,25 +91,27 @@ def paragraphs(parts: Sequence[str], most: int = MAX_RUN_NOTE) -> str:
 
 
 def replaced(note: str, block: str) -> str:
-    """The description of an MLflow experiment with `block` at its top, instead of the block that begins with the same line.
+    """Return the description of an MLflow experiment with `block` at its top.
 
-    What somebody wrote there by hand stays, as long as there is room.
+    `block` replaces the block that begins with the same line. What somebody wrote by hand is kept
+    while there is room.
     """
     head = block.partition("\n")[0]
-    others = [other for other in note.split(RULE) if other and other.partition("\n")[0] != head]
     text = block[:MAX_EXPERIMENT_NOTE]
-    for other in others:
-        if len(text) + len(RULE) + len(other) <= MAX_EXPERIMENT_NOTE:
+    for other in note.split(RULE):
+        has_room = len(text) + len(RULE) + len(other) <= MAX_EXPERIMENT_NOTE
+        if other and other.partition("\n")[0] != head and has_room:
             text += RULE + other
     return text
 
 
 def picture(run_id: str, path: str) -> str:
-    """A run's own picture in its description."""
-    return f"![{literal(PurePosixPath(path).stem.replace('_', ' '))}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})"
+    """Embed a picture of a run in its description."""
+    title = literal(PurePosixPath(path).stem.replace("_", " "))
+    return f"![{title}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})"
 
 
 def link(text: str, experiment_id: str, run_id: str, path: str = "") -> str:
-    """To a run's page in MLflow's UI, or to one of its files there."""
+    """Link to a run's page in MLflow's UI, or to one of its files there."""
     file = f"/artifacts/{quote(path)}" if path else ""
     return f"[{text}](#/experiments/{experiment_id}/runs/{run_id}{file}?{WORKFLOW})"

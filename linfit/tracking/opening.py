@@ -11,12 +11,12 @@ from linfit.scratch import note_store
 from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.tracking.direct import open_store
 from linfit.tracking.head_start import dismiss, waiting
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.leftovers import remove_leftovers
 from linfit.tracking.migrations import require_current
 from linfit.tracking.model import Predictor
 from linfit.tracking.recorder import Recorder, at_once
 from linfit.tracking.remote import RemoteRecorder
+from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.store import locate
 
 

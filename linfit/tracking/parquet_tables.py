@@ -1,10 +1,12 @@
-"""Reading the Parquet files of sweeps, which somebody else may have written: bounded, from one descriptor, and by path alone."""
+"""Read Parquet files of sweeps, which somebody else may have written.
+
+They are read by path alone, from one descriptor, and with a bound on the memory that they take.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,10 +18,22 @@ from linfit.problem.parquet_pages import measure, require_plain_schema
 
 #: The column by which rows are chosen.
 ROW = "row"
+_PLAIN_TYPES = (
+    types.is_integer,
+    types.is_floating,
+    types.is_boolean,
+    types.is_null,
+    types.is_string,
+    types.is_large_string,
+    types.is_binary,
+)
 
 
 def read_metadata(file: Path) -> Any:
-    """Return the metadata of a Parquet file; OSError, ValueError or ArrowException where there are none."""
+    """Return the metadata of a Parquet file.
+
+    OSError, ValueError or ArrowException where it has none.
+    """
     with open_regular(file) as opened:
         return _metadata(opened)
 
@@ -30,23 +44,17 @@ def read_table(
     rows: Collection[int] | None = None,
     sha256: str | None = None,
 ) -> pa.Table:
-    """Return columns of a Parquet file, all rows or those whose number is in `rows`; what is hashed are the bytes that are read.
+    """Return columns of a Parquet file, of all rows or of those whose number is in `rows`.
 
-    OSError, ValueError or ArrowException where it cannot be read, is no such file, or would take more memory than it may.
+    OSError, ValueError or ArrowException where it cannot be read, is no such file, has another hash
+    than `sha256`, or would take more memory than it may. The hash is that of the bytes that are
+    read: one descriptor reads both.
     """
     with open_regular(file) as opened:
-        if sha256 is not None and digest_of_open(opened) != sha256:
+        if sha256 is not None and hashlib.file_digest(opened, "sha256").hexdigest() != sha256:
             raise ValueError("it was changed after it was written: its hash is another")
-        metadata = _metadata(opened)
-        return _Reading(opened, metadata, columns).read(
-            None if rows is None else pa.array(sorted(rows), pa.int64())
-        )
-
-
-def digest_of_open(opened: BufferedReader) -> str:
-    """Return the SHA-256 of an open file."""
-    opened.seek(0)
-    return hashlib.file_digest(opened, "sha256").hexdigest()
+        reading = _Reading(opened, _metadata(opened), columns)
+        return reading.read(None if rows is None else pa.array(sorted(rows), pa.int64()))
 
 
 def _metadata(opened: BinaryIO) -> Any:
@@ -59,33 +67,36 @@ class _Reading:
     """Some columns of an open file, read one row group after the other."""
 
     def __init__(self, opened: BinaryIO, metadata: Any, columns: Sequence[str] | None) -> None:
-        self.opened, self.metadata = opened, metadata
-        paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
-        texts = [
-            path
-            for place, path in enumerate(paths)
-            if metadata.schema.column(place).physical_type == "BYTE_ARRAY"
-        ]
+        self.opened = opened
+        self.metadata = metadata
+        self.most = most_bytes(size_of(opened))
+        leaves = [metadata.schema.column(index) for index in range(metadata.num_columns)]
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         opened.seek(0)
-        # text as indices into its distinct values: a file that repeats a long one would take far more than it has
+        # text as indices into its distinct values: a file that repeats a long text would take far
+        # more memory than its own size
         self.file = parquet.ParquetFile(
             opened, metadata=metadata, read_dictionary=texts, page_checksum_verification=True
         )
-        there = self.file.schema_arrow.names
-        self.columns = [name for name in there if columns is None or name in columns]
-        self.places = [
-            place for place, path in enumerate(paths) if path.partition(".")[0] in self.columns
+        self.schema = self.file.schema_arrow
+        names = self.schema.names
+        self.columns = [name for name in names if columns is None or name in columns]
+        self.indices = [
+            index
+            for index, leaf in enumerate(leaves)
+            if leaf.path.partition(".")[0] in self.columns
         ]
-        self.most = most_bytes(size_of(opened))
         for name in self.columns:
-            if there.count(name) > 1:
+            if names.count(name) > 1:
                 raise ValueError(f"it has several columns named {name!r}")
-            _require_plain_type(self.file.schema_arrow.field(name))
+            _require_plain_type(self.schema.field(name))
 
     def read(self, rows: pa.Array | None) -> pa.Table:
-        tables, taken = [self._empty()], 0
+        tables = [self._empty()]
+        taken = 0
         for group in range(self.metadata.num_row_groups):
-            self._require_room(measure(self.opened, self.metadata, group, self.places).bytes)
+            # before it is read, and again with the text written out
+            self._require_room(measure(self.opened, self.metadata, group, self.indices).bytes)
             table = self._group(group, rows)
             taken += sum(map(_bytes_as_text, table.columns))
             self._require_room(taken)
@@ -98,50 +109,46 @@ class _Reading:
         if rows is None:
             return self.file.read_row_group(group, columns=self.columns)
         known = self.file.read_row_group(group, columns=[ROW])
-        chosen = (
-            compute.is_in(known[ROW].cast(pa.int64()), rows)
-            if known.num_columns
-            else pa.array([], pa.bool_())
-        )
+        chosen = pa.array([], pa.bool_())
+        if known.num_columns:
+            chosen = compute.is_in(known[ROW].cast(pa.int64()), rows)
         if not compute.any(chosen).as_py():
             return self._empty()
         return self.file.read_row_group(group, columns=self.columns).filter(chosen)
 
     def _empty(self) -> pa.Table:
-        schema = self.file.schema_arrow
-        return _with_texts(pa.schema([schema.field(name) for name in self.columns]).empty_table())
+        fields = [self.schema.field(name) for name in self.columns]
+        return _with_texts(pa.schema(fields).empty_table())
 
     def _require_room(self, needed: int) -> None:
         if needed > self.most:
             raise ValueError(
-                f"it would take {needed:,} bytes of memory, and {self.most:,} are the most that a file of its size may"
+                f"it would take {needed:,} bytes of memory, "
+                f"and {self.most:,} are the most that a file of its size may"
             )
 
 
 def _require_plain_type(field: pa.Field) -> None:
     kind = field.type
-    while types.is_list(kind) or types.is_large_list(kind):
+    while _is_list(kind):
         kind = kind.value_type
-    kind = kind.value_type if types.is_dictionary(kind) else kind
-    plain = (
-        types.is_integer,
-        types.is_floating,
-        types.is_boolean,
-        types.is_null,
-        types.is_string,
-        types.is_large_string,
-    )
-    if not any(is_kind(kind) for is_kind in (*plain, types.is_binary)):
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if not any(is_kind(kind) for is_kind in _PLAIN_TYPES):
         raise ValueError(f"its column {field.name!r} is of type {str(field.type)[:80]}")
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(types.is_list(kind) or types.is_large_list(kind))
+
+
 def _bytes_as_text(column: pa.ChunkedArray) -> int:
-    """Return what a column takes once its text is written out."""
+    """Return the bytes that a column takes once its text is written out."""
     return sum(_bytes_of(chunk) for chunk in column.chunks)
 
 
 def _bytes_of(array: pa.Array) -> int:
-    if types.is_list(array.type) or types.is_large_list(array.type):
+    if _is_list(array.type):
         return int(array.nbytes) + _bytes_of(array.flatten())
     if not types.is_dictionary(array.type) or not len(array):
         return int(array.nbytes)
@@ -151,8 +158,8 @@ def _bytes_of(array: pa.Array) -> int:
 
 def _with_texts(table: pa.Table) -> pa.Table:
     """Return the table with its text written out."""
-    schema = pa.schema([field.with_type(_written_out(field.type)) for field in table.schema])
-    return table.cast(schema)
+    fields = [field.with_type(_written_out(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def _written_out(kind: pa.DataType) -> pa.DataType:

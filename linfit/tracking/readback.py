@@ -1,4 +1,4 @@
-"""Read runs of a block back through MLflow's client, compare them with what they were given, and take a wrong block out again."""
+"""Read runs of a block back through MLflow's client, and take a wrong block out again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from linfit.tracking.block import (
 )
 from linfit.tracking.client import parts
 
-#: Fields of a run, as the client names them, and the columns that they are written into.
+#: Fields of a run as the client names them, with the columns that they are written into.
 FIELDS = {
     "run_name": "name",
     "status": "status",
@@ -33,14 +33,19 @@ FIELDS = {
     "lifecycle_stage": "lifecycle_stage",
 }
 RUNS_A_STATEMENT = 500
-#: What a run has, by the words that name it: its fields, and its params, tags, metrics, datasets and curves.
 Facts = dict[str, Any]
+"""The content of a run by name: its fields, params, tags, metrics, datasets and curves."""
+
 Named = Mapping[str, Any]
 
 
 def find_difference(client: MlflowClient, block: Block) -> str:
-    """Name what the client reads otherwise of the first, middle and last run of a block; empty where nothing differs."""
-    sample = list(dict.fromkeys(block.ids[place] for place in (0, len(block.ids) // 2, -1)))
+    """Name what the client reads otherwise than it was written; empty where nothing differs.
+
+    The first, middle and last run of a block are read.
+    """
+    indices = (0, len(block.ids) // 2, -1)
+    sample = list(dict.fromkeys(block.ids[index] for index in indices))
     listed = ", ".join(f"'{run_id}'" for run_id in sample)
     runs = client.search_runs([str(block.experiment)], f"attributes.run_id IN ({listed})")
     found = {run.info.run_id: run for run in runs}
@@ -48,51 +53,50 @@ def find_difference(client: MlflowClient, block: Block) -> str:
         if run_id not in found:
             return "the run itself"
         read = _read(client, found[run_id], given["curves"])
-        if different := [name for name, value in given.items() if read[name] != value]:
-            return different[0].replace("_", " ")
+        for name, value in given.items():
+            if read[name] != value:
+                return name.replace("_", " ")
     return ""
 
 
 def remove_runs(connection: Connection, run_ids: Sequence[str]) -> None:
-    """Delete every row of these runs, and the datasets that no run uses any more."""
+    """Delete every row of these runs, and datasets that no run uses any more."""
     for some in parts(list(run_ids), RUNS_A_STATEMENT):
         used = INPUTS.c.destination_id.in_(some)
-        rows = connection.execute(select(INPUTS.c.input_uuid, INPUTS.c.source_id).where(used)).all()
-        connection.execute(
-            INPUT_TAGS.delete().where(INPUT_TAGS.c.input_uuid.in_([row.input_uuid for row in rows]))
-        )
+        query = select(INPUTS.c.input_uuid, INPUTS.c.source_id).where(used)
+        rows = connection.execute(query).all()
+        inputs = [row.input_uuid for row in rows]
+        connection.execute(INPUT_TAGS.delete().where(INPUT_TAGS.c.input_uuid.in_(inputs)))
         connection.execute(INPUTS.delete().where(used))
+        datasets = DATASETS.c.dataset_uuid.in_({row.source_id for row in rows})
         unused = DATASETS.c.dataset_uuid.not_in(select(INPUTS.c.source_id))
-        connection.execute(
-            DATASETS.delete().where(
-                DATASETS.c.dataset_uuid.in_({row.source_id for row in rows}), unused
-            )
-        )
+        connection.execute(DATASETS.delete().where(datasets, unused))
         for table in (LATEST, METRICS, PARAMS, TAGS, RUNS):
             connection.execute(table.delete().where(table.c.run_uuid.in_(some)))
 
 
 def _given(block: Block, sample: Sequence[str]) -> dict[str, Facts]:
-    """Return what runs of a block were given."""
-    runs, tags, params, metrics, latest = (
-        _rows(block, table, sample) for table in (RUNS, TAGS, PARAMS, METRICS, LATEST)
-    )
+    """Return the content of runs as the block was given it."""
+    runs = _rows(block, RUNS, sample)
+    tags = _rows(block, TAGS, sample)
+    params = _rows(block, PARAMS, sample)
+    metrics = _rows(block, METRICS, sample)
+    latest = _rows(block, LATEST, sample)
     facts: dict[str, Facts] = {}
     for run_id in sample:
         [run] = runs[run_id]
-        curves = _curves(metrics[run_id])
         facts[run_id] = {name: run[column] for name, column in FIELDS.items()} | {
             "params": {row["key"]: row["value"] for row in params[run_id]},
             "tags": {row["key"]: row["value"] for row in tags[run_id]},
             "metrics": {row["key"]: _value(row) for row in latest[run_id]},
             "datasets": [key for used_by, key in block.used if used_by == run_id],
-            "curves": curves,
+            "curves": _curves(metrics[run_id]),
         }
     return facts
 
 
 def _read(client: MlflowClient, run: Run, curves: Sequence[str]) -> Facts:
-    """Return the same as the client has it."""
+    """Return the content of a run as the client has it."""
     datasets = [] if run.inputs is None else [used.dataset for used in run.inputs.dataset_inputs]
     histories = {key: client.get_metric_history(run.info.run_id, key) for key in curves}
     return {name: getattr(run.info, name) for name in FIELDS} | {
@@ -109,7 +113,8 @@ def _read(client: MlflowClient, run: Run, curves: Sequence[str]) -> Facts:
 
 def _rows(block: Block, table: Table, sample: Sequence[str]) -> dict[str, list[Named]]:
     """Return the rows of some runs by run."""
-    columns, wanted = COLUMNS[table], set(sample)
+    columns = COLUMNS[table]
+    wanted = set(sample)
     place = columns.index("run_uuid")
     rows: dict[str, list[Named]] = {run_id: [] for run_id in sample}
     for record in block.records[table]:
@@ -119,7 +124,10 @@ def _rows(block: Block, table: Table, sample: Sequence[str]) -> dict[str, list[N
 
 
 def _curves(rows: Sequence[Named]) -> dict[str, set[tuple[Any, ...]]]:
-    """Return the points of each metric that has several, and of one more: reading each takes milliseconds."""
+    """Return the points of each metric that has several, and of one more.
+
+    Reading each metric takes milliseconds.
+    """
     points: dict[str, set[tuple[Any, ...]]] = {}
     for row in rows:
         points.setdefault(row["key"], set()).add((_value(row), row["step"], row["timestamp"]))

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.model import Predictor
+from linfit.tracking.run_records import Amendment, Row
 
 if TYPE_CHECKING:
     from linfit.tracking.history import History

@@ -1,4 +1,7 @@
-"""Rewrite the addresses in a store that was copied or moved: every column of MLflow's that holds one, in one transaction."""
+"""Rewrite the addresses in a store that was copied or moved.
+
+Every column of MLflow's that holds an address is rewritten, in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,14 @@ from linfit.tracking.store import Store, require
 from linfit.tracking.whereabouts import Move, find_moves
 
 Rewrite = Callable[[str, Sequence[Move]], str | None]
-"""Returns a text with the new place in it; None where it names nothing that has moved."""
+"""Returns a text with the new place in it; None where the text names nothing that has moved."""
 #: The parameter of an update that is the new text; the others are the columns of the primary key.
 NEW = "new_text"
 
 
 @dataclass(frozen=True)
 class Relocation:
-    """What is rewritten: from which folders to which, and how many addresses of each kind."""
+    """The folders that have moved, and the number of addresses below them by kind."""
 
     moves: list[Move]
     counts: dict[str, int] = field(default_factory=dict)
@@ -43,9 +46,10 @@ class Relocation:
 def relocate(
     store: Store, old: Path | None = None, new: Path | None = None, write: bool = False
 ) -> Relocation:
-    """Rewrite the addresses below the recorded places, or below `old`, if `write`; otherwise only count them.
+    """Rewrite the addresses below the recorded places, or below `old`; count them without `write`.
 
-    The new place is `new`, or the folder of a SQLite store. ConfigError where that is not enough for a store.
+    The new place is `new`, or the folder of a SQLite store. ConfigError where the store needs both
+    to be named.
     """
     if store.is_server:
         raise ConfigError(
@@ -54,13 +58,13 @@ def relocate(
     require(store)
     if write:
         require_current(store)
-    moves = _chosen_moves(store, old, new)
+    moves = _choose_moves(store, old, new)
     readable = Readable(store)
     counts = persist(store, _rewrite_all, readable.uri, moves, write)
     return Relocation(moves, counts, write and any(counts.values()))
 
 
-def _chosen_moves(store: Store, old: Path | None, new: Path | None) -> list[Move]:
+def _choose_moves(store: Store, old: Path | None, new: Path | None) -> list[Move]:
     if new is None and store.file is not None:
         new = store.file.parent
     if new is None or (old is None and store.file is None):
@@ -86,13 +90,13 @@ def _rewrite_all(uri: str, moves: Sequence[Move], write: bool) -> dict[str, int]
 def rewrite_address(text: str, moves: Sequence[Move]) -> str | None:
     """Return the address of artifacts in the new place."""
     folder = folder_of(text)
-    new = None if folder is None else _moved(folder, moves)
+    new = None if folder is None else _move(folder, moves)
     return None if new is None else address_of(new)
 
 
 def rewrite_path(text: str, moves: Sequence[Move]) -> str | None:
     """Return a path in the new place."""
-    new = _moved(Path(text), moves)
+    new = _move(Path(text), moves)
     return None if new is None else str(new)
 
 
@@ -106,14 +110,17 @@ def rewrite_source(text: str, moves: Sequence[Move]) -> str | None:
     return None if new is None else json.dumps({**source, "uri": new})
 
 
-def _moved(folder: Path, moves: Sequence[Move]) -> Path | None:
-    found = (move.moved(folder) for move in moves)
-    return next((new for new in found if new is not None), None)
+def _move(folder: Path, moves: Sequence[Move]) -> Path | None:
+    for move in moves:
+        new = move.moved(folder)
+        if new is not None:
+            return new
+    return None
 
 
 @dataclass(frozen=True)
 class Place:
-    """A column of a table that holds addresses, in every row or in those of one `key`."""
+    """A column of a table that holds addresses, in every row or in the rows of one `key`."""
 
     kind: str
     model: type[Base]
@@ -122,7 +129,7 @@ class Place:
     key: str | None = None
 
     def find_rows(self, connection: Connection, moves: Sequence[Move]) -> Iterator[dict[str, Any]]:
-        """Yield the primary key and the new text of each row that names a folder that has moved."""
+        """Yield the primary key and the new text of each row whose folder has moved."""
         table = self.model.__table__
         query = select(*table.primary_key, table.c[self.column].label(NEW))
         if self.key is not None:
@@ -131,21 +138,19 @@ class Place:
             text = row[NEW]
             new = self.rewrite(text, moves) if isinstance(text, str) else None
             if new is not None:
-                yield {_parameter(name): value for name, value in row.items() if name != NEW} | {
-                    NEW: new
-                }
+                key = {_parameter(column.name): row[column.name] for column in table.primary_key}
+                yield {**key, NEW: new}
 
     def update_rows(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Write the new text into each row."""
         table = self.model.__table__
         same = (column == bindparam(_parameter(column.name)) for column in table.primary_key)
-        connection.execute(
-            update(table).where(*same).values({self.column: bindparam(NEW)}), list(rows)
-        )
+        statement = update(table).where(*same).values({self.column: bindparam(NEW)})
+        connection.execute(statement, list(rows))
 
 
 def _parameter(column: str) -> str:
-    """Return the name of a parameter: a column's own is kept for what is assigned to it."""
+    """Return the name of a parameter; a column's own name is taken by the value assigned to it."""
     return f"key_{column}"
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking
 from linfit.tracking.direct import open_store
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.model import Predictor
 from linfit.tracking.processes import Child, Line
 from linfit.tracking.recorder import Recorder
+from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.store import Store, command
 
 if TYPE_CHECKING:

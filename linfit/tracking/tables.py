@@ -1,8 +1,10 @@
-"""The Parquet files of a sweep: its results and curves, and what is in each file.
+"""Write the Parquet files of a sweep, and read the parts of one that is not finished.
 
-    manifest.parquet → results/part-N.parquet, curves/part-N.parquet, a pair for each block → results.parquet, curves.parquet
+    manifest.parquet → results/part-N.parquet, curves/part-N.parquet, a pair for each block
+                     → results.parquet, curves.parquet
 
-A sweep is unfinished as long as its folder `results` is there. A row number identifies a fit of the sweep; duplicates of one config are legal. float32 numbers are held exactly in float64.
+A sweep is unfinished as long as its folder `results` exists. A row number identifies a fit of the
+sweep, because two fits may have the same config. float64 columns hold float32 numbers exactly.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from linfit.writing import flush_files, list_folder, make_folder, whole
 
 #: The most weights whose path is kept with the curves.
 PATH_WEIGHTS = 2
-#: How tables are written: a page that was changed on the disk is noticed when it is read.
+#: Options of writing: with checksums, a page that was changed on the disk is noticed when it is
+#: read.
 CHECKED = {"write_page_checksum": True}
-#: What the name of a table ends with that nobody can read.
+#: The suffix of a table that nobody can read.
 BROKEN = ".broken"
 
-_NUMBERS, _STEPS = pa.list_(pa.float64()), pa.list_(pa.int64())
+_NUMBERS = pa.list_(pa.float64())
 _MANIFEST = pa.schema(
     {
         "row": pa.int64(),
@@ -64,18 +67,16 @@ _RESULTS = pa.schema(
 _CURVES = pa.schema(
     {
         "row": pa.int64(),
-        "step": _STEPS,
+        "step": pa.list_(pa.int64()),
         "loss": _NUMBERS,
         "excess_loss": _NUMBERS,
         "validation_loss": _NUMBERS,
         "path": _NUMBERS,
     }
 )
-#: What every row of a table has to say.
-RESULTS_NEEDED, CURVES_NEEDED = (
-    ("row", "name", "status", "loss", "excess_loss", "weights"),
-    ("row", "step", "loss", "excess_loss"),
-)
+#: Columns without which a row of a table says nothing.
+RESULTS_NEEDED = ("row", "name", "status", "loss", "excess_loss", "weights")
+CURVES_NEEDED = ("row", "step", "loss", "excess_loss")
 #: The columns of each file, with their types.
 SCHEMAS = {
     MANIFEST: _MANIFEST,
@@ -85,173 +86,188 @@ SCHEMAS = {
 
 
 class Parts:
-    """The results and curves of a sweep while it runs: a part for each block of fits, joined at the end."""
+    """The results and curves of a sweep while it runs: a part for each block, merged at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in (CURVES, RESULTS):
             make_folder(_parts_of(folder, name))
-        self.count = 1 + max(*_numbers(folder, RESULTS), *_numbers(folder, CURVES), -1, -1)
+        numbers = [*_numbers(folder, RESULTS), *_numbers(folder, CURVES)]
+        self.count = 1 + max(numbers, default=-1)
 
     def write(
         self, rows: Sequence[int], names: Sequence[str], fits: Sequence[Fit]
     ) -> list[dict[str, Any]]:
-        """Writes the next part, which counts when its runs are recorded too, and returns its results."""
-        results = [
-            {"row": row, "name": name, **result(fit)}
-            for row, name, fit in zip(rows, names, fits, strict=True)
-        ]
-        curves = [
-            {"row": row, **_curve(fit)}
-            for row, fit in zip(rows, fits, strict=True)
-            if fit.path is not None
-        ]
+        """Write the next part and return its results.
+
+        The part counts once its runs are recorded too.
+        """
+        results = []
+        curves = []
+        for row, name, fit in zip(rows, names, fits, strict=True):
+            results.append({"row": row, "name": name, **result(fit)})
+            if fit.path is not None:
+                curves.append({"row": row, **_curve(fit)})
+        # the results last: where they exist, the curves do too
         self._write(CURVES, self.count, pa.Table.from_pylist(curves, schema=_CURVES))
-        self._write(
-            RESULTS, self.count, pa.Table.from_pylist(results, schema=_RESULTS)
-        )  # last: where it is, the curves are too
+        self._write(RESULTS, self.count, pa.Table.from_pylist(results, schema=_RESULTS))
         return results
 
     def keep(self, rows: Collection[int]) -> None:
-        """Drops all other rows, and what killed processes left half-written."""
+        """Drop all other rows, and temporary files that killed processes left."""
         for temporary in (*self.folder.glob(".*.parquet.*"), *self.folder.glob("*/.*.parquet.*")):
             temporary.unlink()
-        pairs, kept = _pairs(self.folder), pa.array(list(rows), pa.int64())
-        for name in (
-            RESULTS,
-            CURVES,
-        ):  # in this order: curves that nobody claims are dropped the next time
+        pairs = _pairs(self.folder)
+        kept = pa.array(list(rows), pa.int64())
+        # the results first: curves without results are dropped the next time
+        for name in (RESULTS, CURVES):
             for number in _numbers(self.folder, name):
-                table = _sound(self._part(name, number))
+                part = _part(self.folder, name, number)
+                table = _require_table(part)
                 left = table.filter(compute.is_in(table["row"], kept))
                 if number not in pairs:
-                    self._part(name, number).unlink(missing_ok=True)
+                    part.unlink(missing_ok=True)
                 elif left.num_rows < table.num_rows:
                     self._write(name, number, left)
 
     def join(self, run_ids: Mapping[int, str], names: Mapping[int, str]) -> list[Path]:
-        """Write `results.parquet`, with the ids of the runs there are, and `curves.parquet`.
+        """Write `results.parquet`, with the run ids there are, and `curves.parquet`; return both.
 
-        `names` are those that have changed since the parts were written. Returns both files.
+        `names` are those that have changed since the parts were written.
         """
-        tables = [_sound(self._part(RESULTS, number)) for number in _pairs(self.folder)]
+        parts = [_part(self.folder, RESULTS, number) for number in _pairs(self.folder)]
+        tables = [_require_table(part) for part in parts]
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
-        ids = pa.array([run_ids.get(row) for row in results["row"].to_pylist()], pa.string())
+        rows = results["row"].to_pylist()
         if names:
-            results = _with_names(results, names)
+            written = results["name"].to_pylist()
+            current = [names.get(row, name) for row, name in zip(rows, written, strict=True)]
+            place = _RESULTS.get_field_index("name")
+            results = results.set_column(
+                place, _RESULTS.field(place), pa.array(current, pa.string())
+            )
+        ids = pa.array([run_ids.get(row) for row in rows], pa.string())
         with whole(self.folder / RESULTS) as file:
             parquet.write_table(results.append_column("run_id", ids), file, **CHECKED)
         self._join_curves()
         return [self.folder / RESULTS, self.folder / CURVES]
 
     def remove(self) -> None:
-        """Says that the sweep is finished: `results` is gone in one step, then the rest."""
+        """Finish the sweep: its folder `results` vanishes in one step, then the rest."""
         note_leftover(_parts_of(self.folder, CURVES), unless="../results")
         for name in (RESULTS, CURVES):
             gone = name_beside(_parts_of(self.folder, name))
             _parts_of(self.folder, name).rename(gone)
-            flush_folder(
-                self.folder
-            )  # else the parts might be gone, and their folder be there under its old name
+            # after a power loss without this, the folder might have its old name and no parts
+            flush_folder(self.folder)
             shutil.rmtree(gone, ignore_errors=True)
 
     def _join_curves(self) -> None:
-        """Part by part: together they may be larger than one would hold in memory. Rows are in order within a part."""
+        """Copy the curves part by part, because together they may be larger than the memory.
+
+        Rows are in order within a part.
+        """
         with (
             whole(self.folder / CURVES) as file,
             parquet.ParquetWriter(file, _CURVES, **CHECKED) as writer,
         ):
             for number in _pairs(self.folder):
-                writer.write_table(_sound(self._part(CURVES, number)))
+                writer.write_table(_require_table(_part(self.folder, CURVES, number)))
 
     def _write(self, name: str, number: int, table: pa.Table) -> None:
-        with whole(self._part(name, number)) as file:
+        with whole(_part(self.folder, name, number)) as file:
             parquet.write_table(table, file, **CHECKED)
-
-    def _part(self, name: str, number: int) -> Path:
-        return _part(self.folder, name, number)
 
 
 def unfinished(folder: Path) -> bool:
-    """Whether the sweep of a folder has not come to its end."""
+    """Return True where the sweep of a folder has not come to its end."""
     return _parts_of(folder, RESULTS).is_dir() or not (folder / RESULTS).exists()
 
 
 def stored_results(folder: Path) -> dict[int, dict[str, Any]]:
-    """What came out of the fits of a sweep so far, by row, whether it is finished or not; reads only."""
+    """Return the results of a sweep so far, by row, whether or not it is finished; reads only."""
     files = [folder / RESULTS]
     if unfinished(folder):
         files = [_part(folder, RESULTS, number) for number in _pairs(folder)]
-    tables = [table for file in files if (table := _table(file)) is not None]
-    return {row["row"]: row for table in tables for row in table.to_pylist()}
+    results: dict[int, dict[str, Any]] = {}
+    for file in files:
+        table = _read_table(file)
+        if table is not None:
+            results |= {row["row"]: row for row in table.to_pylist()}
+    return results
 
 
 def set_aside(folder: Path) -> list[Path]:
-    """Gives the tables that are broken another name, so that their fits are run again; returns the new names."""
+    """Rename broken tables, so that their fits are run again; return the new names."""
     if unfinished(folder):
-        parts = [
+        files = [
             _part(folder, name, number)
             for name in (RESULTS, CURVES)
             for number in _numbers(folder, name)
         ]
-        broken = [part for part in parts if _table(part) is None]
-    else:  # neither is of use without the other
-        both = [folder / RESULTS, folder / CURVES]
-        broken = both if any(_table(file) is None for file in both) else []
+        broken = [file for file in files if _read_table(file) is None]
+    else:
+        # neither is of use without the other
+        files = [folder / RESULTS, folder / CURVES]
+        broken = files if any(_read_table(file) is None for file in files) else []
     return [file.replace(file.with_name(file.name + BROKEN)) for file in broken]
 
 
-def _table(file: Path) -> pa.Table | None:
-    """A part, or the results without the ids of runs; None where its content is broken.
+def _read_table(file: Path) -> pa.Table | None:
+    """Return a part, or the results without run ids; None where its content is broken.
 
-    Columns that are not there are null, but for those without which a row says nothing. LinfitError where it cannot be read now.
+    A column that is absent is null, unless a row says nothing without it. LinfitError where the
+    file cannot be read now.
     """
-    schema, needed = (
-        (_CURVES, CURVES_NEEDED)
-        if Path(CURVES).stem in (file.parent.name, file.stem)
-        else (_RESULTS, RESULTS_NEEDED)
-    )
+    is_curves = Path(CURVES).stem in (file.parent.name, file.stem)
+    schema = _CURVES if is_curves else _RESULTS
+    needed = CURVES_NEEDED if is_curves else RESULTS_NEEDED
     try:
         found = read_table(file, schema.names)
-        columns = [
-            found[field.name].cast(field.type) if field.name in found.column_names else None
-            for field in schema
-        ]
-    except OSError as error:  # Arrow's own, of content that makes no sense, have no number
+        if not set(needed) <= set(found.column_names):
+            return None
+        columns = [_column(found, field) for field in schema]
+    except OSError as error:
+        # Arrow raises OSError without a number for content that makes no sense
         if error.errno:
             raise LinfitError(f"{file} cannot be read: {os.strerror(error.errno)}") from error
         return None
     except (pa.ArrowException, ValueError):
         return None
-    if not set(needed) <= set(found.column_names):
-        return None
-    filled = [
-        pa.nulls(found.num_rows, field.type) if column is None else column
-        for field, column in zip(schema, columns, strict=True)
-    ]
-    return pa.table(filled, schema=schema)
+    return pa.table(columns, schema=schema)
 
 
-def _sound(part: Path) -> pa.Table:
-    """A part that has to be whole; LinfitError where it is not."""
-    table = _table(part)
+def _column(table: pa.Table, field: pa.Field) -> Any:
+    if field.name in table.column_names:
+        return table[field.name].cast(field.type)
+    return pa.nulls(table.num_rows, field.type)
+
+
+def _require_table(part: Path) -> pa.Table:
+    """Return a part; LinfitError where it is broken."""
+    table = _read_table(part)
     if table is None:
         raise LinfitError(f"{part} is broken: its fits have to be run again")
     return table
 
 
 def reopen(folder: Path) -> Parts:
-    """The parts of a sweep that goes on; of one that was finished, its tables are the first part."""
+    """Return the parts of a sweep that goes on.
+
+    The tables of a finished sweep become its first part.
+    """
     if unfinished(folder):
         return Parts(folder)
-    temporary = name_beside(_parts_of(folder, RESULTS))
-    for place in (temporary, _parts_of(folder, CURVES)):
+    curves = _parts_of(folder, CURVES)
+    results = name_beside(_parts_of(folder, RESULTS))
+    for place in (results, curves):
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-    shutil.copyfile(folder / CURVES, _parts_of(folder, CURVES) / "part-0.parquet")
-    parquet.write_table(_sound(folder / RESULTS), temporary / "part-0.parquet", **CHECKED)
-    flush_files([_part(folder, CURVES, 0), temporary / "part-0.parquet"], folder)
-    temporary.rename(_parts_of(folder, RESULTS))
+    shutil.copyfile(folder / CURVES, curves / "part-0.parquet")
+    parquet.write_table(_require_table(folder / RESULTS), results / "part-0.parquet", **CHECKED)
+    flush_files([curves / "part-0.parquet", results / "part-0.parquet"], folder)
+    # with this name the sweep is unfinished
+    results.rename(_parts_of(folder, RESULTS))
     flush_folder(folder)
     return Parts(folder)
 
@@ -265,18 +281,18 @@ def _part(folder: Path, name: str, number: int) -> Path:
 
 
 def _pairs(folder: Path) -> list[int]:
-    """The numbers of the parts of which both tables are there."""
+    """Return the numbers of the parts that have both tables."""
     return sorted({*_numbers(folder, RESULTS)} & {*_numbers(folder, CURVES)})
 
 
 def _numbers(folder: Path, name: str) -> list[int]:
-    """The numbers of the parts there are."""
+    """Return the numbers of the parts of one table."""
     parts = list_folder(_parts_of(folder, name), "part-*.parquet")
     return sorted(int(part.stem.removeprefix("part-")) for part in parts)
 
 
 def result(fit: Fit) -> dict[str, Any]:
-    """What came out of a fit, as one row of a table; the weights `[p, q]` row by row."""
+    """Return the results of a fit as one row of a table, with the weights `[p, q]` row by row."""
     ended = {
         "status": fit.status.value,
         "objective": fit.objective,
@@ -285,13 +301,12 @@ def result(fit: Fit) -> dict[str, Any]:
     }
     if fit.status is Status.FAILED:
         return ended
+    held_out = fit.validation_losses
     return {
         **ended,
         "loss": float(fit.losses[-1]),
         "excess_loss": float(fit.excess_losses[-1]),
-        "validation_loss": None
-        if fit.validation_losses is None
-        else float(fit.validation_losses[-1]),
+        "validation_loss": None if held_out is None else float(held_out[-1]),
         "distance_to_optimum": fit.distance_to_optimum,
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
@@ -302,29 +317,20 @@ def result(fit: Fit) -> dict[str, Any]:
 
 def _curve(fit: Fit) -> dict[str, Any]:
     assert fit.path is not None
-    path = (
-        fit.path.weights.astype(float).ravel().tolist()
-        if fit.weights.size <= PATH_WEIGHTS
-        else None
-    )
-    held = None if fit.validation_losses is None else fit.validation_losses.tolist()
-    losses = {
+    path = None
+    if fit.weights.size <= PATH_WEIGHTS:
+        path = fit.path.weights.astype(float).ravel().tolist()
+    held_out = fit.validation_losses
+    return {
+        "step": fit.steps.tolist(),
         "loss": fit.losses.tolist(),
         "excess_loss": fit.excess_losses.tolist(),
-        "validation_loss": held,
+        "validation_loss": None if held_out is None else held_out.tolist(),
+        "path": path,
     }
-    return {"step": fit.steps.tolist(), **losses, "path": path}
-
-
-def _with_names(results: pa.Table, names: Mapping[int, str]) -> pa.Table:
-    new = [
-        names.get(row["row"], row["name"]) for row in results.select(["row", "name"]).to_pylist()
-    ]
-    place = results.column_names.index("name")
-    return results.set_column(place, results.schema.field("name"), pa.array(new, pa.string()))
 
 
 def file_hash(file: Path) -> str:
-    """SHA-256 of a file, by which a reader knows that it is what was written."""
+    """Return the SHA-256 of a file, by which a reader knows that the file was not changed."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

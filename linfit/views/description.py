@@ -9,7 +9,7 @@ from pathlib import Path
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.recording import Done
 from linfit.sweeps.runner import Recorded, Runner
-from linfit.tracking import layout, notes, saved_views
+from linfit.tracking import layout, notes, run_records, saved_views
 from linfit.tracking.accounts import swept_numbers
 from linfit.tracking.objective import INCOMPARABLE
 from linfit.views.tables import number
@@ -139,5 +139,5 @@ def presentation(
 
 def swept(recorded: Recorded) -> tuple[list[str], list[str]]:
     """The keys that a sweep varies, and those of them that are numbers in its first fit; none of a single run."""
-    varying = layout.varying(recorded.row)
+    varying = run_records.varying(recorded.row)
     return varying, list(swept_numbers(recorded.config, varying))

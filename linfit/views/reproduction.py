@@ -14,7 +14,8 @@ from rich.table import Table
 from linfit.engine.difference import relative_losses
 from linfit.output import print_data
 from linfit.reproduction import Repetition, Reproduction
-from linfit.tracking.comparison import Outcome, Verdict, tolerance
+from linfit.tracking.comparison import Verdict, tolerance
+from linfit.tracking.outcomes import Outcome
 from linfit.views.markup import escape
 from linfit.views.tables import ABSENT, UNSET, console, fitted, number
 from linfit.views.verification import plain

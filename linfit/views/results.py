@@ -175,7 +175,6 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
     `uri` is an MLflow tracking URI; default MLFLOW_TRACKING_URI, or `sqlite:///outputs/mlflow.db`. LinfitError where there is no
     such sweep, or where it was interrupted before its tables were joined.
     """
-    from linfit.tracking.outcomes import Tables
     from linfit.tracking.reading import Reader
     from linfit.tracking.store import locate
 
@@ -185,12 +184,12 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
         raise LinfitError(
             f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last"
         )
-    tables = Tables.of(reader, record)
+    tables = record.tables()
     files: dict[str, Path] = {
         file.name: file for file in (tables.manifest, tables.results, tables.curves)
     }
-    if layout.TWINS in reader.artifacts(record):
-        files[layout.TWINS] = reader.file(record, layout.TWINS)
+    if layout.TWINS in record.artifacts():
+        files[layout.TWINS] = record.file(layout.TWINS)
     return Results(
         Swept(
             record.name,

@@ -64,21 +64,15 @@ def _of_run(
 ) -> tuple[FitConfig, str]:
     """The stored config of a run, which is untrusted: plug-ins are imported with `trust` only, and only data that are allowed are opened."""
     from linfit.tracking import layout
-    from linfit.tracking.originals import Permits
+    from linfit.tracking.access import Permits
+    from linfit.tracking.originals import authorize_config
     from linfit.tracking.reading import Reader
     from linfit.tracking.store import locate
-    from linfit.tracking.stored import config_of
 
     load_plugins(())  # those of installed packages
     permits = Permits(load_plugins if trust else None, data)
-    reader = Reader(locate(uri))
-    record = reader.find(reference, layout.FIT if reference == LAST else None)
-    config = config_of(reader, record, permits.load)
-    config = permits.admit(
-        config,
-        record.tags.get(layout.FINGERPRINT),
-        lambda name: reader.file(reader.top(record), name),
-    )
+    record = Reader(locate(uri)).find(reference, layout.FIT if reference == LAST else None)
+    config = authorize_config(record, permits)
     if config.engine.name != "single":
         notice(
             f"the engine {config.engine.name} fitted it, whose sums run in another order: the program agrees with it but for rounding"

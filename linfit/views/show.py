@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
 from linfit.output import print_data
 from linfit.tracking import layout
-from linfit.tracking.changes import document_of
 from linfit.tracking.reading import Reader, Record
 from linfit.tracking.store import Store
-from linfit.tracking.stored import schema_of
 from linfit.views.markup import escape
 from linfit.views.sketch import MARGIN, sketch
 from linfit.views.tables import (
@@ -31,30 +28,29 @@ from linfit.views.tables import (
 
 def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> None:
     """Prints the run that `reference` names; LinfitError if there is none."""
-    reader = Reader(store)
-    record = reader.find(reference)
-    children = reader.children(record) if record.kind == layout.SWEEP else []
+    record = Reader(store).find(reference)
+    children = record.find_children() if record.kind == layout.SWEEP else []
     if as_json:
         more = {
-            "schema": _schema(reader, record),
-            "curves": reader.curves(record),
-            "theory": theory_for(reader, record),
+            "schema": _schema(record),
+            "curves": record.curves(),
+            "theory": theory_for(record),
         }
         print_data(
             json.dumps(
-                {**asdict(record), **more, "children": [asdict(child) for child in children]}
+                {**record.as_dict(), **more, "children": [child.as_dict() for child in children]}
             )
         )
         return
     _header(record)
-    if (schema := _schema(reader, record)) is not None:
+    if (schema := _schema(record)) is not None:
         console().print(f"config schema  {escape(str(schema))}")
     if record.kind == layout.SWEEP:
         by = layout.compared_by(record.tags)
         console().print(leaderboard([Line.of_record(child, by) for child in children], all_rows))
     else:
-        _fit(reader, record)
-    files = reader.artifacts(record)
+        _fit(record)
+    files = record.artifacts()
     if files:
         console().print(f"files          {escape(', '.join(files))}")
 
@@ -77,12 +73,12 @@ def _header(record: Record) -> None:
         out.print(f"note           {escape(note)}")
 
 
-def _schema(reader: Reader, record: Record) -> object:
+def _schema(record: Record) -> object:
     """Return the schema of the config under which a fit or a sweep was recorded, None if unknown."""
     if record.kind != layout.SWEEP:
-        return schema_of(reader, record)
+        return record.read_schema()
     try:
-        return document_of(reader, record).get("schema")
+        return record.provenance().get("schema")
     except LinfitError:
         return None
 
@@ -94,12 +90,12 @@ def _when(milliseconds: int) -> str:
         return f"at no time ({milliseconds} ms)"
 
 
-def _fit(reader: Reader, record: Record) -> None:
+def _fit(record: Record) -> None:
     out = console()
     error = record.tags.get(layout.ERROR)
     if error:
         out.print(escape(error))
-    curves = reader.curves(record)
+    curves = record.curves()
     if losses := curves.get(layout.LOSS):
         excess = dict(curves.get(layout.EXCESS, []))
         out.print(curve([(step, loss, excess.get(step)) for step, loss in losses], None))
@@ -127,7 +123,7 @@ def _fit(reader: Reader, record: Record) -> None:
     ):
         if key in record.metrics:
             out.print(f"{key.replace('_', ' '):<20} {number(record.metrics[key])}")
-    _theory(theory_for(reader, record))
+    _theory(theory_for(record))
     for key, value in sorted(record.params.items()):
         out.print(f"  {escape(key)} = {escape(value)}")
 
@@ -142,7 +138,7 @@ def _theory(theory: Mapping[str, float]) -> None:
         out.print(f"{'theory':<20} {in_words(theory)}")
 
 
-def theory_for(reader: Reader, record: Record) -> dict[str, float]:
+def theory_for(record: Record) -> dict[str, float]:
     """What theory says of a run: as it was logged, or of a fit of a sweep, of which little is, from its config as far as that is to be had."""
     logged = {
         key.removeprefix(layout.THEORY): value
@@ -155,10 +151,11 @@ def theory_for(reader: Reader, record: Record) -> dict[str, float]:
     ):
         return logged
     from linfit.engine.prediction import theory_before
-    from linfit.tracking.originals import Permits, from_run
+    from linfit.tracking.access import Permits
+    from linfit.tracking.originals import from_run
 
     try:
-        config = from_run(reader, record, Permits()).originals[0].config
+        config = from_run(record, Permits()).originals[0].config
         return logged if config is None else theory_before(config).numbers()
     except Exception:  # data or plug-ins are gone, not to be opened, or raise what they like
         return logged

@@ -24,7 +24,7 @@ from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import Optimum, optimum
 from linfit.sweeps.naming import leaf_keys, sections_of, varying_keys
 from linfit.tracking import layout
-from linfit.tracking.data import located, take_arrays
+from linfit.tracking.access import located, take_arrays
 from linfit.tracking.manifest import about_of
 from linfit.tracking.objective import OBJECTIVE, Contest, problem_key
 from linfit.tracking.parquet_tables import read_table

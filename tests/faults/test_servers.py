@@ -17,7 +17,7 @@ import pytest
 
 from linfit.tracking import layout
 from linfit.tracking.client import ClientRecorder
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.store import Store
 from tests.faults.conftest import answers, free_port
 from tests.faults.harness import FITS, PAIRS, contents, end, log, one_line, run, start

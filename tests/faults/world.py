@@ -20,7 +20,7 @@ from typing import Any
 from pyarrow import parquet
 
 import linfit
-from linfit.tracking import layout
+from linfit.tracking import layout, run_records
 from linfit.tracking.tables import unfinished
 from tests.faults.harness import end, log, start
 from tests.faults.killing import find_survivors
@@ -52,7 +52,7 @@ def fit_alone(optimizer: str, seed: int, engine: str = "stacked") -> Numbers:
         "tracking=none",
     ]
     fitted = linfit.fit(linfit.compose(words))
-    return {(key, step): value for key, value, step in layout.metrics(fitted)}
+    return {(key, step): value for key, value, step in run_records.metrics(fitted)}
 
 
 def assert_same(found: Numbers, expected: Numbers, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Paths as addresses, and back: as MLflow and SQLAlchemy read them, whatever signs a folder's name has."""
+"""Paths as addresses, and back, as MLflow and SQLAlchemy read them, for any folder name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from linfit.tracking.addresses import address_of, folder_of, join_address, sqlit
 from linfit.tracking.store import Store, command, locate
 from tests.helpers import LAW
 
-#: Names of folders with signs that mean something in an address, in a shell, or in Hydra's overrides.
+#: Names of folders with signs that mean something in an address, in a shell, or in Hydra's
+#: overrides.
 NAMES = (
     "a b",
     "q%20b",

@@ -11,7 +11,7 @@ from mlflow.entities import Run
 
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database import DatabaseRecorder
-from linfit.tracking.layout import Amendment
+from linfit.tracking.run_records import Amendment
 from tests.tracking.written import DATA, NAME, contents, named, row, sound
 
 #: What runs have, and what they get.

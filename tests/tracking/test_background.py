@@ -196,7 +196,7 @@ def test_a_process_that_is_killed_is_one_line_and_another_takes_its_place(
 KILLED = """
 import os, signal, sys, time
 from linfit.settings import MLflowTracking
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
 recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
@@ -262,7 +262,7 @@ def test_a_lock_that_stays_is_one_line_and_nothing_is_written(
 LEAVES = """
 from linfit.settings import MLflowTracking
 from linfit.tracking import database
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 import sys, time
 database.LARGE = 1

@@ -1,4 +1,4 @@
-"""linfit called by a script that uses MLflow itself: its active run, its experiment, its autologging."""
+"""linfit called by a script that uses MLflow itself: its run, experiment and autologging."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def recorder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def caller(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
-    """A script that has chosen linfit's store and the experiment `mine`; MLflow is as it was afterwards."""
+    """Choose linfit's store and the experiment `mine`; afterwards MLflow is as before."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -120,7 +120,8 @@ def test_runs_that_the_caller_nests_below_a_sweep_are_none_of_its_fits(
     assert linfit("verify", swept.run_id).code == 0
 
 
-#: What is run, whether a run is active in the experiment `mine`, and the experiment that it is recorded in.
+#: What is run, whether a run is active in the experiment `mine`, and the experiment that it is
+#: recorded in.
 EXPERIMENTS = {
     "chosen": ([], False, "mine"),
     "chosen, a file": (["asked"], False, "asked"),

@@ -1,4 +1,4 @@
-"""Blocks are written where the tables have the columns, and stay there only if MLflow's client reads what was given."""
+"""Blocks are written where the tables have the columns, and kept if MLflow reads them back."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from linfit.tracking.block import Block
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.columns import find_obstacle
 from linfit.tracking.database import DatabaseRecorder
-from linfit.tracking.layout import Amendment, Row
 from linfit.tracking.opening import open_recorder
+from linfit.tracking.run_records import Amendment, Row
 from tests.tracking.written import (
     DATA,
     NAME,
@@ -60,7 +60,8 @@ def execute(file: Path, *statements: str) -> None:
         "ALTER TABLE runs ADD COLUMN later TEXT",
         "ALTER TABLE metrics ADD COLUMN later INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE tags ADD COLUMN later TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE params ADD COLUMN later TEXT GENERATED ALWAYS AS (key || value) VIRTUAL NOT NULL",
+        "ALTER TABLE params ADD COLUMN later TEXT "
+        "GENERATED ALWAYS AS (key || value) VIRTUAL NOT NULL",
         "CREATE TABLE later (run_uuid TEXT NOT NULL)",
         "UPDATE alembic_version SET version_num = '0123456789ab'",
     ],
@@ -141,7 +142,10 @@ def test_a_table_that_is_gone_or_a_view_is_an_obstacle(template: Path, tmp_path:
 # ---- what was written is read back ----
 
 #: What the client writes is right: it has a run that is RUNNING meanwhile, and a block has none.
-MEDDLED = "WHEN NOT EXISTS (SELECT 1 FROM runs WHERE status = 'RUNNING') BEGIN {} WHERE rowid = new.rowid; END"
+MEDDLED = (
+    "WHEN NOT EXISTS (SELECT 1 FROM runs WHERE status = 'RUNNING') "
+    "BEGIN {} WHERE rowid = new.rowid; END"
+)
 CHANGED = {
     "run name": ("runs", "UPDATE runs SET name = 'x' || new.name"),
     "end time": ("runs", "UPDATE runs SET end_time = new.end_time / 1000"),

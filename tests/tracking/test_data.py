@@ -1,4 +1,4 @@
-"""Arrays from Python: a run keeps their numbers, so that others have them in another process, and nobody takes changed ones for them."""
+"""Arrays from Python: a run keeps their numbers for other processes; changed ones are refused."""
 
 from __future__ import annotations
 

@@ -33,13 +33,13 @@ from linfit.engine.dispatch import fit
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking
 from linfit.system import end_apart
-from linfit.tracking import database, layout, statements
+from linfit.tracking import database, run_records, statements
 from linfit.tracking.accounts import account
 from linfit.tracking.block import RunIds
 from linfit.tracking.client import AT_ONCE, ClientRecorder
 from linfit.tracking.database import DatabaseRecorder
-from linfit.tracking.layout import Row
 from linfit.tracking.opening import open_recorder
+from linfit.tracking.run_records import Row
 from linfit.tracking.store import Store
 from linfit.views.ui import start_server
 from tests.tracking.written import (
@@ -189,13 +189,13 @@ def test_ids_are_mlflows_but_grow() -> None:
 def test_runs_that_are_begun_and_ended_go_through_the_client(
     recorder: DatabaseRecorder, tmp_path: Path
 ) -> None:
-    begun = layout.started(account(FitConfig(steps=5)), "single", START, {})
+    begun = run_records.started(account(FitConfig(steps=5)), "single", START, {})
     run_id = recorder.begin(begun)
     result = fit(FitConfig(steps=5))
     (tmp_path / "config.json").write_text("{}")
-    recorder.end(run_id, layout.finished(begun, result, END), [tmp_path / "config.json"])
+    recorder.end(run_id, run_records.finished(begun, result, END), [tmp_path / "config.json"])
     [child] = recorder.add(
-        [layout.child(result, account(result.config), "child", run_id, 0, (START, END))]
+        [run_records.child(result, account(result.config), "child", run_id, 0, (START, END))]
     )
     client = recorder.client.client
     assert [file.path for file in client.list_artifacts(run_id)] == ["config.json"]
@@ -236,7 +236,7 @@ def test_a_process_that_is_killed_leaves_nothing(recorder: DatabaseRecorder) -> 
 import os, signal
 from linfit.settings import MLflowTracking
 from linfit.tracking import statements
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 statements.known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(200)]

@@ -29,11 +29,10 @@ CANARY = "s3cretcanary"
 
 @pytest.mark.matrix
 def test_every_installed_package_has_its_version() -> None:
-    there = {
-        re.sub(r"[-_.]+", "-", found.name).lower(): found.version
-        for found in distributions()
-        if ".dist-info" in str(found._path)
-    }  # type: ignore[attr-defined]
+    there = {}
+    for found in distributions():
+        if ".dist-info" in str(found._path):  # type: ignore[attr-defined]
+            there[re.sub(r"[-_.]+", "-", found.name).lower()] = found.version
     assert len(there) > 50
     assert there.items() <= environment.packages().items()
 
@@ -81,7 +80,7 @@ def test_libraries_are_described_as_they_are_loaded() -> None:
     ],
 )
 def test_libraries_that_other_packages_bring_do_not_count(file: str, counts: bool) -> None:
-    """They are loaded when those packages are first used, which differs between two runs of one config."""
+    """The packages load them at their first use, which differs between runs of one config."""
     assert blas._is_ours(file) is counts
 
 
@@ -142,7 +141,10 @@ def test_what_a_variable_has_chosen_is_named() -> None:
         "MKL_CBWR": "SSE4_2",
         "DNNL_MAX_CPU_ISA": "SSE41",
     }
-    program = "import json; from linfit.tracking.environment import environment; print(json.dumps(environment(1)))"
+    program = (
+        "import json; from linfit.tracking.environment import environment; "
+        "print(json.dumps(environment(1)))"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, **chosen},
@@ -185,7 +187,10 @@ def test_the_processor_is_named(
 
 # ---- code ----
 
-SOURCE = '"""A module."""\n\nclass A:\n    """Text."""\n\n    def f(self, x):\n        """More."""\n        return [x + 1, ""]  # a comment\n'
+SOURCE = (
+    '"""A module."""\n\nclass A:\n    """Text."""\n\n    '
+    'def f(self, x):\n        """More."""\n        return [x + 1, ""]  # a comment\n'
+)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is longer than MLflow's tables hold: shortened, left out with a note, or refused before anything runs."""
+"""Texts longer than MLflow's tables hold: shortened, left out with a note, or refused early."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from sqlalchemy.exc import DataError
 
 from linfit.errors import RecordingError
 from linfit.tracking import limits
-from linfit.tracking.layout import NOTES, Row
+from linfit.tracking.layout import NOTES
 from linfit.tracking.patience import one_line
+from linfit.tracking.run_records import Row
 from linfit.tracking.store import Store
 from tests.conftest import Ran
 
@@ -133,8 +134,9 @@ def test_what_a_store_can_hold_is_not(store: Store, name: str, artifacts: str | 
 
 def test_the_cause_is_not_cut_out_of_what_a_database_says() -> None:
     said = (
-        "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush is occurring "
-        "prematurely)\n(psycopg.errors.StringDataRightTruncation) value too long for type character varying(200)\n[SQL: INSERT …]"
+        "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush "
+        "block if this flush is occurring prematurely)\n(psycopg.errors.StringDataRightTruncation) "
+        "value too long for type character varying(200)\n[SQL: INSERT …]"
     )
     with (
         pytest.raises(

@@ -1,4 +1,4 @@
-"""What is masked wherever it may stand, and what is left as it is: tables of both, in text, in plain data, and in what a run keeps."""
+"""Texts that are masked, and texts that are left as they are, in text, data, errors and stores."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ INNOCENT = (
     "https://h/x?page=2#token",
     "sqlite:////a/b.db",
     "sha256: " + "0a1b" * 16,
-    "run b9f8e9000003aabbccddeeff00112233 in /home/User1/Projects/LinFit/outputs/sweeps/2026-11-29_21-56-08-180792",
+    "run b9f8e9000003aabbccddeeff00112233 "
+    "in /home/User1/Projects/LinFit/outputs/sweeps/2026-11-29_21-56-08-180792",
     "TestThatTheOptimizerConvergesInTwoSteps2",
     "risk-averse and sk-learn",
     "linfit: optimizer: no key 'token': did you mean 'betas'?",
@@ -295,7 +296,7 @@ def test_names_say_whether_their_values_are_secret(name: str, secret: bool) -> N
     ],
 )
 def test_nothing_takes_long(part: str) -> None:
-    """A line of a million characters takes less than a second of this process, whatever it is made of."""
+    """A line of a million characters takes less than a second of this process."""
     text = part * (1_000_000 // len(part))
     begin = time.process_time()
     mask(text)

@@ -166,13 +166,13 @@ def test_the_store_of_every_release_is_read_and_stays_as_it_is(archive: Path, ba
     before = bytes_below(bare)
     reader = Reader(locate())
     sweep = reader.find("last")
-    fits = reader.children(sweep)
+    fits = sweep.find_children()
     assert {fit.name for fit in fits} == {
         f"lr={lr} seed={seed}" for lr in (0.1, 0.2) for seed in (0, 1)
     }
     assert {fit.status for fit in fits} == {"FINISHED"}
-    assert len(reader.curves(fits[0])["loss"]) == 20
-    assert reader.file(sweep, "results.parquet").stat().st_size
+    assert len(fits[0].curves()["loss"]) == 20
+    assert sweep.file("results.parquet").stat().st_size
     assert bytes_below(bare) == before
 
 
@@ -181,7 +181,7 @@ def test_every_command_that_reads_leaves_every_byte(
 ) -> None:
     before = bytes_below(other)
     reader = Reader(locate())
-    fit = reader.children(reader.find("last"))[0].run_id
+    fit = reader.find("last").find_children()[0].run_id
     for command in READS:
         caplog.clear()
         copies._tell.cache_clear()
@@ -346,7 +346,7 @@ def test_a_store_that_is_half_migrated_is_read_all_the_same(old: Path) -> None:
     change(f"UPDATE alembic_version SET version_num = '{OLDEST_REVISION}'")
     before = bytes_below(old)
     reader = Reader(locate())
-    assert len(reader.children(reader.find("last"))) == 4
+    assert len(reader.find("last").find_children()) == 4
     assert bytes_below(old) == before
 
 

@@ -1,4 +1,4 @@
-"""Saved models: they predict from the user's own columns, with the bits of the fit, and no pickle is read."""
+"""Saved models predict from the user's columns, with the fit's bits, and without a pickle."""
 
 from __future__ import annotations
 
@@ -201,12 +201,13 @@ CODE_OF_MODELS = "416f3fa0f649078672a69a18427f03591df96899486f46e5323b01c682f989
 
 
 def test_the_code_that_models_carry_never_changes() -> None:
-    """The first module of that name serves all models of a process: other code needs the next number, linfit_model_2."""
+    """One module of that name serves all models of a process: other code needs a new number."""
     code = Path(linfit_model_1.__file__).read_text(encoding="utf-8")
     assert hashlib.sha256(code.encode()).hexdigest() == CODE_OF_MODELS
 
 
-#: Predicts with the model of every folder below argv[1], where neither linfit nor what it fits with can be imported.
+#: Predicts with the model of every folder below argv[1], where neither linfit nor what it fits with
+#: can be imported.
 ALONE = """
 import sys
 from pathlib import Path
@@ -220,7 +221,8 @@ from mlflow import pyfunc
 
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     frame = pd.DataFrame(np.load(folder / "columns.npy"), columns=["mass", "length"])
-    np.save(folder / "predicted.npy", pyfunc.load_model(str(folder / "model")).predict(frame).to_numpy())
+    model = pyfunc.load_model(str(folder / "model"))
+    np.save(folder / "predicted.npy", model.predict(frame).to_numpy())
 assert Path(sys.modules["linfit_model_1"].__file__).parts[-2:] == ("code", "linfit_model_1.py")
 assert not [name for name in blocked if sys.modules[name] is not None]
 """

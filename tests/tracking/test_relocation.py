@@ -1,4 +1,4 @@
-"""Stores that were copied or moved: what is read, what is refused, and how their addresses are rewritten."""
+"""Stores that were copied or moved: read, refused, and their addresses rewritten."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WRITES = (
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
-    """The working directory of somebody who sends what is in `outputs/`: a fit, and last a sweep."""
+    """Return the working directory of somebody who sends `outputs/`: a fit, and last a sweep."""
     from linfit.sweeps.app import execute
     from linfit.sweeps.runner import Runner
 
@@ -53,7 +53,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path
     with closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as database, database:
         source = json.dumps({"uri": str(folder / "outputs" / "data.csv")})
         database.execute(
-            "UPDATE datasets SET dataset_source = ? WHERE rowid = (SELECT min(rowid) FROM datasets)",
+            "UPDATE datasets SET dataset_source = ? "
+            "WHERE rowid = (SELECT min(rowid) FROM datasets)",
             (source,),
         )
     return folder
@@ -116,7 +117,7 @@ def test_nothing_is_made_where_a_moved_store_was(words: str, linfit: Linfit, mov
 
 def test_a_copy_is_read_beside_its_database(linfit: Linfit, copied: Path) -> None:
     reader = Reader(locate())
-    assert reader.file(reader.find("last"), layout.RESULTS).is_relative_to(copied)
+    assert reader.find("last").file(layout.RESULTS).is_relative_to(copied)
     for words in (
         "show",
         "report",
@@ -264,7 +265,7 @@ def test_another_way_to_the_same_place_is_no_move(
 def test_artifacts_that_were_put_elsewhere_are_no_move(
     place: str, linfit: Linfit, bare: Path, migrated_store: Path
 ) -> None:
-    """Also below another store's, and where this store's own folder has files of an experiment of that name."""
+    """Also below another store's, and where this store has files of an experiment of that name."""
     for folder in ("first", "second"):
         (bare / folder / "outputs" / "artifacts" / "adhoc").mkdir(parents=True)
         shutil.copy(migrated_store, bare / folder / "outputs" / "mlflow.db")

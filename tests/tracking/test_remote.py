@@ -21,7 +21,7 @@ from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking
-from linfit.tracking import head_start, layout, opening
+from linfit.tracking import head_start, layout, opening, run_records
 from linfit.tracking.accounts import account
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.model import Predictor, write_weights
@@ -92,13 +92,13 @@ def test_a_run_is_begun_and_ended_with_its_files_and_its_model(
     opened: Opened, tmp_path: Path
 ) -> None:
     remote, done = opened(), fit(FitConfig(steps=5))
-    begun = layout.started(account(done.config), "single", START, {})
+    begun = run_records.started(account(done.config), "single", START, {})
     run_id = remote.begin(begun)
     write_weights(done, tmp_path / "weights.safetensors")
     (tmp_path / "config.json").write_text("{}")
     remote.end(
         run_id,
-        layout.finished(begun, done, END),
+        run_records.finished(begun, done, END),
         [tmp_path / "config.json"],
         Predictor.of(done, tmp_path / "weights.safetensors"),
     )
@@ -118,8 +118,8 @@ def test_a_run_is_begun_and_ended_with_its_files_and_its_model(
     assert run.outputs.model_outputs
     assert remote.presentation()["of all"] == "runs"
     assert (remote.where(), remote.experiment_id) == (here.where(), here.experiment_id)
-    remote.amend({run_id: layout.Amendment("new", {"hparam/lr": 0.5}, {"p": "v"})})
-    remote.amend({run_id: layout.Amendment("newer")})
+    remote.amend({run_id: run_records.Amendment("new", {"hparam/lr": 0.5}, {"p": "v"})})
+    remote.amend({run_id: run_records.Amendment("newer")})
     run = client.get_run(run_id)
     assert (run.info.run_name, run.data.metrics["hparam/lr"], run.data.params["p"]) == (
         "newer",
@@ -249,7 +249,7 @@ LEAVES = """
 import os, sys
 from linfit.settings import MLflowTracking
 from linfit.tracking import head_start
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 head_start.begin([])
 recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
@@ -296,7 +296,7 @@ KILLED = """
 import os, signal, sys, time
 from linfit.settings import MLflowTracking
 from linfit.tracking import head_start
-from linfit.tracking.layout import Row
+from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 head_start.begin([])
 rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]

@@ -23,7 +23,6 @@ from linfit.errors import LinfitError
 from linfit.system import end_apart
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import Store, locate
-from linfit.tracking.stored import config_of
 from linfit.views.ui import start_server
 from tests.helpers import started
 
@@ -86,13 +85,13 @@ def test_runs_and_sweeps_over_http(
     downloaded = client.download_artifacts(run.info.run_id, "weights.safetensors", str(workdir))
     assert Path(downloaded).stat().st_size > 0
     reader = Reader(locate(server))
-    assert config_of(reader, reader.find(run.info.run_id)).optimizer.name == "adam"
+    assert reader.find(run.info.run_id).config().optimizer.name == "adam"
     with pytest.raises(
         LinfitError, match=r"config\.json is larger than it can be: .* bytes, 9 at most"
     ):
-        reader.file(reader.find(run.info.run_id), "config.json", 9)
+        reader.find(run.info.run_id).file("config.json", 9)
     with pytest.raises(LinfitError, match=r"has no file other\.json"):
-        reader.file(reader.find(run.info.run_id), "other.json")
+        reader.find(run.info.run_id).file("other.json")
     shown = linfit("show", "last", "--uri", server)
     assert shown.code == 0
     assert "seed=1" in shown.out

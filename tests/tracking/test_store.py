@@ -277,9 +277,9 @@ def test_files_are_found_where_outputs_was_moved_to(
     shutil.rmtree(workdir / "outputs")
     reader = Reader(locate(f"sqlite:///{moved}/mlflow.db"))
     record = reader.find("last")
-    assert reader.file(record, "weights.safetensors").is_relative_to(moved)
+    assert record.file("weights.safetensors").is_relative_to(moved)
     with pytest.raises(LinfitError, match="has no file nothing"):
-        reader.file(record, "nothing")
+        record.file("nothing")
 
 
 def test_an_environment_below_a_percent_sign_is_said(

@@ -13,11 +13,11 @@ import pytest
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking import layout, reading, stored
+from linfit.tracking.access import require_known_place
 from linfit.tracking.accounts import stored_text
-from linfit.tracking.places import require_known_place
 from linfit.tracking.reading import Reader
 from linfit.tracking.store import Store, locate
-from linfit.tracking.stored import config_of, read_config
+from linfit.tracking.stored import read_config
 from tests.helpers import config
 
 Linfit = Callable[..., Any]
@@ -36,31 +36,31 @@ def ran(linfit: Linfit, *arguments: str) -> list[str]:
 
 def test_a_single_run_has_it_in_a_file(linfit: Linfit, workdir: Path) -> None:
     [run_id] = ran(linfit, "optimizer=sgd", "steps=3", "seed=7")
-    found = config_of(reader(), reader().find(run_id))
+    found = reader().find(run_id).config()
     assert (found.optimizer.name, found.seed, found.engine.name) == ("sgd", 7, "single")
     [file] = workdir.glob("outputs/artifacts/**/config.json")
     file.write_text(file.read_text().replace('"seed": 7', '"seed": 6'))
     with pytest.raises(ConfigError, match=r"config\.json: the config's hash does not fit"):
-        config_of(reader(), reader().find(run_id))
+        reader().find(run_id).config()
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"config\.json cannot be read"):
-        config_of(reader(), reader().find(run_id))
+        reader().find(run_id).config()
     file.unlink()
     with pytest.raises(LinfitError, match=r"has no file config\.json"):
-        config_of(reader(), reader().find(run_id))
+        reader().find(run_id).config()
 
 
 def test_a_child_has_it_in_a_tag(linfit: Linfit, workdir: Path, client: Any) -> None:
     ids = ran(linfit, "-m", "seed=3,4", "steps=3")
-    assert [config_of(reader(), reader().find(run_id)).seed for run_id in ids] == [3, 4]
+    assert [reader().find(run_id).config().seed for run_id in ids] == [3, 4]
     tag = client.get_run(ids[0]).data.tags[layout.CONFIG]
     client.set_tag(ids[0], layout.CONFIG, tag.replace('"seed":3', '"seed":5'))
     with pytest.raises(
         ConfigError, match=f"tag linfit.config of run {ids[0]}: the config's hash does not fit"
     ):
-        config_of(reader(), reader().find(ids[0]))
+        reader().find(ids[0]).config()
     with pytest.raises(ConfigError, match="is a sweep, which has no config of its own"):
-        config_of(reader(), reader().find("last"))
+        reader().find("last").config()
 
 
 def test_a_child_whose_config_is_too_long_for_a_tag_has_it_in_the_manifest(
@@ -77,13 +77,13 @@ def test_a_child_whose_config_is_too_long_for_a_tag_has_it_in_the_manifest(
     ids = ran(linfit, "-m", "seed=0,1", "steps=1", *given)
     record = reader().find(ids[1])
     assert layout.CONFIG not in record.tags
-    found = config_of(reader(), record)
+    found = record.config()
     assert found.seed == 1
     assert found.fingerprint() == record.tags[layout.FINGERPRINT]
     for row in ("7", "-1", "x", "1" * 5000):
         client.set_tag(ids[1], layout.ROW, row)
         with pytest.raises(ConfigError, match=r"manifest\.parquet has no row"):
-            config_of(reader(), reader().find(ids[1]))
+            reader().find(ids[1]).config()
 
 
 def test_nothing_larger_than_a_config_is_read(
@@ -120,13 +120,13 @@ def test_a_file_that_a_server_keeps_is_downloaded_if_it_is_no_larger_than_it_can
     )  # as if a server kept them
     monkeypatch.setattr(reading, "require_known_place", lambda store, uri: None)
     record = reader().find(run_id)
-    assert config_of(reader(), record).seed == 7
+    assert record.config().seed == 7
     with pytest.raises(
         LinfitError, match=r"config\.json of run .* is larger than it can be: .* bytes, 9 at most"
     ):
-        reader().file(record, "config.json", 9)
+        record.file("config.json", 9)
     with pytest.raises(LinfitError, match=r"has no file other\.json"):
-        reader().file(record, "other.json")
+        record.file("other.json")
 
 
 @pytest.mark.parametrize(

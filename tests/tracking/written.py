@@ -17,12 +17,13 @@ from mlflow import MlflowClient
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
+from linfit.engine.prediction import stable_lr_of
 from linfit.method.optimizers import SGD
-from linfit.tracking import layout
+from linfit.tracking import run_records
 from linfit.tracking.accounts import account
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.database import DatabaseRecorder
-from linfit.tracking.layout import Dataset, Row
+from linfit.tracking.run_records import Dataset, Row
 from linfit.tracking.store import Store
 
 NAME, START, END = "a block", 1_700_000_000_123, 1_700_000_000_456
@@ -53,8 +54,15 @@ def children() -> list[Row]:
     varying = ("optimizer.lr", "seed")
     return [
         with_tag(
-            layout.child(
-                one, account(one.config, varying), f"lr={i}", PARENT, i, (START + i, END + i)
+            run_records.child(
+                one,
+                account(one.config, varying),
+                f"lr={i}",
+                PARENT,
+                i,
+                (START + i, END + i),
+                None,
+                stable_lr_of(one),
             )
         )
         for i, one in enumerate(fits)
