@@ -23,7 +23,8 @@ from linfit.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from linfit.sweeps.runner import Runner
+    from linfit.sweeps.run_result import RunResult
+    from linfit.sweeps.session import RunSession
     from linfit.tracking.store import Store
 
 FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -131,14 +132,12 @@ def run(arguments: tuple[str, ...]) -> int:
     """
     head_start.begin(arguments)
     from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
+    from linfit.sweeps.run_options import RunOptions
+    from linfit.sweeps.session import RunSession
     from linfit.views.progress import ProgressBar
 
-    runner = Runner(
-        ProgressBar(),
-        skip_done="--skip-done" in arguments,
-        skip_unstable="--skip-unstable" in arguments,
-    )
+    session = RunSession(ProgressBar())
+    options = RunOptions("--skip-done" in arguments, "--skip-unstable" in arguments)
     own = [
         argument
         for argument in arguments
@@ -146,40 +145,34 @@ def run(arguments: tuple[str, ...]) -> int:
     ]
     try:
         return _run(
-            runner, lambda: execute(own, runner, configure_logging=True), "--json" in arguments
+            session,
+            lambda: execute(own, options, session, configure_logging=True),
+            "--json" in arguments,
         )
     finally:
         head_start.dismiss()
 
 
-def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
-    """Does the work of a runner, says how to go on where it was broken off, and reports."""
+def _run(session: RunSession, work: Callable[[], RunResult], as_json: bool) -> int:
+    """Run what `work` runs in the session, say how to resume if it is broken off, and report."""
     from linfit.views.attempts import attempt
     from linfit.views.description import describe
     from linfit.views.illustration import illustrate, show_made
     from linfit.views.outcome import finished, show_outcome, show_where_kept
 
-    def go_on() -> str:
-        return f"; go on with: {command}" if (command := runner.command()) else ""
-
-    def broken_off() -> str:
-        fits = f"{len(runner.done)} finished fits are kept, " if runner.folder is not None else ""
-        kept = f"; {fits}run {runner.killed} is KILLED in MLflow" if runner.killed else ""
-        return kept + go_on()
-
-    last_words = broken_off
+    last_words: Callable[[], str] = session.describe_end
     with within_seconds(lambda: last_words()):
         try:
-            work()
+            result = work()
         except LinfitError as error:
-            raise type(error)(f"{error}{go_on()}") from error
-        last_words = partial(finished, runner)
-        failed = show_outcome(runner, as_json)
-        made = illustrate(runner)
-        attempt("the description", describe, runner, made)
+            raise type(error)(f"{error}{session.describe_resumption()}") from error
+        last_words = partial(finished, result)
+        failed = show_outcome(result, as_json)
+        made = illustrate(result)
+        attempt("the description", describe, result, made)
         show_made(made, as_json)
     if unwritten() is not None:
-        show_where_kept(runner)
+        show_where_kept(result)
     return FAILED if failed else 0
 
 
@@ -247,7 +240,7 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     from linfit.sweeps.finding import end_dead, find
     from linfit.sweeps.planned import Asked
     from linfit.sweeps.resuming import look, opened, resume
-    from linfit.sweeps.runner import Runner
+    from linfit.sweeps.session import RunSession
     from linfit.views.progress import ProgressBar
     from linfit.views.resume import show_left
 
@@ -263,8 +256,8 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     if only_plan:
         show_left(look(path, opened(path, wanted), wanted), as_json)
         return 0
-    runner = Runner(ProgressBar())
-    return _run(runner, lambda: resume(path, runner, wanted), as_json)
+    session = RunSession(ProgressBar())
+    return _run(session, lambda: resume(path, wanted, session), as_json)
 
 
 _trust = click.option(

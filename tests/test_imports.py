@@ -261,7 +261,7 @@ def house(root: Path, place: str, source: str) -> Path:
         "linfit/tracking/client.py": "import mlflow\nfrom linfit import config\nfrom ..engine import fit",
         "linfit/views/guard_server.py": "import mlflow.server\nimport plotly",
         "linfit/cli.py": "import hydra\nimport linfit",
-        "hydra_plugins/linfit/sweeper.py": "from omegaconf import DictConfig\nfrom linfit.sweeps.runner import Runner",
+        "hydra_plugins/linfit/sweeper.py": "from omegaconf import DictConfig\nfrom linfit.sweeps.runner import HydraTask",
         place: source,
     }
     for name, text in kept.items():

@@ -61,13 +61,13 @@ class LinfitSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from linfit.sweeps.request import LAUNCHER
-        from linfit.sweeps.runner import Runner
+        from linfit.sweeps.runner import HydraTask
 
         assert self.config is not None and self.launcher is not None
         jobs = self.jobs(arguments)
         # By name: Hydra's discovery executes a plugin's module without importing it, so that its classes exist twice.
         if (
-            isinstance(self.task_function, Runner)
+            isinstance(self.task_function, HydraTask)
             and self.config.hydra.launcher._target_ == LAUNCHER
         ):
             return [self.launcher.launch(jobs, initial_job_idx=0)]

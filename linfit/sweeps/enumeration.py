@@ -25,7 +25,8 @@ from linfit.sweeps.request import (
     open_request,
     validate_fit,
 )
-from linfit.sweeps.runner import Job, Runner
+from linfit.sweeps.run_options import Job
+from linfit.sweeps.runner import HydraTask
 from linfit.tracking.accounts import name_of
 
 #: The sweepers whose jobs are known before any of them has run; others choose the next by the results of the last.
@@ -79,7 +80,7 @@ def _enumerate_sweep(request: Request) -> Enumeration:
             f"hydra/sweeper={choice} chooses its fits while it runs: only those of hydra/sweeper=linfit are known before"
         )
     with set_hydra_config(composed):
-        sweeper = new_sweeper(request, composed, Runner(), Callbacks())
+        sweeper = new_sweeper(request, composed, HydraTask(), Callbacks())
         listed = _listed(sweeper, read_raw(composed.hydra.overrides.task))
         jobs = expand(Expansion(composed, request.loader), listed)
     together = composed.hydra.launcher._target_ == LAUNCHER

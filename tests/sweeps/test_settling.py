@@ -16,7 +16,6 @@ from linfit.engine.dispatch import fits_as_done
 from linfit.sweeps.app import execute
 from linfit.sweeps.folder import About
 from linfit.sweeps.naming import varying_keys
-from linfit.sweeps.runner import Runner
 from linfit.tracking import layout
 from tests.conftest import Ran
 from tests.sweeps.conftest import kill
@@ -85,7 +84,7 @@ def whole(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
             patch.chdir(tmp_path_factory.mktemp("whole"))
             Path("outputs").mkdir()
             shutil.copy(migrated_store, "outputs/mlflow.db")
-            execute(["-m", *jobs, *COMMON], Runner())
+            execute(["-m", *jobs, *COMMON])
             client = MlflowClient(tracking_uri=f"sqlite:///{Path.cwd()}/outputs/mlflow.db")
             ended[name] = seen(client)
     assert ended["a number later"] == {
