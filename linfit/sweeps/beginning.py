@@ -30,9 +30,9 @@ def plan_sweep(fits: PlannedFits, about: About, path: Path, settings: DictConfig
 
 
 def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> SweepRun:
-    """Start the parent run of a planned sweep; withdraw the plan if its store cannot be opened.
+    """Start the parent run of a planned sweep.
 
-    `more` tells that further batches of fits may come.
+    If the store cannot be opened, the plan is withdrawn. `more` tells that further batches of fits may come.
     """
     first = fits.configs[0]
     try:
@@ -53,7 +53,10 @@ def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> 
 def parent_row(
     about: About, first: FitConfig, accounts: Iterable[Account], path: Path
 ) -> layout.Row:
-    """Return a sweep's parent as it starts; `first` is the config of its first fit."""
+    """Return a sweep's parent as it starts.
+
+    `first` is the config of the sweep's first fit.
+    """
     tags = {
         **environment.tags(first),
         **nest(resolved_tracking(first), first.name),

@@ -77,7 +77,7 @@ def fits_on_cluster(
 def settled(
     chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], backend: str
 ) -> Iterable[tuple[int, Fit]]:
-    """Return the fits of a chunk with their places, from what a node sent back."""
+    """Return the fits that a node has run, or failed fits."""
     if not isinstance(outcome, BaseException):
         return unpack(chunk, outcome, configs)
     error = (
@@ -183,7 +183,10 @@ class Dask:
 
 
 class Ray:
-    """The ray cluster at `address`, HOST:6379, or null for the one that runs on this machine."""
+    """The ray cluster at `address`, HOST:6379.
+
+    None is the cluster that runs on this machine.
+    """
 
     def __init__(self, address: str | None) -> None:
         self.library = _import("ray", "ray")

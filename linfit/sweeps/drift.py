@@ -23,9 +23,9 @@ Changes = dict[str, tuple[str, str]]
 
 
 def changes(path: Path, tags: Mapping[str, str] | None, config: FitConfig) -> Changes:
-    """Return the changes of code and environment since the sweep's run got its `tags`.
+    """Return the changes of code and environment since the sweep began.
 
-    If it has no run, they are changes since `environment.json` was written.
+    They are changes since its run got `tags`, or, if it has no run, since `environment.json` was written.
     """
     now = environment.tags(config)
     after = {"code": now[layout.CODE], **_select_decisive(json.loads(now[layout.ENVIRONMENT]))}
@@ -63,9 +63,9 @@ def changed_data(
     asked: Asked,
     tags: Mapping[str, str] | None,
 ) -> Changes:
-    """Return the data of configs that have another fingerprint than they were planned with.
+    """Return the data that have changed since the sweep was planned.
 
-    A config without data files has changed as a whole.
+    They are those of configs that have another fingerprint than they were planned with.
     """
     found: Changes = {}
     for config, before in zip(configs, planned(path, "fingerprint", rows), strict=True):
@@ -90,7 +90,7 @@ def _holds_still(path: Path, pair: tuple[str, str], asked: Asked) -> bool:
 
 
 def allowed(tags: Mapping[str, str] | None) -> Changes:
-    """Return the changes that were allowed before; of several of one key the last."""
+    """Return the changes that were allowed before, the last of each key."""
     found: Changes = {}
     for some in past(tags):
         found |= {key: (was, now) for key, (was, now) in some.items()}

@@ -92,7 +92,10 @@ class About:
 
     @staticmethod
     def read(folder: Path) -> About:
-        """Read a sweep's manifest; LinfitError if there is none, or if it tells of no sweep."""
+        """Read a sweep from the manifest in its folder.
+
+        Raise LinfitError if there is no manifest, or if it tells of no sweep.
+        """
         file = folder / layout.MANIFEST
         found: Any = about_of(file)
         try:
@@ -171,7 +174,10 @@ class Folder:
 
 
 def require_unused(folder: Path, key: str, *more: str) -> None:
-    """Raise ConfigError if a run or a sweep has left anything in the folder that `key` names."""
+    """Raise ConfigError if a run or a sweep has used the folder.
+
+    `key` is the setting that names the folder; `more` are further names to look for.
+    """
     found = next((name for name in (*LEFT, *more) if (folder / name).exists()), None)
     if found is None or (found == SETTINGS and _has_settings_alone(folder)):
         return

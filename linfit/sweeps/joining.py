@@ -29,7 +29,7 @@ MAX_SECTIONS = 4096
 
 
 class Files:
-    """The config files of an experiment, in the order in which Hydra merges them."""
+    """The config files of an experiment, as Hydra merges them."""
 
     def __init__(
         self, repository: CachingConfigRepository, experiment: str, own: Sequence[str]
@@ -46,7 +46,7 @@ class Files:
         return self._keep_interpolations(self._common, composed)
 
     def are_confined(self, section: str, overrides: Sequence[str], composed: Sections) -> bool:
-        """Return True if a section's overrides change its own files alone, whatever others do."""
+        """Return True if a section's overrides change its own files alone."""
         merged = self._merged(overrides)
         for file in _difference(self._common, merged):
             if file.package != section or not all(map(_is_fixed, self._includes(file))):
@@ -98,7 +98,10 @@ class Joiner:
         self._section = lru_cache(MAX_SECTIONS)(self._new_section)
 
     def join(self, parts: Sequence[Composed]) -> Sections | None:
-        """Return the sections that overrides make; None if Hydra has to compose these together."""
+        """Return the sections that overrides make.
+
+        None if Hydra has to compose the overrides together.
+        """
         by_section: dict[str, tuple[Composed, ...]] = {}
         for part in parts:
             if part.section is None or part.section == "hydra":

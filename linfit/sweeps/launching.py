@@ -110,7 +110,10 @@ def same_store(jobs: Sequence[Job]) -> None:
 
 
 class FitReturn(JobReturn):
-    """A fit's objective, as Hydra's sweepers read it; its configs are composed when read."""
+    """A fit's objective, as Hydra's sweepers read it.
+
+    The configs are composed when they are read.
+    """
 
     def __init__(
         self, expansion: Expansion, overrides: Sequence[str], number: int, value: float

@@ -15,14 +15,17 @@ T = TypeVar("T")
 
 
 class BestFits(Generic[T]):
-    """The `count` best fits by objective, and by excess loss; of equals the first rows."""
+    """The `count` best fits by objective, and by excess loss.
+
+    Of equal fits the first rows are kept.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._heaps: dict[str, list[tuple[float, int, T]]] = {OBJECTIVE: [], EXCESS: []}
 
     def add(self, row: int, result: dict[str, object], held: T) -> None:
-        """Take in a row of `results.parquet`, and an object that is held with it."""
+        """Take in a row of `results.parquet`, and hold an object for it."""
         for column, heap in self._heaps.items():
             entry = (-compared_value(result, column), -row, held)
             if len(heap) < self.count:
@@ -31,9 +34,9 @@ class BestFits(Generic[T]):
                 heapq.heappushpop(heap, entry)
 
     def ranked(self, by: str | None) -> list[tuple[int, T]]:
-        """Return the best fits by a recorded loss, the best first, as (row, held object).
+        """Return (row, held object) of the best fits, the best first.
 
-        None means excess loss.
+        `by` is a recorded loss; None means excess loss.
         """
         heap = self._heaps[EXCESS if by in (EXCESS, None) else OBJECTIVE]
         ordered = sorted(heap, key=lambda entry: entry[:2], reverse=True)

@@ -16,7 +16,7 @@ from linfit.sweeps.explanation import notice
 
 
 def hold_passing_data(config: FitConfig) -> FitConfig:
-    """Return the config with numbers in place of a pipe; any other config as it is."""
+    """Return the config with the numbers of a pipe in its place."""
     dataset = config.dataset
     if not isinstance(dataset, Table) or not passes(dataset.path):
         return config

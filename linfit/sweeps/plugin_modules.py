@@ -50,7 +50,7 @@ class NeighbouringModules:
 
 
 def find_in_working_directory(modules: Iterable[str]) -> None:
-    """Have modules be found in the working directory, as those of a script are."""
+    """Have modules be found in the working directory, beside the experiments."""
     for module in modules:
         top = module.partition(".")[0]
         if top not in sys.modules:

@@ -43,7 +43,7 @@ MOST_POINTS = 400_000
 
 @dataclass(frozen=True)
 class Done:
-    """A fit that has run: its name, its run, and its row of `results.parquet`."""
+    """A fit that has run, with its row of `results.parquet`."""
 
     name: str
     run_id: str
@@ -156,15 +156,18 @@ class BlockPipeline:
         self._waiting.append(fitted)
 
     def advance(self) -> Iterator[Block]:
-        """Send the fits at hand if they make a block, by number or age; yield recorded blocks."""
+        """Send the fits at hand if they make a block, and yield recorded blocks.
+
+        They make a block by their number, or by their age.
+        """
         is_full = len(self._waiting) >= BLOCK
         if is_full or time.monotonic() - self._block_since > PATIENCE:
             yield from self.flush(MOST)
 
     def flush(self, most: int = 0) -> Iterator[Block]:
-        """Send the fits at hand, and yield blocks that are recorded: all but `most` of them.
+        """Send the fits at hand, and yield recorded blocks.
 
-        The caller takes in each block before it leaves the queue, so that none is lost to an
+        At most `most` blocks stay on their way. The caller takes in each block before it leaves the queue, so that none is lost to an
         interrupt.
         """
         if self._waiting:
@@ -190,11 +193,11 @@ class BlockPipeline:
             self._blocks.popleft()
 
     def expect_failures(self) -> None:
-        """Look at the store before anything more is sent: blocks may have failed unnoticed."""
+        """Look at the store before more is sent: blocks may have failed."""
         self._expects_failures = True
 
     def attach_files(self, run_ids: Sequence[str], fits: Sequence[Fit]) -> None:
-        """Attach the files of a single run to each fit's run, if they are asked for."""
+        """Attach the files of a single run to each fit's run, if asked for."""
         if not self._attaches_files:
             return
         for run_id, fit in zip(run_ids, fits, strict=True):

@@ -10,7 +10,7 @@ same bits.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # a sweep that is not tracked does without MLflow
 
 @dataclass
 class Left:
-    """A sweep that can go on: the fits that are done, and those that are left."""
+    """A sweep that can go on: its fits that are done or left."""
 
     path: Path
     about: About
@@ -99,11 +99,7 @@ def look(path: Path, recorder: Recorder, asked: Asked) -> Left:
         runs = history.current(history.children(parent.run_id))
     every_fit_has_run = history is not None and best is None
 
-    done = {}
-    for row, result in stored_results(path).items():
-        run = runs.get(row)
-        if row < len(names) and (not every_fit_has_run or _agrees(run, result["status"])):
-            done[row] = Done(names[row], "" if run is None else run.run_id, result)
+    done = _find_done(path, names, runs, every_fit_has_run)
     failed = set()
     if asked.retry_failed:
         failed = {row for row, entry in done.items() if entry.status is Status.FAILED}
@@ -130,6 +126,18 @@ def look(path: Path, recorder: Recorder, asked: Asked) -> Left:
     left.configs = ready(configs_of(path, left.rows, asked), several=True)
     left.changes = _find_changes(left, asked)
     return left
+
+
+def _find_done(
+    path: Path, names: Sequence[str], runs: Mapping[int, Child], every_fit_has_run: bool
+) -> dict[int, Done]:
+    """Return the fits that are in the tables, and in the store if every fit has a run there."""
+    done = {}
+    for row, result in stored_results(path).items():
+        run = runs.get(row)
+        if row < len(names) and (not every_fit_has_run or _agrees(run, result["status"])):
+            done[row] = Done(names[row], "" if run is None else run.run_id, result)
+    return done
 
 
 def _agrees(run: Child | None, status: str) -> bool:

@@ -13,7 +13,7 @@ from linfit.tracking.callers import caller_run
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a command, as they travel to every process that runs its fits."""
+    """Options of a command, known to every process that runs its fits."""
 
     skip_done: bool = False
     """Leave out fits that the MLflow experiment has already, finished and by the same code."""
@@ -29,10 +29,11 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Job:
-    """A fit of a sweep before it runs: its config, and the overrides that made it."""
+    """A fit of a sweep before it runs."""
 
     config: FitConfig
     overrides: tuple[str, ...]
+    """The overrides that made the config."""
 
 
 class Observer(Protocol):

@@ -87,7 +87,7 @@ class HydraTask:
         self._directory.leave(job, result.done[0], result.where)
 
     def finish(self) -> RunResult:
-        """End what the jobs have begun, and return what came out of all of them."""
+        """End what the jobs have begun, and return all their results."""
         self.session.observer.end()
         if self.batches.sweep is not None:
             return self.batches.finish()
@@ -104,7 +104,7 @@ class HydraTask:
         )
 
     def kill(self) -> None:
-        """End the run under way as KILLED, and drop what other processes have left."""
+        """End the run under way as KILLED; drop results of other processes."""
         self._collect()
         self.session.kill()
 

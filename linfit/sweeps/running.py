@@ -16,7 +16,7 @@ from linfit.sweeps.workers import HERE, Workers, fits_in_workers
 def run_all(
     configs: Sequence[FitConfig], workers: Workers, report: Report = unheard
 ) -> Generator[tuple[int, Fit], None, None]:
-    """Run configs and yield (place, fit), each fit as soon as it is done.
+    """Run configs and yield (place, fit) as soon as each is done.
 
     `report` hears of steps as they are made; in other processes, when fits come from there.
     """
@@ -44,9 +44,9 @@ def continued(
     backend: str | None = None,
     address: str | None = None,
 ) -> Workers:
-    """Return where a sweep goes on: where it began, or where it is asked to.
+    """Return where the fits of a resumed sweep run.
 
-    A count alone means processes of this machine. Raise ConfigError for a cluster that does not
+    That is where the sweep began, or where it is asked to go on. A count alone means processes of this machine. Raise ConfigError for a cluster that does not
     answer.
     """
     if backend is None and address is None and count is not None:

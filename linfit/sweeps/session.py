@@ -36,7 +36,7 @@ class RunSession:
         self.active = Single.begin(config, name, options)
 
     def run_single(self, folder: Path, job: int = 0) -> RunResult:
-        """Run the single run that has started; kill it if that is broken off."""
+        """Run the single run that has started; kill it if broken off."""
         assert isinstance(self.active, Single)
         try:
             result = self.active.run(folder, self.observer, self.remarks, job)
@@ -47,7 +47,7 @@ class RunSession:
         return result
 
     def note_folder(self, folder: Path, first: FitConfig, needs_trust: bool) -> None:
-        """Remember the folder of a sweep: from now on `linfit resume` finds it there."""
+        """Note the folder from which `linfit resume` can resume a sweep."""
         self._folder = folder
         self._resume_command = command(folder, needs_trust, options_for(first.tracking))
 
@@ -60,7 +60,10 @@ class RunSession:
         return result
 
     def kill(self) -> None:
-        """End the run under way as KILLED; finished children of a sweep stay as they are."""
+        """End the run under way as KILLED.
+
+        Finished children of a sweep stay as they are.
+        """
         self.observer.end()
         if self.active is None:
             return
@@ -71,7 +74,7 @@ class RunSession:
         self.active = None
 
     def describe_end(self) -> str:
-        """Return what is kept of a command that was broken off, and how to resume."""
+        """Return what is kept after an interrupt, and how to resume."""
         kept = ""
         if self._killed:
             fits = f"{self._num_kept} finished fits are kept, " if self._folder is not None else ""
@@ -79,7 +82,7 @@ class RunSession:
         return kept + self.describe_resumption()
 
     def describe_resumption(self) -> str:
-        """Return how to resume the sweep; empty if none has begun, or if it has ended."""
+        """Return how to resume the sweep, empty if none is under way."""
         if self._folder is None or not (self._folder / MANIFEST).exists():
             return ""
         return f"; go on with: {self._resume_command}"

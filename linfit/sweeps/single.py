@@ -90,7 +90,10 @@ class Single:
         )
 
     def kill(self) -> None:
-        """End the run as KILLED, or FAILED if recording failed, as far as the store allows."""
+        """End the run as KILLED, or as FAILED if recording failed.
+
+        A store that fails now is ignored.
+        """
         if self.broken:
             ended = layout.unrecorded(self.row, now(), self.broken)
         else:

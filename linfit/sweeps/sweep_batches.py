@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from linfit.config import FitConfig
 from linfit.sweeps.beginning import begin_sweep, plan_sweep
 from linfit.sweeps.folder import About
 from linfit.sweeps.naming import leaf_keys, sections_of, varying_keys
@@ -47,52 +48,53 @@ class SweepBatches:
         """
         configs = ready([job.config for job in jobs], several=True)
         values = [float("inf")] * len(jobs)
-        places = list(range(len(jobs)))
-        if self.options.skip_done:
-            places = missing(configs, values)
-        if self.options.skip_unstable and places:
-            places = stable(configs, places, bool(self.jobs))
-        else:
-            announce_unstable([configs[place] for place in places])
+        places = self._choose_places(configs, values)
         if not places:
             return values
 
         first = len(self.jobs)
         self.jobs += [jobs[place] for place in places]
-        configs = [configs[place] for place in places]
         overrides = [job.overrides for job in self.jobs]
         all_configs = [job.config for job in self.jobs]
         varying = leaf_keys(varying_keys(overrides, more), overrides, sections_of(all_configs))
-        accounts = [
-            account(config, varying, given)
-            for config, given in zip(configs, overrides[first:], strict=True)
-        ]
-        fits = PlannedFits(configs, accounts, overrides[first:])
+        fits = _plan_fits([configs[place] for place in places], varying, overrides[first:])
         if self.sweep is None:
             question, typed = self.options.question, self.options.typed
             info = About.new(name, varying, workers, now(), question, typed)
-            claimed = plan_sweep(fits, info, folder, settings)
-            # Not before: until the plan is written the folder may be another sweep's.
-            self._note_folder(folder)
-            self.sweep = begin_sweep(fits, info, claimed, more)
-            self.session.active = self.sweep
+            self.sweep = self._start(fits, info, folder, settings, more)
         else:
             extend_manifest(folder, fits, varying)
-            self.sweep.extend(varying, accounts, configs)
+            self.sweep.extend(varying, fits.accounts, fits.configs)
             self._note_folder(folder)
 
-        pending = {}
-        for number, (config, record) in enumerate(zip(configs, accounts, strict=True)):
-            row = first + number
-            pending[number] = PendingFit(row, record.name(row), config, record)
-        del fits, accounts  # each is freed with its fit
-
-        steps = sum(config.steps for config in all_configs)
-        self.session.observer.begin(len(self.jobs), steps)
-        self.sweep.run(pending, workers, self.session.observer)
-        for number, place in enumerate(places):
-            values[place] = self.sweep.done[first + number].result["objective"]
+        pending = _number_fits(fits, first)
+        del fits  # each account is freed with its fit
+        observer = self.session.observer
+        observer.begin(len(self.jobs), sum(config.steps for config in all_configs))
+        self.sweep.run(pending, workers, observer)
+        for row, place in enumerate(places, first):
+            values[place] = self.sweep.done[row].result["objective"]
         return values
+
+    def _choose_places(self, configs: Sequence[FitConfig], values: list[float]) -> list[int]:
+        """Return the places of the configs to run; fill in the objectives of finished fits."""
+        places = list(range(len(configs)))
+        if self.options.skip_done:
+            places = missing(configs, values)
+        if self.options.skip_unstable and places:
+            return stable(configs, places, bool(self.jobs))
+        announce_unstable([configs[place] for place in places])
+        return places
+
+    def _start(
+        self, fits: PlannedFits, info: About, folder: Path, settings: DictConfig, more: bool
+    ) -> SweepRun:
+        claimed = plan_sweep(fits, info, folder, settings)
+        # Not before: until the plan is written the folder may be another sweep's.
+        self._note_folder(folder)
+        sweep = begin_sweep(fits, info, claimed, more)
+        self.session.active = sweep
+        return sweep
 
     def finish(self) -> RunResult:
         """End the sweep; its last batch has run."""
@@ -101,3 +103,21 @@ class SweepBatches:
     def _note_folder(self, folder: Path) -> None:
         needs_trust = any(job.config.plugins for job in self.jobs)
         self.session.note_folder(folder, self.jobs[0].config, needs_trust)
+
+
+def _plan_fits(
+    configs: Sequence[FitConfig], varying: Sequence[str], overrides: Sequence[Sequence[str]]
+) -> PlannedFits:
+    accounts = []
+    for config, given in zip(configs, overrides, strict=True):
+        accounts.append(account(config, varying, given))
+    return PlannedFits(configs, accounts, overrides)
+
+
+def _number_fits(fits: PlannedFits, first: int) -> dict[int, PendingFit]:
+    """Return the fits by number; their rows begin at `first`."""
+    pending = {}
+    for number, (config, record) in enumerate(zip(fits.configs, fits.accounts, strict=True)):
+        row = first + number
+        pending[number] = PendingFit(row, record.name(row), config, record)
+    return pending

@@ -119,9 +119,9 @@ class SweepRun:
         record: Account | None = None,
         tags: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Done]:
-        """Take the fit of a row of the manifest; return the fits that are recorded by now.
+        """Take the fit of a row; return the fits recorded by now.
 
-        `record` is what is recorded of its config, if that is at hand; `tags` are further tags of
+        `row` is the manifest's. `record` is what is recorded of its config, if that is at hand; `tags` are further tags of
         its run.
         """
         record = record or account(fit.config, self.varying)

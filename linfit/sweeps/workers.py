@@ -113,7 +113,10 @@ def chunks(configs: Sequence[FitConfig], workers: int) -> list[Chunk]:
 
 
 def stack_of(config: FitConfig) -> Hashable:
-    """Return what the fits of one stack share, as far as it is known without their data."""
+    """Return what the fits of one stack share.
+
+    Only what is known without their data is compared.
+    """
     from linfit.engine.blocks import identity
 
     parts = (config.engine, config.model, config.loss, config.gradient, config.device)
@@ -144,7 +147,10 @@ class Pool:
                 self.busy[worker.submit(run, *packed)] = (worker, chunk)
 
     def ended(self) -> Iterator[tuple[Chunk, Any]]:
-        """Wait for chunks; yield each with its results, or with the exception that ended it."""
+        """Wait for chunks, and yield those that have ended.
+
+        Each comes with its results, or with the exception that ended it.
+        """
         from joblib.externals.loky import wait
 
         done, _ = wait(list(self.busy), return_when="FIRST_COMPLETED")
@@ -205,7 +211,7 @@ def unpack(
 
 
 def fail(chunk: Chunk, error: str, configs: Sequence[FitConfig]) -> list[tuple[int, Fit]]:
-    """Return failed fits for a chunk that did not come back, with their places."""
+    """Return failed fits, with their places, for a chunk that was lost."""
     return [(place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk]
 
 
@@ -217,7 +223,7 @@ def rows(chunk: Chunk) -> str:
 
 
 def cause_of_death(error: BaseException) -> str | None:
-    """Return what ended the worker process that ran a chunk; None if it did not die."""
+    """Return what killed the worker process, None if it did not die."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     if not isinstance(error, TerminatedWorkerError):
