@@ -1,4 +1,4 @@
-"""Hydra's other launchers: each job a single run of its own, in its own folder, and all that came out told at the end."""
+"""Hydra's other launchers: each job is a single run in a folder of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Raises(SGD):
 
 @pytest.fixture
 def own_components(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
-    """A plug-in in the working directory, for child processes too; temporary files below it; the optimizers as they were."""
+    """A plug-in in the working directory, for child processes too, and temporary files below it.
+
+    The optimizers are afterwards as they were.
+    """
     from linfit.method.optimizers import Optimizer
 
     (workdir / "misfortune.py").write_text(PLUGIN)

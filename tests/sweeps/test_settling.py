@@ -36,7 +36,7 @@ COMMON = ["steps=4", "pictures=false", "name=one", f"hydra.sweep.dir={FOLDER}"]
 
 
 def in_batches(size: int) -> list[str]:
-    """The choice of Hydra's own sweeper, which hands over so many jobs at a time, as Optuna's does."""
+    """Choose Hydra's own sweeper, which hands over `size` jobs at a time, as Optuna's does."""
     return ["hydra/sweeper=basic", f"hydra.sweeper.max_batch_size={size}"]
 
 
