@@ -32,7 +32,8 @@ def plan_sweep(fits: PlannedFits, about: About, path: Path, settings: DictConfig
 def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> SweepRun:
     """Start the parent run of a planned sweep.
 
-    If the store cannot be opened, the plan is withdrawn. `more` tells that further batches of fits may come.
+    If the store cannot be opened, the plan is withdrawn. `more` tells that further batches of
+    fits may come.
     """
     first = fits.configs[0]
     try:

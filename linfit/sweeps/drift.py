@@ -25,7 +25,8 @@ Changes = dict[str, tuple[str, str]]
 def changes(path: Path, tags: Mapping[str, str] | None, config: FitConfig) -> Changes:
     """Return the changes of code and environment since the sweep began.
 
-    They are changes since its run got `tags`, or, if it has no run, since `environment.json` was written.
+    They are changes since its run got `tags`, or, if it has no run, since `environment.json` was
+    written.
     """
     now = environment.tags(config)
     after = {"code": now[layout.CODE], **_select_decisive(json.loads(now[layout.ENVIRONMENT]))}

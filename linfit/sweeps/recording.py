@@ -167,8 +167,8 @@ class BlockPipeline:
     def flush(self, most: int = 0) -> Iterator[Block]:
         """Send the fits at hand, and yield recorded blocks.
 
-        At most `most` blocks stay on their way. The caller takes in each block before it leaves the queue, so that none is lost to an
-        interrupt.
+        At most `most` blocks stay on their way. The caller takes in each
+        block before it leaves the queue, so that none is lost to an interrupt.
         """
         if self._waiting:
             block = self._write_block()

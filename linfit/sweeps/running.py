@@ -46,8 +46,8 @@ def continued(
 ) -> Workers:
     """Return where the fits of a resumed sweep run.
 
-    That is where the sweep began, or where it is asked to go on. A count alone means processes of this machine. Raise ConfigError for a cluster that does not
-    answer.
+    That is where the sweep began, or where it is asked to go on. A count alone means processes
+    of this machine. Raise ConfigError for a cluster that does not answer.
     """
     if backend is None and address is None and count is not None:
         return Workers(count)

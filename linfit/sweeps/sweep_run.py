@@ -121,8 +121,8 @@ class SweepRun:
     ) -> list[Done]:
         """Take the fit of a row; return the fits recorded by now.
 
-        `row` is the manifest's. `record` is what is recorded of its config, if that is at hand; `tags` are further tags of
-        its run.
+        `row` is the manifest's. `record` is what is recorded of its config, if that
+        is at hand; `tags` are further tags of its run.
         """
         record = record or account(fit.config, self.varying)
         self._pipeline.add(FittedRow(row, name, fit, record, tags))
