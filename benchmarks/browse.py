@@ -134,12 +134,11 @@ def visited(seen: Seen, address: str) -> float:
 def pictures(folder: Path) -> None:
     """Pictures, leaderboard and report of 1,000 fits of 1,000 steps, beside running and recording these fits."""
     from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
+    from linfit.sweeps.run_result import RunResult
     from linfit.views.illustration import of_sweep
 
     ran, drew = [], []
     for _ in range(3):
-        runner = Runner()
         arguments = [
             "--multirun",
             OPTIMIZERS,
@@ -149,8 +148,9 @@ def pictures(folder: Path) -> None:
             "name=thousand",
             "hydra.sweep.dir=" + tempfile.mkdtemp(dir=folder),
         ]
-        ran.append(seconds(lambda arguments=arguments, runner=runner: execute(arguments, runner)))  # type: ignore[misc]
-        recorded = runner.recorded
+        results: list[RunResult] = []
+        ran.append(seconds(lambda: results.append(execute(arguments))))  # noqa: B023
+        recorded = results[0].recorded
         assert recorded is not None
         drew.append(seconds(lambda recorded=recorded: of_sweep(recorded)))  # type: ignore[misc]
     show(

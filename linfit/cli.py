@@ -31,7 +31,8 @@ from linfit.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from linfit.sweeps.runner import Runner
+    from linfit.sweeps.run_result import RunResult
+    from linfit.sweeps.session import RunSession
 
 #: Exit codes: a run failed; the input is wrong; Ctrl-C; SIGTERM.
 FAILED = 1
@@ -109,18 +110,16 @@ def run(arguments: tuple[str, ...]) -> int:
     """
     head_start.begin(arguments)
     from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
+    from linfit.sweeps.run_options import RunOptions
+    from linfit.sweeps.session import RunSession
     from linfit.views.progress import ProgressBar
 
-    runner = Runner(
-        ProgressBar(),
-        skip_done="--skip-done" in arguments,
-        skip_unstable="--skip-unstable" in arguments,
-    )
+    session = RunSession(ProgressBar())
+    options = RunOptions("--skip-done" in arguments, "--skip-unstable" in arguments)
     own = _without(arguments, "--json", "--skip-done", "--skip-unstable")
-    work = partial(execute, own, runner, configure_logging=True)
+    work = partial(execute, own, options, session, configure_logging=True)
     try:
-        return _run_and_report(runner, work, "--json" in arguments)
+        return _run_and_report(session, work, "--json" in arguments)
     finally:
         head_start.dismiss()
 
@@ -129,35 +128,26 @@ def _without(arguments: tuple[str, ...], *flags: str) -> list[str]:
     return [argument for argument in arguments if argument not in flags]
 
 
-def _run_and_report(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
-    """Do a runner's work and report it; if it is interrupted, print how to resume."""
+def _run_and_report(session: RunSession, work: Callable[[], RunResult], as_json: bool) -> int:
+    """Do a session's work and report it; if it is interrupted, print how to resume."""
     from linfit.views.attempts import attempt
     from linfit.views.description import describe
     from linfit.views.illustration import illustrate, show_made
     from linfit.views.outcome import finished, show_outcome, show_where_kept
 
-    def how_to_resume() -> str:
-        command = runner.command()
-        return f"; go on with: {command}" if command else ""
-
-    def interrupted() -> str:
-        fits = f"{len(runner.done)} finished fits are kept, " if runner.folder is not None else ""
-        kept = f"; {fits}run {runner.killed} is KILLED in MLflow" if runner.killed else ""
-        return kept + how_to_resume()
-
-    last_words: Callable[[], str] = interrupted
+    last_words: Callable[[], str] = session.describe_end
     with within_seconds(lambda: last_words()):
         try:
-            work()
+            result = work()
         except LinfitError as error:
-            raise type(error)(f"{error}{how_to_resume()}") from error
-        last_words = partial(finished, runner)
-        failed = show_outcome(runner, as_json)
-        made = illustrate(runner)
-        attempt("the description", describe, runner, made)
+            raise type(error)(f"{error}{session.describe_resumption()}") from error
+        last_words = partial(finished, result)
+        failed = show_outcome(result, as_json)
+        made = illustrate(result)
+        attempt("the description", describe, result, made)
         show_made(made, as_json)
     if unwritten() is not None:
-        show_where_kept(runner)
+        show_where_kept(result)
     return FAILED if failed else 0
 
 
@@ -224,7 +214,7 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     from linfit.sweeps.planned import Asked
     from linfit.sweeps.resuming import look, opened
     from linfit.sweeps.resuming import resume as resume_sweep
-    from linfit.sweeps.runner import Runner
+    from linfit.sweeps.session import RunSession
     from linfit.views.progress import ProgressBar
     from linfit.views.resume import show_left
 
@@ -241,8 +231,9 @@ def resume(reference: str | None, only_plan: bool, as_json: bool, **asked: Any) 
     if only_plan:
         show_left(look(path, opened(path, wanted), wanted), as_json)
         return 0
-    runner = Runner(ProgressBar())
-    return _run_and_report(runner, partial(resume_sweep, path, runner, wanted), as_json)
+    session = RunSession(ProgressBar())
+    work = partial(resume_sweep, path, wanted, session)
+    return _run_and_report(session, work, as_json)
 
 
 @cli.command(

@@ -326,7 +326,7 @@ def house(root: Path, place: str, source: str) -> Path:
         "linfit/views/guard_server.py": "import mlflow.server\nimport plotly",
         "linfit/cli.py": "import hydra\nimport linfit",
         "hydra_plugins/linfit/sweeper.py": "from omegaconf import DictConfig\n"
-        "from linfit.sweeps.runner import Runner",
+        "from linfit.sweeps.runner import HydraTask",
         place: source,
     }
     for name, text in kept.items():

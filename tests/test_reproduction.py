@@ -26,7 +26,6 @@ from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.reproduction import Repetition, Reproduction
 from linfit.sweeps.app import execute
-from linfit.sweeps.runner import Runner
 from linfit.tracking import code, environment, git, layout, saved_views
 from linfit.tracking.comparison import Verdict, difference
 from linfit.tracking.outcomes import Outcome
@@ -57,10 +56,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
         forget_mlflow(patch)
         patch.chdir(folder)
         git.forget()  # of this folder, which is in no repository
-        execute([*DATA, "steps=20", "name=data"], Runner())
+        execute([*DATA, "steps=20", "name=data"])
         execute(
             ["-m", *SWEPT, "hydra.sweep.dir=outputs/sweeps/one", "hydra.launcher.workers=1"],
-            Runner(),
         )
         execute(
             [
@@ -70,7 +68,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
                 "seed=1",
                 "hydra.run.dir=outputs/runs/one",
             ],
-            Runner(),
         )
     return folder
 
@@ -333,9 +330,9 @@ def test_a_link_in_a_folder_is_not_followed(linfit: Linfit, here: Path, name: st
 
 
 def test_failed_and_diverged_runs_end_so_again(linfit: Linfit, here: Path) -> None:
-    execute(["optimizer=sgd", "optimizer.lr=1e30"], Runner())
+    execute(["optimizer=sgd", "optimizer.lr=1e30"])
     assert package.reproduce().verdict is Verdict.IDENTICAL
-    execute(["dataset=polynomial", "dataset.range=[0,1e39]"], Runner())
+    execute(["dataset=polynomial", "dataset.range=[0,1e39]"])
     said = linfit("reproduce")
     assert (said.code, "identical: it is failed again" in said.out) == (0, True)
 

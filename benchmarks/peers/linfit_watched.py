@@ -26,7 +26,7 @@ from linfit.tracking import head_start
 gc.set_threshold(linfit.__main__.NEW_OBJECTS)
 head_start.begin(sys.argv[2:])  # before anything else is imported, as the command does
 
-from linfit.sweeps import launching, recording, runner, running, ways  # noqa: E402
+from linfit.sweeps import launching, running, sweep_batches, sweep_run, ways  # noqa: E402
 from linfit.tracking import processes, remote  # noqa: E402
 from linfit.views import description, illustration, outcome  # noqa: E402
 
@@ -70,14 +70,14 @@ def main(times: str, *arguments: str) -> None:
     for owner, name, phase in (
         (ways, "job_overrides", "composition"),
         (launching, "expand", "composition"),
-        (runner, "ready", "composition"),
+        (sweep_batches, "ready", "composition"),
         (running, "fits_as_done", "fitting"),
-        (runner, "account", "tracking"),
-        (runner, "begin_sweep", "tracking"),
+        (sweep_batches, "account", "tracking"),
+        (sweep_batches, "begin_sweep", "tracking"),
         (remote.RemoteRecorder, "wait", "start-up"),
-        (recording.Sweep, "add", "tracking"),
-        (recording.Sweep, "flush", "tracking"),
-        (recording.Sweep, "finish", "tracking"),
+        (sweep_run.SweepRun, "add", "tracking"),
+        (sweep_run.SweepRun, "flush", "tracking"),
+        (sweep_run.SweepRun, "finish", "tracking"),
         (outcome, "show_outcome", "output"),
         (illustration, "illustrate", "pictures and report"),
         (description, "describe", "pictures and report"),

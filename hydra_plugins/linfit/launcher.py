@@ -45,9 +45,9 @@ class LinfitLauncher(BasicLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         from linfit.sweeps.launching import launch
-        from linfit.sweeps.runner import Runner
+        from linfit.sweeps.runner import HydraTask
 
-        if not isinstance(self.task_function, Runner):
+        if not isinstance(self.task_function, HydraTask):
             return super().launch(job_overrides, initial_job_idx)
         assert self.config is not None
         assert self.hydra_context is not None

@@ -66,15 +66,17 @@ class LinfitSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from linfit.sweeps.request import LAUNCHER
-        from linfit.sweeps.runner import Runner
+        from linfit.sweeps.runner import HydraTask
 
         assert self.config is not None
         assert self.launcher is not None
         jobs = self.jobs(arguments)
         # Compared by name: Hydra's discovery executes a plug-in's module without importing it, so
         # that its classes exist twice.
-        is_own = self.config.hydra.launcher._target_ == LAUNCHER
-        if is_own and isinstance(self.task_function, Runner):
+        if (
+            isinstance(self.task_function, HydraTask)
+            and self.config.hydra.launcher._target_ == LAUNCHER
+        ):
             return [self.launcher.launch(jobs, initial_job_idx=0)]
         return self._batches(self.config, self.launcher, jobs)
 

@@ -1,4 +1,4 @@
-"""`linfit run`: Hydra's own command line, with every flag of it, but with errors that say one thing in one line."""
+"""`linfit run`: Hydra's own command line with every flag of it, but with errors of one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -25,6 +26,7 @@ from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
 from linfit.sweeps.folder import RUN_KEY, SETTINGS, SWEEP_KEY, require_unused
 from linfit.sweeps.naming import single_name
 from linfit.sweeps.overrides import read_raw
+from linfit.sweeps.readiness import missing, ready
 from linfit.sweeps.request import (
     Request,
     compose_sweep,
@@ -33,57 +35,76 @@ from linfit.sweeps.request import (
     open_request,
     validate_fit,
 )
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.run_options import RunOptions
+from linfit.sweeps.run_result import RunResult
+from linfit.sweeps.runner import HydraTask
+from linfit.sweeps.session import RunSession
+from linfit.sweeps.workers import started_in
 from linfit.tracking import notes
 from linfit.tracking.masking import mask, masked
 
 
-def execute(arguments: Sequence[str], runner: Runner, configure_logging: bool = False) -> None:
-    """Runs what `arguments` ask for; ConfigError or RecordingError before anything is written if that cannot be."""
+def execute(
+    arguments: Sequence[str],
+    options: RunOptions | None = None,
+    session: RunSession | None = None,
+    configure_logging: bool = False,
+) -> RunResult:
+    """Run what the arguments ask for, and return what came out.
+
+    Raise ConfigError or RecordingError, before anything is written, if that cannot be.
+    """
     with open_request(arguments) as request:
-        runner.question, runner.typed = question(request.experiment), notes.command(arguments)
+        asked = question(request.experiment)
+        options = replace(options or RunOptions(), question=asked, typed=notes.command(arguments))
+        task = HydraTask(options, session)
         try:
-            _execute(request, runner, configure_logging)
+            return _execute(request, task, configure_logging)
         except BaseException as error:
-            runner.kill()
+            task.kill()
             if isinstance(error, LinfitError):
                 raise
-            # Hydra raises all of these for an override that it cannot make sense of; some of them are OSErrors.
+            # Hydra raises all of these for an override that it cannot make sense of; some of them
+            # are OSErrors.
             if isinstance(error, (*UNCOMPOSED, ValueError)):
-                raise ConfigError(
-                    explain_composition(error, request.loader, request.experiment)
-                ) from error
-            if isinstance(error, OSError) and not isinstance(
-                error, BrokenPipeError
-            ):  # what a fit raises is its own
-                raise RecordingError(_about_file(error)) from error
+                text = explain_composition(error, request.loader, request.experiment)
+                raise ConfigError(text) from error
+            # A closed pipe is the reader's doing. An error that a fit raises is in its result.
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                raise RecordingError(_describe_file(error)) from error
             raise
 
 
-def _about_file(error: OSError) -> str:
-    """One line for a config file that cannot be read, or one of the outputs that cannot be written."""
+def _describe_file(error: OSError) -> str:
+    """Return a line on a config file that cannot be read, or an output that cannot be written."""
     file = Path(str(error.filename))
-    output = file.parent.name == ".hydra" or file.name == SETTINGS
-    verb = "read" if file.suffix == ".yaml" and not output else "written"
+    is_output = file.parent.name == ".hydra" or file.name == SETTINGS
+    verb = "read" if file.suffix == ".yaml" and not is_output else "written"
     return f"{error.filename or 'a file'} cannot be {verb}: {error.strerror or error}"
 
 
-def _execute(request: Request, runner: Runner, configure_logging: bool) -> None:
-    hydra, flags, experiment, overrides = (
-        request.hydra,
-        request.flags,
-        request.experiment,
-        request.overrides,
-    )
+def _execute(request: Request, task: HydraTask, configure_logging: bool) -> RunResult:
+    if _show(request):
+        return RunResult()
+    composed = compose_unless_sweep(request, configure_logging)
+    if composed is None:
+        return _run_sweep(request, task, configure_logging)
+    return _run_fit(request, task, composed, configure_logging)
+
+
+def _show(request: Request) -> bool:
+    """Print what a flag asks for; False if no flag asks for anything but to run."""
+    hydra = request.hydra
+    flags = request.flags
+    experiment = request.experiment
+    overrides = request.overrides
     if flags.help:
-        hydra.app_help(
-            config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides)
-        )
+        arguments = argparse.Namespace(**{**vars(flags), "overrides": overrides})
+        hydra.app_help(experiment, get_args_parser(), arguments)
     elif flags.hydra_help:
+        arguments = argparse.Namespace(**{**vars(flags), "overrides": overrides})
         with _called("linfit run"):
-            hydra.hydra_help(
-                config_name=experiment, args_parser=get_args_parser(), args=_with(flags, overrides)
-            )
+            hydra.hydra_help(experiment, get_args_parser(), arguments)
     elif flags.cfg:
         hydra.show_cfg(experiment, overrides, flags.cfg, flags.package, flags.resolve)
     elif flags.info:
@@ -95,31 +116,31 @@ def _execute(request: Request, runner: Runner, configure_logging: bool) -> None:
             hydra.shell_completion(config_name=experiment, overrides=overrides)
     elif flags.experimental_rerun:
         raise ConfigError(
-            "--experimental-rerun reads a pickle, which linfit never does: run the experiment again with its overrides"
+            "--experimental-rerun reads a pickle, which linfit never does: run the experiment "
+            "again with its overrides"
         )
-    elif (composed := compose_unless_sweep(request, configure_logging)) is None:
-        _multirun(request, runner, configure_logging)
     else:
-        _run(request, runner, composed, configure_logging)
+        return False
+    return True
 
 
 @contextmanager
 def _called(name: str) -> Iterator[None]:
-    """With the name by which Hydra says how it is called."""
-    own, sys.argv[0] = sys.argv[0], name
+    """Set the name by which Hydra says how it is called."""
+    own = sys.argv[0]
+    sys.argv[0] = name
     try:
         yield
     finally:
         sys.argv[0] = own
 
 
-def _with(flags: argparse.Namespace, overrides: list[str]) -> argparse.Namespace:
-    return argparse.Namespace(**{**vars(flags), "overrides": overrides})
-
-
 @contextmanager
 def folder_for(place: Path) -> Iterator[None]:
-    """A run's folder, made before the run begins in the store; gone again, with those that were made for it, if it does not begin."""
+    """Make a run's folder before the run starts in the store.
+
+    If the run does not start, the folder is removed, with those that were made for it.
+    """
     made = [folder for folder in (place, *place.parents) if not folder.exists()]
     for folder in made:
         note_leftover(folder, "*")
@@ -135,55 +156,69 @@ def folder_for(place: Path) -> Iterator[None]:
 
 
 def hide_passwords(composed: DictConfig) -> None:
-    """In what Hydra writes into a run's folder. The store is open by now, and nothing needs the password any more."""
+    """Mask the passwords in what Hydra writes into a run's folder.
+
+    The store is open by now, and nothing needs a password any more.
+    """
     with flag_override(composed, ["readonly", "struct"], [False, False]):
-        composed.tracking = masked(
-            OmegaConf.to_container(composed.tracking, resolve=False)
-        )  # a reference to the environment stays one
-        composed.hydra.overrides.task = [
-            mask(override) for override in read_raw(composed.hydra.overrides.task)
-        ]
-        composed.hydra.overrides.hydra = [
-            mask(override) for override in read_raw(composed.hydra.overrides.hydra)
-        ]
-        composed.hydra.job.env_set = {
-            name: f"${{oc.env:{name}}}" for name in composed.hydra.job.env_set
-        }
-        composed.hydra.job.override_dirname = mask(
-            composed.hydra.job._get_node("override_dirname")._value()
-        )
+        # Unresolved, so that a reference to the environment stays one.
+        composed.tracking = masked(OmegaConf.to_container(composed.tracking, resolve=False))
+        overrides = composed.hydra.overrides
+        overrides.task = [mask(override) for override in read_raw(overrides.task)]
+        overrides.hydra = [mask(override) for override in read_raw(overrides.hydra)]
+        job = composed.hydra.job
+        job.env_set = {name: f"${{oc.env:{name}}}" for name in job.env_set}
+        job.override_dirname = mask(job._get_node("override_dirname")._value())
 
 
-def _run(request: Request, runner: Runner, composed: DictConfig, configure_logging: bool) -> None:
-    """What Hydra.run does, except that the config is validated, the folder can be written, and the run begun before anything is run."""
+def _run_fit(
+    request: Request, task: HydraTask, composed: DictConfig, configure_logging: bool
+) -> RunResult:
+    """Run one fit as Hydra.run does.
+
+    Unlike there, the config is validated, the folder is known to be writable, and the run has
+    started in the store before Hydra writes anything.
+    """
     fit = validate_fit(request, composed)
-    if runner.skip_done and runner.is_finished(fit.config):
-        return
+    if task.options.skip_done and not missing(ready([fit.config]), [0.0]):
+        return RunResult()
     with set_hydra_config(composed):
         folder = Path(str(composed.hydra.run.dir))
     require_unused(folder, RUN_KEY, *filter(None, [composed.hydra.output_subdir]))
     with folder_for(folder):
-        runner.begin(fit.config, single_name(request.experiment, fit.config, fit.overrides))
+        name = single_name(request.experiment, fit.config, fit.overrides)
+        task.session.start_single(fit.config, name, task.options)
+
     composed.hydra.mode = RunMode.RUN
     variables: Any = OmegaConf.to_container(composed.hydra.job.env_set)
     hide_passwords(composed)
+    results: list[RunResult] = []
+
+    def run_started(_: DictConfig) -> float:
+        with started_in(composed.hydra.runtime.cwd):
+            result = task.session.run_single(folder.absolute())
+        results.append(result)
+        assert result.fit is not None
+        return result.fit.objective
+
     callbacks = Callbacks(composed)
     callbacks.on_run_start(config=composed, config_name=request.experiment)
     context = HydraContext(config_loader=request.loader, callbacks=callbacks)
-    with env_override(variables):  # which are written as references to them
-        job = run_job(runner, composed, RUN_KEY, None, context, configure_logging)
+    with env_override(variables):  # Hydra writes them as references to the environment
+        job = run_job(run_started, composed, RUN_KEY, None, context, configure_logging)
     callbacks.on_run_end(config=composed, config_name=request.experiment, job_return=job)
     _ = job.return_value  # raises what the job raised
+    return results[0]
 
 
-def _multirun(request: Request, runner: Runner, configure_logging: bool) -> None:
-    """What Hydra.multirun does, with the sweeper and the config that `linfit plan` asks."""
+def _run_sweep(request: Request, task: HydraTask, configure_logging: bool) -> RunResult:
+    """Run a sweep as Hydra.multirun does, with the sweeper and config of `linfit plan`."""
     composed = compose_sweep(request, configure_logging)
     callbacks = Callbacks(composed)
     with set_hydra_config(composed):
         require_unused(Path(str(composed.hydra.sweep.dir)), SWEEP_KEY)
         callbacks.on_multirun_start(config=composed, config_name=request.experiment)
-        sweeper = new_sweeper(request, composed, runner, callbacks)
+        sweeper = new_sweeper(request, composed, task, callbacks)
         sweeper.sweep(arguments=read_raw(composed.hydra.overrides.task))
     callbacks.on_multirun_end(config=composed, config_name=request.experiment)
-    runner.close()
+    return task.finish()

@@ -1,7 +1,8 @@
-"""Which runs of a sweep have all their files: a list beside the sweep's parts, as long as it is unfinished.
+"""A list of a sweep's runs that have all their files, kept until the sweep is finished.
 
-A run is FINISHED before its files are attached, so a killed process may leave some without. The store does not tell a whole file from
-one that was being copied; this list does: a run is entered when its last file is there.
+A run is FINISHED before its files are attached, so a killed process may leave runs without files.
+The store cannot tell a whole file from one that was being copied. This list can: a run is entered
+after its last file.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ from pathlib import Path
 from linfit.tracking.layout import RESULTS
 from linfit.tracking.tables import unfinished
 
-#: It goes when the sweep is finished, with the folder of the parts.
+#: The list is in the folder of the parts, and is removed with it when the sweep is finished.
 LIST = f"{Path(RESULTS).stem}/with_files.txt"
 
 
 def note_attached(folder: Path, run_ids: Iterable[str]) -> None:
     """Enter runs of the sweep in `folder` whose files are all attached."""
     with (folder / LIST).open("a", encoding="utf-8") as entries:
-        entries.write("".join(f"{run_id}\n" for run_id in run_ids))
+        entries.writelines(f"{run_id}\n" for run_id in run_ids)
 
 
 def lacking_files(folder: Path, run_ids: Iterable[str]) -> set[str]:
-    """Return those of the runs that may lack files; a finished sweep has none."""
+    """Return the runs that may lack files; none of a finished sweep."""
     if not unfinished(folder):
         return set()
     file = folder / LIST
     attached = file.read_text(encoding="utf-8").split() if file.exists() else []
-    return set(run_ids).difference(attached)  # an entry that was cut off is no run's id
+    # An entry that was cut off is no run's id.
+    return set(run_ids).difference(attached)

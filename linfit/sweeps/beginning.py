@@ -1,4 +1,4 @@
-"""How a sweep begins: its folder and manifest before its store is opened, then its parent run."""
+"""The start of a sweep: its folder and manifest before its store is opened, then its parent run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from linfit.owner import owner
 from linfit.sweeps.folder import About, Folder
 from linfit.sweeps.nesting import nest
 from linfit.sweeps.readiness import check_tracking, recorder_of, resolved_tracking
-from linfit.sweeps.recording import Sweep, now
+from linfit.sweeps.recording import now
+from linfit.sweeps.sweep_run import SweepRun
 from linfit.tracking import environment, layout, notes, run_records
 from linfit.tracking.accounts import Account
 from linfit.tracking.manifest import PlannedFits
@@ -21,42 +22,48 @@ from linfit.tracking.objective import Contest
 
 
 def plan_sweep(fits: PlannedFits, about: About, path: Path, settings: DictConfig) -> Folder:
-    """A sweep's folder with its manifest, which is written before its store is opened."""
+    """Claim a sweep's folder and write its manifest; its store is opened afterwards."""
     check_tracking(fits.configs[0])
     folder = Folder(path)
     folder.plan(fits, about, settings)
     return folder
 
 
-def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> Sweep:
-    """The parent run of a sweep that is planned; where its store cannot be opened, the plan is withdrawn.
+def begin_sweep(fits: PlannedFits, about: About, folder: Folder, more: bool) -> SweepRun:
+    """Start the parent run of a planned sweep.
 
-    `more` batches of fits may come.
+    If the store cannot be opened, the plan is withdrawn. `more` tells that further batches of
+    fits may come.
     """
     first = fits.configs[0]
     try:
         recorder = recorder_of(first)
-        row = parent_row(about, first, fits.accounts, folder.path)  # meanwhile
+        # Worked out while the store is being opened.
+        row = parent_row(about, first, fits.accounts, folder.path)
         recorder.wait()
     except (LinfitError, OSError):
         folder.withdraw()
         raise
     environment.write(folder.path, first)
     contest = Contest.of_configs(fits.configs)
-    return Sweep(recorder, row, folder, about.varying, first.tracking, more=more, contest=contest)
+    sweep = SweepRun(recorder, folder, row, about, first, contest, more=more)
+    sweep.start()
+    return sweep
 
 
 def parent_row(
     about: About, first: FitConfig, accounts: Iterable[Account], path: Path
 ) -> run_records.Row:
-    """The parent of a sweep when it begins; `first` is the config of its first fit."""
-    own = {
+    """Return a sweep's parent as it starts.
+
+    `first` is the config of the sweep's first fit.
+    """
+    tags = {
+        **environment.tags(first),
+        **nest(resolved_tracking(first), first.name),
         layout.ID: about.id,
         layout.OWNER: owner(),
         layout.FOLDER: str(path.absolute()),
         **notes.tag(about.question, about.typed),
     }
-    above = nest(resolved_tracking(first), first.name)
-    return run_records.sweep_started(
-        about.name, now(), accounts, about.varying, {**environment.tags(first), **above, **own}
-    )
+    return run_records.sweep_started(about.name, now(), accounts, about.varying, tags)

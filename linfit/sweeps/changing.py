@@ -1,4 +1,4 @@
-"""A fit config changed on purpose: `KEY=VALUE` as on the command line of `linfit run`, but for a config that is there already."""
+"""Changes of a config that exists already: `KEY=VALUE`, as on `linfit run`'s command line."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from linfit.errors import ConfigError
 
 
 def changed(config: FitConfig, settings: Sequence[str]) -> FitConfig:
-    """The config with other values; a group's key chooses another component, with its defaults. ConfigError, in one line."""
+    """Return the config with other values; ConfigError if it would be invalid.
+
+    A group's key chooses another component, with its defaults.
+    """
     if not settings:
         return config
     data = config.as_dict()
     for setting in settings:
-        key, value = _parsed(setting)
+        key, value = _parse_setting(setting)
         _put(data, key, value)
     try:
         return FitConfig.model_validate(data).resolved()
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
-    except ValueError as error:  # a device that is not there
+    except ValueError as error:  # a device that is absent
         raise ConfigError(str(error)) from error
 
 
-def _parsed(setting: str) -> tuple[str, Any]:
+def _parse_setting(setting: str) -> tuple[str, Any]:
     try:
         override = OverridesParser.create().parse_override(setting)
     except HydraException as error:
         raise ConfigError(
             f"{setting!r} is no KEY=VALUE: write it as for `linfit run`, as in optimizer.lr=0.1"
         ) from error
-    if (
-        override.type is not OverrideType.CHANGE
-        or override.value_type is not ValueType.ELEMENT
-        or override.package is not None
-    ):
+    is_value = override.value_type is ValueType.ELEMENT and override.package is None
+    if override.type is not OverrideType.CHANGE or not is_value:
         raise ConfigError(f"{setting!r}: one value for one key, as in optimizer.lr=0.1")
     return override.key_or_group, override.value()
 

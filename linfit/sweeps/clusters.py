@@ -1,10 +1,11 @@
-"""Fits on a dask or ray cluster that is running already: whole chunks of configs travel, as that library's own tasks.
+"""Fits on a dask or ray cluster that is running already, as that library's own tasks.
 
-    configs → chunks of places → a node runs its chunk as the engine does → (place, fit), in this process, which alone records
+    configs → chunks of places → a node runs its chunk as the engine does → (place, fit)
 
-Both libraries run the chunks of a lost node again on others. joblib's backends for them are not used: ray's hands on no result
-before the last chunk is done, so that nothing would be recorded until then. A node needs linfit and the plug-ins installed, and
-the data files under the same paths; no node speaks to MLflow.
+This process alone records; no node speaks to MLflow. Both libraries run the chunks of a lost node
+again on others. joblib's backends for them are not used: ray's returns no result before the last
+chunk is done, so that nothing would be recorded until then. A node needs linfit and the plug-ins
+installed, and the data files under the same paths.
 """
 
 from __future__ import annotations
@@ -12,30 +13,31 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
 from linfit.config import FitConfig
-from linfit.engine.fit import Fit, Status
+from linfit.engine.fit import Fit
 from linfit.engine.listening import Report, unheard
 from linfit.errors import ConfigError, LinfitError
 from linfit.sweeps import workers
 from linfit.sweeps.explanation import notice
-from linfit.sweeps.workers import Chunk, Workers, chunks, rows
+from linfit.sweeps.workers import Chunk, Workers, chunks, fail, rows, unpack
 from linfit.system import quote_words
 from linfit.tracking.store import quiet
 
+#: Chunks for each slot, so that nodes of different speeds end together.
 CHUNKS_A_SLOT = 4
-"""So that nodes of different speeds end together."""
+#: Seconds in which a scheduler has to answer.
 TIMEOUT = 10
-"""Seconds in which a scheduler has to answer."""
+#: Times that a chunk runs again whose node is lost.
 RETRIES = 3
-"""Times that a chunk runs again whose node is lost."""
+#: Seconds without a result after which dask's cluster is looked at.
 PAUSE = 5
-"""Seconds without a result after which dask's cluster is looked at."""
 DASK_LOGGERS = (
     "distributed.client",
     "distributed.core",
@@ -44,9 +46,9 @@ DASK_LOGGERS = (
     "asyncio",
 )
 
-#: A chunk's fits as `workers.parcel` describes them, by the chunk's number.
+#: Packed chunks (`workers.parcel`), by the chunk's number.
 Tasks = dict[int, tuple[list[dict[str, Any]], dict[str, Any], str]]
-#: A chunk's number with what came back: its results, or the exception by which the cluster gave it up.
+#: A chunk's number with its results, or with the exception by which the cluster gave it up.
 Outcomes = Generator[tuple[int, Any], None, None]
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -55,18 +57,18 @@ _ONE_AT_A_TIME = threading.Lock()
 def fits_on_cluster(
     configs: Sequence[FitConfig], where: Workers, report: Report = unheard
 ) -> Generator[tuple[int, Fit], None, None]:
-    """Runs fit configs on the cluster at `where.address`: each fit with its place among the configs, a chunk as soon as it is done.
+    """Run configs on the cluster at `where.address`; yield (place, fit), chunk by chunk.
 
-    The fits have the bits that they have in one process of a machine with the same processor and torch. A fit whose chunk the
-    cluster gives up is `failed`. ConfigError if the cluster cannot be reached.
+    The fits have the bits that they have in one process of a machine with the same processor and
+    torch. A fit whose chunk the cluster gives up is `failed`. Raise ConfigError if the cluster
+    cannot be reached.
     """
     with closing(CLUSTERS[where.backend](where.address)) as cluster:
         slots = max(cluster.slots(), where.count)
         cut = chunks(configs, slots * CHUNKS_A_SLOT)
-        tasks = {
-            number: workers.parcel([configs[place] for place in chunk])
-            for number, chunk in enumerate(cut)
-        }
+        tasks = {}
+        for number, chunk in enumerate(cut):
+            tasks[number] = workers.parcel([configs[place] for place in chunk])
         for number, outcome in cluster.run(tasks):
             report(sum(configs[place].steps for place in cut[number]), 0)
             yield from settled(cut[number], outcome, configs, where.backend)
@@ -74,31 +76,36 @@ def fits_on_cluster(
 
 def settled(
     chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], backend: str
-) -> Iterator[tuple[int, Fit]]:
-    """The fits of a chunk with their places, from what a node sent back."""
-    if isinstance(outcome, BaseException):
-        error = f"the {backend} cluster gave it up with {len(chunk)} fits, {rows(chunk)}: {type(outcome).__name__} {_line(outcome)}"
-        return ((place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk)
-    return (
-        (chunk[number], Fit(config=configs[chunk[number]], **result)) for number, result in outcome
+) -> Iterable[tuple[int, Fit]]:
+    """Return the fits that a node has run, or failed fits."""
+    if not isinstance(outcome, BaseException):
+        return unpack(chunk, outcome, configs)
+    error = (
+        f"the {backend} cluster gave it up with {len(chunk)} fits, {rows(chunk)}: "
+        f"{type(outcome).__name__} {_first_line(outcome)}"
     )
+    return fail(chunk, error, configs)
 
 
 def run(
     data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Runs a chunk on a node, one at a time in each process: torch's settings are the process's, and a node may have several threads."""
+    """Run a chunk on a node, one at a time in each process.
+
+    A node may have several threads, and torch's settings are the process's.
+    """
     with _ONE_AT_A_TIME:
         return workers.run(data, tables, origin)
 
 
 def require_cluster(where: Workers) -> None:
-    """Raises ConfigError, before anything is written, where the cluster's library is not installed or nothing at the address lets this process in."""
+    """Raise ConfigError, before anything is written, unless the cluster lets this process in."""
     _import({"dask": "distributed"}.get(where.backend, where.backend), where.backend)
     if where.address is None:
         if where.backend == "dask":
             raise ConfigError(
-                "hydra.launcher.address: null, must be a dask scheduler's: tcp://HOST:8786, as `dask scheduler` prints it"
+                "hydra.launcher.address: null, must be a dask scheduler's: tcp://HOST:8786, "
+                "as `dask scheduler` prints it"
             )
         return
     parts = urlsplit(where.address if "://" in where.address else f"//{where.address}")
@@ -115,51 +122,47 @@ class Dask:
 
     def __init__(self, address: str | None) -> None:
         self.library = _import("distributed", "dask")
+        self.address = address
         try:
             with quiet(*DASK_LOGGERS, least=logging.CRITICAL):
                 self.client = self.library.Client(address, timeout=TIMEOUT, set_as_default=False)
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            RuntimeError,
-        ) as error:  # the last two where one side has no keys
+        # The last two are raised if only one side has keys.
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise _unreachable("dask", str(address), error) from error
-        self.address = address
 
     def slots(self) -> int:
-        """The threads of its workers."""
-        if not (threads := sum(self.client.nthreads().values())):
+        """Return the number of threads of the workers."""
+        threads = int(sum(self.client.nthreads().values()))
+        if not threads:
             raise ConfigError(
-                f"the dask scheduler at {self.address} has no workers: start some with `dask worker {self.address}`"
+                f"the dask scheduler at {self.address} has no workers: "
+                f"start some with `dask worker {self.address}`"
             )
-        return int(threads)
+        return threads
 
     def run(self, tasks: Tasks) -> Outcomes:
+        """Run tasks and yield each as soon as it is done."""
         ended: SimpleQueue[Any] = SimpleQueue()
-        with quiet(
-            *DASK_LOGGERS, least=logging.CRITICAL
-        ):  # a lost scheduler is told in one line, not in its tracebacks
-            futures = {
-                self.client.submit(run, *data, pure=False, retries=RETRIES): number
-                for number, data in tasks.items()
-            }
+        # A lost scheduler is reported in one line, not in its tracebacks.
+        with quiet(*DASK_LOGGERS, least=logging.CRITICAL):
+            futures = {}
+            for number, data in tasks.items():
+                futures[self.client.submit(run, *data, pure=False, retries=RETRIES)] = number
             for future in futures:
                 future.add_done_callback(ended.put)
             while futures:
-                future = self._next(ended)
+                future = self._take_next(ended)
                 if future.status == "cancelled":
                     raise _gone("dask", self.address)
-                if (
-                    future.status == "lost"
-                ):  # with its worker, before it was fetched: the scheduler has it computed again
+                # Lost with its worker, before it was fetched: the scheduler computes it again.
+                if future.status == "lost":
                     future.add_done_callback(ended.put)
                     continue
                 error = future.exception()
                 yield futures.pop(future), future.result() if error is None else error
 
-    def _next(self, ended: SimpleQueue[Any]) -> Any:
-        """The next task that ended; waits for one, and says so where the cluster has no worker."""
+    def _take_next(self, ended: SimpleQueue[Any]) -> Any:
+        """Wait for a task that has ended, and tell once if the cluster has no worker."""
         told = False
         while True:
             with suppress(Empty):
@@ -168,34 +171,42 @@ class Dask:
                 raise _gone("dask", self.address)
             if not told and not self.client.scheduler_info()["workers"]:
                 notice(
-                    f"the dask scheduler at {self.address} has no workers any more: waiting; start some with `dask worker {self.address}`"
+                    f"the dask scheduler at {self.address} has no workers any more: waiting; "
+                    f"start some with `dask worker {self.address}`"
                 )
                 told = True
 
     def close(self) -> None:
+        """Leave the cluster; tasks that have not ended are cancelled."""
         with quiet(*DASK_LOGGERS, least=logging.CRITICAL):
-            self.client.close()  # cancels what has not ended
+            self.client.close()
 
 
 class Ray:
-    """The ray cluster at `address`, HOST:6379, or null for the one that runs on this machine."""
+    """The ray cluster at `address`, HOST:6379.
+
+    None is the cluster that runs on this machine.
+    """
 
     def __init__(self, address: str | None) -> None:
-        self.library, self.address = _import("ray", "ray"), address or "auto"
+        self.library = _import("ray", "ray")
+        self.address = address or "auto"
         try:
-            self.library.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
+            self.library.init(address=self.address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
             if "InvalidAuthToken" in f"{error} {error.__cause__}":
                 raise ConfigError(
-                    f"the ray cluster at {address or 'auto'} asks for a token: set RAY_AUTH_MODE=token, and see ray's docs"
+                    f"the ray cluster at {self.address} asks for a token: "
+                    "set RAY_AUTH_MODE=token, and see ray's docs"
                 ) from error
-            raise _unreachable("ray", address or "auto", error) from error
+            raise _unreachable("ray", self.address, error) from error
 
     def slots(self) -> int:
-        """Its CPUs."""
+        """Return the number of CPUs."""
         return max(1, int(self.library.cluster_resources().get("CPU", 1)))
 
     def run(self, tasks: Tasks) -> Outcomes:
+        """Run tasks and yield each as soon as it is done."""
         remote = self.library.remote(num_cpus=1, max_retries=RETRIES)(run)
         waiting = {remote.remote(*data): number for number, data in tasks.items()}
         while waiting:
@@ -203,29 +214,27 @@ class Ray:
                 [done], _ = self.library.wait(list(waiting), num_returns=1)
             except (self.library.exceptions.RaySystemError, ConnectionError) as error:
                 raise _gone("ray", self.address) from error
-            yield waiting.pop(done), self._outcome(done)
+            yield waiting.pop(done), self._fetch(done)
 
-    def _outcome(self, done: Any) -> Any:
+    def _fetch(self, done: Any) -> Any:
+        errors = self.library.exceptions
         try:
             return self.library.get(done)
-        except (
-            self.library.exceptions.RaySystemError,
-            ConnectionError,
-        ) as error:  # not the task's: this process's own connection
+        # This process's own connection failed, not the task.
+        except (errors.RaySystemError, ConnectionError) as error:
             raise _gone("ray", self.address) from error
-        except self.library.exceptions.RayError as error:
+        except errors.RayError as error:
             return error
 
     def close(self) -> None:
-        self.library.shutdown()  # ends what has not
+        """Leave the cluster; tasks that have not ended are ended."""
+        self.library.shutdown()
 
 
 CLUSTERS: dict[str, Callable[[str | None], Dask | Ray]] = {"dask": Dask, "ray": Ray}
 
 
 def _import(package: str, extra: str) -> Any:
-    from importlib import import_module
-
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
@@ -237,15 +246,18 @@ def _import(package: str, extra: str) -> Any:
 
 def _unreachable(backend: str, address: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"hydra.launcher.address: no {backend} cluster answers at {address} ({_line(error)}): start one, or give another address"
+        f"hydra.launcher.address: no {backend} cluster answers at {address} "
+        f"({_first_line(error)}): start one, or give another address"
     )
 
 
 def _gone(backend: str, address: str | None) -> LinfitError:
     return LinfitError(
-        f"the {backend} cluster at {address} is gone: start it again, or go on elsewhere with --backend, --address or --workers"
+        f"the {backend} cluster at {address} is gone: start it again, or go on elsewhere with "
+        "--backend, --address or --workers"
     )
 
 
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -1,4 +1,7 @@
-"""What decides bits and is no longer as it was when a sweep began, or when changes were last allowed: code, environment, data."""
+"""Changes of what decides bits since a sweep began: its code, its environment, its data.
+
+Changes that were allowed when the sweep was resumed before are no changes.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +15,45 @@ from linfit.errors import LinfitError
 from linfit.sweeps.planned import Asked, configs_of, planned
 from linfit.tracking import environment, layout
 
-#: What of the environment decides bits.
+#: The keys of the environment that decide bits.
 DECISIVE = ("torch", "threads", "cpu_capability", "numpy_blas_kernel")
 
 Changes = dict[str, tuple[str, str]]
-"""What changed, from what to what."""
+"""What changed, as {what: (then, now)}."""
 
 
 def changes(path: Path, tags: Mapping[str, str] | None, config: FitConfig) -> Changes:
-    """Of code and environment, since `tags` were given to the sweep's run; where it has none, since `environment.json` was written."""
+    """Return the changes of code and environment since the sweep began.
+
+    They are changes since its run got `tags`, or, if it has no run, since `environment.json` was
+    written.
+    """
     now = environment.tags(config)
-    after = {"code": now[layout.CODE], **_decisive(json.loads(now[layout.ENVIRONMENT]))}
-    before = _written(path) if tags is None else _tagged(tags)
-    before |= {key: last for key, (_, last) in allowed(tags).items() if key in after}
+    after = {"code": now[layout.CODE], **_select_decisive(json.loads(now[layout.ENVIRONMENT]))}
+    before = _read_file(path) if tags is None else _read_tags(tags)
+    for key, (_, last) in allowed(tags).items():
+        if key in after:
+            before[key] = last
     return {key: (was, after.get(key, "")) for key, was in before.items() if was != after.get(key)}
 
 
-def _tagged(tags: Mapping[str, str]) -> dict[str, str]:
+def _read_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    code = {"code": tags.get(layout.CODE, "")}
     machine = environment.tagged(tags)
-    return {
-        "code": tags.get(layout.CODE, ""),
-        **({"environment": "unknown"} if machine is None else _decisive(machine)),
-    }
+    if machine is None:
+        return {**code, "environment": "unknown"}
+    return {**code, **_select_decisive(machine)}
 
 
-def _written(path: Path) -> dict[str, str]:
+def _read_file(path: Path) -> dict[str, str]:
     try:
         found = environment.read(path / layout.ENVIRONMENT_FILE)
-        return {"code": str(found["code"]["digest"]), **_decisive(found["machine"])}
+        return {"code": str(found["code"]["digest"]), **_select_decisive(found["machine"])}
     except (LinfitError, KeyError, TypeError):
         return {"code": "unknown"}
 
 
-def _decisive(machine: Mapping[str, Any]) -> dict[str, str]:
+def _select_decisive(machine: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(machine[key]) for key in DECISIVE if key in machine}
 
 
@@ -55,54 +64,60 @@ def changed_data(
     asked: Asked,
     tags: Mapping[str, str] | None,
 ) -> Changes:
-    """The data, or what else decides numbers, where a config no longer has the fingerprint that it was planned with."""
+    """Return the data that have changed since the sweep was planned.
+
+    They are those of configs that have another fingerprint than they were planned with.
+    """
     found: Changes = {}
     for config, before in zip(configs, planned(path, "fingerprint", rows), strict=True):
-        if (after := config.fingerprint()) != before:
+        after = config.fingerprint()
+        if after != before:
             files = ", ".join(str(file) for file in config.dataset.files())
             found.setdefault(f"data {files}" if files else "fingerprint", (before, after))
-    known = allowed(tags)
-    return {
-        key: pair
-        for key, pair in found.items()
-        if key not in known or not _still(path, known[key], asked)
-    }
+    for key, pair in allowed(tags).items():
+        if key in found and _holds_still(path, pair, asked):
+            del found[key]
+    return found
 
 
-def _still(path: Path, pair: tuple[str, str], asked: Asked) -> bool:
-    """Whether the fit that was planned with the first fingerprint has the second one now."""
+def _holds_still(path: Path, pair: tuple[str, str], asked: Asked) -> bool:
+    """Return True if the fit that was planned with the first fingerprint now has the second."""
     before, after = pair
-    rows = [
-        row for row, fingerprint in enumerate(planned(path, "fingerprint")) if fingerprint == before
-    ][:1]
-    return any(config.fingerprint() == after for config in configs_of(path, rows, asked))
+    fingerprints = planned(path, "fingerprint")
+    if before not in fingerprints:
+        return False
+    [config] = configs_of(path, [fingerprints.index(before)], asked)
+    return config.fingerprint() == after
 
 
 def allowed(tags: Mapping[str, str] | None) -> Changes:
-    """The changes with which the sweep went on before; of several of a kind the last."""
-    return {key: (was, now) for some in past(tags) for key, (was, now) in some.items()}
+    """Return the changes that were allowed before, the last of each key."""
+    found: Changes = {}
+    for some in past(tags):
+        found |= {key: (was, now) for key, (was, now) in some.items()}
+    return found
 
 
 def past(tags: Mapping[str, str] | None) -> list[dict[str, list[str]]]:
-    """The same, one after the other."""
+    """Return the changes that were allowed, one dictionary for each resumption."""
     try:
         found = json.loads((tags or {}).get(layout.CHANGES, "[]"))
     except (ValueError, RecursionError):  # too many for a tag
         return []
-    sound = isinstance(found, list) and all(
-        isinstance(some, dict) and all(map(_is_pair, some.values())) for some in found
-    )
-    return found if sound else []
+    return found if isinstance(found, list) and all(map(_is_changes, found)) else []
+
+
+def _is_changes(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_pair, value.values()))
 
 
 def _is_pair(value: object) -> bool:
-    return (
-        isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
-    )
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return all(isinstance(part, str) for part in value)
 
 
 def told(changes: Changes) -> str:
-    """Changes as a sentence; of digests the beginning."""
-    return "since the sweep began " + "; ".join(
-        f"{key} changed from {was[:12]} to {now[:12]}" for key, (was, now) in changes.items()
-    )
+    """Return changes as a sentence, with the beginnings of digests."""
+    parts = [f"{key} changed from {was[:12]} to {now[:12]}" for key, (was, now) in changes.items()]
+    return "since the sweep began " + "; ".join(parts)

@@ -25,7 +25,8 @@ from linfit.sweeps.request import (
     open_request,
     validate_fit,
 )
-from linfit.sweeps.runner import Job, Runner
+from linfit.sweeps.run_options import Job
+from linfit.sweeps.runner import HydraTask
 from linfit.tracking.accounts import name_of
 
 #: Sweepers whose jobs are known in advance; others choose jobs by the results of earlier ones.
@@ -80,7 +81,7 @@ def _enumerate_sweep(request: Request) -> Enumeration:
             f"only those of hydra/sweeper=linfit are known before"
         )
     with set_hydra_config(composed):
-        sweeper = new_sweeper(request, composed, Runner(), Callbacks())
+        sweeper = new_sweeper(request, composed, HydraTask(), Callbacks())
         listed = _list_overrides(sweeper, read_raw(composed.hydra.overrides.task))
         jobs = expand(Expansion(composed, request.loader), listed)
     together = composed.hydra.launcher._target_ == LAUNCHER

@@ -29,7 +29,7 @@ MAX_SECTIONS = 4096
 
 
 class Files:
-    """The config files of an experiment, in the order in which Hydra merges them."""
+    """The config files of an experiment, as Hydra merges them."""
 
     def __init__(
         self, repository: CachingConfigRepository, experiment: str, own: Sequence[str]
@@ -40,12 +40,13 @@ class Files:
 
     def are_independent(self, composed: Sections) -> bool:
         """Return True if no section, as composed without overrides, decides another section."""
-        includes = (each for file in self._common for each in self._includes(file))
-        named = not any(map(_is_interpolation, includes))
-        return named and self._keep_interpolations(self._common, composed)
+        for file in self._common:
+            if any(map(_is_interpolation, self._includes(file))):
+                return False
+        return self._keep_interpolations(self._common, composed)
 
     def are_confined(self, section: str, overrides: Sequence[str], composed: Sections) -> bool:
-        """Return True if the overrides of a section change its own files alone, beside any others."""
+        """Return True if a section's overrides change its own files alone."""
         merged = self._merged(overrides)
         for file in _difference(self._common, merged):
             if file.package != section or not all(map(_is_fixed, self._includes(file))):
@@ -53,10 +54,14 @@ class Files:
         return self._keep_interpolations(merged, composed)
 
     def _keep_interpolations(self, merged: Sequence[ResultDefault], composed: Sections) -> bool:
-        """Return True if every interpolation of the files is still in what was composed of them."""
-        found = {key: text for section in composed.values() for key, text in section.survey.items()}
-        written = (each for file in merged for each in self._interpolations(file))
-        return all(found.get(key) == text for key, text in written)
+        """Return True if every interpolation of the files is still in the composed sections."""
+        found: dict[str, str | None] = {}
+        for section in composed.values():
+            found |= section.survey
+        for file in merged:
+            if any(found.get(key) != text for key, text in self._interpolations(file)):
+                return False
+        return True
 
     @cached_property
     def _common(self) -> list[ResultDefault]:
@@ -70,17 +75,22 @@ class Files:
 
     def _includes(self, file: ResultDefault) -> Sequence[InputDefault]:
         loaded = self._repository.load_config(str(file.config_path))
-        return (loaded.defaults_list if loaded is not None else None) or ()
+        if loaded is None:
+            return ()
+        return loaded.defaults_list or ()
 
     def _interpolations(self, file: ResultDefault) -> Iterator[tuple[str, str]]:
         loaded = self._repository.load_config(str(file.config_path))
-        data = OmegaConf.to_container(loaded.config, resolve=False) if loaded is not None else {}
-        found = _interpolations(file.package or "", data)
-        return ((key, text) for key, text in found if key.partition(".")[0] != "hydra")
+        if loaded is None:
+            return
+        data = OmegaConf.to_container(loaded.config, resolve=False)
+        for key, text in _interpolations(file.package or "", data):
+            if key.partition(".")[0] != "hydra":
+                yield key, text
 
 
 class Joiner:
-    """Joins sections; `compose` returns those that Hydra composes of some overrides."""
+    """Joiner of sections; `compose` returns those that Hydra composes of some overrides."""
 
     def __init__(self, files: Files, compose: Callable[[Sequence[str]], Sections]) -> None:
         self._files = files
@@ -88,7 +98,10 @@ class Joiner:
         self._section = lru_cache(MAX_SECTIONS)(self._new_section)
 
     def join(self, parts: Sequence[Composed]) -> Sections | None:
-        """Return the sections that overrides make; None if Hydra has to compose these together."""
+        """Return the sections that overrides make.
+
+        None if Hydra has to compose the overrides together.
+        """
         by_section: dict[str, tuple[Composed, ...]] = {}
         for part in parts:
             if part.section is None or part.section == "hydra":
@@ -107,29 +120,30 @@ class Joiner:
 
     @cached_property
     def _common(self) -> Sections | None:
-        """The sections without overrides; None if they depend on each other."""
+        """The sections without overrides, None if they depend on each other."""
         try:
             sections = self._compose(())
-        except Exception:  # of any kind: the jobs may choose components with which it is right
+        except Exception:  # of any kind: the jobs may choose components that make it valid
             return None
         return sections if self._files.are_independent(sections) else None
 
     def _new_section(self, name: str, parts: tuple[Composed, ...]) -> Section | None:
-        """Compose a section; None if its overrides may change another one, or need those of others."""
+        """Compose a section; None if its overrides may change or need other sections."""
         overrides = [part.text for part in parts]
         merged = [part.text for part in parts if not part.chooses]
         if len(merged) > 1 and any("${" in text for text in merged):
-            return None  # one may read, through the interpolation, what another one deletes or replaces
+            # One may read, through the interpolation, what another one deletes or replaces.
+            return None
 
         try:
             sections = self._compose(overrides)
-        except Exception:  # of any kind: beside other overrides it may be right
+        except Exception:  # of any kind: other overrides may make it valid
             return None
         return sections.get(name) if self._files.are_confined(name, overrides, sections) else None
 
 
 def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
-    """Return what stands between the common beginning and the common end of two lists."""
+    """Return the items between the common beginning and the common end of two lists."""
     start = _count_equal(before, after)
     end = _count_equal(before[start:][::-1], after[start:][::-1])
     return [*before[start : len(before) - end], *after[start : len(after) - end]]

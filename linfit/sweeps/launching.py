@@ -1,4 +1,4 @@
-"""What linfit's sweeper and launcher do: compose and validate every fit of a sweep, then run them, before anything is written."""
+"""linfit's launcher: it composes and validates every fit of a sweep before it runs any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from linfit.errors import ConfigError
 from linfit.sweeps.clusters import require_cluster
 from linfit.sweeps.expansion import Expansion
 from linfit.sweeps.explanation import UNCOMPOSED, explain_composition
-from linfit.sweeps.runner import Job, Runner
+from linfit.sweeps.run_options import Job
+from linfit.sweeps.runner import HydraTask
 from linfit.sweeps.workers import HERE, Workers
 
 BACKENDS = ["dask", "loky", "ray"]
@@ -25,13 +26,16 @@ SWEEPER = "hydra_plugins.linfit.sweeper.LinfitSweeper"
 
 
 def launch(
-    runner: Runner,
+    task: HydraTask,
     config: DictConfig,
     context: HydraContext,
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
-    """Composes and validates all jobs, runs them, and returns one JobReturn each; a failed fit returns infinity, as a diverged one."""
+    """Compose and validate all jobs, run them, and return one JobReturn each.
+
+    A failed fit returns infinity, as a diverged one does.
+    """
     setup_globals()
     expansion = Expansion(config, context.config_loader)
     jobs = expand(expansion, job_overrides, first)
@@ -40,39 +44,43 @@ def launch(
     workers = workers_of(config.hydra.launcher)
     if workers.backend != HERE.backend:
         require_cluster(workers)
-    more = config.hydra.sweeper._target_ != SWEEPER  # another may go by how these come out
-    values = runner.batch(
-        jobs, expansion.experiment.rsplit("/", 1)[-1], folder, config, workers, more
-    )
+
+    name = expansion.experiment.rsplit("/", 1)[-1]
+    # Another sweeper may choose its next jobs by the results of these.
+    more = config.hydra.sweeper._target_ != SWEEPER
+    values = task.batches.run(jobs, name, folder, config, workers, more)
     return [
-        FitReturn(expansion, overrides, first + i, value)
-        for i, (overrides, value) in enumerate(zip(job_overrides, values, strict=True))
+        FitReturn(expansion, overrides, number, value)
+        for number, (overrides, value) in enumerate(zip(job_overrides, values, strict=True), first)
     ]
 
 
 def check_workers(workers: int, backend: str) -> None:
-    """Raises ConfigError unless there is at least one worker, of a kind that there is."""
+    """Raise ConfigError unless the number of workers and their backend are valid."""
     if workers < 1:
         raise ConfigError(
-            f"hydra.launcher.workers: got {workers!r}, must be an integer of at least 1: 1 runs all fits in this process"
+            f"hydra.launcher.workers: got {workers!r}, must be an integer of at least 1: "
+            "1 runs all fits in this process"
         )
     if backend not in BACKENDS:
         raise ConfigError(f"hydra.launcher.backend: {unknown('backend', backend, BACKENDS)}")
 
 
 def workers_of(launcher: DictConfig) -> Workers:
-    """Where the launcher's config says that fits run."""
+    """Return where fits run, from the launcher's config."""
     return Workers(launcher.workers, launcher.backend, launcher.address)
 
 
 def expand(
     expansion: Expansion, job_overrides: Iterable[Sequence[str]], first: int = 0
 ) -> list[Job]:
-    """The jobs, composed and validated; ConfigError with the overrides at fault if one cannot be."""
-    numbered = enumerate(job_overrides, first)
+    """Compose and validate jobs, numbered from `first` on.
+
+    Raise ConfigError with the overrides of the job that is at fault.
+    """
     return [
         Job(_fit_config(expansion, overrides, number), tuple(filter_overrides(overrides)))
-        for number, overrides in numbered
+        for number, overrides in enumerate(job_overrides, first)
     ]
 
 
@@ -81,32 +89,40 @@ def _fit_config(expansion: Expansion, overrides: Sequence[str], number: int) -> 
         return expansion.fit_config(overrides, number)
     except ConfigError as error:
         raise ConfigError(f"{error} (in {' '.join(overrides)})") from error
-    except (
-        *UNCOMPOSED,
-        ValueError,
-        TypeError,
-    ) as error:  # Hydra raises all of them for a wrong override
+    # Hydra raises all of these for a wrong override.
+    except (*UNCOMPOSED, ValueError, TypeError) as error:
         text = explain_composition(error, expansion.loader, expansion.experiment)
         raise ConfigError(f"{text} (in {' '.join(overrides)})") from error
 
 
 def same_store(jobs: Sequence[Job]) -> None:
-    """A sweep is one parent with its children: they stand in one MLflow experiment of one store."""
+    """Raise ConfigError unless the jobs share one MLflow experiment of one store.
+
+    A sweep is one parent run with its children.
+    """
     for key in ("name", "tracking", "pictures", "objective"):
-        if any(getattr(job.config, key) != getattr(jobs[0].config, key) for job in jobs):
+        first = getattr(jobs[0].config, key)
+        if any(getattr(job.config, key) != first for job in jobs):
             raise ConfigError(
-                f"{key} cannot be swept: the fits of a sweep are children of one run; start one sweep for each {key}"
+                f"{key} cannot be swept: the fits of a sweep are children of one run; "
+                f"start one sweep for each {key}"
             )
 
 
 class FitReturn(JobReturn):
-    """What Hydra's sweepers get for a fit: its objective, infinity where it diverged or failed. Its configs are composed when they are read."""
+    """A fit's objective, as Hydra's sweepers read it.
+
+    The configs are composed when they are read.
+    """
 
     def __init__(
         self, expansion: Expansion, overrides: Sequence[str], number: int, value: float
     ) -> None:
-        self.overrides, self.status, self.return_value = list(overrides), JobStatus.COMPLETED, value
-        self._expansion, self._number = expansion, number
+        self.overrides = list(overrides)
+        self.status = JobStatus.COMPLETED
+        self.return_value = value
+        self._expansion = expansion
+        self._number = number
 
     @cached_property
     def _composed(self) -> DictConfig:
@@ -114,9 +130,8 @@ class FitReturn(JobReturn):
 
     @property
     def cfg(self) -> DictConfig:  # type: ignore[override]
-        return OmegaConf.masked_copy(
-            self._composed, [str(key) for key in self._composed if key != "hydra"]
-        )
+        keys = [str(key) for key in self._composed if key != "hydra"]
+        return OmegaConf.masked_copy(self._composed, keys)
 
     @property
     def hydra_cfg(self) -> DictConfig:  # type: ignore[override]

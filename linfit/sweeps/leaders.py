@@ -1,4 +1,7 @@
-"""The best fits of a sweep while it runs, before it is known by which loss its fits are compared."""
+"""The best fits of a sweep while it runs.
+
+The loss by which fits are compared is known only when the last batch of fits has come.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,29 @@ T = TypeVar("T")
 
 
 class BestFits(Generic[T]):
-    """The `count` best of what is added, by the job's own objective and by excess loss; of equals the first rows."""
+    """The `count` best fits by objective, and by excess loss.
+
+    Of equal fits the first rows are kept.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._heaps: dict[str, list[tuple[float, int, T]]] = {OBJECTIVE: [], EXCESS: []}
 
     def add(self, row: int, result: dict[str, object], held: T) -> None:
-        """Take in a row of `results.parquet` with what is held of its fit."""
+        """Take in a row of `results.parquet`, and hold an object for it."""
         for column, heap in self._heaps.items():
-            entry = -compared_value(result, column), -row, held
+            entry = (-compared_value(result, column), -row, held)
             if len(heap) < self.count:
                 heapq.heappush(heap, entry)
             else:
                 heapq.heappushpop(heap, entry)
 
     def ranked(self, by: str | None) -> list[tuple[int, T]]:
-        """Return the best by a recorded loss, by excess loss where there is none, with their rows; the best first."""
+        """Return (row, held object) of the best fits, the best first.
+
+        `by` is a recorded loss; None means excess loss.
+        """
         heap = self._heaps[EXCESS if by in (EXCESS, None) else OBJECTIVE]
-        return [
-            (-row, held) for _, row, held in sorted(heap, key=lambda entry: entry[:2], reverse=True)
-        ]
+        ordered = sorted(heap, key=lambda entry: entry[:2], reverse=True)
+        return [(-row, held) for _, row, held in ordered]

@@ -1,4 +1,8 @@
-"""How single runs in processes that another launcher of Hydra's has started say what came out of them: one file each, in one folder."""
+"""A directory of results, one file a job.
+
+Another launcher of Hydra's may run jobs in processes of its own. They write their results here,
+and the process that started them reads them.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,23 @@ from linfit.sweeps.recording import Done
 
 
 class Letterbox:
-    """A temporary folder, written by the processes that run the jobs, read and removed by the one that started them."""
+    """Temporary directory of results."""
 
     def __init__(self) -> None:
         self.path = new_folder()
 
     def leave(self, job: int, done: Done, where: str) -> None:
-        """Says what came out of a job, and where it was recorded."""
+        """Write the result of a job, and where it is recorded."""
         written = self.path / f"{job}.part"
         written.write_text(json.dumps([asdict(done), where]), encoding="utf-8")
         written.replace(self.path / f"{job}.json")
 
     def collect(self) -> list[tuple[Done, str]]:
-        """What all jobs have left, in their order; the folder is removed."""
+        """Return the results in the order of their jobs, and remove the directory."""
         files = sorted(self.path.glob("*.json"), key=lambda file: int(file.stem))
-        letters = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        results = []
+        for file in files:
+            done, where = json.loads(file.read_text(encoding="utf-8"))
+            results.append((Done(**done), where))
         discard_folder(self.path)
-        return [(Done(**done), where) for done, where in letters]
+        return results

@@ -1,4 +1,7 @@
-"""Data that can be read once only: they are read when a config is composed, and from then on are arrays, kept with what is recorded."""
+"""Data that can be read once only, as from a pipe.
+
+They are read when a config is composed. From then on they are arrays, kept with what is recorded.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,27 @@ from linfit.sweeps.explanation import notice
 
 
 def hold_passing_data(config: FitConfig) -> FitConfig:
-    """Return the config with the numbers themselves in place of a pipe; any other config as it is."""
+    """Return the config with the numbers of a pipe in its place."""
     dataset = config.dataset
-    if (
-        not isinstance(dataset, Table)
-        or not passes(dataset.path)
-        or dataset.drawn_from(0) is not None
-    ):
+    if not isinstance(dataset, Table) or not passes(dataset.path):
+        return config
+    if dataset.drawn_from(0) is not None:
         return config
     try:
-        return config.model_copy(update={"dataset": _held(dataset, version(dataset.path))})
+        held = _read_once(dataset, version(dataset.path))
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
+    return config.model_copy(update={"dataset": held})
 
 
 @lru_cache(maxsize=64)
-def _held(dataset: Table, came: object) -> Arrays:
-    """The numbers of what came through a pipe; the jobs of a sweep share them."""
+def _read_once(dataset: Table, version: object) -> Arrays:
+    """Return the numbers that came through a pipe; the jobs of a sweep share them."""
     arrays, notes = in_memory(dataset)
     for note in notes:
         notice(f"note: {note}")
     notice(
-        f"note: {dataset.path} can be read once: its numbers are kept with what is recorded, as dataset=arrays"
+        f"note: {dataset.path} can be read once: its numbers are kept with what is recorded, "
+        "as dataset=arrays"
     )
     return arrays

@@ -12,8 +12,9 @@ from linfit.engine.prediction import theory_of
 from linfit.scratch import temporary_folder
 from linfit.settings import MLflowTracking
 from linfit.sweeps.folder import About, Folder
-from linfit.sweeps.recording import Sweep, now, write_files
+from linfit.sweeps.recording import now, write_files
 from linfit.sweeps.running import run_all
+from linfit.sweeps.sweep_run import SweepRun
 from linfit.sweeps.workers import Workers
 from linfit.tracking import environment, run_records
 from linfit.tracking.accounts import account
@@ -82,11 +83,14 @@ def repeat_sample(
         tags = {**environment.tags(configs[0]), **sample.tags}
         row = run_records.sweep_started(sample.name, now(), accounts, sample.varying, tags)
         contest = Contest.of_configs(configs)
-        sweep = Sweep(recorder, row, folder, sample.varying, MLflowTracking(), contest=contest)
+        # By default each repetition becomes a run, without files.
+        first = configs[0].model_copy(update={"tracking": MLflowTracking()})
+        sweep = SweepRun(recorder, folder, row, about, first, contest)
+        sweep.start()
         try:
-            for index, fit in run_all(configs, where):
-                sweep.extra[index] = judge(index, fit)
-                sweep.add(index, accounts[index].name(index), fit, accounts[index])
+            for place, fit in run_all(configs, Workers(workers)):
+                record = fits.accounts[place]
+                sweep.add(place, record.name(place), fit, record, judge(place, fit))
             sweep.finish()
         except BaseException:
             sweep.kill()

@@ -16,19 +16,19 @@ from linfit.sweeps.workers import HERE, Workers, fits_in_workers
 def run_all(
     configs: Sequence[FitConfig], workers: Workers, report: Report = unheard
 ) -> Generator[tuple[int, Fit], None, None]:
-    """All fits, each with its place as soon as it is done: in this process, in several, or on a cluster.
+    """Run configs and yield (place, fit) as soon as each is done.
 
-    `report` hears of steps as they are made, of other processes when fits come from there.
+    `report` hears of steps as they are made; in other processes, when fits come from there.
     """
     if workers == HERE:
         yield from fits_as_done(configs, report)
         return
     report(0, 0)
-    with closing(_elsewhere(configs, workers, report)) as fits:
+    with closing(_run_elsewhere(configs, workers, report)) as fits:
         yield from fits
 
 
-def _elsewhere(
+def _run_elsewhere(
     configs: Sequence[FitConfig], workers: Workers, report: Report
 ) -> Generator[tuple[int, Fit], None, None]:
     if workers.backend == HERE.backend:
@@ -44,9 +44,10 @@ def continued(
     backend: str | None = None,
     address: str | None = None,
 ) -> Workers:
-    """Where a sweep goes on: where it began, or where it is asked to. A count alone means processes of this machine.
+    """Return where the fits of a resumed sweep run.
 
-    ConfigError where that is a cluster which is not there.
+    That is where the sweep began, or where it is asked to go on. A count alone means processes
+    of this machine. Raise ConfigError for a cluster that does not answer.
     """
     if backend is None and address is None and count is not None:
         return Workers(count)
@@ -55,14 +56,22 @@ def continued(
         raise ConfigError(
             f"--address {address}: of which kind of cluster? add --backend dask or --backend ray"
         )
-    kept = before.address if chosen == before.backend else None
-    where = Workers(count or before.count, chosen, address or kept)
+    if chosen == before.backend:
+        address = address or before.address
+    where = Workers(count or before.count, chosen, address)
     if where.backend != HERE.backend:
-        from linfit.sweeps.clusters import require_cluster
-
-        try:
-            require_cluster(where)
-        except ConfigError as error:
-            hint = "name another with --backend and --address, or go on in processes of this machine with --workers"
-            raise ConfigError(f"{error}; {hint}") from error
+        _require_cluster(where)
     return where
+
+
+def _require_cluster(where: Workers) -> None:
+    from linfit.sweeps.clusters import require_cluster
+
+    try:
+        require_cluster(where)
+    except ConfigError as error:
+        hint = (
+            "name another with --backend and --address, or go on in processes of this machine "
+            "with --workers"
+        )
+        raise ConfigError(f"{error}; {hint}") from error

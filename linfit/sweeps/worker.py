@@ -1,4 +1,4 @@
-"""What a worker process does before anything else. It imports next to nothing, so that from its first moment it ends with its parent."""
+"""Start of a worker process. It imports next to nothing, to end with its parent from the start."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sys
 from linfit.scratch import share_scratch
 from linfit.system import exit_with_parent, ignore_interrupts
 
-#: Seconds between two looks at whether the parent is there, where the system does not tell.
+#: Seconds between two looks at the parent process, where the system does not tell of its end.
 PAUSE = 0.2
 
 
 def begin(parent: int, scratch: str, path: list[str]) -> None:
-    """Ready a worker: Ctrl-C is its parent's business, whose folder for temporary files it uses, and which it never outlives."""
+    """Prepare a worker process, which never outlives its parent.
+
+    Ctrl-C is the parent's to handle. Temporary files go into the parent's folder.
+    """
     exit_with_parent(parent, PAUSE)
     ignore_interrupts()
     share_scratch(scratch)

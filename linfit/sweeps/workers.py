@@ -1,8 +1,9 @@
-"""Fits in several processes: the configs of a sweep are cut into chunks, and each worker process runs one chunk after another.
+"""Fits in worker processes: configs are cut into chunks, and each worker runs one after another.
 
-    configs → chunks of places → a worker runs its chunk as the engine does → (place, fit), in this process, which alone records
+    configs → chunks of places → a worker runs its chunk as the engine does → (place, fit)
 
-Every worker stands in a pool of its own, so that the death of one is known to be the death of its chunk and leaves the others alone.
+The parent process alone records. Every worker is in a pool of its own: when a worker dies, its
+pool breaks, which fails the chunk that it ran and no other (`cause_of_death`, `Pool.settle`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, chdir, nullcontext
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,14 @@ from linfit.system import (
     start_trackers,
 )
 
-SMALLEST, LARGEST, LARGEST_SINGLE = 8, 2048, 16
-"""Fits in a chunk: fewer are not worth a process; with more, results come later. Fits of the single engine take longer."""
+#: Fewest fits in a chunk: fewer are not worth a process.
+SMALLEST = 8
+#: Most fits in a chunk: with more, results come later.
+LARGEST = 2048
+#: Most fits of the single engine in a chunk, since each takes longer.
+LARGEST_SINGLE = 16
+#: Worker processes that may die in a sweep before chunks are given up whole.
 MOST_DEATHS = 32
-"""Worker processes that may die in a sweep before chunks are given up whole."""
 
 Chunk = list[int]
 """The places of some fits among the configs."""
@@ -44,11 +50,14 @@ Chunk = list[int]
 
 @dataclass(frozen=True)
 class Workers:
-    """Where the fits of a sweep run: in `count` processes of this machine (`loky`), or on the dask or ray cluster at `address`."""
+    """Where the fits of a sweep run."""
 
     count: int = 1
+    """Processes of this machine, or the least number of chunks at a time on a cluster."""
     backend: str = "loky"
+    """`loky` for processes of this machine, `dask` or `ray` for a cluster."""
     address: str | None = None
+    """The cluster's."""
 
 
 #: In this process, which needs no other.
@@ -58,10 +67,11 @@ HERE = Workers()
 def fits_in_workers(
     configs: Sequence[FitConfig], workers: int, report: Report = unheard
 ) -> Generator[tuple[int, Fit], None, None]:
-    """Runs fit configs in `workers` processes: each fit with its place among the configs, a chunk as soon as it is done.
+    """Run configs in `workers` processes; yield (place, fit), chunk by chunk.
 
-    The fits have the bits that they have in one process. Where a worker dies, its chunk runs again in halves until the fit
-    that kills it is alone: that fit is `failed`. Close the iterator to end the processes.
+    The fits have the bits that they have in one process. If a worker dies, its chunk runs again in
+    halves until the fit that kills it is alone: that fit is `failed`. Close the iterator to end
+    the processes.
     """
     waiting = deque(chunks(configs, workers))
     pool = Pool(min(workers, len(waiting)))
@@ -70,9 +80,8 @@ def fits_in_workers(
         while pool.busy:
             for chunk, outcome in pool.ended():
                 found = pool.settle(chunk, outcome, configs, waiting)
-                pool.start(
-                    waiting, configs
-                )  # before the fits are handed on: recording them takes a while
+                # Before the fits are yielded: recording them takes a while.
+                pool.start(waiting, configs)
                 report(sum(configs[place].steps for place, _ in found), 0)
                 yield from found
                 del outcome, found
@@ -82,30 +91,37 @@ def fits_in_workers(
 
 
 def chunks(configs: Sequence[FitConfig], workers: int) -> list[Chunk]:
-    """The places of all configs, cut so that there is a chunk for each worker and no stack is scattered needlessly; the largest first."""
+    """Cut the places of all configs into chunks, the largest first.
+
+    There is a chunk for each worker, and no stack is scattered needlessly.
+    """
     groups: dict[Hashable, Chunk] = {}
     for place, config in enumerate(configs):
         groups.setdefault(stack_of(config), []).append(place)
     rounds = ceil(len(configs) / (workers * LARGEST))
     size = max(SMALLEST, ceil(len(configs) / (workers * rounds or 1)))
+
     cut = []
     for group in groups.values():
-        alone = configs[group[0]].engine.name == "single"
-        most = min(LARGEST_SINGLE, ceil(len(group) / (2 * workers))) if alone else size
+        most = size
+        if configs[group[0]].engine.name == "single":
+            most = min(LARGEST_SINGLE, ceil(len(group) / (2 * workers)))
         count = ceil(len(group) / most)
-        cut += [
-            group[len(group) * i // count : len(group) * (i + 1) // count] for i in range(count)
-        ]
+        bounds = [len(group) * i // count for i in range(count + 1)]
+        cut += [group[start:stop] for start, stop in pairwise(bounds)]
     return sorted(cut, key=len, reverse=True)
 
 
 def stack_of(config: FitConfig) -> Hashable:
-    """What fits of one stack have in common, as far as it is known before their data are loaded."""
+    """Return what the fits of one stack share.
+
+    Only what is known without their data is compared.
+    """
     from linfit.engine.blocks import identity
 
-    shared = (config.engine, config.model, config.loss, config.gradient, config.device)
+    parts = (config.engine, config.model, config.loss, config.gradient, config.device)
     return (
-        *map(identity, shared),
+        *map(identity, parts),
         config.dtype,
         config.threads,
         config.deterministic,
@@ -122,15 +138,19 @@ class Pool:
         self.deaths = 0
 
     def start(self, waiting: deque[Chunk], configs: Sequence[FitConfig]) -> None:
-        """Gives every idle worker a chunk, while there are any."""
+        """Give every idle worker a chunk, as long as any wait."""
         while self.idle and waiting:
-            worker, chunk = self.idle.pop(), waiting.popleft()
-            given = parcel([configs[place] for place in chunk])
+            worker = self.idle.pop()
+            chunk = waiting.popleft()
+            packed = parcel([configs[place] for place in chunk])
             with holding_interrupts_back():  # the first chunk starts the process
-                self.busy[worker.submit(run, *given)] = worker, chunk
+                self.busy[worker.submit(run, *packed)] = (worker, chunk)
 
     def ended(self) -> Iterator[tuple[Chunk, Any]]:
-        """Waits, and takes back what has ended: chunks with their results, or with the exception that ended them."""
+        """Wait for chunks, and yield those that have ended.
+
+        Each comes with its results, or with the exception that ended it.
+        """
         from joblib.externals.loky import wait
 
         done, _ = wait(list(self.busy), return_when="FIRST_COMPLETED")
@@ -138,7 +158,7 @@ class Pool:
             future = done.pop()
             worker, chunk = self.busy.pop(future)
             error = future.exception()
-            if error is not None:  # perhaps it has broken the worker
+            if error is not None:  # the worker may be dead, or broken
                 worker.shutdown(kill_workers=True)
                 worker = new_worker()
             self.idle.append(worker)
@@ -147,82 +167,97 @@ class Pool:
     def settle(
         self, chunk: Chunk, outcome: Any, configs: Sequence[FitConfig], waiting: deque[Chunk]
     ) -> list[tuple[int, Fit]]:
-        """The fits of a chunk; none yet where its worker died and its halves are put first among those that wait."""
+        """Return the fits of a chunk that has ended.
+
+        If its worker died, the halves of the chunk become the first of those that wait, and there
+        are no fits yet.
+        """
         if not isinstance(outcome, BaseException):
-            return [
-                (chunk[number], Fit(config=configs[chunk[number]], **result))
-                for number, result in outcome
-            ]
-        died = cause_of_death(outcome)
-        if died is None:
+            return unpack(chunk, outcome, configs)
+        death = cause_of_death(outcome)
+        if death is None:
             error = "".join(traceback.format_exception(outcome))
-        else:
-            self.deaths += 1
-            if len(chunk) > 1 and self.deaths < MOST_DEATHS:
-                notice(
-                    f"{died} while it ran {len(chunk)} fits, {rows(chunk)}: they run again, in halves"
-                )
-                middle = len(chunk) // 2
-                waiting.extendleft([chunk[middle:], chunk[:middle]])
-                return []
-            error = f"{died} while it ran {'this fit' if len(chunk) == 1 else f'these {len(chunk)} fits'}"
-        return [(place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk]
+            return fail(chunk, error, configs)
+
+        self.deaths += 1
+        if len(chunk) > 1 and self.deaths < MOST_DEATHS:
+            notice(
+                f"{death} while it ran {len(chunk)} fits, {rows(chunk)}: they run again, in halves"
+            )
+            middle = len(chunk) // 2
+            waiting.extendleft([chunk[middle:], chunk[:middle]])
+            return []
+        those = "this fit" if len(chunk) == 1 else f"these {len(chunk)} fits"
+        return fail(chunk, f"{death} while it ran {those}", configs)
 
     def close(self) -> None:
-        """Lets idle workers end by themselves."""
+        """Let idle workers end by themselves."""
         while self.idle:
             self.idle.pop().shutdown()
 
     def kill(self) -> None:
-        """Ends all workers at once, whatever they do."""
-        for worker in [*self.idle, *(worker for worker, _ in self.busy.values())]:
+        """End all workers at once, whatever they do."""
+        busy = [worker for worker, _ in self.busy.values()]
+        for worker in [*self.idle, *busy]:
             worker.shutdown(kill_workers=True)
 
 
+def unpack(
+    chunk: Chunk, results: Sequence[tuple[int, dict[str, Any]]], configs: Sequence[FitConfig]
+) -> list[tuple[int, Fit]]:
+    """Return the fits that `run` has returned from another process, with their places."""
+    places = [(chunk[number], result) for number, result in results]
+    return [(place, Fit(config=configs[place], **result)) for place, result in places]
+
+
+def fail(chunk: Chunk, error: str, configs: Sequence[FitConfig]) -> list[tuple[int, Fit]]:
+    """Return failed fits, with their places, for a chunk that was lost."""
+    return [(place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk]
+
+
 def rows(chunk: Chunk) -> str:
-    """Which rows of its batch a chunk holds, in short."""
-    return (
-        f"rows {', '.join(map(str, chunk))}"
-        if len(chunk) <= 8
-        else f"rows {chunk[0]}, {chunk[1]} … {chunk[-1]}"
-    )
+    """Return the rows of its batch that a chunk holds, in short."""
+    if len(chunk) <= 8:
+        return f"rows {', '.join(map(str, chunk))}"
+    return f"rows {chunk[0]}, {chunk[1]} … {chunk[-1]}"
 
 
 def cause_of_death(error: BaseException) -> str | None:
-    """That the worker process died, and of what; None if it did not die."""
+    """Return what killed the worker process, None if it did not die."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     if not isinstance(error, TerminatedWorkerError):
         return None
-    code = re.search(
-        r"\((-?\d+)\)", str(error)
-    )  # as in: the exit codes of the workers are {SIGKILL(-9)}
+    # As in: the exit codes of the workers are {SIGKILL(-9)}
+    code = re.search(r"\((-?\d+)\)", str(error))
     if code is None:
         return "the worker process died"
     number = int(code[1])
-    return (
-        f"the worker process died ({f'signal {-number}' if number < 0 else f'exit code {number}'})"
-    )
+    cause = f"signal {-number}" if number < 0 else f"exit code {number}"
+    return f"the worker process died ({cause})"
 
 
 def new_worker() -> Any:
-    """A pool of one process, which starts with its first chunk."""
+    """Return a pool of one process, which starts with its first chunk."""
     from joblib.externals.loky import ProcessPoolExecutor
 
-    given = os.getpid(), str(scratch_folder()), list(sys.path)
+    given = (os.getpid(), str(scratch_folder()), list(sys.path))
     with isolated_children():
         start_trackers()
         return ProcessPoolExecutor(max_workers=1, initializer=begin, initargs=given, env=ISOLATED)
 
 
 def parcel(configs: Sequence[FitConfig]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
-    """What another process needs to run the fits, as plain data: their configs, the numbers of arrays, and the folder where paths begin."""
+    """Pack fits for another process, as plain data.
+
+    The parts are the configs, the numbers of arrays, and the folder where relative paths begin.
+    """
     tables = tables_of(config.dataset for config in configs)
     return [config.as_dict() for config in configs], tables, str(Path.cwd())
 
 
 def started_in(folder: str) -> AbstractContextManager[None]:
-    """Make the folder where linfit was started the working one for a while, where this machine has it."""
+    """Work in the folder where linfit was started, if this machine has it."""
     return chdir(folder) if Path(folder).is_dir() else nullcontext()
 
 
@@ -232,20 +267,23 @@ def started_in(folder: str) -> AbstractContextManager[None]:
 def run(
     data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str = "."
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Runs the fits that a `parcel` describes: each one's number with the fields of its fit but the config, which the parent has."""
+    """Run packed fits; return each one's number with the fields of its fit.
+
+    The config is left out: the parent process has it.
+    """
     from linfit.engine.dispatch import fits_as_done
     from linfit.sweeps.composition import load_plugins
 
+    names = [field.name for field in fields(Fit) if field.name != "config"]
+    results = []
     try:
         with started_in(origin), holding(tables):
             for plugins in dict.fromkeys(tuple(fit["plugins"]) for fit in data):
                 load_plugins(plugins)
             configs = [FitConfig.model_validate(fit) for fit in data]
-            names = [field.name for field in fields(Fit) if field.name != "config"]
-            return [
-                (number, {name: getattr(fit, name) for name in names})
-                for number, fit in fits_as_done(configs)
-            ]
+            for number, fit in fits_as_done(configs):
+                results.append((number, {name: getattr(fit, name) for name in names}))
     except (Exception, SystemExit):  # a plug-in that exits has not fitted anything
         failed = {"status": Status.FAILED, "error": traceback.format_exc()}
         return [(number, failed) for number in range(len(data))]
+    return results

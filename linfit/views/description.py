@@ -8,8 +8,8 @@ from pathlib import Path
 
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.recording import Done
-from linfit.sweeps.runner import Recorded, Runner
-from linfit.tracking import layout, notes, run_records, saved_views
+from linfit.sweeps.run_result import Recorded, RunResult
+from linfit.tracking import layout, notes, saved_views
 from linfit.tracking.accounts import swept_numbers
 from linfit.tracking.objective import INCOMPARABLE
 from linfit.views.tables import number
@@ -20,16 +20,16 @@ MOST_WEIGHTS = 4
 MOST_NOTES = 5
 
 
-def describe(runner: Runner, files: Sequence[Path] = ()) -> None:
+def describe(result: RunResult, files: Sequence[Path] = ()) -> None:
     """Describes what was run, and its MLflow experiment, with `files` that were attached to the run; LinfitError if the store fails."""
-    recorded = runner.recorded
+    recorded = result.recorded
     if recorded is None or not recorded.run_id:
         return
-    said = answer(runner, files)
-    typed = f"Again: {notes.code(runner.typed)}" if runner.typed else ""
-    question = [f"**{notes.literal(runner.question)}**"] if runner.question else []
+    said = answer(result, files)
+    typed = f"Again: {notes.code(result.typed)}" if result.typed else ""
+    question = [f"**{notes.literal(result.question)}**"] if result.question else []
     note = notes.paragraphs(
-        [*question, said[0], typed, *remarks(runner), *said[1:], *pictures(recorded, files)]
+        [*question, said[0], typed, *remarks(result), *said[1:], *pictures(recorded, files)]
     )
     recorder = recorded.recorder
     recorder.tag(recorded.run_id, {notes.NOTE: note})
@@ -38,13 +38,13 @@ def describe(runner: Runner, files: Sequence[Path] = ()) -> None:
     block = notes.paragraphs(
         [*head, said[0], f"{typed} ({run})".strip()], notes.MAX_EXPERIMENT_NOTE
     )
-    recorder.present(presentation(recorded, runner.done, block, recorder.presentation()))
+    recorder.present(presentation(recorded, result.done, block, recorder.presentation()))
 
 
-def remarks(runner: Runner) -> list[str]:
+def remarks(result: RunResult) -> list[str]:
     """What is to be known of the data, in a paragraph; none where there is nothing."""
-    lines = [f"- {notes.literal(note)}" for note in list(runner.remarks.kept)[:MOST_NOTES]]
-    more = len(runner.remarks.kept) - MOST_NOTES
+    lines = [f"- {notes.literal(note)}" for note in result.notes[:MOST_NOTES]]
+    more = len(result.notes) - MOST_NOTES
     return (
         ["\n".join(["Of the data:", "", *lines, *([f"- and {more} more"] if more > 0 else [])])]
         if lines
@@ -52,16 +52,16 @@ def remarks(runner: Runner) -> list[str]:
     )
 
 
-def answer(runner: Runner, files: Sequence[Path]) -> list[str]:
+def answer(result: RunResult, files: Sequence[Path]) -> list[str]:
     """What came out, in a sentence first."""
     board = next((file for file in files if file.name == f"{layout.LEADERBOARD}.md"), None)
     if board is not None:
         sentence, table, *rest = board.read_text(encoding="utf-8").strip().split("\n\n")
         rows = [apart(row) for row in table.splitlines()[: 2 + MOST_ROWS]]
-        return [f"{sentence} {counts(runner.done)}", "\n".join(rows), *rest]
-    if runner.sweep_id is not None and runner.recorded is not None:
-        return [f"{counts(runner.done)} {best(runner.done, runner.recorded)}".strip()]
-    return [ended(runner.fit)] if runner.fit is not None else []
+        return [f"{sentence} {counts(result.done)}", "\n".join(rows), *rest]
+    if result.sweep_id is not None and result.recorded is not None:
+        return [f"{counts(result.done)} {best(result.done, result.recorded)}".strip()]
+    return [ended(result.fit)] if result.fit is not None else []
 
 
 def apart(row: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
 from linfit.scratch import name_beside
-from linfit.sweeps.runner import Recorded, Runner
+from linfit.sweeps.run_result import Recorded, RunResult
 from linfit.tracking import layout
 from linfit.views.attempts import attempt
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:  # pandas is for sweeps alone
     from linfit.views.swept import Swept
 
 
-def illustrate(runner: Runner) -> list[Path]:
-    """Draws what `runner` ran and attaches it to its run; returns the files. A part that fails is one line on stderr."""
-    recorded = runner.recorded
+def illustrate(result: RunResult) -> list[Path]:
+    """Draws what `result` ran and attaches it to its run; returns the files. A part that fails is one line on stderr."""
+    recorded = result.recorded
     if recorded is None or not recorded.config.pictures:
         return []
-    if runner.sweep_id is not None:
+    if result.sweep_id is not None:
         return attempt("the report", of_sweep, recorded) or []
-    if runner.fit is None or len(runner.done) != 1:
+    if result.fit is None or len(result.done) != 1:
         return []
-    return attempt("the pictures", of_fit, recorded, runner.fit) or []
+    return attempt("the pictures", of_fit, recorded, result.fit) or []
 
 
 def show_made(files: Sequence[Path], as_json: bool) -> None:

@@ -10,7 +10,7 @@ from linfit.engine.prediction import theory_of
 from linfit.output import print_data, tell
 from linfit.problem.digits import digits_of
 from linfit.sweeps.recording import Done
-from linfit.sweeps.runner import Recorded, Runner
+from linfit.sweeps.run_result import Recorded, RunResult
 from linfit.tracking import layout
 from linfit.tracking.masking import mask
 from linfit.views.markup import escape
@@ -29,37 +29,37 @@ from linfit.views.tables import (
 SHOWN = 16
 
 
-def show_outcome(runner: Runner, as_json: bool) -> bool:
+def show_outcome(result: RunResult, as_json: bool) -> bool:
     """Prints what was run, all failures last and on stderr; true if any run failed."""
-    failures = [done for done in runner.done if done.status is Status.FAILED]
+    failures = [done for done in result.done if done.status is Status.FAILED]
     if as_json:
-        print_data(json.dumps([_plain(done) for done in runner.done]))
+        print_data(json.dumps([_plain(done) for done in result.done]))
     elif (
-        runner.sweep_id is not None or len(runner.done) > 1
+        result.sweep_id is not None or len(result.done) > 1
     ):  # other launchers make single runs of a sweep
-        _sweep(runner)
-    elif runner.done and not failures:
-        _fit(runner, runner.done[-1])
+        _sweep(result)
+    elif result.done and not failures:
+        _fit(result, result.done[-1])
     for done in failures:
         tell(f"linfit: {done.name} FAILED\n{done.result['error']}")
     if failures:
         names = "; ".join(f"{done.name} ({_last_line(done)})" for done in failures)
-        tell(f"linfit: {len(failures)} of {len(runner.done)} fits failed: {names}")
+        tell(f"linfit: {len(failures)} of {len(result.done)} fits failed: {names}")
     return bool(failures)
 
 
-def finished(runner: Runner) -> str:
+def finished(result: RunResult) -> str:
     """What is said where only pictures and report were broken off: no number is missing, and how to see them."""
-    recorded = runner.recorded
+    recorded = result.recorded
     if recorded is None:
         return ""
-    verb = "show" if runner.sweep_id is None else "report"
+    verb = "show" if result.sweep_id is None else "report"
     return f"; everything is computed and recorded, only pictures and report are missing: {_where_kept(recorded, verb)}"
 
 
-def show_where_kept(runner: Runner) -> None:
+def show_where_kept(result: RunResult) -> None:
     """Prints to stderr how to see what was run, where stdout could not be written."""
-    if (recorded := runner.recorded) is not None:
+    if (recorded := result.recorded) is not None:
         tell(f"linfit: what was run is kept: {_where_kept(recorded, 'show')}")
 
 
@@ -79,8 +79,8 @@ def _plain(done: Done) -> dict[str, Any]:
     }
 
 
-def _fit(runner: Runner, done: Done) -> None:
-    out, fit = console(), runner.fit
+def _fit(result: RunResult, done: Done) -> None:
+    out, fit = console(), result.fit
     assert fit is not None and fit.optimum is not None
     ended = "diverged" if fit.status is Status.DIVERGED else fit.status.value
     out.print(f"[bold]{escape(done.name)}[/]: {ended} after {fit.steps[-1]} updates")
@@ -111,7 +111,7 @@ def _fit(runner: Runner, done: Done) -> None:
         out.print(f"theory         {in_words(theory.numbers())}")
     if done.run_id:
         out.print(f"run            {done.run_id} in MLflow experiment {escape(fit.config.name)!r}")
-    out.print(f"browse         {escape(runner.where)}")
+    out.print(f"browse         {escape(result.where)}")
 
 
 def _digits(fit: Fit) -> None:
@@ -133,18 +133,18 @@ def _digits(fit: Fit) -> None:
         out.print(f"of own terms   {'  '.join(terms[:SHOWN])}{' …' if len(terms) > SHOWN else ''}")
 
 
-def _sweep(runner: Runner) -> None:
+def _sweep(result: RunResult) -> None:
     out = console()
-    by = layout.EXCESS if runner.recorded is None else layout.compared_by(runner.recorded.row.tags)
-    out.print(leaderboard([Line.of_done(done, by) for done in runner.done]))
-    counts = {status: sum(done.status is status for done in runner.done) for status in Status}
+    by = layout.EXCESS if result.recorded is None else layout.compared_by(result.recorded.row.tags)
+    out.print(leaderboard([Line.of_done(done, by) for done in result.done]))
+    counts = {status: sum(done.status is status for done in result.done) for status in Status}
     out.print(
-        f"{len(runner.done)} fits: "
+        f"{len(result.done)} fits: "
         + ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
     )
-    if runner.sweep_id:
-        out.print(f"sweep     {runner.sweep_id}")
-    out.print(f"browse    {escape(runner.where)}")
+    if result.sweep_id:
+        out.print(f"sweep     {result.sweep_id}")
+    out.print(f"browse    {escape(result.where)}")
 
 
 def _last_line(done: Done) -> str:

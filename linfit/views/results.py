@@ -155,17 +155,15 @@ def sweep(arguments: Sequence[str]) -> Results:
     config is wrong.
     """
     from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
     from linfit.views.attempts import attempt
     from linfit.views.description import describe
     from linfit.views.illustration import illustrate, swept_of
 
-    runner = Runner()
-    execute(["--multirun", *arguments], runner)
-    if runner.recorded is None or runner.sweep_id is None:
+    result = execute(["--multirun", *arguments])
+    if result.recorded is None or result.sweep_id is None:
         raise LinfitError("nothing was swept: `linfit run` takes what this is")
-    attempt("the description", describe, runner, illustrate(runner))
-    return Results(swept_of(runner.recorded))
+    attempt("the description", describe, result, illustrate(result))
+    return Results(swept_of(result.recorded))
 
 
 @isolated

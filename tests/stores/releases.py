@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from linfit.sweeps.app import execute
-from linfit.sweeps.runner import Runner
 from tests.stores.write import anonymous, neutral
 
 STORES = Path(__file__).parent
@@ -25,8 +24,8 @@ def main() -> None:
     with TemporaryDirectory() as place:
         folder = Path(place).resolve()
         os.chdir(folder)  # which is in no git repository
-        execute(SETTINGS, Runner())
-        execute(["--multirun", *SETTINGS, *SWEPT], Runner())
+        execute(SETTINGS)
+        execute(["--multirun", *SETTINGS, *SWEPT])
         os.chdir("/")
         neutral(folder)
         with tarfile.open(STORES / f"mlflow-{release}.tar.xz", "w:xz") as archive:

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from linfit.engine.dispatch import fits_as_done
-from linfit.sweeps import recording
+from linfit.sweeps import recording, sweep_run
 from linfit.tracking import database, layout
 from tests.conftest import Ran
 from tests.faults.harness import recorded
@@ -59,15 +59,15 @@ def break_off(
 def kill(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on an interrupted sweep ends as a killed process: nothing is put in order."""
 
-    def dead(sweep: recording.Sweep, *_: object) -> None:
+    def dead(sweep: sweep_run.SweepRun, *_: object) -> None:
         if (
             isinstance(sweep.recorder, database.DatabaseRecorder)
             and sweep.recorder._background is not None
         ):
             sweep.recorder._background.close()  # it would end with this process
-        sweep._own.release()
+        sweep.folder.release()
 
-    monkeypatch.setattr(recording.Sweep, "kill", dead)
+    monkeypatch.setattr(sweep_run.SweepRun, "kill", dead)
 
 
 def tables(folder: Path = FOLDER) -> list[list[dict[str, Any]]]:
@@ -90,13 +90,12 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("reference"))
         Path("outputs").mkdir()
         shutil.copy(migrated_store, "outputs/mlflow.db")
-        execute(list(SWEEP[1:]), Runner())
+        execute(list(SWEEP[1:]))
         return Reference(repr(tables()), recorded(Path()))
 
 

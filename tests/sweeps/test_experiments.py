@@ -14,7 +14,6 @@ from linfit.config import GROUPS
 from linfit.errors import ConfigError
 from linfit.sweeps.app import execute
 from linfit.sweeps.enumeration import enumerate_jobs
-from linfit.sweeps.runner import Runner
 from tests.conftest import Ran
 
 Linfit = Callable[..., Ran]
@@ -205,9 +204,8 @@ hydra:
         job.config.as_dict()["dataset"] == config.as_dict()["dataset"]
         for job in enumerate_jobs(["own", *more]).jobs
     )
-    runner = Runner()
-    execute(["own", *more], runner)
-    assert [done.status.value for done in runner.done] == ["completed"] * (2 if more else 1)
+    result = execute(["own", *more])
+    assert [done.status.value for done in result.done] == ["completed"] * (2 if more else 1)
     assert (bare / "outputs" / ("sweeps" if more else "runs") / "one").is_dir()
 
 
@@ -259,7 +257,7 @@ def test_an_experiment_that_inherits_replaces_a_component_as_the_command_line_do
     swept = enumerate_jobs(["-m", experiment, *arguments, "seed=0,1"])
     assert [job.config.optimizer for job in swept.jobs] == [optimizer, optimizer]
     assert capsys.readouterr().err == NOTE
-    execute([experiment, *arguments, "tracking=none", "steps=1"], Runner())
+    execute([experiment, *arguments, "tracking=none", "steps=1"])
     assert capsys.readouterr().err.count(NOTE) == 1
 
 

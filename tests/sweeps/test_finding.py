@@ -74,7 +74,7 @@ def test_a_disk_without_space_is_one_line_and_no_folder(
 
 
 def test_a_killed_single_run_is_ended(linfit: Linfit, workdir: Path, client: Any) -> None:
-    """No sweep is unfinished, and its process is gone; a run whose process is here is not touched."""
+    """No sweep is unfinished, and a process is gone; runs of living processes are not touched."""
     from linfit.owner import owner
 
     assert linfit("run", "steps=1").code == 0 and linfit("run", "steps=1", "name=other").code == 0

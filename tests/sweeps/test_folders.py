@@ -1,4 +1,4 @@
-"""Relative paths begin where linfit was started, and nothing that a run has left is written over."""
+"""Relative paths begin where linfit was started; nothing that a run has left is written over."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def files(folder: Path, pattern: str) -> list[str]:
 
 
 def require_one_place(points: Path, folders: list[str]) -> None:
-    """One store, the artifacts where they were asked for, and the jobs' folders: all below where linfit was started."""
+    """One store, the artifacts and the jobs' folders are all below where linfit was started."""
     assert files(points, "*.db") == ["kept"]
     runs = [folder for folder in files(points, "config.json") if folder.startswith("files/")]
     assert len(runs) == len(folders)
@@ -134,7 +134,8 @@ TWICE = {
     "a sweep": (
         SWEEP,
         SWEEP,
-        "one holds another sweep: choose another hydra.sweep.dir, or go on with it by linfit resume one",
+        "one holds another sweep: choose another hydra.sweep.dir, "
+        "or go on with it by linfit resume one",
     ),
     "a sweep in batches": (SWEEP, [*SWEEP, "hydra/sweeper=basic"], "one holds another sweep"),
     "a fit in a sweep's": (SWEEP, ALONE, "one holds another sweep: choose another hydra.run.dir"),

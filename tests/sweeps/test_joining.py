@@ -49,7 +49,8 @@ EXPERIMENTS = {
     "ours": LINFIT.format(""),
     "values": LINFIT.format("override /optimizer: sgd, ")
     + "optimizer: {lr: 0.25, momentum: 0.9}\ninit: {std: 0.5}",
-    "inheriting": "# @package _global_\ndefaults: [values, override /optimizer: adam, override /gradient: manual, _self_]",
+    "inheriting": "# @package _global_\n"
+    "defaults: [values, override /optimizer: adam, override /gradient: manual, _self_]",
     "self_first": "# @package _global_\ndefaults: [_self_, /linfit]\noptimizer: {lr: 0.25}\nnew: 1",
     "by_choice": LINFIT.format("optional /combined@_global_: '${optimizer}_${gradient}', "),
     "presets": LINFIT.format("/preset: none, "),
@@ -58,8 +59,10 @@ EXPERIMENTS = {
     "references": LINFIT.format("")
     + "dataset: {seed: '${seed}'}\ninit: {std: '${optimizer.lr}'}\nrecord: {every: '${steps}'}",
     "whole": LINFIT.format("") + "schedule: ${init}\npenalty: {extra: '${optimizer}'}",
-    "followed": "# @package _global_\ndefaults: [whole, _self_]\nschedule: {more: 1}\npenalty: {extra: {more: 1}}",
-    "overtaken": "# @package _global_\ndefaults: [followed, _self_]\nschedule: 3\npenalty: {extra: null}",
+    "followed": "# @package _global_\ndefaults: [whole, _self_]\n"
+    "schedule: {more: 1}\npenalty: {extra: {more: 1}}",
+    "overtaken": "# @package _global_\ndefaults: [followed, _self_]\n"
+    "schedule: 3\npenalty: {extra: null}",
     "numbered": LINFIT.format("") + "seed: ${hydra:job.num}",
 }
 CHOICES = {

@@ -1,4 +1,4 @@
-"""Hydra's other launchers: each job a single run of its own, in its own folder, and all that came out told at the end."""
+"""Hydra's other launchers: each job is a single run in a folder of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from linfit.sweeps.recording import Done
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.run_options import RunOptions
+from linfit.sweeps.runner import HydraTask
+from linfit.sweeps.session import RunSession
 from linfit.tracking import layout
 from tests.conftest import Ran
 
@@ -33,7 +35,10 @@ class Raises(SGD):
 
 @pytest.fixture
 def own_components(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
-    """A plug-in in the working directory, for child processes too; temporary files below it; the optimizers as they were."""
+    """A plug-in in the working directory, for child processes too, and temporary files below it.
+
+    The optimizers are afterwards as they were.
+    """
     from linfit.method.optimizers import Optimizer
 
     (workdir / "misfortune.py").write_text(PLUGIN)
@@ -111,24 +116,24 @@ def test_what_is_finished_is_left_out_by_every_launcher(
     assert again.err.count("1 of 1 fits are finished already") == 2
 
 
-def test_a_runner_in_another_process_says_what_came_out(
+def test_a_task_in_another_process_says_what_came_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("linfit.scratch._Scratch.folder", None)
-    runner = Runner(skip_done=True)
-    runner.question, runner.observer = "why?", lambda: None  # type: ignore[assignment]
-    there: Runner = pickle.loads(pickle.dumps(runner))
-    assert (there.skip_done, there.question, there.done) == (True, "why?", [])
+    task = HydraTask(RunOptions(skip_done=True, question="why?"), RunSession())
+    task.session.observer = lambda: None  # type: ignore[assignment]
+    there: HydraTask = pickle.loads(pickle.dumps(task))
+    assert (there.options, there._results) == (task.options, [])
+    assert there._directory is not None
     for job in (10, 9):
-        assert there._post is not None
-        there._post.leave(
-            job, Done(f"job {job}", "", {"status": "completed", "loss": float("inf")}), "there"
-        )
-    runner.observer = Runner().observer
-    runner.close()
-    assert [(done.name, done.result["loss"]) for done in runner.done] == [
+        came_out = {"status": "completed", "loss": float("inf")}
+        there._directory.leave(job, Done(f"job {job}", "", came_out), "there")
+    task.session = RunSession()
+    result = task.finish()
+    assert [(done.name, done.result["loss"]) for done in result.done] == [
         ("job 9", float("inf")),
         ("job 10", float("inf")),
     ]
-    assert runner.where == "there" and list(tmp_path.iterdir()) == []
+    assert result.where == "there"
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Plug-ins of the working directory: found because they are named, with what they import, and with nothing else that lies there."""
+"""Plug-ins of the working directory are found if they are named, with their imports alone."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from linfit.errors import ConfigError
 from linfit.sweeps.app import execute
 from linfit.sweeps.enumeration import enumerate_jobs
 from linfit.sweeps.overrides import settle_repeats
-from linfit.sweeps.runner import Runner
 from linfit.tracking import layout
 from tests.conftest import Ran
 
@@ -111,15 +110,14 @@ def test_plan_and_run_are_one_path(num_fits: int, line: str, experiments: Path) 
     arguments = [*shlex.split(line.replace("'", "\\'")), "tracking=none", "dataset.n=8"]
     if not any(word in line for word in ("steps", "basic ", "referring", "grids")):
         arguments.append("steps=1")
-    runner = Runner()
     planned = enumerate_jobs(arguments)
     assert not (experiments / "outputs").exists()
-    execute(arguments, runner)
+    result = execute(arguments)
     assert len(planned.jobs) == num_fits
-    assert [done.name for done in runner.done] == list(planned.names())
+    assert [done.name for done in result.done] == list(planned.names())
     if planned.sweep:
-        assert [job.config for job in runner.jobs] == [job.config for job in planned.jobs]
-        assert [job.overrides for job in runner.jobs] == [job.overrides for job in planned.jobs]
+        assert [job.config for job in result.jobs] == [job.config for job in planned.jobs]
+        assert [job.overrides for job in result.jobs] == [job.overrides for job in planned.jobs]
     else:
         own = [json.loads(job.config.resolved().model_dump_json()) for job in planned.jobs]
         assert [one["seed"] for one in recorded_configs(experiments)] == [
@@ -155,7 +153,7 @@ TWICE = [
 @pytest.mark.parametrize(("line", "key"), TWICE)
 def test_a_key_given_twice_and_swept_is_refused(line: str, key: str, bare: Path) -> None:
     *_, first, second = given = line.split()
-    for does in (enumerate_jobs, lambda arguments: execute(arguments, Runner()), package.sweep):
+    for does in (enumerate_jobs, lambda arguments: execute(arguments), package.sweep):
         with pytest.raises(ConfigError) as refused:
             does(["-m", *given])
         said = (

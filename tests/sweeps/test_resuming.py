@@ -1,4 +1,7 @@
-"""A sweep that was broken off somewhere goes on, and ends as one that was not: the same runs, the same bits, nothing twice."""
+"""A sweep that was broken off anywhere is resumed, and ends as one that was not.
+
+It has the same runs and the same bits, and nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,8 @@ def assert_whole(client: Any, reference: Reference) -> None:
     assert len(parent.outputs.model_outputs) == 1
     with closing(sqlite3.connect("outputs/mlflow.db")) as store:
         assert store.execute("SELECT count(*) FROM runs").fetchone() == (NUM_FITS + 1,)
-        twice = "SELECT count(*) FROM (SELECT 1 FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1)"
+        points = "SELECT 1 FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        twice = f"SELECT count(*) FROM ({points})"
         assert store.execute(twice).fetchone() == (0,)
 
 
@@ -402,7 +406,10 @@ def test_a_block_that_comes_too_late_for_another_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
     reference: Reference,
 ) -> None:
-    """The second of five blocks is refused while the third is on its way: both are looked for before anything is sent again."""
+    """The second of five blocks is refused while the third is on its way.
+
+    Both are looked for in the store before anything is sent again.
+    """
     submit, calls = DatabaseRecorder.submit, [0]
 
     def fails(self: DatabaseRecorder, rows: Any) -> Any:
@@ -433,7 +440,10 @@ def test_blocks_that_waited_behind_one_that_failed_are_sent_again(
     monkeypatch: pytest.MonkeyPatch,
     reference: Reference,
 ) -> None:
-    """The process cannot insert the second of five blocks; what has been computed is recorded all the same before the sweep ends."""
+    """The process cannot insert the second of five blocks.
+
+    All fits that have been computed are recorded before the sweep ends.
+    """
     monkeypatch.setattr(recording, "BLOCK", 4)
     monkeypatch.setattr(database, "LARGE", 1)
     asked, calls = Background._asked, [0]
@@ -554,7 +564,7 @@ def test_fits_whose_files_were_not_attached_have_them_afterwards(
     monkeypatch: pytest.MonkeyPatch,
     reference: Reference,
 ) -> None:
-    """The process is killed in the middle of a file: runs that are FINISHED lack it, or have a part of it."""
+    """The process is killed in the middle of a file: FINISHED runs lack it, or have a part."""
     attach, calls = DatabaseRecorder.attach, [0]
 
     def dies(self: DatabaseRecorder, run_id: str, files: Any, folder: str | None = None) -> None:

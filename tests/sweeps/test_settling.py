@@ -16,7 +16,6 @@ from linfit.engine.dispatch import fits_as_done
 from linfit.sweeps.app import execute
 from linfit.sweeps.folder import About
 from linfit.sweeps.naming import varying_keys
-from linfit.sweeps.runner import Runner
 from linfit.tracking import layout
 from tests.conftest import Ran
 from tests.sweeps.conftest import kill
@@ -37,7 +36,7 @@ COMMON = ["steps=4", "pictures=false", "name=one", f"hydra.sweep.dir={FOLDER}"]
 
 
 def in_batches(size: int) -> list[str]:
-    """The choice of Hydra's own sweeper, which hands over so many jobs at a time, as Optuna's does."""
+    """Choose Hydra's own sweeper, which hands over `size` jobs at a time, as Optuna's does."""
     return ["hydra/sweeper=basic", f"hydra.sweeper.max_batch_size={size}"]
 
 
@@ -85,7 +84,7 @@ def whole(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
             patch.chdir(tmp_path_factory.mktemp("whole"))
             Path("outputs").mkdir()
             shutil.copy(migrated_store, "outputs/mlflow.db")
-            execute(["-m", *jobs, *COMMON], Runner())
+            execute(["-m", *jobs, *COMMON])
             client = MlflowClient(tracking_uri=f"sqlite:///{Path.cwd()}/outputs/mlflow.db")
             ended[name] = seen(client)
     assert ended["a number later"] == {

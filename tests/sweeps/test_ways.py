@@ -22,7 +22,7 @@ from linfit.sweeps.axes import LIMIT, text
 from linfit.sweeps.enumeration import enumerate_jobs
 from linfit.sweeps.filters import Filter
 from linfit.sweeps.request import hydra_for, parse_flags
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.runner import HydraTask
 from linfit.sweeps.ways import Ways, deferred, job_overrides, ways
 
 
@@ -321,9 +321,8 @@ HUGE = ["seed=range(0,1000)", "steps=range(0,1000)", "optimizer.lr=range(1,1001)
 def test_what_cannot_be_swept_is_said_in_one_line_before_anything_is_written(
     elsewhere: Path, arguments: list[str], message: str
 ) -> None:
-    runner = Runner()
     with pytest.raises(ConfigError, match=message) as refused:
-        execute(["-m", *arguments], runner)
+        execute(["-m", *arguments])
     assert "\n" not in str(refused.value)
     assert list(elsewhere.iterdir()) == []
 
@@ -361,9 +360,8 @@ def test_a_fixed_value_is_for_the_components_that_are_swept(elsewhere: Path) -> 
     assert [
         job.config.as_dict()["optimizer"]["momentum"] for job in enumerate_jobs(arguments).jobs
     ] == [0.5, 0.5]
-    runner = Runner()
-    execute(arguments, runner)
-    assert [job.overrides[-1] for job in runner.jobs] == ["optimizer.momentum=0.5"] * 2
+    result = execute(arguments)
+    assert [job.overrides[-1] for job in result.jobs] == ["optimizer.momentum=0.5"] * 2
     with pytest.raises(
         ConfigError, match=r"no key 'momentum'.*\(in optimizer=adam optimizer.momentum=0.5\)"
     ):
@@ -403,22 +401,20 @@ def test_enumeration_gives_the_names_under_which_runs_are_kept(elsewhere: Path) 
     arguments = ["-m", "tracking=none", "steps=2", "optimizer=adam,sgd", "seed=0,1"]
     enumeration = enumerate_jobs(arguments)
     assert list(elsewhere.iterdir()) == []
-    runner = Runner()
-    execute(arguments, runner)
+    result = execute(arguments)
     assert (
         list(enumeration.names())
-        == [done.name for done in runner.done]
+        == [done.name for done in result.done]
         == ["adam seed=0", "adam seed=1", "sgd seed=0", "sgd seed=1"]
     )
-    assert [job.config for job in enumeration.jobs] == [job.config for job in runner.jobs]
+    assert [job.config for job in enumeration.jobs] == [job.config for job in result.jobs]
     alone = enumerate_jobs(["article/linear_adam", "optimizer.lr=0.1"])
     assert (alone.sweep, list(alone.names())) == (False, ["linear_adam lr=0.1"])
 
 
 @pytest.mark.matrix
 def test_hydras_basic_sweeper_has_its_batches_run_by_linfit(elsewhere: Path) -> None:
-    runner = Runner()
-    execute(
+    result = execute(
         [
             "-m",
             "hydra/sweeper=basic",
@@ -426,10 +422,9 @@ def test_hydras_basic_sweeper_has_its_batches_run_by_linfit(elsewhere: Path) -> 
             "tracking=none",
             "steps=2",
             "seed=0,1,2",
-        ],
-        runner,
+        ]
     )
-    assert [job.config.seed for job in runner.jobs] == [0, 1, 2]
+    assert [job.config.seed for job in result.jobs] == [0, 1, 2]
     (folder,) = (elsewhere / "outputs" / "sweeps").iterdir()
     assert {"multirun.yaml", "manifest.parquet", "results.parquet"} <= {
         file.name for file in folder.iterdir()
@@ -438,7 +433,8 @@ def test_hydras_basic_sweeper_has_its_batches_run_by_linfit(elsewhere: Path) -> 
 
 def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
     """Launch as sweepers that choose by results: read each return, then launch again."""
-    flags, runner = parse_flags(["-m"]), Runner()
+    flags = parse_flags(["-m"])
+    task = HydraTask()
     with hydra_for(flags) as hydra:
         config = hydra.compose_config(
             "linfit",
@@ -448,7 +444,7 @@ def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
         )
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=runner, config=config
+            hydra_context=context, task_function=task, config=config
         )
         losses: dict[int, float] = {}
         for batch in ([5, 10], [20]):
@@ -462,15 +458,15 @@ def test_a_sweeper_that_learns_gets_what_it_reads() -> None:
             ]
         assert returned[0].hydra_cfg is not None
         assert returned[0].hydra_cfg.hydra.job.num == 2
-    runner.close()
+    result = task.finish()
     assert losses[5] > losses[10] > losses[20]
-    assert [job.config.steps for job in runner.jobs] == [5, 10, 20]
+    assert [job.config.steps for job in result.jobs] == [5, 10, 20]
 
 
 def test_a_folder_that_holds_a_sweep_is_not_written_over() -> None:
-    execute(["-m", "tracking=none", "steps=1", "seed=0,1", "hydra.sweep.dir=here"], Runner())
+    execute(["-m", "tracking=none", "steps=1", "seed=0,1", "hydra.sweep.dir=here"])
     with pytest.raises(ConfigError, match="here holds another sweep"):
-        execute(["-m", "tracking=none", "steps=1", "seed=0,1", "hydra.sweep.dir=here"], Runner())
+        execute(["-m", "tracking=none", "steps=1", "seed=0,1", "hydra.sweep.dir=here"])
 
 
 def test_settings_have_no_default_that_sweeps() -> None:

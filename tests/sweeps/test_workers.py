@@ -1,4 +1,4 @@
-"""Fits in several processes: the same bits for any number of them, and what happens when one dies."""
+"""Fits in several processes: equal bits for any number of them, also when one dies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Deadly(Parabola):
 
 
 def plugin(folder: Path, name: str, deed: str = "pass") -> str:
-    """A module in `folder` with a dataset of its name, which does `deed` in a worker for seeds from `lethal` on."""
+    """Write a module with a dataset that does `deed` in a worker, for seeds from `lethal` on."""
     (folder / f"{name}.py").write_text(PLUGIN.format(name=name, deed=deed, parent=os.getpid()))
     return name
 
@@ -94,7 +94,10 @@ def resolved(**fields: Any) -> FitConfig:
 
 
 def mixed() -> list[FitConfig]:
-    """Several stacks of unlike shapes, both float types, a diverging fit in every third place, some by the single engine."""
+    """Return fits of several stacks and both float types, some by the single engine.
+
+    Every third fit diverges.
+    """
     methods: list[dict[str, Any]] = [
         {"name": "adam"},
         {"name": "rmsprop"},
@@ -184,7 +187,8 @@ def test_a_sweep_is_recorded_as_without_workers(linfit: Linfit, workdir: Path) -
 
 
 def test_one_worker_is_this_process(linfit: Linfit, workdir: Path) -> None:
-    code = "import sys, linfit; linfit.sweep(['seed=0,1', 'steps=2', 'tracking=none']); print('joblib.externals.loky' in sys.modules)"
+    code = "import sys, linfit; linfit.sweep(['seed=0,1', 'steps=2', 'tracking=none']); "
+    code += "print('joblib.externals.loky' in sys.modules)"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -18,7 +18,7 @@ from mlflow.tracking import fluent
 from mlflow.tracking._tracking_service import utils
 
 import linfit as package
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.runner import HydraTask
 from linfit.tracking import layout
 from linfit.tracking.callers import below, caller_run
 
@@ -181,10 +181,10 @@ def test_the_active_run_is_that_of_the_thread_or_else_of_the_environment(
         thread.start()
         thread.join()
         assert (caller_run(), seen) == (outer.info.run_id, [""])
-        runner = Runner()
-    handed = pickle.loads(pickle.dumps(runner))  # as a launcher does, in whatever thread
-    assert handed.caller == outer.info.run_id and caller_run() == ""
-    with below(handed.caller):
+        task = HydraTask()
+    handed = pickle.loads(pickle.dumps(task))  # as a launcher does, in whatever thread
+    assert handed.options.caller == outer.info.run_id and caller_run() == ""
+    with below(handed.options.caller):
         assert caller_run() == outer.info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
     assert parent_of(caller, package.sweep(SWEEP).run_id) == outer.info.run_id

@@ -32,9 +32,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch, sweep: bool) -> Arrays:
         package.sweep([*given, "optimizer.lr=0.1,0.01", f"hydra.sweep.dir={LAST}"])
     else:
         from linfit.sweeps.app import execute
-        from linfit.sweeps.runner import Runner
 
-        execute(given, Runner())
+        execute(given)
     forgotten = Arrays.model_validate(data.model_dump())
     del data
     gc.collect()

@@ -40,7 +40,6 @@ WRITES = (
 def sent(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
     """Return the working directory of somebody who sends `outputs/`: a fit, and last a sweep."""
     from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
 
     folder = tmp_path_factory.mktemp("ann")
     (folder / "outputs").mkdir()
@@ -48,8 +47,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path
     with pytest.MonkeyPatch.context() as patch:
         forget_mlflow(patch)
         patch.chdir(folder)
-        execute(["steps=5", "hydra.run.dir=outputs/runs/one"], Runner())
-        execute(list(SWEPT[1:]), Runner())
+        execute(["steps=5", "hydra.run.dir=outputs/runs/one"])
+        execute(list(SWEPT[1:]))
     with closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as database, database:
         source = json.dumps({"uri": str(folder / "outputs" / "data.csv")})
         database.execute(

@@ -12,7 +12,7 @@ import pytest
 from linfit.engine.dispatch import fits_as_done
 from linfit.engine.fit import Fit, Status
 from linfit.sweeps.app import execute
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.run_result import RunResult
 from linfit.views.illustration import swept_of as swept_in
 from linfit.views.results import Results
 from linfit.views.swept import Swept
@@ -41,7 +41,6 @@ def ui(folder: Path) -> Iterator[dict[str, str]]:
 def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
     """`swept_of("seed=0,1")`: the tables of a sweep that is not recorded; the same arguments give the same one."""
     from linfit.sweeps.app import execute
-    from linfit.sweeps.runner import Runner
     from linfit.views import illustration
 
     made: dict[tuple[str, ...], Swept] = {}
@@ -49,16 +48,14 @@ def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
     def run(*arguments: str) -> Swept:
         if arguments not in made:
             folder = tmp_path_factory.mktemp("sweep")
-            runner = Runner()
             steps = (
                 [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=60"]
             )
-            execute(
-                ["--multirun", "tracking=none", *steps, f"hydra.sweep.dir={folder}", *arguments],
-                runner,
+            result = execute(
+                ["--multirun", "tracking=none", *steps, f"hydra.sweep.dir={folder}", *arguments]
             )
-            assert runner.recorded is not None
-            made[arguments] = illustration.swept_of(runner.recorded)
+            assert result.recorded is not None
+            made[arguments] = illustration.swept_of(result.recorded)
         return made[arguments]
 
     return run
@@ -73,13 +70,13 @@ def usual(swept_of: Callable[..., Swept]) -> Swept:
 @pytest.fixture
 def sweep(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Results, Path, Runner]]:
+) -> Callable[..., tuple[Results, Path, RunResult]]:
     """Runs a sweep, a share of whose fits fail; its results, its folder, and what ran it."""
     (workdir / "conf" / "optimizer").mkdir(parents=True)
     for name, text in OPTIONS.items():
         (workdir / "conf" / "optimizer" / f"{name}.yaml").write_text(text)
 
-    def run(*arguments: str, failing: float = 0.0) -> tuple[Results, Path, Runner]:
+    def run(*arguments: str, failing: float = 0.0) -> tuple[Results, Path, RunResult]:
         random = np.random.default_rng(len(arguments))
 
         def some(*given: Any) -> Iterator[tuple[int, Fit]]:
@@ -88,10 +85,9 @@ def sweep(
                 yield place, Fit(fit.config, Status.FAILED, error="no luck") if fails else fit
 
         monkeypatch.setattr("linfit.sweeps.running.fits_as_done", some)
-        runner = Runner()
         steps = [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=12"]
-        execute(["--multirun", *steps, *arguments], runner)
-        assert runner.recorded is not None
-        return Results(swept_in(runner.recorded)), runner.recorded.folder, runner
+        result = execute(["--multirun", *steps, *arguments])
+        assert result.recorded is not None
+        return Results(swept_in(result.recorded)), result.recorded.folder, result
 
     return run

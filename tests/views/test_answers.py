@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from linfit.errors import LinfitError
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.run_result import RunResult
 from linfit.tracking import layout
 from linfit.views.comparison import Comparison
 from linfit.views.results import Results
 from tests.views import answers
 
 DESIGNS = list(answers.designs(seed=14, count=14))
-Sweep = Callable[..., tuple[Results, Path, Runner]]
+Sweep = Callable[..., tuple[Results, Path, RunResult]]
 
 
 def check(results: Results, folder: Path, arguments: list[str]) -> None:
@@ -128,12 +128,12 @@ def test_a_sweep_answers_as_an_independent_reader_does(
 def test_mlflow_has_the_same_answer(
     sweep: Sweep, client: Any, arguments: list[str], failing: float
 ) -> None:
-    results, folder, runner = sweep(*arguments, failing=failing)
+    results, folder, result = sweep(*arguments, failing=failing)
     check(results, folder, arguments)
     fits = answers.read_fits(folder)
     by = answers.compared_by(fits)
     best = answers.find_best(fits, by)
-    parent = client.get_run(runner.sweep_id)
+    parent = client.get_run(result.sweep_id)
     numbers = {key: value for key, value in parent.data.metrics.items() if key.startswith("best_")}
     assert numbers == (
         {} if best is None else {"best_loss": best.result["loss"], "best_objective": best.value(by)}
@@ -141,16 +141,16 @@ def test_mlflow_has_the_same_answer(
     assert parent.data.tags[layout.COMPARED_BY] == (by or layout.INCOMPARABLE)
     assert bool(parent.outputs.model_outputs) == (best is not None)
     if best is not None and "tracking.runs=best:2" in arguments:
-        recorded = [done.result for done in runner.done if done.run_id]
-        values = sorted(done.result["objective"] for done in runner.done)
+        recorded = [done.result for done in result.done if done.run_id]
+        values = sorted(done.result["objective"] for done in result.done)
         assert sorted(result["objective"] for result in recorded) == values[:2]
 
 
 def test_a_job_returns_its_objective(sweep: Sweep) -> None:
-    results, _, runner = sweep(
+    results, _, result = sweep(
         "tracking=none", "optimizer=sgd", "optimizer.lr=0.001,1e9", "split.validation=0.0,0.3"
     )
-    for row, (_, fit) in enumerate(zip(results.table.itertuples(), runner.done, strict=True)):
+    for row, (_, fit) in enumerate(zip(results.table.itertuples(), result.done, strict=True)):
         assert fit.result["objective"] == results.table["objective"][row]
     diverged = results.table["status"] == "diverged"
     assert results.table["objective"][diverged].map(math.isinf).all()

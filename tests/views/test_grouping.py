@@ -16,13 +16,16 @@ from linfit.config import FitConfig, is_repetition
 from linfit.errors import ConfigError, LinfitError
 from linfit.method.optimizers import Adam, Optimizer
 from linfit.sweeps.naming import leaf_keys, sections_of, varying_keys
-from linfit.sweeps.runner import Runner
+from linfit.sweeps.run_options import RunOptions
+from linfit.sweeps.run_result import RunResult
+from linfit.sweeps.runner import HydraTask
+from linfit.sweeps.sweep_batches import SweepBatches
 from linfit.tracking import layout
 from linfit.tracking.objective import OBJECTIVE
 from linfit.views.results import Results
 from linfit.views.swept import Swept
 
-Sweep = Callable[..., tuple[Results, Path, Runner]]
+Sweep = Callable[..., tuple[Results, Path, RunResult]]
 
 #: What a sweep varies, and its settings with the number of their repetitions.
 TOLD_APART: dict[str, dict[str, int]] = {
@@ -314,34 +317,38 @@ def test_sweepers_get_the_objectives_also_of_fits_that_are_left_out(
     given: list[list[float]] = []
     for skip_done in (False, True):
         values: list[float] = []
-        batch, call = Runner.batch, Runner.__call__
+        batch = SweepBatches.run
+        call = HydraTask.__call__
 
         def batch_kept(
-            self: Runner, *rest: Any, own: Any = batch, kept: list[float] = values, **more: Any
+            self: SweepBatches,
+            *rest: Any,
+            own: Any = batch,
+            kept: list[float] = values,
+            **more: Any,
         ) -> list[float]:
             found: list[float] = own(self, *rest, **more)
             kept += found
             return found
 
         def call_kept(
-            self: Runner, composed: Any, own: Any = call, kept: list[float] = values
+            self: HydraTask, composed: Any, own: Any = call, kept: list[float] = values
         ) -> float:
             kept.append(own(self, composed))
             return kept[-1]
 
         with monkeypatch.context() as patch:
-            patch.setattr(Runner, "batch", batch_kept)
-            patch.setattr(Runner, "__call__", call_kept)
-            runner = Runner(skip_done=skip_done)
+            patch.setattr(SweepBatches, "run", batch_kept)
+            patch.setattr(HydraTask, "__call__", call_kept)
             lrs = [
                 "optimizer=sgd",
                 "optimizer.lr=0.001,0.002,1e9",
                 "steps=20",
                 f"hydra/launcher={launcher}",
             ]
-            execute(["--multirun", *lrs, *arguments], runner)
+            result = execute(["--multirun", *lrs, *arguments], RunOptions(skip_done))
         if not skip_done:
-            assert values == [done.result["objective"] for done in runner.done]
+            assert values == [done.result["objective"] for done in result.done]
         given.append(values)
     assert np.isinf(given[0]).tolist() == [False, False, True]
     assert given[1] == pytest.approx(given[0], rel=1e-13)

@@ -13,8 +13,8 @@ from rich.console import Console
 from linfit.engine.dispatch import fits_as_done
 from linfit.sweeps.app import execute
 from linfit.sweeps.recording import Done
-from linfit.sweeps.runner import Runner
 from linfit.sweeps.running import run_all
+from linfit.sweeps.session import RunSession
 from linfit.sweeps.workers import HERE, Workers
 from linfit.views import progress
 from linfit.views.progress import ProgressBar
@@ -191,7 +191,7 @@ def test_the_bar_ends_where_the_fits_have_ended(
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     monkeypatch.setattr(progress, "BETWEEN", 0.0)
     bar = Bar()
-    execute([*arguments, "tracking=none", "pictures=false"], Runner(bar.bar))
+    execute([*arguments, "tracking=none", "pictures=false"], session=RunSession(bar.bar))
     assert bar.said().startswith(f"{ended} ━━━━━━━━━━━━━━━━━━━━") and "0:00:00 left" in bar.said()
 
 
