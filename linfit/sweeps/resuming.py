@@ -34,6 +34,7 @@ from linfit.sweeps.session import RunSession
 from linfit.sweeps.sweep_run import PendingFit, SweepRun
 from linfit.sweeps.workers import HERE, Workers
 from linfit.tracking import environment, layout, notes, run_records
+from linfit.tracking.access import require_named_store
 from linfit.tracking.accounts import Account, account
 from linfit.tracking.objective import Contest
 from linfit.tracking.recorder import Recorder

@@ -11,7 +11,7 @@ from linfit.sweeps.run_options import Observer, RunOptions, Silent
 from linfit.sweeps.run_result import RunResult
 from linfit.sweeps.single import Single
 from linfit.sweeps.sweep_run import SweepRun
-from linfit.tracking.destinations import options_for
+from linfit.tracking.access import options_for
 from linfit.tracking.layout import MANIFEST
 
 
