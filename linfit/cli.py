@@ -154,9 +154,8 @@ def run(arguments: tuple[str, ...]) -> int:
 
 def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
     """Does the work of a runner, says how to go on where it was broken off, and reports."""
-    from linfit.views.attempts import attempt
-    from linfit.views.description import describe
-    from linfit.views.illustration import illustrate, show_made
+    from linfit.publication import publish_artifacts, publish_description
+    from linfit.views.illustration import show_made
     from linfit.views.outcome import finished, show_outcome, show_where_kept
 
     def go_on() -> str:
@@ -175,9 +174,9 @@ def _run(runner: Runner, work: Callable[[], object], as_json: bool) -> int:
             raise type(error)(f"{error}{go_on()}") from error
         last_words = partial(finished, runner)
         failed = show_outcome(runner, as_json)
-        made = illustrate(runner)
-        attempt("the description", describe, runner, made)
-        show_made(made, as_json)
+        made = publish_artifacts(runner)
+        publish_description(runner, made)
+        show_made(made.files, as_json)
     if unwritten() is not None:
         show_where_kept(runner)
     return FAILED if failed else 0

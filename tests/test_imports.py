@@ -41,6 +41,7 @@ LAYERS = (
     ("tracking",),
     ("sweeps",),
     ("listing", "reproduction", "verification", "views"),
+    ("publication",),
     ("cli", "__init__", "__main__", "hydra_plugins"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

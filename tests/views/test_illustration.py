@@ -103,7 +103,7 @@ def test_a_picture_that_fails_never_fails_a_run(
     def loss_chart(fit: Any) -> Any:
         raise RuntimeError("no ink\nat all")
 
-    monkeypatch.setattr("linfit.views.fit_charts.CHARTS", (loss_chart,))
+    monkeypatch.setattr("linfit.views.fit_charts.CHARTS", {"loss_chart": loss_chart})
     done = linfit("run", "steps=2")
     assert done.code == 0
     assert (
