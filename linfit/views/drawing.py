@@ -169,7 +169,12 @@ def _strip(axes: Axes, chart: Chart) -> None:
     for number, (place, row) in enumerate(zip(places, chart.strip, strict=True)):
         color, marker, _ = look(number if row.style is None else row.style)
         for face, which in (("white", row.y < 0.5), (color, row.y >= 0.5)):
-            dots = {"color": color, "markerfacecolor": face, "markeredgewidth": 1.3, "zorder": 3}
+            dots: dict[str, Any] = {
+                "color": color,
+                "markerfacecolor": face,
+                "markeredgewidth": 1.3,
+                "zorder": 3,
+            }
             x = row.x[which]
             axes.plot(x, np.full(len(x), place), marker, **dots)
 
@@ -184,10 +189,10 @@ def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
     _band(axes, series, color, alpha)
     axes.plot(series.x, series.y, label=series.label or "_", **_line_look(series, number))
     if series.kind == "path" and len(series.x):
-        ring = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.8}
+        ring: dict[str, Any] = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.8}
         axes.plot(series.x[:1], series.y[:1], "o", color=color, zorder=4, **ring)
         if not series.leaves:
-            end = {"markersize": 8.5, "markeredgecolor": "white"}
+            end: dict[str, Any] = {"markersize": 8.5, "markeredgecolor": "white"}
             axes.plot(series.x[-1:], series.y[-1:], marker, color=color, zorder=4, **end)
 
 
@@ -240,7 +245,12 @@ def _mark(axes: Axes, mark: Mark) -> None:
         dots = {"marker": marker, "markevery": [1], "markersize": 6, "clip_on": False}
         _lines(axes, mark, color, label=mark.label, **dots)
         return
-    star = {"color": color, "markersize": 15, "markeredgecolor": "white", "zorder": 5}
+    star: dict[str, Any] = {
+        "color": color,
+        "markersize": 15,
+        "markeredgecolor": "white",
+        "zorder": 5,
+    }
     axes.plot([mark.x], [mark.y], "*", label=mark.label, **star)
 
 

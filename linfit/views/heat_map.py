@@ -82,7 +82,8 @@ def _surface(cells: pd.DataFrame, columns: Sequence[Any], rows: Sequence[Any]) -
     groups = logs.groupby(["y", "x"], dropna=False)["excess"]
 
     def on_grid(found: pd.Series[Any]) -> Array:
-        return found.unstack("x").reindex(index=rows, columns=columns).to_numpy(float)
+        table = found.unstack("x").reindex(index=rows, columns=columns)
+        return np.asarray(table.to_numpy(float))
 
     z = 10 ** on_grid(groups.mean())
     finished = on_grid(groups.count())
@@ -172,5 +173,5 @@ def _names(levels: Sequence[Any]) -> list[str]:
     """Return the names of levels, floats with as few digits as tell them apart."""
     floats = [level for level in levels if isinstance(level, float)]
     texts = distinct(floats, lambda value, digits: f"{value:.{digits}g}", 2)
-    named = {None: "–", **dict(zip(floats, texts, strict=True))}
+    named: dict[Any, str] = {None: "–", **dict(zip(floats, texts, strict=True))}
     return [named.get(level) or str(level) for level in levels]

@@ -243,8 +243,8 @@ def _signs(lost: Array, columns: Sequence[str], rows: Sequence[str]) -> list[dic
                 "mode": "markers",
                 "showlegend": False,
                 "hoverinfo": "skip",
-                "x": [columns[j] for j in across],
-                "y": [rows[i] for i in up],
+                "x": [columns[j] for j in across.tolist()],
+                "y": [rows[i] for i in up.tolist()],
                 "marker": {"symbol": symbol, "size": 7, "color": color},
             }
             traces.append(trace)

@@ -1,4 +1,4 @@
-"""`linfit report`: a sweep's leaderboard in the terminal, and its page as a file."""
+"""The output of `linfit report`: a sweep's leaderboard in the terminal, and its page as a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from linfit.views.markup import escape
 from linfit.views.results import Results, load
 from linfit.views.tables import console
 
-#: What is raised where tables say what linfit never writes.
+#: Errors that tables raise whose content linfit never writes.
 NONSENSE = (
     ValueError,
     TypeError,
@@ -30,20 +30,20 @@ NONSENSE = (
 
 @contextmanager
 def explaining(results: Results) -> Iterator[None]:
-    """Raise LinfitError, in a line, where a sweep that was read back cannot be made sense of."""
+    """Raise LinfitError, in a line, where the tables of a stored sweep make no sense."""
     try:
         yield
     except LinfitError:
         raise
     except NONSENSE as error:
-        said = brief(" ".join(f"{type(error).__name__} {error}".split()))
+        cause = brief(" ".join(f"{type(error).__name__} {error}".split()))
         raise LinfitError(
-            f"the tables of {results.swept.name} are not as linfit writes them: {said}"
+            f"the tables of {results.swept.name} are not as linfit writes them: {cause}"
         ) from error
 
 
 def show_report(reference: str, uri: str | None, output: str | None, as_json: bool) -> None:
-    """Prints the leaderboard of the sweep that `reference` names, and writes its page; LinfitError if there is none."""
+    """Print the leaderboard of a sweep and write its page; LinfitError if there is none."""
     results = load(reference, uri)
     file = Path(output or layout.REPORT)
     with explaining(results):
@@ -51,21 +51,21 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
         try:
             results.report(file)
         except OSError as error:
+            cause = error.strerror or error
             raise LinfitError(
-                f"{file} cannot be written: {error.strerror or error}; choose another with --output"
+                f"{file} cannot be written: {cause}; choose another with --output"
             ) from error
+
     if as_json:
-        print_data(
-            json.dumps(
-                {
-                    "answer": comparison.sentence(),
-                    "report": str(file),
-                    "horizon": comparison.trust,
-                    "leaderboard": results.leaderboard_rows(),
-                }
-            )
-        )
+        found = {
+            "answer": comparison.sentence(),
+            "report": str(file),
+            "horizon": comparison.trust,
+            "leaderboard": results.leaderboard_rows(),
+        }
+        print_data(json.dumps(found))
         return
+
     out = console()
     out.print(escape(comparison.sentence()))
     out.print(terminal(comparison))

@@ -96,7 +96,7 @@ def expected_best(
 
     def quantile(share: float) -> Array:
         places = (below < share - 1e-12).sum(axis=1)
-        return ranked[np.minimum(places, len(ranked) - 1)]
+        return np.asarray(ranked[np.minimum(places, len(ranked) - 1)])
 
     return chances @ ranked, quantile((1 - level) / 2), quantile((1 + level) / 2)
 

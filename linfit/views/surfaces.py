@@ -5,6 +5,8 @@ from __future__ import annotations
 import linfit.views.plain_matplotlib  # noqa: F401 - before all others
 
 # isort: split
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
@@ -82,7 +84,7 @@ def _cells(figure: Figure, axes: Axes, surface: Surface, norm: LogNorm) -> None:
 def _signs(axes: Axes, lost: Array, inks: Array) -> None:
     """Draw a sign in each cell that lost some of its fits, or all."""
     kinds = ((SOME, (lost > 0) & (lost < 1)), (ALL, lost == 1))
-    look = {"linestyle": "", "markersize": 5, "markeredgewidth": 1}
+    look: dict[str, Any] = {"linestyle": "", "markersize": 5, "markeredgewidth": 1}
     for ink in ("white", "#222222"):
         for marker, which in kinds:
             rows, columns = np.nonzero(which & (inks == ink))
