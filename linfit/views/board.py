@@ -1,4 +1,4 @@
-"""The leaderboard as text: for the terminal, as Markdown, CSV and Parquet, and for the report."""
+"""The leaderboard as text, for the report and the terminal, and as Markdown, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 from linfit.tracking.layout import LEADERBOARD
 from linfit.tracking.notes import literal
 from linfit.views.comparison import Comparison
 from linfit.views.floor import number, write_bound
 from linfit.views.ranking import Entry
-from linfit.views.tables import fitted
 from linfit.writing import whole
-
-#: Columns in the order in which a narrow terminal loses them; the counts of fits and the
-#: intervals, which keep a comparison honest, are the last.
-EXPENDABLE = ("twins part", "told apart", "× first", "finished", "× first, 95%", "95% interval")
-NUMERIC = ("rank", "finished", "excess loss", "× first")
 
 
 @dataclass(frozen=True)
@@ -115,10 +108,3 @@ def format_markdown_rows(comparison: Comparison) -> list[str]:
 def format_markdown_note(comparison: Comparison) -> str:
     """Return how the leaderboard was found, as Markdown."""
     return literal(f"{comparison.note} {comparison.trust}")
-
-
-def terminal(comparison: Comparison) -> Table:
-    """Return the leaderboard for rich's console."""
-    board = cells(comparison)
-    columns = dict(zip(board.titles, map(list, zip(*board.rows, strict=True)), strict=True))
-    return fitted(columns, NUMERIC, EXPENDABLE)

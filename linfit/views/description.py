@@ -18,7 +18,6 @@ from linfit.sweeps.runner import Recorded, Runner
 from linfit.tracking import layout, notes, saved_views
 from linfit.tracking.accounts import swept_numbers
 from linfit.tracking.objective import INCOMPARABLE
-from linfit.views.tables import number
 
 if TYPE_CHECKING:  # pandas is for sweeps alone
     from linfit.views.comparison import Comparison
@@ -110,7 +109,7 @@ def best(done: Sequence[Done], recorded: Recorded) -> str:
     name = notes.code(first.name)
     if first.run_id:
         name = notes.link(name, recorded.recorder.experiment_id, first.run_id)
-    return f"The lowest {by.replace('_', ' ')}, {number(first.value(by))}, has {name}."
+    return f"The lowest {by.replace('_', ' ')}, {_short(first.value(by))}, has {name}."
 
 
 def ended(fit: Fit) -> str:
@@ -120,14 +119,18 @@ def ended(fit: Fit) -> str:
 
     how = "Diverged" if fit.status is Status.DIVERGED else fit.status.value.capitalize()
     outcome = (
-        f"{how} after {fit.steps[-1]} updates with loss {number(fit.losses[-1])}, "
-        f"{number(fit.excess_losses[-1])} above the least possible."
+        f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}, "
+        f"{_short(fit.excess_losses[-1])} above the least possible."
     )
     if fit.weights.size > MOST_WEIGHTS:
-        distance = number(fit.distance_to_optimum)
+        distance = _short(fit.distance_to_optimum)
         return f"{outcome} The weights are {distance} from the exact optimum."
     exact = _list_weights(fit.optimum.weights)
     return f"{outcome} Weights {_list_weights(fit.weights)}; the exact optimum is {exact}."
+
+
+def _short(number: float) -> str:
+    return f"{number:.7g}"
 
 
 def _list_weights(weights: Array) -> str:

@@ -7,15 +7,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.table import Table
+
 from linfit.errors import LinfitError, brief
 from linfit.output import print_data
 from linfit.tracking import layout
-from linfit.views.board import terminal
-from linfit.views.comparison import few
+from linfit.views.board import cells
+from linfit.views.comparison import Comparison, few
 from linfit.views.markup import escape
 from linfit.views.results import Results, load
-from linfit.views.tables import console
+from linfit.views.tables import console, fitted
 
+#: Columns in the order in which a narrow terminal loses them; the counts of fits and the
+#: intervals, which keep a comparison honest, are the last.
+EXPENDABLE_COLUMNS = (
+    "twins part",
+    "told apart",
+    "× first",
+    "finished",
+    "× first, 95%",
+    "95% interval",
+)
+NUMERIC_COLUMNS = ("rank", "finished", "excess loss", "× first")
 #: Errors that tables raise whose content linfit never writes.
 NONSENSE = (
     ValueError,
@@ -68,10 +81,17 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
 
     out = console()
     out.print(escape(comparison.sentence()))
-    out.print(terminal(comparison))
+    out.print(format_terminal_leaderboard(comparison))
     out.print(escape(comparison.note))
     if comparison.trust:
         out.print(f"horizon {escape(comparison.trust)}")
     for line in few(comparison.robust):
         out.print(f"robust  {escape(line)}")
     out.print(f"report  {escape(str(file))}")
+
+
+def format_terminal_leaderboard(comparison: Comparison) -> Table:
+    """Return the leaderboard as a table for the terminal."""
+    board = cells(comparison)
+    columns = dict(zip(board.titles, map(list, zip(*board.rows, strict=True)), strict=True))
+    return fitted(columns, NUMERIC_COLUMNS, EXPENDABLE_COLUMNS)

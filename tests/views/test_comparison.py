@@ -21,6 +21,7 @@ from linfit.tracking.notes import literal
 from linfit.views import board
 from linfit.views.comparison import Comparison, best_places, compare, runs_of, to_twin, with_twins
 from linfit.views.ranking import Entry
+from linfit.views.report import format_terminal_leaderboard
 from linfit.views.results import Results
 from linfit.views.swept import Swept
 
@@ -241,7 +242,9 @@ def test_a_narrow_terminal_keeps_intervals_longest(
     titles = {}
     for width in (200, 100, 60):
         monkeypatch.setattr("linfit.views.tables.console", lambda width=width: Console(width=width))
-        titles[width] = [str(column.header) for column in board.terminal(comparison).columns]
+        titles[width] = [
+            str(column.header) for column in format_terminal_leaderboard(comparison).columns
+        ]
     assert titles[200][-1] == "twins part"
     assert {"finished", "95% interval", "× first, 95%"} <= set(titles[100])
     assert titles[60][-1] == "95% interval"
