@@ -169,14 +169,16 @@ def _strip(axes: Axes, chart: Chart) -> None:
     for number, (place, row) in enumerate(zip(places, chart.strip, strict=True)):
         color, marker, _ = look(number if row.style is None else row.style)
         for face, which in (("white", row.y < 0.5), (color, row.y >= 0.5)):
-            dots: dict[str, Any] = {
-                "color": color,
-                "markerfacecolor": face,
-                "markeredgewidth": 1.3,
-                "zorder": 3,
-            }
             x = row.x[which]
-            axes.plot(x, np.full(len(x), place), marker, **dots)
+            axes.plot(
+                x,
+                np.full(len(x), place),
+                marker,
+                color=color,
+                markerfacecolor=face,
+                markeredgewidth=1.3,
+                zorder=3,
+            )
 
 
 def look(number: int) -> tuple[str, str, Any]:
@@ -189,11 +191,26 @@ def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
     _band(axes, series, color, alpha)
     axes.plot(series.x, series.y, label=series.label or "_", **_line_look(series, number))
     if series.kind == "path" and len(series.x):
-        ring: dict[str, Any] = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.8}
-        axes.plot(series.x[:1], series.y[:1], "o", color=color, zorder=4, **ring)
-        if not series.leaves:
-            end: dict[str, Any] = {"markersize": 8.5, "markeredgecolor": "white"}
-            axes.plot(series.x[-1:], series.y[-1:], marker, color=color, zorder=4, **end)
+        axes.plot(
+            series.x[:1],
+            series.y[:1],
+            "o",
+            color=color,
+            markersize=10,
+            markerfacecolor="none",
+            markeredgewidth=1.8,
+            zorder=4,
+        )
+    if series.kind == "path" and len(series.x) and not series.leaves:
+        axes.plot(
+            series.x[-1:],
+            series.y[-1:],
+            marker,
+            color=color,
+            markersize=8.5,
+            markeredgecolor="white",
+            zorder=4,
+        )
 
 
 def _band(axes: Axes, series: Series, color: str, alpha: float) -> None:
@@ -242,16 +259,27 @@ def _mark_look(mark: Mark) -> tuple[str, str]:
 def _mark(axes: Axes, mark: Mark) -> None:
     color, marker = _mark_look(mark)
     if mark.y is None:
-        dots = {"marker": marker, "markevery": [1], "markersize": 6, "clip_on": False}
-        _lines(axes, mark, color, label=mark.label, **dots)
+        _lines(
+            axes,
+            mark,
+            color,
+            marker=marker,
+            markevery=[1],
+            markersize=6,
+            label=mark.label,
+            clip_on=False,
+        )
         return
-    star: dict[str, Any] = {
-        "color": color,
-        "markersize": 15,
-        "markeredgecolor": "white",
-        "zorder": 5,
-    }
-    axes.plot([mark.x], [mark.y], "*", label=mark.label, **star)
+    axes.plot(
+        [mark.x],
+        [mark.y],
+        "*",
+        color=color,
+        markersize=15,
+        markeredgecolor="white",
+        label=mark.label,
+        zorder=5,
+    )
 
 
 def _lines(axes: Axes, mark: Mark, color: str, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""The evidence of twins (linfit/engine/twins.py): a file beside the sweep's tables, and a sentence."""
+"""The evidence of twins (linfit/engine/twins.py): a file next to the tables, and a sentence."""
 
 from __future__ import annotations
 

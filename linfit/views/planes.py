@@ -138,7 +138,7 @@ def within(path: Array, center: Array, reach: float) -> tuple[Array, bool]:
 
 
 def _edge(inside: Array, outside: Array, center: Array, reach: float) -> Array:
-    """Return the point `[1, 2]` where a step crosses the edge; none `[0, 2]` if it is not finite."""
+    """Return the point `[1, 2]` where a step crosses the edge; `[0, 2]` if it is not finite."""
     if not np.isfinite(outside).all():
         return inside[:0]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -119,7 +119,7 @@ def rank(
     reporting: pd.DataFrame,
     family: Family,
 ) -> list[Entry]:
-    """Return an entry for each (method, setting): fewest fits lost first, then the smallest mean."""
+    """Return an entry for each (method, setting): fewest lost fits, then the smallest mean."""
     fits = reporting[reporting["problem"] == problem]
     found = fits.groupby(["method", "setting"])["log"].agg(["size", "count", "mean"])
     found = found.reindex(pd.MultiIndex.from_tuples(picks))

@@ -1,4 +1,4 @@
-"""Statistics for comparing fits, as exact formulas: without resampling a sweep repeats its numbers."""
+"""Statistics for comparing fits, as exact formulas: no resampling, so numbers repeat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorded curves of a sweep's fits, end to end in flat arrays, as the table of curves has them."""
+"""The recorded curves of a sweep's fits, end to end in flat arrays, as their table has them."""
 
 from __future__ import annotations
 
