@@ -1,4 +1,4 @@
-"""The pictures: what they show is computed again here; that they can be drawn is tried on everything odd."""
+"""The pictures: their content is computed again here, and everything odd is drawn."""
 
 from __future__ import annotations
 
