@@ -41,7 +41,8 @@ const form = type => new Promise(done => {
 const frame = () => new Promise(done => {
   const made = Object.assign(document.createElement("iframe"), {src: base + "/"});
   made.onload = () => {
-    try { done(made.contentDocument && made.contentDocument.title); } catch (error) { done(null); } };
+    try { done(made.contentDocument && made.contentDocument.title); }
+    catch (error) { done(null); } };
   document.body.append(made); setTimeout(done, 3000, null);
 });
 const image = () => new Promise(done => Object.assign(new Image(), {

@@ -185,7 +185,7 @@ def test_a_section_that_is_replaced_varies_the_keys_below_it(
     )
 
 
-#: A sweep's overrides, the loss that compares it, the best fit's values or None, the answer's start.
+#: A sweep's overrides, the loss that compares it, the best fit's values or None, its answer.
 COMPARED: list[tuple[str, str | None, tuple[str, Any] | None, str]] = [
     (
         "dataset=polynomial features=polynomial features.degree=1,2 "
