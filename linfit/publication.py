@@ -70,7 +70,15 @@ def publish_artifacts(runner: Runner) -> Publication:
         return attempt("the report", publish_sweep, recorded) or Publication()
     if runner.fit is None or len(runner.done) != 1:
         return Publication()
-    return attempt("the pictures", publish_fit, recorded, runner.fit) or Publication()
+    return (
+        attempt(
+            "the pictures",
+            publish_fit,
+            recorded,
+            runner.fit,
+        )
+        or Publication()
+    )
 
 
 def publish_fit(recorded: Recorded, fit: Fit) -> Publication:
@@ -96,18 +104,50 @@ def publish_sweep(recorded: Recorded) -> Publication:
         return Publication()
 
     files: list[Path] = []
-    compared = attempt("the twins", _compare_twins, recorded, data, comparison)
+    compared = attempt(
+        "the twins",
+        _compare_twins,
+        recorded,
+        data,
+        comparison,
+    )
     if compared is not None:
         files, comparison = compared
 
     folder = recorded.folder
     charts = charts_of(data, comparison)
-    pictures = attempt("the pictures", save_charts, charts, folder / layout.PICTURES) or []
+    pictures = (
+        attempt(
+            "the pictures",
+            save_charts,
+            charts,
+            folder / layout.PICTURES,
+        )
+        or []
+    )
     _attach(recorded, pictures, layout.PICTURES)
 
-    files = (attempt("the leaderboard", write, comparison, folder) or []) + files
+    files = (
+        attempt(
+            "the leaderboard",
+            write,
+            comparison,
+            folder,
+        )
+        or []
+    ) + files
     report = folder / layout.REPORT
-    if attempt("the report", write_report, report, data, comparison, charts) is not None:
+    if (
+        attempt(
+            "the report",
+            write_report,
+            report,
+            data,
+            comparison,
+            charts,
+        )
+        is not None
+    ):
         files.append(report)
     _attach(recorded, files)
     return Publication([*pictures, *files], data, comparison)
@@ -150,7 +190,13 @@ def _attach(recorded: Recorded, files: list[Path], folder: str | None = None) ->
     if not files:
         return
     attach = recorded.recorder.attach
-    attempt("the run's copy of the pictures", attach, recorded.run_id, files, folder)
+    attempt(
+        "the run's copy of the pictures",
+        attach,
+        recorded.run_id,
+        files,
+        folder,
+    )
 
 
 def publish_description(runner: Runner, made: Publication) -> None:

@@ -175,7 +175,12 @@ def with_twins(comparison: Comparison, twins: Twins) -> Comparison:
         own, best = partings.get(_key(entry)), partings.get(_key(first))
         rounding = entry.rounding
         if entry is not first and own is not None and best is not None:
-            rounding = rounding or within_rounding(entry.excess, own, first.excess, best)
+            rounding = rounding or within_rounding(
+                entry.excess,
+                own,
+                first.excess,
+                best,
+            )
         if own is None:
             step = float("nan")
         else:

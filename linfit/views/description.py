@@ -158,7 +158,11 @@ def presentation(recorded: Recorded, block: str, tags: Mapping[str, str]) -> dic
     made = saved_views.views(recorded.row.end, varying, numeric)
     kind = {key: value for key, value in saved_views.EXPERIMENT_KIND.items() if key not in tags}
     note = notes.replaced(tags.get(notes.NOTE, ""), block)
-    return {**kind, notes.NOTE: note, **saved_views.news(made, tags, keep=not varying)}
+    return {
+        **kind,
+        notes.NOTE: note,
+        **saved_views.news(made, tags, keep=not varying),
+    }
 
 
 def swept(recorded: Recorded) -> tuple[list[str], list[str]]:

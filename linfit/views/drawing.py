@@ -129,7 +129,12 @@ def draw(chart: Chart) -> Figure:
 
     alpha = 0.2 if len(chart.series) < 4 else 0.1
     for number, series in enumerate(chart.series):
-        _series(axes, series, number if series.style is None else series.style, alpha)
+        _series(
+            axes,
+            series,
+            number if series.style is None else series.style,
+            alpha,
+        )
     for mark in chart.marks:
         _mark(axes, mark)
     if strip is not None:
@@ -139,7 +144,13 @@ def draw(chart: Chart) -> Figure:
     _axis(axes, chart.y, "y")
     if chart.note:
         note = "\n".join(wrap(chart.note, NOTE_WIDTH))
-        figure.supxlabel(note, fontsize=9.5, color="#555555", x=0.01, ha="left")
+        figure.supxlabel(
+            note,
+            fontsize=9.5,
+            color="#555555",
+            x=0.01,
+            ha="left",
+        )
     _legend(figure, axes)
     return figure
 
@@ -149,7 +160,12 @@ def _frames(figure: Figure, chart: Chart) -> tuple[Axes, Axes | None]:
     if not chart.strip:
         return figure.add_subplot(), None
     height = STRIP[0] + STRIP[1] * len(chart.strip)
-    strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=(height, 1))
+    strip, axes = figure.subplots(
+        2,
+        1,
+        sharex=True,
+        height_ratios=(height, 1),
+    )
     return axes, strip
 
 
@@ -189,7 +205,12 @@ def look(number: int) -> tuple[str, str, Any]:
 def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
     color, marker, _ = look(number)
     _band(axes, series, color, alpha)
-    axes.plot(series.x, series.y, label=series.label or "_", **_line_look(series, number))
+    axes.plot(
+        series.x,
+        series.y,
+        label=series.label or "_",
+        **_line_look(series, number),
+    )
     if series.kind == "path" and len(series.x):
         axes.plot(
             series.x[:1],
@@ -233,18 +254,42 @@ def _line_look(series: Series, number: int) -> dict[str, Any]:
         # Lines that coincide each show some of their markers.
         every = max(1, -(-len(series.x) // MOST_MARKERS))
         shifted = (number % every, every)
-        return {**common, "marker": marker, "markevery": shifted, "markeredgecolor": "white"}
+        return {
+            **common,
+            "marker": marker,
+            "markevery": shifted,
+            "markeredgecolor": "white",
+        }
     if series.kind == "points":
         size = {"alpha": 0.6} if len(series.x) < MANY else {"alpha": 0.35, "markersize": 4}
-        return {**common, "linestyle": "", "marker": "o", "markeredgewidth": 0, **size}
+        return {
+            **common,
+            "linestyle": "",
+            "marker": "o",
+            "markeredgewidth": 0,
+            **size,
+        }
     if series.kind == "path":
         recorded = find_recorded_points(series).tolist()
-        small = {"markersize": 3.5, "linewidth": 0.75 * width, "markeredgewidth": 0}
-        return {**common, "marker": marker, "markevery": recorded, **small}
+        small = {
+            "markersize": 3.5,
+            "linewidth": 0.75 * width,
+            "markeredgewidth": 0,
+        }
+        return {
+            **common,
+            "marker": marker,
+            "markevery": recorded,
+            **small,
+        }
     if series.kind == "stairs":
         return {**common, "drawstyle": "steps-post"}
     if series.kind == "predicted":
-        return {"linestyle": (0, (2, 1.5)), "color": "#333333", "linewidth": 1.6}
+        return {
+            "linestyle": (0, (2, 1.5)),
+            "color": "#333333",
+            "linewidth": 1.6,
+        }
     return common
 
 
@@ -284,13 +329,23 @@ def _mark(axes: Axes, mark: Mark) -> None:
 
 def _lines(axes: Axes, mark: Mark, color: str, **more: Any) -> None:
     """Draw the line of a mark, or the two ends of its range."""
-    dotted = {"color": color, "linewidth": 1.6, "linestyle": (0, (1, 1)), **more}
+    dotted = {
+        "color": color,
+        "linewidth": 1.6,
+        "linestyle": (0, (1, 1)),
+        **more,
+    }
     transform = axes.get_xaxis_transform()
     if mark.to is not None:
         axes.axvspan(mark.x, mark.to, color=color, alpha=0.12, linewidth=0)
     axes.plot([mark.x, mark.x], [0, 1], transform=transform, **dotted)
     if mark.to is not None:
-        axes.plot([mark.to, mark.to], [0, 1], transform=transform, **{**dotted, "label": "_"})
+        axes.plot(
+            [mark.to, mark.to],
+            [0, 1],
+            transform=transform,
+            **{**dotted, "label": "_"},
+        )
 
 
 def _axis(axes: Axes, axis: Axis, which: str) -> None:
@@ -338,4 +393,10 @@ def _legend(figure: Figure, axes: Axes) -> None:
         texts.append("\n".join(lines))
         inches += LINE * max(1, len(lines)) + GAP
     size = STYLE["legend.fontsize"] * min(1, LEGEND_HEIGHT / inches)
-    figure.legend(handles, texts, loc="outside right upper", labelspacing=0.7, fontsize=size)
+    figure.legend(
+        handles,
+        texts,
+        loc="outside right upper",
+        labelspacing=0.7,
+        fontsize=size,
+    )

@@ -44,7 +44,12 @@ def explain_failure(swept: Swept, index: int) -> FailureGroup:
     limit = swept.configs[index]["stop"]["divergence"]
     why = f"the loss was not finite, or above {limit:g} times the initial loss"
     why += _explain_rate(swept, index)
-    return FailureGroup(names, status, why, steps=(int(result["diverged_at_step"]),))
+    return FailureGroup(
+        names,
+        status,
+        why,
+        steps=(int(result["diverged_at_step"]),),
+    )
 
 
 def group_failures(failures: Sequence[FailureGroup]) -> list[FailureGroup]:

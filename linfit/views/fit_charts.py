@@ -50,13 +50,33 @@ def data_chart(fit: Fit) -> Chart:
     if x is None:
         title = f"Predictions{_ended(fit)}"
         axes = (Axis(f"{target}, measured"), Axis("predicted", limits=limits))
-        return Chart("data", title, *axes, _against(curves, y[shown], extremes), note=note)
+        return Chart(
+            "data",
+            title,
+            *axes,
+            _against(curves, y[shown], extremes),
+            note=note,
+        )
 
     series = [Series("data", x[shown], y[shown], kind="points", style=6)]
     for style, (label, curve) in enumerate(curves.items()):
-        series.append(Series(label, x[shown], curve, kind="plain", style=style))
+        series.append(
+            Series(
+                label,
+                x[shown],
+                curve,
+                kind="plain",
+                style=style,
+            )
+        )
     axes = (Axis(name), Axis(target, limits=limits))
-    return Chart("data", f"Data and fit{_ended(fit)}", *axes, series, note=note)
+    return Chart(
+        "data",
+        f"Data and fit{_ended(fit)}",
+        *axes,
+        series,
+        note=note,
+    )
 
 
 def _limits(extremes: tuple[float, float], margin: float) -> tuple[float, float]:
@@ -71,9 +91,25 @@ def _against(curves: Mapping[str, Array], y: Array, extremes: tuple[float, float
     labels = [label for label in ("fit", "exact optimum") if label in curves]
     series = []
     for style, label in enumerate(labels):
-        series.append(Series(label, y, curves[label], kind="points", style=style))
+        series.append(
+            Series(
+                label,
+                y,
+                curves[label],
+                kind="points",
+                style=style,
+            )
+        )
     line = np.array(extremes)
-    return [*series, Series("prediction = target", line, line, kind="predicted")]
+    return [
+        *series,
+        Series(
+            "prediction = target",
+            line,
+            line,
+            kind="predicted",
+        ),
+    ]
 
 
 def _spread(values: Array) -> NDArray[np.intp]:
@@ -151,7 +187,12 @@ def _predicted(fit: Fit, rate: float) -> Series:
     else:
         inside = line >= 0
     label = f"predicted rate {rate:.4g} per step"
-    return Series(label, on_steps(fit.steps), np.where(inside, line, np.nan), kind="predicted")
+    return Series(
+        label,
+        on_steps(fit.steps),
+        np.where(inside, line, np.nan),
+        kind="predicted",
+    )
 
 
 def descent_chart(fit: Fit) -> Chart:
@@ -192,7 +233,14 @@ def _one_weight(fit: Fit, title: str) -> Chart:
     def losses(points: Array) -> Array:
         return np.asarray(optimum.loss + optimum.excess(points.reshape(-1, 1, 1)))
 
-    line = Series("path", path[:, 0], losses(path), kind="path", style=0, leaves=leaves)
+    line = Series(
+        "path",
+        path[:, 0],
+        losses(path),
+        kind="path",
+        style=0,
+        leaves=leaves,
+    )
     series = [Series("loss", grid, losses(grid), kind="plain", style=7), line]
     mark = Mark(best, "exact optimum", y=optimum.loss)
     axes = (Axis(f"weight of {problem.features[0]}"), Axis("loss"))

@@ -62,7 +62,12 @@ def sort_keys(varying: Sequence[str], values_of: Callable[[str], Sequence[Any]])
     problem = tuple(key for key in varying if key.split(".")[0] in PROBLEM and key not in seeds)
     rest = [key for key in varying if key not in (*seeds, *problem)]
     choices = tuple(key for key in rest if key in GROUPS or is_choice(values_of(key)))
-    return Keys(problem, choices, tuple(key for key in rest if key not in choices), seeds)
+    return Keys(
+        problem,
+        choices,
+        tuple(key for key in rest if key not in choices),
+        seeds,
+    )
 
 
 def is_choice(values: Iterable[Any]) -> bool:
@@ -123,10 +128,29 @@ def group_fits(
     choices = words.label(method, keys.choices or ("optimizer",), own_names)
     repeated = repetitions(sections, r)
     if method.any():
-        settings = words.label(setting, keys.numbers, own_names, within=method)
-        return Groups(problems, choices, settings, choices, repeated, by_choice=True)
+        settings = words.label(
+            setting,
+            keys.numbers,
+            own_names,
+            within=method,
+        )
+        return Groups(
+            problems,
+            choices,
+            settings,
+            choices,
+            repeated,
+            by_choice=True,
+        )
     methods = words.label(setting, keys.numbers or ("optimizer",), own_names)
-    return Groups(problems, methods, [""] * r, choices, repeated, by_choice=False)
+    return Groups(
+        problems,
+        methods,
+        [""] * r,
+        choices,
+        repeated,
+        by_choice=False,
+    )
 
 
 def _named(

@@ -129,7 +129,13 @@ def _read_headers(scope: Scope) -> dict[str, str]:
 async def _refuse(send: Send, why: str) -> None:
     content = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
     body = f"linfit ui refuses this request: {why}\n".encode()
-    await send({"type": "http.response.start", "status": 403, "headers": content})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 403,
+            "headers": content,
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 

@@ -45,7 +45,14 @@ def heat_map(
     across = _binned(swept.values(x))
     up = _binned(swept.values(y))
     excess = positive(clamp(swept.excess, swept.floors))
-    fits = pd.DataFrame({"x": across, "y": up, "excess": excess}, dtype=object)
+    fits = pd.DataFrame(
+        {
+            "x": across,
+            "y": up,
+            "excess": excess,
+        },
+        dtype=object,
+    )
 
     pooled = x in swept.keys.problem or y in swept.keys.problem
     places = comparison.runs.index.to_numpy()
@@ -67,7 +74,14 @@ def heat_map(
     )
     x_axis = Axis(x, names=tuple(_names(_levels(across))))
     y_axis = Axis(y, names=tuple(_names(_levels(up))))
-    return Chart("heat_map", "Final excess loss", x_axis, y_axis, surface=surface, note=note)
+    return Chart(
+        "heat_map",
+        "Final excess loss",
+        x_axis,
+        y_axis,
+        surface=surface,
+        note=note,
+    )
 
 
 def _suitable_keys(swept: Swept, taken: Sequence[str | None]) -> list[str]:
@@ -90,7 +104,12 @@ def _surface(cells: pd.DataFrame, columns: Sequence[Any], rows: Sequence[Any]) -
     fits = on_grid(groups.size())
 
     texts, counts = [], []
-    for values in zip(z.tolist(), finished.tolist(), fits.tolist(), strict=True):
+    for values in zip(
+        z.tolist(),
+        finished.tolist(),
+        fits.tolist(),
+        strict=True,
+    ):
         row = list(zip(*values, strict=True))
         texts.append(tuple(_text(*cell) for cell in row))
         counts.append(tuple(_count(done, number) for _, done, number in row))

@@ -28,7 +28,14 @@ def write(twins: Twins, file: Path) -> Path:
     rows = []
     for row, parting in twins.items():
         spread = parting.spread if math.isfinite(parting.spread) else None
-        rows.append({"row": row, "step": parting.step, "spread": spread, "least": parting.least})
+        rows.append(
+            {
+                "row": row,
+                "step": parting.step,
+                "spread": spread,
+                "least": parting.least,
+            }
+        )
     with whole(file) as temporary:
         temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return file

@@ -57,7 +57,12 @@ def charts_of(swept: Swept, comparison: Comparison) -> list[Chart]:
 
     charts = []
     for name, maker in CHARTS.items():
-        chart = attempt(f"the picture {name}", maker, swept.distinct, comparison)
+        chart = attempt(
+            f"the picture {name}",
+            maker,
+            swept.distinct,
+            comparison,
+        )
         if chart is not None:
             charts.append(chart)
     return charts
@@ -66,7 +71,15 @@ def charts_of(swept: Swept, comparison: Comparison) -> list[Chart]:
 def save_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
     """Write each chart as PNG and SVG and return the files."""
     folder.mkdir(exist_ok=True)
-    saved = (attempt(f"the picture {chart.name}", _save, chart, folder) for chart in charts)
+    saved = (
+        attempt(
+            f"the picture {chart.name}",
+            _save,
+            chart,
+            folder,
+        )
+        for chart in charts
+    )
     return [file for files in saved for file in files or ()]
 
 

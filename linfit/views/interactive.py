@@ -35,7 +35,12 @@ DASHES = (
     "2px,4px",
 )
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
-MODES = {"points": "markers", "stairs": "lines", "plain": "lines", "predicted": "lines"}
+MODES = {
+    "points": "markers",
+    "stairs": "lines",
+    "plain": "lines",
+    "predicted": "lines",
+}
 INK = "#222222"
 #: The axis of the strip above.
 STRIP = "y2"
@@ -58,7 +63,12 @@ def plotly(chart: Chart) -> dict[str, Any]:
     layout = {
         "xaxis": {**_axis(chart.x, [series.x for series in chart.series]), "anchor": "y"},
         "yaxis": {**_axis(chart.y, [series.y for series in chart.series]), "domain": [0, top]},
-        "margin": {"t": 20, "r": 10, "b": 55, "l": 70},
+        "margin": {
+            "t": 20,
+            "r": 10,
+            "b": 55,
+            "l": 70,
+        },
         "legend": {
             "orientation": "h",
             "yref": "container",
@@ -73,9 +83,18 @@ def plotly(chart: Chart) -> dict[str, Any]:
     }
     hidden = {"fixedrange": True, "zeroline": False, "showgrid": False}
     if any(mark.y is None for mark in chart.marks):
-        layout["yaxis3"] = {**hidden, "overlaying": "y", "range": [0, 1], "visible": False}
+        layout["yaxis3"] = {
+            **hidden,
+            "overlaying": "y",
+            "range": [0, 1],
+            "visible": False,
+        }
     if chart.strip:
-        names = {"tickvals": list(labels.values()), "ticktext": list(labels), "automargin": True}
+        names = {
+            "tickvals": list(labels.values()),
+            "ticktext": list(labels),
+            "automargin": True,
+        }
         limits = {"domain": [top + 0.02, 1], "range": [places[-1] + 0.7, -0.7]}
         layout["yaxis2"] = {**hidden, **names, **limits}
     return {"data": traces, "layout": layout}
@@ -115,7 +134,12 @@ def _traces(series: Series, number: int) -> list[dict[str, Any]]:
     if series.kind == "path":
         sizes = np.zeros(len(series.x), int)
         sizes[find_recorded_points(series)] = 6
-        main["marker"] = {**marker, "size": sizes.tolist(), "opacity": 1, "line": {"width": 0}}
+        main["marker"] = {
+            **marker,
+            "size": sizes.tolist(),
+            "opacity": 1,
+            "line": {"width": 0},
+        }
         return [main, *_ends(series, number, group)]
     if series.low is None or series.high is None:
         return [main]
@@ -129,24 +153,44 @@ def _traces(series: Series, number: int) -> list[dict[str, Any]]:
             "width": 0,
         }
         return [main]
-    hidden = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    hidden = {
+        "mode": "lines",
+        "line": {"width": 0},
+        "showlegend": False,
+        "hoverinfo": "skip",
+    }
     band = {"fill": "tonexty", "fillcolor": transparent(color)}
     low = {**common, **hidden, "y": values(series.low)}
-    high = {**common, **hidden, "y": values(series.high), **band}
+    high = {
+        **common,
+        **hidden,
+        "y": values(series.high),
+        **band,
+    }
     return [low, high, main]
 
 
 def _ends(series: Series, number: int, group: str) -> list[dict[str, Any]]:
     """Return a ring where a path starts, and a large marker where it ends."""
     color = COLORS[number % 8]
-    common = {"type": "scatter", "mode": "markers", "legendgroup": group, "showlegend": False}
+    common = {
+        "type": "scatter",
+        "mode": "markers",
+        "legendgroup": group,
+        "showlegend": False,
+    }
     name = escaped(series.label)
     start = {
         **common,
         "x": values(series.x[:1]),
         "y": values(series.y[:1]),
         "name": f"{name}: start",
-        "marker": {"color": color, "symbol": "circle-open", "size": 12, "line": {"width": 2}},
+        "marker": {
+            "color": color,
+            "symbol": "circle-open",
+            "size": 12,
+            "line": {"width": 2},
+        },
     }
     if series.leaves:
         return [start]
@@ -172,7 +216,12 @@ def _contours(surface: Surface, logs: Array) -> list[dict[str, Any]]:
     at = np.log10(levels(surface))
     if len(at) < 2:  # flat
         return []
-    look = {"coloring": "fill", "start": float(at[0]), "end": float(at[-1]), "size": 0.5}
+    look = {
+        "coloring": "fill",
+        "start": float(at[0]),
+        "end": float(at[-1]),
+        "size": 0.5,
+    }
     contours = {
         "type": "contour",
         "x": values(surface.x),
@@ -325,10 +374,18 @@ def _axis(axis: Axis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
         shown |= {"type": "log", "exponentformat": "power"}
     if axis.scale == "steps":
         places = [STEP_ZERO, *(10.0**power for power in range(10))]
-        shown |= {"tickmode": "array", "tickvals": places, "ticktext": step_names(places)}
+        shown |= {
+            "tickmode": "array",
+            "tickvals": places,
+            "ticktext": step_names(places),
+        }
     elif axis.ticks:
         places = list(axis.ticks)
-        shown |= {"tickmode": "array", "tickvals": places, "ticktext": ticks_names(places)}
+        shown |= {
+            "tickmode": "array",
+            "tickvals": places,
+            "ticktext": ticks_names(places),
+        }
     elif axis.scale == "log":
         shown |= _ticks(_decades(drawn))
     if axis.limits is not None:

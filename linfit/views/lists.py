@@ -57,7 +57,16 @@ def _print_component(group: str, name: str, as_json: bool) -> None:
     about, fields = catalogue.component(group, name)
     if as_json:
         listed = [asdict(field) for field in fields]
-        print_data(json.dumps({"group": group, "name": name, "about": about, "fields": listed}))
+        print_data(
+            json.dumps(
+                {
+                    "group": group,
+                    "name": name,
+                    "about": about,
+                    "fields": listed,
+                }
+            )
+        )
         return
 
     out = console()

@@ -50,7 +50,10 @@ LAST = ("weights", "run_id")
 def page(swept: Swept, comparison: Comparison, charts: Sequence[Chart], question: str = "") -> str:
     """Return the whole page as text."""
     environment = Environment(
-        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     drawn = []
     for chart in charts:

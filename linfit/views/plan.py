@@ -23,7 +23,15 @@ MOST_NAMES = 20
 def show_plan(plan: Plan, as_json: bool) -> bool:
     """Print the plan; return True if a fit could not even begin."""
     if as_json:
-        print_data(json.dumps({**asdict(plan), "seconds": plan.seconds, "memory": plan.memory}))
+        print_data(
+            json.dumps(
+                {
+                    **asdict(plan),
+                    "seconds": plan.seconds,
+                    "memory": plan.memory,
+                }
+            )
+        )
         return bool(plan.failing)
 
     out = console()

@@ -45,7 +45,15 @@ class Plane:
     def excess(self, places: Array) -> Array:
         """Return ½(a − a*)ᵀH(a − a*) `[...]`, the excess loss at places `[..., 2]`."""
         away = places - self.center
-        return np.asarray(0.5 * np.einsum("...i,ij,...j->...", away, self.curvature, away))
+        return np.asarray(
+            0.5
+            * np.einsum(
+                "...i,ij,...j->...",
+                away,
+                self.curvature,
+                away,
+            )
+        )
 
 
 def plane_of(problem: Problem, optimum: Optimum) -> Plane:
@@ -69,7 +77,13 @@ def plane_of(problem: Problem, optimum: Optimum) -> Plane:
     leading = leading * np.where(largest_components < 0, -1, 1)
     first, second = np.maximum(curvatures[::-1][:2], 0)
     names = (f"direction of curvature {first:.3g}", f"direction of curvature {second:.3g}")
-    return Plane(names, np.zeros(2), np.diag([first, second]), leading, origin)
+    return Plane(
+        names,
+        np.zeros(2),
+        np.diag([first, second]),
+        leading,
+        origin,
+    )
 
 
 def plane_chart(
@@ -86,7 +100,16 @@ def plane_chart(
     for label, path, style in paths:
         kept, leaves = within(path, plane.center, reach)
         x, y = kept.T
-        series.append(Series(label, x, y, kind="path", style=style, leaves=leaves))
+        series.append(
+            Series(
+                label,
+                x,
+                y,
+                kind="path",
+                style=style,
+                leaves=leaves,
+            )
+        )
         seen.append(kept)
 
     x, y = _grid(np.concatenate(seen))

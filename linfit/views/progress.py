@@ -49,8 +49,18 @@ class ProgressBar:
         self.clock = clock
         columns = self._choose_columns()
         self.progress = Progress(*columns, console=self.console, get_time=clock)
-        fields: dict[str, Any] = {"fits": "", "rate": "", "left": "", "trouble": ""}
-        self.task = self.progress.add_task("", total=None, start=False, **fields)
+        fields: dict[str, Any] = {
+            "fits": "",
+            "rate": "",
+            "left": "",
+            "trouble": "",
+        }
+        self.task = self.progress.add_task(
+            "",
+            total=None,
+            start=False,
+            **fields,
+        )
         self.begun = False
 
     def _choose_columns(self) -> Sequence[ProgressColumn]:

@@ -119,7 +119,14 @@ def _strip(
     for status in LOST:
         lost = (swept.results["status"] == status).to_numpy()
         for method, style in looks.items():
-            rows.append(_lost(status, style, rates[fits[method]], lost[fits[method]]))
+            rows.append(
+                _lost(
+                    status,
+                    style,
+                    rates[fits[method]],
+                    lost[fits[method]],
+                )
+            )
     return [row for row in rows if len(row.x)]
 
 
@@ -127,7 +134,12 @@ def _lost(label: str, style: int, rates: Array, lost: NDArray[np.bool_]) -> Seri
     """Return the share of lost fits at each rate that has any."""
     shares = pd.Series(lost).groupby(rates).mean()
     shares = shares[shares > 0]
-    return Series(label, shares.index.to_numpy(float), shares.to_numpy(float), style=style)
+    return Series(
+        label,
+        shares.index.to_numpy(float),
+        shares.to_numpy(float),
+        style=style,
+    )
 
 
 def _binned(rates: Array) -> Array:
@@ -144,7 +156,14 @@ def _over_rates(label: str, style: int, rates: Array, excess: Array) -> Series:
     low = positive(groups.min())
     finite = pd.Series(np.where(np.isfinite(excess), excess, np.nan))
     high = positive(finite.groupby(rates).max())
-    return Series(label, np.array(list(groups.groups)), medians, low, high, style=style)
+    return Series(
+        label,
+        np.array(list(groups.groups)),
+        medians,
+        low,
+        high,
+        style=style,
+    )
 
 
 def _marks(looks: Mapping[str, int], bounds: Mapping[str, list[float]]) -> list[Mark]:

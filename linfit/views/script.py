@@ -40,7 +40,12 @@ def show_script(
             "overrides go with an experiment"
         )
     else:
-        config, title = _of_run(named[0], uri, None if data is None else Path(data), trust)
+        config, title = _of_run(
+            named[0],
+            uri,
+            None if data is None else Path(data),
+            trust,
+        )
     print_data(program(config, title).removesuffix("\n"))
 
 

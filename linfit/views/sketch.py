@@ -65,7 +65,17 @@ def _stars(dots: NDArray[np.bool_]) -> list[str]:
 
 
 def _braille(dots: NDArray[np.bool_]) -> list[str]:
-    cells = dots.reshape(HEIGHT, 4, -1, 2).transpose(0, 2, 3, 1)  # [row, column, across, down]
+    cells = dots.reshape(
+        HEIGHT,
+        4,
+        -1,
+        2,
+    ).transpose(
+        0,
+        2,
+        3,
+        1,
+    )  # [row, column, across, down]
     codes = (cells * BITS).sum(axis=(2, 3))
     # An empty character is a blank, which a line can lose at its end.
     letters = np.where(codes > 0, codes + 0x2800, ord(" "))

@@ -53,7 +53,12 @@ def adjust_by_holm(p: Array, family: int) -> Array:
     with np.errstate(divide="ignore"):  # of p = 1
         steps = -np.expm1(remaining * np.log1p(-np.take_along_axis(p, order, axis=-1)))
     adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.maximum.accumulate(steps, axis=-1), axis=-1)
+    np.put_along_axis(
+        adjusted,
+        order,
+        np.maximum.accumulate(steps, axis=-1),
+        axis=-1,
+    )
     return adjusted
 
 

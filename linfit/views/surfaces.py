@@ -76,7 +76,15 @@ def _cells(figure: Figure, axes: Axes, surface: Surface, norm: LogNorm) -> None:
     inks = np.where(np.ma.filled(norm(values), 1.0) < 0.5, "white", "#222222")
     for i, row in enumerate(surface.texts):
         for j, text in enumerate(row):
-            axes.text(j, i, text, ha="center", va="center", fontsize=9.5, color=inks[i, j])
+            axes.text(
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color=inks[i, j],
+            )
     if surface.lost is not None and not surface.texts:
         _signs(axes, surface.lost, inks)
 
@@ -84,7 +92,11 @@ def _cells(figure: Figure, axes: Axes, surface: Surface, norm: LogNorm) -> None:
 def _signs(axes: Axes, lost: Array, inks: Array) -> None:
     """Draw a sign in each cell that lost some of its fits, or all."""
     kinds = ((SOME, (lost > 0) & (lost < 1)), (ALL, lost == 1))
-    look: dict[str, Any] = {"linestyle": "", "markersize": 5, "markeredgewidth": 1}
+    look: dict[str, Any] = {
+        "linestyle": "",
+        "markersize": 5,
+        "markeredgewidth": 1,
+    }
     for ink in ("white", "#222222"):
         for marker, which in kinds:
             rows, columns = np.nonzero(which & (inks == ink))

@@ -67,7 +67,15 @@ def _median_curve(swept: Swept, comparison: Comparison, entry: Entry) -> Series 
     grid = np.unique(np.concatenate([steps for steps, _, _ in found]))
     values = np.array([_on_grid(grid, *curve) for curve in found])
     shares = (0.25, 0.5, 0.75)
-    low, middle, high = map(positive, np.quantile(values, shares, axis=0, method="inverted_cdf"))
+    low, middle, high = map(
+        positive,
+        np.quantile(
+            values,
+            shares,
+            axis=0,
+            method="inverted_cdf",
+        ),
+    )
     style = styles(comparison).get(entry.method)
     line = Series(entry.name, on_steps(grid), middle, style=style)
     if len(found) == 1:
@@ -85,7 +93,15 @@ def _on_grid(
     """
     with np.errstate(divide="ignore"):
         logs = np.log10(np.where(np.isfinite(excess), np.maximum(excess, 1e-300), 1e300))
-    return np.asarray(10 ** np.interp(grid, steps, logs, right=None if finished else np.inf))
+    return np.asarray(
+        10
+        ** np.interp(
+            grid,
+            steps,
+            logs,
+            right=None if finished else np.inf,
+        )
+    )
 
 
 def profile(swept: Swept, comparison: Comparison) -> Chart | None:
@@ -105,7 +121,15 @@ def profile(swept: Swept, comparison: Comparison) -> Chart | None:
     series = []
     for method, share in zip(methods, shares.T, strict=True):
         style = styles(comparison)[method]
-        series.append(Series(method, factors, share, kind="stairs", style=style))
+        series.append(
+            Series(
+                method,
+                factors,
+                share,
+                kind="stairs",
+                style=style,
+            )
+        )
     series.sort(key=lambda line: -float(line.y.sum()))
 
     pairs = f"{len(table)} pairs of seed and problem" if len(table) > 1 else "one seed and problem"
@@ -164,7 +188,13 @@ def paths(swept: Swept, comparison: Comparison) -> Chart | None:
         say_methods(comparison, methods),
         say_problem(comparison),
     )
-    return plane_chart("paths", "Paths of descent", plane_of(problem, optimum), lines, note)
+    return plane_chart(
+        "paths",
+        "Paths of descent",
+        plane_of(problem, optimum),
+        lines,
+        note,
+    )
 
 
 def trials(swept: Swept, comparison: Comparison) -> Chart | None:
@@ -194,7 +224,13 @@ def trials(swept: Swept, comparison: Comparison) -> Chart | None:
         say_floor(swept.excess[places], swept.floors[places]),
     )
     axes = (Axis("trials", "log"), Axis("excess loss", "log"))
-    return Chart("trials", "Expected best of so many trials", *axes, series, note=note)
+    return Chart(
+        "trials",
+        "Expected best of so many trials",
+        *axes,
+        series,
+        note=note,
+    )
 
 
 def _search(swept: Swept, method: str, style: int, places: Sequence[int]) -> Series:
@@ -206,7 +242,15 @@ def _search(swept: Swept, method: str, style: int, places: Sequence[int]) -> Ser
     logs = np.log10(np.maximum(values[np.isfinite(values)], LEAST))
     numbers = np.unique(np.geomspace(1, len(logs), 60).round().astype(np.int64))
     mean, low, high = (np.asarray(10**found) for found in expected_best(logs, numbers))
-    return Series(method, numbers.astype(float), mean, low, high, kind="plain", style=style)
+    return Series(
+        method,
+        numbers.astype(float),
+        mean,
+        low,
+        high,
+        kind="plain",
+        style=style,
+    )
 
 
 #: All pictures of a sweep, by name.

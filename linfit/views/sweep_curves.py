@@ -39,7 +39,15 @@ class SweepCurves:
         _, excess = _flatten(table["excess_loss"])
         path_starts, path = _flatten(table["path"])
         rows = table["row"].to_numpy()
-        return SweepCurves(rows, starts, steps, losses, excess, path_starts, path)
+        return SweepCurves(
+            rows,
+            starts,
+            steps,
+            losses,
+            excess,
+            path_starts,
+            path,
+        )
 
     @cached_property
     def positions(self) -> dict[int, int]:

@@ -169,12 +169,21 @@ def fitted(
     left_out = widths.keys() - shown.keys()
     named = [title for title in dict.fromkeys((*expendable, *columns)) if title in left_out]
     remarks = "; ".join(filter(None, (caption, _missing(named))))
-    table = Table(box=None, pad_edge=False, header_style="bold", caption=remarks or None)
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        caption=remarks or None,
+    )
     for title, width in shown.items():
         is_number = title in numeric
         justify: Any = "right" if is_number else "left"
         table.add_column(
-            escape(title), justify=justify, overflow="fold", no_wrap=is_number, width=width
+            escape(title),
+            justify=justify,
+            overflow="fold",
+            no_wrap=is_number,
+            width=width,
         )
     for row in zip(*(columns[title] for title in shown), strict=True):
         table.add_row(*map(escape, row))

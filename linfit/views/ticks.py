@@ -125,7 +125,16 @@ def where_room(values: Sequence[float], texts: Sequence[str], decades: float) ->
     kept: list[int] = []
     indices = range(len(values))
     for index in sorted(indices, key=lambda index: (not _is_power(values[index]), values[index])):
-        if all(_are_apart(values, texts, index, other, decades) for other in kept):
+        if all(
+            _are_apart(
+                values,
+                texts,
+                index,
+                other,
+                decades,
+            )
+            for other in kept
+        ):
             kept.append(index)
     return [text if index in kept else "" for index, text in enumerate(texts)]
 

@@ -198,7 +198,11 @@ def pages(store: Store) -> dict[str, str]:
     except LinfitError:
         return {}
     own = next(key for key, found in reader.experiments.items() if found == name)
-    views = {"runs": "", "leaderboard": saved_views.LEADERBOARD, "curves": saved_views.CURVES}
+    views = {
+        "runs": "",
+        "leaderboard": saved_views.LEADERBOARD,
+        "curves": saved_views.CURVES,
+    }
     return {what: saved_views.address(own, view) for what, view in views.items()}
 
 
