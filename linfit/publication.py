@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # pandas is for sweeps alone
 
 @dataclass(frozen=True)
 class Publication:
-    """The files attached to a run; of a sweep also its data and the comparison of its methods."""
+    """The files attached to a run.
+
+    Of a sweep also its data and the comparison of its methods.
+    """
 
     files: Sequence[Path] = ()
     data: Swept | None = None
@@ -200,7 +203,10 @@ def _attach(recorded: Recorded, files: list[Path], folder: str | None = None) ->
 
 
 def publish_description(runner: Runner, made: Publication) -> None:
-    """Describe the run and its MLflow experiment; a store that fails is one line on stderr."""
+    """Describe the run and its MLflow experiment.
+
+    A store that fails is one line on stderr.
+    """
     attempt("the description", _record_description, runner, made)
 
 

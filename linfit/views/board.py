@@ -93,7 +93,10 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return the leaderboard in Markdown: the answer, the table, and how it was found."""
+    """Return the leaderboard in Markdown.
+
+    The answer, the table, and how it was found.
+    """
     table = "\n".join(format_markdown_rows(comparison))
     return f"{literal(comparison.sentence())}\n\n{table}\n\n{format_markdown_note(comparison)}\n"
 

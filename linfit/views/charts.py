@@ -120,7 +120,9 @@ def place_strip(strip: Sequence[Series]) -> tuple[list[float], dict[str, float]]
 
 
 def find_recorded_points(series: Series) -> NDArray[np.intp]:
-    """Return the indices of a path's recorded points: the others are crossings of the edge.
+    """Return the indices of a path's recorded points.
+
+    The others are crossings of the edge.
 
     A path is interrupted by NaN while it is outside the picture, and ends at the edge if it leaves.
     """
@@ -130,7 +132,10 @@ def find_recorded_points(series: Series) -> NDArray[np.intp]:
 
 
 def positive(values: ArrayLike) -> Array:
-    """Return values for a logarithmic axis: NaN unless finite and above zero."""
+    """Return values for a logarithmic axis.
+
+    NaN unless finite and above zero.
+    """
     array = np.asarray(values, dtype=float)
     return np.where(np.isfinite(array) & (array > 0), array, np.nan)
 
@@ -141,7 +146,10 @@ def on_steps(steps: ArrayLike) -> Array:
 
 
 def round_to_bins(values: Array, edges: Array, middles: Array) -> Array:
-    """Return the middle of the bin that each value falls into; NaN stays."""
+    """Return the middle of the bin that each value falls into.
+
+    NaN stays.
+    """
     bins = np.searchsorted(edges, values, side="right") - 1
     found = middles[np.clip(bins, 0, len(middles) - 1)]
     return np.where(np.isfinite(values), found, np.nan)

@@ -52,7 +52,10 @@ class Comparison:
         return frame
 
     def ranks(self) -> list[int]:
-        """Return the rank of each entry on its problem; entries that tie share one."""
+        """Return the rank of each entry on its problem.
+
+        Entries that tie share one.
+        """
         ranks: list[int] = []
         position = 0
         before: Entry | None = None
@@ -190,7 +193,10 @@ def with_twins(comparison: Comparison, twins: Twins) -> Comparison:
 
 
 def to_twin(comparison: Comparison, most: int) -> list[int]:
-    """Return the rows of fits to twin: of each of the first entries the first that finished."""
+    """Return the rows of fits to twin.
+
+    They are the first finished fit of each of the first entries.
+    """
     rows: dict[Pick, int] = {}
     for row, key in _rows(comparison.runs[comparison.runs["log"].notna()]):
         rows.setdefault(key, row)

@@ -67,7 +67,10 @@ def remarks(runner: Runner) -> list[str]:
 
 
 def answer(runner: Runner, comparison: Comparison | None) -> list[str]:
-    """Return the paragraphs of the outcome: a sentence, then the leaderboard if there is one."""
+    """Return the paragraphs of the outcome.
+
+    A sentence, then the leaderboard if there is one.
+    """
     if comparison is not None:
         return _describe_leaderboard(runner.done, comparison)
     if runner.sweep_id is not None and runner.recorded is not None:
@@ -86,7 +89,10 @@ def _describe_leaderboard(done: Sequence[Done], comparison: Comparison) -> list[
 
 
 def apart(row: str) -> str:
-    """Pad the cells of a Markdown row: MLflow's UI leaves no room between them."""
+    """Pad the cells of a Markdown row.
+
+    MLflow's UI leaves no room between them.
+    """
     return row.replace(" | ", "&nbsp;&nbsp; | ")
 
 
@@ -150,7 +156,9 @@ def pictures(recorded: Recorded, files: Sequence[Path]) -> list[str]:
 
 
 def presentation(recorded: Recorded, block: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags to set of the MLflow experiment: its description, views and kind.
+    """Return the tags to set of the MLflow experiment.
+
+    Its description, views and kind.
 
     `tags` are those that it has.
     """

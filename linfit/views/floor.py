@@ -28,7 +28,9 @@ def get_floor(initial_excess: float, dtype: str) -> float:
 
 
 def raise_to_floor(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the fits with `log` raised to their `floor`, both log₁₀; NaN stays NaN.
+    """Return the fits with `log` raised to their `floor`, both log₁₀.
+
+    NaN stays NaN.
 
     Where there is no floor, -inf, the smallest normal number is one, so that 0 has a logarithm.
     """

@@ -189,7 +189,10 @@ def repetitions(sections: Sequence[Section], r: int) -> Ids:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the fits' configs: its variants, flat, and the variant of each fit."""
+    """A section of the fits' configs.
+
+    Its variants, flat, and the variant of each fit.
+    """
 
     name: str
     variants: Sequence[Mapping[str, Any]]

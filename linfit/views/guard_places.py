@@ -22,7 +22,10 @@ class Places:
     addresses: tuple[str, ...] = ()
 
     def find(self, address: str) -> str | None:
-        """Return the address of artifacts with all links followed, None if it is not served."""
+        """Return the address of artifacts with all links followed.
+
+        None if it is not served.
+        """
         folder = folder_of(address)
         if folder is None:
             served = any(is_below_address(address, place) for place in self.addresses)

@@ -29,7 +29,9 @@ MOST_TEXTS = 100
 def heat_map(
     swept: Swept, comparison: Comparison, x: str | None = None, y: str | None = None
 ) -> Chart | None:
-    """Return the final excess loss over two swept keys: the geometric mean over all else.
+    """Return the final excess loss over two swept keys.
+
+    The geometric mean over all else.
 
     None where two keys are missing. ConfigError for a key that the sweep does not vary.
     """

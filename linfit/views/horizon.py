@@ -24,7 +24,10 @@ Twins = Mapping[int, Parting]
 
 
 def write(twins: Twins, file: Path) -> Path:
-    """Write twins as JSON and return the file; null is an infinite spread."""
+    """Write twins as JSON and return the file.
+
+    Null is an infinite spread.
+    """
     rows = []
     for row, parting in twins.items():
         spread = parting.spread if math.isfinite(parting.spread) else None
@@ -42,7 +45,10 @@ def write(twins: Twins, file: Path) -> Path:
 
 
 def read(file: Path) -> Twins:
-    """Return the twins that `write` wrote; LinfitError, which names the file, otherwise."""
+    """Return the twins that `write` wrote.
+
+    LinfitError, which names the file, otherwise.
+    """
     try:
         rows = json.loads(read_bounded(file, MAX_BYTES))
         return {row["row"]: _parse(row) for row in rows}
@@ -57,7 +63,10 @@ def _parse(row: dict[str, Any]) -> Parting:
 
 
 def horizon(twins: Twins) -> int | None:
-    """Return the first step at which twins of any fit part, None where none do."""
+    """Return the first step at which twins of any fit part.
+
+    None where none do.
+    """
     steps = [parting.step for parting in twins.values() if parting.step is not None]
     return min(steps, default=None)
 

@@ -51,7 +51,10 @@ ROW = 0.05
 
 
 def plotly(chart: Chart) -> dict[str, Any]:
-    """Return traces and layout of a chart for JSON; text is escaped: Plotly reads tags in it."""
+    """Return traces and layout of a chart for JSON.
+
+    Text is escaped: Plotly reads tags in it.
+    """
     traces = [] if chart.surface is None else _surface(chart, chart.surface)
     for number, series in enumerate(chart.series):
         traces += _traces(series, number if series.style is None else series.style)
@@ -106,7 +109,10 @@ def escaped(text: str) -> str:
 
 
 def values(array: ArrayLike) -> list[float | None]:
-    """Return numbers for JSON: null unless finite, with the digits that a picture shows."""
+    """Return numbers for JSON.
+
+    Null unless finite, with the digits that a picture shows.
+    """
     numbers = np.asarray(array, dtype=float).tolist()
     return [float(f"{number:.6g}") if np.isfinite(number) else None for number in numbers]
 

@@ -15,7 +15,10 @@ EXPERIMENTS = "experiments"
 
 
 def show_list(what: str | None, as_json: bool) -> None:
-    """Print everything, one group, or one component; ConfigError for an unknown name."""
+    """Print everything, one group, or one component.
+
+    ConfigError for an unknown name.
+    """
     if what is not None and "/" in what and not what.startswith(f"{EXPERIMENTS}/"):
         group, name = what.split("/", 1)
         _print_component(group, name, as_json)

@@ -15,7 +15,10 @@ MOST_LINES = 8
 
 
 def styles(comparison: Comparison) -> dict[str, int]:
-    """Return the style of each method that is drawn: all of them, or the best of too many."""
+    """Return the style of each method that is drawn.
+
+    All of them, or the best of too many.
+    """
     methods = comparison.runs["method"].unique().tolist()
     if len(methods) > MOST_LINES:
         methods = [entry.method for entry in first_problem(comparison)]
@@ -37,7 +40,10 @@ def first_problem(comparison: Comparison) -> list[Entry]:
 
 
 def on_first(comparison: Comparison) -> NDArray[np.bool_]:
-    """Return True for each fit of the first problem: fits of several problems do not compare."""
+    """Return True for each fit of the first problem.
+
+    Fits of several problems do not compare.
+    """
     return np.asarray(comparison.runs["problem"] == comparison.entries[0].problem)
 
 

@@ -32,7 +32,10 @@ SHOWN = 16
 
 
 def show_outcome(runner: Runner, as_json: bool) -> bool:
-    """Print what was run, failures last and on stderr; return True if any fit failed."""
+    """Print what was run, failures last and on stderr.
+
+    Return True if any fit failed.
+    """
     failures = [done for done in runner.done if done.status is Status.FAILED]
     # Jobs of other launchers are single runs without a sweep.
     several = runner.sweep_id is not None or len(runner.done) > 1
@@ -52,7 +55,10 @@ def show_outcome(runner: Runner, as_json: bool) -> bool:
 
 
 def finished(runner: Runner) -> str:
-    """Return what to say when only pictures and report were interrupted: how to see the numbers."""
+    """Return what to say when only pictures and report were interrupted.
+
+    The command that shows the numbers, and that none is missing.
+    """
     recorded = runner.recorded
     if recorded is None:
         return ""

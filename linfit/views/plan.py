@@ -21,7 +21,10 @@ MOST_NAMES = 20
 
 
 def show_plan(plan: Plan, as_json: bool) -> bool:
-    """Print the plan; return True if a fit could not even begin."""
+    """Print the plan.
+
+    Return True if a fit could not even begin.
+    """
     if as_json:
         print_data(
             json.dumps(

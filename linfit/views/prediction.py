@@ -15,7 +15,10 @@ from linfit.sweeps import stability
 
 
 def stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -> float | None:
-    """Return the largest stable learning rate on all samples, None if no finite one is known."""
+    """Return the largest stable learning rate on all samples.
+
+    None if no finite one is known.
+    """
     optimizer = config.optimizer
     if not isinstance(config.batch, Full) or not optimizer.knows_its_bound():
         return None

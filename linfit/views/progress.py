@@ -33,7 +33,9 @@ NARROW = 40
 
 
 class ProgressBar:
-    """An observer that draws a bar; without a terminal it is drawn once, at the end of a sweep.
+    """An observer that draws a bar.
+
+    Without a terminal it is drawn once, at the end of a sweep.
 
     Making steps and recording fits are timed apart. The time for the steps that are left follows
     from the last half minute or more: from their rate, and from the share of them that was made

@@ -80,7 +80,10 @@ class Family(NamedTuple):
 
 
 def count_family(methods: Sequence[str]) -> Family:
-    """Return the family of these methods' settings: two of one method are not compared."""
+    """Return the family of these methods' settings.
+
+    Two of one method are not compared.
+    """
     same = sum(count**2 for count in Counter(methods).values())
     return Family(len(methods), (len(methods) ** 2 - same) // 2)
 
@@ -97,7 +100,9 @@ class Measured(NamedTuple):
 
 
 def measure(logs: Array, floor: Array, family: Family) -> Measured:
-    """Return the statistics of logarithms `[..., k, seeds]`, NaN where no fit finished.
+    """Return the statistics of logarithms `[..., k, seeds]`.
+
+    NaN where no fit finished.
 
     Two settings are compared on the seeds that both finished, raised to the higher of their floors.
     """
@@ -119,7 +124,10 @@ def rank(
     reporting: pd.DataFrame,
     family: Family,
 ) -> list[Entry]:
-    """Return an entry for each (method, setting): fewest lost fits, then the smallest mean."""
+    """Return an entry for each (method, setting).
+
+    Fewest lost fits, then the smallest mean.
+    """
     fits = reporting[reporting["problem"] == problem]
     found = fits.groupby(["method", "setting"])["log"].agg(["size", "count", "mean"])
     found = found.reindex(pd.MultiIndex.from_tuples(picks))

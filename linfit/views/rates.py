@@ -30,7 +30,9 @@ BOUNDING = (*PROBLEM, "dtype", "batch", "schedule", "seed")
 
 
 def learning_rate(swept: Swept, comparison: Comparison) -> Chart | None:
-    """Return the final excess loss over the learning rate: median and range over all else.
+    """Return the final excess loss over the learning rate.
+
+    Median and range over all else.
 
     None where the rate does not vary.
     """

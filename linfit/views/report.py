@@ -56,7 +56,10 @@ def explaining(results: Results) -> Iterator[None]:
 
 
 def show_report(reference: str, uri: str | None, output: str | None, as_json: bool) -> None:
-    """Print the leaderboard of a sweep and write its page; LinfitError if there is none."""
+    """Print the leaderboard of a sweep and write its page.
+
+    LinfitError if there is none.
+    """
     results = load(reference, uri)
     file = Path(output or layout.REPORT)
     with explaining(results):

@@ -40,7 +40,10 @@ class Words:
 
 
 def words_for(comparison: Reproduction) -> Words:
-    """Return the words for two recorded runs: names, or ids where the names are equal."""
+    """Return the words for two recorded runs.
+
+    Names, or ids where the names are equal.
+    """
     [second] = comparison.repetitions
     sides = (comparison.name, second.name)
     if comparison.name == second.name:

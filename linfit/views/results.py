@@ -36,7 +36,10 @@ class Results:
 
     @property
     def run_id(self) -> str:
-        """The id of the sweep's parent run; empty where nothing was recorded."""
+        """The id of the sweep's parent run.
+
+        Empty where nothing was recorded.
+        """
         return self.swept.run_id
 
     @property
@@ -53,7 +56,9 @@ class Results:
     @property
     @isolated
     def best(self) -> pd.Series[Any]:
-        """The row of the best fit, by the sweep's `objective`; of equals the first.
+        """The row of the best fit, by the sweep's `objective`.
+
+        Of equals the first.
 
         `auto` compares by validation loss where all fits hold samples out. Otherwise it compares
         the fits of one problem by excess loss, and problems that differ in features alone by
@@ -83,7 +88,10 @@ class Results:
         return self.comparison.frame()
 
     def leaderboard_rows(self) -> list[dict[str, Any]]:
-        """Return the leaderboard as plain data, None where there is no number."""
+        """Return the leaderboard as plain data.
+
+        None where there is no number.
+        """
         rows: list[dict[str, Any]] = replace_infinities(self.leaderboard.to_dict("records"))
         return rows
 
@@ -151,7 +159,9 @@ def _html_cells(row: list[str]) -> str:
 
 @isolated
 def load(reference: str = "last", uri: str | None = None) -> Results:
-    """Return the results of a recorded sweep: its run id, the beginning of one, or `last`.
+    """Return the results of a recorded sweep.
+
+    Its run id, the beginning of one, or `last`.
 
     `uri` is an MLflow tracking URI; default MLFLOW_TRACKING_URI, or `sqlite:///outputs/mlflow.db`.
     LinfitError where there is no such sweep, or where it was interrupted before its tables were

@@ -149,7 +149,9 @@ def _theory(theory: Mapping[str, float]) -> None:
 
 
 def theory_for(reader: Reader, record: Record) -> dict[str, float]:
-    """Return the theory of a run: as it was logged, or computed for a fit of a sweep.
+    """Return the theory of a run.
+
+    As it was logged, or computed for a fit of a sweep.
 
     Of a fit of a sweep little is logged: its config tells the rest, as far as it can be read.
     """

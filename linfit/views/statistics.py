@@ -107,7 +107,9 @@ def expected_best(
 
 
 def performance_profile(costs: Array) -> tuple[Array, Array]:
-    """Return the performance profile of s methods on m problems: factors τ `[k]`, shares `[k, s]`.
+    """Return the performance profile of s methods on m problems.
+
+    Factors τ `[k]`, shares `[k, s]`.
 
     A share is that of the problems on which a method costs at most τ times the least. `costs`
     `[m, s]` are positive, infinite where a method never got there (Dolan and Moré, 2002).

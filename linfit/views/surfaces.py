@@ -41,7 +41,10 @@ def draw_surface(figure: Figure, axes: Axes, surface: Surface) -> None:
 
 
 def levels(surface: Surface) -> Array:
-    """Return the values of contours: powers of ten, and half-way between them."""
+    """Return the values of contours.
+
+    Powers of ten, and half-way between them.
+    """
     low, high = np.log10(surface.z.min()), np.log10(surface.z.max())
     return np.asarray(10.0 ** np.arange(np.ceil(2 * low) / 2, high + 1e-9, 0.5))
 

@@ -28,7 +28,10 @@ FEWEST_TRIALS = 4
 
 
 def curves(swept: Swept, comparison: Comparison) -> Chart | None:
-    """Return excess loss over steps, each method at its chosen setting: median and quartiles."""
+    """Return excess loss over steps, each method at its chosen setting.
+
+    Median and quartiles.
+    """
     entries = first_problem(comparison)
     series, methods = [], []
     for entry in entries:

@@ -55,7 +55,10 @@ class SweepCurves:
         return {row: position for position, row in enumerate(self.rows.tolist())}
 
     def select(self, row: int) -> tuple[NDArray[np.int64], Array]:
-        """Return the steps `[k]` and excess losses `[k]` of a fit, empty if it has none."""
+        """Return the steps `[k]` and excess losses `[k]` of a fit.
+
+        Empty if it has none.
+        """
         position = self.positions.get(row)
         if position is None:
             return self.steps[:0], self.excess[:0]
@@ -74,7 +77,10 @@ class SweepCurves:
         return self.path[part].reshape(len(steps), -1)
 
     def find_initial(self, row: int) -> float:
-        """Return the excess loss before the first update, NaN without a curve."""
+        """Return the excess loss before the first update.
+
+        NaN without a curve.
+        """
         _, excess = self.select(row)
         return float(excess[0]) if len(excess) else float("nan")
 

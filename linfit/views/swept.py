@@ -46,7 +46,7 @@ SHARED = ("name", "tracking", "pictures", "objective")
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that has ended: where its tables are, and what its parent run records."""
+    """A sweep that has ended: its tables, and the records of its parent run."""
 
     name: str
     experiment: str
@@ -109,12 +109,17 @@ class Swept:
 
     @cached_property
     def options(self) -> dict[str, list[str | None]]:
-        """The component chosen by name for each fit, by group; only groups with a choice."""
+        """The component chosen by name for each fit, by group.
+
+        Only groups with a choice.
+        """
         overrides = self.manifest["overrides"].to_pylist()
         return options_of([overrides[row] for row in self.results["row"].tolist()])
 
     def values(self, key: str) -> list[Any]:
-        """Return the value of a key in each fit's config, None where it has no such key.
+        """Return the value of a key in each fit's config.
+
+        None where it has no such key.
 
         A component is the name by which it was chosen: `optimizer=fast` is `fast`, whatever
         `fast.yaml` holds. Other values are a number or text.
@@ -126,7 +131,10 @@ class Swept:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row for each fit: what the sweep varies, then what came out."""
+        """One row for each fit.
+
+        What the sweep varies, then what came out.
+        """
         first = ["row", "name", "run_id"]
         varied = {column(key): pd.Series(self.values(key)) for key in self.varying}
         rest = self.results.drop(columns=[*first, *varied], errors="ignore")
@@ -146,7 +154,10 @@ class Swept:
 
     @cached_property
     def distinct(self) -> Swept:
-        """The sweep with equal fits once: of one fingerprint the first that did not fail."""
+        """The sweep with equal fits once.
+
+        Of one fingerprint the first that did not fail.
+        """
         prints = self.manifest["fingerprint"].to_pylist()
         own = pd.Series([prints[row] for row in self.results["row"].tolist()])
         failed = (self.results["status"] == Status.FAILED).to_numpy()
@@ -170,7 +181,9 @@ class Swept:
 
     @cached_property
     def compared(self) -> Array:
-        """The loss named by `by` of each fit, infinity unless the fit finished.
+        """The loss named by `by` of each fit.
+
+        Infinity unless the fit finished.
 
         Excess losses where nothing compares all fits.
         """
@@ -185,7 +198,10 @@ class Swept:
 
     @property
     def best(self) -> int | None:
-        """Index of the best fit, of equals the first; None without one."""
+        """Index of the best fit, of equals the first.
+
+        None without one.
+        """
         if self.by is None or not np.isfinite(self.compared).any():
             return None
         return int(self.compared.argmin())
@@ -198,7 +214,10 @@ class Swept:
 
     @cached_property
     def excess(self) -> Array:
-        """The final excess loss of each fit, infinity unless the fit finished."""
+        """The final excess loss of each fit.
+
+        Infinity unless the fit finished.
+        """
         return np.where(self.finished, self.results["excess_loss"].to_numpy(float), np.inf)
 
     @cached_property
@@ -212,11 +231,17 @@ class Swept:
         return SweepCurves.from_table(self._read_table(layout.CURVES))
 
     def config(self, row: int) -> FitConfig:
-        """Return a fit's config; ConfigError if what is stored cannot be trusted."""
+        """Return a fit's config.
+
+        ConfigError if what is stored cannot be trusted.
+        """
         return read_config(self.manifest["config"][row].as_py())
 
     def runnable(self, row: int) -> FitConfig:
-        """Return a fit's config with its data; LinfitError or ValueError where they are gone."""
+        """Return a fit's config with its data.
+
+        LinfitError or ValueError where they are gone.
+        """
         config = located(self.config(row))
         take_arrays(config, self.files[layout.MANIFEST].with_name)
         return config
@@ -240,7 +265,10 @@ class Swept:
 
 
 def column(key: str) -> str:
-    """Return the column of a swept key; `loss` is the column of a number already."""
+    """Return the column of a swept key.
+
+    `loss` is the column of a number already.
+    """
     return "loss function" if key == "loss" else key
 
 

@@ -45,7 +45,10 @@ UNSET = "unset"
 
 @dataclass(frozen=True)
 class Line:
-    """One fit of a table; None where it has no such number."""
+    """One fit of a table.
+
+    None where it has no such number.
+    """
 
     name: str
     status: str
@@ -59,7 +62,10 @@ class Line:
 
     @staticmethod
     def of_done(done: Done, by: str | None = layout.EXCESS) -> Line:
-        """Return the line of a fit ranked by a recorded loss, by None if it is not ranked."""
+        """Return the line of a fit ranked by a recorded loss.
+
+        By None if it is not ranked.
+        """
         row = done.result
         status = row["status"]
         step = row.get("diverged_at_step")
@@ -76,7 +82,10 @@ class Line:
 
     @staticmethod
     def of_record(record: Record, by: str | None = layout.EXCESS) -> Line:
-        """Return the line of a run ranked by a recorded loss, by None if it is not ranked."""
+        """Return the line of a run ranked by a recorded loss.
+
+        By None if it is not ranked.
+        """
         metrics = record.metrics
         status = record.tags.get(layout.STATUS, record.status.lower())
         step = metrics.get("diverged_at_step")
@@ -120,7 +129,10 @@ def console(file: IO[str] | None = None) -> Console:
 
 
 def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
-    """Return a table of the fits, best first; at most 100 unless all are asked for."""
+    """Return a table of the fits, best first.
+
+    At most 100 unless all are asked for.
+    """
     ranked = sorted(lines, key=lambda line: line.compared)
     shown = ranked if all_rows else ranked[:MOST_RUNS]
     columns = {
@@ -251,7 +263,10 @@ def points_of(fit: Fit) -> list[tuple[int, float, float | None]]:
 
 
 def number(value: float | None) -> str:
-    """Return a number with seven digits, a dash if there is none."""
+    """Return a number with seven digits.
+
+    A dash if there is none.
+    """
     return ABSENT if value is None else f"{value:.7g}"
 
 

@@ -47,7 +47,9 @@ def serve(
     artifacts: Sequence[str] = (),
     unguarded: bool = False,
 ) -> int:
-    """Run MLflow's UI on the store until it is interrupted; return its exit code.
+    """Run MLflow's UI on the store until it is interrupted.
+
+    Return its exit code.
 
     It shows the artifacts next to the store and those below `artifacts`. When it answers, print
     where the newest run's experiment and its views are; with `browser` open the first of these
@@ -239,5 +241,8 @@ def _answers(port: int) -> bool:
 
 
 def has_browser() -> bool:
-    """Return True in front of a screen: elsewhere Python opens a text browser in the terminal."""
+    """Return True in front of a screen.
+
+    Elsewhere Python opens a text browser in the terminal.
+    """
     return has_screen() and sys.stderr.isatty()

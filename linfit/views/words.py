@@ -53,7 +53,9 @@ class Words:
         return [labels[number] for number in np.searchsorted(groups, ids).tolist()]
 
     def value(self, key: str, fit: int) -> Any:
-        """Return the value of a key for a fit, None where there is no such key.
+        """Return the value of a key for a fit.
+
+        None where there is no such key.
 
         Of a group it is the name that was chosen.
         """
