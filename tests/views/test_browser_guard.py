@@ -157,9 +157,8 @@ def test_a_run_is_deleted_in_the_ui_by_either_name(
 ) -> None:
     command(folder, "run", f"name=doomed {name}", "steps=1")
     experiment, run = find_run(folder, f"doomed {name}")
-    page = seen.open(
-        f"{ui['runs'].split('#')[0].replace('127.0.0.1', name)}#/experiments/{experiment}/runs?workflowType=machine_learning"
-    )
+    start = ui["runs"].split("#")[0].replace("127.0.0.1", name)
+    page = seen.open(f"{start}#/experiments/{experiment}/runs?workflowType=machine_learning")
     page.locator(".ag-row input[type=checkbox]").first.check()
     page.get_by_role("button", name="Delete", exact=True).first.click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").first.click()
