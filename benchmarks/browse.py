@@ -133,9 +133,9 @@ def visited(seen: Seen, address: str) -> float:
 
 def pictures(folder: Path) -> None:
     """Pictures, leaderboard and report of 1,000 fits of 1,000 steps, beside running and recording these fits."""
+    from linfit.publication import publish_sweep
     from linfit.sweeps.app import execute
     from linfit.sweeps.run_result import RunResult
-    from linfit.views.illustration import of_sweep
 
     ran, drew = [], []
     for _ in range(3):
@@ -152,7 +152,7 @@ def pictures(folder: Path) -> None:
         ran.append(seconds(lambda: results.append(execute(arguments))))  # noqa: B023
         recorded = results[0].recorded
         assert recorded is not None
-        drew.append(seconds(lambda recorded=recorded: of_sweep(recorded)))  # type: ignore[misc]
+        drew.append(seconds(lambda recorded=recorded: publish_sweep(recorded)))  # type: ignore[misc]
     show(
         "pictures and report of a sweep of 1,000",
         statistics.median(drew),

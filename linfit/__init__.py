@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from linfit.engine.fit import Fit as Fit
     from linfit.engine.fit import Status as Status
     from linfit.problem.arrays import arrays as arrays
+    from linfit.publication import sweep as sweep
     from linfit.reproduction import reproduce as reproduce
     from linfit.sweeps.request import compose as compose
     from linfit.views.results import Results as Results
     from linfit.views.results import load as load
-    from linfit.views.results import sweep as sweep
 
 #: Public names, and the modules that define them. They are imported at their first use, so that
 #: `import linfit` imports neither torch nor MLflow.
@@ -39,7 +39,7 @@ _PUBLIC = {
     "reproduce": "linfit.reproduction",
     "Results": "linfit.views.results",
     "load": "linfit.views.results",
-    "sweep": "linfit.views.results",
+    "sweep": "linfit.publication",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -130,9 +130,8 @@ def _without(arguments: tuple[str, ...], *flags: str) -> list[str]:
 
 def _run_and_report(session: RunSession, work: Callable[[], RunResult], as_json: bool) -> int:
     """Do a session's work and report it; if it is interrupted, print how to resume."""
-    from linfit.views.attempts import attempt
-    from linfit.views.description import describe
-    from linfit.views.illustration import illustrate, show_made
+    from linfit.publication import publish_artifacts, publish_description
+    from linfit.views.illustration import show_made
     from linfit.views.outcome import finished, show_outcome, show_where_kept
 
     last_words: Callable[[], str] = session.describe_end
@@ -143,9 +142,9 @@ def _run_and_report(session: RunSession, work: Callable[[], RunResult], as_json:
             raise type(error)(f"{error}{session.describe_resumption()}") from error
         last_words = partial(finished, result)
         failed = show_outcome(result, as_json)
-        made = illustrate(result)
-        attempt("the description", describe, result, made)
-        show_made(made, as_json)
+        made = publish_artifacts(result)
+        publish_description(result, made)
+        show_made(made.files, as_json)
     if unwritten() is not None:
         show_where_kept(result)
     return FAILED if failed else 0

@@ -35,11 +35,17 @@ def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def _publish_nothing(runner: Any) -> Any:
+    from linfit.publication import Publication
+
+    return Publication()
+
+
 @pytest.fixture(autouse=True)
 def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures cost more than most runs of the tests: they are made where a test is marked `pictures`."""
     if "pictures" not in request.keywords:
-        monkeypatch.setattr("linfit.views.illustration.illustrate", lambda runner: [])
+        monkeypatch.setattr("linfit.publication.publish_artifacts", _publish_nothing)
 
 
 @pytest.fixture

@@ -636,7 +636,7 @@ def test_interrupted_at_the_pictures_all_is_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("linfit.views.illustration.illustrate", interrupted)
+        patch.setattr("linfit.publication.publish_artifacts", interrupted)
         done = linfit("run", *arguments)
     assert done.code == 130 and "only pictures and report are missing" in done.err
     assert {run.info.status for run in runs(client)} == {"FINISHED"}

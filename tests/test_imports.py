@@ -43,6 +43,7 @@ LAYERS = (
     ("tracking",),
     ("sweeps",),
     ("listing", "listing_rules", "reproduction", "verification", "views"),
+    ("publication",),
     ("cli", "cli_options", "cli_store", "__init__", "__main__", "hydra_plugins"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

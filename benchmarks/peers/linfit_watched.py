@@ -26,9 +26,10 @@ from linfit.tracking import head_start
 gc.set_threshold(linfit.__main__.NEW_OBJECTS)
 head_start.begin(sys.argv[2:])  # before anything else is imported, as the command does
 
+from linfit import publication  # noqa: E402
 from linfit.sweeps import launching, running, sweep_batches, sweep_run, ways  # noqa: E402
 from linfit.tracking import processes, remote  # noqa: E402
-from linfit.views import description, illustration, outcome  # noqa: E402
+from linfit.views import outcome  # noqa: E402
 
 spent: Counter[str] = Counter()
 phases: list[str] = []
@@ -79,8 +80,8 @@ def main(times: str, *arguments: str) -> None:
         (sweep_run.SweepRun, "flush", "tracking"),
         (sweep_run.SweepRun, "finish", "tracking"),
         (outcome, "show_outcome", "output"),
-        (illustration, "illustrate", "pictures and report"),
-        (description, "describe", "pictures and report"),
+        (publication, "publish_artifacts", "pictures and report"),
+        (publication, "publish_description", "pictures and report"),
     ):
         watch(owner, name, phase)
     sys.argv = ["linfit", *arguments]

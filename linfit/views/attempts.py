@@ -1,4 +1,4 @@
-"""What is made of a run that is recorded already: where it cannot be made, one line says so, and nothing fails with it."""
+"""Extras of a run that is recorded already: a failure is one line on stderr, and fails nothing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ T = TypeVar("T")
 
 
 def attempt(what: str, make: Callable[..., T], *arguments: Any) -> T | None:
-    """What `make` makes, or None and one line on stderr where it raises: the run is recorded already."""
+    """Return what `make` returns, or None and one line on stderr if it raises."""
     try:
         return make(*arguments)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        tell(
-            mask(
-                f"linfit: {what} could not be made ({type(error).__name__}: {first}); the run is whole without it"
-            )
-        )
+        cause = f"{type(error).__name__}: {first}"
+        line = f"linfit: {what} could not be made ({cause}); the run is whole without it"
+        tell(mask(line))
         return None

@@ -1,4 +1,4 @@
-"""The leaderboard, the same in the terminal, as Markdown, as CSV, as Parquet and in the report's page."""
+"""The leaderboard as text, for the report and the terminal, and as Markdown, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 from linfit.tracking.layout import LEADERBOARD
 from linfit.tracking.notes import literal
 from linfit.views.comparison import Comparison
 from linfit.views.floor import number, write_bound
 from linfit.views.ranking import Entry
-from linfit.views.tables import fitted
 from linfit.writing import whole
-
-#: What is left out first where the terminal is narrow; last what keeps a comparison honest: what finished, and intervals.
-EXPENDABLE = ("twins part", "told apart", "× first", "finished", "× first, 95%", "95% interval")
-NUMERIC = ("rank", "finished", "excess loss", "× first")
 
 
 @dataclass(frozen=True)
@@ -30,15 +24,17 @@ class Cells:
 
 
 def cells(comparison: Comparison) -> Cells:
-    """Titles and rows; a column in which nothing stands is left out."""
-    firsts, ranked = comparison.firsts, zip(comparison.ranks(), comparison.entries, strict=True)
-    rows = [_row(rank, entry, firsts[entry.problem] is entry) for rank, entry in ranked]
-    used = [title for title in rows[0] if any(row[title] for row in rows)]
-    return Cells(used, [[row[title] for title in used] for row in rows])
+    """Return titles and rows, without columns that are empty."""
+    firsts = comparison.firsts
+    rows = []
+    for rank, entry in zip(comparison.ranks(), comparison.entries, strict=True):
+        rows.append(_row(rank, entry, firsts[entry.problem] is entry))
+    titles = [title for title in rows[0] if any(row[title] for row in rows)]
+    return Cells(titles, [[row[title] for title in titles] for row in rows])
 
 
-def _row(rank: int, entry: Entry, first: bool) -> dict[str, str]:
-    own = {
+def _row(rank: int, entry: Entry, is_first: bool) -> dict[str, str]:
+    return {
         "rank": str(rank),
         "problem": entry.problem,
         "method": entry.method,
@@ -46,20 +42,17 @@ def _row(rank: int, entry: Entry, first: bool) -> dict[str, str]:
         "finished": f"{entry.finished} of {entry.fits}",
         "excess loss": write_bound(entry.excess, entry.at_floor),
         "95% interval": _interval(entry.low, entry.high),
+        "× first": "" if is_first else _factor(entry),
+        "× first, 95%": "" if is_first else _interval(entry.factor_low, entry.factor_high),
+        "told apart": "" if is_first else _told_apart(entry),
+        "twins part": _parted(entry.horizon),
     }
-    beside = {"× first": "", "× first, 95%": "", "told apart": ""} if first else _beside(entry)
-    return {**own, **beside, "twins part": _parted(entry.horizon)}
 
 
-def _beside(entry: Entry) -> dict[str, str]:
-    """Return how an entry compares with the first of its problem."""
-    bound = "≥ " if entry.factor_at_least else ""
-    known = not np.isnan(entry.factor)
-    return {
-        "× first": f"{bound}{number(entry.factor)}" if known else "",
-        "× first, 95%": _interval(entry.factor_low, entry.factor_high),
-        "told apart": _told_apart(entry),
-    }
+def _factor(entry: Entry) -> str:
+    if np.isnan(entry.factor):
+        return ""
+    return f"{'≥ ' if entry.factor_at_least else ''}{number(entry.factor)}"
 
 
 def _told_apart(entry: Entry) -> str:
@@ -74,7 +67,9 @@ def _told_apart(entry: Entry) -> str:
 
 
 def _parted(step: float) -> str:
-    return "" if np.isnan(step) else "never" if np.isinf(step) else f"step {step:.0f}"
+    if np.isnan(step):
+        return ""
+    return "never" if np.isinf(step) else f"step {step:.0f}"
 
 
 def _interval(low: float, high: float) -> str:
@@ -82,11 +77,12 @@ def _interval(low: float, high: float) -> str:
 
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes the leaderboard as CSV and Parquet, with all digits, and as Markdown, and returns the files."""
+    """Write the leaderboard as CSV and Parquet, with all digits, and as Markdown.
+
+    Return the files.
+    """
     frame = comparison.frame()
-    csv, parquet, readable = (
-        folder / f"{LEADERBOARD}.{ending}" for ending in ("csv", "parquet", "md")
-    )
+    csv, parquet, readable = (folder / f"{LEADERBOARD}.{end}" for end in ("csv", "parquet", "md"))
     with whole(csv) as temporary:
         frame.to_csv(temporary, index=False)
     with whole(parquet) as temporary:
@@ -97,17 +93,21 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The leaderboard as a Markdown table, with the answer above and how it was found below."""
+    """Return the leaderboard in Markdown.
+
+    The answer, the table, and how it was found.
+    """
+    table = "\n".join(format_markdown_rows(comparison))
+    return f"{literal(comparison.sentence())}\n\n{table}\n\n{format_markdown_note(comparison)}\n"
+
+
+def format_markdown_rows(comparison: Comparison) -> list[str]:
+    """Return the lines of the Markdown table: titles, rule, rows."""
     board = cells(comparison)
     lines = [board.titles, ["---"] * len(board.titles), *board.rows]
-    table = "\n".join("| " + " | ".join(literal(cell) for cell in line) + " |" for line in lines)
-    return f"{literal(comparison.sentence())}\n\n{table}\n\n{literal(' '.join(filter(None, (comparison.note, comparison.trust))))}\n"
+    return ["| " + " | ".join(map(literal, line)) + " |" for line in lines]
 
 
-def terminal(comparison: Comparison) -> Table:
-    """The leaderboard for rich's console."""
-    board = cells(comparison)
-    columns = {
-        title: [row[place] for row in board.rows] for place, title in enumerate(board.titles)
-    }
-    return fitted(columns, NUMERIC, EXPENDABLE)
+def format_markdown_note(comparison: Comparison) -> str:
+    """Return how the leaderboard was found, as Markdown."""
+    return literal(f"{comparison.note} {comparison.trust}")

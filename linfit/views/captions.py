@@ -1,4 +1,4 @@
-"""What a picture's note says: each sentence is a function of what is drawn, or empty."""
+"""Parts of a picture's note: each is made from what is drawn, and empty where it says nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from linfit.engine.fit import Status
 from linfit.views.comparison import Comparison
 from linfit.views.swept import Swept
 
-#: How fits end that do not finish.
+#: The statuses of fits that do not finish.
 LOST = (Status.DIVERGED.value, Status.FAILED.value)
 
 
@@ -22,13 +22,13 @@ def say_problem(comparison: Comparison) -> str:
 
 
 def say_methods(comparison: Comparison, methods: Collection[str]) -> str:
-    """Return how many methods of all are drawn, and whether they are the best."""
+    """Return how many of all methods are drawn, and if they are the best."""
     number = comparison.runs["method"].nunique()
     if not methods or len(methods) == number:
         return ""
     first = comparison.entries[0].problem
-    best = [entry.method for entry in comparison.entries if entry.problem == first][: len(methods)]
-    if set(best) == set(methods):
+    ranked = [entry.method for entry in comparison.entries if entry.problem == first]
+    if set(ranked[: len(methods)]) == set(methods):
         return f"the best {len(methods)} of {number}"
     return f"{len(methods)} of {number} methods"
 
@@ -44,6 +44,6 @@ def say_chosen(comparison: Comparison, methods: Collection[str]) -> str:
 
 
 def say_lost(swept: Swept, places: Sequence[int] | NDArray[np.intp]) -> str:
-    """Return how many of the fits at these places ended without a result, each kind by its name."""
-    ended = Counter(swept.results["status"].iloc[places])
-    return ", ".join(f"{ended[status]} {status}" for status in LOST if ended[status])
+    """Return how many of these fits diverged, and how many failed."""
+    counts = Counter(swept.results["status"].iloc[places])
+    return ", ".join(f"{counts[status]} {status}" for status in LOST if counts[status])

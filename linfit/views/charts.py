@@ -1,4 +1,4 @@
-"""What a picture shows, without saying how it is drawn: matplotlib and the report's page draw the same charts."""
+"""The content of a picture, independent of how it is drawn: matplotlib and the report share it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from numpy.typing import ArrayLike, NDArray
 
 from linfit.problem.problem import Array
 
-#: Where step 0 stands on a logarithmic axis of steps.
+#: The place of step 0 on a logarithmic axis of steps.
 STEP_ZERO = 0.5
 
 
 @dataclass(frozen=True)
 class Axis:
-    """`steps` is a logarithmic axis that begins with step 0; `names` are the categories of a heat map's axis."""
+    """An axis: linear, logarithmic, or `steps`, which is logarithmic but begins with step 0."""
 
     label: str
     scale: Literal["linear", "log", "steps"] = "linear"
     limits: tuple[float, float] | None = None
     names: tuple[str, ...] = ()
+    """The categories of a heat map's axis."""
     ticks: tuple[float, ...] = ()
     """The values that a logarithmic axis names if there is room."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line, or the points of one, with the band between `low` and `high` if there is one.
+    """A line or points, with the band between `low` and `high` if there is one.
 
-    Its number in the chart gives its colour, dashes and marker, unless `style` does. Of a path, start and end are marked.
+    Its number in the chart gives its colour, dashes and marker, unless `style` does. Start and end
+    of a path are marked.
     """
 
     label: str
@@ -42,12 +44,15 @@ class Series:
     kind: Literal["line", "points", "stairs", "path", "plain", "predicted"] = "line"
     style: int | None = None
     leaves: bool = False
-    """Whether a path goes on outside the picture: it has no end to be marked."""
+    """True if a path goes on outside the picture: it has no end to be marked."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line at `x`, a range up to `to`, that belongs to the series of the same style; a point where `y` is given."""
+    """A vertical line at `x`, a range up to `to`, or a point if `y` is given.
+
+    It belongs to the series of the same style.
+    """
 
     x: float
     label: str
@@ -58,7 +63,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Surface:
-    """Values z `[len(y), len(x)]` on a grid, as contours or as cells; NaN where there is nothing."""
+    """Values z `[len(y), len(x)]` on a grid, as contours or as cells; NaN is empty."""
 
     x: Array
     y: Array
@@ -66,19 +71,22 @@ class Surface:
     label: str
     kind: Literal["contours", "cells"] = "contours"
     texts: tuple[tuple[str, ...], ...] = ()
-    """What stands in each cell."""
+    """The text in each cell."""
     counts: tuple[tuple[str, ...], ...] = ()
-    """Of each cell in words how many fits finished, for who points at it."""
+    """How many fits of each cell finished, in words, for the pointer."""
     lost: Array | None = None
-    """The share of each cell's fits that did not finish, NaN where there are none; told by a sign where no text tells it."""
+    """The share of each cell's fits that did not finish, NaN without fits.
+
+    A sign shows it where no text does.
+    """
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture: `name` is its file's, `note` says in small print how to read it.
+    """A picture: `name` is its file's, `note` is small print on how to read it.
 
-    `strip` stands above the axes, a row for each series: `y` is the share of fits lost at `x`, in
-    the way that its label says.
+    `strip` is drawn above the axes, a row for each series: `y` is the share of fits lost at `x`,
+    in the way that the series' label says.
     """
 
     name: str
@@ -93,12 +101,12 @@ class Chart:
 
 
 def join_notes(*parts: str) -> str:
-    """Return a note of the parts that say something."""
+    """Return a note of the parts that are not empty."""
     return "; ".join(filter(None, parts))
 
 
 def place_strip(strip: Sequence[Series]) -> tuple[list[float], dict[str, float]]:
-    """Return where the rows of a strip lie, from 0 down, and where their labels do.
+    """Return the heights of a strip's rows, from 0 down, and of their labels.
 
     A label lies amid its rows. Rows of one label lie together, half a row from those of the next.
     """
@@ -112,21 +120,36 @@ def place_strip(strip: Sequence[Series]) -> tuple[list[float], dict[str, float]]
 
 
 def find_recorded_points(series: Series) -> NDArray[np.intp]:
-    """Return which points of a path are recorded ones: the others are where it crosses the edge.
+    """Return the indices of a path's recorded points.
+
+    The others are crossings of the edge.
 
     A path is interrupted by NaN while it is outside the picture, and ends at the edge if it leaves.
     """
     found = np.isfinite(series.x) & np.isfinite(series.y)
-    beside = np.concatenate([[True], found, [not series.leaves]])
-    return np.flatnonzero(found & beside[:-2] & beside[2:])
+    neighbours = np.concatenate([[True], found, [not series.leaves]])
+    return np.flatnonzero(found & neighbours[:-2] & neighbours[2:])
 
 
 def positive(values: ArrayLike) -> Array:
-    """The values for a logarithmic axis: NaN where they are not finite or not above zero."""
+    """Return values for a logarithmic axis.
+
+    NaN unless finite and above zero.
+    """
     array = np.asarray(values, dtype=float)
     return np.where(np.isfinite(array) & (array > 0), array, np.nan)
 
 
 def on_steps(steps: ArrayLike) -> Array:
-    """Steps for a logarithmic axis that has a place for step 0."""
+    """Return steps for a logarithmic axis that has a place for step 0."""
     return np.asarray(np.maximum(np.asarray(steps, dtype=float), STEP_ZERO))
+
+
+def round_to_bins(values: Array, edges: Array, middles: Array) -> Array:
+    """Return the middle of the bin that each value falls into.
+
+    NaN stays.
+    """
+    bins = np.searchsorted(edges, values, side="right") - 1
+    found = middles[np.clip(bins, 0, len(middles) - 1)]
+    return np.where(np.isfinite(values), found, np.nan)

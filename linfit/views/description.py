@@ -1,18 +1,26 @@
-"""What a run, and the MLflow experiment it stands in, say of themselves in MLflow's UI: what was asked, what came out, how to run it again."""
+"""Descriptions in MLflow's UI, of a run and its experiment: question, outcome, how to run it again.
+
+All are returned as Markdown or tags: linfit/publication.py records them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
+from linfit.problem.problem import Array
 from linfit.sweeps.recording import Done
 from linfit.sweeps.run_result import Recorded, RunResult
-from linfit.tracking import layout, notes, saved_views
+from linfit.tracking import layout, notes, run_records, saved_views
 from linfit.tracking.accounts import swept_numbers
 from linfit.tracking.objective import INCOMPARABLE
-from linfit.views.tables import number
+
+if TYPE_CHECKING:  # pandas is for sweeps alone
+    from linfit.views.comparison import Comparison
 
 #: Rows of the leaderboard in a description; its files have all.
 MOST_ROWS = 10
@@ -20,124 +28,152 @@ MOST_WEIGHTS = 4
 MOST_NOTES = 5
 
 
-def describe(result: RunResult, files: Sequence[Path] = ()) -> None:
-    """Describes what was run, and its MLflow experiment, with `files` that were attached to the run; LinfitError if the store fails."""
-    recorded = result.recorded
-    if recorded is None or not recorded.run_id:
-        return
-    said = answer(result, files)
+@dataclass(frozen=True)
+class Description:
+    """A run's note, and its block in the note of its MLflow experiment, in Markdown."""
+
+    run: str
+    experiment: str
+
+
+def describe(
+    result: RunResult,
+    recorded: Recorded,
+    comparison: Comparison | None = None,
+    files: Sequence[Path] = (),
+) -> Description:
+    """Return the description of a run to which `files` are attached."""
+    outcome, *details = answer(result, comparison)
     typed = f"Again: {notes.code(result.typed)}" if result.typed else ""
     question = [f"**{notes.literal(result.question)}**"] if result.question else []
-    note = notes.paragraphs(
-        [*question, said[0], typed, *remarks(result), *said[1:], *pictures(recorded, files)]
-    )
-    recorder = recorded.recorder
-    recorder.tag(recorded.run_id, {notes.NOTE: note})
+    below = [*remarks(result), *details, *pictures(recorded, files)]
+    note = notes.paragraphs([*question, outcome, typed, *below])
+
     head = question or [f"**{notes.literal(recorded.row.name)}**"]
-    run = notes.link("its run", recorder.experiment_id, recorded.run_id)
-    block = notes.paragraphs(
-        [*head, said[0], f"{typed} ({run})".strip()], notes.MAX_EXPERIMENT_NOTE
-    )
-    recorder.present(presentation(recorded, result.done, block, recorder.presentation()))
+    run = notes.link("its run", recorded.recorder.experiment_id, recorded.run_id)
+    block = [*head, outcome, f"{typed} ({run})".strip()]
+    return Description(note, notes.paragraphs(block, notes.MAX_EXPERIMENT_NOTE))
 
 
 def remarks(result: RunResult) -> list[str]:
-    """What is to be known of the data, in a paragraph; none where there is nothing."""
-    lines = [f"- {notes.literal(note)}" for note in result.notes[:MOST_NOTES]]
-    more = len(result.notes) - MOST_NOTES
-    return (
-        ["\n".join(["Of the data:", "", *lines, *([f"- and {more} more"] if more > 0 else [])])]
-        if lines
-        else []
-    )
+    """Return a paragraph with the notes on the data, none without notes."""
+    kept = list(result.notes)
+    if not kept:
+        return []
+    lines = [f"- {notes.literal(note)}" for note in kept[:MOST_NOTES]]
+    if len(kept) > MOST_NOTES:
+        lines.append(f"- and {len(kept) - MOST_NOTES} more")
+    return ["\n".join(["Of the data:", "", *lines])]
 
 
-def answer(result: RunResult, files: Sequence[Path]) -> list[str]:
-    """What came out, in a sentence first."""
-    board = next((file for file in files if file.name == f"{layout.LEADERBOARD}.md"), None)
-    if board is not None:
-        sentence, table, *rest = board.read_text(encoding="utf-8").strip().split("\n\n")
-        rows = [apart(row) for row in table.splitlines()[: 2 + MOST_ROWS]]
-        return [f"{sentence} {counts(result.done)}", "\n".join(rows), *rest]
+def answer(result: RunResult, comparison: Comparison | None) -> list[str]:
+    """Return the paragraphs of the outcome.
+
+    A sentence, then the leaderboard if there is one.
+    """
+    if comparison is not None:
+        return _describe_leaderboard(result.done, comparison)
     if result.sweep_id is not None and result.recorded is not None:
         return [f"{counts(result.done)} {best(result.done, result.recorded)}".strip()]
-    return [ended(result.fit)] if result.fit is not None else []
+    assert result.fit is not None
+    return [ended(result.fit)]
+
+
+def _describe_leaderboard(done: Sequence[Done], comparison: Comparison) -> list[str]:
+    from linfit.views.board import format_markdown_note, format_markdown_rows
+
+    sentence = f"{notes.literal(comparison.sentence())} {counts(done)}"
+    titles, rule, *rows = format_markdown_rows(comparison)
+    table = [apart(titles), rule, *map(apart, rows[:MOST_ROWS])]
+    return [sentence, "\n".join(table), format_markdown_note(comparison)]
 
 
 def apart(row: str) -> str:
-    """A row of a table whose cells do not touch: MLflow's UI leaves no room between them."""
-    return row if "---" in row else row.replace(" | ", "&nbsp;&nbsp; | ")
+    """Pad the cells of a Markdown row.
+
+    MLflow's UI leaves no room between them.
+    """
+    return row.replace(" | ", "&nbsp;&nbsp; | ")
 
 
 def counts(done: Sequence[Done]) -> str:
-    """How many fits ended how."""
-    numbers = Counter(one.status.value for one in done)
-    return f"{len(done)} fits: {', '.join(f'{count} {status}' for status, count in numbers.most_common())}."
+    """Return how many fits ended with which status."""
+    numbers = Counter(fit.status.value for fit in done)
+    named = (f"{count} {status}" for status, count in numbers.most_common())
+    return f"{len(done)} fits: {', '.join(named)}."
 
 
 def best(done: Sequence[Done], recorded: Recorded) -> str:
-    """The best fit, with a link to its run; why there is none where fits cannot be compared."""
+    """Return the best fit with a link to its run, or why there is none."""
     by = layout.compared_by(recorded.row.tags)
-    first = min(done, key=lambda one: one.value(by))
+    first = min(done, key=lambda fit: fit.value(by))
     if first.value(by) == float("inf"):
         return ""
     if by is None:
         return f"{INCOMPARABLE}. No model is logged."
+
     name = notes.code(first.name)
-    linked = (
-        notes.link(name, recorded.recorder.experiment_id, first.run_id) if first.run_id else name
-    )
-    return f"The lowest {by.replace('_', ' ')}, {number(first.value(by))}, has {linked}."
+    if first.run_id:
+        name = notes.link(name, recorded.recorder.experiment_id, first.run_id)
+    return f"The lowest {by.replace('_', ' ')}, {_short(first.value(by))}, has {name}."
 
 
 def ended(fit: Fit) -> str:
-    """How a fit ended, beside the exact answer."""
+    """Return how a fit ended, and the exact optimum."""
     if fit.status is Status.FAILED or fit.optimum is None:
         return f"It failed: {notes.code((fit.error or '').strip().splitlines()[-1])}."
+
     how = "Diverged" if fit.status is Status.DIVERGED else fit.status.value.capitalize()
-    said = f"{how} after {fit.steps[-1]} updates with loss {number(fit.losses[-1])}, {number(fit.excess_losses[-1])} above the least possible."
-    if fit.weights.size > MOST_WEIGHTS:
-        return f"{said} The weights are {number(fit.distance_to_optimum)} from the exact optimum."
-    found, exact = (
-        ", ".join(f"{weight:.6g}" for weight in weights.ravel())
-        for weights in (fit.weights, fit.optimum.weights)
+    outcome = (
+        f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}, "
+        f"{_short(fit.excess_losses[-1])} above the least possible."
     )
-    return f"{said} Weights {found}; the exact optimum is {exact}."
+    if fit.weights.size > MOST_WEIGHTS:
+        distance = _short(fit.distance_to_optimum)
+        return f"{outcome} The weights are {distance} from the exact optimum."
+    exact = _list_weights(fit.optimum.weights)
+    return f"{outcome} Weights {_list_weights(fit.weights)}; the exact optimum is {exact}."
+
+
+def _short(number: float) -> str:
+    return f"{number:.7g}"
+
+
+def _list_weights(weights: Array) -> str:
+    return ", ".join(f"{weight:.6g}" for weight in weights.ravel())
 
 
 def pictures(recorded: Recorded, files: Sequence[Path]) -> list[str]:
-    """The report's address, and the pictures that were attached to the run."""
-    report = [
-        notes.link(
-            "The report, with every run and interactive charts",
-            recorded.recorder.experiment_id,
-            recorded.run_id,
-            file.name,
-        )
-        for file in files
-        if file.name == layout.REPORT
-    ]
-    drawn = [
-        file.name for file in files if file.parent.name == layout.PICTURES and file.suffix == ".png"
-    ]
-    return [
-        *report,
-        *(notes.picture(recorded.run_id, f"{layout.PICTURES}/{name}") for name in drawn),
-    ]
+    """Return a link to the report and the pictures, as far as they are attached to the run."""
+    experiment_id, run_id = recorded.recorder.experiment_id, recorded.run_id
+    shown = []
+    if any(file.name == layout.REPORT for file in files):
+        text = "The report, with every run and interactive charts"
+        shown.append(notes.link(text, experiment_id, run_id, layout.REPORT))
+    drawn = (file for file in files if file.parent.name == layout.PICTURES)
+    names = [file.name for file in drawn if file.suffix == ".png"]
+    return shown + [notes.picture(run_id, f"{layout.PICTURES}/{name}") for name in names]
 
 
-def presentation(
-    recorded: Recorded, done: Sequence[Done], block: str, tags: Mapping[str, str]
-) -> dict[str, str]:
-    """The tags of the MLflow experiment that are to be set: its description, its views, and what kind of experiment it is."""
+def presentation(recorded: Recorded, block: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags to set of the MLflow experiment.
+
+    Its description, views and kind.
+
+    `tags` are those that it has.
+    """
     varying, numeric = swept(recorded)
     made = saved_views.views(recorded.row.end, varying, numeric)
     kind = {key: value for key, value in saved_views.EXPERIMENT_KIND.items() if key not in tags}
     note = notes.replaced(tags.get(notes.NOTE, ""), block)
-    return {**kind, notes.NOTE: note, **saved_views.news(made, tags, keep=not varying)}
+    return {
+        **kind,
+        notes.NOTE: note,
+        **saved_views.news(made, tags, keep=not varying),
+    }
 
 
 def swept(recorded: Recorded) -> tuple[list[str], list[str]]:
-    """The keys that a sweep varies, and those of them that are numbers in its first fit; none of a single run."""
+    """Return the keys that a sweep varies, and those that are numbers in its first fit."""
     varying = run_records.varying(recorded.row)
     return varying, list(swept_numbers(recorded.config, varying))

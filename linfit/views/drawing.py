@@ -1,6 +1,7 @@
-"""Draws charts with matplotlib, in one style: readable at the size of a thumbnail, and without telling colours apart.
+"""Draw charts with matplotlib, in one style: readable as a thumbnail, and without colours.
 
-Figures are made through matplotlib's objects, never through pyplot, whose figures are global. The same chart gives the same bytes.
+Figures are made through matplotlib's objects, never through pyplot, whose figures are global. The
+same chart gives the same bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +44,17 @@ DASHES = (
     (0, (2.5, 2.5)),
     (0, (8, 2, 2, 2)),
 )
-SIZE, DPI, MOST_MARKERS, MOST_LETTERS, LABEL_WIDTH, NOTE_WIDTH = (7.2, 4.5), 110, 12, 44, 24, 100
+#: Widths of solid lines, and of those that must leave room to see a line below them.
+WIDTHS = (2.8, 2.2, 1.7, 2.0, 2.2, 2.0, 2.0, 2.0)
+#: Inches.
+SIZE = (7.2, 4.5)
+DPI = 110
+MOST_MARKERS = 12
+#: Letters of all names along a categorical axis.
+MOST_LETTERS = 44
+#: Letters of a line in the legend, and in the note.
+LABEL_WIDTH = 24
+NOTE_WIDTH = 100
 #: Points that are drawn small and faint.
 MANY = 300
 STYLE: Any = {
@@ -69,163 +80,136 @@ STYLE: Any = {
     "svg.fonttype": "path",
     "path.simplify": True,
 }
-#: Of a legend in inches: a line of text, the gap between entries, and the height that there is; a longer one is written smaller.
-LINE, GAP, LEGEND_HEIGHT = 0.19, 0.11, 3.9
-#: Of solid lines, and of those that must leave room to see a line below them.
-WIDTHS = (2.8, 2.2, 1.7, 2.0, 2.2, 2.0, 2.0, 2.0)
+#: Inches of a line of the legend, and of the gap between entries.
+LINE = 0.19
+GAP = 0.11
+#: Inches that the legend has; a longer one is written smaller.
+LEGEND_HEIGHT = 3.9
 #: The height of the strip's margin and of one of its rows, as shares of the axes below.
 STRIP = (0.04, 0.045)
 
 
 def save(chart: Chart, folder: Path) -> list[Path]:
-    """Writes a chart as PNG and SVG, named after it, and returns the files."""
+    """Write a chart as PNG and SVG, named after it, and return the files."""
     with style():
         figure = draw(chart)
         figure.dpi = DPI
         figure.draw_without_rendering()
-        figure.set_layout_engine(
-            "none"
-        )  # it is laid out: once is enough, and savefig would go through it once more for each file
+        # The layout is done: savefig would repeat it for each file.
+        figure.set_layout_engine("none")
         files = [folder / f"{chart.name}.png", folder / f"{chart.name}.svg"]
-        with whole(files[0]) as png, whole(files[1]) as svg:
-            FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
-            FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+        agg: Any = FigureCanvasAgg(figure)
+        svg: Any = FigureCanvasSVG(figure)
+        with whole(files[0]) as png_file, whole(files[1]) as svg_file:
+            agg.print_png(png_file, metadata={"Software": None})
+            svg.print_svg(svg_file, metadata={"Date": None, "Creator": None})
     return files
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """matplotlib's settings as linfit has them, whatever the user's are, and afterwards as they were."""
+    """Have linfit's settings of matplotlib, and afterwards the user's again."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font"
-        )  # of a name in a script that the font lacks
+        # A name may be in a script that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def draw(chart: Chart) -> Figure:
-    """The chart as a figure with an Agg canvas."""
-    figure = Picture(
-        figsize=SIZE,
-        layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0) if chart.strip else "constrained",
-    )
+    """Return the chart as a figure with an Agg canvas."""
+    tight = ConstrainedLayoutEngine(h_pad=0.03, hspace=0)
+    figure = Picture(figsize=SIZE, layout=tight if chart.strip else "constrained")
     FigureCanvasAgg(figure)
     axes, strip = _frames(figure, chart)
     (strip or axes).set_title(chart.title, pad=10)
     if chart.surface is not None:
         draw_surface(figure, axes, chart.surface)
+
+    alpha = 0.2 if len(chart.series) < 4 else 0.1
     for number, series in enumerate(chart.series):
         _series(
             axes,
             series,
             number if series.style is None else series.style,
-            0.2 if len(chart.series) < 4 else 0.1,
+            alpha,
         )
     for mark in chart.marks:
         _mark(axes, mark)
     if strip is not None:
         _strip(strip, chart)
+
     _axis(axes, chart.x, "x")
     _axis(axes, chart.y, "y")
     if chart.note:
         note = "\n".join(wrap(chart.note, NOTE_WIDTH))
-        figure.supxlabel(note, fontsize=9.5, color="#555555", x=0.01, ha="left")
+        figure.supxlabel(
+            note,
+            fontsize=9.5,
+            color="#555555",
+            x=0.01,
+            ha="left",
+        )
     _legend(figure, axes)
     return figure
 
 
 def _frames(figure: Figure, chart: Chart) -> tuple[Axes, Axes | None]:
-    """The axes, and above them those of the strip if there is one."""
+    """Return the axes, and above them those of the strip if there is one."""
     if not chart.strip:
         return figure.add_subplot(), None
     height = STRIP[0] + STRIP[1] * len(chart.strip)
-    strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=(height, 1))
+    strip, axes = figure.subplots(
+        2,
+        1,
+        sharex=True,
+        height_ratios=(height, 1),
+    )
     return axes, strip
 
 
 def _strip(axes: Axes, chart: Chart) -> None:
-    """A row for each series, the first on top, hollow where less than half were lost."""
-    rows = chart.strip
+    """Draw a row for each series, the first on top, hollow where less than half were lost."""
     axes.set_facecolor("#F3F3F3")
-    places, told = place_strip(rows)
+    places, labels = place_strip(chart.strip)
     axes.set_ylim(places[-1] + 0.7, -0.7)
-    axes.set_yticks(list(told.values()), list(told))
+    axes.set_yticks(list(labels.values()), list(labels))
     axes.tick_params(axis="both", which="both", length=0, labelbottom=False)
     axes.grid(False, axis="y")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
+
     for mark in chart.marks:
-        _lines(axes, mark, "#222222" if mark.style is None else look(mark.style)[0])
-    for number, (place, row) in enumerate(zip(places, rows, strict=True)):
+        _lines(axes, mark, _mark_look(mark)[0])
+    for number, (place, row) in enumerate(zip(places, chart.strip, strict=True)):
         color, marker, _ = look(number if row.style is None else row.style)
-        for filled in (False, True):
-            x = row.x[(row.y >= 0.5) == filled]
+        for face, which in (("white", row.y < 0.5), (color, row.y >= 0.5)):
+            x = row.x[which]
             axes.plot(
                 x,
                 np.full(len(x), place),
                 marker,
                 color=color,
-                markerfacecolor=color if filled else "white",
+                markerfacecolor=face,
                 markeredgewidth=1.3,
                 zorder=3,
             )
 
 
 def look(number: int) -> tuple[str, str, Any]:
-    """The colour, marker and dashes of a style."""
+    """Return the colour, marker and dashes of a style."""
     return COLORS[number % 8], MARKERS[number % 8], DASHES[(number + number // 8) % 8]
 
 
 def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
-    color, marker, dashes = look(number)
-    if series.low is not None and series.high is not None:
-        axes.fill_between(
-            series.x,
-            series.low,
-            series.high,
-            color=color,
-            alpha=alpha,
-            linewidth=0,
-            step="post" if series.kind == "stairs" else None,
-        )
-        if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
-            axes.vlines(
-                series.x, series.low, series.high, color=color, linewidth=5, alpha=3 * alpha
-            )
-    every = max(1, -(-len(series.x) // MOST_MARKERS))
-    shifted = (number % every, every)  # of lines that coincide each shows some of its markers
-    looks: dict[str, dict[str, Any]] = {
-        "line": {
-            "linestyle": dashes,
-            "marker": marker,
-            "markevery": shifted,
-            "markeredgecolor": "white",
-        },
-        "points": {
-            "linestyle": "",
-            "marker": "o",
-            "markeredgewidth": 0,
-            **({"alpha": 0.6} if len(series.x) < MANY else {"alpha": 0.35, "markersize": 4}),
-        },
-        "stairs": {"linestyle": dashes, "drawstyle": "steps-post"},
-        "path": {
-            "linestyle": dashes,
-            "marker": marker,
-            "markevery": find_recorded_points(series).tolist(),
-            "markersize": 3.5,
-            "linewidth": 0.75 * WIDTHS[number % 8],
-            "markeredgewidth": 0,
-        },
-        "plain": {"linestyle": dashes},
-        "predicted": {"linestyle": (0, (2, 1.5)), "color": "#333333", "linewidth": 1.6},
-    }
+    color, marker, _ = look(number)
+    _band(axes, series, color, alpha)
     axes.plot(
         series.x,
         series.y,
         label=series.label or "_",
-        **{"color": color, "linewidth": WIDTHS[number % 8], **looks[series.kind]},
+        **_line_look(series, number),
     )
     if series.kind == "path" and len(series.x):
         axes.plot(
@@ -238,32 +222,88 @@ def _series(axes: Axes, series: Series, number: int, alpha: float) -> None:
             markeredgewidth=1.8,
             zorder=4,
         )
-        if not series.leaves:
-            axes.plot(
-                series.x[-1:],
-                series.y[-1:],
-                marker,
-                color=color,
-                markersize=8.5,
-                markeredgecolor="white",
-                zorder=4,
-            )
+    if series.kind == "path" and len(series.x) and not series.leaves:
+        axes.plot(
+            series.x[-1:],
+            series.y[-1:],
+            marker,
+            color=color,
+            markersize=8.5,
+            markeredgecolor="white",
+            zorder=4,
+        )
+
+
+def _band(axes: Axes, series: Series, color: str, alpha: float) -> None:
+    """Draw the band between `low` and `high` if there is one."""
+    if series.low is None or series.high is None:
+        return
+    band = (series.x, series.low, series.high)
+    step: Any = "post" if series.kind == "stairs" else None
+    axes.fill_between(*band, color=color, alpha=alpha, linewidth=0, step=step)
+    if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
+        axes.vlines(*band, color=color, linewidth=5, alpha=3 * alpha)
+
+
+def _line_look(series: Series, number: int) -> dict[str, Any]:
+    """Return matplotlib's properties of a series in a style."""
+    color, marker, dashes = look(number)
+    width = WIDTHS[number % 8]
+    common = {"color": color, "linewidth": width, "linestyle": dashes}
+    if series.kind == "line":
+        # Lines that coincide each show some of their markers.
+        every = max(1, -(-len(series.x) // MOST_MARKERS))
+        shifted = (number % every, every)
+        return {
+            **common,
+            "marker": marker,
+            "markevery": shifted,
+            "markeredgecolor": "white",
+        }
+    if series.kind == "points":
+        size = {"alpha": 0.6} if len(series.x) < MANY else {"alpha": 0.35, "markersize": 4}
+        return {
+            **common,
+            "linestyle": "",
+            "marker": "o",
+            "markeredgewidth": 0,
+            **size,
+        }
+    if series.kind == "path":
+        recorded = find_recorded_points(series).tolist()
+        small = {
+            "markersize": 3.5,
+            "linewidth": 0.75 * width,
+            "markeredgewidth": 0,
+        }
+        return {
+            **common,
+            "marker": marker,
+            "markevery": recorded,
+            **small,
+        }
+    if series.kind == "stairs":
+        return {**common, "drawstyle": "steps-post"}
+    if series.kind == "predicted":
+        return {
+            "linestyle": (0, (2, 1.5)),
+            "color": "#333333",
+            "linewidth": 1.6,
+        }
+    return common
+
+
+def _mark_look(mark: Mark) -> tuple[str, str]:
+    """Return the colour and the marker of a mark."""
+    if mark.style is None:
+        return "#222222", ""
+    color, marker, _ = look(mark.style)
+    return color, marker
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
-    color, marker = ("#222222", "") if mark.style is None else look(mark.style)[:2]
-    if mark.y is not None:
-        axes.plot(
-            [mark.x],
-            [mark.y],
-            "*",
-            color=color,
-            markersize=15,
-            markeredgecolor="white",
-            label=mark.label,
-            zorder=5,
-        )
-    else:
+    color, marker = _mark_look(mark)
+    if mark.y is None:
         _lines(
             axes,
             mark,
@@ -274,55 +314,89 @@ def _mark(axes: Axes, mark: Mark) -> None:
             label=mark.label,
             clip_on=False,
         )
+        return
+    axes.plot(
+        [mark.x],
+        [mark.y],
+        "*",
+        color=color,
+        markersize=15,
+        markeredgecolor="white",
+        label=mark.label,
+        zorder=5,
+    )
 
 
 def _lines(axes: Axes, mark: Mark, color: str, **more: Any) -> None:
-    """The line of a mark, or the two ends of its range."""
+    """Draw the line of a mark, or the two ends of its range."""
+    dotted = {
+        "color": color,
+        "linewidth": 1.6,
+        "linestyle": (0, (1, 1)),
+        **more,
+    }
+    transform = axes.get_xaxis_transform()
     if mark.to is not None:
         axes.axvspan(mark.x, mark.to, color=color, alpha=0.12, linewidth=0)
-    for x, label in ((mark.x, {}), (mark.to, {"label": "_"})):
-        if x is not None:
-            dotted: dict[str, Any] = {
-                "color": color,
-                "linewidth": 1.6,
-                "linestyle": (0, (1, 1)),
-                **more,
-                **label,
-            }
-            axes.plot([x, x], [0, 1], transform=axes.get_xaxis_transform(), **dotted)
+    axes.plot([mark.x, mark.x], [0, 1], transform=transform, **dotted)
+    if mark.to is not None:
+        axes.plot(
+            [mark.to, mark.to],
+            [0, 1],
+            transform=transform,
+            **{**dotted, "label": "_"},
+        )
 
 
 def _axis(axes: Axes, axis: Axis, which: str) -> None:
+    """Set the label, scale, ticks and limits of the axis `x` or `y`."""
     shown = getattr(axes, f"{which}axis")
     getattr(axes, f"set_{which}label")(axis.label)
     if axis.names:
-        letters = max(map(len, axis.names)) + 1 if which == "x" else 3
-        every = max(1, -(-len(axis.names) * letters // MOST_LETTERS))
-        shown.set_major_locator(FixedLocator(list(range(0, len(axis.names), every))))
-        shown.set_major_formatter(FuncFormatter(lambda place, _: axis.names[round(place)]))
+        _name_categories(shown, axis.names, which)
         return
     if axis.scale != "linear":
         getattr(axes, f"set_{which}scale")("log")
         low, high = getattr(axes, f"get_{which}lim")()
-        steps = axis.scale == "steps"
-        places = step_ticks(high) if steps else ticks(low, high, axis.ticks)
-        texts = step_names(places) if steps else names(places)
-        shown.set_major_locator(FixedLocator(places))
+        if axis.scale == "steps":
+            places = step_ticks(high)
+            texts = step_names(places)
+        else:
+            places = ticks(low, high, axis.ticks)
+            texts = names(places)
         if which == "x" and places:
             texts = where_room(places, texts, count_decades(low, high))
+        shown.set_major_locator(FixedLocator(places))
         shown.set_major_formatter(FixedFormatter(texts))
         shown.set_minor_locator(NullLocator())
     if axis.limits is not None:
         getattr(axes, f"set_{which}lim")(*axis.limits)
 
 
+def _name_categories(shown: Any, categories: tuple[str, ...], which: str) -> None:
+    """Name as many of an axis' categories as there is room for, evenly."""
+    letters = max(map(len, categories)) + 1 if which == "x" else 3
+    every = max(1, -(-len(categories) * letters // MOST_LETTERS))
+    shown.set_major_locator(FixedLocator(list(range(0, len(categories), every))))
+    shown.set_major_formatter(FuncFormatter(lambda place, _: categories[round(place)]))
+
+
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Beside the axes, where it covers nothing; left out where there is nothing to tell apart."""
+    """Draw the legend beside the axes, where it covers nothing, if it tells something apart."""
     handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1 or any(label.startswith("largest") for label in labels):
-        labels = [
-            "\n".join(wrap(label, LABEL_WIDTH, max_lines=3, placeholder=" …")) for label in labels
-        ]
-        inches = sum(LINE * (1 + label.count("\n")) + GAP for label in labels)
-        size = STYLE["legend.fontsize"] * min(1, LEGEND_HEIGHT / inches)
-        figure.legend(handles, labels, loc="outside right upper", labelspacing=0.7, fontsize=size)
+    if len(labels) < 2 and not any(label.startswith("largest") for label in labels):
+        return
+    texts = []
+    inches = 0.0
+    for label in labels:
+        lines = wrap(label, LABEL_WIDTH, max_lines=3, placeholder=" …")
+        texts.append("\n".join(lines))
+        inches += LINE * max(1, len(lines)) + GAP
+    size = STYLE["legend.fontsize"] * min(1, LEGEND_HEIGHT / inches)
+    figure.legend(
+        handles,
+        texts,
+        loc="outside right upper",
+        labelspacing=0.7,
+        fontsize=size,
+    )

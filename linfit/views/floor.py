@@ -17,8 +17,6 @@ from linfit.problem.problem import Array
 if TYPE_CHECKING:  # a single fit does without pandas
     import pandas as pd
 
-    from linfit.views.swept import Swept
-
 #: The floor of a fit that started at its optimum, or whose start is not known.
 LEAST = float(np.finfo(float).tiny)
 
@@ -29,15 +27,10 @@ def get_floor(initial_excess: float, dtype: str) -> float:
     return found if LEAST < found < np.inf else LEAST
 
 
-def get_floors(swept: Swept) -> Array:
-    """Return the rounding floor of each fit of the table."""
-    rows = swept.results["row"].tolist()
-    fits = zip(rows, swept.values("dtype"), strict=True)
-    return np.array([get_floor(swept.curves.initial(row), dtype) for row, dtype in fits])
-
-
 def raise_to_floor(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the fits with `log` raised to their `floor`, both log₁₀; NaN stays NaN.
+    """Return the fits with `log` raised to their `floor`, both log₁₀.
+
+    NaN stays NaN.
 
     Where there is no floor, -inf, the smallest normal number is one, so that 0 has a logarithm.
     """
@@ -46,7 +39,7 @@ def raise_to_floor(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def clamp(values: ArrayLike, floor: ArrayLike) -> Array:
-    """Return excess losses as pictures show them: what is at or below its floor is drawn there."""
+    """Return excess losses with those at or below their floor raised to it, for pictures."""
     return np.asarray(np.maximum(np.asarray(values, dtype=float), floor))
 
 
@@ -62,10 +55,10 @@ def say_floor(values: ArrayLike, floor: ArrayLike) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits: more would pretend."""
+    """Return a number with three digits: more would pretend."""
     return "–" if np.isnan(value) else f"{value:.3g}"
 
 
 def write_bound(value: float, at_floor: bool) -> str:
-    """Return a number in words, `≤ 3.5e-12` where it is the rounding floor."""
+    """Return a number as text, `≤ 3.5e-12` where it is the rounding floor."""
     return f"≤ {number(value)}" if at_floor else number(value)

@@ -1,7 +1,8 @@
-"""Which fits of a sweep repeat one setting, which settings are of one method, and which methods solve one problem.
+"""The problem, method, setting and repetition of each fit of a sweep.
 
-Fits are told apart by what decides their numbers, never by words. The words are made afterwards: from the name of the choice
-where one was made, else from values, and as long as it takes to tell apart what differs.
+Fits are told apart by what decides their numbers, never by words. The words are made afterwards:
+from the name of the choice where one was made, else from values, and as long as it takes to tell
+apart what differs.
 
 r fits of a sweep.
 """
@@ -22,7 +23,7 @@ from linfit.tracking.accounts import read_choice
 from linfit.tracking.objective import PROBLEM
 from linfit.views.words import Ids, Words
 
-#: Keys that change no number, beside those of `BESIDE_THE_NUMBERS`.
+#: Keys that change no number, besides those of `BESIDE_THE_NUMBERS`.
 INDIFFERENT = ("engine.memory",)
 
 
@@ -38,7 +39,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of each fit `[r]`, in words that differ where the groups do, and its repetition as a number."""
+    """The groups of each fit `[r]` in words, which differ where the groups do."""
 
     problems: list[str]
     methods: list[str]
@@ -47,40 +48,52 @@ class Groups:
     choices: list[str]
     """The choice of method, also where there is one alone."""
     repetitions: Ids
+    """The number of each fit's repetition."""
     by_choice: bool
-    """Whether methods are choices; otherwise there is one choice alone, and each of its settings is a method."""
+    """True if methods are choices; otherwise the settings of the only choice are methods."""
 
 
 def sort_keys(varying: Sequence[str], values_of: Callable[[str], Sequence[Any]]) -> Keys:
-    """Return the keys that a sweep varies by what they are; `values_of(key)` are a key's values in all fits."""
+    """Return the keys that a sweep varies by what they are.
+
+    `values_of(key)` are a key's values in all fits.
+    """
     seeds = tuple(key for key in varying if is_repetition(key))
     problem = tuple(key for key in varying if key.split(".")[0] in PROBLEM and key not in seeds)
     rest = [key for key in varying if key not in (*seeds, *problem)]
     choices = tuple(key for key in rest if key in GROUPS or is_choice(values_of(key)))
-    return Keys(problem, choices, tuple(key for key in rest if key not in choices), seeds)
-
-
-def is_choice(values: Iterable[Any]) -> bool:
-    """Return whether the values of a key are choices of method rather than numbers to be tuned."""
-    return any(
-        isinstance(value, bool) or (isinstance(value, str) and not value.startswith("["))
-        for value in values
+    return Keys(
+        problem,
+        choices,
+        tuple(key for key in rest if key not in choices),
+        seeds,
     )
 
 
+def is_choice(values: Iterable[Any]) -> bool:
+    """Return True if a key's values are choices of method, not numbers to be tuned."""
+    for value in values:
+        is_list = isinstance(value, str) and value.startswith("[")
+        if isinstance(value, bool | str) and not is_list:
+            return True
+    return False
+
+
 def options_of(overrides: Sequence[Sequence[str]]) -> dict[str, list[str | None]]:
-    """Return the names of the components that were chosen for each fit, of each group of which one was chosen."""
+    """Return the component chosen by name for each fit, for each group with a choice."""
     read: dict[str, tuple[str, str] | None] = {}
     found: dict[str, list[str | None]] = {}
     for place, own in enumerate(overrides):
         for override in own:
             if override not in read:
                 read[override] = read_choice(override)
-            if (option := read[override]) is None:
+            choice = read[override]
+            if choice is None:
                 continue
-            if option[0] not in found:
-                found[option[0]] = [None] * len(overrides)
-            found[option[0]][place] = option[1]
+            group, option = choice
+            if group not in found:
+                found[group] = [None] * len(overrides)
+            found[group][place] = option
     return found
 
 
@@ -89,26 +102,25 @@ def group_fits(
 ) -> Groups:
     """Return the groups of fits with these configs, as plain data.
 
-    `options` are the components that were chosen by name; `keys` are those of which labels are made first.
+    `options` are the components that were chosen by name. Labels are made of `keys` first.
     """
     r = len(configs)
-    names = [
-        name
-        for name in dict.fromkeys(chain.from_iterable(configs))
-        if name not in BESIDE_THE_NUMBERS
-    ]
+    every = dict.fromkeys(chain.from_iterable(configs))
+    names = [name for name in every if name not in BESIDE_THE_NUMBERS]
     sections = [Section.of(name, configs) for name in names]
     of_problem = [section for section in sections if section.name in PROBLEM]
     rest = [section for section in sections if section.name not in PROBLEM]
+
     chosen = {group: _named(group, own, configs) for group, own in options.items()}
-    made = [
-        pd.factorize(np.array(own, dtype=object))[0]
-        for group, own in chosen.items()
-        if group not in PROBLEM
-    ]
-    problem = combine([section.ids(section.settings()) for section in of_problem], r)
-    method = combine([*made, *(section.ids(section.choices()) for section in rest)], r)
+    made = []
+    for group, own in chosen.items():
+        if group not in PROBLEM:
+            numbers, _ = pd.factorize(np.array(own, dtype=object))
+            made.append(numbers)
+    made += [section.ids(section.choices()) for section in rest]
+    method = combine(made, r)
     setting = combine([method, *(section.ids(section.settings()) for section in rest)], r)
+    problem = combine([section.ids(section.settings()) for section in of_problem], r)
 
     words = Words(configs, chosen)
     own_names = [section.name for section in rest]
@@ -116,23 +128,43 @@ def group_fits(
     choices = words.label(method, keys.choices or ("optimizer",), own_names)
     repeated = repetitions(sections, r)
     if method.any():
-        settings = words.label(setting, keys.numbers, own_names, within=method)
-        return Groups(problems, choices, settings, choices, repeated, by_choice=True)
+        settings = words.label(
+            setting,
+            keys.numbers,
+            own_names,
+            within=method,
+        )
+        return Groups(
+            problems,
+            choices,
+            settings,
+            choices,
+            repeated,
+            by_choice=True,
+        )
     methods = words.label(setting, keys.numbers or ("optimizer",), own_names)
-    return Groups(problems, methods, [""] * r, choices, repeated, by_choice=False)
+    return Groups(
+        problems,
+        methods,
+        [""] * r,
+        choices,
+        repeated,
+        by_choice=False,
+    )
 
 
 def _named(
     group: str, options: Sequence[str | None], configs: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Return the name of each fit's component: as it was chosen, else its own."""
-    return [
-        option or config[group]["name"] for option, config in zip(options, configs, strict=True)
-    ]
+    names = []
+    for option, config in zip(options, configs, strict=True):
+        names.append(option or config[group]["name"])
+    return names
 
 
 def combine(columns: Iterable[Ids], r: int) -> Ids:
-    """Return one number for each combination of several, in the order in which the combinations come."""
+    """Return a number for each combination of columns, in the order of first occurrence."""
     codes = np.zeros(r, dtype=np.int64)
     for column in columns:
         if column.any():
@@ -141,16 +173,26 @@ def combine(columns: Iterable[Ids], r: int) -> Ids:
 
 
 def repetitions(sections: Sequence[Section], r: int) -> Ids:
-    """Return the number of each fit's repetition: equal where all seeds are. One that is not given follows `seed`."""
-    columns = [seeds for section in sections for seeds in section.seeds()]
+    """Return the number of each fit's repetition, equal where all seeds are.
+
+    A seed that is not given follows `seed`.
+    """
     own = next((section.values() for section in sections if section.name == "seed"), [0] * r)
     seed = np.array(own, dtype=np.int64)
-    return combine([pd.factorize(np.where(column < 0, seed, column))[0] for column in columns], r)
+    columns = []
+    for section in sections:
+        for given in section.seeds():
+            numbers, _ = pd.factorize(np.where(given < 0, seed, given))
+            columns.append(numbers)
+    return combine(columns, r)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the fits' configs: its different variants, flat, and which of them each fit has."""
+    """A section of the fits' configs.
+
+    Its variants, flat, and the variant of each fit.
+    """
 
     name: str
     variants: Sequence[Mapping[str, Any]]
@@ -158,13 +200,15 @@ class Section:
 
     @staticmethod
     def of(name: str, configs: Sequence[Mapping[str, Any]]) -> Section:
+        """Return the section of this name, with each variant once."""
         known: dict[Hashable, int] = {}
         variants: list[Mapping[str, Any]] = []
         which = np.zeros(len(configs), dtype=np.int64)
-        last, number = object(), 0
+        last: Any = object()
+        number = 0
         for place, config in enumerate(configs):
             value = config.get(name)
-            if value != last:  # most are the same in all fits
+            if value != last:  # most sections are equal in all fits
                 number = known.setdefault(canonical(value), len(known))
                 last = value
             if number == len(variants):
@@ -173,29 +217,29 @@ class Section:
         return Section(name, variants, which)
 
     def values(self) -> list[Any]:
-        """Return the section of each fit, where it is a plain value."""
+        """Return the value of each fit, of a section that is a plain value."""
         return [self.variants[number].get(self.name) for number in self.which.tolist()]
 
     def seeds(self) -> list[Ids]:
         """Return the values `[r]` of each of the section's seeds, −1 where a fit has none."""
-        keys = [key for key in self.keys if is_repetition(key)]
-        columns = [[variant.get(key) for variant in self.variants] for key in keys]
-        filled = [
-            np.array([-1 if seed is None else seed for seed in column], dtype=np.int64)
-            for column in columns
-        ]
-        return [column[self.which] for column in filled]
+        found = []
+        for key in filter(is_repetition, self.keys):
+            seeds = [variant.get(key) for variant in self.variants]
+            filled = [-1 if seed is None else seed for seed in seeds]
+            found.append(np.array(filled, dtype=np.int64)[self.which])
+        return found
 
     def settings(self) -> list[Hashable]:
-        """Return of each variant everything that is no seed."""
+        """Return each variant without its seeds."""
         wanted = {key for key in self.keys if not is_repetition(key) and key not in INDIFFERENT}
         return [_picked(variant, wanted) for variant in self.variants]
 
     def choices(self) -> list[Hashable]:
-        """Return of each variant the choices of method that it makes."""
-        wanted = {
-            key for key in self.keys if is_choice(variant.get(key) for variant in self.variants)
-        }
+        """Return each variant's choices of method."""
+        wanted = set()
+        for key in self.keys:
+            if is_choice(variant.get(key) for variant in self.variants):
+                wanted.add(key)
         return [_picked(variant, wanted) for variant in self.variants]
 
     @cached_property
@@ -204,15 +248,14 @@ class Section:
         return list(dict.fromkeys(chain.from_iterable(self.variants)))
 
     def ids(self, parts: Sequence[Hashable]) -> Ids:
-        """Return a number of each fit: that of the part of its variant."""
+        """Return a number for each fit, equal where the variants have equal parts."""
         numbers: dict[Hashable, int] = {}
-        return np.array([numbers.setdefault(part, len(numbers)) for part in parts], dtype=np.int64)[
-            self.which
-        ]
+        own = [numbers.setdefault(part, len(numbers)) for part in parts]
+        return np.array(own, dtype=np.int64)[self.which]
 
 
 def _picked(variant: Mapping[str, Any], wanted: Collection[str]) -> Hashable:
-    """Return the keys of a variant that are wanted, with their values."""
+    """Return the wanted keys of a variant, with their values."""
     return tuple((key, _hashable(value)) for key, value in variant.items() if key in wanted)
 
 

@@ -1,7 +1,7 @@
-"""The process of `linfit ui`: MLflow's app behind the guard, in one process that ends with the one that has started it.
+"""The process of `linfit ui`: MLflow's app behind the guard, ending with its parent process.
 
-Beside the requests, what the process does is guarded: it opens only artifacts of known places, follows no link out of them,
-starts no program, and where nothing has to be fetched connects to nothing.
+The process is guarded as well as its requests. It opens only artifacts of known places, follows no
+link out of them, starts no program, and connects to nothing where nothing has to be fetched.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,11 +22,13 @@ from linfit.tracking.addresses import address_of
 from linfit.views.guard import LOOPBACK, Guard, own_hosts
 from linfit.views.guard_places import Places
 
-#: The variable with what the process shall serve: no password of a store's address stands in its arguments.
+#: The environment variable with the order: arguments would show the password of a store's address.
 ORDER = "LINFIT_UI"
-#: Seconds between two looks whether the process that has started this one is gone, and for requests to end.
-LOOK, GRACE = 0.5, 1
-#: Where artifacts of new experiments go that nobody has named a place for: to a server, as MLflow's own has it.
+#: Seconds between two checks that the parent process is alive.
+LOOK = 0.5
+#: Seconds for requests to end.
+GRACE = 1
+#: The place of artifacts without a named place: a server's, as MLflow's own default is.
 NOWHERE = "mlflow-artifacts:/"
 #: The folder that all others are below.
 TOP = address_of(Path(Path.cwd().anchor))
@@ -53,7 +56,7 @@ _FILES = (
 
 
 def main() -> None:
-    """Serve what the variable says."""
+    """Serve the order of the environment variable."""
     order = json.loads(os.environ.pop(ORDER))
     exit_with_parent(order["parent"], LOOK, with_children=True)
     if order["unguarded"]:
@@ -61,16 +64,21 @@ def main() -> None:
     try:
         application = place_guard(order)
     except (ImportError, AttributeError, TypeError) as error:
+        cause = f"{type(error).__name__}: {error}"
         tell(
-            f"linfit: no guard can be placed before this MLflow ({type(error).__name__}: {error}): "
-            "install the one of requirements.lock, or let every page of this machine in with --unguarded"
+            f"linfit: no guard can be placed before this MLflow ({cause}): "
+            "install the one of requirements.lock, "
+            "or let every page of this machine in with --unguarded"
         )
         sys.exit(2)
     _serve(application, order["port"])
 
 
 def place_guard(order: dict[str, Any]) -> Guard:
-    """Return MLflow's app behind the guard; ImportError, AttributeError or TypeError where this MLflow has no place for it."""
+    """Return MLflow's app behind the guard.
+
+    ImportError, AttributeError or TypeError where this version of MLflow has no place for it.
+    """
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
     from mlflow.server import handlers
@@ -95,17 +103,15 @@ def place_guard(order: dict[str, Any]) -> Guard:
 def guard_repositories(
     registered: dict[str, Any], places: Places, refuse: Callable[[str], NoReturn]
 ) -> None:
-    """Have MLflow open no artifacts but those below `places`, whatever handler asks for them."""
+    """Have MLflow open only artifacts below `places`, whatever handler asks for them."""
 
     def open_repository(
         build: Callable[..., Any], address: str, *arguments: Any, **options: Any
     ) -> Any:
         found = places.find(address)
-        return (
+        if found is None:
             refuse(f"the artifacts in {address!r}")
-            if found is None
-            else build(found, *arguments, **options)
-        )
+        return build(found, *arguments, **options)
 
     for scheme, build in list(registered.items()):
         registered[scheme] = partial(open_repository, build)
@@ -118,11 +124,13 @@ def watch(
     event: str,
     arguments: tuple[Any, ...],
 ) -> None:
-    """Refuse what Python is about to do and no page of the UI needs. Python calls it before it acts."""
+    """Refuse an action of Python that no page of the UI needs.
+
+    This is an audit hook: Python calls it before it acts.
+    """
     if event in _FILES:
-        if isinstance(arguments[0], (str, bytes)) and places.leads_out(
-            path := os.fsdecode(arguments[0])
-        ):
+        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
+        if path and places.leads_out(path):
             refuse(f"{path!r}, a link to elsewhere")
     elif event in _PROGRAMS:
         raise PermissionError(f"linfit ui starts no program ({event})")
@@ -131,14 +139,14 @@ def watch(
 
 
 def _is_own_end(event: str, arguments: tuple[Any, ...]) -> bool:
-    """True for what the server does to listen: its own address, and on Windows the two ends of a pair of sockets."""
+    """Return True for the server's own address, and on Windows for a pair of sockets."""
     if event == "socket.getaddrinfo":
         return arguments[0] in (None, LOOPBACK)
     return is_windows() and event == "socket.connect" and arguments[1][0] == LOOPBACK
 
 
 def _require_refusal(opening: Callable[[str], Any], error: type[Exception], places: Places) -> None:
-    """Raise AttributeError where MLflow opens a folder that is in no place: it does not ask the guard."""
+    """Raise AttributeError where MLflow opens an unserved folder: it does not ask the guard."""
     if places.find(TOP) is not None:  # the user serves the whole machine
         return
     with suppress(error):
@@ -167,18 +175,17 @@ def _serve_unguarded(order: dict[str, Any]) -> NoReturn:
     """Run MLflow's own server, which starts processes of its own."""
     from mlflow.cli import cli
 
-    arguments = [
-        "--host",
-        LOOPBACK,
-        "--port",
-        str(order["port"]),
-        "--allowed-hosts",
-        ",".join(own_hosts(order["port"])),
-    ]
-    arguments += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    options = {
+        "--backend-store-uri": order["uri"],
+        "--host": LOOPBACK,
+        "--port": str(order["port"]),
+        "--allowed-hosts": ",".join(own_hosts(order["port"])),
+        "--workers": "1",
+        "--uvicorn-opts": "--log-level warning",
+    }
     if order["artifacts"] is not None:
-        arguments += ["--default-artifact-root", order["artifacts"]]
-    cli.main(["server", "--backend-store-uri", order["uri"], *arguments])
+        options["--default-artifact-root"] = order["artifacts"]
+    cli.main(["server", *chain.from_iterable(options.items())])
     sys.exit()
 
 

@@ -10,156 +10,189 @@ import pandas as pd
 
 from linfit.component import unknown
 from linfit.errors import ConfigError
+from linfit.problem.problem import Array
 from linfit.views.captions import say_lost, say_problem
-from linfit.views.charts import Axis, Chart, Surface, join_notes, positive
+from linfit.views.charts import Axis, Chart, Surface, join_notes, positive, round_to_bins
 from linfit.views.comparison import Comparison
-from linfit.views.floor import clamp, get_floors, say_floor
+from linfit.views.floor import clamp, say_floor
 from linfit.views.methods import on_first
 from linfit.views.swept import Swept
 from linfit.views.ticks import distinct
 
-#: Values along an axis above which numbers are grouped into bins; cells that have room for text.
-MOST_VALUES, BINS, MOST_TEXTS = 40, 12, 100
+#: The most values along an axis that are not grouped into bins.
+MOST_VALUES = 40
+BINS = 12
+#: The most cells that have room for text.
+MOST_TEXTS = 100
 
 
 def heat_map(
     swept: Swept, comparison: Comparison, x: str | None = None, y: str | None = None
 ) -> Chart | None:
-    """Final excess loss over two swept keys: the geometric mean over all else. ConfigError for a key that the sweep does not vary."""
+    """Return the final excess loss over two swept keys.
+
+    The geometric mean over all else.
+
+    None where two keys are missing. ConfigError for a key that the sweep does not vary.
+    """
     for key in (x, y):
         if key is not None and key not in swept.varying:
             raise ConfigError(unknown("swept key", key, list(swept.varying)))
-    fitting = [
-        key
-        for key in (*swept.keys.numbers, *swept.keys.choices, *swept.keys.problem)
-        if key not in (x, y) and _fits(swept.values(key))
-    ]
-    x = x or next(iter(fitting), None)
-    y = y or next((key for key in fitting if key != x), None)
+    suitable = _suitable_keys(swept, (x, y))
+    x = x or next(iter(suitable), None)
+    y = y or next((key for key in suitable if key != x), None)
     if x is None or y is None:
         return None
-    pooled = bool({x, y} & set(swept.keys.problem))
-    across, up = (_binned(swept.values(key)) for key in (x, y))
-    floor = get_floors(swept)
-    excess = positive(clamp(swept.excess, floor))
-    cells = pd.DataFrame({"x": across, "y": up, "excess": excess}, dtype=object)
+
+    across = _binned(swept.values(x))
+    up = _binned(swept.values(y))
+    excess = positive(clamp(swept.excess, swept.floors))
+    fits = pd.DataFrame(
+        {
+            "x": across,
+            "y": up,
+            "excess": excess,
+        },
+        dtype=object,
+    )
+
+    pooled = x in swept.keys.problem or y in swept.keys.problem
     places = comparison.runs.index.to_numpy()
     if not pooled:
         places = places[on_first(comparison)]
-    surface = _surface(cells.iloc[places], _levels(across), _levels(up))
-    binned = " and ".join(key for key, own in ((x, across), (y, up)) if own != swept.values(key))
-    single = not cells.iloc[places].duplicated(["x", "y"]).any()
+    cells = fits.iloc[places]
+    surface = _surface(cells, _levels(across), _levels(up))
+
+    binned = [key for key, own in ((x, across), (y, up)) if own != swept.values(key)]
     pooling = "geometric mean over all else, of the fits that finished"
+    single = not cells.duplicated(["x", "y"]).any()
     note = join_notes(
         "each cell is one fit" if single else pooling,
-        *_lost(surface),
+        *_describe_lost(surface),
         say_lost(swept, places),
         "" if pooled else say_problem(comparison),
-        f"{binned}: middles of bins" if binned else "",
-        say_floor(swept.excess[places], floor[places]),
+        f"{' and '.join(binned)}: middles of bins" if binned else "",
+        say_floor(swept.excess[places], swept.floors[places]),
     )
-    axes = [Axis(key, names=tuple(_names(_levels(own)))) for key, own in ((x, across), (y, up))]
-    return Chart("heat_map", "Final excess loss", axes[0], axes[1], surface=surface, note=note)
+    x_axis = Axis(x, names=tuple(_names(_levels(across))))
+    y_axis = Axis(y, names=tuple(_names(_levels(up))))
+    return Chart(
+        "heat_map",
+        "Final excess loss",
+        x_axis,
+        y_axis,
+        surface=surface,
+        note=note,
+    )
+
+
+def _suitable_keys(swept: Swept, taken: Sequence[str | None]) -> list[str]:
+    """Return the keys, other than those taken, that make an axis."""
+    keys = (*swept.keys.numbers, *swept.keys.choices, *swept.keys.problem)
+    return [key for key in keys if key not in taken and _fills_axis(swept.values(key))]
 
 
 def _surface(cells: pd.DataFrame, columns: Sequence[Any], rows: Sequence[Any]) -> Surface:
-    """What is in the cells of a frame of x, y and the excess loss, NaN where a fit did not finish."""
-    logs = cells.assign(excess=np.log10(cells["excess"].astype(float))).groupby(
-        ["y", "x"], dropna=False
-    )["excess"]
-    mean, finished, fits = (
-        found.unstack("x").reindex(index=rows, columns=columns).to_numpy(float)
-        for found in (logs.mean(), logs.count(), logs.size())
-    )
-    z, places = 10**mean, list(np.ndindex(mean.shape))
-    counts = {
-        at: f"{finished[at]:.0f} of {fits[at]:.0f} fits" if fits[at] > 0 else "" for at in places
-    }
-    texts = {at: _cell(z[at], finished[at], fits[at]) for at in places if z.size <= MOST_TEXTS}
-    grid = [np.arange(length, dtype=float) for length in (len(columns), len(rows))]
+    """Return the cells of a frame of x, y and excess loss, NaN where a fit did not finish."""
+    logs = cells.assign(excess=np.log10(cells["excess"].astype(float)))
+    groups = logs.groupby(["y", "x"], dropna=False)["excess"]
+
+    def on_grid(found: pd.Series[Any]) -> Array:
+        table = found.unstack("x").reindex(index=rows, columns=columns)
+        return np.asarray(table.to_numpy(float))
+
+    z = 10 ** on_grid(groups.mean())
+    finished = on_grid(groups.count())
+    fits = on_grid(groups.size())
+
+    texts, counts = [], []
+    for values in zip(
+        z.tolist(),
+        finished.tolist(),
+        fits.tolist(),
+        strict=True,
+    ):
+        row = list(zip(*values, strict=True))
+        texts.append(tuple(_text(*cell) for cell in row))
+        counts.append(tuple(_count(done, number) for _, done, number in row))
     return Surface(
-        grid[0],
-        grid[1],
-        z,
-        "final excess loss",
-        "cells",
-        _table(texts, z.shape),
-        _table(counts, z.shape),
-        1 - finished / fits,
+        x=np.arange(len(columns), dtype=float),
+        y=np.arange(len(rows), dtype=float),
+        z=z,
+        label="final excess loss",
+        kind="cells",
+        texts=tuple(texts) if z.size <= MOST_TEXTS else (),
+        counts=tuple(counts),
+        lost=1 - finished / fits,
     )
 
 
-def _cell(value: float, finished: float, fits: float) -> str:
-    """The mean, and below it how many of the fits finished if not all did."""
+def _text(value: float, finished: float, fits: float) -> str:
+    """Return the mean, and below it how many of the fits finished if not all did."""
     if not fits > 0:
         return ""
     if not np.isfinite(value):
         return "×"
-    plain = f"{value:.0f}" if value >= 9.5 else f"{value:.2g}"
-    size = (
-        plain if 0.01 <= value < 1e4 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")
-    )
+
+    if value < 0.01 or value >= 1e4:
+        size = f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")
+    else:
+        size = f"{value:.0f}" if value >= 9.5 else f"{value:.2g}"
     return size if finished == fits else f"{size}\n{finished:.0f}/{fits:.0f}"
 
 
-def _table(
-    cells: dict[tuple[int, ...], str], shape: tuple[int, ...]
-) -> tuple[tuple[str, ...], ...]:
-    return (
-        tuple(tuple(cells[i, j] for j in range(shape[1])) for i in range(shape[0])) if cells else ()
-    )
+def _count(finished: float, fits: float) -> str:
+    return f"{finished:.0f} of {fits:.0f} fits" if fits > 0 else ""
 
 
-def _lost(surface: Surface) -> tuple[str, str]:
-    """What a note says of cells with fits that did not finish."""
-    lost = surface.lost
-    assert lost is not None
-    some, all_ = bool(((lost > 0) & (lost < 1)).any()), bool((lost == 1).any())
+def _describe_lost(surface: Surface) -> tuple[str, str]:
+    """Return notes on cells with fits that did not finish."""
+    assert surface.lost is not None
+    some = bool(((surface.lost > 0) & (surface.lost < 1)).any())
+    every = bool((surface.lost == 1).any())
     partly = "2/3: two of three did" if surface.texts else "/: some did not"
-    return partly if some else "", "×: none did" if all_ else ""
+    return partly if some else "", "×: none did" if every else ""
 
 
-def _fits(values: Sequence[Any]) -> bool:
+def _fills_axis(values: Sequence[Any]) -> bool:
+    """Return True for several values, few enough or numbers."""
     different = len(set(values))
-    return different >= 2 and (different <= MOST_VALUES or _numbers(values))
+    return different >= 2 and (different <= MOST_VALUES or _are_numbers(values))
 
 
-def _numbers(values: Sequence[Any]) -> bool:
+def _are_numbers(values: Sequence[Any]) -> bool:
     return all(isinstance(value, int | float) or value is None for value in values)
 
 
 def _binned(values: Sequence[Any]) -> list[Any]:
-    """The values themselves, or of too many numbers the middles of bins; None stays."""
-    if len(set(values)) <= MOST_VALUES or not _numbers(values):
+    """Return the values, or of too many numbers the middles of bins; None stays."""
+    if len(set(values)) <= MOST_VALUES or not _are_numbers(values):
         return list(values)
+
     numbers = np.array([np.nan if value is None else float(value) for value in values])
     low, middle, high = np.nanmin(numbers), np.nanmedian(numbers), np.nanmax(numbers)
-    wide = low > 0 and abs(middle - np.sqrt(low * high)) < abs(
-        middle - (low + high) / 2
-    )  # as numbers drawn on a log scale lie
-    edges = (np.geomspace if wide else np.linspace)(low, high, BINS + 1)
-    middles = np.sqrt(edges[1:] * edges[:-1]) if wide else (edges[1:] + edges[:-1]) / 2
-    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, BINS - 1)
-    return [
-        None if np.isnan(number) else float(middles[place])
-        for number, place in zip(numbers, places, strict=True)
-    ]
+    # The median of numbers drawn on a log scale is nearer to the geometric mean of their ends.
+    if low > 0 and abs(middle - np.sqrt(low * high)) < abs(middle - (low + high) / 2):
+        edges = np.geomspace(low, high, BINS + 1)
+        middles = np.sqrt(edges[1:] * edges[:-1])
+    else:
+        edges = np.linspace(low, high, BINS + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+    binned = round_to_bins(numbers, edges, middles)
+    return [None if np.isnan(number) else number for number in binned.tolist()]
 
 
 def _levels(values: Sequence[Any]) -> list[Any]:
-    """The different values, numbers in order and before what is none."""
+    """Return the different values; numbers are sorted, with None last."""
     found = list(dict.fromkeys(values))
-    return (
-        sorted(found, key=lambda value: (value is None, value or 0)) if _numbers(found) else found
-    )
+    if not _are_numbers(found):
+        return found
+    return sorted(found, key=lambda value: (value is None, value or 0))
 
 
 def _names(levels: Sequence[Any]) -> list[str]:
-    numbers = [level for level in levels if isinstance(level, float)]
-    named = dict(
-        zip(numbers, distinct(numbers, lambda value, digits: f"{value:.{digits}g}", 2), strict=True)
-    )
-    return [
-        "–" if level is None else named[level] if isinstance(level, float) else str(level)
-        for level in levels
-    ]
+    """Return the names of levels, floats with as few digits as tell them apart."""
+    floats = [level for level in levels if isinstance(level, float)]
+    texts = distinct(floats, lambda value, digits: f"{value:.{digits}g}", 2)
+    named: dict[Any, str] = {None: "–", **dict(zip(floats, texts, strict=True))}
+    return [named.get(level) or str(level) for level in levels]

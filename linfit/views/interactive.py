@@ -1,4 +1,4 @@
-"""Charts as Plotly draws them in the report's page: plain data, so that the page needs Plotly and Python does not."""
+"""Charts for Plotly in the report: plain data, so the page needs Plotly and Python does not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from linfit.views.charts import (
     Chart,
     Mark,
     Series,
+    Surface,
     find_recorded_points,
     place_strip,
 )
@@ -34,25 +35,43 @@ DASHES = (
     "2px,4px",
 )
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
-MODES = {"points": "markers", "stairs": "lines", "plain": "lines", "predicted": "lines"}
+MODES = {
+    "points": "markers",
+    "stairs": "lines",
+    "plain": "lines",
+    "predicted": "lines",
+}
 INK = "#222222"
-#: The axes of the strip above, of the marks, which run from bottom to top; a row of the strip as a share of the height.
-STRIP, MARKS, ROW = "y2", "y3", 0.05
+#: The axis of the strip above.
+STRIP = "y2"
+#: The axis of the marks, which run from bottom to top.
+MARKS = "y3"
+#: A row of the strip, as a share of the height.
+ROW = 0.05
 
 
 def plotly(chart: Chart) -> dict[str, Any]:
-    """The traces and the layout of a chart, ready for JSON; text is escaped, because Plotly reads tags in it."""
-    traces = [] if chart.surface is None else _surface(chart)
+    """Return traces and layout of a chart for JSON.
+
+    Text is escaped: Plotly reads tags in it.
+    """
+    traces = [] if chart.surface is None else _surface(chart, chart.surface)
     for number, series in enumerate(chart.series):
         traces += _traces(series, number if series.style is None else series.style)
-    traces += [_point(mark) if mark.y is not None else _line(mark) for mark in chart.marks]
-    places, names = place_strip(chart.strip)
+    traces += [_line(mark) if mark.y is None else _point(mark) for mark in chart.marks]
+    places, labels = place_strip(chart.strip)
     traces += [_row(series, place) for place, series in zip(places, chart.strip, strict=True)]
+
     top = 1.0 - (ROW * len(chart.strip) + 0.04 if chart.strip else 0.0)
     layout = {
         "xaxis": {**_axis(chart.x, [series.x for series in chart.series]), "anchor": "y"},
         "yaxis": {**_axis(chart.y, [series.y for series in chart.series]), "domain": [0, top]},
-        "margin": {"t": 20, "r": 10, "b": 55, "l": 70},
+        "margin": {
+            "t": 20,
+            "r": 10,
+            "b": 55,
+            "l": 70,
+        },
         "legend": {
             "orientation": "h",
             "yref": "container",
@@ -67,31 +86,43 @@ def plotly(chart: Chart) -> dict[str, Any]:
     }
     hidden = {"fixedrange": True, "zeroline": False, "showgrid": False}
     if any(mark.y is None for mark in chart.marks):
-        layout["yaxis3"] = {**hidden, "overlaying": "y", "range": [0, 1], "visible": False}
+        layout["yaxis3"] = {
+            **hidden,
+            "overlaying": "y",
+            "range": [0, 1],
+            "visible": False,
+        }
     if chart.strip:
-        told = {"tickvals": list(names.values()), "ticktext": list(names), "automargin": True}
+        names = {
+            "tickvals": list(labels.values()),
+            "ticktext": list(labels),
+            "automargin": True,
+        }
         limits = {"domain": [top + 0.02, 1], "range": [places[-1] + 0.7, -0.7]}
-        layout["yaxis2"] = {**hidden, **told, **limits}
+        layout["yaxis2"] = {**hidden, **names, **limits}
     return {"data": traces, "layout": layout}
 
 
 def escaped(text: str) -> str:
-    """Text that Plotly shows as it is."""
+    """Escape text so that Plotly shows it unchanged."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def values(array: ArrayLike) -> list[float | None]:
-    """Numbers for JSON: null where there is none, and no more digits than a picture shows."""
-    return [
-        float(f"{value:.6g}") if np.isfinite(value) else None
-        for value in np.asarray(array, dtype=float).tolist()
-    ]
+    """Return numbers for JSON.
+
+    Null unless finite, with the digits that a picture shows.
+    """
+    numbers = np.asarray(array, dtype=float).tolist()
+    return [float(f"{number:.6g}") if np.isfinite(number) else None for number in numbers]
 
 
 def _traces(series: Series, number: int) -> list[dict[str, Any]]:
+    """Return the traces of a series in a style: its line, with its band or its ends."""
     color, group = COLORS[number % 8], f"{series.label}{number}"
     common = {"type": "scatter", "x": values(series.x), "legendgroup": group}
-    look = {"color": color, "symbol": SYMBOLS[number % 8]}
+    marker = {"color": color, "symbol": SYMBOLS[number % 8], "size": 6}
+    dashes = DASHES[(number + number // 8) % 8]
     main: dict[str, Any] = {
         **common,
         "y": values(series.y),
@@ -100,186 +131,210 @@ def _traces(series: Series, number: int) -> list[dict[str, Any]]:
         "line": {
             "color": color,
             "width": 2,
-            "dash": "dot" if series.kind == "predicted" else DASHES[(number + number // 8) % 8],
+            "dash": "dot" if series.kind == "predicted" else dashes,
             "shape": "hv" if series.kind == "stairs" else "linear",
         },
-        "marker": {**look, "size": 6},
+        "marker": marker,
         "showlegend": bool(series.label),
     }
     if series.kind == "path":
         sizes = np.zeros(len(series.x), int)
         sizes[find_recorded_points(series)] = 6
-        main["marker"] = {**look, "size": sizes.tolist(), "opacity": 1, "line": {"width": 0}}
+        main["marker"] = {
+            **marker,
+            "size": sizes.tolist(),
+            "opacity": 1,
+            "line": {"width": 0},
+        }
         return [main, *_ends(series, number, group)]
     if series.low is None or series.high is None:
         return [main]
-    edge = {
-        **common,
+
+    if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
+        main["error_y"] = {
+            "array": values(np.abs(series.high - series.y)),
+            "arrayminus": values(np.abs(series.low - series.y)),
+            "symmetric": False,
+            "color": color,
+            "width": 0,
+        }
+        return [main]
+    hidden = {
         "mode": "lines",
         "line": {"width": 0},
         "showlegend": False,
         "hoverinfo": "skip",
     }
     band = {"fill": "tonexty", "fillcolor": transparent(color)}
-    if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
-        above, below = (values(np.abs(edge - series.y)) for edge in (series.high, series.low))
-        return [
-            {
-                **main,
-                "error_y": {
-                    "array": above,
-                    "arrayminus": below,
-                    "symmetric": False,
-                    "color": color,
-                    "width": 0,
-                },
-            }
-        ]
-    return [{**edge, "y": values(series.low)}, {**edge, "y": values(series.high), **band}, main]
+    low = {**common, **hidden, "y": values(series.low)}
+    high = {
+        **common,
+        **hidden,
+        "y": values(series.high),
+        **band,
+    }
+    return [low, high, main]
 
 
 def _ends(series: Series, number: int, group: str) -> list[dict[str, Any]]:
-    """A ring where a path starts, a large marker where it ends."""
-    rings = {
-        "start": (
-            series.x[:1],
-            series.y[:1],
-            {"symbol": "circle-open", "size": 12, "line": {"width": 2}},
-        )
+    """Return a ring where a path starts, and a large marker where it ends."""
+    color = COLORS[number % 8]
+    common = {
+        "type": "scatter",
+        "mode": "markers",
+        "legendgroup": group,
+        "showlegend": False,
     }
-    if not series.leaves:
-        rings["end"] = (series.x[-1:], series.y[-1:], {"symbol": SYMBOLS[number % 8], "size": 11})
-    common = {"type": "scatter", "mode": "markers", "legendgroup": group, "showlegend": False}
-    return [
-        {
-            **common,
-            "x": values(x),
-            "y": values(y),
-            "name": f"{escaped(series.label)}: {which}",
-            "marker": {"color": COLORS[number % 8], **look},
-        }
-        for which, (x, y, look) in rings.items()
-    ]
+    name = escaped(series.label)
+    start = {
+        **common,
+        "x": values(series.x[:1]),
+        "y": values(series.y[:1]),
+        "name": f"{name}: start",
+        "marker": {
+            "color": color,
+            "symbol": "circle-open",
+            "size": 12,
+            "line": {"width": 2},
+        },
+    }
+    if series.leaves:
+        return [start]
+    end = {
+        **common,
+        "x": values(series.x[-1:]),
+        "y": values(series.y[-1:]),
+        "name": f"{name}: end",
+        "marker": {"color": color, "symbol": SYMBOLS[number % 8], "size": 11},
+    }
+    return [start, end]
 
 
-def _surface(chart: Chart) -> list[dict[str, Any]]:
-    surface = chart.surface
-    assert surface is not None
+def _surface(chart: Chart, surface: Surface) -> list[dict[str, Any]]:
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log10(surface.z)
-    z = [values(row) for row in logs]
-    found = logs[np.isfinite(logs)]
-    bar = (
-        {
-            "title": {"text": surface.label, "side": "right"},
-            **_bar(float(found.min()), float(found.max())),
-        }
-        if len(found)
-        else {}
-    )
     if surface.kind == "contours":
-        if len(at := np.log10(levels(surface))) < 2:  # flat
-            return []
-        look = {"coloring": "fill", "start": float(at[0]), "end": float(at[-1]), "size": 0.5}
-        grays = {
-            "colorscale": [[0, GROUND[0]], [1, GROUND[1]]],
-            "line": {"color": LINE, "width": 0.7},
-            "hoverinfo": "skip",
-        }
-        return [
-            {
-                "type": "contour",
-                "x": values(surface.x),
-                "y": values(surface.y),
-                "z": z,
-                "contours": look,
-                "colorbar": bar,
-                **grays,
-            }
-        ]
-    names = {
-        "x": [escaped(name) for name in chart.x.names],
-        "y": [escaped(name) for name in chart.y.names],
+        return _contours(surface, logs)
+    return _cells(chart, surface, logs)
+
+
+def _contours(surface: Surface, logs: Array) -> list[dict[str, Any]]:
+    at = np.log10(levels(surface))
+    if len(at) < 2:  # flat
+        return []
+    look = {
+        "coloring": "fill",
+        "start": float(at[0]),
+        "end": float(at[-1]),
+        "size": 0.5,
     }
+    contours = {
+        "type": "contour",
+        "x": values(surface.x),
+        "y": values(surface.y),
+        "z": [values(row) for row in logs],
+        "contours": look,
+        "colorbar": _bar(surface, logs),
+        "colorscale": [[0, GROUND[0]], [1, GROUND[1]]],
+        "line": {"color": LINE, "width": 0.7},
+        "hoverinfo": "skip",
+    }
+    return [contours]
+
+
+def _cells(chart: Chart, surface: Surface, logs: Array) -> list[dict[str, Any]]:
+    columns = [escaped(name) for name in chart.x.names]
+    rows = [escaped(name) for name in chart.y.names]
+    pointed = []
+    for sizes, counts in zip(surface.z.tolist(), surface.counts, strict=True):
+        pointed.append([[_size(size), count] for size, count in zip(sizes, counts, strict=True)])
     cells = {
         "type": "heatmap",
-        **names,
-        "z": z,
+        "x": columns,
+        "y": rows,
+        "z": [values(row) for row in logs],
         "text": [[text.replace("\n", "<br>") for text in row] for row in surface.texts],
         "texttemplate": "%{text}" if surface.texts else "",
-        "customdata": [
-            [[_size(value), count] for value, count in zip(*both, strict=True)]
-            for both in zip(surface.z, surface.counts, strict=True)
-        ],
+        "customdata": pointed,
         "hovertemplate": "%{x}, %{y}: %{customdata[0]}<br>%{customdata[1]}<extra></extra>",
         "hoverongaps": False,
         "colorscale": "Cividis",
-        "colorbar": bar,
+        "colorbar": _bar(surface, logs),
     }
-    return [cells, *([] if surface.texts or surface.lost is None else _signs(surface.lost, names))]
+    if surface.texts or surface.lost is None:
+        return [cells]
+    return [cells, *_signs(surface.lost, columns, rows)]
 
 
 def _size(value: float) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "none finished"
 
 
-def _bar(low: float, high: float) -> dict[str, Any]:
-    """The ticks of a colour bar, whose values are logarithms."""
-    places = ticks(10.0**low, 10.0**high)
-    return {"tickvals": values(np.log10(places)), "ticktext": ticks_names(places)}
+def _bar(surface: Surface, logs: Array) -> dict[str, Any]:
+    """Return the colour bar of a surface, whose values are logarithms."""
+    found = logs[np.isfinite(logs)]
+    if not len(found):
+        return {}
+    places = ticks(10.0 ** float(found.min()), 10.0 ** float(found.max()))
+    return {
+        "title": {"text": surface.label, "side": "right"},
+        "tickvals": values(np.log10(places)),
+        "ticktext": ticks_names(places),
+    }
 
 
-def _signs(lost: Array, names: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """A sign in each cell of which some fits, or all, did not finish."""
-    signs = {"line-ne-open": (lost > 0) & (lost < 1), "x-thin-open": lost == 1}
-    common = {"type": "scatter", "mode": "markers", "showlegend": False, "hoverinfo": "skip"}
-    places = {symbol: np.nonzero(which) for symbol, which in signs.items() if which.any()}
-    return [
-        {
-            **common,
-            "x": [names["x"][j] for j in columns],
-            "y": [names["y"][i] for i in rows],
-            "marker": {
-                "symbol": symbol,
-                "size": 7,
-                "color": "#777777" if symbol == "x-thin-open" else "white",
-            },
-        }
-        for symbol, (rows, columns) in places.items()
-    ]
+def _signs(lost: Array, columns: Sequence[str], rows: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a sign in each cell that lost some of its fits, or all."""
+    traces = []
+    signs = (
+        ("line-ne-open", "white", (lost > 0) & (lost < 1)),
+        ("x-thin-open", "#777777", lost == 1),
+    )
+    for symbol, color, which in signs:
+        if which.any():
+            up, across = np.nonzero(which)
+            trace = {
+                "type": "scatter",
+                "mode": "markers",
+                "showlegend": False,
+                "hoverinfo": "skip",
+                "x": [columns[j] for j in across.tolist()],
+                "y": [rows[i] for i in up.tolist()],
+                "marker": {"symbol": symbol, "size": 7, "color": color},
+            }
+            traces.append(trace)
+    return traces
 
 
 def _point(mark: Mark) -> dict[str, Any]:
-    star = {"symbol": "star", "size": 15, "color": INK}
     return {
         "type": "scatter",
         "mode": "markers",
         "x": [mark.x],
         "y": [mark.y],
         "name": escaped(mark.label),
-        "marker": star,
+        "marker": {"symbol": "star", "size": 15, "color": INK},
     }
 
 
 def _line(mark: Mark) -> dict[str, Any]:
-    """From bottom to top, and back down at the other end of a range."""
-    color = INK if mark.style is None else COLORS[mark.style % 8]
-    ends = [mark.x] if mark.to is None else [mark.x, mark.to]
-    marker = {
-        "symbol": "line-ew" if mark.style is None else SYMBOLS[mark.style % 8],
-        "color": color,
-        "size": [0, 8, 8, 0][: 2 * len(ends)],
-    }
+    """Return a line from bottom to top, and back down at the other end of a range."""
+    color, symbol = INK, "line-ew"
+    if mark.style is not None:
+        color, symbol = COLORS[mark.style % 8], SYMBOLS[mark.style % 8]
+    x, y, sizes = [mark.x, mark.x], [0, 1], [0, 8]
+    if mark.to is not None:
+        x, y, sizes = [*x, mark.to, mark.to], [0, 1, 1, 0], [0, 8, 8, 0]
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "x": [x for x in ends for _ in (0, 1)],
-        "y": [0, 1, 1, 0][: 2 * len(ends)],
+        "x": x,
+        "y": y,
         "yaxis": MARKS,
         "fill": "none" if mark.to is None else "toself",
         "fillcolor": transparent(color),
         "line": {"color": color, "dash": "dot", "width": 1.5},
-        "marker": marker,
+        "marker": {"symbol": symbol, "color": color, "size": sizes},
         "name": escaped(mark.label),
         "hovertemplate": "%{x:.4g}",
         "cliponaxis": False,
@@ -287,18 +342,18 @@ def _line(mark: Mark) -> dict[str, Any]:
 
 
 def _row(series: Series, place: float) -> dict[str, Any]:
-    """A row of the strip, hollow where less than half were lost."""
+    """Return a row of the strip, hollow where less than half were lost."""
     number = series.style or 0
-    symbols = [
-        SYMBOLS[number % 8] + ("" if share >= 0.5 else "-open") for share in series.y.tolist()
-    ]
+    symbol = SYMBOLS[number % 8]
+    shares = series.y.tolist()
+    symbols = [symbol if share >= 0.5 else f"{symbol}-open" for share in shares]
     return {
         "type": "scatter",
         "mode": "markers",
         "x": values(series.x),
         "y": [place] * len(series.x),
         "yaxis": STRIP,
-        "text": [f"{share:.0%} {series.label}" for share in series.y.tolist()],
+        "text": [f"{share:.0%} {series.label}" for share in shares],
         "hovertemplate": "%{x:.4g}: %{text}<extra></extra>",
         "marker": {"color": COLORS[number % 8], "symbol": symbols, "size": 8},
         "showlegend": False,
@@ -306,7 +361,9 @@ def _row(series: Series, place: float) -> dict[str, Any]:
 
 
 def transparent(color: str) -> str:
-    return f"rgba({','.join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5))},0.12)"
+    """Return a colour `#RRGGBB` that lets most of what is below it through."""
+    red, green, blue = bytes.fromhex(color[1:])
+    return f"rgba({red},{green},{blue},0.12)"
 
 
 def _axis(axis: Axis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
@@ -318,44 +375,42 @@ def _axis(axis: Axis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
     }
     if axis.names:
         return {**shown, "type": "category", "showgrid": False}
+
     if axis.scale != "linear":
-        shown |= {"type": "log", "exponentformat": "power", **_ticks(_decades(drawn))}
-    if axis.ticks:
-        shown |= {
-            "tickmode": "array",
-            "tickvals": list(axis.ticks),
-            "ticktext": ticks_names(axis.ticks),
-        }
+        shown |= {"type": "log", "exponentformat": "power"}
     if axis.scale == "steps":
-        powers = [10.0**k for k in range(10)]
+        places = [STEP_ZERO, *(10.0**power for power in range(10))]
         shown |= {
             "tickmode": "array",
-            "tickvals": [STEP_ZERO, *powers],
-            "ticktext": step_names([STEP_ZERO, *powers]),
+            "tickvals": places,
+            "ticktext": step_names(places),
         }
-    if "tickvals" in shown:
-        shown.pop("dtick", None)
+    elif axis.ticks:
+        places = list(axis.ticks)
+        shown |= {
+            "tickmode": "array",
+            "tickvals": places,
+            "ticktext": ticks_names(places),
+        }
+    elif axis.scale == "log":
+        shown |= _ticks(_decades(drawn))
     if axis.limits is not None:
         shown["range"] = [float(limit) for limit in axis.limits]
     return shown
 
 
 def _ticks(decades: float) -> dict[str, Any]:
-    """Of an axis of few decades 1, 2, 5, …, of a longer one its powers of ten, of others what Plotly chooses."""
-    return (
-        {"dtick": "D2"}
-        if SHORT <= decades < LONG
-        else {"dtick": 1}
-        if LONG <= decades < MOST
-        else {}
-    )
+    """Return ticks at 1, 2, 5, … of few decades, at powers of ten of more.
+
+    Otherwise Plotly chooses them.
+    """
+    if SHORT <= decades < LONG:
+        return {"dtick": "D2"}
+    return {"dtick": 1} if LONG <= decades < MOST else {}
 
 
 def _decades(drawn: Sequence[ArrayLike]) -> float:
-    every = (
-        np.concatenate([np.asarray(array, dtype=float) for array in drawn])
-        if drawn
-        else np.array([])
-    )
-    found = every[np.isfinite(every) & (every > 0)]
+    """Return the decades between the smallest and the largest number that is drawn."""
+    numbers = np.concatenate([[], *(np.asarray(array, dtype=float) for array in drawn)])
+    found = numbers[np.isfinite(numbers) & (numbers > 0)]
     return count_decades(found.min(), found.max()) if len(found) else 0.0

@@ -1,4 +1,4 @@
-"""What others wrote, as it may stand in what rich prints."""
+"""Text from users and stores, made safe for rich to print."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from linfit.errors import printable
 
 
 def escape(text: str) -> str:
-    """The text as it is: neither rich nor the terminal finds commands in it."""
+    """Return text in which neither rich nor the terminal finds commands."""
     return markup.escape(printable(text))

@@ -1,4 +1,7 @@
-"""A figure that a notebook shows by itself: it shows matplotlib's own only where pyplot has been set up, which linfit does not."""
+"""A figure that a notebook shows by itself.
+
+A notebook shows matplotlib's own figures only where pyplot is set up, and linfit sets up none.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from matplotlib.figure import Figure
 
 
 class Picture(Figure):
-    """A matplotlib figure."""
+    """A matplotlib figure with a picture of itself for notebooks."""
 
     def _repr_png_(self) -> bytes:
         file = BytesIO()

@@ -1,6 +1,8 @@
-"""Imports matplotlib as it comes: what the environment and the working directory say of it stops no picture of a run that is recorded.
+"""Import matplotlib without settings from the environment or the working directory.
 
-linfit's pictures have settings of their own. A program that wants a `matplotlibrc` of its own imports matplotlib before linfit draws.
+Wrong settings there would stop the pictures of a run that is recorded. linfit's pictures have
+settings of their own. A program that wants its own `matplotlibrc` imports matplotlib before linfit
+draws.
 """
 
 from __future__ import annotations
@@ -10,17 +12,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-#: The file of settings that matplotlib looks for in the working directory, then in the user's folders, then in its own.
-_FILE, _OWN_FOLDER = "matplotlibrc", "mpl-data"
+#: The settings file, looked for in the working directory, the user's folders, and matplotlib's.
+_FILE = "matplotlibrc"
+_OWN_FOLDER = "mpl-data"
 _BACKEND = "MPLBACKEND"
 
 
 @contextmanager
 def _without_settings() -> Iterator[None]:
-    """Have matplotlib find no file of settings but its own, and nothing in the environment."""
-    given = {
-        name: os.environ.pop(name) for name in (_BACKEND, "MATPLOTLIBRC") if name in os.environ
-    }
+    """Have matplotlib find no settings file but its own, and nothing in the environment."""
+    variables = (_BACKEND, "MATPLOTLIBRC")
+    given = {name: os.environ.pop(name) for name in variables if name in os.environ}
     exists = os.path.exists
 
     def exists_for_matplotlib(path: object) -> bool:

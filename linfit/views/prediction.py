@@ -1,4 +1,4 @@
-"""What theory says of a recorded fit, as linfit/engine/prediction.py has it: the largest stable learning rate, and how quickly it contracts."""
+"""Theory of a recorded fit: the largest stable learning rate, and the predicted contraction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from linfit.sweeps import stability
 
 
 def stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -> float | None:
-    """The largest stable learning rate of the config's optimizer on all samples; None where no finite one is known."""
+    """Return the largest stable learning rate on all samples.
+
+    None if no finite one is known.
+    """
     if not config.batch.is_full:
         return None
     bound = find_largest_stable_lr(
@@ -31,15 +34,17 @@ def stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -> float 
 
 
 def stable_rates(configs: Sequence[FitConfig]) -> list[float]:
-    """The same of each config for which one is known, all at once."""
-    whole = [config for config in configs if config.batch.is_full]
-    return [bound for bound in stability.bounds(whole).values() if 0 < bound < math.inf]
+    """Return the largest stable learning rates that are known, all computed at once."""
+    full = [config for config in configs if config.batch.is_full]
+    return [bound for bound in stability.bounds(full).values() if 0 < bound < math.inf]
 
 
 def predicted_rate(fit: Fit) -> float | None:
-    """The factor by which the distance to the optimum shrinks at each step in the long run; None where nobody knows it."""
+    """Return the factor by which each late step shrinks the distance to the optimum.
+
+    None where it is unknown.
+    """
     if fit.optimum is None or fit.problem is None:
         return None
-    return prediction.predicted_rate(
-        fit.config, fit.optimum, fit.config.optimizer.count(fit.problem)
-    )
+    num_samples = fit.config.optimizer.count(fit.problem)
+    return prediction.predicted_rate(fit.config, fit.optimum, num_samples)

@@ -19,54 +19,74 @@ KEY = ["problem", "method", "setting"]
 
 
 def describe_lowest(swept: Swept, runs: pd.DataFrame, picks: Sequence[Pick]) -> str:
-    """Return the sentence that says which problem has the lowest loss, or of one problem which method.
+    """Return which problem has the lowest loss, or of one problem which method.
 
-    `picks` are compared on the fits `runs`: by the fewest that did not finish, then by the mean of the loss
-    that the sweep is compared by. The sentence is empty where excess losses of one problem say it all.
+    `picks` are compared on the fits `runs`: fewest that did not finish, then the mean of the loss
+    that compares the sweep. The sentence is empty where excess losses of one problem say it all.
     """
-    problems = {problem for problem, _, _ in picks}
+    several_problems = len({problem for problem, _, _ in picks}) > 1
     if swept.by is None:
         return f"{INCOMPARABLE}. No model is logged." if swept.run_id else f"{INCOMPARABLE}."
-    if swept.by == layout.EXCESS and len(problems) < 2:
+    if len(picks) < 2 or (swept.by == layout.EXCESS and not several_problems):
         return ""
-    values = pd.Series(swept.compared)[runs.index].replace(np.inf, np.nan)
-    groups = runs.groupby(KEY, sort=False).groups
-    by_seed = {pick: values[groups[pick]].set_axis(runs["seed"][groups[pick]]) for pick in picks}
-    finished = [pick for pick in picks if by_seed[pick].notna().any()]
-    ranked = sorted(finished, key=lambda pick: (by_seed[pick].isna().mean(), by_seed[pick].mean()))
-    if len(picks) < 2 or not ranked:
+
+    losses = _group_losses(swept, runs, picks)
+    finished = [pick for pick in picks if losses[pick].notna().any()]
+    ranked = sorted(finished, key=lambda pick: (losses[pick].isna().mean(), losses[pick].mean()))
+    if not ranked:
         return ""
+
     first = ranked[0]
-    said = f"{_name(first, picks)} the lowest {swept.by.replace('_', ' ')}: {_told(by_seed[first])}"
-    others = [pick for pick in ranked[1:] if len(problems) < 2 or pick[0] != first[0]]
+    by = swept.by.replace("_", " ")
+    sentence = f"{_subject(first, picks)} the lowest {by}: {_describe(losses[first])}"
+    others = ranked[1:]
+    if several_problems:
+        others = [pick for pick in others if pick[0] != first[0]]
     if not others:
-        return f"{said}."
-    verdict = _verdict(by_seed[others[0]] - by_seed[first], comb(len(ranked), 2))
-    return f"{said}; {_name(others[0], picks)} {_told(by_seed[others[0]])}{verdict}."
+        return f"{sentence}."
+
+    second = others[0]
+    verdict = _verdict(losses[second] - losses[first], comb(len(ranked), 2))
+    return f"{sentence}; {_subject(second, picks)} {_describe(losses[second])}{verdict}."
 
 
-def _name(pick: Pick, picks: Sequence[Pick]) -> str:
-    """Return what has a loss, with the verb: a problem, with its method where the problem has several."""
+def _group_losses(
+    swept: Swept, runs: pd.DataFrame, picks: Sequence[Pick]
+) -> dict[Pick, pd.Series[float]]:
+    """Return the compared losses of each pick's fits by repetition, NaN if not finished."""
+    losses = pd.Series(swept.compared)[runs.index].replace(np.inf, np.nan)
+    groups = runs.groupby(KEY, sort=False).groups
+    found = {}
+    for pick in picks:
+        index = groups[pick]
+        found[pick] = losses[index].set_axis(runs["seed"][index])
+    return found
+
+
+def _subject(pick: Pick, picks: Sequence[Pick]) -> str:
+    """Return what has a loss, with the verb: a problem, with its method if it has several."""
     problem, method, setting = pick
     own = f"{method} {setting}".strip()
-    if all(other[0] == problem for other in picks):
+    methods = sum(other[0] == problem for other in picks)
+    if methods == len(picks):
         return f"{own} has"
-    several = sum(other[0] == problem for other in picks) > 1
-    return f"{problem}, with {own}, has" if several else f"{problem} has"
+    return f"{problem}, with {own}, has" if methods > 1 else f"{problem} has"
 
 
-def _told(values: pd.Series[float]) -> str:
-    """Return the mean loss, and of how many repetitions it is the mean."""
-    number, finished = f"{values.mean():.3g}", values.count()
+def _describe(values: pd.Series[float]) -> str:
+    """Return the mean loss, and the number of repetitions in the mean."""
+    number = f"{values.mean():.3g}"
+    finished = values.count()
     if finished < len(values):
         return f"{number}, the mean of the {finished} of {len(values)} repetitions that finished"
     return f"{number}, the mean of {finished} repetitions" if finished > 1 else number
 
 
 def _verdict(differences: pd.Series[float], compared: int) -> str:
-    """Return what is added where chance explains paired differences, with Bonferroni's correction for the pairs compared.
+    """Return a clause if chance explains paired differences.
 
-    Any two might have come out as the first and the second.
+    The level has Bonferroni's correction: any two of the pairs compared might have come out as
+    the first and the second.
     """
     paired = differences.dropna().to_numpy()
     _, low, high = mean_interval(paired, 1 - (1 - LEVEL) / compared)

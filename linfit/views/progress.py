@@ -1,4 +1,4 @@
-"""A bar on stderr while fits run: how many are done, at what rate, how long it will still take."""
+"""A bar on stderr while fits run: how many are done, at what rate, how long the rest will take."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from math import ceil
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
@@ -17,118 +18,142 @@ from linfit.engine.fit import Status
 from linfit.sweeps.recording import Done
 from linfit.views.tables import console as console_for
 
-#: Seconds between two looks of the bar, and before a fit alone has one.
-BETWEEN, PATIENCE = 0.1, 1.0
-#: How many times are remembered at which so many steps were made, and the seconds of computing between two.
-MARKS, SPACING = 30, 1.0
-#: Columns of a terminal that has room for the whole bar, and of one that has room for the time that is left.
-WIDE, NARROW = 80, 40
+#: Seconds between two drawings of the bar.
+BETWEEN = 0.1
+#: Seconds before a lone fit has a bar.
+PATIENCE = 1.0
+#: The most times at which the number of steps is remembered.
+MARKS = 30
+#: Seconds of computing between two of these times.
+SPACING = 1.0
+#: Columns of a terminal that has room for the whole bar.
+WIDE = 80
+#: Columns of a terminal that has room for the time that is left.
+NARROW = 40
 
 
 class ProgressBar:
-    """An observer that draws a bar; where stderr is no terminal it is drawn once, at the end of a sweep.
+    """An observer that draws a bar.
 
-    Making steps and recording fits are timed apart. How long the steps that are left will take follows from the last half
-    minute or more: from their rate, and from the share of them that was made where fits ended before their last step. How
-    long recording will take follows from the fits handed over so far. The time until the first steps are made says
-    nothing of the others: it goes to imports and to the data.
+    Without a terminal it is drawn once, at the end of a sweep.
+
+    Making steps and recording fits are timed apart. The time for the steps that are left follows
+    from the last half minute or more: from their rate, and from the share of them that was made
+    where fits ended before their last step. The time for recording follows from the fits handed
+    over so far. The time until the first steps says nothing of the others: it goes to imports and
+    to the data.
     """
 
     def __init__(
         self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.console, self.clock = console or console_for(sys.stderr), clock
-        texts = [
-            TextColumn(f"{{task.fields[{name}]}}") for name in ("fits", "rate", "left", "trouble")
-        ]
-        fits, rate, left, trouble = texts
-        self.progress = Progress(
-            *self._fitted(fits, rate, left, trouble), console=self.console, get_time=clock
-        )
+        self.console = console or console_for(sys.stderr)
+        self.clock = clock
+        columns = self._choose_columns()
+        self.progress = Progress(*columns, console=self.console, get_time=clock)
+        fields: dict[str, Any] = {
+            "fits": "",
+            "rate": "",
+            "left": "",
+            "trouble": "",
+        }
         self.task = self.progress.add_task(
-            "", total=None, fits="", rate="", left="", trouble="", start=False
+            "",
+            total=None,
+            start=False,
+            **fields,
         )
         self.begun = False
 
-    def _fitted(
-        self, fits: TextColumn, rate: TextColumn, left: TextColumn, trouble: TextColumn
-    ) -> tuple[ProgressColumn, ...]:
-        """Return the columns for which a terminal has room: all of them, or the most telling ones."""
+    def _choose_columns(self) -> Sequence[ProgressColumn]:
+        """Return the columns for which a terminal has room: all, or those that say most."""
+        fits, rate, left, trouble = (
+            TextColumn(f"{{task.fields[{name}]}}") for name in ("fits", "rate", "left", "trouble")
+        )
         if self.console.width >= WIDE:
             return fits, BarColumn(bar_width=20), rate, TimeElapsedColumn(), left, trouble
         return (fits, left, trouble) if self.console.width >= NARROW else (fits,)
 
     def begin(self, total: int, steps: int) -> None:
-        """So many fits are to be done, of so many steps; said again, with those before among them, where more come later."""
-        self.total, self.steps = total, steps
+        """Start with the numbers of fits and of all their steps.
+
+        Called again, with the earlier fits included, when more fits come later.
+        """
+        self.total = total
+        self.steps = steps
         if not self.begun:
-            self.begun = True
-            self.done = self.handed = self.made = self.spared = 0
-            self.computing = self.recording = 0.0
-            self.marks: deque[tuple[float, int, int]] = deque(maxlen=MARKS)
-            self.counts, self.timed = dict.fromkeys(Status, 0), False
-            self.progress.reset(self.task, total=None)
+            self._reset()
         self.now = self.clock()
         if total > 1:
             self._draw()
         else:
             self.due = self.now + PATIENCE if self.console.is_terminal else float("inf")
 
+    def _reset(self) -> None:
+        self.begun = True
+        self.done = self.handed = self.made = self.spared = 0
+        self.computing = self.recording = 0.0
+        self.marks: deque[tuple[float, int, int]] = deque(maxlen=MARKS)
+        self.counts = dict.fromkeys(Status, 0)
+        self.timed = False
+        self.progress.reset(self.task, total=None)
+
     def passed(self, made: int, spared: int) -> None:
-        """Fits have made steps, and will not make others."""
-        self.made, self.spared = self.made + made, self.spared + spared
+        """Count steps that were made, and steps that no fit will make any more."""
+        self.made += made
+        self.spared += spared
         since = self._since()
         if self.marks:
             self.computing += since
         if not self.marks or self.computing >= self.marks[-1][0] + SPACING:
             self.marks.append((self.computing, self.made, self.spared))
         self.timed = False
-        ended = (
-            spared and not self.handed
-        )  # a whole fit perhaps: then it is handed over at once, and more is known
+        # A whole fit may have ended: it is handed over at once, and more is known then.
+        ended = spared and not self.handed
         if self.now >= self.due and not ended:
             self._draw()
 
     def advance(self, done: Sequence[Done]) -> None:
-        """Fits have been recorded."""
+        """Count fits that were recorded."""
         self.done += len(done)
         self.handed = min(self.total, max(self.handed + 1, self.done))
         for entry in done:
             self.counts[entry.status] += 1
         if self.timed:
             self.recording += self._since()
-        else:  # what ends a block of fits is not what each of them costs
+        else:  # the end of a block of fits is no cost of each of them
             self.computing += self._since()
         self.timed = True
-        if self.now >= self.due or (self.done == self.total and self.progress.live.is_started):
+        all_done = self.done == self.total and self.progress.live.is_started
+        if self.now >= self.due or all_done:
             self._draw()
 
     def end(self) -> None:
-        """Leaves the bar as it is; a fit alone was quicker than its bar, or has had it."""
+        """Leave the bar on the screen."""
         if self.begun:
             self.begun = False
             if self.progress.live.is_started:
                 self.progress.stop()
 
     def _since(self) -> float:
-        before, self.now = self.now, self.clock()
+        before = self.now
+        self.now = self.clock()
         return self.now - before
 
     def _left(self) -> float | None:
-        """Seconds; None where nothing is known."""
-        to_make = (
-            self.steps - self.spared - self.made if self.done < self.total else 0
-        )  # those of failed fits are never made
+        """Return the seconds that are left, None where they are unknown."""
+        # Steps of fits that failed are never made.
+        to_make = self.steps - self.spared - self.made if self.done < self.total else 0
         seconds, made, spared = self._recent()
         if to_make and not (seconds and made):
             return None
-        if self.handed:  # until then nobody knows whether the others will end as early
+        if self.handed:  # until then nobody knows if the others will end as early
             made += spared
         making = to_make * seconds / made if to_make else 0.0
         return making + self.recording * (self.total - self.handed) / max(self.handed, 1)
 
     def _recent(self) -> tuple[float, int, int]:
-        """The seconds of computing since the oldest mark, and the steps made and spared in them."""
+        """Return the computing seconds since the oldest mark, with the steps made and spared."""
         if not self.marks:
             return 0.0, 0, 0
         seconds, made, spared = self.marks[0]
@@ -137,13 +162,11 @@ class ProgressBar:
     def _draw(self) -> None:
         self.progress.start()
         self.due = self.now + BETWEEN
-        spent, left = self.computing + self.recording, self._left()
+        spent = self.computing + self.recording
+        left = self._left()
         seconds, made, _ = self._recent()
-        trouble = ", ".join(
-            f"{self.counts[status]} {status.value}"
-            for status in (Status.DIVERGED, Status.FAILED)
-            if self.counts[status]
-        )
+        lost = {status.value: self.counts[status] for status in (Status.DIVERGED, Status.FAILED)}
+        trouble = [f"{count} {status}" for status, count in lost.items() if count]
         self.progress.update(
             self.task,
             completed=spent,
@@ -151,7 +174,7 @@ class ProgressBar:
             fits=f"{self.done}/{self.total} fits",
             rate=_rate(made / seconds) if seconds and made else "",
             left="" if left is None else f"{timedelta(seconds=ceil(left))} left",
-            trouble=trouble,
+            trouble=", ".join(trouble),
         )
 
 

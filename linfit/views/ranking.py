@@ -1,6 +1,6 @@
-"""Ranks the settings that were chosen by what is reported of them; compares each with the first.
+"""Rank the chosen settings by their reported fits, and compare each with the first.
 
-Whoever comes first of many is partly lucky. So the printed intervals hold all at once, and the
+The first of many is partly lucky. So the printed intervals hold all at once, and the
 first is compared with the others as if every two of them had been compared.
 
 k settings.
@@ -35,7 +35,7 @@ class Entry:
     low: float
     high: float
     factor: float
-    """How many times the excess loss of the problem's first entry, on the same seeds; 1 for itself."""
+    """The excess loss as a multiple of the first entry's on the same seeds; 1 for itself."""
     factor_at_least: bool = field(default=False, kw_only=True)
     """True if the first entry is at its rounding floor on some seed: the factor may be larger."""
     factor_low: float
@@ -45,7 +45,7 @@ class Entry:
     horizon: float = float("nan")
     """The step at which twins of a fit part; infinite if they do not, NaN without twins."""
     rounding: bool = False
-    """Whether its gap to the first entry is no larger than what separates twins."""
+    """True if the gap to the first entry is no larger than the gap between twins."""
 
     @property
     def name(self) -> str:
@@ -53,19 +53,19 @@ class Entry:
 
     @property
     def distinct(self) -> bool:
-        """Whether the difference to the first entry is larger than chance explains."""
+        """True if the difference to the first entry is larger than chance explains."""
         outside = self.factor_low > 1 or self.factor_high < 1
         return bool(outside or self.p < 1 - LEVEL)
 
     @property
     def equal(self) -> bool:
-        """Whether it has the first entry's excess loss, bit for bit, on every seed."""
+        """True if every seed has the first entry's excess loss, bit for bit."""
         if self.at_floor or self.factor != 1:
             return False
         return bool(np.isnan(self.factor_low) or self.factor_low == self.factor_high == 1)
 
     def ties(self, other: Entry) -> bool:
-        """Return whether it shares another's rank: both are rounding, or their means are equal."""
+        """Return True if both entries are only rounding, or their means are equal."""
         lost_alike = self.finished * other.fits == other.finished * self.fits
         if self.problem != other.problem or not lost_alike:
             return False
@@ -73,22 +73,25 @@ class Entry:
 
 
 class Family(NamedTuple):
-    """How many settings may come out of a comparison, and how many pairs of them it may compare."""
+    """The numbers of settings and of pairs of settings that a comparison may report."""
 
     settings: int
     pairs: int
 
 
 def count_family(methods: Sequence[str]) -> Family:
-    """Return the family of settings of these methods: two of one method are not compared."""
+    """Return the family of these methods' settings.
+
+    Two of one method are not compared.
+    """
     same = sum(count**2 for count in Counter(methods).values())
     return Family(len(methods), (len(methods) ** 2 - same) // 2)
 
 
 class Measured(NamedTuple):
-    """Of settings, the first one first, mean, low and high `[..., k, 3]`, all log₁₀; p `[..., k]`.
+    """Mean, low and high `[..., k, 3]` of settings, all log₁₀, and p `[..., k]`.
 
-    `p` is adjusted by Holm's rule. The first has the factor 1 exactly, and p = 1.
+    `p` is adjusted by Holm's rule. The first setting has the factor 1 exactly, and p = 1.
     """
 
     excess: Array
@@ -97,15 +100,19 @@ class Measured(NamedTuple):
 
 
 def measure(logs: Array, floor: Array, family: Family) -> Measured:
-    """Return what is reported of logarithms `[..., k, seeds]`, NaN where no fit finished.
+    """Return the statistics of logarithms `[..., k, seeds]`.
+
+    NaN where no fit finished.
 
     Two settings are compared on the seeds that both finished, raised to the higher of their floors.
     """
-    first, first_floor = logs[..., :1, :], floor[..., :1, :]
+    first = logs[..., :1, :]
+    first_floor = floor[..., :1, :]
     differences = np.maximum(logs, first_floor) - np.maximum(first, floor)
     excess = np.stack(mean_interval(logs, share_level(family.settings)), axis=-1)
     factors = np.stack(mean_interval(differences, share_level(family.pairs)), axis=-1)
     factors[..., 0, :] = 0.0
+
     p = np.ones(logs.shape[:-1])
     p[..., 1:] = adjust_by_holm(compute_p(differences[..., 1:, :]), family.pairs)
     return Measured(excess, factors, p)
@@ -117,35 +124,42 @@ def rank(
     reporting: pd.DataFrame,
     family: Family,
 ) -> list[Entry]:
-    """Return entries of (method, setting): the fewest fits lost first, then the smallest mean."""
+    """Return an entry for each (method, setting).
+
+    Fewest lost fits, then the smallest mean.
+    """
     fits = reporting[reporting["problem"] == problem]
     found = fits.groupby(["method", "setting"])["log"].agg(["size", "count", "mean"])
     found = found.reindex(pd.MultiIndex.from_tuples(picks))
     found["lost"] = 1 - found["count"] / found["size"]
     found = found.sort_values(["lost", "mean"], kind="stable")
-    logs, floor = (_by_seed(fits, column, found.index) for column in ("log", "floor"))
+    logs = _by_seed(fits, "log", found.index)
+    floor = _by_seed(fits, "floor", found.index)
     measured = measure(logs, floor, family)
-    finished, low = np.isfinite(logs), logs <= floor  # [k, seeds]
+
+    finished = np.isfinite(logs)  # [k, seeds]
+    low = logs <= floor
     at_floor = finished.any(axis=1) & (low == finished).all(axis=1)
     at_least = (finished & low[0]).any(axis=1) & ~low.any(axis=1)
+
     entries = []
     for place, (method, setting) in enumerate(found.index.to_list()):
         excess, excess_low, excess_high = _powers(measured.excess[place])
         factor, factor_low, factor_high = _powers(measured.factors[place])
-        if at_floor[place]:  # an upper bound, which has none
+        if at_floor[place]:  # the mean is an upper bound, without an interval
             excess_low = excess_high = np.nan
         entry = Entry(
-            problem,
-            str(method),
-            str(setting),
-            int(found["size"].iloc[place]),
-            int(found["count"].iloc[place]),
-            excess,
-            excess_low,
-            excess_high,
-            factor,
-            factor_low,
-            factor_high,
+            problem=problem,
+            method=str(method),
+            setting=str(setting),
+            fits=int(found["size"].iloc[place]),
+            finished=int(found["count"].iloc[place]),
+            excess=excess,
+            low=excess_low,
+            high=excess_high,
+            factor=factor,
+            factor_low=factor_low,
+            factor_high=factor_high,
             rounding=bool(place > 0 and at_floor[place] and at_floor[0]),
             at_floor=bool(at_floor[place]),
             factor_at_least=bool(at_least[place]),
@@ -156,12 +170,13 @@ def rank(
 
 
 def _by_seed(fits: pd.DataFrame, column: str, settings: pd.MultiIndex) -> Array:
-    """Return the means `[k, seeds]` of a column over each seed, NaN where there are none."""
+    """Return the means `[k, seeds]` of a column, NaN where a setting has no fit."""
     means = fits.groupby(["method", "setting", "seed"])[column].mean().unstack("seed")
     return np.asarray(means.reindex(settings).to_numpy(float))
 
 
 def _powers(logs: Array) -> tuple[float, float, float]:
+    """Return 10 to the power of mean, low and high."""
     with np.errstate(over="ignore"):
         middle, low, high = 10.0**logs
     return float(middle), float(low), float(high)

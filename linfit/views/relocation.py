@@ -1,4 +1,4 @@
-"""`linfit relocate`: what is rewritten in a store that was copied or moved, as text or JSON."""
+"""The output of `linfit relocate`: what is rewritten in a store that was copied or moved."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from linfit.views.tables import console
 
 
 def show_relocation(store: Store, relocation: Relocation, as_json: bool) -> None:
-    """Print the folders, the number of addresses of each kind, and whether they were rewritten."""
+    """Print folders, the number of addresses of each kind, and if they were rewritten."""
     if as_json:
-        moves = [{"from": str(move.old), "to": str(move.new)} for move in relocation.moves]
-        print_data(
-            json.dumps(
-                {
-                    "store": str(store),
-                    "moves": moves,
-                    "addresses": relocation.counts,
-                    "done": relocation.done,
-                }
-            )
-        )
+        found = {
+            "store": str(store),
+            "moves": [{"from": str(move.old), "to": str(move.new)} for move in relocation.moves],
+            "addresses": relocation.counts,
+            "done": relocation.done,
+        }
+        print_data(json.dumps(found))
         return
+
     out = console()
     out.print(f"store      {escape(str(store))}")
     for move in relocation.moves:

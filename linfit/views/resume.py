@@ -1,4 +1,4 @@
-"""What `linfit resume` says of a sweep before it goes on."""
+"""The output of `linfit resume` before a sweep goes on."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from linfit.views.tables import console
 
 
 def show_left(left: Left, as_json: bool) -> None:
-    """Prints how much of a sweep is done and how much is left."""
+    """Print how much of a sweep is done and how much is left."""
     if as_json:
         print_data(json.dumps(_plain(left)))
         return
+
     out = console()
-    out.print(
-        f"[bold]{escape(left.about.name)}[/]: {left.num_fits} fits, {left.num_done} done, {len(left.todo)} left"
-    )
-    if left.earlier.retries:
-        out.print(
-            f"failed  {len(left.earlier.retries)} of those left have failed and are run again"
-        )
+    counts = f"{left.num_fits} fits, {left.num_done} done, {len(left.todo)} left"
+    out.print(f"[bold]{escape(left.about.name)}[/]: {counts}")
+    retries = len(left.earlier.retries)
+    if retries:
+        out.print(f"failed  {retries} of those left have failed and are run again")
     out.print(f"folder  {escape(str(left.path))}")
     if left.parent is not None:
         out.print(f"sweep   {left.parent.run_id}")
     if left.changes:
-        out.print(f"changed {escape(told(left.changes))}: it goes on with --allow-changes only")
+        changes = escape(told(left.changes))
+        out.print(f"changed {changes}: it goes on with --allow-changes only")
 
 
 def _plain(left: Left) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""On which seeds the settings of a sweep are chosen, and on which they are reported."""
+"""The seeds on which a sweep's settings are chosen, and those on which they are reported."""
 
 from __future__ import annotations
 
@@ -9,58 +9,70 @@ import pandas as pd
 from linfit.views.statistics import LEVEL
 from linfit.views.swept import Swept
 
-#: Seeds below which there are none to report on: three are needed for an interval that says something, and as many to choose on.
+#: The fewest seeds that are split: three for an interval that is not too wide, three to choose on.
 FEWEST_SEEDS = 6
 
-#: What is said of intervals.
+#: A remark on intervals.
 AT_ONCE = f"all intervals of a column hold at once with {LEVEL:.0%} confidence"
 AT_ONCE_OF_ALL = f" {AT_ONCE.capitalize()}, for all settings that were tried."
 
 
 def settings(runs: pd.DataFrame) -> pd.Series[Any]:
-    """A number of each fit's problem, method and setting."""
+    """Return a number for each fit's problem, method and setting together."""
     return runs.groupby(["problem", "method", "setting"], sort=False).ngroup()
 
 
 def halves(swept: Swept, runs: pd.DataFrame) -> tuple[set[int], set[int], str]:
-    """The seeds to choose on, those to report on, and what is to be said of them: halves of what all methods share, or twice all.
+    """Return the seeds to choose on, the seeds to report on, and a note on both.
 
-    Each method must have a setting with seeds in both halves, or it would be compared on nothing.
+    They are the halves of the seeds that all methods share. With too few of these, both are all
+    seeds. Each method must have a setting with seeds in both halves: it would otherwise be
+    compared on nothing.
     """
     methods = runs.groupby(["problem", "method"], sort=False).ngroup()
+    num_methods = methods.nunique()
     sharing = methods.groupby(runs["seed"]).nunique()
-    seeds, shared = sharing.index.tolist(), sharing.index[sharing == methods.nunique()].tolist()
+    seeds = sharing.index.tolist()
+    shared = sharing.index[sharing == num_methods].tolist()
+    choosing, reporting = set(shared[0::2]), set(shared[1::2])
+
     setting = settings(runs)
+    in_choosing = runs["seed"].isin(choosing)
+    in_reporting = runs["seed"].isin(reporting)
+    in_both = setting[in_choosing & setting.isin(setting[in_reporting])].index
     per_setting = float(runs["seed"].groupby(setting).nunique().median())
-    first, second = (runs["seed"].isin(half) for half in (shared[0::2], shared[1::2]))
-    in_both = setting[first & setting.isin(setting[second])].index
-    if (
-        min(len(shared), per_setting) >= FEWEST_SEEDS
-        and methods[in_both].nunique() == methods.nunique()
-    ):
-        return set(shared[0::2]), set(shared[1::2]), _said_of_halves(len(shared), len(seeds))
-    return set(seeds), set(seeds), _said_of_few(swept, per_setting, len(shared))
+
+    enough = min(len(shared), per_setting) >= FEWEST_SEEDS
+    if enough and methods[in_both].nunique() == num_methods:
+        return choosing, reporting, _describe_halves(len(shared), len(seeds))
+    return set(seeds), set(seeds), _describe_too_few(swept, per_setting, len(shared))
 
 
-def _said_of_halves(shared: int, seeds: int) -> str:
+def _describe_halves(shared: int, seeds: int) -> str:
     which = "seeds" if shared == seeds else "seeds that all methods share"
+    reported = shared // 2
     return (
-        f"Each method's setting was chosen on {shared - shared // 2} of the {shared} {which} and is reported on the other {shared // 2}; "
+        f"Each method's setting was chosen on {shared - reported} of the {shared} {which} "
+        f"and is reported on the other {reported}; "
         f"{AT_ONCE}; factors are paired, on the same seeds."
     )
 
 
-def _said_of_few(swept: Swept, per_setting: float, shared: int) -> str:
-    had = (
-        f"{per_setting:.0f} seed{'s' if per_setting != 1 else ''} for each setting"
-        if swept.keys.seeds
-        else "one seed"
-    )
+def _describe_too_few(swept: Swept, per_setting: float, shared: int) -> str:
     if per_setting >= FEWEST_SEEDS:
-        had = f"{shared} seed{'s' if shared != 1 else ''} that all methods share"
+        had = f"{_count_seeds(shared)} that all methods share"
+    elif swept.keys.seeds:
+        had = f"{_count_seeds(per_setting)} for each setting"
+    else:
+        had = "one seed"
     intervals = AT_ONCE_OF_ALL if per_setting > 1 else ""
     return (
-        f"Too few seeds: with {had} there are none left to report on, so settings are reported on the seeds that they were chosen on, "
-        f"and look better than they are; {FEWEST_SEEDS} seeds or more, as seed=range(0,10), would do."
+        f"Too few seeds: with {had} there are none left to report on, so settings are reported "
+        "on the seeds that they were chosen on, and look better than they are; "
+        f"{FEWEST_SEEDS} seeds or more, as seed=range(0,10), would do."
         f"{intervals}"
     )
+
+
+def _count_seeds(number: float) -> str:
+    return f"{number:.0f} seed{'s' if number != 1 else ''}"

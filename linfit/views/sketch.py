@@ -1,4 +1,4 @@
-"""A curve in text: dots of braille characters, two across and four up in each, or stars where the terminal has no braille."""
+"""A curve in text: braille dots, two across and four up in each character, or stars."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from linfit.views.charts import on_steps, positive
 
-WIDTH, HEIGHT = 60, 8
-MARGIN, NARROWEST = 10, 10
+WIDTH = 60
+HEIGHT = 8
+MARGIN = 10
+NARROWEST = 10
 #: The bit of each dot in a braille character, by column and row from the top.
 BITS = np.array([[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]])
 
@@ -21,41 +23,60 @@ def sketch(
     braille: bool = True,
     columns: int = MARGIN + 1 + WIDTH,
 ) -> list[str]:
-    """Lines of at most so many columns that draw positive `values` over `steps`, both on logarithmic axes; none for fewer than two points."""
-    width = max(NARROWEST, min(WIDTH, columns - MARGIN - 1))
-    x, y = np.log10(on_steps(steps)), np.log10(positive(values))
-    seen = np.isfinite(y)
-    x, y = x[seen], y[seen]
-    if len(x) < 2 or x[0] == x[-1]:
+    """Return lines of at most `columns` that draw values over steps, both logarithmic.
+
+    No lines for fewer than two points with positive values.
+    """
+    seen = np.flatnonzero(np.isfinite(positive(values)))
+    if len(seen) < 2:
         return []
+    first, last = int(steps[seen[0]]), int(steps[seen[-1]])
+    x = np.log10(on_steps(steps))[seen]
+    y = np.log10(positive(values))[seen]
+    if x[0] == x[-1]:
+        return []
+
+    width = max(NARROWEST, min(WIDTH, columns - MARGIN - 1))
     across, up = (2, 4) if braille else (1, 1)
     low, high = float(y.min()), float(y.max())
     heights = np.interp(np.linspace(x[0], x[-1], width * across), x, y)
     places = np.round((heights - low) / ((high - low) or 1.0) * (HEIGHT * up - 1)).astype(int)
     dots = _connected(places, HEIGHT * up)
-    rows = (
-        _braille(dots) if braille else ["".join("*" if dot else " " for dot in row) for row in dots]
-    )
-    labels = {0: f"{10**high:.3g}", HEIGHT - 1: f"{10**low:.3g}"}
-    first, last = (int(steps[i]) for i in (np.flatnonzero(seen)[0], np.flatnonzero(seen)[-1]))
+    rows = _braille(dots) if braille else _stars(dots)
+
+    labels = [""] * HEIGHT
+    labels[0], labels[-1] = f"{10**high:.3g}", f"{10**low:.3g}"
+    lines = [f"{label:>{MARGIN}} {row}".rstrip() for label, row in zip(labels, rows, strict=True)]
     axis = f"{'step':>{MARGIN}} {first}{last:>{width - len(str(first))}}"
-    return [*(f"{labels.get(i, ''):>{MARGIN}} {row}".rstrip() for i, row in enumerate(rows)), axis]
+    return [*lines, axis]
 
 
 def _connected(places: NDArray[np.int64], height: int) -> NDArray[np.bool_]:
-    """Dots `[height, columns]`, the top row first, where each column reaches to the one before."""
+    """Return dots `[height, columns]`, the top row first; each column reaches to the one before."""
     before = np.concatenate([places[:1], places[:-1]])
-    low, high = (
-        np.minimum(places, before + np.sign(places - before)),
-        np.maximum(places, before + np.sign(places - before)),
-    )
+    neighbour = before + np.sign(places - before)
     row = np.arange(height)[::-1, None]
+    low, high = np.minimum(places, neighbour), np.maximum(places, neighbour)
     return np.asarray((low <= row) & (row <= high))
 
 
+def _stars(dots: NDArray[np.bool_]) -> list[str]:
+    return ["".join("*" if dot else " " for dot in row) for row in dots.tolist()]
+
+
 def _braille(dots: NDArray[np.bool_]) -> list[str]:
-    cells = dots.reshape(HEIGHT, 4, -1, 2).transpose(0, 2, 3, 1)  # [row, column, across, down]
+    cells = dots.reshape(
+        HEIGHT,
+        4,
+        -1,
+        2,
+    ).transpose(
+        0,
+        2,
+        3,
+        1,
+    )  # [row, column, across, down]
     codes = (cells * BITS).sum(axis=(2, 3))
-    return [
-        "".join(chr(0x2800 + code) if code else " " for code in line) for line in codes.tolist()
-    ]
+    # An empty character is a blank, which a line can lose at its end.
+    letters = np.where(codes > 0, codes + 0x2800, ord(" "))
+    return ["".join(map(chr, row)) for row in letters.tolist()]

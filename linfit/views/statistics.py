@@ -1,4 +1,4 @@
-"""The few statistics that comparing fits needs, as exact formulas: no resampling, so the same sweep gives the same numbers."""
+"""Statistics for comparing fits, as exact formulas: no resampling, so numbers repeat."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ LEVEL = 0.95
 
 
 def share_level(intervals: int, level: float = LEVEL) -> float:
-    """Return the level of each of so many intervals that all hold at once with `level` (Šidák)."""
+    """Return the level of each interval so that all hold at once with `level` (Šidák)."""
     return float(level ** (1 / max(intervals, 1)))
 
 
 def mean_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array, Array]:
-    """Return means `[...]` of independent values `[..., m]` and Student's t-intervals around them.
+    """Return means `[...]` of values `[..., m]` and Student's t-intervals around them.
 
-    x̄ ± t·s/√m, with t the quantile of m − 1 degrees of freedom. NaN is no value; without values
-    there is no mean, and with fewer than two no interval: NaN.
+    x̄ ± t·s/√m, with t the quantile of m − 1 degrees of freedom. The values are independent.
+    NaN is no value. Without values there is no mean, with fewer than two no interval: NaN.
     """
     from scipy.special import stdtrit  # scipy.stats takes a second to import
 
@@ -29,7 +29,7 @@ def mean_interval(values: Array, level: float = LEVEL) -> tuple[Array, Array, Ar
 
 
 def compute_p(values: Array) -> Array:
-    """Return the p-values `[...]` of Student's t-test that the mean of values `[..., m]` is 0.
+    """Return p-values `[...]` of Student's t-test that values `[..., m]` average 0.
 
     Values that are all 0 have p = 1; fewer than two have none: NaN.
     """
@@ -42,10 +42,10 @@ def compute_p(values: Array) -> Array:
 
 
 def adjust_by_holm(p: Array, family: int) -> Array:
-    """Return the p-values `[..., k]` adjusted by Holm's step-down rule, with Šidák's levels.
+    """Return p-values `[..., k]` adjusted by Holm's step-down rule, with Šidák's levels.
 
-    They belong to a family of `family` ≥ k comparisons, of which the others have larger p or count
-    as if they had. Where nothing differs, any of them is below 0.05 in at most 5 % of all families.
+    They belong to a family of `family` ≥ k comparisons, whose other members count as larger.
+    Where nothing differs, any of them is below 0.05 in at most 5 % of all families.
     NaN stays NaN.
     """
     order = np.argsort(p, axis=-1)
@@ -53,7 +53,12 @@ def adjust_by_holm(p: Array, family: int) -> Array:
     with np.errstate(divide="ignore"):  # of p = 1
         steps = -np.expm1(remaining * np.log1p(-np.take_along_axis(p, order, axis=-1)))
     adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.maximum.accumulate(steps, axis=-1), axis=-1)
+    np.put_along_axis(
+        adjusted,
+        order,
+        np.maximum.accumulate(steps, axis=-1),
+        axis=-1,
+    )
     return adjusted
 
 
@@ -69,38 +74,45 @@ def _mean_and_error(values: Array) -> tuple[Array, Array, Array]:
 
 
 def best_of(values: Array, trials: NDArray[np.int64]) -> Array:
-    """P `[k, m]`: the probability that the smallest of `trials[k]` of m values, drawn without replacement, is the i-th smallest.
+    """Return P `[k, m]`, the probability that the i-th smallest of m values is the best of a draw.
 
-    With C(m − i, t)/C(m, t) the probability that all t draws are larger than the i-th smallest (Dodge et al., "Show Your Work",
-    EMNLP 2019, draws with replacement, which is biased: Tang et al., ACL 2020).
+    Draw `trials[k]` = t of the values without replacement. All draws are larger than the i-th
+    smallest with probability C(m − i, t)/C(m, t). (Dodge et al., "Show Your Work", EMNLP 2019,
+    draw with replacement, which is biased: Tang et al., ACL 2020.)
     """
     m = len(values)
     i = np.arange(m)
     factors = np.maximum(m - i - trials[:, None], 0) / (m - i)  # C(m−i−1, t)/C(m−i, t)
-    larger = np.concatenate(
-        [np.ones((len(trials), 1)), np.cumprod(factors, axis=1)], axis=1
-    )  # [k, m + 1]
+    start = np.ones((len(trials), 1))
+    larger = np.concatenate([start, np.cumprod(factors, axis=1)], axis=1)  # [k, m + 1]
     return np.asarray(larger[:, :-1] - larger[:, 1:])
 
 
 def expected_best(
     values: Array, trials: NDArray[np.int64], level: float = 0.8
 ) -> tuple[Array, Array, Array]:
-    """The expected smallest of so many values drawn without replacement, and the range that holds it with probability `level`."""
+    """Return the expected smallest `[k]` of `trials[k]` values, and the ends of its range.
+
+    The values are drawn without replacement. The range holds the smallest with probability `level`.
+    """
     ranked = np.sort(values)
     chances = best_of(ranked, trials)  # [k, m]
-    upto = np.cumsum(chances, axis=1)
-    low, high = (
-        np.minimum((upto < edge - 1e-12).sum(axis=1), len(ranked) - 1)
-        for edge in ((1 - level) / 2, (1 + level) / 2)
-    )
-    return chances @ ranked, ranked[low], ranked[high]
+    below = np.cumsum(chances, axis=1)
+
+    def quantile(share: float) -> Array:
+        places = (below < share - 1e-12).sum(axis=1)
+        return np.asarray(ranked[np.minimum(places, len(ranked) - 1)])
+
+    return chances @ ranked, quantile((1 - level) / 2), quantile((1 + level) / 2)
 
 
 def performance_profile(costs: Array) -> tuple[Array, Array]:
-    """The factors τ `[k]`, and ρ `[k, s]`, the share of problems on which each of s methods costs at most τ times the least.
+    """Return the performance profile of s methods on m problems.
 
-    `costs` `[m, s]` are positive, infinite where a method never got there (Dolan and Moré, 2002).
+    Factors τ `[k]`, shares `[k, s]`.
+
+    A share is that of the problems on which a method costs at most τ times the least. `costs`
+    `[m, s]` are positive, infinite where a method never got there (Dolan and Moré, 2002).
     """
     least = costs.min(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):

@@ -1,10 +1,12 @@
-"""Draws what lies under a chart's lines with matplotlib: contours that say their values, or the cells of a heat map."""
+"""Draw the surface under a chart's lines with matplotlib: labelled contours, or cells."""
 
 from __future__ import annotations
 
 import linfit.views.plain_matplotlib  # noqa: F401 - before all others
 
 # isort: split
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
@@ -15,14 +17,19 @@ from linfit.problem.problem import Array
 from linfit.views.charts import Surface
 from linfit.views.ticks import names, ticks
 
-GROUND, LINE, TEXT = ("#FAFAFA", "#C6C6C6"), "#999999", "#555555"
-#: Contours that say their value: the largest, where there is room.
+GROUND = ("#FAFAFA", "#C6C6C6")
+LINE = "#999999"
+TEXT = "#555555"
+#: The number of contours that have a label: the largest, where there is room.
 LABELLED = 3
-#: Markers of cells of which some fits, or all, did not finish.
-SOME, ALL = (2, 2, -45), "x"
+#: The marker of a cell that lost some of its fits.
+SOME = (2, 2, -45)
+#: The marker of a cell that lost all of its fits.
+ALL = "x"
 
 
 def draw_surface(figure: Figure, axes: Axes, surface: Surface) -> None:
+    """Draw contours or cells, coloured on a logarithmic scale."""
     axes.grid(False)
     values = np.ma.masked_invalid(surface.z)
     low, high = (float(values.min()), float(values.max())) if values.count() else (1.0, 10.0)
@@ -34,64 +41,66 @@ def draw_surface(figure: Figure, axes: Axes, surface: Surface) -> None:
 
 
 def levels(surface: Surface) -> Array:
-    """The values of contours: powers of ten, and half-way between them."""
+    """Return the values of contours.
+
+    Powers of ten, and half-way between them.
+    """
     low, high = np.log10(surface.z.min()), np.log10(surface.z.max())
     return np.asarray(10.0 ** np.arange(np.ceil(2 * low) / 2, high + 1e-9, 0.5))
 
 
 def _contours(axes: Axes, surface: Surface, norm: LogNorm) -> None:
-    if len(at := levels(surface)) < 2:  # flat
+    at = levels(surface)
+    if len(at) < 2:  # flat
         return
-    axes.contourf(
-        surface.x,
-        surface.y,
-        surface.z,
-        at,
-        norm=norm,
-        cmap=LinearSegmentedColormap.from_list("ground", GROUND),
-        extend="both",
-    )
-    lines = axes.contour(
-        surface.x, surface.y, surface.z, at, norm=norm, colors=LINE, linewidths=0.7
-    )
-    powers = [level for level in at if abs(np.log10(level) - round(np.log10(level))) < 1e-6][
-        -LABELLED:
-    ]
-    axes.clabel(
-        lines, powers, fmt=dict(zip(powers, names(powers), strict=True)), fontsize=9, colors=TEXT
-    )
+
+    grid = (surface.x, surface.y, surface.z)
+    ground = LinearSegmentedColormap.from_list("ground", GROUND)
+    axes.contourf(*grid, at, norm=norm, cmap=ground, extend="both")
+    lines = axes.contour(*grid, at, norm=norm, colors=LINE, linewidths=0.7)
+    exponents = np.log10(at)
+    labelled = at[np.abs(exponents - np.round(exponents)) < 1e-6][-LABELLED:].tolist()
+    texts = dict(zip(labelled, names(labelled), strict=True))
+    axes.clabel(lines, labelled, fmt=texts, fontsize=9, colors=TEXT)
 
 
 def _cells(figure: Figure, axes: Axes, surface: Surface, norm: LogNorm) -> None:
     values = np.ma.masked_invalid(surface.z)
-    mesh = axes.pcolormesh(
-        np.arange(len(surface.x)), np.arange(len(surface.y)), values, norm=norm, cmap="cividis"
-    )
+    columns, rows = np.arange(len(surface.x)), np.arange(len(surface.y))
+    mesh = axes.pcolormesh(columns, rows, values, norm=norm, cmap="cividis")
     axes.set_facecolor("#EEEEEE")
+
     bar = figure.colorbar(mesh, ax=axes, label=surface.label)
     places = ticks(*norm.inverse(np.array([0.0, 1.0])).tolist())
     bar.ax.yaxis.set_major_locator(FixedLocator(places))
     bar.ax.yaxis.set_major_formatter(FixedFormatter(names(places)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
+
     inks = np.where(np.ma.filled(norm(values), 1.0) < 0.5, "white", "#222222")
     for i, row in enumerate(surface.texts):
         for j, text in enumerate(row):
-            axes.text(j, i, text, ha="center", va="center", fontsize=9.5, color=inks[i, j])
+            axes.text(
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color=inks[i, j],
+            )
     if surface.lost is not None and not surface.texts:
         _signs(axes, surface.lost, inks)
 
 
 def _signs(axes: Axes, lost: Array, inks: Array) -> None:
-    """A sign in each cell of which some fits, or all, did not finish."""
+    """Draw a sign in each cell that lost some of its fits, or all."""
+    kinds = ((SOME, (lost > 0) & (lost < 1)), (ALL, lost == 1))
+    look: dict[str, Any] = {
+        "linestyle": "",
+        "markersize": 5,
+        "markeredgewidth": 1,
+    }
     for ink in ("white", "#222222"):
-        for marker, which in ((SOME, (lost > 0) & (lost < 1)), (ALL, lost == 1)):
+        for marker, which in kinds:
             rows, columns = np.nonzero(which & (inks == ink))
-            axes.plot(
-                columns,
-                rows,
-                linestyle="",
-                marker=marker,
-                color=ink,
-                markersize=5,
-                markeredgewidth=1,
-            )
+            axes.plot(columns, rows, marker=marker, color=ink, **look)

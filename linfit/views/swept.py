@@ -1,4 +1,7 @@
-"""A sweep as its tables keep it: one row for each fit, what was varied, and the curves. Everything that looks at a sweep starts here."""
+"""A sweep as its tables hold it: one row for each fit, what was varied, and the curves.
+
+Every view of a sweep reads one `Swept`. Each property is computed once, when it is first asked for.
+"""
 
 from __future__ import annotations
 
@@ -31,55 +34,19 @@ from linfit.tracking.parquet_tables import read_table
 from linfit.tracking.store import Store
 from linfit.tracking.stored import data_of, read_config
 from linfit.tracking.tables import SCHEMAS
+from linfit.views.floor import get_floor
 from linfit.views.grouping import Groups, Keys, group_fits, options_of, sort_keys
+from linfit.views.sweep_curves import SweepCurves
 
 FINISHED = (Status.COMPLETED.value, Status.CONVERGED.value)
 LR = "optimizer.lr"
-#: What a sweep may give in each job and does not vary.
+#: Keys that a sweep may give in each job without varying the fits.
 SHARED = ("name", "tracking", "pictures", "objective")
 
 
 @dataclass(frozen=True)
-class Curves:
-    """The curves of the fits that have one, end to end: fit `rows[i]` has the points `starts[i]` to `starts[i + 1]`."""
-
-    rows: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    losses: Array
-    excess: Array
-    path_starts: NDArray[np.int64]
-    path: Array
-    """Where the weights of each fit start, and all of them, of fits with few enough: one or two for each point."""
-
-    @cached_property
-    def places(self) -> dict[int, int]:
-        return {row: place for place, row in enumerate(self.rows.tolist())}
-
-    def of(self, row: int) -> tuple[NDArray[np.int64], Array]:
-        """The steps `[k]` and the excess losses `[k]` of a fit, empty if it has none."""
-        place = self.places.get(row)
-        if place is None:
-            return self.steps[:0], self.excess[:0]
-        part = slice(self.starts[place], self.starts[place + 1])
-        return self.steps[part], self.excess[part]
-
-    def path_of(self, row: int) -> Array:
-        """The weights `[k, p·q]` on a fit's way, `[k, 0]` if they were not kept."""
-        points, place = len(self.of(row)[0]), self.places.get(row)
-        if place is None or not points:
-            return np.empty((points, 0))
-        return self.path[self.path_starts[place] : self.path_starts[place + 1]].reshape(points, -1)
-
-    def initial(self, row: int) -> float:
-        """The excess loss before the first update; NaN of a fit without a curve."""
-        excess = self.of(row)[1]
-        return float(excess[0]) if len(excess) else float("nan")
-
-
-@dataclass(frozen=True)
 class Swept:
-    """A sweep that has ended: where its tables are, and what its parent run says of it."""
+    """A sweep that has ended: its tables, and the records of its parent run."""
 
     name: str
     experiment: str
@@ -90,87 +57,93 @@ class Swept:
     end: int | None = None
     store: Store | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of its tables by name, as far as its run has kept them."""
+    """SHA-256 of the tables by name, as far as the parent run has recorded them."""
     is_stored: bool = False
-    """True where it was read back, so that somebody else may have written it."""
+    """True if the sweep was read back: somebody else may have written its tables."""
 
     @cached_property
     def manifest(self) -> pa.Table:
-        return _read(self, layout.MANIFEST, ["row", "overrides", "fingerprint", "config"])
+        return self._read_table(layout.MANIFEST, ["row", "overrides", "fingerprint", "config"])
 
     @cached_property
     def said(self) -> dict[str, str]:
-        """What its experiment asks, `question`, and the command that asked it, `typed`; empty where the manifest does not say."""
+        """The experiment's `question` and the command `typed`, each empty if unknown."""
         about = about_of(self.files[layout.MANIFEST])
-        return {
-            key: str(about.get(key, "")) if isinstance(about, dict) else ""
-            for key in ("question", "typed")
-        }
+        known = about if isinstance(about, dict) else {}
+        return {key: str(known.get(key, "")) for key in ("question", "typed")}
 
     @cached_property
     def results(self) -> pd.DataFrame:
         """`results.parquet`, in the order of rows."""
-        found = _read(self, layout.RESULTS).to_pandas().sort_values("row", ignore_index=True)
+        table = self._read_table(layout.RESULTS).to_pandas()
+        found = table.sort_values("row", ignore_index=True)
         if self.is_stored and not set(found["row"]) <= set(range(len(self.manifest))):
             raise LinfitError(
-                f"{self.files[layout.RESULTS]} has a row that the manifest has not: it was changed after it was written"
+                f"{self.files[layout.RESULTS]} has a row that the manifest has not: "
+                "it was changed after it was written"
             )
         return found
 
     @cached_property
     def configs(self) -> list[dict[str, Any]]:
-        """The config of each fit that has a result, as plain data, as it was stored."""
+        """The stored config of each fit that has a result, as plain data."""
         texts = self.manifest["config"].to_pylist()
         rows = self.results["row"].tolist()
         if self.is_stored:
             return [data_of(texts[row]) for row in rows]
-        with _uncollected():
-            return [
-                from_json(texts[row], cache_strings="all")["config"] for row in rows
-            ]  # a third of the time of json.loads
+
+        with _collector_paused():
+            # A third of the time of json.loads.
+            return [from_json(texts[row], cache_strings="all")["config"] for row in rows]
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
         """The keys that the sweep varies, in the order in which they were given.
 
-        Of a section that was replaced whole they are those below it.
+        A section that was replaced whole counts as the keys below it.
         """
         overrides = self.manifest["overrides"].to_pylist()
         keys = leaf_keys(varying_keys(overrides), overrides, sections_of(self.configs))
-        return tuple(
-            key for key in keys if key not in SHARED and not key.startswith(("hydra.", "tracking."))
-        )
+        beside = ("hydra.", "tracking.")
+        return tuple(key for key in keys if key not in SHARED and not key.startswith(beside))
 
     @cached_property
     def options(self) -> dict[str, list[str | None]]:
-        """The names of the components that were chosen for each fit, of each group of which one was chosen."""
+        """The component chosen by name for each fit, by group.
+
+        Only groups with a choice.
+        """
         overrides = self.manifest["overrides"].to_pylist()
         return options_of([overrides[row] for row in self.results["row"].tolist()])
 
     def values(self, key: str) -> list[Any]:
-        """The value of a key in each fit's config: a component's name, a number, text; None where a config has no such key.
+        """Return the value of a key in each fit's config.
 
-        A component has the name by which it was chosen: `optimizer=fast` is `fast`, whatever is in `fast.yaml`.
+        None where it has no such key.
+
+        A component is the name by which it was chosen: `optimizer=fast` is `fast`, whatever
+        `fast.yaml` holds. Other values are a number or text.
         """
-        own = [_plain(part) for part in sections_of(self.configs)(key)]
-        chosen = self.options.get(key, own)
-        return (
-            [option or value for option, value in zip(chosen, own, strict=True)]
-            if key in self.options
-            else own
-        )
+        own = [_simplify(part) for part in sections_of(self.configs)(key)]
+        if key not in self.options:
+            return own
+        return [option or value for option, value in zip(self.options[key], own, strict=True)]
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row for each fit: what the sweep varies, then what came out."""
-        first = ("row", "name", "run_id")
+        """One row for each fit.
+
+        What the sweep varies, then what came out.
+        """
+        first = ["row", "name", "run_id"]
         varied = {column(key): pd.Series(self.values(key)) for key in self.varying}
-        ends = {name: self.results[name] for name in self.results if name not in (*first, *varied)}
-        return pd.DataFrame({**{name: self.results[name] for name in first}, **varied, **ends})
+        rest = self.results.drop(columns=[*first, *varied], errors="ignore")
+        columns = dict(self.results[first].items()) | varied | dict(rest.items())
+        return pd.DataFrame(columns)
 
     @cached_property
     def keys(self) -> Keys:
-        """What each key is that has several values in these fits: a seed, part of the problem, a choice, or a number."""
+        """The keys with several values in these fits, by what each of them is."""
         several = [key for key in self.varying if len(set(self.values(key))) > 1]
         return sort_keys(several, self.values)
 
@@ -181,115 +154,141 @@ class Swept:
 
     @cached_property
     def distinct(self) -> Swept:
-        """The sweep with equal fits once: of those with one fingerprint the first that did not fail."""
+        """The sweep with equal fits once.
+
+        Of one fingerprint the first that did not fail.
+        """
         prints = self.manifest["fingerprint"].to_pylist()
-        failed = (self.results["status"] == Status.FAILED).to_numpy()
         own = pd.Series([prints[row] for row in self.results["row"].tolist()])
-        kept = np.sort(
-            own.iloc[np.argsort(failed, kind="stable")].drop_duplicates().index.to_numpy()
-        )
+        failed = (self.results["status"] == Status.FAILED).to_numpy()
+        failed_last = np.argsort(failed, kind="stable")
+        kept = np.sort(own.iloc[failed_last].drop_duplicates().index.to_numpy())
         if len(kept) == len(own):
             return self
+
         once = replace(self)
+        # Fill two cached properties: all others follow from them.
         vars(once)["results"] = self.results.iloc[kept].reset_index(drop=True)
-        vars(once)["configs"] = [self.configs[place] for place in kept]
+        vars(once)["configs"] = [self.configs[index] for index in kept]
         return once
 
     @cached_property
     def by(self) -> str | None:
-        """The recorded loss by which all fits are compared; None where they cannot be."""
+        """The recorded loss that compares all fits, None where nothing does."""
         firsts = dict(zip(reversed(self.groups.problems), reversed(self.configs), strict=True))
         objective = self.configs[0].get("objective", "auto") if self.configs else "auto"
         return Contest(objective, map(problem_key, firsts.values())).by
 
     @cached_property
     def compared(self) -> Array:
-        """The numbers by which all fits are compared, infinity unless a fit finished; excess losses where there are none."""
+        """The loss named by `by` of each fit.
+
+        Infinity unless the fit finished.
+
+        Excess losses where nothing compares all fits.
+        """
         if self.by in (layout.EXCESS, None):
             return self.excess
+
         values = self.results[layout.LOSS].astype(float)
-        for name in (layout.VALIDATION, OBJECTIVE):  # tables of before have no objective
-            if name in self.results:
+        for name in (layout.VALIDATION, OBJECTIVE):
+            if name in self.results:  # older tables have no objective
                 values = self.results[name].astype(float).fillna(values)
         return np.where(self.finished & np.isfinite(values), values, np.inf)
 
     @property
     def best(self) -> int | None:
-        """The place in the table of the best fit, of equals the first; None where none finished, or they cannot be compared."""
-        finite = len(self.compared) and np.isfinite(self.compared).any()
-        return int(self.compared.argmin()) if finite and self.by is not None else None
+        """Index of the best fit, of equals the first.
+
+        None without one.
+        """
+        if self.by is None or not np.isfinite(self.compared).any():
+            return None
+        return int(self.compared.argmin())
 
     @cached_property
     def finished(self) -> NDArray[np.bool_]:
-        """Which fits of the table neither diverged nor failed."""
-        return np.asarray(
-            self.results["status"].isin(FINISHED)
-            & np.isfinite(self.results["excess_loss"].astype(float))
-        )
+        """True for each fit that neither diverged nor failed."""
+        ended_well = self.results["status"].isin(FINISHED)
+        return np.asarray(ended_well & np.isfinite(self.results["excess_loss"].astype(float)))
 
     @cached_property
     def excess(self) -> Array:
-        """The final excess losses of the table's fits, infinity unless a fit finished."""
+        """The final excess loss of each fit.
+
+        Infinity unless the fit finished.
+        """
         return np.where(self.finished, self.results["excess_loss"].to_numpy(float), np.inf)
 
     @cached_property
-    def curves(self) -> Curves:
-        table = _read(self, layout.CURVES).combine_chunks()
-        steps, losses, excess, path = (
-            _flat(table[name]) for name in ("step", "loss", "excess_loss", "path")
-        )
-        return Curves(table["row"].to_numpy(), *steps, losses[1], excess[1], *path)
+    def floors(self) -> Array:
+        """The rounding floor of each fit's excess loss."""
+        fits = zip(self.results["row"].tolist(), self.values("dtype"), strict=True)
+        return np.array([get_floor(self.curves.find_initial(row), dtype) for row, dtype in fits])
+
+    @cached_property
+    def curves(self) -> SweepCurves:
+        return SweepCurves.from_table(self._read_table(layout.CURVES))
 
     def config(self, row: int) -> FitConfig:
-        """A fit's config; ConfigError if what is stored cannot be trusted."""
+        """Return a fit's config.
+
+        ConfigError if what is stored cannot be trusted.
+        """
         return read_config(self.manifest["config"][row].as_py())
 
     def runnable(self, row: int) -> FitConfig:
-        """The same with its data; LinfitError or ValueError where they are gone."""
+        """Return a fit's config with its data.
+
+        LinfitError or ValueError where they are gone.
+        """
         config = located(self.config(row))
-        take_arrays(config, lambda name: self.files[layout.MANIFEST].with_name(name))
+        take_arrays(config, self.files[layout.MANIFEST].with_name)
         return config
 
     def instance(self, row: int) -> tuple[FitConfig, Problem, Optimum]:
-        """A fit's config, the problem that it saw, and the answer; LinfitError or ValueError where the data are gone."""
+        """Return a fit's config, the problem in the fit's dtype, and its exact optimum.
+
+        LinfitError or ValueError where the data are gone.
+        """
         config = self.runnable(row)
-        seen = config.problem().cast(config.dtype)
-        return config, seen, optimum(seen, config.loss, config.shrinkage())
+        problem = config.problem().cast(config.dtype)
+        return config, problem, optimum(problem, config.loss, config.shrinkage())
+
+    def _read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        file = self.files[name]
+        try:
+            wanted = columns or SCHEMAS[name].names
+            return read_table(file, wanted, sha256=self.hashes.get(name))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def column(key: str) -> str:
-    """The name under which a swept key stands in the table, where `loss` is a number."""
+    """Return the column of a swept key.
+
+    `loss` is the column of a number already.
+    """
     return "loss function" if key == "loss" else key
 
 
-def _plain(part: Any) -> Any:
-    """A component's name, a list as JSON, and everything else as it is."""
+def _simplify(part: Any) -> Any:
+    """Return a component's name, a list as JSON, and everything else unchanged."""
     if isinstance(part, dict):
         return part.get("name")
     return json.dumps(part) if isinstance(part, list) else part
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector of cycles, which so many new objects, none of them a cycle, would start again and again."""
-    was = gc.isenabled()
+def _collector_paused() -> Iterator[None]:
+    """Pause the collector of reference cycles, restoring its state afterwards.
+
+    Many new objects, none in a cycle, would start the collector again and again.
+    """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()
-
-
-def _read(swept: Swept, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    file = swept.files[name]
-    try:
-        return read_table(file, columns or SCHEMAS[name].names, sha256=swept.hashes.get(name))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-
-
-def _flat(lists: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Where each list of a column starts, and all of them end to end."""
-    array = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    return array.offsets.to_numpy(), array.values.to_numpy(zero_copy_only=False)

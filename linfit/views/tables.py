@@ -1,4 +1,4 @@
-"""Fits and runs as text: what `linfit run` prints at the end, and what `linfit show` prints later."""
+"""Fits and runs as text: for `linfit run` when it ends, and for `linfit show` later."""
 
 from __future__ import annotations
 
@@ -28,20 +28,27 @@ if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked doe
 MOST_RUNS = 100
 MOST_WEIGHTS = 8
 MOST_STEPS = 12
-#: Blanks between two columns of a table, columns into which text may be folded, and the narrowest terminal for which there is a layout.
-GAP, FOLDED, LEAST_WIDTH = 2, 8, 12
+#: Blanks between two columns of a table.
+GAP = 2
+#: The width to which a column of text may be folded.
+FOLDED = 8
+#: The narrowest terminal for which there is a layout.
+LEAST_WIDTH = 12
 #: Characters of a float64 with all its digits.
 LONGEST_NUMBER = 24
-#: Columns without room that are named; of more their number is said.
+#: The most columns without room that are named; more are counted.
 MOST_NAMED = 6
 ABSENT = "–"
-#: What stands for an empty text, as that of an environment variable.
+#: Printed for an empty text, such as that of an environment variable.
 UNSET = "unset"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One fit of a table; None where it has no such number."""
+    """One fit of a table.
+
+    None where it has no such number.
+    """
 
     name: str
     status: str
@@ -55,25 +62,36 @@ class Line:
 
     @staticmethod
     def of_done(done: Done, by: str | None = layout.EXCESS) -> Line:
-        """Return the line of a fit that is ranked by a recorded loss; by None where it is not ranked."""
+        """Return the line of a fit ranked by a recorded loss.
+
+        By None if it is not ranked.
+        """
         row = done.result
-        status, at = row["status"], row.get("diverged_at_step")
-        weights = numbers(list(np.array(row.get("weights", ()), row["dtype"])))
-        ended = status if at is None else f"{status} at {at}"
-        losses = row.get("loss"), row.get("excess_loss"), row.get("distance_to_optimum")
+        status = row["status"]
+        step = row.get("diverged_at_step")
         return Line(
-            done.name, ended, *losses, weights, done.run_id, _rank(by, status, done.value(by))
+            done.name,
+            status if step is None else f"{status} at {step}",
+            row.get("loss"),
+            row.get("excess_loss"),
+            row.get("distance_to_optimum"),
+            numbers(list(np.array(row.get("weights", ()), row["dtype"]))),
+            done.run_id,
+            _rank(by, status, done.value(by)),
         )
 
     @staticmethod
     def of_record(record: Record, by: str | None = layout.EXCESS) -> Line:
-        """Return the line of a run that is ranked by a recorded loss; by None where it is not ranked."""
+        """Return the line of a run ranked by a recorded loss.
+
+        By None if it is not ranked.
+        """
         metrics = record.metrics
         status = record.tags.get(layout.STATUS, record.status.lower())
-        at = metrics.get("diverged_at_step")
+        step = metrics.get("diverged_at_step")
         return Line(
             record.name,
-            status if at is None else f"{status} at {at:.0f}",
+            status if step is None else f"{status} at {step:.0f}",
             metrics.get(layout.LOSS),
             metrics.get(layout.EXCESS),
             metrics.get("distance_to_optimum"),
@@ -84,12 +102,9 @@ class Line:
 
 
 def _rank(by: str | None, status: str, value: float | None) -> float:
-    """Return the number by which a fit is ranked: of several that finished and cannot be compared the same."""
-    if (
-        value is None
-        or status not in (Status.COMPLETED, Status.CONVERGED)
-        or not math.isfinite(value)
-    ):
+    """Return the number that ranks a fit, infinity unless it finished, 0 if nothing ranks it."""
+    finished = status in (Status.COMPLETED, Status.CONVERGED)
+    if value is None or not finished or not math.isfinite(value):
         return math.inf
     return 0.0 if by is None else value
 
@@ -102,20 +117,22 @@ class Plain(Console):
 
 
 def console(file: IO[str] | None = None) -> Console:
-    """As wide as its content where nobody looks at a terminal, so that nothing is cut."""
+    """Return a console, so wide without a terminal that nothing is cut."""
     plain = Plain(file=file, highlight=False, emoji=False)
     if not plain.is_terminal:
         plain.width = 10_000
-    elif (
-        plain.is_dumb_terminal or not plain.width
-    ):  # rich takes COLUMNS=0 as it is, and any dumb terminal for one of 80 columns
+    elif plain.is_dumb_terminal or not plain.width:
+        # rich keeps COLUMNS=0, and takes any dumb terminal for one of 80 columns.
         plain.size = ConsoleDimensions(*get_terminal_size())
     plain.width = max(plain.width, LEAST_WIDTH)
     return plain
 
 
 def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
-    """The fits, best first; at most 100 unless all are asked for."""
+    """Return a table of the fits, best first.
+
+    At most 100 unless all are asked for.
+    """
     ranked = sorted(lines, key=lambda line: line.compared)
     shown = ranked if all_rows else ranked[:MOST_RUNS]
     columns = {
@@ -128,14 +145,10 @@ def leaderboard(lines: Sequence[Line], all_rows: bool = False) -> Table:
     }
     if any(line.run_id for line in lines):
         columns["run id"] = [line.run_id[:12] for line in shown]
-    more = f"the best {MOST_RUNS} of {len(ranked)}" if len(shown) < len(ranked) else ""
-    return fitted(
-        columns,
-        ("loss", "excess loss", "distance"),
-        ("weights", "run id", "distance", "loss"),
-        more,
-        kept="excess loss",
-    )
+    caption = f"the best {MOST_RUNS} of {len(ranked)}" if len(shown) < len(ranked) else ""
+    numeric = ("loss", "excess loss", "distance")
+    expendable = ("weights", "run id", "distance", "loss")
+    return fitted(columns, numeric, expendable, caption, kept="excess loss")
 
 
 def fitted(
@@ -145,44 +158,41 @@ def fitted(
     caption: str = "",
     kept: str = "",
 ) -> Table:
-    """A table in which nothing is cut: what has no room in the terminal is left out, in the order of `expendable`, and named.
+    """Return a table that fits into the terminal without a cell being cut.
 
-    Text is folded where that is not enough, and then columns are left out from the last one on,
-    `kept` after all others but the first; a number is never folded.
+    Columns without room are left out, in the order of `expendable`, and named. Where that is not
+    enough, text is folded. Then columns are left out from the last one on, `kept` after all others
+    but the first. A number is never folded.
     """
     room, encoding = console().width, console().encoding
-    texts = {
-        title: [encodable(printable(cell), encoding) for cell in (title, *cells)]
-        for title, cells in columns.items()
-    }
+    texts = {}
+    for title, cells in columns.items():
+        texts[title] = [encodable(printable(cell), encoding) for cell in (title, *cells)]
     widths = {title: max(map(cell_len, cells)) for title, cells in texts.items()}
-    narrow = {
-        title: width if title in numeric else min(width, _least_width(texts[title]))
-        for title, width in widths.items()
-    }
+    narrow = dict(widths)
+    for title in widths.keys() - set(numeric):
+        narrow[title] = min(widths[title], _least_width(texts[title]))
+
     shown = _drop(widths, [title for title in expendable if title in widths], room)
-    shown = _drop(
-        {title: narrow[title] for title in shown},
-        sorted(list(shown)[:0:-1], key=lambda title: title == kept),
-        room,
-    )
+    last_first = sorted(list(shown)[:0:-1], key=lambda title: title == kept)
+    shown = _drop({title: narrow[title] for title in shown}, last_first, room)
     shown = _fold({title: widths[title] for title in shown}, narrow, room)
-    left_out = [
-        title
-        for title in dict.fromkeys((*expendable, *columns))
-        if title in widths.keys() - shown.keys()
-    ]
+
+    left_out = widths.keys() - shown.keys()
+    named = [title for title in dict.fromkeys((*expendable, *columns)) if title in left_out]
+    remarks = "; ".join(filter(None, (caption, _missing(named))))
     table = Table(
         box=None,
         pad_edge=False,
         header_style="bold",
-        caption="; ".join(filter(None, (caption, _missing(left_out)))) or None,
+        caption=remarks or None,
     )
     for title, width in shown.items():
         is_number = title in numeric
+        justify: Any = "right" if is_number else "left"
         table.add_column(
             escape(title),
-            justify="right" if is_number else "left",
+            justify=justify,
             overflow="fold",
             no_wrap=is_number,
             width=width,
@@ -199,7 +209,7 @@ def _least_width(texts: Sequence[str]) -> int:
 
 
 def _drop(widths: Mapping[str, int], expendable: Sequence[str], room: int) -> dict[str, int]:
-    """Return the columns that are left when others were dropped, in the order of `expendable`, until all have room."""
+    """Return the columns without those dropped, in the order of `expendable`, until all fit."""
     left = dict(widths)
     for title in expendable:
         if _total(left) <= room:
@@ -209,13 +219,13 @@ def _drop(widths: Mapping[str, int], expendable: Sequence[str], room: int) -> di
 
 
 def _fold(widths: dict[str, int], narrow: Mapping[str, int], room: int) -> dict[str, int]:
-    """Return widths that have room: what is widest is folded first, and nothing beyond its `narrow` width."""
+    """Return widths that fit: the widest column is folded first, none beyond `narrow`."""
     left = dict(widths)
     while _total(left) > room:
         foldable = [title for title in left if left[title] > narrow[title]]
         if not foldable:
             break
-        left[max(foldable, key=lambda title: left[title])] -= 1
+        left[max(foldable, key=left.__getitem__)] -= 1
     return left
 
 
@@ -224,7 +234,7 @@ def _total(widths: Mapping[str, int]) -> int:
 
 
 def _missing(titles: Sequence[str]) -> str:
-    """Return a remark on the columns that have no room."""
+    """Return a remark on the columns without room."""
     if not titles:
         return ""
     named = ", ".join(titles) if len(titles) <= MOST_NAMED else f"{len(titles)} columns"
@@ -232,46 +242,52 @@ def _missing(titles: Sequence[str]) -> str:
 
 
 def curve(points: Sequence[tuple[int, float, float | None]], every: int | None) -> Table:
-    """(step, loss, excess loss) at the steps that `record.every` asks for, or at a dozen of those recorded."""
-    shown = [point for point in points if every and point[0] % every == 0] or _thinned(points)
+    """Return a table of (step, loss, excess loss) at multiples of `every`, or at a dozen steps."""
+    shown = [point for point in points if every and point[0] % every == 0]
+    if not shown:
+        shown = list(points[:: math.ceil(len(points) / MOST_STEPS)])
     if shown[-1] != points[-1]:
         shown.append(points[-1])
-    titles = ("step", "loss", "excess loss")
-    rows = [(str(step), number(loss), number(excess)) for step, loss, excess in shown]
-    return fitted(dict(zip(titles, zip(*rows, strict=True), strict=True)), titles)
-
-
-def _thinned(points: Sequence[Any]) -> list[Any]:
-    stride = max(1, math.ceil(len(points) / MOST_STEPS))
-    return list(points[::stride])
+    columns = {
+        "step": [str(step) for step, _, _ in shown],
+        "loss": [number(loss) for _, loss, _ in shown],
+        "excess loss": [number(excess) for _, _, excess in shown],
+    }
+    return fitted(columns, list(columns))
 
 
 def points_of(fit: Fit) -> list[tuple[int, float, float | None]]:
-    return list(
-        zip(fit.steps.tolist(), fit.losses.tolist(), fit.excess_losses.tolist(), strict=True)
-    )
+    """Return (step, loss, excess loss) at each recorded step."""
+    columns = (fit.steps.tolist(), fit.losses.tolist(), fit.excess_losses.tolist())
+    return list(zip(*columns, strict=True))
 
 
 def number(value: float | None) -> str:
+    """Return a number with seven digits.
+
+    A dash if there is none.
+    """
     return ABSENT if value is None else f"{value:.7g}"
 
 
 def final_weights(record: Record) -> list[Any]:
-    """The final weights of a run, as numbers of the dtype they were computed in, so that they print as they were."""
+    """Return the final weights of a run in the dtype of the fit, so that they print as they were.
+
+    A dtype that no fit has is read as float64.
+    """
     dtype = record.params.get("dtype")
-    with np.errstate(over="ignore"):  # of what no fit has written
-        return list(
-            np.array(record.weights, dtype if dtype in ("float32", "float64") else "float64")
-        )
+    known = dtype if dtype in ("float32", "float64") else "float64"
+    with np.errstate(over="ignore"):
+        return list(np.array(record.weights, known))
 
 
 def numbers(values: Sequence[Any]) -> str:
-    """Weights with all their digits: the shortest text that reads back as the same number of their dtype."""
+    """Return weights with all digits that their dtype needs to be read back."""
     more = f" … {len(values) - MOST_WEIGHTS} more" if len(values) > MOST_WEIGHTS else ""
     return " ".join(f"{value!s}" for value in values[:MOST_WEIGHTS]) + more
 
 
-#: What theory says of a fit, in the order in which it is told.
+#: The quantities of a fit's theory, in the order in which they are printed.
 THEORY = {
     "minimal_loss": "minimal loss",
     "largest_curvature": "largest eigenvalue",
@@ -288,5 +304,5 @@ THEORY = {
 
 
 def in_words(theory: Mapping[str, float]) -> str:
-    """What theory says of a fit, on one line."""
+    """Return the theory of a fit on one line."""
     return ", ".join(f"{words} {theory[key]:.5g}" for key, words in THEORY.items() if key in theory)

@@ -1,4 +1,4 @@
-"""`linfit ui`: MLflow's own UI on what linfit wrote, on the loopback interface, for explicit hosts only."""
+"""`linfit ui`: MLflow's own UI on a store, on the loopback interface, for explicit hosts only."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ from linfit.views.guard import LOOPBACK
 from linfit.views.guard_places import Places, find_places
 from linfit.views.guard_server import ORDER
 
-#: uvicorn would look for MLflow's modules in the working directory first: here instead, in a folder that has none.
+#: uvicorn looks for MLflow's modules in the working directory first, or in this folder without any.
 SETTINGS = {"UVICORN_APP_DIR": str(Path(__file__).with_name("pages"))}
 #: Seconds that the server has to end by itself.
 PATIENCE = 5.0
-#: Seconds that it has to begin, which MLflow takes ten of, and between two looks whether it has.
-BEGIN, GLANCE = 120.0, 0.25
-#: Places of artifacts that are told of one by one.
+#: Seconds that the server has to begin; MLflow takes ten.
+BEGIN = 120.0
+#: Seconds between two checks of the server.
+GLANCE = 0.25
+#: Places of artifacts that are named one by one.
 MOST_NOTES = 3
-#: Exit code of a server that has said what is wrong.
+#: Exit code of a server that has printed its error.
 SAID = 2
 
 
@@ -45,10 +47,13 @@ def serve(
     artifacts: Sequence[str] = (),
     unguarded: bool = False,
 ) -> int:
-    """Run MLflow's UI on the store until it is interrupted; return its exit code.
+    """Run MLflow's UI on the store until it is interrupted.
 
-    It shows the artifacts beside the store and those below `artifacts`. When it answers, say where the newest run's experiment
-    and its views are, and with `browser` open the first of these pages.
+    Return its exit code.
+
+    It shows the artifacts next to the store and those below `artifacts`. When it answers, print
+    where the newest run's experiment and its views are; with `browser` open the first of these
+    pages.
     """
     require(store)
     if store.uri.startswith("http"):
@@ -61,7 +66,8 @@ def serve(
         tell(f"linfit: note: MLflow looks for artifacts in {move.old}; {hint}")
     if unguarded:
         tell(
-            "linfit: note: unguarded: pages of other servers of this machine can change the store, and read what it names"
+            "linfit: note: unguarded: pages of other servers of this machine can change the store, "
+            "and read what it names"
         )
     tell(f"linfit: MLflow's UI begins, on {store}; Ctrl-C ends it")
     with _hangup_as_end():
@@ -78,7 +84,10 @@ def serve(
 
 
 def _require_end(code: int) -> int:
-    """Return the exit code of a server that has ended because it was told to, or has said why; LinfitError for another."""
+    """Return the exit code of a server that ended on request or explained its end.
+
+    LinfitError for another.
+    """
     if code in (0, SAID):
         return code
     raise LinfitError(f"MLflow's server has ended by itself ({code}): start `linfit ui` again")
@@ -87,7 +96,10 @@ def _require_end(code: int) -> int:
 def start_server(
     store: Store, port: int, artifacts: Iterable[str] = (), unguarded: bool = False, **options: Any
 ) -> subprocess.Popen[bytes]:
-    """Start the server's process, which ends with this one. No module of the working directory is imported there."""
+    """Start the server's process, which ends with this one.
+
+    It imports no module of the working directory.
+    """
     places = find_places(store, artifacts)
     order = {
         "uri": store.uri,
@@ -105,15 +117,18 @@ def start_server(
 
 
 def _environment(store: Store) -> dict[str, str]:
-    """Return the environment of MLflow's server: nothing of this one's opens or moves it, and it sends nothing about itself."""
+    """Return the environment of MLflow's server.
+
+    No variable of this process opens or moves the server, and it sends nothing about itself.
+    """
     servers = ("_MLFLOW_", "MLFLOW_SERVER_", "MLFLOW_STATIC_PREFIX")
     own = {name: value for name, value in os.environ.items() if not name.startswith(servers)}
-    path = os.pathsep.join(
-        filter(None, own.pop("PYTHONPATH", "").split(os.pathsep))
-    )  # an empty part is the working directory
+    # An empty part is the working directory.
+    folders = filter(None, own.pop("PYTHONPATH", "").split(os.pathsep))
+    if path := os.pathsep.join(folders):
+        own["PYTHONPATH"] = path
     return {
         **own,
-        **({"PYTHONPATH": path} if path else {}),
         **ISOLATED,
         **SETTINGS,
         "MLFLOW_TRACKING_URI": store.uri,
@@ -128,11 +143,10 @@ def _environment(store: Store) -> dict[str, str]:
 
 
 def _require_free(port: int) -> None:
-    """LinfitError where another program listens at the port."""
+    """Raise LinfitError if another program listens at the port."""
     with socket.socket() as probe:
-        if (
-            not is_windows()
-        ):  # where it would let this process share a port that another one listens at
+        # On Windows the option lets a process share a port that another one listens at.
+        if not is_windows():
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -144,7 +158,7 @@ def _require_free(port: int) -> None:
 
 @contextmanager
 def _hangup_as_end() -> Iterator[None]:
-    """End as by SIGTERM when the terminal closes, unless that is ignored, as under nohup."""
+    """End as by SIGTERM when the terminal closes, unless SIGHUP is ignored, as under nohup."""
     if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         yield
         return
@@ -156,30 +170,27 @@ def _hangup_as_end() -> Iterator[None]:
 
 
 def tell_elsewhere(store: Store, places: Places, moves: Sequence[Move]) -> None:
-    """Say which artifacts are not shown, and what to type to see them."""
+    """Print which artifacts are not shown, and the command that shows them."""
     from linfit.tracking.reading import Reader
 
-    locations = [
-        experiment.artifact_location or ""
-        for experiment in Reader(store).client.search_experiments()
-    ]
+    experiments = Reader(store).client.search_experiments()
+    locations = dict.fromkeys(experiment.artifact_location or "" for experiment in experiments)
     moved = tuple(str(move.old) for move in moves)
-    elsewhere = [
-        place
-        for place in dict.fromkeys(locations)
-        if places.find(place) is None and not place.startswith(moved)
-    ]
+    unserved = (place for place in locations if places.find(place) is None)
+    elsewhere = [place for place in unserved if not place.startswith(moved)]
     for place in elsewhere[:MOST_NOTES]:
         shown = printable(brief(place))
-        tell(
-            f"linfit: note: artifacts in {shown} are not shown: `{stores.command(store)} --artifacts {quote_word(shown)}` shows them"
-        )
+        command = f"{stores.command(store)} --artifacts {quote_word(shown)}"
+        tell(f"linfit: note: artifacts in {shown} are not shown: `{command}` shows them")
     if len(elsewhere) > MOST_NOTES:
         tell(f"linfit: note: nor are those of {len(elsewhere) - MOST_NOTES} other experiments")
 
 
 def pages(store: Store) -> dict[str, str]:
-    """The pages of the newest run's MLflow experiment, by what they show; none where linfit has recorded nothing there."""
+    """Return the pages of the newest run's MLflow experiment by their content.
+
+    None where linfit has recorded nothing.
+    """
     from linfit.tracking import saved_views
     from linfit.tracking.reading import LAST, Reader
 
@@ -189,12 +200,16 @@ def pages(store: Store) -> dict[str, str]:
     except LinfitError:
         return {}
     own = next(key for key, found in reader.experiments.items() if found == name)
-    views = {"runs": "", "leaderboard": saved_views.LEADERBOARD, "curves": saved_views.CURVES}
+    views = {
+        "runs": "",
+        "leaderboard": saved_views.LEADERBOARD,
+        "curves": saved_views.CURVES,
+    }
     return {what: saved_views.address(own, view) for what, view in views.items()}
 
 
 def _welcome(server: subprocess.Popen[bytes], store: Store, port: int, browser: bool) -> None:
-    """Once the server answers: where to look first."""
+    """Print where to look first, once the server answers."""
     found = pages(store) or {"start": ""}  # MLflow's own start page is about language models
     until = time.monotonic() + BEGIN
     while server.poll() is None and not _answers(port) and time.monotonic() < until:
@@ -210,7 +225,10 @@ def _welcome(server: subprocess.Popen[bytes], store: Store, port: int, browser: 
 
 
 def _wait(server: subprocess.Popen[bytes]) -> int:
-    """Return the server's exit code. No Ctrl-C would interrupt Popen.wait on Windows; it does interrupt sleep."""
+    """Return the server's exit code.
+
+    On Windows no Ctrl-C interrupts Popen.wait; it does interrupt sleep.
+    """
     while (code := server.poll()) is None:
         time.sleep(GLANCE)
     return code
@@ -223,5 +241,8 @@ def _answers(port: int) -> bool:
 
 
 def has_browser() -> bool:
-    """Whether somebody sits before a screen: elsewhere Python would open a browser for text in this very terminal."""
+    """Return True in front of a screen.
+
+    Elsewhere Python opens a text browser in the terminal.
+    """
     return has_screen() and sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""What groups of fits are called: as short as it goes, and no two alike.
+"""Labels of groups of fits: as short as possible, and no two alike.
 
 r fits of a sweep.
 """
@@ -15,75 +15,83 @@ from numpy.typing import NDArray
 from linfit.config import GROUPS, canonical, flatten, is_repetition
 
 Ids = NDArray[np.int64]
-#: Keys whose value says enough without them.
+#: Keys whose value needs no key beside it.
 PLAIN = ("dtype",)
 
 
 class Words:
-    """The words for groups of fits, from their configs as plain data and the names of components that were chosen."""
+    """Labels from the configs of fits as plain data, and the components chosen by name."""
 
     def __init__(
         self, configs: Sequence[Mapping[str, Any]], chosen: Mapping[str, Sequence[str]]
     ) -> None:
-        self.configs, self.chosen = configs, chosen
+        self.configs = configs
+        self.chosen = chosen
 
     def label(
         self, ids: Ids, keys: Sequence[str], sections: Sequence[str], within: Ids | None = None
     ) -> list[str]:
-        """Return the label of each fit's group, in the words of `keys`.
+        """Return the label `[r]` of each fit's group, in the words of `keys`.
 
-        Groups that these would give one label get the words of more keys below `sections`, as many as tell
-        them apart. Where `ids` are groups `within` larger ones, only those of one larger group have to differ.
+        Groups that these would give one label get the words of more keys below `sections`, as many
+        as tell them apart. Where `ids` are groups `within` larger ones, only those of one larger
+        group have to differ.
         """
         groups, first = np.unique(ids, return_index=True)
         outer = np.zeros(len(groups), dtype=np.int64) if within is None else within[first]
-        places = first.tolist()
-        labels = self._joined(places, keys)
+        fits = first.tolist()
+        labels = self._join(fits, keys)
         same: dict[tuple[int, str], list[int]] = {}
         for number, label in enumerate(labels):
             same.setdefault((int(outer[number]), label), []).append(number)
+
         for alike in same.values():
             if len(alike) > 1:
-                more = self._apart([places[number] for number in alike], sections)
+                more = self._tell_apart([fits[number] for number in alike], sections)
                 for number, words in zip(alike, more, strict=True):
                     labels[number] = f"{labels[number]} {words}".strip()
         return [labels[number] for number in np.searchsorted(groups, ids).tolist()]
 
-    def value(self, key: str, place: int) -> Any:
-        """Return the value of a key for a fit: of a group the name that was chosen, None where there is no such key."""
+    def value(self, key: str, fit: int) -> Any:
+        """Return the value of a key for a fit.
+
+        None where there is no such key.
+
+        Of a group it is the name that was chosen.
+        """
         if key in self.chosen:
-            return self.chosen[key][place]
-        part: Any = self.configs[place]
+            return self.chosen[key][fit]
+        part: Any = self.configs[fit]
         for name in key.split("."):
             part = part.get(name) if isinstance(part, Mapping) else None
         return part.get("name") if isinstance(part, Mapping) else part
 
-    def _joined(self, places: Sequence[int], keys: Sequence[str]) -> list[str]:
-        columns = [self._column(key, places, keys) for key in keys]
+    def _join(self, fits: Sequence[int], keys: Sequence[str]) -> list[str]:
+        """Return the words of all keys for each fit."""
+        columns = [self._column(key, fits, keys) for key in keys]
         if not columns:
-            return [""] * len(places)
-        return [" ".join(word for word in words if word) for words in zip(*columns, strict=True)]
+            return [""] * len(fits)
+        return [" ".join(filter(None, words)) for words in zip(*columns, strict=True)]
 
-    def _column(self, key: str, places: Sequence[int], keys: Sequence[str]) -> list[str]:
-        """Return the word for a key of each fit, with as many digits as tell its values apart."""
-        ends = [other.rsplit(".", 1)[-1] for other in keys]
-        end = key.rsplit(".", 1)[-1]
+    def _column(self, key: str, fits: Sequence[int], keys: Sequence[str]) -> list[str]:
+        """Return the word of a key for each fit, with the digits that tell its values apart."""
+        ends = [other.rpartition(".")[2] for other in keys]
+        end = key.rpartition(".")[2]
         named = key in GROUPS or key in PLAIN
         start = "" if named else f"{end if ends.count(end) == 1 else key}="
-        values = [self.value(key, place) for place in places]
-        texts = {canonical(value): value for value in values}
-        short = {text: _text(value) for text, value in texts.items()}
-        exact = len(set(short.values())) < len(short)
-        words = {
-            text: start + (_exact(value) if exact else short[text]) for text, value in texts.items()
-        }
-        return ["" if value is None else words[canonical(value)] for value in values]
 
-    def _apart(self, places: Sequence[int], sections: Sequence[str]) -> list[str]:
-        """Return words that tell groups apart: of the keys in which they differ as many as it takes, else their number."""
-        labels = [""] * len(places)
-        for key in self._different(places, sections):
-            words = self._column(key, places, [key])
+        values = [self.value(key, fit) for fit in fits]
+        different = {canonical(value): value for value in values}
+        words = {text: _shorten(value) for text, value in different.items()}
+        if len(set(words.values())) < len(words):
+            words = {text: _write_exactly(value) for text, value in different.items()}
+        return ["" if value is None else start + words[canonical(value)] for value in values]
+
+    def _tell_apart(self, fits: Sequence[int], sections: Sequence[str]) -> list[str]:
+        """Return words of as many keys as tell groups apart, otherwise numbers."""
+        labels = [""] * len(fits)
+        for key in self._different_keys(fits, sections):
+            words = self._column(key, fits, [key])
             longer = [f"{label} {word}".strip() for label, word in zip(labels, words, strict=True)]
             if len(set(longer)) > len(set(labels)):
                 labels = longer
@@ -91,21 +99,22 @@ class Words:
                 return labels
         return [f"{label} #{number}".strip() for number, label in enumerate(labels, 1)]
 
-    def _different(self, places: Sequence[int], sections: Sequence[str]) -> Iterator[str]:
-        """Yield the keys below some sections in which the configs of these fits differ, but for those that repeat a fit."""
-        flat = [
-            flatten({name: self.configs[place].get(name) for name in sections}) for place in places
-        ]
-        for key in dict.fromkeys(key for own in flat for key in own):
-            if not is_repetition(key) and len({canonical(own.get(key)) for own in flat}) > 1:
+    def _different_keys(self, fits: Sequence[int], sections: Sequence[str]) -> Iterator[str]:
+        """Yield the keys below some sections in which fits differ, but for repetitions."""
+        configs = []
+        keys: dict[str, None] = {}
+        for fit in fits:
+            config = flatten({name: self.configs[fit].get(name) for name in sections})
+            configs.append(config)
+            keys |= dict.fromkeys(config)
+        for key in keys:
+            if not is_repetition(key) and len({canonical(own.get(key)) for own in configs}) > 1:
                 yield key
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
+def _shorten(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else _write_exactly(value)
 
 
-def _exact(value: Any) -> str:
+def _write_exactly(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

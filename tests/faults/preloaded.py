@@ -18,6 +18,7 @@ import linfit.cli
 import linfit.engine.dispatch
 import linfit.engine.single
 import linfit.engine.stacked
+import linfit.publication
 import linfit.reproduction
 import linfit.sweeps.app
 import linfit.sweeps.finding

@@ -1,6 +1,7 @@
-"""A sweep's answer, found once more from its tables by other means than linfit's, and adversarial designs of sweeps.
+"""A second oracle of a sweep's answer, computed from its tables, and adversarial designs.
 
-The oracle reads `results.parquet` and `manifest.parquet` in plain Python. It knows nothing of linfit/views, so that the two
+The oracle reads `results.parquet` and `manifest.parquet` in plain Python. It knows nothing of
+linfit/views, so that the two
 agree only where both are right.
 """
 
@@ -39,7 +40,7 @@ class Fit:
 
     @property
     def log(self) -> float:
-        """Return log₁₀ of the final excess loss; what is below the rounding floor counts as that."""
+        """Return log₁₀ of the final excess loss, raised to the rounding floor."""
         floor = self.start * float(np.finfo(self.config["dtype"]).eps) ** 2
         tiny = float(np.finfo(float).tiny)
         return math.log10(
@@ -110,7 +111,10 @@ def _without_seed(value: Any) -> Any:
 
 
 def _choices(configs: Sequence[dict[str, Any]], overrides: Sequence[Sequence[str]]) -> list[Key]:
-    """Return what is no number of each config, beside its problem: names of components as they were typed, text and flags."""
+    """Return the choices of each config outside its problem.
+
+    Names of components as they were typed, text and flags.
+    """
     found = []
     for config, given in zip(configs, overrides, strict=True):
         typed = dict(override.split("=", 1) for override in given)
@@ -147,7 +151,7 @@ def compared_by(fits: Sequence[Fit], objective: str = "auto") -> str | None:
 
 
 def find_best(fits: Sequence[Fit], by: str | None) -> Fit | None:
-    """Return the best fit, of equals the first; None where none finished or they cannot be compared."""
+    """Return the best fit, of equals the first; None without one, or where nothing compares."""
     best = min(fits, key=lambda fit: (fit.value(by), fit.row))
     return best if by is not None and math.isfinite(best.value(by)) else None
 
@@ -168,7 +172,7 @@ class Place:
 
 
 def find_places(fits: Sequence[Fit], by: str | None) -> list[Place]:
-    """Return the leaderboard: on each problem the fewest that did not finish, then the smallest mean."""
+    """Return the leaderboard: on each problem the fewest lost fits, then the smallest mean."""
     one_method = len({fit.method for fit in fits}) == 1
     groups: dict[tuple[str, str], dict[str, list[Fit]]] = {}
     for fit in fits:
@@ -193,7 +197,7 @@ def find_places(fits: Sequence[Fit], by: str | None) -> list[Place]:
 
 
 def _score(fits: Sequence[Fit]) -> tuple[float, float]:
-    """Return the share of fits that did not finish, and the mean log of the others' excess losses."""
+    """Return the share of fits that did not finish, and the mean log excess loss of the rest."""
     logs = [fit.log for fit in fits if fit.finished]
     return 1 - len(logs) / len(fits), fmean(logs) if logs else math.inf
 
@@ -204,7 +208,10 @@ def _told(fits: Sequence[Fit], by: str | None) -> tuple[int, int, float, float]:
 
 
 def _halves(groups: dict[tuple[str, str], dict[str, list[Fit]]]) -> tuple[set[Key], set[Key]]:
-    """Return the repetitions to choose settings on, and those to report on: halves of what all methods share, or all twice."""
+    """Return the repetitions to choose settings on, and those to report on.
+
+    They are halves of the repetitions that all methods share, or both are all.
+    """
     own = {
         key: {fit.repetition for fits in settings.values() for fit in fits}
         for key, settings in groups.items()
@@ -297,7 +304,10 @@ def designs(seed: int, count: int) -> Iterator[tuple[list[str], float]]:
 
 
 def possible(parts: Sequence[str]) -> bool:
-    """Return whether the parts go together: no key twice, no key of another optimizer, few batches where each is of one fit."""
+    """Return True if the parts go together.
+
+    No key twice, no key of another optimizer, few batches where each is of one fit.
+    """
     keys = [word.partition("=")[0] for part in parts for word in part.split()]
     text = " ".join(parts)
     twice = len(set(keys)) < len(keys)

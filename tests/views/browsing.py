@@ -1,4 +1,4 @@
-"""What the tests in a real browser stand on: Chromium, `linfit ui` on runs that the command line made, and what a page shows."""
+"""Support for tests in a real browser: Chromium, `linfit ui` on recorded runs, a page's content."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def served(folder: Path) -> Iterator[dict[str, str]]:
-    """The addresses that `linfit ui` prints, while it runs; ended with Ctrl-C, after which none of its processes is left."""
+    """Yield the addresses that `linfit ui` prints, while it runs.
+
+    It ends with Ctrl-C, after which none of its processes is left.
+    """
     port = free_port()
     mark, log = f"LINFIT_TEST={uuid4().hex}", folder / "ui.log"
     with log.open("w") as stderr:
@@ -143,7 +146,10 @@ class Seen:
 
     def column(self, cells: str) -> list[str]:
         """What stands in the cells of a column of MLflow's table of runs, from the top."""
-        get = "cells => cells.map(cell => [Number(cell.closest('.ag-row').getAttribute('row-index')), cell.innerText.trim()])"
+        get = (
+            "cells => cells.map(cell => "
+            "[Number(cell.closest('.ag-row').getAttribute('row-index')), cell.innerText.trim()])"
+        )
         return [
             text
             for _, text in sorted(self.page.locator(f".ag-row [col-id={cells}").evaluate_all(get))

@@ -32,14 +32,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def ui(folder: Path) -> Iterator[dict[str, str]]:
-    """Return the addresses of MLflow's UI on the store that a module has in its fixture `folder`."""
+    """Return the addresses of MLflow's UI on the store in the module's fixture `folder`."""
     with served(folder) as addresses:
         yield addresses
 
 
 @pytest.fixture(scope="session")
 def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
-    """`swept_of("seed=0,1")`: the tables of a sweep that is not recorded; the same arguments give the same one."""
+    """`swept_of("seed=0,1")`: an unrecorded sweep, run once for the same arguments."""
     from linfit.sweeps.app import execute
     from linfit.views import illustration
 

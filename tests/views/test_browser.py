@@ -1,4 +1,7 @@
-"""MLflow's UI and the report as people meet them: real sweeps, a real server, a real browser. `make browser` runs these."""
+"""MLflow's UI and the report as people meet them: real sweeps, a real server, a real browser.
+
+`make browser` runs these.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ NAME, LR = '"attributes.`Run Name`"] a', '"metrics.`hparam/optimizer.lr`"]'
 
 @pytest.fixture(scope="module")
 def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a study, and with a sweep all of whose names are markup; made where there is a browser to look at it."""
+    """A store with a study, and with a sweep all of whose names are markup.
+
+    Made where there is a browser to look at it.
+    """
     made = tmp_path_factory.mktemp("browsed")
     (made / "experiments").mkdir()
     (made / "experiments" / "study.yaml").write_text(STUDY)
@@ -120,7 +126,8 @@ def test_the_saved_curves_are_drawn_on_log_axes(seen: Seen, ui: dict[str, str]) 
     seen.until(lambda: sum(lines_of(page)) >= 2)
     assert len(lines_of(page)) == 2
     scales = charts.evaluate_all(
-        "charts => charts.map(chart => [chart._fullLayout.xaxis.type, chart._fullLayout.yaxis.type])"
+        "charts => charts.map(chart => chart._fullLayout)"
+        ".map(layout => [layout.xaxis.type, layout.yaxis.type])"
     )
     assert scales == [["log", "log"]] * 2
     assert [
@@ -131,7 +138,10 @@ def test_the_saved_curves_are_drawn_on_log_axes(seen: Seen, ui: dict[str, str]) 
 
 def lines_of(page: Page) -> list[int]:
     """How many curves each chart has that are really drawn."""
-    drawn = "chart => [...chart.querySelectorAll('path.js-line')].filter(line => line.getTotalLength() > 10).length"
+    drawn = (
+        "chart => [...chart.querySelectorAll('path.js-line')]"
+        ".filter(line => line.getTotalLength() > 10).length"
+    )
     return [
         int(number)
         for number in page.locator(".js-plotly-plot").evaluate_all(f"charts => charts.map({drawn})")
@@ -274,7 +284,8 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(
     page.on("framenavigated", lambda frame: opened.append(frame.url))
     page.on("websocket", lambda socket: opened.append(socket.url))
     page.evaluate(
-        "() => { window.open = (...address) => { document.body.dataset.opened = String(address); return null; }; }"
+        "() => { window.open = (...address) => "
+        "{ document.body.dataset.opened = String(address); return null; }; }"
     )
     charts, buttons = page.locator(".js-plotly-plot"), page.locator(".modebar-btn")
     names = set(buttons.evaluate_all("all => all.map(one => one.dataset.title)"))
@@ -285,7 +296,8 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(
     for button in buttons.all():
         button.dispatch_event("click")
     for target in page.locator(
-        ":is(button, summary, a, svg a, [role=button], .legendtoggle):not(.modebar-btn):not(:disabled)"
+        ":is(button, summary, a, svg a, [role=button], .legendtoggle)"
+        ":not(.modebar-btn):not(:disabled)"
     ).all():
         target.dispatch_event("click")
     for chart in charts.all():
@@ -296,7 +308,10 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(
         for url in seen.requests + opened
         if not url.startswith((file.as_uri(), "about:", "data:", "blob:"))
     ] == []
-    named = "['href', 'xlink:href', 'action', 'formaction', 'src'].map(name => one.getAttribute(name)).filter(Boolean)"
+    named = (
+        "['href', 'xlink:href', 'action', 'formaction', 'src']"
+        ".map(name => one.getAttribute(name)).filter(Boolean)"
+    )
     links = page.evaluate(f"[...document.querySelectorAll('*')].flatMap(one => {named})")
     assert len(links) >= 5 and all(link.startswith(("#", "data:", "blob:")) for link in links)
     assert page.locator("body").get_attribute("data-opened") is None
@@ -304,7 +319,8 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(
 
 def drawn_in(page: Page) -> list[int]:
     """How many lines, points and images each picture of the report consists of."""
-    count = "chart => chart.querySelectorAll('path.js-line, path.point, .hm image, .contourlayer path').length"
+    shapes = "path.js-line, path.point, .hm image, .contourlayer path"
+    count = f"chart => chart.querySelectorAll('{shapes}').length"
     return [
         int(number)
         for number in page.locator(".js-plotly-plot").evaluate_all(f"charts => charts.map({count})")

@@ -1,4 +1,7 @@
-"""`linfit ui` in a real browser beside a page of another port that wants to change it, and used as people do. `make browser`."""
+"""`linfit ui` in a real browser next to a hostile page of another port, and used as people do.
+
+`make browser` runs these.
+"""
 
 from __future__ import annotations
 
@@ -21,36 +24,49 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 #: Each attempt ends with what it got to know: null, or an error, where it got to know nothing.
-ATTACK = """<!doctype html><title>a page of another port</title><iframe name="sink"></iframe><script>
+ATTACK = """<!doctype html><title>a page of another port</title>
+<iframe name="sink"></iframe><script>
 const base = location.hash.slice(1), body = JSON.stringify({experiment_id: "EXPERIMENT"});
-const remove = base + "/ajax-api/2.0/mlflow/experiments/delete", search = base + "/api/2.0/mlflow/experiments/search?max_results=9";
-const post = (mode, type) => fetch(remove, {method: "POST", mode, body, credentials: "include", headers: {"Content-Type": type}});
+const remove = base + "/ajax-api/2.0/mlflow/experiments/delete";
+const search = base + "/api/2.0/mlflow/experiments/search?max_results=9";
+const post = (mode, type) => fetch(remove, {
+  method: "POST", mode, body, credentials: "include", headers: {"Content-Type": type}});
 const form = type => new Promise(done => {
-  const made = Object.assign(document.createElement("form"), {action: remove, method: "POST", enctype: type, target: "sink"});
+  const made = Object.assign(document.createElement("form"), {
+    action: remove, method: "POST", enctype: type, target: "sink"});
   const [name, value] = [body.slice(0, -1) + ', "x": "', '"}'];
   made.append(Object.assign(document.createElement("input"), {name, value}));
   document.body.append(made); made.submit(); setTimeout(done, 1000, null);
 });
 const frame = () => new Promise(done => {
   const made = Object.assign(document.createElement("iframe"), {src: base + "/"});
-  made.onload = () => { try { done(made.contentDocument && made.contentDocument.title); } catch (error) { done(null); } };
+  made.onload = () => {
+    try { done(made.contentDocument && made.contentDocument.title); }
+    catch (error) { done(null); } };
   document.body.append(made); setTimeout(done, 3000, null);
 });
 const image = () => new Promise(done => Object.assign(new Image(), {
-  src: base + "/get-artifact?path=pictures/curves.png&run_uuid=RUN", onload: () => done("an image"), onerror: () => done(null)}));
-const socket = () => new Promise(done => { const made = new WebSocket(base.replace("http", "ws") + "/graphql");
+  src: base + "/get-artifact?path=pictures/curves.png&run_uuid=RUN",
+  onload: () => done("an image"), onerror: () => done(null)}));
+const socket = () => new Promise(done => {
+  const made = new WebSocket(base.replace("http", "ws") + "/graphql");
   made.onopen = () => done("a socket"); made.onerror = () => done(null); });
 const read = answer => answer.type === "opaque" ? null : answer.text();
 const attempts = {
-  json: () => post("cors", "application/json").then(read), text: () => post("cors", "text/plain").then(read),
-  opaque: () => post("no-cors", "text/plain").then(read), beacon: () => (navigator.sendBeacon(remove, body), null),
-  plain: () => form("text/plain"), encoded: () => form("application/x-www-form-urlencoded"), frame, image, socket,
-  search: () => fetch(search, {credentials: "include"}).then(read), graphql: () => fetch(base + "/graphql?query={__typename}").then(read),
+  json: () => post("cors", "application/json").then(read),
+  text: () => post("cors", "text/plain").then(read),
+  opaque: () => post("no-cors", "text/plain").then(read),
+  beacon: () => (navigator.sendBeacon(remove, body), null),
+  plain: () => form("text/plain"), encoded: () => form("application/x-www-form-urlencoded"),
+  frame, image, socket,
+  search: () => fetch(search, {credentials: "include"}).then(read),
+  graphql: () => fetch(base + "/graphql?query={__typename}").then(read),
 };
 addEventListener("load", async () => {
   const told = {};
   for (const [name, attempt] of Object.entries(attempts))
-    told[name] = await Promise.resolve().then(attempt).catch(error => error instanceof TypeError ? null : String(error));
+    told[name] = await Promise.resolve().then(attempt)
+      .catch(error => error instanceof TypeError ? null : String(error));
   document.body.dataset.told = JSON.stringify(told);
 });
 </script>"""
@@ -99,7 +115,10 @@ def rows(folder: Path, query: str) -> list[tuple[str, ...]]:
 def find_run(folder: Path, experiment: str) -> tuple[str, str]:
     """Return the ids of an experiment and of its newest run that is no other's child."""
     children = "SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId'"
-    named = f"JOIN experiments e USING (experiment_id) WHERE e.name = '{experiment}' AND run_uuid NOT IN ({children})"
+    named = (
+        f"JOIN experiments e USING (experiment_id) WHERE e.name = '{experiment}' "
+        f"AND run_uuid NOT IN ({children})"
+    )
     [(number, run)] = rows(
         folder, f"SELECT experiment_id, run_uuid FROM runs {named} ORDER BY start_time DESC LIMIT 1"
     )
@@ -138,9 +157,8 @@ def test_a_run_is_deleted_in_the_ui_by_either_name(
 ) -> None:
     command(folder, "run", f"name=doomed {name}", "steps=1")
     experiment, run = find_run(folder, f"doomed {name}")
-    page = seen.open(
-        f"{ui['runs'].split('#')[0].replace('127.0.0.1', name)}#/experiments/{experiment}/runs?workflowType=machine_learning"
-    )
+    start = ui["runs"].split("#")[0].replace("127.0.0.1", name)
+    page = seen.open(f"{start}#/experiments/{experiment}/runs?workflowType=machine_learning")
     page.locator(".ag-row input[type=checkbox]").first.check()
     page.get_by_role("button", name="Delete", exact=True).first.click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").first.click()

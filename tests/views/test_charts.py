@@ -1,4 +1,4 @@
-"""The pictures: what they show is computed again here; that they can be drawn is tried on everything odd."""
+"""The pictures: their content is computed again here, and everything odd is drawn."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def draw_and_lay_out(chart: Chart) -> Figure:
 @pytest.mark.parametrize("arguments", FITS.values(), ids=FITS)
 def test_a_fit_is_drawn(arguments: list[str]) -> None:
     fit = linfit.fit(linfit.compose(arguments))
-    for maker in CHARTS:
+    for maker in CHARTS.values():
         draw_and_lay_out(maker(fit))
 
 
@@ -225,9 +225,8 @@ def test_two_bounds_are_told_apart_and_one_that_varies_is_a_range(
 def test_where_fits_diverge_stands_above_the_axes_hollow_below_half(
     swept_of: Callable[..., Swept],
 ) -> None:
-    row = rates._lost(
-        0, np.array([0.1, 0.1, 0.1, 1.0, 1.0, 2.0]), np.array([1.0, np.inf, 1.0, 1.0, np.inf, 1.0])
-    )
+    lost = np.array([False, True, False, False, True, False])
+    row = rates._lost("diverged", 0, np.array([0.1, 0.1, 0.1, 1.0, 1.0, 2.0]), lost)
     assert (row.x.tolist(), row.y.tolist()) == ([0.1, 1.0], pytest.approx([1 / 3, 1 / 2]))
     chart = replace(charts_of(swept_of(*SWEEPS["two bounds"]))["learning_rate"], strip=[row])
     below, above = draw_and_lay_out(chart).axes[::-1]
@@ -272,7 +271,7 @@ def test_curves_are_medians_over_the_seeds_of_the_chosen_setting(usual: Swept) -
             (usual.table["optimizer"] == entry.method)
             & (usual.table["optimizer.lr"] == float(entry.setting[3:]))
         ]
-        finals = np.sort([usual.curves.of(row)[1][-1] for row in own["row"]])
+        finals = np.sort([usual.curves.select(row)[1][-1] for row in own["row"]])
         assert series.label == entry.name
         assert series.y[-1] == pytest.approx(finals[3])  # the fourth of eight: the lower median
 
@@ -281,8 +280,8 @@ def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_
     swept_of: Callable[..., Swept],
 ) -> None:
     swept = swept_of(*SWEEPS["ended early"])
-    steps = [int(swept.curves.of(row)[0][-1]) for row in range(5)]
-    finals = sorted(float(swept.curves.of(row)[1][-1]) for row in range(5))
+    steps = [int(swept.curves.select(row)[0][-1]) for row in range(5)]
+    finals = sorted(float(swept.curves.select(row)[1][-1]) for row in range(5))
     assert len(set(steps)) > 1 and set(swept.results["status"]) == {"converged"}
     [curve] = charts_of(swept)["curves"].series
     assert curve.x[-1] == max(steps) and curve.y[-1] == pytest.approx(finals[2])
@@ -327,7 +326,9 @@ def test_the_paths_are_those_of_the_first_seed_at_the_chosen_settings(usual: Swe
             & (table["optimizer.lr"] == float(lr))
             & (table["seed"] == 0)
         ]["row"]
-        assert np.stack([series.x, series.y], axis=1) == pytest.approx(usual.curves.path_of(row))
+        assert np.stack([series.x, series.y], axis=1) == pytest.approx(
+            usual.curves.select_path(row)
+        )
         assert not series.leaves
 
 
@@ -423,7 +424,7 @@ def test_a_heat_map_of_random_numbers_has_bins(swept_of: Callable[..., Swept]) -
 
 def test_a_cell_says_how_many_of_its_fits_finished_and_a_name_is_as_long_as_it_must_be() -> None:
     cells = [
-        heat_map._cell(*cell)
+        heat_map._text(*cell)
         for cell in ((3e-5, 10, 10), (721.4, 3, 10), (np.nan, 0, 2), (np.nan, 0, np.nan))
     ]
     assert cells == ["3e-5", "721\n3/10", "×", ""]

@@ -1,4 +1,4 @@
-"""The leaderboard: chosen on some seeds, reported on others, and honest about what it cannot know."""
+"""The leaderboard: chosen on some seeds, reported on others, honest about the unknown."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from linfit.tracking.notes import literal
 from linfit.views import board
 from linfit.views.comparison import Comparison, best_places, compare, runs_of, to_twin, with_twins
 from linfit.views.ranking import Entry
+from linfit.views.report import format_terminal_leaderboard
 from linfit.views.results import Results
 from linfit.views.swept import Swept
 
@@ -111,8 +112,8 @@ def test_each_problem_has_its_best_and_its_most_robust_setting(
         assert swept.table["excess_loss"][place] == own["excess_loss"].min()
         worst = own.groupby("optimizer.lr")["excess_loss"].max()
         assert (
-            said
-            == f"lr={worst.idxmin():g} (on {problem}): excess loss {worst.min():.3g} on its worst seed"
+            said == f"lr={worst.idxmin():g} (on {problem}): "
+            f"excess loss {worst.min():.3g} on its worst seed"
         )
 
 
@@ -182,12 +183,14 @@ ENTRY = Entry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
         ),
         (
             {"factor": 3.0, "factor_low": 0.5, "factor_high": 9.0},
-            "adam lr=1 had 3 times that (95% interval 0.5 to 9), which these seeds cannot tell apart",
+            "adam lr=1 had 3 times that (95% interval 0.5 to 9), "
+            "which these seeds cannot tell apart",
             "no",
         ),
         (
             {"finished": 2, "factor": 0.5, "factor_low": 0.1, "factor_high": 0.9},
-            "adam lr=1 finished 2 of 4 fits and had 0.5 times that (95% interval 0.1 to 0.9), on the seeds that both finished",
+            "adam lr=1 finished 2 of 4 fits and had 0.5 times that (95% interval 0.1 to 0.9), "
+            "on the seeds that both finished",
             "yes",
         ),
         ({}, "adam lr=1 had the same on every seed", "no: equal"),
@@ -241,7 +244,9 @@ def test_a_narrow_terminal_keeps_intervals_longest(
     titles = {}
     for width in (200, 100, 60):
         monkeypatch.setattr("linfit.views.tables.console", lambda width=width: Console(width=width))
-        titles[width] = [str(column.header) for column in board.terminal(comparison).columns]
+        titles[width] = [
+            str(column.header) for column in format_terminal_leaderboard(comparison).columns
+        ]
     assert titles[200][-1] == "twins part"
     assert {"finished", "95% interval", "× first, 95%"} <= set(titles[100])
     assert titles[60][-1] == "95% interval"

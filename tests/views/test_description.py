@@ -1,4 +1,4 @@
-"""What runs and MLflow experiments say of themselves in MLflow's UI, and the views that it offers."""
+"""Descriptions of runs and MLflow experiments in MLflow's UI, and its saved views."""
 
 from __future__ import annotations
 
@@ -54,9 +54,12 @@ def test_a_sweep_says_how_its_fits_ended_and_names_the_best(linfit: Linfit, clie
     parent = run_of(client, "adhoc", "sweep")
     note = parent.data.tags[notes.NOTE]
     assert "8 fits: 6 completed, 2 diverged." in note
-    best = min(client.search_runs([parent.info.experiment_id], "tags.`linfit.status` = 'completed' AND tags.`linfit.kind` = 'fit'"),
-               key=lambda run: run.data.metrics["excess_loss"])  # fmt: skip
-    page = f"#/experiments/{parent.info.experiment_id}/runs/{best.info.run_id}?workflowType=machine_learning"
+    experiment_id = parent.info.experiment_id
+    completed = "tags.`linfit.status` = 'completed' AND tags.`linfit.kind` = 'fit'"
+    fits = client.search_runs([experiment_id], completed)
+    best = min(fits, key=lambda run: run.data.metrics["excess_loss"])
+    address = f"#/experiments/{experiment_id}/runs/{best.info.run_id}"
+    page = f"{address}?workflowType=machine_learning"
     assert f"[`{best.info.run_name}`]({page})" in note
     assert (
         "Again: `linfit run -m optimizer=sgd,adam optimizer.lr=0.001,1.0 seed=0,1 steps=30`" in note
@@ -141,7 +144,8 @@ def test_an_experiment_keeps_what_each_of_its_files_asked_and_what_a_person_wrot
 def test_names_and_questions_are_shown_as_text(linfit: Linfit, client: Any, workdir: Path) -> None:
     (workdir / "experiments").mkdir()
     (workdir / "experiments" / "hostile.yaml").write_text(
-        "# @package _global_\n# Is <script>alert(1)</script> *bold*?\ndefaults: [/linfit, _self_]\nname: <script>alert(2)</script>\n"
+        "# @package _global_\n# Is <script>alert(1)</script> *bold*?\n"
+        "defaults: [/linfit, _self_]\nname: <script>alert(2)</script>\n"
     )
     linfit("run", "hostile", "steps=3")
     experiment = client.get_experiment_by_name("<script>alert(2)</script>")
@@ -197,8 +201,9 @@ def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(
         [client.get_experiment_by_name("adhoc").experiment_id], board["searchFilter"]
     )
     assert len(found) == 8
-    assert {column.split("`")[1] for column in board["selectedColumns"] if column.startswith("metrics.")} <= {
-        *(key for run in found for key in run.data.metrics), "steps_to_tolerance"}  # fmt: skip
+    selected = (column for column in board["selectedColumns"] if column.startswith("metrics."))
+    known = {key for run in found for key in run.data.metrics}
+    assert {column.split("`")[1] for column in selected} <= {*known, "steps_to_tolerance"}
 
 
 def test_the_curves_stand_on_log_axes_with_the_seeds_averaged(linfit: Linfit, client: Any) -> None:

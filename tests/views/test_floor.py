@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from linfit.engine.twins import partings
-from linfit.views import board, horizon
+from linfit.publication import run_twins
+from linfit.views import board
 from linfit.views.comparison import Comparison, compare, to_twin, with_twins
 from linfit.views.drawing import save
-from linfit.views.floor import LEAST, clamp, get_floor, get_floors, say_floor, write_bound
+from linfit.views.floor import LEAST, clamp, get_floor, say_floor, write_bound
 from linfit.views.interactive import plotly
 from linfit.views.page import page
 from linfit.views.results import Results
@@ -56,7 +57,7 @@ def test_the_floor_is_the_square_of_rounding_times_the_start(
 def test_a_floor_is_the_one_of_the_fits_twins(swept_of: Sweep) -> None:
     swept = swept_of(*EXACT)
     [parting] = partings([swept.runnable(0)])
-    assert parting is not None and parting.least == get_floors(swept)[0] > 0
+    assert parting is not None and parting.least == swept.floors[0] > 0
 
 
 @pytest.mark.parametrize(("arguments", "sharing"), ROUNDING.values(), ids=ROUNDING)
@@ -154,7 +155,7 @@ def test_what_is_rounding_shares_a_rank(
 def test_twins_leave_rounding_what_it_is(swept_of: Sweep) -> None:
     swept = swept_of(*ROUNDING["two"][0])
     comparison = compare(swept)
-    twins = horizon.run(swept, to_twin(comparison, 3))
+    twins = run_twins(swept, to_twin(comparison, 3))
     told = with_twins(comparison, twins)
     assert [entry.rounding for entry in told.entries] == [False, True, False]
 

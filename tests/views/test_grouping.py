@@ -1,4 +1,4 @@
-"""Which fits are one setting, one method, one problem; what they are called; and by which loss they are compared."""
+"""The grouping of fits into settings, methods and problems, their labels, and the compared loss."""
 
 from __future__ import annotations
 
@@ -188,10 +188,11 @@ def test_a_section_that_is_replaced_varies_the_keys_below_it(
     )
 
 
-#: What a sweep varies; by what it is compared; what its best fit has, None where there is none; how its answer begins.
+#: A sweep's overrides, the loss that compares it, the best fit's values or None, its answer.
 COMPARED: list[tuple[str, str | None, tuple[str, Any] | None, str]] = [
     (
-        "dataset=polynomial features=polynomial features.degree=1,2 optimizer=closed_form dtype=float64",
+        "dataset=polynomial features=polynomial features.degree=1,2 "
+        "optimizer=closed_form dtype=float64",
         "loss",
         ("features.degree", 2),
         "degree=2 has the lowest loss: ",
@@ -259,7 +260,8 @@ def test_fits_are_compared_by_what_they_have_in_common(
     [
         (
             ["objective=los"],
-            "objective: got 'los', input should be 'auto', 'loss', 'excess_loss' or 'validation_loss'",
+            "objective: got 'los', "
+            "input should be 'auto', 'loss', 'excess_loss' or 'validation_loss'",
         ),
         (
             ["objective=validation_loss"],

@@ -1,4 +1,4 @@
-"""`linfit ui` behind its guard: a real server on a store that somebody handed over, and requests as anybody may send them."""
+"""`linfit ui` behind its guard: a real server on a hostile store, and requests from anybody."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Served:
     model: str = ""
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-        """Return the status and the content that a request gets. Header names have underscores for hyphens."""
+        """Return status and content of a response. Header names have underscores for hyphens."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         given = {
             name.replace("_", "-"): value.replace("PORT", str(self.port))
@@ -189,14 +189,17 @@ def write_hostile_store(served: Served, port: int) -> None:
             "UPDATE model_versions SET storage_location = ?, source = ?", (str(secret), str(secret))
         )
         database.execute(
-            f"INSERT INTO webhooks (webhook_id, name, url, status, creation_timestamp, last_updated_timestamp) VALUES ({hook})"
+            "INSERT INTO webhooks (webhook_id, name, url, status, creation_timestamp, "
+            f"last_updated_timestamp) VALUES ({hook})"
         )
         database.execute("INSERT INTO webhook_events VALUES ('w', 'REGISTERED_MODEL', 'CREATED')")
         database.execute(
-            "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, status) VALUES ('tr-1', 0, 1, 'OK')"
+            "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, status) "
+            "VALUES ('tr-1', 0, 1, 'OK')"
         )
         database.execute(
-            "INSERT INTO trace_tags (key, value, request_id) VALUES ('mlflow.artifactLocation', ?, 'tr-1')",
+            "INSERT INTO trace_tags (key, value, request_id) "
+            "VALUES ('mlflow.artifactLocation', ?, 'tr-1')",
             (str(secret),),
         )
 
@@ -603,8 +606,10 @@ from linfit.views.guard_places import Places
 offline = sys.argv[1] == "offline"
 listener = socket.create_server(("127.0.0.1", 0))
 sys.addaudithook(partial(guard_server.watch, Places((), ()), offline, print))
-for deed in (lambda: subprocess.run(["true"]), lambda: os.system("true"), lambda: os.spawnv(os.P_WAIT, "/bin/true", ["true"]),
-             os.fork, lambda: os.execv("/bin/true", ["true"]), lambda: os.posix_spawn("/bin/true", ["true"], {}),
+for deed in (lambda: subprocess.run(["true"]), lambda: os.system("true"),
+             lambda: os.spawnv(os.P_WAIT, "/bin/true", ["true"]),
+             os.fork, lambda: os.execv("/bin/true", ["true"]),
+             lambda: os.posix_spawn("/bin/true", ["true"], {}),
              lambda: socket.create_connection(listener.getsockname(), 5).close()):
     try:
         deed()

@@ -50,7 +50,10 @@ def test_a_gap_smaller_than_between_twins_is_none(
     assert column["twins part"][:2] == ["never", "step 37"]
     assert (column["told apart"][1] == "no: rounding") == alike
     assert ("a gap that rounding alone makes" in told.sentence()) == alike
-    words = "Twins of 2 fits, which differ from them by rounding only, part from 1 of them, the first at step 37"
+    words = (
+        "Twins of 2 fits, which differ from them by rounding only, "
+        "part from 1 of them, the first at step 37"
+    )
     assert words in markdown(told) and words in page(usual, told, [])
     files = {**usual.files, layout.TWINS: tmp_path / layout.TWINS}
     assert compare(replace(usual, files=files)).entries[:2] == told.entries[:2]

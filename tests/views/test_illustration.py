@@ -1,4 +1,4 @@
-"""What is made of a run when it is recorded: attached to it, skipped on request, and never in the way of the run."""
+"""Pictures and reports of recorded runs: attached, skipped on request, never a failed run."""
 
 from __future__ import annotations
 
@@ -103,12 +103,12 @@ def test_a_picture_that_fails_never_fails_a_run(
     def loss_chart(fit: Any) -> Any:
         raise RuntimeError("no ink\nat all")
 
-    monkeypatch.setattr("linfit.views.fit_charts.CHARTS", (loss_chart,))
+    monkeypatch.setattr("linfit.views.fit_charts.CHARTS", {"loss_chart": loss_chart})
     done = linfit("run", "steps=2")
     assert done.code == 0
     assert (
-        done.err
-        == "linfit: the picture loss_chart could not be made (RuntimeError: no ink); the run is whole without it\n"
+        done.err == "linfit: the picture loss_chart could not be made (RuntimeError: no ink); "
+        "the run is whole without it\n"
     )
 
 
@@ -127,7 +127,10 @@ def test_what_an_environment_says_of_matplotlib_changes_no_picture(
     (tmp_path / "matplotlibrc").write_text(
         "savefig.dpi: 7\nbackend: nonsense\naxes.prop_cycle: nonsense\n"
     )
-    program = "import linfit.views.picture, matplotlib; print(matplotlib.rcParams['savefig.dpi'], matplotlib.get_backend().lower())"
+    program = (
+        "import linfit.views.picture, matplotlib; "
+        "print(matplotlib.rcParams['savefig.dpi'], matplotlib.get_backend().lower())"
+    )
     environment = {
         **os.environ,
         **{name: value.format(folder=tmp_path) for name, value in settings.items()},

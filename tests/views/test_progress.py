@@ -113,14 +113,14 @@ def test_the_bar_says_rate_and_time_left_before_the_first_fit_is_done() -> None:
     assert bar.said().endswith("100 steps/s 0:00:56 0:00:00 left 1 diverged, 1 failed")
 
 
-#: (seconds, steps made, steps spared, fits handed over), one after the other: all that happens in a scene.
+#: The events of a scene, in order: (seconds, steps made, steps spared, fits handed over).
 Event = tuple[float, int, int, int]
 HANDED: Event = (0.0, 0, 0, 1)
 FIT: list[Event] = [(0.2, 250, 0, 0)] * 12 + [HANDED]
 SLOW: list[Event] = [(0.8, 250, 0, 0)] * 12 + [HANDED]
 STOPPED: list[Event] = [(0.2, 256, 0, 0), (0.1, 100, 99_644, 0), HANDED]
 CHUNK: list[Event] = [(3.0, 50_000, 0, 0)] + [(0.002, 0, 0, 1)] * 100
-#: The steps of a scene, what happens in it, and the seconds until which nobody can know how long it will take.
+#: The steps of a scene, its events, and the seconds until which its duration is unknown.
 SCENES: dict[str, tuple[int, list[Event], float]] = {
     "imports before the first steps": (24 * 3000, [(6.0, 250, 0, 0), *FIT[1:], *FIT * 23], 6.0),
     "chunks of fits from other processes": (20 * 50_000, [(0.0, 0, 0, 0), *CHUNK * 20], 3.0),

@@ -1,4 +1,4 @@
-"""`linfit report`, the page it writes, and the objects that Python gives: read back from MLflow, escaped, and nothing fetched."""
+"""`linfit report`, its page, and Python's results: read from MLflow, escaped, nothing fetched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Linfit = Callable[..., Any]
 
 
 class Tags(HTMLParser):
-    """What a browser would make of a page: its tags with their attributes, and the text in each kind of tag."""
+    """The tags of a page with their attributes, and the text in each kind of tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -84,7 +84,8 @@ def test_the_page_has_every_fit_and_every_part(usual: Swept) -> None:
 
 def test_the_page_fetches_nothing_and_says_so_to_the_browser(usual: Swept) -> None:
     text, tags = page_of(usual)
-    assert {value for tag, given in tags.tags for key, value in given.items() if key in ("src", "href")} == {
+    attributes = [attribute for _, given in tags.tags for attribute in given.items()]
+    assert {value for key, value in attributes if key in ("src", "href")} == {
         "#leaderboard", "#pictures", "#fits", "#trouble", "#again"
     }  # fmt: skip
     policy = next(
@@ -246,7 +247,8 @@ def test_the_report_says_what_was_asked_and_how_to_ask_it_again(
     study = workdir / "experiments" / "which.yaml"
     study.parent.mkdir()
     study.write_text(
-        "# @package _global_\n# Which of the two? linfit run which\ndefaults: [/linfit, _self_]\nsteps: 5\n"
+        "# @package _global_\n# Which of the two? linfit run which\n"
+        "defaults: [/linfit, _self_]\nsteps: 5\n"
     )
     linfit("run", "which", "-m", "optimizer.lr=0.01,0.02")
     study.unlink()  # the sweep knows what it was asked
