@@ -144,7 +144,7 @@ def _theory(theory: Mapping[str, float]) -> None:
         out.print(f"{'theory':<20} {in_words(theory)}")
 
 
-def theory_for(reader: Reader, record: Record) -> dict[str, float]:
+def theory_for(record: Record) -> dict[str, float]:
     """Return the theory of a run.
 
     As it was logged, or computed for a fit of a sweep.
