@@ -1,4 +1,4 @@
-"""Add to recorded runs what they lack, as SQL for any database: another name, metrics, params and tags."""
+"""Add names, metrics, params and tags to recorded runs, as SQL for any database."""
 
 from __future__ import annotations
 

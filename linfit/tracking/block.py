@@ -1,7 +1,8 @@
-"""A block of runs as rows of MLflow's tables: what MLflow's own store would write for them, computed in memory.
+"""A block of runs as rows of MLflow's tables: what MLflow's own store would write for them,
+computed in memory.
 
-It follows SqlAlchemyStore's create_run, log_batch, log_inputs and update_run_info. MLflow's own validators are called once for each
-key instead of once for each number.
+It follows SqlAlchemyStore's create_run, log_batch, log_inputs and update_run_info. MLflow's own
+validators are called once for each key instead of once for each number.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def _empty_records() -> Records:
 
 @dataclass(frozen=True)
 class Block:
-    """Finished runs, ready to be inserted, except for which datasets the MLflow experiment has already."""
+    """Finished runs, ready to be inserted.
+
+    Only which datasets the MLflow experiment has already is not known yet.
+    """
 
     ids: list[str]
     experiment: int
@@ -117,9 +121,11 @@ class Block:
 
 
 def make_block(rows: Sequence[Row], ids: Iterator[str], experiment: int, artifacts: str) -> Block:
-    """Return `rows` as new runs of the MLflow experiment with this id, whose artifacts are in `artifacts`.
+    """Return `rows` as new runs of the MLflow experiment with this id, whose artifacts are in
+    `artifacts`.
 
-    The records are ordered by run: besides the primary key of `metrics`, two indexes start with the run.
+    The records are ordered by run: besides the primary key of `metrics`, two indexes start with the
+    run.
     """
     block = Block([next(ids) for _ in rows], experiment)
     runs, tags, params, metrics, latest = block.records.values()
@@ -144,11 +150,13 @@ def make_block(rows: Sequence[Row], ids: Iterator[str], experiment: int, artifac
 
 
 class RunIds:
-    """Iterate over ids as MLflow makes them, hexadecimal UUIDs of version 4, each greater than the last.
+    """Iterate over ids as MLflow makes them, hexadecimal UUIDs of version 4, each greater than the
+    last.
 
-    The runs of a sweep are then neighbours in every index, and inserting them costs less than half. The first six digits are drawn
-    once, the next six count, the rest is drawn for each id: they differ from those of any other process.
-    This is no generator: a signal that is raised within one ends it, and later runs would get no id.
+    The runs of a sweep are then neighbours in every index, and inserting them costs less than half.
+    The first six digits are drawn once, the next six count, the rest is drawn for each id: they
+    differ from those of any other process. This is no generator: a signal that is raised within one
+    ends it, and later runs would get no id.
     """
 
     def __init__(self) -> None:
@@ -189,19 +197,24 @@ def _param(key: str, value: str) -> str:
 def _metrics(run_id: str, row: Row) -> list[Metric]:
     """Return the points of a run as MLflow stores them.
 
-    NaN is 0 with a flag, and infinity the largest number. A point that is given twice is stored once.
+    NaN is 0 with a flag, and infinity the largest number. A point that is given twice is stored
+    once.
     """
-    points: dict[Metric, None] = {}
     end = row.end
-    for key, value, step in row.metrics:
-        if -LARGEST <= value <= LARGEST:
-            point = (key, float(value), end, step, False, run_id)
-        elif value != value:
-            point = (key, 0.0, end, step, True, run_id)
-        else:
-            point = (key, max(-LARGEST, min(value, LARGEST)), end, step, False, run_id)
-        points[point] = None
-    return list(points)
+    # Every number of every fit passes here.
+    points = [
+        (key, float(value), end, step, False, run_id)
+        if -LARGEST <= value <= LARGEST
+        else (key, *_replace_not_finite(value, end, step), run_id)
+        for key, value, step in row.metrics
+    ]
+    return list(dict.fromkeys(points))
+
+
+def _replace_not_finite(value: float, end: int, step: int) -> tuple[float, int, int, bool]:
+    if value != value:
+        return (0.0, end, step, True)
+    return (max(-LARGEST, min(value, LARGEST)), end, step, False)
 
 
 def _latest(points: Sequence[Metric]) -> list[Metric]:
@@ -211,10 +224,10 @@ def _latest(points: Sequence[Metric]) -> list[Metric]:
     """
     latest: dict[str, Metric] = {}
     for point in points:
-        key, value, _, step, *_ = point
-        other = latest.get(key)
-        if other is None or (step, value) > (other[3], other[1]):
-            latest[key] = point
+        other = latest.get(point[0])
+        # Most points have a higher step than the one before.
+        if other is None or point[3] > other[3] or (point[3] == other[3] and point[1] > other[1]):
+            latest[point[0]] = point
     for key in latest:
         _validate_metric_key(key)
     return list(latest.values())

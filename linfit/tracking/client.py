@@ -1,7 +1,8 @@
 """The recorder that writes to any MLflow store through MlflowClient, many values with each request.
 
-Every request may be sent again, if the store was locked or an answer was lost, without leaving a second run or number: before a run
-is created again it is searched by its unique tag, and a number keeps its time.
+Every request may be sent again, if the store was locked or an answer was lost, without leaving a
+second run or number: before a run is created again it is searched by its unique tag, and a number
+keeps its time.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class ClientRecorder:
 
     @contextmanager
     def _flushed(self, address: str, copies: Sequence[Path]) -> Iterator[None]:
-        """Flush files that MLflow copies meanwhile to an address, if that is a folder of this machine."""
+        """Flush files that MLflow copies meanwhile to a folder of this machine, if it is one."""
         folder = folder_of(address) if address else None
         if folder is None:
             yield
@@ -245,7 +246,8 @@ class ClientRecorder:
     def _experiment(self) -> str:
         """Return the id of the experiment, which is created if absent.
 
-        If several processes create it at once, mlflow.set_experiment would send the runs of all but one elsewhere.
+        If several processes create it at once, mlflow.set_experiment would send the runs of all but
+        one elsewhere.
         """
         found = self.client.get_experiment_by_name(self.name)
         if found is None:
@@ -281,9 +283,11 @@ class ClientRecorder:
         return str(found.experiment_id)
 
     def _require_new(self, experiment_id: str) -> str:
-        """Return the id of a new experiment; RecordingError if its artifacts are in another working directory.
+        """Return the id of a new experiment; RecordingError if its artifacts are in another working
+        directory.
 
-        If no place is named, MLflow takes the working directory in which it first opened a database.
+        If no place is named, MLflow takes the working directory in which it first opened a
+        database.
         """
         if not self.store.names_places and self.store.file is None:
             location = str(self.client.get_experiment(experiment_id).artifact_location or "")

@@ -1,7 +1,9 @@
-"""Read a store from a copy if its tables are not those of the installed MLflow; the store stays as it is.
+"""Read a store from a copy if its tables are not those of the installed MLflow; the store stays as
+it is.
 
-The copy is upgraded as MLflow would upgrade the store. A later MLflow adds columns that this one does not read: its copy is marked as
-one of the installed MLflow's, if it has all columns that this one reads.
+The copy is upgraded as MLflow would upgrade the store. A later MLflow adds columns that this one
+does not read: its copy is marked as one of the installed MLflow's, if it has all columns that this
+one reads.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ from linfit.tracking.patience import one_line
 from linfit.tracking.sqlite_files import connect, guard
 from linfit.tracking.store import SERVER_TIMEOUT, Store, quiet, unflushed
 
-#: Free space that a copy needs, as a multiple of the store's size: an upgrade writes some tables anew.
+#: Free space that a copy needs, as a multiple of the store's size: an upgrade writes some tables
+#: anew.
 ROOM = 3
 NAME = "mlflow.db"
 #: The tables of runs that MLflow reads.
@@ -58,7 +61,10 @@ READ: tuple[Table, ...] = tuple(
 
 
 class Readable:
-    """A database to read in place of `store`, at `uri`: its own, or a copy that is deleted with this object."""
+    """A database to read in place of `store`, at `uri`.
+
+    It is the store's own, or a copy that is deleted with this object.
+    """
 
     def __init__(self, store: Store) -> None:
         self.uri = store.uri
@@ -69,7 +75,8 @@ class Readable:
         if schema.age is Age.ABSENT:
             place = store.file or store
             raise RecordingError(
-                f"the store {place} has no tables yet: run something first, or name another with --uri"
+                f"the store {place} has no tables yet: "
+                "run something first, or name another with --uri"
             )
         if schema.age is Age.CURRENT:
             return

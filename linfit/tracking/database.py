@@ -1,7 +1,9 @@
-"""The recorder that writes whole blocks of runs into MLflow's database: one transaction, a few inserts, MLflow's own tables.
+"""The recorder that writes whole blocks of runs into MLflow's database: one transaction, a few
+inserts, MLflow's own tables.
 
-MLflow reads its runs as it reads those of the client recorder. Only the dozen transactions are saved that the client spends on
-each run: journal, flushing to the disk and foreign keys are those of MLflow's connections.
+MLflow reads its runs as it reads those of the client recorder. Only the dozen transactions are
+saved that the client spends on each run: journal, flushing to the disk and foreign keys are those
+of MLflow's connections.
 """
 
 from __future__ import annotations
@@ -38,10 +40,12 @@ from linfit.tracking.recorder import Recorder, at_once
 from linfit.tracking.sqlite_files import HARDENED
 from linfit.tracking.statements import insert_block
 
-#: Has a commit on the disk when it returns: SQLite then also flushes the folder from which it has removed its journal.
-#: Otherwise a power loss could restore the journal, and with it the state before the commit.
+#: Has a commit on the disk when it returns: SQLite then also flushes the folder from which it has
+#: removed its journal. Otherwise a power loss could restore the journal, and with it the state
+#: before the commit.
 DURABLE = "PRAGMA synchronous = EXTRA"
-#: What MLflow's own sessions ask of SQLite when they write, except for the timeout of locks: SQLite hears no signal while it waits.
+#: What MLflow's own sessions ask of SQLite when they write, except for the timeout of locks: SQLite
+#: hears no signal while it waits.
 PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 1000", DURABLE, *HARDENED)
 #: The error of a process that records for another one, which is gone.
 ORPHANED = "the process that inserts rows is not a child of this one, and commits nothing"
@@ -54,10 +58,12 @@ SURVEY = 0.2
 
 
 class DatabaseRecorder:
-    """Add blocks of runs to the database of `client`; start and end single runs and parents through `client`.
+    """Add blocks of runs to the database of `client`; start and end single runs and parents through
+    `client`.
 
-    Blocks are written by a thread, in their order, while the main thread goes on. Everything else waits for them. `parent` is the
-    process that this one records for: if that is gone, nothing is added.
+    Blocks are written by a thread, in their order, while the main thread goes on. Everything else
+    waits for them. `parent` is the process that this one records for: if that is gone, nothing is
+    added.
     """
 
     def __init__(self, client: ClientRecorder, parent: int | None = None) -> None:
@@ -147,7 +153,7 @@ class DatabaseRecorder:
         return self.client.where()
 
     def _artifacts(self) -> str:
-        """Return the folder of the MLflow experiment's artifacts; RecordingError if it was deleted."""
+        """Return the address of the experiment's artifacts; RecordingError if it was deleted."""
         query = select(SqlExperiment.lifecycle_stage, SqlExperiment.artifact_location).where(
             SqlExperiment.experiment_id == int(self.client.experiment_id)
         )
@@ -162,7 +168,10 @@ class DatabaseRecorder:
         return str(found.artifact_location)
 
     def _deleted(self) -> str:
-        return f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added"
+        name = self.client.name
+        return (
+            f"the MLflow experiment {name!r} was deleted in {self.store} while its runs were added"
+        )
 
     def _add(self, block: Block, rows: Sequence[Row]) -> list[str]:
         """Write a block, read the first one back, and return the ids of its runs.
@@ -196,7 +205,8 @@ class DatabaseRecorder:
     def _require_parent(self) -> None:
         """Raise RecordingError if the process that this one records for is gone.
 
-        This is checked while SQLite's lock is held: a process that resumes the sweep waits for the lock before it reads.
+        This is checked while SQLite's lock is held: a process that resumes the sweep waits for the
+        lock before it reads.
         """
         if self.parent is not None and os.getppid() != self.parent:
             raise RecordingError(ORPHANED)
@@ -229,7 +239,8 @@ class DatabaseRecorder:
 
 
 def fastest(client: ClientRecorder, parent: int | None = None) -> Recorder:
-    """Return a DatabaseRecorder if the store is a database whose columns are known; else the client.
+    """Return a DatabaseRecorder if the store is a database whose columns are known; else the
+    client.
 
     `parent` is the process that the recorder works for.
     """
@@ -252,8 +263,8 @@ def _warn(client: ClientRecorder, why: str) -> None:
 def survey(file: Path) -> None:
     """Have SQLite sample how the rows of a database are distributed; do nothing if it is locked.
 
-    This takes a few hundredths of a second. Without it, MLflow's search sorted by a metric compares every run with every other:
-    10,000 runs took 5 s instead of 0.04 s.
+    This takes a few hundredths of a second. Without it, MLflow's search sorted by a metric compares
+    every run with every other: 10,000 runs took 5 s instead of 0.04 s.
     """
     with (
         suppress(sqlite3.OperationalError),
@@ -264,7 +275,10 @@ def survey(file: Path) -> None:
 
 
 def keep_commits(engine: Engine) -> None:
-    """Have every commit of a SQLite engine on the disk when it returns, also those of MLflow's sessions."""
+    """Have every commit of a SQLite engine on the disk when it returns.
+
+    This includes the commits of MLflow's sessions.
+    """
     if not event.contains(engine, "checkout", _ask_durability):
         event.listen(engine, "checkout", _ask_durability)
 

@@ -1,7 +1,8 @@
 """The recording process, in which MLflow lives while linfit's own process fits.
 
-`linfit.tracking.head_start` starts it, and `linfit.tracking.remote` sends it requests (`linfit.tracking.messages`). It opens one
-recorder and calls that recorder's methods. It exits when its connection is closed, or with its parent.
+`linfit.tracking.head_start` starts it, and `linfit.tracking.remote` sends it requests
+(`linfit.tracking.messages`). It opens one recorder and calls that recorder's methods. It exits when
+its connection is closed, or with its parent.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PARENT_PAUSE = 0.1
 
 
 class RecorderServer:
-    """Serve the process `parent` over a connection: open its recorder, then call the recorder's methods."""
+    """Serve the process `parent`: open its recorder, then call the recorder's methods."""
 
     def __init__(self, connection: Connection, parent: int) -> None:
         self.connection = connection

@@ -1,6 +1,8 @@
-"""Start the recording process before anything else: by the time the recorder is opened, that process has imported MLflow.
+"""Start the recording process before anything else: by the time the recorder is opened, that
+process has imported MLflow.
 
-It is not started if MLflow is imported here already, nor on Windows, where a process does not notice the end of its parent.
+It is not started if MLflow is imported here already, nor on Windows, where a process does not
+notice the end of its parent.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ serve_recorder({parent}, {scratch!r}, {elsewhere}, int(sys.argv[-1]))
 """
 URI = "tracking.uri="
 SQLITE = "sqlite:"
-#: Words of commands that record nothing, ask MLflow before they run anything, or leave recording to other processes.
+#: Words of commands that record nothing, ask MLflow before they run anything, or leave recording to
+#: other processes.
 UNRECORDED = {
     "tracking",
     "hydra/launcher",

@@ -1,7 +1,7 @@
 """Remove what killed processes have left; each command does this before anything else.
 
-The name of a folder for temporary files says which process it belongs to. The folders of running processes, of other users, and of
-other programs are not touched.
+The name of a folder for temporary files says which process it belongs to. The folders of running
+processes, of other users, and of other programs are not touched.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from linfit.scratch import LEFTOVER, PREFIX, STORE, read_notes
 from linfit.tracking.addresses import connection_uri, folder_of, reading_uri
 from linfit.writing import remove
 
-#: Seconds for which a locked store is waited for. A command that resumes the sweep waits longer, and ends the same runs.
+#: Seconds for which a locked store is waited for. A command that resumes the sweep waits longer,
+#: and ends the same runs.
 PATIENCE = 0.2
 #: Dashes in the name of a process's folder: a cheap test among many other folders.
 DASHES = 4
-#: The folder of shared memory, and what joblib's processes leave there and in TMPDIR, by the number of their parent.
+#: The folder of shared memory, and what joblib's processes leave there and in TMPDIR, by the number
+#: of their parent.
 SHARED = Path("/dev/shm")
 SHARED_NAMES = ("sem.loky-{}-*", "joblib_memmapping_folder_{}_*")
 LEFT_RUNNING = (
@@ -43,7 +45,7 @@ SAY_SO = "INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES (?, 'killed'
 
 
 def remove_leftovers() -> None:
-    """Remove what killed processes have left, and end the runs that they left RUNNING in SQLite files."""
+    """Remove what killed processes have left, and end their RUNNING runs in SQLite files."""
     # Without a folder for temporary files, nothing was left.
     with suppress(OSError):
         for folder in _process_folders(Path(tempfile.gettempdir())):
@@ -89,7 +91,10 @@ def _shared(place: Path, number: int) -> Iterator[Path]:
 
 
 def _end_runs(file: Path, process: str) -> None:
-    """Set the RUNNING runs of a process to KILLED, as `History.end_dead` does later if the store is locked now."""
+    """Set the RUNNING runs of a process to KILLED.
+
+    If the store is locked now, `History.end_dead` does it later.
+    """
     # Imported here, with much else, which no other command needs.
     from linfit.tracking.layout import OWNER, STATUS
 
@@ -107,7 +112,7 @@ def _end_runs(file: Path, process: str) -> None:
 
 
 def _remove_uploads(file: Path, process: str) -> None:
-    """Remove files that MLflow was copying among the artifacts of a process's runs and of its sweeps' fits."""
+    """Remove unfinished copies among the artifacts of a process's runs and its sweeps' fits."""
     from linfit.tracking.layout import OWNER, PARENT
 
     address = reading_uri(file)

@@ -1,4 +1,7 @@
-"""Open the recorder that a config asks for. MLflow is imported only if the recorder of this process needs it."""
+"""Open the recorder that a config asks for.
+
+MLflow is imported only if the recorder of this process needs it.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ def open_recorder_here(
 ) -> Recorder:
     """Return the fastest recorder that the store allows, which writes to MLflow from this process.
 
-    `parent` is the process that this one records for, if any. RecordingError if the store cannot be opened.
+    `parent` is the process that this one records for, if any. RecordingError if the store cannot be
+    opened.
     """
     from linfit.tracking.client import ClientRecorder
 

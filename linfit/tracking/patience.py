@@ -1,4 +1,5 @@
-"""Retry while a store is busy: locked by other writers, or a server that does not answer for a while.
+"""Retry while a store is busy: locked by other writers, or a server that does not answer for a
+while.
 
 Whatever is retried must do no harm if it had succeeded and only the answer was lost.
 """
@@ -28,7 +29,8 @@ _T = TypeVar("_T")
 #: The environment variable with the seconds for which a busy store is retried, and its default.
 VARIABLE = "LINFIT_PATIENCE"
 DEFAULT = 120.0
-#: Seconds between attempts: they double from the first to the longest. A warning is logged at `NOTICED`.
+#: Seconds between attempts: they double from the first to the longest. A warning is logged at
+#: `NOTICED`.
 FIRST_PAUSE = 0.05
 NOTICED = 0.5
 LONGEST_PAUSE = 2.0
@@ -42,11 +44,12 @@ _BUSY = re.compile(
 )
 #: The start of a line that SQLAlchemy puts before the message of a database.
 _CONTEXT = "(raised as a result of"
-#: The error class of a driver, which SQLAlchemy puts before its message, as in `(sqlite3.OperationalError) `.
+#: The error class of a driver, which SQLAlchemy puts before its message, as in
+#: `(sqlite3.OperationalError) `.
 _DRIVER = re.compile(r"^\((\w+\.)+\w+\) ")
 _DISK_ADVICE = ": make room on its disk"
-#: Variables of MLflow while it is called. Its own retries would create a run twice if the first answer was lost. It would
-#: print a run's address, with the password in it, among the results.
+#: Variables of MLflow while it is called. Its own retries would create a run twice if the first
+#: answer was lost. It would print a run's address, with the password in it, among the results.
 _MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -91,7 +94,8 @@ def patiently(store: Store, call: Callable[[], _T]) -> _T:
 
 @contextmanager
 def one_line(store: Store, artifacts: str = "") -> Iterator[None]:
-    """Raise errors of MLflow, SQLAlchemy and sqlite3 as RecordingError of one line, without passwords.
+    """Raise errors of MLflow, SQLAlchemy and sqlite3 as RecordingError of one line, without
+    passwords.
 
     It names the store, or the place of `artifacts`.
     """

@@ -1,4 +1,7 @@
-"""Work beside the main thread: a daemon thread that runs calls in turn, and a child process that answers messages."""
+"""Work beside the main thread.
+
+A daemon thread runs calls in turn, and a child process answers messages.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ _T = TypeVar("_T")
 
 
 class SerialWorker:
-    """Run calls one after the other in a daemon thread: a process that exits does not wait for them."""
+    """Run calls one after the other in a daemon thread.
+
+    A process that exits does not wait for them.
+    """
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -64,7 +70,8 @@ class SerialWorker:
 
 
 class ChildProcess:
-    """A process that is started with a connection to this one, whose handle is the last word of its program.
+    """A process that is started with a connection to this one, whose handle is the last word of its
+    program.
 
     It has a session of its own: Ctrl-C reaches only this process, which then ends the child.
     """

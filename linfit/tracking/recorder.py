@@ -19,7 +19,8 @@ _T = TypeVar("_T")
 class Recorder(Protocol):
     """Write runs to a store.
 
-    A single run and the parent of a sweep are started and ended. The fits of a sweep are logged as finished runs.
+    A single run and the parent of a sweep are started and ended. The fits of a sweep are logged as
+    finished runs.
     """
 
     @property
@@ -38,7 +39,10 @@ class Recorder(Protocol):
     def end(
         self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
     ) -> None:
-        """End a started run: log metrics, dataset, new tags, files and model, then set the status."""
+        """End a started run.
+
+        Its metrics, dataset, new tags, files and model are logged before its status is set.
+        """
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         """Log finished runs, and return their ids.
@@ -47,7 +51,10 @@ class Recorder(Protocol):
         """
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
-        """Like `add`, but return a Future at once where possible. Later calls wait for these runs."""
+        """Like `add`, but return a Future at once where possible.
+
+        Later calls wait for these runs.
+        """
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         """Copy files to the artifacts of a run, into a folder if one is named."""

@@ -1,6 +1,7 @@
 """The recorder whose MLflow lives in the recording process.
 
-MLflow takes as long to import as torch does, and a new store half as long again. Two processes do both at once on two cores.
+MLflow takes as long to import as torch does, and a new store half as long again. Two processes do
+both at once on two cores.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class EndedError(RecordingError):
 class RemoteRecorder:
     """Have the recording process open the store and record; if that process ends early, go on here.
 
-    An error that is raised there is raised here. An unexpected one becomes RuntimeError with its traceback.
+    An error that is raised there is raised here. An unexpected one becomes RuntimeError with its
+    traceback.
     """
 
     def __init__(
@@ -107,7 +109,10 @@ class RemoteRecorder:
         return self._open_here(*self._settings)
 
     def _open(self) -> str:
-        """Return the id of the MLflow experiment, from this process if the other one ends before."""
+        """Return the id of the MLflow experiment.
+
+        If the recording process ends before it has opened the store, the store is opened here.
+        """
         try:
             return str(self._exchange(OPEN, *self._settings))
         except EndedError:
@@ -118,12 +123,16 @@ class RemoteRecorder:
         return self._worker.submit(self._request, method, arguments).result()
 
     def _request(self, method: Callable[..., _T], arguments: Sequence[Any]) -> _T:
-        """Call a method of the other recorder, or of one here if its process ended before the request."""
+        """Call a method of the recorder in the recording process.
+
+        If that process ended before the request, the call is made here.
+        """
         name = method.__name__
         call: Callable[..., _T] = partial(self._exchange, name)
         if self._child.process.poll() is not None:
             call = getattr(self._here, name)
-        return call(*arguments)
+        answer: _T = call(*arguments)
+        return answer
 
     def _exchange(self, name: str, *arguments: Any) -> Any:
         self._child.send((name, arguments))
@@ -144,5 +153,6 @@ class RemoteRecorder:
             logging.getLogger(name).log(level, text)
         code = self._child.wait()
         raise EndedError(
-            f"the store {self.store.file} failed: the process that writes to it has ended with exit code {code}"
+            f"the store {self.store.file} failed: "
+            f"the process that writes to it has ended with exit code {code}"
         )

@@ -19,7 +19,8 @@ from linfit.tracking.block import COLUMNS, DATASETS, Block, Key, Record
 from linfit.tracking.client import parts
 
 DATASETS_A_QUERY = 500
-#: Values of a statement for SQLite; parsing a statement with more takes longer than that statement saves.
+#: Values of a statement for SQLite; parsing a statement with more takes longer than that statement
+#: saves.
 VALUES_PER_STATEMENT = 6000
 
 
@@ -45,10 +46,12 @@ def is_active(connection: Connection, experiment: int) -> bool:
 
 
 def insert(connection: Connection, table: Table, records: Sequence[Record]) -> None:
-    """Insert records, as tuples if the driver takes them: SQLAlchemy's handling would cost half as much again.
+    """Insert records, as tuples if the driver takes them: SQLAlchemy's handling would cost half as
+    much again.
 
-    SQLite gets hundreds of rows with each statement, which takes a quarter less time. Its driver releases the interpreter's lock
-    while a statement runs: a thread can insert while the main thread fits.
+    SQLite gets hundreds of rows with each statement, which takes a quarter less time. Its driver
+    releases the interpreter's lock while a statement runs: a thread can insert while the main
+    thread fits.
     """
     if not records:
         return
