@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -128,10 +128,11 @@ class RemoteRecorder:
         If that process ended before the request, the call is made here.
         """
         name = method.__name__
-        call: Callable[..., _T] = partial(self._exchange, name)
-        if self._child.process.poll() is not None:
-            call = getattr(self._here, name)
-        answer: _T = call(*arguments)
+        answer: _T
+        if self._child.process.poll() is None:
+            answer = self._exchange(name, *arguments)
+        else:
+            answer = getattr(self._here, name)(*arguments)
         return answer
 
     def _exchange(self, name: str, *arguments: Any) -> Any:
