@@ -120,7 +120,8 @@ class RemoteRecorder:
 
     def _call(self, method: Callable[..., _T], *arguments: Any) -> _T:
         self.wait()
-        return self._worker.submit(self._request, method, arguments).result()
+        future: Future[_T] = self._worker.submit(self._request, method, arguments)
+        return future.result()
 
     def _request(self, method: Callable[..., _T], arguments: Sequence[Any]) -> _T:
         """Call a method of the recorder in the recording process.
