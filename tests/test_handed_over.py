@@ -25,9 +25,9 @@ from linfit.settings import MLflowTracking
 from linfit.tracking import layout
 from linfit.tracking.access import options_for, require_named_place
 from linfit.tracking.database import engine_of
-from linfit.tracking.direct import open_store
 from linfit.tracking.manifest import ABOUT, about_of
 from linfit.tracking.notes import is_plain_command
+from linfit.tracking.opening import open_recorder_here
 from linfit.tracking.reading import Reader
 from linfit.tracking.relocation import relocate
 from linfit.tracking.sqlite_files import connect
@@ -169,7 +169,7 @@ def test_a_run_that_is_there_has_no_place_of_its_own(
 ) -> None:
     """Its row, its model's, or a link in the place of one of its files."""
     out = settled.folder.parent / BAIT
-    recorder = open_store(MLflowTracking(), "adhoc")
+    recorder = open_recorder_here(MLflowTracking(), "adhoc")
     file = settled.artifact(layout.CONFIG_FILE)
     if table == "files":
         (file.parent / "environment.json").unlink()
@@ -287,7 +287,7 @@ def test_a_long_query_hears_ctrl_c(settled: Store) -> None:
         connect(settled.file, to_write=False, timeout=1) as database,
     ):
         database.execute(endless)
-    recorder: Any = open_store(MLflowTracking(), "adhoc")
+    recorder: Any = open_recorder_here(MLflowTracking(), "adhoc")
     client = recorder.client
 
     def ask() -> None:

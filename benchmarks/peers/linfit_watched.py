@@ -99,7 +99,7 @@ def main(times: str, *arguments: str) -> None:
         )
 
 
-def peak(child: processes.Child) -> float:
+def peak(child: processes.ChildProcess) -> float:
     """The megabytes that a process has held at most; 0 where the system does not say so."""
     status = Path(f"/proc/{child.process.pid}/status")
     found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from linfit.engine.fit import Fit, Status
+from linfit.engine.prediction import stable_lr_of
 from linfit.problem.arrays import write_arrays
 from linfit.scratch import temporary_folder
 from linfit.sweeps.attachments import note_attached
@@ -234,6 +235,7 @@ class BlockPipeline:
             fitted.row,
             (self._block_start, end),
             self._retries.get(fitted.row),
+            stable_lr_of(fitted.fit),
         )
         return replace(run, tags={**run.tags, **fitted.tags}) if fitted.tags else run
 

@@ -1,7 +1,8 @@
-"""The recorder that speaks to any MLflow store through MlflowClient, in batches and never step by step.
+"""The recorder that writes to any MLflow store through MlflowClient, many values with each request.
 
-Everything it sends may be sent again, where the store was locked or an answer was lost, and leaves one run and one number:
-a run is looked for by what only it has before it is created again, and a number keeps its time.
+Every request may be sent again, if the store was locked or an answer was lost, without leaving a
+second run or number: before a run is created again it is searched by its unique tag, and a number
+keeps its time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from linfit.tracking.history import History
 from linfit.tracking.limits import require_room, schema_of
 from linfit.tracking.migrations import require_current
 from linfit.tracking.model import Predictor, save
-from linfit.tracking.patience import T, one_line, persist
+from linfit.tracking.patience import one_line, persist
 from linfit.tracking.recorder import at_once
 from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.sqlite_files import guard
@@ -52,14 +53,18 @@ from linfit.tracking.store import (
 from linfit.tracking.whereabouts import require_not_gone, require_settled
 from linfit.writing import flush_files, naming, nearest_folder
 
-A = TypeVar("A")
-METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 1000, 100, 100
-#: Runs sent at once to a server; MLflow keeps ten connections open.
+_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+#: Limits of MLflow's `log_batch`.
+METRICS_A_BATCH = 1000
+PARAMS_A_BATCH = 100
+TAGS_A_BATCH = 100
+#: Runs that are sent to a server at once; MLflow keeps ten connections open.
 AT_ONCE = 8
 
 
 class ClientRecorder:
-    """Writes to `store`, into the MLflow experiment of the given name, which is made if absent."""
+    """Write to `store`, into the MLflow experiment with this name, which is created if absent."""
 
     def __init__(self, store: Store, experiment: str) -> None:
         prepare(store)
@@ -77,29 +82,21 @@ class ClientRecorder:
         return None
 
     def begin(self, row: Row) -> str:
-        with one_line(self.store):
-            run_id = self._create(row)
-            self._params(run_id, row.params)
-            return run_id
+        run_id = self._create(row)
+        self._params(run_id, row.params)
+        return run_id
 
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
-        with one_line(self.store):
-            self._send(
-                self.client.log_batch,
-                run_id,
-                tags=[RunTag(key, value) for key, value in tags.items()],
-            )
-            self._send(self.client.update_run, run_id, "RUNNING")
+        self.tag(run_id, tags)
+        self._send(self.client.update_run, run_id, "RUNNING")
 
     def end(
         self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
     ) -> None:
         with one_line(self.store):
-            for part in parts(
-                [Metric(key, value, row.end, step) for key, value, step in row.metrics],
-                METRICS_A_BATCH,
-            ):
-                self._send(self.client.log_batch, run_id, metrics=part)
+            metrics = [Metric(key, value, row.end, step) for key, value, step in row.metrics]
+            for few in parts(metrics, METRICS_A_BATCH):
+                self._send(self.client.log_batch, run_id, metrics=few)
             self.tag(run_id, row.tags)
             if row.dataset is not None:
                 self._send(self.client.log_inputs, run_id, [dataset_input(row.dataset)])
@@ -114,21 +111,26 @@ class ClientRecorder:
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         return at_once(self.add, rows)
 
-    def _each(self, call: Callable[[A], T], items: Sequence[A]) -> list[T]:
-        """One after the other, or several at once where a server answers: a database has one writer anyhow."""
+    def _each(self, call: Callable[[_Item], _T], items: Sequence[_Item]) -> list[_T]:
+        """Call for each item in turn, or for several at once if the store is a server.
+
+        A database has only one writer at a time.
+        """
         if not self.store.is_server:
             return [call(item) for item in items]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            made = [pool.submit(call, item) for item in items]
+            futures = [pool.submit(call, item) for item in items]
             try:
-                wait(made, return_when=FIRST_EXCEPTION)
-            finally:  # after an error or Ctrl-C those that are under way end, and no other begins
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                # After an error or Ctrl-C, running calls end and no other starts.
                 pool.shutdown(cancel_futures=True)
-        return [one.result() for one in made]
+        return [future.result() for future in futures]
 
     def _add(self, row: Row) -> str:
         run_id = self.begin(row)
-        self.end(run_id, replace(row, tags={}))  # create_run has written them
+        # create_run has written the tags.
+        self.end(run_id, replace(row, tags={}))
         return run_id
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
@@ -142,7 +144,7 @@ class ClientRecorder:
                     self._send(self.client.log_artifact, run_id, str(file), folder)
 
     def _address(self, run_id: str) -> str:
-        """Return where the artifacts of a run are kept; empty where only a server knows."""
+        """Return the address of a run's artifacts; empty if only a server knows it."""
         if self.store.is_server:
             return ""
         if run_id not in self._addresses:
@@ -151,18 +153,22 @@ class ClientRecorder:
         return self._addresses[run_id]
 
     def _require_place(self, run_id: str, copies: Sequence[Path]) -> None:
-        """RecordingError where files would be written to a place that nobody has named: the store has one for each run."""
+        """Raise RecordingError if files would be written to a place that the user has not named.
+
+        A store holds a place for each run.
+        """
         if self.store.names_places:
             return
         address = self._address(run_id)
         require_named_place(self.store, address, f"run {run_id}")
-        if (place := folder_of(address)) is not None:
+        place = folder_of(address)
+        if place is not None:
             for copy in copies:
                 own_file(place, str(copy))
 
     @contextmanager
     def _flushed(self, address: str, copies: Sequence[Path]) -> Iterator[None]:
-        """Have files on the disk that MLflow copies meanwhile to an address, where that is a folder of this machine."""
+        """Flush files that MLflow copies meanwhile to a folder of this machine, if it is one."""
         folder = folder_of(address) if address else None
         if folder is None:
             yield
@@ -178,55 +184,50 @@ class ClientRecorder:
         return History(self.store, self.client, self.experiment_id)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        with one_line(self.store):
-            for few in parts([RunTag(key, value) for key, value in tags.items()], TAGS_A_BATCH):
-                self._send(self.client.log_batch, run_id, tags=few)
+        for few in parts([RunTag(key, value) for key, value in tags.items()], TAGS_A_BATCH):
+            self._send(self.client.log_batch, run_id, tags=few)
 
     def amend(self, amendments: Mapping[str, Amendment]) -> None:
-        """The runs in their order, and the last one alone when the others are done."""
+        """Amend the runs in their order, the last one alone after the others."""
         *others, last = amendments.items()
         self._each(self._amend, others)
         self._amend(last)
 
     def _amend(self, amended: tuple[str, Amendment]) -> None:
         run_id, lacking = amended
-        with one_line(self.store):
-            run = self._send(self.client.get_run, run_id)
-            metrics = [
-                Metric(key, value, run.info.end_time, 0)
-                for key, value in lacking.metrics.items()
-                if key not in run.data.metrics
-            ]
-            if metrics:
-                self._send(self.client.log_batch, run_id, metrics=metrics)
-            self._params(run_id, lacking.params)
-            self.tag(run_id, lacking.tags)
-            if lacking.name not in ("", run.info.run_name):
-                self._send(self.client.update_run, run_id, name=lacking.name)
+        run = self._send(self.client.get_run, run_id)
+        metrics = []
+        for key, value in lacking.metrics.items():
+            if key not in run.data.metrics:
+                metrics.append(Metric(key, value, run.info.end_time, 0))
+        if metrics:
+            self._send(self.client.log_batch, run_id, metrics=metrics)
+        self._params(run_id, lacking.params)
+        self.tag(run_id, lacking.tags)
+        if lacking.name not in ("", run.info.run_name):
+            self._send(self.client.update_run, run_id, name=lacking.name)
 
     def presentation(self) -> dict[str, str]:
-        with one_line(self.store):
-            return dict(self._send(self.client.get_experiment, self.experiment_id).tags)
+        return dict(self._send(self.client.get_experiment, self.experiment_id).tags)
 
     def present(self, tags: Mapping[str, str]) -> None:
-        with one_line(self.store):
-            for key, value in tags.items():
-                self._send(self.client.set_experiment_tag, self.experiment_id, key, value)
+        for key, value in tags.items():
+            self._send(self.client.set_experiment_tag, self.experiment_id, key, value)
 
     def where(self) -> str:
         if self.store.uri.startswith("http"):
             return f"{self.store}/#/experiments/{self.experiment_id}"
         return command(self.store)
 
-    def _send(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    def _send(self, call: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
         return persist(self.store, call, *arguments, **named)
 
     def _params(self, run_id: str, params: Mapping[str, str]) -> None:
-        for part in parts([Param(key, value) for key, value in params.items()], PARAMS_A_BATCH):
-            self._send(self.client.log_batch, run_id, params=part)
+        for few in parts([Param(key, value) for key, value in params.items()], PARAMS_A_BATCH):
+            self._send(self.client.log_batch, run_id, params=few)
 
     def _create(self, row: Row) -> str:
-        """A new run, or the one that an earlier attempt made whose answer was lost."""
+        """Return a new run, or the one of an earlier attempt whose answer was lost."""
         attempts = 0
 
         def create() -> str:
@@ -242,7 +243,11 @@ class ClientRecorder:
         return persist(self.store, create)
 
     def _experiment(self) -> str:
-        """Not mlflow.set_experiment: of several processes that race for a new name, it sends the losers' runs elsewhere."""
+        """Return the id of the experiment, which is created if absent.
+
+        If several processes create it at once, mlflow.set_experiment would send the runs of all but
+        one elsewhere.
+        """
         found = self.client.get_experiment_by_name(self.name)
         if found is None:
             folder = experiment_folder(self.store, self.name)
@@ -252,54 +257,61 @@ class ClientRecorder:
             try:
                 return self._require_new(self.client.create_experiment(self.name, folder))
             except MlflowException:
-                found = self.client.get_experiment_by_name(self.name)  # another process was quicker
+                # Another process may have created it first.
+                found = self.client.get_experiment_by_name(self.name)
                 if found is None:
                     raise
         if found.lifecycle_stage != "active":
             raise RecordingError(
-                f"the MLflow experiment {self.name!r} was deleted in {self.store}: restore it, or choose another with name=…"
+                f"the MLflow experiment {self.name!r} was deleted in {self.store}: "
+                "restore it, or choose another with name=…"
             )
+
         location = str(found.artifact_location or "")
         require_not_gone(self.store, self.name, location)
         if has_chosen(str(found.experiment_id)) and is_here(folder_of(location)):
-            self.store = replace(
-                self.store, artifacts=location
-            )  # named by the program that calls this
+            # The calling program has named the place, by choosing the experiment.
+            self.store = replace(self.store, artifacts=location)
         require_named_place(self.store, location, f"the MLflow experiment {self.name!r}")
         require_room(self.store, self.name, location)
         require_artifacts(
             location,
-            f"the MLflow experiment {self.name!r} keeps them there: choose another with name=…, or another store with --uri",
+            f"the MLflow experiment {self.name!r} keeps them there: "
+            "choose another with name=…, or another store with --uri",
         )
         return str(found.experiment_id)
 
     def _require_new(self, experiment_id: str) -> str:
-        """Return the id of a new experiment; RecordingError where MLflow puts its artifacts into another working directory's folder.
+        """Return the id of a new experiment; RecordingError if its artifacts are in another working
+        directory.
 
-        It remembers the one in which it has first opened a database, if nobody names a place.
+        If no place is named, MLflow takes the working directory in which it first opened a
+        database.
         """
         if not self.store.names_places and self.store.file is None:
-            location = self.client.get_experiment(experiment_id).artifact_location
-            require_named_place(
-                self.store, str(location or ""), f"the MLflow experiment {self.name!r}"
-            )
+            location = str(self.client.get_experiment(experiment_id).artifact_location or "")
+            require_named_place(self.store, location, f"the MLflow experiment {self.name!r}")
         return experiment_id
 
     def _model(self, run_id: str, model: Predictor) -> None:
         logged = self._send(self._logged_model, run_id)
         require_named_place(self.store, str(logged.artifact_location), f"the model of run {run_id}")
+        address = "" if self.store.is_server else logged.artifact_location
         with temporary_folder() as scratch:
             folder = scratch / layout.MODEL
             with naming(folder):
                 save(model, folder, run_id, logged.model_id, logged.artifact_location)
             copies = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
-            with self._flushed("" if self.store.is_server else logged.artifact_location, copies):
+            with self._flushed(address, copies):
                 self._upload(logged.model_id, folder)
         self._send(self.client.finalize_logged_model, logged.model_id, "READY")
         self._send(self._link, run_id, logged.model_id)
 
     def _upload(self, model_id: str, folder: Path) -> None:
-        """To a server file by file: MLflow repeats each request by itself, which does no harm here, where the whole might never succeed."""
+        """Upload a model; to a server without retries of the whole, which might never succeed.
+
+        MLflow itself retries the request of each file, which does no harm here.
+        """
         if not self.store.is_server:
             self._send(self.client.log_model_artifacts, model_id, str(folder))
             return
@@ -307,53 +319,49 @@ class ClientRecorder:
             self.client.log_model_artifacts(model_id, str(folder))
 
     def _link(self, run_id: str, model_id: str) -> None:
-        """MLflow refuses to do it twice."""
+        """Link a model to its run, unless it is linked: MLflow refuses a second link."""
         outputs = self.client.get_run(run_id).outputs
         if outputs is None or model_id not in [model.model_id for model in outputs.model_outputs]:
             self.client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
 
     def _logged_model(self, run_id: str) -> Any:
-        """A new model of the run, or the one that it has already."""
+        """Return a new model of the run, or the one that it has."""
         found = self.client.search_logged_models(
             [self.experiment_id], f"source_run_id = '{run_id}'", max_results=1
         )
-        return (
-            found[0]
-            if found
-            else self.client.create_logged_model(self.experiment_id, layout.MODEL, run_id)
-        )
+        if found:
+            return found[0]
+        return self.client.create_logged_model(self.experiment_id, layout.MODEL, run_id)
 
 
 def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Split a sequence into slices of at most `size` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def dataset_input(dataset: run_records.Dataset) -> DatasetInput:
+    """Return a dataset as MLflow's input of a run."""
+    profile = {
+        "num_rows": dataset.rows,
+        "num_features": len(dataset.features),
+        "num_targets": len(dataset.targets),
+    }
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest,
         source_type="linfit",
         source=json.dumps({"uri": dataset.source}),
         schema=schema_of((*dataset.features, *dataset.targets)),
-        profile=json.dumps(
-            {
-                "num_rows": dataset.rows,
-                "num_features": len(dataset.features),
-                "num_targets": len(dataset.targets),
-            }
-        ),
+        profile=json.dumps(profile),
     )
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
 
 
 def source() -> dict[str, str]:
-    """What MLflow itself says of a run that is started in a script."""
+    """Return the tags that MLflow itself sets on a run that is started in a script."""
     try:
         user = getpass.getuser()
-    except (
-        OSError,
-        KeyError,
-        ImportError,
-    ):  # a container without a user database, or Windows without USERNAME
+    except (OSError, KeyError, ImportError):
+        # A container without a user database, or Windows without USERNAME.
         user = "unknown"
     return {"mlflow.user": user, "mlflow.source.name": "linfit", "mlflow.source.type": "LOCAL"}

@@ -1,7 +1,9 @@
-"""A copy of a store whose tables are not those of the installed MLflow: it is read in place of the store, which stays as it is.
+"""Read a store from a copy if its tables are not those of the installed MLflow; the store stays as
+it is.
 
-The copy is upgraded as MLflow would upgrade the store. A later MLflow's has columns that this one does not read: it is taken for
-one of the installed MLflow's, if it has those that this one does.
+The copy is upgraded as MLflow would upgrade the store. A later MLflow adds columns that this one
+does not read: its copy is marked as one of the installed MLflow's, if it has all columns that this
+one reads.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ from linfit.tracking.patience import one_line
 from linfit.tracking.sqlite_files import connect, guard
 from linfit.tracking.store import SERVER_TIMEOUT, Store, quiet, unflushed
 
-#: Times the size of a store that is left on the disk for its copy: an upgrade writes some tables anew.
+#: Free space that a copy needs, as a multiple of the store's size: an upgrade writes some tables
+#: anew.
 ROOM = 3
 NAME = "mlflow.db"
-#: What MLflow reads of runs.
+#: The tables of runs that MLflow reads.
 READ: tuple[Table, ...] = tuple(
     model.__table__
     for model in (
@@ -58,7 +61,10 @@ READ: tuple[Table, ...] = tuple(
 
 
 class Readable:
-    """The database that is read for `store`, at `uri`: its own, or a copy that is deleted with this object."""
+    """A database to read in place of `store`, at `uri`.
+
+    It is the store's own, or a copy that is deleted with this object.
+    """
 
     def __init__(self, store: Store) -> None:
         self.uri = store.uri
@@ -67,28 +73,29 @@ class Readable:
             return
         schema = read_schema(store)
         if schema.age is Age.ABSENT:
+            place = store.file or store
             raise RecordingError(
-                f"the store {store.file or store} has no tables yet: run something first, or name another with --uri"
+                f"the store {place} has no tables yet: "
+                "run something first, or name another with --uri"
             )
         if schema.age is Age.CURRENT:
             return
         if store.file is None or schema.age is Age.BROKEN:
             raise RecordingError(explain(store, schema))
-        folder = new_folder()
-        weakref.finalize(self, _remove, folder)
-        self.uri = sqlite_uri(folder / NAME)
-        guard(folder / NAME)
-        _copy(store, store.file, folder / NAME)
-        _adopt(store, schema, folder / NAME)
-        _tell(explain(store, schema, "it is read from a copy; "))
+
+        copy = new_folder() / NAME
+        weakref.finalize(self, _remove, copy)
+        self.uri = sqlite_uri(copy)
+        guard(copy)
+        _copy(store, store.file, copy)
+        _adopt(store, schema, copy)
+        _warn_once(explain(store, schema, "it is read from a copy; "))
 
 
 def _copy(store: Store, source: Path, target: Path) -> None:
-    room, size = shutil.disk_usage(gettempdir()).free, source.stat().st_size
-    if room < ROOM * size:
-        raise RecordingError(
-            f"{explain(store, read_schema(store))}; to read a copy of it, {gettempdir()} has too little room"
-        )
+    if shutil.disk_usage(gettempdir()).free < ROOM * source.stat().st_size:
+        why = explain(store, read_schema(store))
+        raise RecordingError(f"{why}; to read a copy of it, {gettempdir()} has too little room")
     with (
         one_line(store),
         connect(source, to_write=False, timeout=SERVER_TIMEOUT) as old,
@@ -99,14 +106,11 @@ def _copy(store: Store, source: Path, target: Path) -> None:
 
 
 def _adopt(store: Store, schema: Schema, file: Path) -> None:
-    """Make a copy one of the installed MLflow's; RecordingError where it lacks what that one reads."""
+    """Turn a copy into a store of the installed MLflow; RecordingError if it lacks a column."""
     engine = create_engine(sqlite_uri(file), poolclass=NullPool)
     if schema.age is Age.OLDER:
-        with (
-            suppress(Exception),
-            quiet("mlflow", "alembic"),
-            unflushed(file),
-        ):  # half migrated: what is there decides
+        # If the upgrade stops half-way, the columns that are there decide.
+        with suppress(Exception), quiet("mlflow", "alembic"), unflushed(file):
             utils._upgrade_db(engine)
     if _lacks_columns(engine):
         raise RecordingError(explain(store, schema))
@@ -116,24 +120,25 @@ def _adopt(store: Store, schema: Schema, file: Path) -> None:
 
 def _lacks_columns(engine: Engine) -> bool:
     found = inspect(engine)
-    there = set(found.get_table_names())
-    return any(
-        table.name not in there
-        or not {column["name"] for column in found.get_columns(table.name)}
-        >= set(table.columns.keys())
-        for table in READ
-    )
+    existing = set(found.get_table_names())
+    for table in READ:
+        if table.name not in existing:
+            return True
+        names = {column["name"] for column in found.get_columns(table.name)}
+        if not names >= set(table.columns.keys()):
+            return True
+    return False
 
 
 @cache
-def _tell(text: str) -> None:
-    """Once, however often a store is read."""
+def _warn_once(text: str) -> None:
+    """Log a warning, once however often a store is read."""
     logging.getLogger(__name__).warning(text)
 
 
-def _remove(folder: Path) -> None:
-    """Delete a copy, whose connections MLflow keeps: Windows deletes no file that is open."""
-    engine = SqlAlchemyStore._engine_map.pop(sqlite_uri(folder / NAME), None)
+def _remove(copy: Path) -> None:
+    """Delete a copy after MLflow's connections to it: Windows deletes no open file."""
+    engine = SqlAlchemyStore._engine_map.pop(sqlite_uri(copy), None)
     if engine is not None:
         engine.dispose()
-    discard_folder(folder)
+    discard_folder(copy.parent)

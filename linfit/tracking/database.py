@@ -1,17 +1,19 @@
-"""The recorder that writes whole blocks of runs into MLflow's database: one transaction, a few inserts, MLflow's own tables.
+"""The recorder that writes whole blocks of runs into MLflow's database: one transaction, a few
+inserts, MLflow's own tables.
 
-Read back through MLflow, its runs are the client recorder's. It saves the dozen transactions that the client spends on each
-run and nothing else: the connection is MLflow's, or one as MLflow's, with its journal, its flushing to the disk and its foreign keys.
+MLflow reads its runs as it reads those of the client recorder. Only the dozen transactions are
+saved that the client spends on each run: journal, flushing to the disk and foreign keys are those
+of MLflow's connections.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,56 +25,63 @@ from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import IntegrityError
 
 from linfit.errors import RecordingError
-from linfit.system import is_windows
 from linfit.tracking.amending import amend_runs
-from linfit.tracking.background import Background, require_done
 from linfit.tracking.block import Block, RunIds, make_block
 from linfit.tracking.client import ClientRecorder
 from linfit.tracking.columns import find_obstacle
 from linfit.tracking.database_history import TableQueries
 from linfit.tracking.history import History
-from linfit.tracking.inserter import Request, connected, transact
 from linfit.tracking.model import Predictor
-from linfit.tracking.patience import one_line, patiently, persist
+from linfit.tracking.patience import one_line, persist
+from linfit.tracking.processes import SerialWorker
 from linfit.tracking.readback import find_difference, remove_runs
 from linfit.tracking.recorder import Recorder, at_once
 from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.sqlite_files import HARDENED
-from linfit.tracking.statements import active, insert_block, statements
+from linfit.tracking.statements import insert_block
 
-#: A commit is on the disk when it returns: SQLite flushes the folder too from which it has removed its journal. Else a power loss
-#: would bring the journal back, and with it what was before.
+#: Has a commit on the disk when it returns: SQLite then also flushes the folder from which it has
+#: removed its journal. Otherwise a power loss could restore the journal, and with it the state
+#: before the commit.
 DURABLE = "PRAGMA synchronous = EXTRA"
-#: What MLflow's own sessions ask of SQLite when they write, but for how long SQLite itself waits for a lock: meanwhile no signal is heard.
+#: What MLflow's own sessions ask of SQLite when they write, except for the timeout of locks: SQLite
+#: hears no signal while it waits.
 PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 1000", DURABLE, *HARDENED)
-#: How often a block is tried where another process may have been quicker.
+#: The error of a process that records for another one, which is gone.
+ORPHANED = "the process that inserts rows is not a child of this one, and commits nothing"
+#: Attempts to write a block where another process may have added its dataset first.
 ATTEMPTS = 3
-#: Runs from which on a block is worth a process that inserts it: to begin one takes as long as to insert some fifty.
-LARGE = 200
-#: Rows of each index that SQLite looks at, and seconds that it may wait for the lock.
-ROWS_LOOKED_AT, SURVEY = 400, 0.2
+#: Rows of each index that SQLite samples.
+ROWS_LOOKED_AT = 400
+#: Seconds for which its analysis waits for a lock.
+SURVEY = 0.2
 
 
 class DatabaseRecorder:
-    """Adds blocks of runs to the database that `client` writes to; begins and ends single runs and parents through `client`.
+    """Add blocks of runs to the database of `client`; start and end single runs and parents through
+    `client`.
 
-    `parent` is the process for which this one writes to a SQLite file, and for which it adds nothing when that is gone.
+    Blocks are written by a thread, in their order, while the main thread goes on. Everything else
+    waits for them. `parent` is the process that this one records for: if that is gone, nothing is
+    added.
     """
 
     def __init__(self, client: ClientRecorder, parent: int | None = None) -> None:
-        self.client, self.store, self.parent = client, client.store, parent
+        self.client = client
+        self.store = client.store
+        self.parent = parent
         self.engine = engine_of(client)
         self.ids = RunIds()
         self.grown = False
-        self._is_right: bool | None = None  # what is known once the first block has been read back
-        self._background: Background | None = None
         self._location = ""
+        self._worker = SerialWorker()
+        #: Known once the first block has been read back.
+        self._is_right: bool | None = None
 
     @property
     def _idle(self) -> ClientRecorder:
-        """The client, when nothing is written beside it."""
-        if self._background is not None:
-            self._background.wait()
+        """The client, once no block is being written."""
+        self._worker.wait_until_idle()
         return self.client
 
     def wait(self) -> None:
@@ -87,70 +96,26 @@ class DatabaseRecorder:
     def end(
         self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
     ) -> None:
-        if self._background is not None:
-            self._background.close()
-        self.client.end(run_id, row, files, model)
+        self._idle.end(run_id, row, files, model)
         if self.grown and self.store.file is not None:
             survey(self.store.file)
 
     def add(self, rows: Sequence[Row]) -> list[str]:
-        """All runs in one transaction: they are all there, finished, or none is."""
-        if not rows:
-            return []
-        if self._is_right is False:
-            return self._idle.add(rows)
-        if self.parent is not None:
-            block, request = self._request(rows)
-            self._insert(request)
-            return self._checked(block, rows)
-        with one_line(self.store):
-            block = make_block(rows, self.ids, int(self._idle.experiment_id), self._artifacts())
-            persist(self.store, self._write, block)
-        self.grown = True
-        return self._checked(block, rows)
+        return self.submit(rows).result()
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
-        """A large block goes into a SQLite file in the background; several wait there for their turn."""
-        small = len(rows) < LARGE or is_windows()  # where no process knows that its parent is gone
-        if self.store.file is None or small or self.parent is not None or self._is_right is False:
-            return at_once(self.add, rows)
-        block, request = self._request(rows)
-        self._background = self._background or Background(self.store, PRAGMAS)
-        return self._background.submit(
-            request, partial(self._checked, block, rows), self._deleted()
-        )
+        """Write all runs in one transaction, which adds each of them as a finished run, or none."""
+        if not rows:
+            return at_once(list)
+        if self._is_right is False:
+            return at_once(self._idle.add, rows)
 
-    def _request(self, rows: Sequence[Row]) -> tuple[Block, Request]:
-        """The rows as a block, and the transaction that adds it to a SQLite file."""
-        self._location = (
-            self._location or self._artifacts()
-        )  # what is read while a block is written waits for that block
+        # A read would wait for the block that is being written.
+        self._location = self._location or self._artifacts()
         with one_line(self.store):
             block = make_block(rows, self.ids, int(self.client.experiment_id), self._location)
         self.grown = True
-        return block, (active(block), statements(block, self.ids))
-
-    def _checked(self, block: Block, rows: Sequence[Row]) -> list[str]:
-        """The ids of a block that is written, of which the first is read back; where it is wrong, the client's take its place."""
-        if self._is_right is None:
-            try:
-                different = persist(self.store, find_difference, self.client.client, block)
-            except RecordingError as error:
-                different = str(error)
-            self._is_right = not different
-            if different:
-                _warn(
-                    self.client,
-                    f"what was written into its tables reads back otherwise ({different})",
-                )
-        return block.ids if self._is_right else self._replace(block, rows)
-
-    def _replace(self, block: Block, rows: Sequence[Row]) -> list[str]:
-        try:
-            persist(self.store, self._remove, block)
-        except RecordingError:  # its tables let nothing go
-            self.client.history().discard(block.ids)
-        return self.client.add(rows)
+        return self._worker.submit_unless_failed(self._add, block, rows)
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         self._idle.attach(run_id, files, folder)
@@ -159,11 +124,10 @@ class DatabaseRecorder:
         self._idle.tag(run_id, tags)
 
     def amend(self, amendments: Mapping[str, Amendment]) -> None:
-        """All of it in one transaction."""
-        if self._background is not None:
-            self._background.wait()
+        """Amend all runs in one transaction."""
+        client = self._idle
         if self._is_right is False:
-            self.client.amend(amendments)
+            client.amend(amendments)
             return
         with one_line(self.store):
             persist(self.store, self._amend, amendments)
@@ -192,7 +156,7 @@ class DatabaseRecorder:
         return self.client.where()
 
     def _artifacts(self) -> str:
-        """Where the MLflow experiment keeps its artifacts; RecordingError if it was deleted meanwhile."""
+        """Return the address of the experiment's artifacts; RecordingError if it was deleted."""
         query = select(SqlExperiment.lifecycle_stage, SqlExperiment.artifact_location).where(
             SqlExperiment.experiment_id == int(self.client.experiment_id)
         )
@@ -207,24 +171,66 @@ class DatabaseRecorder:
         return str(found.artifact_location)
 
     def _deleted(self) -> str:
-        return f"the MLflow experiment {self.client.name!r} was deleted in {self.store} while its runs were added"
+        name = self.client.name
+        return (
+            f"the MLflow experiment {name!r} was deleted in {self.store} while its runs were added"
+        )
 
-    def _insert(self, request: Request) -> None:
-        """As the process in the background does it."""
-        with one_line(self.store), closing(connected(str(self.store.file), PRAGMAS)) as database:
-            require_done(
-                patiently(self.store, transact, database, request, self.parent), self._deleted()
-            )
+    def _add(self, block: Block, rows: Sequence[Row]) -> list[str]:
+        """Write a block, read the first one back, and return the ids of its runs.
+
+        If it reads back otherwise, the client writes its runs instead.
+        """
+        try:
+            persist(self.store, self._write, block)
+        except (UnicodeError, OverflowError) as error:
+            # The driver cannot pass a value on.
+            raise RecordingError(
+                f"the store {self.store.file or self.store} failed: {error}"
+            ) from error
+        if self._is_right is None:
+            self._is_right = self._reads_back(block)
+        return block.ids if self._is_right else self._replace(block, rows)
 
     def _write(self, block: Block) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with transaction(self.engine) as connection:
-                    insert_block(connection, block, self.ids)
+                    if not insert_block(connection, block, self.ids):
+                        raise RecordingError(self._deleted())
+                    self._require_parent()
                 return
-            except IntegrityError:  # perhaps another process was quicker to add a dataset
+            except IntegrityError:
+                # Another process may have added a dataset first.
                 if attempt == ATTEMPTS:
                     raise
+
+    def _require_parent(self) -> None:
+        """Raise RecordingError if the process that this one records for is gone.
+
+        This is checked while SQLite's lock is held: a process that resumes the sweep waits for the
+        lock before it reads.
+        """
+        if self.parent is not None and os.getppid() != self.parent:
+            raise RecordingError(ORPHANED)
+
+    def _reads_back(self, block: Block) -> bool:
+        try:
+            different = persist(self.store, find_difference, self.client.client, block)
+        except RecordingError as error:
+            different = str(error)
+        if different:
+            why = f"what was written into its tables reads back otherwise ({different})"
+            _warn(self.client, why)
+        return not different
+
+    def _replace(self, block: Block, rows: Sequence[Row]) -> list[str]:
+        try:
+            persist(self.store, self._remove, block)
+        except RecordingError:
+            # The tables do not let the runs go: they are deleted as a user would delete them.
+            self.client.history().discard(block.ids)
+        return self.client.add(rows)
 
     def _remove(self, block: Block) -> None:
         with transaction(self.engine) as connection:
@@ -236,7 +242,11 @@ class DatabaseRecorder:
 
 
 def fastest(client: ClientRecorder, parent: int | None = None) -> Recorder:
-    """A DatabaseRecorder (for `parent`) if the client's store is a database with the columns that it knows; otherwise the client."""
+    """Return a DatabaseRecorder if the store is a database whose columns are known; else the
+    client.
+
+    `parent` is the process that the recorder works for.
+    """
     if client.store.file is not None:
         keep_commits(engine_of(client))
     if urlsplit(client.store.uri).scheme.split("+")[0] not in DATABASE_ENGINES:
@@ -254,20 +264,24 @@ def _warn(client: ClientRecorder, why: str) -> None:
 
 
 def survey(file: Path) -> None:
-    """Lets SQLite look how the rows of a database are spread, which takes it a few hundredths of a second.
+    """Have SQLite sample how the rows of a database are distributed; do nothing if it is locked.
 
-    Without it, MLflow's search sorted by a metric compares every run with every other: 10,000 runs took it 5 s instead of 0.04 s.
+    This takes a few hundredths of a second. Without it, MLflow's search sorted by a metric compares
+    every run with every other: 10,000 runs took 5 s instead of 0.04 s.
     """
     with (
         suppress(sqlite3.OperationalError),
         closing(sqlite3.connect(file, timeout=SURVEY)) as connection,
-    ):  # somebody writes: they will
+    ):
         connection.execute(f"PRAGMA analysis_limit = {ROWS_LOOKED_AT}")
         connection.execute("ANALYZE")
 
 
 def keep_commits(engine: Engine) -> None:
-    """Have every commit of a SQLite engine on the disk when it returns, those of MLflow's own sessions too."""
+    """Have every commit of a SQLite engine on the disk when it returns.
+
+    This includes the commits of MLflow's sessions.
+    """
     if not event.contains(engine, "checkout", _ask_durability):
         event.listen(engine, "checkout", _ask_durability)
 
@@ -277,17 +291,19 @@ def _ask_durability(connection: sqlite3.Connection, *_: object) -> None:
 
 
 def engine_of(client: ClientRecorder) -> Engine:
-    """The engine that the client itself writes through, with its pool of connections."""
+    """Return the engine that the client writes through, with its pool of connections."""
     engine: Engine = _get_store(client.store.uri).engine
     return engine
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Committed at the end, rolled back on any exception."""
+    """Commit at the end, and roll back on any exception."""
     with engine.connect() as connection:
-        for pragma in PRAGMAS if engine.dialect.name == SQLITE else ():
-            connection.exec_driver_sql(pragma)
-        connection.commit()  # foreign_keys has no effect within a transaction
+        if engine.dialect.name == SQLITE:
+            for pragma in PRAGMAS:
+                connection.exec_driver_sql(pragma)
+        # foreign_keys has no effect within a transaction.
+        connection.commit()
         with connection.begin():
             yield connection

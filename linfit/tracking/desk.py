@@ -1,7 +1,8 @@
-"""The process in which MLflow lives while linfit's own fits: it opens one recorder, and does for it what it is asked.
+"""The recording process, in which MLflow lives while linfit's own process fits.
 
-`linfit.tracking.remote` runs it and speaks to it. Requests and answers are pickled, on pipes that nobody else has: a method of the
-recorder with its arguments, and what came of it, after what was logged meanwhile. It ends when nobody can ask any more.
+`linfit.tracking.head_start` starts it, and `linfit.tracking.remote` sends it requests
+(`linfit.tracking.messages`). It opens one recorder and calls that recorder's methods. It exits when
+its connection is closed, or with its parent.
 """
 
 from __future__ import annotations
@@ -14,92 +15,103 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, Any
+from multiprocessing.connection import Connection
+from typing import Any
 
 from linfit.errors import LinfitError
 from linfit.scratch import share_scratch
 from linfit.settings import MLflowTracking
 from linfit.system import exit_with_parent
-from linfit.tracking.direct import open_store
-from linfit.tracking.inserter import receive, send
+from linfit.tracking.messages import BROKEN, DONE, LOGGED, OPEN, RAISED, receive_frame
+from linfit.tracking.opening import open_recorder_here
 from linfit.tracking.recorder import Recorder
-from linfit.tracking.remote import BROKEN, DONE, LOGGED, OPEN, RAISED
 from linfit.tracking.store import empty, locate
 
-#: Seconds between two looks at whether the parent is there.
-PAUSE = 0.1
+#: Seconds between two checks for the parent, on systems that do not end this process with it.
+PARENT_PAUSE = 0.1
 
 
-class Desk:
-    """The recorder of the process `parent`, once it is open."""
+class RecorderServer:
+    """Serve the process `parent`: open its recorder, then call the recorder's methods."""
 
-    def __init__(self, parent: int) -> None:
+    def __init__(self, connection: Connection, parent: int) -> None:
+        self.connection = connection
         self.parent = parent
         self.recorder: Recorder | None = None
 
-    def do(self, name: str, arguments: Sequence[Any]) -> Any:
-        return getattr(self if name == OPEN else self.recorder, name)(*arguments)
+    def serve(self) -> None:
+        """Answer requests until the connection is closed."""
+        with suppress(BrokenPipeError):
+            while (request := receive_frame(self.connection)) is not None:
+                self.connection.send_bytes(self._answer(request))
 
-    def open(self, tracking: MLflowTracking, experiment: str) -> str:
-        """The id of the MLflow experiment."""
-        self.recorder = opened = open_store(tracking, experiment, self.parent)
-        return opened.experiment_id
+    def _answer(self, request: bytes) -> bytes:
+        try:
+            name, arguments = pickle.loads(request)
+            return pickle.dumps((DONE, self._call(name, arguments)))
+        except Exception as error:
+            if isinstance(error, (LinfitError, OSError, ValueError)):
+                # Not every error can be pickled.
+                with suppress(Exception):
+                    return pickle.dumps((RAISED, error))
+            report = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            return pickle.dumps((BROKEN, report))
+
+    def _call(self, name: str, arguments: Sequence[Any]) -> Any:
+        if name == OPEN:
+            return self._open(*arguments)
+        return getattr(self.recorder, name)(*arguments)
+
+    def _open(self, tracking: MLflowTracking, experiment: str) -> str:
+        """Open the recorder, and return the id of its MLflow experiment."""
+        recorder = open_recorder_here(tracking, experiment, self.parent)
+        self.recorder = recorder
+        return recorder.experiment_id
 
 
-class Forward(logging.Handler):
-    """Sends what is logged to where the log is kept."""
+class LogForwarder(logging.Handler):
+    """Send log records to the parent, which logs them."""
 
-    def __init__(self, answers: IO[bytes]) -> None:
+    def __init__(self, connection: Connection) -> None:
         super().__init__(logging.WARNING)
-        self.answers = answers
+        self.connection = connection
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(BrokenPipeError):  # the one who kept it is gone
-            send(
-                self.answers,
-                pickle.dumps((LOGGED, (record.name, record.levelno, record.getMessage()))),
-            )
+        """Send one record, unless the parent is gone."""
+        content = (record.name, record.levelno, record.getMessage())
+        with suppress(BrokenPipeError):
+            self.connection.send_bytes(pickle.dumps((LOGGED, content)))
 
 
-def main(parent: int, scratch: str, elsewhere: bool) -> None:
-    """Works for `parent` until it says nothing more, or is gone, with its folder for temporary files.
+def serve_recorder(parent: int, scratch: str, elsewhere: bool, handle: int) -> None:
+    """Serve the process `parent` over its connection, with its folder for temporary files.
 
-    `elsewhere` says that it will not ask for the default store.
+    `elsewhere` is True if `parent` will not ask for the default store.
     """
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # who ends all processes of a job means the parent, which ends this one
+    # A signal for all processes of a job is meant for the parent, which ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    exit_with_parent(parent, PAUSE)
+    exit_with_parent(parent, PARENT_PAUSE)
     share_scratch(scratch)
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed goes where the log goes
-    import linfit.tracking.database  # noqa: F401  now, and not when the first request has come
+    # What libraries print belongs to the log, and never among results.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    logging.getLogger().addHandler(Forward(answers))
+    # Imported now, and not when the first request has come.
+    import linfit.tracking.database  # noqa: F401
+
+    connection = Connection(handle)
+    logging.getLogger().addHandler(LogForwarder(connection))
     if not elsewhere:
-        make_ready()
-    desk = Desk(parent)
-    with suppress(BrokenPipeError):
-        while (content := receive(requests)) is not None:
-            send(answers, answer(desk, content))
-    os._exit(0)  # there is nothing to put in order, and MLflow's modules would take their time
+        prepare_default_store()
+    RecorderServer(connection, parent).serve()
+    # Nothing is left to tidy up, and the modules of MLflow would take their time.
+    os._exit(0)
 
 
-def make_ready() -> None:
-    """What an absent default store will be made of."""
-    with suppress(Exception):  # whoever opens the store says what is wrong
+def prepare_default_store() -> None:
+    """Create the content of the default store in advance, if the store is absent."""
+    # Errors are reported when the store is opened.
+    with suppress(Exception):
         file = locate().file
         if file is not None and not file.exists():
             empty()
-
-
-def answer(desk: Desk, request: bytes) -> bytes:
-    try:
-        return pickle.dumps((DONE, desk.do(*pickle.loads(request))))
-    except Exception as error:
-        if isinstance(error, (LinfitError, OSError, ValueError)):
-            with suppress(Exception):  # not every error can be pickled
-                return pickle.dumps((RAISED, error))
-        return pickle.dumps((BROKEN, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))

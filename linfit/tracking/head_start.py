@@ -1,6 +1,8 @@
-"""The process for a recorder, begun before anything else is: by the time that the recorder is opened, MLflow is imported there.
+"""Start the recording process before anything else: by the time the recorder is opened, that
+process has imported MLflow.
 
-It is not begun where MLflow is imported already, nor where a process does not know that its parent is gone.
+It is not started if MLflow is imported here already, nor on Windows, where a process does not
+notice the end of its parent.
 """
 
 from __future__ import annotations
@@ -13,63 +15,79 @@ from contextlib import suppress
 
 from linfit.scratch import scratch_folder
 from linfit.system import is_windows
-from linfit.tracking.processes import Child
+from linfit.tracking.processes import ChildProcess
 
-#: It imports from the same places, so that what is found here is found there, and looks for circles among new objects as seldom.
+#: It imports from the same folders as this process, and collects garbage as seldom.
 PROGRAM = """
 import gc, sys
 gc.set_threshold({objects})
 sys.path[:] = {path!r}
-from linfit.tracking.desk import main
-main({parent}, {scratch!r}, {elsewhere})
+from linfit.tracking.desk import serve_recorder
+serve_recorder({parent}, {scratch!r}, {elsewhere}, int(sys.argv[-1]))
 """
-URI, SQLITE = "tracking.uri=", "sqlite:"
-#: What says that nothing is recorded, or that MLflow is asked before anything is run, or that runs are recorded by other processes.
+URI = "tracking.uri="
+SQLITE = "sqlite:"
+#: Words of commands that record nothing, ask MLflow before they run anything, or leave recording to
+#: other processes.
 UNRECORDED = {
-    *("tracking", "hydra/launcher", "--skip-done"),
-    *("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"),
+    "tracking",
+    "hydra/launcher",
+    "--skip-done",
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
 }
 
-_waiting: list[Child] = []
-if hasattr(os, "register_at_fork"):  # what speaks to it is one process
+_waiting: list[ChildProcess] = []
+# A connection belongs to one process: a forked child has none.
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_waiting.clear)
 
 
 def begin(words: Sequence[str]) -> None:
-    """For a command with these words, where it saves time."""
-    if "mlflow" not in sys.modules and not is_windows() and worthwhile(words) and not _waiting:
+    """Start the recording process for a command with these words, if that saves time."""
+    if "mlflow" in sys.modules or is_windows() or _waiting:
+        return
+    if worthwhile(words):
         begin_anyhow(elsewhere=any(word.startswith(URI) for word in words))
 
 
 def worthwhile(words: Sequence[str]) -> bool:
-    """Whether a command with these words records, as far as they say, in a SQLite file."""
+    """Return True if a command with these words records in a SQLite file, as far as they tell."""
+    if not UNRECORDED.isdisjoint(word.partition("=")[0] for word in words):
+        return False
     typed = [word.removeprefix(URI) for word in words if word.startswith(URI)]
     addresses = typed or [os.environ.get("MLFLOW_TRACKING_URI") or SQLITE]
-    return UNRECORDED.isdisjoint(word.partition("=")[0] for word in words) and all(
-        one.startswith(SQLITE) for one in addresses
-    )
+    return all(address.startswith(SQLITE) for address in addresses)
 
 
 def begin_anyhow(elsewhere: bool) -> None:
-    """`elsewhere` says that the store is not the default one."""
-    with suppress(OSError):  # where there is no room for another process, this one does it
-        scratch = str(scratch_folder())
+    """Start the recording process; `elsewhere` is True if the store is not the default one."""
+    # If no process can be started, this one records.
+    with suppress(OSError):
         program = PROGRAM.format(
             objects=gc.get_threshold()[0],
             path=sys.path,
             parent=os.getpid(),
-            scratch=scratch,
+            scratch=str(scratch_folder()),
             elsewhere=elsewhere,
         )
-        _waiting.append(Child([sys.executable, "-P", "-c", program], None))
+        _waiting.append(ChildProcess([sys.executable, "-P", "-c", program]))
 
 
-def waiting() -> Child | None:
-    """The process that has had a head start, for the one who asks first."""
+def waiting() -> ChildProcess | None:
+    """Return the recording process to the first caller; None to others, or if none was started."""
     return _waiting.pop() if _waiting else None
 
 
 def dismiss() -> None:
-    """Lets it go where nobody has asked for it."""
-    if (child := waiting()) is not None:
+    """Let the recording process exit if nobody has taken it."""
+    child = waiting()
+    if child is not None:
         child.close()

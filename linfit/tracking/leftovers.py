@@ -1,7 +1,7 @@
-"""What killed processes have left: each command removes it before it does anything else.
+"""Remove what killed processes have left; each command does this before anything else.
 
-A process that is gone is known by the name of its folder for temporary files. What is a living process's, another user's, or not made by
-linfit, is not touched.
+The name of a folder for temporary files says which process it belongs to. The folders of running
+processes, of other users, and of other programs are not touched.
 """
 
 from __future__ import annotations
@@ -20,36 +20,44 @@ from linfit.scratch import LEFTOVER, PREFIX, STORE, read_notes
 from linfit.tracking.addresses import connection_uri, folder_of, reading_uri
 from linfit.writing import remove
 
-#: Seconds that a store may be locked by others; who goes on with a sweep waits longer, and does the same.
+#: Seconds for which a locked store is waited for. A command that resumes the sweep waits longer,
+#: and ends the same runs.
 PATIENCE = 0.2
-#: In the name of a process's folder: a cheap look where there are many others.
+#: Dashes in the name of a process's folder: a cheap test among many other folders.
 DASHES = 4
-#: What joblib's processes leave beside TMPDIR, by the number of the process that has started them.
-SHARED, SHARED_NAMES = Path("/dev/shm"), ("sem.loky-{}-*", "joblib_memmapping_folder_{}_*")
-LEFT_RUNNING = "SELECT run_uuid FROM runs JOIN tags USING (run_uuid) WHERE status = 'RUNNING' AND key = ? AND value = ?"
+#: The folder of shared memory, and what joblib's processes leave there and in TMPDIR, by the number
+#: of their parent.
+SHARED = Path("/dev/shm")
+SHARED_NAMES = ("sem.loky-{}-*", "joblib_memmapping_folder_{}_*")
+LEFT_RUNNING = (
+    "SELECT run_uuid FROM runs JOIN tags USING (run_uuid) "
+    "WHERE status = 'RUNNING' AND key = ? AND value = ?"
+)
 END = "UPDATE runs SET status = 'KILLED', end_time = ? WHERE run_uuid = ?"
 OWN_ARTIFACTS = (
-    "WITH own AS (SELECT run_uuid FROM tags WHERE key = :owner AND value = :process) SELECT artifact_uri FROM runs "
-    "WHERE run_uuid IN own OR run_uuid IN (SELECT run_uuid FROM tags WHERE key = :parent AND value IN own)"
+    "WITH own AS (SELECT run_uuid FROM tags WHERE key = :owner AND value = :process) "
+    "SELECT artifact_uri FROM runs WHERE run_uuid IN own "
+    "OR run_uuid IN (SELECT run_uuid FROM tags WHERE key = :parent AND value IN own)"
 )
-#: How MLflow names a file while it is copied among artifacts.
+#: The name of a file that MLflow is copying among artifacts.
 UPLOADING = ".artifact.uploading.*"
 SAY_SO = "INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES (?, 'killed', ?)"
 
 
 def remove_leftovers() -> None:
-    """Remove what processes that were killed have left, and end the runs that they have left RUNNING in SQLite files."""
-    with suppress(OSError):  # no folder for temporary files
-        with os.scandir(tempfile.gettempdir()) as entries:
-            folders = [
-                Path(entry.path)
-                for entry in entries
-                if entry.name.startswith(PREFIX) and entry.name.count("-") == DASHES
-            ]
-        for folder in folders:
+    """Remove what killed processes have left, and end their RUNNING runs in SQLite files."""
+    # Without a folder for temporary files, nothing was left.
+    with suppress(OSError):
+        for folder in _process_folders(Path(tempfile.gettempdir())):
             process = read_short_name(folder.name.removeprefix(PREFIX).rpartition("-")[0])
             if process and is_dead(process) and _is_own_folder(folder):
                 _clear(folder, process)
+
+
+def _process_folders(place: Path) -> list[Path]:
+    with os.scandir(place) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(PREFIX)]
+    return [place / name for name in names if name.count("-") == DASHES]
 
 
 def _clear(folder: Path, process: str) -> None:
@@ -61,31 +69,39 @@ def _clear(folder: Path, process: str) -> None:
             _remove_uploads(Path(note["path"]), process)
     for path in _shared(folder.parent, int(process.split()[-2])):
         remove(path)
-    remove(folder)  # last: what is interrupted goes on with the next command
+    # Last: if this is interrupted, the next command continues.
+    remove(folder)
 
 
 def _remove_unless(path: Path, pattern: str) -> None:
-    """Remove a file or a folder, but not one that holds what the pattern finds, if there is one."""
+    """Remove a file or folder, unless it is a folder that holds a file of a (non-empty) pattern."""
     with suppress(OSError):
-        if not (pattern and path.is_dir() and not path.is_symlink() and any(path.glob(pattern))):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if not (pattern and is_folder and any(path.glob(pattern))):
             remove(path)
 
 
 def _shared(place: Path, number: int) -> Iterator[Path]:
-    """Yield what joblib has made for a process; nothing if another one has its number now."""
-    if is_number_free(number):
-        for folder in (SHARED, place):
-            found = [path for name in SHARED_NAMES for path in folder.glob(name.format(number))]
-            yield from filter(_is_own, found)
+    """Yield what joblib has made for a process; nothing if another process has its number now."""
+    if not is_number_free(number):
+        return
+    for folder in (SHARED, place):
+        for name in SHARED_NAMES:
+            yield from filter(_is_own, list(folder.glob(name.format(number))))
 
 
 def _end_runs(file: Path, process: str) -> None:
-    """Make the runs of a process KILLED, as `History.end_dead` does; what cannot be written now is left to that."""
-    from linfit.tracking.layout import OWNER, STATUS  # with much else, which no other command needs
+    """Set the RUNNING runs of a process to KILLED.
 
+    If the store is locked now, `History.end_dead` does it later.
+    """
+    # Imported here, with much else, which no other command needs.
+    from linfit.tracking.layout import OWNER, STATUS
+
+    address = connection_uri(file)
     with (
         suppress(sqlite3.Error),
-        closing(sqlite3.connect(connection_uri(file), uri=True, timeout=PATIENCE)) as store,
+        closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as store,
         store,
     ):
         store.execute("BEGIN IMMEDIATE")
@@ -96,21 +112,21 @@ def _end_runs(file: Path, process: str) -> None:
 
 
 def _remove_uploads(file: Path, process: str) -> None:
-    """Remove what MLflow had begun to copy among the artifacts of a process's runs, and of the fits of its sweeps."""
+    """Remove unfinished copies among the artifacts of a process's runs and its sweeps' fits."""
     from linfit.tracking.layout import OWNER, PARENT
 
+    address = reading_uri(file)
+    named = {"owner": OWNER, "process": process, "parent": PARENT}
     with (
         suppress(sqlite3.Error),
-        closing(sqlite3.connect(reading_uri(file), uri=True, timeout=PATIENCE)) as store,
+        closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as store,
     ):
-        for (address,) in store.execute(
-            OWN_ARTIFACTS, {"owner": OWNER, "process": process, "parent": PARENT}
-        ).fetchall():
-            folder = folder_of(address or "")
-            if folder is None or not folder.is_relative_to(file.parent):
-                continue  # it may be a place that is not linfit's, and large
-            for path in folder.rglob(UPLOADING):
-                remove(path)
+        for (uri,) in store.execute(OWN_ARTIFACTS, named).fetchall():
+            folder = folder_of(uri or "")
+            # Any other place may be somebody else's, and large.
+            if folder is not None and folder.is_relative_to(file.parent):
+                for path in folder.rglob(UPLOADING):
+                    remove(path)
 
 
 def _is_own(path: Path) -> bool:

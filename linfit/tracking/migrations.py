@@ -1,7 +1,9 @@
-"""Which MLflow the tables of a store belong to, and what to type where that is not the installed one.
+"""Find out which MLflow the tables of a store belong to, and what to type if that is not the
+installed one.
 
-MLflow's client migrates an older store when it opens it, one way, and locks the older environment out. linfit never lets it:
-what only reads looks at a copy (`linfit.tracking.copies`), and what writes is refused before MLflow is asked.
+MLflow's client migrates an older store when it opens it, one way, and locks the older environment
+out. linfit never lets it: to read, it takes a copy (`linfit.tracking.copies`), and to write is
+refused before MLflow is asked.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from enum import Enum
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +27,7 @@ from linfit.tracking import store as stores
 from linfit.tracking.sqlite_files import connect
 from linfit.tracking.store import Store, advise
 
-#: The last revision of each MLflow's tables. Messages name the version; nothing else depends on it.
+#: The last revision of the tables of each MLflow. Only messages depend on it.
 RELEASES = {
     "1b5f0d9ad7c1": "3.10",
     "c3d6457b6d8a": "3.11",
@@ -36,9 +39,9 @@ RELEASES = {
     "dc11669786a5": "3.17",
     "f4a9b2c7d1e6": "3.18",
 }
-#: Databases that MLflow keeps runs in.
+#: Schemes of databases in which MLflow stores runs.
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-#: Tables without which a database holds no runs, and the two that tell it from another program's.
+#: Tables that a database of runs needs, and the two that distinguish it from another program's.
 NEEDED = frozenset({"experiments", "runs", "tags", "params", "metrics", "latest_metrics"})
 OWN = frozenset({"experiments", "runs"})
 TABLE = "alembic_version"
@@ -48,7 +51,7 @@ _FOLLOWS = re.compile(r"^down_revision\b[^=]*=([^\n]*)", re.MULTILINE)
 
 
 class Age(Enum):
-    """How the tables of a store stand to the installed MLflow."""
+    """The age of a store's tables, compared with the installed MLflow."""
 
     ABSENT = "absent"
     CURRENT = "current"
@@ -59,7 +62,7 @@ class Age(Enum):
 
 @dataclass(frozen=True)
 class Schema:
-    """The revisions that a database names, of which MLflow's has one, and the names of its tables."""
+    """The revisions that a database names, one if it is MLflow's, and the names of its tables."""
 
     revisions: tuple[str, ...]
     tables: frozenset[str]
@@ -71,15 +74,14 @@ class Schema:
         if len(self.revisions) != 1 or not self.tables >= NEEDED:
             return Age.BROKEN
         [revision] = self.revisions
-        if (
-            revision == latest_revision() or not known_revisions()
-        ):  # what is not known is left to MLflow
+        # Without known revisions, MLflow decides.
+        if revision == latest_revision() or not known_revisions():
             return Age.CURRENT
         return Age.OLDER if revision in known_revisions() else Age.NEWER
 
 
 def require_current(store: Store) -> None:
-    """Raise RecordingError where MLflow would migrate a store, or does not know its tables."""
+    """Raise RecordingError if MLflow would migrate a store, or does not know its tables."""
     if not is_database(store):
         return
     schema = read_schema(store)
@@ -88,12 +90,12 @@ def require_current(store: Store) -> None:
 
 
 def is_database(store: Store) -> bool:
-    """True where MLflow opens a database itself, and does not ask a server."""
+    """Return True if MLflow opens the store's database itself, instead of asking a server."""
     return urlsplit(store.uri).scheme.partition("+")[0] in DATABASES
 
 
 def read_schema(store: Store) -> Schema:
-    """Return what a database says of its tables; RecordingError where it is not MLflow's."""
+    """Return the schema of a database; RecordingError if it is not MLflow's."""
     schema = _read_file(store.file) if store.file is not None else _read_database(store)
     if schema.tables - {TABLE} and not schema.tables >= OWN:
         raise RecordingError(
@@ -103,20 +105,24 @@ def read_schema(store: Store) -> Schema:
 
 
 def explain(store: Store, schema: Schema, meanwhile: str = "") -> str:
-    """Return one line that names a store, both versions, what is done `meanwhile`, and what to type."""
-    place, installed = store.file or store, version("mlflow")
+    """Return one line with a store, both versions, what is done `meanwhile`, and what to type."""
+    place = store.file or store
     if schema.age is Age.BROKEN:
         lacks = ", ".join(sorted(NEEDED - schema.tables)) or "the revision of its tables"
-        return f"the store {place} is damaged, it lacks {lacks}: put a copy of it back, or name another with tracking.uri"
+        return (
+            f"the store {place} is damaged, it lacks {lacks}: "
+            "put a copy of it back, or name another with tracking.uri"
+        )
+
     [revision] = schema.revisions
-    newer = schema.age is Age.NEWER
-    typed = _install_command(revision) if newer else upgrade_command(store)
-    means = (
-        "brings an MLflow that opens it"
-        if newer
-        else "upgrades it for good, and locks the older MLflow out: copy it first"
-    )
-    return f"the store {place} is of {release_of(revision)}, and {installed} is installed: {meanwhile}`{typed}` {means}"
+    if schema.age is Age.NEWER:
+        typed = _install_command(revision)
+        effect = "brings an MLflow that opens it"
+    else:
+        typed = upgrade_command(store)
+        effect = "upgrades it for good, and locks the older MLflow out: copy it first"
+    versions = f"is of {release_of(revision)}, and {version('mlflow')} is installed"
+    return f"the store {place} {versions}: {meanwhile}`{typed}` {effect}"
 
 
 def _install_command(revision: str) -> str:
@@ -125,19 +131,20 @@ def _install_command(revision: str) -> str:
 
 
 def release_of(revision: str) -> str:
-    """Return the MLflow that a revision belongs to: it may be one from between two releases."""
+    """Return the name of the MLflow that a revision belongs to.
+
+    It may be one between two releases.
+    """
     if revision in RELEASES:
         return f"MLflow {RELEASES[revision]}"
     if revision not in known_revisions():
         return f"a later MLflow (revision {brief(revision, 40)})"
-    later = next(
-        (RELEASES[one] for one in _descendants(revision) if one in RELEASES), version("mlflow")
-    )
-    return f"an MLflow before {later}"
+    later = (RELEASES[one] for one in _descendants(revision) if one in RELEASES)
+    return f"an MLflow before {next(later, version('mlflow'))}"
 
 
 def upgrade_command(store: Store) -> str:
-    """Return what to type to migrate a store; a password stays where it is."""
+    """Return the command that migrates a store, without its password."""
     masked = str(store)
     if masked == store.uri:
         return f"mlflow db upgrade {quote_word(store.uri)}"
@@ -148,9 +155,9 @@ def upgrade_command(store: Store) -> str:
 
 @cache
 def known_revisions() -> Mapping[str, tuple[str, ...]]:
-    """Return the revisions of the installed MLflow, each with those that it follows.
+    """Return the revisions of the installed MLflow, each with its predecessors.
 
-    Read from its migrations: alembic would import all of them, and MLflow before them.
+    They are read from the source of its migrations: alembic would import MLflow and all of them.
     """
     found = find_spec("mlflow")
     if found is None or found.origin is None:
@@ -158,7 +165,8 @@ def known_revisions() -> Mapping[str, tuple[str, ...]]:
     known: dict[str, tuple[str, ...]] = {}
     for file in (Path(found.origin).parent / MIGRATIONS).glob("*.py"):
         text = file.read_text(encoding="utf-8")
-        revision, follows = _REVISION.search(text), _FOLLOWS.search(text)
+        revision = _REVISION.search(text)
+        follows = _FOLLOWS.search(text)
         if revision is not None and follows is not None:
             known[revision[1]] = tuple(re.findall(r"[\"'](\w+)[\"']", follows[1]))
     return known
@@ -167,61 +175,55 @@ def known_revisions() -> Mapping[str, tuple[str, ...]]:
 def latest_revision() -> str | None:
     """Return the revision that no other follows."""
     known = known_revisions()
-    followed = {one for follows in known.values() for one in follows}
+    followed = set(chain.from_iterable(known.values()))
     return next((one for one in known if one not in followed), None)
 
 
 def _descendants(revision: str) -> list[str]:
     """Return the revisions after one, the nearest first."""
-    after = {one: revision for revision, follows in known_revisions().items() for one in follows}
-    chain: list[str] = []
+    after: dict[str, str] = {}
+    for successor, follows in known_revisions().items():
+        after.update(dict.fromkeys(follows, successor))
+    found: list[str] = []
     while revision in after:
         revision = after[revision]
-        chain.append(revision)
-    return chain
+        found.append(revision)
+    return found
 
 
 def _read_file(file: Path) -> Schema:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    revisions: list[str] = []
     try:
         if not file.exists() or file.stat().st_size == 0:
             return Schema((), frozenset())
         with connect(file, to_write=False, timeout=stores.SERVER_TIMEOUT) as database:
-            tables = {
-                name
-                for (name,) in database.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table'"
-                )
-            }
-            rows = (
-                database.execute(f"SELECT version_num FROM {TABLE}").fetchall()
-                if TABLE in tables
-                else []
-            )
-    except sqlite3.Error as error:
+            tables = frozenset(name for (name,) in database.execute(query))
+            if TABLE in tables:
+                found = database.execute(f"SELECT version_num FROM {TABLE}")
+                revisions = [str(row[0]) for row in found]
+    except (sqlite3.Error, OSError) as error:
+        why = getattr(error, "strerror", None) or error
         raise RecordingError(
-            f"the store {file} cannot be read: {error}; {advise(str(error))}"
+            f"the store {file} cannot be read: {why}; {advise(str(error))}"
         ) from error
-    except OSError as error:
-        why = f"{error.strerror or error}; {advise(str(error))}"
-        raise RecordingError(f"the store {file} cannot be read: {why}") from error
-    return Schema(tuple(str(row[0]) for row in rows), frozenset(tables))
+    return Schema(tuple(revisions), tables)
 
 
 def _read_database(store: Store) -> Schema:
-    """MLflow is imported for its errors: these databases are never asked before it is."""
+    # MLflow is imported for its errors: nothing asks these databases before it is imported anyway.
     from sqlalchemy import NullPool, create_engine, inspect, text
 
     from linfit.tracking.patience import persist
 
     def read() -> Schema:
         engine = create_engine(store.uri, poolclass=NullPool)
+        revisions: list[str] = []
         with engine.connect() as connection:
             tables = frozenset(inspect(connection).get_table_names())
-            rows = (
-                connection.execute(text(f"SELECT version_num FROM {TABLE}")).all()
-                if TABLE in tables
-                else []
-            )
-        return Schema(tuple(str(row[0]) for row in rows), tables)
+            if TABLE in tables:
+                found = connection.execute(text(f"SELECT version_num FROM {TABLE}"))
+                revisions = [str(row[0]) for row in found]
+        return Schema(tuple(revisions), tables)
 
     return persist(store, read)

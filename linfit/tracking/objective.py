@@ -1,7 +1,8 @@
-"""By which loss the fits of a sweep are compared.
+"""Choose the loss by which the fits of a sweep are compared.
 
-An excess loss compares fits of one problem. Fits of several problems compare by the loss of samples held out, or else by the
-training loss, where these are losses of the same samples in the same units; otherwise they do not compare at all.
+An excess loss compares fits of one problem. Fits of several problems are compared by the validation
+loss, or else by the training loss, if these are losses of the same samples in the same units.
+Otherwise they cannot be compared.
 """
 
 from __future__ import annotations
@@ -18,53 +19,68 @@ from linfit.errors import LinfitError
 from linfit.problem.losses import Loss
 from linfit.tracking.layout import EXCESS, LOSS, VALIDATION
 
-#: The sections of a config that decide which problem is solved, beside its seeds.
+#: The sections of a config that define the problem, apart from its seeds.
 PROBLEM = ("dataset", "features", "split", "loss", "mean_over", "penalty")
-#: The column of `results.parquet` with what a job returns: its config's objective.
+#: The column of `results.parquet` with the value that a job returns: the objective of its config.
 OBJECTIVE = "objective"
-#: What is said where fits cannot be compared.
-INCOMPARABLE = "The problems cannot be compared: their losses differ in units, samples or penalty; objective=loss compares them all the same"
+#: The note on fits that cannot be compared.
+INCOMPARABLE = (
+    "The problems cannot be compared: their losses differ in units, samples or penalty; "
+    "objective=loss compares them all the same"
+)
 
 
 class ProblemKey(NamedTuple):
-    """What decides which problem a fit solves, without seeds: fits with equal keys solve one problem."""
+    """What defines the problem of a fit, without seeds: fits with equal keys solve one problem."""
 
     data: Hashable
     features: Hashable
     loss: Hashable
     penalty: Hashable
     held_out: Hashable
-    """What decides how many samples are held out, where their loss is a sum; the same for all where
-    it is a mean. None where none are held out."""
+    """What defines the number of validation samples, if their loss is a sum; True if it is a mean.
+
+    None if there are no validation samples.
+    """
 
 
 def problem_key(data: Mapping[str, Any]) -> ProblemKey:
-    """Return the key of a fit's problem; `data` is its config as plain data, or the sections `PROBLEM` of it."""
-    dataset, features, split, loss, mean_over, penalty = (
-        _frozen(data.get(part), part) for part in PROBLEM
-    )
-    share = (data.get("split") or {}).get("validation")
-    held_out = (share, (data.get("dataset") or {}).get("n")) if _is_sum(data.get("loss")) else True
+    """Return the key of a fit's problem.
+
+    `data` is the config as plain data, at least its sections `PROBLEM`.
+    """
+    parts = {part: _freeze(data.get(part), part) for part in PROBLEM}
+    held_out: Hashable = None
+    if share := (data.get("split") or {}).get("validation"):
+        samples = (data.get("dataset") or {}).get("n")
+        held_out = (share, samples) if _is_sum(data.get("loss")) else True
     return ProblemKey(
-        (dataset, split), features, (loss, mean_over), penalty, held_out if share else None
+        data=(parts["dataset"], parts["split"]),
+        features=parts["features"],
+        loss=(parts["loss"], parts["mean_over"]),
+        penalty=parts["penalty"],
+        held_out=held_out,
     )
 
 
 def _is_sum(loss: Any) -> bool:
-    """Return whether a loss, as plain data, grows with the number of samples; of an unknown one it is not known."""
-    kind: Any = Loss.choices.get(loss.get("name", "") if isinstance(loss, Mapping) else loss)
+    """Return True if a loss, as plain data, grows with the number of samples, or is unknown."""
+    name = loss.get("name", "") if isinstance(loss, Mapping) else loss
+    kind: Any = Loss.choices.get(name)
     return kind is None or not kind.model_construct().averages()
 
 
-def _frozen(value: Any, key: str = "") -> Hashable:
-    """Return plain data as something that compares and hashes, without what repeats a fit."""
+def _freeze(value: Any, key: str = "") -> Hashable:
+    """Return plain data in a form that compares and hashes, without the keys that repeat a fit."""
     if isinstance(value, Mapping):
-        inner = [(name, f"{key}.{name}") for name in value]
-        return tuple(
-            (name, _frozen(value[name], full)) for name, full in inner if not _repeats(full)
-        )
+        frozen = []
+        for name, inner in value.items():
+            full = f"{key}.{name}"
+            if not _repeats(full):
+                frozen.append((name, _freeze(inner, full)))
+        return tuple(frozen)
     if isinstance(value, list | tuple):
-        return tuple(_frozen(part) for part in value)
+        return tuple(_freeze(part) for part in value)
     plain: Hashable = value
     return plain
 
@@ -74,7 +90,7 @@ def _repeats(key: str) -> bool:
 
 
 class Contest:
-    """The objective of a sweep and the problems that its fits solve, as far as they are known."""
+    """The objective of a sweep, and the problems of its fits that are known so far."""
 
     def __init__(self, objective: str = "auto", problems: Iterable[ProblemKey] = ()) -> None:
         self.objective = objective
@@ -82,28 +98,28 @@ class Contest:
 
     @classmethod
     def of_configs(cls, configs: Iterable[FitConfig]) -> Contest:
-        """Return the contest of a sweep's configs, which have one objective."""
+        """Return the contest of configs, which have one objective."""
         contest = cls()
         contest.add(configs)
         return contest
 
     @classmethod
     def of_texts(cls, objective: str, texts: Iterable[str]) -> Contest:
-        """Return the contest of configs as they are stored; LinfitError for a text that is none."""
+        """Return the contest of stored configs; LinfitError for a text that is no config."""
         try:
             return cls(objective, (problem_key(from_json(text)["config"]) for text in texts))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise LinfitError(f"a stored config is not as linfit writes it: {error}") from error
 
     def add(self, configs: Iterable[FitConfig]) -> None:
-        """Take in more fits of the sweep."""
+        """Add the problems of more fits."""
         for config in _different(configs):
             self.objective = config.objective
             self.problems.add(problem_key(config.model_dump(mode="json", include=set(PROBLEM))))
 
     @property
     def by(self) -> str | None:
-        """The recorded loss by which the fits are compared; None where they cannot be."""
+        """The recorded loss by which the fits are compared; None if they cannot be compared."""
         if self.objective != "auto":
             return self.objective
         losses = {problem.loss for problem in self.problems}
@@ -117,7 +133,7 @@ class Contest:
 
 
 def _different(configs: Iterable[FitConfig]) -> Iterator[FitConfig]:
-    """Yield the configs, but for those whose problem is made of the very objects of the one before."""
+    """Yield configs, except those whose problem consists of the same objects as the last one's."""
     last: tuple[Any, ...] = ()
     for config in configs:
         parts = tuple(getattr(config, part) for part in PROBLEM)
@@ -127,12 +143,16 @@ def _different(configs: Iterable[FitConfig]) -> Iterator[FitConfig]:
 
 
 def compared_value(result: Mapping[str, Any], by: str | None) -> float:
-    """Return the number by which a row of `results.parquet` is compared; infinity unless the fit finished.
+    """Return the number by which a row of `results.parquet` is compared; infinity unless the fit
+    finished.
 
-    Of tables of before, which have no objective, the validation loss or else the loss stands in for it.
+    Older tables have no objective: there it is the validation loss, or else the loss.
     """
     if result["status"] not in (Status.COMPLETED, Status.CONVERGED):
         return math.inf
-    own = (result.get(key) for key in (OBJECTIVE, VALIDATION, LOSS))
-    value = result[EXCESS] if by in (EXCESS, None) else next(one for one in own if one is not None)
+    if by in (EXCESS, None):
+        value = result[EXCESS]
+    else:
+        known = (result.get(key) for key in (OBJECTIVE, VALIDATION, LOSS))
+        value = next(number for number in known if number is not None)
     return float(value) if math.isfinite(value) else math.inf

@@ -1,6 +1,7 @@
-"""Waiting for a store that is busy: locked by other writers, or a server that does not answer for a while.
+"""Retry while a store is busy: locked by other writers, or a server that does not answer for a
+while.
 
-What is tried again must do no harm if it was done already and only the answer was lost.
+Whatever is retried must do no harm if it had succeeded and only the answer was lost.
 """
 
 from __future__ import annotations
@@ -24,51 +25,66 @@ from linfit.tracking.masking import mask
 from linfit.tracking.sqlite_files import INTERRUPTED
 from linfit.tracking.store import Store, quiet
 
-T = TypeVar("T")
-VARIABLE, DEFAULT = "LINFIT_PATIENCE", 120.0
-FIRST_PAUSE, NOTICED, LONGEST_PAUSE = 0.05, 0.5, 2.0
-#: What MLflow and the drivers say of a store that may do the same thing the next time.
+_T = TypeVar("_T")
+#: The environment variable with the seconds for which a busy store is retried, and its default.
+VARIABLE = "LINFIT_PATIENCE"
+DEFAULT = 120.0
+#: Seconds between attempts: they double from the first to the longest. A warning is logged at
+#: `NOTICED`.
+FIRST_PAUSE = 0.05
+NOTICED = 0.5
+LONGEST_PAUSE = 2.0
+#: Messages of MLflow and the drivers for calls that may succeed later.
 _BUSY = re.compile(
     r"database (table )?is locked|lock wait timeout|deadlock|could not serialize|QueuePool limit"
-    r"|UNIQUE constraint failed: datasets|duplicate key value.*datasets"  # another was quicker to add it
+    # Another process has added the dataset first.
+    r"|UNIQUE constraint failed: datasets|duplicate key value.*datasets"
     r"|failed with (timeout )?exception(?!.*too many 500)|failed with error code (429|502|503|504)",
     re.IGNORECASE | re.DOTALL,
 )
-#: What SQLAlchemy puts before a driver's own words: (sqlite3.OperationalError).
-#: How a line begins that SQLAlchemy puts before what a database says.
-_ABOUT_IT = "(raised as a result of"
-_DRIVER, _MEND = re.compile(r"^\((\w+\.)+\w+\) "), ": make room on its disk"
-#: What MLflow is asked meanwhile. Its own repetition of requests would create a run twice where the first answer was lost; and it would
-#: print a run's address, with the password in it, where results belong.
-_ASKED = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+#: The start of a line that SQLAlchemy puts before the message of a database.
+_CONTEXT = "(raised as a result of"
+#: The error class of a driver, which SQLAlchemy puts before its message, as in
+#: `(sqlite3.OperationalError) `.
+_DRIVER = re.compile(r"^\((\w+\.)+\w+\) ")
+_DISK_ADVICE = ": make room on its disk"
+#: Variables of MLflow while it is called. Its own retries would create a run twice if the first
+#: answer was lost. It would print a run's address, with the password in it, among the results.
+_MLFLOW_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 
 
 def patience() -> float:
-    """Seconds for which a store that is busy is waited for."""
+    """Return the seconds for which a busy store is retried."""
     return seconds(VARIABLE, DEFAULT)
 
 
-def persist(store: Store, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    """The result of a call through MLflow, which is made again while the store is busy; RecordingError when patience is at an end."""
+def persist(store: Store, call: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
+    """Call MLflow, and retry while the store is busy; RecordingError if it stays busy or fails."""
 
-    def quietly() -> T:
-        with quiet("mlflow", least=logging.CRITICAL):  # it logs tracebacks of what it raises
+    def call_quietly() -> _T:
+        # MLflow logs tracebacks of errors that it raises.
+        with quiet("mlflow", least=logging.CRITICAL):
             return call(*arguments, **named)
 
     with one_line(store), once():
-        return patiently(store, quietly)
+        return patiently(store, call_quietly)
 
 
-def patiently(store: Store, call: Callable[..., T], *arguments: Any) -> T:
-    """The result of a call, which is made again while the store is busy, until patience is at an end."""
-    deadline, pause = time.monotonic() + patience(), FIRST_PAUSE
+def patiently(store: Store, call: Callable[[], _T]) -> _T:
+    """Call, and retry while the store is busy, until the patience is used up."""
+    deadline = time.monotonic() + patience()
+    pause = FIRST_PAUSE
     while True:
         try:
-            return call(*arguments)
+            return call()
         except (MlflowException, OperationalError, sqlite3.OperationalError) as error:
             if not busy(error) or time.monotonic() > deadline:
                 raise
-        if pause / 2 < NOTICED <= pause:  # once, when it takes long enough to be noticed
+        # Once, as soon as a user may notice.
+        if pause / 2 < NOTICED <= pause:
             logging.getLogger(__name__).warning(
                 "the store %s is busy or does not answer: waiting for it", store
             )
@@ -78,7 +94,11 @@ def patiently(store: Store, call: Callable[..., T], *arguments: Any) -> T:
 
 @contextmanager
 def one_line(store: Store, artifacts: str = "") -> Iterator[None]:
-    """MLflow's, SQLAlchemy's and sqlite3's errors as a RecordingError of one line, its passwords masked; the store is named, or where `artifacts` are."""
+    """Raise errors of MLflow, SQLAlchemy and sqlite3 as RecordingError of one line, without
+    passwords.
+
+    It names the store, or the place of `artifacts`.
+    """
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
@@ -92,53 +112,62 @@ def one_line(store: Store, artifacts: str = "") -> Iterator[None]:
 
 
 def _needing(store: Store, artifacts: str) -> str:
-    places = [place for place in (artifacts, store.artifacts) if place and "://" in place]
-    return (
-        f"the store {store}, or its artifacts at {brief(mask(places[0]))}, need"
-        if places
-        else f"the store {store} needs"
-    )
+    for place in (artifacts, store.artifacts):
+        if place and "://" in place:
+            return f"the store {store}, or its artifacts at {brief(mask(place))}, need"
+    return f"the store {store} needs"
 
 
 def _explain(store: Store, error: Exception) -> str:
-    lines = mask(str(error).replace(store.uri, str(store))).strip().splitlines()
-    first = next((line for line in lines if not line.startswith(_ABOUT_IT)), type(error).__name__)
+    place = store.file or store
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename} cannot be used: {error.strerror}, which the store {store.file or store} needs"
+        return f"{error.filename} cannot be used: {error.strerror}, which the store {place} needs"
+
+    lines = mask(str(error).replace(store.uri, str(store))).strip().splitlines()
+    first = next((line for line in lines if not line.startswith(_CONTEXT)), type(error).__name__)
     if not busy(error):
         reason = _DRIVER.sub("", first)
-        return f"the store {store.file or store} failed: {reason}{_MEND if 'disk is full' in reason else ''}"
+        advice = _DISK_ADVICE if "disk is full" in reason else ""
+        return f"the store {place} failed: {reason}{advice}"
     if store.is_server:
-        return f"the tracking server {store} does not answer any more ({first}): start it again, or name another with tracking.uri"
-    return f"the store {store} is kept locked by another program: wait for that program to end, or name another store with tracking.uri"
+        return (
+            f"the tracking server {store} does not answer any more ({first}): "
+            "start it again, or name another with tracking.uri"
+        )
+    return (
+        f"the store {store} is kept locked by another program: "
+        "wait for that program to end, or name another store with tracking.uri"
+    )
 
 
 def busy(error: BaseException) -> bool:
-    """Whether the same attempt may succeed later."""
+    """Return True if the same call may succeed later."""
     return bool(_BUSY.search(str(error)))
 
 
-class _Once:
-    """How many are inside of `once`, and what the variables were before the first."""
+class _Settings:
+    """The number of threads within `once`, and MLflow's variables before the first of them."""
 
-    lock, inside = Lock(), 0
+    lock = Lock()
+    inside = 0
     before: ClassVar[dict[str, str]] = {}
 
 
 @contextmanager
 def once() -> Iterator[None]:
-    """MLflow makes each request once, and prints no address."""
-    with _Once.lock:
-        if not _Once.inside:
-            _Once.before = {name: os.environ[name] for name in _ASKED if name in os.environ}
-            os.environ.update(_ASKED)
-        _Once.inside += 1
+    """Have MLflow send each request once, and print no address."""
+    with _Settings.lock:
+        if not _Settings.inside:
+            known = _MLFLOW_SETTINGS.keys() & os.environ.keys()
+            _Settings.before = {name: os.environ[name] for name in known}
+            os.environ.update(_MLFLOW_SETTINGS)
+        _Settings.inside += 1
     try:
         yield
     finally:
-        with _Once.lock:
-            _Once.inside -= 1
-            if not _Once.inside:
-                for name in _ASKED:
+        with _Settings.lock:
+            _Settings.inside -= 1
+            if not _Settings.inside:
+                for name in _MLFLOW_SETTINGS:
                     os.environ.pop(name, None)
-                os.environ.update(_Once.before)
+                os.environ.update(_Settings.before)

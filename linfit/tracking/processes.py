@@ -1,8 +1,12 @@
-"""Work that is done beside this process: a thread that waits, and a process that it asks."""
+"""Work beside the main thread.
+
+A daemon thread runs calls in turn, and a child process answers messages.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import threading
 import weakref
@@ -10,94 +14,110 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from multiprocessing.connection import Pipe
 from queue import SimpleQueue
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from linfit.errors import RecordingError
 from linfit.system import ISOLATED, start_apart
-from linfit.tracking.inserter import receive, send
+from linfit.tracking.messages import receive_frame
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class Line:
-    """Calls one after the other, in a thread of their own. It is a daemon: whoever ends this process does not wait for it."""
+class SerialWorker:
+    """Run calls one after the other in a daemon thread.
+
+    A process that exits does not wait for them.
+    """
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._failures, self._said = 0, ""
+        self._failures = 0
+        self._failure = ""
         weakref.finalize(self, self._calls.put, None)
-        threading.Thread(
-            target=_work, args=(self._calls,), name="linfit-recorder", daemon=True
-        ).start()
+        thread = threading.Thread(
+            target=_run_calls, args=(self._calls,), name="linfit-recorder", daemon=True
+        )
+        thread.start()
 
-    def do(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Its result, when its turn has come."""
-        future: Future[T] = Future()
-        self._calls.put(partial(_answer, future, call, *arguments))
+    def submit(self, call: Callable[..., _T], *arguments: Any) -> Future[_T]:
+        """Queue a call, and return its Future."""
+        future: Future[_T] = Future()
+        self._calls.put(partial(_resolve, future, call, *arguments))
         return future
 
-    def attempt(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
-        """The same; where one fails with a RecordingError, those that wait behind it fail with it: each would wait as long for the same."""
-        return self.do(self._attempted, self._failures, call, *arguments)
+    def submit_unless_failed(self, call: Callable[..., _T], *arguments: Any) -> Future[_T]:
+        """Queue a call that fails at once if one before it in the queue fails with RecordingError.
 
-    def wait(self) -> None:
-        """Until all is over, however it came out, and whether or not its future has reached anybody."""
-        self.do(lambda: None).result()
+        It would otherwise wait as long for the same reason.
+        """
+        return self.submit(self._run_unless_failed, self._failures, call, *arguments)
 
-    def _attempted(self, failures: int, call: Callable[..., T], *arguments: Any) -> T:
+    def wait_until_idle(self) -> None:
+        """Return when all queued calls have ended, with a result or an error."""
+        self.submit(lambda: None).result()
+
+    def _run_unless_failed(self, failures: int, call: Callable[..., _T], *arguments: Any) -> _T:
         if failures != self._failures:
-            raise RecordingError(self._said)
+            raise RecordingError(self._failure)
         try:
             return call(*arguments)
         except RecordingError as error:
-            self._failures, self._said = failures + 1, str(error)
+            self._failures = failures + 1
+            self._failure = str(error)
             raise
 
 
-class Child:
-    """A process that is told things and answers, over two pipes. It is started apart: Ctrl-C is for this process, which ends that one."""
+class ChildProcess:
+    """A process that is started with a connection to this one, whose handle is the last word of its
+    program.
 
-    def __init__(self, program: Sequence[str], stderr: int | None) -> None:
-        pipe = subprocess.PIPE
-        self.process = start_apart(
-            program, stdin=pipe, stdout=pipe, stderr=stderr, env={**os.environ, **ISOLATED}
-        )
+    It has a session of its own: Ctrl-C reaches only this process, which then ends the child.
+    """
 
-    def tell(self, content: bytes) -> None:
-        """Whether it has heard it shows in whether it answers."""
-        with suppress(OSError):  # a broken pipe, which Windows calls an invalid argument
-            send(_pipes(self.process)[0], content)
+    def __init__(self, program: Sequence[str]) -> None:
+        self._connection, theirs = Pipe()
+        with theirs:
+            handle = theirs.fileno()
+            self.process = start_apart(
+                [*program, str(handle)],
+                pass_fds=[handle],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **ISOLATED},
+            )
 
-    def answer(self) -> bytes | None:
-        """What it says next; None where it has ended."""
-        return receive(_pipes(self.process)[1])
+    def send(self, message: object) -> None:
+        """Send a message. If the child has ended, only `receive` shows it."""
+        content = pickle.dumps(message)
+        with suppress(OSError):
+            self._connection.send_bytes(content)
+
+    def receive(self) -> Any:
+        """Return the next message; None if the child has ended."""
+        frame = receive_frame(self._connection)
+        return None if frame is None else pickle.loads(frame)
 
     def close(self) -> None:
-        """Tells it that nothing more comes."""
-        for pipe in _pipes(self.process):
-            with suppress(OSError):  # what was left in it cannot be written any more
-                pipe.close()
+        """Close the connection, which ends the child as soon as it is idle."""
+        self._connection.close()
 
-    def end(self) -> int:
-        """Its exit code, when it has noticed that nothing more comes."""
+    def wait(self) -> int:
+        """Close the connection, wait for the child's end, and return its exit code."""
         self.close()
         return self.process.wait()
 
 
-def _work(calls: SimpleQueue[Callable[[], None] | None]) -> None:
+def _run_calls(calls: SimpleQueue[Callable[[], None] | None]) -> None:
     while (call := calls.get()) is not None:
         call()
-        del call  # which would keep the one who gave it
+        # A name that outlives the call would keep the worker alive, and with it this thread.
+        del call
 
 
-def _answer(future: Future[T], call: Callable[..., T], *arguments: Any) -> None:
+def _resolve(future: Future[_T], call: Callable[..., _T], *arguments: Any) -> None:
     try:
         future.set_result(call(*arguments))
     except BaseException as error:
         future.set_exception(error)
-
-
-def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    assert process.stdin is not None and process.stdout is not None
-    return process.stdin, process.stdout

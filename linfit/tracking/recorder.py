@@ -1,4 +1,4 @@
-"""What a recorder is: it carries rows to where they are kept, and decides nothing about them."""
+"""The interface of recorders, which write rows to a store and decide nothing about them."""
 
 from __future__ import annotations
 
@@ -13,64 +13,80 @@ from linfit.tracking.run_records import Amendment, Row
 if TYPE_CHECKING:
     from linfit.tracking.history import History
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Recorder(Protocol):
-    """Where runs go. A run is begun and ended (a single run, the parent of a sweep), or added whole (its children)."""
+    """Write runs to a store.
+
+    A single run and the parent of a sweep are started and ended. The fits of a sweep are logged as
+    finished runs.
+    """
 
     @property
     def experiment_id(self) -> str:
-        """The id of the MLflow experiment; empty where nothing is kept."""
+        """Id of the MLflow experiment; empty if nothing is recorded."""
 
     def wait(self) -> None:
-        """Until the store is open; RecordingError if it cannot be opened."""
+        """Wait until the store is open; RecordingError if it cannot be opened."""
 
     def begin(self, row: Row) -> str:
-        """A new RUNNING run with the row's tags and params; returns its id."""
+        """Start a RUNNING run with the row's tags and params, and return its id."""
 
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
-        """Makes a run that has ended, or that a killed process left, RUNNING again, with more tags."""
+        """Set a run that has ended, or whose process was killed, to RUNNING, and add tags."""
 
     def end(
         self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
     ) -> None:
-        """Ends a run that was begun: metrics, dataset, new tags, files, the model, then the status."""
+        """End a started run.
+
+        Its metrics, dataset, new tags, files and model are logged before its status is set.
+        """
 
     def add(self, rows: Sequence[Row]) -> list[str]:
-        """Whole runs, each there finished or not at all as far as the store allows; returns their ids."""
+        """Log finished runs, and return their ids.
+
+        As far as the store allows, a run is recorded completely or not at all.
+        """
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
-        """The same without waiting, where the recorder can go on meanwhile; whatever else it is asked to do, it does this before."""
+        """Like `add`, but return a Future at once where possible.
+
+        Later calls wait for these runs.
+        """
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
-        """Adds files to a run, in a folder of its artifacts if one is named."""
+        """Copy files to the artifacts of a run, into a folder if one is named."""
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Sets tags of a run."""
+        """Set tags of a run."""
 
     def amend(self, amendments: Mapping[str, Amendment]) -> None:
-        """Gives recorded runs, by id, what they lack; runs that have it already stay as they are."""
+        """Add what recorded runs lack, by run id; leave runs that have it as they are."""
 
     def presentation(self) -> dict[str, str]:
-        """The tags of the MLflow experiment."""
+        """Return the tags of the MLflow experiment."""
 
     def present(self, tags: Mapping[str, str]) -> None:
-        """Sets tags of the MLflow experiment."""
+        """Set tags of the MLflow experiment."""
 
     def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
-        """The ids of a sweep's runs that are all there, by row, without those that are run again; what is there in part is discarded."""
+        """Return the ids of a sweep's complete runs by row, without runs that are retried.
+
+        Runs that were recorded in part are deleted.
+        """
 
     def history(self) -> History | None:
-        """What the store knows of earlier runs; None where nothing is kept."""
+        """Return access to the earlier runs of the store; None if nothing is recorded."""
 
     def where(self) -> str:
-        """How to look at it: a command or an address."""
+        """Return a command or an address that shows the runs."""
 
 
-def at_once(call: Callable[..., T], *arguments: Any) -> Future[T]:
-    """What comes out of a call that is made here and now."""
-    future: Future[T] = Future()
+def at_once(call: Callable[..., _T], *arguments: Any) -> Future[_T]:
+    """Make a call now, and return its result or error as a Future."""
+    future: Future[_T] = Future()
     try:
         future.set_result(call(*arguments))
     except Exception as error:

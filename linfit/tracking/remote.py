@@ -1,23 +1,23 @@
-"""The recorder whose MLflow lives in a process of its own, which imports it, and makes the store, while this one imports torch.
+"""The recorder whose MLflow lives in the recording process.
 
-MLflow takes as long to import as torch does, and a new store half as long again; a machine with two cores does both at once.
+MLflow takes as long to import as torch does, and a new store half as long again. Two processes do
+both at once on two cores.
 """
 
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking
-from linfit.tracking.direct import open_store
+from linfit.tracking.messages import BROKEN, LOGGED, OPEN, RAISED
 from linfit.tracking.model import Predictor
-from linfit.tracking.processes import Child, Line
+from linfit.tracking.processes import ChildProcess, SerialWorker
 from linfit.tracking.recorder import Recorder
 from linfit.tracking.run_records import Amendment, Row
 from linfit.tracking.store import Store, command
@@ -25,28 +25,34 @@ from linfit.tracking.store import Store, command
 if TYPE_CHECKING:
     from linfit.tracking.history import History
 
-#: What an answer begins with: what comes back, what was raised, of what nobody expects the traceback; or before it, something to be logged.
-DONE, RAISED, BROKEN, LOGGED = "done", "raised", "broken", "logged"
-#: The request that opens the recorder.
-OPEN = "open"
+_T = TypeVar("_T")
 
 
 class EndedError(RecordingError):
-    """The process has ended in the middle of what it was asked to do."""
+    """The recording process has ended before it answered."""
 
 
 class RemoteRecorder:
-    """Has a process record, which opens the store meanwhile; where that process ends before its time, what is left is done here.
+    """Have the recording process open the store and record; if that process ends early, go on here.
 
-    What is raised there is raised here, or what nobody expects as RuntimeError with its traceback.
+    An error that is raised there is raised here. An unexpected one becomes RuntimeError with its
+    traceback.
     """
 
     def __init__(
-        self, child: Child, store: Store, tracking: MLflowTracking, experiment: str
+        self,
+        child: ChildProcess,
+        store: Store,
+        tracking: MLflowTracking,
+        experiment: str,
+        open_here: Callable[[MLflowTracking, str], Recorder],
     ) -> None:
-        self.store, self._child, self._settings = store, child, (tracking, experiment)
-        self._line = Line()
-        self._opened = self._line.do(self._open)
+        self.store = store
+        self._child = child
+        self._settings = (tracking, experiment)
+        self._open_here = open_here
+        self._worker = SerialWorker()
+        self._opened = self._worker.submit(self._open)
 
     def wait(self) -> None:
         self._opened.result()
@@ -56,43 +62,43 @@ class RemoteRecorder:
         return self._opened.result()
 
     def begin(self, row: Row) -> str:
-        return str(self._do("begin", row))
+        return self._call(Recorder.begin, row)
 
     def resume(self, run_id: str, tags: dict[str, str]) -> None:
-        self._do("resume", run_id, tags)
+        self._call(Recorder.resume, run_id, tags)
 
     def end(
         self, run_id: str, row: Row, files: Sequence[Path] = (), model: Predictor | None = None
     ) -> None:
-        self._do("end", run_id, row, list(files), model)
+        self._call(Recorder.end, run_id, row, list(files), model)
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         return self.submit(rows).result()
 
     def submit(self, rows: Sequence[Row]) -> Future[list[str]]:
         self.wait()
-        return self._line.attempt(self._asked, "add", (list(rows),))
+        return self._worker.submit_unless_failed(self._request, Recorder.add, (list(rows),))
 
     def attach(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
-        self._do("attach", run_id, list(files), folder)
+        self._call(Recorder.attach, run_id, list(files), folder)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        self._do("tag", run_id, dict(tags))
+        self._call(Recorder.tag, run_id, dict(tags))
 
     def amend(self, amendments: Mapping[str, Amendment]) -> None:
-        self._do("amend", dict(amendments))
+        self._call(Recorder.amend, dict(amendments))
 
     def presentation(self) -> dict[str, str]:
-        return dict(self._do("presentation"))
+        return self._call(Recorder.presentation)
 
     def present(self, tags: Mapping[str, str]) -> None:
-        self._do("present", dict(tags))
+        self._call(Recorder.present, dict(tags))
 
     def children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
-        return dict(self._do("children", parent, dict(retries)))
+        return self._call(Recorder.children, parent, dict(retries))
 
     def history(self) -> History | None:
-        self._line.wait()
+        self._worker.wait_until_idle()
         return self._here.history()
 
     def where(self) -> str:
@@ -100,43 +106,55 @@ class RemoteRecorder:
 
     @cached_property
     def _here(self) -> Recorder:
-        return open_store(*self._settings)
+        return self._open_here(*self._settings)
 
     def _open(self) -> str:
-        """The id of the MLflow experiment; where the process ends before it begins, what is wrong shows here."""
+        """Return the id of the MLflow experiment.
+
+        If the recording process ends before it has opened the store, the store is opened here.
+        """
         try:
-            return str(self._told(OPEN, self._settings))
+            return str(self._exchange(OPEN, *self._settings))
         except EndedError:
             return self._here.experiment_id
 
-    def _do(self, name: str, *arguments: Any) -> Any:
+    def _call(self, method: Callable[..., _T], *arguments: Any) -> _T:
         self.wait()
-        return self._line.do(self._asked, name, arguments).result()
+        future: Future[_T] = self._worker.submit(self._request, method, arguments)
+        return future.result()
 
-    def _asked(self, name: str, arguments: Sequence[Any]) -> Any:
-        """What comes of it there, or here where the process has ended while it was asked for nothing."""
-        if self._child.process.poll() is not None:
-            return getattr(self._here, name)(*arguments)
-        return self._told(name, arguments)
+    def _request(self, method: Callable[..., _T], arguments: Sequence[Any]) -> _T:
+        """Call a method of the recorder in the recording process.
 
-    def _told(self, name: str, arguments: Sequence[Any]) -> Any:
-        self._child.tell(pickle.dumps((name, arguments)))
-        kind, said = self._heard()
+        If that process ended before the request, the call is made here.
+        """
+        name = method.__name__
+        answer: _T
+        if self._child.process.poll() is None:
+            answer = self._exchange(name, *arguments)
+        else:
+            answer = getattr(self._here, name)(*arguments)
+        return answer
+
+    def _exchange(self, name: str, *arguments: Any) -> Any:
+        self._child.send((name, arguments))
+        kind, content = self._receive_answer()
         if kind == RAISED:
-            raise said
+            raise content
         if kind == BROKEN:
-            raise RuntimeError(said)
-        return said
+            raise RuntimeError(content)
+        return content
 
-    def _heard(self) -> tuple[str, Any]:
-        """The answer; what is logged before goes to the log."""
-        while (content := self._child.answer()) is not None:
-            kind, said = pickle.loads(content)
+    def _receive_answer(self) -> tuple[str, Any]:
+        """Return the answer, and log the records that come before it."""
+        while (message := self._child.receive()) is not None:
+            kind, content = message
             if kind != LOGGED:
-                return kind, said
-            name, level, text = said
+                return kind, content
+            name, level, text = content
             logging.getLogger(name).log(level, text)
-        code = self._child.end()
+        code = self._child.wait()
         raise EndedError(
-            f"the store {self.store.file} failed: the process that writes to it has ended with exit code {code}"
+            f"the store {self.store.file} failed: "
+            f"the process that writes to it has ended with exit code {code}"
         )

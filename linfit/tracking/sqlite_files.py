@@ -1,7 +1,9 @@
-"""SQLite files as somebody else may have written them: nothing that stands in them is executed, and Ctrl-C is heard.
+"""Open SQLite files that somebody else may have written: nothing in them is executed, and Ctrl-C is
+heard.
 
-A view in a table's place, a trigger, or a function in a table's definition runs as soon as the table is read or written. A log
-beside the file that is a link, or a journal that names another one, makes SQLite write, or delete, somewhere else.
+A view in place of a table, a trigger, or a function in a table's definition runs as soon as the
+table is read or written. A log beside the file that is a link, or a journal that names another one,
+makes SQLite write or delete elsewhere.
 """
 
 from __future__ import annotations
@@ -16,81 +18,81 @@ from typing import Any
 from linfit.errors import RecordingError, brief
 from linfit.tracking import addresses
 
-#: What a connection is told: no function that a schema names is trusted, and the pages of a table are checked.
+#: Settings of a connection: no function that a schema names is trusted, and the pages of a table
+#: are checked.
 HARDENED = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
-#: Steps of SQLite's machine after which Python looks whether Ctrl-C was pressed.
+#: Steps of SQLite's machine after which Python checks for Ctrl-C.
 STEPS = 200_000
-#: MLflow's tables that linfit has it read or write.
+#: MLflow's tables that linfit has MLflow read or write.
 TABLES = frozenset(
     {
-        *(
-            "alembic_version",
-            "workspaces",
-            "experiments",
-            "experiment_tags",
-            "runs",
-            "tags",
-            "params",
-            "metrics",
-            "latest_metrics",
-        ),
-        *(
-            "datasets",
-            "inputs",
-            "input_tags",
-            "logged_models",
-            "logged_model_metrics",
-            "logged_model_params",
-            "logged_model_tags",
-        ),
-        *(
-            "registered_models",
-            "model_versions",
-            "trace_info",
-            "trace_tags",
-            "trace_request_metadata",
-        ),
+        "alembic_version",
+        "workspaces",
+        "experiments",
+        "experiment_tags",
+        "runs",
+        "tags",
+        "params",
+        "metrics",
+        "latest_metrics",
+        "datasets",
+        "inputs",
+        "input_tags",
+        "logged_models",
+        "logged_model_metrics",
+        "logged_model_params",
+        "logged_model_tags",
+        "registered_models",
+        "model_versions",
+        "trace_info",
+        "trace_tags",
+        "trace_request_metadata",
     }
 )
-#: Things that a database may hold; MLflow's has some two hundred.
+#: Most tables, indexes, views and triggers of a database; MLflow's has some two hundred.
 MOST = 10_000
-#: Words before a parenthesis in the definitions of MLflow's tables. Any other is a function, or the expression of a column.
-_WORDS = {
-    "VARCHAR",
-    "CHAR",
-    "KEY",
-    "CHECK",
-    "IN",
-    "UNIQUE",
-    "FLOAT",
-    "NUMERIC",
-    "DECIMAL",
-    "BIGINT",
-    "INTEGER",
-    "TEXT",
-    "BLOB",
-}
+#: Words before a parenthesis in the definitions of MLflow's tables. Any other is a function, or a
+#: column's expression.
+_WORDS = frozenset(
+    {
+        "VARCHAR",
+        "CHAR",
+        "KEY",
+        "CHECK",
+        "IN",
+        "UNIQUE",
+        "FLOAT",
+        "NUMERIC",
+        "DECIMAL",
+        "BIGINT",
+        "INTEGER",
+        "TEXT",
+        "BLOB",
+    }
+)
 _TEXT = re.compile(r"'(?:[^']|'')*'")
 _NAMED = re.compile(r'(?:\bREFERENCES|^CREATE TABLE)\s+(?:"\w+"|\w+)\s*\(', re.IGNORECASE)
 _CALL = re.compile(r'("\w+"|\w+)\s*\(')
 _NOT_PLAIN = re.compile(r"/\*|--|\[|`")
+_VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)
 _COLUMN = r'\s*(?:"\w+"|\w+)(?:\s+(?:ASC|DESC))?\s*'
 _INDEX = re.compile(
     rf'CREATE (?:UNIQUE )?INDEX (?:"\w+"|\w+) ON (?:"\w+"|\w+)\s*\({_COLUMN}(?:,{_COLUMN})*\)',
     re.IGNORECASE,
 )
-#: How a journal ends that names a journal of several databases, which SQLite deletes with it.
+#: The end of a journal that names a journal of several databases, which SQLite deletes with it.
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 INTERRUPTED = re.compile(r"(?:^|\(sqlite3\.OperationalError\) )interrupted\b")
-#: Files that MLflow's own connections open in this process.
+#: Files whose connections by MLflow in this process are hardened.
 _guarded: set[Path] = set()
 
 
 @contextmanager
 def connect(file: Path, to_write: bool, timeout: float) -> Iterator[sqlite3.Connection]:
-    """A store's file, as it is opened to be written or to be read; RecordingError where more is in it than MLflow makes.
+    """Open a store's file to read or to write it; RecordingError if it holds more than MLflow
+    creates.
 
-    KeyboardInterrupt where a query was interrupted.
+    KeyboardInterrupt if a query was interrupted.
     """
     require_plain_files(file)
     address = addresses.connection_uri(file) if to_write else addresses.reading_uri(file)
@@ -112,7 +114,7 @@ def harden(database: Any) -> None:
 
 @contextmanager
 def raising_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt for what SQLite says of a query that Ctrl-C has ended."""
+    """Raise KeyboardInterrupt for SQLite's error about a query that Ctrl-C has ended."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -140,44 +142,47 @@ def _harden_guarded(connection: Any, _: object) -> None:
 
 
 def require_plain_files(file: Path) -> None:
-    """RecordingError where a file beside a store would have SQLite write or delete elsewhere."""
+    """Raise RecordingError if a file beside a store would have SQLite write or delete elsewhere."""
     real = file.resolve()
     for ending in ("-journal", "-wal", "-shm"):
         beside = real.with_name(f"{real.name}{ending}")
         if beside.is_symlink():
             raise _refusal(file, f"{beside.name} beside it is a link")
+
     journal = real.with_name(f"{real.name}-journal")
-    if journal.is_file() and journal.stat().st_size > len(_SUPER_JOURNAL):
-        with journal.open("rb") as opened:
-            opened.seek(-len(_SUPER_JOURNAL), 2)
-            if opened.read() == _SUPER_JOURNAL:
-                raise _refusal(
-                    file, f"{journal.name} beside it names another file, which SQLite would delete"
-                )
+    if not journal.is_file() or journal.stat().st_size <= len(_SUPER_JOURNAL):
+        return
+    with journal.open("rb") as opened:
+        opened.seek(-len(_SUPER_JOURNAL), 2)
+        end = opened.read()
+    if end == _SUPER_JOURNAL:
+        why = f"{journal.name} beside it names another file, which SQLite would delete"
+        raise _refusal(file, why)
 
 
 def require_plain(database: sqlite3.Connection, file: Path) -> None:
-    """RecordingError where a database has what MLflow does not make, and what runs when it is read or written."""
-    found = database.execute(
-        f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {MOST + 1}"
-    ).fetchall()
+    """Raise RecordingError if using a database would run what MLflow does not create."""
+    query = f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {MOST + 1}"
+    found = database.execute(query).fetchall()
     if len(found) > MOST:
         raise _refusal(file, f"it has more than {MOST:,} tables")
     for kind, name, table, sql in found:
-        if why := _wrong(str(kind), str(table).lower(), str(sql or "")):
+        why = _find_fault(str(kind), str(table).lower(), str(sql or ""))
+        if why:
             raise _refusal(file, f"its {kind} {brief(repr(name), 80)} {why}")
 
 
-def _wrong(kind: str, table: str, sql: str) -> str:
-    """Return what is wrong with a thing in a database; nothing where it is as MLflow makes it, or is never used."""
+def _find_fault(kind: str, table: str, sql: str) -> str:
+    """Return what is wrong with an entry of a schema; empty if MLflow creates such entries."""
     if kind == "view":
         return "runs a query of its own"
-    if kind == "table" and re.match(r"\s*CREATE\s+VIRTUAL", sql, re.IGNORECASE):
+    if kind == "table" and _VIRTUAL.match(sql):
         return "is read through a module"
     if table not in TABLES or not sql:
         return ""
     if kind == "trigger":
         return "runs when linfit writes"
+
     plain = _TEXT.sub("''", sql)
     if kind == "index":
         return "" if _INDEX.fullmatch(plain.strip()) else "has an expression"
@@ -187,5 +192,6 @@ def _wrong(kind: str, table: str, sql: str) -> str:
 
 def _refusal(file: Path, why: str) -> RecordingError:
     return RecordingError(
-        f"the store {file} is not as MLflow makes one: {why}; take another copy of it, or name another store with --uri"
+        f"the store {file} is not as MLflow makes one: {why}; "
+        "take another copy of it, or name another store with --uri"
     )

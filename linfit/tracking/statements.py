@@ -1,124 +1,100 @@
-"""A block of runs as SQL: how its rows get into a database, through MLflow's own table definitions."""
+"""Insert a block of runs into a database, through MLflow's own table definitions."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from mlflow.entities import LifecycleStage
+from mlflow.store.db.db_types import SQLITE
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
-from sqlalchemy import ClauseElement, Connection, Table, bindparam, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Connection, Table, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from linfit.tracking.block import COLUMNS, DATASETS, INPUT_TAGS, INPUTS, Block, Key, Record
+from linfit.tracking.block import COLUMNS, DATASETS, Block, Key, Record
 from linfit.tracking.client import parts
 
-#: A statement, and the records that it is executed for.
-Statement = tuple[str, list[Record]]
-SQLITE = sqlite.dialect(paramstyle="qmark")
-EXPERIMENTS = SqlExperiment.__table__
 DATASETS_A_QUERY = 500
+#: Values of a statement for SQLite; parsing a statement with more takes longer than that statement
+#: saves.
+VALUES_PER_STATEMENT = 6000
 
 
-def statements(block: Block, ids: Iterator[str]) -> list[Statement]:
-    """For SQLite, and without a look at what is there: a dataset that the MLflow experiment has already stays, and is found by its key."""
-    new = block.inputs({}, ids)
-    keys = ((block.experiment, *key) for _, key in block.used)
-    links = [
-        (edge, kind, of, run_id, *key)
-        for (edge, kind, _, of, run_id), key in zip(new[INPUTS], keys, strict=True)
-    ]
-    rows = [(_into(table, SQLITE), records) for table, records in block.records.items()]
-    inputs = [
-        (_if_new(DATASETS), new[DATASETS]),
-        (_link(), links),
-        (_into(INPUT_TAGS, SQLITE), new[INPUT_TAGS]),
-    ]
-    return [(statement, records) for statement, records in rows + inputs if records]
-
-
-def active(block: Block) -> tuple[str, Record]:
-    """A query with its parameters, which finds something unless the block's MLflow experiment was deleted."""
-    columns = EXPERIMENTS.c
-    query = select(columns.experiment_id).where(
-        columns.experiment_id == bindparam("id"), columns.lifecycle_stage == bindparam("stage")
-    )
-    return _text(query, SQLITE, ("id", "stage")), (block.experiment, LifecycleStage.ACTIVE)
-
-
-def insert_block(connection: Connection, block: Block, ids: Iterator[str]) -> None:
-    """For any database."""
-    for (
-        table,
-        records,
-    ) in (
-        block.records.items()
-    ):  # from here on SQLite holds the lock, so what is read below stays true
+def insert_block(connection: Connection, block: Block, ids: Iterator[str]) -> bool:
+    """Insert a block within a transaction; return False if its MLflow experiment was deleted."""
+    if connection.dialect.name == SQLITE:
+        # Take the lock now, so that what is read below stays true.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not is_active(connection, block.experiment):
+        return False
+    for table, records in block.records.items():
         insert(connection, table, records)
-    for table, records in block.inputs(known_datasets(connection, block), ids).items():
+    known = known_datasets(connection, block)
+    for table, records in block.inputs(known, ids).items():
         insert(connection, table, records)
+    return True
+
+
+def is_active(connection: Connection, experiment: int) -> bool:
+    """Return True if an MLflow experiment exists, and was not deleted."""
+    query = select(SqlExperiment.lifecycle_stage).where(SqlExperiment.experiment_id == experiment)
+    return bool(connection.execute(query).scalar() == LifecycleStage.ACTIVE)
 
 
 def insert(connection: Connection, table: Table, records: Sequence[Record]) -> None:
-    """A driver that takes tuples gets them as they are: SQLAlchemy's handling of each would cost half of the insert again."""
+    """Insert records, as tuples if the driver takes them: SQLAlchemy's handling would cost half as
+    much again.
+
+    SQLite gets hundreds of rows with each statement, which takes a quarter less time. Its driver
+    releases the interpreter's lock while a statement runs: a thread can insert while the main
+    thread fits.
+    """
     if not records:
         return
     if not connection.dialect.positional:
-        connection.execute(
-            table.insert(), [dict(zip(COLUMNS[table], record, strict=True)) for record in records]
-        )
+        named = [dict(zip(COLUMNS[table], record, strict=True)) for record in records]
+        connection.execute(table.insert(), named)
         return
-    connection.exec_driver_sql(_into(table, connection.dialect), list(records))
+
+    text = _insert_into(table, connection.dialect)
+    rest = list(records)
+    if connection.dialect.name == SQLITE:
+        driver: Any = connection.connection.driver_connection
+        limit = driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        count = min(VALUES_PER_STATEMENT, limit) // len(COLUMNS[table])
+        together = len(rest) // count * count
+        row = text.partition(" VALUES ")[2]
+        many = text + f", {row}" * (count - 1)
+        for rows in parts(rest[:together], count):
+            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows)))
+        rest = rest[together:]
+    if rest:
+        connection.exec_driver_sql(text, rest)
 
 
 def known_datasets(connection: Connection, block: Block) -> dict[Key, str]:
-    """The ids of those of the block's datasets that the MLflow experiment has already."""
+    """Return the ids of those datasets of a block that its MLflow experiment has already."""
     columns = DATASETS.c
     query = select(columns.name, columns.digest, columns.dataset_uuid).where(
         columns.experiment_id == block.experiment
     )
+    known = {}
     digests = sorted({digest for _, digest in block.datasets})
-    pages = (
-        connection.execute(query.where(columns.digest.in_(page)))
-        for page in parts(digests, DATASETS_A_QUERY)
-    )
-    return {(name, digest): uuid for page in pages for name, digest, uuid in page}
+    for page in parts(digests, DATASETS_A_QUERY):
+        for name, digest, uuid in connection.execute(query.where(columns.digest.in_(page))):
+            known[name, digest] = uuid
+    return known
 
 
 @cache
-def _into(table: Table, dialect: Dialect) -> str:
-    return _text(table.insert(), dialect, COLUMNS[table])
-
-
-@cache
-def _if_new(table: Table) -> str:
-    return _text(sqlite.insert(table).on_conflict_do_nothing(), SQLITE, COLUMNS[table])
-
-
-@cache
-def _link() -> str:
-    """An input whose source is the dataset with a key."""
-    own: list[Any] = [
-        bindparam(name)
-        for name in ("input_uuid", "source_type", "destination_type", "destination_id")
-    ]
-    key: dict[str, Any] = {name: bindparam(name) for name in ("experiment_id", "name", "digest")}
-    found = select(*own[:2], DATASETS.c.dataset_uuid, *own[2:]).where(
-        *(DATASETS.c[name] == value for name, value in key.items())
-    )
-    return _text(
-        INPUTS.insert().from_select(list(COLUMNS[INPUTS]), found),
-        SQLITE,
-        [*(each.key for each in own), *key],
-    )
-
-
-def _text(statement: ClauseElement, dialect: Dialect, names: Sequence[str]) -> str:
-    """The statement, which takes its values in the order of `names`."""
-    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+def _insert_into(table: Table, dialect: Dialect) -> str:
+    """Return the statement that inserts a record, in the order of its columns."""
+    columns = COLUMNS[table]
+    compiled = table.insert().compile(dialect=dialect, column_keys=list(columns))
     assert isinstance(compiled, SQLCompiler)
-    assert compiled.positiontup == list(names), f"{statement} takes its values in another order"
+    assert compiled.positiontup == list(columns), f"{compiled} takes its values in another order"
     return str(compiled)

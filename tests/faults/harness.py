@@ -7,7 +7,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import pickle
 import shutil
 import signal
 import sqlite3
@@ -80,15 +79,14 @@ def main(
     workdir: str,
     arguments: Sequence[str],
     block: int,
-    large: int,
     desk: bool,
     doom: tuple[str, int | str] | None,
     environment: dict[str, str],
 ) -> None:
-    """In the child: the command line, with its output in a file; `block` fits are recorded at once, `large` of them in the background.
+    """In the child: run the command line, with its output in a file, and `block` fits a transaction.
 
-    With `desk`, MLflow lives in another process, as for a user. `doom` is who is killed, and at which
-    moment, as `killing.arrange` has it. The process leads a group of its own.
+    With `desk`, MLflow lives in another process, as for a user. `doom` is the process that is killed and the moment,
+    as in `killing.arrange`. The process leads a group of its own.
     """
     end_with_parent()  # the server of forks, which ends with the tests
     os.setpgrp()
@@ -101,10 +99,9 @@ def main(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from linfit import cli
     from linfit.sweeps import recording
-    from linfit.tracking import database
     from tests.faults.killing import arrange
 
-    recording.BLOCK, database.LARGE = block, large
+    recording.BLOCK = block
     if desk:
         begin_desk()
     if doom is not None:
@@ -122,22 +119,21 @@ def begin_desk() -> None:
 
     head_start.begin_anyhow(elsewhere=False)
     [child] = head_start._waiting
-    child.tell(pickle.dumps(("nothing", ())))
-    child.answer()
+    child.send(("nothing", ()))
+    child.receive()
 
 
 def start(
     workdir: Path,
     *arguments: str,
     block: int = 20,
-    large: int = 1,
     desk: bool = False,
     doom: tuple[str, int | str] | None = None,
     **environment: str,
 ) -> BaseProcess:
     given = {"LINFIT_GRACE": "30", **environment}
     process = context().Process(
-        target=main, args=(str(workdir), arguments, block, large, desk, doom, given)
+        target=main, args=(str(workdir), arguments, block, desk, doom, given)
     )
     process.start()
     return process

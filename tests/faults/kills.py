@@ -39,39 +39,33 @@ GOLDEN_RATIO = 0.6180339887498949
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run the sweep, and who of it is killed. Rows are inserted in the background from `large` of them on."""
+    """A way to run the sweep, and which of its processes are killed."""
 
     victims: Sequence[str]
     arguments: Sequence[str] = SWEEP
-    large: int = 1
     desk: bool = False
     store: str = "small"
 
     @property
     def how(self) -> Mapping[str, Any]:
-        return {"block": 10, "large": self.large, "desk": self.desk}
+        return {"block": 10, "desk": self.desk}
 
 
 CHILD_ARTIFACTS = (*SWEEP, "tracking.child_artifacts=true")
 BEST = (*SWEEP, "tracking.runs=best:5")
 VARIANTS = {
-    "background": Variant(("helper", "main", "all", "group")),
-    "no helper": Variant(("main", "group"), large=10**9),
+    "no helper": Variant(("main", "all", "group")),
     "desk": Variant(("main", "helper", "all", "group"), desk=True),
-    "workers=1": Variant(("group", "main", "helper"), (*SWEEP, "hydra.launcher.workers=1")),
-    "workers=2": Variant(
-        ("main", "worker", "all", "helper", "group"), (*SWEEP, "hydra.launcher.workers=2")
-    ),
-    "child artifacts": Variant(("main", "helper", "all"), CHILD_ARTIFACTS),
+    "workers=1": Variant(("group", "main"), (*SWEEP, "hydra.launcher.workers=1")),
+    "workers=2": Variant(("main", "worker", "all", "group"), (*SWEEP, "hydra.launcher.workers=2")),
+    "child artifacts": Variant(("main", "all"), CHILD_ARTIFACTS),
     "child artifacts, desk": Variant(("all", "main", "helper"), CHILD_ARTIFACTS, desk=True),
     "best:5": Variant(("main", "all", "group"), BEST),
-    "best:5, child artifacts": Variant(
-        ("main", "group"), (*BEST, "tracking.child_artifacts=true"), large=10**9
-    ),
-    "pictures": Variant(("main", "all", "helper"), FITS),
+    "best:5, child artifacts": Variant(("main", "group"), (*BEST, "tracking.child_artifacts=true")),
+    "pictures": Variant(("main", "all"), FITS),
     "store absent": Variant(("main", "all", "helper"), desk=True, store="absent"),
-    "store absent, no helper": Variant(("main", "group"), large=10**9, store="absent"),
-    "store big": Variant(("main", "helper", "all"), store="big"),
+    "store absent, no helper": Variant(("main", "group"), store="absent"),
+    "store big": Variant(("main", "helper", "all"), desk=True, store="big"),
 }
 
 

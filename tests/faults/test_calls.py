@@ -65,7 +65,6 @@ VARIANTS = {
     "store absent": Variant(with_store=False),
     "pictures": Variant(("pictures=true",)),
     "child artifacts": Variant(("pictures=false", "tracking.child_artifacts=true")),
-    "who inserts": Variant(helper="inserter.py"),
     "who records": Variant(
         ("pictures=false", "tracking.child_artifacts=true"), helper="linfit.tracking.desk"
     ),
@@ -109,11 +108,7 @@ def main_traced(
         trace_helper(helper, options)
     else:
         trace_this(options)
-    inserts, records = (
-        helper == VARIANTS["who inserts"].helper,
-        helper == VARIANTS["who records"].helper,
-    )
-    harness.main(workdir, arguments, 8, 1 if inserts else 1000, records, None, environment)
+    harness.main(workdir, arguments, 8, bool(helper), None, environment)
 
 
 def run_traced(workdir: Path, arguments: Sequence[str], options: Sequence[str], helper: str) -> int:
@@ -128,7 +123,7 @@ def run_traced(workdir: Path, arguments: Sequence[str], options: Sequence[str], 
 
 @dataclass(frozen=True)
 class Fault:
-    """A call of the traced process's main thread: its name, its number among those of that name, and its error."""
+    """A call of a thread: its name, its number among the thread's calls of that name, and its error."""
 
     call: str
     number: int
@@ -151,17 +146,21 @@ def is_ours(line: str, workdir: Path) -> bool:
 
 
 def read_faults(workdir: Path) -> Iterator[Fault]:
-    """Yield what may fail in a run that was traced."""
+    """Yield what may fail in a run that was traced, in its main thread and in the one that writes blocks.
+
+    strace counts the calls of each thread by themselves: a number at which another thread would fail elsewhere is left out.
+    """
     lines = (workdir / "calls").read_text(encoding="utf-8", errors="replace").splitlines()
-    begun = [found for line in lines if (found := re.match(r"(\d+) +(\w+)\((.*)", line))]
-    counts = Counter[str]()
-    for found in begun:
-        if found[1] != begun[0][1]:  # another thread
-            continue
-        counts[found[2]] += 1
-        if found[2] in ERRORS and is_ours(found[3], workdir):
-            for error in ERRORS[found[2]]:
-                yield Fault(found[2], counts[found[2]], error, found[3][:200])
+    calls: dict[str, dict[str, list[str]]] = {}
+    for line in lines:
+        if found := re.match(r"(\d+) +(\w+)\((.*)", line):
+            calls.setdefault(found[2], {}).setdefault(found[1], []).append(found[3])
+    for call in ERRORS.keys() & calls.keys():
+        for number in range(1, max(map(len, calls[call].values())) + 1):
+            there = [of[number - 1] for of in calls[call].values() if len(of) >= number]
+            if all(is_ours(where, workdir) for where in there):
+                for error in ERRORS[call]:
+                    yield Fault(call, number, error, there[0][:200])
 
 
 # ---- what comes of it ----

@@ -31,7 +31,7 @@ OPTIMIZERS, PICKS, SEEDS, SIZES = (
 )
 MOMENTS = st.integers(1, TOUCHED)
 KILLS = st.tuples(st.sampled_from(["main", "helper", "all", "group"]), MOMENTS)
-WAY = st.sampled_from(["background", "itself", "background", "itself", "desk"])
+WAY = st.sampled_from(["itself", "itself", "desk"])
 COMMON: dict[str, Any] = {
     "deadline": None,
     "database": None,
@@ -85,7 +85,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         pick=st.none() | PICKS,
-        way=st.sampled_from(["background", "itself"]),
+        way=WAY,
         doom=st.none() | KILLS,
     )
     def resume(self, **drawn: Any) -> None:

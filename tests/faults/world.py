@@ -28,12 +28,8 @@ from tests.faults.snapshots import SCRATCH, describe
 
 #: Who is killed, and at which time that a file is touched.
 Doom = tuple[str, int] | None
-#: How runs come into the store: in the background, by the process itself, or by one in which MLflow lives.
-WAYS: dict[str, dict[str, Any]] = {
-    "background": {"large": 1},
-    "itself": {"large": 10**9},
-    "desk": {"desk": True},
-}
+#: How runs come into the store: by the process itself, or by the one in which MLflow lives.
+WAYS: dict[str, dict[str, Any]] = {"itself": {}, "desk": {"desk": True}}
 #: What may begin with a dot below `outputs` when nobody works there.
 HIDDEN = {".lock", ".hydra"}
 #: Metrics that say something beside the fit's own numbers.
@@ -108,7 +104,7 @@ class World:
         size: int,
         files: bool = False,
         workers: int = 1,
-        way: str = "background",
+        way: str = "itself",
         doom: Doom = None,
     ) -> None:
         """Run a sweep, or have it killed."""
@@ -119,7 +115,7 @@ class World:
     def two_sweeps(self, first: int, sizes: Sequence[int], doom: Doom = None) -> None:
         """Run two sweeps at once; the second one may be killed."""
         begun = [
-            self._start_sweep(optimizer, first, size, False, 1, "background", doomed)
+            self._start_sweep(optimizer, first, size, False, 1, "itself", doomed)
             for optimizer, size, doomed in zip(("sgd", "adam"), sizes, (None, doom), strict=True)
         ]
         for (sweep, process), doomed in zip(begun, (None, doom), strict=True):
@@ -141,7 +137,7 @@ class World:
             self.singles.append(SingleRun(optimizer, seed, killed=code != 0))
         self.check()
 
-    def resume(self, pick: int | None = None, doom: Doom = None, way: str = "background") -> None:
+    def resume(self, pick: int | None = None, doom: Doom = None, way: str = "itself") -> None:
         """Go on with the sweep that is unfinished, or with a chosen one."""
         named = [] if pick is None or not self.sweeps else [self.sweeps[pick % len(self.sweeps)]]
         left = self._unfinished_sweeps()
@@ -262,7 +258,7 @@ class World:
         return start(
             self.place,
             *arguments,
-            **{"block": 4, "large": 1, **how},
+            **{"block": 4, **how},
             TMPDIR=str(self.place / SCRATCH),
         )
 

@@ -30,11 +30,10 @@ FOLDER = Path("outputs/sweeps/one")
 NUM_FITS = 18
 
 
-@pytest.fixture(params=["at once", "in the background"])
-def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four fits at a time are recorded, by this process or by another one."""
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four fits at a time are recorded."""
     monkeypatch.setattr(recording, "BLOCK", 4)
-    monkeypatch.setattr(database, "LARGE", 1 if request.param == "in the background" else 200)
 
 
 @pytest.fixture
@@ -60,11 +59,8 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on an interrupted sweep ends as a killed process: nothing is put in order."""
 
     def dead(sweep: sweep_run.SweepRun, *_: object) -> None:
-        if (
-            isinstance(sweep.recorder, database.DatabaseRecorder)
-            and sweep.recorder._background is not None
-        ):
-            sweep.recorder._background.close()  # it would end with this process
+        if isinstance(sweep.recorder, database.DatabaseRecorder):
+            sweep.recorder._worker.wait_until_idle()  # it would end with this process
         sweep.folder.release()
 
     monkeypatch.setattr(sweep_run.SweepRun, "kill", dead)

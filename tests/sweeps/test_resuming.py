@@ -21,7 +21,6 @@ from linfit.sweeps import recording
 from linfit.sweeps.attachments import lacking_files, note_attached
 from linfit.tracking import database, layout, parquet_tables
 from linfit.tracking import tables as parts_of_sweeps
-from linfit.tracking.background import Background
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.history import Child, History
 from linfit.tracking.model import read_weights
@@ -332,7 +331,6 @@ def test_failed_fits_are_run_again_when_asked(
     import sys
 
     from linfit.problem.datasets import Dataset
-    from linfit.tracking import database
 
     if recorder == "client":
         monkeypatch.setattr(database, "find_obstacle", lambda engine: "the test says so")
@@ -440,23 +438,22 @@ def test_blocks_that_waited_behind_one_that_failed_are_sent_again(
     monkeypatch: pytest.MonkeyPatch,
     reference: Reference,
 ) -> None:
-    """The process cannot insert the second of five blocks.
+    """The recorder cannot insert the second of five blocks.
 
     All fits that have been computed are recorded before the sweep ends.
     """
     monkeypatch.setattr(recording, "BLOCK", 4)
-    monkeypatch.setattr(database, "LARGE", 1)
-    asked, calls = Background._asked, [0]
+    write, calls = DatabaseRecorder._write, [0]
 
-    def fails(self: Background, request: bytes) -> Any:
+    def fails(self: DatabaseRecorder, block: Any) -> None:
         calls[0] += 1
         if calls[0] == 2:
             raise sqlite3.OperationalError("disk I/O error")
-        return asked(self, request)
+        write(self, block)
 
     with monkeypatch.context() as patch:
         patch.setattr(recording.Block, "over", property(lambda block: False))
-        patch.setattr(Background, "_asked", fails)
+        patch.setattr(DatabaseRecorder, "_write", fails)
         broken = linfit(*SWEEP)
     assert (
         broken.code == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def template(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def recorder(template: Path, tmp_path: Path) -> Iterator[DatabaseRecorder]:
+def recorder(template: Path, tmp_path: Path) -> DatabaseRecorder:
     shutil.copy(template, tmp_path / "mlflow.db")
     opened = open_recorder(
         MLflowTracking(
@@ -35,9 +34,7 @@ def recorder(template: Path, tmp_path: Path) -> Iterator[DatabaseRecorder]:
         NAME,
     )
     assert isinstance(opened, DatabaseRecorder)
-    yield opened
-    if opened._background is not None:
-        opened._background.close()
+    return opened
 
 
 @pytest.fixture(scope="module")

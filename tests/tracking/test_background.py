@@ -1,8 +1,7 @@
-"""Blocks that another process inserts: the same rows, each once, whatever happens to either process."""
+"""Blocks that a thread inserts: the same rows, each once, whatever happens to the process."""
 
 from __future__ import annotations
 
-import marshal
 import os
 import shutil
 import signal
@@ -10,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -19,9 +18,9 @@ import numpy as np
 import pytest
 
 from linfit.errors import RecordingError
-from linfit.tracking import background, database, inserter
+from linfit.tracking import database, statements
 from linfit.tracking.client import ClientRecorder
-from linfit.tracking.database import PRAGMAS, DatabaseRecorder, transaction
+from linfit.tracking.database import PRAGMAS, DatabaseRecorder
 from tests.tracking.written import (
     NAME,
     ODD,
@@ -37,19 +36,6 @@ from tests.tracking.written import (
 )
 
 
-@pytest.fixture(autouse=True)
-def any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of any size are inserted in the background."""
-    monkeypatch.setattr(database, "LARGE", 1)
-
-
-def process_of(recorder: DatabaseRecorder) -> subprocess.Popen[bytes]:
-    assert recorder._background is not None
-    child = recorder._background._child
-    assert child is not None
-    return child.process
-
-
 def test_it_writes_what_the_client_writes(written: Written, template: Path, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     shutil.copy(template, file)
@@ -57,8 +43,6 @@ def test_it_writes_what_the_client_writes(written: Written, template: Path, tmp_
     half = len(written.rows) // 2  # the second finds datasets of the first
     blocks = [by_block.submit(rows) for rows in (written.rows[:half], written.rows[half:], [])]
     run_ids = [run_id for block in blocks for run_id in block.result()]
-    assert by_block._background is not None
-    by_block._background.close()
     assert contents(file, run_ids) == contents(written.by_client, written.client_ids)
     assert sound(file)
 
@@ -79,118 +63,27 @@ def test_blocks_are_there_before_anything_else_is_done(recorder: DatabaseRecorde
     assert len(recorder.add(ODD)) == len(ODD)
 
 
-def test_the_process_ends_with_the_sweep_and_begins_again(recorder: DatabaseRecorder) -> None:
-    for _ in range(2):
-        parent = recorder.begin(row("parent"))
-        recorder.submit([row()]).result()
-        process = process_of(recorder)
-        assert process.poll() is None
-        recorder.end(parent, row("parent"))
-        assert process.poll() == 0
-    assert run_count(file_of(recorder)) == 4
-
-
-def test_it_flushes_to_the_disk_and_checks_as_mlflow_does(recorder: DatabaseRecorder) -> None:
-    asked = [
-        f"PRAGMA {name}"
-        for name in ("foreign_keys", "synchronous", "journal_mode", "busy_timeout", "locking_mode")
-    ]
-    with (
-        closing(inserter.connected(str(file_of(recorder)), PRAGMAS)) as ours,
-        transaction(recorder.engine) as theirs,
-    ):
-        assert [ours.execute(text).fetchone() for text in asked] == [
-            tuple(theirs.exec_driver_sql(text).one()) for text in asked
-        ]
-
-
 @pytest.mark.parametrize("most", [1, 5, 6, 7, 6000])
 def test_rows_are_the_same_however_many_go_with_one_statement(
-    most: int, monkeypatch: pytest.MonkeyPatch
+    most: int,
+    written: Written,
+    recorder: DatabaseRecorder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inserter, "MOST_VALUES", most * 3)
-    records = [(f"key {number}", number / 7, None) for number in range(20)]
-    with closing(sqlite3.connect(":memory:")) as store:
-        store.execute("CREATE TABLE t (a PRIMARY KEY, b, c)")
-        inserter.insert(store, "INSERT INTO t (a, b, c) VALUES (?, ?, ?)", records)
-        inserter.insert(
-            store, "INSERT INTO t (a, b, c) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", records
-        )
-        assert store.execute("SELECT * FROM t ORDER BY rowid").fetchall() == records
-
-
-def test_it_makes_no_database(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.OperationalError):
-        inserter.connected(str(tmp_path / "absent.db"), ())
-    assert list(tmp_path.iterdir()) == []
-
-
-REQUEST = (
-    ("SELECT 1", ()),
-    [("INSERT INTO experiment_tags VALUES (?, ?, ?)", [("key", "value", 1)])],
-)
+    monkeypatch.setattr(statements, "VALUES_PER_STATEMENT", most * 14)
+    run_ids = recorder.add(written.rows)
+    assert contents(file_of(recorder), run_ids) == contents(written.by_client, written.client_ids)
 
 
 @pytest.mark.parametrize("alive", [True, False])
 def test_nothing_is_committed_for_a_parent_that_is_gone(
     alive: bool, recorder: DatabaseRecorder
 ) -> None:
-    parent = os.getpid() if alive else 1
-    program = [sys.executable, "-I", "-S", inserter.__file__, str(file_of(recorder)), str(parent)]
-    request = marshal.dumps(REQUEST)
-    done = subprocess.run(
-        program,
-        input=len(request).to_bytes(8, "big") + request,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert marshal.loads(done.stdout[8:]) == (inserter.DONE if alive else inserter.GONE)
-    with closing(sqlite3.connect(file_of(recorder))) as store:
-        assert store.execute(
-            "SELECT count(*) FROM experiment_tags WHERE key = 'key'"
-        ).fetchone() == (int(alive),)
-
-
-@pytest.mark.parametrize("cut", [0, 3, 8, 20])
-def test_a_request_that_breaks_off_is_none(cut: int, recorder: DatabaseRecorder) -> None:
-    program = [
-        sys.executable,
-        "-I",
-        "-S",
-        inserter.__file__,
-        str(file_of(recorder)),
-        str(os.getpid()),
-    ]
-    request = marshal.dumps(REQUEST)
-    done = subprocess.run(
-        program,
-        input=(len(request).to_bytes(8, "big") + request)[:cut],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-def test_a_process_that_is_killed_is_one_line_and_another_takes_its_place(
-    recorder: DatabaseRecorder,
-) -> None:
-    recorder.submit([row()]).result()
-    process = process_of(recorder)
-    process.send_signal(signal.SIGSTOP)
-    broken = recorder.submit(ODD)
-    process.kill()
-    with pytest.raises(
-        RecordingError,
-        match=r"^the store .* failed: the process that inserts rows has ended with exit code -9$",
-    ):
-        broken.result()
-    assert run_count(file_of(recorder)) == 1
-    assert len(recorder.submit(ODD).result()) == len(ODD)
-    assert process_of(recorder).pid != process.pid
-    assert sound(file_of(recorder))
+    recorder.parent = os.getppid() if alive else 1
+    refused = pytest.raises(RecordingError, match=r"not a child of this one, and commits nothing$")
+    with nullcontext() if alive else refused:
+        recorder.add(ODD)
+    assert run_count(file_of(recorder)) == alive * len(ODD)
 
 
 KILLED = """
@@ -261,11 +154,9 @@ def test_a_lock_that_stays_is_one_line_and_nothing_is_written(
 
 LEAVES = """
 from linfit.settings import MLflowTracking
-from linfit.tracking import database
 from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 import sys, time
-database.LARGE = 1
 recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
 recorder.submit([Row("first", 1, 2, "FINISHED", {{}})]).result()
 print(flush=True)
@@ -288,7 +179,7 @@ def test_whoever_leaves_does_not_wait_for_a_lock(recorder: DatabaseRecorder) -> 
             left = float(leaving.communicate("\n", timeout=60)[0])
             assert time.time() - left < 10
             other.execute("ROLLBACK")
-    time.sleep(1.5)  # as long as the process that inserts may wait for the lock itself
+    time.sleep(1.5)  # as long as a connection may wait for the lock itself
     assert run_count(file_of(recorder)) == 1
 
 
@@ -314,13 +205,13 @@ def test_blocks_that_wait_behind_a_lock_fail_with_the_first(
 ) -> None:
     monkeypatch.setattr(database, "PRAGMAS", (PRAGMAS[0], "PRAGMA busy_timeout = 10"))
     monkeypatch.setenv("LINFIT_PATIENCE", "1")
-    asked, calls = background.Background._asked, [0]
+    write, calls = DatabaseRecorder._write, [0]
 
-    def counted(self: background.Background, request: bytes) -> Any:
+    def counted(self: DatabaseRecorder, block: Any) -> None:
         calls[0] += 1
-        return asked(self, request)
+        write(self, block)
 
-    monkeypatch.setattr(background.Background, "_asked", counted)
+    monkeypatch.setattr(DatabaseRecorder, "_write", counted)
     recorder._artifacts()
     with closing(sqlite3.connect(file_of(recorder), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -360,11 +251,3 @@ def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
         match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* while its runs were added$",
     ):
         recorder.submit([row()]).result()
-
-
-def test_no_process_is_begun_for_a_few_runs(
-    recorder: DatabaseRecorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "LARGE", 200)
-    monkeypatch.setattr(background.Background, "_begun", None)
-    assert len(recorder.submit(ODD).result()) == len(ODD)

@@ -158,7 +158,7 @@ CHANGED = {
     "datasets": ("datasets", "UPDATE datasets SET digest = 'x' || substr(digest, 2)"),
     "inputs": ("inputs", "UPDATE inputs SET destination_type = 'OTHER'"),
 }
-WAYS = ["here", "for a parent", "in the background"]
+WAYS = ["here", "for a parent"]
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +181,7 @@ def add(recorder: DatabaseRecorder, given: list[Row], way: str) -> list[str]:
     if way == "for a parent":
         recorder.parent = os.getppid()
     blocks = [recorder.submit(rows) for rows in (given, given[:1])]
-    run_ids = [run_id for block in blocks for run_id in block.result()]
-    if recorder._background is not None:
-        recorder._background.close()
-    return run_ids
+    return [run_id for block in blocks for run_id in block.result()]
 
 
 @pytest.mark.parametrize(
@@ -197,10 +194,8 @@ def test_a_block_that_reads_back_otherwise_is_taken_out_and_the_client_writes(
     given: list[Row],
     right: dict[str, list[str]],
     recorder: DatabaseRecorder,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(database, "LARGE", 1 if way == WAYS[2] else 200)
     file, (table, statement) = file_of(recorder), CHANGED[changed]
     execute(file, f"CREATE TRIGGER meddling AFTER INSERT ON {table} {MEDDLED.format(statement)}")
     run_ids = add(recorder, given, way)

@@ -112,7 +112,7 @@ def upgrade(file: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _told_anew() -> None:
-    copies._tell.cache_clear()
+    copies._warn_once.cache_clear()
 
 
 # ---- what is known of revisions ----
@@ -184,7 +184,7 @@ def test_every_command_that_reads_leaves_every_byte(
     fit = reader.find("last").find_children()[0].run_id
     for command in READS:
         caplog.clear()
-        copies._tell.cache_clear()
+        copies._warn_once.cache_clear()
         done = linfit(
             *command.replace("FIT", fit).split(),
             *(["--output", "/dev/null"] if command.startswith("report") else []),

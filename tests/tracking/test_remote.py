@@ -21,10 +21,11 @@ from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.errors import RecordingError
 from linfit.settings import MLflowTracking, NoTracking
-from linfit.tracking import head_start, layout, opening, run_records
+from linfit.tracking import head_start, layout, run_records
 from linfit.tracking.accounts import account
 from linfit.tracking.database import DatabaseRecorder
 from linfit.tracking.model import Predictor, write_weights
+from linfit.tracking.null import NullRecorder
 from linfit.tracking.opening import open_recorder
 from linfit.tracking.remote import RemoteRecorder
 from linfit.tracking.store import Store, empty, prepare
@@ -66,7 +67,7 @@ def opened(template: Path, tmp_path: Path) -> Iterator[Opened]:
 
     yield open_remote
     for recorder in recorders:
-        recorder._child.end()
+        recorder._child.wait()
 
 
 def artifacts_of(store: Path) -> str:
@@ -251,12 +252,13 @@ from linfit.settings import MLflowTracking
 from linfit.tracking import head_start
 from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
+from linfit.tracking.recorder import Recorder
 head_start.begin([])
 recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
 run_id = recorder.begin(Row("first", 1, 2, "RUNNING", {{}}))
 print(recorder._child.process.pid, flush=True)
 sys.stdin.readline()
-late = recorder._line.do(recorder._asked, "tag", (run_id, {{"late": "1"}}))
+late = recorder._worker.submit(recorder._request, Recorder.tag, (run_id, {{"late": "1"}}))
 assert not late.done()
 os._exit(0)
 """
@@ -333,7 +335,7 @@ def test_it_ends_when_nobody_can_ask_any_more(opened: Opened) -> None:
     process = opened()._child.process
     head_start.begin_anyhow(elsewhere=False)
     [unasked] = [child.process for child in head_start._waiting]
-    assert isinstance(open_recorder(NoTracking(), NAME), opening.NullRecorder)
+    assert isinstance(open_recorder(NoTracking(), NAME), NullRecorder)
     assert unasked.wait(60) == 0
     assert process.poll() is None
 
