@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutations import MUTATIONS, ROOT, Mutation, NotFoundError
+from tests.mutations import MUTATIONS, ROOT, Mutation, NotFoundError, has_test
 
 
 def test_every_row_makes_a_fault_in_one_place() -> None:
@@ -13,7 +13,7 @@ def test_every_row_makes_a_fault_in_one_place() -> None:
         faulty = mutation.apply(text)
         assert faulty != text
         compile(faulty, mutation.file, "exec")
-        assert all((ROOT / file).is_file() for file in mutation.test_files), mutation.tests
+        assert all(has_test(ROOT, name) for name in mutation.test_names), mutation.tests
 
 
 def test_rows_differ() -> None:
