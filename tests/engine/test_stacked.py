@@ -265,6 +265,7 @@ def test_bits_are_the_same_among_a_thousand(dtype: str, gradient: str) -> None:
     assert_same_among(1000, steps=70, dtype=dtype, gradient=gradient)
 
 
+@pytest.mark.slow
 def test_bits_are_the_same_among_ten_thousand() -> None:
     assert_same_among(10_000, steps=5)
 

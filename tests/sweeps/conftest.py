@@ -30,11 +30,16 @@ FOLDER = Path("outputs/sweeps/one")
 NUM_FITS = 18
 
 
-@pytest.fixture(params=["at once", "in the background"])
+#: How blocks are recorded: by this process, or by another one.
+AT_ONCE, IN_THE_BACKGROUND = WAYS = ("at once", "in the background")
+
+
+@pytest.fixture
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four fits at a time are recorded, by this process or by another one."""
+    """Record four fits at a time, by this process unless a test asks for the other way."""
+    way = getattr(request, "param", AT_ONCE)
     monkeypatch.setattr(recording, "BLOCK", 4)
-    monkeypatch.setattr(database, "LARGE", 1 if request.param == "in the background" else 200)
+    monkeypatch.setattr(database, "LARGE", 1 if way == IN_THE_BACKGROUND else 200)
 
 
 @pytest.fixture

@@ -26,7 +26,20 @@ from linfit.tracking.notes import NOTE, asked, command
 from linfit.tracking.tables import Parts, reopen
 from linfit.views.progress import ProgressBar
 from tests.faults.harness import recorded
-from tests.sweeps.conftest import FOLDER, NUM_FITS, SWEEP, Linfit, Reference, found, kill, tables
+from tests.helpers import cover_pairs
+from tests.sweeps.conftest import (
+    AT_ONCE,
+    FOLDER,
+    IN_THE_BACKGROUND,
+    NUM_FITS,
+    SWEEP,
+    WAYS,
+    Linfit,
+    Reference,
+    found,
+    kill,
+    tables,
+)
 
 FAILS = """
 from typing import Literal
@@ -68,8 +81,11 @@ def assert_whole(client: Any, reference: Reference) -> None:
         assert store.execute(twice).fetchone() == (0,)
 
 
-@pytest.mark.parametrize("dies", [False, True])
-@pytest.mark.parametrize("before", [0, 7])
+@pytest.mark.parametrize(
+    ("before", "dies", "blocks"),
+    cover_pairs([0, 7], [False, True], WAYS),
+    indirect=["blocks"],
+)
 def test_an_interrupted_sweep_ends_as_another(
     before: int,
     dies: bool,
@@ -150,6 +166,7 @@ def test_it_may_be_interrupted_again_and_again(
     assert_whole(client, reference)
 
 
+@pytest.mark.parametrize("blocks", WAYS, indirect=True)
 @pytest.mark.parametrize("committed", [False, True])
 def test_a_block_whose_answer_never_came(
     committed: bool,
@@ -394,6 +411,7 @@ def refused(why: str) -> Future[list[str]]:
     return answer
 
 
+@pytest.mark.parametrize("blocks", WAYS, indirect=True)
 def test_a_block_that_comes_too_late_for_another_is_not_lost(
     linfit: Linfit,
     workdir: Path,
@@ -458,6 +476,7 @@ def test_blocks_that_waited_behind_one_that_failed_are_sent_again(
     assert_whole(client, reference)
 
 
+@pytest.mark.parametrize("blocks", WAYS, indirect=True)
 def test_a_store_that_fails_leaves_a_sweep_that_can_go_on(
     linfit: Linfit,
     workdir: Path,
@@ -542,8 +561,16 @@ def test_what_is_finished_is_left_out(
     assert "2 fits: 2 completed" in linfit("run", "-m", "seed=0,1", "steps=3", "--skip-done").out
 
 
-@pytest.mark.parametrize("runs", ["all", "best:3"])
-@pytest.mark.parametrize("whole", [0, 2, 5, 17])
+@pytest.mark.parametrize(
+    ("whole", "runs", "blocks"),
+    [
+        (0, "all", AT_ONCE),
+        (5, "all", IN_THE_BACKGROUND),
+        (17, "all", AT_ONCE),
+        (2, "best:3", IN_THE_BACKGROUND),
+    ],
+    indirect=["blocks"],
+)
 def test_fits_whose_files_were_not_attached_have_them_afterwards(
     whole: int,
     runs: str,
