@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import importlib
 import os
 import py_compile
 import re
@@ -19,13 +20,19 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 #: Seconds after which a row counts as noticed: its tests hang.
 PATIENCE = 900
-#: The exit codes of pytest where all tests passed, and where one failed.
-PASSED, FAILED = 0, 1
+#: The exit code of pytest where all tests passed.
+PASSED = 0
+#: Imported once for all rows.
+SLOW_IMPORTS = ("torch", "mlflow", "pandas", "pyarrow.parquet", "sklearn.datasets")
 #: Stands for one dotted name in the texts of a row, so that renames do not concern the row.
 NAME = "§"
 
@@ -397,34 +404,57 @@ def has_test(checkout: Path, name: str) -> bool:
     return not test or f"def {test}(" in (checkout / file).read_text(encoding="utf-8")
 
 
+def context() -> BaseContext:
+    """Return a way to start processes that have imported already what takes long, if they can."""
+    if "fork" not in get_all_start_methods():
+        return get_context("spawn")
+    for name in SLOW_IMPORTS:
+        importlib.import_module(name)
+    return get_context("fork")
+
+
+def call_pytest(checkout: Path, names: Sequence[str], output: Path) -> None:
+    """In a process of its own: run tests of the copy, write to `output`, exit with pytest's code."""
+    with output.open("wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(checkout)
+    os.environ["PYTHONPATH"] = sys.path[0] = str(checkout)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("linfit", "tests")]:
+        del sys.modules[name]
+    options = ["-x", "--tb=no", "-rfE", "-p", "no:cacheprovider", "--color=no"]
+    imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    code = pytest.main([*options, *imported, *names])
+    sys.stdout.flush()
+    os._exit(int(code))
+
+
 def run_tests(checkout: Path, names: Sequence[str]) -> tuple[bool, str]:
     """Run tests up to the first that fails; return True and its name, or False and the reason."""
     found = [name for name in names if has_test(checkout, name.partition("[")[0])]
-    command = [sys.executable, "-m", "pytest", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
-    try:
-        done = subprocess.run(
-            [*command, *found],
-            cwd=checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
+    output = checkout.with_name("output")
+    process = context().Process(target=call_pytest, args=(checkout, found, output))
+    process.start()
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
         return True, f"more than {PATIENCE} s"
 
-    lines = done.stdout.splitlines()
+    lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
     named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    if done.returncode == PASSED:
+    if process.exitcode == PASSED:
         return False, "all passed"
-    if done.returncode == FAILED and named:
+    if named:
         return True, named[0].split(" - ")[0]
-    return True, (named or lines or ["nothing printed"])[-1]
+    raise RuntimeError("pytest has run no test:\n" + "\n".join(lines[-20:]))
 
 
-def try_mutation(checkout: Path, mutation: Mutation) -> Result:
-    """Run the tests of a row with its fault in the copy of the checkout, and mend the copy."""
+def try_mutation(checkout: Path, mutation: Mutation, again: bool) -> Result:
+    """Run the tests of a row with its fault in the copy of the checkout, and mend the copy.
+
+    The test that fails is run `again` without the fault: then it has to pass.
+    """
     file = checkout / "linfit" / mutation.file
     sound = file.read_text(encoding="utf-8")
     start = time.monotonic()
@@ -435,7 +465,12 @@ def try_mutation(checkout: Path, mutation: Mutation) -> Result:
         file.write_text(sound, encoding="utf-8")
 
     name = by.partition(" ")[2]
-    if noticed and has_test(checkout, name.partition("[")[0]) and run_tests(checkout, [name])[0]:
+    if (
+        again
+        and noticed
+        and has_test(checkout, name.partition("[")[0])
+        and run_tests(checkout, [name])[0]
+    ):
         noticed, by = False, f"fails without the fault too: {name}"
     return Result(mutation, noticed, by, time.monotonic() - start)
 
@@ -459,6 +494,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sound", action="store_true", help="run the tests of the rows without a fault"
     )
+    parser.add_argument("--quick", action="store_true", help="run no test again without the fault")
     asked = parser.parse_args(arguments)
 
     numbers = asked.only or range(1, len(MUTATIONS) + 1)
@@ -474,7 +510,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         results = []
         for number in numbers:
-            results.append(try_mutation(checkout, MUTATIONS[number - 1]))
+            results.append(try_mutation(checkout, MUTATIONS[number - 1], not asked.quick))
             print(describe(number, results[-1]), flush=True)
 
     noticed = sum(result.noticed for result in results)
