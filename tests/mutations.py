@@ -21,8 +21,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods, get_context
-from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,7 +143,7 @@ MUTATIONS = (
         "if False and § != §.num_values:",
         "problem/test_bombs.py problem/test_tables.py",
     ),
-    Mutation("problem/arrays.py", "§.ndim != 2 or", "§.ndim != 2 and", "test_own_data.py"),
+    Mutation("problem/arrays.py", "§.ndim != 2 or", "§.ndim != 2 and", "tracking/test_data.py"),
     # method
     Mutation("method/gradients.py", "§[:, §] -= §", "§[:, §] -= 0 * §", "method/test_gradients.py"),
     Mutation(
@@ -404,7 +404,7 @@ def has_test(checkout: Path, name: str) -> bool:
     return not test or f"def {test}(" in (checkout / file).read_text(encoding="utf-8")
 
 
-def context() -> BaseContext:
+def context() -> Any:
     """Return a way to start processes that have imported already what takes long, if they can."""
     if "fork" not in get_all_start_methods():
         return get_context("spawn")
@@ -414,7 +414,7 @@ def context() -> BaseContext:
 
 
 def call_pytest(checkout: Path, names: Sequence[str], output: Path) -> None:
-    """In a process of its own: run tests of the copy, write to `output`, exit with pytest's code."""
+    """Run tests of the copy in this process, write to `output`, and exit with pytest's code."""
     with output.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
