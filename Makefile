@@ -19,7 +19,7 @@ demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three
 test: $(INSTALLED) ## the tests
 	$(BIN)/python -m pytest -n auto
 
-slow: $(INSTALLED) ## tests that take minutes: the wheel, the tutorial, a folder of traps, ten thousand fits
+slow: $(INSTALLED) ## tests that take long and seldom find something: the wheel, the tutorial, a folder of traps, kills
 	$(BIN)/python -m pytest -n auto -m slow
 
 read-only: $(INSTALLED) ## twenty tests in a checkout that their user can read and not write; needs root, who becomes another user

@@ -458,6 +458,7 @@ def test_packages_code_git_and_machine_are_named(
     )
 
 
+@pytest.mark.slow
 def test_another_cpu_capability_in_another_process_is_named(here: Path) -> None:
     """What differs is then within the tolerance, or its step is named: with these sizes it is within."""
     command = [sys.executable, "-c", "from linfit.cli import main; main()", "reproduce", "--json"]
