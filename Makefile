@@ -11,13 +11,16 @@ LOCKED := $(PIP) --require-hashes -r
 TORCH := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PLOTLY := 4.1.1
 
-.PHONY: demo test read-only browser reproduce-all faults faults-all matrix lint types check bench docs notebook ui lock plotly wheel clean
+.PHONY: demo test slow read-only browser reproduce-all faults faults-all matrix lint types check bench docs notebook ui lock plotly wheel clean
 
 demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
 
 test: $(INSTALLED) ## the tests
 	$(BIN)/python -m pytest -n auto
+
+slow: $(INSTALLED) ## tests that take long and seldom find something: the wheel, the tutorial, a folder of traps, kills
+	$(BIN)/python -m pytest -n auto -m slow
 
 read-only: $(INSTALLED) ## twenty tests in a checkout that their user can read and not write; needs root, who becomes another user
 	scratch=$$(mktemp -d) && chmod 1777 "$$scratch" && \

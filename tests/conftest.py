@@ -66,7 +66,12 @@ def workdir(bare: Path, migrated_store: Path) -> Path:
 
 @pytest.fixture
 def linfit(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ran]]:
-    """The command line in this process: `linfit("run", "steps=3").code`."""
+    """The command line in this process: `linfit("run", "steps=3").code`.
+
+    MLflow is loaded before, else the first command would begin a process to record in.
+    """
+    import mlflow  # noqa: F401
+
     from linfit import cli
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -11,10 +11,11 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,27 @@ DATASETS = (
         truth=False,
     ),
 )
+#: Problems that differ in their numbers, with their (n, p, q): what all tests of fits iterate over.
+#: The other settings of DATASETS are tried where they are read or drawn.
+PROBLEMS: tuple[tuple[dict[str, Any], tuple[int, int, int]], ...] = (
+    ({"name": "parabola"}, (30, 2, 1)),
+    ({"name": "parabola", "noise": 0.0}, (30, 2, 1)),
+    ({"name": "polynomial"}, (30, 4, 1)),
+    ({"name": "polynomial", "degree": 0, "coefficients": [1.5]}, (30, 1, 1)),
+    ({"name": "random_linear"}, (100, 5, 1)),
+    ({"name": "random_linear", "n": 12, "p": 3, "q": 3, "condition": 1.0}, (12, 3, 3)),
+    ({"name": "random_linear", "n": 4, "p": 6, "q": 2}, (4, 6, 2)),
+    ({"name": "random_linear", "n": 1, "p": 1, "condition": 1.0}, (1, 1, 1)),
+    (
+        {
+            "name": "csv",
+            "path": "linfit:article.csv",
+            "features": ["x_squared", "one"],
+            "target": ["y", "x"],
+        },
+        (30, 2, 2),
+    ),
+)
 SCALED = ({"intercept": True}, {"scaling": "standardize"}, {"scaling": "whiten"})
 #: What every group of functions can do with the default dataset; `intercept` is true unless it is said.
 RANGED = ({"intercept": False}, {"scaling": "standardize"}, {"domain": [-1.0, 5.0]})
@@ -474,6 +496,44 @@ def rows() -> list[tuple[str, Row]]:
 def settings() -> list[tuple[str, dict[str, Any]]]:
     """Every group with every setting of every component."""
     return [(group, given) for group, row in rows() for given in row.settings()]
+
+
+def cover_pairs(
+    *factors: Sequence[Any], allowed: Callable[..., bool] = lambda *row: True
+) -> list[tuple[Any, ...]]:
+    """Return few allowed rows of levels, one of each factor, in which every pair of levels occurs.
+
+    Greedy: each row takes the first pair that is missing, and as many others with it as any row does.
+    """
+    missing = {
+        ((i, a), (j, b)): None
+        for (i, one), (j, other) in combinations(enumerate(factors), 2)
+        for a, b in product(range(len(one)), range(len(other)))
+    }
+    found = []
+    while missing:
+        first = next(iter(missing))
+        fixed = dict(first)
+        candidates = product(
+            *([fixed[i]] if i in fixed else range(len(one)) for i, one in enumerate(factors))
+        )
+        rows = [
+            row
+            for row in candidates
+            if allowed(*(one[place] for one, place in zip(factors, row, strict=True)))
+        ]
+        if not rows:  # no allowed row has this pair
+            del missing[first]
+            continue
+        best = max(rows, key=lambda row: sum(pair in missing for pair in _pairs_of(row)))
+        for pair in _pairs_of(best):
+            missing.pop(pair, None)
+        found.append(tuple(one[place] for one, place in zip(factors, best, strict=True)))
+    return found
+
+
+def _pairs_of(row: Sequence[int]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    return combinations(enumerate(row), 2)
 
 
 def label(value: object) -> str | None:

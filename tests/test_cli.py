@@ -759,7 +759,13 @@ def test_a_run_is_found_by_the_beginning_of_its_id(linfit: Linfit, workdir: Path
 
 @pytest.mark.read_only
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix closes streams")
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "<&- >&- 2>&-",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("<&-", ">&-", "2>&-")),
+    ],
+)
 def test_streams_that_are_closed_are_no_harm(closed: str, workdir: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m linfit run steps=5 pictures=false {closed}"
     done = subprocess.run(

@@ -147,7 +147,11 @@ def test_the_workflow_calls_targets_that_are_there() -> None:
     targets = re.findall(
         r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert {"lint", "types", "test", "matrix", "browser", "faults"} <= set(called) <= set(targets)
+    assert (
+        {"lint", "types", "test", "slow", "matrix", "browser", "faults"}
+        <= set(called)
+        <= set(targets)
+    )
     assert {
         system.partition("-")[0] for system in jobs["tests"]["strategy"]["matrix"]["system"]
     } == {"ubuntu", "macos", "windows"}

@@ -36,6 +36,7 @@ from tests.helpers import (
     OptimizerRow,
     Row,
     config,
+    cover_pairs,
     label,
     scratch_registry,
 )
@@ -45,11 +46,15 @@ STEPS, EVERY = 40, 4
 #: (group, settings) of every component that contributes lines, as far as it has them.
 BY_HAND_OR_NOT = [row for row in OPTIMIZERS if row.torch in (None, "Adam")]
 WRITTEN = [row for row in GRADIENTS if GROUPS["gradient"].choices[row.name].has_lines()]
-COMBINATIONS = [
-    (model, gradient, loss, optimizer)
-    for model, gradient, loss, optimizer in product(MODELS, WRITTEN, LOSSES, BY_HAND_OR_NOT)
-    if loss.quadratic or not (optimizer.knowing or gradient.quadratic_only)
-]
+COMBINATIONS = cover_pairs(
+    MODELS,
+    WRITTEN,
+    LOSSES,
+    BY_HAND_OR_NOT,
+    allowed=lambda model, gradient, loss, optimizer: (
+        loss.quadratic or not (optimizer.knowing or gradient.quadratic_only)
+    ),
+)
 SETTINGS = [
     (group, given)
     for group in CONTRIBUTORS
@@ -127,8 +132,11 @@ def short(**parts: Any) -> FitConfig:
     return config(**{"steps": STEPS, "record": {"every": EVERY}, **parts})
 
 
-@pytest.mark.parametrize(("group", "given"), SETTINGS, ids=label)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("group", "given", "dtype"),
+    [(*setting, DTYPES[i % 2]) for i, setting in enumerate(SETTINGS)],
+    ids=label,
+)
 def test_a_program_has_the_engines_bits(group: str, given: dict[str, Any], dtype: str) -> None:
     source = same(short(**{group: given}, dtype=dtype))
     if "path" not in given:  # whose numbers stand in the program
@@ -193,12 +201,18 @@ def test_a_diverged_fit_stops_where_the_engine_stops() -> None:
     assert "1000000.0 * initial" in source
 
 
-@pytest.mark.parametrize("gradient", [row.name for row in WRITTEN])
 @pytest.mark.parametrize(
-    "rule",
-    [{"excess_loss": 1e-3}, {"gradient_norm": 1e-2}, {"excess_loss": 1e-9, "gradient_norm": 1e-3}],
+    ("rule", "gradient", "penalty"),
+    cover_pairs(
+        [
+            {"excess_loss": 1e-3},
+            {"gradient_norm": 1e-2},
+            {"excess_loss": 1e-9, "gradient_norm": 1e-3},
+        ],
+        [row.name for row in WRITTEN],
+        ["none", "ridge"],
+    ),
 )
-@pytest.mark.parametrize("penalty", ["none", "ridge"])
 def test_a_converged_fit_stops_where_the_engine_stops(
     rule: dict[str, float], gradient: str, penalty: str
 ) -> None:
@@ -246,9 +260,11 @@ ILL = {
 }
 
 
-@pytest.mark.parametrize("penalty", ["none", "ridge"])
-@pytest.mark.parametrize("optimizer", [row.name for row in OPTIMIZERS if row.knowing])
-@pytest.mark.parametrize("dataset", [WIDE, ILL], ids=["wide", "ill-conditioned"])
+@pytest.mark.parametrize(
+    ("dataset", "optimizer", "penalty"),
+    cover_pairs([WIDE, ILL], [row.name for row in OPTIMIZERS if row.knowing], ["none", "ridge"]),
+    ids=label,
+)
 def test_what_is_known_of_the_problem_is_computed_as_the_engine_does(
     dataset: dict[str, Any], optimizer: str, penalty: str
 ) -> None:
@@ -356,9 +372,9 @@ RIDGE = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS, ids=label)
-@pytest.mark.parametrize("gradient", WRITTEN, ids=label)
-@pytest.mark.parametrize("loss", LOSSES, ids=label)
+@pytest.mark.parametrize(
+    ("loss", "gradient", "model"), cover_pairs(LOSSES, WRITTEN, MODELS), ids=label
+)
 def test_a_penalty_leaves_out_the_intercept_that_features_add(
     loss: Row, gradient: Row, model: Row
 ) -> None:
@@ -389,9 +405,9 @@ def test_what_is_tuned_to_a_problem_leaves_out_the_intercept(optimizer: Row, dty
         )
 
 
-@pytest.mark.parametrize("rows", [12, 4000])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mean_over", ["weights", "samples"])
+@pytest.mark.parametrize(
+    ("mean_over", "dtype", "rows"), cover_pairs(["weights", "samples"], DTYPES, [12, 4000])
+)
 def test_weights_of_samples_count_so_many_times(
     mean_over: str, dtype: str, rows: int, tmp_path: Path
 ) -> None:

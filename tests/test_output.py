@@ -249,6 +249,7 @@ def test_a_full_stream_is_no_traceback(command: str, code: int, bare: Path) -> N
 
 
 @unix
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_workers_have_streams_that_are_closed(closed: str, bare: Path) -> None:
     command = "linfit run -m seed=0,1 steps=2 tracking=none pictures=false hydra.launcher.workers=2"
@@ -356,8 +357,12 @@ def read(terminal: int) -> str:
         return ""
 
 
-@pytest.mark.parametrize("width", [*range(12, 40), 60, 100])
-def test_no_width_cuts_a_number(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_width_cuts_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (*range(12, 40), 60, 100):
+        assert_whole_numbers(width, monkeypatch)
+
+
+def assert_whole_numbers(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         tables, "console", lambda: Plain(file=io.StringIO(), width=width, highlight=False)
     )

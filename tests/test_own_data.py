@@ -188,6 +188,9 @@ ODD: dict[str, tuple[list[list[float]], list[str]]] = {
 }  # fmt: skip
 
 
+KINDS = ("csv", "parquet", "npy")
+
+
 def write(folder: Path, kind: str, rows: list[list[float]]) -> str:
     table, file = np.array(rows, dtype=float), folder / f"data.{kind}"
     if kind == "csv":
@@ -204,8 +207,11 @@ def write(folder: Path, kind: str, rows: list[list[float]]) -> str:
     return file.name
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "npy"])
-@pytest.mark.parametrize(("rows", "notes"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize(
+    ("rows", "notes", "kind"),
+    [(*odd, KINDS[i % len(KINDS)]) for i, odd in enumerate(ODD.values())],
+    ids=ODD,
+)
 def test_what_is_odd_is_told_once_a_sweep(
     rows: list[list[float]], notes: list[str], kind: str, linfit: Linfit, bare: Path
 ) -> None:

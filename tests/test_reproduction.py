@@ -456,6 +456,7 @@ def test_packages_code_git_and_machine_are_named(
     )
 
 
+@pytest.mark.slow
 def test_another_cpu_capability_in_another_process_is_named(here: Path) -> None:
     """Differences are within the tolerance, or their step is named; with these sizes, within."""
     command = [sys.executable, "-c", "from linfit.cli import main; main()", "reproduce", "--json"]

@@ -236,6 +236,7 @@ def marks(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_traps_work(traps: Path) -> None:
     """Each of them catches one who does not mind."""
     environment = untidy(traps)
@@ -252,6 +253,7 @@ def test_the_traps_work(traps: Path) -> None:
     assert marks(traps) == ["git", "hydra_plugins.trap", "repository", "torch", "uname"]
 
 
+@pytest.mark.slow
 def test_runs_spring_no_trap(traps: Path) -> None:
     said = typed(
         traps,
@@ -269,6 +271,7 @@ def test_runs_spring_no_trap(traps: Path) -> None:
     assert list((folder / "pictures").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_reading_what_was_recorded_springs_no_trap(traps: Path) -> None:
     """Stored settings name classes to make; pickles lie among the artifacts."""
     if not (traps / "outputs" / "sweeps").exists():
@@ -310,12 +313,14 @@ def test_reading_what_was_recorded_springs_no_trap(traps: Path) -> None:
     assert marks(traps) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [("-P", "-m", "linfit"), ("-m", "linfit")], ids=" ".join)
 def test_python_m_springs_no_trap(traps: Path, program: tuple[str, ...]) -> None:
     call(traps, *program, "run", FIT, "tracking=none")
     assert marks(traps) == []
 
 
+@pytest.mark.slow
 def test_completion_springs_no_trap(traps: Path) -> None:
     program = write(traps.parent / "program" / "typed.py", TYPED)
     said = call(
@@ -329,6 +334,7 @@ def test_completion_springs_no_trap(traps: Path) -> None:
     assert (said.strip(), marks(traps)) == ("-> 0", [])
 
 
+@pytest.mark.slow
 def test_workers_of_a_program_spring_no_trap(traps: Path) -> None:
     """A program that lies elsewhere has the folder for its working directory."""
     program = "import linfit\nif __name__ == '__main__':\n    print(linfit.sweep(['seed=0,1', 'steps=2', 'hydra.launcher.workers=2']))\n"
@@ -338,6 +344,7 @@ def test_workers_of_a_program_spring_no_trap(traps: Path) -> None:
     assert marks(traps) == []
 
 
+@pytest.mark.slow
 def test_the_ui_springs_no_trap(traps: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,6 +13,7 @@ import pytest
 
 import linfit
 
+pytestmark = pytest.mark.slow
 NOTEBOOK = Path(linfit.__file__).parents[1] / "docs" / "tutorial.ipynb"
 
 

@@ -65,6 +65,7 @@ def _call(*command: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_a_shipped_experiment_and_a_sweep(installed: Path, workdir: Path) -> None:
     assert str(ROOT) not in _call(
         str(installed.with_name("python")), "-c", "import linfit; print(linfit.__file__)"
@@ -75,6 +76,7 @@ def test_the_wheel_runs_a_shipped_experiment_and_a_sweep(installed: Path, workdi
     assert "2 fits: 2 completed" in sweep
 
 
+@pytest.mark.slow
 def test_the_wheel_finds_the_users_own_files_first(installed: Path, workdir: Path) -> None:
     (workdir / "experiments").mkdir()
     (workdir / "experiments" / "mine.yaml").write_text(
@@ -95,6 +97,7 @@ config.steps = "three"
 """
 
 
+@pytest.mark.slow
 def test_mypy_sees_the_types_of_the_wheel(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(USE)
     # What linfit itself imports is left out: torch alone costs a minute.
@@ -114,6 +117,7 @@ def test_mypy_sees_the_types_of_the_wheel(installed: Path, tmp_path: Path) -> No
     assert "untyped" not in checked.stdout and "Incompatible types in assignment" in checked.stdout
 
 
+@pytest.mark.slow
 def test_the_source_package_has_every_file(built: Path) -> None:
     [archive] = built.glob("linfit_lab-*.tar.gz")
     with tarfile.open(archive) as opened:
@@ -139,6 +143,7 @@ def test_the_source_package_has_every_file(built: Path) -> None:
 # ---- the page ----
 
 
+@pytest.mark.slow
 def test_the_page_has_no_link_that_leads_nowhere(built: Path) -> None:
     [wheel] = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as opened:

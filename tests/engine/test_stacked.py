@@ -103,6 +103,8 @@ WILD: tuple[Mapping[str, Any], ...] = (
     {"name": "manual_sgd", "lr": 3.0},
 )
 GRADIENTS = ("manual", "autograd", "func_grad", "gram")
+#: Each gradient with one of the dtypes.
+BY_TURNS = [(helpers.DTYPES[i % 2], gradient) for i, gradient in enumerate(GRADIENTS)]
 #: (n, p, q), on both sides of every vector width, and of the number of features that are added
 #: one by one.
 SHAPES = (
@@ -186,8 +188,11 @@ def test_the_table_sets_every_option_of_every_optimizer() -> None:
 # Bits
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [(shape, helpers.DTYPES[i % 2]) for i, shape in enumerate(SHAPES)],
+    ids=str,
+)
 def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(
     shape: tuple[int, int, int], dtype: str
 ) -> None:
@@ -223,9 +228,15 @@ def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(
     assert all_bits(narrow) == expected
 
 
-@pytest.mark.parametrize("gradient", sorted(Gradient.choices))
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (17, 8, 3), (100, 33, 1), (1_000, 64, 1)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype", "gradient"),
+    helpers.cover_pairs(
+        [(1, 1, 1), (17, 8, 3), (100, 33, 1), (1_000, 64, 1)],
+        helpers.DTYPES,
+        sorted(Gradient.choices),
+    ),
+    ids=str,
+)
 def test_bits_of_every_gradient_at_every_size(
     shape: tuple[int, int, int], dtype: str, gradient: str
 ) -> None:
@@ -238,8 +249,7 @@ def test_bits_of_every_gradient_at_every_size(
     )
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("dtype", "gradient"), BY_TURNS)
 def test_bits_of_large_problems(dtype: str, gradient: str) -> None:
     assert_same_alone(
         OPTIMIZERS[::9],
@@ -257,12 +267,12 @@ def assert_same_alone(rows: Sequence[Mapping[str, Any]], **fields: Any) -> None:
     assert all_bits([*configs[2:], *configs[:2]]) == [*expected[2:], *expected[:2]]
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("dtype", "gradient"), BY_TURNS)
 def test_bits_are_the_same_among_a_thousand(dtype: str, gradient: str) -> None:
     assert_same_among(1000, steps=70, dtype=dtype, gradient=gradient)
 
 
+@pytest.mark.slow
 def test_bits_are_the_same_among_ten_thousand() -> None:
     assert_same_among(10_000, steps=5)
 
@@ -450,15 +460,17 @@ def prepared(configs: Sequence[FitConfig]) -> list[Task]:
 # Ends
 
 
-@pytest.mark.parametrize("steps", [0, 5, 31, 32, 33, 200])
 @pytest.mark.parametrize("lr", [1e-2, 0.1, 1.0, 1e30])
-def test_divergence_is_found_at_its_step_and_recorded_last(lr: float, steps: int) -> None:
-    wild = config({"name": "manual_sgd", "lr": lr}, steps=steps)
-    (_, found, _), expected = run([config(seed=1), wild, config(seed=2)]), fit(single(wild))
-    assert (found.status, found.diverged_at_step) == (expected.status, expected.diverged_at_step)
-    assert found.steps.tolist() == expected.steps.tolist()
-    assert found.losses == pytest.approx(expected.losses, rel=1e-4, nan_ok=True)
-    assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+def test_divergence_is_found_at_its_step_and_recorded_last(lr: float) -> None:
+    for steps in (0, 5, 31, 32, 33, 200):
+        wild = config({"name": "manual_sgd", "lr": lr}, steps=steps)
+        _, found, _ = run([config(seed=1), wild, config(seed=2)])
+        expected = fit(single(wild))
+        assert found.status == expected.status
+        assert found.diverged_at_step == expected.diverged_at_step
+        assert found.steps.tolist() == expected.steps.tolist()
+        assert found.losses == pytest.approx(expected.losses, rel=1e-4, nan_ok=True)
+        assert found.loss == pytest.approx(expected.loss, rel=1e-4)
 
 
 def test_a_slow_divergence_leaves_at_any_step_without_a_trace_in_its_neighbours() -> None:

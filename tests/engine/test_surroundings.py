@@ -231,18 +231,18 @@ def test_so_it_does_inside_a_transform(name: str, plain: Any) -> None:
     assert found == [plain]
 
 
-@pytest.mark.parametrize("name", CONTEXTS)
-def test_what_was_found_is_given_back_after_an_exception(name: str) -> None:
+def test_what_was_found_is_given_back_after_an_exception() -> None:
     @isolated
     def fail() -> None:
         with computing(config()):
             raise KeyboardInterrupt
 
-    with CONTEXTS[name]():
-        before = settings()
-        with pytest.raises(KeyboardInterrupt):
-            fail()
-        assert settings() == before
+    for name, context in CONTEXTS.items():
+        with context():
+            before = settings()
+            with pytest.raises(KeyboardInterrupt):
+                fail()
+            assert settings() == before, name
 
 
 def test_a_component_that_sets_something_leaves_other_fits_alone(plain: Any) -> None:

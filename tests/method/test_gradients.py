@@ -14,15 +14,19 @@ from linfit.method.init import Normal
 from linfit.method.models import Model
 from linfit.problem.datasets import Dataset
 from linfit.problem.losses import Loss
-from tests.helpers import DATASETS, GRADIENTS, LOSSES, MODELS, GradientRow, LossRow, Row, label
+from tests.helpers import (
+    GRADIENTS,
+    LOSSES,
+    MODELS,
+    PROBLEMS,
+    GradientRow,
+    LossRow,
+    Row,
+    cover_pairs,
+    label,
+)
 
-#: Small ones: differences of sums over hundreds of large residuals would be rounding.
-DATA = [
-    given
-    for row in DATASETS
-    for given, shape in zip(row.settings(), row.shapes, strict=True)
-    if shape[0] <= 100
-]
+DATA = [given for given, _ in PROBLEMS]
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +62,10 @@ class Case:
         return self.loss(self.X @ weights - self.y)
 
 
-CASES = list(product(MODELS, LOSSES, DATA))
+CASES = cover_pairs(MODELS, LOSSES, DATA)
+CASES_BY_ROW = cover_pairs(
+    GRADIENTS, MODELS, LOSSES, DATA, allowed=lambda row, model, loss, data: row.takes(loss)
+)
 
 
 @pytest.mark.parametrize(("model", "loss", "dataset"), CASES, ids=label)
@@ -75,11 +82,7 @@ def test_all_gradients_are_one(model: Row, loss: LossRow, dataset: dict[str, Any
         assert other_value.item() == pytest.approx(value.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("row", "model", "loss", "dataset"),
-    [(row, *case) for row in GRADIENTS for case in CASES if row.takes(case[1])],
-    ids=label,
-)
+@pytest.mark.parametrize(("row", "model", "loss", "dataset"), CASES_BY_ROW, ids=label)
 def test_a_gradient_is_that_of_central_differences(
     row: Row, model: Row, loss: LossRow, dataset: dict[str, Any]
 ) -> None:

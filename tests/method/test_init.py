@@ -11,7 +11,7 @@ import torch
 
 from linfit.method.init import Init, Normal, TorchDefault
 from linfit.problem.streams import Purpose, torch_seed
-from tests.helpers import DTYPES, INITS, InitRow, label
+from tests.helpers import DTYPES, INITS, InitRow, cover_pairs, label
 
 SHAPES = [(1, 1), (2, 1), (5, 3), (64, 2)]
 SETTINGS = [(row, given) for row in INITS for given in row.settings()]
@@ -24,9 +24,11 @@ def draw(
     return Init.choose(given).draw(p, q, seed, getattr(torch, dtype))
 
 
-@pytest.mark.parametrize(("row", "given"), SETTINGS, ids=label)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("row", "given", "dtype", "shape"),
+    [(*one, *more) for one, *more in cover_pairs(SETTINGS, DTYPES, SHAPES)],
+    ids=label,
+)
 def test_initial_weights_have_the_shape_and_dtype_asked_for(
     row: InitRow, given: dict[str, Any], dtype: str, shape: tuple[int, int]
 ) -> None:
@@ -70,9 +72,7 @@ def test_the_global_streams_are_left_alone(row: InitRow, dtype: str) -> None:
     assert (random.getstate(), repr(np.random.get_state())) == before[1:]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize(("dtype", "shape", "seed"), cover_pairs(DTYPES, SHAPES, [0, 7]))
 def test_torch_default_is_nn_linears_own_draw(
     dtype: str, shape: tuple[int, int], seed: int
 ) -> None:

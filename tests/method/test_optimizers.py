@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,13 +47,13 @@ def test_the_table_says_whose_the_update_is(row: OptimizerRow) -> None:
         assert choice.torch_name == row.torch
 
 
-@pytest.mark.parametrize(
-    ("row", "number"),
-    [(row, number) for row in TORCH for number in range(len(row.settings()))],
-    ids=label,
-)
-def test_torchs_own_optimizer_is_built_with_every_setting(row: OptimizerRow, number: int) -> None:
-    given = row.settings()[number]
+@pytest.mark.parametrize("row", TORCH, ids=label)
+def test_torchs_own_optimizer_is_built_with_every_setting(row: OptimizerRow) -> None:
+    for given in row.settings():
+        assert_built(row, given)
+
+
+def assert_built(row: OptimizerRow, given: dict[str, Any]) -> None:
     parameter = torch.zeros(2, 1, requires_grad=True)
     stepper = Optimizer.choose(given).build(parameter, 30)
     assert isinstance(stepper, torch.optim.Optimizer)

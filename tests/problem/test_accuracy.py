@@ -21,7 +21,16 @@ from linfit.problem.digits import Digits, digits_of
 from linfit.problem.losses import SSE
 from linfit.problem.refinement import exact_products
 from linfit.problem.theory import optimum
-from tests.helpers import DATA, Exact, conditioned, config, problem, rational_least_squares
+from tests.helpers import (
+    DATA,
+    DTYPES,
+    Exact,
+    conditioned,
+    config,
+    cover_pairs,
+    problem,
+    rational_least_squares,
+)
 
 #: Their origin: tests/data/nist/README.md.
 CERTIFIED: dict[str, dict[str, Any]] = json.loads((DATA / "nist" / "certified.json").read_text())
@@ -122,9 +131,9 @@ def test_where_float64_cannot_bear_the_condition_number_the_fit_says_so() -> Non
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("gradient", ["manual", "gram"])
-@pytest.mark.parametrize("name", CERTIFIED)
+@pytest.mark.parametrize(
+    ("name", "gradient", "dtype"), cover_pairs(list(CERTIFIED), ["manual", "gram"], DTYPES)
+)
 def test_no_more_digits_are_promised_than_are_there(name: str, gradient: str, dtype: str) -> None:
     """Of W as a whole, in units in which every column has norm one: within half a digit."""
     found = run(name, dtype, gradient=gradient)
@@ -149,9 +158,11 @@ SCALINGS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("gradient", ["manual", "gram"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("scaling", SCALINGS, ids=lambda given: "-".join(given.values()) or "none")
+@pytest.mark.parametrize(
+    ("scaling", "dtype", "gradient"),
+    cover_pairs(SCALINGS, DTYPES, ["manual", "gram"]),
+    ids=lambda given: "-".join(given.values()) if isinstance(given, dict) else given,
+)
 def test_of_no_weight_in_own_terms_more_digits_are_promised_than_are_there(
     scaling: dict[str, Any], dtype: str, gradient: str
 ) -> None:

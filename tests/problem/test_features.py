@@ -55,8 +55,11 @@ def _rest(expansion: Expansion) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("given", SETTINGS, ids=label)
-def test_features_are_as_many_as_announced_and_named(given: dict[str, Any]) -> None:
+def test_features_are_as_many_as_announced_and_named_and_survive_json(
+    given: dict[str, Any],
+) -> None:
     expansion = learn(given)
+    assert np.array_equal(Expansion.of_parts(*expansion.as_parts())(OTHER), expansion(OTHER))
     X = expansion(COLUMNS)
     assert X.shape == (40, Features.choose(given).num(2))
     assert len(set(expansion.names)) == X.shape[1] == len(expansion.names)
@@ -78,12 +81,6 @@ def test_weights_in_own_terms_predict_the_same(given: dict[str, Any]) -> None:
         assert (
             np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
         )  # powers of 107 cancel
-
-
-@pytest.mark.parametrize("given", SETTINGS, ids=label)
-def test_an_expansion_survives_json(given: dict[str, Any]) -> None:
-    expansion = learn(given)
-    assert np.array_equal(Expansion.of_parts(*expansion.as_parts())(OTHER), expansion(OTHER))
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["all alike", "weighted"])

@@ -15,7 +15,16 @@ from linfit.problem.losses import Huber, Loss
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Array, Problem
 from linfit.problem.theory import optimum
-from tests.helpers import DTYPES, QUADRATIC_LOSSES, LossRow, conditioned, config, label, problem
+from tests.helpers import (
+    DTYPES,
+    QUADRATIC_LOSSES,
+    LossRow,
+    conditioned,
+    config,
+    cover_pairs,
+    label,
+    problem,
+)
 
 SIZES = ((40, 3, 1), (25, 4, 2), (6, 6, 1), (4, 7, 1))
 
@@ -35,9 +44,9 @@ def objective(w: Array, X: Array, y: Array, delta: float, strength: float) -> fl
     return float(rho.mean() + 0.5 * strength * (w * w).sum())
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.3])
-@pytest.mark.parametrize("delta", [0.05, 1.0, 100.0])
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize(
+    ("size", "delta", "strength"), cover_pairs(SIZES, [0.05, 1.0, 100.0], [0.0, 0.3]), ids=str
+)
 def test_the_optimum_of_hubers_loss_is_scipys(
     size: tuple[int, int, int], delta: float, strength: float
 ) -> None:
@@ -112,18 +121,20 @@ def assert_flat(weights: Array, seen: Problem, delta: float, strength: float = 0
     assert (np.abs(slope) <= 3e-14 * (terms + strength * np.abs(weights))).all()
 
 
-@pytest.mark.parametrize("strength", [0.0, 1e-6, 0.3])
-@pytest.mark.parametrize("delta", [1e-6, 1e-3, 1.0])
 @pytest.mark.parametrize(
-    "kind",
-    [
-        "heavy tails",
-        "whole numbers",
-        "columns of unlike size",
-        "a column of rounding",
-        "powers",
-        "far from zero",
-    ],
+    ("kind", "delta", "strength"),
+    cover_pairs(
+        [
+            "heavy tails",
+            "whole numbers",
+            "columns of unlike size",
+            "a column of rounding",
+            "powers",
+            "far from zero",
+        ],
+        [1e-6, 1e-3, 1.0],
+        [0.0, 1e-6, 0.3],
+    ),
 )
 def test_whatever_the_data_the_gradient_is_zero_at_the_optimum(
     kind: str, delta: float, strength: float
@@ -299,9 +310,11 @@ def test_the_excess_loss_of_huber_is_exact(distance: float, strength: float) -> 
     assert found.excess(np.stack([away, found.weights])).tolist() == [excess, 0.0]
 
 
-@pytest.mark.parametrize("row", QUADRATIC_LOSSES, ids=label)
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("strength", [1e-3, 0.7, 50.0])
+@pytest.mark.parametrize(
+    ("row", "size", "strength"),
+    cover_pairs(QUADRATIC_LOSSES, SIZES, [1e-3, 0.7, 50.0]),
+    ids=label,
+)
 def test_a_ridge_penalty_moves_optimum_curvatures_and_excess(
     row: LossRow, size: tuple[int, int, int], strength: float
 ) -> None:

@@ -14,20 +14,21 @@ from linfit.problem.losses import MSE, SSE, Loss
 from linfit.problem.problem import Array
 from linfit.problem.theory import least_squares, optimum
 from tests.helpers import (
-    DATASETS,
     KNOWN,
     LAW,
+    PROBLEMS,
     QUADRATIC_LOSSES,
     Exact,
     Known,
     LossRow,
     conditioned,
+    cover_pairs,
     label,
     problem,
 )
 
 EPS = float(np.finfo(float).eps)
-DATA = [given for row in DATASETS for given in row.settings()]
+DATA = [given for given, _ in PROBLEMS]
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=label)
@@ -62,9 +63,10 @@ def test_the_optimum_is_numpys(given: dict[str, Any]) -> None:
     np.testing.assert_allclose(found.curvatures, 2 * singular**2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("noise", [0.0, 0.1])
-@pytest.mark.parametrize("condition", [1e0, 1e2, 1e4, 1e6, 1e8, 1e10])
+@pytest.mark.parametrize(
+    ("condition", "noise", "seed"),
+    cover_pairs([1e0, 1e2, 1e4, 1e6, 1e8, 1e10], [0.0, 0.1], [0, 1]),
+)
 def test_the_optimum_survives_bad_conditioning(condition: float, noise: float, seed: int) -> None:
     """The oracle is exact; the bound is that of least squares, κ·(1 + κ·‖r‖/(‖X‖‖w‖)) roundings."""
     X = conditioned(condition, n=9, p=4, seed=seed)

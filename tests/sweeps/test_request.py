@@ -105,7 +105,14 @@ def recorded_configs(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text())["config"] for file in files]
 
 
-@pytest.mark.parametrize(("num_fits", "line"), SWEEPS, ids=lambda part: str(part))
+@pytest.mark.parametrize(
+    ("num_fits", "line"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if number % 3 else [])
+        for number, case in enumerate(SWEEPS)
+    ],
+    ids=str,
+)
 def test_plan_and_run_are_one_path(num_fits: int, line: str, experiments: Path) -> None:
     arguments = [*shlex.split(line.replace("'", "\\'")), "tracking=none", "dataset.n=8"]
     if not any(word in line for word in ("steps", "basic ", "referring", "grids")):

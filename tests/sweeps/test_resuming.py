@@ -28,7 +28,16 @@ from linfit.tracking.notes import NOTE, asked, command
 from linfit.tracking.tables import Parts, reopen
 from linfit.views.progress import ProgressBar
 from tests.faults.harness import recorded
-from tests.sweeps.conftest import FOLDER, NUM_FITS, SWEEP, Linfit, Reference, found, kill, tables
+from tests.sweeps.conftest import (
+    FOLDER,
+    NUM_FITS,
+    SWEEP,
+    Linfit,
+    Reference,
+    found,
+    kill,
+    tables,
+)
 
 FAILS = """
 from typing import Literal
@@ -549,8 +558,7 @@ def test_what_is_finished_is_left_out(
     assert "2 fits: 2 completed" in linfit("run", "-m", "seed=0,1", "steps=3", "--skip-done").out
 
 
-@pytest.mark.parametrize("runs", ["all", "best:3"])
-@pytest.mark.parametrize("whole", [0, 2, 5, 17])
+@pytest.mark.parametrize(("whole", "runs"), [(0, "all"), (5, "all"), (17, "all"), (2, "best:3")])
 def test_fits_whose_files_were_not_attached_have_them_afterwards(
     whole: int,
     runs: str,

@@ -111,7 +111,10 @@ def of_one(found: Seen) -> Seen:
 @pytest.mark.parametrize(
     ("name", "size", "by_client"),
     [
-        *((name, 1, False) for name in SWEEPS),
+        *(
+            pytest.param(name, 1, False, marks=[pytest.mark.slow] if number % 2 else [])
+            for number, name in enumerate(SWEEPS)
+        ),
         ("a number later", 2, False),
         ("one job", 2, True),
         ("a number later", 1, True),
@@ -137,6 +140,7 @@ def test_a_sweep_in_batches_ends_as_one_in_one(
 
 
 @pytest.mark.parametrize(("before", "dies"), [(2, True), (3, False), (7, True)])
+@pytest.mark.slow
 def test_a_sweep_broken_off_between_batches_says_the_same_when_it_is_resumed(
     before: int,
     dies: bool,

@@ -226,6 +226,7 @@ def test_only_the_fit_that_kills_its_worker_fails(
     assert sorted(children) == ["FAILED"] + ["FINISHED"] * 8
 
 
+@pytest.mark.slow
 def test_chunks_are_given_up_whole_when_too_many_workers_die(
     workdir: Path, own_path: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +275,7 @@ def test_a_wrong_number_of_workers_is_one_line(workers: str, linfit: Linfit, bar
 @pytest.mark.parametrize(
     ("signalled", "code"), [(signal.SIGINT, 130), (getattr(signal, "SIGKILL", None), -9)]
 )
+@pytest.mark.slow
 def test_no_worker_outlives_its_sweep(
     signalled: signal.Signals, code: int, workdir: Path, client: Any
 ) -> None:

@@ -165,6 +165,7 @@ def named(
     return folder
 
 
+@pytest.mark.slow
 def test_a_working_directory_may_have_any_name(
     named: Path, linfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

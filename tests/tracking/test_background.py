@@ -100,6 +100,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("moment", [0, 0.3])
+@pytest.mark.slow
 def test_a_parent_that_is_killed_leaves_whole_blocks(
     moment: float, recorder: DatabaseRecorder
 ) -> None:

@@ -221,6 +221,7 @@ assert not {tag for tag in outer.data.tags if not tag.startswith("mlflow.")}, ou
 """
 
 
+@pytest.mark.slow
 def test_autologging_adds_nothing(workdir: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     done = subprocess.run(

@@ -231,6 +231,7 @@ def test_a_block_that_fails_leaves_nothing(
     assert len(recorder.add(ODD)) == len(ODD)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_nothing(recorder: DatabaseRecorder) -> None:
     program = f"""
 import os, signal
@@ -338,6 +339,7 @@ def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
 
 
 @pytest.mark.matrix
+@pytest.mark.slow
 def test_it_survives_gc_and_upgrade(recorder: DatabaseRecorder) -> None:
     run_ids = recorder.add([*children(), *ODD])
     before = everything(recorder.client.client, run_ids[1:])

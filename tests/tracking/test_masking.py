@@ -165,14 +165,13 @@ def test_secrets_are_masked(text: str) -> None:
 
 
 @pytest.mark.parametrize("token", SHAPES)
-@pytest.mark.parametrize("around", ["{}", "x = '{}'", "it was {}, they say", "a={}&b=2", "[{}]"])
-def test_tokens_are_known_by_their_shape(token: str, around: str) -> None:
-    assert mask(around.format(token)) == around.format(HIDDEN)
+def test_tokens_are_known_by_their_shape(token: str) -> None:
+    for around in ("{}", "x = '{}'", "it was {}, they say", "a={}&b=2", "[{}]"):
+        assert mask(around.format(token)) == around.format(HIDDEN)
 
 
-@pytest.mark.parametrize("text", INNOCENT)
-def test_what_is_no_secret_stays(text: str) -> None:
-    assert mask(text) == text
+def test_what_is_no_secret_stays() -> None:
+    assert [text for text in INNOCENT if mask(text) != text] == []
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,7 @@ READS = (
     "relocate",
 )
 WRITES = (
-    "run steps=6",
     "run -m steps=6 seed=0,1",
-    "run --skip-done steps=6",
     "resume last",
     "reproduce last --sample 1",
     "relocate --yes",

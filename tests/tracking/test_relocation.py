@@ -261,6 +261,7 @@ def test_another_way_to_the_same_place_is_no_move(
     "place",
     ["elsewhere", "elsewhere/artifacts", "first/outputs/artifacts", "q%20b", "file:elsewhere"],
 )
+@pytest.mark.slow
 def test_artifacts_that_were_put_elsewhere_are_no_move(
     place: str, linfit: Linfit, bare: Path, migrated_store: Path
 ) -> None:

@@ -312,6 +312,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("moment", [0, 0.3])
+@pytest.mark.slow
 def test_nothing_is_committed_for_a_parent_that_is_gone(
     moment: float, template: Path, tmp_path: Path
 ) -> None:

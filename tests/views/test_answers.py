@@ -98,7 +98,12 @@ def check_sentence(comparison: Comparison, places: list[answers.Place], by: str 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "failing"), DESIGNS, ids=[" ".join(arguments) for arguments, _ in DESIGNS]
+    ("arguments", "failing"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if number % 2 else [])
+        for number, case in enumerate(DESIGNS)
+    ],
+    ids=[" ".join(arguments) for arguments, _ in DESIGNS],
 )
 def test_a_sweep_answers_as_an_independent_reader_does(
     sweep: Sweep, arguments: list[str], failing: float

@@ -97,6 +97,7 @@ def with_failed(usual: Swept, rows: list[int]) -> Swept:
 
 
 @pytest.mark.parametrize("rows", FAILED.values(), ids=FAILED)
+@pytest.mark.slow
 def test_failed_fits_are_no_diverged_ones(rows: list[int], usual: Swept) -> None:
     swept = with_failed(usual, rows)
     counts = swept.results["status"].value_counts()

@@ -311,6 +311,7 @@ def test_the_objective_of_a_job(
     "arguments", [(), ("split.validation=0.2",), ("objective=loss",), ("objective=excess_loss",)]
 )
 @pytest.mark.parametrize("launcher", ["linfit", "basic"])
+@pytest.mark.slow
 def test_sweepers_get_the_objectives_also_of_fits_that_are_left_out(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, arguments: tuple[str, ...]
 ) -> None:
