@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 from linfit.component import Frozen
 from linfit.problem.penalties import Ridge
 
-if TYPE_CHECKING:
-    from linfit.config import FitConfig
+Config = TypeVar("Config", bound=Frozen)
 
 #: Schema of configs that are written. Earlier ones can be read.
 SCHEMA = 2
@@ -32,7 +31,7 @@ class Convention:
     """Class of the parts that have the field."""
     field: str
     before: object
-    matters: Callable[[FitConfig], bool]
+    matters: Callable[[Any], bool]
     """Return True if the field can change a number of the fit."""
 
     @property
@@ -40,7 +39,7 @@ class Convention:
         """Key of the field in a config, as overrides name it."""
         return f"{self.section}.{self.field}" if self.section else self.field
 
-    def part(self, config: FitConfig) -> Frozen | None:
+    def part(self, config: Frozen) -> Frozen | None:
         """Return the part of the config that has the field.
 
         None if the config has none.
@@ -57,7 +56,7 @@ CONVENTIONS = (
 )
 
 
-def as_of_schema(config: FitConfig, schema: int) -> FitConfig:
+def as_of_schema(config: Config, schema: int) -> Config:
     """Return a config that was stored in `schema`, with the conventions of that schema."""
     for convention in CONVENTIONS:
         part = convention.part(config)
@@ -70,7 +69,7 @@ def as_of_schema(config: FitConfig, schema: int) -> FitConfig:
     return config
 
 
-def left_out(config: FitConfig) -> Iterator[tuple[str, str]]:
+def left_out(config: Frozen) -> Iterator[tuple[str, str]]:
     """Yield (section, field) of each convention that the fit's fingerprint excludes."""
     for convention in CONVENTIONS:
         part = convention.part(config)
@@ -80,7 +79,7 @@ def left_out(config: FitConfig) -> Iterator[tuple[str, str]]:
             yield convention.section, convention.field
 
 
-def keys_without_effect(*configs: FitConfig) -> set[str]:
+def keys_without_effect(*configs: Frozen) -> set[str]:
     """Return the keys of conventions that change no number of any of the fits."""
 
     def has_effect(convention: Convention) -> bool:

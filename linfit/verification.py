@@ -19,7 +19,7 @@ from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.engine.surroundings import isolated
 from linfit.errors import ConfigError, LinfitError
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.settings import SingleEngine, StackedEngine
 from linfit.sweeps.composition import load_plugins
 from linfit.tracking import layout

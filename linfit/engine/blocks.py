@@ -24,8 +24,9 @@ from linfit.method.optimizers import Optimizer
 from linfit.method.stacks import kind
 from linfit.problem.accuracy import with_warning
 from linfit.problem.penalties import Shrinkage
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import NONE, Optimum, optima
+from linfit.problem.types import Array
 from linfit.settings import StackedEngine
 
 WINDOW = 32

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 #: Relative difference of losses, or of weights, above which two fits have parted.
 PARTED = {"float32": 1e-4, "float64": 1e-9}

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.config import FitConfig
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Array
 
 
 class Status(StrEnum):

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from linfit.problem.problem import Array
-from linfit.problem.types import Mask
+from linfit.problem.types import Array, Mask
 
 #: No prediction exceeds 2 to this power steps.
 FARTHEST = 50

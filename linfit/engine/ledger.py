@@ -25,8 +25,7 @@ from linfit.engine.limits import (
     divergence_limit,
     resolve_tolerance,
 )
-from linfit.problem.problem import Array
-from linfit.problem.types import Mask
+from linfit.problem.types import Array, Mask
 
 Rows = NDArray[np.int64]
 NEVER = -1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,8 +23,9 @@ from linfit.method.batches import steepest
 from linfit.method.optimizers import Optimizer
 from linfit.method.stable_lr import find_largest_stable_lr
 from linfit.problem.digits import digits_of
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
+from linfit.problem.types import Array
 
 #: Most eigenvalues, and most weights of the optimum, that a theory lists.
 MOST = 32

@@ -31,7 +31,7 @@ from linfit.method.optimizers import Optimizer
 from linfit.method.schedules import Schedule
 from linfit.method.stacks import Columns, Memory, Update
 from linfit.problem.penalties import Shrinkage
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 #: Schedules of s fits, each with the number of steps that the fit makes.
 Schedules = Sequence[tuple[Schedule, int]]

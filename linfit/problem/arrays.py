@@ -21,7 +21,8 @@ from linfit.problem.datasets import Dataset
 from linfit.problem.files import Columns, Table
 from linfit.problem.frames import columns_of, numbers_of
 from linfit.problem.npy import read_array
-from linfit.problem.problem import Array, Problem, limit
+from linfit.problem.problem import Problem
+from linfit.problem.types import Array, limit
 from linfit.writing import whole
 
 #: The files in which runs keep the numbers of arrays.

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from linfit.problem.problem import Array, limit
 from linfit.problem.tables import ROWS, Numbers
+from linfit.problem.types import Array, limit
 
 #: How the note of rows that were left out ends.
 LEFT_OUT = "with missing cells left out"

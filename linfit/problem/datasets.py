@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from linfit.component import Component, Seed, optional
 from linfit.lines import Lines, Scope
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.streams import Purpose, generator, generator_line
+from linfit.problem.types import Array
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Noise = Annotated[float, Field(ge=0)]

@@ -20,8 +20,9 @@ from linfit.problem.datasets import Dataset
 from linfit.problem.loading import prepared
 from linfit.problem.npy import columns_in, numpy_rows
 from linfit.problem.pipes import readable
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.tables import SEPARATORS, Numbers, Rows, csv_rows, no_utf8, parquet_rows
+from linfit.problem.types import Array
 
 SHIPPED = "linfit:"
 #: Lines that the numbers of a dataset may take in a program.

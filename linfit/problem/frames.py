@@ -9,7 +9,7 @@ import numpy as np
 
 from linfit.errors import brief
 from linfit.problem.linfit_model_1 import read_cells, refuse_cell
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 #: Columns by name, and the names of features, targets and weight.
 Named = tuple[list[tuple[str, Any]], tuple[tuple[str, ...], tuple[str, ...], str | None]]

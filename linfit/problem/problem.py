@@ -13,9 +13,7 @@ import numpy as np
 
 from linfit.problem.features import Expansion
 from linfit.problem.losses import Loss, SumOfSquares
-from linfit.problem.types import LARGEST_NUMBER
-from linfit.problem.types import Array as Array
-from linfit.problem.types import limit as limit
+from linfit.problem.types import LARGEST_NUMBER, Array
 
 
 @dataclass(frozen=True)

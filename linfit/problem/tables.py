@@ -23,7 +23,7 @@ from linfit.errors import brief
 from linfit.problem.linfit_model_1 import EXACT
 from linfit.problem.opened import open_again, open_regular, require_memory, size_of
 from linfit.problem.parquet_pages import measure, require_plain_schema
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.system import quote_word
 
 #: Rows of a block at the most, and its bytes, unless a row has more: about what stays in a processor's cache.

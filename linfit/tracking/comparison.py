@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from linfit.engine.difference import PARTED, relative, relative_losses
 from linfit.engine.fit import Status
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.tracking.outcomes import Outcome
 
 #: The word for the outcome that was stored, and for that of another run.

@@ -19,12 +19,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from linfit.errors import RecordingError, brief
-
-if TYPE_CHECKING:
-    from linfit.tracking.store import Store
 
 RUN_NAME, PARAM, TAG, DIGEST, SCHEMA = 250, 6000, 8000, 36, 1_048_575
 EXPERIMENT_NAME, ARTIFACTS = 256, 200
@@ -63,8 +61,17 @@ def schema_notes(columns: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def require_room(store: Store, experiment: str, artifacts: str | None) -> None:
-    """Raise RecordingError where the store cannot hold a name or an address."""
+class LimitedStore(Protocol):
+    """A store, as far as its limits depend on what it is."""
+
+    @property
+    def file(self) -> Path | None: ...
+    @property
+    def is_server(self) -> bool: ...
+
+
+def require_room(store: LimitedStore, experiment: str, artifacts: str | None) -> None:
+    """Raise RecordingError if the store cannot hold a name or an address."""
     if store.file is not None:
         return
     if len(experiment) > EXPERIMENT_NAME:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.engine.fit import Fit, Status
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.tracking.model import read_weights
 from linfit.tracking.sweep_tables import Entry
 

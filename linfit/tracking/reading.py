@@ -15,7 +15,7 @@ from mlflow.entities import Run, ViewType
 from linfit.config import FitConfig
 from linfit.engine.fit import Status
 from linfit.errors import ConfigError, LinfitError, brief
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.tracking import environment, layout, stored
 from linfit.tracking.access import own_file, require_known_place, require_own_folder, require_size
 from linfit.tracking.copies import Readable

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 #: The place of step 0 on a logarithmic axis of steps.
 STEP_ZERO = 0.5

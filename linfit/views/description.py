@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.sweeps.recording import Done
 from linfit.sweeps.run_result import Recorded, RunResult
 from linfit.tracking import layout, notes, run_records, saved_views

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.engine.fit import Fit, Status
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.views.charts import Axis, Chart, Mark, Series, join_notes, on_steps, positive
 from linfit.views.floor import clamp, get_floor, say_floor
 from linfit.views.planes import FARTHEST, GRID, ends, plane_chart, plane_of, within

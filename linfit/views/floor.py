@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from linfit.engine.difference import rounding_floor
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 if TYPE_CHECKING:  # a single fit does without pandas
     import pandas as pd

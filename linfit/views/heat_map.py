@@ -10,7 +10,7 @@ import pandas as pd
 
 from linfit.component import unknown
 from linfit.errors import ConfigError
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.views.captions import say_lost, say_problem
 from linfit.views.charts import Axis, Chart, Surface, join_notes, positive, round_to_bins
 from linfit.views.comparison import Comparison

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.views.charts import (
     STEP_ZERO,
     Axis,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum
+from linfit.problem.types import Array
 from linfit.views.charts import Axis, Chart, Mark, Series, Surface, join_notes
 
 GRID = 121

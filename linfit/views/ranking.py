@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.views.statistics import LEVEL, adjust_by_holm, compute_p, mean_interval, share_level
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from linfit.errors import LinfitError
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.tracking.objective import PROBLEM
 from linfit.views.captions import LOST, say_lost, say_methods, say_problem
 from linfit.views.charts import Axis, Chart, Mark, Series, join_notes, positive, round_to_bins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 LEVEL = 0.95
 

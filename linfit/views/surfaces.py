@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.views.charts import Surface
 from linfit.views.ticks import names, ticks
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.errors import LinfitError
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.views.captions import say_chosen, say_lost, say_methods, say_problem
 from linfit.views.charts import Axis, Chart, Series, join_notes, on_steps, positive
 from linfit.views.comparison import Comparison

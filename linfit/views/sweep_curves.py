@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 
 
 @dataclass(frozen=True)

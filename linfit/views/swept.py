@@ -23,8 +23,9 @@ from pydantic_core import from_json
 from linfit.config import FitConfig
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import Optimum, optimum
+from linfit.problem.types import Array
 from linfit.sweeps.naming import leaf_keys, sections_of, varying_keys
 from linfit.tracking import layout
 from linfit.tracking.access import located, take_arrays

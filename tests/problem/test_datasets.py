@@ -10,8 +10,9 @@ import pytest
 
 from linfit.config import FitConfig
 from linfit.problem.datasets import Dataset, Parabola, Polynomial, RandomLinear
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.streams import Purpose, generator, torch_seed
+from linfit.problem.types import Array
 from tests.helpers import DATASETS, DatasetRow, config, label
 
 SETTINGS = [

@@ -15,7 +15,7 @@ from linfit.engine.blocks import blocks
 from linfit.engine.dispatch import fit
 from linfit.engine.prediction import theory_of
 from linfit.engine.twins import twins_of
-from linfit.problem.problem import Array
+from linfit.problem.types import Array
 from linfit.sweeps import stability
 from tests.helpers import (
     GRADIENTS,

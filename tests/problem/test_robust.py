@@ -13,8 +13,9 @@ from sklearn import linear_model
 
 from linfit.problem.losses import Huber, Loss
 from linfit.problem.penalties import Shrinkage
-from linfit.problem.problem import Array, Problem
+from linfit.problem.problem import Problem
 from linfit.problem.theory import optimum
+from linfit.problem.types import Array
 from tests.helpers import (
     DTYPES,
     QUADRATIC_LOSSES,

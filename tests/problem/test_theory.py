@@ -11,8 +11,8 @@ from hypothesis import given, strategies
 
 from linfit.problem.datasets import Dataset
 from linfit.problem.losses import MSE, SSE, Loss
-from linfit.problem.problem import Array
 from linfit.problem.theory import least_squares, optimum
+from linfit.problem.types import Array
 from tests.helpers import (
     KNOWN,
     LAW,
