@@ -208,7 +208,7 @@ def test_the_copy_is_deleted(old: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_what_lies_in_a_log_is_read_and_stays_there(old: Path) -> None:
-    """Return the bytes of the file and of the log of a killed process.
+    """Neither the file nor the log of a killed process changes.
 
     The last connection that may write would empty the log into the file.
     """

@@ -1,4 +1,4 @@
-"""The recorder whose MLflow lives in another process: equal runs and errors, whatever happens to it."""
+"""The recorder whose MLflow lives in another process: equal runs and errors in any case."""
 
 from __future__ import annotations
 
