@@ -249,6 +249,7 @@ def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
     recorder.client.client.delete_experiment(recorder.client.experiment_id)
     with pytest.raises(
         RecordingError,
-        match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* while its runs were added$",
+        match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* "
+        r"while its runs were added$",
     ):
         recorder.submit([row()]).result()
