@@ -17,7 +17,7 @@ from tests.tracking.written import NAME, ODD, Written, children, uri, write
 
 @pytest.fixture(scope="session")
 def template(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the experiment, so that its copies differ in nothing, not even in when it was made."""
+    """Return a store with the experiment: its copies differ in nothing, not even in their age."""
     file = tmp_path_factory.mktemp("template") / "mlflow.db"
     shutil.copy(migrated_store, file)
     ClientRecorder(Store(uri(file), str(file.parent / "artifacts")), NAME)

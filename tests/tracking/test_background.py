@@ -91,7 +91,8 @@ import os, signal, sys, time
 from linfit.settings import MLflowTracking
 from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
-rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
+metrics = tuple(("loss", 1.0, step) for step in range(1000))
+rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, metrics) for _ in range(400)]
 recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
 blocks = [recorder.submit(rows) for _ in range(3)]
 time.sleep({moment})
@@ -249,6 +250,7 @@ def test_a_deleted_experiment_takes_no_runs(recorder: DatabaseRecorder) -> None:
     recorder.client.client.delete_experiment(recorder.client.experiment_id)
     with pytest.raises(
         RecordingError,
-        match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* while its runs were added$",
+        match=r"^the MLflow experiment 'a block' was deleted in sqlite:.* "
+        r"while its runs were added$",
     ):
         recorder.submit([row()]).result()

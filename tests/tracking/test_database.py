@@ -240,8 +240,10 @@ from linfit.tracking import statements
 from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 statements.known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(200)]
-open_recorder(MLflowTracking(uri={recorder.store.uri!r}, artifacts={recorder.store.artifacts!r}), {NAME!r}).add(rows)
+metrics = tuple(("loss", 1.0, step) for step in range(1000))
+rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, metrics) for _ in range(200)]
+tracking = MLflowTracking(uri={recorder.store.uri!r}, artifacts={recorder.store.artifacts!r})
+open_recorder(tracking, {NAME!r}).add(rows)
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL

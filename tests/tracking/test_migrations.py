@@ -1,4 +1,4 @@
-"""Stores of other MLflows: read without a byte of them changed, and refused in one line by all that writes."""
+"""Stores of other MLflows: read without a change, and refused in one line by whatever writes."""
 
 from __future__ import annotations
 
@@ -206,7 +206,10 @@ def test_the_copy_is_deleted(old: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_what_lies_in_a_log_is_read_and_stays_there(old: Path) -> None:
-    """The file, and the log of a process that was killed: the last connection that may write would empty it into the file."""
+    """Neither the file nor the log of a killed process changes.
+
+    The last connection that may write would empty the log into the file.
+    """
     change("PRAGMA journal_mode = WAL")
     program = (
         "import os, sqlite3; store = sqlite3.connect('outputs/mlflow.db'); "
@@ -339,7 +342,7 @@ def test_the_lack_of_a_table_is_damage_where_the_revision_is_the_latest(
 
 
 def test_a_store_that_is_half_migrated_is_read_all_the_same(old: Path) -> None:
-    """Its columns are there, and its revision is behind: the upgrade fails on a column that is there already."""
+    """Its columns are new and its revision is old: the upgrade fails on an existing column."""
     upgrade(old / FILE)
     change(f"UPDATE alembic_version SET version_num = '{OLDEST_REVISION}'")
     before = bytes_below(old)

@@ -1,4 +1,4 @@
-"""The recorder whose MLflow lives in another process: the same runs, the same errors, whatever happens to either process."""
+"""The recorder whose MLflow lives in another process: equal runs and errors in any case."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Opened = Callable[..., RemoteRecorder]
 
 @pytest.fixture
 def opened(template: Path, tmp_path: Path) -> Iterator[Opened]:
-    """Opens a recorder whose process has had a head start, on a copy of the store if nothing else is said."""
+    """Return a function that opens a recorder with a process, by default on a copy of the store."""
     recorders: list[RemoteRecorder] = []
 
     def open_remote(address: str | None = None) -> RemoteRecorder:
@@ -71,7 +71,7 @@ def opened(template: Path, tmp_path: Path) -> Iterator[Opened]:
 
 
 def artifacts_of(store: Path) -> str:
-    """Return where a store keeps artifacts: for a copy of it that is elsewhere, and has to be named."""
+    """Return the place of a store's artifacts, which its copies elsewhere have to name."""
     return str(store.parent / "artifacts")
 
 
@@ -301,7 +301,8 @@ from linfit.tracking import head_start
 from linfit.tracking.run_records import Row
 from linfit.tracking.opening import open_recorder
 head_start.begin([])
-rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, tuple(("loss", 1.0, step) for step in range(1000))) for _ in range(400)]
+metrics = tuple(("loss", 1.0, step) for step in range(1000))
+rows = [Row("child", 1, 2, "FINISHED", {{}}, {{}}, metrics) for _ in range(400)]
 recorder = open_recorder(MLflowTracking(uri={uri!r}, artifacts={artifacts!r}), {name!r})
 recorder.begin(Row("first", 1, 2, "RUNNING", {{}}))
 blocks = [recorder.submit(rows) for _ in range(3)]
@@ -345,7 +346,8 @@ def test_it_ends_when_nobody_can_ask_any_more(opened: Opened) -> None:
 PROGRAM = """
 import atexit, json, sys
 from linfit.__main__ import main
-atexit.register(lambda: print(json.dumps(sorted({"mlflow", "torch", "linfit.tracking.remote"} & set(sys.modules)))))
+names = {"mlflow", "torch", "linfit.tracking.remote"}
+atexit.register(lambda: print(json.dumps(sorted(names & set(sys.modules)))))
 main()
 """
 

@@ -112,13 +112,14 @@ def test_no_secret_is_written_or_said_anywhere(
     served: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In no file and no table, of the working directory or of the server, and in no line that a command prints."""
+    """No file, table or line that a command prints has it, here or on the server."""
     monkeypatch.setenv("CANARY", CANARY)
     named, known = (
         f"tracking.uri={server.replace('//', f'//user:{password}@')}",
         server.replace("//", f"//user:{CANARY}@"),
     )
-    beside = f"tracking.artifacts=ftp://user:{password}@nowhere.invalid/x"  # which a store that has the experiment does not need
+    # A store that has the experiment does not need it.
+    beside = f"tracking.artifacts=ftp://user:{password}@nowhere.invalid/x"
     said = [
         linfit("run", "-m", "seed=0,1", "steps=2", named),
         linfit("run", "steps=2", named, beside),

@@ -137,7 +137,10 @@ def test_an_absent_store_is_made_whole_or_not_at_all(
 
 
 def test_processes_that_race_for_a_new_store_all_get_it(tmp_path: Path) -> None:
-    code = f"from linfit.tracking.store import *; prepare(locate('sqlite:///{tmp_path}/new/mlflow.db'))"
+    code = (
+        "from linfit.tracking.store import *; "
+        f"prepare(locate('sqlite:///{tmp_path}/new/mlflow.db'))"
+    )
     with ExitStack() as stack:
         racing = [
             stack.enter_context(started([sys.executable, "-c", code], stderr=subprocess.PIPE))
@@ -187,7 +190,8 @@ import os, sqlite3, sys
 store = sqlite3.connect(sys.argv[1], isolation_level=None)
 store.execute("PRAGMA cache_size = 1")
 store.execute("BEGIN IMMEDIATE")
-store.executemany("INSERT INTO experiment_tags VALUES (?, ?, 0)", [(f"key {number}", "x" * 1000) for number in range(500)])
+tags = [(f"key {number}", "x" * 1000) for number in range(500)]
+store.executemany("INSERT INTO experiment_tags VALUES (?, ?, 0)", tags)
 os._exit(9)
 """
 

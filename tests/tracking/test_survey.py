@@ -1,4 +1,4 @@
-"""A SQLite store knows how its rows are spread when a sweep has ended, so that MLflow's UI sorts it quickly."""
+"""After a sweep a SQLite store knows how its rows are spread: MLflow's UI sorts it quickly."""
 
 from __future__ import annotations
 

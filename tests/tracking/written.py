@@ -148,7 +148,10 @@ def uri(file: Path) -> str:
 
 
 def named(file: Path) -> Store:
-    """Return the store in a copy of another, with the place of that one's artifacts named: elsewhere nothing is written by itself."""
+    """Return the store in a copy, with the place of the original's artifacts named.
+
+    Nothing is written elsewhere than where the user says.
+    """
     with closing(sqlite3.connect(file)) as database:
         [(location,)] = database.execute(
             "SELECT artifact_location FROM experiments WHERE name = ?", (NAME,)
