@@ -148,8 +148,8 @@ class Table(Dataset):
         X = np.concatenate([block.X for block in blocks]).astype(np.float64, copy=False)
         y = np.concatenate([block.y for block in blocks]).astype(np.float64, copy=False)
         weights = None
-        if self.weighted():
-            weights = np.concatenate([block.weights for block in blocks])  # type: ignore[misc]
+        if self.weight is not None:
+            weights = np.concatenate([block.weights for block in blocks])
         return replace(blocks[-1], X=X, y=y, weights=weights)
 
     def blocks(self, seed: int) -> Iterator[Problem]:
