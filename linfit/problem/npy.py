@@ -191,8 +191,7 @@ def _read_archive(opened: BinaryIO, columns: Sequence[str]) -> dict[str, Numbers
     headers = _read_headers(archive)
     needed = {column if column in headers else column.rpartition(".")[0] for column in columns}
     size = sum(header.size for name, header in headers.items() if name in needed)
-    most = most_bytes(size_of(opened))
-    if size > most:
+    if size > (most := most_bytes(size_of(opened))):
         raise ValueError(
             f"its arrays would take {size:,} bytes, "
             f"and {most:,} are the most that a file of its size may"
