@@ -8,8 +8,6 @@ from pathlib import Path
 
 from linfit.problem.pipes import readable
 
-#: Number of bytes that are read and hashed at once.
-CHUNK = 2**20
 #: Nanoseconds after which a further change would have another time.
 #: The clocks of file systems tick slowly.
 SETTLED = 2 * 10**9
@@ -38,8 +36,5 @@ def file_digest(path: str) -> str:
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as opened:
-        while chunk := opened.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(opened, "sha256").hexdigest()

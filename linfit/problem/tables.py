@@ -95,9 +95,10 @@ def csv_rows(
     """
     with open_regular(file) as opened:
         header = _read_header(opened, path, separator)
+        places = []
         for column in columns:
             _require_separated(header, column, path)
-            place_of(header, column, path)
+            places.append(place_of(header, column, path))
 
         done = 0
         if size_of(opened) > SMALL:
@@ -109,7 +110,9 @@ def csv_rows(
                     yield block, partial(_name_row_below_header, done)
                     done += len(block)
 
-        yield from _read_with_python(opened, columns, path, done, separator)
+        with _lines_of(opened, path) as lines:
+            rows = islice(_split_rows(lines, path, separator), 1 + done, None)
+            yield from _read_with_python(rows, header, places, path)
 
 
 def _name_row_below_header(start: int, i: int) -> str:
@@ -228,17 +231,12 @@ def _read_with_arrow(opened: BinaryIO, columns: Sequence[str], separator: str) -
 
 
 def _read_with_python(
-    opened: BinaryIO, columns: Sequence[str], path: str, done: int, separator: str
+    rows: Iterator[tuple[int, list[str]]], header: list[str], places: Sequence[int], path: str
 ) -> Iterator[Rows]:
-    """Yield the rows after the first `done`."""
-    with _lines_of(opened, path) as lines:
-        numbered = _split_rows(lines, path, separator)
-        _, header = next(numbered)
-        places = [place_of(header, column, path) for column in columns]
-        remaining = islice(numbered, done, None)
-        while rows := list(islice(remaining, ROWS)):
-            numbers = [_read_row(row, line, header, places, path) for line, row in rows]
-            yield np.array(numbers), partial(_name_line, [line for line, _ in rows])
+    """Yield blocks of rows, which come with their line numbers."""
+    while block := list(islice(rows, ROWS)):
+        numbers = [_read_row(row, line, header, places, path) for line, row in block]
+        yield np.array(numbers), partial(_name_line, [line for line, _ in block])
 
 
 def _name_line(lines: list[int], i: int) -> str:
