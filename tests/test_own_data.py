@@ -1,4 +1,7 @@
-"""The user's own data through the command line: what is wrong is refused in one line before anything is written, what is odd is told."""
+"""The user's own data through the command line.
+
+Wrong data are refused in one line before anything is written; a note tells what is odd.
+"""
 
 from __future__ import annotations
 
@@ -39,30 +42,71 @@ def asked(kind: str, name: str, *more: str) -> list[str]:
 TEXTS: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "data.csv is empty: a header line with the names of the columns is needed"),
     "header only": ("a,b,y\n", "data.csv has no rows"),
-    "text": ("a,b,y\n1,2,3\n4,five,6\n", "data.csv, line 3, column 'b': 'five' is not a finite number"),
+    "text": (
+        "a,b,y\n1,2,3\n4,five,6\n",
+        "data.csv, line 3, column 'b': 'five' is not a finite number",
+    ),
     "missing": ("a,b,y\n1,2,3\n4,,6\n", f"data.csv, line 3, column 'b': {ABSENT}"),
     "nan": ("a,b,y\nnan,2,3\n", f"data.csv, line 2, column 'a': {ABSENT}"),
-    "infinity": ("a,b,y\n1,2,3\n4,5,inf\n", "data.csv, line 3, column 'y': 'inf' is not a finite number"),
+    "infinity": (
+        "a,b,y\n1,2,3\n4,5,inf\n",
+        "data.csv, line 3, column 'y': 'inf' is not a finite number",
+    ),
     "too few cells": ("a,b,y\n1,2,3\n4,5\n", "data.csv, line 3: 2 cells below a header of 3"),
     "too many cells": ("a,b,y\n1,2,3\n4,5,6,7\n", "data.csv, line 3: 4 cells below a header of 3"),
-    "latin-1": ("a,b,y\n1,2,3\n4,é,6\n".encode("latin-1"), "data.csv, line 3, column 'b': byte 0xe9 is no UTF-8: save the file as text in UTF-8"),
-    "latin-1 header": ("größe,b,y\n1,2,3\n".encode("latin-1"), "data.csv, line 1: byte 0xf6 is no UTF-8: save the file as text in UTF-8"),
-    "utf-16": ("a,b,y\n1,2,3\n".encode("utf-16"), "data.csv, line 1: byte 0xff is no UTF-8: save the file as text in UTF-8"),
-    "twice the same header": ("a,b,b,y\n1,2,3,4\n", "data.csv has 2 columns named 'b': rename all but one"),
-    "semicolons": ("a;b;y\n1;2;3\n", "data.csv has one column 'a;b;y': dataset.separator=';' makes several of it"),
-    "decimal comma": ('a,b,y\n"1,5",2,3\n', "data.csv, line 2, column 'a': '1,5' is not a finite number"),
-    "beyond float32": ("a,b,y\n1,2,3\n4,1e300,6\n", "data.csv, line 3, column 'b': 1e+300 is beyond float32: choose dtype=float64, or scale the data"),
-}  # fmt: skip
+    "latin-1": (
+        "a,b,y\n1,2,3\n4,é,6\n".encode("latin-1"),
+        "data.csv, line 3, column 'b': byte 0xe9 is no UTF-8: save the file as text in UTF-8",
+    ),
+    "latin-1 header": (
+        "größe,b,y\n1,2,3\n".encode("latin-1"),
+        "data.csv, line 1: byte 0xf6 is no UTF-8: save the file as text in UTF-8",
+    ),
+    "utf-16": (
+        "a,b,y\n1,2,3\n".encode("utf-16"),
+        "data.csv, line 1: byte 0xff is no UTF-8: save the file as text in UTF-8",
+    ),
+    "twice the same header": (
+        "a,b,b,y\n1,2,3,4\n",
+        "data.csv has 2 columns named 'b': rename all but one",
+    ),
+    "semicolons": (
+        "a;b;y\n1;2;3\n",
+        "data.csv has one column 'a;b;y': dataset.separator=';' makes several of it",
+    ),
+    "decimal comma": (
+        'a,b,y\n"1,5",2,3\n',
+        "data.csv, line 2, column 'a': '1,5' is not a finite number",
+    ),
+    "beyond float32": (
+        "a,b,y\n1,2,3\n4,1e300,6\n",
+        "data.csv, line 3, column 'b': 1e+300 is beyond float32: "
+        "choose dtype=float64, or scale the data",
+    ),
+}
 SQUARED = "1e+160 is too large to be squared in float64: scale the data"
 COLUMNS: dict[str, tuple[list[Any], str]] = {
     "text": (["u", "v"], "data.parquet, column 'b' is of type string: numbers are needed"),
     "missing": ([1.0, None], f"data.parquet, row 1 (counted from 0), column 'b': {ABSENT}"),
     "nan": ([NAN, 1.0], f"data.parquet, row 0 (counted from 0), column 'b': {ABSENT}"),
-    "infinity": ([1.0, -INF], "data.parquet, row 1 (counted from 0), column 'b': -inf is not a finite number"),
-    "too large an integer": ([1, 2**53 + 1], f"data.parquet, row 1 (counted from 0), column 'b': {EXACT}"),
-    "lists": ([[1.0], [2.0]], "data.parquet, column 'b' is of type list<element: double>: numbers are needed"),
-    "beyond float32": ([1.0, 1e39], "data.parquet, row 1 (counted from 0), column 'b': 1e+39 is beyond float32: choose dtype=float64, or scale the data"),
-}  # fmt: skip
+    "infinity": (
+        [1.0, -INF],
+        "data.parquet, row 1 (counted from 0), column 'b': -inf is not a finite number",
+    ),
+    "too large an integer": (
+        [1, 2**53 + 1],
+        f"data.parquet, row 1 (counted from 0), column 'b': {EXACT}",
+    ),
+    "lists": (
+        [[1.0], [2.0]],
+        "data.parquet, column 'b' is of type list<element: double>: numbers are needed",
+    ),
+    "beyond float32": (
+        [1.0, 1e39],
+        "data.parquet, row 1 (counted from 0), column 'b': 1e+39 is beyond float32: "
+        "choose dtype=float64, or scale the data",
+    ),
+}
 ARRAYS: dict[str, tuple[Any, str]] = {
     "text": (
         np.array([["a", "b", "c"]]),
@@ -148,7 +192,8 @@ IMPOSSIBLE: dict[str, tuple[list[str], str]] = {
     ),
     "whitened dependent columns": (
         ["features.intercept=true", "features.scaling=whiten"],
-        "features.scaling=whiten: the features '1' are linearly dependent or constant: leave one out, or choose standardize",
+        "features.scaling=whiten: the features '1' are linearly dependent or constant: "
+        "leave one out, or choose standardize",
     ),
     "no sample held out": (["split.validation=0.01"], HELD_OUT.format(0.01, 0, 30)),
     "no sample left": (["split.validation=0.99", "seed=0,1", "-m"], HELD_OUT.format(0.99, 30, 30)),
@@ -175,17 +220,32 @@ def test_rows_of_a_file_count_before_anything_runs(linfit: Linfit, bare: Path) -
     )
 
 
-MEANT = "many weights are equally good; the optimum that is meant is the one of smallest norm, gradient descent ends at the one nearest its start"
+MEANT = (
+    "many weights are equally good; the optimum that is meant is the one of smallest norm, "
+    "gradient descent ends at the one nearest its start"
+)
 #: Rows of columns a, b and y, and what is told of them, from "data.…" on.
 ODD: dict[str, tuple[list[list[float]], list[str]]] = {
     "nothing": ([[1, 2, 3], [4, 2.5, 6], [5, 1, 1]], []),
     "an intercept": ([[1, 2, 3], [1, 2.5, 6], [1, 1, 1]], []),
     "constant": ([[1, 2, 3], [4, 2, 6], [5, 2, 1]], ["column {b} is constant, 2.0 in every row"]),
-    "collinear": ([[1, 2, 3], [4, 8, 6], [5, 10, 1]], [f"columns {{a}}, {{b}} depend on each other linearly (rank 1): {MEANT}"]),
-    "zero": ([[1, 0, 3], [4, 0, 6], [5, 0, 1]], ["column {b} is constant, 0.0 in every row", f"column {{b}} is zero in every row, as the fit sees it (rank 1): {MEANT}"]),
+    "collinear": (
+        [[1, 2, 3], [4, 8, 6], [5, 10, 1]],
+        [f"columns {{a}}, {{b}} depend on each other linearly (rank 1): {MEANT}"],
+    ),
+    "zero": (
+        [[1, 0, 3], [4, 0, 6], [5, 0, 1]],
+        [
+            "column {b} is constant, 0.0 in every row",
+            f"column {{b}} is zero in every row, as the fit sees it (rank 1): {MEANT}",
+        ],
+    ),
     "few samples": ([[1, 2, 3]], [f"1 sample for 2 features (rank 1): {MEANT}"]),
-    "missing": ([[1, 2, 3], [4, NAN, 6], [5, 1, 1], [7, 3, NAN], [2, 7, 1]], ["2 rows with missing cells left out"]),
-}  # fmt: skip
+    "missing": (
+        [[1, 2, 3], [4, NAN, 6], [5, 1, 1], [7, 3, NAN], [2, 7, 1]],
+        ["2 rows with missing cells left out"],
+    ),
+}
 
 
 KINDS = ("csv", "parquet", "npy")

@@ -1,4 +1,7 @@
-"""What is looked at in the cells of a table, a block of rows at a time: those that are missing, infinite or too large, and constant columns."""
+"""Checks of a table's cells and columns, a block of rows at a time.
+
+Cells may be missing, infinite or too large; columns may be constant or repeated.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +12,49 @@ import numpy as np
 from linfit.problem.tables import ROWS, Numbers
 from linfit.problem.types import Array, limit
 
-#: How the note of rows that were left out ends.
+#: End of the note on rows that were left out.
 LEFT_OUT = "with missing cells left out"
 
 
 class Cleaner:
-    """Finds what is no number to fit in blocks of columns `[b, m]`, and counts the rows that are left out."""
+    """Refuses cells that cannot be fitted, in blocks `[b, m]`, and leaves rows out."""
 
     def __init__(
         self, path: str, columns: tuple[str, ...], drop: bool, weighted: bool, dtype: str | None
     ) -> None:
-        self.path, self.columns, self.drop, self.weighted = path, columns, drop, weighted
-        self.largest, self.too_large = limit(dtype) if dtype is not None else (np.inf, "")
+        self.path = path
+        self.columns = columns
+        self.drop = drop
+        self.weighted = weighted
+        self.largest = np.inf
+        self.too_large = ""
+        if dtype is not None:
+            self.largest, self.too_large = limit(dtype)
         self.dropped = 0
 
     def clean(self, block: Numbers, row: Any) -> Numbers:
+        """Return the rows to be fitted; ValueError for a cell that is refused.
+
+        `row` names the row at an index of the block.
+        """
+        # A sum is much faster than a test of each cell. Large finite cells may overflow it: each
+        # is then tested for nothing.
         with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(
-                block.sum()
-            )  # much faster than looking at each, and rarely wrong
+            suspicious = not np.isfinite(block.sum())
         if suspicious:
             self._refuse(np.isinf(block), block, row, "is not a finite number")
             missing = np.isnan(block)
             if not self.drop:
-                self._refuse(
-                    missing,
-                    block,
-                    row,
-                    "is missing: fill it in, or leave such rows out with dataset.missing=drop",
-                )
+                why = "is missing: fill it in, or leave such rows out with dataset.missing=drop"
+                self._refuse(missing, block, row, why)
             kept = ~missing.any(axis=1)
             self.dropped += int((~kept).sum())
             block = block[kept]
-        if (
-            self.largest < np.inf
-            and max(block.max(initial=0), -block.min(initial=0)) > self.largest
-        ):
-            self._refuse(np.abs(block) > self.largest, block, row, self.too_large)
+
+        if self.largest < np.inf:
+            most = max(block.max(initial=0), -block.min(initial=0))
+            if most > self.largest:
+                self._refuse(np.abs(block) > self.largest, block, row, self.too_large)
         if self.weighted:
             negative = np.zeros(block.shape, dtype=bool)
             negative[:, -1] = block[:, -1] < 0
@@ -55,56 +64,61 @@ class Cleaner:
     def _refuse(self, wrong: Numbers, block: Numbers, row: Any, why: str) -> None:
         if wrong.any():
             i, j = map(int, np.argwhere(wrong)[0])
-            raise ValueError(
-                f"{self.path}, {row(i)}, column {self.columns[j]!r}: {_cell(block[i, j])} {why}"
-            )
+            cell = "a cell" if np.isnan(block[i, j]) else repr(float(block[i, j]))
+            where = f"{self.path}, {row(i)}, column {self.columns[j]!r}"
+            raise ValueError(f"{where}: {cell} {why}")
 
     def notes(self) -> tuple[str, ...]:
+        """Return a note on the rows that were left out, if any."""
         if not self.dropped:
             return ()
-        return (f"{self.path}: {self.dropped} row{'s' if self.dropped > 1 else ''} {LEFT_OUT}",)
-
-
-def _cell(number: float) -> str:
-    return "a cell" if np.isnan(number) else repr(float(number))
+        plural = "s" if self.dropped > 1 else ""
+        return (f"{self.path}: {self.dropped} row{plural} {LEFT_OUT}",)
 
 
 class Constants:
-    """Finds the columns that are the same in every row, but for a column of ones, which is there on purpose; rows come in blocks."""
+    """Finds constant columns in blocks of rows.
+
+    A column of ones is not reported: it is an intercept, there on purpose.
+    """
 
     def __init__(self, p: int) -> None:
         self.first: Array | None = None
-        self.same, self.num_rows = np.arange(p), 0
+        self.same = np.arange(p)
+        self.num_rows = 0
 
     def look(self, X: Numbers) -> None:
-        """Takes X `[b, p]`; a column that has differed is not looked at again."""
+        """Take a block `[b, p]`, at least one row."""
         if self.first is None:
             self.first = X[0].astype(np.float64)
             self.same = np.flatnonzero(self.first != 1)
         self.num_rows += len(X)
-        for rows in (X[:ROWS], X[ROWS:]):  # most columns vary soon
+        # Most columns vary soon: the second part is compared in the few that are left.
+        for rows in (X[:ROWS], X[ROWS:]):
             if len(self.same):
                 self.same = self.same[(rows[:, self.same] == self.first[self.same]).all(axis=0)]
 
     def notes(self, names: tuple[str, ...], source: str) -> tuple[str, ...]:
+        """Return a note for each constant column; a single row has none."""
         if self.first is None or self.num_rows < 2:
             return ()
-        return tuple(
-            f"{source}: column {names[place]!r} is constant, {float(self.first[place])!r} in every row"
-            for place in self.same
-        )
+        notes = []
+        for j in self.same:
+            value = float(self.first[j])
+            notes.append(f"{source}: column {names[j]!r} is constant, {value!r} in every row")
+        return tuple(notes)
 
 
 def repeated(features: tuple[str, ...], targets: tuple[str, ...], source: str) -> tuple[str, ...]:
-    """Says which features are there twice, or are targets too."""
-    twice = (
-        f"column {name!r} is a feature {features.count(name)} times"
-        for name in dict.fromkeys(features)
-        if features.count(name) > 1
-    )
-    both = (
-        f"column {name!r} is a feature and a target: it predicts itself"
+    """Return a note for each feature that is repeated, or is a target too."""
+    notes = []
+    for name in dict.fromkeys(features):
+        if features.count(name) > 1:
+            count = features.count(name)
+            notes.append(f"{source}: column {name!r} is a feature {count} times")
+    notes += [
+        f"{source}: column {name!r} is a feature and a target: it predicts itself"
         for name in dict.fromkeys(targets)
         if name in features
-    )
-    return tuple(f"{source}: {said}" for said in (*twice, *both))
+    ]
+    return tuple(notes)

@@ -1,4 +1,7 @@
-"""Datasets that draw themselves. Everything is drawn in float64, from the dataset's own stream."""
+"""Base class of datasets, and synthetic ones.
+
+A synthetic dataset draws everything in float64, from its own stream.
+"""
 
 from __future__ import annotations
 
@@ -17,61 +20,76 @@ from linfit.problem.types import Array
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Noise = Annotated[float, Field(ge=0)]
-#: YAML has lists, a frozen config has tuples.
+#: A list in YAML, a tuple in a frozen config.
 Coefficients = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class Dataset(Component):
-    """Where the features and targets of a fit come from."""
+    """Source of the features and targets of a fit."""
 
     @abstractmethod
     def load(self, seed: int) -> Problem:
-        """The problem; `seed` is the fit's seed, which the dataset follows unless it has its own."""
+        """Return the problem.
+
+        `seed` is that of the fit, which the dataset uses unless it has a seed of its own.
+        """
 
     @abstractmethod
     def shape(self) -> tuple[int, int]:
-        """(p, q), the numbers of features and targets, known without loading."""
+        """Return (p, q), the numbers of features and targets, without loading."""
 
     def blocks(self, seed: int) -> Iterator[Problem]:
-        """The same problem some samples at a time, for those who need not hold all of them in memory."""
+        """Yield the problem in parts of some samples, for callers that need not hold all."""
         yield self.load(seed)
 
     def check(self, dtype: str) -> None:
-        """Raises ValueError where the data cannot be had, or held by `dtype`; called before anything runs."""
+        """Raise ValueError if the data cannot be loaded, or held by `dtype`.
+
+        This is called before any fit runs.
+        """
 
     def num_samples(self) -> int | None:
-        """n, where it is known without loading."""
+        """Return n if it is known without loading, else None."""
         return None
 
     def num_drawn(self) -> int:
-        """Return how many numbers loading draws, 0 if it reads them."""
+        """Return the number of random numbers that loading draws."""
         return 0
 
     def weighted(self) -> bool:
-        """Whether samples count with weights of their own."""
+        """Return whether the samples have weights."""
         return False
 
     @optional
     def lines(self, scope: Scope) -> Lines:
-        """The same in the program that `linfit script` prints: float64 arrays `X` and `y`."""
+        """Return lines for `linfit script` that make float64 arrays `X` and `y`."""
         raise NotImplementedError(f"dataset {self.name} has no lines")
 
     def files(self) -> tuple[str, ...]:
-        """The data files that decide the numbers."""
+        """Return the paths of the data files that are read."""
         return ()
 
     def inputs(self) -> Array | None:
-        """The x `[n]` that all features are functions of, None where there is no such number: what pictures are drawn over."""
+        """Return the x `[n]` of which all features are functions, None if there is none.
+
+        Plots have it as their horizontal axis.
+        """
         return None
 
     def drawn_from(self, seed: int) -> int | None:
-        """What of the fit's `seed` decides the data, None where nothing does: equal datasets with equal answers are one."""
+        """Return the seed from which the data are drawn, None if they are not random.
+
+        Equal datasets with equal seeds are loaded once.
+        """
         return seed
 
 
 class Drawn(Dataset):
-    """A dataset with normal noise of standard deviation `noise` on its targets, all of it drawn from `stream`."""
+    """Dataset drawn from `stream`, with normal noise on its targets.
+
+    `noise` is its standard deviation.
+    """
 
     n: Count
     noise: Noise
@@ -100,7 +118,10 @@ class Drawn(Dataset):
 
 
 class Polynomial(Drawn):
-    """y = Σ cₖ·xᵏ + ε on evenly spaced x; features [xᵈ … x, 1], the highest power first as in numpy.polyval."""
+    """y = Σ cₖ·xᵏ + ε on evenly spaced x, with features [xᵈ … x, 1].
+
+    The highest power comes first, as in numpy.polyval.
+    """
 
     name: Literal["polynomial"] = "polynomial"
     degree: Annotated[int, Field(ge=0, le=64)] = 3
@@ -113,7 +134,8 @@ class Polynomial(Drawn):
     def _coherent(self) -> Self:
         if len(self.coefficients) != self.degree + 1:
             raise ValueError(
-                f"degree {self.degree} needs {self.degree + 1} coefficients, got {len(self.coefficients)}"
+                f"degree {self.degree} needs {self.degree + 1} coefficients, "
+                f"got {len(self.coefficients)}"
             )
         if not self.range[0] < self.range[1]:
             raise ValueError(f"range must increase, got {list(self.range)}")
@@ -180,10 +202,11 @@ class Parabola(Drawn):
 
 
 class RandomLinear(Drawn):
-    """y = XW + ε with W ~ N(0, 1) and X of a given condition number, its singular values evenly spaced on a log scale.
+    """y = XW + ε with W ~ N(0, 1) and X of a given condition number.
 
-    X = √n·U·diag(s)·Vᵀ with random orthonormal U and V, and s from 1 down to 1/condition. With fewer samples than
-    features the condition number is that of the n singular values there are.
+    X = √n·U·diag(s)·Vᵀ with random orthonormal U and V, and singular values s from 1 down to
+    1/condition, evenly spaced on a log scale. With fewer samples than features the condition
+    number is that of the n singular values.
     """
 
     name: Literal["random_linear"] = "random_linear"
@@ -197,7 +220,8 @@ class RandomLinear(Drawn):
     def _coherent(self) -> Self:
         if min(self.n, self.p) == 1 and self.condition > 1:
             raise ValueError(
-                f"one singular value has condition number 1, got condition {self.condition:g}: give n and p of 2 or more"
+                f"one singular value has condition number 1, got condition {self.condition:g}: "
+                "give n and p of 2 or more"
             )
         return self
 
@@ -213,17 +237,24 @@ class RandomLinear(Drawn):
         truth = stream.standard_normal((self.p, self.q))
         y = self.noisy(X @ truth, stream)
         return Problem(
-            X, y, _numbered("x", self.p), _numbered("y", self.q), "linfit:random_linear", truth
+            X,
+            y,
+            name_columns("x", self.p),
+            name_columns("y", self.q),
+            "linfit:random_linear",
+            truth,
         )
 
     def lines(self, scope: Scope) -> Lines:
         rank = min(self.n, self.p)
         return (
-            'threadpoolctl.threadpool_limits(1, "blas")  # numpy\'s products have the same bits on any number of processors',
+            'threadpoolctl.threadpool_limits(1, "blas")  '
+            "# numpy's products have the same bits on any number of processors",
             self.stream_line(scope.seed),
             f"left = np.linalg.qr(stream.standard_normal(({self.n}, {rank})))[0]",
             f"right = np.linalg.qr(stream.standard_normal(({self.p}, {rank})))[0]",
-            f"singular = np.geomspace(1, {1 / self.condition!r}, {rank})  # condition number {self.condition:g}",
+            f"singular = np.geomspace(1, {1 / self.condition!r}, {rank})  "
+            f"# condition number {self.condition:g}",
             f"X = np.sqrt({self.n}) * (left * singular) @ right.T  # [n, p]",
             f"truth = stream.standard_normal(({self.p}, {self.q}))",
             self.noisy_line("X @ truth", self.n, self.q),
@@ -234,5 +265,6 @@ def _power(power: int) -> str:
     return {0: "1", 1: "x"}.get(power, f"x^{power}")
 
 
-def _numbered(letter: str, count: int) -> tuple[str, ...]:
+def name_columns(letter: str, count: int) -> tuple[str, ...]:
+    """Return names of `count` columns: the letter, with an index if there are several."""
     return (letter,) if count == 1 else tuple(f"{letter}{i}" for i in range(count))

@@ -24,15 +24,16 @@ from linfit.problem.problem import Problem
 from linfit.problem.tables import SEPARATORS, Numbers, Rows, csv_rows, no_utf8, parquet_rows
 from linfit.problem.types import Array
 
+#: Prefix of a path to a file that linfit ships.
 SHIPPED = "linfit:"
-#: Lines that the numbers of a dataset may take in a program.
+#: Largest number of lines that the numbers of a dataset take in a script.
 MOST_LINES = 14
 SHIPPED_FOLDER = Path(__file__).parents[1] / "data"
 _RANGE = re.compile(r"(|.*\.)(\d+):(\d+)", re.ASCII)
 
 
 def _named(value: Any) -> Any:
-    """Return the name of a column: an integer that stands for one becomes text, nothing else does."""
+    """Return the name of a column, an integer as text; ValueError for other numbers."""
     if type(value) is int:
         return str(value)
     if isinstance(value, bool | float):
@@ -51,36 +52,47 @@ Columns = Annotated[
 ]
 
 
-def _ranges(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """`0:3` as `0`, `1`, `2`, and `X.0:3` as `X.0`, `X.1`, `X.2`."""
-    return tuple(name for column in columns for name in _range(column))
+def _expand_ranges(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `0:3` as `0`, `1`, `2`, and `X.0:3` as `X.0`, `X.1`, `X.2`."""
+    names = []
+    for column in columns:
+        found = _RANGE.fullmatch(column)
+        if not found:
+            names.append(column)
+            continue
+        first = int(found[2])
+        end = int(found[3])
+        if not first < end <= 10**6:
+            raise ValueError(
+                f"{column!r} is no range of columns: "
+                "write the first and the one after the last, as in 0:10"
+            )
+        names += [f"{found[1]}{i}" for i in range(first, end)]
+    return tuple(names)
 
 
-def _range(column: str) -> tuple[str, ...]:
-    found = _RANGE.fullmatch(column)
-    if not found:
-        return (column,)
-    if not int(found[2]) < int(found[3]) <= 10**6:
-        raise ValueError(
-            f"{column!r} is no range of columns: write the first and the one after the last, as in 0:10"
-        )
-    return tuple(f"{found[1]}{i}" for i in range(int(found[2]), int(found[3])))
-
-
-def _separator(value: Any) -> Any:
-    """A tab under its name, which a command line, a table and a log can show."""
+def _name_separator(value: Any) -> Any:
+    """Return a tab under its name, which a command line, a table and a log can show."""
     return SEPARATORS["\t"] if value in ("\t", "\\t") else value
 
 
-NumberedColumns = Annotated[Columns, AfterValidator(_ranges)]
+NumberedColumns = Annotated[Columns, AfterValidator(_expand_ranges)]
+
+
+_Column = Annotated[
+    str, BeforeValidator(_named, json_schema_input_type=str | int), Field(min_length=1)
+]
 
 
 class Table(Dataset):
-    """Columns of a file, by name. There is no hidden intercept: name a column of ones, or choose `features.intercept=true`.
+    """Columns of a file, by name.
 
-    `path` is relative to the working directory; `linfit:article.csv` is a file that linfit ships. Every cell used must be a finite
-    number, parsed exactly as Python's `float` does. A missing one is an error, or with `missing=drop` its row is left out, and
-    how many were is said. `weight` names a column of weights: a sample's squared error counts so many times.
+    There is no hidden intercept: name a column of ones, or choose `features.intercept=true`.
+
+    `path` is relative to the working directory; `linfit:article.csv` is a file that linfit ships.
+    Every cell used must be a finite number, parsed exactly as Python's `float` does. A missing
+    cell is an error; with `missing=drop` its row is left out, and a note counts such rows.
+    `weight` names a column of weights, by which the samples' squared errors are multiplied.
     """
 
     later = frozenset({"weight", "missing"})
@@ -89,17 +101,12 @@ class Table(Dataset):
     path: Annotated[str, Field(min_length=1)]
     features: Columns
     target: Columns
-    weight: (
-        Annotated[
-            str, BeforeValidator(_named, json_schema_input_type=str | int), Field(min_length=1)
-        ]
-        | None
-    ) = None
+    weight: _Column | None = None
     missing: Literal["error", "drop"] = "error"
 
     @abstractmethod
     def rows(self, columns: tuple[str, ...]) -> Iterator[Rows]:
-        """The columns `[b, m]`, some rows at a time."""
+        """Yield the columns `[b, m]`, a block of rows at a time."""
 
     def shape(self) -> tuple[int, int]:
         return len(self.features), len(self.target)
@@ -111,123 +118,120 @@ class Table(Dataset):
         return (str(self.place),)
 
     def drawn_from(self, seed: int) -> int | None:
-        return None if type(self).__module__ == __name__ else seed  # a subclass may draw
+        # A plug-in's subclass may draw.
+        return None if type(self).__module__ == __name__ else seed
 
     @property
     def file(self) -> Path:
-        """The file that is read: the one at `place`, or a copy of what came through a pipe there."""
+        """The file that is read: the one at `place`, or a copy of a pipe's content."""
         return readable(str(self.place))
 
     @property
     def place(self) -> Path:
-        """Where `path` leads."""
+        """The path, resolved if it names a file that linfit ships."""
         if not self.path.startswith(SHIPPED):
             return Path(self.path)
         shipped = SHIPPED_FOLDER / self.path.removeprefix(SHIPPED)
         if shipped.parent != SHIPPED_FOLDER:
+            names = sorted(file.name for file in SHIPPED_FOLDER.glob("*.csv"))
             raise ValueError(
-                f"dataset.path {self.path!r}: what linfit ships has no folders; there are {', '.join(_shipped())}"
+                f"dataset.path {self.path!r}: what linfit ships has no folders; "
+                f"there are {', '.join(names)}"
             )
         return shipped
 
     def check(self, dtype: str) -> None:
-        deque(
-            self._blocks(dtype), maxlen=0
-        )  # all of it, once: a bad cell would fail every fit of a sweep
+        # All rows are read, once: a bad cell would fail every fit of a sweep.
+        deque(self._read_blocks(dtype), maxlen=0)
 
     def load(self, seed: int) -> Problem:
         blocks = list(self.blocks(seed))
-        X, y = (
-            np.concatenate([getattr(block, part) for block in blocks]).astype(
-                np.float64, copy=False
-            )
-            for part in ("X", "y")
-        )
-        weights = (
-            None
-            if self.weight is None
-            else np.concatenate([block.weights for block in blocks if block.weights is not None])
-        )
+        X = np.concatenate([block.X for block in blocks]).astype(np.float64, copy=False)
+        y = np.concatenate([block.y for block in blocks]).astype(np.float64, copy=False)
+        weights = None
+        if self.weight is not None:
+            weights = np.concatenate([block.weights for block in blocks])
         return replace(blocks[-1], X=X, y=y, weights=weights)
 
     def blocks(self, seed: int) -> Iterator[Problem]:
-        return self._blocks()
+        return self._read_blocks()
 
-    def _blocks(self, dtype: str | None = None) -> Iterator[Problem]:
-        """The blocks; what is to be said of all rows stands in the notes of the last. Every number is one that a fit in `dtype` can take."""
-        columns = (
-            *self.features,
-            *self.target,
-            *((self.weight,) if self.weight is not None else ()),
-        )
+    def _read_blocks(self, dtype: str | None = None) -> Iterator[Problem]:
+        """Yield problems of some rows each; the last has the notes on all rows.
+
+        With a `dtype`, raise ValueError for a number that a fit in `dtype` cannot take.
+        """
+        weight = () if self.weight is None else (self.weight,)
+        columns = (*self.features, *self.target, *weight)
         cleaner = Cleaner(self.path, columns, self.missing == "drop", self.weighted(), dtype)
-        constants, last = Constants(len(self.features)), None
+        constants = Constants(len(self.features))
+
+        last = None
+        for block in self._clean_rows(cleaner, columns):
+            if last is not None:
+                yield self._problem(last, ())
+            last = block
+            constants.look(block[:, : len(self.features)])
+
+        if last is None:
+            but = " but such with missing cells" if cleaner.dropped else ""
+            raise ValueError(f"{self.path} has no rows{but}")
+        notes = (
+            *cleaner.notes(),
+            *repeated(self.features, self.target, self.path),
+            *constants.notes(self.features, self.path),
+        )
+        yield self._problem(last, notes)
+
+    def _clean_rows(self, cleaner: Cleaner, columns: tuple[str, ...]) -> Iterator[Numbers]:
+        """Yield blocks of at least one row; ValueError if the file cannot be read."""
+        failure = f"dataset.path {self.path!r} cannot be read"
         try:
             for rows in self.rows(columns):
                 block = cleaner.clean(*rows)
                 if len(block):
-                    if last is not None:
-                        yield self._problem(last, ())
-                    last = block
-                    constants.look(block[:, : len(self.features)])
+                    yield block
         except UnicodeDecodeError as error:
-            raise ValueError(
-                self.where_no_utf8() or f"dataset.path {self.path!r} cannot be read: {error}"
-            ) from error
+            raise ValueError(self.where_no_utf8() or f"{failure}: {error}") from error
         except (OSError, csv.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise ValueError(
-                f"dataset.path {self.path!r} cannot be read: {reason} (it begins at the working directory)"
-            ) from error
-        if last is None:
-            raise ValueError(
-                f"{self.path} has no rows{' but such with missing cells' if cleaner.dropped else ''}"
-            )
-        yield self._problem(
-            last,
-            (
-                *cleaner.notes(),
-                *repeated(self.features, self.target, self.path),
-                *constants.notes(self.features, self.path),
-            ),
-        )
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ValueError(f"{failure}: {reason} (it begins at the working directory)") from error
 
     def where_no_utf8(self) -> str | None:
-        """Say where the first byte of a text file stands that is no UTF-8."""
+        """Return a sentence on the first byte of a text file that is not UTF-8, if any."""
         return None
 
-    def _written(self, scope: Scope) -> Lines:
-        """The numbers themselves where they are few, or linfit's own; none where a program has to read them from the file."""
+    def _write_numbers(self, scope: Scope) -> Lines:
+        """Return lines with the numbers themselves if they are few, or linfit's own.
+
+        Return none if the script has to read the numbers from the file.
+        """
         problem = prepared(self.load(scope.seed), None).cast(scope.dtype)
         written = written_out(problem, scope)
         return written if len(written) <= MOST_LINES or self.path.startswith(SHIPPED) else ()
 
-    def _read(
+    def _write_reading(
         self, before: Lines, opening: str, column: Callable[[str], str], closing: str
     ) -> Lines:
-        """Lines that read the file: `before`, then arrays made of the expression for each column, and what is done with their rows."""
-        parts = {
-            "X": self.features,
-            "y": self.target,
-            **({} if self.weight is None else {"weights": (self.weight,)}),
-        }
-        arrays = [
-            line
-            for name, names in parts.items()
-            for line in listed(f"{name} = {opening}", [*map(column, names)], closing)
-        ]
-        names = ", ".join(parts)
-        kept = (
-            f"kept = ~np.isnan(np.hstack([{names}])).any(axis=1)",
-            f"{names} = (array[kept] for array in ({names}))",
-        )
-        weighted = ("X, y = (array * np.sqrt(weights) for array in (X, y))",)
-        return (
-            *before,
-            *arrays,
-            *(kept if self.missing == "drop" else ()),
-            *(weighted if self.weighted() else ()),
-        )
+        """Return lines that read the file.
+
+        After the lines `before`, each array is written as `opening`, an expression for each of
+        its columns, and `closing`. Rows are then left out or weighted as the dataset says.
+        """
+        parts = {"X": self.features, "y": self.target}
+        if self.weight is not None:
+            parts["weights"] = (self.weight,)
+
+        lines = [*before]
+        for name, names in parts.items():
+            lines += listed(f"{name} = {opening}", [*map(column, names)], closing)
+        if self.missing == "drop":
+            arrays = ", ".join(parts)
+            lines.append(f"kept = ~np.isnan(np.hstack([{arrays}])).any(axis=1)")
+            lines.append(f"{arrays} = (array[kept] for array in ({arrays}))")
+        if self.weighted():
+            lines.append("X, y = (array * np.sqrt(weights) for array in (X, y))")
+        return tuple(lines)
 
     def _problem(self, block: Numbers, notes: tuple[str, ...]) -> Problem:
         p, q = self.shape()
@@ -244,12 +248,15 @@ class Table(Dataset):
 
 
 class CSV(Table):
-    """Columns of a CSV file with a header line, in UTF-8, cells separated by commas unless `separator` says otherwise."""
+    """Columns of a CSV file in UTF-8 with a header line.
+
+    Its cells are separated by commas unless `separator` says otherwise.
+    """
 
     later = Table.later | {"separator"}
 
     name: Literal["csv"] = "csv"
-    separator: Annotated[Literal[",", ";", "tab", "|"], BeforeValidator(_separator)] = ","
+    separator: Annotated[Literal[",", ";", "tab", "|"], BeforeValidator(_name_separator)] = ","
 
     @property
     def letter(self) -> str:
@@ -263,20 +270,20 @@ class CSV(Table):
         return no_utf8(self.file, self.path, self.letter)
 
     def lines(self, scope: Scope) -> Lines:
-        if written := self._written(scope):
+        if written := self._write_numbers(scope):
             return written
         if self.missing == "drop":
             raise ValueError(
-                f"{self.path}: a plain program reads all rows of a CSV file: leave out dataset.missing"
+                f"{self.path}: a plain program reads all rows of a CSV file: "
+                "leave out dataset.missing"
             )
         separator = "" if self.separator == "," else f", delimiter={self.letter!r}"
-        read = (
+        before = (
             f'with open({self.path!r}, newline="", encoding="utf-8-sig") as lines:',
             f"    rows = list(csv.DictReader(lines{separator}))",
         )
-        return self._read(
-            read, "np.array([[float(row[name]) for name in (", repr, ",)] for row in rows])"
-        )
+        opening = "np.array([[float(row[name]) for name in ("
+        return self._write_reading(before, opening, repr, ",)] for row in rows])")
 
 
 class Parquet(Table):
@@ -288,23 +295,21 @@ class Parquet(Table):
         return parquet_rows(self.file, columns, self.path)
 
     def lines(self, scope: Scope) -> Lines:
-        source = (
-            f'open({self.path!r}, "rb")' if ":" in self.path else repr(self.path)
-        )  # else Arrow takes it for an address
-        read = (f"table = parquet.read_table({source})",)
-        return self._written(scope) or self._read(
-            read,
-            "np.stack([table[name].to_numpy().astype(float) for name in (",
-            repr,
-            ",)], axis=1)",
-        )
+        if written := self._write_numbers(scope):
+            return written
+        # Arrow would take a path with a colon for an address.
+        source = f'open({self.path!r}, "rb")' if ":" in self.path else repr(self.path)
+        before = (f"table = parquet.read_table({source})",)
+        opening = "np.stack([table[name].to_numpy().astype(float) for name in ("
+        return self._write_reading(before, opening, repr, ",)], axis=1)")
 
 
 class Npy(Table):
     """Columns of numpy's .npy or .npz file, without objects: nothing is unpickled.
 
-    Columns of a .npy file have numbers as names, from 0 on, or the names of its records' fields; of a .npz file an array of one
-    dimension is a column, and `X.0`, `X.1` … are those of an array X of two. `0:10` stands for `0` … `9`, `X.0:10` alike.
+    The names of a .npy file's columns are numbers, from 0 on, or the fields of its records. In a
+    .npz file an array of one dimension is a column, and the columns of an array X of two are
+    `X.0`, `X.1` …. `0:10` is short for `0` … `9`, and `X.0:10` for `X.0` … `X.9`.
     """
 
     name: Literal["npy"] = "npy"
@@ -315,34 +320,28 @@ class Npy(Table):
         return numpy_rows(self.file, columns, self.path)
 
     def lines(self, scope: Scope) -> Lines:
-        if written := self._written(scope):
+        if written := self._write_numbers(scope):
             return written
-        taken = columns_in(self.file)
-        return self._read(
-            (f"data = np.load({self.path!r})",),
-            "np.stack([",
-            lambda name: f"data{taken(name)}",
-            "], axis=1).astype(float)",
+        index = columns_in(self.file)
+        before = (f"data = np.load({self.path!r})",)
+        return self._write_reading(
+            before, "np.stack([", lambda name: f"data{index(name)}", "], axis=1).astype(float)"
         )
 
 
 def written_out(problem: Problem, scope: Scope) -> Lines:
-    """The numbers of a problem themselves, column by column."""
+    """Return lines with the numbers of a problem themselves, column by column."""
     return (
-        *_columns("X", problem.X, problem.features, scope),
-        *_columns("y", problem.y, problem.targets, scope),
+        *_write_array("X", problem.X, problem.features, scope),
+        *_write_array("y", problem.y, problem.targets, scope),
     )
 
 
-def _columns(name: str, values: Array, titles: tuple[str, ...], scope: Scope) -> Lines:
-    """An array as the columns that it is stacked of."""
+def _write_array(name: str, values: Array, titles: tuple[str, ...], scope: Scope) -> Lines:
     *columns, last = values.T.tolist()
-    written = [*(scope.array(column, ",") for column in columns), scope.array(last, "], axis=1)")]
-    return (
-        f"{name} = np.stack([  # {', '.join(map(repr, titles))}"[:WIDTH],
-        *indented(line for lines in written for line in lines),
-    )
-
-
-def _shipped() -> list[str]:
-    return sorted(file.name for file in SHIPPED_FOLDER.glob("*.csv"))
+    lines: list[str] = []
+    for column in columns:
+        lines += scope.array(column, ",")
+    lines += scope.array(last, "], axis=1)")
+    opening = f"{name} = np.stack([  # {', '.join(map(repr, titles))}"[:WIDTH]
+    return (opening, *indented(lines))

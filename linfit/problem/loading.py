@@ -1,8 +1,12 @@
-"""From a dataset to the problem that is fitted: samples are held out, columns become features, samples count as they are weighted.
+"""Steps from a dataset to the problem that is fitted.
 
-A weighted squared error Σ wᵢrᵢ² is the squared error of rows multiplied by √wᵢ, so that is what X and y are multiplied by, here and
-once: both engines and theory see the same problem. A loss that is a mean divides by the number of rows n, where Σw is meant: for it
-all rows are multiplied by √(n/Σw) too. So the mean over a batch of rows, drawn evenly, expects the mean over all of them.
+Samples are held out, columns become features, and rows are multiplied by the roots of their
+weights: a weighted squared error Σ wᵢrᵢ² is the squared error of rows multiplied by √wᵢ. That is
+done once, here, so that both engines and theory see the same problem.
+
+A loss that is a mean divides by the number of rows n instead of Σw: for it all rows are multiplied
+by √(n/Σw) too. The expectation of the mean over a batch of rows, drawn uniformly, is then the mean
+over all of them.
 
 n samples, p features, q targets.
 """
@@ -24,7 +28,10 @@ from linfit.problem.types import Mask
 
 
 def load(dataset: Dataset, features: Features, split: Split, seed: int) -> Problem:
-    """The problem with its validation samples, if any; `seed` is the fit's. ValueError where it cannot be had."""
+    """Return the problem with its validation samples, if any.
+
+    `seed` is that of the fit. Raise ValueError if the data cannot be loaded.
+    """
     train, held = divide(dataset, split, seed)
     expansion = expansion_of([train], features)
     problem = prepared(train, expansion)
@@ -32,7 +39,7 @@ def load(dataset: Dataset, features: Features, split: Split, seed: int) -> Probl
 
 
 def divide(dataset: Dataset, split: Split, seed: int) -> tuple[Problem, Problem | None]:
-    """Return the training samples as the dataset has them, and those held out, None if there are none."""
+    """Return the training samples, with the data's columns, and those held out, if any."""
     data = dataset.load(seed)
     if split.validation == 0:
         return data, None
@@ -41,7 +48,10 @@ def divide(dataset: Dataset, split: Split, seed: int) -> tuple[Problem, Problem 
 
 
 def expansion_of(training: Iterable[Problem], features: Features) -> Expansion | None:
-    """What makes the features, learnt of the training samples; `training` may be gone through several times. None where they are the columns."""
+    """Return the map from columns to features, None if the columns are the features.
+
+    It is learnt from the training samples. `training` may be iterated over several times.
+    """
     if features.neutral_of_data():
         return None
     first = next(iter(training))
@@ -49,13 +59,13 @@ def expansion_of(training: Iterable[Problem], features: Features) -> Expansion |
 
 
 def chosen(data: Problem, mask: Mask) -> Problem:
-    """The samples where `mask` is true."""
+    """Return the samples where `mask` is true."""
     weights = None if data.weights is None else data.weights[mask]
     return replace(data, X=data.X[mask], y=data.y[mask], weights=weights)
 
 
 def expanded(data: Problem, expansion: Expansion | None) -> Problem:
-    """Return the samples with their features in place of their columns."""
+    """Return the samples with features instead of columns."""
     if expansion is None:
         return data
     return replace(
@@ -64,7 +74,10 @@ def expanded(data: Problem, expansion: Expansion | None) -> Problem:
 
 
 def prepared(data: Problem, expansion: Expansion | None) -> Problem:
-    """The samples as they are fitted: their features, with targets, multiplied by the roots of their weights."""
+    """Return the samples as they are fitted.
+
+    Features and targets are multiplied by the roots of the weights.
+    """
     data = expanded(data, expansion)
     if data.weights is None:
         return data
@@ -74,19 +87,23 @@ def prepared(data: Problem, expansion: Expansion | None) -> Problem:
 
 
 def average_by_weight(problem: Problem, loss: Loss) -> Problem:
-    """Return the problem in which `loss`, if it is a mean, divides by Σw; ValueError where that is 0."""
+    """Return the problem in which a `loss` that is a mean divides by Σw.
+
+    Raise ValueError if Σw is 0.
+    """
     if problem.total is None:
         return problem
     validation = problem.validation
     if validation is not None:
         validation = average_by_weight(validation, loss)
     root = row_factor(problem, loss)
-    X, y = (problem.X, problem.y) if root == 1 else (problem.X * root, problem.y * root)
-    return replace(problem, X=X, y=y, validation=validation)
+    if root == 1:
+        return replace(problem, validation=validation)
+    return replace(problem, X=problem.X * root, y=problem.y * root, validation=validation)
 
 
 def row_factor(problem: Problem, loss: Loss) -> float:
-    """Return what rows are multiplied by: √(n/Σw) for a mean, 1 for a sum."""
+    """Return the factor of all rows: √(n/Σw) for a mean, 1 for a sum."""
     n, _, q = problem.shape
     if not loss.averages():
         return 1.0
@@ -96,8 +113,9 @@ def row_factor(problem: Problem, loss: Loss) -> float:
 
 
 def without_weight(source: str) -> str:
-    """Return the sentence that refuses a mean over samples of which none counts."""
+    """Return the error text of a mean over samples without weight."""
     return (
-        f"{source}: the weights of all samples that are fitted, or of all that are held out, are 0, and a "
-        "mean divides by their sum: leave dataset.weight out, choose another split.seed, or loss=sse"
+        f"{source}: the weights of all samples that are fitted, or of all that are held out, "
+        "are 0, and a mean divides by their sum: leave dataset.weight out, choose another "
+        "split.seed, or loss=sse"
     )

@@ -1,4 +1,7 @@
-"""Files that are opened to be read, by their path and nothing else: no URI, no pipe, no device, no guess at a compression."""
+"""Opening of files to be read, within bounds.
+
+A path is only a path: no URI, pipe or device, and no guess at a compression.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,18 @@ from typing import BinaryIO
 
 from linfit.system import available_memory, open_at_once
 
-#: Times its own size that the content of a file may take without question, and bytes that any file's may.
-RATIO, SMALL = 64, 2**28
+#: Bytes of content that a stored file may have for each of its own bytes.
+RATIO = 64
+#: Bytes of content that any file may have.
+SMALL = 2**28
 
 
 def open_regular(file: Path | str) -> BufferedReader:
-    """Return a regular file, open to be read; OSError where it is something else or cannot be opened."""
-    opened = open(file, "rb", opener=open_at_once)  # noqa: SIM115 - it is closed by the caller
+    """Return a regular file, open to be read.
+
+    Raise OSError if it is something else, or cannot be opened. The caller closes the file.
+    """
+    opened = open(file, "rb", opener=open_at_once)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
         opened.close()
         raise OSError(errno.EINVAL, "it is no regular file", str(file))
@@ -25,7 +33,10 @@ def open_regular(file: Path | str) -> BufferedReader:
 
 
 def open_again(opened: BinaryIO, file: Path | str) -> BinaryIO:
-    """Return the same file with a position of its own; OSError where another one is in its place by now."""
+    """Return an open file again, with a position of its own.
+
+    Raise OSError if another file has replaced it.
+    """
     again = open_regular(file)
     if os.path.sameopenfile(opened.fileno(), again.fileno()):
         return again
@@ -34,12 +45,15 @@ def open_again(opened: BinaryIO, file: Path | str) -> BinaryIO:
 
 
 def size_of(opened: BinaryIO) -> int:
-    """Return how many bytes an open file has."""
+    """Return the number of bytes of an open file."""
     return os.fstat(opened.fileno()).st_size
 
 
 def read_bounded(file: Path | str, most: int) -> bytes:
-    """Return the bytes of a file; OSError where it cannot be read, ValueError where it has more than `most`."""
+    """Return the bytes of a file.
+
+    Raise OSError if it cannot be read, ValueError if it has more than `most` bytes.
+    """
     with open_regular(file) as opened:
         content = opened.read(most + 1)
     if len(content) > most:
@@ -48,11 +62,17 @@ def read_bounded(file: Path | str, most: int) -> bytes:
 
 
 def require_memory(needed: int, what: str) -> None:
-    """ValueError where something needs more bytes than there are."""
-    if needed > SMALL and needed > (free := available_memory()):
+    """Raise ValueError if more bytes are needed than are free."""
+    if needed <= SMALL:
+        return
+    free = available_memory()
+    if needed > free:
         raise ValueError(f"{what} would take {needed:,} bytes of memory, and {free:,} are free")
 
 
 def most_bytes(size: int) -> int:
-    """Return how many bytes the content of a stored file of this size may take: what is far more was not written by linfit."""
-    return min(max(SMALL, RATIO * size), max(SMALL, available_memory() // 4))
+    """Return the largest size of the content of a stored file of `size` bytes.
+
+    linfit writes no file whose content is much larger than that.
+    """
+    return max(SMALL, min(RATIO * size, available_memory() // 4))

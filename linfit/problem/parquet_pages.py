@@ -1,7 +1,8 @@
-"""What the columns of a Parquet file take in memory, from the headers of their pages, before any page is read.
+"""Memory that the columns of a Parquet file take, from the headers of their pages.
 
-The footer may say anything. Arrow allocates what a page's own header says, and recurses into the footer's schema: both are
-looked at here first. They are in Thrift's compact protocol, of which this reads the fields that matter and skips the rest.
+A file may announce anything. Arrow allocates what a page's header announces, and recurses into the
+footer's schema: both are checked here before Arrow reads them. They are written in Thrift's compact
+protocol. This module reads the fields that matter and skips the rest.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ from typing import Any, BinaryIO
 from linfit.problem.opened import size_of
 
 MAGIC = b"PAR1"
-#: Levels of a schema, columns, bytes of a page's header, and of a footer: no file of numbers has more.
-DEPTH, FIELDS, HEADER, FOOTER = 64, 10**6, 2**24, 2**28
-#: Bytes of a value by its physical type. Text is read as indices into its distinct values.
+#: Largest number of levels in a schema. No file of numbers has more than this and the next three.
+DEPTH = 64
+#: Largest number of columns.
+FIELDS = 10**6
+#: Largest number of bytes in a page's header.
+HEADER = 2**24
+#: Largest number of bytes in a footer.
+FOOTER = 2**28
+#: Bytes of a value by physical type. Text is read as indices into its distinct values.
 WIDTHS = {
     "BOOLEAN": 1,
     "INT32": 4,
@@ -27,40 +34,50 @@ WIDTHS = {
 }
 #: Bytes of a value's repetition and definition levels.
 LEVELS = 4
-_STOP, _TRUE, _FALSE, _BYTE, _I32, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
-    0,
-    1,
-    2,
-    3,
-    5,
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-)
-_INTEGERS = (4, _I32, 6)
+
+# Types of Thrift's compact protocol.
+_STOP = 0
+_TRUE = 1
+_FALSE = 2
+_BYTE = 3
+_I16 = 4
+_I32 = 5
+_I64 = 6
+_DOUBLE = 7
+_BINARY = 8
+_LIST = 9
+_SET = 10
+_MAP = 11
+_STRUCT = 12
 
 
 class Compact:
-    """Reads Thrift's compact protocol. ValueError where it makes no sense, IndexError where it goes on beyond the content."""
+    """Reader of Thrift's compact protocol.
+
+    It raises ValueError if the content makes no sense, IndexError if it ends too early.
+    """
 
     def __init__(self, content: bytes) -> None:
-        self.content, self.place = content, 0
+        self.content = content
+        self.place = 0
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Yield the number and the type of each field of a struct; whoever takes one reads or skips its value."""
+        """Yield the number and the type of each field of a struct.
+
+        The caller reads or skips a field's value before it takes the next field.
+        """
         number = 0
         while (head := self._byte()) != _STOP:
             number = number + (head >> 4) if head >> 4 else self.integer()
             yield number, head & 15
 
     def items(self) -> tuple[int, int]:
-        """Return how many items a list has, and their type."""
+        """Return the number of items of a list, and their type."""
         head = self._byte()
         count = head >> 4
-        return (self._varint() if count == 15 else count), head & 15
+        if count == 15:
+            count = self._varint()
+        return count, head & 15
 
     def integer(self) -> int:
         """Return a signed integer."""
@@ -73,7 +90,7 @@ class Compact:
             raise ValueError("it is nested too deep")
         if kind in (_TRUE, _FALSE):
             return
-        if kind in _INTEGERS:
+        if kind in (_I16, _I32, _I64):
             self._varint()
         elif kind in (_BYTE, _DOUBLE, _BINARY):
             self._pass({_BYTE: 1, _DOUBLE: 8}.get(kind) or self._varint())
@@ -122,7 +139,7 @@ class Compact:
 
 
 def require_plain_schema(opened: BinaryIO) -> None:
-    """ValueError where a file's footer is none, or where its schema is too deep or too wide for Arrow to be asked."""
+    """Raise ValueError if a file has no footer, or a schema too deep or wide for Arrow."""
     size = size_of(opened)
     opened.seek(max(0, size - 8))
     end = opened.read(8)
@@ -143,18 +160,17 @@ def require_plain_schema(opened: BinaryIO) -> None:
 
 
 def _require_plain(compact: Compact) -> None:
-    """ValueError where the list of a schema's elements, each before its children, is nested too deep."""
+    """Raise ValueError if a schema is too deep or wide.
+
+    A schema is the list of its elements, each before its children.
+    """
     count, _ = compact.items()
     if count > FIELDS:
         raise ValueError(f"its schema has {count:,} fields, {FIELDS:,} at most")
-    left: list[int] = []  # of each open group, how many children are still to come
+    # Number of children still to come in each open group.
+    left: list[int] = []
     for _ in range(count):
-        children = sum(
-            [
-                compact.integer() if number == 5 else _nothing(compact, kind)
-                for number, kind in compact.fields()
-            ]
-        )
+        children = _read_field(compact, 5)
         while left and left[-1] <= 0:
             left.pop()
         if left:
@@ -165,22 +181,32 @@ def _require_plain(compact: Compact) -> None:
             raise ValueError(f"its schema has more than {DEPTH} levels")
 
 
-def _nothing(compact: Compact, kind: int) -> int:
-    compact.skip(kind)
-    return 0
+def _read_field(compact: Compact, wanted: int) -> int:
+    """Return the integer in one field of a struct, 0 if there is none."""
+    total = 0
+    for number, kind in compact.fields():
+        if number == wanted:
+            total += compact.integer()
+        else:
+            compact.skip(kind)
+    return total
 
 
 @dataclass
 class Size:
-    """What some columns of a row group take once they are read."""
+    """Memory that some columns of a row group take once they are read."""
 
     bytes: int = 0
     largest_page: int = 0
 
 
 def measure(opened: BinaryIO, metadata: Any, group: int, columns: Sequence[int]) -> Size:
-    """Return what columns of a row group take; ValueError where its pages make no sense, or have other numbers of values than its footer says."""
-    found, part = Size(), metadata.row_group(group)
+    """Return the memory that columns of a row group take.
+
+    Raise ValueError if its pages make no sense, or have more or fewer values than announced.
+    """
+    found = Size()
+    part = metadata.row_group(group)
     for place in columns:
         if place >= part.num_columns:
             raise ValueError("its parts have fewer columns than its schema")
@@ -193,7 +219,8 @@ def measure(opened: BinaryIO, metadata: Any, group: int, columns: Sequence[int])
             found.largest_page = max(found.largest_page, page.size)
         if values != chunk.num_values:
             raise ValueError(
-                f"its footer announces {chunk.num_values:,} values of {chunk.path_in_schema}, its pages have {values:,}"
+                f"its footer announces {chunk.num_values:,} values of {chunk.path_in_schema}, "
+                f"its pages have {values:,}"
             )
         found.bytes += values * (width + LEVELS)
     return found
@@ -201,24 +228,26 @@ def measure(opened: BinaryIO, metadata: Any, group: int, columns: Sequence[int])
 
 @dataclass(frozen=True)
 class Page:
-    """What the header of a page says: bytes once it is read, and values, of which a dictionary has none that count."""
+    """Header of a page."""
 
     size: int
+    """Number of bytes once the page is read."""
     values: int
+    """Number of values; a dictionary has none that count."""
 
 
 def _extent(chunk: Any) -> tuple[int, int]:
-    """Return where the pages of a column's part begin and end."""
-    starts = [
-        chunk.data_page_offset,
-        *([chunk.dictionary_page_offset] if chunk.has_dictionary_page else []),
-    ]
-    start = min((place for place in starts if place), default=0)
+    """Return the offsets at which the pages of a column's part begin and end."""
+    starts = [chunk.data_page_offset]
+    if chunk.has_dictionary_page:
+        starts.append(chunk.dictionary_page_offset)
+    # A writer may leave an offset 0 if it has none.
+    start = min(filter(None, starts), default=0)
     return start, start + chunk.total_compressed_size
 
 
 def pages(opened: BinaryIO, start: int, end: int) -> Iterator[Page]:
-    """Yield the pages that begin from `start` on before `end`."""
+    """Yield the pages that begin at `start` or later, and before `end`."""
     if not 0 <= start <= end <= size_of(opened):
         raise ValueError("its footer names pages beyond its end")
     while start < end:
@@ -228,30 +257,28 @@ def pages(opened: BinaryIO, start: int, end: int) -> Iterator[Page]:
 
 
 def _read_header(opened: BinaryIO, start: int, length: int = 2**12) -> tuple[Compact, Page, int]:
-    """Return what has read a page's header, that page, and how many bytes it takes in the file."""
+    """Return the reader of a page's header, the page, and its number of bytes in the file."""
     opened.seek(start)
     compact = Compact(opened.read(length))
     try:
-        return compact, *_page(compact)
+        return compact, *_read_page(compact)
     except IndexError as error:
         if length >= HEADER:
             raise ValueError("a page of it has no header") from error
     return _read_header(opened, start, 16 * length)
 
 
-def _page(compact: Compact) -> tuple[Page, int]:
+def _read_page(compact: Compact) -> tuple[Page, int]:
+    """Return a page, and its number of bytes in the file without the header."""
+    # Fields of the header: type, uncompressed size, compressed size.
     numbers = {1: -1, 2: -1, 3: -1}
     values = 0
     for number, kind in compact.fields():
         if number in numbers and kind == _I32:
             numbers[number] = compact.integer()
-        elif number in (5, 8) and kind == _STRUCT:  # of a data page, in either version
-            values = sum(
-                [
-                    compact.integer() if inner == 1 else _nothing(compact, of)
-                    for inner, of in compact.fields()
-                ]
-            )
+        elif number in (5, 8) and kind == _STRUCT:
+            # The header of a data page, in either version.
+            values = _read_field(compact, 1)
         else:
             compact.skip(kind)
     if min(*numbers.values(), values) < 0:

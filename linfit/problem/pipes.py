@@ -1,4 +1,7 @@
-"""Data files that are no plain files: what comes through a pipe is read once, and kept; what has no end is refused."""
+"""Data files that are pipes or devices.
+
+The content of a pipe is read once and kept in a file. A file without an end is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,34 @@ from pathlib import Path
 
 from linfit.scratch import discard_folder, new_folder
 
-#: Paths that mean another file in every process.
+#: Beginnings of paths that lead to another file in each process.
 OWN = ("/dev/stdin", "/dev/fd/", "/proc/")
-#: Seconds without a word from whoever writes to a pipe, after which the user is told what is waited for.
+#: Seconds without content after which the user is told which pipe linfit waits for.
 PATIENCE = 1.0
-#: What cannot be read to its end, or at all, and what it is called.
+#: Tests of a file's mode for kinds that are refused, with their names.
 REFUSED = ((stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"), (stat.S_ISSOCK, "socket"))
+#: Number of bytes that are read at once.
 CHUNK = 2**20
 
-#: Copies of what pipes gave, by device, inode and time of the last write.
+#: Copies of the content of pipes, by device, inode and time of the last write.
 _COPIES: dict[tuple[int, int, int], Path] = {}
 
 
 def passes(path: str) -> bool:
-    """Return whether what stands at the path can be read once only, or in this process only."""
+    """Return whether a path can be read once only, or in this process only."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):
-        return False  # whoever opens it says more
+        # The attempt to open it will give a better error.
+        return False
     return path.startswith(OWN) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def readable(path: str) -> Path:
-    """Return a file with the bytes of `path` that can be read several times: itself, or a copy of what a pipe gave.
+    """Return a file with the bytes of `path` that can be read several times.
 
-    Raises ValueError for what is neither file nor pipe, and OSError where there is nothing.
+    It is `path` itself, or a copy of a pipe's content. Raise ValueError if `path` is neither a
+    file nor a pipe, OSError if nothing exists there.
     """
     mode = Path(path).stat().st_mode
     for is_kind, kind in REFUSED:
@@ -44,8 +50,9 @@ def readable(path: str) -> Path:
 
 
 def _copy(path: str) -> Path:
-    """Return the copy of what a pipe gave; it is read at the first call."""
-    if (found := _COPIES.get(version(path))) is not None and found.exists():
+    """Return the copy of a pipe's content, which the first call reads."""
+    found = _COPIES.get(version(path))
+    if found is not None and found.exists():
         return found
     copy = new_folder() / f"data{Path(path).suffix}"
     room = shutil.disk_usage(copy.parent).free // 2
@@ -59,21 +66,20 @@ def _copy(path: str) -> Path:
 
 
 def _drain(path: str, copy: Path, room: int) -> None:
-    """Write what a pipe gives to a file; ValueError where that is more bytes than there is `room` for."""
+    """Write the content of a pipe to a file; ValueError if it exceeds `room` bytes."""
     late = threading.Timer(PATIENCE, _tell_waiting, [path])
     late.daemon = True
     late.start()
     try:
-        with (
-            Path(path).open("rb", buffering=0) as pipe,
-            copy.open("wb") as file,
-        ):  # where nobody writes to it yet, open waits
+        # Opening waits for a process that writes to the pipe.
+        with Path(path).open("rb", buffering=0) as pipe, copy.open("wb") as file:
             while chunk := pipe.read(CHUNK):
                 late.cancel()
                 file.write(chunk)
                 if file.tell() > room:
                     raise ValueError(
-                        f"dataset.path {path!r} gave {file.tell():,} bytes and no end: save it in a file first"
+                        f"dataset.path {path!r} gave {file.tell():,} bytes and no end: "
+                        "save it in a file first"
                     )
     finally:
         late.cancel()
@@ -85,6 +91,6 @@ def _tell_waiting(path: str) -> None:
 
 
 def version(path: str) -> tuple[int, int, int]:
-    """Return what tells one pipe, and what was written to it, from others."""
+    """Return device, inode and time of the last write, which identify a pipe's content."""
     found = Path(path).stat()
     return found.st_dev, found.st_ino, found.st_mtime_ns

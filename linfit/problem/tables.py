@@ -1,7 +1,8 @@
-"""Columns of files as numbers, some rows at a time: CSV and Parquet; numpy's files stand in npy.py.
+"""Columns of CSV and Parquet files as numbers, a block of rows at a time (numpy's: npy.py).
 
-A reader yields float arrays `[b, m]` of the m columns asked for; a missing cell is NaN. What is no number at all is a ValueError that
-names file, row and column. Nothing is ever unpickled.
+A reader yields float arrays `[b, m]` of the m columns asked for, in which a missing cell is NaN.
+A cell that is not a number raises a ValueError that names file, row and column. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,13 +28,15 @@ from linfit.problem.parquet_pages import measure, require_plain_schema
 from linfit.problem.types import Array
 from linfit.system import quote_word
 
-#: Rows of a block at the most, and its bytes, unless a row has more: about what stays in a processor's cache.
-ROWS, BYTES = 2**16, 2**20
-#: Bytes of a CSV file up to which Python's own reader is as fast as importing a faster one.
+#: Largest number of rows in a block.
+ROWS = 2**16
+#: Largest number of bytes in a block of several rows: about the size of a processor's cache.
+BYTES = 2**20
+#: Bytes of a CSV file up to which Python's reader is as fast as importing a faster one.
 SMALL = 2**20
-#: Characters of a line of a CSV file at the most.
+#: Largest number of characters in a line of a CSV file.
 LINE = 2**26
-#: What a missing cell of a CSV file may say.
+#: Texts that mark a missing cell of a CSV file.
 MISSING = (
     "",
     "NA",
@@ -48,32 +52,34 @@ MISSING = (
     "None",
     "none",
 )
-#: What separates the cells of CSV files, and what `dataset.separator` calls it.
+#: Separators of cells in CSV files, each with its name in `dataset.separator`.
 SEPARATORS = {",": ",", ";": ";", "\t": "tab", "|": "|"}
+#: Largest number of column names that an error lists.
+MANY = 40
+#: Bytes of numbers that any Parquet file may announce.
+SPARSE = 2**30
+#: Bytes of numbers that a large Parquet file may announce for each byte: data compress less.
+COMPRESSED = 1000
 
 Numbers = NDArray[Any]
-#: Rows `[b, m]`, and what a row of them is called.
+#: Rows `[b, m]`, and a function that names the row at an index, for errors.
 Rows = tuple[Numbers, Callable[[int], str]]
 
 
 def place_of(header: Sequence[str], column: str, path: str) -> int:
-    """Where the column stands; ValueError if it is not there exactly once."""
-    if header.count(column) > 1:
-        raise ValueError(
-            f"{path} has {header.count(column)} columns named {column!r}: rename all but one"
-        )
-    if column not in header:
-        near = get_close_matches(column, header, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        names = ", ".join(header[:MANY]) + (
-            f" … {len(header) - MANY} more" if len(header) > MANY else ""
-        )
-        raise ValueError(f"{path} has no column {column!r}: {hint}there are {names}")
-    return header.index(column)
+    """Return the index of a column; ValueError if the header has not exactly one."""
+    count = header.count(column)
+    if count == 1:
+        return header.index(column)
+    if count > 1:
+        raise ValueError(f"{path} has {count} columns named {column!r}: rename all but one")
 
-
-#: Column names that an error lists.
-MANY = 40
+    near = get_close_matches(column, header, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    names = ", ".join(header[:MANY])
+    if len(header) > MANY:
+        names += f" … {len(header) - MANY} more"
+    raise ValueError(f"{path} has no column {column!r}: {hint}there are {names}")
 
 
 # CSV
@@ -82,26 +88,40 @@ MANY = 40
 def csv_rows(
     file: Path, columns: Sequence[str], path: str, drop: bool, separator: str = ","
 ) -> Iterator[Rows]:
-    """A large file goes through pyarrow, which parses numbers exactly too; where that stumbles, Python's reader goes on, and says what is wrong."""
+    """Yield the rows of a CSV file, each number parsed exactly.
+
+    pyarrow parses a large file. From the first block that it cannot read on, Python's reader
+    takes over: it parses more spellings, and its errors name line and column.
+    """
     with open_regular(file) as opened:
-        header = _header(opened, path, separator)
+        header = _read_header(opened, path, separator)
+        places = []
         for column in columns:
             _require_separated(header, column, path)
-            place_of(header, column, path)
+            places.append(place_of(header, column, path))
+
         done = 0
         if size_of(opened) > SMALL:
             with open_again(opened, file) as again:
-                for block in _arrow_csv(again, columns, separator):
+                for block in _read_with_arrow(again, columns, separator):
+                    # Python's reader names the line of an infinite or a missing cell.
                     if np.isinf(block).any() or not (drop or np.isfinite(block).all()):
-                        break  # Python's reader knows in which line
-                    yield block, lambda i, done=done: f"row {done + i + 1} below the header"  # type: ignore[misc]
+                        break
+                    yield block, partial(_name_row_below_header, done)
                     done += len(block)
-        yield from _python_csv(opened, columns, path, done, separator)
+
+        with _lines_of(opened, path) as lines:
+            rows = islice(_split_rows(lines, path, separator), 1 + done, None)
+            yield from _read_with_python(rows, header, places, path)
+
+
+def _name_row_below_header(start: int, i: int) -> str:
+    return f"row {start + i + 1} below the header"
 
 
 @contextmanager
 def _lines_of(opened: BinaryIO, path: str) -> Iterator[Iterator[str]]:
-    """The lines of a text file from its beginning; ValueError where one is longer than a line of numbers can be."""
+    """Give the lines of a text file from its beginning; ValueError if one is too long."""
     opened.seek(0)
     text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
     try:
@@ -118,26 +138,31 @@ def _bounded_lines(text: io.TextIOWrapper, path: str) -> Iterator[str]:
 
 
 def _require_separated(header: list[str], column: str, path: str) -> None:
-    """ValueError where a header is one column, without the one asked for, that another separator would divide."""
+    """Raise ValueError if another separator would divide the header.
+
+    That is suspected of a header of a single column, which is not the column asked for.
+    """
     (whole, *more) = header
     if more or whole == column:
         return
     for separator, name in SEPARATORS.items():
         if separator in whole:
             raise ValueError(
-                f"{path} has one column {brief(whole)!r}: dataset.separator={quote_word(name)} makes several of it"
+                f"{path} has one column {brief(whole)!r}: "
+                f"dataset.separator={quote_word(name)} makes several of it"
             )
 
 
-def _header(opened: BinaryIO, path: str, separator: str) -> list[str]:
+def _read_header(opened: BinaryIO, path: str, separator: str) -> list[str]:
     with _lines_of(opened, path) as lines:
-        if header := next(_rows(csv.reader(lines, strict=True, delimiter=separator), path), None):
-            return header[1]
+        for _, header in _split_rows(lines, path, separator):
+            return header
     raise ValueError(f"{path} is empty: a header line with the names of the columns is needed")
 
 
-def _rows(reader: Any, path: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line where each ends; a blank line is none."""
+def _split_rows(lines: Iterator[str], path: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row that is not blank, with the number of its last line."""
+    reader = csv.reader(lines, strict=True, delimiter=separator)
     start = 1
     try:
         for row in reader:
@@ -145,17 +170,20 @@ def _rows(reader: Any, path: str) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, row
             start = reader.line_num + 1
     except csv.Error as error:
-        why = (
-            "a quote that opens there is not closed" if "end of data" in str(error) else str(error)
-        )
+        why = str(error)
+        if "end of data" in why:
+            why = "a quote that opens there is not closed"
         raise ValueError(f"{path}, line {start}: {why}") from error
 
 
 def no_utf8(file: Path, path: str, separator: str = ",") -> str | None:
-    """Says where the first byte stands that is no UTF-8: line, and column as far as it has a name; None if all is."""
+    """Return a sentence on the first byte that is not UTF-8, None if all are.
+
+    The sentence names its line, and its column if the header has a name for it.
+    """
     header: list[str] = []
     with open_regular(file) as opened:
-        for number, line in enumerate(iter(lambda: opened.readline(LINE), b""), 1):
+        for number, line in enumerate(iter(partial(opened.readline, LINE), b""), 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 header = header or next(csv.reader([text], delimiter=separator), [])
@@ -163,12 +191,15 @@ def no_utf8(file: Path, path: str, separator: str = ",") -> str | None:
                 before = line[: error.start].decode()
                 place = len(next(csv.reader([before], delimiter=separator), [""])) - 1
                 column = f", column {header[place]!r}" if 0 <= place < len(header) else ""
-                return f"{path}, line {number}{column}: byte 0x{line[error.start]:02x} is no UTF-8: save the file as text in UTF-8"
+                return (
+                    f"{path}, line {number}{column}: byte 0x{line[error.start]:02x} is no UTF-8: "
+                    "save the file as text in UTF-8"
+                )
     return None
 
 
-def _arrow_csv(opened: BinaryIO, columns: Sequence[str], separator: str) -> Iterator[Numbers]:
-    """Blocks up to the first that has anything but numbers and missing cells."""
+def _read_with_arrow(opened: BinaryIO, columns: Sequence[str], separator: str) -> Iterator[Numbers]:
+    """Yield blocks `[b, m]` up to the first cell that is neither a number nor missing."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -187,60 +218,68 @@ def _arrow_csv(opened: BinaryIO, columns: Sequence[str], separator: str) -> Iter
             convert_options=conversion,
         ) as batches:
             for batch in batches:
-                values = {name: _numpy(batch.column(name).fill_null(math.nan)) for name in distinct}
-                if any(
-                    np.isnan(values[name]).sum() > batch.column(name).null_count
-                    for name in distinct
-                ):
-                    return  # a spelling of NaN that is none of those of a missing cell
+                values = {}
+                for name in distinct:
+                    column = batch.column(name)
+                    values[name] = _as_numpy(column.fill_null(math.nan))
+                    # A spelling of NaN that does not mark a missing cell.
+                    if np.isnan(values[name]).sum() > column.null_count:
+                        return
                 yield np.stack([values[name] for name in columns], axis=1)  # [b, m]
     except pa.ArrowInvalid:
         return
 
 
-def _python_csv(
-    opened: BinaryIO, columns: Sequence[str], path: str, done: int, separator: str
+def _read_with_python(
+    rows: Iterator[tuple[int, list[str]]], header: list[str], places: Sequence[int], path: str
 ) -> Iterator[Rows]:
-    """From the row after so many on."""
-    with _lines_of(opened, path) as lines:
-        every = _rows(csv.reader(lines, strict=True, delimiter=separator), path)
-        header = next(every)[1]
-        places = [place_of(header, column, path) for column in columns]
-        rows = islice(every, done, None)
-        while some := list(islice(rows, ROWS)):
-            numbers = [
-                [_number(row, place, header, path, line) for place in places] for line, row in some
-            ]
-            yield np.array(numbers), lambda i, some=some: f"line {some[i][0]}"  # type: ignore[misc]
+    """Yield blocks of rows, which come with their line numbers."""
+    while block := list(islice(rows, ROWS)):
+        numbers = [_read_row(row, line, header, places, path) for line, row in block]
+        yield np.array(numbers), partial(_name_line, [line for line, _ in block])
 
 
-def _number(row: list[str], place: int, header: list[str], path: str, line: int) -> float:
+def _name_line(lines: list[int], i: int) -> str:
+    return f"line {lines[i]}"
+
+
+def _read_row(
+    row: list[str], line: int, header: list[str], places: Sequence[int], path: str
+) -> list[float]:
     if len(row) != len(header):
         raise ValueError(f"{path}, line {line}: {len(row)} cells below a header of {len(header)}")
-    cell = row[place]
+    numbers = []
+    for place in places:
+        number = _read_cell(row[place])
+        if number is None:
+            where = f"{path}, line {line}, column {header[place]!r}"
+            raise ValueError(f"{where}: {row[place]!r} is not a finite number")
+        numbers.append(number)
+    return numbers
+
+
+def _read_cell(cell: str) -> float | None:
+    """Return the number in a cell, NaN if it is missing, None if it is not a finite number."""
     if cell.strip() in MISSING:
         return math.nan
+    # float() would also read 2_0 and ٣.
+    if "_" in cell or not cell.isascii():
+        return None
     try:
-        number = (
-            math.nan if "_" in cell or not cell.isascii() else float(cell)
-        )  # float reads 2_0 and ٣ too
+        number = float(cell)
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(
-            f"{path}, line {line}, column {header[place]!r}: {cell!r} is not a finite number"
-        )
-    return number
+        return None
+    return number if math.isfinite(number) else None
 
 
 # Parquet
 
-#: Bytes of numbers that any file may announce, and times its size that a large one may: data compress less.
-SPARSE, COMPRESSED = 2**30, 1000
-
 
 def parquet_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows]:
-    """The path is a path, whatever it begins with: Arrow, asked for it, would take `s3://…` or `file:…` for an address."""
+    """Yield the rows of a Parquet file.
+
+    Arrow gets an open file: of a path such as `s3://…` or `file:…` it would make an address.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -250,55 +289,48 @@ def parquet_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[Rows
             opened.seek(0)
             reader = parquet.ParquetFile(opened)
         except (pa.ArrowException, ValueError) as error:
-            raise ValueError(
-                f"dataset.path {path!r} is no Parquet file: {_first_line(error)}"
-            ) from error
+            reason = _first_line(error)
+            raise ValueError(f"dataset.path {path!r} is no Parquet file: {reason}") from error
+
         schema = reader.schema_arrow
         for column in columns:
             _require_numbers(schema.field(place_of(schema.names, column, path)), path)
         distinct = list(dict.fromkeys(columns))
         _require_size(opened, reader.metadata, distinct, len(columns), path)
+
         try:
-            yield from _batches(reader, columns, path)
+            start = 0
+            rows = min(ROWS, max(2**10, BYTES // len(columns)))
+            for batch in reader.iter_batches(rows, columns=distinct):
+                parts = [_as_floats(batch.column(name), name, path, start) for name in columns]
+                yield np.stack(parts, axis=1), row_from(start)
+                start += batch.num_rows
         except pa.ArrowException as error:
-            raise ValueError(
-                f"dataset.path {path!r} cannot be read: {_first_line(error)}"
-            ) from error
-
-
-def _batches(reader: Any, columns: Sequence[str], path: str) -> Iterator[Rows]:
-    start = 0
-    rows = min(ROWS, max(2**10, BYTES // len(columns)))
-    for batch in reader.iter_batches(rows, columns=list(dict.fromkeys(columns))):
-        block = np.stack(
-            [_floats(batch.column(name), name, path, start) for name in columns], axis=1
-        )
-        yield block, row_from(start)
-        start += len(block)
+            reason = _first_line(error)
+            raise ValueError(f"dataset.path {path!r} cannot be read: {reason}") from error
 
 
 def _require_size(
     opened: BinaryIO, metadata: Any, names: Sequence[str], count: int, path: str
 ) -> None:
-    """ValueError where the columns would take more memory than there is, or than a file of that size may hold."""
-    places = [
-        place
-        for place in range(metadata.num_columns)
-        if metadata.schema.column(place).path in names
-    ]
+    """Raise ValueError if the columns would take too much memory.
+
+    Too much is more than is free, or more than the data in a file of that size can take.
+    """
+    schema = metadata.schema
+    places = [i for i in range(metadata.num_columns) if schema.column(i).path in names]
+    needed = 8 * metadata.num_rows * count
     try:
-        parts = [
-            measure(opened, metadata, group, places) for group in range(metadata.num_row_groups)
-        ]
+        for group in range(metadata.num_row_groups):
+            needed = max(needed, measure(opened, metadata, group, places).largest_page)
     except ValueError as error:
         raise ValueError(f"dataset.path {path!r} cannot be read: {error}") from error
-    needed = max(
-        8 * metadata.num_rows * count, max((part.largest_page for part in parts), default=0)
-    )
+
     require_memory(needed, f"{path}, {metadata.num_rows:,} rows of {count} columns,")
     if needed > max(SPARSE, COMPRESSED * size_of(opened)):
         raise ValueError(
-            f"{path} announces {needed:,} bytes of numbers in a file of {size_of(opened):,}: it is none of data"
+            f"{path} announces {needed:,} bytes of numbers in a file of {size_of(opened):,}: "
+            "it is none of data"
         )
 
 
@@ -312,27 +344,29 @@ def _require_numbers(field: Any, path: str) -> None:
         )
 
 
-def _floats(column: Any, name: str, path: str, start: int) -> Array:
+def _as_floats(column: Any, name: str, path: str, start: int) -> Array:
     import pyarrow as pa
 
     try:
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
         if pa.types.is_integer(column.type):
-            exact(_numpy(column.fill_null(0)), name, path, start)
+            exact(_as_numpy(column.fill_null(0)), name, path, start)
         if pa.types.is_decimal(column.type):
-            column = column.cast(
-                pa.string()
-            )  # pyarrow divides decimals by a power of ten, which rounds twice, and parses text exactly
-        return _numpy(column.cast(pa.float64()).fill_null(math.nan))
+            # As text, which pyarrow parses exactly: to make a decimal a float, it divides by a
+            # power of ten, which rounds twice.
+            column = column.cast(pa.string())
+        return _as_numpy(column.cast(pa.float64()).fill_null(math.nan))
     except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"{path}, column {name!r}, rows from {start} on (counted from 0): {_first_line(error)}"
-        ) from error
+        where = f"{path}, column {name!r}, rows from {start} on (counted from 0)"
+        raise ValueError(f"{where}: {_first_line(error)}") from error
 
 
-def _numpy(column: Any) -> NDArray[Any]:
-    """Return the numbers of an Arrow array without missing cells; its own `to_numpy` would import pandas."""
+def _as_numpy(column: Any) -> NDArray[Any]:
+    """Return the numbers of an Arrow array without missing cells.
+
+    Arrow's own `to_numpy` would import pandas.
+    """
     return np.from_dlpack(column)
 
 
@@ -341,15 +375,18 @@ def _first_line(error: Exception) -> str:
 
 
 def row_from(start: int) -> Callable[[int], str]:
+    """Return a function that names the rows of a block whose first has index `start`."""
     return lambda i: f"row {start + i} (counted from 0)"
 
 
 def exact(numbers: Numbers, column: str, path: str, start: int) -> Numbers:
+    """Return numbers as float64; ValueError if an integer has too many digits for it."""
     if numbers.dtype.kind in "iu" and numbers.dtype.itemsize == 8:
         large = np.flatnonzero((numbers > EXACT) | (numbers < -EXACT))
         if len(large):
             where = row_from(start)(int(large[0]))
             raise ValueError(
-                f"{path}, {where}, column {column!r}: {numbers[large[0]]} is an integer that float64 cannot hold"
+                f"{path}, {where}, column {column!r}: {numbers[large[0]]} "
+                "is an integer that float64 cannot hold"
             )
     return numbers.astype(np.float64)

@@ -1,4 +1,7 @@
-"""Files made to hurt: what they claim is looked at before anything of that size is made, and a path is a path."""
+"""Files made to hurt: what they announce is checked before memory is allocated for it.
+
+A path is only a path.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def zigzag(value: int) -> bytes:
 
 
 def deep(levels: int) -> bytes:
-    """A footer whose schema has so many groups, each in the one before; Arrow's own reader ends with its process."""
+    """Return a footer whose schema has `levels` nested groups, at which Arrow's reader crashes."""
     group, leaf = b"\x35\x00\x18\x01g\x15\x02\x00", b"\x15\x02\x25\x00\x18\x01x\x00"
     count = bytes([0xFC]) + unsigned(levels + 1)
     footer = b"\x15\x02\x19" + count + group * levels + leaf + b"\x16\x00\x19\x0c\x00"

@@ -198,7 +198,8 @@ def test_casting_rounds_and_refuses_what_the_dtype_cannot_hold() -> None:
     assert same(large.cast("float64"), large)
     with pytest.raises(
         ValueError,
-        match="linfit:polynomial has values that float32 cannot hold: choose dtype=float64 or scale the data",
+        match="linfit:polynomial has values that float32 cannot hold: "
+        "choose dtype=float64 or scale the data",
     ):
         large.cast("float32")
 

@@ -1,4 +1,4 @@
-"""Data files that are no plain files: pipes are read once, what has no end or no bytes is refused."""
+"""Data files that are pipes or devices: pipes are read once, files without an end are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ CHOSEN = [
 
 @pytest.fixture
 def pipe() -> Iterator[Callable[..., str]]:
-    """Makes a pipe with some text that nobody writes to any more, as a shell's <(…) is, and says its path."""
+    """Make a pipe with some text, to which nobody writes any more, and return its path.
+
+    A shell's <(…) is such a pipe.
+    """
     opened: list[int] = []
 
     def make(text: str = TEXT) -> str:
@@ -99,7 +102,8 @@ def test_a_socket_and_a_folder_are_refused(linfit: Linfit, bare: Path) -> None:
     ran = linfit("run", *CHOSEN, "tracking=none", "dataset.path=.")
     assert (ran.code, ran.err) == (
         2,
-        "linfit: dataset.path '.' cannot be read: Is a directory (it begins at the working directory)\n",
+        "linfit: dataset.path '.' cannot be read: "
+        "Is a directory (it begins at the working directory)\n",
     )
 
 
@@ -195,7 +199,8 @@ def test_what_stdin_is_redirected_to_is_kept_too(
 
 def test_waiting_for_a_fifo_is_told_and_can_be_interrupted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "data.fifo")
-    listening = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where the tests run without
+    # The tests themselves may run where SIGINT is ignored.
+    listening = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
     program = f"{listening}; from linfit.problem.pipes import readable; readable(sys.argv[1])"
     with subprocess.Popen(
         [sys.executable, "-c", program, "data.fifo"],

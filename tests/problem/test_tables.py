@@ -1,4 +1,7 @@
-"""Tables of every kind: the same numbers whatever the file, large or small; what is wrong is named; nothing is dropped unsaid."""
+"""Tables of every kind: the same numbers from every file, large or small.
+
+Errors name what is wrong, and notes count the rows that are left out.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +163,8 @@ def test_a_large_csv_file_is_refused_with_the_same_words_as_a_small_one(
         (pa.array(["1", "2"]), "column 'a' is of type string: numbers are needed"),
         (
             pa.array([1, 2**53 + 1]),
-            "row 1 (counted from 0), column 'a': 9007199254740993 is an integer that float64 cannot hold",
+            "row 1 (counted from 0), column 'a': "
+            "9007199254740993 is an integer that float64 cannot hold",
         ),
     ],
 )
@@ -500,7 +504,8 @@ MASKED = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[False, False], [Tru
         ),
         (
             lambda: linfit.arrays(MASKED, [1.0, 2.0]),
-            r"row 1 \(counted from 0\), column 'x0': a cell is masked: fill it in, or leave the row out",
+            r"row 1 \(counted from 0\), column 'x0': "
+            "a cell is masked: fill it in, or leave the row out",
         ),
         (
             lambda: linfit.arrays([[1.0], [2.0]], [1.0, 2.0], weight=MASKED[:, 0]),
