@@ -1,8 +1,9 @@
-"""Stores that somebody else wrote: what they name is never imported, opened, written, connected to or executed.
+"""Nothing that a foreign store names is ever imported, opened, written, connected to or executed.
 
-A store is a database with artifacts beside it. Each test puts something hostile into a copy of one, and runs every command that
-reads stores. An audit hook sees every file opened, module imported, process started and address connected to while a command runs;
-whatever a hostile store names has BAIT in its name.
+A store is a database with artifacts beside it. Each test puts something hostile into a copy of one,
+and runs every command that reads stores. An audit hook sees every file opened, module imported,
+process started and address connected to while a command runs; whatever a hostile store names has
+BAIT in its name.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ class Store:
             )
         }
         [(self.single,)] = self.rows(
-            "SELECT run_uuid FROM tags WHERE key = ? AND value = 'fit' AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)",
+            "SELECT run_uuid FROM tags WHERE key = ? AND value = 'fit' "
+            "AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)",
             layout.KIND,
             layout.PARENT,
         )
@@ -203,7 +205,8 @@ def survives(
 ) -> dict[tuple[str, str], Any]:
     """Run every command on every kind of run, and return what each said.
 
-    With a `turn`, a command runs on one kind, and on another one at the next turn: cases of one table share the pairs.
+    With a `turn`, a command runs on one kind only, and on another one at the next turn: cases of
+    one table share the pairs.
     """
     before = {file for file in store.folder.rglob("*") if "outputs" not in file.parts}
     said: dict[tuple[str, str], Any] = {}
@@ -386,7 +389,8 @@ def spoil_names(store: Store, text: str) -> None:
             "weight/99999999999999999999",
         ):
             store.rows(
-                "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, 1.0, 1, 0, 0, ?)",
+                "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+                "VALUES (?, 1.0, 1, 0, 0, ?)",
                 key,
                 run,
             )

@@ -40,9 +40,10 @@ def html_of(notebook: Any) -> list[str]:
 
 
 def rounded(text: str) -> str:
-    """Numbers with three digits, and of those in scientific notation that they are some: another processor may round otherwise.
+    """Round numbers to three digits, and replace those in scientific notation.
 
-    Ids of runs and sizes of figures count for nothing.
+    Another processor may round them otherwise. Ids of runs and sizes of figures are replaced as
+    well.
     """
     text = re.sub(r"\d(\.\d+)?e[-+]\d+|[0-9a-f]{32}|(?<=Picture size )\w+ with \d+", "#", text)
     return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.3g}", text)

@@ -72,7 +72,10 @@ def assert_whole_on_server(stored: Path, reference: str) -> None:
         counts = Counter(store.execute("SELECT status, lifecycle_stage FROM runs").fetchall())
         assert counts[("FINISHED", "active")] == PAIRS + 1, counts
         assert not [key for key in counts if key[1] == "active" and key[0] != "FINISHED"], counts
-        twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        twice = (
+            "SELECT run_uuid, key, step FROM metrics "
+            "GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        )
         assert store.execute(twice).fetchall() == []
 
 
