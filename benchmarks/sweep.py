@@ -136,9 +136,8 @@ def startup(repeats: int) -> dict[str, float]:
         "the same, and a step of torch.optim ": python("floors", "imports", "step"),
     }
     with TemporaryDirectory() as folder:
-        seconds_of(
-            programs["linfit run steps=1, with its pictures"], Path(folder)
-        )  # makes the store
+        # The first run makes the store.
+        seconds_of(programs["linfit run steps=1, with its pictures"], Path(folder))
         rounds = [
             [seconds_of(program, Path(folder))[0] for program in programs.values()]
             for _ in range(repeats)
@@ -179,9 +178,8 @@ def measure(sizes: list[int], peers: list[str], peer_runs: int, repeats: int) ->
                 one["expert"] = expert(size, empty_size)
             report["sizes"][size] = one
             print(f"{size} runs: {one['linfit']['seconds']:.1f} s", file=sys.stderr)
-        after = measure_peers(
-            chosen, peer_runs, empty_size
-        )  # meanwhile the machine may have become faster or slower
+        # The machine may have become faster or slower meanwhile.
+        after = measure_peers(chosen, peer_runs, empty_size)
         report["peers"] = {
             name: {key: (one[key] + after[name][key]) / 2 for key in one}
             for name, one in before.items()

@@ -77,9 +77,8 @@ def test_torchs_lock_has_what_it_alone_needs() -> None:
     assert {"sympy", "triton"} <= pins.keys()
     base, extras = read_lock("requirements.lock"), read_lock("requirements-extras.lock")
     assert pins.keys() & base.keys() == set()
-    assert all(
-        pins[name] == extras[name] for name in pins.keys() & extras.keys()
-    )  # what an extra needs too, as dask does fsspec
+    # An extra may need the same packages, as dask needs fsspec.
+    assert all(pins[name] == extras[name] for name in pins.keys() & extras.keys())
     needed = [Requirement(text) for text in requires("torch") or []]
     assert {
         canonicalize_name(one.name) for one in needed if one.marker is None

@@ -46,9 +46,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume": ("--plan",),
     "report": ("--output", "page.html"),
 }
-PRESENT = [
-    name for name in COMMANDS if name in cli.cli.commands and name != "report"
-]  # which is slow, and has a test of its own
+#: All commands but `report`, which is slow, and has a test of its own.
+PRESENT = [name for name in COMMANDS if name in cli.cli.commands and name != "report"]
 
 _watching: list[list[str]] = []
 
@@ -123,9 +122,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
                 cli.cli, [*arguments, "pictures=false"], standalone_mode=False
             )
             assert not done.exit_code, done.output
-    return folder.rename(
-        folder.with_name(f"kept-{folder.name}")
-    )  # so that the recorded paths are gone, and what is copied is looked for beside its database
+    # After this, the recorded paths are gone, and copied artifacts are looked for beside their
+    # database.
+    return folder.rename(folder.with_name(f"kept-{folder.name}"))
 
 
 class Store:

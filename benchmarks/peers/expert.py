@@ -52,10 +52,8 @@ def update(name: str, w: Tensor, g: Tensor, lr: Tensor, m: Tensor, v: Tensor, st
 def fit(name: str, members: list[Config]) -> tuple[Tensor, Tensor]:
     """All fits of one optimizer at once; the recorded losses `[r, k]` and the weights `[r, 2]`."""
     seeds = {seed: data(seed) for _, _, seed in members}
-    X, Y = (
-        seeds[0][0],
-        torch.stack([seeds[seed][1][:, 0] for _, _, seed in members]),
-    )  # [n, 2], [r, n]
+    # [n, 2] and [r, n]
+    X, Y = seeds[0][0], torch.stack([seeds[seed][1][:, 0] for _, _, seed in members])
     w = torch.stack(
         [torch.randn(2, generator=torch.Generator().manual_seed(seed)) for _, _, seed in members]
     )

@@ -78,10 +78,8 @@ def postgresql() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         missing("PostgreSQL's server is not installed: apt-get install postgresql")
-    binaries, user = (
-        programs[-1].parent,
-        "postgres" if os.getuid() == 0 else None,
-    )  # it refuses to run as root
+    # PostgreSQL refuses to run as root.
+    binaries, user = programs[-1].parent, "postgres" if os.getuid() == 0 else None
     port = free_port()
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))

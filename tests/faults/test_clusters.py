@@ -47,10 +47,8 @@ from tests.faults.harness import (
 )
 from tests.helpers import started
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.filterwarnings("default"),
-]  # the clusters' libraries warn of much
+# The clusters' libraries emit many warnings.
+pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]
 Linfit = Callable[..., Ran]
 ROOT = Path(__file__).parents[2]
 
@@ -304,14 +302,11 @@ def on_ray(program: str, cpus: int, more: str = "true") -> Any:
     begin = f"ip link set lo up && {head} >&2 && {more.format(ray=ray)} >&2"
     commands = f"{begin} && {python} -c '{program}'; code=$?; {ray} stop --force >&2; exit $code"
     inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", commands]
-    with TemporaryDirectory(
-        ignore_cleanup_errors=True
-    ) as folder:  # a short path: ray makes sockets below it
+    # The path has to be short: ray makes sockets below it.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         (Path(folder) / "token").write_text(secrets.token_hex(32))
-        token = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": f"{folder}/token",
-        }  # whatever the user's own is
+        # This token replaces the user's own.
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}
         environment = {**os.environ, **token, "FOLDER": folder}
         done = subprocess.run(
             inside,

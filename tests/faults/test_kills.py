@@ -178,9 +178,8 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
         f"there was no call {when} of {call} to be killed at: {done.stderr!r}"
     )
     if not (tmp_path / FOLDER / "manifest.parquet").exists() or not (tmp_path / FOLDER).exists():
-        shutil.rmtree(
-            tmp_path / FOLDER, ignore_errors=True
-        )  # it was killed before it was planned: nothing to go on with
+        # The sweep was killed before it was planned: there is nothing to resume.
+        shutil.rmtree(tmp_path / FOLDER, ignore_errors=True)
         assert run(tmp_path, *SMALL) == 0, log(tmp_path)
     else:
         assert run(tmp_path, "resume") == 0, log(tmp_path)

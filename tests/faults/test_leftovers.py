@@ -225,8 +225,7 @@ def test_no_further_signal_is_a_traceback(
             process.send_signal(number)
             time.sleep(0.005)
         out, err = process.communicate(timeout=30)
-    assert process.returncode in {
-        128 + number for number in numbers
-    }  # of two at once Python hears the lower number first
+    # Of two signals at once, Python handles the one with the lower number first.
+    assert process.returncode in {128 + number for number in numbers}
     assert out == ""
     assert "Traceback" not in err and "ignored" not in err, err

@@ -375,9 +375,8 @@ def test_a_single_run_is_run_again_after_a_power_loss(tmp_path: Path) -> None:
         restore(state, folder)
         (folder / "tmp").mkdir()
         assert run(folder, *RUN[:-1]) == 0, f"{name}: {log(folder)}"
-        run(
-            folder, "resume"
-        )  # which ends the runs of processes that are gone, whose notes are lost
+        # `resume` ends the runs of processes that are gone, whose notes are lost.
+        run(folder, "resume")
         assert set(statuses(folder)) <= {"FINISHED", "KILLED"}, name
 
 

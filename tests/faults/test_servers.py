@@ -47,10 +47,8 @@ def server(stored: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         "--artifacts-destination",
         str(stored / "outputs" / "artifacts"),
     ]
-    alone = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }  # without seven more processes of which we need none
+    # Without this setting, the server starts seven more processes, which are not needed here.
+    alone = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (
         (stored / "server.log").open("ab") as output,
         started(command, stdout=output, stderr=output, env=alone) as process,
