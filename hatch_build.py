@@ -1,7 +1,7 @@
 """Make the description of a built package of README.md, whose links and pictures are relative.
 
-A package's page has no files beside it. Where `address` is set in pyproject.toml, pictures and links
-lead there; without one, pictures are left out and links become their text.
+A package's page has no files beside it. Where `address` is set in pyproject.toml, pictures and
+links lead there; without one, pictures are left out and links become their text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VERBATIM = re.compile(
 TARGET = r"\(\s*<?(?P<target>[^()\s<>]*)>?(?P<title>\s+(?:\"[^\"]*\"|'[^']*'))?\s*\)"
 PICTURE = re.compile(r"!\[(?P<text>[^\]]*)\]" + TARGET)
 LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*)\]" + TARGET)
-#: Other ways to name a target: definitions `[name]: target`, HTML, and links that LINK does not know.
+#: Other ways to name a target: definitions `[name]: target`, HTML, and links unknown to LINK.
 OTHERS = re.compile(
     r"^ {0,3}\[[^\]]+\]:\s*<?(?P<defined>[^\s>]+)"
     r"|<[^<>]*\b(?:src|href)\s*=\s*[\"']?(?P<html>[^\"'\s>]+)"
@@ -44,7 +44,10 @@ class Readme(MetadataHookInterface):
 
 
 def describe(readme: str, address: str) -> str:
-    """Return README's text with no relative link or picture; ValueError for one that is not known."""
+    """Return README's text with no relative link or picture.
+
+    Raise ValueError for a link that is not known.
+    """
     if address and not re.match(r"https?://[^/\s]+/", address):
         raise ValueError(f"address = {address!r} is none: give https://…/, or an empty text")
     verbatim: list[str] = []
@@ -62,7 +65,10 @@ def describe(readme: str, address: str) -> str:
 
 
 def picture_address(address: str) -> str:
-    """Return where a picture's bytes are: GitHub and GitLab show a page about a file at `/blob/`."""
+    """Return the address of a picture's bytes.
+
+    GitHub and GitLab show a page about a file at `/blob/`.
+    """
     return address.replace("/blob/", "/raw/", 1)
 
 

@@ -1,1 +1,4 @@
-"""Measurements beside other ways to do the same; README.md says what each prints. A package, since old wheels of pyarrow bring another one."""
+"""Measurements next to other ways to do the same; README.md says what each prints.
+
+A package, because old wheels of pyarrow install another package of this name.
+"""

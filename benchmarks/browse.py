@@ -1,8 +1,11 @@
-"""What looking at sweeps costs, beside the floors: `python -m benchmarks.browse [RUNS]`, 10,000 if nothing is said; needs Chromium.
+"""Measure what looking at sweeps costs: `python -m benchmarks.browse [RUNS]`.
 
-Each figure is the median of a few; a floor is the least that anybody could do with the same library: for the table reading both
-Parquet files and parsing every config, for the report a page that only unpacks and runs Plotly, for the run list the same page of
-an MLflow experiment with one run, for pictures the sweep that they are of.
+RUNS is 10,000 by default. Needs Chromium.
+
+Each figure is the median of a few, next to its floor. A floor is the least that anybody could do
+with the same library: for the table reading both Parquet files and parsing every config, for the
+report a page that only unpacks and runs Plotly, for the run list the same page of an MLflow
+experiment with one run, for pictures the sweep that they are of.
 """
 
 from __future__ import annotations
@@ -64,7 +67,10 @@ def table(results: Any) -> None:
 
 
 def report(browser: Any, results: Any, folder: Path) -> None:
-    """From asking for the page until all its pictures are drawn, beside a page that only makes Plotly ready."""
+    """Measure the time from the request until all pictures of the page are drawn.
+
+    A page that only makes Plotly ready is measured as well.
+    """
     file = results.report(folder / "report.html")
     bare = folder / "bare.html"
     text = re.sub(
@@ -95,7 +101,10 @@ def report(browser: Any, results: Any, folder: Path) -> None:
 
 
 def run_list(browser: Any, folder: Path) -> None:
-    """The UI's list of runs and the sorted leaderboard, on a server that is warm, in a fresh profile of the browser and in one that was there before."""
+    """Measure the UI's list of runs and the sorted leaderboard on a warm server.
+
+    Each is loaded in a fresh profile of the browser and in one that has loaded it before.
+    """
     with served(folder) as pages:
         few, many = (
             re.sub(r"/experiments/\d+/", f"/experiments/{number}/", pages["runs"])
@@ -132,7 +141,10 @@ def visited(seen: Seen, address: str) -> float:
 
 
 def pictures(folder: Path) -> None:
-    """Pictures, leaderboard and report of 1,000 fits of 1,000 steps, beside running and recording these fits."""
+    """Measure pictures, leaderboard and report of 1,000 fits of 1,000 steps.
+
+    Running and recording these fits is measured as well.
+    """
     from linfit.publication import publish_sweep
     from linfit.sweeps.app import execute
     from linfit.sweeps.run_result import RunResult

@@ -1,11 +1,14 @@
-"""What a block of fits costs on a dask or ray cluster more than in this process: the way there and back, and what the scheduler does.
+"""Measure what a block of fits costs more on a dask or ray cluster than in this process.
 
     python -m benchmarks.clusters [--blocks 32] [--fits 8,64] [--steps 100] [--repeats 5] [--json]
 
-Each cluster is started here, two workers of one thread on loopback, and warmed up; as root in a network namespace that has nothing else,
-because ray listens on the machine's own address otherwise. The same blocks run in this process and on the
-cluster, in turn; overhead = (workers × seconds there − seconds here) / blocks, the median over the turns. Losses and weights are
-compared bit by bit. A network adds its own time for the bytes that travel, which are shown.
+The difference is the way to the cluster and back, and the scheduler's work. Each cluster is
+started here, two workers of one thread on loopback, and warmed up; as root in a network namespace
+that has nothing else, because ray listens on the machine's own address otherwise. The same blocks
+run in this process and on the cluster, in turn. The overhead is
+(workers × seconds on the cluster − seconds in this process) / blocks, the median over the turns.
+Losses and weights are compared bit by bit. A network adds its own time for the bytes that travel,
+which are shown.
 """
 
 from __future__ import annotations
@@ -39,7 +42,10 @@ PATIENCE = 10
 
 @contextmanager
 def own_token() -> Iterator[None]:
-    """A token for ray's clusters that are started here, in place of the user's, so that nobody else may use them."""
+    """Set a token for the ray clusters that are started here, so that only this program uses them.
+
+    It replaces the user's own token as long as the block runs.
+    """
     with NamedTemporaryFile("w") as file:
         file.write(secrets.token_hex(32))
         file.flush()
@@ -75,7 +81,10 @@ def cluster(backend: str) -> Iterator[str]:
 
 
 def isolate(arguments: list[str]) -> None:
-    """Goes on as the same command in namespaces of its own, which end with all their processes; returns where these may not be made."""
+    """Restart the command in namespaces of its own, which end with all their processes.
+
+    Return if the namespaces may not be made.
+    """
     if os.getuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
         return
     again = [sys.executable, "-m", "benchmarks.clusters", "--inside", *arguments]
@@ -192,16 +201,22 @@ def main() -> None:
 
 def show(report: dict[str, dict[int, Any]], arguments: argparse.Namespace) -> None:
     print(
-        f"ms per block of so many fits of {arguments.steps} steps; {arguments.blocks} blocks, {WORKERS} workers, {arguments.repeats} turns"
+        f"ms per block of so many fits of {arguments.steps} steps; "
+        f"{arguments.blocks} blocks, {WORKERS} workers, {arguments.repeats} turns"
     )
     print(
-        "backend  fits  this process  cluster, wall  overhead per block  kB sent  kB back  same bits"
+        "backend  fits  this process  cluster, wall  overhead per block  "
+        "kB sent  kB back  same bits"
     )
     for backend, sizes in report.items():
         for fits, one in sizes.items():
-            times = f"{one['here'] * 1e3:12.1f}  {one['there'] * 1e3:13.1f}  {one['overhead'] * 1e3:18.1f}"
+            times = (
+                f"{one['here'] * 1e3:12.1f}  {one['there'] * 1e3:13.1f}  "
+                f"{one['overhead'] * 1e3:18.1f}"
+            )
             print(
-                f"{backend:<7}  {fits:4}  {times}  {one['sent'] / 1e3:7.0f}  {one['returned'] / 1e3:7.0f}  {'yes' if one['same bits'] else 'NO'}"
+                f"{backend:<7}  {fits:4}  {times}  {one['sent'] / 1e3:7.0f}  "
+                f"{one['returned'] / 1e3:7.0f}  {'yes' if one['same bits'] else 'NO'}"
             )
 
 

@@ -43,11 +43,13 @@ def main() -> None:
     jobs = [job.overrides for job in enumeration.jobs]
     peer, _ = measure(compose_each, arguments, jobs[: asked.peers])
     print(
-        f"{len(jobs):,} draws, {len(set(jobs)):,} distinct, over {len(CHOICES)} groups (processor seconds)"
+        f"{len(jobs):,} draws, {len(set(jobs)):,} distinct, "
+        f"over {len(CHOICES)} groups (processor seconds)"
     )
     print(f"  linfit, validated       {own:8.2f}")
     print(
-        f"  Hydra, one by one       {peer * len(jobs) / asked.peers:8.2f}  scaled from {asked.peers}"
+        f"  Hydra, one by one       {peer * len(jobs) / asked.peers:8.2f}  "
+        f"scaled from {asked.peers}"
     )
 
 

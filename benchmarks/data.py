@@ -1,13 +1,16 @@
-"""What size costs: data in memory and larger than memory, beside other ways to fit them and what nobody can do without.
+"""Measure what size costs, for data in memory and data larger than memory.
 
-In memory: 1,000 full-batch steps of `gradient=gram`, and the closed form of the same sums, beside a plain torch loop, numpy's lstsq,
-scikit-learn's LinearRegression, Ridge and SGDRegressor, and the floor, one XᵀX and Xᵀy in float64. Streamed: a float32 .npy file beside the
-floor, the same bytes read and multiplied in float64, each in a process whose peak memory (VmHWM) is read from outside. Everything runs in
-one thread; ratios are medians of those in one round.
+In memory: 1,000 full-batch steps of `gradient=gram`, and the closed form of the same sums, next to
+a plain torch loop, numpy's lstsq, scikit-learn's LinearRegression, Ridge and SGDRegressor, and the
+floor, one XᵀX and Xᵀy in float64. Streamed: a float32 .npy file next to the floor, the same bytes
+read and multiplied in float64, each in a process whose peak memory (VmHWM) is read from outside.
+Everything runs in one thread; ratios are medians of those in one round.
 
-    python -m benchmarks.data [--n 1e3,1e5,1e7] [--p 2,10,64,512] [--gigabytes 2] [--stream 1e8] [--repeats 3] [--clock wall|cpu] [--json]
+    python -m benchmarks.data [--n 1e3,1e5,1e7] [--p 2,10,64,512] [--gigabytes 2] [--stream 1e8]
+                              [--repeats 3] [--clock wall|cpu] [--json]
 
-What would need more than `--gigabytes` for X is left out, and said. The streamed file lies in a temporary folder (TMPDIR).
+A size that needs more than `--gigabytes` for X is left out, with a message. The streamed file lies
+in a temporary folder (TMPDIR).
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ STREAMED = 10
 
 
 def in_memory(n: int, p: int, repeats: int, clock: str) -> dict[str, list[float]]:
-    """Seconds of every way, round by round; those of the plain loop scaled to as many steps as the others make."""
+    """Return the seconds of every way, round by round.
+
+    Those of the plain loop are scaled to as many steps as the others make.
+    """
     measured: dict[str, list[float]] = json.loads(
         seconds_of(python("data", "memory", n, p, repeats, clock), ROOT)[1]
     )
@@ -56,7 +62,10 @@ def streamed(n: int, repeats: int, clock: str) -> dict[str, Any]:
 
 
 def watched(command: list[str]) -> tuple[str, float]:
-    """What a process prints, and the most memory that it ever had, in megabytes, as the kernel tells from outside."""
+    """Return what a process prints, and its peak memory in megabytes.
+
+    The peak is read from the kernel, outside of the process.
+    """
     running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     peak = 0.0
     while running.poll() is None:
@@ -89,7 +98,10 @@ def show(n: int, p: int, measured: dict[str, list[float]]) -> None:
         "SGDRegressor": "5 epochs, which end elsewhere",
     }
     for name, seconds in measured.items():
-        beside = f"{ratio(seconds, measured['floor']):>9.2f}× floor {ratio(seconds, measured['linfit gram']):>9.2f}× linfit gram"
+        beside = (
+            f"{ratio(seconds, measured['floor']):>9.2f}× floor "
+            f"{ratio(seconds, measured['linfit gram']):>9.2f}× linfit gram"
+        )
         print(f"  {name:<26}{median(seconds):>12.5f} s {beside}   {notes.get(name, '')}".rstrip())
 
 
@@ -99,7 +111,8 @@ def show_streamed(n: int, measured: dict[str, Any]) -> None:
     for name in ("floor", "linfit"):
         seconds = median(measured[name])
         print(
-            f"  {name:<26}{seconds:>12.2f} s {size / 1e6 / seconds:>10.0f} MB/s   peak memory {measured['megabytes'][name]:.0f} MB"
+            f"  {name:<26}{seconds:>12.2f} s {size / 1e6 / seconds:>10.0f} MB/s   "
+            f"peak memory {measured['megabytes'][name]:.0f} MB"
         )
     speed = 1 / ratio(measured["linfit"], measured["floor"])
     print(f"linfit runs at {speed:.0%} of the speed at which the file can be read and multiplied")
@@ -139,7 +152,8 @@ def main() -> None:
     for n, p in product(arguments.n, arguments.p):
         if 8 * n * p > arguments.gigabytes * 1e9:
             print(
-                f"n = {n:,}, p = {p}: left out, X has {8 * n * p / 1e9:.1f} GB (--gigabytes {arguments.gigabytes:g})",
+                f"n = {n:,}, p = {p}: left out, X has {8 * n * p / 1e9:.1f} GB "
+                f"(--gigabytes {arguments.gigabytes:g})",
                 file=sys.stderr,
             )
             continue

@@ -1,10 +1,12 @@
-"""A long sweep, watched from outside: do memory, open files and the cost of a run stay as they are? And how long is the look at all of it?
+"""Watch a long sweep from outside: do memory, open files and the cost of a run grow?
 
     python -m benchmarks.endurance [--runs 100000] [--steps 10] [--json]
 
-`linfit run -m` runs in a folder of its own; every tenth of the runs its resident memory, open files and processor time are read from
-/proc (Linux). Processor time per run, unlike seconds, says nothing of who else uses the machine. Afterwards `--skip-done`'s question,
-which of all fingerprints are finished, is asked of the store, and the same sweep again has to find nothing to do.
+`linfit run -m` runs in a folder of its own. After every tenth of the runs, its resident memory,
+open files and processor time are read from /proc (Linux). Processor time per run, unlike seconds,
+does not depend on who else uses the machine. Afterwards the store is asked the question of
+`--skip-done`, which of all fingerprints are finished, and the same sweep again has to find nothing
+to do. Both are timed.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ def sweep(runs: int, steps: int) -> list[str]:
 
 
 def state(process: int) -> dict[str, float]:
-    """Resident megabytes, open files, and seconds of processor time of a process and of those that it has begun."""
+    """Return resident megabytes, open files and processor seconds of a process.
+
+    The processes that it has started count as well.
+    """
     children = [
         int(child)
         for file in Path(f"/proc/{process}/task").glob("*/children")
@@ -154,14 +159,17 @@ def show(report: dict[str, Any]) -> None:
     print("   runs  seconds  resident MB  open files  processor ms per run since the line above")
     for one, cost in zip(report["seen"], [None, *report["costs"]], strict=True):
         print(
-            f"{one['runs']:7.0f}  {one['seconds']:7.0f}  {one['megabytes']:11.0f}  {one['files']:10.0f}  {'' if cost is None else f'{cost * 1e3:.2f}'}"
+            f"{one['runs']:7.0f}  {one['seconds']:7.0f}  {one['megabytes']:11.0f}  "
+            f"{one['files']:10.0f}  {'' if cost is None else f'{cost * 1e3:.2f}'}"
         )
     half = len(report["costs"]) // 2
     print(
-        f"Cost of a run, median of the second half beside the first: {median(report['costs'][half:]) / median(report['costs'][:half]):.2f}×"
+        "Cost of a run, median of the second half beside the first: "
+        f"{median(report['costs'][half:]) / median(report['costs'][:half]):.2f}×"
     )
     print(
-        f"{report['found']} finished fingerprints are looked up in {report['question']:.2f} s; --skip-done of the whole sweep: {report['again']:.0f} s"
+        f"{report['found']} finished fingerprints are looked up in {report['question']:.2f} s; "
+        f"--skip-done of the whole sweep: {report['again']:.0f} s"
     )
     print(f"Disk: {report['kilobytes']:.1f} kB a run")
 

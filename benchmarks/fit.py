@@ -1,7 +1,8 @@
-"""What a fit costs beside the plain loop of the same level, written as the article writes it.
+"""Measure what a fit costs more than the plain loop of the same level of the article.
 
-Each level is run alternately by linfit and by its loop, in one process and one thread, with the curve kept in memory and MLflow
-left out. Printed are microseconds per step (median over the repeats) and the median of the ratios pair by pair.
+Each level is run alternately by linfit and by its loop, in one process and one thread, with the
+curve kept in memory and MLflow left out. The output is microseconds per step (median over the
+repeats) and the median of the ratios pair by pair.
 
     python benchmarks/fit.py [--steps 20000] [--repeats 9]
 """
@@ -122,7 +123,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(
-        f"{'level':<22}{'linfit':>12}{'plain loop':>12}{'ratio':>8}   (µs per step; {arguments.steps} steps, {arguments.repeats} repeats)"
+        f"{'level':<22}{'linfit':>12}{'plain loop':>12}{'ratio':>8}   "
+        f"(µs per step; {arguments.steps} steps, {arguments.repeats} repeats)"
     )
     for name, parts in LEVELS.items():
         config = FitConfig.model_validate({"steps": arguments.steps, **parts})

@@ -1,12 +1,13 @@
-"""What a single fit costs from the shell, beside a process that imports the same and makes the same steps in bare torch.
+"""Measure what a single fit costs from the shell, next to bare torch with the same imports.
 
     python -m benchmarks.startup [--before FOLDER] [--repeats 9] [--json]
 
-The fit is the article's fourth level: nn.Linear, autograd and 1,001 steps of Adam, once with nothing recorded or drawn, once
-recorded in a store that is there, with its pictures. The floor imports every module that the command has imported but linfit's
-own, where something is recorded mlflow too, and makes the steps without torch's compiler. `--before` measures another checkout
-as well. All programs run in turn, and what is told of each is the median of whole processes: seconds on the clock, and seconds
-of processor time, which other work on the machine changes less.
+The fit is the article's fourth level: nn.Linear, autograd and 1,001 steps of Adam, once with
+nothing recorded or drawn, once recorded in an existing store, with its pictures. The floor imports
+every module that the command has imported but linfit's own, and mlflow too where something is
+recorded, and makes the same steps without torch's compiler. `--before` measures another checkout
+as well. All programs run in turn. Each figure is the median of whole processes: seconds on the
+clock, and seconds of processor time, which other work on the machine changes less.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ UNRECORDED = ("tracking=none", "pictures=false")
 
 @dataclass(frozen=True)
 class Program:
-    """A command to measure. `bound` is on its time as a multiple of its floor's, None for the floor itself and for `--before`."""
+    """A command to measure.
+
+    `bound` limits its time as a multiple of its floor's. None for the floor and for `--before`.
+    """
 
     name: str
     command: Command
@@ -45,7 +49,10 @@ class Case:
 
 
 def cases(folder: Path, before: Path | None) -> list[Case]:
-    """Return both ways to run the fit, after a first run of each, which tells what is imported and makes the store."""
+    """Return both ways to run the fit, after a first run of each.
+
+    The first run tells which modules are imported, and makes the store.
+    """
     return [
         case("nothing recorded, no pictures", UNRECORDED, (), 1.25, folder, before),
         case("recorded, with pictures", (), ("mlflow",), 1.35, folder, before),
@@ -60,7 +67,10 @@ def case(
     folder: Path,
     before: Path | None,
 ) -> Case:
-    """Return the programs of one way to run the fit; `more` are imports of the floor besides those of the command."""
+    """Return the programs of one way to run the fit.
+
+    `more` are imports of the floor in addition to those of the command.
+    """
     listing = folder / f"{bound}.txt"
     spent_by(python("imported", listing, *FIT, *settings), folder)
 
@@ -104,7 +114,10 @@ def show(one: Case, spent: dict[str, list[Spent]]) -> None:
     for program in one.programs:
         mine = median_of(spent[program.name])
         bound = "" if program.bound is None else f"   bound {program.bound}× in wall time"
-        ratios = f"{mine.wall:>8.2f} s{mine.wall / floor.wall:>9.2f}{mine.cpu:>8.2f} s{mine.cpu / floor.cpu:>9.2f}"
+        ratios = (
+            f"{mine.wall:>8.2f} s{mine.wall / floor.wall:>9.2f}"
+            f"{mine.cpu:>8.2f} s{mine.cpu / floor.cpu:>9.2f}"
+        )
         print(f"  {program.name:<32}{ratios}{bound}")
 
 

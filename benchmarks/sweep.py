@@ -1,15 +1,18 @@
-"""What a sweep costs, from the shell to readable in MLflow, beside other ways to do the same, and beside what nobody can do without.
+"""Measure what a sweep costs, from the shell to readable in MLflow, next to its peers and floors.
 
-The fits are those of five torch optimizers at two learning rates, as many seeds as the size asks for, 1,000 steps each on the
-parabola, losses recorded at about 40 steps. Every time is that of a whole process which finds no store; afterwards the
-finished runs whose loss at the last step is there are counted in the store.
+The fits are those of five torch optimizers at two learning rates, as many seeds as the size asks
+for, 1,000 steps each on the parabola, losses recorded at about 40 steps. Every time is that of a
+whole process which finds no store; afterwards the finished runs whose loss at the last step is
+recorded are counted in the store.
 
-    python -m benchmarks.sweep [--sizes 100,1000,10000,100000] [--peers all|none|hydra,joblib,optuna,modelbatch,expert] [--json]
+    python -m benchmarks.sweep [--sizes 100,1000,10000,100000]
+                               [--peers all|none|hydra,joblib,optuna,modelbatch,expert] [--json]
     python -m benchmarks.sweep --before FOLDER [--sizes 100,1000] [--repeats 5]
 
-linfit and the floors run at full size. The peers run `--peer-runs` fits, and a tenth of them, before and after all else, and the mean of
-their cost per run is scaled; the expert's script fits all and logs some. `peers/` holds each program; `peers/linfit_watched.py` says how linfit's time is split.
-With `--before` there is nothing but linfit and another checkout of it, in turn.
+linfit and the floors run at full size. The peers run `--peer-runs` fits, and a tenth of them,
+before and after all else, and the mean of their cost per run is scaled; the expert's script fits
+all and logs some. `peers/` holds each program; `peers/linfit_watched.py` says how linfit's time is
+split. With `--before` only linfit and another checkout of it are measured, in turn.
 """
 
 from __future__ import annotations
@@ -65,7 +68,11 @@ def linfit(size: int, folder: Path, empty: int, *settings: str) -> dict[str, Any
 
 
 def floors(size: int, folder: Path, empty: Path) -> dict[str, float]:
-    """Seconds of the same rows in bare sqlite3, of the same arithmetic in bare torch, and of imports and a store."""
+    """Return the seconds of each floor.
+
+    The floors are the same rows in bare sqlite3, the same arithmetic in bare torch, and the imports
+    with a new store.
+    """
     copy = folder / "copy.db"
     shutil.copyfile(empty, copy)
     rows = float(
@@ -79,7 +86,10 @@ def floors(size: int, folder: Path, empty: Path) -> dict[str, float]:
 
 
 def peer(name: str, runs: int) -> dict[str, float]:
-    """A peer at `runs` fits and at a tenth of them: seconds of the larger, and those of each added run."""
+    """Measure a peer at `runs` fits and at a tenth of them.
+
+    Return the seconds of the larger, and those of each added run.
+    """
     seconds, disk = [], 0.0
     few = max(LEAST_FITS, runs // 10)
     for count in (few, runs):
@@ -126,9 +136,8 @@ def startup(repeats: int) -> dict[str, float]:
         "the same, and a step of torch.optim ": python("floors", "imports", "step"),
     }
     with TemporaryDirectory() as folder:
-        seconds_of(
-            programs["linfit run steps=1, with its pictures"], Path(folder)
-        )  # makes the store
+        # The first run makes the store.
+        seconds_of(programs["linfit run steps=1, with its pictures"], Path(folder))
         rounds = [
             [seconds_of(program, Path(folder))[0] for program in programs.values()]
             for _ in range(repeats)
@@ -169,9 +178,8 @@ def measure(sizes: list[int], peers: list[str], peer_runs: int, repeats: int) ->
                 one["expert"] = expert(size, empty_size)
             report["sizes"][size] = one
             print(f"{size} runs: {one['linfit']['seconds']:.1f} s", file=sys.stderr)
-        after = measure_peers(
-            chosen, peer_runs, empty_size
-        )  # meanwhile the machine may have become faster or slower
+        # The machine may have become faster or slower meanwhile.
+        after = measure_peers(chosen, peer_runs, empty_size)
         report["peers"] = {
             name: {key: (one[key] + after[name][key]) / 2 for key in one}
             for name, one in before.items()
@@ -208,7 +216,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.peer_runs < 2 * LEAST_FITS:
         parser.error(
-            f"--peer-runs {arguments.peer_runs}: the cost per run is the difference to {LEAST_FITS} runs; give {2 * LEAST_FITS} or more"
+            f"--peer-runs {arguments.peer_runs}: the cost per run is the difference to "
+            f"{LEAST_FITS} runs; give {2 * LEAST_FITS} or more"
         )
     if any(size < 10 or size % 10 for size in arguments.sizes):
         parser.error("--sizes: multiples of ten, for five optimizers at two learning rates")
@@ -242,7 +251,8 @@ def marginal(sizes: dict[int, Any]) -> None:
         ours = (large["linfit"]["seconds"] - small["linfit"]["seconds"]) / (more - less)
         rows = (large["floors"]["rows"] - small["floors"]["rows"]) / (more - less)
         print(
-            f"An added run between {less} and {more}: {ours * 1e3:.2f} ms, its rows in bare sqlite3 {rows * 1e3:.2f} ms: {ours / rows:.2f}×"
+            f"An added run between {less} and {more}: {ours * 1e3:.2f} ms, "
+            f"its rows in bare sqlite3 {rows * 1e3:.2f} ms: {ours / rows:.2f}×"
         )
 
 

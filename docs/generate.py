@@ -1,7 +1,8 @@
-"""Writes what of the documentation follows from the code: `make docs`. A test says when it is no longer current.
+"""Write the documentation that follows from the code: `make docs`.
 
-The reference pages come from the components' docstrings and YAML, the command line's own help and the public functions'
-docstrings; the JSON schemas from the components' types; and the YAML files' lines that point at the schemas.
+A test fails when it is no longer current. The reference pages come from the components' docstrings
+and YAML, the command line's own help and the public functions' docstrings; the JSON schemas from
+the components' types; and the YAML files' lines that point at the schemas.
 """
 
 from __future__ import annotations
@@ -63,9 +64,10 @@ def yaml_files() -> list[Path]:
 
 
 def with_modeline(file: Path) -> str:
-    """The file's text with the line by which an editor finds its schema: the first, but for the header that Hydra reads.
+    """Return the file's text with the line by which an editor finds its schema.
 
-    Hydra stops looking for `# @package` at the first line that is no header of its own.
+    The line is the first, or the second after a header that Hydra reads: Hydra stops looking for
+    `# @package` at the first line that is no header of its own.
     """
     kind = file.parent.name if file.parent.name in GROUPS else schema.EXPERIMENT
     modeline = MODELINE + os.path.relpath(SCHEMAS / f"{kind}.json", file.parent).replace(
@@ -105,7 +107,8 @@ def config_page() -> str:
     ]
     return f"""# Config
 
-The keys beside the groups, as `conf/linfit.yaml` sets them. An experiment is a YAML file that changes some of them; on the
+The keys beside the groups, as `conf/linfit.yaml` sets them. \
+An experiment is a YAML file that changes some of them; on the
 command line each is an override, `steps=100`, `record.every=10`.
 
 {table(("key", "value", "meaning"), rows)}
@@ -124,7 +127,10 @@ The groups: {", ".join(f"[{group}]({group}.md)" for group in GROUPS)}.
 def group_page(group: str) -> str:
     base = GROUPS[group]
     parts = "\n\n".join(component_section(group, name) for name in catalogue.choices(group))
-    return f"# {group}\n\n{prose(base.__doc__)}\n\n`{group}=NAME` chooses one, `{group}.KEY=VALUE` sets a field of it.\n\n{parts}\n"
+    return (
+        f"# {group}\n\n{prose(base.__doc__)}\n\n"
+        f"`{group}=NAME` chooses one, `{group}.KEY=VALUE` sets a field of it.\n\n{parts}\n"
+    )
 
 
 def component_section(group: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Fixtures that every part of the tests may use: a working directory with a store, and the command line in this process."""
+"""Fixtures of all tests: a working directory with a store, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store in SQLite: made once, because migrating takes seconds and copying none."""
+    """Return an empty MLflow store in SQLite.
+
+    It is made once, because migrating takes seconds and copying none.
+    """
     from linfit.tracking.store import Store, prepare
 
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -43,7 +46,10 @@ def _publish_nothing(runner: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures cost more than most runs of the tests: they are made where a test is marked `pictures`."""
+    """Disable pictures, which cost more than most runs of the tests.
+
+    A test that is marked `pictures` has them.
+    """
     if "pictures" not in request.keywords:
         monkeypatch.setattr("linfit.publication.publish_artifacts", _publish_nothing)
 
@@ -100,7 +106,10 @@ def client(workdir: Path) -> Any:
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process believes that it is on Windows, and lacks what is not there. torch, which looks for its libraries then, is loaded."""
+    """Make this process believe that it is on Windows, without what is absent there.
+
+    torch is loaded before, because it looks for its libraries at import.
+    """
     import mlflow  # noqa: F401
     import torch  # noqa: F401
 

@@ -1,6 +1,7 @@
-"""The tables that every generic test iterates over: a row for each component, and problems whose answers are known.
+"""Tables of components and of problems with known answers, for every generic test.
 
-A new component costs one row here. What is special about a component is a flag of its row, never its name in a test.
+A new component costs one row here. What is special about a component is a flag of its row, never
+its name in a test.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ LAW = hypothesis.settings(derandomize=True, database=None, deadline=None, max_ex
 
 @dataclass(frozen=True)
 class Row:
-    """A component: its name, the fields it has no default for, and valid settings that give every field another value.
+    """A component: its name, the fields without a default, and other valid settings.
 
-    `beside` are the fields that do not decide the numbers.
+    The settings give every field another value. `beside` are the fields that do not decide the
+    numbers.
     """
 
     name: str
@@ -67,7 +69,11 @@ class Row:
 
 @dataclass(frozen=True)
 class DatasetRow(Row):
-    """`shapes` are (n, p, q) of the plain dataset and of each variation; `draws`: from a stream; `truth`: is known."""
+    """A dataset.
+
+    `shapes` are (n, p, q) of the plain dataset and of each variation; `draws`: it draws from a
+    stream; `truth`: its true weights are known.
+    """
 
     shapes: Sequence[tuple[int, int, int]] = ()
     draws: bool = True
@@ -84,9 +90,11 @@ class InitRow(Row):
 
 @dataclass(frozen=True)
 class LossRow(Row):
-    """`torch` is the reduction with which torch's `torch_class` is this loss, made with the row's settings.
+    """A loss.
 
-    `quadratic`: its optimum is a least-squares solution; `difference`: a step of central differences whose error is small.
+    `torch` is the reduction with which torch's `torch_class` is this loss, made with the row's
+    settings. `quadratic`: its optimum is a least-squares solution; `difference`: a step of central
+    differences whose error is small.
     """
 
     torch: str = ""
@@ -97,7 +105,11 @@ class LossRow(Row):
 
 @dataclass(frozen=True)
 class GradientRow(Row):
-    """`near`: how far from the exact gradient it is in float64, as a part of it; `quadratic_only`: it refuses other losses."""
+    """A gradient.
+
+    `near`: its relative distance from the exact gradient in float64; `quadratic_only`: it refuses
+    other losses.
+    """
 
     near: float = 1e-12
     quadratic_only: bool = False
@@ -119,18 +131,23 @@ class BatchRow(Row):
 
 @dataclass(frozen=True)
 class ScheduleRow(Row):
-    """`torch` is its class in torch.optim.lr_scheduler, None where the learning rate stays as it is."""
+    """A schedule. `torch` is its class in torch.optim.lr_scheduler, None for a constant rate."""
 
     torch: str | None = None
 
 
 @dataclass(frozen=True)
 class OptimizerRow(Row):
-    """`torch` is its class in torch.optim, None where the update is ours; `contracting`: at a fixed `lr` it comes to rest.
+    """An optimizer.
 
-    `lr` is one that is stable on the default dataset, None where the optimizer has none; `amplifies`: how many times more than
-    others it makes of rounding on its way; `knowing`: it needs a quadratic loss, whose optimum and curvatures are known; `bounded`: it
-    diverges at an `lr` above about one over the largest curvature; `descends`: its first step goes against the gradient.
+    `torch` is its class in torch.optim, None if the update is linfit's own. `lr` is stable on the
+    default dataset, None if the optimizer has no learning rate.
+
+    - `contracting`: at a fixed `lr` it comes to rest
+    - `amplifies`: how many times more rounding than others it makes on its way
+    - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
+    - `bounded`: it diverges at an `lr` above about one over the largest curvature
+    - `descends`: its first step goes against the gradient
     """
 
     torch: str | None = None
@@ -146,7 +163,10 @@ class OptimizerRow(Row):
         return {**self.plain, **({} if self.lr is None else {"lr": lr})}
 
     def gentle(self, curvature: float) -> dict[str, Any]:
-        """The plain optimizer, where that matters with a learning rate of at most half of one over the largest curvature."""
+        """Return the plain optimizer.
+
+        Where that matters, its learning rate is at most half of one over the largest curvature.
+        """
         return (
             self.at(min(self.lr, 0.5 / curvature))
             if self.bounded and self.lr is not None
@@ -302,7 +322,7 @@ PROBLEMS: tuple[tuple[dict[str, Any], tuple[int, int, int]], ...] = (
     ),
 )
 SCALED = ({"intercept": True}, {"scaling": "standardize"}, {"scaling": "whiten"})
-#: What every group of functions can do with the default dataset; `intercept` is true unless it is said.
+#: Abilities of every group of functions with the default dataset; `intercept` is true by default.
 RANGED = ({"intercept": False}, {"scaling": "standardize"}, {"domain": [-1.0, 5.0]})
 FEATURES = (
     Row("raw", variations=SCALED),
@@ -469,7 +489,7 @@ TRACKINGS = (
     Row("none"),
 )
 
-#: Every component of linfit's own, by group; a test holds the tables, the classes and conf/ together.
+#: Every component of linfit's own, by group. A test keeps tables, classes and conf/ in step.
 TABLES: dict[str, Sequence[Row]] = {
     "dataset": DATASETS,
     "features": FEATURES,
@@ -503,7 +523,8 @@ def cover_pairs(
 ) -> list[tuple[Any, ...]]:
     """Return few allowed rows of levels, one of each factor, in which every pair of levels occurs.
 
-    Greedy: each row takes the first pair that is missing, and as many others with it as any row does.
+    The choice is greedy: each row takes the first pair that is missing, and as many others with it
+    as any row does.
     """
     missing = {
         ((i, a), (j, b)): None
@@ -548,7 +569,10 @@ def label(value: object) -> str | None:
 
 
 def config(**parts: Any) -> FitConfig:
-    """A fit config as YAML would state it, which nothing records. Every row above fits the default dataset."""
+    """Return a fit config as YAML would state it, which nothing records.
+
+    Every row above fits the default dataset.
+    """
     return FitConfig.model_validate({"tracking": "none", **parts})
 
 
@@ -578,9 +602,9 @@ def end_with_parent(number: int = getattr(signal, "SIGKILL", signal.SIGTERM)) ->
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A process in a session of its own, which is killed with all that it has started: at the end, however the test ends.
+    """Start a process in a session of its own, and kill all that it has started at the end.
 
-    On Linux it is killed too where the tests themselves are.
+    It is killed however the test ends; on Linux, also if the tests themselves are killed.
     """
     if sys.platform == "linux":
         options.setdefault("preexec_fn", end_with_parent)
@@ -611,7 +635,10 @@ def kill_family(process: subprocess.Popen[Any]) -> None:
 
 
 def forbid_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever reads a pickle fails: by pickle itself, in C or in Python, or by cloudpickle, which has it under names of its own."""
+    """Make everything fail that reads a pickle.
+
+    It is pickle itself, in C or in Python, or cloudpickle, which has it under names of its own.
+    """
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a pickle was loaded")
@@ -625,7 +652,10 @@ def forbid_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Known:
-    """A least-squares problem with its answer, found by hand: the smallest W `[p, q]`, min ‖XW − y‖², the rank of X."""
+    """A least-squares problem with its answer, found by hand.
+
+    The smallest W `[p, q]`, min ‖XW − y‖², the rank of X.
+    """
 
     name: str
     X: Sequence[Sequence[float]]
@@ -724,7 +754,10 @@ def curvature(fitted: FitConfig) -> float:
 
 
 class Exact:
-    """The least-squares problem that the float64 numbers of X `[n, p]`, full column rank, and y `[n, q]` state, in exact rationals."""
+    """Return the least-squares problem of X `[n, p]` and y `[n, q]`, solved in exact rationals.
+
+    X and y are float64, and X has full column rank.
+    """
 
     def __init__(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         self.X, self.y = _rational(X), _rational(y)

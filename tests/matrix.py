@@ -1,4 +1,6 @@
-"""Run the tests marked `matrix` in one environment after the other: `make matrix ENVIRONMENTS="lowest newest"`.
+"""Run the tests marked `matrix` in several environments, one after the other.
+
+    make matrix ENVIRONMENTS="lowest newest"
 
 Each environment is made anew, with every interpreter that is named or found:
 
@@ -119,7 +121,10 @@ def find_interpreters() -> list[tuple[str, str]]:
 
 
 def ask_interpreter(command: str) -> tuple[str, str] | None:
-    """Return version and path of an interpreter. None if it does not run, as a shim of pyenv may not."""
+    """Return version and path of an interpreter.
+
+    Return None if it does not run, as a shim of pyenv may not.
+    """
     code = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
     try:
         done = subprocess.run([command, "-c", code], capture_output=True, text=True, check=True)
@@ -146,7 +151,10 @@ def run_environment(name: str, version: str, interpreter: str, folder: Path) -> 
 
 
 def make_environment(name: str, interpreter: str, environment: Path) -> str:
-    """Make an environment with linfit and the versions that its name says; return its interpreter."""
+    """Make an environment with linfit and the versions that its name says.
+
+    Return its interpreter.
+    """
     shutil.rmtree(environment, ignore_errors=True)
     call(interpreter, "-m", "venv", str(environment))
     python = str(environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))

@@ -1,4 +1,7 @@
-"""The documentation says what the code does: generated pages are current, schemas fit the YAML, links and commands exist."""
+"""The documentation agrees with the code.
+
+Generated pages are current, schemas fit the YAML, links and commands exist.
+"""
 
 from __future__ import annotations
 

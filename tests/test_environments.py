@@ -1,4 +1,7 @@
-"""Locks, Makefile, workflow and matrix: what they install is what pyproject.toml asks for, by the same targets everywhere."""
+"""Locks, Makefile, workflow and matrix install what pyproject.toml asks for.
+
+They do so by the same targets everywhere.
+"""
 
 from __future__ import annotations
 
@@ -74,9 +77,8 @@ def test_torchs_lock_has_what_it_alone_needs() -> None:
     assert {"sympy", "triton"} <= pins.keys()
     base, extras = read_lock("requirements.lock"), read_lock("requirements-extras.lock")
     assert pins.keys() & base.keys() == set()
-    assert all(
-        pins[name] == extras[name] for name in pins.keys() & extras.keys()
-    )  # what an extra needs too, as dask does fsspec
+    # An extra may need the same packages, as dask needs fsspec.
+    assert all(pins[name] == extras[name] for name in pins.keys() & extras.keys())
     needed = [Requirement(text) for text in requires("torch") or []]
     assert {
         canonicalize_name(one.name) for one in needed if one.marker is None
@@ -100,7 +102,10 @@ def test_a_python_that_is_not_admitted_is_refused_in_one_line(
     called = ".".join(map(str, version))
     admitted = called in SpecifierSet(PROJECT["requires-python"])
     python = tmp_path / "python"
-    pretended = f"import sys; sys.version_info = {(*version, 0)}; exec(sys.argv[2]) if sys.argv[1] == '-c' else None"
+    pretended = (
+        f"import sys; sys.version_info = {(*version, 0)}; "
+        "exec(sys.argv[2]) if sys.argv[1] == '-c' else None"
+    )
     python.write_text(
         f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(pretended)} "$@"\n',
         encoding="utf-8",

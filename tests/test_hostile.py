@@ -1,8 +1,9 @@
-"""Stores that somebody else wrote: what they name is never imported, opened, written, connected to or executed.
+"""Nothing that a foreign store names is ever imported, opened, written, connected to or executed.
 
-A store is a database with artifacts beside it. Each test puts something hostile into a copy of one, and runs every command that
-reads stores. An audit hook sees every file opened, module imported, process started and address connected to while a command runs;
-whatever a hostile store names has BAIT in its name.
+A store is a database with artifacts beside it. Each test puts something hostile into a copy of one,
+and runs every command that reads stores. An audit hook sees every file opened, module imported,
+process started and address connected to while a command runs; whatever a hostile store names has
+BAIT in its name.
 """
 
 from __future__ import annotations
@@ -45,9 +46,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume": ("--plan",),
     "report": ("--output", "page.html"),
 }
-PRESENT = [
-    name for name in COMMANDS if name in cli.cli.commands and name != "report"
-]  # which is slow, and has a test of its own
+#: All commands but `report`, which is slow, and has a test of its own.
+PRESENT = [name for name in COMMANDS if name in cli.cli.commands and name != "report"]
 
 _watching: list[list[str]] = []
 
@@ -122,9 +122,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
                 cli.cli, [*arguments, "pictures=false"], standalone_mode=False
             )
             assert not done.exit_code, done.output
-    return folder.rename(
-        folder.with_name(f"kept-{folder.name}")
-    )  # so that the recorded paths are gone, and what is copied is looked for beside its database
+    # After this, the recorded paths are gone, and copied artifacts are looked for beside their
+    # database.
+    return folder.rename(folder.with_name(f"kept-{folder.name}"))
 
 
 class Store:
@@ -140,7 +140,8 @@ class Store:
             )
         }
         [(self.single,)] = self.rows(
-            "SELECT run_uuid FROM tags WHERE key = ? AND value = 'fit' AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)",
+            "SELECT run_uuid FROM tags WHERE key = ? AND value = 'fit' "
+            "AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)",
             layout.KIND,
             layout.PARENT,
         )
@@ -203,7 +204,8 @@ def survives(
 ) -> dict[tuple[str, str], Any]:
     """Run every command on every kind of run, and return what each said.
 
-    With a `turn`, a command runs on one kind, and on another one at the next turn: cases of one table share the pairs.
+    With a `turn`, a command runs on one kind only, and on another one at the next turn: cases of
+    one table share the pairs.
     """
     before = {file for file in store.folder.rglob("*") if "outputs" not in file.parts}
     said: dict[tuple[str, str], Any] = {}
@@ -386,7 +388,8 @@ def spoil_names(store: Store, text: str) -> None:
             "weight/99999999999999999999",
         ):
             store.rows(
-                "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, 1.0, 1, 0, 0, ?)",
+                "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+                "VALUES (?, 1.0, 1, 0, 0, ?)",
                 key,
                 run,
             )

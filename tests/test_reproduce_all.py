@@ -1,4 +1,7 @@
-"""200 runs over all components, half of them fits of a sweep, reproduced bit for bit in another process: `make reproduce-all`."""
+"""Reproduce 200 runs over all components bit for bit in another process: `make reproduce-all`.
+
+Half of the runs are fits of a sweep.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ print(json.dumps([linfit.reproduce(run_id, data=sys.argv[1]).verdict for run_id 
 
 
 def many(engines: tuple[str, ...]) -> list[FitConfig]:
-    """At least as many configs as half of the runs: every setting of every component, in the engines by turns."""
+    """Return at least as many configs as half of the runs.
+
+    They have every setting of every component, and the engines take turns.
+    """
     every = configs(components())
     found = [
         config.model_copy(update={"seed": config.seed + 1000 * again, "steps": 60})

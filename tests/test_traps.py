@@ -1,6 +1,7 @@
-"""A folder full of traps: modules, programs, a repository and settings that leave a mark if anybody runs, imports or obeys them.
+"""A folder full of traps, which leave a mark if anybody runs, imports or obeys them.
 
-Commands run in processes of their own, with the working directory in every place where an untidy environment has it.
+The traps are modules, programs, a repository and settings. Commands run in processes of their own,
+with the working directory in every place where an untidy environment has it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import pytest
 from linfit.system import end_apart, find_program, start_apart
 from linfit.tracking import git
 
-#: Modules that linfit and its dependencies import, some of them only where they are installed, and that Python imports by itself.
+#: Modules that linfit and its dependencies import, some of them only where they are installed, and
+#: modules that Python imports by itself.
 MODULES = (
     *(
         "mlflow",
@@ -143,7 +145,11 @@ def traps(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Pat
     write(
         folder / "trap-1.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: trap\nVersion: 1\n"
     )
-    points = "[linfit.components]\ntrap = mlflow\n[mlflow.tracking_store]\nsqlite = mlflow:x\n[mlflow.run_context_provider]\nx = mlflow:x\n"
+    points = (
+        "[linfit.components]\ntrap = mlflow\n"
+        "[mlflow.tracking_store]\nsqlite = mlflow:x\n"
+        "[mlflow.run_context_provider]\nx = mlflow:x\n"
+    )
     write(folder / "trap-1.dist-info" / "entry_points.txt", points)
     write(folder / "matplotlibrc", "backend: nonsense\naxes.prop_cycle: nonsense\n")
     write(folder / "neighbour_4711.py", "open('NAMED', 'w').close()\n")
@@ -164,7 +170,10 @@ def write(file: Path, text: str) -> Path:
 
 
 def lay_repository(folder: Path) -> None:
-    """Make the folder a repository with one commit, an uncommitted change, and every key and hook that may name a program."""
+    """Make the folder a repository with one commit and an uncommitted change.
+
+    It has every key and hook that may name a program.
+    """
     program = find_program("git")
     if program is None:
         pytest.skip("there is no git")
@@ -189,7 +198,10 @@ def lay_repository(folder: Path) -> None:
 
 
 def untidy(folder: Path) -> dict[str, str]:
-    """The environment of somebody who has the working directory in PATH, and nothing said of MLflow."""
+    """Return the environment of a user with the working directory in PATH.
+
+    It says nothing of MLflow.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -219,7 +231,7 @@ def call(folder: Path, *program: str, **environment: str) -> str:
 
 
 def typed(folder: Path, *commands: str) -> str:
-    """Run commands in the folder, as the program `linfit` runs them: from a file that lies elsewhere."""
+    """Run commands in the folder, as the program `linfit` runs them: from a file elsewhere."""
     program = write(folder.parent / "program" / "typed.py", TYPED)
     said = call(folder, str(program), json.dumps([command.split() for command in commands]))
     assert [line for line in said.splitlines() if " -> " in line] == [
@@ -337,7 +349,11 @@ def test_completion_springs_no_trap(traps: Path) -> None:
 @pytest.mark.slow
 def test_workers_of_a_program_spring_no_trap(traps: Path) -> None:
     """A program that lies elsewhere has the folder for its working directory."""
-    program = "import linfit\nif __name__ == '__main__':\n    print(linfit.sweep(['seed=0,1', 'steps=2', 'hydra.launcher.workers=2']))\n"
+    program = (
+        "import linfit\n"
+        "if __name__ == '__main__':\n"
+        "    print(linfit.sweep(['seed=0,1', 'steps=2', 'hydra.launcher.workers=2']))\n"
+    )
     call(
         traps, str(write(traps.parent / "program" / "sweeps.py", program)), PATH=os.environ["PATH"]
     )
@@ -407,8 +423,13 @@ def test_no_missing_object_is_fetched(repository: Path) -> None:
     """A repository that says that it was cloned in part has a remote whose address is a program."""
     trap = write(repository.parent / "trap", f"#!/bin/sh\ntouch '{repository.parent}/MARK'\n")
     trap.chmod(0o755)
-    config = f"""[core]\nrepositoryformatversion = 1\n[extensions]\npartialclone = origin\n[protocol]\nallow = always
-[remote "origin"]\nurl = "ext::{trap}"\npromisor = true\nfetch = +refs/heads/*:refs/remotes/origin/*\n"""
+    config = (
+        "[core]\nrepositoryformatversion = 1\n"
+        "[extensions]\npartialclone = origin\n"
+        "[protocol]\nallow = always\n"
+        f'[remote "origin"]\nurl = "ext::{trap}"\npromisor = true\n'
+        "fetch = +refs/heads/*:refs/remotes/origin/*\n"
+    )
     write(repository / ".git" / "config", config)
     blob = subprocess.run(
         ["git", "rev-parse", "HEAD:conf/x.yaml"], capture_output=True, text=True, check=True

@@ -40,9 +40,10 @@ def html_of(notebook: Any) -> list[str]:
 
 
 def rounded(text: str) -> str:
-    """Numbers with three digits, and of those in scientific notation that they are some: another processor may round otherwise.
+    """Round numbers to three digits, and replace those in scientific notation.
 
-    Ids of runs and sizes of figures count for nothing.
+    Another processor may round them otherwise. Ids of runs and sizes of figures are replaced as
+    well.
     """
     text = re.sub(r"\d(\.\d+)?e[-+]\d+|[0-9a-f]{32}|(?<=Picture size )\w+ with \d+", "#", text)
     return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.3g}", text)
@@ -53,9 +54,8 @@ def notebook(bare: Path, migrated_store: Path, monkeypatch: pytest.MonkeyPatch) 
     """The tutorial, executed anew, with a store that is there already: making one takes seconds."""
     shutil.copy(migrated_store, bare / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{bare}/mlflow.db")
-    monkeypatch.setenv(
-        "PYTHONWARNINGS", "ignore:IProgress not found"
-    )  # where an extra is installed whose bars MLflow then shows
+    # With some extras, MLflow shows progress bars, which warn.
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore:IProgress not found")
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
         monkeypatch.setenv(name, str(bare / name.lower()))
     fresh = nbformat.read(NOTEBOOK, as_version=4)
@@ -77,6 +77,5 @@ def test_the_tutorial_runs_and_prints_what_is_stored_in_it(notebook: Any) -> Non
         if "data" in output
     ]
     assert {"image/png", "text/plain"} in shown  # a picture
-    assert any(
-        "came nearest to the optimum" in text for text in html_of(notebook)
-    )  # what a notebook shows of a sweep
+    # A notebook shows this of a sweep.
+    assert any("came nearest to the optimum" in text for text in html_of(notebook))

@@ -1,4 +1,8 @@
-"""What is built: a wheel that runs in an empty environment, a source package with its tests, a page whose links lead somewhere."""
+"""Tests of what is built.
+
+A wheel that runs in an empty environment, a source package with its tests, a page whose links lead
+somewhere.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `linfit` of an environment that has the wheel, and what it depends on from here, but not this checkout."""
+    """Return the `linfit` of an environment that has the wheel, but not this checkout.
+
+    The wheel's dependencies are those that are installed here.
+    """
     [wheel] = built.glob("linfit_lab-*.whl")
     environment = tmp_path_factory.mktemp("wheel") / "environment"
     venv.create(environment, with_pip=False)

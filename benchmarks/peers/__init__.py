@@ -1,1 +1,1 @@
-"""The same sweep by other means, each as a plain program of its own, and the floors below which none can go."""
+"""The same sweep by other means, each as a program of its own, and the floors of its time."""

@@ -1,4 +1,4 @@
-"""Two checkouts of linfit beside each other: the same command in turn, from no store, as whole processes."""
+"""Compare two checkouts of linfit: the same command in turn, from no store, as whole processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Times = dict[str, list[Spent]]
 
 
 def find_checkout(text: str) -> Path:
-    """Return the absolute path of a checkout, as a type of argparse; ArgumentTypeError if it is none."""
+    """Return the absolute path of a checkout, as a type of argparse.
+
+    Raise ArgumentTypeError if it is none.
+    """
     folder = Path(text).absolute()
     if not (folder / "linfit" / "__main__.py").is_file():
         problem = f"{text} has no linfit/__main__.py; give the root of a checkout"
@@ -33,7 +36,10 @@ def find_checkout(text: str) -> Path:
 
 
 def measure_both(arguments: Sequence[str], size: int, before: Path, repeats: int) -> Times:
-    """Run a sweep of `size` fits with either checkout, `repeats` times in turn; ProgramError if a run is missing."""
+    """Run a sweep of `size` fits with either checkout, `repeats` times in turn.
+
+    Raise ProgramError if a run is missing.
+    """
     command = python(None, *arguments)
     spent: Times = {NOW: [], BEFORE: []}
     for number in range(repeats):

@@ -1,4 +1,4 @@
-"""What every program here shares: the fits of the sweep, their data, the steps recorded, and how a run is logged."""
+"""Shared by every program here: the sweep's fits, their data, recorded steps and logging."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def data(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def plain_fit(name: str, lr: float, seed: int) -> tuple[dict[int, float], torch.Tensor]:
-    """The loop that everybody writes: torch.optim on one fit. Returns the losses at the recorded steps and the weights `[2, 1]`."""
+    """Fit one config in the loop that everybody writes, with torch.optim.
+
+    Return the losses at the recorded steps and the weights `[2, 1]`.
+    """
     X, y = data(seed)
     w = torch.randn(2, 1, generator=torch.Generator().manual_seed(seed)).requires_grad_()
     optimizer = OPTIMIZERS[name]([w], lr=lr)

@@ -1,9 +1,13 @@
-"""Ways to fit n samples of p features, side by side in one thread; what is printed is JSON.
+"""Fit n samples of p features in several ways, in one thread; the output is JSON.
 
-python -m benchmarks.peers.data memory N P REPEATS CLOCK   # arrays in memory: seconds of every way, one list each, run alternately
-python -m benchmarks.peers.data write N P FILE             # a float32 .npy file of X and y, some rows at a time
-python -m benchmarks.peers.data floor FILE CLOCK           # the file read and multiplied, AᵀA in float64
-python -m benchmarks.peers.data stream FILE CLOCK          # the same file by linfit: gram, 1,000 steps
+python -m benchmarks.peers.data memory N P REPEATS CLOCK
+    Arrays in memory: seconds of every way, one list each, run alternately.
+python -m benchmarks.peers.data write N P FILE
+    Write a float32 .npy file of X and y, some rows at a time.
+python -m benchmarks.peers.data floor FILE CLOCK
+    Read the file and multiply it, AᵀA in float64.
+python -m benchmarks.peers.data stream FILE CLOCK
+    Fit the same file with linfit: gram, 1,000 steps.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import linfit
 from linfit.config import FitConfig
 
 STEPS = 1000
-#: Steps of the plain loop that are run, and epochs of SGDRegressor: theirs are scaled to STEPS, or are what they are.
+#: Steps of the plain loop, whose time is scaled to STEPS, and epochs of SGDRegressor, not scaled.
 LOOP_STEPS, EPOCHS = 10, 5
 ROWS = 2**14
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

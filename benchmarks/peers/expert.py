@@ -1,6 +1,10 @@
-"""What an expert writes by hand: all weights in one tensor, the update rules in torch, one log_batch for each run.
+"""Fit the sweep as an expert would by hand, and log each run by one log_batch.
 
-python -m benchmarks.peers.expert RUNS [LOGGED]     # prints the seconds that logging the first LOGGED runs took
+All weights are in one tensor, and the update rules are written in torch.
+
+python -m benchmarks.peers.expert RUNS [LOGGED]
+
+Prints the seconds that logging the first LOGGED runs took.
 """
 
 from __future__ import annotations
@@ -25,7 +29,10 @@ from benchmarks.peers.common import (
 
 
 def update(name: str, w: Tensor, g: Tensor, lr: Tensor, m: Tensor, v: Tensor, step: int) -> None:
-    """One step of torch.optim's defaults, in place, for all fits of one optimizer: w, g, m, v `[r, 2]`, lr `[r, 1]`."""
+    """Make one step of torch.optim's defaults, in place, for all fits of one optimizer.
+
+    w, g, m and v are `[r, 2]`, lr is `[r, 1]`.
+    """
     if name == "sgd":
         w -= lr * g
     elif name == "rmsprop":
@@ -45,10 +52,8 @@ def update(name: str, w: Tensor, g: Tensor, lr: Tensor, m: Tensor, v: Tensor, st
 def fit(name: str, members: list[Config]) -> tuple[Tensor, Tensor]:
     """All fits of one optimizer at once; the recorded losses `[r, k]` and the weights `[r, 2]`."""
     seeds = {seed: data(seed) for _, _, seed in members}
-    X, Y = (
-        seeds[0][0],
-        torch.stack([seeds[seed][1][:, 0] for _, _, seed in members]),
-    )  # [n, 2], [r, n]
+    # [n, 2] and [r, n]
+    X, Y = seeds[0][0], torch.stack([seeds[seed][1][:, 0] for _, _, seed in members])
     w = torch.stack(
         [torch.randn(2, generator=torch.Generator().manual_seed(seed)) for _, _, seed in members]
     )

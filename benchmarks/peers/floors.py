@@ -1,11 +1,17 @@
-"""What no program of this kind can do without, each in a process of its own.
+"""Measure what no program of this kind can do without, each in a process of its own.
 
-    python -m benchmarks.peers.floors step                     # imports torch and takes one step of torch.optim
-    python -m benchmarks.peers.floors imports [step]           # imports torch and mlflow
-    python -m benchmarks.peers.floors like LISTING [MODULE …]  # imports these modules and makes 1,001 steps of Adam
-    python -m benchmarks.peers.floors store                    # the same, and creates outputs/mlflow.db
-    python -m benchmarks.peers.floors rows FULL EMPTY          # the rows of the store FULL through bare sqlite3 into EMPTY
-    python -m benchmarks.peers.floors arithmetic RUNS          # the sweep's arithmetic in bare torch
+    python -m benchmarks.peers.floors step
+        Import torch and take one step of torch.optim.
+    python -m benchmarks.peers.floors imports [step]
+        Import torch and mlflow.
+    python -m benchmarks.peers.floors like LISTING [MODULE …]
+        Import these modules and make 1,001 steps of Adam.
+    python -m benchmarks.peers.floors store
+        Do the same, and create outputs/mlflow.db.
+    python -m benchmarks.peers.floors rows FULL EMPTY
+        Write the rows of the store FULL through bare sqlite3 into EMPTY.
+    python -m benchmarks.peers.floors arithmetic RUNS
+        Do the sweep's arithmetic in bare torch.
 
 The last two print their seconds.
 """
@@ -19,7 +25,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-#: In the order of their foreign keys, each with what finds the rows that belong to some runs; datasets belong to all.
+#: Tables in the order of their foreign keys, each with the condition that finds the rows of some
+#: runs. Datasets belong to all runs.
 TABLES = {
     "runs": "run_uuid IN runs_now",
     "tags": "run_uuid IN runs_now",
@@ -33,7 +40,10 @@ RUNS_A_TRANSACTION = 500
 
 
 def rows(full: str, empty: str) -> float:
-    """The tables' rows, in their order and under MLflow's pragmas, one transaction for 500 runs; reading them is not counted."""
+    """Write the tables' rows, in their order and under MLflow's pragmas.
+
+    One transaction holds 500 runs. Reading the rows is not timed.
+    """
     source, target = sqlite3.connect(full), sqlite3.connect(empty, isolation_level=None)
     target.execute("PRAGMA foreign_keys = ON")
     source.execute("CREATE TEMP TABLE runs_now (run_uuid TEXT PRIMARY KEY)")
@@ -68,7 +78,10 @@ def rows(full: str, empty: str) -> float:
 
 
 def arithmetic(runs: int) -> float:
-    """Data, products, update rules, and the loss at every step, since divergence is looked for at every step."""
+    """Compute data, products, update rules and the loss at every step.
+
+    Every loss is needed, because divergence is checked at every step.
+    """
     import torch
 
     from benchmarks.peers.common import LRS, OPTIMIZERS, STEPS, data
@@ -96,7 +109,10 @@ def arithmetic(runs: int) -> float:
 
 
 def step() -> None:
-    """The first step of torch.optim imports torch's compiler, which takes about as long as torch itself."""
+    """Make the first step of torch.optim.
+
+    It imports torch's compiler, which takes about as long as torch itself.
+    """
     import torch
 
     w = torch.ones(2, requires_grad=True)
@@ -106,7 +122,10 @@ def step() -> None:
 
 
 def like(listing: str, *more: str) -> None:
-    """Import the modules that `listing` names, and `more`, and make the steps of the article's fourth level."""
+    """Import the modules that `listing` names, and `more`, then make the steps.
+
+    The steps are those of the article's fourth level.
+    """
     for name in [*Path(listing).read_text(encoding="utf-8").split(), *more]:
         with suppress(ImportError):  # some names stand for no file
             import_module(name)
@@ -114,7 +133,10 @@ def like(listing: str, *more: str) -> None:
 
 
 def steps() -> None:
-    """Fit two weights to 30 samples by nn.Linear, autograd and torch's Adam, as a function, which needs no compiler."""
+    """Fit two weights to 30 samples by nn.Linear, autograd and torch's Adam.
+
+    Adam is called as a function, which needs no compiler.
+    """
     import torch
     from torch.optim.adam import adam
 

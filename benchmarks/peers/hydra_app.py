@@ -1,6 +1,9 @@
-"""A Hydra application with a torch.optim loop and MLflow's client, as most are written. It composes linfit's own YAML files.
+"""A Hydra application with a torch.optim loop and MLflow's client, as most are written.
 
-python -m benchmarks.peers.hydra_app -m hydra.searchpath=[file:///…/conf] optimizer=sgd,adam optimizer.lr=0.001,0.005 seed=0,1
+It composes linfit's own YAML files.
+
+python -m benchmarks.peers.hydra_app -m hydra.searchpath=[file:///…/conf] \\
+    optimizer=sgd,adam optimizer.lr=0.001,0.005 seed=0,1
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""linfit's own command line, and the modules that it has imported: python -m benchmarks.peers.imported LISTING run …
+"""Run linfit's own command line, and list the modules that it has imported.
 
-Written are the names of all modules but linfit's own, in the order in which their imports began, one a line.
+python -m benchmarks.peers.imported LISTING run …
+
+LISTING gets the names of all modules but linfit's own, in the order in which their imports began,
+one a line.
 """
 
 from __future__ import annotations

@@ -1,9 +1,17 @@
-"""linfit's own command line with a few stopwatches: python -m benchmarks.peers.linfit_watched TIMES.json run -m …
+"""Run linfit's own command line with a few stopwatches.
 
-The command runs as ever; some of its functions are wrapped, which costs microseconds. Written are the seconds in each:
-composition (every job enumerated, composed, validated and resolved), fitting (the engine, without those who take the fits from
-it), tracking (manifest, Parquet tables, MLflow's rows, the parent run, without opening the store), output (the table at the
-end), pictures and report (twins, leaderboard, all that is attached to the parent). What is left of the whole process is start-up: the interpreter, imports, Hydra, and creating the store.
+python -m benchmarks.peers.linfit_watched TIMES.json run -m …
+
+The command runs as ever; some of its functions are wrapped, which costs microseconds. TIMES.json
+gets the seconds in each part:
+
+- composition: every job enumerated, composed, validated and resolved
+- fitting: the engine, without those who take the fits from it
+- tracking: manifest, Parquet tables, MLflow's rows, the parent run, without opening the store
+- output: the table at the end
+- pictures and report: twins, leaderboard, all that is attached to the parent
+
+The rest of the whole process is start-up: the interpreter, imports, Hydra, and creating the store.
 """
 
 from __future__ import annotations

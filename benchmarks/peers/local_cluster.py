@@ -1,4 +1,9 @@
-"""A cluster of two workers on loopback, which lasts until stdin ends: python -m benchmarks.peers.local_cluster dask|ray. Prints its address."""
+"""Start a cluster of two workers on loopback, which lasts until stdin ends.
+
+python -m benchmarks.peers.local_cluster dask|ray
+
+Prints the cluster's address.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,10 @@ def dask() -> Iterator[str]:
 
 @contextmanager
 def ray() -> Iterator[str]:
-    """As a user starts it, in the foreground: it ends with its command. A cluster that Python starts refuses others."""
+    """Start the cluster as a user does, in the foreground: it ends with its command.
+
+    A cluster that Python starts refuses others.
+    """
     with (
         closing(socket.socket()) as probe,
         TemporaryDirectory(ignore_cleanup_errors=True) as folder,

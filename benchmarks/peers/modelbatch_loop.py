@@ -1,4 +1,9 @@
-"""ModelBatch: the models of one optimizer in one vmapped module, one log_batch for each run: python -m benchmarks.peers.modelbatch_loop RUNS"""
+"""Fit the sweep with ModelBatch: the models of one optimizer in one vmapped module.
+
+Each run is logged by one log_batch.
+
+python -m benchmarks.peers.modelbatch_loop RUNS
+"""
 
 from __future__ import annotations
 

@@ -34,21 +34,30 @@ def python(program: str | None, *arguments: object) -> Command:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds that a whole process took: on the clock, and of processor time, with that of all processes that it started."""
+    """Seconds that a whole process took, on the clock and of processor time.
+
+    Processor time includes that of all processes that it started.
+    """
 
     wall: float
     cpu: float
 
 
 def seconds_of(command: Command, folder: Path) -> tuple[float, str]:
-    """Wall time of the whole process in `folder`, and its output; ProgramError, with the last line that it wrote, if it fails."""
+    """Return the wall time of the whole process in `folder`, and its output.
+
+    Raise ProgramError with the last line that the process wrote, if it fails.
+    """
     start = time.perf_counter()
     printed = run(command, folder, ROOT)
     return time.perf_counter() - start, printed
 
 
 def spent_by(command: Command, folder: Path, source: Path | None = None) -> Spent:
-    """Return what a process in `folder` takes, with the packages of the checkout `source`; ProgramError if it fails."""
+    """Return what a process in `folder` takes, with the packages of the checkout `source`.
+
+    Raise ProgramError if the process fails.
+    """
     adopt_orphans()
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     run(command, folder, source or ROOT)
@@ -61,13 +70,19 @@ def spent_by(command: Command, folder: Path, source: Path | None = None) -> Spen
 
 
 def adopt_orphans() -> None:
-    """Become the parent of processes whose own has ended, so that their time counts; other systems than Linux cannot."""
+    """Become the parent of processes whose own parent has ended, so that their time counts.
+
+    Only Linux can.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def run(command: Command, folder: Path, source: Path) -> str:
-    """Run a process to its end and return its output; ProgramError, with the last line that it wrote, if it fails."""
+    """Run a process to its end and return its output.
+
+    Raise ProgramError with the last line that the process wrote, if it fails.
+    """
     path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")
@@ -81,7 +96,10 @@ def run(command: Command, folder: Path, source: Path) -> str:
 
 
 def reason(stderr: str) -> str:
-    """The line in which a program says why it failed: the last one, but for Hydra's advice to ask for more."""
+    """Return the line in which a program says why it failed.
+
+    It is the last line that is not Hydra's advice to ask for more.
+    """
     lines = [
         line
         for line in stderr.strip().splitlines()
@@ -100,7 +118,10 @@ def require(peer: str) -> None:
 def finished_runs(folder: Path) -> int:
     """How many runs of the store are FINISHED and have a loss at the last step."""
     with closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as store:
-        query = "SELECT count(*) FROM runs JOIN latest_metrics USING (run_uuid) WHERE status = 'FINISHED' AND key = 'loss' AND step = 1000"
+        query = (
+            "SELECT count(*) FROM runs JOIN latest_metrics USING (run_uuid) "
+            "WHERE status = 'FINISHED' AND key = 'loss' AND step = 1000"
+        )
         return int(store.execute(query).fetchone()[0])
 
 
@@ -110,7 +131,10 @@ def folder_size(folder: Path) -> int:
 
 
 def hydra(count: int, *more: str) -> Command:
-    """As many fits as `count` of the same sweep; Hydra takes values crossed, so seeds and optimizers make up the number."""
+    """Return the overrides of as many fits of the same sweep as `count` says.
+
+    Hydra takes values crossed, so seeds and optimizers make up the number.
+    """
     optimizers = list(
         itertools.islice(("sgd", "adam", "adamw", "rmsprop", "adagrad"), 2 if count < 10 else 5)
     )

@@ -39,7 +39,10 @@ def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> 
     def line(title: str, seconds: float, disk: float | None = None, note: str = "") -> None:
         kilobytes = "" if disk is None else f"{disk / 1e3:.1f}"
         print(
-            f"{title:<40}{seconds:>10.2f}{seconds / size * 1e3:>10.2f}{seconds / ours:>10.2f}{kilobytes:>9}  {note}".rstrip()
+            (
+                f"{title:<40}{seconds:>10.2f}{seconds / size * 1e3:>10.2f}"
+                f"{seconds / ours:>10.2f}{kilobytes:>9}  {note}"
+            ).rstrip()
         )
 
     line("linfit", ours, linfit["disk"], f"peak memory {linfit['megabytes']:.0f} MB")
@@ -66,6 +69,7 @@ def show(size: int, one: dict[str, Any], peers: dict[str, dict[str, float]]) -> 
     )
     bare = linfit["without pictures"] / floor
     print(
-        f"linfit is {ours / floor:.2f}× all floors (bound {BOUND}×), {bare:.2f}× with pictures=false"
+        f"linfit is {ours / floor:.2f}× all floors (bound {BOUND}×), "
+        f"{bare:.2f}× with pictures=false"
     )
     print(f"composition plus fitting {own:.2f} s, tracking {tracking:.2f} s")

@@ -1,1 +1,4 @@
-"""What may go wrong outside of linfit, done to real processes: kills, crashes at a flush, crowds, lost replies, full disks."""
+"""Faults outside of linfit, done to real processes.
+
+Kills, crashes at a flush, crowds, lost replies, full disks.
+"""

@@ -1,4 +1,7 @@
-"""Servers and clusters of the tests' own, on loopback, ended with the session. Where one is not installed, its tests skip and say so; where LINFIT_NO_SKIPS=1, they fail."""
+"""Servers and clusters of the tests' own, on loopback, ended with the session.
+
+Where one is not installed, its tests skip and say so; with LINFIT_NO_SKIPS=1, they fail.
+"""
 
 from __future__ import annotations
 
@@ -75,10 +78,8 @@ def postgresql() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         missing("PostgreSQL's server is not installed: apt-get install postgresql")
-    binaries, user = (
-        programs[-1].parent,
-        "postgres" if os.getuid() == 0 else None,
-    )  # it refuses to run as root
+    # PostgreSQL refuses to run as root.
+    binaries, user = programs[-1].parent, "postgres" if os.getuid() == 0 else None
     port = free_port()
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
@@ -158,7 +159,10 @@ def reference(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) ->
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print how many sweeps were killed, and what was wrong when they had gone on; the numbers come from all workers."""
+    """Print how many sweeps were killed, and what was wrong after they had been resumed.
+
+    The numbers come from all workers.
+    """
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     properties = [
         pair

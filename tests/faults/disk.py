@@ -1,7 +1,8 @@
 """A small model of a disk, and the states that a power loss may leave of it.
 
-What a file holds and what it is called are two things. `fsync` of a file keeps what was written into it; `fsync` of a folder keeps the
-names that were made, changed or removed in it. Whatever else there is may be lost, kept, or kept in part.
+A file's content and its name are two things. `fsync` of a file keeps what was written into it;
+`fsync` of a folder keeps the names that were made, changed or removed in it. Everything else may be
+lost, kept, or kept in part.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ State = dict[str, bytes | None]
 
 @dataclass(eq=False)
 class Node:
-    """A file or a folder: what `fsync` has kept of it, and what was written since, as (offset, bytes) or a new size."""
+    """A file or a folder.
+
+    It holds what `fsync` has kept of it, and what was written since, as (offset, bytes) or a new
+    size.
+    """
 
     is_folder: bool = False
     kept: bytes = b""
@@ -177,7 +182,8 @@ def _torn(writes: list[tuple[int, bytes] | int]) -> list[tuple[int, bytes] | int
 
 #: The power is lost in the middle of a write.
 TORN = Loss("a write is torn", _all, _torn)
-#: The power is lost with all that was not flushed, with data or names alone, in the middle of a write, or with nothing.
+#: The power is lost with all that was not flushed, with data or names alone, in the middle of a
+#: write, or with nothing.
 LOSSES = (
     Loss("all is lost", _none, _none),
     Loss("names are kept", _all, _none),

@@ -1,4 +1,7 @@
-"""Real `linfit` processes that can be killed, quickly: forked from one that has imported torch and MLflow already."""
+"""Real `linfit` processes that can be killed.
+
+They start quickly: each is forked from a process that has imported torch and MLflow already.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def missing(reason: str) -> NoReturn:
-    """Skips a test that cannot run here; where LINFIT_NO_SKIPS=1, all that it needs has to be there."""
+    """Skip a test that cannot run here. With LINFIT_NO_SKIPS=1, fail instead."""
     (pytest.fail if os.environ.get("LINFIT_NO_SKIPS") == "1" else pytest.skip)(reason)
     raise AssertionError
 
@@ -83,10 +86,10 @@ def main(
     doom: tuple[str, int | str] | None,
     environment: dict[str, str],
 ) -> None:
-    """In the child: run the command line, with its output in a file, and `block` fits a transaction.
+    """Run the command line in the child, with its output in a file, and `block` fits a transaction.
 
-    With `desk`, MLflow lives in another process, as for a user. `doom` is the process that is killed and the moment,
-    as in `killing.arrange`. The process leads a group of its own.
+    With `desk`, MLflow lives in another process, as for a user. `doom` is the process that is
+    killed and the moment, as in `killing.arrange`. The process leads a group of its own.
     """
     end_with_parent()  # the server of forks, which ends with the tests
     os.setpgrp()
@@ -114,7 +117,10 @@ def main(
 
 
 def begin_desk() -> None:
-    """The process for the recorder, which has imported MLflow when this returns, so that a kill does not only meet its imports."""
+    """Start the process for the recorder, and wait until it has imported MLflow.
+
+    Otherwise most kills would meet its imports.
+    """
     from linfit.tracking import head_start
 
     head_start.begin_anyhow(elsewhere=False)
@@ -176,7 +182,10 @@ def tables(workdir: Path) -> str:
 
 
 def recorded(workdir: Path, database: Path | None = None) -> str:
-    """What MLflow has of the sweep's fits, by row, but for ids, times, and where and as what they are tracked: equal texts are equal bits."""
+    """Return what MLflow has of the sweep's fits, by row: equal texts are equal bits.
+
+    Ids, times, and the fields that say where and as what they are tracked are left out.
+    """
     return repr([fit for _, fit in recorded_fits(workdir, database)])
 
 
@@ -186,12 +195,15 @@ def recorded_fits(workdir: Path, database: Path | None = None) -> list[tuple[str
         "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, value",
         "SELECT key, step, value, is_nan FROM latest_metrics WHERE run_uuid = ? ORDER BY key",
         "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key",
-        "SELECT name, digest FROM inputs JOIN datasets ON dataset_uuid = source_id WHERE destination_id = ? ORDER BY name",
+        "SELECT name, digest FROM inputs JOIN datasets ON dataset_uuid = source_id "
+        "WHERE destination_id = ? ORDER BY name",
     )
     with closing(sqlite3.connect(database or workdir / "outputs" / "mlflow.db")) as store:
         fits = store.execute(
-            "SELECT CAST(r.value AS INTEGER), runs.run_uuid, name, status FROM runs JOIN tags r USING (run_uuid) JOIN tags p USING (run_uuid) "
-            "JOIN tags f ON f.run_uuid = p.value WHERE lifecycle_stage = 'active' AND r.key = ? AND p.key = ? AND f.key = ? AND f.value = ?",
+            "SELECT CAST(r.value AS INTEGER), runs.run_uuid, name, status FROM runs "
+            "JOIN tags r USING (run_uuid) JOIN tags p USING (run_uuid) "
+            "JOIN tags f ON f.run_uuid = p.value WHERE lifecycle_stage = 'active' "
+            "AND r.key = ? AND p.key = ? AND f.key = ? AND f.value = ?",
             (layout.ROW, layout.PARENT, layout.FOLDER, str((workdir / FOLDER).absolute())),
         ).fetchall()
         return [
@@ -223,7 +235,10 @@ def contents(workdir: Path, database: Path | None = None) -> str:
 
 
 def assert_whole(workdir: Path, num_fits: int, reference: str) -> None:
-    """Each fit is there once and finished, with its own numbers, nothing else is, and the database is sound."""
+    """Assert that each fit is there once and finished, with its own numbers.
+
+    Nothing else is there, and the database is sound.
+    """
     assert contents(workdir) == reference, log(workdir)
     results = parquet.read_table(
         workdir / FOLDER / layout.RESULTS, columns=["row", "run_id", "loss"]
@@ -241,7 +256,10 @@ def assert_whole(workdir: Path, num_fits: int, reference: str) -> None:
         assert [(rows[result["run_id"]], losses[result["run_id"]]) for result in results] == [
             (str(r["row"]), r["loss"]) for r in results
         ]
-        twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        twice = (
+            "SELECT run_uuid, key, step FROM metrics "
+            "GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        )
         assert store.execute(twice).fetchall() == []
 
 

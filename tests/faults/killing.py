@@ -51,7 +51,10 @@ def _is(process: psutil.Process, victim: str) -> bool:
 
 
 def kill_when_there(process: BaseProcess, victim: str) -> bool:
-    """Kill the victim of a process as soon as there is one; return False where the process ended well before."""
+    """Kill the victim of a process as soon as there is one.
+
+    Return False if the process ended well before.
+    """
     assert process.pid is not None
     while process.exitcode is None:
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -62,15 +65,19 @@ def kill_when_there(process: BaseProcess, victim: str) -> bool:
 
 
 def _was_alive(process: BaseProcess) -> bool:
-    """Return whether a process that was sent SIGKILL had not ended well by then: a zombie takes every signal."""
+    """Return whether a process that was sent SIGKILL had not ended well by then.
+
+    A zombie takes every signal.
+    """
     process.join(PATIENCE)
     return process.exitcode != 0
 
 
 def arrange(victim: str, moment: int | str, workdir: str) -> None:
-    """Kill the victim of this process before a file below `workdir` is touched: for the n-th time, or by a call that fits a pattern.
+    """Kill the victim of this process before a file below `workdir` is touched.
 
-    This is the same moment in every repetition, as far as threads are.
+    `moment` is a number n, for the n-th time, or a pattern, for the first call that fits it. It is
+    the same moment in every repetition, as far as threads are.
     """
     touched, killed = count(1), False
 
@@ -95,7 +102,10 @@ def _is_below(path: object, folder: str) -> bool:
 
 
 def find_survivors(scratch: Path, patience: float = PATIENCE) -> list[str]:
-    """Return the command lines of processes whose TMPDIR is `scratch`, and that have not ended in time; they are killed."""
+    """Return the command lines of processes whose TMPDIR is `scratch`.
+
+    Only those count that have not ended in time; they are killed.
+    """
     deadline = time.monotonic() + patience
     while (found := _started_with(scratch)) and time.monotonic() < deadline:
         time.sleep(0.05)

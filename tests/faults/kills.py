@@ -1,4 +1,7 @@
-"""Sweeps of every variant that are killed, and what is missing, doubled, broken or left over when they have gone on."""
+"""Sweeps of every variant that are killed and resumed.
+
+Each reports what is missing, doubled, broken or left over afterwards.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds after which an undisturbed sweep has written its manifest, has its tables, and ends."""
+    """Seconds after which an undisturbed sweep has its manifest, has its tables, and ends."""
 
     manifest: float
     results: float
@@ -80,7 +83,10 @@ class Times:
 
 @dataclass
 class Kills:
-    """Sweeps of one variant that are killed in folders of their own below `workdir`, and what came of all of them."""
+    """Sweeps of one variant that are killed in folders of their own below `workdir`.
+
+    What came of all of them is collected.
+    """
 
     variant: Variant
     prepared: Path
@@ -109,9 +115,10 @@ class Kills:
         return snapshot, Times(times[0], times[1], ended)
 
     def kill(self, number: int) -> list[str]:
-        """Kill a sweep, and of every three its resume once or twice more; go on with it, and return what is wrong then.
+        """Kill a sweep, resume it, and return what is wrong then.
 
-        The moments of all numbers are spread evenly over the whole run.
+        Of every three sweeps, the resume is killed as well, once or twice. The moments of all
+        numbers are spread evenly over the whole run.
         """
         victim = self.variant.victims[number % len(self.variant.victims)]
         place, survivors = self._kill_once(number, victim)
@@ -120,9 +127,10 @@ class Kills:
         return self._go_on(place, f"number {number}, {victim} killed", survivors)
 
     def kill_at(self, moment: int | str) -> list[str] | None:
-        """Kill a sweep before it touches a file for the n-th time, or by a call that fits a pattern; go on, and return what is wrong.
+        """Kill a sweep before it touches a file, resume it, and return what is wrong.
 
-        None where the sweep ends before.
+        It is killed at the n-th file, or by a call that fits a pattern. Return None if the sweep
+        ends before.
         """
         place = self._new_place(f"at-{self.killed}")
         process = self._start(place, *self.variant.arguments, doom=("main", moment))
@@ -145,7 +153,10 @@ class Kills:
         return [f"{what}: {text}" for text in told]
 
     def _kill_once(self, number: int, victim: str) -> tuple[Path, list[str]]:
-        """Return the folder of a sweep that was killed, and which processes outlived that; too late, it is tried again earlier."""
+        """Return the folder of a sweep that was killed, and the processes that outlived that.
+
+        A kill that comes too late is tried again earlier.
+        """
         _, times = self.undisturbed
         moment = number * GOLDEN_RATIO % 1 * times.end
         for attempt in range(ATTEMPTS):
@@ -167,7 +178,10 @@ class Kills:
         return self._end_killed(process, victim, place)
 
     def _end_killed(self, process: BaseProcess, victim: str, place: Path) -> list[str]:
-        """Wait for the end of a process that was killed, or lost somebody; return who outlived it."""
+        """Wait for the end of a process that was killed, or has lost another one.
+
+        Return the processes that outlived it.
+        """
         self.killed += 1
         code = end(process)
         assert code in ({0, 2} if victim in ("helper", "worker") else {-9}), (
@@ -201,7 +215,10 @@ class Kills:
 
 
 def _wait_until(moment: float, times: Times, process: BaseProcess, place: Path) -> None:
-    """Wait as long after the last file that stands by then in an undisturbed sweep: a busy machine shifts all."""
+    """Wait until `moment`, counted from the last file that is due by then.
+
+    An undisturbed sweep tells when a file is due. A busy machine shifts all moments.
+    """
     file, begin = max(
         [
             (place / LOG, 0.0),
@@ -215,14 +232,20 @@ def _wait_until(moment: float, times: Times, process: BaseProcess, place: Path) 
 
 
 def fill_store(prepared: Path, folder: Path) -> None:
-    """Make a store with tens of thousands of runs: copies of a sweep, each below a copy of its parent."""
+    """Make a store with tens of thousands of runs.
+
+    They are copies of a sweep, each below a copy of its parent.
+    """
     shutil.copytree(prepared, folder, dirs_exist_ok=True)
     assert run(folder, *SWEEP) == 0, log(folder)
     with closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as store, store:
         for table in ("runs", "tags", "params", "latest_metrics"):
             columns = [name for _, name, *_ in store.execute(f"PRAGMA table_info({table})")]
             values = ", ".join(_select_copy(table, name) for name in columns)
-            numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {COPIES})"
+            numbers = (
+                "WITH RECURSIVE n(i) AS "
+                f"(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {COPIES})"
+            )
             store.execute(f"{numbers} INSERT INTO {table} SELECT {values} FROM {table}, n")
         store.execute(
             "UPDATE tags SET value = value || ' of before' WHERE key IN (?, ?)",

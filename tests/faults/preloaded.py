@@ -1,4 +1,7 @@
-"""Import and compute once, in the server that forks linfit's processes, what each of them would import and compute again."""
+"""Import and compute in the server, once, what each process that it forks would otherwise repeat.
+
+The server forks linfit's processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read all that a working directory holds of a sweep, and say how that differs from what an undisturbed sweep leaves."""
+"""Read all that a working directory holds of a sweep, and compare it with an undisturbed sweep."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Verdict:
 
 
 def compare(found: Snapshot, expected: Snapshot) -> Verdict:
-    """Return what is missing of the expected, is there more often, is there with another content, or is too much."""
+    """Return what is missing of the expected, doubled, different or too much."""
     verdict = Verdict()
     for key in sorted(found.keys() | expected.keys()):
         here, there = found.get(key, []), expected.get(key, [])
@@ -98,7 +98,10 @@ def take_snapshot(workdir: Path) -> Snapshot:
 
 def _parents(store: sqlite3.Connection, workdir: Path) -> Iterable[tuple[str, str]]:
     """Yield the runs of the sweep itself, with what they are apart from ids and times."""
-    query = "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active' AND key = ? AND value = ?"
+    query = (
+        "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) "
+        "WHERE lifecycle_stage = 'active' AND key = ? AND value = ?"
+    )
     folder = str((workdir / FOLDER).absolute())
     for (run,) in store.execute(query, (layout.FOLDER, folder)).fetchall():
         status = store.execute(
@@ -133,7 +136,10 @@ def _find_changed(folder: Path, tags: dict[str, str]) -> list[str]:
 
 
 def _troubles(store: sqlite3.Connection) -> Iterable[tuple[str, str]]:
-    """Yield what no store has when nobody works with it: runs that seem to be running, broken pages, references to nothing."""
+    """Yield what no store has when nobody works with it.
+
+    Runs that seem to be running, broken pages, references to nothing.
+    """
     for run, name in store.execute("SELECT run_uuid, name FROM runs WHERE status = 'RUNNING'"):
         yield f"RUNNING {name}", run
     if (said := store.execute("PRAGMA quick_check").fetchall()) != [("ok",)]:
@@ -155,7 +161,10 @@ def _rows(file: Path) -> Iterable[tuple[int, str]]:
 
 
 def _files(workdir: Path, names: dict[str, str]) -> Iterable[tuple[str, str]]:
-    """Yield every file and every empty folder by its path, runs called by their rows, with what its content is."""
+    """Yield every file and every empty folder by its path, with its content.
+
+    Runs are called by their rows.
+    """
 
     def call(found: re.Match[str]) -> str:
         return names.get(found[0], "MODEL" if found[1] else "ANOTHER RUN")
@@ -170,7 +179,10 @@ def _files(workdir: Path, names: dict[str, str]) -> Iterable[tuple[str, str]]:
 
 
 def describe(file: Path) -> str:
-    """Return what a file's content is, as far as it is the same every time; of others whether they are whole."""
+    """Return a file's content, as far as it is the same every time.
+
+    Of other files, return whether they are whole.
+    """
     content = file.read_bytes()
     if file.name == layout.CONFIG_FILE:
         return hashlib.sha256(content).hexdigest()

@@ -140,7 +140,10 @@ def _bytes(escaped: str) -> bytes:
 
 
 class Replay:
-    """Does to a `Disk` what the calls of a run have done below `root`; `said` is what the run has printed by now."""
+    """Do to a `Disk` what the calls of a run have done below `root`.
+
+    `said` is what the run has printed by now.
+    """
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self.root, self.disk = str(root), disk
@@ -295,6 +298,9 @@ class Replay:
 
 
 def _path(word: str) -> str | None:
-    """Return the path of a descriptor, as strace shows it: 5<PATH>, in hexadecimal; None of a pipe."""
+    """Return the path of a descriptor, as strace shows it: 5<PATH>, in hexadecimal.
+
+    Return None for a pipe.
+    """
     found = re.match(r"(?:\d+|AT_FDCWD)<((?:\\x[0-9a-f]{2})+)", word)
     return found[1] if found else None

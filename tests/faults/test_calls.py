@@ -1,4 +1,7 @@
-"""The n-th system call fails: the command says so in one line, and the sweep goes on later as if nothing had been."""
+"""Let the n-th system call fail: the command reports it in one line, and the sweep can be resumed.
+
+The resumed sweep ends as if nothing had been.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ PR_SET_PTRACER, ANY = 0x59616D61, ctypes.c_ulong(-1)
 
 @dataclass(frozen=True)
 class Variant:
-    """What a sweep is run with, whether its store is there before, and which process fails: the main one, or a helper."""
+    """The arguments of a sweep, whether its store exists before, and the process that fails.
+
+    The process is the main one, or a helper.
+    """
 
     more: tuple[str, ...] = ("pictures=false",)
     with_store: bool = True
@@ -86,7 +92,10 @@ def trace_this(options: Sequence[str]) -> None:
 
 
 def trace_helper(helper: str, options: Sequence[str]) -> None:
-    """In the child: have strace follow the processes that it starts for that work, which stay its own children."""
+    """In the child, have strace follow the processes that it starts for that work.
+
+    They stay the child's own children.
+    """
     start = system.start_apart
 
     def start_traced(program: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
@@ -123,7 +132,7 @@ def run_traced(workdir: Path, arguments: Sequence[str], options: Sequence[str], 
 
 @dataclass(frozen=True)
 class Fault:
-    """A call of a thread: its name, its number among the thread's calls of that name, and its error."""
+    """A call of a thread: its name, its number among calls of that name, and its error."""
 
     call: str
     number: int
@@ -146,9 +155,10 @@ def is_ours(line: str, workdir: Path) -> bool:
 
 
 def read_faults(workdir: Path) -> Iterator[Fault]:
-    """Yield what may fail in a run that was traced, in its main thread and in the one that writes blocks.
+    """Yield what may fail in a run that was traced.
 
-    strace counts the calls of each thread by themselves: a number at which another thread would fail elsewhere is left out.
+    It may fail in the main thread and in the one that writes blocks. strace counts the calls of
+    each thread by themselves: a number at which another thread would fail elsewhere is left out.
     """
     lines = (workdir / "calls").read_text(encoding="utf-8", errors="replace").splitlines()
     calls: dict[str, dict[str, list[str]]] = {}
@@ -168,7 +178,10 @@ def read_faults(workdir: Path) -> Iterator[Fault]:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A variant's sweep that nothing disturbs: the folder where it begins, what may fail in it, and what comes out."""
+    """An undisturbed sweep of a variant.
+
+    It has the folder where the sweep begins, what may fail in it, and what comes out.
+    """
 
     prepared: Path
     workdir: Path
@@ -199,7 +212,10 @@ def rehearse(name: str, store: Path, folder: Path) -> Rehearsal:
 
 
 def fail_and_go_on(fault: Fault, rehearsal: Rehearsal) -> str:
-    """Return how a command ends whose call fails, when it has gone on and is whole; AssertionError otherwise."""
+    """Return how a command ends whose call fails, after the sweep is resumed and whole.
+
+    Raise AssertionError if it is not.
+    """
     workdir = rehearsal.workdir
     shutil.rmtree(workdir)
     shutil.copytree(rehearsal.prepared, workdir)
@@ -247,7 +263,10 @@ TEMPORARY = "/tmp/linfit-"
 
 
 def draw_faults(rehearsal: Rehearsal) -> list[Fault]:
-    """Return each call once, with an error drawn by a seed; of those that make an absent store, which are thousands, one in twenty."""
+    """Return each call once, with an error drawn by a seed.
+
+    Of the calls that make an absent store, which are thousands, one in twenty is returned.
+    """
     draws, calls = random.Random(0), dict[tuple[str, int], list[Fault]]()
     for fault in rehearsal.faults:
         calls.setdefault((fault.call, fault.number), []).append(fault)
@@ -268,7 +287,10 @@ def rehearsal(
 
 @pytest.mark.faults
 def test_some_calls_that_fail(rehearsal: Rehearsal) -> None:
-    """Of each variant one call on a temporary file, one on the store or a table, and one that makes, names or flushes a file."""
+    """Return three calls of each variant.
+
+    One is on a temporary file, one on the store or a table, and one makes, names or flushes a file.
+    """
     faults, draws = draw_faults(rehearsal), random.Random(1)
     kinds = [
         [fault for fault in faults if TEMPORARY in fault.where],

@@ -1,4 +1,7 @@
-"""Sweeps on dask and ray clusters, and in PostgreSQL: real servers on loopback, the same bits as in one process."""
+"""Sweeps on dask and ray clusters, and in PostgreSQL.
+
+Real servers on loopback give the same bits as one process.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,8 @@ from tests.faults.harness import (
 )
 from tests.helpers import started
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.filterwarnings("default"),
-]  # the clusters' libraries warn of much
+# The clusters' libraries emit many warnings.
+pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]
 Linfit = Callable[..., Ran]
 ROOT = Path(__file__).parents[2]
 
@@ -59,9 +60,11 @@ from linfit.sweeps.clusters import fits_on_cluster
 from linfit.sweeps.workers import Workers
 here = dict(fits_as_done(configs()))
 there = dict(fits_on_cluster(configs(), Workers(2, "ray", None)))
-json.dump([len(there), sorted(place for place in here if bits(here[place]) != bits(there[place]))], sys.stdout)
+different = sorted(place for place in here if bits(here[place]) != bits(there[place]))
+json.dump([len(there), different], sys.stdout)
 """
-#: Of two nodes of one CPU the newest is killed, with its workers, when the first fit is there and both compute others.
+#: Of two nodes of one CPU the newest is killed, with its workers, when the first fit is there and
+#: both compute others.
 LOSS = """
 import json, os, signal, subprocess, sys, time
 import ray
@@ -70,7 +73,8 @@ from linfit.engine.dispatch import fits_as_done
 from linfit.sweeps.clusters import fits_on_cluster
 from linfit.sweeps.workers import Workers
 def pids(*options):
-    return [int(pid) for pid in subprocess.run(["pgrep", *options], capture_output=True, text=True).stdout.split()]
+    found = subprocess.run(["pgrep", *options], capture_output=True, text=True)
+    return [int(pid) for pid in found.stdout.split()]
 def alive():
     return sum(node["Alive"] for node in ray.nodes())
 def until(condition):
@@ -90,7 +94,8 @@ for place, fit in fits_on_cluster(configs(3000), Workers(2, "ray", None)):
         seen.append(alive())
     there[place] = fit
 here = dict(fits_as_done(configs(3000)))
-json.dump([len(there), sorted(place for place in here if bits(here[place]) != bits(there[place])), seen], sys.stdout)
+different = sorted(place for place in here if bits(here[place]) != bits(there[place]))
+json.dump([len(there), different, seen], sys.stdout)
 """
 
 
@@ -155,7 +160,7 @@ def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the key, the certificate and the settings that docs/beyond-one-machine.md has."""
+    """Return a folder with the key, certificate and settings of docs/beyond-one-machine.md."""
     return make_keys(tmp_path_factory.mktemp("keys") / "dask")
 
 
@@ -186,11 +191,18 @@ WORKER = (
     "--death-timeout",
     "4",
 )
-COUNT = "import sys, distributed; print(len(distributed.Client(sys.argv[1], timeout=4, set_as_default=False).scheduler_info()['workers']))"
+COUNT = (
+    "import sys, distributed; "
+    "print(len(distributed.Client(sys.argv[1], timeout=4, set_as_default=False)"
+    ".scheduler_info()['workers']))"
+)
 
 
 def ask_workers(address: str) -> str:
-    """Return how many workers a scheduler has, asked by a process with this one's environment; empty if it is refused."""
+    """Return how many workers a scheduler has.
+
+    A process with this one's environment asks it. Return an empty text if it is refused.
+    """
     ask = [sys.executable, "-c", COUNT, address]
     return subprocess.run(
         ask, capture_output=True, text=True, check=False, timeout=60
@@ -226,7 +238,10 @@ def test_who_has_not_dask_s_key_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A worker does not join, so that it is handed no fit and sends nothing back, and a sweep says in one line that it cannot begin."""
+    """A worker does not join, and a sweep says in one line that it cannot begin.
+
+    The worker is handed no fit and sends nothing back.
+    """
     address = guarded_dask.replace("tls", "tcp") if has == "no encryption" else guarded_dask
     settings = make_keys(tmp_path / "other") if has == "another key" else tmp_path / "none"
     monkeypatch.setenv("DASK_CONFIG", str(settings))
@@ -269,9 +284,10 @@ def test_the_fits_of_a_lost_ray_node_run_again() -> None:
 
 
 def on_ray(program: str, cpus: int, more: str = "true") -> Any:
-    """What a program prints beside a ray cluster, of one node with so many CPUs and what `more` starts.
+    """Return what a program prints beside a ray cluster of one node with `cpus` CPUs.
 
-    In a network namespace that has loopback only: ray listens on the machine's own address otherwise.
+    `more` starts more of the cluster. All run in a network namespace that has loopback only: ray
+    listens on the machine's own address otherwise.
     """
     need("unshare", "ip")
     need_package("ray", "ray")
@@ -279,18 +295,18 @@ def on_ray(program: str, cpus: int, more: str = "true") -> Any:
         shlex.quote(sys.executable),
         shlex.quote(str(Path(sys.executable).with_name("ray"))),
     )
-    head = f"{ray} start --head --port=26379 --num-cpus={cpus} --include-dashboard=false --disable-usage-stats --temp-dir=$FOLDER"
+    head = (
+        f"{ray} start --head --port=26379 --num-cpus={cpus} --include-dashboard=false "
+        "--disable-usage-stats --temp-dir=$FOLDER"
+    )
     begin = f"ip link set lo up && {head} >&2 && {more.format(ray=ray)} >&2"
     commands = f"{begin} && {python} -c '{program}'; code=$?; {ray} stop --force >&2; exit $code"
     inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", commands]
-    with TemporaryDirectory(
-        ignore_cleanup_errors=True
-    ) as folder:  # a short path: ray makes sockets below it
+    # The path has to be short: ray makes sockets below it.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         (Path(folder) / "token").write_text(secrets.token_hex(32))
-        token = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": f"{folder}/token",
-        }  # whatever the user's own is
+        # This token replaces the user's own.
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}
         environment = {**os.environ, **token, "FOLDER": folder}
         done = subprocess.run(
             inside,
@@ -345,7 +361,10 @@ def test_a_killed_sweep_in_postgresql_goes_on(
 
 
 def assert_once_in(uri: str, name: str, workdir: Path) -> None:
-    """Each fit of the sweep is there once and finished, with its own loss, nothing else is, and no number stands twice."""
+    """Assert that each fit of the sweep is there once and finished, with its own loss.
+
+    Nothing else is there, and no number is there twice.
+    """
     results = {
         row["run_id"]: row
         for row in parquet.read_table(workdir / FOLDER / "results.parquet").to_pylist()
@@ -356,7 +375,8 @@ def assert_once_in(uri: str, name: str, workdir: Path) -> None:
             store.execute(f"SELECT r.run_uuid, r.status FROM runs r {own}", (name,)).fetchall()
         )
         losses = store.execute(
-            f"SELECT run_uuid, m.value FROM runs r JOIN latest_metrics m USING (run_uuid) {own} AND m.key = 'loss'",
+            "SELECT run_uuid, m.value FROM runs r JOIN latest_metrics m USING (run_uuid) "
+            f"{own} AND m.key = 'loss'",
             (name,),
         )
         assert dict(losses.fetchall()) == {run_id: row["loss"] for run_id, row in results.items()}
@@ -365,7 +385,10 @@ def assert_once_in(uri: str, name: str, workdir: Path) -> None:
             and set(statuses.values()) == {"FINISHED"}
             and len(statuses.keys() - results.keys()) == 1
         )
-        twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        twice = (
+            "SELECT run_uuid, key, step FROM metrics "
+            "GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        )
         assert store.execute(twice).fetchall() == []
 
 
@@ -392,7 +415,10 @@ def test_a_cluster_that_is_not_there_is_one_line(
 
 
 def test_a_sweep_goes_on_where_it_ran(dask_cluster: str, stored: Path, reference: str) -> None:
-    """Killed on a cluster, it says that the cluster is gone, goes on on another one, and ends as if nothing had been."""
+    """A killed sweep says that the cluster is gone, and is resumed on another one.
+
+    It ends as if nothing had been.
+    """
     process = start(
         stored,
         *FITS,

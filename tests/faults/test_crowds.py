@@ -1,4 +1,8 @@
-"""Several at once on one store: eight writers and a reader, two resumes of one sweep, another program that keeps the database locked."""
+"""Several processes at once on one store.
+
+Eight writers and a reader, two resumes of one sweep, another program that keeps the database
+locked.
+"""
 
 from __future__ import annotations
 
@@ -54,11 +58,13 @@ def test_eight_writers_of_one_file(
         assert contents(folder, tmp_path / "mlflow.db") == reference
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
         counts = store.execute(
-            "SELECT e.name, r.status, count(*) FROM runs r JOIN experiments e USING (experiment_id) GROUP BY e.name, r.status"
+            "SELECT e.name, r.status, count(*) FROM runs r "
+            "JOIN experiments e USING (experiment_id) GROUP BY e.name, r.status"
         ).fetchall()
         assert counts == [("crowd", "FINISHED", 808)]
         rows = store.execute(
-            "SELECT count(*) FROM (SELECT DISTINCT p.value, t.value FROM tags p JOIN tags t USING (run_uuid) WHERE p.key = ? AND t.key = ?)",
+            "SELECT count(*) FROM (SELECT DISTINCT p.value, t.value FROM tags p "
+            "JOIN tags t USING (run_uuid) WHERE p.key = ? AND t.key = ?)",
             (layout.PARENT, layout.ROW),
         )
         assert rows.fetchone() == (800,)

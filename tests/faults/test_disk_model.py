@@ -1,4 +1,4 @@
-"""The model of a disk: what it says may be lost, and that it finds what is wrong with ways of writing a file."""
+"""Test the model of a disk: it knows what may be lost, and finds wrong ways to write a file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_a_journal_keeps_names_in_their_order() -> None:
 
 WRITES = {
     "whole": (
-        "from linfit.writing import whole\nwith whole(file) as temporary: temporary.write_text('new')",
+        "from linfit.writing import whole\n"
+        "with whole(file) as temporary: temporary.write_text('new')",
         set(),
     ),
     "without a folder": (
@@ -72,12 +73,18 @@ WRITES = {
         {"told and lost"},
     ),
     "without a flush": (
-        "part = Path('part'); part.write_text('new'); part.replace(file); flush_folder(file.parent)",
+        "part = Path('part'); part.write_text('new'); "
+        "part.replace(file); flush_folder(file.parent)",
         {"half"},
     ),
     "in place": ("file.write_text('new'); flush_file(file)", {"half"}),
 }
-PREPARED = "from pathlib import Path\nfrom linfit.system import flush_folder\nfrom linfit.writing import flush_file\nfile = Path('file').absolute()\n"
+PREPARED = (
+    "from pathlib import Path\n"
+    "from linfit.system import flush_folder\n"
+    "from linfit.writing import flush_file\n"
+    "file = Path('file').absolute()\n"
+)
 
 
 @pytest.mark.parametrize(("program", "faults"), WRITES.values(), ids=WRITES)

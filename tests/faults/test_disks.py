@@ -126,7 +126,10 @@ SWEEP = "import sys; from linfit.cli import main; sys.argv[0] = 'linfit'; main()
 def test_a_disk_that_answers_with_an_error(
     place: str, call: str, first: int, stored: Path, reference: str
 ) -> None:
-    """From its `first` such call on, every one fails with EIO, as on a disk that is dying; of a sweep's files all that are flushed."""
+    """From its `first` such call on, every call fails with EIO, as on a disk that is dying.
+
+    Of a sweep's files, all that are flushed count.
+    """
     need("strace")
     only = ["-P", str(stored / "outputs" / place)] if place == "mlflow.db" else []
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={first}+"]

@@ -1,4 +1,7 @@
-"""SIGKILL to whoever of a sweep, whenever, and at the calls that flush and rename: afterwards `linfit resume` ends it as if nothing had been."""
+"""SIGKILL to any process of a sweep, at any time, and at the calls that flush and rename.
+
+Afterwards `linfit resume` ends the sweep as if nothing had been.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ def prepared(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def stores(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a folder for each size of store: absent, small, big; each is made when it is first asked for."""
+    """Return a folder for each size of store: absent, small, big.
+
+    Each is made when it is first asked for.
+    """
     made = {"small": prepared}
 
     def of_size(size: str) -> Path:
@@ -68,7 +74,10 @@ def kills(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> Iterator[Kills]:
-    """Return sweeps of a variant, to be killed; they are counted in the table at the end of the tests."""
+    """Return sweeps of a variant, to be killed.
+
+    They are counted in the table at the end of the tests.
+    """
     made = Kills(VARIANTS[variant], stores(VARIANTS[variant].store), tmp_path)
     yield made
     record_property("kills", {"variant": variant, **made.counts})
@@ -169,9 +178,8 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
         f"there was no call {when} of {call} to be killed at: {done.stderr!r}"
     )
     if not (tmp_path / FOLDER / "manifest.parquet").exists() or not (tmp_path / FOLDER).exists():
-        shutil.rmtree(
-            tmp_path / FOLDER, ignore_errors=True
-        )  # it was killed before it was planned: nothing to go on with
+        # The sweep was killed before it was planned: there is nothing to resume.
+        shutil.rmtree(tmp_path / FOLDER, ignore_errors=True)
         assert run(tmp_path, *SMALL) == 0, log(tmp_path)
     else:
         assert run(tmp_path, "resume") == 0, log(tmp_path)
@@ -183,7 +191,11 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
 def test_the_process_that_records_is_killed(
     when: int, prepared: Path, tmp_path: Path, small: str
 ) -> None:
-    """At its n-th write: the sweep goes on without it if it was opening the store, or else ends, and is resumed later."""
+    """Kill the process at its n-th write.
+
+    The sweep goes on without it if it was opening the store. Otherwise the sweep ends, and is
+    resumed later.
+    """
     need("strace")
     copied(prepared, tmp_path)
     killer = tmp_path / "killer.py"
@@ -214,7 +226,8 @@ from linfit.sweeps import recording
 from linfit.tracking import head_start, processes
 recording.BLOCK = 2
 start = processes.start_apart
-strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=KILL:when={when}"]
+strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64"]
+strace += ["-e", "inject=pwrite64:signal=KILL:when={when}"]
 processes.start_apart = lambda program, **more: start([*strace, *program], **more)
 head_start.begin_anyhow(elsewhere=False)
 from linfit.cli import main

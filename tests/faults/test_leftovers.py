@@ -1,4 +1,7 @@
-"""What processes that were killed leave: nothing, at the latest after the next command, and nothing of others is touched."""
+"""Killed processes leave nothing, at the latest after the next command.
+
+Nothing of others is touched.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,8 @@ def add_runs(owners: dict[str, str]) -> None:
     with closing(sqlite3.connect("outputs/mlflow.db")) as store, store:
         for name, status in RUNS.items():
             store.execute(
-                "INSERT INTO runs (run_uuid, status, lifecycle_stage, experiment_id) VALUES (?, ?, 'active', 0)",
+                "INSERT INTO runs (run_uuid, status, lifecycle_stage, experiment_id) "
+                "VALUES (?, ?, 'active', 0)",
                 (name, status),
             )
             store.execute(
@@ -124,9 +128,14 @@ def test_a_store_that_is_locked_or_gone_stops_nothing(temporary: Path, workdir: 
 
 
 def test_nothing_else_is_touched(temporary: Path, workdir: Path) -> None:
-    """Folders of living processes, of other machines and users, links, and what only looks like a folder of linfit's."""
+    """Folders that are not removed.
+
+    Those of living processes, of other machines and users, links, and what only looks like a folder
+    of linfit's.
+    """
     killed(
-        "from linfit.scratch import new_folder; new_folder(); import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        "from linfit.scratch import new_folder; new_folder(); "
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     )
     [dead] = temporary.iterdir()
     place, number, began, mark = dead.name.removeprefix("linfit-").split("-")
@@ -216,8 +225,7 @@ def test_no_further_signal_is_a_traceback(
             process.send_signal(number)
             time.sleep(0.005)
         out, err = process.communicate(timeout=30)
-    assert process.returncode in {
-        128 + number for number in numbers
-    }  # of two at once Python hears the lower number first
+    # Of two signals at once, Python handles the one with the lower number first.
+    assert process.returncode in {128 + number for number in numbers}
     assert out == ""
     assert "Traceback" not in err and "ignored" not in err, err

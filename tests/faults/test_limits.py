@@ -1,4 +1,7 @@
-"""A database that holds no more than its tables say: long names are shortened, addresses refused before anything runs."""
+"""A database that holds no more than its tables say.
+
+Long names are shortened, and addresses are refused before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +74,7 @@ def test_names_notes_and_schemas_that_are_too_long_are_kept_as_far_as_they_go(
     )
     assert ran.code == 0, ran.err
     assert len({row["run_id"] for row in json.loads(ran.out)}) == 4
-    asked = f"dataset.features=[{','.join(LONG * 20)}]"  # over 8,000 characters, which the run's description quotes
+    # over 8,000 characters, which the run's description quotes
+    asked = f"dataset.features=[{','.join(LONG * 20)}]"
     alone = linfit("run", *FIT, *data, asked, f"tracking.uri={postgresql}", "name=long")
     assert alone.code == 0, alone.err

@@ -1,6 +1,7 @@
-"""Whatever is done in a working directory, in whatever order, by whomever it is broken off: every fit is there once, with its own bits.
+"""Every fit is there once, with its own bits, after any steps in any order, each broken off or not.
 
-Hypothesis draws the steps. What it prints of a failure (`state.sweep(…)`, line by line) is kept below as a story.
+Hypothesis draws the steps. What it prints of a failure (`state.sweep(…)`, line by line) is kept
+below as a story.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ COMMON: dict[str, Any] = {
     "print_blob": True,
     "suppress_health_check": list(HealthCheck),
 }
-#: A minute, the same every time, reported as it was found; and as long as somebody has patience for, then made short.
+#: Two profiles: a minute, the same every time, reported as it was found; and as long as anybody has
+#: patience for, then made short.
 SHORT = settings(
     **COMMON,
     derandomize=True,

@@ -1,6 +1,7 @@
-"""A fit as MLflow serves, predicts and evaluates it, from the file that it was fitted to: columns of integers and of truth values.
+"""MLflow serves, predicts and evaluates a fit from the file that it was fitted to.
 
-Here, and in an environment made of nothing but what the model says it needs.
+The file has columns of integers and of truth values. The tests run here, and in an environment made
+of nothing but what the model says it needs.
 """
 
 from __future__ import annotations
@@ -87,7 +88,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that has what the model requires, and neither linfit nor torch."""
+    """Return the Python of an environment with all that the model requires.
+
+    It has neither linfit nor torch.
+    """
     environment = tmp_path_factory.mktemp("alone")
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
@@ -106,7 +110,8 @@ def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     installed = subprocess.run(pip, capture_output=True, text=True)
     if installed.returncode:
         missing(
-            f"what a model requires cannot be installed: {installed.stderr.strip().splitlines()[-1]}"
+            "what a model requires cannot be installed: "
+            f"{installed.stderr.strip().splitlines()[-1]}"
         )
     for name in ("linfit", "torch", "safetensors"):
         assert (

@@ -1,4 +1,7 @@
-"""Power loss: what was told as recorded is there, nothing is half there, and every state resumes to the full sweep."""
+"""Power loss: all that was told as recorded is there, and nothing is half there.
+
+Every state resumes to the full sweep.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ SWEEP, NUM_FITS = (
     40,
 )
 SWEEPS = {"tables": SWEEP, "child artifacts": (*SWEEP, "tracking.child_artifacts=true")}
-#: What SQLite and MLflow were writing, and nothing has a note of any more: an empty journal, and the copy of an artifact.
+#: Files that SQLite and MLflow were writing, and that nothing refers to any more: an empty journal,
+#: and the copy of an artifact.
 MAY_STAY = r"mlflow\.db-journal|\.artifact\.uploading\."
 TELLING = """
 import sys
@@ -60,7 +64,11 @@ main()
 
 @dataclass(frozen=True)
 class Recording:
-    """A command that ended well: its folder, the calls that it made on it, what is in tables and store, and all that there is."""
+    """A command that ended well.
+
+    It has its folder, the calls that it made on it, what is in tables and store, and all that there
+    is.
+    """
 
     command: tuple[str, ...]
     folder: Path
@@ -129,9 +137,10 @@ def assert_whole_in(folder: Path, reference: str) -> None:
 def states(
     recording: Recording, ordered: bool, seed: int = 0, only: str = ""
 ) -> Iterator[tuple[str, str, State]]:
-    """Yield what a loss may leave after each call, each state once: its name, what was printed by then, and the files.
+    """Yield each state once that a loss may leave after a call.
 
-    `only` is in the name of each. In the middle of a file, that a write is torn stands for what else may become of it.
+    Each has its name, what was printed by then, and the files. `only` is in the name of each. In
+    the middle of a file, a torn write represents everything else that may become of it.
     """
     disk, seen = begin(ordered), set[int]()
     replay = Replay(recording.folder, disk)
@@ -159,7 +168,10 @@ def states(
 
 
 def open_state(said: str, state: State, recording: Recording) -> dict[int, str]:
-    """Have the files of a state in the sweep's folder, and return the runs of its fits; AssertionError where something is lost or half there."""
+    """Have the files of a state in the sweep's folder, and return the runs of its fits.
+
+    Raise AssertionError if something is lost or half there.
+    """
     folder = recording.folder
     restore(state, folder)
     (folder / "tmp").mkdir()
@@ -179,7 +191,10 @@ def is_finished(said: str) -> bool:
 
 
 def resume_state(said: str, state: State, recording: Recording) -> None:
-    """Open a state and go on with it, as whoever comes back does: with `resume`, or with the same command where nothing was planned."""
+    """Open a state and go on with it, as a user does who comes back.
+
+    `resume` does so, or the same command if nothing was planned.
+    """
     folder, told = recording.folder, open_state(said, state, recording)
     go_on = (
         ("resume", FOLDER) if (folder / FOLDER / layout.MANIFEST).exists() else recording.command
@@ -217,13 +232,19 @@ def recorded_rows(folder: Path) -> dict[int, str]:
     if not database.exists() or not (folder / FOLDER).exists():
         return {}
     with closing(sqlite3.connect(database)) as store:
-        query = "SELECT CAST(value AS INTEGER), run_uuid FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND status = 'FINISHED'"
+        query = (
+            "SELECT CAST(value AS INTEGER), run_uuid FROM tags JOIN runs USING (run_uuid) "
+            "WHERE key = ? AND status = 'FINISHED'"
+        )
         runs = dict(store.execute(query, (layout.ROW,)).fetchall())
     return {row: runs[row] for row in stored_results(folder / FOLDER) if row in runs}
 
 
 def assert_readable(folder: Path, finished: bool) -> None:
-    """Nothing is half there: files that have their names are whole, and a run that is FINISHED has all that belongs to it."""
+    """Assert that nothing is half there.
+
+    Files that have their names are whole, and a run that is FINISHED has all that belongs to it.
+    """
     sweep = folder / FOLDER
     for file in sweep.glob("**/[!.]*.parquet"):
         parquet.read_table(file, page_checksum_verification=True)
@@ -247,13 +268,16 @@ def assert_readable(folder: Path, finished: bool) -> None:
 
 
 def finished_parents(folder: Path) -> list[tuple[Path, dict[str, str]]]:
-    """Return the folder of the artifacts of each sweep that is FINISHED, and the hashes of its files."""
+    """Return the artifact folder of each sweep that is FINISHED, and the hashes of its files."""
     database = folder / "outputs" / "mlflow.db"
     if not database.exists():
         return []
     with closing(sqlite3.connect(database)) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        query = "SELECT artifact_uri, value FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND key = ?"
+        query = (
+            "SELECT artifact_uri, value FROM runs JOIN tags USING (run_uuid) "
+            "WHERE status = 'FINISHED' AND key = ?"
+        )
         return [
             (Path(place), json.loads(hashes))
             for place, hashes in store.execute(query, (layout.FILES,))
@@ -336,7 +360,8 @@ def test_states_that_a_power_loss_leaves_of_a_single_run(tmp_path: Path) -> None
             finished and any(state.get(path) != content for path, content in whole.items())
         ):
             wrong.append(
-                f"{name}: told {told}, finished {finished}, {[path for path in whole if state.get(path) != whole[path]]}"
+                f"{name}: told {told}, finished {finished}, "
+                f"{[path for path in whole if state.get(path) != whole[path]]}"
             )
     assert len(found) > 100 and not wrong, f"{len(wrong)} of {len(found)} states:\n" + "\n".join(
         wrong[:5]
@@ -350,9 +375,8 @@ def test_a_single_run_is_run_again_after_a_power_loss(tmp_path: Path) -> None:
         restore(state, folder)
         (folder / "tmp").mkdir()
         assert run(folder, *RUN[:-1]) == 0, f"{name}: {log(folder)}"
-        run(
-            folder, "resume"
-        )  # which ends the runs of processes that are gone, whose notes are lost
+        # `resume` ends the runs of processes that are gone, whose notes are lost.
+        run(folder, "resume")
         assert set(statuses(folder)) <= {"FINISHED", "KILLED"}, name
 
 

@@ -47,10 +47,8 @@ def server(stored: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         "--artifacts-destination",
         str(stored / "outputs" / "artifacts"),
     ]
-    alone = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }  # without seven more processes of which we need none
+    # Without this setting, the server starts seven more processes, which are not needed here.
+    alone = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (
         (stored / "server.log").open("ab") as output,
         started(command, stdout=output, stderr=output, env=alone) as process,
@@ -72,7 +70,10 @@ def assert_whole_on_server(stored: Path, reference: str) -> None:
         counts = Counter(store.execute("SELECT status, lifecycle_stage FROM runs").fetchall())
         assert counts[("FINISHED", "active")] == PAIRS + 1, counts
         assert not [key for key in counts if key[1] == "active" and key[0] != "FINISHED"], counts
-        twice = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        twice = (
+            "SELECT run_uuid, key, step FROM metrics "
+            "GROUP BY run_uuid, key, step HAVING count(*) > 1"
+        )
         assert store.execute(twice).fetchall() == []
 
 

@@ -25,7 +25,10 @@ ENDS = {"SIGHUP": 0, "SIGTERM": 0, "SIGINT": 0, "SIGKILL": -9}
 def running(
     folder: Path, *options: str, until_there: Callable[[str], bool] | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`linfit ui` when it answers, or as soon as `until_there`, as a terminal starts it, and the mark of its processes."""
+    """Start `linfit ui` as a terminal does, and yield it with the mark of its processes.
+
+    It answers already, or `until_there` holds.
+    """
     name, mark = "LINFIT_TEST", uuid4().hex
     there = until_there or (lambda _: "linfit: start" in log.read_text())
     log = folder / "ui.log"

@@ -1,6 +1,8 @@
-"""A working directory in which anything may happen, and beside it a model: which sweeps it has, and which fits each of them must have.
+"""A working directory in which anything may happen, and a model of it.
 
-a step (a command, a kill, a move …) → what the model says of it → `check`, which compares the directory with the model
+The model knows which sweeps the directory has, and which fits each of them must have.
+
+a step (a command, a kill, a move …) → the model's answer → `check`, which compares the two
 """
 
 from __future__ import annotations
@@ -189,7 +191,10 @@ class World:
         self.check()
 
     def move(self, whole: bool) -> None:
-        """Move the working directory, or only what linfit wrote into another one; from now on the store has to be relocated."""
+        """Move the working directory, or only what linfit wrote into another one.
+
+        From now on the store has to be relocated.
+        """
         self.count += 1
         old, self.place = self.place, self.base / f"moved {self.count}"
         if whole:
@@ -323,7 +328,10 @@ class World:
             self._check_files(run)
 
     def _check_singles(self) -> None:
-        """Every single run once, with its own bits where it is finished, and finished unless it was killed."""
+        """Assert that every single run is there once, with its own bits if it is finished.
+
+        It is finished unless it was killed.
+        """
         finished = Counter(tuple(sorted(self._numbers(run).items())) for run in self._single_runs())
         needed, possible = Counter[Any](), Counter[Any]()
         for single in self.singles:
@@ -364,7 +372,10 @@ class World:
         from linfit.sweeps.folder import About
 
         about = About.read(self.place / sweep.folder)
-        query = "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND value = ? AND lifecycle_stage = 'active'"
+        query = (
+            "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) "
+            "WHERE key = ? AND value = ? AND lifecycle_stage = 'active'"
+        )
         found = self._query(query, layout.ID, about.id)
         assert len(found) <= 1, f"{sweep} has {len(found)} parents"
         return found[0][0] if found else ""
@@ -372,14 +383,17 @@ class World:
     def _children(self, sweep: PlannedSweep) -> list[tuple[int, str]]:
         """Return row and id of the runs of a sweep."""
         query = (
-            "SELECT CAST(r.value AS INTEGER), run_uuid FROM runs JOIN tags r USING (run_uuid) JOIN tags p USING (run_uuid) "
-            "WHERE lifecycle_stage = 'active' AND status = 'FINISHED' AND r.key = ? AND p.key = ? AND p.value = ?"
+            "SELECT CAST(r.value AS INTEGER), run_uuid FROM runs "
+            "JOIN tags r USING (run_uuid) JOIN tags p USING (run_uuid) "
+            "WHERE lifecycle_stage = 'active' AND status = 'FINISHED' "
+            "AND r.key = ? AND p.key = ? AND p.value = ?"
         )
         return self._query(query, layout.ROW, layout.PARENT, self._parent(sweep))
 
     def _single_runs(self) -> list[str]:
         query = (
-            "SELECT run_uuid FROM runs JOIN tags k USING (run_uuid) WHERE status = 'FINISHED' AND k.key = ? AND k.value = ? "
+            "SELECT run_uuid FROM runs JOIN tags k USING (run_uuid) "
+            "WHERE status = 'FINISHED' AND k.key = ? AND k.value = ? "
             "AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)"
         )
         return [run for (run,) in self._query(query, layout.KIND, layout.FIT, layout.ROW)]

@@ -1,6 +1,7 @@
-"""Writes a small store with the MLflow that is installed: `python -m tests.stores.releases`, for each release whose tables are new.
+"""Write a small store with the MLflow that is installed: `python -m tests.stores.releases`.
 
-It holds a single run and a sweep of four, in a working directory as a user has it, and names neither the machine's folders nor its user.
+Run for each release whose tables are new. The store holds a single run and a sweep of four, in a
+working directory as a user has it, and names neither the machine's folders nor its user.
 """
 
 from __future__ import annotations

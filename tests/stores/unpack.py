@@ -12,7 +12,10 @@ from linfit.tracking.store import locate
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a working directory with a store into `folder`, which is returned; its addresses are those of the new place."""
+    """Unpack a working directory with a store into `folder`, and return `folder`.
+
+    The store's addresses become those of the new place.
+    """
     from mlflow.store.db.utils import _upgrade_db
 
     with tarfile.open(archive) as opened:

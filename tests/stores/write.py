@@ -1,8 +1,10 @@
-"""Writes a small store as this version of linfit writes it: `python -m tests.stores.write tests/stores/v2.tar.xz`.
+"""Write a small store of this version: `python -m tests.stores.write tests/stores/v2.tar.xz`.
 
-Run for each schema of the stored config, by the version that introduces it, and again when components are added; `tests/test_stores.py`
-reproduces what is in it with every later version. Holds single runs, and a sweep over every component that no other store has, what
-belongs to no component and what conventions decide, with nothing in it that names the machine's folders or user.
+Run for each schema of the stored config, by the version that introduces it, and again when
+components are added; `tests/test_stores.py` reproduces what is in it with every later version.
+The store holds single runs, and a sweep over every component that no other store has, what belongs
+to no component and what conventions decide, with nothing in it that names the machine's folders or
+user.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ WEIGHTED = {
 RIDGE = {"name": "ridge", "strength": 20.0}
 INTERCEPT = {"name": "raw", "intercept": True}
 SCALED = {"name": "polynomial", "degree": 2, "basis": "chebyshev", "scaling": "standardize"}
-#: What a convention decides that schema 2 changed: the penalty of an intercept, the mean over weighted samples.
+#: Settings under a convention that schema 2 changed: the penalty of an intercept, the mean over
+#: weighted samples.
 CONVENTIONS: tuple[dict[str, Any], ...] = (
     {
         "features": INTERCEPT,
@@ -163,7 +166,10 @@ def parts_of(config: dict[str, Any]) -> Components:
 
 
 def configs(wanted: Components) -> list[FitConfig]:
-    """Every setting of each wanted component in turn, beside the defaults of the others, by turns in both dtypes."""
+    """Yield every setting of each wanted component, with the defaults of the others.
+
+    The dtypes take turns.
+    """
     given = [
         {**NEEDED.get(group, {}), group: own_data(settings)}
         for group, settings in helpers.settings()
@@ -191,7 +197,11 @@ def finished(place: int, fit: Fit) -> dict[str, str]:
 
 
 def record(folder: Path, wanted: Components) -> None:
-    """A single run of each component in the last of its settings and of each convention, and a sweep of all configs."""
+    """Return the overrides of the single runs and of the sweep.
+
+    Single runs: each component in the last of its settings, and each convention. The sweep: all
+    configs.
+    """
     recorder = open_recorder(MLflowTracking(uri=f"sqlite:///{folder}/outputs/mlflow.db"), "stored")
     every = configs(wanted)
     names = (
