@@ -654,7 +654,7 @@ def forbid_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
 class Known:
     """A least-squares problem with its answer, found by hand.
 
-    The smallest W `[p, q]`, min ‖XW − y‖², the rank of X.
+    The answer is the smallest W `[p, q]`, min ‖XW − y‖² and the rank of X.
     """
 
     name: str
@@ -754,7 +754,7 @@ def curvature(fitted: FitConfig) -> float:
 
 
 class Exact:
-    """Return the least-squares problem of X `[n, p]` and y `[n, q]`, solved in exact rationals.
+    """The least-squares problem of X `[n, p]` and y `[n, q]`, solved in exact rationals.
 
     X and y are float64, and X has full column rank.
     """

@@ -131,7 +131,7 @@ def folder_size(folder: Path) -> int:
 
 
 def hydra(count: int, *more: str) -> Command:
-    """Return the overrides of as many fits of the same sweep as `count` says.
+    """Return the command of the Hydra application for `count` fits of the same sweep.
 
     Hydra takes values crossed, so seeds and optimizers make up the number.
     """

@@ -51,7 +51,10 @@ class Verdict:
 
 
 def compare(found: Snapshot, expected: Snapshot) -> Verdict:
-    """Return what is missing of the expected, doubled, different or too much."""
+    """Return how `found` differs from `expected`.
+
+    Entries are missing, more frequent, of another content, or unexpected.
+    """
     verdict = Verdict()
     for key in sorted(found.keys() | expected.keys()):
         here, there = found.get(key, []), expected.get(key, [])
@@ -179,7 +182,7 @@ def _files(workdir: Path, names: dict[str, str]) -> Iterable[tuple[str, str]]:
 
 
 def describe(file: Path) -> str:
-    """Return a file's content, as far as it is the same every time.
+    """Describe a file's content, as far as it is the same every time.
 
     Of other files, return whether they are whole.
     """

@@ -140,7 +140,7 @@ def _bytes(escaped: str) -> bytes:
 
 
 class Replay:
-    """Do to a `Disk` what the calls of a run have done below `root`.
+    """Applies to a `Disk` the calls that a run has made below `root`.
 
     `said` is what the run has printed by now.
     """

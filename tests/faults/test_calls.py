@@ -287,7 +287,7 @@ def rehearsal(
 
 @pytest.mark.faults
 def test_some_calls_that_fail(rehearsal: Rehearsal) -> None:
-    """Return three calls of each variant.
+    """Let three calls of each variant fail.
 
     One is on a temporary file, one on the store or a table, and one makes, names or flushes a file.
     """

@@ -66,8 +66,7 @@ main()
 class Recording:
     """A command that ended well.
 
-    It has its folder, the calls that it made on it, what is in tables and store, and all that there
-    is.
+    It has its folder, its calls below that folder, the content of tables and store, and all files.
     """
 
     command: tuple[str, ...]
@@ -137,7 +136,7 @@ def assert_whole_in(folder: Path, reference: str) -> None:
 def states(
     recording: Recording, ordered: bool, seed: int = 0, only: str = ""
 ) -> Iterator[tuple[str, str, State]]:
-    """Yield each state once that a loss may leave after a call.
+    """Yield, once each, the states that a loss may leave after a call.
 
     Each has its name, what was printed by then, and the files. `only` is in the name of each. In
     the middle of a file, a torn write represents everything else that may become of it.

@@ -166,7 +166,7 @@ def parts_of(config: dict[str, Any]) -> Components:
 
 
 def configs(wanted: Components) -> list[FitConfig]:
-    """Yield every setting of each wanted component, with the defaults of the others.
+    """Return configs with every setting of each wanted component, with the defaults of the others.
 
     The dtypes take turns.
     """
@@ -197,10 +197,9 @@ def finished(place: int, fit: Fit) -> dict[str, str]:
 
 
 def record(folder: Path, wanted: Components) -> None:
-    """Return the overrides of the single runs and of the sweep.
+    """Record single runs, and a sweep of all configs.
 
-    Single runs: each component in the last of its settings, and each convention. The sweep: all
-    configs.
+    There is a single run of each component in the last of its settings, and of each convention.
     """
     recorder = open_recorder(MLflowTracking(uri=f"sqlite:///{folder}/outputs/mlflow.db"), "stored")
     every = configs(wanted)
