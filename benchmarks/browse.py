@@ -25,7 +25,7 @@ import pandas as pd
 from pydantic_core import from_json
 
 import linfit
-from linfit.tracking import layout
+from linfit.tracking.schema import mlflow_names
 from tests.views.browsing import ARGUMENTS, Seen, chromium, command, new_page, served
 
 REPEATS = 5
@@ -54,8 +54,8 @@ def table(results: Any) -> None:
     files = results.swept.files
 
     def floor() -> None:
-        pd.read_parquet(files[layout.RESULTS])
-        for text in pd.read_parquet(files[layout.MANIFEST], columns=["overrides", "config"])[
+        pd.read_parquet(files[mlflow_names.RESULTS])
+        for text in pd.read_parquet(files[mlflow_names.MANIFEST], columns=["overrides", "config"])[
             "config"
         ]:
             from_json(text, cache_strings="all")
@@ -146,8 +146,8 @@ def pictures(folder: Path) -> None:
     Running and recording these fits is measured as well.
     """
     from linfit.publication import publish_sweep
-    from linfit.sweeps.app import execute
-    from linfit.sweeps.run_result import RunResult
+    from linfit.sweeps.run.hydra_app import execute
+    from linfit.sweeps.run.result import RunResult
 
     ran, drew = [], []
     for _ in range(3):

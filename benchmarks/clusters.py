@@ -32,8 +32,8 @@ from typing import Any
 from benchmarks.peers.local_cluster import WORKERS
 from benchmarks.peers.processes import ROOT, python
 from linfit.config import FitConfig
-from linfit.sweeps import workers
-from linfit.sweeps.clusters import CLUSTERS, Tasks
+from linfit.sweeps.executors import processes
+from linfit.sweeps.executors.clusters import CLUSTERS, Tasks
 
 #: The package that each needs.
 NEEDS = {"dask": "distributed", "ray": "ray"}
@@ -109,14 +109,16 @@ def blocks_of(count: int, fits: int, steps: int) -> Tasks:
         FitConfig(seed=seed, steps=steps).resolved(several=True) for seed in range(count * fits)
     ]
     return {
-        number: workers.parcel(configs[number * fits : (number + 1) * fits])
+        number: processes.pack_fits(configs[number * fits : (number + 1) * fits])
         for number in range(count)
     }
 
 
 def here(tasks: Tasks) -> tuple[float, dict[int, Any]]:
     start = time.perf_counter()
-    results: dict[int, Any] = {number: workers.run(*data) for number, data in tasks.items()}
+    results: dict[int, Any] = {
+        number: processes.run_packed_fits(*data) for number, data in tasks.items()
+    }
     return time.perf_counter() - start, results
 
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from linfit.sweeps.composition import plain
-from linfit.sweeps.enumeration import enumerate_jobs
-from linfit.sweeps.expansion import Expansion
-from linfit.sweeps.request import compose_sweep, open_request
+from linfit.sweeps.compose.compose import resolve_composed
+from linfit.sweeps.compose.expansion import JobComposer
+from linfit.sweeps.compose.request import compose_sweep, open_request
+from linfit.sweeps.plan.enumerate import enumerate_jobs
 
 CHOICES = [
     "dataset=parabola,polynomial,random_linear",
@@ -56,9 +56,9 @@ def main() -> None:
 def compose_each(arguments: list[str], jobs: list[tuple[str, ...]]) -> None:
     """Compose jobs as Hydra does."""
     with open_request(arguments) as request:
-        expansion = Expansion(compose_sweep(request), request.loader)
+        expansion = JobComposer(compose_sweep(request), request.loader)
         for job in jobs:
-            plain(expansion.composed(job))
+            resolve_composed(expansion.compose_job(job))
 
 
 def measure(compute: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:

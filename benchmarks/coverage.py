@@ -17,8 +17,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from linfit.views.ranking import Family, Measured, count_family, measure
-from linfit.views.statistics import LEVEL
+from linfit.views.analysis.ranking import (
+    ComparisonFamily,
+    MeasuredSettings,
+    count_family,
+    measure_settings,
+)
+from linfit.views.analysis.statistics import CONFIDENCE
 
 Array = NDArray[np.float64]
 #: Draws log₁₀ of excess losses of a shape; their mean is 0 and their standard deviation 1.
@@ -80,12 +85,12 @@ def draw_sweeps(random: Generator, draw: Draw, sweeps: int, means: Array, seeds:
     return np.asarray(means[:, None] + SIGMA * (common + own))
 
 
-def report(logs: Array, means: Array, family: Family) -> Found:
+def report(logs: Array, means: Array, family: ComparisonFamily) -> Found:
     """Return how often the leaderboard's statements on sweeps `[r, k, n]` are true."""
     order = np.argsort(logs.mean(axis=-1), axis=-1)  # [r, k]
     ranked = np.take_along_axis(logs, order[..., None], axis=-2)
     truth = means[order]
-    measured = measure(ranked, np.full_like(ranked, -np.inf), family)
+    measured = measure_settings(ranked, np.full_like(ranked, -np.inf), family)
     held = check_intervals(measured.excess, truth)
     factors = check_intervals(measured.factors, truth - truth[:, :1])
     apart = tell_apart(measured)
@@ -103,9 +108,9 @@ def check_intervals(intervals: Array, truth: Array) -> NDArray[np.bool_]:
     return (intervals[..., 1] <= truth + slack) & (truth <= intervals[..., 2] + slack)
 
 
-def tell_apart(measured: Measured) -> NDArray[np.bool_]:
+def tell_apart(measured: MeasuredSettings) -> NDArray[np.bool_]:
     """Return which methods `[r, k]` are told apart from the first."""
-    return np.nan_to_num(measured.p, nan=1.0) < 1 - LEVEL
+    return np.nan_to_num(measured.p, nan=1.0) < 1 - CONFIDENCE
 
 
 def simulate(draw: Draw, sweeps: int, means: Array, seeds: int, seed: int = 0) -> Found:

@@ -33,14 +33,14 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TICKS = os.sysconf("SC_CLK_TCK")
 QUESTION = """
 import time
-from linfit.sweeps.request import compose
-from linfit.sweeps.readiness import finished, ready, recorder_of
-[config] = ready([compose(["name=endurance"])])
-recorder_of(config)  # imports, and the store is open
+from linfit.sweeps.compose.request import compose
+from linfit.sweeps.preflight.checks import find_finished_losses, resolve_configs, open_config_recorder
+[config] = resolve_configs([compose(["name=endurance"])])
+open_config_recorder(config)  # imports, and the store is open
 times = []
 for _ in range(5):
     start = time.perf_counter()
-    found = finished(config)
+    found = find_finished_losses(config)
     times.append(time.perf_counter() - start)
 print(len(found), sorted(times)[2])
 """

@@ -23,7 +23,9 @@ import linfit
 from linfit.component import Component
 from linfit.config import GROUPS
 from linfit.method.optimizers import Optimizer
-from linfit.sweeps import catalogue, locations, schema, ways
+from linfit.sweeps.catalogue import catalogue, json_schema
+from linfit.sweeps.config_files import search_path
+from linfit.sweeps.search_space import sweeper
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -48,8 +50,8 @@ def generated() -> dict[Path, str]:
         REFERENCE / f"{name}.md": f"{WRITTEN}\n\n{text.strip()}\n" for name, text in pages.items()
     }
     schemas = {
-        schema.EXPERIMENT: schema.of_experiment(),
-        **{group: schema.of_group(group) for group in GROUPS},
+        json_schema.EXPERIMENT_SCHEMA: json_schema.build_experiment_schema(),
+        **{group: json_schema.build_group_schema(group) for group in GROUPS},
     }
     files |= {
         SCHEMAS / f"{name}.json": json.dumps(text, indent=1, ensure_ascii=False) + "\n"
@@ -69,7 +71,7 @@ def with_modeline(file: Path) -> str:
     The line is the first, or the second after a header that Hydra reads: Hydra stops looking for
     `# @package` at the first line that is no header of its own.
     """
-    kind = file.parent.name if file.parent.name in GROUPS else schema.EXPERIMENT
+    kind = file.parent.name if file.parent.name in GROUPS else json_schema.EXPERIMENT_SCHEMA
     modeline = MODELINE + os.path.relpath(SCHEMAS / f"{kind}.json", file.parent).replace(
         os.sep, "/"
     )
@@ -84,7 +86,8 @@ def with_modeline(file: Path) -> str:
 
 def contents() -> str:
     groups = "\n".join(
-        f"- [{group}]({group}.md): {catalogue.summary(base)}" for group, base in GROUPS.items()
+        f"- [{group}]({group}.md): {catalogue.summarize_component(base)}"
+        for group, base in GROUPS.items()
     )
     return f"""# Reference
 
@@ -99,7 +102,9 @@ What there is to choose from, by config group:
 
 
 def config_page() -> str:
-    top = catalogue.settings(locations.shipped(locations.CONF) / f"{locations.TOP}.yaml")
+    top = catalogue.read_settings(
+        search_path.shipped_folder(search_path.CONF) / f"{search_path.TOP_CONFIG}.yaml"
+    )
     rows = [
         (f"`{key}`", code(value), about)
         for key, value, about in top
@@ -120,13 +125,13 @@ The groups: {", ".join(f"[{group}]({group}.md)" for group in GROUPS)}.
 
 ## `hydra.sweeper`
 
-{prose(ways.__doc__)}
+{prose(sweeper.__doc__)}
 """
 
 
 def group_page(group: str) -> str:
     base = GROUPS[group]
-    parts = "\n\n".join(component_section(group, name) for name in catalogue.choices(group))
+    parts = "\n\n".join(component_section(group, name) for name in catalogue.list_components(group))
     return (
         f"# {group}\n\n{prose(base.__doc__)}\n\n"
         f"`{group}=NAME` chooses one, `{group}.KEY=VALUE` sets a field of it.\n\n{parts}\n"
@@ -134,7 +139,7 @@ def group_page(group: str) -> str:
 
 
 def component_section(group: str, name: str) -> str:
-    documentation, fields = catalogue.component(group, name)
+    documentation, fields = catalogue.read_component(group, name)
     rows = [
         (f"`{group}.{field.key}`", code(field.value), field.allowed, field.about)
         for field in fields
@@ -146,7 +151,7 @@ def component_section(group: str, name: str) -> str:
 
 def stable_lr(component: type[Component]) -> Iterator[str]:
     """What an optimizer says of its largest stable learning rate."""
-    if issubclass(component, Optimizer) and component.knows_its_bound():
+    if issubclass(component, Optimizer) and component.has_stable_lr():
         text = prose(component.largest_stable_lr.__doc__ or "")
         yield f"Largest stable `lr`: {text.removeprefix('Return ')}"
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from linfit.engine.dispatch import fit as fit
     from linfit.engine.fit import Fit as Fit
     from linfit.engine.fit import Status as Status
-    from linfit.problem.arrays import arrays as arrays
+    from linfit.problem.datasets.arrays import arrays as arrays
     from linfit.publication import sweep as sweep
     from linfit.reproduction import reproduce as reproduce
-    from linfit.sweeps.request import compose as compose
+    from linfit.sweeps.compose.request import compose as compose
     from linfit.views.results import Results as Results
     from linfit.views.results import load as load
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 #: `import linfit` imports neither torch nor MLflow.
 _PUBLIC = {
     "FitConfig": "linfit.config",
-    "arrays": "linfit.problem.arrays",
+    "arrays": "linfit.problem.datasets.arrays",
     "Fit": "linfit.engine.fit",
     "Status": "linfit.engine.fit",
-    "compose": "linfit.sweeps.request",
+    "compose": "linfit.sweeps.compose.request",
     "fit": "linfit.engine.dispatch",
     "reproduce": "linfit.reproduction",
     "Results": "linfit.views.results",

@@ -18,13 +18,13 @@ import gc
 import signal
 from typing import NoReturn
 
-from linfit.output import open_streams
-from linfit.system import avoid_working_directory
+from linfit.system.host import avoid_working_directory
+from linfit.system.output import open_streams
 
 #: New objects after which Python collects garbage cycles. Importing torch and MLflow creates
 #: millions of lasting objects: with Python's default of 700, collections would take a third of the
 #: time until the first fit.
-NEW_OBJECTS = 50_000
+GC_THRESHOLD = 50_000
 
 
 def main() -> NoReturn:
@@ -35,7 +35,7 @@ def main() -> NoReturn:
     try:
         _main()
     except KeyboardInterrupt as stop:
-        from linfit.interrupts import exit_code
+        from linfit.system.signals import exit_code
 
         os._exit(exit_code(stop))
 
@@ -43,7 +43,7 @@ def main() -> NoReturn:
 def _main() -> NoReturn:
     avoid_working_directory()
     open_streams()
-    gc.set_threshold(NEW_OBJECTS)
+    gc.set_threshold(GC_THRESHOLD)
     atexit.register(gc.freeze)  # the interpreter would collect once more at its end
     # Not if Ctrl-C is ignored, as under nohup.
     hears_interrupts = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -56,7 +56,7 @@ def _main() -> NoReturn:
     try:
         cli.main()
     except SystemExit as end:
-        if end.code in (cli.INTERRUPTED, cli.TERMINATED):
+        if end.code in (cli.EXIT_INTERRUPTED, cli.EXIT_TERMINATED):
             os._exit(end.code)  # the interpreter would wait for threads that may never end
         raise
     finally:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from linfit.errors import brief
+from linfit.errors import shorten
 
 #: Group of entry points by which an installed package declares modules that define components.
 ENTRY_POINTS = "linfit.components"
@@ -27,7 +27,7 @@ ENTRY_POINTS = "linfit.components"
 OptionalMethod = TypeVar("OptionalMethod", bound=Callable[..., Any])
 
 
-class Repeats:
+class RepetitionMark:
     """Mark of a field that only repeats a fit: another value draws other random numbers."""
 
 
@@ -35,7 +35,7 @@ class Repeats:
 #: word: a larger one would spill into the purpose next to it, and two streams would coincide. A
 #: field of this type is no setting to be tuned: fits that differ in seeds alone repeat one setting.
 #: A component's `Seed | None` follows the fit's `seed` where it is None.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1), Repeats()]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1), RepetitionMark()]
 
 
 class Frozen(BaseModel):
@@ -48,7 +48,7 @@ class Frozen(BaseModel):
 
     #: Fields that the fingerprint leaves out at their default, where they change no number.
     #: A field that is added later thus leaves the fingerprints of earlier configs as they are.
-    later: ClassVar[frozenset[str]] = frozenset()
+    omitted_at_default: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -60,26 +60,28 @@ class Frozen(BaseModel):
         known = cls.model_fields
         for key in data:
             if key not in known:
-                hint = unknown("key", str(key), list(known))
+                hint = describe_unknown("key", str(key), list(known))
                 raise PydanticCustomError("component", "{hint}", {"hint": hint})
         return data
 
     @classmethod
     @cache
-    def seeds(cls) -> tuple[str, ...]:
+    def list_seed_fields(cls) -> tuple[str, ...]:
         """Return the fields of type `Seed`, by which a fit is repeated."""
         return tuple(name for name, field in cls.model_fields.items() if _is_seed(field))
 
-    def neutral(self) -> list[str]:
-        """Return the fields of `later` that are at their default."""
+    def list_neutral_fields(self) -> list[str]:
+        """Return the fields of `omitted_at_default` that are at their default."""
         fields = type(self).model_fields
-        return [name for name in self.later if getattr(self, name) == fields[name].default]
+        return [
+            name for name in self.omitted_at_default if getattr(self, name) == fields[name].default
+        ]
 
 
 def _is_seed(field: FieldInfo) -> bool:
     """Return True for a field of type `Seed` or `Seed | None`."""
     inner = [mark for kind in get_args(field.annotation) for mark in get_args(kind)]
-    return any(isinstance(mark, Repeats) for mark in (*field.metadata, *inner))
+    return any(isinstance(mark, RepetitionMark) for mark in (*field.metadata, *inner))
 
 
 def optional(method: OptionalMethod) -> OptionalMethod:
@@ -169,11 +171,11 @@ class Component(Frozen, ABC):
             raise PydanticCustomError(
                 "component",
                 "must be a name or a mapping with a name, one of {names}",
-                {"names": cls.names()},
+                {"names": cls.list_names()},
             )
         chosen = cls.choices.get(fields["name"])
         if chosen is None:
-            hint = unknown(cls.group, fields["name"], cls.choices)
+            hint = describe_unknown(cls.group, fields["name"], cls.choices)
             raise PydanticCustomError("component", "{hint}", {"hint": hint})
         if lacking := ", ".join(sorted(chosen.__abstractmethods__)):
             hint = (
@@ -189,17 +191,17 @@ class Component(Frozen, ABC):
         return rule.__name__ in cls.own_rules
 
     @classmethod
-    def stackable(cls) -> bool:
+    def supports_stacking(cls) -> bool:
         """Return True if this class has a rule `stacked`, with which stacks run it."""
         return "stacked" in cls.own_rules
 
     @classmethod
-    def has_lines(cls) -> bool:
+    def has_script(cls) -> bool:
         """Return True if this class says in `lines` how a plain program does its part."""
         return "lines" in cls.own_rules
 
     @classmethod
-    def names(cls) -> str:
+    def list_names(cls) -> str:
         """Return the names of all choices of the group, as text."""
         return ", ".join(sorted(cls.choices))
 
@@ -216,15 +218,15 @@ else:
 
 
 #: Names whose meaning spelling alone would miss.
-OTHER_NAMES = {"gpu": "cuda"}
+ALIASES = {"gpu": "cuda"}
 
 
-def unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
+def describe_unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
     """Return a sentence that `name` is unknown, with the nearest known name and a list of all."""
-    name = brief(name)
+    name = shorten(name)
     if not known:
         return f"no {what} {name!r}: there are none"
-    alias = OTHER_NAMES.get(name)
+    alias = ALIASES.get(name)
     near = [alias] if alias in known else get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}"

@@ -11,29 +11,29 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-import linfit.method.classical
+import linfit.method.accelerated
 import linfit.method.closed_form
 import linfit.method.gram
-import linfit.problem.arrays  # noqa: F401  its datasets join the group when they are defined
+import linfit.problem.datasets.arrays  # noqa: F401  its datasets join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed
-from linfit.conventions import left_out
-from linfit.errors import brief
+from linfit.conventions import exclude_from_fingerprint
+from linfit.errors import shorten
 from linfit.method.batches import Batch, Full
 from linfit.method.gradients import Autograd, Gradient
 from linfit.method.init import Init, Normal
 from linfit.method.models import Model, TensorModel
 from linfit.method.optimizers import Adam, Optimizer
 from linfit.method.schedules import Constant, Schedule
-from linfit.problem.blas import blas_threads
-from linfit.problem.datasets import Dataset, Parabola
-from linfit.problem.digests import file_digest
+from linfit.problem.datasets.file_digest import hash_file
+from linfit.problem.datasets.prepare import average_by_weight, load_problem
+from linfit.problem.datasets.synthetic import Dataset, Parabola
 from linfit.problem.features import Features, Raw
-from linfit.problem.loading import average_by_weight, load
 from linfit.problem.losses import SSE, Loss
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.split import Split
-from linfit.problem.summary import summarize
+from linfit.problem.theory.sufficient_statistics import summarize
+from linfit.problem.threads import limit_blas_threads
 from linfit.settings import CPU, AutoEngine, Device, Engine, MLflowTracking, Record, Stop, Tracking
 
 GROUPS: dict[str, type[Component]] = {
@@ -55,10 +55,10 @@ GROUPS: dict[str, type[Component]] = {
     )
 }
 #: Keys that change no number of a fit: its name, its store, what is recorded, drawn and compared.
-BESIDE_THE_NUMBERS = ("name", "tracking", "record", "pictures", "objective")
+NOT_IN_FINGERPRINT = ("name", "tracking", "record", "pictures", "objective")
 ADHOC = "adhoc"
 #: Most mistakes that one message names.
-MOST_ERRORS = 10
+MAX_ERRORS = 10
 
 
 class FitConfig(Frozen):
@@ -70,7 +70,7 @@ class FitConfig(Frozen):
     ValidationError, which is a ValueError.
     """
 
-    later = frozenset(
+    omitted_at_default = frozenset(
         {"plugins", "deterministic", "features", "penalty", "batch", "schedule", "split"}
     )
 
@@ -105,16 +105,16 @@ class FitConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
-        self.init.check(*self.shape())
-        self.device.check(self.dtype)
-        self.optimizer.check(self.loss)
+        self.init.check_shape(*self.shape())
+        self.device.check_dtype(self.dtype)
+        self.optimizer.check_loss(self.loss)
         self._check_combination()
         return self
 
     def shape(self) -> tuple[int, int]:
         """Return (p, q), the numbers of features and targets, without loading the data."""
         c, q = self.dataset.shape()
-        return self.features.num(c), q
+        return self.features.num_features(c), q
 
     def problem(self) -> Problem:
         """Return the problem in float64, or its summary if the gradient needs no more.
@@ -122,15 +122,19 @@ class FitConfig(Frozen):
         Raise ValueError if the data cannot be loaded.
         """
         parts = (self.dataset, self.features, self.split, self.seed)
-        with blas_threads():
-            problem = summarize(*parts, self.dtype) if self.gradient.summarizes else load(*parts)
+        with limit_blas_threads():
+            problem = (
+                summarize(*parts, self.dtype)
+                if self.gradient.uses_summary
+                else load_problem(*parts)
+            )
         if self.mean_over == "samples":
             return replace(problem, total=None)
         return average_by_weight(problem, self.loss)
 
     def has_weighted_mean(self) -> bool:
         """Return True if the loss, or an update, is a mean over weighted samples."""
-        return self.dataset.weighted() and (self.loss.averages() or self.optimizer.averages())
+        return self.dataset.is_weighted() and (self.loss.averages() or self.optimizer.averages())
 
     def has_penalty_beside_intercept(self) -> bool:
         """Return True if there are a penalty and an added intercept."""
@@ -151,12 +155,12 @@ class FitConfig(Frozen):
                 f"optimizer {self.optimizer.name} has no lr to schedule: "
                 "choose schedule=none, or another optimizer"
             )
-        self.gradient.check(self.loss)
+        self.gradient.check_loss(self.loss)
         if self.gradient.in_float64:
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
         if self.stop.gradient_norm is not None:
             self.device.check_part("stop.gradient_norm", "stop.excess_loss")
-        if self.dataset.weighted() and not self.loss.quadratic:
+        if self.dataset.is_weighted() and not self.loss.quadratic:
             raise ValueError(
                 "weights of samples go with squared errors, "
                 f"not with loss={self.loss.name}: choose loss=mse, or drop the weights"
@@ -170,7 +174,7 @@ class FitConfig(Frozen):
     def _check_batches(self) -> None:
         """Raise ValueError if a part needs all samples at once."""
         for part in (self.gradient, self.optimizer):
-            if not part.batches:
+            if not part.supports_batches:
                 raise ValueError(
                     f"{part.group} {part.name} works with all samples at once: "
                     f"choose batch=full, or another {part.group}"
@@ -199,9 +203,9 @@ class FitConfig(Frozen):
         If there is one, the fit runs in the single engine.
         """
         parts = (self.model, self.loss, self.gradient, self.optimizer, self.schedule)
-        groups = [part.group for part in parts if not part.stackable()]
+        groups = [part.group for part in parts if not part.supports_stacking()]
         is_scheduled = not self.schedule.is_constant
-        if is_scheduled and not self.optimizer.proportional() and "schedule" not in groups:
+        if is_scheduled and not self.optimizer.scales_with_lr() and "schedule" not in groups:
             groups.append("schedule")
         return groups
 
@@ -216,22 +220,22 @@ class FitConfig(Frozen):
         `as_dict()`, if the caller has it already.
         """
         whole = self.as_dict() if data is None else data
-        fields = {key: copy(value) for key, value in whole.items() if key not in BESIDE_THE_NUMBERS}
+        fields = {key: copy(value) for key, value in whole.items() if key not in NOT_IN_FINGERPRINT}
         parts = [(fields[key], part) for key, part in self if key in fields]
         records = [(own, part) for own, part in parts if isinstance(part, Frozen)]
         for own, part in records:
-            for name in part.seeds():
+            for name in part.list_seed_fields():
                 if own[name] is None:
                     own[name] = self.seed
-        if files := self.dataset.files():
+        if files := self.dataset.list_files():
             fields["dataset"].pop("path", None)
-            fields["data"] = [file_digest(file) for file in files]
+            fields["data"] = [hash_file(file) for file in files]
         fields["engine"].pop("memory", None)  # the size of blocks changes no bit
-        later = [(own, part) for own, part in records if part.later]
+        later = [(own, part) for own, part in records if part.omitted_at_default]
         for own, part in [*later, (fields, self)]:
-            for name in part.neutral():
+            for name in part.list_neutral_fields():
                 del own[name]
-        for section, name in left_out(self):
+        for section, name in exclude_from_fingerprint(self):
             own = fields[section] if section else fields
             del own[name]
         return fields
@@ -242,10 +246,10 @@ class FitConfig(Frozen):
         Equal fingerprints mean that equal numbers are expected. A run records the fingerprint of
         its config as it ran: `resolved()`, in a sweep `resolved(several=True)`.
         """
-        return digest(self.numbers())
+        return hash_data(self.numbers())
 
 
-def is_repetition(key: str) -> bool:
+def is_seed_key(key: str) -> bool:
     """Return True if a key is a seed, which only repeats a fit.
 
     It is a seed of the config or of a component. A key `seed` of a component whose plug-in is not
@@ -253,20 +257,22 @@ def is_repetition(key: str) -> bool:
     """
     section, _, field = key.partition(".")
     if not field:
-        return section in FitConfig.seeds()
+        return section in FitConfig.list_seed_fields()
     kinds: list[Any] = []
     if section in GROUPS:
         kinds = list(GROUPS[section].choices.values())
     elif section in FitConfig.model_fields:
         kinds = [FitConfig.model_fields[section].annotation]
     sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Frozen)]
-    return (field == "seed" and bool(sections)) or any(field in kind.seeds() for kind in sections)
+    return (field == "seed" and bool(sections)) or any(
+        field in kind.list_seed_fields() for kind in sections
+    )
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def canonical(data: Any) -> str:
+def canonical_json(data: Any) -> str:
     """Return JSON with sorted keys and no spaces.
 
     Floats are written as Python's repr: the shortest text that reads back exactly.
@@ -274,12 +280,12 @@ def canonical(data: Any) -> str:
     return _CANONICAL.encode(data)
 
 
-def digest(data: Any) -> str:
+def hash_data(data: Any) -> str:
     """Return the SHA-256 of the canonical JSON of plain data."""
-    return hashlib.sha256(canonical(data).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
-def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_config(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return `{"optimizer": {"lr": 0.1}}` as `{"optimizer.lr": 0.1}`.
 
     The key of a component's name is that of its group.
@@ -287,7 +293,7 @@ def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
+            flat.update(flatten_config(value, f"{prefix}{key}."))
         elif key == "name" and prefix:
             flat[prefix.removesuffix(".")] = value
         else:
@@ -295,19 +301,19 @@ def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def explain(error: ValidationError) -> str:
+def explain_validation_errors(error: ValidationError) -> str:
     """Return a line that names each mistake: the key, what came, what is allowed."""
     parts = error.errors(include_url=False)
-    more = f"; and {len(parts) - MOST_ERRORS:,} more" if len(parts) > MOST_ERRORS else ""
-    return "; ".join(_explain_part(part) for part in parts[:MOST_ERRORS]) + more
+    more = f"; and {len(parts) - MAX_ERRORS:,} more" if len(parts) > MAX_ERRORS else ""
+    return "; ".join(_explain_part(part) for part in parts[:MAX_ERRORS]) + more
 
 
 def _explain_part(part: Any) -> str:
-    key = brief(".".join(str(place) for place in part["loc"]))
+    key = shorten(".".join(str(place) for place in part["loc"]))
     message = part["msg"].removeprefix("Value error, ")
     if part["type"] in ("component", "value_error"):
         return f"{key}: {message}" if key else message
     if part["type"] == "missing":
         return f"{key} is required"
     message = message.replace("a valid tuple", "a list, [A,B,…]")
-    return f"{key}: got {brief(repr(part['input']))}, {message[:1].lower()}{message[1:]}"
+    return f"{key}: got {shorten(repr(part['input']))}, {message[:1].lower()}{message[1:]}"

@@ -17,7 +17,7 @@ from linfit.problem.penalties import Ridge
 Config = TypeVar("Config", bound=Frozen)
 
 #: Schema of configs that are written. Earlier ones can be read.
-SCHEMA = 2
+CONFIG_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Convention:
         """Key of the field in a config, as overrides name it."""
         return f"{self.section}.{self.field}" if self.section else self.field
 
-    def part(self, config: Frozen) -> Frozen | None:
+    def find_part(self, config: Frozen) -> Frozen | None:
         """Return the part of the config that has the field.
 
         None if the config has none.
@@ -56,10 +56,10 @@ CONVENTIONS = (
 )
 
 
-def as_of_schema(config: Config, schema: int) -> Config:
+def restore_conventions(config: Config, schema: int) -> Config:
     """Return a config that was stored in `schema`, with the conventions of that schema."""
     for convention in CONVENTIONS:
-        part = convention.part(config)
+        part = convention.find_part(config)
         if schema >= convention.schema or part is None:
             continue
         update: dict[str, object] = {convention.field: convention.before}
@@ -69,20 +69,20 @@ def as_of_schema(config: Config, schema: int) -> Config:
     return config
 
 
-def left_out(config: Frozen) -> Iterator[tuple[str, str]]:
+def exclude_from_fingerprint(config: Frozen) -> Iterator[tuple[str, str]]:
     """Yield (section, field) of each convention that the fit's fingerprint excludes."""
     for convention in CONVENTIONS:
-        part = convention.part(config)
+        part = convention.find_part(config)
         if part is None:
             continue
         if getattr(part, convention.field) == convention.before or not convention.matters(config):
             yield convention.section, convention.field
 
 
-def keys_without_effect(*configs: Frozen) -> set[str]:
+def find_keys_without_effect(*configs: Frozen) -> set[str]:
     """Return the keys of conventions that change no number of any of the fits."""
 
     def has_effect(convention: Convention) -> bool:
-        return any(convention.part(one) and convention.matters(one) for one in configs)
+        return any(convention.find_part(one) and convention.matters(one) for one in configs)
 
     return {convention.key for convention in CONVENTIONS if not has_effect(convention)}

@@ -16,7 +16,7 @@ class RecordingError(LinfitError):
     """
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Return the text with control characters as escape sequences, but for newlines and tabs."""
     if text.isascii() and text.isprintable():
         return text
@@ -26,6 +26,6 @@ def printable(text: str) -> str:
     )
 
 
-def brief(text: str, most: int = 200) -> str:
+def shorten(text: str, most: int = 200) -> str:
     """Return the text, cut after `most` characters with a note of its length."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"

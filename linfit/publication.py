@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import Fit, Status
-from linfit.engine.surroundings import isolated
 from linfit.errors import LinfitError
-from linfit.sweeps.run_result import Recorded, RunResult
-from linfit.tracking import layout, notes
-from linfit.views.attempts import attempt
+from linfit.sweeps.run.result import RecordedRun, RunResult
+from linfit.tracking.schema import descriptions, mlflow_names
+from linfit.views.report.attempts import try_to_make
 
 if TYPE_CHECKING:  # pandas is for sweeps alone
-    from linfit.views.comparison import Comparison
-    from linfit.views.horizon import Twins
+    from linfit.views.analysis.comparison import Comparison
+    from linfit.views.analysis.rounding import Twins
+    from linfit.views.analysis.sweep_data import SweepData
     from linfit.views.results import Results
-    from linfit.views.swept import Swept
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Publication:
     """
 
     files: Sequence[Path] = ()
-    data: Swept | None = None
+    data: SweepData | None = None
     comparison: Comparison | None = None
 
 
-@isolated
+@isolate_from_caller
 def sweep(arguments: Sequence[str]) -> Results:
     """Run a sweep as `linfit run -m` does, record it, draw it, and return its results.
 
@@ -47,8 +47,8 @@ def sweep(arguments: Sequence[str]) -> Results:
     `pictures=false` among the arguments skips pictures, leaderboard and report. Raises ConfigError
     before anything runs if the config is wrong.
     """
-    from linfit.sweeps.app import execute
-    from linfit.views.illustration import swept_of
+    from linfit.sweeps.run.hydra_app import execute
+    from linfit.views.report.artifacts import open_sweep_data
     from linfit.views.results import Results
 
     result = execute(["--multirun", *arguments])
@@ -57,7 +57,7 @@ def sweep(arguments: Sequence[str]) -> Results:
 
     made = publish_artifacts(result)
     publish_description(result, made)
-    return Results(made.data or swept_of(result.recorded), made.comparison)
+    return Results(made.data or open_sweep_data(result.recorded), made.comparison)
 
 
 def publish_artifacts(result: RunResult) -> Publication:
@@ -69,90 +69,94 @@ def publish_artifacts(result: RunResult) -> Publication:
     if recorded is None or not recorded.config.pictures:
         return Publication()
     if result.sweep_id is not None:
-        return attempt("the report", publish_sweep, recorded) or Publication()
-    if result.fit is None or len(result.done) != 1:
+        return try_to_make("the report", publish_sweep, recorded) or Publication()
+    if result.fit is None or len(result.completed) != 1:
         return Publication()
-    return attempt("the pictures", publish_fit, recorded, result.fit) or Publication()
+    return try_to_make("the pictures", publish_fit, recorded, result.fit) or Publication()
 
 
-def publish_fit(recorded: Recorded, fit: Fit) -> Publication:
+def publish_fit(recorded: RecordedRun, fit: Fit) -> Publication:
     """Draw and attach the pictures of a single run, none of a failed one."""
-    from linfit.views.illustration import plot_fit, save_charts
+    from linfit.views.report.artifacts import plot_fit, save_charts
 
     if fit.status is Status.FAILED:
         return Publication()
-    files = save_charts(plot_fit(fit), recorded.folder / layout.PICTURES)
-    _attach(recorded, files, layout.PICTURES)
+    files = save_charts(plot_fit(fit), recorded.folder / mlflow_names.PICTURES)
+    _attach(recorded, files, mlflow_names.PICTURES)
     return Publication(files)
 
 
-def publish_sweep(recorded: Recorded) -> Publication:
+def publish_sweep(recorded: RecordedRun) -> Publication:
     """Attach the pictures, the leaderboard, the twins and the report of a sweep."""
-    from linfit.views.board import write
-    from linfit.views.comparison import compare
-    from linfit.views.illustration import charts_of, save_charts, swept_of, write_report
+    from linfit.views.analysis.comparison import compare_methods
+    from linfit.views.report.artifacts import open_sweep_data, plot_sweep, save_charts, write_report
+    from linfit.views.report.leaderboard import write_leaderboard
 
-    data = swept_of(recorded)
-    comparison = attempt("the leaderboard", compare, data)
+    data = open_sweep_data(recorded)
+    comparison = try_to_make("the leaderboard", compare_methods, data)
     if comparison is None:
         return Publication()
 
     files: list[Path] = []
-    compared = attempt("the twins", _compare_twins, recorded, data, comparison)
+    compared = try_to_make("the twins", _compare_twins, recorded, data, comparison)
     if compared is not None:
         files, comparison = compared
 
     folder = recorded.folder
-    charts = charts_of(data, comparison)
-    pictures = attempt("the pictures", save_charts, charts, folder / layout.PICTURES) or []
-    _attach(recorded, pictures, layout.PICTURES)
+    charts = plot_sweep(data, comparison)
+    pictures = (
+        try_to_make("the pictures", save_charts, charts, folder / mlflow_names.PICTURES) or []
+    )
+    _attach(recorded, pictures, mlflow_names.PICTURES)
 
-    files = (attempt("the leaderboard", write, comparison, folder) or []) + files
-    report = folder / layout.REPORT
-    if attempt("the report", write_report, report, data, comparison, charts) is not None:
+    files = (try_to_make("the leaderboard", write_leaderboard, comparison, folder) or []) + files
+    report = folder / mlflow_names.REPORT
+    if try_to_make("the report", write_report, report, data, comparison, charts) is not None:
         files.append(report)
     _attach(recorded, files)
     return Publication([*pictures, *files], data, comparison)
 
 
 def _compare_twins(
-    recorded: Recorded, data: Swept, comparison: Comparison
+    recorded: RecordedRun, data: SweepData, comparison: Comparison
 ) -> tuple[list[Path], Comparison]:
     """Fit twins of the leaderboard's first fits; return their file and the comparison with them."""
-    from linfit.views import horizon
-    from linfit.views.comparison import to_twin, with_twins
+    from linfit.views.analysis import rounding
+    from linfit.views.analysis.comparison import add_twins, select_for_twins
 
-    twins = run_twins(data, to_twin(comparison, horizon.MOST))
+    twins = run_twins(data, select_for_twins(comparison, rounding.MOST_TWINS))
     if not twins:
         return [], comparison
-    step = horizon.horizon(twins)
-    recorded.recorder.tag(recorded.run_id, {layout.HORIZON: str(step or "none")})
-    return [horizon.write(twins, recorded.folder / layout.TWINS)], with_twins(comparison, twins)
+    step = rounding.find_horizon(twins)
+    recorded.recorder.set_tags(recorded.run_id, {mlflow_names.HORIZON: str(step or "none")})
+    return [rounding.write_twins(twins, recorded.folder / mlflow_names.TWINS)], add_twins(
+        comparison, twins
+    )
 
 
-def run_twins(data: Swept, rows: Iterable[int]) -> Twins:
+def run_twins(data: SweepData, rows: Iterable[int]) -> Twins:
     """Fit the twins of some fits of a sweep and return where they part.
 
     Fits that are too large, or whose data or plug-ins are gone, are left out.
     """
-    from linfit.engine.twins import partings
+    from linfit.engine.rounding_twins import compare_with_twins
 
     configs = {}
     for row in rows:
         try:
-            configs[row] = data.runnable(row)
+            configs[row] = data.load_config(row)
         except (LinfitError, ValueError, OSError):
             continue
-    found = zip(configs, partings(list(configs.values())), strict=True)
+    found = zip(configs, compare_with_twins(list(configs.values())), strict=True)
     return {row: parting for row, parting in found if parting is not None}
 
 
-def _attach(recorded: Recorded, files: list[Path], folder: str | None = None) -> None:
+def _attach(recorded: RecordedRun, files: list[Path], folder: str | None = None) -> None:
     """Add files to the run's artifacts."""
     if not files:
         return
-    attach = recorded.recorder.attach
-    attempt("the run's copy of the pictures", attach, recorded.run_id, files, folder)
+    attach = recorded.recorder.log_artifacts
+    try_to_make("the run's copy of the pictures", attach, recorded.run_id, files, folder)
 
 
 def publish_description(result: RunResult, made: Publication) -> None:
@@ -160,17 +164,17 @@ def publish_description(result: RunResult, made: Publication) -> None:
 
     A store that fails is one line on stderr.
     """
-    attempt("the description", _record_description, result, made)
+    try_to_make("the description", _record_description, result, made)
 
 
 def _record_description(result: RunResult, made: Publication) -> None:
-    from linfit.views.description import describe, presentation
+    from linfit.views.report.description import compose_experiment_tags, describe_run
 
     recorded = result.recorded
     if recorded is None or not recorded.run_id:
         return
-    description = describe(result, recorded, made.comparison, made.files)
+    description = describe_run(result, recorded, made.comparison, made.files)
     recorder = recorded.recorder
-    recorder.tag(recorded.run_id, {notes.NOTE: description.run})
-    tags = recorder.presentation()
-    recorder.present(presentation(recorded, description.experiment, tags))
+    recorder.set_tags(recorded.run_id, {descriptions.NOTE_TAG: description.run})
+    tags = recorder.experiment_tags()
+    recorder.set_experiment_tags(compose_experiment_tags(recorded, description.experiment, tags))

@@ -14,35 +14,41 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from linfit.config import FitConfig
+from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import Fit, Status
-from linfit.engine.surroundings import isolated
 from linfit.errors import ConfigError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
-from linfit.sweeps.changing import changed
-from linfit.sweeps.composition import load_plugins
-from linfit.sweeps.nesting import nest
-from linfit.sweeps.repeating import Sample, repeat, repeat_sample
-from linfit.tracking import environment, layout
-from linfit.tracking.access import Permits
-from linfit.tracking.changes import Change, changes, config_changes
-from linfit.tracking.comparison import OTHER, Difference, Verdict, difference
-from linfit.tracking.opening import open_recorder
-from linfit.tracking.originals import (
-    Original,
-    Source,
-    from_files,
-    from_run,
-    from_sweep,
-    from_sweep_folder,
+from linfit.sweeps.compose.compose import load_plugins
+from linfit.sweeps.compose.edit import apply_changes
+from linfit.sweeps.compose.nesting import tag_parent
+from linfit.sweeps.run.rerun import RepeatedSample, repeat_run, repeat_sample
+from linfit.tracking.provenance import environment
+from linfit.tracking.read.access import ReadPolicy
+from linfit.tracking.read.comparison import (
+    OTHER_OUTCOME,
+    OutcomeDifference,
+    Verdict,
+    compare_outcomes,
 )
-from linfit.tracking.outcomes import Outcome
-from linfit.tracking.reading import LAST, Reader, Record
-from linfit.tracking.store import Store, locate
+from linfit.tracking.read.environment_diff import Change, list_changes, list_config_changes
+from linfit.tracking.read.original import (
+    ReproductionSource,
+    StoredFit,
+    read_run_files,
+    read_run_source,
+    read_sweep_folder,
+    read_sweep_source,
+)
+from linfit.tracking.read.outcome import Outcome
+from linfit.tracking.read.reader import LAST_REFERENCE, RunReader, StoredRun
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.store.store import Store, resolve_store
+from linfit.tracking.write.open import open_recorder
 
 #: Fits of a sweep that are drawn unless `sample` is given.
-SAMPLE = 20
+DEFAULT_SAMPLE = 20
 #: An override that asks for the verdict alone, which needs no store.
-UNRECORDED = "tracking=none"
+UNTRACKED = "tracking=none"
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Repetition:
     why: str = ""
     run_id: str = ""
     """Id of the repetition's own run."""
-    difference: Difference | None = None
+    difference: OutcomeDifference | None = None
     then: Outcome | None = None
     now: Outcome | None = None
 
@@ -78,7 +84,7 @@ class Reproduction:
     known: bool = True
     """True if the origin of its numbers was recorded; else `changes` is about the config only."""
 
-    def count(self, verdict: Verdict) -> int:
+    def count_verdict(self, verdict: Verdict) -> int:
         """Return the number of fits with this verdict."""
         return sum(repetition.verdict is verdict for repetition in self.repetitions)
 
@@ -86,12 +92,14 @@ class Reproduction:
     def verdict(self) -> Verdict:
         """Verdict of its worst fit: differs, refused, equal within tolerance, identical."""
         order = (Verdict.DIFFERS, Verdict.REFUSED, Verdict.EQUAL)
-        return next((verdict for verdict in order if self.count(verdict)), Verdict.IDENTICAL)
+        return next(
+            (verdict for verdict in order if self.count_verdict(verdict)), Verdict.IDENTICAL
+        )
 
 
-@isolated
+@isolate_from_caller
 def reproduce(
-    reference: str | Path = LAST,
+    reference: str | Path = LAST_REFERENCE,
     *,
     sample: int | None = None,
     seed: int = 0,
@@ -117,15 +125,15 @@ def reproduce(
     repeated.
     """
     load_plugins(())  # those of installed packages
-    store = locate(uri, artifacts)
-    permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
-    source = find(store, str(reference), sample, seed, permits)
-    given = tuple(override for override in overrides if override != UNRECORDED)
+    store = resolve_store(uri, artifacts)
+    permits = ReadPolicy(load_plugins if trust else None, None if data is None else Path(data))
+    source = find_source(store, str(reference), sample, seed, permits)
+    given = tuple(override for override in overrides if override != UNTRACKED)
     tracking: Tracking = MLflowTracking(uri=store.uri, artifacts=store.artifacts)
-    if UNRECORDED in overrides:
+    if UNTRACKED in overrides:
         tracking = NoTracking()
     ready = [
-        _ReadyFit(original, changed(original.config, given))
+        _ReadyFit(original, apply_changes(original.config, given))
         for original in source.originals
         if original.config is not None
     ]
@@ -139,28 +147,28 @@ def reproduce(
 class _ReadyFit:
     """A fit that can be repeated: the original, and the config to run."""
 
-    original: Original
+    original: StoredFit
     config: FitConfig
-    found: list[tuple[Difference, Outcome]] = field(default_factory=list)
+    found: list[tuple[OutcomeDifference, Outcome]] = field(default_factory=list)
 
     def judge(self, fit: Fit, given: Sequence[str]) -> dict[str, str]:
         """Compare the repetition with the original, and return its tags."""
         then = self.original.outcome
         assert then is not None
         assert self.original.config is not None
-        now = Outcome.of(fit)
+        now = Outcome.from_fit(fit)
         other_steps = self.original.config.record != self.config.record
-        found = difference(then, now, common=other_steps)
+        found = compare_outcomes(then, now, common=other_steps)
         if fit.status is Status.FAILED and then.status != Status.FAILED:
             last = (fit.error or "").strip().splitlines()[-1:]
             why = f"it could not be run again: {''.join(last) or 'it failed'}"
             found = replace(found, verdict=Verdict.REFUSED, why=why)
         self.found.append((found, now))
 
-        tags = layout.reproduction(self.original.run_id)
-        tags[layout.VERDICT] = self.found[0][0].verdict.value
+        tags = mlflow_names.tag_reproduction(self.original.run_id)
+        tags[mlflow_names.VERDICT] = self.found[0][0].verdict.value
         if given:
-            tags[layout.CHANGED] = " ".join(given)
+            tags[mlflow_names.CHANGED] = " ".join(given)
         return tags
 
     def repetition(self, run_id: str) -> Repetition:
@@ -178,81 +186,91 @@ class _ReadyFit:
         )
 
 
-def find(store: Store, reference: str, sample: int | None, seed: int, permits: Permits) -> Source:
+def find_source(
+    store: Store, reference: str, sample: int | None, seed: int, permits: ReadPolicy
+) -> ReproductionSource:
     """Return what `reference` names, read and checked.
 
     Raise ConfigError or LinfitError if it cannot be run again.
     """
     path = Path(reference)
     if not (path.suffix or len(path.parts) > 1 or path.is_dir()):
-        return _source_of_record(Reader(store).find(reference), sample, seed, permits)
-    known = None if store.file is not None and not store.file.exists() else Reader(store)
-    if (path / layout.MANIFEST).is_file():
-        return from_sweep_folder(path, known, sample or SAMPLE, seed, permits)
-    found = from_files(path, known, permits)
-    if isinstance(found, Record):
+        return _source_of_record(RunReader(store).find_run(reference), sample, seed, permits)
+    known = None if store.file is not None and not store.file.exists() else RunReader(store)
+    if (path / mlflow_names.MANIFEST).is_file():
+        return read_sweep_folder(path, known, sample or DEFAULT_SAMPLE, seed, permits)
+    found = read_run_files(path, known, permits)
+    if isinstance(found, StoredRun):
         return _source_of_record(found, sample, seed, permits)
     return found
 
 
-def _source_of_record(record: Record, sample: int | None, seed: int, permits: Permits) -> Source:
-    if record.kind == layout.SWEEP:
-        return from_sweep(record, sample or SAMPLE, seed, permits)
+def _source_of_record(
+    record: StoredRun, sample: int | None, seed: int, permits: ReadPolicy
+) -> ReproductionSource:
+    if record.kind == mlflow_names.SWEEP:
+        return read_sweep_source(record, sample or DEFAULT_SAMPLE, seed, permits)
     if sample is not None:
         raise ConfigError(f"run {record.run_id} is one fit: a sample is drawn from a sweep")
-    return from_run(record, permits)
+    return read_run_source(record, permits)
 
 
 def _repeat_fits(
-    source: Source, ready: list[_ReadyFit], given: tuple[str, ...], tracking: Tracking, workers: int
+    source: ReproductionSource,
+    ready: list[_ReadyFit],
+    given: tuple[str, ...],
+    tracking: Tracking,
+    workers: int,
 ) -> Reproduction:
     # Opened first: no fit runs for a store that cannot be written.
     recorder = open_recorder(tracking, source.experiment)
-    above = nest(tracking, source.experiment)
+    above = tag_parent(tracking, source.experiment)
 
     def judge(place: int, fit: Fit) -> dict[str, str]:
         return ready[place].judge(fit, given)
 
     if source.sweep:
-        tags = {**above, **layout.reproduction(source.run_id)}
-        sample = Sample(source.name, [one.config for one in ready], source.varying, tags)
+        tags = {**above, **mlflow_names.tag_reproduction(source.run_id)}
+        sample = RepeatedSample(source.name, [one.config for one in ready], source.varying, tags)
         run_id, ids = repeat_sample(sample, recorder, judge, workers)
     else:
-        run_id = repeat(ready[0].config, source.name, recorder, judge, above)
+        run_id = repeat_run(ready[0].config, source.name, recorder, judge, above)
         ids = [run_id]
     repeated = {id(one.original): one.repetition(own) for one, own in zip(ready, ids, strict=True)}
     first = ready[0]
     assert first.original.config is not None
-    found = config_changes(first.original.config, first.config) if given else []
-    found = [*found, *changes(source.document, environment.document(first.config))]
+    found = list_config_changes(first.original.config, first.config) if given else []
+    found = [*found, *list_changes(source.provenance, environment.collect_provenance(first.config))]
     repetitions = [
         repeated.get(id(original)) or _refused(original) for original in source.originals
     ]
-    known = bool(source.document)
+    known = bool(source.provenance)
     return Reproduction(source.name, source.run_id, run_id, found, repetitions, given, known)
 
 
-def _refused(original: Original) -> Repetition:
+def _refused(original: StoredFit) -> Repetition:
     return Repetition(original.name, original.run_id, Verdict.REFUSED, original.why)
 
 
-@isolated
-def compare(store: Store, one: str, other: str, trust: bool = False) -> Reproduction:
+@isolate_from_caller
+def compare_runs(store: Store, one: str, other: str, trust: bool = False) -> Reproduction:
     """Compare two recorded runs, as `linfit diff` shows them. Nothing runs.
 
     Plug-ins are imported only with `trust`.
     """
     load_plugins(())
-    reader = Reader(store)
-    first, second = (reader.find(reference) for reference in (one, other))
+    reader = RunReader(store)
+    first, second = (reader.find_run(reference) for reference in (one, other))
     load = load_plugins if trust else None
     configs = [record.config(load) for record in (first, second)]
     then = first.outcome(configs[0])
     now = second.outcome(configs[1])
-    found = difference(then, now, common=configs[0].record != configs[1].record, other=OTHER)
+    found = compare_outcomes(
+        then, now, common=configs[0].record != configs[1].record, other=OTHER_OUTCOME
+    )
     documents = [record.provenance() for record in (first, second)]
     repetition = Repetition(
         second.name, first.run_id, found.verdict, found.why, second.run_id, found, then, now
     )
-    differ = [*config_changes(*configs), *changes(*documents)]
+    differ = [*list_config_changes(*configs), *list_changes(*documents)]
     return Reproduction(first.name, first.run_id, second.run_id, differ, [repetition])

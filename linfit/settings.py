@@ -13,7 +13,7 @@ from linfit.component import Component, Frozen
 
 CURVE_POINTS = 40
 #: A fraction of the initial value.
-Share = Annotated[float, Field(gt=0, lt=1)]
+InitialFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Device(Component):
@@ -26,7 +26,7 @@ class Device(Component):
     def resolve(self) -> Device:
         """Return the actual device. Raise ValueError if it is absent."""
 
-    def check(self, dtype: str) -> None:
+    def check_dtype(self, dtype: str) -> None:
         """Raise ValueError if the device cannot compute in `dtype`."""
         if dtype not in self.dtypes:
             only = " and ".join(self.dtypes)
@@ -80,10 +80,10 @@ class Auto(Device):
     name: Literal["auto"] = "auto"
 
     def resolve(self) -> Device:
-        return CUDA() if "cuda" in devices() else CPU()
+        return CUDA() if "cuda" in list_devices() else CPU()
 
 
-def devices() -> list[str]:
+def list_devices() -> list[str]:
     """Return the devices that torch can use on this machine."""
     import torch
 
@@ -96,7 +96,7 @@ def devices() -> list[str]:
 
 
 def _require_present(device: Device) -> Device:
-    present = devices()
+    present = list_devices()
     if device.name not in present:
         raise ValueError(
             f"device {device.name} is not there: this machine has {', '.join(present)}; "
@@ -127,7 +127,7 @@ class SingleEngine(Engine):
 
 #: Most bytes of a block of fits, for tensors and results; problems for other blocks may take as
 #: many again.
-Memory = Annotated[int, Field(ge=2**20)]
+MemoryBytes = Annotated[int, Field(ge=2**20)]
 
 
 class StackedEngine(Engine):
@@ -137,7 +137,7 @@ class StackedEngine(Engine):
     """
 
     name: Literal["stacked"] = "stacked"
-    memory: Memory = 2**29
+    memory: MemoryBytes = 2**29
 
     def resolve(self, several: bool, stackable: bool) -> Engine:
         return self if stackable else SingleEngine()
@@ -147,7 +147,7 @@ class AutoEngine(Engine):
     """A lone fit runs `single`, several run `stacked`."""
 
     name: Literal["auto"] = "auto"
-    memory: Memory = 2**29
+    memory: MemoryBytes = 2**29
 
     def resolve(self, several: bool, stackable: bool) -> Engine:
         return StackedEngine(memory=self.memory) if several and stackable else SingleEngine()
@@ -204,9 +204,9 @@ class Record(Frozen):
     """
 
     every: Annotated[int, Field(ge=1)] | None = None
-    tolerance: Share = 1e-6
+    tolerance: InitialFraction = 1e-6
 
-    def steps(self, total: int) -> list[int]:
+    def recorded_steps(self, total: int) -> list[int]:
         """Return the recorded steps of a fit of `total` updates, in order."""
         spaced = np.geomspace(1, max(total, 1), CURVE_POINTS).round().astype(int).tolist()
         regular = range(0, total + 1, self.every) if self.every else ()
@@ -221,8 +221,8 @@ class Stop(Frozen):
     gradient norm is at most `gradient_norm` times the initial one.
     """
 
-    later = frozenset({"excess_loss", "gradient_norm"})
+    omitted_at_default = frozenset({"excess_loss", "gradient_norm"})
 
     divergence: Annotated[float, Field(gt=1)] = 1e6
-    excess_loss: Share | None = None
-    gradient_norm: Share | None = None
+    excess_loss: InitialFraction | None = None
+    gradient_norm: InitialFraction | None = None

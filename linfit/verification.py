@@ -14,24 +14,28 @@ from pathlib import Path
 
 import numpy as np
 
-from linfit.engine.difference import parting_step, relative, relative_losses
+from linfit.engine.caller_settings import isolate_from_caller
+from linfit.engine.difference import compare_losses, parting_step, relative_difference
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
-from linfit.engine.surroundings import isolated
 from linfit.errors import ConfigError, LinfitError
 from linfit.problem.types import Array
 from linfit.settings import SingleEngine, StackedEngine
-from linfit.sweeps.composition import load_plugins
-from linfit.tracking import layout
-from linfit.tracking.access import Kept, Permits
-from linfit.tracking.changes import DECIDED
-from linfit.tracking.comparison import Verdict, differences
-from linfit.tracking.environment import differing, environment, tagged
-from linfit.tracking.outcomes import Outcome, of_rows
-from linfit.tracking.reading import Reader, Record
-from linfit.tracking.store import Store
-from linfit.tracking.stored import read_config
-from linfit.tracking.sweep_tables import Entry, num_rows
+from linfit.sweeps.compose.compose import load_plugins
+from linfit.tracking.provenance.environment import (
+    collect_environment,
+    compare_environments,
+    read_machine_tag,
+)
+from linfit.tracking.read.access import FindKeptFile, ReadPolicy
+from linfit.tracking.read.comparison import Verdict, list_differences
+from linfit.tracking.read.config import read_config
+from linfit.tracking.read.environment_diff import KEYS_OF_CONFIG
+from linfit.tracking.read.outcome import Outcome, read_row_outcome
+from linfit.tracking.read.reader import RunReader, StoredRun
+from linfit.tracking.read.sweep_tables import TableEntry, count_rows
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,13 @@ class Verification:
     changes: dict[str, tuple[str, str]]
     checks: list[Check]
 
-    def count(self, verdict: Verdict) -> int:
+    def count_verdict(self, verdict: Verdict) -> int:
         """Return the number of fits with this verdict."""
         return sum(check.verdict is verdict for check in self.checks)
 
 
-@isolated
-def verify(
+@isolate_from_caller
+def verify_sweep(
     store: Store,
     reference: str,
     sample: int,
@@ -102,46 +106,46 @@ def verify(
     below `data`.
     """
     load_plugins(())  # those of installed packages
-    permits = Permits(load_plugins if trust else None, None if data is None else Path(data))
-    record = Reader(store).find(reference, layout.SWEEP)
-    if record.kind != layout.SWEEP:
+    permits = ReadPolicy(load_plugins if trust else None, None if data is None else Path(data))
+    record = RunReader(store).find_run(reference, mlflow_names.SWEEP)
+    if record.kind != mlflow_names.SWEEP:
         raise LinfitError(
             f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last"
         )
-    tables = record.tables()
-    rows = tables.draw(sample, seed)
+    tables = record.find_tables()
+    rows = tables.draw_rows(sample, seed)
     checks = [
-        _check(row, permits, record.file, *parts)
-        for row, parts in zip(rows, tables.read(rows), strict=True)
+        _check(row, permits, record.fetch_file, *parts)
+        for row, parts in zip(rows, tables.read_fits(rows), strict=True)
     ]
-    num_fits = num_rows(tables.manifest)
+    num_fits = count_rows(tables.manifest)
     return Verification(record.run_id, record.name, num_fits, _environment_changes(record), checks)
 
 
-def _environment_changes(record: Record) -> dict[str, tuple[str, str]]:
+def _environment_changes(record: StoredRun) -> dict[str, tuple[str, str]]:
     try:
-        then = tagged(record.tags) or {}
-        found = differing(then, environment(int(then.get("threads", "1"))))
+        then = read_machine_tag(record.tags) or {}
+        found = compare_environments(then, collect_environment(int(then.get("threads", "1"))))
     except (ValueError, TypeError):
         return {}  # an unreadable tag is no obstacle: the bits decide
     # A fit is refitted on its own device.
-    return {key: pair for key, pair in found.items() if key not in DECIDED}
+    return {key: pair for key, pair in found.items() if key not in KEYS_OF_CONFIG}
 
 
 def _check(
     row: int,
-    permits: Permits,
-    kept: Kept,
-    planned: Entry | None,
-    result: Entry | None,
-    curve: Entry | None,
+    permits: ReadPolicy,
+    kept: FindKeptFile,
+    planned: TableEntry | None,
+    result: TableEntry | None,
+    curve: TableEntry | None,
 ) -> Check:
     if planned is None:
         return Check(row, f"row {row}", Verdict.REFUSED, "the manifest has no such row")
     name = str(planned["name"])
     try:
         stored = read_config(planned["config"], permits.load)
-        config = permits.admit(stored, planned["fingerprint"], kept)
+        config = permits.authorize(stored, planned["fingerprint"], kept)
     except ConfigError as error:
         return Check(row, name, Verdict.REFUSED, str(error))
     if result is None:
@@ -153,7 +157,7 @@ def _check(
     if again.status is Status.FAILED and result["status"] != Status.FAILED.value:
         why = f"it failed this time: {(again.error or '').strip().splitlines()[-1]}"
         return Check(row, name, Verdict.REFUSED, why, engine, status)
-    different = differences(of_rows(result, curve), Outcome.of(again))
+    different = list_differences(read_row_outcome(result, curve), Outcome.from_fit(again))
     verdict = Verdict.DIFFERS if different else Verdict.IDENTICAL
     other = _compare_engines(again)
     return Check(row, name, verdict, "; ".join(different), engine, status, other)
@@ -169,10 +173,10 @@ def _compare_engines(again: Fit) -> Agreement | None:
     if again.status is Status.FAILED or (not is_stacked and config.unstackable()):
         return None
     engine = SingleEngine() if is_stacked else StackedEngine()
-    return agreement(again, fit(config.model_copy(update={"engine": engine})))
+    return measure_agreement(again, fit(config.model_copy(update={"engine": engine})))
 
 
-def agreement(one: Fit, other: Fit) -> Agreement:
+def measure_agreement(one: Fit, other: Fit) -> Agreement:
     """Compare two fits of one config, from two engines, at their common steps."""
     engine = other.config.engine.name
     status = other.status.value
@@ -180,10 +184,10 @@ def agreement(one: Fit, other: Fit) -> Agreement:
         return Agreement(engine, status, np.inf, np.inf, int(one.steps[0]))
     dtype = one.config.dtype
     steps, mine, theirs = np.intersect1d(one.steps, other.steps, return_indices=True)
-    losses = relative_losses(one.losses[mine], other.losses[theirs], dtype)  # [k]
+    losses = compare_losses(one.losses[mine], other.losses[theirs], dtype)  # [k]
     own_end = _weights_at(one, mine[-1])
     other_end = _weights_at(other, theirs[-1])
-    weights = relative(own_end, other_end, np.abs(own_end).max())
+    weights = relative_difference(own_end, other_end, np.abs(own_end).max())
     parted_at = parting_step(steps, losses, dtype)
     return Agreement(engine, status, float(losses.max()), float(weights.max()), parted_at)
 

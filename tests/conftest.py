@@ -31,10 +31,10 @@ def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It is made once, because migrating takes seconds and copying none.
     """
-    from linfit.tracking.store import Store, prepare
+    from linfit.tracking.store.store import Store, ensure_store
 
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    prepare(Store(f"sqlite:///{file}", None))
+    ensure_store(Store(f"sqlite:///{file}", None))
     return file
 
 
@@ -132,4 +132,4 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system says nothing of processes in files, as macOS and Windows do not."""
-    monkeypatch.setattr("linfit.owner.PROC", tmp_path / "no proc")
+    monkeypatch.setattr("linfit.system.process_owner.PROC_FOLDER", tmp_path / "no proc")

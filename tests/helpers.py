@@ -28,7 +28,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
-from linfit.problem.arrays import arrays
+from linfit.problem.datasets.arrays import arrays
 from linfit.problem.problem import Problem
 
 Settings = Mapping[str, Any]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from linfit.tracking import layout
+from linfit.tracking.schema import mlflow_names
 from tests.helpers import started
 
 Linfit = Callable[..., Any]
@@ -138,7 +138,7 @@ def test_json_is_for_programs(linfit: Linfit, workdir: Path) -> None:
     assert [row["name"] for row in rows] == ["seed=0", "seed=1"]
     assert all(row["status"] == "completed" and len(row["weights"]) == 2 for row in rows)
     shown = json.loads(linfit("show", "last", "--json").out)
-    assert shown["tags"][layout.KIND] == "sweep"
+    assert shown["tags"][mlflow_names.KIND] == "sweep"
     assert {child["run_id"] for child in shown["children"]} == {row["run_id"] for row in rows}
     assert "optimizer" in json.loads(linfit("list", "--json").out)
 
@@ -152,12 +152,19 @@ def test_one_failing_run_does_not_stop_the_others(
     assert (
         "2 of 4 fits failed: exits (SystemExit: 0); raises (RuntimeError: boom [bold])" in done.err
     )
-    by_name = {run.info.run_name: run for run in runs(client) if layout.PARENT in run.data.tags}
+    by_name = {
+        run.info.run_name: run for run in runs(client) if mlflow_names.PARENT in run.data.tags
+    }
     assert {name: run.info.status for name, run in by_name.items()} == {
         "sgd": "FINISHED", "adam": "FINISHED", "exits": "FAILED", "raises": "FAILED"
     }  # fmt: skip
-    assert by_name["raises"].data.tags[layout.ERROR].rstrip().endswith("RuntimeError: boom [bold]")
-    [parent] = [run for run in runs(client) if layout.PARENT not in run.data.tags]
+    assert (
+        by_name["raises"]
+        .data.tags[mlflow_names.ERROR]
+        .rstrip()
+        .endswith("RuntimeError: boom [bold]")
+    )
+    [parent] = [run for run in runs(client) if mlflow_names.PARENT not in run.data.tags]
     assert parent.info.status == "FAILED"
     assert parent.data.metrics["num_failed"] == 2
 
@@ -171,7 +178,7 @@ def test_a_failing_single_run_is_failed(
     assert "1 of 1 fits failed" in done.err
     [run] = runs(client)
     assert run.info.status == "FAILED"
-    assert "trouble.py" in run.data.tags[layout.ERROR]
+    assert "trouble.py" in run.data.tags[mlflow_names.ERROR]
 
 
 @pytest.mark.matrix
@@ -319,7 +326,7 @@ def test_artifacts_that_cannot_be_written_are_said_before_the_fit(
 def test_a_fit_that_cannot_be_recorded_is_failed(
     linfit: Linfit, workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linfit.tracking.client import ClientRecorder
+    from linfit.tracking.write.client import ClientRecorder
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -327,8 +334,8 @@ def test_a_fit_that_cannot_be_recorded_is_failed(
     monkeypatch.setattr(ClientRecorder, "_model", full)
     assert linfit("run", "steps=2").code == 2
     [run] = runs(client)
-    assert (run.info.status, run.data.tags[layout.STATUS]) == ("FAILED", "failed")
-    assert "No space left on device" in run.data.tags[layout.ERROR]
+    assert (run.info.status, run.data.tags[mlflow_names.STATUS]) == ("FAILED", "failed")
+    assert "No space left on device" in run.data.tags[mlflow_names.ERROR]
 
 
 @pytest.mark.parametrize(
@@ -365,20 +372,25 @@ def test_cfg_shows_the_config_of_an_experiment(linfit: Linfit, bare: Path) -> No
 @pytest.mark.matrix
 @pytest.mark.read_only
 def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> None:
-    from linfit.sweeps.completion import complete
+    from linfit.sweeps.catalogue.completion import suggest_completions
 
-    assert complete([], "article/linear") == ["article/linear_adam", "article/linear_manual_update"]
-    assert complete([], "optim") == ["optimizers", "optimizer.", "optimizer="]
-    assert complete([], "art") == [
+    assert suggest_completions([], "article/linear") == [
+        "article/linear_adam",
+        "article/linear_manual_update",
+    ]
+    assert suggest_completions([], "optim") == ["optimizers", "optimizer.", "optimizer="]
+    assert suggest_completions([], "art") == [
         f"article/{name}" for name in LEVELS
     ]  # a folder of experiments is no group
-    assert complete(["seed=1", "optimizer=sgd"], "optimizer.mom") == ["optimizer.momentum="]
-    assert complete(["article/linear_adam"], "optimizer=ad") == [
+    assert suggest_completions(["seed=1", "optimizer=sgd"], "optimizer.mom") == [
+        "optimizer.momentum="
+    ]
+    assert suggest_completions(["article/linear_adam"], "optimizer=ad") == [
         "optimizer=adagrad",
         "optimizer=adam",
         "optimizer=adamw",
     ]
-    assert "optimizer.betas." in complete(["article/linear_adam"], "optimizer.be")
+    assert "optimizer.betas." in suggest_completions(["article/linear_adam"], "optimizer.be")
 
 
 def test_completion_offers_flags_our_own_and_hydras() -> None:
@@ -400,10 +412,10 @@ def test_completion_offers_flags_our_own_and_hydras() -> None:
 
 
 def test_a_half_written_line_is_no_mistake(bare: Path) -> None:
-    from linfit.sweeps.completion import complete
+    from linfit.sweeps.catalogue.completion import suggest_completions
 
-    assert complete(["optimizer.betas."], "") == []
-    assert complete(["optimizer=nope"], "optimizer.l") == []
+    assert suggest_completions(["optimizer.betas."], "") == []
+    assert suggest_completions(["optimizer=nope"], "optimizer.l") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -542,7 +554,7 @@ def test_data_that_cannot_be_had_fail_their_fit_alone_and_can_be_shown(
 ) -> None:
     ran = linfit("run", "-m", *HUGE, "steps=5,6")
     assert (ran.code, "2 of 2 fits failed" in ran.err) == (1, True)
-    child = next(run for run in runs(client) if layout.PARENT in run.data.tags)
+    child = next(run for run in runs(client) if mlflow_names.PARENT in run.data.tags)
     assert linfit("show", child.info.run_id).code == 0
 
 
@@ -582,40 +594,42 @@ def test_an_interrupted_run_is_killed_in_mlflow(
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, "")
     [run] = runs(client)
-    assert (run.info.status, run.data.tags[layout.STATUS]) == ("KILLED", "killed")
+    assert (run.info.status, run.data.tags[mlflow_names.STATUS]) == ("KILLED", "killed")
     assert f"run {run.info.run_id} is KILLED in MLflow" in err
 
 
 def test_an_interrupted_sweep_keeps_what_is_finished(
     workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
 ) -> None:
-    from linfit.engine.dispatch import fits_as_done
-    from linfit.sweeps import recording
+    from linfit.engine.dispatch import fit_as_completed
+    from linfit.sweeps.run import block_pipeline
 
     def interrupted(configs: Any, report: Any) -> Any:
-        for place, fit in fits_as_done(configs):
+        for place, fit in fit_as_completed(configs):
             if place == 3:
                 raise KeyboardInterrupt
             yield place, fit
 
-    monkeypatch.setattr(recording, "BLOCK", 2)
-    monkeypatch.setattr("linfit.sweeps.running.fits_as_done", interrupted)
+    monkeypatch.setattr(block_pipeline, "BLOCK", 2)
+    monkeypatch.setattr("linfit.sweeps.executors.executor.fits_as_done", interrupted)
     done = linfit("run", "-m", "seed=0,1,2,3", "steps=3")
     assert done.code == 130
     assert "3 finished fits are kept" in done.err
     found = runs(client)
     kept = sorted(
-        (run.info.run_name, run.info.status) for run in found if layout.PARENT in run.data.tags
+        (run.info.run_name, run.info.status)
+        for run in found
+        if mlflow_names.PARENT in run.data.tags
     )
     assert kept == [(f"seed={seed}", "FINISHED") for seed in (0, 1, 2)]
-    [parent] = [run for run in found if layout.PARENT not in run.data.tags]
+    [parent] = [run for run in found if mlflow_names.PARENT not in run.data.tags]
     assert parent.info.status == "KILLED"
     [folder] = (workdir / "outputs" / "sweeps").iterdir()
     assert {file.name for file in folder.iterdir()} == {
         ".lock",
         "multirun.yaml",
-        layout.MANIFEST,
-        layout.ENVIRONMENT_FILE,
+        mlflow_names.MANIFEST,
+        mlflow_names.ENVIRONMENT_FILE,
         "results",
         "curves",
     }
@@ -648,10 +662,10 @@ def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
     workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
 ) -> None:
     from linfit.errors import RecordingError
-    from linfit.sweeps import recording
-    from linfit.tracking.database import DatabaseRecorder
+    from linfit.sweeps.run import block_pipeline
+    from linfit.tracking.write.database import DatabaseRecorder
 
-    submit = DatabaseRecorder.submit
+    submit = DatabaseRecorder.log_runs_async
     blocks: list[int] = []
 
     def fails(self: DatabaseRecorder, rows: Any) -> Any:
@@ -660,15 +674,15 @@ def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(
             raise RecordingError("the store is full: make room")
         return submit(self, rows)
 
-    monkeypatch.setattr(recording, "BLOCK", 2)
-    monkeypatch.setattr(DatabaseRecorder, "submit", fails)
+    monkeypatch.setattr(block_pipeline, "BLOCK", 2)
+    monkeypatch.setattr(DatabaseRecorder, "log_runs_async", fails)
     done = linfit("run", "-m", "seed=range(0,6)", "steps=3")
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith(
         "linfit: the store is full: make room; go on with: linfit resume "
     )
     assert "Traceback" not in done.err
-    children = [run for run in runs(client) if layout.PARENT in run.data.tags]
+    children = [run for run in runs(client) if mlflow_names.PARENT in run.data.tags]
     assert sorted((run.info.run_name, run.info.status) for run in children) == [
         ("seed=0", "FINISHED"),
         ("seed=1", "FINISHED"),
@@ -691,7 +705,7 @@ def test_only_the_best_become_runs_where_that_is_asked_for(
         "tracking.runs=best:2",
     )
     assert done.code == 0, done.err
-    children = [run for run in runs(client) if layout.PARENT in run.data.tags]
+    children = [run for run in runs(client) if mlflow_names.PARENT in run.data.tags]
     assert {run.info.run_name for run in children} == {"lr=0.001", "lr=0.002"}
     [results] = (workdir / "outputs" / "sweeps").glob("*/results.parquet")
     table = pd.read_parquet(results)
@@ -701,7 +715,7 @@ def test_only_the_best_become_runs_where_that_is_asked_for(
         run.info.run_name: run.info.run_id for run in children
     }
     assert pd.isna(ids["lr=0.0001"]) and pd.isna(ids["lr=1.0"])
-    assert {run.data.tags[layout.ROW] for run in children} == {"1", "2"}
+    assert {run.data.tags[mlflow_names.ROW] for run in children} == {"1", "2"}
 
 
 @pytest.mark.matrix
@@ -734,7 +748,7 @@ def test_hydras_own_launcher_and_sweeper_still_work(
             [
                 run
                 for run in runs(client)
-                if run.data.tags[layout.KIND] == "fit" and run.info.status == "FINISHED"
+                if run.data.tags[mlflow_names.KIND] == "fit" and run.info.status == "FINISHED"
             ]
         )
         == 4

@@ -10,10 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from linfit.component import Component, Frozen, unknown
-from linfit.config import GROUPS, FitConfig, explain
+from linfit.component import Component, Frozen, describe_unknown
+from linfit.config import GROUPS, FitConfig, explain_validation_errors
 from linfit.method.optimizers import Adam, ManualSGD, Optimizer
-from linfit.problem.datasets import Dataset
+from linfit.problem.datasets.synthetic import Dataset
 from tests.helpers import (
     CONF,
     EXPERIMENTS,
@@ -173,7 +173,7 @@ def test_a_subclass_is_a_choice_from_the_moment_it_is_defined() -> None:
 
         assert Optimizer.choices["lion"] is Lion
         assert Optimizer.choices["manual_sgd"] is ManualSGD
-        assert "lion" in Optimizer.names()
+        assert "lion" in Optimizer.list_names()
         chosen = config(optimizer={"name": "lion", "boldness": 3})
         assert isinstance(chosen.optimizer, Lion)
         assert chosen.as_dict()["optimizer"] == {
@@ -265,9 +265,13 @@ def test_a_rule_is_of_the_class_that_states_it_or_keeps_it() -> None:
 
             name: Literal["kept"] = "kept"  # type: ignore[assignment]
 
-    assert Adam.stackable() and Adam.has_lines()
-    assert not Changed.stackable() and not Changed.has_lines() and not Changed.proportional()
-    assert Kept.stackable() and not Kept.has_lines() and Kept.proportional()
+    assert Adam.supports_stacking() and Adam.has_script()
+    assert (
+        not Changed.supports_stacking()
+        and not Changed.has_script()
+        and not Changed.scales_with_lr()
+    )
+    assert Kept.supports_stacking() and not Kept.has_script() and Kept.scales_with_lr()
     assert Changed.stacked is Optimizer.stacked
     assert ManualSGD().linear_constants(1) is not None
     assert Adam().linear_constants(1) is None
@@ -318,7 +322,7 @@ class Sample(Frozen):
 def test_nothing_is_converted_but_an_integer_to_a_float(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as refusal:
         Sample.model_validate({field: value})
-    assert explain(refusal.value).startswith(f"{field}: got {value!r}, ")
+    assert explain_validation_errors(refusal.value).startswith(f"{field}: got {value!r}, ")
 
 
 def test_an_integer_passes_as_a_float() -> None:
@@ -328,8 +332,10 @@ def test_an_integer_passes_as_a_float() -> None:
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert (
-        unknown("loss", "mes", ["sse", "mse"])
+        describe_unknown("loss", "mes", ["sse", "mse"])
         == "no loss 'mes': did you mean 'mse'? there are mse, sse"
     )
-    assert unknown("loss", "huber", ["sse", "mse"]) == "no loss 'huber': there are mse, sse"
-    assert unknown("loss", "huber", []) == "no loss 'huber': there are none"
+    assert (
+        describe_unknown("loss", "huber", ["sse", "mse"]) == "no loss 'huber': there are mse, sse"
+    )
+    assert describe_unknown("loss", "huber", []) == "no loss 'huber': there are none"

@@ -16,11 +16,17 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 import linfit
-from linfit.config import BESIDE_THE_NUMBERS as BESIDE
-from linfit.config import FitConfig, canonical, digest, explain, flatten
-from linfit.problem.datasets import Dataset, RandomLinear
-from linfit.problem.files import SHIPPED_FOLDER
-from linfit.settings import CURVE_POINTS, Record, devices
+from linfit.config import NOT_IN_FINGERPRINT as BESIDE
+from linfit.config import (
+    FitConfig,
+    canonical_json,
+    explain_validation_errors,
+    flatten_config,
+    hash_data,
+)
+from linfit.problem.datasets.files import SHIPPED_FOLDER
+from linfit.problem.datasets.synthetic import Dataset, RandomLinear
+from linfit.settings import CURVE_POINTS, Record, list_devices
 from tests import helpers
 from tests.helpers import (
     CONF,
@@ -182,7 +188,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
 def test_a_refusal_says_what_came_and_what_is_allowed(parts: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         FitConfig.model_validate(parts)
-    assert explain(refusal.value) == words
+    assert explain_validation_errors(refusal.value) == words
     assert isinstance(refusal.value, ValueError)
 
 
@@ -190,7 +196,7 @@ def test_a_name_is_one_line() -> None:
     for name in ("a\nb", "a\x00", "\t"):
         with pytest.raises(ValidationError) as refusal:
             FitConfig(name=name)
-        assert explain(refusal.value).startswith(f"name: got {name!r}, ")
+        assert explain_validation_errors(refusal.value).startswith(f"name: got {name!r}, ")
 
 
 def test_every_mistake_is_named() -> None:
@@ -198,7 +204,7 @@ def test_every_mistake_is_named() -> None:
         FitConfig.model_validate(
             {"seed": -1, "steps": -2, "optimizer": {"name": "adam", "lr": 0, "eps": -1}}
         )
-    assert explain(refusal.value).split("; ") == [
+    assert explain_validation_errors(refusal.value).split("; ") == [
         "seed: got -1, input should be greater than or equal to 0",
         "steps: got -2, input should be greater than or equal to 0",
         "optimizer.lr: got 0, input should be greater than 0",
@@ -217,8 +223,8 @@ def test_a_device_is_refused_where_it_is_absent_or_lacks_the_dtype(
             match=f"{row.name} computes in {', '.join(row.dtypes)} only, got dtype {dtype}",
         ):
             config(device=row.name, dtype=dtype)
-    elif row.always or row.name in devices():
-        assert config(device=row.name, dtype=dtype).resolved().device.name in devices()
+    elif row.always or row.name in list_devices():
+        assert config(device=row.name, dtype=dtype).resolved().device.name in list_devices()
     else:
         with pytest.raises(
             ValueError,
@@ -229,7 +235,7 @@ def test_a_device_is_refused_where_it_is_absent_or_lacks_the_dtype(
 
 
 def test_the_devices_are_those_of_torch() -> None:
-    found = devices()
+    found = list_devices()
     assert "cpu" in found
     for device in found:
         torch.zeros(1, device=device)
@@ -275,7 +281,7 @@ def test_the_default_config_is_the_shipped_one() -> None:
 
 
 def test_flattened_a_component_stands_under_its_groups_name() -> None:
-    flat = flatten(
+    flat = flatten_config(
         config(seed=3, optimizer={"name": "adam", "lr": 0.5}, record={"every": 7}).as_dict()
     )
     assert flat["name"] == "adhoc"
@@ -303,7 +309,7 @@ def test_flattening_keeps_every_leaf(tree: dict[str, Any]) -> None:
             return [leaf for key, value in part.items() for leaf in leaves(value, (*path, key))]
         return [(".".join(path), part)]
 
-    assert flatten(tree) == dict(leaves(tree))
+    assert flatten_config(tree) == dict(leaves(tree))
 
 
 # ---- the fingerprint ----
@@ -492,10 +498,10 @@ def test_a_shipped_file_is_named_without_folders() -> None:
 
 
 def test_canonical_json_refuses_what_json_has_not() -> None:
-    assert canonical({"b": [1, 2.0], "a": None}) == '{"a":null,"b":[1,2.0]}'
-    assert digest({}) == hashlib.sha256(b"{}").hexdigest()
+    assert canonical_json({"b": [1, 2.0], "a": None}) == '{"a":null,"b":[1,2.0]}'
+    assert hash_data({}) == hashlib.sha256(b"{}").hexdigest()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        canonical({"a": float("nan")})
+        canonical_json({"a": float("nan")})
 
 
 # ---- which steps are recorded ----
@@ -506,7 +512,7 @@ def test_canonical_json_refuses_what_json_has_not() -> None:
 def test_recorded_steps_increase_from_the_first_to_the_last(total: int, every: int | None) -> None:
     if every is not None and total // every > 10_000:
         every = total // 10_000 + 1
-    steps = Record(every=every).steps(total)
+    steps = Record(every=every).recorded_steps(total)
     assert steps[0] == 0
     assert steps[-1] == total
     assert all(a < b for a, b in pairwise(steps))
@@ -516,7 +522,7 @@ def test_recorded_steps_increase_from_the_first_to_the_last(total: int, every: i
 
 
 def test_recorded_steps_are_spaced_for_a_logarithmic_axis() -> None:
-    steps = Record().steps(100_000)
+    steps = Record().recorded_steps(100_000)
     assert 35 <= len(steps) <= 42
     assert [
         sum(10**k <= step < 10 ** (k + 1) for step in steps) for k in (1, 2, 3, 4)
@@ -537,7 +543,7 @@ def test_a_later_field_at_its_default_leaves_fingerprints_as_they_are(
     monkeypatch.setattr(Dataset, "choices", dict(Dataset.choices))
 
     class Tilted(RandomLinear):
-        later = frozenset({"tilt"})
+        omitted_at_default = frozenset({"tilt"})
         name: str = "tilted"  # type: ignore[assignment]
         tilt: float = 0.0
 

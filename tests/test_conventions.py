@@ -12,17 +12,17 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 import linfit as package
-from linfit.conventions import SCHEMA, as_of_schema
+from linfit.conventions import CONFIG_SCHEMA, restore_conventions
 from linfit.errors import ConfigError
 from linfit.problem.penalties import Ridge
-from linfit.reproduction import compare
-from linfit.sweeps.planned import Asked, configs_of
-from linfit.tracking import layout
-from linfit.tracking.accounts import stored_text
-from linfit.tracking.comparison import Verdict
-from linfit.tracking.reading import Reader
-from linfit.tracking.store import locate
-from linfit.tracking.stored import read_config
+from linfit.reproduction import compare_runs
+from linfit.sweeps.folder.planned import ResumeOptions, read_planned_configs
+from linfit.tracking.read.comparison import Verdict
+from linfit.tracking.read.config import read_config
+from linfit.tracking.read.reader import RunReader
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.config_record import serialize_config
+from linfit.tracking.store.store import resolve_store
 from tests.helpers import config, forget_mlflow
 from tests.stores.unpack import unpack
 
@@ -74,9 +74,9 @@ def here(earlier: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_named(name: str) -> str:
     """Return the id of the run that was stored with this name."""
-    reader = Reader(locate(None))
-    records = map(reader.record, reader._search(f"attributes.run_name = '{name}'"))
-    (found,) = [record.run_id for record in records if layout.REPRODUCES not in record.tags]
+    reader = RunReader(resolve_store(None))
+    records = map(reader.read_run, reader._search(f"attributes.run_name = '{name}'"))
+    (found,) = [record.run_id for record in records if mlflow_names.REPRODUCES not in record.tags]
     return found
 
 
@@ -88,8 +88,8 @@ def test_a_fingerprint_changes_only_where_numbers_do(
     parts: dict[str, Any], key: str | None
 ) -> None:
     now = config(**parts)
-    before = as_of_schema(now, 1)
-    assert as_of_schema(now, SCHEMA) == now
+    before = restore_conventions(now, 1)
+    assert restore_conventions(now, CONFIG_SCHEMA) == now
     assert (now.fingerprint() == before.fingerprint()) == (key is None)
     if key is None:
         assert now.numbers() == before.numbers()
@@ -106,22 +106,22 @@ def test_the_convention_of_before_can_be_chosen() -> None:
     chosen = config(features=INTERCEPT, penalty=ridge, mean_over="samples")
     assert (
         chosen.fingerprint()
-        == as_of_schema(config(features=INTERCEPT, penalty="ridge"), 1).fingerprint()
+        == restore_conventions(config(features=INTERCEPT, penalty="ridge"), 1).fingerprint()
     )
     with pytest.raises(ValidationError, match="mean_over"):
         config(mean_over="rows")
 
 
 def test_a_config_that_is_written_again_keeps_its_conventions() -> None:
-    before = as_of_schema(config(features=INTERCEPT, penalty="ridge"), 1)
-    assert f'"schema":{SCHEMA}' in stored_text(before)
-    assert read_config(stored_text(before)) == before
+    before = restore_conventions(config(features=INTERCEPT, penalty="ridge"), 1)
+    assert f'"schema":{CONFIG_SCHEMA}' in serialize_config(before)
+    assert read_config(serialize_config(before)) == before
 
 
-@pytest.mark.parametrize("schema", [0, SCHEMA + 1, -1, None, "1", [1]])
+@pytest.mark.parametrize("schema", [0, CONFIG_SCHEMA + 1, -1, None, "1", [1]])
 def test_another_schema_is_refused(schema: object) -> None:
-    stored = {**json.loads(stored_text(config())), "schema": schema}
-    with pytest.raises(ConfigError, match=rf"this linfit reads 1 to {SCHEMA}"):
+    stored = {**json.loads(serialize_config(config())), "schema": schema}
+    with pytest.raises(ConfigError, match=rf"this linfit reads 1 to {CONFIG_SCHEMA}"):
         read_config(json.dumps(stored))
 
 
@@ -139,7 +139,7 @@ def test_every_stored_fingerprint_verifies(here: Path) -> None:
         assert read.fingerprint() == row["fingerprint"]
         assert read.mean_over == "samples"
         assert not isinstance(read.penalty, Ridge) or read.penalty.intercept
-    assert configs_of(file.parent, [0], Asked())[0].mean_over == "samples"
+    assert read_planned_configs(file.parent, [0], ResumeOptions())[0].mean_over == "samples"
 
 
 def test_show_says_the_schema(here: Path, linfit: Linfit) -> None:
@@ -167,19 +167,20 @@ def test_what_is_run_again_differs_by_the_convention_alone(
     other = package.reproduce(run, overrides=[setting])
     assert other.verdict is Verdict.DIFFERS
     assert [change.key for change in other.changes if change.kind == "config"] == [key]
-    between = compare(locate(None), run, other.run_id)
+    between = compare_runs(resolve_store(None), run, other.run_id)
     assert [
         (change.key, json.loads(change.now))
         for change in between.changes
         if change.kind == "config"
     ] == [(key, {"false": False}.get(value, value))]
-    reader = Reader(locate(None))
+    reader = RunReader(resolve_store(None))
     assert (
-        reader.find(other.run_id).config().fingerprint() != reader.find(run).config().fingerprint()
+        reader.find_run(other.run_id).config().fingerprint()
+        != reader.find_run(run).config().fingerprint()
     )
     assert [
         change.key
-        for change in compare(locate(None), run, again.run_id).changes
+        for change in compare_runs(resolve_store(None), run, again.run_id).changes
         if change.kind == "config"
     ] == []
 

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 import linfit
 from linfit.config import GROUPS
-from linfit.sweeps import catalogue, schema
+from linfit.sweeps.catalogue import catalogue, json_schema
 from tests.helpers import TABLES
 
 ROOT = Path(linfit.__file__).parents[1]
@@ -36,7 +36,11 @@ def generator() -> ModuleType:
 
 @cache
 def validator(kind: str) -> Any:
-    made = schema.of_experiment() if kind == schema.EXPERIMENT else schema.of_group(kind)
+    made = (
+        json_schema.build_experiment_schema()
+        if kind == json_schema.EXPERIMENT_SCHEMA
+        else json_schema.build_group_schema(kind)
+    )
     jsonschema.Draft7Validator.check_schema(made)
     return jsonschema.Draft7Validator(made)
 
@@ -68,7 +72,7 @@ def test_generated_pages_schemas_and_headers_are_current() -> None:
 def test_the_reference_has_a_section_for_every_component_with_every_field() -> None:
     for group in GROUPS:
         page = (ROOT / "docs" / "reference" / f"{group}.md").read_text(encoding="utf-8")
-        for name in catalogue.choices(group):
+        for name in catalogue.list_components(group):
             assert f"## `{group}={name}`" in page
             for field in GROUPS[group].choices[name].model_fields:
                 assert field == "name" or f"| `{group}.{field}` |" in page
@@ -82,7 +86,7 @@ def test_a_header_for_editors_keeps_the_header_for_hydra_first(tmp_path: Path) -
     assert lines[1].startswith("# yaml-language-server: $schema=")
     file.write_text("\n".join(lines) + "\n")
     assert generator().with_modeline(file).splitlines() == lines
-    assert catalogue.headline(file) == "Why?"
+    assert catalogue.read_headline(file) == "Why?"
 
 
 # ---- schemas ----
@@ -110,7 +114,7 @@ def test_the_schema_takes_every_setting_of_the_tables(group: str) -> None:
             assert complaints(group, settings) == []
             assert (
                 complaints(
-                    schema.EXPERIMENT,
+                    json_schema.EXPERIMENT_SCHEMA,
                     {"defaults": [{f"override /{group}": row.name}], group: settings},
                 )
                 == []
@@ -153,7 +157,7 @@ def test_the_schema_refuses_what_linfit_refuses(kind: str, content: Any) -> None
 def test_the_schema_leaves_another_sweeper_its_keys() -> None:
     assert (
         complaints(
-            schema.EXPERIMENT,
+            json_schema.EXPERIMENT_SCHEMA,
             {
                 "defaults": [{"override /hydra/sweeper": "optuna"}],
                 "hydra": {"sweeper": {"n_trials": 3}},
@@ -175,7 +179,7 @@ def test_the_schema_leaves_another_sweeper_its_keys() -> None:
     ],
 )
 def test_the_schema_takes_what_hydra_resolves_later(content: Any) -> None:
-    assert complaints(schema.EXPERIMENT, content) == []
+    assert complaints(json_schema.EXPERIMENT_SCHEMA, content) == []
 
 
 # ---- what is written by hand ----

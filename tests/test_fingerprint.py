@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 import linfit
 from linfit.config import FitConfig
-from linfit.sweeps.composition import plain
+from linfit.sweeps.compose.compose import resolve_composed
 from tests.helpers import LAW, TABLES
 
 #: Groups whose components do not run everywhere, or do not decide the numbers.
@@ -113,7 +113,7 @@ def written(data: dict[str, Any], chance: random.Random, indent: str = "") -> st
 def test_order_comments_and_spelling_do_not_count(parts: dict[str, Any], seed: int) -> None:
     config = valid(parts)
     text = written(config.as_dict(), random.Random(seed))
-    again = FitConfig.model_validate(plain(OmegaConf.create(text)))  # type: ignore[arg-type]
+    again = FitConfig.model_validate(resolve_composed(OmegaConf.create(text)))  # type: ignore[arg-type]
     assert again == config
     assert again.fingerprint() == config.fingerprint()
 

@@ -22,17 +22,17 @@ from sqlalchemy import text
 
 from linfit.errors import LinfitError, RecordingError
 from linfit.settings import MLflowTracking
-from linfit.tracking import layout
-from linfit.tracking.access import options_for, require_named_place
-from linfit.tracking.database import engine_of
-from linfit.tracking.manifest import ABOUT, about_of
-from linfit.tracking.notes import is_plain_command
-from linfit.tracking.opening import open_recorder_here
-from linfit.tracking.reading import Reader
-from linfit.tracking.relocation import relocate
-from linfit.tracking.sqlite_files import connect
-from linfit.tracking.store import Store as NamedStore
-from linfit.tracking.store import locate
+from linfit.tracking.read.access import list_store_options, require_named_place
+from linfit.tracking.read.reader import RunReader
+from linfit.tracking.relocation import relocate_store
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.descriptions import is_plain_command
+from linfit.tracking.store.sqlite_files import open_checked
+from linfit.tracking.store.store import Store as NamedStore
+from linfit.tracking.store.store import resolve_store
+from linfit.tracking.tables.manifest import SWEEP_INFO_KEY, read_sweep_info
+from linfit.tracking.write.database import find_engine
+from linfit.tracking.write.open import open_recorder_here
 from tests import test_hostile
 from tests.test_hostile import BAIT, Linfit, Store, forged, good, watched
 
@@ -42,7 +42,7 @@ hooked, recorded, store = test_hostile._hooked, test_hostile.recorded, test_host
 @pytest.fixture
 def settled(store: Store) -> Store:
     """A store that lies where its addresses say, so that it can be written to."""
-    relocate(locate(), write=True)
+    relocate_store(resolve_store(), write=True)
     return store
 
 
@@ -135,7 +135,7 @@ def test_a_place_that_is_named_is_written_to(
         ("reproduce", settled.single, "--artifacts", str(place)),
     ):
         assert linfit(*words).code == 0
-    assert len(list(place.glob(f"*/artifacts/{layout.CONFIG_FILE}"))) == 2
+    assert len(list(place.glob(f"*/artifacts/{mlflow_names.CONFIG_FILE}"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_run_that_is_there_has_no_place_of_its_own(
     """Its row, its model's, or a link in the place of one of its files."""
     out = settled.folder.parent / BAIT
     recorder = open_recorder_here(MLflowTracking(), "adhoc")
-    file = settled.artifact(layout.CONFIG_FILE)
+    file = settled.artifact(mlflow_names.CONFIG_FILE)
     if table == "files":
         (file.parent / "environment.json").unlink()
         (file.parent / "environment.json").symlink_to(out / "trace")
@@ -184,7 +184,7 @@ def test_a_run_that_is_there_has_no_place_of_its_own(
         settled.rows("UPDATE logged_models SET artifact_location = ?", str(out))
     if table != "logged_models":
         with pytest.raises(LinfitError, match=r"unless it is named|is a link"):
-            recorder.attach(settled.single, [file])
+            recorder.log_artifacts(settled.single, [file])
         return
     client: Any = recorder
     with pytest.raises(RecordingError, match="unless it is named"):
@@ -205,20 +205,20 @@ def test_a_run_that_is_there_has_no_place_of_its_own(
 def test_a_manifest_names_no_store(named: dict[str, str], settled: Store, linfit: Linfit) -> None:
     settled.give(forged(good(), tracking={"name": "mlflow", **named}))
     [sweep] = (settled.folder / "outputs" / "sweeps").iterdir()
-    shutil.copy(settled.artifact(layout.MANIFEST), sweep / layout.MANIFEST)
+    shutil.copy(settled.artifact(mlflow_names.MANIFEST), sweep / mlflow_names.MANIFEST)
     with watched() as seen:
         said = linfit("resume", str(sweep))
     assert (said.code, said.out, seen) == (2, "", [])
     [(key, value)] = named.items()
     assert f"add --{key} {value}" in said.err
-    assert options_for(MLflowTracking.model_validate(named)) == [f"--{key}", value]
+    assert list_store_options(MLflowTracking.model_validate(named)) == [f"--{key}", value]
 
 
 def test_a_store_names_no_folder_to_go_on_in(settled: Store, linfit: Linfit) -> None:
     out = settled.folder.parent / BAIT
     [sweep] = (settled.folder / "outputs" / "sweeps").iterdir()
     shutil.copytree(sweep, out / "sweep")
-    settled.tag(settled.sweep, layout.FOLDER, str(out / "sweep"))
+    settled.tag(settled.sweep, mlflow_names.FOLDER, str(out / "sweep"))
     said = linfit("resume", settled.sweep)
     shutil.rmtree(out / "sweep")
     assert said.code == 2
@@ -286,14 +286,14 @@ def test_a_long_query_hears_ctrl_c(settled: Store) -> None:
     Timer(0.5, _thread.interrupt_main).start()
     with (
         pytest.raises(KeyboardInterrupt),
-        connect(settled.file, to_write=False, timeout=1) as database,
+        open_checked(settled.file, to_write=False, timeout=1) as database,
     ):
         database.execute(endless)
     recorder: Any = open_recorder_here(MLflowTracking(), "adhoc")
     client = recorder.client
 
     def ask() -> None:
-        with engine_of(client).connect() as connection:
+        with find_engine(client).connect() as connection:
             connection.execute(text(endless))
 
     Timer(0.5, _thread.interrupt_main).start()
@@ -311,7 +311,7 @@ def test_a_run_whose_id_is_no_word_is_refused(run_id: str, store: Store) -> None
                 f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (run_id, store.sweep)
             )
     with pytest.raises(LinfitError, match="whose id is none of MLflow's"):
-        Reader(locate()).find("last")
+        RunReader(resolve_store()).find_run("last")
 
 
 @pytest.mark.parametrize(
@@ -335,11 +335,11 @@ def test_a_run_whose_id_is_no_word_is_refused(run_id: str, store: Store) -> None
 )
 def test_a_command_that_a_manifest_has_is_one(typed: object, plain: bool, store: Store) -> None:
     assert is_plain_command(typed) is plain
-    file = store.artifact(layout.MANIFEST)
+    file = store.artifact(mlflow_names.MANIFEST)
     table = parquet.read_table(file)
-    about = {**json.loads(table.schema.metadata[ABOUT]), "typed": typed}
-    parquet.write_table(table.replace_schema_metadata({ABOUT: json.dumps(about)}), file)
-    assert about_of(file)["typed"] == (typed if plain else "")
+    about = {**json.loads(table.schema.metadata[SWEEP_INFO_KEY]), "typed": typed}
+    parquet.write_table(table.replace_schema_metadata({SWEEP_INFO_KEY: json.dumps(about)}), file)
+    assert read_sweep_info(file)["typed"] == (typed if plain else "")
 
 
 def spoil_curves(table: pa.Table) -> pa.Table:
@@ -365,10 +365,10 @@ def spoil_configs(table: pa.Table) -> pa.Table:
 
 
 SPOIL: dict[str, tuple[str, Callable[[pa.Table], pa.Table]]] = {
-    "curves": (layout.CURVES, spoil_curves),
-    "losses": (layout.RESULTS, spoil_losses),
-    "rows": (layout.RESULTS, spoil_rows),
-    "configs": (layout.MANIFEST, spoil_configs),
+    "curves": (mlflow_names.CURVES, spoil_curves),
+    "losses": (mlflow_names.RESULTS, spoil_losses),
+    "rows": (mlflow_names.RESULTS, spoil_rows),
+    "configs": (mlflow_names.MANIFEST, spoil_configs),
 }
 
 
@@ -381,8 +381,8 @@ def test_a_report_reads_what_verify_reads(case: str, store: Store, linfit: Linfi
         said = linfit(command, store.sweep)
         assert (said.code, said.err.count("\n")) == (2, 1)
         assert "was changed after it was written" in said.err
-    assert not (store.folder / layout.REPORT).exists()
-    store.rows("DELETE FROM tags WHERE key = ?", layout.FILES)
+    assert not (store.folder / mlflow_names.REPORT).exists()
+    store.rows("DELETE FROM tags WHERE key = ?", mlflow_names.FILES)
     if case in ("rows", "configs"):
         said = linfit("report", store.sweep)
         assert (said.code, said.err.count("\n")) == (2, 1), said.err

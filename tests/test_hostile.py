@@ -23,9 +23,9 @@ import pytest
 from pyarrow import parquet
 
 from linfit import cli
-from linfit.config import canonical, digest
-from linfit.conventions import SCHEMA
-from linfit.tracking import layout
+from linfit.config import canonical_json, hash_data
+from linfit.conventions import CONFIG_SCHEMA
+from linfit.tracking.schema import mlflow_names
 from tests.helpers import config
 
 Linfit = Callable[..., Any]
@@ -136,18 +136,18 @@ class Store:
         kinds = {
             value: run
             for run, value in self.rows(
-                "SELECT run_uuid, value FROM tags WHERE key = ? ORDER BY value", layout.KIND
+                "SELECT run_uuid, value FROM tags WHERE key = ? ORDER BY value", mlflow_names.KIND
             )
         }
         [(self.single,)] = self.rows(
             "SELECT run_uuid FROM tags WHERE key = ? AND value = 'fit' "
             "AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)",
-            layout.KIND,
-            layout.PARENT,
+            mlflow_names.KIND,
+            mlflow_names.PARENT,
         )
         self.sweep = kinds["sweep"]
         self.child = self.rows(
-            "SELECT run_uuid FROM tags WHERE key = ? AND value = ?", layout.PARENT, self.sweep
+            "SELECT run_uuid FROM tags WHERE key = ? AND value = ?", mlflow_names.PARENT, self.sweep
         )[0][0]
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
@@ -165,9 +165,9 @@ class Store:
 
     def give(self, text: str) -> None:
         """Stores a config's text everywhere that one is read from."""
-        self.artifact(layout.CONFIG_FILE).write_text(text, encoding="utf-8")
-        self.tag(self.child, layout.CONFIG, text)
-        manifest = self.artifact(layout.MANIFEST)
+        self.artifact(mlflow_names.CONFIG_FILE).write_text(text, encoding="utf-8")
+        self.tag(self.child, mlflow_names.CONFIG, text)
+        manifest = self.artifact(mlflow_names.MANIFEST)
         table = parquet.read_table(manifest)
         place = table.column_names.index("config")
         spoilt = table.set_column(
@@ -236,13 +236,13 @@ def survives(
 
 
 def store_says_so(store: Store) -> bool:
-    return bool(store.rows("SELECT 1 FROM tags WHERE key = ?", layout.ERROR))
+    return bool(store.rows("SELECT 1 FROM tags WHERE key = ?", mlflow_names.ERROR))
 
 
 def forged(given: Any, **changed: Any) -> str:
     """A config's text with the hash that fits it: whoever can write a config can hash it."""
-    text = canonical({**given, **changed} if isinstance(given, dict) else given)
-    return f'{{"config":{text},"schema":{SCHEMA},"sha256":"{digest(json.loads(text))}"}}'
+    text = canonical_json({**given, **changed} if isinstance(given, dict) else given)
+    return f'{{"config":{text},"schema":{CONFIG_SCHEMA},"sha256":"{hash_data(json.loads(text))}"}}'
 
 
 def good() -> dict[str, Any]:
@@ -365,11 +365,11 @@ def spoil_names(store: Store, text: str) -> None:
     store.rows("UPDATE experiments SET name = name || ?", text[:200])
     for run in (store.single, store.child, store.sweep):
         for key in (
-            layout.STATUS,
-            layout.VARYING,
-            layout.ENVIRONMENT,
-            layout.ERROR,
-            layout.VERSION,
+            mlflow_names.STATUS,
+            mlflow_names.VARYING,
+            mlflow_names.ENVIRONMENT,
+            mlflow_names.ERROR,
+            mlflow_names.VERSION,
             text[:200],
         ):
             store.tag(run, key, text)
@@ -422,27 +422,27 @@ SPOILT: dict[str, Callable[[Store], Any]] = {
     "numbers": lambda store: store.rows("UPDATE latest_metrics SET value = 1.797e308"),
     "no numbers": lambda store: store.rows("UPDATE metrics SET is_nan = 1, value = 0"),
     "a kind": lambda store: store.rows(
-        "UPDATE tags SET value = ? WHERE key = ?", ESCAPES, layout.KIND
+        "UPDATE tags SET value = ? WHERE key = ?", ESCAPES, mlflow_names.KIND
     ),
-    "a parent": lambda store: store.tag(store.child, layout.PARENT, "x' OR '1'='1"),
-    "its own parent": lambda store: store.tag(store.child, layout.PARENT, store.child),
+    "a parent": lambda store: store.tag(store.child, mlflow_names.PARENT, "x' OR '1'='1"),
+    "its own parent": lambda store: store.tag(store.child, mlflow_names.PARENT, store.child),
     "a row": lambda store: store.rows(
-        "UPDATE tags SET value = ? WHERE key = ?", f"../{BAIT}", layout.ROW
+        "UPDATE tags SET value = ? WHERE key = ?", f"../{BAIT}", mlflow_names.ROW
     ),
     "no config": lambda store: store.rows(
-        "UPDATE tags SET key = 'gone' WHERE key = ?", layout.CONFIG
+        "UPDATE tags SET key = 'gone' WHERE key = ?", mlflow_names.CONFIG
     ),
     "a fingerprint": lambda store: store.rows(
-        "UPDATE tags SET value = ? WHERE key = ?", ESCAPES, layout.FINGERPRINT
+        "UPDATE tags SET value = ? WHERE key = ?", ESCAPES, mlflow_names.FINGERPRINT
     ),
-    "a long tag": lambda store: store.tag(store.single, layout.ENVIRONMENT, "[" * 1_000_000),
+    "a long tag": lambda store: store.tag(store.single, mlflow_names.ENVIRONMENT, "[" * 1_000_000),
     "an environment": lambda store: store.tag(
-        store.sweep, layout.ENVIRONMENT, '{"threads": "x", "torch": ["x"]}'
+        store.sweep, mlflow_names.ENVIRONMENT, '{"threads": "x", "torch": ["x"]}'
     ),
     "threads": lambda store: store.tag(
-        store.sweep, layout.ENVIRONMENT, '{"threads": "99999999999"}'
+        store.sweep, mlflow_names.ENVIRONMENT, '{"threads": "99999999999"}'
     ),
-    "varying": lambda store: store.tag(store.sweep, layout.VARYING, '{"a": [1]}'),
+    "varying": lambda store: store.tag(store.sweep, mlflow_names.VARYING, '{"a": [1]}'),
 }
 
 
@@ -507,8 +507,8 @@ def test_artifacts_in_a_folder_that_is_not_the_stores_are_not_opened(
     store: Store, linfit: Linfit
 ) -> None:
     outside = store.folder.parent / BAIT / "artifacts"
-    shutil.copytree(store.artifact(layout.CONFIG_FILE).parent, outside)
-    shutil.copytree(store.artifact(layout.MANIFEST).parent, outside, dirs_exist_ok=True)
+    shutil.copytree(store.artifact(mlflow_names.CONFIG_FILE).parent, outside)
+    shutil.copytree(store.artifact(mlflow_names.MANIFEST).parent, outside, dirs_exist_ok=True)
     store.rows("UPDATE runs SET artifact_uri = ?", str(outside))
     try:
         said = survives(linfit, store)
@@ -530,7 +530,13 @@ class Trap:
         return open, (str(self.marker), "w")
 
 
-FILES = (layout.CONFIG_FILE, layout.WEIGHTS_FILE, layout.MANIFEST, layout.RESULTS, layout.CURVES)
+FILES = (
+    mlflow_names.CONFIG_FILE,
+    mlflow_names.WEIGHTS_FILE,
+    mlflow_names.MANIFEST,
+    mlflow_names.RESULTS,
+    mlflow_names.CURVES,
+)
 
 
 def wrecks(store: Store, name: str) -> dict[str, bytes]:
@@ -574,7 +580,7 @@ def test_files_that_are_links_to_elsewhere_are_not_followed(
 def test_tables_with_text_that_is_none_end_in_a_line(
     column: str, store: Store, linfit: Linfit
 ) -> None:
-    file = store.artifact(layout.MANIFEST)
+    file = store.artifact(mlflow_names.MANIFEST)
     table = parquet.read_table(file)
     for bad in (
         pa.array([b"\xff\xfe"] * len(table), pa.binary()).cast(pa.string(), safe=False),

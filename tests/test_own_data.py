@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from linfit.errors import printable
-from linfit.tracking import layout
+from linfit.errors import escape_unprintable
+from linfit.tracking.schema import mlflow_names
 from tests.conftest import Ran
 
 Linfit = Callable[..., Ran]
@@ -140,7 +140,7 @@ ARRAYS: dict[str, tuple[Any, str]] = {
 def refused(linfit: Linfit, arguments: list[str], words: str) -> None:
     for command in ("run", "plan"):
         ran = linfit(command, *arguments[1:])
-        assert (ran.code, ran.out, ran.err) == (2, "", f"linfit: {printable(words)}\n")
+        assert (ran.code, ran.out, ran.err) == (2, "", f"linfit: {escape_unprintable(words)}\n")
     assert not Path("outputs").exists()
 
 
@@ -295,7 +295,7 @@ def test_what_is_odd_is_told_once_a_sweep(
 def test_a_row_left_out_at_the_very_end_is_counted(
     linfit: Linfit, bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linfit.problem.tables.ROWS", 2)
+    monkeypatch.setattr("linfit.problem.datasets.readers.tables.ROWS", 2)
     name = write(bare, "csv", [[1, 2, 3], [4, 2.5, 6], [5, 1, NAN]])
     ran = linfit(*asked("csv", name, "dataset.missing=drop", "steps=2", "tracking=none"))
     assert (ran.code, ran.err) == (0, "linfit: note: data.csv: 1 row with missing cells left out\n")
@@ -310,11 +310,14 @@ def test_mlflow_and_show_have_the_notes(
     note = f"{name}: column 'b' is constant, 2.0 in every row"
     assert linfit(*asked("csv", name, "steps=2", *several)).code == 0
     runs = client.search_runs(["1"])
-    assert {run.data.tags.get(layout.NOTES) for run in runs} == {note}
-    [top] = [run for run in runs if layout.PARENT not in run.data.tags]
+    assert {run.data.tags.get(mlflow_names.NOTES) for run in runs} == {note}
+    [top] = [run for run in runs if mlflow_names.PARENT not in run.data.tags]
     assert "column &#39;b&#39; is constant" in top.data.tags["mlflow.note.content"].replace(
         "'", "&#39;"
     )
     for run in runs:
         assert f"note           {note}" in linfit("show", run.info.run_id).out
-    assert json.loads(linfit("show", top.info.run_id, "--json").out)["tags"][layout.NOTES] == note
+    assert (
+        json.loads(linfit("show", top.info.run_id, "--json").out)["tags"][mlflow_names.NOTES]
+        == note
+    )

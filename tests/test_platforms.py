@@ -17,7 +17,8 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 
 import linfit as package
 from linfit.errors import RecordingError
-from linfit.tracking import addresses, head_start, store
+from linfit.tracking.store import addresses, store
+from linfit.tracking.write.background import prestart
 from tests.conftest import Ran
 
 ROOT = Path(package.__file__).parents[1]
@@ -297,8 +298,8 @@ def test_runs_and_sweeps_are_recorded_without_what_windows_lacks(
     linfit: Callable[..., Ran], workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(select, "poll")
-    head_start.begin(["run"])
-    assert head_start.waiting() is None
+    prestart.prestart_process(["run"])
+    assert prestart.take_process() is None
     assert linfit("run", "steps=3").code == 0
     swept = linfit(
         "run", "-m", "steps=3", f"seed={','.join(map(str, range(40)))}", "hydra.sweep.dir=a sweep"
@@ -378,12 +379,12 @@ def windows_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_store_below_a_drive(uri: str, file: str, canonical: str, artifacts: str) -> None:
-    found, folder = store.locate(uri), str(WindowsPath(file).parent / "artifacts")
+    found, folder = store.resolve_store(uri), str(WindowsPath(file).parent / "artifacts")
     assert (str(found.file), found.uri, found.artifacts) == (file, canonical, artifacts)
-    assert store.locate(found.uri, found.artifacts) == found
-    assert str(addresses.folder_of(artifacts)) == folder
+    assert store.resolve_store(found.uri, found.artifacts) == found
+    assert str(addresses.find_folder(artifacts)) == folder
     assert local_file_uri_to_path(artifacts) == folder
-    assert str(addresses.folder_of(addresses.join_address(artifacts, "e 1"))) == str(
+    assert str(addresses.find_folder(addresses.join_address(artifacts, "e 1"))) == str(
         WindowsPath(folder, "e 1")
     )
 
@@ -400,7 +401,7 @@ def test_a_store_below_a_drive(uri: str, file: str, canonical: str, artifacts: s
 )
 def test_what_is_no_store_on_windows(uri: str) -> None:
     with pytest.raises(RecordingError):
-        store.locate(uri)
+        store.resolve_store(uri)
 
 
 @pytest.mark.usefixtures("windows_paths")
@@ -418,8 +419,8 @@ def test_what_is_no_store_on_windows(uri: str) -> None:
     ],
 )
 def test_artifacts_below_a_drive(typed: str, address: str) -> None:
-    assert addresses.absolute_address(typed) == address
-    assert addresses.absolute_address(address) == address
+    assert addresses.resolve_address(typed) == address
+    assert addresses.resolve_address(address) == address
 
 
 def test_sqlite_opens_a_file_of_windows() -> None:
@@ -427,7 +428,7 @@ def test_sqlite_opens_a_file_of_windows() -> None:
         (r"C:\a b\x.db", "file:///C:/a%20b/x.db?mode=rw"),
         (r"\\host\share\x.db", "file:////host/share/x.db?mode=rw"),
     ):
-        assert addresses.connection_uri(WindowsPath(path)) == uri  # type: ignore[arg-type]
+        assert addresses.format_connection_uri(WindowsPath(path)) == uri  # type: ignore[arg-type]
 
 
 #: Names that a folder of Windows cannot have, or would lose something of.

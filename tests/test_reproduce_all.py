@@ -16,8 +16,8 @@ import pytest
 
 from linfit.config import FitConfig
 from linfit.settings import MLflowTracking
-from linfit.sweeps.repeating import Sample, repeat, repeat_sample
-from linfit.tracking.opening import open_recorder
+from linfit.sweeps.run.rerun import RepeatedSample, repeat_run, repeat_sample
+from linfit.tracking.write.open import open_recorder
 from tests import helpers
 from tests.stores.write import components, configs, finished
 
@@ -70,7 +70,7 @@ def command(*arguments: str) -> Any:
 def test_single_runs(workdir: Path) -> None:
     recorder = open_recorder(MLflowTracking(), "single")
     chosen = [config.resolved() for config in many(("single", "single", "stacked"))]
-    ids = [repeat(config, "one of many", recorder, finished) for config in chosen]
+    ids = [repeat_run(config, "one of many", recorder, finished) for config in chosen]
     assert len(ids) >= HALF
     assert {config.optimizer.name for config in chosen} == {row.name for row in helpers.OPTIMIZERS}
     assert set(python("-c", ALL, str(helpers.DATA), *ids)) == {"identical"}
@@ -82,7 +82,7 @@ def test_single_runs(workdir: Path) -> None:
 def test_fits_of_a_sweep(workdir: Path, before: int, after: int) -> None:
     recorder = open_recorder(MLflowTracking(), "swept")
     chosen = [config.resolved(several=True) for config in many(("stacked", "stacked", "single"))]
-    sample = Sample("many", chosen, ("optimizer", "seed"), {})
+    sample = RepeatedSample("many", chosen, ("optimizer", "seed"), {})
     sweep, ids = repeat_sample(sample, recorder, finished, workers=before)
     done = command("reproduce", sweep, "--sample", str(len(ids)), "--workers", str(after))
     assert (done["verdict"], done["changes"], len(done["repetitions"])) == (

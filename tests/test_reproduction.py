@@ -25,13 +25,14 @@ import linfit as package
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError
 from linfit.reproduction import Repetition, Reproduction
-from linfit.sweeps.app import execute
-from linfit.tracking import code, environment, git, layout, saved_views
-from linfit.tracking.comparison import Verdict, difference
-from linfit.tracking.outcomes import Outcome
-from linfit.tracking.reading import Reader, Record
-from linfit.tracking.store import Store, locate
-from linfit.views.reproduction import show_reproduction
+from linfit.sweeps.run.hydra_app import execute
+from linfit.tracking.provenance import code_digest, environment, git
+from linfit.tracking.read.comparison import Verdict, compare_outcomes
+from linfit.tracking.read.outcome import Outcome
+from linfit.tracking.read.reader import RunReader, StoredRun
+from linfit.tracking.schema import mlflow_names, saved_views
+from linfit.tracking.store.store import Store, resolve_store
+from linfit.views.terminal.reproduction import show_reproduction
 from tests.helpers import forget_mlflow
 from tests.stores.write import move
 
@@ -55,7 +56,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         forget_mlflow(patch)
         patch.chdir(folder)
-        git.forget()  # of this folder, which is in no repository
+        git.forget_git_state()  # of this folder, which is in no repository
         execute([*DATA, "steps=20", "name=data"])
         execute(
             ["-m", *SWEPT, "hydra.sweep.dir=outputs/sweeps/one", "hydra.launcher.workers=1"],
@@ -75,14 +76,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> 
 @pytest.fixture
 def here(recorded: Path, bare: Path) -> Path:
     """A copy of it, elsewhere, as the working directory."""
-    git.forget()  # of this folder, which is in no repository
+    git.forget_git_state()  # of this folder, which is in no repository
     shutil.copytree(recorded, bare, dirs_exist_ok=True)
     move(bare / "outputs" / "mlflow.db", str(recorded), str(bare))
     return bare
 
 
-def reader() -> Reader:
-    return Reader(locate(None))
+def reader() -> RunReader:
+    return RunReader(resolve_store(None))
 
 
 def ids(kind: str, experiment: str = "adhoc") -> list[str]:
@@ -95,11 +96,11 @@ def ids(kind: str, experiment: str = "adhoc") -> list[str]:
 
 def everything() -> list[Any]:
     read = reader()
-    return [read.record(run) for run in read._search("attributes.status != 'none'")]
+    return [read.read_run(run) for run in read._search("attributes.status != 'none'")]
 
 
 def children() -> list[str]:
-    return [record.run_id for record in everything() if layout.PARENT in record.tags]
+    return [record.run_id for record in everything() if mlflow_names.PARENT in record.tags]
 
 
 # ---- again, the same ----
@@ -110,23 +111,23 @@ def children() -> list[str]:
 def test_a_single_run_has_the_same_bits_and_its_repetition_points_at_it(
     linfit: Linfit, here: Path
 ) -> None:
-    before = reader().find("last")
+    before = reader().find_run("last")
     said = linfit("reproduce")
     assert (said.code, said.err) == (0, "")
     assert f": run {before.run_id}\n" in said.out
     assert "verdict    identical: " in said.out and "2 weights have the same bits" in said.out
     assert "changed    nothing" in said.out
-    [again] = [record for record in everything() if layout.REPRODUCES in record.tags]
+    [again] = [record for record in everything() if mlflow_names.REPRODUCES in record.tags]
     assert f"beside     run {again.run_id}" in said.out
-    assert again.tags[layout.REPRODUCES] == before.run_id
-    assert (again.tags[layout.VERDICT], again.status, again.experiment) == (
+    assert again.tags[mlflow_names.REPRODUCES] == before.run_id
+    assert (again.tags[mlflow_names.VERDICT], again.status, again.experiment) == (
         "identical",
         "FINISHED",
         before.experiment,
     )
     assert again.metrics == before.metrics
     assert again.params == before.params
-    assert reader().find("last") == before
+    assert reader().find_run("last") == before
     assert (
         linfit("reproduce", again.run_id, "--exact").code == 0
     )  # what was repeated can be repeated
@@ -137,11 +138,11 @@ def test_a_fit_of_a_sweep_is_run_again_in_the_engine_that_ran_it(here: Path) -> 
     for run_id in children()[:3]:
         done = package.reproduce(run_id)
         assert (done.verdict, done.reproduces, done.changes) == (Verdict.IDENTICAL, run_id, [])
-        assert reader().find(done.run_id).tags[layout.REPRODUCES] == run_id
+        assert reader().find_run(done.run_id).tags[mlflow_names.REPRODUCES] == run_id
         assert (
-            json.loads(reader().find(done.run_id).file("config.json").read_text())["config"][
-                "engine"
-            ]["name"]
+            json.loads(reader().find_run(done.run_id).fetch_file("config.json").read_text())[
+                "config"
+            ]["engine"]["name"]
             == "stacked"
         )
 
@@ -163,12 +164,12 @@ def test_a_sample_of_a_sweep_in_other_processes(linfit: Linfit, here: Path) -> N
     originals = set(children()) - {found["run_id"] for found in done["repetitions"]}
     assert {found["reproduces"] for found in done["repetitions"]} == originals
     for found in done["repetitions"]:
-        tags = reader().find(found["run_id"]).tags
-        assert (tags[layout.REPRODUCES], tags[layout.PARENT]) == (
+        tags = reader().find_run(found["run_id"]).tags
+        assert (tags[mlflow_names.REPRODUCES], tags[mlflow_names.PARENT]) == (
             found["reproduces"],
             done["run_id"],
         )
-    assert reader().find("last", "sweep").run_id == sweep
+    assert reader().find_run("last", "sweep").run_id == sweep
     text = linfit("reproduce", sweep, "--sample", "2").out
     assert "2 fits of sweep" in text and "verdict    2 identical\n" in text
 
@@ -182,7 +183,9 @@ def searched(condition: str) -> list[str]:
 
 
 def test_no_search_for_fits_and_sweeps_finds_a_repetition(linfit: Linfit, here: Path) -> None:
-    board = saved_views.views(0, [], [])[saved_views.PREFIX + saved_views.LEADERBOARD]
+    board = saved_views.build_views(0, [], [])[
+        saved_views.VIEW_TAG_PREFIX + saved_views.LEADERBOARD_VIEW
+    ]
     state = json.loads(
         zlib.decompress(base64.b64decode(json.loads(board)["state"].partition(";")[2]))
     )
@@ -196,13 +199,13 @@ def test_no_search_for_fits_and_sweeps_finds_a_repetition(linfit: Linfit, here: 
     ]
     assert [searched(condition) for condition in conditions] == before
     assert len(searched("tags.`linfit.kind` = 'reproduction'")) == 1 + 1 + (1 + 2)
-    assert [reader().find(one.run_id).kind for one in again] == ["fit", "fit", "sweep"]
+    assert [reader().find_run(one.run_id).kind for one in again] == ["fit", "fit", "sweep"]
     for one in again:
         shown = linfit("show", one.run_id)
         assert shown.code == 0 and f"reproduces     {one.reproduces}" in shown.out
     assert len(package.load(again[2].run_id).table) == 2
-    assert [reader().find("last", kind).run_id for kind in ("fit", "sweep")] == [
-        reader().find("last").run_id,
+    assert [reader().find_run("last", kind).run_id for kind in ("fit", "sweep")] == [
+        reader().find_run("last").run_id,
         sweep,
     ]
 
@@ -212,9 +215,11 @@ def test_a_repetition_does_not_stand_in_for_its_original(
     through_client: bool, linfit: Linfit, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if through_client:
-        monkeypatch.setattr("linfit.tracking.database.fastest", lambda opened, parent=None: opened)
+        monkeypatch.setattr(
+            "linfit.tracking.write.database.best_recorder_for", lambda opened, parent=None: opened
+        )
     [sweep] = ids("sweep")
-    single = reader().find("last").run_id
+    single = reader().find_run("last").run_id
     originals = [single, sweep, *children()]
     package.reproduce(single)
     package.reproduce(sweep, sample=12)
@@ -230,7 +235,7 @@ def test_a_repetition_does_not_stand_in_for_its_original(
 @pytest.mark.read_only
 def test_config_files_and_folders(linfit: Linfit, here: Path) -> None:
     [sweep] = ids("sweep")
-    last = reader().find("last").run_id
+    last = reader().find_run("last").run_id
     for place in ("outputs/runs/one", "outputs/runs/one/config.json"):
         done = package.reproduce(place)
         assert (done.verdict, done.reproduces, done.changes) == (Verdict.IDENTICAL, last, [])
@@ -241,7 +246,7 @@ def test_config_files_and_folders(linfit: Linfit, here: Path) -> None:
     assert package.reproduce("alone.json").reproduces == last
     changed = json.loads(Path("alone.json").read_text())
     changed["config"]["seed"] = 77
-    changed["sha256"] = package.config.digest(changed["config"])
+    changed["sha256"] = package.config.hash_data(changed["config"])
     Path("stranger.json").write_text(json.dumps(changed))
     for place, message in (
         ("stranger.json", "there is nothing to compare with"),
@@ -285,7 +290,7 @@ def test_the_folder_of_a_sweep_is_enough_without_a_store(
     assert [entry.name for entry in alone.iterdir()] == ["sweep"]
     done = package.reproduce("sweep", sample=3)
     assert (done.verdict, done.reproduces, done.known) == (Verdict.IDENTICAL, "sweep", True)
-    assert reader().find(done.run_id).experiment == "adhoc"
+    assert reader().find_run(done.run_id).experiment == "adhoc"
     Path("sweep", "results.parquet").unlink()
     assert "has no results.parquet: the sweep was interrupted" in linfit("reproduce", "sweep").err
 
@@ -347,7 +352,7 @@ def test_what_a_failed_fit_has_not_is_not_shown_as_equal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     failed = outcome([], status="failed")
-    found = difference(failed, failed)
+    found = compare_outcomes(failed, failed)
     again = [
         Repetition(name, "1", found.verdict, difference=found, then=failed, now=failed)
         for name in "ab"
@@ -364,8 +369,8 @@ def test_losses_recorded_at_other_steps_are_compared_where_both_were(
 ) -> None:
     said = linfit("reproduce", "--set", "record.every=7", "--exact")
     assert (said.code, "verdict    identical: " in said.out) == (0, True)
-    [again] = [record.run_id for record in everything() if layout.REPRODUCES in record.tags]
-    assert linfit("diff", reader().find("last").run_id, again).code == 0
+    [again] = [record.run_id for record in everything() if mlflow_names.REPRODUCES in record.tags]
+    assert linfit("diff", reader().find_run("last").run_id, again).code == 0
 
 
 def test_what_is_set_is_shown_beside_the_original(linfit: Linfit, here: Path) -> None:
@@ -375,8 +380,8 @@ def test_what_is_set_is_shown_beside_the_original(linfit: Linfit, here: Path) ->
         assert line in said.out
     assert "by more than 0.0001 from step 1 on" in said.out
     assert "loss then" in said.out
-    [again] = [record for record in everything() if layout.REPRODUCES in record.tags]
-    assert again.tags[layout.CHANGED] == "optimizer.lr=0.2 steps=50"
+    [again] = [record for record in everything() if mlflow_names.REPRODUCES in record.tags]
+    assert again.tags[mlflow_names.CHANGED] == "optimizer.lr=0.2 steps=50"
     assert again.params["optimizer.lr"] == "0.2"
 
 
@@ -433,18 +438,26 @@ def test_packages_code_git_and_machine_are_named(
     )
     monkeypatch.syspath_prepend(here / "site")
     monkeypatch.setattr(
-        code, "_syntax", lambda file: "changed" if file.name == "losses.py" else file.name
+        code_digest, "_syntax", lambda file: "changed" if file.name == "losses.py" else file.name
     )
-    monkeypatch.setattr(environment, "cpu", lambda: "another processor")
+    monkeypatch.setattr(environment, "describe_cpu", lambda: "another processor")
     monkeypatch.setattr(
-        git, "state", lambda *_: {"commit": "abc", "branch": "main", "dirty": "false"}
+        git, "read_git_state", lambda *_: {"commit": "abc", "branch": "main", "dirty": "false"}
     )
-    for cached in (environment.packages, environment._version, code.code_digest):
+    for cached in (
+        environment.list_packages,
+        environment._version,
+        code_digest.compute_code_digest,
+    ):
         cached.cache_clear()
     try:
         found = package.reproduce().changes
     finally:
-        for cached in (environment.packages, environment._version, code.code_digest):
+        for cached in (
+            environment.list_packages,
+            environment._version,
+            code_digest.compute_code_digest,
+        ):
             cached.cache_clear()
     named = {(change.kind, change.key): change.now for change in found}
     assert named["package", "safetensors"] == "99.1"
@@ -465,7 +478,7 @@ def test_another_cpu_capability_in_another_process_is_named(here: Path) -> None:
         command, capture_output=True, text=True, timeout=300, env=surroundings, check=False
     )
     done = json.loads(printed.stdout)
-    then = json.loads(reader().find("last").tags[layout.ENVIRONMENT])["cpu_capability"]
+    then = json.loads(reader().find_run("last").tags[mlflow_names.ENVIRONMENT])["cpu_capability"]
     if then != "DEFAULT":
         assert [(change["key"], change["then"], change["now"]) for change in done["changes"]] == [
             ("cpu_capability", then, "DEFAULT")
@@ -494,9 +507,9 @@ def flip(file: Path, place: int) -> None:
 def test_a_flipped_bit_of_a_file_is_refused_with_its_name(
     linfit: Linfit, here: Path, name: str, places: tuple[int, ...]
 ) -> None:
-    run = reader().find("last")
+    run = reader().find_run("last")
     for file, reference in (
-        (run.file(name), run.run_id),
+        (run.fetch_file(name), run.run_id),
         (Path("outputs/runs/one", name), "outputs/runs/one"),
     ):
         for place in places:
@@ -526,8 +539,8 @@ def test_bits_all_over_the_file_of_the_weights_count(tmp_path: Path) -> None:
 def test_a_flipped_bit_of_a_table_is_refused_with_its_name(
     linfit: Linfit, here: Path, name: str
 ) -> None:
-    sweep = reader().find("last", "sweep")
-    file = sweep.file(name)
+    sweep = reader().find_run("last", "sweep")
+    file = sweep.fetch_file(name)
     flip(file, file.stat().st_size // 2)
     said = linfit("reproduce", sweep.run_id)
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
@@ -561,24 +574,27 @@ def test_data_are_read_below_the_working_directory_and_the_folder_that_is_named(
 def test_a_tag_that_was_changed_is_refused(linfit: Linfit, here: Path) -> None:
     child = children()[0]
     read = reader()
-    tag = read.find(child).tags[layout.CONFIG]
-    read.client.set_tag(child, layout.CONFIG, tag.replace('"seed":0', '"seed":1'))
+    tag = read.find_run(child).tags[mlflow_names.CONFIG]
+    read.client.set_tag(child, mlflow_names.CONFIG, tag.replace('"seed":0', '"seed":1'))
     assert "tag linfit.config of run" in linfit("reproduce", child).err
-    read.client.set_tag(child, layout.CONFIG, tag)
-    read.client.set_tag(child, layout.FINGERPRINT, "0" * 64)
+    read.client.set_tag(child, mlflow_names.CONFIG, tag)
+    read.client.set_tag(child, mlflow_names.FINGERPRINT, "0" * 64)
     assert "its fingerprint is not as it was stored" in linfit("reproduce", child).err
     [sweep] = ids("sweep")
-    read.client.set_tag(sweep, layout.FILES, "[")
+    read.client.set_tag(sweep, mlflow_names.FILES, "[")
     assert "tag linfit.files of run" in linfit("reproduce", sweep).err
 
 
-@pytest.mark.parametrize("tag", [layout.ROW, layout.PARENT])
+@pytest.mark.parametrize("tag", [mlflow_names.ROW, mlflow_names.PARENT])
 def test_a_child_that_is_said_to_be_another_fit_is_refused(
     linfit: Linfit, here: Path, tag: str
 ) -> None:
     other = package.reproduce(ids("sweep")[0], sample=12).run_id
-    child = reader().find(children()[-1])
-    given = {layout.ROW: str(int(child.tags[layout.ROW]) ^ 1), layout.PARENT: other}[tag]
+    child = reader().find_run(children()[-1])
+    given = {
+        mlflow_names.ROW: str(int(child.tags[mlflow_names.ROW]) ^ 1),
+        mlflow_names.PARENT: other,
+    }[tag]
     reader().client.set_tag(child.run_id, tag, given)
     for command in (["reproduce", child.run_id], ["diff", child.run_id, "last"]):
         said = linfit(*command)
@@ -598,10 +614,10 @@ def test_another_schema_is_the_work_of_another_version_or_of_a_flipped_bit(
         f"linfit {package.__version__}, which wrote it, writes 2: it was changed"
         in linfit("reproduce", str(file)).err
     )
-    child = reader().find(children()[0])
+    child = reader().find_run(children()[0])
     for run, tag, value in (
-        (child.run_id, layout.CONFIG, file.read_text()),
-        (child.tags[layout.PARENT], layout.VERSION, "9.9"),
+        (child.run_id, mlflow_names.CONFIG, file.read_text()),
+        (child.tags[mlflow_names.PARENT], mlflow_names.VERSION, "9.9"),
     ):
         reader().client.set_tag(run, tag, value)
     assert (
@@ -611,12 +627,12 @@ def test_another_schema_is_the_work_of_another_version_or_of_a_flipped_bit(
 
 
 def test_a_run_without_a_result_is_refused(linfit: Linfit, here: Path) -> None:
-    run = reader().find("last").run_id
+    run = reader().find_run("last").run_id
     with closing(sqlite3.connect("outputs/mlflow.db")) as database, database:
         for table in ("metrics", "latest_metrics"):
             database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run,))
     assert "has no losses to compare with: they were deleted" in linfit("reproduce", run).err
-    reader().client.set_tag(run, layout.STATUS, "killed")
+    reader().client.set_tag(run, mlflow_names.STATUS, "killed")
     assert "has no result to compare with: it is FINISHED killed" in linfit("reproduce", run).err
 
 
@@ -629,16 +645,16 @@ class Interrupted:
     def client(self) -> Any:
         return self
 
-    def find(self, run_id: str) -> Record:
+    def find(self, run_id: str) -> StoredRun:
         return record_of(run_id, {}, {})
 
     def get_metric_history(self, run_id: str, key: str) -> list[Any]:
         return [SimpleNamespace(step=0, value=2.0), SimpleNamespace(step=1, value=1.0)]
 
 
-def record_of(run_id: str, tags: dict[str, str], metrics: dict[str, float]) -> Record:
+def record_of(run_id: str, tags: dict[str, str], metrics: dict[str, float]) -> StoredRun:
     reader: Any = Interrupted()
-    return Record(run_id, "run", "adhoc", "KILLED", "", 0, 1, tags, {}, metrics, reader)
+    return StoredRun(run_id, "run", "adhoc", "KILLED", "", 0, 1, tags, {}, metrics, reader)
 
 
 @pytest.mark.parametrize("features", [{"name": "raw"}, {"name": "polynomial", "degree": 2}])
@@ -647,16 +663,21 @@ def test_a_fit_of_an_interrupted_sweep_has_as_many_weights_as_features(
 ) -> None:
     config = FitConfig.model_validate({"features": features})
     p, q = config.shape()
-    metrics = {f"{layout.WEIGHT}{place}": float(place) for place in range(p * q)}
-    tags = {layout.PARENT: "0" * 32, layout.STATUS: "completed"}
-    for kept, expected in ((metrics, list(metrics.values())), ({layout.WEIGHT + "0": 0.0}, None)):
-        weights = record_of("1" * 32, tags, {**kept, layout.LOSS: 1.0}).outcome(config).weights
+    metrics = {f"{mlflow_names.WEIGHT}{place}": float(place) for place in range(p * q)}
+    tags = {mlflow_names.PARENT: "0" * 32, mlflow_names.STATUS: "completed"}
+    for kept, expected in (
+        (metrics, list(metrics.values())),
+        ({mlflow_names.WEIGHT + "0": 0.0}, None),
+    ):
+        weights = (
+            record_of("1" * 32, tags, {**kept, mlflow_names.LOSS: 1.0}).outcome(config).weights
+        )
         assert (None if weights is None else weights.tolist()) == expected
 
 
 def test_a_loss_that_was_changed_in_mlflow_differs(here: Path) -> None:
-    run = reader().find("last")
-    step, loss = run.curves()["loss"][5]
+    run = reader().find_run("last")
+    step, loss = run.read_curves()["loss"][5]
     reader().client.log_metric(run.run_id, "loss", loss * 1.5, step=step)
     done = package.reproduce(run.run_id)
     assert done.verdict is Verdict.DIFFERS
@@ -699,15 +720,19 @@ def test_plug_ins_are_imported_with_trust_only(
 
 
 def test_last_is_never_a_reproduction_however_many_there_are(here: Path) -> None:
-    before = reader().find("last")
+    before = reader().find_run("last")
     for _ in range(25):
-        tags = {layout.KIND: "fit", layout.CODE: "0", layout.REPRODUCES: before.run_id}
+        tags = {
+            mlflow_names.KIND: "fit",
+            mlflow_names.CODE: "0",
+            mlflow_names.REPRODUCES: before.run_id,
+        }
         reader().client.create_run("0", tags=tags)
-    assert reader().find("last").run_id == before.run_id
+    assert reader().find_run("last").run_id == before.run_id
 
 
 def test_diff_names_what_two_runs_have_otherwise(linfit: Linfit, here: Path) -> None:
-    run = reader().find("last").run_id
+    run = reader().find_run("last").run_id
     again = package.reproduce(run).run_id
     said = linfit("diff", run, again)
     assert (said.code, "identical" in said.out, "differs    nothing" in said.out) == (0, True, True)
@@ -727,8 +752,8 @@ def test_diff_names_what_two_runs_have_otherwise(linfit: Linfit, here: Path) -> 
 
 def test_diff_names_two_runs_where_reproduce_says_then_and_now(linfit: Linfit, here: Path) -> None:
     run, fits = (
-        reader().find("last"),
-        [record for record in everything() if layout.PARENT in record.tags],
+        reader().find_run("last"),
+        [record for record in everything() if mlflow_names.PARENT in record.tags],
     )
     others = [
         record for record in fits if record.name in ("sgd lr=1.0 float64", "adam lr=0.001 float32")
@@ -790,7 +815,13 @@ def outcome(
         (outcome([4, 2]), outcome([4, 2], weights=(1.0, -2.0 - 1e-6)), "differs", None, None),
         (outcome([4, 2]), outcome([4, 2], weights=(1.0,)), "differs", None, None),
         (outcome([4, 2, 1]), outcome([4, 2]), "differs", None, None),
-        (outcome([4, 2, 1]), outcome([4, 2, 1]).at(np.array([0, 2])), "differs", None, None),
+        (
+            outcome([4, 2, 1]),
+            outcome([4, 2, 1]).select_steps(np.array([0, 2])),
+            "differs",
+            None,
+            None,
+        ),
         (outcome([4, 2], status="diverged"), outcome([4, 2]), "differs", None, None),
         (
             outcome([4, 8, np.inf], status="diverged"),
@@ -826,15 +857,15 @@ def outcome(
 def test_the_verdict(
     then: Outcome, now: Outcome, verdict: str, first: int | None, parted: int | None
 ) -> None:
-    found = difference(then, now)
-    assert (found.verdict, found.first, found.parted) == (verdict, first, parted)
+    found = compare_outcomes(then, now)
+    assert (found.verdict, found.first_different, found.parted_at) == (verdict, first, parted)
 
 
 def test_the_largest_difference_has_its_step() -> None:
-    found = difference(outcome([4, 2, 1, 1]), outcome([4, 2 * (1 + 1e-12), 1 + 4e-12, 1]))
-    assert (found.at, found.first) == (2, 1)
+    found = compare_outcomes(outcome([4, 2, 1, 1]), outcome([4, 2 * (1 + 1e-12), 1 + 4e-12, 1]))
+    assert (found.largest_at, found.first_different) == (2, 1)
     assert found.losses == pytest.approx(4e-12, rel=1e-3)
-    assert difference(outcome([4, 2]), outcome([4, 2], weights=(1.0, -1.0))).weights == 0.5
+    assert compare_outcomes(outcome([4, 2]), outcome([4, 2], weights=(1.0, -1.0))).weights == 0.5
 
 
 def test_an_absent_store_and_an_absent_run_are_said(linfit: Linfit, bare: Path) -> None:

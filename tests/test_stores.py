@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import linfit
-from linfit.conventions import SCHEMA
+from linfit.conventions import CONFIG_SCHEMA
 from linfit.reproduction import Reproduction
-from linfit.tracking import layout
-from linfit.tracking.comparison import Verdict
-from linfit.tracking.reading import Reader
-from linfit.tracking.store import locate
+from linfit.tracking.read.comparison import Verdict
+from linfit.tracking.read.reader import RunReader
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.store.store import resolve_store
 from tests.helpers import forget_mlflow
 from tests.stores.unpack import unpack
 from tests.stores.write import components, held
@@ -49,7 +49,7 @@ def judge(done: Reproduction) -> None:
 
 def test_there_is_a_store_for_each_schema() -> None:
     assert {file.name.partition(".")[0].partition("-")[0] for file in STORES} == {
-        f"v{schema}" for schema in range(1, SCHEMA + 1)
+        f"v{schema}" for schema in range(1, CONFIG_SCHEMA + 1)
     }
 
 
@@ -58,12 +58,14 @@ def test_the_stores_have_every_component() -> None:
 
 
 def test_single_runs(here: Path) -> None:
-    reader = Reader(locate(None))
+    reader = RunReader(resolve_store(None))
     single = [
-        reader.record(run)
-        for run in reader._search(f"tags.`{layout.KIND}` = 'fit' AND tags.`{layout.CODE}` LIKE '%'")
+        reader.read_run(run)
+        for run in reader._search(
+            f"tags.`{mlflow_names.KIND}` = 'fit' AND tags.`{mlflow_names.CODE}` LIKE '%'"
+        )
     ]
-    single = [record for record in single if layout.REPRODUCES not in record.tags]
+    single = [record for record in single if mlflow_names.REPRODUCES not in record.tags]
     assert (
         len(
             {
@@ -78,12 +80,14 @@ def test_single_runs(here: Path) -> None:
 
 
 def test_a_sweep_over_every_component(here: Path) -> None:
-    done = linfit.reproduce(Reader(locate(None)).find("last", layout.SWEEP).run_id, sample=1000)
+    done = linfit.reproduce(
+        RunReader(resolve_store(None)).find_run("last", mlflow_names.SWEEP).run_id, sample=1000
+    )
     assert len(done.repetitions) >= 15
     judge(done)
 
 
 def test_a_child_of_the_sweep(here: Path) -> None:
-    reader = Reader(locate(None))
-    child = next(reader._search(f"tags.`{layout.PARENT}` LIKE '%'", page=5))
+    reader = RunReader(resolve_store(None))
+    child = next(reader._search(f"tags.`{mlflow_names.PARENT}` LIKE '%'", page=5))
     judge(linfit.reproduce(child.info.run_id))

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from linfit.system import end_apart, find_program, start_apart
-from linfit.tracking import git
+from linfit.system.host import end_detached, find_program, start_detached
+from linfit.tracking.provenance import git
 
 #: Modules that linfit and its dependencies import, some of them only where they are installed, and
 #: modules that Python imports by itself.
@@ -368,7 +368,7 @@ def test_the_ui_springs_no_trap(traps: Path) -> None:
     program = write(traps.parent / "program" / "typed.py", TYPED)
     words = json.dumps([["ui", "--port", str(port), "--no-browser"]])
     with (traps.parent / "ui.log").open("wb") as log:
-        process = start_apart(
+        process = start_detached(
             [sys.executable, str(program), words],
             cwd=traps,
             env=untidy(traps),
@@ -380,7 +380,7 @@ def test_the_ui_springs_no_trap(traps: Path) -> None:
         finally:
             process.terminate()
             process.wait(30)
-            end_apart(process, 30)
+            end_detached(process, 30)
     assert marks(traps) == []
 
 
@@ -414,9 +414,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
             ["git", "-C", str(folder), *command.split()], check=True, capture_output=True
         )
     monkeypatch.chdir(folder)
-    git.forget()
+    git.forget_git_state()
     yield folder
-    git.forget()
+    git.forget_git_state()
 
 
 def test_no_missing_object_is_fetched(repository: Path) -> None:
@@ -436,7 +436,7 @@ def test_no_missing_object_is_fetched(repository: Path) -> None:
     ).stdout.strip()
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     write(repository / "conf" / "x.yaml", "a: 2\n")
-    assert git.state()["dirty"] == "true" and git.diff() == ""
+    assert git.read_git_state()["dirty"] == "true" and git.read_git_diff() == ""
     assert not (repository.parent / "MARK").exists()
     subprocess.run(["git", "diff", "HEAD"], capture_output=True)
     assert (repository.parent / "MARK").exists()  # it is a trap
@@ -458,10 +458,10 @@ def test_a_repository_that_says_to_be_elsewhere_is_read_here(
         "GIT_TRACE",
     ):
         monkeypatch.setenv(name, str(repository.parent / "elsewhere"))
-    assert git.state()["dirty"] == "false"
+    assert git.read_git_state()["dirty"] == "false"
     write(repository / "conf" / "x.yaml", "a: 2\n")
-    git.forget()
-    assert "-a: 1\n+a: 2\n" in git.diff()
+    git.forget_git_state()
+    assert "-a: 1\n+a: 2\n" in git.read_git_diff()
 
 
 def test_somebody_elses_repository_is_left_alone(repository: Path) -> None:
@@ -470,7 +470,7 @@ def test_somebody_elses_repository_is_left_alone(repository: Path) -> None:
             os.chown(place, 12345, 12345)
     except (AttributeError, OSError):
         pytest.skip("only root can give files away")
-    assert (git.state(), git.diff()) == ({}, "")
+    assert (git.read_git_state(), git.read_git_diff()) == ({}, "")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
@@ -478,12 +478,12 @@ def test_somebody_elses_repository_is_left_alone(repository: Path) -> None:
 def test_a_repository_that_never_answers_is_none(
     repository: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(git, "PATIENCE", 0.3)
+    monkeypatch.setattr(git, "GIT_TIMEOUT", 0.3)
     place = repository / name
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     os.mkfifo(place)
     begin = time.monotonic()
-    assert (git.state(), git.tags(), git.diff()) == ({}, {}, "")
+    assert (git.read_git_state(), git.collect_git_tags(), git.read_git_diff()) == ({}, {}, "")
     assert time.monotonic() - begin < 5
 
 
@@ -491,7 +491,7 @@ def test_pipes_among_the_configs_are_left_out(repository: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("the system has no named pipes")
     os.mkfifo(repository / "conf" / "y.yaml")
-    assert git.state()["dirty"] == "false"
+    assert git.read_git_state()["dirty"] == "false"
 
 
 def test_no_program_of_the_working_directory_is_found(

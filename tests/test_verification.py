@@ -15,20 +15,20 @@ from mlflow import MlflowClient
 from pyarrow import parquet
 
 import linfit as package
-from linfit.engine.difference import relative
+from linfit.engine.difference import relative_difference
 from linfit.errors import ConfigError
 from linfit.method.optimizers import Optimizer
-from linfit.problem.datasets import Parabola
+from linfit.problem.datasets.synthetic import Parabola
 from linfit.settings import Record
-from linfit.tracking import layout
-from linfit.tracking.access import require_own_data
-from linfit.tracking.accounts import stored_text
-from linfit.tracking.comparison import differences as bits_differ
-from linfit.tracking.outcomes import Outcome, of_rows
-from linfit.tracking.reading import Reader
-from linfit.tracking.stored import read_config
-from linfit.tracking.tables import file_hash
-from linfit.verification import agreement
+from linfit.tracking.read.access import require_own_data
+from linfit.tracking.read.comparison import list_differences as bits_differ
+from linfit.tracking.read.config import read_config
+from linfit.tracking.read.outcome import Outcome, read_row_outcome
+from linfit.tracking.read.reader import RunReader
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.config_record import serialize_config
+from linfit.tracking.tables.parts import hash_table
+from linfit.verification import measure_agreement
 from tests.helpers import config
 
 Linfit = Callable[..., Any]
@@ -64,12 +64,12 @@ def tamper(file: Path, change: Change) -> None:
 
 
 def hide(file: Path) -> None:
-    from linfit.tracking.store import locate
+    from linfit.tracking.store.store import resolve_store
 
-    reader = Reader(locate(None))
-    parent = reader.find("last")
-    hashes = {**json.loads(parent.tags[layout.FILES]), file.name: file_hash(file)}
-    reader.client.set_tag(parent.run_id, layout.FILES, json.dumps(hashes))
+    reader = RunReader(resolve_store(None))
+    parent = reader.find_run("last")
+    hashes = {**json.loads(parent.tags[mlflow_names.FILES]), file.name: hash_table(file)}
+    reader.client.set_tag(parent.run_id, mlflow_names.FILES, json.dumps(hashes))
 
 
 @pytest.mark.matrix
@@ -125,9 +125,9 @@ def test_what_of_the_machine_changed_is_said_and_what_the_config_decides_is_not(
 ) -> None:
     done = package.sweep(["steps=5", "seed=0,1", "pictures=false"])
     client = MlflowClient("sqlite:///outputs/mlflow.db")
-    machine = json.loads(client.get_run(done.run_id).data.tags[layout.ENVIRONMENT])
+    machine = json.loads(client.get_run(done.run_id).data.tags[mlflow_names.ENVIRONMENT])
     elsewhere = json.dumps({**machine, "device": "some accelerator"})  # as a sweep there has it
-    client.set_tag(done.run_id, layout.ENVIRONMENT, elsewhere)
+    client.set_tag(done.run_id, mlflow_names.ENVIRONMENT, elsewhere)
     monkeypatch.setenv("MKL_ENABLE_INSTRUCTIONS", "SSE4_2")
     changed = [line for line in linfit("verify").out.splitlines() if line.startswith("changed")]
     assert changed == ["changed    MKL_ENABLE_INSTRUCTIONS: unset then, SSE4_2 now"]
@@ -215,7 +215,7 @@ def test_a_change_is_found_and_its_run_named(
     linfit("run", "-m", "steps=30", "seed=0,1")
     tamper(stored(workdir, name), change)
     said = linfit("verify", "last")
-    k = len(Record().steps(30))
+    k = len(Record().recorded_steps(30))
     assert said.code == code
     assert text.format(k=k, less=k - 1) in said.out
     assert said.err == ""
@@ -371,7 +371,7 @@ def test_data_that_were_changed_are_said(linfit: Linfit, workdir: Path) -> None:
 
 def test_a_stored_config_is_what_was_stored() -> None:
     given = config(seed=3, optimizer={"name": "sgd", "lr": 0.1})
-    assert read_config(stored_text(given)) == given
+    assert read_config(serialize_config(given)) == given
 
 
 @pytest.mark.parametrize(
@@ -380,8 +380,8 @@ def test_a_stored_config_is_what_was_stored() -> None:
         ("null", "no stored config"),
         ('{"config":{}}', "no stored config"),
         ('{"config":{"seed":NaN},"schema":1,"sha256":""}', "no stored config"),
-        (stored_text(config()).replace('"schema":2', '"schema":3'), "stored in schema 3"),
-        (stored_text(config()).replace('"seed":0', '"seed":1'), "hash does not fit"),
+        (serialize_config(config()).replace('"schema":2', '"schema":3'), "stored in schema 3"),
+        (serialize_config(config()).replace('"seed":0', '"seed":1'), "hash does not fit"),
         ('{"config":{"sed":1},"schema":1,"sha256":"d0f1a5bb"}', "hash does not fit"),
     ],
 )
@@ -392,7 +392,7 @@ def test_a_stored_text_that_is_none_is_refused(text: str, message: str) -> None:
 
 def test_differences_are_counted_in_bits() -> None:
     def differences(one: package.Fit, result: dict[str, Any], curve: dict[str, Any]) -> list[str]:
-        return bits_differ(of_rows(result, curve), Outcome.of(one))
+        return bits_differ(read_row_outcome(result, curve), Outcome.from_fit(one))
 
     one = package.fit(config(steps=3))
     good = {
@@ -418,7 +418,7 @@ def test_engines_part_where_losses_do() -> None:
         package.fit(config(optimizer="sgd", dtype="float64", steps=9, init=init))
         for init in ("zeros", "normal")
     )
-    same, apart = agreement(one, one), agreement(one, other)
+    same, apart = measure_agreement(one, one), measure_agreement(one, other)
     assert (same.losses, same.weights, same.parted_at) == (0, 0, None)
     assert (apart.parted_at, apart.losses > 0.01, apart.weights > 0.01) == (0, True, True)
 
@@ -427,7 +427,9 @@ def test_a_relative_difference_knows_infinity() -> None:
     inf, nan = np.inf, np.nan
     one, other = np.array([1.0, inf, inf, 1.0, 0.0, nan]), np.array([1.5, inf, nan, inf, 0.0, nan])
     with np.errstate(invalid="ignore"):
-        assert relative(one, other, np.array([1.0, inf, inf, 1.0, 0.0, nan])).tolist() == [
+        assert relative_difference(
+            one, other, np.array([1.0, inf, inf, 1.0, 0.0, nan])
+        ).tolist() == [
             0.5,
             0,
             0,

@@ -29,15 +29,24 @@ from pathlib import Path
 from typing import Any
 
 import linfit.__main__
-from linfit.tracking import head_start
+from linfit.tracking.write.background import prestart
 
-gc.set_threshold(linfit.__main__.NEW_OBJECTS)
-head_start.begin(sys.argv[2:])  # before anything else is imported, as the command does
+gc.set_threshold(linfit.__main__.GC_THRESHOLD)
+prestart.prestart_process(sys.argv[2:])  # before anything else is imported, as the command does
 
 from linfit import publication  # noqa: E402
-from linfit.sweeps import launching, running, sweep_batches, sweep_run, ways  # noqa: E402
-from linfit.tracking import processes, remote  # noqa: E402
-from linfit.views import outcome  # noqa: E402
+from linfit.sweeps.executors import executor  # noqa: E402
+from linfit.sweeps.run import (
+    launcher,
+    sweep_batches,
+    sweep_run,
+)
+from linfit.sweeps.search_space import sweeper  # noqa: E402
+from linfit.tracking.write.background import (
+    processes,
+    remote,
+)
+from linfit.views.terminal import outcome  # noqa: E402
 
 spent: Counter[str] = Counter()
 phases: list[str] = []
@@ -75,15 +84,15 @@ def iterate(results: Iterator[Any], phase: str) -> Iterator[Any]:
 
 
 def main(times: str, *arguments: str) -> None:
-    children = [*head_start._waiting]
+    children = [*prestart._waiting]
     for owner, name, phase in (
-        (ways, "job_overrides", "composition"),
-        (launching, "expand", "composition"),
+        (sweeper, "job_overrides", "composition"),
+        (launcher, "expand", "composition"),
         (sweep_batches, "ready", "composition"),
-        (running, "fits_as_done", "fitting"),
+        (executor, "fits_as_done", "fitting"),
         (sweep_batches, "account", "tracking"),
         (sweep_batches, "begin_sweep", "tracking"),
-        (remote.RemoteRecorder, "wait", "start-up"),
+        (remote.RemoteRecorder, "wait_until_open", "start-up"),
         (sweep_run.SweepRun, "add", "tracking"),
         (sweep_run.SweepRun, "flush", "tracking"),
         (sweep_run.SweepRun, "finish", "tracking"),

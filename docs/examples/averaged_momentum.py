@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
-from linfit.method.linear_steps import LinearConstants, momentum_bound
+from linfit.method.linear_steps import LinearConstants, stable_momentum_lr
 from linfit.method.optimizers import Fraction, Optimizer, Positive
-from linfit.method.stacks import Columns, Memory, Update, proportional_to_lr
+from linfit.method.stacked_state import (
+    HyperparameterColumns,
+    OptimizerState,
+    Update,
+    proportional_to_lr,
+)
+from linfit.script_fragments import GradientLines, ModelLines, OptimizerLines, in_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,10 +34,12 @@ class AveragedMomentum(Optimizer):
         return AveragedSteps(parameter, self.lr, self.momentum)
 
     @proportional_to_lr
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         lr = hyperparameters.tensor("lr")
         momentum = hyperparameters.tensor("momentum")
-        taken = hyperparameters.column(1 - hyperparameters["momentum"])
+        taken = hyperparameters.expand_values(1 - hyperparameters["momentum"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             velocity = memory["velocity"].mul_(momentum).add_(taken * g)
@@ -41,12 +48,12 @@ class AveragedMomentum(Optimizer):
         return update
 
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        return momentum_bound(self.momentum, False, curvature) / (1 - self.momentum)
+        return stable_momentum_lr(self.momentum, False, curvature) / (1 - self.momentum)
 
     def linear_constants(self, n: float) -> LinearConstants | None:
         return LinearConstants(self.lr * (1 - self.momentum), self.momentum)
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+    def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         average = f"{self.momentum!r} * velocity + {1 - self.momentum!r} * {gradient.gradient}"
         update = (f"velocity = {average}", f"{model.weight} -= {self.lr!r} * velocity")
         before = (f"velocity = torch.zeros_like({model.weight})",)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from linfit.lines import LossLines
 from linfit.problem.losses import Loss
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.types import Array
+from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ class PseudoHuber(Loss):
     def scale(self, n: float, q: int) -> float:
         return 0.5 / (n * q)
 
-    def lines(self) -> LossLines:
+    def script_lines(self) -> LossLines:
         root = f"root = (1 + (residual / {self.delta!r}).square()).sqrt()"
         value = f"({self.delta**2!r} * (root - 1)).mean()"
         return LossLines(value, "residual / root / residual.numel()", (root,))
@@ -51,7 +51,7 @@ class PseudoHuber(Loss):
         """Return the optimum, by least squares that is reweighted until nothing changes."""
         n, p = X.shape
         factor = 2 * self.scale(n, y.shape[1])
-        mask = shrinkage.mask(p)
+        mask = shrinkage.mark_penalized(p)
         penalty = np.sqrt(shrinkage.strength / factor) * np.diag(mask)  # [p, p]
         weights = start.copy()
         for target in range(y.shape[1]):
@@ -87,6 +87,6 @@ class Around:
         s = np.sqrt(1 + (best + moved) ** 2)
         s_best = np.sqrt(1 + best**2)
         divergence = moved**2 / (s_best * (s * s_best + 1 + best * (best + moved)))
-        shrunk = self.shrinkage.mask(self.X.shape[1])[:, None] * away
+        shrunk = self.shrinkage.mark_penalized(self.X.shape[1])[:, None] * away
         penalty = 0.5 * self.shrinkage.strength * np.square(shrunk).sum(axis=(-2, -1))
         return np.asarray(self.factor * self.delta**2 * divergence.sum(axis=(-2, -1)) + penalty)

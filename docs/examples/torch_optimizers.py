@@ -16,7 +16,7 @@ from linfit.method.optimizers import Betas, Fraction, NonNegative, Positive, Tor
 Pair = Annotated[tuple[Positive, Positive], Field(strict=False)]
 
 
-class Adadelta(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class Adadelta(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.Adadelta (Zeiler, 2012): steps in the ratio of running means."""
 
     torch_name = "Adadelta"
@@ -27,7 +27,7 @@ class Adadelta(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     weight_decay: NonNegative = 0.0
 
 
-class Adamax(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class Adamax(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.Adamax (Kingma and Ba, 2015): Adam by largest gradients, not mean squares."""
 
     torch_name = "Adamax"
@@ -38,7 +38,7 @@ class Adamax(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     weight_decay: NonNegative = 0.0
 
 
-class NAdam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class NAdam(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.NAdam (Dozat, 2016): Adam with Nesterov's momentum."""
 
     torch_name = "NAdam"
@@ -50,7 +50,7 @@ class NAdam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     momentum_decay: NonNegative = 4e-3
 
 
-class RAdam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class RAdam(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.RAdam (Liu et al., 2020): Adam whose first steps are held back."""
 
     torch_name = "RAdam"
@@ -61,7 +61,7 @@ class RAdam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     weight_decay: NonNegative = 0.0
 
 
-class ASGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class ASGD(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.ASGD (Polyak and Juditsky, 1992): gradient descent that averages its path.
 
     The weights are not the average.
@@ -76,7 +76,7 @@ class ASGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     weight_decay: NonNegative = 0.0
 
 
-class Rprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class Rprop(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.Rprop (Riedmiller and Braun, 1993): by the sign of the gradient alone.
 
     Each weight has a step size of its own.

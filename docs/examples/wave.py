@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field
 
 from linfit.component import Seed
-from linfit.lines import Lines, Scope
-from linfit.problem.datasets import Dataset
+from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.problem import Problem
-from linfit.problem.streams import Purpose, generator, generator_line
+from linfit.problem.random_streams import Purpose, create_generator, write_generator_line
+from linfit.script_fragments import Lines, ScriptScope
 
 
 class Wave(Dataset):
@@ -29,21 +29,21 @@ class Wave(Dataset):
         angle = 2 * np.pi * np.linspace(0, 1, self.n)
         X = np.stack([np.sin(angle), np.cos(angle)], axis=1)  # [n, p]
         truth = np.array([[2.0], [-1.0]])  # [p, q]
-        stream = generator(self.drawn_from(seed), Purpose.DATA)
+        stream = create_generator(self.resolve_seed(seed), Purpose.DATA)
         y = X @ truth + self.noise * stream.standard_normal((self.n, 1))
         return Problem(X, y, ("sin", "cos"), ("y",), "wave", truth)
 
-    def drawn_from(self, seed: int) -> int:
+    def resolve_seed(self, seed: int) -> int:
         return seed if self.seed is None else self.seed
 
     def num_samples(self) -> int:
         return self.n
 
-    def lines(self, scope: Scope) -> Lines:
+    def script_lines(self, scope: ScriptScope) -> Lines:
         return (
             f"angle = 2 * np.pi * np.linspace(0, 1, {self.n})",
             "X = np.stack([np.sin(angle), np.cos(angle)], axis=1)  # [n, p]",
-            generator_line(self.drawn_from(scope.seed), Purpose.DATA),
+            write_generator_line(self.resolve_seed(scope.seed), Purpose.DATA),
             f"noise = {self.noise!r} * stream.standard_normal(({self.n}, 1))",
             "y = X @ np.array([[2.0], [-1.0]]) + noise  # [n, q]",
         )

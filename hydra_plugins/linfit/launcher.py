@@ -36,21 +36,21 @@ class LinfitLauncher(BasicLauncher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from linfit.sweeps.launching import check_workers
+        from linfit.sweeps.run.launcher import validate_executor
 
-        check_workers(self.workers, self.backend)
+        validate_executor(self.workers, self.backend)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from linfit.sweeps.launching import launch
-        from linfit.sweeps.runner import HydraTask
+        from linfit.sweeps.run.hydra_task import HydraTask
+        from linfit.sweeps.run.launcher import launch_jobs
 
         if not isinstance(self.task_function, HydraTask):
             return super().launch(job_overrides, initial_job_idx)
         assert self.config is not None
         assert self.hydra_context is not None
-        return launch(
+        return launch_jobs(
             self.task_function, self.config, self.hydra_context, job_overrides, initial_job_idx
         )

@@ -8,6 +8,6 @@ class LinfitSearchPath(SearchPathPlugin):
     """Search `./conf` and `./experiments` before the configs that linfit ships."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        from linfit.sweeps.locations import arrange
+        from linfit.sweeps.config_files.search_path import prepare_search_path
 
-        arrange(search_path)
+        prepare_search_path(search_path)

@@ -1,4 +1,4 @@
-"""`hydra/sweeper: linfit`: grids, pairs, draws and a filter; `linfit/sweeps/ways.py`."""
+"""`hydra/sweeper: linfit`: grids, pairs, draws and a filter; `linfit/sweeps/search_space/sweeper.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -57,16 +57,18 @@ class LinfitSweeper(Sweeper):
 
     def jobs(self, arguments: list[str]) -> list[list[str]]:
         """Return the overrides of each job; `linfit plan` uses them without a sweep."""
-        from linfit.sweeps.ways import job_overrides, ways
+        from linfit.sweeps.search_space.sweeper import generate_jobs, validate_sweep_spec
 
         assert self.config is not None
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
-        return list(job_overrides(ways(self.config.hydra.sweeper), arguments, loader))
+        return list(
+            generate_jobs(validate_sweep_spec(self.config.hydra.sweeper), arguments, loader)
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from linfit.sweeps.request import LAUNCHER
-        from linfit.sweeps.runner import HydraTask
+        from linfit.sweeps.compose.request import LINFIT_LAUNCHER
+        from linfit.sweeps.run.hydra_task import HydraTask
 
         assert self.config is not None
         assert self.launcher is not None
@@ -75,7 +77,7 @@ class LinfitSweeper(Sweeper):
         # that its classes exist twice.
         if (
             isinstance(self.task_function, HydraTask)
-            and self.config.hydra.launcher._target_ == LAUNCHER
+            and self.config.hydra.launcher._target_ == LINFIT_LAUNCHER
         ):
             return [self.launcher.launch(jobs, initial_job_idx=0)]
         return self._batches(self.config, self.launcher, jobs)

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 
 from linfit.config import FitConfig
-from linfit.engine.surroundings import (
-    plain_surroundings,
+from linfit.engine.caller_settings import (
+    suspend_caller_settings,
     temporarily_set,
     temporarily_set_attribute,
 )
-from linfit.problem.blas import blas_threads
+from linfit.problem.threads import limit_blas_threads
 
 #: torch's debug mode "error", as a number.
 RAISE_MODE = 2
 #: (owner, attribute, value in a deterministic fit). The last keeps torch from filling new tensors
 #: with NaN, which costs time only.
-FLAGS: tuple[tuple[Any, str, bool], ...] = (
+DETERMINISTIC_FLAGS: tuple[tuple[Any, str, bool], ...] = (
     (torch.backends.cudnn, "deterministic", True),
     (torch.backends.cudnn, "benchmark", False),
     (torch.utils.deterministic, "fill_uninitialized_memory", False),
@@ -28,21 +28,26 @@ FLAGS: tuple[tuple[Any, str, bool], ...] = (
 
 
 @contextmanager
-def computing(config: FitConfig) -> Iterator[None]:
+def torch_settings(config: FitConfig) -> Iterator[None]:
     """Compute with the config's threads, and deterministically unless it says otherwise.
 
     numpy gets one thread. No setting of the caller in torch or numpy reaches the computation;
     all of them are restored afterwards.
     """
-    with plain_surroundings(), threads(config.threads), blas_threads(), ExitStack() as stack:
+    with (
+        suspend_caller_settings(),
+        use_threads(config.threads),
+        limit_blas_threads(),
+        ExitStack() as stack,
+    ):
         if config.deterministic:
-            stack.enter_context(full_precision())
-            stack.enter_context(deterministic())
+            stack.enter_context(use_full_precision())
+            stack.enter_context(use_deterministic_algorithms())
         yield
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def use_threads(count: int) -> Iterator[None]:
     """Let torch compute with `count` threads; then restore the number of before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -53,19 +58,19 @@ def threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
+def use_deterministic_algorithms() -> Iterator[None]:
     """Make operations without a deterministic implementation raise, which fails the fit."""
     get_mode = torch.get_deterministic_debug_mode
     set_mode = torch.set_deterministic_debug_mode
     with ExitStack() as stack:
         stack.enter_context(temporarily_set(get_mode, set_mode, RAISE_MODE))
-        for flag in FLAGS:
+        for flag in DETERMINISTIC_FLAGS:
             stack.enter_context(temporarily_set_attribute(*flag))
         yield
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
+def use_full_precision() -> Iterator[None]:
     """Compute products of float32 in float32, neither in TF32 nor in bfloat16."""
     mkldnn: Any = torch.backends.mkldnn  # torch's stubs lack `matmul`
     backends = (torch.backends.cuda.matmul, mkldnn.matmul)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from linfit.problem.types import Array
 
 #: Relative difference of losses, or of weights, above which two fits have parted.
-PARTED = {"float32": 1e-4, "float64": 1e-9}
+PARTING_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
 def rounding_floor(initial_excess: float, dtype: str) -> float:
@@ -19,14 +19,14 @@ def rounding_floor(initial_excess: float, dtype: str) -> float:
     return float(initial_excess) * float(np.finfo(dtype).eps) ** 2
 
 
-def relative_losses(one: Array, other: Array, dtype: str) -> Array:
+def compare_losses(one: Array, other: Array, dtype: str) -> Array:
     """Return the relative differences `[k]` of losses.
 
     They are relative to the larger of the loss and the initial loss × ε.
     """
     least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        return relative(one, other, np.maximum(np.abs(one), least))
+        return relative_difference(one, other, np.maximum(np.abs(one), least))
 
 
 def parting_step(steps: NDArray[np.int64], losses: Array, dtype: str) -> int | None:
@@ -34,11 +34,11 @@ def parting_step(steps: NDArray[np.int64], losses: Array, dtype: str) -> int | N
 
     `losses` `[k]` are relative differences.
     """
-    parted = steps[losses > PARTED[dtype]]
+    parted = steps[losses > PARTING_TOLERANCE[dtype]]
     return int(parted[0]) if len(parted) else None
 
 
-def relative(one: Array, other: Array, size: Array | float) -> Array:
+def relative_difference(one: Array, other: Array, size: Array | float) -> Array:
     """Return |one − other| / size.
 
     It is 0 where both have the same bits or neither is finite, infinity where only one is finite.

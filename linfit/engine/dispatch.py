@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import overload
 
 from linfit.config import FitConfig
+from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import Fit, Status
-from linfit.engine.listening import Report, unheard
-from linfit.engine.surroundings import isolated
+from linfit.engine.listening import ProgressCallback, ignore_progress
 
 
 @overload
 def fit(configs: FitConfig) -> Fit: ...
 @overload
 def fit(configs: Sequence[FitConfig]) -> list[Fit]: ...
-@isolated
+@isolate_from_caller
 def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
     """Run fit configs and return their fits, in order.
 
@@ -35,12 +35,12 @@ def fit(configs: FitConfig | Sequence[FitConfig]) -> Fit | list[Fit]:
             f"linfit.fit takes fit configs, got {strangers[0]!r}: "
             "linfit.compose([…]) or linfit.FitConfig(…) makes one"
         )
-    done = dict(fits_as_done(configs))
+    done = dict(fit_as_completed(configs))
     return [done[index] for index in range(len(configs))]
 
 
-def fits_as_done(
-    configs: Sequence[FitConfig], report: Report = unheard
+def fit_as_completed(
+    configs: Sequence[FitConfig], report: ProgressCallback = ignore_progress
 ) -> Iterator[tuple[int, Fit]]:
     """Yield (index, fit) as soon as a fit is done.
 
@@ -51,8 +51,10 @@ def fits_as_done(
     return _fit_as_done([config.resolved(several=len(configs) > 1) for config in configs], report)
 
 
-def _fit_as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple[int, Fit]]:
-    from linfit.engine.stacked import fit_stacks
+def _fit_as_done(
+    configs: Sequence[FitConfig], report: ProgressCallback
+) -> Iterator[tuple[int, Fit]]:
+    from linfit.engine.stacked.run import fit_stacks
 
     stacked = []
     for index, config in enumerate(configs):
@@ -64,12 +66,12 @@ def _fit_as_done(configs: Sequence[FitConfig], report: Report) -> Iterator[tuple
         yield stacked[number], result
 
 
-def _fit_single(config: FitConfig, report: Report) -> Fit:
-    from linfit.engine.determinism import computing
+def _fit_single(config: FitConfig, report: ProgressCallback) -> Fit:
+    from linfit.engine.determinism import torch_settings
     from linfit.engine.single import fit_one
 
     try:
-        with computing(config):
+        with torch_settings(config):
             return fit_one(config, report)
     except (Exception, SystemExit):  # a component may call sys.exit
         return Fit(config, Status.FAILED, error=traceback.format_exc())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from linfit.config import FitConfig
 from linfit.problem.problem import Problem
-from linfit.problem.theory import Optimum
+from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
 
 
@@ -32,7 +32,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
-class Path:
+class FitPath:
     """Recorded steps `[k]` of a fit, losses `[k]`, weights `[k, p, q]`."""
 
     steps: NDArray[np.int64]
@@ -52,13 +52,13 @@ class Fit:
     status: Status
     problem: Problem | None = None
     optimum: Optimum | None = None
-    path: Path | None = None
+    path: FitPath | None = None
     steps_to_tolerance: int | None = None
     diverged_at_step: int | None = None
     error: str | None = None
     """The traceback of a failed fit."""
 
-    def _found(self) -> tuple[Path, Optimum, Problem]:
+    def _found(self) -> tuple[FitPath, Optimum, Problem]:
         if self.path is None or self.optimum is None or self.problem is None:
             raise ValueError(f"a {self.status} fit has no numbers")
         return self.path, self.optimum, self.problem
@@ -81,7 +81,7 @@ class Fit:
     def excess_losses(self) -> Array:
         """loss − minimal loss at the recorded steps `[k]`, from the weights in float64."""
         path, optimum, _ = self._found()
-        return optimum.excess(path.weights.astype(np.float64))
+        return optimum.excess_loss(path.weights.astype(np.float64))
 
     @cached_property
     def validation_losses(self) -> Array | None:
@@ -95,7 +95,7 @@ class Fit:
             return None
         import torch
 
-        loss = held_out.objective(self.config.loss)
+        loss = held_out.rescale_loss(self.config.loss)
         found = []
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
             for weights in path.weights:
@@ -112,7 +112,7 @@ class Fit:
         expansion = self._found()[2].expansion
         if expansion is None:
             return None
-        names, matrix = expansion.own()
+        names, matrix = expansion.in_user_terms()
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return names, matrix @ self.weights.astype(np.float64)
 
@@ -158,7 +158,7 @@ class Fit:
     @property
     def distance_to_optimum(self) -> float:
         """‖W − W*‖ of the final weights."""
-        return self._found()[1].distance(self.weights.astype(np.float64))
+        return self._found()[1].measure_distance(self.weights.astype(np.float64))
 
     @property
     def distance_to_truth(self) -> float | None:

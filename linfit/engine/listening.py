@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Report = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with steps that fits have made, and steps that are spared because fits ended early."""
 
 
-def unheard(made: int, spared: int) -> None:
+def ignore_progress(made: int, spared: int) -> None:
     """Ignore a progress report."""

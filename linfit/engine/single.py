@@ -22,42 +22,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linfit.config import FitConfig
-from linfit.engine.fit import Fit, Path, Status
-from linfit.engine.limits import (
+from linfit.engine.fit import Fit, FitPath, Status
+from linfit.engine.listening import ProgressCallback, ignore_progress
+from linfit.engine.stopping import (
     BELOW_EVERY_LOSS,
     divergence_limit,
     gradient_norm,
     resolve_tolerance,
 )
-from linfit.engine.listening import Report, unheard
-from linfit.method.batches import ahead, batch_scale
-from linfit.method.gradients import Evaluation, penalized
-from linfit.method.models import Predictor
+from linfit.method.batches import batch_gradient_scale, count_batches_ahead
+from linfit.method.gradients import Evaluation, add_penalty
+from linfit.method.models import TrainablePredictor
 from linfit.method.optimizers import Stepper
-from linfit.method.schedules import scheduled
-from linfit.problem.accuracy import with_warning
+from linfit.method.schedules import attach_schedule
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
-from linfit.problem.theory import Optimum, optimum
+from linfit.problem.theory.accuracy import add_warnings
+from linfit.problem.theory.optimum import Optimum, find_optimum
 
 #: Steps between two progress reports of a fit.
-REPORTED = 256
+REPORT_INTERVAL = 256
 #: Part of torch's error message for a number that a tensor's dtype cannot hold.
-BEYOND_DTYPE = "without overflow"
+OVERFLOW_MESSAGE = "without overflow"
 
 
-def fit_one(config: FitConfig, report: Report = unheard) -> Fit:
+def fit_one(config: FitConfig, report: ProgressCallback = ignore_progress) -> Fit:
     """Load the problem, descend, and measure the result against the exact optimum."""
     problem = config.problem()
     seen = problem.cast(config.dtype)  # the optimum is that of the data as the fit sees them
-    known = optimum(seen, config.loss, config.shrinkage())
+    known = find_optimum(seen, config.loss, config.shrinkage())
     trace = descend(config, seen, known, report)
     return Fit(
         config,
         trace.status,
-        with_warning(problem, known, config.dtype),
+        add_warnings(problem, known, config.dtype),
         known,
-        Path(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights)),
+        FitPath(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights)),
         trace.reached_at,
         trace.diverged_at,
     )
@@ -75,31 +75,33 @@ class Trace:
     status: Status = Status.COMPLETED
 
 
-def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report = unheard) -> Trace:
+def descend(
+    config: FitConfig, problem: Problem, known: Optimum, report: ProgressCallback = ignore_progress
+) -> Trace:
     """Descend as the article does: loss and gradient at the weights, then the update."""
     dtype = getattr(torch, config.dtype)
     device = torch.device(config.device.name)
-    data_dtype = config.gradient.data_dtype(dtype)
+    data_dtype = config.gradient.choose_data_dtype(dtype)
     X = torch.tensor(problem.X, dtype=data_dtype, device=device)  # [n, p]
     y = torch.tensor(problem.y, dtype=data_dtype, device=device)  # [n, q]
     _, p, q = problem.shape
     start = config.init.draw(p, q, config.seed, dtype).to(device)  # [p, q]
 
     model = config.model.build(start)
-    require_shape(model(X.to(dtype)), y)
-    evaluate = bind(config, model, problem.objective(config.loss), X, y)
+    require_same_shape(model(X.to(dtype)), y)
+    evaluate = bind_objective(config, model, problem.rescale_loss(config.loss), X, y)
     optimizer = build_optimizer(config, model, problem, known)
 
     def weights() -> NDArray[Any]:
         return config.model.transpose(model.weight.detach()).cpu().numpy().copy()  # [p, q]
 
     trace = Trace()
-    watch = Watch(config, problem, known, weights())
-    goals = watch.goals(lambda: model.weight.grad, weights)
-    recorded = set(config.record.steps(config.steps))
+    watch = StoppingMonitor(config, problem, known, weights())
+    goals = watch.rules(lambda: model.weight.grad, weights)
+    recorded = set(config.record.recorded_steps(config.steps))
     for step in range(config.steps + 1):
         loss = evaluate().item()
-        diverged = watch.diverged(loss)
+        diverged = watch.has_diverged(loss)
         converged = bool(goals) and not diverged and any(goal(loss) for goal in goals)
         if step in recorded or diverged or converged:
             trace.steps.append(step)
@@ -110,30 +112,30 @@ def descend(config: FitConfig, problem: Problem, known: Optimum, report: Report 
             trace.diverged_at = step
             trace.status = Status.DIVERGED
             break
-        if loss <= watch.screen and watch.reached(weights()):
+        if loss <= watch.screen and watch.has_reached_tolerance(weights()):
             trace.reached_at = step
         if converged:
             trace.status = Status.CONVERGED
             break
 
         if step < config.steps:
-            update(optimizer, model)
-            if step % REPORTED == REPORTED - 1:
-                report(REPORTED, 0)
-    report(step % REPORTED, config.steps - step)
+            update_weights(optimizer, model)
+            if step % REPORT_INTERVAL == REPORT_INTERVAL - 1:
+                report(REPORT_INTERVAL, 0)
+    report(step % REPORT_INTERVAL, config.steps - step)
     return trace
 
 
 def build_optimizer(
-    config: FitConfig, model: Predictor, problem: Problem, known: Optimum
+    config: FitConfig, model: TrainablePredictor, problem: Problem, known: Optimum
 ) -> Stepper:
     """Return the optimizer of the model's weights, tuned to the optimum and scheduled."""
-    tuned = config.optimizer.know(known, config.model)
-    stepper = tuned.build(model.weight, config.optimizer.count(problem))
-    return scheduled(stepper, config.schedule, config.steps)
+    tuned = config.optimizer.tuned_to(known, config.model)
+    stepper = tuned.build(model.weight, config.optimizer.count_samples(problem))
+    return attach_schedule(stepper, config.schedule, config.steps)
 
 
-def update(optimizer: Stepper, model: Predictor) -> None:
+def update_weights(optimizer: Stepper, model: TrainablePredictor) -> None:
     """Make one step of the optimizer.
 
     torch raises if the weights' dtype cannot hold a factor of the update. The weights then become
@@ -142,13 +144,15 @@ def update(optimizer: Stepper, model: Predictor) -> None:
     try:
         optimizer.step()
     except RuntimeError as error:
-        if BEYOND_DTYPE not in str(error):
+        if OVERFLOW_MESSAGE not in str(error):
             raise
         with torch.no_grad():
             model.weight.fill_(torch.nan)
 
 
-def bind(config: FitConfig, model: Predictor, loss: Loss, X: Tensor, y: Tensor) -> Evaluation:
+def bind_objective(
+    config: FitConfig, model: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
+) -> Evaluation:
     """Return a function that computes the objective and leaves its gradient in `.grad`.
 
     With minibatches the gradient is the estimate of one batch.
@@ -156,14 +160,16 @@ def bind(config: FitConfig, model: Predictor, loss: Loss, X: Tensor, y: Tensor) 
     if config.batch.is_full:
         evaluate = config.gradient.bind(config.model, model, loss, X, y)
     else:
-        evaluate = batched(config, model, X, y)
+        evaluate = bind_minibatches(config, model, X, y)
     shrinkage = config.shrinkage()
     if not shrinkage.strength:
         return evaluate
-    return penalized(evaluate, config.model, model.weight, shrinkage)
+    return add_penalty(evaluate, config.model, model.weight, shrinkage)
 
 
-def batched(config: FitConfig, model: Predictor, X: Tensor, y: Tensor) -> Evaluation:
+def bind_minibatches(
+    config: FitConfig, model: TrainablePredictor, X: Tensor, y: Tensor
+) -> Evaluation:
     """Return a function that computes the loss of all samples and a batch's gradient.
 
     Every step copies its batch into the same two buffers.
@@ -175,11 +181,11 @@ def batched(config: FitConfig, model: Predictor, X: Tensor, y: Tensor) -> Evalua
     batch_y = y.new_empty(size, q)
     step = config.gradient.bind(config.model, model, config.loss, batch_X, batch_y)
     sampler = config.batch.sampler(n, config.seed)
-    share = batch_scale(config.loss, n, size, q)
+    share = batch_gradient_scale(config.loss, n, size, q)
 
     def draw() -> Iterator[Tensor]:
         while True:
-            yield from torch.from_numpy(sampler.take(ahead(size))).to(X.device)
+            yield from torch.from_numpy(sampler.draw(count_batches_ahead(size))).to(X.device)
 
     rows = draw()
 
@@ -196,7 +202,7 @@ def batched(config: FitConfig, model: Predictor, X: Tensor, y: Tensor) -> Evalua
     return evaluate
 
 
-def require_shape(prediction: Tensor, y: Tensor) -> None:
+def require_same_shape(prediction: Tensor, y: Tensor) -> None:
     """Raise ValueError if predictions would be broadcast to the targets."""
     if prediction.shape != y.shape:
         raise ValueError(
@@ -204,7 +210,7 @@ def require_shape(prediction: Tensor, y: Tensor) -> None:
         )
 
 
-class Watch:
+class StoppingMonitor:
     """Check the loss of every step for divergence and for the record's tolerance."""
 
     def __init__(
@@ -215,17 +221,17 @@ class Watch:
         self.p = problem.shape[1]
         self.at_zero = known.scale * float(np.square(problem.y).sum())
         self.limit: float | None = None
-        self.initial = float(known.excess(start.astype(np.float64)))
-        self.threshold, self.screen = self.within(config.record.tolerance)
+        self.initial = float(known.excess_loss(start.astype(np.float64)))
+        self.threshold, self.screen = self.resolve_tolerance(config.record.tolerance)
 
-    def within(self, share: float) -> tuple[float, float]:
+    def resolve_tolerance(self, share: float) -> tuple[float, float]:
         """Return threshold and screen of the tolerance `share` × the initial excess loss."""
         tolerance = resolve_tolerance(
             share, self.initial, self.optimum.loss, self.at_zero, self.p, self.config.dtype
         )
         return float(tolerance.threshold), float(tolerance.screen)
 
-    def diverged(self, loss: float) -> bool:
+    def has_diverged(self, loss: float) -> bool:
         """Return True if the fit has diverged at this loss.
 
         The first call sets the limit.
@@ -234,34 +240,34 @@ class Watch:
             self.limit = float(divergence_limit(self.config.stop.divergence, loss, self.at_zero))
         return not loss <= self.limit  # True also of NaN, and of an infinite initial loss
 
-    def reached(self, weights: NDArray[Any]) -> bool:
+    def has_reached_tolerance(self, weights: NDArray[Any]) -> bool:
         """Return True if the weights are within the tolerance, once."""
-        if not self.optimum.excess(weights.astype(np.float64)) <= self.threshold:
+        if not self.optimum.excess_loss(weights.astype(np.float64)) <= self.threshold:
             return False
         self.screen = BELOW_EVERY_LOSS
         return True
 
-    def goals(
+    def rules(
         self, gradient: Callable[[], Tensor | None], weights: Callable[[], NDArray[Any]]
     ) -> list[Callable[[float], bool]]:
         """Return the stopping rules: functions of the loss, True if the fit has converged."""
         stop = self.config.stop
         goals: list[Callable[[float], bool]] = []
         if stop.gradient_norm is not None:  # first, because this rule must see every step
-            goals.append(Flat(stop.gradient_norm, gradient))
+            goals.append(GradientNormRule(stop.gradient_norm, gradient))
         if stop.excess_loss is not None:
-            threshold, screen = self.within(stop.excess_loss)
+            threshold, screen = self.resolve_tolerance(stop.excess_loss)
 
             def is_near(loss: float) -> bool:
                 if not loss <= screen:
                     return False
-                return bool(self.optimum.excess(weights().astype(np.float64)) <= threshold)
+                return bool(self.optimum.excess_loss(weights().astype(np.float64)) <= threshold)
 
             goals.append(is_near)
         return goals
 
 
-class Flat:
+class GradientNormRule:
     """Stopping rule: the gradient's norm is at most `share` × its initial norm."""
 
     def __init__(self, share: float, gradient: Callable[[], Tensor | None]) -> None:

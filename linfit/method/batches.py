@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from linfit.component import Component, Seed, optional
-from linfit.lines import Lines
 from linfit.problem.losses import Loss
-from linfit.problem.streams import Purpose, generator
+from linfit.problem.random_streams import Purpose, create_generator
 from linfit.problem.types import Array
+from linfit.script_fragments import Lines
 
 #: Batches that are drawn at once, at the most.
-AHEAD = 32
+BATCHES_AHEAD = 32
 #: Row numbers that are drawn at once, at the most.
-DRAWN = 2**22
+MAX_ROWS_AHEAD = 2**22
 
 
 class Batch(Component):
@@ -35,7 +35,7 @@ class Batch(Component):
     is_full: ClassVar[bool] = True
 
     @optional
-    def lines(self) -> Lines:
+    def script_lines(self) -> Lines:
         """Return what a plain program needs for the batch in addition to its other lines."""
         raise NotImplementedError(f"batch {self.name} has no lines")
 
@@ -47,14 +47,14 @@ class Batch(Component):
         """Return the batches of n samples, one after the other; `seed` is the fit's."""
         raise NotImplementedError(f"batch {self.name} draws nothing")
 
-    def drawn_from(self, seed: int) -> int:
+    def resolve_seed(self, seed: int) -> int:
         """Return the seed from which batches are drawn; `seed` is the fit's."""
         return seed
 
-    def check(self, n: int) -> None:
+    def check_size(self, n: int) -> None:
         """Raise ValueError if a batch is larger than the n samples that are fitted."""
 
-    def curvature(self, largest: float, steepest: float, n: int) -> float:
+    def effective_curvature(self, largest: float, steepest: float, n: int) -> float:
         """Return the curvature that decides which learning rates are stable.
 
         Of n samples, `largest` is that of the loss and `steepest` the largest that any sample by
@@ -76,7 +76,7 @@ class Full(Batch):
 
     name: Literal["full"] = "full"
 
-    def lines(self) -> Lines:
+    def script_lines(self) -> Lines:
         return ()
 
 
@@ -99,20 +99,20 @@ class Minibatch(Batch):
         return self.size
 
     def sampler(self, n: int, seed: int) -> Sampler:
-        self.check(n)
-        return Sampler(n, self.size, self.replacement, self.drawn_from(seed))
+        self.check_size(n)
+        return Sampler(n, self.size, self.replacement, self.resolve_seed(seed))
 
-    def drawn_from(self, seed: int) -> int:
+    def resolve_seed(self, seed: int) -> int:
         return seed if self.seed is None else self.seed
 
-    def check(self, n: int) -> None:
+    def check_size(self, n: int) -> None:
         if self.size > n:
             raise ValueError(
                 f"batch.size={self.size} is more than the {n} samples that are fitted: "
                 f"choose at most {n}, or batch=full"
             )
 
-    def curvature(self, largest: float, steepest: float, n: int) -> float:
+    def effective_curvature(self, largest: float, steepest: float, n: int) -> float:
         """Return (1 − v)·largest + v·steepest.
 
         v is the variance of a batch's mean over that of a sample: 1/size, less without replacement.
@@ -140,10 +140,10 @@ class Sampler:
         self.n = n
         self.size = size
         self.replacement = replacement
-        self.stream = generator(seed, Purpose.BATCHES)
+        self.stream = create_generator(seed, Purpose.BATCHES)
         self.left = np.empty(0, dtype=np.int64)
 
-    def take(self, count: int) -> NDArray[np.int64]:
+    def draw(self, count: int) -> NDArray[np.int64]:
         """Return the rows `[count, size]` of the next `count` batches."""
         wanted = count * self.size
         if self.replacement:
@@ -158,7 +158,7 @@ class Sampler:
         return rows[:wanted].reshape(count, self.size)
 
 
-def steepest(X: Array, scale: float) -> float:
+def largest_sample_curvature(X: Array, scale: float) -> float:
     """Return the largest curvature that a sample of X `[n, p]` by itself would give a loss.
 
     It is n times what the sample adds to the curvature of a loss of `scale`.
@@ -166,11 +166,11 @@ def steepest(X: Array, scale: float) -> float:
     return float(2 * scale * len(X) * np.square(X).sum(axis=1).max(initial=0.0))
 
 
-def ahead(size: int, streams: int = 1) -> int:
+def count_batches_ahead(size: int, streams: int = 1) -> int:
     """Return how many batches of each stream are drawn at once."""
-    return max(1, min(AHEAD, DRAWN // (streams * size)))
+    return max(1, min(BATCHES_AHEAD, MAX_ROWS_AHEAD // (streams * size)))
 
 
-def batch_scale(loss: Loss, n: int, size: int, q: int) -> float:
+def batch_gradient_scale(loss: Loss, n: int, size: int, q: int) -> float:
     """Return the factor with which a batch's gradient expects the gradient of all n samples."""
     return n / size * (loss.scale(n, q) / loss.scale(size, q))

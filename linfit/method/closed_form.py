@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from linfit.lines import GradientLines, Lines, ModelLines, OptimizerLines, in_place, indented
-from linfit.method.informed import Informed
 from linfit.method.optimizers import Stepper
-from linfit.method.stacks import Columns, Memory, Update
-from linfit.problem.refinement import TURNS
+from linfit.method.problem_aware import Informed
+from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
+from linfit.problem.theory.refinement import MAX_REFINEMENTS
 from linfit.problem.types import Array
+from linfit.script_fragments import (
+    GradientLines,
+    Lines,
+    ModelLines,
+    OptimizerLines,
+    in_place,
+    indent_lines,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,19 +44,23 @@ class ClosedForm(Informed):
     9 are left, 3 in float32, the fit says so.
     """
 
-    descends: ClassVar[bool] = False
+    uses_gradient: ClassVar[bool] = False
     name: Literal["closed_form"] = "closed_form"
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
         import torch
 
-        return Arrival(parameter, self.layout(torch.from_numpy(self.known.weights).to(parameter)))
+        return ClosedFormStepper(
+            parameter, self.transpose(torch.from_numpy(self.optimum.weights).to(parameter))
+        )
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        found = self._unique() if self.known.rank == len(self.known.weights) else self._smallest()
+    def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+        found = (
+            self._unique() if self.optimum.rank == len(self.optimum.weights) else self._smallest()
+        )
         before = (
-            f"A = {self.features()}  # [n, p]",
-            f"b = {self.targets()}  # [n, q]",
+            f"A = {self.write_features()}  # [n, p]",
+            f"b = {self.write_targets()}  # [n, q]",
             *found,
             f"best = torch.tensor(best).to(X){model.transposed}",
         )
@@ -60,20 +71,22 @@ class ClosedForm(Informed):
             "norms = np.linalg.norm(A, axis=0)[:, None]  # [p, 1]",
             "left, singular, right = np.linalg.svd(A / norms.T, full_matrices=False)",
             "best = right.T @ (left.T @ b / singular[:, None]) / norms  # [p, q]",
-            *(REFINEMENT if self.known.refined else ()),
+            *(REFINEMENT_LINES if self.optimum.refined else ()),
         )
 
     def _smallest(self) -> Lines:
-        rank = self.known.rank
+        rank = self.optimum.rank
         return (
             "left, singular, right = np.linalg.svd(A, full_matrices=False)",
             f"singular[{rank}:] = np.inf  # the rank is {rank}: the solution of smallest norm",
             "best = right.T @ (left.T @ b / singular[:, None])  # [p, q]",
         )
 
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
-        best = hyperparameters.rounded(
-            np.stack([one.known.weights for one in self.alike(hyperparameters)])
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
+        best = hyperparameters.round_values(
+            np.stack([one.optimum.weights for one in self.list_alike(hyperparameters)])
         )
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
@@ -86,11 +99,11 @@ class ClosedForm(Informed):
         return np.zeros((len(curvatures), 2, 2))
 
 
-#: linfit/problem/refinement.py, with Python's own fractions.
-REFINEMENT: Lines = (
+#: linfit/problem/theory/refinement.py, with Python's own fractions.
+REFINEMENT_LINES: Lines = (
     "exact, rest = np.vectorize(fractions.Fraction, otypes=[object]), b - left @ (left.T @ b)",
-    f"for _ in range({TURNS}):  # what is still wrong, in exact arithmetic (Björck, 1967)",
-    *indented(
+    f"for _ in range({MAX_REFINEMENTS}):  # what is still wrong, in exact arithmetic (Björck, 1967)",
+    *indent_lines(
         (
             "wrong = (exact(b) - exact(rest) - exact(A) @ exact(best)).astype(float)  # [n, q]",
             "slope = -(exact(A).T @ exact(rest)).astype(float)  # [p, q]",
@@ -104,7 +117,7 @@ REFINEMENT: Lines = (
 )
 
 
-class Arrival:
+class ClosedFormStepper:
     """Stepper that puts the parameter at the solution."""
 
     def __init__(self, parameter: Tensor, best: Tensor) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-Method = Callable[..., Any]
+AnyMethod = Callable[..., Any]
 
 # Layers that are taken off, by the name of their code. Any other layer is kept, with all layers
 # below it: it may do more.
@@ -36,7 +36,7 @@ def eager(optimizer: type[Optimizer]) -> type[Any]:
     methods: dict[str, Any] = {}
     for name in dir(optimizer):
         method = inspect.getattr_static(optimizer, name)
-        if inspect.isfunction(method) and (bare := uncovered(method)) is not method:
+        if inspect.isfunction(method) and (bare := strip_layers(method)) is not method:
             methods[name] = bare
     if not methods:
         return optimizer
@@ -44,16 +44,16 @@ def eager(optimizer: type[Optimizer]) -> type[Any]:
     return type(optimizer.__name__, (optimizer,), {**identity, **methods})
 
 
-def uncovered(method: Method) -> Method:
+def strip_layers(method: AnyMethod) -> AnyMethod:
     """Return the function below the removed layers, in the gradient mode that they set."""
     sets_gradient_mode = False
-    while (layer := layer_of(method)) is not None:
+    while (layer := identify_layer(method)) is not None:
         sets_gradient_mode |= layer == GRADIENT_MODE
         method = method.__wrapped__  # type: ignore[attr-defined]
-    return in_gradient_mode(method) if sets_gradient_mode else method
+    return set_gradient_mode(method) if sets_gradient_mode else method
 
 
-def layer_of(method: Method) -> str | None:
+def identify_layer(method: AnyMethod) -> str | None:
     """Return the outermost layer of `method` if it is one that is taken off, None otherwise."""
     code = getattr(method, "__code__", None)
     name = getattr(code, "co_qualname", None)
@@ -61,7 +61,7 @@ def layer_of(method: Method) -> str | None:
     return name if known else None
 
 
-def in_gradient_mode(step: Method) -> Method:
+def set_gradient_mode(step: AnyMethod) -> AnyMethod:
     """Return `step` as torch calls it: autograd records it only if it is `differentiable`."""
 
     @wraps(step)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 from pydantic import Field
 
 from linfit.component import Component, optional
-from linfit.lines import GradientLines, Lines, LossLines, ModelLines, indented
-from linfit.method.models import Model, Predictor
+from linfit.method.models import Model, TrainablePredictor
 from linfit.problem.losses import Loss
 from linfit.problem.penalties import Shrinkage
+from linfit.script_fragments import GradientLines, Lines, LossLines, ModelLines, indent_lines
 
 if TYPE_CHECKING:
     import torch
@@ -32,17 +32,17 @@ Evaluation = Callable[[], "Tensor"]
 class Gradient(Component):
     """How ∂loss/∂W is obtained."""
 
-    #: True if it takes a summary of the data in place of the samples (linfit/problem/summary.py).
-    summarizes: ClassVar[bool] = False
+    #: True if it takes a summary of the data in place of the samples (linfit/problem/theory/sufficient_statistics.py).
+    uses_summary: ClassVar[bool] = False
     #: True if it takes X and y, and computes, in float64 whatever the fit's dtype is.
     in_float64: ClassVar[bool] = False
     #: True if it reads X and y at every evaluation, so that each may find other samples in them.
-    batches: ClassVar[bool] = True
+    supports_batches: ClassVar[bool] = True
 
-    def check(self, loss: Loss) -> None:
+    def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the gradient of `loss` cannot be obtained this way."""
 
-    def data_dtype(self, dtype: torch.dtype) -> torch.dtype:
+    def choose_data_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """Return the dtype of X and y for weights of `dtype`."""
         import torch
 
@@ -50,12 +50,12 @@ class Gradient(Component):
 
     @abstractmethod
     def bind(
-        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+        self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
         """Return the evaluation of `loss` and its gradient on X `[n, p]` and y `[n, q]`."""
 
     @optional
-    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+    def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         """Return the evaluation in a plain program."""
         raise NotImplementedError(f"gradient {self.name} has no lines")
 
@@ -68,7 +68,7 @@ class Gradient(Component):
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")
 
 
-def penalized(
+def add_penalty(
     evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage
 ) -> Evaluation:
     """Return the evaluation of loss + penalty, whose gradient strength·W is written by hand."""
@@ -88,7 +88,7 @@ def penalized(
     return both
 
 
-def penalized_stack(
+def add_stacked_penalty(
     evaluate: StackedEvaluation, strength: Tensor, mask: Tensor
 ) -> StackedEvaluation:
     """Return the evaluation of loss + penalty of r fits at once.
@@ -111,7 +111,7 @@ class Manual(Gradient):
     name: Literal["manual"] = "manual"
 
     def bind(
-        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+        self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
         weight = predictor.weight.requires_grad_(False)
 
@@ -123,7 +123,7 @@ class Manual(Gradient):
 
         return evaluate
 
-    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+    def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         product = f"X.T @ ({loss.derivative})"
         gradient = f"({product}){model.transposed}" if model.transposed else product
         return GradientLines((), _forward(model, loss), (f"gradient = {gradient}",))
@@ -143,7 +143,7 @@ class Autograd(Gradient):
     name: Literal["autograd"] = "autograd"
 
     def bind(
-        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+        self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
         weight = predictor.weight
 
@@ -155,7 +155,7 @@ class Autograd(Gradient):
 
         return evaluate
 
-    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+    def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         before = () if model.frozen else (f"{model.weight}.requires_grad_()",)
         return GradientLines(
             before,
@@ -188,7 +188,7 @@ class FuncGrad(Autograd, keeps=[Autograd.stacked]):
     name: Literal["func_grad"] = "func_grad"  # type: ignore[assignment]
 
     def bind(
-        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+        self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
         import torch
 
@@ -205,12 +205,12 @@ class FuncGrad(Autograd, keeps=[Autograd.stacked]):
 
         return evaluate
 
-    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+    def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         called = f"gradient, loss = torch.func.grad_and_value(objective)({model.weight})"
         return GradientLines(_objective(model, loss), (called,), ())
 
 
-class Forward(Gradient):
+class ForwardMode(Gradient):
     """By forward-mode automatic differentiation, `torch.func.jvp` along each weight's direction.
 
     The derivatives are exact, as those of reverse mode, which takes one pass where this takes one
@@ -221,7 +221,7 @@ class Forward(Gradient):
     name: Literal["forward"] = "forward"
 
     def bind(
-        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+        self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
         import torch
 
@@ -262,7 +262,7 @@ class Forward(Gradient):
 
         return evaluate
 
-    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+    def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         forward = (
             f"gradient = torch.empty_like({model.weight})",
             "for along in torch.eye(gradient.numel()).to(gradient).view(-1, *gradient.shape):"
@@ -295,7 +295,7 @@ class FiniteDifference(Gradient):
     step: Annotated[float, Field(gt=0)] | None = None
 
     def bind(
-        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+        self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
         weight = predictor.weight.requires_grad_(False)
 
@@ -315,7 +315,7 @@ class FiniteDifference(Gradient):
 
         return lambda W: (objective(W), self._slopes(objective, W))
 
-    def lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
+    def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         w = model.weight
         step = "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
         forward = (
@@ -346,7 +346,7 @@ class FiniteDifference(Gradient):
         return gradient.view_as(W)
 
 
-def loss_alone(model: ModelLines, loss: LossLines) -> GradientLines:
+def write_loss_alone(model: ModelLines, loss: LossLines) -> GradientLines:
     """Return the loss without its gradient, for an optimizer that never uses one."""
     return GradientLines((), _forward(model, loss), (), gradient="")
 
@@ -357,4 +357,4 @@ def _forward(model: ModelLines, loss: LossLines) -> Lines:
 
 def _objective(model: ModelLines, loss: LossLines) -> Lines:
     """Return the loss as a function of the weights, which torch does not record unasked."""
-    return ("", "def objective(weight):", *indented(loss.returned(f"{model.pure} - y")), "")
+    return ("", "def objective(weight):", *indent_lines(loss.return_loss(f"{model.pure} - y")), "")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.method.gradients import Evaluation, Manual, StackedEvaluation
-from linfit.method.models import Model, Predictor
+from linfit.method.models import Model, TrainablePredictor
 from linfit.problem.losses import Loss, SumOfSquares
-from linfit.problem.summary import root
+from linfit.problem.theory.sufficient_statistics import find_root
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ class Gram(Manual):
     """From sufficient statistics, XᵀX, Xᵀy and yᵀy, summed in one pass; a step costs O(p²).
 
     The engines give it a summary of the data, p + q rows with equal squared error for every W
-    (linfit/problem/summary.py); so data may be larger than memory, and the loss and its excess are
+    (linfit/problem/theory/sufficient_statistics.py); so data may be larger than memory, and the loss and its excess are
     exact sums of squares, never differences. It computes in float64 whatever the fit's dtype is, to
     which samples, weights and gradients are rounded. Squared errors only. The optimum that it leads
     to has about 14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled.
@@ -28,11 +28,11 @@ class Gram(Manual):
     """
 
     name: Literal["gram"] = "gram"  # type: ignore[assignment]
-    summarizes: ClassVar[bool] = True
+    uses_summary: ClassVar[bool] = True
     in_float64: ClassVar[bool] = True
-    batches: ClassVar[bool] = False
+    supports_batches: ClassVar[bool] = False
 
-    def check(self, loss: Loss) -> None:
+    def check_loss(self, loss: Loss) -> None:
         if not loss.quadratic:
             raise ValueError(
                 f"gram knows squared errors only, not {loss.name}: "
@@ -40,7 +40,7 @@ class Gram(Manual):
             )
 
     def bind(
-        self, model: Model, predictor: Predictor, loss: Loss, X: Tensor, y: Tensor
+        self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
         X, y, loss = _summed(X.double(), y.double(), loss)
         weight = predictor.weight.requires_grad_(False)
@@ -74,5 +74,5 @@ def _summed(X: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Loss]:
     if n <= p + q:
         return X, y, loss
     A = torch.hstack([X, y])
-    rows = torch.from_numpy(root((A.T @ A).cpu().numpy(), p)).to(X.device)
+    rows = torch.from_numpy(find_root((A.T @ A).cpu().numpy(), p)).to(X.device)
     return rows[:, :p], rows[:, p:], SumOfSquares(name=loss.name, factor=loss.scale(n, q))

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from linfit.component import Component, Seed, optional
-from linfit.lines import Lines, Scope, listed
-from linfit.problem.streams import Purpose, torch_seed, torch_seed_line
+from linfit.problem.random_streams import Purpose, compute_torch_seed, write_torch_seed_line
+from linfit.script_fragments import Lines, ScriptScope, wrap_list
 
 if TYPE_CHECKING:
     import torch
 
 
 #: Generator of a plain program, after the line that computes its seed.
-SEEDED = "torch.Generator().manual_seed(seed)"
+SEEDED_GENERATOR = "torch.Generator().manual_seed(seed)"
 
 
 class Init(Component):
@@ -31,35 +31,37 @@ class Init(Component):
         """Return W `[p, q]` for p features and q targets; `seed` is the fit's seed."""
 
     @optional
-    def lines(self, scope: Scope) -> Lines:
+    def script_lines(self, scope: ScriptScope) -> Lines:
         """Return the lines of a plain program after which the tensor `W` is defined."""
         raise NotImplementedError(f"init {self.name} has no lines")
 
-    def check(self, p: int, q: int) -> None:
+    def check_shape(self, p: int, q: int) -> None:
         """Raise ValueError if no W `[p, q]` can be drawn."""
 
 
-class Random(Init):
+class RandomInit(Init):
     """Initial weights that are drawn; `seed` is the fit's seed unless given."""
 
     seed: Seed | None = None
 
-    def generator(self, seed: int) -> torch.Generator:
+    def create_generator(self, seed: int) -> torch.Generator:
         """Return the generator of the initial weights; `seed` is the fit's."""
         import torch
 
-        return torch.Generator().manual_seed(torch_seed(self.own(seed), Purpose.INITIAL_WEIGHTS))
+        return torch.Generator().manual_seed(
+            compute_torch_seed(self.resolve_seed(seed), Purpose.INITIAL_WEIGHTS)
+        )
 
-    def seed_line(self, seed: int) -> str:
+    def write_seed_line(self, seed: int) -> str:
         """Return the line of a plain program that computes the generator's seed."""
-        return torch_seed_line(self.own(seed), Purpose.INITIAL_WEIGHTS)
+        return write_torch_seed_line(self.resolve_seed(seed), Purpose.INITIAL_WEIGHTS)
 
-    def own(self, seed: int) -> int:
+    def resolve_seed(self, seed: int) -> int:
         """Return the seed of the initial weights, which is the fit's `seed` unless given."""
         return seed if self.seed is None else self.seed
 
 
-class Normal(Random):
+class Normal(RandomInit):
     """N(mean, std²), drawn in float64 and then cast: both dtypes start at the same point."""
 
     name: Literal["normal"] = "normal"
@@ -69,19 +71,21 @@ class Normal(Random):
     def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
         import torch
 
-        standard = torch.randn(p, q, generator=self.generator(seed), dtype=torch.float64)
+        standard = torch.randn(p, q, generator=self.create_generator(seed), dtype=torch.float64)
         return (self.mean + self.std * standard).to(dtype)
 
-    def lines(self, scope: Scope) -> Lines:
-        standard = f"torch.randn({scope.p}, {scope.q}, generator={SEEDED}, dtype=torch.float64)"
+    def script_lines(self, scope: ScriptScope) -> Lines:
+        standard = (
+            f"torch.randn({scope.p}, {scope.q}, generator={SEEDED_GENERATOR}, dtype=torch.float64)"
+        )
         drawn = standard
         if (self.mean, self.std) != (0, 1):
             drawn = f"({self.mean!r} + {self.std!r} * {standard})"
         cast = "" if scope.dtype == "float64" else f".to({scope.torch_dtype})"
-        return (self.seed_line(scope.seed), f"W = {drawn}{cast}  # [p, q]")
+        return (self.write_seed_line(scope.seed), f"W = {drawn}{cast}  # [p, q]")
 
 
-class TorchDefault(Random):
+class TorchDefault(RandomInit):
     """The weights of a new `nn.Linear`, U(−1/√p, 1/√p), drawn in the fit's dtype as `[q, p]`.
 
     As in nn.Linear they are drawn by `kaiming_uniform_(a=√5)`, here from the fit's own generator.
@@ -93,14 +97,16 @@ class TorchDefault(Random):
         import torch
 
         weight = torch.empty(q, p, dtype=dtype)
-        torch.nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=self.generator(seed))
+        torch.nn.init.kaiming_uniform_(
+            weight, a=math.sqrt(5), generator=self.create_generator(seed)
+        )
         return weight.T.contiguous()
 
-    def lines(self, scope: Scope) -> Lines:
+    def script_lines(self, scope: ScriptScope) -> Lines:
         return (
-            self.seed_line(scope.seed),
+            self.write_seed_line(scope.seed),
             f"W = torch.empty({scope.q}, {scope.p}{scope.keyword})",
-            f"torch.nn.init.kaiming_uniform_(W, a=math.sqrt(5), generator={SEEDED})"
+            f"torch.nn.init.kaiming_uniform_(W, a=math.sqrt(5), generator={SEEDED_GENERATOR})"
             "  # as nn.Linear does",
             "W = W.T.contiguous()  # [p, q]",
         )
@@ -116,7 +122,7 @@ class Zeros(Init):
 
         return torch.zeros(p, q, dtype=dtype)
 
-    def lines(self, scope: Scope) -> Lines:
+    def script_lines(self, scope: ScriptScope) -> Lines:
         return (f"W = torch.zeros({scope.p}, {scope.q}{scope.keyword})  # [p, q]",)
 
 
@@ -127,10 +133,10 @@ def _rows(value: Any) -> Any:
     return value
 
 
-Row = Annotated[tuple[float, ...], Field(strict=False)]
-Matrix = Annotated[
-    tuple[Row, ...],
-    BeforeValidator(_rows, json_schema_input_type=tuple[Row, ...] | tuple[float, ...]),
+WeightRow = Annotated[tuple[float, ...], Field(strict=False)]
+WeightMatrix = Annotated[
+    tuple[WeightRow, ...],
+    BeforeValidator(_rows, json_schema_input_type=tuple[WeightRow, ...] | tuple[float, ...]),
     Field(strict=False, min_length=1),
 ]
 
@@ -139,9 +145,9 @@ class Given(Init):
     """The weights written in the config: p rows of q numbers, or p numbers for one target."""
 
     name: Literal["given"] = "given"
-    weights: Matrix
+    weights: WeightMatrix
 
-    def check(self, p: int, q: int) -> None:
+    def check_shape(self, p: int, q: int) -> None:
         if len(self.weights) != p or any(len(row) != q for row in self.weights):
             widths = ", ".join(sorted({str(len(row)) for row in self.weights}))
             raise ValueError(
@@ -152,11 +158,11 @@ class Given(Init):
     def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
         import torch
 
-        self.check(p, q)
+        self.check_shape(p, q)
         return torch.tensor(self.weights, dtype=torch.float64).to(dtype)
 
-    def lines(self, scope: Scope) -> Lines:
-        return listed(
+    def script_lines(self, scope: ScriptScope) -> Lines:
+        return wrap_list(
             "W = torch.tensor([",
             [repr(list(row)) for row in self.weights],
             f"]{scope.keyword})  # [p, q]",

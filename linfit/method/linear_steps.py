@@ -23,13 +23,13 @@ class LinearConstants(NamedTuple):
 
     lr: float
     momentum: float = 0.0
-    ahead: bool = False
+    lookahead: bool = False
 
     def propagators(self, curvatures: Array) -> Array:
         """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity)."""
         kept = np.full_like(curvatures, self.momentum)
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.ahead:
+            if self.lookahead:
                 first = self.lr * curvatures * (1 + self.momentum)
                 second = self.lr * self.momentum * kept
             else:
@@ -38,7 +38,7 @@ class LinearConstants(NamedTuple):
         return np.array([[1 - first, -second], [curvatures, kept]]).transpose(2, 0, 1)
 
 
-def momentum_bound(momentum: float, ahead: bool, curvature: float) -> float:
+def stable_momentum_lr(momentum: float, ahead: bool, curvature: float) -> float:
     """Return the lr at which an eigenvalue of a step with momentum reaches −1 along a curvature.
 
     The momentum is Nesterov's if `ahead`.

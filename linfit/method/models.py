@@ -11,13 +11,13 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from linfit.component import Component, optional
-from linfit.lines import ModelLines, Scope
+from linfit.script_fragments import ModelLines, ScriptScope
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Predictor(Protocol):
+class TrainablePredictor(Protocol):
     """Result of `Model.build`: ŷ = predictor(X), with its parameter in `weight`."""
 
     weight: Tensor
@@ -29,11 +29,11 @@ class Model(Component):
     """How weights are held and multiplied."""
 
     @abstractmethod
-    def build(self, weights: Tensor) -> Predictor:
+    def build(self, weights: Tensor) -> TrainablePredictor:
         """Return a predictor that starts at `weights` `[p, q]`, of their dtype, on their device."""
 
     @abstractmethod
-    def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
+    def predict(self, predictor: TrainablePredictor, parameter: Tensor, X: Tensor) -> Tensor:
         """Return ŷ `[n, q]` as a pure function of the parameter, for transforms of torch.func."""
 
     @abstractmethod
@@ -41,7 +41,7 @@ class Model(Component):
         """Return a tensor in the parameter's layout from W's `[p, q]`, or back."""
 
     @optional
-    def lines(self, scope: Scope) -> ModelLines:
+    def script_lines(self, scope: ScriptScope) -> ModelLines:
         """Return the model in a plain program."""
         raise NotImplementedError(f"model {self.name} has no lines")
 
@@ -54,7 +54,7 @@ class Model(Component):
         raise NotImplementedError(f"model {self.name} has no stacked rule")
 
 
-class RawTensor:
+class TensorPredictor:
     """ŷ = X W, nothing more: the weights are a tensor, not a module."""
 
     def __init__(self, weight: Tensor) -> None:
@@ -69,20 +69,20 @@ class TensorModel(Model):
 
     name: Literal["tensor"] = "tensor"
 
-    def build(self, weights: Tensor) -> RawTensor:
-        return RawTensor(weights.clone().requires_grad_())
+    def build(self, weights: Tensor) -> TensorPredictor:
+        return TensorPredictor(weights.clone().requires_grad_())
 
-    def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
+    def predict(self, predictor: TrainablePredictor, parameter: Tensor, X: Tensor) -> Tensor:
         return X @ parameter
 
     def transpose(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def lines(self, scope: Scope) -> ModelLines:
+    def script_lines(self, scope: ScriptScope) -> ModelLines:
         return ModelLines((), weight="W", parameters="[W]", prediction="X @ W", pure="X @ weight")
 
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:
-        return products(X, W)
+        return multiply_elementwise(X, W)
 
 
 class LinearModel(Model):
@@ -93,7 +93,7 @@ class LinearModel(Model):
 
     name: Literal["linear"] = "linear"
 
-    def build(self, weights: Tensor) -> Predictor:
+    def build(self, weights: Tensor) -> TrainablePredictor:
         import torch
 
         p, q = weights.shape
@@ -103,7 +103,7 @@ class LinearModel(Model):
         module.weight = torch.nn.Parameter(weights.T.clone(memory_format=torch.contiguous_format))
         return module
 
-    def predict(self, predictor: Predictor, parameter: Tensor, X: Tensor) -> Tensor:
+    def predict(self, predictor: TrainablePredictor, parameter: Tensor, X: Tensor) -> Tensor:
         import torch
 
         assert isinstance(predictor, torch.nn.Module)
@@ -113,7 +113,7 @@ class LinearModel(Model):
     def transpose(self, tensor: Tensor) -> Tensor:
         return tensor.T
 
-    def lines(self, scope: Scope) -> ModelLines:
+    def script_lines(self, scope: ScriptScope) -> ModelLines:
         device = "" if scope.device == "cpu" else f", device={scope.device!r}"
         made = f"model = torch.nn.Linear({scope.p}, {scope.q}, bias=False{scope.keyword}{device})"
         start = 'model.load_state_dict({"weight": W.T})'
@@ -128,15 +128,15 @@ class LinearModel(Model):
         )
 
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:
-        return products(X, W)  # nn.Linear's X·weightᵀ, whose weight is Wᵀ
+        return multiply_elementwise(X, W)  # nn.Linear's X·weightᵀ, whose weight is Wᵀ
 
 
 #: Up to this number, features are added one by one: a sum over a short axis takes three times as
 #: long.
-FEW = 4
+MAX_UNROLLED_FEATURES = 4
 
 
-def products(X: Tensor, W: Tensor) -> Tensor:
+def multiply_elementwise(X: Tensor, W: Tensor) -> Tensor:
     """Return XW as `[r, q, n]` for X `[r, p, 1, n]` and W `[r, p, q]`.
 
     Products are computed element by element and summed over the features. A matrix product chooses
@@ -145,7 +145,7 @@ def products(X: Tensor, W: Tensor) -> Tensor:
     on its neighbours.
     """
     W = W.unsqueeze(-1)  # [r, p, q, 1]
-    if W.shape[1] > FEW:
+    if W.shape[1] > MAX_UNROLLED_FEATURES:
         return (X * W).sum(dim=1)
     terms: list[Tensor] = list(map(operator.mul, X.unbind(1), W.unbind(1)))
     return sum(terms[1:], terms[0])

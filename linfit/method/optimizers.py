@@ -15,28 +15,28 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from linfit.component import Component, optional
-from linfit.lines import GradientLines, ModelLines, OptimizerLines, in_place
-from linfit.method.linear_steps import LinearConstants, divide_by_curvature, momentum_bound
+from linfit.method.linear_steps import LinearConstants, divide_by_curvature, stable_momentum_lr
 from linfit.method.models import Model
-from linfit.method.stacks import (
-    Columns,
-    Memory,
+from linfit.method.stacked_state import (
+    HyperparameterColumns,
+    OptimizerState,
     Update,
     is_proportional_to_lr,
-    powers,
     proportional_to_lr,
-    scaled_quotient,
+    raise_to_steps,
+    scale_quotient,
 )
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
-from linfit.problem.theory import Optimum
+from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
+from linfit.script_fragments import GradientLines, ModelLines, OptimizerLines, in_place
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 #: Fields that are added to an optimizer's state.
-ADDED = ("eps", "initial_accumulator_value")
+ADDED_TO_STATE = ("eps", "initial_accumulator_value")
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -56,9 +56,9 @@ class Optimizer(Component):
     """
 
     #: True if gradients of a few samples at a time are enough.
-    batches: ClassVar[bool] = True
+    supports_batches: ClassVar[bool] = True
     #: True if a step uses the gradient; otherwise a plain program computes none.
-    descends: ClassVar[bool] = True
+    uses_gradient: ClassVar[bool] = True
     #: True if `build` makes an optimizer of torch, and a plain program names it `optimizer`.
     is_torch_optimizer: ClassVar[bool] = False
 
@@ -70,11 +70,11 @@ class Optimizer(Component):
         """Return True if a step divides by the number of samples n, counted by weight."""
         return False
 
-    def count(self, problem: Problem) -> float:
+    def count_samples(self, problem: Problem) -> float:
         """Return the n of `build`: samples are counted by weight if the optimizer averages."""
-        return problem.count if self.averages() else problem.shape[0]
+        return problem.effective_samples if self.averages() else problem.shape[0]
 
-    def know(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
+    def tuned_to(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
         """Return this optimizer with the constants that the problem decides, before the first step.
 
         `model` tells in which layout the parameter is held; None in a stack, where it is W `[p,
@@ -83,20 +83,22 @@ class Optimizer(Component):
         return self
 
     @classmethod
-    def asks(cls) -> bool:
-        """Return True if its class overrides `know`: it needs the problem's optimum to step."""
-        return cls.know is not Optimizer.know
+    def needs_optimum(cls) -> bool:
+        """Return True if its class overrides `tuned_to`: it needs the problem's optimum to step."""
+        return cls.tuned_to is not Optimizer.tuned_to
 
-    def check(self, loss: Loss) -> None:
+    def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the optimizer cannot know what it needs of the loss."""
 
     @optional
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+    def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         """Return the update in a plain program."""
         raise NotImplementedError(f"optimizer {self.name} has no lines")
 
     @optional
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         """Return the update of s fits at once, whose hyperparameters are columns.
 
         Of `self` only what all fits share counts: its switches, and which of its numbers are zero.
@@ -106,7 +108,7 @@ class Optimizer(Component):
         raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
     @classmethod
-    def proportional(cls) -> bool:
+    def scales_with_lr(cls) -> bool:
         """Return True if the stacked rule moves the weights in proportion to `lr`."""
         return is_proportional_to_lr(cls.stacked)
 
@@ -121,7 +123,7 @@ class Optimizer(Component):
         return None
 
     @classmethod
-    def knows_its_bound(cls) -> bool:
+    def has_stable_lr(cls) -> bool:
         """Return True if this class states `largest_stable_lr`, for an `lr` of its own."""
         return cls.states(cls.largest_stable_lr) and "lr" in cls.model_fields
 
@@ -150,7 +152,7 @@ class Optimizer(Component):
         return None
 
 
-class Descent:
+class DescentStepper:
     """w ← w − lr·∂loss/∂w, by hand."""
 
     def __init__(self, parameter: Tensor, lr: float, divisor: float) -> None:
@@ -181,15 +183,17 @@ class ManualSGD(Optimizer):
         return self.average
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
-        return Descent(parameter, self.lr, self._divisor(n))
+        return DescentStepper(parameter, self.lr, self._divisor(n))
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+    def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         step = f"({gradient.gradient} / {gradient.count})" if self.average else gradient.gradient
         update = f"{model.weight} -= {self.lr!r} * {step}"
         return OptimizerLines((), in_place((update,), gradient.tracked))
 
     @proportional_to_lr
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         lr = hyperparameters.tensor("lr")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
@@ -231,13 +235,13 @@ class TorchOptimizer(Optimizer):
         given = self.model_dump(exclude={"name"})
         largest = torch.finfo(parameter.dtype).max
         # torch fills tensors with these fields, and raises where their dtype cannot hold them.
-        for field in ADDED:
+        for field in ADDED_TO_STATE:
             if given.get(field, 0.0) > largest:
                 given[field] = math.inf
         stepper: Stepper = eager(getattr(torch.optim, self.torch_name))([parameter], **given)
         return stepper
 
-    def lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
+    def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         """Return torch's own optimizer, with `lr` and the fields that are not at their default."""
         fields = type(self).model_fields
         keywords = ""
@@ -252,7 +256,7 @@ class TorchOptimizer(Optimizer):
         )
 
 
-class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class SGD(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.SGD: b ← momentum·b + (1 − dampening)·g, w ← w − lr·b.
 
     With Nesterov the update is w ← w − lr·(g + momentum·b). Differs from Sutskever et al. (2013) in
@@ -278,11 +282,13 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
         return self
 
     @proportional_to_lr
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         lr = hyperparameters.tensor("lr")
         momentum = hyperparameters.tensor("momentum")
         decay = hyperparameters.tensor("weight_decay")
-        taken = hyperparameters.column(1 - hyperparameters["dampening"])
+        taken = hyperparameters.expand_values(1 - hyperparameters["dampening"])
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -307,7 +313,7 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
             return 0.0 if not self.weight_decay and not self.momentum and curvature > 0 else None
         if self.momentum > 1 or (self.momentum and self.dampening):
             return None
-        return momentum_bound(self.momentum, self.nesterov, curvature + self.weight_decay)
+        return stable_momentum_lr(self.momentum, self.nesterov, curvature + self.weight_decay)
 
     def is_stable_by_batches(self) -> bool:
         return not self.momentum
@@ -323,7 +329,7 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.lines]):
         return 2 / (largest + smallest)
 
 
-class Adam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class Adam(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.Adam (Kingma and Ba, 2015): w ← w − lr·m̂/(√v̂ + eps).
 
     ε is outside the root, and decay is added to the gradient.
@@ -340,11 +346,13 @@ class Adam(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     decoupled_weight_decay: bool = False
 
     @proportional_to_lr
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         return _adam(self, self.decoupled_weight_decay, hyperparameters, memory)
 
 
-class AdamW(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class AdamW(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.AdamW (Loshchilov and Hutter, 2019): Adam whose decay acts on the weights.
 
     The decay is w ← (1 − lr·weight_decay)·w.
@@ -360,11 +368,13 @@ class AdamW(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     maximize: bool = False
 
     @proportional_to_lr
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         return _adam(self, True, hyperparameters, memory)
 
 
-class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.RMSprop (Hinton, 2012): v ← alpha·v + (1 − alpha)·g², w ← w − lr·g/(√v + eps).
 
     ε is outside the root.
@@ -381,14 +391,16 @@ class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     maximize: bool = False
 
     @proportional_to_lr
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         lr = hyperparameters.tensor("lr")
         alpha = hyperparameters.tensor("alpha")
         eps = hyperparameters.tensor("eps")
         decay = hyperparameters.tensor("weight_decay")
         momentum = hyperparameters.tensor("momentum")
-        taken = hyperparameters.column(1 - hyperparameters["alpha"])
-        huge = hyperparameters.huge_rates()
+        taken = hyperparameters.expand_values(1 - hyperparameters["alpha"])
+        huge = hyperparameters.mark_huge_rates()
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -405,12 +417,12 @@ class RMSprop(TorchOptimizer, keeps=[TorchOptimizer.lines]):
             if self.momentum:
                 W.sub_(lr * memory["velocity"].mul_(momentum).add_(g / root))
             else:
-                W.sub_(scaled_quotient(lr, g, root, huge))
+                W.sub_(scale_quotient(lr, g, root, huge))
 
         return update
 
 
-class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.lines]):
+class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
     """torch.optim.Adagrad (Duchi et al., 2011): steps shrink with the sum of all squared gradients.
 
     s ← s + g², w ← w − lr/(1 + k·lr_decay)·g/(√s + eps).
@@ -426,18 +438,20 @@ class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.lines]):
     maximize: bool = False
 
     @proportional_to_lr
-    def stacked(self, hyperparameters: Columns, memory: Memory, n: float) -> Update:
+    def stacked(
+        self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
+    ) -> Update:
         lr = hyperparameters.tensor("lr")
         eps = hyperparameters.tensor("eps")
         decay = hyperparameters.tensor("weight_decay")
         start = hyperparameters.tensor("initial_accumulator_value")
-        huge = hyperparameters.huge_rates()
+        huge = hyperparameters.mark_huge_rates()
 
         def rates(steps: range) -> Array:
             made = np.array(steps).reshape(-1, 1, 1, 1) - 1
             return hyperparameters["lr"] / (1 + made * hyperparameters["lr_decay"])
 
-        rate = hyperparameters.by_step(rates)
+        rate = hyperparameters.compute_by_step(rates)
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             g = _signed(self, g)
@@ -448,7 +462,7 @@ class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.lines]):
                 total.copy_(start)
             total.add_(g * g)
             step_size = rate(k) if self.lr_decay else lr
-            W.sub_(scaled_quotient(step_size, g, total.sqrt().add_(eps), huge))
+            W.sub_(scale_quotient(step_size, g, total.sqrt().add_(eps), huge))
 
         return update
 
@@ -458,7 +472,10 @@ def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Ten
 
 
 def _adam(
-    optimizer: Adam | AdamW, decoupled: bool, hyperparameters: Columns, memory: Memory
+    optimizer: Adam | AdamW,
+    decoupled: bool,
+    hyperparameters: HyperparameterColumns,
+    memory: OptimizerState,
 ) -> Update:
     """Return m ← m + (1 − β₁)(g − m), v ← β₂v + (1 − β₂)g², w ← w − lr·m̂/(√v̂ + eps).
 
@@ -466,15 +483,19 @@ def _adam(
     """
     lr = hyperparameters["lr"]
     beta1, beta2 = hyperparameters["betas"]
-    mixed = hyperparameters.column(1 - beta1)
-    kept = hyperparameters.column(beta2)
-    taken = hyperparameters.column(1 - beta2)
+    mixed = hyperparameters.expand_values(1 - beta1)
+    kept = hyperparameters.expand_values(beta2)
+    taken = hyperparameters.expand_values(1 - beta2)
     eps = hyperparameters.tensor("eps")
     decay = hyperparameters.tensor("weight_decay")
-    shrunk = hyperparameters.column(1 - lr * hyperparameters["weight_decay"])
-    step_size = hyperparameters.by_step(lambda steps: lr / (1 - powers(beta1, steps)))
-    correction = hyperparameters.by_step(lambda steps: np.sqrt(1 - powers(beta2, steps)))
-    huge = hyperparameters.huge_rates()
+    shrunk = hyperparameters.expand_values(1 - lr * hyperparameters["weight_decay"])
+    step_size = hyperparameters.compute_by_step(
+        lambda steps: lr / (1 - raise_to_steps(beta1, steps))
+    )
+    correction = hyperparameters.compute_by_step(
+        lambda steps: np.sqrt(1 - raise_to_steps(beta2, steps))
+    )
+    huge = hyperparameters.mark_huge_rates()
 
     def update(k: int, W: Tensor, g: Tensor) -> None:
         g = _signed(optimizer, g)
@@ -489,6 +510,6 @@ def _adam(
         if optimizer.amsgrad:
             v = memory["largest"].copy_(memory["largest"].maximum(v))
         root = v.sqrt().div_(correction(k))
-        W.sub_(scaled_quotient(step_size(k), m, root.add_(eps), huge))
+        W.sub_(scale_quotient(step_size(k), m, root.add_(eps), huge))
 
     return update

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from linfit.method.optimizers import Stepper
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Updates = NDArray[np.int64]
+DecayFactor = Annotated[float, Field(gt=0, le=1)]
+UpdateCount = Annotated[int, Field(ge=1)]
+UpdateNumbers = NDArray[np.int64]
 
 
 class Schedule(Component):
@@ -44,18 +44,18 @@ class Schedule(Component):
         """Return torch's scheduler for a fit of `steps`; None if the learning rate is constant."""
 
     @optional
-    def lines(self, steps: int) -> str:
+    def script_lines(self, steps: int) -> str:
         """Return the scheduler of `optimizer` in a plain program, an expression; empty if none."""
         raise NotImplementedError(f"schedule {self.name} has no lines")
 
     @optional
-    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+    def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:
         """Return the factors `[w, s]` of rates `lr` `[s]` after `made` updates `[w, 1]`."""
         raise NotImplementedError(f"schedule {self.name} has no stacked rule")
 
     @classmethod
-    def stackable(cls) -> bool:
-        return cls.states(cls.factors)
+    def supports_stacking(cls) -> bool:
+        return cls.states(cls.lr_factors)
 
 
 class Constant(Schedule):
@@ -64,13 +64,13 @@ class Constant(Schedule):
     is_constant = True
     name: Literal["none"] = "none"
 
-    def lines(self, steps: int) -> str:
+    def script_lines(self, steps: int) -> str:
         return ""
 
     def build(self, optimizer: TorchOptimizer, steps: int) -> None:
         return None
 
-    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+    def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:
         return np.ones((len(made), len(lr)))
 
 
@@ -89,41 +89,41 @@ class TorchSchedule(Schedule):
         scheduler: Callable[..., LRScheduler] = getattr(lr_scheduler, self.torch_name)
         return scheduler(optimizer, *self.arguments(steps))
 
-    def lines(self, steps: int) -> str:
+    def script_lines(self, steps: int) -> str:
         arguments = ", ".join(map(repr, self.arguments(steps)))
         return f"torch.optim.lr_scheduler.{self.torch_name}(optimizer, {arguments})"
 
 
-class StepDecay(TorchSchedule, keeps=[TorchSchedule.lines]):
+class StepDecay(TorchSchedule, keeps=[TorchSchedule.script_lines]):
     """torch's StepLR: every `step_size` updates, lr ← gamma·lr."""
 
     torch_name = "StepLR"
     name: Literal["step"] = "step"
-    step_size: Count = 250
-    gamma: Share = 0.1
+    step_size: UpdateCount = 250
+    gamma: DecayFactor = 0.1
 
     def arguments(self, steps: int) -> tuple[float, ...]:
         return self.step_size, self.gamma
 
-    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+    def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:
         return _powers(self.gamma, made // self.step_size, lr)
 
 
-class Exponential(TorchSchedule, keeps=[TorchSchedule.lines]):
+class Exponential(TorchSchedule, keeps=[TorchSchedule.script_lines]):
     """torch's ExponentialLR: after every update, lr ← gamma·lr."""
 
     torch_name = "ExponentialLR"
     name: Literal["exponential"] = "exponential"
-    gamma: Share = 0.999
+    gamma: DecayFactor = 0.999
 
     def arguments(self, steps: int) -> tuple[float, ...]:
         return (self.gamma,)
 
-    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+    def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:
         return _powers(self.gamma, made, lr)
 
 
-class Cosine(TorchSchedule, keeps=[TorchSchedule.lines]):
+class Cosine(TorchSchedule, keeps=[TorchSchedule.script_lines]):
     """torch's CosineAnnealingLR (Loshchilov and Hutter, 2017): half a cosine from lr to eta_min.
 
     It takes `T_max` updates, the number of the fit's steps unless given; torch wants it given.
@@ -132,13 +132,13 @@ class Cosine(TorchSchedule, keeps=[TorchSchedule.lines]):
 
     torch_name = "CosineAnnealingLR"
     name: Literal["cosine"] = "cosine"
-    T_max: Count | None = None
+    T_max: UpdateCount | None = None
     eta_min: Annotated[float, Field(ge=0)] = 0.0
 
     def arguments(self, steps: int) -> tuple[float, ...]:
         return self.T_max or max(1, steps), self.eta_min
 
-    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+    def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:
         period, _ = self.arguments(steps)
         # math.cos, whose bits do not depend on the number of k.
         shares = [(1 + math.cos(math.pi * k / period)) / 2 for k in made[:, 0].tolist()]
@@ -146,7 +146,7 @@ class Cosine(TorchSchedule, keeps=[TorchSchedule.lines]):
         return np.asarray((self.eta_min + (lr - self.eta_min) * falling) / lr)
 
 
-class Linear(TorchSchedule, keeps=[TorchSchedule.lines]):
+class Linear(TorchSchedule, keeps=[TorchSchedule.script_lines]):
     """torch's LinearLR: lr times a factor that goes evenly from start_factor to end_factor.
 
     It reaches end_factor after total_iters updates, and keeps it.
@@ -154,20 +154,20 @@ class Linear(TorchSchedule, keeps=[TorchSchedule.lines]):
 
     torch_name = "LinearLR"
     name: Literal["linear"] = "linear"
-    start_factor: Share = 1 / 3
+    start_factor: DecayFactor = 1 / 3
     end_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
-    total_iters: Count = 5
+    total_iters: UpdateCount = 5
 
     def arguments(self, steps: int) -> tuple[float, ...]:
         return self.start_factor, self.end_factor, self.total_iters
 
-    def factors(self, made: Updates, lr: Array, steps: int) -> Array:
+    def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:
         gone = np.minimum(made, self.total_iters) / self.total_iters
         factor = self.start_factor + (self.end_factor - self.start_factor) * gone
         return np.asarray(factor * np.ones_like(lr))
 
 
-class Scheduled:
+class ScheduledStepper:
     """A stepper whose learning rate torch's scheduler changes after every update.
 
     torch schedules its own optimizers only: the learning rate of an update by hand is read from one
@@ -201,12 +201,12 @@ class Scheduled:
             self.stepper.lr = self.optimizer.param_groups[0]["lr"]
 
 
-def scheduled(stepper: Stepper, schedule: Schedule, steps: int) -> Stepper:
+def attach_schedule(stepper: Stepper, schedule: Schedule, steps: int) -> Stepper:
     """Return the stepper with its learning rate scheduled for `steps`."""
-    return stepper if schedule.is_constant else Scheduled(stepper, schedule, steps)
+    return stepper if schedule.is_constant else ScheduledStepper(stepper, schedule, steps)
 
 
-def _powers(base: float, exponents: Updates, lr: Array) -> Array:
+def _powers(base: float, exponents: UpdateNumbers, lr: Array) -> Array:
     """Return baseᵏ `[w, s]` by Python's own power, whose bits do not depend on the number of k."""
     powers = np.array([base**k for k in exponents[:, 0].tolist()])[:, None]
     return np.asarray(powers * np.ones_like(lr))

@@ -5,7 +5,7 @@ n samples, p features.
 
 from __future__ import annotations
 
-from linfit.method.batches import Batch, steepest
+from linfit.method.batches import Batch, largest_sample_curvature
 from linfit.method.optimizers import Optimizer
 from linfit.problem.types import Array
 
@@ -15,7 +15,7 @@ def has_stable_lr_bound(optimizer: Optimizer, batch: Batch) -> bool:
 
     The bound of a momentum holds for the gradient of all samples only.
     """
-    return optimizer.knows_its_bound() if batch.is_full else optimizer.is_stable_by_batches()
+    return optimizer.has_stable_lr() if batch.is_full else optimizer.is_stable_by_batches()
 
 
 def find_largest_stable_lr(
@@ -36,5 +36,7 @@ def find_largest_stable_lr(
     if not has_stable_lr_bound(optimizer, batch):
         return None
     if not batch.is_full:
-        curvature = batch.curvature(curvature, steepest(X, scale) + strength, len(X))
+        curvature = batch.effective_curvature(
+            curvature, largest_sample_curvature(X, scale) + strength, len(X)
+        )
     return optimizer.largest_stable_lr(curvature, count)

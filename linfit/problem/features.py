@@ -23,15 +23,21 @@ from pydantic import Field, model_validator
 
 from linfit.component import Component
 from linfit.problem import linfit_model_1 as formulas
-from linfit.problem.scaling import Blocks, bounds_of, deviations, weights_of, whitening
+from linfit.problem.scaling import (
+    ColumnBlocks,
+    compute_whitening,
+    measure_bounds,
+    measure_deviations,
+    weigh_samples,
+)
 from linfit.problem.types import Array
 
 INTERCEPT = "1"
-Degree = Annotated[int, Field(ge=1, le=64)]
+FunctionCount = Annotated[int, Field(ge=1, le=64)]
 
 
 @dataclass(frozen=True, eq=False)
-class Expansion:
+class FeatureMap:
     """Features as a function of columns, with everything that was learnt from training samples."""
 
     features: Features
@@ -56,12 +62,14 @@ class Expansion:
             X = formulas.scale(X, self.shift, self.mix)
         return formulas.add_ones(X) if self.features.intercept else X
 
-    def own(self) -> tuple[tuple[str, ...], Array]:
+    def in_user_terms(self) -> tuple[tuple[str, ...], Array]:
         """Return the user terms: their names `[o]`, the intercept last, and T `[o, p]`.
 
         T·W are their weights `[o, q]`.
         """
-        names, matrix, constants = self.features.own(self.columns, self.bounds)  # [o], [o, d], [d]
+        names, matrix, constants = self.features.in_user_terms(
+            self.columns, self.bounds
+        )  # [o], [o, d], [d]
         matrix = matrix @ self.mix
         last = (constants - self.shift) @ self.mix
         if self.features.intercept:
@@ -71,8 +79,8 @@ class Expansion:
             return names, matrix
         return (*names, INTERCEPT), np.vstack([matrix, last])
 
-    def as_parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Return plain data and arrays, which `of_parts` takes back."""
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return plain data and arrays, which `from_parts` takes back."""
         plain = {"features": self.features.model_dump(mode="json"), "columns": list(self.columns)}
         arrays = {"bounds": self.bounds}
         if self.features.scaling != "none":  # otherwise nothing is shifted or mixed
@@ -80,8 +88,8 @@ class Expansion:
         return plain, arrays
 
     @classmethod
-    def of_parts(cls, plain: dict[str, Any], arrays: dict[str, Array]) -> Expansion:
-        """Return the expansion of what `as_parts` returned."""
+    def from_parts(cls, plain: dict[str, Any], arrays: dict[str, Array]) -> FeatureMap:
+        """Return the expansion of what `to_parts` returned."""
         features = Features.choose(plain["features"])
         columns = tuple(plain["columns"])
         d = len(features.functions(columns))
@@ -111,7 +119,9 @@ class Features(Component):
     def expand(self, columns: Array, bounds: Array) -> Array:
         """Return the functions `[n, d]` of columns `[n, c]`, whose training bounds are `[2, c]`."""
 
-    def own(self, columns: tuple[str, ...], bounds: Array) -> tuple[tuple[str, ...], Array, Array]:
+    def in_user_terms(
+        self, columns: tuple[str, ...], bounds: Array
+    ) -> tuple[tuple[str, ...], Array, Array]:
         """Return the names `[o]` of the user terms, and the functions as sums of these terms.
 
         The functions are `[o, d]` times the terms, plus `[d]`.
@@ -119,34 +129,38 @@ class Features(Component):
         names = self.functions(columns)
         return names, np.eye(len(names)), np.zeros(len(names))
 
-    def roundings(self, bounds: Array) -> float:
+    def rounding_factor(self, bounds: Array) -> float:
         """Return how many roundings of its size a function has where its column has one."""
         return 1.0
 
-    def bounded(self) -> bool:
+    def needs_bounds(self) -> bool:
         """Return True if the functions depend on the bounds of the columns."""
         return False
 
-    def particular(self) -> bool:
+    def can_fail(self) -> bool:
         """Return True if there are data from which the features cannot be learnt."""
-        return self.bounded() or self.scaling == "whiten"
+        return self.needs_bounds() or self.scaling == "whiten"
 
-    def neutral_of_data(self) -> bool:
+    def is_identity(self) -> bool:
         """Return True if the features are the columns themselves."""
         return False
 
-    def num(self, c: int) -> int:
+    def num_features(self, c: int) -> int:
         """Return p, the number of features of c columns."""
         return len(self.functions(("",) * c)) + self.intercept
 
-    def learn(self, columns: tuple[str, ...], blocks: Blocks) -> Expansion:
+    def fit(self, columns: tuple[str, ...], blocks: ColumnBlocks) -> FeatureMap:
         """Return the expansion learnt from the training samples.
 
         They are gone through up to three times. Raise ValueError if nothing can be learnt from
         them.
         """
-        bounds = bounds_of(blocks, len(columns)) if self.bounded() else np.zeros((2, len(columns)))
-        if self.bounded():
+        bounds = (
+            measure_bounds(blocks, len(columns))
+            if self.needs_bounds()
+            else np.zeros((2, len(columns)))
+        )
+        if self.needs_bounds():
             for name, low, high in zip(columns, *bounds, strict=True):
                 if low == high:
                     raise ValueError(
@@ -156,16 +170,16 @@ class Features(Component):
 
         names = self.functions(columns)
         if self.scaling == "none":
-            return Expansion(self, columns, bounds, np.zeros(len(names)), np.eye(len(names)))
+            return FeatureMap(self, columns, bounds, np.zeros(len(names)), np.eye(len(names)))
         shift, second = self._moments(blocks, bounds, len(names))
-        scales = deviations(second, shift)
+        scales = measure_deviations(second, shift)
         if self.scaling == "standardize":
             mix = np.diag(1 / scales)
         else:
-            mix = whitening(second, scales, names)
-        return Expansion(self, columns, bounds, shift, mix)
+            mix = compute_whitening(second, scales, names)
+        return FeatureMap(self, columns, bounds, shift, mix)
 
-    def _moments(self, blocks: Blocks, bounds: Array, d: int) -> tuple[Array, Array]:
+    def _moments(self, blocks: ColumnBlocks, bounds: Array, d: int) -> tuple[Array, Array]:
         """Return the mean `[d]` and the mean products of deviations from it `[d, d]`.
 
         Without an intercept the mean counts as zero.
@@ -174,7 +188,7 @@ class Features(Component):
         if self.intercept:
             total = 0.0
             for columns, given in blocks():
-                weights = weights_of(columns, given)
+                weights = weigh_samples(columns, given)
                 shift = shift + weights @ self.expand(columns, bounds)
                 total += weights.sum()
             shift = shift / total
@@ -183,7 +197,7 @@ class Features(Component):
         total = 0.0
         for columns, given in blocks():
             away = self.expand(columns, bounds) - shift
-            weights = weights_of(columns, given)
+            weights = weigh_samples(columns, given)
             second = second + (away * weights[:, None]).T @ away
             total += weights.sum()
         return shift, second / total
@@ -198,17 +212,17 @@ class Raw(Features):
     def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return columns
 
-    def num(self, c: int) -> int:
+    def num_features(self, c: int) -> int:
         return c + self.intercept
 
     def expand(self, columns: Array, bounds: Array) -> Array:
         return columns
 
-    def neutral_of_data(self) -> bool:
+    def is_identity(self) -> bool:
         return not self.intercept and self.scaling == "none"
 
 
-class Ranged(Features):
+class RangedFeatures(Features):
     """Functions on a range of each column: `domain`, or that of the training samples."""
 
     domain: Annotated[tuple[float, float], Field(strict=False)] | None = None
@@ -219,21 +233,21 @@ class Ranged(Features):
             raise ValueError(f"domain must increase, got {list(self.domain)}")
         return self
 
-    def bounded(self) -> bool:
+    def needs_bounds(self) -> bool:
         return self.domain is None
 
-    def ends(self, bounds: Array) -> Array:
+    def choose_range(self, bounds: Array) -> Array:
         """Return the least and the largest value `[2, c]` for which the functions are made."""
         return formulas.choose_ends(bounds, self.domain)
 
-    def magnified(self, bounds: Array) -> float:
+    def measure_magnification(self, bounds: Array) -> float:
         """Return how much larger a rounding is relative to half the range than to the values."""
-        low, high = self.ends(bounds)
+        low, high = self.choose_range(bounds)
         sizes = np.maximum(np.abs(low), np.abs(high))
         return float((1 + 2 * sizes / (high - low)).max(initial=1.0))
 
 
-class PolynomialFeatures(Ranged):
+class PolynomialFeatures(RangedFeatures):
     """Polynomials of each column up to `degree`, the highest first.
 
     `basis` are the column's powers, or Chebyshev's or Legendre's polynomials on its range. There
@@ -243,10 +257,10 @@ class PolynomialFeatures(Ranged):
     """
 
     name: Literal["polynomial"] = "polynomial"
-    degree: Degree = 3
+    degree: FunctionCount = 3
     basis: Literal["monomial", "chebyshev", "legendre"] = "monomial"
 
-    def bounded(self) -> bool:
+    def needs_bounds(self) -> bool:
         return self.basis != "monomial" and self.domain is None
 
     def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -256,15 +270,19 @@ class PolynomialFeatures(Ranged):
         return tuple(f"{letter}{k}({name})" for name in columns for k in self._degrees())
 
     def expand(self, columns: Array, bounds: Array) -> Array:
-        return formulas.expand_polynomial(columns, self.ends(bounds), self.degree, self.basis)
+        return formulas.expand_polynomial(
+            columns, self.choose_range(bounds), self.degree, self.basis
+        )
 
-    def own(self, columns: tuple[str, ...], bounds: Array) -> tuple[tuple[str, ...], Array, Array]:
+    def in_user_terms(
+        self, columns: tuple[str, ...], bounds: Array
+    ) -> tuple[tuple[str, ...], Array, Array]:
         names = self._powers(columns)
         matrix = np.eye(len(names))
         constants = np.zeros(len(names))
         if self.basis == "monomial":
             return names, matrix, constants
-        for i, ends in enumerate(self.ends(bounds).T):
+        for i, ends in enumerate(self.choose_range(bounds).T):
             own = slice(i * self.degree, (i + 1) * self.degree)
             table = self._coefficients(ends)
             matrix[own, own] = table[:0:-1]
@@ -283,11 +301,11 @@ class PolynomialFeatures(Ranged):
             table[: len(powers), column] = powers
         return table
 
-    def roundings(self, bounds: Array) -> float:
+    def rounding_factor(self, bounds: Array) -> float:
         """Return degree + 1 of a power; on a range the steepest slope, the degree squared."""
         if self.basis == "monomial":
             return self.degree + 1.0
-        return self.degree**2 * self.magnified(bounds)
+        return self.degree**2 * self.measure_magnification(bounds)
 
     def _powers(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_power(name, k) for name in columns for k in self._degrees())
@@ -296,14 +314,14 @@ class PolynomialFeatures(Ranged):
         return range(self.degree, 0, -1)
 
 
-class Fourier(Ranged):
+class Fourier(RangedFeatures):
     """Sines and cosines of each column: sin(2πk·t) and cos(2πk·t), k = 1 … `order`.
 
     t goes from 0 to 1 over the column's range.
     """
 
     name: Literal["fourier"] = "fourier"
-    order: Degree = 3
+    order: FunctionCount = 3
 
     def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         names: list[str] = []
@@ -313,14 +331,14 @@ class Fourier(Ranged):
         return tuple(names)
 
     def expand(self, columns: Array, bounds: Array) -> Array:
-        return formulas.expand_fourier(columns, self.ends(bounds), self.order)
+        return formulas.expand_fourier(columns, self.choose_range(bounds), self.order)
 
-    def roundings(self, bounds: Array) -> float:
+    def rounding_factor(self, bounds: Array) -> float:
         """Return the steepest slope, that of the fastest wave."""
-        return np.pi * self.order * self.magnified(bounds)
+        return np.pi * self.order * self.measure_magnification(bounds)
 
 
-class RBF(Ranged):
+class RBF(RangedFeatures):
     """Gaussian bumps exp(−½((x − c)/width)²) around `centers` points c.
 
     The points are evenly spaced over the range of each column. `width` counts in distances between
@@ -335,11 +353,11 @@ class RBF(Ranged):
         return tuple(f"rbf{k}({name})" for name in columns for k in range(self.centers))
 
     def expand(self, columns: Array, bounds: Array) -> Array:
-        return formulas.expand_rbf(columns, self.ends(bounds), self.centers, self.width)
+        return formulas.expand_rbf(columns, self.choose_range(bounds), self.centers, self.width)
 
-    def roundings(self, bounds: Array) -> float:
+    def rounding_factor(self, bounds: Array) -> float:
         """Return the steepest slope of a bump, one width from its center."""
-        return self.centers / (2 * self.width) * self.magnified(bounds)
+        return self.centers / (2 * self.width) * self.measure_magnification(bounds)
 
 
 def _power(name: str, k: int) -> str:

@@ -8,7 +8,7 @@
 
 The convention is defined here once: no other module divides by n, except an optimizer that is asked
 to. Where samples have weights, a mean divides by their sum Σw in place of n, so that weight 2 is a
-row twice: the rows are multiplied beforehand (linfit/problem/loading.py).
+row twice: the rows are multiplied beforehand (linfit/problem/datasets/prepare.py).
 
 n samples, p features, q targets, r fits of a stack.
 """
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from linfit.component import Component, optional
-from linfit.lines import LossLines
 from linfit.problem.penalties import Shrinkage
-from linfit.problem.robust import minimize
+from linfit.problem.theory.huber import minimize_huber
 from linfit.problem.types import Array, ExcessLoss
+from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ class Loss(Component):
         raise NotImplementedError(f"loss {self.name} has no stacked rule")
 
     @optional
-    def lines(self) -> LossLines:
+    def script_lines(self) -> LossLines:
         """Return the loss and its derivative in a plain program."""
         raise NotImplementedError(f"loss {self.name} has no lines")
 
@@ -94,7 +94,7 @@ class SSE(Loss):
     def derivative(self, residual: Tensor) -> Tensor:
         return 2 * residual
 
-    def lines(self) -> LossLines:
+    def script_lines(self) -> LossLines:
         return LossLines("residual.square().sum()", "2 * residual")
 
     def scale(self, n: float, q: int) -> float:
@@ -119,7 +119,7 @@ class MSE(Loss):
     def derivative(self, residual: Tensor) -> Tensor:
         return 2 / (residual.shape[-2] * residual.shape[-1]) * residual
 
-    def lines(self) -> LossLines:
+    def script_lines(self) -> LossLines:
         return LossLines("residual.square().mean()", "2 / residual.numel() * residual")
 
     def scale(self, n: float, q: int) -> float:
@@ -131,7 +131,7 @@ class Huber(Loss):
 
     With g = r cut off at ±delta, ρ(r) = g·(r − ½g) and its derivative is g. As torch's HuberLoss,
     whose factor ½ it has too. The optimum is found in float64 by Newton's method with an exact line
-    search (linfit/problem/robust.py).
+    search (linfit/problem/theory/huber.py).
     """
 
     quadratic = False
@@ -151,7 +151,7 @@ class Huber(Loss):
         # Forward mode of `0.5 * cut` would import torch's compiler.
         return cut * torch.sub(residual, cut, alpha=0.5)
 
-    def lines(self) -> LossLines:
+    def script_lines(self) -> LossLines:
         cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"
         return LossLines("(cut * (residual - 0.5 * cut)).mean()", "cut / residual.numel()", (cut,))
 
@@ -164,7 +164,7 @@ class Huber(Loss):
     def optimum(
         self, X: Array, y: Array, start: Array, shrinkage: Shrinkage
     ) -> tuple[Array, float, ExcessLoss]:
-        return minimize(X, y, start, self.delta, 2 * self.scale(*y.shape), shrinkage)
+        return minimize_huber(X, y, start, self.delta, 2 * self.scale(*y.shape), shrinkage)
 
 
 class SumOfSquares(Loss):

@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import Field
 
 from linfit.component import Component, optional
-from linfit.lines import PenaltyLines
 from linfit.problem.types import Array
+from linfit.script_fragments import PenaltyLines
 
 
 class Shrinkage(NamedTuple):
@@ -29,7 +29,7 @@ class Shrinkage(NamedTuple):
     strength: float = 0.0
     exempt: bool = False
 
-    def mask(self, p: int) -> Array:
+    def mark_penalized(self, p: int) -> Array:
         """Return 1 for each of the p rows of W that are shrunk, and 0 for one that is not."""
         mask = np.ones(p)
         if self.exempt:
@@ -49,7 +49,7 @@ class Penalty(Component):
         return True
 
     @optional
-    def lines(self, weight: str) -> PenaltyLines:
+    def script_lines(self, weight: str) -> PenaltyLines:
         """Return the penalty of the parameter `weight`, an expression, in a plain program."""
         raise NotImplementedError(f"penalty {self.name} has no lines")
 
@@ -62,7 +62,7 @@ class NoPenalty(Penalty):
     def squared(self) -> float:
         return 0.0
 
-    def lines(self, weight: str) -> PenaltyLines:
+    def script_lines(self, weight: str) -> PenaltyLines:
         return PenaltyLines()
 
 
@@ -85,7 +85,7 @@ class Ridge(Penalty):
     def shrinks_intercept(self) -> bool:
         return self.intercept
 
-    def lines(self, weight: str) -> PenaltyLines:
+    def script_lines(self, weight: str) -> PenaltyLines:
         if not self.strength:
             return PenaltyLines()
         value = f"{0.5 * self.strength!r} * {weight}.square().sum()"

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from linfit.problem.features import Expansion
+from linfit.problem.features import FeatureMap
 from linfit.problem.losses import Loss, SumOfSquares
 from linfit.problem.types import LARGEST_NUMBER, Array
 
@@ -35,7 +35,7 @@ class Problem:
     """Of the samples, `[n]`; None if all count the same."""
     validation: Problem | None = None
     """Samples held out: they are evaluated, never fitted."""
-    expansion: Expansion | None = None
+    expansion: FeatureMap | None = None
     """The map from the data's columns to the features; None if the features are the columns."""
     samples: int | None = None
     """Number of samples that the rows summarize (problem/summary.py); None: each row is one."""
@@ -59,7 +59,7 @@ class Problem:
         return rows if self.samples is None else self.samples, p, self.y.shape[1]
 
     @property
-    def count(self) -> float:
+    def effective_samples(self) -> float:
         """Number of samples by which means divide: each counts as many times as it weighs."""
         return self.shape[0] if self.total is None else self.total
 
@@ -68,7 +68,7 @@ class Problem:
         """Names of the data's own columns, from which the features are made."""
         return self.features if self.expansion is None else self.expansion.columns
 
-    def objective(self, loss: Loss) -> Loss:
+    def rescale_loss(self, loss: Loss) -> Loss:
         """Return `loss` as a function of the residuals of these rows."""
         if self.samples is None:
             return loss

@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from linfit.errors import brief
+from linfit.errors import shorten
 from linfit.problem.types import Array
 
 #: A standard deviation below this share of the mean is that of a constant.
-ROUNDING = 1e-12
+CONSTANT_DEVIATION = 1e-12
 #: A function is named in an error if its part in the degenerate direction is above this.
-NOTICED = 1e-6
+NAMED_PART = 1e-6
 #: Each call begins anew: (columns `[b, c]`, weights of the samples `[b]` or None), block by block.
-Blocks = Callable[[], Iterable[tuple[Array, Array | None]]]
+ColumnBlocks = Callable[[], Iterable[tuple[Array, Array | None]]]
 
 
-def weights_of(columns: Array, weights: Array | None) -> Array:
+def weigh_samples(columns: Array, weights: Array | None) -> Array:
     """Return the weights `[b]` of the samples, ones if they have none."""
     return np.ones(len(columns)) if weights is None else weights
 
 
-def bounds_of(blocks: Blocks, c: int) -> Array:
+def measure_bounds(blocks: ColumnBlocks, c: int) -> Array:
     """Return the least and the largest value `[2, c]` of each column."""
     low = np.full(c, np.inf)
     high = np.full(c, -np.inf)
@@ -36,16 +36,16 @@ def bounds_of(blocks: Blocks, c: int) -> Array:
     return np.array([low, high])
 
 
-def deviations(second: Array, shift: Array) -> Array:
+def measure_deviations(second: Array, shift: Array) -> Array:
     """Return the square roots `[d]` of the diagonal.
 
     They are 1 for a function that does not deviate, but for rounding: it is left as it is.
     """
     deviations = np.sqrt(np.diag(second))
-    return np.where(deviations > ROUNDING * np.abs(shift), deviations, 1.0)
+    return np.where(deviations > CONSTANT_DEVIATION * np.abs(shift), deviations, 1.0)
 
 
-def whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
+def compute_whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
     """Return the matrix `[d, d]` that whitens functions with these names.
 
     Raise ValueError if they are dependent, with the names of those that are.
@@ -53,9 +53,9 @@ def whitening(second: Array, scales: Array, names: tuple[str, ...]) -> Array:
     values, vectors = np.linalg.eigh(second / np.outer(scales, scales))
     if values[0] <= len(values) * np.finfo(float).eps * values[-1]:
         parts = np.abs(vectors[:, 0]).tolist()
-        named = [repr(name) for name, part in zip(names, parts, strict=True) if part > NOTICED]
+        named = [repr(name) for name, part in zip(names, parts, strict=True) if part > NAMED_PART]
         raise ValueError(
-            f"features.scaling=whiten: the features {brief(', '.join(named))} "
+            f"features.scaling=whiten: the features {shorten(', '.join(named))} "
             "are linearly dependent or constant: leave one out, or choose standardize"
         )
     return np.asarray((vectors / np.sqrt(values)) @ vectors.T / scales[:, None])

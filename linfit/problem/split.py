@@ -12,11 +12,11 @@ import numpy as np
 from pydantic import Field
 
 from linfit.component import Frozen, Seed
-from linfit.problem.streams import Purpose, generator
+from linfit.problem.random_streams import Purpose, create_generator
 from linfit.problem.types import Mask
 
 #: Samples that are drawn together: which are held out does not depend on how the data are read.
-TOGETHER = 2**16
+SAMPLES_AT_ONCE = 2**16
 
 
 class Split(Frozen):
@@ -30,21 +30,21 @@ class Split(Frozen):
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Seed | None = None
 
-    def drawn_from(self, seed: int) -> int:
+    def resolve_seed(self, seed: int) -> int:
         """Return the seed of the split, which is the fit's `seed` unless it has its own."""
         return seed if self.seed is None else self.seed
 
-    def held_out(self, n: int, seed: int) -> Iterator[Mask]:
+    def draw_held_out(self, n: int, seed: int) -> Iterator[Mask]:
         """Yield masks of the held-out samples, which together cover all n samples in order.
 
         They mark exactly the share of all, rounded. The number in each mask is hypergeometric, so
         that every choice of samples is as likely as any other.
         """
-        stream = generator(self.drawn_from(seed), Purpose.SPLIT)
+        stream = create_generator(self.resolve_seed(seed), Purpose.SPLIT)
         left = n
-        wanted = self.count(n)
+        wanted = self.count_held_out(n)
         while left:
-            size = min(TOGETHER, left)
+            size = min(SAMPLES_AT_ONCE, left)
             taken = wanted
             if size < left:
                 taken = int(stream.hypergeometric(wanted, left - wanted, size))
@@ -54,13 +54,13 @@ class Split(Frozen):
             wanted -= taken
             yield mask
 
-    def kept(self, n: int) -> int:
+    def count_fitted(self, n: int) -> int:
         """Return how many of n samples are fitted."""
         return n - round(self.validation * n)
 
-    def count(self, n: int) -> int:
+    def count_held_out(self, n: int) -> int:
         """Return how many of n samples are held out; ValueError if that leaves none on a side."""
-        count = n - self.kept(n)
+        count = n - self.count_fitted(n)
         if self.validation and not 0 < count < n:
             raise ValueError(
                 f"split.validation={self.validation:g} holds out {count} of {n} samples: "

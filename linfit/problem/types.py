@@ -21,7 +21,7 @@ class ExcessLoss(Protocol):
         """Return loss(W) − loss(W*) `[…]` of W − W* `[…, p, q]`, never negative."""
 
 
-def limit(dtype: str) -> tuple[float, str]:
+def describe_limit(dtype: str) -> tuple[float, str]:
     """Return the largest number of a fit in `dtype`, and how to refuse a larger one."""
     if dtype == "float64":
         return LARGEST_NUMBER, "is too large to be squared in float64: scale the data"

@@ -23,21 +23,21 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as as_safetensors
 
-from linfit.config import canonical
+from linfit.config import canonical_json
 from linfit.engine.fit import Fit
-from linfit.errors import LinfitError, brief
+from linfit.errors import LinfitError, shorten
 from linfit.problem import linfit_model_1
-from linfit.problem.features import Expansion, Features
-from linfit.problem.opened import open_regular, require_memory, size_of
-from linfit.tracking.layout import WEIGHTS_FILE
-from linfit.writing import naming
+from linfit.problem.datasets.readers.opened import measure_size, open_regular, require_memory
+from linfit.problem.features import FeatureMap, Features
+from linfit.system.atomic_files import name_file_in_errors
+from linfit.tracking.schema.mlflow_names import WEIGHTS_FILE
 
 #: The loader of models whose features are of a plug-in, and of those that linfit logged before
 #: models had code of their own.
 LOADER_OF_PLUGINS = "linfit.tracking.model"
 #: Packages that a model's own code needs where MLflow serves it: `mlflow` has the server and
 #: pandas.
-PACKAGES = ("mlflow", "numpy")
+MODEL_PACKAGES = ("mlflow", "numpy")
 
 
 def write_weights(fit: Fit, file: Path) -> None:
@@ -60,12 +60,12 @@ def write_weights(fit: Fit, file: Path) -> None:
         "fingerprint": fit.config.fingerprint(),
     }
     if fit.problem.expansion is not None:
-        plain, learnt = fit.problem.expansion.as_parts()
-        header["expansion"] = canonical(plain)
+        plain, learnt = fit.problem.expansion.to_parts()
+        header["expansion"] = canonical_json(plain)
         for name, array in learnt.items():
             tensors[linfit_model_1.LEARNT + name] = np.ascontiguousarray(array)
     content = as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)})
-    with naming(file):  # `save_file` raises an error of its own where the disk is full
+    with name_file_in_errors(file):  # `save_file` raises an error of its own where the disk is full
         file.write_bytes(content)
 
 
@@ -76,7 +76,7 @@ def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """
     try:
         with open_regular(file) as opened:
-            require_memory(size_of(opened), f"reading {file}")
+            require_memory(measure_size(opened), f"reading {file}")
         with safe_open(file, framework="numpy") as stored:
             header = dict(stored.metadata() or {})
             names = stored.keys()
@@ -91,7 +91,7 @@ def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 def _hash(tensors: dict[str, NDArray[Any]], header: dict[str, str]) -> str:
     shapes = {name: [str(array.dtype), array.shape] for name, array in tensors.items()}
-    found = hashlib.sha256(canonical([header, shapes]).encode())
+    found = hashlib.sha256(canonical_json([header, shapes]).encode())
     for name in sorted(tensors):
         found.update(np.ascontiguousarray(tensors[name]).tobytes())
     return found.hexdigest()
@@ -106,19 +106,19 @@ def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
         return linfit_model_1._load_pyfunc(path)
     if name not in Features.choices:
         raise LinfitError(
-            f"the features {brief(repr(name))} of this model are a plug-in's: "
+            f"the features {shorten(repr(name))} of this model are a plug-in's: "
             "import the plug-in's module, then load the model"
         )
     linfit_model_1._let_server_read_csv()
     header, tensors = linfit_model_1.read_tensors(Path(path))
-    expand = Expansion.of_parts(expansion, linfit_model_1.cut_prefix(tensors))
+    expand = FeatureMap.from_parts(expansion, linfit_model_1.cut_prefix(tensors))
     return linfit_model_1.LinearPredictor(
         tensors["weight"], list(expand.columns), json.loads(header["targets"]), expand
     )
 
 
 @dataclass(frozen=True)
-class Predictor:
+class ModelFiles:
     """The parts of an MLflow model: a weights file, its input columns and its targets."""
 
     weights: Path
@@ -128,17 +128,21 @@ class Predictor:
     """True where a plug-in makes the features: the model needs linfit and the plug-in."""
 
     @staticmethod
-    def of(fit: Fit, weights: Path) -> Predictor:
+    def from_fit(fit: Fit, weights: Path) -> ModelFiles:
         """Return the model of a fit, whose weights are in that file."""
         assert fit.problem is not None
         expansion = fit.problem.expansion
         of_plugin = (
             expansion is not None and expansion.features.name not in linfit_model_1.FUNCTIONS
         )
-        return Predictor(weights, tuple(fit.problem.columns), tuple(fit.problem.targets), of_plugin)
+        return ModelFiles(
+            weights, tuple(fit.problem.columns), tuple(fit.problem.targets), of_plugin
+        )
 
 
-def save(predictor: Predictor, folder: Path, run_id: str, model_id: str, location: str) -> None:
+def save_model(
+    predictor: ModelFiles, folder: Path, run_id: str, model_id: str, location: str
+) -> None:
     """Write the MLflow model folder of a run and of a logged model.
 
     `mlflow.pyfunc.save_model` writes the same, but searches every file of every installed package
@@ -158,12 +162,14 @@ def save(predictor: Predictor, folder: Path, run_id: str, model_id: str, locatio
     model.save(str(folder / "MLmodel"))
 
 
-def _write_parts(predictor: Predictor, folder: Path) -> dict[str, Any]:
+def _write_parts(predictor: ModelFiles, folder: Path) -> dict[str, Any]:
     """Write the weights, the code and the requirements of a model; return the path of each."""
     data = Path("data", WEIGHTS_FILE)
     (folder / data).parent.mkdir(parents=True)
     shutil.copyfile(predictor.weights, folder / data)
-    packages = (*PACKAGES, "linfit-lab", "safetensors") if predictor.of_plugin else PACKAGES
+    packages = (
+        (*MODEL_PACKAGES, "linfit-lab", "safetensors") if predictor.of_plugin else MODEL_PACKAGES
+    )
     for name, text in _environment(packages).items():
         (folder / name).write_text(text, encoding="utf-8")
     parts = {

@@ -7,14 +7,14 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linfit.component import unknown
-from linfit.engine.surroundings import isolated
+from linfit.component import describe_unknown
+from linfit.engine.caller_settings import isolate_from_caller
 from linfit.errors import ConfigError, LinfitError
-from linfit.tracking import layout
-from linfit.tracking.objective import INCOMPARABLE
-from linfit.views.comparison import Comparison, compare
-from linfit.views.json_data import replace_infinities
-from linfit.views.swept import Swept
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import INCOMPARABLE_HINT
+from linfit.views.analysis.comparison import Comparison, compare_methods
+from linfit.views.analysis.sweep_data import SweepData
+from linfit.views.report.json_data import replace_infinities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ class Results:
     'sgd seed=0'
     """
 
-    def __init__(self, swept: Swept, comparison: Comparison | None = None) -> None:
+    def __init__(self, swept: SweepData, comparison: Comparison | None = None) -> None:
         self.swept = swept
         if comparison is not None:  # computed already, for the report
             self.comparison = comparison
@@ -43,7 +43,7 @@ class Results:
         return self.swept.run_id
 
     @property
-    @isolated
+    @isolate_from_caller
     def table(self) -> pd.DataFrame:
         """A pandas frame with one row for each fit, in the order in which the sweep lists them.
 
@@ -54,7 +54,7 @@ class Results:
         return self.swept.table.copy()
 
     @property
-    @isolated
+    @isolate_from_caller
     def best(self) -> pd.Series[Any]:
         """The row of the best fit, by the sweep's `objective`.
 
@@ -66,26 +66,26 @@ class Results:
         """
         if (index := self.swept.best) is not None:
             return self.swept.table.iloc[index]
-        if self.swept.by is None and self.swept.finished.any():
-            raise LinfitError(f"{self.swept.name} has no best fit. {INCOMPARABLE}")
+        if self.swept.compared_by is None and self.swept.finished.any():
+            raise LinfitError(f"{self.swept.name} has no best fit. {INCOMPARABLE_HINT}")
         raise LinfitError(
             f"no fit of {self.swept.name} finished: all {len(self.swept.table)} diverged or failed"
         )
 
     @cached_property
-    @isolated
+    @isolate_from_caller
     def comparison(self) -> Comparison:
         """The sweep's methods, each at the setting chosen for it on one half of the seeds."""
-        return compare(self.swept)
+        return compare_methods(self.swept)
 
     @property
-    @isolated
+    @isolate_from_caller
     def leaderboard(self) -> pd.DataFrame:
         """One row for each method, the best first.
 
         Its setting, the geometric mean of its excess loss, and how it differs from the first.
         """
-        return self.comparison.frame()
+        return self.comparison.to_frame()
 
     def leaderboard_rows(self) -> list[dict[str, Any]]:
         """Return the leaderboard as plain data.
@@ -95,7 +95,7 @@ class Results:
         rows: list[dict[str, Any]] = replace_infinities(self.leaderboard.to_dict("records"))
         return rows
 
-    @isolated
+    @isolate_from_caller
     def plot(
         self, name: str = "learning_rate", x: str | None = None, y: str | None = None
     ) -> Figure:
@@ -105,45 +105,45 @@ class Results:
         two swept keys `x` and `y`. ConfigError for another name, and where the picture makes no
         sense for what the sweep varies.
         """
-        from linfit.views.drawing import draw, style
-        from linfit.views.heat_map import heat_map
-        from linfit.views.sweep_charts import CHARTS
+        from linfit.views.charts.heat_map import plot_heat_map
+        from linfit.views.charts.matplotlib_charts import draw_chart, use_chart_style
+        from linfit.views.charts.sweep_charts import SWEEP_CHARTS
 
-        if name not in CHARTS:
-            raise ConfigError(unknown("picture", name, list(CHARTS)))
+        if name not in SWEEP_CHARTS:
+            raise ConfigError(describe_unknown("picture", name, list(SWEEP_CHARTS)))
         if name != "heat_map" and (x or y):
             raise ConfigError(f"{name} takes no x and y: they are for heat_map")
 
         once = self.swept.distinct
         if name == "heat_map":
-            chart = heat_map(once, self.comparison, x, y)
+            chart = plot_heat_map(once, self.comparison, x, y)
         else:
-            chart = CHARTS[name](once, self.comparison)
+            chart = SWEEP_CHARTS[name](once, self.comparison)
         if chart is None:
             varied = ", ".join(self.swept.varying) or "nothing"
             raise ConfigError(f"{name} makes no sense for a sweep that varies {varied}")
-        with style():
-            return draw(chart)
+        with use_chart_style():
+            return draw_chart(chart)
 
-    @isolated
+    @isolate_from_caller
     def report(self, file: str | Path = "report.html") -> Path:
         """Write the sweep as one HTML page that fetches nothing, and return its path."""
-        from linfit.views.illustration import charts_of, write_report
+        from linfit.views.report.artifacts import plot_sweep, write_report
 
-        charts = charts_of(self.swept, self.comparison)
+        charts = plot_sweep(self.swept, self.comparison)
         return write_report(Path(file), self.swept, self.comparison, charts)
 
     def __repr__(self) -> str:
         fits = f"{len(self.swept.results)} fits"
         return f"<linfit.Results of {self.swept.name}: {fits}, run {self.run_id or 'not recorded'}>"
 
-    @isolated
+    @isolate_from_caller
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the answer, and the leaderboard."""
-        from linfit.views.board import cells
+        from linfit.views.report.leaderboard import format_leaderboard
 
-        board = cells(self.comparison)
-        name, answer = escape(self.swept.name), escape(self.comparison.sentence())
+        board = format_leaderboard(self.comparison)
+        name, answer = escape(self.swept.name), escape(self.comparison.summarize())
         head = "".join(f"<th>{escape(title)}</th>" for title in board.titles)
         body = "".join(f"<tr>{_html_cells(row)}</tr>" for row in board.rows)
         return (
@@ -157,7 +157,7 @@ def _html_cells(row: list[str]) -> str:
     return "".join(f"<td>{escape(cell)}</td>" for cell in row)
 
 
-@isolated
+@isolate_from_caller
 def load(reference: str = "last", uri: str | None = None) -> Results:
     """Return the results of a recorded sweep.
 
@@ -167,23 +167,23 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
     LinfitError where there is no such sweep, or where it was interrupted before its tables were
     joined.
     """
-    from linfit.tracking.reading import Reader
-    from linfit.tracking.store import locate
+    from linfit.tracking.read.reader import RunReader
+    from linfit.tracking.store.store import resolve_store
 
-    reader = Reader(locate(uri))
-    record = reader.find(reference, layout.SWEEP)
-    if record.kind != layout.SWEEP:
+    reader = RunReader(resolve_store(uri))
+    record = reader.find_run(reference, mlflow_names.SWEEP)
+    if record.kind != mlflow_names.SWEEP:
         raise LinfitError(
             f"run {record.run_id} is no sweep: give a sweep's id, the beginning of one, or last"
         )
 
-    tables = record.tables()
+    tables = record.find_tables()
     files: dict[str, Path] = {}
     for file in (tables.manifest, tables.results, tables.curves):
         files[file.name] = file
-    if layout.TWINS in record.artifacts():
-        files[layout.TWINS] = record.file(layout.TWINS)
-    swept = Swept(
+    if mlflow_names.TWINS in record.list_artifacts():
+        files[mlflow_names.TWINS] = record.fetch_file(mlflow_names.TWINS)
+    swept = SweepData(
         record.name,
         record.experiment,
         record.run_id,
@@ -192,7 +192,7 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
         record.start,
         record.end,
         reader.store,
-        hashes=tables.hashes,
+        sha256=tables.hashes,
         is_stored=True,
     )
     return Results(swept)

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from linfit.engine.determinism import FLAGS, computing
+from linfit.engine.determinism import DETERMINISTIC_FLAGS, torch_settings
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Status
 from linfit.method.init import Zeros
-from linfit.problem.blas import blas_threads
+from linfit.problem.threads import limit_blas_threads
 from tests.helpers import config, scratch_registry
 
 ENGINES = ("single", "stacked")
@@ -27,7 +27,7 @@ def settings() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "mode": torch.get_deterministic_debug_mode(),
         "precision": tuple(backend.fp32_precision for backend in backends()),
-        **{name: getattr(place, name) for place, name, _ in FLAGS},
+        **{name: getattr(place, name) for place, name, _ in DETERMINISTIC_FLAGS},
     }
 
 
@@ -36,18 +36,18 @@ def callers() -> Iterator[dict[str, Any]]:
     """A caller who wants nothing of what linfit sets; everything is put back afterwards."""
     before, flags = (
         (torch.get_num_threads(), torch.get_deterministic_debug_mode()),
-        [getattr(*flag[:2]) for flag in FLAGS],
+        [getattr(*flag[:2]) for flag in DETERMINISTIC_FLAGS],
     )
     torch.set_num_threads(2)
     torch.set_deterministic_debug_mode("warn")
     torch.set_float32_matmul_precision("medium")
-    for place, name, value in FLAGS:
+    for place, name, value in DETERMINISTIC_FLAGS:
         setattr(place, name, not value)
     yield settings()
     torch.set_float32_matmul_precision("highest")
     torch.set_num_threads(before[0])
     torch.set_deterministic_debug_mode(before[1])
-    for (place, name, _), value in zip(FLAGS, flags, strict=True):
+    for (place, name, _), value in zip(DETERMINISTIC_FLAGS, flags, strict=True):
         setattr(place, name, value)
 
 
@@ -70,7 +70,7 @@ def seen() -> Iterator[list[dict[str, Any]]]:
 @pytest.mark.matrix
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_what_holds_inside_and_is_put_back(callers: dict[str, Any], deterministic: bool) -> None:
-    with computing(config(deterministic=deterministic)):
+    with torch_settings(config(deterministic=deterministic)):
         inside = settings()
     assert settings() == callers
     if not deterministic:
@@ -79,7 +79,9 @@ def test_what_holds_inside_and_is_put_back(callers: dict[str, Any], deterministi
     assert inside["threads"] == 1
     assert inside["mode"] == 2
     assert set(inside["precision"]) <= {"ieee", "none"}
-    assert {name: inside[name] for _, name, _ in FLAGS} == {name: value for _, name, value in FLAGS}
+    assert {name: inside[name] for _, name, _ in DETERMINISTIC_FLAGS} == {
+        name: value for _, name, value in DETERMINISTIC_FLAGS
+    }
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_how_many_threads_numpy_has_changes_nothing(engine: str, parts: dict[str
     """Hash data, features, optimum, losses and weights: numpy's own threads would change some."""
     found = []
     for count in (1, 2):
-        with blas_threads(count):
+        with limit_blas_threads(count):
             result = fit(config(**{"steps": 3, "dtype": "float64", "engine": engine, **parts}))
             assert (
                 result.problem is not None
@@ -135,16 +137,16 @@ def test_a_fit_of_the_single_engine_computes_so(
 def test_a_block_of_the_stacked_engine_computes_so(
     callers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linfit.engine import stacked
+    from linfit.engine.stacked import run as stacked
 
     met: list[dict[str, Any]] = []
-    run = stacked.run
+    run = stacked.run_block
 
     def watched(*arguments: Any) -> Any:
         met.append(settings())
         return run(*arguments)
 
-    monkeypatch.setattr(stacked, "run", watched)
+    monkeypatch.setattr(stacked, "run_block", watched)
     fit(
         [
             config(engine="stacked", seed=seed, steps=2, deterministic=on)
@@ -170,7 +172,7 @@ def test_what_was_set_through_torchs_newer_interface_is_put_back() -> None:
     try:
         backends()[0].fp32_precision = "tf32"
         met = settings()
-        with computing(config()):
+        with torch_settings(config()):
             assert torch.get_float32_matmul_precision() == "highest"
         assert settings() == met
     finally:
@@ -191,5 +193,5 @@ def test_on_the_cpu_it_changes_no_bit(engine: str) -> None:
 
 def test_what_has_no_deterministic_algorithm_raises() -> None:
     values, bins = torch.ones(3), torch.tensor([0, 1, 1])
-    with computing(config()), pytest.raises(RuntimeError, match="deterministic"):
+    with torch_settings(config()), pytest.raises(RuntimeError, match="deterministic"):
         torch.empty(2).resize_(8).put_(bins, values, accumulate=False)

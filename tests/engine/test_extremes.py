@@ -12,9 +12,9 @@ import pytest
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
-from linfit.engine.prediction import theory_of
-from linfit.problem.arrays import arrays
-from linfit.problem.theory import least_squares
+from linfit.engine.prediction.predict import predict_from_fit
+from linfit.problem.datasets.arrays import arrays
+from linfit.problem.theory.optimum import solve_least_squares
 from tests.helpers import DTYPES, config
 
 X = np.column_stack([np.linspace(-2, 2, 7), np.ones(7)])
@@ -102,7 +102,7 @@ def test_the_engines_end_alike_at_the_ends_of_hyperparameters_and_data(
     for alone, stacked in both(configs):
         assert alone.error is None and stacked.error is None, (alone.error, stacked.error)
         assert alone.status == stacked.status, alone.config.optimizer
-        theory_of(alone)
+        predict_from_fit(alone)
         if alone.status is Status.DIVERGED:
             steps = (alone.diverged_at_step, stacked.diverged_at_step)
             assert abs(steps[0] - steps[1]) <= 1  # type: ignore[operator]
@@ -142,9 +142,9 @@ def test_from_weights_without_bounds_hubers_excess_is_a_number(strength: float) 
 @pytest.mark.parametrize("scale", [1e-305, 1e-200, 1e-160, 1e140])
 def test_the_answer_does_not_depend_on_the_scale_of_the_data(scale: float, features: Any) -> None:
     targets = (features @ np.arange(2.0, 2 + features.shape[1]))[:, None]
-    plain = least_squares(features, targets)
+    plain = solve_least_squares(features, targets)
     for across, down in ((scale, scale), (scale, 1.0), (1.0, scale)):
-        scaled = least_squares(features * across, targets * down)
+        scaled = solve_least_squares(features * across, targets * down)
         assert scaled.rank == plain.rank
         with np.errstate(over="ignore"):
             expected = plain.weights * down / across

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from linfit.config import FitConfig
-from linfit.engine.blocks import blocks
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
+from linfit.engine.stacked.blocks import cut_into_blocks
 from tests.helpers import (
     GRADIENTS,
     LOSSES,
@@ -116,7 +116,7 @@ def test_fits_of_many_strengths_are_one_stack() -> None:
         config(engine="stacked", penalty={"name": "ridge", "strength": 0.1 * k})
         for k in range(1, 9)
     ]
-    assert [len(block) for block in blocks(configs)] == [8]
+    assert [len(block) for block in cut_into_blocks(configs)] == [8]
     assert len({found.optimum.loss for found in fit(configs) if found.optimum}) == 8
 
 

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from linfit.config import FitConfig
-from linfit.engine.dispatch import fit, fits_as_done
+from linfit.engine.dispatch import fit, fit_as_completed
 from linfit.engine.fit import Fit, Status
 from linfit.method.gradients import Autograd
 from linfit.method.init import Init
-from linfit.method.models import Model, RawTensor
-from linfit.method.optimizers import Descent, ManualSGD, Optimizer
-from linfit.settings import devices
+from linfit.method.models import Model, TensorPredictor
+from linfit.method.optimizers import DescentStepper, ManualSGD, Optimizer
+from linfit.settings import list_devices
 from tests.engine.alone import config, tensors
 from tests.helpers import (
     DATASETS,
@@ -221,7 +221,7 @@ def test_divergence_is_found_at_its_step(
     assert found.diverged_at_step == len(losses) - 1 > 0
     assert found.steps[-1] == found.diverged_at_step
     assert found.steps.tolist() == [
-        *(step for step in fitted.record.steps(5000) if step < len(losses) - 1),
+        *(step for step in fitted.record.recorded_steps(5000) if step < len(losses) - 1),
         len(losses) - 1,
     ]
     np.testing.assert_allclose(
@@ -353,7 +353,7 @@ def test_a_component_that_raises_or_exits_has_failed_and_the_others_go_on(
             sys.exit(0)
         raise ZeroDivisionError("a component's own mistake")
 
-    class Falling(Descent):
+    class Falling(DescentStepper):
         def step(self) -> None:
             fail()
 
@@ -364,7 +364,7 @@ def test_a_component_that_raises_or_exits_has_failed_and_the_others_go_on(
 
             name: Literal["faulty"] = "faulty"  # type: ignore[assignment]
 
-            def build(self, parameter: torch.Tensor, n: float) -> Descent:
+            def build(self, parameter: torch.Tensor, n: float) -> DescentStepper:
                 if where == "build":
                     fail()
                 return Falling(parameter, self.lr, 1)
@@ -420,7 +420,7 @@ def test_ctrl_c_is_not_a_failed_fit() -> None:
 
             name: Literal["interrupted"] = "interrupted"  # type: ignore[assignment]
 
-            def build(self, parameter: torch.Tensor, n: float) -> Descent:
+            def build(self, parameter: torch.Tensor, n: float) -> DescentStepper:
                 raise KeyboardInterrupt
 
         before = state()
@@ -438,8 +438,8 @@ def test_a_prediction_of_another_shape_is_not_broadcast() -> None:
 
             name: Literal["flat"] = "flat"
 
-            def build(self, weights: torch.Tensor) -> RawTensor:
-                class Flattened(RawTensor):
+            def build(self, weights: torch.Tensor) -> TensorPredictor:
+                class Flattened(TensorPredictor):
                     def __call__(self, X: torch.Tensor) -> torch.Tensor:
                         return (X @ self.weight)[:, 0]
 
@@ -474,7 +474,7 @@ def test_the_recorded_steps_are_those_announced(steps: int) -> None:
 
 def assert_recorded(found: Fit, fitted: FitConfig, whole: Fit) -> None:
     steps = fitted.steps
-    assert found.steps.tolist() == fitted.record.steps(steps)
+    assert found.steps.tolist() == fitted.record.recorded_steps(steps)
     assert found.losses.tolist() == whole.losses[found.steps].tolist()
     assert found.weights.tobytes() == whole.weights.tobytes()
     assert found.loss == found.losses[-1]
@@ -683,10 +683,10 @@ def test_every_pair_of_components_fits_or_is_refused(
 @pytest.mark.parametrize("row", DEVICES, ids=label)
 def test_an_absent_device_is_refused_before_anything_runs(row: DeviceRow) -> None:
     fitted = config(device=row.name, steps=2)
-    if row.always or row.name in devices():
+    if row.always or row.name in list_devices():
         found = fit(fitted)
         assert found.status == Status.COMPLETED
-        assert found.config.device.name in devices()
+        assert found.config.device.name in list_devices()
         return
     with scratch_registry():
 
@@ -700,7 +700,7 @@ def test_an_absent_device_is_refused_before_anything_runs(row: DeviceRow) -> Non
 
         assert Counted.choices["counted"] is Counted
         with pytest.raises(ValueError, match=f"device {row.name} is not there"):
-            fits_as_done([config(gradient="counted"), fitted])
+            fit_as_completed([config(gradient="counted"), fitted])
 
 
 def test_one_config_gives_one_fit_and_many_give_many_in_order() -> None:

@@ -9,13 +9,13 @@ import pytest
 
 import linfit
 from linfit.config import FitConfig
-from linfit.engine.blocks import blocks
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit
-from linfit.engine.prediction import theory_of
-from linfit.problem.arrays import Arrays
-from linfit.sweeps import stability
-from linfit.sweeps.readiness import ready
+from linfit.engine.prediction.predict import predict_from_fit
+from linfit.engine.stacked.blocks import cut_into_blocks
+from linfit.problem.datasets.arrays import Arrays
+from linfit.sweeps.preflight import stability
+from linfit.sweeps.preflight.checks import resolve_configs
 from tests.helpers import (
     GRADIENTS,
     OPTIMIZERS,
@@ -104,12 +104,12 @@ def test_with_features_an_intercept_and_a_penalty(
 @pytest.mark.parametrize("average", [False, True])
 def test_in_theory(loss: LossRow, average: bool) -> None:
     pair = both(loss=loss.plain, optimizer={"name": "manual_sgd", "lr": 1e-3, "average": average})
-    one, other = (theory_of(found) for found in fit(list(pair)))
+    one, other = (predict_from_fit(found) for found in fit(list(pair)))
     assert one is not None and other is not None
-    expected = other.numbers()
-    assert one.numbers() == pytest.approx(expected, rel=1e-9)
+    expected = other.to_numbers()
+    assert one.to_numbers() == pytest.approx(expected, rel=1e-9)
     assert {"largest_stable_lr", "optimal_lr", "rate", "steps_to_tolerance"} <= set(expected)
-    bounds = stability.bounds([one.resolved(several=True) for one in pair])
+    bounds = stability.find_bounds([one.resolved(several=True) for one in pair])
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-12)
     assert bounds[1] == pytest.approx(expected["largest_stable_lr"], rel=1e-12)
 
@@ -120,7 +120,7 @@ def test_in_the_loss_of_samples_held_out(gradient: str) -> None:
     split = {"validation": 0.25, "seed": 1}
     parts: dict[str, Any] = {"split": split, "gradient": gradient, "dtype": "float64", "steps": 3}
     found = fit(config(dataset=weighted(), loss="mse", **parts))
-    held = np.concatenate(list(found.config.split.held_out(len(X), 0)))
+    held = np.concatenate(list(found.config.split.draw_held_out(len(X), 0)))
     residual = X[held] @ found.weights - Y[held]
     expected = (COUNTS[held][:, None] * residual**2).sum() / (2 * COUNTS[held].sum())
     assert found.validation_losses is not None
@@ -154,7 +154,7 @@ def test_a_batch_expects_the_gradient_of_all(loss: LossRow, engine: str) -> None
 def drawn_first(seed: int) -> int:
     from linfit.method.batches import Minibatch
 
-    return int(Minibatch(size=1).sampler(len(X), seed).take(1)[0, 0])
+    return int(Minibatch(size=1).sampler(len(X), seed).draw(1)[0, 0])
 
 
 def test_the_mean_over_samples_is_the_convention_of_before() -> None:
@@ -182,9 +182,9 @@ def test_fits_whose_weights_add_up_to_another_sum_are_one_stack() -> None:
         for seed in range(4)
         for optimizer in optimizers
     ]
-    found = [block for block in blocks(configs) if isinstance(block, list)]
+    found = [block for block in cut_into_blocks(configs) if isinstance(block, list)]
     assert [len(block) for block in found] == [8]
-    assert len({task.data.seen.count for task in found[0]}) > 1
+    assert len({task.data.rounded.effective_samples for task in found[0]}) > 1
     together = fit(configs)
     for place, own in enumerate(configs):
         assert fit(own).weights.tobytes() == together[place].weights.tobytes()
@@ -194,12 +194,12 @@ def test_fits_whose_weights_add_up_to_another_sum_are_one_stack() -> None:
 def test_weights_that_are_all_zero_have_no_mean(weight: list[float]) -> None:
     data = linfit.arrays([[1.0], [2.0], [3.0]], [1.0, 2.0, 2.0], weight=weight)
     refused = config(dataset=data, loss="mse", split={"validation": 0.4})
-    for refuse in (refused.problem, lambda: ready([refused])):
+    for refuse in (refused.problem, lambda: resolve_configs([refused])):
         with pytest.raises(
             ValueError,
             match=r"the weights of all samples that are fitted, "
             r"or .* and a mean divides by their sum",
         ):
             refuse()
-    ready([config(dataset=data, loss="mse", mean_over="samples")])
+    resolve_configs([config(dataset=data, loss="mse", mean_over="samples")])
     assert fit(config(dataset=data, loss="sse", steps=1)).losses[0] >= 0

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 import linfit as package
 from linfit.errors import ConfigError
-from linfit.listing import program
+from linfit.script.program import render_script
 from tests.conftest import Ran
 from tests.engine.without_float64 import pretended
 from tests.helpers import TABLES, config, label
@@ -85,7 +85,7 @@ def test_every_plain_program_computes_on_a_device_without_float64() -> None:
             redirect_stdout(StringIO()),
             suppress(ConfigError),
         ):  # a batch cannot be written
-            exec(program(config(device="mps", steps=2, **given), "a fit"), {})
+            exec(render_script(config(device="mps", steps=2, **given), "a fit"), {})
             assert marks.storages, given
             written += 1
     assert written >= 90
@@ -125,7 +125,7 @@ def test_a_gradient_says_itself_that_it_computes_in_float64() -> None:
     gradients = [config(gradient=row.name).gradient for row in TABLES["gradient"]]
     assert {gradient.name for gradient in gradients if gradient.in_float64} == {"gram"}
     for gradient in gradients:
-        assert gradient.data_dtype(torch.float32) == (
+        assert gradient.choose_data_dtype(torch.float32) == (
             torch.float64 if gradient.in_float64 else torch.float32
         )
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from linfit.engine import surroundings
+from linfit.engine import caller_settings
 
 NAME = "mps"
 REFUSED = (
@@ -157,8 +157,8 @@ def pretended() -> Iterator[Marks]:
     marks = Marks()
     with ExitStack() as stack:
         stack.enter_context(patch.object(torch.backends.mps, "is_available", lambda: True))
-        stack.enter_context(patch.object(surroundings, "_without_function_modes", nullcontext))
-        stack.enter_context(patch.object(surroundings, "_without_dispatch_modes", list))
+        stack.enter_context(patch.object(caller_settings, "_without_function_modes", nullcontext))
+        stack.enter_context(patch.object(caller_settings, "_without_dispatch_modes", list))
         stack.enter_context(Watching(marks))
         stack.enter_context(Placing(marks))
         yield marks

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 import pytest
 from pyarrow import parquet
 
-from linfit.tracking import layout
+from linfit.tracking.schema import mlflow_names
 from tests.helpers import end_with_parent
 
 FOLDER = "outputs/sweeps/one"
@@ -101,10 +101,10 @@ def main(
     os.dup2(log, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from linfit import cli
-    from linfit.sweeps import recording
+    from linfit.sweeps.run import block_pipeline
     from tests.faults.killing import arrange
 
-    recording.BLOCK = block
+    block_pipeline.BLOCK = block
     if desk:
         begin_desk()
     if doom is not None:
@@ -121,10 +121,10 @@ def begin_desk() -> None:
 
     Otherwise most kills would meet its imports.
     """
-    from linfit.tracking import head_start
+    from linfit.tracking.write.background import prestart
 
-    head_start.begin_anyhow(elsewhere=False)
-    [child] = head_start._waiting
+    prestart.start_process(elsewhere=False)
+    [child] = prestart._waiting
     child.send(("nothing", ()))
     child.receive()
 
@@ -173,7 +173,7 @@ def until(
 
 def tables(workdir: Path) -> str:
     """Results and curves by row, without the ids of runs: equal texts are equal bits."""
-    columns = {layout.RESULTS: ["run_id"], layout.CURVES: []}
+    columns = {mlflow_names.RESULTS: ["run_id"], mlflow_names.CURVES: []}
     found = [
         parquet.read_table(workdir / FOLDER / name).drop_columns(dropped).sort_by("row")
         for name, dropped in columns.items()
@@ -204,7 +204,12 @@ def recorded_fits(workdir: Path, database: Path | None = None) -> list[tuple[str
             "JOIN tags r USING (run_uuid) JOIN tags p USING (run_uuid) "
             "JOIN tags f ON f.run_uuid = p.value WHERE lifecycle_stage = 'active' "
             "AND r.key = ? AND p.key = ? AND f.key = ? AND f.value = ?",
-            (layout.ROW, layout.PARENT, layout.FOLDER, str((workdir / FOLDER).absolute())),
+            (
+                mlflow_names.ROW,
+                mlflow_names.PARENT,
+                mlflow_names.FOLDER,
+                str((workdir / FOLDER).absolute()),
+            ),
         ).fetchall()
         return [
             (
@@ -225,8 +230,8 @@ def _tags(store: sqlite3.Connection, run: str) -> dict[str, Any]:
     tags = dict(
         store.execute("SELECT key, value FROM tags WHERE run_uuid = ? ORDER BY key", (run,))
     )
-    config = {**json.loads(tags[layout.CONFIG])["config"], "tracking": None, "name": None}
-    return {**tags, layout.CONFIG: config, layout.PARENT: None}
+    config = {**json.loads(tags[mlflow_names.CONFIG])["config"], "tracking": None, "name": None}
+    return {**tags, mlflow_names.CONFIG: config, mlflow_names.PARENT: None}
 
 
 def contents(workdir: Path, database: Path | None = None) -> str:
@@ -241,14 +246,16 @@ def assert_whole(workdir: Path, num_fits: int, reference: str) -> None:
     """
     assert contents(workdir) == reference, log(workdir)
     results = parquet.read_table(
-        workdir / FOLDER / layout.RESULTS, columns=["row", "run_id", "loss"]
+        workdir / FOLDER / mlflow_names.RESULTS, columns=["row", "run_id", "loss"]
     ).to_pylist()
     with closing(sqlite3.connect(workdir / "outputs" / "mlflow.db")) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert store.execute("PRAGMA foreign_key_check").fetchall() == []
         statuses = Counter(status for (status,) in store.execute("SELECT status FROM runs"))
         assert statuses == {"FINISHED": num_fits + 1}, log(workdir)
-        rows = dict(store.execute("SELECT run_uuid, value FROM tags WHERE key = ?", (layout.ROW,)))
+        rows = dict(
+            store.execute("SELECT run_uuid, value FROM tags WHERE key = ?", (mlflow_names.ROW,))
+        )
         losses = dict(
             store.execute("SELECT run_uuid, value FROM latest_metrics WHERE key = 'loss'")
         )

@@ -18,7 +18,7 @@ import psutil
 #: Who can be killed: the process itself, one that helps it, its process group, or its whole family.
 VICTIMS = ("main", "helper", "worker", "group", "all")
 #: What the command lines of helpers and workers have in them.
-MARKS = {"helper": ("linfit.tracking.desk",), "worker": ("popen_loky",)}
+MARKS = {"helper": ("linfit.tracking.write.background.server",), "worker": ("popen_loky",)}
 #: Calls that touch a file, before they do: their first argument is its path.
 TOUCHES = {"open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "sqlite3.connect"}
 #: Seconds after which nobody may be left of a family whose main process was killed.

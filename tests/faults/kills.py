@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from linfit.tracking import layout
+from linfit.tracking.schema import mlflow_names
 from tests.faults.harness import FOLDER, end, log, run, start, until
 from tests.faults.killing import find_survivors, kill_when_there
 from tests.faults.snapshots import SCRATCH, Snapshot, Verdict, compare, take_snapshot
@@ -105,7 +105,7 @@ class Kills:
         process = self._start(place, *self.variant.arguments)
         until((place / LOG).exists, process, place)  # the server that forks it may have to start
         began, times = time.monotonic(), []
-        for name in (layout.MANIFEST, layout.RESULTS):
+        for name in (mlflow_names.MANIFEST, mlflow_names.RESULTS):
             until((place / FOLDER / name).exists, process, place)
             times.append(time.monotonic() - began)
         assert end(process) == 0, log(place)
@@ -193,7 +193,7 @@ class Kills:
         """What a user types to have the whole sweep."""
         return (
             ("resume", FOLDER)
-            if (place / FOLDER / layout.MANIFEST).exists()
+            if (place / FOLDER / mlflow_names.MANIFEST).exists()
             else self.variant.arguments
         )
 
@@ -222,8 +222,8 @@ def _wait_until(moment: float, times: Times, process: BaseProcess, place: Path) 
     file, begin = max(
         [
             (place / LOG, 0.0),
-            (place / FOLDER / layout.MANIFEST, times.manifest),
-            (place / FOLDER / layout.RESULTS, times.results),
+            (place / FOLDER / mlflow_names.MANIFEST, times.manifest),
+            (place / FOLDER / mlflow_names.RESULTS, times.results),
         ],
         key=lambda entry: entry[1] if entry[1] <= moment else -1.0,
     )
@@ -249,7 +249,7 @@ def fill_store(prepared: Path, folder: Path) -> None:
             store.execute(f"{numbers} INSERT INTO {table} SELECT {values} FROM {table}, n")
         store.execute(
             "UPDATE tags SET value = value || ' of before' WHERE key IN (?, ?)",
-            (layout.FOLDER, layout.ID),
+            (mlflow_names.FOLDER, mlflow_names.ID),
         )
     shutil.rmtree(folder / "outputs" / "sweeps")
     (folder / LOG).unlink()
@@ -261,5 +261,5 @@ def _select_copy(table: str, name: str) -> str:
     if name == "run_uuid":
         return copied
     if (table, name) == ("tags", "value"):
-        return f"CASE key WHEN '{layout.PARENT}' THEN {copied} ELSE value END"
+        return f"CASE key WHEN '{mlflow_names.PARENT}' THEN {copied} ELSE value END"
     return name

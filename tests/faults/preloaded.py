@@ -20,23 +20,23 @@ from hydra.core.plugins import Plugins
 import linfit.cli
 import linfit.engine.dispatch
 import linfit.engine.single
-import linfit.engine.stacked
+import linfit.engine.stacked.run
 import linfit.publication
 import linfit.reproduction
-import linfit.sweeps.app
-import linfit.sweeps.finding
-import linfit.sweeps.resuming
-import linfit.sweeps.stability
-import linfit.tracking.database
-import linfit.tracking.reading
+import linfit.sweeps.preflight.stability
+import linfit.sweeps.resume.find
+import linfit.sweeps.resume.resume
+import linfit.sweeps.run.hydra_app
+import linfit.tracking.read.reader
+import linfit.tracking.write.database
 import linfit.verification
-import linfit.views.description
-import linfit.views.illustration
-import linfit.views.outcome
-import linfit.views.progress  # noqa: F401
+import linfit.views.report.artifacts
+import linfit.views.report.description
+import linfit.views.terminal.outcome
+import linfit.views.terminal.progress  # noqa: F401
 import tests.faults.harness  # noqa: F401
-from linfit.tracking.code import code_digest
+from linfit.tracking.provenance.code_digest import compute_code_digest
 
 Plugins.instance()
-code_digest(())
+compute_code_digest(())
 os.environ.pop("PYTHONPATH", None)  # it led here, and is nothing to the processes that are forked

@@ -18,9 +18,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from linfit.errors import LinfitError
-from linfit.tracking import layout
 from linfit.tracking.model import read_weights
-from linfit.tracking.tables import file_hash
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.tables.parts import hash_table
 from tests.faults.harness import FOLDER, recorded_fits
 
 #: What is there, by what it is: equal texts are equal bits, but for ids and times.
@@ -33,7 +33,13 @@ SCRATCH = "tmp"
 ID = re.compile(r"\b(m-)?[0-9a-f]{32}\b")
 #: Columns of tables and tags of runs that differ from one sweep to the next.
 OWN_COLUMNS = ("run_id",)
-OWN_TAGS = {layout.ID, layout.OWNER, layout.FILES, layout.FOLDER, "mlflow.runName"}
+OWN_TAGS = {
+    mlflow_names.ID,
+    mlflow_names.OWNER,
+    mlflow_names.FILES,
+    mlflow_names.FOLDER,
+    "mlflow.runName",
+}
 
 
 @dataclass
@@ -91,7 +97,7 @@ def take_snapshot(workdir: Path) -> Snapshot:
             snapshot["parent"].append(text)
         for key, text in _troubles(store):
             snapshot[key].append(text)
-    for name in (layout.RESULTS, layout.CURVES):
+    for name in (mlflow_names.RESULTS, mlflow_names.CURVES):
         for row, text in _rows(workdir / FOLDER / name):
             snapshot[f"{name} {row}"].append(text)
     for key, text in _files(workdir, names):
@@ -106,7 +112,7 @@ def _parents(store: sqlite3.Connection, workdir: Path) -> Iterable[tuple[str, st
         "WHERE lifecycle_stage = 'active' AND key = ? AND value = ?"
     )
     folder = str((workdir / FOLDER).absolute())
-    for (run,) in store.execute(query, (layout.FOLDER, folder)).fetchall():
+    for (run,) in store.execute(query, (mlflow_names.FOLDER, folder)).fetchall():
         status = store.execute(
             "SELECT name, status FROM runs WHERE run_uuid = ?", (run,)
         ).fetchone()
@@ -130,11 +136,11 @@ def _parents(store: sqlite3.Connection, workdir: Path) -> Iterable[tuple[str, st
 
 def _find_changed(folder: Path, tags: dict[str, str]) -> list[str]:
     """Return the files of a sweep that are not what its run says of them."""
-    hashes: dict[str, str] = json.loads(tags.get(layout.FILES, "{}"))
+    hashes: dict[str, str] = json.loads(tags.get(mlflow_names.FILES, "{}"))
     return [
         name
         for name, digest in hashes.items()
-        if not (folder / name).exists() or file_hash(folder / name) != digest
+        if not (folder / name).exists() or hash_table(folder / name) != digest
     ]
 
 
@@ -187,9 +193,9 @@ def describe(file: Path) -> str:
     Of other files, return whether they are whole.
     """
     content = file.read_bytes()
-    if file.name == layout.CONFIG_FILE:
+    if file.name == mlflow_names.CONFIG_FILE:
         return hashlib.sha256(content).hexdigest()
-    if file.name == layout.WEIGHTS_FILE:
+    if file.name == mlflow_names.WEIGHTS_FILE:
         return _describe_weights(file)
     if file.suffix in ENDS:
         return "whole" if content.rstrip().endswith(ENDS[file.suffix]) else "cut off"

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from linfit import system
-from linfit.tracking import processes
+from linfit.system import host
+from linfit.tracking.write.background import processes
 from tests.faults import harness
 from tests.faults.harness import FOLDER, assert_whole, contents, context, end, log, missing
 from tests.faults.syscalls import may_trace
@@ -72,7 +72,8 @@ VARIANTS = {
     "pictures": Variant(("pictures=true",)),
     "child artifacts": Variant(("pictures=false", "tracking.child_artifacts=true")),
     "who records": Variant(
-        ("pictures=false", "tracking.child_artifacts=true"), helper="linfit.tracking.desk"
+        ("pictures=false", "tracking.child_artifacts=true"),
+        helper="linfit.tracking.write.background.server",
     ),
 }
 STRACE = ("strace", "-f", "-qq", "-yy", "-o", "calls")
@@ -96,7 +97,7 @@ def trace_helper(helper: str, options: Sequence[str]) -> None:
 
     They stay the child's own children.
     """
-    start = system.start_apart
+    start = host.start_detached
 
     def start_traced(program: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
         strace = [*STRACE, "-A", "-D", *options] if any(helper in word for word in program) else []

@@ -22,11 +22,11 @@ import pytest
 from pyarrow import parquet
 
 from linfit.config import FitConfig
-from linfit.engine.dispatch import fits_as_done
+from linfit.engine.dispatch import fit_as_completed
 from linfit.engine.fit import Fit, Status
-from linfit.sweeps.clusters import fits_on_cluster
-from linfit.sweeps.folder import About
-from linfit.sweeps.workers import Workers
+from linfit.sweeps.executors.clusters import run_on_cluster
+from linfit.sweeps.executors.processes import ExecutorSpec
+from linfit.sweeps.folder.sweep_folder import SweepInfo
 from tests.conftest import Ran
 from tests.faults.conftest import answers, dask, free_port, running, wait_until
 from tests.faults.harness import (
@@ -55,11 +55,11 @@ ROOT = Path(__file__).parents[2]
 RAY = """
 import json, sys
 from tests.faults.test_clusters import bits, configs
-from linfit.engine.dispatch import fits_as_done
-from linfit.sweeps.clusters import fits_on_cluster
-from linfit.sweeps.workers import Workers
-here = dict(fits_as_done(configs()))
-there = dict(fits_on_cluster(configs(), Workers(2, "ray", None)))
+from linfit.engine.dispatch import fit_as_completed
+from linfit.sweeps.executors.clusters import run_on_cluster
+from linfit.sweeps.executors.processes import ExecutorSpec
+here = dict(fit_as_completed(configs()))
+there = dict(run_on_cluster(configs(), ExecutorSpec(2, "ray", None)))
 different = sorted(place for place in here if bits(here[place]) != bits(there[place]))
 json.dump([len(there), different], sys.stdout)
 """
@@ -69,9 +69,9 @@ LOSS = """
 import json, os, signal, subprocess, sys, time
 import ray
 from tests.faults.test_clusters import bits, configs
-from linfit.engine.dispatch import fits_as_done
-from linfit.sweeps.clusters import fits_on_cluster
-from linfit.sweeps.workers import Workers
+from linfit.engine.dispatch import fit_as_completed
+from linfit.sweeps.executors.clusters import run_on_cluster
+from linfit.sweeps.executors.processes import ExecutorSpec
 def pids(*options):
     found = subprocess.run(["pgrep", *options], capture_output=True, text=True)
     return [int(pid) for pid in found.stdout.split()]
@@ -83,7 +83,7 @@ def until(condition):
         assert time.monotonic() < end
         time.sleep(0.01)
 there, seen = {}, []
-for place, fit in fits_on_cluster(configs(3000), Workers(2, "ray", None)):
+for place, fit in run_on_cluster(configs(3000), ExecutorSpec(2, "ray", None)):
     if not there:
         until(lambda: ray.available_resources().get("CPU", 0) == 0)
         seen.append(alive())
@@ -93,7 +93,7 @@ for place, fit in fits_on_cluster(configs(3000), Workers(2, "ray", None)):
         until(lambda: alive() == 1)
         seen.append(alive())
     there[place] = fit
-here = dict(fits_as_done(configs(3000)))
+here = dict(fit_as_completed(configs(3000)))
 different = sorted(place for place in here if bits(here[place]) != bits(there[place]))
 json.dump([len(there), different, seen], sys.stdout)
 """
@@ -123,8 +123,10 @@ def bits(fit: Fit) -> tuple[Any, ...]:
 
 
 def test_dask_gives_the_bits_of_one_process(dask_cluster: str) -> None:
-    here = dict(fits_as_done(configs()))
-    with closing(fits_on_cluster(configs(), Workers(backend="dask", address=dask_cluster))) as fits:
+    here = dict(fit_as_completed(configs()))
+    with closing(
+        run_on_cluster(configs(), ExecutorSpec(backend="dask", address=dask_cluster))
+    ) as fits:
         there = dict(fits)
     assert {place: bits(fit) for place, fit in there.items()} == {
         place: bits(fit) for place, fit in here.items()
@@ -147,7 +149,7 @@ def test_the_fits_of_a_lost_dask_worker_run_again(dask_cluster: str) -> None:
     with started([*worker, "--name", "doomed"], stderr=subprocess.PIPE, text=True) as doomed:
         assert doomed.stderr is not None
         assert any("Starting established connection" in line for line in doomed.stderr)
-        fits = fits_on_cluster(configs(3000), Workers(backend="dask", address=dask_cluster))
+        fits = run_on_cluster(configs(3000), ExecutorSpec(backend="dask", address=dask_cluster))
         first = next(fits)
         with Client(dask_cluster, set_as_default=False) as client:
             [lost] = [address for address, threads in client.nthreads().items() if threads == 4]
@@ -429,8 +431,8 @@ def test_a_sweep_goes_on_where_it_ran(dask_cluster: str, stored: Path, reference
     until((stored / FOLDER / "results" / "part-0.parquet").exists, process, stored)
     process.kill()
     process.join()
-    about = About.read(stored / FOLDER)
-    assert about.where == Workers(1, "dask", dask_cluster)
+    about = SweepInfo.read_manifest(stored / FOLDER)
+    assert about.executor == ExecutorSpec(1, "dask", dask_cluster)
     assert run(stored, "resume", FOLDER, "--address", "tcp://127.0.0.1:1") == 2
     one_line(stored, "no dask cluster answers at tcp://127.0.0.1:1")
     assert run(stored, "resume", FOLDER) == 0, log(stored)

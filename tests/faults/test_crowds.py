@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from linfit.tracking import layout
+from linfit.tracking.schema import mlflow_names
 from tests.faults.harness import (
     FITS,
     FOLDER,
@@ -65,7 +65,7 @@ def test_eight_writers_of_one_file(
         rows = store.execute(
             "SELECT count(*) FROM (SELECT DISTINCT p.value, t.value FROM tags p "
             "JOIN tags t USING (run_uuid) WHERE p.key = ? AND t.key = ?)",
-            (layout.PARENT, layout.ROW),
+            (mlflow_names.PARENT, mlflow_names.ROW),
         )
         assert rows.fetchone() == (800,)
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

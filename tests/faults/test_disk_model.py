@@ -64,8 +64,8 @@ def test_a_journal_keeps_names_in_their_order() -> None:
 
 WRITES = {
     "whole": (
-        "from linfit.writing import whole\n"
-        "with whole(file) as temporary: temporary.write_text('new')",
+        "from linfit.system.atomic_files import write_atomically\n"
+        "with write_atomically(file) as temporary: temporary.write_text('new')",
         set(),
     ),
     "without a folder": (
@@ -81,8 +81,8 @@ WRITES = {
 }
 PREPARED = (
     "from pathlib import Path\n"
-    "from linfit.system import flush_folder\n"
-    "from linfit.writing import flush_file\n"
+    "from linfit.system.host import flush_folder\n"
+    "from linfit.system.atomic_files import flush_file\n"
     "file = Path('file').absolute()\n"
 )
 

@@ -138,9 +138,7 @@ def copied(prepared: Path, folder: Path) -> Path:
 
 
 SMALL = ("run", "-m", "seed=range(0,6)", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}")
-COMMAND = (
-    "from linfit.sweeps import recording; recording.BLOCK = 2; from linfit.cli import main; main()"
-)
+COMMAND = "from linfit.sweeps.run import block_pipeline as recording; recording.BLOCK = 2; from linfit.cli import main; main()"
 
 
 @pytest.mark.faults
@@ -222,14 +220,14 @@ def test_the_process_that_records_is_killed(
 #: Runs a sweep whose recording process is traced by strace, and killed at one of its writes.
 KILLER = """
 import sys
-from linfit.sweeps import recording
-from linfit.tracking import head_start, processes
+from linfit.sweeps.run import block_pipeline as recording
+from linfit.tracking.write.background import prestart as head_start, processes
 recording.BLOCK = 2
-start = processes.start_apart
+start = processes.start_detached
 strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64"]
 strace += ["-e", "inject=pwrite64:signal=KILL:when={when}"]
-processes.start_apart = lambda program, **more: start([*strace, *program], **more)
-head_start.begin_anyhow(elsewhere=False)
+processes.start_detached = lambda program, **more: start([*strace, *program], **more)
+head_start.start_process(elsewhere=False)
 from linfit.cli import main
 sys.argv[0] = "linfit"
 main()

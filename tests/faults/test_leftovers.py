@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from linfit.owner import owner, short_name
-from linfit.tracking import layout
-from linfit.tracking.leftovers import remove_leftovers
+from linfit.system.process_owner import process_identity, short_identity
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.store.leftovers import remove_leftovers
 from tests.helpers import started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes, on Linux")
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes
 KILLED = """
 import os, signal
 from pathlib import Path
-from linfit import scratch
-from linfit.owner import owner
-scratch.new_folder().joinpath("data").write_text("x")
+from linfit.system import scratch
+from linfit.system.process_owner import process_identity
+scratch.create_temporary_folder().joinpath("data").write_text("x")
 for name in ("half", "part"):
-    scratch.name_beside(Path(name)).write_text("x")
-scratch.name_beside(Path("tables")).mkdir(exist_ok=True)
+    scratch.name_temporary_file(Path(name)).write_text("x")
+scratch.name_temporary_file(Path("tables")).mkdir(exist_ok=True)
 for name, inside in (("unplanned", "multirun.yaml"), ("planned", "manifest.parquet")):
     scratch.note_leftover(Path(name), "manifest.parquet")
     Path(name).mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ for name in ("empty", "full"):
 Path("full", ".hydra").mkdir(exist_ok=True)
 scratch.note_store(Path("outputs/mlflow.db"))
 Path(f"/dev/shm/sem.loky-{os.getpid()}-a").touch()
-print(owner(), flush=True)
+print(process_identity(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 RUNS = {"dead": "RUNNING", "alive": "RUNNING", "ended": "FINISHED"}
@@ -57,7 +57,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    monkeypatch.setattr("linfit.scratch._Scratch.folder", None)
+    monkeypatch.setattr("linfit.system.scratch._Scratch.folder", None)
     return folder
 
 
@@ -84,13 +84,13 @@ def add_runs(owners: dict[str, str]) -> None:
             )
             store.execute(
                 "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)",
-                (layout.OWNER, owners[name], name),
+                (mlflow_names.OWNER, owners[name], name),
             )
 
 
 def test_what_a_killed_process_noted_is_removed(temporary: Path, workdir: Path) -> None:
     process = killed(KILLED)
-    add_runs({"dead": process, "ended": process, "alive": owner()})
+    add_runs({"dead": process, "ended": process, "alive": process_identity()})
     assert {file.name.rpartition(".")[0] for file in workdir.glob(".*")} == {
         ".half",
         ".part",
@@ -111,7 +111,7 @@ def test_what_a_killed_process_noted_is_removed(temporary: Path, workdir: Path) 
             "ended": "FINISHED",
         }
         assert store.execute(
-            "SELECT run_uuid, value FROM tags WHERE key = ?", (layout.STATUS,)
+            "SELECT run_uuid, value FROM tags WHERE key = ?", (mlflow_names.STATUS,)
         ).fetchall() == [("dead", "killed")]
 
 
@@ -134,13 +134,13 @@ def test_nothing_else_is_touched(temporary: Path, workdir: Path) -> None:
     of linfit's.
     """
     killed(
-        "from linfit.scratch import new_folder; new_folder(); "
+        "from linfit.system.scratch import create_temporary_folder; create_temporary_folder(); "
         "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     )
     [dead] = temporary.iterdir()
     place, number, began, mark = dead.name.removeprefix("linfit-").split("-")
     kept = [
-        temporary / f"linfit-{short_name()}-abc",
+        temporary / f"linfit-{short_identity()}-abc",
         temporary / f"linfit-{'0' * 8}-{number}-{began}-{mark}",
         temporary / f"linfit-{place}-{number}-?-{mark}",
         temporary / f"linfit-{place}-x{number}-{began}-{mark}",
@@ -165,14 +165,14 @@ def test_nothing_else_is_touched(temporary: Path, workdir: Path) -> None:
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from linfit.tracking import head_start
+from linfit.tracking.write.background import prestart as head_start
 replace, sys.argv[0] = Path.replace, "linfit"
 last = sys.argv.pop(1)
 def dies(self, target):
     if Path(target).name == last:
         os.kill(os.getpid(), signal.SIGKILL)
     return replace(self, target)
-Path.replace, head_start.begin = dies, lambda words: None
+Path.replace, head_start.prestart_process = dies, lambda words: None
 from linfit.cli import main
 main()
 """

@@ -26,7 +26,7 @@ from mlflow import pyfunc
 
 import linfit
 from linfit.engine.dispatch import fit
-from linfit.tracking.model import Predictor, save, write_weights
+from linfit.tracking.model import ModelFiles, save_model, write_weights
 from tests.faults.conftest import answers, free_port, running, wait_until
 from tests.faults.harness import missing
 from tests.helpers import config, label
@@ -76,8 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     done = fit(linfit.compose([*asked, "optimizer=closed_form", "dtype=float64", "steps=1"]))
     write_weights(done, folder / "weights.safetensors")
-    save(
-        Predictor.of(done, folder / "weights.safetensors"),
+    save_model(
+        ModelFiles.from_fit(done, folder / "weights.safetensors"),
         folder / "model",
         "0" * 32,
         "m-0",
@@ -213,8 +213,8 @@ def test_mlflow_predicts_in_an_environment_of_the_models_own(
     done = fit(config(dataset=data, features=features, dtype=dtype, steps=5))
     assert done.problem is not None
     write_weights(done, tmp_path / "weights.safetensors")
-    save(
-        Predictor.of(done, tmp_path / "weights.safetensors"),
+    save_model(
+        ModelFiles.from_fit(done, tmp_path / "weights.safetensors"),
         tmp_path / "model",
         "0" * 32,
         "m-0",

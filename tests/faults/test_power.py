@@ -20,9 +20,9 @@ import pytest
 from pyarrow import parquet
 
 from linfit.errors import LinfitError
-from linfit.tracking import layout
-from linfit.tracking.manifest import about_of
-from linfit.tracking.tables import file_hash, stored_results
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.tables.manifest import read_sweep_info
+from linfit.tracking.tables.parts import hash_table, read_results
 from tests.faults.disk import LOSSES, TORN, Disk, State, prefix_loss, random_loss, restore
 from tests.faults.harness import FOLDER, assert_whole, contents, log, missing, run
 from tests.faults.snapshots import Snapshot, compare, take_snapshot
@@ -48,8 +48,8 @@ SWEEPS = {"tables": SWEEP, "child artifacts": (*SWEEP, "tracking.child_artifacts
 MAY_STAY = r"mlflow\.db-journal|\.artifact\.uploading\."
 TELLING = """
 import sys
-from linfit.sweeps import recording
-from linfit.views.progress import ProgressBar
+from linfit.sweeps.run import block_pipeline as recording
+from linfit.views.terminal.progress import ProgressBar
 def advance(bar, done):
     for one in done:
         sys.stderr.write(f"recorded {one.result['row']}\\n")
@@ -196,7 +196,9 @@ def resume_state(said: str, state: State, recording: Recording) -> None:
     """
     folder, told = recording.folder, open_state(said, state, recording)
     go_on = (
-        ("resume", FOLDER) if (folder / FOLDER / layout.MANIFEST).exists() else recording.command
+        ("resume", FOLDER)
+        if (folder / FOLDER / mlflow_names.MANIFEST).exists()
+        else recording.command
     )
     assert run(folder, *go_on, block=8) == 0, "it does not go on"
     whole_log = (folder / "log").read_text(encoding="utf-8")
@@ -235,8 +237,8 @@ def recorded_rows(folder: Path) -> dict[int, str]:
             "SELECT CAST(value AS INTEGER), run_uuid FROM tags JOIN runs USING (run_uuid) "
             "WHERE key = ? AND status = 'FINISHED'"
         )
-        runs = dict(store.execute(query, (layout.ROW,)).fetchall())
-    return {row: runs[row] for row in stored_results(folder / FOLDER) if row in runs}
+        runs = dict(store.execute(query, (mlflow_names.ROW,)).fetchall())
+    return {row: runs[row] for row in read_results(folder / FOLDER) if row in runs}
 
 
 def assert_readable(folder: Path, finished: bool) -> None:
@@ -247,10 +249,10 @@ def assert_readable(folder: Path, finished: bool) -> None:
     sweep = folder / FOLDER
     for file in sweep.glob("**/[!.]*.parquet"):
         parquet.read_table(file, page_checksum_verification=True)
-    if (sweep / layout.MANIFEST).exists():
-        about_of(sweep / layout.MANIFEST)
-    if (sweep / layout.ENVIRONMENT_FILE).exists():
-        json.loads((sweep / layout.ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    if (sweep / mlflow_names.MANIFEST).exists():
+        read_sweep_info(sweep / mlflow_names.MANIFEST)
+    if (sweep / mlflow_names.ENVIRONMENT_FILE).exists():
+        json.loads((sweep / mlflow_names.ENVIRONMENT_FILE).read_text(encoding="utf-8"))
     if (sweep / "multirun.yaml").exists():
         assert (sweep / "multirun.yaml").read_text(encoding="utf-8").startswith("hydra:"), (
             "half of multirun.yaml"
@@ -259,7 +261,7 @@ def assert_readable(folder: Path, finished: bool) -> None:
     assert len(parents) == 1 or not finished, "told as finished, and is not"
     for place, hashes in parents:
         for name, expected in {**hashes}.items():
-            assert file_hash(place / name) == expected, f"{name} is not what was recorded"
+            assert hash_table(place / name) == expected, f"{name} is not what was recorded"
         models = [file for file in (place.parent.parent / "models").rglob("*") if file.is_file()]
         assert len(models) == 6 and all(file.stat().st_size for file in models), (
             "the model is not whole"
@@ -279,7 +281,7 @@ def finished_parents(folder: Path) -> list[tuple[Path, dict[str, str]]]:
         )
         return [
             (Path(place), json.loads(hashes))
-            for place, hashes in store.execute(query, (layout.FILES,))
+            for place, hashes in store.execute(query, (mlflow_names.FILES,))
         ]
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from linfit.tracking import layout
-from linfit.tracking.client import ClientRecorder
-from linfit.tracking.run_records import Row
-from linfit.tracking.store import Store
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.run_records import RunRecord
+from linfit.tracking.store.store import Store
+from linfit.tracking.write.client import ClientRecorder
 from tests.faults.conftest import answers, free_port
 from tests.faults.harness import FITS, PAIRS, contents, end, log, one_line, run, start
 from tests.faults.proxy import Deaf
@@ -141,14 +141,14 @@ def test_a_run_whose_answer_was_lost_is_not_made_twice(
 
     for name in truth:
         monkeypatch.setattr(recorder.client, name, lossy(name))
-    tags = [{layout.PARENT: "0" * 32, layout.ROW: str(number)} for number in range(3)] + [
-        {layout.ID: "abc"}
-    ]
+    tags = [
+        {mlflow_names.PARENT: "0" * 32, mlflow_names.ROW: str(number)} for number in range(3)
+    ] + [{mlflow_names.ID: "abc"}]
     rows = [
-        Row("r", 1, 2, "FINISHED", own, {"p": "1"}, (("loss", 1.0, 0), ("loss", 0.5, 1)))
+        RunRecord("r", 1, 2, "FINISHED", own, {"p": "1"}, (("loss", 1.0, 0), ("loss", 0.5, 1)))
         for own in tags
     ]
-    ids = recorder.add(rows)
+    ids = recorder.log_runs(rows)
     found = recorder.client.search_runs([recorder.experiment_id])
     assert sorted(run.info.run_id for run in found) == sorted(ids)
     assert {run.info.status for run in found} == {"FINISHED"}

@@ -22,8 +22,8 @@ from typing import Any
 from pyarrow import parquet
 
 import linfit
-from linfit.tracking import layout, run_records
-from linfit.tracking.tables import unfinished
+from linfit.tracking.schema import mlflow_names, run_records
+from linfit.tracking.tables.parts import is_unfinished
 from tests.faults.harness import end, log, start
 from tests.faults.killing import find_survivors
 from tests.faults.snapshots import SCRATCH, describe
@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {"itself": {}, "desk": {"desk": True}}
 #: What may begin with a dot below `outputs` when nobody works there.
 HIDDEN = {".lock", ".hydra"}
 #: Metrics that say something beside the fit's own numbers.
-BESIDE = (layout.HPARAM, layout.THEORY, "largest_stable_lr")
+BESIDE = (mlflow_names.HPARAM, mlflow_names.THEORY, "largest_stable_lr")
 Numbers = dict[tuple[str, int], float]
 
 
@@ -50,7 +50,7 @@ def fit_alone(optimizer: str, seed: int, engine: str = "stacked") -> Numbers:
         "tracking=none",
     ]
     fitted = linfit.fit(linfit.compose(words))
-    return {(key, step): value for key, value, step in run_records.metrics(fitted)}
+    return {(key, step): value for key, value, step in run_records.collect_metrics(fitted)}
 
 
 def assert_same(found: Numbers, expected: Numbers, where: str) -> None:
@@ -248,7 +248,7 @@ class World:
 
     def _end_sweep(self, sweep: PlannedSweep, process: BaseProcess, doom: Doom) -> None:
         code = self._end(process, doom)
-        if (self.place / sweep.folder / layout.MANIFEST).exists():
+        if (self.place / sweep.folder / mlflow_names.MANIFEST).exists():
             self.sweeps.append(sweep)
         assert code != 0 or sweep in self._finished_sweeps(), f"exit code {code}: {log(self.place)}"
 
@@ -314,12 +314,12 @@ class World:
                 fit_alone(sweep.optimizer, sweep.first + row),
                 f"row {row} of {sweep}",
             )
-        if unfinished(self.place / sweep.folder):
+        if is_unfinished(self.place / sweep.folder):
             return
         assert set(rows) == set(range(sweep.size)) - set(sweep.deleted), f"{sweep}: {rows}"
         status = self._query("SELECT status FROM runs WHERE run_uuid = ?", self._parent(sweep))
         assert status == [("FINISHED",)], f"{sweep}: {status}"
-        results = parquet.read_table(self.place / sweep.folder / layout.RESULTS).to_pylist()
+        results = parquet.read_table(self.place / sweep.folder / mlflow_names.RESULTS).to_pylist()
         losses = {row: fit_alone(sweep.optimizer, sweep.first + row) for row in range(sweep.size)}
         assert [(result["row"], result["loss"]) for result in results] == [
             (row, losses[row]["loss", 20]) for row in losses
@@ -344,11 +344,11 @@ class World:
         [(where,)] = self._query("SELECT artifact_uri FROM runs WHERE run_uuid = ?", run)
         folder = self.place / "outputs" / where[where.index("artifacts/") :]
         assert {file.name for file in folder.iterdir()} == {
-            layout.CONFIG_FILE,
-            layout.WEIGHTS_FILE,
+            mlflow_names.CONFIG_FILE,
+            mlflow_names.WEIGHTS_FILE,
         }, run
-        assert "changed" not in describe(folder / layout.WEIGHTS_FILE) + describe(
-            folder / layout.CONFIG_FILE
+        assert "changed" not in describe(folder / mlflow_names.WEIGHTS_FILE) + describe(
+            folder / mlflow_names.CONFIG_FILE
         )
 
     def _check_leftovers(self) -> None:
@@ -362,21 +362,21 @@ class World:
     # ---- the directory ----
 
     def _finished_sweeps(self) -> list[PlannedSweep]:
-        return [sweep for sweep in self.sweeps if not unfinished(self.place / sweep.folder)]
+        return [sweep for sweep in self.sweeps if not is_unfinished(self.place / sweep.folder)]
 
     def _unfinished_sweeps(self) -> list[PlannedSweep]:
-        return [sweep for sweep in self.sweeps if unfinished(self.place / sweep.folder)]
+        return [sweep for sweep in self.sweeps if is_unfinished(self.place / sweep.folder)]
 
     def _parent(self, sweep: PlannedSweep) -> str:
         """Return the id of a sweep's own run; empty where it has none."""
-        from linfit.sweeps.folder import About
+        from linfit.sweeps.folder.sweep_folder import SweepInfo
 
-        about = About.read(self.place / sweep.folder)
+        about = SweepInfo.read_manifest(self.place / sweep.folder)
         query = (
             "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) "
             "WHERE key = ? AND value = ? AND lifecycle_stage = 'active'"
         )
-        found = self._query(query, layout.ID, about.id)
+        found = self._query(query, mlflow_names.ID, about.id)
         assert len(found) <= 1, f"{sweep} has {len(found)} parents"
         return found[0][0] if found else ""
 
@@ -388,7 +388,7 @@ class World:
             "WHERE lifecycle_stage = 'active' AND status = 'FINISHED' "
             "AND r.key = ? AND p.key = ? AND p.value = ?"
         )
-        return self._query(query, layout.ROW, layout.PARENT, self._parent(sweep))
+        return self._query(query, mlflow_names.ROW, mlflow_names.PARENT, self._parent(sweep))
 
     def _single_runs(self) -> list[str]:
         query = (
@@ -396,7 +396,10 @@ class World:
             "WHERE status = 'FINISHED' AND k.key = ? AND k.value = ? "
             "AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = ?)"
         )
-        return [run for (run,) in self._query(query, layout.KIND, layout.FIT, layout.ROW)]
+        return [
+            run
+            for (run,) in self._query(query, mlflow_names.KIND, mlflow_names.FIT, mlflow_names.ROW)
+        ]
 
     def _finished_runs(self) -> list[str]:
         return [

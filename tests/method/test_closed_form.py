@@ -9,7 +9,7 @@ import pytest
 
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit
-from linfit.engine.prediction import theory_of
+from linfit.engine.prediction.predict import predict_from_fit
 from tests.helpers import DTYPES, config
 
 ENGINES = ("single", "stacked")
@@ -58,7 +58,7 @@ def test_the_first_step_lands_on_the_optimum_and_later_ones_stay(
         == pytest.approx(found.optimum.loss, rel=1e-5)
     )
     assert found.steps_to_tolerance == 1
-    theory = theory_of(found)
+    theory = predict_from_fit(found)
     assert theory is not None and (theory.rate, theory.steps_to_tolerance) == (0.0, 1)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from linfit.method.eager import Method, eager
+from linfit.method.eager import AnyMethod, eager
 from tests.helpers import OPTIMIZERS, ROOT, OptimizerRow, label
 
 TORCH = [row for row in OPTIMIZERS if row.torch]
@@ -90,18 +90,18 @@ def test_autograd_records_the_step_of_a_differentiable_optimizer_alone(
         ) == differentiable
 
 
-def as_it_is(step: Method) -> Method:
+def as_it_is(step: AnyMethod) -> AnyMethod:
     return step
 
 
-def without_wraps(step: Method) -> Method:
+def without_wraps(step: AnyMethod) -> AnyMethod:
     def stepping(self: Any, closure: Any = None) -> Any:
         return step(self, closure)
 
     return stepping
 
 
-def renamed_layer(step: Method) -> Method:
+def renamed_layer(step: AnyMethod) -> AnyMethod:
     @functools.wraps(step)
     def another(*arguments: Any, **options: Any) -> Any:
         return step(*arguments, **options)
@@ -115,7 +115,7 @@ def renamed_layer(step: Method) -> Method:
     ids=["bare", "wrapped", "renamed", "mode"],
 )
 def test_a_step_in_a_layer_that_is_not_known_stays_as_it_is(
-    layer: Callable[[Method], Method],
+    layer: Callable[[AnyMethod], AnyMethod],
 ) -> None:
     """As in another version of torch, or where somebody has put a layer of their own around it."""
     bare = inspect.unwrap(torch.optim.SGD.step)

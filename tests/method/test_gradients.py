@@ -12,7 +12,7 @@ import torch
 from linfit.method.gradients import Gradient
 from linfit.method.init import Normal
 from linfit.method.models import Model
-from linfit.problem.datasets import Dataset
+from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.losses import Loss
 from tests.helpers import (
     GRADIENTS,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from linfit.method.init import Init, Normal, TorchDefault
-from linfit.problem.streams import Purpose, torch_seed
+from linfit.problem.random_streams import Purpose, compute_torch_seed
 from tests.helpers import DTYPES, INITS, InitRow, cover_pairs, label
 
 SHAPES = [(1, 1), (2, 1), (5, 3), (64, 2)]
@@ -37,11 +37,11 @@ def test_initial_weights_have_the_shape_and_dtype_asked_for(
             ValueError,
             match=rf"the problem needs {shape[0]} rows \(features\) of {shape[1]} \(targets\)",
         ):
-            Init.choose(given).check(*shape)
+            Init.choose(given).check_shape(*shape)
         with pytest.raises(ValueError, match="the problem needs"):
             draw(given, *shape)
         return
-    Init.choose(given).check(*shape)
+    Init.choose(given).check_shape(*shape)
     weights = draw(given, shape[0], shape[1], seed=3, dtype=dtype)
     assert weights.shape == shape
     assert weights.dtype == getattr(torch, dtype)
@@ -77,7 +77,7 @@ def test_torch_default_is_nn_linears_own_draw(
     dtype: str, shape: tuple[int, int], seed: int
 ) -> None:
     with torch.random.fork_rng():
-        torch.manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS))
+        torch.manual_seed(compute_torch_seed(seed, Purpose.INITIAL_WEIGHTS))
         expected = (
             torch.nn.Linear(*shape, bias=False, dtype=getattr(torch, dtype)).weight.detach().T
         )
@@ -92,7 +92,7 @@ def test_normal_is_the_same_point_in_both_dtypes(shape: tuple[int, int]) -> None
     given = {"name": "normal", "mean": 0.1, "std": 0.3}
     double = draw(given, *shape)
     assert torch.equal(draw(given, *shape, dtype="float32"), double.float())
-    generator = torch.Generator().manual_seed(torch_seed(0, Purpose.INITIAL_WEIGHTS))
+    generator = torch.Generator().manual_seed(compute_torch_seed(0, Purpose.INITIAL_WEIGHTS))
     assert torch.equal(
         double, 0.1 + 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64)
     )

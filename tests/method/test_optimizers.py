@@ -11,13 +11,13 @@ import torch
 
 from linfit.method.optimizers import ManualSGD, Optimizer, TorchOptimizer
 from linfit.problem.losses import SSE
-from linfit.problem.theory import optimum
+from linfit.problem.theory.optimum import find_optimum
 from tests.helpers import OPTIMIZERS, OptimizerRow, config, label, problem
 
 #: Switches of torch's implementation, which change speed or memory and not the method.
 SWITCHES = {"foreach", "fused", "capturable", "differentiable"}
 #: A problem of two features, with curvatures 2 and 8.
-QUADRATIC = optimum(problem(np.diag([1.0, 2.0]), np.ones((2, 1))), SSE())
+QUADRATIC = find_optimum(problem(np.diag([1.0, 2.0]), np.ones((2, 1))), SSE())
 TORCH = [row for row in OPTIMIZERS if row.torch]
 
 
@@ -91,7 +91,7 @@ def test_an_optimizer_updates_in_place_along_the_gradient(row: OptimizerRow) -> 
         parameter = torch.tensor([[0.0], [0.0]], dtype=torch.float64, requires_grad=True)
         parameter.grad = torch.tensor([[0.5], [-3.0]], dtype=torch.float64)
         place = parameter.data_ptr()
-        Optimizer.choose(given).know(QUADRATIC).build(parameter, n=4).step()
+        Optimizer.choose(given).tuned_to(QUADRATIC).build(parameter, n=4).step()
         assert parameter.data_ptr() == place
         sign = 1 if given.get("maximize") else -1
         assert not row.descends or torch.equal(

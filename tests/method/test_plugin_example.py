@@ -16,14 +16,14 @@ import torch
 
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
-from linfit.engine.prediction import theory_before
-from linfit.listing import program
+from linfit.engine.prediction.predict import predict_before_fit
 from linfit.method.optimizers import Optimizer
 from linfit.problem.losses import Loss
 from linfit.problem.penalties import Shrinkage
-from linfit.problem.theory import optimum
+from linfit.problem.theory.optimum import find_optimum
+from linfit.script.program import render_script
 from tests.helpers import config, scratch_registry
-from tests.test_listing import same
+from tests.test_script import same
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "examples"
@@ -98,7 +98,7 @@ def test_in_a_sweep_they_run_single_and_say_why() -> None:
 
 @pytest.mark.parametrize("name", TORCHS)
 def test_they_keep_the_lines_of_torchs_optimizers(name: str) -> None:
-    assert f"torch.optim.{TORCHS[name]}(" in program(with_plug_ins(optimizer=name), "a test")
+    assert f"torch.optim.{TORCHS[name]}(" in render_script(with_plug_ins(optimizer=name), "a test")
 
 
 # ---- an optimizer, a loss, a dataset ----
@@ -137,11 +137,11 @@ def test_theory_of_the_optimizer_is_what_happens() -> None:
         optimizer = {"name": "averaged_momentum", "lr": lr, "momentum": 0.5}
         return with_plug_ins(optimizer=optimizer, dtype="float64", steps=3000)
 
-    bound = theory_before(with_lr(1e-3)).largest_stable_lr
+    bound = predict_before_fit(with_lr(1e-3)).largest_stable_lr
     assert bound is not None
     assert fit(with_lr(1.01 * bound)).status == "diverged"
     below = with_lr(0.5 * bound)
-    theory = theory_before(below)
+    theory = predict_before_fit(below)
     assert theory.rate is not None and theory.rate < 1
     assert theory.steps_to_tolerance is not None
     assert fit(below).steps_to_tolerance == theory.steps_to_tolerance
@@ -151,10 +151,10 @@ def test_theory_of_the_optimizer_is_what_happens() -> None:
 def test_the_optimum_of_the_loss_is_flat_and_its_excess_exact(shrinkage: Shrinkage) -> None:
     loss = Loss.choose({"name": "pseudo_huber", "delta": 0.5})
     problem = with_plug_ins(dataset="random_linear").problem()
-    known = optimum(problem, loss, shrinkage)
+    known = find_optimum(problem, loss, shrinkage)
 
     def objective(W: torch.Tensor) -> torch.Tensor:
-        mask = torch.from_numpy(shrinkage.mask(len(W)))[:, None]
+        mask = torch.from_numpy(shrinkage.mark_penalized(len(W)))[:, None]
         penalty = 0.5 * shrinkage.strength * (mask * W).square().sum()
         return loss(torch.from_numpy(problem.X) @ W - torch.from_numpy(problem.y)) + penalty
 
@@ -166,5 +166,5 @@ def test_the_optimum_of_the_loss_is_flat_and_its_excess_exact(shrinkage: Shrinka
     assert known.loss == pytest.approx(least, rel=1e-14)
     for step in (1e-6, 1e-2, 1.0, 100.0):
         other = best.detach() + step
-        excess = float(known.excess(other.numpy()))
+        excess = float(known.excess_loss(other.numpy()))
         assert excess == pytest.approx(objective(other).item() - least, rel=1e-6, abs=1e-15)

@@ -19,7 +19,7 @@ from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.method import eager
 from linfit.method.optimizers import TorchOptimizer
-from linfit.sweeps.workers import new_worker, parcel, run
+from linfit.sweeps.executors.processes import create_worker, pack_fits, run_packed_fits
 from tests.helpers import BATCHES, ENGINES, GRADIENTS, LOSSES, MODELS, OPTIMIZERS, SCHEDULES, config
 
 #: torch's compiler, and what only it needs.
@@ -60,8 +60,8 @@ def bits(one: FitConfig) -> list[bytes]:
 
 def loaded_by_worker(configs: list[FitConfig]) -> list[str]:
     """Return those of MODULES that a worker process has imported after it has run the fits."""
-    with new_worker() as worker:
-        worker.submit(run, *parcel(configs)).result()
+    with create_worker() as worker:
+        worker.submit(run_packed_fits, *pack_fits(configs)).result()
         found: list[str] = worker.submit(eval, LOADED).result()
     return found
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linfit.engine.dispatch import fit
-from linfit.problem.features import Expansion, Features
+from linfit.problem.features import FeatureMap, Features
 from tests.helpers import FEATURES, Row, config, label
 
 STREAM = np.random.default_rng(5)
@@ -24,21 +24,21 @@ def learn(
     given: dict[str, Any],
     columns: NDArray[np.float64] = COLUMNS,
     weights: NDArray[np.float64] | None = None,
-) -> Expansion:
+) -> FeatureMap:
     names = ("a", "b")[: columns.shape[1]]
-    return Features.choose(given).learn(names, lambda: [(columns, weights)])
+    return Features.choose(given).fit(names, lambda: [(columns, weights)])
 
 
-def own(expansion: Expansion, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def own(expansion: FeatureMap, columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """The user's own terms, as their names say, by hand."""
     values = dict(zip(("a", "b"), columns.T, strict=False))
-    bare = Expansion(
+    bare = FeatureMap(
         expansion.features.model_copy(update={"scaling": "none", "intercept": False}),
         *_rest(expansion),
     )
     functions = dict(zip(bare.names, bare(columns).T, strict=True))
     terms = []
-    for name in expansion.own()[0]:
+    for name in expansion.in_user_terms()[0]:
         column, _, power = name.partition("^")
         terms.append(
             np.ones(len(columns))
@@ -50,7 +50,7 @@ def own(expansion: Expansion, columns: NDArray[np.float64]) -> NDArray[np.float6
     return np.stack(terms, axis=1)
 
 
-def _rest(expansion: Expansion) -> tuple[Any, ...]:
+def _rest(expansion: FeatureMap) -> tuple[Any, ...]:
     return expansion.columns, expansion.bounds, expansion.shift, expansion.mix
 
 
@@ -59,9 +59,9 @@ def test_features_are_as_many_as_announced_and_named_and_survive_json(
     given: dict[str, Any],
 ) -> None:
     expansion = learn(given)
-    assert np.array_equal(Expansion.of_parts(*expansion.as_parts())(OTHER), expansion(OTHER))
+    assert np.array_equal(FeatureMap.from_parts(*expansion.to_parts())(OTHER), expansion(OTHER))
     X = expansion(COLUMNS)
-    assert X.shape == (40, Features.choose(given).num(2))
+    assert X.shape == (40, Features.choose(given).num_features(2))
     assert len(set(expansion.names)) == X.shape[1] == len(expansion.names)
     assert np.isfinite(X).all()
     if Features.choose(given).intercept:
@@ -72,7 +72,7 @@ def test_features_are_as_many_as_announced_and_named_and_survive_json(
 @pytest.mark.parametrize("given", SETTINGS, ids=label)
 def test_weights_in_own_terms_predict_the_same(given: dict[str, Any]) -> None:
     expansion = learn(given)
-    names, matrix = expansion.own()
+    names, matrix = expansion.in_user_terms()
     assert matrix.shape == (len(names), len(expansion.names))
     for columns in (COLUMNS, OTHER):
         W = np.random.default_rng(1).standard_normal((matrix.shape[1], 3))
@@ -130,7 +130,7 @@ def test_functions_are_what_their_names_say() -> None:
 
 def test_pieces_of_the_data_teach_the_same_as_the_whole() -> None:
     for given in SETTINGS:
-        pieces = Features.choose(given).learn(
+        pieces = Features.choose(given).fit(
             ("a", "b"), lambda: [(COLUMNS[:7], WEIGHTS[:7]), (COLUMNS[7:], WEIGHTS[7:])]
         )
         np.testing.assert_allclose(

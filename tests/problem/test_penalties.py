@@ -11,12 +11,12 @@ from sklearn.linear_model import Ridge as Reference
 
 import linfit
 from linfit.config import FitConfig
-from linfit.engine.blocks import blocks
 from linfit.engine.dispatch import fit
-from linfit.engine.prediction import theory_of
-from linfit.engine.twins import twins_of
+from linfit.engine.prediction.predict import predict_from_fit
+from linfit.engine.rounding_twins import build_twins
+from linfit.engine.stacked.blocks import cut_into_blocks
 from linfit.problem.types import Array
-from linfit.sweeps import stability
+from linfit.sweeps.preflight import stability
 from tests.helpers import (
     GRADIENTS,
     OPTIMIZERS,
@@ -129,7 +129,7 @@ def test_theory_is_of_the_hessian_without_the_intercept(loss: str, weights: Arra
     hessian, slope, scale = objective(own)
     eigenvalues = np.linalg.eigvalsh(hessian)
     found = fit(own)
-    theory, known = theory_of(found), found.optimum
+    theory, known = predict_from_fit(found), found.optimum
     assert (
         theory is not None
         and known is not None
@@ -144,7 +144,7 @@ def test_theory_is_of_the_hessian_without_the_intercept(loss: str, weights: Arra
     assert theory.largest_stable_lr == pytest.approx(2 / eigenvalues[-1], rel=1e-12)
     assert theory.optimal_lr == pytest.approx(2 / (eigenvalues[-1] + eigenvalues[0]), rel=1e-10)
     assert theory.rate == pytest.approx(np.abs(1 - 1e-3 * eigenvalues).max(), rel=1e-10)
-    assert stability.bounds([own.resolved(several=True)])[0] == pytest.approx(
+    assert stability.find_bounds([own.resolved(several=True)])[0] == pytest.approx(
         2 / eigenvalues[-1], rel=1e-12
     )
     for W, value, excess in zip(found.path.weights, found.losses, found.excess_losses, strict=True):
@@ -160,7 +160,7 @@ def test_theory_is_of_the_hessian_without_the_intercept(loss: str, weights: Arra
 def test_the_steps_to_tolerance_that_are_predicted_are_those_of_the_fit() -> None:
     own = ridge("mse", optimizer={"name": "sgd", "lr": 0.05}, steps=1000)
     found = fit(own)
-    theory = theory_of(found)
+    theory = predict_from_fit(found)
     assert theory is not None
     assert theory.steps_to_tolerance == found.steps_to_tolerance
     assert found.steps_to_tolerance is not None
@@ -258,7 +258,7 @@ def test_fits_with_and_without_a_penalized_intercept_do_not_change_each_other_in
                 )
                 for penalty in penalties
             ]
-            assert [len(block) for block in blocks(configs)] == [6]
+            assert [len(block) for block in cut_into_blocks(configs)] == [6]
             together = fit(configs)
             for own, found in zip(configs, together, strict=True):
                 alone = fit(own)
@@ -279,7 +279,7 @@ def test_largest_stable_rates_are_found_together() -> None:
         for strength in strengths
         for intercept in (False, True)
     ]
-    bounds = stability.bounds(configs)
+    bounds = stability.find_bounds(configs)
     X = np.hstack([COLUMNS, np.ones((N, 1))])
     for place, own in enumerate(configs):
         shrunk = np.diag([1.0] * P + [float(own.penalty.shrinks_intercept())])
@@ -296,6 +296,6 @@ def test_twins_have_the_same_objective(weights: Array | None) -> None:
         optimizer={"name": "sgd", "lr": 0.02},
         steps=20,
     )
-    mine, beside, reverse = fit([own, *twins_of(own)])
+    mine, beside, reverse = fit([own, *build_twins(own)])
     for twin in (beside, reverse):
         np.testing.assert_allclose(twin.losses, mine.losses, rtol=1e-12)

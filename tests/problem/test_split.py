@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from linfit.engine.dispatch import fit
-from linfit.problem.split import TOGETHER, Split
+from linfit.problem.split import SAMPLES_AT_ONCE, Split
 from tests.helpers import QUADRATIC_LOSSES, Row, config, label
 
 HALF = {"validation": 0.5}
 
 
 def held_out(n: int, of_fit: int = 0, **split: Any) -> np.ndarray[Any, Any]:
-    return np.concatenate(list(Split(**split).held_out(n, of_fit)))
+    return np.concatenate(list(Split(**split).draw_held_out(n, of_fit)))
 
 
 @pytest.mark.parametrize(
     ("n", "share", "count"),
-    [(10, 0.2, 2), (30, 0.5, 15), (7, 0.3, 2), (2, 0.5, 1), (3 * TOGETHER + 5, 0.1, 19661)],
+    [(10, 0.2, 2), (30, 0.5, 15), (7, 0.3, 2), (2, 0.5, 1), (3 * SAMPLES_AT_ONCE + 5, 0.1, 19661)],
 )
 def test_exactly_the_share_is_held_out(n: int, share: float, count: int) -> None:
     mask = held_out(n, validation=share)
@@ -30,7 +30,9 @@ def test_exactly_the_share_is_held_out(n: int, share: float, count: int) -> None
 def test_every_sample_is_held_out_as_often_as_any_other() -> None:
     often = sum(held_out(5, seed, validation=0.4).astype(int) for seed in range(2000))
     assert np.abs(often - 800).max() < 4 * np.sqrt(2000 * 0.4 * 0.6)
-    lots = [held_out(TOGETHER + 1000, seed, validation=0.5)[-1000:].sum() for seed in range(40)]
+    lots = [
+        held_out(SAMPLES_AT_ONCE + 1000, seed, validation=0.5)[-1000:].sum() for seed in range(40)
+    ]
     assert np.std(lots) > 5  # how many of a lot are held out varies too
     assert np.mean(lots) == pytest.approx(500, abs=12)
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from linfit.sweeps.app import execute
+from linfit.sweeps.run.hydra_app import execute
 from tests.stores.write import anonymous, neutral
 
 STORES = Path(__file__).parent

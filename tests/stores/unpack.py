@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import create_engine
 
-from linfit.tracking.relocation import relocate
-from linfit.tracking.store import locate
+from linfit.tracking.relocation import relocate_store
+from linfit.tracking.store.store import resolve_store
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -24,5 +24,5 @@ def unpack(archive: Path, folder: Path) -> Path:
     engine = create_engine(uri)
     _upgrade_db(engine)  # as `mlflow db upgrade` does, where a later MLflow is installed
     engine.dispose()
-    relocate(locate(uri), write=True)
+    relocate_store(resolve_store(uri), write=True)
     return folder

@@ -26,9 +26,9 @@ from pyarrow import parquet
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit, Status
 from linfit.settings import MLflowTracking
-from linfit.sweeps.repeating import Sample, repeat, repeat_sample
-from linfit.tracking import layout
-from linfit.tracking.opening import open_recorder
+from linfit.sweeps.run.rerun import RepeatedSample, repeat_run, repeat_sample
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.write.open import open_recorder
 from tests import helpers
 
 STEPS = 20
@@ -145,7 +145,7 @@ def held(stores: list[Path]) -> Components:
             files = [
                 archive.extractfile(entry)
                 for entry in archive
-                if Path(entry.name).name == layout.MANIFEST
+                if Path(entry.name).name == mlflow_names.MANIFEST
             ]
             tables = [
                 parquet.read_table(io.BytesIO(file.read()), columns=["config"])
@@ -213,10 +213,10 @@ def record(folder: Path, wanted: Components) -> None:
         f"convention {number}": config for number, config in enumerate(every[-len(CONVENTIONS) :])
     }
     for name, config in sorted(chosen.items()):
-        repeat(config.resolved(), name, recorder, finished)
+        repeat_run(config.resolved(), name, recorder, finished)
     resolved = [config.resolved(several=True) for config in every]
     repeat_sample(
-        Sample("every component", resolved, ("optimizer", "dtype", "seed"), {}),
+        RepeatedSample("every component", resolved, ("optimizer", "dtype", "seed"), {}),
         recorder,
         finished,
         workers=1,

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from linfit.engine.dispatch import fits_as_done
-from linfit.sweeps import recording, sweep_run
-from linfit.tracking import database, layout
+from linfit.engine.dispatch import fit_as_completed
+from linfit.sweeps.run import block_pipeline, sweep_run
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.write import database
 from tests.conftest import Ran
 from tests.faults.harness import recorded
 
@@ -33,7 +34,7 @@ NUM_FITS = 18
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four fits at a time are recorded."""
-    monkeypatch.setattr(recording, "BLOCK", 4)
+    monkeypatch.setattr(block_pipeline, "BLOCK", 4)
 
 
 @pytest.fixture
@@ -44,13 +45,15 @@ def break_off(
 
     def arrange(before: int, error: BaseException) -> None:
         def broken(configs: Any, report: Any) -> Any:
-            for number, (place, fit) in enumerate(fits_as_done(configs)):
+            for number, (place, fit) in enumerate(fit_as_completed(configs)):
                 if number == before:
-                    monkeypatch.setattr("linfit.sweeps.running.fits_as_done", fits_as_done)
+                    monkeypatch.setattr(
+                        "linfit.sweeps.executors.executor.fits_as_done", fit_as_completed
+                    )
                     raise error
                 yield place, fit
 
-        monkeypatch.setattr("linfit.sweeps.running.fits_as_done", broken)
+        monkeypatch.setattr("linfit.sweeps.executors.executor.fits_as_done", broken)
 
     return arrange
 
@@ -61,7 +64,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> None:
     def dead(sweep: sweep_run.SweepRun, *_: object) -> None:
         if isinstance(sweep.recorder, database.DatabaseRecorder):
             sweep.recorder._worker.wait_until_idle()  # it would end with this process
-        sweep.folder.release()
+        sweep.folder.release_lock()
 
     monkeypatch.setattr(sweep_run.SweepRun, "kill", dead)
 
@@ -70,7 +73,7 @@ def tables(folder: Path = FOLDER) -> list[list[dict[str, Any]]]:
     """Results and curves by row, without the ids of runs."""
     found = [
         parquet.read_table(folder / name).drop_columns(columns).to_pylist()
-        for name, columns in ((layout.RESULTS, ["run_id"]), (layout.CURVES, []))
+        for name, columns in ((mlflow_names.RESULTS, ["run_id"]), (mlflow_names.CURVES, []))
     ]
     return [sorted(rows, key=lambda row: int(row["row"])) for rows in found]
 
@@ -85,7 +88,7 @@ class Reference:
 
 @pytest.fixture(scope="session")
 def reference(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    from linfit.sweeps.app import execute
+    from linfit.sweeps.run.hydra_app import execute
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("reference"))
@@ -100,8 +103,8 @@ def found(client: Any) -> tuple[Any, list[Any]]:
     runs = client.search_runs(
         [experiment.experiment_id for experiment in client.search_experiments()], run_view_type=3
     )
-    [parent] = [run for run in runs if layout.PARENT not in run.data.tags]
+    [parent] = [run for run in runs if mlflow_names.PARENT not in run.data.tags]
     return parent, sorted(
-        (run for run in runs if layout.PARENT in run.data.tags),
-        key=lambda run: int(run.data.tags[layout.ROW]),
+        (run for run in runs if mlflow_names.PARENT in run.data.tags),
+        key=lambda run: int(run.data.tags[mlflow_names.ROW]),
     )

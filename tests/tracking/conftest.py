@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from linfit.settings import MLflowTracking
-from linfit.tracking.client import ClientRecorder
-from linfit.tracking.database import DatabaseRecorder
-from linfit.tracking.opening import open_recorder
-from linfit.tracking.store import Store
+from linfit.tracking.store.store import Store
+from linfit.tracking.write.client import ClientRecorder
+from linfit.tracking.write.database import DatabaseRecorder
+from linfit.tracking.write.open import open_recorder
 from tests.tracking.written import NAME, ODD, Written, children, uri, write
 
 

@@ -27,10 +27,10 @@ from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit
 from linfit.errors import LinfitError, RecordingError
 from linfit.problem import linfit_model_1
-from linfit.problem.arrays import Arrays
+from linfit.problem.datasets.arrays import Arrays
 from linfit.problem.features import Features
-from linfit.sweeps.recording import write_files
-from linfit.tracking.model import Predictor, read_weights, save, write_weights
+from linfit.sweeps.run.block_pipeline import write_run_files
+from linfit.tracking.model import ModelFiles, read_weights, save_model, write_weights
 from tests.helpers import DTYPES, FEATURES, config, forbid_pickles, label
 
 STREAM = np.random.default_rng(3)
@@ -68,8 +68,8 @@ def fitted(
 
 def model_of(done: Fit, folder: Path) -> Any:
     write_weights(done, folder / "weights.safetensors")
-    save(
-        Predictor.of(done, folder / "weights.safetensors"),
+    save_model(
+        ModelFiles.from_fit(done, folder / "weights.safetensors"),
         folder / "model",
         "0" * 32,
         "m-0",
@@ -124,7 +124,7 @@ def test_a_full_disk_is_told_with_the_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(
         RecordingError, match=rf"{name} cannot be written: No space left on device$"
     ):
-        write_files(tmp_path, fitted({"name": "raw"}))
+        write_run_files(tmp_path, fitted({"name": "raw"}))
 
 
 def test_what_features_have_learnt_cannot_be_changed_unseen(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_model_is_laid_out_as_mlflow_lays_it_out(tmp_path: Path) -> None:
         tmp_path / "weights.safetensors",
     )
     write_weights(done, weights)
-    save(Predictor.of(done, weights), ours, "0" * 32, "m-0", "somewhere")
+    save_model(ModelFiles.from_fit(done, weights), ours, "0" * 32, "m-0", "somewhere")
     packages = (ours / "requirements.txt").read_text().split()
     pyfunc.save_model(
         theirs,
@@ -258,8 +258,8 @@ def test_models_predict_the_same_without_linfit(tmp_path: Path) -> None:
         folder.mkdir()
         done = fitted(features, dtype, targets)
         write_weights(done, folder / "weights.safetensors")
-        save(
-            Predictor.of(done, folder / "weights.safetensors"),
+        save_model(
+            ModelFiles.from_fit(done, folder / "weights.safetensors"),
             folder / "model",
             "0" * 32,
             "m-0",

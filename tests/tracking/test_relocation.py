@@ -16,11 +16,17 @@ import pytest
 from mlflow import MlflowClient
 
 from linfit.errors import ConfigError, RecordingError
-from linfit.tracking import layout
-from linfit.tracking.reading import Reader
-from linfit.tracking.relocation import relocate, rewrite_address, rewrite_path, rewrite_source
-from linfit.tracking.store import Store, locate
-from linfit.tracking.whereabouts import Move, find_moves, is_gone, require_not_gone, require_settled
+from linfit.tracking.read.reader import RunReader
+from linfit.tracking.relocation import relocate_store, rewrite_address, rewrite_path, rewrite_source
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.store.store import Store, resolve_store
+from linfit.tracking.store.whereabouts import (
+    FolderMove,
+    find_moves,
+    is_folder_gone,
+    require_not_gone,
+    require_settled,
+)
 from tests.helpers import forget_mlflow
 
 Linfit = Callable[..., Any]
@@ -39,7 +45,7 @@ WRITES = (
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Path:
     """Return the working directory of somebody who sends `outputs/`: a fit, and last a sweep."""
-    from linfit.sweeps.app import execute
+    from linfit.sweeps.run.hydra_app import execute
 
     folder = tmp_path_factory.mktemp("ann")
     (folder / "outputs").mkdir()
@@ -115,8 +121,8 @@ def test_nothing_is_made_where_a_moved_store_was(words: str, linfit: Linfit, mov
 
 
 def test_a_copy_is_read_beside_its_database(linfit: Linfit, copied: Path) -> None:
-    reader = Reader(locate())
-    assert reader.find("last").file(layout.RESULTS).is_relative_to(copied)
+    reader = RunReader(resolve_store())
+    assert reader.find_run("last").fetch_file(mlflow_names.RESULTS).is_relative_to(copied)
     for words in (
         "show",
         "report",
@@ -149,7 +155,9 @@ def test_relocate_shows_then_rewrites_and_mlflow_finds_everything(
     assert (done.code, done.err) == (0, "")
     assert "rewritten" in done.out
     assert "nothing to rewrite" in linfit("relocate").out
-    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", locate().uri)
+    monkeypatch.setattr(
+        "mlflow.tracking._tracking_service.utils._tracking_uri", resolve_store().uri
+    )
     require_found(moved)
     for words in ("run steps=6", "reproduce", "run -m steps=6 seed=0,1 name=swept", "show"):
         assert linfit(*words.split()).code == 0
@@ -160,12 +168,16 @@ def require_found(folder: Path) -> None:
     """MLflow's own client finds the files of all runs, and loads all models, below the folder."""
     client = MlflowClient(mlflow.get_tracking_uri())
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    tops = [run for run in client.search_runs(experiments) if layout.PARENT not in run.data.tags]
+    tops = [
+        run for run in client.search_runs(experiments) if mlflow_names.PARENT not in run.data.tags
+    ]
     assert len(tops) == 2
     for run in tops:
         assert str(folder) in run.info.artifact_uri
         assert (
-            Path(client.download_artifacts(run.info.run_id, layout.ENVIRONMENT_FILE)).stat().st_size
+            Path(client.download_artifacts(run.info.run_id, mlflow_names.ENVIRONMENT_FILE))
+            .stat()
+            .st_size
         )
     models = client.search_logged_models(experiments)
     assert len(models) == 2
@@ -180,7 +192,7 @@ def require_found(folder: Path) -> None:
 def test_relocate_rewrites_paths_in_tags_datasets_and_the_registry(
     linfit: Linfit, sent: Path, copied: Path
 ) -> None:
-    client = MlflowClient(locate().uri, registry_uri=locate().uri)
+    client = MlflowClient(resolve_store().uri, registry_uri=resolve_store().uri)
     [model, *_] = client.search_logged_models(["1", "2"])
     client.create_registered_model("mine")
     client.create_model_version("mine", model.artifact_location, model.source_run_id)
@@ -197,7 +209,7 @@ def test_relocate_rewrites_paths_in_tags_datasets_and_the_registry(
             if str(sent) in repr(row)
         ]
     assert left == []
-    assert Reader(locate()).find("last").tags[layout.FOLDER] == str(
+    assert RunReader(resolve_store()).find_run("last").tags[mlflow_names.FOLDER] == str(
         copied / "outputs" / "sweeps" / "one"
     )
     assert client.get_model_version("mine", "1").source.startswith(str(copied))
@@ -213,16 +225,20 @@ def test_a_name_with_signs_is_quoted_where_mlflow_decodes(
     monkeypatch.chdir(folder)
     assert linfit("relocate", "--yes").code == 0
     assert linfit("run", "steps=6").code == 0
-    client = MlflowClient(locate().uri)
-    for run in client.search_runs(["1"], f"tags.`{layout.KIND}` = 'fit'"):
-        assert Path(client.download_artifacts(run.info.run_id, layout.CONFIG_FILE)).stat().st_size
+    client = MlflowClient(resolve_store().uri)
+    for run in client.search_runs(["1"], f"tags.`{mlflow_names.KIND}` = 'fit'"):
+        assert (
+            Path(client.download_artifacts(run.info.run_id, mlflow_names.CONFIG_FILE))
+            .stat()
+            .st_size
+        )
     assert sorted(entry.name for entry in copied.iterdir()) == ["q%20b #?"]
 
 
 def test_a_copy_of_the_database_alone_is_a_copy(sent: Path, bare: Path) -> None:
     shutil.copy(sent / "outputs" / "mlflow.db", bare / "mine.db")
-    store = locate("sqlite:///mine.db")
-    assert find_moves(store) == [Move(sent / "outputs", bare)]
+    store = resolve_store("sqlite:///mine.db")
+    assert find_moves(store) == [FolderMove(sent / "outputs", bare)]
 
 
 # ---- what is chosen is no move ----
@@ -252,7 +268,7 @@ def backup_beside_it(sent: Path, here: Path) -> str:
 def test_another_way_to_the_same_place_is_no_move(
     way: Callable[[Path, Path], str], sent: Path, bare: Path
 ) -> None:
-    store = locate(way(sent, bare))
+    store = resolve_store(way(sent, bare))
     assert find_moves(store, with_gone=True) == []
     require_settled(store)
 
@@ -281,11 +297,11 @@ def test_artifacts_that_were_put_elsewhere_are_no_move(
 
 def test_a_folder_that_is_gone_is_not_made_again(bare: Path) -> None:
     gone, chosen = f"{bare}/a/b/artifacts/adhoc", f"{bare}/adhoc"
-    assert is_gone(Path(gone)) and not is_gone(Path(chosen))
-    store = locate()
+    assert is_folder_gone(Path(gone)) and not is_folder_gone(Path(chosen))
+    store = resolve_store()
     require_not_gone(store, "adhoc", chosen)
     require_not_gone(store, "adhoc", "s3://bucket/a/b/c/d")
-    require_not_gone(locate(None, f"{bare}/a/b"), "adhoc", gone)
+    require_not_gone(resolve_store(None, f"{bare}/a/b"), "adhoc", gone)
     for place, command in (
         (gone, "`linfit relocate`"),
         (f"{bare}/a/b/c/adhoc", f"--from {bare}/a/b/c/adhoc --to FOLDER`"),
@@ -302,7 +318,7 @@ def test_a_folder_that_may_not_be_looked_at_is_as_one_that_is_gone(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "exists", refuse)
-    assert is_gone(bare)
+    assert is_folder_gone(bare)
 
 
 def test_folders_may_be_named(linfit: Linfit, bare: Path, migrated_store: Path) -> None:
@@ -319,10 +335,10 @@ def test_folders_may_be_named(linfit: Linfit, bare: Path, migrated_store: Path) 
 
 def test_a_store_that_is_no_file_needs_both_folders(bare: Path) -> None:
     with pytest.raises(ConfigError, match="is a server"):
-        relocate(Store("http://127.0.0.1:1", None))
+        relocate_store(Store("http://127.0.0.1:1", None))
 
 
-MOVES = [Move(Path("/old/outputs"), Path("/new/q%20b"))]
+MOVES = [FolderMove(Path("/old/outputs"), Path("/new/q%20b"))]
 
 
 @pytest.mark.parametrize(

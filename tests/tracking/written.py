@@ -17,32 +17,32 @@ from mlflow import MlflowClient
 from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
-from linfit.engine.prediction import stable_lr_of
+from linfit.engine.prediction.predict import largest_stable_lr_of_fit
 from linfit.method.optimizers import SGD
-from linfit.tracking import run_records
-from linfit.tracking.accounts import account
-from linfit.tracking.client import ClientRecorder
-from linfit.tracking.database import DatabaseRecorder
-from linfit.tracking.run_records import Dataset, Row
-from linfit.tracking.store import Store
+from linfit.tracking.schema import run_records
+from linfit.tracking.schema.config_record import record_config
+from linfit.tracking.schema.run_records import DatasetRecord, RunRecord
+from linfit.tracking.store.store import Store
+from linfit.tracking.write.client import ClientRecorder
+from linfit.tracking.write.database import DatabaseRecorder
 
 NAME, START, END = "a block", 1_700_000_000_123, 1_700_000_000_456
 PARENT = "0123456789abcdef0123456789abcdef"
-DATA = Dataset("parabola", "d" * 36, "linfit:parabola", ("x^2", "1"), ("y",), 30)
+DATA = DatasetRecord("parabola", "d" * 36, "linfit:parabola", ("x^2", "1"), ("y",), 30)
 
 
-def row(name: str = "plain", **fields: Any) -> Row:
-    return Row(
+def row(name: str = "plain", **fields: Any) -> RunRecord:
+    return RunRecord(
         **{"name": name, "start": START, "end": END, "status": "FINISHED", "tags": {}, **fields}
     )
 
 
-def with_tag(row: Row) -> Row:
+def with_tag(row: RunRecord) -> RunRecord:
     """The row with a tag that is not linfit's, whose value is not ASCII."""
     return replace(row, tags={**row.tags, "more": "…"})
 
 
-def children() -> list[Row]:
+def children() -> list[RunRecord]:
     """What a sweep adds: fits that completed, diverged and failed."""
     configs = [
         FitConfig(seed=seed, steps=30, optimizer=SGD(lr=lr))
@@ -54,22 +54,22 @@ def children() -> list[Row]:
     varying = ("optimizer.lr", "seed")
     return [
         with_tag(
-            run_records.child(
+            run_records.record_child(
                 one,
-                account(one.config, varying),
+                record_config(one.config, varying),
                 f"lr={i}",
                 PARENT,
                 i,
                 (START + i, END + i),
                 None,
-                stable_lr_of(one),
+                largest_stable_lr_of_fit(one),
             )
         )
         for i, one in enumerate(fits)
     ]
 
 
-def numbers(*points: tuple[str, float, int]) -> Row:
+def numbers(*points: tuple[str, float, int]) -> RunRecord:
     return row("numbers", metrics=points)
 
 
@@ -131,7 +131,7 @@ ODD = [
 class Written:
     """The same rows in two stores that were one before."""
 
-    rows: list[Row]
+    rows: list[RunRecord]
     by_client: Path
     client_ids: list[str]
     by_database: Path
@@ -159,7 +159,7 @@ def named(file: Path) -> Store:
     return Store(uri(file), location)
 
 
-def write(rows: list[Row], template: Path, folder: Path) -> Written:
+def write(rows: list[RunRecord], template: Path, folder: Path) -> Written:
     """Two blocks, so that the second finds datasets of the first."""
     files = [folder / "client.db", folder / "database.db"]
     for file in files:
@@ -170,9 +170,9 @@ def write(rows: list[Row], template: Path, folder: Path) -> Written:
     return Written(
         rows,
         files[0],
-        client.add(rows),
+        client.log_runs(rows),
         files[1],
-        by_block.add(rows[:half]) + by_block.add(rows[half:]),
+        by_block.log_runs(rows[:half]) + by_block.log_runs(rows[half:]),
     )
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from linfit.engine.dispatch import fits_as_done
+from linfit.engine.dispatch import fit_as_completed
 from linfit.engine.fit import Fit, Status
-from linfit.sweeps.app import execute
-from linfit.sweeps.run_result import RunResult
-from linfit.views.illustration import swept_of as swept_in
+from linfit.sweeps.run.hydra_app import execute
+from linfit.sweeps.run.result import RunResult
+from linfit.views.analysis.sweep_data import SweepData
+from linfit.views.report.artifacts import open_sweep_data as swept_in
 from linfit.views.results import Results
-from linfit.views.swept import Swept
 from tests.views.browsing import launched, served
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def ui(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
+def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SweepData]:
     """`swept_of("seed=0,1")`: an unrecorded sweep, run once for the same arguments."""
-    from linfit.sweeps.app import execute
-    from linfit.views import illustration
+    from linfit.sweeps.run.hydra_app import execute
+    from linfit.views.report import artifacts
 
-    made: dict[tuple[str, ...], Swept] = {}
+    made: dict[tuple[str, ...], SweepData] = {}
 
-    def run(*arguments: str) -> Swept:
+    def run(*arguments: str) -> SweepData:
         if arguments not in made:
             folder = tmp_path_factory.mktemp("sweep")
             steps = (
@@ -55,14 +55,14 @@ def swept_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Swept]:
                 ["--multirun", "tracking=none", *steps, f"hydra.sweep.dir={folder}", *arguments]
             )
             assert result.recorded is not None
-            made[arguments] = illustration.swept_of(result.recorded)
+            made[arguments] = artifacts.open_sweep_data(result.recorded)
         return made[arguments]
 
     return run
 
 
 @pytest.fixture(scope="session")
-def usual(swept_of: Callable[..., Swept]) -> Swept:
+def usual(swept_of: Callable[..., SweepData]) -> SweepData:
     """Two optimizers, three learning rates of which one diverges with sgd, eight seeds."""
     return swept_of("optimizer=sgd,adam", "optimizer.lr=0.001,0.007,1.0", "seed=range(0,8)")
 
@@ -80,11 +80,11 @@ def sweep(
         random = np.random.default_rng(len(arguments))
 
         def some(*given: Any) -> Iterator[tuple[int, Fit]]:
-            for place, fit in fits_as_done(*given):
+            for place, fit in fit_as_completed(*given):
                 fails = random.random() < failing
                 yield place, Fit(fit.config, Status.FAILED, error="no luck") if fails else fit
 
-        monkeypatch.setattr("linfit.sweeps.running.fits_as_done", some)
+        monkeypatch.setattr("linfit.sweeps.executors.executor.fits_as_done", some)
         steps = [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=12"]
         result = execute(["--multirun", *steps, *arguments])
         assert result.recorded is not None

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from linfit.errors import LinfitError
-from linfit.sweeps.run_result import RunResult
-from linfit.tracking import layout
-from linfit.views.comparison import Comparison
+from linfit.sweeps.run.result import RunResult
+from linfit.tracking.schema import mlflow_names
+from linfit.views.analysis.comparison import Comparison
 from linfit.views.results import Results
 from tests.views import answers
 
@@ -28,7 +28,7 @@ def check(results: Results, folder: Path, arguments: list[str]) -> None:
         (one.partition("=")[2] for one in arguments if one.startswith("objective=")), "auto"
     )
     by = answers.compared_by(fits, objective)
-    assert results.swept.by == by
+    assert results.swept.compared_by == by
     check_best(results, answers.find_best(fits, by), by, any(fit.finished for fit in fits))
     places = answers.find_places(fits, by)
     check_groups(results.comparison, fits, places)
@@ -49,7 +49,7 @@ def check_groups(
     comparison: Comparison, fits: list[answers.Fit], places: list[answers.Place]
 ) -> None:
     """The words part the fits exactly as their configs do."""
-    runs = comparison.runs
+    runs = comparison.fits
     assert runs["row"].tolist() == [fit.row for fit in fits]
     words = list(zip(runs["problem"], runs["method"], runs["setting"], strict=True))
     for said, own in (
@@ -65,7 +65,7 @@ def check_groups(
 
 
 def check_leaderboard(comparison: Comparison, places: list[answers.Place]) -> None:
-    problems = comparison.runs["problem"].drop_duplicates().tolist()
+    problems = comparison.fits["problem"].drop_duplicates().tolist()
     order = list(dict.fromkeys(place.problem for place in places))
     found = [
         (problems.index(one.problem), one.fits, one.finished, one.excess)
@@ -79,9 +79,9 @@ def check_leaderboard(comparison: Comparison, places: list[answers.Place]) -> No
 
 
 def check_sentence(comparison: Comparison, places: list[answers.Place], by: str | None) -> None:
-    sentence = comparison.sentence()
+    sentence = comparison.summarize()
     finished = [place for place in places if place.finished]
-    if not finished and comparison.runs["log"].isna().all():
+    if not finished and comparison.fits["log"].isna().all():
         assert sentence.startswith("No fit finished")
         return
     several = len({place.problem for place in places}) > 1
@@ -143,11 +143,11 @@ def test_mlflow_has_the_same_answer(
     assert numbers == (
         {} if best is None else {"best_loss": best.result["loss"], "best_objective": best.value(by)}
     )
-    assert parent.data.tags[layout.COMPARED_BY] == (by or layout.INCOMPARABLE)
+    assert parent.data.tags[mlflow_names.COMPARED_BY] == (by or mlflow_names.NOT_COMPARABLE)
     assert bool(parent.outputs.model_outputs) == (best is not None)
     if best is not None and "tracking.runs=best:2" in arguments:
-        recorded = [done.result for done in result.done if done.run_id]
-        values = sorted(done.result["objective"] for done in result.done)
+        recorded = [done.result for done in result.completed if done.run_id]
+        values = sorted(done.result["objective"] for done in result.completed)
         assert sorted(result["objective"] for result in recorded) == values[:2]
 
 
@@ -155,7 +155,7 @@ def test_a_job_returns_its_objective(sweep: Sweep) -> None:
     results, _, result = sweep(
         "tracking=none", "optimizer=sgd", "optimizer.lr=0.001,1e9", "split.validation=0.0,0.3"
     )
-    for row, (_, fit) in enumerate(zip(results.table.itertuples(), result.done, strict=True)):
+    for row, (_, fit) in enumerate(zip(results.table.itertuples(), result.completed, strict=True)):
         assert fit.result["objective"] == results.table["objective"][row]
     diverged = results.table["status"] == "diverged"
     assert results.table["objective"][diverged].map(math.isinf).all()

@@ -155,7 +155,7 @@ def test_the_sweeps_page_says_what_was_asked_and_shows_leaderboard_pictures_and_
     page.get_by_test_id("show-comment-toggle").or_(page.get_by_text("Show more")).first.click()
     note = page.get_by_test_id("note-editor-preview-content").first
     assert f"Which optimizer, <b>and which</b> {IMAGE}?" in note.inner_text()
-    assert study.comparison.sentence() in note.inner_text()
+    assert study.comparison.summarize() in note.inner_text()
     assert note.locator("code").get_by_text("linfit run study").count() == 1
     first = note.locator("table tbody tr").first.locator("td").all_inner_texts()
     assert first[1].strip() == study.comparison.entries[0].method
@@ -208,10 +208,10 @@ def test_a_childs_page_has_what_decided_its_numbers_and_its_curves(
 
 
 def test_markup_in_names_is_text_in_the_ui(seen: Seen, ui: dict[str, str], folder: Path) -> None:
-    from linfit.tracking.reading import Reader
-    from linfit.tracking.store import locate
+    from linfit.tracking.read.reader import RunReader
+    from linfit.tracking.store.store import resolve_store
 
-    reader = Reader(locate(f"sqlite:///{folder}/outputs/mlflow.db"))
+    reader = RunReader(resolve_store(f"sqlite:///{folder}/outputs/mlflow.db"))
     experiment = next(key for key, name in reader.experiments.items() if name == SCRIPT)
     [sweep] = [
         run

@@ -1,0 +1,1 @@
+"""Predict what theory says of a fit before its first step."""

@@ -1,0 +1,79 @@
+"""Minibatches of a stack: each fit draws its own, just as it would in the single engine.
+
+n samples, p features, q targets, m samples of a batch, r fits of a stack, u different streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linfit.config import FitConfig
+from linfit.engine.stacked.blocks import Task
+from linfit.method.batches import Sampler, batch_gradient_scale, count_batches_ahead
+from linfit.method.gradients import StackedEvaluation
+
+
+class StackBatches:
+    """Draw a batch for each of r fits at every step.
+
+    Fits with one seed share a stream.
+    """
+
+    def __init__(self, tasks: Sequence[Task], X: Tensor, y: Tensor) -> None:
+        self.n = X.shape[-1]
+        self.samplers: list[Sampler] = []
+        streams: dict[Hashable, int] = {}
+        number = []
+        for task in tasks:
+            batch = task.config.batch
+            seed = batch.resolve_seed(task.config.seed)
+            if seed not in streams:
+                streams[seed] = len(self.samplers)
+                self.samplers.append(batch.sampler(self.n, task.config.seed))
+            number.append(streams[seed])
+        self.number = torch.tensor(number)  # [r]
+        self.ahead = count_batches_ahead(self.samplers[0].size, len(self.samplers))
+        self.drawn = torch.empty(len(self.samplers), 0, 0, dtype=torch.int64)  # [u, ahead, m]
+        self.at = 0
+
+    def draw_rows(self) -> Tensor:
+        """Return the next batch of every fit as sample indices `[r, m]`."""
+        if self.at == self.drawn.shape[1]:
+            drawn = [sampler.draw(self.ahead) for sampler in self.samplers]
+            self.drawn = torch.from_numpy(np.stack(drawn))
+            self.at = 0
+        self.at += 1
+        return self.drawn[self.number, self.at - 1]
+
+    def keep_fits(self, rows: Sequence[int]) -> None:
+        """Keep these fits only."""
+        self.number = self.number[list(rows)]
+
+    def bind_evaluation(self, config: FitConfig, X: Tensor, y: Tensor, r: int) -> StackedEvaluation:
+        """Return a function of W: losses of all samples, gradients of the batches.
+
+        Every step copies its batches into the same two buffers.
+        """
+        _, p, _, n = X.shape
+        q = y.shape[1]
+        m = self.samplers[0].size
+        batch_X = X.new_empty(r, p, 1, m)
+        batch_y = y.new_empty(r, q, m)
+        step = config.gradient.stacked(config.model, config.loss, batch_X, batch_y)
+        share = batch_gradient_scale(config.loss, n, m, q)
+        all_X = X.expand(r, p, 1, n)
+        all_y = y.expand(r, q, n)
+
+        def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
+            rows = self.draw_rows().to(X.device)
+            torch.gather(all_X, 3, rows[:, None, None].expand(r, p, 1, m), out=batch_X)
+            torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
+            _, gradient = step(W)
+            losses = config.loss.stacked(config.model.stacked(X, W) - y)
+            return losses, gradient * share if share != 1 else gradient
+
+        return evaluate

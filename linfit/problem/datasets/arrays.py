@@ -1,0 +1,302 @@
+"""Datasets in memory: arrays and frames from Python, and the sets that scikit-learn ships."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from linfit.problem.datasets.files import ColumnNames, TabularFile
+from linfit.problem.datasets.python_objects import convert_column, gather_columns
+from linfit.problem.datasets.readers.npy import read_array
+from linfit.problem.datasets.readers.validation import (
+    ROWS_LEFT_OUT,
+    ConstantColumns,
+    describe_repeated_columns,
+)
+from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.linfit_model_1 import refuse_cell
+from linfit.problem.problem import Problem
+from linfit.problem.types import Array, describe_limit
+from linfit.script_fragments import Lines, ScriptScope
+from linfit.system.atomic_files import write_atomically
+
+#: Pattern of the files in which runs keep the numbers of arrays.
+ARRAY_FILES = "arrays-*.npy"
+
+
+class HeldColumns:
+    """Columns `[n, m]` of some arrays.
+
+    An instance equals only itself, so that configs compare by the digest.
+    """
+
+    def __init__(self, table: Array) -> None:
+        self.table = table
+
+
+#: Columns that are held anywhere in this process, by digest.
+_HELD: WeakValueDictionary[str, HeldColumns] = WeakValueDictionary()
+
+
+class Arrays(Dataset):
+    """Arrays or a frame from Python, as `linfit.arrays` returns them.
+
+    A config names them by `digest` alone, the SHA-256 of their numbers. A recorded run keeps the
+    numbers as an artifact, `arrays-….npy`, which `resume` and `reproduce` read. To fit the config
+    by other means, call `linfit.arrays` on the same numbers in the same process first.
+    """
+
+    name: Literal["arrays"] = "arrays"
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    features: ColumnNames
+    target: ColumnNames
+    weight: str | None = None
+
+    _held: HeldColumns | None = PrivateAttr(default=None)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other) or not isinstance(other, Arrays):
+            return False
+        return self.model_dump() == other.model_dump()
+
+    __hash__ = Dataset.__hash__
+
+    def shape(self) -> tuple[int, int]:
+        return len(self.features), len(self.target)
+
+    def is_weighted(self) -> bool:
+        return self.weight is not None
+
+    def resolve_seed(self, seed: int) -> int | None:
+        return None
+
+    def num_samples(self) -> int | None:
+        return len(self.as_array()) if self.is_loaded() else None
+
+    def check_data(self, dtype: str) -> None:
+        largest, why = describe_limit(dtype)
+        table = self.as_array()
+        names = [*self.features, *self.target]
+        if self.weight is not None:
+            names.append(self.weight)
+        _refuse(np.abs(table) > largest, table, names, why)
+
+    def load(self, seed: int) -> Problem:
+        table = self.as_array()
+        p, q = self.shape()
+        weights = None if self.weight is None else table[:, -1]
+        problem = Problem(
+            table[:, :p],
+            table[:, p : p + q],
+            self.features,
+            self.target,
+            f"linfit:arrays/{self.digest[:12]}",
+            weights=weights,
+        )
+        constants = ConstantColumns(p)
+        constants.observe(problem.X)
+        notes = describe_repeated_columns(self.features, self.target, problem.source)
+        return replace(
+            problem, notes=notes + constants.describe_constants(self.features, problem.source)
+        )
+
+    def is_loaded(self) -> bool:
+        """Return whether the numbers are in this process."""
+        return (self._held or _HELD.get(self.digest)) is not None
+
+    def as_array(self) -> Array:
+        """Return the numbers `[n, m]`: features, targets, weights.
+
+        Raise ValueError if they are not in this process.
+        """
+        self._held = held = self._held or _HELD.get(self.digest)
+        if held is None:
+            raise ValueError(
+                f"the arrays {self.digest[:12]}… are not in this process: "
+                "call linfit.arrays on the same numbers first"
+            )
+        count = held.table.shape[1]
+        if count < sum(self.shape()) + self.is_weighted():
+            raise ValueError(
+                f"the arrays {self.digest[:12]}… have {count} columns: fewer than are named"
+            )
+        return held.table
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in which a run keeps the numbers."""
+        return ARRAY_FILES.replace("*", self.digest[:16])
+
+    def write_file(self, folder: Path) -> Path:
+        """Write the numbers to a file that `read_file` accepts, and return it."""
+        file = folder / self.file_name
+        with write_atomically(file) as temporary, temporary.open("wb") as content:
+            np.save(content, self.as_array(), allow_pickle=False)
+        return file
+
+    def read_file(self, file: Path) -> None:
+        """Read the numbers from a file. Nothing is unpickled.
+
+        Raise ValueError, which names the file, if they do not have this digest.
+        """
+        try:
+            table = read_array(file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{file} cannot be read: {error}") from error
+        if table.dtype != np.float64 or table.ndim != 2 or hash_array(table) != self.digest:
+            raise ValueError(
+                f"{file} was changed after it was written: its numbers are not those of the digest"
+            )
+        self._held = _HELD.setdefault(self.digest, HeldColumns(table))
+
+    @property
+    def overrides(self) -> list[str]:
+        """Overrides that choose these arrays, for `linfit.sweep` in this process."""
+        fields = self.model_dump(exclude={"name"})
+        chosen = [f"dataset.{key}={json.dumps(value)}" for key, value in fields.items()]
+        return ["dataset=arrays", *chosen]
+
+
+def arrays(
+    X: Any, y: Any = None, *, features: Any = None, target: Any = None, weight: Any = None
+) -> Arrays:
+    """Return a dataset of arrays, or of a pandas frame.
+
+    Arrays are X `[n, p]`, y `[n]` or `[n, q]`, and `weight` `[n]`.
+
+    >>> import linfit, numpy as np
+    >>> data = linfit.arrays(np.arange(12.0).reshape(6, 2), np.arange(6.0))
+    >>> linfit.fit(linfit.FitConfig(dataset=data, steps=10)).weights.shape
+    (2, 1)
+
+    Of a frame X, `target` names one column or several, `weight` one, and `features` is all other
+    columns unless given. Columns of arrays are named `x`, or `x0`, `x1` …, unless named. The
+    numbers are copied.
+
+    Raise ValueError, with row and column, if a number is not finite or a weight is negative.
+    """
+    columns, names = gather_columns(X, y, features, target, weight)
+    lengths = {name: len(column) for name, column in columns}
+    if len(set(lengths.values())) != 1 or not min(lengths.values()):
+        raise ValueError(f"columns need one length, above 0, got {lengths}")
+    table = np.stack([convert_column(name, column) for name, column in columns], axis=1)
+
+    titles = [name for name, _ in columns]
+    why = "is not a finite number: fill it in, or leave the row out"
+    _refuse(~np.isfinite(table), table, titles, why)
+    if names[2] is not None:
+        negative = np.zeros(table.shape, dtype=bool)
+        negative[:, -1] = table[:, -1] < 0
+        _refuse(negative, table, titles, "is a negative weight")
+    return _hold(table, *names)
+
+
+def _hold(
+    table: Array, features: tuple[str, ...], target: tuple[str, ...], weight: str | None
+) -> Arrays:
+    dataset = Arrays(digest=hash_array(table), features=features, target=target, weight=weight)
+    dataset._held = _HELD.setdefault(dataset.digest, HeldColumns(table))
+    return dataset
+
+
+def hold_in_memory(dataset: TabularFile) -> tuple[Arrays, tuple[str, ...]]:
+    """Return the numbers of a table as arrays of the same names, and notes on rows left out."""
+    data = dataset.load(0)
+    weights = [] if data.weights is None else [data.weights[:, None]]
+    table = np.concatenate([data.X, data.y, *weights], axis=1)
+    held = _hold(table, dataset.features, dataset.target, dataset.weight)
+    return held, tuple(note for note in data.notes if note.endswith(ROWS_LEFT_OUT))
+
+
+def hash_array(table: Array) -> str:
+    """Return the SHA-256 of the shape and the bytes of `[n, m]`, as hexadecimal digits."""
+    content = hashlib.sha256(repr(table.shape).encode())
+    content.update(np.ascontiguousarray(table).data)
+    return content.hexdigest()
+
+
+def collect_arrays(datasets: Iterable[Dataset]) -> dict[str, Array]:
+    """Return the numbers `[n, m]` of the datasets that are arrays, by digest.
+
+    Another process needs them in addition to the configs.
+    """
+    return {
+        dataset.digest: dataset.as_array()
+        for dataset in dict.fromkeys(datasets)
+        if isinstance(dataset, Arrays)
+    }
+
+
+def write_arrays(folder: Path, datasets: Iterable[Dataset]) -> list[Path]:
+    """Write the numbers of the datasets that are arrays, and return the new files.
+
+    A file that exists is left as it is.
+    """
+    distinct = {dataset.file_name: dataset for dataset in datasets if isinstance(dataset, Arrays)}
+    new = [dataset for name, dataset in distinct.items() if not (folder / name).exists()]
+    return [dataset.write_file(folder) for dataset in new]
+
+
+@contextmanager
+def hold_arrays(tables: Mapping[str, Array]) -> Iterator[None]:
+    """Hold numbers in this process, which `collect_arrays` returned in another."""
+    held = [_HELD.setdefault(digest, HeldColumns(table)) for digest, table in tables.items()]
+    try:
+        yield
+    finally:
+        held.clear()
+
+
+def _refuse(wrong: Any, table: Array, names: list[str], why: str) -> None:
+    if wrong.any():
+        i, j = map(int, np.argwhere(wrong)[0])
+        raise refuse_cell(i, names[j], f"{float(table[i, j])!r} {why}")
+
+
+class Sklearn(Dataset):
+    """Regression set that scikit-learn ships: `diabetes` or `linnerud`.
+
+    `diabetes` has 442 × 10 features, scaled by scikit-learn; `linnerud` has 20 × 3, and 3 targets.
+    """
+
+    name: Literal["sklearn"] = "sklearn"
+    set: Literal["diabetes", "linnerud"]
+
+    def shape(self) -> tuple[int, int]:
+        return {"diabetes": (10, 1), "linnerud": (3, 3)}[self.set]
+
+    def resolve_seed(self, seed: int) -> int | None:
+        return None
+
+    def load(self, seed: int) -> Problem:
+        return _bundled(self.set)
+
+    def script_lines(self, scope: ScriptScope) -> Lines:
+        return (
+            f"bundled = datasets.load_{self.set}()",
+            "X, y = bundled.data, bundled.target.reshape(len(bundled.data), -1)  # [n, p], [n, q]",
+        )
+
+
+@cache
+def _bundled(name: str) -> Problem:
+    """Return a set of scikit-learn's. It is read once, and its arrays are read-only."""
+    from sklearn import datasets
+
+    found = getattr(datasets, f"load_{name}")()
+    X = np.array(found.data, dtype=np.float64)
+    y = np.array(found.target, dtype=np.float64).reshape(len(found.data), -1)
+    X.flags.writeable = False
+    y.flags.writeable = False
+    targets = tuple(found.get("target_names", ("y",)))
+    return Problem(X, y, tuple(found.feature_names), targets, f"sklearn:{name}")

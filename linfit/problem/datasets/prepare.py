@@ -1,0 +1,123 @@
+"""Steps from a dataset to the problem that is fitted.
+
+Samples are held out, columns become features, and rows are multiplied by the roots of their
+weights: a weighted squared error Σ wᵢrᵢ² is the squared error of rows multiplied by √wᵢ. That is
+done once, here, so that both engines and theory see the same problem.
+
+A loss that is a mean divides by the number of rows n instead of Σw: for it all rows are multiplied
+by √(n/Σw) too. The expectation of the mean over a batch of rows, drawn uniformly, is then the mean
+over all of them.
+
+n samples, p features, q targets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.features import FeatureMap, Features
+from linfit.problem.losses import Loss
+from linfit.problem.problem import Problem
+from linfit.problem.split import Split
+from linfit.problem.types import Mask
+
+
+def load_problem(dataset: Dataset, features: Features, split: Split, seed: int) -> Problem:
+    """Return the problem with its validation samples, if any.
+
+    `seed` is that of the fit. Raise ValueError if the data cannot be loaded.
+    """
+    train, held = split_samples(dataset, split, seed)
+    expansion = fit_feature_map([train], features)
+    problem = prepare_samples(train, expansion)
+    return (
+        problem if held is None else replace(problem, validation=prepare_samples(held, expansion))
+    )
+
+
+def split_samples(dataset: Dataset, split: Split, seed: int) -> tuple[Problem, Problem | None]:
+    """Return the training samples, with the data's columns, and those held out, if any."""
+    data = dataset.load(seed)
+    if split.validation == 0:
+        return data, None
+    mask = np.concatenate(list(split.draw_held_out(len(data.X), seed)))
+    return select_samples(data, ~mask), select_samples(data, mask)
+
+
+def fit_feature_map(training: Iterable[Problem], features: Features) -> FeatureMap | None:
+    """Return the map from columns to features, None if the columns are the features.
+
+    It is learnt from the training samples. `training` may be iterated over several times.
+    """
+    if features.is_identity():
+        return None
+    first = next(iter(training))
+    return features.fit(first.features, lambda: ((block.X, block.weights) for block in training))
+
+
+def select_samples(data: Problem, mask: Mask) -> Problem:
+    """Return the samples where `mask` is true."""
+    weights = None if data.weights is None else data.weights[mask]
+    return replace(data, X=data.X[mask], y=data.y[mask], weights=weights)
+
+
+def expand_features(data: Problem, expansion: FeatureMap | None) -> Problem:
+    """Return the samples with features instead of columns."""
+    if expansion is None:
+        return data
+    return replace(
+        data, X=expansion(data.X), features=expansion.names, expansion=expansion, truth=None
+    )
+
+
+def prepare_samples(data: Problem, expansion: FeatureMap | None) -> Problem:
+    """Return the samples as they are fitted.
+
+    Features and targets are multiplied by the roots of the weights.
+    """
+    data = expand_features(data, expansion)
+    if data.weights is None:
+        return data
+    roots = np.sqrt(data.weights)[:, None]
+    total = float(data.weights.sum())
+    return replace(data, X=data.X * roots, y=data.y * roots, weights=None, total=total)
+
+
+def average_by_weight(problem: Problem, loss: Loss) -> Problem:
+    """Return the problem in which a `loss` that is a mean divides by Σw.
+
+    Raise ValueError if Σw is 0.
+    """
+    if problem.total is None:
+        return problem
+    validation = problem.validation
+    if validation is not None:
+        validation = average_by_weight(validation, loss)
+    root = row_factor(problem, loss)
+    if root == 1:
+        return replace(problem, validation=validation)
+    return replace(problem, X=problem.X * root, y=problem.y * root, validation=validation)
+
+
+def row_factor(problem: Problem, loss: Loss) -> float:
+    """Return the factor of all rows: √(n/Σw) for a mean, 1 for a sum."""
+    n, _, q = problem.shape
+    if not loss.averages():
+        return 1.0
+    if not problem.total:
+        raise ValueError(describe_weightless_mean(problem.source))
+    return math.sqrt(loss.scale(problem.total, q) / loss.scale(n, q))
+
+
+def describe_weightless_mean(source: str) -> str:
+    """Return the error text of a mean over samples without weight."""
+    return (
+        f"{source}: the weights of all samples that are fitted, or of all that are held out, "
+        "are 0, and a mean divides by their sum: leave dataset.weight out, choose another "
+        "split.seed, or loss=sse"
+    )

@@ -1,0 +1,1 @@
+"""Read columns of files as numbers: CSV, Parquet and numpy."""

@@ -1,0 +1,65 @@
+"""Fits that are known to be impossible before anything runs.
+
+Their samples cannot be held out, or their features cannot be learnt from the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from linfit.problem.datasets.prepare import describe_weightless_mean, fit_feature_map
+from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.features import Features
+from linfit.problem.split import Split
+from linfit.problem.theory.sufficient_statistics import SampleBlocks
+
+
+def check_feasibility(dataset: Dataset, features: Features, split: Split, seed: int) -> None:
+    """Raise ValueError if the fit of `seed` could not begin.
+
+    The data are gone through only if that depends on them, and are never held at once.
+    """
+    with pass_value_errors():
+        n = _count(dataset, split, seed)
+        if features.can_fail():
+            fit_feature_map(SampleBlocks(dataset, seed, split if n else None, n), features)
+
+
+def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
+    """Raise ValueError if no fitted sample, or no held-out one, has a weight above 0."""
+    with pass_value_errors():
+        n = _count(dataset, split, seed)
+        for held in (False, True) if n else (False,):
+            samples = SampleBlocks(dataset, seed, split if n else None, n, held)
+            for block in samples:
+                if block.weights is None or block.weights.any():
+                    break
+            else:
+                raise ValueError(describe_weightless_mean(block.source))
+
+
+@contextmanager
+def pass_value_errors() -> Iterator[None]:
+    """Let a ValueError through, and ignore other errors.
+
+    A ValueError says why a fit is impossible. Other errors of the data fail their own fits alone,
+    and the rest of a sweep continues.
+    """
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception:
+        return
+
+
+def _count(dataset: Dataset, split: Split, seed: int) -> int:
+    """Return n if samples are held out, 0 if none are; ValueError if they cannot be."""
+    if not split.validation:
+        return 0
+    n = dataset.num_samples()
+    if n is None:
+        n = sum(len(block.X) for block in dataset.blocks(seed))
+    split.count_held_out(n)
+    return n

@@ -1,0 +1,282 @@
+"""The exactly known answer of a least-squares problem, in float64.
+
+For loss(W) = c·‖XW − y‖² the Hessian is H = 2c·XᵀX for every target, the optimum W* solves
+XᵀXW* = Xᵀy, and the excess loss is ½⟨W − W*, H(W − W*)⟩ = c·‖R(W − W*)‖² with RᵀR = XᵀX. A ridge
+penalty ½s‖DW‖², D the identity but for a 0 where an intercept is exempt, is c·‖√(s/2c)·DW‖²: p more
+rows of X, whose targets are 0. XᵀX itself, whose condition number is the square of X's, is never
+formed: W* comes from a singular value decomposition of X with its columns scaled to norm one (Golub
+and Van Loan, Matrix Computations, 4th ed., §5.5). Where that would cost digits, W* is refined to
+those that the numbers hold (refinement.py).
+
+The optima of several problems of one shape are found at once, each with the bits that it has alone:
+numpy hands LAPACK and BLAS one matrix at a time.
+
+n samples, p features, q targets, u problems.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linfit.problem.losses import Loss
+from linfit.problem.penalties import Shrinkage
+from linfit.problem.problem import Problem
+from linfit.problem.theory.magnitudes import (
+    find_exponents,
+    measure_column_norms,
+    scale_by_exponents,
+)
+from linfit.problem.theory.refinement import MAX_REFINED_NUMBERS, ColumnScaledSVD, refine
+from linfit.problem.threads import limit_blas_threads
+from linfit.problem.types import Array, ExcessLoss, Mask
+
+#: No penalty.
+NO_PENALTY = Shrinkage()
+#: Roundings that a solution may lose before it is refined.
+MAX_LOST_ROUNDINGS = 100.0
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """W* `[p, q]`, the loss there, and the curvature around it.
+
+    W* has the smallest norm if it is not unique (`rank` < p). It is infinite if it is beyond
+    float64: every excess loss then is infinite, too.
+
+    For a loss that is not quadratic, `huber` knows the excess loss, and the curvatures are those
+    of small residuals, the largest there are.
+    """
+
+    weights: Array
+    loss: float
+    rank: int
+    curvatures: Array
+    """Eigenvalues of the Hessian `[min(n, p)]`, largest first; `[p]` with a penalty."""
+    root: Array
+    """R `[min(n, p), p]`, upper triangular, with RᵀR = XᵀX.
+
+    With a penalty R is `[p, p]` and RᵀR = XᵀX + s/2c·D.
+    """
+    scale: float
+    huber: ExcessLoss | None = None
+    shrinkage: Shrinkage = NO_PENALTY
+    """The penalty."""
+    refined: bool = False
+    """True if W* was corrected in exact arithmetic."""
+
+    @property
+    def decay(self) -> float:
+        """s/2c: the penalty is a term decay·‖DW‖² added to ‖XW − y‖²."""
+        return self.shrinkage.strength / (2 * self.scale)
+
+    @property
+    def curvature_range(self) -> tuple[float, float]:
+        """(L, μ): the largest curvature and the smallest that is not zero; 0 if there is none."""
+        if not self.rank:
+            return 0.0, 0.0
+        largest = float(self.curvatures[0])
+        smallest = float(self.curvatures[self.rank - 1])
+        if not largest:
+            return largest, 0.0
+        return largest, max(smallest, largest * np.finfo(float).eps ** 2, math.ulp(0.0))
+
+    @cached_property
+    def modes(self) -> tuple[Array, Array]:
+        """Eigenvalues `[p]` and eigenvectors `[p, p]` of the Hessian, of the largest first."""
+        curvatures, vectors = np.linalg.eigh(2 * self.scale * self.root.T @ self.root)
+        return curvatures[::-1], vectors[:, ::-1]
+
+    def excess_loss(self, weights: Array) -> Array:
+        """Return loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative.
+
+        It is exact also where the losses nearly agree.
+        """
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
+            if not np.isfinite(self.weights).all():
+                return np.full(weights.shape[:-2], np.inf)
+            away = weights - self.weights
+            if self.huber is not None:
+                return self.huber.excess(away)
+            excess: Array = self.scale * np.square(self.root @ away).sum(axis=(-2, -1))
+        return excess
+
+    def measure_distance(self, weights: Array) -> float:
+        """Return ‖W − W*‖ of weights `[p, q]`."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return float(np.linalg.norm(weights - self.weights))
+
+
+def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
+    """Return the optimum of loss + penalty on `problem`, whose X and y are taken as they are.
+
+    Round them first where the fit sees them rounded.
+    """
+    return solve_problems([problem], loss, [shrinkage])[0]
+
+
+def solve_problems(
+    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage] | None = None
+) -> list[Optimum]:
+    """Return the optima of `loss` on problems of one shape, each with its own penalty if any."""
+    if not problems:
+        return []
+    # Data at the ends of float64 overflow.
+    with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
+        shrinkages = shrinkages or [NO_PENALTY] * len(problems)
+        found = _quadratic_optima(problems, loss, shrinkages)
+        return [
+            _settled(near, problem, loss) for near, problem in zip(found, problems, strict=True)
+        ]
+
+
+def _quadratic_optima(
+    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
+) -> list[Optimum]:
+    """Return the optima of the least-squares problems: c·Σr² with the loss's c, and the penalty."""
+    n, p, q = problems[0].shape
+    scale = loss.scale(n, q)
+    X = np.stack([problem.X for problem in problems])  # [u, n, p]
+    y = np.stack([problem.y for problem in problems])  # [u, n, q]
+    decay = np.array([shrinkage.strength for shrinkage in shrinkages]) / (2 * scale)  # [u]
+    if decay.any():
+        masks = np.stack([shrinkage.mark_penalized(p) for shrinkage in shrinkages])  # [u, p]
+        X, y = _with_penalty(X, y, decay, masks)
+
+    solution = solve_least_squares(X, y)
+    roots = np.asarray(np.linalg.qr(X, mode="r"))
+    losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
+    curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
+    return [
+        Optimum(
+            weights=solution.weights[i].copy(),
+            loss=float(losses[i]),
+            rank=int(solution.rank[i]),
+            curvatures=curvatures[i].copy(),
+            root=roots[i].copy(),
+            scale=scale,
+            shrinkage=shrinkage,
+            refined=bool(solution.refined[i]),
+        )
+        for i, shrinkage in enumerate(shrinkages)
+    ]
+
+
+def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:
+    """Add p rows to each problem: ‖XW − y‖² + decay·‖DW‖² as one sum of squares."""
+    p, q = X.shape[-1], y.shape[-1]
+    more = np.sqrt(decay)[:, None, None] * (np.eye(p) * masks[:, None])  # [u, p, p]
+    return np.concatenate([X, more], axis=1), np.concatenate([y, np.zeros((len(y), p, q))], axis=1)
+
+
+def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
+    """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
+    found = loss.optimum(problem.X, problem.y, near.weights, near.shrinkage)
+    if found is None:
+        return near
+    weights, least, around = found
+    return replace(near, weights=weights, loss=least, huber=around)
+
+
+def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:
+    """Return λmax `[u]` of the Hessian 2c·XᵀX of each of u features X `[n, p]` of one shape.
+
+    c is the loss's `scale`.
+    """
+    with limit_blas_threads():
+        # [u, min(n, p)], largest first
+        singular = np.linalg.svd(np.stack(features), compute_uv=False)
+    return np.asarray(2 * scale * np.square(singular[:, 0]))
+
+
+def compute_largest_penalized_curvatures(
+    X: Array, scale: float, shrinkages: Sequence[Shrinkage]
+) -> Array:
+    """Return λmax `[k]` of the Hessian 2c·XᵀX + s·D of one X `[n, p]` with each of k penalties."""
+    strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
+    masks = np.stack([shrinkage.mark_penalized(X.shape[1]) for shrinkage in shrinkages])  # [k, p]
+    with limit_blas_threads():
+        hessian = 2 * scale * (X.T @ X)  # [p, p]
+        added = (strengths[:, None] * masks)[:, :, None] * np.eye(X.shape[1])
+        return np.asarray(np.linalg.eigvalsh(hessian + added)[:, -1])
+
+
+class LeastSquaresSolution(NamedTuple):
+    """Solution of least-squares problems `[…]`.
+
+    `weights` is argmin ‖XW − y‖ `[…, p, q]`, `rank` `[…]` that of X, `residual` y − XW `[…, n, q]`,
+    and `refine` `[…]` is true where the solution was corrected in exact arithmetic.
+    """
+
+    weights: Array
+    rank: NDArray[np.int64]
+    residual: Array
+    refined: Mask
+
+
+def solve_least_squares(X: Array, y: Array) -> LeastSquaresSolution:
+    """Return argmin ‖XW − y‖ for X `[…, n, p]` and y `[…, n, q]`.
+
+    It is the solution of smallest norm if there are several. Where it is unique and the data are
+    not too many, it has the digits that float64 holds of the exact one, but for condition numbers
+    near 1/ε.
+    """
+    across = find_exponents(X, (-2, -1))  # […, 1, 1]
+    down = find_exponents(y, (-2, -1))
+    found = _least_squares(scale_by_exponents(X, -across), scale_by_exponents(y, -down))
+    return found._replace(
+        weights=scale_by_exponents(found.weights, down - across),
+        residual=scale_by_exponents(found.residual, down),
+    )
+
+
+def _least_squares(X: Array, y: Array) -> LeastSquaresSolution:
+    """Return the solution for numbers that can be squared."""
+    norms = measure_column_norms(X)  # […, 1, p]
+    norms[norms == 0] = 1
+    unit, rank, residual, factors = _solve(X / norms, y)
+    with np.errstate(over="ignore"):
+        weights = unit / norms.swapaxes(-1, -2)
+
+    short = rank < X.shape[-1]
+    small = X.shape[-2] * X.shape[-1] <= MAX_REFINED_NUMBERS
+    poor = ~short & small & (_lost(factors[1], unit, residual) > MAX_LOST_ROUNDINGS)
+    for place in np.argwhere(poor):
+        i = tuple(place)
+        known = ColumnScaledSVD(norms[i][0], *(factor[i] for factor in factors))
+        weights[i], residual[i] = refine(X[i], y[i], weights[i], residual[i], known)
+    if short.any():  # scaling would change which solution is the smallest
+        weights[short], rank[short], residual[short], _ = _solve(X[short], y[short])
+    return LeastSquaresSolution(weights, rank, residual, np.asarray(poor))
+
+
+def _lost(singular: Array, weights: Array, residual: Array) -> Array:
+    """Return κ + κ²·‖r‖/(‖X‖‖W‖), the roundings that solutions `[…]` lose (accuracy.py).
+
+    It is NaN or infinity where the rank is short.
+    """
+    size = np.linalg.norm(weights, axis=(-2, -1))
+    rest = np.linalg.norm(residual, axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        condition = singular[..., 0] / singular[..., -1]
+        misfit = np.where(size > 0, rest / (singular[..., 0] * size), 0)
+        return np.asarray(condition * (1 + condition * misfit))
+
+
+def _solve(
+    X: Array, y: Array
+) -> tuple[Array, NDArray[np.int64], Array, tuple[Array, Array, Array]]:
+    """Return the solution of smallest norm, the rank, the residual, and the factors of X."""
+    left, singular, right = np.linalg.svd(X, full_matrices=False)
+    kept = singular > singular[..., :1] * max(X.shape[-2:]) * np.finfo(float).eps  # […, min(n, p)]
+    projected = np.where(kept[..., None], left.swapaxes(-1, -2) @ y, 0)  # […, min(n, p), q]
+    weights = right.swapaxes(-1, -2) @ (projected / np.where(kept, singular, 1)[..., None])
+    # Not y − XW, where large weights that cancel would leave their rounding.
+    residual = y - left @ projected
+    return weights, np.asarray(kept.sum(axis=-1)), residual, (left, singular, right)

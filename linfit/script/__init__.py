@@ -1,0 +1,1 @@
+"""Print a fit as a plain torch program."""

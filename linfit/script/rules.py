@@ -1,0 +1,91 @@
+"""Stopping rules of a fit as lines of the plain program that `linfit script` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from linfit.config import FitConfig
+from linfit.engine.stopping import LEAST_INITIAL_SHARE
+from linfit.problem.problem import Problem
+from linfit.problem.theory.optimum import Optimum
+from linfit.script_fragments import GradientLines, Lines, ModelLines
+
+
+@dataclass(frozen=True)
+class ScriptRule:
+    """A condition that ends the loop, on `numbers` that each step computes."""
+
+    numbers: Lines
+    condition: str
+    before: Lines = ()
+    """Lines before the loop."""
+    needs_gradient: bool = False
+
+
+def divergence_rule(config: FitConfig, problem: Problem, known: Optimum) -> ScriptRule:
+    """Return the rule of a diverged fit.
+
+    As in the engines, an initial loss of about zero counts as slightly more.
+    """
+    times = config.stop.divergence
+    least = LEAST_INITIAL_SHARE * known.scale * float(np.square(problem.y).sum())
+    limit = f"< {times!r} * initial"
+    if _initial_loss(config, problem) < least:
+        limit = f"<= {times!r} * max(initial, {least!r})"
+    numbers = ("initial = loss.item() if step == 0 else initial",)
+    return ScriptRule(numbers, f"not loss.item() {limit}")
+
+
+def _initial_loss(config: FitConfig, problem: Problem) -> float:
+    """Return the initial loss in float64, precise enough to tell if it is about zero."""
+    import torch
+
+    _, p, q = problem.shape
+    start = config.init.draw(p, q, config.seed, torch.float64)
+    residual = torch.from_numpy(problem.X) @ start - torch.from_numpy(problem.y)
+    shrinkage = config.shrinkage()
+    shrunk = start[:-1] if shrinkage.exempt else start
+    return float(config.loss(residual) + 0.5 * shrinkage.strength * shrunk.square().sum())
+
+
+def convergence_rules(
+    config: FitConfig, known: Optimum, model: ModelLines, gradient: GradientLines
+) -> list[ScriptRule]:
+    """Return the rules that the config sets."""
+    stop = config.stop
+    rules: list[ScriptRule] = []
+    if stop.excess_loss is not None:
+        rules.append(_excess_rule(config, stop.excess_loss, known, model))
+    if stop.gradient_norm is not None:
+        numbers = (
+            f"slope = {gradient.gradient}.double().norm().item()",
+            "initial_slope = slope if step == 0 else initial_slope",
+        )
+        condition = f"slope <= {stop.gradient_norm!r} * initial_slope"
+        rules.append(ScriptRule(numbers, condition, needs_gradient=True))
+    return rules
+
+
+def _excess_rule(config: FitConfig, share: float, known: Optimum, model: ModelLines) -> ScriptRule:
+    if known.huber is not None:
+        raise ValueError(
+            f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain "
+            "program: leave it out"
+        )
+    has_float64 = "float64" in config.device.dtypes
+    wide = ".double()" if has_float64 else ".cpu().double()"
+    device = ", device=X.device" if has_float64 else ""
+    shrinkage = config.shrinkage()
+    shrunk = "away[:-1]" if shrinkage.exempt else "away"
+    half = 0.5 * shrinkage.strength
+    ridge = f" + {half!r} * {shrunk}.square().sum()" if half else ""
+    numbers = (
+        f"away = {model.weight}{model.transposed}.detach(){wide} - optimum",
+        f"excess = ({known.scale!r} * (X{wide} @ away).square().sum(){ridge}).item()",
+        "initial_excess = excess if step == 0 else initial_excess",
+    )
+    optimum = f"torch.tensor({known.weights.tolist()!r}, dtype=torch.float64{device})"
+    before = (f"optimum = {optimum}  # [p, q]",)
+    return ScriptRule(numbers, f"excess <= {share!r} * initial_excess", before)

@@ -1,0 +1,177 @@
+"""Lines of Python that components contribute to the plain program of `linfit script`.
+
+The program's names are `X` `[n, p]` and `y` `[n, q]`, first numpy arrays and then tensors; `W`
+`[p, q]`, the initial weights; in the loop `residual` `[n, q]`, which is ŷ − y, `loss`, and
+`gradient`, unless the parameter's `.grad` is the gradient. Values of a config enter a line as
+literals (`repr`), never unquoted: a name in a config is data, and the program is code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+#: Lines of Python with their indentation.
+Lines = tuple[str, ...]
+SCRIPT_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class ScriptScope:
+    """What a component's lines may depend on, apart from its own fields."""
+
+    p: int
+    q: int
+    seed: int
+    dtype: str
+    device: str = "cpu"
+
+    @property
+    def torch_dtype(self) -> str:
+        return f"torch.{self.dtype}"
+
+    @property
+    def keyword(self) -> str:
+        """Keyword argument with the dtype of new tensors.
+
+        Empty if it is torch's default.
+        """
+        return "" if self.dtype == "float32" else f", dtype={self.torch_dtype}"
+
+    def format_number(self, value: float) -> str:
+        """Return the shortest text that reads back as this number in the dtype."""
+        cast = np.dtype(self.dtype).type
+        short = str(cast(value))
+        return short if float(cast(float(short))) == value else repr(value)
+
+    def format_array(self, values: Sequence[float], closing: str = "") -> Lines:
+        """Return a list of numbers, then `closing`.
+
+        A list of equal numbers is a product.
+        """
+        texts = [self.format_number(value) for value in values]
+        if len(texts) > 2 and len(set(texts)) == 1:
+            return (f"[{texts[0]}] * {len(texts)}{closing}",)
+        return wrap_list("[", texts, f"]{closing}")
+
+
+@dataclass(frozen=True)
+class ModelLines:
+    """Lines and expressions of a model.
+
+    The lines `before` make the parameter from `W`; `frozen`, if given, make one that torch does not
+    record. The rest are expressions: `weight` is the parameter, `parameters` the argument of an
+    optimizer, `prediction` ŷ, `pure` ŷ as a function of a tensor `weight`, `transposed` the method
+    that turns W's layout `[p, q]` into the parameter's or back.
+    """
+
+    before: Lines
+    weight: str
+    parameters: str
+    prediction: str
+    pure: str
+    transposed: str = ""
+    frozen: Lines = ()
+
+    @property
+    def but_last(self) -> str:
+        """Index of all weights but the last feature's, in the parameter's layout."""
+        return "[:, :-1]" if self.transposed else "[:-1]"
+
+    def without_tracking(self) -> ModelLines:
+        """Return the lines of a parameter for which torch records nothing."""
+        return replace(self, before=self.frozen or self.before, frozen=())
+
+
+@dataclass(frozen=True)
+class LossLines:
+    """The loss and its derivative ∂loss/∂ŷ, as expressions in `residual`.
+
+    The lines `before` may compute more names from it.
+    """
+
+    value: str
+    derivative: str
+    before: Lines = ()
+
+    def return_loss(self, residual: str) -> Lines:
+        """Return the body of a function of the loss.
+
+        `residual` is the expression ŷ − y.
+        """
+        if self.before or len(re.findall(r"\bresidual\b", self.value)) > 1:
+            return f"residual = {residual}  # [n, q]", *self.before, f"return {self.value}"
+        return ("return " + re.sub(r"\bresidual\b", lambda _: f"({residual})", self.value),)
+
+
+@dataclass(frozen=True)
+class PenaltyLines:
+    """Expressions that are added: `value` to the loss, `slope` to its gradient.
+
+    `slope` has the parameter's layout. Both are empty without a penalty.
+    """
+
+    value: str = ""
+    slope: str = ""
+
+
+@dataclass(frozen=True)
+class GradientLines:
+    """Lines that compute the loss and its gradient at the weights.
+
+    `forward` leaves the loss in `loss`, `backward` its gradient in the expression `gradient`, which
+    is empty if there is none. `tracked`: torch records operations on the parameter, so that its old
+    gradient must be cleared before `backward`. `completes`: `loss` is complete only after
+    `backward`.
+    """
+
+    before: Lines
+    forward: Lines
+    backward: Lines
+    gradient: str = "gradient"
+    tracked: bool = False
+    completes: bool = False
+    count: str = "len(X)"
+    """Number of samples by which an optimizer that averages divides."""
+
+
+@dataclass(frozen=True)
+class OptimizerLines:
+    """Lines `before` the loop, and those of the `update` in it.
+
+    `clear` clears the old gradient, if that is not the assignment of None.
+    """
+
+    before: Lines
+    update: Lines
+    clear: str = ""
+
+
+def in_place(lines: Iterable[str], tracked: bool) -> Lines:
+    """Return lines that change a parameter, under `torch.no_grad()` if it is `tracked`."""
+    return ("with torch.no_grad():", *indent_lines(lines)) if tracked else tuple(lines)
+
+
+def indent_lines(lines: Iterable[str]) -> Lines:
+    """Return the lines, indented by one level."""
+    return tuple(f"    {line}" for line in lines)
+
+
+def wrap_list(opening: str, items: Sequence[str], closing: str, indent: str = "    ") -> Lines:
+    """Return `opening`, the items with commas, and `closing`, wrapped after commas at WIDTH."""
+    lines: list[str] = []
+    line = opening
+    last = len(items) - 1
+    for place, item in enumerate(items):
+        text = item + (closing if place == last else ",")
+        if place == 0:
+            line += text
+        elif len(line) + 1 + len(text) > SCRIPT_WIDTH:
+            lines.append(line)
+            line = indent + text
+        else:
+            line += f" {text}"
+    return (*lines, line)

@@ -1,0 +1,1 @@
+"""Compose YAML and overrides to fit configs."""

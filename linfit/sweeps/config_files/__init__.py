@@ -1,0 +1,1 @@
+"""Find and read config files and overrides, and explain what is wrong in them."""

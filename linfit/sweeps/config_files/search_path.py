@@ -1,0 +1,68 @@
+"""Folders of config files: the user's `./conf` and `./experiments` before those shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+
+PACKAGE_FOLDER = Path(__file__).parents[2]
+CONF = "conf"
+EXPERIMENTS = "experiments"
+#: The config that experiments build on.
+TOP_CONFIG = "linfit"
+
+
+def shipped_folder(folder: str) -> Path:
+    """Return linfit's own `conf` or `experiments`: in a wheel's package, or in the checkout."""
+    inside = PACKAGE_FOLDER / folder
+    return inside if inside.is_dir() else PACKAGE_FOLDER.parent / folder
+
+
+def user_folders(folder: str) -> list[Path]:
+    """Return the folder of this name in the working directory, unless it is the shipped one."""
+    own = Path.cwd() / folder
+    return [own] if own.is_dir() and own.resolve() != shipped_folder(folder).resolve() else []
+
+
+def prepare_search_path(search_path: ConfigSearchPath) -> None:
+    """Add linfit's folders to its own search path; leave other Hydra apps' paths alone."""
+    entries = search_path.get_path()
+    main = next((entry for entry in entries if entry.provider == "main"), None)
+    if main is None or main.path != folder_url(shipped_folder(CONF)):
+        return
+    for folder in (*user_folders(EXPERIMENTS), *user_folders(CONF)):
+        search_path.prepend("user", folder_url(folder), anchor="main")
+    search_path.append("linfit", folder_url(shipped_folder(EXPERIMENTS)))
+
+
+def folder_url(folder: Path) -> str:
+    """Return the address of a folder as Hydra takes it."""
+    return f"file://{folder}"
+
+
+def find_experiments() -> dict[str, Path]:
+    """Return the file of each experiment by name; a user's own hides a shipped one."""
+    return _yaml_files(EXPERIMENTS, "**/*.yaml")
+
+
+def find_components(group: str) -> dict[str, Path]:
+    """Return the YAML files of a config group, by name."""
+    found = _yaml_files(CONF, f"{group}/*.yaml")
+    return {name.removeprefix(f"{group}/"): file for name, file in found.items()}
+
+
+def find_config_file(path: str) -> Path:
+    """Return the file that Hydra loads for `optimizer/adam`."""
+    files = [folder / f"{path}.yaml" for folder in (*user_folders(CONF), shipped_folder(CONF))]
+    return next((file for file in files if file.is_file()), files[-1])
+
+
+def _yaml_files(folder: str, pattern: str) -> dict[str, Path]:
+    """Return files by their path without its ending; the user's hide shipped ones."""
+    found: dict[str, Path] = {}
+    for place in (shipped_folder(folder), *user_folders(folder)):
+        for file in place.glob(pattern):
+            if file.is_file():
+                found[file.relative_to(place).with_suffix("").as_posix()] = file
+    return dict(sorted(found.items()))

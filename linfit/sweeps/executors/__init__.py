@@ -1,0 +1,1 @@
+"""Run the fits of a sweep: in this process, in several, or on a cluster."""

@@ -1,0 +1,1 @@
+"""Keep a sweep in its folder: manifest, attachments, results of other processes."""

@@ -1,0 +1,1 @@
+"""Tell what a sweep would do, and run nothing."""

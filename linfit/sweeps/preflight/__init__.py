@@ -1,0 +1,1 @@
+"""Check what must hold before anything runs or is written."""

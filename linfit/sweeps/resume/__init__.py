@@ -1,0 +1,1 @@
+"""Find an unfinished sweep and go on with it."""

@@ -1,0 +1,1 @@
+"""Run fits and sweeps, and hand them to the recorder."""

@@ -1,0 +1,90 @@
+"""The run that a command has under way, for whoever has to end it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from linfit.config import FitConfig
+from linfit.sweeps.folder.sweep_folder import quote_resume_command
+from linfit.sweeps.preflight.data_notes import DataNotes
+from linfit.sweeps.run.options import Observer, RunOptions, SilentObserver
+from linfit.sweeps.run.result import RunResult
+from linfit.sweeps.run.single_run import SingleRun
+from linfit.sweeps.run.sweep_run import SweepRun
+from linfit.tracking.read.access import list_store_options
+from linfit.tracking.schema.mlflow_names import MANIFEST
+
+
+class RunSession:
+    """The single run or the sweep that is under way in this process.
+
+    A command has one session. Its caller asks it, after an interrupt, what is kept and how to
+    resume.
+    """
+
+    def __init__(self, observer: Observer | None = None) -> None:
+        self.observer = observer or SilentObserver()
+        self.remarks = DataNotes()
+        self.active: SingleRun | SweepRun | None = None
+        self._killed = ""
+        self._num_kept = 0
+        self._folder: Path | None = None
+        self._resume_command = ""
+
+    def start_single(self, config: FitConfig, name: str, options: RunOptions) -> None:
+        """Start a single run; nothing else has been written anywhere."""
+        self.active = SingleRun.start(config, name, options)
+
+    def run_single(self, folder: Path, job: int = 0) -> RunResult:
+        """Run the single run that has started; kill it if broken off."""
+        assert isinstance(self.active, SingleRun)
+        try:
+            result = self.active.run(folder, self.observer, self.remarks, job)
+        except BaseException:
+            self.kill()
+            raise
+        self.active = None
+        return result
+
+    def note_folder(self, folder: Path, first: FitConfig, needs_trust: bool) -> None:
+        """Note the folder from which `linfit resume` can resume a sweep."""
+        self._folder = folder
+        self._resume_command = quote_resume_command(
+            folder, needs_trust, list_store_options(first.tracking)
+        )
+
+    def finish_sweep(self) -> RunResult:
+        """End the sweep whose last fit has run."""
+        assert isinstance(self.active, SweepRun)
+        result = self.active.finish()
+        self.active = None
+        self._folder = None
+        return result
+
+    def kill(self) -> None:
+        """End the run under way as KILLED.
+
+        Finished children of a sweep stay as they are.
+        """
+        self.observer.end()
+        if self.active is None:
+            return
+        self.active.kill()
+        self._killed = self.active.run_id
+        if isinstance(self.active, SweepRun):
+            self._num_kept = len(self.active.completed)
+        self.active = None
+
+    def describe_end(self) -> str:
+        """Return what is kept after an interrupt, and how to resume."""
+        kept = ""
+        if self._killed:
+            fits = f"{self._num_kept} finished fits are kept, " if self._folder is not None else ""
+            kept = f"; {fits}run {self._killed} is KILLED in MLflow"
+        return kept + self.describe_resumption()
+
+    def describe_resumption(self) -> str:
+        """Return how to resume the sweep, empty if none is under way."""
+        if self._folder is None or not (self._folder / MANIFEST).exists():
+            return ""
+        return f"; go on with: {self._resume_command}"

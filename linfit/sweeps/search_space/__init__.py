@@ -1,0 +1,1 @@
+"""Read what a sweep varies: axes, filters, names."""

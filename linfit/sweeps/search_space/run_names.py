@@ -1,0 +1,90 @@
+"""Names of fits and runs, from the command line and the keys that a sweep varies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from linfit.component import Frozen
+from linfit.config import FitConfig, canonical_json, flatten_config
+from linfit.override import Override
+from linfit.tracking.schema.config_record import label_fit
+
+
+def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) -> tuple[str, ...]:
+    """Return the keys whose override differs between jobs, in order of appearance.
+
+    All keys of a single job vary, unless `more` jobs may come: then nothing is known yet.
+    """
+    values: dict[str, set[str]] = {}
+    jobs: Counter[str] = Counter()
+    for text, count in Counter(chain.from_iterable(overrides)).items():
+        override = Override.read(text)
+        key = f"~{override.key}" if override.deletes else override.key
+        values.setdefault(key, set()).add(override.value or "")
+        jobs[key] += count
+
+    if len(overrides) == 1 and not more:
+        return tuple(values)
+    return tuple(key for key in values if len(values[key]) > 1 or jobs[key] < len(overrides))
+
+
+def name_single_run(config_name: str, config: FitConfig, overrides: Sequence[str]) -> str:
+    """Name a single run by its experiment and its overrides: `linear_adam lr=0.1`."""
+    given = [override for override in overrides if not override.startswith("hydra")]
+    changed = label_fit(config, find_varying_keys([given]), given)
+    own = "" if config_name == "linfit" else config_name.rsplit("/", 1)[-1]
+    return f"{own} {changed}".strip() or "fit"
+
+
+def expand_varying_sections(
+    keys: Sequence[str],
+    overrides: Sequence[Sequence[str]],
+    values_of: Callable[[str], Sequence[Any]],
+) -> tuple[str, ...]:
+    """Replace each section that an override sets whole by its keys that differ.
+
+    `optimizer={lr:0.01},{lr:1.0}` varies `optimizer.lr`. `keys` are the result of
+    `find_varying_keys(overrides)`, and `values_of(section)` returns the section of each job's config as
+    plain data. A component is compared with components of its own name only.
+    """
+    given = map(Override.read, set(chain.from_iterable(overrides)))
+    replaced = {
+        override.key
+        for override in given
+        if not override.deletes and (override.value or "").startswith("{")
+    }
+    found: list[str] = []
+    for key in keys:
+        found += _differing_leaves(key, values_of(key)) if key in replaced else [key]
+    return tuple(dict.fromkeys(found))
+
+
+def create_section_reader(
+    configs: Sequence[FitConfig | Mapping[str, Any]],
+) -> Callable[[str], list[Any]]:
+    """Return the function `values_of` of `expand_varying_sections`; configs may be plain data."""
+    return lambda key: [_section(config, key) for config in configs]
+
+
+def _section(config: Any, key: str) -> Any:
+    """Return the value of a key as plain data, None if the config lacks it."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+    return config.model_dump(mode="json") if isinstance(config, Frozen) else config
+
+
+def _differing_leaves(key: str, values: Sequence[Any]) -> list[str]:
+    """Return the keys below a section that differ; also the section if components differ."""
+    values_by_name: dict[Any, list[dict[str, Any]]] = {}
+    for value in values:
+        if isinstance(value, dict):
+            values_by_name.setdefault(value.get("name"), []).append(flatten_config({key: value}))
+
+    leaves = [key] if len(values_by_name) > 1 else []
+    for own in values_by_name.values():
+        texts = {leaf: {canonical_json(value.get(leaf)) for value in own} for leaf in own[0]}
+        leaves += [leaf for leaf, different in texts.items() if len(different) > 1]
+    return leaves

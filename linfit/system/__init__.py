@@ -1,0 +1,1 @@
+"""Ask the operating system: processes, signals, streams, files that outlast a power loss."""

@@ -1,0 +1,1 @@
+"""Tell what surrounds a run and may change its bits: environment, code, git."""

@@ -1,0 +1,1 @@
+"""Read runs back, from MLflow and from the files of sweeps."""

@@ -1,0 +1,1 @@
+"""Name everything that linfit writes into MLflow."""

@@ -1,0 +1,185 @@
+"""Decide what is recorded of a fit config.
+
+That is its whole text with a hash, its fingerprint, its params, and what a sweep varies of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from linfit.config import GROUPS, FitConfig, canonical_json, flatten_config, hash_data
+from linfit.conventions import CONFIG_SCHEMA
+from linfit.override import Override
+from linfit.problem.datasets.files import TabularFile
+from linfit.tracking.schema import limits
+from linfit.tracking.secrets.masking import mask_data
+
+#: Functions that write what `json.dumps` does, several times as fast.
+_FAST: dict[type, Callable[[Any], str]] = {
+    int: repr,
+    float: repr,
+    bool: {True: "true", False: "false"}.__getitem__,
+}
+#: The name of a component on the command line.
+COMPONENT_NAME = re.compile(r"[\w./-]+")
+#: Keys that a fit's name leaves out.
+UNNAMED_KEYS = ("name", "plugins", "pictures", "tracking")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRecord:
+    """What is recorded of one config, computed once.
+
+    A sweep has thousands of configs, and each is written to the manifest and to the store.
+    """
+
+    label: str
+    """The values that the sweep varies; empty where it varies nothing."""
+    text: str
+    fingerprint: str
+    params: dict[str, str]
+    """Keys that decide the numbers, flattened: `optimizer` is a name, `optimizer.lr` a number."""
+    swept: dict[str, float]
+    """The numbers that the sweep varies."""
+
+    def name_at(self, place: int) -> str:
+        """Return the name of the fit in its sweep."""
+        return self.label or f"fit {place}"
+
+
+def record_config(
+    config: FitConfig, varying: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> ConfigRecord:
+    """Return what is recorded of a config; names and numbers are those of the `varying` keys."""
+    data = config.as_dict()
+    numbers = config.numbers(data)
+    return ConfigRecord(
+        _label(data, varying, overrides),
+        _serialize(data),
+        hash_data(numbers),
+        _params(config, numbers),
+        _swept(data, varying),
+    )
+
+
+def name_fit(
+    config: FitConfig, varying: Sequence[str], place: int, overrides: Sequence[str] = ()
+) -> str:
+    """Return the name of a fit in its sweep."""
+    return label_fit(config, varying, overrides) or f"fit {place}"
+
+
+def label_fit(config: FitConfig, varying: Sequence[str], overrides: Sequence[str] = ()) -> str:
+    """Return the values that a sweep varies, in this fit: `adam lr=0.01 seed=3`.
+
+    A component is its name alone, the one by which an override chose it. Keys are as short as they
+    are unambiguous.
+    """
+    return _label(config.as_dict(), varying, overrides)
+
+
+def select_swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
+    """Return the numbers among the values that a sweep varies, in this fit."""
+    return _swept(config.as_dict(), varying)
+
+
+def describe_stored_fit(
+    text: str, varying: Sequence[str], place: int, overrides: Sequence[str]
+) -> tuple[str, dict[str, float]]:
+    """Return the name of the fit whose config is stored as `text`, and its varying numbers."""
+    data = json.loads(text)["config"]
+    return _label(data, varying, overrides) or f"fit {place}", _swept(data, varying)
+
+
+def serialize_config(config: FitConfig) -> str:
+    """Return the whole config as canonical JSON, with the hash by which a reader checks it."""
+    return _serialize(config.as_dict())
+
+
+def dump_config(config: FitConfig) -> dict[str, Any]:
+    """Return the content of `serialize_config` as plain data."""
+    stored: dict[str, Any] = json.loads(serialize_config(config))
+    return stored
+
+
+def _serialize(data: dict[str, Any]) -> str:
+    text = canonical_json(data)
+    if "://" in text:
+        text = canonical_json(mask_data(data))
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return f'{{"config":{text},"schema":{CONFIG_SCHEMA},"sha256":"{sha256}"}}'
+
+
+def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
+    fields = flatten_config(numbers)
+    if isinstance(config.dataset, TabularFile):
+        fields["dataset.path"] = config.dataset.path
+    # interned: most values are the same in all fits of a sweep
+    return {
+        key: sys.intern(limits.shorten_with_digest(_text(value), limits.MAX_PARAM))
+        for key, value in fields.items()
+    }
+
+
+def parse_choice(override: str) -> tuple[str, str] | None:
+    """Return the group and the component that an override chooses, None if none."""
+    given = Override.read(override)
+    if given.deletes or given.key not in GROUPS:
+        return None
+    name = (given.value or "").strip("'\"")
+    return (given.key, name) if COMPONENT_NAME.fullmatch(name) else None
+
+
+def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
+    chosen = {}
+    if any(key in GROUPS for key in varying):
+        chosen = dict(filter(None, map(parse_choice, overrides)))
+    ends = [key.rsplit(".", 1)[-1] for key in varying]
+    words = []
+    for key, end in zip(varying, ends, strict=True):
+        is_known, value = _find(data, key)
+        if not is_known or key.split(".")[0] in UNNAMED_KEYS:
+            continue
+        value = chosen.get(key, value)
+        if isinstance(value, str):
+            words.append(value)
+        else:
+            short = end if ends.count(end) == 1 else key
+            words.append(f"{short}={_text(value)}")
+    return " ".join(words)
+
+
+def _swept(data: dict[str, Any], varying: Sequence[str]) -> dict[str, float]:
+    numbers = {}
+    for key in varying:
+        value = _find(data, key)[1]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            numbers[key] = value
+    return numbers
+
+
+def _find(data: dict[str, Any], key: str) -> tuple[bool, Any]:
+    """Return True and the value if `flatten_config(data)` has the key, without flattening the rest."""
+    *groups, last = key.split(".")
+    for group in groups:
+        inner = data.get(group)
+        if not isinstance(inner, dict) or last == "name":  # a name is under its group's own key
+            return False, None
+        data = inner
+    value = data.get(last)
+    if isinstance(value, dict):
+        return "name" in value, value.get("name")
+    return last in data, value
+
+
+def _text(value: Any) -> str:
+    """Return a string as it is, and anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return _FAST.get(type(value), json.dumps)(value)

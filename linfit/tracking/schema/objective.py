@@ -1,0 +1,160 @@
+"""Choose the loss by which the fits of a sweep are compared.
+
+An excess loss compares fits of one problem. Fits of several problems are compared by the validation
+loss, or else by the training loss, if these are losses of the same samples in the same units.
+Otherwise they cannot be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+from linfit.config import FitConfig, is_seed_key
+from linfit.engine.fit import Status
+from linfit.errors import LinfitError
+from linfit.problem.losses import Loss
+from linfit.tracking.schema.mlflow_names import EXCESS, LOSS, VALIDATION
+
+#: The sections of a config that define the problem, apart from its seeds.
+PROBLEM_SECTIONS = ("dataset", "features", "split", "loss", "mean_over", "penalty")
+#: The column of `results.parquet` with the value that a job returns: the objective of its config.
+OBJECTIVE_COLUMN = "objective"
+#: The note on fits that cannot be compared.
+INCOMPARABLE_HINT = (
+    "The problems cannot be compared: their losses differ in units, samples or penalty; "
+    "objective=loss compares them all the same"
+)
+
+
+class ProblemKey(NamedTuple):
+    """What defines the problem of a fit, without seeds: fits with equal keys solve one problem."""
+
+    data: Hashable
+    features: Hashable
+    loss: Hashable
+    penalty: Hashable
+    held_out: Hashable
+    """What defines the number of validation samples, if their loss is a sum; True if it is a mean.
+
+    None if there are no validation samples.
+    """
+
+
+def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
+    """Return the key of a fit's problem.
+
+    `data` is the config as plain data, at least its sections `PROBLEM_SECTIONS`.
+    """
+    parts = {part: _freeze(data.get(part), part) for part in PROBLEM_SECTIONS}
+    held_out: Hashable = None
+    if share := (data.get("split") or {}).get("validation"):
+        samples = (data.get("dataset") or {}).get("n")
+        held_out = (share, samples) if _is_sum(data.get("loss")) else True
+    return ProblemKey(
+        data=(parts["dataset"], parts["split"]),
+        features=parts["features"],
+        loss=(parts["loss"], parts["mean_over"]),
+        penalty=parts["penalty"],
+        held_out=held_out,
+    )
+
+
+def _is_sum(loss: Any) -> bool:
+    """Return True if a loss, as plain data, grows with the number of samples, or is unknown."""
+    name = loss.get("name", "") if isinstance(loss, Mapping) else loss
+    kind: Any = Loss.choices.get(name)
+    return kind is None or not kind.model_construct().averages()
+
+
+def _freeze(value: Any, key: str = "") -> Hashable:
+    """Return plain data in a form that compares and hashes, without the keys that repeat a fit."""
+    if isinstance(value, Mapping):
+        frozen = []
+        for name, inner in value.items():
+            full = f"{key}.{name}"
+            if not _repeats(full):
+                frozen.append((name, _freeze(inner, full)))
+        return tuple(frozen)
+    if isinstance(value, list | tuple):
+        return tuple(_freeze(part) for part in value)
+    plain: Hashable = value
+    return plain
+
+
+def _repeats(key: str) -> bool:
+    return key.endswith("seed") and is_seed_key(key)
+
+
+class SweepObjective:
+    """The objective of a sweep, and the problems of its fits that are known so far."""
+
+    def __init__(self, objective: str = "auto", problems: Iterable[ProblemKey] = ()) -> None:
+        self.objective = objective
+        self.problems = set(problems)
+
+    @classmethod
+    def from_configs(cls, configs: Iterable[FitConfig]) -> SweepObjective:
+        """Return the contest of configs, which have one objective."""
+        contest = cls()
+        contest.add_configs(configs)
+        return contest
+
+    @classmethod
+    def from_stored(cls, objective: str, texts: Iterable[str]) -> SweepObjective:
+        """Return the contest of stored configs; LinfitError for a text that is no config."""
+        try:
+            return cls(objective, (identify_problem(from_json(text)["config"]) for text in texts))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise LinfitError(f"a stored config is not as linfit writes it: {error}") from error
+
+    def add_configs(self, configs: Iterable[FitConfig]) -> None:
+        """Add the problems of more fits."""
+        for config in _different(configs):
+            self.objective = config.objective
+            self.problems.add(
+                identify_problem(config.model_dump(mode="json", include=set(PROBLEM_SECTIONS)))
+            )
+
+    @property
+    def ranking_loss(self) -> str | None:
+        """The recorded loss by which the fits are compared; None if they cannot be compared."""
+        if self.objective != "auto":
+            return self.objective
+        losses = {problem.loss for problem in self.problems}
+        held_out = {problem.held_out for problem in self.problems}
+        if len(losses) == len(held_out) == 1 and None not in held_out:
+            return VALIDATION
+        if len(self.problems) <= 1:
+            return EXCESS
+        samples = {(problem.data, problem.penalty) for problem in self.problems}
+        return LOSS if len(losses) == len(samples) == 1 else None
+
+
+def _different(configs: Iterable[FitConfig]) -> Iterator[FitConfig]:
+    """Yield configs, except those whose problem consists of the same objects as the last one's."""
+    last: tuple[Any, ...] = ()
+    for config in configs:
+        parts = tuple(getattr(config, part) for part in PROBLEM_SECTIONS)
+        if not last or any(part is not before for part, before in zip(parts, last, strict=True)):
+            yield config
+        last = parts
+
+
+def score_result(result: Mapping[str, Any], by: str | None) -> float:
+    """Return the number by which a row of `results.parquet` is compared; infinity unless the fit
+    finished.
+
+    Older tables have no objective: there it is the validation loss, or else the loss.
+    """
+    if result["status"] not in (Status.COMPLETED, Status.CONVERGED):
+        return math.inf
+    if by in (EXCESS, None):
+        value = result[EXCESS]
+    else:
+        known = (result.get(key) for key in (OBJECTIVE_COLUMN, VALIDATION, LOSS))
+        value = next(number for number in known if number is not None)
+    return float(value) if math.isfinite(value) else math.inf

@@ -1,0 +1,1 @@
+"""Mask passwords and other secrets in everything that is written or printed."""

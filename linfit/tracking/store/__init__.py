@@ -1,0 +1,1 @@
+"""Find, make and protect an MLflow store."""

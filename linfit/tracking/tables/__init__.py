@@ -1,0 +1,1 @@
+"""Write and read the Parquet files of a sweep."""

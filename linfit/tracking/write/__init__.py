@@ -1,0 +1,1 @@
+"""Record runs in MLflow."""

@@ -1,0 +1,1 @@
+"""Compare the fits of a sweep."""

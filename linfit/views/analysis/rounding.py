@@ -1,0 +1,97 @@
+"""The evidence of twins (linfit/engine/rounding_twins.py): a file next to the tables, and a sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linfit.engine.rounding_twins import TwinComparison
+from linfit.errors import LinfitError
+from linfit.problem.datasets.readers.opened import read_bounded
+from linfit.system.atomic_files import write_atomically
+
+#: The most bytes that are read of a file of twins.
+MAX_TWINS_BYTES = 2**20
+#: Fits of a sweep whose twins are fitted.
+MOST_TWINS = 6
+#: By the row of the fit.
+Twins = Mapping[int, TwinComparison]
+
+
+def write_twins(twins: Twins, file: Path) -> Path:
+    """Write twins as JSON and return the file.
+
+    Null is an infinite spread.
+    """
+    rows = []
+    for row, parting in twins.items():
+        spread = parting.spread if math.isfinite(parting.spread) else None
+        rows.append(
+            {
+                "row": row,
+                "step": parting.step,
+                "spread": spread,
+                "least": parting.least,
+            }
+        )
+    with write_atomically(file) as temporary:
+        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return file
+
+
+def read_twins(file: Path) -> Twins:
+    """Return the twins that `write_twins` wrote.
+
+    LinfitError, which names the file, otherwise.
+    """
+    try:
+        rows = json.loads(read_bounded(file, MAX_TWINS_BYTES))
+        return {row["row"]: _parse(row) for row in rows}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise LinfitError(f"{file} cannot be read: {type(error).__name__} {error}") from error
+
+
+def _parse(row: dict[str, Any]) -> TwinComparison:
+    step = None if row["step"] is None else int(row["step"])
+    spread = math.inf if row["spread"] is None else float(row["spread"])
+    return TwinComparison(step, spread, float(row["least"]))
+
+
+def find_horizon(twins: Twins) -> int | None:
+    """Return the first step at which twins of any fit part.
+
+    None where none do.
+    """
+    steps = [parting.step for parting in twins.values() if parting.step is not None]
+    return min(steps, default=None)
+
+
+def is_within_rounding(one: float, own: TwinComparison, other: float, best: TwinComparison) -> bool:
+    """Return True if two excess losses are no further apart than twins are."""
+    least = max(own.least, best.least, np.finfo(float).tiny)
+    with np.errstate(invalid="ignore"):
+        gap = abs(np.log10(max(one, least) / max(other, least)))
+        return bool(gap <= max(own.spread, best.spread))
+
+
+def describe_twins(twins: Twins) -> str:
+    """Return a sentence on the twins, empty without twins."""
+    if not twins:
+        return ""
+
+    fits = f"{len(twins)} fit{'s' if len(twins) > 1 else ''}"
+    subject = f"Twins of {fits}, which differ from them by rounding only,"
+    step = find_horizon(twins)
+    if step is None:
+        return f"{subject} never part from them."
+
+    several = sum(parting.step is not None for parting in twins.values())
+    return (
+        f"{subject} part from {several} of them, the first at step {step}: "
+        "beyond it those losses tell of rounding, not of methods."
+    )

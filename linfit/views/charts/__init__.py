@@ -1,0 +1,1 @@
+"""Decide what pictures show, and draw them."""

@@ -1,0 +1,155 @@
+"""The content of a picture, independent of how it is drawn: matplotlib and the report share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from linfit.problem.types import Array
+
+#: The place of step 0 on a logarithmic axis of steps.
+STEP_ZERO = 0.5
+
+
+@dataclass(frozen=True)
+class ChartAxis:
+    """An axis: linear, logarithmic, or `steps`, which is logarithmic but begins with step 0."""
+
+    label: str
+    scale: Literal["linear", "log", "steps"] = "linear"
+    limits: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
+    """The categories of a heat map's axis."""
+    ticks: tuple[float, ...] = ()
+    """The values that a logarithmic axis names if there is room."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line or points, with the band between `low` and `high` if there is one.
+
+    Its number in the chart gives its colour, dashes and marker, unless `style` does. Start and end
+    of a path are marked.
+    """
+
+    label: str
+    x: Array
+    y: Array
+    low: Array | None = None
+    high: Array | None = None
+    kind: Literal["line", "points", "stairs", "path", "plain", "predicted"] = "line"
+    style: int | None = None
+    leaves_picture: bool = False
+    """True if a path goes on outside the picture: it has no end to be marked."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at `x`, a range up to `to`, or a point if `y` is given.
+
+    It belongs to the series of the same style.
+    """
+
+    x: float
+    label: str
+    style: int | None = None
+    y: float | None = None
+    to: float | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Values z `[len(y), len(x)]` on a grid, as contours or as cells; NaN is empty."""
+
+    x: Array
+    y: Array
+    z: Array
+    label: str
+    kind: Literal["contours", "cells"] = "contours"
+    texts: tuple[tuple[str, ...], ...] = ()
+    """The text in each cell."""
+    counts: tuple[tuple[str, ...], ...] = ()
+    """How many fits of each cell finished, in words, for the pointer."""
+    lost_shares: Array | None = None
+    """The share of each cell's fits that did not finish, NaN without fits.
+
+    A sign shows it where no text does.
+    """
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture: `name` is its file's, `note` is small print on how to read it.
+
+    `strip` is drawn above the axes, a row for each series: `y` is the share of fits lost at `x`,
+    in the way that the series' label says.
+    """
+
+    name: str
+    title: str
+    x: ChartAxis
+    y: ChartAxis
+    series: Sequence[Series] = ()
+    marks: Sequence[Mark] = ()
+    surface: Surface | None = None
+    note: str = ""
+    strip: Sequence[Series] = ()
+
+
+def join_notes(*parts: str) -> str:
+    """Return a note of the parts that are not empty."""
+    return "; ".join(filter(None, parts))
+
+
+def arrange_strip(strip: Sequence[Series]) -> tuple[list[float], dict[str, float]]:
+    """Return the heights of a strip's rows, from 0 down, and of their labels.
+
+    A label lies amid its rows. Rows of one label lie together, half a row from those of the next.
+    """
+    places: list[float] = []
+    own: dict[str, list[float]] = {}
+    for number, row in enumerate(strip):
+        rows = own.setdefault(row.label, [])
+        places.append(number + (len(own) - 1) / 2)
+        rows.append(places[-1])
+    return places, {label: sum(rows) / len(rows) for label, rows in own.items()}
+
+
+def find_recorded_points(series: Series) -> NDArray[np.intp]:
+    """Return the indices of a path's recorded points.
+
+    The others are crossings of the edge.
+
+    A path is interrupted by NaN while it is outside the picture, and ends at the edge if it leaves.
+    """
+    found = np.isfinite(series.x) & np.isfinite(series.y)
+    neighbours = np.concatenate([[True], found, [not series.leaves_picture]])
+    return np.flatnonzero(found & neighbours[:-2] & neighbours[2:])
+
+
+def mask_nonpositive(values: ArrayLike) -> Array:
+    """Return values for a logarithmic axis.
+
+    NaN unless finite and above zero.
+    """
+    array = np.asarray(values, dtype=float)
+    return np.where(np.isfinite(array) & (array > 0), array, np.nan)
+
+
+def move_step_zero(steps: ArrayLike) -> Array:
+    """Return steps for a logarithmic axis that has a place for step 0."""
+    return np.asarray(np.maximum(np.asarray(steps, dtype=float), STEP_ZERO))
+
+
+def round_to_bins(values: Array, edges: Array, middles: Array) -> Array:
+    """Return the middle of the bin that each value falls into.
+
+    NaN stays.
+    """
+    bins = np.searchsorted(edges, values, side="right") - 1
+    found = middles[np.clip(bins, 0, len(middles) - 1)]
+    return np.where(np.isfinite(values), found, np.nan)

@@ -1,0 +1,1 @@
+"""Make the leaderboard, the report's page and descriptions."""

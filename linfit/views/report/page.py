@@ -1,0 +1,217 @@
+"""`report.html`: a sweep as one file that fetches nothing. Text from users is escaped.
+
+The page holds Plotly's script compressed, and the browser unpacks it when the text is shown. It is
+the bundle of cartesian charts, which a browser reads in a third of the time of the whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from linfit.engine.fit import Status
+from linfit.problem.datasets.files import SHIPPED_PREFIX
+from linfit.system.host import quote_word
+from linfit.tracking.provenance.environment import read_machine_tag
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import OBJECTIVE_COLUMN
+from linfit.tracking.store.store import format_store_command
+from linfit.views.analysis.comparison import Comparison, find_best_fits, shorten_lines
+from linfit.views.analysis.rounding_floor import format_bound
+from linfit.views.analysis.sweep_data import FINISHED_STATUSES, SweepData
+from linfit.views.charts.chart import Chart
+from linfit.views.charts.plotly_charts import convert_to_plotly
+from linfit.views.report.attempts import try_to_make
+from linfit.views.report.failures import explain_failure, group_failures
+from linfit.views.report.leaderboard import format_leaderboard
+
+PAGE_ASSETS = Path(__file__).parents[1] / "pages"
+PLOTLY_BUNDLE = "plotly-cartesian.min.js.gz"
+#: Fits without a result that are explained; the table of all fits has all.
+MOST_FAILURES = 100
+MOST_LISTED_WEIGHTS = 4
+#: Digits of a number in the table of all fits.
+TABLE_DIGITS = 7
+#: Columns of the table of all fits before what is varied, and after everything.
+FIRST_COLUMNS = ("row", "name", "excess_loss", "status", "loss")
+LAST_COLUMNS = ("weights", "run_id")
+
+
+def render_page(
+    swept: SweepData, comparison: Comparison, charts: Sequence[Chart], question: str = ""
+) -> str:
+    """Return the whole page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(PAGE_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    drawn = []
+    for chart in charts:
+        drawing = try_to_make(f"the picture {chart.name} of the report", convert_to_plotly, chart)
+        if drawing is not None:
+            drawn.append(drawing)
+
+    lost = np.flatnonzero(~swept.results["status"].isin(FINISHED_STATUSES).to_numpy()).tolist()
+    columns = collect_table_columns(swept)
+    table = {"titles": list(columns), "columns": list(columns.values())}
+    sorted_by = list(columns).index("excess_loss")
+    return environment.get_template("report.html").render(
+        name=swept.name,
+        experiment=swept.experiment,
+        run_id=swept.run_id,
+        num_fits=len(swept.results),
+        question=question,
+        answer=comparison.summarize(),
+        counts=describe_counts(swept),
+        varies=", ".join(swept.varying),
+        when=_when(swept.start),
+        note=comparison.note,
+        trust=comparison.twins_note,
+        board=format_leaderboard(comparison),
+        best=_describe_best(swept),
+        robust=shorten_lines(comparison.most_robust),
+        charts=charts,
+        trouble=group_failures([explain_failure(swept, at) for at in lost[:MOST_FAILURES]]),
+        more_trouble=max(0, len(lost) - MOST_FAILURES),
+        commands=list_commands(swept),
+        environment=list_environment(swept),
+        data={"table": table, "charts": drawn, "sorted": sorted_by},
+        plotly=Markup(pack_plotly()),
+        css=Markup((PAGE_ASSETS / "report.css").read_text(encoding="utf-8")),
+        script=Markup((PAGE_ASSETS / "report.js").read_text(encoding="utf-8")),
+    )
+
+
+def _when(milliseconds: int) -> str:
+    if not milliseconds:
+        return ""
+    return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M %z}"
+
+
+@cache
+def pack_plotly() -> str:
+    """Return Plotly's script from `make plotly`, compressed and in base64, which ends no tag."""
+    return base64.b64encode((PAGE_ASSETS / PLOTLY_BUNDLE).read_bytes()).decode()
+
+
+def describe_counts(swept: SweepData) -> str:
+    """Return how many fits ended with which status: `90 fits: 72 completed, 18 diverged`."""
+    number = Counter(swept.results["status"])
+    named = ", ".join(f"{number[status]} {status}" for status in Status if number[status])
+    return f"{len(swept.results)} fits: {named}"
+
+
+def collect_table_columns(swept: SweepData) -> dict[str, list[Any]]:
+    """Return the columns of the table of all fits as JSON has them, results first.
+
+    Columns without a value are left out, but for the excess loss.
+    """
+    table = swept.table.drop(columns=["dtype", "error", OBJECTIVE_COLUMN], errors="ignore")
+    columns = {}
+    for name in dict.fromkeys(
+        (*FIRST_COLUMNS, *table.columns.drop(list(LAST_COLUMNS)), *LAST_COLUMNS)
+    ):
+        write = _weights if name == "weights" else _plain
+        column = [write(value) for value in table[name].tolist()]
+        if name == "excess_loss" or any(value is not None for value in column):
+            columns[name.replace(" ", "_")] = column  # blanks part the words of the filter
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with as many digits as are shown, None unless it is finite."""
+    if isinstance(value, float):
+        return float(f"{value:.{TABLE_DIGITS}g}") if np.isfinite(value) else None
+    return value
+
+
+def _weights(value: Any) -> str | None:
+    if value is None or np.ndim(value) == 0:
+        return None
+    shown = " ".join(f"{weight:.6g}" for weight in value[:MOST_LISTED_WEIGHTS])
+    return f"{shown} …" if len(value) > MOST_LISTED_WEIGHTS else shown
+
+
+def _describe_best(swept: SweepData) -> list[str]:
+    """Return a line on the best fit of each problem by excess loss.
+
+    The first line is the best fit of all, if another loss compares them.
+    """
+    bests = find_best_fits(swept).items()
+    lines = shorten_lines([_describe_fit(swept, index, problem) for problem, index in bests])
+    if swept.best is None or swept.compared_by in (None, mlflow_names.EXCESS):
+        return lines
+    name = swept.results.iloc[swept.best]["name"]
+    lowest = (
+        f"the lowest {swept.compared_by.replace('_', ' ')}, {swept.compared_values[swept.best]:.7g}"
+    )
+    return [f"{name}: {lowest}", *lines]
+
+
+def _describe_fit(swept: SweepData, index: int, problem: str) -> str:
+    row = swept.results.iloc[index]
+    floor = swept.floors[index]
+    where = f" (on {problem})" if problem else ""
+    run = f", run {row['run_id']}" if isinstance(row["run_id"], str) else ""
+    excess = format_bound(max(row["excess_loss"], floor), row["excess_loss"] <= floor)
+    return f"{row['name']}{where}: excess loss {excess}, loss {row['loss']:.7g}{run}"
+
+
+def list_commands(swept: SweepData) -> str:
+    """Return commands that repeat the whole sweep, repeat a sample, refit a sample, or show it."""
+    needed = _needed_options(swept)
+    lines = {
+        _command(swept, "reproduce") + needed: (
+            "runs a sample of it again, from what was stored: the same bits?"
+        ),
+        _command(swept, "verify") + needed: (
+            "refits a sample, each fit alone and in the other engine"
+        ),
+        _command(swept, "show"): "what MLflow keeps of it",
+    }
+    width = max(map(len, lines))
+    typed = swept.request["typed"]
+    if typed:
+        lines = {typed: "the whole sweep again, from the YAML as it is now", **lines}
+    return "\n".join(f"{line:<{width}}    # {about}" for line, about in lines.items())
+
+
+def _command(swept: SweepData, name: str) -> str:
+    """Return a command on the sweep, in its store."""
+    named = f"{name} {swept.run_id or 'last'}"
+    return f"linfit {named}" if swept.store is None else format_store_command(swept.store, named)
+
+
+def _needed_options(swept: SweepData) -> str:
+    """Return the options that allow the sweep's plug-ins and data to be used again."""
+    trust = " --trust" if any(config.get("plugins") for config in swept.configs) else ""
+    paths = {str(config["dataset"].get("path") or SHIPPED_PREFIX) for config in swept.configs}
+    files = {Path(path).resolve() for path in paths if not path.startswith(SHIPPED_PREFIX)}
+    here = Path.cwd().resolve()
+    folders = {str(file.parent) for file in files if not file.is_relative_to(here)}
+    return f"{trust} --data {quote_word(os.path.commonpath(folders))}" if folders else trust
+
+
+def list_environment(swept: SweepData) -> list[tuple[str, str]]:
+    """Return versions, machine and code from the parent run."""
+    tags = swept.tags
+    known = {
+        "linfit": tags.get(mlflow_names.VERSION),
+        "code": tags.get(mlflow_names.CODE),
+        "git commit": tags.get("mlflow.source.git.commit"),
+        "uncommitted changes": tags.get("linfit.git.dirty"),
+        **(read_machine_tag(tags) or {}),
+    }
+    return [(key, str(value)) for key, value in known.items() if value]

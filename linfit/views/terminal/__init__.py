@@ -1,0 +1,1 @@
+"""Print results in the terminal."""

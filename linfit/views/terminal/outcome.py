@@ -1,0 +1,172 @@
+"""The output of `linfit run` when it ends: a fit beside its exact optimum, or a sweep's table."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from linfit.engine.fit import Fit, Status
+from linfit.engine.prediction.predict import predict_from_fit
+from linfit.problem.theory.digits import estimate_digits
+from linfit.sweeps.run.block_pipeline import CompletedFit
+from linfit.sweeps.run.result import RecordedRun, RunResult
+from linfit.system.output import print_data, print_to_stderr
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.secrets.masking import mask
+from linfit.views.terminal.markup import escape_markup
+from linfit.views.terminal.tables import (
+    FitLine,
+    describe_theory,
+    format_curve,
+    format_fits,
+    format_number,
+    format_weights,
+    list_points,
+    open_console,
+)
+
+#: Own terms that are printed.
+MOST_OWN_TERMS = 16
+
+
+def show_outcome(result: RunResult, as_json: bool) -> bool:
+    """Print what was run, failures last and on stderr.
+
+    Return True if any fit failed.
+    """
+    failures = [done for done in result.completed if done.status is Status.FAILED]
+    # Jobs of other launchers are single runs without a sweep.
+    several = result.sweep_id is not None or len(result.completed) > 1
+    if as_json:
+        print_data(json.dumps([_plain(done) for done in result.completed]))
+    elif several:
+        _sweep(result)
+    elif result.completed and not failures:
+        _fit(result, result.completed[-1])
+
+    for done in failures:
+        print_to_stderr(f"linfit: {done.name} FAILED\n{done.result['error']}")
+    if failures:
+        names = "; ".join(f"{done.name} ({_last_line(done)})" for done in failures)
+        print_to_stderr(f"linfit: {len(failures)} of {len(result.completed)} fits failed: {names}")
+    return bool(failures)
+
+
+def explain_missing_pictures(result: RunResult) -> str:
+    """Return what to say when only pictures and report were interrupted.
+
+    The command that shows the numbers, and that none is missing.
+    """
+    recorded = result.recorded
+    if recorded is None:
+        return ""
+    verb = "show" if result.sweep_id is None else "report"
+    return (
+        "; everything is computed and recorded, only pictures and report are missing: "
+        f"{_where_kept(recorded, verb)}"
+    )
+
+
+def show_where_kept(result: RunResult) -> None:
+    """Print to stderr how to see the numbers, where stdout could not be written."""
+    if (recorded := result.recorded) is not None:
+        print_to_stderr(f"linfit: what was run is kept: {_where_kept(recorded, 'show')}")
+
+
+def _where_kept(recorded: RecordedRun, verb: str) -> str:
+    if not recorded.run_id:
+        return f"the numbers are in {recorded.folder}"
+    uri = getattr(recorded.config.tracking, "uri", None)
+    store = f" --uri '{mask(uri)}'" if uri and "$" not in uri else ""
+    return f"linfit {verb} {recorded.run_id}{store}"
+
+
+def _plain(done: CompletedFit) -> dict[str, Any]:
+    """Return a fit as plain data, None where a number is not finite."""
+    row = {**done.result, "run_id": done.run_id}
+    for key, value in row.items():
+        if isinstance(value, float) and value - value != 0:
+            row[key] = None
+    return row
+
+
+def _fit(result: RunResult, done: CompletedFit) -> None:
+    """Print a fit that did not fail."""
+    out, fit = open_console(), result.fit
+    assert fit is not None and fit.optimum is not None
+    ended = "diverged" if fit.status is Status.DIVERGED else fit.status.value
+    out.print(f"[bold]{escape_markup(done.name)}[/]: {ended} after {fit.steps[-1]} updates")
+    out.print(format_curve(list_points(fit), fit.config.record.every))
+    out.print(f"weights        {format_weights(list(fit.weights.ravel()))}")
+    if fit.own_weights is not None:
+        names, own = fit.own_weights
+        texts = [format_weights(_short(row)) for row in own]
+        out.print(f"in own terms   {_list_terms(names, texts)}")
+    if fit.validation_losses is not None:
+        loss = format_number(float(fit.validation_losses[-1]))
+        out.print(f"validation     loss {loss}, of samples held out")
+
+    optimum = format_weights(_short(fit.optimum.weights.ravel()))
+    out.print(f"exact optimum  {optimum}  with loss {format_number(fit.optimum.loss)}")
+    out.print(f"distance       {format_number(fit.distance_to_optimum)} to the optimum")
+    step = fit.steps_to_tolerance
+    reached = "not reached" if step is None else f"reached at step {step}"
+    tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
+    out.print(f"tolerance      {tolerance} {reached}")
+    _digits(fit)
+    if theory := predict_from_fit(fit):
+        out.print(f"theory         {describe_theory(theory.to_numbers())}")
+    if done.run_id:
+        out.print(
+            f"run            {done.run_id} in MLflow experiment {escape_markup(fit.config.name)!r}"
+        )
+    out.print(f"browse         {escape_markup(result.where)}")
+
+
+def _short(weights: Iterable[float]) -> list[str]:
+    return [format_number(weight) for weight in weights]
+
+
+def _list_terms(names: Sequence[str], texts: Sequence[str]) -> str:
+    """Return the user's own terms, each with its text, as many as are printed."""
+    terms = [f"{escape_markup(name)}: {text}" for name, text in zip(names, texts, strict=True)]
+    return "  ".join(terms[:MOST_OWN_TERMS]) + (" …" if len(terms) > MOST_OWN_TERMS else "")
+
+
+def _digits(fit: Fit) -> None:
+    """Print the digits to expect of the optimum's weights, and of the user's own terms."""
+    assert fit.optimum is not None and fit.problem is not None
+    expected = estimate_digits(fit.optimum, fit.problem.cast(fit.config.dtype), fit.config.dtype)
+    if expected is None:
+        return
+
+    out = open_console()
+    weights = format_weights(expected.weights.ravel().tolist())
+    out.print(f"digits         {weights}  of its weights to expect")
+    if expected.user_terms is not None and fit.own_weights is not None:
+        names, _ = fit.own_weights
+        texts = [format_weights(row) for row in expected.user_terms.tolist()]
+        out.print(f"of own terms   {_list_terms(names, texts)}")
+
+
+def _sweep(result: RunResult) -> None:
+    """Print the table of a sweep, and how its fits ended."""
+    out = open_console()
+    by = (
+        mlflow_names.EXCESS
+        if result.recorded is None
+        else mlflow_names.read_ranking_loss(result.recorded.row.tags)
+    )
+    out.print(format_fits([FitLine.from_completed(done, by) for done in result.completed]))
+    number = Counter(done.status for done in result.completed)
+    counts = ", ".join(f"{number[status]} {status.value}" for status in Status if number[status])
+    out.print(f"{len(result.completed)} fits: {counts}")
+    if result.sweep_id:
+        out.print(f"sweep     {result.sweep_id}")
+    out.print(f"browse    {escape_markup(result.where)}")
+
+
+def _last_line(done: CompletedFit) -> str:
+    return (done.result["error"] or "").strip().splitlines()[-1]

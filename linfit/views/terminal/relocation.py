@@ -1,0 +1,42 @@
+"""The output of `linfit relocate`: what is rewritten in a store that was copied or moved."""
+
+from __future__ import annotations
+
+import json
+
+from linfit.system.output import print_data
+from linfit.tracking.relocation import Relocation
+from linfit.tracking.store.store import Store
+from linfit.views.terminal.markup import escape_markup
+from linfit.views.terminal.tables import open_console
+
+
+def show_relocation(store: Store, relocation: Relocation, as_json: bool) -> None:
+    """Print folders, the number of addresses of each kind, and if they were rewritten."""
+    if as_json:
+        found = {
+            "store": str(store),
+            "moves": [{"from": str(move.old), "to": str(move.new)} for move in relocation.moves],
+            "addresses": relocation.counts,
+            "done": relocation.done,
+        }
+        print_data(json.dumps(found))
+        return
+
+    out = open_console()
+    out.print(f"store      {escape_markup(str(store))}")
+    for move in relocation.moves:
+        out.print(f"from       {escape_markup(str(move.old))}")
+        out.print(f"to         {escape_markup(str(move.new))}")
+    for kind, count in relocation.counts.items():
+        if count:
+            out.print(f"{kind:<10} {count:,}")
+    out.print(_conclude(relocation))
+
+
+def _conclude(relocation: Relocation) -> str:
+    if not any(relocation.counts.values()):
+        return "nothing to rewrite: the artifacts are where the store says"
+    if relocation.done:
+        return "rewritten: MLflow and linfit find the artifacts in the new place, and write there"
+    return "nothing was changed: add --yes to rewrite these addresses"

@@ -1,0 +1,1 @@
+"""Serve MLflow's own UI behind a guard."""

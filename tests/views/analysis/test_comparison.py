@@ -1,0 +1,278 @@
+"""The leaderboard: chosen on some seeds, reported on others, honest about the unknown."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from linfit.engine.rounding_twins import TwinComparison
+from linfit.errors import LinfitError
+from linfit.tracking.schema.descriptions import escape_markdown
+from linfit.views.analysis.comparison import (
+    Comparison,
+    add_twins,
+    collect_fits,
+    compare_methods,
+    find_best_fits,
+    select_for_twins,
+)
+from linfit.views.analysis.ranking import LeaderboardEntry
+from linfit.views.analysis.sweep_data import SweepData
+from linfit.views.report import leaderboard
+from linfit.views.results import Results
+from linfit.views.terminal.report import format_terminal_leaderboard
+
+
+def test_settings_are_chosen_on_half_of_the_seeds_and_reported_on_the_other(
+    usual: SweepData,
+) -> None:
+    table = usual.table.assign(log=np.log10(np.where(usual.finished, usual.excess, np.nan)))
+    for entry in compare_methods(usual).entries:
+        own = table[table["optimizer"] == entry.method]
+        scores = (
+            own[own["seed"] % 2 == 0]
+            .groupby("optimizer.lr")["log"]
+            .agg(lost=lambda log: log.isna().sum(), mean="mean")
+        )
+        best = scores.sort_values(["lost", "mean"]).index[0]
+        assert entry.setting == f"lr={best:g}"
+        reported = own[(own["optimizer.lr"] == best) & (own["seed"] % 2 == 1)]["log"]
+        assert np.log10(entry.excess) == pytest.approx(reported.mean())
+        low, high = stats.t.interval(
+            0.95 ** (1 / 2), len(reported) - 1, loc=reported.mean(), scale=stats.sem(reported)
+        )
+        assert (np.log10(entry.low), np.log10(entry.high)) == pytest.approx((low, high))
+        assert (entry.fits, entry.finished) == (4, 4)
+
+
+def test_differences_are_paired_by_seed(usual: SweepData) -> None:
+    first, second = compare_methods(usual).entries
+    logs = {}
+    for entry in (first, second):
+        table = usual.table[
+            (usual.table["optimizer"] == entry.method) & (usual.table["seed"] % 2 == 1)
+        ]
+        own = table[table["optimizer.lr"] == float(entry.setting.removeprefix("lr="))]
+        logs[entry.method] = np.log10(own.set_index("seed")["excess_loss"])
+    difference = logs[second.method] - logs[first.method]
+    assert np.log10(second.factor) == pytest.approx(difference.mean())
+    test = stats.ttest_1samp(difference, 0.0)
+    assert second.distinct == (test.pvalue < 0.05)
+    assert (first.factor, first.factor_low, first.factor_high) == (1.0, 1.0, 1.0)
+
+
+def test_a_diverged_fit_never_wins(usual: SweepData) -> None:
+    diverged = usual.table[(usual.table["status"] == "diverged")]
+    assert set(diverged["optimizer"]) == {"sgd"}
+    [sgd] = [entry for entry in compare_methods(usual).entries if entry.method == "sgd"]
+    assert sgd.setting != "lr=1"
+
+
+def test_too_few_seeds_are_said(swept_of: Callable[..., SweepData]) -> None:
+    comparison = compare_methods(swept_of("optimizer.lr=0.1,0.2"))
+    assert comparison.note.startswith("Too few seeds: with one seed")
+    assert all(np.isnan(entry.low) for entry in comparison.entries)
+    assert "interval" not in comparison.summarize()
+    assert compare_methods(swept_of("optimizer.lr=0.1,0.2", "seed=0,1")).note.startswith(
+        "Too few seeds: with 2 seeds for each setting"
+    )
+
+
+def test_nothing_finished(swept_of: Callable[..., SweepData]) -> None:
+    comparison = compare_methods(swept_of("optimizer=sgd", "optimizer.lr=1.0,10.0", "seed=0,1"))
+    assert comparison.summarize() == "No fit finished: all of them diverged or failed."
+    assert comparison.most_robust == []
+    assert [entry.finished for entry in comparison.entries] == [0, 0]
+    assert (
+        leaderboard.format_markdown_leaderboard(comparison).count("\n| ") == 4
+    )  # titles, a rule, two rows
+
+
+def test_fits_of_different_problems_are_not_compared(swept_of: Callable[..., SweepData]) -> None:
+    comparison = compare_methods(
+        swept_of("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "loss=sse,mse")
+    )
+    problems = [entry.problem for entry in comparison.entries]
+    assert len(set(problems)) == 4
+    assert comparison.to_frame()["rank"].tolist() == [1, 2] * 4
+    assert all(
+        entry.factor == 1.0
+        for entry, rank in zip(comparison.entries, comparison.to_frame()["rank"], strict=True)
+        if rank == 1
+    )
+
+
+def test_each_problem_has_its_best_and_its_most_robust_setting(
+    swept_of: Callable[..., SweepData],
+) -> None:
+    swept = swept_of("dataset.noise=0.1,10.0", "optimizer.lr=0.1,1.0", "seed=0,1")
+    comparison, places = compare_methods(swept), find_best_fits(swept)
+    assert list(places) == ["noise=0.1", "noise=10"]
+    with pytest.raises(LinfitError, match=r"cannot be compared: .*objective=loss"):
+        _ = Results(swept).best
+    for (problem, place), said in zip(places.items(), comparison.most_robust, strict=True):
+        own = swept.table[swept.table["dataset.noise"] == float(problem.removeprefix("noise="))]
+        assert swept.table["excess_loss"][place] == own["excess_loss"].min()
+        worst = own.groupby("optimizer.lr")["excess_loss"].max()
+        assert (
+            said == f"lr={worst.idxmin():g} (on {problem}): "
+            f"excess loss {worst.min():.3g} on its worst seed"
+        )
+
+
+def test_a_setting_that_fails_on_one_seed_is_not_robust(swept_of: Callable[..., SweepData]) -> None:
+    grids = "{optimizer: sgd, optimizer.lr: '0.001,1.0'},{optimizer: adam, optimizer.lr: '1e-6'}"
+    [said] = compare_methods(swept_of(f"hydra.sweeper.grids=[{grids}]", "seed=0,1")).most_robust
+    assert said.startswith("sgd lr=0.001: excess loss ")
+
+
+def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are_reported(
+    usual: SweepData,
+) -> None:
+    changed, odd = (
+        SweepData(usual.name, usual.experiment, "", usual.files),
+        usual.table["seed"] % 2 == 1,
+    )
+    excess = np.where(
+        usual.table["optimizer"] == "adam", np.where(odd, 10.0, 1.0), np.where(odd, 5.0, 2.0)
+    )
+    changed.__dict__["excess"] = np.where(usual.finished, excess, np.inf)
+    found: list[Any] = [
+        (entry.method, entry.excess, entry.factor) for entry in compare_methods(changed).entries
+    ]
+    assert found == [
+        ("sgd", pytest.approx(5.0), 1.0),
+        ("adam", pytest.approx(10.0), pytest.approx(2.0)),
+    ]
+
+
+#: Seeds of adam beside range(0,12) of sgd, and what is said of them.
+UNEVEN = {
+    "0,2,4": "Too few seeds: with 3 seeds that all methods share",
+    "0,2,4,6,8,10": "Each method's setting was chosen on 3 of the 6 seeds that all methods share",
+    "12,13": "Too few seeds: with 0 seeds that all methods share",
+}
+
+
+@pytest.mark.parametrize(("seeds", "note"), UNEVEN.items())
+def test_methods_that_have_not_the_same_seeds(
+    swept_of: Callable[..., SweepData], seeds: str, note: str
+) -> None:
+    sgd = "{optimizer: sgd, optimizer.lr: '0.001,0.002', seed: 'range(0,12)'}"
+    comparison = compare_methods(
+        swept_of(
+            f"hydra.sweeper.grids=[{sgd},{{optimizer: adam, optimizer.lr: '1.0', seed: '{seeds}'}}]"
+        )
+    )
+    first, second = comparison.entries
+    assert min(first.finished, second.finished) > 0
+    assert first.excess <= second.excess
+    assert comparison.summarize().startswith(
+        f"{first.name} came nearest to the optimum: excess loss {first.excess:.3g}"
+    )
+    assert comparison.note.startswith(note)
+
+
+ENTRY = LeaderboardEntry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said", "told_apart"),
+    [
+        (
+            {"factor": 3.0, "factor_low": 2.0, "factor_high": 4.0},
+            "adam lr=1 had 3 times that (95% interval 2 to 4)",
+            "yes",
+        ),
+        (
+            {"factor": 3.0, "factor_low": 0.5, "factor_high": 9.0},
+            "adam lr=1 had 3 times that (95% interval 0.5 to 9), "
+            "which these seeds cannot tell apart",
+            "no",
+        ),
+        (
+            {"finished": 2, "factor": 0.5, "factor_low": 0.1, "factor_high": 0.9},
+            "adam lr=1 finished 2 of 4 fits and had 0.5 times that (95% interval 0.1 to 0.9), "
+            "on the seeds that both finished",
+            "yes",
+        ),
+        ({}, "adam lr=1 had the same on every seed", "no: equal"),
+    ],
+)
+def test_the_second_beside_the_first_in_words(
+    usual: SweepData, changed: dict[str, Any], said: str, told_apart: str
+) -> None:
+    comparison = Comparison(
+        [ENTRY, replace(ENTRY, method="adam", **changed)], [], "", collect_fits(usual)
+    )
+    assert (
+        comparison.summarize()
+        == f"sgd lr=1 came nearest to the optimum: excess loss 2 (95% interval 1 to 4); {said}."
+    )
+    told = leaderboard.format_leaderboard(comparison)
+    assert [row[told.titles.index("told apart")] for row in told.rows] == ["", told_apart]
+
+
+def test_a_sweep_of_seeds_alone_has_one_entry(swept_of: Callable[..., SweepData]) -> None:
+    [entry] = compare_methods(swept_of("seed=range(0,6)")).entries
+    assert (entry.name, entry.fits) == ("adam", 3)
+
+
+def test_an_excess_of_zero_counts_as_the_smallest_that_is_not(usual: SweepData) -> None:
+    changed = SweepData(usual.name, usual.experiment, "", usual.files)
+    changed.__dict__["excess"] = np.where(np.arange(len(usual.excess)) == 0, 0.0, usual.excess)
+    assert collect_fits(changed)["log"].iloc[0] == collect_fits(changed)["log"].min()
+
+
+@pytest.mark.matrix
+def test_the_leaderboard_is_the_same_in_all_files(usual: SweepData, tmp_path: Path) -> None:
+    comparison = compare_methods(usual)
+    csv, parquet, markdown = leaderboard.write_leaderboard(comparison, tmp_path)
+    frame = comparison.to_frame()
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet), frame, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(csv, keep_default_na=True, dtype={"problem": str}).fillna({"problem": ""}),
+        frame,
+        check_dtype=False,
+    )
+    assert f"| 1 | {comparison.entries[0].method} |" in markdown.read_text()
+
+
+def test_a_narrow_terminal_keeps_intervals_longest(
+    usual: SweepData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = add_twins(
+        compare_methods(usual),
+        {
+            row: TwinComparison(None, 0.0, 0.0)
+            for row in select_for_twins(compare_methods(usual), 2)
+        },
+    )
+    titles = {}
+    for width in (200, 100, 60):
+        monkeypatch.setattr(
+            "linfit.views.terminal.tables.open_console", lambda width=width: Console(width=width)
+        )
+        titles[width] = [
+            str(column.header) for column in format_terminal_leaderboard(comparison).columns
+        ]
+    assert titles[200][-1] == "twins part"
+    assert {"finished", "95% interval", "× first, 95%"} <= set(titles[100])
+    assert titles[60][-1] == "95% interval"
+
+
+def test_markdown_shows_a_name_as_it_is() -> None:
+    name = "<script>|*a*_b_`c`[d](e)\\#@f"
+    shown = escape_markdown(name)
+    assert html.unescape(shown) == name
+    assert set(re.sub(r"&#\d+;", "", shown)) & set("<>|*_`[]\\#@&") == set()
