@@ -34,7 +34,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 QUESTION = """
 import time
 from linfit.sweeps.compose.request import compose
-from linfit.sweeps.preflight.checks import find_finished_losses, resolve_configs, open_config_recorder
+from linfit.sweeps.preflight.checks import find_finished_losses, open_config_recorder
+from linfit.sweeps.preflight.checks import resolve_configs
 [config] = resolve_configs([compose(["name=endurance"])])
 open_config_recorder(config)  # imports, and the store is open
 times = []

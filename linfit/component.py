@@ -1,8 +1,8 @@
 """Base classes of every part of a fit config: frozen, constrained, and chosen by name.
 
-A component's optional methods, such as `stacked` and `lines`, are rules of the very class that
-states them: they are not inherited, because a subclass with another update would run its parent's
-rule. A subclass that changes nothing they depend on says so: `class Louder(Adam,
+A component's optional methods, such as `stacked` and `script_lines`, are rules of the very class
+that states them: they are not inherited, because a subclass with another update would run its
+parent's rule. A subclass that changes nothing they depend on says so: `class Louder(Adam,
 keeps=[Adam.stacked])`.
 """
 
@@ -23,6 +23,9 @@ from linfit.errors import shorten
 
 #: Group of entry points by which an installed package declares modules that define components.
 ENTRY_POINTS = "linfit.components"
+
+#: Earlier names of optional rules, which plug-ins may still use.
+EARLIER_NAMES = {"lines": "script_lines"}
 
 OptionalMethod = TypeVar("OptionalMethod", bound=Callable[..., Any])
 
@@ -135,6 +138,9 @@ class Component(Frozen, ABC):
                 f"{cls.__qualname__} keeps {', '.join(sorted(strange))}, which its parent does not "
                 "state: keep rules of the parent alone"
             )
+        for earlier, name in EARLIER_NAMES.items():
+            if earlier in vars(cls) and name not in vars(cls):
+                setattr(cls, name, vars(cls)[earlier])
         own = set(kept)
         for name, method in vars(group).items():
             if not getattr(method, "is_optional_rule", False) or name in kept:
@@ -197,8 +203,8 @@ class Component(Frozen, ABC):
 
     @classmethod
     def has_script(cls) -> bool:
-        """Return True if this class says in `lines` how a plain program does its part."""
-        return "lines" in cls.own_rules
+        """Return True if this class says in `script_lines` how a plain program does its part."""
+        return "script_lines" in cls.own_rules
 
     @classmethod
     def list_names(cls) -> str:

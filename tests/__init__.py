@@ -1,1 +1,4 @@
-"""The tests, in the order of the house; helpers.py holds the tables that the generic ones iterate over."""
+"""The tests, in the order of the house.
+
+helpers.py holds the tables that the generic ones iterate over.
+"""

@@ -1,4 +1,4 @@
-"""The table of faults fits the code: each row names one place of one file, and tests that are there."""
+"""The table of faults fits the code: each row names one place, and tests that exist."""
 
 from __future__ import annotations
 

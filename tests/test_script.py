@@ -189,7 +189,8 @@ def test_a_component_that_was_changed_has_lines_of_its_own_or_none() -> None:
         assert Optimizer.choices["louder"] is Louder
         with pytest.raises(
             ConfigError,
-            match=r"^optimizer=louder cannot be written as a plain program, having no `lines`: "
+            match=r"^optimizer=louder cannot be written as a plain program, "
+            r"having no `script_lines`: "
             r"choose another",
         ):
             render_script(short(optimizer="louder"), "")

@@ -34,19 +34,19 @@ from linfit.tracking.write.background import prestart
 gc.set_threshold(linfit.__main__.GC_THRESHOLD)
 prestart.prestart_process(sys.argv[2:])  # before anything else is imported, as the command does
 
-from linfit import publication  # noqa: E402
-from linfit.sweeps.executors import executor  # noqa: E402
+from linfit import publication
+from linfit.sweeps.executors import executor
 from linfit.sweeps.run import (
     launcher,
     sweep_batches,
     sweep_run,
 )
-from linfit.sweeps.search_space import sweeper  # noqa: E402
+from linfit.sweeps.search_space import sweeper
 from linfit.tracking.write.background import (
     processes,
     remote,
 )
-from linfit.views.terminal import outcome  # noqa: E402
+from linfit.views.terminal import outcome
 
 spent: Counter[str] = Counter()
 phases: list[str] = []

@@ -1,4 +1,7 @@
-"""`hydra/sweeper: linfit`: grids, pairs, draws and a filter; `linfit/sweeps/search_space/sweeper.py`."""
+"""`hydra/sweeper: linfit`: grids, pairs, draws and a filter.
+
+linfit/sweeps/search_space/sweeper.py says what they mean.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -37,7 +37,7 @@ class Batch(Component):
     @optional
     def script_lines(self) -> Lines:
         """Return what a plain program needs for the batch in addition to its other lines."""
-        raise NotImplementedError(f"batch {self.name} has no lines")
+        raise NotImplementedError(f"batch {self.name} has no script lines")
 
     def num_drawn(self) -> int:
         """Return how many samples a step draws, 0 if it takes all of them."""

@@ -102,7 +102,8 @@ class ClosedForm(Informed):
 #: linfit/problem/theory/refinement.py, with Python's own fractions.
 REFINEMENT_LINES: Lines = (
     "exact, rest = np.vectorize(fractions.Fraction, otypes=[object]), b - left @ (left.T @ b)",
-    f"for _ in range({MAX_REFINEMENTS}):  # what is still wrong, in exact arithmetic (Björck, 1967)",
+    f"for _ in range({MAX_REFINEMENTS}):"
+    "  # what is still wrong, in exact arithmetic (Björck, 1967)",
     *indent_lines(
         (
             "wrong = (exact(b) - exact(rest) - exact(A) @ exact(best)).astype(float)  # [n, q]",

@@ -32,7 +32,8 @@ Evaluation = Callable[[], "Tensor"]
 class Gradient(Component):
     """How ∂loss/∂W is obtained."""
 
-    #: True if it takes a summary of the data in place of the samples (linfit/problem/theory/sufficient_statistics.py).
+    #: True if it takes a summary of the data in place of the samples
+    #: (linfit/problem/theory/sufficient_statistics.py).
     uses_summary: ClassVar[bool] = False
     #: True if it takes X and y, and computes, in float64 whatever the fit's dtype is.
     in_float64: ClassVar[bool] = False
@@ -57,7 +58,7 @@ class Gradient(Component):
     @optional
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         """Return the evaluation in a plain program."""
-        raise NotImplementedError(f"gradient {self.name} has no lines")
+        raise NotImplementedError(f"gradient {self.name} has no script lines")
 
     @optional
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:

@@ -20,11 +20,11 @@ class Gram(Manual):
     """From sufficient statistics, XᵀX, Xᵀy and yᵀy, summed in one pass; a step costs O(p²).
 
     The engines give it a summary of the data, p + q rows with equal squared error for every W
-    (linfit/problem/theory/sufficient_statistics.py); so data may be larger than memory, and the loss and its excess are
-    exact sums of squares, never differences. It computes in float64 whatever the fit's dtype is, to
-    which samples, weights and gradients are rounded. Squared errors only. The optimum that it leads
-    to has about 14 − 2·log₁₀ κ digits, κ being the condition number of X with its columns scaled.
-    Not in torch.
+    (linfit/problem/theory/sufficient_statistics.py); so data may be larger than memory, and the
+    loss and its excess are exact sums of squares, never differences. It computes in float64
+    whatever the fit's dtype is, to which samples, weights and gradients are rounded. Squared
+    errors only. The optimum that it leads to has about 14 − 2·log₁₀ κ digits, κ being the
+    condition number of X with its columns scaled. Not in torch.
     """
 
     name: Literal["gram"] = "gram"  # type: ignore[assignment]

@@ -33,7 +33,7 @@ class Init(Component):
     @optional
     def script_lines(self, scope: ScriptScope) -> Lines:
         """Return the lines of a plain program after which the tensor `W` is defined."""
-        raise NotImplementedError(f"init {self.name} has no lines")
+        raise NotImplementedError(f"init {self.name} has no script lines")
 
     def check_shape(self, p: int, q: int) -> None:
         """Raise ValueError if no W `[p, q]` can be drawn."""

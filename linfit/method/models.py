@@ -43,7 +43,7 @@ class Model(Component):
     @optional
     def script_lines(self, scope: ScriptScope) -> ModelLines:
         """Return the model in a plain program."""
-        raise NotImplementedError(f"model {self.name} has no lines")
+        raise NotImplementedError(f"model {self.name} has no script lines")
 
     @optional
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class Optimizer(Component):
     @optional
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         """Return the update in a plain program."""
-        raise NotImplementedError(f"optimizer {self.name} has no lines")
+        raise NotImplementedError(f"optimizer {self.name} has no script lines")
 
     @optional
     def stacked(

@@ -46,7 +46,7 @@ class Schedule(Component):
     @optional
     def script_lines(self, steps: int) -> str:
         """Return the scheduler of `optimizer` in a plain program, an expression; empty if none."""
-        raise NotImplementedError(f"schedule {self.name} has no lines")
+        raise NotImplementedError(f"schedule {self.name} has no script lines")
 
     @optional
     def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:

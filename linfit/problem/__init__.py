@@ -1,1 +1,4 @@
-"""What is solved: datasets, losses, and what is known of the answer. Knows nothing of how it is solved."""
+"""What is solved: datasets, losses, and what is known of the answer.
+
+It knows nothing of how it is solved.
+"""

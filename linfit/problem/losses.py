@@ -56,7 +56,7 @@ class Loss(Component):
     @optional
     def script_lines(self) -> LossLines:
         """Return the loss and its derivative in a plain program."""
-        raise NotImplementedError(f"loss {self.name} has no lines")
+        raise NotImplementedError(f"loss {self.name} has no script lines")
 
     @abstractmethod
     def scale(self, n: float, q: int) -> float:

@@ -51,7 +51,7 @@ class Penalty(Component):
     @optional
     def script_lines(self, weight: str) -> PenaltyLines:
         """Return the penalty of the parameter `weight`, an expression, in a plain program."""
-        raise NotImplementedError(f"penalty {self.name} has no lines")
+        raise NotImplementedError(f"penalty {self.name} has no script lines")
 
 
 class NoPenalty(Penalty):

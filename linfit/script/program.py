@@ -1,8 +1,8 @@
 """`linfit script`: a fit as a plain torch program, in the form of the article, without linfit.
 
-Each component contributes its own lines (`linfit/script_fragments.py`); this module puts them together into
-one loop. The program computes what the single engine computes, operation by operation: its losses
-and weights have the same bits.
+Each component contributes its own lines (`script_fragments.py`); this module puts them together
+into one loop. The program computes what the single engine computes, operation by operation: its
+losses and weights have the same bits.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ PRINTED_ROWS = 10
 def render_script(config: FitConfig, title: str) -> str:
     """Return the program of a fit, with `title` as its docstring.
 
-    Raise ConfigError if a component has no lines, or if its data cannot be loaded.
+    Raise ConfigError if a component has no script lines, or if its data cannot be loaded.
     """
     require_script(config)
     try:
@@ -98,10 +98,10 @@ def render_script(config: FitConfig, title: str) -> str:
 def require_script(config: FitConfig) -> None:
     """Raise ConfigError if a part of the config cannot be written as lines."""
     parts = [getattr(config, group) for group in CONTRIBUTING_GROUPS]
-    silent = [f"{part.group}={part.name}" for part in parts if not part.has_lines()]
+    silent = [f"{part.group}={part.name}" for part in parts if not part.has_script()]
     if silent:
         raise ConfigError(
-            f"{', '.join(silent)} cannot be written as a plain program, having no `lines`: "
+            f"{', '.join(silent)} cannot be written as a plain program, having no `script_lines`: "
             "choose another, or add them (docs/plugins.md)"
         )
     unwritten = _changed(config, HONOURED_KEYS | IGNORED_KEYS | set(CONTRIBUTING_GROUPS))

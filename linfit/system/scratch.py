@@ -3,7 +3,7 @@
     TMPDIR/linfit-PLACE-PID-BEGAN-RANDOM/   temporary files and folders
         notes.jsonl                         files and stores to clean up if the process is killed
 
-A process removes its folder at its end; `linfit.tracking.store.leftovers` removes the folders of killed
+A process removes its folder at its end; linfit/tracking/store/leftovers.py removes those of killed
 processes. Child processes use the folder of their parent.
 """
 

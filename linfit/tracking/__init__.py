@@ -1,1 +1,4 @@
-"""Keeping fits: what a run looks like in MLflow, and the recorders that write it. The only package that imports MLflow to write."""
+"""Keeping fits: what a run looks like in MLflow, and the recorders that write it.
+
+No other package imports MLflow to write.
+"""

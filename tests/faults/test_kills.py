@@ -138,7 +138,10 @@ def copied(prepared: Path, folder: Path) -> Path:
 
 
 SMALL = ("run", "-m", "seed=range(0,6)", "steps=20", "pictures=false", f"hydra.sweep.dir={FOLDER}")
-COMMAND = "from linfit.sweeps.run import block_pipeline as recording; recording.BLOCK = 2; from linfit.cli import main; main()"
+COMMAND = (
+    "from linfit.sweeps.run import block_pipeline as recording; recording.BLOCK = 2; "
+    "from linfit.cli import main; main()"
+)
 
 
 @pytest.mark.faults

@@ -59,10 +59,11 @@ def with_plug_ins(**parts: Any) -> FitConfig:
 
 def test_what_the_documentation_shows_is_in_the_examples() -> None:
     shown = re.findall(r"```py\n(.*?)```", (DOCS / "plugins.md").read_text("utf-8"), re.DOTALL)
-    written = [file.read_text("utf-8") for file in EXAMPLES.glob("*.py")]
+    # Without white space: in the page a method stands at another depth than in its class.
+    written = ["".join(file.read_text("utf-8").split()) for file in EXAMPLES.glob("*.py")]
     assert len(shown) >= 3
     for code in shown:
-        assert any(code in text for text in written), code
+        assert any("".join(code.split()) in text for text in written), code
 
 
 # ---- torch's other optimizers ----

@@ -197,7 +197,10 @@ def test_a_stream_that_fails_fails_nobody_and_is_asked_once(number: int) -> None
 def test_a_pipe_that_somebody_made_non_blocking_is_waited_for() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    code = f"import sys; from linfit.system.output import open_streams; open_streams(); print('x' * {2**20})"
+    code = (
+        "import sys; from linfit.system.output import open_streams; open_streams(); "
+        f"print('x' * {2**20})"
+    )
     with started([sys.executable, "-c", code], stdout=writing) as process:
         os.close(writing)
         with open(reading, "rb") as pipe:  # noqa: PTH123 - a pipe

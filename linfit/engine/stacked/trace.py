@@ -261,5 +261,5 @@ class _Optima:
             own = np.flatnonzero(numbers == number)
             for start in range(0, len(own), size):
                 part = own[start : start + size]
-                found[part] = self.optima[number].excess(weights[part])
+                found[part] = self.optima[number].excess_loss(weights[part])
         return found

@@ -64,7 +64,7 @@ class Dataset(Component):
     @optional
     def script_lines(self, scope: ScriptScope) -> Lines:
         """Return lines for `linfit script` that make float64 arrays `X` and `y`."""
-        raise NotImplementedError(f"dataset {self.name} has no lines")
+        raise NotImplementedError(f"dataset {self.name} has no script lines")
 
     def list_files(self) -> tuple[str, ...]:
         """Return the paths of the data files that are read."""

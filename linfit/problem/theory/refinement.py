@@ -1,6 +1,6 @@
 """A least-squares solution corrected to the digits of float64, however badly it is conditioned.
 
-A stable method loses κ + κ²·‖r‖/(‖X‖‖W‖) roundings (linfit/problem/theory/accuracy.py), though the numbers
+A stable method loses κ + κ²·‖r‖/(‖X‖‖W‖) roundings (problem/theory/accuracy.py), though the numbers
 of X and y may well be exact. With W and the residual r as unknowns of one system, r + XW = y and
 Xᵀr = 0, the errors of its equations are computed in exact arithmetic, rounded once, and solved for
 with the factors at hand (Björck, "Iterative refinement of linear least squares solutions I", BIT 7,

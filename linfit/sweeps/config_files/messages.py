@@ -150,7 +150,10 @@ def _explain_circle(error: RecursionError) -> str:
     circle = paths[start : paths.index(first, start + 1) + 1]
     if set(circle) == {search_path.TOP_CONFIG}:
         own = search_path.find_experiments()[search_path.TOP_CONFIG]
-        return f"{own} takes the place of linfit's own {search_path.TOP_CONFIG}.yaml: give it another name"
+        return (
+            f"{own} takes the place of linfit's own {search_path.TOP_CONFIG}.yaml: "
+            "give it another name"
+        )
     return f"the defaults of {' → '.join(circle)} go round in a circle: leave one of them out"
 
 

@@ -3,7 +3,8 @@
     configs → chunks of places → a worker runs its chunk as the engine does → (place, fit)
 
 The parent process alone records. Every worker is in a pool of its own: when a worker dies, its
-pool breaks, which fails the chunk that it ran and no other (`describe_worker_death`, `WorkerPool.collect_fits`).
+pool breaks, which fails the chunk that it ran and no other (`describe_worker_death`,
+`WorkerPool.collect_fits`).
 """
 
 from __future__ import annotations
@@ -182,7 +183,8 @@ class WorkerPool:
         self.deaths += 1
         if len(chunk) > 1 and self.deaths < MAX_WORKER_DEATHS:
             notify_user(
-                f"{death} while it ran {len(chunk)} fits, {describe_rows(chunk)}: they run again, in halves"
+                f"{death} while it ran {len(chunk)} fits, {describe_rows(chunk)}: "
+                "they run again, in halves"
             )
             middle = len(chunk) // 2
             waiting.extendleft([chunk[middle:], chunk[:middle]])
@@ -205,7 +207,7 @@ class WorkerPool:
 def unpack(
     chunk: FitChunk, results: Sequence[tuple[int, dict[str, Any]]], configs: Sequence[FitConfig]
 ) -> list[tuple[int, Fit]]:
-    """Return the fits that `run_packed_fits` has returned from another process, with their places."""
+    """Return the fits that `run_packed_fits` returned from another process, with their places."""
     places = [(chunk[number], result) for number, result in results]
     return [(place, Fit(config=configs[place], **result)) for place, result in places]
 

@@ -311,7 +311,8 @@ def refuse_changes(left: RemainingWork, asked: ResumeOptions) -> None:
     """Raise LinfitError if something changed since the sweep began, unless that is allowed."""
     if left.changes and not asked.allow_changes:
         raise LinfitError(
-            f"{describe_changes(left.changes)}: put it back, or add --allow-changes and have a sweep of both"
+            f"{describe_changes(left.changes)}: put it back, "
+            "or add --allow-changes and have a sweep of both"
         )
 
 

@@ -47,8 +47,8 @@ def expand_varying_sections(
     """Replace each section that an override sets whole by its keys that differ.
 
     `optimizer={lr:0.01},{lr:1.0}` varies `optimizer.lr`. `keys` are the result of
-    `find_varying_keys(overrides)`, and `values_of(section)` returns the section of each job's config as
-    plain data. A component is compared with components of its own name only.
+    `find_varying_keys(overrides)`, and `values_of(section)` returns the section of each job's
+    config as plain data. A component is compared with components of its own name only.
     """
     given = map(Override.read, set(chain.from_iterable(overrides)))
     replaced = {

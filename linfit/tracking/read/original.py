@@ -219,5 +219,6 @@ def _find_equal(config: FitConfig, reader: RunReader | None, file: Path) -> Stor
     if reader is not None:
         store = f"and no run in {reader.store} has its fingerprint"
     raise ConfigError(
-        f"{file} has no {mlflow_names.WEIGHTS_FILE} beside it, {store}: there is nothing to compare with"
+        f"{file} has no {mlflow_names.WEIGHTS_FILE} beside it, {store}: "
+        "there is nothing to compare with"
     )

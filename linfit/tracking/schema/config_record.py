@@ -165,7 +165,10 @@ def _swept(data: dict[str, Any], varying: Sequence[str]) -> dict[str, float]:
 
 
 def _find(data: dict[str, Any], key: str) -> tuple[bool, Any]:
-    """Return True and the value if `flatten_config(data)` has the key, without flattening the rest."""
+    """Return True and the value if `flatten_config(data)` has the key.
+
+    The rest is not flattened.
+    """
     *groups, last = key.split(".")
     for group in groups:
         inner = data.get(group)

@@ -92,7 +92,8 @@ def require_room(store: LimitedStore, experiment: str, artifacts: str | None) ->
         and len(artifacts) + RUN_SUFFIX_LENGTH > MAX_ARTIFACT_URI
     ):
         raise RecordingError(
-            f"artifacts of runs would have addresses of {len(artifacts) + RUN_SUFFIX_LENGTH} characters "
+            "artifacts of runs would have addresses of "
+            f"{len(artifacts) + RUN_SUFFIX_LENGTH} characters "
             f"at {shorten(artifacts)}, "
             f"{MAX_ARTIFACT_URI} at most: name a shorter place with tracking.artifacts, "
             "or for runs that are there already with name=…"

@@ -2,8 +2,8 @@
 installed one.
 
 MLflow's client migrates an older store when it opens it, one way, and locks the older environment
-out. linfit never lets it: to read, it takes a copy (`linfit.tracking.store.copies`), and to write is
-refused before MLflow is asked.
+out. linfit never lets it: to read, it takes a copy (`linfit.tracking.store.copies`), and to
+write is refused before MLflow is asked.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def is_busy(error: BaseException) -> bool:
 
 
 class _Settings:
-    """The number of threads within `disable_mlflow_retries`, and MLflow's variables before the first of them."""
+    """Number of threads within `disable_mlflow_retries`; MLflow's variables before the first."""
 
     lock = Lock()
     inside = 0

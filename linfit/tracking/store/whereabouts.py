@@ -176,7 +176,10 @@ def _is_copied(
 
     Then this database is a copy of that one.
     """
-    query = f"SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY start_time LIMIT {RUNS_COMPARED}"
+    query = (
+        "SELECT run_uuid FROM runs WHERE experiment_id = ? "
+        f"ORDER BY start_time LIMIT {RUNS_COMPARED}"
+    )
     runs = database.execute(query, (experiment.number,)).fetchall()
     with suppress(OSError):
         for other in sorted(move.old.glob(f"*{file.suffix}")):

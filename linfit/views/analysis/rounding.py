@@ -1,4 +1,4 @@
-"""The evidence of twins (linfit/engine/rounding_twins.py): a file next to the tables, and a sentence."""
+"""The evidence of twins (engine/rounding_twins.py): a file next to the tables, and a sentence."""
 
 from __future__ import annotations
 

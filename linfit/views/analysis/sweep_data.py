@@ -1,6 +1,7 @@
 """A sweep as its tables hold it: one row for each fit, what was varied, and the curves.
 
-Every view of a sweep reads one `SweepData`. Each property is computed once, when it is first asked for.
+Every view of a sweep reads one `SweepData`. Each property is computed once, when first
+asked for.
 """
 
 from __future__ import annotations

@@ -75,7 +75,12 @@ def summarize_outcome(result: RunResult, comparison: Comparison | None) -> list[
         return _describe_leaderboard(result.completed, comparison)
     if result.sweep_id is not None and result.recorded is not None:
         return [
-            f"{count_outcomes(result.completed)} {describe_best(result.completed, result.recorded)}".strip()
+            " ".join(
+                (
+                    count_outcomes(result.completed),
+                    describe_best(result.completed, result.recorded),
+                )
+            ).strip()
         ]
     assert result.fit is not None
     return [describe_end(result.fit)]

@@ -98,7 +98,8 @@ def format_markdown_leaderboard(comparison: Comparison) -> str:
     The answer, the table, and how it was found.
     """
     table = "\n".join(format_markdown_rows(comparison))
-    return f"{escape_markdown(comparison.summarize())}\n\n{table}\n\n{format_markdown_note(comparison)}\n"
+    sentence = escape_markdown(comparison.summarize())
+    return f"{sentence}\n\n{table}\n\n{format_markdown_note(comparison)}\n"
 
 
 def format_markdown_rows(comparison: Comparison) -> list[str]:

@@ -229,7 +229,8 @@ def _several(reproduction: Reproduction, words: OutcomeWords) -> None:
         verdict = repetition.verdict
         if verdict in (Verdict.DIFFERS, Verdict.REFUSED):
             out.print(
-                f"{verdict.value:<10} {escape_stored(repetition.name)}: {escape_stored(repetition.why)}"
+                f"{verdict.value:<10} "
+                f"{escape_stored(repetition.name)}: {escape_stored(repetition.why)}"
             )
     counts = {verdict: reproduction.count_verdict(verdict) for verdict in Verdict}
     named = (f"{count} {verdict.value}" for verdict, count in counts.items() if count)

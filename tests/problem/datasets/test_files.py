@@ -242,7 +242,7 @@ def test_one_column_needs_no_list() -> None:
 
 
 def test_published_numbers_travel_with_the_tests() -> None:
-    published = json.loads((Path(__file__).parents[1] / "data" / "published.json").read_text())
+    published = json.loads((Path(__file__).parents[2] / "data" / "published.json").read_text())
     assert len(published["levels"]) == 4
     assert all(
         math.isfinite(loss)

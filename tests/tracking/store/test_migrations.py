@@ -36,7 +36,7 @@ from linfit.tracking.store.store import Store, resolve_store
 from tests.stores.write import ELSEWHERE, move
 
 Linfit = Callable[..., Any]
-ARCHIVES = sorted((Path(__file__).parents[1] / "stores").glob("mlflow-*.tar.xz"))
+ARCHIVES = sorted((Path(__file__).parents[2] / "stores").glob("mlflow-*.tar.xz"))
 OLDEST, OLDEST_REVISION = ARCHIVES[0], "1b5f0d9ad7c1"
 FILE = Path("outputs", "mlflow.db")
 UNKNOWN = "0123456789ab"

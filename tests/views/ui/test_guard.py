@@ -579,7 +579,8 @@ for change in (lambda: setattr(registry, "get_registered_artifact_repositories",
     except (ImportError, AttributeError, TypeError) as error:
         print(type(error).__name__)
 import os, json
-os.environ[guard_server.SERVER_ORDER] = json.dumps({**order, "parent": os.getppid(), "unguarded": False})
+order = {**order, "parent": os.getppid(), "unguarded": False}
+os.environ[guard_server.SERVER_ORDER] = json.dumps(order)
 guard_server.run_guarded_server()
 """
 

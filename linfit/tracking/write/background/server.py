@@ -1,8 +1,7 @@
 """The recording process, in which MLflow lives while linfit's own process fits.
 
-`linfit.tracking.write.background.prestart` starts it, and `linfit.tracking.write.background.remote` sends it requests
-(`linfit.tracking.write.background.messages`). It opens one recorder and calls that recorder's methods. It exits when
-its connection is closed, or with its parent.
+prestart.py starts it, and remote.py sends it requests (messages.py). It opens one recorder and
+calls that recorder's methods. It exits when its connection is closed, or with its parent.
 """
 
 from __future__ import annotations

@@ -202,7 +202,8 @@ def test_waiting_for_a_fifo_is_told_and_can_be_interrupted(tmp_path: Path) -> No
     os.mkfifo(tmp_path / "data.fifo")
     # The tests themselves may run where SIGINT is ignored.
     listening = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    program = f"{listening}; from linfit.problem.datasets.readers.pipes import copy_if_pipe; copy_if_pipe(sys.argv[1])"
+    imported = "from linfit.problem.datasets.readers.pipes import copy_if_pipe"
+    program = f"{listening}; {imported}; copy_if_pipe(sys.argv[1])"
     with subprocess.Popen(
         [sys.executable, "-c", program, "data.fifo"],
         cwd=tmp_path,
