@@ -92,58 +92,73 @@ MUTATIONS = (
     ),
     Mutation("problem/split.py", "- round(§ * §)", "- int(§ * §)", "problem/test_split.py"),
     Mutation(
-        "problem/theory.py",
+        "problem/theory/optimum.py",
         "= 2 * § * np.square(np.linalg.svd(",
         "= 1 * § * np.square(np.linalg.svd(",
-        "problem/test_theory.py",
+        "problem/theory/test_optimum.py",
     ),
     Mutation(
-        "problem/theory.py",
-        "(§[-2] * §[-1] <= §) &",
-        "(§[-2] * §[-1] < 0) &",
+        "problem/theory/optimum.py",
+        "= §[-2] * §[-1] <= §",
+        "= §[-2] * §[-1] < 0",
         "problem/test_accuracy.py problem/test_theory.py",
     ),
-    Mutation("problem/robust.py", "- § + 0.5 * §)", "- § + 0.4 * §)", "problem/test_robust.py"),
-    Mutation("problem/summary.py", ":] - §.T", ":] + §.T", "problem/test_summary.py"),
     Mutation(
-        "problem/loading.py",
+        "problem/theory/huber.py",
+        "- § + 0.5 * §)",
+        "- § + 0.4 * §)",
+        "problem/theory/test_huber.py",
+    ),
+    Mutation(
+        "problem/theory/sufficient_statistics.py",
+        ":] - §.T",
+        ":] + §.T",
+        "problem/theory/test_sufficient_statistics.py",
+    ),
+    Mutation(
+        "problem/datasets/prepare.py",
         "return math.sqrt(§(",
         "return float(§(",
         "problem/test_losses.py problem/test_summary.py engine/test_weights.py",
     ),
     Mutation(
-        "problem/datasets.py",
+        "problem/datasets/synthetic.py",
         "return § + §.noise * §.",
         "return § + 2 * §.noise * §.",
         "problem/test_datasets.py test_fingerprint.py engine/test_single.py",
     ),
     # readers
     Mutation(
-        "problem/tables.py",
+        "problem/datasets/readers/tables.py",
         "§ = §.line_num + 1",
         "§ = §.line_num + 2",
         "problem/test_files.py problem/test_tables.py",
     ),
     Mutation(
-        "problem/cells.py",
+        "problem/datasets/readers/validation.py",
         "(np.abs(§) > §,",
         "(np.abs(§) > 1e9 * §,",
         "test_own_data.py problem/test_tables.py",
     ),
     Mutation(
-        "problem/npy.py",
+        "problem/datasets/readers/npy.py",
         "if § > (§ :=",
         "if 0 * § > (§ :=",
-        "problem/test_bombs.py::test_an_archive_that_unpacks_to_far_more_is_refused "
-        "problem/test_bombs.py",
+        "problem/datasets/readers/test_bombs.py::test_an_archive_that_unpacks_to_far_more_is_refused "
+        "problem/datasets/readers/test_bombs.py",
     ),
     Mutation(
-        "problem/parquet_pages.py",
+        "problem/datasets/readers/parquet_pages.py",
         "if § != §.num_values:",
         "if False and § != §.num_values:",
         "problem/test_bombs.py problem/test_tables.py",
     ),
-    Mutation("problem/arrays.py", "§.ndim != 2 or", "§.ndim != 2 and", "tracking/test_data.py"),
+    Mutation(
+        "problem/datasets/arrays.py",
+        "§.ndim != 2 or",
+        "§.ndim != 2 and",
+        "tracking/read/test_data_access.py",
+    ),
     # method
     Mutation("method/gradients.py", "§[:, §] -= §", "§[:, §] -= 0 * §", "method/test_gradients.py"),
     Mutation(
@@ -156,45 +171,47 @@ MUTATIONS = (
         "method/optimizers.py",
         "np.sqrt(1 - §(",
         "np.square(1 - §(",
-        "engine/test_stacked.py::test_one_step_from_any_state_of_the_single_engine_agrees "
-        "engine/test_stacked.py",
+        "engine/stacked/test_run.py::test_one_step_from_any_state_of_the_single_engine_agrees "
+        "engine/stacked/test_run.py",
     ),
     Mutation(
-        "method/optimizers.py",
-        "(2 * (1 + §) / (1 + 2",
-        "(2 * (1 - §) / (1 + 2",
+        "method/linear_steps.py",
+        "2 * (1 + §) / (1 + 2",
+        "2 * (1 - §) / (1 + 2",
         "method/test_optimizers.py sweeps/test_stability.py",
     ),
     Mutation(
         "method/optimizers.py",
-        "1, 1, 1) - 1) *",
-        "1, 1, 1) - 0) *",
-        "engine/test_stacked.py::test_one_step_from_any_state_of_the_single_engine_agrees "
-        "engine/test_stacked.py",
+        "1, 1, 1) - 1",
+        "1, 1, 1) - 0",
+        "engine/stacked/test_run.py::test_one_step_from_any_state_of_the_single_engine_agrees "
+        "engine/stacked/test_run.py",
     ),
     Mutation(
         "method/optimizers.py",
         ".addcmul(§, §, value=-1)",
         ".addcmul(§, §, value=1)",
-        "engine/test_stacked.py::test_one_step_from_any_state_of_the_single_engine_agrees "
-        "engine/test_stacked.py",
+        "engine/stacked/test_run.py::test_one_step_from_any_state_of_the_single_engine_agrees "
+        "engine/stacked/test_run.py",
     ),
     Mutation(
         "method/schedules.py",
         "(1 + math.cos(",
         "(1 - math.cos(",
-        "engine/test_batches.py::test_the_learning_rate_is_that_of_torchs_scheduler "
-        "engine/test_batches.py",
+        "engine/stacked/test_batches.py::test_the_learning_rate_is_that_of_torchs_scheduler "
+        "engine/stacked/test_batches.py",
     ),
     Mutation(
-        "method/classical.py",
+        "method/accelerated.py",
         "4 / (3 * § + §)",
         "4 / (3 * § - §)",
-        "method/test_classical.py",
+        "method/test_accelerated.py",
     ),
-    Mutation("method/batches.py", "/ max(1, § - 1)", "/ max(1, §)", "engine/test_batches.py"),
+    Mutation(
+        "method/batches.py", "/ max(1, § - 1)", "/ max(1, §)", "engine/stacked/test_batches.py"
+    ),
     # scripts
-    Mutation("problem/losses.py", '"2 / residual.', '"1 / residual.', "test_listing.py"),
+    Mutation("problem/losses.py", '"2 / residual.', '"1 / residual.', "test_script.py"),
     # engine: single
     Mutation(
         "engine/single.py",
@@ -204,38 +221,45 @@ MUTATIONS = (
         "engine/test_stopping.py "
         "engine/test_extremes.py",
     ),
-    Mutation("engine/limits.py", "§ + 2 * § +", "§ - 2 * § +", "engine/test_stopping.py"),
+    Mutation("engine/stopping.py", "§ + 2 * § +", "§ - 2 * § +", "engine/test_stopping.py"),
     # engine: stacked
     Mutation(
-        "engine/ledger.py",
+        "engine/stacked/trace.py",
         "& ~(§ <= §[§])",
         "& (§ > §[§])",
-        "engine/test_stacked.py::test_divergence_is_found_at_its_step_and_recorded_last "
+        "engine/stacked/test_run.py::test_divergence_is_found_at_its_step_and_recorded_last "
         "engine/test_stopping.py "
         "engine/test_extremes.py",
     ),
     Mutation(
-        "engine/ledger.py",
+        "engine/stacked/trace.py",
         "§[§] = § + §[§][",
         "§[§] = 1 + § + §[§][",
-        "engine/test_stacked.py::"
+        "engine/stacked/test_run.py::"
         "test_the_end_and_the_step_of_tolerance_agree_where_the_method_contracts "
         "engine/test_stopping.py",
     ),
     Mutation(
-        "engine/stacked.py",
+        "engine/stacked/run.py",
         ", 2) if len(§) == 1",
         ", 2) if len(§) == 0",
-        "engine/test_stacked.py::test_bits_do_not_depend_on_stack_place_neighbours_or_blocks "
-        "engine/test_stacked.py::test_bits_of_every_gradient_at_every_size",
+        "engine/stacked/test_run.py::test_bits_do_not_depend_on_stack_place_neighbours_or_blocks "
+        "engine/stacked/test_run.py::test_bits_of_every_gradient_at_every_size",
     ),
-    Mutation("engine/iteration.py", "§, 1 + §)", "§, 2 + §)", "engine/test_prediction.py"),
-    Mutation("engine/prediction.py", "/ (2 - §", "/ (2 + §", "engine/test_prediction.py"),
     Mutation(
-        "engine/surroundings.py",
+        "engine/prediction/linear_iteration.py",
+        "§, 1 + §)",
+        "§, 2 + §)",
+        "engine/prediction/test_predict.py",
+    ),
+    Mutation(
+        "engine/prediction/predict.py", "/ (2 - §", "/ (2 + §", "engine/prediction/test_predict.py"
+    ),
+    Mutation(
+        "engine/caller_settings.py",
         "if §() != §:",
         "if False and §() != §:",
-        "engine/test_surroundings.py",
+        "engine/test_caller_settings.py",
     ),
     # config
     Mutation(
@@ -246,90 +270,108 @@ MUTATIONS = (
     ),
     # sweeps: compose
     Mutation(
-        "sweeps/axes.py", "+ u * (math.log(§) -", "+ u * (math.log(§) +", "sweeps/test_ways.py"
+        "sweeps/search_space/axes.py",
+        "+ u * (math.log(§) -",
+        "+ u * (math.log(§) +",
+        "sweeps/search_space/test_sweeper.py",
     ),
     Mutation(
-        "sweeps/slots.py",
+        "sweeps/compose/fast_path.py",
         'return "${" not in § and',
         "return",
-        "sweeps/test_expansion.py",
+        "sweeps/compose/test_expansion.py",
     ),
     Mutation(
-        "sweeps/overrides.py",
+        "sweeps/config_files/overrides.py",
         ".count(§) > 1]",
         ".count(§) > 2]",
         "sweeps/test_request.py sweeps/test_composition.py",
     ),
     # sweeps: run
     Mutation(
-        "sweeps/workers.py",
+        "sweeps/executors/processes.py",
         "if len(§) > 1 and § < §:",
         "if len(§) > 2 and § < §:",
-        "sweeps/test_workers.py::test_only_the_fit_that_kills_its_worker_fails",
+        "sweeps/executors/test_processes.py::test_only_the_fit_that_kills_its_worker_fails",
     ),
-    Mutation("sweeps/stability.py", "if § > §}", "if § > 2 * §}", "sweeps/test_stability.py"),
+    Mutation(
+        "sweeps/preflight/stability.py",
+        "if § > §:",
+        "if § > 2 * §:",
+        "sweeps/preflight/test_stability.py",
+    ),
     # sweeps: resume
     Mutation(
-        "sweeps/resuming.py",
+        "sweeps/resume/resume.py",
         '== "FAILED") == (',
         '== "FAILED") != (',
-        "sweeps/test_resuming.py::test_failed_fits_are_run_again_when_asked "
-        "sweeps/test_resuming.py",
+        "sweeps/resume/test_resume.py::test_failed_fits_are_run_again_when_asked "
+        "sweeps/resume/test_resume.py",
     ),
-    Mutation("sweeps/drift.py", "if § != §.get(§)}", "if § == §.get(§)}", "sweeps/test_drift.py"),
+    Mutation(
+        "sweeps/resume/drift.py",
+        "if § != §.get(§)}",
+        "if § == §.get(§)}",
+        "sweeps/resume/test_drift.py",
+    ),
     # tracking: write
     Mutation(
-        "writing.py",
+        "system/atomic_files.py",
         'with §.open("rb+") as §: try: os.fsync(',
         'with §.open("rb+") as §:\n        try:\n            int(',
-        "sweeps/test_finding.py",
+        "sweeps/resume/test_find.py",
     ),
     Mutation(
-        "tracking/patience.py",
+        "tracking/store/retry.py",
         "if not §(§) or",
         "if True or",
-        "tracking/test_database.py::test_a_lock_is_waited_for tracking/test_store.py",
+        "tracking/write/test_database.py::test_a_lock_is_waited_for tracking/test_store.py",
     ),
     Mutation(
-        "tracking/block.py",
-        "if § != § else",
-        "if § == § else",
-        "tracking/test_database.py::test_any_points_are_kept_as_the_client_keeps_them "
-        "tracking/test_database.py",
+        "tracking/write/rows.py",
+        "if § != §:",
+        "if § == §:",
+        "tracking/write/test_database.py::test_any_points_are_kept_as_the_client_keeps_them "
+        "tracking/write/test_database.py",
     ),
     Mutation(
-        "tracking/tables.py",
+        "tracking/tables/parts.py",
         "elif § < §:",
         "elif § > §:",
-        "sweeps/test_resuming.py::test_an_interrupted_sweep_ends_as_another "
-        "sweeps/test_resuming.py::test_failed_fits_are_run_again_when_asked",
+        "sweeps/resume/test_resume.py::test_an_interrupted_sweep_ends_as_another "
+        "sweeps/resume/test_resume.py::test_failed_fits_are_run_again_when_asked",
     ),
     # tracking: masking
-    Mutation("tracking/masking.py", "> (0.45 if", "> (0.95 if", "tracking/test_masking.py"),
+    Mutation(
+        "tracking/secrets/masking.py",
+        "> (0.45 if",
+        "> (0.95 if",
+        "tracking/secrets/test_masking.py",
+    ),
     # tracking: provenance
     Mutation(
-        "tracking/code.py",
+        "tracking/provenance/code_digest.py",
         'if § == "body" and',
         'if § == "nothing" and',
         "test_fingerprint.py tracking/test_environment.py",
     ),
     Mutation(
-        "tracking/git.py",
-        '(b"\\r\\n", b"\\n"), len(',
-        '(b"\\r\\n", b"\\r\\n"), len(',
-        "tracking/test_environment.py",
+        "tracking/provenance/git.py",
+        '(b"\\r\\n", b"\\n")',
+        '(b"\\r\\n", b"\\r\\n")',
+        "tracking/provenance/test_environment.py",
     ),
     # tracking: read
     Mutation(
-        "tracking/sealed.py",
+        "tracking/read/sweep_tables.py",
         "and §(§) != §:",
         "and §(§) is §:",
         "test_reproduction.py::test_a_flipped_bit_of_a_table_is_refused_with_its_name "
-        "tracking/test_stored.py "
+        "tracking/read/test_config.py "
         "tracking/test_model.py",
     ),
     Mutation(
-        "tracking/comparison.py",
+        "tracking/read/comparison.py",
         "[-1]) <= 1",
         "[-1]) <= 0",
         "test_reproduction.py::test_the_verdict",
@@ -343,23 +385,39 @@ MUTATIONS = (
         "test_reproduction.py",
     ),
     Mutation(
-        "verification.py",
+        "engine/difference.py",
         "[§ > §[§]]",
         "[§ < §[§]]",
         "test_verification.py::test_engines_part_where_losses_do test_verification.py",
     ),
     # views
-    Mutation("views/statistics.py", ", 0.5 + § / 2)", ", 0.5 + § / 4)", "views/test_statistics.py"),
-    Mutation("views/ranking.py", "** 2 - §) // 2", "** 2 - §) // 1", "views/test_ranking.py"),
     Mutation(
-        "views/comparison.py", "§ + 1 if § else 1", "§ + 1 if § else 2", "views/test_comparison.py"
+        "views/analysis/statistics.py",
+        ", 0.5 + § / 2)",
+        ", 0.5 + § / 4)",
+        "views/analysis/test_statistics.py",
     ),
     Mutation(
-        "views/guard.py", "not in (None, §):", 'not in (None, §, "null"):', "views/test_guard.py"
+        "views/analysis/ranking.py",
+        "** 2 - §) // 2",
+        "** 2 - §) // 1",
+        "views/analysis/test_ranking.py",
+    ),
+    Mutation(
+        "views/analysis/comparison.py",
+        "§ + 1 if § else 1",
+        "§ + 1 if § else 2",
+        "views/analysis/test_comparison.py",
+    ),
+    Mutation(
+        "views/ui/guard.py",
+        "not in (None, §):",
+        'not in (None, §, "null"):',
+        "views/ui/test_guard.py",
     ),
     # cli
     Mutation(
-        "interrupts.py", "return 128 + (", "return 127 + (", "sweeps/test_drift.py test_cli.py"
+        "system/signals.py", "return 128 + (", "return 127 + (", "sweeps/test_drift.py test_cli.py"
     ),
 )
 

@@ -90,4 +90,4 @@ def discard_process() -> None:
     """Let the recording process exit if nobody has taken it."""
     child = take_process()
     if child is not None:
-        child.close()
+        child.discard()

@@ -99,13 +99,15 @@ class ChildProcess:
         frame = receive_frame(self._connection)
         return None if frame is None else pickle.loads(frame)
 
-    def close(self) -> None:
-        """Close the connection, which ends the child as soon as it is idle."""
+    def discard(self) -> None:
+        """Let the child end as soon as it is idle, and return at once."""
         self._connection.close()
+        # Its exit code is read by a thread: the child would otherwise stay as a zombie.
+        threading.Thread(target=self.process.wait, name="linfit-reaper", daemon=True).start()
 
     def wait(self) -> int:
         """Close the connection, wait for the child's end, and return its exit code."""
-        self.close()
+        self._connection.close()
         return self.process.wait()
 
 
