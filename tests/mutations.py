@@ -101,7 +101,7 @@ MUTATIONS = (
         "problem/theory/optimum.py",
         "= §[-2] * §[-1] <= §",
         "= §[-2] * §[-1] < 0",
-        "problem/test_accuracy.py problem/test_theory.py",
+        "problem/theory/test_accuracy.py problem/theory/test_optimum.py",
     ),
     Mutation(
         "problem/theory/huber.py",
@@ -119,39 +119,40 @@ MUTATIONS = (
         "problem/datasets/prepare.py",
         "return math.sqrt(§(",
         "return float(§(",
-        "problem/test_losses.py problem/test_summary.py engine/test_weights.py",
+        "problem/test_losses.py problem/theory/test_sufficient_statistics.py engine/test_weights.py",
     ),
     Mutation(
         "problem/datasets/synthetic.py",
         "return § + §.noise * §.",
         "return § + 2 * §.noise * §.",
-        "problem/test_datasets.py test_fingerprint.py engine/test_single.py",
+        "problem/datasets/test_datasets.py test_fingerprint.py engine/test_single.py",
     ),
     # readers
     Mutation(
         "problem/datasets/readers/tables.py",
         "§ = §.line_num + 1",
         "§ = §.line_num + 2",
-        "problem/test_files.py problem/test_tables.py",
+        "problem/datasets/test_files.py problem/datasets/readers/test_tables.py",
     ),
     Mutation(
         "problem/datasets/readers/validation.py",
         "(np.abs(§) > §,",
         "(np.abs(§) > 1e9 * §,",
-        "test_own_data.py problem/test_tables.py",
+        "test_own_data.py problem/datasets/readers/test_tables.py",
     ),
     Mutation(
         "problem/datasets/readers/npy.py",
         "if § > (§ :=",
         "if 0 * § > (§ :=",
-        "problem/datasets/readers/test_bombs.py::test_an_archive_that_unpacks_to_far_more_is_refused "
+        "problem/datasets/readers/test_bombs.py"
+        "::test_an_archive_that_unpacks_to_far_more_is_refused "
         "problem/datasets/readers/test_bombs.py",
     ),
     Mutation(
         "problem/datasets/readers/parquet_pages.py",
         "if § != §.num_values:",
         "if False and § != §.num_values:",
-        "problem/test_bombs.py problem/test_tables.py",
+        "problem/datasets/readers/test_bombs.py problem/datasets/readers/test_tables.py",
     ),
     Mutation(
         "problem/datasets/arrays.py",
@@ -178,7 +179,7 @@ MUTATIONS = (
         "method/linear_steps.py",
         "2 * (1 + §) / (1 + 2",
         "2 * (1 - §) / (1 + 2",
-        "method/test_optimizers.py sweeps/test_stability.py",
+        "method/test_optimizers.py sweeps/preflight/test_stability.py",
     ),
     Mutation(
         "method/optimizers.py",
@@ -285,7 +286,7 @@ MUTATIONS = (
         "sweeps/config_files/overrides.py",
         ".count(§) > 1]",
         ".count(§) > 2]",
-        "sweeps/test_request.py sweeps/test_composition.py",
+        "sweeps/compose/test_request.py sweeps/compose/test_compose.py",
     ),
     # sweeps: run
     Mutation(
@@ -325,7 +326,7 @@ MUTATIONS = (
         "tracking/store/retry.py",
         "if not §(§) or",
         "if True or",
-        "tracking/write/test_database.py::test_a_lock_is_waited_for tracking/test_store.py",
+        "tracking/write/test_database.py::test_a_lock_is_waited_for tracking/store/test_store.py",
     ),
     Mutation(
         "tracking/write/rows.py",
@@ -353,7 +354,7 @@ MUTATIONS = (
         "tracking/provenance/code_digest.py",
         'if § == "body" and',
         'if § == "nothing" and',
-        "test_fingerprint.py tracking/test_environment.py",
+        "test_fingerprint.py tracking/provenance/test_environment.py",
     ),
     Mutation(
         "tracking/provenance/git.py",
@@ -417,7 +418,10 @@ MUTATIONS = (
     ),
     # cli
     Mutation(
-        "system/signals.py", "return 128 + (", "return 127 + (", "sweeps/test_drift.py test_cli.py"
+        "system/signals.py",
+        "return 128 + (",
+        "return 127 + (",
+        "sweeps/resume/test_drift.py test_cli.py",
     ),
 )
 
