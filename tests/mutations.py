@@ -119,7 +119,8 @@ MUTATIONS = (
         "problem/datasets/prepare.py",
         "return math.sqrt(§(",
         "return float(§(",
-        "problem/test_losses.py problem/theory/test_sufficient_statistics.py engine/test_weights.py",
+        "problem/test_losses.py problem/theory/test_sufficient_statistics.py "
+        "engine/test_weights.py",
     ),
     Mutation(
         "problem/datasets/synthetic.py",
