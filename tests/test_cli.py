@@ -611,7 +611,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished(
             yield place, fit
 
     monkeypatch.setattr(block_pipeline, "BLOCK", 2)
-    monkeypatch.setattr("linfit.sweeps.executors.executor.fits_as_done", interrupted)
+    monkeypatch.setattr("linfit.sweeps.executors.executor.fit_as_completed", interrupted)
     done = linfit("run", "-m", "seed=0,1,2,3", "steps=3")
     assert done.code == 130
     assert "3 finished fits are kept" in done.err

@@ -48,12 +48,12 @@ def break_off(
             for number, (place, fit) in enumerate(fit_as_completed(configs)):
                 if number == before:
                     monkeypatch.setattr(
-                        "linfit.sweeps.executors.executor.fits_as_done", fit_as_completed
+                        "linfit.sweeps.executors.executor.fit_as_completed", fit_as_completed
                     )
                     raise error
                 yield place, fit
 
-        monkeypatch.setattr("linfit.sweeps.executors.executor.fits_as_done", broken)
+        monkeypatch.setattr("linfit.sweeps.executors.executor.fit_as_completed", broken)
 
     return arrange
 

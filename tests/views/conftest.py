@@ -84,7 +84,7 @@ def sweep(
                 fails = random.random() < failing
                 yield place, Fit(fit.config, Status.FAILED, error="no luck") if fails else fit
 
-        monkeypatch.setattr("linfit.sweeps.executors.executor.fits_as_done", some)
+        monkeypatch.setattr("linfit.sweeps.executors.executor.fit_as_completed", some)
         steps = [] if any(argument.startswith("steps=") for argument in arguments) else ["steps=12"]
         result = execute(["--multirun", *steps, *arguments])
         assert result.recorded is not None

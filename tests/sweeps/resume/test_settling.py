@@ -166,7 +166,7 @@ def test_a_sweep_broken_off_between_batches_says_the_same_when_it_is_resumed(
             yield place, fit
 
     with monkeypatch.context() as patch:
-        patch.setattr("linfit.sweeps.executors.executor.fits_as_done", broken)
+        patch.setattr("linfit.sweeps.executors.executor.fit_as_completed", broken)
         if dies:
             kill(patch)
         assert linfit("run", "-m", *in_batches(2), *THREE, *COMMON).code == 130

@@ -98,7 +98,7 @@ def test_an_interrupted_run_still_says_what_was_asked(
     def interrupt(*anything: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("linfit.sweeps.run.single_run.fits_as_done", interrupt)
+    monkeypatch.setattr("linfit.sweeps.run.single_run.fit_as_completed", interrupt)
     linfit("run", "seed=4")
     run = run_of(client, "adhoc", "fit")
     assert run.info.status == "KILLED"
