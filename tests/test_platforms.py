@@ -24,7 +24,7 @@ from tests.conftest import Ran
 ROOT = Path(package.__file__).parents[1]
 FILES = sorted([*ROOT.glob("linfit/**/*.py"), *ROOT.glob("hydra_plugins/**/*.py")])
 #: The module that may use what some system lacks.
-HOME = ROOT / "linfit" / "system.py"
+HOME = ROOT / "linfit" / "system" / "host.py"
 #: What Windows lacks, by module, and `sched_getaffinity` and the like, which macOS lacks too.
 MISSING = {
     "os": {

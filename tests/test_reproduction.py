@@ -645,7 +645,7 @@ class Interrupted:
     def client(self) -> Any:
         return self
 
-    def find(self, run_id: str) -> StoredRun:
+    def find_run(self, run_id: str) -> StoredRun:
         return record_of(run_id, {}, {})
 
     def get_metric_history(self, run_id: str, key: str) -> list[Any]:

@@ -30,7 +30,7 @@ FLOATS: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8
 
 
 class LinearPredictor:
-    """ŷ `[n, q]` = X `[n, p]` W `[p, q]` in W's dtype; `expand` makes X of columns, in float64."""
+    """ŷ `[n, q]` = X `[n, p]` W `[p, q]` in the dtype of W; `expand` makes X of columns, in float64."""
 
     def __init__(
         self,

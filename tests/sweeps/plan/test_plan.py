@@ -255,7 +255,7 @@ def test_a_time_that_cannot_be_tried_is_unknown(monkeypatch: pytest.MonkeyPatch)
     def broken(tasks: Any) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(timing, "_stacked", broken)
+    monkeypatch.setattr(timing, "_measure_stacked", broken)
     planned = plan_run(["-m", "tracking=none", "seed=0,1"])
     assert planned.seconds is planned.stacks[0].seconds is None
 
