@@ -97,6 +97,7 @@ def everything(folder: Path) -> dict[Path, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_nothing_is_written_where_a_store_says(settled: Store, linfit: Linfit) -> None:
     out = settled.folder.parent / BAIT
     (settled.folder / "outputs" / "artifacts" / "link").symlink_to(out)

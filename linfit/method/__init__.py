@@ -1,1 +1,4 @@
-"""Models, initial weights, gradients and optimizers. They know problems, not the engines."""
+"""Define how it is solved: models, initial weights, gradients and optimizers.
+
+They know problems, not the engines.
+"""

@@ -108,7 +108,10 @@ class Accelerated(Optimizer):
         return update
 
     def largest_stable_lr(self, curvature: float, n: float) -> float | None:
-        """Return 2(1 + momentum)/λ, if `ahead` over 1 + 2·momentum; None without a momentum."""
+        """Return 2(1 + momentum)/λ, divided by 1 + 2·momentum if `lookahead`.
+
+        None without a momentum.
+        """
         if self.momentum is None:
             return None
         return stable_momentum_lr(self.momentum, self.lookahead, curvature)

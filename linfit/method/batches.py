@@ -172,5 +172,5 @@ def count_batches_ahead(size: int, streams: int = 1) -> int:
 
 
 def batch_gradient_scale(loss: Loss, n: int, size: int, q: int) -> float:
-    """Return the factor with which a batch's gradient expects the gradient of all n samples."""
+    """Return the factor by which a batch's gradient has the gradient of all n as its mean."""
     return n / size * (loss.scale(n, q) / loss.scale(size, q))

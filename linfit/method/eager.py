@@ -54,7 +54,7 @@ def strip_layers(method: AnyMethod) -> AnyMethod:
 
 
 def identify_layer(method: AnyMethod) -> str | None:
-    """Return the outermost layer of `method` if it is one that is taken off, None otherwise."""
+    """Return the name of the outermost wrapper of `method` if `eager` removes it, None if not."""
     code = getattr(method, "__code__", None)
     name = getattr(code, "co_qualname", None)
     known = name in (COMPILER, GRADIENT_MODE, PROFILER) and hasattr(method, "__wrapped__")

@@ -1,4 +1,4 @@
-"""What is solved: datasets, losses, and what is known of the answer.
+"""Define what is solved: datasets, losses, and the exactly known answer.
 
-It knows nothing of how it is solved.
+Nothing in here knows how it is solved.
 """

@@ -1,4 +1,4 @@
-"""Many of them: from YAML and overrides to fit configs, and from these to recorded runs.
+"""Compose many fits from YAML and overrides, run them, and record them.
 
 Hydra and OmegaConf stay in here.
 """

@@ -1,1 +1,1 @@
-"""Looking at fits. Nothing in here is imported by a fit."""
+"""Show fits. Nothing in here is imported by a fit."""

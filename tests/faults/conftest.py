@@ -180,3 +180,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             "".join(f"{row[key]!s:<{26 if key == columns[0] else 8}}" for key in columns)
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of this folder: they start and kill processes, which takes seconds each."""
+    for item in items:
+        if (
+            item.path.parent == Path(__file__).parent
+            and item.get_closest_marker("faults_all") is None
+        ):
+            item.add_marker(pytest.mark.faults)

@@ -19,6 +19,7 @@ from tests.helpers import OPTIMIZERS, ROOT, OptimizerRow, label
 TORCH = [row for row in OPTIMIZERS if row.torch]
 
 
+@pytest.mark.slow
 def test_fits_have_their_bits_without_torchs_compiler() -> None:
     program = [sys.executable, "-W", "ignore", "-m", "tests.method.uncompiled"]
     done = subprocess.run(

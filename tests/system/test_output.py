@@ -108,6 +108,7 @@ def _signals() -> Iterator[None]:
     signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_signals")
 def test_every_command_prints_in_every_encoding(linfit: Linfit, workdir: Path) -> None:
     assert linfit("run", "-m", f'name="{NAME}"', "seed=0,1", "steps=5", "pictures=false").code == 0

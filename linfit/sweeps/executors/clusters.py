@@ -53,7 +53,7 @@ DASK_LOGGERS = (
     "asyncio",
 )
 
-#: Packed chunks (`workers.parcel`), by the chunk's number.
+#: Packed chunks (`processes.pack_fits`), by the chunk's number.
 Tasks = dict[int, tuple[list[dict[str, Any]], dict[str, Any], str]]
 #: A chunk's number with its results, or with the exception by which the cluster gave it up.
 Outcomes = Generator[tuple[int, Any], None, None]

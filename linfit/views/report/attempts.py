@@ -1,4 +1,7 @@
-"""Extras of a run that is recorded already: a failure is one line on stderr, and fails nothing."""
+"""Try what a recorded run can do without: pictures, a report, a description.
+
+A failure is one line on stderr, and fails nothing.
+"""
 
 from __future__ import annotations
 

@@ -249,6 +249,7 @@ def test_what_theory_does_not_know_it_does_not_say() -> None:
     assert contraction_rate(found.config, found.optimum, 30) == predicted.rate
 
 
+@pytest.mark.slow
 def test_descent_by_batches_comes_to_rest_at_the_noise_floor() -> None:
     batch = {"name": "minibatch", "size": 8, "replacement": True}
     found, theory = run(

@@ -272,7 +272,9 @@ def quiet(_: str) -> None:
     return None
 
 
-@pytest.mark.parametrize("experiment", ["linfit", *EXPERIMENTS])
+@pytest.mark.parametrize(
+    "experiment", ["linfit", *(pytest.param(one, marks=pytest.mark.slow) for one in EXPERIMENTS)]
+)
 @given(job=ordinary() | overrides())
 @PROFILE
 def test_a_job_equals_what_hydra_composes(

@@ -159,6 +159,7 @@ def test_bits_do_not_depend_on_the_number_of_workers() -> None:
     assert all(fit.config is configs[place] for place, fit in spread.items())
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 def test_a_sweep_is_recorded_as_without_workers(linfit: Linfit, workdir: Path) -> None:
     from pyarrow.parquet import read_table

@@ -58,7 +58,7 @@ def own_components(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default")  # of joblib's processes and their semaphores
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_each_job_is_a_run_of_its_own(
     launcher: str, linfit: Linfit, workdir: Path, client: Any, own_components: None
 ) -> None:

@@ -190,6 +190,7 @@ def test_what_is_refused_is_refused_as_ever(opened: Opened, tmp_path: Path) -> N
     assert run_count(file_of(remote)) == 2
 
 
+@pytest.mark.slow
 def test_a_lock_is_waited_for_and_said(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
     remote = opened()
     remote.wait_until_open()

@@ -103,7 +103,13 @@ def test_runs_and_sweeps_over_http(
     assert not (workdir / "outputs" / "artifacts").exists()
 
 
-@pytest.mark.parametrize("password", [CANARY, f"p@{CANARY}", "${oc.env:CANARY}"])
+@pytest.mark.parametrize(
+    "password",
+    [
+        f"p@{CANARY}",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (CANARY, "${oc.env:CANARY}")),
+    ],
+)
 def test_no_secret_is_written_or_said_anywhere(
     password: str,
     server: str,
@@ -167,6 +173,7 @@ def content(file: Path) -> str:
     return file.read_bytes().decode("latin-1")
 
 
+@pytest.mark.slow
 def test_the_ui_leaves_no_process_behind(workdir: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
