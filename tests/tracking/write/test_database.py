@@ -250,7 +250,7 @@ statements.find_known_datasets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 metrics = tuple(("loss", 1.0, step) for step in range(1000))
 rows = [RunRecord("child", 1, 2, "FINISHED", {{}}, {{}}, metrics) for _ in range(200)]
 tracking = MLflowTracking(uri={recorder.store.uri!r}, artifacts={recorder.store.artifacts!r})
-open_recorder(tracking, {NAME!r}).add(rows)
+open_recorder(tracking, {NAME!r}).log_runs(rows)
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL
