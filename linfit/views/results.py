@@ -143,7 +143,8 @@ class Results:
         from linfit.views.report.leaderboard import format_leaderboard
 
         board = format_leaderboard(self.comparison)
-        name, answer = escape(self.swept.name), escape(self.comparison.summarize())
+        name = escape(self.swept.name)
+        answer = escape(self.comparison.summarize())
         head = "".join(f"<th>{escape(title)}</th>" for title in board.titles)
         body = "".join(f"<tr>{_html_cells(row)}</tr>" for row in board.rows)
         return (

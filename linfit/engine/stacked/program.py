@@ -164,7 +164,8 @@ class Program:
         before = self.groups
         self.groups = []
         for part in before:
-            first, end = part.rows.start, part.rows.stop
+            first = part.rows.start
+            end = part.rows.stop
             own = [row - first for row in rows if first <= row < end]
             if not own:
                 continue

@@ -81,7 +81,8 @@ class StackTrace:
         self.watches_norms = any(share is not None for share in shares)
 
     def _tolerance(self, shares: Sequence[float], initial: Array) -> Tolerance:
-        minimum, at_zero = self.optima.losses, self.optima.at_zero
+        minimum = self.optima.losses
+        at_zero = self.optima.at_zero
         p = self.weights.shape[2]
         return resolve_tolerance(np.array(shares), initial, minimum, at_zero, p, self.dtype)
 
@@ -162,7 +163,8 @@ class StackTrace:
 
     def _enter_path(self, window: _Window) -> None:
         """Enter the recorded steps of the window, schedule by schedule."""
-        first, rows = window.first, window.rows
+        first = window.first
+        rows = window.rows
         for schedule, member in self.schedules:
             start, stop = np.searchsorted(schedule, (first, first + len(window.losses)))
             if start == stop:

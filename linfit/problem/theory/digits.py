@@ -68,7 +68,8 @@ def estimate_digits(optimum: Optimum, problem: Problem, dtype: str) -> Digits | 
         return None
     with np.errstate(all="ignore"):  # of numbers at the ends of float64
         known = Sensitivity.measure(optimum, problem)
-        weights, expansion = optimum.weights, problem.expansion
+        weights = optimum.weights
+        expansion = problem.expansion
         one = np.eye(len(weights))
         errors = known.bound_errors(one, dtype) + _rounded(one, weights, dtype)
         of_weights = _digits(errors, weights, dtype)

@@ -170,7 +170,8 @@ def _quadratic_optima(
 
 def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:
     """Add p rows to each problem: ‖XW − y‖² + decay·‖DW‖² as one sum of squares."""
-    p, q = X.shape[-1], y.shape[-1]
+    p = X.shape[-1]
+    q = y.shape[-1]
     more = np.sqrt(decay)[:, None, None] * (np.eye(p) * masks[:, None])  # [u, p, p]
     return np.concatenate([X, more], axis=1), np.concatenate([y, np.zeros((len(y), p, q))], axis=1)
 

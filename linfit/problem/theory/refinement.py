@@ -51,7 +51,8 @@ def refine(
     """
     norms = factors.norms[:, None]
     singular = factors.singular[:, None]
-    left, right = factors.left, factors.right
+    left = factors.left
+    right = factors.right
     for _ in range(MAX_REFINEMENTS):
         targets = zip(y.T, residual.T, W.T, strict=True)
         wrong = np.stack([_residual_error(X, *columns) for columns in targets], axis=1)  # [n, q]

@@ -99,7 +99,8 @@ class GramAccumulator:
 
 def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
     """Return [X y] `[b, p + q]` without a copy, None if they are not in one contiguous array."""
-    (b, p), size = X.shape, X.dtype.itemsize
+    b, p = X.shape
+    size = X.dtype.itemsize
     width = p + y.shape[1]
     distance = y.__array_interface__["data"][0] - X.__array_interface__["data"][0]
     adjacent = distance == p * size and X.strides == y.strides == (width * size, size)

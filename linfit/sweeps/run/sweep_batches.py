@@ -70,7 +70,8 @@ class SweepBatches:
         )
         fits = _plan_fits([configs[place] for place in places], varying, overrides[first:])
         if self.sweep is None:
-            question, typed = self.options.question, self.options.typed
+            question = self.options.question
+            typed = self.options.typed
             info = SweepInfo.create(name, varying, workers, milliseconds_now(), question, typed)
             self.sweep = self._start(fits, info, folder, settings, more)
         else:

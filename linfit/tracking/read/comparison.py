@@ -21,7 +21,8 @@ from linfit.problem.types import Array
 from linfit.tracking.read.outcome import Outcome
 
 #: The word for the outcome that was stored, and for that of another run.
-STORED_OUTCOME, OTHER_OUTCOME = "stored", "the other"
+STORED_OUTCOME = "stored"
+OTHER_OUTCOME = "the other"
 
 
 class Verdict(StrEnum):

@@ -19,7 +19,8 @@ NOTE_TAG = "mlflow.note.content"
 #: With this query the UI shows what concerns fits, and nothing of language models.
 WORKFLOW_QUERY = "workflowType=machine_learning"
 #: Characters that MLflow keeps of a description: of a run, and of an experiment.
-MAX_RUN_NOTE, MAX_EXPERIMENT_NOTE = 8000, 5000
+MAX_RUN_NOTE = 8000
+MAX_EXPERIMENT_NOTE = 5000
 #: Separates the texts of several experiment files in one MLflow experiment.
 NOTE_RULE = "\n\n---\n\n"
 _SIGNS = {ord(sign): f"&#{ord(sign)};" for sign in "&<>|`[]*_\\#~@!{}$"}

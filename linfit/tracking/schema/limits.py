@@ -24,14 +24,13 @@ from typing import Protocol
 
 from linfit.errors import RecordingError, shorten
 
-MAX_RUN_NAME, MAX_PARAM, MAX_TAG, MAX_DATASET_DIGEST, MAX_DATASET_SCHEMA = (
-    250,
-    6000,
-    8000,
-    36,
-    1_048_575,
-)
-MAX_EXPERIMENT_NAME, MAX_ARTIFACT_URI = 256, 200
+MAX_RUN_NAME = 250
+MAX_PARAM = 6000
+MAX_TAG = 8000
+MAX_DATASET_DIGEST = 36
+MAX_DATASET_SCHEMA = 1_048_575
+MAX_EXPERIMENT_NAME = 256
+MAX_ARTIFACT_URI = 200
 #: What MLflow appends to the address of an experiment's artifacts for those of a run.
 RUN_SUFFIX_LENGTH = len(f"/{'0' * 32}/artifacts")
 

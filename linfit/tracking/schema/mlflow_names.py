@@ -37,7 +37,8 @@ PARENT = "mlflow.parentRunId"
 
 # ---- values of tags ----
 
-FIT, SWEEP = "fit", "sweep"
+FIT = "fit"
+SWEEP = "sweep"
 #: A kind of its own, because searches in MLflow 3.10 cannot ask whether a tag is absent.
 REPRODUCTION = "reproduction"
 #: The value of COMPARED_BY where fits cannot be compared.
@@ -46,17 +47,26 @@ NOT_COMPARABLE = "nothing"
 # ---- metrics ----
 
 LOSS, EXCESS, VALIDATION = LOSSES = "loss", "excess_loss", "validation_loss"
-WEIGHT, OWN_WEIGHT, HPARAM, THEORY = "weight/", "weight_raw/", "hparam/", "theory/"
+WEIGHT = "weight/"
+OWN_WEIGHT = "weight_raw/"
+HPARAM = "hparam/"
+THEORY = "theory/"
 #: The number of weights of a fit that become metrics.
 MAX_WEIGHTS = 32
 
 # ---- artifacts ----
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
-ENVIRONMENT_FILE, GIT_DIFF = "environment.json", "git.diff"
-MANIFEST, RESULTS, CURVES = "manifest.parquet", "results.parquet", "curves.parquet"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.safetensors"
+ENVIRONMENT_FILE = "environment.json"
+GIT_DIFF = "git.diff"
+MANIFEST = "manifest.parquet"
+RESULTS = "results.parquet"
+CURVES = "curves.parquet"
 MODEL = "model"
-PICTURES, REPORT, TWINS = "pictures", "report.html", "twins.json"
+PICTURES = "pictures"
+REPORT = "report.html"
+TWINS = "twins.json"
 LEADERBOARD = "leaderboard"
 
 

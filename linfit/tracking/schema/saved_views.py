@@ -27,7 +27,8 @@ from linfit.tracking.schema.mlflow_names import (
 )
 
 VIEW_TAG_PREFIX = "mlflow.sharedViewState."
-LEADERBOARD_VIEW, CURVES_VIEW = "linfit-leaderboard", "linfit-curves"
+LEADERBOARD_VIEW = "linfit-leaderboard"
+CURVES_VIEW = "linfit-curves"
 #: With this tag the UI shows runs, and does not ask whether the experiment is about language
 #: models.
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -36,7 +37,9 @@ USUAL_KEYS = ("model", "gradient", "optimizer", "optimizer.lr", "seed")
 SEED_KEY = "seed"
 #: The sections that the UI makes of metrics without a curve, by the prefixes of their names.
 NUMBER_SECTIONS = (*(prefix.rstrip("/") for prefix in (HPARAM, WEIGHT, THEORY)), "Model metrics")
-MAX_VIEW_KEYS, COLUMN_WIDTH, NAME_COLUMN_WIDTH = 20, 170, 260
+MAX_VIEW_KEYS = 20
+COLUMN_WIDTH = 170
+NAME_COLUMN_WIDTH = 260
 
 _FITS = {
     "searchFilter": f"tags.`{KIND}` = '{FIT}'",

@@ -27,7 +27,8 @@ from linfit.tracking.tables.parquet import read_metadata, read_table
 from linfit.tracking.tables.parts import TABLE_SCHEMAS, WRITE_OPTIONS
 
 #: Keys of the file's metadata: what the sweep is, and its number of fits.
-SWEEP_INFO_KEY, NUM_ROWS_KEY = b"linfit", b"linfit.rows"
+SWEEP_INFO_KEY = b"linfit"
+NUM_ROWS_KEY = b"linfit.rows"
 ROW_GROUP_SIZE = 5000
 
 

@@ -179,7 +179,8 @@ def add_twins(comparison: Comparison, twins: Twins) -> Comparison:
     entries = []
     for entry in comparison.entries:
         first = firsts[entry.problem]
-        own, best = partings.get(_key(entry)), partings.get(_key(first))
+        own = partings.get(_key(entry))
+        best = partings.get(_key(first))
         rounding = entry.rounding
         if entry is not first and own is not None and best is not None:
             rounding = rounding or is_within_rounding(

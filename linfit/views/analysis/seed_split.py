@@ -34,7 +34,8 @@ def split_seeds(swept: SweepData, runs: pd.DataFrame) -> tuple[set[int], set[int
     sharing = methods.groupby(runs["seed"]).nunique()
     seeds = sharing.index.tolist()
     shared = sharing.index[sharing == num_methods].tolist()
-    choosing, reporting = set(shared[0::2]), set(shared[1::2])
+    choosing = set(shared[0::2])
+    reporting = set(shared[1::2])
 
     setting = label_settings(runs)
     in_choosing = runs["seed"].isin(choosing)

@@ -38,7 +38,8 @@ def plot_data(fit: Fit) -> Chart:
 
     Of several targets the first is drawn.
     """
-    problem, optimum = fit.problem, fit.optimum
+    problem = fit.problem
+    optimum = fit.optimum
     assert problem is not None and optimum is not None
     target = problem.targets[0]
     if len(problem.targets) > 1:
@@ -237,7 +238,8 @@ def plot_descent(fit: Fit) -> Chart:
 
 def _one_weight(fit: Fit, title: str) -> Chart:
     """Return the parabola of the loss over the only weight."""
-    optimum, problem = fit.optimum, fit.problem
+    optimum = fit.optimum
+    problem = fit.problem
     assert fit.path is not None and optimum is not None and problem is not None
     best = float(optimum.weights[0, 0])
     weights = fit.path.weights[:, 0].astype(float)  # [k, 1]

@@ -112,7 +112,8 @@ def _surface(cells: pd.DataFrame, columns: Sequence[Any], rows: Sequence[Any]) -
     finished = on_grid(groups.count())
     fits = on_grid(groups.size())
 
-    texts, counts = [], []
+    texts = []
+    counts = []
     for values in zip(
         z.tolist(),
         finished.tolist(),
@@ -177,7 +178,9 @@ def _binned(values: Sequence[Any]) -> list[Any]:
         return list(values)
 
     numbers = np.array([np.nan if value is None else float(value) for value in values])
-    low, middle, high = np.nanmin(numbers), np.nanmedian(numbers), np.nanmax(numbers)
+    low = np.nanmin(numbers)
+    middle = np.nanmedian(numbers)
+    high = np.nanmax(numbers)
     # The median of numbers drawn on a log scale is nearer to the geometric mean of their ends.
     if low > 0 and abs(middle - np.sqrt(low * high)) < abs(middle - (low + high) / 2):
         edges = np.geomspace(low, high, NUM_BINS + 1)

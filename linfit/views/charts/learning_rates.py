@@ -59,7 +59,8 @@ def plot_learning_rate(swept: SweepData, comparison: Comparison) -> Chart | None
     rates = exact if len(different) <= MOST_RATES else _binned(exact)
     looks, fits = _drawn_methods(swept, comparison, exact)
     excess = clip_to_floor(swept.excess, swept.floors)
-    series, marks = [], {}
+    series = []
+    marks = {}
     for method, style in looks.items():
         own = fits[method]
         series.append(_over_rates(method, style, rates[own], excess[own]))
@@ -103,7 +104,8 @@ def _drawn_methods(
     methods = np.array(swept.groups.choices)
     places = comparison.fits.index[is_on_first_problem(comparison)].to_numpy()
     places = places[np.isfinite(rates[places])]
-    looks, fits = {}, {}
+    looks = {}
+    fits = {}
     for method, style in choose_tuned_styles(swept, comparison).items():
         own = places[methods[places] == method]
         if len(own):
@@ -161,7 +163,8 @@ def _lost(label: str, style: int, rates: Array, lost: NDArray[np.bool_]) -> Seri
 
 def _binned(rates: Array) -> Array:
     """Return the middles of the bins that the rates fall into."""
-    low, high = np.nanmin(rates), np.nanmax(rates)
+    low = np.nanmin(rates)
+    high = np.nanmax(rates)
     edges = np.geomspace(low, high * (1 + 1e-9), MOST_RATES // 2 + 1)
     return round_to_bins(rates, edges, np.sqrt(edges[1:] * edges[:-1]))
 

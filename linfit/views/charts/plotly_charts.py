@@ -135,7 +135,8 @@ def round_values(array: ArrayLike) -> list[float | None]:
 
 def _traces(series: Series, number: int) -> list[dict[str, Any]]:
     """Return the traces of a series in a style: its line, with its band or its ends."""
-    color, group = COLORS[number % 8], f"{series.label}{number}"
+    color = COLORS[number % 8]
+    group = f"{series.label}{number}"
     common = {"type": "scatter", "x": round_values(series.x), "legendgroup": group}
     marker = {"color": color, "symbol": PLOTLY_SYMBOLS[number % 8], "size": 6}
     dashes = PLOTLY_DASHES[(number + number // 8) % 8]
@@ -335,12 +336,18 @@ def _point(mark: Mark) -> dict[str, Any]:
 
 def _line(mark: Mark) -> dict[str, Any]:
     """Return a line from bottom to top, and back down at the other end of a range."""
-    color, symbol = INK, "line-ew"
+    color = INK
+    symbol = "line-ew"
     if mark.style is not None:
-        color, symbol = COLORS[mark.style % 8], PLOTLY_SYMBOLS[mark.style % 8]
-    x, y, sizes = [mark.x, mark.x], [0, 1], [0, 8]
+        color = COLORS[mark.style % 8]
+        symbol = PLOTLY_SYMBOLS[mark.style % 8]
+    x = [mark.x, mark.x]
+    y = [0, 1]
+    sizes = [0, 8]
     if mark.to is not None:
-        x, y, sizes = [*x, mark.to, mark.to], [0, 1, 1, 0], [0, 8, 8, 0]
+        x = [*x, mark.to, mark.to]
+        y = [0, 1, 1, 0]
+        sizes = [0, 8, 8, 0]
     return {
         "type": "scatter",
         "mode": "lines+markers",

@@ -45,7 +45,8 @@ def choose_levels(surface: Surface) -> Array:
 
     Powers of ten, and half-way between them.
     """
-    low, high = np.log10(surface.z.min()), np.log10(surface.z.max())
+    low = np.log10(surface.z.min())
+    high = np.log10(surface.z.max())
     return np.asarray(10.0 ** np.arange(np.ceil(2 * low) / 2, high + 1e-9, 0.5))
 
 
@@ -66,7 +67,8 @@ def _contours(axes: Axes, surface: Surface, norm: LogNorm) -> None:
 
 def _cells(figure: Figure, axes: Axes, surface: Surface, norm: LogNorm) -> None:
     values = np.ma.masked_invalid(surface.z)
-    columns, rows = np.arange(len(surface.x)), np.arange(len(surface.y))
+    columns = np.arange(len(surface.x))
+    rows = np.arange(len(surface.y))
     mesh = axes.pcolormesh(columns, rows, values, norm=norm, cmap="cividis")
     axes.set_facecolor("#EEEEEE")
 

@@ -50,7 +50,8 @@ def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
     Median and quartiles.
     """
     entries = select_first_entries(comparison)
-    series, methods = [], []
+    series = []
+    methods = []
     for entry in entries:
         line = _median_curve(swept, comparison, entry)
         if line is not None:
@@ -188,7 +189,9 @@ def plot_paths(swept: SweepData, comparison: Comparison) -> Chart | None:
         return None
 
     style = choose_styles(comparison)
-    lines, methods, rows = [], [], []
+    lines = []
+    methods = []
+    rows = []
     for entry in entries:
         runs = select_fits(comparison, entry)
         row = int(runs.loc[runs["seed"] == shared[0], "row"].iloc[0])

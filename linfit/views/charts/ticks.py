@@ -74,7 +74,8 @@ def name_ticks(values: Sequence[float]) -> list[str]:
     """Return the names of ticks: plain, or powers of ten, with the digits that tell them apart."""
     if not len(values):
         return []
-    low, high = min(values), max(values)
+    low = min(values)
+    high = max(values)
     is_plain = low >= 1e-4 and high < 1e5
     is_long = len(values) > 2 and high > 1e3 * low
     if not is_plain or (is_long and all(map(_is_power, values))):

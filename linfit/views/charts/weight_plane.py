@@ -134,7 +134,8 @@ def plot_plane(
 
 def _grid(seen: Array) -> tuple[Array, Array]:
     """Return the coordinates of a grid around all places `[k, 2]` that are drawn."""
-    low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+    low = np.nanmin(seen, axis=0)
+    high = np.nanmax(seen, axis=0)
     size = high - low
     margin = np.maximum(0.12 * size, 0.12 * size.max()) + 1e-12
     x, y = np.linspace(low - margin, high + margin, GRID_POINTS).T
@@ -154,7 +155,8 @@ def clip_path(path: Array, center: Array, reach: float) -> tuple[Array, bool]:
 
     kept = [path[:1]]
     for place in range(1, len(path)):
-        before, after = path[place - 1 : place], path[place : place + 1]
+        before = path[place - 1 : place]
+        after = path[place : place + 1]
         if inside[place - 1] and not inside[place]:
             kept.append(_edge(before, after, center, reach))
         elif inside[place] and not inside[place - 1]:

@@ -27,7 +27,8 @@ def open_sweep_data(recorded: RecordedRun) -> SweepData:
     """Return the sweep whose tables have just been written."""
     from linfit.views.analysis.sweep_data import SweepData
 
-    folder, row = recorded.folder, recorded.row
+    folder = recorded.folder
+    row = recorded.row
     files = {
         name: folder / name
         for name in (mlflow_names.MANIFEST, mlflow_names.RESULTS, mlflow_names.CURVES)

@@ -152,7 +152,8 @@ def _list_weights(weights: Array) -> str:
 
 def link_pictures(recorded: RecordedRun, files: Sequence[Path]) -> list[str]:
     """Return a link to the report and the pictures, as far as they are attached to the run."""
-    experiment_id, run_id = recorded.recorder.experiment_id, recorded.run_id
+    experiment_id = recorded.recorder.experiment_id
+    run_id = recorded.run_id
     shown = []
     if any(file.name == mlflow_names.REPORT for file in files):
         text = "The report, with every run and interactive charts"

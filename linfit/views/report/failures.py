@@ -27,7 +27,8 @@ class FailureGroup:
         """The steps at which the fits diverged, in words."""
         if not self.steps:
             return ""
-        first, last = min(self.steps), max(self.steps)
+        first = min(self.steps)
+        last = max(self.steps)
         return f"at step {first}: " if first == last else f"at steps {first} to {last}: "
 
 
@@ -59,7 +60,8 @@ def group_failures(failures: Sequence[FailureGroup]) -> list[FailureGroup]:
         key = (failure.status, failure.why, failure.details)
         if key in groups:
             before = groups[key]
-            names, steps = before.names + failure.names, before.steps + failure.steps
+            names = before.names + failure.names
+            steps = before.steps + failure.steps
             groups[key] = replace(before, names=names, steps=steps)
         else:
             groups[key] = failure

@@ -94,7 +94,8 @@ def _plain(done: CompletedFit) -> dict[str, Any]:
 
 def _fit(result: RunResult, done: CompletedFit) -> None:
     """Print a fit that did not fail."""
-    out, fit = open_console(), result.fit
+    out = open_console()
+    fit = result.fit
     assert fit is not None and fit.optimum is not None
     ended = "diverged" if fit.status is Status.DIVERGED else fit.status.value
     out.print(f"[bold]{escape_markup(done.name)}[/]: {ended} after {fit.steps[-1]} updates")

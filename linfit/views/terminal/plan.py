@@ -134,7 +134,8 @@ def _forecast(forecast: Forecast) -> dict[str, str]:
 
 def _spectrum(forecast: Forecast) -> str:
     """Return the range from the smallest positive eigenvalue to the largest, over all fits."""
-    smallest, largest = forecast.smallest_curvature, forecast.largest_curvature
+    smallest = forecast.smallest_curvature
+    largest = forecast.largest_curvature
     return format_range((smallest[0], largest[1])) if smallest and largest else ""
 
 
@@ -206,8 +207,10 @@ def _describe_time(seconds: float | None) -> str:
         return "unknown"
     if seconds < 0.1:
         return "< 0.1 s"
-    number, unit = seconds, "s"
+    number = seconds
+    unit = "s"
     for longer, length in (("min", 60), ("h", 3600)):
         if seconds >= 2 * length:
-            number, unit = seconds / length, longer
+            number = seconds / length
+            unit = longer
     return f"about {number:.2g} {unit}" if number < 100 else f"about {number:.0f} {unit}"

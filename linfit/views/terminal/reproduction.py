@@ -104,7 +104,8 @@ def _plain(reproduction: Reproduction) -> Any:
 def _one(reproduction: Reproduction, repetition: Repetition, words: OutcomeWords) -> None:
     """Print the outcome of a single fit."""
     out = open_console()
-    then, now = repetition.then, repetition.now
+    then = repetition.then
+    now = repetition.now
     out.print(
         f"[bold]{escape_stored(reproduction.name)}[/]: run {escape_stored(repetition.reproduces)}"
     )
@@ -123,7 +124,9 @@ def _one(reproduction: Reproduction, repetition: Repetition, words: OutcomeWords
 
 def _describe_verdict(repetition: Repetition, words: OutcomeWords) -> str:
     """Return the verdict in a sentence."""
-    found, then, now = repetition.difference, repetition.then, repetition.now
+    found = repetition.difference
+    then = repetition.then
+    now = repetition.now
     if found is None or now is None:
         return repetition.why
     if repetition.verdict is Verdict.IDENTICAL:
@@ -151,7 +154,8 @@ def _describe_verdict(repetition: Repetition, words: OutcomeWords) -> str:
 
 def _common_steps(repetition: Repetition) -> NDArray[np.int64]:
     """Return the steps at which both outcomes have a loss."""
-    then, now = repetition.then, repetition.now
+    then = repetition.then
+    now = repetition.now
     if then is None or now is None:
         return np.array([], int)
     return np.intersect1d(then.steps, now.steps)
@@ -164,7 +168,8 @@ def _tolerance(repetition: Repetition) -> float:
 
 def _print_changes(reproduction: Reproduction, words: OutcomeWords) -> None:
     """Print a table of what changed in code, packages, git and machine."""
-    out, changes = open_console(), reproduction.changes
+    out = open_console()
+    changes = reproduction.changes
     if not reproduction.known:
         out.print(f"{words.differ}    unknown: no environment.json says where it was run")
     elif not changes:
@@ -186,7 +191,8 @@ def _print_changes(reproduction: Reproduction, words: OutcomeWords) -> None:
 def _side_by_side(then: Outcome, now: Outcome, words: OutcomeWords) -> Table:
     """Return some recorded steps, the losses of both, and their relative difference."""
     steps, mine, theirs = np.intersect1d(then.steps, now.steps, return_indices=True)
-    one, other = then.losses[mine], now.losses[theirs]
+    one = then.losses[mine]
+    other = now.losses[theirs]
     differ = compare_losses(one, other, find_tolerance(then, now)[0])
     spread = np.linspace(0, len(steps) - 1, MOST_COMPARED_STEPS).round().astype(int)
     shown = np.unique(spread)[: len(steps)]

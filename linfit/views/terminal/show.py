@@ -65,7 +65,8 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
 
 
 def _header(record: StoredRun) -> None:
-    out, tags = open_console(), record.tags
+    out = open_console()
+    tags = record.tags
     run = f"{escape_markup(record.kind or 'run')} {record.run_id}"
     status = f"{escape_markup(record.status)} {escape_markup(tags.get(mlflow_names.STATUS, ''))}"
     out.print(f"[bold]{escape_markup(record.name)}[/]: {run}, {status}")

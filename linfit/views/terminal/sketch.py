@@ -30,7 +30,8 @@ def draw_sketch(
     seen = np.flatnonzero(np.isfinite(mask_nonpositive(values)))
     if len(seen) < 2:
         return []
-    first, last = int(steps[seen[0]]), int(steps[seen[-1]])
+    first = int(steps[seen[0]])
+    last = int(steps[seen[-1]])
     x = np.log10(move_step_zero(steps))[seen]
     y = np.log10(mask_nonpositive(values))[seen]
     if x[0] == x[-1]:
@@ -38,7 +39,8 @@ def draw_sketch(
 
     width = max(LEAST_SKETCH_WIDTH, min(SKETCH_WIDTH, columns - SKETCH_MARGIN - 1))
     across, up = (2, 4) if braille else (1, 1)
-    low, high = float(y.min()), float(y.max())
+    low = float(y.min())
+    high = float(y.max())
     heights = np.interp(np.linspace(x[0], x[-1], width * across), x, y)
     places = np.round((heights - low) / ((high - low) or 1.0) * (SKETCH_HEIGHT * up - 1)).astype(
         int
@@ -47,7 +49,8 @@ def draw_sketch(
     rows = _braille(dots) if braille else _stars(dots)
 
     labels = [""] * SKETCH_HEIGHT
-    labels[0], labels[-1] = f"{10**high:.3g}", f"{10**low:.3g}"
+    labels[0] = f"{10**high:.3g}"
+    labels[-1] = f"{10**low:.3g}"
     lines = [
         f"{label:>{SKETCH_MARGIN}} {row}".rstrip() for label, row in zip(labels, rows, strict=True)
     ]
@@ -60,7 +63,8 @@ def _connected(places: NDArray[np.int64], height: int) -> NDArray[np.bool_]:
     before = np.concatenate([places[:1], places[:-1]])
     neighbour = before + np.sign(places - before)
     row = np.arange(height)[::-1, None]
-    low, high = np.minimum(places, neighbour), np.maximum(places, neighbour)
+    low = np.minimum(places, neighbour)
+    high = np.maximum(places, neighbour)
     return np.asarray((low <= row) & (row <= high))
 
 

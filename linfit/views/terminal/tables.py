@@ -164,7 +164,8 @@ def format_table(
     enough, text is folded. Then columns are left out from the last one on, `kept` after all others
     but the first. A number is never folded.
     """
-    room, encoding = open_console().width, open_console().encoding
+    room = open_console().width
+    encoding = open_console().encoding
     texts = {}
     for title, cells in columns.items():
         texts[title] = [

@@ -57,7 +57,8 @@ def find_places(store: Store, named: Iterable[str] = ()) -> ServedPlaces:
 
     The store's own folder is left out if it is a link to elsewhere.
     """
-    folders, remote = [], []
+    folders = []
+    remote = []
     for address in map(resolve_address, named):
         folder = find_folder(address)
         if folder is None:

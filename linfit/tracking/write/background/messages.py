@@ -12,7 +12,10 @@ from multiprocessing.connection import Connection
 
 #: Kinds of answers: a result, an error to raise, the traceback of an error that nobody expects; and
 #: a log record.
-DONE, RAISED, BROKEN, LOGGED = "done", "raised", "broken", "logged"
+DONE = "done"
+RAISED = "raised"
+BROKEN = "broken"
+LOGGED = "logged"
 #: The request that opens the recorder.
 OPEN = "open"
 
