@@ -131,6 +131,19 @@ def test_null_is_a_value(linfit: Linfit, bare: Path) -> None:
     )
 
 
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def test_json_of_a_diverged_fit_has_no_infinity(linfit: Linfit, workdir: Path) -> None:
+    diverging = ("optimizer=sgd", "optimizer.lr=1e38", "steps=9", "pictures=false")
+    ran = linfit("run", *diverging, "--json")
+    [row] = json.loads(ran.out, parse_constant=refuse_constant)
+    assert (row["status"], row["loss"], row["weights"]) == ("diverged", None, [None, None])
+    for command in (("show", "last"), ("reproduce", "last")):
+        json.loads(linfit(*command, "--json").out, parse_constant=refuse_constant)
+
+
 @pytest.mark.matrix
 @pytest.mark.read_only
 def test_json_is_for_programs(linfit: Linfit, workdir: Path) -> None:

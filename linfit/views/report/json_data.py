@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
+
+from linfit.system.output import print_data
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """Print plain data to stdout as JSON, None for NaN and infinity."""
+    print_data(json.dumps(replace_infinities(value), indent=indent, ensure_ascii=indent is None))
 
 
 def replace_infinities(value: Any) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import json
 from dataclasses import asdict
 
 from linfit.sweeps.catalogue import catalogue
-from linfit.system.output import print_data
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import format_table, open_console
 
@@ -29,7 +28,7 @@ def show_choices(what: str | None, as_json: bool) -> None:
         names = lists[what] if what in lists else dict.fromkeys(catalogue.list_components(what), "")
         lists = {what: names}
     if as_json:
-        print_data(json.dumps(lists))
+        print_json(lists)
         return
     for group, names in lists.items():
         _print_group(group, names)
@@ -49,7 +48,7 @@ def show_schema(what: str | None) -> None:
         if is_group
         else json_schema.build_experiment_schema()
     )
-    print_data(json.dumps(found, indent=1, ensure_ascii=False))
+    print_json(found, indent=1)
 
 
 def _print_group(group: str, names: dict[str, str]) -> None:
@@ -66,16 +65,7 @@ def _print_component(group: str, name: str, as_json: bool) -> None:
     about, fields = catalogue.read_component(group, name)
     if as_json:
         listed = [asdict(field) for field in fields]
-        print_data(
-            json.dumps(
-                {
-                    "group": group,
-                    "name": name,
-                    "about": about,
-                    "fields": listed,
-                }
-            )
-        )
+        print_json({"group": group, "name": name, "about": about, "fields": listed})
         return
 
     out = open_console()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from linfit.engine.fit import Fit, Status
 from linfit.engine.prediction.predict import predict_from_fit
 from linfit.problem.theory.digits import estimate_digits
 from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RecordedRun, RunResult
-from linfit.system.output import print_data, print_to_stderr
+from linfit.system.output import print_to_stderr
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.secrets.masking import mask
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import (
     FitLine,
@@ -40,7 +39,8 @@ def show_outcome(result: RunResult, as_json: bool) -> bool:
     # Jobs of other launchers are single runs without a sweep.
     several = result.sweep_id is not None or len(result.completed) > 1
     if as_json:
-        print_data(json.dumps([_plain(done) for done in result.completed]))
+        rows = [{**done.result, "run_id": done.run_id} for done in result.completed]
+        print_json(rows)
     elif several:
         _sweep(result)
     elif result.completed and not failures:
@@ -81,15 +81,6 @@ def _where_kept(recorded: RecordedRun, verb: str) -> str:
     uri = getattr(recorded.config.tracking, "uri", None)
     store = f" --uri '{mask(uri)}'" if uri and "$" not in uri else ""
     return f"linfit {verb} {recorded.run_id}{store}"
-
-
-def _plain(done: CompletedFit) -> dict[str, Any]:
-    """Return a fit as plain data, None where a number is not finite."""
-    row = {**done.result, "run_id": done.run_id}
-    for key, value in row.items():
-        if isinstance(value, float) and value - value != 0:
-            row[key] = None
-    return row
 
 
 def _fit(result: RunResult, done: CompletedFit) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from linfit.sweeps.plan.plan import Plan, PlannedStack, UnstableFit
 from linfit.sweeps.plan.predictions import Forecast
-from linfit.system.output import print_data
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import format_number, format_table, format_weights, open_console
 
@@ -26,15 +25,7 @@ def show_plan(plan: Plan, as_json: bool) -> bool:
     Return True if a fit could not even begin.
     """
     if as_json:
-        print_data(
-            json.dumps(
-                {
-                    **asdict(plan),
-                    "seconds": plan.seconds,
-                    "memory": plan.memory,
-                }
-            )
-        )
+        print_json({**asdict(plan), "seconds": plan.seconds, "memory": plan.memory})
         return bool(plan.failing)
 
     out = open_console()

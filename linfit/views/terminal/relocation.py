@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-from linfit.system.output import print_data
 from linfit.tracking.relocation import Relocation
 from linfit.tracking.store.store import Store
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import open_console
 
@@ -20,7 +18,7 @@ def show_relocation(store: Store, relocation: Relocation, as_json: bool) -> None
             "addresses": relocation.counts,
             "done": relocation.done,
         }
-        print_data(json.dumps(found))
+        print_json(found)
         return
 
     out = open_console()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 from rich.table import Table
 
 from linfit.errors import LinfitError, shorten
-from linfit.system.output import print_data
 from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import Comparison, shorten_lines
+from linfit.views.report.json_data import print_json
 from linfit.views.report.leaderboard import format_leaderboard
 from linfit.views.results import Results, load
 from linfit.views.terminal.markup import escape_markup
@@ -79,7 +78,7 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
             "horizon": comparison.twins_note,
             "leaderboard": results.leaderboard_rows(),
         }
-        print_data(json.dumps(found))
+        print_json(found)
         return
 
     out = open_console()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,10 +12,9 @@ from rich.table import Table
 
 from linfit.engine.difference import compare_losses
 from linfit.reproduction import Repetition, Reproduction
-from linfit.system.output import print_data
 from linfit.tracking.read.comparison import Verdict, find_tolerance
 from linfit.tracking.read.outcome import Outcome
-from linfit.views.report.json_data import replace_infinities
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import (
     NO_VALUE,
@@ -70,7 +68,7 @@ def show_reproduction(
     """
     words = words or OutcomeWords()
     if as_json:
-        print_data(json.dumps(_plain(reproduction), allow_nan=False))
+        print_json(_plain(reproduction))
     elif len(reproduction.repetitions) == 1:
         _one(reproduction, reproduction.repetitions[0], words)
     else:
@@ -98,7 +96,7 @@ def _plain(reproduction: Reproduction) -> Any:
             for key in ("steps", "losses", "weights") if outcome else ():
                 if outcome[key] is not None:
                     outcome[key] = outcome[key].tolist()
-    return replace_infinities({"verdict": reproduction.verdict.value, **found})
+    return {"verdict": reproduction.verdict.value, **found}
 
 
 def _one(reproduction: Reproduction, repetition: Repetition, words: OutcomeWords) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from linfit.sweeps.resume.drift import describe_changes
 from linfit.sweeps.resume.resume import RemainingWork
-from linfit.system.output import print_data
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import open_console
 
@@ -15,7 +14,7 @@ from linfit.views.terminal.tables import open_console
 def show_remaining(left: RemainingWork, as_json: bool) -> None:
     """Print how much of a sweep is done and how much is left."""
     if as_json:
-        print_data(json.dumps(_plain(left)))
+        print_json(_plain(left))
         return
 
     out = open_console()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
-from linfit.system.output import print_data
 from linfit.tracking.read.reader import RunReader, StoredRun
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.store.store import Store
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.sketch import SKETCH_MARGIN, draw_sketch
 from linfit.views.terminal.tables import (
@@ -47,7 +46,7 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
             "theory": find_theory(record),
             "children": [child.as_dict() for child in children],
         }
-        print_data(json.dumps(found))
+        print_json(found)
         return
 
     out = open_console()

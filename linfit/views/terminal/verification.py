@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.table import Table
 
-from linfit.system.output import print_data
 from linfit.tracking.read.comparison import Verdict
 from linfit.verification import Agreement, Check, Verification
-from linfit.views.report.json_data import replace_infinities
+from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import NO_VALUE, UNSET_VALUE, format_table, open_console
 
@@ -27,7 +25,7 @@ def show_verification(verification: Verification, as_json: bool) -> int:
     1 if some bits differ, otherwise 2 if some fit cannot be refitted, otherwise 0.
     """
     if as_json:
-        print_data(json.dumps(replace_infinities(asdict(verification)), allow_nan=False))
+        print_json(asdict(verification))
     else:
         _print(verification)
     if verification.count_verdict(Verdict.DIFFERS):
