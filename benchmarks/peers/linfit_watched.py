@@ -86,12 +86,12 @@ def iterate(results: Iterator[Any], phase: str) -> Iterator[Any]:
 def main(times: str, *arguments: str) -> None:
     children = [*prestart._waiting]
     for owner, name, phase in (
-        (sweeper, "job_overrides", "composition"),
-        (launcher, "expand", "composition"),
-        (sweep_batches, "ready", "composition"),
-        (executor, "fits_as_done", "fitting"),
-        (sweep_batches, "account", "tracking"),
-        (sweep_batches, "begin_sweep", "tracking"),
+        (sweeper, "generate_jobs", "composition"),
+        (launcher, "compose_jobs", "composition"),
+        (sweep_batches, "resolve_configs", "composition"),
+        (executor, "fit_as_completed", "fitting"),
+        (sweep_batches, "record_config", "tracking"),
+        (sweep_batches, "start_sweep", "tracking"),
         (remote.RemoteRecorder, "wait_until_open", "start-up"),
         (sweep_run.SweepRun, "add", "tracking"),
         (sweep_run.SweepRun, "flush", "tracking"),
