@@ -136,13 +136,13 @@ ACCELERATED_RULES = (
 
 
 class MomentumStepper:
-    """By hand b ← momentum·b + g, w ← w − lr·b, or if `ahead` w ← w − lr·(g + momentum·b)."""
+    """By hand b ← momentum·b + g, w ← w − lr·b, or if `lookahead` w ← w − lr·(g + momentum·b)."""
 
-    def __init__(self, parameter: Tensor, lr: float, momentum: float, ahead: bool) -> None:
+    def __init__(self, parameter: Tensor, lr: float, momentum: float, lookahead: bool) -> None:
         self.parameter = parameter
         self.lr = lr
         self.momentum = momentum
-        self.ahead = ahead
+        self.lookahead = lookahead
         self.weight = parameter.detach()
         self.velocity = self.weight.new_zeros(self.weight.shape)
 
@@ -150,7 +150,7 @@ class MomentumStepper:
         gradient = self.parameter.grad
         assert gradient is not None
         self.velocity = self.momentum * self.velocity + gradient
-        step = gradient + self.momentum * self.velocity if self.ahead else self.velocity
+        step = gradient + self.momentum * self.velocity if self.lookahead else self.velocity
         self.weight -= self.lr * step
 
 

@@ -19,7 +19,7 @@ from linfit.problem.types import Array
 
 
 class LinearConstants(NamedTuple):
-    """Constants of b ← momentum·b + g, w ← w − lr·b, if `ahead` w ← w − lr·(g + momentum·b)."""
+    """Constants of b ← momentum·b + g, w ← w − lr·b, if `lookahead` w ← w − lr·(g + momentum·b)."""
 
     lr: float
     momentum: float = 0.0
@@ -38,12 +38,12 @@ class LinearConstants(NamedTuple):
         return np.array([[1 - first, -second], [curvatures, kept]]).transpose(2, 0, 1)
 
 
-def stable_momentum_lr(momentum: float, ahead: bool, curvature: float) -> float:
+def stable_momentum_lr(momentum: float, lookahead: bool, curvature: float) -> float:
     """Return the lr at which an eigenvalue of a step with momentum reaches −1 along a curvature.
 
-    The momentum is Nesterov's if `ahead`.
+    The momentum is Nesterov's if `lookahead`.
     """
-    numerator = 2 * (1 + momentum) / (1 + 2 * momentum if ahead else 1)
+    numerator = 2 * (1 + momentum) / (1 + 2 * momentum if lookahead else 1)
     return divide_by_curvature(numerator, curvature)
 
 

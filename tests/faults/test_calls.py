@@ -288,7 +288,6 @@ def rehearsal(
     return rehearse(request.param, migrated_store, tmp_path_factory.mktemp("calls"))
 
 
-@pytest.mark.faults
 def test_some_calls_that_fail(rehearsal: Rehearsal) -> None:
     """Let three calls of each variant fail.
 

@@ -48,7 +48,7 @@ from tests.faults.harness import (
 from tests.helpers import started
 
 # The clusters' libraries emit many warnings.
-pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]
+pytestmark = pytest.mark.filterwarnings("default")
 Linfit = Callable[..., Ran]
 ROOT = Path(__file__).parents[2]
 

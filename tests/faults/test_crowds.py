@@ -32,7 +32,6 @@ from tests.faults.harness import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real processes, on Linux")
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("exists", [True, False])
 def test_eight_writers_of_one_file(
     exists: bool, tmp_path: Path, migrated_store: Path, reference: str
@@ -71,7 +70,6 @@ def test_eight_writers_of_one_file(
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("exists", [True, False])
 def test_the_same_sweep_started_twice_at_once(exists: bool, stored: Path, reference: str) -> None:
     """One runs it, also where there is no database yet; the other says that it is being run."""
@@ -84,7 +82,6 @@ def test_the_same_sweep_started_twice_at_once(exists: bool, stored: Path, refere
     assert_whole(stored, PAIRS, reference)
 
 
-@pytest.mark.faults
 def test_two_resumes_at_once(stored: Path, reference: str) -> None:
     first = start(stored, *FITS, block=5)
     until((stored / FOLDER / "results" / "part-0.parquet").exists, first, stored)
@@ -95,7 +92,6 @@ def test_two_resumes_at_once(stored: Path, reference: str) -> None:
     assert_whole(stored, PAIRS, reference)
 
 
-@pytest.mark.faults
 def test_a_locked_database_is_one_line_and_resume_completes(stored: Path, reference: str) -> None:
     with closing(sqlite3.connect(stored / "outputs" / "mlflow.db", isolation_level=None)) as other:
         process = start(stored, *FITS, LINFIT_PATIENCE="1", PYTHONWARNINGS="ignore")

@@ -52,7 +52,6 @@ def mounted(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.faults
 def test_a_full_disk(tmp_path: Path, migrated_store: Path, reference: str) -> None:
     disk = tmp_path / "disk"
     with mounted(disk, "6m"):
@@ -72,7 +71,6 @@ def test_a_full_disk(tmp_path: Path, migrated_store: Path, reference: str) -> No
         assert_whole(disk, PAIRS, reference)
 
 
-@pytest.mark.faults
 def test_a_limit_of_file_sizes(stored: Path, reference: str) -> None:
     size = (stored / "outputs" / "mlflow.db").stat().st_size
     process = start(stored, *FITS)
@@ -88,7 +86,6 @@ def test_a_limit_of_file_sizes(stored: Path, reference: str) -> None:
     assert_whole(stored, PAIRS, reference)
 
 
-@pytest.mark.faults
 def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with mounted(disk, "1m"):
@@ -118,7 +115,6 @@ def test_a_database_of_another_mlflow(stored: Path) -> None:
 SWEEP = "import sys; from linfit.cli import main; sys.argv[0] = 'linfit'; main()"
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize(
     ("place", "call", "first"),
     [("mlflow.db", "pwrite64", 40), ("mlflow.db", "fdatasync", 6), ("sweeps/one", "fsync", 24)],

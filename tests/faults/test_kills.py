@@ -88,7 +88,6 @@ def test_a_sweep_that_is_killed(kills: Kills) -> None:
     assert kills.kill(1) == []
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sweeps_that_are_killed(kills: Kills) -> None:
     assert [trouble for number in FEW for trouble in kills.kill(number)] == []
@@ -113,7 +112,6 @@ CALLS = {
 }
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize(("variant", "call"), CALLS.values(), ids=CALLS)
 def test_calls_before_which_sweeps_are_killed(kills: Kills, call: str) -> None:
     assert kills.kill_at(call) == []
@@ -144,7 +142,6 @@ COMMAND = (
 )
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("when", [1, 2, 4, 7])
 @pytest.mark.parametrize("call", ["fsync", "fdatasync", "rename"])
 def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, small: str) -> None:
@@ -187,7 +184,6 @@ def test_crash_points(call: str, when: int, prepared: Path, tmp_path: Path, smal
     assert_whole(tmp_path, 6, small)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("when", [1, 2, 3, 5])
 def test_the_process_that_records_is_killed(
     when: int, prepared: Path, tmp_path: Path, small: str
@@ -255,7 +251,6 @@ LONG = (
 )
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_sweep_within_five_seconds(
@@ -281,7 +276,6 @@ def test_a_signal_ends_a_sweep_within_five_seconds(
         )
 
 
-@pytest.mark.faults
 def test_a_signal_is_heard_while_nothing_else_is(prepared: Path, tmp_path: Path) -> None:
     """The store is locked, SQLite waits for it: the process ends all the same."""
     copied(prepared, tmp_path)

@@ -13,7 +13,6 @@ import pytest
 
 from tests.conftest import Ran
 
-pytestmark = pytest.mark.faults
 Linfit = Callable[..., Ran]
 LONG = [f"{'c' * 120}{i}" for i in range(4)]
 FIT = ["steps=3", "pictures=false"]

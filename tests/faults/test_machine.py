@@ -128,7 +128,6 @@ def machine(migrated_store: Path) -> type[Machine]:
     return Machine
 
 
-@pytest.mark.faults
 def test_some_histories(machine: type[Machine]) -> None:
     run_state_machine_as_test(machine, settings=SHORT)
 
@@ -163,7 +162,6 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("story", STORIES)
 def test_stories(story: str, migrated_store: Path) -> None:
     tell_story(migrated_store, STORIES[story])

@@ -32,7 +32,6 @@ from tests.faults.harness import missing
 from tests.helpers import config, label
 
 pytestmark = [
-    pytest.mark.faults,
     pytest.mark.skipif(sys.platform != "linux", reason="real servers, on Linux"),
 ]
 

@@ -311,7 +311,6 @@ def sample(
     )
 
 
-@pytest.mark.faults
 def test_some_states_that_a_power_loss_leaves(recording: Recording) -> None:
     judge_all(open_state, states(recording, ordered=False, only="all is lost"), recording)
     judge_all(resume_state, sample(recording, False, 3, "all is lost"), recording)
@@ -344,7 +343,6 @@ KEPT = re.compile(
 )
 
 
-@pytest.mark.faults
 def test_states_that_a_power_loss_leaves_of_a_single_run(tmp_path: Path) -> None:
     folder, calls = record(RUN, tmp_path)
     run = Recording(RUN, folder, calls, "", {})
@@ -369,7 +367,6 @@ def test_states_that_a_power_loss_leaves_of_a_single_run(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.faults
 def test_a_single_run_is_run_again_after_a_power_loss(tmp_path: Path) -> None:
     folder, calls = record(RUN, tmp_path)
     for name, _, state in sample(Recording(RUN, folder, calls, "", {}), False, 8):

@@ -77,7 +77,6 @@ def assert_whole_on_server(stored: Path, reference: str) -> None:
         assert store.execute(twice).fetchall() == []
 
 
-@pytest.mark.faults
 def test_every_third_reply_is_lost(stored: Path, reference: str) -> None:
     port = free_port()
     with server(stored, port):
@@ -94,7 +93,6 @@ def test_every_third_reply_is_lost(stored: Path, reference: str) -> None:
         assert store.execute("SELECT count(*) FROM logged_models").fetchone() == (1,)
 
 
-@pytest.mark.faults
 def test_a_server_that_dies_in_the_middle(stored: Path, reference: str) -> None:
     port = free_port()
     database = stored / "outputs" / "mlflow.db"

@@ -72,7 +72,6 @@ def test_nothing_remains_of_the_ui(number: str, workdir: Path) -> None:
         assert_ends(process, mark, number)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("number", ["SIGHUP", "SIGKILL"])
 def test_nothing_remains_of_mlflow_s_own_server(number: str, workdir: Path) -> None:
     with running(workdir, "--unguarded") as (process, mark):
@@ -81,14 +80,12 @@ def test_nothing_remains_of_mlflow_s_own_server(number: str, workdir: Path) -> N
         assert_ends(process, mark, number)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
 def test_nothing_remains_where_the_ui_is_asked_to_end(number: str, workdir: Path) -> None:
     with running(workdir) as (process, mark):
         assert_ends(process, mark, number)
 
 
-@pytest.mark.faults
 def test_nothing_remains_where_the_server_is_killed(workdir: Path) -> None:
     with running(workdir) as (process, mark):
         [server] = [one for one in marked(mark) if one != process.pid]
@@ -100,7 +97,6 @@ def test_nothing_remains_where_the_server_is_killed(workdir: Path) -> None:
         until(lambda: not marked(mark), 8)
 
 
-@pytest.mark.faults
 def test_nothing_remains_where_it_is_killed_as_it_begins(workdir: Path) -> None:
     with running(workdir, until_there=lambda mark: len(marked(mark)) == 2) as (process, mark):
         assert_ends(process, mark, "SIGKILL")

@@ -328,16 +328,16 @@ def _resume_run(
     if left.is_fresh:  # the environment of the first fit is that of this process
         environment.write_environment(left.path, left.first)
 
-    accounts = _accounts(left, asked)
+    records = _records(left, asked)
     parent = left.parent
     if parent is None:
         more = False
-        row = create_parent_record(left.info, left.first, accounts, left.path)
+        row = create_parent_record(left.info, left.first, records, left.path)
         row = replace(row, tags={**row.tags, **_origin_tags(left)})
     else:
         recorder.find_children(parent.run_id)  # discards what a killed process left half-written
         more = not parent.params
-        params = run_records.find_shared_params(accounts) if more else {}
+        params = run_records.find_shared_params(records) if more else {}
         tags = {key: value for key, value in parent.tags.items() if key.startswith("linfit.")}
         tags[mlflow_names.OWNER] = process_identity()
         tags[mlflow_names.FOLDER] = str(left.path.absolute())
@@ -354,8 +354,8 @@ def _resume_run(
     return sweep
 
 
-def _accounts(left: RemainingWork, asked: ResumeOptions) -> Iterator[ConfigRecord]:
-    """Yield the accounts of all fits of the sweep.
+def _records(left: RemainingWork, asked: ResumeOptions) -> Iterator[ConfigRecord]:
+    """Yield the records of all fits of the sweep.
 
     The manifest is read when the first is asked for.
     """

@@ -22,17 +22,15 @@ from linfit.tracking.schema.objective import SweepObjective
 from linfit.tracking.tables.manifest import PlannedFits
 
 
-def plan_sweep(
-    fits: PlannedFits, about: SweepInfo, path: Path, settings: DictConfig
-) -> SweepFolder:
+def plan_sweep(fits: PlannedFits, info: SweepInfo, path: Path, settings: DictConfig) -> SweepFolder:
     """Claim a sweep's folder and write its manifest; its store is opened afterwards."""
     check_tracking(fits.configs[0])
     folder = SweepFolder(path)
-    folder.write_plan(fits, about, settings)
+    folder.write_plan(fits, info, settings)
     return folder
 
 
-def start_sweep(fits: PlannedFits, about: SweepInfo, folder: SweepFolder, more: bool) -> SweepRun:
+def start_sweep(fits: PlannedFits, info: SweepInfo, folder: SweepFolder, more: bool) -> SweepRun:
     """Start the parent run of a planned sweep.
 
     If the store cannot be opened, the plan is withdrawn. `more` tells that further batches of
@@ -42,20 +40,20 @@ def start_sweep(fits: PlannedFits, about: SweepInfo, folder: SweepFolder, more: 
     try:
         recorder = open_config_recorder(first)
         # Worked out while the store is being opened.
-        row = create_parent_record(about, first, fits.records, folder.path)
+        row = create_parent_record(info, first, fits.records, folder.path)
         recorder.wait_until_open()
     except (LinfitError, OSError):
         folder.withdraw_plan()
         raise
     environment.write_environment(folder.path, first)
     contest = SweepObjective.from_configs(fits.configs)
-    sweep = SweepRun(recorder, folder, row, about, first, contest, more=more)
+    sweep = SweepRun(recorder, folder, row, info, first, contest, more=more)
     sweep.start()
     return sweep
 
 
 def create_parent_record(
-    about: SweepInfo, first: FitConfig, accounts: Iterable[ConfigRecord], path: Path
+    info: SweepInfo, first: FitConfig, records: Iterable[ConfigRecord], path: Path
 ) -> run_records.RunRecord:
     """Return a sweep's parent as it starts.
 
@@ -64,11 +62,11 @@ def create_parent_record(
     tags = {
         **environment.collect_environment_tags(first),
         **tag_parent(resolve_tracking(first), first.name),
-        mlflow_names.ID: about.id,
+        mlflow_names.ID: info.id,
         mlflow_names.OWNER: process_identity(),
         mlflow_names.FOLDER: str(path.absolute()),
-        **descriptions.tag_question(about.question, about.typed),
+        **descriptions.tag_question(info.question, info.typed),
     }
     return run_records.record_sweep_start(
-        about.name, milliseconds_now(), accounts, about.varying, tags
+        info.name, milliseconds_now(), records, info.varying, tags
     )

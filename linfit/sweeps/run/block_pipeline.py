@@ -83,7 +83,7 @@ class FittedRow(NamedTuple):
     """The fit's row in the manifest."""
     name: str
     fit: Fit
-    account: ConfigRecord
+    record: ConfigRecord
     tags: Mapping[str, str] = MappingProxyType({})
     """Further tags of the run."""
 
@@ -229,7 +229,7 @@ class BlockPipeline:
     def _run_of(self, fitted: FittedRow, end: int) -> run_records.RunRecord:
         run = run_records.record_child(
             fitted.fit,
-            fitted.account,
+            fitted.record,
             fitted.name,
             self._parent_id,
             fitted.row,

@@ -73,8 +73,8 @@ def repeat_sample(
     They are the sweep's, and those of its fits in order.
     """
     configs = sample.configs
-    accounts = [record_config(config, sample.varying) for config in configs]
-    fits = PlannedFits(configs, accounts, [()] * len(configs))
+    records = [record_config(config, sample.varying) for config in configs]
+    fits = PlannedFits(configs, records, [()] * len(configs))
     where = ExecutorSpec(workers)
     with temporary_folder() as temporary:
         folder = SweepFolder(temporary)
@@ -83,7 +83,7 @@ def repeat_sample(
         environment.write_environment(folder.path, configs[0])
         tags = {**environment.collect_environment_tags(configs[0]), **sample.tags}
         row = run_records.record_sweep_start(
-            sample.name, milliseconds_now(), accounts, sample.varying, tags
+            sample.name, milliseconds_now(), records, sample.varying, tags
         )
         contest = SweepObjective.from_configs(configs)
         # By default each repetition becomes a run, without files.

@@ -80,7 +80,7 @@ class SweepBatches:
             self._note_folder(folder)
 
         pending = _number_fits(fits, first)
-        del fits  # each account is freed with its fit
+        del fits  # each record is freed with its fit
         observer = self.session.observer
         observer.begin(len(self.jobs), sum(config.steps for config in all_configs))
         self.sweep.run(pending, workers, observer)
@@ -120,10 +120,10 @@ class SweepBatches:
 def _plan_fits(
     configs: Sequence[FitConfig], varying: Sequence[str], overrides: Sequence[Sequence[str]]
 ) -> PlannedFits:
-    accounts = []
+    records = []
     for config, given in zip(configs, overrides, strict=True):
-        accounts.append(record_config(config, varying, given))
-    return PlannedFits(configs, accounts, overrides)
+        records.append(record_config(config, varying, given))
+    return PlannedFits(configs, records, overrides)
 
 
 def _number_fits(fits: PlannedFits, first: int) -> dict[int, PendingFit]:

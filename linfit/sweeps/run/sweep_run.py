@@ -49,7 +49,7 @@ class PendingFit:
     """Its row in the manifest."""
     name: str
     config: FitConfig
-    account: ConfigRecord | None = None
+    record: ConfigRecord | None = None
     """What is recorded of the config; derived from it if None."""
 
 
@@ -99,11 +99,11 @@ class SweepRun:
         self._open_pipeline()
 
     def extend(
-        self, varying: Sequence[str], accounts: Sequence[ConfigRecord], configs: Sequence[FitConfig]
+        self, varying: Sequence[str], records: Sequence[ConfigRecord], configs: Sequence[FitConfig]
     ) -> None:
         """Take in a further batch: the keys that vary now, and its fits."""
         self.varying = tuple(varying)
-        params = run_records.find_shared_params(accounts, self.row.params)
+        params = run_records.find_shared_params(records, self.row.params)
         self.row = replace(self.row, params=params)
         self.contest.add_configs(configs)
 
@@ -119,7 +119,7 @@ class SweepRun:
             for number, fit in fits:
                 self.remarks.add_notes(fit)
                 ran = pending.pop(number)
-                observer.advance(self.add(ran.row, ran.name, fit, ran.account))
+                observer.advance(self.add(ran.row, ran.name, fit, ran.record))
         observer.advance(self.flush())
 
     def add(

@@ -177,21 +177,21 @@ def record_unrecorded(begun: RunRecord, end: int, error: str) -> RunRecord:
 def record_sweep_start(
     name: str,
     start: int,
-    accounts: Iterable[ConfigRecord],
+    records: Iterable[ConfigRecord],
     varying: Sequence[str],
     tags: Mapping[str, str],
 ) -> RunRecord:
     """Return the row of a sweep that begins; its params are those that all its fits share."""
     own = {KIND: SWEEP, **tag_varying(varying), **tags}
-    return RunRecord(name, start, start, "RUNNING", own, find_shared_params(accounts))
+    return RunRecord(name, start, start, "RUNNING", own, find_shared_params(records))
 
 
 def find_shared_params(
-    accounts: Iterable[ConfigRecord], known: Mapping[str, str] | None = None
+    records: Iterable[ConfigRecord], known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return the params that all the fits share, also with the `known` ones of earlier fits."""
     shared: set[tuple[str, str]] | None = None if known is None else set(known.items())
-    for record in accounts:
+    for record in records:
         own = record.params.items()
         shared = set(own) if shared is None else shared & own
     return dict(sorted(shared or ()))

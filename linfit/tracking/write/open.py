@@ -20,7 +20,7 @@ from linfit.tracking.write.recorder import Recorder
 def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
     """Return the recorder that `tracking` asks for, with its store, which is created if absent.
 
-    RecordingError if that fails, here or in the recorder's `wait`.
+    RecordingError if that fails, here or in the recorder's `wait_until_open`.
     """
     if isinstance(tracking, NoTracking):
         discard_process()

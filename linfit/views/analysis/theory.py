@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.engine.prediction import predict
-from linfit.method.stable_lr import find_largest_stable_lr
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import Optimum
 from linfit.sweeps.preflight import stability
@@ -19,17 +18,11 @@ def compute_stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -
 
     None if no finite one is known.
     """
-    if not config.batch.is_full:
+    optimizer = config.optimizer
+    if not config.batch.is_full or not optimizer.has_stable_lr():
         return None
-    bound = find_largest_stable_lr(
-        config.optimizer,
-        config.batch,
-        float(optimum.curvatures[0]),
-        problem.X,
-        optimum.scale,
-        optimum.shrinkage.strength,
-        config.optimizer.count_samples(problem),
-    )
+    curvature = float(optimum.curvatures[0])
+    bound = optimizer.largest_stable_lr(curvature, optimizer.count_samples(problem))
     return bound if bound is not None and 0 < bound < math.inf else None
 
 

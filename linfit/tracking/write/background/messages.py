@@ -8,7 +8,10 @@ torch teaches its pickler to share the memory of tensors.
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 #: Kinds of answers: a result, an error to raise, the traceback of an error that nobody expects; and
 #: a log record.

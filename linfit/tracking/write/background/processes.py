@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Pipe
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -77,6 +76,9 @@ class ChildProcess:
     """
 
     def __init__(self, program: Sequence[str]) -> None:
+        # Imported here: every command imports this module, and most start no process.
+        from multiprocessing.connection import Pipe
+
         self._connection, theirs = Pipe()
         with theirs:
             handle = theirs.fileno()
