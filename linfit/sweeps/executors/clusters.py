@@ -35,7 +35,7 @@ from linfit.sweeps.executors.processes import (
     unpack,
 )
 from linfit.system.host import quote_words
-from linfit.tracking.store.store import limit_logging
+from linfit.system.log_limits import limit_logging
 
 #: Chunks for each slot, so that nodes of different speeds end together.
 CHUNKS_PER_SLOT = 4

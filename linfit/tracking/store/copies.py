@@ -23,6 +23,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, NullPool, Table, create_engine, inspect
 
 from linfit.errors import RecordingError
+from linfit.system.log_limits import limit_logging
 from linfit.system.scratch import create_temporary_folder, discard_folder
 from linfit.tracking.store.addresses import format_sqlite_uri
 from linfit.tracking.store.migrations import (
@@ -36,7 +37,7 @@ from linfit.tracking.store.migrations import (
 )
 from linfit.tracking.store.retry import as_recording_error
 from linfit.tracking.store.sqlite_files import harden_file, open_checked
-from linfit.tracking.store.store import SERVER_TIMEOUT, Store, limit_logging, skip_flushing
+from linfit.tracking.store.store import SERVER_TIMEOUT, Store, skip_flushing
 
 #: Free space that a copy needs, as a multiple of the store's size: an upgrade writes some tables
 #: anew.

@@ -20,10 +20,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from linfit.errors import RecordingError, shorten
+from linfit.system.log_limits import limit_logging
 from linfit.system.signals import read_seconds
 from linfit.tracking.secrets.masking import mask
 from linfit.tracking.store.sqlite_files import INTERRUPTED_PATTERN
-from linfit.tracking.store.store import Store, limit_logging
+from linfit.tracking.store.store import Store
 
 _T = TypeVar("_T")
 #: The environment variable with the seconds for which a busy store is retried, and its default.

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from linfit.errors import RecordingError
 from linfit.system.atomic_files import create_folder, write_atomically
 from linfit.system.host import quote_word
+from linfit.system.log_limits import limit_logging
 from linfit.system.scratch import temporary_folder
 from linfit.tracking.secrets.masking import mask
 from linfit.tracking.store import addresses, sqlite_files
@@ -331,16 +332,3 @@ def skip_flushing(file: Path) -> Iterator[None]:
         yield
     finally:
         event.remove(Engine, "connect", skip_flushes)
-
-
-@contextmanager
-def limit_logging(*loggers: str, least: int = logging.ERROR) -> Iterator[None]:
-    """Hide messages of these loggers below the level `least`."""
-    before = {name: logging.getLogger(name).level for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).setLevel(least)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)

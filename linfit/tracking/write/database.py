@@ -119,12 +119,9 @@ class DatabaseRecorder:
         if self._is_right is False:
             return call_now(self._idle.log_runs, rows)
 
-        # A read would wait for the block that is being written.
-        self._location = self._location or self._artifacts()
-        with as_recording_error(self.store):
-            block = build_run_block(rows, self.ids, int(self.client.experiment_id), self._location)
-        self.has_grown = True
-        return self._worker.submit_unless_failed(self._add, block, rows)
+        # The thread also reads what it needs: Ctrl-C, which is raised in the main thread, would
+        # leave a query there half read, and the database locked.
+        return self._worker.submit_unless_failed(self._add, rows)
 
     def log_artifacts(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
         self._idle.log_artifacts(run_id, files, folder)
@@ -185,11 +182,15 @@ class DatabaseRecorder:
             f"the MLflow experiment {name!r} was deleted in {self.store} while its runs were added"
         )
 
-    def _add(self, block: RunBlock, rows: Sequence[RunRecord]) -> list[str]:
+    def _add(self, rows: Sequence[RunRecord]) -> list[str]:
         """Write a block, read the first one back, and return the ids of its runs.
 
         If it reads back otherwise, the client writes its runs instead.
         """
+        self._location = self._location or self._artifacts()
+        with as_recording_error(self.store):
+            block = build_run_block(rows, self.ids, int(self.client.experiment_id), self._location)
+        self.has_grown = True
         try:
             call_with_retry(self.store, self._write, block)
         except (UnicodeError, OverflowError) as error:
