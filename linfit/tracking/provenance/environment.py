@@ -188,6 +188,7 @@ def collect_environment(threads: int, device: str = "cpu") -> dict[str, str]:
         "python": platform.python_version(),
         "platform": _platform(),
         "cpu": describe_cpu(),
+        "cpu_model": identify_cpu_model(),
         "cpus": str(count_cpus()),  # numpy's BLAS takes as many threads
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": str(threads),
@@ -238,13 +239,29 @@ def list_packages() -> dict[str, str]:
 
 @cache
 def describe_cpu() -> str:
-    """Return the processor's model, as the operating system names it."""
+    """Return the processor's name, as the operating system has it."""
+    return _read_cpu_info("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def identify_cpu_model() -> str:
+    """Return the numbers of the processor's model, empty where the system does not tell them.
+
+    Virtual machines shorten the name: two generations with other kernels are both `AMD EPYC`.
+    """
+    keys = ("cpu family", "model", "stepping")
+    numbers = [(key, _read_cpu_info(key)) for key in keys]
+    return ", ".join(f"{key} {number}" for key, number in numbers if number)
+
+
+def _read_cpu_info(key: str) -> str:
+    """Return the first processor's value of a key, empty without one."""
     try:
         text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        text = ""
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine()
+        return ""
+    found = re.search(rf"^{key}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _platform() -> str:
