@@ -250,10 +250,10 @@ class FitConfig(Frozen):
 
 
 def is_seed_key(key: str) -> bool:
-    """Return True if a key is a seed, which only repeats a fit.
+    """Return True if a key is a seed.
 
-    It is a seed of the config or of a component. A key `seed` of a component whose plug-in is not
-    loaded counts too.
+    A seed only repeats a fit. It is a seed of the config or of a component. A key `seed` of a
+    component whose plug-in is not loaded counts too.
     """
     section, _, field = key.partition(".")
     if not field:
@@ -302,7 +302,10 @@ def flatten_config(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def explain_validation_errors(error: ValidationError) -> str:
-    """Return a line that names each mistake: the key, what came, what is allowed."""
+    """Return a line that names each mistake.
+
+    It has the key, what came, and what is allowed.
+    """
     parts = error.errors(include_url=False)
     more = f"; and {len(parts) - MAX_ERRORS:,} more" if len(parts) > MAX_ERRORS else ""
     return "; ".join(_explain_part(part) for part in parts[:MAX_ERRORS]) + more

@@ -61,9 +61,9 @@ def sweep(arguments: Sequence[str]) -> Results:
 
 
 def publish_artifacts(result: RunResult) -> Publication:
-    """Draw a run and attach its pictures, of a sweep also leaderboard and report.
+    """Draw a run, and attach its pictures.
 
-    A part that fails is one line on stderr.
+    Of a sweep, leaderboard and report are attached too. A part that fails is one line on stderr.
     """
     recorded = result.recorded
     if recorded is None or not recorded.config.pictures:
@@ -76,7 +76,7 @@ def publish_artifacts(result: RunResult) -> Publication:
 
 
 def publish_fit(recorded: RecordedRun, fit: Fit) -> Publication:
-    """Draw and attach the pictures of a single run, none of a failed one."""
+    """Draw and attach a single run's pictures; skip failed runs."""
     from linfit.views.report.artifacts import plot_fit, save_charts
 
     if fit.status is Status.FAILED:
@@ -87,7 +87,7 @@ def publish_fit(recorded: RecordedRun, fit: Fit) -> Publication:
 
 
 def publish_sweep(recorded: RecordedRun) -> Publication:
-    """Attach the pictures, the leaderboard, the twins and the report of a sweep."""
+    """Attach a sweep's pictures, leaderboard, twins and report."""
     from linfit.views.analysis.comparison import compare_methods
     from linfit.views.report.artifacts import open_sweep_data, plot_sweep, save_charts, write_report
     from linfit.views.report.leaderboard import write_leaderboard
@@ -135,9 +135,10 @@ def _compare_twins(
 
 
 def run_twins(data: SweepData, rows: Iterable[int]) -> Twins:
-    """Fit the twins of some fits of a sweep and return where they part.
+    """Fit the twins of some fits; return where they part.
 
-    Fits that are too large, or whose data or plug-ins are gone, are left out.
+    The fits are of one sweep. Fits that are too large, or whose data or plug-ins are gone, are left
+    out.
     """
     from linfit.engine.rounding_twins import compare_with_twins
 

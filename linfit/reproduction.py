@@ -53,7 +53,10 @@ UNTRACKED = "tracking=none"
 
 @dataclass(frozen=True)
 class Repetition:
-    """A repeated fit and its verdict; `why` if that is not `identical`."""
+    """A repeated fit and its verdict.
+
+    `why` explains a verdict other than `identical`.
+    """
 
     name: str
     reproduces: str

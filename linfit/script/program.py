@@ -96,7 +96,7 @@ def render_script(config: FitConfig, title: str) -> str:
 
 
 def require_script(config: FitConfig) -> None:
-    """Raise ConfigError if a part of the config cannot be written as lines."""
+    """Raise ConfigError if part of the config cannot become lines."""
     parts = [getattr(config, group) for group in CONTRIBUTING_GROUPS]
     silent = [f"{part.group}={part.name}" for part in parts if not part.has_script()]
     if silent:

@@ -15,7 +15,7 @@ from linfit.script_fragments import GradientLines, Lines, ModelLines
 
 @dataclass(frozen=True)
 class ScriptRule:
-    """A condition that ends the loop, on `numbers` that each step computes."""
+    """A condition that ends the loop, on `numbers` of each step."""
 
     numbers: Lines
     condition: str

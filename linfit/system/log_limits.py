@@ -22,7 +22,7 @@ class _LevelFilter(logging.Filter):
 
 @contextmanager
 def limit_logging(*loggers: str, least: int = logging.ERROR) -> Iterator[None]:
-    """Hide messages of these loggers, and of those below them, that are less than `least`.
+    """Hide messages below `least` of these loggers and their children.
 
     The loggers' levels stay: to set one locks all loggers while their caches are emptied, an
     interrupt in between would leave the lock to nobody, and two threads would restore each other's.

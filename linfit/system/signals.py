@@ -68,7 +68,7 @@ def handle_signal(signum: int, frame: FrameType | None = None) -> None:
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return the exit code of a process that this exception has ended."""
+    """Return the exit code of a process this exception ended."""
     return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 

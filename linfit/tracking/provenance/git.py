@@ -60,7 +60,10 @@ _LINK = "120000"
 
 @dataclass(frozen=True)
 class ChangedFile:
-    """A file that decides a run and differs from HEAD; None on the side that has no such file."""
+    """A file that decides a run and differs from HEAD.
+
+    A side that has no such file is None.
+    """
 
     path: str
     blob: str | None
@@ -68,9 +71,9 @@ class ChangedFile:
 
 
 def collect_git_tags(plugins: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return commit, branch and whether a run depends on uncommitted files, as tags.
+    """Return the tags of commit, branch and uncommitted changes.
 
-    Empty outside of a repository.
+    Only changes of files on which a run depends count. Empty outside of a repository.
     """
     found = read_git_state(plugins)
     return {tag: found[key] for key, tag in GIT_TAGS.items() if key in found}
@@ -78,9 +81,9 @@ def collect_git_tags(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 
 @cache
 def read_git_state(plugins: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return `commit`, `branch`, `dirty`, and the hash of what is uncommitted as `diff`.
+    """Return `commit`, `branch`, `dirty` and `diff`.
 
-    Empty outside of a repository.
+    `diff` is the hash of what is uncommitted. Empty outside of a repository.
     """
     top = find_repository()
     if top is None:
@@ -104,9 +107,10 @@ def read_git_state(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def read_git_diff(plugins: tuple[str, ...] = ()) -> str:
-    """Return the uncommitted changes to files that HEAD has and that decide a run.
+    """Return the uncommitted changes to files that decide a run.
 
-    Secrets are masked. Empty if the changes are longer than MAX_DIFF.
+    Only files that HEAD has are compared. Secrets are masked. Empty if the changes are longer than
+    MAX_DIFF.
     """
     top = find_repository()
     found = read_git_state(plugins)
@@ -124,7 +128,7 @@ def read_git_diff(plugins: tuple[str, ...] = ()) -> str:
 
 
 def find_repository() -> Path | None:
-    """Return the folder of the working directory's repository, None if there is none."""
+    """Return the folder of the working directory's repository, None without one."""
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if os.path.lexists(folder / ".git"):
@@ -136,9 +140,9 @@ def find_repository() -> Path | None:
 def find_changed_files(
     top: Path, commit: str, plugins: tuple[str, ...]
 ) -> list[ChangedFile] | None:
-    """Return the files that decide a run and are not as the commit has them.
+    """Return the files that decide a run and are uncommitted.
 
-    None where git does not say what the commit has.
+    They are not as the commit has them. None where git does not say what the commit has.
     """
     folders, files = _decisive(top, plugins)
     parents = {path.rpartition("/")[0] or path for path in files}  # a command line is short
@@ -317,7 +321,7 @@ def _masked_lines(content: bytes) -> list[str]:
 
 
 def forget_git_state() -> None:
-    """Ask git again: the working directory is another one, or its files have changed."""
+    """Ask git again, in another working directory or after changes."""
     read_git_state.cache_clear()
     find_changed_files.cache_clear()
     _resolve.cache_clear()

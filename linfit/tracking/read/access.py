@@ -63,9 +63,9 @@ FindKeptFile = Callable[[str], Path]
 
 
 def require_known_place(store: Store, artifact_uri: str) -> None:
-    """Raise LinfitError unless a bucket or the user's own tracking server has the artifacts.
+    """Raise LinfitError unless artifacts are in a known place.
 
-    No other machine is spoken to.
+    Known are buckets and the user's own tracking server. No other machine is spoken to.
     """
     if not _is_known(store, artifact_uri):
         raise LinfitError(
@@ -92,7 +92,7 @@ def _is_known(store: Store, artifact_uri: str) -> bool:
 
 
 def require_own_folder(folder: Path, allowed: Iterable[Path]) -> None:
-    """Raise LinfitError unless a run's folder lies below one that is allowed."""
+    """Raise LinfitError unless a run's folder is below an allowed one."""
     if not _is_below(folder, allowed):
         raise LinfitError(
             f"artifacts in {shorten(str(folder))!r} are not opened: "
@@ -128,13 +128,16 @@ def _is_below(path: Path, folders: Iterable[Path]) -> bool:
 
 @dataclass(frozen=True)
 class ReadPolicy:
-    """What the user allows a stored config: plug-ins through `load`, data files below `data`."""
+    """What the user allows a stored config to load and read.
+
+    Plug-ins are loaded through `load`, data files are read below `data`.
+    """
 
     load: LoadPlugins | None = None
     data: Path | None = None
 
     def authorize(self, config: FitConfig, fingerprint: object, kept: FindKeptFile) -> FitConfig:
-        """Return a stored config with the data that it reads on this machine.
+        """Return a stored config with its data on this machine.
 
         ConfigError where its data may not be read, or the config no longer gives the numbers of
         `fingerprint`.
@@ -146,9 +149,9 @@ class ReadPolicy:
 
 
 def locate_data(config: FitConfig, data: Path | None = None) -> FitConfig:
-    """Return a stored config with its data file looked up below `data`, by path or by name.
+    """Return a stored config with its data file below `data`.
 
-    ConfigError where the config may not read its data.
+    The file is looked up by path or by name. ConfigError where the config may not read its data.
     """
     dataset = config.dataset
     if (
@@ -166,7 +169,7 @@ def locate_data(config: FitConfig, data: Path | None = None) -> FitConfig:
 
 
 def require_own_data(config: FitConfig, data: Path | None = None) -> None:
-    """Raise ConfigError where a stored config reads a file that it may not.
+    """Raise ConfigError where a stored config reads a forbidden file.
 
     It may read what linfit ships, and files below the working directory and below `data`.
     """
@@ -187,9 +190,10 @@ def require_own_data(config: FitConfig, data: Path | None = None) -> None:
 
 
 def load_arrays(config: FitConfig, kept: FindKeptFile) -> None:
-    """Read the numbers of arrays from Python, which the run has kept in a file, into this process.
+    """Read the arrays that a run kept into this process.
 
-    ConfigError where they are not the numbers that the config names.
+    They are from Python, and the run has kept their numbers in a file. ConfigError where they are
+    not the numbers that the config names.
     """
     dataset = config.dataset
     if isinstance(dataset, Arrays) and not dataset.is_loaded():
@@ -203,7 +207,7 @@ def load_arrays(config: FitConfig, kept: FindKeptFile) -> None:
 
 
 def require_named_place(store: Store, location: str, whose: str) -> None:
-    """Raise RecordingError unless artifacts at `location` stay where this run may write.
+    """Raise RecordingError unless this run may write artifacts at `location`.
 
     It may write beside the database file and below `tracking.artifacts`. A tracking server names
     its own places.
@@ -278,10 +282,11 @@ def _advice(location: str) -> str:
 
 
 def require_named_store(recorded: MLflowTracking, resolved: MLflowTracking) -> None:
-    """Raise ConfigError where a manifest names a store, or a place for artifacts, elsewhere.
+    """Raise ConfigError where a manifest names a store elsewhere.
 
-    Not elsewhere are the working directory, servers of this machine, and the environment's store.
-    `recorded` is the manifest's config, `resolved` has its references to the environment replaced.
+    Likewise for a place of artifacts elsewhere. Not elsewhere are the working directory, servers of
+    this machine, and the environment's store. `recorded` is the manifest's config, `resolved` has
+    its references to the environment replaced.
     """
     for option, value in _unnamed(recorded, resolved).items():
         what = "a store" if option == "--uri" else "a place for artifacts"
@@ -293,7 +298,7 @@ def require_named_store(recorded: MLflowTracking, resolved: MLflowTracking) -> N
 
 
 def list_store_options(tracking: Tracking) -> list[str]:
-    """Return the options that tell `linfit resume` where a sweep is recorded.
+    """Return `linfit resume`'s options for where a sweep is recorded.
 
     Empty where the sweep's manifest is enough.
     """

@@ -125,7 +125,10 @@ def _weights_apart(then: Outcome, now: Outcome) -> float:
 
 
 def list_differences(then: Outcome, now: Outcome, other: str = STORED_OUTCOME) -> list[str]:
-    """Return in words what `now` has otherwise than `then`, bit for bit; empty if nothing."""
+    """Return in words how `now` differs from `then`, bit for bit.
+
+    Empty if they are equal.
+    """
     if now.status != then.status:
         return [f"status {now.status}, {other} {then.status}"]
     if now.status == Status.FAILED:

@@ -25,7 +25,10 @@ from linfit.tracking.tables.manifest import read_sweep_info
 
 @dataclass(frozen=True)
 class StoredFit:
-    """A fit as it was stored, without a config, and with the reason, if it cannot be run again."""
+    """A fit as it was stored.
+
+    If it cannot be run again, it has no config, but the reason.
+    """
 
     name: str
     run_id: str
@@ -36,7 +39,10 @@ class StoredFit:
 
 @dataclass(frozen=True)
 class ReproductionSource:
-    """What is reproduced: one fit, or fits of a sweep, whose parent then is `run_id`."""
+    """What is reproduced: one fit, or fits of a sweep.
+
+    Of a sweep, `run_id` is the parent's.
+    """
 
     name: str
     run_id: str
@@ -48,7 +54,7 @@ class ReproductionSource:
 
 
 def authorize_config(record: StoredRun, permits: ReadPolicy) -> FitConfig:
-    """Return the config of a run, with its data, as far as `permits` allows.
+    """Return a run's config and data, as far as `permits` allows.
 
     ConfigError or LinfitError where it cannot be run again.
     """
@@ -99,9 +105,9 @@ def read_sweep_source(
 def read_sweep_folder(
     folder: Path, reader: RunReader | None, sample: int, seed: int, permits: ReadPolicy
 ) -> ReproductionSource:
-    """Return `sample` fits of the sweep in a folder, whether or not its run is in a store.
+    """Return `sample` fits of the sweep in a folder.
 
-    LinfitError where the sweep was interrupted.
+    Its run need not be in a store. LinfitError where the sweep was interrupted.
     """
     tables = SweepTables.in_folder(folder)
     about = read_sweep_info(tables.manifest) or {}
@@ -183,7 +189,7 @@ def _document_in(folder: Path) -> Provenance:
 def read_run_files(
     path: Path, reader: RunReader | None, permits: ReadPolicy
 ) -> ReproductionSource | StoredRun:
-    """Return the single run of a `config.json`, or of the folder that it left.
+    """Return the single run of a `config.json` or of its folder.
 
     Where no weights lie in that folder, return the newest run with the fingerprint of the config.
     """

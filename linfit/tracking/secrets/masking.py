@@ -160,7 +160,10 @@ _FROM_ENVIRONMENT: dict[str, str] = {}
 
 
 def mask(text: str) -> str:
-    """Return the text with every secret replaced; a reference to the environment is none."""
+    """Return the text with every secret replaced.
+
+    A reference to the environment is no secret.
+    """
     # most overrides end here
     if len(text) < MIN_KEY_LENGTH and _HINT.search(text.lower()) is None:
         return text
@@ -180,9 +183,10 @@ def mask_error(text: str) -> str:
 
 
 def hide_references(text: str) -> None:
-    """Make `mask_error` replace the values of references to the environment within a text.
+    """Make `mask_error` replace the values of a text's references.
 
-    A reference that is the whole text is an address, and is shown.
+    They are references to the environment. A reference that is the whole text is an address, and is
+    shown.
     """
     for found in _ENVIRONMENT.finditer(text):
         value = os.environ.get(found[1], "")
@@ -191,7 +195,10 @@ def hide_references(text: str) -> None:
 
 
 def mask_data(data: Any) -> Any:
-    """Return plain data with every string masked, and all of it under the name of a secret."""
+    """Return plain data with every string masked.
+
+    Under the name of a secret, all of it is masked.
+    """
     if isinstance(data, str):
         return mask(data)
     if isinstance(data, dict):

@@ -45,7 +45,10 @@ TAG_AS_KILLED = "INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES (?, '
 
 
 def remove_leftovers() -> None:
-    """Remove what killed processes have left, and end their RUNNING runs in SQLite files."""
+    """Remove what killed processes have left.
+
+    Their RUNNING runs in SQLite files are ended.
+    """
     # Without a folder for temporary files, nothing was left.
     with suppress(OSError):
         for folder in _process_folders(Path(tempfile.gettempdir())):

@@ -40,7 +40,10 @@ class FolderMove:
     new: Path
 
     def move_folder(self, folder: Path) -> Path | None:
-        """Return the present place of a folder below the old one; None for any other folder."""
+        """Return the present place of a folder below the old one.
+
+        None for any other folder.
+        """
         return self.new / folder.relative_to(self.old) if folder.is_relative_to(self.old) else None
 
 
@@ -53,7 +56,7 @@ class _Experiment:
 
 
 def find_local_folder(store: Store, artifact_uri: str) -> Path | None:
-    """Return the folder of artifacts on this machine; None where a server has them.
+    """Return the local folder of artifacts, None with a server.
 
     Where the folder has moved with its store, it is the one beside the store.
     """
@@ -68,7 +71,7 @@ def find_local_folder(store: Store, artifact_uri: str) -> Path | None:
 
 
 def find_moves(store: Store, with_gone: bool = False) -> list[FolderMove]:
-    """Return the recorded places of artifacts that a SQLite store has left.
+    """Return the artifact places that a SQLite store has left.
 
     With `with_gone` also places that are gone, although nothing of them lies beside the store.
     """
@@ -102,9 +105,9 @@ def require_settled(store: Store) -> None:
 
 
 def require_not_gone(store: Store, experiment: str, location: str) -> None:
-    """Raise RecordingError where an experiment's folder is gone with the two above it.
+    """Raise RecordingError where an experiment's folder is gone.
 
-    These are not made again.
+    The two folders above it must be gone as well. These are not made again.
     """
     folder = find_folder(location)
     if folder is None or not is_folder_gone(folder):
@@ -122,7 +125,10 @@ def require_not_gone(store: Store, experiment: str, location: str) -> None:
 
 
 def is_folder_gone(folder: Path) -> bool:
-    """Return True where neither a folder nor the two above it exist for this user."""
+    """Return True where a folder and its two parents are gone.
+
+    They do not exist for this user.
+    """
     return not any(_exists(place) for place in (folder, *folder.parents[:PARENTS_CHECKED]))
 
 

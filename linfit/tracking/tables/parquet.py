@@ -44,11 +44,11 @@ def read_table(
     rows: Collection[int] | None = None,
     sha256: str | None = None,
 ) -> pa.Table:
-    """Return columns of a Parquet file, of all rows or of those whose number is in `rows`.
+    """Return columns of a Parquet file.
 
-    OSError, ValueError or ArrowException where it cannot be read, is no such file, has another hash
-    than `sha256`, or would take more memory than it may. The hash is that of the bytes that are
-    read: one descriptor reads both.
+    All rows are read, or those whose number is in `rows`. OSError, ValueError or ArrowException
+    where it cannot be read, is no such file, has another hash than `sha256`, or would take more
+    memory than it may. The hash is that of the bytes that are read: one descriptor reads both.
     """
     with open_regular(file) as opened:
         if sha256 is not None and hashlib.file_digest(opened, "sha256").hexdigest() != sha256:

@@ -86,7 +86,10 @@ TABLE_SCHEMAS = {
 
 
 class SweepParts:
-    """The results and curves of a sweep while it runs: a part for each block, merged at the end."""
+    """The results and curves of a sweep while it runs.
+
+    A part for each block, merged at the end.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -131,9 +134,10 @@ class SweepParts:
                     self._write(name, number, left)
 
     def merge(self, run_ids: Mapping[int, str], names: Mapping[int, str]) -> list[Path]:
-        """Write `results.parquet`, with the run ids there are, and `curves.parquet`; return both.
+        """Write `results.parquet`, with the run ids, and `curves.parquet`; return both.
 
-        `names` are those that have changed since the parts were written.
+        Fits without a run have no run id. `names` are those that have changed since the parts were
+        written.
         """
         parts = [_part(self.folder, RESULTS, number) for number in _pairs(self.folder)]
         tables = [_require_table(part) for part in parts]
@@ -153,7 +157,10 @@ class SweepParts:
         return [self.folder / RESULTS, self.folder / CURVES]
 
     def remove_parts(self) -> None:
-        """Finish the sweep: its folder `results` vanishes in one step, then the rest."""
+        """Finish the sweep: its folder `results` vanishes in one step.
+
+        The rest is removed then.
+        """
         note_leftover(_parts_of(self.folder, CURVES), unless="../results")
         for name in (RESULTS, CURVES):
             gone = name_temporary_file(_parts_of(self.folder, name))
@@ -180,12 +187,15 @@ class SweepParts:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return True where the sweep of a folder has not come to its end."""
+    """Return True where a folder's sweep has not ended."""
     return _parts_of(folder, RESULTS).is_dir() or not (folder / RESULTS).exists()
 
 
 def read_results(folder: Path) -> dict[int, dict[str, Any]]:
-    """Return the results of a sweep so far, by row, whether or not it is finished; reads only."""
+    """Return the results of a sweep so far, by row.
+
+    It may be finished or not; nothing is written.
+    """
     files = [folder / RESULTS]
     if is_unfinished(folder):
         files = [_part(folder, RESULTS, number) for number in _pairs(folder)]
@@ -198,7 +208,10 @@ def read_results(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def set_broken_aside(folder: Path) -> list[Path]:
-    """Rename broken tables, so that their fits are run again; return the new names."""
+    """Rename broken tables; return the new names.
+
+    Their fits are then run again.
+    """
     if is_unfinished(folder):
         files = [
             _part(folder, name, number)
@@ -294,7 +307,10 @@ def _numbers(folder: Path, name: str) -> list[int]:
 
 
 def build_result(fit: Fit) -> dict[str, Any]:
-    """Return the results of a fit as one row of a table, with the weights `[p, q]` row by row."""
+    """Return the results of a fit as one table row.
+
+    The weights `[p, q]` are listed row by row.
+    """
     ended = {
         "status": fit.status.value,
         "objective": fit.objective,
@@ -333,6 +349,9 @@ def _curve(fit: Fit) -> dict[str, Any]:
 
 
 def hash_table(file: Path) -> str:
-    """Return the SHA-256 of a file, by which a reader knows that the file was not changed."""
+    """Return the SHA-256 of a file.
+
+    By it a reader knows that the file was not changed.
+    """
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

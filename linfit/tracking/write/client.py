@@ -64,7 +64,10 @@ MAX_CONCURRENT_RUNS = 8
 
 
 class ClientRecorder:
-    """Write to `store`, into the MLflow experiment with this name, which is created if absent."""
+    """Write to `store`, into the MLflow experiment of this name.
+
+    The experiment is created if absent.
+    """
 
     def __init__(self, store: Store, experiment: str) -> None:
         ensure_store(store)
@@ -194,7 +197,7 @@ class ClientRecorder:
             self._send(self.client.log_batch, run_id, tags=few)
 
     def amend_runs(self, amendments: Mapping[str, Amendment]) -> None:
-        """Amend the runs in their order, the last one alone after the others."""
+        """Amend the runs in order, the last alone after the others."""
         *others, last = amendments.items()
         self._each(self._amend, others)
         self._amend(last)
@@ -366,7 +369,10 @@ def build_dataset_input(dataset: run_records.DatasetRecord) -> DatasetInput:
 
 
 def describe_source() -> dict[str, str]:
-    """Return the tags that MLflow itself sets on a run that is started in a script."""
+    """Return the source tags that MLflow sets itself.
+
+    It sets them on a run that is started in a script.
+    """
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):

@@ -26,7 +26,10 @@ NULL_COLUMNS = frozenset({"deleted_time"})
 
 
 def find_obstacle(engine: Engine) -> str:
-    """Return why blocks cannot be written into a database; empty where nothing is in the way."""
+    """Return why blocks cannot be written into a database.
+
+    Empty where nothing is in the way.
+    """
     names = [table.name for table in COLUMNS]
     found = inspect(engine).get_multi_columns(filter_names=names)
     tables = {}

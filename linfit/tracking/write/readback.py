@@ -40,9 +40,9 @@ NamedValues = Mapping[str, Any]
 
 
 def find_difference(client: MlflowClient, block: RunBlock) -> str:
-    """Name what the client reads otherwise than it was written; empty where nothing differs.
+    """Name what the client reads otherwise than written.
 
-    The first, middle and last run of a block are read.
+    Empty where nothing differs. The first, middle and last run of a block are read.
     """
     indices = (0, len(block.run_ids) // 2, -1)
     sample = list(dict.fromkeys(block.run_ids[index] for index in indices))
@@ -60,7 +60,10 @@ def find_difference(client: MlflowClient, block: RunBlock) -> str:
 
 
 def remove_runs(connection: Connection, run_ids: Sequence[str]) -> None:
-    """Delete every row of these runs, and datasets that no run uses any more."""
+    """Delete every row of these runs.
+
+    Datasets that no run uses any more are deleted too.
+    """
     for some in split_sequence(list(run_ids), RUNS_PER_STATEMENT):
         used = INPUTS.c.destination_id.in_(some)
         query = select(INPUTS.c.input_uuid, INPUTS.c.source_id).where(used)
