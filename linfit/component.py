@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from inspect import getattr_static
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
@@ -86,7 +87,7 @@ class Frozen(BaseModel):
 
 def _is_seed(field: FieldInfo) -> bool:
     """Return True for a field of type `Seed` or `Seed | None`."""
-    inner = [mark for kind in get_args(field.annotation) for mark in get_args(kind)]
+    inner = chain.from_iterable(map(get_args, get_args(field.annotation)))
     return any(isinstance(mark, RepetitionMark) for mark in (*field.metadata, *inner))
 
 
@@ -178,7 +179,9 @@ class Component(Frozen, ABC):
         """
         if isinstance(value, cls):
             return value
-        fields = {"name": value} if isinstance(value, str) else value
+        fields = value
+        if isinstance(value, str):
+            fields = {"name": value}
         if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
             raise PydanticCustomError(
                 "component",

@@ -40,7 +40,9 @@ class Convention:
     @property
     def key(self) -> str:
         """Key of the field in a config, as overrides name it."""
-        return f"{self.section}.{self.field}" if self.section else self.field
+        if self.section:
+            return f"{self.section}.{self.field}"
+        return self.field
 
     def find_part(self, config: Frozen) -> Frozen | None:
         """Return the part of the config that has the field.

@@ -37,4 +37,6 @@ def shorten(text: str, most: int = 200) -> str:
 
     A note then tells its length.
     """
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}… ({len(text):,} characters)"

@@ -39,7 +39,9 @@ class ScriptScope:
 
         Empty if it is torch's default.
         """
-        return "" if self.dtype == "float32" else f", dtype={self.torch_dtype}"
+        if self.dtype == "float32":
+            return ""
+        return f", dtype={self.torch_dtype}"
 
     def format_number(self, value: float) -> str:
         """Return the shortest text that reads back as this number.
@@ -48,14 +50,16 @@ class ScriptScope:
         """
         cast = np.dtype(self.dtype).type
         short = str(cast(value))
-        return short if float(cast(float(short))) == value else repr(value)
+        if float(cast(float(short))) == value:
+            return short
+        return repr(value)
 
     def format_array(self, values: Sequence[float], closing: str = "") -> Lines:
         """Return a list of numbers, then `closing`.
 
         A list of equal numbers is a product.
         """
-        texts = [self.format_number(value) for value in values]
+        texts = list(map(self.format_number, values))
         if len(texts) > 2 and len(set(texts)) == 1:
             return (f"[{texts[0]}] * {len(texts)}{closing}",)
         return wrap_list("[", texts, f"]{closing}")
@@ -161,7 +165,9 @@ def in_place(lines: Iterable[str], tracked: bool) -> Lines:
 
     They are under `torch.no_grad()` if it is `tracked`.
     """
-    return ("with torch.no_grad():", *indent_lines(lines)) if tracked else tuple(lines)
+    if tracked:
+        return ("with torch.no_grad():", *indent_lines(lines))
+    return tuple(lines)
 
 
 def indent_lines(lines: Iterable[str]) -> Lines:

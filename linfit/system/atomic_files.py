@@ -52,7 +52,9 @@ def describe_os_error(error: OSError) -> str:
 
     Arrow's errors have no file name and no error number, only text of their own.
     """
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    if error.errno:
+        return os.strerror(error.errno)
+    return " ".join(str(error).split())
 
 
 def flush_file(file: Path) -> None:
@@ -102,7 +104,7 @@ def remove_path(path: Path) -> None:
 
 def find_existing_folder(folder: Path) -> Path:
     """Return the folder itself, or its nearest parent that exists."""
-    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    return next(filter(Path.exists, (folder, *folder.parents)), folder)
 
 
 def list_folder(folder: Path, pattern: str) -> list[Path]:

@@ -87,7 +87,9 @@ def find_program(name: str) -> str | None:
     None if absent.
     """
     found = shutil.which(name, path=os.pathsep.join(list_program_folders()))
-    return found if found is not None and Path(found).is_absolute() else None
+    if found is None or not Path(found).is_absolute():
+        return None
+    return found
 
 
 @contextmanager
@@ -224,7 +226,9 @@ def creation_time(process: int) -> str:
 
     try:
         found = psutil.Process(process)
-        return "" if found.status() == psutil.STATUS_ZOMBIE else f"{found.create_time():.3f}"
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"{found.create_time():.3f}"
     except psutil.NoSuchProcess:
         return ""
     except psutil.AccessDenied:
@@ -312,7 +316,7 @@ def open_without_waiting(path: str, flags: int) -> int:
 
     If the file is a pipe by now, `open` would wait for a writer.
     """
-    return os.open(path, flags | os.O_NONBLOCK if hasattr(os, "O_NONBLOCK") else flags)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def available_memory() -> int:

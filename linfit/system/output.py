@@ -160,8 +160,9 @@ def find_write_error() -> OSError | None:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    error = raw.error if isinstance(raw, TolerantStream) else None
-    return None if isinstance(error, BrokenPipeError) else error
+    if not isinstance(raw, TolerantStream) or isinstance(raw.error, BrokenPipeError):
+        return None
+    return raw.error
 
 
 def print_to_stderr(line: str) -> None:

@@ -184,7 +184,9 @@ def read_notes(folder: Path) -> list[dict[str, Any]]:
 def _parent_folder() -> str:
     """Return the folder for temporary files in which scratch folders are created."""
     place = Path(tempfile.gettempdir())
-    return str(place.parent if place == _Scratch.folder else place)
+    if place == _Scratch.folder:
+        place = place.parent
+    return str(place)
 
 
 def _remove_at_exit() -> None:

@@ -157,8 +157,8 @@ def save_model(
     outputs = Schema([ColSpec("double", name) for name in predictor.targets])
     model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
     model.add_flavor("python_function", **_write_parts(predictor, folder))
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    model.model_size_bytes = sum(file.stat().st_size for file in files)
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    model.model_size_bytes = sum(sizes)
     model.save(str(folder / "MLmodel"))
 
 
@@ -167,9 +167,9 @@ def _write_parts(predictor: ModelFiles, folder: Path) -> dict[str, Any]:
     data = Path("data", WEIGHTS_FILE)
     (folder / data).parent.mkdir(parents=True)
     shutil.copyfile(predictor.weights, folder / data)
-    packages = (
-        (*MODEL_PACKAGES, "linfit-lab", "safetensors") if predictor.of_plugin else MODEL_PACKAGES
-    )
+    packages: tuple[str, ...] = MODEL_PACKAGES
+    if predictor.of_plugin:
+        packages += ("linfit-lab", "safetensors")
     for name, text in _environment(packages).items():
         (folder / name).write_text(text, encoding="utf-8")
     parts = {

@@ -90,8 +90,9 @@ def _rewrite_all(uri: str, moves: Sequence[FolderMove], write: bool) -> dict[str
 def rewrite_address(text: str, moves: Sequence[FolderMove]) -> str | None:
     """Return the address of artifacts in the new place."""
     folder = find_folder(text)
-    new = None if folder is None else _move(folder, moves)
-    return None if new is None else format_address(new)
+    if folder is None or (new := _move(folder, moves)) is None:
+        return None
+    return format_address(new)
 
 
 def rewrite_path(text: str, moves: Sequence[FolderMove]) -> str | None:
@@ -107,7 +108,9 @@ def rewrite_source(text: str, moves: Sequence[FolderMove]) -> str | None:
         new = rewrite_path(source["uri"], moves)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return None if new is None else json.dumps({**source, "uri": new})
+    if new is None:
+        return None
+    return json.dumps({**source, "uri": new})
 
 
 def _move(folder: Path, moves: Sequence[FolderMove]) -> Path | None:
@@ -141,8 +144,7 @@ class AddressColumn:
             query = query.where(table.c["key"] == self.key)
         for row in connection.execute(query).mappings():
             text = row[NEW_TEXT]
-            new = self.rewrite(text, moves) if isinstance(text, str) else None
-            if new is not None:
+            if isinstance(text, str) and (new := self.rewrite(text, moves)) is not None:
                 key = {_parameter(column.name): row[column.name] for column in table.primary_key}
                 yield {**key, NEW_TEXT: new}
 

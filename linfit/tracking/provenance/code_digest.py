@@ -28,8 +28,8 @@ def compute_code_digest(plugins: tuple[str, ...] = ()) -> str:
     It is computed from the syntax trees of the files. Docstrings are left out; comments and layout
     are no part of a syntax tree.
     """
-    trees = [_syntax(file) for file in list_decisive_files(plugins).values()]
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()
+    trees = "\n".join(map(_syntax, list_decisive_files(plugins).values()))
+    return hashlib.sha256(trees.encode()).hexdigest()
 
 
 def compute_file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
@@ -65,7 +65,9 @@ def _plugin_files(name: str) -> dict[str, Path]:
     # frozen and built-in modules belong to Python
     if spec is None or spec.origin is None or not spec.has_location:
         return {}
-    package = spec if spec.submodule_search_locations else _find_spec(name.rpartition(".")[0])
+    package: ModuleSpec | None = spec
+    if not spec.submodule_search_locations:
+        package = _find_spec(name.rpartition(".")[0])
     found = {}
     if package is None or not spec.origin.endswith(".py"):
         found[name] = Path(spec.origin)
@@ -98,7 +100,7 @@ def _syntax(file: Path) -> str:
 
 def _dump(part: Any) -> str:
     if isinstance(part, list):
-        return f"[{','.join([_dump(one) for one in part])}]"
+        return f"[{','.join(map(_dump, part))}]"
     if not isinstance(part, ast.AST):
         return repr(part)
     fields = []

@@ -260,7 +260,9 @@ def describe_cpu() -> str:
     except OSError:
         text = ""
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine()
+    if name:
+        return name[1]
+    return platform.processor() or platform.machine()
 
 
 def _platform() -> str:

@@ -108,7 +108,8 @@ def contained_file(folder: Path, name: str, most: int | None = None) -> Path:
     file = folder / name
     if not _is_below(file, [folder]):
         raise LinfitError(f"{file} is a link to somewhere else, which is not followed")
-    require_size(file, file.stat().st_size if file.exists() else 0, most)
+    if file.exists():
+        require_size(file, file.stat().st_size, most)
     return file
 
 
@@ -160,7 +161,7 @@ def locate_data(config: FitConfig, data: Path | None = None) -> FitConfig:
         and not dataset.path.startswith(SHIPPED_PREFIX)
     ):
         candidates = (data / dataset.path, data / Path(dataset.path).name)
-        found = next((file for file in candidates if file.is_file()), None)
+        found = next(filter(Path.is_file, candidates), None)
         if found is not None:
             dataset = dataset.model_copy(update={"path": str(found)})
             config = config.model_copy(update={"dataset": dataset})
@@ -226,13 +227,14 @@ def _is_named(store: Store, location: str) -> bool:
     # place
     if location != location.strip() or not location.isprintable():
         return False
-    named = store.artifacts if store.artifacts != default_artifacts(store) else None
+    named = store.artifacts
+    if named == default_artifacts(store):
+        named = None
     folder = find_folder(location)
     if folder is None:
         return named is not None and is_below_address(location, named)
     allowed = list(_own_folders(store))
-    chosen = find_folder(named) if named is not None else None
-    if chosen is not None:
+    if named is not None and (chosen := find_folder(named)) is not None:
         allowed.append(_resolved(chosen))
     # resolving the path of a Windows share opens a connection to its host
     if folder.is_absolute() and folder.drive not in {place.drive for place in allowed}:
@@ -241,7 +243,7 @@ def _is_named(store: Store, location: str) -> bool:
         real = folder.resolve()
     except (OSError, RuntimeError, ValueError):
         return False
-    return any(real.is_relative_to(place) for place in allowed)
+    return any(map(real.is_relative_to, allowed))
 
 
 def _own_folders(store: Store) -> Iterator[Path]:
@@ -271,7 +273,9 @@ def _advice(location: str) -> str:
     if not is_typable or mask(location) != location:
         return other
     folder = find_folder(location)
-    place = location if folder is None or folder.drive else str(_resolved(folder))
+    place = location
+    if folder is not None and not folder.drive:
+        place = str(_resolved(folder))
     value = place if _PLAIN.fullmatch(place) else f"'{place}'"
     for_run = quote_word(f"tracking.artifacts={value}")
     named = f"{for_run} to `linfit run`, or --artifacts {quote_word(place)} to others"

@@ -160,7 +160,7 @@ def require_same_numbers(config: FitConfig, fingerprint: Any) -> None:
     except ValueError as error:  # data or a device is missing
         raise ConfigError(str(error)) from error
     if not is_same:
-        files = ", ".join(repr(file) for file in config.dataset.list_files())
+        files = ", ".join(map(repr, config.dataset.list_files()))
         what = f"its data file {files}" if files else "what was stored"
         raise ConfigError(f"its fingerprint is not as it was stored: {what} was changed since")
     if resolved.engine != config.engine:

@@ -213,11 +213,11 @@ class History:
         Only runs of linfit are ended. Runs of living processes are not touched.
         """
         running = self._runs.search_runs("attributes.status = 'RUNNING'")
-        dead = [
-            run.info.run_id
-            for run in running
-            if is_process_gone(run.data.tags.get(mlflow_names.OWNER, ""))
-        ]
+        dead = []
+        for run in running:
+            owner = run.data.tags.get(mlflow_names.OWNER, "")
+            if is_process_gone(owner):
+                dead.append(run.info.run_id)
         for run_id in dead:
             call_with_retry(self.store, self.client.set_tag, run_id, mlflow_names.STATUS, "killed")
             call_with_retry(self.store, self.client.set_terminated, run_id, "KILLED")

@@ -112,12 +112,13 @@ def read_sweep_folder(
     tables = SweepTables.in_folder(folder)
     about = read_sweep_info(tables.manifest) or {}
     record = None if reader is None else reader.find_sweep(str(about.get("id", "")))
+    run_id = folder.absolute().name
     if record is not None:
+        run_id = record.run_id
         for file in (tables.manifest, tables.results, tables.curves):
             record.require_unchanged(file)
     document = _document_in(folder)
     varying = _varying_in(json.dumps(about.get("varying", [])))
-    run_id = folder.absolute().name if record is None else record.run_id
     swept = _Swept(
         run_id,
         varying,
@@ -178,12 +179,16 @@ def _varying_in(text: str) -> tuple[str, ...]:
         keys = json.loads(text)
     except (ValueError, RecursionError):
         return ()
-    return tuple(key for key in keys if isinstance(key, str)) if isinstance(keys, list) else ()
+    if isinstance(keys, list):
+        return tuple(key for key in keys if isinstance(key, str))
+    return ()
 
 
 def _document_in(folder: Path) -> Provenance:
     file = contained_file(folder, mlflow_names.ENVIRONMENT_FILE, environment.MAX_ENVIRONMENT_BYTES)
-    return environment.read_environment(file) if file.is_file() else {}
+    if file.is_file():
+        return environment.read_environment(file)
+    return {}
 
 
 def read_run_files(
@@ -193,7 +198,9 @@ def read_run_files(
 
     Where no weights lie in that folder, return the newest run with the fingerprint of the config.
     """
-    file = contained_file(path, mlflow_names.CONFIG_FILE) if path.is_dir() else path
+    file = path
+    if path.is_dir():
+        file = contained_file(path, mlflow_names.CONFIG_FILE)
     if not file.is_file():
         raise ConfigError(
             f"{path} has no {mlflow_names.CONFIG_FILE}: "
@@ -207,22 +214,24 @@ def read_run_files(
         return _find_equal(config, reader, file)
     outcome, fingerprint = read_file_outcome(weights)
     config = permits.authorize(config, fingerprint, lambda name: contained_file(folder, name))
-    run = None if reader is None else reader.find_newest(fingerprint)
-    run_id = run.run_id if run else mlflow_names.CONFIG_FILE
-    experiment = run.experiment if run else config.name
+    run_id = mlflow_names.CONFIG_FILE
+    experiment = config.name
+    if reader is not None and (run := reader.find_newest(fingerprint)) is not None:
+        run_id = run.run_id
+        experiment = run.experiment
     original = StoredFit(folder.name, run_id, config, outcome)
     return ReproductionSource(folder.name, run_id, experiment, False, [original], document)
 
 
 def _find_equal(config: FitConfig, reader: RunReader | None, file: Path) -> StoredRun:
-    try:
-        run = None if reader is None else reader.find_newest(config.fingerprint())
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if run is not None:
-        return run
     store = "and there is no store"
     if reader is not None:
+        try:
+            run = reader.find_newest(config.fingerprint())
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        if run is not None:
+            return run
         store = f"and no run in {reader.store} has its fingerprint"
     raise ConfigError(
         f"{file} has no {mlflow_names.WEIGHTS_FILE} beside it, {store}: "

@@ -106,8 +106,12 @@ class RunReader:
 
     def find_sweep(self, own_id: str) -> StoredRun | None:
         """Return the run of the sweep whose manifest has this id."""
-        found = self._first(f"tags.`{mlflow_names.ID}` = '{own_id}'") if own_id.isalnum() else None
-        return found if found is not None and found.kind == mlflow_names.SWEEP else None
+        if not own_id.isalnum():
+            return None
+        found = self._first(f"tags.`{mlflow_names.ID}` = '{own_id}'")
+        if found is None or found.kind != mlflow_names.SWEEP:
+            return None
+        return found
 
     def _first(self, condition: str) -> StoredRun | None:
         """Return the newest run that is no reproduction."""
@@ -222,7 +226,9 @@ class StoredRun:
         None of a single run and of a sweep.
         """
         sweep = mlflow_names.read_sweep_id(self.tags)
-        return None if sweep is None else self.reader.find_run(sweep)
+        if sweep is None:
+            return None
+        return self.reader.find_run(sweep)
 
     @property
     def root(self) -> StoredRun:
@@ -274,8 +280,9 @@ class StoredRun:
             return stored.read_config_text(file), str(file)
         file = sweep.find_table(mlflow_names.MANIFEST)
         row = self.tags.get(mlflow_names.ROW, "")
-        number = int(row) if row.isdecimal() and len(row) < 10 else None
-        planned = None if number is None else sweep._row_of(file, MANIFEST_COLUMNS, number)
+        planned = None
+        if row.isdecimal() and len(row) < 10:
+            planned = sweep._row_of(file, MANIFEST_COLUMNS, int(row))
         if planned is None:
             raise ConfigError(
                 f"{file} has no row {row!r}, where the config of run {self.run_id} should stand"
@@ -327,7 +334,9 @@ class StoredRun:
             )
         steps = np.array([step for step, _ in points], int)
         losses = np.array([loss for _, loss in points], float)
-        weights = None if status == Status.FAILED else self._exact_weights(config)
+        weights = None
+        if status != Status.FAILED:
+            weights = self._exact_weights(config)
         return Outcome(status, config.dtype, steps, losses, weights, complete=False)
 
     def read_curves(
@@ -356,11 +365,12 @@ class StoredRun:
                     "its fingerprint is another"
                 )
             return outcome.weights
-        result = self._result_in(sweep) if mlflow_names.FILES in sweep.tags else None
-        if result is not None:
+        if mlflow_names.FILES in sweep.tags and (result := self._result_in(sweep)) is not None:
             return read_row_outcome(result, None).weights
         p, q = config.shape()
-        return np.array(self.weights) if len(self.weights) == p * q else None
+        if len(self.weights) == p * q:
+            return np.array(self.weights)
+        return None
 
     def _result_in(self, sweep: StoredRun) -> TableEntry | None:
         """Return the fit's row of the sweep's results; None if it was run again later.
@@ -383,7 +393,9 @@ class StoredRun:
                 f"its tag {mlflow_names.ROW} or {mlflow_names.PARENT} was changed"
             )
         assert result is not None
-        return None if result["run_id"] == (retried or "") else result
+        if result["run_id"] == (retried or ""):
+            return None
+        return result
 
     # ---- the tables of a sweep ----
 
@@ -427,9 +439,11 @@ class StoredRun:
         Empty where they are gone.
         """
         folder = self._folder()
-        if folder is not None:
-            return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-        return list(self._served_files())
+        if folder is None:
+            return list(self._served_files())
+        if not folder.is_dir():
+            return []
+        return sorted(file.name for file in folder.iterdir())
 
     def fetch_file(self, name: str, most: int | None = None) -> Path:
         """Return an artifact as a local file.
@@ -454,7 +468,7 @@ class StoredRun:
             places = [find_local_folder(store, location) for location in self.reader.locations]
             if store.file is not None:
                 places.append(store.file.parent)
-            require_own_folder(folder, [place for place in places if place is not None])
+            require_own_folder(folder, filter(None, places))
         return folder
 
     def _download(self, name: str, most: int | None) -> Path:

@@ -129,11 +129,12 @@ def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
     fields = flatten_config(numbers)
     if isinstance(config.dataset, TabularFile):
         fields["dataset.path"] = config.dataset.path
-    # interned: most values are the same in all fits of a sweep
-    return {
-        key: sys.intern(limits.shorten_with_digest(_text(value), limits.MAX_PARAM))
-        for key, value in fields.items()
-    }
+    params = {}
+    for key, value in fields.items():
+        text = limits.shorten_with_digest(_text(value), limits.MAX_PARAM)
+        # most values are the same in all fits of a sweep
+        params[key] = sys.intern(text)
+    return params
 
 
 def parse_choice(override: str) -> tuple[str, str] | None:
@@ -142,12 +143,14 @@ def parse_choice(override: str) -> tuple[str, str] | None:
     if given.deletes or given.key not in GROUPS:
         return None
     name = (given.value or "").strip("'\"")
-    return (given.key, name) if COMPONENT_NAME.fullmatch(name) else None
+    if COMPONENT_NAME.fullmatch(name):
+        return given.key, name
+    return None
 
 
 def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
     chosen = {}
-    if any(key in GROUPS for key in varying):
+    if not GROUPS.keys().isdisjoint(varying):
         chosen = dict(filter(None, map(parse_choice, overrides)))
     ends = [key.rsplit(".", 1)[-1] for key in varying]
     words = []

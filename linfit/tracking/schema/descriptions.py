@@ -62,8 +62,11 @@ def is_plain_command(text: object) -> bool:
     """
     if not isinstance(text, str) or not text.isprintable():
         return False
+    typed = text
+    if has_windows_shell():
+        typed = text.replace("\\", r"\\")
     try:
-        words = shlex.split(text.replace("\\", r"\\") if has_windows_shell() else text)
+        words = shlex.split(typed)
     except ValueError:
         return False
     if words[:2] != ["linfit", "run"] or quote_words(words) != text:
@@ -78,13 +81,17 @@ def tag_question(question: str, typed: str) -> dict[str, str]:
 
     Empty where nothing was typed.
     """
-    return {NOTE_TAG: format_question(question, typed)} if typed else {}
+    if typed:
+        return {NOTE_TAG: format_question(question, typed)}
+    return {}
 
 
 def format_question(question: str, typed: str) -> str:
     """Return the description of a run before it has an answer."""
     paragraph = f"Asked by {format_code(typed)}"
-    return f"**{escape_markdown(question)}**\n\n{paragraph}" if question else paragraph
+    if question:
+        return f"**{escape_markdown(question)}**\n\n{paragraph}"
+    return paragraph
 
 
 def join_paragraphs(parts: Sequence[str], most: int = MAX_RUN_NOTE) -> str:

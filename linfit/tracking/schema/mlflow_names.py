@@ -86,7 +86,9 @@ def tag_notes(notes: Iterable[str]) -> dict[str, str]:
     Empty if there are none.
     """
     text = "\n".join(notes)
-    return {NOTES: shorten(text, limits.MAX_TAG - 100)} if text else {}
+    if text:
+        return {NOTES: shorten(text, limits.MAX_TAG - 100)}
+    return {}
 
 
 def read_kind(tags: Mapping[str, str]) -> str:

@@ -56,7 +56,9 @@ def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
     held_out: Hashable = None
     if share := (data.get("split") or {}).get("validation"):
         samples = (data.get("dataset") or {}).get("n")
-        held_out = (share, samples) if _is_sum(data.get("loss")) else True
+        held_out = True
+        if _is_sum(data.get("loss")):
+            held_out = (share, samples)
     return ProblemKey(
         data=(parts["dataset"], parts["split"]),
         features=parts["features"],
@@ -83,7 +85,7 @@ def _freeze(value: Any, key: str = "") -> Hashable:
                 frozen.append((name, _freeze(inner, full)))
         return tuple(frozen)
     if isinstance(value, list | tuple):
-        return tuple(_freeze(part) for part in value)
+        return tuple(map(_freeze, value))
     plain: Hashable = value
     return plain
 
@@ -164,6 +166,6 @@ def score_result(result: Mapping[str, Any], by: str | None) -> float:
     if by in (EXCESS, None):
         value = result[EXCESS]
     else:
-        known = (result.get(key) for key in (OBJECTIVE_COLUMN, VALIDATION, LOSS))
+        known = map(result.get, (OBJECTIVE_COLUMN, VALIDATION, LOSS))
         value = next(number for number in known if number is not None)
     return float(value) if math.isfinite(value) else math.inf

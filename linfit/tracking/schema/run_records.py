@@ -83,7 +83,7 @@ class RunRecord:
             object.__setattr__(
                 self, "name", limits.shorten_with_digest(self.name, limits.MAX_RUN_NAME)
             )
-        if any(len(value) > limits.MAX_TAG for value in self.tags.values()):
+        if max(map(len, self.tags.values()), default=0) > limits.MAX_TAG:
             object.__setattr__(self, "tags", limits.shorten_all(self.tags, limits.MAX_TAG))
 
 
@@ -166,7 +166,9 @@ def record_child(
     if retries:
         tags[RETRIES] = retries
     start, end = times
-    theory = {} if stable_lr is None else {"largest_stable_lr": stable_lr}
+    theory = {}
+    if stable_lr is not None:
+        theory["largest_stable_lr"] = stable_lr
     return record_result(record_start(record, name, start, tags), fit, end, record.swept, theory)
 
 
@@ -226,12 +228,15 @@ def record_sweep_end(
     `best`.
     """
     numbers = {f"num_{status.value}": float(count) for status, count in counts.items() if count}
-    has_failed = bool(counts.get(Status.FAILED))
-    ended = Status.FAILED if has_failed else Status.COMPLETED
+    ended = Status.COMPLETED
+    status = "FINISHED"
+    if counts.get(Status.FAILED):
+        ended = Status.FAILED
+        status = "FAILED"
     return replace(
         begun,
         end=end,
-        status="FAILED" if has_failed else "FINISHED",
+        status=status,
         tags={**begun.tags, STATUS: ended.value, COMPARED_BY: by or NOT_COMPARABLE},
         metrics=_at_step_0({**numbers, **best}),
     )
@@ -242,10 +247,10 @@ def select_new_metrics(row: RunRecord, known: Mapping[str, float]) -> RunRecord:
 
     Metrics that it has already are left out. A count that is no longer among its metrics becomes 0.
     """
-    counts = {key: 0.0 for key in known if key.startswith("num_")}
-    current = {**counts, **{key: value for key, value, _ in row.metrics}}
-    changed = {key: value for key, value in current.items() if known.get(key) != value}
-    return replace(row, metrics=tuple((key, value, 0) for key, value in changed.items()))
+    current = {key: 0.0 for key in known if key.startswith("num_")}
+    current |= {key: value for key, value, _ in row.metrics}
+    changed = ((key, value, 0) for key, value in current.items() if known.get(key) != value)
+    return replace(row, metrics=tuple(changed))
 
 
 def read_varying(row: RunRecord) -> list[str]:

@@ -91,7 +91,12 @@ def format_page_address(experiment_id: str, view: str = "") -> str:
 
 
 def _leaderboard(keys: Sequence[str], numeric: Sequence[str]) -> dict[str, Any]:
-    settings = [f"metrics.`{HPARAM}{key}`" if key in numeric else f"params.`{key}`" for key in keys]
+    settings = []
+    for key in keys:
+        column = f"params.`{key}`"
+        if key in numeric:
+            column = f"metrics.`{HPARAM}{key}`"
+        settings.append(column)
     name = "attributes.`Run Name`"
     columns = [
         f"metrics.`{EXCESS}`",

@@ -142,9 +142,9 @@ def is_path(address: str) -> bool:
 def join_address(address: str, segment: str) -> str:
     """Return the address of a part of a folder or bucket."""
     folder = find_folder(address)
-    return (
-        f"{address.rstrip('/')}/{segment}" if folder is None else format_address(folder / segment)
-    )
+    if folder is None:
+        return f"{address.rstrip('/')}/{segment}"
+    return format_address(folder / segment)
 
 
 def is_below_address(address: str, place: str) -> bool:
@@ -170,7 +170,9 @@ def _without_host(url: str) -> str:
 
     The URL of a folder on a Windows share has a host.
     """
-    return url if url.startswith("file:///") else url.replace("file://", "file:////", 1)
+    if url.startswith("file:///"):
+        return url
+    return url.replace("file://", "file:////", 1)
 
 
 def _without_root(path: str) -> str:

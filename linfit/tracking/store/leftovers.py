@@ -60,9 +60,13 @@ def remove_leftovers() -> None:
 
 
 def _process_folders(place: Path) -> list[Path]:
+    folders = []
     with os.scandir(place) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(SCRATCH_PREFIX)]
-    return [place / name for name in names if name.count("-") == DASHES_IN_NAME]
+        for entry in entries:
+            name = entry.name
+            if name.startswith(SCRATCH_PREFIX) and name.count("-") == DASHES_IN_NAME:
+                folders.append(place / name)
+    return folders
 
 
 def _clear(folder: Path, process: str) -> None:

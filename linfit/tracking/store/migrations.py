@@ -80,7 +80,9 @@ class DatabaseSchema:
         # Without known revisions, MLflow decides.
         if revision == find_latest_revision() or not read_revisions():
             return SchemaAge.CURRENT
-        return SchemaAge.OLDER if revision in read_revisions() else SchemaAge.NEWER
+        if revision in read_revisions():
+            return SchemaAge.OLDER
+        return SchemaAge.NEWER
 
 
 def require_current(store: Store) -> None:
@@ -139,7 +141,9 @@ def explain_mismatch(store: Store, schema: DatabaseSchema, meanwhile: str = "") 
 
 def _install_command(revision: str) -> str:
     known = MLFLOW_RELEASES.get(revision)
-    return f"pip install 'mlflow>={known}'" if known else "pip install --upgrade mlflow"
+    if known:
+        return f"pip install 'mlflow>={known}'"
+    return "pip install --upgrade mlflow"
 
 
 def name_release(revision: str) -> str:

@@ -95,9 +95,10 @@ def open_checked(file: Path, to_write: bool, timeout: float) -> Iterator[sqlite3
     interrupted.
     """
     require_plain_files(file)
-    address = (
-        addresses.format_connection_uri(file) if to_write else addresses.format_reading_uri(file)
-    )
+    if to_write:
+        address = addresses.format_connection_uri(file)
+    else:
+        address = addresses.format_reading_uri(file)
     with (
         raise_interrupts(),
         closing(sqlite3.connect(address, uri=True, timeout=timeout)) as database,
@@ -202,9 +203,13 @@ def _find_fault(kind: str, table: str, sql: str) -> str:
 
     plain = _TEXT.sub("''", sql)
     if kind == "index":
-        return "" if _INDEX.fullmatch(plain.strip()) else "has an expression"
+        if _INDEX.fullmatch(plain.strip()):
+            return ""
+        return "has an expression"
     calls = {word.strip('"').upper() for word in _CALL.findall(_NAMED.sub("", plain))}
-    return "computes something" if _NOT_PLAIN.search(plain) or not calls <= _WORDS else ""
+    if _NOT_PLAIN.search(plain) or not calls <= _WORDS:
+        return "computes something"
+    return ""
 
 
 def _refusal(file: Path, why: str) -> RecordingError:

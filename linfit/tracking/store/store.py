@@ -60,7 +60,9 @@ class Store:
     @property
     def file(self) -> Path | None:
         """The database file of a SQLite store; None for other stores."""
-        return addresses.parse_sqlite_uri(self.uri)[0] if addresses.is_sqlite(self.uri) else None
+        if addresses.is_sqlite(self.uri):
+            return addresses.parse_sqlite_uri(self.uri)[0]
+        return None
 
     @property
     def is_server(self) -> bool:
@@ -80,11 +82,9 @@ def default_artifacts(store: Store) -> str | None:
 
     None if a server decides.
     """
-    return (
-        None
-        if store.file is None
-        else addresses.format_address(store.file.parent / ARTIFACTS_FOLDER)
-    )
+    if store.file is None:
+        return None
+    return addresses.format_address(store.file.parent / ARTIFACTS_FOLDER)
 
 
 def resolve_store(uri: str | None = None, artifacts: str | None = None) -> Store:
@@ -138,8 +138,9 @@ def format_store_command(store: Store, name: str = "ui") -> str:
     # The environment may name no usable store.
     with suppress(RecordingError):
         default = resolve_store()
-    is_default = default is not None and default.uri == store.uri
-    return f"linfit {name}" if is_default else f"linfit {name} --uri {quote_word(str(store))}"
+    if default is not None and default.uri == store.uri:
+        return f"linfit {name}"
+    return f"linfit {name} --uri {quote_word(str(store))}"
 
 
 def ensure_store(store: Store) -> None:

@@ -50,7 +50,7 @@ class PlannedFits:
             yield {
                 "row": row,
                 "name": record.name_at(row),
-                "overrides": [mask(override) for override in overrides],
+                "overrides": list(map(mask, overrides)),
                 "fingerprint": record.fingerprint,
                 "config": record.text,
             }
@@ -99,10 +99,10 @@ def _metadata(about: Mapping[str, Any], num_fits: int) -> dict[bytes, str]:
 def _rename(planned: pa.Table, varying: Sequence[str]) -> pa.Table:
     configs = planned["config"].to_pylist()
     overrides = planned["overrides"].to_pylist()
-    names = [
-        describe_stored_fit(text, varying, row, own)[0]
-        for row, (text, own) in enumerate(zip(configs, overrides, strict=True))
-    ]
+    names = []
+    for row, (text, own) in enumerate(zip(configs, overrides, strict=True)):
+        name, _ = describe_stored_fit(text, varying, row, own)
+        names.append(name)
     place = planned.schema.get_field_index("name")
     return planned.set_column(place, planned.schema.field(place), pa.array(names, pa.string()))
 

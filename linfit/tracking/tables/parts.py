@@ -140,7 +140,7 @@ class SweepParts:
         written.
         """
         parts = [_part(self.folder, RESULTS, number) for number in _pairs(self.folder)]
-        tables = [_require_table(part) for part in parts]
+        tables = list(map(_require_table, parts))
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
         rows = results["row"].to_pylist()
         if names:
@@ -150,7 +150,7 @@ class SweepParts:
             results = results.set_column(
                 place, _RESULTS.field(place), pa.array(current, pa.string())
             )
-        ids = pa.array([run_ids.get(row) for row in rows], pa.string())
+        ids = pa.array(list(map(run_ids.get, rows)), pa.string())
         with write_atomically(self.folder / RESULTS) as file:
             parquet.write_table(results.append_column("run_id", ids), file, **WRITE_OPTIONS)
         self._join_curves()
@@ -212,17 +212,18 @@ def set_broken_aside(folder: Path) -> list[Path]:
 
     Their fits are then run again.
     """
+    broken = []
     if is_unfinished(folder):
-        files = [
-            _part(folder, name, number)
-            for name in (RESULTS, CURVES)
-            for number in _numbers(folder, name)
-        ]
-        broken = [file for file in files if _read_table(file) is None]
+        for name in (RESULTS, CURVES):
+            for number in _numbers(folder, name):
+                part = _part(folder, name, number)
+                if _read_table(part) is None:
+                    broken.append(part)
     else:
         # neither is of use without the other
         files = [folder / RESULTS, folder / CURVES]
-        broken = files if any(_read_table(file) is None for file in files) else []
+        if any(_read_table(file) is None for file in files):
+            broken = files
     return [file.replace(file.with_name(file.name + BROKEN_SUFFIX)) for file in broken]
 
 
@@ -232,9 +233,11 @@ def _read_table(file: Path) -> pa.Table | None:
     A column that is absent is null, unless a row says nothing without it. LinfitError where the
     file cannot be read now.
     """
-    is_curves = Path(CURVES).stem in (file.parent.name, file.stem)
-    schema = _CURVES if is_curves else _RESULTS
-    needed = CURVES_REQUIRED if is_curves else RESULTS_REQUIRED
+    schema = _RESULTS
+    needed: tuple[str, ...] = RESULTS_REQUIRED
+    if Path(CURVES).stem in (file.parent.name, file.stem):
+        schema = _CURVES
+        needed = CURVES_REQUIRED
     try:
         found = read_table(file, schema.names)
         if not set(needed) <= set(found.column_names):

@@ -58,7 +58,7 @@ def find_chosen_experiment() -> str | None:
         from linfit.tracking.store.experiments import find_experiment_by_id
 
         get_uri = getattr(sys.modules.get("mlflow"), "get_tracking_uri", None)
-        found = find_experiment_by_id(None if get_uri is None else get_uri(), own_id)
+        found = find_experiment_by_id(get_uri and get_uri(), own_id)
         if found:
             return found
         _tell_missing(own_id)
@@ -75,7 +75,7 @@ def has_chosen_experiment(experiment_id: str) -> bool:
 
 def _active_run() -> Any:
     active_run = getattr(sys.modules.get("mlflow"), "active_run", None)
-    return active_run() if active_run is not None else None
+    return active_run and active_run()
 
 
 @cache

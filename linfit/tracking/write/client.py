@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,7 +125,7 @@ class ClientRecorder:
         A database has only one writer at a time.
         """
         if not self.store.is_server:
-            return [call(item) for item in items]
+            return list(map(call, items))
         with ThreadPoolExecutor(MAX_CONCURRENT_RUNS) as pool:
             futures = [pool.submit(call, item) for item in items]
             try:
@@ -191,9 +192,7 @@ class ClientRecorder:
         return History(self.store, self.client, self.experiment_id)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        for few in split_sequence(
-            [RunTag(key, value) for key, value in tags.items()], TAGS_PER_REQUEST
-        ):
+        for few in split_sequence(list(starmap(RunTag, tags.items())), TAGS_PER_REQUEST):
             self._send(self.client.log_batch, run_id, tags=few)
 
     def amend_runs(self, amendments: Mapping[str, Amendment]) -> None:
@@ -232,9 +231,7 @@ class ClientRecorder:
         return call_with_retry(self.store, call, *arguments, **named)
 
     def _params(self, run_id: str, params: Mapping[str, str]) -> None:
-        for few in split_sequence(
-            [Param(key, value) for key, value in params.items()], PARAMS_PER_REQUEST
-        ):
+        for few in split_sequence(list(starmap(Param, params.items())), PARAMS_PER_REQUEST):
             self._send(self.client.log_batch, run_id, params=few)
 
     def _create(self, row: RunRecord) -> str:

@@ -71,7 +71,9 @@ def _kinds(table: Table, name: str) -> tuple[type, ...]:
         return INTEGER_TYPES
     if name == "is_nan":
         return FLAG_TYPES
-    return NUMBER_TYPES if name == "value" and table in (METRICS, LATEST) else TEXT_TYPES
+    if name == "value" and table in (METRICS, LATEST):
+        return NUMBER_TYPES
+    return TEXT_TYPES
 
 
 def _is_demanded(column: Mapping[str, Any]) -> bool:

@@ -202,7 +202,9 @@ class DatabaseRecorder:
             ) from error
         if self._is_right is None:
             self._is_right = self._reads_back(block)
-        return block.run_ids if self._is_right else self._replace(block, rows)
+        if self._is_right:
+            return block.run_ids
+        return self._replace(block, rows)
 
     def _write(self, block: RunBlock) -> None:
         for attempt in range(1, MAX_ATTEMPTS + 1):
