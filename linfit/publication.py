@@ -64,7 +64,7 @@ def sweep(arguments: Sequence[str]) -> Results:
 def compare_sweep(result: RunResult) -> ComparedSweep | None:
     """Compare the methods of a sweep that has just run; None where this is not asked for.
 
-    A part that fails is one line on stderr.
+    Of a sweep, leaderboard and report are attached too. A part that fails is one line on stderr.
     """
     recorded = result.recorded
     if recorded is None or result.sweep_id is None or not recorded.config.pictures:
@@ -101,7 +101,7 @@ def publish_artifacts(result: RunResult, compared: ComparedSweep | None = None) 
 
 
 def publish_fit(recorded: RecordedRun, fit: Fit) -> Publication:
-    """Draw and attach the pictures of a single run, none of a failed one."""
+    """Draw and attach a single run's pictures; skip failed runs."""
     from linfit.views.report.artifacts import plot_fit, save_charts
 
     if fit.status is Status.FAILED:
@@ -151,9 +151,10 @@ def _compare_twins(
 
 
 def run_twins(data: SweepData, rows: Iterable[int]) -> Twins:
-    """Fit the twins of some fits of a sweep and return where they part.
+    """Fit the twins of some fits; return where they part.
 
-    Fits that are too large, or whose data or plug-ins are gone, are left out.
+    The fits are of one sweep. Fits that are too large, or whose data or plug-ins are gone, are left
+    out.
     """
     from linfit.engine.rounding_twins import compare_with_twins
 
