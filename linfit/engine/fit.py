@@ -33,7 +33,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class FitPath:
-    """Recorded steps `[k]` of a fit, losses `[k]`, weights `[k, p, q]`."""
+    """Recorded steps `[k]`, losses `[k]` and weights `[k, p, q]`.
+
+    They are one fit's.
+    """
 
     steps: NDArray[np.int64]
     losses: Array

@@ -54,7 +54,7 @@ class TwinComparison:
 
 
 def compare_with_twins(configs: Sequence[FitConfig]) -> list[TwinComparison | None]:
-    """Run all fits with their twins, and compare each with its own.
+    """Run fits with their twins; compare each with its own.
 
     None for a fit that is too large, that failed, or whose twins failed.
     """

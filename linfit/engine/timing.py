@@ -33,18 +33,21 @@ WARM_UP_STEPS = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a fit without its steps, and of each of its steps."""
+    """Seconds of a fit without steps, and of each step."""
 
     per_fit: float
     per_step: float
 
     def estimate_seconds(self, num_fits: int, num_steps: int) -> float:
-        """Estimate the time of `num_fits` fits that make `num_steps` steps in all."""
+        """Estimate the time of `num_fits` fits with `num_steps` steps.
+
+        The steps are counted in all.
+        """
         return num_fits * self.per_fit + num_steps * self.per_step
 
 
 def measure_cost(block: Sequence[Task], single: bool) -> Cost | None:
-    """Measure the fits of a block in the engine that runs them.
+    """Measure a block's fits in the engine that runs them.
 
     None if one of them raises.
 

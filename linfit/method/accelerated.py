@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 
 class Accelerated(Optimizer):
-    """Momentum whose `lr` and `momentum` are optimal for the problem in theory, unless given."""
+    """Momentum with optimal `lr` and `momentum`, unless given.
+
+    They are optimal for the problem in theory.
+    """
 
     #: True if the gradient is taken where the velocity will lead.
     lookahead: ClassVar[bool]
@@ -56,7 +59,10 @@ class Accelerated(Optimizer):
 
     @abstractmethod
     def optimal_constants(self, largest: float, smallest: float) -> tuple[float, float]:
-        """Return the optimal lr and momentum for these curvatures; 1 and 0 if nothing is curved."""
+        """Return the optimal lr and momentum for these curvatures.
+
+        They are 1 and 0 if nothing is curved.
+        """
 
     def tuned_to(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
         if not self.has_open_constants():
@@ -74,7 +80,10 @@ class Accelerated(Optimizer):
             )
 
     def has_open_constants(self) -> bool:
-        """Return True if a constant is left to theory, which knows quadratic objectives only."""
+        """Return True if a constant is left to theory.
+
+        Theory knows quadratic objectives only.
+        """
         return self.lr is None or self.momentum is None
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
@@ -136,7 +145,10 @@ ACCELERATED_RULES = (
 
 
 class MomentumStepper:
-    """By hand b ← momentum·b + g, w ← w − lr·b, or if `lookahead` w ← w − lr·(g + momentum·b)."""
+    """Momentum by hand.
+
+    b ← momentum·b + g, w ← w − lr·b, or if `lookahead` w ← w − lr·(g + momentum·b).
+    """
 
     def __init__(self, parameter: Tensor, lr: float, momentum: float, lookahead: bool) -> None:
         self.parameter = parameter
@@ -276,7 +288,10 @@ class ConjugateGradient(Informed):
 
 
 class ConjugateStepper:
-    """A direction for each target; `layout` leads from the parameter's layout to W's `[p, q]`."""
+    """A direction for each target.
+
+    `layout` leads from the parameter's layout to W's `[p, q]`.
+    """
 
     def __init__(
         self,

@@ -44,7 +44,10 @@ Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 
 class Stepper(Protocol):
-    """Result of `Optimizer.build`: `step()` updates the parameter in place from its `.grad`."""
+    """Result of `Optimizer.build`.
+
+    `step()` updates the parameter in place from its `.grad`.
+    """
 
     def step(self) -> object: ...
 
@@ -67,28 +70,40 @@ class Optimizer(Component):
         """Return a stepper for `parameter`, on a problem of n samples."""
 
     def averages(self) -> bool:
-        """Return True if a step divides by the number of samples n, counted by weight."""
+        """Return True if a step divides by n.
+
+        n is the number of samples, counted by weight.
+        """
         return False
 
     def count_samples(self, problem: Problem) -> float:
-        """Return the n of `build`: samples are counted by weight if the optimizer averages."""
+        """Return the n of `build`.
+
+        Samples are counted by weight if the optimizer averages.
+        """
         return problem.effective_samples if self.averages() else problem.shape[0]
 
     def tuned_to(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
-        """Return this optimizer with the constants that the problem decides, before the first step.
+        """Return this optimizer with the problem's constants.
 
-        `model` tells in which layout the parameter is held; None in a stack, where it is W `[p,
-        q]`.
+        They are decided before the first step. `model` tells in which layout the parameter is held;
+        None in a stack, where it is W `[p, q]`.
         """
         return self
 
     @classmethod
     def needs_optimum(cls) -> bool:
-        """Return True if its class overrides `tuned_to`: it needs the problem's optimum to step."""
+        """Return True if stepping needs the problem's optimum.
+
+        Its class then overrides `tuned_to`.
+        """
         return cls.tuned_to is not Optimizer.tuned_to
 
     def check_loss(self, loss: Loss) -> None:
-        """Raise ValueError if the optimizer cannot know what it needs of the loss."""
+        """Raise ValueError if the loss lacks what the optimizer needs.
+
+        The optimizer has to know it.
+        """
 
     @optional
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
@@ -99,17 +114,20 @@ class Optimizer(Component):
     def stacked(
         self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
     ) -> Update:
-        """Return the update of s fits at once, whose hyperparameters are columns.
+        """Return the update of s fits at once.
 
-        Of `self` only what all fits share counts: its switches, and which of its numbers are zero.
-        It may be called again between two updates, when fits have left: all state is kept in
-        `memory`.
+        Their hyperparameters are columns. Of `self` only what all fits share counts: its switches,
+        and which of its numbers are zero. It may be called again between two updates, when fits
+        have left: all state is kept in `memory`.
         """
         raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
     @classmethod
     def scales_with_lr(cls) -> bool:
-        """Return True if the stacked rule moves the weights in proportion to `lr`."""
+        """Return True if the stacked rule is proportional to `lr`.
+
+        So then are the moves of the weights.
+        """
         return is_proportional_to_lr(cls.stacked)
 
     @optional
@@ -124,31 +142,44 @@ class Optimizer(Component):
 
     @classmethod
     def has_stable_lr(cls) -> bool:
-        """Return True if this class states `largest_stable_lr`, for an `lr` of its own."""
+        """Return True if this class states `largest_stable_lr`.
+
+        The bound is for an `lr` of its own.
+        """
         return cls.states(cls.largest_stable_lr) and "lr" in cls.model_fields
 
     @optional
     def is_stable_by_batches(self) -> bool:
-        """Return True if the largest stable lr holds for gradients of batches too."""
+        """Return True if the stable lr holds for batches too.
+
+        It is the largest stable lr, for gradients of batches.
+        """
         return False
 
     @optional
     def linear_constants(self, n: float) -> LinearConstants | None:
-        """Return the constants of a step that is linear in error and velocity, else None."""
+        """Return the constants of a linear step, else None.
+
+        The step is linear in error and velocity.
+        """
         return None
 
     @optional
     def propagators(self, curvatures: Array, n: float) -> Array | None:
-        """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity).
+        """Return the matrices `[m, 2, 2]` of a step.
 
-        They are of curvatures `[m]` of a quadratic objective; None if the step is not linear.
+        The step multiplies (error, velocity) by them. They are of curvatures `[m]` of a quadratic
+        objective; None if the step is not linear.
         """
         constants = self.linear_constants(n)
         return None if constants is None else constants.propagators(curvatures)
 
     @optional
     def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
-        """Return the `lr` that contracts fastest between two curvatures, None if none is known."""
+        """Return the `lr` that contracts fastest between two curvatures.
+
+        None if none is known.
+        """
         return None
 
 
@@ -242,7 +273,10 @@ class TorchOptimizer(Optimizer):
         return stepper
 
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        """Return torch's own optimizer, with `lr` and the fields that are not at their default."""
+        """Return torch's own optimizer.
+
+        It has `lr` and the fields that are not at their default.
+        """
         fields = type(self).model_fields
         keywords = ""
         for key, value in self:

@@ -11,9 +11,9 @@ from linfit.problem.types import Array
 
 
 def has_stable_lr_bound(optimizer: Optimizer, batch: Batch) -> bool:
-    """Return True if the optimizer states a bound that holds with such batches.
+    """Return True if the optimizer's bound holds with such batches.
 
-    The bound of a momentum holds for the gradient of all samples only.
+    False if it states none. The bound of a momentum holds for the gradient of all samples only.
     """
     return optimizer.has_stable_lr() if batch.is_full else optimizer.is_stable_by_batches()
 
@@ -27,11 +27,12 @@ def find_largest_stable_lr(
     strength: float,
     count: float,
 ) -> float | None:
-    """Return the largest stable learning rate, None if the optimizer states none.
+    """Return the largest stable lr, None if none is stated.
 
-    `curvature` is the largest of the objective: the loss, of `scale`, on X `[n, p]`, and a penalty
-    of `strength`. `count` is the n by which the optimizer may average. With batches the bound is
-    one up to which the error shrinks in the mean, whatever they draw.
+    It is a learning rate, stated by the optimizer. `curvature` is the largest of the objective: the
+    loss, of `scale`, on X `[n, p]`, and a penalty of `strength`. `count` is the n by which the
+    optimizer may average. With batches the bound is one up to which the error shrinks in the mean,
+    whatever they draw.
     """
     if not has_stable_lr_bound(optimizer, batch):
         return None

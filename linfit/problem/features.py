@@ -38,7 +38,10 @@ FunctionCount = Annotated[int, Field(ge=1, le=64)]
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Features as a function of columns, with everything that was learnt from training samples."""
+    """Features as a function of columns.
+
+    It has everything that was learnt from training samples.
+    """
 
     features: Features
     columns: tuple[str, ...]
@@ -63,9 +66,10 @@ class FeatureMap:
         return formulas.add_ones(X) if self.features.intercept else X
 
     def in_user_terms(self) -> tuple[tuple[str, ...], Array]:
-        """Return the user terms: their names `[o]`, the intercept last, and T `[o, p]`.
+        """Return the user terms.
 
-        T·W are their weights `[o, q]`.
+        They are their names `[o]`, the intercept last, and T `[o, p]`. T·W are their weights `[o,
+        q]`.
         """
         names, matrix, constants = self.features.in_user_terms(
             self.columns, self.bounds
@@ -117,28 +121,31 @@ class Features(Component):
 
     @abstractmethod
     def expand(self, columns: Array, bounds: Array) -> Array:
-        """Return the functions `[n, d]` of columns `[n, c]`, whose training bounds are `[2, c]`."""
+        """Return the functions `[n, d]` of columns `[n, c]`.
+
+        Their training bounds are `[2, c]`.
+        """
 
     def in_user_terms(
         self, columns: tuple[str, ...], bounds: Array
     ) -> tuple[tuple[str, ...], Array, Array]:
-        """Return the names `[o]` of the user terms, and the functions as sums of these terms.
+        """Return the user terms `[o]`, and functions as their sums.
 
-        The functions are `[o, d]` times the terms, plus `[d]`.
+        The terms are names. The functions are `[o, d]` times the terms, plus `[d]`.
         """
         names = self.functions(columns)
         return names, np.eye(len(names)), np.zeros(len(names))
 
     def rounding_factor(self, bounds: Array) -> float:
-        """Return how many roundings of its size a function has where its column has one."""
+        """Return a function's roundings of its size per column's rounding."""
         return 1.0
 
     def needs_bounds(self) -> bool:
-        """Return True if the functions depend on the bounds of the columns."""
+        """Return True if functions depend on the bounds of columns."""
         return False
 
     def can_fail(self) -> bool:
-        """Return True if there are data from which the features cannot be learnt."""
+        """Return True if some data do not let the features learn."""
         return self.needs_bounds() or self.scaling == "whiten"
 
     def is_identity(self) -> bool:
@@ -223,7 +230,10 @@ class Raw(Features):
 
 
 class RangedFeatures(Features):
-    """Functions on a range of each column: `domain`, or that of the training samples."""
+    """Functions on a range of each column.
+
+    The range is `domain`, or that of the training samples.
+    """
 
     domain: Annotated[tuple[float, float], Field(strict=False)] | None = None
 
@@ -237,11 +247,17 @@ class RangedFeatures(Features):
         return self.domain is None
 
     def choose_range(self, bounds: Array) -> Array:
-        """Return the least and the largest value `[2, c]` for which the functions are made."""
+        """Return the least and the largest value `[2, c]` of columns.
+
+        The functions are made for these.
+        """
         return formulas.choose_ends(bounds, self.domain)
 
     def measure_magnification(self, bounds: Array) -> float:
-        """Return how much larger a rounding is relative to half the range than to the values."""
+        """Return how much a rounding grows by mapping to the range.
+
+        It is measured relative to half the range, and before that to the values.
+        """
         low, high = self.choose_range(bounds)
         sizes = np.maximum(np.abs(low), np.abs(high))
         return float((1 + 2 * sizes / (high - low)).max(initial=1.0))
@@ -302,7 +318,10 @@ class PolynomialFeatures(RangedFeatures):
         return table
 
     def rounding_factor(self, bounds: Array) -> float:
-        """Return degree + 1 of a power; on a range the steepest slope, the degree squared."""
+        """Return degree + 1 of a power.
+
+        On a range it is the steepest slope, the degree squared.
+        """
         if self.basis == "monomial":
             return self.degree + 1.0
         return self.degree**2 * self.measure_magnification(bounds)
@@ -356,7 +375,10 @@ class RBF(RangedFeatures):
         return formulas.expand_rbf(columns, self.choose_range(bounds), self.centers, self.width)
 
     def rounding_factor(self, bounds: Array) -> float:
-        """Return the steepest slope of a bump, one width from its center."""
+        """Return the steepest slope of a bump.
+
+        It is one width from the center.
+        """
         return self.centers / (2 * self.width) * self.measure_magnification(bounds)
 
 

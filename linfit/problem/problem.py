@@ -18,7 +18,9 @@ from linfit.problem.types import LARGEST_NUMBER, Array
 
 @dataclass(frozen=True)
 class Problem:
-    """Features X `[n, p]` and targets y `[n, q]`, both float64, with the names of their columns.
+    """Features X `[n, p]` and targets y `[n, q]`.
+
+    Both are float64, with the names of their columns.
 
     `truth` `[p, q]` are the weights that made the targets before noise, None if they are unknown. A
     dataset may load a weight for each sample. A fit sees none: its rows have been multiplied by the
@@ -100,7 +102,10 @@ class Problem:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the shapes and the bytes of X and y, as hexadecimal digits."""
+        """Return the SHA-256 of X and y, in hexadecimal digits.
+
+        The shapes and the bytes are hashed.
+        """
         content = hashlib.sha256(repr(self.shape).encode())
         for array in (self.X, self.y, self.weights):
             if array is not None:

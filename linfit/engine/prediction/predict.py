@@ -195,7 +195,7 @@ def _stable_lr(
 
 
 def contraction_rate(config: FitConfig, optimum: Optimum, n: float) -> float | None:
-    """Return the contraction of a step in the long run, None if unknown.
+    """Return a step's long-run contraction, None if unknown.
 
     It is the factor by which a step shrinks the distance to the optimum.
     """
@@ -204,9 +204,9 @@ def contraction_rate(config: FitConfig, optimum: Optimum, n: float) -> float | N
 
 
 def split_excess_loss(optimum: Optimum, start: Array) -> Array:
-    """Return twice the excess loss at W `[p, q]` along each curvature `[m]`.
+    """Return twice the excess loss along each curvature `[m]`.
 
-    The largest curvature comes first.
+    It is the excess loss at W `[p, q]`. The largest curvature comes first.
     """
     curvatures, vectors = optimum.modes
     away = (vectors.T @ (start - optimum.weights))[: optimum.rank]  # [m, q]
@@ -214,9 +214,10 @@ def split_excess_loss(optimum: Optimum, start: Array) -> Array:
 
 
 def build_propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
-    """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity).
+    """Return the matrices `[m, 2, 2]` of a step.
 
-    There is one for each curvature. None if the iteration is not linear.
+    A step multiplies (error, velocity) by them. There is one for each curvature. None if the
+    iteration is not linear.
     """
     is_known = optimum.huber is None and optimum.rank
     if not (is_known and config.schedule.is_constant and config.batch.is_full):

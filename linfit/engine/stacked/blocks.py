@@ -43,7 +43,10 @@ OBJECT_BYTES = 2**11
 
 @dataclass(eq=False)
 class FitData:
-    """The problem of one or more fits, exact and rounded to their dtype."""
+    """The problem of fits, exact and rounded to their dtype.
+
+    One or more fits share it.
+    """
 
     problem: Problem
     rounded: Problem
@@ -71,12 +74,18 @@ class Task:
 
     @property
     def optimizer(self) -> Optimizer:
-        """The config's optimizer, tuned to the problem once the optimum is known."""
+        """The optimizer, tuned to the problem once its optimum is known.
+
+        It is the config's.
+        """
         return self.tuned_optimizer or self.config.optimizer
 
     @property
     def update_key(self) -> Hashable:
-        """Key that is equal for fits whose weights one stacked update moves."""
+        """Key that is equal for fits of one stacked update.
+
+        That update moves their weights.
+        """
         optimizer = self.optimizer
         count = optimizer.count_samples(self.data.rounded) if optimizer.averages() else None
         return identify_kind(optimizer), self.config.schedule.is_constant, count
@@ -100,7 +109,10 @@ class TaskBlock:
     largest_bytes: int = 0
 
     def has_room_for(self, task: Task) -> bool:
-        """Return True if the task fits into this block by number and by memory."""
+        """Return True if the task fits into this block.
+
+        It has to fit by number and by memory.
+        """
         count = len(self.tasks) + 1
         largest = max(self.largest_bytes, estimate_bytes(task))
         return count <= self.max_size and count * largest <= memory_limit(task.config)
@@ -168,7 +180,7 @@ def identify_component(component: Component) -> Hashable:
 
 
 def data_key(config: FitConfig) -> Hashable:
-    """Return a key that is equal for fits with the same data."""
+    """Return a key that fits with equal data share."""
     split_seed = config.split.resolve_seed(config.seed) if config.split.validation else None
     weighted = (
         (config.mean_over, identify_component(config.loss))
@@ -282,7 +294,7 @@ class TaskLoader:
 
 
 def find_optima(tasks: Sequence[Task]) -> None:
-    """Find the missing optima of a block, and tune the optimizers to them."""
+    """Find a block's missing optima; tune the optimizers to them."""
     if not tasks:
         return
     first = tasks[0].config

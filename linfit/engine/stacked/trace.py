@@ -87,7 +87,10 @@ class StackTrace:
         return resolve_tolerance(np.array(shares), initial, minimum, at_zero, p, self.dtype)
 
     def count_remaining_steps(self, step: int) -> int:
-        """Return how many steps the open fits still make from `step` on."""
+        """Return how many steps open fits still make.
+
+        They are counted from `step` on.
+        """
         return int(np.maximum(self.last[self.open] - step, 0).sum())
 
     def observe(
@@ -241,7 +244,10 @@ class _Optima:
         self.at_zero = at_zero[self.number]  # [b]
 
     def excess(self, rows: RowIndices, weights: NDArray[Any]) -> Array:
-        """Return the excess losses `[m]` of the fits `rows` `[m]` at weights `[m, p, q]`."""
+        """Return the excess losses `[m]` of `rows` `[m]`.
+
+        The rows are fits, at weights `[m, p, q]`.
+        """
         if self.optima[0].huber is not None:
             return self._robust_excess(self.number[rows], weights.astype(np.float64))
         found = np.empty(len(rows))

@@ -24,7 +24,10 @@ CONDITION_INDEX = 30.0
 
 
 def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
-    """Return a sentence if the optimum is not unique, None if it is. A penalty makes it unique."""
+    """Return a sentence if the optimum is not unique.
+
+    None if it is. A penalty makes it unique.
+    """
     n, p, _ = problem.shape
     if optimum.rank == p:
         return None
@@ -56,23 +59,29 @@ def _dependence(optimum: Optimum, problem: Problem) -> str:
 
 
 def list_dependent_columns(optimum: Optimum, problem: Problem) -> list[str]:
-    """Return the names of the columns whose weights may change without changing a prediction."""
+    """Return the names of the columns with ambiguous weights.
+
+    These may change without changing a prediction.
+    """
     return _named(problem, mark_dependent_columns(optimum))
 
 
 def mark_dependent_columns(optimum: Optimum) -> Mask:
-    """Return a mask `[p]` of the columns whose weights may change without changing a prediction."""
+    """Return a mask `[p]` of columns with ambiguous weights.
+
+    These may change without changing a prediction.
+    """
     norms = measure_column_norms(optimum.root)[0]
     right = np.linalg.svd(optimum.root / np.where(norms > 0, norms, 1), full_matrices=True)[2]
     return np.asarray(np.linalg.norm(right[optimum.rank :], axis=0) > DEPENDENT_PART)
 
 
 def list_nearly_dependent_columns(optimum: Optimum, problem: Problem) -> list[str]:
-    """Return the names of the columns, none of which depends on others, that nearly do.
+    """Return the names of the columns that nearly depend.
 
-    Most of the variance of their weights comes from the smallest directions: columns scaled to norm
-    one, condition indices above 30, more than half of the variance (Belsley, Kuh and Welsch,
-    Regression Diagnostics, 1980, §3.2).
+    None of them depends on others. Most of the variance of their weights comes from the smallest
+    directions: columns scaled to norm one, condition indices above 30, more than half of the
+    variance (Belsley, Kuh and Welsch, Regression Diagnostics, 1980, §3.2).
     """
     _, singular, right = np.linalg.svd(optimum.root / measure_column_norms(optimum.root)[0])
     if singular[0] <= CONDITION_INDEX * singular[-1]:
@@ -89,6 +98,9 @@ def _named(problem: Problem, mask: Mask) -> list[str]:
 
 
 def list_columns(names: list[str]) -> str:
-    """Return the names, quoted and separated by commas; only the first of many."""
+    """Return the names, quoted; only the first of many.
+
+    They are separated by commas.
+    """
     more = f" and {len(names) - MAX_LISTED_COLUMNS} more" if len(names) > MAX_LISTED_COLUMNS else ""
     return ", ".join(map(repr, names[:MAX_LISTED_COLUMNS])) + more

@@ -73,12 +73,18 @@ class Optimum:
 
     @property
     def decay(self) -> float:
-        """s/2c: the penalty is a term decay·‖DW‖² added to ‖XW − y‖²."""
+        """s/2c of the penalty's term decay·‖DW‖².
+
+        It is added to ‖XW − y‖².
+        """
         return self.shrinkage.strength / (2 * self.scale)
 
     @property
     def curvature_range(self) -> tuple[float, float]:
-        """(L, μ): the largest curvature and the smallest that is not zero; 0 if there is none."""
+        """(L, μ): the largest and the smallest curvature above zero.
+
+        Both are 0 if nothing is curved.
+        """
         if not self.rank:
             return 0.0, 0.0
         largest = float(self.curvatures[0])
@@ -89,14 +95,17 @@ class Optimum:
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
-        """Eigenvalues `[p]` and eigenvectors `[p, p]` of the Hessian, of the largest first."""
+        """Eigenvalues `[p]` and eigenvectors `[p, p]` of the Hessian.
+
+        The largest comes first.
+        """
         curvatures, vectors = np.linalg.eigh(2 * self.scale * self.root.T @ self.root)
         return curvatures[::-1], vectors[:, ::-1]
 
     def excess_loss(self, weights: Array) -> Array:
-        """Return loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative.
+        """Return loss(W) − loss(W*) `[...]`, never negative.
 
-        It is exact also where the losses nearly agree.
+        It is given weights `[..., p, q]`. It is exact also where the losses nearly agree.
         """
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
             if not np.isfinite(self.weights).all():
@@ -114,9 +123,9 @@ class Optimum:
 
 
 def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
-    """Return the optimum of loss + penalty on `problem`, whose X and y are taken as they are.
+    """Return the optimum of loss + penalty on `problem`.
 
-    Round them first where the fit sees them rounded.
+    Its X and y are taken as they are. Round them first where the fit sees them rounded.
     """
     return solve_problems([problem], loss, [shrinkage])[0]
 
@@ -124,7 +133,10 @@ def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY
 def solve_problems(
     problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage] | None = None
 ) -> list[Optimum]:
-    """Return the optima of `loss` on problems of one shape, each with its own penalty if any."""
+    """Return the optima of `loss` on problems of one shape.
+
+    Each problem has its own penalty if any.
+    """
     if not problems:
         return []
     # Data at the ends of float64 overflow.
@@ -186,9 +198,9 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
 
 
 def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:
-    """Return λmax `[u]` of the Hessian 2c·XᵀX of each of u features X `[n, p]` of one shape.
+    """Return λmax `[u]` of the Hessian 2c·XᵀX.
 
-    c is the loss's `scale`.
+    It is of each of u features X `[n, p]` of one shape. c is the loss's `scale`.
     """
     with limit_blas_threads():
         # [u, min(n, p)], largest first
@@ -199,7 +211,10 @@ def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array
 def compute_largest_penalized_curvatures(
     X: Array, scale: float, shrinkages: Sequence[Shrinkage]
 ) -> Array:
-    """Return λmax `[k]` of the Hessian 2c·XᵀX + s·D of one X `[n, p]` with each of k penalties."""
+    """Return λmax `[k]` of the Hessian 2c·XᵀX + s·D.
+
+    It is of one X `[n, p]` with each of k penalties.
+    """
     strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
     masks = np.stack([shrinkage.mark_penalized(X.shape[1]) for shrinkage in shrinkages])  # [k, p]
     with limit_blas_threads():
@@ -222,7 +237,9 @@ class LeastSquaresSolution(NamedTuple):
 
 
 def solve_least_squares(X: Array, y: Array) -> LeastSquaresSolution:
-    """Return argmin ‖XW − y‖ for X `[…, n, p]` and y `[…, n, q]`.
+    """Return argmin ‖XW − y‖, for stacks of problems too.
+
+    X is `[…, n, p]` and y `[…, n, q]`.
 
     It is the solution of smallest norm if there are several. Where it is unique and the data are
     not too many, it has the digits that float64 holds of the exact one, but for condition numbers

@@ -14,7 +14,10 @@ MIN_RESOLVED_STEPS = 100
 
 
 def describe_unresolved(problem: Problem, optimum: Optimum, dtype: str) -> list[str]:
-    """Return a sentence for each property of data or optimum that a dtype cannot hold."""
+    """Return sentences for what a dtype cannot hold.
+
+    There is one for each such property of data or optimum.
+    """
     found = []
     if problem.samples is None and dtype != "float64":
         found += _indistinct("target", problem.targets, problem.y, dtype)

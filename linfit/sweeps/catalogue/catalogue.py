@@ -25,7 +25,7 @@ _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "
 
 @dataclass(frozen=True)
 class ComponentField:
-    """One hyperparameter of a component, as set in its YAML and constrained by its class."""
+    """A hyperparameter, as its YAML sets and its class constrains it."""
 
     key: str
     value: str
@@ -39,7 +39,7 @@ def describe_experiments() -> dict[str, str]:
 
 
 def read_question(experiment: str) -> str:
-    """Return the question of an experiment's file, without the command at its end."""
+    """Return the question of an experiment's file, without its final command."""
     file = search_path.find_experiments().get(experiment)
     if file is None:
         return ""
@@ -72,7 +72,7 @@ def list_components(group: str) -> list[str]:
 
 
 def describe_component(group: str, name: str) -> str:
-    """Return a component's one line, from its class or else its YAML."""
+    """Return one line about a component, from its class or YAML."""
     component = GROUPS[group].choices.get(name)
     return (
         read_headline(search_path.find_components(group)[name])
@@ -136,7 +136,7 @@ def _files_of(group: str, name: str) -> list[Path]:
 
 
 def read_headline(file: Path) -> str:
-    """Return the first comment of a YAML file, without headers for Hydra and editors."""
+    """Return a YAML file's first comment, without Hydra's and editors' headers."""
     for line in _lines_of(file):
         comment = line.lstrip("# ").strip()
         if line.startswith("#") and not comment.startswith(HEADER_PREFIXES):
@@ -145,12 +145,15 @@ def read_headline(file: Path) -> str:
 
 
 def read_comments(file: Path) -> dict[str, str]:
-    """Return the comment behind each value of a YAML file, by dotted key."""
+    """Return the comment behind each value of a YAML file.
+
+    The keys are dotted.
+    """
     return {key: comment for key, _, comment in read_settings(file) if comment}
 
 
 def read_settings(file: Path) -> list[tuple[str, str, str]]:
-    """Return (dotted key, value, comment) of each line of a YAML file.
+    """Return (dotted key, value, comment) of a YAML file's lines.
 
     The file has one key a line, indented by two spaces for each level.
     """

@@ -18,7 +18,7 @@ from linfit.sweeps.config_files.messages import COMPOSITION_ERRORS
 
 
 def suggest_completions(words: Sequence[str], incomplete: str) -> list[str]:
-    """Return completions of `incomplete` after `words`; none if they make no sense."""
+    """Return completions of `incomplete` after `words`, none if nothing fits."""
     try:
         experiment, overrides = split_arguments(
             [word for word in words if not word.startswith("-")]

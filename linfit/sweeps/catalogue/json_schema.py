@@ -25,7 +25,10 @@ DROPPED_ANNOTATIONS = ("title", "default")
 
 
 def build_group_schema(group: str) -> JsonSchema:
-    """Return the schema of the files `conf/GROUP/*.yaml`, by the component that they name."""
+    """Return the schema of the files `conf/GROUP/*.yaml`.
+
+    It depends on the component that a file names.
+    """
     names = list_components(group)
     return {
         "$schema": JSON_SCHEMA_DRAFT,

@@ -50,7 +50,10 @@ def create_search_path() -> ConfigSearchPath:
 
 
 def create_loader() -> YamlFileLoader:
-    """Return a loader of config files, which may refer to `${hydra:…}` and `${now:…}`."""
+    """Return a loader of config files.
+
+    They may refer to `${hydra:…}` and `${now:…}`.
+    """
     setup_globals()
     return YamlFileLoader(create_search_path())
 
@@ -58,7 +61,10 @@ def create_loader() -> YamlFileLoader:
 def validate_composed(
     composed: DictConfig, origin: Origin, tell: Callable[[str], None] = notify_user
 ) -> FitConfig:
-    """Validate a composed config; ConfigError with one line if it is no fit."""
+    """Validate a composed config; ConfigError if it is no fit.
+
+    The error has one line.
+    """
     if "tracking" not in composed and "tracking" not in origin.keys:
         file = locations.find_experiments().get(origin.experiment, origin.experiment)
         raise ConfigError(
@@ -75,7 +81,10 @@ def validate_composed(
 def validate_data(
     data: dict[str, Any], origin: Origin, tell: Callable[[str], None] = notify_user
 ) -> FitConfig:
-    """Return the fit config of plain data; ConfigError with one line if it is invalid."""
+    """Return the fit config of plain data; ConfigError if invalid.
+
+    The error has one line.
+    """
     load_plugins(data.get("plugins") or [])
     data = normalize_data(data, origin, tell)
     require_values(data)
@@ -91,9 +100,10 @@ def validate_data(
 def normalize_data(
     data: dict[str, Any], origin: Origin, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return a copy of the data with a name, without values of replaced components.
+    """Return a copy of the data with a name.
 
-    ConfigError if an override deletes a key that every such fit has.
+    It has no values of replaced components. ConfigError if an override deletes a key that every
+    such fit has.
     """
     data = dict(data)
     if data.get("name") is None:
@@ -121,7 +131,7 @@ def infer_experiment_name(experiment: str, tracking: Mapping[str, Any] | None) -
 
 
 def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
-    """Raise ConfigError if a key is ??? and not among the given ones."""
+    """Raise ConfigError if a key is ??? and not given."""
     if lacking := [
         f"{key} is required"
         for key, value in flatten_config(data).items()
@@ -146,7 +156,10 @@ def resolve_composed(composed: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def set_hydra_config(composed: DictConfig) -> Iterator[None]:
-    """Let `${hydra:runtime.cwd}` be resolved, as while Hydra runs a job of this config."""
+    """Let `${hydra:runtime.cwd}` be resolved, as in a Hydra job.
+
+    The job would have this config.
+    """
     shared = HydraConfig.instance()
     before = shared.cfg
     if "hydra" in composed:
@@ -159,7 +172,10 @@ def set_hydra_config(composed: DictConfig) -> Iterator[None]:
 
 
 def load_plugins(modules: Sequence[str]) -> None:
-    """Import the modules that define more components: those named, and installed plug-ins."""
+    """Import the modules that define more components.
+
+    They are the modules named, and installed plug-ins.
+    """
     if isinstance(modules, str):
         raise ConfigError(f"plugins={modules} is no list: write plugins=[{modules}]")
     if not isinstance(modules, Sequence):

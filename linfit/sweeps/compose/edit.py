@@ -16,7 +16,7 @@ from linfit.errors import ConfigError
 
 
 def apply_changes(config: FitConfig, settings: Sequence[str]) -> FitConfig:
-    """Return the config with other values; ConfigError if it would be invalid.
+    """Return the config with other values; ConfigError if it is invalid.
 
     A group's key chooses another component, with its defaults.
     """

@@ -77,7 +77,10 @@ class JobBase:
         return {name: section.data for name, section in self.sections.items()}
 
     def can_take(self, values: Sequence[PlacedValue]) -> bool:
-        """Return True if values may be put in, and nothing in the base depends on the job."""
+        """Return True if values may be put into the base.
+
+        That is so if nothing in the base depends on the job.
+        """
         if values and "hydra" in self.touched:
             return False
         return self.slots.closed and all(map(self._takes, values))
@@ -92,7 +95,7 @@ class JobBase:
 
 @dataclass(frozen=True, eq=False)
 class ValidationPlan:
-    """Fields shared by jobs that put values for the same keys into the same base.
+    """Fields of jobs that put the same keys into one base.
 
     Fields into which no value is put are validated already.
     """
@@ -102,7 +105,10 @@ class ValidationPlan:
 
 
 class JobComposer:
-    """Composes the jobs of a sweep; `config` is the composed config of the sweep itself."""
+    """Composes the jobs of a sweep.
+
+    `config` is the composed config of the sweep itself.
+    """
 
     def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
         # The only loader that Hydra has: it knows which keys are groups.
@@ -125,7 +131,10 @@ class JobComposer:
         self._component = lru_cache(MAX_COMPONENTS)(self._new_component)
 
     def compose_job(self, overrides: Sequence[str], number: int | None = None) -> DictConfig:
-        """Let Hydra compose the whole job: `resolve_job` has to return equal values."""
+        """Let Hydra compose the whole job.
+
+        `resolve_job` has to return equal values.
+        """
         composed = self.loader.load_sweep_config(self.config, list(overrides))
         if number is not None:
             with open_dict(composed):
@@ -145,9 +154,10 @@ class JobComposer:
         )
 
     def validate_job(self, overrides: Sequence[str], number: int | None = None) -> FitConfig:
-        """Return the fit config of a job, which may refer to its number.
+        """Return the fit config of a job.
 
-        ConfigError if it is invalid. Raises Hydra's exceptions if it cannot be composed.
+        It may refer to its number. ConfigError if it is invalid. Raises Hydra's exceptions if it
+        cannot be composed.
         """
         found = self._find_base(overrides)
         if found is None:

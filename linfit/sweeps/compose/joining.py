@@ -39,7 +39,10 @@ class ConfigFiles:
         self._hydra_overrides = own
 
     def are_independent(self, composed: Sections) -> bool:
-        """Return True if no section, as composed without overrides, decides another section."""
+        """Return True if no section decides another.
+
+        The sections are composed without overrides.
+        """
         for file in self._common:
             if any(map(_is_interpolation, self._includes(file))):
                 return False
@@ -90,7 +93,7 @@ class ConfigFiles:
 
 
 class SectionJoiner:
-    """Joiner of sections; `compose` returns those that Hydra composes of some overrides."""
+    """Joiner of sections, which `compose` lets Hydra compose of overrides."""
 
     def __init__(self, files: ConfigFiles, compose: Callable[[Sequence[str]], Sections]) -> None:
         self._files = files

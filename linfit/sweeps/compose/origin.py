@@ -18,7 +18,7 @@ from linfit.sweeps.config_files.overrides import collect_keys, read_raw_override
 
 @dataclass(frozen=True)
 class Origin:
-    """The experiment and overrides of a config, and the loader that composed it."""
+    """The experiment, the overrides and the loader of a config."""
 
     experiment: str
     overrides: Sequence[str]
@@ -30,7 +30,10 @@ class Origin:
 
     @staticmethod
     def from_hydra(hydra: Any, loader: Any) -> Origin:
-        """Return the origin of a config composed by `loader`, read from its `hydra` node."""
+        """Return the origin of a config that `loader` composed.
+
+        It is read from the config's `hydra` node.
+        """
         return Origin(
             str(hydra.job.config_name),
             read_raw_overrides(hydra.overrides.task),
@@ -45,17 +48,21 @@ class Origin:
 
     @cached_property
     def inherited(self) -> Callable[[str], set[str]]:
-        """Function from a group to its keys in experiments below the one that replaces it."""
+        """Function from a group to its keys in inherited experiments.
+
+        These are experiments below the one that replaces the group.
+        """
         if self.base is not None:
             return self.base.inherited
         return cache(partial(_keys_inherited, origin=self))
 
 
 def drop_stale_values(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) -> None:
-    """Drop the experiment's values for a component that was replaced and lacks them.
+    """Drop values that a replaced component does not have.
 
-    The command line replaces a component, or an experiment that inherits from another one. A value
-    given where the component is chosen, or on the command line, is a mistake and is kept.
+    Only the experiment's values are dropped. The command line replaces a component, or an
+    experiment that inherits from another one. A value given where the component is chosen, or on
+    the command line, is a mistake and is kept.
     """
     for group, base in GROUPS.items():
         values = data.get(group)

@@ -69,7 +69,7 @@ class RunRequest:
 
 @contextmanager
 def open_request(arguments: Sequence[str]) -> Iterator[RunRequest]:
-    """Read a command line and start Hydra for it; ConfigError if it makes no sense."""
+    """Read a command line and start Hydra; ConfigError if invalid."""
     flags = parse_flags(arguments)
     tell_of_replaced_top()
     experiment, overrides = split_arguments(flags.overrides)
@@ -81,7 +81,10 @@ def open_request(arguments: Sequence[str]) -> Iterator[RunRequest]:
 
 
 def request_fit(arguments: Sequence[str]) -> RunRequest:
-    """Read an experiment and overrides, without flags, for one fit that Hydra does not run."""
+    """Read an experiment and overrides of one fit.
+
+    There are no flags: Hydra does not run the fit.
+    """
     experiment, overrides = split_arguments(arguments)
     tell_of_replaced_top()
     hydra = Hydra("linfit", YamlFileLoader(create_search_path()))
@@ -127,12 +130,14 @@ class ComposedFit:
 
 
 def compose_fit(request: RunRequest) -> ComposedFit:
-    """Compose and validate one fit, also of an experiment that is a sweep."""
+    """Compose and validate one fit, even if the experiment sweeps."""
     return validate_fit(request, _compose(request, request.overrides, RunMode.RUN))
 
 
 def compose_unless_sweep(request: RunRequest, log: bool = False) -> DictConfig | None:
-    """Compose the requested fit; None if the flags, or a study in `hydra.mode`, ask for a sweep.
+    """Compose the requested fit, None if a sweep is asked for.
+
+    Flags ask for a sweep, or a study does in `hydra.mode`.
 
     `log` sets up logging, as Hydra does before a run.
     """
@@ -166,7 +171,10 @@ def validate_fit(request: RunRequest, composed: DictConfig) -> ComposedFit:
 
 
 def compose_sweep(request: RunRequest, log: bool = False) -> DictConfig:
-    """Compose the common config of a sweep's jobs, with its sweeper and its launcher."""
+    """Compose the common config of a sweep's jobs.
+
+    It has the sweep's sweeper and its launcher.
+    """
     overrides = [*defer_swept_values(request.overrides), "hydra.mode=MULTIRUN"]
     composed = _compose(request, overrides, RunMode.MULTIRUN, log)
     if composed.hydra.sweeper.get("_target_") == BASIC_SWEEPER:
@@ -177,7 +185,7 @@ def compose_sweep(request: RunRequest, log: bool = False) -> DictConfig:
 def create_sweeper(
     request: RunRequest, composed: DictConfig, task: TaskFunction, callbacks: Callbacks
 ) -> Sweeper:
-    """Return the sweeper of a composed sweep, set up with its launcher."""
+    """Return the sweeper of a composed sweep, with its launcher."""
     context = HydraContext(config_loader=request.loader, callbacks=callbacks)
     return Plugins.instance().instantiate_sweeper(
         config=composed, hydra_context=context, task_function=task
@@ -185,7 +193,10 @@ def create_sweeper(
 
 
 def list_swept_keys(fit: ComposedFit) -> list[str]:
-    """Return the keys that a study sweeps and no override sets; empty if it is one fit."""
+    """Return the keys that a study sweeps and nothing overrides.
+
+    Empty if it is one fit.
+    """
     if fit.composed.hydra.mode != RunMode.MULTIRUN:
         return []
     sweeper = fit.composed.hydra.sweeper
@@ -199,7 +210,10 @@ def list_swept_keys(fit: ComposedFit) -> list[str]:
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the experiment and the overrides; the experiment is the argument without `=`."""
+    """Return the experiment and the overrides.
+
+    The experiment is the argument without `=`.
+    """
     if isinstance(arguments, str):
         raise ConfigError(
             f"got the text {arguments!r}, must be a list of an experiment and overrides: "
@@ -222,9 +236,9 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def resolve_experiment(argument: str) -> str:
-    """Return the name of an experiment, which may be given as a file: `experiments/base.yaml`.
+    """Return the name of an experiment.
 
-    ConfigError if it is a key without a value.
+    It may be given as a file: `experiments/base.yaml`. ConfigError if it is a key without a value.
     """
     known = locations.find_experiments()
     name = posixpath.normpath(argument.removesuffix(".yaml")) if argument else argument
@@ -241,7 +255,7 @@ def resolve_experiment(argument: str) -> str:
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read Hydra's flags; ConfigError if they are wrong, or do not go together."""
+    """Read Hydra's flags; ConfigError if wrong or incompatible."""
     parser = get_args_parser()
 
     def error(message: str) -> NoReturn:

@@ -41,7 +41,10 @@ Sections = Mapping[str, ConfigSection]
 
 
 def build_component(section: str, data: Any) -> Any:
-    """Return the component of a section's data; the data if the section has no type."""
+    """Return the component of a section's data.
+
+    A section without a type is returned as its data.
+    """
     if section in GROUPS:
         return GROUPS[section].choose(data)
     field = FitConfig.model_fields.get(section)
@@ -61,12 +64,12 @@ def read_sections(composed: DictConfig) -> Sections:
 
 
 def collect_slots(sections: Sections) -> Slots:
-    """Return the slots of several sections, which may refer to each other."""
+    """Return the slots of sections, which may refer to each other."""
     return merge_surveys(section.survey for section in sections.values())
 
 
 def follow_references(sections: Sections, references: Mapping[str, str]) -> Sections:
-    """Return the sections with each reference replaced by the value it leads to."""
+    """Return the sections with each reference replaced by its value."""
     followed = dict(sections)
     for key, other in references.items():
         name, *path = key.split(".")
@@ -83,7 +86,10 @@ def follow_references(sections: Sections, references: Mapping[str, str]) -> Sect
 def put_values(
     tree: dict[str, Any], values: Iterable[tuple[tuple[str, ...], Any]]
 ) -> dict[str, Any]:
-    """Return a copy of `tree` with a value at each path; the rest is shared with `tree`."""
+    """Return a copy of `tree` with a value at each path.
+
+    The copy shares the rest with `tree`.
+    """
     for (key, *rest), value in values:
         tree = {**tree, key: put_values(tree[key], [(tuple(rest), value)]) if rest else value}
     return tree

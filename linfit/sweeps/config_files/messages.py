@@ -48,7 +48,10 @@ def notify_user(text: str) -> None:
 
 
 def tell_of_replaced_top() -> None:
-    """Note once that the working directory replaces the config that experiments build on."""
+    """Note once that the working directory replaces the top config.
+
+    Experiments build on that config.
+    """
     for folder in search_path.user_folders(search_path.CONF):
         file = folder / f"{search_path.TOP_CONFIG}.yaml"
         if file.is_file() and file not in _told:
@@ -83,9 +86,10 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
 
 
 def explain_missing_header(experiment: str) -> str:
-    """Return one line if an experiment in a folder lacks its header, else an empty text.
+    """Return one line if an experiment lacks its header.
 
-    The header puts its keys at the top of the config.
+    An experiment in a folder needs one. The text is empty if none is missing. The header puts its
+    keys at the top of the config.
     """
     file = search_path.find_experiments().get(experiment)
     if file is None or "/" not in experiment:
@@ -100,7 +104,10 @@ def explain_missing_header(experiment: str) -> str:
 
 
 def explain_interpolation(error: OmegaConfBaseException) -> str:
-    """Return one line for a broken or circular reference, with the key that holds it."""
+    """Return one line for a broken or circular reference.
+
+    It names the key that holds the reference.
+    """
     key = f"{error.full_key}: " if error.full_key else ""
     return key + str(error).splitlines()[0]
 

@@ -30,9 +30,10 @@ def read_raw_overrides(overrides: ListConfig) -> list[str]:
 
 @lru_cache(4096)
 def parse_override(text: str) -> ParsedOverride:
-    """Parse one override as Hydra does, each text once; nobody may change the result.
+    """Parse one override as Hydra does, each text once.
 
-    HydraException if the text is none. `glob(…)` needs `parse_overrides` with a loader.
+    Nobody may change the result. HydraException if the text is none. `glob(…)` needs
+    `parse_overrides` with a loader.
     """
     return _parser().parse_override(text)
 
@@ -46,12 +47,18 @@ def _parser() -> OverridesParser:
 def parse_overrides(
     overrides: Iterable[str], loader: ConfigLoader | None = None
 ) -> list[ParsedOverride]:
-    """Parse overrides as Hydra does; `glob(…)` needs the loader, which knows the choices."""
+    """Parse overrides as Hydra does.
+
+    `glob(…)` needs the loader, which knows the choices.
+    """
     return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
 
 
 def is_plain_setting(override: ParsedOverride) -> bool:
-    """Return True for `KEY=VALUE` with one value, without a prefix or a package."""
+    """Return True for `KEY=VALUE` without a prefix or a package.
+
+    It sets one value.
+    """
     return (
         override.type is OverrideType.CHANGE
         and override.value_type is ValueType.ELEMENT
@@ -60,7 +67,10 @@ def is_plain_setting(override: ParsedOverride) -> bool:
 
 
 def find_given_keys(override: ParsedOverride) -> frozenset[str]:
-    """Return the keys that an override gives; a mapping gives those in it, and merges."""
+    """Return the keys that an override gives.
+
+    A mapping gives those in it, and merges.
+    """
     key = override.key_or_group
     if override.package not in (None, key.replace("/", ".")):
         key = f"{key}@{override.package}"

@@ -63,7 +63,10 @@ def quote_column_names(override: str) -> str:
 
 
 def correct_quoting(override: str) -> str:
-    """Return the override with its value quoted as text, ready for a shell."""
+    """Return the override with its value quoted for a shell.
+
+    The value becomes text.
+    """
     given = Override.read(override)
     value = given.value or ""
     if value.startswith("[") and value.endswith("]"):
@@ -75,7 +78,7 @@ def correct_quoting(override: str) -> str:
 
 
 def quote_text(text: str) -> str:
-    """Quote text in Hydra's grammar, so that the user's shell leaves the quotes alone.
+    """Quote text in Hydra's grammar, as a shell leaves it.
 
     Text that has quotes already stays as it is.
     """

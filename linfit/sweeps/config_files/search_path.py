@@ -14,19 +14,28 @@ TOP_CONFIG = "linfit"
 
 
 def shipped_folder(folder: str) -> Path:
-    """Return linfit's own `conf` or `experiments`: in a wheel's package, or in the checkout."""
+    """Return linfit's own `conf` or `experiments`.
+
+    It is in a wheel's package, or in the checkout.
+    """
     inside = PACKAGE_FOLDER / folder
     return inside if inside.is_dir() else PACKAGE_FOLDER.parent / folder
 
 
 def user_folders(folder: str) -> list[Path]:
-    """Return the folder of this name in the working directory, unless it is the shipped one."""
+    """Return the working directory's folder of this name.
+
+    The shipped folder itself is left out.
+    """
     own = Path.cwd() / folder
     return [own] if own.is_dir() and own.resolve() != shipped_folder(folder).resolve() else []
 
 
 def prepare_search_path(search_path: ConfigSearchPath) -> None:
-    """Add linfit's folders to its own search path; leave other Hydra apps' paths alone."""
+    """Add linfit's folders to its own search path.
+
+    The paths of other Hydra apps stay as they are.
+    """
     entries = search_path.get_path()
     main = next((entry for entry in entries if entry.provider == "main"), None)
     if main is None or main.path != folder_url(shipped_folder(CONF)):
@@ -42,7 +51,10 @@ def folder_url(folder: Path) -> str:
 
 
 def find_experiments() -> dict[str, Path]:
-    """Return the file of each experiment by name; a user's own hides a shipped one."""
+    """Return the file of each experiment by name.
+
+    A user's own hides a shipped one.
+    """
     return _yaml_files(EXPERIMENTS, "**/*.yaml")
 
 

@@ -207,25 +207,25 @@ class WorkerPool:
 def unpack(
     chunk: FitChunk, results: Sequence[tuple[int, dict[str, Any]]], configs: Sequence[FitConfig]
 ) -> list[tuple[int, Fit]]:
-    """Return the fits that `run_packed_fits` returned from another process, with their places."""
+    """Return the fits, with their places, of another process's `run_packed_fits`."""
     places = [(chunk[number], result) for number, result in results]
     return [(place, Fit(config=configs[place], **result)) for place, result in places]
 
 
 def fail(chunk: FitChunk, error: str, configs: Sequence[FitConfig]) -> list[tuple[int, Fit]]:
-    """Return failed fits, with their places, for a chunk that was lost."""
+    """Return failed fits, with their places, for a lost chunk."""
     return [(place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk]
 
 
 def describe_rows(chunk: FitChunk) -> str:
-    """Return the rows of its batch that a chunk holds, in short."""
+    """Return, in short, which rows of its batch a chunk holds."""
     if len(chunk) <= 8:
         return f"rows {', '.join(map(str, chunk))}"
     return f"rows {chunk[0]}, {chunk[1]} … {chunk[-1]}"
 
 
 def describe_worker_death(error: BaseException) -> str | None:
-    """Return what killed the worker process, None if it did not die."""
+    """Return what killed the worker process, None if nothing did."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     if not isinstance(error, TerminatedWorkerError):
@@ -240,7 +240,10 @@ def describe_worker_death(error: BaseException) -> str | None:
 
 
 def create_worker() -> Any:
-    """Return a pool of one process, which starts with its first chunk."""
+    """Return a pool of one process.
+
+    The process starts with its first chunk.
+    """
     from joblib.externals.loky import ProcessPoolExecutor
 
     given = (os.getpid(), str(ensure_scratch_folder()), list(sys.path))
@@ -261,7 +264,10 @@ def pack_fits(configs: Sequence[FitConfig]) -> tuple[list[dict[str, Any]], dict[
 
 
 def use_start_folder(folder: str) -> AbstractContextManager[None]:
-    """Work in the folder where linfit was started, if this machine has it."""
+    """Work in the folder where linfit started, if it exists.
+
+    A cluster's machine may lack it.
+    """
     return chdir(folder) if Path(folder).is_dir() else nullcontext()
 
 
@@ -271,7 +277,7 @@ def use_start_folder(folder: str) -> AbstractContextManager[None]:
 def run_packed_fits(
     data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str = "."
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Run packed fits; return each one's number with the fields of its fit.
+    """Run packed fits; return each number with its fit's fields.
 
     The config is left out: the parent process has it.
     """

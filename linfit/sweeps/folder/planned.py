@@ -47,9 +47,10 @@ class ResumeOptions:
 
 
 def read_manifest_column(path: Path, column: str, rows: Sequence[int] | None = None) -> list[Any]:
-    """Return a column of the manifest in `path`, for `rows` in their order, or for all.
+    """Return a column of a manifest, for `rows` or for all.
 
-    LinfitError if the manifest cannot be read or lacks a row.
+    The manifest is in `path`; the order is that of `rows`. LinfitError if the manifest cannot be
+    read or lacks a row.
     """
     file = path / mlflow_names.MANIFEST
     if rows is None:
@@ -61,7 +62,10 @@ def read_manifest_column(path: Path, column: str, rows: Sequence[int] | None = N
 
 
 def settle_manifest(path: Path) -> tuple[str, ...]:
-    """Return the keys that vary among all fits of a complete manifest, and write them there."""
+    """Return the keys that vary among all fits, and store them.
+
+    The manifest is complete; they are written there.
+    """
     overrides = read_manifest_column(path, "overrides")
 
     def values_of(section: str) -> list[Any]:
@@ -78,9 +82,9 @@ def settle_manifest(path: Path) -> tuple[str, ...]:
 def read_planned_configs(
     path: Path, rows: Sequence[int] | None, asked: ResumeOptions
 ) -> list[FitConfig]:
-    """Return the configs of some rows of the manifest, or of all, with the chosen store.
+    """Return the configs of some rows of the manifest, or all.
 
-    ConfigError if one cannot be read.
+    They have the chosen store. ConfigError if one cannot be read.
     """
     texts = read_manifest_column(path, "config", rows)
     load = load_plugins if asked.trust else None

@@ -32,7 +32,10 @@ OTHER_MODES = ("help", "hydra_help", "cfg", "info", "shell_completion", "experim
 
 @dataclass(frozen=True)
 class PlannedStack:
-    """Fits of one tensor program, or fits of the engine `single`, which run one by one."""
+    """Fits of one tensor program, or of the engine `single`.
+
+    The engine `single` runs its fits one by one.
+    """
 
     engine: str
     shape: tuple[int, int, int]
@@ -91,13 +94,16 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Approximate time of fitting; None if a stack's time is not known."""
+        """Approximate time of fitting; None if a stack's is unknown."""
         known = [stack.seconds for stack in self.stacks if stack.seconds is not None]
         return sum(known) if len(known) == len(self.stacks) else None
 
     @property
     def memory(self) -> int:
-        """Approximate bytes of the largest block: blocks run one after the other."""
+        """Approximate bytes of the largest block.
+
+        Blocks run one after the other.
+        """
         return max((stack.memory for stack in self.stacks), default=0)
 
 
@@ -146,7 +152,10 @@ class StackBuilder:
 
 
 def plan_run(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
-    """Return the plan of `linfit run ARGUMENTS`; ConfigError as it would raise."""
+    """Return the plan of `linfit run ARGUMENTS`.
+
+    Raise ConfigError as that command would.
+    """
     flags = parse_flags(arguments)
     if other := [flag for flag in OTHER_MODES if getattr(flags, flag)]:
         raise ConfigError(

@@ -59,7 +59,10 @@ class Forecasts:
     notes: Counter[str] = field(default_factory=Counter)
 
     def add_block(self, block: Sequence[Task]) -> None:
-        """Compute the theory of a block's fits, and the optima that are still unknown."""
+        """Compute the theory of a block's fits.
+
+        The optima that are still unknown are found too.
+        """
         find_optima(
             [
                 task

@@ -99,7 +99,7 @@ def _holds_still(path: Path, pair: tuple[str, str], asked: ResumeOptions) -> boo
 
 
 def read_allowed_changes(tags: Mapping[str, str] | None) -> Changes:
-    """Return the changes that were allowed before, the last of each key."""
+    """Return the changes allowed before, the last of each key."""
     found: Changes = {}
     for some in read_past_changes(tags):
         found |= {key: (was, now) for key, (was, now) in some.items()}

@@ -60,7 +60,7 @@ if TYPE_CHECKING:  # a sweep that is not tracked does without MLflow
 
 @dataclass
 class RemainingWork:
-    """A sweep that can go on: its fits that are done or left."""
+    """A sweep that can go on: its done and left fits."""
 
     path: Path
     info: SweepInfo
@@ -98,7 +98,10 @@ class RemainingWork:
 
 
 def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) -> RemainingWork:
-    """Return what is left of the sweep in `path`; nothing is written."""
+    """Return what is left of the sweep in `path`.
+
+    Nothing is written.
+    """
     about = SweepInfo.read_manifest(path)
     names = read_manifest_column(path, "name")
     [first] = read_planned_configs(path, [0], asked)
@@ -211,7 +214,7 @@ def _require_folder(store: Store) -> None:
 
 
 def resume_sweep(path: Path, asked: ResumeOptions, session: RunSession) -> RunResult:
-    """Run what is left of the sweep in `path`, and end the sweep.
+    """Run what is left of the sweep in `path`; end it.
 
     Raise LinfitError if another process runs the sweep, or if code, data or environment have
     changed and that is not allowed.
@@ -308,7 +311,10 @@ def _hand_over(left: RemainingWork, recorder: Recorder) -> RunResult:
 
 
 def refuse_changes(left: RemainingWork, asked: ResumeOptions) -> None:
-    """Raise LinfitError if something changed since the sweep began, unless that is allowed."""
+    """Raise LinfitError if something changed and that is not allowed.
+
+    Changes count from the sweep's beginning.
+    """
     if left.changes and not asked.allow_changes:
         raise LinfitError(
             f"{describe_changes(left.changes)}: put it back, "

@@ -25,7 +25,7 @@ class BestFits(Generic[Held]):
         self._heaps: dict[str, list[tuple[float, int, Held]]] = {OBJECTIVE_COLUMN: [], EXCESS: []}
 
     def add(self, row: int, result: dict[str, object], held: Held) -> None:
-        """Take in a row of `results.parquet`, and hold an object for it."""
+        """Take in a row of `results.parquet`; hold an object for it."""
         for column, heap in self._heaps.items():
             entry = (-score_result(result, column), -row, held)
             if len(heap) < self.count:

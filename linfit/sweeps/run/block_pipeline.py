@@ -56,7 +56,10 @@ class CompletedFit:
         return Status(self.result["status"])
 
     def loss_by(self, by: str | None) -> float:
-        """Return the recorded loss by which fits compare; infinity unless the fit finished."""
+        """Return the recorded loss by which fits compare.
+
+        It is infinity unless the fit finished.
+        """
         return score_result(self.result, by)
 
 
@@ -90,7 +93,7 @@ class FittedRow(NamedTuple):
 
 @dataclass
 class FitBlock:
-    """Fits whose tables are written and whose runs are on their way."""
+    """Fits with written tables, whose runs are being recorded."""
 
     fits: dict[int, Fit]
     """Fits by row, as are the other dictionaries."""
@@ -105,7 +108,10 @@ class FitBlock:
 
     @property
     def is_answered(self) -> bool:
-        """True once the recorder has answered, with run ids or with an error."""
+        """True once the recorder has answered.
+
+        It answers with run ids or with an error.
+        """
         return self.added is not None and self.added.done()
 
     @property
@@ -157,7 +163,7 @@ class BlockPipeline:
         self._waiting.append(fitted)
 
     def advance(self) -> Iterator[FitBlock]:
-        """Send the fits at hand if they make a block, and yield recorded blocks.
+        """Send the fits if they make a block; yield recorded blocks.
 
         They make a block by their number, or by their age.
         """
@@ -194,11 +200,14 @@ class BlockPipeline:
             self._blocks.popleft()
 
     def expect_failures(self) -> None:
-        """Look at the store before more is sent: blocks may have failed."""
+        """Look at the store before sending more: blocks may have failed."""
         self._expects_failures = True
 
     def attach_files(self, run_ids: Sequence[str], fits: Sequence[Fit]) -> None:
-        """Attach the files of a single run to each fit's run, if asked for."""
+        """Attach a single run's files to each run, if asked for.
+
+        Each fit of the block has a run.
+        """
         if not self._attaches_files:
             return
         for run_id, fit in zip(run_ids, fits, strict=True):

@@ -104,7 +104,10 @@ class HydraTask:
         )
 
     def kill(self) -> None:
-        """End the run under way as KILLED; drop results of other processes."""
+        """End the run as KILLED.
+
+        Results of other processes are dropped.
+        """
         self._collect()
         self.session.kill()
 

@@ -55,7 +55,7 @@ class PendingFit:
 
 @dataclass
 class SweepRun:
-    """The parent run of a sweep, from its start to its end."""
+    """The parent run of a sweep, from start to end."""
 
     recorder: Recorder
     folder: SweepFolder
@@ -101,7 +101,10 @@ class SweepRun:
     def extend(
         self, varying: Sequence[str], records: Sequence[ConfigRecord], configs: Sequence[FitConfig]
     ) -> None:
-        """Take in a further batch: the keys that vary now, and its fits."""
+        """Take in a further batch: its fits, and the varying keys.
+
+        The keys are those that vary now.
+        """
         self.varying = tuple(varying)
         params = run_records.find_shared_params(records, self.row.params)
         self.row = replace(self.row, params=params)
@@ -130,7 +133,7 @@ class SweepRun:
         record: ConfigRecord | None = None,
         tags: Mapping[str, str] = MappingProxyType({}),
     ) -> list[CompletedFit]:
-        """Take the fit of a row; return the fits recorded by now.
+        """Take a row's fit; return the fits recorded by now.
 
         `row` is the manifest's. `record` is what is recorded of its config, if that
         is at hand; `tags` are further tags of its run.
@@ -153,7 +156,7 @@ class SweepRun:
         return recorded
 
     def finish(self) -> RunResult:
-        """Record the fits that are left, join the tables, and end the parent."""
+        """Record the fits left, join the tables, end the parent."""
         self.flush()
         self._record_best()
         self._settle_varying()
@@ -187,7 +190,7 @@ class SweepRun:
         return self._result()
 
     def kill(self) -> None:
-        """Keep the fits that have run, and end the parent as KILLED.
+        """Keep the completed fits, and end the parent as KILLED.
 
         Every step is done as far as the store and the disk still allow.
         """

@@ -43,7 +43,10 @@ _EQUALITY: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
 
 
 class JobFilter:
-    """Keeps or drops a job by its values; `known` are the keys that the sweep sets."""
+    """Keeps or drops a job by its values.
+
+    `known` are the keys that the sweep sets.
+    """
 
     def __init__(self, text: str, known: list[str]) -> None:
         self.text = text

@@ -14,9 +14,10 @@ from linfit.tracking.schema.config_record import label_fit
 
 
 def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) -> tuple[str, ...]:
-    """Return the keys whose override differs between jobs, in order of appearance.
+    """Return the keys whose override differs between jobs.
 
-    All keys of a single job vary, unless `more` jobs may come: then nothing is known yet.
+    They are in order of appearance. All keys of a single job vary, unless `more` jobs may come:
+    then nothing is known yet.
     """
     values: dict[str, set[str]] = {}
     jobs: Counter[str] = Counter()
@@ -32,7 +33,10 @@ def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) ->
 
 
 def name_single_run(config_name: str, config: FitConfig, overrides: Sequence[str]) -> str:
-    """Name a single run by its experiment and its overrides: `linear_adam lr=0.1`."""
+    """Name a single run by its experiment and overrides.
+
+    An example is `linear_adam lr=0.1`.
+    """
     given = [override for override in overrides if not override.startswith("hydra")]
     changed = label_fit(config, find_varying_keys([given]), given)
     own = "" if config_name == "linfit" else config_name.rsplit("/", 1)[-1]
@@ -44,7 +48,7 @@ def expand_varying_sections(
     overrides: Sequence[Sequence[str]],
     values_of: Callable[[str], Sequence[Any]],
 ) -> tuple[str, ...]:
-    """Replace each section that an override sets whole by its keys that differ.
+    """Replace sections that overrides set whole by the differing keys.
 
     `optimizer={lr:0.01},{lr:1.0}` varies `optimizer.lr`. `keys` are the result of
     `find_varying_keys(overrides)`, and `values_of(section)` returns the section of each job's
