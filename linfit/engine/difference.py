@@ -24,7 +24,9 @@ def compare_losses(one: Array, other: Array, dtype: str) -> Array:
 
     They are relative to the larger of the loss and the initial loss × ε.
     """
-    least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0
+    least = 0.0
+    if len(one):
+        least = abs(one[0]) * np.finfo(dtype).eps
     with np.errstate(over="ignore", invalid="ignore"):
         return relative_difference(one, other, np.maximum(np.abs(one), least))
 
@@ -35,7 +37,9 @@ def parting_step(steps: NDArray[np.int64], losses: Array, dtype: str) -> int | N
     `losses` `[k]` are relative differences.
     """
     parted = steps[losses > PARTING_TOLERANCE[dtype]]
-    return int(parted[0]) if len(parted) else None
+    if not len(parted):
+        return None
+    return int(parted[0])
 
 
 def relative_difference(one: Array, other: Array, size: Array | float) -> Array:

@@ -131,7 +131,9 @@ class Fit:
     @property
     def loss(self) -> float:
         """The final loss; infinity if the fit diverged or failed."""
-        return float(self.losses[-1]) if self._may_win else float("inf")
+        if not self._may_win:
+            return float("inf")
+        return float(self.losses[-1])
 
     @property
     def objective(self) -> float:

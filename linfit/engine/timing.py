@@ -56,7 +56,9 @@ def measure_cost(block: Sequence[Task], single: bool) -> Cost | None:
     """
     try:
         with torch_settings(block[0].config):
-            return _measure_single(block) if single else _measure_stacked(block)
+            if single:
+                return _measure_single(block)
+            return _measure_stacked(block)
     except (Exception, SystemExit):  # a component may call sys.exit
         return None
 
@@ -75,7 +77,9 @@ def _measure_stacked(block: Sequence[Task]) -> Cost:
 
     find_optima([task for task in block if task.config.optimizer.needs_optimum()])
     tasks = group_by_optimizer(block)
-    program = Program(tasks if len(tasks) > 1 else tasks * 2)
+    if len(tasks) == 1:
+        tasks *= 2
+    program = Program(tasks)
     return Cost(overhead / len(sample), _measure_step(program) / len(block))
 
 

@@ -111,8 +111,10 @@ class Accelerated(Optimizer):
         momentum = hyperparameters.tensor("momentum")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            velocity = memory["velocity"].mul_(momentum).add_(g)
-            W.sub_(lr * (g + momentum * velocity if self.lookahead else velocity))
+            step = velocity = memory["velocity"].mul_(momentum).add_(g)
+            if self.lookahead:
+                step = g + momentum * velocity
+            W.sub_(lr * step)
 
         return update
 
@@ -161,8 +163,9 @@ class MomentumStepper:
     def step(self) -> None:
         gradient = self.parameter.grad
         assert gradient is not None
-        self.velocity = self.momentum * self.velocity + gradient
-        step = gradient + self.momentum * self.velocity if self.lookahead else self.velocity
+        step = self.velocity = self.momentum * self.velocity + gradient
+        if self.lookahead:
+            step = gradient + self.momentum * self.velocity
         self.weight -= self.lr * step
 
 
@@ -256,7 +259,9 @@ class ConjugateGradient(Informed):
     def measure_columns(self) -> Array:
         """Return the divisors of the columns `[p, 1]`."""
         sizes = measure_column_norms(self.optimum.root).T
-        return np.asarray(sizes if self.preconditioner == "jacobi" else np.ones_like(sizes))
+        if self.preconditioner == "none":
+            return np.ones_like(sizes)
+        return np.asarray(sizes)
 
     def stacked(
         self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float

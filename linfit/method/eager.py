@@ -53,7 +53,9 @@ def strip_layers(method: AnyMethod) -> AnyMethod:
     while (layer := identify_layer(method)) is not None:
         sets_gradient_mode |= layer == GRADIENT_MODE
         method = method.__wrapped__  # type: ignore[attr-defined]
-    return set_gradient_mode(method) if sets_gradient_mode else method
+    if sets_gradient_mode:
+        return set_gradient_mode(method)
+    return method
 
 
 def identify_layer(method: AnyMethod) -> str | None:

@@ -47,7 +47,9 @@ class Gradient(Component):
         """Return the dtype of X and y for weights of `dtype`."""
         import torch
 
-        return torch.float64 if self.in_float64 else dtype
+        if self.in_float64:
+            return torch.float64
+        return dtype
 
     @abstractmethod
     def bind(
@@ -132,7 +134,9 @@ class Manual(Gradient):
 
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         product = f"X.T @ ({loss.derivative})"
-        gradient = f"({product}){model.transposed}" if model.transposed else product
+        gradient = product
+        if model.transposed:
+            gradient = f"({product}){model.transposed}"
         return GradientLines((), _forward(model, loss), (f"gradient = {gradient}",))
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
@@ -163,7 +167,9 @@ class Autograd(Gradient):
         return evaluate
 
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
-        before = () if model.frozen else (f"{model.weight}.requires_grad_()",)
+        before: Lines = ()
+        if not model.frozen:
+            before = (f"{model.weight}.requires_grad_()",)
         return GradientLines(
             before,
             _forward(model, loss),
@@ -324,7 +330,9 @@ class FiniteDifference(Gradient):
 
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         w = model.weight
-        step = "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
+        step = repr(self.step)
+        if self.step is None:
+            step = "torch.finfo(X.dtype).eps ** (1 / 3)"
         forward = (
             f"loss, gradient = objective({w}), torch.empty_like({w})",
             f"h = torch.diagflat({step} * {w}.abs().clamp(min=1)).view(-1, *gradient.shape)",

@@ -93,8 +93,9 @@ class Normal(RandomInit):
         drawn = standard
         if (self.mean, self.std) != (0, 1):
             drawn = f"({self.mean!r} + {self.std!r} * {standard})"
-        cast = "" if scope.dtype == "float64" else f".to({scope.torch_dtype})"
-        return (self.write_seed_line(scope.seed), f"W = {drawn}{cast}  # [p, q]")
+        if scope.dtype != "float64":
+            drawn += f".to({scope.torch_dtype})"
+        return (self.write_seed_line(scope.seed), f"W = {drawn}  # [p, q]")
 
 
 class TorchDefault(RandomInit):

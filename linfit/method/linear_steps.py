@@ -50,10 +50,14 @@ def stable_momentum_lr(momentum: float, lookahead: bool, curvature: float) -> fl
     There an eigenvalue of a step reaches −1 along a curvature. The momentum is Nesterov's if
     `lookahead`.
     """
-    numerator = 2 * (1 + momentum) / (1 + 2 * momentum if lookahead else 1)
+    numerator = 2 * (1 + momentum)
+    if lookahead:
+        numerator = 2 * (1 + momentum) / (1 + 2 * momentum)
     return divide_by_curvature(numerator, curvature)
 
 
 def divide_by_curvature(numerator: float, curvature: float) -> float:
     """Return numerator/curvature, infinity if there is no curvature."""
-    return numerator / curvature if curvature > 0 else math.inf
+    if not curvature > 0:  # also NaN
+        return math.inf
+    return numerator / curvature

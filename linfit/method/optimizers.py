@@ -30,7 +30,7 @@ from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
-from linfit.script_fragments import GradientLines, ModelLines, OptimizerLines, in_place
+from linfit.script_fragments import GradientLines, Lines, ModelLines, OptimizerLines, in_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +81,9 @@ class Optimizer(Component):
 
         Samples are counted by weight if the optimizer averages.
         """
-        return problem.effective_samples if self.averages() else problem.shape[0]
+        if self.averages():
+            return problem.effective_samples
+        return problem.shape[0]
 
     def tuned_to(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
         """Return this optimizer with the problem's constants.
@@ -172,7 +174,9 @@ class Optimizer(Component):
         objective; None if the step is not linear.
         """
         constants = self.linear_constants(n)
-        return None if constants is None else constants.propagators(curvatures)
+        if constants is None:
+            return None
+        return constants.propagators(curvatures)
 
     @optional
     def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
@@ -196,7 +200,9 @@ class DescentStepper:
     def step(self) -> None:
         gradient = self.parameter.grad
         assert gradient is not None
-        self.weight -= self.lr * (gradient if self.divisor == 1 else gradient / self.divisor)
+        if self.divisor != 1:
+            gradient = gradient / self.divisor
+        self.weight -= self.lr * gradient
 
 
 class ManualSGD(Optimizer):
@@ -217,7 +223,9 @@ class ManualSGD(Optimizer):
         return DescentStepper(parameter, self.lr, self._divisor(n))
 
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        step = f"({gradient.gradient} / {gradient.count})" if self.average else gradient.gradient
+        step = gradient.gradient
+        if self.average:
+            step = f"({step} / {gradient.count})"
         update = f"{model.weight} -= {self.lr!r} * {step}"
         return OptimizerLines((), in_place((update,), gradient.tracked))
 
@@ -228,7 +236,9 @@ class ManualSGD(Optimizer):
         lr = hyperparameters.tensor("lr")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            W.sub_(lr * (g / n if self.average else g))
+            if self.average:
+                g = g / n
+            W.sub_(lr * g)
 
         return update
 
@@ -282,10 +292,12 @@ class TorchOptimizer(Optimizer):
         for key, value in self:
             if key == "lr" or (key != "name" and value != fields[key].default):
                 keywords += f", {key}={value!r}"
-        handed = () if gradient.tracked else (f"{model.weight}.grad = {gradient.gradient}",)
+        update: Lines = ("optimizer.step()",)
+        if not gradient.tracked:
+            update = (f"{model.weight}.grad = {gradient.gradient}", *update)
         return OptimizerLines(
             (f"optimizer = torch.optim.{self.torch_name}({model.parameters}{keywords})",),
-            (*handed, "optimizer.step()"),
+            update,
             clear="optimizer.zero_grad()",
         )
 
@@ -330,7 +342,10 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
                 g = g + decay * W
             if self.momentum:
                 b = memory["velocity"]
-                b = b.copy_(g) if k == 1 else b.mul_(momentum).add_(taken * g)
+                if k == 1:
+                    b.copy_(g)
+                else:
+                    b.mul_(momentum).add_(taken * g)
                 g = g + momentum * b if self.nesterov else b
             W.sub_(lr * g)
 
@@ -344,7 +359,9 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
         weight decay; without decay `maximize` climbs at any lr.
         """
         if self.maximize:
-            return 0.0 if not self.weight_decay and not self.momentum and curvature > 0 else None
+            if not self.weight_decay and not self.momentum and curvature > 0:
+                return 0.0
+            return None
         if self.momentum > 1 or (self.momentum and self.dampening):
             return None
         return stable_momentum_lr(self.momentum, self.nesterov, curvature + self.weight_decay)
@@ -502,7 +519,9 @@ class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
 
 
 def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Tensor:
-    return -g if optimizer.maximize else g
+    if optimizer.maximize:
+        return -g
+    return g
 
 
 def _adam(

@@ -59,7 +59,9 @@ class Informed(Optimizer):
 
         The other layout is W's `[p, q]`.
         """
-        return tensor if self._model is None else self._model.transpose(tensor)
+        if self._model is None:
+            return tensor
+        return self._model.transpose(tensor)
 
     def write_features(self) -> str:
         """Return X of a plain program in float64, an expression.
@@ -77,4 +79,6 @@ class Informed(Optimizer):
         return self._above(f"np.zeros({self.optimum.weights.shape})", "y.cpu().double().numpy()")
 
     def _above(self, rows: str, plain: str) -> str:
-        return f"np.vstack([{plain}, {rows}])" if self.optimum.decay else plain
+        if not self.optimum.decay:
+            return plain
+        return f"np.vstack([{plain}, {rows}])"

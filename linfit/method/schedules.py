@@ -212,7 +212,9 @@ class ScheduledStepper:
 
 def attach_schedule(stepper: Stepper, schedule: Schedule, steps: int) -> Stepper:
     """Return the stepper with its learning rate scheduled for `steps`."""
-    return stepper if schedule.is_constant else ScheduledStepper(stepper, schedule, steps)
+    if schedule.is_constant:
+        return stepper
+    return ScheduledStepper(stepper, schedule, steps)
 
 
 def _powers(base: float, exponents: UpdateNumbers, lr: Array) -> Array:

@@ -15,7 +15,9 @@ def has_stable_lr_bound(optimizer: Optimizer, batch: Batch) -> bool:
 
     False if it states none. The bound of a momentum holds for the gradient of all samples only.
     """
-    return optimizer.has_stable_lr() if batch.is_full else optimizer.is_stable_by_batches()
+    if batch.is_full:
+        return optimizer.has_stable_lr()
+    return optimizer.is_stable_by_batches()
 
 
 def find_largest_stable_lr(

@@ -57,7 +57,9 @@ def identify_kind(component: Component) -> tuple[object, ...]:
 def _kind(value: Any) -> object:
     if isinstance(value, int | float):
         return bool(value)
-    return tuple(map(_kind, value)) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return tuple(map(_kind, value))
+    return value
 
 
 class HyperparameterColumns:
@@ -103,7 +105,9 @@ class HyperparameterColumns:
         import torch
 
         huge = self["lr"] > HUGE_RATE
-        return torch.from_numpy(huge).to(self.like.device) if huge.any() else None
+        if not huge.any():
+            return None
+        return torch.from_numpy(huge).to(self.like.device)
 
     def compute_by_step(self, formula: Callable[[range], Array]) -> Callable[[int], Tensor]:
         """Return k ↦ `[s, 1, 1]`, computed AHEAD updates at once.
@@ -159,7 +163,9 @@ def scale_quotient(lr: Tensor, over: Tensor, under: Tensor, huge: Tensor | None)
     import torch
 
     usual = lr * (over / under)
-    return usual if huge is None else torch.where(huge, lr * over / under, usual)
+    if huge is None:
+        return usual
+    return torch.where(huge, lr * over / under, usual)
 
 
 def sum_over(terms: Tensor, dim: int) -> Tensor:
@@ -170,7 +176,9 @@ def sum_over(terms: Tensor, dim: int) -> Tensor:
     """
     import torch
 
-    return terms.sum(dim) if len(terms) > 1 else torch.cat([terms, terms]).sum(dim)[:1]
+    if len(terms) > 1:
+        return terms.sum(dim)
+    return torch.cat([terms, terms]).sum(dim)[:1]
 
 
 def raise_to_steps(base: Array, steps: range) -> Array:

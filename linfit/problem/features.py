@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import product, starmap
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -56,14 +57,18 @@ class FeatureMap:
     def names(self) -> tuple[str, ...]:
         """Names of the features `[p]`."""
         functions = self.features.functions(self.columns)
-        return (*functions, INTERCEPT) if self.features.intercept else functions
+        if self.features.intercept:
+            return (*functions, INTERCEPT)
+        return functions
 
     def __call__(self, columns: Array) -> Array:
         """Return X `[n, p]` of columns `[n, c]`."""
         X = self.features.expand(columns, self.bounds)
         if self.features.scaling != "none":
             X = formulas.scale(X, self.shift, self.mix)
-        return formulas.add_ones(X) if self.features.intercept else X
+        if self.features.intercept:
+            return formulas.add_ones(X)
+        return X
 
     def in_user_terms(self) -> tuple[tuple[str, ...], Array]:
         """Return the user terms.
@@ -162,12 +167,9 @@ class Features(Component):
         They are gone through up to three times. Raise ValueError if nothing can be learnt from
         them.
         """
-        bounds = (
-            measure_bounds(blocks, len(columns))
-            if self.needs_bounds()
-            else np.zeros((2, len(columns)))
-        )
+        bounds = np.zeros((2, len(columns)))
         if self.needs_bounds():
+            bounds = measure_bounds(blocks, len(columns))
             for name, low, high in zip(columns, *bounds, strict=True):
                 if low == high:
                     raise ValueError(
@@ -283,7 +285,8 @@ class PolynomialFeatures(RangedFeatures):
         if self.basis == "monomial":
             return self._powers(columns)
         letter = {"chebyshev": "T", "legendre": "P"}[self.basis]
-        return tuple(f"{letter}{k}({name})" for name in columns for k in self._degrees())
+        pairs = product(columns, self._degrees())
+        return tuple(f"{letter}{k}({name})" for name, k in pairs)
 
     def expand(self, columns: Array, bounds: Array) -> Array:
         return formulas.expand_polynomial(
@@ -327,7 +330,7 @@ class PolynomialFeatures(RangedFeatures):
         return self.degree**2 * self.measure_magnification(bounds)
 
     def _powers(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_power(name, k) for name in columns for k in self._degrees())
+        return tuple(starmap(_power, product(columns, self._degrees())))
 
     def _degrees(self) -> range:
         return range(self.degree, 0, -1)
@@ -369,7 +372,8 @@ class RBF(RangedFeatures):
     width: Annotated[float, Field(gt=0)] = 1.0
 
     def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"rbf{k}({name})" for name in columns for k in range(self.centers))
+        pairs = product(columns, range(self.centers))
+        return tuple(f"rbf{k}({name})" for name, k in pairs)
 
     def expand(self, columns: Array, bounds: Array) -> Array:
         return formulas.expand_rbf(columns, self.choose_range(bounds), self.centers, self.width)
@@ -383,4 +387,6 @@ class RBF(RangedFeatures):
 
 
 def _power(name: str, k: int) -> str:
-    return name if k == 1 else f"{name}^{k}"
+    if k == 1:
+        return name
+    return f"{name}^{k}"

@@ -22,7 +22,9 @@ ColumnBlocks = Callable[[], Iterable[tuple[Array, Array | None]]]
 
 def weigh_samples(columns: Array, weights: Array | None) -> Array:
     """Return the samples' weights `[b]`, ones if they have none."""
-    return np.ones(len(columns)) if weights is None else weights
+    if weights is None:
+        return np.ones(len(columns))
+    return weights
 
 
 def measure_bounds(blocks: ColumnBlocks, c: int) -> Array:

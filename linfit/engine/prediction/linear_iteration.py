@@ -176,7 +176,9 @@ def _search_from(matrices: Array, shares: Array, allowed: float, first: int, bef
     while columns.shape[2] < most:
         columns = np.concatenate([columns, power @ columns], axis=2)
         power = power @ power
-    now = (before if first == 0 else before @ matrices)[:, :1]  # [m, 1, 2]
+    if first != 0:
+        before = before @ matrices
+    now = before[:, :1]  # [m, 1, 2]
     for start in range(0, MAX_SEARCHED_STEPS, columns.shape[2]):
         left = shares @ np.square(now @ columns)[:, 0]  # [b]
         within = left <= allowed

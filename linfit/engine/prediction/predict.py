@@ -74,11 +74,15 @@ class Theory:
         found: dict[str, float | None] = {}
         for key, value in asdict(self).items():
             if isinstance(value, tuple):
-                found.update({f"{key}/{i}": one for i, one in enumerate(value)})
+                found.update((f"{key}/{i}", one) for i, one in enumerate(value))
             else:
                 found[key] = value
-        known = {key: float(value) for key, value in found.items() if value is not None}
-        return {key: value for key, value in known.items() if math.isfinite(value)}
+
+        finite = {}
+        for key, number in found.items():
+            if number is not None and math.isfinite(number):
+                finite[key] = float(number)
+        return finite
 
 
 def predict_from_fit(fit: Fit) -> Theory | None:
@@ -120,6 +124,7 @@ def predict_theories(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) 
     linear: list[int] = []
     known: list[Array] = []
     shares: list[Array] = []
+    tolerances: list[float] = []
     for index, (config, seen, answer, start) in enumerate(fits):
         matrix = build_propagators(config, answer, config.optimizer.count_samples(seen))
         matrices.append(matrix)
@@ -127,13 +132,15 @@ def predict_theories(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) 
             linear.append(index)
             known.append(matrix)
             shares.append(split_excess_loss(answer, start))
+            tolerances.append(config.record.tolerance)
 
-    tolerances = [fits[index][0].record.tolerance for index in linear]
-    steps = dict(zip(linear, count_steps_to_tolerance(known, shares, tolerances), strict=True))
-    return [
-        _predicted(config, seen, answer, matrices[index], steps.get(index, UNKNOWN_STEP))
-        for index, (config, seen, answer, _) in enumerate(fits)
-    ]
+    found = count_steps_to_tolerance(known, shares, tolerances)
+    steps = dict(zip(linear, found, strict=True))
+    theories = []
+    for index, (config, seen, answer, _) in enumerate(fits):
+        step = steps.get(index, UNKNOWN_STEP)
+        theories.append(_predicted(config, seen, answer, matrices[index], step))
+    return theories
 
 
 def _predicted(
@@ -145,7 +152,9 @@ def _predicted(
     n = config.optimizer.count_samples(seen)
     optimizer = config.optimizer.tuned_to(optimum)
     largest, smallest = optimum.curvature_range
-    fastest = optimizer.optimal_lr(largest, smallest, n) if config.batch.is_full else None
+    fastest = None
+    if config.batch.is_full:
+        fastest = optimizer.optimal_lr(largest, smallest, n)
     digits = estimate_digits(optimum, seen, config.dtype)
     return Theory(
         minimal_loss=optimum.loss,
@@ -200,7 +209,9 @@ def contraction_rate(config: FitConfig, optimum: Optimum, n: float) -> float | N
     It is the factor by which a step shrinks the distance to the optimum.
     """
     matrices = build_propagators(config, optimum, n)
-    return None if matrices is None else float(contraction_factor(matrices))
+    if matrices is None:
+        return None
+    return float(contraction_factor(matrices))
 
 
 def split_excess_loss(optimum: Optimum, start: Array) -> Array:
@@ -224,7 +235,9 @@ def build_propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | 
         return None
     optimizer = config.optimizer.tuned_to(optimum)
     matrices = optimizer.propagators(optimum.curvatures[: optimum.rank], n)
-    return matrices if matrices is not None and np.isfinite(matrices).all() else None
+    if matrices is None or not np.isfinite(matrices).all():
+        return None
+    return matrices
 
 
 def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | None:

@@ -75,6 +75,8 @@ class StackBatches:
             torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
             _, gradient = step(W)
             losses = config.loss.stacked(config.model.stacked(X, W) - y)
-            return losses, gradient * share if share != 1 else gradient
+            if share != 1:
+                gradient = gradient * share
+            return losses, gradient
 
         return evaluate

@@ -87,7 +87,9 @@ class Task:
         That update moves their weights.
         """
         optimizer = self.optimizer
-        count = optimizer.count_samples(self.data.rounded) if optimizer.averages() else None
+        count = None
+        if optimizer.averages():
+            count = optimizer.count_samples(self.data.rounded)
         return identify_kind(optimizer), self.config.schedule.is_constant, count
 
     @property
@@ -148,9 +150,11 @@ def cut_into_blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple
 
         if loader.size > memory_limit(config) or loader.num_problems > MAX_REMEMBERED:
             loader = TaskLoader()
-            yield from (block.tasks for block in filling.values())
+            for block in filling.values():
+                yield block.tasks
             filling.clear()
-    yield from (block.tasks for block in filling.values())
+    for block in filling.values():
+        yield block.tasks
 
 
 def identify_stack(task: Task) -> Hashable:
@@ -181,12 +185,12 @@ def identify_component(component: Component) -> Hashable:
 
 def data_key(config: FitConfig) -> Hashable:
     """Return a key that fits with equal data share."""
-    split_seed = config.split.resolve_seed(config.seed) if config.split.validation else None
-    weighted = (
-        (config.mean_over, identify_component(config.loss))
-        if config.dataset.is_weighted()
-        else None
-    )
+    split_seed = None
+    if config.split.validation:
+        split_seed = config.split.resolve_seed(config.seed)
+    weighted = None
+    if config.dataset.is_weighted():
+        weighted = (config.mean_over, identify_component(config.loss))
     return (
         identify_component(config.dataset),
         identify_component(config.features),
@@ -298,12 +302,14 @@ def find_optima(tasks: Sequence[Task]) -> None:
     if not tasks:
         return
     first = tasks[0].config
-    missing = list(
-        {id(task.data): task.data for task in tasks if task.data.optimum is None}.values()
-    )
-    problems = [data.rounded for data in missing]
-    found = solve_problems(problems, first.loss, [data.shrinkage for data in missing])
-    for data, known in zip(missing, found, strict=True):
+    missing: dict[int, FitData] = {}
+    for task in tasks:
+        if task.data.optimum is None:
+            missing[id(task.data)] = task.data
+    problems = [data.rounded for data in missing.values()]
+    shrinkages = [data.shrinkage for data in missing.values()]
+    found = solve_problems(problems, first.loss, shrinkages)
+    for data, known in zip(missing.values(), found, strict=True):
         data.optimum = known
         data.problem = add_warnings(data.problem, known, first.dtype)
     for task in tasks:

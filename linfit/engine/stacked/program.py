@@ -97,7 +97,9 @@ class Program:
 
     def _next_rows(self, count: int) -> slice:
         """Return the `count` rows after those of the last part."""
-        start = self.groups[-1].rows.stop if self.groups else 0
+        start = 0
+        if self.groups:
+            start = self.groups[-1].rows.stop
         return slice(start, start + count)
 
     def _add_group(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 
 import numpy as np
@@ -102,7 +103,8 @@ def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress)
             rows = rows[active]
             program.keep_rows(active.tolist())
             losses, weights = program.allocate_window(WINDOW)
-            norms = None if norms is None else allocate_norms(losses)
+            if norms is not None:
+                norms = allocate_norms(losses)
     return ledger
 
 
@@ -116,7 +118,7 @@ def group_by_optimizer(block: Sequence[Task]) -> list[Task]:
     kinds: dict[Hashable, list[Task]] = {}
     for task in block:
         kinds.setdefault(task.update_key, []).append(task)
-    return [task for tasks in kinds.values() for task in tasks]
+    return list(chain.from_iterable(kinds.values()))
 
 
 def pad_single_row(rows: RowIndices) -> RowIndices:

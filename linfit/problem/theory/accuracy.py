@@ -64,7 +64,9 @@ def describe_lost_digits(optimum: Optimum, problem: Problem, dtype: str) -> str 
 def _describe(digits: float) -> str:
     if digits >= 1.5:
         return f"about {digits:.0f} digits"
-    return "about a digit" if digits >= 1 else "hardly a digit"
+    if digits >= 1:
+        return "about a digit"
+    return "hardly a digit"
 
 
 def add_warnings(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
@@ -79,7 +81,9 @@ def add_warnings(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
             describe_lost_digits(optimum, problem, dtype),
         ]
     sentences = [sentence for sentence in found if sentence is not None]
-    return replace(problem, notes=(*problem.notes, *sentences)) if sentences else problem
+    if not sentences:
+        return problem
+    return replace(problem, notes=(*problem.notes, *sentences))
 
 
 def measure_condition(optimum: Optimum) -> float:
@@ -98,7 +102,9 @@ def measure_misfit(optimum: Optimum) -> float:
     """
     weights = _norms(optimum)[:, None] * optimum.weights
     size = float(_singular_values(optimum)[0] * np.linalg.norm(weights))
-    return math.sqrt(max(0.0, optimum.loss) / optimum.scale) / size if size else 0.0
+    if not size:
+        return 0.0
+    return math.sqrt(max(0.0, optimum.loss) / optimum.scale) / size
 
 
 def estimate_overall_digits(optimum: Optimum, problem: Problem, dtype: str) -> float | None:

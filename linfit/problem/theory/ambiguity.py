@@ -8,6 +8,8 @@ n samples, p features.
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 
 from linfit.problem.problem import Problem
@@ -31,8 +33,12 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     n, p, _ = problem.shape
     if optimum.rank == p:
         return None
-    few = f"{n} sample{'s' if n > 1 else ''} for {p} features"
-    why = few if n < p else _dependence(optimum, problem)
+    if n >= p:
+        why = _dependence(optimum, problem)
+    elif n > 1:
+        why = f"{n} samples for {p} features"
+    else:
+        why = f"{n} sample for {p} features"
     meant = "one of them" if optimum.huber is not None else "the one of smallest norm"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; "
@@ -94,7 +100,7 @@ def list_nearly_dependent_columns(optimum: Optimum, problem: Problem) -> list[st
 
 def _named(problem: Problem, mask: Mask) -> list[str]:
     """Return the names of the features where `mask` `[p]` is true."""
-    return [name for name, marked in zip(problem.features, mask.tolist(), strict=True) if marked]
+    return list(compress(problem.features, mask.tolist()))
 
 
 def list_columns(names: list[str]) -> str:
@@ -102,5 +108,7 @@ def list_columns(names: list[str]) -> str:
 
     They are separated by commas.
     """
-    more = f" and {len(names) - MAX_LISTED_COLUMNS} more" if len(names) > MAX_LISTED_COLUMNS else ""
-    return ", ".join(map(repr, names[:MAX_LISTED_COLUMNS])) + more
+    listed = ", ".join(map(repr, names[:MAX_LISTED_COLUMNS]))
+    if len(names) > MAX_LISTED_COLUMNS:
+        listed += f" and {len(names) - MAX_LISTED_COLUMNS} more"
+    return listed

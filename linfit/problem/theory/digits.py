@@ -56,7 +56,9 @@ class Digits:
     def fewest(self) -> float:
         """The digits of the weight, or user term, that has fewest."""
         least = float(self.weights.min())
-        return least if self.user_terms is None else min(least, float(self.user_terms.min()))
+        if self.user_terms is None:
+            return least
+        return min(least, float(self.user_terms.min()))
 
 
 def estimate_digits(optimum: Optimum, problem: Problem, dtype: str) -> Digits | None:
@@ -189,7 +191,9 @@ def count_roundings(expansion: FeatureMap | None, root: Array) -> Array:
         return found
 
     d = len(expansion.mix)
-    ones = norms[d] if expansion.features.intercept else 0.0
+    ones = 0.0
+    if expansion.features.intercept:
+        ones = norms[d]
     functions = root[:, :d] @ np.linalg.inv(expansion.mix)  # less the shift
     away = measure_column_norms(functions)[0]
     sizes = (lost * (away + ones * np.abs(expansion.shift)) + away) @ np.abs(expansion.mix)

@@ -165,8 +165,9 @@ def _quadratic_optima(
     roots = np.asarray(np.linalg.qr(X, mode="r"))
     losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
-    return [
-        Optimum(
+    optima = []
+    for i, shrinkage in enumerate(shrinkages):
+        optimum = Optimum(
             weights=solution.weights[i].copy(),
             loss=float(losses[i]),
             rank=int(solution.rank[i]),
@@ -176,8 +177,8 @@ def _quadratic_optima(
             shrinkage=shrinkage,
             refined=bool(solution.refined[i]),
         )
-        for i, shrinkage in enumerate(shrinkages)
-    ]
+        optima.append(optimum)
+    return optima
 
 
 def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:

@@ -76,7 +76,7 @@ def _residual_error(X: Array, y: Array, r: Array, w: Array) -> Array:
     for start in range(0, len(y), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         terms = np.hstack([y[rows, None], -r[rows, None], *multiply_exactly(X[rows], -w)])
-        found[rows] = [fsum(row) for row in terms.tolist()]
+        found[rows] = list(map(fsum, terms.tolist()))
     return found
 
 

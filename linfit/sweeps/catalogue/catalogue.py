@@ -50,10 +50,11 @@ def read_question(experiment: str) -> str:
 def describe_groups() -> dict[str, dict[str, str]]:
     """Return each config group's components, each with its one line."""
     load_plugins(())
-    return {
-        group: {name: describe_component(group, name) for name in list_components(group)}
-        for group in GROUPS
-    }
+    described = {}
+    for group in GROUPS:
+        names = list_components(group)
+        described[group] = {name: describe_component(group, name) for name in names}
+    return described
 
 
 def list_entries() -> list[str]:
@@ -74,11 +75,9 @@ def list_components(group: str) -> list[str]:
 def describe_component(group: str, name: str) -> str:
     """Return one line about a component, from its class or YAML."""
     component = GROUPS[group].choices.get(name)
-    return (
-        read_headline(search_path.find_components(group)[name])
-        if component is None
-        else summarize_component(component)
-    )
+    if component is None:
+        return read_headline(search_path.find_components(group)[name])
+    return summarize_component(component)
 
 
 def summarize_component(component: type[Component]) -> str:
@@ -95,18 +94,21 @@ def read_component(group: str, name: str) -> tuple[str, list[ComponentField]]:
     # A file of another name chooses the class by its key `name`.
     registered = GROUPS[group].choices
     known = registered.get(name) or registered.get(given.get("name", ("", ""))[0])
-    schema = known.model_json_schema() if known is not None else {}
-    properties = schema.get("properties", {})
-    fields = [
-        ComponentField(key, value, _allowed(properties.get(key, {})), comment)
-        for key, (value, comment) in given.items()
-        if key != "name"
-    ]
-    documentation = "" if known is None else known.__doc__ or ""
-    comment = read_headline(search_path.find_components(group)[name])
+    properties = {}
+    documentation = ""
+    if known is not None:
+        properties = known.model_json_schema().get("properties", {})
+        documentation = known.__doc__ or ""
+    fields = []
+    for key, (value, comment) in given.items():
+        if key != "name":
+            allowed = _allowed(properties.get(key, {}))
+            fields.append(ComponentField(key, value, allowed, comment))
+
+    headline = read_headline(search_path.find_components(group)[name])
     if known is not None and name == known.model_fields["name"].default:
-        return documentation or comment, fields
-    return comment or documentation, fields
+        return documentation or headline, fields
+    return headline or documentation, fields
 
 
 def _settings_of(group: str, name: str) -> dict[str, tuple[str, str]]:
@@ -122,7 +124,7 @@ def _settings_of(group: str, name: str) -> dict[str, tuple[str, str]]:
 def _files_of(group: str, name: str) -> list[Path]:
     """Return a component's file and those in its `defaults`, in the order Hydra merges them."""
     file = search_path.find_components(group)[name]
-    if not any(key == "defaults" for key, _, _ in read_settings(file)):
+    if "defaults" not in [key for key, _, _ in read_settings(file)]:
         return [file]
     loader = create_loader()
     try:
@@ -176,7 +178,7 @@ def _lines_of(file: Path) -> list[str]:
 def _allowed(schema: dict[str, Any]) -> str:
     """Return a field's JSON schema in words: `number > 0`."""
     if "anyOf" in schema:
-        return " or ".join(_allowed(part) for part in schema["anyOf"])
+        return " or ".join(map(_allowed, schema["anyOf"]))
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     words = [schema.get("type", "")]

@@ -22,6 +22,8 @@ EXPERIMENT_SCHEMA = "experiment"
 DEFERRED_VALUE: JsonSchema = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}
 #: Annotations that pydantic derives from names, or that do not hold for a part of a config.
 DROPPED_ANNOTATIONS = ("title", "default")
+#: Words of draft 7 for later ones, which pydantic writes.
+_DRAFT_7_WORDS = {"prefixItems": "items"}
 
 
 def build_group_schema(group: str) -> JsonSchema:
@@ -80,13 +82,12 @@ def build_experiment_schema() -> JsonSchema:
 def _component(group: str, name: str, whole: bool = True) -> JsonSchema:
     """Return the schema of one component; a part of an experiment needs no key."""
     known = GROUPS[group].choices.get(name)
-    schema = known.model_json_schema() if known is not None else {}
+    schema = {}
+    if known is not None:
+        schema = known.model_json_schema()
     documentation, fields = read_component(group, name)
     about = {field.key: field.about for field in fields}
-    keys = {
-        key: _field(value, schema.get("$defs", {}), about, key)
-        for key, value in schema.get("properties", {}).items()
-    }
+    keys = _describe_fields(schema.get("properties", {}), schema.get("$defs", {}), about)
     keys["name"] = {"const": name}
     described: JsonSchema = {
         "type": "object",
@@ -104,13 +105,26 @@ def _field(
 ) -> JsonSchema:
     """Return the schema of one key: its type, its description, or an interpolation."""
     inner = _plain(schema, definitions)
-    field: JsonSchema = {"description": about[key]} if about.get(key) else {}
+    field: JsonSchema = {}
+    if about.get(key):
+        field["description"] = about[key]
     if "properties" not in inner:
         return {**field, "anyOf": [inner, DEFERRED_VALUE]}
-    inner["properties"] = {
-        name: _field(part, {}, about, f"{key}.{name}") for name, part in inner["properties"].items()
-    }
+    inner["properties"] = _describe_fields(inner["properties"], {}, about, f"{key}.")
     return {**field, **inner}
+
+
+def _describe_fields(
+    properties: Mapping[str, JsonSchema],
+    definitions: Mapping[str, Any],
+    about: Mapping[str, str],
+    above: str = "",
+) -> JsonSchema:
+    """Return the schemas of the keys below `above`, which ends in a dot unless it is empty."""
+    return {
+        name: _field(schema, definitions, about, f"{above}{name}")
+        for name, schema in properties.items()
+    }
 
 
 def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
@@ -121,11 +135,11 @@ def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
         return schema
     if "$ref" in schema:
         return _plain(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
-    return {
-        "items" if key == "prefixItems" else key: _plain(value, definitions)
-        for key, value in schema.items()
-        if key not in DROPPED_ANNOTATIONS
-    }
+    kept = {}
+    for key, value in schema.items():
+        if key not in DROPPED_ANNOTATIONS:
+            kept[_DRAFT_7_WORDS.get(key, key)] = _plain(value, definitions)
+    return kept
 
 
 def _any(parts: Mapping[str, JsonSchema]) -> JsonSchema:
@@ -136,7 +150,11 @@ def _any(parts: Mapping[str, JsonSchema]) -> JsonSchema:
             known = keys.setdefault(key, [])
             if schema not in known:
                 known.append(schema)
-    merged = {key: some[0] if len(some) == 1 else {"anyOf": some} for key, some in keys.items()}
+    merged = {}
+    for key, some in keys.items():
+        merged[key] = some[0]
+        if len(some) > 1:
+            merged[key] = {"anyOf": some}
     extensible = any(part["additionalProperties"] for part in parts.values())
     return {"type": "object", "properties": merged, "additionalProperties": extensible}
 
@@ -158,10 +176,10 @@ def _own_sweeper() -> JsonSchema:
 
 def _chosen(group: str, name: JsonSchema) -> JsonSchema:
     """Return the condition that the defaults list chooses `name` for the group."""
-    spelled = [
-        {"type": "object", "required": [key], "properties": {key: name}}
-        for key in _spellings(group)
-    ]
+    spelled: list[JsonSchema] = []
+    for key in _spellings(group):
+        entry = {"type": "object", "required": [key], "properties": {key: name}}
+        spelled.append(entry)
     return {"required": ["defaults"], "properties": {"defaults": {"contains": {"anyOf": spelled}}}}
 
 

@@ -132,11 +132,11 @@ def infer_experiment_name(experiment: str, tracking: Mapping[str, Any] | None) -
 
 def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
     """Raise ConfigError if a key is ??? and not given."""
-    if lacking := [
-        f"{key} is required"
-        for key, value in flatten_config(data).items()
-        if value == MISSING_VALUE and key not in given
-    ]:
+    lacking = []
+    for key, value in flatten_config(data).items():
+        if value == MISSING_VALUE and key not in given:
+            lacking.append(f"{key} is required")
+    if lacking:
         raise ConfigError("; ".join(lacking))
 
 
@@ -147,11 +147,11 @@ def resolve_composed(composed: DictConfig) -> dict[str, Any]:
     """
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     written: Any = OmegaConf.to_container(task, resolve=False)
+    resolved = {}
     with set_hydra_config(composed):
-        return {
-            key: _resolve(task, key, value, keep=key == "tracking")
-            for key, value in written.items()
-        }
+        for key, value in written.items():
+            resolved[key] = _resolve(task, key, value, keep=key == "tracking")
+    return resolved
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def load_plugins(modules: Sequence[str]) -> None:
     if strangers := [module for module in modules if not isinstance(module, str)]:
         raise ConfigError(f"plugins: got {strangers[0]!r}, must be the name of a module")
     for point in entry_points(group=ENTRY_POINTS):
-        package = point.dist.name if point.dist is not None else point.name
+        package = (point.dist or point).name
         what = f"the plug-in {point.value!r} of the installed package {package}"
         _import(point.load, what, "mend the package, or uninstall it")
     if modules:
@@ -209,7 +209,9 @@ def _has_default(data: dict[str, Any], key: str) -> bool:
         return False
     if section not in GROUPS:
         return True
-    component = str(part.get("name", "")) if isinstance(part, dict) else ""
+    component = ""
+    if isinstance(part, dict):
+        component = str(part.get("name", ""))
     chosen = GROUPS[section].choices.get(component)
     return chosen is not None and name in chosen.model_fields
 
@@ -264,9 +266,13 @@ def _name_own_files(data: dict[str, Any], error: ValidationError) -> str:
         file = locations.find_components(group).get(name)
         if file is not None and not file.is_relative_to(locations.shipped_folder(locations.CONF)):
             files.append(str(file))
-    hint = "; what a plug-in defines needs plugins=[MODULE]" if files and unregistered else ""
+    hint = ""
+    if files and unregistered:
+        hint = "; what a plug-in defines needs plugins=[MODULE]"
     for folder in locations.user_folders(locations.CONF):
         top = folder / f"{locations.TOP_CONFIG}.yaml"
         if top.exists():
             files.append(str(top))
-    return f" (from {', '.join(files)}{hint})" if files else ""
+    if not files:
+        return ""
+    return f" (from {', '.join(files)}{hint})"

@@ -177,18 +177,24 @@ class JobComposer:
         """Return the base and the values to put in, None if Hydra has to compose the job."""
         if not self._closed:
             return None  # most bases would not be closed either
-        parts = [self._parts.read(override) for override in overrides]
+        composed: list[ComposedOverride] = []
+        values: list[PlacedValue] = []
+        for part in map(self._parts.read, overrides):
+            if isinstance(part, PlacedValue):
+                values.append(part)
+            else:
+                composed.append(part)
         try:
-            base = self._base(tuple(part for part in parts if isinstance(part, ComposedOverride)))
+            base = self._base(tuple(composed))
         except Exception:  # any error: with its values the config may be right
             return None
-        values = [part for part in parts if isinstance(part, PlacedValue)]
-        return (base, values) if base.can_take(values) else None
+        if not base.can_take(values):
+            return None
+        return base, values
 
     def _new_base(self, parts: tuple[ComposedOverride, ...]) -> JobBase:
         texts = tuple(part.text for part in parts)
-        merged = {part.section for part in parts if not part.chooses}
-        touched = frozenset(filter(None, merged))
+        touched = frozenset(part.section for part in parts if part.section and not part.chooses)
         if self._whole >= WHOLE_BASES:
             joined = self._joiner.join_sections(parts)
             if joined is not None and (found := collect_slots(joined)).closed:
@@ -217,7 +223,10 @@ class JobComposer:
 
     def _new_plan(self, base: JobBase, keys: tuple[str, ...]) -> ValidationPlan:
         overrides = [*base.overrides, *(f"{key}=" for key in keys)]
-        origin = self._origin(overrides, self._experiments if base.joined else None)
+        experiments = None
+        if base.joined:
+            experiments = self._experiments
+        origin = self._origin(overrides, experiments)
         self._load_plugins(base.data.get("plugins") or [])
         data = normalize_data(base.data, origin, self._tell)
         require_values(data, keys)
@@ -251,11 +260,11 @@ def _derived(values: Sequence[PlacedValue], references: Mapping[str, str]) -> li
     if not references:
         return []
     given = {value.key: value.value for value in values}
-    return [
-        PlacedValue.at_key(key, given[other])
-        for key, other in references.items()
-        if other in given and key not in given
-    ]
+    derived = []
+    for key, other in references.items():
+        if other in given and key not in given:
+            derived.append(PlacedValue.at_key(key, given[other]))
+    return derived
 
 
 def _has(data: Any, key: str) -> bool:

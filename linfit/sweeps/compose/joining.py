@@ -128,7 +128,9 @@ class SectionJoiner:
             sections = self._compose(())
         except Exception:  # of any kind: the jobs may choose components that make it valid
             return None
-        return sections if self._files.are_independent(sections) else None
+        if not self._files.are_independent(sections):
+            return None
+        return sections
 
     def _new_section(self, name: str, parts: tuple[ComposedOverride, ...]) -> ConfigSection | None:
         """Compose a section; None if its overrides may change or need other sections."""
@@ -142,7 +144,9 @@ class SectionJoiner:
             sections = self._compose(overrides)
         except Exception:  # of any kind: other overrides may make it valid
             return None
-        return sections.get(name) if self._files.are_confined(name, overrides, sections) else None
+        if not self._files.are_confined(name, overrides, sections):
+            return None
+        return sections.get(name)
 
 
 def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
@@ -154,8 +158,12 @@ def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
 
 def _count_equal(first: Sequence[Any], second: Sequence[Any]) -> int:
     """Return how many items two lists have in common at their beginning."""
-    shorter = min(len(first), len(second))
-    return next((i for i in range(shorter) if first[i] != second[i]), shorter)
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 def _is_fixed(default: InputDefault) -> bool:

@@ -72,7 +72,9 @@ def drop_stale_values(data: dict[str, Any], origin: Origin, tell: Callable[[str]
         if chosen is None:
             continue
         unknown = [key for key in values if key not in chosen.model_fields]
-        stale = _left_behind(unknown, group, origin) if unknown else []
+        if not unknown:
+            continue
+        stale = _left_behind(unknown, group, origin)
         if not stale:
             continue
         data[group] = {key: value for key, value in values.items() if key not in stale}
@@ -104,11 +106,15 @@ def _keys_inherited(group: str, origin: Origin) -> set[str]:
     own: set[str] = set()
     for default in found.defaults:
         loaded = files.load_config(str(default.config_path))
-        top = loaded.config if loaded is not None and not default.package else None
-        given = top.get(group) if isinstance(top, DictConfig) else None
-        if isinstance(given, DictConfig):
-            below = replaced.containing_config_path in _includers(default, found.defaults)
-            (inherited if below else own).update(map(str, given))
+        if loaded is None or default.package or not isinstance(loaded.config, DictConfig):
+            continue
+        given = loaded.config.get(group)
+        if not isinstance(given, DictConfig):
+            continue
+        if replaced.containing_config_path in _includers(default, found.defaults):
+            inherited.update(map(str, given))
+        else:
+            own.update(map(str, given))
     return inherited - own
 
 

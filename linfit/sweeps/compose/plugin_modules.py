@@ -40,7 +40,9 @@ class NeighbouringModules:
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return a module's spec, None unless a named module imports it."""
-        folder = _FOLDERS.get(_find_importer()) if path is None else None
+        folder = None
+        if path is None:
+            folder = _FOLDERS.get(_find_importer())
         if folder is None:
             return None
         found = PathFinder.find_spec(name, [folder])

@@ -149,16 +149,16 @@ def compose_unless_sweep(request: RunRequest, log: bool = False) -> DictConfig |
         if _is_study(request):
             return None
         raise
-    return None if composed.hydra.mode == RunMode.MULTIRUN else composed
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        return None
+    return composed
 
 
 def validate_fit(request: RunRequest, composed: DictConfig) -> ComposedFit:
     """Validate the one fit that Hydra composed."""
-    given = map(Override.read, request.overrides)
-    if any(
-        override.key.startswith("hydra.sweeper.") and not override.deletes for override in given
-    ):
-        raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
+    for override in map(Override.read, request.overrides):
+        if override.key.startswith("hydra.sweeper.") and not override.deletes:
+            raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
     if composed.hydra.mode is None and (key := _sweeper_key(composed)):
         notify_user(
             f"note: {request.experiment} has hydra.sweeper.{key}, and this is one fit: "
@@ -232,7 +232,9 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
         raise ConfigError(
             f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE"
         )
-    return (names[0] if names else locations.TOP_CONFIG), overrides
+    if not names:
+        return locations.TOP_CONFIG, overrides
+    return names[0], overrides
 
 
 def resolve_experiment(argument: str) -> str:
@@ -241,7 +243,9 @@ def resolve_experiment(argument: str) -> str:
     It may be given as a file: `experiments/base.yaml`. ConfigError if it is a key without a value.
     """
     known = locations.find_experiments()
-    name = posixpath.normpath(argument.removesuffix(".yaml")) if argument else argument
+    name = argument
+    if argument:
+        name = posixpath.normpath(argument.removesuffix(".yaml"))
     if name in known:
         return name
     file = Path(f"{name}.yaml").absolute()
@@ -322,9 +326,10 @@ def _is_study(request: RunRequest) -> bool:
 
 def _sweeper_key(composed: DictConfig) -> str:
     """Return the first setting of the sweeper that asks for a sweep; empty if there is none."""
-    settings = composed.hydra.sweeper
-    keys = ("params", "pairs", "grids", "sample", "filter")
-    return next((key for key in keys if settings.get(key)), "")
+    for key in ("params", "pairs", "grids", "sample", "filter"):
+        if composed.hydra.sweeper.get(key):
+            return key
+    return ""
 
 
 def _drop_replaced_params(composed: DictConfig) -> None:
@@ -332,10 +337,10 @@ def _drop_replaced_params(composed: DictConfig) -> None:
 
     In the same spelling Hydra replaces them itself.
     """
-    params = [str(key) for key in composed.hydra.sweeper.get("params") or {}]
+    params = list(map(str, composed.hydra.sweeper.get("params") or {}))
     bare = {key: Override.read(key).key for key in params}
     require_unique_keys(list(bare.values()))
-    given = [Override.read(text) for text in read_raw_overrides(composed.hydra.overrides.task)]
+    given = list(map(Override.read, read_raw_overrides(composed.hydra.overrides.task)))
     spelled = {f"{override.sign}{override.key}" for override in given}
     replaced = collect_keys(override.text for override in given)
     with open_dict(composed.hydra.sweeper):

@@ -48,7 +48,9 @@ def build_component(section: str, data: Any) -> Any:
     if section in GROUPS:
         return GROUPS[section].choose(data)
     field = FitConfig.model_fields.get(section)
-    kind = field.annotation if field is not None else None
+    if field is None:
+        return data
+    kind = field.annotation
     if isinstance(kind, type) and issubclass(kind, Frozen):
         return kind.model_validate(data)
     return data
@@ -57,10 +59,10 @@ def build_component(section: str, data: Any) -> Any:
 def read_sections(composed: DictConfig) -> Sections:
     """Return the sections of a composed config."""
     surveys = locate_slots(composed)
-    return {
-        name: ConfigSection(name, data, surveys[name])
-        for name, data in resolve_composed(composed).items()
-    }
+    sections = {}
+    for name, data in resolve_composed(composed).items():
+        sections[name] = ConfigSection(name, data, surveys[name])
+    return sections
 
 
 def collect_slots(sections: Sections) -> Slots:
@@ -78,8 +80,9 @@ def follow_references(sections: Sections, references: Mapping[str, str]) -> Sect
         for step in steps:
             value = value[step]
         section = followed[name]
-        data = put_values(section.data, [(tuple(path), value)]) if path else value
-        followed[name] = replace(section, data=data)
+        if path:
+            value = put_values(section.data, [(tuple(path), value)])
+        followed[name] = replace(section, data=value)
     return followed
 
 
@@ -91,5 +94,7 @@ def put_values(
     The copy shares the rest with `tree`.
     """
     for (key, *rest), value in values:
-        tree = {**tree, key: put_values(tree[key], [(tuple(rest), value)]) if rest else value}
+        if rest:
+            value = put_values(tree[key], [(tuple(rest), value)])
+        tree = {**tree, key: value}
     return tree

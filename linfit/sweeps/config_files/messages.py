@@ -122,7 +122,9 @@ def _explain_merge(error: Exception) -> str:
         return f"{found[1]}: {str(cause or text).splitlines()[0]}"
     if isinstance(error, OmegaConfBaseException):
         return explain_interpolation(error)
-    return _one_line(f"{text}: {cause}" if isinstance(cause, OmegaConfBaseException) else text)
+    if isinstance(cause, OmegaConfBaseException):
+        text = f"{text}: {cause}"
+    return _one_line(text)
 
 
 def _explain_file(error: Exception, loader: ConfigLoader) -> str:
@@ -139,7 +141,9 @@ def _explain_file(error: Exception, loader: ConfigLoader) -> str:
         return f"{file} is not encoded in UTF-8: save it as UTF-8"
     if isinstance(error, OSError):
         return f"{error.filename or 'a config file'} cannot be read: {error.strerror or error}"
-    return _one_line(str(error)) if isinstance(error, YAMLError) else ""
+    if isinstance(error, YAMLError):
+        return _one_line(str(error))
+    return ""
 
 
 def _explain_circle(error: RecursionError) -> str:
@@ -176,8 +180,9 @@ def _find_file_with(part: bytes, loader: ConfigLoader) -> str:
 
 
 def _explain_option(loader: ConfigLoader, group: str, name: str) -> str:
-    options = loader.get_group_options(group) if group else list(search_path.find_experiments())
-    return describe_unknown(group or "experiment", name, options)
+    if not group:
+        return describe_unknown("experiment", name, list(search_path.find_experiments()))
+    return describe_unknown(group, name, loader.get_group_options(group))
 
 
 def _explain_key(full_key: str, parent: DictConfig) -> str:
@@ -186,7 +191,9 @@ def _explain_key(full_key: str, parent: DictConfig) -> str:
     if not above:
         return text
     component = OmegaConf.select(parent, "name", default=None)
-    return f"{text} in {above}={component}" if component else f"{text} in {above}"
+    if component:
+        above = f"{above}={component}"
+    return f"{text} in {above}"
 
 
 def _explain_ambiguous(override: str) -> str:

@@ -74,12 +74,12 @@ def find_given_keys(override: ParsedOverride) -> frozenset[str]:
     key = override.key_or_group
     if override.package not in (None, key.replace("/", ".")):
         key = f"{key}@{override.package}"
-    return frozenset(leaf for value in _values(override) for leaf in _leaves(key, value))
+    return frozenset().union(*(_leaves(key, value) for value in _values(override)))
 
 
 def collect_given_keys(overrides: Iterable[ParsedOverride]) -> set[str]:
     """Return the keys that parsed overrides give."""
-    return {key for override in overrides for key in find_given_keys(override)}
+    return set().union(*map(find_given_keys, overrides))
 
 
 def collect_keys(overrides: Iterable[str]) -> set[str]:
@@ -94,7 +94,7 @@ def settle_repeated_keys(overrides: Sequence[str]) -> list[str]:
     is swept: Hydra would drop the one or multiply the fits, by how it is spelled.
     """
     try:
-        parsed = [parse_override(override) for override in overrides]
+        parsed = list(map(parse_override, overrides))
     except HydraException:
         return list(overrides)  # Hydra reports the mistake when it composes
     kept: list[ParsedOverride] = []
@@ -151,7 +151,7 @@ def _values(override: ParsedOverride) -> list[Any]:
     """Return the values that are known without expanding a range or a glob."""
     value = override._value
     if isinstance(value, ChoiceSweep):
-        return [ParsedOverride._convert_value(part) for part in value.list]
+        return list(map(ParsedOverride._convert_value, value.list))
     return [override.value()]
 
 

@@ -44,8 +44,11 @@ def quote_column_names(override: str) -> str:
 
     pieces = [*_PIECES.findall(override), ","]
     whole = given.key == "dataset"
-    opens = "=,([{:" if whole else "=,([{"
-    closes = ",)]}" if whole else ",)]"
+    opens = "=,([{"
+    closes = ",)]"
+    if whole:
+        opens += ":"
+        closes += "}"
     for index in range(1, len(pieces) - 1):
         if pieces[index - 1] not in opens or pieces[index + 1] not in closes:
             continue  # part of a longer text

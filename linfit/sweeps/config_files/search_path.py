@@ -19,7 +19,9 @@ def shipped_folder(folder: str) -> Path:
     It is in a wheel's package, or in the checkout.
     """
     inside = PACKAGE_FOLDER / folder
-    return inside if inside.is_dir() else PACKAGE_FOLDER.parent / folder
+    if inside.is_dir():
+        return inside
+    return PACKAGE_FOLDER.parent / folder
 
 
 def user_folders(folder: str) -> list[Path]:
@@ -28,7 +30,9 @@ def user_folders(folder: str) -> list[Path]:
     The shipped folder itself is left out.
     """
     own = Path.cwd() / folder
-    return [own] if own.is_dir() and own.resolve() != shipped_folder(folder).resolve() else []
+    if not own.is_dir() or own.resolve() == shipped_folder(folder).resolve():
+        return []
+    return [own]
 
 
 def prepare_search_path(search_path: ConfigSearchPath) -> None:

@@ -56,7 +56,7 @@ class YamlFileRepository(ConfigRepository):
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         """Replace the sources that read files by ours."""
         super().initialize_sources(config_search_path)
-        self.sources = [_own(source) for source in self.sources]
+        self.sources = list(map(_own, self.sources))
 
 
 class YamlFileLoader(ConfigLoaderImpl):

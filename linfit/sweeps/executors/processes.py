@@ -158,12 +158,14 @@ class WorkerPool:
         while done:
             future = done.pop()
             worker, chunk = self.busy.pop(future)
-            error = future.exception()
-            if error is not None:  # the worker may be dead, or broken
+            outcome = future.exception()
+            if outcome is None:
+                outcome = future.result()
+            else:  # the worker may be dead, or broken
                 worker.shutdown(kill_workers=True)
                 worker = create_worker()
             self.idle.append(worker)
-            yield chunk, future.result() if error is None else error
+            yield chunk, outcome
 
     def collect_fits(
         self, chunk: FitChunk, outcome: Any, configs: Sequence[FitConfig], waiting: deque[FitChunk]
@@ -199,8 +201,9 @@ class WorkerPool:
 
     def kill_workers(self) -> None:
         """End all workers at once, whatever they do."""
-        busy = [worker for worker, _ in self.busy.values()]
-        for worker in [*self.idle, *busy]:
+        for worker in self.idle:
+            worker.shutdown(kill_workers=True)
+        for worker, _ in self.busy.values():
             worker.shutdown(kill_workers=True)
 
 
@@ -208,8 +211,11 @@ def unpack(
     chunk: FitChunk, results: Sequence[tuple[int, dict[str, Any]]], configs: Sequence[FitConfig]
 ) -> list[tuple[int, Fit]]:
     """Return the fits, with their places, of another process's `run_packed_fits`."""
-    places = [(chunk[number], result) for number, result in results]
-    return [(place, Fit(config=configs[place], **result)) for place, result in places]
+    fits = []
+    for number, result in results:
+        place = chunk[number]
+        fits.append((place, Fit(config=configs[place], **result)))
+    return fits
 
 
 def fail(chunk: FitChunk, error: str, configs: Sequence[FitConfig]) -> list[tuple[int, Fit]]:
@@ -235,7 +241,9 @@ def describe_worker_death(error: BaseException) -> str | None:
     if code is None:
         return "the worker process died"
     number = int(code[1])
-    cause = f"signal {-number}" if number < 0 else f"exit code {number}"
+    cause = f"exit code {number}"
+    if number < 0:
+        cause = f"signal {-number}"
     return f"the worker process died ({cause})"
 
 
@@ -268,7 +276,9 @@ def use_start_folder(folder: str) -> AbstractContextManager[None]:
 
     A cluster's machine may lack it.
     """
-    return chdir(folder) if Path(folder).is_dir() else nullcontext()
+    if not Path(folder).is_dir():
+        return nullcontext()
+    return chdir(folder)
 
 
 # ---- in the worker process ----
@@ -290,7 +300,7 @@ def run_packed_fits(
         with use_start_folder(origin), hold_arrays(tables):
             for plugins in dict.fromkeys(tuple(fit["plugins"]) for fit in data):
                 load_plugins(plugins)
-            configs = [FitConfig.model_validate(fit) for fit in data]
+            configs = list(map(FitConfig.model_validate, data))
             for number, fit in fit_as_completed(configs):
                 results.append((number, {name: getattr(fit, name) for name in names}))
     except (Exception, SystemExit):  # a plug-in that exits has not fitted anything

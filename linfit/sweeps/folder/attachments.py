@@ -34,6 +34,8 @@ def find_runs_without_files(folder: Path, run_ids: Iterable[str]) -> set[str]:
     if not is_unfinished(folder):
         return set()
     file = folder / ATTACHED_FILE
-    attached = file.read_text(encoding="utf-8").split() if file.exists() else []
+    attached: list[str] = []
+    if file.exists():
+        attached = file.read_text(encoding="utf-8").split()
     # An entry that was cut off is no run's id.
     return set(run_ids).difference(attached)

@@ -69,9 +69,8 @@ def settle_manifest(path: Path) -> tuple[str, ...]:
     overrides = read_manifest_column(path, "overrides")
 
     def values_of(section: str) -> list[Any]:
-        return create_section_reader(
-            [from_json(text)["config"] for text in read_manifest_column(path, "config")]
-        )(section)
+        texts = read_manifest_column(path, "config")
+        return create_section_reader([from_json(text)["config"] for text in texts])(section)
 
     varying = expand_varying_sections(find_varying_keys(overrides), overrides, values_of)
     if varying != SweepInfo.read_manifest(path).varying:
@@ -88,12 +87,16 @@ def read_planned_configs(
     """
     texts = read_manifest_column(path, "config", rows)
     load = load_plugins if asked.trust else None
+    if rows is None:
+        rows = range(len(texts))
     configs: list[FitConfig] = []
-    for row, text in zip(range(len(texts)) if rows is None else rows, texts, strict=True):
+    for row, text in zip(rows, texts, strict=True):
         try:
             config = read_config(text, load)
         except ConfigError as error:
-            hint = _trusting(path, asked) if "plug-ins" in str(error) else ""
+            hint = ""
+            if "plug-ins" in str(error):
+                hint = _trusting(path, asked)
             raise ConfigError(
                 f"{path / mlflow_names.MANIFEST}, row {row}: {error}{hint}"
             ) from error
@@ -104,8 +107,10 @@ def read_planned_configs(
 
 def _trusting(path: Path, asked: ResumeOptions) -> str:
     """Return the hint at the command that imports plug-ins."""
-    uri = f" --uri {quote_word(mask(asked.uri))}" if asked.uri else ""
-    return f": if you trust it, {quote_resume_command(path, trust=True)}{uri}"
+    hint = f": if you trust it, {quote_resume_command(path, trust=True)}"
+    if asked.uri:
+        hint += f" --uri {quote_word(mask(asked.uri))}"
+    return hint
 
 
 def _in_store(config: FitConfig, asked: ResumeOptions) -> FitConfig:

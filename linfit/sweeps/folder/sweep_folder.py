@@ -257,4 +257,6 @@ def quote_resume_command(path: Path, trust: bool = False, more: Sequence[str] = 
     if path.is_absolute() and path.is_relative_to(here):
         path = path.relative_to(here)
     words = ["linfit", "resume", str(path), *more]
-    return quote_words([*words, "--trust"] if trust else words)
+    if trust:
+        words.append("--trust")
+    return quote_words(words)

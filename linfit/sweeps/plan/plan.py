@@ -96,7 +96,9 @@ class Plan:
     def seconds(self) -> float | None:
         """Approximate time of fitting; None if a stack's is unknown."""
         known = [stack.seconds for stack in self.stacks if stack.seconds is not None]
-        return sum(known) if len(known) == len(self.stacks) else None
+        if len(known) < len(self.stacks):
+            return None
+        return sum(known)
 
     @property
     def memory(self) -> int:
@@ -132,7 +134,9 @@ class StackBuilder:
         """Return the complete stack."""
         config = self.config
         num_fits = self.optimizers.total()
-        cost = self.cost
+        seconds = None
+        if self.cost is not None:
+            seconds = self.cost.estimate_seconds(num_fits, self.num_steps)
         return PlannedStack(
             engine="single" if self.why else "stacked",
             shape=self.shape,
@@ -146,7 +150,7 @@ class StackBuilder:
             optimizers=dict(self.optimizers),
             blocks=num_fits if self.why else self.blocks,
             memory=self.memory,
-            seconds=None if cost is None else cost.estimate_seconds(num_fits, self.num_steps),
+            seconds=seconds,
             why=self.why,
         )
 
@@ -163,7 +167,9 @@ def plan_run(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
             f"plan takes an experiment, overrides and -m"
         )
     enumeration = enumerate_jobs(arguments)
-    return plan_jobs(*_without_unstable(enumeration)) if skip_unstable else plan_jobs(enumeration)
+    if skip_unstable:
+        return plan_jobs(*_without_unstable(enumeration))
+    return plan_jobs(enumeration)
 
 
 def _without_unstable(enumeration: Enumeration) -> tuple[Enumeration, list[UnstableFit]]:
@@ -231,10 +237,11 @@ def _describe(
     found: Mapping[int, tuple[float, float]], names: Sequence[str], configs: Sequence[FitConfig]
 ) -> list[UnstableFit]:
     """Return the fits at these indices, in order, with learning rate and bound."""
-    return [
-        UnstableFit(index, names[index], configs[index].optimizer.name, *both)
-        for index, both in sorted(found.items())
-    ]
+    fits = []
+    for index, both in sorted(found.items()):
+        optimizer = configs[index].optimizer.name
+        fits.append(UnstableFit(index, names[index], optimizer, *both))
+    return fits
 
 
 def _blocks(
@@ -246,7 +253,9 @@ def _blocks(
     """
     reasons: dict[str | None, list[int]] = {}
     for index, config in enumerate(configs):
-        why = _explain_single(asked[index]) if config.engine.name == "single" else None
+        why = None
+        if config.engine.name == "single":
+            why = _explain_single(asked[index])
         reasons.setdefault(why, []).append(index)
     for why, indices in reasons.items():
         for block in cut_into_blocks([to_stacked(configs[index]) for index in indices]):
@@ -262,7 +271,9 @@ def _explain_single(asked: FitConfig) -> str:
     if missing := asked.unstackable():
         parts = (f"{group} {getattr(asked, group).name}" for group in missing)
         return f"no stacked rule for {', '.join(parts)}"
-    return "engine=single" if isinstance(asked.engine, SingleEngine) else "a fit alone"
+    if isinstance(asked.engine, SingleEngine):
+        return "engine=single"
+    return "a fit alone"
 
 
 def _values(configs: Sequence[FitConfig], key: str) -> list[Any]:
@@ -279,6 +290,7 @@ def _values(configs: Sequence[FitConfig], key: str) -> list[Any]:
                 break
             value = known[part]
         else:
-            value = value.name if isinstance(value, Component) else value
+            if isinstance(value, Component):
+                value = value.name
             values[repr(value)] = value
     return list(values.values())

@@ -105,11 +105,14 @@ def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) ->
     about = SweepInfo.read_manifest(path)
     names = read_manifest_column(path, "name")
     [first] = read_planned_configs(path, [0], asked)
-    tracking = first.tracking
-    best = tracking.best if isinstance(tracking, MLflowTracking) else None
+    best = None
+    if isinstance(first.tracking, MLflowTracking):
+        best = first.tracking.best
 
     history = recorder.open_history()
-    parent = None if history is None else history.find_sweep(about.id)
+    parent = None
+    if history is not None:
+        parent = history.find_sweep(about.id)
     runs: Mapping[int, ChildRun] = {}
     if history is not None and parent is not None:
         runs = history.select_current(history.find_children(parent.run_id))
@@ -132,14 +135,17 @@ def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) ->
             again |= _find_without_files(left, sound)
         left.rows_to_repeat = sorted(again)
 
-    retries = {row: runs[row].run_id for row in failed if row in runs}
-    left.state = ResumeState(
-        run_id="" if parent is None else parent.run_id,
-        metrics={} if parent is None else parent.metrics,
-        completed={row: entry for row, entry in sound.items() if row not in left.rows_to_repeat},
-        recorded={row: run.run_id for row, run in runs.items() if row not in retries},
-        retries=retries,
-    )
+    retries = {}
+    recorded = {}
+    for row, run in runs.items():
+        if row in failed:
+            retries[row] = run.run_id
+        else:
+            recorded[row] = run.run_id
+    completed = {row: entry for row, entry in sound.items() if row not in left.rows_to_repeat}
+    left.state = ResumeState(completed=completed, recorded=recorded, retries=retries)
+    if parent is not None:
+        left.state = replace(left.state, run_id=parent.run_id, metrics=parent.metrics)
     left.names = [names[row] for row in left.rows]
     left.configs = resolve_configs(read_planned_configs(path, left.rows, asked), several=True)
     left.changes = _find_changes(left, asked)
@@ -154,7 +160,8 @@ def _find_done(
     for row, result in read_results(path).items():
         run = runs.get(row)
         if row < len(names) and (not every_fit_has_run or _agrees(run, result["status"])):
-            done[row] = CompletedFit(names[row], "" if run is None else run.run_id, result)
+            run_id = "" if run is None else run.run_id
+            done[row] = CompletedFit(names[row], run_id, result)
     return done
 
 
@@ -181,7 +188,9 @@ def _find_without_files(left: RemainingWork, done: Mapping[int, CompletedFit]) -
 
 def _find_changes(left: RemainingWork, asked: ResumeOptions) -> Changes:
     tags = None if left.parent is None else left.parent.tags
-    found = {} if left.is_fresh else find_environment_changes(left.path, tags, left.first)
+    found: Changes = {}
+    if not left.is_fresh:
+        found = find_environment_changes(left.path, tags, left.first)
     return found | find_data_changes(left.path, left.rows, left.configs, asked, tags)
 
 
@@ -237,7 +246,9 @@ def resume_sweep(path: Path, asked: ResumeOptions, session: RunSession) -> RunRe
                 f"nothing is left of the sweep in {path}: all {left.num_fits} fits are done"
             )
             folder.release_lock()
-            return _hand_over(left, recorder) if _is_undescribed(left) else RunResult()
+            if _is_undescribed(left):
+                return _hand_over(left, recorder)
+            return RunResult()
         refuse_changes(left, asked)
         workers = _choose_workers(left, asked)
         sweep = _resume_run(left, recorder, folder, asked)
@@ -343,7 +354,9 @@ def _resume_run(
     else:
         recorder.find_children(parent.run_id)  # discards what a killed process left half-written
         more = not parent.params
-        params = run_records.find_shared_params(records) if more else {}
+        params = {}
+        if more:
+            params = run_records.find_shared_params(records)
         tags = {key: value for key, value in parent.tags.items() if key.startswith("linfit.")}
         tags[mlflow_names.OWNER] = process_identity()
         tags[mlflow_names.FOLDER] = str(left.path.absolute())
@@ -371,7 +384,9 @@ def _records(left: RemainingWork, asked: ResumeOptions) -> Iterator[ConfigRecord
 
 def _origin_tags(left: RemainingWork) -> dict[str, str]:
     """Return the parent's tags that tell where its numbers come from."""
-    tags = environment.collect_environment_tags(left.first) if left.is_fresh else {}
+    tags = {}
+    if left.is_fresh:
+        tags = environment.collect_environment_tags(left.first)
     if left.changes:
         before = read_past_changes(None if left.parent is None else left.parent.tags)
         tags[mlflow_names.CHANGES] = json.dumps([*before, left.changes])

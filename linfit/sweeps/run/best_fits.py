@@ -38,6 +38,6 @@ class BestFits(Generic[Held]):
 
         `by` is a recorded loss; None means excess loss.
         """
-        heap = self._heaps[EXCESS if by in (EXCESS, None) else OBJECTIVE_COLUMN]
-        ordered = sorted(heap, key=lambda entry: entry[:2], reverse=True)
+        column = EXCESS if by in (EXCESS, None) else OBJECTIVE_COLUMN
+        ordered = sorted(self._heaps[column], key=lambda entry: entry[:2], reverse=True)
         return [(-row, held) for _, row, held in ordered]

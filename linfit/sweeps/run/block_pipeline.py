@@ -186,11 +186,12 @@ class BlockPipeline:
             # sends one twice.
             self._blocks.append(block)
 
+        failed = []
         if self._expects_failures:
             wait([block.added for block in self._blocks if block.added is not None])
+            failed = [block for block in self._blocks if block.has_failed]
         # All of them first: the first that is sent settles what the store has.
         unsent = [block for block in self._blocks if block.added is None]
-        failed = [block for block in self._blocks if self._expects_failures and block.has_failed]
         for block in [*failed, *unsent]:
             self._send(block)
 
@@ -223,17 +224,15 @@ class BlockPipeline:
 
     def _write_block(self) -> FitBlock:
         """Write the fits at hand into the next part of the tables."""
-        rows = [fitted.row for fitted in self._waiting]
-        fits = [fitted.fit for fitted in self._waiting]
-        results = self.parts.write_part(rows, [fitted.name for fitted in self._waiting], fits)
+        names = [fitted.name for fitted in self._waiting]
+        fits = {fitted.row: fitted.fit for fitted in self._waiting}
+        results = self.parts.write_part(list(fits), names, list(fits.values()))
 
         end = milliseconds_now()
         runs = {fitted.row: self._run_of(fitted, end) for fitted in self._waiting}
         self._block_start = end
         self._block_since = time.monotonic()
-        return FitBlock(
-            dict(zip(rows, fits, strict=True)), dict(zip(rows, results, strict=True)), runs
-        )
+        return FitBlock(fits, dict(zip(fits, results, strict=True)), runs)
 
     def _run_of(self, fitted: FittedRow, end: int) -> run_records.RunRecord:
         run = run_records.record_child(
@@ -246,7 +245,9 @@ class BlockPipeline:
             self._retries.get(fitted.row),
             largest_stable_lr_of_fit(fitted.fit),
         )
-        return replace(run, tags={**run.tags, **fitted.tags}) if fitted.tags else run
+        if not fitted.tags:
+            return run
+        return replace(run, tags={**run.tags, **fitted.tags})
 
     def _send(self, block: FitBlock) -> None:
         """Give the recorder those of a block's runs that are not in the store."""

@@ -49,10 +49,11 @@ def launch_jobs(
     # Another sweeper may choose its next jobs by the results of these.
     more = config.hydra.sweeper._target_ != LINFIT_SWEEPER
     values = task.batches.run(jobs, name, folder, config, workers, more)
-    return [
-        FitReturn(expansion, overrides, number, value)
-        for number, (overrides, value) in enumerate(zip(job_overrides, values, strict=True), first)
-    ]
+    returned: list[JobReturn] = []
+    for overrides, value in zip(job_overrides, values, strict=True):
+        number = first + len(returned)
+        returned.append(FitReturn(expansion, overrides, number, value))
+    return returned
 
 
 def validate_executor(workers: int, backend: str) -> None:
@@ -80,10 +81,11 @@ def compose_jobs(
 
     Raise ConfigError with the overrides of the job that is at fault.
     """
-    return [
-        Job(_fit_config(expansion, overrides, number), tuple(filter_overrides(overrides)))
-        for number, overrides in enumerate(job_overrides, first)
-    ]
+    jobs = []
+    for number, overrides in enumerate(job_overrides, first):
+        config = _fit_config(expansion, overrides, number)
+        jobs.append(Job(config, tuple(filter_overrides(overrides))))
+    return jobs
 
 
 def _fit_config(expansion: JobComposer, overrides: Sequence[str], number: int) -> FitConfig:

@@ -87,9 +87,10 @@ class SweepRun:
 
     def start(self) -> None:
         """Start the parent run in the store."""
-        self.run_id = self.recorder.start_run(
-            replace(self.row, params={}) if self.more else self.row
-        )
+        row = self.row
+        if self.more:
+            row = replace(row, params={})
+        self.run_id = self.recorder.start_run(row)
         self._open_pipeline()
 
     def resume(self) -> None:
@@ -270,9 +271,8 @@ class SweepRun:
         new = [row for row in best if row not in recorded]
         added = self.recorder.log_runs([best[row][0] for row in new])
         run_ids = {**recorded, **dict(zip(new, added, strict=True))}
-        self._pipeline.attach_files(
-            [run_ids[row] for row in best], [fit for _, fit in best.values()]
-        )
+        fits = [fit for _, fit in best.values()]
+        self._pipeline.attach_files([run_ids[row] for row in best], fits)
         for row in best:
             self.completed[row] = replace(self.completed[row], run_id=run_ids[row])
 
@@ -286,7 +286,9 @@ class SweepRun:
         is_known = run_records.read_varying(self.row) == list(self.varying)
         if is_known and not self.more:
             return
-        amendments = {} if is_known else self._rename_fits()
+        amendments = {}
+        if not is_known:
+            amendments = self._rename_fits()
         tags = mlflow_names.tag_varying(self.varying)
         params = self.row.params if self.more else {}
         amendments[self.run_id] = run_records.Amendment(params=params, tags=tags)

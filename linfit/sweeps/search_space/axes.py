@@ -87,8 +87,11 @@ class IntervalAxis:
             drawn = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
         else:
             drawn = low + u * (high - low)
-        kind = int if self.integer else float
-        value = kind(min(max(round(drawn) if self.integer else drawn, self.low), self.high))
+        value: float
+        if self.integer:
+            value = int(min(max(round(drawn), self.low), self.high))
+        else:
+            value = float(min(max(drawn, self.low), self.high))
         return (Setting(f"{self.element}={value!r}", self.keys[0], value),)
 
 
@@ -152,7 +155,9 @@ def strip_prefix(override: ParsedOverride) -> str:
 def render_value(value: Any) -> str:
     """Write a value in Hydra's override grammar."""
     if isinstance(value, str):
-        return value if _WORD.fullmatch(value) else QuotedString(value, Quote.single).with_quotes()
+        if _WORD.fullmatch(value):
+            return value
+        return QuotedString(value, Quote.single).with_quotes()
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{render_value(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):

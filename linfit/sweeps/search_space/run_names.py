@@ -23,7 +23,9 @@ def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) ->
     jobs: Counter[str] = Counter()
     for text, count in Counter(chain.from_iterable(overrides)).items():
         override = Override.read(text)
-        key = f"~{override.key}" if override.deletes else override.key
+        key = override.key
+        if override.deletes:
+            key = f"~{key}"
         values.setdefault(key, set()).add(override.value or "")
         jobs[key] += count
 
@@ -54,15 +56,16 @@ def expand_varying_sections(
     `find_varying_keys(overrides)`, and `values_of(section)` returns the section of each job's
     config as plain data. A component is compared with components of its own name only.
     """
-    given = map(Override.read, set(chain.from_iterable(overrides)))
-    replaced = {
-        override.key
-        for override in given
-        if not override.deletes and (override.value or "").startswith("{")
-    }
+    replaced = set()
+    for override in map(Override.read, set(chain.from_iterable(overrides))):
+        if not override.deletes and (override.value or "").startswith("{"):
+            replaced.add(override.key)
     found: list[str] = []
     for key in keys:
-        found += _differing_leaves(key, values_of(key)) if key in replaced else [key]
+        if key in replaced:
+            found += _differing_leaves(key, values_of(key))
+        else:
+            found.append(key)
     return tuple(dict.fromkeys(found))
 
 
@@ -77,7 +80,9 @@ def _section(config: Any, key: str) -> Any:
     """Return the value of a key as plain data, None if the config lacks it."""
     for name in key.split("."):
         config = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
-    return config.model_dump(mode="json") if isinstance(config, Frozen) else config
+    if isinstance(config, Frozen):
+        return config.model_dump(mode="json")
+    return config
 
 
 def _differing_leaves(key: str, values: Sequence[Any]) -> list[str]:
@@ -87,8 +92,12 @@ def _differing_leaves(key: str, values: Sequence[Any]) -> list[str]:
         if isinstance(value, dict):
             values_by_name.setdefault(value.get("name"), []).append(flatten_config({key: value}))
 
-    leaves = [key] if len(values_by_name) > 1 else []
+    leaves = []
+    if len(values_by_name) > 1:
+        leaves.append(key)
     for own in values_by_name.values():
-        texts = {leaf: {canonical_json(value.get(leaf)) for value in own} for leaf in own[0]}
-        leaves += [leaf for leaf, different in texts.items() if len(different) > 1]
+        for leaf in own[0]:
+            different = {canonical_json(value.get(leaf)) for value in own}
+            if len(different) > 1:
+                leaves.append(leaf)
     return leaves
