@@ -24,9 +24,7 @@ def compare_losses(one: Array, other: Array, dtype: str) -> Array:
 
     They are relative to the larger of the loss and the initial loss × ε.
     """
-    least = 0.0
-    if len(one):
-        least = abs(one[0]) * np.finfo(dtype).eps
+    least = abs(one[0]) * np.finfo(dtype).eps if len(one) else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         return relative_difference(one, other, np.maximum(np.abs(one), least))
 

@@ -93,13 +93,9 @@ def build_twins(config: FitConfig) -> list[FitConfig]:
 def _reverse_samples(config: FitConfig, train: Problem) -> FitConfig:
     """Return the fit of the training samples in reverse, with their features already expanded."""
     made = expand_features(train, fit_feature_map([train], config.features))
-    X = made.X
     intercept = config.features.intercept
-    if intercept:
-        X = X[:, :-1]
-    weights = made.weights
-    if weights is not None:
-        weights = weights[::-1]
+    X = made.X[:, :-1] if intercept else made.X
+    weights = None if made.weights is None else made.weights[::-1]
     dataset = arrays(X[::-1], made.y[::-1], weight=weights)
     features = Raw(intercept=intercept)
     update = {"dataset": dataset, "features": features, "split": Split()}

@@ -134,9 +134,7 @@ class Manual(Gradient):
 
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         product = f"X.T @ ({loss.derivative})"
-        gradient = product
-        if model.transposed:
-            gradient = f"({product}){model.transposed}"
+        gradient = f"({product}){model.transposed}" if model.transposed else product
         return GradientLines((), _forward(model, loss), (f"gradient = {gradient}",))
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
@@ -167,9 +165,7 @@ class Autograd(Gradient):
         return evaluate
 
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
-        before: Lines = ()
-        if not model.frozen:
-            before = (f"{model.weight}.requires_grad_()",)
+        before = () if model.frozen else (f"{model.weight}.requires_grad_()",)
         return GradientLines(
             before,
             _forward(model, loss),

@@ -123,9 +123,7 @@ class LinearModel(Model):
         return tensor.T
 
     def script_lines(self, scope: ScriptScope) -> ModelLines:
-        device = ""
-        if scope.device != "cpu":
-            device = f", device={scope.device!r}"
+        device = "" if scope.device == "cpu" else f", device={scope.device!r}"
         made = f"model = torch.nn.Linear({scope.p}, {scope.q}, bias=False{scope.keyword}{device})"
         start = 'model.load_state_dict({"weight": W.T})'
         return ModelLines(

@@ -13,6 +13,7 @@ p features, q targets.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -41,6 +42,12 @@ class Shrinkage(NamedTuple):
         if self.exempt:
             mask[-1] = 0
         return mask
+
+
+def stack_shrinkages(shrinkages: Sequence[Shrinkage], p: int) -> tuple[Array, Array]:
+    """Return strengths `[k]` and masks `[k, p]` of k penalties."""
+    strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
+    return strengths, np.stack([shrinkage.mark_penalized(p) for shrinkage in shrinkages])
 
 
 class Penalty(Component):

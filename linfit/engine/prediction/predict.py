@@ -152,9 +152,7 @@ def _predicted(
     n = config.optimizer.count_samples(seen)
     optimizer = config.optimizer.tuned_to(optimum)
     largest, smallest = optimum.curvature_range
-    fastest = None
-    if config.batch.is_full:
-        fastest = optimizer.optimal_lr(largest, smallest, n)
+    fastest = optimizer.optimal_lr(largest, smallest, n) if config.batch.is_full else None
     digits = estimate_digits(optimum, seen, config.dtype)
     return Theory(
         minimal_loss=optimum.loss,

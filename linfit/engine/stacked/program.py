@@ -30,7 +30,7 @@ from linfit.method.gradients import add_stacked_penalty
 from linfit.method.optimizers import Optimizer
 from linfit.method.schedules import Schedule
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
-from linfit.problem.penalties import Shrinkage
+from linfit.problem.penalties import Shrinkage, stack_shrinkages
 from linfit.problem.types import Array
 
 #: Schedules of s fits, each with the number of steps that the fit makes.
@@ -87,19 +87,16 @@ class Program:
 
         None if no fit has a penalty.
         """
-        strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
+        strengths, masks = stack_shrinkages(shrinkages, self.W.shape[1])
         if not strengths.any():
             return None, None
-        masks = np.stack([shrinkage.mark_penalized(self.W.shape[1]) for shrinkage in shrinkages])
         strength = torch.from_numpy(strengths).to(self.dtype).to(self.device)
         mask = torch.from_numpy(masks).to(self.W)
         return strength[:, None, None], mask[:, :, None]
 
     def _next_rows(self, count: int) -> slice:
         """Return the `count` rows after those of the last part."""
-        start = 0
-        if self.groups:
-            start = self.groups[-1].rows.stop
+        start = self.groups[-1].rows.stop if self.groups else 0
         return slice(start, start + count)
 
     def _add_group(

@@ -191,9 +191,7 @@ def count_roundings(expansion: FeatureMap | None, root: Array) -> Array:
         return found
 
     d = len(expansion.mix)
-    ones = 0.0
-    if expansion.features.intercept:
-        ones = norms[d]
+    ones = norms[d] if expansion.features.intercept else 0.0
     functions = root[:, :d] @ np.linalg.inv(expansion.mix)  # less the shift
     away = measure_column_norms(functions)[0]
     sizes = (lost * (away + ones * np.abs(expansion.shift)) + away) @ np.abs(expansion.mix)

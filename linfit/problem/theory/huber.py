@@ -224,12 +224,8 @@ class HuberColumn:
             bends = np.concatenate([(edge - residual) / moved for edge in (-delta, delta)])
         bends = np.sort(bends[(bends > 0) & np.isfinite(bends)])
         after = bisect_left(bends, True, key=lambda t: slope(t) >= 0)
-        low = 0.0
-        if after:
-            low = float(bends[after - 1])
-        high = low + 1
-        if after < len(bends):
-            high = float(bends[after])
+        low = float(bends[after - 1]) if after else 0.0
+        high = float(bends[after]) if after < len(bends) else low + 1
         below = slope(low)
         above = slope(high)
         if below < 0 and below < above:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.problem.losses import Loss
-from linfit.problem.penalties import Shrinkage
+from linfit.problem.penalties import Shrinkage, stack_shrinkages
 from linfit.problem.problem import Problem
 from linfit.problem.theory.magnitudes import (
     find_exponents,
@@ -156,9 +156,9 @@ def _quadratic_optima(
     scale = loss.scale(n, q)
     X = np.stack([problem.X for problem in problems])  # [u, n, p]
     y = np.stack([problem.y for problem in problems])  # [u, n, q]
-    decay = np.array([shrinkage.strength for shrinkage in shrinkages]) / (2 * scale)  # [u]
+    strengths, masks = stack_shrinkages(shrinkages, p)  # [u], [u, p]
+    decay = strengths / (2 * scale)
     if decay.any():
-        masks = np.stack([shrinkage.mark_penalized(p) for shrinkage in shrinkages])  # [u, p]
         X, y = _with_penalty(X, y, decay, masks)
 
     solution = solve_least_squares(X, y)
@@ -216,8 +216,7 @@ def compute_largest_penalized_curvatures(
 
     It is of one X `[n, p]` with each of k penalties.
     """
-    strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
-    masks = np.stack([shrinkage.mark_penalized(X.shape[1]) for shrinkage in shrinkages])  # [k, p]
+    strengths, masks = stack_shrinkages(shrinkages, X.shape[1])
     with limit_blas_threads():
         hessian = 2 * scale * (X.T @ X)  # [p, p]
         added = (strengths[:, None] * masks)[:, :, None] * np.eye(X.shape[1])

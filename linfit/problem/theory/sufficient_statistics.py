@@ -52,9 +52,7 @@ class GramAccumulator:
     def add(self, X: NDArray[np.floating], y: NDArray[np.floating]) -> None:
         """Add samples X `[b, p]` and y `[b, q]`."""
         joined = _joined(X, y)
-        parts = [(0, X), (X.shape[1], y)]
-        if joined is not None:
-            parts = [(0, joined)]
+        parts = [(0, X), (X.shape[1], y)] if joined is None else [(0, joined)]
         # A whole block in float64 is multiplied where it is in memory, without a copy.
         plain = joined is not None and joined.dtype == self.dtype == "float64"
         start = 0

@@ -82,12 +82,12 @@ def build_experiment_schema() -> JsonSchema:
 def _component(group: str, name: str, whole: bool = True) -> JsonSchema:
     """Return the schema of one component; a part of an experiment needs no key."""
     known = GROUPS[group].choices.get(name)
-    schema = {}
-    if known is not None:
-        schema = known.model_json_schema()
+    schema = known.model_json_schema() if known is not None else {}
     documentation, fields = read_component(group, name)
     about = {field.key: field.about for field in fields}
-    keys = _describe_fields(schema.get("properties", {}), schema.get("$defs", {}), about)
+    keys = {}
+    for key, value in schema.get("properties", {}).items():
+        keys[key] = _field(value, schema.get("$defs", {}), about, key)
     keys["name"] = {"const": name}
     described: JsonSchema = {
         "type": "object",
@@ -105,26 +105,12 @@ def _field(
 ) -> JsonSchema:
     """Return the schema of one key: its type, its description, or an interpolation."""
     inner = _plain(schema, definitions)
-    field: JsonSchema = {}
-    if about.get(key):
-        field["description"] = about[key]
+    field: JsonSchema = {"description": about[key]} if about.get(key) else {}
     if "properties" not in inner:
         return {**field, "anyOf": [inner, DEFERRED_VALUE]}
-    inner["properties"] = _describe_fields(inner["properties"], {}, about, f"{key}.")
+    for name, part in inner["properties"].items():
+        inner["properties"][name] = _field(part, {}, about, f"{key}.{name}")
     return {**field, **inner}
-
-
-def _describe_fields(
-    properties: Mapping[str, JsonSchema],
-    definitions: Mapping[str, Any],
-    about: Mapping[str, str],
-    above: str = "",
-) -> JsonSchema:
-    """Return the schemas of the keys below `above`, which ends in a dot unless it is empty."""
-    return {
-        name: _field(schema, definitions, about, f"{above}{name}")
-        for name, schema in properties.items()
-    }
 
 
 def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
@@ -152,9 +138,7 @@ def _any(parts: Mapping[str, JsonSchema]) -> JsonSchema:
                 known.append(schema)
     merged = {}
     for key, some in keys.items():
-        merged[key] = some[0]
-        if len(some) > 1:
-            merged[key] = {"anyOf": some}
+        merged[key] = some[0] if len(some) == 1 else {"anyOf": some}
     extensible = any(part["additionalProperties"] for part in parts.values())
     return {"type": "object", "properties": merged, "additionalProperties": extensible}
 

@@ -209,9 +209,7 @@ def _has_default(data: dict[str, Any], key: str) -> bool:
         return False
     if section not in GROUPS:
         return True
-    component = ""
-    if isinstance(part, dict):
-        component = str(part.get("name", ""))
+    component = str(part.get("name", "")) if isinstance(part, dict) else ""
     chosen = GROUPS[section].choices.get(component)
     return chosen is not None and name in chosen.model_fields
 

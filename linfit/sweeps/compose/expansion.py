@@ -223,10 +223,7 @@ class JobComposer:
 
     def _new_plan(self, base: JobBase, keys: tuple[str, ...]) -> ValidationPlan:
         overrides = [*base.overrides, *(f"{key}=" for key in keys)]
-        experiments = None
-        if base.joined:
-            experiments = self._experiments
-        origin = self._origin(overrides, experiments)
+        origin = self._origin(overrides, self._experiments if base.joined else None)
         self._load_plugins(base.data.get("plugins") or [])
         data = normalize_data(base.data, origin, self._tell)
         require_values(data, keys)

@@ -225,7 +225,5 @@ def _is_constant(key: str, text: str) -> bool:
 
     Constant are references to the working directory, and in `tracking` to the environment.
     """
-    constant = _DIRECTORY
-    if key.startswith("tracking."):
-        constant = _CONSTANT
+    constant = _CONSTANT if key.startswith("tracking.") else _DIRECTORY
     return "${" not in constant.sub("", text)

@@ -62,8 +62,9 @@ class ConfigFiles:
         for section in composed.values():
             found |= section.survey
         for file in merged:
-            if any(found.get(key) != text for key, text in self._interpolations(file)):
-                return False
+            for key, text in self._interpolations(file):
+                if found.get(key) != text:
+                    return False
         return True
 
     @cached_property

@@ -40,9 +40,7 @@ class NeighbouringModules:
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return a module's spec, None unless a named module imports it."""
-        folder = None
-        if path is None:
-            folder = _FOLDERS.get(_find_importer())
+        folder = _FOLDERS.get(_find_importer()) if path is None else None
         if folder is None:
             return None
         found = PathFinder.find_spec(name, [folder])

@@ -70,8 +70,11 @@ def find_components(group: str) -> dict[str, Path]:
 
 def find_config_file(path: str) -> Path:
     """Return the file that Hydra loads for `optimizer/adam`."""
-    files = [folder / f"{path}.yaml" for folder in (*user_folders(CONF), shipped_folder(CONF))]
-    return next((file for file in files if file.is_file()), files[-1])
+    for folder in user_folders(CONF):
+        file = folder / f"{path}.yaml"
+        if file.is_file():
+            return file
+    return shipped_folder(CONF) / f"{path}.yaml"
 
 
 def _yaml_files(folder: str, pattern: str) -> dict[str, Path]:

@@ -241,9 +241,7 @@ def describe_worker_death(error: BaseException) -> str | None:
     if code is None:
         return "the worker process died"
     number = int(code[1])
-    cause = f"exit code {number}"
-    if number < 0:
-        cause = f"signal {-number}"
+    cause = f"signal {-number}" if number < 0 else f"exit code {number}"
     return f"the worker process died ({cause})"
 
 

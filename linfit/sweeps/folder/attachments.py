@@ -34,8 +34,6 @@ def find_runs_without_files(folder: Path, run_ids: Iterable[str]) -> set[str]:
     if not is_unfinished(folder):
         return set()
     file = folder / ATTACHED_FILE
-    attached: list[str] = []
-    if file.exists():
-        attached = file.read_text(encoding="utf-8").split()
+    attached = file.read_text(encoding="utf-8").split() if file.exists() else []
     # An entry that was cut off is no run's id.
     return set(run_ids).difference(attached)

@@ -94,9 +94,7 @@ def read_planned_configs(
         try:
             config = read_config(text, load)
         except ConfigError as error:
-            hint = ""
-            if "plug-ins" in str(error):
-                hint = _trusting(path, asked)
+            hint = _trusting(path, asked) if "plug-ins" in str(error) else ""
             raise ConfigError(
                 f"{path / mlflow_names.MANIFEST}, row {row}: {error}{hint}"
             ) from error

@@ -253,9 +253,7 @@ def _blocks(
     """
     reasons: dict[str | None, list[int]] = {}
     for index, config in enumerate(configs):
-        why = None
-        if config.engine.name == "single":
-            why = _explain_single(asked[index])
+        why = _explain_single(asked[index]) if config.engine.name == "single" else None
         reasons.setdefault(why, []).append(index)
     for why, indices in reasons.items():
         for block in cut_into_blocks([to_stacked(configs[index]) for index in indices]):

@@ -111,10 +111,8 @@ def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) ->
 
     history = recorder.open_history()
     parent = None
-    if history is not None:
-        parent = history.find_sweep(about.id)
     runs: Mapping[int, ChildRun] = {}
-    if history is not None and parent is not None:
+    if history is not None and (parent := history.find_sweep(about.id)) is not None:
         runs = history.select_current(history.find_children(parent.run_id))
     every_fit_has_run = history is not None and best is None
 
@@ -172,9 +170,12 @@ def _agrees(run: ChildRun | None, status: str) -> bool:
 
 def _find_best(done: Mapping[int, CompletedFit], by: str | None, count: int) -> set[int]:
     """Return the rows of the best fits; fits that did not finish are none."""
-    values = [(entry.loss_by(by), row) for row, entry in done.items()]
-    ranked = sorted(pair for pair in values if pair[0] != float("inf"))
-    return {row for _, row in ranked[:count]}
+    ranked = []
+    for row, entry in done.items():
+        loss = entry.loss_by(by)
+        if loss != float("inf"):
+            ranked.append((loss, row))
+    return {row for _, row in sorted(ranked)[:count]}
 
 
 def _find_without_files(left: RemainingWork, done: Mapping[int, CompletedFit]) -> set[int]:
@@ -188,9 +189,7 @@ def _find_without_files(left: RemainingWork, done: Mapping[int, CompletedFit]) -
 
 def _find_changes(left: RemainingWork, asked: ResumeOptions) -> Changes:
     tags = None if left.parent is None else left.parent.tags
-    found: Changes = {}
-    if not left.is_fresh:
-        found = find_environment_changes(left.path, tags, left.first)
+    found = {} if left.is_fresh else find_environment_changes(left.path, tags, left.first)
     return found | find_data_changes(left.path, left.rows, left.configs, asked, tags)
 
 
@@ -354,9 +353,7 @@ def _resume_run(
     else:
         recorder.find_children(parent.run_id)  # discards what a killed process left half-written
         more = not parent.params
-        params = {}
-        if more:
-            params = run_records.find_shared_params(records)
+        params = run_records.find_shared_params(records) if more else {}
         tags = {key: value for key, value in parent.tags.items() if key.startswith("linfit.")}
         tags[mlflow_names.OWNER] = process_identity()
         tags[mlflow_names.FOLDER] = str(left.path.absolute())
@@ -384,9 +381,7 @@ def _records(left: RemainingWork, asked: ResumeOptions) -> Iterator[ConfigRecord
 
 def _origin_tags(left: RemainingWork) -> dict[str, str]:
     """Return the parent's tags that tell where its numbers come from."""
-    tags = {}
-    if left.is_fresh:
-        tags = environment.collect_environment_tags(left.first)
+    tags = environment.collect_environment_tags(left.first) if left.is_fresh else {}
     if left.changes:
         before = read_past_changes(None if left.parent is None else left.parent.tags)
         tags[mlflow_names.CHANGES] = json.dumps([*before, left.changes])

@@ -88,9 +88,7 @@ def _describe_file(error: OSError) -> str:
     """Return a line on a config file that cannot be read, or an output that cannot be written."""
     file = Path(str(error.filename))
     is_output = file.parent.name == ".hydra" or file.name == SETTINGS_FILE
-    verb = "written"
-    if file.suffix == ".yaml" and not is_output:
-        verb = "read"
+    verb = "read" if file.suffix == ".yaml" and not is_output else "written"
     return f"{error.filename or 'a file'} cannot be {verb}: {error.strerror or error}"
 
 

@@ -49,11 +49,10 @@ def launch_jobs(
     # Another sweeper may choose its next jobs by the results of these.
     more = config.hydra.sweeper._target_ != LINFIT_SWEEPER
     values = task.batches.run(jobs, name, folder, config, workers, more)
-    returned: list[JobReturn] = []
-    for overrides, value in zip(job_overrides, values, strict=True):
-        number = first + len(returned)
-        returned.append(FitReturn(expansion, overrides, number, value))
-    return returned
+    return [
+        FitReturn(expansion, overrides, number, value)
+        for number, (overrides, value) in enumerate(zip(job_overrides, values, strict=True), first)
+    ]
 
 
 def validate_executor(workers: int, backend: str) -> None:

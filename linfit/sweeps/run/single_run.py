@@ -106,9 +106,7 @@ class SingleRun:
 
     def _record(self, fit: Fit, folder: Path) -> None:
         theory = predict_from_fit(fit)
-        numbers = {}
-        if theory is not None:
-            numbers = theory.to_numbers()
+        numbers = {} if theory is None else theory.to_numbers()
         row = run_records.record_result(self.row, fit, milliseconds_now(), theory=numbers)
         files = [*write_run_files(folder, fit), *environment.write_environment(folder, self.config)]
         flush_files(files, folder)

@@ -286,9 +286,7 @@ class SweepRun:
         is_known = run_records.read_varying(self.row) == list(self.varying)
         if is_known and not self.more:
             return
-        amendments = {}
-        if not is_known:
-            amendments = self._rename_fits()
+        amendments = {} if is_known else self._rename_fits()
         tags = mlflow_names.tag_varying(self.varying)
         params = self.row.params if self.more else {}
         amendments[self.run_id] = run_records.Amendment(params=params, tags=tags)

@@ -163,8 +163,10 @@ def _overrides(
 
 def _expanded(grids: Sequence[Axes]) -> Iterator[Sequence[AxisRow]]:
     """Return all combinations of each grid; ConfigError if they are too many, or endless."""
-    listed: list[list[SweepAxis]] = [[] for _ in grids]
-    for own, axes in zip(listed, grids, strict=True):
+    count = 0
+    listed: list[list[SweepAxis]] = []
+    for axes in grids:
+        own: list[SweepAxis] = []
         for part in axes:
             if isinstance(part, IntervalAxis):
                 raise ConfigError(
@@ -172,8 +174,9 @@ def _expanded(grids: Sequence[Axes]) -> Iterator[Sequence[AxisRow]]:
                     f"hydra.sweeper.sample=100, or list its values"
                 )
             own.append(part)
+        count += math.prod(part.size for part in own)
+        listed.append(own)
 
-    count = sum(math.prod(part.size for part in axes) for axes in listed)
     if count > MAX_FITS:
         raise ConfigError(
             f"{count:,} fits ({' + '.join(map(_sizes, listed))}), the limit is {MAX_FITS:,}: "
