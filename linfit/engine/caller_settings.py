@@ -93,10 +93,7 @@ def _plain_torch() -> _Contexts:
 def temporarily_set(
     get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any
 ) -> Iterator[None]:
-    """Set a value unless it is set; restore it afterwards.
-
-    The value of before is restored.
-    """
+    """Set a value unless it is set; afterwards restore the former."""
     before = get()
     try:
         if before != value:
@@ -116,10 +113,7 @@ def _flushes_denormals() -> bool:
 
 
 def temporarily_set_attribute(owner: Any, name: str, value: Any) -> AbstractContextManager[None]:
-    """Set an attribute unless it is set; restore it afterwards.
-
-    The value of before is restored.
-    """
+    """Set an attribute unless it is set; afterwards restore the former."""
     return temporarily_set(partial(getattr, owner, name), partial(setattr, owner, name), value)
 
 

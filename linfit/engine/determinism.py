@@ -48,10 +48,7 @@ def torch_settings(config: FitConfig) -> Iterator[None]:
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Let torch compute with `count` threads.
-
-    Then restore the number of before.
-    """
+    """Let torch compute with `count` threads; then restore the former number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -47,10 +47,7 @@ OVERFLOW_MESSAGE = "without overflow"
 
 
 def fit_one(config: FitConfig, report: ProgressCallback = ignore_progress) -> Fit:
-    """Load the problem, descend, and measure against the exact optimum.
-
-    What is measured is the result.
-    """
+    """Load the problem, descend, measure the result against the exact optimum."""
     problem = config.problem()
     seen = problem.cast(config.dtype)  # the optimum is that of the data as the fit sees them
     known = find_optimum(seen, config.loss, config.shrinkage())

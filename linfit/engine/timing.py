@@ -39,10 +39,7 @@ class Cost:
     per_step: float
 
     def estimate_seconds(self, num_fits: int, num_steps: int) -> float:
-        """Estimate the time of `num_fits` fits with `num_steps` steps.
-
-        The steps are counted in all.
-        """
+        """Estimate the time of `num_fits` fits with `num_steps` steps overall."""
         return num_fits * self.per_fit + num_steps * self.per_step
 
 

@@ -196,6 +196,6 @@ def count_batches_ahead(size: int, streams: int = 1) -> int:
 def batch_gradient_scale(loss: Loss, n: int, size: int, q: int) -> float:
     """Return the factor that makes batch gradients unbiased.
 
-    Times it, a batch's gradient has the gradient of all n as its mean.
+    A batch's gradient times the factor has the gradient of all n as its mean.
     """
     return n / size * (loss.scale(n, q) / loss.scale(size, q))

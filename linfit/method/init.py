@@ -35,10 +35,7 @@ class Init(Component):
 
     @optional
     def script_lines(self, scope: ScriptScope) -> Lines:
-        """Return the lines of a plain program that define `W`.
-
-        After them `W` is a tensor.
-        """
+        """Return a plain program's lines that define the tensor `W`."""
         raise NotImplementedError(f"init {self.name} has no script lines")
 
     def check_shape(self, p: int, q: int) -> None:

@@ -44,10 +44,7 @@ Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 
 class Stepper(Protocol):
-    """Result of `Optimizer.build`.
-
-    `step()` updates the parameter in place from its `.grad`.
-    """
+    """Result of `Optimizer.build`: `step()` updates the parameter in place from `.grad`."""
 
     def step(self) -> object: ...
 
@@ -77,10 +74,7 @@ class Optimizer(Component):
         return False
 
     def count_samples(self, problem: Problem) -> float:
-        """Return the n of `build`.
-
-        Samples are counted by weight if the optimizer averages.
-        """
+        """Return the n of `build`, by weight if the optimizer averages."""
         if self.averages():
             return problem.effective_samples
         return problem.shape[0]
@@ -95,17 +89,11 @@ class Optimizer(Component):
 
     @classmethod
     def needs_optimum(cls) -> bool:
-        """Return True if stepping needs the problem's optimum.
-
-        Its class then overrides `tuned_to`.
-        """
+        """Return True if it overrides `tuned_to`: stepping needs the optimum."""
         return cls.tuned_to is not Optimizer.tuned_to
 
     def check_loss(self, loss: Loss) -> None:
-        """Raise ValueError if the loss lacks what the optimizer needs.
-
-        The optimizer has to know it.
-        """
+        """Raise ValueError if the loss lacks what the optimizer needs."""
 
     @optional
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
@@ -126,10 +114,7 @@ class Optimizer(Component):
 
     @classmethod
     def scales_with_lr(cls) -> bool:
-        """Return True if the stacked rule is proportional to `lr`.
-
-        So then are the moves of the weights.
-        """
+        """Return True if the stacked rule's moves are proportional to `lr`."""
         return is_proportional_to_lr(cls.stacked)
 
     @optional
@@ -144,26 +129,17 @@ class Optimizer(Component):
 
     @classmethod
     def has_stable_lr(cls) -> bool:
-        """Return True if this class states `largest_stable_lr`.
-
-        The bound is for an `lr` of its own.
-        """
+        """Return True if this class states `largest_stable_lr`, for an `lr` of its own."""
         return cls.states(cls.largest_stable_lr) and "lr" in cls.model_fields
 
     @optional
     def is_stable_by_batches(self) -> bool:
-        """Return True if the stable lr holds for batches too.
-
-        It is the largest stable lr, for gradients of batches.
-        """
+        """Return True if the largest stable lr holds for batches too."""
         return False
 
     @optional
     def linear_constants(self, n: float) -> LinearConstants | None:
-        """Return the constants of a linear step, else None.
-
-        The step is linear in error and velocity.
-        """
+        """Return the constants of a step that is linear in error and velocity, else None."""
         return None
 
     @optional
@@ -180,10 +156,7 @@ class Optimizer(Component):
 
     @optional
     def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
-        """Return the `lr` that contracts fastest between two curvatures.
-
-        None if none is known.
-        """
+        """Return the `lr` contracting fastest between two curvatures, None if unknown."""
         return None
 
 
@@ -283,10 +256,7 @@ class TorchOptimizer(Optimizer):
         return stepper
 
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        """Return torch's own optimizer.
-
-        It has `lr` and the fields that are not at their default.
-        """
+        """Return torch's own optimizer, with `lr` and fields not at default."""
         fields = type(self).model_fields
         keywords = ""
         for key, value in self:

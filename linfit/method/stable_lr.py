@@ -29,12 +29,11 @@ def find_largest_stable_lr(
     strength: float,
     count: float,
 ) -> float | None:
-    """Return the largest stable lr, None if none is stated.
+    """Return the largest stable learning rate, None if none is stated.
 
-    It is a learning rate, stated by the optimizer. `curvature` is the largest of the objective: the
-    loss, of `scale`, on X `[n, p]`, and a penalty of `strength`. `count` is the n by which the
-    optimizer may average. With batches the bound is one up to which the error shrinks in the mean,
-    whatever they draw.
+    `curvature` is the largest of the objective: the loss, of `scale`, on X `[n, p]`, and a penalty
+    of `strength`. `count` is the n by which the optimizer may average. With batches the bound is
+    one up to which the error shrinks in the mean, whatever they draw.
     """
     if not has_stable_lr_bound(optimizer, batch):
         return None

@@ -154,11 +154,11 @@ class OptimizerState:
 
 
 def scale_quotient(lr: Tensor, over: Tensor, under: Tensor, huge: Tensor | None) -> Tensor:
-    """Return lr·(over/under) `[s, p, q]`, in torch.optim's order if `huge`.
+    """Return lr·(over/under) `[s, p, q]`.
 
-    The order is torch.optim's where lr is `huge`. That order is (lr·over)/under, which overflows
-    here exactly where torch's does. Other fits keep the bits that they have without a huge rate in
-    their stack.
+    It is computed in torch.optim's order where lr is `huge`. That order is (lr·over)/under, which
+    overflows here exactly where torch's does. Other fits keep the bits that they have without a
+    huge rate in their stack.
     """
     import torch
 

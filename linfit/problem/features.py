@@ -134,15 +134,15 @@ class Features(Component):
     def in_user_terms(
         self, columns: tuple[str, ...], bounds: Array
     ) -> tuple[tuple[str, ...], Array, Array]:
-        """Return the user terms `[o]`, and functions as their sums.
+        """Return the user terms' names `[o]`, and functions as their sums.
 
-        The terms are names. The functions are `[o, d]` times the terms, plus `[d]`.
+        The functions are `[o, d]` times the terms, plus `[d]`.
         """
         names = self.functions(columns)
         return names, np.eye(len(names)), np.zeros(len(names))
 
     def rounding_factor(self, bounds: Array) -> float:
-        """Return a function's roundings of its size per column's rounding."""
+        """Return how many roundings of its size a function has where its column has one."""
         return 1.0
 
     def needs_bounds(self) -> bool:
@@ -150,7 +150,7 @@ class Features(Component):
         return False
 
     def can_fail(self) -> bool:
-        """Return True if some data do not let the features learn."""
+        """Return True if some data make learning the features impossible."""
         return self.needs_bounds() or self.scaling == "whiten"
 
     def is_identity(self) -> bool:
@@ -256,9 +256,9 @@ class RangedFeatures(Features):
         return formulas.choose_ends(bounds, self.domain)
 
     def measure_magnification(self, bounds: Array) -> float:
-        """Return how much a rounding grows by mapping to the range.
+        """Return by how much the range magnifies a rounding.
 
-        It is measured relative to half the range, and before that to the values.
+        A rounding is that many times larger relative to half the range than to the values.
         """
         low, high = self.choose_range(bounds)
         sizes = np.maximum(np.abs(low), np.abs(high))
@@ -379,10 +379,7 @@ class RBF(RangedFeatures):
         return formulas.expand_rbf(columns, self.choose_range(bounds), self.centers, self.width)
 
     def rounding_factor(self, bounds: Array) -> float:
-        """Return the steepest slope of a bump.
-
-        It is one width from the center.
-        """
+        """Return the steepest slope of a bump, one width from center."""
         return self.centers / (2 * self.width) * self.measure_magnification(bounds)
 
 

@@ -106,7 +106,7 @@ class Problem:
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of X and y, in hexadecimal digits.
+        """SHA-256 of X and y, in hexadecimal digits.
 
         The shapes and the bytes are hashed.
         """

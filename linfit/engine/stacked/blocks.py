@@ -82,10 +82,7 @@ class Task:
 
     @property
     def update_key(self) -> Hashable:
-        """Key that is equal for fits of one stacked update.
-
-        That update moves their weights.
-        """
+        """Key equal for fits whose weights one stacked update moves."""
         optimizer = self.optimizer
         count = None
         if optimizer.averages():
@@ -111,10 +108,7 @@ class TaskBlock:
     largest_bytes: int = 0
 
     def has_room_for(self, task: Task) -> bool:
-        """Return True if the task fits into this block.
-
-        It has to fit by number and by memory.
-        """
+        """Return True if the task fits, by number and by memory."""
         count = len(self.tasks) + 1
         largest = max(self.largest_bytes, estimate_bytes(task))
         return count <= self.max_size and count * largest <= memory_limit(task.config)

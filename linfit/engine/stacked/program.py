@@ -138,10 +138,7 @@ class Program:
             self.evaluate = add_stacked_penalty(self.evaluate, self.strength, self.mask)
 
     def allocate_window(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Return an empty window of losses and weights.
-
-        The tensors are losses `[steps, r]` and weights `[steps, r, p, q]`.
-        """
+        """Return empty losses `[steps, r]` and weights `[steps, r, p, q]`."""
         return self.W.new_empty(steps, len(self.W)), self.W.new_empty(steps, *self.W.shape)
 
     def update_weights(self, k: int, gradient: Tensor) -> None:

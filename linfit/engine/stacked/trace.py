@@ -87,10 +87,7 @@ class StackTrace:
         return resolve_tolerance(np.array(shares), initial, minimum, at_zero, p, self.dtype)
 
     def count_remaining_steps(self, step: int) -> int:
-        """Return how many steps open fits still make.
-
-        They are counted from `step` on.
-        """
+        """Return how many steps open fits still make from `step` on."""
         return int(np.maximum(self.last[self.open] - step, 0).sum())
 
     def observe(

@@ -83,11 +83,11 @@ def mark_dependent_columns(optimum: Optimum) -> Mask:
 
 
 def list_nearly_dependent_columns(optimum: Optimum, problem: Problem) -> list[str]:
-    """Return the names of the columns that nearly depend.
+    """Return the names of the columns that nearly depend on others.
 
-    None of them depends on others. Most of the variance of their weights comes from the smallest
-    directions: columns scaled to norm one, condition indices above 30, more than half of the
-    variance (Belsley, Kuh and Welsch, Regression Diagnostics, 1980, §3.2).
+    None of them may depend on others exactly. Most of the variance of their weights comes from the
+    smallest directions: columns scaled to norm one, condition indices above 30, more than half of
+    the variance (Belsley, Kuh and Welsch, Regression Diagnostics, 1980, §3.2).
     """
     _, singular, right = np.linalg.svd(optimum.root / measure_column_norms(optimum.root)[0])
     if singular[0] <= CONDITION_INDEX * singular[-1]:

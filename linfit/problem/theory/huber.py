@@ -76,7 +76,7 @@ class HuberOptimum:
 def minimize_huber(
     X: Array, y: Array, start: Array, delta: float, factor: float, shrinkage: Shrinkage
 ) -> tuple[Array, float, HuberOptimum]:
-    """Return W* `[p, q]` and Huber's loss there and around.
+    """Return W* `[p, q]`, its loss, and Huber's loss around it.
 
     Each target is minimized by itself from `start` `[p, q]`. Where there are several optima, W* is
     one of them.

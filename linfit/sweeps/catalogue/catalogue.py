@@ -147,10 +147,7 @@ def read_headline(file: Path) -> str:
 
 
 def read_comments(file: Path) -> dict[str, str]:
-    """Return the comment behind each value of a YAML file.
-
-    The keys are dotted.
-    """
+    """Return the comment behind a YAML file's values, by dotted key."""
     return {key: comment for key, _, comment in read_settings(file) if comment}
 
 

@@ -61,10 +61,7 @@ def create_loader() -> YamlFileLoader:
 def validate_composed(
     composed: DictConfig, origin: Origin, tell: Callable[[str], None] = notify_user
 ) -> FitConfig:
-    """Validate a composed config; ConfigError if it is no fit.
-
-    The error has one line.
-    """
+    """Validate a composed config; one-line ConfigError if it is no fit."""
     if "tracking" not in composed and "tracking" not in origin.keys:
         file = locations.find_experiments().get(origin.experiment, origin.experiment)
         raise ConfigError(
@@ -81,10 +78,7 @@ def validate_composed(
 def validate_data(
     data: dict[str, Any], origin: Origin, tell: Callable[[str], None] = notify_user
 ) -> FitConfig:
-    """Return the fit config of plain data; ConfigError if invalid.
-
-    The error has one line.
-    """
+    """Return plain data's fit config; one-line ConfigError if it is invalid."""
     load_plugins(data.get("plugins") or [])
     data = normalize_data(data, origin, tell)
     require_values(data)
@@ -156,10 +150,7 @@ def resolve_composed(composed: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def set_hydra_config(composed: DictConfig) -> Iterator[None]:
-    """Let `${hydra:runtime.cwd}` be resolved, as in a Hydra job.
-
-    The job would have this config.
-    """
+    """Resolve `${hydra:runtime.cwd}` as while Hydra runs a job of this config."""
     shared = HydraConfig.instance()
     before = shared.cfg
     if "hydra" in composed:

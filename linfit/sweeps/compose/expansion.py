@@ -131,10 +131,7 @@ class JobComposer:
         self._component = lru_cache(MAX_COMPONENTS)(self._new_component)
 
     def compose_job(self, overrides: Sequence[str], number: int | None = None) -> DictConfig:
-        """Let Hydra compose the whole job.
-
-        `resolve_job` has to return equal values.
-        """
+        """Let Hydra compose the job; `resolve_job` has to return equal values."""
         composed = self.loader.load_sweep_config(self.config, list(overrides))
         if number is not None:
             with open_dict(composed):

@@ -18,10 +18,7 @@ from linfit.tracking.write.caller_run import find_caller_run
 
 
 def find_parent_experiment(tracking: Mapping[str, Any] | None) -> str | None:
-    """Return the experiment of the caller's run.
-
-    None if that run is not in the fit's store.
-    """
+    """Return the caller's run's experiment, None if in another store."""
     run_id = find_caller_run()
     if not run_id or tracking is None or tracking.get("name") != "mlflow":
         return None

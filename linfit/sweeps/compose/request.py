@@ -210,10 +210,7 @@ def list_swept_keys(fit: ComposedFit) -> list[str]:
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the experiment and the overrides.
-
-    The experiment is the argument without `=`.
-    """
+    """Return experiment and overrides; the experiment is the argument without `=`."""
     if isinstance(arguments, str):
         raise ConfigError(
             f"got the text {arguments!r}, must be a list of an experiment and overrides: "

@@ -55,10 +55,7 @@ def parse_overrides(
 
 
 def is_plain_setting(override: ParsedOverride) -> bool:
-    """Return True for `KEY=VALUE` without a prefix or a package.
-
-    It sets one value.
-    """
+    """Return True for `KEY=VALUE` with one value, without prefix or package."""
     return (
         override.type is OverrideType.CHANGE
         and override.value_type is ValueType.ELEMENT

@@ -66,10 +66,7 @@ def quote_column_names(override: str) -> str:
 
 
 def correct_quoting(override: str) -> str:
-    """Return the override with its value quoted for a shell.
-
-    The value becomes text.
-    """
+    """Return the override, its value quoted as text for a shell."""
     given = Override.read(override)
     value = given.value or ""
     if value.startswith("[") and value.endswith("]"):

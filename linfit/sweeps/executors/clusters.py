@@ -97,9 +97,10 @@ def unpack_outcome(
 def run_on_node(
     data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Run a chunk on a node, one in each process.
+    """Run a chunk on a node.
 
-    A node may have several threads, and torch's settings are the process's.
+    Chunks run one at a time in each process. A node may have several threads, and torch's settings
+    are the process's.
     """
     with _ONE_AT_A_TIME:
         return processes.run_packed_fits(data, tables, origin)

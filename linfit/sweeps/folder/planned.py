@@ -64,7 +64,7 @@ def read_manifest_column(path: Path, column: str, rows: Sequence[int] | None = N
 def settle_manifest(path: Path) -> tuple[str, ...]:
     """Return the keys that vary among all fits, and store them.
 
-    The manifest is complete; they are written there.
+    The manifest is complete; the keys are written there.
     """
     overrides = read_manifest_column(path, "overrides")
 

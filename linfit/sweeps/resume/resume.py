@@ -98,10 +98,7 @@ class RemainingWork:
 
 
 def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) -> RemainingWork:
-    """Return what is left of the sweep in `path`.
-
-    Nothing is written.
-    """
+    """Return what is left of the sweep in `path`; write nothing."""
     about = SweepInfo.read_manifest(path)
     names = read_manifest_column(path, "name")
     [first] = read_planned_configs(path, [0], asked)

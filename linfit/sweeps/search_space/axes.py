@@ -57,7 +57,7 @@ class SweepAxis:
     row: Callable[[int], AxisRow]
 
     def draw_row(self, u: float) -> AxisRow:
-        """Return a number's row; numbers are in [0, 1).
+        """Return the row for a number from [0, 1).
 
         All rows are equally likely.
         """
