@@ -11,7 +11,7 @@ LOCKED := $(PIP) --require-hashes -r
 TORCH := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PLOTLY := 4.1.1
 
-.PHONY: demo test slow read-only browser reproduce-all faults faults-all matrix lint types check bench docs site notebook ui lock plotly wheel clean
+.PHONY: demo test slow read-only browser reproduce-all faults faults-all matrix lint types check bench docs site picture notebook ui lock plotly wheel clean
 
 demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
@@ -71,6 +71,10 @@ docs: $(INSTALLED) ## what of the documentation follows from the code: reference
 site: $(INSTALLED) ## the documentation as a site, in build/site; a link that leads nowhere, or a page that stands nowhere, fails it
 	$(LOCKED) requirements-site.lock
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/site
+
+picture: $(INSTALLED) ## README's picture, from the fits of `make demo`
+	folder=$$(mktemp -d) && $(BIN)/linfit run optimizers tracking=none hydra.sweep.dir="$$folder" && \
+	cp "$$folder/pictures/learning_rate.svg" docs/images/demo-learning-rate.svg; code=$$?; rm -rf "$$folder"; exit $$code
 
 notebook: $(INSTALLED) ## runs the tutorial again and keeps what it prints
 	$(BIN)/python -c "import nbclient, nbformat; path = 'docs/tutorial.ipynb'; tutorial = nbformat.read(path, 4); nbclient.NotebookClient(tutorial, record_timing=False).execute(); nbformat.write(tutorial, path)"
