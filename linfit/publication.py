@@ -64,7 +64,7 @@ def sweep(arguments: Sequence[str]) -> Results:
 def compare_sweep(result: RunResult) -> ComparedSweep | None:
     """Compare the methods of a sweep that has just run; None where this is not asked for.
 
-    Of a sweep, leaderboard and report are attached too. A part that fails is one line on stderr.
+    A part that fails is one line on stderr.
     """
     recorded = result.recorded
     if recorded is None or result.sweep_id is None or not recorded.config.pictures:
