@@ -42,7 +42,7 @@ from linfit.sweeps.config_files.overrides import (
 )
 from linfit.sweeps.config_files.quoting import quote_column_names
 from linfit.sweeps.config_files.sources import YamlFileLoader
-from linfit.sweeps.search_space.sweeper import defer_swept_values
+from linfit.sweeps.search_space.sweeper import LABEL, defer_swept_values
 
 #: Hydra's sweeper of grids: first the command line, then the keys of its `params`.
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -191,7 +191,7 @@ def list_swept_keys(fit: ComposedFit) -> list[str]:
     sweeper = fit.composed.hydra.sweeper
     keys: list[Any] = []
     for grid in (sweeper.get("params") or {}, *(sweeper.get("grids") or [])):
-        keys += grid
+        keys += [key for key in grid if key != LABEL]
     for pair in sweeper.get("pairs") or []:
         keys += pair.get("keys", [])
     given = collect_keys(fit.overrides)
