@@ -4,7 +4,7 @@
       sweeper:
         params: {seed: "0,1,2"}           # crossed with everything else; the command line wins
         pairs: [{keys: [optimizer, optimizer.lr], values: [[sgd, 0.1], [adam, 0.01]]}]
-        grids: [{steps: "10,100"}, {steps: 1000, dtype: float64, label: long}]  # one after the other
+        grids: [{steps: "10,100"}, {steps: 1000, dtype: float64, label: A}]  # one after the other
         sample: null                      # number of random draws instead of all combinations
         seed: 0                           # of the draws
         filter: optimizer.lr < 0.1 or steps > 10         # see filters.py

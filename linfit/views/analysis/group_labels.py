@@ -58,9 +58,9 @@ class GroupWords:
         columns = [self._column(key, fits, keys) for key in keys]
         labels = []
         for number, group in enumerate(groups.tolist()):
-            words = {key: column[number] for key, column in zip(keys, columns, strict=True)}
+            named = {key: column[number] for key, column in zip(keys, columns, strict=True)}
             is_outside = outer_grids.get(int(outer[number])) is not None
-            labels.append(_join(words, grids[group], outer_keys if is_outside else ()))
+            labels.append(_join(named, grids[group], outer_keys if is_outside else ()))
         same: dict[tuple[int, str], list[int]] = {}
         for number, label in enumerate(labels):
             same.setdefault((int(outer[number]), label), []).append(number)
