@@ -258,7 +258,7 @@ class SweepRun:
             return None
         weights = folder / mlflow_names.WEIGHTS_FILE
         write_weights(fit, weights)
-        return ModelFiles.from_fit(fit, weights)
+        return ModelFiles.from_fit(fit, weights, self.completed[row].name)
 
     def _record_best(self) -> None:
         """Record the best fits as runs, if only these become runs."""

@@ -25,7 +25,8 @@ class GridLabel(NamedTuple):
     @property
     def override(self) -> str:
         """The label as the last override of a fit; JSON is a list in Hydra's grammar too."""
-        return _START + json.dumps([self.text, *self.named], ensure_ascii=False)
+        words = [self.text, *self.named]
+        return _START + json.dumps(words, ensure_ascii=False, separators=(",", ":"))
 
     def stands_for(self, key: str) -> bool:
         """Return True unless a key, or the section above it, is named beside the label."""

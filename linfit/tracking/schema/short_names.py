@@ -19,6 +19,8 @@ _MIN_WORD = 12
 _ROW_SUFFIX = len(" #999999")
 #: Invisible characters that join the letters and emojis around them.
 _JOINERS = "\u200c\u200d"
+#: Characters that MLflow refuses in a model's name, and those that end an address `runs:/RUN/NAME`.
+_NOT_IN_MODELS = "/:.%\"'?#;\\"
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
@@ -68,6 +70,11 @@ def number_name(name: str, row: int) -> str:
         return f"fit {row}"
     numbered = f"{name} #{row}"
     return numbered if CUT in name and len(numbered) <= MAX_RUN_NAME else name
+
+
+def name_model(name: str) -> str:
+    """Return the name of a run's model: the run's own, as far as MLflow takes it."""
+    return name.translate(dict.fromkeys(map(ord, _NOT_IN_MODELS), "_")) or "model"
 
 
 def cut_middle(text: str, most: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from mlflow.utils.validation import _validate_logged_model_name
 
 from linfit.config import FitConfig
 from linfit.tracking.schema.config_record import name_fit, record_config
@@ -14,6 +15,7 @@ from linfit.tracking.schema.short_names import (
     cut_middle,
     name_by_words,
     name_fit_by_words,
+    name_model,
     number_name,
     write_value,
 )
@@ -75,6 +77,13 @@ def test_fits_whose_names_are_cut_are_told_apart_by_their_rows() -> None:
     whole = name_fit_by_words(["a…b", "seed=0"])
     assert number_name("", 7) == "fit 7"
     assert whole == "a…b seed=0"
+
+
+def test_a_model_has_the_name_of_its_fit_as_far_as_mlflow_takes_it() -> None:
+    name = name_model("größe a/b:c%d lr=0.1 \"e\" 'f' #3?")
+    assert name == "größe a_b_c_d lr=0_1 _e_ _f_ _3_"
+    _validate_logged_model_name(name)
+    assert name_model("") == "model"
 
 
 def test_a_label_stands_for_the_keys_that_are_not_named_beside_it() -> None:
