@@ -29,6 +29,7 @@ LAYERS = (
         "override",
         "script_fragments",
         "shell_completion",
+        "synonyms",
         "system",
         "version",
     ),

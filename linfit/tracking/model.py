@@ -31,6 +31,7 @@ from linfit.problem.datasets.readers.opened import measure_size, open_regular, r
 from linfit.problem.features import FeatureMap, Features
 from linfit.system.atomic_files import name_file_in_errors
 from linfit.tracking.schema.mlflow_names import WEIGHTS_FILE
+from linfit.tracking.schema.short_names import name_model
 
 #: The loader of models whose features are of a plug-in, and of those that linfit logged before
 #: models had code of their own.
@@ -124,20 +125,22 @@ class ModelFiles:
     weights: Path
     columns: tuple[str, ...]
     targets: tuple[str, ...]
+    name: str
+    """The model's name in MLflow."""
     of_plugin: bool = False
     """True where a plug-in makes the features: the model needs linfit and the plug-in."""
 
     @staticmethod
-    def from_fit(fit: Fit, weights: Path) -> ModelFiles:
-        """Return the model of a fit whose weights are in `weights`."""
+    def from_fit(fit: Fit, weights: Path, name: str = "") -> ModelFiles:
+        """Return the model of a fit of that name, whose weights are in that file."""
         assert fit.problem is not None
         expansion = fit.problem.expansion
         of_plugin = (
             expansion is not None and expansion.features.name not in linfit_model_1.FUNCTIONS
         )
-        return ModelFiles(
-            weights, tuple(fit.problem.columns), tuple(fit.problem.targets), of_plugin
-        )
+        columns = tuple(fit.problem.columns)
+        targets = tuple(fit.problem.targets)
+        return ModelFiles(weights, columns, targets, name_model(name), of_plugin)
 
 
 def save_model(

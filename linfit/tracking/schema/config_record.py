@@ -18,6 +18,8 @@ from linfit.conventions import CONFIG_SCHEMA
 from linfit.override import Override
 from linfit.problem.datasets.files import TabularFile
 from linfit.tracking.schema import limits
+from linfit.tracking.schema.grid_labels import find_label
+from linfit.tracking.schema.short_names import name_fit_by_words, number_name, write_value
 from linfit.tracking.secrets.masking import mask_data
 
 #: Functions that write what `json.dumps` does, several times as fast.
@@ -50,7 +52,7 @@ class ConfigRecord:
 
     def name_at(self, place: int) -> str:
         """Return the name of the fit in its sweep."""
-        return self.label or f"fit {place}"
+        return number_name(self.label, place)
 
 
 def record_config(
@@ -63,7 +65,7 @@ def record_config(
     data = config.as_dict()
     numbers = config.numbers(data)
     return ConfigRecord(
-        _label(data, varying, overrides),
+        _name(data, varying, overrides),
         _serialize(data),
         hash_data(numbers),
         _params(config, numbers),
@@ -75,7 +77,7 @@ def name_fit(
     config: FitConfig, varying: Sequence[str], place: int, overrides: Sequence[str] = ()
 ) -> str:
     """Return the name of a fit in its sweep."""
-    return label_fit(config, varying, overrides) or f"fit {place}"
+    return number_name(label_fit(config, varying, overrides), place)
 
 
 def label_fit(config: FitConfig, varying: Sequence[str], overrides: Sequence[str] = ()) -> str:
@@ -84,7 +86,14 @@ def label_fit(config: FitConfig, varying: Sequence[str], overrides: Sequence[str
     A component is its name alone, the one by which an override chose it. Keys are as short as they
     are unambiguous.
     """
-    return _label(config.as_dict(), varying, overrides)
+    return name_fit_by_words(list_fit_words(config, varying, overrides))
+
+
+def list_fit_words(
+    config: FitConfig, varying: Sequence[str], overrides: Sequence[str] = ()
+) -> list[str]:
+    """Return the words of `label_fit`."""
+    return _list_words(config.as_dict(), varying, overrides)
 
 
 def select_swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
@@ -100,7 +109,8 @@ def describe_stored_fit(
     `text` is its config as stored.
     """
     data = json.loads(text)["config"]
-    return _label(data, varying, overrides) or f"fit {place}", _swept(data, varying)
+    name = number_name(_name(data, varying, overrides), place)
+    return name, _swept(data, varying)
 
 
 def serialize_config(config: FitConfig) -> str:
@@ -148,23 +158,33 @@ def parse_choice(override: str) -> tuple[str, str] | None:
     return None
 
 
-def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
+def _name(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
+    return name_fit_by_words(_list_words(data, varying, overrides))
+
+
+def _list_words(
+    data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]
+) -> list[str]:
+    """Return the words for the values of a fit, with its grid's label for those it stands for."""
     chosen = {}
     if not GROUPS.keys().isdisjoint(varying):
         chosen = dict(filter(None, map(parse_choice, overrides)))
+    label = find_label(overrides)
+    words = [] if label is None else [label.text]
     ends = [key.rsplit(".", 1)[-1] for key in varying]
-    words = []
     for key, end in zip(varying, ends, strict=True):
         is_known, value = _find(data, key)
         if not is_known or key.split(".")[0] in UNNAMED_KEYS:
+            continue
+        if label is not None and label.stands_for(key):
             continue
         value = chosen.get(key, value)
         if isinstance(value, str):
             words.append(value)
         else:
             short = end if ends.count(end) == 1 else key
-            words.append(f"{short}={_text(value)}")
-    return " ".join(words)
+            words.append(f"{short}={_FAST.get(type(value), write_value)(value)}")
+    return words
 
 
 def _swept(data: dict[str, Any], varying: Sequence[str]) -> dict[str, float]:

@@ -302,7 +302,7 @@ class ClientRecorder:
         return experiment_id
 
     def _model(self, run_id: str, model: ModelFiles) -> None:
-        logged = self._send(self._logged_model, run_id)
+        logged = self._send(self._logged_model, run_id, model.name)
         require_named_place(self.store, str(logged.artifact_location), f"the model of run {run_id}")
         address = "" if self.store.is_server else logged.artifact_location
         with temporary_folder() as scratch:
@@ -332,14 +332,14 @@ class ClientRecorder:
         if outputs is None or model_id not in [model.model_id for model in outputs.model_outputs]:
             self.client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
 
-    def _logged_model(self, run_id: str) -> Any:
+    def _logged_model(self, run_id: str, name: str) -> Any:
         """Return a new model of the run, or the one that it has."""
         found = self.client.search_logged_models(
             [self.experiment_id], f"source_run_id = '{run_id}'", max_results=1
         )
         if found:
             return found[0]
-        return self.client.create_logged_model(self.experiment_id, mlflow_names.MODEL, run_id)
+        return self.client.create_logged_model(self.experiment_id, name, run_id)
 
 
 def split_sequence(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
