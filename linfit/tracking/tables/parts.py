@@ -27,6 +27,7 @@ from linfit.system.scratch import name_temporary_file, note_leftover
 from linfit.tracking.schema.mlflow_names import CURVES, MANIFEST, RESULTS
 from linfit.tracking.secrets.masking import mask
 from linfit.tracking.tables.parquet import read_table
+from linfit.tracking.tables.swept_columns import read_swept_columns
 
 #: The most weights whose path is kept with the curves.
 MAX_PATH_WEIGHTS = 2
@@ -130,10 +131,13 @@ class SweepParts:
                 elif left.num_rows < table.num_rows:
                     self._write(name, number, left)
 
-    def merge(self, run_ids: Mapping[int, str], names: Mapping[int, str]) -> list[Path]:
+    def merge(
+        self, run_ids: Mapping[int, str], names: Mapping[int, str], varying: Sequence[str]
+    ) -> list[Path]:
         """Write `results.parquet`, with the run ids there are, and `curves.parquet`; return both.
 
-        `names` are those that have changed since the parts were written.
+        `names` are those that have changed since the parts were written. Each key in `varying`
+        becomes a column: which keys vary is settled only now.
         """
         parts = [_part(self.folder, RESULTS, number) for number in _pairs(self.folder)]
         tables = [_require_table(part) for part in parts]
@@ -147,8 +151,14 @@ class SweepParts:
                 place, _RESULTS.field(place), pa.array(current, pa.string())
             )
         ids = pa.array([run_ids.get(row) for row in rows], pa.string())
+        results = results.append_column("run_id", ids)
+        swept = read_swept_columns(
+            self.folder / MANIFEST, rows, varying, taken=results.column_names
+        )
+        for key, column in swept.items():
+            results = results.append_column(key, column)
         with write_atomically(self.folder / RESULTS) as file:
-            parquet.write_table(results.append_column("run_id", ids), file, **WRITE_OPTIONS)
+            parquet.write_table(results, file, **WRITE_OPTIONS)
         self._join_curves()
         return [self.folder / RESULTS, self.folder / CURVES]
 
