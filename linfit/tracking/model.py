@@ -1,6 +1,6 @@
 """Write a fit as an MLflow model: safetensors, loaded without a pickle and without linfit.
 
-A model folder has the file of `write_weights`, and linfit/problem/linfit_model_1.py as its code:
+A model folder has the file of `TrainedFit.write`, and linfit/problem/linfit_model_1.py as its code:
 `mlflow.pyfunc.load_model` imports that copy. linfit itself loads no model: nothing stored is
 executed.
 
@@ -29,6 +29,7 @@ from linfit.errors import LinfitError, shorten
 from linfit.problem import linfit_model_1
 from linfit.problem.datasets.readers.opened import measure_size, open_regular, require_memory
 from linfit.problem.features import FeatureMap, Features
+from linfit.problem.types import Array
 from linfit.system.atomic_files import name_file_in_errors
 from linfit.tracking.schema.mlflow_names import WEIGHTS_FILE
 
@@ -40,37 +41,115 @@ LOADER_OF_PLUGINS = "linfit.tracking.model"
 MODEL_PACKAGES = ("mlflow", "numpy")
 
 
-def write_weights(fit: Fit, file: Path) -> None:
-    """Write the final weights W `[p, q]` in the fit's dtype, and its curve.
+@dataclass(frozen=True, eq=False)
+class TrainedFit:
+    """What a fit has learnt, without its data: enough to predict, and to compare a later fit."""
 
-    A later fit is compared with these. The file's header has the names of features and targets, the
-    expansion that makes the features where they are not the data's columns, the status of the fit,
-    and the hash of all of it.
-    """
-    assert fit.problem is not None
-    tensors = {
-        "weight": np.ascontiguousarray(fit.weights),
-        "steps": fit.steps,
-        "losses": fit.losses,
-    }
-    header = {
-        "features": json.dumps(fit.problem.features),
-        "targets": json.dumps(fit.problem.targets),
-        "status": fit.status.value,
-        "fingerprint": fit.config.fingerprint(),
-    }
-    if fit.problem.expansion is not None:
-        plain, learnt = fit.problem.expansion.to_parts()
-        header["expansion"] = canonical_json(plain)
-        for name, array in learnt.items():
-            tensors[linfit_model_1.LEARNT + name] = np.ascontiguousarray(array)
-    content = as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)})
-    with name_file_in_errors(file):  # `save_file` raises an error of its own where the disk is full
-        file.write_bytes(content)
+    weights: NDArray[Any]
+    """The final weights W `[p, q]` in the fit's dtype."""
+    steps: NDArray[np.int64]
+    losses: Array
+    """The curve: the losses at the recorded steps."""
+    features: tuple[str, ...]
+    targets: tuple[str, ...]
+    expansion: FeatureMap | None
+    """The map from the data's columns to the features; None if the features are the columns."""
+    status: str
+    fingerprint: str
+
+    @staticmethod
+    def from_fit(fit: Fit) -> TrainedFit:
+        """Return what a fit of this process has learnt."""
+        assert fit.problem is not None
+        return TrainedFit(
+            fit.weights,
+            fit.steps,
+            fit.losses,
+            fit.problem.features,
+            fit.problem.targets,
+            fit.problem.expansion,
+            fit.status.value,
+            fit.config.fingerprint(),
+        )
+
+    @staticmethod
+    def read(file: Path) -> TrainedFit:
+        """Read a file of `write`; LinfitError if it was changed after it was written."""
+        tensors, header = read_weights(file)
+        try:
+            expansion = None
+            if "expansion" in header:
+                plain = json.loads(header["expansion"])
+                require_features(plain["features"]["name"])
+                expansion = FeatureMap.from_parts(plain, linfit_model_1.cut_prefix(tensors))
+            features, targets = (tuple(json.loads(header[key])) for key in ("features", "targets"))
+            status, fingerprint = header["status"], header["fingerprint"]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise LinfitError(f"{file} is no file of weights: {shorten(str(error))}") from error
+        return TrainedFit(
+            tensors["weight"],
+            tensors["steps"],
+            tensors["losses"],
+            features,
+            targets,
+            expansion,
+            status,
+            fingerprint,
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the data's own columns, from which the features are made."""
+        return self.features if self.expansion is None else self.expansion.columns
+
+    @property
+    def is_of_plugin(self) -> bool:
+        """True if a plug-in makes the features."""
+        name = "raw" if self.expansion is None else self.expansion.features.name
+        return name not in linfit_model_1.FUNCTIONS
+
+    def create_predictor(self) -> linfit_model_1.LinearPredictor:
+        """Return the predictor that the fit's MLflow model has."""
+        expand = self.expansion or (lambda columns: columns)
+        return linfit_model_1.LinearPredictor(
+            self.weights, list(self.columns), list(self.targets), expand
+        )
+
+    def write(self, file: Path) -> None:
+        """Write weights and curve.
+
+        The file's header has the names of features and targets, the expansion that makes the
+        features where they are not the data's columns, the status of the fit, and the hash of all
+        of it.
+        """
+        tensors = {
+            "weight": np.ascontiguousarray(self.weights),
+            "steps": self.steps,
+            "losses": self.losses,
+        }
+        header = {
+            "features": json.dumps(self.features),
+            "targets": json.dumps(self.targets),
+            "status": self.status,
+            "fingerprint": self.fingerprint,
+        }
+        if self.expansion is not None:
+            plain, learnt = self.expansion.to_parts()
+            header["expansion"] = canonical_json(plain)
+            for name, array in learnt.items():
+                tensors[linfit_model_1.LEARNT + name] = np.ascontiguousarray(array)
+        content = as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)})
+        with name_file_in_errors(file):  # `save_file` has an error of its own for a full disk
+            file.write_bytes(content)
+
+
+def write_weights(fit: Fit, file: Path) -> None:
+    """Write the final weights of a fit, and its curve, with which a later fit is compared."""
+    TrainedFit.from_fit(fit).write(file)
 
 
 def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the tensors and the header of a file of `write_weights`.
+    """Return the tensors and the header of a file of `TrainedFit.write`.
 
     LinfitError, which names it, if it was changed after it was written.
     """
@@ -104,17 +183,22 @@ def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
     name = None if expansion is None else expansion["features"]["name"]
     if name is None or name in linfit_model_1.FUNCTIONS:
         return linfit_model_1._load_pyfunc(path)
-    if name not in Features.choices:
-        raise LinfitError(
-            f"the features {shorten(repr(name))} of this model are a plug-in's: "
-            "import the plug-in's module, then load the model"
-        )
+    require_features(name)
     linfit_model_1._let_server_read_csv()
     header, tensors = linfit_model_1.read_tensors(Path(path))
     expand = FeatureMap.from_parts(expansion, linfit_model_1.cut_prefix(tensors))
     return linfit_model_1.LinearPredictor(
         tensors["weight"], list(expand.columns), json.loads(header["targets"]), expand
     )
+
+
+def require_features(name: Any) -> None:
+    """Raise LinfitError if the features with this name are of a plug-in that is not imported."""
+    if name not in Features.choices:
+        raise LinfitError(
+            f"the features {shorten(repr(name))} of this model are a plug-in's: "
+            "import the plug-in's module, then load the model"
+        )
 
 
 @dataclass(frozen=True)
@@ -130,14 +214,12 @@ class ModelFiles:
     @staticmethod
     def from_fit(fit: Fit, weights: Path) -> ModelFiles:
         """Return the model of a fit, whose weights are in that file."""
-        assert fit.problem is not None
-        expansion = fit.problem.expansion
-        of_plugin = (
-            expansion is not None and expansion.features.name not in linfit_model_1.FUNCTIONS
-        )
-        return ModelFiles(
-            weights, tuple(fit.problem.columns), tuple(fit.problem.targets), of_plugin
-        )
+        return ModelFiles.from_trained(TrainedFit.from_fit(fit), weights)
+
+    @staticmethod
+    def from_trained(trained: TrainedFit, weights: Path) -> ModelFiles:
+        """Return the model of what a fit has learnt, which is in that file."""
+        return ModelFiles(weights, trained.columns, trained.targets, trained.is_of_plugin)
 
 
 def save_model(
