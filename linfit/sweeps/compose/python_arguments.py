@@ -24,7 +24,7 @@ def list_sweep_arguments(given: Any) -> list[str]:
     sequence has the values that are swept.
     """
     if isinstance(given, str):
-        return split_arguments(given)
+        return split_at_blanks(given)
     if isinstance(given, Mapping):
         return [argument for key, value in given.items() for argument in _write(key, value)]
     if not isinstance(given, Iterable):
@@ -36,7 +36,7 @@ def list_sweep_arguments(given: Any) -> list[str]:
     return arguments
 
 
-def split_arguments(text: str) -> list[str]:
+def split_at_blanks(text: str) -> list[str]:
     """Split a text at its blanks, except in quotes and brackets; ConfigError where one is open."""
     arguments = [""]
     closing: list[str] = []
