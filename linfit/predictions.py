@@ -244,9 +244,10 @@ def _write_csv(predictions: Predictions, file: IO[str]) -> None:
 def _as_text(column: NDArray[Any]) -> list[str]:
     """Return the shortest text that reads back as the same numbers; NaN is an empty cell."""
     if column.dtype == bool:
-        return np.where(column, "true", "false").tolist()
-    text = column.astype(str)
-    text[np.isnan(column)] = ""
+        text = np.where(column, "true", "false")
+    else:
+        text = column.astype(str)
+        text[np.isnan(column)] = ""
     found: list[str] = text.tolist()
     return found
 

@@ -134,7 +134,8 @@ class Results:
 
         number = row.get("row") if isinstance(row, pd.Series) else row
         results = self.swept.results
-        found = results[results["row"] == number] if isinstance(number, int | np.integer) else []
+        is_number = isinstance(number, int | np.integer)
+        found = results[results["row"] == (number if is_number else -1)]
         if len(found) != 1:
             raise ConfigError(
                 f"sweep {self.swept.name} has no fit {shorten(repr(number))}: "

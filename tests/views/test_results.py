@@ -59,4 +59,4 @@ def test_a_row_is_one_of_the_table(row: object, usual: SweepData) -> None:
     results = Results(usual)
     for ask in (results.model, results.held_out):
         with pytest.raises(ConfigError, match="give a row of its table, or its number, 0 to 47"):
-            ask(row)  # type: ignore[arg-type]
+            ask(row)

@@ -55,7 +55,7 @@ def _has_column(key: str) -> bool:
 
 def _read_values(manifest: Path, keys: Sequence[str]) -> dict[int, Mapping[str, Any]]:
     """Return the values of the keys in each config of a manifest, by row."""
-    found = {}
+    found: dict[int, Mapping[str, Any]] = {}
     try:
         table = read_table(manifest, ("row", "overrides", "config"))
         for batch in table.to_batches(CONFIGS_AT_ONCE):
