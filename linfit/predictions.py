@@ -78,8 +78,12 @@ def predict_file(
     config, trained = read_trained(record, create_policy(data, trust))
     path = Path(file)
     cells = _read_cells(path, trained.columns, config)
-    with np.errstate(over="ignore", invalid="ignore"):
-        predicted = trained.create_predictor().predict(cells)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            predicted = trained.create_predictor().predict(cells)
+    except (ValueError, MemoryError) as error:  # of weights that are not as linfit writes them
+        why = shorten(str(error))
+        raise LinfitError(f"run {record.run_id} cannot predict {file}: {why}") from error
     columns = dict(zip(name_predictions(trained), predicted.T, strict=True))
     fingerprint = record.tags.get(mlflow_names.FINGERPRINT)
     held_out = find_held_out_rows(config, fingerprint, path, len(cells))
@@ -114,7 +118,7 @@ def _read_cells(file: Path, columns: tuple[str, ...], config: FitConfig) -> Arra
     ending = file.suffix.lower()
     if ending not in READABLE:
         raise ConfigError(f"{str(file)!r} is of no kind that is read: {', '.join(READABLE)} are")
-    with _errors_of(file, _separator_of(ending, config)):
+    with _convert_reader_errors(file, _find_separator(ending, config)):
         blocks = [block for block, _ in _read_rows(file, ending, columns, config)]
         if not blocks or not sum(map(len, blocks)):
             raise ValueError(f"{file} has no rows")
@@ -127,18 +131,18 @@ def _read_rows(
     if ending == ".parquet":
         return read_parquet_rows(file, columns, str(file))
     if ending in (".npy", ".npz"):
-        return read_numpy_rows(file, _array_columns(file, ending, columns), str(file))
-    separator = _separator_of(ending, config)
+        return read_numpy_rows(file, _name_array_columns(file, ending, columns), str(file))
+    separator = _find_separator(ending, config)
     return read_csv_rows(file, columns, str(file), drop=True, separator=separator)
 
 
-def _separator_of(ending: str, config: FitConfig) -> str:
+def _find_separator(ending: str, config: FitConfig) -> str:
     if ending == ".tsv":
         return "\t"
     return config.dataset.delimiter if isinstance(config.dataset, CSV) else ","
 
 
-def _array_columns(file: Path, ending: str, columns: tuple[str, ...]) -> Sequence[str]:
+def _name_array_columns(file: Path, ending: str, columns: tuple[str, ...]) -> Sequence[str]:
     """Return the names by which an array's columns are read.
 
     A plain array has numbers for names: its columns are the fit's, in their order.
@@ -159,7 +163,7 @@ def _count_columns(file: Path) -> int:
 
 
 @contextmanager
-def _errors_of(file: Path, separator: str) -> Iterator[None]:
+def _convert_reader_errors(file: Path, separator: str) -> Iterator[None]:
     """Raise what a reader raises as a ConfigError that names the file."""
     try:
         yield
@@ -237,11 +241,11 @@ def require_writable(out: Path | None, source: Path) -> None:
 def _write_csv(predictions: Predictions, file: IO[str]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(predictions.columns)
-    columns = [_as_text(column) for column in predictions.columns.values()]
+    columns = [_format_cells(column) for column in predictions.columns.values()]
     writer.writerows(zip(*columns, strict=True))
 
 
-def _as_text(column: NDArray[Any]) -> list[str]:
+def _format_cells(column: NDArray[Any]) -> list[str]:
     """Return the shortest text that reads back as the same numbers; NaN is an empty cell."""
     if column.dtype == bool:
         text = np.where(column, "true", "false")

@@ -84,6 +84,8 @@ class TrainedFit:
                 expansion = FeatureMap.from_parts(plain, linfit_model_1.cut_prefix(tensors))
             features, targets = (tuple(json.loads(header[key])) for key in ("features", "targets"))
             status, fingerprint = header["status"], header["fingerprint"]
+            if tensors["weight"].shape != (len(features), len(targets)):
+                raise ValueError("it has not a weight for each feature and target")
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise LinfitError(f"{file} is no file of weights: {shorten(str(error))}") from error
         return TrainedFit(
