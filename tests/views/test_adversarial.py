@@ -76,7 +76,7 @@ SWEEPS: dict[str, tuple[tuple[str, ...], float, str]] = {
 }
 
 
-@pytest.fixture(params=SWEEPS.values(), ids=SWEEPS)
+@pytest.fixture(params=list(SWEEPS.values()), ids=list(SWEEPS))
 def case(request: pytest.FixtureRequest) -> Any:
     return request.param
 

@@ -171,7 +171,7 @@ class SweepRun:
 
         run_ids = {row: done.run_id for row, done in self.completed.items() if done.run_id}
         parts = self._pipeline.parts
-        tables = parts.merge(run_ids, self._take_new_names())
+        tables = parts.merge(run_ids, self._take_new_names(), self.varying)
         files = [
             self._file(mlflow_names.MANIFEST),
             *tables,

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from linfit.config import GROUPS, FitConfig, canonical_json, flatten_config, hash_data
 from linfit.conventions import CONFIG_SCHEMA
 from linfit.override import Override
@@ -113,6 +115,23 @@ def describe_stored_fit(
     return name, _swept(data, varying)
 
 
+def read_swept_values(
+    text: str, varying: Sequence[str], overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Return the values of the varying keys in the config that is stored as `text`.
+
+    A component is the name by which an override chose it. A key that the config lacks is left out.
+    """
+    data = from_json(text)["config"]
+    chosen = _read_choices(varying, overrides)
+    found = {}
+    for key in varying:
+        is_known, value = _find(data, key)
+        if is_known:
+            found[key] = chosen.get(key, value)
+    return found
+
+
 def serialize_config(config: FitConfig) -> str:
     """Return the whole config as canonical JSON, with its hash.
 
@@ -166,9 +185,7 @@ def _list_words(
     data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]
 ) -> list[str]:
     """Return the words for the values of a fit, with its grid's label for those it stands for."""
-    chosen = {}
-    if not GROUPS.keys().isdisjoint(varying):
-        chosen = dict(filter(None, map(parse_choice, overrides)))
+    chosen = _read_choices(varying, overrides)
     label = find_label(overrides)
     words = [] if label is None else [label.text]
     ends = [key.rsplit(".", 1)[-1] for key in varying]
@@ -185,6 +202,13 @@ def _list_words(
             short = end if ends.count(end) == 1 else key
             words.append(f"{short}={_FAST.get(type(value), write_value)(value)}")
     return words
+
+
+def _read_choices(varying: Sequence[str], overrides: Sequence[str]) -> dict[str, str]:
+    """Return the names by which overrides chose components, if a group varies."""
+    if not any(key in GROUPS for key in varying):
+        return {}
+    return dict(filter(None, map(parse_choice, overrides)))
 
 
 def _swept(data: dict[str, Any], varying: Sequence[str]) -> dict[str, float]:

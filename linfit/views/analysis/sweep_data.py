@@ -41,6 +41,7 @@ from linfit.tracking.store.store import Store
 from linfit.tracking.tables.manifest import read_sweep_info
 from linfit.tracking.tables.parquet import read_table
 from linfit.tracking.tables.parts import TABLE_SCHEMAS
+from linfit.tracking.tables.swept_columns import name_column
 from linfit.views.analysis.grouping import (
     FitGroups,
     SweptKeys,
@@ -292,14 +293,6 @@ class SweepData:
             return read_table(file, wanted, sha256=self.sha256.get(name))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-
-
-def name_column(key: str) -> str:
-    """Return the column of a swept key.
-
-    `loss` is the column of a number already.
-    """
-    return "loss function" if key == "loss" else key
 
 
 def _simplify(part: Any) -> Any:

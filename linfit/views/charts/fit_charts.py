@@ -33,14 +33,16 @@ from linfit.views.charts.weight_plane import (
 MOST_SAMPLES = 2000
 
 
-def plot_data(fit: Fit) -> Chart:
+def plot_data(fit: Fit) -> Chart | None:
     """Return the data with the fit, the exact optimum, and the truth if it is known.
 
-    Of several targets the first is drawn.
+    Of several targets the first is drawn. None where the fit had a summary of the data alone.
     """
     problem = fit.problem
     optimum = fit.optimum
     assert problem is not None and optimum is not None
+    if problem.samples is not None:
+        return None
     target = problem.targets[0]
     if len(problem.targets) > 1:
         target = f"{target}, the first of {len(problem.targets)} targets"
@@ -160,7 +162,7 @@ def choose_inputs(fit: Fit) -> tuple[str, Array | None]:
     assert problem is not None
     x = fit.config.dataset.plot_inputs()
     if x is not None:
-        return "x", x
+        return "x", np.delete(x, fit.held_out)
     vary = np.flatnonzero(np.ptp(problem.X, axis=0) > 0)
     if len(vary) == 1:
         return problem.features[vary[0]], problem.X[:, vary[0]]
@@ -269,7 +271,7 @@ def _ended(fit: Fit) -> str:
 
 
 #: All pictures of a fit that did not fail, by name.
-FIT_CHARTS: dict[str, Callable[[Fit], Chart]] = {
+FIT_CHARTS: dict[str, Callable[[Fit], Chart | None]] = {
     "data_chart": plot_data,
     "loss_chart": plot_loss,
     "descent_chart": plot_descent,

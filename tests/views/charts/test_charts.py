@@ -118,7 +118,9 @@ def draw_and_lay_out(chart: Chart) -> Figure:
 def test_a_fit_is_drawn(arguments: list[str]) -> None:
     fit = linfit.fit(linfit.compose(arguments))
     for maker in FIT_CHARTS.values():
-        draw_and_lay_out(maker(fit))
+        chart = maker(fit)
+        assert chart is not None
+        draw_and_lay_out(chart)
 
 
 @pytest.mark.matrix
@@ -357,6 +359,7 @@ def test_a_path_is_cut_at_the_edge_that_it_crosses() -> None:
 def test_of_many_samples_some_are_drawn_and_of_several_targets_the_first() -> None:
     fit = linfit.fit(linfit.compose(["dataset.n=5001", "steps=2"]))
     chart = plot_data(fit)
+    assert chart is not None
     assert {len(series.x) for series in chart.series} == {2000}
     assert chart.note == "2000 of 5001 samples, evenly"
     assert (chart.series[0].x[0], chart.series[0].x[-1]) == (-2, 2)
@@ -438,7 +441,9 @@ def test_a_cell_says_how_many_of_its_fits_finished_and_a_name_is_as_long_as_it_m
 
 def test_a_fit_shows_the_data_and_the_known_answer() -> None:
     fit = linfit.fit(linfit.compose(["steps=30"]))
-    series = {line.label: line for line in plot_data(fit).series}
+    chart = plot_data(fit)
+    assert chart is not None
+    series = {line.label: line for line in chart.series}
     assert set(series) == {"data", "fit", "exact optimum", "truth"}
     assert series["truth"].y == pytest.approx(2 * np.linspace(-2, 2, 30) ** 2 + 3)
     [loss, excess] = plot_loss(fit).series
