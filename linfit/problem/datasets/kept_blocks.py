@@ -13,7 +13,7 @@ from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.problem import Problem
 from linfit.problem.types import Array
 
-#: Bytes of numbers that are kept at most, and of a file whose numbers are kept.
+#: Bytes of numbers that are kept at most.
 KEPT_BYTES = 2**24
 
 
@@ -41,7 +41,7 @@ def keep_while_read(
 ) -> Iterator[Problem]:
     """Yield the blocks of a file; once all are read, keep what is known of its version."""
     version = find_version()
-    room = KEPT_BYTES if version and version.size <= KEPT_BYTES else 0
+    room = 0 if version is None else KEPT_BYTES
     num_rows = 0
     largest = 0.0
     kept = []
@@ -53,11 +53,12 @@ def keep_while_read(
             kept.append(block)
             for array in _arrays_of(block):
                 array.flags.writeable = False
+        else:
+            kept.clear()
         yield block
 
     if version is not None and version == find_version():
-        content = FileContent(num_rows, largest, tuple(kept) if room >= 0 else ())
-        _keep((dataset, version), content)
+        _keep((dataset, version), FileContent(num_rows, largest, tuple(kept)))
 
 
 def _keep(key: tuple[Dataset, FileVersion], content: FileContent) -> None:

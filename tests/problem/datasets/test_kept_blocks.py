@@ -15,7 +15,7 @@ import pytest
 
 from linfit.problem.datasets import file_digest, kept_blocks
 from linfit.problem.datasets.file_digest import hash_file
-from linfit.problem.datasets.files import CSV
+from linfit.problem.datasets.files import CSV, Npy
 from linfit.problem.datasets.readers import tables
 from linfit.problem.datasets.readers.tables import RowBlock
 from tests.conftest import Ran
@@ -135,6 +135,8 @@ def test_what_is_kept_is_what_is_read(
     first.X[:] = first.y[:] = 7  # a caller may
     assert first.weights is not None
     first.weights[:] = 7
+    with pytest.raises(ValueError, match="read-only"):
+        next(dataset.blocks(0)).X[:] = 7
     kept = dataset.load(0)
     forget(monkeypatch)
     read = dataset.load(0)
@@ -179,6 +181,26 @@ def test_nothing_is_kept_of_a_file_that_changes_now(
     dataset.load(0)
     assert len(opened) == 2
     assert (file_digest._DIGESTS, kept_blocks._CONTENTS) == ({}, {})
+
+
+def test_nothing_is_kept_of_a_file_that_is_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "ROWS", 16)
+    blocks = write(tmp_path / "data.csv").blocks(0)
+    next(blocks)
+    write(tmp_path / "other.csv")
+    (tmp_path / "other.csv").replace(tmp_path / "data.csv")
+    assert len([*blocks]) == 2
+    assert kept_blocks._CONTENTS == {}
+
+
+def test_nothing_is_kept_of_an_array_that_a_memory_map_may_change(tmp_path: Path) -> None:
+    np.save(tmp_path / "data.npy", np.array(ROWS))
+    Npy.model_validate({"path": str(tmp_path / "data.npy"), "features": "0:2", "target": "2"}).load(
+        0
+    )
+    assert kept_blocks._CONTENTS == {}
 
 
 def test_a_number_too_large_for_one_dtype_is_refused_with_its_place_after_another(
