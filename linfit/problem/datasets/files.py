@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from linfit.problem.datasets.file_digest import FileVersion, find_settled_version
+from linfit.problem.datasets.kept_blocks import FileContent, find_content, keep_while_read
 from linfit.problem.datasets.prepare import prepare_samples
 from linfit.problem.datasets.readers.npy import list_array_columns, read_numpy_rows
 from linfit.problem.datasets.readers.pipes import copy_if_pipe
@@ -32,7 +34,7 @@ from linfit.problem.datasets.readers.validation import (
 )
 from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.problem import Problem
-from linfit.problem.types import Array
+from linfit.problem.types import Array, describe_limit
 from linfit.script_fragments import SCRIPT_WIDTH, Lines, ScriptScope, indent_lines, wrap_list
 
 #: Prefix of a path to a file that linfit ships.
@@ -151,9 +153,28 @@ class TabularFile(Dataset):
             )
         return shipped
 
+    def find_version(self) -> FileVersion | None:
+        """Return the version of the file whose rows may be kept, None if they may not.
+
+        Raise ValueError if there is no file.
+        """
+        # A plug-in's subclass may read more than the file.
+        if self.resolve_seed(0) is not None:
+            return None
+        try:
+            return find_settled_version(self.readable_file.stat())
+        except OSError as error:
+            raise self._explain_unreadable(error) from error
+
     def check_data(self, dtype: str) -> None:
         # All rows are read, once: a bad cell would fail every fit of a sweep.
-        deque(self._read_blocks(dtype), maxlen=0)
+        known = self._find_content()
+        if known is None or known.largest > describe_limit(dtype)[0]:
+            deque(self._read_blocks(dtype), maxlen=0)
+
+    def count_samples(self, seed: int) -> Iterator[int]:
+        known = self._find_content()
+        return super().count_samples(seed) if known is None else iter((known.num_rows,))
 
     def load(self, seed: int) -> Problem:
         blocks = list(self.blocks(seed))
@@ -165,9 +186,16 @@ class TabularFile(Dataset):
         return replace(blocks[-1], X=X, y=y, weights=weights)
 
     def blocks(self, seed: int) -> Iterator[Problem]:
-        return self._read_blocks()
+        known = self._find_content()
+        return iter(known.blocks) if known and known.blocks else self._read_blocks()
+
+    def _find_content(self) -> FileContent | None:
+        return find_content(self, self.find_version())
 
     def _read_blocks(self, dtype: str | None = None) -> Iterator[Problem]:
+        return keep_while_read(self, self.find_version, self._parse_blocks(dtype))
+
+    def _parse_blocks(self, dtype: str | None) -> Iterator[Problem]:
         """Yield problems of some rows each; the last has the notes on all rows.
 
         With a `dtype`, raise ValueError for a number that a fit in `dtype` cannot take.
@@ -198,17 +226,23 @@ class TabularFile(Dataset):
 
     def _clean_rows(self, cleaner: RowValidator, columns: tuple[str, ...]) -> Iterator[CellBlock]:
         """Yield blocks of at least one row; ValueError if the file cannot be read."""
-        failure = f"dataset.path {self.path!r} cannot be read"
         try:
             for rows in self.read_rows(columns):
                 block = cleaner.validate_rows(*rows)
                 if len(block):
                     yield block
         except UnicodeDecodeError as error:
-            raise ValueError(self.find_invalid_utf8() or f"{failure}: {error}") from error
+            failure = f"dataset.path {self.path!r} cannot be read: {error}"
+            raise ValueError(self.find_invalid_utf8() or failure) from error
         except (OSError, csv.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ValueError(f"{failure}: {reason} (it begins at the working directory)") from error
+            raise self._explain_unreadable(error) from error
+
+    def _explain_unreadable(self, error: Exception) -> ValueError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return ValueError(
+            f"dataset.path {self.path!r} cannot be read: {reason} "
+            "(it begins at the working directory)"
+        )
 
     def find_invalid_utf8(self) -> str | None:
         """Return a sentence on the first byte of a text file that is not UTF-8, if any."""
@@ -334,6 +368,10 @@ class Npy(TabularFile):
     name: Literal["npy"] = "npy"
     features: ColumnNumbers
     target: ColumnNumbers
+
+    def find_version(self) -> None:
+        # Who writes through a memory map may leave the times of the file as they are.
+        return None
 
     def read_rows(self, columns: tuple[str, ...]) -> Iterator[RowBlock]:
         return read_numpy_rows(self.readable_file, columns, self.path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -52,6 +53,16 @@ class Dataset(Component):
     def num_samples(self) -> int | None:
         """Return n if it is known without loading, else None."""
         return None
+
+    def count_samples(self, seed: int) -> Iterator[int]:
+        """Yield numbers up to which samples have been counted; the last is n.
+
+        The data are read only if n is not known.
+        """
+        if (known := self.num_samples()) is not None:
+            yield known
+        else:
+            yield from accumulate(len(block.X) for block in self.blocks(seed))
 
     def num_drawn(self) -> int:
         """Return the number of random numbers that loading draws."""

@@ -61,8 +61,6 @@ def _count(dataset: Dataset, split: Split, seed: int) -> int:
     """Return n if samples are held out, 0 if none are; ValueError if they cannot be."""
     if not split.validation:
         return 0
-    n = dataset.num_samples()
-    if n is None:
-        n = sum(len(block.X) for block in dataset.blocks(seed))
+    n = max(dataset.count_samples(seed), default=0)
     split.count_held_out(n)
     return n

@@ -149,13 +149,13 @@ def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dty
     """Return a summary of the problem, rounded to `dtype`.
 
     It is the problem that `load` gives. No more than a block of it is ever in memory. The data are
-    read once; before that, once more where samples are held out, which are counted first, and where
-    features learn from them.
+    read once; before that, once more where samples are held out, unless their number is known, and
+    where features learn from them.
     """
     if split.validation == 0:
         samples = SampleBlocks(dataset, seed)
         return _summed(samples, fit_feature_map(samples, features), dtype)
-    n = sum(len(block.X) for block in dataset.blocks(seed))
+    n = max(dataset.count_samples(seed), default=0)
     train = SampleBlocks(dataset, seed, split, n)
     held = SampleBlocks(dataset, seed, split, n, held=True)
     expansion = fit_feature_map(train, features)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -87,11 +86,9 @@ def _count_fitted(config: FitConfig, enough: int) -> int:
 
     If it takes reading to count them, no more than `enough` are read.
     """
-    if (known := config.dataset.num_samples()) is not None:
-        return config.split.count_fitted(known)
     kept = 0
-    for read in accumulate(len(block.X) for block in config.dataset.blocks(config.seed)):
-        kept = config.split.count_fitted(read)
+    for count in config.dataset.count_samples(config.seed):
+        kept = config.split.count_fitted(count)
         if kept >= enough:
             break
     return kept

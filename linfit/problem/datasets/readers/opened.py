@@ -32,18 +32,6 @@ def open_regular(file: Path | str) -> BufferedReader:
     return opened
 
 
-def open_again(opened: BinaryIO, file: Path | str) -> BinaryIO:
-    """Return an open file again, with a position of its own.
-
-    Raise OSError if another file has replaced it.
-    """
-    again = open_regular(file)
-    if os.path.sameopenfile(opened.fileno(), again.fileno()):
-        return again
-    again.close()
-    raise OSError(errno.ESTALE, "it was replaced while it was read", str(file))
-
-
 def measure_size(opened: BinaryIO) -> int:
     """Return the number of bytes of an open file."""
     return os.fstat(opened.fileno()).st_size

@@ -11,7 +11,6 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
@@ -24,11 +23,11 @@ from numpy.typing import NDArray
 from linfit.errors import shorten
 from linfit.problem.datasets.readers.opened import (
     measure_size,
-    open_again,
     open_regular,
     require_memory,
 )
 from linfit.problem.datasets.readers.parquet_pages import measure_columns, require_plain_schema
+from linfit.problem.datasets.readers.scanned import ScannedFile
 from linfit.problem.linfit_model_1 import EXACT
 from linfit.problem.types import Array
 from linfit.system.host import quote_word
@@ -96,7 +95,8 @@ def read_csv_rows(
     """Yield the rows of a CSV file, each number parsed exactly.
 
     pyarrow parses a large file. From the first block that it cannot read on, Python's reader
-    takes over: it parses more spellings, and its errors name line and column.
+    takes over: it parses more spellings, and its errors name line and column. It also goes
+    through a text that is not plain, of which pyarrow would let mistakes pass.
     """
     with open_regular(file) as opened:
         header = _read_header(opened, path, separator)
@@ -107,41 +107,37 @@ def read_csv_rows(
 
         done = 0
         if measure_size(opened) > SMALL_FILE:
-            with open_again(opened, file) as again:
-                for block in _read_with_arrow(again, columns, separator):
+            with ScannedFile(opened) as scanned:
+                for block in _read_with_arrow(scanned, columns, separator):
                     # Python's reader names the line of an infinite or a missing cell.
-                    if np.isinf(block).any() or not (drop or np.isfinite(block).all()):
+                    if block is None or np.isinf(block).any():
+                        break
+                    if not (drop or np.isfinite(block).all()):
                         break
                     yield block, partial(_name_row_below_header, done)
                     done += len(block)
+                else:
+                    if scanned.is_plain():
+                        return
 
-        with _lines_of(opened, path) as lines:
-            rows = islice(_split_rows(lines, path, separator), 1 + done, None)
-            yield from _read_with_python(rows, header, places, path)
+        rows = islice(_split_rows(_read_lines(opened, path), path, separator), 1 + done, None)
+        yield from _read_with_python(rows, header, places, path)
 
 
 def _name_row_below_header(start: int, i: int) -> str:
     return f"row {start + i + 1} below the header"
 
 
-@contextmanager
-def _lines_of(opened: BinaryIO, path: str) -> Iterator[Iterator[str]]:
-    """Give the lines of a text file from its beginning; ValueError if one is too long."""
-    opened.seek(0)
-    text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
-    try:
-        yield _bounded_lines(text, path)
-    finally:
-        text.detach()
-
-
-def _bounded_lines(text: io.TextIOWrapper, path: str) -> Iterator[str]:
-    while line := text.readline(MAX_LINE_BYTES):
-        if len(line) == MAX_LINE_BYTES:
-            raise ValueError(
-                f"{path} has a line of {MAX_LINE_BYTES:,} characters or more: it is no CSV file"
-            )
-        yield line
+def _read_lines(opened: BinaryIO, path: str) -> Iterator[str]:
+    """Yield the lines of a text file from its beginning; ValueError if one is too long."""
+    content: Any = ScannedFile(opened)
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+        while line := text.readline(MAX_LINE_BYTES):
+            if len(line) == MAX_LINE_BYTES:
+                raise ValueError(
+                    f"{path} has a line of {MAX_LINE_BYTES:,} characters or more: it is no CSV file"
+                )
+            yield line
 
 
 def _require_separated(header: list[str], column: str, path: str) -> None:
@@ -161,9 +157,8 @@ def _require_separated(header: list[str], column: str, path: str) -> None:
 
 
 def _read_header(opened: BinaryIO, path: str, separator: str) -> list[str]:
-    with _lines_of(opened, path) as lines:
-        for _, header in _split_rows(lines, path, separator):
-            return header
+    for _, header in _split_rows(_read_lines(opened, path), path, separator):
+        return header
     raise ValueError(f"{path} is empty: a header line with the names of the columns is needed")
 
 
@@ -206,9 +201,9 @@ def locate_invalid_utf8(file: Path, path: str, separator: str = ",") -> str | No
 
 
 def _read_with_arrow(
-    opened: BinaryIO, columns: Sequence[str], separator: str
-) -> Iterator[CellBlock]:
-    """Yield blocks `[b, m]` up to the first cell that is neither a number nor missing."""
+    opened: ScannedFile, columns: Sequence[str], separator: str
+) -> Iterator[CellBlock | None]:
+    """Yield blocks `[b, m]`; None, the last, for one with other cells than numbers or missing."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -233,10 +228,11 @@ def _read_with_arrow(
                     values[name] = _as_numpy(column.fill_null(math.nan))
                     # A spelling of NaN that does not mark a missing cell.
                     if np.isnan(values[name]).sum() > column.null_count:
+                        yield None
                         return
                 yield np.stack([values[name] for name in columns], axis=1)  # [b, m]
     except pa.ArrowInvalid:
-        return
+        yield None
 
 
 def _read_with_python(

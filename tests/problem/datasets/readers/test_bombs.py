@@ -20,7 +20,7 @@ import pytest
 from pyarrow import parquet
 
 from linfit.problem.datasets.readers.npy import read_array, read_numpy_rows
-from linfit.problem.datasets.readers.opened import open_again, open_regular
+from linfit.problem.datasets.readers.opened import open_regular
 from linfit.problem.datasets.readers.tables import read_csv_rows, read_parquet_rows
 from linfit.system.host import available_memory
 from linfit.tracking.tables.parquet import read_table
@@ -289,16 +289,6 @@ def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path) -> None:
         open_regular(tmp_path / "pipe")
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
-
-
-def test_a_file_that_was_replaced_is_not_read_again(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"1")
-    (tmp_path / "y").write_bytes(b"2")
-    with open_regular(tmp_path / "x") as opened:
-        open_again(opened, tmp_path / "x").close()
-        (tmp_path / "y").replace(tmp_path / "x")
-        with pytest.raises(OSError, match="was replaced"):
-            open_again(opened, tmp_path / "x")
 
 
 def test_memory_is_what_a_process_may_take() -> None:
