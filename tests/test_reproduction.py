@@ -182,6 +182,23 @@ def searched(condition: str) -> list[str]:
     )
 
 
+def test_the_labels_of_grids_are_kept(linfit: Linfit, workdir: Path, client: Any) -> None:
+    grids = "[{label: 'plain 梯度', optimizer: sgd, optimizer.lr: 0.001},{optimizer: adam}]"
+    names = [
+        "plain 梯度 seed=0",
+        "plain 梯度 seed=1",
+        "adam lr=0.001 seed=0",
+        "adam lr=0.001 seed=1",
+    ]
+    asked = ["-m", f"hydra.sweeper.grids={grids}", "seed=0,1", "steps=5", "pictures=false"]
+    assert linfit("run", *asked).code == 0
+    assert linfit("reproduce", "last").code == 0
+    found = client.search_runs(["1"], order_by=["attributes.start_time ASC"])
+    children = [run for run in found if mlflow_names.PARENT in run.data.tags]
+    assert sorted(run.info.run_name for run in children) == sorted([*names, *names])
+    assert len({run.data.tags[mlflow_names.FINGERPRINT] for run in children}) == 4
+
+
 def test_no_search_for_fits_and_sweeps_finds_a_repetition(linfit: Linfit, here: Path) -> None:
     board = saved_views.build_views(0, [], [])[
         saved_views.VIEW_TAG_PREFIX + saved_views.LEADERBOARD_VIEW

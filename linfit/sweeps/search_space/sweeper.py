@@ -92,6 +92,11 @@ def validate_sweep_spec(node: Mapping[str, Any] | DictConfig) -> SweepSpec:
 
     `params`, `pairs` and `grids` keep their interpolations, which each job resolves.
     """
+    if node.get(LABEL) is not None:
+        raise ConfigError(
+            "hydra.sweeper.label is what linfit sets in each fit of a labelled grid: "
+            "label the grid itself, hydra.sweeper.grids=[{label:A,seed:'0,1'}]"
+        )
     given: dict[str, Any] = {}
     for key in SweepSpec.model_fields:
         value = node.get(key)

@@ -11,7 +11,7 @@ import pytest
 
 import linfit
 from linfit.errors import ConfigError
-from linfit.sweeps.config_files.quoting import quote_column_names
+from linfit.sweeps.config_files.quoting import correct_quoting, quote_column_names
 from linfit.sweeps.plan.enumerate import enumerate_jobs
 
 BARE = "defaults: [/linfit, override /tracking: none, _self_]\n"
@@ -105,6 +105,10 @@ def assert_text(name: str, written: str) -> None:
 )
 def test_names_are_quoted_where_hydra_would_read_a_number(override: str, kept: str) -> None:
     assert quote_column_names(override) == kept
+
+
+def test_each_list_of_a_sweep_is_quoted_by_itself() -> None:
+    assert correct_quoting("a=[ä,b],[c]") == """'a=["ä","b"],["c"]'"""
 
 
 def test_the_values_of_a_sweep_keep_their_names(experiment: Path) -> None:

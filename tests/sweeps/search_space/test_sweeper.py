@@ -390,6 +390,7 @@ HUGE = ["seed=range(0,1000)", "steps=range(0,1000)", "optimizer.lr=range(1,1001)
             ["hydra.sweeper.pairs=[{keys:[seed],vals:[]}]"],
             "pairs.0: no key 'vals': did you mean 'values'",
         ),
+        (["seed=0,1", "hydra.sweeper.label=[a]"], "label the grid itself"),
         (
             ["hydra.sweeper.grids=[{seed:1},{seed:[1,2]}]"],
             r"grids\[1\].seed is a list: write what stands on the command line",
