@@ -9,6 +9,7 @@ import pytest
 import linfit
 from linfit.conventions import CONFIG_SCHEMA
 from linfit.reproduction import Reproduction
+from linfit.tracking.provenance.environment import identify_cpu_model, read_machine_tag
 from linfit.tracking.read.comparison import Verdict
 from linfit.tracking.read.reader import RunReader
 from linfit.tracking.schema import mlflow_names
@@ -37,8 +38,10 @@ def here(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def judge(done: Reproduction) -> None:
-    """Require the bits on the machine and packages of the store, elsewhere the tolerance."""
-    same = not [
+    """Require the bits on the processor and packages of the store, elsewhere the tolerance."""
+    run = RunReader(resolve_store(None)).find_run(done.reproduces)
+    machine = read_machine_tag(run.tags if run.parent is None else run.parent.tags) or {}
+    same = machine.get("cpu_model") == identify_cpu_model() and not [
         change
         for change in done.changes
         if change.kind == "machine" or (change.kind == "package" and change.key in COMPUTING)
