@@ -1,0 +1,107 @@
+"""Set up the axes of a chart with matplotlib: scale, ticks, names, and the strip above."""
+
+from __future__ import annotations
+
+import linfit.views.charts.plain_matplotlib  # noqa: F401 - before all others
+
+# isort: split
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
+
+from linfit.views.charts.chart import Chart, ChartAxis, arrange_strip
+from linfit.views.charts.looks import choose_look
+from linfit.views.charts.matplotlib_series import choose_mark_look, draw_mark_lines
+from linfit.views.charts.ticks import (
+    choose_axis_ticks,
+    count_decades,
+    hide_overlaps,
+    shorten_label,
+)
+
+#: Letters of all names along a categorical axis.
+MOST_TICK_LETTERS = 44
+#: Letters of the name of a row, a third of the picture's width.
+ROW_LETTERS = 26
+#: The height of the strip's margin and of one of its rows, as shares of the axes below.
+STRIP_HEIGHTS = (0.04, 0.045)
+
+
+def add_frames(figure: Figure, chart: Chart) -> tuple[Axes, Axes | None]:
+    """Return the axes, and above them those of the strip if there is one."""
+    if not chart.strip:
+        return figure.add_subplot(), None
+    height = STRIP_HEIGHTS[0] + STRIP_HEIGHTS[1] * len(chart.strip)
+    strip, axes = figure.subplots(
+        2,
+        1,
+        sharex=True,
+        height_ratios=(height, 1),
+    )
+    return axes, strip
+
+
+def draw_strip(axes: Axes, chart: Chart) -> None:
+    """Draw a row for each series, the first on top, hollow where less than half were lost."""
+    axes.set_facecolor("#F3F3F3")
+    places, labels = arrange_strip(chart.strip)
+    axes.set_ylim(places[-1] + 0.7, -0.7)
+    axes.set_yticks(list(labels.values()), list(labels))
+    axes.tick_params(axis="both", which="both", length=0, labelbottom=False)
+    axes.grid(False, axis="y")
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+
+    for mark in chart.marks:
+        draw_mark_lines(axes, mark, choose_mark_look(mark)[0])
+    for number, (place, row) in enumerate(zip(places, chart.strip, strict=True)):
+        color, marker, _ = choose_look(number if row.style is None else row.style)
+        for face, which in (("white", row.y < 0.5), (color, row.y >= 0.5)):
+            x = row.x[which]
+            axes.plot(
+                x,
+                np.full(len(x), place),
+                marker,
+                color=color,
+                markerfacecolor=face,
+                markeredgewidth=1.3,
+                zorder=3,
+            )
+
+
+def set_up_axis(axes: Axes, axis: ChartAxis, which: str) -> None:
+    """Set the label, scale, ticks and limits of the axis `x` or `y`."""
+    shown = getattr(axes, f"{which}axis")
+    getattr(axes, f"set_{which}label")(axis.label)
+    if axis.limits is not None:
+        getattr(axes, f"set_{which}lim")(*axis.limits)
+    if axis.names:
+        _name_categories(shown, axis.names, which)
+        return
+    if axis.scale != "linear":
+        getattr(axes, f"set_{which}scale")("log")
+    low, high = sorted(getattr(axes, f"get_{which}lim")())
+    found = choose_axis_ticks(axis, low, high)
+    if found is None:
+        return
+    places, texts = found
+    if which == "x" and places and axis.scale != "linear":
+        texts = hide_overlaps(places, texts, count_decades(low, high))
+    shown.set_major_locator(FixedLocator(places))
+    shown.set_major_formatter(FixedFormatter(texts))
+    shown.set_minor_locator(NullLocator())
+
+
+def _name_categories(shown: Any, categories: tuple[str, ...], which: str) -> None:
+    """Name as many of an axis' categories as there is room for, evenly."""
+    lines = [line for name in categories for line in name.split("\n")]
+    letters = max(map(len, lines)) + 1 if which == "x" else 3
+    every = max(1, -(-len(categories) * letters // MOST_TICK_LETTERS))
+    if which == "x" and len(lines) > len(categories):  # few names of several lines are all shown
+        every = 1
+    names = [shorten_label(name, ROW_LETTERS, 2) for name in categories]
+    shown.set_major_locator(FixedLocator(list(range(0, len(categories), every))))
+    shown.set_major_formatter(FuncFormatter(lambda place, _: names[round(place)]))
