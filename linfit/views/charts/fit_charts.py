@@ -74,7 +74,7 @@ def plot_data(fit: Fit) -> Chart:
             note=note,
         )
 
-    series = [Series("data", x[shown], y[shown], kind="points", style=6)]
+    series = [Series("data", x[shown], y[shown], kind="points", color=INK)]
     for style, (label, curve) in enumerate(curves.items()):
         series.append(
             Series(

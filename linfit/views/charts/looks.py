@@ -39,9 +39,9 @@ PLOTLY_SYMBOLS = (
     "x",
     "star",
 )
-#: Colours of classes in order, of cividis: from the best, which is dark, to the worst.
-CLASS_COLORS = ("#00224E", "#434E6C", "#7D7C78", "#BCAF6F", "#F2DD4A")
-#: The colour of fits that did not finish.
+#: Colours of the best fits, of the others, and of those that did not finish.
+BEST_COLOR = "#0B3C73"
+OTHERS_COLOR = "#B5B5B5"
 LOST_COLOR = "#D55E00"
 INK = "#222222"
 NOTE_COLOR = "#555555"
@@ -56,3 +56,9 @@ def choose_plotly_look(number: int) -> tuple[str, str, str]:
     """Return Plotly's colour, symbol and dashes of a style."""
     dashes = PLOTLY_DASHES[(number + number // 8) % 8]
     return COLORS[number % 8], PLOTLY_SYMBOLS[number % 8], dashes
+
+
+def choose_faint_color(number: int) -> str:
+    """Return the colour of a style, half way to white."""
+    red, green, blue = bytes.fromhex(COLORS[number % 8][1:])
+    return "#" + "".join(f"{(part + 255) // 2:02X}" for part in (red, green, blue))

@@ -24,8 +24,15 @@ from linfit.views.charts.ticks import (
 
 #: Letters of all names along a categorical axis.
 MOST_TICK_LETTERS = 44
-#: Letters of the name of a row, a third of the picture's width.
-ROW_LETTERS = 26
+#: Letters of a line of a row's name, a third of the picture's width, and their size in points.
+ROW_LETTERS = 24
+LARGE_LETTERS = 11.0
+#: The same where there are more rows than these.
+MOST_LARGE_ROWS = 6
+SMALL_ROW_LETTERS = 32
+SMALL_LETTERS = 8.5
+#: The most rows that each have a name.
+MOST_ROW_NAMES = 16
 #: The height of the strip's margin and of one of its rows, as shares of the axes below.
 STRIP_HEIGHTS = (0.04, 0.045)
 
@@ -96,12 +103,20 @@ def set_up_axis(axes: Axes, axis: ChartAxis, which: str) -> None:
 
 
 def _name_categories(shown: Any, categories: tuple[str, ...], which: str) -> None:
-    """Name as many of an axis' categories as there is room for, evenly."""
-    lines = [line for name in categories for line in name.split("\n")]
-    letters = max(map(len, lines)) + 1 if which == "x" else 3
-    every = max(1, -(-len(categories) * letters // MOST_TICK_LETTERS))
-    if which == "x" and len(lines) > len(categories):  # few names of several lines are all shown
-        every = 1
-    names = [shorten_label(name, ROW_LETTERS, 2) for name in categories]
-    shown.set_major_locator(FixedLocator(list(range(0, len(categories), every))))
+    """Name an axis' categories: all rows, and as many columns as there is room for, evenly."""
+    every = 1
+    names = list(categories)
+    if which == "y":
+        small = len(names) > MOST_LARGE_ROWS
+        names = [
+            shorten_label(name, SMALL_ROW_LETTERS if small else ROW_LETTERS, 2) for name in names
+        ]
+        shown.set_tick_params(labelsize=SMALL_LETTERS if small else LARGE_LETTERS)
+        every = max(1, -(-len(names) // MOST_ROW_NAMES))
+    elif any("\n" in name for name in names):
+        shown.set_tick_params(labelsize=SMALL_LETTERS)
+    else:
+        letters = max(map(len, names)) + 1
+        every = max(1, -(-len(names) * letters // MOST_TICK_LETTERS))
+    shown.set_major_locator(FixedLocator(list(range(0, len(names), every))))
     shown.set_major_formatter(FuncFormatter(lambda place, _: names[round(place)]))

@@ -36,10 +36,11 @@ from linfit.views.charts.ticks import shorten_label
 #: Inches.
 FIGURE_SIZE = (7.2, 4.5)
 DPI = 110
-#: Letters of a line in the legend, in the title and in the note.
+#: Letters of a line in the legend, in the title, also beside a legend, and in the note.
 LABEL_WIDTH = 22
-TITLE_WIDTH = 58
-NOTE_WIDTH = 104
+TITLE_WIDTH = 54
+NARROW_TITLE_WIDTH = 36
+NOTE_WIDTH = 98
 CHART_STYLE: Any = {
     "font.family": FIRST_FONT,
     "font.size": 12.5,
@@ -109,7 +110,6 @@ def draw_chart(chart: Chart) -> Figure:
     figure = NotebookFigure(figsize=FIGURE_SIZE, layout=tight if chart.strip else "constrained")
     FigureCanvasAgg(figure)
     axes, strip = add_frames(figure, chart)
-    (strip or axes).set_title("\n".join(wrap(chart.title, TITLE_WIDTH)), pad=10)
     if chart.surface is not None:
         draw_surface(figure, axes, chart.surface)
 
@@ -137,21 +137,24 @@ def draw_chart(chart: Chart) -> Figure:
             x=0.01,
             ha="left",
         )
-    _legend(figure, axes, chart)
+    beside = _legend(figure, axes, chart)
+    letters = NARROW_TITLE_WIDTH if beside else TITLE_WIDTH
+    (strip or axes).set_title("\n".join(wrap(chart.title, letters)), pad=10)
     return figure
 
 
-def _legend(figure: Figure, axes: Axes, chart: Chart) -> None:
+def _legend(figure: Figure, axes: Axes, chart: Chart) -> bool:
     """Draw the legend where it covers nothing, if it tells something apart.
 
-    It is beside the axes and takes up to a third of the width, or above them where rows have names.
+    It is above the axes where rows have names. Otherwise it is beside them, and takes up to a third
+    of the width: True.
     """
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) < 2 and not any(mark.y is None for mark in chart.marks):
-        return
+        return False
     if chart.y.names:
         figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=9.5)
-        return
+        return False
 
     texts = [shorten_label(label, LABEL_WIDTH, 3) for label in labels]
     inches = sum(LEGEND_LINE * (1 + text.count("\n")) + LEGEND_GAP for text in texts)
@@ -163,3 +166,4 @@ def _legend(figure: Figure, axes: Axes, chart: Chart) -> None:
         labelspacing=0.7,
         fontsize=max(size, SMALLEST_LETTERS),
     )
+    return True

@@ -16,6 +16,8 @@ from linfit.views.charts.looks import INK, LINE_WIDTHS, choose_look
 MOST_MARKERS = 12
 #: Points that are drawn small and faint.
 MANY_POINTS = 300
+#: Threads up to which they are drawn thick.
+FEW_THREADS = 15
 
 
 def draw_series(axes: Axes, series: Series, number: int, alpha: float) -> None:
@@ -99,7 +101,7 @@ def _line_look(series: Series, number: int) -> dict[str, Any]:
     if series.kind == "line":
         return {**common, "markeredgecolor": "white", **_markers(series, number, marker)}
     if series.kind in ("points", "hollow"):
-        return {**common, "linestyle": "", **_point_look(series)}
+        return {**common, "linestyle": "", **_point_look(series, marker)}
     if series.kind == "path":
         return {
             **common,
@@ -112,7 +114,8 @@ def _line_look(series: Series, number: int) -> dict[str, Any]:
     if series.kind == "stairs":
         return {**common, "drawstyle": "steps-post"}
     if series.kind == "threads":
-        return {"color": color, "linewidth": 0.8, "alpha": 0.6}
+        few = np.isnan(series.x).sum() <= FEW_THREADS
+        return {"color": color, "linewidth": 1.8 if few else 0.8, "alpha": 0.8 if few else 0.5}
     if series.kind == "predicted":
         return {
             "linestyle": (0, (2, 1.5)),
@@ -132,17 +135,17 @@ def _markers(series: Series, number: int, marker: str) -> dict[str, Any]:
     return {"marker": marker, "markevery": (number % every, every)}
 
 
-def _point_look(series: Series) -> dict[str, Any]:
+def _point_look(series: Series, marker: str) -> dict[str, Any]:
     few = len(series.x) < MANY_POINTS
     if series.kind == "hollow":
         return {
-            "marker": "D",
+            "marker": marker,
             "markerfacecolor": "none",
             "markeredgewidth": 1.2,
             "markersize": 6 if few else 4,
         }
     size = {"alpha": 0.6} if few else {"alpha": 0.35, "markersize": 4}
-    return {"marker": "o", "markeredgewidth": 0, **size}
+    return {"marker": marker, "markeredgewidth": 0, **size}
 
 
 def draw_mark(axes: Axes, mark: Mark) -> None:

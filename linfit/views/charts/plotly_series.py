@@ -63,11 +63,11 @@ def convert_series(series: Series, number: int) -> list[dict[str, Any]]:
     if series.kind == "path":
         return [_path(main, series), *_ends(series, number, group)]
     if series.kind == "threads":
-        return [main | {"line": {"color": color, "width": 0.8}, "hoverinfo": "skip"}]
+        return [main | {"line": {"color": color, "width": 1}, "opacity": 0.6, "hoverinfo": "skip"}]
     if series.kind == "bars":
         return [_bars(main, color)]
     if series.kind == "hollow":
-        main["marker"]["symbol"] = "diamond-open"
+        main["marker"]["symbol"] = f"{symbol}-open"
     if series.low is None or series.high is None:
         return [main]
     if series.kind == "interval":

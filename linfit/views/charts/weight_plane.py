@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
-from linfit.views.charts.chart import Chart, ChartAxis, Mark, Series, Surface, join_notes
+from linfit.views.charts.chart import (
+    Chart,
+    ChartAxis,
+    Mark,
+    Series,
+    Surface,
+    join_notes,
+    merge_equal_series,
+)
 
 GRID_POINTS = 121
 #: The distance from the optimum, as a multiple of the start's, up to which a path is drawn.
@@ -125,7 +133,7 @@ def plot_plane(
         title,
         ChartAxis(plane.names[0], limits=(x[0], x[-1])),
         ChartAxis(plane.names[1], limits=(y[0], y[-1])),
-        series,
+        merge_equal_series(series),
         [Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))],
         Surface(x, y, np.maximum(z, floor), "excess loss"),
         join_notes(note, describe_ends(series)),
