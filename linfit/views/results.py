@@ -101,7 +101,7 @@ class Results:
     ) -> Figure:
         """Return one of the sweep's pictures as a matplotlib figure, which a notebook shows.
 
-        `name` is leaderboard, learning_rate, curves, profile, paths, heat_map, trials, importance or
+        `name` is leaderboard, learning_rate, curves, profile, paths, heat_map, trials, importance,
         parallel, or over_KEY for a swept key with three numbers or more, as over_batch_size; a heat
         map takes the two swept keys `x` and `y`. ConfigError for another name, and where the
         picture makes no sense for what the sweep varies.
