@@ -26,7 +26,8 @@ from linfit.tracking.provenance.environment import read_machine_tag
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import OBJECTIVE_COLUMN
 from linfit.tracking.store.store import format_store_command
-from linfit.views.analysis.comparison import Comparison, find_best_fits, shorten_lines
+from linfit.views.analysis.compare import find_best_fits
+from linfit.views.analysis.comparison import Comparison, shorten_lines
 from linfit.views.analysis.rounding_floor import format_bound
 from linfit.views.analysis.sweep_data import FINISHED_STATUSES, SweepData
 from linfit.views.charts.chart import Chart
