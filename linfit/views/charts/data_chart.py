@@ -83,9 +83,9 @@ def _plot_curve(
     if data.inputs is not None:
         name = "x"
         x, held_x = data.inputs
-        order = spread_evenly(x)
-        curve_x = x[order]
-        columns = data.train.X[order]
+        order = spread_evenly(np.concatenate([x, held_x]))
+        curve_x = np.concatenate([x, held_x])[order]
+        columns = data.stack_columns()[order]
     else:
         assert column is not None
         name = data.train.features[column]
@@ -134,7 +134,7 @@ def _plot_predictions(
         parts.append(("held out", data.held_out, spread_evenly(data.held_out.y[:, 0])))
 
     series = []
-    found = {}
+    found: dict[str, Array] = {}
     drawn = {label: own for label, own in weights.items() if label != "truth"}
     for place, (label, own) in enumerate(drawn.items()):
         for held, part, rows in parts:

@@ -74,7 +74,7 @@ def _draw_prediction(fit: Fit) -> list[Series]:
     else:
         inside = line >= 0
     values = np.where(inside, line, np.nan)
-    label = f"predicted excess loss, rate {rate:.4g} per step in the end"
+    label = "predicted excess loss" + (f", rate {rate:.4g} in the end" if rate else "")
     return [Series(label, move_step_zero(steps), values, kind="predicted")]
 
 

@@ -67,8 +67,8 @@ def _texts(chart: Chart) -> Iterable[str]:
     yield from (chart.title, chart.note)
     for axis in (chart.x, chart.y):
         yield from (axis.label, *axis.names)
-    for part in (*chart.series, *chart.marks, *chart.strip):
-        yield part.label
+    yield from (series.label for series in (*chart.series, *chart.strip))
+    yield from (mark.label for mark in chart.marks)
 
 
 def _say_missing(letters: set[str]) -> None:

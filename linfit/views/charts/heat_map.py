@@ -127,7 +127,7 @@ def _select_cells(
         places = places[is_on_first_problem(comparison)]
     if method is not None:
         places = places[np.array(swept.groups.choices)[places] == method]
-    return places
+    return np.asarray(places)
 
 
 def is_crossed(

@@ -18,7 +18,7 @@ from linfit.problem.types import Array
 #: The most samples that are read again for a picture.
 MOST_READ_AGAIN = 200_000
 #: Points of a curve over a column.
-CURVE_POINTS = 301
+COLUMN_POINTS = 301
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class RawData:
         with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit
             return np.asarray(features @ weights)
 
+    def stack_columns(self) -> Array:
+        """Return the columns of the fitted samples, then those of the held-out ones."""
+        parts = [self.train] if self.held_out is None else [self.train, self.held_out]
+        return np.concatenate([part.X for part in parts])
+
     def find_column(self) -> int | None:
         """Return the only column that varies, None if several do."""
         vary = np.flatnonzero(np.ptp(self.train.X, axis=0) > 0)
@@ -46,10 +51,9 @@ class RawData:
 
     def spread_column(self, column: int) -> Array:
         """Return columns `[k, c]` of evenly spaced values of one, the others as they are."""
-        parts = [self.train] if self.held_out is None else [self.train, self.held_out]
-        values = np.concatenate([part.X[:, column] for part in parts])
-        columns = np.repeat(self.train.X[:1], CURVE_POINTS, axis=0)
-        columns[:, column] = np.linspace(values.min(), values.max(), CURVE_POINTS)
+        values = self.stack_columns()[:, column]
+        columns = np.repeat(self.train.X[:1], COLUMN_POINTS, axis=0)
+        columns[:, column] = np.linspace(values.min(), values.max(), COLUMN_POINTS)
         return columns
 
 
