@@ -32,9 +32,15 @@ def list_numbers(swept: SweepData, key: str) -> Array:
 
 
 def spans_decades(numbers: Array) -> bool:
-    """Return True if numbers are positive and their ends more than a decade apart."""
+    """Return True if numbers are positive, spread over more than a decade, and evenly by their log.
+
+    The median of such numbers is nearer to the geometric mean of their ends than to the other.
+    """
     found = numbers[np.isfinite(numbers)]
-    return bool(len(found) and found.min() > 0 and found.max() > 10 * found.min())
+    if not len(found) or found.min() <= 0 or found.max() <= 10 * found.min():
+        return False
+    low, middle, high = np.quantile(found, (0, 0.5, 1))
+    return bool(abs(middle - np.sqrt(low * high)) < abs(middle - (low + high) / 2))
 
 
 def bin_numbers(numbers: Array) -> Array:

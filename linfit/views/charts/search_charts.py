@@ -186,11 +186,13 @@ def plot_parallel(swept: SweepData, comparison: Comparison) -> Chart | None:
     logs = comparison.fits["log"].loc[places].to_numpy(float)
     kept = _choose_threads(logs)
     columns = [list_numbers(swept, key)[places] for key in keys]
-    scaled = [_scale_axis(column) for column in columns]
-    losses = _scale_axis(10.0**logs)
-    heights = np.stack([*scaled, np.where(np.isfinite(logs), losses, 1.06)])[:, kept]
-    names = [f"{key}\n{_describe_ends(column)}" for key, column in zip(keys, columns, strict=True)]
-    names.append(f"{comparison.measured}\n{_describe_ends(10.0**logs)}")
+    scaled = [_scale_axis(np.log10(own) if spans_decades(own) else own) for own in columns]
+    losses = np.where(np.isfinite(logs), _scale_axis(logs), 1.06)
+    heights = np.stack([*scaled, losses])[:, kept]
+    names = []
+    for key, own in zip(keys, columns, strict=True):
+        names.append(_name_axis(key, own, is_log=spans_decades(own)))
+    names.append(_name_axis(comparison.measured, 10.0**logs, is_log=True))
 
     lost = describe_lost_fits(swept, places)
     note = join_notes(
@@ -224,23 +226,22 @@ def _choose_threads(logs: Array) -> NDArray[np.intp]:
 
 
 def _scale_axis(numbers: Array) -> Array:
-    """Return numbers between 0 and 1, on a log scale where they span decades."""
-    scaled = np.log10(numbers) if spans_decades(numbers) else numbers
-    low = np.nanmin(scaled) if np.isfinite(scaled).any() else 0.0
-    high = np.nanmax(scaled) if np.isfinite(scaled).any() else 1.0
-    return np.asarray((scaled - low) / ((high - low) or 1.0))
-
-
-def _describe_ends(numbers: Array) -> str:
-    """Return the ends of an axis in words."""
+    """Return numbers as places between 0 and 1."""
     found = numbers[np.isfinite(numbers)]
     if not len(found):
-        return ""
-    ends = [float(found.min()), float(found.max())]
-    short = [
-        format_power(end, 2) if not 1e-3 <= abs(end) < 1e4 and end else f"{end:.3g}" for end in ends
-    ]
-    return " … ".join(short) + ("\nlog scale" if spans_decades(numbers) else "")
+        return numbers
+    return np.asarray((numbers - found.min()) / (np.ptp(found) or 1.0))
+
+
+def _name_axis(name: str, numbers: Array, is_log: bool) -> str:
+    """Return the name of an axis, with its ends and its scale."""
+    found = numbers[np.isfinite(numbers)]
+    ends = [float(found.min()), float(found.max())] if len(found) else []
+    short = []
+    for end in ends:
+        is_plain = end == 0 or 1e-3 <= abs(end) < 1e4
+        short.append(f"{end:.3g}" if is_plain else format_power(end, 2))
+    return "\n".join([name, " … ".join(short), *(["log scale"] if is_log else [])])
 
 
 def _draw_threads(heights: Array, logs: Array) -> list[Series]:
