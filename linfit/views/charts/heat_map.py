@@ -231,7 +231,10 @@ def _describe_lost(surface: Surface) -> tuple[str, str]:
         blank = "×: none finished"
     else:
         blank = "×: half or more did not finish"
-    partly = "2/3: two of three finished" if surface.texts else "/: some did not finish"
+    partly = "/: some did not finish"
+    if some and surface.texts:
+        row, column = np.argwhere((lost > 0) & (lost < 1))[0]
+        partly = f"{surface.texts[row][column].splitlines()[-1]}: fits that finished"
     return partly if some else "", blank
 
 

@@ -166,8 +166,9 @@ def _describe_rows(rows: Sequence[LeaderboardRow]) -> list[str]:
         notes.append("points: seeds")
     if any(number > MOST_SHOWN_SEEDS for number in several):
         notes.append("bar: quartiles")
-    if any(row.first.finished < row.first.fits for row in rows):
-        notes.append("(2 of 3): two of three fits finished")
+    lost = [row.first for row in rows if row.first.finished < row.first.fits]
+    if lost:
+        notes.append(f"({lost[0].finished} of {lost[0].fits}): fits that finished")
     return notes
 
 

@@ -43,6 +43,8 @@ PLOTLY_SYMBOLS = (
 BEST_COLOR = "#0B3C73"
 OTHERS_COLOR = "#B5B5B5"
 LOST_COLOR = "#D55E00"
+#: Threads up to which they are drawn thick.
+FEW_THREADS = 15
 INK = "#222222"
 NOTE_COLOR = "#555555"
 

@@ -11,13 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from linfit.views.charts.chart import Mark, Series, find_recorded_points
-from linfit.views.charts.looks import INK, LINE_WIDTHS, choose_look
+from linfit.views.charts.looks import FEW_THREADS, INK, LINE_WIDTHS, choose_look
 
 MOST_MARKERS = 12
 #: Points that are drawn small and faint.
 MANY_POINTS = 300
-#: Threads up to which they are drawn thick.
-FEW_THREADS = 15
 
 
 def draw_series(axes: Axes, series: Series, number: int, alpha: float) -> None:

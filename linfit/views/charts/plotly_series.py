@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from linfit.problem.types import Array
 from linfit.views.charts.chart import Mark, Series, find_recorded_points
-from linfit.views.charts.looks import INK, choose_plotly_look
+from linfit.views.charts.looks import FEW_THREADS, INK, choose_plotly_look
 
 PLOTLY_MODES = {
     "points": "markers",
@@ -63,15 +63,17 @@ def convert_series(series: Series, number: int) -> list[dict[str, Any]]:
     if series.kind == "path":
         return [_path(main, series), *_ends(series, number, group)]
     if series.kind == "threads":
-        return [main | {"line": {"color": color, "width": 1}, "opacity": 0.6, "hoverinfo": "skip"}]
+        width = 2 if np.isnan(series.x).sum() <= FEW_THREADS else 1
+        return [main | {"line": {"color": color, "width": width}, "opacity": 0.6}]
     if series.kind == "bars":
         return [_bars(main, color)]
+    if series.kind == "interval":
+        main["marker"]["size"] = 11
     if series.kind == "hollow":
         main["marker"]["symbol"] = f"{symbol}-open"
     if series.low is None or series.high is None:
         return [main]
     if series.kind == "interval":
-        main["marker"]["size"] = 11
         return [main | {"error_x": _reach(series.x, series.low, series.high, color, 4)}]
     if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
         return [main | {"error_y": _reach(series.y, series.low, series.high, color, 2)}]

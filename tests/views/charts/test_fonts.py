@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.font_manager import findfont
 
 from linfit.views.charts import fonts
 from linfit.views.charts.chart import Chart, ChartAxis, Series, is_sparse, merge_equal_series
@@ -18,7 +19,7 @@ def chart_with(name: str) -> Chart:
 def test_a_font_is_chosen_by_letters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    usual = fonts._letters(fonts.font_manager.findfont(fonts.FIRST_FONT))
+    usual = fonts._letters(findfont(fonts.FIRST_FONT))
     has = {"first": frozenset("温"), "second": frozenset("温度")}
     monkeypatch.setattr(fonts, "_list_fonts", lambda: [("First", "first"), ("Second", "second")])
     monkeypatch.setattr(fonts, "_letters", lambda file: has.get(file, usual))
