@@ -53,7 +53,10 @@ _FITS = {
 
 
 def build_views(now: int, varying: Sequence[str], numeric: Sequence[str]) -> dict[str, str]:
-    """Return the tags of both views, for a sweep that varies these keys; `numeric` are numbers."""
+    """Return the tags of both views of a sweep.
+
+    The sweep varies these keys; those in `numeric` are numbers.
+    """
     keys = [key for key in varying if key.split(".")[0] not in UNNAMED_KEYS][:MAX_VIEW_KEYS]
     keys = keys or list(USUAL_KEYS)
     return {
@@ -63,7 +66,10 @@ def build_views(now: int, varying: Sequence[str], numeric: Sequence[str]) -> dic
 
 
 def select_new_views(tags: Mapping[str, str], old: Mapping[str, str], keep: bool) -> dict[str, str]:
-    """Return the new views; without `keep`, also those that show another page than before."""
+    """Return the new views.
+
+    Without `keep`, also those that show another page than before.
+    """
     return {
         key: tag
         for key, tag in tags.items()
@@ -72,7 +78,10 @@ def select_new_views(tags: Mapping[str, str], old: Mapping[str, str], keep: bool
 
 
 def format_page_address(experiment_id: str, view: str = "") -> str:
-    """Return the page of an MLflow experiment, or of a view of it, below a server's address."""
+    """Return an MLflow experiment's page, or a view's.
+
+    It lies below the address of a server.
+    """
     page = f"#/experiments/{experiment_id}/runs?{WORKFLOW_QUERY}"
     if view:
         page += f"&viewStateShareKey={view}"
@@ -82,7 +91,12 @@ def format_page_address(experiment_id: str, view: str = "") -> str:
 
 
 def _leaderboard(keys: Sequence[str], numeric: Sequence[str]) -> dict[str, Any]:
-    settings = [f"metrics.`{HPARAM}{key}`" if key in numeric else f"params.`{key}`" for key in keys]
+    settings = []
+    for key in keys:
+        column = f"params.`{key}`"
+        if key in numeric:
+            column = f"metrics.`{HPARAM}{key}`"
+        settings.append(column)
     name = "attributes.`Run Name`"
     columns = [
         f"metrics.`{EXCESS}`",
