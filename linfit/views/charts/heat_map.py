@@ -173,7 +173,7 @@ def _surface(
         table = found.unstack("x").reindex(index=rows, columns=columns)
         return np.asarray(table.to_numpy(float))
 
-    middle = on_grid(groups["loss"].quantile(interpolation="higher"))
+    middle = on_grid(groups["loss"].median())
     z = np.where(np.isfinite(middle), middle, np.nan)
     finished = on_grid(groups["done"].sum())
     fits = on_grid(groups.size())

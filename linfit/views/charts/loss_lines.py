@@ -75,7 +75,7 @@ def select_methods(
 def draw_medians(label: str, style: int, numbers: Array, losses: Array) -> Series:
     """Return the median loss at each number, with the range of the fits that finished."""
     groups = pd.Series(losses).groupby(numbers)
-    medians = mask_nonpositive(groups.quantile(interpolation="higher"))
+    medians = mask_nonpositive(groups.median())  # infinite where half or more are
     low = mask_nonpositive(groups.min())
     finite = pd.Series(np.where(np.isfinite(losses), losses, np.nan))
     high = mask_nonpositive(finite.groupby(numbers).max())

@@ -8,32 +8,27 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linfit.errors import LinfitError
 from linfit.problem.types import Array
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.ranking import SETTING_KEY, LeaderboardEntry
-from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
+from linfit.views.analysis.ranking import SETTING_KEY
 from linfit.views.analysis.statistics import compute_performance_profile
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.captions import (
     describe_chosen_settings,
     describe_drawn_methods,
     describe_drawn_problem,
-    describe_lost_fits,
 )
 from linfit.views.charts.chart import (
     Chart,
     ChartAxis,
     LeftOut,
     Series,
-    is_sparse,
     join_notes,
-    mask_nonpositive,
     merge_equal_series,
-    move_step_zero,
 )
+from linfit.views.charts.curves import plot_curves
 from linfit.views.charts.heat_map import plot_heat_map
 from linfit.views.charts.leaderboard_chart import plot_leaderboard
 from linfit.views.charts.learning_rates import plot_learning_rate
@@ -50,95 +45,6 @@ from linfit.views.charts.weight_plane import choose_plane, plot_plane
 SweepChartMaker = Callable[[SweepData, Comparison], Chart | LeftOut | None]
 #: Methods that have a heat map of their own.
 MOST_HEAT_MAPS = 4
-
-
-def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
-    """Return excess loss over steps, each method at its chosen setting.
-
-    Median and quartiles.
-    """
-    entries = select_first_entries(comparison)
-    series = []
-    methods = []
-    for entry in entries:
-        line = _median_curve(swept, comparison, entry)
-        if line is not None:
-            series.append(line)
-            methods.append(entry.method)
-    if not series:
-        return None
-
-    places = np.concatenate([select_fits(comparison, entry).index for entry in entries])
-    lost = describe_lost_fits(swept, places)
-    several = any(line.low is not None for line in series)
-    note = join_notes(
-        describe_chosen_settings(comparison, methods),
-        "line: median over seeds; band: quartiles" if several else "",
-        describe_drawn_methods(comparison, methods),
-        describe_drawn_problem(comparison),
-        f"{lost}: those that failed have no curve" if "failed" in lost else lost,
-        describe_floor(swept.excess[places], swept.floors[places]),
-    )
-    axes = (ChartAxis("step", "steps"), ChartAxis("excess loss", "log"))
-    return Chart("curves", "Excess loss", *axes, merge_equal_series(series), note=note)
-
-
-def _median_curve(
-    swept: SweepData, comparison: Comparison, entry: LeaderboardEntry
-) -> Series | None:
-    """Return the median and the quartiles of an entry's curves, None if it has none."""
-    found = []
-    for run in select_fits(comparison, entry).itertuples():
-        steps, excess = swept.curves.select(run.row)
-        if len(steps):
-            found.append((steps, clip_to_floor(excess, 10**run.floor), not np.isnan(run.log)))
-    if not found:
-        return None
-
-    grid = np.unique(np.concatenate([steps for steps, _, _ in found]))
-    values = np.array([_on_grid(grid, *curve) for curve in found])
-    shares = (0.25, 0.5, 0.75)
-    low, middle, high = map(
-        mask_nonpositive,
-        np.quantile(
-            values,
-            shares,
-            axis=0,
-            method="inverted_cdf",
-        ),
-    )
-    style = choose_styles(comparison).get(entry.method)
-    line = Series(
-        entry.name,
-        move_step_zero(grid),
-        middle,
-        style=style,
-        is_sparse=is_sparse(grid),
-    )
-    if len(found) == 1:
-        return line
-    # Where the upper quartile diverged, the band ends at the median.
-    return replace(line, low=low, high=np.where(np.isnan(high), middle, high))
-
-
-def _on_grid(
-    grid: NDArray[np.int64], steps: NDArray[np.int64], excess: Array, finished: bool
-) -> Array:
-    """Return a curve at the steps of several curves, interpolated on a log scale.
-
-    Beyond its last step a fit that finished keeps its last loss; one that diverged is infinite.
-    """
-    with np.errstate(divide="ignore"):
-        logs = np.log10(np.where(np.isfinite(excess), np.maximum(excess, 1e-300), 1e300))
-    return np.asarray(
-        10
-        ** np.interp(
-            grid,
-            steps,
-            logs,
-            right=None if finished else np.inf,
-        )
-    )
 
 
 def plot_profile(swept: SweepData, comparison: Comparison) -> Chart | None:

@@ -30,7 +30,7 @@ NOTES: dict[str, tuple[tuple[str, ...], dict[str, str | None]]] = {
     "seeds alone": (("seed=range(0,6)",), {"curves": "line: median over seeds; band: quartiles"}),
     "one setting each": (
         ("optimizer=adam,adamw", "seed=0,1"),
-        {"curves": "line: median over seeds; band: quartiles", "learning_rate": None},
+        {"curves": "line: median over seeds; band: all seeds", "learning_rate": None},
     ),
     "several settings": (
         ("optimizer=adam,sgd", "optimizer.lr=0.001,0.002"),
@@ -54,7 +54,7 @@ NOTES: dict[str, tuple[tuple[str, ...], dict[str, str | None]]] = {
     ),
     "several problems": (
         ("dataset=parabola,random_linear", "optimizer=adam,adamw", "seed=0,1"),
-        {"curves": "line: median over seeds; band: quartiles; parabola"},
+        {"curves": "line: median over seeds; band: all seeds; parabola"},
     ),
     "ten methods, few of them to search": (
         (MANY, "model=tensor,linear", "optimizer.lr=0.001,0.002"),

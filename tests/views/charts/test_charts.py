@@ -24,6 +24,7 @@ from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.analysis.theory import compute_stable_rate, predict_rate
 from linfit.views.charts import heat_map, loss_lines, sweep_charts
 from linfit.views.charts.chart import Chart, LeftOut, Series
+from linfit.views.charts.curves import FitCurve, interpolate_curve
 from linfit.views.charts.data_chart import plot_data
 from linfit.views.charts.fit_charts import FIT_CHARTS, plot_descent, plot_loss
 from linfit.views.charts.matplotlib_charts import draw_chart, save_chart, use_chart_style
@@ -209,7 +210,7 @@ def test_learning_rates_are_medians_with_the_range_and_the_largest_stable_rate(
     assert by_label["adam"].x.tolist() == [0.001, 0.007, 1.0]
     assert by_label["adam"].low == pytest.approx(adam.min().to_numpy())
     assert by_label["adam"].high == pytest.approx(adam.max().to_numpy())
-    assert by_label["adam"].y == pytest.approx(adam.quantile(interpolation="higher").to_numpy())
+    assert by_label["adam"].y == pytest.approx(adam.median().to_numpy())
     assert np.isnan(by_label["sgd"].y[-1])
     [mark] = chart.marks
     X = np.stack([np.linspace(-2, 2, 30) ** 2, np.ones(30)], axis=1)
@@ -291,7 +292,7 @@ def test_curves_are_medians_over_the_seeds_of_the_chosen_setting(usual: SweepDat
         ]
         finals = np.sort([usual.curves.select(row)[1][-1] for row in own["row"]])
         assert series.label == entry.name
-        assert series.y[-1] == pytest.approx(finals[3])  # the fourth of eight: the lower median
+        assert series.y[-1] == pytest.approx(np.median(finals))
 
 
 def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_not(
@@ -304,12 +305,9 @@ def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_
     [curve] = charts_of(swept)["curves"].series
     assert curve.x[-1] == max(steps) and curve.y[-1] == pytest.approx(finals[2])
     grid = np.array([0, 1, 2])
-    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), True).tolist() == [4, 2, 2]
-    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), False).tolist() == [
-        4,
-        2,
-        np.inf,
-    ]
+    for is_finished, end in ((True, 2.0), (False, np.inf)):
+        curve = FitCurve(grid[:2], np.array([4.0, 2.0]), is_finished)
+        assert interpolate_curve(grid, curve).tolist() == [4, 2, end]
 
 
 def test_the_profile_is_the_share_within_a_factor_of_the_quickest(
@@ -409,7 +407,7 @@ def test_a_heat_map_of_any_two_swept_keys(usual: SweepData) -> None:
     cell = usual.table[(usual.table["seed"] == 3) & (usual.table["optimizer.lr"] == 0.007)][
         "excess_loss"
     ]
-    assert chart.surface.z[1, 3] == float(cell.max())  # the upper median of two
+    assert chart.surface.z[1, 3] == pytest.approx(cell.median())
     with pytest.raises(ConfigError, match=r"no swept key 'sed': did you mean 'seed'\?"):
         heat_map.plot_heat_map(usual, compare_methods(usual), "sed")
 
