@@ -112,8 +112,8 @@ def _ticks(axis: ChartAxis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:
     if axis.names:
         names = [shorten_label(name, ROW_NAME_LETTERS, 2) for name in axis.names]
         texts = [escape_tags(name).replace("\n", "<br>") for name in names]
-        ticks = _name_places(list(range(len(names))), texts)
-        return {**ticks, "ticklabeloverflow": "allow", "tickangle": 0}
+        named = _name_places(list(range(len(names))), texts)
+        return {**named, "ticklabeloverflow": "allow", "tickangle": 0}
     numbers = np.concatenate([[], *(np.asarray(array, dtype=float) for array in drawn)])
     found = numbers[np.isfinite(numbers)]
     if axis.scale == "log" and not axis.ticks and not axis.whole:

@@ -163,13 +163,23 @@ def list_sweep_charts(swept: SweepData, comparison: Comparison) -> dict[str, Swe
     Beside those of every sweep there is one over each key with several numbers, and in place of one
     heat map one for each of the best methods that have two such keys.
     """
-    makers = dict(SWEEP_CHARTS)
-    methods = _methods_with_heat_maps(swept, comparison)
-    for place, method in enumerate(methods):
-        name = "heat_map" if place == 0 else f"heat_map_{_simplify_name(method)}"
+    makers: dict[str, SweepChartMaker] = {}
+    for name, maker in SWEEP_CHARTS.items():
+        makers[name] = maker
+        if name == "learning_rate":
+            for key in list_line_keys(swept):
+                makers[name_key_chart(key)] = partial(plot_over_key, key=key)
+        if name == "heat_map":
+            makers |= _list_heat_maps(swept, comparison)
+    return makers
+
+
+def _list_heat_maps(swept: SweepData, comparison: Comparison) -> dict[str, SweepChartMaker]:
+    """Return the makers of heat maps of one method each, none if there is one for all."""
+    makers: dict[str, SweepChartMaker] = {}
+    for method in _methods_with_heat_maps(swept, comparison):
+        name = f"heat_map_{_simplify_name(method)}" if makers else "heat_map"
         makers[name] = partial(_plot_heat_map_of, method=method, name=name)
-    for key in list_line_keys(swept):
-        makers[name_key_chart(key)] = partial(plot_over_key, key=key)
     return makers
 
 

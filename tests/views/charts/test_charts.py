@@ -306,8 +306,8 @@ def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_
     assert curve.x[-1] == max(steps) and curve.y[-1] == pytest.approx(finals[2])
     grid = np.array([0, 1, 2])
     for is_finished, end in ((True, 2.0), (False, np.inf)):
-        curve = FitCurve(grid[:2], np.array([4.0, 2.0]), is_finished)
-        assert interpolate_curve(grid, curve).tolist() == [4, 2, end]
+        own = FitCurve(grid[:2], np.array([4.0, 2.0]), is_finished)
+        assert interpolate_curve(grid, own).tolist() == [4, 2, end]
 
 
 def test_the_profile_is_the_share_within_a_factor_of_the_quickest(
