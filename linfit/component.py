@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from linfit.errors import shorten
+from linfit.synonyms import find_meant_component, find_meant_key, find_nearest_component
 
 #: Group of entry points by which an installed package declares modules that define components.
 ENTRY_POINTS = "linfit.components"
@@ -241,19 +242,31 @@ else:
             return SerializeAsAny[Annotated[group, BeforeValidator(group.choose)]]
 
 
-#: Names whose meaning spelling alone would miss.
-ALIASES = {"gpu": "cuda"}
+def describe_unknown(
+    what: str, name: str, known: Mapping[str, Any] | list[str], meant: str | None = None
+) -> str:
+    """Return a sentence that `name` is unknown, with the nearest known name and a list of all.
 
-
-def describe_unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """Return a sentence that `name` is unknown.
-
-    It has the nearest known name and a list of all.
+    `meant` is the name that is meant, if the caller knows it better than spelling does.
     """
     name = shorten(name)
     if not known:
         return f"no {what} {name!r}: there are none"
-    alias = ALIASES.get(name)
-    near = [alias] if alias in known else get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = _suggest(what, name, known, meant)
     return f"no {what} {name!r}: {hint}there are {', '.join(sorted(known))}"
+
+
+def _suggest(what: str, name: str, known: Mapping[str, Any] | list[str], meant: str | None) -> str:
+    """Return a question for the name that is meant: by meaning, then by spelling."""
+    if meant is None:
+        is_key = what.endswith("key")
+        found = find_meant_key(name, known) if is_key else find_meant_component(what, name)
+        # A group may lack the component; a key or an override may be one of another section.
+        meant = found if found in known or not str(found).isidentifier() else None
+    if meant is not None:
+        return f"did you mean {meant!r}? "
+    nearest = find_nearest_component(what, name)
+    if nearest in known:
+        return f"{nearest!r} is nearest in meaning, "
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

@@ -35,6 +35,7 @@ from linfit.problem.split import Split
 from linfit.problem.theory.sufficient_statistics import summarize
 from linfit.problem.threads import limit_blas_threads
 from linfit.settings import CPU, AutoEngine, Device, Engine, MLflowTracking, Record, Stop, Tracking
+from linfit.synonyms import VALUE_HINTS
 
 GROUPS: dict[str, type[Component]] = {
     group.group: group
@@ -320,4 +321,8 @@ def _explain_part(part: Any) -> str:
     if part["type"] == "missing":
         return f"{key} is required"
     message = message.replace("a valid tuple", "a list, [A,B,…]")
-    return f"{key}: got {shorten(repr(part['input']))}, {message[:1].lower()}{message[1:]}"
+    given = part["input"]
+    hint = f": {VALUE_HINTS[key]}" if key in VALUE_HINTS else ""
+    if part["type"] == "int_type" and isinstance(given, float) and given.is_integer():
+        hint = f": write {int(given)}"
+    return f"{key}: got {shorten(repr(given))}, {message[:1].lower()}{message[1:]}{hint}"

@@ -20,15 +20,15 @@ class RecordingError(LinfitError):
 
 
 def escape_unprintable(text: str) -> str:
-    """Return the text with control characters as escapes.
+    """Return the text with control characters as escape sequences, but for newlines and tabs.
 
-    Newlines and tabs stay.
+    Characters that join the letters or emojis around them stay.
     """
     if text.isascii() and text.isprintable():
         return text
+    kept = "\n\t\u200c\u200d"
     return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1]
-        for letter in text
+        letter if letter.isprintable() or letter in kept else repr(letter)[1:-1] for letter in text
     )
 
 

@@ -6,19 +6,22 @@ last number is recorded, so nothing that goes wrong here fails a run. `pictures=
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import Fit, Status
 from linfit.errors import LinfitError
 from linfit.sweeps.run.result import RecordedRun, RunResult
+from linfit.system.scratch import temporary_folder
 from linfit.tracking.schema import descriptions, mlflow_names
 from linfit.views.report.attempts import try_to_make
 
 if TYPE_CHECKING:  # pandas is for sweeps alone
+    from linfit.tracking.read.access import ReadPolicy
+    from linfit.tracking.read.reader import StoredRun
     from linfit.views.analysis.compare import ComparedSweep
     from linfit.views.analysis.comparison import Comparison
     from linfit.views.analysis.rounding import Twins
@@ -39,20 +42,27 @@ class Publication:
 
 
 @isolate_from_caller
-def sweep(arguments: Sequence[str]) -> Results:
+def sweep(arguments: Mapping[str, Any] | Sequence[str] | str) -> Results:
     """Run a sweep as `linfit run -m` does, record it, draw it, and return its results.
 
     >>> results = linfit.sweep(["optimizer=adam,sgd", "seed=0,1"])  # doctest: +SKIP
+    >>> results = linfit.sweep("optimizer=adam,sgd seed=0,1")  # doctest: +SKIP
+    >>> results = linfit.sweep({"optimizer": ["adam", "sgd"], "seed": range(2)})  # doctest: +SKIP
     >>> results.table  # doctest: +SKIP
+
+    Values of a dict are swept where they are a list, a range or an array; a list that is itself a
+    value stands in a list, `{"dataset.features": [["a", "b"]]}`. A text is what stands behind `=`
+    on the command line, and `linfit.arrays(…)` is the value of `dataset`.
 
     `pictures=false` among the arguments skips pictures, leaderboard and report. Raises ConfigError
     before anything runs if the config is wrong.
     """
+    from linfit.sweeps.compose.python_arguments import list_sweep_arguments
     from linfit.sweeps.run.hydra_app import execute
     from linfit.views.report.artifacts import open_sweep_data
     from linfit.views.results import Results
 
-    result = execute(["--multirun", *arguments])
+    result = execute(["--multirun", *list_sweep_arguments(arguments)])
     if result.recorded is None or result.sweep_id is None:
         raise LinfitError("nothing was swept: `linfit run` takes what this is")
 
@@ -166,6 +176,81 @@ def run_twins(data: SweepData, rows: Iterable[int]) -> Twins:
             continue
     found = zip(configs, compare_with_twins(list(configs.values())), strict=True)
     return {row: parting for row, parting in found if parting is not None}
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """The MLflow model of a run."""
+
+    run_id: str
+    model_id: str
+    place: str
+    """The address of its files."""
+    is_new: bool
+    """False if the run had it already."""
+
+    @property
+    def uri(self) -> str:
+        """The address by which MLflow loads it."""
+        return f"models:/{self.model_id}"
+
+
+@isolate_from_caller
+def publish_model(
+    reference: str = "last",
+    uri: str | None = None,
+    artifacts: str | None = None,
+    data: str | Path | None = None,
+    trust: bool = False,
+) -> PublishedModel:
+    """Log the MLflow model of a recorded fit, unless it has one, and return it.
+
+    Of a sweep it is the one of its best fit. LinfitError where the fit did not finish, or its
+    weights or data are gone. Data files are opened below the working directory and below `data`;
+    plug-ins are imported only with `trust`.
+    """
+    from linfit.tracking.read.reader import RunReader
+    from linfit.tracking.read.trained import find_logged_model
+    from linfit.tracking.store.store import resolve_store
+
+    store = resolve_store(uri, artifacts)
+    record = RunReader(store).find_run(reference)
+    is_new = False
+    found = find_logged_model(record)
+    if found is None:
+        _log_model(record, create_policy(data, trust))
+        is_new = True
+        found = find_logged_model(record)
+        assert found is not None
+    return PublishedModel(record.run_id, found.model_id, found.artifact_location, is_new)
+
+
+def _log_model(record: StoredRun, permits: ReadPolicy) -> None:
+    """Log the model of a fit that has none."""
+    from linfit.tracking.model import ModelFiles
+    from linfit.tracking.read.trained import read_trained
+    from linfit.tracking.write.client import ClientRecorder
+
+    if record.kind == mlflow_names.SWEEP:
+        raise LinfitError(
+            f"sweep {record.run_id} has no model of its own: "
+            "name one of its fits, as `linfit show` lists them"
+        )
+    trained = read_trained(record, permits)[1]
+    with temporary_folder() as scratch:
+        weights = scratch / mlflow_names.WEIGHTS_FILE
+        trained.write(weights)
+        recorder = ClientRecorder(record.reader.store, record.experiment)
+        recorder.log_model(record.run_id, ModelFiles.from_trained(trained, weights, record.name))
+
+
+def create_policy(data: str | Path | None, trust: bool) -> ReadPolicy:
+    """Return what the user allows a stored config."""
+    from linfit.sweeps.compose.compose import load_plugins
+    from linfit.tracking.read.access import ReadPolicy
+
+    load_plugins(())  # those of installed packages
+    return ReadPolicy(load_plugins if trust else None, None if data is None else Path(data))
 
 
 def _attach(recorded: RecordedRun, files: list[Path], folder: str | None = None) -> None:

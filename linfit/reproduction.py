@@ -236,7 +236,9 @@ def _repeat_fits(
 
     if source.sweep:
         tags = {**above, **mlflow_names.tag_reproduction(source.run_id)}
-        sample = RepeatedSample(source.name, [one.config for one in ready], source.varying, tags)
+        configs = [one.config for one in ready]
+        labels = [one.original.labels for one in ready]
+        sample = RepeatedSample(source.name, configs, source.varying, tags, labels)
         run_id, ids = repeat_sample(sample, recorder, judge, workers)
     else:
         run_id = repeat_run(ready[0].config, source.name, recorder, judge, above)

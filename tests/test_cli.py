@@ -344,7 +344,7 @@ def test_a_fit_that_cannot_be_recorded_is_failed(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ClientRecorder, "_model", full)
+    monkeypatch.setattr(ClientRecorder, "log_model", full)
     assert linfit("run", "steps=2").code == 2
     [run] = runs(client)
     assert (run.info.status, run.data.tags[mlflow_names.STATUS]) == ("FAILED", "failed")

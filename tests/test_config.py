@@ -67,7 +67,10 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         f"optimizer: no optimizer 'adm': did you mean 'adam'? there are {OPTIMIZERS}",
     ),
     ({"optimizer": {"name": "lbfgs"}}, f"optimizer: no optimizer 'lbfgs': there are {OPTIMIZERS}"),
-    (adam(learning_rate=1.0), f"optimizer: no key 'learning_rate': there are {ADAM_KEYS}"),
+    (
+        adam(learning_rate=1.0),
+        f"optimizer: no key 'learning_rate': did you mean 'lr'? there are {ADAM_KEYS}",
+    ),
     (adam(beta=1.0), f"optimizer: no key 'beta': did you mean 'betas'? there are {ADAM_KEYS}"),
     (
         {"record": {"evry": 3}},
@@ -113,7 +116,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "seed: got -1, input should be greater than or equal to 0"),
     ({"seed": 2**32}, f"seed: got {2**32}, input should be less than or equal to {2**32 - 1}"),
     ({"seed": True}, "seed: got True, input should be a valid integer"),
-    ({"seed": 1.0}, "seed: got 1.0, input should be a valid integer"),
+    ({"seed": 1.0}, "seed: got 1.0, input should be a valid integer: write 1"),
     ({"seed": None}, "seed: got None, input should be a valid integer"),
     (
         dataset("parabola", seed=-1),
@@ -124,7 +127,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         "init.seed: got True, input should be a valid integer",
     ),
     ({"steps": -1}, "steps: got -1, input should be greater than or equal to 0"),
-    ({"steps": 1e3}, "steps: got 1000.0, input should be a valid integer"),
+    ({"steps": 1e3}, "steps: got 1000.0, input should be a valid integer: write 1000"),
     ({"threads": 0}, "threads: got 0, input should be greater than or equal to 1"),
     ({"dtype": "float16"}, "dtype: got 'float16', input should be 'float32' or 'float64'"),
     ({"record": {"every": 0}}, "record.every: got 0, input should be greater than or equal to 1"),

@@ -189,7 +189,7 @@ def test_a_run_that_is_there_has_no_place_of_its_own(
         return
     client: Any = recorder
     with pytest.raises(RecordingError, match="unless it is named"):
-        client.client._model(settled.single, None)
+        client.client.log_model(settled.single, None)
 
 
 @pytest.mark.parametrize(

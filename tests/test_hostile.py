@@ -463,6 +463,8 @@ def test_the_code_in_a_stored_model_is_never_executed(
     survives(linfit, store)
     assert linfit("relocate", "--yes").code == 0
     assert linfit("reproduce", store.single).code == 0
+    assert linfit("model", store.single).code == 0
+    assert "gone.csv cannot be read" in linfit("predict", store.single, "gone.csv").err
     assert "linfit_model_1" not in sys.modules
 
 

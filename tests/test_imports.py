@@ -29,6 +29,7 @@ LAYERS = (
         "override",
         "script_fragments",
         "shell_completion",
+        "synonyms",
         "system",
         "version",
     ),
@@ -39,7 +40,7 @@ LAYERS = (
     ("tracking",),
     ("sweeps",),
     ("script", "reproduction", "verification", "views"),
-    ("publication",),
+    ("publication", "predictions"),
     ("cli", "__init__", "__main__", "hydra_plugins"),
 )
 #: The same inside of packages: their rooms, from the lowest to the highest.

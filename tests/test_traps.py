@@ -321,6 +321,7 @@ def test_reading_what_was_recorded_springs_no_trap(traps: Path) -> None:
         f"diff {run} {run} --trust",
         "verify",
         "relocate",
+        "model last",
     )
     assert marks(traps) == []
 

@@ -29,6 +29,7 @@ class LinfitSweeperConf:
     sample: int | None = None
     seed: int = 0
     filter: str | None = None
+    label: list[str] | None = None  # set in each job of a labelled grid
 
 
 ConfigStore.instance().store(

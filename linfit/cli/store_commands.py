@@ -17,6 +17,7 @@ from linfit.cli.options import (
     trust_option,
     uri_option,
 )
+from linfit.system.output import print_to_stderr
 
 if TYPE_CHECKING:
     from linfit.tracking.store.store import Store
@@ -120,6 +121,56 @@ def diff_command(one: str, other: str, uri: str | None, trust: bool, as_json: bo
     return show_diff(compare_runs(_store(uri), one, other, trust), as_json)
 
 
+@click.command("model")
+@run_argument
+@uri_option
+@data_option
+@artifacts_option
+@trust_option
+@json_option
+def model_command(reference: str, as_json: bool, **options: Any) -> None:
+    """Log the MLflow model of a run, a fit of a sweep too, and print its address.
+
+    A run that has one keeps it: a single run, and a sweep that of its best fit.
+    """
+    from linfit.publication import publish_model
+    from linfit.views.terminal.model import show_model
+
+    made = publish_model(reference, **options)
+    show_model(made.run_id, made.uri, made.place, made.is_new, as_json)
+
+
+@click.command("predict")
+@click.argument("reference", metavar="RUN")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@uri_option
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The CSV or Parquet file to write; default CSV on stdout.",
+)
+@data_option
+@trust_option
+def predict_command(reference: str, file: Path, out: Path | None, **options: Any) -> None:
+    """Predict the rows of a CSV, Parquet or numpy file with a run, of a sweep with its best fit.
+
+    FILE has the columns of the run's data, by name, but for the target. The column `held_out` says
+    which rows the fit has not seen, where FILE is the very data of the run.
+    """
+    from linfit.predictions import predict_file, require_writable, write_predictions
+
+    require_writable(out, file)
+    predictions = predict_file(reference, file, **options)
+    write_predictions(predictions, out)
+    if predictions.num_missing:
+        print_to_stderr(
+            f"linfit: note: {predictions.num_missing:,} of {len(predictions):,} rows lack a cell, "
+            "and have no prediction"
+        )
+    if out is not None:
+        print(f"{len(predictions):,} predictions of run {predictions.run_id} in {out}")
+
+
 @click.command("report")
 @sweep_argument
 @uri_option
@@ -217,6 +268,8 @@ STORE_COMMANDS = (
     verify_command,
     reproduce_command,
     diff_command,
+    model_command,
+    predict_command,
     report_command,
     relocate_command,
     ui_command,

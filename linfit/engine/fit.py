@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from linfit.config import FitConfig
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
+
+#: The module that shows a fit in a notebook. It is imported when it is asked to: views know fits,
+#: and a fit knows this name alone.
+NOTEBOOK_VIEW = "linfit.views.charts.notebook_fit"
 
 
 class Status(StrEnum):
@@ -106,6 +111,19 @@ class Fit:
                 found.append(float(loss(torch.from_numpy(residual))))
         return np.array(found)
 
+    @cached_property
+    def held_out(self) -> NDArray[np.int64]:
+        """The rows of the dataset that were held out, from 0 on; empty if none were.
+
+        `np.delete(X, fit.held_out, axis=0)` are the samples that were fitted. Rows that
+        `dataset.missing=drop` leaves out do not count.
+        """
+        problem = self._found()[2]
+        samples = problem.shape[0]
+        if problem.validation is not None:
+            samples += problem.validation.shape[0]
+        return find_held_out(self.config, samples)
+
     @property
     def own_weights(self) -> tuple[tuple[str, ...], Array] | None:
         """Names and final weights `[o, q]` of the user's own terms.
@@ -176,3 +194,32 @@ class Fit:
             return None
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return float(np.linalg.norm(self.weights.astype(np.float64) - truth))
+
+    def plot(self, name: str = "loss") -> Any:
+        """Return a picture of the fit as a matplotlib figure, which a notebook shows.
+
+        `name` is loss, data or descent. ConfigError for another name, and where the fit has no such
+        picture.
+        """
+        return import_module(NOTEBOOK_VIEW).draw_fit(self, name)
+
+    def __repr__(self) -> str:
+        parts = (self.config.optimizer.name, self.config.dataset.name)
+        ended = f"{self.status.value}"
+        if self.status is Status.DIVERGED:
+            ended += f" at step {self.diverged_at_step}"
+        elif self.path is not None:
+            ended += f" at step {self.steps[-1]}, loss {self.loss:.6g}"
+        return f"<linfit.Fit of {' on '.join(parts)}: {ended}>"
+
+    def _repr_html_(self) -> str:
+        text: str = import_module(NOTEBOOK_VIEW).format_fit(self)
+        return text
+
+
+def find_held_out(config: FitConfig, samples: int) -> NDArray[np.int64]:
+    """Return the rows that a fit of this config holds out of `samples`, in order."""
+    if not config.split.validation:
+        return np.array([], np.int64)
+    masks = list(config.split.draw_held_out(samples, config.seed))
+    return np.flatnonzero(np.concatenate(masks))

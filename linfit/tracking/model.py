@@ -1,6 +1,6 @@
 """Write a fit as an MLflow model: safetensors, loaded without a pickle and without linfit.
 
-A model folder has the file of `write_weights`, and linfit/problem/linfit_model_1.py as its code:
+A model folder has the file of `TrainedFit.write`, and linfit/problem/linfit_model_1.py as its code:
 `mlflow.pyfunc.load_model` imports that copy. linfit itself loads no model: nothing stored is
 executed.
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,13 @@ from linfit.errors import LinfitError, shorten
 from linfit.problem import linfit_model_1
 from linfit.problem.datasets.readers.opened import measure_size, open_regular, require_memory
 from linfit.problem.features import FeatureMap, Features
+from linfit.problem.types import Array
 from linfit.system.atomic_files import name_file_in_errors
-from linfit.tracking.schema.mlflow_names import WEIGHTS_FILE
+from linfit.tracking.schema.mlflow_names import MODEL, OWN_MODEL, WEIGHTS_FILE
+from linfit.tracking.schema.short_names import name_model
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
 
 #: The loader of models whose features are of a plug-in, and of those that linfit logged before
 #: models had code of their own.
@@ -40,37 +45,117 @@ LOADER_OF_PLUGINS = "linfit.tracking.model"
 MODEL_PACKAGES = ("mlflow", "numpy")
 
 
-def write_weights(fit: Fit, file: Path) -> None:
-    """Write a fit's final weights W `[p, q]` and its curve.
+@dataclass(frozen=True, eq=False)
+class TrainedFit:
+    """What a fit has learnt, without its data: enough to predict, and to compare a later fit."""
 
-    The weights have the fit's dtype. A later fit is compared with these. The file's header has the
-    names of features and targets, the expansion that makes the features where they are not the
-    data's columns, the status of the fit, and the hash of all of it.
-    """
-    assert fit.problem is not None
-    tensors = {
-        "weight": np.ascontiguousarray(fit.weights),
-        "steps": fit.steps,
-        "losses": fit.losses,
-    }
-    header = {
-        "features": json.dumps(fit.problem.features),
-        "targets": json.dumps(fit.problem.targets),
-        "status": fit.status.value,
-        "fingerprint": fit.config.fingerprint(),
-    }
-    if fit.problem.expansion is not None:
-        plain, learnt = fit.problem.expansion.to_parts()
-        header["expansion"] = canonical_json(plain)
-        for name, array in learnt.items():
-            tensors[linfit_model_1.LEARNT + name] = np.ascontiguousarray(array)
-    content = as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)})
-    with name_file_in_errors(file):  # `save_file` raises an error of its own where the disk is full
-        file.write_bytes(content)
+    weights: NDArray[Any]
+    """The final weights W `[p, q]` in the fit's dtype."""
+    steps: NDArray[np.int64]
+    losses: Array
+    """The curve: the losses at the recorded steps."""
+    features: tuple[str, ...]
+    targets: tuple[str, ...]
+    expansion: FeatureMap | None
+    """The map from the data's columns to the features; None if the features are the columns."""
+    status: str
+    fingerprint: str
+
+    @staticmethod
+    def from_fit(fit: Fit) -> TrainedFit:
+        """Return what a fit of this process has learnt."""
+        assert fit.problem is not None
+        return TrainedFit(
+            fit.weights,
+            fit.steps,
+            fit.losses,
+            fit.problem.features,
+            fit.problem.targets,
+            fit.problem.expansion,
+            fit.status.value,
+            fit.config.fingerprint(),
+        )
+
+    @staticmethod
+    def read(file: Path) -> TrainedFit:
+        """Read a file of `write`; LinfitError if it was changed after it was written."""
+        tensors, header = read_weights(file)
+        try:
+            expansion = None
+            if "expansion" in header:
+                plain = json.loads(header["expansion"])
+                require_features(plain["features"]["name"])
+                expansion = FeatureMap.from_parts(plain, linfit_model_1.cut_prefix(tensors))
+            features, targets = (tuple(json.loads(header[key])) for key in ("features", "targets"))
+            status, fingerprint = header["status"], header["fingerprint"]
+            if tensors["weight"].shape != (len(features), len(targets)):
+                raise ValueError("it has not a weight for each feature and target")
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise LinfitError(f"{file} is no file of weights: {shorten(str(error))}") from error
+        return TrainedFit(
+            tensors["weight"],
+            tensors["steps"],
+            tensors["losses"],
+            features,
+            targets,
+            expansion,
+            status,
+            fingerprint,
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the data's own columns, from which the features are made."""
+        return self.features if self.expansion is None else self.expansion.columns
+
+    @property
+    def is_of_plugin(self) -> bool:
+        """True if a plug-in makes the features."""
+        name = "raw" if self.expansion is None else self.expansion.features.name
+        return name not in linfit_model_1.FUNCTIONS
+
+    def create_predictor(self) -> linfit_model_1.LinearPredictor:
+        """Return the predictor that the fit's MLflow model has."""
+        expand = self.expansion or (lambda columns: columns)
+        return linfit_model_1.LinearPredictor(
+            self.weights, list(self.columns), list(self.targets), expand
+        )
+
+    def write(self, file: Path) -> None:
+        """Write weights and curve.
+
+        The file's header has the names of features and targets, the expansion that makes the
+        features where they are not the data's columns, the status of the fit, and the hash of all
+        of it.
+        """
+        tensors = {
+            "weight": np.ascontiguousarray(self.weights),
+            "steps": self.steps,
+            "losses": self.losses,
+        }
+        header = {
+            "features": json.dumps(self.features),
+            "targets": json.dumps(self.targets),
+            "status": self.status,
+            "fingerprint": self.fingerprint,
+        }
+        if self.expansion is not None:
+            plain, learnt = self.expansion.to_parts()
+            header["expansion"] = canonical_json(plain)
+            for name, array in learnt.items():
+                tensors[linfit_model_1.LEARNT + name] = np.ascontiguousarray(array)
+        content = as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)})
+        with name_file_in_errors(file):  # `save_file` has an error of its own for a full disk
+            file.write_bytes(content)
+
+
+def write_weights(fit: Fit, file: Path) -> None:
+    """Write the final weights of a fit, and its curve, with which a later fit is compared."""
+    TrainedFit.from_fit(fit).write(file)
 
 
 def read_weights(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the tensors and the header of a file of `write_weights`.
+    """Return the tensors and the header of a file of `TrainedFit.write`.
 
     LinfitError, which names it, if it was changed after it was written.
     """
@@ -104,11 +189,7 @@ def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
     name = None if expansion is None else expansion["features"]["name"]
     if name is None or name in linfit_model_1.FUNCTIONS:
         return linfit_model_1._load_pyfunc(path)
-    if name not in Features.choices:
-        raise LinfitError(
-            f"the features {shorten(repr(name))} of this model are a plug-in's: "
-            "import the plug-in's module, then load the model"
-        )
+    require_features(name)
     linfit_model_1._let_server_read_csv()
     header, tensors = linfit_model_1.read_tensors(Path(path))
     expand = FeatureMap.from_parts(expansion, linfit_model_1.cut_prefix(tensors))
@@ -117,33 +198,49 @@ def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
     )
 
 
+def require_features(name: Any) -> None:
+    """Raise LinfitError if the features with this name are of a plug-in that is not imported."""
+    if name not in Features.choices:
+        raise LinfitError(
+            f"the features {shorten(repr(name))} of this model are a plug-in's: "
+            "import the plug-in's module, then load the model"
+        )
+
+
 @dataclass(frozen=True)
 class ModelFiles:
-    """An MLflow model: a weights file, its input columns and targets."""
+    """The parts of an MLflow model: a weights file, its input columns and its targets."""
 
     weights: Path
     columns: tuple[str, ...]
     targets: tuple[str, ...]
+    name: str
+    """The model's name in MLflow."""
     of_plugin: bool = False
     """True where a plug-in makes the features: the model needs linfit and the plug-in."""
 
     @staticmethod
-    def from_fit(fit: Fit, weights: Path) -> ModelFiles:
-        """Return the model of a fit whose weights are in `weights`."""
-        assert fit.problem is not None
-        expansion = fit.problem.expansion
-        of_plugin = (
-            expansion is not None and expansion.features.name not in linfit_model_1.FUNCTIONS
-        )
+    def from_fit(fit: Fit, weights: Path, name: str = "") -> ModelFiles:
+        """Return the model of a fit of that name, whose weights are in that file."""
+        return ModelFiles.from_trained(TrainedFit.from_fit(fit), weights, name)
+
+    @staticmethod
+    def from_trained(trained: TrainedFit, weights: Path, name: str = "") -> ModelFiles:
+        """Return the model of what a fit of that name has learnt, which is in that file."""
         return ModelFiles(
-            weights, tuple(fit.problem.columns), tuple(fit.problem.targets), of_plugin
+            weights, trained.columns, trained.targets, name_model(name), trained.is_of_plugin
         )
+
+
+def is_own_model(logged: LoggedModel) -> bool:
+    """Return True if linfit has logged this model of a run, which may have others."""
+    return OWN_MODEL in logged.tags or logged.name == MODEL
 
 
 def save_model(
     predictor: ModelFiles, folder: Path, run_id: str, model_id: str, location: str
 ) -> None:
-    """Write the MLflow model folder of a run's logged model.
+    """Write the MLflow model folder of a run and of a logged model.
 
     `mlflow.pyfunc.save_model` writes the same, but searches every file of every installed package
     for the requirements of the model.
@@ -157,8 +254,8 @@ def save_model(
     outputs = Schema([ColSpec("double", name) for name in predictor.targets])
     model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
     model.add_flavor("python_function", **_write_parts(predictor, folder))
-    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-    model.model_size_bytes = sum(sizes)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    model.model_size_bytes = sum(file.stat().st_size for file in files)
     model.save(str(folder / "MLmodel"))
 
 
@@ -167,9 +264,9 @@ def _write_parts(predictor: ModelFiles, folder: Path) -> dict[str, Any]:
     data = Path("data", WEIGHTS_FILE)
     (folder / data).parent.mkdir(parents=True)
     shutil.copyfile(predictor.weights, folder / data)
-    packages: tuple[str, ...] = MODEL_PACKAGES
-    if predictor.of_plugin:
-        packages += ("linfit-lab", "safetensors")
+    packages = (
+        (*MODEL_PACKAGES, "linfit-lab", "safetensors") if predictor.of_plugin else MODEL_PACKAGES
+    )
     for name, text in _environment(packages).items():
         (folder / name).write_text(text, encoding="utf-8")
     parts = {

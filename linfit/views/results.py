@@ -7,11 +7,19 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from linfit.component import describe_unknown
+from linfit.config import FitConfig
 from linfit.engine.caller_settings import isolate_from_caller
-from linfit.errors import ConfigError, LinfitError
+from linfit.engine.fit import find_held_out
+from linfit.errors import ConfigError, LinfitError, shorten
+from linfit.problem.linfit_model_1 import LinearPredictor
+from linfit.tracking.read.config import require_same_numbers
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import INCOMPARABLE_HINT
+from linfit.tracking.tables.swept_columns import name_column
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.sweep_data import SweepData
@@ -73,6 +81,86 @@ class Results:
             f"no fit of {self.swept.name} finished: all {len(self.swept.table)} diverged or failed"
         )
 
+    @isolate_from_caller
+    def top(self, k: int = 10, **only: Any) -> pd.DataFrame:
+        """Return the rows of the k best fits, the best first, as a pandas frame.
+
+        `only` are values of swept keys, by their short names: `results.top(3, optimizer="adam")`.
+        Fits that diverged or failed are never among them. LinfitError where nothing compares the
+        fits, ConfigError for a key that the sweep does not vary.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 0:
+            raise ConfigError(f"top takes a number of fits, got {k!r}")
+        if self.swept.compared_by is None:
+            raise LinfitError(f"{self.swept.name} has no best fits. {INCOMPARABLE_HINT}")
+        table = self.swept.table
+        values = self.swept.compared_values
+        chosen = np.isfinite(values)
+        for key, value in only.items():
+            chosen &= (table[name_column(self._find_key(key))] == value).to_numpy()
+        order = np.argsort(values, kind="stable")
+        return table.iloc[order[chosen[order]][:k]].copy()
+
+    @isolate_from_caller
+    def model(self, row: int | pd.Series[Any]) -> LinearPredictor:
+        """Return the model of a fit, which predicts: `results.model(results.best).predict(X)`.
+
+        `row` is a row of the table, or its number. X is a frame with the columns of the data, or an
+        array `[n, c]` of them. `linfit model RUN` makes it a model in MLflow. LinfitError where the
+        fit did not finish, or its data are gone.
+        """
+        from linfit.tracking.read.trained import require_finished, train_again
+
+        number, result = self._find_row(row)
+        whose = f"row {number} of {self.swept.name}"
+        require_finished(whose, result["status"], result["diverged_at_step"])
+        weights = np.array(result["weights"], np.float64)
+        none = np.array([], np.int64)
+        config = self._load_config(number)
+        return train_again(
+            config, weights, none, none.astype(float), result["status"]
+        ).create_predictor()
+
+    @isolate_from_caller
+    def held_out(self, row: int | pd.Series[Any]) -> NDArray[np.int64]:
+        """Return the rows of the data that a fit held out, as `fit.held_out` of it."""
+        config = self._load_config(self._find_row(row)[0])
+        problem = config.problem()
+        held = 0 if problem.validation is None else problem.validation.shape[0]
+        return find_held_out(config, problem.shape[0] + held)
+
+    def _find_row(self, row: Any) -> tuple[int, pd.Series[Any]]:
+        """Return the number of a row of the table, and its results; ConfigError if it is none."""
+        import pandas as pd
+
+        number = row.get("row") if isinstance(row, pd.Series) else row
+        results = self.swept.results
+        is_number = isinstance(number, int | np.integer)
+        found = results[results["row"] == (number if is_number else -1)]
+        if len(found) != 1:
+            raise ConfigError(
+                f"sweep {self.swept.name} has no fit {shorten(repr(number))}: "
+                f"give a row of its table, or its number, 0 to {len(results) - 1}"
+            )
+        return int(number), found.iloc[0]
+
+    def _load_config(self, number: int) -> FitConfig:
+        config = self.swept.load_config(number)
+        require_same_numbers(config, self.swept.manifest["fingerprint"][number].as_py())
+        return config
+
+    def _find_key(self, key: str) -> str:
+        """Return the swept key that `key` is, or is short for: `lr` for `optimizer.lr`."""
+        varying = self.swept.varying
+        if key in varying:
+            return key
+        longer = [full for full in varying if full.endswith(f".{key}")]
+        if len(longer) == 1:
+            return longer[0]
+        if longer:
+            raise ConfigError(f"{key} is short for {' and for '.join(longer)}: write the one meant")
+        raise ConfigError(describe_unknown("swept key", key, list(varying)))
+
     @cached_property
     @isolate_from_caller
     def comparison(self) -> Comparison:
@@ -104,8 +192,9 @@ class Results:
 
         `name` is leaderboard, learning_rate, curves, profile, paths, heat_map, trials, importance,
         parallel, or over_KEY for a swept key with three numbers or more, as over_batch_size; a heat
-        map takes the two swept keys `x` and `y`. ConfigError for another name, and where the
-        picture makes no sense for what the sweep varies.
+        map takes the two swept keys `x` and `y`: `lr` is short for `optimizer.lr` where no other
+        key ends so. ConfigError for another name, and where the picture makes no sense for what the
+        sweep varies.
         """
         from linfit.views.charts.chart import LeftOut
         from linfit.views.charts.heat_map import plot_heat_map
@@ -120,7 +209,8 @@ class Results:
             raise ConfigError(f"{name} takes no x and y: they are for heat_map")
 
         if x or y:
-            chart = plot_heat_map(once, self.comparison, x, y)
+            keys = [None if key is None else self._find_key(key) for key in (x, y)]
+            chart = plot_heat_map(once, self.comparison, *keys)
         else:
             chart = makers[name](once, self.comparison)
         if isinstance(chart, LeftOut):

@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from linfit.component import describe_unknown
 from linfit.config import GROUPS, FitConfig
 from linfit.engine.caller_settings import isolate_from_caller
 from linfit.errors import ConfigError, LinfitError
@@ -42,7 +44,8 @@ from linfit.sweeps.config_files.overrides import (
 )
 from linfit.sweeps.config_files.quoting import quote_column_names
 from linfit.sweeps.config_files.sources import YamlFileLoader
-from linfit.sweeps.search_space.sweeper import defer_swept_values
+from linfit.sweeps.search_space.sweeper import LABEL, defer_swept_values
+from linfit.system.host import quote_word
 
 #: Hydra's sweeper of grids: first the command line, then the keys of its `params`.
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -72,6 +75,8 @@ def open_request(arguments: Sequence[str]) -> Iterator[RunRequest]:
     """Read a command line and start Hydra; ConfigError if invalid."""
     flags = parse_flags(arguments)
     tell_of_replaced_top()
+    if not (flags.config_path or flags.config_dir):  # else they may have more experiments
+        _require_no_blank(flags.overrides)
     experiment, overrides = split_arguments(flags.overrides)
     if flags.config_name:
         experiment = resolve_experiment(flags.config_name)
@@ -202,7 +207,7 @@ def list_swept_keys(fit: ComposedFit) -> list[str]:
     sweeper = fit.composed.hydra.sweeper
     keys: list[Any] = []
     for grid in (sweeper.get("params") or {}, *(sweeper.get("grids") or [])):
-        keys += grid
+        keys += [key for key in grid if key != LABEL]
     for pair in sweeper.get("pairs") or []:
         keys += pair.get("keys", [])
     given = collect_keys(fit.overrides)
@@ -232,6 +237,29 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
     if not names:
         return locations.TOP_CONFIG, overrides
     return names[0], overrides
+
+
+def _require_no_blank(arguments: Sequence[str]) -> None:
+    """Raise ConfigError if a value was typed with a blank and without quotes.
+
+    The shell has split it, and its second half would be an experiment.
+    """
+    known = locations.find_experiments()
+    for place, (before, word) in enumerate(pairwise(arguments), 1):
+        if Override.read(before).value is None or not _is_word(word):
+            continue
+        if resolve_experiment(word) not in known:
+            value = " ".join([before, *takewhile(_is_word, arguments[place:])])
+            raise ConfigError(
+                f"{describe_unknown('experiment', word, list(known))}; if it belongs to {before}, "
+                f"a value with a blank stands in quotes: {quote_word(value)}"
+            )
+
+
+def _is_word(argument: str) -> bool:
+    """Return True for an argument that is no override."""
+    override = Override.read(argument)
+    return override.value is None and not override.deletes
 
 
 def resolve_experiment(argument: str) -> str:

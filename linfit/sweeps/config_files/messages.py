@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from traceback import walk_tb
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException, OverrideParseException
@@ -20,6 +23,7 @@ from linfit.override import Override
 from linfit.sweeps.config_files import search_path
 from linfit.sweeps.config_files.quoting import correct_quoting
 from linfit.sweeps.config_files.sources import read_package_header
+from linfit.synonyms import HYDRA_PACKAGES, find_meant_key, find_meant_keys
 from linfit.system.host import quote_word
 from linfit.system.output import print_to_stderr
 from linfit.tracking.secrets.masking import mask
@@ -180,20 +184,54 @@ def _find_file_with(part: bytes, loader: ConfigLoader) -> str:
 
 
 def _explain_option(loader: ConfigLoader, group: str, name: str) -> str:
-    if not group:
-        return describe_unknown("experiment", name, list(search_path.find_experiments()))
-    return describe_unknown(group, name, loader.get_group_options(group))
+    options = loader.get_group_options(group) if group else list(search_path.find_experiments())
+    text = describe_unknown(group or "experiment", name, options)
+    if package := HYDRA_PACKAGES.get(group, {}).get(name):
+        return f"{text}; to have it, pip install {package}"
+    if group not in GROUPS:
+        return text
+    file = f"{search_path.CONF}/{group}/{name}.yaml"
+    if name in GROUPS[group].choices:
+        return (
+            f"the {group} {name!r} has a class and no config file: write {file}, which begins with "
+            f"name: {name}"
+        )
+    is_guessed = "did you mean" in text or "nearest" in text
+    if is_guessed:
+        return text
+    return f"{text}; a plug-in's needs its module in plugins and {file} with name: {name}"
 
 
 def _explain_key(full_key: str, parent: DictConfig) -> str:
     above, _, key = full_key.rpartition(".")
-    text = describe_unknown("key", key, [str(name) for name in parent if name != "hydra"])
-    if not above:
+    known = [str(name) for name in parent if name != "hydra"]
+    root: Any = parent._get_root()
+    sections = {
+        str(name): [str(own) for own in part] if isinstance(part, DictConfig) else []
+        for name, part in root.items_ex(resolve=False)
+        if name != "hydra"
+    }
+    in_hydra = full_key.startswith("hydra.")
+    meant = None if in_hydra else find_meant_key(key, known, sections)
+    text = describe_unknown("key", key, known, meant)
+    if above:
+        component = OmegaConf.select(parent, "name", default=None)
+        text += f" in {above}={component}" if component else f" in {above}"
+    if meant is not None or in_hydra:
         return text
-    component = OmegaConf.select(parent, "name", default=None)
-    if component:
-        above = f"{above}={component}"
-    return f"{text} in {above}"
+    places = [above] if above else list(GROUPS)
+    owners = dict.fromkeys(chain(*(_owners(place, key) for place in places)))
+    return "; ".join([text, *owners])
+
+
+def _owners(section: str, key: str) -> Iterator[str]:
+    """Yield which components have a key that the chosen ones lack, under its name here."""
+    for wanted in dict.fromkeys((f"{section}.{key}", *find_meant_keys(key))):
+        group, _, own = wanted.rpartition(".")
+        choices = GROUPS[group].choices.items() if group in GROUPS else ()
+        names = [name for name, kind in choices if own in kind.model_fields]
+        if names:
+            yield f"{wanted} goes with {group}={' or '.join(sorted(names))}"
 
 
 def _explain_ambiguous(override: str) -> str:

@@ -24,6 +24,7 @@ _NO_TEXT = re.compile(
 )
 _PIECES = re.compile(rf"{_QUOTED}|[^\[\](){{}},:=\"']+|.", re.DOTALL)
 _PARTS = re.compile(rf"(?:{_QUOTED}|[^,])+")
+_BETWEEN_LISTS = re.compile(r"(?<=\]),(?=\[)")
 #: An integer that is written as a name of a column may be.
 _PLAIN = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 
@@ -70,11 +71,16 @@ def correct_quoting(override: str) -> str:
     given = Override.read(override)
     value = given.value or ""
     if value.startswith("[") and value.endswith("]"):
-        parts = (quote_text(part.strip()) for part in _PARTS.findall(value[1:-1]))
-        value = f"[{','.join(parts)}]"
+        value = ",".join(map(_quote_list, _BETWEEN_LISTS.split(value)))
     else:
         value = quote_text(value)
     return quote_word(given.with_value(value).text)
+
+
+def _quote_list(written: str) -> str:
+    """Quote each text in a list."""
+    parts = (quote_text(part.strip()) for part in _PARTS.findall(written[1:-1]))
+    return f"[{','.join(parts)}]"
 
 
 def quote_text(text: str) -> str:

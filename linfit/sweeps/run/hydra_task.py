@@ -71,7 +71,8 @@ class HydraTask:
         folder = Path(str(hydra.sweep.dir), str(hydra.sweep.subdir)).absolute()
         require_unused(folder, "hydra.sweep.subdir")
         folder.mkdir(parents=True, exist_ok=True)
-        name = name_single_run(origin.experiment, config, origin.overrides)
+        given = [*origin.overrides, *origin.hydra_overrides]
+        name = name_single_run(origin.experiment, config, given)
         self.session.start_single(config, name, self.options)
         job = int(hydra.job.num)
         result = self.session.run_single(folder, job)

@@ -19,6 +19,7 @@ from linfit.sweeps.executors.clusters import require_cluster
 from linfit.sweeps.executors.processes import IN_PROCESS, ExecutorSpec
 from linfit.sweeps.run.hydra_task import HydraTask
 from linfit.sweeps.run.options import Job
+from linfit.tracking.schema.grid_labels import is_label
 
 EXECUTOR_BACKENDS = ["dask", "loky", "ray"]
 #: The sweeper that hands over all jobs at once.
@@ -45,12 +46,11 @@ def launch_jobs(
     if workers.backend != IN_PROCESS.backend:
         require_cluster(workers)
 
-    name = expansion.experiment.rsplit("/", 1)[-1]
     # Another sweeper may choose its next jobs by the results of these.
     more = config.hydra.sweeper._target_ != LINFIT_SWEEPER
-    values = task.batches.run(jobs, name, folder, config, workers, more)
+    values = task.batches.run(jobs, expansion.experiment, folder, config, workers, more)
     return [
-        FitReturn(expansion, overrides, number, value)
+        FitReturn(expansion, _without_labels(overrides), number, value)
         for number, (overrides, value) in enumerate(zip(job_overrides, values, strict=True), first)
     ]
 
@@ -82,9 +82,16 @@ def compose_jobs(
     """
     jobs = []
     for number, overrides in enumerate(job_overrides, first):
-        config = _fit_config(expansion, overrides, number)
-        jobs.append(Job(config, tuple(filter_overrides(overrides))))
+        labels = [override for override in overrides if is_label(override)]
+        composed = _without_labels(overrides)
+        config = _fit_config(expansion, composed, number)
+        jobs.append(Job(config, (*filter_overrides(composed), *labels)))
     return jobs
+
+
+def _without_labels(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that make a config; a label would have Hydra compose each job."""
+    return [override for override in overrides if not is_label(override)]
 
 
 def _fit_config(expansion: JobComposer, overrides: Sequence[str], number: int) -> FitConfig:

@@ -63,6 +63,8 @@ class RepeatedSample:
     """Keys that their own sweep varied."""
     tags: Mapping[str, str]
     """Tags of the run that becomes their parent."""
+    labels: Sequence[Sequence[str]] = ()
+    """The override that labels each fit's grid, if any grid has one."""
 
 
 def repeat_sample(
@@ -73,8 +75,11 @@ def repeat_sample(
     Return all run ids. They are the sweep's, and those of its fits in order.
     """
     configs = sample.configs
-    records = [record_config(config, sample.varying) for config in configs]
-    fits = PlannedFits(configs, records, [()] * len(configs))
+    overrides = sample.labels or [()] * len(configs)
+    records = []
+    for config, labels in zip(configs, overrides, strict=True):
+        records.append(record_config(config, sample.varying, labels))
+    fits = PlannedFits(configs, records, overrides)
     where = ExecutorSpec(workers)
     with temporary_folder() as temporary:
         folder = SweepFolder(temporary)

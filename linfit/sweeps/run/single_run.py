@@ -114,7 +114,8 @@ class SingleRun:
 
         model = None
         if fit.loss != float("inf"):  # a failed or diverged fit predicts nothing
-            model = ModelFiles.from_fit(fit, folder / mlflow_names.WEIGHTS_FILE)
+            weights = folder / mlflow_names.WEIGHTS_FILE
+            model = ModelFiles.from_fit(fit, weights, row.name)
         try:
             self.recorder.end_run(self.run_id, row, files, model)
         except (LinfitError, OSError) as error:

@@ -27,6 +27,7 @@ from linfit.sweeps.search_space.run_names import (
     create_section_reader,
     expand_varying_sections,
     find_varying_keys,
+    name_sweep,
 )
 from linfit.tracking.schema.config_record import record_config
 from linfit.tracking.tables.manifest import PlannedFits, extend_manifest
@@ -44,7 +45,7 @@ class SweepBatches:
     def run(
         self,
         jobs: Sequence[Job],
-        name: str,
+        experiment: str,
         folder: Path,
         settings: DictConfig,
         workers: ExecutorSpec = IN_PROCESS,
@@ -70,11 +71,13 @@ class SweepBatches:
         )
         fits = _plan_fits([configs[place] for place in places], varying, overrides[first:])
         if self.sweep is None:
+            name = name_sweep(experiment, varying, None if more else len(self.jobs))
             question = self.options.question
             typed = self.options.typed
             info = SweepInfo.create(name, varying, workers, milliseconds_now(), question, typed)
             self.sweep = self._start(fits, info, folder, settings, more)
         else:
+            self.sweep.final_name = name_sweep(experiment, varying, len(self.jobs))
             extend_manifest(folder, fits, varying)
             self.sweep.extend(varying, fits.records, fits.configs)
             self._note_folder(folder)

@@ -70,6 +70,8 @@ class SweepRun:
     """True while further batches of fits may come. The parent's params are those that all its
     fits share, so it gets them when the last batch has come."""
 
+    final_name: str = ""
+    """The parent's name once all batches have come; empty if it keeps its own."""
     run_id: str = field(init=False, default="")
     varying: tuple[str, ...] = field(init=False)
     """The keys that vary among the fits that have come."""
@@ -169,7 +171,7 @@ class SweepRun:
 
         run_ids = {row: done.run_id for row, done in self.completed.items() if done.run_id}
         parts = self._pipeline.parts
-        tables = parts.merge(run_ids, self._take_new_names())
+        tables = parts.merge(run_ids, self._take_new_names(), self.varying)
         files = [
             self._file(mlflow_names.MANIFEST),
             *tables,
@@ -260,7 +262,7 @@ class SweepRun:
             return None
         weights = folder / mlflow_names.WEIGHTS_FILE
         write_weights(fit, weights)
-        return ModelFiles.from_fit(fit, weights)
+        return ModelFiles.from_fit(fit, weights, self.completed[row].name)
 
     def _record_best(self) -> None:
         """Record the best fits as runs, if only these become runs."""
@@ -289,9 +291,10 @@ class SweepRun:
         amendments = {} if is_known else self._rename_fits()
         tags = mlflow_names.tag_varying(self.varying)
         params = self.row.params if self.more else {}
-        amendments[self.run_id] = run_records.Amendment(params=params, tags=tags)
+        amendments[self.run_id] = run_records.Amendment(self.final_name, params=params, tags=tags)
         self.recorder.amend_runs(amendments)
-        self.row = replace(self.row, tags={**self.row.tags, **tags})
+        name = self.final_name or self.row.name
+        self.row = replace(self.row, name=name, tags={**self.row.tags, **tags})
         self.more = False
 
     def _rename_fits(self) -> dict[str, run_records.Amendment]:

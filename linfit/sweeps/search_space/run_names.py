@@ -10,7 +10,10 @@ from typing import Any
 from linfit.component import Frozen
 from linfit.config import FitConfig, canonical_json, flatten_config
 from linfit.override import Override
-from linfit.tracking.schema.config_record import label_fit
+from linfit.sweeps.config_files.search_path import TOP_CONFIG
+from linfit.tracking.schema.config_record import UNNAMED_KEYS, list_fit_words
+from linfit.tracking.schema.grid_labels import is_label
+from linfit.tracking.schema.short_names import MAX_RUN_NAME, name_by_words
 
 
 def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) -> tuple[str, ...]:
@@ -22,6 +25,8 @@ def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) ->
     values: dict[str, set[str]] = {}
     jobs: Counter[str] = Counter()
     for text, count in Counter(chain.from_iterable(overrides)).items():
+        if is_label(text):
+            continue
         override = Override.read(text)
         key = override.key
         if override.deletes:
@@ -35,14 +40,31 @@ def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) ->
 
 
 def name_single_run(config_name: str, config: FitConfig, overrides: Sequence[str]) -> str:
-    """Name a single run by its experiment and overrides.
+    """Name a single run by its experiment and its overrides: `linear_adam lr=0.1`."""
+    given = [text for text in overrides if not text.startswith("hydra") or is_label(text)]
+    changed = list_fit_words(config, find_varying_keys([given]), given)
+    own = [] if config_name == TOP_CONFIG else [config_name.rsplit("/", 1)[-1]]
+    return name_by_words([*own, *changed]) or "fit"
 
-    An example is `linear_adam lr=0.1`.
+
+def name_sweep(config_name: str, varying: Sequence[str], num_fits: int | None) -> str:
+    """Name a sweep by its experiment, without one by what varies: `optimizer × lr, 90 fits`.
+
+    `num_fits` is None as long as further fits may come.
     """
-    given = [override for override in overrides if not override.startswith("hydra")]
-    changed = label_fit(config, find_varying_keys([given]), given)
-    own = "" if config_name == "linfit" else config_name.rsplit("/", 1)[-1]
-    return f"{own} {changed}".strip() or "fit"
+    if config_name != TOP_CONFIG:
+        return config_name.rsplit("/", 1)[-1]
+    named = [key for key in varying if key.split(".")[0] not in UNNAMED_KEYS]
+    ends = [key.rpartition(".")[2] for key in named]
+    words = []
+    for key, end in zip(named, ends, strict=True):
+        words.append(end if ends.count(end) == 1 else key)
+    if num_fits is None:
+        return name_by_words(words, " × ") or "sweep"
+    count = "1 fit" if num_fits == 1 else f"{num_fits:,} fits"
+    if not words:
+        return count
+    return f"{name_by_words(words, ' × ', MAX_RUN_NAME - len(count) - 2)}, {count}"
 
 
 def expand_varying_sections(

@@ -4,7 +4,7 @@
       sweeper:
         params: {seed: "0,1,2"}           # crossed with everything else; the command line wins
         pairs: [{keys: [optimizer, optimizer.lr], values: [[sgd, 0.1], [adam, 0.01]]}]
-        grids: [{steps: "10,100"}, {steps: 1000, dtype: float64}]   # one after the other
+        grids: [{steps: "10,100"}, {steps: 1000, dtype: float64, label: A}]  # one after the other
         sample: null                      # number of random draws instead of all combinations
         seed: 0                           # of the draws
         filter: optimizer.lr < 0.1 or steps > 10         # see filters.py
@@ -13,6 +13,8 @@ Values in `params` and `grids` are written as on the command line. With `sample`
 independently: uniformly from listed or ranged values, uniformly from `interval(a,b)`, uniformly on
 a log scale from `tag(log,interval(a,b))`, and as an integer from a to b from `int(interval(a,b))`;
 one row of each pair and one of the grids is drawn uniformly.
+
+The `label` of a grid stands in names and labels for the keys that have one value in it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from pydantic import Field, ValidationError
 
 from linfit.component import Frozen, Seed
 from linfit.config import GROUPS, explain_validation_errors
-from linfit.errors import ConfigError
+from linfit.errors import ConfigError, shorten
 from linfit.override import Override
 from linfit.sweeps.config_files.overrides import (
     collect_given_keys,
@@ -45,6 +47,7 @@ from linfit.sweeps.search_space.axes import (
     MAX_FITS,
     AxisRow,
     IntervalAxis,
+    Setting,
     SweepAxis,
     derive_generator,
     pair_axes,
@@ -52,7 +55,11 @@ from linfit.sweeps.search_space.axes import (
     render_value,
 )
 from linfit.sweeps.search_space.filters import JobFilter
+from linfit.tracking.schema.grid_labels import LABEL_KEY, GridLabel
+from linfit.tracking.schema.short_names import MAX_RUN_NAME, write_on_one_line
 
+#: The entry of a grid that is no key of a config.
+LABEL = "label"
 #: Draws that a filter may drop for each that it keeps.
 MAX_DRAWS = 1000
 
@@ -93,9 +100,33 @@ def validate_sweep_spec(node: Mapping[str, Any] | DictConfig) -> SweepSpec:
         if value is not None:
             given[key] = value
     try:
-        return SweepSpec.model_validate(given)
+        ways = SweepSpec.model_validate(given)
     except ValidationError as error:
         raise ConfigError(f"hydra.sweeper.{explain_validation_errors(error)}") from error
+    _check_labels(ways.grids)
+    return ways
+
+
+def _check_labels(grids: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ConfigError for a label that cannot stand in a name, or that two grids have."""
+    first: dict[str, int] = {}
+    for index, grid in enumerate(grids):
+        if LABEL not in grid:
+            continue
+        label = grid[LABEL]
+        is_text = isinstance(label, str) and label == write_on_one_line(label).strip()
+        if not is_text or not 1 <= len(label) <= MAX_RUN_NAME:
+            raise ConfigError(
+                f"hydra.sweeper.grids[{index}].label: got {shorten(repr(label))}, must be text of "
+                f"1 to {MAX_RUN_NAME} characters on one line, without blanks around it, as in "
+                f"label: 'with momentum'"
+            )
+        earlier = first.setdefault(label, index)
+        if grid != grids[earlier]:
+            raise ConfigError(
+                f"hydra.sweeper.grids[{earlier}] and grids[{index}] are both labelled {label!r} "
+                f"and have different settings: give each its own label"
+            )
 
 
 def generate_jobs(
@@ -232,10 +263,20 @@ def _grids(ways: SweepSpec, arguments: Sequence[str], loader: ConfigLoader | Non
             pair_keys += pair.keys
     grids: list[Axes] = []
     for index, values in enumerate(ways.grids or ({},)):
-        own = _without(_written(f"grids[{index}]", values, loader), won)
+        settings = {key: value for key, value in values.items() if key != LABEL}
+        own = _without(_written(f"grids[{index}]", settings, loader), won)
         require_unique_keys([*pair_keys, *chain(*map(find_given_keys, (*own, *left)))])
-        grids.append([*pairs, *(parse_axis(override, ways.seed) for override in own), *shared])
+        axes = [*pairs, *(parse_axis(override, ways.seed) for override in own), *shared]
+        grids.append([*axes, _label_axis(values[LABEL], axes)] if LABEL in values else axes)
     return grids
+
+
+def _label_axis(label: str, axes: Axes) -> SweepAxis:
+    """Return the axis of a grid's label, which stands for the keys with one value in it."""
+    several = [axis for axis in axes if isinstance(axis, IntervalAxis) or axis.size > 1]
+    named = tuple(key for axis in several for key in axis.keys)
+    setting = Setting(GridLabel(label, named).override, LABEL_KEY, label)
+    return SweepAxis((), 1, lambda _: (setting,))
 
 
 def _without(overrides: Sequence[ParsedOverride], won: set[str]) -> list[ParsedOverride]:

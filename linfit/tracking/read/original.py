@@ -20,6 +20,7 @@ from linfit.tracking.read.reader import RunReader, StoredRun
 from linfit.tracking.read.sweep_tables import FitRows, SweepTables
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.config_record import name_fit
+from linfit.tracking.schema.grid_labels import is_label
 from linfit.tracking.tables.manifest import read_sweep_info
 
 
@@ -35,6 +36,8 @@ class StoredFit:
     config: FitConfig | None
     outcome: Outcome | None
     why: str = ""
+    labels: tuple[str, ...] = ()
+    """The override that labels its grid, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +172,10 @@ def _read_original(row: int, parts: FitRows, swept: _Swept, permits: ReadPolicy)
         config = permits.authorize(stored, planned["fingerprint"], swept.kept)
     except ConfigError as error:
         return StoredFit(f"row {row}", run_id, None, None, str(error))
-    return StoredFit(
-        name_fit(config, swept.varying, row), run_id, config, read_row_outcome(result, curve)
-    )
+    given = planned["overrides"] or ()
+    labels = tuple(override for override in given if is_label(override))
+    name = name_fit(config, swept.varying, row, labels)
+    return StoredFit(name, run_id, config, read_row_outcome(result, curve), labels=labels)
 
 
 def _varying_in(text: str) -> tuple[str, ...]:

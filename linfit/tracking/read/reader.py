@@ -14,7 +14,7 @@ from mlflow.entities import Run, ViewType
 
 from linfit.config import FitConfig
 from linfit.engine.fit import Status
-from linfit.errors import ConfigError, LinfitError, shorten
+from linfit.errors import ConfigError, LinfitError, RecordingError, shorten
 from linfit.problem.types import Array
 from linfit.tracking.provenance import environment
 from linfit.tracking.provenance.environment import Provenance
@@ -444,6 +444,18 @@ class StoredRun:
         if not folder.is_dir():
             return []
         return sorted(file.name for file in folder.iterdir())
+
+    def find_model_address(self) -> str | None:
+        """Return the address of the run's MLflow model; None where there is none."""
+        condition = f"source_run_id = '{self.run_id}'"
+        try:
+            with as_recording_error(self.reader.store):
+                found = self.reader.client.search_logged_models(
+                    list(self.reader.experiments), condition, max_results=1
+                )
+        except RecordingError:  # servers of MLflow 2 know no such models
+            return None
+        return f"models:/{found[0].model_id}" if found else None
 
     def fetch_file(self, name: str, most: int | None = None) -> Path:
         """Return an artifact as a local file.

@@ -21,7 +21,7 @@ from linfit.tracking.tables.parquet import read_metadata, read_table
 from linfit.tracking.tables.parts import TABLE_SCHEMAS, hash_table
 
 #: The columns that are read of each file.
-MANIFEST_COLUMNS = ("row", "name", "fingerprint", "config")
+MANIFEST_COLUMNS = ("row", "overrides", "name", "fingerprint", "config")
 RESULTS_COLUMNS = ("row", "status", "dtype", "weights", "run_id")
 CURVES_COLUMNS = ("row", "step", "loss")
 

@@ -13,11 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from linfit.config import GROUPS, FitConfig, canonical_json, flatten_config, hash_data
 from linfit.conventions import CONFIG_SCHEMA
 from linfit.override import Override
 from linfit.problem.datasets.files import TabularFile
 from linfit.tracking.schema import limits
+from linfit.tracking.schema.grid_labels import find_label
+from linfit.tracking.schema.short_names import name_fit_by_words, number_name, write_value
 from linfit.tracking.secrets.masking import mask_data
 
 #: Functions that write what `json.dumps` does, several times as fast.
@@ -50,7 +54,7 @@ class ConfigRecord:
 
     def name_at(self, place: int) -> str:
         """Return the name of the fit in its sweep."""
-        return self.label or f"fit {place}"
+        return number_name(self.label, place)
 
 
 def record_config(
@@ -63,7 +67,7 @@ def record_config(
     data = config.as_dict()
     numbers = config.numbers(data)
     return ConfigRecord(
-        _label(data, varying, overrides),
+        _name(data, varying, overrides),
         _serialize(data),
         hash_data(numbers),
         _params(config, numbers),
@@ -75,7 +79,7 @@ def name_fit(
     config: FitConfig, varying: Sequence[str], place: int, overrides: Sequence[str] = ()
 ) -> str:
     """Return the name of a fit in its sweep."""
-    return label_fit(config, varying, overrides) or f"fit {place}"
+    return number_name(label_fit(config, varying, overrides), place)
 
 
 def label_fit(config: FitConfig, varying: Sequence[str], overrides: Sequence[str] = ()) -> str:
@@ -84,7 +88,14 @@ def label_fit(config: FitConfig, varying: Sequence[str], overrides: Sequence[str
     A component is its name alone, the one by which an override chose it. Keys are as short as they
     are unambiguous.
     """
-    return _label(config.as_dict(), varying, overrides)
+    return name_fit_by_words(list_fit_words(config, varying, overrides))
+
+
+def list_fit_words(
+    config: FitConfig, varying: Sequence[str], overrides: Sequence[str] = ()
+) -> list[str]:
+    """Return the words of `label_fit`."""
+    return _list_words(config.as_dict(), varying, overrides)
 
 
 def select_swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
@@ -100,7 +111,25 @@ def describe_stored_fit(
     `text` is its config as stored.
     """
     data = json.loads(text)["config"]
-    return _label(data, varying, overrides) or f"fit {place}", _swept(data, varying)
+    name = number_name(_name(data, varying, overrides), place)
+    return name, _swept(data, varying)
+
+
+def read_swept_values(
+    text: str, varying: Sequence[str], overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Return the values of the varying keys in the config that is stored as `text`.
+
+    A component is the name by which an override chose it. A key that the config lacks is left out.
+    """
+    data = from_json(text)["config"]
+    chosen = _read_choices(varying, overrides)
+    found = {}
+    for key in varying:
+        is_known, value = _find(data, key)
+        if is_known:
+            found[key] = chosen.get(key, value)
+    return found
 
 
 def serialize_config(config: FitConfig) -> str:
@@ -148,23 +177,38 @@ def parse_choice(override: str) -> tuple[str, str] | None:
     return None
 
 
-def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
-    chosen = {}
-    if not GROUPS.keys().isdisjoint(varying):
-        chosen = dict(filter(None, map(parse_choice, overrides)))
+def _name(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
+    return name_fit_by_words(_list_words(data, varying, overrides))
+
+
+def _list_words(
+    data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]
+) -> list[str]:
+    """Return the words for the values of a fit, with its grid's label for those it stands for."""
+    chosen = _read_choices(varying, overrides)
+    label = find_label(overrides)
+    words = [] if label is None else [label.text]
     ends = [key.rsplit(".", 1)[-1] for key in varying]
-    words = []
     for key, end in zip(varying, ends, strict=True):
         is_known, value = _find(data, key)
         if not is_known or key.split(".")[0] in UNNAMED_KEYS:
+            continue
+        if label is not None and label.stands_for(key):
             continue
         value = chosen.get(key, value)
         if isinstance(value, str):
             words.append(value)
         else:
             short = end if ends.count(end) == 1 else key
-            words.append(f"{short}={_text(value)}")
-    return " ".join(words)
+            words.append(f"{short}={_FAST.get(type(value), write_value)(value)}")
+    return words
+
+
+def _read_choices(varying: Sequence[str], overrides: Sequence[str]) -> dict[str, str]:
+    """Return the names by which overrides chose components, if a group varies."""
+    if not any(key in GROUPS for key in varying):
+        return {}
+    return dict(filter(None, map(parse_choice, overrides)))
 
 
 def _swept(data: dict[str, Any], varying: Sequence[str]) -> dict[str, float]:

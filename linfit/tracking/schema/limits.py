@@ -2,8 +2,8 @@
 
 | thing | characters at most | longer ones |
 |---|---|---|
-| name of a run | 250 | are cut, with a digest that keeps them apart; the sweep's tables have them |
-| value of a param | 6,000 | are cut in the same way |
+| name of a run | 250 | are cut by linfit after 60 already, see `short_names` |
+| value of a param | 6,000 | are cut, with a digest that keeps them apart |
 | value of a tag | 8,000 | are cut in the same way; a config is in the sweep's manifest instead |
 | digest of a dataset | 36 | are cut |
 | schema of a dataset | 1,048,575 | are left out, and a note says so |
@@ -24,7 +24,6 @@ from typing import Protocol
 
 from linfit.errors import RecordingError, shorten
 
-MAX_RUN_NAME = 250
 MAX_PARAM = 6000
 MAX_TAG = 8000
 MAX_DATASET_DIGEST = 36

@@ -64,6 +64,8 @@ MANIFEST = "manifest.parquet"
 RESULTS = "results.parquet"
 CURVES = "curves.parquet"
 MODEL = "model"
+#: The tag of a logged model that linfit has logged; before it, its name was `MODEL`.
+OWN_MODEL = "linfit.model"
 PICTURES = "pictures"
 REPORT = "report.html"
 TWINS = "twins.json"

@@ -43,6 +43,7 @@ from linfit.tracking.schema.mlflow_names import (
     tag_notes,
     tag_varying,
 )
+from linfit.tracking.schema.short_names import name_by_words
 from linfit.tracking.secrets.masking import mask
 
 MetricPoints = tuple[tuple[str, float, int], ...]
@@ -78,12 +79,9 @@ class RunRecord:
     dataset: DatasetRecord | None = None
 
     def __post_init__(self) -> None:
-        """Shorten the name and the tags to what every store holds."""
-        if len(self.name) > limits.MAX_RUN_NAME:
-            object.__setattr__(
-                self, "name", limits.shorten_with_digest(self.name, limits.MAX_RUN_NAME)
-            )
-        if max(map(len, self.tags.values()), default=0) > limits.MAX_TAG:
+        """Shorten the name to what people read, and the tags to what every store holds."""
+        object.__setattr__(self, "name", name_by_words([self.name]))
+        if any(len(value) > limits.MAX_TAG for value in self.tags.values()):
             object.__setattr__(self, "tags", limits.shorten_all(self.tags, limits.MAX_TAG))
 
 

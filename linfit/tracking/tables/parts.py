@@ -27,6 +27,7 @@ from linfit.system.scratch import name_temporary_file, note_leftover
 from linfit.tracking.schema.mlflow_names import CURVES, MANIFEST, RESULTS
 from linfit.tracking.secrets.masking import mask
 from linfit.tracking.tables.parquet import read_table
+from linfit.tracking.tables.swept_columns import read_swept_columns
 
 #: The most weights whose path is kept with the curves.
 MAX_PATH_WEIGHTS = 2
@@ -86,10 +87,7 @@ TABLE_SCHEMAS = {
 
 
 class SweepParts:
-    """The results and curves of a sweep while it runs.
-
-    A part for each block, merged at the end.
-    """
+    """The results and curves of a sweep while it runs: a part for each block, merged at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -133,14 +131,16 @@ class SweepParts:
                 elif left.num_rows < table.num_rows:
                     self._write(name, number, left)
 
-    def merge(self, run_ids: Mapping[int, str], names: Mapping[int, str]) -> list[Path]:
-        """Write `results.parquet`, with the run ids, and `curves.parquet`; return both.
+    def merge(
+        self, run_ids: Mapping[int, str], names: Mapping[int, str], varying: Sequence[str]
+    ) -> list[Path]:
+        """Write `results.parquet`, with the run ids there are, and `curves.parquet`; return both.
 
-        Fits without a run have no run id. `names` are those that have changed since the parts were
-        written.
+        `names` are those that have changed since the parts were written. Each key in `varying`
+        becomes a column: which keys vary is settled only now.
         """
         parts = [_part(self.folder, RESULTS, number) for number in _pairs(self.folder)]
-        tables = list(map(_require_table, parts))
+        tables = [_require_table(part) for part in parts]
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
         rows = results["row"].to_pylist()
         if names:
@@ -150,17 +150,20 @@ class SweepParts:
             results = results.set_column(
                 place, _RESULTS.field(place), pa.array(current, pa.string())
             )
-        ids = pa.array(list(map(run_ids.get, rows)), pa.string())
+        ids = pa.array([run_ids.get(row) for row in rows], pa.string())
+        results = results.append_column("run_id", ids)
+        swept = read_swept_columns(
+            self.folder / MANIFEST, rows, varying, taken=results.column_names
+        )
+        for key, column in swept.items():
+            results = results.append_column(key, column)
         with write_atomically(self.folder / RESULTS) as file:
-            parquet.write_table(results.append_column("run_id", ids), file, **WRITE_OPTIONS)
+            parquet.write_table(results, file, **WRITE_OPTIONS)
         self._join_curves()
         return [self.folder / RESULTS, self.folder / CURVES]
 
     def remove_parts(self) -> None:
-        """Finish the sweep: its folder `results` vanishes in one step.
-
-        The rest is removed then.
-        """
+        """Finish the sweep: its folder `results` vanishes in one step, then the rest."""
         note_leftover(_parts_of(self.folder, CURVES), unless="../results")
         for name in (RESULTS, CURVES):
             gone = name_temporary_file(_parts_of(self.folder, name))
@@ -187,15 +190,12 @@ class SweepParts:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return True where a folder's sweep has not ended."""
+    """Return True where the sweep of a folder has not come to its end."""
     return _parts_of(folder, RESULTS).is_dir() or not (folder / RESULTS).exists()
 
 
 def read_results(folder: Path) -> dict[int, dict[str, Any]]:
-    """Return the results of a sweep so far, by row.
-
-    It may be finished or not; nothing is written.
-    """
+    """Return the results of a sweep so far, by row, whether or not it is finished; reads only."""
     files = [folder / RESULTS]
     if is_unfinished(folder):
         files = [_part(folder, RESULTS, number) for number in _pairs(folder)]
@@ -208,22 +208,18 @@ def read_results(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def set_broken_aside(folder: Path) -> list[Path]:
-    """Rename broken tables; return the new names.
-
-    Their fits are then run again.
-    """
-    broken = []
+    """Rename broken tables, so that their fits are run again; return the new names."""
     if is_unfinished(folder):
-        for name in (RESULTS, CURVES):
-            for number in _numbers(folder, name):
-                part = _part(folder, name, number)
-                if _read_table(part) is None:
-                    broken.append(part)
+        files = [
+            _part(folder, name, number)
+            for name in (RESULTS, CURVES)
+            for number in _numbers(folder, name)
+        ]
+        broken = [file for file in files if _read_table(file) is None]
     else:
         # neither is of use without the other
         files = [folder / RESULTS, folder / CURVES]
-        if any(_read_table(file) is None for file in files):
-            broken = files
+        broken = files if any(_read_table(file) is None for file in files) else []
     return [file.replace(file.with_name(file.name + BROKEN_SUFFIX)) for file in broken]
 
 
@@ -233,11 +229,9 @@ def _read_table(file: Path) -> pa.Table | None:
     A column that is absent is null, unless a row says nothing without it. LinfitError where the
     file cannot be read now.
     """
-    schema = _RESULTS
-    needed: tuple[str, ...] = RESULTS_REQUIRED
-    if Path(CURVES).stem in (file.parent.name, file.stem):
-        schema = _CURVES
-        needed = CURVES_REQUIRED
+    is_curves = Path(CURVES).stem in (file.parent.name, file.stem)
+    schema = _CURVES if is_curves else _RESULTS
+    needed = CURVES_REQUIRED if is_curves else RESULTS_REQUIRED
     try:
         found = read_table(file, schema.names)
         if not set(needed) <= set(found.column_names):
@@ -310,10 +304,7 @@ def _numbers(folder: Path, name: str) -> list[int]:
 
 
 def build_result(fit: Fit) -> dict[str, Any]:
-    """Return the results of a fit as one table row.
-
-    The weights `[p, q]` are listed row by row.
-    """
+    """Return the results of a fit as one row of a table, with the weights `[p, q]` row by row."""
     ended = {
         "status": fit.status.value,
         "objective": fit.objective,
@@ -352,9 +343,6 @@ def _curve(fit: Fit) -> dict[str, Any]:
 
 
 def hash_table(file: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    By it a reader knows that the file was not changed.
-    """
+    """Return the SHA-256 of a file, by which a reader knows that the file was not changed."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

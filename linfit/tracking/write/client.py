@@ -32,7 +32,7 @@ from mlflow.exceptions import MlflowException
 from linfit.errors import RecordingError
 from linfit.system.atomic_files import find_existing_folder, flush_files, name_file_in_errors
 from linfit.system.scratch import temporary_folder
-from linfit.tracking.model import ModelFiles, save_model
+from linfit.tracking.model import ModelFiles, is_own_model, save_model
 from linfit.tracking.read.access import contained_file, is_below_cwd, require_named_place
 from linfit.tracking.read.history import History
 from linfit.tracking.schema import mlflow_names, run_records
@@ -110,7 +110,7 @@ class ClientRecorder:
                 self._send(self.client.log_inputs, run_id, [build_dataset_input(row.dataset)])
             self.log_artifacts(run_id, files)
             if model is not None:
-                self._model(run_id, model)
+                self.log_model(run_id, model)
             self._send(self.client.set_terminated, run_id, row.status, row.end)
 
     def log_runs(self, rows: Sequence[RunRecord]) -> list[str]:
@@ -301,8 +301,9 @@ class ClientRecorder:
             require_named_place(self.store, location, f"the MLflow experiment {self.name!r}")
         return experiment_id
 
-    def _model(self, run_id: str, model: ModelFiles) -> None:
-        logged = self._send(self._logged_model, run_id)
+    def log_model(self, run_id: str, model: ModelFiles) -> str:
+        """Log a model as the run's own, and return its id."""
+        logged = self._send(self._logged_model, run_id, model.name)
         require_named_place(self.store, str(logged.artifact_location), f"the model of run {run_id}")
         address = "" if self.store.is_server else logged.artifact_location
         with temporary_folder() as scratch:
@@ -314,6 +315,7 @@ class ClientRecorder:
                 self._upload(logged.model_id, folder)
         self._send(self.client.finalize_logged_model, logged.model_id, "READY")
         self._send(self._link, run_id, logged.model_id)
+        return str(logged.model_id)
 
     def _upload(self, model_id: str, folder: Path) -> None:
         """Upload a model; to a server without retries of the whole, which might never succeed.
@@ -332,14 +334,15 @@ class ClientRecorder:
         if outputs is None or model_id not in [model.model_id for model in outputs.model_outputs]:
             self.client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
 
-    def _logged_model(self, run_id: str) -> Any:
+    def _logged_model(self, run_id: str, name: str) -> Any:
         """Return a new model of the run, or the one that it has."""
-        found = self.client.search_logged_models(
-            [self.experiment_id], f"source_run_id = '{run_id}'", max_results=1
-        )
-        if found:
-            return found[0]
-        return self.client.create_logged_model(self.experiment_id, mlflow_names.MODEL, run_id)
+        condition = f"source_run_id = '{run_id}'"
+        logged = self.client.search_logged_models([self.experiment_id], condition)
+        found = next(filter(is_own_model, logged), None)
+        if found is not None:
+            return found
+        tags = {mlflow_names.OWN_MODEL: "true"}
+        return self.client.create_logged_model(self.experiment_id, name, run_id, tags=tags)
 
 
 def split_sequence(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -5,7 +5,6 @@ r fits of a sweep.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, canonical_json, flatten_config, is_seed_key
+from linfit.tracking.schema.grid_labels import GridLabel
+from linfit.tracking.schema.short_names import write_value
 
 GroupIds = NDArray[np.int64]
 #: Keys whose value needs no key beside it.
@@ -20,13 +21,20 @@ VALUE_ONLY_KEYS = ("dtype",)
 
 
 class GroupWords:
-    """Labels from the configs of fits as plain data, and the components chosen by name."""
+    """Labels from the configs of fits as plain data, and the components chosen by name.
+
+    `grids` are the labels of the fits' grids, None for fits whose grid has none.
+    """
 
     def __init__(
-        self, configs: Sequence[Mapping[str, Any]], chosen: Mapping[str, Sequence[str]]
+        self,
+        configs: Sequence[Mapping[str, Any]],
+        chosen: Mapping[str, Sequence[str]],
+        grids: Sequence[GridLabel | None],
     ) -> None:
         self.configs = configs
         self.chosen = chosen
+        self.grids = grids
 
     def label_groups(
         self,
@@ -34,17 +42,25 @@ class GroupWords:
         keys: Sequence[str],
         sections: Sequence[str],
         within: GroupIds | None = None,
+        outer_keys: Sequence[str] = (),
     ) -> list[str]:
         """Return the label `[r]` of each fit's group, in the words of `keys`.
 
         Groups that these would give one label get the words of more keys below `sections`, as many
-        as tell them apart. Where `ids` are groups `within` larger ones, only those of one larger
-        group have to differ.
+        as tell them apart. Where `ids` are groups `within` larger ones, which have the words of
+        `outer_keys`, only those of one larger group have to differ.
         """
         groups, first = np.unique(ids, return_index=True)
         outer = np.zeros(len(groups), dtype=np.int64) if within is None else within[first]
         fits = first.tolist()
-        labels = self._join(fits, keys)
+        grids = self._find_grids(ids)
+        outer_grids = {} if within is None else self._find_grids(within)
+        columns = [self._column(key, fits, keys) for key in keys]
+        labels = []
+        for number, group in enumerate(groups.tolist()):
+            named = {key: column[number] for key, column in zip(keys, columns, strict=True)}
+            is_outside = outer_grids.get(int(outer[number])) is not None
+            labels.append(_join(named, grids[group], outer_keys if is_outside else ()))
         same: dict[tuple[int, str], list[int]] = {}
         for number, label in enumerate(labels):
             same.setdefault((int(outer[number]), label), []).append(number)
@@ -70,12 +86,13 @@ class GroupWords:
             part = part.get(name) if isinstance(part, Mapping) else None
         return part.get("name") if isinstance(part, Mapping) else part
 
-    def _join(self, fits: Sequence[int], keys: Sequence[str]) -> list[str]:
-        """Return the words of all keys for each fit."""
-        columns = [self._column(key, fits, keys) for key in keys]
-        if not columns:
-            return [""] * len(fits)
-        return [" ".join(filter(None, words)) for words in zip(*columns, strict=True)]
+    def _find_grids(self, ids: GroupIds) -> dict[int, GridLabel | None]:
+        """Return the label of each group's grid, None if its fits are of several."""
+        found: dict[int, GridLabel | None] = {}
+        for group, label in zip(ids.tolist(), self.grids, strict=True):
+            if found.setdefault(group, label) != label:
+                found[group] = None
+        return found
 
     def _column(self, key: str, fits: Sequence[int], keys: Sequence[str]) -> list[str]:
         """Return the word of a key for each fit, with the digits that tell its values apart."""
@@ -88,7 +105,7 @@ class GroupWords:
         different = {canonical_json(value): value for value in values}
         words = {text: _shorten(value) for text, value in different.items()}
         if len(set(words.values())) < len(words):
-            words = {text: _write_exactly(value) for text, value in different.items()}
+            words = {text: write_value(value) for text, value in different.items()}
         return ["" if value is None else start + words[canonical_json(value)] for value in values]
 
     def _tell_apart(self, fits: Sequence[int], sections: Sequence[str]) -> list[str]:
@@ -116,9 +133,16 @@ class GroupWords:
                 yield key
 
 
+def _join(words: Mapping[str, str], grid: GridLabel | None, outer_keys: Sequence[str]) -> str:
+    """Join the words of keys; a grid's label takes the place of those that it stands for.
+
+    It is left out if it stands for some of `outer_keys`: the larger group is labelled by it.
+    """
+    kept = [word for key, word in words.items() if grid is None or not grid.stands_for(key)]
+    if grid is not None and len(kept) < len(words) and not any(map(grid.stands_for, outer_keys)):
+        kept.insert(0, grid.text)
+    return " ".join(filter(None, kept))
+
+
 def _shorten(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else _write_exactly(value)
-
-
-def _write_exactly(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return f"{value:.6g}" if isinstance(value, float) else write_value(value)

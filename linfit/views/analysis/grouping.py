@@ -20,6 +20,7 @@ import pandas as pd
 
 from linfit.config import GROUPS, NOT_IN_FINGERPRINT, canonical_json, flatten_config, is_seed_key
 from linfit.tracking.schema.config_record import parse_choice
+from linfit.tracking.schema.grid_labels import GridLabel
 from linfit.tracking.schema.objective import PROBLEM_SECTIONS
 from linfit.views.analysis.group_labels import GroupIds, GroupWords
 
@@ -103,10 +104,12 @@ def group_fits(
     configs: Sequence[Mapping[str, Any]],
     options: Mapping[str, Sequence[str | None]],
     keys: SweptKeys,
+    grids: Sequence[GridLabel | None],
 ) -> FitGroups:
     """Return the groups of fits with these configs, as plain data.
 
-    `options` are the components that were chosen by name. Labels are made of `keys` first.
+    `options` are the components that were chosen by name, and `grids` the labels of the fits'
+    grids. Labels are made of these and of `keys` first.
     """
     r = len(configs)
     every = dict.fromkeys(chain.from_iterable(configs))
@@ -130,7 +133,7 @@ def group_fits(
         [section.index_parts(section.list_settings()) for section in of_problem], r
     )
 
-    words = GroupWords(configs, chosen)
+    words = GroupWords(configs, chosen, grids)
     own_names = [section.name for section in rest]
     problems = words.label_groups(problem, keys.problem, [section.name for section in of_problem])
     choices = words.label_groups(method, keys.choices or ("optimizer",), own_names)
@@ -141,6 +144,7 @@ def group_fits(
             keys.numbers,
             own_names,
             within=method,
+            outer_keys=keys.choices or ("optimizer",),
         )
         return FitGroups(
             problems,

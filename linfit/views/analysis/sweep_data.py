@@ -35,11 +35,13 @@ from linfit.sweeps.search_space.run_names import (
 from linfit.tracking.read.access import load_arrays, locate_data
 from linfit.tracking.read.config import read_config, read_config_data
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.grid_labels import find_label
 from linfit.tracking.schema.objective import OBJECTIVE_COLUMN, SweepObjective, identify_problem
 from linfit.tracking.store.store import Store
 from linfit.tracking.tables.manifest import read_sweep_info
 from linfit.tracking.tables.parquet import read_table
 from linfit.tracking.tables.parts import TABLE_SCHEMAS
+from linfit.tracking.tables.swept_columns import name_column
 from linfit.views.analysis.grouping import (
     FitGroups,
     SweptKeys,
@@ -166,7 +168,9 @@ class SweepData:
     @cached_property
     def groups(self) -> FitGroups:
         """The problem, the method, the setting and the repetition of each fit."""
-        return group_fits(self.configs, self.options, self.keys)
+        overrides = self.manifest["overrides"].to_pylist()
+        grids = [find_label(overrides[row]) for row in self.results["row"].tolist()]
+        return group_fits(self.configs, self.options, self.keys, grids)
 
     @cached_property
     def distinct(self) -> SweepData:
@@ -291,19 +295,11 @@ class SweepData:
             raise LinfitError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def name_column(key: str) -> str:
-    """Return the column of a swept key.
-
-    `loss` is the column of a number already.
-    """
-    return "loss function" if key == "loss" else key
-
-
 def _simplify(part: Any) -> Any:
     """Return a component's name, a list as JSON, and everything else unchanged."""
     if isinstance(part, dict):
         return part.get("name")
-    return json.dumps(part) if isinstance(part, list) else part
+    return json.dumps(part, ensure_ascii=False) if isinstance(part, list) else part
 
 
 @contextmanager

@@ -166,9 +166,8 @@ def _describe_rows(rows: Sequence[LeaderboardRow]) -> list[str]:
         notes.append("points: seeds")
     if any(number > MOST_SHOWN_SEEDS for number in several):
         notes.append("bar: quartiles")
-    lost = [row.first for row in rows if row.first.finished < row.first.fits]
-    if lost:
-        notes.append(f"({lost[0].finished} of {lost[0].fits}): fits that finished")
+    if any(row.first.finished < row.first.fits for row in rows):
+        notes.append("in brackets: how many fits finished")
     return notes
 
 
@@ -177,4 +176,4 @@ def _describe_seeds(fits: pd.DataFrame, reported: set[int]) -> str:
     number = fits["seed"].nunique()
     if len(reported) == number:
         return ""
-    return f"reported on {len(reported)} of {number} seeds"
+    return f"reported on {len(reported)} seeds, chosen on {number - len(reported)} others"

@@ -68,20 +68,16 @@ def load_raw_data(fit: Fit) -> RawData | str:
     n = problem.shape[0]
     is_changed = problem.expansion is not None or config.dataset.is_weighted()
     if not is_changed and problem.samples is None:
-        return RawData(problem, problem.validation, None, _split_inputs(fit, n))
+        return RawData(problem, problem.validation, None, _split_inputs(fit))
     if n > MOST_READ_AGAIN:
         return f"its {n} samples would have to be read again: up to {MOST_READ_AGAIN} are"
     train, held_out = split_samples(config.dataset, config.split, config.seed)
-    return RawData(train, held_out, problem.expansion, _split_inputs(fit, len(train.X)))
+    return RawData(train, held_out, problem.expansion, _split_inputs(fit))
 
 
-def _split_inputs(fit: Fit, fitted: int) -> tuple[Array, Array] | None:
+def _split_inputs(fit: Fit) -> tuple[Array, Array] | None:
     """Return the x of which a dataset's columns are functions, of fitted and held-out samples."""
     x = fit.config.dataset.plot_inputs()
     if x is None:
         return None
-    if len(x) == fitted:
-        return x, x[:0]
-    split = fit.config.split
-    mask = np.concatenate(list(split.draw_held_out(len(x), fit.config.seed)))
-    return x[~mask], x[mask]
+    return np.delete(x, fit.held_out), x[fit.held_out]

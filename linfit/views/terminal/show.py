@@ -63,6 +63,8 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
     files = record.list_artifacts()
     if files:
         out.print(f"files          {escape_markup(', '.join(files))}")
+    if (address := record.find_model_address()) is not None:
+        out.print(f"model          {escape_markup(address)}")
 
 
 def _header(record: StoredRun) -> None:

@@ -23,12 +23,14 @@ from linfit.sweeps.run.hydra_app import execute
 from linfit.sweeps.run.hydra_task import HydraTask
 from linfit.sweeps.search_space.axes import MAX_FITS, render_value
 from linfit.sweeps.search_space.filters import JobFilter
+from linfit.sweeps.search_space.run_names import name_sweep
 from linfit.sweeps.search_space.sweeper import (
     SweepSpec,
     defer_swept_values,
     generate_jobs,
     validate_sweep_spec,
 )
+from linfit.tracking.schema.grid_labels import GridLabel
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +145,79 @@ def test_more_draws_begin_with_fewer_and_a_key_more_leaves_the_others() -> None:
     assert [
         job[:2] for job in jobs("a=interval(0,1)", "b=1,2,3", "c=interval(0,1)", sample=5)
     ] == few
+
+
+def test_the_label_of_a_grid_is_the_last_override_of_its_jobs() -> None:
+    grids = [{"m": "0,0.9", "label": "mit Impuls", "n": 1}, {"o": "adam"}]
+    label = 'hydra.sweeper.label=["mit Impuls","m","seed"]'
+    assert jobs("seed=0,1", grids=grids) == [
+        ["m=0", "n=1", "seed=0", label],
+        ["m=0", "n=1", "seed=1", label],
+        ["m=0.9", "n=1", "seed=0", label],
+        ["m=0.9", "n=1", "seed=1", label],
+        ["o=adam", "seed=0"],
+        ["o=adam", "seed=1"],
+    ]
+    assert jobs("m=1", "n=2", grids=grids[:1]) == [
+        ["m=1", "n=2", GridLabel("mit Impuls", ()).override]
+    ]
+    drawn = jobs(sample=40, grids=[{"m": "interval(0,1)", "label": "drawn"}, {"n": "1,2"}])
+    unlabelled = jobs(sample=40, grids=[{"m": "interval(0,1)"}, {"n": "1,2"}])
+    assert [own[:1] for own in drawn] == unlabelled
+    assert {own[-1] for own in drawn if own[0].startswith("m=")} == {
+        GridLabel("drawn", ("m",)).override
+    }
+
+
+BAD_LABELS = {
+    "empty": "",
+    "number": 5,
+    "list": ["a"],
+    "lines": "a\nb",
+    "blanks": " a",
+    "long": "x" * 61,
+}
+
+
+@pytest.mark.parametrize("label", BAD_LABELS.values(), ids=BAD_LABELS)
+def test_a_label_that_cannot_stand_in_a_name_is_refused(label: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"grids\[1\].label: got .*, must be text of 1 to 60"
+    ) as bad:
+        jobs(grids=[{"seed": 0}, {"seed": 1, "label": label}])
+    assert "\n" not in str(bad.value)
+
+
+def test_a_label_of_two_different_grids_is_refused() -> None:
+    grids = [{"seed": 0, "label": "a"}, {"seed": 1, "label": "b"}, {"seed": 2, "label": "a"}]
+    with pytest.raises(ConfigError, match=r"grids\[0\] and grids\[2\] are both labelled 'a'"):
+        jobs(grids=grids)
+    assert len(jobs(grids=[grids[0], grids[0]])) == 2
+
+
+#: Keys that vary, the number of fits if it is known, and the name of a sweep without an experiment.
+SWEEP_NAMES = {
+    "some": (("optimizer", "optimizer.lr", "seed"), 90, "optimizer × lr × seed, 90 fits"),
+    "same end": (("dataset.seed", "seed"), 4, "dataset.seed × seed, 4 fits"),
+    "one": ((), 1, "1 fit"),
+    "many fits": (("seed",), 12_000, "seed, 12,000 fits"),
+    "unknown number": (("optimizer.lr",), None, "lr"),
+    "nothing known": ((), None, "sweep"),
+    "no numbers": (("plugins", "seed"), 2, "seed, 2 fits"),
+    "many keys": (
+        tuple(f"features.option_{letter}" for letter in "abcdefghij"),
+        1024,
+        "option_a × option_b × option_c × … × option_j, 1,024 fits",
+    ),
+}
+
+
+@pytest.mark.parametrize(("varying", "count", "name"), SWEEP_NAMES.values(), ids=SWEEP_NAMES)
+def test_a_sweep_without_an_experiment_is_named_by_what_varies(
+    varying: tuple[str, ...], count: int | None, name: str
+) -> None:
+    assert name_sweep("linfit", varying, count) == name
+    assert name_sweep("article/levels", varying, count) == "levels"
 
 
 def test_draws_take_rows_of_pairs_and_one_of_the_grids() -> None:

@@ -119,7 +119,7 @@ def test_the_model_predicts_without_a_pickle(
     forbid_pickles(monkeypatch)
     mlflow.set_tracking_uri(f"sqlite:///{workdir}/outputs/mlflow.db")
     try:
-        model = mlflow.pyfunc.load_model(f"runs:/{article.info.run_id}/model")
+        model = mlflow.pyfunc.load_model(f"runs:/{article.info.run_id}/linear_adam")
     finally:
         mlflow.set_tracking_uri(None)
     predicted = model.predict(
@@ -220,10 +220,14 @@ def test_the_parent_has_the_tables_and_the_best_model(
         assert row.loss == metrics["loss"]
     mlflow.set_tracking_uri(str(client.tracking_uri))
     try:
-        model = mlflow.pyfunc.load_model(f"runs:/{parent.info.run_id}/model")
+        shown = linfit("show", parent.info.run_id).out.splitlines()[-1].split()
+        model = mlflow.pyfunc.load_model(shown[1])
     finally:
         mlflow.set_tracking_uri(None)
     best = results.loc[results["excess_loss"].idxmin()]
+    [logged] = client.search_logged_models([parent.info.experiment_id])
+    assert (shown[0], logged.name) == ("model", best["name"])
+    assert parent.info.run_name == "seed, 3 fits"
     assert model.predict(pd.DataFrame({"x^2": [0.0], "1": [1.0]}))["y"][0] == pytest.approx(
         best["weights"][1]
     )

@@ -147,6 +147,24 @@ def test_a_setting_that_fails_on_one_seed_is_not_robust(swept_of: Callable[..., 
     assert said.startswith("sgd lr=0.001: excess loss ")
 
 
+def test_the_label_of_a_grid_takes_the_place_of_its_settings(
+    swept_of: Callable[..., SweepData],
+) -> None:
+    slow = "{label: slow, optimizer: sgd, optimizer.lr: 0.001}"
+    fast = "{label: fast, optimizer: sgd, optimizer.lr: '0.002,0.003', optimizer.momentum: 0.5}"
+    adam = "{label: 'Ädam', optimizer: adam, optimizer.lr: 0.1}"
+    swept = swept_of(f"hydra.sweeper.grids=[{slow},{fast},{adam}]", "seed=0,1")
+    assert swept.results["name"].tolist()[::2] == [
+        "slow seed=0",
+        "fast lr=0.002 seed=0",
+        "fast lr=0.003 seed=0",
+        "Ädam seed=0",
+    ]
+    groups = swept.groups
+    assert groups.methods[::2] == ["sgd", "sgd", "sgd", "Ädam"]
+    assert groups.settings[::2] == ["slow", "fast lr=0.002", "fast lr=0.003", ""]
+
+
 def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are_reported(
     usual: SweepData,
 ) -> None:

@@ -24,7 +24,7 @@ ROWS = {
     "some diverge": (
         ("optimizer=adam,sgd", "optimizer.lr=0.01,1.0", "seed=0,1"),
         ["adam lr=1", "sgd lr=0.01 (0 of 2)"],
-        "mark: median over seeds; points: seeds; (0 of 2): fits that finished; "
+        "mark: median over seeds; points: seeds; in brackets: how many fits finished; "
         "each at the setting chosen for it",
     ),
     "seven seeds": (("seed=range(0,7)",), ["adam"], "mark: median over seeds; bar: quartiles"),

@@ -1,0 +1,270 @@
+"""Predict a file's rows with a recorded fit, and write the predictions as CSV or Parquet.
+
+n rows, c columns, q targets.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linfit.config import FitConfig
+from linfit.engine.caller_settings import isolate_from_caller
+from linfit.engine.fit import find_held_out
+from linfit.errors import ConfigError, LinfitError, shorten
+from linfit.problem.datasets.files import CSV, TabularFile
+from linfit.problem.datasets.readers.npy import list_array_columns, read_numpy_rows
+from linfit.problem.datasets.readers.tables import (
+    RowBlock,
+    locate_invalid_utf8,
+    read_csv_rows,
+    read_parquet_rows,
+)
+from linfit.problem.types import Array, Mask
+from linfit.publication import create_policy
+from linfit.system.atomic_files import write_atomically
+from linfit.tracking.model import TrainedFit
+from linfit.tracking.read.reader import RunReader, StoredRun
+from linfit.tracking.read.trained import read_trained
+from linfit.tracking.schema import mlflow_names
+from linfit.tracking.store.store import resolve_store
+
+PREDICTION = "prediction"
+HELD_OUT = "held_out"
+#: Endings of files that are read.
+READABLE = (".csv", ".tsv", ".parquet", ".npy", ".npz")
+#: Endings of files that are written.
+WRITABLE = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a fit predicts for the rows of a file."""
+
+    run_id: str
+    columns: dict[str, NDArray[Any]]
+    """`prediction`, or `prediction/NAME` of each target; `held_out` for the run's own data."""
+    num_missing: int
+    """Rows with a missing cell, whose prediction is NaN."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+@isolate_from_caller
+def predict_file(
+    reference: str,
+    file: str | Path,
+    uri: str | None = None,
+    data: str | Path | None = None,
+    trust: bool = False,
+) -> Predictions:
+    """Predict the rows of a CSV, Parquet or numpy file with a recorded fit.
+
+    The file has the columns that the features of the fit are made of, by name; those of a plain
+    numpy array are taken in their order. `reference` may name a sweep, which predicts with its best
+    fit. LinfitError where the fit did not finish, or the file lacks a column or has a cell that is
+    no number.
+    """
+    record = find_fit(RunReader(resolve_store(uri)), reference)
+    config, trained = read_trained(record, create_policy(data, trust))
+    path = Path(file)
+    cells = _read_cells(path, trained.columns, config)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            predicted = trained.create_predictor().predict(cells)
+    except (ValueError, MemoryError) as error:  # of weights that are not as linfit writes them
+        why = shorten(str(error))
+        raise LinfitError(f"run {record.run_id} cannot predict {file}: {why}") from error
+    columns = dict(zip(name_predictions(trained), predicted.T, strict=True))
+    fingerprint = record.tags.get(mlflow_names.FINGERPRINT)
+    held_out = find_held_out_rows(config, fingerprint, path, len(cells))
+    if held_out is not None:
+        columns[HELD_OUT] = held_out
+    return Predictions(record.run_id, columns, int(np.isnan(cells).any(axis=1).sum()))
+
+
+def find_fit(reader: RunReader, reference: str) -> StoredRun:
+    """Return the fit that `reference` names: a run, or of a sweep its best."""
+    record = reader.find_run(reference)
+    if record.kind != mlflow_names.SWEEP:
+        return record
+    from linfit.views.results import load
+
+    best = load(record.run_id, reader.store.uri).best
+    return reader.find_run(str(best["run_id"]))
+
+
+def name_predictions(trained: TrainedFit) -> list[str]:
+    """Return the column of each target's predictions."""
+    if len(trained.targets) == 1:
+        return [PREDICTION]
+    return [f"{PREDICTION}/{target}" for target in trained.targets]
+
+
+# ---- the file ----
+
+
+def _read_cells(file: Path, columns: tuple[str, ...], config: FitConfig) -> Array:
+    """Return the columns `[n, c]` of a file, NaN where a cell is missing."""
+    ending = file.suffix.lower()
+    if ending not in READABLE:
+        raise ConfigError(f"{str(file)!r} is of no kind that is read: {', '.join(READABLE)} are")
+    with _convert_reader_errors(file, _find_separator(ending, config)):
+        blocks = [block for block, _ in _read_rows(file, ending, columns, config)]
+        if not blocks or not sum(map(len, blocks)):
+            raise ValueError(f"{file} has no rows")
+        return np.concatenate(blocks).astype(np.float64, copy=False)
+
+
+def _read_rows(
+    file: Path, ending: str, columns: tuple[str, ...], config: FitConfig
+) -> Iterator[RowBlock]:
+    if ending == ".parquet":
+        return read_parquet_rows(file, columns, str(file))
+    if ending in (".npy", ".npz"):
+        return read_numpy_rows(file, _name_array_columns(file, ending, columns), str(file))
+    separator = _find_separator(ending, config)
+    return read_csv_rows(file, columns, str(file), drop=True, separator=separator)
+
+
+def _find_separator(ending: str, config: FitConfig) -> str:
+    if ending == ".tsv":
+        return "\t"
+    return config.dataset.delimiter if isinstance(config.dataset, CSV) else ","
+
+
+def _name_array_columns(file: Path, ending: str, columns: tuple[str, ...]) -> Sequence[str]:
+    """Return the names by which an array's columns are read.
+
+    A plain array has numbers for names: its columns are the fit's, in their order.
+    """
+    is_plain = ending == ".npy" and not list_array_columns(file)("0").startswith("['")
+    if not is_plain or all(map(str.isdigit, columns)):
+        return columns
+    count = _count_columns(file)
+    if count != len(columns):
+        named = shorten(", ".join(columns))
+        raise ValueError(f"{file} has {count} columns, and the fit takes {len(columns)}: {named}")
+    return [str(place) for place in range(count)]
+
+
+def _count_columns(file: Path) -> int:
+    shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+    return int(shape[1]) if len(shape) == 2 else 1
+
+
+@contextmanager
+def _convert_reader_errors(file: Path, separator: str) -> Iterator[None]:
+    """Raise what a reader raises as a ConfigError that names the file."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        found = locate_invalid_utf8(file, str(file), separator)
+        raise ConfigError(found or f"{file} cannot be read: {error}") from error
+    except (OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{file} cannot be read: {reason}") from error
+    except ValueError as error:
+        raise ConfigError(str(error).removeprefix("dataset.path ")) from error
+
+
+# ---- the rows that were held out ----
+
+
+def find_held_out_rows(
+    config: FitConfig, fingerprint: object, file: Path, rows: int
+) -> Mask | None:
+    """Return a mask of the rows of the file that the fit held out.
+
+    None where it held none out, or where the file is not the very data of the fit: with these, the
+    config has the fit's fingerprint.
+    """
+    dataset = config.dataset
+    if not config.split.validation or not isinstance(dataset, TabularFile):
+        return None
+    dataset = dataset.model_copy(update={"path": str(file)})
+    if config.model_copy(update={"dataset": dataset}).fingerprint() != fingerprint:
+        return None
+    used = np.arange(rows)
+    if dataset.missing == "drop":
+        used = np.flatnonzero(_is_complete(dataset))
+    held_out = np.zeros(rows, bool)
+    held_out[used[find_held_out(config, len(used))]] = True
+    return held_out
+
+
+def _is_complete(dataset: TabularFile) -> Mask:
+    """Return a mask of the rows without a missing cell."""
+    weight = () if dataset.weight is None else (dataset.weight,)
+    rows = dataset.read_rows((*dataset.features, *dataset.target, *weight))
+    return np.concatenate([~np.isnan(block).any(axis=1) for block, _ in rows])
+
+
+# ---- what is written ----
+
+
+def write_predictions(predictions: Predictions, out: Path | None) -> None:
+    """Write predictions to a CSV or Parquet file, whole or not at all, or as CSV to stdout."""
+    if out is None:
+        _write_csv(predictions, sys.stdout)
+        return
+    with write_atomically(out) as temporary:
+        if out.suffix.lower() == ".parquet":
+            _write_parquet(predictions, temporary)
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as content:
+                _write_csv(predictions, content)
+
+
+def require_writable(out: Path | None, source: Path) -> None:
+    """Raise ConfigError unless predictions may be written to `out`."""
+    if out is None:
+        return
+    if out.suffix.lower() not in WRITABLE:
+        kinds = " and ".join(WRITABLE)
+        raise ConfigError(f"{str(out)!r} is of no kind that is written: {kinds} are")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ConfigError(f"{str(out)!r} is the file that is read: choose another for --out")
+    if not out.parent.is_dir():
+        raise ConfigError(f"{str(out)!r} cannot be written: there is no folder {str(out.parent)!r}")
+
+
+def _write_csv(predictions: Predictions, file: IO[str]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(predictions.columns)
+    columns = [_format_cells(column) for column in predictions.columns.values()]
+    writer.writerows(zip(*columns, strict=True))
+
+
+def _format_cells(column: NDArray[Any]) -> list[str]:
+    """Return the shortest text that reads back as the same numbers; NaN is an empty cell."""
+    if column.dtype == bool:
+        text = np.where(column, "true", "false")
+    else:
+        text = column.astype(str)
+        text[np.isnan(column)] = ""
+    found: list[str] = text.tolist()
+    return found
+
+
+def _write_parquet(predictions: Predictions, file: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        name: pa.array(np.ascontiguousarray(column), from_pandas=True)  # NaN is null
+        for name, column in predictions.columns.items()
+    }
+    try:
+        parquet.write_table(pa.table(columns), file)
+    except pa.ArrowException as error:
+        raise LinfitError(f"{file} cannot be written: {error}") from error
