@@ -190,26 +190,31 @@ class Results:
     ) -> Figure:
         """Return one of the sweep's pictures as a matplotlib figure, which a notebook shows.
 
-        `name` is learning_rate, curves, profile, paths, heat_map or trials; a heat map takes the
-        two swept keys `x` and `y`: `lr` is short for `optimizer.lr` where no other key ends so.
-        ConfigError for another name, and where the picture makes no sense for what the sweep
-        varies.
+        `name` is leaderboard, learning_rate, curves, profile, paths, heat_map, trials, importance,
+        parallel, or over_KEY for a swept key with three numbers or more, as over_batch_size; a heat
+        map takes the two swept keys `x` and `y`: `lr` is short for `optimizer.lr` where no other
+        key ends so. ConfigError for another name, and where the picture makes no sense for what the
+        sweep varies.
         """
+        from linfit.views.charts.chart import LeftOut
         from linfit.views.charts.heat_map import plot_heat_map
         from linfit.views.charts.matplotlib_charts import draw_chart, use_chart_style
-        from linfit.views.charts.sweep_charts import SWEEP_CHARTS
+        from linfit.views.charts.sweep_charts import list_sweep_charts
 
-        if name not in SWEEP_CHARTS:
-            raise ConfigError(describe_unknown("picture", name, list(SWEEP_CHARTS)))
+        once = self.swept.distinct
+        makers = list_sweep_charts(once, self.comparison)
+        if name not in makers:
+            raise ConfigError(describe_unknown("picture", name, list(makers)))
         if name != "heat_map" and (x or y):
             raise ConfigError(f"{name} takes no x and y: they are for heat_map")
 
-        once = self.swept.distinct
-        if name == "heat_map":
+        if x or y:
             keys = [None if key is None else self._find_key(key) for key in (x, y)]
             chart = plot_heat_map(once, self.comparison, *keys)
         else:
-            chart = SWEEP_CHARTS[name](once, self.comparison)
+            chart = makers[name](once, self.comparison)
+        if isinstance(chart, LeftOut):
+            raise ConfigError(f"{name} cannot be drawn: {chart.reason}")
         if chart is None:
             varied = ", ".join(self.swept.varying) or "nothing"
             raise ConfigError(f"{name} makes no sense for a sweep that varies {varied}")

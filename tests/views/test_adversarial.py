@@ -13,6 +13,7 @@ from linfit.publication import publish_artifacts, publish_description
 from linfit.sweeps.run.result import RunResult
 from linfit.tracking.schema import descriptions
 from linfit.views.analysis.compare import compare_methods
+from linfit.views.charts.chart import Chart
 from linfit.views.charts.sweep_charts import SWEEP_CHARTS
 from linfit.views.results import Results
 from tests.views import answers
@@ -126,7 +127,7 @@ def test_captions_count_what_is_drawn(sweep: Sweep, case: Any) -> None:
     swept = results.swept.distinct
     for maker in SWEEP_CHARTS.values():
         chart = maker(swept, results.comparison)
-        if chart is None:
+        if not isinstance(chart, Chart):
             continue
         said = re.search(r"\b(?:the best )?(\d+) of (\d+)(?: methods)?\b", chart.note)
         if said and "fits" not in chart.note[said.end() : said.end() + 6]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from linfit.problem.types import Array
 
 #: The place of step 0 on a logarithmic axis of steps.
 STEP_ZERO = 0.5
+#: Recorded points of a line from which on it is drawn as if nothing lay between them.
+FEWEST_DENSE_POINTS = 60
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,11 @@ class ChartAxis:
     scale: Literal["linear", "log", "steps"] = "linear"
     limits: tuple[float, float] | None = None
     names: tuple[str, ...] = ()
-    """The categories of a heat map's axis."""
+    """The categories at 0, 1, 2, …, of a heat map or of rows."""
     ticks: tuple[float, ...] = ()
-    """The values that a logarithmic axis names if there is room."""
+    """The values that an axis names if there is room."""
+    whole: bool = False
+    """True if only whole numbers are named."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,9 @@ class Series:
     """A line or points, with the band between `low` and `high` if there is one.
 
     Its number in the chart gives its colour, dashes and marker, unless `style` does. Start and end
-    of a path are marked.
+    of a path are marked. An interval lies across: from `low` to `high` at the height `y`, with a
+    mark at `x`; bars reach from 0 to `x`. Threads are thin lines, one after another, with NaN
+    between them.
     """
 
     label: str
@@ -41,8 +47,23 @@ class Series:
     y: Array
     low: Array | None = None
     high: Array | None = None
-    kind: Literal["line", "points", "stairs", "path", "plain", "predicted"] = "line"
+    kind: Literal[
+        "line",
+        "points",
+        "hollow",
+        "stairs",
+        "path",
+        "plain",
+        "predicted",
+        "interval",
+        "bars",
+        "threads",
+    ] = "line"
     style: int | None = None
+    color: str | None = None
+    """A colour in place of the style's."""
+    is_sparse: bool = False
+    """True if each point is marked: between two of them nothing was recorded."""
     leaves_picture: bool = False
     """True if a path goes on outside the picture: it has no end to be marked."""
 
@@ -100,6 +121,13 @@ class Chart:
     strip: Sequence[Series] = ()
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A picture that a user may expect and that is not made, with the reason."""
+
+    reason: str
+
+
 def join_notes(*parts: str) -> str:
     """Return a note of the parts that are not empty."""
     return "; ".join(filter(None, parts))
@@ -129,6 +157,30 @@ def find_recorded_points(series: Series) -> NDArray[np.intp]:
     found = np.isfinite(series.x) & np.isfinite(series.y)
     neighbours = np.concatenate([[True], found, [not series.leaves_picture]])
     return np.flatnonzero(found & neighbours[:-2] & neighbours[2:])
+
+
+def is_sparse(steps: ArrayLike) -> bool:
+    """Return True if a curve was recorded at few of its steps, so that a line may mislead."""
+    places = np.asarray(steps, dtype=float)
+    return 1 < len(places) < FEWEST_DENSE_POINTS and bool(np.diff(places).max() > 1)
+
+
+def merge_equal_series(series: Sequence[Series]) -> list[Series]:
+    """Return the series with equal ones once, under all their labels."""
+    groups: dict[tuple[bytes | str, ...], list[Series]] = {}
+    for line in series:
+        arrays = (line.x, line.y, line.low, line.high)
+        content = [b"" if array is None else np.asarray(array).tobytes() for array in arrays]
+        groups.setdefault((line.kind, *content), []).append(line)
+    return [
+        replace(own[0], label=join_equal(line.label for line in own)) for own in groups.values()
+    ]
+
+
+def join_equal(labels: Iterable[str]) -> str:
+    """Return the label of what is drawn once for several equal ones."""
+    different = list(dict.fromkeys(labels))
+    return different[0] if len(different) == 1 else f"{', '.join(different)} (equal)"
 
 
 def mask_nonpositive(values: ArrayLike) -> Array:

@@ -9,6 +9,7 @@ from linfit.component import describe_unknown
 from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import Fit, Status
 from linfit.errors import ConfigError
+from linfit.views.charts.chart import LeftOut
 from linfit.views.charts.fit_charts import FIT_CHARTS
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def draw_fit(fit: Fit, name: str) -> Figure:
     if fit.status is Status.FAILED:
         raise ConfigError("a failed fit has no pictures: its `error` says why it failed")
     chart = makers[name](fit)
-    if chart is None:
-        raise ConfigError(f"this fit has no picture {name}: it had a summary of its data alone")
+    if isinstance(chart, LeftOut):
+        raise ConfigError(f"this fit has no picture {name}: {chart.reason}")
     with use_chart_style():
         return draw_chart(chart)
 

@@ -2,128 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linfit.errors import LinfitError
 from linfit.problem.types import Array
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.ranking import SETTING_KEY, LeaderboardEntry
-from linfit.views.analysis.rounding_floor import LEAST_FLOOR, clip_to_floor, describe_floor
-from linfit.views.analysis.statistics import compute_expected_best, compute_performance_profile
+from linfit.views.analysis.ranking import SETTING_KEY
+from linfit.views.analysis.statistics import compute_performance_profile
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.captions import (
     describe_chosen_settings,
     describe_drawn_methods,
     describe_drawn_problem,
-    describe_lost_fits,
 )
 from linfit.views.charts.chart import (
     Chart,
     ChartAxis,
+    LeftOut,
     Series,
     join_notes,
-    mask_nonpositive,
-    move_step_zero,
+    merge_equal_series,
 )
+from linfit.views.charts.curves import plot_curves
 from linfit.views.charts.heat_map import plot_heat_map
+from linfit.views.charts.leaderboard_chart import plot_leaderboard
 from linfit.views.charts.learning_rates import plot_learning_rate
 from linfit.views.charts.methods import (
     choose_styles,
-    choose_tuned_styles,
     select_first_entries,
     select_fits,
 )
+from linfit.views.charts.over_key import list_line_keys, name_key_chart, plot_over_key
+from linfit.views.charts.search_charts import plot_importance, plot_parallel, plot_trials
 from linfit.views.charts.weight_plane import choose_plane, plot_plane
 
-#: Settings of a method below which there is nothing to search.
-FEWEST_TRIALS = 4
-
-
-def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
-    """Return excess loss over steps, each method at its chosen setting.
-
-    Median and quartiles.
-    """
-    entries = select_first_entries(comparison)
-    series = []
-    methods = []
-    for entry in entries:
-        line = _median_curve(swept, comparison, entry)
-        if line is not None:
-            series.append(line)
-            methods.append(entry.method)
-    if not series:
-        return None
-
-    places = np.concatenate([select_fits(comparison, entry).index for entry in entries])
-    lost = describe_lost_fits(swept, places)
-    several = any(line.low is not None for line in series)
-    note = join_notes(
-        describe_chosen_settings(comparison, methods),
-        "line: median over seeds; band: quartiles" if several else "",
-        describe_drawn_methods(comparison, methods),
-        describe_drawn_problem(comparison),
-        f"{lost}: those that failed have no curve" if "failed" in lost else lost,
-        describe_floor(swept.excess[places], swept.floors[places]),
-    )
-    axes = (ChartAxis("step", "steps"), ChartAxis("excess loss", "log"))
-    return Chart("curves", "Excess loss", *axes, series, note=note)
-
-
-def _median_curve(
-    swept: SweepData, comparison: Comparison, entry: LeaderboardEntry
-) -> Series | None:
-    """Return the median and the quartiles of an entry's curves, None if it has none."""
-    found = []
-    for run in select_fits(comparison, entry).itertuples():
-        steps, excess = swept.curves.select(run.row)
-        if len(steps):
-            found.append((steps, clip_to_floor(excess, 10**run.floor), not np.isnan(run.log)))
-    if not found:
-        return None
-
-    grid = np.unique(np.concatenate([steps for steps, _, _ in found]))
-    values = np.array([_on_grid(grid, *curve) for curve in found])
-    shares = (0.25, 0.5, 0.75)
-    low, middle, high = map(
-        mask_nonpositive,
-        np.quantile(
-            values,
-            shares,
-            axis=0,
-            method="inverted_cdf",
-        ),
-    )
-    style = choose_styles(comparison).get(entry.method)
-    line = Series(entry.name, move_step_zero(grid), middle, style=style)
-    if len(found) == 1:
-        return line
-    # Where the upper quartile diverged, the band ends at the median.
-    return replace(line, low=low, high=np.where(np.isnan(high), middle, high))
-
-
-def _on_grid(
-    grid: NDArray[np.int64], steps: NDArray[np.int64], excess: Array, finished: bool
-) -> Array:
-    """Return a curve at the steps of several curves, interpolated on a log scale.
-
-    Beyond its last step a fit that finished keeps its last loss; one that diverged is infinite.
-    """
-    with np.errstate(divide="ignore"):
-        logs = np.log10(np.where(np.isfinite(excess), np.maximum(excess, 1e-300), 1e300))
-    return np.asarray(
-        10
-        ** np.interp(
-            grid,
-            steps,
-            logs,
-            right=None if finished else np.inf,
-        )
-    )
+#: A maker of a picture: None where the picture makes no sense, LeftOut where one may miss it.
+SweepChartMaker = Callable[[SweepData, Comparison], Chart | LeftOut | None]
+#: Methods that have a heat map of their own.
+MOST_HEAT_MAPS = 4
 
 
 def plot_profile(swept: SweepData, comparison: Comparison) -> Chart | None:
@@ -162,7 +83,8 @@ def plot_profile(swept: SweepData, comparison: Comparison) -> Chart | None:
     )
     x = ChartAxis("times the steps of the quickest", "log")
     y = ChartAxis("share reached", limits=(-0.03, 1.05))
-    return Chart("profile", "Steps to tolerance", x, y, series, note=note)
+    title = "Steps to tolerance"
+    return Chart("profile", title, x, y, merge_equal_series(series), note=note)
 
 
 def _steps_to_tolerance(swept: SweepData, comparison: Comparison, methods: Sequence[str]) -> Array:
@@ -221,70 +143,67 @@ def plot_paths(swept: SweepData, comparison: Comparison) -> Chart | None:
     )
 
 
-def plot_trials(swept: SweepData, comparison: Comparison) -> Chart | None:
-    """Return the expected best of random trials of each method, with the range of four in five."""
-    groups = swept.groups
-    runs = comparison.fits
-    first = runs.index[runs["problem"] == comparison.entries[0].problem]
-    series: list[Series] = []
-    places: list[int] = []
-    for method, style in choose_tuned_styles(swept, comparison).items():
-        own = [place for place in first if groups.choices[place] == method]
-        settings = {(groups.methods[place], groups.settings[place]) for place in own}
-        if len(settings) >= FEWEST_TRIALS:
-            series.append(_search(swept, method, style, own))
-            places += own
-    if not series:
-        return None
-
-    lost = describe_lost_fits(swept, places)
-    note = join_notes(
-        "a trial is one of the fits, drawn at random",
-        "line: geometric mean of the best; band: 80% of searches",
-        "a fit that diverged counts as its start" if "diverged" in lost else "",
-        f"{lost}: those that failed are left out" if "failed" in lost else lost,
-        describe_drawn_methods(comparison, [line.label for line in series])
-        if groups.by_choice
-        else "",
-        describe_drawn_problem(comparison),
-        describe_floor(swept.excess[places], swept.floors[places]),
-    )
-    axes = (ChartAxis("trials", "log"), ChartAxis("excess loss", "log"))
-    return Chart(
-        "trials",
-        "Expected best of so many trials",
-        *axes,
-        series,
-        note=note,
-    )
-
-
-def _search(swept: SweepData, method: str, style: int, places: Sequence[int]) -> Series:
-    """Return the expected best over the number of trials, all fits being equally likely."""
-    rows = swept.results["row"].to_numpy()[places]
-    initial = np.array([swept.curves.find_initial(row) for row in rows.tolist()])
-    excess = clip_to_floor(swept.excess, swept.floors)[places]
-    values = np.where(np.isfinite(excess), excess, initial)
-    logs = np.log10(np.maximum(values[np.isfinite(values)], LEAST_FLOOR))
-    numbers = np.unique(np.geomspace(1, len(logs), 60).round().astype(np.int64))
-    mean, low, high = (np.asarray(10**found) for found in compute_expected_best(logs, numbers))
-    return Series(
-        method,
-        numbers.astype(float),
-        mean,
-        low,
-        high,
-        kind="plain",
-        style=style,
-    )
-
-
-#: All pictures of a sweep, by name.
-SWEEP_CHARTS: dict[str, Callable[[SweepData, Comparison], Chart | None]] = {
+#: Pictures of a sweep, by name; `list_sweep_charts` adds those of some keys and methods.
+SWEEP_CHARTS: dict[str, SweepChartMaker] = {
+    "leaderboard": plot_leaderboard,
     "learning_rate": plot_learning_rate,
     "curves": plot_curves,
     "profile": plot_profile,
     "paths": plot_paths,
     "heat_map": plot_heat_map,
     "trials": plot_trials,
+    "importance": plot_importance,
+    "parallel": plot_parallel,
 }
+
+
+def list_sweep_charts(swept: SweepData, comparison: Comparison) -> dict[str, SweepChartMaker]:
+    """Return the makers of a sweep's pictures by name.
+
+    Beside those of every sweep there is one over each key with several numbers, and in place of one
+    heat map one for each of the best methods that have two such keys.
+    """
+    makers: dict[str, SweepChartMaker] = {}
+    for name, maker in SWEEP_CHARTS.items():
+        makers[name] = maker
+        if name == "learning_rate":
+            for key in list_line_keys(swept):
+                makers[name_key_chart(key)] = partial(plot_over_key, key=key)
+        if name == "heat_map":
+            makers |= _list_heat_maps(swept, comparison)
+    return makers
+
+
+def _list_heat_maps(swept: SweepData, comparison: Comparison) -> dict[str, SweepChartMaker]:
+    """Return the makers of heat maps of one method each, none if there is one for all."""
+    makers: dict[str, SweepChartMaker] = {}
+    for method in _methods_with_heat_maps(swept, comparison):
+        name = f"heat_map_{_simplify_name(method)}" if makers else "heat_map"
+        makers[name] = partial(_plot_heat_map_of, method=method, name=name)
+    return makers
+
+
+def _methods_with_heat_maps(swept: SweepData, comparison: Comparison) -> list[str]:
+    """Return the best methods that have a heat map of their own, if there are several methods."""
+    if not swept.groups.by_choice or len(swept.keys.numbers) < 2:
+        return []
+    methods = dict.fromkeys(entry.method for entry in select_first_entries(comparison))
+    found = [method for method in methods if _has_heat_map(swept, comparison, method)]
+    return found[:MOST_HEAT_MAPS]
+
+
+def _has_heat_map(swept: SweepData, comparison: Comparison, method: str) -> bool:
+    return isinstance(plot_heat_map(swept, comparison, method=method), Chart)
+
+
+def _plot_heat_map_of(
+    swept: SweepData, comparison: Comparison, method: str, name: str
+) -> Chart | LeftOut | None:
+    """Return the heat map of one method under its own name."""
+    chart = plot_heat_map(swept, comparison, method=method)
+    return replace(chart, name=name) if isinstance(chart, Chart) else chart
+
+
+def _simplify_name(label: str) -> str:
+    """Return a label as part of a file's name."""
+    return re.sub(r"[^0-9A-Za-z.]+", "_", label).strip("_.") or "other"

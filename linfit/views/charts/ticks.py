@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
 
 import numpy as np
 
-from linfit.views.charts.chart import STEP_ZERO
+from linfit.views.charts.chart import STEP_ZERO, ChartAxis
 
 #: The relative difference below which two values are one on an axis.
 SAME_WITHIN = 1e-9
@@ -20,6 +21,9 @@ GAP_SHARE = 0.02
 FEW_DECADES = 0.7
 #: The decades of an axis from which on ticks are powers of ten.
 MANY_DECADES = 2.5
+#: The last step of an axis that names each, and of one that names 1, 2, 5, …
+FEW_STEPS = 8
+SEVERAL_STEPS = 100
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -48,6 +52,26 @@ def choose_ticks(low: float, high: float, wanted: Sequence[float] = ()) -> list[
     return _even(low, high)
 
 
+def choose_axis_ticks(
+    axis: ChartAxis, low: float, high: float
+) -> tuple[list[float], list[str]] | None:
+    """Return the ticks of an axis and their names, None where the library chooses them."""
+    if axis.scale == "steps":
+        places = choose_step_ticks(high)
+        return places, name_steps(places)
+    if axis.scale == "log":
+        places = choose_ticks(low, high, axis.ticks)
+        if axis.whole:
+            places = [place for place in places if place == round(place)]
+        return places, name_ticks(places)
+    if axis.ticks:
+        return list(axis.ticks), [f"{place:.6g}" for place in axis.ticks]
+    if axis.whole:
+        places = choose_whole_ticks(low, high)
+        return places, [f"{place:.0f}" for place in places]
+    return None
+
+
 def count_decades(low: float, high: float) -> float:
     """Return log₁₀ of high / low, which need not be a number itself."""
     return float(np.log10(high) - np.log10(low))
@@ -55,8 +79,22 @@ def count_decades(low: float, high: float) -> float:
 
 def choose_step_ticks(last: float) -> list[float]:
     """Return the ticks of an axis of steps, which begins with step 0."""
-    powers = 10.0 ** np.arange(0, np.ceil(np.log10(max(last, 1))) + 1)
-    return [tick for tick in (STEP_ZERO, *powers) if tick <= last * 1.05]
+    if last < FEW_STEPS:
+        found = [float(step) for step in range(1, int(last) + 1)]
+    else:
+        powers = range(int(np.ceil(np.log10(last))) + 1)
+        factors = (1, 2, 5) if last < SEVERAL_STEPS else (1,)
+        found = [factor * 10.0**power for power in powers for factor in factors]
+    return [tick for tick in (STEP_ZERO, *found) if tick <= last * 1.05]
+
+
+def choose_whole_ticks(low: float, high: float) -> list[float]:
+    """Return whole numbers between two ends, in steps of 1, 2 or 5 times a power of ten."""
+    least = max((high - low) / MOST_AXIS_TICKS, 1)
+    size = 10.0 ** np.floor(np.log10(least))
+    step = int(size * min(factor for factor in (1, 2, 5, 10) if factor * size >= least))
+    first = int(np.ceil(low / step)) * step
+    return [float(place) for place in range(first, int(np.floor(high)) + 1, step)]
 
 
 def name_steps(values: Iterable[float]) -> list[str]:
@@ -106,6 +144,20 @@ def format_power(value: float, digits: int = 3) -> str:
     power = "10" + str(int(exponent)).translate(SUPERSCRIPTS)
     factor = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return power if factor == "1" else f"{factor}·{power}"
+
+
+def shorten_label(label: str, letters: int, most: int) -> str:
+    """Return a label in up to `most` lines, with its middle left out if it is too long.
+
+    What tells labels apart is often their end.
+    """
+    room = letters * most - most
+    if len(label) > room and "\n" not in label:
+        label = f"{label[: room // 2]} … {label[-(room // 2) + 3 :]}"
+    lines: list[str] = []
+    for part in label.split("\n"):
+        lines += wrap(part, letters) or [""]
+    return "\n".join(lines)
 
 
 def _is_power(value: float) -> bool:

@@ -6,7 +6,7 @@ k recorded steps; the Hessian is 2c·XᵀX for every target.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,20 @@ from numpy.typing import NDArray
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
-from linfit.views.charts.chart import Chart, ChartAxis, Mark, Series, Surface, join_notes
+from linfit.views.charts.chart import (
+    Chart,
+    ChartAxis,
+    Mark,
+    Series,
+    Surface,
+    join_notes,
+    merge_equal_series,
+)
 
 GRID_POINTS = 121
+#: Losses of a residual that are computed for contours, and the grid below which they are rough.
+MOST_EVALUATIONS = 5e7
+FEWEST_GRID_POINTS = 31
 #: The distance from the optimum, as a multiple of the start's, up to which a path is drawn.
 FARTHEST_REACH = 2.5
 
@@ -33,6 +44,11 @@ class WeightPlane:
     """`[p, 2]` for the first target, None where the weights are the two coordinates themselves."""
     origin: Array
     """W* `[p]` of the first target, from which the directions lead."""
+    around: Optimum | None = None
+    """The optimum of a loss that is not quadratic, if its own contours are drawn."""
+    grid_points: int = GRID_POINTS
+    is_approximate: bool = False
+    """True if contours are those of small residuals, of a loss with too many of them."""
 
     def project(self, weights: NDArray[np.floating]) -> Array:
         """Return the places `[k, 2]` of weights `[k, p, q]`."""
@@ -43,8 +59,25 @@ class WeightPlane:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray((values[:, :, 0] - self.origin) @ self.directions)
 
+    def lift(self, places: Array, weights: Array) -> Array:
+        """Return weights `[..., p, q]` at places `[..., 2]`, which are W* `[p, q]` elsewhere."""
+        lifted = np.broadcast_to(weights, (*places.shape[:-1], *weights.shape)).copy()
+        if self.directions is not None:
+            lifted[..., 0] = self.origin + places @ self.directions.T
+        elif weights.shape[0] == 1:
+            lifted[..., 0, :2] = places
+        else:
+            lifted[..., 0] = places
+        return lifted
+
     def compute_excess(self, places: Array) -> Array:
-        """Return ½(a − a*)ᵀH(a − a*) `[...]`, the excess loss at places `[..., 2]`."""
+        """Return the excess loss `[...]` at places `[..., 2]`.
+
+        Of a quadratic loss it is ½(a − a*)ᵀH(a − a*).
+        """
+        if self.around is not None:
+            rows = [self.lift(row, self.around.weights) for row in places]
+            return np.stack([self.around.excess_loss(row) for row in rows])
         away = places - self.center
         return np.asarray(
             0.5
@@ -59,6 +92,17 @@ class WeightPlane:
 
 def choose_plane(problem: Problem, optimum: Optimum) -> WeightPlane:
     """Return the plane in which descent is drawn, for two weights or more."""
+    plane = _choose_directions(problem, optimum)
+    if optimum.huber is None:
+        return plane
+    n, _, q = problem.shape
+    points = int(min(GRID_POINTS, (MOST_EVALUATIONS / (n * q)) ** 0.5))
+    if points < FEWEST_GRID_POINTS:
+        return replace(plane, is_approximate=True)
+    return replace(plane, around=optimum, grid_points=points)
+
+
+def _choose_directions(problem: Problem, optimum: Optimum) -> WeightPlane:
     _, p, q = problem.shape
     hessian = 2 * optimum.scale * optimum.root.T @ optimum.root  # [p, p]
     origin = optimum.weights[:, 0]
@@ -117,7 +161,7 @@ def plot_plane(
         )
         seen.append(kept)
 
-    x, y = _grid(np.concatenate(seen))
+    x, y = _grid(np.concatenate(seen), plane.grid_points)
     z = plane.compute_excess(np.stack(np.meshgrid(x, y), axis=-1))
     floor = max(float(z.max()) * 1e-5, 1e-300)
     return Chart(
@@ -125,20 +169,26 @@ def plot_plane(
         title,
         ChartAxis(plane.names[0], limits=(x[0], x[-1])),
         ChartAxis(plane.names[1], limits=(y[0], y[-1])),
-        series,
+        merge_equal_series(series),
         [Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))],
         Surface(x, y, np.maximum(z, floor), "excess loss"),
-        join_notes(note, describe_ends(series)),
+        join_notes(
+            note,
+            "contours as of small residuals, where the loss is quadratic"
+            if plane.is_approximate
+            else "",
+            describe_ends(series),
+        ),
     )
 
 
-def _grid(seen: Array) -> tuple[Array, Array]:
+def _grid(seen: Array, points: int) -> tuple[Array, Array]:
     """Return the coordinates of a grid around all places `[k, 2]` that are drawn."""
     low = np.nanmin(seen, axis=0)
     high = np.nanmax(seen, axis=0)
     size = high - low
     margin = np.maximum(0.12 * size, 0.12 * size.max()) + 1e-12
-    x, y = np.linspace(low - margin, high + margin, GRID_POINTS).T
+    x, y = np.linspace(low - margin, high + margin, points).T
     return x, y
 
 

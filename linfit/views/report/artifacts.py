@@ -7,12 +7,13 @@ line on stderr.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linfit.engine.fit import Fit
 from linfit.sweeps.run.result import RecordedRun
+from linfit.system.output import print_to_stderr
 from linfit.system.scratch import name_temporary_file
 from linfit.tracking.schema import mlflow_names
 from linfit.views.report.attempts import try_to_make
@@ -51,19 +52,29 @@ def plot_fit(fit: Fit) -> list[Chart]:
     """Return the charts of a fit that did not fail."""
     from linfit.views.charts.fit_charts import FIT_CHARTS
 
-    made = (try_to_make(f"the picture {name}", maker, fit) for name, maker in FIT_CHARTS.items())
-    return [chart for chart in made if chart is not None]
+    return collect_charts(FIT_CHARTS, fit)
 
 
 def plot_sweep(swept: SweepData, comparison: Comparison) -> list[Chart]:
     """Return the charts that make sense for what the sweep varies."""
-    from linfit.views.charts.sweep_charts import SWEEP_CHARTS
+    from linfit.views.charts.sweep_charts import list_sweep_charts
+
+    once = swept.distinct
+    makers = try_to_make("the list of pictures", list_sweep_charts, once, comparison)
+    return collect_charts(makers or {}, once, comparison)
+
+
+def collect_charts(makers: Mapping[str, Callable[..., Any]], *arguments: Any) -> list[Chart]:
+    """Return the charts that can be made; a line on stderr says why one is left out."""
+    from linfit.views.charts.chart import Chart, LeftOut
 
     charts = []
-    for name, maker in SWEEP_CHARTS.items():
-        chart = try_to_make(f"the picture {name}", maker, swept.distinct, comparison)
-        if chart is not None:
-            charts.append(chart)
+    for name, maker in makers.items():
+        made = try_to_make(f"the picture {name}", maker, *arguments)
+        if isinstance(made, LeftOut):
+            print_to_stderr(f"linfit: no picture {name}: {made.reason}")
+        elif isinstance(made, Chart):
+            charts.append(made)
     return charts
 
 

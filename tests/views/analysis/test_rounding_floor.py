@@ -21,11 +21,13 @@ from linfit.views.analysis.rounding_floor import (
     format_bound,
 )
 from linfit.views.analysis.sweep_data import SweepData
+from linfit.views.charts.chart import Chart
 from linfit.views.charts.matplotlib_charts import save_chart
 from linfit.views.charts.plotly_charts import convert_to_plotly
 from linfit.views.charts.sweep_charts import SWEEP_CHARTS
 from linfit.views.charts.ticks import choose_ticks, count_decades
 from linfit.views.report import leaderboard
+from linfit.views.report.artifacts import collect_charts
 from linfit.views.report.page import render_page
 from linfit.views.results import Results
 from tests.views.analysis.test_ranking import rank_of
@@ -89,7 +91,7 @@ def test_rounding_is_written_as_that_everywhere(
         floor in leaderboard.format_markdown_leaderboard(comparison)
         and floor in Results(swept)._repr_html_()
     )
-    charts = [chart for maker in SWEEP_CHARTS.values() if (chart := maker(swept, comparison))]
+    charts = collect_charts(SWEEP_CHARTS, swept, comparison)
     assert floor in render_page(swept, comparison, charts)
     assert any("rounding floor, ≤" in chart.note for chart in charts)
     csv, parquet, _ = leaderboard.write_leaderboard(comparison, tmp_path)
@@ -104,7 +106,7 @@ def test_rounding_is_drawn(name: str, swept_of: Sweep, tmp_path: Path) -> None:
     swept = swept_of(*ROUNDING[name][0])
     for maker in (SWEEP_CHARTS["curves"], SWEEP_CHARTS["paths"]):
         chart = maker(swept, compare_methods(swept))
-        assert chart is not None
+        assert isinstance(chart, Chart)
         save_chart(chart, tmp_path)
         convert_to_plotly(chart)
 

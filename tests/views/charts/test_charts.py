@@ -22,10 +22,13 @@ from linfit.problem.theory.optimum import find_optimum
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.analysis.theory import compute_stable_rate, predict_rate
-from linfit.views.charts import heat_map, learning_rates, sweep_charts
-from linfit.views.charts.chart import Chart
-from linfit.views.charts.fit_charts import FIT_CHARTS, plot_data, plot_descent, plot_loss
+from linfit.views.charts import heat_map, loss_lines, sweep_charts
+from linfit.views.charts.chart import Chart, LeftOut, Series
+from linfit.views.charts.curves import FitCurve, interpolate_curve
+from linfit.views.charts.data_chart import plot_data
+from linfit.views.charts.fit_charts import FIT_CHARTS, plot_descent, plot_loss
 from linfit.views.charts.matplotlib_charts import draw_chart, save_chart, use_chart_style
+from linfit.views.charts.methods import choose_styles
 from linfit.views.charts.plotly_charts import convert_to_plotly
 from linfit.views.charts.ticks import choose_ticks, hide_overlaps, name_ticks
 from linfit.views.charts.weight_plane import choose_plane, clip_path
@@ -99,11 +102,22 @@ SWEEPS = {
 
 
 def charts_of(swept: SweepData) -> dict[str, Chart]:
-    made = {
-        name: maker(swept, compare_methods(swept))
-        for name, maker in sweep_charts.SWEEP_CHARTS.items()
-    }
-    return {name: chart for name, chart in made.items() if chart is not None}
+    comparison = compare_methods(swept)
+    makers = sweep_charts.list_sweep_charts(swept, comparison)
+    made = {name: maker(swept, comparison) for name, maker in makers.items()}
+    assert all(chart.name == name for name, chart in made.items() if isinstance(chart, Chart))
+    return {name: chart for name, chart in made.items() if isinstance(chart, Chart)}
+
+
+def labels_of(series: Series) -> list[str]:
+    """Return the labels of all that is drawn once."""
+    return series.label.removesuffix(" (equal)").split(", ")
+
+
+def data_of(*arguments: str) -> Chart:
+    chart = plot_data(linfit.fit(linfit.compose([*arguments])))
+    assert isinstance(chart, Chart)
+    return chart
 
 
 def draw_and_lay_out(chart: Chart) -> Figure:
@@ -119,7 +133,7 @@ def test_a_fit_is_drawn(arguments: list[str]) -> None:
     fit = linfit.fit(linfit.compose(arguments))
     for maker in FIT_CHARTS.values():
         chart = maker(fit)
-        assert chart is not None
+        assert isinstance(chart, Chart)
         draw_and_lay_out(chart)
 
 
@@ -150,13 +164,12 @@ def test_the_pages_script_is_of_the_version_that_the_charts_were_held_against() 
 
 
 def test_which_pictures_make_sense(swept_of: Callable[..., SweepData], usual: SweepData) -> None:
-    usually = {"learning_rate", "curves", "profile", "paths", "heat_map"}
+    usually = {"leaderboard", "learning_rate", "curves", "profile", "paths", "heat_map"}
     assert set(charts_of(usual)) == usually
     assert set(charts_of(swept_of("seed=0"))) == {"curves", "paths"}
-    assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) == {
-        *usually,
-        "trials",
-    }  # four settings of each: something to search
+    # Four settings of each method are something to search, three keys something to explain.
+    searched = {*usually, "trials", "importance"}
+    assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) == searched
 
 
 @pytest.mark.matrix
@@ -180,7 +193,7 @@ def test_drawing_leaves_matplotlib_as_it_was(usual: SweepData, tmp_path: Path) -
 
 
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
-    from linfit.views.charts.chart import ChartAxis, Series
+    from linfit.views.charts.chart import ChartAxis
 
     line = Series("<script>$x^2$&", np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     chart = Chart("odd", "$a$ <b> 漢字", ChartAxis("x"), ChartAxis("y"), [line, line])
@@ -197,7 +210,7 @@ def test_learning_rates_are_medians_with_the_range_and_the_largest_stable_rate(
     assert by_label["adam"].x.tolist() == [0.001, 0.007, 1.0]
     assert by_label["adam"].low == pytest.approx(adam.min().to_numpy())
     assert by_label["adam"].high == pytest.approx(adam.max().to_numpy())
-    assert by_label["adam"].y == pytest.approx(adam.quantile(interpolation="higher").to_numpy())
+    assert by_label["adam"].y == pytest.approx(adam.median().to_numpy())
     assert np.isnan(by_label["sgd"].y[-1])
     [mark] = chart.marks
     X = np.stack([np.linspace(-2, 2, 30) ** 2, np.ones(30)], axis=1)
@@ -231,7 +244,7 @@ def test_where_fits_diverge_stands_above_the_axes_hollow_below_half(
     swept_of: Callable[..., SweepData],
 ) -> None:
     lost = np.array([False, True, False, False, True, False])
-    row = learning_rates._lost("diverged", 0, np.array([0.1, 0.1, 0.1, 1.0, 1.0, 2.0]), lost)
+    row = loss_lines.count_lost("diverged", 0, np.array([0.1, 0.1, 0.1, 1.0, 1.0, 2.0]), lost)
     assert (row.x.tolist(), row.y.tolist()) == ([0.1, 1.0], pytest.approx([1 / 3, 1 / 2]))
     chart = replace(charts_of(swept_of(*SWEEPS["two bounds"]))["learning_rate"], strip=[row])
     below, above = draw_and_lay_out(chart).axes[::-1]
@@ -249,12 +262,13 @@ def test_of_many_methods_the_best_are_drawn_with_the_same_look_everywhere(
     swept = swept_of(*SWEEPS["ten methods"])
     made, entries = charts_of(swept), compare_methods(swept).entries[:8]
     looks = {entry.method: style for style, entry in enumerate(entries)}
-    for name in ("learning_rate", "profile", "trials"):
-        assert {series.label: series.style for series in made[name].series} == looks
-    for name in ("curves", "paths"):
-        assert {series.label: series.style for series in made[name].series} == {
-            entry.name: looks[entry.method] for entry in entries
-        }
+    named = {entry.name: looks[entry.method] for entry in entries}
+    for name in ("learning_rate", "profile", "trials", "curves", "paths"):
+        expected = named if name in ("curves", "paths") else looks
+        own = [labels_of(series) for series in made[name].series]
+        assert sorted(label for labels in own for label in labels) == sorted(expected)
+        styles = [series.style for series in made[name].series]
+        assert styles == [expected[labels[0]] for labels in own]
     assert all(
         "the best 8 of 10" in made[name].note
         for name in ("learning_rate", "profile", "trials", "curves", "paths")
@@ -278,7 +292,7 @@ def test_curves_are_medians_over_the_seeds_of_the_chosen_setting(usual: SweepDat
         ]
         finals = np.sort([usual.curves.select(row)[1][-1] for row in own["row"]])
         assert series.label == entry.name
-        assert series.y[-1] == pytest.approx(finals[3])  # the fourth of eight: the lower median
+        assert series.y[-1] == pytest.approx(np.median(finals))
 
 
 def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_not(
@@ -291,12 +305,9 @@ def test_a_fit_that_ended_early_stays_where_it_ended_and_one_that_diverged_does_
     [curve] = charts_of(swept)["curves"].series
     assert curve.x[-1] == max(steps) and curve.y[-1] == pytest.approx(finals[2])
     grid = np.array([0, 1, 2])
-    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), True).tolist() == [4, 2, 2]
-    assert sweep_charts._on_grid(grid, grid[:2], np.array([4.0, 2.0]), False).tolist() == [
-        4,
-        2,
-        np.inf,
-    ]
+    for is_finished, end in ((True, 2.0), (False, np.inf)):
+        own = FitCurve(grid[:2], np.array([4.0, 2.0]), is_finished)
+        assert interpolate_curve(grid, own).tolist() == [4, 2, end]
 
 
 def test_the_profile_is_the_share_within_a_factor_of_the_quickest(
@@ -312,12 +323,11 @@ def test_the_profile_is_the_share_within_a_factor_of_the_quickest(
         ]["steps_to_tolerance"].to_numpy()
         for method, lr in settings.items()
     }
-    least = np.nanmin([steps[series.label] for series in chart.series], axis=0)
+    least = np.nanmin([steps[method] for method in choose_styles(comparison)], axis=0)
     for series in chart.series:
-        shares = [
-            (steps[series.label] <= factor * least * (1 + 1e-12)).mean() for factor in series.x
-        ]
-        assert series.y == pytest.approx(shares)
+        for label in labels_of(series):
+            within = [steps[label] <= factor * least * (1 + 1e-12) for factor in series.x]
+            assert series.y == pytest.approx([found.mean() for found in within])
     assert max(series.y[0] for series in chart.series) == 1.0
 
 
@@ -357,9 +367,7 @@ def test_a_path_is_cut_at_the_edge_that_it_crosses() -> None:
 
 
 def test_of_many_samples_some_are_drawn_and_of_several_targets_the_first() -> None:
-    fit = linfit.fit(linfit.compose(["dataset.n=5001", "steps=2"]))
-    chart = plot_data(fit)
-    assert chart is not None
+    chart = data_of("dataset.n=5001", "steps=2")
     assert {len(series.x) for series in chart.series} == {2000}
     assert chart.note == "2000 of 5001 samples, evenly"
     assert (chart.series[0].x[0], chart.series[0].x[-1]) == (-2, 2)
@@ -394,56 +402,72 @@ def test_a_tick_that_has_no_room_is_nameless() -> None:
 
 def test_a_heat_map_of_any_two_swept_keys(usual: SweepData) -> None:
     chart = heat_map.plot_heat_map(usual, compare_methods(usual), "seed", "optimizer.lr")
-    assert chart is not None and chart.surface is not None
+    assert isinstance(chart, Chart) and chart.surface is not None
     assert chart.x.names == tuple(map(str, range(8)))
     cell = usual.table[(usual.table["seed"] == 3) & (usual.table["optimizer.lr"] == 0.007)][
         "excess_loss"
     ]
-    assert chart.surface.z[1, 3] == pytest.approx(float(np.exp(np.log(cell.astype(float)).mean())))
+    assert chart.surface.z[1, 3] == pytest.approx(cell.median())
     with pytest.raises(ConfigError, match=r"no swept key 'sed': did you mean 'seed'\?"):
         heat_map.plot_heat_map(usual, compare_methods(usual), "sed")
 
 
-def test_a_heat_map_of_random_numbers_has_bins(swept_of: Callable[..., SweepData]) -> None:
-    swept = swept_of(
-        "optimizer=sgd",
-        "optimizer.lr=tag(log,interval(1e-4,1e-1))",
-        "optimizer.momentum=interval(0,0.9)",
-        "hydra.sweeper.sample=60",
-    )
-    chart = charts_of(swept)["heat_map"]
-    assert chart.surface is not None and chart.surface.lost_shares is not None
-    assert max(len(chart.x.names), len(chart.y.names)) <= 12 and len(set(chart.x.names)) == len(
-        chart.x.names
-    )
-    counts = [
-        re.fullmatch(r"(\d+) of (\d+) fits", count)
-        for row in chart.surface.counts
-        for count in row
-        if count
-    ]
-    assert sum(int(count[2]) for count in counts if count) == 60
-    assert sum(int(count[1]) for count in counts if count) == int(swept.finished.sum())
-    assert (np.nan_to_num(chart.surface.lost_shares) > 0).sum() == sum(
-        count[1] != count[2] for count in counts if count
-    )
-    assert "middles of bins" in chart.note and "×: none did" in chart.note
+#: Sweeps, their heat maps by name, and what the note says of fits that did not finish.
+HEAT_MAPS = {
+    "one method": (
+        ("optimizer=sgd", "optimizer.lr=0.001,1.0", "optimizer.momentum=0.0,0.5", "seed=0,1"),
+        {"heat_map": "Final excess loss"},
+        "median over all else; ×: none finished; 4 diverged",
+    ),
+    "several methods": (
+        ("optimizer=adam,adamw", "optimizer.lr=0.1,1.0", "optimizer.eps=1e-8,1e-6"),
+        {
+            "heat_map": "Final excess loss of adam",
+            "heat_map_adamw": "Final excess loss of adamw",
+        },
+        "each cell is one fit",
+    ),
+    "not crossed": (SWEEPS["random"], {}, ""),
+}
+
+
+@pytest.mark.parametrize(("arguments", "titles", "note"), HEAT_MAPS.values(), ids=HEAT_MAPS)
+def test_heat_maps_are_of_crossed_keys_one_for_each_method(
+    arguments: tuple[str, ...],
+    titles: dict[str, str],
+    note: str,
+    swept_of: Callable[..., SweepData],
+) -> None:
+    swept = swept_of(*arguments)
+    made = {name: chart for name, chart in charts_of(swept).items() if name.startswith("heat")}
+    assert {name: chart.title for name, chart in made.items()} == titles
+    for chart in made.values():
+        assert chart.surface is not None and chart.note.startswith(note)
+        fits = [int(count.split()[2]) for row in chart.surface.counts for count in row]
+        assert sum(fits) * len(made) == len(swept.results)
+    if not titles:
+        left_out = heat_map.plot_heat_map(swept, compare_methods(swept))
+        assert isinstance(left_out, LeftOut) and "40 of the 1600 combinations" in left_out.reason
 
 
 def test_a_cell_says_how_many_of_its_fits_finished_and_a_name_is_as_long_as_it_must_be() -> None:
     cells = [
         heat_map._text(*cell)
-        for cell in ((3e-5, 10, 10), (721.4, 3, 10), (np.nan, 0, 2), (np.nan, 0, np.nan))
+        for cell in (
+            (3e-5, 9, 9),
+            (721.4, 7, 9),
+            (np.nan, 3, 9),
+            (np.nan, 0, 2),
+            (np.nan, 0, np.nan),
+        )
     ]
-    assert cells == ["3e-5", "721\n3/10", "×", ""]
+    assert cells == ["3e-5", "721\n7/9", "×\n3/9", "×", ""]
     assert heat_map._names([0.00010001, 0.00010002, None]) == ["0.00010001", "0.00010002", "–"]
 
 
 def test_a_fit_shows_the_data_and_the_known_answer() -> None:
     fit = linfit.fit(linfit.compose(["steps=30"]))
-    chart = plot_data(fit)
-    assert chart is not None
-    series = {line.label: line for line in chart.series}
+    series = {line.label: line for line in data_of("steps=30").series}
     assert set(series) == {"data", "fit", "exact optimum", "truth"}
     assert series["truth"].y == pytest.approx(2 * np.linspace(-2, 2, 30) ** 2 + 3)
     [loss, excess] = plot_loss(fit).series
@@ -465,14 +489,18 @@ def test_a_fit_shows_the_data_and_the_known_answer() -> None:
         ],
     ],
 )
-def test_the_predicted_rate_is_the_one_that_is_seen(arguments: list[str]) -> None:
+def test_the_prediction_is_exact(arguments: list[str]) -> None:
     config = linfit.compose([*arguments, "dtype=float64", "steps=200", "record.every=1"])
     fit = linfit.fit(config)
     rate = predict_rate(fit)
     assert rate is not None
     seen = np.sqrt(fit.excess_losses[121] / fit.excess_losses[120])
     assert rate == pytest.approx(seen, rel=1e-3)
-    assert plot_loss(fit).series[-1].label.startswith("predicted rate")
+    line = plot_loss(fit).series[-1]
+    assert line.label.startswith("predicted excess loss, rate")
+    known = np.isfinite(line.y)
+    assert known.sum() > 100
+    assert line.y[known] == pytest.approx(fit.excess_losses[known], rel=1e-9)
 
 
 def test_no_rate_is_predicted_where_nobody_knows_it() -> None:
@@ -486,20 +514,26 @@ def test_no_rate_is_predicted_where_nobody_knows_it() -> None:
         assert predict_rate(linfit.fit(linfit.compose(["optimizer=sgd", other, "steps=2"]))) is None
 
 
+@pytest.mark.parametrize("loss", ["loss=sse", "loss=mse", "loss=huber"])
 @pytest.mark.parametrize(
     "arguments",
     [
         ["dataset=parabola"],
         ["dataset=random_linear", "dataset.p=1", "dataset.q=2", "dataset.condition=1"],
+        ["dataset=random_linear"],
     ],
 )
-def test_the_contours_over_two_weights_are_the_excess_loss(arguments: list[str]) -> None:
-    config = linfit.compose([*arguments, "dtype=float64"])
+def test_the_contours_are_the_excess_loss(arguments: list[str], loss: str) -> None:
+    config = linfit.compose([*arguments, loss, "dtype=float64"])
     problem = config.dataset.load(0)
     known = find_optimum(problem, config.loss)
     plane = choose_plane(problem, known)
-    W = np.random.default_rng(0).normal(size=(5, *known.weights.shape))
-    assert plane.compute_excess(plane.project(W)) == pytest.approx(known.excess_loss(W))
+    places = np.random.default_rng(0).normal(size=(5, 4, 2)) + plane.center
+    W = plane.lift(places, known.weights)
+    assert plane.project(W.reshape(-1, *known.weights.shape)) == pytest.approx(
+        places.reshape(-1, 2), abs=1e-9
+    )
+    assert plane.compute_excess(places) == pytest.approx(known.excess_loss(W))
 
 
 def test_the_two_leading_directions_hold_what_they_say() -> None:
