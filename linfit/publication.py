@@ -111,7 +111,8 @@ def publish_sweep(recorded: RecordedRun) -> Publication:
 
     files = (try_to_make("the leaderboard", write_leaderboard, comparison, folder) or []) + files
     report = folder / mlflow_names.REPORT
-    if try_to_make("the report", write_report, report, data, comparison, charts) is not None:
+    given = (report, data, comparison, charts, pictures)
+    if try_to_make("the report", write_report, *given) is not None:
         files.append(report)
     _attach(recorded, files)
     return Publication([*pictures, *files], data, comparison)

@@ -81,6 +81,11 @@ def format_page_address(experiment_id: str, view: str = "") -> str:
     return page
 
 
+def format_run_address(experiment_id: str, run_id: str) -> str:
+    """Return the page of a run, below a server's address."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{WORKFLOW_QUERY}"
+
+
 def _leaderboard(keys: Sequence[str], numeric: Sequence[str]) -> dict[str, Any]:
     settings = [f"metrics.`{HPARAM}{key}`" if key in numeric else f"params.`{key}`" for key in keys]
     name = "attributes.`Run Name`"
