@@ -13,7 +13,7 @@ PLOTLY := 4.1.1
 
 .PHONY: demo test slow read-only browser reproduce-all faults faults-all matrix lint types check bench docs notebook ui lock plotly wheel clean
 
-demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, three seeds each, recorded in MLflow
+demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, ten seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
 
 test: $(INSTALLED) ## the tests

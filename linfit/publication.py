@@ -88,7 +88,7 @@ def publish_fit(recorded: RecordedRun, fit: Fit) -> Publication:
 
 def publish_sweep(recorded: RecordedRun) -> Publication:
     """Attach the pictures, the leaderboard, the twins and the report of a sweep."""
-    from linfit.views.analysis.comparison import compare_methods
+    from linfit.views.analysis.compare import compare_methods
     from linfit.views.report.artifacts import open_sweep_data, plot_sweep, save_charts, write_report
     from linfit.views.report.leaderboard import write_leaderboard
 
@@ -123,7 +123,7 @@ def _compare_twins(
 ) -> tuple[list[Path], Comparison]:
     """Fit twins of the leaderboard's first fits; return their file and the comparison with them."""
     from linfit.views.analysis import rounding
-    from linfit.views.analysis.comparison import add_twins, select_for_twins
+    from linfit.views.analysis.compare import add_twins, select_for_twins
 
     twins = run_twins(data, select_for_twins(comparison, rounding.MOST_TWINS))
     if not twins:

@@ -12,7 +12,8 @@ from linfit.engine.caller_settings import isolate_from_caller
 from linfit.errors import ConfigError, LinfitError
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import INCOMPARABLE_HINT
-from linfit.views.analysis.comparison import Comparison, compare_methods
+from linfit.views.analysis.compare import compare_methods
+from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.report.json_data import replace_infinities
 

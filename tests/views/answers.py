@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,12 @@ class Fit:
     @property
     def finished(self) -> bool:
         return self.result["status"] in ("completed", "converged")
+
+    @property
+    def reached(self) -> float | None:
+        """Return the step at which the tolerance was reached."""
+        steps = self.result["steps_to_tolerance"]
+        return float(steps) if self.finished and steps is not None else None
 
     def value(self, by: str | None) -> float:
         """Return the number that the fit is compared by."""
@@ -165,20 +171,30 @@ class Place:
     setting: str
     fits: int
     finished: int
-    log: float
-    """The mean log₁₀ of the excess losses; infinite where none finished."""
+    median: float
+    """The median of what its ranking compares; infinite where none finished."""
+    steps: float
+    """The median of the steps to the tolerance; infinite where half did not reach it."""
     loss: float
-    """The mean of what the sweep is compared by."""
+    """The median of what the sweep is compared by."""
 
 
-def find_places(fits: Sequence[Fit], by: str | None) -> list[Place]:
-    """Return the leaderboard: on each problem the fewest lost fits, then the smallest mean."""
+def ranked_by(by: str | None, objective: str) -> tuple[str, bool]:
+    """Return the loss that a leaderboard compares, and if it has one ranking of all problems."""
+    if by is not None and (by == "validation_loss" or objective != "auto"):
+        return by, True
+    return "excess_loss", False
+
+
+def find_places(fits: Sequence[Fit], by: str | None, objective: str) -> list[Place]:
+    """Return the leaderboard: fewest lost fits, then the smallest median, then the fewest steps."""
     one_method = len({fit.method for fit in fits}) == 1
     groups: dict[tuple[str, str], dict[str, list[Fit]]] = {}
     for fit in fits:
         method = fit.setting if one_method else fit.method
         groups.setdefault((fit.problem, method), {}).setdefault(fit.setting, []).append(fit)
     choosing, reporting = _halves(groups)
+    measure, across = ranked_by(by, objective)
     places = []
     for (problem, method), settings in groups.items():
         ranked = []
@@ -186,31 +202,52 @@ def find_places(fits: Sequence[Fit], by: str | None) -> list[Place]:
             seen = [fit for fit in own if fit.repetition in choosing]
             told = [fit for fit in own if fit.repetition in reporting]
             if seen and told:
-                ranked.append((*_score(seen), Place(problem, method, setting, *_told(told, by))))
+                place = Place(problem, method, setting, *_told(told, measure, by))
+                ranked.append((*_score(seen, measure), place))
         if ranked:
             places.append(min(ranked, key=lambda entry: entry[:2])[2])
     order = list(dict.fromkeys(fit.problem for fit in fits))
     return sorted(
         places,
-        key=lambda place: (order.index(place.problem), 1 - place.finished / place.fits, place.log),
+        key=lambda place: (
+            0 if across else order.index(place.problem),
+            1 - place.finished / place.fits,
+            place.median,
+            place.steps,
+        ),
     )
 
 
-def _score(fits: Sequence[Fit]) -> tuple[float, float]:
-    """Return the share of fits that did not finish, and the mean log excess loss of the rest."""
-    logs = [fit.log for fit in fits if fit.finished]
-    return 1 - len(logs) / len(fits), fmean(logs) if logs else math.inf
+def _score(fits: Sequence[Fit], measure: str) -> tuple[float, float]:
+    """Return the share of fits that did not finish, and the median of the others' losses."""
+    tiny = float(np.finfo(float).tiny)
+    values = []
+    for fit in fits:
+        if fit.finished:
+            own = 10**fit.log if measure == "excess_loss" else max(fit.value(measure), tiny)
+            values.append(own)
+    return 1 - len(values) / len(fits), median(values) if values else math.inf
 
 
-def _told(fits: Sequence[Fit], by: str | None) -> tuple[int, int, float, float]:
+def _told(
+    fits: Sequence[Fit], measure: str, by: str | None
+) -> tuple[int, int, float, float, float]:
     values = [fit.value(by) for fit in fits if fit.finished]
-    return len(fits), len(values), _score(fits)[1], fmean(values) if values else math.inf
+    steps = [math.inf if fit.reached is None else fit.reached for fit in fits]
+    return (
+        len(fits),
+        len(values),
+        _score(fits, measure)[1],
+        median(steps),
+        median(values) if values else math.inf,
+    )
 
 
 def _halves(groups: dict[tuple[str, str], dict[str, list[Fit]]]) -> tuple[set[Key], set[Key]]:
     """Return the repetitions to choose settings on, and those to report on.
 
-    They are halves of the repetitions that all methods share, or both are all.
+    They are halves of the repetitions that all methods share, or both are all, as where no method
+    has two settings to choose from.
     """
     own = {
         key: {fit.repetition for fits in settings.values() for fit in fits}
@@ -232,6 +269,8 @@ def _halves(groups: dict[tuple[str, str], dict[str, list[Fit]]]) -> tuple[set[Ke
         for settings in groups.values()
         for fits in settings.values()
     ]
+    if all(len(settings) == 1 for settings in groups.values()):
+        return set(everything), set(everything)
     possible = all(
         any(
             all(half & {fit.repetition for fit in fits} for half in halves)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from linfit.errors import LinfitError
@@ -30,10 +29,11 @@ def check(results: Results, folder: Path, arguments: list[str]) -> None:
     by = answers.compared_by(fits, objective)
     assert results.swept.compared_by == by
     check_best(results, answers.find_best(fits, by), by, any(fit.finished for fit in fits))
-    places = answers.find_places(fits, by)
+    places = answers.find_places(fits, by, objective)
     check_groups(results.comparison, fits, places)
+    measure, across = answers.ranked_by(by, objective)
     check_leaderboard(results.comparison, places)
-    check_sentence(results.comparison, places, by)
+    check_sentence(results.comparison, places, by, measure, across)
 
 
 def check_best(results: Results, best: answers.Fit | None, by: str | None, finished: bool) -> None:
@@ -66,19 +66,26 @@ def check_groups(
 
 def check_leaderboard(comparison: Comparison, places: list[answers.Place]) -> None:
     problems = comparison.fits["problem"].drop_duplicates().tolist()
-    order = list(dict.fromkeys(place.problem for place in places))
-    found = [
-        (problems.index(one.problem), one.fits, one.finished, one.excess)
-        for one in comparison.entries
+    order = sorted({place.problem for place in places})
+    named = [
+        (one.problem, other.problem) for one, other in zip(comparison.entries, places, strict=True)
     ]
-    expected = [(order.index(one.problem), one.fits, one.finished, 10.0**one.log) for one in places]
-    assert [entry[:3] for entry in found] == [entry[:3] for entry in expected]
-    assert np.nan_to_num([entry[3] for entry in found], nan=np.inf) == pytest.approx(
-        [entry[3] for entry in expected], rel=1e-9
-    )
+    assert len(set(named)) == len(order) == len(set(problems) & {one for one, _ in named})
+    found = [(one.fits, one.finished) for one in comparison.entries]
+    assert found == [(one.fits, one.finished) for one in places]
+    for column in ("median", "steps"):
+        own = [getattr(one, column) for one in comparison.entries]
+        finite = [math.inf if math.isnan(value) else value for value in own]
+        assert finite == pytest.approx([getattr(one, column) for one in places], rel=1e-9)
 
 
-def check_sentence(comparison: Comparison, places: list[answers.Place], by: str | None) -> None:
+def check_sentence(
+    comparison: Comparison,
+    places: list[answers.Place],
+    by: str | None,
+    measure: str,
+    across: bool,
+) -> None:
     sentence = comparison.summarize()
     finished = [place for place in places if place.finished]
     if not finished and comparison.fits["log"].isna().all():
@@ -86,15 +93,26 @@ def check_sentence(comparison: Comparison, places: list[answers.Place], by: str 
         return
     several = len({place.problem for place in places}) > 1
     assert ("cannot be compared" in sentence) == (by is None)
-    if several:
+    if several and measure != "excess_loss":
+        assert "came nearest" not in sentence
+    if several and not across:
         assert "came nearest" not in sentence.partition(". ")[0]
-    if several and by is not None and finished:
+    if several and by is not None and finished and not across:
         lowest = min(finished, key=lambda place: (1 - place.finished / place.fits, place.loss))
         name = comparison.entries[places.index(lowest)].problem
         assert sentence.startswith(name)
         assert f"lowest {by.replace('_', ' ')}: {lowest.loss:.3g}" in sentence
+    if across and places[0].finished:
+        first = comparison.entries[0]
+        told = "came nearest to" if measure == "excess_loss" else f"has the lowest {measure_of(by)}"
+        assert sentence.startswith(f"{first.name} {told}")
+        assert f"{places[0].median:.3g}" in sentence
     if not several and by == "excess_loss" and places[0].finished:
         assert sentence.startswith(f"{comparison.entries[0].name} came nearest to the optimum")
+
+
+def measure_of(by: str | None) -> str:
+    return "training loss" if by == "loss" else str(by).replace("_", " ")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The sentence on a sweep's problems, and on its methods by another loss than the excess loss."""
+"""The sentence on the problems of a sweep whose rankings are by problem."""
 
 from __future__ import annotations
 
@@ -8,42 +8,35 @@ from math import comb
 import numpy as np
 import pandas as pd
 
-from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import INCOMPARABLE_HINT
+from linfit.views.analysis.ranking import SETTING_KEY, Pick
 from linfit.views.analysis.statistics import CONFIDENCE, compute_mean_interval
 from linfit.views.analysis.sweep_data import SweepData
 
-#: A problem, a method and its setting.
-Pick = tuple[str, str, str]
-SETTING_KEY = ["problem", "method", "setting"]
-
 
 def describe_lowest_loss(swept: SweepData, runs: pd.DataFrame, picks: Sequence[Pick]) -> str:
-    """Return which problem has the lowest loss, or of one problem which method.
+    """Return which problem has the lowest loss, or that problems cannot be compared.
 
-    `picks` are compared on the fits `runs`: fewest that did not finish, then the mean of the loss
-    that compares the sweep. The sentence is empty where excess losses of one problem say it all.
+    `picks` are compared on the fits `runs`: fewest that did not finish, then the median of the loss
+    that compares the sweep. The sentence is empty for one problem.
     """
-    several_problems = len({problem for problem, _, _ in picks}) > 1
+    if len({problem for problem, _, _ in picks}) < 2:
+        return ""
     if swept.compared_by is None:
         return (
             f"{INCOMPARABLE_HINT}. No model is logged." if swept.run_id else f"{INCOMPARABLE_HINT}."
         )
-    if len(picks) < 2 or (swept.compared_by == mlflow_names.EXCESS and not several_problems):
-        return ""
 
     losses = _group_losses(swept, runs, picks)
     finished = [pick for pick in picks if losses[pick].notna().any()]
-    ranked = sorted(finished, key=lambda pick: (losses[pick].isna().mean(), losses[pick].mean()))
+    ranked = sorted(finished, key=lambda pick: (losses[pick].isna().mean(), losses[pick].median()))
     if not ranked:
         return ""
 
     first = ranked[0]
     by = swept.compared_by.replace("_", " ")
     sentence = f"{_subject(first, picks)} the lowest {by}: {_describe(losses[first])}"
-    others = ranked[1:]
-    if several_problems:
-        others = [pick for pick in others if pick[0] != first[0]]
+    others = [pick for pick in ranked[1:] if pick[0] != first[0]]
     if not others:
         return f"{sentence}."
 
@@ -68,20 +61,19 @@ def _group_losses(
 def _subject(pick: Pick, picks: Sequence[Pick]) -> str:
     """Return what has a loss, with the verb: a problem, with its method if it has several."""
     problem, method, setting = pick
-    own = f"{method} {setting}".strip()
     methods = sum(other[0] == problem for other in picks)
-    if methods == len(picks):
-        return f"{own} has"
-    return f"{problem}, with {own}, has" if methods > 1 else f"{problem} has"
+    return (
+        f"{problem}, with {method} {setting}".strip() + ", has" if methods > 1 else f"{problem} has"
+    )
 
 
 def _describe(values: pd.Series[float]) -> str:
-    """Return the mean loss, and the number of repetitions in the mean."""
-    number = f"{values.mean():.3g}"
+    """Return the median loss, and the number of repetitions that it is of."""
+    number = f"{values.median():.3g}"
     finished = values.count()
     if finished < len(values):
-        return f"{number}, the mean of the {finished} of {len(values)} repetitions that finished"
-    return f"{number}, the mean of {finished} repetitions" if finished > 1 else number
+        return f"{number}, the median of the {finished} of {len(values)} repetitions that finished"
+    return f"{number}, the median of {finished} repetitions" if finished > 1 else number
 
 
 def _verdict(differences: pd.Series[float], compared: int) -> str:

@@ -26,8 +26,8 @@ def split_seeds(swept: SweepData, runs: pd.DataFrame) -> tuple[set[int], set[int
     """Return the seeds to choose on, the seeds to report on, and a note on both.
 
     They are the halves of the seeds that all methods share. With too few of these, both are all
-    seeds. Each method must have a setting with seeds in both halves: it would otherwise be
-    compared on nothing.
+    seeds, and also where no method has two settings to choose from. Each method must have a setting
+    with seeds in both halves: it would otherwise be compared on nothing.
     """
     methods = runs.groupby(["problem", "method"], sort=False).ngroup()
     num_methods = methods.nunique()
@@ -43,6 +43,9 @@ def split_seeds(swept: SweepData, runs: pd.DataFrame) -> tuple[set[int], set[int
     in_both = setting[in_choosing & setting.isin(setting[in_reporting])].index
     per_setting = float(runs["seed"].groupby(setting).nunique().median())
 
+    if setting.nunique() == methods.nunique():
+        return set(seeds), set(seeds), _describe_no_choice(per_setting)
+
     enough = min(len(shared), per_setting) >= FEWEST_SEEDS
     if enough and methods[in_both].nunique() == num_methods:
         return choosing, reporting, _describe_halves(len(shared), len(seeds))
@@ -57,6 +60,13 @@ def _describe_halves(shared: int, seeds: int) -> str:
         f"and is reported on the other {reported}; "
         f"{SIMULTANEOUS}; factors are paired, on the same seeds."
     )
+
+
+def _describe_no_choice(per_setting: float) -> str:
+    if per_setting <= 1:
+        why = "a difference cannot be told from chance"
+        return f"One seed: {why}; {FEWEST_SEEDS} seeds or more, as seed=range(0,10), would do."
+    return f"Nothing was chosen: all seeds are reported; {SIMULTANEOUS}; factors are paired."
 
 
 def _describe_too_few(swept: SweepData, per_setting: float, shared: int) -> str:

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
 from linfit.problem.types import Array
 
 CONFIDENCE = 0.95
+#: Seeds up to which each of them is shown; from more, the median and the quartiles.
+MOST_SHOWN_SEEDS = 5
 
 
 def split_level(intervals: int, level: float = CONFIDENCE) -> float:
     """Return the level of each interval so that all hold at once with `level` (Šidák)."""
     return float(level ** (1 / max(intervals, 1)))
+
+
+def summarize_seeds(values: Array) -> tuple[float, float, float]:
+    """Return the median of values `[m]`, and the low and the high end of their spread.
+
+    The spread of up to five values is their range, that of more is between their quartiles. NaN is
+    no value. Without values there is no median, with fewer than two no spread: NaN.
+    """
+    found = values[~np.isnan(values)]
+    if not len(found):
+        return float("nan"), float("nan"), float("nan")
+    median = float(np.median(found))
+    if len(found) == 1:
+        return median, float("nan"), float("nan")
+    ends = (0, 1) if len(found) <= MOST_SHOWN_SEEDS else (0.25, 0.75)
+    low, high = np.quantile(found, ends)
+    return median, float(low), float(high)
+
+
+def compute_median(values: Array) -> Array:
+    """Return medians `[...]` of values `[..., m]`, of which NaN is none; NaN without values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # without values
+        return np.asarray(np.nanmedian(values, axis=-1))
 
 
 def compute_mean_interval(values: Array, level: float = CONFIDENCE) -> tuple[Array, Array, Array]:

@@ -190,12 +190,21 @@ class SweepData:
         vars(once)["configs"] = [self.configs[index] for index in kept]
         return once
 
+    @property
+    def objective(self) -> str:
+        """What the sweep's configs ask to be compared by."""
+        return str(self.configs[0].get("objective", "auto")) if self.configs else "auto"
+
+    @property
+    def dtypes(self) -> set[str]:
+        """The dtypes of the fits."""
+        return set(self.list_values("dtype"))
+
     @cached_property
     def compared_by(self) -> str | None:
         """The recorded loss that compares all fits, None where nothing does."""
         firsts = dict(zip(reversed(self.groups.problems), reversed(self.configs), strict=True))
-        objective = self.configs[0].get("objective", "auto") if self.configs else "auto"
-        return SweepObjective(objective, map(identify_problem, firsts.values())).ranking_loss
+        return SweepObjective(self.objective, map(identify_problem, firsts.values())).ranking_loss
 
     @cached_property
     def compared_values(self) -> Array:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from linfit.errors import LinfitError
 from linfit.problem.types import Array
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.lowest_loss import SETTING_KEY
-from linfit.views.analysis.ranking import LeaderboardEntry
+from linfit.views.analysis.ranking import SETTING_KEY, LeaderboardEntry
 from linfit.views.analysis.rounding_floor import LEAST_FLOOR, clip_to_floor, describe_floor
 from linfit.views.analysis.statistics import compute_expected_best, compute_performance_profile
 from linfit.views.analysis.sweep_data import SweepData

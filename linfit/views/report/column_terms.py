@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Titles of the leaderboard.
-LEADERBOARD_TERMS = {
-    "rank": "place on its problem; settings that cannot be told from each other share one",
+from linfit.views.analysis.comparison import Comparison
+from linfit.views.report.leaderboard import COLUMN_NOTES
+
+#: Columns of the leaderboard that say what was fitted and how.
+GROUP_TERMS = {
     "problem": "the data, the features and the loss that are fitted",
-    "method": "model, gradient, optimizer and whatever else is a choice by name",
-    "setting": "the values chosen for the method on the seeds to choose on",
-    "finished": "fits that neither diverged nor failed, of all fits of the setting",
-    "excess loss": "the loss above the least possible at the last step: median over seeds",
-    "spread": "over the seeds: all of up to five, from six on the quartiles",
-    "95% interval": "where the number lies if other seeds had been drawn, in 95% of draws",
-    "× first": "how many times the number of the first, paired by seed",
-    "× first, 95%": "where that factor lies if other seeds had been drawn, in 95% of draws",
-    "told apart": "yes if the seeds at hand tell the setting from the first",
-    "twins part": "the step from which rounding alone parts two equal fits",
+    "method": "the components chosen by name, as the optimizer",
+    "setting": "the numbers of the method, as its learning rate",
 }
 #: Columns of the leaderboard that hold words.
 LEADERBOARD_WORDS = ("problem", "method", "setting", "told apart")
@@ -53,6 +47,8 @@ def explain_fit_columns(titles: Iterable[str]) -> dict[str, str]:
     return {title: FIT_TERMS.get(title, VARIED_TERM) for title in titles}
 
 
-def explain_leaderboard(titles: Iterable[str]) -> dict[str, str]:
+def explain_leaderboard(comparison: Comparison, titles: Iterable[str]) -> dict[str, str]:
     """Return what each column of the leaderboard means."""
-    return {title: LEADERBOARD_TERMS[title] for title in titles if title in LEADERBOARD_TERMS}
+    measured = {comparison.measured: "at the last step: median over the seeds"}
+    known = {**GROUP_TERMS, **measured, **COLUMN_NOTES}
+    return {title: known[title] for title in titles}

@@ -10,9 +10,10 @@ import numpy as np
 from linfit.system.atomic_files import write_atomically
 from linfit.tracking.schema.descriptions import escape_markdown
 from linfit.tracking.schema.mlflow_names import LEADERBOARD
-from linfit.views.analysis.comparison import Comparison
+from linfit.views.analysis.comparison import Comparison, format_ends, format_factors
 from linfit.views.analysis.ranking import LeaderboardEntry
-from linfit.views.analysis.rounding_floor import format_bound, format_rounded
+from linfit.views.analysis.rounding_floor import format_rounded
+from linfit.views.analysis.seed_split import SIMULTANEOUS
 
 
 @dataclass(frozen=True)
@@ -23,27 +24,46 @@ class LeaderboardCells:
     rows: list[list[str]]
 
 
+#: What the columns of the leaderboard mean, in the words of a legend.
+COLUMN_NOTES = {
+    "rank": "equal entries share a rank",
+    "finished": "fits that neither diverged nor failed",
+    "all seeds": "lowest and highest over the seeds",
+    "middle half": "lower and upper quartile over the seeds",
+    "reached": "fits that reached the tolerance",
+    "steps": "median number of updates to the tolerance",
+    "× first": "median of the ratio to the first, seed by seed",
+    "mean × first, 95%": f"interval of that ratio's geometric mean; {SIMULTANEOUS}; "
+    "wide: its ends are more than a factor of a million apart",
+    "told apart": "the difference to the first is larger than chance and rounding explain",
+    "twins part": "step at which fits that differ by rounding alone come apart",
+}
+
+
 def format_leaderboard(comparison: Comparison) -> LeaderboardCells:
     """Return titles and rows, without columns that are empty."""
-    firsts = comparison.first_entries
     rows = []
     for rank, entry in zip(comparison.compute_ranks(), comparison.entries, strict=True):
-        rows.append(_row(rank, entry, firsts[entry.problem] is entry))
+        rows.append(_row(rank, entry, comparison))
     titles = [title for title in rows[0] if any(row[title] for row in rows)]
     return LeaderboardCells(titles, [[row[title] for title in titles] for row in rows])
 
 
-def _row(rank: int, entry: LeaderboardEntry, is_first: bool) -> dict[str, str]:
+def _row(rank: int, entry: LeaderboardEntry, comparison: Comparison) -> dict[str, str]:
+    is_first = comparison.find_first(entry) is entry
+    interval = format_factors(entry.factor_low, entry.factor_high)
     return {
         "rank": str(rank),
         "problem": entry.problem,
         "method": entry.method,
         "setting": entry.setting,
         "finished": f"{entry.finished} of {entry.fits}",
-        "excess loss": format_bound(entry.excess, entry.at_floor),
-        "95% interval": _interval(entry.low, entry.high),
+        comparison.measured: comparison.format_median(entry),
+        comparison.spread: format_ends(entry.low, entry.high),
+        "reached": f"{entry.reached} of {entry.fits}",
+        "steps": format_rounded(entry.steps) if np.isfinite(entry.steps) else "–",
         "× first": "" if is_first else _factor(entry),
-        "× first, 95%": "" if is_first else _interval(entry.factor_low, entry.factor_high),
+        "mean × first, 95%": "" if is_first else interval,
         "told apart": "" if is_first else _told_apart(entry),
         "twins part": _parted(entry.horizon),
     }
@@ -70,10 +90,6 @@ def _parted(step: float) -> str:
     if np.isnan(step):
         return ""
     return "never" if np.isinf(step) else f"step {step:.0f}"
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if np.isnan(low) else f"{format_rounded(low)} to {format_rounded(high)}"
 
 
 def write_leaderboard(comparison: Comparison, folder: Path) -> list[Path]:

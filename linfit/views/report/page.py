@@ -29,7 +29,8 @@ from linfit.system.host import quote_word
 from linfit.tracking.provenance.environment import read_machine_tag
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.store.store import format_store_command
-from linfit.views.analysis.comparison import Comparison, find_best_fits, shorten_lines
+from linfit.views.analysis.compare import find_best_fits
+from linfit.views.analysis.comparison import Comparison, shorten_lines
 from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.sweep_data import FINISHED_STATUSES, SweepData
 from linfit.views.charts.chart import Chart
@@ -93,7 +94,7 @@ def render_page(
         note=comparison.note,
         trust=comparison.twins_note,
         board=board,
-        board_terms=explain_leaderboard(board.titles),
+        board_terms=explain_leaderboard(comparison, board.titles),
         board_numbers=[title for title in board.titles if title not in LEADERBOARD_WORDS],
         best=_describe_best(swept),
         robust=shorten_lines(comparison.most_robust),

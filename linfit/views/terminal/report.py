@@ -10,7 +10,7 @@ from rich.table import Table
 
 from linfit.errors import LinfitError, shorten
 from linfit.tracking.schema import mlflow_names
-from linfit.views.analysis.comparison import Comparison, shorten_lines
+from linfit.views.analysis.comparison import MEASURES, Comparison, shorten_lines
 from linfit.views.report.json_data import print_json
 from linfit.views.report.leaderboard import format_leaderboard
 from linfit.views.results import Results, load
@@ -24,10 +24,13 @@ EXPENDABLE_COLUMNS = (
     "told apart",
     "× first",
     "finished",
-    "× first, 95%",
-    "95% interval",
+    "reached",
+    "steps",
+    "mean × first, 95%",
+    "all seeds",
+    "middle half",
 )
-NUMERIC_COLUMNS = ("rank", "finished", "excess loss", "× first")
+NUMERIC_COLUMNS = ("rank", "finished", *MEASURES.values(), "reached", "steps", "× first")
 #: Errors that tables raise whose content linfit never writes.
 MALFORMED_TABLES = (
     ValueError,

@@ -18,14 +18,14 @@ from scipy import stats
 from linfit.engine.rounding_twins import TwinComparison
 from linfit.errors import LinfitError
 from linfit.tracking.schema.descriptions import escape_markdown
-from linfit.views.analysis.comparison import (
-    Comparison,
+from linfit.views.analysis.compare import (
     add_twins,
     collect_fits,
     compare_methods,
     find_best_fits,
     select_for_twins,
 )
+from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import LeaderboardEntry
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.report import leaderboard
@@ -42,16 +42,14 @@ def test_settings_are_chosen_on_half_of_the_seeds_and_reported_on_the_other(
         scores = (
             own[own["seed"] % 2 == 0]
             .groupby("optimizer.lr")["log"]
-            .agg(lost=lambda log: log.isna().sum(), mean="mean")
+            .agg(lost=lambda log: log.isna().sum(), median="median")
         )
-        best = scores.sort_values(["lost", "mean"]).index[0]
+        best = scores.sort_values(["lost", "median"]).index[0]
         assert entry.setting == f"lr={best:g}"
         reported = own[(own["optimizer.lr"] == best) & (own["seed"] % 2 == 1)]["log"]
-        assert np.log10(entry.excess) == pytest.approx(reported.mean())
-        low, high = stats.t.interval(
-            0.95 ** (1 / 2), len(reported) - 1, loc=reported.mean(), scale=stats.sem(reported)
-        )
-        assert (np.log10(entry.low), np.log10(entry.high)) == pytest.approx((low, high))
+        assert entry.median == pytest.approx(np.median(10**reported))
+        ends = (10 ** reported.min(), 10 ** reported.max())
+        assert (entry.low, entry.high) == pytest.approx(ends)
         assert (entry.fits, entry.finished) == (4, 4)
 
 
@@ -65,7 +63,7 @@ def test_differences_are_paired_by_seed(usual: SweepData) -> None:
         own = table[table["optimizer.lr"] == float(entry.setting.removeprefix("lr="))]
         logs[entry.method] = np.log10(own.set_index("seed")["excess_loss"])
     difference = logs[second.method] - logs[first.method]
-    assert np.log10(second.factor) == pytest.approx(difference.mean())
+    assert np.log10(second.factor) == pytest.approx(difference.median())
     test = stats.ttest_1samp(difference, 0.0)
     assert second.distinct == (test.pvalue < 0.05)
     assert (first.factor, first.factor_low, first.factor_high) == (1.0, 1.0, 1.0)
@@ -79,13 +77,26 @@ def test_a_diverged_fit_never_wins(usual: SweepData) -> None:
 
 
 def test_too_few_seeds_are_said(swept_of: Callable[..., SweepData]) -> None:
-    comparison = compare_methods(swept_of("optimizer.lr=0.1,0.2"))
+    tuned = "hydra.sweeper.grids=[{optimizer: adam, optimizer.lr: '0.1,0.2'},{optimizer: sgd}]"
+    comparison = compare_methods(swept_of(tuned))
     assert comparison.note.startswith("Too few seeds: with one seed")
     assert all(np.isnan(entry.low) for entry in comparison.entries)
     assert "interval" not in comparison.summarize()
-    assert compare_methods(swept_of("optimizer.lr=0.1,0.2", "seed=0,1")).note.startswith(
+    assert compare_methods(swept_of(tuned, "seed=0,1")).note.startswith(
         "Too few seeds: with 2 seeds for each setting"
     )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "fits", "note"),
+    [("0", 1, "One seed:"), ("0,1", 2, "Nothing was chosen:"), ("range(0,8)", 8, "Nothing was")],
+)
+def test_seeds_are_split_only_where_something_is_chosen(
+    swept_of: Callable[..., SweepData], seeds: str, fits: int, note: str
+) -> None:
+    comparison = compare_methods(swept_of("optimizer.lr=0.1,0.2", f"seed={seeds}", "steps=5"))
+    assert [entry.fits for entry in comparison.entries] == [fits, fits]
+    assert comparison.note.startswith(note)
 
 
 def test_nothing_finished(swept_of: Callable[..., SweepData]) -> None:
@@ -148,7 +159,7 @@ def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are
     )
     changed.__dict__["excess"] = np.where(usual.finished, excess, np.inf)
     found: list[Any] = [
-        (entry.method, entry.excess, entry.factor) for entry in compare_methods(changed).entries
+        (entry.method, entry.median, entry.factor) for entry in compare_methods(changed).entries
     ]
     assert found == [
         ("sgd", pytest.approx(5.0), 1.0),
@@ -176,14 +187,16 @@ def test_methods_that_have_not_the_same_seeds(
     )
     first, second = comparison.entries
     assert min(first.finished, second.finished) > 0
-    assert first.excess <= second.excess
+    assert first.median <= second.median
     assert comparison.summarize().startswith(
-        f"{first.name} came nearest to the optimum: excess loss {first.excess:.3g}"
+        f"{first.name} came nearest to the optimum: median excess loss {first.median:.3g}"
     )
     assert comparison.note.startswith(note)
 
 
-ENTRY = LeaderboardEntry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
+ENTRY = LeaderboardEntry(
+    "", "sgd", "lr=1", 4, 4, 4, 9.0, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0, name="sgd lr=1"
+)
 
 
 @pytest.mark.parametrize(
@@ -191,19 +204,18 @@ ENTRY = LeaderboardEntry("", "sgd", "lr=1", 4, 4, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0)
     [
         (
             {"factor": 3.0, "factor_low": 2.0, "factor_high": 4.0},
-            "adam lr=1 had 3 times that (95% interval 2 to 4)",
+            "adam lr=1 had 3 times that (95% interval of the mean factor: 2 to 4)",
             "yes",
         ),
         (
             {"factor": 3.0, "factor_low": 0.5, "factor_high": 9.0},
-            "adam lr=1 had 3 times that (95% interval 0.5 to 9), "
-            "which these seeds cannot tell apart",
+            "adam lr=1 had 3 times that, which these seeds cannot tell apart",
             "no",
         ),
         (
             {"finished": 2, "factor": 0.5, "factor_low": 0.1, "factor_high": 0.9},
-            "adam lr=1 finished 2 of 4 fits and had 0.5 times that (95% interval 0.1 to 0.9), "
-            "on the seeds that both finished",
+            "adam lr=1 finished 2 of 4 fits and had 0.5 times that, "
+            "on the seeds that both finished (95% interval of the mean factor: 0.1 to 0.9)",
             "yes",
         ),
         ({}, "adam lr=1 had the same on every seed", "no: equal"),
@@ -213,11 +225,14 @@ def test_the_second_beside_the_first_in_words(
     usual: SweepData, changed: dict[str, Any], said: str, told_apart: str
 ) -> None:
     comparison = Comparison(
-        [ENTRY, replace(ENTRY, method="adam", **changed)], [], "", collect_fits(usual)
+        [ENTRY, replace(ENTRY, method="adam", name="adam lr=1", **changed)],
+        [],
+        "",
+        collect_fits(usual),
     )
     assert (
         comparison.summarize()
-        == f"sgd lr=1 came nearest to the optimum: excess loss 2 (95% interval 1 to 4); {said}."
+        == f"sgd lr=1 came nearest to the optimum: median excess loss 2 (4 seeds: 1 to 4); {said}."
     )
     told = leaderboard.format_leaderboard(comparison)
     assert [row[told.titles.index("told apart")] for row in told.rows] == ["", told_apart]
@@ -225,7 +240,7 @@ def test_the_second_beside_the_first_in_words(
 
 def test_a_sweep_of_seeds_alone_has_one_entry(swept_of: Callable[..., SweepData]) -> None:
     [entry] = compare_methods(swept_of("seed=range(0,6)")).entries
-    assert (entry.name, entry.fits) == ("adam", 3)
+    assert (entry.name, entry.fits) == ("adam", 6)
 
 
 def test_an_excess_of_zero_counts_as_the_smallest_that_is_not(usual: SweepData) -> None:
@@ -267,8 +282,8 @@ def test_a_narrow_terminal_keeps_intervals_longest(
             str(column.header) for column in format_terminal_leaderboard(comparison).columns
         ]
     assert titles[200][-1] == "twins part"
-    assert {"finished", "95% interval", "× first, 95%"} <= set(titles[100])
-    assert titles[60][-1] == "95% interval"
+    assert {"reached", "all seeds", "mean × first, 95%"} <= set(titles[100])
+    assert titles[60][-1] == "all seeds"
 
 
 def test_markdown_shows_a_name_as_it_is() -> None:

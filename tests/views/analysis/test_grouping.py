@@ -103,7 +103,7 @@ def test_equal_fits_count_once(sweep: Sweep, repeated: str, once: str) -> None:
         "setting",
         "fits",
         "finished",
-        "excess",
+        "steps",
         "low",
         "high",
         "factor",

@@ -15,7 +15,7 @@ from linfit.engine.rounding_twins import TwinComparison
 from linfit.errors import LinfitError
 from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis import rounding
-from linfit.views.analysis.comparison import add_twins, compare_methods, select_for_twins
+from linfit.views.analysis.compare import add_twins, compare_methods, select_for_twins
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.report.leaderboard import format_leaderboard, format_markdown_leaderboard
 from linfit.views.report.page import render_page

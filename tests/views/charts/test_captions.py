@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 import linfit
-from linfit.views.analysis.comparison import compare_methods
+from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart, Series, arrange_strip, find_recorded_points
 from linfit.views.charts.fit_charts import plot_descent

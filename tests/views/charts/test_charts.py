@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 import linfit
 from linfit.errors import ConfigError
 from linfit.problem.theory.optimum import find_optimum
-from linfit.views.analysis.comparison import compare_methods
+from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.analysis.theory import compute_stable_rate, predict_rate
 from linfit.views.charts import heat_map, learning_rates, sweep_charts

@@ -17,7 +17,7 @@ import pytest
 
 import linfit as package
 from linfit.errors import ConfigError, LinfitError
-from linfit.views.analysis.comparison import compare_methods
+from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.report.artifacts import plot_sweep
 from linfit.views.report.page import render_page
