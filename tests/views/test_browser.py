@@ -297,7 +297,7 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(
         button.dispatch_event("click")
     for target in page.locator(
         ":is(button, summary, a, svg a, [role=button], .legendtoggle)"
-        ":not(.modebar-btn, #table td a)"
+        ":not(.modebar-btn, .notifier-close, #table td a)"
     ).all():
         target.dispatch_event("click")
     for chart in charts.all():
