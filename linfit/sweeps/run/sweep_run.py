@@ -235,12 +235,16 @@ class SweepRun:
         )
 
     def _best_numbers(self) -> dict[str, float]:
-        """Return the best fit's loss and the value by which it is the best, if there is one."""
+        """Return the best fit's losses and the value by which it is the best, if there is one."""
         by = self.contest.ranking_loss
         best = min(self.completed.values(), key=lambda done: done.loss_by(by), default=None)
         if by is None or best is None or best.loss_by(by) == float("inf"):
             return {}
-        return {"best_loss": float(best.result["loss"]), "best_objective": best.loss_by(by)}
+        return {
+            "best_loss": float(best.result["loss"]),
+            mlflow_names.BEST_EXCESS: float(best.result["excess_loss"]),
+            "best_objective": best.loss_by(by),
+        }
 
     def _predictor(self, folder: Path) -> ModelFiles | None:
         """Return the best fit's model, its weights written into `folder`.
