@@ -11,7 +11,7 @@ LOCKED := $(PIP) --require-hashes -r
 TORCH := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PLOTLY := 4.1.1
 
-.PHONY: demo test slow read-only browser reproduce-all faults faults-all matrix lint types check bench docs notebook ui lock plotly wheel clean
+.PHONY: demo test slow read-only browser reproduce-all faults faults-all matrix lint types check bench docs site picture notebook ui lock plotly wheel clean
 
 demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, ten seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
@@ -28,8 +28,8 @@ read-only: $(INSTALLED) ## twenty tests in a checkout that their user can read a
 	setpriv --reuid 65534 --regid 65534 --clear-groups --securebits +no_setuid_fixup --inh-caps +dac_read_search --ambient-caps +dac_read_search \
 	$(BIN)/python -m pytest -p no:cacheprovider -m read_only; code=$$?; rm -rf "$$scratch"; exit $$code
 
-browser: $(INSTALLED) ## MLflow's UI and the report in a real browser; LINFIT_SCREENSHOTS=FOLDER keeps what it showed
-	$(BIN)/python -m pytest -m browser -rs tests/views
+browser: $(INSTALLED) ## MLflow's UI, the report and, after `make site`, the site in a real browser; LINFIT_SCREENSHOTS=FOLDER keeps what it showed
+	$(BIN)/python -m pytest -m browser -rs tests/views tests/test_site.py
 
 reproduce-all: $(INSTALLED) ## 200 runs over all components, reproduced bit for bit in other processes
 	$(BIN)/python -m pytest -m reproduce_all tests/test_reproduce_all.py
@@ -68,6 +68,14 @@ bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md
 docs: $(INSTALLED) ## what of the documentation follows from the code: reference pages, JSON schemas
 	$(BIN)/python docs/generate.py
 
+site: $(INSTALLED) ## the documentation as a site, in build/site; a link that leads nowhere, or a page that stands nowhere, fails it
+	$(LOCKED) requirements-site.lock
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/site
+
+picture: $(INSTALLED) ## README's picture, from the fits of `make demo`
+	folder=$$(mktemp -d) && $(BIN)/linfit run optimizers tracking=none hydra.sweep.dir="$$folder" && \
+	cp "$$folder/pictures/learning_rate.svg" docs/images/demo-learning-rate.svg; code=$$?; rm -rf "$$folder"; exit $$code
+
 notebook: $(INSTALLED) ## runs the tutorial again and keeps what it prints
 	$(BIN)/python -c "import nbclient, nbformat; path = 'docs/tutorial.ipynb'; tutorial = nbformat.read(path, 4); nbclient.NotebookClient(tutorial, record_timing=False).execute(); nbformat.write(tutorial, path)"
 
@@ -82,9 +90,10 @@ wheel: $(INSTALLED)
 
 # Without torch, whose builds differ; pip takes the one that is there, or that its index has for the platform.
 RESOLVE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --custom-compile-command 'make lock'
-lock: $(INSTALLED) ## the newest versions for all platforms: of linfit and dev, of all extras, and of torch with what it alone needs
+lock: $(INSTALLED) ## the newest versions for all platforms: of linfit and dev, of all extras, of the site, and of torch with what it alone needs
 	echo torch | $(RESOLVE) --excludes - --generate-hashes --all-extras pyproject.toml -o requirements-extras.lock
 	echo torch | $(RESOLVE) --excludes - --generate-hashes --extra dev -c requirements-extras.lock pyproject.toml -o requirements.lock
+	$(RESOLVE) --generate-hashes --group site -c requirements-extras.lock -o requirements-site.lock
 	echo torch==$(TORCH) | $(RESOLVE) -c requirements-extras.lock - -o requirements-torch.lock \
 	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.lock)
 

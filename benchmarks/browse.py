@@ -145,7 +145,7 @@ def pictures(folder: Path) -> None:
 
     Running and recording these fits is measured as well.
     """
-    from linfit.publication import publish_sweep
+    from linfit.publication import publish_artifacts
     from linfit.sweeps.run.hydra_app import execute
     from linfit.sweeps.run.result import RunResult
 
@@ -162,9 +162,7 @@ def pictures(folder: Path) -> None:
         ]
         results: list[RunResult] = []
         ran.append(seconds(lambda: results.append(execute(arguments))))  # noqa: B023
-        recorded = results[0].recorded
-        assert recorded is not None
-        drew.append(seconds(lambda recorded=recorded: publish_sweep(recorded)))  # type: ignore[misc]
+        drew.append(seconds(lambda result=results[0]: publish_artifacts(result)))  # type: ignore[misc]
     show(
         "pictures and report of a sweep of 1,000",
         statistics.median(drew),

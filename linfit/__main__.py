@@ -28,7 +28,7 @@ GC_THRESHOLD = 50_000
 
 
 def main() -> NoReturn:
-    """Run the command line; an interrupt outside of it exits at once.
+    """Run the command line; an interrupt outside exits at once.
 
     There is nothing to clean up before the command line handles signals, nor after it has ended.
     """

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from inspect import getattr_static
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
@@ -31,7 +32,10 @@ OptionalMethod = TypeVar("OptionalMethod", bound=Callable[..., Any])
 
 
 class RepetitionMark:
-    """Mark of a field that only repeats a fit: another value draws other random numbers."""
+    """Mark of a field that only repeats a fit.
+
+    Another value draws other random numbers.
+    """
 
 
 #: A seed is an integer, 0 is one of them. It fits in the 32 bits that SeedSequence takes as one
@@ -70,7 +74,7 @@ class Frozen(BaseModel):
     @classmethod
     @cache
     def list_seed_fields(cls) -> tuple[str, ...]:
-        """Return the fields of type `Seed`, by which a fit is repeated."""
+        """Return the fields of type `Seed`, which repeat a fit."""
         return tuple(name for name, field in cls.model_fields.items() if _is_seed(field))
 
     def list_neutral_fields(self) -> list[str]:
@@ -83,12 +87,15 @@ class Frozen(BaseModel):
 
 def _is_seed(field: FieldInfo) -> bool:
     """Return True for a field of type `Seed` or `Seed | None`."""
-    inner = [mark for kind in get_args(field.annotation) for mark in get_args(kind)]
+    inner = chain.from_iterable(map(get_args, get_args(field.annotation)))
     return any(isinstance(mark, RepetitionMark) for mark in (*field.metadata, *inner))
 
 
 def optional(method: OptionalMethod) -> OptionalMethod:
-    """Mark a method of a group as a rule that its classes may state, each for itself."""
+    """Mark a method as an optional rule of its group.
+
+    Its classes may state the rule, each for itself.
+    """
     vars(method)["is_optional_rule"] = True
     return method
 
@@ -172,7 +179,9 @@ class Component(Frozen, ABC):
         """
         if isinstance(value, cls):
             return value
-        fields = {"name": value} if isinstance(value, str) else value
+        fields = value
+        if isinstance(value, str):
+            fields = {"name": value}
         if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
             raise PydanticCustomError(
                 "component",
@@ -193,17 +202,26 @@ class Component(Frozen, ABC):
 
     @classmethod
     def states(cls, rule: Callable[..., Any]) -> bool:
-        """Return True if this class has an optional rule of its own, or keeps its parent's."""
+        """Return True if this class states an optional rule.
+
+        The rule is its own, or kept from its parent.
+        """
         return rule.__name__ in cls.own_rules
 
     @classmethod
     def supports_stacking(cls) -> bool:
-        """Return True if this class has a rule `stacked`, with which stacks run it."""
+        """Return True if this class has a rule `stacked`.
+
+        With it, stacks run the class.
+        """
         return "stacked" in cls.own_rules
 
     @classmethod
     def has_script(cls) -> bool:
-        """Return True if this class says in `script_lines` how a plain program does its part."""
+        """Return True if this class has `script_lines`.
+
+        They say how a plain program does its part.
+        """
         return "script_lines" in cls.own_rules
 
     @classmethod
@@ -228,7 +246,10 @@ ALIASES = {"gpu": "cuda"}
 
 
 def describe_unknown(what: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """Return a sentence that `name` is unknown, with the nearest known name and a list of all."""
+    """Return a sentence that `name` is unknown.
+
+    It has the nearest known name and a list of all.
+    """
     name = shorten(name)
     if not known:
         return f"no {what} {name!r}: there are none"

@@ -123,11 +123,10 @@ class FitConfig(Frozen):
         """
         parts = (self.dataset, self.features, self.split, self.seed)
         with limit_blas_threads():
-            problem = (
-                summarize(*parts, self.dtype)
-                if self.gradient.uses_summary
-                else load_problem(*parts)
-            )
+            if self.gradient.uses_summary:
+                problem = summarize(*parts, self.dtype)
+            else:
+                problem = load_problem(*parts)
         if self.mean_over == "samples":
             return replace(problem, total=None)
         return average_by_weight(problem, self.loss)
@@ -144,7 +143,9 @@ class FitConfig(Frozen):
         """Return the strength of the penalty, and if an intercept is exempt from it."""
         strength = self.penalty.squared()
         exempt = self.features.intercept and not self.penalty.shrinks_intercept()
-        return Shrinkage(strength, exempt) if strength else Shrinkage()
+        if strength:
+            return Shrinkage(strength, exempt)
+        return Shrinkage()
 
     def _check_combination(self) -> None:
         """Raise ValueError if two choices do not go together."""
@@ -219,8 +220,9 @@ class FitConfig(Frozen):
         Sub-seeds are resolved, and data files are represented by the hash of their bytes. `data` is
         `as_dict()`, if the caller has it already.
         """
-        whole = self.as_dict() if data is None else data
-        fields = {key: copy(value) for key, value in whole.items() if key not in NOT_IN_FINGERPRINT}
+        if data is None:
+            data = self.as_dict()
+        fields = {key: copy(value) for key, value in data.items() if key not in NOT_IN_FINGERPRINT}
         parts = [(fields[key], part) for key, part in self if key in fields]
         records = [(own, part) for own, part in parts if isinstance(part, Frozen)]
         for own, part in records:
@@ -229,10 +231,9 @@ class FitConfig(Frozen):
                     own[name] = self.seed
         if files := self.dataset.list_files():
             fields["dataset"].pop("path", None)
-            fields["data"] = [hash_file(file) for file in files]
+            fields["data"] = list(map(hash_file, files))
         fields["engine"].pop("memory", None)  # the size of blocks changes no bit
-        later = [(own, part) for own, part in records if part.omitted_at_default]
-        for own, part in [*later, (fields, self)]:
+        for own, part in [*records, (fields, self)]:
             for name in part.list_neutral_fields():
                 del own[name]
         for section, name in exclude_from_fingerprint(self):
@@ -250,10 +251,10 @@ class FitConfig(Frozen):
 
 
 def is_seed_key(key: str) -> bool:
-    """Return True if a key is a seed, which only repeats a fit.
+    """Return True if a key is a seed.
 
-    It is a seed of the config or of a component. A key `seed` of a component whose plug-in is not
-    loaded counts too.
+    A seed only repeats a fit. It is a seed of the config or of a component. A key `seed` of a
+    component whose plug-in is not loaded counts too.
     """
     section, _, field = key.partition(".")
     if not field:
@@ -264,9 +265,9 @@ def is_seed_key(key: str) -> bool:
     elif section in FitConfig.model_fields:
         kinds = [FitConfig.model_fields[section].annotation]
     sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Frozen)]
-    return (field == "seed" and bool(sections)) or any(
-        field in kind.list_seed_fields() for kind in sections
-    )
+    if field == "seed" and sections:
+        return True
+    return any(field in kind.list_seed_fields() for kind in sections)
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -302,14 +303,17 @@ def flatten_config(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def explain_validation_errors(error: ValidationError) -> str:
-    """Return a line that names each mistake: the key, what came, what is allowed."""
+    """Return a line that names each mistake.
+
+    It has the key, what came, and what is allowed.
+    """
     parts = error.errors(include_url=False)
     more = f"; and {len(parts) - MAX_ERRORS:,} more" if len(parts) > MAX_ERRORS else ""
-    return "; ".join(_explain_part(part) for part in parts[:MAX_ERRORS]) + more
+    return "; ".join(map(_explain_part, parts[:MAX_ERRORS])) + more
 
 
 def _explain_part(part: Any) -> str:
-    key = shorten(".".join(str(place) for place in part["loc"]))
+    key = shorten(".".join(map(str, part["loc"])))
     message = part["msg"].removeprefix("Value error, ")
     if part["type"] in ("component", "value_error"):
         return f"{key}: {message}" if key else message

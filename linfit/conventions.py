@@ -22,7 +22,10 @@ CONFIG_SCHEMA = 2
 
 @dataclass(frozen=True)
 class Convention:
-    """A field that a schema introduced; earlier schemas meant its value `before`."""
+    """A field that a schema introduced.
+
+    Earlier schemas meant its value `before`.
+    """
 
     schema: int
     section: str
@@ -37,7 +40,9 @@ class Convention:
     @property
     def key(self) -> str:
         """Key of the field in a config, as overrides name it."""
-        return f"{self.section}.{self.field}" if self.section else self.field
+        if self.section:
+            return f"{self.section}.{self.field}"
+        return self.field
 
     def find_part(self, config: Frozen) -> Frozen | None:
         """Return the part of the config that has the field.
@@ -57,7 +62,7 @@ CONVENTIONS = (
 
 
 def restore_conventions(config: Config, schema: int) -> Config:
-    """Return a config that was stored in `schema`, with the conventions of that schema."""
+    """Return a config stored in `schema` with that schema's conventions."""
     for convention in CONVENTIONS:
         part = convention.find_part(config)
         if schema >= convention.schema or part is None:
@@ -80,7 +85,7 @@ def exclude_from_fingerprint(config: Frozen) -> Iterator[tuple[str, str]]:
 
 
 def find_keys_without_effect(*configs: Frozen) -> set[str]:
-    """Return the keys of conventions that change no number of any of the fits."""
+    """Return convention keys that change no number of any fit."""
 
     def has_effect(convention: Convention) -> bool:
         return any(convention.find_part(one) and convention.matters(one) for one in configs)

@@ -2,7 +2,10 @@
 
 
 class LinfitError(Exception):
-    """An error that the user can mend: printed without a traceback, exit code 2."""
+    """An error that the user can mend.
+
+    It is printed without a traceback, with exit code 2.
+    """
 
 
 class ConfigError(LinfitError, ValueError):
@@ -17,7 +20,10 @@ class RecordingError(LinfitError):
 
 
 def escape_unprintable(text: str) -> str:
-    """Return the text with control characters as escape sequences, but for newlines and tabs."""
+    """Return the text with control characters as escapes.
+
+    Newlines and tabs stay.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -27,5 +33,10 @@ def escape_unprintable(text: str) -> str:
 
 
 def shorten(text: str, most: int = 200) -> str:
-    """Return the text, cut after `most` characters with a note of its length."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+    """Return the text, cut after `most` characters.
+
+    A note then tells its length.
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}… ({len(text):,} characters)"

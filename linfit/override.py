@@ -25,7 +25,7 @@ class Override:
     @staticmethod
     @lru_cache(4096)
     def read(text: str) -> Override:
-        """Take an override apart; a key alone is one without a value."""
+        """Take an override apart; a key alone has no value."""
         key, equals, value = text.partition("=")
         [sign] = _SIGN.findall(key)[:1]
         return Override(sign, key.removeprefix(sign), value if equals else None)

@@ -19,6 +19,7 @@ from linfit.tracking.schema import descriptions, mlflow_names
 from linfit.views.report.attempts import try_to_make
 
 if TYPE_CHECKING:  # pandas is for sweeps alone
+    from linfit.views.analysis.compare import ComparedSweep
     from linfit.views.analysis.comparison import Comparison
     from linfit.views.analysis.rounding import Twins
     from linfit.views.analysis.sweep_data import SweepData
@@ -60,23 +61,47 @@ def sweep(arguments: Sequence[str]) -> Results:
     return Results(made.data or open_sweep_data(result.recorded), made.comparison)
 
 
-def publish_artifacts(result: RunResult) -> Publication:
-    """Draw a run and attach its pictures, of a sweep also leaderboard and report.
+def compare_sweep(result: RunResult) -> ComparedSweep | None:
+    """Compare the methods of a sweep that has just run; None where this is not asked for.
 
     A part that fails is one line on stderr.
+    """
+    recorded = result.recorded
+    if recorded is None or result.sweep_id is None or not recorded.config.pictures:
+        return None
+    return try_to_make("the leaderboard", _compare_recorded, recorded)
+
+
+def _compare_recorded(recorded: RecordedRun) -> ComparedSweep:
+    from linfit.views.analysis.compare import ComparedSweep, compare_methods
+    from linfit.views.report.artifacts import open_sweep_data
+
+    data = open_sweep_data(recorded)
+    comparison = compare_methods(data)
+    with_twins = try_to_make("the twins", _compare_twins, recorded, data, comparison)
+    return with_twins or ComparedSweep(data, comparison)
+
+
+def publish_artifacts(result: RunResult, compared: ComparedSweep | None = None) -> Publication:
+    """Draw a run and attach its pictures, of a sweep also leaderboard and report.
+
+    `compared` is what `compare_sweep` returned. A part that fails is one line on stderr.
     """
     recorded = result.recorded
     if recorded is None or not recorded.config.pictures:
         return Publication()
     if result.sweep_id is not None:
-        return try_to_make("the report", publish_sweep, recorded) or Publication()
+        compared = compared or compare_sweep(result)
+        if compared is None:
+            return Publication()
+        return try_to_make("the report", publish_sweep, recorded, compared) or Publication()
     if result.fit is None or len(result.completed) != 1:
         return Publication()
     return try_to_make("the pictures", publish_fit, recorded, result.fit) or Publication()
 
 
 def publish_fit(recorded: RecordedRun, fit: Fit) -> Publication:
-    """Draw and attach the pictures of a single run, none of a failed one."""
+    """Draw and attach a single run's pictures; skip failed runs."""
     from linfit.views.report.artifacts import plot_fit, save_charts
 
     if fit.status is Status.FAILED:
@@ -86,22 +111,13 @@ def publish_fit(recorded: RecordedRun, fit: Fit) -> Publication:
     return Publication(files)
 
 
-def publish_sweep(recorded: RecordedRun) -> Publication:
+def publish_sweep(recorded: RecordedRun, compared: ComparedSweep) -> Publication:
     """Attach the pictures, the leaderboard, the twins and the report of a sweep."""
-    from linfit.views.analysis.compare import compare_methods
-    from linfit.views.report.artifacts import open_sweep_data, plot_sweep, save_charts, write_report
+    from linfit.views.report.artifacts import plot_sweep, save_charts, write_report
     from linfit.views.report.leaderboard import write_leaderboard
 
-    data = open_sweep_data(recorded)
-    comparison = try_to_make("the leaderboard", compare_methods, data)
-    if comparison is None:
-        return Publication()
-
-    files: list[Path] = []
-    compared = try_to_make("the twins", _compare_twins, recorded, data, comparison)
-    if compared is not None:
-        files, comparison = compared
-
+    data = compared.data
+    comparison = compared.comparison
     folder = recorded.folder
     charts = plot_sweep(data, comparison)
     pictures = (
@@ -109,7 +125,8 @@ def publish_sweep(recorded: RecordedRun) -> Publication:
     )
     _attach(recorded, pictures, mlflow_names.PICTURES)
 
-    files = (try_to_make("the leaderboard", write_leaderboard, comparison, folder) or []) + files
+    files = try_to_make("the leaderboard", write_leaderboard, comparison, folder) or []
+    files += compared.files
     report = folder / mlflow_names.REPORT
     given = (report, data, comparison, charts, pictures)
     if try_to_make("the report", write_report, *given) is not None:
@@ -120,25 +137,25 @@ def publish_sweep(recorded: RecordedRun) -> Publication:
 
 def _compare_twins(
     recorded: RecordedRun, data: SweepData, comparison: Comparison
-) -> tuple[list[Path], Comparison]:
-    """Fit twins of the leaderboard's first fits; return their file and the comparison with them."""
+) -> ComparedSweep | None:
+    """Fit twins of the leaderboard's first fits; return the comparison with them, if there are."""
     from linfit.views.analysis import rounding
-    from linfit.views.analysis.compare import add_twins, select_for_twins
+    from linfit.views.analysis.compare import ComparedSweep, add_twins, select_for_twins
 
     twins = run_twins(data, select_for_twins(comparison, rounding.MOST_TWINS))
     if not twins:
-        return [], comparison
+        return None
     step = rounding.find_horizon(twins)
     recorded.recorder.set_tags(recorded.run_id, {mlflow_names.HORIZON: str(step or "none")})
-    return [rounding.write_twins(twins, recorded.folder / mlflow_names.TWINS)], add_twins(
-        comparison, twins
-    )
+    file = rounding.write_twins(twins, recorded.folder / mlflow_names.TWINS)
+    return ComparedSweep(data, add_twins(comparison, twins), [file])
 
 
 def run_twins(data: SweepData, rows: Iterable[int]) -> Twins:
-    """Fit the twins of some fits of a sweep and return where they part.
+    """Fit the twins of some fits; return where they part.
 
-    Fits that are too large, or whose data or plug-ins are gone, are left out.
+    The fits are of one sweep. Fits that are too large, or whose data or plug-ins are gone, are left
+    out.
     """
     from linfit.engine.rounding_twins import compare_with_twins
 

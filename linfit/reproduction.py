@@ -53,7 +53,10 @@ UNTRACKED = "tracking=none"
 
 @dataclass(frozen=True)
 class Repetition:
-    """A repeated fit and its verdict; `why` if that is not `identical`."""
+    """A repeated fit and its verdict.
+
+    `why` explains a verdict other than `identical`.
+    """
 
     name: str
     reproduces: str
@@ -138,7 +141,7 @@ def reproduce(
         if original.config is not None
     ]
     if not ready:
-        refused = [_refused(original) for original in source.originals]
+        refused = list(map(_refused, source.originals))
         return Reproduction(source.name, source.run_id, "", [], refused, given)
     return _repeat_fits(source, ready, given, tracking, workers)
 
@@ -196,7 +199,9 @@ def find_source(
     path = Path(reference)
     if not (path.suffix or len(path.parts) > 1 or path.is_dir()):
         return _source_of_record(RunReader(store).find_run(reference), sample, seed, permits)
-    known = None if store.file is not None and not store.file.exists() else RunReader(store)
+    known = None
+    if store.file is None or store.file.exists():
+        known = RunReader(store)
     if (path / mlflow_names.MANIFEST).is_file():
         return read_sweep_folder(path, known, sample or DEFAULT_SAMPLE, seed, permits)
     found = read_run_files(path, known, permits)
@@ -239,8 +244,9 @@ def _repeat_fits(
     repeated = {id(one.original): one.repetition(own) for one, own in zip(ready, ids, strict=True)}
     first = ready[0]
     assert first.original.config is not None
-    found = list_config_changes(first.original.config, first.config) if given else []
-    found = [*found, *list_changes(source.provenance, environment.collect_provenance(first.config))]
+    found = list_changes(source.provenance, environment.collect_provenance(first.config))
+    if given:
+        found = [*list_config_changes(first.original.config, first.config), *found]
     repetitions = [
         repeated.get(id(original)) or _refused(original) for original in source.originals
     ]
@@ -260,7 +266,7 @@ def compare_runs(store: Store, one: str, other: str, trust: bool = False) -> Rep
     """
     load_plugins(())
     reader = RunReader(store)
-    first, second = (reader.find_run(reference) for reference in (one, other))
+    first, second = map(reader.find_run, (one, other))
     load = load_plugins if trust else None
     configs = [record.config(load) for record in (first, second)]
     then = first.outcome(configs[0])

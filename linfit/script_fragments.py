@@ -21,7 +21,7 @@ SCRIPT_WIDTH = 120
 
 @dataclass(frozen=True)
 class ScriptScope:
-    """What a component's lines may depend on, apart from its own fields."""
+    """What a component's lines may depend on besides its fields."""
 
     p: int
     q: int
@@ -39,20 +39,27 @@ class ScriptScope:
 
         Empty if it is torch's default.
         """
-        return "" if self.dtype == "float32" else f", dtype={self.torch_dtype}"
+        if self.dtype == "float32":
+            return ""
+        return f", dtype={self.torch_dtype}"
 
     def format_number(self, value: float) -> str:
-        """Return the shortest text that reads back as this number in the dtype."""
+        """Return the shortest text that reads back as this number.
+
+        It does so in the dtype.
+        """
         cast = np.dtype(self.dtype).type
         short = str(cast(value))
-        return short if float(cast(float(short))) == value else repr(value)
+        if float(cast(float(short))) == value:
+            return short
+        return repr(value)
 
     def format_array(self, values: Sequence[float], closing: str = "") -> Lines:
         """Return a list of numbers, then `closing`.
 
         A list of equal numbers is a product.
         """
-        texts = [self.format_number(value) for value in values]
+        texts = list(map(self.format_number, values))
         if len(texts) > 2 and len(set(texts)) == 1:
             return (f"[{texts[0]}] * {len(texts)}{closing}",)
         return wrap_list("[", texts, f"]{closing}")
@@ -78,7 +85,10 @@ class ModelLines:
 
     @property
     def but_last(self) -> str:
-        """Index of all weights but the last feature's, in the parameter's layout."""
+        """Index of all weights but the last feature's.
+
+        It is in the parameter's layout.
+        """
         return "[:, :-1]" if self.transposed else "[:-1]"
 
     def without_tracking(self) -> ModelLines:
@@ -109,7 +119,7 @@ class LossLines:
 
 @dataclass(frozen=True)
 class PenaltyLines:
-    """Expressions that are added: `value` to the loss, `slope` to its gradient.
+    """Terms: `value` adds to the loss, `slope` to its gradient.
 
     `slope` has the parameter's layout. Both are empty without a penalty.
     """
@@ -151,8 +161,13 @@ class OptimizerLines:
 
 
 def in_place(lines: Iterable[str], tracked: bool) -> Lines:
-    """Return lines that change a parameter, under `torch.no_grad()` if it is `tracked`."""
-    return ("with torch.no_grad():", *indent_lines(lines)) if tracked else tuple(lines)
+    """Return lines that change a parameter.
+
+    They are under `torch.no_grad()` if it is `tracked`.
+    """
+    if tracked:
+        return ("with torch.no_grad():", *indent_lines(lines))
+    return tuple(lines)
 
 
 def indent_lines(lines: Iterable[str]) -> Lines:
@@ -161,7 +176,10 @@ def indent_lines(lines: Iterable[str]) -> Lines:
 
 
 def wrap_list(opening: str, items: Sequence[str], closing: str, indent: str = "    ") -> Lines:
-    """Return `opening`, the items with commas, and `closing`, wrapped after commas at WIDTH."""
+    """Return items between `opening` and `closing`, wrapped at WIDTH.
+
+    Lines break after the commas behind the items.
+    """
     lines: list[str] = []
     line = opening
     last = len(items) - 1

@@ -150,7 +150,9 @@ class AutoEngine(Engine):
     memory: MemoryBytes = 2**29
 
     def resolve(self, several: bool, stackable: bool) -> Engine:
-        return StackedEngine(memory=self.memory) if several and stackable else SingleEngine()
+        if several and stackable:
+            return StackedEngine(memory=self.memory)
+        return SingleEngine()
 
 
 class Tracking(Component):
@@ -187,7 +189,9 @@ class MLflowTracking(Tracking):
     @property
     def best(self) -> int | None:
         """Number of a sweep's best fits that become runs; None for all."""
-        return None if self.runs == "all" else int(self.runs.removeprefix("best:"))
+        if self.runs == "all":
+            return None
+        return int(self.runs.removeprefix("best:"))
 
 
 class NoTracking(Tracking):
@@ -208,9 +212,9 @@ class Record(Frozen):
 
     def recorded_steps(self, total: int) -> list[int]:
         """Return the recorded steps of a fit of `total` updates, in order."""
-        spaced = np.geomspace(1, max(total, 1), CURVE_POINTS).round().astype(int).tolist()
+        spaced = np.geomspace(1, max(total, 1), CURVE_POINTS).round().astype(int)
         regular = range(0, total + 1, self.every) if self.every else ()
-        return sorted({0, total, *regular, *(step for step in spaced if step <= total)})
+        return sorted({0, total, *regular, *spaced[spaced <= total].tolist()})
 
 
 class Stop(Frozen):

@@ -177,7 +177,7 @@ def _compare_engines(again: Fit) -> Agreement | None:
 
 
 def measure_agreement(one: Fit, other: Fit) -> Agreement:
-    """Compare two fits of one config, from two engines, at their common steps."""
+    """Compare two engines' fits of one config at their common steps."""
     engine = other.config.engine.name
     status = other.status.value
     if other.status is Status.FAILED:

@@ -193,7 +193,5 @@ def test_a_program_of_before_computes_what_it_did(here: Path, linfit: Linfit) ->
 
 def test_a_sweep_of_before_is_verified(here: Path, linfit: Linfit) -> None:
     ran = linfit("verify", run_named("every component"), "--sample", "4")
-    elsewhere = (
-        "changed    cpu_capability" in ran.out
-    )  # its bits are those of the processor that made the store
-    assert "parted     none" in ran.out if elsewhere else ran.code == 0, ran.out
+    # Its bits are those of the processor that made the store, of which only the name is known.
+    assert ran.code == 0 or "parted     none" in ran.out, ran.out

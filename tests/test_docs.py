@@ -189,6 +189,18 @@ def test_links_lead_somewhere() -> None:
     assert {str(page): found for page in MARKDOWN if (found := dead_links(page))} == {}
 
 
+@pytest.mark.slow
+def test_readme_quotes_what_the_demo_answers(bare: Path) -> None:
+    quoted = re.findall(r"^> (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    results = linfit.sweep(["optimizers", "tracking=none", "pictures=false"])
+    assert without_digits(" ".join(quoted)) == without_digits(results.comparison.summarize())
+
+
+def without_digits(text: str) -> str:
+    """Replace what another processor may round otherwise."""
+    return re.sub(r"\d+(\.\d+)?e[-+]\d+|\d+\.\d+(?= times)", "#", text)
+
+
 def dead_links(page: Path) -> list[str]:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     targets = [

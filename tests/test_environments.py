@@ -25,13 +25,14 @@ from packaging.version import Version
 from tests import matrix
 
 ROOT = Path(__file__).parents[1]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-    "project"
-]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT: dict[str, Any] = PYPROJECT["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 #: Lock → the extras that it holds beside linfit's own dependencies.
 HASHED = {"requirements.lock": ["dev"], "requirements-extras.lock": list(EXTRAS)}
 TORCH = "requirements-torch.lock"
+#: What `make site` adds to the environment of requirements.lock.
+SITE = "requirements-site.lock"
 WORKFLOW = ROOT / ".github" / "workflows" / "checks.yml"
 #: Without what a make that runs these tests tells those below it.
 ALONE = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
@@ -63,10 +64,10 @@ def test_a_lock_has_what_is_asked_for_but_torch(name: str) -> None:
         assert all(version in requirement.specifier for version in versions), requirement
 
 
-@pytest.mark.parametrize("name", HASHED)
-def test_a_lock_has_hashes_of_everything(name: str) -> None:
+@pytest.mark.parametrize(("name", "num"), [*((name, 100) for name in HASHED), (SITE, 50)])
+def test_a_lock_has_hashes_of_everything(name: str, num: int) -> None:
     pins = re.split(r"\n(?=\w)", (ROOT / name).read_text(encoding="utf-8"))[1:]
-    assert len(pins) > 100
+    assert len(pins) > num
     assert [pin for pin in pins if "--hash=sha256:" not in pin] == []
 
 
@@ -90,7 +91,15 @@ def test_locks_agree() -> None:
     assert read_lock("requirements.lock").items() <= read_lock("requirements-extras.lock").items()
 
 
-@pytest.mark.parametrize("name", [*HASHED, TORCH])
+def test_the_sites_lock_has_what_it_asks_for_and_changes_no_other_version() -> None:
+    site, extras = read_lock(SITE), read_lock("requirements-extras.lock")
+    for requirement in map(Requirement, PYPROJECT["dependency-groups"]["site"]):
+        versions = site[requirement.name]
+        assert all(version in requirement.specifier for version in versions), requirement
+    assert all(site[name] <= extras[name] for name in site.keys() & extras.keys())
+
+
+@pytest.mark.parametrize("name", [*HASHED, SITE, TORCH])
 def test_no_lock_names_an_index(name: str) -> None:
     assert re.findall(r"://|--(?!hash)\w+", (ROOT / name).read_text(encoding="utf-8")) == []
 

@@ -100,7 +100,9 @@ def cli() -> None:
     "run",
     cls=ComposingCommand,
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    options_metavar="[EXPERIMENT] [KEY=VALUE …] [-m] [--skip-done] [--skip-unstable] [--json]",
+    options_metavar=(
+        "[EXPERIMENT] [KEY=VALUE …] [-m] [--skip-done] [--skip-unstable] [--all] [--json]"
+    ),
 )
 @composing_arguments
 def run_command(arguments: tuple[str, ...]) -> int:
@@ -108,7 +110,8 @@ def run_command(arguments: tuple[str, ...]) -> int:
     `linfit run --hydra-help` every flag.
 
     --skip-done leaves out fits that the MLflow experiment has already, finished and by the same
-    code; --skip-unstable those whose learning rate is above the largest stable one.
+    code; --skip-unstable those whose learning rate is above the largest stable one. --all prints
+    every fit of a sweep, not the ten best alone.
     """
     prestart.prestart_process(arguments)
     from linfit.sweeps.run.hydra_app import execute
@@ -118,10 +121,10 @@ def run_command(arguments: tuple[str, ...]) -> int:
 
     session = RunSession(ProgressBar())
     options = RunOptions("--skip-done" in arguments, "--skip-unstable" in arguments)
-    own = _without(arguments, "--json", "--skip-done", "--skip-unstable")
+    own = _without(arguments, "--json", "--all", "--skip-done", "--skip-unstable")
     work = partial(execute, own, options, session, configure_logging=True)
     try:
-        return _run_and_report(session, work, "--json" in arguments)
+        return _run_and_report(session, work, "--json" in arguments, "--all" in arguments)
     finally:
         prestart.discard_process()
 
@@ -130,9 +133,11 @@ def _without(arguments: tuple[str, ...], *flags: str) -> list[str]:
     return [argument for argument in arguments if argument not in flags]
 
 
-def _run_and_report(session: RunSession, work: Callable[[], RunResult], as_json: bool) -> int:
+def _run_and_report(
+    session: RunSession, work: Callable[[], RunResult], as_json: bool, all_fits: bool = False
+) -> int:
     """Do a session's work and report it; if it is interrupted, print how to resume."""
-    from linfit.publication import publish_artifacts, publish_description
+    from linfit.publication import compare_sweep, publish_artifacts, publish_description
     from linfit.views.report.artifacts import show_artifacts
     from linfit.views.terminal.outcome import (
         explain_missing_pictures,
@@ -147,8 +152,11 @@ def _run_and_report(session: RunSession, work: Callable[[], RunResult], as_json:
         except LinfitError as error:
             raise type(error)(f"{error}{session.describe_resumption()}") from error
         last_words = partial(explain_missing_pictures, result)
-        failed = show_outcome(result, as_json)
-        made = publish_artifacts(result)
+        compared = compare_sweep(result)
+        failed = show_outcome(result, as_json, compared, all_fits)
+        if compared is not None and sys.stderr.isatty():
+            print_to_stderr("linfit: drawing pictures and the report; Ctrl-C leaves them out")
+        made = publish_artifacts(result, compared)
         publish_description(result, made)
         show_artifacts(made.files, as_json)
     if find_write_error() is not None:

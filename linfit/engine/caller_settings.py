@@ -93,7 +93,7 @@ def _plain_torch() -> _Contexts:
 def temporarily_set(
     get: Callable[[], Any], set_to: Callable[[Any], Any], value: Any
 ) -> Iterator[None]:
-    """Set a value unless it is set already; then restore the value of before."""
+    """Set a value unless it is set; afterwards restore the former."""
     before = get()
     try:
         if before != value:
@@ -113,7 +113,7 @@ def _flushes_denormals() -> bool:
 
 
 def temporarily_set_attribute(owner: Any, name: str, value: Any) -> AbstractContextManager[None]:
-    """Set an attribute unless it is set already; then restore the value of before."""
+    """Set an attribute unless it is set; afterwards restore the former."""
     return temporarily_set(partial(getattr, owner, name), partial(setattr, owner, name), value)
 
 
@@ -135,8 +135,10 @@ def _without_function_modes() -> Iterator[None]:
     """Suspend `torch.set_default_device`, `with torch.device(…)` and other TorchFunctionModes."""
     names = ("_C._len_torch_function_stack", "overrides._pop_mode", "overrides._push_mode")
     count, pop, push = map(_find, names)
-    modes = [pop() for _ in range(count())] if count and pop and push else []
+    modes: list[Any] = []
     try:
+        while count and pop and push and count():
+            modes.append(pop())
         yield
     finally:
         for mode in reversed(modes):
@@ -187,17 +189,19 @@ def _without_saved_tensor_hooks() -> Iterator[None]:
 @contextmanager
 def _without_global_hooks() -> Iterator[None]:
     """Suspend the hooks of all optimizers and modules (`register_optimizer_step_post_hook`)."""
-    places = [vars(module) for module in map(sys.modules.get, HOOKED_MODULES) if module is not None]
-    found = [
-        hooks for place in places for name, hooks in place.items() if _holds_hooks(name, hooks)
-    ]
-    before = [dict(hooks) for hooks in found]
+    found = []
+    for module in map(sys.modules.get, HOOKED_MODULES):
+        if module is None:
+            continue
+        for name, hooks in vars(module).items():
+            if _holds_hooks(name, hooks):
+                found.append((hooks, dict(hooks)))
     try:
-        for hooks in found:
+        for hooks, _ in found:
             hooks.clear()
         yield
     finally:
-        for hooks, own in zip(found, before, strict=True):
+        for hooks, own in found:
             hooks.clear()
             hooks.update(own)
 

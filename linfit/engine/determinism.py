@@ -48,7 +48,7 @@ def torch_settings(config: FitConfig) -> Iterator[None]:
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Let torch compute with `count` threads; then restore the number of before."""
+    """Let torch compute with `count` threads; then restore the former number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -71,7 +71,10 @@ def use_deterministic_algorithms() -> Iterator[None]:
 
 @contextmanager
 def use_full_precision() -> Iterator[None]:
-    """Compute products of float32 in float32, neither in TF32 nor in bfloat16."""
+    """Compute products of float32 in float32.
+
+    They are computed neither in TF32 nor in bfloat16.
+    """
     mkldnn: Any = torch.backends.mkldnn  # torch's stubs lack `matmul`
     backends = (torch.backends.cuda.matmul, mkldnn.matmul)
     own = [backend.fp32_precision for backend in backends]  # "none" follows a wider setting

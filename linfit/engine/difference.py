@@ -15,7 +15,7 @@ PARTING_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
 def rounding_floor(initial_excess: float, dtype: str) -> float:
-    """Return the excess loss at which there is only rounding: (ε · √initial)²."""
+    """Return the excess loss that is only rounding: (ε · √initial)²."""
     return float(initial_excess) * float(np.finfo(dtype).eps) ** 2
 
 
@@ -30,12 +30,14 @@ def compare_losses(one: Array, other: Array, dtype: str) -> Array:
 
 
 def parting_step(steps: NDArray[np.int64], losses: Array, dtype: str) -> int | None:
-    """Return the first step whose losses differ by more than the tolerance.
+    """Return the first step whose losses differ beyond tolerance.
 
     `losses` `[k]` are relative differences.
     """
     parted = steps[losses > PARTING_TOLERANCE[dtype]]
-    return int(parted[0]) if len(parted) else None
+    if not len(parted):
+        return None
+    return int(parted[0])
 
 
 def relative_difference(one: Array, other: Array, size: Array | float) -> Array:

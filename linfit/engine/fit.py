@@ -33,7 +33,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class FitPath:
-    """Recorded steps `[k]` of a fit, losses `[k]`, weights `[k, p, q]`."""
+    """Recorded steps `[k]`, losses `[k]` and weights `[k, p, q]`.
+
+    They are one fit's.
+    """
 
     steps: NDArray[np.int64]
     losses: Array
@@ -128,7 +131,9 @@ class Fit:
     @property
     def loss(self) -> float:
         """The final loss; infinity if the fit diverged or failed."""
-        return float(self.losses[-1]) if self._may_win else float("inf")
+        if not self._may_win:
+            return float("inf")
+        return float(self.losses[-1])
 
     @property
     def objective(self) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,13 @@ class TwinComparison:
 
 
 def compare_with_twins(configs: Sequence[FitConfig]) -> list[TwinComparison | None]:
-    """Run all fits with their twins, and compare each with its own.
+    """Run fits with their twins; compare each with its own.
 
     None for a fit that is too large, that failed, or whose twins failed.
     """
     families = [[config, *_twins_if_any(config)] for config in configs]
-    done = iter(fit([member for family in families for member in family]))
-    return [_compare_family([next(done) for _ in family]) for family in families]
+    done = iter(fit(list(chain(*families))))
+    return [_compare_family(list(islice(done, len(family)))) for family in families]
 
 
 def _twins_if_any(config: FitConfig) -> list[FitConfig]:
@@ -117,9 +118,8 @@ def _compare_family(family: Sequence[Fit]) -> TwinComparison | None:
     least = rounding_floor(own.excess_losses[0], own.config.dtype)
     steps = [_find_parting_step(own, twin) for twin in twins]
     step = min((step for step in steps if step is not None), default=None)
-    return TwinComparison(
-        step, max(_measure_spread(own, twin, least, step) for twin in twins), least
-    )
+    spread = max(_measure_spread(own, twin, least, step) for twin in twins)
+    return TwinComparison(step, spread, least)
 
 
 def _find_parting_step(own: Fit, twin: Fit) -> int | None:
@@ -142,7 +142,9 @@ def _measure_spread(own: Fit, twin: Fit, least: float, step: int | None) -> floa
     if not least > 0:  # the fit starts at the optimum
         return 0.0
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
-    late = steps >= (steps[-1] if step is None else step)
+    if step is None:
+        step = int(steps[-1])
+    late = steps >= step
     one = np.maximum(own.excess_losses[mine][late], least)
     other = np.maximum(twin.excess_losses[theirs][late], least)
     ratios = np.abs(np.log10(one / other))

@@ -47,7 +47,7 @@ OVERFLOW_MESSAGE = "without overflow"
 
 
 def fit_one(config: FitConfig, report: ProgressCallback = ignore_progress) -> Fit:
-    """Load the problem, descend, and measure the result against the exact optimum."""
+    """Load the problem, descend, measure the result against the exact optimum."""
     problem = config.problem()
     seen = problem.cast(config.dtype)  # the optimum is that of the data as the fit sees them
     known = find_optimum(seen, config.loss, config.shrinkage())
@@ -65,7 +65,10 @@ def fit_one(config: FitConfig, report: ProgressCallback = ignore_progress) -> Fi
 
 @dataclass
 class Trace:
-    """Recorded steps, losses and weights `[p, q]` of one fit, and its end."""
+    """Recorded steps, losses and weights `[p, q]` of one fit.
+
+    It holds how the fit ended too.
+    """
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -78,7 +81,10 @@ class Trace:
 def descend(
     config: FitConfig, problem: Problem, known: Optimum, report: ProgressCallback = ignore_progress
 ) -> Trace:
-    """Descend as the article does: loss and gradient at the weights, then the update."""
+    """Descend as the article does.
+
+    Compute loss and gradient at the weights, then the update.
+    """
     dtype = getattr(torch, config.dtype)
     device = torch.device(config.device.name)
     data_dtype = config.gradient.choose_data_dtype(dtype)
@@ -129,7 +135,10 @@ def descend(
 def build_optimizer(
     config: FitConfig, model: TrainablePredictor, problem: Problem, known: Optimum
 ) -> Stepper:
-    """Return the optimizer of the model's weights, tuned to the optimum and scheduled."""
+    """Return the optimizer of the model's weights.
+
+    It is tuned to the optimum and scheduled.
+    """
     tuned = config.optimizer.tuned_to(known, config.model)
     stepper = tuned.build(model.weight, config.optimizer.count_samples(problem))
     return attach_schedule(stepper, config.schedule, config.steps)
@@ -153,9 +162,10 @@ def update_weights(optimizer: Stepper, model: TrainablePredictor) -> None:
 def bind_objective(
     config: FitConfig, model: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
 ) -> Evaluation:
-    """Return a function that computes the objective and leaves its gradient in `.grad`.
+    """Return a function that computes the objective.
 
-    With minibatches the gradient is the estimate of one batch.
+    It leaves the objective's gradient in `.grad`. With minibatches the gradient is the estimate of
+    one batch.
     """
     if config.batch.is_full:
         evaluate = config.gradient.bind(config.model, model, loss, X, y)
@@ -170,9 +180,10 @@ def bind_objective(
 def bind_minibatches(
     config: FitConfig, model: TrainablePredictor, X: Tensor, y: Tensor
 ) -> Evaluation:
-    """Return a function that computes the loss of all samples and a batch's gradient.
+    """Return a function of full loss and batch gradient.
 
-    Every step copies its batch into the same two buffers.
+    It computes the loss of all samples and a batch's gradient. Every step copies its batch into the
+    same two buffers.
     """
     n, p = X.shape
     q = y.shape[1]
@@ -211,7 +222,10 @@ def require_same_shape(prediction: Tensor, y: Tensor) -> None:
 
 
 class StoppingMonitor:
-    """Check the loss of every step for divergence and for the record's tolerance."""
+    """Check every step's loss for divergence and tolerance.
+
+    The tolerance is the record's.
+    """
 
     def __init__(
         self, config: FitConfig, problem: Problem, known: Optimum, start: NDArray[Any]
@@ -225,7 +239,10 @@ class StoppingMonitor:
         self.threshold, self.screen = self.resolve_tolerance(config.record.tolerance)
 
     def resolve_tolerance(self, share: float) -> tuple[float, float]:
-        """Return threshold and screen of the tolerance `share` × the initial excess loss."""
+        """Return threshold and screen of the tolerance `share`.
+
+        The tolerance is `share` × the initial excess loss.
+        """
         tolerance = resolve_tolerance(
             share, self.initial, self.optimum.loss, self.at_zero, self.p, self.config.dtype
         )
@@ -250,7 +267,10 @@ class StoppingMonitor:
     def rules(
         self, gradient: Callable[[], Tensor | None], weights: Callable[[], NDArray[Any]]
     ) -> list[Callable[[float], bool]]:
-        """Return the stopping rules: functions of the loss, True if the fit has converged."""
+        """Return the stopping rules.
+
+        They are functions of the loss, True if the fit has converged.
+        """
         stop = self.config.stop
         goals: list[Callable[[float], bool]] = []
         if stop.gradient_norm is not None:  # first, because this rule must see every step
@@ -268,7 +288,10 @@ class StoppingMonitor:
 
 
 class GradientNormRule:
-    """Stopping rule: the gradient's norm is at most `share` × its initial norm."""
+    """Stopping rule by the gradient's norm.
+
+    The fit stops when it is at most `share` × its initial norm.
+    """
 
     def __init__(self, share: float, gradient: Callable[[], Tensor | None]) -> None:
         self.share = share

@@ -27,11 +27,11 @@ BELOW_EVERY_LOSS = -1.0
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A `threshold` of the excess loss, and a `screen` of the loss.
+    """A `threshold` of the excess, and a `screen` of loss.
 
-    Above the screen the threshold is surely not reached. The excess loss is exact, and costs as
-    much as a step. It is therefore computed only where the loss, which every step has, is at most
-    `screen`. Entries of array fields change in place.
+    The threshold is one of the excess loss. Above the screen the threshold is surely not reached.
+    The excess loss is exact, and costs as much as a step. It is therefore computed only where the
+    loss, which every step has, is at most `screen`. Entries of array fields change in place.
     """
 
     threshold: Any
@@ -46,10 +46,11 @@ def resolve_tolerance(
     p: int,
     dtype: str,
 ) -> Tolerance:
-    """Return the tolerance `share` × the `initial` excess loss, for p features.
+    """Return the tolerance, `share` × the `initial` excess loss.
 
-    The threshold is NaN, which no excess loss reaches, if the initial excess loss is not finite.
-    The screen lies twice the threshold above the `minimum`, and wider by the rounding of a loss.
+    The fit has p features. The threshold is NaN, which no excess loss reaches, if the initial
+    excess loss is not finite. The screen lies twice the threshold above the `minimum`, and wider by
+    the rounding of a loss.
     """
     initial = np.asarray(initial, dtype=np.float64)
     finite = np.isfinite(initial)
@@ -59,11 +60,12 @@ def resolve_tolerance(
 
 
 def divergence_limit(times: FloatOrArray, initial: FloatOrArray, at_zero: FloatOrArray) -> Any:
-    """Return the loss above which a fit has diverged: `times` × the initial loss.
+    """Return the loss above which a fit has diverged.
 
-    NaN if that is NaN: `loss <= limit` then fails, and the fit diverges at once. The initial loss
-    counts as at least 1e-6 × the loss of predicting zero, because a start at the optimum of data
-    without noise has loss zero, and any step would exceed every multiple of it.
+    It is `times` × the initial loss. NaN if that is NaN: `loss <= limit` then fails, and the fit
+    diverges at once. The initial loss counts as at least 1e-6 × the loss of predicting zero,
+    because a start at the optimum of data without noise has loss zero, and any step would exceed
+    every multiple of it.
     """
     with np.errstate(over="ignore"):
         return np.minimum(
@@ -72,7 +74,7 @@ def divergence_limit(times: FloatOrArray, initial: FloatOrArray, at_zero: FloatO
 
 
 def gradient_norm(gradient: Tensor) -> Tensor:
-    """Return the Frobenius norms `[…]` of gradients `[…, p, q]`, in float64.
+    """Return float64 Frobenius norms `[…]` of gradients `[…, p, q]`.
 
     float32 squares of small entries would underflow to zero.
     """

@@ -33,18 +33,18 @@ WARM_UP_STEPS = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a fit without its steps, and of each of its steps."""
+    """Seconds of a fit without steps, and of each step."""
 
     per_fit: float
     per_step: float
 
     def estimate_seconds(self, num_fits: int, num_steps: int) -> float:
-        """Estimate the time of `num_fits` fits that make `num_steps` steps in all."""
+        """Estimate the time of `num_fits` fits with `num_steps` steps overall."""
         return num_fits * self.per_fit + num_steps * self.per_step
 
 
 def measure_cost(block: Sequence[Task], single: bool) -> Cost | None:
-    """Measure the fits of a block in the engine that runs them.
+    """Measure a block's fits in the engine that runs them.
 
     None if one of them raises.
 
@@ -53,7 +53,9 @@ def measure_cost(block: Sequence[Task], single: bool) -> Cost | None:
     """
     try:
         with torch_settings(block[0].config):
-            return _measure_single(block) if single else _measure_stacked(block)
+            if single:
+                return _measure_single(block)
+            return _measure_stacked(block)
     except (Exception, SystemExit):  # a component may call sys.exit
         return None
 
@@ -72,7 +74,9 @@ def _measure_stacked(block: Sequence[Task]) -> Cost:
 
     find_optima([task for task in block if task.config.optimizer.needs_optimum()])
     tasks = group_by_optimizer(block)
-    program = Program(tasks if len(tasks) > 1 else tasks * 2)
+    if len(tasks) == 1:
+        tasks *= 2
+    program = Program(tasks)
     return Cost(overhead / len(sample), _measure_step(program) / len(block))
 
 

@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 
 class Accelerated(Optimizer):
-    """Momentum whose `lr` and `momentum` are optimal for the problem in theory, unless given."""
+    """Momentum with optimal `lr` and `momentum`, unless given.
+
+    They are optimal for the problem in theory.
+    """
 
     #: True if the gradient is taken where the velocity will lead.
     lookahead: ClassVar[bool]
@@ -56,7 +59,10 @@ class Accelerated(Optimizer):
 
     @abstractmethod
     def optimal_constants(self, largest: float, smallest: float) -> tuple[float, float]:
-        """Return the optimal lr and momentum for these curvatures; 1 and 0 if nothing is curved."""
+        """Return the optimal lr and momentum for these curvatures.
+
+        They are 1 and 0 if nothing is curved.
+        """
 
     def tuned_to(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
         if not self.has_open_constants():
@@ -74,7 +80,10 @@ class Accelerated(Optimizer):
             )
 
     def has_open_constants(self) -> bool:
-        """Return True if a constant is left to theory, which knows quadratic objectives only."""
+        """Return True if a constant is left to theory.
+
+        Theory knows quadratic objectives only.
+        """
         return self.lr is None or self.momentum is None
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
@@ -102,8 +111,10 @@ class Accelerated(Optimizer):
         momentum = hyperparameters.tensor("momentum")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            velocity = memory["velocity"].mul_(momentum).add_(g)
-            W.sub_(lr * (g + momentum * velocity if self.lookahead else velocity))
+            step = velocity = memory["velocity"].mul_(momentum).add_(g)
+            if self.lookahead:
+                step = g + momentum * velocity
+            W.sub_(lr * step)
 
         return update
 
@@ -136,7 +147,10 @@ ACCELERATED_RULES = (
 
 
 class MomentumStepper:
-    """By hand b ← momentum·b + g, w ← w − lr·b, or if `lookahead` w ← w − lr·(g + momentum·b)."""
+    """Momentum by hand.
+
+    b ← momentum·b + g, w ← w − lr·b, or if `lookahead` w ← w − lr·(g + momentum·b).
+    """
 
     def __init__(self, parameter: Tensor, lr: float, momentum: float, lookahead: bool) -> None:
         self.parameter = parameter
@@ -149,8 +163,9 @@ class MomentumStepper:
     def step(self) -> None:
         gradient = self.parameter.grad
         assert gradient is not None
-        self.velocity = self.momentum * self.velocity + gradient
-        step = gradient + self.momentum * self.velocity if self.lookahead else self.velocity
+        step = self.velocity = self.momentum * self.velocity + gradient
+        if self.lookahead:
+            step = gradient + self.momentum * self.velocity
         self.weight -= self.lr * step
 
 
@@ -244,7 +259,9 @@ class ConjugateGradient(Informed):
     def measure_columns(self) -> Array:
         """Return the divisors of the columns `[p, 1]`."""
         sizes = measure_column_norms(self.optimum.root).T
-        return np.asarray(sizes if self.preconditioner == "jacobi" else np.ones_like(sizes))
+        if self.preconditioner == "none":
+            return np.ones_like(sizes)
+        return np.asarray(sizes)
 
     def stacked(
         self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
@@ -276,7 +293,10 @@ class ConjugateGradient(Informed):
 
 
 class ConjugateStepper:
-    """A direction for each target; `layout` leads from the parameter's layout to W's `[p, q]`."""
+    """A direction for each target.
+
+    `layout` leads from the parameter's layout to W's `[p, q]`.
+    """
 
     def __init__(
         self,

@@ -36,23 +36,35 @@ class Batch(Component):
 
     @optional
     def script_lines(self) -> Lines:
-        """Return what a plain program needs for the batch in addition to its other lines."""
+        """Return what a plain program needs for the batch.
+
+        It comes in addition to the program's other lines.
+        """
         raise NotImplementedError(f"batch {self.name} has no script lines")
 
     def num_drawn(self) -> int:
-        """Return how many samples a step draws, 0 if it takes all of them."""
+        """Return how many samples a step draws.
+
+        0 if it takes all of them.
+        """
         return 0
 
     def sampler(self, n: int, seed: int) -> Sampler:
-        """Return the batches of n samples, one after the other; `seed` is the fit's."""
+        """Return the batches of n samples in order.
+
+        `seed` is the fit's.
+        """
         raise NotImplementedError(f"batch {self.name} draws nothing")
 
     def resolve_seed(self, seed: int) -> int:
-        """Return the seed from which batches are drawn; `seed` is the fit's."""
+        """Return the seed of the batches; `seed` is the fit's."""
         return seed
 
     def check_size(self, n: int) -> None:
-        """Raise ValueError if a batch is larger than the n samples that are fitted."""
+        """Raise ValueError if a batch is larger than n.
+
+        n samples are fitted.
+        """
 
     def effective_curvature(self, largest: float, steepest: float, n: int) -> float:
         """Return the curvature that decides which learning rates are stable.
@@ -63,11 +75,17 @@ class Batch(Component):
         return largest
 
     def variance(self, n: int) -> float | None:
-        """Return n over the batch's size, by which noise grows; None if batches are dependent."""
+        """Return n over the batch's size.
+
+        Noise grows by it. None if batches are dependent.
+        """
         return None
 
     def stack_key(self) -> Hashable:
-        """Return a key that is equal for batches that one stack can draw: seeds may differ."""
+        """Return a key that batches of one stack share.
+
+        Their seeds may differ.
+        """
         return None
 
 
@@ -134,7 +152,10 @@ class Minibatch(Batch):
 
 
 class Sampler:
-    """The batches of a fit, one after the other, whatever number of them is taken at once."""
+    """The batches of a fit, in order.
+
+    They do not depend on how many are taken at once.
+    """
 
     def __init__(self, n: int, size: int, replacement: bool, seed: int) -> None:
         self.n = n
@@ -159,9 +180,10 @@ class Sampler:
 
 
 def largest_sample_curvature(X: Array, scale: float) -> float:
-    """Return the largest curvature that a sample of X `[n, p]` by itself would give a loss.
+    """Return the largest curvature that a sample alone would give.
 
-    It is n times what the sample adds to the curvature of a loss of `scale`.
+    X is `[n, p]`, and the curvature that of a loss. It is n times what the sample adds to the
+    curvature of a loss of `scale`.
     """
     return float(2 * scale * len(X) * np.square(X).sum(axis=1).max(initial=0.0))
 
@@ -172,5 +194,8 @@ def count_batches_ahead(size: int, streams: int = 1) -> int:
 
 
 def batch_gradient_scale(loss: Loss, n: int, size: int, q: int) -> float:
-    """Return the factor by which a batch's gradient has the gradient of all n as its mean."""
+    """Return the factor that makes batch gradients unbiased.
+
+    A batch's gradient times the factor has the gradient of all n as its mean.
+    """
     return n / size * (loss.scale(n, q) / loss.scale(size, q))

@@ -55,9 +55,10 @@ class ClosedForm(Informed):
         )
 
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        found = (
-            self._unique() if self.optimum.rank == len(self.optimum.weights) else self._smallest()
-        )
+        if self.optimum.rank == len(self.optimum.weights):
+            found = self._unique()
+        else:
+            found = self._smallest()
         before = (
             f"A = {self.write_features()}  # [n, p]",
             f"b = {self.write_targets()}  # [n, q]",

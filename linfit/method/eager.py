@@ -45,16 +45,24 @@ def eager(optimizer: type[Optimizer]) -> type[Any]:
 
 
 def strip_layers(method: AnyMethod) -> AnyMethod:
-    """Return the function below the removed layers, in the gradient mode that they set."""
+    """Return the function below the removed layers.
+
+    It runs in the gradient mode that they set.
+    """
     sets_gradient_mode = False
     while (layer := identify_layer(method)) is not None:
         sets_gradient_mode |= layer == GRADIENT_MODE
         method = method.__wrapped__  # type: ignore[attr-defined]
-    return set_gradient_mode(method) if sets_gradient_mode else method
+    if sets_gradient_mode:
+        return set_gradient_mode(method)
+    return method
 
 
 def identify_layer(method: AnyMethod) -> str | None:
-    """Return the name of the outermost wrapper of `method` if `eager` removes it, None if not."""
+    """Return the name of a removable outermost wrapper.
+
+    It is the wrapper of `method`; None if `eager` does not remove it.
+    """
     code = getattr(method, "__code__", None)
     name = getattr(code, "co_qualname", None)
     known = name in (COMPILER, GRADIENT_MODE, PROFILER) and hasattr(method, "__wrapped__")
@@ -62,7 +70,10 @@ def identify_layer(method: AnyMethod) -> str | None:
 
 
 def set_gradient_mode(step: AnyMethod) -> AnyMethod:
-    """Return `step` as torch calls it: autograd records it only if it is `differentiable`."""
+    """Return `step` as torch calls it.
+
+    Autograd records it only if it is `differentiable`.
+    """
 
     @wraps(step)
     def moded(self: Optimizer, *args: Any, **kwargs: Any) -> Any:

@@ -41,19 +41,24 @@ class Gradient(Component):
     supports_batches: ClassVar[bool] = True
 
     def check_loss(self, loss: Loss) -> None:
-        """Raise ValueError if the gradient of `loss` cannot be obtained this way."""
+        """Raise ValueError unless this obtains the gradient of `loss`."""
 
     def choose_data_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """Return the dtype of X and y for weights of `dtype`."""
         import torch
 
-        return torch.float64 if self.in_float64 else dtype
+        if self.in_float64:
+            return torch.float64
+        return dtype
 
     @abstractmethod
     def bind(
         self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
     ) -> Evaluation:
-        """Return the evaluation of `loss` and its gradient on X `[n, p]` and y `[n, q]`."""
+        """Return the evaluation of `loss` and its gradient.
+
+        It is on X `[n, p]` and y `[n, q]`.
+        """
 
     @optional
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
@@ -62,9 +67,9 @@ class Gradient(Component):
 
     @optional
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
-        """Return the evaluation of r fits at once, on X `[r, p, 1, n]` and y `[r, q, n]`.
+        """Return the evaluation of r fits at once.
 
-        Either is `[1, …]` if all fits share it.
+        It is on X `[r, p, 1, n]` and y `[r, q, n]`. Either is `[1, …]` if all fits share it.
         """
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")
 
@@ -72,7 +77,10 @@ class Gradient(Component):
 def add_penalty(
     evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage
 ) -> Evaluation:
-    """Return the evaluation of loss + penalty, whose gradient strength·W is written by hand."""
+    """Return the evaluation of loss + penalty.
+
+    The penalty's gradient strength·W is written by hand.
+    """
     strength = shrinkage.strength
 
     def shrunk(parameter: Tensor) -> Tensor:
@@ -92,7 +100,7 @@ def add_penalty(
 def add_stacked_penalty(
     evaluate: StackedEvaluation, strength: Tensor, mask: Tensor
 ) -> StackedEvaluation:
-    """Return the evaluation of loss + penalty of r fits at once.
+    """Return the evaluation of r fits' loss + penalty at once.
 
     The strengths are `[r, 1, 1]`; `mask` `[r, p, 1]` is 0 where a row is exempt.
     """
@@ -318,7 +326,9 @@ class FiniteDifference(Gradient):
 
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         w = model.weight
-        step = "torch.finfo(X.dtype).eps ** (1 / 3)" if self.step is None else repr(self.step)
+        step = repr(self.step)
+        if self.step is None:
+            step = "torch.finfo(X.dtype).eps ** (1 / 3)"
         forward = (
             f"loss, gradient = objective({w}), torch.empty_like({w})",
             f"h = torch.diagflat({step} * {w}.abs().clamp(min=1)).view(-1, *gradient.shape)",
@@ -348,7 +358,10 @@ class FiniteDifference(Gradient):
 
 
 def write_loss_alone(model: ModelLines, loss: LossLines) -> GradientLines:
-    """Return the loss without its gradient, for an optimizer that never uses one."""
+    """Return the loss without its gradient.
+
+    It is for an optimizer that never uses one.
+    """
     return GradientLines((), _forward(model, loss), (), gradient="")
 
 

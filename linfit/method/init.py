@@ -28,11 +28,14 @@ class Init(Component):
 
     @abstractmethod
     def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
-        """Return W `[p, q]` for p features and q targets; `seed` is the fit's seed."""
+        """Return W `[p, q]`; `seed` is the fit's seed.
+
+        It has p features and q targets.
+        """
 
     @optional
     def script_lines(self, scope: ScriptScope) -> Lines:
-        """Return the lines of a plain program after which the tensor `W` is defined."""
+        """Return a plain program's lines that define the tensor `W`."""
         raise NotImplementedError(f"init {self.name} has no script lines")
 
     def check_shape(self, p: int, q: int) -> None:
@@ -40,7 +43,10 @@ class Init(Component):
 
 
 class RandomInit(Init):
-    """Initial weights that are drawn; `seed` is the fit's seed unless given."""
+    """Initial weights that are drawn.
+
+    `seed` is the fit's seed unless given.
+    """
 
     seed: Seed | None = None
 
@@ -53,11 +59,14 @@ class RandomInit(Init):
         )
 
     def write_seed_line(self, seed: int) -> str:
-        """Return the line of a plain program that computes the generator's seed."""
+        """Return a plain program's line for the generator's seed."""
         return write_torch_seed_line(self.resolve_seed(seed), Purpose.INITIAL_WEIGHTS)
 
     def resolve_seed(self, seed: int) -> int:
-        """Return the seed of the initial weights, which is the fit's `seed` unless given."""
+        """Return the seed of the initial weights.
+
+        It is the fit's `seed` unless it has its own.
+        """
         return seed if self.seed is None else self.seed
 
 
@@ -81,8 +90,9 @@ class Normal(RandomInit):
         drawn = standard
         if (self.mean, self.std) != (0, 1):
             drawn = f"({self.mean!r} + {self.std!r} * {standard})"
-        cast = "" if scope.dtype == "float64" else f".to({scope.torch_dtype})"
-        return (self.write_seed_line(scope.seed), f"W = {drawn}{cast}  # [p, q]")
+        if scope.dtype != "float64":
+            drawn += f".to({scope.torch_dtype})"
+        return (self.write_seed_line(scope.seed), f"W = {drawn}  # [p, q]")
 
 
 class TorchDefault(RandomInit):

@@ -19,14 +19,20 @@ from linfit.problem.types import Array
 
 
 class LinearConstants(NamedTuple):
-    """Constants of b ← momentum·b + g, w ← w − lr·b, if `lookahead` w ← w − lr·(g + momentum·b)."""
+    """Constants of a step with momentum.
+
+    b ← momentum·b + g, w ← w − lr·b, if `lookahead` w ← w − lr·(g + momentum·b).
+    """
 
     lr: float
     momentum: float = 0.0
     lookahead: bool = False
 
     def propagators(self, curvatures: Array) -> Array:
-        """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity)."""
+        """Return the matrices `[m, 2, 2]` of a step.
+
+        The step multiplies (error, velocity) by them.
+        """
         kept = np.full_like(curvatures, self.momentum)
         with np.errstate(over="ignore", invalid="ignore"):
             if self.lookahead:
@@ -39,14 +45,19 @@ class LinearConstants(NamedTuple):
 
 
 def stable_momentum_lr(momentum: float, lookahead: bool, curvature: float) -> float:
-    """Return the lr at which an eigenvalue of a step with momentum reaches −1 along a curvature.
+    """Return the largest lr that is stable with momentum.
 
-    The momentum is Nesterov's if `lookahead`.
+    There an eigenvalue of a step reaches −1 along a curvature. The momentum is Nesterov's if
+    `lookahead`.
     """
-    numerator = 2 * (1 + momentum) / (1 + 2 * momentum if lookahead else 1)
+    numerator = 2 * (1 + momentum)
+    if lookahead:
+        numerator = 2 * (1 + momentum) / (1 + 2 * momentum)
     return divide_by_curvature(numerator, curvature)
 
 
 def divide_by_curvature(numerator: float, curvature: float) -> float:
     """Return numerator/curvature, infinity if there is no curvature."""
-    return numerator / curvature if curvature > 0 else math.inf
+    if not curvature > 0:  # also NaN
+        return math.inf
+    return numerator / curvature

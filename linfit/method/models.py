@@ -30,15 +30,24 @@ class Model(Component):
 
     @abstractmethod
     def build(self, weights: Tensor) -> TrainablePredictor:
-        """Return a predictor that starts at `weights` `[p, q]`, of their dtype, on their device."""
+        """Return a predictor that starts at `weights` `[p, q]`.
+
+        It is of their dtype, on their device.
+        """
 
     @abstractmethod
     def predict(self, predictor: TrainablePredictor, parameter: Tensor, X: Tensor) -> Tensor:
-        """Return ŷ `[n, q]` as a pure function of the parameter, for transforms of torch.func."""
+        """Return ŷ `[n, q]` as a pure function of the parameter.
+
+        Transforms of torch.func need it.
+        """
 
     @abstractmethod
     def transpose(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in the parameter's layout from W's `[p, q]`, or back."""
+        """Return a tensor in the parameter's layout, or back.
+
+        The other layout is W's `[p, q]`.
+        """
 
     @optional
     def script_lines(self, scope: ScriptScope) -> ModelLines:
@@ -47,15 +56,15 @@ class Model(Component):
 
     @optional
     def stacked(self, X: Tensor, W: Tensor) -> Tensor:
-        """Return ŷ `[r, q, n]` of r fits from X `[r, p, 1, n]` and W `[r, p, q]`.
+        """Return ŷ `[r, q, n]` of r fits.
 
-        Each fit has the bits that it has in any other stack.
+        X is `[r, p, 1, n]` and W `[r, p, q]`. Each fit has the bits that it has in any other stack.
         """
         raise NotImplementedError(f"model {self.name} has no stacked rule")
 
 
 class TensorPredictor:
-    """ŷ = X W, nothing more: the weights are a tensor, not a module."""
+    """ŷ = X W: the weights are a tensor, not a module."""
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
@@ -137,12 +146,12 @@ MAX_UNROLLED_FEATURES = 4
 
 
 def multiply_elementwise(X: Tensor, W: Tensor) -> Tensor:
-    """Return XW as `[r, q, n]` for X `[r, p, 1, n]` and W `[r, p, q]`.
+    """Return XW as `[r, q, n]`, with bits of their own.
 
-    Products are computed element by element and summed over the features. A matrix product chooses
-    its kernel, and with it the order of summation, by the number of matrices and their alignment.
-    Here every fit's sums run alone, in an order that follows from (n, p, q): its bits do not depend
-    on its neighbours.
+    X is `[r, p, 1, n]` and W `[r, p, q]`. Products are computed element by element and summed over
+    the features. A matrix product chooses its kernel, and with it the order of summation, by the
+    number of matrices and their alignment. Here every fit's sums run alone, in an order that
+    follows from (n, p, q): its bits do not depend on its neighbours.
     """
     W = W.unsqueeze(-1)  # [r, p, q, 1]
     if W.shape[1] > MAX_UNROLLED_FEATURES:

@@ -30,7 +30,7 @@ from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
-from linfit.script_fragments import GradientLines, ModelLines, OptimizerLines, in_place
+from linfit.script_fragments import GradientLines, Lines, ModelLines, OptimizerLines, in_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
 
 
 class Stepper(Protocol):
-    """Result of `Optimizer.build`: `step()` updates the parameter in place from its `.grad`."""
+    """Result of `Optimizer.build`: `step()` updates the parameter in place from `.grad`."""
 
     def step(self) -> object: ...
 
@@ -67,28 +67,33 @@ class Optimizer(Component):
         """Return a stepper for `parameter`, on a problem of n samples."""
 
     def averages(self) -> bool:
-        """Return True if a step divides by the number of samples n, counted by weight."""
+        """Return True if a step divides by n.
+
+        n is the number of samples, counted by weight.
+        """
         return False
 
     def count_samples(self, problem: Problem) -> float:
-        """Return the n of `build`: samples are counted by weight if the optimizer averages."""
-        return problem.effective_samples if self.averages() else problem.shape[0]
+        """Return the n of `build`, by weight if the optimizer averages."""
+        if self.averages():
+            return problem.effective_samples
+        return problem.shape[0]
 
     def tuned_to(self, optimum: Optimum, model: Model | None = None) -> Optimizer:
-        """Return this optimizer with the constants that the problem decides, before the first step.
+        """Return this optimizer with the problem's constants.
 
-        `model` tells in which layout the parameter is held; None in a stack, where it is W `[p,
-        q]`.
+        They are decided before the first step. `model` tells in which layout the parameter is held;
+        None in a stack, where it is W `[p, q]`.
         """
         return self
 
     @classmethod
     def needs_optimum(cls) -> bool:
-        """Return True if its class overrides `tuned_to`: it needs the problem's optimum to step."""
+        """Return True if it overrides `tuned_to`: stepping needs the optimum."""
         return cls.tuned_to is not Optimizer.tuned_to
 
     def check_loss(self, loss: Loss) -> None:
-        """Raise ValueError if the optimizer cannot know what it needs of the loss."""
+        """Raise ValueError if the loss lacks what the optimizer needs."""
 
     @optional
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
@@ -99,17 +104,17 @@ class Optimizer(Component):
     def stacked(
         self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
     ) -> Update:
-        """Return the update of s fits at once, whose hyperparameters are columns.
+        """Return the update of s fits at once.
 
-        Of `self` only what all fits share counts: its switches, and which of its numbers are zero.
-        It may be called again between two updates, when fits have left: all state is kept in
-        `memory`.
+        Their hyperparameters are columns. Of `self` only what all fits share counts: its switches,
+        and which of its numbers are zero. It may be called again between two updates, when fits
+        have left: all state is kept in `memory`.
         """
         raise NotImplementedError(f"optimizer {self.name} has no stacked rule")
 
     @classmethod
     def scales_with_lr(cls) -> bool:
-        """Return True if the stacked rule moves the weights in proportion to `lr`."""
+        """Return True if the stacked rule's moves are proportional to `lr`."""
         return is_proportional_to_lr(cls.stacked)
 
     @optional
@@ -129,7 +134,7 @@ class Optimizer(Component):
 
     @optional
     def is_stable_by_batches(self) -> bool:
-        """Return True if the largest stable lr holds for gradients of batches too."""
+        """Return True if the largest stable lr holds for batches too."""
         return False
 
     @optional
@@ -139,16 +144,19 @@ class Optimizer(Component):
 
     @optional
     def propagators(self, curvatures: Array, n: float) -> Array | None:
-        """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity).
+        """Return the matrices `[m, 2, 2]` of a step.
 
-        They are of curvatures `[m]` of a quadratic objective; None if the step is not linear.
+        The step multiplies (error, velocity) by them. They are of curvatures `[m]` of a quadratic
+        objective; None if the step is not linear.
         """
         constants = self.linear_constants(n)
-        return None if constants is None else constants.propagators(curvatures)
+        if constants is None:
+            return None
+        return constants.propagators(curvatures)
 
     @optional
     def optimal_lr(self, largest: float, smallest: float, n: float) -> float | None:
-        """Return the `lr` that contracts fastest between two curvatures, None if none is known."""
+        """Return the `lr` contracting fastest between two curvatures, None if unknown."""
         return None
 
 
@@ -165,7 +173,9 @@ class DescentStepper:
     def step(self) -> None:
         gradient = self.parameter.grad
         assert gradient is not None
-        self.weight -= self.lr * (gradient if self.divisor == 1 else gradient / self.divisor)
+        if self.divisor != 1:
+            gradient = gradient / self.divisor
+        self.weight -= self.lr * gradient
 
 
 class ManualSGD(Optimizer):
@@ -186,7 +196,9 @@ class ManualSGD(Optimizer):
         return DescentStepper(parameter, self.lr, self._divisor(n))
 
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        step = f"({gradient.gradient} / {gradient.count})" if self.average else gradient.gradient
+        step = gradient.gradient
+        if self.average:
+            step = f"({step} / {gradient.count})"
         update = f"{model.weight} -= {self.lr!r} * {step}"
         return OptimizerLines((), in_place((update,), gradient.tracked))
 
@@ -197,7 +209,9 @@ class ManualSGD(Optimizer):
         lr = hyperparameters.tensor("lr")
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            W.sub_(lr * (g / n if self.average else g))
+            if self.average:
+                g = g / n
+            W.sub_(lr * g)
 
         return update
 
@@ -242,16 +256,18 @@ class TorchOptimizer(Optimizer):
         return stepper
 
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        """Return torch's own optimizer, with `lr` and the fields that are not at their default."""
+        """Return torch's own optimizer, with `lr` and fields not at default."""
         fields = type(self).model_fields
         keywords = ""
         for key, value in self:
             if key == "lr" or (key != "name" and value != fields[key].default):
                 keywords += f", {key}={value!r}"
-        handed = () if gradient.tracked else (f"{model.weight}.grad = {gradient.gradient}",)
+        update: Lines = ("optimizer.step()",)
+        if not gradient.tracked:
+            update = (f"{model.weight}.grad = {gradient.gradient}", *update)
         return OptimizerLines(
             (f"optimizer = torch.optim.{self.torch_name}({model.parameters}{keywords})",),
-            (*handed, "optimizer.step()"),
+            update,
             clear="optimizer.zero_grad()",
         )
 
@@ -296,7 +312,10 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
                 g = g + decay * W
             if self.momentum:
                 b = memory["velocity"]
-                b = b.copy_(g) if k == 1 else b.mul_(momentum).add_(taken * g)
+                if k == 1:
+                    b.copy_(g)
+                else:
+                    b.mul_(momentum).add_(taken * g)
                 g = g + momentum * b if self.nesterov else b
             W.sub_(lr * g)
 
@@ -310,7 +329,9 @@ class SGD(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
         weight decay; without decay `maximize` climbs at any lr.
         """
         if self.maximize:
-            return 0.0 if not self.weight_decay and not self.momentum and curvature > 0 else None
+            if not self.weight_decay and not self.momentum and curvature > 0:
+                return 0.0
+            return None
         if self.momentum > 1 or (self.momentum and self.dampening):
             return None
         return stable_momentum_lr(self.momentum, self.nesterov, curvature + self.weight_decay)
@@ -468,7 +489,9 @@ class Adagrad(TorchOptimizer, keeps=[TorchOptimizer.script_lines]):
 
 
 def _signed(optimizer: SGD | Adam | AdamW | RMSprop | Adagrad, g: Tensor) -> Tensor:
-    return -g if optimizer.maximize else g
+    if optimizer.maximize:
+        return -g
+    return g
 
 
 def _adam(

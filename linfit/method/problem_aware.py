@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Informed(Optimizer):
-    """An optimizer of quadratic objectives that must know the whole problem before its steps."""
+    """An optimizer of quadratic objectives that knows the problem.
+
+    It must know the whole of it before its steps.
+    """
 
     supports_batches: ClassVar[bool] = False
 
@@ -48,15 +51,23 @@ class Informed(Optimizer):
         return self._known
 
     def list_alike(self, hyperparameters: HyperparameterColumns) -> Sequence[Self]:
-        """Return the optimizers of a stack, which are of this one's class."""
+        """Return the optimizers of a stack, all of this class."""
         return cast("Sequence[Self]", hyperparameters.components)
 
     def transpose(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in the parameter's layout from W's `[p, q]`, or back."""
-        return tensor if self._model is None else self._model.transpose(tensor)
+        """Return a tensor in the parameter's layout, or back.
+
+        The other layout is W's `[p, q]`.
+        """
+        if self._model is None:
+            return tensor
+        return self._model.transpose(tensor)
 
     def write_features(self) -> str:
-        """Return X of a plain program in float64 with a penalty's rows below, an expression."""
+        """Return X of a plain program in float64, an expression.
+
+        A penalty's rows are below it.
+        """
         p = len(self.optimum.weights)
         exempt = self.optimum.shrinkage.exempt
         diagonal = f"np.diag([1.0] * {p - 1} + [0.0])" if exempt else f"np.eye({p})"
@@ -68,4 +79,6 @@ class Informed(Optimizer):
         return self._above(f"np.zeros({self.optimum.weights.shape})", "y.cpu().double().numpy()")
 
     def _above(self, rows: str, plain: str) -> str:
-        return f"np.vstack([{plain}, {rows}])" if self.optimum.decay else plain
+        if not self.optimum.decay:
+            return plain
+        return f"np.vstack([{plain}, {rows}])"

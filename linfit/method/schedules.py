@@ -41,16 +41,25 @@ class Schedule(Component):
 
     @abstractmethod
     def build(self, optimizer: TorchOptimizer, steps: int) -> LRScheduler | None:
-        """Return torch's scheduler for a fit of `steps`; None if the learning rate is constant."""
+        """Return torch's scheduler for a fit of `steps`.
+
+        None if the learning rate is constant.
+        """
 
     @optional
     def script_lines(self, steps: int) -> str:
-        """Return the scheduler of `optimizer` in a plain program, an expression; empty if none."""
+        """Return a plain program's scheduler of `optimizer`, an expression.
+
+        Empty if there is none.
+        """
         raise NotImplementedError(f"schedule {self.name} has no script lines")
 
     @optional
     def lr_factors(self, made: UpdateNumbers, lr: Array, steps: int) -> Array:
-        """Return the factors `[w, s]` of rates `lr` `[s]` after `made` updates `[w, 1]`."""
+        """Return the factors `[w, s]` of rates `lr` `[s]`.
+
+        They are those after `made` updates `[w, 1]`.
+        """
         raise NotImplementedError(f"schedule {self.name} has no stacked rule")
 
     @classmethod
@@ -203,7 +212,9 @@ class ScheduledStepper:
 
 def attach_schedule(stepper: Stepper, schedule: Schedule, steps: int) -> Stepper:
     """Return the stepper with its learning rate scheduled for `steps`."""
-    return stepper if schedule.is_constant else ScheduledStepper(stepper, schedule, steps)
+    if schedule.is_constant:
+        return stepper
+    return ScheduledStepper(stepper, schedule, steps)
 
 
 def _powers(base: float, exponents: UpdateNumbers, lr: Array) -> Array:

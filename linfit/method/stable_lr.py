@@ -11,11 +11,13 @@ from linfit.problem.types import Array
 
 
 def has_stable_lr_bound(optimizer: Optimizer, batch: Batch) -> bool:
-    """Return True if the optimizer states a bound that holds with such batches.
+    """Return True if the optimizer's bound holds with such batches.
 
-    The bound of a momentum holds for the gradient of all samples only.
+    False if it states none. The bound of a momentum holds for the gradient of all samples only.
     """
-    return optimizer.has_stable_lr() if batch.is_full else optimizer.is_stable_by_batches()
+    if batch.is_full:
+        return optimizer.has_stable_lr()
+    return optimizer.is_stable_by_batches()
 
 
 def find_largest_stable_lr(
@@ -27,7 +29,7 @@ def find_largest_stable_lr(
     strength: float,
     count: float,
 ) -> float | None:
-    """Return the largest stable learning rate, None if the optimizer states none.
+    """Return the largest stable learning rate, None if none is stated.
 
     `curvature` is the largest of the objective: the loss, of `scale`, on X `[n, p]`, and a penalty
     of `strength`. `count` is the n by which the optimizer may average. With batches the bound is

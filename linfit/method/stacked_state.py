@@ -33,7 +33,10 @@ StackedRule = TypeVar("StackedRule", bound=Callable[..., Update])
 
 
 def proportional_to_lr(rule: StackedRule) -> StackedRule:
-    """Mark a rule `stacked` whose steps are proportional to `lr`: stacks can schedule it."""
+    """Mark a rule `stacked` whose steps are proportional to `lr`.
+
+    Stacks can schedule it.
+    """
     vars(rule)["is_proportional_to_lr"] = True
     return rule
 
@@ -44,14 +47,19 @@ def is_proportional_to_lr(rule: Callable[..., Update]) -> bool:
 
 
 def identify_kind(component: Component) -> tuple[object, ...]:
-    """Return what fits of one kind share: the class, its switches, and which numbers are zero."""
+    """Return what fits of one kind share.
+
+    That is the class, its switches, and which numbers are zero.
+    """
     return (type(component), *map(_kind, vars(component).values()))
 
 
 def _kind(value: Any) -> object:
     if isinstance(value, int | float):
         return bool(value)
-    return tuple(map(_kind, value)) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return tuple(map(_kind, value))
+    return value
 
 
 class HyperparameterColumns:
@@ -70,13 +78,16 @@ class HyperparameterColumns:
         return values.T.reshape(*values.shape[:0:-1], -1, 1, 1)
 
     def tensor(self, field: str) -> Tensor:
-        """Return a field's values in the weights' dtype, on their device, spread to `[s, p, q]`."""
+        """Return a field's values, spread to `[s, p, q]`.
+
+        They have the weights' dtype and are on their device.
+        """
         return self.expand_values(self[field])
 
     def expand_values(self, values: Array) -> Tensor:
-        """Return `[s, 1, 1]` in the weights' dtype, on their device, spread to `[s, p, q]`.
+        """Return `[s, 1, 1]` spread to `[s, p, q]`.
 
-        Flat arithmetic is the fastest.
+        The result has the weights' dtype and is on their device. Flat arithmetic is the fastest.
         """
         return self.round_values(values).expand_as(self.like).contiguous()
 
@@ -87,14 +98,19 @@ class HyperparameterColumns:
         return torch.from_numpy(values).to(self.like.dtype).to(self.like.device)
 
     def mark_huge_rates(self) -> Tensor | None:
-        """Return a mask of the learning rates `[s, 1, 1]` that are huge; None if none is."""
+        """Return a mask of huge learning rates `[s, 1, 1]`.
+
+        None if none is huge.
+        """
         import torch
 
         huge = self["lr"] > HUGE_RATE
-        return torch.from_numpy(huge).to(self.like.device) if huge.any() else None
+        if not huge.any():
+            return None
+        return torch.from_numpy(huge).to(self.like.device)
 
     def compute_by_step(self, formula: Callable[[range], Array]) -> Callable[[int], Tensor]:
-        """Return k ↦ `[s, 1, 1]`, computed for AHEAD updates at once.
+        """Return k ↦ `[s, 1, 1]`, computed AHEAD updates at once.
 
         `formula` gives `[w, s, 1, 1]` for w updates k.
         """
@@ -116,7 +132,10 @@ class HyperparameterColumns:
 
 
 class OptimizerState:
-    """State of s optimizers between updates: tensors `[s, p, q]` by name, zero at first."""
+    """State of s optimizers between updates.
+
+    Tensors `[s, p, q]` by name, zero at first.
+    """
 
     def __init__(self, like: Tensor) -> None:
         self.like = like
@@ -135,31 +154,38 @@ class OptimizerState:
 
 
 def scale_quotient(lr: Tensor, over: Tensor, under: Tensor, huge: Tensor | None) -> Tensor:
-    """Return lr·(over/under) `[s, p, q]`, in torch.optim's order where lr is `huge`.
+    """Return lr·(over/under) `[s, p, q]`.
 
-    That order is (lr·over)/under, which overflows here exactly where torch's does. Other fits keep
-    the bits that they have without a huge rate in their stack.
+    It is computed in torch.optim's order where lr is `huge`. That order is (lr·over)/under, which
+    overflows here exactly where torch's does. Other fits keep the bits that they have without a
+    huge rate in their stack.
     """
     import torch
 
     usual = lr * (over / under)
-    return usual if huge is None else torch.where(huge, lr * over / under, usual)
+    if huge is None:
+        return usual
+    return torch.where(huge, lr * over / under, usual)
 
 
 def sum_over(terms: Tensor, dim: int) -> Tensor:
-    """Return the sum of `[s, …]` along an axis, each fit's with the bits that it has in any stack.
+    """Return the sum of `[s, …]` along an axis.
 
-    torch sums a single number in another order than many: a lone fit is doubled.
+    Each fit's has the bits that it has in any stack. torch sums a single number in another order
+    than many: a lone fit is doubled.
     """
     import torch
 
-    return terms.sum(dim) if len(terms) > 1 else torch.cat([terms, terms]).sum(dim)[:1]
+    if len(terms) > 1:
+        return terms.sum(dim)
+    return torch.cat([terms, terms]).sum(dim)[:1]
 
 
 def raise_to_steps(base: Array, steps: range) -> Array:
-    """Return baseᵏ `[w, s, 1, 1]` for each k of w `steps`, once for each distinct base.
+    """Return baseᵏ `[w, s, 1, 1]` for each k of `steps`.
 
-    They are computed by Python's own power, as torch.optim does.
+    There are w steps. Each distinct base is computed once. They are computed by Python's own power,
+    as torch.optim does.
     """
     distinct, place = np.unique(base, return_inverse=True)
     table = np.array([[number**k for number in distinct.tolist()] for k in steps])  # [w, distinct]

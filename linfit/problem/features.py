@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import product, starmap
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -38,7 +39,10 @@ FunctionCount = Annotated[int, Field(ge=1, le=64)]
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Features as a function of columns, with everything that was learnt from training samples."""
+    """Features as a function of columns.
+
+    It has everything that was learnt from training samples.
+    """
 
     features: Features
     columns: tuple[str, ...]
@@ -53,19 +57,24 @@ class FeatureMap:
     def names(self) -> tuple[str, ...]:
         """Names of the features `[p]`."""
         functions = self.features.functions(self.columns)
-        return (*functions, INTERCEPT) if self.features.intercept else functions
+        if self.features.intercept:
+            return (*functions, INTERCEPT)
+        return functions
 
     def __call__(self, columns: Array) -> Array:
         """Return X `[n, p]` of columns `[n, c]`."""
         X = self.features.expand(columns, self.bounds)
         if self.features.scaling != "none":
             X = formulas.scale(X, self.shift, self.mix)
-        return formulas.add_ones(X) if self.features.intercept else X
+        if self.features.intercept:
+            return formulas.add_ones(X)
+        return X
 
     def in_user_terms(self) -> tuple[tuple[str, ...], Array]:
-        """Return the user terms: their names `[o]`, the intercept last, and T `[o, p]`.
+        """Return the user terms.
 
-        T·W are their weights `[o, q]`.
+        They are their names `[o]`, the intercept last, and T `[o, p]`. T·W are their weights `[o,
+        q]`.
         """
         names, matrix, constants = self.features.in_user_terms(
             self.columns, self.bounds
@@ -117,12 +126,15 @@ class Features(Component):
 
     @abstractmethod
     def expand(self, columns: Array, bounds: Array) -> Array:
-        """Return the functions `[n, d]` of columns `[n, c]`, whose training bounds are `[2, c]`."""
+        """Return the functions `[n, d]` of columns `[n, c]`.
+
+        Their training bounds are `[2, c]`.
+        """
 
     def in_user_terms(
         self, columns: tuple[str, ...], bounds: Array
     ) -> tuple[tuple[str, ...], Array, Array]:
-        """Return the names `[o]` of the user terms, and the functions as sums of these terms.
+        """Return the user terms' names `[o]`, and functions as their sums.
 
         The functions are `[o, d]` times the terms, plus `[d]`.
         """
@@ -134,11 +146,11 @@ class Features(Component):
         return 1.0
 
     def needs_bounds(self) -> bool:
-        """Return True if the functions depend on the bounds of the columns."""
+        """Return True if functions depend on the bounds of columns."""
         return False
 
     def can_fail(self) -> bool:
-        """Return True if there are data from which the features cannot be learnt."""
+        """Return True if some data make learning the features impossible."""
         return self.needs_bounds() or self.scaling == "whiten"
 
     def is_identity(self) -> bool:
@@ -155,12 +167,9 @@ class Features(Component):
         They are gone through up to three times. Raise ValueError if nothing can be learnt from
         them.
         """
-        bounds = (
-            measure_bounds(blocks, len(columns))
-            if self.needs_bounds()
-            else np.zeros((2, len(columns)))
-        )
+        bounds = np.zeros((2, len(columns)))
         if self.needs_bounds():
+            bounds = measure_bounds(blocks, len(columns))
             for name, low, high in zip(columns, *bounds, strict=True):
                 if low == high:
                     raise ValueError(
@@ -223,7 +232,10 @@ class Raw(Features):
 
 
 class RangedFeatures(Features):
-    """Functions on a range of each column: `domain`, or that of the training samples."""
+    """Functions on a range of each column.
+
+    The range is `domain`, or that of the training samples.
+    """
 
     domain: Annotated[tuple[float, float], Field(strict=False)] | None = None
 
@@ -237,11 +249,17 @@ class RangedFeatures(Features):
         return self.domain is None
 
     def choose_range(self, bounds: Array) -> Array:
-        """Return the least and the largest value `[2, c]` for which the functions are made."""
+        """Return the least and the largest value `[2, c]` of columns.
+
+        The functions are made for these.
+        """
         return formulas.choose_ends(bounds, self.domain)
 
     def measure_magnification(self, bounds: Array) -> float:
-        """Return how much larger a rounding is relative to half the range than to the values."""
+        """Return by how much the range magnifies a rounding.
+
+        A rounding is that many times larger relative to half the range than to the values.
+        """
         low, high = self.choose_range(bounds)
         sizes = np.maximum(np.abs(low), np.abs(high))
         return float((1 + 2 * sizes / (high - low)).max(initial=1.0))
@@ -267,7 +285,8 @@ class PolynomialFeatures(RangedFeatures):
         if self.basis == "monomial":
             return self._powers(columns)
         letter = {"chebyshev": "T", "legendre": "P"}[self.basis]
-        return tuple(f"{letter}{k}({name})" for name in columns for k in self._degrees())
+        pairs = product(columns, self._degrees())
+        return tuple(f"{letter}{k}({name})" for name, k in pairs)
 
     def expand(self, columns: Array, bounds: Array) -> Array:
         return formulas.expand_polynomial(
@@ -302,13 +321,16 @@ class PolynomialFeatures(RangedFeatures):
         return table
 
     def rounding_factor(self, bounds: Array) -> float:
-        """Return degree + 1 of a power; on a range the steepest slope, the degree squared."""
+        """Return degree + 1 of a power.
+
+        On a range it is the steepest slope, the degree squared.
+        """
         if self.basis == "monomial":
             return self.degree + 1.0
         return self.degree**2 * self.measure_magnification(bounds)
 
     def _powers(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_power(name, k) for name in columns for k in self._degrees())
+        return tuple(starmap(_power, product(columns, self._degrees())))
 
     def _degrees(self) -> range:
         return range(self.degree, 0, -1)
@@ -350,15 +372,18 @@ class RBF(RangedFeatures):
     width: Annotated[float, Field(gt=0)] = 1.0
 
     def functions(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"rbf{k}({name})" for name in columns for k in range(self.centers))
+        pairs = product(columns, range(self.centers))
+        return tuple(f"rbf{k}({name})" for name, k in pairs)
 
     def expand(self, columns: Array, bounds: Array) -> Array:
         return formulas.expand_rbf(columns, self.choose_range(bounds), self.centers, self.width)
 
     def rounding_factor(self, bounds: Array) -> float:
-        """Return the steepest slope of a bump, one width from its center."""
+        """Return the steepest slope of a bump, one width from center."""
         return self.centers / (2 * self.width) * self.measure_magnification(bounds)
 
 
 def _power(name: str, k: int) -> str:
-    return name if k == 1 else f"{name}^{k}"
+    if k == 1:
+        return name
+    return f"{name}^{k}"

@@ -43,11 +43,14 @@ class Loss(Component):
 
     @abstractmethod
     def derivative(self, residual: Tensor) -> Tensor:
-        """Return ∂loss/∂ŷ `[n, q]` at residuals `[n, q]`, elementwise; in stacks `[r, q, n]`."""
+        """Return ∂loss/∂ŷ `[n, q]` at residuals `[n, q]`, elementwise.
+
+        In stacks it is `[r, q, n]`.
+        """
 
     @optional
     def stacked(self, residual: Tensor) -> Tensor:
-        """Return the losses `[r]` of the residuals `[r, q, n]` of r fits.
+        """Return losses `[r]` of r fits' residuals `[r, q, n]`.
 
         Each has the bits that it has next to any other fits.
         """
@@ -60,19 +63,25 @@ class Loss(Component):
 
     @abstractmethod
     def scale(self, n: float, q: int) -> float:
-        """Return the c of loss = c·Σr², for n samples of q targets.
+        """Return the c of loss = c·Σr².
 
-        Where the loss is not `quadratic`, it is the c of small residuals.
+        The loss is of n samples of q targets. Where the loss is not `quadratic`, it is the c of
+        small residuals.
         """
 
     def averages(self) -> bool:
-        """Return True if the loss is a mean over samples, not a sum."""
+        """Return True if the loss is a mean over samples.
+
+        It is a sum otherwise.
+        """
         return self.scale(2, 1) != self.scale(1, 1)
 
     def optimum(
         self, X: Array, y: Array, start: Array, shrinkage: Shrinkage
     ) -> tuple[Array, float, ExcessLoss] | None:
-        """Return W* `[p, q]`, loss + penalty there, and the excess loss around it.
+        """Return W* `[p, q]`, the objective there, and the excess.
+
+        The objective is loss + penalty; the excess loss is around W*.
 
         Return None if the least-squares solution is the optimum, as it is of a quadratic loss. That
         solution is given as `start` `[p, q]`, for X `[n, p]` and y `[n, q]`.

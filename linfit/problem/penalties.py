@@ -13,6 +13,7 @@ p features, q targets.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -24,17 +25,29 @@ from linfit.script_fragments import PenaltyLines
 
 
 class Shrinkage(NamedTuple):
-    """½·strength·‖W‖² of one fit, without the last row of W if that is an `exempt` intercept."""
+    """The penalty ½·strength·‖W‖² of one fit.
+
+    The last row of W is left out if that is an `exempt` intercept.
+    """
 
     strength: float = 0.0
     exempt: bool = False
 
     def mark_penalized(self, p: int) -> Array:
-        """Return 1 for each of the p rows of W that are shrunk, and 0 for one that is not."""
+        """Return 1 for each shrunk row of W, else 0.
+
+        W has p rows.
+        """
         mask = np.ones(p)
         if self.exempt:
             mask[-1] = 0
         return mask
+
+
+def stack_shrinkages(shrinkages: Sequence[Shrinkage], p: int) -> tuple[Array, Array]:
+    """Return strengths `[k]` and masks `[k, p]` of k penalties."""
+    strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
+    return strengths, np.stack([shrinkage.mark_penalized(p) for shrinkage in shrinkages])
 
 
 class Penalty(Component):
@@ -45,12 +58,18 @@ class Penalty(Component):
         """Return the s of ½·s·‖W‖²."""
 
     def shrinks_intercept(self) -> bool:
-        """Return True if an intercept that `features` add is penalized like any other feature."""
+        """Return True if the intercept of `features` is penalized.
+
+        It is then penalized like any other feature.
+        """
         return True
 
     @optional
     def script_lines(self, weight: str) -> PenaltyLines:
-        """Return the penalty of the parameter `weight`, an expression, in a plain program."""
+        """Return the penalty of the parameter `weight`, as an expression.
+
+        It is part of a plain program.
+        """
         raise NotImplementedError(f"penalty {self.name} has no script lines")
 
 

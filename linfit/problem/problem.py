@@ -18,7 +18,9 @@ from linfit.problem.types import LARGEST_NUMBER, Array
 
 @dataclass(frozen=True)
 class Problem:
-    """Features X `[n, p]` and targets y `[n, q]`, both float64, with the names of their columns.
+    """Features X `[n, p]` and targets y `[n, q]`.
+
+    Both are float64, with the names of their columns.
 
     `truth` `[p, q]` are the weights that made the targets before noise, None if they are unknown. A
     dataset may load a weight for each sample. A fit sees none: its rows have been multiplied by the
@@ -55,8 +57,10 @@ class Problem:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n, p, q)"""
-        rows, p = self.X.shape
-        return rows if self.samples is None else self.samples, p, self.y.shape[1]
+        n, p = self.X.shape
+        if self.samples is not None:
+            n = self.samples
+        return n, p, self.y.shape[1]
 
     @property
     def effective_samples(self) -> float:
@@ -66,7 +70,9 @@ class Problem:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the data's own columns, from which the features are made."""
-        return self.features if self.expansion is None else self.expansion.columns
+        if self.expansion is None:
+            return self.features
+        return self.expansion.columns
 
     def rescale_loss(self, loss: Loss) -> Loss:
         """Return `loss` as a function of the residuals of these rows."""
@@ -91,7 +97,7 @@ class Problem:
                 f"{self.source} has values that {dtype} cannot hold: "
                 "choose dtype=float64 or scale the data"
             )
-        if max(np.abs(array).max(initial=0) for array in (X, y)) > LARGEST_NUMBER:
+        if max(np.abs(X).max(initial=0), np.abs(y).max(initial=0)) > LARGEST_NUMBER:
             raise ValueError(
                 f"{self.source} has values that are too large to be squared in float64: "
                 "scale the data"
@@ -100,7 +106,10 @@ class Problem:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the shapes and the bytes of X and y, as hexadecimal digits."""
+        """SHA-256 of X and y, in hexadecimal digits.
+
+        The shapes and the bytes are hashed.
+        """
         content = hashlib.sha256(repr(self.shape).encode())
         for array in (self.X, self.y, self.weights):
             if array is not None:

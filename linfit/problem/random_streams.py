@@ -8,7 +8,10 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """Use of a stream. The numbers are part of every result: never reuse one."""
+    """Use of a stream.
+
+    The numbers are part of every result: never reuse one.
+    """
 
     DATA = 0
     INITIAL_WEIGHTS = 1
@@ -30,12 +33,18 @@ def create_generator(seed: int, purpose: Purpose) -> np.random.Generator:
 
 
 def compute_torch_seed(seed: int, purpose: Purpose) -> int:
-    """Return the seed of torch's generator for `purpose`: 63 bits of the seed sequence."""
+    """Return the seed of torch's generator for `purpose`.
+
+    It is 63 bits of the seed sequence.
+    """
     return int(_sequence(seed, purpose).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def write_generator_line(seed: int, purpose: Purpose) -> str:
-    """Return the line of a plain program that makes the generator for `purpose`."""
+    """Return the line that makes the generator for `purpose`.
+
+    It is a line of a plain program.
+    """
     sequence = f"np.random.SeedSequence([{seed}, {purpose:d}])"
     return f"stream = np.random.default_rng({sequence}){_comment(purpose)}"
 

@@ -21,12 +21,14 @@ ColumnBlocks = Callable[[], Iterable[tuple[Array, Array | None]]]
 
 
 def weigh_samples(columns: Array, weights: Array | None) -> Array:
-    """Return the weights `[b]` of the samples, ones if they have none."""
-    return np.ones(len(columns)) if weights is None else weights
+    """Return the samples' weights `[b]`, ones if they have none."""
+    if weights is None:
+        return np.ones(len(columns))
+    return weights
 
 
 def measure_bounds(blocks: ColumnBlocks, c: int) -> Array:
-    """Return the least and the largest value `[2, c]` of each column."""
+    """Return each column's least and largest value `[2, c]`."""
     low = np.full(c, np.inf)
     high = np.full(c, -np.inf)
     for columns, _ in blocks():

@@ -31,11 +31,16 @@ class Split(Frozen):
     seed: Seed | None = None
 
     def resolve_seed(self, seed: int) -> int:
-        """Return the seed of the split, which is the fit's `seed` unless it has its own."""
+        """Return the seed of the split, by default the fit's.
+
+        The fit's `seed` counts unless the split has its own.
+        """
         return seed if self.seed is None else self.seed
 
     def draw_held_out(self, n: int, seed: int) -> Iterator[Mask]:
-        """Yield masks of the held-out samples, which together cover all n samples in order.
+        """Yield masks of the held-out samples, piece by piece.
+
+        Together they cover all n samples in order.
 
         They mark exactly the share of all, rounded. The number in each mask is hypergeometric, so
         that every choice of samples is as likely as any other.
@@ -59,7 +64,10 @@ class Split(Frozen):
         return n - round(self.validation * n)
 
     def count_held_out(self, n: int) -> int:
-        """Return how many of n samples are held out; ValueError if that leaves none on a side."""
+        """Return how many of n samples are held out.
+
+        ValueError if that leaves none on a side.
+        """
         count = n - self.count_fitted(n)
         if self.validation and not 0 < count < n:
             raise ValueError(

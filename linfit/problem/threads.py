@@ -22,7 +22,10 @@ def limit_blas_threads(count: int = 1) -> AbstractContextManager[object]:
 
 
 def list_blas_libraries() -> list[dict[str, Any]]:
-    """Return threadpoolctl's entry of each loaded BLAS and OpenMP of numpy or torch."""
+    """Return threadpoolctl's entries of numpy's and torch's libraries.
+
+    These are the loaded BLAS and OpenMP.
+    """
     found: list[dict[str, Any]] = ThreadpoolController().info()
     return [one for one in found if _is_ours(one["filepath"])]
 

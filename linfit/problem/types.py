@@ -18,11 +18,17 @@ class ExcessLoss(Protocol):
     """The loss around its optimum W*."""
 
     def excess(self, away: Array) -> Array:
-        """Return loss(W) − loss(W*) `[…]` of W − W* `[…, p, q]`, never negative."""
+        """Return loss(W) − loss(W*) `[…]`, never negative.
+
+        It is given W − W* `[…, p, q]`.
+        """
 
 
 def describe_limit(dtype: str) -> tuple[float, str]:
-    """Return the largest number of a fit in `dtype`, and how to refuse a larger one."""
+    """Return the largest number of a fit in `dtype`.
+
+    The text says also how to refuse a larger one.
+    """
     if dtype == "float64":
         return LARGEST_NUMBER, "is too large to be squared in float64: scale the data"
     largest = float(np.finfo(dtype).max)

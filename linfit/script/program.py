@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from linfit.component import Frozen
 from linfit.config import GROUPS, FitConfig
@@ -96,9 +97,12 @@ def render_script(config: FitConfig, title: str) -> str:
 
 
 def require_script(config: FitConfig) -> None:
-    """Raise ConfigError if a part of the config cannot be written as lines."""
-    parts = [getattr(config, group) for group in CONTRIBUTING_GROUPS]
-    silent = [f"{part.group}={part.name}" for part in parts if not part.has_script()]
+    """Raise ConfigError if part of the config cannot become lines."""
+    silent = []
+    for group in CONTRIBUTING_GROUPS:
+        part = getattr(config, group)
+        if not part.has_script():
+            silent.append(f"{group}={part.name}")
     if silent:
         raise ConfigError(
             f"{', '.join(silent)} cannot be written as a plain program, having no `script_lines`: "
@@ -160,7 +164,7 @@ def _program_lines(config: FitConfig) -> list[str]:
         *gradient.before,
         *optimizer.before,
         *config.batch.script_lines(),
-        *(line for rule in rules for line in rule.before),
+        *chain.from_iterable(rule.before for rule in rules),
         "",
         f"for step in range({config.steps + 1}):",
         *indent_lines(_step_lines(config, model, gradient, optimizer, all_rules)),
@@ -195,8 +199,7 @@ def _data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Line
 
 def _averaged_data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Lines:
     """Return lines that make X and y, scaled if a mean divides by the sum of the weights."""
-    factor = 1.0 if problem.total is None else row_factor(problem, config.loss)
-    if factor == 1:
+    if problem.total is None or (factor := row_factor(problem, config.loss)) == 1:
         return config.dataset.script_lines(scope)
     written = write_numbers(problem, scope)
     if len(written) <= MAX_NUMBER_LINES:
@@ -220,7 +223,9 @@ def _tensor_lines(scope: ScriptScope) -> Lines:
 
 
 def _device_lines(scope: ScriptScope) -> Lines:
-    return () if scope.device == "cpu" else (f"W = W.to({scope.device!r})",)
+    if scope.device == "cpu":
+        return ()
+    return (f"W = W.to({scope.device!r})",)
 
 
 def _step_lines(
@@ -262,8 +267,10 @@ def _add_penalty(config: FitConfig, model: ModelLines, gradient: GradientLines) 
     if not penalty.value:
         return gradient
     value = f"loss = loss{'.detach()' * gradient.tracked} + {penalty.value}"
-    slope = (f"{gradient.gradient}{part} += {penalty.slope}",) if gradient.gradient else ()
-    return replace(gradient, backward=(*gradient.backward, value, *slope), completes=True)
+    backward = [*gradient.backward, value]
+    if gradient.gradient:
+        backward.append(f"{gradient.gradient}{part} += {penalty.slope}")
+    return replace(gradient, backward=tuple(backward), completes=True)
 
 
 def _add_schedule(config: FitConfig, optimizer: OptimizerLines) -> OptimizerLines:

@@ -15,7 +15,7 @@ from linfit.script_fragments import GradientLines, Lines, ModelLines
 
 @dataclass(frozen=True)
 class ScriptRule:
-    """A condition that ends the loop, on `numbers` that each step computes."""
+    """A condition that ends the loop, on `numbers` of each step."""
 
     numbers: Lines
     condition: str
@@ -74,9 +74,11 @@ def _excess_rule(config: FitConfig, share: float, known: Optimum, model: ModelLi
             f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain "
             "program: leave it out"
         )
-    has_float64 = "float64" in config.device.dtypes
-    wide = ".double()" if has_float64 else ".cpu().double()"
-    device = ", device=X.device" if has_float64 else ""
+    wide = ".double()"
+    device = ", device=X.device"
+    if "float64" not in config.device.dtypes:
+        wide = ".cpu().double()"
+        device = ""
     shrinkage = config.shrinkage()
     shrunk = "away[:-1]" if shrinkage.exempt else "away"
     half = 0.5 * shrinkage.strength

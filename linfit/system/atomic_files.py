@@ -37,7 +37,10 @@ def write_atomically(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def name_file_in_errors(file: Path) -> Iterator[None]:
-    """Turn an OSError, which may not name the file, into a RecordingError that does."""
+    """Turn an OSError into a RecordingError that names the file.
+
+    The OSError itself may not.
+    """
     try:
         yield
     except OSError as error:
@@ -49,11 +52,13 @@ def describe_os_error(error: OSError) -> str:
 
     Arrow's errors have no file name and no error number, only text of their own.
     """
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    if error.errno:
+        return os.strerror(error.errno)
+    return " ".join(str(error).split())
 
 
 def flush_file(file: Path) -> None:
-    """Flush a file's content to the disk; an OSError names the file."""
+    """Flush a file's content to disk; an OSError names it."""
     with file.open("rb+") as written:
         try:
             os.fsync(written.fileno())
@@ -62,7 +67,10 @@ def flush_file(file: Path) -> None:
 
 
 def flush_files(files: Iterable[Path], top: Path) -> None:
-    """Flush files, their names, and the names of the folders between them and `top`."""
+    """Flush files and their names.
+
+    The names of the folders between them and `top` are flushed too.
+    """
     folders: dict[Path, None] = {}
     for file in files:
         flush_file(file)
@@ -72,13 +80,13 @@ def flush_files(files: Iterable[Path], top: Path) -> None:
 
 
 def flush_parent_names(folder: Path) -> None:
-    """Flush the name of a folder, and those of all folders above it."""
+    """Flush the name of a folder and of all above it."""
     for parent in folder.absolute().parents:
         flush_folder(parent)
 
 
 def create_folder(folder: Path) -> None:
-    """Create a folder and its missing parents, and flush all their names."""
+    """Create a folder with missing parents; flush all their names."""
     top = find_existing_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for parent in _up_to(top, folder):
@@ -86,7 +94,7 @@ def create_folder(folder: Path) -> None:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file, a link or a whole folder, if the system permits."""
+    """Remove a file, link or whole folder, if the system permits."""
     with suppress(OSError):
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
@@ -96,7 +104,7 @@ def remove_path(path: Path) -> None:
 
 def find_existing_folder(folder: Path) -> Path:
     """Return the folder itself, or its nearest parent that exists."""
-    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    return next(filter(Path.exists, (folder, *folder.parents)), folder)
 
 
 def list_folder(folder: Path, pattern: str) -> list[Path]:

@@ -36,7 +36,7 @@ def is_windows() -> bool:
 
 
 def count_cpus() -> int:
-    """Return how many processors this process may use, if the system tells."""
+    """Return how many processors this process may use, if known."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -56,7 +56,10 @@ SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 
 
 def avoid_working_directory() -> None:
-    """Keep this process and its children from running files of the working directory."""
+    """Keep this process from running files of the working directory.
+
+    Its children are kept from it too.
+    """
     os.environ.update(SAFE_PATH)
     # Windows searches the working directory first, unless this variable is set in any case.
     os.environ["NODEFAULTCURRENTDIRECTORYINEXEPATH"] = "1"
@@ -65,7 +68,10 @@ def avoid_working_directory() -> None:
 
 
 def list_program_folders() -> list[str]:
-    """Return the folders of PATH without the working directory, however it is spelt there."""
+    """Return the folders of PATH without the working directory.
+
+    That one may be spelt in any way.
+    """
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     here = os.path.realpath(os.curdir)
     return [
@@ -81,12 +87,17 @@ def find_program(name: str) -> str | None:
     None if absent.
     """
     found = shutil.which(name, path=os.pathsep.join(list_program_folders()))
-    return found if found is not None and Path(found).is_absolute() else None
+    if found is None or not Path(found).is_absolute():
+        return None
+    return found
 
 
 @contextmanager
 def isolate_children() -> Iterator[None]:
-    """Keep Python processes that any library starts from importing the working directory."""
+    """Keep child Python processes from importing the working directory.
+
+    Any library may start them.
+    """
     before = {name: os.environ.get(name) for name in SAFE_PATH}
     os.environ.update(SAFE_PATH)
     try:
@@ -158,10 +169,10 @@ def wait_for_end_of_parent(parent: int, pause: float) -> None:
 
 
 def exit_with_parent(parent: int, pause: float, with_children: bool = False) -> None:
-    """Exit this process, whatever it does, as soon as its `parent` is gone.
+    """Exit this process as soon as its `parent` is gone.
 
-    Linux kills it, even while no other Python thread can run. Elsewhere, or if its children are to
-    be killed first, a thread checks every `pause` seconds.
+    It exits whatever it is doing. Linux kills it, even while no other Python thread can run.
+    Elsewhere, or if its children are to be killed first, a thread checks every `pause` seconds.
     """
     if sys.platform == "linux" and not with_children:
         import ctypes
@@ -185,9 +196,9 @@ def _exit_after(parent: int, pause: float, with_children: bool) -> None:
 
 @contextmanager
 def hold_back_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back from processes that are started here, until they `ignore_interrupts`.
+    """Hold Ctrl-C back from processes that are started here.
 
-    Another thread of this process receives it.
+    It is held back until they `ignore_interrupts`. Another thread of this process receives it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -215,7 +226,9 @@ def creation_time(process: int) -> str:
 
     try:
         found = psutil.Process(process)
-        return "" if found.status() == psutil.STATUS_ZOMBIE else f"{found.create_time():.3f}"
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"{found.create_time():.3f}"
     except psutil.NoSuchProcess:
         return ""
     except psutil.AccessDenied:
@@ -245,7 +258,7 @@ def _end_descendants(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, if this process may.
+    """Flush a folder's names to the disk, if permitted.
 
     Windows cannot open a folder, and its file system keeps a journal of names. Some file systems of
     Linux cannot flush a folder, and raise EINVAL.
@@ -303,7 +316,7 @@ def open_without_waiting(path: str, flags: int) -> int:
 
     If the file is a pipe by now, `open` would wait for a writer.
     """
-    return os.open(path, flags | os.O_NONBLOCK if hasattr(os, "O_NONBLOCK") else flags)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def available_memory() -> int:

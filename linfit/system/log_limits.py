@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 
 
 class _LevelFilter(logging.Filter):
@@ -22,13 +23,13 @@ class _LevelFilter(logging.Filter):
 
 @contextmanager
 def limit_logging(*loggers: str, least: int = logging.ERROR) -> Iterator[None]:
-    """Hide messages of these loggers, and of those below them, that are less than `least`.
+    """Hide messages below `least` of these loggers and their children.
 
     The loggers' levels stay: to set one locks all loggers while their caches are emptied, an
     interrupt in between would leave the lock to nobody, and two threads would restore each other's.
     """
     limit = _LevelFilter(loggers, least)
-    handlers = {handler for name in loggers for handler in _find_handlers(name)}
+    handlers = set(chain.from_iterable(map(_find_handlers, loggers)))
     try:
         for handler in handlers:
             handler.addFilter(limit)
@@ -45,7 +46,9 @@ def _find_handlers(name: str) -> Iterator[logging.Handler]:
     logger: logging.Logger | None = _find_logger(name)
     while logger is not None:
         yield from logger.handlers
-        logger = logger.parent if logger.propagate else None
+        if not logger.propagate:
+            return
+        logger = logger.parent
 
 
 @cache

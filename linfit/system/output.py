@@ -47,7 +47,10 @@ ENCODING_ERRORS = "linfit.readable"
 
 
 def replace_character(letter: str) -> str:
-    """Return ASCII text for a character: its common spelling, or an escape."""
+    """Return an ASCII spelling of a character.
+
+    That is its common spelling, or an escape.
+    """
     if letter in ASCII_STAND_INS:
         return ASCII_STAND_INS[letter]
     kind, _, plain = unicodedata.decomposition(letter).partition(" ")
@@ -103,7 +106,7 @@ class TolerantStream(io.RawIOBase):
         return int(self.raw.fileno())
 
     def write(self, content: Any) -> int:
-        """Write a part of the content, and return the length of that part."""
+        """Write a part of the content; return that part's length."""
         while self.error is None:
             try:
                 written = self.raw.write(content)
@@ -157,8 +160,9 @@ def find_write_error() -> OSError | None:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    error = raw.error if isinstance(raw, TolerantStream) else None
-    return None if isinstance(error, BrokenPipeError) else error
+    if not isinstance(raw, TolerantStream) or isinstance(raw.error, BrokenPipeError):
+        return None
+    return raw.error
 
 
 def print_to_stderr(line: str) -> None:
@@ -169,7 +173,10 @@ def print_to_stderr(line: str) -> None:
 
 
 def print_data(text: str) -> None:
-    """Print JSON or Python to stdout: in UTF-8 unless it is a terminal."""
+    """Print JSON or Python to stdout.
+
+    It is in UTF-8 unless stdout is a terminal.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8", errors=ENCODING_ERRORS)
     sys.stdout.write(f"{text}\n")

@@ -35,14 +35,15 @@ def is_process_gone(process: str) -> bool:
 
 
 def short_identity() -> str:
-    """Return the identity of this process as a part of a file's name."""
+    """Return this process's identity as part of a file's name."""
     return f"{_machine_digest()}-{os.getpid()}-{_start_of(os.getpid())}"
 
 
 def parse_short_identity(name: str) -> str:
-    """Return the identity that a `short_identity` stands for, as `process_identity` writes it.
+    """Return the identity of a `short_identity`.
 
-    Empty if the process runs elsewhere, or if this is no short name.
+    It is written as `process_identity` writes it. Empty if the process runs elsewhere, or if this
+    is no short name.
     """
     place, _, rest = name.partition("-")
     number, _, began = rest.partition("-")

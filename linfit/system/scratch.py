@@ -65,7 +65,10 @@ def ensure_scratch_folder() -> Path:
 
 
 def create_temporary_folder() -> Path:
-    """Create a temporary folder, which is removed with the scratch folder at the latest."""
+    """Create a temporary folder.
+
+    It is removed with the scratch folder at the latest.
+    """
     return Path(tempfile.mkdtemp(dir=ensure_scratch_folder()))
 
 
@@ -92,9 +95,9 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def redirect_temporary_files() -> Iterator[None]:
-    """Redirect all temporary files of this process, also those of libraries, to its folder.
+    """Redirect all temporary files of this process to its folder.
 
-    The folder is removed at the end.
+    Those of libraries go there too. The folder is removed at the end.
     """
     before = tempfile.tempdir
     was_kept = _Scratch.is_kept
@@ -130,7 +133,7 @@ def remove_scratch() -> None:
 
 
 def name_temporary_file(file: Path) -> Path:
-    """Return a temporary name in the folder of `file`, to be renamed to it.
+    """Return a temporary name beside `file`, to be renamed to it.
 
     The name is noted as a leftover.
     """
@@ -143,7 +146,7 @@ def name_temporary_file(file: Path) -> Path:
 
 
 def note_leftover(path: Path, unless: str = "") -> None:
-    """Note a file or folder to remove if this process is killed.
+    """Note a path to remove if this process is killed.
 
     A folder is kept if it holds something that matches the pattern `unless`.
     """
@@ -181,7 +184,9 @@ def read_notes(folder: Path) -> list[dict[str, Any]]:
 def _parent_folder() -> str:
     """Return the folder for temporary files in which scratch folders are created."""
     place = Path(tempfile.gettempdir())
-    return str(place.parent if place == _Scratch.folder else place)
+    if place == _Scratch.folder:
+        place = place.parent
+    return str(place)
 
 
 def _remove_at_exit() -> None:

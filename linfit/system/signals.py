@@ -62,13 +62,15 @@ def handle_signal(signum: int, frame: FrameType | None = None) -> None:
     _Received.numbers.append(signum)
     first = _Received.numbers[0]
     if len(_Received.numbers) == 1:
-        raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+        if signum == signal.SIGTERM:
+            raise Terminated
+        raise KeyboardInterrupt
     if len(_Received.numbers) > IGNORED_REPEATS + 1:
         os._exit(128 + first)
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return the exit code of a process that this exception has ended."""
+    """Return the exit code of a process this exception ended."""
     return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
@@ -96,7 +98,7 @@ def read_seconds(variable: str, default: float) -> float:
     """
     given = os.environ.get(variable, "")
     try:
-        found = float(given) if given else default
+        found = float(given or default)
     except ValueError:
         found = -1.0
     if not 0 <= found <= threading.TIMEOUT_MAX:

@@ -41,11 +41,11 @@ MODEL_PACKAGES = ("mlflow", "numpy")
 
 
 def write_weights(fit: Fit, file: Path) -> None:
-    """Write the final weights W `[p, q]` in the fit's dtype, and its curve.
+    """Write a fit's final weights W `[p, q]` and its curve.
 
-    A later fit is compared with these. The file's header has the names of features and targets, the
-    expansion that makes the features where they are not the data's columns, the status of the fit,
-    and the hash of all of it.
+    The weights have the fit's dtype. A later fit is compared with these. The file's header has the
+    names of features and targets, the expansion that makes the features where they are not the
+    data's columns, the status of the fit, and the hash of all of it.
     """
     assert fit.problem is not None
     tensors = {
@@ -119,7 +119,7 @@ def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The parts of an MLflow model: a weights file, its input columns and its targets."""
+    """An MLflow model: a weights file, its input columns and targets."""
 
     weights: Path
     columns: tuple[str, ...]
@@ -129,7 +129,7 @@ class ModelFiles:
 
     @staticmethod
     def from_fit(fit: Fit, weights: Path) -> ModelFiles:
-        """Return the model of a fit, whose weights are in that file."""
+        """Return the model of a fit whose weights are in `weights`."""
         assert fit.problem is not None
         expansion = fit.problem.expansion
         of_plugin = (
@@ -143,7 +143,7 @@ class ModelFiles:
 def save_model(
     predictor: ModelFiles, folder: Path, run_id: str, model_id: str, location: str
 ) -> None:
-    """Write the MLflow model folder of a run and of a logged model.
+    """Write the MLflow model folder of a run's logged model.
 
     `mlflow.pyfunc.save_model` writes the same, but searches every file of every installed package
     for the requirements of the model.
@@ -157,8 +157,8 @@ def save_model(
     outputs = Schema([ColSpec("double", name) for name in predictor.targets])
     model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
     model.add_flavor("python_function", **_write_parts(predictor, folder))
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    model.model_size_bytes = sum(file.stat().st_size for file in files)
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    model.model_size_bytes = sum(sizes)
     model.save(str(folder / "MLmodel"))
 
 
@@ -167,9 +167,9 @@ def _write_parts(predictor: ModelFiles, folder: Path) -> dict[str, Any]:
     data = Path("data", WEIGHTS_FILE)
     (folder / data).parent.mkdir(parents=True)
     shutil.copyfile(predictor.weights, folder / data)
-    packages = (
-        (*MODEL_PACKAGES, "linfit-lab", "safetensors") if predictor.of_plugin else MODEL_PACKAGES
-    )
+    packages: tuple[str, ...] = MODEL_PACKAGES
+    if predictor.of_plugin:
+        packages += ("linfit-lab", "safetensors")
     for name, text in _environment(packages).items():
         (folder / name).write_text(text, encoding="utf-8")
     parts = {

@@ -36,7 +36,7 @@ NEW_TEXT = "new_text"
 
 @dataclass(frozen=True)
 class Relocation:
-    """The folders that have moved, and the number of addresses below them by kind."""
+    """Moved folders, with the number of addresses below by kind."""
 
     moves: list[FolderMove]
     counts: dict[str, int] = field(default_factory=dict)
@@ -46,10 +46,10 @@ class Relocation:
 def relocate_store(
     store: Store, old: Path | None = None, new: Path | None = None, write: bool = False
 ) -> Relocation:
-    """Rewrite the addresses below the recorded places, or below `old`; count them without `write`.
+    """Rewrite the addresses below the recorded places, or below `old`.
 
-    The new place is `new`, or the folder of a SQLite store. ConfigError where the store needs both
-    to be named.
+    Without `write` they are only counted. The new place is `new`, or the folder of a SQLite store.
+    ConfigError where the store needs both to be named.
     """
     if store.is_server:
         raise ConfigError(
@@ -90,8 +90,9 @@ def _rewrite_all(uri: str, moves: Sequence[FolderMove], write: bool) -> dict[str
 def rewrite_address(text: str, moves: Sequence[FolderMove]) -> str | None:
     """Return the address of artifacts in the new place."""
     folder = find_folder(text)
-    new = None if folder is None else _move(folder, moves)
-    return None if new is None else format_address(new)
+    if folder is None or (new := _move(folder, moves)) is None:
+        return None
+    return format_address(new)
 
 
 def rewrite_path(text: str, moves: Sequence[FolderMove]) -> str | None:
@@ -101,13 +102,15 @@ def rewrite_path(text: str, moves: Sequence[FolderMove]) -> str | None:
 
 
 def rewrite_source(text: str, moves: Sequence[FolderMove]) -> str | None:
-    """Return the source of a dataset, which is JSON, with its path in the new place."""
+    """Return the JSON source of a dataset with its new path."""
     try:
         source = json.loads(text)
         new = rewrite_path(source["uri"], moves)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return None if new is None else json.dumps({**source, "uri": new})
+    if new is None:
+        return None
+    return json.dumps({**source, "uri": new})
 
 
 def _move(folder: Path, moves: Sequence[FolderMove]) -> Path | None:
@@ -120,7 +123,10 @@ def _move(folder: Path, moves: Sequence[FolderMove]) -> Path | None:
 
 @dataclass(frozen=True)
 class AddressColumn:
-    """A column of a table that holds addresses, in every row or in the rows of one `key`."""
+    """A column of a table that holds addresses.
+
+    It holds them in every row, or in the rows of one `key`.
+    """
 
     kind: str
     model: type[Base]
@@ -131,15 +137,14 @@ class AddressColumn:
     def find_rows(
         self, connection: Connection, moves: Sequence[FolderMove]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the primary key and the new text of each row whose folder has moved."""
+        """Yield primary key and new text of rows whose folder moved."""
         table = self.model.__table__
         query = select(*table.primary_key, table.c[self.column].label(NEW_TEXT))
         if self.key is not None:
             query = query.where(table.c["key"] == self.key)
         for row in connection.execute(query).mappings():
             text = row[NEW_TEXT]
-            new = self.rewrite(text, moves) if isinstance(text, str) else None
-            if new is not None:
+            if isinstance(text, str) and (new := self.rewrite(text, moves)) is not None:
                 key = {_parameter(column.name): row[column.name] for column in table.primary_key}
                 yield {**key, NEW_TEXT: new}
 

@@ -31,7 +31,7 @@ StepNumbers = NDArray[np.int64]
 
 
 def contraction_factor(matrices: Array) -> Array:
-    """Return the factors `[…]` by which matrices `[…, m, 2, 2]` contract.
+    """Return the factors `[…]` of contraction of `[…, m, 2, 2]` matrices.
 
     Each is the factor by which a step shrinks the error in the long run.
     """
@@ -41,11 +41,12 @@ def contraction_factor(matrices: Array) -> Array:
 def count_steps_to_tolerance(
     matrices: Sequence[Array], shares: Sequence[Array], tolerances: Sequence[float]
 ) -> list[int]:
-    """Return the first step of each of r fits within its tolerance, or NEVER.
+    """Return each fit's first step within tolerance, or NEVER.
 
-    A step multiplies (error, velocity) by the `matrices` `[m, 2, 2]` of a fit. Its `shares` `[m]`
-    are the initial excess loss along each curvature. A fit is within its tolerance where at most
-    that part of the sum of its shares is left.
+    There are r fits, each with its own tolerance. A step multiplies (error, velocity) by the
+    `matrices` `[m, 2, 2]` of a fit. Its `shares` `[m]` are the initial excess loss along each
+    curvature. A fit is within its tolerance where at most that part of the sum of its shares is
+    left.
     """
     found = [UNKNOWN_STEP] * len(matrices)
     alike: dict[int, list[int]] = {}
@@ -112,14 +113,18 @@ class DecayingExcess:
         self.allowed = allowed
 
     def is_within_tolerance(self, powers: Array) -> Mask:
-        """Return which fits `[r]` are within, from their powers `[r, m, 2, 2]`."""
+        """Return which fits `[r]` are within their tolerance.
+
+        Their powers are `[r, m, 2, 2]`.
+        """
         left = self.shares * np.square(powers[:, :, 0, 0])
         return np.asarray(left.sum(axis=1) <= self.allowed)
 
     def find_first_steps(self) -> tuple[StepNumbers, Array]:
-        """Return the first steps `[r]` within, and the powers one step before.
+        """Return the first steps `[r]` within, and powers before.
 
-        The powers are `[r, m, 2, 2]`. For step 0 they are those of step 0.
+        The powers are those one step before. The powers are `[r, m, 2, 2]`. For step 0 they are
+        those of step 0.
         """
         start = np.broadcast_to(np.eye(2), self.matrices.shape)
         at_once = self.is_within_tolerance(start)
@@ -171,7 +176,9 @@ def _search_from(matrices: Array, shares: Array, allowed: float, first: int, bef
     while columns.shape[2] < most:
         columns = np.concatenate([columns, power @ columns], axis=2)
         power = power @ power
-    now = (before if first == 0 else before @ matrices)[:, :1]  # [m, 1, 2]
+    if first != 0:
+        before = before @ matrices
+    now = before[:, :1]  # [m, 1, 2]
     for start in range(0, MAX_SEARCHED_STEPS, columns.shape[2]):
         left = shares @ np.square(now @ columns)[:, 0]  # [b]
         within = left <= allowed

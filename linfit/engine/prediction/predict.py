@@ -74,11 +74,15 @@ class Theory:
         found: dict[str, float | None] = {}
         for key, value in asdict(self).items():
             if isinstance(value, tuple):
-                found.update({f"{key}/{i}": one for i, one in enumerate(value)})
+                found.update((f"{key}/{i}", one) for i, one in enumerate(value))
             else:
                 found[key] = value
-        known = {key: float(value) for key, value in found.items() if value is not None}
-        return {key: value for key, value in known.items() if math.isfinite(value)}
+
+        finite = {}
+        for key, number in found.items():
+            if number is not None and math.isfinite(number):
+                finite[key] = float(number)
+        return finite
 
 
 def predict_from_fit(fit: Fit) -> Theory | None:
@@ -120,6 +124,7 @@ def predict_theories(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) 
     linear: list[int] = []
     known: list[Array] = []
     shares: list[Array] = []
+    tolerances: list[float] = []
     for index, (config, seen, answer, start) in enumerate(fits):
         matrix = build_propagators(config, answer, config.optimizer.count_samples(seen))
         matrices.append(matrix)
@@ -127,13 +132,15 @@ def predict_theories(fits: Sequence[tuple[FitConfig, Problem, Optimum, Array]]) 
             linear.append(index)
             known.append(matrix)
             shares.append(split_excess_loss(answer, start))
+            tolerances.append(config.record.tolerance)
 
-    tolerances = [fits[index][0].record.tolerance for index in linear]
-    steps = dict(zip(linear, count_steps_to_tolerance(known, shares, tolerances), strict=True))
-    return [
-        _predicted(config, seen, answer, matrices[index], steps.get(index, UNKNOWN_STEP))
-        for index, (config, seen, answer, _) in enumerate(fits)
-    ]
+    found = count_steps_to_tolerance(known, shares, tolerances)
+    steps = dict(zip(linear, found, strict=True))
+    theories = []
+    for index, (config, seen, answer, _) in enumerate(fits):
+        step = steps.get(index, UNKNOWN_STEP)
+        theories.append(_predicted(config, seen, answer, matrices[index], step))
+    return theories
 
 
 def _predicted(
@@ -195,18 +202,20 @@ def _stable_lr(
 
 
 def contraction_rate(config: FitConfig, optimum: Optimum, n: float) -> float | None:
-    """Return the contraction of a step in the long run, None if unknown.
+    """Return a step's long-run contraction, None if unknown.
 
     It is the factor by which a step shrinks the distance to the optimum.
     """
     matrices = build_propagators(config, optimum, n)
-    return None if matrices is None else float(contraction_factor(matrices))
+    if matrices is None:
+        return None
+    return float(contraction_factor(matrices))
 
 
 def split_excess_loss(optimum: Optimum, start: Array) -> Array:
-    """Return twice the excess loss at W `[p, q]` along each curvature `[m]`.
+    """Return twice the excess loss along each curvature `[m]`.
 
-    The largest curvature comes first.
+    It is the excess loss at W `[p, q]`. The largest curvature comes first.
     """
     curvatures, vectors = optimum.modes
     away = (vectors.T @ (start - optimum.weights))[: optimum.rank]  # [m, q]
@@ -214,16 +223,19 @@ def split_excess_loss(optimum: Optimum, start: Array) -> Array:
 
 
 def build_propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | None:
-    """Return the matrices `[m, 2, 2]` by which a step multiplies (error, velocity).
+    """Return the matrices `[m, 2, 2]` of a step.
 
-    There is one for each curvature. None if the iteration is not linear.
+    A step multiplies (error, velocity) by them. There is one for each curvature. None if the
+    iteration is not linear.
     """
     is_known = optimum.huber is None and optimum.rank
     if not (is_known and config.schedule.is_constant and config.batch.is_full):
         return None
     optimizer = config.optimizer.tuned_to(optimum)
     matrices = optimizer.propagators(optimum.curvatures[: optimum.rank], n)
-    return matrices if matrices is not None and np.isfinite(matrices).all() else None
+    if matrices is None or not np.isfinite(matrices).all():
+        return None
+    return matrices
 
 
 def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | None:

@@ -41,7 +41,7 @@ class StackBatches:
         self.at = 0
 
     def draw_rows(self) -> Tensor:
-        """Return the next batch of every fit as sample indices `[r, m]`."""
+        """Return every fit's next batch as sample indices `[r, m]`."""
         if self.at == self.drawn.shape[1]:
             drawn = [sampler.draw(self.ahead) for sampler in self.samplers]
             self.drawn = torch.from_numpy(np.stack(drawn))
@@ -54,9 +54,10 @@ class StackBatches:
         self.number = self.number[list(rows)]
 
     def bind_evaluation(self, config: FitConfig, X: Tensor, y: Tensor, r: int) -> StackedEvaluation:
-        """Return a function of W: losses of all samples, gradients of the batches.
+        """Return a function of W: full losses, batch gradients.
 
-        Every step copies its batches into the same two buffers.
+        The losses are of all samples, the gradients of the batches. Every step copies its batches
+        into the same two buffers.
         """
         _, p, _, n = X.shape
         q = y.shape[1]
@@ -74,6 +75,8 @@ class StackBatches:
             torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
             _, gradient = step(W)
             losses = config.loss.stacked(config.model.stacked(X, W) - y)
-            return losses, gradient * share if share != 1 else gradient
+            if share != 1:
+                gradient = gradient * share
+            return losses, gradient
 
         return evaluate

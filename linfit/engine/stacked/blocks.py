@@ -43,7 +43,10 @@ OBJECT_BYTES = 2**11
 
 @dataclass(eq=False)
 class FitData:
-    """The problem of one or more fits, exact and rounded to their dtype."""
+    """The problem of fits, exact and rounded to their dtype.
+
+    One or more fits share it.
+    """
 
     problem: Problem
     rounded: Problem
@@ -71,14 +74,19 @@ class Task:
 
     @property
     def optimizer(self) -> Optimizer:
-        """The config's optimizer, tuned to the problem once the optimum is known."""
+        """The optimizer, tuned to the problem once its optimum is known.
+
+        It is the config's.
+        """
         return self.tuned_optimizer or self.config.optimizer
 
     @property
     def update_key(self) -> Hashable:
-        """Key that is equal for fits whose weights one stacked update moves."""
+        """Key equal for fits whose weights one stacked update moves."""
         optimizer = self.optimizer
-        count = optimizer.count_samples(self.data.rounded) if optimizer.averages() else None
+        count = None
+        if optimizer.averages():
+            count = optimizer.count_samples(self.data.rounded)
         return identify_kind(optimizer), self.config.schedule.is_constant, count
 
     @property
@@ -100,7 +108,7 @@ class TaskBlock:
     largest_bytes: int = 0
 
     def has_room_for(self, task: Task) -> bool:
-        """Return True if the task fits into this block by number and by memory."""
+        """Return True if the task fits, by number and by memory."""
         count = len(self.tasks) + 1
         largest = max(self.largest_bytes, estimate_bytes(task))
         return count <= self.max_size and count * largest <= memory_limit(task.config)
@@ -136,9 +144,11 @@ def cut_into_blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple
 
         if loader.size > memory_limit(config) or loader.num_problems > MAX_REMEMBERED:
             loader = TaskLoader()
-            yield from (block.tasks for block in filling.values())
+            for block in filling.values():
+                yield block.tasks
             filling.clear()
-    yield from (block.tasks for block in filling.values())
+    for block in filling.values():
+        yield block.tasks
 
 
 def identify_stack(task: Task) -> Hashable:
@@ -168,13 +178,13 @@ def identify_component(component: Component) -> Hashable:
 
 
 def data_key(config: FitConfig) -> Hashable:
-    """Return a key that is equal for fits with the same data."""
-    split_seed = config.split.resolve_seed(config.seed) if config.split.validation else None
-    weighted = (
-        (config.mean_over, identify_component(config.loss))
-        if config.dataset.is_weighted()
-        else None
-    )
+    """Return a key that fits with equal data share."""
+    split_seed = None
+    if config.split.validation:
+        split_seed = config.split.resolve_seed(config.seed)
+    weighted = None
+    if config.dataset.is_weighted():
+        weighted = (config.mean_over, identify_component(config.loss))
     return (
         identify_component(config.dataset),
         identify_component(config.features),
@@ -282,16 +292,18 @@ class TaskLoader:
 
 
 def find_optima(tasks: Sequence[Task]) -> None:
-    """Find the missing optima of a block, and tune the optimizers to them."""
+    """Find a block's missing optima; tune the optimizers to them."""
     if not tasks:
         return
     first = tasks[0].config
-    missing = list(
-        {id(task.data): task.data for task in tasks if task.data.optimum is None}.values()
-    )
-    problems = [data.rounded for data in missing]
-    found = solve_problems(problems, first.loss, [data.shrinkage for data in missing])
-    for data, known in zip(missing, found, strict=True):
+    missing: dict[int, FitData] = {}
+    for task in tasks:
+        if task.data.optimum is None:
+            missing[id(task.data)] = task.data
+    problems = [data.rounded for data in missing.values()]
+    shrinkages = [data.shrinkage for data in missing.values()]
+    found = solve_problems(problems, first.loss, shrinkages)
+    for data, known in zip(missing.values(), found, strict=True):
         data.optimum = known
         data.problem = add_warnings(data.problem, known, first.dtype)
     for task in tasks:

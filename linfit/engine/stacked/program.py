@@ -30,7 +30,7 @@ from linfit.method.gradients import add_stacked_penalty
 from linfit.method.optimizers import Optimizer
 from linfit.method.schedules import Schedule
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
-from linfit.problem.penalties import Shrinkage
+from linfit.problem.penalties import Shrinkage, stack_shrinkages
 from linfit.problem.types import Array
 
 #: Schedules of s fits, each with the number of steps that the fit makes.
@@ -87,10 +87,9 @@ class Program:
 
         None if no fit has a penalty.
         """
-        strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
+        strengths, masks = stack_shrinkages(shrinkages, self.W.shape[1])
         if not strengths.any():
             return None, None
-        masks = np.stack([shrinkage.mark_penalized(self.W.shape[1]) for shrinkage in shrinkages])
         strength = torch.from_numpy(strengths).to(self.dtype).to(self.device)
         mask = torch.from_numpy(masks).to(self.W)
         return strength[:, None, None], mask[:, :, None]
@@ -139,7 +138,7 @@ class Program:
             self.evaluate = add_stacked_penalty(self.evaluate, self.strength, self.mask)
 
     def allocate_window(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Return empty tensors for losses `[steps, r]` and weights `[steps, r, p, q]`."""
+        """Return empty losses `[steps, r]` and weights `[steps, r, p, q]`."""
         return self.W.new_empty(steps, len(self.W)), self.W.new_empty(steps, *self.W.shape)
 
     def update_weights(self, k: int, gradient: Tensor) -> None:

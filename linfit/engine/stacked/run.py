@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 
 import numpy as np
@@ -61,7 +62,7 @@ def _fit_block(block: Sequence[Task], report: ProgressCallback) -> list[tuple[in
 
 
 def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress) -> StackTrace:
-    """Descend with all fits of a block at once, and return their trace."""
+    """Descend with a block's fits at once; return their trace."""
     find_optima(block)
     tasks = group_by_optimizer(block)
     ledger = StackTrace(tasks)
@@ -102,7 +103,8 @@ def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress)
             rows = rows[active]
             program.keep_rows(active.tolist())
             losses, weights = program.allocate_window(WINDOW)
-            norms = None if norms is None else allocate_norms(losses)
+            if norms is not None:
+                norms = allocate_norms(losses)
     return ledger
 
 
@@ -112,13 +114,16 @@ def allocate_norms(losses: Tensor) -> Tensor:
 
 
 def group_by_optimizer(block: Sequence[Task]) -> list[Task]:
-    """Return the tasks of a block, grouped by the kind of their optimizers."""
+    """Return a block's tasks, grouped by their optimizers' kind."""
     kinds: dict[Hashable, list[Task]] = {}
     for task in block:
         kinds.setdefault(task.update_key, []).append(task)
-    return [task for tasks in kinds.values() for task in tasks]
+    return list(chain.from_iterable(kinds.values()))
 
 
 def pad_single_row(rows: RowIndices) -> RowIndices:
-    """Return a single row twice (the reason is in program.py), several rows unchanged."""
+    """Return a single row twice, several rows unchanged.
+
+    The reason is in program.py.
+    """
     return np.repeat(rows, 2) if len(rows) == 1 else rows

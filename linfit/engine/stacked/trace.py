@@ -76,9 +76,9 @@ class StackTrace:
         self.tolerance = self._tolerance([task.config.record.tolerance for task in tasks], initial)
         self.goal = self._tolerance([stop.excess_loss or 0.0 for stop in stops], initial)
         self.goal.screen[[stop.excess_loss is None for stop in stops]] = BELOW_EVERY_LOSS
-        shares = [stop.gradient_norm for stop in stops]
-        self.flat = np.array([np.nan if share is None else share for share in shares])
-        self.watches_norms = any(share is not None for share in shares)
+        # None becomes NaN, which no norm is at most.
+        self.flat = np.array([stop.gradient_norm for stop in stops], dtype=np.float64)
+        self.watches_norms = not np.isnan(self.flat).all()
 
     def _tolerance(self, shares: Sequence[float], initial: Array) -> Tolerance:
         minimum = self.optima.losses
@@ -87,7 +87,7 @@ class StackTrace:
         return resolve_tolerance(np.array(shares), initial, minimum, at_zero, p, self.dtype)
 
     def count_remaining_steps(self, step: int) -> int:
-        """Return how many steps the open fits still make from `step` on."""
+        """Return how many steps open fits still make from `step` on."""
         return int(np.maximum(self.last[self.open] - step, 0).sum())
 
     def observe(
@@ -143,7 +143,8 @@ class StackTrace:
             row = window.rows[column]
             step = window.first + int(flat[:, column].argmax())
             known = self.converged_at[row]
-            self.converged_at[row] = step if known == NOT_REACHED else min(step, known)
+            if known == NOT_REACHED or step < known:
+                self.converged_at[row] = step
 
     def _enter_reached(
         self, reached_at: NDArray[np.int64], tolerance: Tolerance, window: _Window, counts: Mask
@@ -212,7 +213,9 @@ class StackTrace:
 
 
 def _step_or_none(step: np.int64) -> int | None:
-    return None if step == NOT_REACHED else int(step)
+    if step == NOT_REACHED:
+        return None
+    return int(step)
 
 
 def _group_by_schedule(tasks: Sequence[Task]) -> list[tuple[RowIndices, Mask]]:
@@ -227,21 +230,24 @@ class _Optima:
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         distinct = {id(task.data): task for task in tasks}
-        data = [task.data for task in distinct.values()]
         number = {key: index for index, key in enumerate(distinct)}
-        self.optima = [task.optimum for task in distinct.values()]
         self.number = np.array([number[id(task.data)] for task in tasks])  # [b]
-        self.samples = data[0].rounded.y.size
+        self.optima = [task.optimum for task in distinct.values()]
+        targets = [task.data.rounded.y for task in distinct.values()]
+        self.samples = targets[0].size
         self.scale = self.optima[0].scale  # one for all: a stack has one loss and one shape
         self.roots = np.stack([optimum.root for optimum in self.optima])  # [u, min(n, p), p]
         self.weights = np.stack([optimum.weights for optimum in self.optima])  # [u, p, q]
         losses = np.array([optimum.loss for optimum in self.optima])
-        at_zero = np.array([self.scale * float(np.square(part.rounded.y).sum()) for part in data])
+        at_zero = np.array([self.scale * float(np.square(y).sum()) for y in targets])
         self.losses = losses[self.number]  # [b]
         self.at_zero = at_zero[self.number]  # [b]
 
     def excess(self, rows: RowIndices, weights: NDArray[Any]) -> Array:
-        """Return the excess losses `[m]` of the fits `rows` `[m]` at weights `[m, p, q]`."""
+        """Return the excess losses `[m]` of `rows` `[m]`.
+
+        The rows are fits, at weights `[m, p, q]`.
+        """
         if self.optima[0].huber is not None:
             return self._robust_excess(self.number[rows], weights.astype(np.float64))
         found = np.empty(len(rows))

@@ -38,7 +38,10 @@ ENOUGH_DIGITS = {"float32": 3.0, "float64": 9.0}
 
 
 def describe_lost_digits(optimum: Optimum, problem: Problem, dtype: str) -> str | None:
-    """Return a sentence if few digits of the optimum are reliable, None if they are enough."""
+    """Return a sentence if few digits of the optimum are reliable.
+
+    None if they are enough.
+    """
     digits = estimate_overall_digits(optimum, problem, dtype)
     if digits is None or digits >= ENOUGH_DIGITS[dtype]:
         return None
@@ -61,11 +64,16 @@ def describe_lost_digits(optimum: Optimum, problem: Problem, dtype: str) -> str 
 def _describe(digits: float) -> str:
     if digits >= 1.5:
         return f"about {digits:.0f} digits"
-    return "about a digit" if digits >= 1 else "hardly a digit"
+    if digits >= 1:
+        return "about a digit"
+    return "hardly a digit"
 
 
 def add_warnings(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
-    """Return the problem with notes on its optimum: ambiguity, few digits, lost resolution."""
+    """Return the problem with notes on its optimum.
+
+    They tell of ambiguity, few digits and lost resolution.
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # of data at the ends of float64
         found = [
             *describe_unresolved(problem, optimum, dtype),
@@ -73,7 +81,9 @@ def add_warnings(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
             describe_lost_digits(optimum, problem, dtype),
         ]
     sentences = [sentence for sentence in found if sentence is not None]
-    return replace(problem, notes=(*problem.notes, *sentences)) if sentences else problem
+    if not sentences:
+        return problem
+    return replace(problem, notes=(*problem.notes, *sentences))
 
 
 def measure_condition(optimum: Optimum) -> float:
@@ -86,17 +96,22 @@ def measure_condition(optimum: Optimum) -> float:
 
 
 def measure_misfit(optimum: Optimum) -> float:
-    """Return ‖r‖/(‖X‖‖W‖) on columns scaled to norm one, 0 if W is 0."""
+    """Return ‖r‖/(‖X‖‖W‖), 0 if W is 0.
+
+    Columns are scaled to norm one.
+    """
     weights = _norms(optimum)[:, None] * optimum.weights
     size = float(_singular_values(optimum)[0] * np.linalg.norm(weights))
-    return math.sqrt(max(0.0, optimum.loss) / optimum.scale) / size if size else 0.0
+    if not size:
+        return 0.0
+    return math.sqrt(max(0.0, optimum.loss) / optimum.scale) / size
 
 
 def estimate_overall_digits(optimum: Optimum, problem: Problem, dtype: str) -> float | None:
-    """Return about how many digits of W are those of the exact solution, to a tenth.
+    """Return how many digits of W are exact, approximately.
 
-    The data are taken as rounded to `dtype`. Return None if nobody knows: the loss is not
-    quadratic, or X is zero.
+    They are those of the exact solution, to a tenth. The data are taken as rounded to `dtype`.
+    Return None if nobody knows: the loss is not quadratic, or X is zero.
     """
     if optimum.huber is not None or not optimum.rank:
         return None

@@ -8,6 +8,8 @@ n samples, p features.
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 
 from linfit.problem.problem import Problem
@@ -24,12 +26,19 @@ CONDITION_INDEX = 30.0
 
 
 def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
-    """Return a sentence if the optimum is not unique, None if it is. A penalty makes it unique."""
+    """Return a sentence if the optimum is not unique.
+
+    None if it is. A penalty makes it unique.
+    """
     n, p, _ = problem.shape
     if optimum.rank == p:
         return None
-    few = f"{n} sample{'s' if n > 1 else ''} for {p} features"
-    why = few if n < p else _dependence(optimum, problem)
+    if n >= p:
+        why = _dependence(optimum, problem)
+    elif n > 1:
+        why = f"{n} samples for {p} features"
+    else:
+        why = f"{n} sample for {p} features"
     meant = "one of them" if optimum.huber is not None else "the one of smallest norm"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; "
@@ -56,23 +65,29 @@ def _dependence(optimum: Optimum, problem: Problem) -> str:
 
 
 def list_dependent_columns(optimum: Optimum, problem: Problem) -> list[str]:
-    """Return the names of the columns whose weights may change without changing a prediction."""
+    """Return the names of the columns with ambiguous weights.
+
+    These may change without changing a prediction.
+    """
     return _named(problem, mark_dependent_columns(optimum))
 
 
 def mark_dependent_columns(optimum: Optimum) -> Mask:
-    """Return a mask `[p]` of the columns whose weights may change without changing a prediction."""
+    """Return a mask `[p]` of columns with ambiguous weights.
+
+    These may change without changing a prediction.
+    """
     norms = measure_column_norms(optimum.root)[0]
     right = np.linalg.svd(optimum.root / np.where(norms > 0, norms, 1), full_matrices=True)[2]
     return np.asarray(np.linalg.norm(right[optimum.rank :], axis=0) > DEPENDENT_PART)
 
 
 def list_nearly_dependent_columns(optimum: Optimum, problem: Problem) -> list[str]:
-    """Return the names of the columns, none of which depends on others, that nearly do.
+    """Return the names of the columns that nearly depend on others.
 
-    Most of the variance of their weights comes from the smallest directions: columns scaled to norm
-    one, condition indices above 30, more than half of the variance (Belsley, Kuh and Welsch,
-    Regression Diagnostics, 1980, §3.2).
+    None of them may depend on others exactly. Most of the variance of their weights comes from the
+    smallest directions: columns scaled to norm one, condition indices above 30, more than half of
+    the variance (Belsley, Kuh and Welsch, Regression Diagnostics, 1980, §3.2).
     """
     _, singular, right = np.linalg.svd(optimum.root / measure_column_norms(optimum.root)[0])
     if singular[0] <= CONDITION_INDEX * singular[-1]:
@@ -85,10 +100,15 @@ def list_nearly_dependent_columns(optimum: Optimum, problem: Problem) -> list[st
 
 def _named(problem: Problem, mask: Mask) -> list[str]:
     """Return the names of the features where `mask` `[p]` is true."""
-    return [name for name, marked in zip(problem.features, mask.tolist(), strict=True) if marked]
+    return list(compress(problem.features, mask.tolist()))
 
 
 def list_columns(names: list[str]) -> str:
-    """Return the names, quoted and separated by commas; only the first of many."""
-    more = f" and {len(names) - MAX_LISTED_COLUMNS} more" if len(names) > MAX_LISTED_COLUMNS else ""
-    return ", ".join(map(repr, names[:MAX_LISTED_COLUMNS])) + more
+    """Return the names, quoted; only the first of many.
+
+    They are separated by commas.
+    """
+    listed = ", ".join(map(repr, names[:MAX_LISTED_COLUMNS]))
+    if len(names) > MAX_LISTED_COLUMNS:
+        listed += f" and {len(names) - MAX_LISTED_COLUMNS} more"
+    return listed

@@ -42,7 +42,10 @@ SUMMARY_ROUNDINGS = 8.0
 
 @dataclass(frozen=True)
 class Digits:
-    """Digits of the optimum that are those of the exact solution, rounded down to a tenth."""
+    """Exact digits of the optimum, rounded down to a tenth.
+
+    Exact are the digits of the exact solution.
+    """
 
     weights: Array
     """`[p, q]`"""
@@ -53,7 +56,9 @@ class Digits:
     def fewest(self) -> float:
         """The digits of the weight, or user term, that has fewest."""
         least = float(self.weights.min())
-        return least if self.user_terms is None else min(least, float(self.user_terms.min()))
+        if self.user_terms is None:
+            return least
+        return min(least, float(self.user_terms.min()))
 
 
 def estimate_digits(optimum: Optimum, problem: Problem, dtype: str) -> Digits | None:
@@ -95,7 +100,10 @@ def _digits(errors: Array, values: Array, dtype: str) -> Array:
 
 
 class Sensitivity(NamedTuple):
-    """How roundings move the weights, on columns scaled to norm one if the rank is full."""
+    """How roundings move the weights, on scaled columns.
+
+    Columns are scaled to norm one if the rank is full.
+    """
 
     units: Array
     """Divisors of the columns `[p]`."""
@@ -145,7 +153,10 @@ class Sensitivity(NamedTuple):
         )
 
     def bound_errors(self, terms: Array, dtype: str) -> Array:
-        """Return bounds of the errors of T·W `[o, q]`, with T `[o, p]`."""
+        """Return bounds of the errors of T·W `[o, q]`.
+
+        T is `[o, p]`.
+        """
         cast = float(np.finfo(dtype).eps) / 2
         off = (cast + ROUNDOFF * self.roundings) * self.columns  # ‖δxₖ‖ [p]
         along = terms / self.units @ self.inverse  # [o, k]
@@ -163,7 +174,9 @@ class Sensitivity(NamedTuple):
 
 
 def count_roundings(expansion: FeatureMap | None, root: Array) -> Array:
-    """Return the roundings of each column of X `[p]`, relative to its norm; `root` `[m, p]` is X's.
+    """Return the roundings of X's columns `[p]`, relative to norms.
+
+    `root` `[m, p]` is X's.
 
     Values are rounded where the data are read, and again where functions are computed. Their
     differences from the shift may be far smaller than they are, and mixtures of these smaller
@@ -187,7 +200,10 @@ def count_roundings(expansion: FeatureMap | None, root: Array) -> Array:
 
 
 def sum_term_sizes(expansion: FeatureMap) -> Array:
-    """Return the sums `[o, p]` of the sizes of the terms of T's numbers, whose roundings T has."""
+    """Return the sums `[o, p]` of sizes of terms.
+
+    They are the terms of T's numbers, whose roundings T has.
+    """
     features = expansion.features
     mix = np.abs(expansion.mix)
     _, matrix, constants = features.in_user_terms(expansion.columns, expansion.bounds)

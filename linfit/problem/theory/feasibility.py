@@ -27,7 +27,10 @@ def check_feasibility(dataset: Dataset, features: Features, split: Split, seed: 
 
 
 def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
-    """Raise ValueError if no fitted sample, or no held-out one, has a weight above 0."""
+    """Raise ValueError if no sample weighs more than 0.
+
+    At least one fitted and one held-out sample must.
+    """
     with pass_value_errors():
         n = _count(dataset, split, seed)
         for held in (False, True) if n else (False,):

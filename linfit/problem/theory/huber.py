@@ -44,7 +44,10 @@ EPSILON = float(np.finfo(float).eps)
 
 @dataclass(frozen=True)
 class HuberOptimum:
-    """Huber's loss around its optimum: features X `[n, p]` and residuals XW* − y `[n, q]`."""
+    """Huber's loss around its optimum.
+
+    It has features X `[n, p]` and residuals XW* − y `[n, q]`.
+    """
 
     X: Array
     residual: Array
@@ -53,7 +56,10 @@ class HuberOptimum:
     shrinkage: Shrinkage
 
     def excess(self, away: Array) -> Array:
-        """Return loss(W) − loss(W*) `[…]` of W − W* `[…, p, q]`, never negative."""
+        """Return loss(W) − loss(W*) `[…]`, never negative.
+
+        It is given W − W* `[…, p, q]`.
+        """
         cut = self.residual.clip(-self.delta, self.delta)
         beyond = self.residual - cut
         moved = self.X @ away  # […, n, q]
@@ -70,7 +76,7 @@ class HuberOptimum:
 def minimize_huber(
     X: Array, y: Array, start: Array, delta: float, factor: float, shrinkage: Shrinkage
 ) -> tuple[Array, float, HuberOptimum]:
-    """Return W* `[p, q]`, the loss there, and Huber's loss around it.
+    """Return W* `[p, q]`, its loss, and Huber's loss around it.
 
     Each target is minimized by itself from `start` `[p, q]`. Where there are several optima, W* is
     one of them.
@@ -143,9 +149,10 @@ def _minimize_ordinary(X: Array, y: Array, w: Array, delta: float, decay: Array)
 
 @dataclass(frozen=True)
 class HuberColumn:
-    """One target: Σρ(Xw − y) + ½‖root∘w‖² of X `[n, p]`, y `[n]` and root `[p]`.
+    """One target: Σρ(Xw − y) + ½‖root∘w‖².
 
-    The columns of X with those of diag(root) below them have norm one.
+    X is `[n, p]`, y `[n]` and root `[p]`. The columns of X with those of diag(root) below them have
+    norm one.
     """
 
     X: Array
@@ -155,7 +162,7 @@ class HuberColumn:
     def minimize_from(
         self, w: Array, delta: float, most: int, flatness: float = 0.0
     ) -> tuple[Array, bool]:
-        """Return the minimum from `w` `[p]` on, and True if it was found.
+        """Return the minimum from `w` `[p]`, True if found.
 
         It is found when the gradient is rounding, or at most the part `flatness` of its terms.
         """

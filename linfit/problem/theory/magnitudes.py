@@ -16,9 +16,9 @@ ORDINARY_EXPONENT = 400
 
 
 def find_exponents(array: Array, axis: int | tuple[int, ...]) -> Exponents:
-    """Return the binary exponents of the largest numbers along `axis`, which is kept.
+    """Return the binary exponents of the largest numbers along `axis`.
 
-    They are 0 where these numbers are ordinary.
+    The axis is kept. They are 0 where these numbers are ordinary.
     """
     largest = np.abs(array).max(axis=axis, keepdims=True, initial=0.0)
     found: Exponents = np.frexp(largest)[1]
@@ -27,7 +27,7 @@ def find_exponents(array: Array, axis: int | tuple[int, ...]) -> Exponents:
 
 
 def scale_by_exponents(array: Array, exponents: Exponents) -> Array:
-    """Return the numbers times 2^exponents; one that is too large becomes infinite."""
+    """Return the numbers times 2^exponents, infinite if too large."""
     if not exponents.any():
         return array
     with np.errstate(over="ignore"):
@@ -35,7 +35,10 @@ def scale_by_exponents(array: Array, exponents: Exponents) -> Array:
 
 
 def measure_column_norms(X: Array) -> Array:
-    """Return the norms `[…, 1, p]` of the columns of X `[…, n, p]`."""
+    """Return the norms `[…, 1, p]` of X's columns.
+
+    X is `[…, n, p]`.
+    """
     exponents = find_exponents(X, -2)
     norms = np.linalg.norm(scale_by_exponents(X, -exponents), axis=-2, keepdims=True)
     return scale_by_exponents(norms, exponents)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.problem.losses import Loss
-from linfit.problem.penalties import Shrinkage
+from linfit.problem.penalties import Shrinkage, stack_shrinkages
 from linfit.problem.problem import Problem
 from linfit.problem.theory.magnitudes import (
     find_exponents,
@@ -73,12 +73,18 @@ class Optimum:
 
     @property
     def decay(self) -> float:
-        """s/2c: the penalty is a term decay·‖DW‖² added to ‖XW − y‖²."""
+        """s/2c of the penalty's term decay·‖DW‖².
+
+        It is added to ‖XW − y‖².
+        """
         return self.shrinkage.strength / (2 * self.scale)
 
     @property
     def curvature_range(self) -> tuple[float, float]:
-        """(L, μ): the largest curvature and the smallest that is not zero; 0 if there is none."""
+        """(L, μ): the largest and the smallest curvature above zero.
+
+        Both are 0 if nothing is curved.
+        """
         if not self.rank:
             return 0.0, 0.0
         largest = float(self.curvatures[0])
@@ -89,14 +95,17 @@ class Optimum:
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
-        """Eigenvalues `[p]` and eigenvectors `[p, p]` of the Hessian, of the largest first."""
+        """Eigenvalues `[p]` and eigenvectors `[p, p]` of the Hessian.
+
+        The largest comes first.
+        """
         curvatures, vectors = np.linalg.eigh(2 * self.scale * self.root.T @ self.root)
         return curvatures[::-1], vectors[:, ::-1]
 
     def excess_loss(self, weights: Array) -> Array:
-        """Return loss(W) − loss(W*) `[...]` of weights `[..., p, q]`, never negative.
+        """Return loss(W) − loss(W*) `[...]`, never negative.
 
-        It is exact also where the losses nearly agree.
+        It is given weights `[..., p, q]`. It is exact also where the losses nearly agree.
         """
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
             if not np.isfinite(self.weights).all():
@@ -114,9 +123,9 @@ class Optimum:
 
 
 def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
-    """Return the optimum of loss + penalty on `problem`, whose X and y are taken as they are.
+    """Return the optimum of loss + penalty on `problem`.
 
-    Round them first where the fit sees them rounded.
+    Its X and y are taken as they are. Round them first where the fit sees them rounded.
     """
     return solve_problems([problem], loss, [shrinkage])[0]
 
@@ -124,7 +133,10 @@ def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY
 def solve_problems(
     problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage] | None = None
 ) -> list[Optimum]:
-    """Return the optima of `loss` on problems of one shape, each with its own penalty if any."""
+    """Return the optima of `loss` on problems of one shape.
+
+    Each problem has its own penalty if any.
+    """
     if not problems:
         return []
     # Data at the ends of float64 overflow.
@@ -144,17 +156,18 @@ def _quadratic_optima(
     scale = loss.scale(n, q)
     X = np.stack([problem.X for problem in problems])  # [u, n, p]
     y = np.stack([problem.y for problem in problems])  # [u, n, q]
-    decay = np.array([shrinkage.strength for shrinkage in shrinkages]) / (2 * scale)  # [u]
+    strengths, masks = stack_shrinkages(shrinkages, p)  # [u], [u, p]
+    decay = strengths / (2 * scale)
     if decay.any():
-        masks = np.stack([shrinkage.mark_penalized(p) for shrinkage in shrinkages])  # [u, p]
         X, y = _with_penalty(X, y, decay, masks)
 
     solution = solve_least_squares(X, y)
     roots = np.asarray(np.linalg.qr(X, mode="r"))
     losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
-    return [
-        Optimum(
+    optima = []
+    for i, shrinkage in enumerate(shrinkages):
+        optimum = Optimum(
             weights=solution.weights[i].copy(),
             loss=float(losses[i]),
             rank=int(solution.rank[i]),
@@ -164,8 +177,8 @@ def _quadratic_optima(
             shrinkage=shrinkage,
             refined=bool(solution.refined[i]),
         )
-        for i, shrinkage in enumerate(shrinkages)
-    ]
+        optima.append(optimum)
+    return optima
 
 
 def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:
@@ -186,9 +199,9 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
 
 
 def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:
-    """Return λmax `[u]` of the Hessian 2c·XᵀX of each of u features X `[n, p]` of one shape.
+    """Return λmax `[u]` of the Hessian 2c·XᵀX.
 
-    c is the loss's `scale`.
+    It is of each of u features X `[n, p]` of one shape. c is the loss's `scale`.
     """
     with limit_blas_threads():
         # [u, min(n, p)], largest first
@@ -199,9 +212,11 @@ def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array
 def compute_largest_penalized_curvatures(
     X: Array, scale: float, shrinkages: Sequence[Shrinkage]
 ) -> Array:
-    """Return λmax `[k]` of the Hessian 2c·XᵀX + s·D of one X `[n, p]` with each of k penalties."""
-    strengths = np.array([shrinkage.strength for shrinkage in shrinkages])
-    masks = np.stack([shrinkage.mark_penalized(X.shape[1]) for shrinkage in shrinkages])  # [k, p]
+    """Return λmax `[k]` of the Hessian 2c·XᵀX + s·D.
+
+    It is of one X `[n, p]` with each of k penalties.
+    """
+    strengths, masks = stack_shrinkages(shrinkages, X.shape[1])
     with limit_blas_threads():
         hessian = 2 * scale * (X.T @ X)  # [p, p]
         added = (strengths[:, None] * masks)[:, :, None] * np.eye(X.shape[1])
@@ -222,7 +237,9 @@ class LeastSquaresSolution(NamedTuple):
 
 
 def solve_least_squares(X: Array, y: Array) -> LeastSquaresSolution:
-    """Return argmin ‖XW − y‖ for X `[…, n, p]` and y `[…, n, q]`.
+    """Return argmin ‖XW − y‖, for stacks of problems too.
+
+    X is `[…, n, p]` and y `[…, n, q]`.
 
     It is the solution of smallest norm if there are several. Where it is unique and the data are
     not too many, it has the digits that float64 holds of the exact one, but for condition numbers

@@ -45,7 +45,7 @@ class ColumnScaledSVD(NamedTuple):
 def refine(
     X: Array, y: Array, W: Array, residual: Array, factors: ColumnScaledSVD
 ) -> tuple[Array, Array]:
-    """Return W `[p, q]` and the residual y − XW `[n, q]`, corrected.
+    """Return W `[p, q]` and y − XW `[n, q]`, corrected.
 
     X `[n, p]` has full column rank, y is `[n, q]`.
     """
@@ -76,7 +76,7 @@ def _residual_error(X: Array, y: Array, r: Array, w: Array) -> Array:
     for start in range(0, len(y), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         terms = np.hstack([y[rows, None], -r[rows, None], *multiply_exactly(X[rows], -w)])
-        found[rows] = [fsum(row) for row in terms.tolist()]
+        found[rows] = list(map(fsum, terms.tolist()))
     return found
 
 
@@ -93,7 +93,10 @@ def _terms(x: Array, r: Array) -> Iterator[list[float]]:
 
 
 def multiply_exactly(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return the rounded product and its rounding, two numbers whose sum is a·b (Dekker, 1971)."""
+    """Return the rounded product and its rounding (Dekker, 1971).
+
+    They are two numbers whose sum is a·b.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         product = a * b
         a1, a2 = _halves(a)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 
 from linfit.problem.problem import Problem
@@ -14,7 +16,10 @@ MIN_RESOLVED_STEPS = 100
 
 
 def describe_unresolved(problem: Problem, optimum: Optimum, dtype: str) -> list[str]:
-    """Return a sentence for each property of data or optimum that a dtype cannot hold."""
+    """Return sentences for what a dtype cannot hold.
+
+    There is one for each such property of data or optimum.
+    """
     found = []
     if problem.samples is None and dtype != "float64":
         found += _indistinct("target", problem.targets, problem.y, dtype)
@@ -37,7 +42,7 @@ def _indistinct(kind: str, names: tuple[str, ...], array: Array, dtype: str) -> 
     coarse = (spread > 0) & (spread < MIN_RESOLVED_STEPS * step)
     if not coarse.any():
         return []
-    own = [name for name, marked in zip(names, coarse.tolist(), strict=True) if marked]
+    own = list(compress(names, coarse.tolist()))
     first = int(coarse.argmax())
     return [
         f"{dtype} cannot tell values of {kind}{'s' if own[1:] else ''} {list_columns(own)} apart: "

@@ -37,7 +37,10 @@ MIN_BLOCK_ROWS = 512
 
 
 class GramAccumulator:
-    """AᵀA of samples rounded to `dtype`; its bits do not depend on the pieces they come in."""
+    """AᵀA of samples rounded to `dtype`.
+
+    Its bits do not depend on the pieces they come in.
+    """
 
     def __init__(self, width: int, dtype: str) -> None:
         self.block = np.empty((max(MIN_BLOCK_ROWS, BLOCK_BYTES // (8 * width)), width))
@@ -83,9 +86,10 @@ class GramAccumulator:
             self.gram += A.T @ A
 
     def compute_root(self, p: int) -> Array:
-        """Return rows A' `[p + q, p + q]` with A'ᵀA' = AᵀA, of p features.
+        """Return rows A' with A'ᵀA' = AᵀA.
 
-        Directions that may be rounding alone count as zero. Raise ValueError if squares overflow.
+        A' is `[p + q, p + q]`, of p features. Directions that may be rounding alone count as zero.
+        Raise ValueError if squares overflow.
         """
         if self.filled:
             self._flush()
@@ -110,7 +114,9 @@ def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floa
 
 
 def find_root(gram: Array, p: int) -> Array:
-    """Return A' = [[R, Z], [0, S]] `[m, m]` with A'ᵀA' = AᵀA `[m, m]`, of p features.
+    """Return A' = [[R, Z], [0, S]] with A'ᵀA' = AᵀA.
+
+    Both are `[m, m]`, of p features.
 
     RᵀR = XᵀX, RᵀZ = Xᵀy, SᵀS = yᵀy − ZᵀZ. R and S come from eigenvalues after scaling the diagonal
     to one. Features and targets have roots of their own: where columns nearly depend on each other,
@@ -140,10 +146,11 @@ def _root(matrix: Array, rounding: float) -> tuple[Array, Array]:
 
 
 def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dtype: str) -> Problem:
-    """Return the problem that `load` gives, rounded to `dtype`, as a summary.
+    """Return a summary of the problem, rounded to `dtype`.
 
-    No more than a block of it is ever in memory. The data are read once; before that, once more
-    where samples are held out, which are counted first, and where features learn from them.
+    It is the problem that `load` gives. No more than a block of it is ever in memory. The data are
+    read once; before that, once more where samples are held out, which are counted first, and where
+    features learn from them.
     """
     if split.validation == 0:
         samples = SampleBlocks(dataset, seed)
@@ -157,9 +164,9 @@ def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dty
 
 @dataclass(frozen=True)
 class SampleBlocks:
-    """Samples of a dataset block by block: all, or those that a split fits or holds out.
+    """Samples of a dataset, block by block.
 
-    They can be gone through several times.
+    They are all, or those that a split fits or holds out. They can be gone through several times.
     """
 
     dataset: Dataset

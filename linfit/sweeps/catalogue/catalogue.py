@@ -25,7 +25,7 @@ _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "
 
 @dataclass(frozen=True)
 class ComponentField:
-    """One hyperparameter of a component, as set in its YAML and constrained by its class."""
+    """A hyperparameter, as its YAML sets and its class constrains it."""
 
     key: str
     value: str
@@ -39,7 +39,7 @@ def describe_experiments() -> dict[str, str]:
 
 
 def read_question(experiment: str) -> str:
-    """Return the question of an experiment's file, without the command at its end."""
+    """Return the question of an experiment's file, without its final command."""
     file = search_path.find_experiments().get(experiment)
     if file is None:
         return ""
@@ -50,10 +50,11 @@ def read_question(experiment: str) -> str:
 def describe_groups() -> dict[str, dict[str, str]]:
     """Return each config group's components, each with its one line."""
     load_plugins(())
-    return {
-        group: {name: describe_component(group, name) for name in list_components(group)}
-        for group in GROUPS
-    }
+    described = {}
+    for group in GROUPS:
+        names = list_components(group)
+        described[group] = {name: describe_component(group, name) for name in names}
+    return described
 
 
 def list_entries() -> list[str]:
@@ -72,13 +73,11 @@ def list_components(group: str) -> list[str]:
 
 
 def describe_component(group: str, name: str) -> str:
-    """Return a component's one line, from its class or else its YAML."""
+    """Return one line about a component, from its class or YAML."""
     component = GROUPS[group].choices.get(name)
-    return (
-        read_headline(search_path.find_components(group)[name])
-        if component is None
-        else summarize_component(component)
-    )
+    if component is None:
+        return read_headline(search_path.find_components(group)[name])
+    return summarize_component(component)
 
 
 def summarize_component(component: type[Component]) -> str:
@@ -95,18 +94,21 @@ def read_component(group: str, name: str) -> tuple[str, list[ComponentField]]:
     # A file of another name chooses the class by its key `name`.
     registered = GROUPS[group].choices
     known = registered.get(name) or registered.get(given.get("name", ("", ""))[0])
-    schema = known.model_json_schema() if known is not None else {}
-    properties = schema.get("properties", {})
-    fields = [
-        ComponentField(key, value, _allowed(properties.get(key, {})), comment)
-        for key, (value, comment) in given.items()
-        if key != "name"
-    ]
-    documentation = "" if known is None else known.__doc__ or ""
-    comment = read_headline(search_path.find_components(group)[name])
+    properties = {}
+    documentation = ""
+    if known is not None:
+        properties = known.model_json_schema().get("properties", {})
+        documentation = known.__doc__ or ""
+    fields = []
+    for key, (value, comment) in given.items():
+        if key != "name":
+            allowed = _allowed(properties.get(key, {}))
+            fields.append(ComponentField(key, value, allowed, comment))
+
+    headline = read_headline(search_path.find_components(group)[name])
     if known is not None and name == known.model_fields["name"].default:
-        return documentation or comment, fields
-    return comment or documentation, fields
+        return documentation or headline, fields
+    return headline or documentation, fields
 
 
 def _settings_of(group: str, name: str) -> dict[str, tuple[str, str]]:
@@ -122,7 +124,7 @@ def _settings_of(group: str, name: str) -> dict[str, tuple[str, str]]:
 def _files_of(group: str, name: str) -> list[Path]:
     """Return a component's file and those in its `defaults`, in the order Hydra merges them."""
     file = search_path.find_components(group)[name]
-    if not any(key == "defaults" for key, _, _ in read_settings(file)):
+    if "defaults" not in [key for key, _, _ in read_settings(file)]:
         return [file]
     loader = create_loader()
     try:
@@ -136,7 +138,7 @@ def _files_of(group: str, name: str) -> list[Path]:
 
 
 def read_headline(file: Path) -> str:
-    """Return the first comment of a YAML file, without headers for Hydra and editors."""
+    """Return a YAML file's first comment, without Hydra's and editors' headers."""
     for line in _lines_of(file):
         comment = line.lstrip("# ").strip()
         if line.startswith("#") and not comment.startswith(HEADER_PREFIXES):
@@ -145,12 +147,12 @@ def read_headline(file: Path) -> str:
 
 
 def read_comments(file: Path) -> dict[str, str]:
-    """Return the comment behind each value of a YAML file, by dotted key."""
+    """Return the comment behind a YAML file's values, by dotted key."""
     return {key: comment for key, _, comment in read_settings(file) if comment}
 
 
 def read_settings(file: Path) -> list[tuple[str, str, str]]:
-    """Return (dotted key, value, comment) of each line of a YAML file.
+    """Return (dotted key, value, comment) of a YAML file's lines.
 
     The file has one key a line, indented by two spaces for each level.
     """
@@ -173,7 +175,7 @@ def _lines_of(file: Path) -> list[str]:
 def _allowed(schema: dict[str, Any]) -> str:
     """Return a field's JSON schema in words: `number > 0`."""
     if "anyOf" in schema:
-        return " or ".join(_allowed(part) for part in schema["anyOf"])
+        return " or ".join(map(_allowed, schema["anyOf"]))
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     words = [schema.get("type", "")]

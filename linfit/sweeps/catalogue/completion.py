@@ -18,7 +18,7 @@ from linfit.sweeps.config_files.messages import COMPOSITION_ERRORS
 
 
 def suggest_completions(words: Sequence[str], incomplete: str) -> list[str]:
-    """Return completions of `incomplete` after `words`; none if they make no sense."""
+    """Return completions of `incomplete` after `words`, none if nothing fits."""
     try:
         experiment, overrides = split_arguments(
             [word for word in words if not word.startswith("-")]
@@ -34,7 +34,9 @@ def suggest_completions(words: Sequence[str], incomplete: str) -> list[str]:
     if experiment == search_path.TOP_CONFIG:
         chosen = [name for name in names if name.startswith(incomplete)]
     # Hydra takes a folder of experiments for a group.
-    folders = {folder.as_posix() for name in names for folder in PurePosixPath(name).parents}
+    folders: set[str] = set()
+    for name in names:
+        folders.update(map(str, PurePosixPath(name).parents))
     folders -= set(GROUPS)
     return chosen + [choice for choice in query if Override.read(choice).key not in folders]
 

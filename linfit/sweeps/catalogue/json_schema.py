@@ -22,10 +22,15 @@ EXPERIMENT_SCHEMA = "experiment"
 DEFERRED_VALUE: JsonSchema = {"type": "string", "pattern": r"^(\$\{.*\}|\?\?\?)$"}
 #: Annotations that pydantic derives from names, or that do not hold for a part of a config.
 DROPPED_ANNOTATIONS = ("title", "default")
+#: Words of draft 7 for later ones, which pydantic writes.
+_DRAFT_7_WORDS = {"prefixItems": "items"}
 
 
 def build_group_schema(group: str) -> JsonSchema:
-    """Return the schema of the files `conf/GROUP/*.yaml`, by the component that they name."""
+    """Return the schema of the files `conf/GROUP/*.yaml`.
+
+    It depends on the component that a file names.
+    """
     names = list_components(group)
     return {
         "$schema": JSON_SCHEMA_DRAFT,
@@ -80,10 +85,9 @@ def _component(group: str, name: str, whole: bool = True) -> JsonSchema:
     schema = known.model_json_schema() if known is not None else {}
     documentation, fields = read_component(group, name)
     about = {field.key: field.about for field in fields}
-    keys = {
-        key: _field(value, schema.get("$defs", {}), about, key)
-        for key, value in schema.get("properties", {}).items()
-    }
+    keys = {}
+    for key, value in schema.get("properties", {}).items():
+        keys[key] = _field(value, schema.get("$defs", {}), about, key)
     keys["name"] = {"const": name}
     described: JsonSchema = {
         "type": "object",
@@ -104,9 +108,8 @@ def _field(
     field: JsonSchema = {"description": about[key]} if about.get(key) else {}
     if "properties" not in inner:
         return {**field, "anyOf": [inner, DEFERRED_VALUE]}
-    inner["properties"] = {
-        name: _field(part, {}, about, f"{key}.{name}") for name, part in inner["properties"].items()
-    }
+    for name, part in inner["properties"].items():
+        inner["properties"][name] = _field(part, {}, about, f"{key}.{name}")
     return {**field, **inner}
 
 
@@ -118,11 +121,11 @@ def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
         return schema
     if "$ref" in schema:
         return _plain(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
-    return {
-        "items" if key == "prefixItems" else key: _plain(value, definitions)
-        for key, value in schema.items()
-        if key not in DROPPED_ANNOTATIONS
-    }
+    kept = {}
+    for key, value in schema.items():
+        if key not in DROPPED_ANNOTATIONS:
+            kept[_DRAFT_7_WORDS.get(key, key)] = _plain(value, definitions)
+    return kept
 
 
 def _any(parts: Mapping[str, JsonSchema]) -> JsonSchema:
@@ -133,7 +136,9 @@ def _any(parts: Mapping[str, JsonSchema]) -> JsonSchema:
             known = keys.setdefault(key, [])
             if schema not in known:
                 known.append(schema)
-    merged = {key: some[0] if len(some) == 1 else {"anyOf": some} for key, some in keys.items()}
+    merged = {}
+    for key, some in keys.items():
+        merged[key] = some[0] if len(some) == 1 else {"anyOf": some}
     extensible = any(part["additionalProperties"] for part in parts.values())
     return {"type": "object", "properties": merged, "additionalProperties": extensible}
 
@@ -155,10 +160,10 @@ def _own_sweeper() -> JsonSchema:
 
 def _chosen(group: str, name: JsonSchema) -> JsonSchema:
     """Return the condition that the defaults list chooses `name` for the group."""
-    spelled = [
-        {"type": "object", "required": [key], "properties": {key: name}}
-        for key in _spellings(group)
-    ]
+    spelled: list[JsonSchema] = []
+    for key in _spellings(group):
+        entry = {"type": "object", "required": [key], "properties": {key: name}}
+        spelled.append(entry)
     return {"required": ["defaults"], "properties": {"defaults": {"contains": {"anyOf": spelled}}}}
 
 

@@ -50,7 +50,10 @@ def create_search_path() -> ConfigSearchPath:
 
 
 def create_loader() -> YamlFileLoader:
-    """Return a loader of config files, which may refer to `${hydra:…}` and `${now:…}`."""
+    """Return a loader of config files.
+
+    They may refer to `${hydra:…}` and `${now:…}`.
+    """
     setup_globals()
     return YamlFileLoader(create_search_path())
 
@@ -58,7 +61,7 @@ def create_loader() -> YamlFileLoader:
 def validate_composed(
     composed: DictConfig, origin: Origin, tell: Callable[[str], None] = notify_user
 ) -> FitConfig:
-    """Validate a composed config; ConfigError with one line if it is no fit."""
+    """Validate a composed config; one-line ConfigError if it is no fit."""
     if "tracking" not in composed and "tracking" not in origin.keys:
         file = locations.find_experiments().get(origin.experiment, origin.experiment)
         raise ConfigError(
@@ -75,7 +78,7 @@ def validate_composed(
 def validate_data(
     data: dict[str, Any], origin: Origin, tell: Callable[[str], None] = notify_user
 ) -> FitConfig:
-    """Return the fit config of plain data; ConfigError with one line if it is invalid."""
+    """Return plain data's fit config; one-line ConfigError if it is invalid."""
     load_plugins(data.get("plugins") or [])
     data = normalize_data(data, origin, tell)
     require_values(data)
@@ -91,9 +94,10 @@ def validate_data(
 def normalize_data(
     data: dict[str, Any], origin: Origin, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return a copy of the data with a name, without values of replaced components.
+    """Return a copy of the data with a name.
 
-    ConfigError if an override deletes a key that every such fit has.
+    It has no values of replaced components. ConfigError if an override deletes a key that every
+    such fit has.
     """
     data = dict(data)
     if data.get("name") is None:
@@ -121,12 +125,12 @@ def infer_experiment_name(experiment: str, tracking: Mapping[str, Any] | None) -
 
 
 def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
-    """Raise ConfigError if a key is ??? and not among the given ones."""
-    if lacking := [
-        f"{key} is required"
-        for key, value in flatten_config(data).items()
-        if value == MISSING_VALUE and key not in given
-    ]:
+    """Raise ConfigError if a key is ??? and not given."""
+    lacking = []
+    for key, value in flatten_config(data).items():
+        if value == MISSING_VALUE and key not in given:
+            lacking.append(f"{key} is required")
+    if lacking:
         raise ConfigError("; ".join(lacking))
 
 
@@ -137,16 +141,16 @@ def resolve_composed(composed: DictConfig) -> dict[str, Any]:
     """
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     written: Any = OmegaConf.to_container(task, resolve=False)
+    resolved = {}
     with set_hydra_config(composed):
-        return {
-            key: _resolve(task, key, value, keep=key == "tracking")
-            for key, value in written.items()
-        }
+        for key, value in written.items():
+            resolved[key] = _resolve(task, key, value, keep=key == "tracking")
+    return resolved
 
 
 @contextmanager
 def set_hydra_config(composed: DictConfig) -> Iterator[None]:
-    """Let `${hydra:runtime.cwd}` be resolved, as while Hydra runs a job of this config."""
+    """Resolve `${hydra:runtime.cwd}` as while Hydra runs a job of this config."""
     shared = HydraConfig.instance()
     before = shared.cfg
     if "hydra" in composed:
@@ -159,7 +163,10 @@ def set_hydra_config(composed: DictConfig) -> Iterator[None]:
 
 
 def load_plugins(modules: Sequence[str]) -> None:
-    """Import the modules that define more components: those named, and installed plug-ins."""
+    """Import the modules that define more components.
+
+    They are the modules named, and installed plug-ins.
+    """
     if isinstance(modules, str):
         raise ConfigError(f"plugins={modules} is no list: write plugins=[{modules}]")
     if not isinstance(modules, Sequence):
@@ -169,7 +176,7 @@ def load_plugins(modules: Sequence[str]) -> None:
     if strangers := [module for module in modules if not isinstance(module, str)]:
         raise ConfigError(f"plugins: got {strangers[0]!r}, must be the name of a module")
     for point in entry_points(group=ENTRY_POINTS):
-        package = point.dist.name if point.dist is not None else point.name
+        package = (point.dist or point).name
         what = f"the plug-in {point.value!r} of the installed package {package}"
         _import(point.load, what, "mend the package, or uninstall it")
     if modules:
@@ -248,9 +255,13 @@ def _name_own_files(data: dict[str, Any], error: ValidationError) -> str:
         file = locations.find_components(group).get(name)
         if file is not None and not file.is_relative_to(locations.shipped_folder(locations.CONF)):
             files.append(str(file))
-    hint = "; what a plug-in defines needs plugins=[MODULE]" if files and unregistered else ""
+    hint = ""
+    if files and unregistered:
+        hint = "; what a plug-in defines needs plugins=[MODULE]"
     for folder in locations.user_folders(locations.CONF):
         top = folder / f"{locations.TOP_CONFIG}.yaml"
         if top.exists():
             files.append(str(top))
-    return f" (from {', '.join(files)}{hint})" if files else ""
+    if not files:
+        return ""
+    return f" (from {', '.join(files)}{hint})"

@@ -16,7 +16,7 @@ from linfit.errors import ConfigError
 
 
 def apply_changes(config: FitConfig, settings: Sequence[str]) -> FitConfig:
-    """Return the config with other values; ConfigError if it would be invalid.
+    """Return the config with other values; ConfigError if it is invalid.
 
     A group's key chooses another component, with its defaults.
     """
@@ -53,4 +53,6 @@ def _put(data: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(data.get(part), dict):
             raise ConfigError(describe_unknown("key", key, list(data)))
         data = data[part]
-    data[last] = {"name": value} if key in GROUPS and isinstance(value, str) else value
+    if key in GROUPS and isinstance(value, str):
+        value = {"name": value}
+    data[last] = value

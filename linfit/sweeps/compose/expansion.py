@@ -77,7 +77,10 @@ class JobBase:
         return {name: section.data for name, section in self.sections.items()}
 
     def can_take(self, values: Sequence[PlacedValue]) -> bool:
-        """Return True if values may be put in, and nothing in the base depends on the job."""
+        """Return True if values may be put into the base.
+
+        That is so if nothing in the base depends on the job.
+        """
         if values and "hydra" in self.touched:
             return False
         return self.slots.closed and all(map(self._takes, values))
@@ -92,7 +95,7 @@ class JobBase:
 
 @dataclass(frozen=True, eq=False)
 class ValidationPlan:
-    """Fields shared by jobs that put values for the same keys into the same base.
+    """Fields of jobs that put the same keys into one base.
 
     Fields into which no value is put are validated already.
     """
@@ -102,7 +105,10 @@ class ValidationPlan:
 
 
 class JobComposer:
-    """Composes the jobs of a sweep; `config` is the composed config of the sweep itself."""
+    """Composes the jobs of a sweep.
+
+    `config` is the composed config of the sweep itself.
+    """
 
     def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
         # The only loader that Hydra has: it knows which keys are groups.
@@ -125,7 +131,7 @@ class JobComposer:
         self._component = lru_cache(MAX_COMPONENTS)(self._new_component)
 
     def compose_job(self, overrides: Sequence[str], number: int | None = None) -> DictConfig:
-        """Let Hydra compose the whole job: `resolve_job` has to return equal values."""
+        """Let Hydra compose the job; `resolve_job` has to return equal values."""
         composed = self.loader.load_sweep_config(self.config, list(overrides))
         if number is not None:
             with open_dict(composed):
@@ -145,9 +151,10 @@ class JobComposer:
         )
 
     def validate_job(self, overrides: Sequence[str], number: int | None = None) -> FitConfig:
-        """Return the fit config of a job, which may refer to its number.
+        """Return the fit config of a job.
 
-        ConfigError if it is invalid. Raises Hydra's exceptions if it cannot be composed.
+        It may refer to its number. ConfigError if it is invalid. Raises Hydra's exceptions if it
+        cannot be composed.
         """
         found = self._find_base(overrides)
         if found is None:
@@ -167,18 +174,24 @@ class JobComposer:
         """Return the base and the values to put in, None if Hydra has to compose the job."""
         if not self._closed:
             return None  # most bases would not be closed either
-        parts = [self._parts.read(override) for override in overrides]
+        composed: list[ComposedOverride] = []
+        values: list[PlacedValue] = []
+        for part in map(self._parts.read, overrides):
+            if isinstance(part, PlacedValue):
+                values.append(part)
+            else:
+                composed.append(part)
         try:
-            base = self._base(tuple(part for part in parts if isinstance(part, ComposedOverride)))
+            base = self._base(tuple(composed))
         except Exception:  # any error: with its values the config may be right
             return None
-        values = [part for part in parts if isinstance(part, PlacedValue)]
-        return (base, values) if base.can_take(values) else None
+        if not base.can_take(values):
+            return None
+        return base, values
 
     def _new_base(self, parts: tuple[ComposedOverride, ...]) -> JobBase:
         texts = tuple(part.text for part in parts)
-        merged = {part.section for part in parts if not part.chooses}
-        touched = frozenset(filter(None, merged))
+        touched = frozenset(part.section for part in parts if part.section and not part.chooses)
         if self._whole >= WHOLE_BASES:
             joined = self._joiner.join_sections(parts)
             if joined is not None and (found := collect_slots(joined)).closed:
@@ -241,11 +254,11 @@ def _derived(values: Sequence[PlacedValue], references: Mapping[str, str]) -> li
     if not references:
         return []
     given = {value.key: value.value for value in values}
-    return [
-        PlacedValue.at_key(key, given[other])
-        for key, other in references.items()
-        if other in given and key not in given
-    ]
+    derived = []
+    for key, other in references.items():
+        if other in given and key not in given:
+            derived.append(PlacedValue.at_key(key, given[other]))
+    return derived
 
 
 def _has(data: Any, key: str) -> bool:

@@ -82,7 +82,8 @@ class OverrideReader:
         key = override.key_or_group
         value = override.value()
         if not isinstance(value, dict) and self._is_group(key):
-            return ComposedOverride(text, key if _is_plain_choice(override) else None, chooses=True)
+            chosen = key if _is_plain_choice(override) else None
+            return ComposedOverride(text, chosen, chooses=True)
         if _may_be_put(override):
             return PlacedValue.at_key(key, value)
         section = _SECTION.match(key)
@@ -166,7 +167,9 @@ def locate_slots(composed: DictConfig) -> dict[str, SectionSurvey]:
 
 def merge_surveys(surveys: Iterable[SectionSurvey]) -> Slots:
     """Return the slots of the surveyed sections together."""
-    found = {key: text for section in surveys for key, text in section.items()}
+    found: dict[str, str | None] = {}
+    for section in surveys:
+        found |= section
     keys = frozenset(key for key, text in found.items() if text is None)
     references: dict[str, str] = {}
     closed = True
@@ -191,8 +194,10 @@ def _survey(parent: DictConfig, name: Any, prefix: str) -> Iterator[tuple[str, s
             yield from _survey(node, child, f"{key}.")
         return
 
-    nested = isinstance(node, DictConfig | ListConfig)
-    text = str(OmegaConf.to_container(node, resolve=False) if nested else node._value())
+    if isinstance(node, DictConfig | ListConfig):
+        text = str(OmegaConf.to_container(node, resolve=False))
+    else:
+        text = str(node._value())
     plain = type(node) is AnyNode or _is_open_list(node)
     if "${" in text:
         yield key, text

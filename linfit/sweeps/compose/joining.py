@@ -39,7 +39,10 @@ class ConfigFiles:
         self._hydra_overrides = own
 
     def are_independent(self, composed: Sections) -> bool:
-        """Return True if no section, as composed without overrides, decides another section."""
+        """Return True if no section decides another.
+
+        The sections are composed without overrides.
+        """
         for file in self._common:
             if any(map(_is_interpolation, self._includes(file))):
                 return False
@@ -59,8 +62,9 @@ class ConfigFiles:
         for section in composed.values():
             found |= section.survey
         for file in merged:
-            if any(found.get(key) != text for key, text in self._interpolations(file)):
-                return False
+            for key, text in self._interpolations(file):
+                if found.get(key) != text:
+                    return False
         return True
 
     @cached_property
@@ -90,7 +94,7 @@ class ConfigFiles:
 
 
 class SectionJoiner:
-    """Joiner of sections; `compose` returns those that Hydra composes of some overrides."""
+    """Joiner of sections, which `compose` lets Hydra compose of overrides."""
 
     def __init__(self, files: ConfigFiles, compose: Callable[[Sequence[str]], Sections]) -> None:
         self._files = files
@@ -125,7 +129,9 @@ class SectionJoiner:
             sections = self._compose(())
         except Exception:  # of any kind: the jobs may choose components that make it valid
             return None
-        return sections if self._files.are_independent(sections) else None
+        if not self._files.are_independent(sections):
+            return None
+        return sections
 
     def _new_section(self, name: str, parts: tuple[ComposedOverride, ...]) -> ConfigSection | None:
         """Compose a section; None if its overrides may change or need other sections."""
@@ -139,7 +145,9 @@ class SectionJoiner:
             sections = self._compose(overrides)
         except Exception:  # of any kind: other overrides may make it valid
             return None
-        return sections.get(name) if self._files.are_confined(name, overrides, sections) else None
+        if not self._files.are_confined(name, overrides, sections):
+            return None
+        return sections.get(name)
 
 
 def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
@@ -151,8 +159,12 @@ def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
 
 def _count_equal(first: Sequence[Any], second: Sequence[Any]) -> int:
     """Return how many items two lists have in common at their beginning."""
-    shorter = min(len(first), len(second))
-    return next((i for i in range(shorter) if first[i] != second[i]), shorter)
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 def _is_fixed(default: InputDefault) -> bool:

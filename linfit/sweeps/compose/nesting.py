@@ -18,7 +18,7 @@ from linfit.tracking.write.caller_run import find_caller_run
 
 
 def find_parent_experiment(tracking: Mapping[str, Any] | None) -> str | None:
-    """Return the experiment of the caller's run, None if it is not in the fit's store."""
+    """Return the caller's run's experiment, None if in another store."""
     run_id = find_caller_run()
     if not run_id or tracking is None or tracking.get("name") != "mlflow":
         return None
@@ -33,11 +33,11 @@ def find_parent_experiment(tracking: Mapping[str, Any] | None) -> str | None:
 
 
 def tag_parent(tracking: Tracking, experiment: str) -> dict[str, str]:
-    """Return the tag that puts a run below the caller's, empty if there is none.
+    """Return the tag that puts a run below the caller's.
 
-    References to the environment in `tracking` are resolved. A note tells the user if the caller's
-    run is in another store, so that nothing is nested, or in another experiment: MLflow's UI shows
-    one experiment at a time.
+    Empty if the caller has none. References to the environment in `tracking` are resolved. A note
+    tells the user if the caller's run is in another store, so that nothing is nested, or in another
+    experiment: MLflow's UI shows one experiment at a time.
     """
     run_id = find_caller_run()
     if not run_id or not isinstance(tracking, MLflowTracking):

@@ -18,7 +18,7 @@ from linfit.sweeps.config_files.overrides import collect_keys, read_raw_override
 
 @dataclass(frozen=True)
 class Origin:
-    """The experiment and overrides of a config, and the loader that composed it."""
+    """The experiment, the overrides and the loader of a config."""
 
     experiment: str
     overrides: Sequence[str]
@@ -30,7 +30,10 @@ class Origin:
 
     @staticmethod
     def from_hydra(hydra: Any, loader: Any) -> Origin:
-        """Return the origin of a config composed by `loader`, read from its `hydra` node."""
+        """Return the origin of a config that `loader` composed.
+
+        It is read from the config's `hydra` node.
+        """
         return Origin(
             str(hydra.job.config_name),
             read_raw_overrides(hydra.overrides.task),
@@ -45,17 +48,21 @@ class Origin:
 
     @cached_property
     def inherited(self) -> Callable[[str], set[str]]:
-        """Function from a group to its keys in experiments below the one that replaces it."""
+        """Function from a group to its keys in inherited experiments.
+
+        These are experiments below the one that replaces the group.
+        """
         if self.base is not None:
             return self.base.inherited
         return cache(partial(_keys_inherited, origin=self))
 
 
 def drop_stale_values(data: dict[str, Any], origin: Origin, tell: Callable[[str], None]) -> None:
-    """Drop the experiment's values for a component that was replaced and lacks them.
+    """Drop values that a replaced component does not have.
 
-    The command line replaces a component, or an experiment that inherits from another one. A value
-    given where the component is chosen, or on the command line, is a mistake and is kept.
+    Only the experiment's values are dropped. The command line replaces a component, or an
+    experiment that inherits from another one. A value given where the component is chosen, or on
+    the command line, is a mistake and is kept.
     """
     for group, base in GROUPS.items():
         values = data.get(group)
@@ -65,7 +72,9 @@ def drop_stale_values(data: dict[str, Any], origin: Origin, tell: Callable[[str]
         if chosen is None:
             continue
         unknown = [key for key in values if key not in chosen.model_fields]
-        stale = _left_behind(unknown, group, origin) if unknown else []
+        if not unknown:
+            continue
+        stale = _left_behind(unknown, group, origin)
         if not stale:
             continue
         data[group] = {key: value for key, value in values.items() if key not in stale}
@@ -97,11 +106,15 @@ def _keys_inherited(group: str, origin: Origin) -> set[str]:
     own: set[str] = set()
     for default in found.defaults:
         loaded = files.load_config(str(default.config_path))
-        top = loaded.config if loaded is not None and not default.package else None
-        given = top.get(group) if isinstance(top, DictConfig) else None
-        if isinstance(given, DictConfig):
-            below = replaced.containing_config_path in _includers(default, found.defaults)
-            (inherited if below else own).update(map(str, given))
+        if loaded is None or default.package or not isinstance(loaded.config, DictConfig):
+            continue
+        given = loaded.config.get(group)
+        if not isinstance(given, DictConfig):
+            continue
+        if replaced.containing_config_path in _includers(default, found.defaults):
+            inherited.update(map(str, given))
+        else:
+            own.update(map(str, given))
     return inherited - own
 
 

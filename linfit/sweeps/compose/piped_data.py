@@ -16,7 +16,7 @@ from linfit.sweeps.config_files.messages import notify_user
 
 
 def hold_passing_data(config: FitConfig) -> FitConfig:
-    """Return the config with the numbers of a pipe in its place."""
+    """Return the config with a pipe's numbers in its place."""
     dataset = config.dataset
     if not isinstance(dataset, TabularFile) or not is_pipe(dataset.path):
         return config

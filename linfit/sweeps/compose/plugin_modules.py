@@ -23,7 +23,7 @@ class NamedModules:
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module, None if it was not named."""
+        """Return a module's spec, None if it was not named."""
         if path is not None or name not in _FOLDERS:
             return None
         return PathFinder.find_spec(name, [_FOLDERS[name]])
@@ -39,7 +39,7 @@ class NeighbouringModules:
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module, None if no named module imports it."""
+        """Return a module's spec, None unless a named module imports it."""
         folder = _FOLDERS.get(_find_importer()) if path is None else None
         if folder is None:
             return None

@@ -69,7 +69,7 @@ class RunRequest:
 
 @contextmanager
 def open_request(arguments: Sequence[str]) -> Iterator[RunRequest]:
-    """Read a command line and start Hydra for it; ConfigError if it makes no sense."""
+    """Read a command line and start Hydra; ConfigError if invalid."""
     flags = parse_flags(arguments)
     tell_of_replaced_top()
     experiment, overrides = split_arguments(flags.overrides)
@@ -81,7 +81,10 @@ def open_request(arguments: Sequence[str]) -> Iterator[RunRequest]:
 
 
 def request_fit(arguments: Sequence[str]) -> RunRequest:
-    """Read an experiment and overrides, without flags, for one fit that Hydra does not run."""
+    """Read an experiment and overrides of one fit.
+
+    There are no flags: Hydra does not run the fit.
+    """
     experiment, overrides = split_arguments(arguments)
     tell_of_replaced_top()
     hydra = Hydra("linfit", YamlFileLoader(create_search_path()))
@@ -127,12 +130,14 @@ class ComposedFit:
 
 
 def compose_fit(request: RunRequest) -> ComposedFit:
-    """Compose and validate one fit, also of an experiment that is a sweep."""
+    """Compose and validate one fit, even if the experiment sweeps."""
     return validate_fit(request, _compose(request, request.overrides, RunMode.RUN))
 
 
 def compose_unless_sweep(request: RunRequest, log: bool = False) -> DictConfig | None:
-    """Compose the requested fit; None if the flags, or a study in `hydra.mode`, ask for a sweep.
+    """Compose the requested fit, None if a sweep is asked for.
+
+    Flags ask for a sweep, or a study does in `hydra.mode`.
 
     `log` sets up logging, as Hydra does before a run.
     """
@@ -144,16 +149,16 @@ def compose_unless_sweep(request: RunRequest, log: bool = False) -> DictConfig |
         if _is_study(request):
             return None
         raise
-    return None if composed.hydra.mode == RunMode.MULTIRUN else composed
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        return None
+    return composed
 
 
 def validate_fit(request: RunRequest, composed: DictConfig) -> ComposedFit:
     """Validate the one fit that Hydra composed."""
-    given = map(Override.read, request.overrides)
-    if any(
-        override.key.startswith("hydra.sweeper.") and not override.deletes for override in given
-    ):
-        raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
+    for override in map(Override.read, request.overrides):
+        if override.key.startswith("hydra.sweeper.") and not override.deletes:
+            raise ConfigError("hydra.sweeper says how to sweep, and this is one fit: add -m")
     if composed.hydra.mode is None and (key := _sweeper_key(composed)):
         notify_user(
             f"note: {request.experiment} has hydra.sweeper.{key}, and this is one fit: "
@@ -166,7 +171,10 @@ def validate_fit(request: RunRequest, composed: DictConfig) -> ComposedFit:
 
 
 def compose_sweep(request: RunRequest, log: bool = False) -> DictConfig:
-    """Compose the common config of a sweep's jobs, with its sweeper and its launcher."""
+    """Compose the common config of a sweep's jobs.
+
+    It has the sweep's sweeper and its launcher.
+    """
     overrides = [*defer_swept_values(request.overrides), "hydra.mode=MULTIRUN"]
     composed = _compose(request, overrides, RunMode.MULTIRUN, log)
     if composed.hydra.sweeper.get("_target_") == BASIC_SWEEPER:
@@ -177,7 +185,7 @@ def compose_sweep(request: RunRequest, log: bool = False) -> DictConfig:
 def create_sweeper(
     request: RunRequest, composed: DictConfig, task: TaskFunction, callbacks: Callbacks
 ) -> Sweeper:
-    """Return the sweeper of a composed sweep, set up with its launcher."""
+    """Return the sweeper of a composed sweep, with its launcher."""
     context = HydraContext(config_loader=request.loader, callbacks=callbacks)
     return Plugins.instance().instantiate_sweeper(
         config=composed, hydra_context=context, task_function=task
@@ -185,7 +193,10 @@ def create_sweeper(
 
 
 def list_swept_keys(fit: ComposedFit) -> list[str]:
-    """Return the keys that a study sweeps and no override sets; empty if it is one fit."""
+    """Return the keys that a study sweeps and nothing overrides.
+
+    Empty if it is one fit.
+    """
     if fit.composed.hydra.mode != RunMode.MULTIRUN:
         return []
     sweeper = fit.composed.hydra.sweeper
@@ -199,7 +210,7 @@ def list_swept_keys(fit: ComposedFit) -> list[str]:
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the experiment and the overrides; the experiment is the argument without `=`."""
+    """Return experiment and overrides; the experiment is the argument without `=`."""
     if isinstance(arguments, str):
         raise ConfigError(
             f"got the text {arguments!r}, must be a list of an experiment and overrides: "
@@ -218,16 +229,20 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
         raise ConfigError(
             f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE"
         )
-    return (names[0] if names else locations.TOP_CONFIG), overrides
+    if not names:
+        return locations.TOP_CONFIG, overrides
+    return names[0], overrides
 
 
 def resolve_experiment(argument: str) -> str:
-    """Return the name of an experiment, which may be given as a file: `experiments/base.yaml`.
+    """Return the name of an experiment.
 
-    ConfigError if it is a key without a value.
+    It may be given as a file: `experiments/base.yaml`. ConfigError if it is a key without a value.
     """
     known = locations.find_experiments()
-    name = posixpath.normpath(argument.removesuffix(".yaml")) if argument else argument
+    name = argument
+    if argument:
+        name = posixpath.normpath(argument.removesuffix(".yaml"))
     if name in known:
         return name
     file = Path(f"{name}.yaml").absolute()
@@ -241,7 +256,7 @@ def resolve_experiment(argument: str) -> str:
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read Hydra's flags; ConfigError if they are wrong, or do not go together."""
+    """Read Hydra's flags; ConfigError if wrong or incompatible."""
     parser = get_args_parser()
 
     def error(message: str) -> NoReturn:
@@ -308,9 +323,10 @@ def _is_study(request: RunRequest) -> bool:
 
 def _sweeper_key(composed: DictConfig) -> str:
     """Return the first setting of the sweeper that asks for a sweep; empty if there is none."""
-    settings = composed.hydra.sweeper
-    keys = ("params", "pairs", "grids", "sample", "filter")
-    return next((key for key in keys if settings.get(key)), "")
+    for key in ("params", "pairs", "grids", "sample", "filter"):
+        if composed.hydra.sweeper.get(key):
+            return key
+    return ""
 
 
 def _drop_replaced_params(composed: DictConfig) -> None:
@@ -318,10 +334,10 @@ def _drop_replaced_params(composed: DictConfig) -> None:
 
     In the same spelling Hydra replaces them itself.
     """
-    params = [str(key) for key in composed.hydra.sweeper.get("params") or {}]
+    params = list(map(str, composed.hydra.sweeper.get("params") or {}))
     bare = {key: Override.read(key).key for key in params}
     require_unique_keys(list(bare.values()))
-    given = [Override.read(text) for text in read_raw_overrides(composed.hydra.overrides.task)]
+    given = list(map(Override.read, read_raw_overrides(composed.hydra.overrides.task)))
     spelled = {f"{override.sign}{override.key}" for override in given}
     replaced = collect_keys(override.text for override in given)
     with open_dict(composed.hydra.sweeper):

@@ -41,11 +41,16 @@ Sections = Mapping[str, ConfigSection]
 
 
 def build_component(section: str, data: Any) -> Any:
-    """Return the component of a section's data; the data if the section has no type."""
+    """Return the component of a section's data.
+
+    A section without a type is returned as its data.
+    """
     if section in GROUPS:
         return GROUPS[section].choose(data)
     field = FitConfig.model_fields.get(section)
-    kind = field.annotation if field is not None else None
+    if field is None:
+        return data
+    kind = field.annotation
     if isinstance(kind, type) and issubclass(kind, Frozen):
         return kind.model_validate(data)
     return data
@@ -54,19 +59,19 @@ def build_component(section: str, data: Any) -> Any:
 def read_sections(composed: DictConfig) -> Sections:
     """Return the sections of a composed config."""
     surveys = locate_slots(composed)
-    return {
-        name: ConfigSection(name, data, surveys[name])
-        for name, data in resolve_composed(composed).items()
-    }
+    sections = {}
+    for name, data in resolve_composed(composed).items():
+        sections[name] = ConfigSection(name, data, surveys[name])
+    return sections
 
 
 def collect_slots(sections: Sections) -> Slots:
-    """Return the slots of several sections, which may refer to each other."""
+    """Return the slots of sections, which may refer to each other."""
     return merge_surveys(section.survey for section in sections.values())
 
 
 def follow_references(sections: Sections, references: Mapping[str, str]) -> Sections:
-    """Return the sections with each reference replaced by the value it leads to."""
+    """Return the sections with each reference replaced by its value."""
     followed = dict(sections)
     for key, other in references.items():
         name, *path = key.split(".")
@@ -75,15 +80,21 @@ def follow_references(sections: Sections, references: Mapping[str, str]) -> Sect
         for step in steps:
             value = value[step]
         section = followed[name]
-        data = put_values(section.data, [(tuple(path), value)]) if path else value
-        followed[name] = replace(section, data=data)
+        if path:
+            value = put_values(section.data, [(tuple(path), value)])
+        followed[name] = replace(section, data=value)
     return followed
 
 
 def put_values(
     tree: dict[str, Any], values: Iterable[tuple[tuple[str, ...], Any]]
 ) -> dict[str, Any]:
-    """Return a copy of `tree` with a value at each path; the rest is shared with `tree`."""
+    """Return a copy of `tree` with a value at each path.
+
+    The copy shares the rest with `tree`.
+    """
     for (key, *rest), value in values:
-        tree = {**tree, key: put_values(tree[key], [(tuple(rest), value)]) if rest else value}
+        if rest:
+            value = put_values(tree[key], [(tuple(rest), value)])
+        tree = {**tree, key: value}
     return tree

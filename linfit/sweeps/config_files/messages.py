@@ -48,7 +48,10 @@ def notify_user(text: str) -> None:
 
 
 def tell_of_replaced_top() -> None:
-    """Note once that the working directory replaces the config that experiments build on."""
+    """Note once that the working directory replaces the top config.
+
+    Experiments build on that config.
+    """
     for folder in search_path.user_folders(search_path.CONF):
         file = folder / f"{search_path.TOP_CONFIG}.yaml"
         if file.is_file() and file not in _told:
@@ -83,9 +86,10 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
 
 
 def explain_missing_header(experiment: str) -> str:
-    """Return one line if an experiment in a folder lacks its header, else an empty text.
+    """Return one line if an experiment lacks its header.
 
-    The header puts its keys at the top of the config.
+    An experiment in a folder needs one. The text is empty if none is missing. The header puts its
+    keys at the top of the config.
     """
     file = search_path.find_experiments().get(experiment)
     if file is None or "/" not in experiment:
@@ -100,7 +104,10 @@ def explain_missing_header(experiment: str) -> str:
 
 
 def explain_interpolation(error: OmegaConfBaseException) -> str:
-    """Return one line for a broken or circular reference, with the key that holds it."""
+    """Return one line for a broken or circular reference.
+
+    It names the key that holds the reference.
+    """
     key = f"{error.full_key}: " if error.full_key else ""
     return key + str(error).splitlines()[0]
 
@@ -115,7 +122,9 @@ def _explain_merge(error: Exception) -> str:
         return f"{found[1]}: {str(cause or text).splitlines()[0]}"
     if isinstance(error, OmegaConfBaseException):
         return explain_interpolation(error)
-    return _one_line(f"{text}: {cause}" if isinstance(cause, OmegaConfBaseException) else text)
+    if isinstance(cause, OmegaConfBaseException):
+        text = f"{text}: {cause}"
+    return _one_line(text)
 
 
 def _explain_file(error: Exception, loader: ConfigLoader) -> str:
@@ -132,7 +141,9 @@ def _explain_file(error: Exception, loader: ConfigLoader) -> str:
         return f"{file} is not encoded in UTF-8: save it as UTF-8"
     if isinstance(error, OSError):
         return f"{error.filename or 'a config file'} cannot be read: {error.strerror or error}"
-    return _one_line(str(error)) if isinstance(error, YAMLError) else ""
+    if isinstance(error, YAMLError):
+        return _one_line(str(error))
+    return ""
 
 
 def _explain_circle(error: RecursionError) -> str:
@@ -169,8 +180,9 @@ def _find_file_with(part: bytes, loader: ConfigLoader) -> str:
 
 
 def _explain_option(loader: ConfigLoader, group: str, name: str) -> str:
-    options = loader.get_group_options(group) if group else list(search_path.find_experiments())
-    return describe_unknown(group or "experiment", name, options)
+    if not group:
+        return describe_unknown("experiment", name, list(search_path.find_experiments()))
+    return describe_unknown(group, name, loader.get_group_options(group))
 
 
 def _explain_key(full_key: str, parent: DictConfig) -> str:
@@ -179,7 +191,9 @@ def _explain_key(full_key: str, parent: DictConfig) -> str:
     if not above:
         return text
     component = OmegaConf.select(parent, "name", default=None)
-    return f"{text} in {above}={component}" if component else f"{text} in {above}"
+    if component:
+        above = f"{above}={component}"
+    return f"{text} in {above}"
 
 
 def _explain_ambiguous(override: str) -> str:

@@ -30,9 +30,10 @@ def read_raw_overrides(overrides: ListConfig) -> list[str]:
 
 @lru_cache(4096)
 def parse_override(text: str) -> ParsedOverride:
-    """Parse one override as Hydra does, each text once; nobody may change the result.
+    """Parse one override as Hydra does, each text once.
 
-    HydraException if the text is none. `glob(…)` needs `parse_overrides` with a loader.
+    Nobody may change the result. HydraException if the text is none. `glob(…)` needs
+    `parse_overrides` with a loader.
     """
     return _parser().parse_override(text)
 
@@ -46,12 +47,15 @@ def _parser() -> OverridesParser:
 def parse_overrides(
     overrides: Iterable[str], loader: ConfigLoader | None = None
 ) -> list[ParsedOverride]:
-    """Parse overrides as Hydra does; `glob(…)` needs the loader, which knows the choices."""
+    """Parse overrides as Hydra does.
+
+    `glob(…)` needs the loader, which knows the choices.
+    """
     return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
 
 
 def is_plain_setting(override: ParsedOverride) -> bool:
-    """Return True for `KEY=VALUE` with one value, without a prefix or a package."""
+    """Return True for `KEY=VALUE` with one value, without prefix or package."""
     return (
         override.type is OverrideType.CHANGE
         and override.value_type is ValueType.ELEMENT
@@ -60,16 +64,19 @@ def is_plain_setting(override: ParsedOverride) -> bool:
 
 
 def find_given_keys(override: ParsedOverride) -> frozenset[str]:
-    """Return the keys that an override gives; a mapping gives those in it, and merges."""
+    """Return the keys that an override gives.
+
+    A mapping gives those in it, and merges.
+    """
     key = override.key_or_group
     if override.package not in (None, key.replace("/", ".")):
         key = f"{key}@{override.package}"
-    return frozenset(leaf for value in _values(override) for leaf in _leaves(key, value))
+    return frozenset().union(*(_leaves(key, value) for value in _values(override)))
 
 
 def collect_given_keys(overrides: Iterable[ParsedOverride]) -> set[str]:
     """Return the keys that parsed overrides give."""
-    return {key for override in overrides for key in find_given_keys(override)}
+    return set().union(*map(find_given_keys, overrides))
 
 
 def collect_keys(overrides: Iterable[str]) -> set[str]:
@@ -84,7 +91,7 @@ def settle_repeated_keys(overrides: Sequence[str]) -> list[str]:
     is swept: Hydra would drop the one or multiply the fits, by how it is spelled.
     """
     try:
-        parsed = [parse_override(override) for override in overrides]
+        parsed = list(map(parse_override, overrides))
     except HydraException:
         return list(overrides)  # Hydra reports the mistake when it composes
     kept: list[ParsedOverride] = []
@@ -141,7 +148,7 @@ def _values(override: ParsedOverride) -> list[Any]:
     """Return the values that are known without expanding a range or a glob."""
     value = override._value
     if isinstance(value, ChoiceSweep):
-        return [ParsedOverride._convert_value(part) for part in value.list]
+        return list(map(ParsedOverride._convert_value, value.list))
     return [override.value()]
 
 

@@ -44,8 +44,11 @@ def quote_column_names(override: str) -> str:
 
     pieces = [*_PIECES.findall(override), ","]
     whole = given.key == "dataset"
-    opens = "=,([{:" if whole else "=,([{"
-    closes = ",)]}" if whole else ",)]"
+    opens = "=,([{"
+    closes = ",)]"
+    if whole:
+        opens += ":"
+        closes += "}"
     for index in range(1, len(pieces) - 1):
         if pieces[index - 1] not in opens or pieces[index + 1] not in closes:
             continue  # part of a longer text
@@ -63,7 +66,7 @@ def quote_column_names(override: str) -> str:
 
 
 def correct_quoting(override: str) -> str:
-    """Return the override with its value quoted as text, ready for a shell."""
+    """Return the override, its value quoted as text for a shell."""
     given = Override.read(override)
     value = given.value or ""
     if value.startswith("[") and value.endswith("]"):
@@ -75,7 +78,7 @@ def correct_quoting(override: str) -> str:
 
 
 def quote_text(text: str) -> str:
-    """Quote text in Hydra's grammar, so that the user's shell leaves the quotes alone.
+    """Quote text in Hydra's grammar, as a shell leaves it.
 
     Text that has quotes already stays as it is.
     """

@@ -14,19 +14,32 @@ TOP_CONFIG = "linfit"
 
 
 def shipped_folder(folder: str) -> Path:
-    """Return linfit's own `conf` or `experiments`: in a wheel's package, or in the checkout."""
+    """Return linfit's own `conf` or `experiments`.
+
+    It is in a wheel's package, or in the checkout.
+    """
     inside = PACKAGE_FOLDER / folder
-    return inside if inside.is_dir() else PACKAGE_FOLDER.parent / folder
+    if inside.is_dir():
+        return inside
+    return PACKAGE_FOLDER.parent / folder
 
 
 def user_folders(folder: str) -> list[Path]:
-    """Return the folder of this name in the working directory, unless it is the shipped one."""
+    """Return the working directory's folder of this name.
+
+    The shipped folder itself is left out.
+    """
     own = Path.cwd() / folder
-    return [own] if own.is_dir() and own.resolve() != shipped_folder(folder).resolve() else []
+    if not own.is_dir() or own.resolve() == shipped_folder(folder).resolve():
+        return []
+    return [own]
 
 
 def prepare_search_path(search_path: ConfigSearchPath) -> None:
-    """Add linfit's folders to its own search path; leave other Hydra apps' paths alone."""
+    """Add linfit's folders to its own search path.
+
+    The paths of other Hydra apps stay as they are.
+    """
     entries = search_path.get_path()
     main = next((entry for entry in entries if entry.provider == "main"), None)
     if main is None or main.path != folder_url(shipped_folder(CONF)):
@@ -42,7 +55,10 @@ def folder_url(folder: Path) -> str:
 
 
 def find_experiments() -> dict[str, Path]:
-    """Return the file of each experiment by name; a user's own hides a shipped one."""
+    """Return the file of each experiment by name.
+
+    A user's own hides a shipped one.
+    """
     return _yaml_files(EXPERIMENTS, "**/*.yaml")
 
 
@@ -54,8 +70,11 @@ def find_components(group: str) -> dict[str, Path]:
 
 def find_config_file(path: str) -> Path:
     """Return the file that Hydra loads for `optimizer/adam`."""
-    files = [folder / f"{path}.yaml" for folder in (*user_folders(CONF), shipped_folder(CONF))]
-    return next((file for file in files if file.is_file()), files[-1])
+    for folder in user_folders(CONF):
+        file = folder / f"{path}.yaml"
+        if file.is_file():
+            return file
+    return shipped_folder(CONF) / f"{path}.yaml"
 
 
 def _yaml_files(folder: str, pattern: str) -> dict[str, Path]:

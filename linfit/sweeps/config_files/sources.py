@@ -29,7 +29,7 @@ class YamlFileSource(FileConfigSource):
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Load a file; ConfigError with its name if it cannot be parsed."""
+        """Load a file; ConfigError names it if it is broken."""
         file = Path(self.path, self._normalize_file_name(config_path))
         if not file.exists():
             raise ConfigLoadError(f"Config not found : {file}")
@@ -56,7 +56,7 @@ class YamlFileRepository(ConfigRepository):
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         """Replace the sources that read files by ours."""
         super().initialize_sources(config_search_path)
-        self.sources = [_own(source) for source in self.sources]
+        self.sources = list(map(_own, self.sources))
 
 
 class YamlFileLoader(ConfigLoaderImpl):
@@ -78,7 +78,10 @@ class YamlFileLoader(ConfigLoaderImpl):
 
 
 def read_yaml_file(file: Path) -> Any:
-    """Return the keys and values of a YAML file; OSError if it holds something else."""
+    """Return the keys and values of a YAML file.
+
+    OSError if it holds something else.
+    """
     with file.open(encoding="utf-8-sig") as opened:
         data = yaml.load(opened, build_yaml_loader())
     if data is not None and not isinstance(data, list | dict | str):
@@ -87,7 +90,10 @@ def read_yaml_file(file: Path) -> Any:
 
 
 def read_package_header(file: Path) -> dict[str, str | None]:
-    """Return the content of the `# @package` header of a YAML file, read as in Hydra."""
+    """Return a YAML file's `# @package` header, read as in Hydra.
+
+    The result is the content of that header.
+    """
     with file.open(encoding="utf-8-sig") as text:
         return FileConfigSource._get_header_dict(text.read(MAX_HEADER))
 

@@ -28,10 +28,10 @@ _NUMBERS = {
 def build_yaml_loader() -> Any:
     """Return OmegaConf's YAML loader, which then reads decimal numbers only."""
     loader = get_yaml_loader()  # each call defines a class, so that others keep their resolvers
-    loader.yaml_implicit_resolvers = {
-        letter: [resolver for resolver in resolvers if resolver[0] not in _NUMBERS]
-        for letter, resolvers in loader.yaml_implicit_resolvers.items()
-    }
+    kept = {}
+    for letter, resolvers in loader.yaml_implicit_resolvers.items():
+        kept[letter] = [resolver for resolver in resolvers if resolver[0] not in _NUMBERS]
+    loader.yaml_implicit_resolvers = kept
     for tag, pattern in _NUMBERS.items():
         loader.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
     return loader

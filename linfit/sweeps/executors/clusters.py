@@ -64,11 +64,11 @@ _ONE_AT_A_TIME = threading.Lock()
 def run_on_cluster(
     configs: Sequence[FitConfig], where: ExecutorSpec, report: ProgressCallback = ignore_progress
 ) -> Generator[tuple[int, Fit], None, None]:
-    """Run configs on the cluster at `where.address`; yield (place, fit), chunk by chunk.
+    """Run configs on a cluster; yield (place, fit), chunk by chunk.
 
-    The fits have the bits that they have in one process of a machine with the same processor and
-    torch. A fit whose chunk the cluster gives up is `failed`. Raise ConfigError if the cluster
-    cannot be reached.
+    The cluster is at `where.address`. The fits have the bits that they have in one process of a
+    machine with the same processor and torch. A fit whose chunk the cluster gives up is `failed`.
+    Raise ConfigError if the cluster cannot be reached.
     """
     with closing(CLUSTERS[where.backend](where.address)) as cluster:
         slots = max(cluster.count_slots(), where.count)
@@ -97,16 +97,20 @@ def unpack_outcome(
 def run_on_node(
     data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Run a chunk on a node, one at a time in each process.
+    """Run a chunk on a node.
 
-    A node may have several threads, and torch's settings are the process's.
+    Chunks run one at a time in each process. A node may have several threads, and torch's settings
+    are the process's.
     """
     with _ONE_AT_A_TIME:
         return processes.run_packed_fits(data, tables, origin)
 
 
 def require_cluster(where: ExecutorSpec) -> None:
-    """Raise ConfigError, before anything is written, unless the cluster lets this process in."""
+    """Raise ConfigError unless the cluster lets this process in.
+
+    This is checked before anything is written.
+    """
     _import({"dask": "distributed"}.get(where.backend, where.backend), where.backend)
     if where.address is None:
         if where.backend == "dask":

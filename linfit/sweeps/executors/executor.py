@@ -16,7 +16,7 @@ from linfit.sweeps.executors.processes import IN_PROCESS, ExecutorSpec, run_in_w
 def run_fits(
     configs: Sequence[FitConfig], workers: ExecutorSpec, report: ProgressCallback = ignore_progress
 ) -> Generator[tuple[int, Fit], None, None]:
-    """Run configs and yield (place, fit) as soon as each is done.
+    """Run configs; yield (place, fit) as each is done.
 
     `report` hears of steps as they are made; in other processes, when fits come from there.
     """

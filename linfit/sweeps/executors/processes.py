@@ -158,12 +158,14 @@ class WorkerPool:
         while done:
             future = done.pop()
             worker, chunk = self.busy.pop(future)
-            error = future.exception()
-            if error is not None:  # the worker may be dead, or broken
+            outcome = future.exception()
+            if outcome is None:
+                outcome = future.result()
+            else:  # the worker may be dead, or broken
                 worker.shutdown(kill_workers=True)
                 worker = create_worker()
             self.idle.append(worker)
-            yield chunk, future.result() if error is None else error
+            yield chunk, outcome
 
     def collect_fits(
         self, chunk: FitChunk, outcome: Any, configs: Sequence[FitConfig], waiting: deque[FitChunk]
@@ -199,33 +201,37 @@ class WorkerPool:
 
     def kill_workers(self) -> None:
         """End all workers at once, whatever they do."""
-        busy = [worker for worker, _ in self.busy.values()]
-        for worker in [*self.idle, *busy]:
+        for worker in self.idle:
+            worker.shutdown(kill_workers=True)
+        for worker, _ in self.busy.values():
             worker.shutdown(kill_workers=True)
 
 
 def unpack(
     chunk: FitChunk, results: Sequence[tuple[int, dict[str, Any]]], configs: Sequence[FitConfig]
 ) -> list[tuple[int, Fit]]:
-    """Return the fits that `run_packed_fits` returned from another process, with their places."""
-    places = [(chunk[number], result) for number, result in results]
-    return [(place, Fit(config=configs[place], **result)) for place, result in places]
+    """Return the fits, with their places, of another process's `run_packed_fits`."""
+    fits = []
+    for number, result in results:
+        place = chunk[number]
+        fits.append((place, Fit(config=configs[place], **result)))
+    return fits
 
 
 def fail(chunk: FitChunk, error: str, configs: Sequence[FitConfig]) -> list[tuple[int, Fit]]:
-    """Return failed fits, with their places, for a chunk that was lost."""
+    """Return failed fits, with their places, for a lost chunk."""
     return [(place, Fit(configs[place], Status.FAILED, error=error)) for place in chunk]
 
 
 def describe_rows(chunk: FitChunk) -> str:
-    """Return the rows of its batch that a chunk holds, in short."""
+    """Return, in short, which rows of its batch a chunk holds."""
     if len(chunk) <= 8:
         return f"rows {', '.join(map(str, chunk))}"
     return f"rows {chunk[0]}, {chunk[1]} … {chunk[-1]}"
 
 
 def describe_worker_death(error: BaseException) -> str | None:
-    """Return what killed the worker process, None if it did not die."""
+    """Return what killed the worker process, None if nothing did."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     if not isinstance(error, TerminatedWorkerError):
@@ -240,7 +246,10 @@ def describe_worker_death(error: BaseException) -> str | None:
 
 
 def create_worker() -> Any:
-    """Return a pool of one process, which starts with its first chunk."""
+    """Return a pool of one process.
+
+    The process starts with its first chunk.
+    """
     from joblib.externals.loky import ProcessPoolExecutor
 
     given = (os.getpid(), str(ensure_scratch_folder()), list(sys.path))
@@ -261,8 +270,13 @@ def pack_fits(configs: Sequence[FitConfig]) -> tuple[list[dict[str, Any]], dict[
 
 
 def use_start_folder(folder: str) -> AbstractContextManager[None]:
-    """Work in the folder where linfit was started, if this machine has it."""
-    return chdir(folder) if Path(folder).is_dir() else nullcontext()
+    """Work in the folder where linfit started, if it exists.
+
+    A cluster's machine may lack it.
+    """
+    if not Path(folder).is_dir():
+        return nullcontext()
+    return chdir(folder)
 
 
 # ---- in the worker process ----
@@ -271,7 +285,7 @@ def use_start_folder(folder: str) -> AbstractContextManager[None]:
 def run_packed_fits(
     data: Sequence[dict[str, Any]], tables: Mapping[str, Any], origin: str = "."
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Run packed fits; return each one's number with the fields of its fit.
+    """Run packed fits; return each number with its fit's fields.
 
     The config is left out: the parent process has it.
     """
@@ -284,7 +298,7 @@ def run_packed_fits(
         with use_start_folder(origin), hold_arrays(tables):
             for plugins in dict.fromkeys(tuple(fit["plugins"]) for fit in data):
                 load_plugins(plugins)
-            configs = [FitConfig.model_validate(fit) for fit in data]
+            configs = list(map(FitConfig.model_validate, data))
             for number, fit in fit_as_completed(configs):
                 results.append((number, {name: getattr(fit, name) for name in names}))
     except (Exception, SystemExit):  # a plug-in that exits has not fitted anything

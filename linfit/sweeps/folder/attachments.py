@@ -18,13 +18,19 @@ ATTACHED_FILE = f"{Path(RESULTS).stem}/with_files.txt"
 
 
 def mark_attached(folder: Path, run_ids: Iterable[str]) -> None:
-    """Enter runs of the sweep in `folder` whose files are all attached."""
+    """Enter runs of a sweep whose files are all attached.
+
+    The sweep is in `folder`.
+    """
     with (folder / ATTACHED_FILE).open("a", encoding="utf-8") as entries:
         entries.writelines(f"{run_id}\n" for run_id in run_ids)
 
 
 def find_runs_without_files(folder: Path, run_ids: Iterable[str]) -> set[str]:
-    """Return the runs that may lack files; none of a finished sweep."""
+    """Return the runs that may lack files.
+
+    There are none in a finished sweep.
+    """
     if not is_unfinished(folder):
         return set()
     file = folder / ATTACHED_FILE

@@ -47,9 +47,10 @@ class ResumeOptions:
 
 
 def read_manifest_column(path: Path, column: str, rows: Sequence[int] | None = None) -> list[Any]:
-    """Return a column of the manifest in `path`, for `rows` in their order, or for all.
+    """Return a column of a manifest, for `rows` or for all.
 
-    LinfitError if the manifest cannot be read or lacks a row.
+    The manifest is in `path`; the order is that of `rows`. LinfitError if the manifest cannot be
+    read or lacks a row.
     """
     file = path / mlflow_names.MANIFEST
     if rows is None:
@@ -61,13 +62,15 @@ def read_manifest_column(path: Path, column: str, rows: Sequence[int] | None = N
 
 
 def settle_manifest(path: Path) -> tuple[str, ...]:
-    """Return the keys that vary among all fits of a complete manifest, and write them there."""
+    """Return the keys that vary among all fits, and store them.
+
+    The manifest is complete; the keys are written there.
+    """
     overrides = read_manifest_column(path, "overrides")
 
     def values_of(section: str) -> list[Any]:
-        return create_section_reader(
-            [from_json(text)["config"] for text in read_manifest_column(path, "config")]
-        )(section)
+        texts = read_manifest_column(path, "config")
+        return create_section_reader([from_json(text)["config"] for text in texts])(section)
 
     varying = expand_varying_sections(find_varying_keys(overrides), overrides, values_of)
     if varying != SweepInfo.read_manifest(path).varying:
@@ -78,14 +81,16 @@ def settle_manifest(path: Path) -> tuple[str, ...]:
 def read_planned_configs(
     path: Path, rows: Sequence[int] | None, asked: ResumeOptions
 ) -> list[FitConfig]:
-    """Return the configs of some rows of the manifest, or of all, with the chosen store.
+    """Return the configs of some rows of the manifest, or all.
 
-    ConfigError if one cannot be read.
+    They have the chosen store. ConfigError if one cannot be read.
     """
     texts = read_manifest_column(path, "config", rows)
     load = load_plugins if asked.trust else None
+    if rows is None:
+        rows = range(len(texts))
     configs: list[FitConfig] = []
-    for row, text in zip(range(len(texts)) if rows is None else rows, texts, strict=True):
+    for row, text in zip(rows, texts, strict=True):
         try:
             config = read_config(text, load)
         except ConfigError as error:
@@ -100,8 +105,10 @@ def read_planned_configs(
 
 def _trusting(path: Path, asked: ResumeOptions) -> str:
     """Return the hint at the command that imports plug-ins."""
-    uri = f" --uri {quote_word(mask(asked.uri))}" if asked.uri else ""
-    return f": if you trust it, {quote_resume_command(path, trust=True)}{uri}"
+    hint = f": if you trust it, {quote_resume_command(path, trust=True)}"
+    if asked.uri:
+        hint += f" --uri {quote_word(mask(asked.uri))}"
+    return hint
 
 
 def _in_store(config: FitConfig, asked: ResumeOptions) -> FitConfig:

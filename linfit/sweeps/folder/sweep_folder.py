@@ -130,7 +130,7 @@ class SweepFolder:
         _remove_unfinished(path)
 
     def write_plan(self, fits: PlannedFits, about: SweepInfo, settings: DictConfig) -> None:
-        """Write the settings and the manifest; ConfigError if another sweep's are there."""
+        """Write settings and manifest; ConfigError if another sweep's are there."""
         if (self.path / mlflow_names.MANIFEST).exists():  # another sweep has started just now
             self.release_lock()
             require_unused(self.path, SWEEP_FOLDER_KEY)
@@ -149,7 +149,7 @@ class SweepFolder:
         self._lock.release()
 
     def withdraw_plan(self) -> None:
-        """Remove what `write_plan` has written, and the folders that were made for it."""
+        """Remove what `write_plan` wrote, with the folders made for it."""
         for name in (mlflow_names.MANIFEST, SETTINGS_FILE):
             (self.path / name).unlink(missing_ok=True)
         self._remove_lock()
@@ -174,7 +174,7 @@ class SweepFolder:
 
 
 def require_unused(folder: Path, key: str, *more: str) -> None:
-    """Raise ConfigError if a run or a sweep has used the folder.
+    """Raise ConfigError if a run or sweep has used the folder.
 
     `key` is the setting that names the folder; `more` are further names to look for.
     """
@@ -216,9 +216,9 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def require_no_links(folder: Path) -> None:
-    """Raise LinfitError if a link in a sweep's folder leads out of it.
+    """Raise LinfitError if a link leads out of the folder.
 
-    Files that are written there would be written elsewhere.
+    The folder is a sweep's. Files that are written there would be written elsewhere.
     """
     inside = [*folder.glob("*"), *folder.glob(".*"), *folder.glob("*/*")]
     for place in inside:
@@ -230,7 +230,9 @@ def require_no_links(folder: Path) -> None:
 
 
 def lock_folder(path: Path) -> BaseFileLock:
-    """Lock a sweep's folder until the lock is released or this process ends.
+    """Lock a sweep's folder.
+
+    The lock lasts until it is released or this process ends.
 
     Raise TakenError if another process holds the lock, LinfitError if no lock can be made.
     """
@@ -250,9 +252,11 @@ def lock_folder(path: Path) -> BaseFileLock:
 
 
 def quote_resume_command(path: Path, trust: bool = False, more: Sequence[str] = ()) -> str:
-    """Return the command that resumes the sweep of a folder, with `more` words."""
+    """Return the command that resumes a folder's sweep, with `more` words."""
     here = Path.cwd()
     if path.is_absolute() and path.is_relative_to(here):
         path = path.relative_to(here)
     words = ["linfit", "resume", str(path), *more]
-    return quote_words([*words, "--trust"] if trust else words)
+    if trust:
+        words.append("--trust")
+    return quote_words(words)

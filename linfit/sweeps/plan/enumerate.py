@@ -67,7 +67,10 @@ class Enumeration:
 
 
 def enumerate_jobs(arguments: Sequence[str]) -> Enumeration:
-    """Return the jobs of `linfit run ARGUMENTS`, in order; ConfigError as it would raise."""
+    """Return the jobs of `linfit run ARGUMENTS`, in order.
+
+    Raise ConfigError as that command would.
+    """
     with open_request(arguments) as request, explain_errors(request):
         composed = compose_unless_sweep(request)
         if composed is None:

@@ -32,7 +32,10 @@ OTHER_MODES = ("help", "hydra_help", "cfg", "info", "shell_completion", "experim
 
 @dataclass(frozen=True)
 class PlannedStack:
-    """Fits of one tensor program, or fits of the engine `single`, which run one by one."""
+    """Fits of one tensor program, or of the engine `single`.
+
+    The engine `single` runs its fits one by one.
+    """
 
     engine: str
     shape: tuple[int, int, int]
@@ -91,13 +94,18 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Approximate time of fitting; None if a stack's time is not known."""
+        """Approximate time of fitting; None if a stack's is unknown."""
         known = [stack.seconds for stack in self.stacks if stack.seconds is not None]
-        return sum(known) if len(known) == len(self.stacks) else None
+        if len(known) < len(self.stacks):
+            return None
+        return sum(known)
 
     @property
     def memory(self) -> int:
-        """Approximate bytes of the largest block: blocks run one after the other."""
+        """Approximate bytes of the largest block.
+
+        Blocks run one after the other.
+        """
         return max((stack.memory for stack in self.stacks), default=0)
 
 
@@ -126,7 +134,9 @@ class StackBuilder:
         """Return the complete stack."""
         config = self.config
         num_fits = self.optimizers.total()
-        cost = self.cost
+        seconds = None
+        if self.cost is not None:
+            seconds = self.cost.estimate_seconds(num_fits, self.num_steps)
         return PlannedStack(
             engine="single" if self.why else "stacked",
             shape=self.shape,
@@ -140,13 +150,16 @@ class StackBuilder:
             optimizers=dict(self.optimizers),
             blocks=num_fits if self.why else self.blocks,
             memory=self.memory,
-            seconds=None if cost is None else cost.estimate_seconds(num_fits, self.num_steps),
+            seconds=seconds,
             why=self.why,
         )
 
 
 def plan_run(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
-    """Return the plan of `linfit run ARGUMENTS`; ConfigError as it would raise."""
+    """Return the plan of `linfit run ARGUMENTS`.
+
+    Raise ConfigError as that command would.
+    """
     flags = parse_flags(arguments)
     if other := [flag for flag in OTHER_MODES if getattr(flags, flag)]:
         raise ConfigError(
@@ -154,7 +167,9 @@ def plan_run(arguments: Sequence[str], skip_unstable: bool = False) -> Plan:
             f"plan takes an experiment, overrides and -m"
         )
     enumeration = enumerate_jobs(arguments)
-    return plan_jobs(*_without_unstable(enumeration)) if skip_unstable else plan_jobs(enumeration)
+    if skip_unstable:
+        return plan_jobs(*_without_unstable(enumeration))
+    return plan_jobs(enumeration)
 
 
 def _without_unstable(enumeration: Enumeration) -> tuple[Enumeration, list[UnstableFit]]:
@@ -222,10 +237,11 @@ def _describe(
     found: Mapping[int, tuple[float, float]], names: Sequence[str], configs: Sequence[FitConfig]
 ) -> list[UnstableFit]:
     """Return the fits at these indices, in order, with learning rate and bound."""
-    return [
-        UnstableFit(index, names[index], configs[index].optimizer.name, *both)
-        for index, both in sorted(found.items())
-    ]
+    fits = []
+    for index, both in sorted(found.items()):
+        optimizer = configs[index].optimizer.name
+        fits.append(UnstableFit(index, names[index], optimizer, *both))
+    return fits
 
 
 def _blocks(
@@ -253,7 +269,9 @@ def _explain_single(asked: FitConfig) -> str:
     if missing := asked.unstackable():
         parts = (f"{group} {getattr(asked, group).name}" for group in missing)
         return f"no stacked rule for {', '.join(parts)}"
-    return "engine=single" if isinstance(asked.engine, SingleEngine) else "a fit alone"
+    if isinstance(asked.engine, SingleEngine):
+        return "engine=single"
+    return "a fit alone"
 
 
 def _values(configs: Sequence[FitConfig], key: str) -> list[Any]:
@@ -270,6 +288,7 @@ def _values(configs: Sequence[FitConfig], key: str) -> list[Any]:
                 break
             value = known[part]
         else:
-            value = value.name if isinstance(value, Component) else value
+            if isinstance(value, Component):
+                value = value.name
             values[repr(value)] = value
     return list(values.values())

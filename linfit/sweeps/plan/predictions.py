@@ -59,7 +59,10 @@ class Forecasts:
     notes: Counter[str] = field(default_factory=Counter)
 
     def add_block(self, block: Sequence[Task]) -> None:
-        """Compute the theory of a block's fits, and the optima that are still unknown."""
+        """Compute the theory of a block's fits.
+
+        The optima that are still unknown are found too.
+        """
         find_optima(
             [
                 task
@@ -67,18 +70,11 @@ class Forecasts:
                 if task.data.optimum is None or task.config.optimizer.needs_optimum()
             ]
         )
-        theories = predict_theories(
-            [
-                (
-                    task.config,
-                    task.data.rounded,
-                    task.optimum,
-                    task.initial_weights.double().cpu().numpy(),
-                )
-                for task in block
-            ]
-        )
-        for task, theory in zip(block, theories, strict=True):
+        fits = []
+        for task in block:
+            start = task.initial_weights.double().cpu().numpy()
+            fits.append((task.config, task.data.rounded, task.optimum, start))
+        for task, theory in zip(block, predict_theories(fits), strict=True):
             key = (describe_problem(task.config), task.config.optimizer.name)
             self.found.setdefault(key, []).append(theory)
             self.notes.update(task.data.problem.notes)
@@ -103,7 +99,9 @@ def describe_problem(config: FitConfig) -> str:
 
 
 def _forecast(problem: str, optimizer: str, theories: Sequence[Theory]) -> Forecast:
-    ranges = {name: _range(getattr(theory, name) for theory in theories) for name in RANGED_FIELDS}
+    ranges = {}
+    for name in RANGED_FIELDS:
+        ranges[name] = _range(getattr(theory, name) for theory in theories)
     optima = {theory.optimum for theory in theories}
     return Forecast(
         problem=problem,
@@ -117,4 +115,6 @@ def _forecast(problem: str, optimizer: str, theories: Sequence[Theory]) -> Forec
 
 def _range(values: Iterable[float | None]) -> NumberRange | None:
     known = [float(value) for value in values if value is not None and np.isfinite(value)]
-    return (min(known), max(known)) if known else None
+    if not known:
+        return None
+    return min(known), max(known)

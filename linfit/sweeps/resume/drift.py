@@ -80,8 +80,9 @@ def find_data_changes(
     ):
         after = config.fingerprint()
         if after != before:
-            files = ", ".join(str(file) for file in config.dataset.list_files())
-            found.setdefault(f"data {files}" if files else "fingerprint", (before, after))
+            files = ", ".join(map(str, config.dataset.list_files()))
+            what = f"data {files}" if files else "fingerprint"
+            found.setdefault(what, (before, after))
     for key, pair in read_allowed_changes(tags).items():
         if key in found and _holds_still(path, pair, asked):
             del found[key]
@@ -99,10 +100,11 @@ def _holds_still(path: Path, pair: tuple[str, str], asked: ResumeOptions) -> boo
 
 
 def read_allowed_changes(tags: Mapping[str, str] | None) -> Changes:
-    """Return the changes that were allowed before, the last of each key."""
+    """Return the changes allowed before, the last of each key."""
     found: Changes = {}
     for some in read_past_changes(tags):
-        found |= {key: (was, now) for key, (was, now) in some.items()}
+        for key, (was, now) in some.items():
+            found[key] = (was, now)
     return found
 
 
@@ -112,7 +114,9 @@ def read_past_changes(tags: Mapping[str, str] | None) -> list[dict[str, list[str
         found = json.loads((tags or {}).get(mlflow_names.CHANGES, "[]"))
     except (ValueError, RecursionError):  # too many for a tag
         return []
-    return found if isinstance(found, list) and all(map(_is_changes, found)) else []
+    if not isinstance(found, list) or not all(map(_is_changes, found)):
+        return []
+    return found
 
 
 def _is_changes(value: object) -> bool:
@@ -120,9 +124,7 @@ def _is_changes(value: object) -> bool:
 
 
 def _is_pair(value: object) -> bool:
-    if not isinstance(value, list) or len(value) != 2:
-        return False
-    return all(isinstance(part, str) for part in value)
+    return isinstance(value, list) and list(map(type, value)) == [str, str]
 
 
 def describe_changes(changes: Changes) -> str:

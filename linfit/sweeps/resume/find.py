@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def find_sweep_folder(reference: str | None, asked: ResumeOptions) -> Path | None:
-    """Return the folder of a sweep; LinfitError if there is no such sweep.
+    """Return a sweep's folder; LinfitError if there is no such sweep.
 
     None if no reference is given and no sweep is unfinished.
     """
@@ -39,7 +39,10 @@ def find_sweep_folder(reference: str | None, asked: ResumeOptions) -> Path | Non
 
 
 def end_dead_runs(uri: str | None) -> None:
-    """End the runs of dead processes in a store, in every MLflow experiment."""
+    """End the runs of dead processes in a store.
+
+    All its MLflow experiments are searched.
+    """
     from linfit.tracking.read.history import History
     from linfit.tracking.read.reader import RunReader
     from linfit.tracking.store.migrations import require_current

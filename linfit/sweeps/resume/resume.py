@@ -60,7 +60,7 @@ if TYPE_CHECKING:  # a sweep that is not tracked does without MLflow
 
 @dataclass
 class RemainingWork:
-    """A sweep that can go on: its fits that are done or left."""
+    """A sweep that can go on: its done and left fits."""
 
     path: Path
     info: SweepInfo
@@ -98,17 +98,18 @@ class RemainingWork:
 
 
 def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) -> RemainingWork:
-    """Return what is left of the sweep in `path`; nothing is written."""
+    """Return what is left of the sweep in `path`; write nothing."""
     about = SweepInfo.read_manifest(path)
     names = read_manifest_column(path, "name")
     [first] = read_planned_configs(path, [0], asked)
-    tracking = first.tracking
-    best = tracking.best if isinstance(tracking, MLflowTracking) else None
+    best = None
+    if isinstance(first.tracking, MLflowTracking):
+        best = first.tracking.best
 
     history = recorder.open_history()
-    parent = None if history is None else history.find_sweep(about.id)
+    parent = None
     runs: Mapping[int, ChildRun] = {}
-    if history is not None and parent is not None:
+    if history is not None and (parent := history.find_sweep(about.id)) is not None:
         runs = history.select_current(history.find_children(parent.run_id))
     every_fit_has_run = history is not None and best is None
 
@@ -129,14 +130,17 @@ def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) ->
             again |= _find_without_files(left, sound)
         left.rows_to_repeat = sorted(again)
 
-    retries = {row: runs[row].run_id for row in failed if row in runs}
-    left.state = ResumeState(
-        run_id="" if parent is None else parent.run_id,
-        metrics={} if parent is None else parent.metrics,
-        completed={row: entry for row, entry in sound.items() if row not in left.rows_to_repeat},
-        recorded={row: run.run_id for row, run in runs.items() if row not in retries},
-        retries=retries,
-    )
+    retries = {}
+    recorded = {}
+    for row, run in runs.items():
+        if row in failed:
+            retries[row] = run.run_id
+        else:
+            recorded[row] = run.run_id
+    completed = {row: entry for row, entry in sound.items() if row not in left.rows_to_repeat}
+    left.state = ResumeState(completed=completed, recorded=recorded, retries=retries)
+    if parent is not None:
+        left.state = replace(left.state, run_id=parent.run_id, metrics=parent.metrics)
     left.names = [names[row] for row in left.rows]
     left.configs = resolve_configs(read_planned_configs(path, left.rows, asked), several=True)
     left.changes = _find_changes(left, asked)
@@ -151,7 +155,8 @@ def _find_done(
     for row, result in read_results(path).items():
         run = runs.get(row)
         if row < len(names) and (not every_fit_has_run or _agrees(run, result["status"])):
-            done[row] = CompletedFit(names[row], "" if run is None else run.run_id, result)
+            run_id = "" if run is None else run.run_id
+            done[row] = CompletedFit(names[row], run_id, result)
     return done
 
 
@@ -162,9 +167,12 @@ def _agrees(run: ChildRun | None, status: str) -> bool:
 
 def _find_best(done: Mapping[int, CompletedFit], by: str | None, count: int) -> set[int]:
     """Return the rows of the best fits; fits that did not finish are none."""
-    values = [(entry.loss_by(by), row) for row, entry in done.items()]
-    ranked = sorted(pair for pair in values if pair[0] != float("inf"))
-    return {row for _, row in ranked[:count]}
+    ranked = []
+    for row, entry in done.items():
+        loss = entry.loss_by(by)
+        if loss != float("inf"):
+            ranked.append((loss, row))
+    return {row for _, row in sorted(ranked)[:count]}
 
 
 def _find_without_files(left: RemainingWork, done: Mapping[int, CompletedFit]) -> set[int]:
@@ -211,7 +219,7 @@ def _require_folder(store: Store) -> None:
 
 
 def resume_sweep(path: Path, asked: ResumeOptions, session: RunSession) -> RunResult:
-    """Run what is left of the sweep in `path`, and end the sweep.
+    """Run what is left of the sweep in `path`; end it.
 
     Raise LinfitError if another process runs the sweep, or if code, data or environment have
     changed and that is not allowed.
@@ -234,7 +242,9 @@ def resume_sweep(path: Path, asked: ResumeOptions, session: RunSession) -> RunRe
                 f"nothing is left of the sweep in {path}: all {left.num_fits} fits are done"
             )
             folder.release_lock()
-            return _hand_over(left, recorder) if _is_undescribed(left) else RunResult()
+            if _is_undescribed(left):
+                return _hand_over(left, recorder)
+            return RunResult()
         refuse_changes(left, asked)
         workers = _choose_workers(left, asked)
         sweep = _resume_run(left, recorder, folder, asked)
@@ -308,7 +318,10 @@ def _hand_over(left: RemainingWork, recorder: Recorder) -> RunResult:
 
 
 def refuse_changes(left: RemainingWork, asked: ResumeOptions) -> None:
-    """Raise LinfitError if something changed since the sweep began, unless that is allowed."""
+    """Raise LinfitError if something changed and that is not allowed.
+
+    Changes count from the sweep's beginning.
+    """
     if left.changes and not asked.allow_changes:
         raise LinfitError(
             f"{describe_changes(left.changes)}: put it back, "

@@ -23,7 +23,10 @@ from linfit.tracking.tables.manifest import PlannedFits
 
 
 def plan_sweep(fits: PlannedFits, info: SweepInfo, path: Path, settings: DictConfig) -> SweepFolder:
-    """Claim a sweep's folder and write its manifest; its store is opened afterwards."""
+    """Claim a sweep's folder and write its manifest.
+
+    Its store is opened afterwards.
+    """
     check_tracking(fits.configs[0])
     folder = SweepFolder(path)
     folder.write_plan(fits, info, settings)

@@ -25,7 +25,7 @@ class BestFits(Generic[Held]):
         self._heaps: dict[str, list[tuple[float, int, Held]]] = {OBJECTIVE_COLUMN: [], EXCESS: []}
 
     def add(self, row: int, result: dict[str, object], held: Held) -> None:
-        """Take in a row of `results.parquet`, and hold an object for it."""
+        """Take in a row of `results.parquet`; hold an object for it."""
         for column, heap in self._heaps.items():
             entry = (-score_result(result, column), -row, held)
             if len(heap) < self.count:
@@ -38,6 +38,6 @@ class BestFits(Generic[Held]):
 
         `by` is a recorded loss; None means excess loss.
         """
-        heap = self._heaps[EXCESS if by in (EXCESS, None) else OBJECTIVE_COLUMN]
-        ordered = sorted(heap, key=lambda entry: entry[:2], reverse=True)
+        column = EXCESS if by in (EXCESS, None) else OBJECTIVE_COLUMN
+        ordered = sorted(self._heaps[column], key=lambda entry: entry[:2], reverse=True)
         return [(-row, held) for _, row, held in ordered]

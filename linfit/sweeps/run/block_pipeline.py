@@ -56,7 +56,10 @@ class CompletedFit:
         return Status(self.result["status"])
 
     def loss_by(self, by: str | None) -> float:
-        """Return the recorded loss by which fits compare; infinity unless the fit finished."""
+        """Return the recorded loss by which fits compare.
+
+        It is infinity unless the fit finished.
+        """
         return score_result(self.result, by)
 
 
@@ -90,7 +93,7 @@ class FittedRow(NamedTuple):
 
 @dataclass
 class FitBlock:
-    """Fits whose tables are written and whose runs are on their way."""
+    """Fits with written tables, whose runs are being recorded."""
 
     fits: dict[int, Fit]
     """Fits by row, as are the other dictionaries."""
@@ -105,7 +108,10 @@ class FitBlock:
 
     @property
     def is_answered(self) -> bool:
-        """True once the recorder has answered, with run ids or with an error."""
+        """True once the recorder has answered.
+
+        It answers with run ids or with an error.
+        """
         return self.added is not None and self.added.done()
 
     @property
@@ -157,7 +163,7 @@ class BlockPipeline:
         self._waiting.append(fitted)
 
     def advance(self) -> Iterator[FitBlock]:
-        """Send the fits at hand if they make a block, and yield recorded blocks.
+        """Send the fits if they make a block; yield recorded blocks.
 
         They make a block by their number, or by their age.
         """
@@ -180,11 +186,12 @@ class BlockPipeline:
             # sends one twice.
             self._blocks.append(block)
 
+        failed = []
         if self._expects_failures:
             wait([block.added for block in self._blocks if block.added is not None])
+            failed = [block for block in self._blocks if block.has_failed]
         # All of them first: the first that is sent settles what the store has.
         unsent = [block for block in self._blocks if block.added is None]
-        failed = [block for block in self._blocks if self._expects_failures and block.has_failed]
         for block in [*failed, *unsent]:
             self._send(block)
 
@@ -194,11 +201,14 @@ class BlockPipeline:
             self._blocks.popleft()
 
     def expect_failures(self) -> None:
-        """Look at the store before more is sent: blocks may have failed."""
+        """Look at the store before sending more: blocks may have failed."""
         self._expects_failures = True
 
     def attach_files(self, run_ids: Sequence[str], fits: Sequence[Fit]) -> None:
-        """Attach the files of a single run to each fit's run, if asked for."""
+        """Attach a single run's files to each run, if asked for.
+
+        Each fit of the block has a run.
+        """
         if not self._attaches_files:
             return
         for run_id, fit in zip(run_ids, fits, strict=True):
@@ -214,17 +224,15 @@ class BlockPipeline:
 
     def _write_block(self) -> FitBlock:
         """Write the fits at hand into the next part of the tables."""
-        rows = [fitted.row for fitted in self._waiting]
-        fits = [fitted.fit for fitted in self._waiting]
-        results = self.parts.write_part(rows, [fitted.name for fitted in self._waiting], fits)
+        names = [fitted.name for fitted in self._waiting]
+        fits = {fitted.row: fitted.fit for fitted in self._waiting}
+        results = self.parts.write_part(list(fits), names, list(fits.values()))
 
         end = milliseconds_now()
         runs = {fitted.row: self._run_of(fitted, end) for fitted in self._waiting}
         self._block_start = end
         self._block_since = time.monotonic()
-        return FitBlock(
-            dict(zip(rows, fits, strict=True)), dict(zip(rows, results, strict=True)), runs
-        )
+        return FitBlock(fits, dict(zip(fits, results, strict=True)), runs)
 
     def _run_of(self, fitted: FittedRow, end: int) -> run_records.RunRecord:
         run = run_records.record_child(
@@ -237,7 +245,9 @@ class BlockPipeline:
             self._retries.get(fitted.row),
             largest_stable_lr_of_fit(fitted.fit),
         )
-        return replace(run, tags={**run.tags, **fitted.tags}) if fitted.tags else run
+        if not fitted.tags:
+            return run
+        return replace(run, tags={**run.tags, **fitted.tags})
 
     def _send(self, block: FitBlock) -> None:
         """Give the recorder those of a block's runs that are not in the store."""

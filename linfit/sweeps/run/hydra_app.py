@@ -173,8 +173,8 @@ def hide_passwords(composed: DictConfig) -> None:
         # Unresolved, so that a reference to the environment stays one.
         composed.tracking = mask_data(OmegaConf.to_container(composed.tracking, resolve=False))
         overrides = composed.hydra.overrides
-        overrides.task = [mask(override) for override in read_raw_overrides(overrides.task)]
-        overrides.hydra = [mask(override) for override in read_raw_overrides(overrides.hydra)]
+        overrides.task = list(map(mask, read_raw_overrides(overrides.task)))
+        overrides.hydra = list(map(mask, read_raw_overrides(overrides.hydra)))
         job = composed.hydra.job
         job.env_set = {name: f"${{oc.env:{name}}}" for name in job.env_set}
         job.override_dirname = mask(job._get_node("override_dirname")._value())

@@ -91,8 +91,11 @@ class HydraTask:
         self.session.observer.end()
         if self.batches.sweep is not None:
             return self.batches.finish()
-        result = self._results[-1] if self._results else RunResult()
-        done = [done for one in self._results for done in one.completed]
+        result = RunResult()
+        done: list[CompletedFit] = []
+        for one in self._results:
+            done += one.completed
+            result = one
         for other, where in self._collect():
             done.append(other)
             result = replace(result, where=where)
@@ -104,11 +107,16 @@ class HydraTask:
         )
 
     def kill(self) -> None:
-        """End the run under way as KILLED; drop results of other processes."""
+        """End the run as KILLED.
+
+        Results of other processes are dropped.
+        """
         self._collect()
         self.session.kill()
 
     def _collect(self) -> list[tuple[CompletedFit, str]]:
         directory = self._directory
         self._directory = None
-        return directory.collect_results() if directory is not None else []
+        if directory is None:
+            return []
+        return directory.collect_results()

@@ -32,7 +32,7 @@ def launch_jobs(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
-    """Compose and validate all jobs, run them, and return one JobReturn each.
+    """Compose, validate and run all jobs; return one JobReturn each.
 
     A failed fit returns infinity, as a diverged one does.
     """
@@ -56,7 +56,7 @@ def launch_jobs(
 
 
 def validate_executor(workers: int, backend: str) -> None:
-    """Raise ConfigError unless the number of workers and their backend are valid."""
+    """Raise ConfigError unless the workers' number and backend are valid."""
     if workers < 1:
         raise ConfigError(
             f"hydra.launcher.workers: got {workers!r}, must be an integer of at least 1: "
@@ -80,10 +80,11 @@ def compose_jobs(
 
     Raise ConfigError with the overrides of the job that is at fault.
     """
-    return [
-        Job(_fit_config(expansion, overrides, number), tuple(filter_overrides(overrides)))
-        for number, overrides in enumerate(job_overrides, first)
-    ]
+    jobs = []
+    for number, overrides in enumerate(job_overrides, first):
+        config = _fit_config(expansion, overrides, number)
+        jobs.append(Job(config, tuple(filter_overrides(overrides))))
+    return jobs
 
 
 def _fit_config(expansion: JobComposer, overrides: Sequence[str], number: int) -> FitConfig:
@@ -98,9 +99,9 @@ def _fit_config(expansion: JobComposer, overrides: Sequence[str], number: int) -
 
 
 def require_one_store(jobs: Sequence[Job]) -> None:
-    """Raise ConfigError unless the jobs share one MLflow experiment of one store.
+    """Raise ConfigError unless the jobs share one store.
 
-    A sweep is one parent run with its children.
+    They must share one MLflow experiment of it too. A sweep is one parent run with its children.
     """
     for key in ("name", "tracking", "pictures", "objective"):
         first = getattr(jobs[0].config, key)

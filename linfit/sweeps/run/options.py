@@ -13,7 +13,10 @@ from linfit.tracking.write.caller_run import find_caller_run
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a command, known to every process that runs its fits."""
+    """Options of a command.
+
+    Every process that runs its fits knows them.
+    """
 
     skip_done: bool = False
     """Leave out fits that the MLflow experiment has already, finished and by the same code."""
@@ -43,7 +46,7 @@ class Observer(Protocol):
         """Start with `total` fits of `steps` steps together."""
 
     def on_steps(self, made: int, spared: int) -> None:
-        """Count steps that fits have made, and steps that stopping early has spared."""
+        """Count the steps that fits made or that early stopping spared."""
 
     def advance(self, done: Sequence[CompletedFit]) -> None:
         """Count fits that are recorded."""

@@ -34,7 +34,7 @@ def repeat_run(
     judge: TagRepetition,
     above: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Run a fit and record it as a single run; return the run's id.
+    """Run a fit, record it as a single run; return its id.
 
     `above` are tags of its parent.
     """
@@ -68,9 +68,9 @@ class RepeatedSample:
 def repeat_sample(
     sample: RepeatedSample, recorder: Recorder, judge: TagRepetition, workers: int
 ) -> tuple[str, list[str]]:
-    """Run fits in `workers` processes and record them as a sweep; return all run ids.
+    """Run fits in `workers` processes and record them as a sweep.
 
-    They are the sweep's, and those of its fits in order.
+    Return all run ids. They are the sweep's, and those of its fits in order.
     """
     configs = sample.configs
     records = [record_config(config, sample.varying) for config in configs]

@@ -30,7 +30,7 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The fits that a command has run, and the run that holds them."""
+    """The fits that a command ran, and the run holding them."""
 
     completed: tuple[CompletedFit, ...] = ()
     """All fits, in the order of the sweep's rows."""

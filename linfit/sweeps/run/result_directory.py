@@ -26,7 +26,7 @@ class ResultDirectory:
         written.replace(self.path / f"{job}.json")
 
     def collect_results(self) -> list[tuple[CompletedFit, str]]:
-        """Return the results in the order of their jobs, and remove the directory."""
+        """Return the results in their jobs' order; remove the directory."""
         files = sorted(self.path.glob("*.json"), key=lambda file: int(file.stem))
         results = []
         for file in files:

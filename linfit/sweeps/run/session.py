@@ -16,7 +16,7 @@ from linfit.tracking.schema.mlflow_names import MANIFEST
 
 
 class RunSession:
-    """The single run or the sweep that is under way in this process.
+    """The single run or sweep under way in this process.
 
     A command has one session. Its caller asks it, after an interrupt, what is kept and how to
     resume.
@@ -36,7 +36,7 @@ class RunSession:
         self.active = SingleRun.start(config, name, options)
 
     def run_single(self, folder: Path, job: int = 0) -> RunResult:
-        """Run the single run that has started; kill it if broken off."""
+        """Run the started single run; kill it if broken off."""
         assert isinstance(self.active, SingleRun)
         try:
             result = self.active.run(folder, self.observer, self.remarks, job)
@@ -84,7 +84,7 @@ class RunSession:
         return kept + self.describe_resumption()
 
     def describe_resumption(self) -> str:
-        """Return how to resume the sweep, empty if none is under way."""
+        """Return how to resume the sweep, empty if none runs."""
         if self._folder is None or not (self._folder / MANIFEST).exists():
             return ""
         return f"; go on with: {self._resume_command}"

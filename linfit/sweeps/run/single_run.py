@@ -48,7 +48,7 @@ class SingleRun:
 
     @staticmethod
     def start(config: FitConfig, name: str, options: RunOptions) -> SingleRun:
-        """Check the config, open its store and start a run in it.
+        """Check the config, open its store and start a run.
 
         Raise ConfigError for a config that cannot run, RecordingError for a store that fails.
         """
@@ -70,7 +70,7 @@ class SingleRun:
         return SingleRun(config, options, recorder, recorder.start_run(row), row)
 
     def run(self, folder: Path, observer: Observer, remarks: DataNotes, job: int = 0) -> RunResult:
-        """Fit, write the files into `folder`, and end the run with them."""
+        """Fit, write files into `folder`, end the run with them."""
         observer.begin(1, self.config.steps)
         [(_, fit)] = fit_as_completed([self.config], observer.on_steps)
         self._record(fit, folder)

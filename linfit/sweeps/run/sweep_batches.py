@@ -50,7 +50,7 @@ class SweepBatches:
         workers: ExecutorSpec = IN_PROCESS,
         more: bool = True,
     ) -> list[float]:
-        """Run the jobs of the next batch, and return their objectives in order.
+        """Run the next batch's jobs; return their objectives in order.
 
         The objective of a fit that diverged or failed is infinity. `more` tells that further
         batches may follow.

@@ -55,7 +55,7 @@ class PendingFit:
 
 @dataclass
 class SweepRun:
-    """The parent run of a sweep, from its start to its end."""
+    """The parent run of a sweep, from start to end."""
 
     recorder: Recorder
     folder: SweepFolder
@@ -87,9 +87,10 @@ class SweepRun:
 
     def start(self) -> None:
         """Start the parent run in the store."""
-        self.run_id = self.recorder.start_run(
-            replace(self.row, params={}) if self.more else self.row
-        )
+        row = self.row
+        if self.more:
+            row = replace(row, params={})
+        self.run_id = self.recorder.start_run(row)
         self._open_pipeline()
 
     def resume(self) -> None:
@@ -101,7 +102,10 @@ class SweepRun:
     def extend(
         self, varying: Sequence[str], records: Sequence[ConfigRecord], configs: Sequence[FitConfig]
     ) -> None:
-        """Take in a further batch: the keys that vary now, and its fits."""
+        """Take in a further batch: its fits, and the varying keys.
+
+        The keys are those that vary now.
+        """
         self.varying = tuple(varying)
         params = run_records.find_shared_params(records, self.row.params)
         self.row = replace(self.row, params=params)
@@ -130,7 +134,7 @@ class SweepRun:
         record: ConfigRecord | None = None,
         tags: Mapping[str, str] = MappingProxyType({}),
     ) -> list[CompletedFit]:
-        """Take the fit of a row; return the fits recorded by now.
+        """Take a row's fit; return the fits recorded by now.
 
         `row` is the manifest's. `record` is what is recorded of its config, if that
         is at hand; `tags` are further tags of its run.
@@ -153,7 +157,7 @@ class SweepRun:
         return recorded
 
     def finish(self) -> RunResult:
-        """Record the fits that are left, join the tables, and end the parent."""
+        """Record the fits left, join the tables, end the parent."""
         self.flush()
         self._record_best()
         self._settle_varying()
@@ -187,7 +191,7 @@ class SweepRun:
         return self._result()
 
     def kill(self) -> None:
-        """Keep the fits that have run, and end the parent as KILLED.
+        """Keep the completed fits, and end the parent as KILLED.
 
         Every step is done as far as the store and the disk still allow.
         """
@@ -271,9 +275,8 @@ class SweepRun:
         new = [row for row in best if row not in recorded]
         added = self.recorder.log_runs([best[row][0] for row in new])
         run_ids = {**recorded, **dict(zip(new, added, strict=True))}
-        self._pipeline.attach_files(
-            [run_ids[row] for row in best], [fit for _, fit in best.values()]
-        )
+        fits = [fit for _, fit in best.values()]
+        self._pipeline.attach_files([run_ids[row] for row in best], fits)
         for row in best:
             self.completed[row] = replace(self.completed[row], run_id=run_ids[row])
 

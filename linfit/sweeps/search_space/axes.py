@@ -47,22 +47,28 @@ AxisRow = tuple[Setting, ...]
 
 @dataclass(frozen=True)
 class SweepAxis:
-    """Rows of settings that are made on demand: an axis may be counted without expanding it."""
+    """Rows of settings that are made on demand.
+
+    An axis may be counted without expanding it.
+    """
 
     keys: tuple[str, ...]
     size: int
     row: Callable[[int], AxisRow]
 
     def draw_row(self, u: float) -> AxisRow:
-        """Return the row for a number from [0, 1): all are equally likely."""
+        """Return the row for a number from [0, 1).
+
+        All rows are equally likely.
+        """
         return self.row(int(u * self.size))
 
 
 @dataclass(frozen=True)
 class IntervalAxis:
-    """Numbers from low to high, uniform on a linear or a log scale.
+    """Uniform numbers from low to high.
 
-    Integers include both ends.
+    The scale is linear or logarithmic. Integers include both ends.
     """
 
     element: str
@@ -81,13 +87,16 @@ class IntervalAxis:
             drawn = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
         else:
             drawn = low + u * (high - low)
-        kind = int if self.integer else float
-        value = kind(min(max(round(drawn) if self.integer else drawn, self.low), self.high))
+        value: float
+        if self.integer:
+            value = int(min(max(round(drawn), self.low), self.high))
+        else:
+            value = float(min(max(drawn, self.low), self.high))
         return (Setting(f"{self.element}={value!r}", self.keys[0], value),)
 
 
 def parse_axis(override: ParsedOverride, seed: int) -> SweepAxis | IntervalAxis:
-    """Return the axis of an override; one value is an axis of size 1."""
+    """Return an override's axis; one value is of size 1."""
     element = override.get_key_element()
     key = strip_prefix(override)
     if override.is_interval_sweep():
@@ -136,14 +145,19 @@ def pair_axes(keys: Sequence[str], rows: Sequence[Sequence[Any]]) -> SweepAxis:
 
 
 def strip_prefix(override: ParsedOverride) -> str:
-    """Return the key without its prefix: `+a=1` and `a=1` set the same key."""
+    """Return the key without its prefix.
+
+    `+a=1` and `a=1` set the same key.
+    """
     return Override.read(override.get_key_element()).key
 
 
 def render_value(value: Any) -> str:
     """Write a value in Hydra's override grammar."""
     if isinstance(value, str):
-        return value if _WORD.fullmatch(value) else QuotedString(value, Quote.single).with_quotes()
+        if _WORD.fullmatch(value):
+            return value
+        return QuotedString(value, Quote.single).with_quotes()
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{render_value(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):

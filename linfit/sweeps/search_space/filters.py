@@ -43,7 +43,10 @@ _EQUALITY: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
 
 
 class JobFilter:
-    """Keeps or drops a job by its values; `known` are the keys that the sweep sets."""
+    """Keeps or drops a job by its values.
+
+    `known` are the keys that the sweep sets.
+    """
 
     def __init__(self, text: str, known: list[str]) -> None:
         self.text = text
@@ -52,8 +55,9 @@ class JobFilter:
         try:
             tree = ast.parse(written, mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            offset = error.offset if isinstance(error, SyntaxError) else None
-            where = f" at {written[offset - 1 :]!r}" if offset else ""
+            where = ""
+            if isinstance(error, SyntaxError) and error.offset:
+                where = f" at {written[error.offset - 1 :]!r}"
             raise ConfigError(
                 f"filter {text!r} does not parse{where}: "
                 f"write a comparison such as optimizer.lr < 0.1"
@@ -84,10 +88,10 @@ class JobFilter:
             case ast.Name() | ast.Attribute():
                 return self._key(node)
             case ast.List(elts=parts) | ast.Tuple(elts=parts):
-                terms = [self._compile(part) for part in parts]
+                terms = list(map(self._compile, parts))
                 return lambda values: [term(values) for term in terms]
             case ast.BoolOp(op=kind, values=parts):
-                terms = [self._compile(part) for part in parts]
+                terms = list(map(self._compile, parts))
                 decide = any if isinstance(kind, ast.Or) else all
                 return lambda values: decide(_truth(term(values)) for term in terms)
             case ast.UnaryOp(op=ast.Not(), operand=part):
@@ -122,8 +126,8 @@ class JobFilter:
 
     def _comparison(self, node: ast.Compare) -> CompiledTerm:
         """Return the function of a chain such as `0 < a <= b`, whose terms are all computed."""
-        terms = [self._compile(part) for part in (node.left, *node.comparators)]
-        kinds = [type(kind) for kind in node.ops]
+        terms = list(map(self._compile, (node.left, *node.comparators)))
+        kinds = list(map(type, node.ops))
 
         def compare(values: KeyValues) -> bool:
             parts = [term(values) for term in terms]

@@ -14,15 +14,18 @@ from linfit.tracking.schema.config_record import label_fit
 
 
 def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) -> tuple[str, ...]:
-    """Return the keys whose override differs between jobs, in order of appearance.
+    """Return the keys whose override differs between jobs.
 
-    All keys of a single job vary, unless `more` jobs may come: then nothing is known yet.
+    They are in order of appearance. All keys of a single job vary, unless `more` jobs may come:
+    then nothing is known yet.
     """
     values: dict[str, set[str]] = {}
     jobs: Counter[str] = Counter()
     for text, count in Counter(chain.from_iterable(overrides)).items():
         override = Override.read(text)
-        key = f"~{override.key}" if override.deletes else override.key
+        key = override.key
+        if override.deletes:
+            key = f"~{key}"
         values.setdefault(key, set()).add(override.value or "")
         jobs[key] += count
 
@@ -32,7 +35,10 @@ def find_varying_keys(overrides: Sequence[Sequence[str]], more: bool = False) ->
 
 
 def name_single_run(config_name: str, config: FitConfig, overrides: Sequence[str]) -> str:
-    """Name a single run by its experiment and its overrides: `linear_adam lr=0.1`."""
+    """Name a single run by its experiment and overrides.
+
+    An example is `linear_adam lr=0.1`.
+    """
     given = [override for override in overrides if not override.startswith("hydra")]
     changed = label_fit(config, find_varying_keys([given]), given)
     own = "" if config_name == "linfit" else config_name.rsplit("/", 1)[-1]
@@ -44,21 +50,22 @@ def expand_varying_sections(
     overrides: Sequence[Sequence[str]],
     values_of: Callable[[str], Sequence[Any]],
 ) -> tuple[str, ...]:
-    """Replace each section that an override sets whole by its keys that differ.
+    """Replace sections that overrides set whole by the differing keys.
 
     `optimizer={lr:0.01},{lr:1.0}` varies `optimizer.lr`. `keys` are the result of
     `find_varying_keys(overrides)`, and `values_of(section)` returns the section of each job's
     config as plain data. A component is compared with components of its own name only.
     """
-    given = map(Override.read, set(chain.from_iterable(overrides)))
-    replaced = {
-        override.key
-        for override in given
-        if not override.deletes and (override.value or "").startswith("{")
-    }
+    replaced = set()
+    for override in map(Override.read, set(chain.from_iterable(overrides))):
+        if not override.deletes and (override.value or "").startswith("{"):
+            replaced.add(override.key)
     found: list[str] = []
     for key in keys:
-        found += _differing_leaves(key, values_of(key)) if key in replaced else [key]
+        if key in replaced:
+            found += _differing_leaves(key, values_of(key))
+        else:
+            found.append(key)
     return tuple(dict.fromkeys(found))
 
 
@@ -73,7 +80,9 @@ def _section(config: Any, key: str) -> Any:
     """Return the value of a key as plain data, None if the config lacks it."""
     for name in key.split("."):
         config = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
-    return config.model_dump(mode="json") if isinstance(config, Frozen) else config
+    if isinstance(config, Frozen):
+        return config.model_dump(mode="json")
+    return config
 
 
 def _differing_leaves(key: str, values: Sequence[Any]) -> list[str]:
@@ -83,8 +92,12 @@ def _differing_leaves(key: str, values: Sequence[Any]) -> list[str]:
         if isinstance(value, dict):
             values_by_name.setdefault(value.get("name"), []).append(flatten_config({key: value}))
 
-    leaves = [key] if len(values_by_name) > 1 else []
+    leaves = []
+    if len(values_by_name) > 1:
+        leaves.append(key)
     for own in values_by_name.values():
-        texts = {leaf: {canonical_json(value.get(leaf)) for value in own} for leaf in own[0]}
-        leaves += [leaf for leaf, different in texts.items() if len(different) > 1]
+        for leaf in own[0]:
+            different = {canonical_json(value.get(leaf)) for value in own}
+            if len(different) > 1:
+                leaves.append(leaf)
     return leaves

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, product
+from itertools import chain, compress, product
 from typing import Annotated, Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -106,8 +106,12 @@ def generate_jobs(
     ConfigError before the first job if the sweep is empty or too large.
     """
     grids = _grids(ways, arguments, loader)
-    keys = list(dict.fromkeys(key for part in chain(*grids) for key in part.keys))
-    keeps = None if ways.filter is None else JobFilter(ways.filter, keys)
+    keeps = None
+    if ways.filter is not None:
+        keys: dict[str, None] = {}
+        for part in chain(*grids):
+            keys.update(dict.fromkeys(part.keys))
+        keeps = JobFilter(ways.filter, list(keys))
     rows = _expanded(grids) if ways.sample is None else _drawn(grids, ways)
     return _overrides(rows, keeps, ways)
 
@@ -159,8 +163,10 @@ def _overrides(
 
 def _expanded(grids: Sequence[Axes]) -> Iterator[Sequence[AxisRow]]:
     """Return all combinations of each grid; ConfigError if they are too many, or endless."""
-    listed: list[list[SweepAxis]] = [[] for _ in grids]
-    for own, axes in zip(listed, grids, strict=True):
+    count = 0
+    listed: list[list[SweepAxis]] = []
+    for axes in grids:
+        own: list[SweepAxis] = []
         for part in axes:
             if isinstance(part, IntervalAxis):
                 raise ConfigError(
@@ -168,8 +174,9 @@ def _expanded(grids: Sequence[Axes]) -> Iterator[Sequence[AxisRow]]:
                     f"hydra.sweeper.sample=100, or list its values"
                 )
             own.append(part)
+        count += math.prod(part.size for part in own)
+        listed.append(own)
 
-    count = sum(math.prod(part.size for part in axes) for axes in listed)
     if count > MAX_FITS:
         raise ConfigError(
             f"{count:,} fits ({' + '.join(map(_sizes, listed))}), the limit is {MAX_FITS:,}: "
@@ -201,10 +208,9 @@ def _drawn(grids: Sequence[Axes], ways: SweepSpec) -> Iterator[Sequence[AxisRow]
 def _draw_endlessly(grids: Sequence[Axes], seed: int) -> Iterator[Sequence[AxisRow]]:
     """Yield draws without end: the first ones do not depend on how many are wanted."""
     which = derive_generator(seed, "grids")
-    streams = [
-        [derive_generator(seed, str(index), *part.keys) for part in axes]
-        for index, axes in enumerate(grids)
-    ]
+    streams = []
+    for index, axes in enumerate(grids):
+        streams.append([derive_generator(seed, str(index), *part.keys) for part in axes])
     while True:
         index = int(which.random() * len(grids))
         pairs = zip(grids[index], streams[index], strict=True)
@@ -218,8 +224,12 @@ def _grids(ways: SweepSpec, arguments: Sequence[str], loader: ConfigLoader | Non
     params = _written("params", ways.params, loader)
     left = _without(params, won)
     shared = [parse_axis(override, ways.seed) for override in _merged(params, command)]
-    pairs = [pair for index, given in enumerate(ways.pairs) if (pair := _pair(index, given, won))]
-    pair_keys = [key for pair in pairs for key in pair.keys]
+    pairs = []
+    pair_keys: list[str] = []
+    for index, given in enumerate(ways.pairs):
+        if pair := _pair(index, given, won):
+            pairs.append(pair)
+            pair_keys += pair.keys
     grids: list[Axes] = []
     for index, values in enumerate(ways.grids or ({},)):
         own = _without(_written(f"grids[{index}]", values, loader), won)
@@ -260,11 +270,11 @@ def _pair(number: int, pair: PairedKeys, won: set[str]) -> SweepAxis | None:
                 f"hydra.sweeper.pairs[{number}]: {row} has {len(row)} values "
                 f"for the {len(pair.keys)} keys {', '.join(pair.keys)}"
             )
-    left = [index for index, key in enumerate(pair.keys) if Override.read(key).key not in won]
-    if not left:
+    left = [Override.read(key).key not in won for key in pair.keys]
+    if not any(left):
         return None
-    rows = [[row[index] for index in left] for row in pair.values]
-    return pair_axes([pair.keys[index] for index in left], rows)
+    rows = [list(compress(row, left)) for row in pair.values]
+    return pair_axes(list(compress(pair.keys, left)), rows)
 
 
 def _written(
@@ -279,6 +289,7 @@ def _written(
                 f"write what stands on the command line, "
                 f"as text: several values as '0.1,0.01', one list as '[0.9,0.99]'"
             )
-        written = value if isinstance(value, str) else render_value(value)
-        overrides.append(quote_column_names(f"{key}={written}"))
+        if not isinstance(value, str):
+            value = render_value(value)
+        overrides.append(quote_column_names(f"{key}={value}"))
     return parse_overrides(overrides, loader)

@@ -23,16 +23,20 @@ DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunction
 
 @cache
 def compute_code_digest(plugins: tuple[str, ...] = ()) -> str:
-    """Return the SHA-256 over the syntax trees of the files that decide the numbers.
+    """Return the SHA-256 of the code that decides the numbers.
 
-    Docstrings are left out; comments and layout are no part of a syntax tree.
+    It is computed from the syntax trees of the files. Docstrings are left out; comments and layout
+    are no part of a syntax tree.
     """
-    trees = [_syntax(file) for file in list_decisive_files(plugins).values()]
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()
+    trees = "\n".join(map(_syntax, list_decisive_files(plugins).values()))
+    return hashlib.sha256(trees.encode()).hexdigest()
 
 
 def compute_file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return the beginning of each file's own digest, so that a change can be located."""
+    """Return the first 16 digits of each file's own digest.
+
+    They locate a change.
+    """
     digests = {}
     for name, file in list_decisive_files(plugins).items():
         digests[name] = hashlib.sha256(_syntax(file).encode()).hexdigest()[:16]
@@ -40,7 +44,10 @@ def compute_file_digests(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def list_decisive_files(plugins: tuple[str, ...] = ()) -> dict[str, Path]:
-    """Return the files that decide a run's numbers, by the names that they have in the digest."""
+    """Return the files that decide a run's numbers.
+
+    They are listed by the names that they have in the digest.
+    """
     found = {}
     for part in DECISIVE_PARTS:
         for file in sorted((LINFIT_FOLDER / part).rglob("*.py")):
@@ -58,7 +65,9 @@ def _plugin_files(name: str) -> dict[str, Path]:
     # frozen and built-in modules belong to Python
     if spec is None or spec.origin is None or not spec.has_location:
         return {}
-    package = spec if spec.submodule_search_locations else _find_spec(name.rpartition(".")[0])
+    package: ModuleSpec | None = spec
+    if not spec.submodule_search_locations:
+        package = _find_spec(name.rpartition(".")[0])
     found = {}
     if package is None or not spec.origin.endswith(".py"):
         found[name] = Path(spec.origin)
@@ -91,7 +100,7 @@ def _syntax(file: Path) -> str:
 
 def _dump(part: Any) -> str:
     if isinstance(part, list):
-        return f"[{','.join([_dump(one) for one in part])}]"
+        return f"[{','.join(map(_dump, part))}]"
     if not isinstance(part, ast.AST):
         return repr(part)
     fields = []

@@ -82,7 +82,10 @@ Provenance = Mapping[str, Any]
 
 
 def collect_environment_tags(config: FitConfig) -> dict[str, str]:
-    """Return the tags of a single run or a sweep that say where its numbers come from."""
+    """Return the tags that say where a run's numbers come from.
+
+    The run is a single one or a sweep.
+    """
     return {
         VERSION: __version__,
         CODE: code_digest.compute_code_digest(config.plugins),
@@ -94,7 +97,10 @@ def collect_environment_tags(config: FitConfig) -> dict[str, str]:
 
 
 def read_machine_tag(tags: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the machine that a run's tag describes; None where the tag was changed."""
+    """Return the machine that a run's tag describes.
+
+    None where the tag was changed.
+    """
     try:
         found = json.loads(tags.get(ENVIRONMENT, "{}"))
     except (ValueError, RecursionError):
@@ -103,7 +109,10 @@ def read_machine_tag(tags: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def read_provenance_tags(tags: Mapping[str, str]) -> Provenance | None:
-    """Return the provenance in the tags of a run; None where they were changed."""
+    """Return the provenance in the tags of a run.
+
+    None where they were changed.
+    """
     machine = read_machine_tag(tags)
     if machine is None:
         return None
@@ -119,7 +128,10 @@ def read_provenance_tags(tags: Mapping[str, str]) -> Provenance | None:
 
 
 def collect_provenance(config: FitConfig) -> dict[str, Any]:
-    """Return the provenance of a run of this process: `environment.json`, but for its hash."""
+    """Return the provenance of a run of this process.
+
+    That is the content of `environment.json`, without its hash.
+    """
     return {
         "schema": CONFIG_SCHEMA,
         "linfit": __version__,
@@ -169,7 +181,7 @@ def read_environment(file: Path) -> dict[str, Any]:
 
 
 def has_own_hash(found: Any) -> bool:
-    """Return True if the content of an `environment.json` has the hash written with it."""
+    """Return True if the content of an `environment.json` fits its hash."""
     if not isinstance(found, dict):
         return False
     content = {key: value for key, value in found.items() if key != "sha256"}
@@ -180,7 +192,10 @@ def has_own_hash(found: Any) -> bool:
 
 
 def collect_environment(threads: int, device: str = "cpu") -> dict[str, str]:
-    """Return what decides bits most often: the machine, its libraries, and the main packages."""
+    """Return what decides bits most often.
+
+    That is the machine, its libraries, and the main packages.
+    """
     import torch
 
     built = torch.__config__.show()
@@ -188,6 +203,7 @@ def collect_environment(threads: int, device: str = "cpu") -> dict[str, str]:
         "python": platform.python_version(),
         "platform": _platform(),
         "cpu": describe_cpu(),
+        "cpu_model": identify_cpu_model(),
         "cpus": str(count_cpus()),  # numpy's BLAS takes as many threads
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": str(threads),
@@ -204,9 +220,10 @@ def collect_environment(threads: int, device: str = "cpu") -> dict[str, str]:
 def compare_environments(
     then: Mapping[str, Any], now: Mapping[str, Any]
 ) -> dict[str, tuple[str, str]]:
-    """Return the keys of two environments that differ and may change bits, with both values.
+    """Return the keys that differ and may change bits.
 
-    A key that only one of them has is not compared: the other may be older than the key.
+    Each has both values. A key that only one of them has is not compared: the other may be older
+    than the key.
     """
     idle = set(SHOWN_VARIABLES)
     # a fit with one thread leaves all other processors alone
@@ -238,13 +255,29 @@ def list_packages() -> dict[str, str]:
 
 @cache
 def describe_cpu() -> str:
-    """Return the processor's model, as the operating system names it."""
+    """Return the processor's name, as the operating system has it."""
+    return _read_cpu_info("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def identify_cpu_model() -> str:
+    """Return the numbers of the processor's model, empty where the system does not tell them.
+
+    Virtual machines shorten the name: two generations with other kernels are both `AMD EPYC`.
+    """
+    keys = ("cpu family", "model", "stepping")
+    numbers = [(key, _read_cpu_info(key)) for key in keys]
+    return ", ".join(f"{key} {number}" for key, number in numbers if number)
+
+
+def _read_cpu_info(key: str) -> str:
+    """Return the first processor's value of a key, empty without one."""
     try:
         text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        text = ""
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine()
+        return ""
+    found = re.search(rf"^{key}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _platform() -> str:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from linfit.system.host import find_program
@@ -60,7 +61,10 @@ _LINK = "120000"
 
 @dataclass(frozen=True)
 class ChangedFile:
-    """A file that decides a run and differs from HEAD; None on the side that has no such file."""
+    """A file that decides a run and differs from HEAD.
+
+    A side that has no such file is None.
+    """
 
     path: str
     blob: str | None
@@ -68,9 +72,9 @@ class ChangedFile:
 
 
 def collect_git_tags(plugins: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return commit, branch and whether a run depends on uncommitted files, as tags.
+    """Return the tags of commit, branch and uncommitted changes.
 
-    Empty outside of a repository.
+    Only changes of files on which a run depends count. Empty outside of a repository.
     """
     found = read_git_state(plugins)
     return {tag: found[key] for key, tag in GIT_TAGS.items() if key in found}
@@ -78,9 +82,9 @@ def collect_git_tags(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 
 @cache
 def read_git_state(plugins: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return `commit`, `branch`, `dirty`, and the hash of what is uncommitted as `diff`.
+    """Return `commit`, `branch`, `dirty` and `diff`.
 
-    Empty outside of a repository.
+    `diff` is the hash of what is uncommitted. Empty outside of a repository.
     """
     top = find_repository()
     if top is None:
@@ -89,8 +93,9 @@ def read_git_state(plugins: tuple[str, ...] = ()) -> dict[str, str]:
     if answer is None:  # no commit, or somebody else's repository
         return {}
     commit, _, name = answer.decode(errors="replace").strip().partition("\n")
-    branch = "(detached)" if name == "HEAD" else name.removeprefix("refs/heads/")
-    found = {"commit": commit, "branch": branch}
+    found = {"commit": commit, "branch": name.removeprefix("refs/heads/")}
+    if name == "HEAD":
+        found["branch"] = "(detached)"
     changes = find_changed_files(top, commit, plugins)
     if changes is None:  # nobody knows
         return found
@@ -104,9 +109,10 @@ def read_git_state(plugins: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def read_git_diff(plugins: tuple[str, ...] = ()) -> str:
-    """Return the uncommitted changes to files that HEAD has and that decide a run.
+    """Return the uncommitted changes to files that decide a run.
 
-    Secrets are masked. Empty if the changes are longer than MAX_DIFF.
+    Only files that HEAD has are compared. Secrets are masked. Empty if the changes are longer than
+    MAX_DIFF.
     """
     top = find_repository()
     found = read_git_state(plugins)
@@ -114,7 +120,9 @@ def read_git_diff(plugins: tuple[str, ...] = ()) -> str:
         return ""
     text = ""
     for change in find_changed_files(top, found["commit"], plugins) or ():
-        before = None if change.blob is None else ask_git(top, "cat-file", "blob", change.blob)
+        if change.blob is None:
+            continue
+        before = ask_git(top, "cat-file", "blob", change.blob)
         if before is None:
             continue
         if max(len(before), len(change.content or b"")) > MAX_DIFF_CHARACTERS:
@@ -124,7 +132,7 @@ def read_git_diff(plugins: tuple[str, ...] = ()) -> str:
 
 
 def find_repository() -> Path | None:
-    """Return the folder of the working directory's repository, None if there is none."""
+    """Return the folder of the working directory's repository, None without one."""
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if os.path.lexists(folder / ".git"):
@@ -136,9 +144,9 @@ def find_repository() -> Path | None:
 def find_changed_files(
     top: Path, commit: str, plugins: tuple[str, ...]
 ) -> list[ChangedFile] | None:
-    """Return the files that decide a run and are not as the commit has them.
+    """Return the files that decide a run and are uncommitted.
 
-    None where git does not say what the commit has.
+    They are not as the commit has them. None where git does not say what the commit has.
     """
     folders, files = _decisive(top, plugins)
     parents = {path.rpartition("/")[0] or path for path in files}  # a command line is short
@@ -194,15 +202,13 @@ def _decisive(top: Path, plugins: tuple[str, ...]) -> tuple[list[str], set[str]]
     Both within the repository; installed files are no part of it.
     """
     bases = dict.fromkeys((Path.cwd().resolve(), code_digest.LINFIT_FOLDER.parent))
-    folders = [_relative(top, base / name) for base in bases for name in CONFIG_FOLDERS]
+    folders = [_relative(top, base / name) for base, name in product(bases, CONFIG_FOLDERS)]
     installed = Path(sys.prefix).resolve()
     files = {_relative(top, code_digest.LINFIT_FOLDER / "version.py")}
     for file in code_digest.list_decisive_files(plugins).values():
         if not file.is_relative_to(installed):
             files.add(_relative(top, file))
-    return [folder for folder in folders if folder is not None], {
-        file for file in files if file is not None
-    }
+    return list(filter(None, folders)), set(filter(None, files))
 
 
 def _list_tree(top: Path, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, str]] | None:
@@ -291,7 +297,9 @@ def _blob_id(content: bytes | None, length: int) -> str:
     """Return the id that git gives to a content, by SHA-1 or SHA-256; empty for None."""
     if content is None:
         return ""
-    hashed = hashlib.sha1(usedforsecurity=False) if length == 40 else hashlib.sha256()
+    hashed = hashlib.sha256()
+    if length == 40:
+        hashed = hashlib.sha1(usedforsecurity=False)
     hashed.update(b"blob %d\0" % len(content) + content)
     return hashed.hexdigest()
 
@@ -302,12 +310,16 @@ def _compare(change: ChangedFile, before: bytes) -> str:
     Masked before they are compared: a part of a secret would not be recognized without its
     beginning.
     """
-    name = "/dev/null" if change.content is None else f"b/{change.path}"
+    name = f"b/{change.path}"
+    if change.content is None:
+        name = "/dev/null"
     text = ""
     for line in difflib.unified_diff(
         _masked_lines(before), _masked_lines(change.content or b""), f"a/{change.path}", name
     ):
-        text += line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+        text += line
+        if not line.endswith("\n"):
+            text += "\n\\ No newline at end of file\n"
     return text
 
 
@@ -317,7 +329,7 @@ def _masked_lines(content: bytes) -> list[str]:
 
 
 def forget_git_state() -> None:
-    """Ask git again: the working directory is another one, or its files have changed."""
+    """Ask git again, in another working directory or after changes."""
     read_git_state.cache_clear()
     find_changed_files.cache_clear()
     _resolve.cache_clear()

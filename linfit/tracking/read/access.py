@@ -63,9 +63,9 @@ FindKeptFile = Callable[[str], Path]
 
 
 def require_known_place(store: Store, artifact_uri: str) -> None:
-    """Raise LinfitError unless a bucket or the user's own tracking server has the artifacts.
+    """Raise LinfitError unless artifacts are in a known place.
 
-    No other machine is spoken to.
+    Known are buckets and the user's own tracking server. No other machine is spoken to.
     """
     if not _is_known(store, artifact_uri):
         raise LinfitError(
@@ -92,7 +92,7 @@ def _is_known(store: Store, artifact_uri: str) -> bool:
 
 
 def require_own_folder(folder: Path, allowed: Iterable[Path]) -> None:
-    """Raise LinfitError unless a run's folder lies below one that is allowed."""
+    """Raise LinfitError unless a run's folder is below an allowed one."""
     if not _is_below(folder, allowed):
         raise LinfitError(
             f"artifacts in {shorten(str(folder))!r} are not opened: "
@@ -108,7 +108,8 @@ def contained_file(folder: Path, name: str, most: int | None = None) -> Path:
     file = folder / name
     if not _is_below(file, [folder]):
         raise LinfitError(f"{file} is a link to somewhere else, which is not followed")
-    require_size(file, file.stat().st_size if file.exists() else 0, most)
+    if file.exists():
+        require_size(file, file.stat().st_size, most)
     return file
 
 
@@ -128,13 +129,16 @@ def _is_below(path: Path, folders: Iterable[Path]) -> bool:
 
 @dataclass(frozen=True)
 class ReadPolicy:
-    """What the user allows a stored config: plug-ins through `load`, data files below `data`."""
+    """What the user allows a stored config to load and read.
+
+    Plug-ins are loaded through `load`, data files are read below `data`.
+    """
 
     load: LoadPlugins | None = None
     data: Path | None = None
 
     def authorize(self, config: FitConfig, fingerprint: object, kept: FindKeptFile) -> FitConfig:
-        """Return a stored config with the data that it reads on this machine.
+        """Return a stored config with its data on this machine.
 
         ConfigError where its data may not be read, or the config no longer gives the numbers of
         `fingerprint`.
@@ -146,9 +150,9 @@ class ReadPolicy:
 
 
 def locate_data(config: FitConfig, data: Path | None = None) -> FitConfig:
-    """Return a stored config with its data file looked up below `data`, by path or by name.
+    """Return a stored config with its data file below `data`.
 
-    ConfigError where the config may not read its data.
+    The file is looked up by path or by name. ConfigError where the config may not read its data.
     """
     dataset = config.dataset
     if (
@@ -157,7 +161,7 @@ def locate_data(config: FitConfig, data: Path | None = None) -> FitConfig:
         and not dataset.path.startswith(SHIPPED_PREFIX)
     ):
         candidates = (data / dataset.path, data / Path(dataset.path).name)
-        found = next((file for file in candidates if file.is_file()), None)
+        found = next(filter(Path.is_file, candidates), None)
         if found is not None:
             dataset = dataset.model_copy(update={"path": str(found)})
             config = config.model_copy(update={"dataset": dataset})
@@ -166,7 +170,7 @@ def locate_data(config: FitConfig, data: Path | None = None) -> FitConfig:
 
 
 def require_own_data(config: FitConfig, data: Path | None = None) -> None:
-    """Raise ConfigError where a stored config reads a file that it may not.
+    """Raise ConfigError where a stored config reads a forbidden file.
 
     It may read what linfit ships, and files below the working directory and below `data`.
     """
@@ -187,9 +191,10 @@ def require_own_data(config: FitConfig, data: Path | None = None) -> None:
 
 
 def load_arrays(config: FitConfig, kept: FindKeptFile) -> None:
-    """Read the numbers of arrays from Python, which the run has kept in a file, into this process.
+    """Read the arrays that a run kept into this process.
 
-    ConfigError where they are not the numbers that the config names.
+    They are from Python, and the run has kept their numbers in a file. ConfigError where they are
+    not the numbers that the config names.
     """
     dataset = config.dataset
     if isinstance(dataset, Arrays) and not dataset.is_loaded():
@@ -203,7 +208,7 @@ def load_arrays(config: FitConfig, kept: FindKeptFile) -> None:
 
 
 def require_named_place(store: Store, location: str, whose: str) -> None:
-    """Raise RecordingError unless artifacts at `location` stay where this run may write.
+    """Raise RecordingError unless this run may write artifacts at `location`.
 
     It may write beside the database file and below `tracking.artifacts`. A tracking server names
     its own places.
@@ -222,13 +227,14 @@ def _is_named(store: Store, location: str) -> bool:
     # place
     if location != location.strip() or not location.isprintable():
         return False
-    named = store.artifacts if store.artifacts != default_artifacts(store) else None
+    named = store.artifacts
+    if named == default_artifacts(store):
+        named = None
     folder = find_folder(location)
     if folder is None:
         return named is not None and is_below_address(location, named)
     allowed = list(_own_folders(store))
-    chosen = find_folder(named) if named is not None else None
-    if chosen is not None:
+    if named is not None and (chosen := find_folder(named)) is not None:
         allowed.append(_resolved(chosen))
     # resolving the path of a Windows share opens a connection to its host
     if folder.is_absolute() and folder.drive not in {place.drive for place in allowed}:
@@ -237,7 +243,7 @@ def _is_named(store: Store, location: str) -> bool:
         real = folder.resolve()
     except (OSError, RuntimeError, ValueError):
         return False
-    return any(real.is_relative_to(place) for place in allowed)
+    return any(map(real.is_relative_to, allowed))
 
 
 def _own_folders(store: Store) -> Iterator[Path]:
@@ -267,7 +273,9 @@ def _advice(location: str) -> str:
     if not is_typable or mask(location) != location:
         return other
     folder = find_folder(location)
-    place = location if folder is None or folder.drive else str(_resolved(folder))
+    place = location
+    if folder is not None and not folder.drive:
+        place = str(_resolved(folder))
     value = place if _PLAIN.fullmatch(place) else f"'{place}'"
     for_run = quote_word(f"tracking.artifacts={value}")
     named = f"{for_run} to `linfit run`, or --artifacts {quote_word(place)} to others"
@@ -278,10 +286,11 @@ def _advice(location: str) -> str:
 
 
 def require_named_store(recorded: MLflowTracking, resolved: MLflowTracking) -> None:
-    """Raise ConfigError where a manifest names a store, or a place for artifacts, elsewhere.
+    """Raise ConfigError where a manifest names a store elsewhere.
 
-    Not elsewhere are the working directory, servers of this machine, and the environment's store.
-    `recorded` is the manifest's config, `resolved` has its references to the environment replaced.
+    Likewise for a place of artifacts elsewhere. Not elsewhere are the working directory, servers of
+    this machine, and the environment's store. `recorded` is the manifest's config, `resolved` has
+    its references to the environment replaced.
     """
     for option, value in _unnamed(recorded, resolved).items():
         what = "a store" if option == "--uri" else "a place for artifacts"
@@ -293,7 +302,7 @@ def require_named_store(recorded: MLflowTracking, resolved: MLflowTracking) -> N
 
 
 def list_store_options(tracking: Tracking) -> list[str]:
-    """Return the options that tell `linfit resume` where a sweep is recorded.
+    """Return `linfit resume`'s options for where a sweep is recorded.
 
     Empty where the sweep's manifest is enough.
     """

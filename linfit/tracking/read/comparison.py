@@ -80,14 +80,16 @@ def compare_outcomes(
     different = steps[_bits(then.losses[mine]) != _bits(now.losses[theirs])]
     parted = steps[losses > limit]
     weights = _weights_apart(then, now)
-    is_equal = _same_course(then, now) and not len(parted) and weights <= limit
+    verdict = Verdict.DIFFERS
+    if _same_course(then, now) and not len(parted) and weights <= limit:
+        verdict = Verdict.EQUAL
     return OutcomeDifference(
-        Verdict.EQUAL if is_equal else Verdict.DIFFERS,
+        verdict,
         float(losses.max(initial=0.0)),
         int(steps[losses.argmax()]) if len(different) else None,
         weights,
-        int(different[0]) if len(different) else None,
-        int(parted[0]) if len(parted) else None,
+        next(iter(different.tolist()), None),
+        next(iter(parted.tolist()), None),
         bits,
     )
 
@@ -125,7 +127,10 @@ def _weights_apart(then: Outcome, now: Outcome) -> float:
 
 
 def list_differences(then: Outcome, now: Outcome, other: str = STORED_OUTCOME) -> list[str]:
-    """Return in words what `now` has otherwise than `then`, bit for bit; empty if nothing."""
+    """Return in words how `now` differs from `then`, bit for bit.
+
+    Empty if they are equal.
+    """
     if now.status != then.status:
         return [f"status {now.status}, {other} {then.status}"]
     if now.status == Status.FAILED:
@@ -137,7 +142,7 @@ def list_differences(then: Outcome, now: Outcome, other: str = STORED_OUTCOME) -
         found.append(_difference("weights", now.weights, then.weights, other))
     found.append(_difference("steps", now.steps, then.steps, other))
     found.append(_difference("losses", now.losses, then.losses, other))
-    return [text for text in found if text]
+    return list(filter(None, found))
 
 
 def _difference(name: str, mine: NDArray[Any], theirs: NDArray[Any], other: str) -> str:

@@ -51,7 +51,10 @@ def read_config_at(
 
 
 def read_config_text(file: Path) -> str:
-    """Return the text of a file with a stored config; ConfigError if it cannot be one."""
+    """Return the text of a stored config's file.
+
+    ConfigError if it cannot be one.
+    """
     try:
         return read_bounded(file, MAX_CONFIG).decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -65,7 +68,7 @@ def read_config_text(file: Path) -> str:
 def read_config(
     text: str, load: LoadPlugins | None = None, version: FindVersion = lambda: None
 ) -> FitConfig:
-    """Return the fit config that is stored as `text`, with its hash.
+    """Return the fit config stored as `text` with its hash.
 
     ConfigError if the hash does not fit, if `text` is no fit config, or if it needs plug-ins.
     Plug-ins are imported by `load` alone, which the caller gives where the user trusts the config.
@@ -86,7 +89,10 @@ def read_config(
 
 
 def read_config_data(text: str) -> dict[str, Any]:
-    """Return a stored config as plain data; ConfigError where its hash does not fit."""
+    """Return a stored config as plain data.
+
+    ConfigError if its hash does not fit.
+    """
     config, _, fits = _parse(str(text))
     if not fits or not isinstance(config, dict):
         raise ConfigError("the config's hash does not fit: it was changed after it was stored")
@@ -94,7 +100,10 @@ def read_config_data(text: str) -> dict[str, Any]:
 
 
 def read_config_schema(text: str) -> object:
-    """Return the schema of a stored config; None where the text is none."""
+    """Return the schema of a stored config.
+
+    None where the text is none.
+    """
     try:
         return json.loads(text)["schema"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -140,9 +149,10 @@ def _load_plugins(plugins: Any, load: LoadPlugins | None) -> None:
 
 
 def require_same_numbers(config: FitConfig, fingerprint: Any) -> None:
-    """Raise ConfigError where a stored config no longer gives the numbers of `fingerprint`.
+    """Raise ConfigError where a stored config's numbers have changed.
 
-    Also where it cannot be run on this machine by the engine that ran it.
+    They are no longer those of `fingerprint`. Also where it cannot be run on this machine by the
+    engine that ran it.
     """
     try:
         is_same = config.fingerprint() == fingerprint
@@ -150,7 +160,7 @@ def require_same_numbers(config: FitConfig, fingerprint: Any) -> None:
     except ValueError as error:  # data or a device is missing
         raise ConfigError(str(error)) from error
     if not is_same:
-        files = ", ".join(repr(file) for file in config.dataset.list_files())
+        files = ", ".join(map(repr, config.dataset.list_files()))
         what = f"its data file {files}" if files else "what was stored"
         raise ConfigError(f"its fingerprint is not as it was stored: {what} was changed since")
     if resolved.engine != config.engine:

@@ -44,7 +44,10 @@ class TableQueries:
         ]
 
     def find_finished(self, code: str) -> dict[str, dict[str, float]]:
-        """Return the final losses of all finished fits that this code computed, by fingerprint."""
+        """Return the final losses of finished fits, by fingerprint.
+
+        Only fits that this code computed are searched.
+        """
         fingerprint = aliased(SqlTag)
         parent = aliased(SqlTag)
         row = aliased(SqlTag)

@@ -23,7 +23,10 @@ KEYS_OF_CONFIG = ("threads", "device")
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that has changed: its kind (one of KINDS), its name, and both values."""
+    """One change: its kind, its name, and both values.
+
+    The kind is one of KINDS.
+    """
 
     kind: str
     key: str
@@ -32,7 +35,7 @@ class Change:
 
 
 def list_changes(then: Provenance, now: Provenance) -> list[Change]:
-    """Return the changes from one provenance to another, in the order of KINDS.
+    """Return the changes from one provenance to another, ordered by KINDS.
 
     Where the code or uncommitted files differ, the files that differ are named too.
     """
@@ -69,7 +72,10 @@ def _complete_kinds(found: Provenance) -> set[str]:
 
 
 def list_config_changes(then: FitConfig, now: FitConfig) -> list[Change]:
-    """Return the keys of two configs that differ, but for those that change no number of either."""
+    """Return the keys of two configs that differ.
+
+    Keys that change no number of either are left out.
+    """
     before = flatten_config(then.as_dict())
     after = flatten_config(now.as_dict())
     found = []

@@ -57,7 +57,7 @@ class ChildRun:
 
 
 class FitQueries(Protocol):
-    """Answers what is asked of every fit, of which a sweep may have thousands."""
+    """Queries about every fit, of which a sweep may have thousands."""
 
     def find_children(self, parent: str) -> list[ChildRun]: ...
 
@@ -84,7 +84,10 @@ class ClientQueries:
         return found
 
     def find_finished(self, code: str) -> dict[str, dict[str, float]]:
-        """Return the final losses of all finished fits that this code computed, by fingerprint."""
+        """Return the final losses of finished fits, by fingerprint.
+
+        Only fits that this code computed are searched.
+        """
         on_top = self.search_runs(f"tags.`{mlflow_names.CODE}` = '{code}'")
         same = {run.info.run_id for run in on_top if not run.data.tags.keys() & TAGS_OF_OTHER_FITS}
         losses = {}
@@ -97,7 +100,7 @@ class ClientQueries:
         return losses
 
     def search_runs(self, condition: str) -> Iterator[Run]:
-        """Yield the runs of the experiment that meet a condition, the oldest first."""
+        """Yield the experiment's runs that meet a condition, the oldest first."""
         token: str | None = None
         while True:
             page = call_with_retry(self.store, self._page, condition, token)
@@ -118,7 +121,10 @@ class ClientQueries:
 
 
 class History:
-    """The earlier work in one MLflow experiment; questions about every fit go to `fits`."""
+    """The earlier work in one MLflow experiment.
+
+    Questions about every fit go to `fits`.
+    """
 
     def __init__(
         self,
@@ -150,7 +156,10 @@ class History:
         return None
 
     def find_written(self, row: RunRecord) -> str | None:
-        """Return the id of the run that `row` was already written as; None if it was not."""
+        """Return the id of the run already written for `row`.
+
+        None if there is none.
+        """
         # tags that no two runs share: of single runs and parents, and of children
         for keys in ((mlflow_names.ID,), (mlflow_names.PARENT, mlflow_names.ROW)):
             if all(key in row.tags for key in keys):
@@ -170,15 +179,18 @@ class History:
 
     @staticmethod
     def select_current(children: Iterable[ChildRun]) -> dict[int, ChildRun]:
-        """Return the run that counts of each row: it is complete, and no other one replaces it."""
+        """Return the run that counts of each row.
+
+        That run is complete, and no other one replaces it.
+        """
         complete = [child for child in children if child.complete]
         replaced = {child.retries for child in complete}
         return {child.row: child for child in complete if child.run_id not in replaced}
 
     def find_complete(self, parent: str, retries: Mapping[int, str]) -> dict[int, str]:
-        """Return the ids of a sweep's complete runs by row, without the `retries`.
+        """Return the ids of a sweep's complete runs by row.
 
-        Discards the runs that are not complete.
+        Those in `retries` are left out. Discards the runs that are not complete.
         """
         children = self.find_children(parent)
         self.discard_runs([child.run_id for child in children if not child.complete])
@@ -189,20 +201,23 @@ class History:
         return found
 
     def find_finished(self, code: str) -> dict[str, dict[str, float]]:
-        """Return the final losses of all finished fits that this code computed, by fingerprint."""
+        """Return the final losses of finished fits, by fingerprint.
+
+        Only fits that this code computed are searched.
+        """
         return self._fits.find_finished(code)
 
     def end_dead_runs(self) -> list[str]:
-        """End the runs of linfit that are RUNNING and whose process is gone; return their ids.
+        """End RUNNING runs whose process is gone; return their ids.
 
-        Runs of living processes are not touched.
+        Only runs of linfit are ended. Runs of living processes are not touched.
         """
         running = self._runs.search_runs("attributes.status = 'RUNNING'")
-        dead = [
-            run.info.run_id
-            for run in running
-            if is_process_gone(run.data.tags.get(mlflow_names.OWNER, ""))
-        ]
+        dead = []
+        for run in running:
+            owner = run.data.tags.get(mlflow_names.OWNER, "")
+            if is_process_gone(owner):
+                dead.append(run.info.run_id)
         for run_id in dead:
             call_with_retry(self.store, self.client.set_tag, run_id, mlflow_names.STATUS, "killed")
             call_with_retry(self.store, self.client.set_terminated, run_id, "KILLED")
@@ -217,7 +232,7 @@ class History:
 def select_final_losses(
     status: str | None, metrics: Mapping[str, float | None]
 ) -> dict[str, float]:
-    """Return the final losses of a run by name; empty if it diverged."""
+    """Return a run's final losses by name; empty if it diverged."""
     if status == Status.DIVERGED:
         return {}
     losses = {}

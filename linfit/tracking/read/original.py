@@ -25,7 +25,10 @@ from linfit.tracking.tables.manifest import read_sweep_info
 
 @dataclass(frozen=True)
 class StoredFit:
-    """A fit as it was stored, without a config, and with the reason, if it cannot be run again."""
+    """A fit as it was stored.
+
+    If it cannot be run again, it has no config, but the reason.
+    """
 
     name: str
     run_id: str
@@ -36,7 +39,10 @@ class StoredFit:
 
 @dataclass(frozen=True)
 class ReproductionSource:
-    """What is reproduced: one fit, or fits of a sweep, whose parent then is `run_id`."""
+    """What is reproduced: one fit, or fits of a sweep.
+
+    Of a sweep, `run_id` is the parent's.
+    """
 
     name: str
     run_id: str
@@ -48,7 +54,7 @@ class ReproductionSource:
 
 
 def authorize_config(record: StoredRun, permits: ReadPolicy) -> FitConfig:
-    """Return the config of a run, with its data, as far as `permits` allows.
+    """Return a run's config and data, as far as `permits` allows.
 
     ConfigError or LinfitError where it cannot be run again.
     """
@@ -99,19 +105,20 @@ def read_sweep_source(
 def read_sweep_folder(
     folder: Path, reader: RunReader | None, sample: int, seed: int, permits: ReadPolicy
 ) -> ReproductionSource:
-    """Return `sample` fits of the sweep in a folder, whether or not its run is in a store.
+    """Return `sample` fits of the sweep in a folder.
 
-    LinfitError where the sweep was interrupted.
+    Its run need not be in a store. LinfitError where the sweep was interrupted.
     """
     tables = SweepTables.in_folder(folder)
     about = read_sweep_info(tables.manifest) or {}
     record = None if reader is None else reader.find_sweep(str(about.get("id", "")))
+    run_id = folder.absolute().name
     if record is not None:
+        run_id = record.run_id
         for file in (tables.manifest, tables.results, tables.curves):
             record.require_unchanged(file)
     document = _document_in(folder)
     varying = _varying_in(json.dumps(about.get("varying", [])))
-    run_id = folder.absolute().name if record is None else record.run_id
     swept = _Swept(
         run_id,
         varying,
@@ -172,22 +179,28 @@ def _varying_in(text: str) -> tuple[str, ...]:
         keys = json.loads(text)
     except (ValueError, RecursionError):
         return ()
-    return tuple(key for key in keys if isinstance(key, str)) if isinstance(keys, list) else ()
+    if isinstance(keys, list):
+        return tuple(key for key in keys if isinstance(key, str))
+    return ()
 
 
 def _document_in(folder: Path) -> Provenance:
     file = contained_file(folder, mlflow_names.ENVIRONMENT_FILE, environment.MAX_ENVIRONMENT_BYTES)
-    return environment.read_environment(file) if file.is_file() else {}
+    if file.is_file():
+        return environment.read_environment(file)
+    return {}
 
 
 def read_run_files(
     path: Path, reader: RunReader | None, permits: ReadPolicy
 ) -> ReproductionSource | StoredRun:
-    """Return the single run of a `config.json`, or of the folder that it left.
+    """Return the single run of a `config.json` or of its folder.
 
     Where no weights lie in that folder, return the newest run with the fingerprint of the config.
     """
-    file = contained_file(path, mlflow_names.CONFIG_FILE) if path.is_dir() else path
+    file = path
+    if path.is_dir():
+        file = contained_file(path, mlflow_names.CONFIG_FILE)
     if not file.is_file():
         raise ConfigError(
             f"{path} has no {mlflow_names.CONFIG_FILE}: "
@@ -201,22 +214,24 @@ def read_run_files(
         return _find_equal(config, reader, file)
     outcome, fingerprint = read_file_outcome(weights)
     config = permits.authorize(config, fingerprint, lambda name: contained_file(folder, name))
-    run = None if reader is None else reader.find_newest(fingerprint)
-    run_id = run.run_id if run else mlflow_names.CONFIG_FILE
-    experiment = run.experiment if run else config.name
+    run_id = mlflow_names.CONFIG_FILE
+    experiment = config.name
+    if reader is not None and (run := reader.find_newest(fingerprint)) is not None:
+        run_id = run.run_id
+        experiment = run.experiment
     original = StoredFit(folder.name, run_id, config, outcome)
     return ReproductionSource(folder.name, run_id, experiment, False, [original], document)
 
 
 def _find_equal(config: FitConfig, reader: RunReader | None, file: Path) -> StoredRun:
-    try:
-        run = None if reader is None else reader.find_newest(config.fingerprint())
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if run is not None:
-        return run
     store = "and there is no store"
     if reader is not None:
+        try:
+            run = reader.find_newest(config.fingerprint())
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        if run is not None:
+            return run
         store = f"and no run in {reader.store} has its fingerprint"
     raise ConfigError(
         f"{file} has no {mlflow_names.WEIGHTS_FILE} beside it, {store}: "

@@ -19,7 +19,10 @@ from linfit.tracking.read.sweep_tables import TableEntry
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The outcome of a fit: every recorded loss, and the final weights row by row, as float64."""
+    """The outcome of a fit: recorded losses and final weights.
+
+    The weights are listed row by row, as float64.
+    """
 
     status: str
     dtype: str
@@ -54,7 +57,10 @@ class Outcome:
 
 
 def read_row_outcome(result: TableEntry, curve: TableEntry | None) -> Outcome:
-    """Return the outcome of a fit of a sweep, from its rows of the results and the curves."""
+    """Return the outcome of a sweep's fit from its table rows.
+
+    They are its rows of the results and the curves.
+    """
     stored = curve or {"step": None, "loss": None}
     return Outcome(
         str(result["status"]),
@@ -66,7 +72,7 @@ def read_row_outcome(result: TableEntry, curve: TableEntry | None) -> Outcome:
 
 
 def read_file_outcome(file: Path) -> tuple[Outcome, str]:
-    """Return the outcome of a single run and its fingerprint, from `weights.safetensors`.
+    """Return a single run's outcome and fingerprint, from `weights.safetensors`.
 
     LinfitError if the file was changed after it was written.
     """

@@ -48,7 +48,10 @@ _ON_TOP = f"tags.`{mlflow_names.CODE}` LIKE '%'"
 
 
 class RunReader:
-    """Finds the runs of linfit in a store; LinfitError where there is no store or no such run."""
+    """Finds the runs of linfit in a store.
+
+    LinfitError where there is no store or no such run.
+    """
 
     def __init__(self, store: Store) -> None:
         require_store(store)
@@ -103,8 +106,12 @@ class RunReader:
 
     def find_sweep(self, own_id: str) -> StoredRun | None:
         """Return the run of the sweep whose manifest has this id."""
-        found = self._first(f"tags.`{mlflow_names.ID}` = '{own_id}'") if own_id.isalnum() else None
-        return found if found is not None and found.kind == mlflow_names.SWEEP else None
+        if not own_id.isalnum():
+            return None
+        found = self._first(f"tags.`{mlflow_names.ID}` = '{own_id}'")
+        if found is None or found.kind != mlflow_names.SWEEP:
+            return None
+        return found
 
     def _first(self, condition: str) -> StoredRun | None:
         """Return the newest run that is no reproduction."""
@@ -167,7 +174,10 @@ def _read_pages(search: Any, **arguments: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store has it, with what belongs to it: its sweep, config, outcome and files."""
+    """A run as the store has it.
+
+    With it comes what belongs to it: its sweep, config, outcome and files.
+    """
 
     run_id: str
     name: str
@@ -197,7 +207,10 @@ class StoredRun:
 
     @property
     def own_weights(self) -> list[float]:
-        """The weights in the user's own terms, empty where the features are the data's columns."""
+        """The weights in the user's own terms.
+
+        Empty where the features are the data's columns.
+        """
         return self._numbered(mlflow_names.OWN_WEIGHT)
 
     def _numbered(self, prefix: str) -> list[float]:
@@ -208,17 +221,22 @@ class StoredRun:
 
     @cached_property
     def parent(self) -> StoredRun | None:
-        """The sweep that this run is a fit of; None of a single run and of a sweep."""
+        """The sweep that this run is a fit of.
+
+        None of a single run and of a sweep.
+        """
         sweep = mlflow_names.read_sweep_id(self.tags)
-        return None if sweep is None else self.reader.find_run(sweep)
+        if sweep is None:
+            return None
+        return self.reader.find_run(sweep)
 
     @property
     def root(self) -> StoredRun:
-        """The sweep that this run is a fit of, otherwise the run itself."""
+        """The sweep of this fit, otherwise the run itself."""
         return self.parent or self
 
     def find_children(self) -> list[StoredRun]:
-        """Return the fits of a sweep, without failed ones that were run again."""
+        """Return a sweep's fits, without failed ones that were run again."""
         found = [
             self.reader.read_run(run)
             for run in self.reader._search(f"tags.`{mlflow_names.PARENT}` = '{self.run_id}'")
@@ -230,10 +248,10 @@ class StoredRun:
     # ---- where its numbers come from ----
 
     def config(self, load: stored.LoadPlugins | None = None) -> FitConfig:
-        """Return the fit config that was run: from a file, a tag, or the manifest of the sweep.
+        """Return the fit config that was run.
 
-        ConfigError, which names the place of the config, as for `read_config`; LinfitError where a
-        file of the run is gone.
+        It is read from a file, a tag, or the manifest of the sweep. ConfigError, which names the
+        place of the config, as for `read_config`; LinfitError where a file of the run is gone.
         """
         if self.kind == mlflow_names.SWEEP:
             raise ConfigError(
@@ -246,7 +264,7 @@ class StoredRun:
         )
 
     def read_schema(self) -> object:
-        """Return the schema in which the config was stored; None where it cannot be read."""
+        """Return the schema of the stored config, None if unreadable."""
         try:
             return stored.read_config_schema(self._config_text()[0])
         except LinfitError:
@@ -262,8 +280,9 @@ class StoredRun:
             return stored.read_config_text(file), str(file)
         file = sweep.find_table(mlflow_names.MANIFEST)
         row = self.tags.get(mlflow_names.ROW, "")
-        number = int(row) if row.isdecimal() and len(row) < 10 else None
-        planned = None if number is None else sweep._row_of(file, MANIFEST_COLUMNS, number)
+        planned = None
+        if row.isdecimal() and len(row) < 10:
+            planned = sweep._row_of(file, MANIFEST_COLUMNS, int(row))
         if planned is None:
             raise ConfigError(
                 f"{file} has no row {row!r}, where the config of run {self.run_id} should stand"
@@ -276,9 +295,10 @@ class StoredRun:
         return str(planned["config"]), f"{file}, row {row}"
 
     def provenance(self) -> Provenance:
-        """Return where the numbers come from: of `environment.json`, else of the tags.
+        """Return where the numbers come from.
 
-        A fit of a sweep has them from the sweep's run. LinfitError where the file was changed.
+        It is read from `environment.json`, else from the tags. A fit of a sweep has them from the
+        sweep's run. LinfitError where the file was changed.
         """
         top = self.root
         if mlflow_names.ENVIRONMENT_FILE in top.list_artifacts():
@@ -314,7 +334,9 @@ class StoredRun:
             )
         steps = np.array([step for step, _ in points], int)
         losses = np.array([loss for _, loss in points], float)
-        weights = None if status == Status.FAILED else self._exact_weights(config)
+        weights = None
+        if status != Status.FAILED:
+            weights = self._exact_weights(config)
         return Outcome(status, config.dtype, steps, losses, weights, complete=False)
 
     def read_curves(
@@ -343,11 +365,12 @@ class StoredRun:
                     "its fingerprint is another"
                 )
             return outcome.weights
-        result = self._result_in(sweep) if mlflow_names.FILES in sweep.tags else None
-        if result is not None:
+        if mlflow_names.FILES in sweep.tags and (result := self._result_in(sweep)) is not None:
             return read_row_outcome(result, None).weights
         p, q = config.shape()
-        return np.array(self.weights) if len(self.weights) == p * q else None
+        if len(self.weights) == p * q:
+            return np.array(self.weights)
+        return None
 
     def _result_in(self, sweep: StoredRun) -> TableEntry | None:
         """Return the fit's row of the sweep's results; None if it was run again later.
@@ -370,7 +393,9 @@ class StoredRun:
                 f"its tag {mlflow_names.ROW} or {mlflow_names.PARENT} was changed"
             )
         assert result is not None
-        return None if result["run_id"] == (retried or "") else result
+        if result["run_id"] == (retried or ""):
+            return None
+        return result
 
     # ---- the tables of a sweep ----
 
@@ -387,13 +412,16 @@ class StoredRun:
         )
 
     def find_table(self, name: str) -> Path:
-        """Return a table of a sweep; LinfitError where its hash is not the one that the run has."""
+        """Return a table of a sweep.
+
+        LinfitError where its hash is not the one that the run has.
+        """
         file = self.fetch_file(name)
         self.require_unchanged(file)
         return file
 
     def require_unchanged(self, file: Path) -> None:
-        """Raise LinfitError where a table of a sweep has another hash than the run."""
+        """Raise LinfitError if a sweep's table has another hash than recorded."""
         require_table_hash(file, self._hashes, self.run_id)
 
     def _row_of(self, table: Path, columns: Sequence[str], row: int) -> TableEntry | None:
@@ -406,16 +434,22 @@ class StoredRun:
     # ---- files ----
 
     def list_artifacts(self) -> list[str]:
-        """Return the names of the run's files and folders of files; empty where they are gone."""
+        """Return the names of the run's files and folders of files.
+
+        Empty where they are gone.
+        """
         folder = self._folder()
-        if folder is not None:
-            return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-        return list(self._served_files())
+        if folder is None:
+            return list(self._served_files())
+        if not folder.is_dir():
+            return []
+        return sorted(file.name for file in folder.iterdir())
 
     def fetch_file(self, name: str, most: int | None = None) -> Path:
-        """Return an artifact as a file on this machine, downloaded if a server keeps it.
+        """Return an artifact as a local file.
 
-        LinfitError if it is absent, or has over `most` bytes.
+        It is downloaded if a server keeps it. LinfitError if it is absent, or has over `most`
+        bytes.
         """
         folder = self._folder()
         if folder is None:
@@ -434,7 +468,7 @@ class StoredRun:
             places = [find_local_folder(store, location) for location in self.reader.locations]
             if store.file is not None:
                 places.append(store.file.parent)
-            require_own_folder(folder, [place for place in places if place is not None])
+            require_own_folder(folder, filter(None, places))
         return folder
 
     def _download(self, name: str, most: int | None) -> Path:

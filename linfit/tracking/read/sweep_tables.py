@@ -30,7 +30,10 @@ TableEntry = dict[str, Any]
 
 
 class FitRows(NamedTuple):
-    """The rows of one fit in the three tables of its sweep; None where a table lacks it."""
+    """The rows of one fit in a sweep's three tables.
+
+    A row that a table lacks is None.
+    """
 
     planned: TableEntry | None
     result: TableEntry | None
@@ -49,7 +52,10 @@ class SweepTables:
 
     @staticmethod
     def in_folder(folder: Path) -> SweepTables:
-        """Return the tables in a sweep's folder; LinfitError where the sweep was interrupted."""
+        """Return the tables in a sweep's folder.
+
+        LinfitError where the sweep was interrupted.
+        """
         names = (mlflow_names.MANIFEST, mlflow_names.RESULTS, mlflow_names.CURVES)
         files = [contained_file(folder, name) for name in names]
         for file in files:
@@ -85,7 +91,10 @@ class SweepTables:
 
 
 def read_table_hashes(tags: Mapping[str, str], run_id: str) -> Mapping[str, str]:
-    """Return the hashes of a sweep's tables by name, from the tags of its run."""
+    """Return the hashes of a sweep's tables by name.
+
+    They are tags of its run.
+    """
     try:
         found = json.loads(tags.get(mlflow_names.FILES, "{}"))
     except (ValueError, RecursionError) as error:
@@ -100,7 +109,10 @@ def read_table_hashes(tags: Mapping[str, str], run_id: str) -> Mapping[str, str]
 
 
 def require_table_hash(file: Path, hashes: Mapping[str, str], run_id: str) -> None:
-    """Raise LinfitError where the run of a sweep has another hash of a table of this name."""
+    """Raise LinfitError if a table's hash is not the sweep's.
+
+    The run of the sweep has the hash of each table by name.
+    """
     known = hashes.get(file.name)
     if known is not None and hash_table(file) != known:
         raise LinfitError(

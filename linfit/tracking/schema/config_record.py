@@ -56,7 +56,10 @@ class ConfigRecord:
 def record_config(
     config: FitConfig, varying: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> ConfigRecord:
-    """Return what is recorded of a config; names and numbers are those of the `varying` keys."""
+    """Return what is recorded of a config.
+
+    Its name and numbers are those of the `varying` keys.
+    """
     data = config.as_dict()
     numbers = config.numbers(data)
     return ConfigRecord(
@@ -76,7 +79,7 @@ def name_fit(
 
 
 def label_fit(config: FitConfig, varying: Sequence[str], overrides: Sequence[str] = ()) -> str:
-    """Return the values that a sweep varies, in this fit: `adam lr=0.01 seed=3`.
+    """Return the varying values of this fit: `adam lr=0.01 seed=3`.
 
     A component is its name alone, the one by which an override chose it. Keys are as short as they
     are unambiguous.
@@ -85,20 +88,26 @@ def label_fit(config: FitConfig, varying: Sequence[str], overrides: Sequence[str
 
 
 def select_swept_numbers(config: FitConfig, varying: Sequence[str]) -> dict[str, float]:
-    """Return the numbers among the values that a sweep varies, in this fit."""
+    """Return the numbers among the values that a sweep varies."""
     return _swept(config.as_dict(), varying)
 
 
 def describe_stored_fit(
     text: str, varying: Sequence[str], place: int, overrides: Sequence[str]
 ) -> tuple[str, dict[str, float]]:
-    """Return the name of the fit whose config is stored as `text`, and its varying numbers."""
+    """Return the name of a stored fit and its varying numbers.
+
+    `text` is its config as stored.
+    """
     data = json.loads(text)["config"]
     return _label(data, varying, overrides) or f"fit {place}", _swept(data, varying)
 
 
 def serialize_config(config: FitConfig) -> str:
-    """Return the whole config as canonical JSON, with the hash by which a reader checks it."""
+    """Return the whole config as canonical JSON, with its hash.
+
+    By the hash a reader checks it.
+    """
     return _serialize(config.as_dict())
 
 
@@ -120,25 +129,28 @@ def _params(config: FitConfig, numbers: dict[str, Any]) -> dict[str, str]:
     fields = flatten_config(numbers)
     if isinstance(config.dataset, TabularFile):
         fields["dataset.path"] = config.dataset.path
-    # interned: most values are the same in all fits of a sweep
-    return {
-        key: sys.intern(limits.shorten_with_digest(_text(value), limits.MAX_PARAM))
-        for key, value in fields.items()
-    }
+    params = {}
+    for key, value in fields.items():
+        text = limits.shorten_with_digest(_text(value), limits.MAX_PARAM)
+        # most values are the same in all fits of a sweep
+        params[key] = sys.intern(text)
+    return params
 
 
 def parse_choice(override: str) -> tuple[str, str] | None:
-    """Return the group and the component that an override chooses, None if none."""
+    """Return the group and component that an override chooses, or None."""
     given = Override.read(override)
     if given.deletes or given.key not in GROUPS:
         return None
     name = (given.value or "").strip("'\"")
-    return (given.key, name) if COMPONENT_NAME.fullmatch(name) else None
+    if COMPONENT_NAME.fullmatch(name):
+        return given.key, name
+    return None
 
 
 def _label(data: dict[str, Any], varying: Sequence[str], overrides: Sequence[str]) -> str:
     chosen = {}
-    if any(key in GROUPS for key in varying):
+    if not GROUPS.keys().isdisjoint(varying):
         chosen = dict(filter(None, map(parse_choice, overrides)))
     ends = [key.rsplit(".", 1)[-1] for key in varying]
     words = []

@@ -27,12 +27,15 @@ _SIGNS = {ord(sign): f"&#{ord(sign)};" for sign in "&<>|`[]*_\\#~@!{}$"}
 
 
 def escape_markdown(text: str) -> str:
-    """Return text, in one line, that Markdown and HTML within it leave as it is."""
+    """Return text, in one line, escaped for Markdown and HTML."""
     return " ".join(text.split()).translate(_SIGNS)
 
 
 def format_code(text: str) -> str:
-    """Return text as code, between more backticks than it has in a row itself."""
+    """Return text as code between backticks.
+
+    They are more than it has in a row itself.
+    """
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if longest else ""
@@ -53,14 +56,17 @@ def format_run_command(arguments: Sequence[str]) -> str:
 
 
 def is_plain_command(text: object) -> bool:
-    """Return True for a `linfit run` that a shell runs word for word.
+    """Return True for a `linfit run` that shells run verbatim.
 
     It must not name a class for Hydra to make an object of.
     """
     if not isinstance(text, str) or not text.isprintable():
         return False
+    typed = text
+    if has_windows_shell():
+        typed = text.replace("\\", r"\\")
     try:
-        words = shlex.split(text.replace("\\", r"\\") if has_windows_shell() else text)
+        words = shlex.split(typed)
     except ValueError:
         return False
     if words[:2] != ["linfit", "run"] or quote_words(words) != text:
@@ -71,14 +77,21 @@ def is_plain_command(text: object) -> bool:
 
 
 def tag_question(question: str, typed: str) -> dict[str, str]:
-    """Return the tag of a run that has begun; empty where nothing was typed."""
-    return {NOTE_TAG: format_question(question, typed)} if typed else {}
+    """Return the tag of a run that has begun.
+
+    Empty where nothing was typed.
+    """
+    if typed:
+        return {NOTE_TAG: format_question(question, typed)}
+    return {}
 
 
 def format_question(question: str, typed: str) -> str:
     """Return the description of a run before it has an answer."""
     paragraph = f"Asked by {format_code(typed)}"
-    return f"**{escape_markdown(question)}**\n\n{paragraph}" if question else paragraph
+    if question:
+        return f"**{escape_markdown(question)}**\n\n{paragraph}"
+    return paragraph
 
 
 def join_paragraphs(parts: Sequence[str], most: int = MAX_RUN_NOTE) -> str:
@@ -92,7 +105,7 @@ def join_paragraphs(parts: Sequence[str], most: int = MAX_RUN_NOTE) -> str:
 
 
 def replace_note_block(note: str, block: str) -> str:
-    """Return the description of an MLflow experiment with `block` at its top.
+    """Return an MLflow experiment's description with `block` at its top.
 
     `block` replaces the block that begins with the same line. What somebody wrote by hand is kept
     while there is room.
@@ -113,6 +126,6 @@ def embed_picture(run_id: str, path: str) -> str:
 
 
 def link_run(text: str, experiment_id: str, run_id: str, path: str = "") -> str:
-    """Link to a run's page in MLflow's UI, or to one of its files there."""
+    """Link to a run's page, or its file's, in MLflow's UI."""
     file = f"/artifacts/{quote(path)}" if path else ""
     return f"[{text}](#/experiments/{experiment_id}/runs/{run_id}{file}?{WORKFLOW_QUERY})"

@@ -36,7 +36,10 @@ RUN_SUFFIX_LENGTH = len(f"/{'0' * 32}/artifacts")
 
 
 def shorten_with_digest(text: str, most: int) -> str:
-    """Return the text, or if it is too long its beginning with a digest of all of it."""
+    """Return the text, shortened with a digest if too long.
+
+    It then is the text's beginning with a digest of all of it.
+    """
     if len(text) <= most:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -50,14 +53,20 @@ def shorten_all(texts: Mapping[str, str], most: int) -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def format_dataset_schema(columns: tuple[str, ...]) -> str | None:
-    """Return the schema of a dataset with these columns, None where MLflow has no room for it."""
+    """Return the schema of a dataset with these columns.
+
+    None where MLflow has no room for it.
+    """
     fields = [{"type": "double", "name": name, "required": True} for name in columns]
     schema = json.dumps({"mlflow_colspec": fields})
     return schema if len(schema) <= MAX_DATASET_SCHEMA else None
 
 
 def note_missing_schema(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a note on a dataset whose schema is left out; empty for others."""
+    """Return a note on a dataset whose schema is left out.
+
+    Empty for others.
+    """
     if format_dataset_schema(columns) is not None:
         return ()
     return (
@@ -76,7 +85,10 @@ class LimitedStore(Protocol):
 
 
 def require_room(store: LimitedStore, experiment: str, artifacts: str | None) -> None:
-    """Raise RecordingError if the store cannot hold a name or an address."""
+    """Raise RecordingError if a name or address is too long.
+
+    How much the store can hold depends on its kind.
+    """
     if store.file is not None:
         return
     if len(experiment) > MAX_EXPERIMENT_NAME:

@@ -84,9 +84,14 @@ def tag_varying(keys: Sequence[str]) -> dict[str, str]:
 
 
 def tag_notes(notes: Iterable[str]) -> dict[str, str]:
-    """Return the tag with remarks on the data, one sentence a line; empty if there are none."""
+    """Return the tag with remarks on the data, one a line.
+
+    Empty if there are none.
+    """
     text = "\n".join(notes)
-    return {NOTES: shorten(text, limits.MAX_TAG - 100)} if text else {}
+    if text:
+        return {NOTES: shorten(text, limits.MAX_TAG - 100)}
+    return {}
 
 
 def read_kind(tags: Mapping[str, str]) -> str:
@@ -98,7 +103,7 @@ def read_kind(tags: Mapping[str, str]) -> str:
 
 
 def read_sweep_id(tags: Mapping[str, str]) -> str | None:
-    """Return the id of the sweep that a run is a fit of.
+    """Return the id of the sweep that contains a run.
 
     None for a single run and for a sweep, also below a run of the caller's.
     """
@@ -107,16 +112,20 @@ def read_sweep_id(tags: Mapping[str, str]) -> str | None:
 
 
 def parse_row_number(text: str) -> int:
-    """Return the row of a fit in its sweep, from its tag; LinfitError where that is no number."""
+    """Return the row of a sweep's fit from its tag.
+
+    LinfitError where the tag is no number.
+    """
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise LinfitError(f"the tag {ROW} is no number: {shorten(repr(text))}")
     return int(text)
 
 
 def read_ranking_loss(tags: Mapping[str, str]) -> str | None:
-    """Return the loss by which the fits of a sweep are compared; None where they cannot be.
+    """Return the loss that compares a sweep's fits.
 
-    `tags` are those of the parent. Earlier parents lack the tag: their fits compare by excess loss.
+    None where they cannot be compared. `tags` are those of the parent. Earlier parents lack the
+    tag: their fits compare by excess loss.
     """
     by = tags.get(COMPARED_BY, EXCESS)
     return by if by in LOSSES else None

@@ -31,7 +31,10 @@ INCOMPARABLE_HINT = (
 
 
 class ProblemKey(NamedTuple):
-    """What defines the problem of a fit, without seeds: fits with equal keys solve one problem."""
+    """The problem of a fit, without seeds.
+
+    Fits with equal keys solve one problem.
+    """
 
     data: Hashable
     features: Hashable
@@ -53,7 +56,9 @@ def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
     held_out: Hashable = None
     if share := (data.get("split") or {}).get("validation"):
         samples = (data.get("dataset") or {}).get("n")
-        held_out = (share, samples) if _is_sum(data.get("loss")) else True
+        held_out = True
+        if _is_sum(data.get("loss")):
+            held_out = (share, samples)
     return ProblemKey(
         data=(parts["dataset"], parts["split"]),
         features=parts["features"],
@@ -80,7 +85,7 @@ def _freeze(value: Any, key: str = "") -> Hashable:
                 frozen.append((name, _freeze(inner, full)))
         return tuple(frozen)
     if isinstance(value, list | tuple):
-        return tuple(_freeze(part) for part in value)
+        return tuple(map(_freeze, value))
     plain: Hashable = value
     return plain
 
@@ -90,7 +95,7 @@ def _repeats(key: str) -> bool:
 
 
 class SweepObjective:
-    """The objective of a sweep, and the problems of its fits that are known so far."""
+    """The objective of a sweep, and its fits' problems so far."""
 
     def __init__(self, objective: str = "auto", problems: Iterable[ProblemKey] = ()) -> None:
         self.objective = objective
@@ -105,7 +110,10 @@ class SweepObjective:
 
     @classmethod
     def from_stored(cls, objective: str, texts: Iterable[str]) -> SweepObjective:
-        """Return the contest of stored configs; LinfitError for a text that is no config."""
+        """Return the contest of stored configs.
+
+        LinfitError for a text that is no config.
+        """
         try:
             return cls(objective, (identify_problem(from_json(text)["config"]) for text in texts))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -121,7 +129,10 @@ class SweepObjective:
 
     @property
     def ranking_loss(self) -> str | None:
-        """The recorded loss by which the fits are compared; None if they cannot be compared."""
+        """The recorded loss by which the fits are compared.
+
+        None if they cannot be compared.
+        """
         if self.objective != "auto":
             return self.objective
         losses = {problem.loss for problem in self.problems}
@@ -145,16 +156,16 @@ def _different(configs: Iterable[FitConfig]) -> Iterator[FitConfig]:
 
 
 def score_result(result: Mapping[str, Any], by: str | None) -> float:
-    """Return the number by which a row of `results.parquet` is compared; infinity unless the fit
-    finished.
+    """Return the number that ranks a row of `results.parquet`.
 
-    Older tables have no objective: there it is the validation loss, or else the loss.
+    Infinity unless the fit finished. Older tables have no objective: there it is the validation
+    loss, or else the loss.
     """
     if result["status"] not in (Status.COMPLETED, Status.CONVERGED):
         return math.inf
     if by in (EXCESS, None):
         value = result[EXCESS]
     else:
-        known = (result.get(key) for key in (OBJECTIVE_COLUMN, VALIDATION, LOSS))
+        known = map(result.get, (OBJECTIVE_COLUMN, VALIDATION, LOSS))
         value = next(number for number in known if number is not None)
     return float(value) if math.isfinite(value) else math.inf

@@ -63,7 +63,10 @@ class DatasetRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that MLflow keeps of one run but its id; times in milliseconds since the epoch."""
+    """All that MLflow keeps of one run but its id.
+
+    Times are in milliseconds since the epoch.
+    """
 
     name: str
     start: int
@@ -80,13 +83,16 @@ class RunRecord:
             object.__setattr__(
                 self, "name", limits.shorten_with_digest(self.name, limits.MAX_RUN_NAME)
             )
-        if any(len(value) > limits.MAX_TAG for value in self.tags.values()):
+        if max(map(len, self.tags.values()), default=0) > limits.MAX_TAG:
             object.__setattr__(self, "tags", limits.shorten_all(self.tags, limits.MAX_TAG))
 
 
 @dataclass(frozen=True)
 class Amendment:
-    """Changes to a recorded run: another name, and metrics, params and tags that it may lack."""
+    """A recorded run's new name, metrics, params and tags.
+
+    A metric, param or tag is added only if the run lacks it.
+    """
 
     name: str = ""
     """Empty where the name stays."""
@@ -99,7 +105,10 @@ class Amendment:
 
 
 def record_start(record: ConfigRecord, name: str, start: int, tags: Mapping[str, str]) -> RunRecord:
-    """Return the row of a fit that begins; `record` is what is recorded of its config."""
+    """Return the row of a fit that begins.
+
+    `record` is what is recorded of its config.
+    """
     own = {KIND: FIT, FINGERPRINT: record.fingerprint, **tags}
     return RunRecord(name, start, start, "RUNNING", own, record.params)
 
@@ -144,11 +153,12 @@ def record_child(
     retries: str | None = None,
     stable_lr: float | None = None,
 ) -> RunRecord:
-    """Return the row of a fit of a sweep, from its start to its end.
+    """Return the whole row of a fit of a sweep.
 
-    Its config is a tag, unless it is too long for one: then only the sweep's manifest has it. Of
-    theory it has the largest stable learning rate alone: every number of every fit is a row of the
-    store. `retries` is the id of the failed run that it replaces.
+    It covers the fit from its start to its end. Its config is a tag, unless it is too long for one:
+    then only the sweep's manifest has it. Of theory it has the largest stable learning rate alone:
+    every number of every fit is a row of the store. `retries` is the id of the failed run that it
+    replaces.
     """
     tags = {PARENT: parent, ROW: str(row)}
     if len(record.text) <= limits.MAX_TAG:
@@ -156,7 +166,9 @@ def record_child(
     if retries:
         tags[RETRIES] = retries
     start, end = times
-    theory = {} if stable_lr is None else {"largest_stable_lr": stable_lr}
+    theory = {}
+    if stable_lr is not None:
+        theory["largest_stable_lr"] = stable_lr
     return record_result(record_start(record, name, start, tags), fit, end, record.swept, theory)
 
 
@@ -166,7 +178,7 @@ def record_kill(begun: RunRecord, end: int) -> RunRecord:
 
 
 def record_unrecorded(begun: RunRecord, end: int, error: str) -> RunRecord:
-    """Return the row of a run that could not be recorded although its fit is done."""
+    """Return the row of a finished fit that was not recorded."""
     tags = {**begun.tags, STATUS: Status.FAILED.value, ERROR: mask(error)[: limits.MAX_TAG]}
     return replace(begun, end=end, status="FAILED", tags=tags)
 
@@ -181,7 +193,10 @@ def record_sweep_start(
     varying: Sequence[str],
     tags: Mapping[str, str],
 ) -> RunRecord:
-    """Return the row of a sweep that begins; its params are those that all its fits share."""
+    """Return the row of a sweep that begins.
+
+    Its params are those that all its fits share.
+    """
     own = {KIND: SWEEP, **tag_varying(varying), **tags}
     return RunRecord(name, start, start, "RUNNING", own, find_shared_params(records))
 
@@ -189,7 +204,10 @@ def record_sweep_start(
 def find_shared_params(
     records: Iterable[ConfigRecord], known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the params that all the fits share, also with the `known` ones of earlier fits."""
+    """Return the params that all the fits share.
+
+    Also with the `known` ones of earlier fits.
+    """
     shared: set[tuple[str, str]] | None = None if known is None else set(known.items())
     for record in records:
         own = record.params.items()
@@ -210,26 +228,29 @@ def record_sweep_end(
     `best`.
     """
     numbers = {f"num_{status.value}": float(count) for status, count in counts.items() if count}
-    has_failed = bool(counts.get(Status.FAILED))
-    ended = Status.FAILED if has_failed else Status.COMPLETED
+    ended = Status.COMPLETED
+    status = "FINISHED"
+    if counts.get(Status.FAILED):
+        ended = Status.FAILED
+        status = "FAILED"
     return replace(
         begun,
         end=end,
-        status="FAILED" if has_failed else "FINISHED",
+        status=status,
         tags={**begun.tags, STATUS: ended.value, COMPARED_BY: by or NOT_COMPARABLE},
         metrics=_at_step_0({**numbers, **best}),
     )
 
 
 def select_new_metrics(row: RunRecord, known: Mapping[str, float]) -> RunRecord:
-    """Return the row of a sweep that ends a second time, without the metrics that it has already.
+    """Return the row of a sweep that ends a second time.
 
-    A count that is no longer among its metrics becomes 0.
+    Metrics that it has already are left out. A count that is no longer among its metrics becomes 0.
     """
-    counts = {key: 0.0 for key in known if key.startswith("num_")}
-    current = {**counts, **{key: value for key, value, _ in row.metrics}}
-    changed = {key: value for key, value in current.items() if known.get(key) != value}
-    return replace(row, metrics=tuple((key, value, 0) for key, value in changed.items()))
+    current = {key: 0.0 for key in known if key.startswith("num_")}
+    current |= {key: value for key, value, _ in row.metrics}
+    changed = ((key, value, 0) for key, value in current.items() if known.get(key) != value)
+    return replace(row, metrics=tuple(changed))
 
 
 def read_varying(row: RunRecord) -> list[str]:
@@ -242,7 +263,7 @@ def read_varying(row: RunRecord) -> list[str]:
 
 
 def collect_metrics(fit: Fit, swept: Mapping[str, float] = MappingProxyType({})) -> MetricPoints:
-    """Return the curves, then the numbers at the end, then the swept numbers.
+    """Return curves, then numbers at the end, then swept numbers.
 
     Swept numbers are params too, but only metrics are sorted as numbers.
     """
@@ -274,7 +295,7 @@ def name_swept_metrics(swept: Mapping[str, float]) -> dict[str, float]:
 
 
 def record_dataset(fit: Fit) -> DatasetRecord | None:
-    """Return the dataset of a fit; None where it failed before it had one."""
+    """Return a fit's dataset; None if it failed before having one."""
     problem = fit.problem
     if problem is None:
         return None

@@ -61,10 +61,10 @@ _RUNS: dict[str, Any] = {
 def build_views(
     now: int, varying: Sequence[str], numeric: Sequence[str], sweep_id: str = ""
 ) -> dict[str, str]:
-    """Return the tags of the views, for a sweep that varies these keys; `numeric` are numbers.
+    """Return the tags of the views of a sweep.
 
-    The fits are those of the sweep `sweep_id`: a sweep that is run again would show each twice. If
-    it is empty, they are all fits.
+    The sweep varies these keys; those in `numeric` are numbers. The fits are those of the sweep
+    `sweep_id`: a sweep that is run again would show each twice. If it is empty, they are all fits.
     """
     keys = [key for key in varying if key.split(".")[0] not in UNNAMED_KEYS][:MAX_VIEW_KEYS]
     keys = keys or list(USUAL_KEYS)
@@ -135,7 +135,12 @@ def _leaderboard(keys: Sequence[str], numeric: Sequence[str]) -> dict[str, Any]:
 
     MLflow's own mark shows that a run is finished, which one that diverged is too.
     """
-    settings = [f"metrics.`{HPARAM}{key}`" if key in numeric else f"params.`{key}`" for key in keys]
+    settings = []
+    for key in keys:
+        column = f"params.`{key}`"
+        if key in numeric:
+            column = f"metrics.`{HPARAM}{key}`"
+        settings.append(column)
     columns = [
         f"tags.`{STATUS}`",
         f"metrics.`{EXCESS}`",

@@ -160,7 +160,10 @@ _FROM_ENVIRONMENT: dict[str, str] = {}
 
 
 def mask(text: str) -> str:
-    """Return the text with every secret replaced; a reference to the environment is none."""
+    """Return the text with every secret replaced.
+
+    A reference to the environment is no secret.
+    """
     # most overrides end here
     if len(text) < MIN_KEY_LENGTH and _HINT.search(text.lower()) is None:
         return text
@@ -180,9 +183,10 @@ def mask_error(text: str) -> str:
 
 
 def hide_references(text: str) -> None:
-    """Make `mask_error` replace the values of references to the environment within a text.
+    """Make `mask_error` replace the values of a text's references.
 
-    A reference that is the whole text is an address, and is shown.
+    They are references to the environment. A reference that is the whole text is an address, and is
+    shown.
     """
     for found in _ENVIRONMENT.finditer(text):
         value = os.environ.get(found[1], "")
@@ -191,12 +195,17 @@ def hide_references(text: str) -> None:
 
 
 def mask_data(data: Any) -> Any:
-    """Return plain data with every string masked, and all of it under the name of a secret."""
+    """Return plain data with every string masked.
+
+    Under the name of a secret, all of it is masked.
+    """
     if isinstance(data, str):
         return mask(data)
     if isinstance(data, dict):
         return {key: _mask_entry(key, value) for key, value in data.items()}
-    return [mask_data(value) for value in data] if isinstance(data, list) else data
+    if isinstance(data, list):
+        return list(map(mask_data, data))
+    return data
 
 
 def _mask_entry(key: Any, value: Any) -> Any:
@@ -229,7 +238,7 @@ def _mask_shapes(text: str) -> str:
 
 def _is_random(run: str) -> bool:
     """Return True where characters follow each other as in no word, path, or digest."""
-    kinds = [_kind_of(sign) for sign in run[:256]]
+    kinds = list(map(_kind_of, run[:256]))
     turns = sum(one != other for one, other in pairwise(kinds))
     mixed = min(kinds.count("u"), kinds.count("l")) >= 2 and "d" in kinds
     separated = kinds.count("/") > 3 or kinds.count("-") + kinds.count("_") > 4
@@ -242,7 +251,9 @@ def _kind_of(sign: str) -> str:
         return "d"
     if sign.isupper():
         return "u"
-    return "l" if sign.islower() else sign
+    if sign.islower():
+        return "l"
+    return sign
 
 
 # ---- addresses ----
@@ -257,7 +268,9 @@ def _mask_addresses(text: str) -> str:
         text = _BARE.sub(rf"\1:{MASKED}@", text)
     if "://" in text or "odbc" in text:
         text = _KEY.sub(rf"\1{MASKED}", text)
-    return _PGPASS.sub(rf"\1{MASKED}", text) if text.count(":") >= 4 else text
+    if text.count(":") >= 4:
+        return _PGPASS.sub(rf"\1{MASKED}", text)
+    return text
 
 
 # ---- values behind names ----
@@ -286,7 +299,9 @@ def _mask_values(text: str) -> str:
 
 
 def _mask_listed(found: re.Match[str]) -> str:
-    return f"{found[1]}{MASKED}" if is_secret_name(found[2]) else found[0]
+    if is_secret_name(found[2]):
+        return f"{found[1]}{MASKED}"
+    return found[0]
 
 
 def _mask_line(line: str) -> tuple[str, str | None]:
@@ -311,7 +326,9 @@ def _is_mentioned(line: str, found: re.Match[str]) -> bool:
 
     `no key 'token': did you mean …`, `optimizer.token: it must be …`
     """
-    behind = line[found.end("name") : found.end()] if found["name"] else ""
+    if not found["name"]:
+        return False
+    behind = line[found.end("name") : found.end()]
     if ":" not in behind or "=" in behind:
         return False
     if behind[0] not in "'\"`":
@@ -339,18 +356,23 @@ def _mask_value(line: str, name: str, start: int) -> tuple[str, int, str | None]
     if find_innocent(name, line, start) is not None:
         return "", start, None
     quote = _QUOTE.match(line, start)
-    return (MASKED, len(line), None) if quote is None else _mask_quoted(line, quote)
+    if quote is None:
+        return MASKED, len(line), None
+    return _mask_quoted(line, quote)
 
 
 def _mask_quoted(line: str, quote: re.Match[str]) -> tuple[str, int, str | None]:
     """Like `_mask_value`, for a value in quotes."""
     sign = quote[1]
+    end = -1
     if sign in _QUOTED:
         closed = _QUOTED[sign].match(line, quote.end())
-        end = closed.end() if closed else -1
+        if closed:
+            end = closed.end()
     else:
         found = line.find(sign, quote.end())
-        end = found + len(sign) if found >= 0 else -1
+        if found >= 0:
+            end = found + len(sign)
     if end < 0:
         return quote[0] + MASKED, len(line), sign
     if _CONTINUED.match(line, end):
@@ -374,7 +396,9 @@ def _find_end(lines: list[str], first: int, opened: str) -> int:
                 return place
         elif opened in line:  # quotes
             return place + 1
-    return last if opened == "\\" or opened in _CLOSING else first
+    if opened == "\\" or opened in _CLOSING:
+        return last
+    return first
 
 
 def _closes(line: str, sign: str, own: int) -> bool:
@@ -392,7 +416,7 @@ def _find_dedent(lines: list[str], first: int, own: int) -> int:
     place = first
     while place < len(lines) and (not lines[place].strip() or len(_indent(lines[place])) > own):
         place += 1
-    deeper = any(line.strip() for line in lines[first:place])
+    deeper = any(map(str.strip, lines[first:place]))
     if deeper or place == len(lines):
         return place
     while place < len(lines) and _continues(lines[place], own):

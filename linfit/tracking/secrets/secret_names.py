@@ -88,9 +88,9 @@ def _is_secret_word(word: str, before: str) -> bool:
 
 
 def find_innocent(name: str, line: str, start: int) -> re.Match[str] | None:
-    """Return the value that begins at `start` of a line if it is no secret; None if it may be one.
+    """Return the value from `start` of a line, if harmless.
 
-    No secrets are a number, a reference, and nothing.
+    None if it may be a secret. No secrets are a number, a reference, and nothing.
     """
     numbers = _FRACTION if _NUMBERS_TOO.search(name) else _NUMERIC
     return _PLAIN.match(line, start) or numbers.match(line, start)

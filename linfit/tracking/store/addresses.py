@@ -33,7 +33,10 @@ _SPECIAL = set("%#?;")
 
 
 def is_sqlite(uri: str) -> bool:
-    """Return True for the tracking URI of a SQLite store, with or without a driver."""
+    """Return True for a SQLite store's tracking URI.
+
+    A driver may be named or not.
+    """
     return urlsplit(uri).scheme in (SQLITE_SCHEME, SQLITE_WITH_DRIVER)
 
 
@@ -57,7 +60,10 @@ def parse_sqlite_uri(uri: str) -> tuple[Path, str]:
 
 
 def format_sqlite_uri(file: Path, options: str = "") -> str:
-    """Return the tracking URI of a SQLite store, from which MLflow, too, reads this very file."""
+    """Return the tracking URI of a SQLite store.
+
+    MLflow, too, reads this very file from it.
+    """
     path = file.as_posix()
     name = re.sub("[%?]", lambda sign: quote(sign[0]), path)
     scheme = SQLITE_SCHEME if name == path else SQLITE_WITH_DRIVER
@@ -66,7 +72,10 @@ def format_sqlite_uri(file: Path, options: str = "") -> str:
 
 
 def format_connection_uri(file: Path, mode: str = "rw") -> str:
-    """Return the URI by which sqlite3 opens a file without making an absent one."""
+    """Return the URI by which sqlite3 opens an existing file.
+
+    An absent file is not made.
+    """
     return f"{_without_host(file.absolute().as_uri())}?mode={mode}"
 
 
@@ -82,7 +91,10 @@ def format_reading_uri(file: Path) -> str:
 
 
 def find_folder(address: str) -> Path | None:
-    """Return the folder of this machine that MLflow means by an address, None for others."""
+    """Return the local folder that MLflow means by an address.
+
+    None for other addresses.
+    """
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -109,7 +121,10 @@ def format_address(folder: Path) -> str:
 
 
 def resolve_address(place: str) -> str:
-    """Return the address of a place that the user names by a URL or a literal path."""
+    """Return the address of a place that the user names.
+
+    The user gives a URL or a literal path.
+    """
     if is_path(place):
         return format_address(Path(place))
     folder = find_folder(place)
@@ -117,20 +132,26 @@ def resolve_address(place: str) -> str:
 
 
 def is_path(address: str) -> bool:
-    """Return True for a path, absolute or relative, and False for a text with a scheme."""
+    """Return True for a path, False for a text with scheme.
+
+    The path is absolute or relative.
+    """
     return urlsplit(address).scheme == "" or Path(address).drive != ""
 
 
 def join_address(address: str, segment: str) -> str:
     """Return the address of a part of a folder or bucket."""
     folder = find_folder(address)
-    return (
-        f"{address.rstrip('/')}/{segment}" if folder is None else format_address(folder / segment)
-    )
+    if folder is None:
+        return f"{address.rstrip('/')}/{segment}"
+    return format_address(folder / segment)
 
 
 def is_below_address(address: str, place: str) -> bool:
-    """Return True for an address below `place`, on the same machine or in the same bucket."""
+    """Return True for an address below `place`.
+
+    Both are on the same machine or in the same bucket.
+    """
     try:
         asked = urlsplit(address)
         allowed = urlsplit(place)
@@ -149,7 +170,9 @@ def _without_host(url: str) -> str:
 
     The URL of a folder on a Windows share has a host.
     """
-    return url if url.startswith("file:///") else url.replace("file://", "file:////", 1)
+    if url.startswith("file:///"):
+        return url
+    return url.replace("file://", "file:////", 1)
 
 
 def _without_root(path: str) -> str:

@@ -23,14 +23,17 @@ SELECT_BY_ID = "SELECT name FROM experiments WHERE experiment_id = ? AND lifecyc
 
 
 def find_experiment_of_run(store: Store, run_id: str) -> str | None:
-    """Return the experiment of a run; None if the store does not have the run."""
+    """Return the experiment of a run; None without the run."""
     with suppress(LookupError, LinfitError):
         return _experiment(store, SELECT_BY_RUN, run_id)
     return None
 
 
 def find_experiment_by_id(uri: str | None, own_id: str) -> str | None:
-    """Return the experiment with this id in the store of a tracking URI; None if it has none."""
+    """Return the experiment with this id in a tracking store.
+
+    None if the store of the tracking URI has none.
+    """
     with suppress(LookupError, LinfitError):
         return _experiment(resolve_store(uri), SELECT_BY_ID, own_id)
     return None

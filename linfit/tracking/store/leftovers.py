@@ -45,7 +45,10 @@ TAG_AS_KILLED = "INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES (?, '
 
 
 def remove_leftovers() -> None:
-    """Remove what killed processes have left, and end their RUNNING runs in SQLite files."""
+    """Remove what killed processes have left.
+
+    Their RUNNING runs in SQLite files are ended.
+    """
     # Without a folder for temporary files, nothing was left.
     with suppress(OSError):
         for folder in _process_folders(Path(tempfile.gettempdir())):
@@ -57,9 +60,13 @@ def remove_leftovers() -> None:
 
 
 def _process_folders(place: Path) -> list[Path]:
+    folders = []
     with os.scandir(place) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(SCRATCH_PREFIX)]
-    return [place / name for name in names if name.count("-") == DASHES_IN_NAME]
+        for entry in entries:
+            name = entry.name
+            if name.startswith(SCRATCH_PREFIX) and name.count("-") == DASHES_IN_NAME:
+                folders.append(place / name)
+    return folders
 
 
 def _clear(folder: Path, process: str) -> None:

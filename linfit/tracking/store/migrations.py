@@ -62,7 +62,10 @@ class SchemaAge(Enum):
 
 @dataclass(frozen=True)
 class DatabaseSchema:
-    """The revisions that a database names, one if it is MLflow's, and the names of its tables."""
+    """A database's revisions and table names.
+
+    It names one revision if it is MLflow's.
+    """
 
     revisions: tuple[str, ...]
     tables: frozenset[str]
@@ -77,11 +80,16 @@ class DatabaseSchema:
         # Without known revisions, MLflow decides.
         if revision == find_latest_revision() or not read_revisions():
             return SchemaAge.CURRENT
-        return SchemaAge.OLDER if revision in read_revisions() else SchemaAge.NEWER
+        if revision in read_revisions():
+            return SchemaAge.OLDER
+        return SchemaAge.NEWER
 
 
 def require_current(store: Store) -> None:
-    """Raise RecordingError if MLflow would migrate a store, or does not know its tables."""
+    """Raise RecordingError unless a store's schema is MLflow's current one.
+
+    MLflow would migrate an older one, and does not know the tables of a newer one.
+    """
     if not is_database(store):
         return
     schema = read_schema(store)
@@ -90,12 +98,15 @@ def require_current(store: Store) -> None:
 
 
 def is_database(store: Store) -> bool:
-    """Return True if MLflow opens the store's database itself, instead of asking a server."""
+    """Return True if MLflow opens the store's database itself.
+
+    Otherwise it asks a server.
+    """
     return urlsplit(store.uri).scheme.partition("+")[0] in DATABASE_SCHEMES
 
 
 def read_schema(store: Store) -> DatabaseSchema:
-    """Return the schema of a database; RecordingError if it is not MLflow's."""
+    """Return a database's schema; RecordingError if it is not MLflow's."""
     schema = _read_file(store.file) if store.file is not None else _read_database(store)
     if schema.tables - {VERSION_TABLE} and not schema.tables >= MLFLOW_TABLES:
         raise RecordingError(
@@ -105,7 +116,10 @@ def read_schema(store: Store) -> DatabaseSchema:
 
 
 def explain_mismatch(store: Store, schema: DatabaseSchema, meanwhile: str = "") -> str:
-    """Return one line with a store, both versions, what is done `meanwhile`, and what to type."""
+    """Return one line about a store of another version.
+
+    It names the store, both versions, what is done `meanwhile`, and what to type.
+    """
     place = store.file or store
     if schema.age is SchemaAge.BROKEN:
         lacks = ", ".join(sorted(REQUIRED_TABLES - schema.tables)) or "the revision of its tables"
@@ -127,7 +141,9 @@ def explain_mismatch(store: Store, schema: DatabaseSchema, meanwhile: str = "") 
 
 def _install_command(revision: str) -> str:
     known = MLFLOW_RELEASES.get(revision)
-    return f"pip install 'mlflow>={known}'" if known else "pip install --upgrade mlflow"
+    if known:
+        return f"pip install 'mlflow>={known}'"
+    return "pip install --upgrade mlflow"
 
 
 def name_release(revision: str) -> str:

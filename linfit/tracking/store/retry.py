@@ -63,7 +63,10 @@ def retry_timeout() -> float:
 
 
 def call_with_retry(store: Store, call: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
-    """Call MLflow, and retry while the store is busy; RecordingError if it stays busy or fails."""
+    """Call MLflow, and retry while the store is busy.
+
+    RecordingError if it stays busy or fails.
+    """
 
     def call_quietly() -> _T:
         # MLflow logs tracebacks of errors that it raises.
@@ -75,7 +78,7 @@ def call_with_retry(store: Store, call: Callable[..., _T], *arguments: Any, **na
 
 
 def retry_call(store: Store, call: Callable[[], _T]) -> _T:
-    """Call, and retry while the store is busy, until the patience is used up."""
+    """Call, and retry a busy store until patience is used up."""
     deadline = time.monotonic() + retry_timeout()
     pause = FIRST_PAUSE
     while True:
@@ -95,10 +98,10 @@ def retry_call(store: Store, call: Callable[[], _T]) -> _T:
 
 @contextmanager
 def as_recording_error(store: Store, artifacts: str = "") -> Iterator[None]:
-    """Raise errors of MLflow, SQLAlchemy and sqlite3 as RecordingError of one line, without
-    passwords.
+    """Raise errors of a store as RecordingError without passwords.
 
-    It names the store, or the place of `artifacts`.
+    The errors are those of MLflow, SQLAlchemy and sqlite3; the message is one line. It names the
+    store, or the place of `artifacts`.
     """
     try:
         yield

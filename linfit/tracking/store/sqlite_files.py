@@ -89,15 +89,16 @@ _guarded: set[Path] = set()
 
 @contextmanager
 def open_checked(file: Path, to_write: bool, timeout: float) -> Iterator[sqlite3.Connection]:
-    """Open a store's file to read or to write it; RecordingError if it holds more than MLflow
-    creates.
+    """Open a store's file to read or to write it.
 
-    KeyboardInterrupt if a query was interrupted.
+    RecordingError if it holds more than MLflow creates. KeyboardInterrupt if a query was
+    interrupted.
     """
     require_plain_files(file)
-    address = (
-        addresses.format_connection_uri(file) if to_write else addresses.format_reading_uri(file)
-    )
+    if to_write:
+        address = addresses.format_connection_uri(file)
+    else:
+        address = addresses.format_reading_uri(file)
     with (
         raise_interrupts(),
         closing(sqlite3.connect(address, uri=True, timeout=timeout)) as database,
@@ -108,7 +109,10 @@ def open_checked(file: Path, to_write: bool, timeout: float) -> Iterator[sqlite3
 
 
 def harden_connection(database: Any) -> None:
-    """Have a connection trust nothing in its file, and hear Ctrl-C while it works."""
+    """Have a connection trust nothing in its file.
+
+    It hears Ctrl-C while it works.
+    """
     for pragma in HARDENING_PRAGMAS:
         database.execute(pragma)
     database.set_progress_handler(lambda: 0, STEPS_BETWEEN_CHECKS)
@@ -116,7 +120,10 @@ def harden_connection(database: Any) -> None:
 
 @contextmanager
 def raise_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt for SQLite's error about a query that Ctrl-C has ended."""
+    """Raise KeyboardInterrupt for a query that Ctrl-C has ended.
+
+    SQLite raises an error of its own.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -126,7 +133,10 @@ def raise_interrupts() -> Iterator[None]:
 
 
 def harden_file(file: Path | None) -> None:
-    """Harden the connections that MLflow opens to a SQLite file in this process from now on."""
+    """Harden the connections that MLflow opens to a SQLite file.
+
+    From now on, in this process.
+    """
     if file is None:
         return
     from sqlalchemy import Engine, event
@@ -144,7 +154,10 @@ def _harden_guarded(connection: Any, _: object) -> None:
 
 
 def require_plain_files(file: Path) -> None:
-    """Raise RecordingError if a file beside a store would have SQLite write or delete elsewhere."""
+    """Raise RecordingError if a harmful file lies beside a store.
+
+    It would have SQLite write or delete elsewhere.
+    """
     real = file.resolve()
     for ending in ("-journal", "-wal", "-shm"):
         beside = real.with_name(f"{real.name}{ending}")
@@ -163,7 +176,10 @@ def require_plain_files(file: Path) -> None:
 
 
 def require_plain(database: sqlite3.Connection, file: Path) -> None:
-    """Raise RecordingError if using a database would run what MLflow does not create."""
+    """Raise RecordingError if a database would run foreign code.
+
+    Foreign is what MLflow does not create.
+    """
     query = f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {MAX_SCHEMA_OBJECTS + 1}"
     found = database.execute(query).fetchall()
     if len(found) > MAX_SCHEMA_OBJECTS:
@@ -187,9 +203,13 @@ def _find_fault(kind: str, table: str, sql: str) -> str:
 
     plain = _TEXT.sub("''", sql)
     if kind == "index":
-        return "" if _INDEX.fullmatch(plain.strip()) else "has an expression"
+        if _INDEX.fullmatch(plain.strip()):
+            return ""
+        return "has an expression"
     calls = {word.strip('"').upper() for word in _CALL.findall(_NAMED.sub("", plain))}
-    return "computes something" if _NOT_PLAIN.search(plain) or not calls <= _WORDS else ""
+    if _NOT_PLAIN.search(plain) or not calls <= _WORDS:
+        return "computes something"
+    return ""
 
 
 def _refusal(file: Path, why: str) -> RecordingError:

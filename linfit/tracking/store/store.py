@@ -49,9 +49,9 @@ STORE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", DATA
 
 @dataclass(frozen=True)
 class Store:
-    """An absolute MLflow tracking URI, and the place of new experiments' artifacts.
+    """An absolute MLflow tracking URI, with the place for artifacts.
 
-    That place is None if the server decides.
+    It is the place of new experiments' artifacts. That place is None if the server decides.
     """
 
     uri: str
@@ -60,7 +60,9 @@ class Store:
     @property
     def file(self) -> Path | None:
         """The database file of a SQLite store; None for other stores."""
-        return addresses.parse_sqlite_uri(self.uri)[0] if addresses.is_sqlite(self.uri) else None
+        if addresses.is_sqlite(self.uri):
+            return addresses.parse_sqlite_uri(self.uri)[0]
+        return None
 
     @property
     def is_server(self) -> bool:
@@ -68,7 +70,7 @@ class Store:
 
     @property
     def names_places(self) -> bool:
-        """True for a tracking server, which decides the place of artifacts itself."""
+        """True for a tracking server, which places artifacts itself."""
         return self.is_server or urlsplit(self.uri).scheme == DATABRICKS or self.uri == DATABRICKS
 
     def __str__(self) -> str:
@@ -76,19 +78,19 @@ class Store:
 
 
 def default_artifacts(store: Store) -> str | None:
-    """Return the default place of a SQLite store's artifacts; None if a server decides."""
-    return (
-        None
-        if store.file is None
-        else addresses.format_address(store.file.parent / ARTIFACTS_FOLDER)
-    )
+    """Return the default artifact place of a SQLite store.
+
+    None if a server decides.
+    """
+    if store.file is None:
+        return None
+    return addresses.format_address(store.file.parent / ARTIFACTS_FOLDER)
 
 
 def resolve_store(uri: str | None = None, artifacts: str | None = None) -> Store:
-    """Return the store of `uri`, else of MLFLOW_TRACKING_URI, else the default one in the working
-    directory.
+    """Return the store of `uri`, else of MLFLOW_TRACKING_URI, else the default.
 
-    RecordingError if MLflow has no such stores.
+    The default one is in the working directory. RecordingError if MLflow has no such stores.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     scheme = uri if uri == DATABRICKS else urlsplit(uri).scheme
@@ -112,11 +114,12 @@ def resolve_store(uri: str | None = None, artifacts: str | None = None) -> Store
 
 
 def experiment_folder(store: Store, experiment: str) -> str | None:
-    """Return the place of a new MLflow experiment's artifacts: a folder with its name, made safe.
+    """Return the artifact place of a new MLflow experiment.
 
-    MLflow decodes percent signs in a path, so that an encoded `../` would lead out of the folder:
-    whatever is no letter, digit, blank, hyphen or underscore is replaced. A digest then keeps
-    different names apart, also from those that Windows reserves.
+    It is a folder with its name, made safe. MLflow decodes percent signs in a path, so that an
+    encoded `../` would lead out of the folder: whatever is no letter, digit, blank, hyphen or
+    underscore is replaced. A digest then keeps different names apart, also from those that Windows
+    reserves.
     """
     if store.artifacts is None:
         return None
@@ -127,17 +130,24 @@ def experiment_folder(store: Store, experiment: str) -> str | None:
 
 
 def format_store_command(store: Store, name: str = "ui") -> str:
-    """Return the command that opens a store in MLflow's UI, or another command of linfit for it."""
+    """Return a command that opens a store.
+
+    It opens MLflow's UI, or is another command of linfit for it.
+    """
     default = None
     # The environment may name no usable store.
     with suppress(RecordingError):
         default = resolve_store()
-    is_default = default is not None and default.uri == store.uri
-    return f"linfit {name}" if is_default else f"linfit {name} --uri {quote_word(str(store))}"
+    if default is not None and default.uri == store.uri:
+        return f"linfit {name}"
+    return f"linfit {name} --uri {quote_word(str(store))}"
 
 
 def ensure_store(store: Store) -> None:
-    """Create an absent SQLite store, and check that a server answers; RecordingError otherwise."""
+    """Create an absent SQLite store, and check that a server answers.
+
+    RecordingError otherwise.
+    """
     require_migrations(store)
     if store.file is not None:
         if not _has_tables(store.file):
@@ -147,9 +157,10 @@ def ensure_store(store: Store) -> None:
 
 
 def require_migrations(store: Store) -> None:
-    """Raise RecordingError if MLflow cannot find its migrations, which it needs to open a database.
+    """Raise RecordingError if MLflow cannot find its migrations.
 
-    It passes their folder to a setting of alembic, where a percent sign starts a reference.
+    It needs them to open a database. It passes their folder to a setting of alembic, where a
+    percent sign starts a reference.
     """
     found = find_spec("mlflow")
     if found is not None and "%" in str(found.origin) and not store.is_server:
@@ -161,7 +172,7 @@ def require_migrations(store: Store) -> None:
 
 
 def require_artifacts(folder: str, advice: str) -> None:
-    """Create a folder for artifacts, if it is one of this machine.
+    """Create a folder for artifacts, if it is a local one.
 
     RecordingError if it is not writable.
     """
@@ -179,7 +190,10 @@ def require_artifacts(folder: str, advice: str) -> None:
 
 
 def require_store(store: Store) -> None:
-    """Raise RecordingError if a store to read is absent, cannot be read, or does not answer."""
+    """Raise RecordingError if a store cannot be read.
+
+    It is absent, unreadable, or does not answer.
+    """
     if store.file is not None and not store.file.exists():
         raise RecordingError(
             f"there is no store at {store.file}: "
@@ -192,7 +206,10 @@ def require_store(store: Store) -> None:
 
 
 def require_server(store: Store) -> None:
-    """Raise RecordingError if a server does not answer: MLflow itself would retry for minutes."""
+    """Raise RecordingError if a server does not answer.
+
+    MLflow itself would retry for minutes.
+    """
     address = urlsplit(store.uri)
     try:
         port = address.port or (443 if address.scheme == "https" else 80)
@@ -278,9 +295,10 @@ def _put_into_place(file: Path, artifacts: str) -> None:
 
 @cache
 def create_empty_store() -> bytes:
-    """Return the content of an empty SQLite store, which MLflow creates within a second.
+    """Return the content of an empty SQLite store.
 
-    Its artifacts have no place yet. RecordingError if no temporary file of its size can be written.
+    MLflow creates it within a second. Its artifacts have no place yet. RecordingError if no
+    temporary file of its size can be written.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -320,7 +338,10 @@ def _find_cause(error: Exception) -> str:
 
 @contextmanager
 def skip_flushing(file: Path) -> Iterator[None]:
-    """Have SQLite not wait for the disk after each of the sixty migrations of a new store."""
+    """Have SQLite not wait for the disk after each migration.
+
+    A new store has sixty.
+    """
     from sqlalchemy import Engine, event
 
     def skip_flushes(connection: sqlite3.Connection, _: object) -> None:

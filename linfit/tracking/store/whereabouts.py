@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from linfit.errors import RecordingError
@@ -40,8 +41,13 @@ class FolderMove:
     new: Path
 
     def move_folder(self, folder: Path) -> Path | None:
-        """Return the present place of a folder below the old one; None for any other folder."""
-        return self.new / folder.relative_to(self.old) if folder.is_relative_to(self.old) else None
+        """Return the present place of a folder below the old one.
+
+        None for any other folder.
+        """
+        if folder.is_relative_to(self.old):
+            return self.new / folder.relative_to(self.old)
+        return None
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class _Experiment:
 
 
 def find_local_folder(store: Store, artifact_uri: str) -> Path | None:
-    """Return the folder of artifacts on this machine; None where a server has them.
+    """Return the local folder of artifacts, None with a server.
 
     Where the folder has moved with its store, it is the one beside the store.
     """
@@ -68,24 +74,25 @@ def find_local_folder(store: Store, artifact_uri: str) -> Path | None:
 
 
 def find_moves(store: Store, with_gone: bool = False) -> list[FolderMove]:
-    """Return the recorded places of artifacts that a SQLite store has left.
+    """Return the artifact places that a SQLite store has left.
 
     With `with_gone` also places that are gone, although nothing of them lies beside the store.
     """
     file = store.file
     if file is None:
         return []
+    moves = []
     try:
         with open_checked(file, to_write=False, timeout=SERVER_TIMEOUT) as database:
-            moves = [
-                _find_move(database, file, experiment, with_gone)
-                for experiment in _experiments_elsewhere(database, file)
-            ]
+            for experiment in _experiments_elsewhere(database, file):
+                move = _find_move(database, file, experiment, with_gone)
+                if move is not None:
+                    moves.append(move)
     except sqlite3.Error as error:
         raise RecordingError(
             f"the store {file} cannot be read: {error}; name another with tracking.uri"
         ) from error
-    return list(dict.fromkeys(move for move in moves if move is not None))
+    return list(dict.fromkeys(moves))
 
 
 def require_settled(store: Store) -> None:
@@ -102,16 +109,17 @@ def require_settled(store: Store) -> None:
 
 
 def require_not_gone(store: Store, experiment: str, location: str) -> None:
-    """Raise RecordingError where an experiment's folder is gone with the two above it.
+    """Raise RecordingError where an experiment's folder is gone.
 
-    These are not made again.
+    The two folders above it must be gone as well. These are not made again.
     """
     folder = find_folder(location)
     if folder is None or not is_folder_gone(folder):
         return
-    chosen = find_folder(store.artifacts) if store.artifacts else None
-    if chosen and folder.is_relative_to(chosen):
-        return
+    if store.artifacts:
+        chosen = find_folder(store.artifacts)
+        if chosen and folder.is_relative_to(chosen):
+            return
     typed = format_store_command(store, "relocate")
     if store.file is None or ARTIFACTS_FOLDER not in folder.parts[:-1]:
         typed += f" --from {quote_word(str(folder))} --to FOLDER"
@@ -122,15 +130,20 @@ def require_not_gone(store: Store, experiment: str, location: str) -> None:
 
 
 def is_folder_gone(folder: Path) -> bool:
-    """Return True where neither a folder nor the two above it exist for this user."""
-    return not any(_exists(place) for place in (folder, *folder.parents[:PARENTS_CHECKED]))
+    """Return True where a folder and its two parents are gone.
+
+    They do not exist for this user.
+    """
+    return not any(map(_exists, (folder, *folder.parents[:PARENTS_CHECKED])))
 
 
 def _experiments_elsewhere(database: sqlite3.Connection, file: Path) -> Iterator[_Experiment]:
     """Yield the experiments whose folder on this machine is not beside the database."""
     query = "SELECT experiment_id, artifact_location FROM experiments"
     for number, location in database.execute(query):
-        folder = find_folder(location) if isinstance(location, str) else None
+        if not isinstance(location, str):
+            continue
+        folder = find_folder(location)
         if folder is not None and folder.is_absolute() and not _is_at_home(file, folder):
             yield _Experiment(number, folder)
 
@@ -142,7 +155,9 @@ def _find_move(
     for move in possible:
         if _has_runs(database, experiment, move) or _is_copied(database, file, experiment, move):
             return move
-    return possible[-1] if with_gone and possible and is_folder_gone(experiment.folder) else None
+    if with_gone and possible and is_folder_gone(experiment.folder):
+        return possible[-1]
+    return None
 
 
 def _possible_moves(file: Path, folder: Path) -> Iterator[FolderMove]:
@@ -159,14 +174,11 @@ def _has_runs(database: sqlite3.Connection, experiment: _Experiment, move: Folde
     """Return True where the folder beside the store has that of a run of the experiment."""
     query = "SELECT 1 FROM runs WHERE run_uuid = ? AND experiment_id = ?"
     folder = move.move_folder(experiment.folder)
-    try:
-        with os.scandir(str(folder)) as entries:
-            return any(
-                database.execute(query, (entry.name, experiment.number)).fetchone()
-                for entry in entries
-            )
-    except OSError:
-        return False
+    with suppress(OSError), os.scandir(str(folder)) as entries:
+        for entry in entries:
+            if database.execute(query, (entry.name, experiment.number)).fetchone():
+                return True
+    return False
 
 
 def _is_copied(
@@ -194,19 +206,19 @@ def _has_any(file: Path, runs: list[tuple[str]]) -> bool:
         suppress(sqlite3.Error, RecordingError),
         open_checked(file, to_write=False, timeout=SERVER_TIMEOUT) as database,
     ):
-        return any(
-            database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", run).fetchone()
-            for run in runs
-        )
+        for run in runs:
+            if database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", run).fetchone():
+                return True
     return False
 
 
 def _is_at_home(file: Path, folder: Path) -> bool:
     """Return True where a folder is below the database's own, also through a link or a mount."""
     homes = (file.parent, file.resolve().parent)
-    if any(folder.is_relative_to(home) for home in homes):
+    if any(map(folder.is_relative_to, homes)):
         return True
-    return any(_is_same(place, home) for place in (folder, *folder.parents) for home in homes)
+    pairs = product((folder, *folder.parents), homes)
+    return any(_is_same(place, home) for place, home in pairs)
 
 
 def _is_same(one: Path, other: Path) -> bool:

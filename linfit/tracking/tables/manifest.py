@@ -34,7 +34,10 @@ ROW_GROUP_SIZE = 5000
 
 @dataclass(frozen=True)
 class PlannedFits:
-    """Fits of a sweep before they run: configs, what is recorded of each, and overrides."""
+    """Fits of a sweep before they run.
+
+    Their configs, what is recorded of each, and overrides.
+    """
 
     configs: Sequence[FitConfig]
     records: Sequence[ConfigRecord]
@@ -47,16 +50,16 @@ class PlannedFits:
             yield {
                 "row": row,
                 "name": record.name_at(row),
-                "overrides": [mask(override) for override in overrides],
+                "overrides": list(map(mask, overrides)),
                 "fingerprint": record.fingerprint,
                 "config": record.text,
             }
 
 
 def write_manifest(folder: Path, fits: PlannedFits, about: Mapping[str, Any]) -> None:
-    """Write the manifest, and the numbers of arrays from Python, before anything runs.
+    """Write the manifest and the arrays from Python.
 
-    `about` is what the sweep is besides its fits, as plain data.
+    This is done before anything runs. `about` is what the sweep is besides its fits, as plain data.
     """
     write_arrays(folder, (config.dataset for config in fits.configs))
     schema = TABLE_SCHEMAS[MANIFEST].with_metadata(_metadata(about, len(fits.configs)))
@@ -71,7 +74,7 @@ def write_manifest(folder: Path, fits: PlannedFits, about: Mapping[str, Any]) ->
 
 
 def extend_manifest(folder: Path, fits: PlannedFits, varying: Sequence[str]) -> None:
-    """Add the fits of the sweep's next batch of jobs, before they run.
+    """Add the fits of a sweep's next jobs before they run.
 
     Earlier fits get the names that follow from the keys that vary now.
     """
@@ -96,10 +99,10 @@ def _metadata(about: Mapping[str, Any], num_fits: int) -> dict[bytes, str]:
 def _rename(planned: pa.Table, varying: Sequence[str]) -> pa.Table:
     configs = planned["config"].to_pylist()
     overrides = planned["overrides"].to_pylist()
-    names = [
-        describe_stored_fit(text, varying, row, own)[0]
-        for row, (text, own) in enumerate(zip(configs, overrides, strict=True))
-    ]
+    names = []
+    for row, (text, own) in enumerate(zip(configs, overrides, strict=True)):
+        name, _ = describe_stored_fit(text, varying, row, own)
+        names.append(name)
     place = planned.schema.get_field_index("name")
     return planned.set_column(place, planned.schema.field(place), pa.array(names, pa.string()))
 

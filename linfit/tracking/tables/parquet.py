@@ -44,17 +44,19 @@ def read_table(
     rows: Collection[int] | None = None,
     sha256: str | None = None,
 ) -> pa.Table:
-    """Return columns of a Parquet file, of all rows or of those whose number is in `rows`.
+    """Return columns of a Parquet file.
 
-    OSError, ValueError or ArrowException where it cannot be read, is no such file, has another hash
-    than `sha256`, or would take more memory than it may. The hash is that of the bytes that are
-    read: one descriptor reads both.
+    All rows are read, or those whose number is in `rows`. OSError, ValueError or ArrowException
+    where it cannot be read, is no such file, has another hash than `sha256`, or would take more
+    memory than it may. The hash is that of the bytes that are read: one descriptor reads both.
     """
     with open_regular(file) as opened:
         if sha256 is not None and hashlib.file_digest(opened, "sha256").hexdigest() != sha256:
             raise ValueError("it was changed after it was written: its hash is another")
         reading = _Reading(opened, _metadata(opened), columns)
-        return reading.read(None if rows is None else pa.array(sorted(rows), pa.int64()))
+        if rows is None:
+            return reading.read(None)
+        return reading.read(pa.array(sorted(rows), pa.int64()))
 
 
 def _metadata(opened: BinaryIO) -> Any:
@@ -70,7 +72,7 @@ class _Reading:
         self.opened = opened
         self.metadata = metadata
         self.most = limit_bytes(measure_size(opened))
-        leaves = [metadata.schema.column(index) for index in range(metadata.num_columns)]
+        leaves = list(map(metadata.schema.column, range(metadata.num_columns)))
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         opened.seek(0)
         # text as indices into its distinct values: a file that repeats a long text would take far
@@ -81,11 +83,11 @@ class _Reading:
         self.schema = self.file.schema_arrow
         names = self.schema.names
         self.columns = [name for name in names if columns is None or name in columns]
-        self.indices = [
-            index
-            for index, leaf in enumerate(leaves)
-            if leaf.path.partition(".")[0] in self.columns
-        ]
+        self.indices = []
+        for index, leaf in enumerate(leaves):
+            column, _, _ = leaf.path.partition(".")
+            if column in self.columns:
+                self.indices.append(index)
         for name in self.columns:
             if names.count(name) > 1:
                 raise ValueError(f"it has several columns named {name!r}")
@@ -119,7 +121,7 @@ class _Reading:
         return self.file.read_row_group(group, columns=self.columns).filter(chosen)
 
     def _empty(self) -> pa.Table:
-        fields = [self.schema.field(name) for name in self.columns]
+        fields = list(map(self.schema.field, self.columns))
         return _with_texts(pa.schema(fields).empty_table())
 
     def _require_room(self, needed: int) -> None:
@@ -146,7 +148,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _bytes_as_text(column: pa.ChunkedArray) -> int:
     """Return the bytes that a column takes once its text is written out."""
-    return sum(_bytes_of(chunk) for chunk in column.chunks)
+    return sum(map(_bytes_of, column.chunks))
 
 
 def _bytes_of(array: pa.Array) -> int:
@@ -169,4 +171,6 @@ def _written_out(kind: pa.DataType) -> pa.DataType:
         return pa.list_(_written_out(kind.value_type))
     if types.is_large_list(kind):
         return pa.large_list(_written_out(kind.value_type))
-    return kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_dictionary(kind):
+        return kind.value_type
+    return kind

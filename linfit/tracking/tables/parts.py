@@ -86,7 +86,10 @@ TABLE_SCHEMAS = {
 
 
 class SweepParts:
-    """The results and curves of a sweep while it runs: a part for each block, merged at the end."""
+    """The results and curves of a sweep while it runs.
+
+    A part for each block, merged at the end.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -131,12 +134,13 @@ class SweepParts:
                     self._write(name, number, left)
 
     def merge(self, run_ids: Mapping[int, str], names: Mapping[int, str]) -> list[Path]:
-        """Write `results.parquet`, with the run ids there are, and `curves.parquet`; return both.
+        """Write `results.parquet`, with the run ids, and `curves.parquet`; return both.
 
-        `names` are those that have changed since the parts were written.
+        Fits without a run have no run id. `names` are those that have changed since the parts were
+        written.
         """
         parts = [_part(self.folder, RESULTS, number) for number in _pairs(self.folder)]
-        tables = [_require_table(part) for part in parts]
+        tables = list(map(_require_table, parts))
         results = pa.concat_tables(tables or [_RESULTS.empty_table()]).sort_by("row")
         rows = results["row"].to_pylist()
         if names:
@@ -146,14 +150,17 @@ class SweepParts:
             results = results.set_column(
                 place, _RESULTS.field(place), pa.array(current, pa.string())
             )
-        ids = pa.array([run_ids.get(row) for row in rows], pa.string())
+        ids = pa.array(list(map(run_ids.get, rows)), pa.string())
         with write_atomically(self.folder / RESULTS) as file:
             parquet.write_table(results.append_column("run_id", ids), file, **WRITE_OPTIONS)
         self._join_curves()
         return [self.folder / RESULTS, self.folder / CURVES]
 
     def remove_parts(self) -> None:
-        """Finish the sweep: its folder `results` vanishes in one step, then the rest."""
+        """Finish the sweep: its folder `results` vanishes in one step.
+
+        The rest is removed then.
+        """
         note_leftover(_parts_of(self.folder, CURVES), unless="../results")
         for name in (RESULTS, CURVES):
             gone = name_temporary_file(_parts_of(self.folder, name))
@@ -180,12 +187,15 @@ class SweepParts:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return True where the sweep of a folder has not come to its end."""
+    """Return True where a folder's sweep has not ended."""
     return _parts_of(folder, RESULTS).is_dir() or not (folder / RESULTS).exists()
 
 
 def read_results(folder: Path) -> dict[int, dict[str, Any]]:
-    """Return the results of a sweep so far, by row, whether or not it is finished; reads only."""
+    """Return the results of a sweep so far, by row.
+
+    It may be finished or not; nothing is written.
+    """
     files = [folder / RESULTS]
     if is_unfinished(folder):
         files = [_part(folder, RESULTS, number) for number in _pairs(folder)]
@@ -198,18 +208,22 @@ def read_results(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def set_broken_aside(folder: Path) -> list[Path]:
-    """Rename broken tables, so that their fits are run again; return the new names."""
+    """Rename broken tables; return the new names.
+
+    Their fits are then run again.
+    """
+    broken = []
     if is_unfinished(folder):
-        files = [
-            _part(folder, name, number)
-            for name in (RESULTS, CURVES)
-            for number in _numbers(folder, name)
-        ]
-        broken = [file for file in files if _read_table(file) is None]
+        for name in (RESULTS, CURVES):
+            for number in _numbers(folder, name):
+                part = _part(folder, name, number)
+                if _read_table(part) is None:
+                    broken.append(part)
     else:
         # neither is of use without the other
         files = [folder / RESULTS, folder / CURVES]
-        broken = files if any(_read_table(file) is None for file in files) else []
+        if any(_read_table(file) is None for file in files):
+            broken = files
     return [file.replace(file.with_name(file.name + BROKEN_SUFFIX)) for file in broken]
 
 
@@ -219,9 +233,11 @@ def _read_table(file: Path) -> pa.Table | None:
     A column that is absent is null, unless a row says nothing without it. LinfitError where the
     file cannot be read now.
     """
-    is_curves = Path(CURVES).stem in (file.parent.name, file.stem)
-    schema = _CURVES if is_curves else _RESULTS
-    needed = CURVES_REQUIRED if is_curves else RESULTS_REQUIRED
+    schema = _RESULTS
+    needed: tuple[str, ...] = RESULTS_REQUIRED
+    if Path(CURVES).stem in (file.parent.name, file.stem):
+        schema = _CURVES
+        needed = CURVES_REQUIRED
     try:
         found = read_table(file, schema.names)
         if not set(needed) <= set(found.column_names):
@@ -294,7 +310,10 @@ def _numbers(folder: Path, name: str) -> list[int]:
 
 
 def build_result(fit: Fit) -> dict[str, Any]:
-    """Return the results of a fit as one row of a table, with the weights `[p, q]` row by row."""
+    """Return the results of a fit as one table row.
+
+    The weights `[p, q]` are listed row by row.
+    """
     ended = {
         "status": fit.status.value,
         "objective": fit.objective,
@@ -333,6 +352,9 @@ def _curve(fit: Fit) -> dict[str, Any]:
 
 
 def hash_table(file: Path) -> str:
-    """Return the SHA-256 of a file, by which a reader knows that the file was not changed."""
+    """Return the SHA-256 of a file.
+
+    By it a reader knows that the file was not changed.
+    """
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

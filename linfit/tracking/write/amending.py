@@ -16,7 +16,10 @@ AMENDED_RUNS_PER_QUERY = 500
 
 
 def amend_runs(connection: Connection, amendments: Mapping[str, Amendment]) -> None:
-    """Amend the runs with these ids; a param or metric that a run has already is left as it is."""
+    """Amend the runs with these ids.
+
+    A param or metric that a run has already is left as it is.
+    """
     for run_ids in split_sequence(list(amendments), AMENDED_RUNS_PER_QUERY):
         few = {run_id: amendments[run_id] for run_id in run_ids}
         # First: with it SQLite takes the lock, so that what is read later stays true.

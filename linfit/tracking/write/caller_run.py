@@ -24,7 +24,10 @@ _handed: ContextVar[str] = ContextVar("handed", default="")
 
 
 def find_caller_run() -> str:
-    """Return the id of the run that is active in this thread, or in MLFLOW_RUN_ID; else empty."""
+    """Return the id of the caller's active run, else empty.
+
+    It is active in this thread, or named by MLFLOW_RUN_ID.
+    """
     run = _active_run()
     if run is not None:
         return str(run.info.run_id)
@@ -33,9 +36,9 @@ def find_caller_run() -> str:
 
 @contextmanager
 def use_caller_run(run_id: str) -> Iterator[None]:
-    """Take a run as the caller's within the block, unless another is active.
+    """Take a run as the caller's, unless another is active.
 
-    An empty id changes nothing.
+    It is the caller's within the block. An empty id changes nothing.
     """
     token = _handed.set(run_id or _handed.get())
     try:
@@ -45,14 +48,17 @@ def use_caller_run(run_id: str) -> Iterator[None]:
 
 
 def find_chosen_experiment() -> str | None:
-    """Return the experiment that `mlflow.set_experiment` or the environment names, None if none."""
+    """Return the experiment that `mlflow.set_experiment` or the environment names.
+
+    None if they name none.
+    """
     own_id = os.environ.get(EXPERIMENT_ID_VARIABLE)  # `mlflow.set_experiment` sets it too
     if own_id:
         # slow to import
         from linfit.tracking.store.experiments import find_experiment_by_id
 
         get_uri = getattr(sys.modules.get("mlflow"), "get_tracking_uri", None)
-        found = find_experiment_by_id(None if get_uri is None else get_uri(), own_id)
+        found = find_experiment_by_id(get_uri and get_uri(), own_id)
         if found:
             return found
         _tell_missing(own_id)
@@ -60,7 +66,7 @@ def find_chosen_experiment() -> str | None:
 
 
 def has_chosen_experiment(experiment_id: str) -> bool:
-    """Return True for the experiment that the calling program works in itself."""
+    """Return True for the experiment that the caller works in itself."""
     run = _active_run()
     if run is not None and run.info.experiment_id == experiment_id:
         return True
@@ -69,7 +75,7 @@ def has_chosen_experiment(experiment_id: str) -> bool:
 
 def _active_run() -> Any:
     active_run = getattr(sys.modules.get("mlflow"), "active_run", None)
-    return active_run() if active_run is not None else None
+    return active_run and active_run()
 
 
 @cache

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,7 +65,10 @@ MAX_CONCURRENT_RUNS = 8
 
 
 class ClientRecorder:
-    """Write to `store`, into the MLflow experiment with this name, which is created if absent."""
+    """Write to `store`, into the MLflow experiment of this name.
+
+    The experiment is created if absent.
+    """
 
     def __init__(self, store: Store, experiment: str) -> None:
         ensure_store(store)
@@ -121,7 +125,7 @@ class ClientRecorder:
         A database has only one writer at a time.
         """
         if not self.store.is_server:
-            return [call(item) for item in items]
+            return list(map(call, items))
         with ThreadPoolExecutor(MAX_CONCURRENT_RUNS) as pool:
             futures = [pool.submit(call, item) for item in items]
             try:
@@ -188,13 +192,11 @@ class ClientRecorder:
         return History(self.store, self.client, self.experiment_id)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        for few in split_sequence(
-            [RunTag(key, value) for key, value in tags.items()], TAGS_PER_REQUEST
-        ):
+        for few in split_sequence(list(starmap(RunTag, tags.items())), TAGS_PER_REQUEST):
             self._send(self.client.log_batch, run_id, tags=few)
 
     def amend_runs(self, amendments: Mapping[str, Amendment]) -> None:
-        """Amend the runs in their order, the last one alone after the others."""
+        """Amend the runs in order, the last alone after the others."""
         *others, last = amendments.items()
         self._each(self._amend, others)
         self._amend(last)
@@ -229,9 +231,7 @@ class ClientRecorder:
         return call_with_retry(self.store, call, *arguments, **named)
 
     def _params(self, run_id: str, params: Mapping[str, str]) -> None:
-        for few in split_sequence(
-            [Param(key, value) for key, value in params.items()], PARAMS_PER_REQUEST
-        ):
+        for few in split_sequence(list(starmap(Param, params.items())), PARAMS_PER_REQUEST):
             self._send(self.client.log_batch, run_id, params=few)
 
     def _create(self, row: RunRecord) -> str:
@@ -366,7 +366,10 @@ def build_dataset_input(dataset: run_records.DatasetRecord) -> DatasetInput:
 
 
 def describe_source() -> dict[str, str]:
-    """Return the tags that MLflow itself sets on a run that is started in a script."""
+    """Return the source tags that MLflow sets itself.
+
+    It sets them on a run that is started in a script.
+    """
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):

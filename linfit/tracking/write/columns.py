@@ -26,7 +26,10 @@ NULL_COLUMNS = frozenset({"deleted_time"})
 
 
 def find_obstacle(engine: Engine) -> str:
-    """Return why blocks cannot be written into a database; empty where nothing is in the way."""
+    """Return why blocks cannot be written into a database.
+
+    Empty where nothing is in the way.
+    """
     names = [table.name for table in COLUMNS]
     found = inspect(engine).get_multi_columns(filter_names=names)
     tables = {}
@@ -68,7 +71,9 @@ def _kinds(table: Table, name: str) -> tuple[type, ...]:
         return INTEGER_TYPES
     if name == "is_nan":
         return FLAG_TYPES
-    return NUMBER_TYPES if name == "value" and table in (METRICS, LATEST) else TEXT_TYPES
+    if name == "value" and table in (METRICS, LATEST):
+        return NUMBER_TYPES
+    return TEXT_TYPES
 
 
 def _is_demanded(column: Mapping[str, Any]) -> bool:

@@ -63,12 +63,11 @@ ANALYZE_TIMEOUT = 0.2
 
 
 class DatabaseRecorder:
-    """Add blocks of runs to the database of `client`; start and end single runs and parents through
-    `client`.
+    """Add blocks of runs to the database of `client`.
 
-    Blocks are written by a thread, in their order, while the main thread goes on. Everything else
-    waits for them. `parent` is the process that this one records for: if that is gone, nothing is
-    added.
+    Single runs and parents are started and ended through `client`. Blocks are written by a thread,
+    in their order, while the main thread goes on. Everything else waits for them. `parent` is the
+    process that this one records for: if that is gone, nothing is added.
     """
 
     def __init__(self, client: ClientRecorder, parent: int | None = None) -> None:
@@ -113,7 +112,10 @@ class DatabaseRecorder:
         return self.log_runs_async(rows).result()
 
     def log_runs_async(self, rows: Sequence[RunRecord]) -> Future[list[str]]:
-        """Write all runs in one transaction, which adds each of them as a finished run, or none."""
+        """Write all runs in one transaction.
+
+        It adds each of them as a finished run, or none.
+        """
         if not rows:
             return call_now(list)
         if self._is_right is False:
@@ -200,7 +202,9 @@ class DatabaseRecorder:
             ) from error
         if self._is_right is None:
             self._is_right = self._reads_back(block)
-        return block.run_ids if self._is_right else self._replace(block, rows)
+        if self._is_right:
+            return block.run_ids
+        return self._replace(block, rows)
 
     def _write(self, block: RunBlock) -> None:
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -252,10 +256,10 @@ class DatabaseRecorder:
 
 
 def best_recorder_for(client: ClientRecorder, parent: int | None = None) -> Recorder:
-    """Return a DatabaseRecorder if the store is a database whose columns are known; else the
-    client.
+    """Return a DatabaseRecorder if possible, else the client.
 
-    `parent` is the process that the recorder works for.
+    It is possible if the store is a database whose columns are known. `parent` is the process that
+    the recorder works for.
     """
     if client.store.file is not None:
         make_commits_durable(find_engine(client))
@@ -274,10 +278,10 @@ def _warn(client: ClientRecorder, why: str) -> None:
 
 
 def analyze(file: Path) -> None:
-    """Have SQLite sample how the rows of a database are distributed; do nothing if it is locked.
+    """Have SQLite sample how a database's rows are distributed.
 
-    This takes a few hundredths of a second. Without it, MLflow's search sorted by a metric compares
-    every run with every other: 10,000 runs took 5 s instead of 0.04 s.
+    Do nothing if it is locked. This takes a few hundredths of a second. Without it, MLflow's search
+    sorted by a metric compares every run with every other: 10,000 runs took 5 s instead of 0.04 s.
     """
     with (
         suppress(sqlite3.OperationalError),
@@ -288,7 +292,7 @@ def analyze(file: Path) -> None:
 
 
 def make_commits_durable(engine: Engine) -> None:
-    """Have every commit of a SQLite engine on the disk when it returns.
+    """Have a SQLite engine's commits on disk when they return.
 
     This includes the commits of MLflow's sessions.
     """
@@ -301,7 +305,7 @@ def _ask_durability(connection: sqlite3.Connection, *_: object) -> None:
 
 
 def find_engine(client: ClientRecorder) -> Engine:
-    """Return the engine that the client writes through, with its pool of connections."""
+    """Return the client's engine, with its pool of connections."""
     engine: Engine = _get_store(client.store.uri).engine
     return engine
 

@@ -18,9 +18,10 @@ from linfit.tracking.write.recorder import Recorder
 
 
 def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
-    """Return the recorder that `tracking` asks for, with its store, which is created if absent.
+    """Return the recorder for `tracking`, with its store.
 
-    RecordingError if that fails, here or in the recorder's `wait_until_open`.
+    The store is created if absent. RecordingError if that fails, here or in the recorder's
+    `wait_until_open`.
     """
     if isinstance(tracking, NoTracking):
         discard_process()
@@ -49,10 +50,10 @@ def open_recorder(tracking: Tracking, experiment: str) -> Recorder:
 def open_recorder_here(
     tracking: MLflowTracking, experiment: str, parent: int | None = None
 ) -> Recorder:
-    """Return the fastest recorder that the store allows, which writes to MLflow from this process.
+    """Return the fastest recorder that writes from this process.
 
-    `parent` is the process that this one records for, if any. RecordingError if the store cannot be
-    opened.
+    It is the fastest that the store allows. `parent` is the process that this one records for, if
+    any. RecordingError if the store cannot be opened.
     """
     from linfit.tracking.write.client import ClientRecorder
 

@@ -40,12 +40,12 @@ NamedValues = Mapping[str, Any]
 
 
 def find_difference(client: MlflowClient, block: RunBlock) -> str:
-    """Name what the client reads otherwise than it was written; empty where nothing differs.
+    """Name what the client reads otherwise than written.
 
-    The first, middle and last run of a block are read.
+    Empty where nothing differs. The first, middle and last run of a block are read.
     """
-    indices = (0, len(block.run_ids) // 2, -1)
-    sample = list(dict.fromkeys(block.run_ids[index] for index in indices))
+    ids = block.run_ids
+    sample = list(dict.fromkeys((ids[0], ids[len(ids) // 2], ids[-1])))
     listed = ", ".join(f"'{run_id}'" for run_id in sample)
     runs = client.search_runs([str(block.experiment_id)], f"attributes.run_id IN ({listed})")
     found = {run.info.run_id: run for run in runs}
@@ -60,7 +60,10 @@ def find_difference(client: MlflowClient, block: RunBlock) -> str:
 
 
 def remove_runs(connection: Connection, run_ids: Sequence[str]) -> None:
-    """Delete every row of these runs, and datasets that no run uses any more."""
+    """Delete every row of these runs.
+
+    Datasets that no run uses any more are deleted too.
+    """
     for some in split_sequence(list(run_ids), RUNS_PER_STATEMENT):
         used = INPUTS.c.destination_id.in_(some)
         query = select(INPUTS.c.input_uuid, INPUTS.c.source_id).where(used)
@@ -97,17 +100,20 @@ def _given(block: RunBlock, sample: Sequence[str]) -> dict[str, RunFacts]:
 
 def _read(client: MlflowClient, run: Run, curves: Sequence[str]) -> RunFacts:
     """Return the content of a run as the client has it."""
-    datasets = [] if run.inputs is None else [used.dataset for used in run.inputs.dataset_inputs]
-    histories = {key: client.get_metric_history(run.info.run_id, key) for key in curves}
+    datasets = []
+    if run.inputs is not None:
+        given = [used.dataset for used in run.inputs.dataset_inputs]
+        datasets = [(dataset.name, dataset.digest) for dataset in given]
+    found = {}
+    for key in curves:
+        points = client.get_metric_history(run.info.run_id, key)
+        found[key] = {(_number(one.value), one.step, one.timestamp) for one in points}
     return {name: getattr(run.info, name) for name in RUN_FIELDS} | {
         "params": run.data.params,
         "tags": run.data.tags,
         "metrics": {key: _number(value) for key, value in run.data.metrics.items()},
-        "datasets": [(dataset.name, dataset.digest) for dataset in datasets],
-        "curves": {
-            key: {(_number(one.value), one.step, one.timestamp) for one in points}
-            for key, points in histories.items()
-        },
+        "datasets": datasets,
+        "curves": found,
     }
 
 
@@ -132,7 +138,9 @@ def _curves(rows: Sequence[NamedValues]) -> dict[str, set[tuple[Any, ...]]]:
     for row in rows:
         points.setdefault(row["key"], set()).add((_value(row), row["step"], row["timestamp"]))
     single = [key for key, found in points.items() if len(found) == 1]
-    return {key: found for key, found in points.items() if key not in single[1:]}
+    for key in single[1:]:
+        del points[key]
+    return points
 
 
 def _value(row: NamedValues) -> float | None:

@@ -28,13 +28,22 @@ class Recorder(Protocol):
         """Id of the MLflow experiment; empty if nothing is recorded."""
 
     def wait_until_open(self) -> None:
-        """Wait until the store is open; RecordingError if it cannot be opened."""
+        """Wait until the store is open.
+
+        RecordingError if it cannot be opened.
+        """
 
     def start_run(self, row: RunRecord) -> str:
-        """Start a RUNNING run with the row's tags and params, and return its id."""
+        """Start a RUNNING run of the row; return its id.
+
+        It has the row's tags and params.
+        """
 
     def resume_run(self, run_id: str, tags: dict[str, str]) -> None:
-        """Set a run that has ended, or whose process was killed, to RUNNING, and add tags."""
+        """Set a run to RUNNING, and add tags.
+
+        It had ended, or its process was killed.
+        """
 
     def end_run(
         self,
@@ -61,13 +70,19 @@ class Recorder(Protocol):
         """
 
     def log_artifacts(self, run_id: str, files: Sequence[Path], folder: str | None = None) -> None:
-        """Copy files to the artifacts of a run, into a folder if one is named."""
+        """Copy files to a run's artifacts.
+
+        They go into a folder if one is named.
+        """
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
 
     def amend_runs(self, amendments: Mapping[str, Amendment]) -> None:
-        """Add what recorded runs lack, by run id; leave runs that have it as they are."""
+        """Add what recorded runs lack, by run id.
+
+        Runs that have it are left as they are.
+        """
 
     def experiment_tags(self) -> dict[str, str]:
         """Return the tags of the MLflow experiment."""
@@ -76,20 +91,23 @@ class Recorder(Protocol):
         """Set tags of the MLflow experiment."""
 
     def find_children(self, parent: str, retries: Mapping[int, str] = {}) -> dict[int, str]:
-        """Return the ids of a sweep's complete runs by row, without runs that are retried.
+        """Return the ids of a sweep's complete runs by row.
 
-        Runs that were recorded in part are deleted.
+        Runs that are retried are left out. Runs that were recorded in part are deleted.
         """
 
     def open_history(self) -> History | None:
-        """Return access to the earlier runs of the store; None if nothing is recorded."""
+        """Return access to the store's earlier runs.
+
+        None if nothing is recorded.
+        """
 
     def how_to_view(self) -> str:
         """Return a command or an address that shows the runs."""
 
 
 def call_now(call: Callable[..., _T], *arguments: Any) -> Future[_T]:
-    """Make a call now, and return its result or error as a Future."""
+    """Call now, and return the result or error as a Future."""
     future: Future[_T] = Future()
     try:
         future.set_result(call(*arguments))

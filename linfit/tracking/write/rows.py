@@ -102,7 +102,7 @@ class RunBlock:
     def build_input_records(
         self, known: Mapping[DatasetKey, str], ids: Iterator[str]
     ) -> TableRecords:
-        """Return the records of new datasets, and of which run used which dataset.
+        """Return records of new datasets, and of each run's use.
 
         `known` maps the datasets of the MLflow experiment to their ids.
         """
@@ -125,11 +125,10 @@ class RunBlock:
 def build_run_block(
     rows: Sequence[RunRecord], ids: Iterator[str], experiment: int, artifacts: str
 ) -> RunBlock:
-    """Return `rows` as new runs of the MLflow experiment with this id, whose artifacts are in
-    `artifacts`.
+    """Return `rows` as new runs of an MLflow experiment.
 
-    The records are ordered by run: besides the primary key of `metrics`, two indexes start with the
-    run.
+    The experiment has this id, and its artifacts are in `artifacts`. The records are ordered by
+    run: besides the primary key of `metrics`, two indexes start with the run.
     """
     block = RunBlock([next(ids) for _ in rows], experiment)
     runs, tags, params, metrics, latest = block.records.values()
@@ -154,13 +153,12 @@ def build_run_block(
 
 
 class RunIds:
-    """Iterate over ids as MLflow makes them, hexadecimal UUIDs of version 4, each greater than the
-    last.
+    """Iterate over hexadecimal UUIDs, each greater than the last.
 
-    The runs of a sweep are then neighbours in every index, and inserting them costs less than half.
-    The first six digits are drawn once, the next six count, the rest is drawn for each id: they
-    differ from those of any other process. This is no generator: a signal that is raised within one
-    ends it, and later runs would get no id.
+    They are version 4, as MLflow makes them. The runs of a sweep are then neighbours in every
+    index, and inserting them costs less than half. The first six digits are drawn once, the next
+    six count, the rest is drawn for each id: they differ from those of any other process. This is
+    no generator: a signal that is raised within one ends it, and later runs would get no id.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,10 @@ VALUES_PER_STATEMENT = 6000
 
 
 def insert_block(connection: Connection, block: RunBlock, ids: Iterator[str]) -> bool:
-    """Insert a block within a transaction; return False if its MLflow experiment was deleted."""
+    """Insert a block within a transaction.
+
+    Return False if its MLflow experiment was deleted.
+    """
     if connection.dialect.name == SQLITE:
         # Take the lock now, so that what is read below stays true.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -46,12 +49,11 @@ def is_active(connection: Connection, experiment: int) -> bool:
 
 
 def insert_records(connection: Connection, table: Table, records: Sequence[TableRecord]) -> None:
-    """Insert records, as tuples if the driver takes them: SQLAlchemy's handling would cost half as
-    much again.
+    """Insert records, as tuples if the driver takes them.
 
-    SQLite gets hundreds of rows with each statement, which takes a quarter less time. Its driver
-    releases the interpreter's lock while a statement runs: a thread can insert while the main
-    thread fits.
+    SQLAlchemy's handling would cost half as much again. SQLite gets hundreds of rows with each
+    statement, which takes a quarter less time. Its driver releases the interpreter's lock while a
+    statement runs: a thread can insert while the main thread fits.
     """
     if not records:
         return
@@ -77,7 +79,10 @@ def insert_records(connection: Connection, table: Table, records: Sequence[Table
 
 
 def find_known_datasets(connection: Connection, block: RunBlock) -> dict[DatasetKey, str]:
-    """Return the ids of those datasets of a block that its MLflow experiment has already."""
+    """Return the ids of a block's datasets that exist already.
+
+    Only datasets of its MLflow experiment count.
+    """
     columns = DATASETS.c
     query = select(columns.name, columns.digest, columns.dataset_uuid).where(
         columns.experiment_id == block.experiment_id

@@ -9,7 +9,8 @@ data, are paired.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,15 @@ from linfit.views.analysis.sweep_data import SweepData
 MOST_ENTRIES = 100
 #: Validation or training losses no further apart than this factor are equal but for rounding.
 ROUNDING_FACTOR = {"float32": 1 + 1e-5, "float64": 1 + 1e-12}
+
+
+@dataclass(frozen=True)
+class ComparedSweep:
+    """The comparison of a sweep's methods, and the file of its twins if it has any."""
+
+    data: SweepData
+    comparison: Comparison
+    files: Sequence[Path] = ()
 
 
 def compare_methods(swept: SweepData) -> Comparison:

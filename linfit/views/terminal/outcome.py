@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
 from linfit.engine.prediction.predict import predict_from_fit
@@ -11,29 +11,35 @@ from linfit.problem.theory.digits import estimate_digits
 from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RecordedRun, RunResult
 from linfit.system.output import print_to_stderr
-from linfit.tracking.schema import mlflow_names
 from linfit.tracking.secrets.masking import mask
 from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
+from linfit.views.terminal.sweep_outcome import show_failures, show_sweep
 from linfit.views.terminal.tables import (
-    FitLine,
     describe_theory,
     format_curve,
-    format_fits,
     format_number,
     format_weights,
     list_points,
     open_console,
 )
 
+if TYPE_CHECKING:  # a single fit does without pandas
+    from linfit.views.analysis.compare import ComparedSweep
+
 #: Own terms that are printed.
 MOST_OWN_TERMS = 16
 
 
-def show_outcome(result: RunResult, as_json: bool) -> bool:
+def show_outcome(
+    result: RunResult,
+    as_json: bool,
+    compared: ComparedSweep | None = None,
+    all_fits: bool = False,
+) -> bool:
     """Print what was run, failures last and on stderr.
 
-    Return True if any fit failed.
+    Of a sweep the ten best fits are printed, or all. Return True if any fit failed.
     """
     failures = [done for done in result.completed if done.status is Status.FAILED]
     # Jobs of other launchers are single runs without a sweep.
@@ -42,15 +48,10 @@ def show_outcome(result: RunResult, as_json: bool) -> bool:
         rows = [{**done.result, "run_id": done.run_id} for done in result.completed]
         print_json(rows)
     elif several:
-        _sweep(result)
+        show_sweep(result, compared, all_fits)
     elif result.completed and not failures:
         _fit(result, result.completed[-1])
-
-    for done in failures:
-        print_to_stderr(f"linfit: {done.name} FAILED\n{done.result['error']}")
-    if failures:
-        names = "; ".join(f"{done.name} ({_last_line(done)})" for done in failures)
-        print_to_stderr(f"linfit: {len(failures)} of {len(result.completed)} fits failed: {names}")
+    show_failures(failures, len(result.completed), all_fits)
     return bool(failures)
 
 
@@ -141,24 +142,3 @@ def _digits(fit: Fit) -> None:
         names, _ = fit.own_weights
         texts = [format_weights(row) for row in expected.user_terms.tolist()]
         out.print(f"of own terms   {_list_terms(names, texts)}")
-
-
-def _sweep(result: RunResult) -> None:
-    """Print the table of a sweep, and how its fits ended."""
-    out = open_console()
-    by = (
-        mlflow_names.EXCESS
-        if result.recorded is None
-        else mlflow_names.read_ranking_loss(result.recorded.row.tags)
-    )
-    out.print(format_fits([FitLine.from_completed(done, by) for done in result.completed]))
-    number = Counter(done.status for done in result.completed)
-    counts = ", ".join(f"{number[status]} {status.value}" for status in Status if number[status])
-    out.print(f"{len(result.completed)} fits: {counts}")
-    if result.sweep_id:
-        out.print(f"sweep     {result.sweep_id}")
-    out.print(f"browse    {escape_markup(result.where)}")
-
-
-def _last_line(done: CompletedFit) -> str:
-    return (done.result["error"] or "").strip().splitlines()[-1]

@@ -15,6 +15,19 @@ from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import format_number, format_table, format_weights, open_console
 
+#: Columns in the order in which a narrow terminal loses them: of stacks, and of the theory.
+EXPENDABLE_STACK_COLUMNS = ("why", "gradient", "model", "dtype", "loss", "blocks", "optimizers")
+EXPENDABLE_THEORY_COLUMNS = (
+    "noise floor",
+    "digits",
+    "rank",
+    "eigenvalues",
+    "contraction",
+    "min loss",
+    "κ",
+    "fits",
+    "optimal lr",
+)
 MOST_SWEPT_VALUES = 8
 MOST_PLAN_ROWS = 20
 
@@ -58,7 +71,8 @@ def _stacks(stacks: Sequence[PlannedStack]) -> Table:
     columns = _transpose([_stack(stack) for stack in stacks]) or {"engine": []}
     if not any(stack.why for stack in stacks):
         columns.pop("why", None)
-    return format_table(columns, ("fits", "blocks", "memory", "time"))
+    numeric = ("fits", "blocks", "memory", "time")
+    return format_table(columns, numeric, EXPENDABLE_STACK_COLUMNS)
 
 
 def _transpose(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
@@ -93,7 +107,8 @@ def _print_theory(forecasts: Sequence[Forecast]) -> None:
     shown = forecasts[:MOST_PLAN_ROWS]
     columns = _transpose([_forecast(forecast) for forecast in shown])
     filled = {title: cells for title, cells in columns.items() if any(cells)}
-    out.print(format_table(filled, filled.keys() - {"theory", "optimizer"}))
+    numeric = filled.keys() - {"theory", "optimizer"}
+    out.print(format_table(filled, numeric, EXPENDABLE_THEORY_COLUMNS))
     optima = [(forecast.problem, forecast.optimum) for forecast in shown if forecast.optimum]
     for problem, optimum in dict.fromkeys(optima):
         weights = format_weights([format_number(weight) for weight in optimum or ()])

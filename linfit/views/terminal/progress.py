@@ -28,6 +28,8 @@ MOST_MARKS = 30
 MARK_SECONDS = 1.0
 #: Columns of a terminal that has room for the whole bar.
 WIDE_TERMINAL = 80
+#: Columns of a terminal that has room for what Ctrl-C keeps.
+KEPT_TERMINAL = 110
 #: Columns of a terminal that has room for the time that is left.
 NARROW_TERMINAL = 40
 
@@ -171,11 +173,24 @@ class ProgressBar:
             self.task,
             completed=spent,
             total=None if left is None else spent + left,
-            fits=f"{self.done}/{self.total} fits",
+            fits=self._describe_progress(),
             rate=_rate(made / seconds) if seconds and made else "",
             left="" if left is None else f"{timedelta(seconds=ceil(left))} left",
             trouble=", ".join(trouble),
         )
+
+    def _describe_progress(self) -> str:
+        """Return the fits that are recorded, which Ctrl-C keeps, and the share of steps made.
+
+        Many fits run together: long before the first of them is recorded, their steps go on.
+        """
+        fits = f"{self.done}/{self.total} fits"
+        if self.total == 1 or self.done == self.total or not self.steps:
+            return fits
+        share = f"{min(self.made + self.spared, self.steps) / self.steps:.0%} of steps"
+        if self.console.width < KEPT_TERMINAL:
+            return f"{fits}, {share}"
+        return f"{fits}, {share}, Ctrl-C keeps {self.done}"
 
 
 def _rate(value: float) -> str:

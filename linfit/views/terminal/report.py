@@ -95,8 +95,11 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
     out.print(f"report  {escape_markup(str(file))}")
 
 
-def format_terminal_leaderboard(comparison: Comparison) -> Table:
-    """Return the leaderboard as a table for the terminal."""
+def format_terminal_leaderboard(comparison: Comparison, most: int | None = None) -> Table:
+    """Return the leaderboard, or its first entries, as a table for the terminal."""
     board = format_leaderboard(comparison)
-    columns = dict(zip(board.titles, map(list, zip(*board.rows, strict=True)), strict=True))
-    return format_table(columns, NUMERIC_COLUMNS, EXPENDABLE_COLUMNS)
+    rows = board.rows[:most]
+    columns = dict(zip(board.titles, map(list, zip(*rows, strict=True)), strict=True))
+    more = len(board.rows) - len(rows)
+    caption = f"{more} more: linfit report prints all" if more else ""
+    return format_table(columns, NUMERIC_COLUMNS, EXPENDABLE_COLUMNS, caption)

@@ -14,6 +14,7 @@ from linfit.views.report.json_data import print_json
 from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.sketch import SKETCH_MARGIN, draw_sketch
 from linfit.views.terminal.tables import (
+    MOST_LISTED_FITS,
     FitLine,
     describe_theory,
     format_curve,
@@ -55,7 +56,8 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
         out.print(f"config schema  {escape_markup(str(schema))}")
     if record.kind == mlflow_names.SWEEP:
         by = mlflow_names.read_ranking_loss(record.tags)
-        out.print(format_fits([FitLine.from_run(child, by) for child in children], all_rows))
+        lines = [FitLine.from_run(child, by) for child in children]
+        out.print(format_fits(lines, None if all_rows else MOST_LISTED_FITS))
     else:
         _fit(record)
     files = record.list_artifacts()

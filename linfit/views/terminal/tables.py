@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from shutil import get_terminal_size
@@ -39,6 +38,9 @@ LONGEST_NUMBER = 24
 #: The most columns without room that are named; more are counted.
 MOST_NAMED_COLUMNS = 6
 NO_VALUE = "–"
+#: What stands before the status of a fit that is lost, and its colour: neither tells alone.
+STATUS_MARKS = {"diverged": "!", "failed": "×"}
+STATUS_COLOURS = {"!": "yellow", "×": "red"}
 #: Printed for an empty text, such as that of an environment variable.
 UNSET_VALUE = "unset"
 
@@ -128,16 +130,18 @@ def open_console(file: IO[str] | None = None) -> Console:
     return plain
 
 
-def format_fits(lines: Sequence[FitLine], all_rows: bool = False) -> Table:
+def format_fits(
+    lines: Sequence[FitLine], most: int | None = MOST_LISTED_FITS, rest: str = "--all"
+) -> Table:
     """Return a table of the fits, best first.
 
-    At most 100 unless all are asked for.
+    At most 100 unless another number or all are asked for. `rest` is what shows the others.
     """
     ranked = sorted(lines, key=lambda line: line.compared)
-    shown = ranked if all_rows else ranked[:MOST_LISTED_FITS]
+    shown = ranked[:most]
     columns = {
         "run": [line.name for line in shown],
-        "status": [line.status for line in shown],
+        "status": [status_with_mark(line.status) for line in shown],
         "loss": [format_number(line.loss) for line in shown],
         "excess loss": [format_number(line.excess) for line in shown],
         "distance": [format_number(line.distance) for line in shown],
@@ -145,7 +149,9 @@ def format_fits(lines: Sequence[FitLine], all_rows: bool = False) -> Table:
     }
     if any(line.run_id for line in lines):
         columns["run id"] = [line.run_id[:12] for line in shown]
-    caption = f"the best {MOST_LISTED_FITS} of {len(ranked)}" if len(shown) < len(ranked) else ""
+    caption = (
+        f"the best {most} of {len(ranked)}: --all prints all" if len(shown) < len(ranked) else ""
+    )
     numeric = ("loss", "excess loss", "distance")
     expendable = ("weights", "run id", "distance", "loss")
     return format_table(columns, numeric, expendable, caption, kept="excess loss")
@@ -201,13 +207,34 @@ def format_table(
             width=width,
         )
     for row in zip(*(columns[title] for title in shown), strict=True):
-        table.add_row(*map(escape_markup, row))
+        cells = [_mark_cell(title, cell) for title, cell in zip(shown, row, strict=True)]
+        table.add_row(*cells)
     return table
 
 
+def _mark_cell(title: str, cell: str) -> str:
+    """Return a cell as markup, a status that is a loss with its colour."""
+    text = escape_markup(cell)
+    colour = STATUS_COLOURS.get(cell.split(" ")[0])
+    return f"[{colour}]{text}[/]" if title == "status" and colour else text
+
+
+def mark_status(status: str) -> str:
+    """Return a status as markup: with a mark and a colour if the fit is lost."""
+    text = status_with_mark(status)
+    colour = STATUS_COLOURS.get(text.split(" ")[0])
+    return f"[{colour}]{text}[/]" if colour else text
+
+
+def status_with_mark(status: str) -> str:
+    """Return a status with a mark before it if the fit is lost."""
+    mark = STATUS_MARKS.get(status.split(" ")[0])
+    return f"{mark} {status}" if mark else status
+
+
 def _least_width(texts: Sequence[str]) -> int:
-    """Return the width to which text may be folded so that no number in it is."""
-    words = (len(word) for text in texts for word in text.split() if re.search(r"\d", word))
+    """Return the width to which text may be folded so that no word in it is, unless it is long."""
+    words = (len(word) for text in texts for word in text.split())
     return max(FOLDED_WIDTH, min(LONGEST_NUMBER, max(words, default=0)))
 
 

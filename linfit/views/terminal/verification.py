@@ -17,6 +17,8 @@ from linfit.views.terminal.tables import NO_VALUE, UNSET_VALUE, format_table, op
 EXIT_IDENTICAL = 0
 EXIT_DIFFER = 1
 EXIT_UNVERIFIABLE = 2
+#: Columns in the order in which a narrow terminal loses them.
+EXPENDABLE_CHECKS = ("engine", "status", "other engine", "weights differ", "losses differ")
 
 
 def show_verification(verification: Verification, as_json: bool) -> int:
@@ -102,7 +104,7 @@ def _table(checks: Sequence[Check]) -> Table:
         row = (*own, *_cells(check.other, check.status))
         for title, cell in zip(columns, row, strict=True):
             columns[title].append(cell)
-    return format_table(columns, numeric, ("engine", "status"))
+    return format_table(columns, numeric, EXPENDABLE_CHECKS)
 
 
 def _cells(other: Agreement | None, status: str) -> tuple[str, ...]:

@@ -24,7 +24,10 @@ OPEN = "open"
 
 
 def receive_frame(connection: Connection) -> bytes | None:
-    """Return the next message; None if the other process has ended, even within a message."""
+    """Return the next message; None if the other process has ended.
+
+    It may have ended within a message.
+    """
     try:
         return connection.recv_bytes()
     except (EOFError, OSError):

@@ -51,7 +51,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def prestart_process(words: Sequence[str]) -> None:
-    """Start the recording process for a command with these words, if that saves time."""
+    """Start the recording process early, if that saves time.
+
+    It is for a command with these words.
+    """
     if "mlflow" in sys.modules or is_windows() or _waiting:
         return
     if should_prestart(words):
@@ -59,7 +62,10 @@ def prestart_process(words: Sequence[str]) -> None:
 
 
 def should_prestart(words: Sequence[str]) -> bool:
-    """Return True if a command with these words records in a SQLite file, as far as they tell."""
+    """Return True if a command seems to record in SQLite.
+
+    That is in a file, as far as the command's words tell.
+    """
     if not WORDS_WITHOUT_RECORDER.isdisjoint(word.partition("=")[0] for word in words):
         return False
     typed = [word.removeprefix(URI_OVERRIDE) for word in words if word.startswith(URI_OVERRIDE)]
@@ -68,7 +74,10 @@ def should_prestart(words: Sequence[str]) -> bool:
 
 
 def start_process(elsewhere: bool) -> None:
-    """Start the recording process; `elsewhere` is True if the store is not the default one."""
+    """Start the recording process.
+
+    `elsewhere` is True if the store is not the default one.
+    """
     # If no process can be started, this one records.
     with suppress(OSError):
         program = SERVER_PROGRAM.format(
@@ -82,7 +91,10 @@ def start_process(elsewhere: bool) -> None:
 
 
 def take_process() -> ChildProcess | None:
-    """Return the recording process to the first caller; None to others, or if none was started."""
+    """Return the recording process to the first caller.
+
+    None to others, or if none was started.
+    """
     return _waiting.pop() if _waiting else None
 
 

@@ -47,14 +47,15 @@ class SerialWorker:
         return future
 
     def submit_unless_failed(self, call: Callable[..., _T], *arguments: Any) -> Future[_T]:
-        """Queue a call that fails at once if one before it in the queue fails with RecordingError.
+        """Queue a call that fails at once after a failed one.
 
-        It would otherwise wait as long for the same reason.
+        A failed one is a call before it in the queue that raised RecordingError. It would otherwise
+        wait as long for the same reason.
         """
         return self.submit(self._run_unless_failed, self._failures, call, *arguments)
 
     def wait_until_idle(self) -> None:
-        """Return when all queued calls have ended, with a result or an error."""
+        """Wait until all queued calls have ended, with result or error."""
         self.submit(lambda: None).result()
 
     def _run_unless_failed(self, failures: int, call: Callable[..., _T], *arguments: Any) -> _T:
@@ -69,10 +70,10 @@ class SerialWorker:
 
 
 class ChildProcess:
-    """A process that is started with a connection to this one, whose handle is the last word of its
-    program.
+    """A process that is started with a connection to this one.
 
-    It has a session of its own: Ctrl-C reaches only this process, which then ends the child.
+    The connection's handle is the last word of its program. It has a session of its own: Ctrl-C
+    reaches only this process, which then ends the child.
     """
 
     def __init__(self, program: Sequence[str]) -> None:
@@ -91,7 +92,7 @@ class ChildProcess:
             )
 
     def send(self, message: object) -> None:
-        """Send a message. If the child has ended, only `receive` shows it."""
+        """Send a message; only `receive` shows if the child has ended."""
         content = pickle.dumps(message)
         with suppress(OSError):
             self._connection.send_bytes(content)
@@ -102,13 +103,13 @@ class ChildProcess:
         return None if frame is None else pickle.loads(frame)
 
     def discard(self) -> None:
-        """Let the child end as soon as it is idle, and return at once."""
+        """Let the child end once idle, and return at once."""
         self._connection.close()
         # Its exit code is read by a thread: the child would otherwise stay as a zombie.
         threading.Thread(target=self.process.wait, name="linfit-reaper", daemon=True).start()
 
     def wait(self) -> int:
-        """Close the connection, wait for the child's end, and return its exit code."""
+        """Close the connection, wait for the child, return its exit code."""
         self._connection.close()
         return self.process.wait()
 

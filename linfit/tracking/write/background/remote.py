@@ -33,10 +33,10 @@ class ProcessEndedError(RecordingError):
 
 
 class RemoteRecorder:
-    """Have the recording process open the store and record; if that process ends early, go on here.
+    """Have the recording process open the store and record.
 
-    An error that is raised there is raised here. An unexpected one becomes RuntimeError with its
-    traceback.
+    If that process ends early, go on here. An error that is raised there is raised here. An
+    unexpected one becomes RuntimeError with its traceback.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ PARENT_PAUSE = 0.1
 
 
 class RecorderServer:
-    """Serve the process `parent`: open its recorder, then call the recorder's methods."""
+    """Serve `parent`: open its recorder, then call the recorder's methods."""
 
     def __init__(self, connection: Connection, parent: int) -> None:
         self.connection = connection
@@ -90,9 +90,10 @@ class LogForwarder(logging.Handler):
 
 
 def serve_recorder(parent: int, scratch: str, elsewhere: bool, handle: int) -> None:
-    """Serve the process `parent` over its connection, with its folder for temporary files.
+    """Serve the process `parent` over its connection.
 
-    `elsewhere` is True if `parent` will not ask for the default store.
+    Use its folder for temporary files. `elsewhere` is True if `parent` will not ask for the default
+    store.
     """
     # A signal for all processes of a job is meant for the parent, which ends this process.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -115,7 +116,7 @@ def serve_recorder(parent: int, scratch: str, elsewhere: bool, handle: int) -> N
 
 
 def prepare_default_store() -> None:
-    """Create the content of the default store in advance, if the store is absent."""
+    """Create the default store's content in advance, if absent."""
     # Errors are reported when the store is opened.
     with suppress(Exception):
         file = resolve_store().file
