@@ -37,6 +37,7 @@ from linfit.tracking.model import ModelFiles, write_weights
 from linfit.tracking.schema import mlflow_names, run_records
 from linfit.tracking.schema.config_record import ConfigRecord, describe_stored_fit, record_config
 from linfit.tracking.schema.objective import SweepObjective
+from linfit.tracking.schema.run_colors import COLOR_TAG
 from linfit.tracking.tables.parts import hash_table
 from linfit.tracking.write.recorder import Recorder
 
@@ -69,6 +70,8 @@ class SweepRun:
     more: bool = False
     """True while further batches of fits may come. The parent's params are those that all its
     fits share, so it gets them when the last batch has come."""
+    colors: Sequence[str] = ()
+    """The colour of each row's run in MLflow's UI; rows beyond have none."""
 
     run_id: str = field(init=False, default="")
     varying: tuple[str, ...] = field(init=False)
@@ -140,6 +143,8 @@ class SweepRun:
         is at hand; `tags` are further tags of its run.
         """
         record = record or record_config(fit.config, self.varying)
+        if row < len(self.colors):
+            tags = {**tags, COLOR_TAG: self.colors[row]}
         self._pipeline.add(FittedRow(row, name, fit, record, tags))
         return self._take(self._pipeline.advance())
 

@@ -54,7 +54,7 @@ def test_a_single_run_says_what_was_asked_what_came_out_and_how_to_run_it_again(
     asked, came, again = note.split("\n\n")[:3]
     assert asked == "**Level 4: nn.Linear, autograd and torch.optim.Adam**"
     assert came.startswith("Completed after 50 updates with loss ")
-    assert "the exact optimum is x^2 = 2.02422, 1 = 2.96617" in html.unescape(came)
+    assert "the exact optimum is x_squared = 2.02422, one = 2.96617" in html.unescape(came)
     assert again == "Again: `linfit run article/linear_adam steps=50`"
 
 

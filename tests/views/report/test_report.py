@@ -98,6 +98,14 @@ def test_the_page_fetches_nothing_and_says_so_to_the_browser(usual: SweepData) -
     assert "@import" not in text.split("</style>")[0]
 
 
+def test_every_column_says_what_it_is(usual: SweepData) -> None:
+    _, tags = page_of(usual)
+    columns = set(tags.texts["abbr"])
+    assert all(given["title"] for tag, given in tags.tags if tag == "abbr")
+    assert columns >= {"rank", "method", "excess loss", "× first", "status", "optimizer.lr"}
+    assert columns <= set(tags.texts["dt"])  # the legends
+
+
 def test_what_a_user_named_is_text(usual: SweepData) -> None:
     named = SweepData(
         '</title><script>alert("name")</script>', "<img src=x onerror=alert(1)>", "", usual.files
