@@ -138,7 +138,8 @@ def publish_sweep(recorded: RecordedRun, compared: ComparedSweep) -> Publication
     files = try_to_make("the leaderboard", write_leaderboard, comparison, folder) or []
     files += compared.files
     report = folder / mlflow_names.REPORT
-    if try_to_make("the report", write_report, report, data, comparison, charts) is not None:
+    given = (report, data, comparison, charts, pictures)
+    if try_to_make("the report", write_report, *given) is not None:
         files.append(report)
     _attach(recorded, files)
     return Publication([*pictures, *files], data, comparison)
@@ -270,13 +271,18 @@ def publish_description(result: RunResult, made: Publication) -> None:
 
 
 def _record_description(result: RunResult, made: Publication) -> None:
-    from linfit.views.report.description import compose_experiment_tags, describe_run
+    from linfit.views.report.description import (
+        compose_experiment_tags,
+        describe_run,
+        tag_best_method,
+    )
 
     recorded = result.recorded
     if recorded is None or not recorded.run_id:
         return
     description = describe_run(result, recorded, made.comparison, made.files)
     recorder = recorded.recorder
-    recorder.set_tags(recorded.run_id, {descriptions.NOTE_TAG: description.run})
+    best = tag_best_method(made.comparison)
+    recorder.set_tags(recorded.run_id, {descriptions.NOTE_TAG: description.run, **best})
     tags = recorder.experiment_tags()
     recorder.set_experiment_tags(compose_experiment_tags(recorded, description.experiment, tags))

@@ -280,6 +280,7 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
         files[file.name] = file
     if mlflow_names.TWINS in record.list_artifacts():
         files[mlflow_names.TWINS] = record.fetch_file(mlflow_names.TWINS)
+    names = {name: key for key, name in reader.experiments.items()}
     swept = SweepData(
         record.name,
         record.experiment,
@@ -291,5 +292,6 @@ def load(reference: str = "last", uri: str | None = None) -> Results:
         reader.store,
         sha256=tables.hashes,
         is_stored=True,
+        experiment_id=names.get(record.experiment, ""),
     )
     return Results(swept)

@@ -297,7 +297,7 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(
         button.dispatch_event("click")
     for target in page.locator(
         ":is(button, summary, a, svg a, [role=button], .legendtoggle)"
-        ":not(.modebar-btn):not(:disabled)"
+        ":not(.modebar-btn, .notifier-close, #table td a)"
     ).all():
         target.dispatch_event("click")
     for chart in charts.all():
@@ -313,8 +313,65 @@ def test_no_button_and_no_link_of_the_report_leaves_the_file(
         ".map(name => one.getAttribute(name)).filter(Boolean)"
     )
     links = page.evaluate(f"[...document.querySelectorAll('*')].flatMap(one => {named})")
-    assert len(links) >= 5 and all(link.startswith(("#", "data:", "blob:")) for link in links)
+    runs = "http://127.0.0.1:5000/#/experiments/"
+    assert len(links) >= 5 and all(link.startswith(("#", "data:", runs)) for link in links)
     assert page.locator("body").get_attribute("data-opened") is None
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_report(
+    browser: Browser, folder: Path, study: Results, scheme: Any
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
+    file = study.report(folder / "checked.html")
+    for width in (390, 1400):
+        # The page's own policy would refuse a script from outside.
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+        )
+        page = context.new_page()
+        page.goto(file.as_uri())
+        page.locator("body[data-drawn]").wait_for()
+        page.evaluate("() => document.querySelectorAll('details').forEach(one => one.open = true)")
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        context.close()
+
+
+def test_the_focus_stays_when_the_table_is_sorted_and_turned(
+    seen: Seen, folder: Path, study: Results
+) -> None:
+    page = seen.open(study.report(folder / "focus.html").as_uri())
+    page.locator("body[data-drawn]").wait_for()
+    for button in ("#table th button >> text=optimizer.lr", "#on", "#back"):
+        page.locator(button).focus()
+        page.keyboard.press("Enter")
+        assert page.locator(button).evaluate("one => one === document.activeElement")
+    assert page.locator("#table th[aria-sort=ascending]").inner_text().startswith("optimizer.lr")
+
+
+def test_without_a_script_and_on_paper_the_report_has_its_pictures_and_fits(
+    browser: Browser, folder: Path, study: Results
+) -> None:
+    file = study.report(folder / "still.html")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    stills = page.locator(".still")
+    assert stills.count() >= 4 and all(still.is_visible() for still in stills.all())
+    assert column_of(page, "name")[0] == study.best["name"]
+    assert page.locator("#filter").is_hidden()
+    context.close()
+
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    page.locator("body[data-drawn]").wait_for()
+    assert not any(still.is_visible() for still in page.locator(".still").all())
+    page.emulate_media(media="print")
+    page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    assert all(still.is_visible() for still in page.locator(".still").all())
+    assert page.locator("button:visible, nav:visible, details:not([open])").count() == 0
+    page.close()
 
 
 def drawn_in(page: Page) -> list[int]:
@@ -346,7 +403,7 @@ def test_markup_in_names_is_text_in_the_report(seen: Seen, folder: Path) -> None
     page.wait_for_timeout(500)
     assert f"in MLflow experiment {SCRIPT}" in page.locator("header").inner_text()
     assert f"{IMAGE}.csv lr=0.01" in column_of(page, "name")
-    assert page.locator("img").count() == 0
+    assert page.locator("img:not(.still)").count() == 0
     assert page.locator("script").count() == 4  # data, Plotly packed and unpacked, the page's own
     assert seen.errors == []
 

@@ -44,6 +44,7 @@ from linfit.tracking.read.access import require_named_store
 from linfit.tracking.schema import descriptions, mlflow_names, run_records
 from linfit.tracking.schema.config_record import ConfigRecord, record_config
 from linfit.tracking.schema.objective import SweepObjective
+from linfit.tracking.schema.run_colors import color_methods
 from linfit.tracking.store.store import Store, resolve_store
 from linfit.tracking.tables.parts import (
     BROKEN_SUFFIX,
@@ -359,7 +360,11 @@ def _resume_run(
             left.info.name, parent.start, milliseconds_now(), "RUNNING", tags, params
         )
 
-    sweep = SweepRun(recorder, folder, row, left.info, left.first, left.contest, left.state, more)
+    overrides = [] if more else read_manifest_column(left.path, "overrides")
+    colors = color_methods(overrides, left.info.varying)
+    sweep = SweepRun(
+        recorder, folder, row, left.info, left.first, left.contest, left.state, more, colors
+    )
     if parent is None:
         sweep.start()
     else:

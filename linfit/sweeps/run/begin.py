@@ -19,6 +19,7 @@ from linfit.tracking.provenance import environment
 from linfit.tracking.schema import descriptions, mlflow_names, run_records
 from linfit.tracking.schema.config_record import ConfigRecord
 from linfit.tracking.schema.objective import SweepObjective
+from linfit.tracking.schema.run_colors import color_methods
 from linfit.tracking.tables.manifest import PlannedFits
 
 
@@ -50,7 +51,9 @@ def start_sweep(fits: PlannedFits, info: SweepInfo, folder: SweepFolder, more: b
         raise
     environment.write_environment(folder.path, first)
     contest = SweepObjective.from_configs(fits.configs)
-    sweep = SweepRun(recorder, folder, row, info, first, contest, more=more)
+    # Of a search the methods of later batches are not known.
+    colors = [] if more else color_methods(fits.overrides, info.varying)
+    sweep = SweepRun(recorder, folder, row, info, first, contest, more=more, colors=colors)
     sweep.start()
     return sweep
 

@@ -37,6 +37,7 @@ from linfit.tracking.model import ModelFiles, write_weights
 from linfit.tracking.schema import mlflow_names, run_records
 from linfit.tracking.schema.config_record import ConfigRecord, describe_stored_fit, record_config
 from linfit.tracking.schema.objective import SweepObjective
+from linfit.tracking.schema.run_colors import COLOR_TAG
 from linfit.tracking.tables.parts import hash_table
 from linfit.tracking.write.recorder import Recorder
 
@@ -69,6 +70,8 @@ class SweepRun:
     more: bool = False
     """True while further batches of fits may come. The parent's params are those that all its
     fits share, so it gets them when the last batch has come."""
+    colors: Sequence[str] = ()
+    """The colour of each row's run in MLflow's UI; rows beyond have none."""
 
     final_name: str = ""
     """The parent's name once all batches have come; empty if it keeps its own."""
@@ -142,6 +145,8 @@ class SweepRun:
         is at hand; `tags` are further tags of its run.
         """
         record = record or record_config(fit.config, self.varying)
+        if row < len(self.colors):
+            tags = {**tags, COLOR_TAG: self.colors[row]}
         self._pipeline.add(FittedRow(row, name, fit, record, tags))
         return self._take(self._pipeline.advance())
 
@@ -241,12 +246,16 @@ class SweepRun:
         )
 
     def _best_numbers(self) -> dict[str, float]:
-        """Return the best fit's loss and the value by which it is the best, if there is one."""
+        """Return the best fit's losses and the value by which it is the best, if there is one."""
         by = self.contest.ranking_loss
         best = min(self.completed.values(), key=lambda done: done.loss_by(by), default=None)
         if by is None or best is None or best.loss_by(by) == float("inf"):
             return {}
-        return {"best_loss": float(best.result["loss"]), "best_objective": best.loss_by(by)}
+        return {
+            "best_loss": float(best.result["loss"]),
+            mlflow_names.BEST_EXCESS: float(best.result["excess_loss"]),
+            "best_objective": best.loss_by(by),
+        }
 
     def _predictor(self, folder: Path) -> ModelFiles | None:
         """Return the best fit's model, its weights written into `folder`.

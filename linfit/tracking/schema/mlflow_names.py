@@ -33,6 +33,7 @@ FILES = "linfit.files"
 NOTES = "linfit.notes"
 HORIZON = "linfit.horizon"
 COMPARED_BY = "linfit.compared_by"
+BEST_METHOD = "linfit.best_method"
 PARENT = "mlflow.parentRunId"
 
 # ---- values of tags ----
@@ -47,6 +48,8 @@ NOT_COMPARABLE = "nothing"
 # ---- metrics ----
 
 LOSS, EXCESS, VALIDATION = LOSSES = "loss", "excess_loss", "validation_loss"
+#: The excess loss of a sweep's best fit.
+BEST_EXCESS = "best_excess_loss"
 WEIGHT = "weight/"
 OWN_WEIGHT = "weight_raw/"
 HPARAM = "hparam/"

@@ -74,6 +74,8 @@ class SweepData:
     """SHA-256 of the tables by name, as far as the parent run has recorded them."""
     is_stored: bool = False
     """True if the sweep was read back: somebody else may have written its tables."""
+    experiment_id: str = ""
+    """The MLflow experiment's; empty if nothing was recorded."""
 
     @cached_property
     def manifest(self) -> pa.Table:

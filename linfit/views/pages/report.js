@@ -1,14 +1,20 @@
 "use strict";
 // The page's own script: a table of all fits that sorts, filters and turns pages, and Plotly, which is unpacked after the text is shown.
 const data = JSON.parse(document.getElementById("data").textContent);
-const {titles, columns} = data.table, PAGE = 100, ID = 12;
+const {titles, columns, numbers, rounded, terms, run} = data.table, PAGE = 100, PRINTED = 1000, DIGITS = 3, ID = 12;
 const total = columns.length ? columns[0].length : 0;
-let shown = Array.from({length: total}, (_, i) => i), page = 0, by = data.sorted, down = false;
+let shown = Array.from({length: total}, (_, i) => i), page = 0, by = data.sorted, down = false, size = PAGE;
 let wrong = []; // with what is looked for
 let texts = null; // each row in small letters, made when something is first looked for
 
 function text(value) {
   return value === null ? "" : String(value);
+}
+
+function short(value) { // with three digits, written as in the leaderboard
+  const [mantissa, power] = value.toExponential(DIGITS - 1).split("e").map(Number);
+  if (power >= -4 && power < DIGITS) return text(Number(value.toPrecision(DIGITS)));
+  return `${mantissa}e${power < 0 ? "-" : "+"}${text(Math.abs(power)).padStart(2, "0")}`;
 }
 
 function order(i, j) {
@@ -34,9 +40,9 @@ function condition(word) { // which rows have it; and what is wrong with it is s
     return holds;
   }
   const column = columns[place], number = Number(wanted), same = sign.includes("=") && !/[<>]/.test(sign);
-  const numbers = column.every(value => value === null || typeof value === "number");
-  if (numbers && Number.isNaN(number)) wrong.push(`${wanted} is no number`);
-  else if (!same && !numbers) wrong.push(`${titles[place]} is no column of numbers`);
+  const numeric = column.every(value => value === null || typeof value === "number");
+  if (numeric && Number.isNaN(number)) wrong.push(`${wanted} is no number`);
+  else if (!same && !numeric) wrong.push(`${titles[place]} is no column of numbers`);
   return i => {
     const value = column[i], equal = typeof value === "number" ? value === number : text(value) === wanted;
     if (same) return equal === (sign !== "!=");
@@ -58,40 +64,118 @@ function select() {
   draw();
 }
 
-function draw() {
-  const last = Math.max(0, Math.ceil(shown.length / PAGE) - 1);
-  page = Math.min(Math.max(page, 0), last);
-  const head = document.createElement("tr");
-  titles.forEach((title, i) => {
-    const cell = document.createElement("th"), button = document.createElement("button");
-    button.textContent = title + (i === by ? (down ? " ▼" : " ▲") : "");
-    if (i === by) cell.setAttribute("aria-sort", down ? "descending" : "ascending");
-    button.onclick = () => { down = i === by && !down; by = i; shown.sort(order); page = 0; draw(); };
-    cell.append(button);
-    head.append(cell);
+function sort_by(place) {
+  down = place === by && !down;
+  by = place;
+  shown.sort(order);
+  page = 0;
+  draw();
+}
+
+function head(kind) { // not with every order: a button that is made anew loses the focus
+  const line = document.createElement("tr");
+  titles.forEach((title, place) => {
+    const cell = document.createElement("th"), name = document.createElement(kind);
+    cell.scope = "col";
+    cell.className = numbers[place] ? "number" : "";
+    name.textContent = title;
+    name.title = terms[title];
+    name.onclick = () => sort_by(place);
+    cell.append(name);
+    line.append(cell);
   });
-  document.querySelector("#table thead").replaceChildren(head);
-  const lines = shown.slice(page * PAGE, (page + 1) * PAGE).map(i => {
+  document.querySelector("#table thead").replaceChildren(line);
+}
+
+function mark_order() {
+  document.querySelectorAll("#table th").forEach((cell, place) => {
+    const name = cell.firstChild;
+    if (place === by) {
+      cell.setAttribute("aria-sort", down ? "descending" : "ascending");
+      name.dataset.arrow = down ? "▼" : "▲";
+    } else {
+      cell.removeAttribute("aria-sort");
+      delete name.dataset.arrow;
+    }
+  });
+}
+
+// Where this page may open another one: MLflow's UI shows it in a frame that may not.
+const framed = window !== window.top;
+
+function fill(cell, place, value) {
+  const said = text(value);
+  cell.textContent = said;
+  if (rounded[place] && typeof value === "number") cell.textContent = short(value);
+  if (titles[place] === "run_id" && said) {
+    const id = document.createElement(run && !framed ? "a" : "code");
+    id.textContent = said.slice(0, ID);
+    if (run && !framed) {
+      id.href = run.start + said + run.end;
+      id.target = "_blank";
+      id.rel = "noopener noreferrer";
+    }
+    cell.replaceChildren(id);
+  }
+  if (cell.textContent !== said) cell.title = said;
+}
+
+function draw() {
+  const last = Math.max(0, Math.ceil(shown.length / size) - 1);
+  page = Math.min(Math.max(page, 0), last);
+  mark_order();
+  const lines = shown.slice(page * size, (page + 1) * size).map(i => {
     const line = document.createElement("tr");
     columns.forEach((column, place) => {
-      const cell = document.createElement("td"), said = text(column[i]), long = titles[place] === "run_id";
-      cell.textContent = long ? said.slice(0, ID) : said;
-      if (long) cell.title = said;
+      const cell = document.createElement("td");
+      if (numbers[place]) cell.className = "number";
+      fill(cell, place, column[i]);
       line.append(cell);
     });
     return line;
   });
   document.querySelector("#table tbody").replaceChildren(...lines);
   document.getElementById("count").textContent =
-    [`${shown.length} of ${total} fits${shown.length > PAGE ? `, page ${page + 1} of ${last + 1}` : ""}`, ...wrong].join("; ");
-  document.getElementById("back").disabled = page === 0;
-  document.getElementById("on").disabled = page === last;
+    [`${shown.length} of ${total} fits${shown.length > size ? `, page ${page + 1} of ${last + 1}` : ""}`, ...wrong].join("; ");
+  // Not `disabled`, which would take the focus from the button.
+  document.getElementById("back").setAttribute("aria-disabled", page === 0);
+  document.getElementById("on").setAttribute("aria-disabled", page === last);
+}
+
+function turn(pages) {
+  page += pages;
+  draw();
 }
 
 document.getElementById("filter").oninput = select;
-document.getElementById("back").onclick = () => { page--; draw(); };
-document.getElementById("on").onclick = () => { page++; draw(); };
+document.getElementById("back").onclick = () => turn(-1);
+document.getElementById("on").onclick = () => turn(1);
+head("button");
 select();
+
+// ---- print: all that is folded open, and more rows than a screen has ----
+
+let opened = [], before = 0;
+
+window.addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const part of opened) part.open = true;
+  before = page;
+  size = PRINTED;
+  page = 0;
+  head("span"); // a table with a button in its head does not repeat the head on every page
+  draw();
+});
+
+window.addEventListener("afterprint", () => {
+  for (const part of opened) part.open = false;
+  size = PAGE;
+  page = before;
+  head("button");
+  draw();
+});
+
+// ---- the pictures ----
 
 async function unpacked(coded) {
   const bytes = Uint8Array.from(atob(coded), letter => letter.charCodeAt(0));
@@ -100,14 +184,57 @@ async function unpacked(coded) {
 
 // No button of a chart's sends it anywhere, and none has an address to send it to.
 const CHART = {responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: ""};
+const dark = matchMedia("screen and (prefers-color-scheme: dark)");
+const NAMED = {white: "#ffffff", black: "#000000"}, GREY = 16, INK = 230, GROUND = 24;
+
+function darkened(color) { // a grey by how light it is, all other colours as they are
+  const [, hex, share] = (NAMED[color] ?? color).match(/^#([0-9a-f]{6})$|^rgba\((\d+, ?\d+, ?\d+)/i) ?? [];
+  if (!hex && !share) return color;
+  const parts = hex ? hex.match(/../g).map(part => parseInt(part, 16)) : share.split(",").map(Number);
+  if (Math.max(...parts) - Math.min(...parts) > GREY) return color;
+  const grey = Math.round(INK - (parts[0] / 255) * (INK - GROUND));
+  return hex ? `rgb(${grey},${grey},${grey})` : color.replace(share, [grey, grey, grey].join(","));
+}
+
+function recolored(part, key = "") {
+  if (Array.isArray(part)) return part.map(one => recolored(one, key));
+  if (part !== null && typeof part === "object") return Object.fromEntries(Object.entries(part).map(([name, one]) => [name, recolored(one, name)]));
+  return typeof part === "string" && /color/.test(key) ? darkened(part) : part;
+}
+
+function themed({data, layout}) {
+  // What stands on the cells of a heat map stays: the cells have the same colours in the dark.
+  if (!dark.matches) return [structuredClone(data), structuredClone(layout)];
+  const on_cells = data.some(trace => trace.type === "heatmap");
+  const traces = on_cells ? structuredClone(data) : recolored(data);
+  const ground = `rgb(${GROUND},${GROUND},${GROUND})`, ink = `rgb(${INK},${INK},${INK})`;
+  const look = {
+    paper_bgcolor: ground,
+    font: {...layout.font, color: ink},
+    modebar: {bgcolor: "rgba(0,0,0,0)", color: "#999999", activecolor: ink},
+  };
+  return [traces, {...recolored(layout), ...look}];
+}
+
+async function paint(i) {
+  const place = document.getElementById(`chart-${i}`), [traces, layout] = themed(data.charts[i]);
+  place.parentElement.classList.add("drawn");
+  await Plotly.react(place, traces, layout, CHART);
+}
 
 async function pictures() {
   const script = document.createElement("script");
   script.textContent = await unpacked(document.getElementById("plotly").textContent.trim());
   document.head.append(script);
+  await repaint();
+  dark.addEventListener("change", repaint);
+}
+
+async function repaint() {
   for (const [i, chart] of data.charts.entries()) {
+    if (chart === null) continue;
     await new Promise(requestAnimationFrame); // between two charts the page answers
-    await Plotly.newPlot(`chart-${i}`, chart.data, chart.layout, CHART);
+    await paint(i);
   }
 }
 
@@ -116,5 +243,8 @@ function drawn() {
 }
 
 pictures().then(drawn).catch(error => {
-  for (const place of document.querySelectorAll(".chart")) place.textContent = `This browser cannot draw the pictures: ${error}`;
+  const said = document.createElement("p");
+  said.textContent = `This browser cannot draw the pictures so that they can be pointed at: ${error}`;
+  document.querySelector(".charts").before(said);
+  for (const place of document.querySelectorAll(".drawn")) place.classList.remove("drawn");
 });

@@ -45,6 +45,7 @@ def open_sweep_data(recorded: RecordedRun) -> SweepData:
         row.start,
         row.end,
         getattr(recorded.recorder, "store", None),
+        experiment_id=recorded.recorder.experiment_id,
     )
 
 
@@ -93,15 +94,21 @@ def _save(chart: Chart, folder: Path) -> list[Path]:
 
 
 def write_report(
-    file: Path, swept: SweepData, comparison: Comparison, charts: Sequence[Chart]
+    file: Path,
+    swept: SweepData,
+    comparison: Comparison,
+    charts: Sequence[Chart],
+    pictures: Sequence[Path] = (),
 ) -> Path:
     """Write the report of a sweep, whole or not at all, and return its path.
 
-    A pipe or a device is written directly.
+    `pictures` are files of charts that are drawn already. A pipe or a device is written directly.
     """
     from linfit.views.report.page import render_page
+    from linfit.views.report.stills import collect_stills
 
-    text = render_page(swept, comparison, charts, swept.request["question"])
+    stills = collect_stills(charts, pictures)
+    text = render_page(swept, comparison, charts, swept.request["question"], stills)
     place = file.resolve()  # a link stays, its target is replaced
     if place.exists() and not place.is_file():
         place.write_text(text, encoding="utf-8")

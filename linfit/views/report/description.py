@@ -95,6 +95,15 @@ def _describe_leaderboard(done: Sequence[CompletedFit], comparison: Comparison) 
     return [sentence, "\n".join(table), format_markdown_note(comparison)]
 
 
+def tag_best_method(comparison: Comparison | None) -> dict[str, str]:
+    """Return the tag with the first of the leaderboard, on each problem; empty without one."""
+    if comparison is None:
+        return {}
+    firsts = [entry for entry in comparison.first_entries if entry.finished]
+    names = [f"{first.problem}: {first.name}" if first.problem else first.name for first in firsts]
+    return {mlflow_names.BEST_METHOD: "; ".join(names)} if names else {}
+
+
 def pad_cells(row: str) -> str:
     """Pad the cells of a Markdown row.
 
@@ -119,6 +128,7 @@ def describe_best(done: Sequence[CompletedFit], recorded: RecordedRun) -> str:
     if by is None:
         return f"{INCOMPARABLE_HINT}. No model is logged."
 
+    # One fit, which other noise may put elsewhere: methods are compared by their medians.
     name = descriptions.format_code(first.name)
     if first.run_id:
         name = descriptions.link_run(name, recorded.recorder.experiment_id, first.run_id)
@@ -138,16 +148,30 @@ def describe_end(fit: Fit) -> str:
     if fit.weights.size > MOST_NOTED_WEIGHTS:
         distance = _short(fit.distance_to_optimum)
         return f"{outcome} The weights are {distance} from the exact optimum."
-    exact = _list_weights(fit.optimum.weights)
-    return f"{outcome} Weights {_list_weights(fit.weights)}; the exact optimum is {exact}."
+    names = name_weights(fit)
+    exact = _list_weights(names, fit.optimum.weights)
+    return f"{outcome} Weights {_list_weights(names, fit.weights)}; the exact optimum is {exact}."
+
+
+def name_weights(fit: Fit) -> list[str]:
+    """Return the feature of each weight, with its target where there are several."""
+    assert fit.problem is not None
+    features = fit.problem.features
+    targets = fit.problem.targets
+    if len(targets) == 1:
+        return list(features)
+    return [f"{feature} for {target}" for feature in features for target in targets]
 
 
 def _short(number: float) -> str:
     return f"{number:.7g}"
 
 
-def _list_weights(weights: Array) -> str:
-    return ", ".join(f"{weight:.6g}" for weight in weights.ravel())
+def _list_weights(names: Sequence[str], weights: Array) -> str:
+    listed = zip(names, weights.ravel(), strict=True)
+    return ", ".join(
+        f"{descriptions.escape_markdown(name)} = {weight:.6g}" for name, weight in listed
+    )
 
 
 def link_pictures(recorded: RecordedRun, files: Sequence[Path]) -> list[str]:
@@ -175,7 +199,8 @@ def compose_experiment_tags(
     `tags` are those that it has.
     """
     varying, numeric = list_varied_keys(recorded)
-    made = saved_views.build_views(recorded.row.end, varying, numeric)
+    sweep_id = recorded.run_id if varying else ""
+    made = saved_views.build_views(recorded.row.end, varying, numeric, sweep_id)
     kind = {key: value for key, value in saved_views.EXPERIMENT_KIND.items() if key not in tags}
     note = descriptions.replace_note_block(tags.get(descriptions.NOTE_TAG, ""), block)
     return {

@@ -1,7 +1,9 @@
 """`report.html`: a sweep as one file that fetches nothing. Text from users is escaped.
 
-The page holds Plotly's script compressed, and the browser unpacks it when the text is shown. It is
-the bundle of cartesian charts, which a browser reads in a third of the time of the whole.
+Without a script the page shows its pictures as SVG, and the first of the fits. It holds Plotly's
+script compressed, which the browser unpacks when the text is shown: charts to be pointed at then
+cover the pictures, which are printed. Plotly's bundle is that of cartesian charts, which a browser
+reads in a third of the time of the whole.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,50 +28,59 @@ from linfit.problem.datasets.files import SHIPPED_PREFIX
 from linfit.system.host import quote_word
 from linfit.tracking.provenance.environment import read_machine_tag
 from linfit.tracking.schema import mlflow_names
-from linfit.tracking.schema.objective import OBJECTIVE_COLUMN
 from linfit.tracking.store.store import format_store_command
 from linfit.views.analysis.compare import find_best_fits
 from linfit.views.analysis.comparison import Comparison, shorten_lines
-from linfit.views.analysis.rounding_floor import format_bound
+from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.sweep_data import FINISHED_STATUSES, SweepData
 from linfit.views.charts.chart import Chart
 from linfit.views.charts.plotly_charts import convert_to_plotly
 from linfit.views.report.attempts import try_to_make
+from linfit.views.report.column_terms import (
+    LEADERBOARD_WORDS,
+    explain_fit_columns,
+    explain_leaderboard,
+)
 from linfit.views.report.failures import explain_failure, group_failures
+from linfit.views.report.fit_table import ORDER_COLUMN, collect_fit_table
 from linfit.views.report.leaderboard import format_leaderboard
 
 PAGE_ASSETS = Path(__file__).parents[1] / "pages"
 PLOTLY_BUNDLE = "plotly-cartesian.min.js.gz"
 #: Fits without a result that are explained; the table of all fits has all.
 MOST_FAILURES = 100
-MOST_LISTED_WEIGHTS = 4
-#: Digits of a number in the table of all fits.
-TABLE_DIGITS = 7
-#: Columns of the table of all fits before what is varied, and after everything.
-FIRST_COLUMNS = ("row", "name", "excess_loss", "status", "loss")
-LAST_COLUMNS = ("weights", "run_id")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as the page shows it."""
+
+    title: str
+    note: str
+    still: str
+    """The address of its picture, empty if it could not be drawn."""
+    plot: dict[str, Any] | None
+    """Plotly's traces and layout, None if they could not be made."""
 
 
 def render_page(
-    swept: SweepData, comparison: Comparison, charts: Sequence[Chart], question: str = ""
+    swept: SweepData,
+    comparison: Comparison,
+    charts: Sequence[Chart],
+    question: str = "",
+    stills: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the whole page as text."""
+    """Return the whole page as text; `stills` are the pictures' addresses by name."""
     environment = Environment(
         loader=FileSystemLoader(PAGE_ASSETS),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    drawn = []
-    for chart in charts:
-        drawing = try_to_make(f"the picture {chart.name} of the report", convert_to_plotly, chart)
-        if drawing is not None:
-            drawn.append(drawing)
-
+    pictures = [prepare_picture(chart, stills) for chart in charts]
+    board = format_leaderboard(comparison)
+    table = collect_fit_table(swept)
     lost = np.flatnonzero(~swept.results["status"].isin(FINISHED_STATUSES).to_numpy()).tolist()
-    columns = collect_table_columns(swept)
-    table = {"titles": list(columns), "columns": list(columns.values())}
-    sorted_by = list(columns).index("excess_loss")
     return environment.get_template("report.html").render(
         name=swept.name,
         experiment=swept.experiment,
@@ -80,19 +93,36 @@ def render_page(
         when=_when(swept.start),
         note=comparison.note,
         trust=comparison.twins_note,
-        board=format_leaderboard(comparison),
+        board=board,
+        board_terms=explain_leaderboard(comparison, board.titles),
+        board_numbers=[title for title in board.titles if title not in LEADERBOARD_WORDS],
         best=_describe_best(swept),
         robust=shorten_lines(comparison.most_robust),
-        charts=charts,
+        charts=pictures,
+        table=table,
+        table_terms=explain_fit_columns(table.titles),
+        first_rows=table.list_first_rows(),
+        commands_of_run=list_run_commands(swept),
         trouble=group_failures([explain_failure(swept, at) for at in lost[:MOST_FAILURES]]),
         more_trouble=max(0, len(lost) - MOST_FAILURES),
         commands=list_commands(swept),
         environment=list_environment(swept),
-        data={"table": table, "charts": drawn, "sorted": sorted_by},
+        data={
+            "table": table.to_json(),
+            "charts": [picture.plot for picture in pictures],
+            "sorted": table.titles.index(ORDER_COLUMN),
+        },
         plotly=Markup(pack_plotly()),
         css=Markup((PAGE_ASSETS / "report.css").read_text(encoding="utf-8")),
         script=Markup((PAGE_ASSETS / "report.js").read_text(encoding="utf-8")),
     )
+
+
+def prepare_picture(chart: Chart, stills: Mapping[str, str]) -> Picture:
+    """Return a chart for the page, as far as it can be drawn."""
+    what = f"the picture {chart.name} of the report"
+    plot = try_to_make(what, convert_to_plotly, chart)
+    return Picture(chart.title, chart.note, stills.get(chart.name, ""), plot)
 
 
 def _when(milliseconds: int) -> str:
@@ -114,37 +144,6 @@ def describe_counts(swept: SweepData) -> str:
     return f"{len(swept.results)} fits: {named}"
 
 
-def collect_table_columns(swept: SweepData) -> dict[str, list[Any]]:
-    """Return the columns of the table of all fits as JSON has them, results first.
-
-    Columns without a value are left out, but for the excess loss.
-    """
-    table = swept.table.drop(columns=["dtype", "error", OBJECTIVE_COLUMN], errors="ignore")
-    columns = {}
-    for name in dict.fromkeys(
-        (*FIRST_COLUMNS, *table.columns.drop(list(LAST_COLUMNS)), *LAST_COLUMNS)
-    ):
-        write = _weights if name == "weights" else _plain
-        column = [write(value) for value in table[name].tolist()]
-        if name == "excess_loss" or any(value is not None for value in column):
-            columns[name.replace(" ", "_")] = column  # blanks part the words of the filter
-    return columns
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with as many digits as are shown, None unless it is finite."""
-    if isinstance(value, float):
-        return float(f"{value:.{TABLE_DIGITS}g}") if np.isfinite(value) else None
-    return value
-
-
-def _weights(value: Any) -> str | None:
-    if value is None or np.ndim(value) == 0:
-        return None
-    shown = " ".join(f"{weight:.6g}" for weight in value[:MOST_LISTED_WEIGHTS])
-    return f"{shown} …" if len(value) > MOST_LISTED_WEIGHTS else shown
-
-
 def _describe_best(swept: SweepData) -> list[str]:
     """Return a line on the best fit of each problem by excess loss.
 
@@ -155,9 +154,8 @@ def _describe_best(swept: SweepData) -> list[str]:
     if swept.best is None or swept.compared_by in (None, mlflow_names.EXCESS):
         return lines
     name = swept.results.iloc[swept.best]["name"]
-    lowest = (
-        f"the lowest {swept.compared_by.replace('_', ' ')}, {swept.compared_values[swept.best]:.7g}"
-    )
+    value = format_rounded(swept.compared_values[swept.best])
+    lowest = f"the lowest {swept.compared_by.replace('_', ' ')}, {value}"
     return [f"{name}: {lowest}", *lines]
 
 
@@ -167,7 +165,7 @@ def _describe_fit(swept: SweepData, index: int, problem: str) -> str:
     where = f" (on {problem})" if problem else ""
     run = f", run {row['run_id']}" if isinstance(row["run_id"], str) else ""
     excess = format_bound(max(row["excess_loss"], floor), row["excess_loss"] <= floor)
-    return f"{row['name']}{where}: excess loss {excess}, loss {row['loss']:.7g}{run}"
+    return f"{row['name']}{where}: excess loss {excess}, loss {format_rounded(row['loss'])}{run}"
 
 
 def list_commands(swept: SweepData) -> str:
@@ -187,6 +185,18 @@ def list_commands(swept: SweepData) -> str:
     if typed:
         lines = {typed: "the whole sweep again, from the YAML as it is now", **lines}
     return "\n".join(f"{line:<{width}}    # {about}" for line, about in lines.items())
+
+
+def list_run_commands(swept: SweepData) -> dict[str, str]:
+    """Return the commands that show a fit's run: one prints it, one opens MLflow's UI on it.
+
+    Empty where fits have no run; no `ui` where the store's server is one.
+    """
+    store = swept.store
+    if store is None or swept.results["run_id"].isna().all():
+        return {}
+    commands = {"show": format_store_command(store, "show ID")}
+    return commands if store.is_server else {**commands, "ui": format_store_command(store)}
 
 
 def _command(swept: SweepData, name: str) -> str:

@@ -213,6 +213,7 @@ def find_pages(store: Store) -> dict[str, str]:
     own = next(key for key, found in reader.experiments.items() if found == name)
     views = {
         "runs": "",
+        "sweeps": saved_views.SWEEPS_VIEW,
         "leaderboard": saved_views.LEADERBOARD_VIEW,
         "curves": saved_views.CURVES_VIEW,
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import linfit as package
 from linfit.tracking.schema import descriptions, saved_views
 
 Linfit = Callable[..., Any]
@@ -34,6 +35,14 @@ def run_of(client: Any, experiment: str, kind: str) -> Any:
     return client.search_runs([found.experiment_id], f"tags.`linfit.kind` = '{kind}'")[0]
 
 
+def excess_losses(client: Any, experiment: str) -> list[float]:
+    """The excess losses of the fits that finished."""
+    found = client.get_experiment_by_name(experiment)
+    completed = "tags.`linfit.status` = 'completed' AND tags.`linfit.kind` = 'fit'"
+    runs = client.search_runs([found.experiment_id], completed)
+    return [run.data.metrics["excess_loss"] for run in runs]
+
+
 # ---- runs ----
 
 
@@ -45,7 +54,7 @@ def test_a_single_run_says_what_was_asked_what_came_out_and_how_to_run_it_again(
     asked, came, again = note.split("\n\n")[:3]
     assert asked == "**Level 4: nn.Linear, autograd and torch.optim.Adam**"
     assert came.startswith("Completed after 50 updates with loss ")
-    assert "the exact optimum is 2.02422, 2.96617" in came
+    assert "the exact optimum is x_squared = 2.02422, one = 2.96617" in html.unescape(came)
     assert again == "Again: `linfit run article/linear_adam steps=50`"
 
 
@@ -192,7 +201,8 @@ def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(
     linfit("run", *PAIR)
     tags = client.get_experiment_by_name("adhoc").tags
     board = state(tags[saved_views.VIEW_TAG_PREFIX + saved_views.LEADERBOARD_VIEW])
-    assert board["selectedColumns"][:4] == [
+    assert board["selectedColumns"][:5] == [
+        "tags.`linfit.status`",
         "metrics.`excess_loss`",
         "params.`optimizer`",
         "metrics.`hparam/optimizer.lr`",
@@ -208,7 +218,7 @@ def test_the_leaderboard_has_swept_numbers_as_columns_that_sort(
     assert {column.split("`")[1] for column in selected} <= {*known, "steps_to_tolerance"}
 
 
-def test_the_curves_stand_on_log_axes_with_the_seeds_averaged(linfit: Linfit, client: Any) -> None:
+def test_the_curves_stand_on_log_axes_without_means_over_seeds(linfit: Linfit, client: Any) -> None:
     linfit("run", *PAIR)
     curves = state(
         client.get_experiment_by_name("adhoc").tags[
@@ -219,10 +229,32 @@ def test_the_curves_stand_on_log_axes_with_the_seeds_averaged(linfit: Linfit, cl
     assert {
         (chart["scaleType"], chart["xAxisScaleType"]) for chart in curves["compareRunCharts"]
     } == {("log", "log")}
-    assert [key["groupByData"] for key in curves["groupBy"]["groupByKeys"]] == [
-        "optimizer",
-        "optimizer.lr",
-    ]
+    assert curves["groupBy"] is None
+
+
+def test_a_sweep_that_is_run_again_shows_each_fit_once(linfit: Linfit, client: Any) -> None:
+    for _ in range(2):
+        linfit("run", *PAIR)
+    experiment = client.get_experiment_by_name("adhoc")
+    shown = {
+        view: state(experiment.tags[saved_views.VIEW_TAG_PREFIX + view])["searchFilter"]
+        for view in (
+            saved_views.LEADERBOARD_VIEW,
+            saved_views.CURVES_VIEW,
+            saved_views.SWEEPS_VIEW,
+        )
+    }
+    found = [len(client.search_runs([experiment.experiment_id], words)) for words in shown.values()]
+    assert found == [8, 8, 2]
+
+
+@pytest.mark.pictures
+def test_a_sweeps_run_names_the_first_of_the_leaderboard(linfit: Linfit, client: Any) -> None:
+    linfit("run", *PAIR)
+    parent = run_of(client, "adhoc", "sweep").data
+    assert parent.tags["linfit.best_method"] == package.load("last").comparison.entries[0].name
+    best = min(excess_losses(client, "adhoc"))
+    assert parent.metrics["best_excess_loss"] == best
 
 
 def test_a_single_run_makes_the_views_but_does_not_replace_a_sweeps(
@@ -253,7 +285,7 @@ def test_the_pages_of_the_newest_run_are_known(linfit: Linfit, client: Any) -> N
     linfit("run", "article/linear_adam", "steps=2")
     experiment = client.get_experiment_by_name("article").experiment_id
     found = find_pages(resolve_store())
-    assert list(found) == ["runs", "leaderboard", "curves"]
+    assert list(found) == ["runs", "sweeps", "leaderboard", "curves"]
     assert all(
         page.startswith(f"#/experiments/{experiment}/runs?workflowType=machine_learning")
         for page in found.values()

@@ -85,7 +85,8 @@ def test_the_page_has_every_fit_and_every_part(usual: SweepData) -> None:
 def test_the_page_fetches_nothing_and_says_so_to_the_browser(usual: SweepData) -> None:
     text, tags = page_of(usual)
     attributes = [attribute for _, given in tags.tags for attribute in given.items()]
-    assert {value for key, value in attributes if key in ("src", "href")} == {
+    addresses = {str(value) for key, value in attributes if key in ("src", "href")}
+    assert {address for address in addresses if not address.startswith("data:")} == {
         "#leaderboard", "#pictures", "#fits", "#trouble", "#again"
     }  # fmt: skip
     policy = next(
@@ -97,6 +98,14 @@ def test_the_page_fetches_nothing_and_says_so_to_the_browser(usual: SweepData) -
     assert "@import" not in text.split("</style>")[0]
 
 
+def test_every_column_says_what_it_is(usual: SweepData) -> None:
+    _, tags = page_of(usual)
+    columns = set(tags.texts["abbr"])
+    assert all(given["title"] for tag, given in tags.tags if tag == "abbr")
+    assert columns >= {"rank", "method", "excess loss", "× first", "status", "optimizer.lr"}
+    assert columns <= set(tags.texts["dt"])  # the legends
+
+
 def test_what_a_user_named_is_text(usual: SweepData) -> None:
     named = SweepData(
         '</title><script>alert("name")</script>', "<img src=x onerror=alert(1)>", "", usual.files
@@ -104,7 +113,9 @@ def test_what_a_user_named_is_text(usual: SweepData) -> None:
     named.__dict__["results"] = usual.results.assign(name="</script><script>alert(2)</script>")
     text, tags = page_of(named, "<b>?</b>")
     assert sum(tag == "script" for tag, _ in tags.tags) == 3  # data, Plotly, our own
-    assert not [tag for tag, _ in tags.tags if tag in ("img", "b")]
+    pictures = [given for tag, given in tags.tags if tag == "img"]
+    assert all(str(given["src"]).startswith("data:image/svg+xml;base64,") for given in pictures)
+    assert not [tag for tag, _ in tags.tags if tag == "b"]
     assert tags.texts["h1"] == ['</title><script>alert("name")</script>']
     assert data_of(text)["table"]["columns"][1][0] == "</script><script>alert(2)</script>"
     assert "<script>" not in Results(named)._repr_html_()
@@ -125,7 +136,8 @@ def test_diverged_and_failed_fits_are_listed_with_why(usual: SweepData) -> None:
     [why] = [cell for cell in cells if cell.startswith("at step")]  # the same of all eight
     assert why.startswith("at steps 2 to 9: the loss was not finite")
     assert why.endswith("; the learning rate 1 is above the largest stable one, 0.007803")
-    assert tags.texts["summary"] == ["traceback", "and 7 more"]
+    folded = [text for text in tags.texts["summary"] if text != "What the columns mean"]
+    assert folded == ["traceback", "and 7 more"]
     assert tags.texts["pre"][0] == "Traceback\n  here\nRuntimeError: <boom>"
 
 
