@@ -94,7 +94,7 @@ def test_a_sweep_prints_each_run_best_first(linfit: Linfit, workdir: Path) -> No
     assert set(names) == {"sgd lr=0.001", "sgd lr=0.1", "adam lr=0.001", "adam lr=0.1"}
     assert names[-1] == "sgd lr=0.1"
     assert "! diverged at" in done.out
-    assert "4 fits: 3 completed, 1 ! diverged" in done.out
+    assert "4 fits: 3 completed, 1 diverged" in done.out
     assert "4/4" in done.err
 
 

@@ -60,9 +60,7 @@ def show_leaderboard(compared: ComparedSweep, all_entries: bool) -> None:
 
 def _count(counts: Counter[Status]) -> str:
     """Return the number of fits of each status, in the order of statuses."""
-    return ", ".join(
-        f"{counts[status]} {mark_status(status.value)}" for status in Status if counts[status]
-    )
+    return ", ".join(f"{counts[status]} {status.value}" for status in Status if counts[status])
 
 
 def describe_lost_settings(compared: ComparedSweep, most: int | None) -> list[str]:

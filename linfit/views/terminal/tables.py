@@ -149,9 +149,9 @@ def format_fits(
     }
     if any(line.run_id for line in lines):
         columns["run id"] = [line.run_id[:12] for line in shown]
-    caption = (
-        f"the best {most} of {len(ranked)}: --all prints all" if len(shown) < len(ranked) else ""
-    )
+    caption = ""
+    if len(shown) < len(ranked):
+        caption = f"the best {most} of {len(ranked)}: {rest} prints all"
     numeric = ("loss", "excess loss", "distance")
     expendable = ("weights", "run id", "distance", "loss")
     return format_table(columns, numeric, expendable, caption, kept="excess loss")
