@@ -134,7 +134,7 @@ def model_command(reference: str, as_json: bool, **options: Any) -> None:
     A run that has one keeps it: a single run, and a sweep that of its best fit.
     """
     from linfit.publication import publish_model
-    from linfit.views.terminal.model import show_model
+    from linfit.views.terminal.store_changes import show_model
 
     made = publish_model(reference, **options)
     show_model(made.run_id, made.uri, made.place, made.is_new, as_json)
@@ -217,7 +217,7 @@ def relocate_command(
     before.
     """
     from linfit.tracking.relocation import relocate_store
-    from linfit.views.terminal.relocation import show_relocation
+    from linfit.views.terminal.store_changes import show_relocation
 
     store = _store(uri)
     show_relocation(store, relocate_store(store, old, new, write), as_json)

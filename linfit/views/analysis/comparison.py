@@ -135,7 +135,10 @@ class Comparison:
             return f"{where}{'no' if where else 'No'} fit that is reported finished."
 
         median = "median " if first.finished > 1 else ""
-        found = f"{median}{self.measured} {self.format_median(first)}{self._describe_spread(first)}"
+        bound = format_bound(first.median, first.at_floor)
+        dtype = self.dtype if first.at_floor else ""
+        told = "; ".join(filter(None, (dtype, self._describe_spread(first))))
+        found = f"{median}{self.measured} {bound}" + (f" ({told})" if told else "")
         if self.measure == mlflow_names.EXCESS:
             answer = f"{where}{first.name} came nearest to the optimum: {found}"
         else:
@@ -164,8 +167,8 @@ class Comparison:
         if not ends:
             return ""
         if entry.finished <= MOST_SHOWN_SEEDS:
-            return f" ({entry.finished} seeds: {ends})"
-        return f" (half of {entry.finished} seeds: {ends})"
+            return f"{entry.finished} seeds: {ends}"
+        return f"half of {entry.finished} seeds: {ends}"
 
     def _describe_quickest(self, ranking: Sequence[LeaderboardEntry]) -> str:
         """Return a sentence on the entries with the fewest steps to the tolerance."""

@@ -7,8 +7,7 @@ from dataclasses import asdict
 
 from linfit.sweeps.catalogue import catalogue
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.markup import escape_markup
-from linfit.views.terminal.tables import format_table, open_console
+from linfit.views.terminal.tables import escape_markup, format_table, open_console
 
 EXPERIMENTS_LIST = "experiments"
 

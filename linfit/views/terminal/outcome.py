@@ -13,10 +13,10 @@ from linfit.sweeps.run.result import RecordedRun, RunResult
 from linfit.system.output import print_to_stderr
 from linfit.tracking.secrets.masking import mask
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.sweep_outcome import show_failures, show_sweep
 from linfit.views.terminal.tables import (
     describe_theory,
+    escape_markup,
     format_curve,
     format_number,
     format_weights,

@@ -12,8 +12,13 @@ from rich.table import Table
 from linfit.sweeps.plan.plan import Plan, PlannedStack, UnstableFit
 from linfit.sweeps.plan.predictions import Forecast
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.markup import escape_markup
-from linfit.views.terminal.tables import format_number, format_table, format_weights, open_console
+from linfit.views.terminal.tables import (
+    escape_markup,
+    format_number,
+    format_table,
+    format_weights,
+    open_console,
+)
 
 #: Columns in the order in which a narrow terminal loses them: of stacks, and of the theory.
 EXPENDABLE_STACK_COLUMNS = ("why", "gradient", "model", "dtype", "loss", "blocks", "optimizers")

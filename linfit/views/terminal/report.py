@@ -14,8 +14,7 @@ from linfit.views.analysis.comparison import MEASURES, Comparison, shorten_lines
 from linfit.views.report.json_data import print_json
 from linfit.views.report.leaderboard import format_leaderboard
 from linfit.views.results import Results, load
-from linfit.views.terminal.markup import escape_markup
-from linfit.views.terminal.tables import format_table, open_console
+from linfit.views.terminal.tables import escape_markup, format_table, open_console
 
 #: Columns in the order in which a narrow terminal loses them; the counts of fits and the
 #: intervals, which keep a comparison honest, are the last.

@@ -15,10 +15,10 @@ from linfit.reproduction import Repetition, Reproduction
 from linfit.tracking.read.comparison import Verdict, find_tolerance
 from linfit.tracking.read.outcome import Outcome
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.tables import (
     NO_VALUE,
     UNSET_VALUE,
+    escape_markup,
     format_number,
     format_table,
     open_console,

@@ -7,8 +7,7 @@ from typing import Any
 from linfit.sweeps.resume.drift import describe_changes
 from linfit.sweeps.resume.resume import RemainingWork
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.markup import escape_markup
-from linfit.views.terminal.tables import open_console
+from linfit.views.terminal.tables import escape_markup, open_console
 
 
 def show_remaining(left: RemainingWork, as_json: bool) -> None:

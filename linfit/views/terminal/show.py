@@ -11,12 +11,12 @@ from linfit.tracking.read.reader import RunReader, StoredRun
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.store.store import Store
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.markup import escape_markup
 from linfit.views.terminal.sketch import SKETCH_MARGIN, draw_sketch
 from linfit.views.terminal.tables import (
     MOST_LISTED_FITS,
     FitLine,
     describe_theory,
+    escape_markup,
     format_curve,
     format_fits,
     format_number,

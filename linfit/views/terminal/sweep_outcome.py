@@ -11,8 +11,13 @@ from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RunResult
 from linfit.system.output import print_to_stderr
 from linfit.tracking.schema import mlflow_names
-from linfit.views.terminal.markup import escape_markup
-from linfit.views.terminal.tables import FitLine, format_fits, mark_status, open_console
+from linfit.views.terminal.tables import (
+    FitLine,
+    escape_markup,
+    format_fits,
+    mark_status,
+    open_console,
+)
 
 if TYPE_CHECKING:  # a sweep that is not compared does without pandas
     from linfit.views.analysis.compare import ComparedSweep

@@ -9,6 +9,7 @@ from shutil import get_terminal_size
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from rich import markup
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 from rich.table import Table
@@ -19,7 +20,6 @@ from linfit.errors import escape_unprintable
 from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.system.output import replace_for_encoding
 from linfit.tracking.schema import mlflow_names
-from linfit.views.terminal.markup import escape_markup
 
 if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked does without
     from linfit.tracking.read.reader import StoredRun
@@ -109,6 +109,11 @@ def _rank(by: str | None, status: str, value: float | None) -> float:
     if value is None or not finished or not math.isfinite(value):
         return math.inf
     return 0.0 if by is None else value
+
+
+def escape_markup(text: str) -> str:
+    """Return text in which neither rich nor the terminal finds commands."""
+    return markup.escape(escape_unprintable(text))
 
 
 class PlainConsole(Console):

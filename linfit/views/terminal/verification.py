@@ -10,8 +10,13 @@ from rich.table import Table
 from linfit.tracking.read.comparison import Verdict
 from linfit.verification import Agreement, Check, Verification
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.markup import escape_markup
-from linfit.views.terminal.tables import NO_VALUE, UNSET_VALUE, format_table, open_console
+from linfit.views.terminal.tables import (
+    NO_VALUE,
+    UNSET_VALUE,
+    escape_markup,
+    format_table,
+    open_console,
+)
 
 #: Exit codes.
 EXIT_IDENTICAL = 0
