@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
@@ -66,7 +65,7 @@ def plot_leaderboard(swept: SweepData, comparison: Comparison) -> Chart | LeftOu
     if len(comparison.fits) < 2:
         return None
     ranking = comparison.list_ranking(comparison.first_entries[0])
-    _, reported, _ = split_seeds(swept, comparison.fits)
+    chosen, reported, _ = split_seeds(swept, comparison.fits)
     rows = _collect_rows(swept, comparison, ranking, reported)
     drawn = rows[:MOST_ROWS]
     if not any(row.first.finished for row in drawn):
@@ -88,7 +87,7 @@ def plot_leaderboard(swept: SweepData, comparison: Comparison) -> Chart | LeftOu
         marks,
         note=join_notes(
             *_describe_rows(drawn),
-            _describe_seeds(comparison.fits, reported),
+            _describe_seeds(chosen, reported),
             describe_chosen_settings(comparison, [entry.method for entry in ranking]),
             f"the best {len(drawn)} of {len(rows)}" if len(drawn) < len(rows) else "",
             "" if comparison.across else ranking[0].problem,
@@ -171,9 +170,8 @@ def _describe_rows(rows: Sequence[LeaderboardRow]) -> list[str]:
     return notes
 
 
-def _describe_seeds(fits: pd.DataFrame, reported: set[int]) -> str:
-    """Return how many of the seeds are reported, where settings were chosen on the others."""
-    number = fits["seed"].nunique()
-    if len(reported) == number:
+def _describe_seeds(chosen: set[int], reported: set[int]) -> str:
+    """Return on how many seeds settings are reported, where they were chosen on others."""
+    if chosen == reported:
         return ""
-    return f"reported on {len(reported)} seeds, chosen on {number - len(reported)} others"
+    return f"chosen on {len(chosen)} seeds, reported on {len(reported)} others"

@@ -11,6 +11,7 @@ from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart, LeftOut, Series
 from linfit.views.charts.leaderboard_chart import plot_leaderboard
+from linfit.views.report.artifacts import collect_charts
 
 Sweep = Callable[..., SweepData]
 RANDOM = ("optimizer=adam", "optimizer.lr=tag(log,interval(1e-3,1e-1))", "hydra.sweeper.sample=15")
@@ -28,7 +29,7 @@ ROWS = {
         "each at the setting chosen for it",
     ),
     "seven seeds": (("seed=range(0,7)",), ["adam"], "mark: median over seeds; bar: quartiles"),
-    "eight seeds, half of them reported": (
+    "two settings each, half of the seeds reported": (
         (
             "optimizer=sgd",
             "optimizer.lr=0.003,0.005",
@@ -82,8 +83,11 @@ def test_the_rounding_floor_is_shaded_and_named(swept_of: Sweep) -> None:
     assert mark.x == chart.x.limits[0] and mark.to == pytest.approx(swept.floors.max())
 
 
-def test_nothing_to_rank(swept_of: Sweep) -> None:
+def test_nothing_to_rank(swept_of: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     lost = swept_of("optimizer=sgd", "optimizer.lr=1.0,10.0", "seed=0,1")
     assert plot_leaderboard(lost, compare_methods(lost)) == LeftOut("no fit finished")
+    assert collect_charts({"leaderboard": plot_leaderboard}, lost, compare_methods(lost)) == []
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "linfit: no picture leaderboard: no fit finished"
     alone = swept_of("seed=0")
     assert plot_leaderboard(alone, compare_methods(alone)) is None
