@@ -14,7 +14,6 @@ from linfit.tracking.schema.saved_views import format_run_address
 from linfit.views.analysis.rounding_floor import format_rounded
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.report.column_terms import ROUNDED_COLUMNS, explain_fit_columns
-from linfit.views.ui.guard import LOOPBACK
 
 #: Rows that are shown without a script.
 FIRST_ROWS = 100
@@ -27,8 +26,8 @@ LAST_COLUMNS = ("weights", "run_id")
 ORDER_COLUMN = "excess_loss"
 #: The start of a run's id, which is all of it that is shown.
 SHOWN_ID = 12
-#: The port of `linfit ui` unless another is named.
-USUAL_PORT = 5000
+#: Where `linfit ui` serves unless another port is named.
+USUAL_UI = "http://127.0.0.1:5000"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,9 @@ def find_run_address(swept: SweepData) -> tuple[str, str] | None:
     """
     if swept.store is None or not swept.experiment_id:
         return None
-    server = str(swept.store) if swept.store.is_server else f"http://{LOOPBACK}:{USUAL_PORT}"
+    server = USUAL_UI
+    if swept.store.is_server:
+        server = str(swept.store)
     before, after = format_run_address(swept.experiment_id, "\0").split("\0")
     return f"{server.rstrip('/')}/{before}", after
 
