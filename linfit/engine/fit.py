@@ -21,7 +21,7 @@ from linfit.problem.types import Array
 
 #: The module that shows a fit in a notebook. It is imported when it is asked to: views know fits,
 #: and a fit knows this name alone.
-NOTEBOOK_VIEW = "linfit.views.charts.notebook_fit"
+NOTEBOOK_VIEW = "linfit.views.charts.fits.notebook_fit"
 
 
 class Status(StrEnum):

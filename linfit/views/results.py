@@ -197,9 +197,9 @@ class Results:
         sweep varies.
         """
         from linfit.views.charts.chart import LeftOut
-        from linfit.views.charts.heat_map import plot_heat_map
-        from linfit.views.charts.matplotlib_charts import draw_chart, use_chart_style
-        from linfit.views.charts.sweep_charts import list_sweep_charts
+        from linfit.views.charts.drawing.matplotlib_charts import draw_chart, use_chart_style
+        from linfit.views.charts.sweeps.heat_map import plot_heat_map
+        from linfit.views.charts.sweeps.sweep_charts import list_sweep_charts
 
         once = self.swept.distinct
         makers = list_sweep_charts(once, self.comparison)

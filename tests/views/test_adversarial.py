@@ -14,7 +14,7 @@ from linfit.sweeps.run.result import RunResult
 from linfit.tracking.schema import descriptions
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.charts.chart import Chart
-from linfit.views.charts.sweep_charts import SWEEP_CHARTS
+from linfit.views.charts.sweeps.sweep_charts import SWEEP_CHARTS
 from linfit.views.results import Results
 from tests.views import answers
 from tests.views.test_answers import check

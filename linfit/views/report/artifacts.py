@@ -51,14 +51,14 @@ def open_sweep_data(recorded: RecordedRun) -> SweepData:
 
 def plot_fit(fit: Fit) -> list[Chart]:
     """Return the charts of a fit that did not fail."""
-    from linfit.views.charts.fit_charts import FIT_CHARTS
+    from linfit.views.charts.fits.fit_charts import FIT_CHARTS
 
     return collect_charts(FIT_CHARTS, fit)
 
 
 def plot_sweep(swept: SweepData, comparison: Comparison) -> list[Chart]:
     """Return the charts that make sense for what the sweep varies."""
-    from linfit.views.charts.sweep_charts import list_sweep_charts
+    from linfit.views.charts.sweeps.sweep_charts import list_sweep_charts
 
     once = swept.distinct
     makers = try_to_make("the list of pictures", list_sweep_charts, once, comparison)
@@ -88,7 +88,7 @@ def save_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
 
 def _save(chart: Chart, folder: Path) -> list[Path]:
     # Importing may fail too: matplotlib needs a folder that it can write to.
-    from linfit.views.charts.matplotlib_charts import save_chart
+    from linfit.views.charts.drawing.matplotlib_charts import save_chart
 
     return save_chart(chart, folder)
 

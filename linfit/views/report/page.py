@@ -34,7 +34,7 @@ from linfit.views.analysis.comparison import Comparison, shorten_lines
 from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.sweep_data import FINISHED_STATUSES, SweepData
 from linfit.views.charts.chart import Chart
-from linfit.views.charts.plotly_charts import convert_to_plotly
+from linfit.views.charts.drawing.plotly_charts import convert_to_plotly
 from linfit.views.report.attempts import try_to_make
 from linfit.views.report.column_terms import (
     LEADERBOARD_WORDS,

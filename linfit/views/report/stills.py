@@ -37,7 +37,7 @@ def draw_svg(chart: Chart) -> bytes:
     # Importing may fail too: matplotlib needs a folder that it can write to.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    from linfit.views.charts.matplotlib_charts import draw_chart, use_chart_style
+    from linfit.views.charts.drawing.matplotlib_charts import draw_chart, use_chart_style
 
     with use_chart_style():
         target = BytesIO()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from linfit.tracking.schema.run_colors import RUN_COLORS, color_methods
-from linfit.views.charts.looks import COLORS
+from linfit.views.charts.drawing.looks import COLORS
 
 BLUE, RED = RUN_COLORS[:2]
 #: Varying keys, overrides of each fit, colours.

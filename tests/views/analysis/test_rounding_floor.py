@@ -22,9 +22,9 @@ from linfit.views.analysis.rounding_floor import (
 )
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart
-from linfit.views.charts.matplotlib_charts import save_chart
-from linfit.views.charts.plotly_charts import convert_to_plotly
-from linfit.views.charts.sweep_charts import SWEEP_CHARTS
+from linfit.views.charts.drawing.matplotlib_charts import save_chart
+from linfit.views.charts.drawing.plotly_charts import convert_to_plotly
+from linfit.views.charts.sweeps.sweep_charts import SWEEP_CHARTS
 from linfit.views.charts.ticks import choose_ticks, count_decades
 from linfit.views.report import leaderboard
 from linfit.views.report.artifacts import collect_charts

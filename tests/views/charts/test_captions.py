@@ -13,10 +13,10 @@ import linfit
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart, Series, arrange_strip, find_recorded_points
-from linfit.views.charts.fit_charts import plot_descent
-from linfit.views.charts.matplotlib_charts import draw_chart, use_chart_style
-from linfit.views.charts.plotly_charts import convert_to_plotly
-from linfit.views.charts.sweep_charts import SWEEP_CHARTS
+from linfit.views.charts.drawing.matplotlib_charts import draw_chart, use_chart_style
+from linfit.views.charts.drawing.plotly_charts import convert_to_plotly
+from linfit.views.charts.fits.fit_charts import plot_descent
+from linfit.views.charts.sweeps.sweep_charts import SWEEP_CHARTS
 from linfit.views.charts.weight_plane import clip_path, describe_ends
 
 Sweep = Callable[..., SweepData]

@@ -22,14 +22,14 @@ from linfit.problem.theory.optimum import find_optimum
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.analysis.theory import compute_stable_rate, predict_rate
-from linfit.views.charts import heat_map, loss_lines, sweep_charts
 from linfit.views.charts.chart import Chart, LeftOut, Series
-from linfit.views.charts.curves import FitCurve, interpolate_curve
-from linfit.views.charts.data_chart import plot_data
-from linfit.views.charts.fit_charts import FIT_CHARTS, plot_descent, plot_loss
-from linfit.views.charts.matplotlib_charts import draw_chart, save_chart, use_chart_style
-from linfit.views.charts.methods import choose_styles
-from linfit.views.charts.plotly_charts import convert_to_plotly
+from linfit.views.charts.drawing.matplotlib_charts import draw_chart, save_chart, use_chart_style
+from linfit.views.charts.drawing.plotly_charts import convert_to_plotly
+from linfit.views.charts.fits.data_chart import plot_data
+from linfit.views.charts.fits.fit_charts import FIT_CHARTS, plot_descent, plot_loss
+from linfit.views.charts.sweeps import heat_map, loss_lines, sweep_charts
+from linfit.views.charts.sweeps.curves import FitCurve, interpolate_curve
+from linfit.views.charts.sweeps.methods import choose_styles
 from linfit.views.charts.ticks import choose_ticks, hide_overlaps, name_ticks
 from linfit.views.charts.weight_plane import choose_plane, clip_path
 from linfit.views.report.page import pack_plotly

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import linfit
-from linfit.views.charts import raw_data
 from linfit.views.charts.chart import Chart, LeftOut
-from linfit.views.charts.data_chart import plot_data
+from linfit.views.charts.fits import raw_data
+from linfit.views.charts.fits.data_chart import plot_data
 
 FILE = ["dataset=csv", "dataset.features=[x]", "dataset.target=y", "optimizer=closed_form"]
 TARGETS = ["dataset=random_linear", "dataset.p=1", "dataset.condition=1"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.font_manager import findfont
 
-from linfit.views.charts import fonts
 from linfit.views.charts.chart import Chart, ChartAxis, Series, is_sparse, merge_equal_series
+from linfit.views.charts.drawing import fonts
 from linfit.views.charts.ticks import choose_step_ticks, choose_whole_ticks, shorten_label
 
 

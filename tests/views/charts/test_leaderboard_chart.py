@@ -10,7 +10,7 @@ import pytest
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart, LeftOut, Series
-from linfit.views.charts.leaderboard_chart import plot_leaderboard
+from linfit.views.charts.sweeps.leaderboard_chart import plot_leaderboard
 from linfit.views.report.artifacts import collect_charts
 
 Sweep = Callable[..., SweepData]

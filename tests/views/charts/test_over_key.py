@@ -10,8 +10,8 @@ import pytest
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart
-from linfit.views.charts.over_key import list_line_keys, plot_over_key
-from linfit.views.charts.search_charts import (
+from linfit.views.charts.sweeps.over_key import list_line_keys, plot_over_key
+from linfit.views.charts.sweeps.search_charts import (
     measure_explained_share,
     plot_importance,
     plot_parallel,

@@ -103,7 +103,10 @@ def test_a_picture_that_fails_never_fails_a_run(
     def loss_chart(fit: Any) -> Any:
         raise RuntimeError("no ink\nat all")
 
-    monkeypatch.setattr("linfit.views.charts.fit_charts.FIT_CHARTS", {"loss_chart": loss_chart})
+    charts = {"loss_chart": loss_chart}
+    monkeypatch.setattr("linfit.views.charts.fits.fit_charts.FIT_CHARTS", charts)
+        "linfit.views.charts.fits.fit_charts.FIT_CHARTS", {"loss_chart": loss_chart}
+    )
     done = linfit("run", "steps=2")
     assert done.code == 0
     assert (
@@ -128,7 +131,7 @@ def test_what_an_environment_says_of_matplotlib_changes_no_picture(
         "savefig.dpi: 7\nbackend: nonsense\naxes.prop_cycle: nonsense\n"
     )
     program = (
-        "import linfit.views.charts.notebook_figure, matplotlib; "
+        "import linfit.views.charts.drawing.notebook_figure, matplotlib; "
         "print(matplotlib.rcParams['savefig.dpi'], matplotlib.get_backend().lower())"
     )
     environment = {

@@ -15,7 +15,6 @@ from linfit.views.analysis.rounding_floor import LEAST_FLOOR, format_bound
 from linfit.views.analysis.seed_split import split_seeds
 from linfit.views.analysis.statistics import MOST_SHOWN_SEEDS
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.captions import describe_chosen_settings
 from linfit.views.charts.chart import (
     Chart,
     ChartAxis,
@@ -25,7 +24,8 @@ from linfit.views.charts.chart import (
     join_equal,
     join_notes,
 )
-from linfit.views.charts.methods import choose_styles, select_fits
+from linfit.views.charts.sweeps.captions import describe_chosen_settings
+from linfit.views.charts.sweeps.methods import choose_styles, select_fits
 
 #: Rows of the picture.
 MOST_ROWS = 12

@@ -14,13 +14,13 @@ from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
 from linfit.views.analysis.theory import compute_stable_rates
-from linfit.views.charts.captions import (
+from linfit.views.charts.chart import Chart, ChartAxis, Mark, join_notes, merge_equal_series
+from linfit.views.charts.sweeps.captions import (
     describe_drawn_methods,
     describe_drawn_problem,
     describe_lost_fits,
 )
-from linfit.views.charts.chart import Chart, ChartAxis, Mark, join_notes, merge_equal_series
-from linfit.views.charts.loss_lines import (
+from linfit.views.charts.sweeps.loss_lines import (
     MOST_KEY_TICKS,
     bin_numbers,
     describe_points,
@@ -29,7 +29,7 @@ from linfit.views.charts.loss_lines import (
     list_numbers,
     select_methods,
 )
-from linfit.views.charts.methods import is_on_first_problem
+from linfit.views.charts.sweeps.methods import is_on_first_problem
 
 #: Parts of a config that decide a bound, besides the optimizer without its learning rate.
 BOUND_KEYS = (*PROBLEM_SECTIONS, "dtype", "batch", "schedule", "seed")

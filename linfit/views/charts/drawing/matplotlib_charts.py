@@ -6,7 +6,7 @@ same chart gives the same bytes.
 
 from __future__ import annotations
 
-import linfit.views.charts.plain_matplotlib  # noqa: F401 - before all others
+import linfit.views.charts.drawing.plain_matplotlib  # noqa: F401 - before all others
 
 # isort: split
 import warnings
@@ -25,11 +25,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from linfit.system.atomic_files import write_atomically
 from linfit.views.charts.chart import Chart
-from linfit.views.charts.fonts import FIRST_FONT, choose_fonts
-from linfit.views.charts.looks import NOTE_COLOR
-from linfit.views.charts.matplotlib_axes import add_frames, draw_strip, set_up_axis
-from linfit.views.charts.matplotlib_series import draw_mark, draw_series
-from linfit.views.charts.notebook_figure import NotebookFigure
+from linfit.views.charts.drawing.fonts import FIRST_FONT, choose_fonts
+from linfit.views.charts.drawing.looks import NOTE_COLOR
+from linfit.views.charts.drawing.matplotlib_axes import add_frames, draw_strip, set_up_axis
+from linfit.views.charts.drawing.matplotlib_series import draw_mark, draw_series
+from linfit.views.charts.drawing.notebook_figure import NotebookFigure
 from linfit.views.charts.surfaces import draw_surface
 from linfit.views.charts.ticks import shorten_label
 

@@ -15,12 +15,6 @@ from linfit.views.analysis.ranking import LeaderboardEntry
 from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
 from linfit.views.analysis.statistics import MOST_SHOWN_SEEDS
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.captions import (
-    describe_chosen_settings,
-    describe_drawn_methods,
-    describe_drawn_problem,
-    describe_lost_fits,
-)
 from linfit.views.charts.chart import (
     Chart,
     ChartAxis,
@@ -31,7 +25,13 @@ from linfit.views.charts.chart import (
     merge_equal_series,
     move_step_zero,
 )
-from linfit.views.charts.methods import choose_styles, select_first_entries, select_fits
+from linfit.views.charts.sweeps.captions import (
+    describe_chosen_settings,
+    describe_drawn_methods,
+    describe_drawn_problem,
+    describe_lost_fits,
+)
+from linfit.views.charts.sweeps.methods import choose_styles, select_first_entries, select_fits
 
 
 class FitCurve(NamedTuple):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from linfit.problem.types import Array
 from linfit.views.charts.chart import Mark, Series, find_recorded_points
-from linfit.views.charts.looks import FEW_THREADS, INK, choose_plotly_look
+from linfit.views.charts.drawing.looks import FEW_THREADS, INK, choose_plotly_look
 
 PLOTLY_MODES = {
     "points": "markers",

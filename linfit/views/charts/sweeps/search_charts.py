@@ -13,16 +13,16 @@ from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.rounding_floor import LEAST_FLOOR, clip_to_floor, describe_floor
 from linfit.views.analysis.statistics import compute_expected_best
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.captions import (
+from linfit.views.charts.chart import Chart, ChartAxis, Series, join_notes, merge_equal_series
+from linfit.views.charts.drawing.looks import BEST_COLOR, LOST_COLOR, OTHERS_COLOR
+from linfit.views.charts.sweeps.captions import (
     describe_drawn_methods,
     describe_drawn_problem,
     describe_lost_fits,
 )
-from linfit.views.charts.chart import Chart, ChartAxis, Series, join_notes, merge_equal_series
-from linfit.views.charts.heat_map import is_crossed
-from linfit.views.charts.looks import BEST_COLOR, LOST_COLOR, OTHERS_COLOR
-from linfit.views.charts.loss_lines import list_numbers, spans_decades
-from linfit.views.charts.methods import choose_tuned_styles, is_on_first_problem
+from linfit.views.charts.sweeps.heat_map import is_crossed
+from linfit.views.charts.sweeps.loss_lines import list_numbers, spans_decades
+from linfit.views.charts.sweeps.methods import choose_tuned_styles, is_on_first_problem
 from linfit.views.charts.ticks import format_power
 
 #: Settings of a method below which there is nothing to search.

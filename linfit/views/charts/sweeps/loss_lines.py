@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from linfit.problem.types import Array
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.captions import LOST_STATUSES
 from linfit.views.charts.chart import Series, mask_nonpositive, round_to_bins
-from linfit.views.charts.methods import choose_tuned_styles
+from linfit.views.charts.sweeps.captions import LOST_STATUSES
+from linfit.views.charts.sweeps.methods import choose_tuned_styles
 
 #: The most values of a key that are not grouped into bins, and the bins of more.
 MOST_KEY_VALUES = 30

@@ -14,11 +14,6 @@ from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import MEASURES, Comparison
 from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
-from linfit.views.charts.captions import (
-    describe_drawn_methods,
-    describe_drawn_problem,
-    describe_lost_fits,
-)
 from linfit.views.charts.chart import (
     Chart,
     ChartAxis,
@@ -27,8 +22,13 @@ from linfit.views.charts.chart import (
     mask_nonpositive,
     merge_equal_series,
 )
-from linfit.views.charts.looks import choose_faint_color
-from linfit.views.charts.loss_lines import (
+from linfit.views.charts.drawing.looks import choose_faint_color
+from linfit.views.charts.sweeps.captions import (
+    describe_drawn_methods,
+    describe_drawn_problem,
+    describe_lost_fits,
+)
+from linfit.views.charts.sweeps.loss_lines import (
     MOST_KEY_TICKS,
     MOST_KEY_VALUES,
     bin_numbers,
@@ -39,7 +39,7 @@ from linfit.views.charts.loss_lines import (
     select_methods,
     spans_decades,
 )
-from linfit.views.charts.methods import is_on_first_problem
+from linfit.views.charts.sweeps.methods import is_on_first_problem
 
 #: Values of a key from which on its picture is made.
 FEWEST_KEY_VALUES = 3

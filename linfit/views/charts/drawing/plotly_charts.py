@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from linfit.views.charts.chart import Chart, ChartAxis, arrange_strip
-from linfit.views.charts.plotly_series import (
+from linfit.views.charts.drawing.plotly_series import (
     convert_mark,
     convert_series,
     convert_strip_row,
     escape_tags,
 )
-from linfit.views.charts.plotly_surfaces import convert_surface
+from linfit.views.charts.drawing.plotly_surfaces import convert_surface
 from linfit.views.charts.ticks import (
     FEW_DECADES,
     MANY_DECADES,

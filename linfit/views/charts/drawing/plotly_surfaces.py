@@ -9,7 +9,7 @@ import numpy as np
 
 from linfit.problem.types import Array
 from linfit.views.charts.chart import Chart, Surface
-from linfit.views.charts.plotly_series import escape_tags, round_values
+from linfit.views.charts.drawing.plotly_series import escape_tags, round_values
 from linfit.views.charts.surfaces import CONTOUR_COLOR, GROUND_COLORS, choose_levels
 from linfit.views.charts.ticks import choose_ticks, name_ticks
 

@@ -15,11 +15,6 @@ from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import SETTING_KEY
 from linfit.views.analysis.statistics import compute_performance_profile
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.captions import (
-    describe_chosen_settings,
-    describe_drawn_methods,
-    describe_drawn_problem,
-)
 from linfit.views.charts.chart import (
     Chart,
     ChartAxis,
@@ -28,17 +23,22 @@ from linfit.views.charts.chart import (
     join_notes,
     merge_equal_series,
 )
-from linfit.views.charts.curves import plot_curves
-from linfit.views.charts.heat_map import plot_heat_map
-from linfit.views.charts.leaderboard_chart import plot_leaderboard
-from linfit.views.charts.learning_rates import plot_learning_rate
-from linfit.views.charts.methods import (
+from linfit.views.charts.sweeps.captions import (
+    describe_chosen_settings,
+    describe_drawn_methods,
+    describe_drawn_problem,
+)
+from linfit.views.charts.sweeps.curves import plot_curves
+from linfit.views.charts.sweeps.heat_map import plot_heat_map
+from linfit.views.charts.sweeps.leaderboard_chart import plot_leaderboard
+from linfit.views.charts.sweeps.learning_rates import plot_learning_rate
+from linfit.views.charts.sweeps.methods import (
     choose_styles,
     select_first_entries,
     select_fits,
 )
-from linfit.views.charts.over_key import list_line_keys, name_key_chart, plot_over_key
-from linfit.views.charts.search_charts import plot_importance, plot_parallel, plot_trials
+from linfit.views.charts.sweeps.over_key import list_line_keys, name_key_chart, plot_over_key
+from linfit.views.charts.sweeps.search_charts import plot_importance, plot_parallel, plot_trials
 from linfit.views.charts.weight_plane import choose_plane, plot_plane
 
 #: A maker of a picture: None where the picture makes no sense, LeftOut where one may miss it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import linfit.views.charts.plain_matplotlib  # noqa: F401 - before all others
+import linfit.views.charts.drawing.plain_matplotlib  # noqa: F401 - before all others
 
 # isort: split
 from collections.abc import Iterable

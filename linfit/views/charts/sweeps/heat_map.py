@@ -17,7 +17,6 @@ from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.captions import describe_drawn_problem, describe_lost_fits
 from linfit.views.charts.chart import (
     Chart,
     ChartAxis,
@@ -26,7 +25,8 @@ from linfit.views.charts.chart import (
     join_notes,
     mask_nonpositive,
 )
-from linfit.views.charts.methods import is_on_first_problem
+from linfit.views.charts.sweeps.captions import describe_drawn_problem, describe_lost_fits
+from linfit.views.charts.sweeps.methods import is_on_first_problem
 from linfit.views.charts.ticks import format_distinct
 
 #: The most cells that have room for text.

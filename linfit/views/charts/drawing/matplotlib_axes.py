@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import linfit.views.charts.plain_matplotlib  # noqa: F401 - before all others
+import linfit.views.charts.drawing.plain_matplotlib  # noqa: F401 - before all others
 
 # isort: split
 from typing import Any
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
 from linfit.views.charts.chart import Chart, ChartAxis, arrange_strip
-from linfit.views.charts.looks import choose_look
-from linfit.views.charts.matplotlib_series import choose_mark_look, draw_mark_lines
+from linfit.views.charts.drawing.looks import choose_look
+from linfit.views.charts.drawing.matplotlib_series import choose_mark_look, draw_mark_lines
 from linfit.views.charts.ticks import (
     choose_axis_ticks,
     count_decades,

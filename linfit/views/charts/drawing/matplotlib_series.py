@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import linfit.views.charts.plain_matplotlib  # noqa: F401 - before all others
+import linfit.views.charts.drawing.plain_matplotlib  # noqa: F401 - before all others
 
 # isort: split
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from linfit.views.charts.chart import Mark, Series, find_recorded_points
-from linfit.views.charts.looks import FEW_THREADS, INK, LINE_WIDTHS, choose_look
+from linfit.views.charts.drawing.looks import FEW_THREADS, INK, LINE_WIDTHS, choose_look
 
 MOST_MARKERS = 12
 #: Points that are drawn small and faint.

@@ -21,9 +21,9 @@ from linfit.views.charts.chart import (
     mask_nonpositive,
     move_step_zero,
 )
-from linfit.views.charts.data_chart import plot_data
-from linfit.views.charts.fit_titles import title_fit
-from linfit.views.charts.predicted_curve import predict_excess
+from linfit.views.charts.fits.data_chart import plot_data
+from linfit.views.charts.fits.fit_titles import title_fit
+from linfit.views.charts.fits.predicted_curve import predict_excess
 from linfit.views.charts.weight_plane import (
     FARTHEST_REACH,
     GRID_POINTS,

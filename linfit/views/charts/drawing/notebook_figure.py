@@ -5,7 +5,7 @@ A notebook shows matplotlib's own figures only where pyplot is set up, and linfi
 
 from __future__ import annotations
 
-import linfit.views.charts.plain_matplotlib  # noqa: F401 - before all others
+import linfit.views.charts.drawing.plain_matplotlib  # noqa: F401 - before all others
 
 # isort: split
 from io import BytesIO

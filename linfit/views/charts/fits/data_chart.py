@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from linfit.engine.fit import Fit, Status
 from linfit.problem.types import Array
 from linfit.views.charts.chart import Chart, ChartAxis, LeftOut, Series, join_notes
-from linfit.views.charts.fit_titles import title_fit
-from linfit.views.charts.looks import INK
-from linfit.views.charts.raw_data import RawData, load_raw_data
+from linfit.views.charts.drawing.looks import INK
+from linfit.views.charts.fits.fit_titles import title_fit
+from linfit.views.charts.fits.raw_data import RawData, load_raw_data
 
 #: Samples that a picture shows: more cannot be told apart, and make the file slow and large.
 MOST_SAMPLES = 2000

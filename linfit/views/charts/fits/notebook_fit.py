@@ -10,7 +10,7 @@ from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import Fit, Status
 from linfit.errors import ConfigError
 from linfit.views.charts.chart import LeftOut
-from linfit.views.charts.fit_charts import FIT_CHARTS
+from linfit.views.charts.fits.fit_charts import FIT_CHARTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ MOST_SHOWN_WEIGHTS = 10
 @isolate_from_caller
 def draw_fit(fit: Fit, name: str) -> Figure:
     """Return the picture of a fit with this name; ConfigError where there is none."""
-    from linfit.views.charts.matplotlib_charts import draw_chart, use_chart_style
+    from linfit.views.charts.drawing.matplotlib_charts import draw_chart, use_chart_style
 
     makers = {key.removesuffix(_SUFFIX): maker for key, maker in FIT_CHARTS.items()}
     if name not in makers:
