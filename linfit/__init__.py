@@ -13,7 +13,7 @@ states) do not reach a fit, and are restored afterwards.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from linfit.version import __version__
+from linfit.system.version import __version__
 
 if TYPE_CHECKING:
     from linfit.config import FitConfig as FitConfig

@@ -25,8 +25,8 @@ from linfit.cli.store_commands import STORE_COMMANDS
 from linfit.errors import LinfitError, escape_unprintable, shorten
 from linfit.system.output import find_write_error, open_streams, print_to_stderr
 from linfit.system.signals import exit_within_grace_period, install_signal_handlers
+from linfit.system.version import __version__
 from linfit.tracking.write.background import prestart
-from linfit.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def main() -> NoReturn:
     open_streams()
     install_signal_handlers()
     if "_LINFIT_COMPLETE" in os.environ:
-        import linfit.shell_completion  # noqa: F401 - click finds there how bash is completed
+        import linfit.sweeps.catalogue.shell_completion  # noqa: F401 - click finds there how bash is completed
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -18,8 +18,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from linfit.errors import ConfigError, LinfitError, RecordingError
-from linfit.shell_completion import render_shell_script
 from linfit.sweeps.catalogue.catalogue import read_question
+from linfit.sweeps.catalogue.shell_completion import render_shell_script
 from linfit.sweeps.compose.compose import set_hydra_config
 from linfit.sweeps.compose.request import (
     RunRequest,

@@ -26,6 +26,7 @@ from linfit.problem.threads import list_blas_libraries
 from linfit.settings import MLflowTracking
 from linfit.system.atomic_files import write_atomically
 from linfit.system.host import count_cpus
+from linfit.system.version import __version__
 from linfit.tracking.provenance import code_digest, git
 from linfit.tracking.schema.mlflow_names import (
     CODE,
@@ -35,7 +36,6 @@ from linfit.tracking.schema.mlflow_names import (
     VERSION,
 )
 from linfit.tracking.secrets.masking import mask
-from linfit.version import __version__
 
 RECORDED_PACKAGES = (
     "torch",

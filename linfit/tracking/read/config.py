@@ -17,7 +17,7 @@ from linfit.config import FitConfig, explain_validation_errors, hash_data
 from linfit.conventions import CONFIG_SCHEMA, restore_conventions
 from linfit.errors import ConfigError, shorten
 from linfit.problem.datasets.readers.opened import read_bounded
-from linfit.version import __version__
+from linfit.system.version import __version__
 
 #: Bytes of the largest stored config.
 #: A `given` initialization of a hundred thousand weights takes two million.
