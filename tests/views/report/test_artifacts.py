@@ -105,8 +105,6 @@ def test_a_picture_that_fails_never_fails_a_run(
 
     charts = {"loss_chart": loss_chart}
     monkeypatch.setattr("linfit.views.charts.fits.fit_charts.FIT_CHARTS", charts)
-        "linfit.views.charts.fits.fit_charts.FIT_CHARTS", {"loss_chart": loss_chart}
-    )
     done = linfit("run", "steps=2")
     assert done.code == 0
     assert (
