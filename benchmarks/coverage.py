@@ -94,9 +94,9 @@ def report(logs: Array, means: Array, pairs: int) -> Found:
 
 
 def check_intervals(intervals: Array, truth: Array) -> NDArray[np.bool_]:
-    """Return which of the intervals `[r, k, 3]` hold the true means `[r, k]`."""
+    """Return which of the intervals `[r, k, 2]` hold the true means `[r, k]`."""
     slack = 1e-12  # of the first's own factor, which is 1 exactly
-    return (intervals[..., 1] <= truth + slack) & (truth <= intervals[..., 2] + slack)
+    return (intervals[..., 0] <= truth + slack) & (truth <= intervals[..., 1] + slack)
 
 
 def tell_apart(measured: MeasuredSettings) -> NDArray[np.bool_]:

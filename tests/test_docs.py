@@ -195,7 +195,7 @@ ANSWER = re.compile(
     r"median excess loss ≤ \S+ \(float32(; 5 seeds: up to \S+)?\)(, and so did [\w.= ]+)?; "
     r"\w+ lr=\S+ had (at least )?\S+ times that, (a gap that rounding alone makes"
     r"|which these seeds cannot tell apart)\. "
-    r"\w+ lr=\S+ was the quickest: \d+ steps to 1e-06 of the initial excess loss\."
+    r"\w+ lr=\S+ was the quickest: \d+(\.5)? steps to 1e-06 of the initial excess loss\."
 )
 
 

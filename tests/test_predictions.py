@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 import linfit as lf
 from linfit.errors import LinfitError
+from linfit.tracking.schema.short_names import name_model
 from linfit.views.results import Results
 from tests.conftest import Ran
 from tests.helpers import forbid_pickles
@@ -81,7 +82,7 @@ def test_a_fit_of_a_sweep_becomes_a_model_once(
 
     forbid_pickles(monkeypatch)
     expected = lf.fit(results.swept.load_config(0))
-    for address in (uri, f"runs:/{row['run_id']}/model"):
+    for address in (uri, f"runs:/{row['run_id']}/{name_model(row['name'])}"):
         predicted = loaded(address).predict(FRAME)
         assert list(predicted.columns) == ["force"]
         kept = np.delete(predicted.to_numpy(), expected.held_out, axis=0)

@@ -633,7 +633,7 @@ def test_a_fit_of_a_sweep_is_written_too(linfit: Linfit, workdir: Path, client: 
     assert repr(read(ran(written.out))) == repr(
         expected(package.compose(["seed=1", "steps=8", "record.every=4"]))
     )
-    [sweep] = [run_id for name, run_id in runs.items() if not name.startswith("seed")]
+    [sweep] = [run_id for name, run_id in runs.items() if not name.startswith("seed=")]
     refused = linfit("script", sweep)
     assert (refused.code, refused.out) == (2, "")
     assert "is a sweep" in refused.err

@@ -84,9 +84,3 @@ def test_a_fit_is_drawn_on_request() -> None:
     assert len(np.asarray(points)) == 24, "the rows held out are not drawn"
     with pytest.raises(ConfigError, match="no picture 'los': did you mean 'loss'"):
         fit.plot("los")
-
-
-def test_a_summary_of_the_data_is_not_drawn_as_data() -> None:
-    fit = linfit.fit(linfit.compose(["steps=5", "gradient=gram"]))
-    with pytest.raises(ConfigError, match="no picture data"):
-        fit.plot("data")

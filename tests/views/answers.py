@@ -53,9 +53,11 @@ class Fit:
 
     @property
     def reached(self) -> float | None:
-        """Return the step at which the tolerance was reached."""
+        """Return the step at which the tolerance was reached, if the fit ended within it."""
         steps = self.result["steps_to_tolerance"]
-        return float(steps) if self.finished and steps is not None else None
+        limit = self.config["record"]["tolerance"] * self.start
+        stayed = self.finished and not self.result["excess_loss"] > limit
+        return float(steps) if stayed and steps is not None else None
 
     def value(self, by: str | None) -> float:
         """Return the number that the fit is compared by."""

@@ -159,7 +159,13 @@ def test_mlflow_has_the_same_answer(
     parent = client.get_run(result.sweep_id)
     numbers = {key: value for key, value in parent.data.metrics.items() if key.startswith("best_")}
     assert numbers == (
-        {} if best is None else {"best_loss": best.result["loss"], "best_objective": best.value(by)}
+        {}
+        if best is None
+        else {
+            "best_loss": best.result["loss"],
+            "best_objective": best.value(by),
+            "best_excess_loss": best.result["excess_loss"],
+        }
     )
     assert parent.data.tags[mlflow_names.COMPARED_BY] == (by or mlflow_names.NOT_COMPARABLE)
     assert bool(parent.outputs.model_outputs) == (best is not None)

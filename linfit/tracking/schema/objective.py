@@ -57,7 +57,7 @@ def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
     if share := (data.get("split") or {}).get("validation"):
         samples = (data.get("dataset") or {}).get("n")
         held_out = True
-        if _is_sum(data.get("loss")):
+        if is_summed_loss(data.get("loss")):
             held_out = (share, samples)
     return ProblemKey(
         data=(parts["dataset"], parts["split"]),
@@ -68,7 +68,7 @@ def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
     )
 
 
-def _is_sum(loss: Any) -> bool:
+def is_summed_loss(loss: Any) -> bool:
     """Return True if a loss, as plain data, grows with the number of samples, or is unknown."""
     name = loss.get("name", "") if isinstance(loss, Mapping) else loss
     kind: Any = Loss.choices.get(name)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import MEASURES, Comparison
@@ -76,7 +77,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         runs,
         measure,
         across,
-        _describe_tolerance(swept),
+        _describe_quickest(swept, reporting, across),
         dtype="".join(swept.dtypes) if len(swept.dtypes) == 1 else "",
     )
     if measure != mlflow_names.EXCESS:
@@ -114,12 +115,25 @@ def _name_picks(picks: Sequence[Pick], across: bool) -> dict[Pick, str]:
     return names
 
 
-def _describe_tolerance(swept: SweepData) -> str:
-    """Return the tolerance of a sweep's fits in words, empty if they differ in it."""
-    found = set(swept.list_values("record.tolerance"))
-    if len(found) != 1:
+def _describe_quickest(swept: SweepData, runs: pd.DataFrame, across: bool) -> str:
+    """Return a sentence on the settings with the fewest steps to the tolerance, of all that ran.
+
+    It is empty for one setting, for several problems, and where most fits did not reach it.
+    """
+    medians = runs.groupby(SETTING_KEY, sort=False)["steps"].median()
+    least = medians.min()
+    tolerances = set(swept.list_values("record.tolerance"))
+    is_one_problem = runs["problem"].nunique() == 1 and not across
+    if len(medians) < 2 or not np.isfinite(least) or len(tolerances) > 1 or not is_one_problem:
         return ""
-    return f"{found.pop():g} of the initial excess loss"
+    keys = medians.index[medians == least].to_list()
+    names = [f"{method} {setting}".strip() for _, method, setting in keys]
+    who = " and ".join(names)
+    if len(names) > 2:
+        who = f"{names[0]} and {len(names) - 1} more"
+    verb = "were" if len(names) > 1 else "was"
+    count = f"{least:g} step{'s' if least != 1 else ''}"
+    return f"{who} {verb} the quickest: {count} to {tolerances.pop():g} of the initial excess loss."
 
 
 def _note_rounding(comparison: Comparison, factor: float) -> Comparison:
@@ -182,7 +196,8 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
     """Return the problem, method and setting of each fit in words, and its repetition's number.
 
     `log` is log₁₀ of the loss that `measure` names, NaN unless the fit finished, and `floor` that
-    of its rounding floor. `steps` are those to the tolerance, infinite if it was not reached.
+    of its rounding floor. `steps` are those to the tolerance, infinite if the fit did not reach it,
+    or has left it again at its end.
     """
     groups = swept.groups
     is_excess = measure == mlflow_names.EXCESS
@@ -200,9 +215,17 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
             "seed": groups.repetitions,
             "log": log,
             "floor": floor,
-            "steps": np.where(swept.finished, steps, np.inf),
+            "steps": np.where(_is_within_tolerance(swept), steps, np.inf),
         }
     )
+
+
+def _is_within_tolerance(swept: SweepData) -> NDArray[np.bool_]:
+    """Return True for each fit that ended within its tolerance."""
+    rows = swept.results["row"].tolist()
+    initial = np.array([swept.curves.find_initial(row) for row in rows])
+    tolerance = np.array(swept.list_values("record.tolerance"), dtype=float)
+    return np.asarray(swept.finished & ~(swept.excess > tolerance * initial))
 
 
 def _choose(runs: pd.DataFrame) -> list[Pick]:

@@ -48,8 +48,8 @@ class Comparison:
     """The recorded loss that the rankings compare."""
     across: bool = False
     """True if one ranking has the fits of all problems; otherwise each problem has its own."""
-    tolerance: str = ""
-    """The tolerance that counts as reached, in words."""
+    quickest: str = ""
+    """A sentence on the setting with the fewest steps to the tolerance, empty without one."""
     dtype: str = ""
     """The dtype of all fits, empty if they have several."""
     twins_note: str = ""
@@ -107,7 +107,7 @@ class Comparison:
         if self.lowest_loss and one_method_each:
             return self.lowest_loss
         answers = shorten_lines([self._describe_first(first) for first in self.first_entries], 3)
-        return " ".join(filter(None, (self.lowest_loss, *answers)))
+        return " ".join(filter(None, (self.lowest_loss, *answers, self.quickest)))
 
     @cached_property
     def first_entries(self) -> list[LeaderboardEntry]:
@@ -154,8 +154,7 @@ class Comparison:
             others = others[len(tied) :]
         if others:
             answer += f"; {describe_second(others[0])}"
-        quickest = self._describe_quickest(ranking) if not where else ""
-        return " ".join(filter(None, (f"{answer}.", quickest)))
+        return f"{answer}."
 
     def format_median(self, entry: LeaderboardEntry) -> str:
         """Return an entry's median as text, `≤ 3.5e-12 (float32)` at the rounding floor."""
@@ -169,17 +168,6 @@ class Comparison:
         if entry.finished <= MOST_SHOWN_SEEDS:
             return f"{entry.finished} seeds: {ends}"
         return f"half of {entry.finished} seeds: {ends}"
-
-    def _describe_quickest(self, ranking: Sequence[LeaderboardEntry]) -> str:
-        """Return a sentence on the entries with the fewest steps to the tolerance."""
-        steps = min(entry.steps for entry in ranking)
-        if len(ranking) < 2 or not np.isfinite(steps) or self.across or not self.tolerance:
-            return ""
-        names = [entry.name for entry in ranking if entry.steps == steps]
-        more = f" and {len(names) - 1} more" if len(names) > 2 else ""
-        who = " and ".join(names[:2]) if len(names) == 2 else names[0] + more
-        verb = "were" if len(names) > 1 else "was"
-        return f"{who} {verb} the quickest: {format_steps(steps)} to {self.tolerance}."
 
 
 def describe_ties(names: Sequence[str]) -> str:
@@ -202,7 +190,6 @@ def describe_second(second: LeaderboardEntry) -> str:
         return f"{subject} had no more than that"
 
     bound = "at least " if second.factor_at_least else ""
-    where = ", on the seeds that both finished" if second.factor < 1 else ""
     verdict = ""
     if second.rounding:
         verdict = ", a gap that rounding alone makes"
@@ -210,18 +197,13 @@ def describe_second(second: LeaderboardEntry) -> str:
         verdict = _describe_mean_factor(second)
     elif not np.isnan(second.factor_low):
         verdict = ", which these seeds cannot tell apart"
-    return f"{subject} had {bound}{format_rounded(second.factor)} times that{where}{verdict}"
+    return f"{subject} had {bound}{format_rounded(second.factor)} times that{verdict}"
 
 
 def _describe_mean_factor(entry: LeaderboardEntry) -> str:
     """Return the interval of an entry's mean factor, empty where there is none."""
     ends = format_factors(entry.factor_low, entry.factor_high)
     return f" ({CONFIDENCE:.0%} interval of the mean factor: {ends})" if ends else ""
-
-
-def format_steps(steps: float) -> str:
-    """Return a median of steps as text, with a half where there is one."""
-    return f"{steps:g} step{'s' if steps != 1 else ''}"
 
 
 def shorten_lines(lines: Sequence[str], most: int = 10) -> list[str]:

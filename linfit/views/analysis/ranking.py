@@ -22,7 +22,6 @@ from linfit.views.analysis.statistics import (
     CONFIDENCE,
     adjust_by_holm,
     compute_mean_interval,
-    compute_median,
     compute_p_values,
     split_level,
     summarize_seeds,
@@ -45,7 +44,7 @@ class LeaderboardEntry:
     fits: int
     finished: int
     reached: int
-    """Number of fits that reached the tolerance."""
+    """Number of fits that reached the tolerance, and ended within it."""
     steps: float
     """Median of the steps to the tolerance; infinite if half of the fits did not reach it."""
     median: float
@@ -56,11 +55,11 @@ class LeaderboardEntry:
     """Low end of the spread over fits, as `summarize_seeds` has it; NaN at the rounding floor."""
     high: float
     factor: float
-    """Median of the loss as a multiple of the first entry's, seed by seed."""
+    """The median as a multiple of the first entry's."""
     factor_at_least: bool = field(default=False, kw_only=True)
     """True if the first entry is at its rounding floor on some seed: the factor may be larger."""
     factor_low: float
-    """Low end of the interval of that multiple's geometric mean."""
+    """Low end of the interval of the mean factor: geometric, seed by seed."""
     factor_high: float
     p: float = field(default=1.0, kw_only=True)
     """Student's p-value that the factor is 1, adjusted by Holm's rule; NaN below two seeds."""
@@ -102,10 +101,10 @@ def count_pairs(methods: Sequence[Hashable]) -> int:
 
 
 class MeasuredSettings(NamedTuple):
-    """Factors to the first `[..., k, 3]`, as log₁₀, and p `[..., k]`.
+    """Ends of the mean factors' intervals `[..., k, 2]`, as log₁₀, and p `[..., k]`.
 
-    Of each factor the median, and the ends of the mean's interval. `p` is adjusted by Holm's rule.
-    The first setting has the factor 1 exactly, and p = 1.
+    Factors are to the first setting, whose own is 1 exactly. `p` is adjusted by Holm's rule, and 1
+    for the first.
     """
 
     factors: Array
@@ -123,7 +122,7 @@ def measure_settings(logs: Array, floor: Array, pairs: int) -> MeasuredSettings:
     first_floor = floor[..., :1, :]
     differences = np.maximum(logs, first_floor) - np.maximum(first, floor)
     _, low, high = compute_mean_interval(differences, split_level(pairs))
-    factors = np.stack([compute_median(differences), low, high], axis=-1)
+    factors = np.stack([low, high], axis=-1)
     factors[..., 0, :] = 0.0
 
     p = np.ones(logs.shape[:-1])
@@ -157,10 +156,13 @@ def rank_settings(
     low = logs <= floor
     at_least = (np.isfinite(logs) & low[0]).any(axis=1) & ~low.any(axis=1)
 
+    medians = ranked.table["median"].to_numpy(float)
+    with np.errstate(over="ignore", invalid="ignore"):
+        multiples = medians / medians[:1]
     entries = []
     for place, row in enumerate(ranked.table.itertuples(index=False)):
         problem, method, setting = ranked.picks[place]
-        factor, factor_low, factor_high = _powers(measured.factors[place])
+        factor_low, factor_high = _powers(measured.factors[place])
         entry = LeaderboardEntry(
             problem=problem,
             method=method,
@@ -173,7 +175,7 @@ def rank_settings(
             median=float(row.median),
             low=float(row.low),
             high=float(row.high),
-            factor=factor,
+            factor=float(multiples[place]),
             factor_low=factor_low,
             factor_high=factor_high,
             rounding=bool(place > 0 and row.at_floor and ranked.table["at_floor"].iloc[0]),
@@ -228,8 +230,8 @@ def _by_seed(fits: pd.DataFrame, column: str, picks: Sequence[Pick]) -> Array:
     return np.asarray(means.reindex(pd.MultiIndex.from_tuples(picks)).to_numpy(float))
 
 
-def _powers(logs: Array) -> tuple[float, float, float]:
-    """Return 10 to the power of median, low and high."""
+def _powers(logs: Array) -> tuple[float, float]:
+    """Return 10 to the power of low and high."""
     with np.errstate(over="ignore"):
-        middle, low, high = 10.0**logs
-    return float(middle), float(low), float(high)
+        low, high = 10.0**logs
+    return float(low), float(high)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,13 +32,6 @@ def summarize_seeds(values: Array) -> tuple[float, float, float]:
     ends = (0, 1) if len(found) <= MOST_SHOWN_SEEDS else (0.25, 0.75)
     low, high = np.quantile(found, ends)
     return median, float(low), float(high)
-
-
-def compute_median(values: Array) -> Array:
-    """Return medians `[...]` of values `[..., m]`, of which NaN is none; NaN without values."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # without values
-        return np.asarray(np.nanmedian(values, axis=-1))
 
 
 def compute_mean_interval(values: Array, level: float = CONFIDENCE) -> tuple[Array, Array, Array]:

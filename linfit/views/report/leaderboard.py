@@ -30,11 +30,11 @@ COLUMN_NOTES = {
     "finished": "fits that neither diverged nor failed",
     "all seeds": "lowest and highest over the seeds",
     "middle half": "lower and upper quartile over the seeds",
-    "reached": "fits that reached the tolerance",
+    "reached": "fits that reached the tolerance and ended within it",
     "steps": "median number of updates to the tolerance",
-    "× first": "median of the ratio to the first, seed by seed",
-    "mean × first, 95%": f"interval of that ratio's geometric mean; {SIMULTANEOUS}; "
-    "wide: its ends are more than a factor of a million apart",
+    "× first": "the median as a multiple of the first one's",
+    "mean × first, 95%": "interval of the geometric mean of the ratio, seed by seed; "
+    f"{SIMULTANEOUS}; wide: its ends are more than a factor of a million apart",
     "told apart": "the difference to the first is larger than chance and rounding explain",
     "twins part": "step at which fits that differ by rounding alone come apart",
 }
@@ -61,7 +61,7 @@ def _row(rank: int, entry: LeaderboardEntry, comparison: Comparison) -> dict[str
         comparison.measured: comparison.format_median(entry),
         comparison.spread: format_ends(entry.low, entry.high),
         "reached": f"{entry.reached} of {entry.fits}",
-        "steps": format_rounded(entry.steps) if np.isfinite(entry.steps) else "–",
+        "steps": f"{entry.steps:g}" if np.isfinite(entry.steps) else "–",
         "× first": "" if is_first else _factor(entry),
         "mean × first, 95%": "" if is_first else interval,
         "told apart": "" if is_first else _told_apart(entry),

@@ -180,9 +180,10 @@ class ProgressBar:
         )
 
     def _describe_progress(self) -> str:
-        """Return the fits that are recorded, which Ctrl-C keeps, and the share of steps made.
+        """Return the fits that are recorded, the share of steps made, and the fits that have ended.
 
-        Many fits run together: long before the first of them is recorded, their steps go on.
+        Many fits run together: long before the first of them is recorded, their steps go on. Ctrl-C
+        keeps fits that have ended, also those that are not recorded yet.
         """
         fits = f"{self.done}/{self.total} fits"
         if self.total == 1 or self.done == self.total or not self.steps:
@@ -190,7 +191,7 @@ class ProgressBar:
         share = f"{min(self.made + self.spared, self.steps) / self.steps:.0%} of steps"
         if self.console.width < KEPT_TERMINAL:
             return f"{fits}, {share}"
-        return f"{fits}, {share}, Ctrl-C keeps {self.done}"
+        return f"{fits}, {share}, Ctrl-C keeps {max(self.handed, self.done)}"
 
 
 def _rate(value: float) -> str:

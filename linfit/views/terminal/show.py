@@ -57,7 +57,7 @@ def show_run(store: Store, reference: str, all_rows: bool, as_json: bool) -> Non
     if record.kind == mlflow_names.SWEEP:
         by = mlflow_names.read_ranking_loss(record.tags)
         lines = [FitLine.from_run(child, by) for child in children]
-        out.print(format_fits(lines, None if all_rows else MOST_LISTED_FITS))
+        out.print(format_fits(lines, None if all_rows else MOST_LISTED_FITS, by=by))
     else:
         _fit(record)
     files = record.list_artifacts()

@@ -40,12 +40,15 @@ def show_sweep(result: RunResult, compared: ComparedSweep | None, all_fits: bool
     if result.recorded is not None:
         by = mlflow_names.read_ranking_loss(result.recorded.row.tags)
     lines = [FitLine.from_completed(done, by) for done in result.completed]
-    out.print(format_fits(lines, None if all_fits else MOST_BEST_FITS, "linfit show --all"))
+    most = None if all_fits else MOST_BEST_FITS
+    out.print(format_fits(lines, most, "linfit show --all", by))
     if compared is not None:
         for line in describe_lost_settings(compared, None if all_fits else MOST_LOST_SETTINGS):
             out.print(line)
     if result.sweep_id:
         out.print(f"sweep     {result.sweep_id}")
+        if compared is None:
+            out.print(f"answer    linfit report {result.sweep_id[:12]}")
     out.print(f"browse    {escape_markup(result.where)}")
 
 

@@ -136,30 +136,42 @@ def open_console(file: IO[str] | None = None) -> Console:
 
 
 def format_fits(
-    lines: Sequence[FitLine], most: int | None = MOST_LISTED_FITS, rest: str = "--all"
+    lines: Sequence[FitLine],
+    most: int | None = MOST_LISTED_FITS,
+    rest: str = "--all",
+    by: str | None = None,
 ) -> Table:
     """Return a table of the fits, best first.
 
-    At most 100 unless another number or all are asked for. `rest` is what shows the others.
+    At most 100 unless another number or all are asked for. `rest` is what shows the others, `by`
+    the recorded loss that ranks them.
     """
     ranked = sorted(lines, key=lambda line: line.compared)
     shown = ranked[:most]
     columns = {
         "run": [line.name for line in shown],
         "status": [status_with_mark(line.status) for line in shown],
+        "validation loss": [format_compared(line, by) for line in shown],
         "loss": [format_number(line.loss) for line in shown],
         "excess loss": [format_number(line.excess) for line in shown],
         "distance": [format_number(line.distance) for line in shown],
         "weights": [line.weights for line in shown],
     }
+    if by != mlflow_names.VALIDATION:
+        del columns["validation loss"]
     if any(line.run_id for line in lines):
         columns["run id"] = [line.run_id[:12] for line in shown]
     caption = ""
     if len(shown) < len(ranked):
         caption = f"the best {most} of {len(ranked)}: {rest} prints all"
-    numeric = ("loss", "excess loss", "distance")
+    numeric = ("validation loss", "loss", "excess loss", "distance")
     expendable = ("weights", "run id", "distance", "loss")
     return format_table(columns, numeric, expendable, caption, kept="excess loss")
+
+
+def format_compared(line: FitLine, by: str | None) -> str:
+    """Return the number that ranks a fit, a dash if it is lost."""
+    return format_number(line.compared) if by and math.isfinite(line.compared) else NO_VALUE
 
 
 def format_table(

@@ -291,11 +291,11 @@ def test_timing_a_block_leaves_its_tasks_as_they_were() -> None:
 def test_plan_prints_what_would_run(linfit: Linfit) -> None:
     said = linfit("plan", "optimizers")
     assert said.code == 0
-    assert said.out.startswith("optimizers: a sweep of 90 fits\n")
+    assert said.out.startswith("optimizers: a sweep of 300 fits\n")
     assert "varies    optimizer.lr: 0.0001, 0.001, 0.01, 0.1, 1.0\n" in said.out
-    assert "unstable  18 of 30 fits whose largest stable learning rate is known\n" in said.out
-    assert "manual_sgd lr 0.01 above 0.007803: 3 fits, manual_sgd lr=0.01 seed=0 …\n" in said.out
-    assert "no bound known for 60 fits: adam, adamw, rmsprop, adagrad\n" in said.out
+    assert "unstable  60 of 100 fits whose largest stable learning rate is known\n" in said.out
+    assert "manual_sgd lr 0.01 above 0.007803: 10 fits, manual_sgd lr=0.01 seed=0 …\n" in said.out
+    assert "no bound known for 200 fits: adam, adamw, rmsprop, adagrad\n" in said.out
 
 
 @pytest.mark.matrix

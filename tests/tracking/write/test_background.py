@@ -204,7 +204,7 @@ def test_any_number_is_kept_as_one(number: Any, recorder: DatabaseRecorder) -> N
 
 def test_what_cannot_be_written_is_said(recorder: DatabaseRecorder) -> None:
     with pytest.raises(RecordingError, match=r"surrogates not allowed|failed:"):
-        recorder.log_runs_async([row("\ud800")]).result()
+        recorder.log_runs_async([row(params={"key": "\ud800"})]).result()
     assert len(recorder.log_runs_async([row()]).result()) == 1
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import is_summed_loss
 from linfit.views.analysis.comparison import MEASURES, Comparison
 from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
@@ -149,7 +150,10 @@ def _choose_losses(swept: SweepData, comparison: Comparison, key: str) -> list[K
     """Return the losses that are drawn: of samples held out and fitted, or the excess loss."""
     held_out = swept.results.get(mlflow_names.VALIDATION)
     if held_out is not None and held_out.notna().any():
-        names = [mlflow_names.VALIDATION, mlflow_names.LOSS]
+        names = [mlflow_names.VALIDATION]
+        # Sums over other numbers of samples do not compare.
+        if not any(map(is_summed_loss, swept.list_values("loss"))):
+            names.append(mlflow_names.LOSS)
     elif key in swept.keys.problem:
         names = [mlflow_names.LOSS]
     else:
