@@ -20,7 +20,7 @@ from linfit.views.charts.sweeps.search_charts import (
 
 Sweep = Callable[..., SweepData]
 POLYNOMIAL = ("dataset=polynomial", "features=polynomial", "features.degree=1,2,3")
-HELD_OUT = (*POLYNOMIAL, "split.validation=0.4", "optimizer=closed_form", "seed=0,1,2")
+HELD_OUT = ("loss=mse", *POLYNOMIAL, "split.validation=0.4", "optimizer=closed_form", "seed=0,1,2")
 BATCHES = ("optimizer=sgd,adam", "optimizer.lr=0.001", "batch=minibatch", "batch.size=2,8,24")
 RANDOM = (
     "optimizer=sgd",
