@@ -360,8 +360,11 @@ def _resume_run(
             left.info.name, parent.start, milliseconds_now(), "RUNNING", tags, params
         )
 
-    overrides = [] if more else read_manifest_column(left.path, "overrides")
-    colors = color_methods(overrides, left.info.varying)
+    colors: list[str] = []
+    # A search has runs without colours. A parent without params and runs was killed as it started.
+    if not (more and left.state.recorded):
+        overrides = read_manifest_column(left.path, "overrides")
+        colors = color_methods(overrides, left.info.varying)
     sweep = SweepRun(
         recorder, folder, row, left.info, left.first, left.contest, left.state, more, colors
     )
