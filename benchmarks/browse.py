@@ -145,9 +145,12 @@ def pictures(folder: Path) -> None:
 
     Running and recording these fits is measured as well.
     """
-    from linfit.publication import publish_artifacts
+    from linfit.publication import compare_sweep, publish_artifacts
     from linfit.sweeps.run.hydra_app import execute
     from linfit.sweeps.run.result import RunResult
+
+    def draw(result: RunResult) -> None:
+        publish_artifacts(result, compare_sweep(result))
 
     ran, drew = [], []
     for _ in range(3):
@@ -162,7 +165,7 @@ def pictures(folder: Path) -> None:
         ]
         results: list[RunResult] = []
         ran.append(seconds(lambda: results.append(execute(arguments))))  # noqa: B023
-        drew.append(seconds(lambda result=results[0]: publish_artifacts(result)))  # type: ignore[misc]
+        drew.append(seconds(partial(draw, results[0])))
     show(
         "pictures and report of a sweep of 1,000",
         statistics.median(drew),

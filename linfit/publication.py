@@ -66,7 +66,7 @@ def sweep(arguments: Mapping[str, Any] | Sequence[str] | str) -> Results:
     if result.recorded is None or result.sweep_id is None:
         raise LinfitError("nothing was swept: `linfit run` takes what this is")
 
-    made = publish_artifacts(result)
+    made = publish_artifacts(result, compare_sweep(result))
     publish_description(result, made)
     return Results(made.data or open_sweep_data(result.recorded), made.comparison)
 
@@ -95,13 +95,13 @@ def _compare_recorded(recorded: RecordedRun) -> ComparedSweep:
 def publish_artifacts(result: RunResult, compared: ComparedSweep | None = None) -> Publication:
     """Draw a run and attach its pictures, of a sweep also leaderboard and report.
 
-    `compared` is what `compare_sweep` returned. A part that fails is one line on stderr.
+    `compared` is what `compare_sweep` returned: without it nothing is drawn of a sweep. A part that
+    fails is one line on stderr.
     """
     recorded = result.recorded
     if recorded is None or not recorded.config.pictures:
         return Publication()
     if result.sweep_id is not None:
-        compared = compared or compare_sweep(result)
         if compared is None:
             return Publication()
         return try_to_make("the report", publish_sweep, recorded, compared) or Publication()

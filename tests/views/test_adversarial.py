@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from linfit.publication import publish_artifacts, publish_description
+from linfit.publication import compare_sweep, publish_artifacts, publish_description
 from linfit.sweeps.run.result import RunResult
 from linfit.tracking.schema import descriptions
 from linfit.views.analysis.compare import compare_methods
@@ -91,7 +91,7 @@ def test_everything_says_the_same(sweep: Sweep, client: Any, case: Any) -> None:
     answer = comparison.summarize()
     assert answer.startswith(begins)
 
-    made = publish_artifacts(result)
+    made = publish_artifacts(result, compare_sweep(result))
     publish_description(result, made)
     assert made.comparison is not None
     answer = made.comparison.summarize()  # with twins

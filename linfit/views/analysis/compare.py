@@ -222,10 +222,8 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
 
 def _is_within_tolerance(swept: SweepData) -> NDArray[np.bool_]:
     """Return True for each fit that ended within its tolerance."""
-    rows = swept.results["row"].tolist()
-    initial = np.array([swept.curves.find_initial(row) for row in rows])
     tolerance = np.array(swept.list_values("record.tolerance"), dtype=float)
-    return np.asarray(swept.finished & ~(swept.excess > tolerance * initial))
+    return np.asarray(swept.finished & ~(swept.excess > tolerance * swept.initial))
 
 
 def _choose(runs: pd.DataFrame) -> list[Pick]:

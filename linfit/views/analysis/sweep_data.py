@@ -254,10 +254,13 @@ class SweepData:
     @cached_property
     def floors(self) -> Array:
         """The rounding floor of each fit's excess loss."""
-        fits = zip(self.results["row"].tolist(), self.list_values("dtype"), strict=True)
-        return np.array(
-            [compute_floor(self.curves.find_initial(row), dtype) for row, dtype in fits]
-        )
+        fits = zip(self.initial.tolist(), self.list_values("dtype"), strict=True)
+        return np.array([compute_floor(initial, dtype) for initial, dtype in fits])
+
+    @cached_property
+    def initial(self) -> Array:
+        """The excess loss of each fit before its first update, NaN without a curve."""
+        return np.array([self.curves.find_initial(row) for row in self.results["row"].tolist()])
 
     @cached_property
     def curves(self) -> SweepCurves:

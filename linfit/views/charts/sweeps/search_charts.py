@@ -80,10 +80,8 @@ def plot_trials(swept: SweepData, comparison: Comparison) -> Chart | None:
 
 def _search(swept: SweepData, method: str, style: int, places: Sequence[int]) -> Series:
     """Return the median of the best over the number of trials, all orders being equally likely."""
-    rows = swept.results["row"].to_numpy()[places]
-    initial = np.array([swept.curves.find_initial(row) for row in rows.tolist()])
     excess = clip_to_floor(swept.excess, swept.floors)[places]
-    values = np.where(np.isfinite(excess), excess, initial)
+    values = np.where(np.isfinite(excess), excess, swept.initial[places])
     logs = np.log10(np.maximum(values[np.isfinite(values)], LEAST_FLOOR))
     numbers = np.unique(np.geomspace(1, len(logs), 60).round().astype(np.int64))
     _, low, high = compute_expected_best(logs, numbers)
