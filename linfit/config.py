@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 import linfit.method.accelerated
 import linfit.method.closed_form
 import linfit.method.gram
-import linfit.problem.datasets.arrays  # noqa: F401  its datasets join the group when they are defined
+import linfit.problem.datasets.arrays
+import linfit.problem.datasets.files  # noqa: F401  these join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed
 from linfit.conventions import exclude_from_fingerprint
 from linfit.errors import shorten

@@ -9,7 +9,7 @@ import csv
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,14 +20,15 @@ from linfit.config import FitConfig
 from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import find_held_out
 from linfit.errors import ConfigError, LinfitError, shorten
-from linfit.problem.datasets.files import CSV, TabularFile
+from linfit.problem.datasets.files import CSV
+from linfit.problem.datasets.readers.csv_text import CSVFormat, locate_invalid_bytes
 from linfit.problem.datasets.readers.npy import list_array_columns, read_numpy_rows
 from linfit.problem.datasets.readers.tables import (
     RowBlock,
-    locate_invalid_utf8,
     read_csv_rows,
     read_parquet_rows,
 )
+from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.problem.types import Array, Mask
 from linfit.publication import create_policy
 from linfit.system.atomic_files import write_atomically
@@ -41,6 +42,8 @@ PREDICTION = "prediction"
 HELD_OUT = "held_out"
 #: Endings of files that are read.
 READABLE = (".csv", ".tsv", ".parquet", ".npy", ".npz")
+#: Ending of a file that gzip compressed, after that of its kind: `.csv.gz`.
+COMPRESSED = ".gz"
 #: Endings of files that are written.
 WRITABLE = (".csv", ".parquet")
 
@@ -115,10 +118,10 @@ def name_predictions(trained: TrainedFit) -> list[str]:
 
 def _read_cells(file: Path, columns: tuple[str, ...], config: FitConfig) -> Array:
     """Return the columns `[n, c]` of a file, NaN where a cell is missing."""
-    ending = file.suffix.lower()
+    ending = _find_ending(file)
     if ending not in READABLE:
         raise ConfigError(f"{str(file)!r} is of no kind that is read: {', '.join(READABLE)} are")
-    with _convert_reader_errors(file, _find_separator(ending, config)):
+    with _convert_reader_errors(file, _find_format(ending, config)):
         blocks = [block for block, _ in _read_rows(file, ending, columns, config)]
         if not blocks or not sum(map(len, blocks)):
             raise ValueError(f"{file} has no rows")
@@ -132,14 +135,19 @@ def _read_rows(
         return read_parquet_rows(file, columns, str(file))
     if ending in (".npy", ".npz"):
         return read_numpy_rows(file, _name_array_columns(file, ending, columns), str(file))
-    separator = _find_separator(ending, config)
-    return read_csv_rows(file, columns, str(file), drop=True, separator=separator)
+    return read_csv_rows(file, columns, str(file), drop=True, form=_find_format(ending, config))
 
 
-def _find_separator(ending: str, config: FitConfig) -> str:
-    if ending == ".tsv":
-        return "\t"
-    return config.dataset.delimiter if isinstance(config.dataset, CSV) else ","
+def _find_ending(file: Path) -> str:
+    """Return the ending that says the kind of a file; one in gzip has it before `.gz`."""
+    plain = file.with_suffix("") if file.suffix.lower() == COMPRESSED else file
+    return plain.suffix.lower()
+
+
+def _find_format(ending: str, config: FitConfig) -> CSVFormat:
+    """Return the format of the run's own data, with tabs in a file that says so."""
+    form = config.dataset.format if isinstance(config.dataset, CSV) else CSVFormat()
+    return replace(form, separator="\t") if ending == ".tsv" else form
 
 
 def _name_array_columns(file: Path, ending: str, columns: tuple[str, ...]) -> Sequence[str]:
@@ -163,12 +171,12 @@ def _count_columns(file: Path) -> int:
 
 
 @contextmanager
-def _convert_reader_errors(file: Path, separator: str) -> Iterator[None]:
+def _convert_reader_errors(file: Path, form: CSVFormat) -> Iterator[None]:
     """Raise what a reader raises as a ConfigError that names the file."""
     try:
         yield
     except UnicodeDecodeError as error:
-        found = locate_invalid_utf8(file, str(file), separator)
+        found = locate_invalid_bytes(file, str(file), form)
         raise ConfigError(found or f"{file} cannot be read: {error}") from error
     except (OSError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)

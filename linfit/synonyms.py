@@ -41,6 +41,8 @@ KEY_WORDS = {
     "dataset.features": "columns x feature_columns",
     "dataset.weight": "weights sample_weight sample_weights",
     "dataset.separator": "sep delimiter",
+    "dataset.decimal": "decimal_point decimal_separator",
+    "dataset.encoding": "charset codec",
     "features.intercept": "fit_intercept bias",
     "features.scaling": "scaler normalize standardize scale",
     "features.centers": "n_centers num_centers",

@@ -24,8 +24,8 @@ from linfit.config import (
     flatten_config,
     hash_data,
 )
-from linfit.problem.datasets.files import SHIPPED_FOLDER
 from linfit.problem.datasets.synthetic import Dataset, RandomLinear
+from linfit.problem.datasets.tabular_file import SHIPPED_FOLDER
 from linfit.settings import CURVE_POINTS, Record, list_devices
 from tests import helpers
 from tests.helpers import (

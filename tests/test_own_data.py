@@ -56,15 +56,18 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "too many cells": ("a,b,y\n1,2,3\n4,5,6,7\n", "data.csv, line 3: 4 cells below a header of 3"),
     "latin-1": (
         "a,b,y\n1,2,3\n4,é,6\n".encode("latin-1"),
-        "data.csv, line 3, column 'b': byte 0xe9 is no UTF-8: save the file as text in UTF-8",
+        "data.csv, line 3, column 'b': byte 0xe9 is no UTF-8: "
+        "save the file as text in UTF-8, or name its dataset.encoding",
     ),
     "latin-1 header": (
         "größe,b,y\n1,2,3\n".encode("latin-1"),
-        "data.csv, line 1: byte 0xf6 is no UTF-8: save the file as text in UTF-8",
+        "data.csv, line 1: byte 0xf6 is no UTF-8: "
+        "save the file as text in UTF-8, or name its dataset.encoding",
     ),
     "utf-16": (
         "a,b,y\n1,2,3\n".encode("utf-16"),
-        "data.csv, line 1: byte 0xff is no UTF-8: save the file as text in UTF-8",
+        "data.csv, line 1: byte 0xff is no UTF-8: "
+        "save the file as text in UTF-8, or name its dataset.encoding",
     ),
     "twice the same header": (
         "a,b,b,y\n1,2,3,4\n",

@@ -16,7 +16,7 @@ from linfit.component import Frozen
 from linfit.config import GROUPS, FitConfig
 from linfit.errors import ConfigError
 from linfit.method.gradients import write_loss_alone
-from linfit.problem.datasets.files import write_numbers
+from linfit.problem.datasets.number_lines import write_numbers
 from linfit.problem.datasets.prepare import row_factor
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
@@ -55,6 +55,7 @@ STOP_RULES = {"divergence", "excess_loss", "gradient_norm"}
 STANDARD_IMPORTS = {
     "csv": "import csv",
     "fractions": "import fractions",
+    "gzip": "import gzip",
     "math": "import math",
     "os": "import os",
 }

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from pydantic import Field, PrivateAttr
 
-from linfit.problem.datasets.files import ColumnNames, TabularFile
+from linfit.problem.datasets.columns import ColumnNames
 from linfit.problem.datasets.python_objects import convert_column, gather_columns
 from linfit.problem.datasets.readers.npy import read_array
 from linfit.problem.datasets.readers.validation import (
@@ -24,6 +24,7 @@ from linfit.problem.datasets.readers.validation import (
     describe_repeated_columns,
 )
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.problem.linfit_model_1 import refuse_cell
 from linfit.problem.problem import Problem
 from linfit.problem.types import Array, describe_limit

@@ -10,8 +10,8 @@ from functools import lru_cache
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
 from linfit.problem.datasets.arrays import Arrays, hold_in_memory
-from linfit.problem.datasets.files import TabularFile
 from linfit.problem.datasets.readers.pipes import identify_pipe, is_pipe
+from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.sweeps.config_files.messages import notify_user
 
 

@@ -38,7 +38,7 @@ def quote_column_names(override: str) -> str:
     given = Override.read(override)
     if given.deletes or given.value is None:
         return override
-    if given.key == "dataset.separator" and len(given.value) == 1:
+    if given.key in ("dataset.separator", "dataset.decimal") and len(given.value) == 1:
         return given.with_value(f"'{given.value}'").text
     if given.key not in COLUMN_KEYS and given.key != "dataset":
         return override

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from linfit.config import FitConfig
 from linfit.errors import ConfigError, LinfitError, RecordingError, escape_unprintable, shorten
 from linfit.problem.datasets.arrays import Arrays
-from linfit.problem.datasets.files import SHIPPED_FOLDER, SHIPPED_PREFIX, TabularFile
+from linfit.problem.datasets.tabular_file import SHIPPED_FOLDER, SHIPPED_PREFIX, TabularFile
 from linfit.settings import MLflowTracking, Tracking
 from linfit.system.host import quote_word, quote_words
 from linfit.tracking.read.config import LoadPlugins, require_same_numbers

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from linfit.config import GROUPS, FitConfig, canonical_json, flatten_config, hash_data
 from linfit.conventions import CONFIG_SCHEMA
 from linfit.override import Override
-from linfit.problem.datasets.files import TabularFile
+from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.tracking.schema import limits
 from linfit.tracking.schema.grid_labels import find_label
 from linfit.tracking.schema.short_names import name_fit_by_words, number_name, write_value

@@ -24,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from linfit.engine.fit import Status
-from linfit.problem.datasets.files import SHIPPED_PREFIX
+from linfit.problem.datasets.tabular_file import SHIPPED_PREFIX
 from linfit.system.host import quote_word
 from linfit.tracking.provenance.environment import read_machine_tag
 from linfit.tracking.schema import mlflow_names

@@ -14,9 +14,10 @@ from hypothesis import given, strategies
 
 from linfit.problem.datasets import file_digest as digests
 from linfit.problem.datasets.file_digest import hash_file
-from linfit.problem.datasets.files import CSV, SHIPPED_FOLDER
+from linfit.problem.datasets.files import CSV
 from linfit.problem.datasets.readers import tables
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.tabular_file import SHIPPED_FOLDER
 from linfit.problem.problem import Problem
 from tests.helpers import LAW
 
@@ -124,7 +125,10 @@ def test_the_articles_file_is_parsed_as_written() -> None:
         ("a,b,y\n1,2,nan\n", "{file}, line 2, column 'y': a cell " + ABSENT),
         ("a,b,y\n1,-inf,3\n", "{file}, line 2, column 'b': '-inf' is not a finite number"),
         ("a,b,y\n1e999,2,3\n", "{file}, line 2, column 'a': '1e999' is not a finite number"),
-        ('a,b,y\n1,2,3\n"1,5",2,3\n', "{file}, line 3, column 'a': '1,5' is not a finite number"),
+        (
+            'a,b,y\n1,2,3\n"1,5",2,3\n',
+            "{file}, line 3, column 'a': '1,5' is not a finite number",
+        ),
         ("a,b,y\n\n1,2,3\n\n1,2,x\n", "{file}, line 5, column 'y': 'x' is not a finite number"),
         ("a,b,y\n1,2,3\n4,5\n", "{file}, line 3: 2 cells below a header of 3"),
         ("a,b,y\n1,2,3,4\n", "{file}, line 2: 4 cells below a header of 3"),
@@ -183,14 +187,19 @@ def test_cells_are_separated_as_is_said(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a;b;y\n1;2,5;3\n", "{file}, line 2, column 'b': '2,5' is not a finite number"),
+        (
+            "a;b;y\n1;2,5;3\n",
+            "{file}, line 2, column 'b': '2,5' is not a finite number: "
+            "dataset.decimal=, reads it as one",
+        ),
         (
             "a,b,y\n1,2,3\n",
             "{file} has one column 'a,b,y': dataset.separator=, makes several of it",
         ),
         (
             b"a;b;y\n1;\xff;3\n",
-            "{file}, line 2, column 'b': byte 0xff is no UTF-8: save the file as text in UTF-8",
+            "{file}, line 2, column 'b': byte 0xff is no UTF-8: save the file as text in UTF-8, "
+            "or name its dataset.encoding",
         ),
         ("a;b;y\n1;2\n", "{file}, line 2: 2 cells below a header of 3"),
     ],
@@ -219,9 +228,9 @@ def test_the_separator_leaves_fingerprints_as_they_are_at_the_comma(file: Path) 
 def test_bytes_that_are_no_utf8_have_their_line_and_column(file: Path) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         load(file, b'a,b,y\n1,2,3\n1,"2",\xff\n')
-    assert (
-        str(refusal.value)
-        == f"{file}, line 3, column 'y': byte 0xff is no UTF-8: save the file as text in UTF-8"
+    assert str(refusal.value) == (
+        f"{file}, line 3, column 'y': byte 0xff is no UTF-8: save the file as text in UTF-8, "
+        "or name its dataset.encoding"
     )
 
 

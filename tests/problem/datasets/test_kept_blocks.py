@@ -93,7 +93,8 @@ def test_a_command_reads_a_file_once(
     write(bare / "data.csv")
     ran = linfit(*command)
     assert ran.code == 0, ran.err
-    assert opened == ["data.csv"]
+    looks = command[0] == "script"  # at the first bytes, which say if gzip made the file
+    assert opened == ["data.csv"] * (1 + looks)
 
 
 def test_reproducing_hashes_a_file_before_it_reads_it(

@@ -1,6 +1,6 @@
 """Opening of files to be read, within bounds.
 
-A path is only a path: no URI, pipe or device, and no guess at a compression.
+A path is only a path: no URI, pipe or device.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from linfit.system.host import available_memory, open_without_waiting
 
 #: Bytes of content that a stored file may have for each of its own bytes.
 MAX_EXPANSION = 64
+#: Bytes of text that a compressed file may have for each of its own bytes: data compress less.
+MAX_TEXT_EXPANSION = 200
 #: Bytes of content that any file may have.
 ALWAYS_ALLOWED_BYTES = 2**28
 
@@ -64,3 +66,8 @@ def limit_bytes(size: int) -> int:
     linfit writes no file whose content is much larger than that.
     """
     return max(ALWAYS_ALLOWED_BYTES, min(MAX_EXPANSION * size, available_memory() // 4))
+
+
+def limit_content(size: int) -> int:
+    """Return the largest size of the text in a compressed file of `size` bytes."""
+    return max(ALWAYS_ALLOWED_BYTES, MAX_TEXT_EXPANSION * size)

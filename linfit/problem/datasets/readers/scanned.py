@@ -7,9 +7,11 @@ import hashlib
 import io
 import os
 import threading
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from linfit.problem.datasets.file_digest import find_settled_version, is_hashed, keep_digest
+from linfit.problem.datasets.readers.csv_text import UTF_8, open_content
+from linfit.problem.datasets.readers.opened import measure_size
 
 #: Bytes among which a plain text has an end of a line: no cell is too long for Python's csv.
 PLAIN_BYTES = 2**15
@@ -17,23 +19,52 @@ PLAIN_BYTES = 2**15
 TEXT_BYTES = 2**18
 
 
-class ScannedFile(io.BufferedIOBase):
+class HashedFile(io.RawIOBase):
     """A view of an open file from its beginning, which stays open when the view is closed.
 
-    Once all is read, the digest of the file is known. Arrow's thread may go on reading when
-    nobody wants more: from a view that is closed it gets nothing.
+    Once all is read, the digest of the file is known.
     """
 
     def __init__(self, opened: BinaryIO) -> None:
-        self._lock = threading.Lock()
         self._file = opened
         opened.seek(0)
         version = find_settled_version(os.fstat(opened.fileno()))
         self._unhashed = None if is_hashed(version) else version
         self._content = hashlib.sha256()
+        self._num_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        if self._unhashed is not None:
+            self._hash(memoryview(buffer)[:count])
+        return int(count)
+
+    def _hash(self, chunk: memoryview) -> None:
+        assert self._unhashed is not None
+        self._content.update(chunk)
+        self._num_bytes += len(chunk)
+        if self._num_bytes < self._unhashed.size:
+            return
+        if self._unhashed == find_settled_version(os.fstat(self._file.fileno())):
+            keep_digest(self._unhashed, self._content.hexdigest())
+
+
+class ScannedFile(io.BufferedIOBase):
+    """The text of an open file from its beginning, in UTF-8 whatever the file has.
+
+    The file stays open. Arrow's thread may go on reading when nobody wants more: from a view that
+    is closed it gets nothing.
+    """
+
+    def __init__(self, opened: BinaryIO, encoding: str = UTF_8) -> None:
+        self._lock = threading.Lock()
+        hashed = io.BufferedReader(HashedFile(opened))
+        self._source = open_content(hashed, measure_size(opened), encoding)
         self._text = codecs.getincrementaldecoder("utf-8")()
         self._ahead = memoryview(b"")
-        self._num_bytes = 0
         self._without_end = 0
         self._plain = True
 
@@ -49,8 +80,8 @@ class ScannedFile(io.BufferedIOBase):
         with self._lock:
             if self.closed:
                 return b""
-            chunk = self._file.read(-1 if size is None else size)
-            self._scan(chunk)
+            chunk: bytes = self._source.read(-1 if size is None else size)
+            self._plain = self._plain and self._stays_plain(chunk)
             return chunk
 
     def read1(self, size: int = TEXT_BYTES, /) -> bytes:
@@ -63,17 +94,6 @@ class ScannedFile(io.BufferedIOBase):
     def close(self) -> None:
         with self._lock:
             super().close()
-
-    def _scan(self, chunk: bytes) -> None:
-        self._plain = self._plain and self._stays_plain(chunk)
-        if self._unhashed is None:
-            return
-        self._content.update(chunk)
-        self._num_bytes += len(chunk)
-        if self._num_bytes < self._unhashed.size:
-            return
-        if self._unhashed == find_settled_version(os.fstat(self._file.fileno())):
-            keep_digest(self._unhashed, self._content.hexdigest())
 
     def _stays_plain(self, chunk: bytes) -> bool:
         for start in range(0, len(chunk), PLAIN_BYTES):

@@ -11,6 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
@@ -21,11 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.errors import shorten
-from linfit.problem.datasets.readers.opened import (
-    measure_size,
-    open_regular,
-    require_memory,
-)
+from linfit.problem.datasets.readers.csv_text import MAX_LINE_BYTES, SEPARATORS, CSVFormat
+from linfit.problem.datasets.readers.opened import measure_size, open_regular, require_memory
 from linfit.problem.datasets.readers.parquet_pages import measure_columns, require_plain_schema
 from linfit.problem.datasets.readers.scanned import ScannedFile
 from linfit.problem.linfit_model_1 import EXACT
@@ -38,8 +36,6 @@ ROWS = 2**16
 BYTES = 2**20
 #: Bytes of a CSV file up to which Python's reader is as fast as importing a faster one.
 SMALL_FILE = 2**20
-#: Largest number of characters in a line of a CSV file.
-MAX_LINE_BYTES = 2**26
 #: Texts that mark a missing cell of a CSV file.
 MISSING_CELLS = (
     "",
@@ -56,8 +52,8 @@ MISSING_CELLS = (
     "None",
     "none",
 )
-#: Separators of cells in CSV files, each with its name in `dataset.separator`.
-SEPARATORS = {",": ",", ";": ";", "\t": "tab", "|": "|"}
+#: How CSV files are written that say nothing else.
+PLAIN_FORMAT = CSVFormat()
 #: Largest number of column names that an error lists.
 MAX_LISTED_NAMES = 40
 #: Bytes of numbers that any Parquet file may announce.
@@ -90,7 +86,7 @@ def locate_column(header: Sequence[str], column: str, path: str) -> int:
 
 
 def read_csv_rows(
-    file: Path, columns: Sequence[str], path: str, drop: bool, separator: str = ","
+    file: Path, columns: Sequence[str], path: str, drop: bool, form: CSVFormat = PLAIN_FORMAT
 ) -> Iterator[RowBlock]:
     """Yield the rows of a CSV file, each number parsed exactly.
 
@@ -99,7 +95,7 @@ def read_csv_rows(
     through a text that is not plain, of which pyarrow would let mistakes pass.
     """
     with open_regular(file) as opened:
-        header = _read_header(opened, path, separator)
+        header = _read_header(opened, path, form)
         places = []
         for column in columns:
             _require_separated(header, column, path)
@@ -107,8 +103,8 @@ def read_csv_rows(
 
         done = 0
         if measure_size(opened) > SMALL_FILE:
-            with ScannedFile(opened) as scanned:
-                for block in _read_with_arrow(scanned, columns, separator):
+            with ScannedFile(opened, form.encoding) as scanned:
+                for block in _read_with_arrow(scanned, columns, form):
                     # Python's reader names the line of an infinite or a missing cell.
                     if block is None or np.isinf(block).any():
                         break
@@ -120,17 +116,17 @@ def read_csv_rows(
                     if scanned.is_plain():
                         return
 
-        rows = islice(_split_rows(_read_lines(opened, path), path, separator), 1 + done, None)
-        yield from _read_with_python(rows, header, places, path)
+        rows = islice(_split_rows(opened, path, form), 1 + done, None)
+        yield from _read_with_python(rows, header, places, path, form)
 
 
 def _name_row_below_header(start: int, i: int) -> str:
     return f"row {start + i + 1} below the header"
 
 
-def _read_lines(opened: BinaryIO, path: str) -> Iterator[str]:
+def _read_lines(opened: BinaryIO, path: str, encoding: str) -> Iterator[str]:
     """Yield the lines of a text file from its beginning; ValueError if one is too long."""
-    content: Any = ScannedFile(opened)
+    content: Any = ScannedFile(opened, encoding)
     with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
         while line := text.readline(MAX_LINE_BYTES):
             if len(line) == MAX_LINE_BYTES:
@@ -156,15 +152,16 @@ def _require_separated(header: list[str], column: str, path: str) -> None:
             )
 
 
-def _read_header(opened: BinaryIO, path: str, separator: str) -> list[str]:
-    for _, header in _split_rows(_read_lines(opened, path), path, separator):
+def _read_header(opened: BinaryIO, path: str, form: CSVFormat) -> list[str]:
+    for _, header in _split_rows(opened, path, form):
         return header
     raise ValueError(f"{path} is empty: a header line with the names of the columns is needed")
 
 
-def _split_rows(lines: Iterator[str], path: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _split_rows(opened: BinaryIO, path: str, form: CSVFormat) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each row that is not blank, with the number of its last line."""
-    reader = csv.reader(lines, strict=True, delimiter=separator)
+    lines = _read_lines(opened, path, form.encoding)
+    reader = csv.reader(lines, strict=True, delimiter=form.separator)
     start = 1
     try:
         for row in reader:
@@ -178,30 +175,8 @@ def _split_rows(lines: Iterator[str], path: str, separator: str) -> Iterator[tup
         raise ValueError(f"{path}, line {start}: {why}") from error
 
 
-def locate_invalid_utf8(file: Path, path: str, separator: str = ",") -> str | None:
-    """Return a sentence on the first byte that is not UTF-8, None if all are.
-
-    The sentence names its line, and its column if the header has a name for it.
-    """
-    header: list[str] = []
-    with open_regular(file) as opened:
-        for number, line in enumerate(iter(partial(opened.readline, MAX_LINE_BYTES), b""), 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                header = header or next(csv.reader([text], delimiter=separator), [])
-            except UnicodeDecodeError as error:
-                before = line[: error.start].decode()
-                place = len(next(csv.reader([before], delimiter=separator), [""])) - 1
-                column = f", column {header[place]!r}" if 0 <= place < len(header) else ""
-                return (
-                    f"{path}, line {number}{column}: byte 0x{line[error.start]:02x} is no UTF-8: "
-                    "save the file as text in UTF-8"
-                )
-    return None
-
-
 def _read_with_arrow(
-    opened: ScannedFile, columns: Sequence[str], separator: str
+    opened: ScannedFile, columns: Sequence[str], form: CSVFormat
 ) -> Iterator[CellBlock | None]:
     """Yield blocks `[b, m]`; None, the last, for one with other cells than numbers or missing."""
     import pyarrow as pa
@@ -213,12 +188,13 @@ def _read_with_arrow(
         include_columns=distinct,
         null_values=list(MISSING_CELLS),
         check_utf8=True,
+        decimal_point=form.decimal,
     )
     try:
         with arrow.open_csv(
             opened,
             read_options=arrow.ReadOptions(block_size=2**23),
-            parse_options=arrow.ParseOptions(newlines_in_values=True, delimiter=separator),
+            parse_options=arrow.ParseOptions(newlines_in_values=True, delimiter=form.separator),
             convert_options=conversion,
         ) as batches:
             for batch in batches:
@@ -236,11 +212,15 @@ def _read_with_arrow(
 
 
 def _read_with_python(
-    rows: Iterator[tuple[int, list[str]]], header: list[str], places: Sequence[int], path: str
+    rows: Iterator[tuple[int, list[str]]],
+    header: list[str],
+    places: Sequence[int],
+    path: str,
+    form: CSVFormat,
 ) -> Iterator[RowBlock]:
     """Yield blocks of rows, which come with their line numbers."""
     while block := list(islice(rows, ROWS)):
-        numbers = [_read_row(row, line, header, places, path) for line, row in block]
+        numbers = [_read_row(row, line, header, places, path, form) for line, row in block]
         yield np.array(numbers), partial(_name_line, [line for line, _ in block])
 
 
@@ -249,32 +229,37 @@ def _name_line(lines: list[int], i: int) -> str:
 
 
 def _read_row(
-    row: list[str], line: int, header: list[str], places: Sequence[int], path: str
+    row: list[str], line: int, header: list[str], places: Sequence[int], path: str, form: CSVFormat
 ) -> list[float]:
     if len(row) != len(header):
         raise ValueError(f"{path}, line {line}: {len(row)} cells below a header of {len(header)}")
     numbers = []
     for place in places:
-        number = _read_cell(row[place])
+        number = _read_cell(row[place], form)
         if number is None:
             where = f"{path}, line {line}, column {header[place]!r}"
-            raise ValueError(f"{where}: {row[place]!r} is not a finite number")
+            hint = _suggest_decimal(row[place], form)
+            raise ValueError(f"{where}: {row[place]!r} is not a finite number{hint}")
         numbers.append(number)
     return numbers
 
 
-def _read_cell(cell: str) -> float | None:
+def _read_cell(cell: str, form: CSVFormat) -> float | None:
     """Return the number in a cell, NaN if it is missing, None if it is not a finite number."""
     if cell.strip() in MISSING_CELLS:
         return math.nan
-    # float() would also read 2_0 and ٣.
-    if "_" in cell or not cell.isascii():
+    number = form.read_number(cell)
+    if number is None or not math.isfinite(number):
         return None
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    return number
+
+
+def _suggest_decimal(cell: str, form: CSVFormat) -> str:
+    """Return the setting by which a cell would be a number, if there is one."""
+    other = "," if form.decimal == "." else "."
+    if other == form.separator or replace(form, decimal=other).read_number(cell) is None:
+        return ""
+    return f": dataset.decimal={quote_word(other)} reads it as one"
 
 
 # Parquet

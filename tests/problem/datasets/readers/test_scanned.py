@@ -56,6 +56,7 @@ def test_a_closed_view_reads_nothing_more_and_leaves_its_file_open(tmp_path: Pat
         assert scanned.read(2) == b"a\n"
         scanned.close()
         assert scanned.read(2) == b""
+        opened.seek(2)
         assert opened.read() == b"1\n"
 
 
