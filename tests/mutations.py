@@ -170,7 +170,7 @@ MUTATIONS = (
         "problem/test_penalties.py",
     ),
     Mutation(
-        "method/optimizers.py",
+        "method/optimizers/adam.py",
         "np.sqrt(1 - §(",
         "np.square(1 - §(",
         "engine/stacked/test_run.py::test_one_step_from_any_state_of_the_single_engine_agrees "
@@ -183,14 +183,14 @@ MUTATIONS = (
         "method/test_optimizers.py sweeps/preflight/test_stability.py",
     ),
     Mutation(
-        "method/optimizers.py",
+        "method/optimizers/adaptive.py",
         "1, 1, 1) - 1",
         "1, 1, 1) - 0",
         "engine/stacked/test_run.py::test_one_step_from_any_state_of_the_single_engine_agrees "
         "engine/stacked/test_run.py",
     ),
     Mutation(
-        "method/optimizers.py",
+        "method/optimizers/adaptive.py",
         ".addcmul(§, §, value=-1)",
         ".addcmul(§, §, value=1)",
         "engine/stacked/test_run.py::test_one_step_from_any_state_of_the_single_engine_agrees "

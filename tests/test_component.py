@@ -196,7 +196,7 @@ def test_a_name_that_is_taken_is_refused() -> None:
         scratch_registry(),
         pytest.raises(
             ValueError,
-            match=r"optimizer 'adam' exists already, in linfit\.method\.optimizers: give yours",
+            match=r"optimizer 'adam' exists already, in linfit\.method\.optimizers\.adam: give",
         ),
     ):
 

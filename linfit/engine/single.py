@@ -4,7 +4,7 @@ The four levels of the article meet in `descend`. Its parts are real torch, from
 
     weights     a raw tensor, ŷ = X @ w, or a real nn.Linear                     (models.py)
     gradient    2 Xᵀ(Xw − y) by hand, loss.backward(), torch.func.grad_and_value (gradients.py)
-    update      w -= lr * w.grad by hand, or a real torch.optim optimizer        (optimizers.py,
+    update      w -= lr * w.grad by hand, or a real torch.optim optimizer        (optimizers/,
                                                                                   eager.py)
 
 n samples, p features, q targets, k recorded steps.

@@ -1,0 +1,36 @@
+"""Optimizers: how the weights move by the gradient, by hand or by the real `torch.optim`.
+
+Of these names a plug-in takes what it needs.
+"""
+
+from linfit.method.optimizers.adam import Adam, AdamW
+from linfit.method.optimizers.adaptive import Adagrad, RMSprop
+from linfit.method.optimizers.base import (
+    ADDED_TO_STATE,
+    Betas,
+    Fraction,
+    NonNegative,
+    Optimizer,
+    Positive,
+    Stepper,
+    TorchOptimizer,
+)
+from linfit.method.optimizers.gradient_descent import SGD, DescentStepper, ManualSGD
+
+__all__ = [
+    "ADDED_TO_STATE",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Betas",
+    "DescentStepper",
+    "Fraction",
+    "ManualSGD",
+    "NonNegative",
+    "Optimizer",
+    "Positive",
+    "RMSprop",
+    "Stepper",
+    "TorchOptimizer",
+]
