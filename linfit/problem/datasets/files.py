@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from linfit.problem.datasets.file_digest import FileVersion, find_settled_version
 from linfit.problem.datasets.kept_blocks import FileContent, find_content, keep_while_read
-from linfit.problem.datasets.prepare import prepare_samples
 from linfit.problem.datasets.readers.npy import list_array_columns, read_numpy_rows
 from linfit.problem.datasets.readers.pipes import copy_if_pipe
 from linfit.problem.datasets.readers.tables import (
@@ -33,7 +32,7 @@ from linfit.problem.datasets.readers.validation import (
     describe_repeated_columns,
 )
 from linfit.problem.datasets.synthetic import Dataset
-from linfit.problem.problem import Problem
+from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.types import Array, describe_limit
 from linfit.script_fragments import SCRIPT_WIDTH, Lines, ScriptScope, indent_lines, wrap_list
 
@@ -253,7 +252,8 @@ class TabularFile(Dataset):
 
         Return none if the script has to read the numbers from the file.
         """
-        problem = prepare_samples(self.load(scope.seed), None).cast(scope.dtype)
+        loaded = self.load(scope.seed)
+        problem = multiply_rows(loaded, loaded.weights).cast(scope.dtype)
         written = write_numbers(problem, scope)
         return (
             written
@@ -388,10 +388,14 @@ class Npy(TabularFile):
 
 def write_numbers(problem: Problem, scope: ScriptScope) -> Lines:
     """Return lines with the numbers of a problem themselves, column by column."""
-    return (
+    lines = (
         *_write_array("X", problem.X, problem.features, scope),
         *_write_array("y", problem.y, problem.targets, scope),
     )
+    shares = problem.mean_one_weights
+    if shares is None:
+        return lines
+    return (*lines, *_write_array("weights", shares[:, None], ("weights",), scope))
 
 
 def _write_array(name: str, values: Array, titles: tuple[str, ...], scope: ScriptScope) -> Lines:
