@@ -108,14 +108,14 @@ class LossRow(Row):
     def targets(self, n: int, q: int, dtype: str = "float64") -> NDArray[Any]:
         """Return targets `[n, q]` of this kind, encoded, with both classes or all of them."""
         stream = np.random.default_rng(5)
-        drawn = {
+        drawn: dict[str, Callable[[], NDArray[Any]]] = {
             "number": lambda: stream.standard_normal((n, q)),
             "binary": lambda: stream.permuted(np.arange(n * q) % 2).reshape(n, q),
             "sign": lambda: 2 * stream.permuted(np.arange(n * q) % 2).reshape(n, q) - 1,
             "classes": lambda: np.eye(q)[stream.permuted(np.arange(n) % q)],
             "count": lambda: stream.poisson(1.5, (n, q)),
         }
-        return np.asarray(drawn[self.kind]()).astype(dtype)
+        return drawn[self.kind]().astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ DATASETS = (
             {"missing": "drop"},
             {"path": str(DATA / "article.csv"), "separator": ";"},
             {"path": str(DATA / "article_comma.csv"), "separator": ";", "decimal": ","},
-            {"encoding": "latin-1"},
+            {"encoding": "iso8859-1"},
         ),
         shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), *((30, 2, 1),) * 5),
         draws=False,
