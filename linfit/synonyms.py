@@ -55,6 +55,11 @@ COMPONENT_WORDS = {
         "mse": "mean_squared_error squared_error l2 squared",
         "sse": "sum_of_squares residual_sum_of_squares rss",
         "huber": "smooth_l1 smoothl1",
+        "quantile": "pinball quantile_loss",
+        "logistic": "log_loss logloss bce binary_cross_entropy bce_with_logits logit",
+        "cross_entropy": "softmax multinomial categorical_cross_entropy nll",
+        "squared_hinge": "l2_svm",
+        "poisson": "poisson_nll count counts",
     },
     "penalty": {
         "ridge": "l2 tikhonov weight_decay",
@@ -90,7 +95,9 @@ COMPONENT_WORDS = {
 #: Components that are no synonym, but nearest in meaning of what there is.
 NEAREST_COMPONENTS = {
     "loss": {
-        "huber": "mae l1 absolute absolute_error mean_absolute_error quantile pinball robust lad",
+        "huber": "robust",
+        "quantile": "mae l1 absolute absolute_error mean_absolute_error lad",
+        "squared_hinge": "hinge svm",
     },
 }
 #: What a value has to be, where its bounds alone do not say so.

@@ -94,13 +94,28 @@ class LossRow(Row):
 
     `torch` is the reduction with which torch's `torch_class` is this loss, made with the row's
     settings. `quadratic`: its optimum is a least-squares solution; `difference`: a step of central
-    differences whose error is small.
+    differences whose error is small; `kind`: what its targets are; `smooth`: it has a derivative
+    everywhere.
     """
 
     torch: str = ""
     torch_class: str = "MSELoss"
     quadratic: bool = True
     difference: float = 1e-2
+    kind: str = "number"
+    smooth: bool = True
+
+    def targets(self, n: int, q: int, dtype: str = "float64") -> NDArray[Any]:
+        """Return targets `[n, q]` of this kind, encoded, with both classes or all of them."""
+        stream = np.random.default_rng(5)
+        drawn: dict[str, Callable[[], NDArray[Any]]] = {
+            "number": lambda: stream.standard_normal((n, q)),
+            "binary": lambda: stream.permuted(np.arange(n * q) % 2).reshape(n, q),
+            "sign": lambda: 2 * stream.permuted(np.arange(n * q) % 2).reshape(n, q) - 1,
+            "classes": lambda: np.eye(q)[stream.permuted(np.arange(n) % q)],
+            "count": lambda: stream.poisson(1.5, (n, q)),
+        }
+        return drawn[self.kind]().astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -249,7 +264,7 @@ DATASETS = (
             {"missing": "drop"},
             {"path": str(DATA / "article.csv"), "separator": ";"},
             {"path": str(DATA / "article_comma.csv"), "separator": ";", "decimal": ","},
-            {"encoding": "latin-1"},
+            {"encoding": "iso8859-1"},
         ),
         shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), *((30, 2, 1),) * 5),
         draws=False,
@@ -354,6 +369,23 @@ LOSSES = (
         difference=1e-6,
     ),
 )
+#: Losses of other targets than numbers, and those that are not smooth.
+OTHER_LOSSES = (
+    LossRow(
+        "logistic", torch="mean", torch_class="BCEWithLogitsLoss", quadratic=False, kind="binary"
+    ),
+    LossRow(
+        "cross_entropy",
+        torch="mean",
+        torch_class="CrossEntropyLoss",
+        quadratic=False,
+        kind="classes",
+    ),
+    LossRow("squared_hinge", quadratic=False, kind="sign"),
+    LossRow("poisson", torch="mean", torch_class="PoissonNLLLoss", quadratic=False, kind="count"),
+    LossRow("quantile", variations=({"quantile": 0.2},), quadratic=False, smooth=False),
+)
+ALL_LOSSES = (*LOSSES, *OTHER_LOSSES)
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
 PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
 GRADIENTS = (
@@ -574,7 +606,7 @@ TABLES: dict[str, Sequence[Row]] = {
     "features": FEATURES,
     "model": MODELS,
     "init": INITS,
-    "loss": LOSSES,
+    "loss": ALL_LOSSES,
     "penalty": PENALTIES,
     "gradient": GRADIENTS,
     "batch": BATCHES,
