@@ -220,7 +220,7 @@ class Fit:
 
 def find_held_out(config: FitConfig, samples: int) -> NDArray[np.int64]:
     """Return the rows that a fit of this config holds out of `samples`, in order."""
-    if not config.split.validation:
+    if not config.split.holds_out():
         return np.array([], np.int64)
     masks = list(config.split.draw_held_out(samples, config.seed))
     return np.flatnonzero(np.concatenate(masks))

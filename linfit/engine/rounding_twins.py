@@ -26,7 +26,7 @@ from linfit.problem.datasets.arrays import arrays
 from linfit.problem.datasets.prepare import expand_features, fit_feature_map, split_samples
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
-from linfit.problem.split import Split
+from linfit.problem.split import Holdout
 from linfit.settings import SingleEngine
 
 # A fit with more than this gets no twins: they would cost more than they tell.
@@ -98,7 +98,7 @@ def _reverse_samples(config: FitConfig, train: Problem) -> FitConfig:
     weights = None if made.weights is None else made.weights[::-1]
     dataset = arrays(X[::-1], made.y[::-1], weight=weights)
     features = Raw(intercept=intercept)
-    update = {"dataset": dataset, "features": features, "split": Split()}
+    update = {"dataset": dataset, "features": features, "split": Holdout()}
     return config.model_copy(update=update)
 
 

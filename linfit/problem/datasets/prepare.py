@@ -44,7 +44,7 @@ def load_problem(dataset: Dataset, features: Features, split: Split, seed: int) 
 def split_samples(dataset: Dataset, split: Split, seed: int) -> tuple[Problem, Problem | None]:
     """Return the training samples, with the data's columns, and those held out, if any."""
     data = dataset.load(seed)
-    if split.validation == 0:
+    if not split.holds_out():
         return data, None
     mask = np.concatenate(list(split.draw_held_out(len(data.X), seed)))
     return select_samples(data, ~mask), select_samples(data, mask)

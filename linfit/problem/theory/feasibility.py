@@ -59,7 +59,7 @@ def pass_value_errors() -> Iterator[None]:
 
 def _count(dataset: Dataset, split: Split, seed: int) -> int:
     """Return n if samples are held out, 0 if none are; ValueError if they cannot be."""
-    if not split.validation:
+    if not split.holds_out():
         return 0
     n = max(dataset.count_samples(seed), default=0)
     split.count_held_out(n)

@@ -47,13 +47,15 @@ def resolve_configs(configs: Sequence[FitConfig], several: bool = False) -> list
 def _check_features(configs: Sequence[FitConfig]) -> None:
     """Raise ValueError if held-out samples lack values that the features need.
 
-    One seed of each dataset is checked.
+    One seed of each dataset is checked, and one fold unless features are learnt from it.
     """
-    doubtful = {
-        (config.dataset, config.features, config.split): config.seed
-        for config in configs
-        if config.split.validation or config.features.can_fail()
-    }
+    doubtful = {}
+    for config in configs:
+        if config.features.can_fail():
+            doubtful[config.dataset, config.features, config.split] = config.seed
+        elif config.split.holds_out():
+            split = config.split.first_fold().model_copy(update={"seed": None})
+            doubtful[config.dataset, config.features, split] = config.seed
     for parts, seed in doubtful.items():
         check_feasibility(*parts, seed)
 
@@ -72,7 +74,11 @@ def _check_weights(configs: Sequence[FitConfig]) -> None:
 def _check_batches(configs: Sequence[FitConfig]) -> None:
     """Raise ValueError if a batch is larger than the data."""
     batches = {
-        (config.dataset, config.split.validation, config.batch.num_drawn()): config
+        (
+            config.dataset,
+            config.split.model_copy(update={"seed": None}),
+            config.batch.num_drawn(),
+        ): config
         for config in configs
         if not config.batch.is_full
     }
@@ -164,7 +170,7 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
         return math.inf
     if config.objective != "auto":
         return losses.get(config.objective, math.inf)
-    if config.split.validation:
+    if config.split.holds_out():
         return losses.get(mlflow_names.VALIDATION, math.inf)
     seen = config.problem().cast(config.dtype)
     return find_optimum(seen, config.loss, config.shrinkage()).loss + losses.get(
