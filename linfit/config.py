@@ -107,14 +107,26 @@ class FitConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
-        self.init.check_shape(*self.shape())
+        self._check_init()
         self.device.check_dtype(self.dtype)
         self.optimizer.check_loss(self.loss)
         self._check_combination()
         return self
 
+    def _check_init(self) -> None:
+        """Raise ValueError if the initial weights have another shape, where it is known."""
+        try:
+            self.init.check_shape(*self.shape())
+        except ValueError:
+            # How many features a column of text has is known once it is read.
+            if not self.dataset.has_text():
+                raise
+
     def shape(self) -> tuple[int, int]:
-        """Return (p, q), the numbers of features and targets, without loading the data."""
+        """Return (p, q), the numbers of features and targets, without loading the data.
+
+        Of data that have text (`dataset.has_text`), each such column counts once.
+        """
         c, q = self.dataset.shape()
         return self.features.num_features(c), q
 

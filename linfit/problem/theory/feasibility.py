@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from linfit.problem.datasets.prepare import describe_weightless_mean, fit_feature_map
+from linfit.problem.datasets.prepare import (
+    describe_weightless_mean,
+    expand_features,
+    fit_feature_map,
+)
 from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.features import Features
 from linfit.problem.split import Split
@@ -22,8 +26,14 @@ def check_feasibility(dataset: Dataset, features: Features, split: Split, seed: 
     """
     with pass_value_errors():
         n = _count(dataset, split, seed)
-        if features.can_fail():
-            fit_feature_map(SampleBlocks(dataset, seed, split if n else None, n), features)
+        has_text = dataset.has_text()
+        if not has_text and not features.can_fail():
+            return
+        train = SampleBlocks(dataset, seed, split if n else None, n)
+        expansion = fit_feature_map(train, features, has_text)
+        if has_text and n:
+            for held_out in SampleBlocks(dataset, seed, split, n, held=True):
+                expand_features(held_out, expansion)
 
 
 def check_weights(dataset: Dataset, split: Split, seed: int) -> None:

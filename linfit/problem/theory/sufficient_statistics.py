@@ -154,11 +154,11 @@ def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dty
     """
     if split.validation == 0:
         samples = SampleBlocks(dataset, seed)
-        return _summed(samples, fit_feature_map(samples, features), dtype)
+        return _summed(samples, fit_feature_map(samples, features, dataset.has_text()), dtype)
     n = max(dataset.count_samples(seed), default=0)
     train = SampleBlocks(dataset, seed, split, n)
     held = SampleBlocks(dataset, seed, split, n, held=True)
-    expansion = fit_feature_map(train, features)
+    expansion = fit_feature_map(train, features, dataset.has_text())
     return replace(_summed(train, expansion, dtype), validation=_summed(held, expansion, dtype))
 
 
