@@ -157,7 +157,7 @@ def test_the_optimum_of_the_loss_is_flat_and_its_excess_exact(shrinkage: Shrinka
     def objective(W: torch.Tensor) -> torch.Tensor:
         mask = torch.from_numpy(shrinkage.mark_penalized(len(W)))[:, None]
         penalty = 0.5 * shrinkage.strength * (mask * W).square().sum()
-        return loss(torch.from_numpy(problem.X) @ W - torch.from_numpy(problem.y)) + penalty
+        return loss(torch.from_numpy(problem.X) @ W, torch.from_numpy(problem.y)) + penalty
 
     best = torch.tensor(known.weights, requires_grad=True)
     value = objective(best)
