@@ -288,8 +288,8 @@ DATASETS = (
     DatasetRow(
         "arrays",
         needed=ARRAYS.model_dump(include={"digest", "features", "target"}, mode="json"),
-        variations=({"weight": "weight"},),
-        shapes=((12, 2, 1), (12, 2, 1)),
+        variations=({"weight": "weight"}, {"levels": [["one", ["no", "yes"]]]}),
+        shapes=((12, 2, 1), (12, 2, 1), (12, 2, 1)),
         draws=False,
         truth=False,
     ),

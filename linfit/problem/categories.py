@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from linfit.errors import shorten
+from linfit.problem import linfit_model_2
 from linfit.problem.types import Array
 
 #: Texts of columns by name: a text's index is its number in the data.
@@ -52,13 +53,8 @@ class Categories:
 
     def indicate(self, names: tuple[str, ...], columns: Array) -> Array:
         """Return the indicators `[n, i]` of columns `[n, c]`, whose texts are indices of levels."""
-        parts = [np.zeros((len(columns), 0))]
-        for name, column in zip(names, columns.T, strict=True):
-            if name in self.levels:
-                first = int(self.drops_first)
-                indices = np.arange(first, len(self.levels[name]))
-                parts.append((column[:, None] == indices).astype(np.float64))
-        return np.hstack(parts)
+        places = [(j, len(self.levels[n])) for j, n in enumerate(names) if n in self.levels]
+        return linfit_model_2.indicate(columns, places, self.drops_first)
 
     def recode(self, names: tuple[str, ...], columns: Array, levels: Levels, source: str) -> Array:
         """Return columns `[n, c]` whose texts, numbered by `levels`, are indices of these levels.

@@ -137,9 +137,8 @@ class FeatureMap:
         features = Features.choose(plain["features"])
         columns = tuple(plain["columns"])
         categories = Categories.from_plain(plain.get("categories"))
-        plain_map = _map_without_scaling(features, columns, arrays["bounds"], categories)
-        learnt = {name: arrays[name] for name in ("shift", "mix") if name in arrays}
-        return replace(plain_map, **learnt)
+        bare = _map_without_scaling(features, columns, arrays["bounds"], categories)
+        return replace(bare, shift=arrays.get("shift", bare.shift), mix=arrays.get("mix", bare.mix))
 
 
 class Features(Component):

@@ -18,7 +18,7 @@ targets, r fits of a stack.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.component import Component, optional
 from linfit.problem.penalties import Shrinkage
@@ -27,6 +27,10 @@ from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+#: What the targets of a loss are: numbers; 0 or 1; −1 or +1; a class, one column for each; counts.
+TargetKind = Literal["number", "binary", "sign", "classes", "count"]
 
 
 class Loss(Component):
@@ -42,6 +46,7 @@ class Loss(Component):
     #: True if the targets of a sample depend on each other, as the classes of softmax do. `terms`
     #: then have one value a sample, with the axis of the targets kept.
     couples_targets: ClassVar[bool] = False
+    target_kind: ClassVar[TargetKind] = "number"
     #: Largest second derivative of `terms`, None if there is none.
     curvature_bound: ClassVar[float | None] = None
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from linfit.problem.datasets.prepare import (
     describe_weightless_mean,
     expand_features,
     fit_feature_map,
+    split_samples,
 )
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Features
+from linfit.problem.losses.base import TargetKind
 from linfit.problem.split import Split
 from linfit.problem.theory.sufficient_statistics import SampleBlocks
 
@@ -34,6 +38,21 @@ def check_feasibility(dataset: Dataset, features: Features, split: Split, seed: 
         if has_text and n:
             for held_out in SampleBlocks(dataset, seed, split, n, held=True):
                 expand_features(held_out, expansion)
+
+
+def check_targets(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:
+    """Raise ValueError if the targets are not of the kind that a loss takes.
+
+    They are read only if they may be of another.
+    """
+    if kind == "number" and not dataset.has_text():
+        return
+    with pass_value_errors():
+        if kind == "number":
+            encode_targets(next(iter(dataset.blocks(seed))), "number")
+            return
+        train, held_out = split_samples(dataset, split, seed)
+        encode_targets(replace(train, validation=held_out), kind)
 
 
 def check_weights(dataset: Dataset, split: Split, seed: int) -> None:

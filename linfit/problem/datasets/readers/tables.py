@@ -159,12 +159,12 @@ def _open_table(
         places.append(locate_column(header, column, path))
 
     truths = set()
-    allowed = {place for place in places if header[place] in texts.allowed}
-    for place, cell in _find_first_cells(opened, path, form, allowed):
+    for place, cell in _find_first_cells(opened, path, form, set(places)):
+        column = header[place]
         if cell.lower() in TRUTH_VALUES:
-            truths.add(header[place])
-        elif form.read_number(cell) is None and looks_like_text(cell):
-            texts.begin_column(header[place])
+            truths.add(column)
+        elif column in texts.allowed and not _is_number(cell, form):
+            texts.begin_column(column)
     return CSVTable(opened, path, form, header, places, texts, frozenset(truths))
 
 
@@ -292,8 +292,10 @@ def _convert_column(column: Any, name: str, table: CSVTable) -> Array | None:
     places = _as_numpy(found.indices.fill_null(-1))
     if name in table.truths:
         values = {**dict.fromkeys(MISSING_CELLS, math.nan), **TRUTH_VALUES}
-        numbers = [values.get(word if word in values else word.lower()) for word in words]
-        return None if None in numbers else np.array([*numbers, math.nan])[places]
+        found_values = [values.get(word if word in values else word.lower()) for word in words]
+        if None in found_values:
+            return None
+        return np.asarray(np.array([*found_values, math.nan], dtype=np.float64)[places])
     if any(_is_number(word, table.form) for word in words):
         return None
     texts = [None if word in MISSING_CELLS else word for word in words]

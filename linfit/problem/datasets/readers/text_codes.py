@@ -57,7 +57,7 @@ class TextCodes:
         A place of −1 is a missing cell.
         """
         codes = [np.nan if text is None else self.encode(column, text, path) for text in texts]
-        return np.array([*codes, np.nan])[places]
+        return np.asarray(np.array([*codes, np.nan])[places])
 
 
 def looks_like_text(cell: str) -> bool:
