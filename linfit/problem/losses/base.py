@@ -5,6 +5,11 @@
 | sse  | Σ (η − y)², summed | `MSELoss(reduction="sum")` |
 | mse  | the same, ÷ (n·q)  | `MSELoss()`, which divides by every element, targets included |
 | huber | ρ(η − y), mean over n·q; ρ(r) = ½r² up to delta, straight beyond | `HuberLoss(delta=…)` |
+| quantile | max(τr, (τ − 1)r), r = y − η, mean over n·q | – |
+| logistic | log(1 + exp(η)) − yη, mean over n·q, y 0 or 1 | `BCEWithLogitsLoss()` |
+| squared_hinge | max(0, 1 − yη)², mean over n·q, y −1 or +1 | – |
+| cross_entropy | log(Σ exp(ηₖ)) − η_y, mean over n, y one of q classes | `CrossEntropyLoss()` |
+| poisson | exp(η) − yη, mean over n·q, y a count | `PoissonNLLLoss()` |
 
 The convention is defined here once: no other module divides by n, except an optimizer that is asked
 to. Where samples have weights, a mean divides by their sum Σw in place of n, so that weight 2 is a
@@ -83,6 +88,22 @@ class Loss(Component):
             (slope,) = torch.autograd.grad(self.terms(moving, y).sum(), moving)
         return slope / self.count_terms(eta)
 
+    def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
+        """Return ∂²terms/∂η² of one fit, in the shape of `eta`.
+
+        It is `[n, q, q]` where targets are coupled.
+        """
+        import torch
+
+        with torch.enable_grad():
+            moving = eta.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.terms(moving, y).sum(), moving, create_graph=True)
+            columns = [
+                torch.autograd.grad(part.sum(), moving, retain_graph=True)[0]
+                for part in (slope.unbind(1) if self.couples_targets else [slope])
+            ]
+        return torch.stack(columns, 1) if self.couples_targets else columns[0]
+
     def count_terms(self, eta: Tensor) -> int:
         """Return the number of terms of one fit, by which a mean divides."""
         if not self.couples_targets:
@@ -121,4 +142,6 @@ class Loss(Component):
         solution is given as `start` `[p, q]`, for X `[n, p]` and y `[n, q]`; `weights` `[n]` are
         those of the samples, with mean 1, None if all count the same.
         """
+        if not self.quadratic:
+            raise NotImplementedError(f"the optimum of loss {self.name} is not known")
         return None

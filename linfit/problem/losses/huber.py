@@ -42,6 +42,9 @@ class Huber(Loss):
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
         return (eta - y).clamp(-self.delta, self.delta) / self.count_terms(eta)
 
+    def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
+        return ((eta - y).abs() <= self.delta).to(eta.dtype)
+
     def script_lines(self) -> LossLines:
         cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"
         return LossLines("(cut * (residual - 0.5 * cut)).mean()", "cut / residual.numel()", (cut,))

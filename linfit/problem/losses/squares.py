@@ -30,6 +30,9 @@ class SSE(Loss):
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
         return 2 * (eta - y)
 
+    def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
+        return eta.new_full(eta.shape, 2)
+
     def script_lines(self) -> LossLines:
         return LossLines("residual.square().sum()", "2 * residual")
 
@@ -53,6 +56,9 @@ class MSE(Loss):
 
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
         return 2 / self.count_terms(eta) * (eta - y)
+
+    def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
+        return eta.new_full(eta.shape, 2)
 
     def script_lines(self) -> LossLines:
         return LossLines("residual.square().mean()", "2 / residual.numel() * residual")
