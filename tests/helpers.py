@@ -264,7 +264,7 @@ DATASETS = (
             {"missing": "drop"},
             {"path": str(DATA / "article.csv"), "separator": ";"},
             {"path": str(DATA / "article_comma.csv"), "separator": ";", "decimal": ","},
-            {"encoding": "iso8859-1"},
+            {"encoding": "latin-1"},
         ),
         shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), *((30, 2, 1),) * 5),
         draws=False,
