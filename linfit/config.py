@@ -27,6 +27,7 @@ from linfit.method.schedules import Constant, Schedule
 from linfit.problem.datasets.file_digest import hash_file
 from linfit.problem.datasets.prepare import apply_weights, load_problem
 from linfit.problem.datasets.synthetic import Dataset, Parabola
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Features, Raw
 from linfit.problem.losses import SSE, Loss
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
@@ -112,14 +113,28 @@ class FitConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
-        self.init.check_shape(*self.shape())
+        self._check_init()
         self.device.check_dtype(self.dtype)
         self.optimizer.check_loss(self.loss)
         self._check_combination()
         return self
 
+    def _check_init(self) -> None:
+        """Raise ValueError if the initial weights have another shape, where it is known."""
+        try:
+            self.init.check_shape(*self.shape())
+        except ValueError:
+            # How many features a column of text has, and how many classes a target, is known
+            # once they are read.
+            if not (self.loss.target_kind == "classes" or self.dataset.has_text()):
+                raise
+
     def shape(self) -> tuple[int, int]:
-        """Return (p, q), the numbers of features and targets, without loading the data."""
+        """Return (p, q), the numbers of features and targets, without loading the data.
+
+        Of data that have text (`dataset.has_text`), each such column counts once, and so does a
+        target that has classes.
+        """
         c, q = self.dataset.shape()
         return self.features.num_features(c), q
 
@@ -134,7 +149,8 @@ class FitConfig(Frozen):
             if self.gradient.uses_summary:
                 problem = summarize(*parts, self.dtype, known)
             else:
-                problem = load_problem(*parts)
+                kind = self.loss.target_kind
+                problem = encode_targets(load_problem(*parts, kind), kind)
         return apply_weights(problem, self.loss, self.mean_over != "samples")
 
     def part_statistics(self) -> PartStatistics | None:
@@ -142,7 +158,8 @@ class FitConfig(Frozen):
 
         None if this fit has none.
         """
-        if not self.gradient.uses_summary or not shares_statistics(self.features, self.split):
+        parts = (self.dataset, self.features, self.split)
+        if not self.gradient.uses_summary or not shares_statistics(*parts):
             return None
         with limit_blas_threads():
             return summarize_parts(self.dataset, self.features, self.split, self.seed, self.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.config import FitConfig
+from linfit.problem.datasets.targets import read_class_labels
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
@@ -222,5 +223,6 @@ def find_held_out(config: FitConfig, samples: int) -> NDArray[np.int64]:
     """Return the rows that a fit of this config holds out of `samples`, in order."""
     if not config.split.holds_out():
         return np.array([], np.int64)
-    masks = list(config.split.draw_held_out(samples, config.seed))
+    labels = read_class_labels(config.dataset, config.seed, config.loss.target_kind)
+    masks = list(config.split.draw_held_out(samples, config.seed, labels))
     return np.flatnonzero(np.concatenate(masks))

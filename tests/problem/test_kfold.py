@@ -10,6 +10,7 @@ import pytest
 from linfit.engine.dispatch import fit
 from linfit.errors import ConfigError
 from linfit.problem.datasets.arrays import arrays
+from linfit.problem.datasets.prepare import split_samples
 from linfit.problem.split import SAMPLES_AT_ONCE, KFold
 from linfit.sweeps.plan.enumerate import enumerate_jobs
 from linfit.sweeps.preflight.checks import resolve_configs
@@ -147,3 +148,15 @@ def test_a_fold_that_cannot_be_is_one_line(arguments: list[str], message: str) -
         prepare()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_samples_of_classes_are_split_with_their_classes() -> None:
+    y = np.repeat([3.0, 8.0], (80, 20))
+    data = arrays(np.arange(100.0)[:, None], y)
+    for kind, spread in (("classes", 0), ("number", 1)):
+        rare = [
+            split_samples(data, KFold(fold=fold), 1, kind)[0].y.tolist().count([8.0])  # type: ignore[arg-type]
+            for fold in range(5)
+        ]
+        assert (len(set(rare)) > 1) == bool(spread)
+        assert sum(rare) == 80

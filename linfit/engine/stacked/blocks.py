@@ -189,6 +189,7 @@ def data_key(config: FitConfig) -> Hashable:
         weighted,
         config.dataset.resolve_seed(config.seed),
         config.split.identify_samples(config.seed),
+        config.loss.target_kind,
         config.gradient.uses_summary,
         config.threads,
         config.dtype,

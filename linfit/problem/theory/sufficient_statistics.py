@@ -28,7 +28,9 @@ from linfit.problem.datasets.prepare import (
     select_samples,
 )
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.targets import encode_targets, read_class_labels
 from linfit.problem.features import FeatureMap, Features
+from linfit.problem.losses.base import TargetKind
 from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.threads import limit_blas_threads
@@ -178,22 +180,28 @@ def summarize(
     """
     if not split.holds_out():
         samples = SampleBlocks(dataset, seed)
-        return join_statistics([_summed(samples, fit_feature_map(samples, features), dtype)])
-    if known is None and shares_statistics(features, split):
+        expansion = fit_feature_map(samples, features, dataset.has_text())
+        return join_statistics([_summed(samples, expansion, dtype)])
+    if known is None and shares_statistics(dataset, features, split):
         known = summarize_parts(dataset, features, split, seed, dtype)
     if known is not None:
         return known.join(split)
     n = max(dataset.count_samples(seed), default=0)
     train = SampleBlocks(dataset, seed, split, n)
     held = SampleBlocks(dataset, seed, split, n, held=True)
-    expansion = fit_feature_map(train, features)
+    expansion = fit_feature_map(train, features, dataset.has_text())
     validation = join_statistics([_summed(held, expansion, dtype)])
     return replace(join_statistics([_summed(train, expansion, dtype)]), validation=validation)
 
 
-def shares_statistics(features: Features, split: Split) -> bool:
-    """Return True if all folds of a split are sums of the statistics of the same parts."""
-    return split.holds_out() and not features.learns() and split.num_parts() <= MOST_PARTS
+def shares_statistics(dataset: Dataset, features: Features, split: Split) -> bool:
+    """Return True if all folds of a split are sums of the statistics of the same parts.
+
+    They are not where features are learnt, which each fold does from its own training samples.
+    """
+    if not split.holds_out() or split.num_parts() > MOST_PARTS:
+        return False
+    return not features.learns() and not dataset.has_text()
 
 
 def summarize_parts(
@@ -202,7 +210,7 @@ def summarize_parts(
     """Return the statistics of each part of a split, from one pass through the data."""
     n = max(dataset.count_samples(seed), default=0)
     split.count_held_out(n)
-    expansion = fit_feature_map(SampleBlocks(dataset, seed), features)
+    expansion = fit_feature_map(SampleBlocks(dataset, seed), features, has_text=False)
     sums = [StatisticsSum(dtype) for _ in range(split.num_parts())]
     with limit_blas_threads(get_torch_threads()):
         for block, parts in align_parts(dataset, split, seed, n):
@@ -256,6 +264,7 @@ class StatisticsSum:
 
     def add(self, samples: Problem) -> None:
         """Add samples that have been prepared."""
+        samples = encode_targets(samples, "number")
         rows = multiply_rows(samples, samples.weights)
         if self.sums is None:
             self.sums = GramAccumulator(rows.X.shape[1] + rows.y.shape[1], self.dtype)
@@ -296,21 +305,23 @@ class SampleBlocks:
     split: Split | None = None
     n: int = 0
     held: bool = False
+    kind: TargetKind = "number"
+    """What the targets are: folds of classes are stratified."""
 
     def __iter__(self) -> Iterator[Problem]:
         if self.split is None:
             yield from self.dataset.blocks(self.seed)
             return
         part = self.split.held_part()
-        for block, parts in align_parts(self.dataset, self.split, self.seed, self.n):
+        for block, parts in align_parts(self.dataset, self.split, self.seed, self.n, self.kind):
             yield select_samples(block, (parts == part) == self.held)
 
 
 def align_parts(
-    dataset: Dataset, split: Split, seed: int, n: int
+    dataset: Dataset, split: Split, seed: int, n: int, kind: TargetKind = "number"
 ) -> Iterator[tuple[Problem, NDArray[np.int64]]]:
     """Yield the blocks of a dataset's n samples, with the part of each sample."""
-    pieces = split.draw_parts(n, seed)
+    pieces = split.draw_parts(n, seed, read_class_labels(dataset, seed, kind))
     parts = np.zeros(0, dtype=np.int64)
     for block in dataset.blocks(seed):
         size = len(block.X)
