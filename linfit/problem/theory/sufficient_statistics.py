@@ -41,7 +41,7 @@ BLOCK_BYTES = 2**20
 #: Rows that a block has at least, however wide they are.
 MIN_BLOCK_ROWS = 512
 #: Most parts of a split whose statistics are held at once.
-MOST_PARTS = 64
+MOST_SHARED_PARTS = 64
 
 
 class GramAccumulator:
@@ -199,7 +199,7 @@ def shares_statistics(dataset: Dataset, features: Features, split: Split) -> boo
 
     They are not where features are learnt, which each fold does from its own training samples.
     """
-    if not split.holds_out() or split.num_parts() > MOST_PARTS:
+    if not split.holds_out() or split.num_parts() > MOST_SHARED_PARTS:
         return False
     return not features.learns() and not dataset.has_text()
 
