@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -26,7 +25,7 @@ from linfit.method.models import Model, TensorModel
 from linfit.method.optimizers import Adam, Optimizer
 from linfit.method.schedules import Constant, Schedule
 from linfit.problem.datasets.file_digest import hash_file
-from linfit.problem.datasets.prepare import average_by_weight, load_problem
+from linfit.problem.datasets.prepare import apply_weights, load_problem
 from linfit.problem.datasets.synthetic import Dataset, Parabola
 from linfit.problem.features import Features, Raw
 from linfit.problem.losses import SSE, Loss
@@ -129,9 +128,7 @@ class FitConfig(Frozen):
                 problem = summarize(*parts, self.dtype)
             else:
                 problem = load_problem(*parts)
-        if self.mean_over == "samples":
-            return replace(problem, total=None)
-        return average_by_weight(problem, self.loss)
+        return apply_weights(problem, self.loss, self.mean_over != "samples")
 
     def has_weighted_mean(self) -> bool:
         """Return True if the loss, or an update, is a mean over weighted samples."""
@@ -163,11 +160,6 @@ class FitConfig(Frozen):
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
         if self.stop.gradient_norm is not None:
             self.device.check_part("stop.gradient_norm", "stop.excess_loss")
-        if self.dataset.is_weighted() and not self.loss.quadratic:
-            raise ValueError(
-                "weights of samples go with squared errors, "
-                f"not with loss={self.loss.name}: choose loss=mse, or drop the weights"
-            )
         if self.objective == "validation_loss" and not self.split.validation:
             raise ValueError(
                 "objective validation_loss needs samples that are held out: "

@@ -1,9 +1,10 @@
 """Lines of Python that components contribute to the plain program of `linfit script`.
 
 The program's names are `X` `[n, p]` and `y` `[n, q]`, first numpy arrays and then tensors; `W`
-`[p, q]`, the initial weights; in the loop `residual` `[n, q]`, which is ŷ − y, `loss`, and
-`gradient`, unless the parameter's `.grad` is the gradient. Values of a config enter a line as
-literals (`repr`), never unquoted: a name in a config is data, and the program is code.
+`[p, q]`, the initial weights; where samples have weights that their rows do not bear, `weights`
+`[n, 1]`; in the loop `residual` or `eta` `[n, q]`, `loss`, and `gradient`, unless the parameter's
+`.grad` is the gradient. Values of a config enter a line as literals (`repr`), never unquoted: a
+name in a config is data, and the program is code.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -98,23 +100,39 @@ class ModelLines:
 
 @dataclass(frozen=True)
 class LossLines:
-    """The loss and its derivative ∂loss/∂ŷ, as expressions in `residual`.
+    """The loss and its derivative ∂loss/∂η, as expressions in `argument` and `y`.
 
-    The lines `before` may compute more names from it.
+    `argument` is `residual`, which is η − y, or `eta`, which is η. The lines `before` may compute
+    more names from it. The value of a mean is an expression of its terms, and `.mean()`.
     """
 
     value: str
     derivative: str
     before: Lines = ()
+    argument: Literal["residual", "eta"] = "residual"
 
-    def return_loss(self, residual: str) -> Lines:
-        """Return the body of a function of the loss.
+    def define(self, prediction: str) -> str:
+        """Return the line that computes `argument` from the expression η."""
+        if self.argument == "eta":
+            return f"eta = {prediction}  # [n, q]"
+        return f"residual = {prediction} - y  # [n, q]"
 
-        `residual` is the expression ŷ − y.
-        """
-        if self.before or len(re.findall(r"\bresidual\b", self.value)) > 1:
-            return f"residual = {residual}  # [n, q]", *self.before, f"return {self.value}"
-        return ("return " + re.sub(r"\bresidual\b", lambda _: f"({residual})", self.value),)
+    def return_loss(self, prediction: str) -> Lines:
+        """Return the body of a function of the loss; `prediction` is the expression η."""
+        uses = re.findall(rf"\b{self.argument}\b", self.value)
+        if self.before or len(uses) > 1:
+            return self.define(prediction), *self.before, f"return {self.value}"
+        taken = prediction if self.argument == "eta" else f"{prediction} - y"
+        return ("return " + self.value.replace(self.argument, f"({taken})"),)
+
+    def weighted(self) -> LossLines:
+        """Return the same of samples with `weights` `[n, 1]`, whose mean is 1."""
+        terms = self.value.removesuffix(".mean()")
+        return replace(
+            self,
+            value=f"(weights * {terms}).mean()",
+            derivative=f"weights * ({self.derivative})",
+        )
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,11 @@ COMPONENT_WORDS = {
         "mse": "mean_squared_error squared_error l2 squared",
         "sse": "sum_of_squares residual_sum_of_squares rss",
         "huber": "smooth_l1 smoothl1",
+        "quantile": "pinball quantile_loss",
+        "logistic": "log_loss logloss bce binary_cross_entropy bce_with_logits logit",
+        "cross_entropy": "softmax multinomial categorical_cross_entropy nll",
+        "squared_hinge": "l2_svm",
+        "poisson": "poisson_nll count counts",
     },
     "penalty": {
         "ridge": "l2 tikhonov weight_decay",
@@ -75,6 +80,9 @@ COMPONENT_WORDS = {
         "heavy_ball": "polyak",
         "closed_form": "ols lstsq least_squares normal_equations exact cholesky qr svd",
         "conjugate_gradient": "cg",
+        "nadam": "nesterov_adam",
+        "asgd": "averaged_sgd",
+        "rprop": "resilient resilient_propagation",
     },
     "batch": {"minibatch": "mini_batch mini stochastic", "full": "full_batch none all"},
     "schedule": {"none": "constant", "cosine": "cosine_annealing", "step": "step_lr"},
@@ -87,7 +95,9 @@ COMPONENT_WORDS = {
 #: Components that are no synonym, but nearest in meaning of what there is.
 NEAREST_COMPONENTS = {
     "loss": {
-        "huber": "mae l1 absolute absolute_error mean_absolute_error quantile pinball robust lad",
+        "huber": "robust",
+        "quantile": "mae l1 absolute absolute_error mean_absolute_error lad",
+        "squared_hinge": "hinge svm",
     },
 }
 #: What a value has to be, where its bounds alone do not say so.

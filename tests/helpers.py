@@ -94,13 +94,28 @@ class LossRow(Row):
 
     `torch` is the reduction with which torch's `torch_class` is this loss, made with the row's
     settings. `quadratic`: its optimum is a least-squares solution; `difference`: a step of central
-    differences whose error is small.
+    differences whose error is small; `kind`: what its targets are; `smooth`: it has a derivative
+    everywhere.
     """
 
     torch: str = ""
     torch_class: str = "MSELoss"
     quadratic: bool = True
     difference: float = 1e-2
+    kind: str = "number"
+    smooth: bool = True
+
+    def targets(self, n: int, q: int, dtype: str = "float64") -> NDArray[Any]:
+        """Return targets `[n, q]` of this kind, encoded, with both classes or all of them."""
+        stream = np.random.default_rng(5)
+        drawn: dict[str, Callable[[], NDArray[Any]]] = {
+            "number": lambda: stream.standard_normal((n, q)),
+            "binary": lambda: stream.permuted(np.arange(n * q) % 2).reshape(n, q),
+            "sign": lambda: 2 * stream.permuted(np.arange(n * q) % 2).reshape(n, q) - 1,
+            "classes": lambda: np.eye(q)[stream.permuted(np.arange(n) % q)],
+            "count": lambda: stream.poisson(1.5, (n, q)),
+        }
+        return drawn[self.kind]().astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -249,7 +264,7 @@ DATASETS = (
             {"missing": "drop"},
             {"path": str(DATA / "article.csv"), "separator": ";"},
             {"path": str(DATA / "article_comma.csv"), "separator": ";", "decimal": ","},
-            {"encoding": "latin-1"},
+            {"encoding": "iso8859-1"},
         ),
         shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), *((30, 2, 1),) * 5),
         draws=False,
@@ -354,6 +369,23 @@ LOSSES = (
         difference=1e-6,
     ),
 )
+#: Losses of other targets than numbers, and those that are not smooth.
+OTHER_LOSSES = (
+    LossRow(
+        "logistic", torch="mean", torch_class="BCEWithLogitsLoss", quadratic=False, kind="binary"
+    ),
+    LossRow(
+        "cross_entropy",
+        torch="mean",
+        torch_class="CrossEntropyLoss",
+        quadratic=False,
+        kind="classes",
+    ),
+    LossRow("squared_hinge", quadratic=False, kind="sign"),
+    LossRow("poisson", torch="mean", torch_class="PoissonNLLLoss", quadratic=False, kind="count"),
+    LossRow("quantile", variations=({"quantile": 0.2},), quadratic=False, smooth=False),
+)
+ALL_LOSSES = (*LOSSES, *OTHER_LOSSES)
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
 PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
 GRADIENTS = (
@@ -455,6 +487,83 @@ OPTIMIZERS = (
         torch="Adagrad",
         lr=0.5,
     ),
+    OptimizerRow(
+        "nadam",
+        variations=(
+            {"lr": 0.1},
+            {"betas": [0.8, 0.95]},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"momentum_decay": 0.1},
+            {"maximize": True},
+            {"weight_decay": 0.1, "decoupled_weight_decay": True},
+        ),
+        torch="NAdam",
+        lr=0.05,
+    ),
+    OptimizerRow(
+        "radam",
+        variations=(
+            {"lr": 2e-3},
+            {"betas": [0.8, 0.95]},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"maximize": True},
+            {"weight_decay": 0.1, "decoupled_weight_decay": True},
+        ),
+        torch="RAdam",
+        bounded=True,
+    ),
+    OptimizerRow(
+        "adamax",
+        variations=(
+            {"lr": 0.1},
+            {"betas": [0.8, 0.95]},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"maximize": True},
+        ),
+        torch="Adamax",
+        lr=0.05,
+    ),
+    OptimizerRow(
+        "adadelta",
+        variations=(
+            {"lr": 0.5},
+            {"rho": 0.8},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"maximize": True},
+        ),
+        torch="Adadelta",
+        contracting=False,
+        lr=1.0,
+    ),
+    OptimizerRow(
+        "asgd",
+        variations=(
+            {"lr": 2e-3},
+            {"lambd": 0.1},
+            {"lambd": 0.1, "alpha": 0.5},
+            {"t0": 3.0},
+            {"weight_decay": 0.1},
+            {"lr": 1e-3, "maximize": True},
+        ),
+        torch="ASGD",
+        bounded=True,
+    ),
+    OptimizerRow(
+        "rprop",
+        variations=(
+            {"lr": 0.1},
+            {"etas": [0.4, 1.5]},
+            {"step_sizes": [1e-3, 0.5]},
+            {"maximize": True},
+        ),
+        torch="Rprop",
+        contracting=False,
+        lr=0.05,
+    ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow(
@@ -497,7 +606,7 @@ TABLES: dict[str, Sequence[Row]] = {
     "features": FEATURES,
     "model": MODELS,
     "init": INITS,
-    "loss": LOSSES,
+    "loss": ALL_LOSSES,
     "penalty": PENALTIES,
     "gradient": GRADIENTS,
     "batch": BATCHES,

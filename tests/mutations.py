@@ -85,9 +85,9 @@ class Mutation:
 MUTATIONS = (
     # problem
     Mutation(
-        "problem/losses.py",
-        "2 / (§[-2] * §[-1])",
-        "1 / (§[-2] * §[-1])",
+        "problem/losses/squares.py",
+        "2 / self.count_terms(§)",
+        "1 / self.count_terms(§)",
         "problem/test_losses.py method/test_gradients.py",
     ),
     Mutation("problem/split.py", "- round(§ * §)", "- int(§ * §)", "problem/test_split.py"),
@@ -213,7 +213,7 @@ MUTATIONS = (
         "method/batches.py", "/ max(1, § - 1)", "/ max(1, §)", "engine/stacked/test_batches.py"
     ),
     # scripts
-    Mutation("problem/losses.py", '"2 / residual.', '"1 / residual.', "test_script.py"),
+    Mutation("problem/losses/squares.py", '"2 / residual.', '"1 / residual.', "test_script.py"),
     # engine: single
     Mutation(
         "engine/single.py",

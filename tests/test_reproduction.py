@@ -480,7 +480,7 @@ def test_packages_code_git_and_machine_are_named(
     assert named["package", "safetensors"] == "99.1"
     assert named["package", "a-new-one"] == "2"
     assert named["machine", "cpu"] == "another processor"
-    assert ("code", "digest") in named and ("code", "problem/losses.py") in named
+    assert ("code", "digest") in named and ("code", "problem/losses/squares.py") in named
     assert [change.kind for change in found] == sorted(
         (change.kind for change in found), key=["code", "package", "git", "machine"].index
     )

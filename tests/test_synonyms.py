@@ -31,7 +31,7 @@ ANSWERS = {
     "alpha=0.1": "did you mean 'penalty.strength'?",
     "noise=0.1": "did you mean 'dataset.noise'?",
     "degree=3": "features.degree goes with features=polynomial",
-    "loss=mae": "'huber' is nearest in meaning, there are huber, mse, sse",
+    "loss=mae": "'quantile' is nearest in meaning, there are cross_entropy, huber",
     "loss=l2": "did you mean 'mse'?",
     "penalty=l2": "did you mean 'ridge'?",
     "features=standardize": "did you mean 'features.scaling=standardize'? there are fourier",

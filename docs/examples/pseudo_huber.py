@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,25 +20,16 @@ if TYPE_CHECKING:
 class PseudoHuber(Loss):
     """Mean of delta²·(√(1 + (r/delta)²) − 1): squares up to about `delta`, smooth everywhere."""
 
-    quadratic = False
+    curvature_bound: ClassVar[float | None] = 1.0
     name: Literal["pseudo_huber"] = "pseudo_huber"
     delta: Annotated[float, Field(gt=0)] = 1.0
 
-    def __call__(self, residual: Tensor) -> Tensor:
-        return self._values(residual).mean()
+    def terms(self, eta: Tensor, y: Tensor) -> Tensor:
+        return self.delta**2 * ((1 + ((eta - y) / self.delta).square()).sqrt() - 1)
 
-    def stacked(self, residual: Tensor) -> Tensor:
-        return self._values(residual).mean(dim=(1, 2))
-
-    def derivative(self, residual: Tensor) -> Tensor:
-        count = residual.shape[-2] * residual.shape[-1]
-        return residual / (1 + (residual / self.delta).square()).sqrt() / count
-
-    def _values(self, residual: Tensor) -> Tensor:
-        return self.delta**2 * ((1 + (residual / self.delta).square()).sqrt() - 1)
-
-    def scale(self, n: float, q: int) -> float:
-        return 0.5 / (n * q)
+    def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
+        residual = eta - y
+        return residual / (1 + (residual / self.delta).square()).sqrt() / self.count_terms(eta)
 
     def script_lines(self) -> LossLines:
         root = f"root = (1 + (residual / {self.delta!r}).square()).sqrt()"
@@ -46,28 +37,30 @@ class PseudoHuber(Loss):
         return LossLines(value, "residual / root / residual.numel()", (root,))
 
     def optimum(
-        self, X: Array, y: Array, start: Array, shrinkage: Shrinkage
+        self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
     ) -> tuple[Array, float, Around]:
         """Return the optimum, by least squares that is reweighted until nothing changes."""
         n, p = X.shape
         factor = 2 * self.scale(n, y.shape[1])
         mask = shrinkage.mark_penalized(p)
         penalty = np.sqrt(shrinkage.strength / factor) * np.diag(mask)  # [p, p]
-        weights = start.copy()
+        shares = np.ones(n) if weights is None else weights
+        W = start.copy()
         for target in range(y.shape[1]):
             for _ in range(1000):
-                before = weights[:, target].copy()
+                before = W[:, target].copy()
                 away = (X @ before - y[:, target]) / self.delta
-                roots = (1 + away**2) ** -0.25
+                roots = np.sqrt(shares) * (1 + away**2) ** -0.25
                 rows = np.vstack([roots[:, None] * X, penalty])
                 wanted = np.append(roots * y[:, target], np.zeros(p))
-                weights[:, target] = np.linalg.lstsq(rows, wanted)[0]
-                if np.abs(weights[:, target] - before).max() <= 1e-15 * np.abs(before).max():
+                W[:, target] = np.linalg.lstsq(rows, wanted)[0]
+                if np.abs(W[:, target] - before).max() <= 1e-15 * np.abs(before).max():
                     break
-        around = Around(X, X @ weights - y, self.delta, factor, shrinkage)
+        around = Around(X, X @ W - y, self.delta, factor * shares[:, None], shrinkage)
         values = self.delta**2 * (np.sqrt(1 + (around.residual / self.delta) ** 2) - 1)
-        squares = np.square(mask[:, None] * weights).sum()
-        return weights, float(factor * values.sum() + 0.5 * shrinkage.strength * squares), around
+        squares = np.square(mask[:, None] * W).sum()
+        value = float((around.factor * values).sum() + 0.5 * shrinkage.strength * squares)
+        return W, value, around
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,8 @@ class Around:
     X: Array
     residual: Array
     delta: float
-    factor: float
+    factor: Array
+    """Factor of each sample's terms `[n, 1]`."""
     shrinkage: Shrinkage
 
     def excess(self, away: Array) -> Array:
@@ -89,4 +83,5 @@ class Around:
         divergence = moved**2 / (s_best * (s * s_best + 1 + best * (best + moved)))
         shrunk = self.shrinkage.mark_penalized(self.X.shape[1])[:, None] * away
         penalty = 0.5 * self.shrinkage.strength * np.square(shrunk).sum(axis=(-2, -1))
-        return np.asarray(self.factor * self.delta**2 * divergence.sum(axis=(-2, -1)) + penalty)
+        terms = self.factor * self.delta**2 * divergence
+        return np.asarray(terms.sum(axis=(-2, -1)) + penalty)

@@ -103,12 +103,13 @@ class Fit:
             return None
         import torch
 
-        loss = held_out.rescale_loss(self.config.loss)
+        loss = held_out.bind_loss(self.config.loss)
+        y = torch.from_numpy(held_out.seen_targets)
         found = []
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
             for weights in path.weights:
-                residual = held_out.X @ weights.astype(np.float64) - held_out.y
-                found.append(float(loss(torch.from_numpy(residual))))
+                eta = torch.from_numpy(held_out.X @ weights.astype(np.float64))
+                found.append(float(loss(eta, y)))
         return np.array(found)
 
     @cached_property

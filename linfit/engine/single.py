@@ -89,13 +89,13 @@ def descend(
     device = torch.device(config.device.name)
     data_dtype = config.gradient.choose_data_dtype(dtype)
     X = torch.tensor(problem.X, dtype=data_dtype, device=device)  # [n, p]
-    y = torch.tensor(problem.y, dtype=data_dtype, device=device)  # [n, q]
+    y = torch.tensor(problem.seen_targets, dtype=data_dtype, device=device)  # [n, q]
     _, p, q = problem.shape
     start = config.init.draw(p, q, config.seed, dtype).to(device)  # [p, q]
 
     model = config.model.build(start)
-    require_same_shape(model(X.to(dtype)), y)
-    evaluate = bind_objective(config, model, problem.rescale_loss(config.loss), X, y)
+    require_shape(model(X.to(dtype)), (len(y), q))
+    evaluate = bind_objective(config, model, problem.bind_loss(config.loss), X, y)
     optimizer = build_optimizer(config, model, problem, known)
 
     def weights() -> NDArray[Any]:
@@ -170,7 +170,7 @@ def bind_objective(
     if config.batch.is_full:
         evaluate = config.gradient.bind(config.model, model, loss, X, y)
     else:
-        evaluate = bind_minibatches(config, model, X, y)
+        evaluate = bind_minibatches(config, model, loss, X, y)
     shrinkage = config.shrinkage()
     if not shrinkage.strength:
         return evaluate
@@ -178,7 +178,7 @@ def bind_objective(
 
 
 def bind_minibatches(
-    config: FitConfig, model: TrainablePredictor, X: Tensor, y: Tensor
+    config: FitConfig, model: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
 ) -> Evaluation:
     """Return a function of full loss and batch gradient.
 
@@ -190,9 +190,9 @@ def bind_minibatches(
     size = config.batch.num_drawn()
     batch_X = X.new_empty(size, p)
     batch_y = y.new_empty(size, q)
-    step = config.gradient.bind(config.model, model, config.loss, batch_X, batch_y)
+    step = config.gradient.bind(config.model, model, loss, batch_X, batch_y)
     sampler = config.batch.sampler(n, config.seed)
-    share = batch_gradient_scale(config.loss, n, size, q)
+    share = batch_gradient_scale(loss, n, size, q)
 
     def draw() -> Iterator[Tensor]:
         while True:
@@ -208,16 +208,16 @@ def bind_minibatches(
         if share != 1 and model.weight.grad is not None:
             model.weight.grad *= share
         with torch.no_grad():
-            return config.loss(model(X) - y)
+            return loss(model(X), y)
 
     return evaluate
 
 
-def require_same_shape(prediction: Tensor, y: Tensor) -> None:
+def require_shape(prediction: Tensor, shape: tuple[int, int]) -> None:
     """Raise ValueError if predictions would be broadcast to the targets."""
-    if prediction.shape != y.shape:
+    if tuple(prediction.shape) != shape:
         raise ValueError(
-            f"the model predicts {list(prediction.shape)} for targets of {list(y.shape)}"
+            f"the model predicts {list(prediction.shape)} for targets of {list(shape)}"
         )
 
 

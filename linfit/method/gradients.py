@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -115,7 +116,7 @@ def add_stacked_penalty(
 
 
 class Manual(Gradient):
-    """By hand, with the chain rule: ∂loss/∂W = Xᵀ ∂loss/∂ŷ, for squared error 2 Xᵀ(XW − y)."""
+    """By hand, with the chain rule: ∂loss/∂W = Xᵀ ∂loss/∂η, for squared error 2 Xᵀ(XW − y)."""
 
     name: Literal["manual"] = "manual"
 
@@ -125,10 +126,10 @@ class Manual(Gradient):
         weight = predictor.weight.requires_grad_(False)
 
         def evaluate() -> Tensor:
-            residual = predictor(X) - y  # [n, q]
-            gradient = X.T @ loss.derivative(residual)  # [p, q]
+            eta = predictor(X)  # [n, q]
+            gradient = X.T @ loss.derivative(eta, y)  # [p, q]
             weight.grad = model.transpose(gradient)
-            return loss(residual)
+            return loss(eta, y)
 
         return evaluate
 
@@ -139,9 +140,9 @@ class Manual(Gradient):
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            residual = model.stacked(X, W) - y  # [r, q, n]
-            gradient = (X * loss.derivative(residual).unsqueeze(1)).sum(dim=-1)  # [r, p, q]
-            return loss.stacked(residual), gradient
+            eta = model.stacked(X, W)  # [r, q, n]
+            gradient = (X * loss.derivative(eta, y).unsqueeze(1)).sum(dim=-1)  # [r, p, q]
+            return loss.stacked(eta, y), gradient
 
         return evaluate
 
@@ -158,7 +159,7 @@ class Autograd(Gradient):
 
         def evaluate() -> Tensor:
             weight.grad = None
-            value = loss(predictor(X) - y)
+            value = loss(predictor(X), y)
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
@@ -179,7 +180,7 @@ class Autograd(Gradient):
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             weight = W.detach().requires_grad_()
-            losses = loss.stacked(model.stacked(X, weight) - y)  # [r]
+            losses = loss.stacked(model.stacked(X, weight), y)  # [r]
             # Each fit's own gradient: no loss depends on another's weights.
             (gradient,) = torch.autograd.grad(losses.sum(), weight)
             return losses.detach(), gradient
@@ -204,7 +205,7 @@ class FuncGrad(Autograd, keeps=[Autograd.stacked]):
         weight = predictor.weight.requires_grad_(False)
 
         def objective(parameter: Tensor) -> Tensor:
-            return loss(model.predict(predictor, parameter, X) - y)
+            return loss(model.predict(predictor, parameter, X), y)
 
         gradient_and_value = torch.func.grad_and_value(objective)
 
@@ -238,14 +239,14 @@ class ForwardMode(Gradient):
         jvp = _jvp()
 
         def evaluate() -> Tensor:
-            residual = model.predict(predictor, weight, X) - y
+            eta = model.predict(predictor, weight, X)
             gradient = torch.empty_like(weight)
             value = None
             for place in range(weight.numel()):
                 direction = torch.zeros_like(weight)
                 direction.view(-1)[place] = 1
                 slope = model.predict(predictor, direction, X)
-                value, along = jvp(loss, (residual,), (slope,))
+                value, along = jvp(partial(loss, y=y), (eta,), (slope,))
                 gradient.view(-1)[place] = along
             weight.grad = gradient
             return cast("Tensor", value)
@@ -258,14 +259,14 @@ class ForwardMode(Gradient):
         jvp = _jvp()
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            residual = model.stacked(X, W) - y  # [r, q, n]
+            eta = model.stacked(X, W)  # [r, q, n]
             gradient = torch.empty_like(W)
             losses = None
             for place in range(W[0].numel()):
                 direction = torch.zeros_like(W)
                 direction.view(len(W), -1)[:, place] = 1
                 slope = model.stacked(X, direction)
-                losses, along = jvp(loss.stacked, (residual,), (slope,))
+                losses, along = jvp(partial(loss.stacked, y=y), (eta,), (slope,))
                 gradient.view(len(W), -1)[:, place] = along
             return cast("Tensor", losses), gradient
 
@@ -309,7 +310,7 @@ class FiniteDifference(Gradient):
         weight = predictor.weight.requires_grad_(False)
 
         def objective(parameter: Tensor) -> Tensor:
-            return loss(model.predict(predictor, parameter, X) - y)
+            return loss(model.predict(predictor, parameter, X), y)
 
         def evaluate() -> Tensor:
             start = weight.detach().unsqueeze(0)
@@ -320,7 +321,7 @@ class FiniteDifference(Gradient):
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         def objective(W: Tensor) -> Tensor:
-            return loss.stacked(model.stacked(X, W) - y)  # [r]
+            return loss.stacked(model.stacked(X, W), y)  # [r]
 
         return lambda W: (objective(W), self._slopes(objective, W))
 
@@ -366,9 +367,9 @@ def write_loss_alone(model: ModelLines, loss: LossLines) -> GradientLines:
 
 
 def _forward(model: ModelLines, loss: LossLines) -> Lines:
-    return f"residual = {model.prediction} - y  # [n, q]", *loss.before, f"loss = {loss.value}"
+    return loss.define(model.prediction), *loss.before, f"loss = {loss.value}"
 
 
 def _objective(model: ModelLines, loss: LossLines) -> Lines:
     """Return the loss as a function of the weights, which torch does not record unasked."""
-    return ("", "def objective(weight):", *indent_lines(loss.return_loss(f"{model.pure} - y")), "")
+    return ("", "def objective(weight):", *indent_lines(loss.return_loss(model.pure)), "")

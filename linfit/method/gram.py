@@ -46,9 +46,9 @@ class Gram(Manual):
         weight = predictor.weight.requires_grad_(False)
 
         def evaluate() -> Tensor:
-            residual = X @ model.transpose(weight).double() - y  # [p + q, q]
-            weight.grad = model.transpose(X.T @ loss.derivative(residual)).to(weight.dtype)
-            return loss(residual).to(weight.dtype)
+            eta = X @ model.transpose(weight).double()  # [p + q, q]
+            weight.grad = model.transpose(X.T @ loss.derivative(eta, y)).to(weight.dtype)
+            return loss(eta, y).to(weight.dtype)
 
         return evaluate
 

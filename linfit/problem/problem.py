@@ -1,4 +1,4 @@
-"""A least-squares problem: features X, targets y, and what is known about them.
+"""A problem: features X, targets y, and what is known about them.
 
 Shape letters, the same everywhere: n samples, p features, q targets, r fits of a stack.
 """
@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from linfit.problem.features import FeatureMap
-from linfit.problem.losses import Loss, SumOfSquares
+from linfit.problem.losses import Loss, SumOfSquares, WeightedLoss
 from linfit.problem.types import LARGEST_NUMBER, Array
 
 
@@ -23,8 +23,8 @@ class Problem:
     Both are float64, with the names of their columns.
 
     `truth` `[p, q]` are the weights that made the targets before noise, None if they are unknown. A
-    dataset may load a weight for each sample. A fit sees none: its rows have been multiplied by the
-    roots of their weights.
+    dataset may load a weight for each sample. A fit of squared errors sees none: its rows have been
+    multiplied by the roots of their weights.
     """
 
     X: Array
@@ -74,12 +74,32 @@ class Problem:
             return self.features
         return self.expansion.columns
 
-    def rescale_loss(self, loss: Loss) -> Loss:
-        """Return `loss` as a function of the residuals of these rows."""
-        if self.samples is None:
-            return loss
-        n, _, q = self.shape
-        return SumOfSquares(name=loss.name, factor=loss.scale(n, q))
+    @property
+    def seen_targets(self) -> Array:
+        """The targets as `bind_loss` takes them `[n, q]`, with the weights if there are any.
+
+        The weights are the last column, `[n, q + 1]`; their mean is 1.
+        """
+        shares = self.mean_one_weights
+        if shares is None:
+            return self.y
+        return np.hstack([self.y, shares[:, None]])
+
+    @property
+    def mean_one_weights(self) -> Array | None:
+        """The weights of the samples `[n]` over their mean, by which means are sums over n."""
+        if self.weights is None:
+            return None
+        return self.weights * (len(self.y) / self.effective_samples)
+
+    def bind_loss(self, loss: Loss) -> Loss:
+        """Return `loss` as a function of these rows' predictors and `seen_targets`."""
+        if self.samples is not None:
+            n, _, q = self.shape
+            return SumOfSquares(name=loss.name, factor=loss.scale(n, q))
+        if self.weights is not None:
+            return WeightedLoss(name=loss.name, loss=loss)
+        return loss
 
     def cast(self, dtype: str) -> Problem:
         """Return the problem rounded to `dtype` (`float32` or `float64`), held in float64.
@@ -115,3 +135,11 @@ class Problem:
             if array is not None:
                 content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
+
+
+def multiply_rows(problem: Problem, weights: Array | None) -> Problem:
+    """Return the problem with rows of X and y multiplied by the roots of `weights` `[n]`."""
+    if weights is None:
+        return problem
+    roots = np.sqrt(weights)[:, None]
+    return replace(problem, X=problem.X * roots, y=problem.y * roots, weights=None)

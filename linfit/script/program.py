@@ -25,6 +25,7 @@ from linfit.script.rules import ScriptRule, convergence_rules, divergence_rule
 from linfit.script_fragments import (
     GradientLines,
     Lines,
+    LossLines,
     ModelLines,
     OptimizerLines,
     ScriptScope,
@@ -144,7 +145,10 @@ def _program_lines(config: FitConfig) -> list[str]:
     _, p, q = problem.shape
     scope = ScriptScope(p, q, config.seed, config.dtype, config.device.name)
     model = config.model.script_lines(scope)
-    gradient = _add_penalty(config, model, _gradient_lines(config, model))
+    loss = config.loss.script_lines()
+    if problem.weights is not None:
+        loss = loss.weighted()
+    gradient = _add_penalty(config, model, _gradient_lines(config, model, loss))
     if problem.total is not None:
         gradient = replace(gradient, count=repr(problem.total))
     tuned = config.optimizer.tuned_to(known, config.model)
@@ -157,7 +161,7 @@ def _program_lines(config: FitConfig) -> list[str]:
         f"torch.set_num_threads({config.threads})",
         "",
         *_data_lines(config, problem, scope),
-        *_tensor_lines(scope),
+        *_tensor_lines(problem, scope),
         *config.init.script_lines(scope),
         *_device_lines(scope),
         "",
@@ -200,27 +204,35 @@ def _data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Line
 
 def _averaged_data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Lines:
     """Return lines that make X and y, scaled if a mean divides by the sum of the weights."""
-    if problem.total is None or (factor := row_factor(problem, config.loss)) == 1:
+    if problem.weights is None and (
+        problem.total is None or (factor := row_factor(problem, config.loss)) == 1
+    ):
         return config.dataset.script_lines(scope)
     written = write_numbers(problem, scope)
     if len(written) <= MAX_NUMBER_LINES:
         return written
+    if problem.weights is not None:
+        raise ValueError(
+            f"weights of so many samples cannot be written as a plain program of "
+            f"loss={config.loss.name}: leave dataset.weight out, or choose loss=mse"
+        )
     note = "so that the mean divides by the sum of the weights"
     divided = f"X, y = (array * {factor!r} for array in (X, y))  # {note}"
     return (*config.dataset.script_lines(scope), divided)
 
 
-def _gradient_lines(config: FitConfig, model: ModelLines) -> GradientLines:
+def _gradient_lines(config: FitConfig, model: ModelLines, loss: LossLines) -> GradientLines:
     """Return lines that leave the loss in `loss`, and compute its gradient if it is needed."""
-    loss = config.loss.script_lines()
     if config.optimizer.uses_gradient or config.stop.gradient_norm is not None:
         return config.gradient.script_lines(model, loss)
     return write_loss_alone(model, loss)
 
 
-def _tensor_lines(scope: ScriptScope) -> Lines:
+def _tensor_lines(problem: Problem, scope: ScriptScope) -> Lines:
     device = "" if scope.device == "cpu" else f", device={scope.device!r}"
-    return (f"X, y = (torch.tensor(array, dtype={scope.torch_dtype}{device}) for array in (X, y))",)
+    names = "X, y" if problem.weights is None else "X, y, weights"
+    made = f"torch.tensor(array, dtype={scope.torch_dtype}{device})"
+    return (f"{names} = ({made} for array in ({names}))",)
 
 
 def _device_lines(scope: ScriptScope) -> Lines:

@@ -44,10 +44,11 @@ def _initial_loss(config: FitConfig, problem: Problem) -> float:
 
     _, p, q = problem.shape
     start = config.init.draw(p, q, config.seed, torch.float64)
-    residual = torch.from_numpy(problem.X) @ start - torch.from_numpy(problem.y)
+    eta = torch.from_numpy(problem.X) @ start
+    loss = problem.bind_loss(config.loss)(eta, torch.from_numpy(problem.seen_targets))
     shrinkage = config.shrinkage()
     shrunk = start[:-1] if shrinkage.exempt else start
-    return float(config.loss(residual) + 0.5 * shrinkage.strength * shrunk.square().sum())
+    return float(loss + 0.5 * shrinkage.strength * shrunk.square().sum())
 
 
 def convergence_rules(
@@ -69,7 +70,7 @@ def convergence_rules(
 
 
 def _excess_rule(config: FitConfig, share: float, known: Optimum, model: ModelLines) -> ScriptRule:
-    if known.huber is not None:
+    if known.around is not None:
         raise ValueError(
             f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain "
             "program: leave it out"

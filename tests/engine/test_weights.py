@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from linfit.sweeps.preflight import stability
 from linfit.sweeps.preflight.checks import resolve_configs
 from tests.helpers import (
     GRADIENTS,
+    LOSSES,
     OPTIMIZERS,
     QUADRATIC_LOSSES,
     GradientRow,
@@ -67,18 +69,24 @@ def settings() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
+@pytest.mark.parametrize("loss", LOSSES, ids=label)
 def test_with_every_optimizer(loss: LossRow, engine: str) -> None:
-    pairs = [both(optimizer=given, loss=loss.plain, engine=engine) for given in settings()]
+    pairs = []
+    for given in settings():
+        with suppress(ValueError):  # an optimizer of squared errors alone
+            pairs.append(both(optimizer=given, loss=loss.plain, engine=engine))
+    assert len(pairs) > 10
     found = fit([one for pair in pairs for one in pair])
     for one, other in zip(found[::2], found[1::2], strict=True):
         assert_alike(one, other, 1e-9)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
+@pytest.mark.parametrize("loss", LOSSES, ids=label)
 @pytest.mark.parametrize("gradient", GRADIENTS, ids=label)
 def test_with_every_gradient(gradient: GradientRow, loss: LossRow, engine: str) -> None:
+    if gradient.name == "gram" and loss not in QUADRATIC_LOSSES:
+        pytest.skip("gram knows squared errors alone")
     parts = {"gradient": gradient.plain, "loss": loss.plain, "engine": engine, "model": "linear"}
     one, other = fit(list(both(optimizer={"name": "sgd", "lr": 1e-2}, **parts)))
     assert_alike(one, other, max(1e-11, 10 * gradient.near))
@@ -128,7 +136,7 @@ def test_in_the_loss_of_samples_held_out(gradient: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("loss", QUADRATIC_LOSSES, ids=label)
+@pytest.mark.parametrize("loss", LOSSES, ids=label)
 def test_a_batch_expects_the_gradient_of_all(loss: LossRow, engine: str) -> None:
     """A pass draws all rows equally often: first steps of many streams average to a step of all."""
     start = {"name": "given", "weights": [[0.5, -1.0], [2.0, 0.25], [1.0, 3.0]]}

@@ -147,7 +147,7 @@ def _predicted(
     config: FitConfig, seen: Problem, optimum: Optimum, matrices: Array | None, steps: int
 ) -> Theory:
     weights = tuple(optimum.weights.ravel()[:MAX_LISTED_NUMBERS].tolist())
-    if optimum.huber is not None or not optimum.curvature_range[0]:
+    if optimum.around is not None or not optimum.curvature_range[0]:
         return Theory(optimum.loss, optimum.rank, optimum=weights)
     n = config.optimizer.count_samples(seen)
     optimizer = config.optimizer.tuned_to(optimum)
@@ -178,7 +178,7 @@ def largest_stable_lr_of_fit(fit: Fit) -> float | None:
     """
     if fit.problem is None or fit.optimum is None:
         return None
-    if fit.optimum.huber is not None or not fit.optimum.curvature_range[0]:
+    if fit.optimum.around is not None or not fit.optimum.curvature_range[0]:
         return None
     seen = fit.problem
     if not fit.config.batch.is_full:
@@ -228,7 +228,7 @@ def build_propagators(config: FitConfig, optimum: Optimum, n: float) -> Array | 
     A step multiplies (error, velocity) by them. There is one for each curvature. None if the
     iteration is not linear.
     """
-    is_known = optimum.huber is None and optimum.rank
+    is_known = optimum.around is None and optimum.rank
     if not (is_known and config.schedule.is_constant and config.batch.is_full):
         return None
     optimizer = config.optimizer.tuned_to(optimum)

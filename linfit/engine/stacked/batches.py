@@ -15,6 +15,7 @@ from linfit.config import FitConfig
 from linfit.engine.stacked.blocks import Task
 from linfit.method.batches import Sampler, batch_gradient_scale, count_batches_ahead
 from linfit.method.gradients import StackedEvaluation
+from linfit.problem.losses import Loss
 
 
 class StackBatches:
@@ -53,7 +54,9 @@ class StackBatches:
         """Keep these fits only."""
         self.number = self.number[list(rows)]
 
-    def bind_evaluation(self, config: FitConfig, X: Tensor, y: Tensor, r: int) -> StackedEvaluation:
+    def bind_evaluation(
+        self, config: FitConfig, loss: Loss, X: Tensor, y: Tensor, r: int
+    ) -> StackedEvaluation:
         """Return a function of W: full losses, batch gradients.
 
         The losses are of all samples, the gradients of the batches. Every step copies its batches
@@ -64,8 +67,8 @@ class StackBatches:
         m = self.samplers[0].size
         batch_X = X.new_empty(r, p, 1, m)
         batch_y = y.new_empty(r, q, m)
-        step = config.gradient.stacked(config.model, config.loss, batch_X, batch_y)
-        share = batch_gradient_scale(config.loss, n, m, q)
+        step = config.gradient.stacked(config.model, loss, batch_X, batch_y)
+        share = batch_gradient_scale(loss, n, m, q)
         all_X = X.expand(r, p, 1, n)
         all_y = y.expand(r, q, n)
 
@@ -74,7 +77,7 @@ class StackBatches:
             torch.gather(all_X, 3, rows[:, None, None].expand(r, p, 1, m), out=batch_X)
             torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
             _, gradient = step(W)
-            losses = config.loss.stacked(config.model.stacked(X, W) - y)
+            losses = loss.stacked(config.model.stacked(X, W), y)
             if share != 1:
                 gradient = gradient * share
             return losses, gradient

@@ -61,9 +61,9 @@ class Program:
         self.config = config
         self.dtype = config.gradient.choose_data_dtype(getattr(torch, config.dtype))
         self.device = torch.device(config.device.name)
-        self.loss = tasks[0].data.rounded.rescale_loss(config.loss)
+        self.loss = tasks[0].data.rounded.bind_loss(config.loss)
         self.X = self._stack_data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
-        self.y = self._stack_data([task.data.rounded.y for task in tasks])  # [r, q, n]
+        self.y = self._stack_data([task.data.rounded.seen_targets for task in tasks])  # [r, q, n]
         self.W = torch.stack([task.initial_weights for task in tasks]).to(self.device)  # [r, p, q]
         self.groups: list[OptimizerGroup] = []
         for _, members in groupby(tasks, lambda task: task.update_key):
@@ -133,7 +133,9 @@ class Program:
         if self.batches is None:
             self.evaluate = config.gradient.stacked(config.model, self.loss, self.X, self.y)
         else:
-            self.evaluate = self.batches.bind_evaluation(config, self.X, self.y, len(self.W))
+            self.evaluate = self.batches.bind_evaluation(
+                config, self.loss, self.X, self.y, len(self.W)
+            )
         if self.strength is not None and self.mask is not None:
             self.evaluate = add_stacked_penalty(self.evaluate, self.strength, self.mask)
 

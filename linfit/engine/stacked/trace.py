@@ -248,7 +248,7 @@ class _Optima:
 
         The rows are fits, at weights `[m, p, q]`.
         """
-        if self.optima[0].huber is not None:
+        if self.optima[0].around is not None:
             return self._robust_excess(self.number[rows], weights.astype(np.float64))
         found = np.empty(len(rows))
         size = max(1, MAX_GATHERED // self.roots[0].size)

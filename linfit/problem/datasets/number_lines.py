@@ -9,10 +9,14 @@ from linfit.script_fragments import SCRIPT_WIDTH, Lines, ScriptScope, indent_lin
 
 def write_numbers(problem: Problem, scope: ScriptScope) -> Lines:
     """Return lines with the numbers of a problem themselves, column by column."""
-    return (
+    lines = (
         *_write_array("X", problem.X, problem.features, scope),
         *_write_array("y", problem.y, problem.targets, scope),
     )
+    shares = problem.mean_one_weights
+    if shares is None:
+        return lines
+    return (*lines, *_write_array("weights", shares[:, None], ("weights",), scope))
 
 
 def _write_array(name: str, values: Array, titles: tuple[str, ...], scope: ScriptScope) -> Lines:

@@ -1,12 +1,13 @@
 """Steps from a dataset to the problem that is fitted.
 
-Samples are held out, columns become features, and rows are multiplied by the roots of their
-weights: a weighted squared error Σ wᵢrᵢ² is the squared error of rows multiplied by √wᵢ. That is
-done once, here, so that both engines and theory see the same problem.
+Samples are held out, columns become features, and for squared errors rows are multiplied by the
+roots of their weights: a weighted squared error Σ wᵢrᵢ² is the squared error of rows multiplied by
+√wᵢ. That is done once, here, so that both engines and theory see the same problem. Other losses
+keep the weights.
 
-A loss that is a mean divides by the number of rows n instead of Σw: for it all rows are multiplied
-by √(n/Σw) too. The expectation of the mean over a batch of rows, drawn uniformly, is then the mean
-over all of them.
+A squared error that is a mean divides by the number of rows n instead of Σw: for it all rows are
+multiplied by √(n/Σw) too. The expectation of the mean over a batch of rows, drawn uniformly, is
+then the mean over all of them.
 
 n samples, p features, q targets.
 """
@@ -22,7 +23,7 @@ import numpy as np
 from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.features import FeatureMap, Features
 from linfit.problem.losses import Loss
-from linfit.problem.problem import Problem
+from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.types import Mask
 
@@ -76,32 +77,31 @@ def expand_features(data: Problem, expansion: FeatureMap | None) -> Problem:
 
 
 def prepare_samples(data: Problem, expansion: FeatureMap | None) -> Problem:
-    """Return the samples as they are fitted.
-
-    Features and targets are multiplied by the roots of the weights.
-    """
+    """Return the samples with features instead of columns, and the sum of their weights."""
     data = expand_features(data, expansion)
     if data.weights is None:
         return data
-    roots = np.sqrt(data.weights)[:, None]
-    total = float(data.weights.sum())
-    return replace(data, X=data.X * roots, y=data.y * roots, weights=None, total=total)
+    return replace(data, total=float(data.weights.sum()))
 
 
-def average_by_weight(problem: Problem, loss: Loss) -> Problem:
-    """Return the problem in which a `loss` that is a mean divides by Σw.
+def apply_weights(problem: Problem, loss: Loss, divides_by_weight: bool = True) -> Problem:
+    """Return the problem with its weights as `loss` takes them, validation samples included.
 
-    Raise ValueError if Σw is 0.
+    A mean divides by Σw unless `divides_by_weight` is false. Raise ValueError if Σw is 0 then.
     """
     if problem.total is None:
         return problem
     validation = problem.validation
     if validation is not None:
-        validation = average_by_weight(validation, loss)
+        problem = replace(problem, validation=apply_weights(validation, loss, divides_by_weight))
+    if loss.quadratic:
+        problem = multiply_rows(problem, problem.weights)
+    if not divides_by_weight:
+        return replace(problem, total=None)
     root = row_factor(problem, loss)
-    if root == 1:
-        return replace(problem, validation=validation)
-    return replace(problem, X=problem.X * root, y=problem.y * root, validation=validation)
+    if root == 1 or not loss.quadratic:
+        return problem
+    return replace(problem, X=problem.X * root, y=problem.y * root)
 
 
 def row_factor(problem: Problem, loss: Loss) -> float:

@@ -17,7 +17,6 @@ from linfit.problem.datasets.columns import ColumnName, ColumnNames
 from linfit.problem.datasets.file_digest import FileVersion, find_settled_version
 from linfit.problem.datasets.kept_blocks import FileContent, find_content, keep_while_read
 from linfit.problem.datasets.number_lines import write_numbers
-from linfit.problem.datasets.prepare import prepare_samples
 from linfit.problem.datasets.readers.pipes import copy_if_pipe
 from linfit.problem.datasets.readers.tables import CellBlock, RowBlock
 from linfit.problem.datasets.readers.validation import (
@@ -26,7 +25,7 @@ from linfit.problem.datasets.readers.validation import (
     describe_repeated_columns,
 )
 from linfit.problem.datasets.synthetic import Dataset
-from linfit.problem.problem import Problem
+from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.types import describe_limit
 from linfit.script_fragments import Lines, ScriptScope, wrap_list
 
@@ -195,7 +194,8 @@ class TabularFile(Dataset):
 
         Return none if the script has to read the numbers from the file.
         """
-        problem = prepare_samples(self.load(scope.seed), None).cast(scope.dtype)
+        loaded = self.load(scope.seed)
+        problem = multiply_rows(loaded, loaded.weights).cast(scope.dtype)
         written = write_numbers(problem, scope)
         return (
             written

@@ -113,7 +113,7 @@ def estimate_overall_digits(optimum: Optimum, problem: Problem, dtype: str) -> f
     They are those of the exact solution, to a tenth. The data are taken as rounded to `dtype`.
     Return None if nobody knows: the loss is not quadratic, or X is zero.
     """
-    if optimum.huber is not None or not optimum.rank:
+    if optimum.around is not None or not optimum.rank:
         return None
     condition = measure_condition(optimum)
     lost = condition * (1 + condition * measure_misfit(optimum))

@@ -39,7 +39,7 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
         why = f"{n} samples for {p} features"
     else:
         why = f"{n} sample for {p} features"
-    meant = "one of them" if optimum.huber is not None else "the one of smallest norm"
+    meant = "one of them" if optimum.around is not None else "the one of smallest norm"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; "
         f"the optimum that is meant is {meant}, gradient descent ends at the one nearest its start"

@@ -67,7 +67,7 @@ def estimate_digits(optimum: Optimum, problem: Problem, dtype: str) -> Digits | 
     Return None if nobody knows: the loss is not quadratic, X is zero, numbers are so large or small
     that their squares are not numbers, or there are more weights than anybody reads.
     """
-    if optimum.huber is not None or not optimum.rank or len(optimum.weights) > MAX_JUDGED_WEIGHTS:
+    if optimum.around is not None or not optimum.rank or len(optimum.weights) > MAX_JUDGED_WEIGHTS:
         return None
     if find_exponents(problem.X, (0, 1)).any() or find_exponents(problem.y, (0, 1)).any():
         return None

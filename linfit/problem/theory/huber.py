@@ -8,6 +8,8 @@ keeps them as they are and goes downhill until another comes within. The length 
 exact: along a line the slope is piecewise linear. Residuals that are thousands of δ away are
 approached through larger δ first.
 
+Weights of samples are roots of theirs before rows: w·ρ(r) = ρ(√w·r) with √w·δ in place of δ.
+
 The excess loss is a sum of Bregman's divergences, none of which is negative, and not the difference
 of two sums. Of two residuals r and r*, cut off to g and g*, it is
 ρ(r) − ρ(r*) − g*·(r − r*) = h·(e + ½h), with h = g − g* and e = r − g.
@@ -51,7 +53,8 @@ class HuberOptimum:
 
     X: Array
     residual: Array
-    delta: float
+    delta: Array
+    """The δ of each sample `[n, 1]`."""
     factor: float
     shrinkage: Shrinkage
 
@@ -74,28 +77,42 @@ class HuberOptimum:
 
 
 def minimize_huber(
-    X: Array, y: Array, start: Array, delta: float, factor: float, shrinkage: Shrinkage
+    X: Array,
+    y: Array,
+    start: Array,
+    delta: float,
+    factor: float,
+    shrinkage: Shrinkage,
+    weights: Array | None = None,
 ) -> tuple[Array, float, HuberOptimum]:
     """Return W* `[p, q]`, its loss, and Huber's loss around it.
 
-    Each target is minimized by itself from `start` `[p, q]`. Where there are several optima, W* is
-    one of them.
+    Each target is minimized by itself from `start` `[p, q]`. `weights` `[n]` are those of the
+    samples, with mean 1. Where there are several optima, W* is one of them.
     """
     mask = shrinkage.mark_penalized(X.shape[1])  # [p]
     decay = shrinkage.strength / factor * mask
+    roots = np.ones(len(X)) if weights is None else np.sqrt(weights)
+    X = X * roots[:, None]
+    y = y * roots[:, None]
     targets = zip(y.T, start.T, strict=True)
-    columns = [_minimize_target(X, target, weights, delta, decay) for target, weights in targets]
-    weights = np.stack(columns, axis=1)  # [p, q]
+    columns = [_minimize_target(X, target, w, delta, roots, decay) for target, w in targets]
+    optimum = np.stack(columns, axis=1)  # [p, q]
 
-    residual = X @ weights - y
-    value = factor * float(_rho(residual, delta).sum())
+    residual = X @ optimum - y
+    deltas = delta * roots[:, None]
+    value = factor * float(_rho(residual, deltas).sum())
     if shrinkage.strength:  # without a penalty, weights may be too large to be squared
-        value += 0.5 * shrinkage.strength * float(np.square(mask[:, None] * weights).sum())
-    return weights, value, HuberOptimum(X, residual, delta, factor, shrinkage)
+        value += 0.5 * shrinkage.strength * float(np.square(mask[:, None] * optimum).sum())
+    return optimum, value, HuberOptimum(X, residual, deltas, factor, shrinkage)
 
 
-def _minimize_target(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
+def _minimize_target(
+    X: Array, y: Array, w: Array, delta: float, roots: Array, decay: Array
+) -> Array:
     """Return argmin Σρ(Xw − y) + ½·Σ decay∘w² `[p]`, with `decay` `[p]`.
+
+    The δ of each sample is `delta`·`roots` `[n]`.
 
     A column of zeros has weight 0: along it the loss is flat, but for rounding.
     """
@@ -111,13 +128,16 @@ def _minimize_target(X: Array, y: Array, w: Array, delta: float, decay: Array) -
         scale_by_exponents(y, -down),
         scale_by_exponents(w[used], across - down),
         float(scale_by_exponents(np.array([delta]), -down)[0]),
+        roots,
         scale_by_exponents(decay[used], -2 * across),
     )
     weights[used] = scale_by_exponents(found, down - across)
     return weights
 
 
-def _minimize_ordinary(X: Array, y: Array, w: Array, delta: float, decay: Array) -> Array:
+def _minimize_ordinary(
+    X: Array, y: Array, w: Array, delta: float, roots: Array, decay: Array
+) -> Array:
     """Return the minimum for numbers that can be squared, and X without columns of zeros."""
     # Norms of the columns with the penalty's rows below them.
     norms = np.sqrt(np.square(X).sum(axis=0) + decay)
@@ -136,9 +156,9 @@ def _minimize_ordinary(X: Array, y: Array, w: Array, delta: float, decay: Array)
     while wider < np.abs(column.X @ w - y).max(initial=0.0):
         wider *= WIDER_FACTOR
     while (wider := wider / WIDER_FACTOR) > delta * WIDER_FACTOR**0.5:
-        w, _ = column.minimize_from(w, wider, WIDER_STEPS, WIDER_FLATNESS)
+        w, _ = column.minimize_from(w, wider * roots, WIDER_STEPS, WIDER_FLATNESS)
 
-    w, flat = column.minimize_from(w, delta, MAX_NEWTON_STEPS)
+    w, flat = column.minimize_from(w, delta * roots, MAX_NEWTON_STEPS)
     if not flat:
         raise ValueError(
             f"no minimum of Huber's loss found in {MAX_NEWTON_STEPS} steps: "
@@ -160,9 +180,9 @@ class HuberColumn:
     root: Array
 
     def minimize_from(
-        self, w: Array, delta: float, most: int, flatness: float = 0.0
+        self, w: Array, delta: Array, most: int, flatness: float = 0.0
     ) -> tuple[Array, bool]:
-        """Return the minimum from `w` `[p]`, True if found.
+        """Return the minimum from `w` `[p]`, True if found; `delta` is `[n]`.
 
         It is found when the gradient is rounding, or at most the part `flatness` of its terms.
         """
@@ -208,7 +228,7 @@ class HuberColumn:
             return np.asarray(-rest)
         return np.asarray(-right.T @ (along / np.where(kept, singular**2, 1)))
 
-    def _length(self, w: Array, residual: Array, direction: Array, delta: float) -> float:
+    def _length(self, w: Array, residual: Array, direction: Array, delta: Array) -> float:
         """Return the t at which the slope along w + t·direction is 0.
 
         The slope is linear between two of the t at which residuals cross ±δ.
@@ -233,6 +253,6 @@ class HuberColumn:
         return low or 1.0
 
 
-def _rho(residual: Array, delta: float) -> Array:
+def _rho(residual: Array, delta: Array) -> Array:
     cut = residual.clip(-delta, delta)
     return np.asarray(cut * (residual - 0.5 * cut))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from linfit.problem.losses import Loss
 from linfit.problem.penalties import Shrinkage, stack_shrinkages
-from linfit.problem.problem import Problem
+from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.theory.magnitudes import (
     find_exponents,
     measure_column_norms,
@@ -50,7 +50,7 @@ class Optimum:
     W* has the smallest norm if it is not unique (`rank` < p). It is infinite if it is beyond
     float64: every excess loss then is infinite, too.
 
-    For a loss that is not quadratic, `huber` knows the excess loss, and the curvatures are those
+    For a loss that is not quadratic, `around` knows the excess loss, and the curvatures are those
     of small residuals, the largest there are.
     """
 
@@ -65,7 +65,7 @@ class Optimum:
     With a penalty R is `[p, p]` and RᵀR = XᵀX + s/2c·D.
     """
     scale: float
-    huber: ExcessLoss | None = None
+    around: ExcessLoss | None = None
     shrinkage: Shrinkage = NO_PENALTY
     """The penalty."""
     refined: bool = False
@@ -111,8 +111,8 @@ class Optimum:
             if not np.isfinite(self.weights).all():
                 return np.full(weights.shape[:-2], np.inf)
             away = weights - self.weights
-            if self.huber is not None:
-                return self.huber.excess(away)
+            if self.around is not None:
+                return self.around.excess(away)
             excess: Array = self.scale * np.square(self.root @ away).sum(axis=(-2, -1))
         return excess
 
@@ -154,8 +154,9 @@ def _quadratic_optima(
     """Return the optima of the least-squares problems: c·Σr² with the loss's c, and the penalty."""
     n, p, q = problems[0].shape
     scale = loss.scale(n, q)
-    X = np.stack([problem.X for problem in problems])  # [u, n, p]
-    y = np.stack([problem.y for problem in problems])  # [u, n, q]
+    weighted = [multiply_rows(problem, problem.mean_one_weights) for problem in problems]
+    X = np.stack([problem.X for problem in weighted])  # [u, n, p]
+    y = np.stack([problem.y for problem in weighted])  # [u, n, q]
     strengths, masks = stack_shrinkages(shrinkages, p)  # [u], [u, p]
     decay = strengths / (2 * scale)
     if decay.any():
@@ -191,11 +192,13 @@ def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array
 
 def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
-    found = loss.optimum(problem.X, problem.y, near.weights, near.shrinkage)
+    found = loss.optimum(
+        problem.X, problem.y, problem.mean_one_weights, near.weights, near.shrinkage
+    )
     if found is None:
         return near
     weights, least, around = found
-    return replace(near, weights=weights, loss=least, huber=around)
+    return replace(near, weights=weights, loss=least, around=around)
 
 
 def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:

@@ -22,10 +22,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from linfit.problem.datasets.prepare import fit_feature_map, prepare_samples, select_samples
+from linfit.problem.datasets.prepare import (
+    fit_feature_map,
+    prepare_samples,
+    select_samples,
+)
 from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.features import FeatureMap, Features
-from linfit.problem.problem import Problem
+from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array
@@ -198,6 +202,7 @@ def _summed(samples: SampleBlocks, expansion: FeatureMap | None, dtype: str) -> 
     with limit_blas_threads(torch.get_num_threads()):  # the fit's threads, on which bits may depend
         for block in samples:
             part = prepare_samples(block, expansion)
+            part = multiply_rows(part, part.weights)
             sums = sums or GramAccumulator(part.X.shape[1] + part.y.shape[1], dtype)
             sums.add(part.X, part.y)
             total = None if part.total is None else part.total + (total or 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from linfit.errors import shorten
 from linfit.override import Override
 from linfit.sweeps.config_files.quoting import QUOTED, correct_quoting
 from linfit.system.host import quote_word
@@ -27,15 +28,16 @@ def explain_syntax(text: str, why: str) -> str:
             f"{text!r} cannot be read: {given.key!r} is no key; an override is KEY=VALUE, without "
             "blanks around ="
         )
+    came = f"{shorten(text)} cannot be read"
     value = given.value or ""
     fault = _find_unpaired(value)
     corrected = given.with_value(_drop_stray_commas(value).removeprefix("="))
     if not fault and corrected != given and corrected.value:
         surplus = "=" if value.startswith("=") else "a comma"
-        return f"{text} cannot be read: {surplus} is too many: write {quote_word(corrected.text)}"
+        return f"{came}: {surplus} is too many: write {quote_word(corrected.text)}"
     fault = fault or _describe_call(why) or _find_fault(value)
     return (
-        f"{text} cannot be read: {fault and f'{fault}; '}text with special characters stands in "
+        f"{came}: {fault and f'{fault}; '}text with special characters stands in "
         f"quotes, {correct_quoting(text)}"
     )
 

@@ -93,7 +93,7 @@ class WeightPlane:
 def choose_plane(problem: Problem, optimum: Optimum) -> WeightPlane:
     """Return the plane in which descent is drawn, for two weights or more."""
     plane = _choose_directions(problem, optimum)
-    if optimum.huber is None:
+    if optimum.around is None:
         return plane
     n, _, q = problem.shape
     points = int(min(GRID_POINTS, (MOST_EVALUATIONS / (n * q)) ** 0.5))

@@ -150,13 +150,13 @@ def test_a_fit_by_batches_is_the_plain_torch_loop_and_its_loss_is_of_all_samples
     batches = Minibatch(size=5).sampler(23, 4).draw(40)
     whole = 23 / 5 if loss.torch == "sum" else 1.0
     for step in range(41):
-        assert found.losses[step] == pytest.approx(objective(X @ w - y).item(), rel=1e-11)
+        assert found.losses[step] == pytest.approx(objective(X @ w, y).item(), rel=1e-11)
         np.testing.assert_allclose(
             found.path.weights[step], w.detach().numpy(), rtol=1e-10, atol=1e-13
         )
         if step < 40:
             (slope,) = torch.autograd.grad(
-                objective(X[batches[step]] @ w - y[batches[step]]) * whole, w
+                objective(X[batches[step]] @ w, y[batches[step]]) * whole, w
             )
             w.data -= 1e-3 * slope
 

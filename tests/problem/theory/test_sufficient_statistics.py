@@ -66,7 +66,9 @@ def test_a_summary_has_the_squared_error_of_all_samples(loss: Row, dtype: str) -
     assert other.loss == pytest.approx(one.loss, rel=1e-9)
     W = np.random.default_rng(0).standard_normal((5, 2))
     for given in (whole, short):
-        found = float(given.rescale_loss(measure)(torch.from_numpy(given.X @ W - given.y)))
+        found = float(
+            given.bind_loss(measure)(torch.from_numpy(given.X @ W), torch.from_numpy(given.y))
+        )
         assert found == pytest.approx(one.loss + float(one.excess_loss(W)), rel=1e-12)
 
 

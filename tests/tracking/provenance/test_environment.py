@@ -230,9 +230,9 @@ def test_empty_fields_which_differ_between_pythons_are_left_out() -> None:
 
 def test_the_files_behind_the_digest_are_named() -> None:
     files = code_digest.compute_file_digests()
-    assert {"problem/losses.py", "method/optimizers.py", "engine/single.py"} <= set(files)
+    assert {"problem/losses/squares.py", "method/optimizers.py", "engine/single.py"} <= set(files)
     assert not [name for name in files if name.startswith(("tracking", "views", "sweeps"))]
-    assert len({files["problem/losses.py"], files["engine/single.py"]}) == 2
+    assert len({files["problem/losses/squares.py"], files["engine/single.py"]}) == 2
 
 
 # ---- git ----
@@ -362,13 +362,13 @@ def test_linfit_counts_where_it_is_part_of_the_repository(
 ) -> None:
     package = repository / "linfit"
     monkeypatch.setattr(code_digest, "LINFIT_FOLDER", package)
-    for name in ("version.py", "problem/losses.py"):
+    for name in ("version.py", "problem/losses/squares.py"):
         write(package / name, "x = 1\n")
     assert git.read_git_state()["dirty"] == "false"  # it is installed there
     commit()
-    write(package / "problem" / "losses.py", "x = 2\n")
+    write(package / "problem/losses/squares.py", "x = 2\n")
     assert (
-        "b/linfit/problem/losses.py" in git.read_git_diff()
+        "b/linfit/problem/losses/squares.py" in git.read_git_diff()
         and git.read_git_state()["dirty"] == "true"
     )
 

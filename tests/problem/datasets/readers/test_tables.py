@@ -339,7 +339,7 @@ def test_a_weight_counts_like_so_many_samples(loss: str, gradient: str, tmp_path
         np.testing.assert_allclose(weighted.optimum.weights, repeated.optimum.weights, rtol=1e-8)
 
 
-def test_weights_are_not_negative_and_go_with_squared_errors(tmp_path: Path) -> None:
+def test_weights_are_not_negative(tmp_path: Path) -> None:
     np.save(tmp_path / "data.npy", np.array([[1.0, 2.0, 1.0], [1.0, 2.0, -1.0]]))
     data = {
         "name": "npy",
@@ -352,10 +352,6 @@ def test_weights_are_not_negative_and_go_with_squared_errors(tmp_path: Path) -> 
         ValueError, match=r"row 1 \(counted from 0\), column '2': -1.0 is a negative weight"
     ):
         Dataset.choose(data).load(0)
-    with pytest.raises(
-        ValueError, match="weights of samples go with squared errors, not with loss=huber"
-    ):
-        config(dataset=data, loss="huber")
 
 
 def test_a_constant_column_is_mentioned_unless_it_is_the_intercept(tmp_path: Path) -> None:

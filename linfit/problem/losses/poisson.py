@@ -1,0 +1,40 @@
+"""The loss of counts.
+
+n samples, q targets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from linfit.problem.losses.base import Loss, TargetKind
+from linfit.script_fragments import LossLines
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Poisson(Loss):
+    """Poisson's loss of counts, exp(η) − yη, mean over n·q, for whole y ≥ 0.
+
+    As torch's PoissonNLLLoss; log y! is left out, so that it may be negative. exp(η) is the
+    expected count. It overflows above η = 88 in float32: the fit has diverged. Its curvature has no
+    bound, so that no learning rate is stable from everywhere. The optimum is that of scikit-learn's
+    `PoissonRegressor(alpha=…)` at `penalty=ridge` of strength alpha.
+    """
+
+    target_kind: ClassVar[TargetKind] = "count"
+    name: Literal["poisson"] = "poisson"
+
+    def terms(self, eta: Tensor, y: Tensor) -> Tensor:
+        return eta.exp() - y * eta
+
+    def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
+        return (eta.exp() - y) / self.count_terms(eta)
+
+    def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
+        return eta.exp()
+
+    def script_lines(self) -> LossLines:
+        mean = "mean = eta.exp()"
+        return LossLines("(mean - y * eta).mean()", "(mean - y) / eta.numel()", (mean,), "eta")
