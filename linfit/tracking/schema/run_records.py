@@ -125,7 +125,7 @@ def record_result(
     notes: tuple[str, ...] = ()
     if fit.problem is not None:
         columns = (*fit.problem.features, *fit.problem.targets)
-        notes = (*fit.problem.notes, *limits.note_missing_schema(columns))
+        notes = (*fit.config.notes(), *fit.problem.notes, *limits.note_missing_schema(columns))
     tags = {**begun.tags, STATUS: fit.status.value, **tag_notes(notes)}
     if fit.status is Status.FAILED:
         tags[ERROR] = mask(fit.error or "")[-limits.MAX_TAG :]
