@@ -121,7 +121,8 @@ class StackedPenalty(NamedTuple):
 
     def select(self, rows: Tensor) -> StackedPenalty:
         """Return the penalties of these fits alone."""
-        return StackedPenalty(*(tensor[rows] for tensor in self[:4]), self.kind)
+        strength, l1, corner, mask = (tensor[rows] for tensor in self[:4])
+        return StackedPenalty(strength, l1, corner, mask, self.kind)
 
 
 def add_stacked_penalty(evaluate: StackedEvaluation, penalty: StackedPenalty) -> StackedEvaluation:

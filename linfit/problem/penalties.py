@@ -11,8 +11,8 @@ The convention is defined here once. The gradient of ½s‖W‖² is s·W and it
 where a weight is 0: there 0 is taken of its subgradients.
 
 A column of ones that `features.intercept` adds is the last, and its weights are left out, as in
-scikit-learn's `Ridge` and `Lasso`: the prediction for a mean sample is not shrunk. `penalty.intercept=true`
-includes them. A column of ones of the data is a feature like any other.
+scikit-learn's `Ridge` and `Lasso`: the prediction for a mean sample is not shrunk.
+`penalty.intercept=true` includes them. A column of ones of the data is a feature like any other.
 
 p features, q targets.
 """

