@@ -599,7 +599,7 @@ OPTIMIZERS = (
             {"warmup_steps": 7, "weight_lr_power": 1.0},
         ),
         lr=0.05,
-        longer=6,
+        longer=7,
     ),
     OptimizerRow(
         "prodigy",
