@@ -72,12 +72,13 @@ class DatasetRow(Row):
     """A dataset.
 
     `shapes` are (n, p, q) of the plain dataset and of each variation; `draws`: it draws from a
-    stream; `truth`: its true weights are known.
+    stream; `truth`: its true weights are known; `noisy`: its targets are XW and normal noise.
     """
 
     shapes: Sequence[tuple[int, int, int]] = ()
     draws: bool = True
     truth: bool = True
+    noisy: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,13 @@ class LossRow(Row):
             "count": lambda: stream.poisson(1.5, (n, q)),
         }
         return drawn[self.kind]().astype(dtype)
+
+
+@dataclass(frozen=True)
+class PenaltyRow(Row):
+    """`quadratic`: squares of weights alone, so that squared errors keep a quadratic objective."""
+
+    quadratic: bool = True
 
 
 @dataclass(frozen=True)
@@ -315,10 +323,41 @@ DATASETS = (
     DatasetRow(
         "sklearn",
         needed={"set": "diabetes"},
-        variations=({"set": "linnerud"},),
-        shapes=((442, 10, 1), (20, 3, 3)),
+        variations=({"set": "linnerud"}, {"set": "breast_cancer"}),
+        shapes=((442, 10, 1), (20, 3, 3), (569, 30, 1)),
         draws=False,
         truth=False,
+    ),
+    DatasetRow(
+        "classes",
+        variations=(
+            {"n": 9, "classes": 4},
+            {"p": 1},
+            {"separation": 0.5},
+            {"label_noise": 0.0},
+            {"seed": 11},
+        ),
+        shapes=((200, 2, 1), (9, 2, 1), (200, 1, 1), *((200, 2, 1),) * 3),
+        truth=False,
+        noisy=False,
+    ),
+    DatasetRow(
+        "counts",
+        variations=({"n": 7}, {"p": 2, "q": 3}, {"spread": 0.0}, {"seed": 11}),
+        shapes=((200, 3, 1), (7, 3, 1), (200, 2, 3), (200, 3, 1), (200, 3, 1)),
+        noisy=False,
+    ),
+    DatasetRow(
+        "sparse_linear",
+        variations=(
+            {"n": 20},
+            {"p": 8},
+            {"q": 2},
+            {"nonzero": 0},
+            {"noise": 0.0},
+            {"seed": 11},
+        ),
+        shapes=((100, 50, 1), (20, 50, 1), (100, 8, 1), (100, 50, 2), *((100, 50, 1),) * 3),
     ),
 )
 #: Problems that differ in their numbers, with their (n, p, q): what all tests of fits iterate over.
@@ -391,7 +430,16 @@ OTHER_LOSSES = (
 )
 ALL_LOSSES = (*LOSSES, *OTHER_LOSSES)
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
-PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
+PENALTIES = (
+    PenaltyRow("none"),
+    PenaltyRow("ridge", variations=({"strength": 0.25}, {"intercept": True})),
+    PenaltyRow("lasso", variations=({"strength": 0.25}, {"intercept": True}), quadratic=False),
+    PenaltyRow(
+        "elastic_net",
+        variations=({"strength": 0.25}, {"l1_ratio": 0.25}, {"intercept": True}),
+        quadratic=False,
+    ),
+)
 GRADIENTS = (
     GradientRow("manual"),
     GradientRow("autograd"),
