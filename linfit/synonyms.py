@@ -64,6 +64,8 @@ COMPONENT_WORDS = {
     },
     "penalty": {
         "ridge": "l2 tikhonov weight_decay",
+        "lasso": "l1 sparse",
+        "elastic_net": "elasticnet enet l1_l2",
         "none": "no null",
     },
     "features": {
@@ -84,6 +86,8 @@ COMPONENT_WORDS = {
         "nadam": "nesterov_adam",
         "asgd": "averaged_sgd",
         "rprop": "resilient resilient_propagation",
+        "schedule_free_sgd": "sgd_schedule_free sgdschedulefree",
+        "schedule_free_adamw": "adamw_schedule_free adamwschedulefree schedule_free schedulefree",
     },
     "split": {
         "kfold": "k_fold cv cross_validation crossvalidation folds stratified stratified_kfold",

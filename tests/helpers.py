@@ -120,6 +120,13 @@ class LossRow(Row):
 
 
 @dataclass(frozen=True)
+class PenaltyRow(Row):
+    """`quadratic`: squares of weights alone, so that squared errors keep a quadratic objective."""
+
+    quadratic: bool = True
+
+
+@dataclass(frozen=True)
 class GradientRow(Row):
     """A gradient.
 
@@ -164,6 +171,8 @@ class OptimizerRow(Row):
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
+    - `separable`: each target moves as it would alone
+    - `longer`: lines by which its plain program may be longer than others
     """
 
     torch: str | None = None
@@ -173,6 +182,8 @@ class OptimizerRow(Row):
     knowing: bool = False
     bounded: bool = False
     descends: bool = True
+    separable: bool = True
+    longer: int = 0
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -423,7 +434,16 @@ SPLITS = (
     Row("holdout", variations=({"validation": 0.25}, {"validation": 0.25, "seed": 3})),
     Row("kfold", variations=({"k": 3}, {"fold": 2}, {"seed": 3})),
 )
-PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
+PENALTIES = (
+    PenaltyRow("none"),
+    PenaltyRow("ridge", variations=({"strength": 0.25}, {"intercept": True})),
+    PenaltyRow("lasso", variations=({"strength": 0.25}, {"intercept": True}), quadratic=False),
+    PenaltyRow(
+        "elastic_net",
+        variations=({"strength": 0.25}, {"l1_ratio": 0.25}, {"intercept": True}),
+        quadratic=False,
+    ),
+)
 GRADIENTS = (
     GradientRow("manual"),
     GradientRow("autograd"),
@@ -599,6 +619,60 @@ OPTIMIZERS = (
         torch="Rprop",
         contracting=False,
         lr=0.05,
+    ),
+    OptimizerRow(
+        "lion",
+        variations=({"lr": 0.1}, {"betas": [0.8, 0.95]}, {"weight_decay": 0.1}),
+        contracting=False,
+        lr=1e-3,
+    ),
+    OptimizerRow(
+        "schedule_free_sgd",
+        variations=(
+            {"lr": 2e-3},
+            {"momentum": 0.5},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        bounded=True,
+        longer=5,
+    ),
+    OptimizerRow(
+        "schedule_free_adamw",
+        variations=(
+            {"lr": 0.1},
+            {"betas": [0.8, 0.95]},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        lr=0.05,
+        longer=7,
+    ),
+    OptimizerRow(
+        "prodigy",
+        variations=(
+            {"lr": 0.5},
+            {"betas": [0.8, 0.95]},
+            {"beta3": 0.9},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"weight_decay": 0.1, "decouple": False},
+            {"use_bias_correction": True},
+            {"lr": 0.5, "safeguard_warmup": True},
+            {"d0": 1e-3},
+            {"d_coef": 0.5},
+            {"growth_rate": 1.5},
+        ),
+        contracting=False,
+        lr=1.0,
+        amplifies=10.0,
+        separable=False,
+        longer=8,
     ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
