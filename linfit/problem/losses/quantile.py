@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from linfit.problem.losses.base import Loss
+from linfit.problem.penalties import Shrinkage
+from linfit.problem.types import Array, Minimum
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -39,6 +41,11 @@ class Quantile(Loss):
         at_zero = torch.full_like(eta, 0.5 - tau)
         below = torch.where(residual < 0, 1 - tau, at_zero)
         return torch.where(residual > 0, -tau, below) / self.count_terms(eta)
+
+    def optimum(
+        self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
+    ) -> Minimum:
+        raise NotImplementedError(f"the optimum of loss {self.name} is not known")
 
     def script_lines(self) -> LossLines:
         tau = self.quantile
