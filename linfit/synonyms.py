@@ -63,6 +63,8 @@ COMPONENT_WORDS = {
     },
     "penalty": {
         "ridge": "l2 tikhonov weight_decay",
+        "lasso": "l1 sparse",
+        "elastic_net": "elasticnet enet l1_l2",
         "none": "no null",
     },
     "features": {

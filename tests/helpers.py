@@ -120,6 +120,13 @@ class LossRow(Row):
 
 
 @dataclass(frozen=True)
+class PenaltyRow(Row):
+    """`quadratic`: squares of weights alone, so that squared errors keep a quadratic objective."""
+
+    quadratic: bool = True
+
+
+@dataclass(frozen=True)
 class GradientRow(Row):
     """A gradient.
 
@@ -419,7 +426,16 @@ OTHER_LOSSES = (
 )
 ALL_LOSSES = (*LOSSES, *OTHER_LOSSES)
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
-PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
+PENALTIES = (
+    PenaltyRow("none"),
+    PenaltyRow("ridge", variations=({"strength": 0.25}, {"intercept": True})),
+    PenaltyRow("lasso", variations=({"strength": 0.25}, {"intercept": True}), quadratic=False),
+    PenaltyRow(
+        "elastic_net",
+        variations=({"strength": 0.25}, {"l1_ratio": 0.25}, {"intercept": True}),
+        quadratic=False,
+    ),
+)
 GRADIENTS = (
     GradientRow("manual"),
     GradientRow("autograd"),

@@ -239,14 +239,14 @@ def test_a_direct_subclass_of_component_is_a_group_of_its_own() -> None:
     class Regularizer(Component):
         """A group."""
 
-    class Lasso(Regularizer):
+    class MaxNorm(Regularizer):
         """A choice of it."""
 
-        name: Literal["lasso"] = "lasso"
+        name: Literal["max_norm"] = "max_norm"
 
     assert Regularizer.group == "regularizer"
-    assert Regularizer.choices == {"lasso": Lasso}
-    assert all("lasso" not in base.choices for base in GROUPS.values())
+    assert Regularizer.choices == {"max_norm": MaxNorm}
+    assert all("max_norm" not in base.choices for base in GROUPS.values())
 
 
 # ---- rules of a class ----

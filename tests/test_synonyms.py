@@ -27,7 +27,7 @@ ANSWERS = {
     "momentum=0.9": "optimizer.momentum goes with optimizer=heavy_ball or nesterov or rmsprop or",
     "optimizer.beta1=0.9": "did you mean 'betas'?",
     "weight_decay=0.1": "did you mean 'optimizer.weight_decay'?",
-    "penalty.alpha=0.1": "penalty.strength goes with penalty=ridge",
+    "penalty.alpha=0.1": "penalty.strength goes with penalty=elastic_net or lasso or ridge",
     "alpha=0.1": "did you mean 'penalty.strength'?",
     "noise=0.1": "did you mean 'dataset.noise'?",
     "degree=3": "features.degree goes with features=polynomial",

@@ -9,7 +9,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
 
@@ -76,13 +76,14 @@ class Gradient(Component):
 
 
 def add_penalty(
-    evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage
+    evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage, smooth: bool
 ) -> Evaluation:
     """Return the evaluation of loss + penalty.
 
-    The penalty's gradient strength·W is written by hand.
+    The penalty's gradient is written by hand: strength·W, and unless the gradient is to be of the
+    `smooth` part alone, the subgradient l1·sign(W), whose sign of 0 is 0.
     """
-    strength = shrinkage.strength
+    strength, _, l1 = shrinkage
 
     def shrunk(parameter: Tensor) -> Tensor:
         rows = model.transpose(parameter)  # W's, in the parameter's storage
@@ -92,25 +93,52 @@ def add_penalty(
         loss = evaluate().detach()
         w = shrunk(weight.detach())
         assert weight.grad is not None
-        shrunk(weight.grad).add_(strength * w)
-        return loss + 0.5 * strength * w.square().sum()
+        gradient = shrunk(weight.grad)
+        if strength:
+            gradient.add_(strength * w)
+            loss = loss + 0.5 * strength * w.square().sum()
+        if l1:
+            loss = loss + l1 * w.abs().sum()
+        if l1 and not smooth:
+            gradient.add_(l1 * w.sign())
+        return loss
 
     return both
 
 
-def add_stacked_penalty(
-    evaluate: StackedEvaluation, strength: Tensor, mask: Tensor
-) -> StackedEvaluation:
-    """Return the evaluation of r fits' loss + penalty at once.
+class StackedPenalty(NamedTuple):
+    """The penalties of r fits, which all have the same of the two terms.
 
-    The strengths are `[r, 1, 1]`; `mask` `[r, p, 1]` is 0 where a row is exempt.
+    `mask` `[r, p, 1]` is 0 where a row is exempt; the others are `[r, 1, 1]`, `corner` the l1 of
+    fits whose gradient has the subgradient of ‖W‖₁, 0 for the others.
     """
+
+    strength: Tensor
+    l1: Tensor
+    corner: Tensor
+    mask: Tensor
+    kind: tuple[bool, bool]
+
+    def select(self, rows: Tensor) -> StackedPenalty:
+        """Return the penalties of these fits alone."""
+        strength, l1, corner, mask = (tensor[rows] for tensor in self[:4])
+        return StackedPenalty(strength, l1, corner, mask, self.kind)
+
+
+def add_stacked_penalty(evaluate: StackedEvaluation, penalty: StackedPenalty) -> StackedEvaluation:
+    """Return the evaluation of r fits' loss + penalty at once."""
+    strength, l1, corner, mask, (has_squares, has_l1) = penalty
 
     def both(W: Tensor) -> tuple[Tensor, Tensor]:
         losses, gradient = evaluate(W)
         shrunk = W * mask
-        penalty = 0.5 * strength[:, 0, 0] * shrunk.square().sum(dim=(1, 2))
-        return losses + penalty, gradient + strength * shrunk
+        if has_squares:
+            losses = losses + 0.5 * strength[:, 0, 0] * shrunk.square().sum(dim=(1, 2))
+            gradient = gradient + strength * shrunk
+        if has_l1:
+            losses = losses + l1[:, 0, 0] * shrunk.abs().sum(dim=(1, 2))
+            gradient = gradient + corner * shrunk.sign()
+        return losses, gradient
 
     return both
 

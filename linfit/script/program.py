@@ -297,8 +297,11 @@ def _add_penalty(config: FitConfig, model: ModelLines, gradient: GradientLines) 
         return gradient
     value = f"loss = loss{'.detach()' * gradient.tracked} + {penalty.value}"
     backward = [*gradient.backward, value]
+    slopes = [penalty.slope]
+    if not config.optimizer.handles_l1:
+        slopes.append(penalty.corner)
     if gradient.gradient:
-        backward.append(f"{gradient.gradient}{part} += {penalty.slope}")
+        backward += [f"{gradient.gradient}{part} += {slope}" for slope in slopes if slope]
     return replace(gradient, backward=tuple(backward), completes=True)
 
 

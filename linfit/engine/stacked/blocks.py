@@ -158,7 +158,7 @@ def identify_stack(task: Task) -> Hashable:
     return (
         task.data.rounded.shape,
         *map(identify_component, components),
-        config.shrinkage().strength > 0,
+        config.shrinkage().kind,
         config.batch.stack_key(),
         config.dtype,
         config.threads,

@@ -66,6 +66,10 @@ class Optimum:
     """
     scale: float
     around: ExcessLoss | None = None
+    gap: float | None = None
+    """Bound of the objective's own excess at W*, rounding included; None if nothing is proved."""
+    unique: bool = False
+    """True if W* is the only optimum though the rank is short, as with ‖W‖₁."""
     shrinkage: Shrinkage = NO_PENALTY
     """The penalty."""
     refined: bool = False
@@ -192,6 +196,8 @@ def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array
 
 def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
+    if near.shrinkage.l1:
+        return _sparse(near, problem, loss)
     found = loss.optimum(
         problem.X, problem.y, problem.mean_one_weights, near.weights, near.shrinkage
     )
@@ -199,6 +205,28 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         return near
     weights, least, around = found
     return replace(near, weights=weights, loss=least, around=around)
+
+
+def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
+    """Return the optimum of the objective with ‖W‖₁."""
+    # scipy is loaded for those who need it.
+    from linfit.problem.theory.sparse.squares import (
+        QuadraticExcess,
+        SparseExcess,
+        minimize_squares,
+    )
+
+    found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage)
+    l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(found.weights))[:, None]
+    smooth = QuadraticExcess(near.root, near.scale)
+    return replace(
+        near,
+        weights=found.weights,
+        loss=found.objective,
+        around=SparseExcess(smooth, found.weights, found.slope, l1),
+        gap=found.gap,
+        unique=found.is_unique,
+    )
 
 
 def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:
