@@ -21,8 +21,7 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,43 +32,27 @@ from linfit.problem.types import Array
 #: Before the name of a measure, and of a loss, of samples held out.
 HELD_OUT_PREFIX = "validation_"
 
-#: What `objective` may be: a loss, or a measure of samples that are fitted or held out.
-ObjectiveName = Literal[
-    "auto",
-    "loss",
-    "excess_loss",
-    "validation_loss",
-    "r2",
-    "rmse",
-    "mae",
-    "accuracy",
-    "log_loss",
-    "roc_auc",
-    "mean_poisson_deviance",
-    "validation_r2",
-    "validation_rmse",
-    "validation_mae",
-    "validation_accuracy",
-    "validation_log_loss",
-    "validation_roc_auc",
-    "validation_mean_poisson_deviance",
-]
-
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of predictors η and targets y `[n, q]`; the samples' shares `[n]` add up to 1."""
+    """A number of a fit at its end, by which fits can be compared."""
 
     name: str
-    kinds: tuple[TargetKind, ...]
-    """The losses that have it, by their targets."""
-    compute: Callable[[Array, Array, Array], float]
-    higher_is_better: bool = False
+    higher_is_better: bool = field(default=False, kw_only=True)
     """True if 1 is the best; otherwise it is 0."""
 
     def to_loss(self, value: float) -> float:
         """Return the value as a number of which lower is better, 0 the best: 1 − accuracy."""
         return 1 - value if self.higher_is_better else value
+
+
+@dataclass(frozen=True)
+class PredictionMeasure(Measure):
+    """A measure of predictors η and targets y `[n, q]`; the samples' shares `[n]` add up to 1."""
+
+    kinds: tuple[TargetKind, ...]
+    """The losses that have it, by their targets."""
+    compute: Callable[[Array, Array, Array], float]
 
 
 def compute_r2(eta: Array, y: Array, shares: Array) -> float:
@@ -155,21 +138,25 @@ _TWO: tuple[TargetKind, ...] = ("binary", "sign")
 _SEVERAL: tuple[TargetKind, ...] = ("classes",)
 #: All measures; one name may stand for the same measure of two and of several classes.
 FIT_MEASURES = (
-    Measure("r2", ("number",), compute_r2, higher_is_better=True),
-    Measure("rmse", ("number",), compute_rmse),
-    Measure("mae", ("number",), compute_mae),
-    Measure("accuracy", _TWO, compute_accuracy, higher_is_better=True),
-    Measure("accuracy", _SEVERAL, compute_class_accuracy, higher_is_better=True),
-    Measure("log_loss", ("binary",), compute_log_loss),
-    Measure("log_loss", _SEVERAL, compute_class_log_loss),
-    Measure("roc_auc", _TWO, compute_roc_auc, higher_is_better=True),
-    Measure("roc_auc", _SEVERAL, compute_class_roc_auc, higher_is_better=True),
-    Measure("mean_poisson_deviance", ("count",), compute_mean_poisson_deviance),
+    PredictionMeasure("r2", ("number",), compute_r2, higher_is_better=True),
+    PredictionMeasure("rmse", ("number",), compute_rmse),
+    PredictionMeasure("mae", ("number",), compute_mae),
+    PredictionMeasure("accuracy", _TWO, compute_accuracy, higher_is_better=True),
+    PredictionMeasure("accuracy", _SEVERAL, compute_class_accuracy, higher_is_better=True),
+    PredictionMeasure("log_loss", ("binary",), compute_log_loss),
+    PredictionMeasure("log_loss", _SEVERAL, compute_class_log_loss),
+    PredictionMeasure("roc_auc", _TWO, compute_roc_auc, higher_is_better=True),
+    PredictionMeasure("roc_auc", _SEVERAL, compute_class_roc_auc, higher_is_better=True),
+    PredictionMeasure("mean_poisson_deviance", ("count",), compute_mean_poisson_deviance),
 )
-_BY_NAME = {measure.name: measure for measure in FIT_MEASURES}
+#: Measures of sparse weights (problem/sparse_measures.py).
+SPARSE_MEASURES = (Measure("support_size"), Measure("duality_gap"))
+_BY_NAME: dict[str, Measure] = {one.name: one for one in (*FIT_MEASURES, *SPARSE_MEASURES)}
 #: The names of the measures, of the samples fitted and of those held out.
 MEASURE_NAMES = tuple(_BY_NAME)
-HELD_OUT_MEASURE_NAMES = tuple(f"{HELD_OUT_PREFIX}{name}" for name in _BY_NAME)
+HELD_OUT_MEASURE_NAMES = tuple(
+    dict.fromkeys(f"{HELD_OUT_PREFIX}{measure.name}" for measure in FIT_MEASURES)
+)
 
 
 def find_measure(name: str) -> Measure | None:
@@ -205,7 +192,7 @@ def measure_predictions(
             for measure in FIT_MEASURES
             if kind in measure.kinds
         }
-    return _keep_finite(found)
+    return keep_finite(found)
 
 
 def measure_weights(problem: Problem, kind: TargetKind, weights: Array) -> dict[str, float]:
@@ -221,7 +208,7 @@ def measure_weights(problem: Problem, kind: TargetKind, weights: Array) -> dict[
             sample_weights = np.square(problem.row_factors)
         if problem.spread is not None:
             n = problem.shape[0]
-            return _keep_finite(_measure_summary(np.square(y - eta).sum(axis=0), problem.spread, n))
+            return keep_finite(_measure_summary(np.square(y - eta).sum(axis=0), problem.spread, n))
     return measure_predictions(kind, eta, y, sample_weights)
 
 
@@ -235,5 +222,6 @@ def _measure_summary(unexplained: Array, spread: TargetSpread, n: int) -> dict[s
     return found
 
 
-def _keep_finite(measures: dict[str, float]) -> dict[str, float]:
+def keep_finite(measures: dict[str, float]) -> dict[str, float]:
+    """Return the measures that are finite."""
     return {name: value for name, value in measures.items() if np.isfinite(value)}
