@@ -48,20 +48,25 @@ class Measure:
 
 @dataclass(frozen=True)
 class PredictionMeasure(Measure):
-    """A measure of predictors η and targets y `[n, q]`; the samples' shares `[n]` add up to 1."""
+    """A measure of predictors η and targets y `[n, q]` of samples with weights `[n]`."""
 
     kinds: tuple[TargetKind, ...]
     """The losses that have it, by their targets."""
     compute: Callable[[Array, Array, Array], float]
 
 
-def compute_r2(eta: Array, y: Array, shares: Array) -> float:
+def _average(values: Array, weights: Array) -> Array:
+    """Return Σw·values/Σw over samples; of equal values it is that value, if weights are whole."""
+    return np.asarray(weights @ values / (weights @ np.ones(len(weights))))
+
+
+def compute_r2(eta: Array, y: Array, weights: Array) -> float:
     """Return 1 − Σw(y − η)²/Σw(y − ȳ)², of a constant target 1 if it is met and 0 otherwise."""
     if len(y) < 2:
         return float("nan")
     constant = (y == y[0]).all(axis=0)
-    spread = shares @ np.square(y - shares @ y)
-    return _explain(shares @ np.square(y - eta), np.where(constant, 0, spread))
+    spread = _average(np.square(y - _average(y, weights)), weights)
+    return _explain(_average(np.square(y - eta), weights), np.where(constant, 0, spread))
 
 
 def _explain(unexplained: Array, spread: Array) -> float:
@@ -71,56 +76,57 @@ def _explain(unexplained: Array, spread: Array) -> float:
     return float(explained.mean())
 
 
-def compute_rmse(eta: Array, y: Array, shares: Array) -> float:
+def compute_rmse(eta: Array, y: Array, weights: Array) -> float:
     """Return the root of Σw(y − η)²/Σw, the mean over targets."""
-    return float(np.sqrt(shares @ np.square(y - eta)).mean())
+    return float(np.sqrt(_average(np.square(y - eta), weights)).mean())
 
 
-def compute_mae(eta: Array, y: Array, shares: Array) -> float:
+def compute_mae(eta: Array, y: Array, weights: Array) -> float:
     """Return Σw·abs(y − η)/Σw, the mean over targets."""
-    return float((shares @ np.abs(y - eta)).mean())
+    return float(_average(np.abs(y - eta), weights).mean())
 
 
-def compute_accuracy(eta: Array, y: Array, shares: Array) -> float:
+def compute_accuracy(eta: Array, y: Array, weights: Array) -> float:
     """Return the share of correct targets of two classes; the other one is predicted at η ≤ 0."""
-    return float((shares @ ((eta > 0) == (y > 0))).mean())
+    return float(_average((eta > 0) == (y > 0), weights).mean())
 
 
-def compute_class_accuracy(eta: Array, y: Array, shares: Array) -> float:
+def compute_class_accuracy(eta: Array, y: Array, weights: Array) -> float:
     """Return the share of samples whose class has the largest predictor, of equals the first."""
-    return float(shares @ (eta.argmax(axis=1) == y.argmax(axis=1)))
+    return float(_average(eta.argmax(axis=1) == y.argmax(axis=1), weights))
 
 
-def compute_log_loss(eta: Array, y: Array, shares: Array) -> float:
+def compute_log_loss(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean of log(1 + exp(η)) − yη, for y of 0 or 1."""
-    return float((shares @ np.logaddexp(0, (1 - 2 * y) * eta)).mean())
+    return float(_average(np.logaddexp(0, (1 - 2 * y) * eta), weights).mean())
 
 
-def compute_class_log_loss(eta: Array, y: Array, shares: Array) -> float:
+def compute_class_log_loss(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean of log(Σ exp(ηₖ)) − η_y, for y one-hot."""
     above = eta - eta.max(axis=1, keepdims=True)
-    return float(shares @ (np.log(np.exp(above).sum(axis=1)) - (y * above).sum(axis=1)))
+    terms = np.log(np.exp(above).sum(axis=1)) - (y * above).sum(axis=1)
+    return float(_average(terms, weights))
 
 
-def compute_roc_auc(eta: Array, y: Array, shares: Array) -> float:
+def compute_roc_auc(eta: Array, y: Array, weights: Array) -> float:
     """Return the probability that a sample of class 1 has the larger predictor; a tie is ½."""
     columns = zip(eta.T, y.T > 0, strict=True)
-    return float(np.mean([_rank(scores, members, shares) for scores, members in columns]))
+    return float(np.mean([_rank(scores, members, weights) for scores, members in columns]))
 
 
-def compute_class_roc_auc(eta: Array, y: Array, shares: Array) -> float:
+def compute_class_roc_auc(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean over classes of the AUC of their probabilities, each against the rest."""
     exponentials = np.exp(eta - eta.max(axis=1, keepdims=True))
-    return compute_roc_auc(exponentials / exponentials.sum(axis=1, keepdims=True), y, shares)
+    return compute_roc_auc(exponentials / exponentials.sum(axis=1, keepdims=True), y, weights)
 
 
-def _rank(scores: Array, members: Array, shares: Array) -> float:
+def _rank(scores: Array, members: Array, weights: Array) -> float:
     """Return the AUC of scores `[n]`, NaN where all samples, or none, are members `[n]`."""
     order = np.argsort(scores)
     ranked = scores[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)  # of equal scores
-    own = np.where(members, shares, 0)[order].cumsum()[last]
-    others = np.where(members, 0, shares)[order].cumsum()[last]
+    own = np.where(members, weights, 0)[order].cumsum()[last]
+    others = np.where(members, 0, weights)[order].cumsum()[last]
     if not (own[-1] > 0 and others[-1] > 0):
         return float("nan")
     below = np.append(0, others[:-1])
@@ -128,10 +134,11 @@ def _rank(scores: Array, members: Array, shares: Array) -> float:
     return float(area / (own[-1] * others[-1]))
 
 
-def compute_mean_poisson_deviance(eta: Array, y: Array, shares: Array) -> float:
+def compute_mean_poisson_deviance(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean of 2(y log(y/μ) − y + μ), μ = exp(η), the mean over targets."""
     entropy = y * np.log(np.where(y > 0, y, 1))
-    return float((shares @ (2 * (entropy - y * eta - y + np.exp(eta)))).mean())
+    terms = 2 * (entropy - y * eta - y + np.exp(eta))
+    return float(_average(terms, weights).mean())
 
 
 _TWO: tuple[TargetKind, ...] = ("binary", "sign")
@@ -185,10 +192,10 @@ def measure_predictions(
         eta, y, weights = eta[kept], y[kept], weights[kept]
     if len(y) == 0:
         return {}
-    shares = np.full(len(y), 1 / len(y)) if weights is None else weights / weights.sum()
+    given = np.ones(len(y)) if weights is None else weights
     with np.errstate(all="ignore"):
         found = {
-            measure.name: measure.compute(eta, y, shares)
+            measure.name: measure.compute(eta, y, given)
             for measure in FIT_MEASURES
             if kind in measure.kinds
         }
