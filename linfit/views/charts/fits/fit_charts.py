@@ -124,9 +124,9 @@ def _one_weight(fit: Fit, title: str) -> Chart:
         leaves_picture=leaves,
     )
     series = [Series("loss", grid, losses(grid), kind="plain", style=7), line]
-    mark = Mark(best, "exact optimum", y=optimum.loss)
+    marks = [Mark(best, "exact optimum", y=optimum.loss)] if optimum.attained else []
     axes = (ChartAxis(f"weight of {problem.features[0]}"), ChartAxis("loss"))
-    return Chart("descent", title, *axes, series, [mark], note=describe_ends([line]))
+    return Chart("descent", title, *axes, series, marks, note=describe_ends([line]))
 
 
 #: All pictures of a fit that did not fail, by name.
