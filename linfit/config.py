@@ -155,6 +155,7 @@ class FitConfig(Frozen):
                 f"optimizer {self.optimizer.name} has no lr to schedule: "
                 "choose schedule=none, or another optimizer"
             )
+        self.loss.check_penalty(self.penalty)
         self.gradient.check_loss(self.loss)
         if self.gradient.in_float64:
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")

@@ -26,7 +26,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.component import Component, optional
-from linfit.problem.penalties import Shrinkage
+from linfit.problem.penalties import Penalty, Shrinkage
 from linfit.problem.types import Array, ExcessLoss
 from linfit.script_fragments import LossLines
 
@@ -130,6 +130,9 @@ class Loss(Component):
         It is a sum otherwise.
         """
         return self.scale(2, 1) != self.scale(1, 1)
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        """Raise ValueError unless the optimum is known with this penalty."""
 
     def optimum(
         self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage

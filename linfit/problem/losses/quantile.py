@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from linfit.problem.losses.base import Loss
+from linfit.problem.penalties import Penalty, Shrinkage
+from linfit.problem.theory.quantile import minimize_quantile
+from linfit.problem.types import Array, ExcessLoss
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -39,6 +42,18 @@ class Quantile(Loss):
         at_zero = torch.full_like(eta, 0.5 - tau)
         below = torch.where(residual < 0, 1 - tau, at_zero)
         return torch.where(residual > 0, -tau, below) / self.count_terms(eta)
+
+    def optimum(
+        self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
+    ) -> tuple[Array, float, ExcessLoss]:
+        return minimize_quantile(X, y, self.quantile, 1 / y.size, weights)
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        if penalty.squared():
+            raise ValueError(
+                f"the optimum of quantile is known without a penalty, not with {penalty.name}: "
+                "choose penalty=none, or loss=huber"
+            )
 
     def script_lines(self) -> LossLines:
         tau = self.quantile
