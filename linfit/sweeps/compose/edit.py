@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from linfit.component import describe_unknown
 from linfit.config import GROUPS, FitConfig, explain_validation_errors
 from linfit.errors import ConfigError
+from linfit.sweeps.config_files.number_grids import expand_number_grids
 
 
 def apply_changes(config: FitConfig, settings: Sequence[str]) -> FitConfig:
@@ -36,7 +37,7 @@ def apply_changes(config: FitConfig, settings: Sequence[str]) -> FitConfig:
 
 def _parse_setting(setting: str) -> tuple[str, Any]:
     try:
-        override = OverridesParser.create().parse_override(setting)
+        override = OverridesParser.create().parse_override(expand_number_grids(setting))
     except HydraException as error:
         raise ConfigError(
             f"{setting!r} is no KEY=VALUE: write it as for `linfit run`, as in optimizer.lr=0.1"

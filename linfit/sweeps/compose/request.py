@@ -36,6 +36,7 @@ from linfit.sweeps.config_files.messages import (
     notify_user,
     tell_of_replaced_top,
 )
+from linfit.sweeps.config_files.number_grids import expand_number_grids
 from linfit.sweeps.config_files.overrides import (
     collect_keys,
     read_raw_overrides,
@@ -229,7 +230,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
             names.append(resolve_experiment(argument))
         else:
             _require_choice(override)
-            overrides.append(quote_column_names(argument))
+            overrides.append(quote_column_names(expand_number_grids(argument)))
     if len(names) > 1:
         raise ConfigError(
             f"one experiment at a time, got {' and '.join(names)}: an override is KEY=VALUE"

@@ -18,7 +18,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from linfit.component import describe_unknown
 from linfit.config import GROUPS
-from linfit.errors import escape_unprintable
+from linfit.errors import escape_unprintable, shorten
 from linfit.override import Override
 from linfit.sweeps.config_files import search_path
 from linfit.sweeps.config_files.quoting import correct_quoting
@@ -236,9 +236,9 @@ def _owners(section: str, key: str) -> Iterator[str]:
 
 def _explain_ambiguous(override: str) -> str:
     """Return one line for several values where only a sweep takes several."""
-    text = f"{override} has several values: add -m to sweep over them"
+    text = f"{shorten(override)} has several values: add -m to sweep over them"
     given = Override.read(override)
-    if given.key in GROUPS and not given.sign:
+    if len(override) > len(shorten(override)) or (given.key in GROUPS and not given.sign):
         return text
     listed = quote_word(given.with_value(f"[{given.value}]").text)
     return f"{text}, or write {listed} for a list, {correct_quoting(override)} for one text"

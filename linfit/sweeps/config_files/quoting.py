@@ -14,7 +14,7 @@ from linfit.system.host import has_windows_shell, quote_word
 COLUMN_KEYS = ("dataset.features", "dataset.target", "dataset.weight")
 
 # Hydra's grammar, as far as it decides which values are text.
-_QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
+QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _DIGITS = r"[0-9](?:_?[0-9])*"
 _INT = r"(?:0|[1-9](?:_?[0-9])*)"
 _INTEGER = re.compile(rf"[+-]?{_INT}", re.ASCII)
@@ -22,8 +22,8 @@ _NO_TEXT = re.compile(
     rf"[+-]?(?:(?:{_INT}\.?|{_INT}?\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?|inf|nan)|true|false",
     re.ASCII | re.IGNORECASE,
 )
-_PIECES = re.compile(rf"{_QUOTED}|[^\[\](){{}},:=\"']+|.", re.DOTALL)
-_PARTS = re.compile(rf"(?:{_QUOTED}|[^,])+")
+_PIECES = re.compile(rf"{QUOTED}|[^\[\](){{}},:=\"']+|.", re.DOTALL)
+_PARTS = re.compile(rf"(?:{QUOTED}|[^,])+")
 _BETWEEN_LISTS = re.compile(r"(?<=\]),(?=\[)")
 #: An integer that is written as a name of a column may be.
 _PLAIN = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
@@ -88,7 +88,7 @@ def quote_text(text: str) -> str:
 
     Text that has quotes already stays as it is.
     """
-    if re.fullmatch(_QUOTED, text):
+    if re.fullmatch(QUOTED, text):
         return text
     quote = Quote.single if has_windows_shell() else Quote.double
     return QuotedString(text, quote).with_quotes()

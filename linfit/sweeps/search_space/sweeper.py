@@ -9,10 +9,15 @@
         seed: 0                           # of the draws
         filter: optimizer.lr < 0.1 or steps > 10         # see filters.py
 
-Values in `params` and `grids` are written as on the command line. With `sample`, each key is drawn
-independently: uniformly from listed or ranged values, uniformly from `interval(a,b)`, uniformly on
-a log scale from `tag(log,interval(a,b))`, and as an integer from a to b from `int(interval(a,b))`;
-one row of each pair and one of the grids is drawn uniformly.
+Values in `params` and `grids` are written as on the command line. There, `geomspace(1e-4,1,9)` are
+9 numbers from 1e-4 to 1 in equal ratios and `linspace(0,1,11)` 11 in equal steps; a value of a pair
+may be such a grid too, for one row each. The ends are exact, and a number between them is rounded
+to the fewest digits that are right to a hundredth of a step, such as 0.000316: the rounded number
+is the value of the fit. Whole numbers between ends written as integers are integers.
+
+With `sample`, each key is drawn independently: uniformly from listed or ranged values, uniformly
+from `interval(a,b)`, uniformly on a log scale from `tag(log,interval(a,b))`, and as an integer from
+a to b from `int(interval(a,b))`; one row of each pair and one of the grids is drawn uniformly.
 
 The `label` of a grid stands in names and labels for the keys that have one value in it.
 """
@@ -34,6 +39,7 @@ from linfit.component import Frozen, Seed
 from linfit.config import GROUPS, explain_validation_errors
 from linfit.errors import ConfigError, shorten
 from linfit.override import Override
+from linfit.sweeps.config_files.number_grids import expand_number_grids, list_grid_values
 from linfit.sweeps.config_files.overrides import (
     collect_given_keys,
     find_given_keys,
@@ -319,8 +325,23 @@ def _pair(number: int, pair: PairedKeys, won: set[str]) -> SweepAxis | None:
     left = [Override.read(key).key not in won for key in pair.keys]
     if not any(left):
         return None
+    keys = list(compress(pair.keys, left))
     rows = [list(compress(row, left)) for row in pair.values]
-    return pair_axes(list(compress(pair.keys, left)), rows)
+    return pair_axes(keys, [own for row in rows for own in _expand_grid_of_row(keys, row)])
+
+
+def _expand_grid_of_row(keys: Sequence[str], row: list[Any]) -> list[list[Any]]:
+    """Return a row of a pair, with a grid of numbers one row for each of them."""
+    grids = {}
+    for place, (key, value) in enumerate(zip(keys, row, strict=True)):
+        if (numbers := list_grid_values(key, value)) is not None:
+            grids[place] = numbers
+    if len(grids) > 1:
+        raise ConfigError(f"hydra.sweeper.pairs: {row} has several grids: a row takes one")
+    expanded = [row]
+    for place, numbers in grids.items():
+        expanded = [[*row[:place], number, *row[place + 1 :]] for number in numbers]
+    return expanded
 
 
 def _written(
@@ -337,5 +358,5 @@ def _written(
             )
         if not isinstance(value, str):
             value = render_value(value)
-        overrides.append(quote_column_names(f"{key}={value}"))
+        overrides.append(quote_column_names(expand_number_grids(f"{key}={value}")))
     return parse_overrides(overrides, loader)
