@@ -117,6 +117,14 @@ class LossRow(Row):
         }
         return drawn[self.kind]().astype(dtype)
 
+    def dataset(self, n: int, p: int, q: int, weight: Any = None) -> dict[str, Any]:
+        """Return arrays with targets of this kind as a user has them: a class is a number."""
+        y = self.targets(n, q)
+        if self.kind == "classes":
+            y = y.argmax(axis=1)
+        X = np.random.default_rng(6).standard_normal((n, p))
+        return arrays(X, y, weight=weight)
+
 
 @dataclass(frozen=True)
 class GradientRow(Row):
