@@ -11,7 +11,8 @@ kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -125,6 +126,30 @@ class HyperparameterColumns:
             return table[k - ahead.start]
 
         return at
+
+    def iterate_by_step(
+        self, sequence: Callable[..., Iterator[Any]], *columns: Array
+    ) -> Callable[[int], Tensor]:
+        """Return k ↦ the k-th numbers of a sequence, `[s, 1, 1]` or `[m, s, 1, 1]`.
+
+        `sequence` yields them, one or m at a time, in Python's own arithmetic, from a fit's numbers
+        in `columns` `[s, 1, 1]`. Fits of equal numbers share one.
+        """
+        rows = np.stack([column.ravel() for column in columns], axis=1)
+        distinct, place = np.unique(rows, axis=0, return_inverse=True)
+        running = [sequence(*row) for row in distinct.tolist()]
+        made = 0
+
+        def formula(steps: range) -> Array:
+            nonlocal made
+            skipped = steps.start - 1 - made
+            table = np.array(
+                [list(islice(one, skipped, skipped + len(steps))) for one in running]
+            )  # [distinct, w] or [distinct, w, m]
+            made = steps.stop - 1
+            return np.moveaxis(table[place.ravel()], 0, -1)[..., None, None]
+
+        return self.compute_by_step(formula)
 
     def select(self, rows: Sequence[int], like: Tensor) -> HyperparameterColumns:
         """Return the columns of these fits alone."""

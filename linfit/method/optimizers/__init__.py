@@ -4,6 +4,7 @@ Of these names a plug-in takes what it needs.
 """
 
 from linfit.method.optimizers.adam import Adam, AdamW
+from linfit.method.optimizers.adam_variants import Adamax, NAdam, RAdam
 from linfit.method.optimizers.adaptive import Adagrad, RMSprop
 from linfit.method.optimizers.base import (
     ADDED_TO_STATE,
@@ -16,21 +17,28 @@ from linfit.method.optimizers.base import (
     TorchOptimizer,
 )
 from linfit.method.optimizers.gradient_descent import SGD, DescentStepper, ManualSGD
+from linfit.method.optimizers.step_sizes import ASGD, Adadelta, Rprop
 
 __all__ = [
     "ADDED_TO_STATE",
+    "ASGD",
     "SGD",
+    "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Betas",
     "DescentStepper",
     "Fraction",
     "ManualSGD",
+    "NAdam",
     "NonNegative",
     "Optimizer",
     "Positive",
+    "RAdam",
     "RMSprop",
+    "Rprop",
     "Stepper",
     "TorchOptimizer",
 ]

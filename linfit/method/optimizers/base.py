@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -160,6 +160,8 @@ class TorchOptimizer(Optimizer):
     """An optimizer of torch.optim: its fields are that class's keyword arguments."""
 
     torch_name: ClassVar[str]
+    #: Fields that torch writes into tensors: it raises where their dtype cannot hold one.
+    written: ClassVar[tuple[str, ...]] = ADDED_TO_STATE
     is_torch_optimizer = True
 
     def build(self, parameter: Tensor, n: float) -> Stepper:
@@ -169,10 +171,9 @@ class TorchOptimizer(Optimizer):
 
         given = self.model_dump(exclude={"name"})
         largest = torch.finfo(parameter.dtype).max
-        # torch fills tensors with these fields, and raises where their dtype cannot hold them.
-        for field in ADDED_TO_STATE:
-            if given.get(field, 0.0) > largest:
-                given[field] = math.inf
+        for field in self.written:
+            if field in given:
+                given[field] = _cap(given[field], largest)
         stepper: Stepper = eager(getattr(torch.optim, self.torch_name))([parameter], **given)
         return stepper
 
@@ -191,6 +192,15 @@ class TorchOptimizer(Optimizer):
             update,
             clear="optimizer.zero_grad()",
         )
+
+
+def _cap(value: Any, largest: float) -> Any:
+    """Return infinity in place of a number, or of numbers of a tuple, above the largest."""
+    if isinstance(value, tuple):
+        return tuple(_cap(part, largest) for part in value)
+    if isinstance(value, float) and value > largest:
+        return math.inf
+    return value
 
 
 def ascend_or_descend(optimizer: TorchOptimizer, g: Tensor) -> Tensor:
