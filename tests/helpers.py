@@ -28,7 +28,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
-from linfit.problem.datasets.arrays import arrays
+from linfit.problem.datasets.arrays import Arrays, arrays
 from linfit.problem.problem import Problem
 
 Settings = Mapping[str, Any]
@@ -117,7 +117,7 @@ class LossRow(Row):
         }
         return drawn[self.kind]().astype(dtype)
 
-    def dataset(self, n: int, p: int, q: int, weight: Any = None) -> dict[str, Any]:
+    def dataset(self, n: int, p: int, q: int, weight: Any = None) -> Arrays:
         """Return arrays with targets of this kind as a user has them: a class is a number."""
         y = self.targets(n, q)
         if self.kind == "classes":
@@ -171,6 +171,9 @@ class OptimizerRow(Row):
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
+    - `couples`: a step of one target depends on the others
+    - `names_torch`: a plain program names torch.optim, though the class is linfit's own
+    - `batches`: it takes gradients of a few samples at a time
     """
 
     torch: str | None = None
@@ -180,6 +183,9 @@ class OptimizerRow(Row):
     knowing: bool = False
     bounded: bool = False
     descends: bool = True
+    couples: bool = False
+    names_torch: bool = False
+    batches: bool = True
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -494,6 +500,19 @@ OPTIMIZERS = (
         ),
         torch="Adagrad",
         lr=0.5,
+    ),
+    OptimizerRow(
+        "lbfgs",
+        variations=(
+            {"lr": 0.5},
+            {"history_size": 3},
+            {"tolerance_grad": 1e-3},
+            {"tolerance_change": 1e-4},
+        ),
+        lr=1.0,
+        couples=True,
+        names_torch=True,
+        batches=False,
     ),
     OptimizerRow(
         "nadam",

@@ -160,9 +160,10 @@ def test_every_combination_is_written_in_its_own_shape(
         optimizer.descends and gradient.name == "autograd",
         optimizer.descends and gradient.name == "func_grad",
     )
-    assert ("torch.optim" in source) == (optimizer.torch is not None)
+    of_torch = optimizer.torch is not None or optimizer.names_torch
+    assert ("torch.optim" in source) == of_torch
     assert ("no_grad" in source) == (
-        optimizer.torch is None and optimizer.descends and gradient.name == "autograd"
+        not of_torch and optimizer.descends and gradient.name == "autograd"
     )
 
 

@@ -59,7 +59,7 @@ def rows(loss: LossRow, **parts: Any) -> list[FitConfig]:
             dataset=dataset,
             optimizer=row.steady,
             penalty=penalty,
-            batch=batch if not row.knowing else "full",
+            batch=batch if row.batches else "full",
             seed=seed,
             engine="stacked",
             steps=30,

@@ -17,11 +17,13 @@ from linfit.method.optimizers.base import (
     TorchOptimizer,
 )
 from linfit.method.optimizers.gradient_descent import SGD, DescentStepper, ManualSGD
+from linfit.method.optimizers.quasi_newton import LBFGS
 from linfit.method.optimizers.step_sizes import ASGD, Adadelta, Rprop
 
 __all__ = [
     "ADDED_TO_STATE",
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",

@@ -26,9 +26,9 @@ from linfit.problem.theory.magnitudes import (
 from linfit.problem.types import Array
 
 #: A dual variable is between its bounds if it is this far from either.
-INSIDE = 1e-9
+DUAL_INSIDE = 1e-9
 #: Rounding that a dual variable may leave its bounds by.
-ROUNDING = 1e-9
+DUAL_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ def _solve_basis(X: Array, y: Array, quantile: float, near: _Solution) -> _Solut
     from scipy.linalg import qr
 
     inside = np.minimum(quantile - near.dual, near.dual - quantile + 1)  # [n]
-    order = np.lexsort((np.abs(near.residual), inside <= INSIDE))
+    order = np.lexsort((np.abs(near.residual), inside <= DUAL_INSIDE))
     rank = int(np.linalg.matrix_rank(X))
-    candidates = order[: max(4 * rank, int((inside > INSIDE).sum()))]
+    candidates = order[: max(4 * rank, int((inside > DUAL_INSIDE).sum()))]
     # Rows that are met exactly first, each independent of those before it.
-    size = np.where(inside[candidates] > INSIDE, 1.0, 1e-3)
+    size = np.where(inside[candidates] > DUAL_INSIDE, 1.0, 1e-3)
     pivots = qr((X[candidates] * size[:, None]).T, mode="r", pivoting=True)[1]
     basis = candidates[pivots[:rank]]
 
@@ -129,11 +129,11 @@ def _solve_basis(X: Array, y: Array, quantile: float, near: _Solution) -> _Solut
     residual = y - X @ weights
     residual[basis] = 0
     dual = np.where(residual > 0, quantile, quantile - 1)
-    met = np.abs(residual) <= ROUNDING * np.abs(y).max(initial=1)
+    met = np.abs(residual) <= DUAL_ROUNDING * np.abs(y).max(initial=1)
     dual[met] = near.dual[met]  # rows beside the basis that it meets too
     dual[basis] = 0
     dual[basis] = np.linalg.lstsq(X[basis].T, -X.T @ dual)[0]
     outside = np.maximum(dual - quantile, quantile - 1 - dual).max(initial=0)
-    if outside > ROUNDING:
+    if outside > DUAL_ROUNDING:
         return None
     return _Solution(weights, residual, dual.clip(quantile - 1, quantile))
