@@ -27,6 +27,7 @@ from linfit.method.schedules import Constant, Schedule
 from linfit.problem.datasets.file_digest import hash_file
 from linfit.problem.datasets.prepare import apply_weights, load_problem
 from linfit.problem.datasets.synthetic import Dataset, Parabola
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Features, Raw
 from linfit.problem.losses import SSE, Loss
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
@@ -106,14 +107,28 @@ class FitConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
-        self.init.check_shape(*self.shape())
+        self._check_init()
         self.device.check_dtype(self.dtype)
         self.optimizer.check_loss(self.loss)
         self._check_combination()
         return self
 
+    def _check_init(self) -> None:
+        """Raise ValueError if the initial weights have another shape, where it is known."""
+        try:
+            self.init.check_shape(*self.shape())
+        except ValueError:
+            # How many features a column of text has, and how many classes a target, is known
+            # once they are read.
+            if not (self.loss.target_kind == "classes" or self.dataset.has_text()):
+                raise
+
     def shape(self) -> tuple[int, int]:
-        """Return (p, q), the numbers of features and targets, without loading the data."""
+        """Return (p, q), the numbers of features and targets, without loading the data.
+
+        Of data that have text (`dataset.has_text`), each such column counts once, and so does a
+        target that has classes.
+        """
         c, q = self.dataset.shape()
         return self.features.num_features(c), q
 
@@ -127,7 +142,7 @@ class FitConfig(Frozen):
             if self.gradient.uses_summary:
                 problem = summarize(*parts, self.dtype)
             else:
-                problem = load_problem(*parts)
+                problem = encode_targets(load_problem(*parts), self.loss.target_kind)
         return apply_weights(problem, self.loss, self.mean_over != "samples")
 
     def has_weighted_mean(self) -> bool:

@@ -28,7 +28,9 @@ from linfit.problem.datasets.readers.tables import (
     read_csv_rows,
     read_parquet_rows,
 )
+from linfit.problem.datasets.readers.text_codes import TextCodes
 from linfit.problem.datasets.tabular_file import TabularFile
+from linfit.problem.linfit_model_1 import LinearPredictor
 from linfit.problem.types import Array, Mask
 from linfit.publication import create_policy
 from linfit.system.atomic_files import write_atomically
@@ -80,14 +82,12 @@ def predict_file(
     record = find_fit(RunReader(resolve_store(uri)), reference)
     config, trained = read_trained(record, create_policy(data, trust))
     path = Path(file)
-    cells = _read_cells(path, trained.columns, config)
+    cells = _read_cells(path, trained, config)
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            predicted = trained.create_predictor().predict(cells)
+        columns = _predict_cells(trained, cells)
     except (ValueError, MemoryError) as error:  # of weights that are not as linfit writes them
         why = shorten(str(error))
         raise LinfitError(f"run {record.run_id} cannot predict {file}: {why}") from error
-    columns = dict(zip(name_predictions(trained), predicted.T, strict=True))
     fingerprint = record.tags.get(mlflow_names.FINGERPRINT)
     held_out = find_held_out_rows(config, fingerprint, path, len(cells))
     if held_out is not None:
@@ -106,36 +106,53 @@ def find_fit(reader: RunReader, reference: str) -> StoredRun:
     return reader.find_run(str(best["run_id"]))
 
 
-def name_predictions(trained: TrainedFit) -> list[str]:
+def _predict_cells(trained: TrainedFit, cells: Array) -> dict[str, NDArray[Any]]:
+    """Return the predictions `[n]` for columns `[n, c]`, whose texts are indices of levels."""
+    predictor = trained.create_predictor()
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(predictor, LinearPredictor):
+            predicted = predictor.predict(cells)
+            return dict(zip(name_predictions(trained.targets), predicted.T, strict=True))
+        found = predictor.answer(cells)
+    return dict(zip(name_predictions(tuple(found)), found.values(), strict=True))
+
+
+def name_predictions(targets: tuple[str, ...]) -> list[str]:
     """Return the column of each target's predictions."""
-    if len(trained.targets) == 1:
+    if len(targets) == 1:
         return [PREDICTION]
-    return [f"{PREDICTION}/{target}" for target in trained.targets]
+    return [f"{PREDICTION}/{target}" for target in targets]
 
 
 # ---- the file ----
 
 
-def _read_cells(file: Path, columns: tuple[str, ...], config: FitConfig) -> Array:
-    """Return the columns `[n, c]` of a file, NaN where a cell is missing."""
+def _read_cells(file: Path, trained: TrainedFit, config: FitConfig) -> Array:
+    """Return the columns `[n, c]` of a file, NaN where a cell is missing.
+
+    Texts are indices of the levels that the fit knows.
+    """
     ending = _find_ending(file)
     if ending not in READABLE:
         raise ConfigError(f"{str(file)!r} is of no kind that is read: {', '.join(READABLE)} are")
     with _convert_reader_errors(file, _find_format(ending, config)):
-        blocks = [block for block, _ in _read_rows(file, ending, columns, config)]
+        columns = trained.columns
+        texts = TextCodes(trained.categories.levels)
+        blocks = [block for block, _ in _read_rows(file, ending, columns, config, texts)]
         if not blocks or not sum(map(len, blocks)):
             raise ValueError(f"{file} has no rows")
-        return np.concatenate(blocks).astype(np.float64, copy=False)
+        cells = np.concatenate(blocks).astype(np.float64, copy=False)
+        return trained.categories.recode(columns, cells, texts.levels, str(file))
 
 
 def _read_rows(
-    file: Path, ending: str, columns: tuple[str, ...], config: FitConfig
+    file: Path, ending: str, columns: tuple[str, ...], config: FitConfig, texts: TextCodes
 ) -> Iterator[RowBlock]:
     if ending == ".parquet":
-        return read_parquet_rows(file, columns, str(file))
+        return read_parquet_rows(file, columns, str(file), texts)
     if ending in (".npy", ".npz"):
         return read_numpy_rows(file, _name_array_columns(file, ending, columns), str(file))
-    return read_csv_rows(file, columns, str(file), drop=True, form=_find_format(ending, config))
+    return read_csv_rows(file, columns, str(file), True, _find_format(ending, config), texts)
 
 
 def _find_ending(file: Path) -> str:
@@ -213,7 +230,8 @@ def find_held_out_rows(
 def _is_complete(dataset: TabularFile) -> Mask:
     """Return a mask of the rows without a missing cell."""
     weight = () if dataset.weight is None else (dataset.weight,)
-    rows = dataset.read_rows((*dataset.features, *dataset.target, *weight))
+    texts = TextCodes((*dataset.features, *dataset.target))
+    rows = dataset.read_cells((*dataset.features, *dataset.target, *weight), texts)
     return np.concatenate([~np.isnan(block).any(axis=1) for block, _ in rows])
 
 
@@ -255,6 +273,8 @@ def _write_csv(predictions: Predictions, file: IO[str]) -> None:
 
 def _format_cells(column: NDArray[Any]) -> list[str]:
     """Return the shortest text that reads back as the same numbers; NaN is an empty cell."""
+    if column.dtype == object:
+        return ["" if cell is None else str(cell) for cell in column]
     if column.dtype == bool:
         text = np.where(column, "true", "false")
     else:

@@ -203,7 +203,7 @@ def test_a_failing_single_run_is_failed(
         ("run optimizer.lr=a", "optimizer.lr: got 'a', input should be a valid number"),
         ("run optimizer.lrr=1", "no key 'lrr': did you mean 'lr'?"),
         ("run optimizer=adm", "no optimizer 'adm': did you mean 'adam'?"),
-        ("run optimizer=null", "optimizer=null chooses no optimizer: there are adagrad"),
+        ("run optimizer=null", "optimizer=null chooses no optimizer: there are adadelta"),
         (
             "run artcle/linear_adam",
             "no experiment 'artcle/linear_adam': did you mean 'article/linear_adam'?",
@@ -398,9 +398,11 @@ def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> No
     assert suggest_completions(["seed=1", "optimizer=sgd"], "optimizer.mom") == [
         "optimizer.momentum="
     ]
-    assert suggest_completions(["article/linear_adam"], "optimizer=ad") == [
+    assert suggest_completions(["article/linear_adam"], "optimizer=ada") == [
+        "optimizer=adadelta",
         "optimizer=adagrad",
         "optimizer=adam",
+        "optimizer=adamax",
         "optimizer=adamw",
     ]
     assert "optimizer.betas." in suggest_completions(["article/linear_adam"], "optimizer.be")
@@ -477,9 +479,9 @@ def test_bash_completes_behind_the_script_that_it_sourced() -> None:
     )
     registered, overrides, datasets, components = done.stdout.splitlines()
     assert registered.endswith("-F _linfit_completion linfit")
-    assert overrides == "adagrad adam adamw"
+    assert overrides == "adadelta adagrad adam adamax adamw"
     assert datasets == "arrays csv npy parabola parquet polynomial random_linear sklearn"
-    assert components == "optimizer/adagrad optimizer/adam optimizer/adamw"
+    assert components == " ".join(f"optimizer/{name}" for name in overrides.split())
     assert done.stderr == ""
 
 

@@ -81,18 +81,18 @@ def build_twins(config: FitConfig) -> list[FitConfig]:
     num_bytes = sum(Path(file).stat().st_size for file in config.dataset.list_files())
     if p * q > MAX_TWIN_WEIGHTS or num_bytes > MAX_TWIN_BYTES:
         return []
-    beside = config.model_copy(update={"init": _shift_start(config, p, q)})
     train, _ = split_samples(config.dataset, config.split, config.seed)
     if len(train.X) * p * q * config.steps > MAX_TWIN_PRODUCTS:
         return []
+    made = expand_features(train, fit_feature_map([train], config.features, bool(train.levels)))
+    beside = config.model_copy(update={"init": _shift_start(config, *made.shape[1:])})
     if not config.batch.is_full:
         return [beside]
-    return [beside, _reverse_samples(config, train)]
+    return [beside, _reverse_samples(config, made)]
 
 
-def _reverse_samples(config: FitConfig, train: Problem) -> FitConfig:
+def _reverse_samples(config: FitConfig, made: Problem) -> FitConfig:
     """Return the fit of the training samples in reverse, with their features already expanded."""
-    made = expand_features(train, fit_feature_map([train], config.features))
     intercept = config.features.intercept
     X = made.X[:, :-1] if intercept else made.X
     weights = None if made.weights is None else made.weights[::-1]

@@ -6,11 +6,12 @@ Shape letters, the same everywhere: n samples, p features, q targets, r fits of 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
+from linfit.problem.categories import Levels
 from linfit.problem.features import FeatureMap
 from linfit.problem.losses import Loss, SumOfSquares, WeightedLoss
 from linfit.problem.types import LARGEST_NUMBER, Array
@@ -43,6 +44,10 @@ class Problem:
     """Number of samples that the rows summarize (problem/summary.py); None: each row is one."""
     total: float | None = None
     """Sum of the samples' weights, by which means divide; None: by the number of samples."""
+    levels: Levels = field(default_factory=dict)
+    """Texts of the columns that are not numbers, of which X and y have indices."""
+    classes: tuple[str | float, ...] = ()
+    """Classes of the target, sorted; none where it is a number."""
     notes: tuple[str, ...] = ()
     """Sentences on the data that the user should read."""
 

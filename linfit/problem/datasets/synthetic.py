@@ -72,6 +72,10 @@ class Dataset(Component):
         """Return whether the samples have weights."""
         return False
 
+    def has_text(self) -> bool:
+        """Return True if columns are text, as far as is known before all of them are read."""
+        return False
+
     @optional
     def script_lines(self, scope: ScriptScope) -> Lines:
         """Return lines for `linfit script` that make float64 arrays `X` and `y`."""

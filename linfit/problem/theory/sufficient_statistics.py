@@ -28,6 +28,7 @@ from linfit.problem.datasets.prepare import (
     select_samples,
 )
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import FeatureMap, Features
 from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.split import Split
@@ -158,11 +159,11 @@ def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dty
     """
     if split.validation == 0:
         samples = SampleBlocks(dataset, seed)
-        return _summed(samples, fit_feature_map(samples, features), dtype)
+        return _summed(samples, fit_feature_map(samples, features, dataset.has_text()), dtype)
     n = max(dataset.count_samples(seed), default=0)
     train = SampleBlocks(dataset, seed, split, n)
     held = SampleBlocks(dataset, seed, split, n, held=True)
-    expansion = fit_feature_map(train, features)
+    expansion = fit_feature_map(train, features, dataset.has_text())
     return replace(_summed(train, expansion, dtype), validation=_summed(held, expansion, dtype))
 
 
@@ -201,7 +202,7 @@ def _summed(samples: SampleBlocks, expansion: FeatureMap | None, dtype: str) -> 
     total: float | None = None
     with limit_blas_threads(torch.get_num_threads()):  # the fit's threads, on which bits may depend
         for block in samples:
-            part = prepare_samples(block, expansion)
+            part = encode_targets(prepare_samples(block, expansion), "number")
             part = multiply_rows(part, part.weights)
             sums = sums or GramAccumulator(part.X.shape[1] + part.y.shape[1], dtype)
             sums.add(part.X, part.y)

@@ -10,7 +10,13 @@ from omegaconf import OmegaConf
 
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
-from linfit.problem.theory.feasibility import check_feasibility, check_weights, pass_value_errors
+from linfit.method.init import Given
+from linfit.problem.theory.feasibility import (
+    check_feasibility,
+    check_targets,
+    check_weights,
+    pass_value_errors,
+)
 from linfit.problem.theory.optimum import find_optimum
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.config_files.messages import notify_user
@@ -37,6 +43,8 @@ def resolve_configs(configs: Sequence[FitConfig], several: bool = False) -> list
         for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
             dataset.check_data(dtype)
         _check_features(configs)
+        _check_starts(configs)
+        _check_targets(configs)
         _check_weights(configs)
         _check_batches(configs)
         return [config.resolved(several) for config in configs]
@@ -56,6 +64,26 @@ def _check_features(configs: Sequence[FitConfig]) -> None:
     }
     for parts, seed in doubtful.items():
         check_feasibility(*parts, seed)
+
+
+def _check_starts(configs: Sequence[FitConfig]) -> None:
+    """Raise ValueError if initial weights have another shape than data with text need."""
+    distinct = {
+        (config.dataset, config.features, config.init): config
+        for config in configs
+        if isinstance(config.init, Given) and config.dataset.has_text()
+    }
+    for config in distinct.values():
+        config.init.check_shape(*config.problem().shape[1:])
+
+
+def _check_targets(configs: Sequence[FitConfig]) -> None:
+    """Raise ValueError if a loss does not take the targets. One seed of each is checked."""
+    distinct = {
+        (config.dataset, config.split, config.loss.target_kind): config.seed for config in configs
+    }
+    for parts, seed in distinct.items():
+        check_targets(*parts, seed)
 
 
 def _check_weights(configs: Sequence[FitConfig]) -> None:

@@ -31,6 +31,8 @@ CHANGED = "linfit.changed"
 VERDICT = "linfit.verdict"
 FILES = "linfit.files"
 NOTES = "linfit.notes"
+#: The classes of the target, sorted, as JSON.
+CLASSES = "linfit.classes"
 HORIZON = "linfit.horizon"
 COMPARED_BY = "linfit.compared_by"
 BEST_METHOD = "linfit.best_method"

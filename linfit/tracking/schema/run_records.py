@@ -19,6 +19,7 @@ from linfit.engine.fit import Fit, Status
 from linfit.tracking.schema import limits
 from linfit.tracking.schema.config_record import ConfigRecord
 from linfit.tracking.schema.mlflow_names import (
+    CLASSES,
     COMPARED_BY,
     CONFIG,
     ERROR,
@@ -127,6 +128,8 @@ def record_result(
         columns = (*fit.problem.features, *fit.problem.targets)
         notes = (*fit.problem.notes, *limits.note_missing_schema(columns))
     tags = {**begun.tags, STATUS: fit.status.value, **tag_notes(notes)}
+    if fit.problem is not None and fit.problem.classes:
+        tags[CLASSES] = json.dumps(fit.problem.classes, ensure_ascii=False)[: limits.MAX_TAG]
     if fit.status is Status.FAILED:
         tags[ERROR] = mask(fit.error or "")[-limits.MAX_TAG :]
         return replace(begun, end=end, status="FAILED", tags=tags)

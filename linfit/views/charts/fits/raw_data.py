@@ -66,6 +66,8 @@ def load_raw_data(fit: Fit) -> RawData | str:
     problem = fit.problem
     assert problem is not None
     n = problem.shape[0]
+    if problem.levels:
+        return "some of its columns are text, and a picture of the data shows numbers"
     is_changed = problem.expansion is not None or config.dataset.is_weighted()
     if not is_changed and problem.samples is None:
         return RawData(problem, problem.validation, None, _split_inputs(fit))
