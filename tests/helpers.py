@@ -656,6 +656,14 @@ def settings() -> list[tuple[str, dict[str, Any]]]:
     return [(group, given) for group, row in rows() for given in row.settings()]
 
 
+def beside(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a component needs beside itself: targets that a loss takes."""
+    row = next((row for row in TABLES[group] if row.name == given["name"]), None)
+    if isinstance(row, LossRow) and row.kind != "number":
+        return {"dataset": row.dataset(12, 2, 2)}
+    return {}
+
+
 def cover_pairs(
     *factors: Sequence[Any], allowed: Callable[..., bool] = lambda *row: True
 ) -> list[tuple[Any, ...]]:

@@ -35,6 +35,7 @@ from tests.helpers import (
     TABLES,
     OptimizerRow,
     Row,
+    beside,
     config,
     cover_pairs,
     label,
@@ -138,7 +139,7 @@ def short(**parts: Any) -> FitConfig:
     ids=label,
 )
 def test_a_program_has_the_engines_bits(group: str, given: dict[str, Any], dtype: str) -> None:
-    source = same(short(**{group: given}, dtype=dtype))
+    source = same(short(**{group: given}, **beside(group, given), dtype=dtype))
     if "path" not in given:  # whose numbers stand in the program
         assert 20 <= num_lines(source) <= 35
 
