@@ -10,7 +10,7 @@ from pydantic import Field
 
 from linfit.problem.losses import Loss
 from linfit.problem.penalties import Shrinkage
-from linfit.problem.types import Array
+from linfit.problem.types import Array, Minimum
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class PseudoHuber(Loss):
 
     def optimum(
         self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
-    ) -> tuple[Array, float, Around]:
+    ) -> Minimum:
         """Return the optimum, by least squares that is reweighted until nothing changes."""
         n, p = X.shape
         factor = 2 * self.scale(n, y.shape[1])
@@ -60,7 +60,7 @@ class PseudoHuber(Loss):
         values = self.delta**2 * (np.sqrt(1 + (around.residual / self.delta) ** 2) - 1)
         squares = np.square(mask[:, None] * W).sum()
         value = float((around.factor * values).sum() + 0.5 * shrinkage.strength * squares)
-        return W, value, around
+        return Minimum(W, value, around)
 
 
 @dataclass(frozen=True)

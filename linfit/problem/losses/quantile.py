@@ -12,7 +12,7 @@ from pydantic import Field
 from linfit.problem.losses.base import Loss
 from linfit.problem.penalties import Penalty, Shrinkage
 from linfit.problem.theory.quantile import minimize_quantile
-from linfit.problem.types import Array, ExcessLoss
+from linfit.problem.types import Array, Minimum
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Quantile(Loss):
 
     def optimum(
         self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
-    ) -> tuple[Array, float, ExcessLoss]:
+    ) -> Minimum:
         return minimize_quantile(X, y, self.quantile, 1 / y.size, weights)
 
     def check_penalty(self, penalty: Penalty) -> None:

@@ -66,6 +66,13 @@ class Optimum:
     """
     scale: float
     around: ExcessLoss | None = None
+    local_curvatures: Array | None = None
+    """Eigenvalues above zero `[≤ p·q]` of the Hessian at W*, largest first, if they are not
+    `curvatures`; None if unknown."""
+    gap: float | None = None
+    """Bound of the objective's own excess at W*, rounding included; None if nothing is proved."""
+    attained: bool = True
+    """False if there is no minimum: `loss` is the infimum, from which excess is measured."""
     shrinkage: Shrinkage = NO_PENALTY
     """The penalty."""
     refined: bool = False
@@ -197,8 +204,15 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     )
     if found is None:
         return near
-    weights, least, around = found
-    return replace(near, weights=weights, loss=least, around=around)
+    return replace(
+        near,
+        weights=found.weights,
+        loss=found.objective,
+        around=found.around,
+        local_curvatures=found.curvatures,
+        gap=found.gap,
+        attained=found.attained,
+    )
 
 
 def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:

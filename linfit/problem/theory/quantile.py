@@ -23,7 +23,7 @@ from linfit.problem.theory.magnitudes import (
     measure_column_norms,
     scale_by_exponents,
 )
-from linfit.problem.types import Array
+from linfit.problem.types import Array, Minimum
 
 #: A dual variable is between its bounds if it is this far from either.
 DUAL_INSIDE = 1e-9
@@ -68,8 +68,8 @@ class _Solution(NamedTuple):
 
 def minimize_quantile(
     X: Array, y: Array, quantile: float, factor: float, weights: Array | None = None
-) -> tuple[Array, float, QuantileOptimum]:
-    """Return W* `[p, q]`, its loss, and the loss around it.
+) -> Minimum:
+    """Return the minimum of the loss.
 
     Where there are several optima, W* is one of them. `weights` `[n]` are those of the samples,
     with mean 1. Raise ValueError if the program is not solved.
@@ -83,7 +83,7 @@ def minimize_quantile(
     dual = np.stack([one.dual for one in found], axis=1)
     terms = np.maximum(quantile * residual, (quantile - 1) * residual)
     around = QuantileOptimum(X, residual, dual, quantile, factor)
-    return optimum, factor * float(terms.sum()), around
+    return Minimum(optimum, factor * float(terms.sum()), around, gap=around.gap)
 
 
 def _minimize_target(X: Array, y: Array, quantile: float) -> _Solution:

@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import QuantileRegressor
 
 from linfit.problem.losses import Loss, Quantile
-from linfit.problem.theory.quantile import minimize_quantile
+from linfit.problem.theory.quantile import QuantileOptimum, minimize_quantile
 from linfit.problem.types import Array
 
 QUANTILES = [0.05, 0.5, 0.8]
@@ -30,12 +30,13 @@ def pinball(residual: Array, quantile: float) -> Array:
 @pytest.mark.parametrize(("n", "p"), [(30, 2), (200, 5), (1000, 10)])
 def test_the_optimum_is_scikit_learns(n: int, p: int, quantile: float) -> None:
     X, y = draw(n, p)
-    W, loss, around = minimize_quantile(X, y, quantile, 1 / n)
+    found = minimize_quantile(X, y, quantile, 1 / n)
+    W, loss, around, *_ = found
     peer = QuantileRegressor(quantile=quantile, alpha=0, fit_intercept=False).fit(X, y[:, 0])
     np.testing.assert_allclose(W[:, 0], peer.coef_, rtol=0, atol=1e-8)
     assert loss == pytest.approx(pinball(y[:, 0] - X @ peer.coef_, quantile).mean(), rel=1e-12)
-    assert 0 <= around.gap <= 1e-14 * loss
-    assert (around.residual == 0).sum() == p
+    assert found.gap is not None and 0 <= found.gap <= 1e-14 * loss
+    assert isinstance(around, QuantileOptimum) and (around.residual == 0).sum() == p
 
 
 @pytest.mark.parametrize("quantile", QUANTILES)
@@ -68,7 +69,7 @@ def test_the_excess_is_the_difference_of_losses_and_never_negative(
     quantile: float, distance: float
 ) -> None:
     X, y = draw(60, 4, 2)
-    W, loss, around = minimize_quantile(X, y, quantile, 1 / y.size)
+    W, loss, around, *_ = minimize_quantile(X, y, quantile, 1 / y.size)
     away = distance * np.random.default_rng(1).standard_normal((50, 4, 2))
     excess = around.excess(away)
     expected = pinball(y - X @ (W + away), quantile).mean(axis=(1, 2)) - loss
@@ -104,9 +105,10 @@ DEGENERATE = {
 @pytest.mark.parametrize("quantile", QUANTILES)
 def test_degenerate_problems_have_their_least_loss(name: str, quantile: float) -> None:
     X, y = DEGENERATE[name]
-    W, loss, around = minimize_quantile(X, y, quantile, 1 / y.size)
+    found = minimize_quantile(X, y, quantile, 1 / y.size)
+    W, loss, *_ = found
     size = np.abs(y).max()
-    assert np.isfinite(W).all() and 0 <= around.gap <= 1e-12 * size
+    assert np.isfinite(W).all() and found.gap is not None and 0 <= found.gap <= 1e-12 * size
     assert loss == pytest.approx(pinball(y - X @ W, quantile).mean(), rel=1e-9, abs=1e-12 * size)
     stream = np.random.default_rng(4)
     for distance in (1e-3, 1.0):
