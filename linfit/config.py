@@ -14,6 +14,8 @@ import linfit.method.accelerated
 import linfit.method.closed_form
 import linfit.method.gram
 import linfit.problem.datasets.arrays
+import linfit.problem.datasets.bundled
+import linfit.problem.datasets.drawn
 import linfit.problem.datasets.files  # noqa: F401  these join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed
 from linfit.conventions import exclude_from_fingerprint

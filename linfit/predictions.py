@@ -34,6 +34,7 @@ from linfit.problem.linfit_model_1 import LinearPredictor
 from linfit.problem.types import Array, Mask
 from linfit.publication import create_policy
 from linfit.system.atomic_files import write_atomically
+from linfit.system.host import quote_word, quote_words
 from linfit.tracking.model import TrainedFit
 from linfit.tracking.read.reader import RunReader, StoredRun
 from linfit.tracking.read.trained import read_trained
@@ -59,9 +60,23 @@ class Predictions:
     """`prediction`, or `prediction/NAME` of each target; `held_out` for the run's own data."""
     num_missing: int
     """Rows with a missing cell, whose prediction is NaN."""
+    best_of: str = ""
+    """The sweep whose best fit predicted; empty if a run was named."""
+    fit_name: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+
+def explain_missing_arguments(given: str | None) -> str:
+    """Return what to type after `linfit predict` where RUN or FILE is missing."""
+    if given is None:
+        return (
+            "RUN and FILE are missing: linfit predict RUN FILE, as in linfit predict last new.csv"
+        )
+    if Path(given).suffix.lower() in READABLE or Path(given).exists():
+        return f"RUN is missing: say which run, {quote_words(['linfit', 'predict', 'last', given])}"
+    return f"FILE is missing: say which file, linfit predict {quote_word(given)} FILE"
 
 
 @isolate_from_caller
@@ -79,7 +94,8 @@ def predict_file(
     fit. LinfitError where the fit did not finish, or the file lacks a column or has a cell that is
     no number.
     """
-    record = find_fit(RunReader(resolve_store(uri)), reference)
+    named = RunReader(resolve_store(uri)).find_run(reference)
+    record = find_fit(named)
     config, trained = read_trained(record, create_policy(data, trust))
     path = Path(file)
     cells = _read_cells(path, trained, config)
@@ -92,16 +108,18 @@ def predict_file(
     held_out = find_held_out_rows(config, fingerprint, path, len(cells))
     if held_out is not None:
         columns[HELD_OUT] = held_out
-    return Predictions(record.run_id, columns, int(np.isnan(cells).any(axis=1).sum()))
+    num_missing = int(np.isnan(cells).any(axis=1).sum())
+    best_of = "" if record is named else named.run_id
+    return Predictions(record.run_id, columns, num_missing, best_of, record.name)
 
 
-def find_fit(reader: RunReader, reference: str) -> StoredRun:
-    """Return the fit that `reference` names: a run, or of a sweep its best."""
-    record = reader.find_run(reference)
+def find_fit(record: StoredRun) -> StoredRun:
+    """Return the run itself, or of a sweep its best fit."""
     if record.kind != mlflow_names.SWEEP:
         return record
     from linfit.views.results import load
 
+    reader = record.reader
     best = load(record.run_id, reader.store.uri).best
     return reader.find_run(str(best["run_id"]))
 

@@ -87,7 +87,12 @@ COMPONENT_WORDS = {
     "batch": {"minibatch": "mini_batch mini stochastic", "full": "full_batch none all"},
     "schedule": {"none": "constant", "cosine": "cosine_annealing", "step": "step_lr"},
     "init": {"zeros": "zero", "normal": "gaussian randn random", "given": "fixed"},
-    "dataset": {"random_linear": "linear make_regression synthetic random", "csv": "tsv"},
+    "dataset": {
+        "random_linear": "linear make_regression synthetic random",
+        "classes": "make_blobs make_classification blobs gaussians",
+        "counts": "poisson",
+        "csv": "tsv",
+    },
     "device": {"cuda": "gpu nvidia", "mps": "metal apple"},
     "engine": {"stacked": "batched vmap", "single": "sequential"},
     "tracking": {"none": "off false no"},

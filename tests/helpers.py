@@ -72,12 +72,13 @@ class DatasetRow(Row):
     """A dataset.
 
     `shapes` are (n, p, q) of the plain dataset and of each variation; `draws`: it draws from a
-    stream; `truth`: its true weights are known.
+    stream; `truth`: its true weights are known; `noisy`: its targets are XW and normal noise.
     """
 
     shapes: Sequence[tuple[int, int, int]] = ()
     draws: bool = True
     truth: bool = True
+    noisy: bool = True
 
 
 @dataclass(frozen=True)
@@ -325,10 +326,41 @@ DATASETS = (
     DatasetRow(
         "sklearn",
         needed={"set": "diabetes"},
-        variations=({"set": "linnerud"},),
-        shapes=((442, 10, 1), (20, 3, 3)),
+        variations=({"set": "linnerud"}, {"set": "breast_cancer"}),
+        shapes=((442, 10, 1), (20, 3, 3), (569, 30, 1)),
         draws=False,
         truth=False,
+    ),
+    DatasetRow(
+        "classes",
+        variations=(
+            {"n": 9, "classes": 4},
+            {"p": 1},
+            {"separation": 0.5},
+            {"label_noise": 0.0},
+            {"seed": 11},
+        ),
+        shapes=((200, 2, 1), (9, 2, 1), (200, 1, 1), *((200, 2, 1),) * 3),
+        truth=False,
+        noisy=False,
+    ),
+    DatasetRow(
+        "counts",
+        variations=({"n": 7}, {"p": 2, "q": 3}, {"spread": 0.0}, {"seed": 11}),
+        shapes=((200, 3, 1), (7, 3, 1), (200, 2, 3), (200, 3, 1), (200, 3, 1)),
+        noisy=False,
+    ),
+    DatasetRow(
+        "sparse_linear",
+        variations=(
+            {"n": 20},
+            {"p": 8},
+            {"q": 2},
+            {"nonzero": 0},
+            {"noise": 0.0},
+            {"seed": 11},
+        ),
+        shapes=((100, 50, 1), (20, 50, 1), (100, 8, 1), (100, 50, 2), *((100, 50, 1),) * 3),
     ),
 )
 #: Problems that differ in their numbers, with their (n, p, q): what all tests of fits iterate over.

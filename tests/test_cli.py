@@ -247,7 +247,7 @@ def test_a_failing_single_run_is_failed(
         ),
         (
             "run -m tracking.uri=http://h?a=1",
-            "cannot be read (mismatched input '=' expecting <EOF>): text with special characters",
+            "cannot be read: = stands in the value too; text with special characters",
         ),
         ("run tracking.runs=bset:3", "tracking.runs: got 'bset:3', there are all and best:K"),
         ("ui --uri foo://x", "'foo://x' is no MLflow store"),
@@ -672,6 +672,27 @@ def test_interrupted_at_the_pictures_all_is_finished(
     assert {run.info.status for run in runs(client)} == {"FINISHED"}
     assert linfit(*done.err.strip().rpartition(": linfit ")[2].split()).code == 0
     assert f": linfit {command} " in done.err
+    pages = [*workdir.rglob(mlflow_names.REPORT)]
+    folders = [*workdir.glob("outputs/sweeps/*")]
+    assert [page.parent for page in pages] == folders
+
+
+def test_interrupted_at_the_end_of_a_sweep_all_fits_are_kept(
+    workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
+) -> None:
+    from linfit.tracking.tables.parts import SweepParts
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SweepParts, "merge", interrupted)
+        done = linfit("run", "-m", "seed=0,1", "steps=3")
+    assert done.code == 130
+    assert "; all 2 fits are kept, run " in done.err
+    command = done.err.strip().rpartition(": linfit ")[2]
+    assert linfit(*command.split()).code == 0
+    assert {run.info.status for run in runs(client)} == {"FINISHED"}
 
 
 def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(

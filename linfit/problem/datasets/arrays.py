@@ -1,4 +1,4 @@
-"""Datasets in memory: arrays and frames from Python, and the sets that scikit-learn ships."""
+"""Datasets in memory: arrays and frames from Python."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
@@ -29,7 +28,6 @@ from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.problem.linfit_model_1 import refuse_cell
 from linfit.problem.problem import Problem
 from linfit.problem.types import Array, describe_limit
-from linfit.script_fragments import Lines, ScriptScope
 from linfit.system.atomic_files import write_atomically
 
 #: A column of text, and its texts.
@@ -302,42 +300,3 @@ def _refuse(wrong: Any, table: Array, names: list[str], why: str) -> None:
     if wrong.any():
         i, j = map(int, np.argwhere(wrong)[0])
         raise refuse_cell(i, names[j], f"{float(table[i, j])!r} {why}")
-
-
-class Sklearn(Dataset):
-    """Regression set that scikit-learn ships: `diabetes` or `linnerud`.
-
-    `diabetes` has 442 × 10 features, scaled by scikit-learn; `linnerud` has 20 × 3, and 3 targets.
-    """
-
-    name: Literal["sklearn"] = "sklearn"
-    set: Literal["diabetes", "linnerud"]
-
-    def shape(self) -> tuple[int, int]:
-        return {"diabetes": (10, 1), "linnerud": (3, 3)}[self.set]
-
-    def resolve_seed(self, seed: int) -> int | None:
-        return None
-
-    def load(self, seed: int) -> Problem:
-        return _bundled(self.set)
-
-    def script_lines(self, scope: ScriptScope) -> Lines:
-        return (
-            f"bundled = datasets.load_{self.set}()",
-            "X, y = bundled.data, bundled.target.reshape(len(bundled.data), -1)  # [n, p], [n, q]",
-        )
-
-
-@cache
-def _bundled(name: str) -> Problem:
-    """Return a set of scikit-learn's. It is read once, and its arrays are read-only."""
-    from sklearn import datasets
-
-    found = getattr(datasets, f"load_{name}")()
-    X = np.array(found.data, dtype=np.float64)
-    y = np.array(found.target, dtype=np.float64).reshape(len(found.data), -1)
-    X.flags.writeable = False
-    y.flags.writeable = False
-    targets = tuple(found.get("target_names", ("y",)))
-    return Problem(X, y, tuple(found.feature_names), targets, f"sklearn:{name}")
