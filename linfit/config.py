@@ -156,12 +156,20 @@ class FitConfig(Frozen):
         return self.features.intercept and self.penalty.squared() > 0
 
     def shrinkage(self) -> Shrinkage:
-        """Return the strength of the penalty, and if an intercept is exempt from it."""
-        strength = self.penalty.squared()
+        """Return the strengths of the penalty, and if an intercept is exempt from it."""
         exempt = self.features.intercept and not self.penalty.shrinks_intercept()
-        if strength:
-            return Shrinkage(strength, exempt)
-        return Shrinkage()
+        found = Shrinkage(self.penalty.squared(), exempt, self.penalty.absolute())
+        return Shrinkage() if found.is_nothing else found
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on the combination of choices that the user should read."""
+        if self.penalty.absolute() and not self.optimizer.handles_l1:
+            return (
+                f"optimizer {self.optimizer.name} descends by a subgradient of "
+                f"penalty {self.penalty.name}, and reaches no weight of exactly 0: "
+                "optimizer=fista does",
+            )
+        return ()
 
     def _check_combination(self) -> None:
         """Raise ValueError if two choices do not go together."""
@@ -174,6 +182,8 @@ class FitConfig(Frozen):
             )
         self.loss.check_penalty(self.penalty)
         self.gradient.check_loss(self.loss)
+        if self.penalty.absolute():
+            self._check_l1()
         if self.gradient.in_float64:
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
         if self.stop.gradient_norm is not None:
@@ -182,6 +192,20 @@ class FitConfig(Frozen):
             raise ValueError(
                 "objective validation_loss needs samples that are held out: "
                 "add split.validation=0.2, or choose objective=loss or objective=excess_loss"
+            )
+
+    def _check_l1(self) -> None:
+        """Raise ValueError if a part needs a smooth penalty."""
+        self.optimizer.check_l1(self.penalty.name)
+        if not self.loss.quadratic:
+            raise ValueError(
+                f"penalty {self.penalty.name} goes with squared errors, not with {self.loss.name}: "
+                "choose loss=mse, or penalty=ridge"
+            )
+        if self.stop.gradient_norm is not None:
+            raise ValueError(
+                f"stop.gradient_norm needs a gradient, which penalty {self.penalty.name} has not "
+                "where a weight is 0: choose stop.excess_loss"
             )
 
     def _check_batches(self) -> None:

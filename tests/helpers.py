@@ -128,6 +128,13 @@ class LossRow(Row):
 
 
 @dataclass(frozen=True)
+class PenaltyRow(Row):
+    """`quadratic`: squares of weights alone, so that squared errors keep a quadratic objective."""
+
+    quadratic: bool = True
+
+
+@dataclass(frozen=True)
 class GradientRow(Row):
     """A gradient.
 
@@ -172,9 +179,10 @@ class OptimizerRow(Row):
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
-    - `couples`: a step of one target depends on the others
     - `names_torch`: a plain program names torch.optim, though the class is linfit's own
     - `batches`: it takes gradients of a few samples at a time
+    - `separable`: each target moves as it would alone
+    - `longer`: lines by which its plain program may be longer than others
     """
 
     torch: str | None = None
@@ -184,9 +192,10 @@ class OptimizerRow(Row):
     knowing: bool = False
     bounded: bool = False
     descends: bool = True
-    couples: bool = False
     names_torch: bool = False
     batches: bool = True
+    separable: bool = True
+    longer: int = 0
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -433,7 +442,16 @@ OTHER_LOSSES = (
 )
 ALL_LOSSES = (*LOSSES, *OTHER_LOSSES)
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
-PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
+PENALTIES = (
+    PenaltyRow("none"),
+    PenaltyRow("ridge", variations=({"strength": 0.25}, {"intercept": True})),
+    PenaltyRow("lasso", variations=({"strength": 0.25}, {"intercept": True}), quadratic=False),
+    PenaltyRow(
+        "elastic_net",
+        variations=({"strength": 0.25}, {"l1_ratio": 0.25}, {"intercept": True}),
+        quadratic=False,
+    ),
+)
 GRADIENTS = (
     GradientRow("manual"),
     GradientRow("autograd"),
@@ -542,7 +560,7 @@ OPTIMIZERS = (
             {"tolerance_change": 1e-4},
         ),
         lr=1.0,
-        couples=True,
+        separable=False,
         names_torch=True,
         batches=False,
     ),
@@ -623,6 +641,60 @@ OPTIMIZERS = (
         contracting=False,
         lr=0.05,
     ),
+    OptimizerRow(
+        "lion",
+        variations=({"lr": 0.1}, {"betas": [0.8, 0.95]}, {"weight_decay": 0.1}),
+        contracting=False,
+        lr=1e-3,
+    ),
+    OptimizerRow(
+        "schedule_free_sgd",
+        variations=(
+            {"lr": 2e-3},
+            {"momentum": 0.5},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        bounded=True,
+        longer=5,
+    ),
+    OptimizerRow(
+        "schedule_free_adamw",
+        variations=(
+            {"lr": 0.1},
+            {"betas": [0.8, 0.95]},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        lr=0.05,
+        longer=7,
+    ),
+    OptimizerRow(
+        "prodigy",
+        variations=(
+            {"lr": 0.5},
+            {"betas": [0.8, 0.95]},
+            {"beta3": 0.9},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"weight_decay": 0.1, "decouple": False},
+            {"use_bias_correction": True},
+            {"lr": 0.5, "safeguard_warmup": True},
+            {"d0": 1e-3},
+            {"d_coef": 0.5},
+            {"growth_rate": 1.5},
+        ),
+        contracting=False,
+        lr=1.0,
+        amplifies=10.0,
+        separable=False,
+        longer=8,
+    ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow(
@@ -692,7 +764,8 @@ def beside(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a component needs beside itself: targets that a loss takes."""
     row = next((row for row in TABLES[group] if row.name == given["name"]), None)
     if isinstance(row, LossRow) and row.kind != "number":
-        return {"dataset": row.dataset(12, 2, 2)}
+        columns = {"features": ["a", "b"], "target": row.kind}
+        return {"dataset": {"name": "csv", "path": str(DATA / "kinds.csv"), **columns}}
     return {}
 
 

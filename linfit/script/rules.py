@@ -50,7 +50,8 @@ def _initial_loss(config: FitConfig, problem: Problem) -> float:
     loss = problem.bind_loss(config.loss)(eta, torch.from_numpy(problem.seen_targets))
     shrinkage = config.shrinkage()
     shrunk = start[:-1] if shrinkage.exempt else start
-    return float(loss + 0.5 * shrinkage.strength * shrunk.square().sum())
+    penalty = 0.5 * shrinkage.strength * shrunk.square().sum()
+    return float(loss + penalty + shrinkage.l1 * shrunk.abs().sum())
 
 
 def convergence_rules(
@@ -73,9 +74,11 @@ def convergence_rules(
 
 def _excess_rule(config: FitConfig, share: float, known: Optimum, model: ModelLines) -> ScriptRule:
     if known.around is not None:
+        objective = f"loss={config.loss.name}"
+        if config.loss.quadratic:
+            objective = f"penalty={config.penalty.name}"
         raise ValueError(
-            f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain "
-            "program: leave it out"
+            f"stop.excess_loss of {objective} cannot be written as a plain program: leave it out"
         )
     wide = ".double()"
     device = ", device=X.device"

@@ -62,7 +62,8 @@ def rows(
         for loss in losses
         for own in PENALTIES
         for penalty in own.settings()
-        if loss.quadratic or not row.knowing
+        if (loss.quadratic and own.quadratic) or not row.knowing
+        if loss.quadratic or own.quadratic
     ]
 
 

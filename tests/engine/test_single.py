@@ -598,7 +598,7 @@ def test_gradient_descent_reaches_the_exact_answer(
 
 @pytest.mark.parametrize(
     ("row", "model"),
-    [(row, MODELS[i % 2]) for i, row in enumerate(OPTIMIZERS) if not row.couples],
+    [(row, MODELS[i % 2]) for i, row in enumerate(OPTIMIZERS) if row.separable],
     ids=label,
 )
 def test_targets_do_not_see_each_other(row: OptimizerRow, model: Row, tmp_path: Path) -> None:

@@ -248,7 +248,9 @@ def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | N
     n = seen.shape[0]
     growth = config.batch.variance(n)
     constants = config.optimizer.linear_constants(config.optimizer.count_samples(seen))
-    if growth is None or constants is None or constants.momentum or config.penalty.squared():
+    if growth is None or constants is None or constants.momentum:
+        return None
+    if not config.shrinkage().is_nothing:
         return None
     lr = constants.lr
     curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)

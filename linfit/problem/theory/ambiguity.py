@@ -31,7 +31,7 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     None if it is. A penalty makes it unique.
     """
     n, p, _ = problem.shape
-    if optimum.rank == p:
+    if optimum.rank == p or optimum.unique:
         return None
     if n >= p:
         why = _dependence(optimum, problem)

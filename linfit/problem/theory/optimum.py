@@ -73,6 +73,8 @@ class Optimum:
     """Bound of the objective's own excess at W*, rounding included; None if nothing is proved."""
     attained: bool = True
     """False if there is no minimum: `loss` is the infimum, from which excess is measured."""
+    unique: bool = False
+    """True if W* is the only optimum though the rank is short, as with ‖W‖₁."""
     shrinkage: Shrinkage = NO_PENALTY
     """The penalty."""
     refined: bool = False
@@ -199,6 +201,8 @@ def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array
 
 def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
+    if near.shrinkage.l1:
+        return _sparse(near, problem, loss)
     found = loss.optimum(
         problem.X, problem.y, problem.mean_one_weights, near.weights, near.shrinkage
     )
@@ -212,6 +216,28 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         local_curvatures=found.curvatures,
         gap=found.gap,
         attained=found.attained,
+    )
+
+
+def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
+    """Return the optimum of the objective with ‖W‖₁."""
+    # scipy is loaded for those who need it.
+    from linfit.problem.theory.sparse.squares import (
+        QuadraticExcess,
+        SparseExcess,
+        minimize_squares,
+    )
+
+    found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage)
+    l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(found.weights))[:, None]
+    smooth = QuadraticExcess(near.root, near.scale)
+    return replace(
+        near,
+        weights=found.weights,
+        loss=found.objective,
+        around=SparseExcess(smooth, found.weights, found.slope, l1),
+        gap=found.gap,
+        unique=found.is_unique,
     )
 
 

@@ -126,7 +126,7 @@ def record_result(
     notes: tuple[str, ...] = ()
     if fit.problem is not None:
         columns = (*fit.problem.features, *fit.problem.targets)
-        notes = (*fit.problem.notes, *limits.note_missing_schema(columns))
+        notes = (*fit.config.notes(), *fit.problem.notes, *limits.note_missing_schema(columns))
     tags = {**begun.tags, STATUS: fit.status.value, **tag_notes(notes)}
     if fit.problem is not None and fit.problem.classes:
         tags[CLASSES] = json.dumps(fit.problem.classes, ensure_ascii=False)[: limits.MAX_TAG]
