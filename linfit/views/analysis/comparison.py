@@ -14,18 +14,21 @@ from itertools import takewhile
 import numpy as np
 import pandas as pd
 
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, MEASURE_NAMES
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.ranking import (
     LeaderboardEntry,
 )
 from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.statistics import CONFIDENCE, MOST_SHOWN_SEEDS
 
-#: The losses that rankings compare, in words.
+#: The losses and measures that rankings compare, in words.
 MEASURES = {
     mlflow_names.EXCESS: "excess loss",
     mlflow_names.VALIDATION: "validation loss",
     mlflow_names.LOSS: "training loss",
+    **{name: describe_objective(name) for name in (*MEASURE_NAMES, *HELD_OUT_MEASURE_NAMES)},
 }
 
 

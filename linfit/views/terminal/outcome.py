@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
@@ -104,7 +104,10 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
         out.print(f"in own terms   {_list_terms(names, texts)}")
     if fit.validation_losses is not None:
         loss = format_number(float(fit.validation_losses[-1]))
-        out.print(f"validation     loss {loss}, of samples held out")
+        measured = "".join(f", {text}" for text in _name_measures(fit.held_out_measures))
+        out.print(f"validation     loss {loss}{measured}, of samples held out")
+    if fit.measures:
+        out.print(f"measures       {', '.join(_name_measures(fit.measures))}")
 
     optimum = format_weights(_short(fit.optimum.weights.ravel()))
     out.print(f"exact optimum  {optimum}  with loss {format_number(fit.optimum.loss)}")
@@ -133,6 +136,10 @@ def _describe_end(fit: Fit) -> str:
 
 def _short(weights: Iterable[float]) -> list[str]:
     return [format_number(weight) for weight in weights]
+
+
+def _name_measures(measures: Mapping[str, float]) -> list[str]:
+    return [f"{name.replace('_', ' ')} {format_number(value)}" for name, value in measures.items()]
 
 
 def _list_terms(names: Sequence[str], texts: Sequence[str]) -> str:

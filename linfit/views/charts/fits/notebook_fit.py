@@ -62,6 +62,7 @@ def _list_numbers(fit: Fit) -> dict[str, str]:
     }
     if fit.validation_losses is not None:
         numbers["validation loss"] = float(fit.validation_losses[-1])
+    numbers |= {name.replace("_", " "): value for name, value in fit.list_measures().items()}
     shown = {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
     assert fit.problem is not None
     for feature, row in zip(fit.problem.features[:MOST_SHOWN_WEIGHTS], fit.weights, strict=False):
