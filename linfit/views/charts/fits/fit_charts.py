@@ -43,11 +43,15 @@ def plot_loss(fit: Fit) -> Chart:
     if fit.validation_losses is not None:
         losses["validation loss"] = fit.validation_losses
     series = []
+    below = [label for label, values in losses.items() if (values < 0).any()]
     for label, values in losses.items():
         series.append(Series(label, steps, mask_nonpositive(values), is_sparse=sparse))
     series += _draw_prediction(fit)
     axes = (ChartAxis("step", "steps"), ChartAxis("loss", "log"))
-    note = describe_floor(fit.excess_losses, compute_fit_floor(fit))
+    note = join_notes(
+        describe_floor(fit.excess_losses, compute_fit_floor(fit)),
+        f"{' and '.join(below)} below 0 is not on this axis" if below else "",
+    )
     return Chart("loss", title_fit("Loss", fit), *axes, series, note=note)
 
 
