@@ -35,6 +35,7 @@ from tests.helpers import (
     TABLES,
     OptimizerRow,
     Row,
+    beside,
     config,
     cover_pairs,
     label,
@@ -139,7 +140,7 @@ def short(**parts: Any) -> FitConfig:
     ids=label,
 )
 def test_a_program_has_the_engines_bits(group: str, given: dict[str, Any], dtype: str) -> None:
-    source = same(short(**{group: given}, dtype=dtype))
+    source = same(short(**{group: given}, **beside(group, given), dtype=dtype))
     if "path" not in given:  # whose numbers stand in the program
         assert 20 <= num_lines(source) <= 35 + LONGER.get(given["name"], 0)
 
@@ -161,9 +162,10 @@ def test_every_combination_is_written_in_its_own_shape(
         optimizer.descends and gradient.name == "autograd",
         optimizer.descends and gradient.name == "func_grad",
     )
-    assert ("torch.optim" in source) == (optimizer.torch is not None)
+    of_torch = optimizer.torch is not None or optimizer.names_torch
+    assert ("torch.optim" in source) == of_torch
     assert ("no_grad" in source) == (
-        optimizer.torch is None and optimizer.descends and gradient.name == "autograd"
+        not of_torch and optimizer.descends and gradient.name == "autograd"
     )
 
 

@@ -34,10 +34,14 @@ class Minimum(NamedTuple):
     around: ExcessLoss
     curvatures: Array | None = None
     """Eigenvalues of the Hessian at W* that are not zero, largest first; None if unknown."""
+    largest_curvature: float | None = None
+    """Bound of the Hessian's eigenvalues anywhere; None if there is none."""
     gap: float | None = None
     """Bound of the objective's own excess; None if nothing is proved."""
     attained: bool = True
     """False if the loss has only an infimum."""
+    note: str | None = None
+    """A sentence that the user should read."""
 
 
 def describe_limit(dtype: str) -> tuple[float, str]:

@@ -26,7 +26,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.component import Component, optional
-from linfit.problem.penalties import Shrinkage
+from linfit.problem.penalties import Penalty, Shrinkage
 from linfit.problem.theory.convex.divergence import estimate_divergence
 from linfit.problem.types import Array, Minimum
 from linfit.script_fragments import LossLines
@@ -134,6 +134,9 @@ class Loss(Component):
         It is a sum otherwise.
         """
         return self.scale(2, 1) != self.scale(1, 1)
+
+    def check_penalty(self, penalty: Penalty) -> None:
+        """Raise ValueError unless the optimum is known with this penalty."""
 
     def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
         """Return terms(η + δ) − terms(η) − ⟨∂terms/∂η, δ⟩ of one fit, never negative.

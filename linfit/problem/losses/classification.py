@@ -36,12 +36,16 @@ class Logistic(Loss):
     name: Literal["logistic"] = "logistic"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
-        z = (1 - 2 * y) * eta  # the loss is log(1 + exp(z)), for either class
-        # Half of z + |z| is the larger of z and 0, with the derivative ½ at 0.
-        return (-z.abs()).exp().log1p() + (z + z.abs()) / 2
+        import torch
+
+        # Forward mode of a product with a number would import torch's compiler.
+        z = (1 - y - y) * eta  # the loss is log(1 + exp(z)), for either class
+        size = z.abs()
+        # z + ½(|z| − z) is the larger of z and 0, with the derivative ½ at 0.
+        return (-size).exp().log1p() + torch.add(z, size - z, alpha=0.5)
 
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
-        sign = 1 - 2 * y
+        sign = 1 - y - y
         z = sign * eta
         small = (-z.abs()).exp()
         return sign * _choose(z >= 0, 1, small) / (1 + small) / self.count_terms(eta)
@@ -54,8 +58,8 @@ class Logistic(Loss):
         return logistic_divergence(eta, delta)
 
     def script_lines(self) -> LossLines:
-        before = ("sign = 1 - 2 * y", "z = sign * eta", "small = (-z.abs()).exp()")
-        value = "(small.log1p() + (z + z.abs()) / 2).mean()"
+        before = ("sign = 1 - y - y", "z = sign * eta", "small = (-z.abs()).exp()")
+        value = "(small.log1p() + torch.add(z, z.abs() - z, alpha=0.5)).mean()"
         slope = "sign * torch.where(z >= 0, 1, small) / (1 + small) / eta.numel()"
         return LossLines(value, slope, before, "eta")
 
@@ -77,7 +81,7 @@ class CrossEntropy(Loss):
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
         axis = _target_axis(eta)
-        above = eta - eta.detach().amax(axis, keepdim=True)
+        above = eta - eta.amax(axis, keepdim=True)
         return above.exp().sum(axis, keepdim=True).log() - (y * above).sum(axis, keepdim=True)
 
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -101,7 +105,7 @@ class CrossEntropy(Loss):
 
     def script_lines(self) -> LossLines:
         before = (
-            "above = eta - eta.detach().amax(1, keepdim=True)",
+            "above = eta - eta.amax(1, keepdim=True)",
             "shares = above.exp()",
             "total = shares.sum(1, keepdim=True)",
         )

@@ -69,10 +69,15 @@ class Optimum:
     local_curvatures: Array | None = None
     """Eigenvalues above zero `[≤ p·q]` of the Hessian at W*, largest first, if they are not
     `curvatures`; None if unknown."""
+    curvature_bound: float | None = None
+    """Bound of the Hessian's eigenvalues anywhere, of a loss that is not quadratic; None if there
+    is none."""
     gap: float | None = None
     """Bound of the objective's own excess at W*, rounding included; None if nothing is proved."""
     attained: bool = True
     """False if there is no minimum: `loss` is the infimum, from which excess is measured."""
+    note: str | None = None
+    """A sentence on the optimum that the user should read."""
     unique: bool = False
     """True if W* is the only optimum though the rank is short, as with ‖W‖₁."""
     shrinkage: Shrinkage = NO_PENALTY
@@ -126,7 +131,9 @@ class Optimum:
         return excess
 
     def measure_distance(self, weights: Array) -> float:
-        """Return ‖W − W*‖ of weights `[p, q]`."""
+        """Return ‖W − W*‖ of weights `[p, q]`, NaN if there is no minimum."""
+        if not self.attained:
+            return math.nan
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return float(np.linalg.norm(weights - self.weights))
 
@@ -214,8 +221,10 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         loss=found.objective,
         around=found.around,
         local_curvatures=found.curvatures,
+        curvature_bound=found.largest_curvature,
         gap=found.gap,
         attained=found.attained,
+        note=found.note,
     )
 
 

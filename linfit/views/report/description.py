@@ -145,6 +145,8 @@ def describe_end(fit: Fit) -> str:
         f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}, "
         f"{_short(fit.excess_losses[-1])} above the least possible."
     )
+    if not fit.optimum.attained:
+        return f"{outcome} There is no optimum: no weights attain the least possible."
     if fit.weights.size > MOST_NOTED_WEIGHTS:
         distance = _short(fit.distance_to_optimum)
         return f"{outcome} The weights are {distance} from the exact optimum."

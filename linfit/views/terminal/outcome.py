@@ -109,9 +109,7 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
     if fit.measures:
         out.print(f"measures       {', '.join(_name_measures(fit.measures))}")
 
-    optimum = format_weights(_short(fit.optimum.weights.ravel()))
-    out.print(f"exact optimum  {optimum}  with loss {format_number(fit.optimum.loss)}")
-    out.print(f"distance       {format_number(fit.distance_to_optimum)} to the optimum")
+    _optimum(fit)
     step = fit.steps_to_tolerance
     reached = _describe_end(fit) if step is None else f"reached at step {step}"
     tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
@@ -124,6 +122,19 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
             f"run            {done.run_id} in MLflow experiment {escape_markup(fit.config.name)!r}"
         )
     out.print(f"browse         {escape_markup(result.where)}")
+
+
+def _optimum(fit: Fit) -> None:
+    """Print the exact optimum and the distance to it, or the infimum."""
+    out = open_console()
+    assert fit.optimum is not None
+    loss = format_number(fit.optimum.loss)
+    if not fit.optimum.attained:
+        out.print(f"infimum        loss {loss}, which no weights attain")
+        return
+    optimum = format_weights(_short(fit.optimum.weights.ravel()))
+    out.print(f"exact optimum  {optimum}  with loss {loss}")
+    out.print(f"distance       {format_number(fit.distance_to_optimum)} to the optimum")
 
 
 def _describe_end(fit: Fit) -> str:

@@ -353,6 +353,7 @@ THEORY_LABELS = {
     "condition": "condition number",
     "rank": "rank",
     "digits": "fewest digits to expect",
+    "gap": "certified to",
     "largest_stable_lr": "largest stable lr",
     "optimal_lr": "optimal lr",
     "rate": "contraction per step",

@@ -74,8 +74,35 @@ def minimize_smooth(
         objective=sum(block.objective for block in found),
         around=SmoothExcess(loss, X[used], y[used], shares[used], X[used] @ optimum, gone, decay),
         curvatures=np.sort(np.concatenate([block.curvatures for block in found]))[::-1],
+        largest_curvature=_bound_curvature(loss, X[used], shares[used], decay),
         gap=sum(gaps) if len(gaps) == len(found) else None,
         attained=not gone.any(),
+        note=_describe_infimum(loss, gone, sum(block.objective for block in found), shrinkage),
+    )
+
+
+def _bound_curvature(loss: SmoothLoss, X: Array, shares: Array, decay: Array) -> float | None:
+    """Return a bound of the Hessian's eigenvalues at any weights, None if there is none."""
+    if loss.curvature_bound is None:
+        return None
+    hessian = loss.curvature_bound * (X.T @ (shares * X)) + np.diag(decay)
+    return float(np.linalg.eigvalsh(hessian)[-1])
+
+
+def _describe_infimum(
+    loss: SmoothLoss, gone: Mask, infimum: float, shrinkage: Shrinkage
+) -> str | None:
+    """Return a sentence if there is no minimum."""
+    if not gone.any():
+        return None
+    samples = int(gone.any(axis=1).sum())
+    why = f"a direction of the features separates the classes of {samples} of {len(gone)} samples"
+    if loss.target_kind == "count":
+        why = f"features tell {samples} of {len(gone)} samples, all without counts, from the others"
+    remedy = "penalty.intercept=true" if shrinkage.strength else "penalty=ridge"
+    return (
+        f"{why}: the loss has no minimum, only an infimum of {infimum:.6g}, which ever larger "
+        f"weights approach and from which the excess loss is measured; add {remedy}"
     )
 
 

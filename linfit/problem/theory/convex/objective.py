@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class SmoothLoss(Protocol):
     """What the search of a minimum asks of a loss (linfit/problem/losses/base.py)."""
 
     couples_targets: ClassVar[bool]
+    target_kind: ClassVar[Literal["number", "binary", "sign", "classes", "count"]]
+    curvature_bound: ClassVar[float | None]
     self_concordance: ClassVar[float | None]
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
