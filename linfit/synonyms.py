@@ -86,6 +86,8 @@ COMPONENT_WORDS = {
         "nadam": "nesterov_adam",
         "asgd": "averaged_sgd",
         "rprop": "resilient resilient_propagation",
+        "schedule_free_sgd": "sgd_schedule_free sgdschedulefree",
+        "schedule_free_adamw": "adamw_schedule_free adamwschedulefree schedule_free schedulefree",
     },
     "batch": {"minibatch": "mini_batch mini stochastic", "full": "full_batch none all"},
     "schedule": {"none": "constant", "cosine": "cosine_annealing", "step": "step_lr"},

@@ -28,7 +28,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
-from linfit.problem.datasets.arrays import arrays
+from linfit.problem.datasets.arrays import Arrays, arrays
 from linfit.problem.problem import Problem
 
 Settings = Mapping[str, Any]
@@ -118,6 +118,14 @@ class LossRow(Row):
         }
         return drawn[self.kind]().astype(dtype)
 
+    def dataset(self, n: int, p: int, q: int, weight: Any = None) -> Arrays:
+        """Return arrays with targets of this kind as a user has them: a class is a number."""
+        y = self.targets(n, q)
+        if self.kind == "classes":
+            y = y.argmax(axis=1)
+        X = np.random.default_rng(6).standard_normal((n, p))
+        return arrays(X, y, weight=weight)
+
 
 @dataclass(frozen=True)
 class PenaltyRow(Row):
@@ -171,6 +179,10 @@ class OptimizerRow(Row):
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
+    - `names_torch`: a plain program names torch.optim, though the class is linfit's own
+    - `batches`: it takes gradients of a few samples at a time
+    - `separable`: each target moves as it would alone
+    - `longer`: lines by which its plain program may be longer than others
     """
 
     torch: str | None = None
@@ -180,6 +192,10 @@ class OptimizerRow(Row):
     knowing: bool = False
     bounded: bool = False
     descends: bool = True
+    names_torch: bool = False
+    batches: bool = True
+    separable: bool = True
+    longer: int = 0
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -536,6 +552,19 @@ OPTIMIZERS = (
         lr=0.5,
     ),
     OptimizerRow(
+        "lbfgs",
+        variations=(
+            {"lr": 0.5},
+            {"history_size": 3},
+            {"tolerance_grad": 1e-3},
+            {"tolerance_change": 1e-4},
+        ),
+        lr=1.0,
+        separable=False,
+        names_torch=True,
+        batches=False,
+    ),
+    OptimizerRow(
         "nadam",
         variations=(
             {"lr": 0.1},
@@ -612,6 +641,60 @@ OPTIMIZERS = (
         contracting=False,
         lr=0.05,
     ),
+    OptimizerRow(
+        "lion",
+        variations=({"lr": 0.1}, {"betas": [0.8, 0.95]}, {"weight_decay": 0.1}),
+        contracting=False,
+        lr=1e-3,
+    ),
+    OptimizerRow(
+        "schedule_free_sgd",
+        variations=(
+            {"lr": 2e-3},
+            {"momentum": 0.5},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        bounded=True,
+        longer=5,
+    ),
+    OptimizerRow(
+        "schedule_free_adamw",
+        variations=(
+            {"lr": 0.1},
+            {"betas": [0.8, 0.95]},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        lr=0.05,
+        longer=7,
+    ),
+    OptimizerRow(
+        "prodigy",
+        variations=(
+            {"lr": 0.5},
+            {"betas": [0.8, 0.95]},
+            {"beta3": 0.9},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"weight_decay": 0.1, "decouple": False},
+            {"use_bias_correction": True},
+            {"lr": 0.5, "safeguard_warmup": True},
+            {"d0": 1e-3},
+            {"d_coef": 0.5},
+            {"growth_rate": 1.5},
+        ),
+        contracting=False,
+        lr=1.0,
+        amplifies=10.0,
+        separable=False,
+        longer=8,
+    ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("proximal_gradient", variations=({"lr": 2e-3},), bounded=True),
@@ -677,6 +760,15 @@ def rows() -> list[tuple[str, Row]]:
 def settings() -> list[tuple[str, dict[str, Any]]]:
     """Every group with every setting of every component."""
     return [(group, given) for group, row in rows() for given in row.settings()]
+
+
+def beside(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a component needs beside itself: targets that a loss takes."""
+    row = next((row for row in TABLES[group] if row.name == given["name"]), None)
+    if isinstance(row, LossRow) and row.kind != "number":
+        columns = {"features": ["a", "b"], "target": row.kind}
+        return {"dataset": {"name": "csv", "path": str(DATA / "kinds.csv"), **columns}}
+    return {}
 
 
 def cover_pairs(

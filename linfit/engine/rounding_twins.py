@@ -24,6 +24,7 @@ from linfit.engine.fit import Fit, Status
 from linfit.method.init import Given
 from linfit.problem.datasets.arrays import arrays
 from linfit.problem.datasets.prepare import expand_features, fit_feature_map, split_samples
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
 from linfit.problem.split import Split
@@ -85,6 +86,7 @@ def build_twins(config: FitConfig) -> list[FitConfig]:
     if len(train.X) * p * q * config.steps > MAX_TWIN_PRODUCTS:
         return []
     made = expand_features(train, fit_feature_map([train], config.features, bool(train.levels)))
+    made = encode_targets(made, config.loss.target_kind)
     beside = config.model_copy(update={"init": _shift_start(config, *made.shape[1:])})
     if not config.batch.is_full:
         return [beside]
@@ -95,8 +97,11 @@ def _reverse_samples(config: FitConfig, made: Problem) -> FitConfig:
     """Return the fit of the training samples in reverse, with their features already expanded."""
     intercept = config.features.intercept
     X = made.X[:, :-1] if intercept else made.X
+    y = made.y
+    if config.loss.target_kind == "classes":
+        y = y.argmax(axis=1)[:, None]
     weights = None if made.weights is None else made.weights[::-1]
-    dataset = arrays(X[::-1], made.y[::-1], weight=weights)
+    dataset = arrays(X[::-1], y[::-1], weight=weights)
     features = Raw(intercept=intercept)
     update = {"dataset": dataset, "features": features, "split": Split()}
     return config.model_copy(update=update)

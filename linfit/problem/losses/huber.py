@@ -12,7 +12,7 @@ from pydantic import Field
 from linfit.problem.losses.base import Loss
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.theory.huber import minimize_huber
-from linfit.problem.types import Array, ExcessLoss
+from linfit.problem.types import Array, Minimum
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -51,6 +51,6 @@ class Huber(Loss):
 
     def optimum(
         self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
-    ) -> tuple[Array, float, ExcessLoss]:
+    ) -> Minimum:
         factor = 2 * self.scale(*y.shape)
-        return minimize_huber(X, y, start, self.delta, factor, shrinkage, weights)
+        return Minimum(*minimize_huber(X, y, start, self.delta, factor, shrinkage, weights))

@@ -66,8 +66,18 @@ class Optimum:
     """
     scale: float
     around: ExcessLoss | None = None
+    local_curvatures: Array | None = None
+    """Eigenvalues above zero `[≤ p·q]` of the Hessian at W*, largest first, if they are not
+    `curvatures`; None if unknown."""
+    curvature_bound: float | None = None
+    """Bound of the Hessian's eigenvalues anywhere, of a loss that is not quadratic; None if there
+    is none."""
     gap: float | None = None
     """Bound of the objective's own excess at W*, rounding included; None if nothing is proved."""
+    attained: bool = True
+    """False if there is no minimum: `loss` is the infimum, from which excess is measured."""
+    note: str | None = None
+    """A sentence on the optimum that the user should read."""
     unique: bool = False
     """True if W* is the only optimum though the rank is short, as with ‖W‖₁."""
     shrinkage: Shrinkage = NO_PENALTY
@@ -121,7 +131,9 @@ class Optimum:
         return excess
 
     def measure_distance(self, weights: Array) -> float:
-        """Return ‖W − W*‖ of weights `[p, q]`."""
+        """Return ‖W − W*‖ of weights `[p, q]`, NaN if there is no minimum."""
+        if not self.attained:
+            return math.nan
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return float(np.linalg.norm(weights - self.weights))
 
@@ -203,8 +215,17 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     )
     if found is None:
         return near
-    weights, least, around = found
-    return replace(near, weights=weights, loss=least, around=around)
+    return replace(
+        near,
+        weights=found.weights,
+        loss=found.objective,
+        around=found.around,
+        local_curvatures=found.curvatures,
+        curvature_bound=found.largest_curvature,
+        gap=found.gap,
+        attained=found.attained,
+        note=found.note,
+    )
 
 
 def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:

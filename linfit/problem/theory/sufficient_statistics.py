@@ -30,7 +30,7 @@ from linfit.problem.datasets.prepare import (
 from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import FeatureMap, Features
-from linfit.problem.problem import Problem, multiply_rows
+from linfit.problem.problem import Problem, TargetSpread, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array
@@ -104,6 +104,35 @@ class GramAccumulator:
                 f"or that {self.dtype} cannot hold: scale them"
             )
         return find_root(self.gram, p)
+
+
+class SpreadAccumulator:
+    """Σw(y − ȳ)² of targets in one pass.
+
+    Sums are around the first sample: a constant target has exactly 0, and a mean far from 0 costs
+    no digits.
+    """
+
+    def __init__(self, first: Array) -> None:
+        self.origin = first.copy()
+        self.weight = 0.0
+        self.sums = np.zeros_like(first)
+        self.squares = np.zeros_like(first)
+
+    def add(self, y: Array, weights: Array | None) -> None:
+        """Add targets y `[b, q]`, all of weight 1 if `weights` `[b]` is None."""
+        self.weight += len(y) if weights is None else float(weights.sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # found in the sums of squares
+            away = y - self.origin
+            weighted = away if weights is None else away * weights[:, None]
+            self.sums += weighted.sum(axis=0)
+            self.squares += (weighted * away).sum(axis=0)
+
+    def measure(self) -> TargetSpread:
+        """Return the spread of the targets so far."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            around_mean = self.squares - self.sums**2 / (self.weight or 1.0)
+        return TargetSpread(self.weight, np.maximum(around_mean, 0))
 
 
 def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
@@ -199,15 +228,27 @@ def _summed(samples: SampleBlocks, expansion: FeatureMap | None, dtype: str) -> 
     import torch
 
     sums: GramAccumulator | None = None
+    spread: SpreadAccumulator | None = None
     total: float | None = None
     with limit_blas_threads(torch.get_num_threads()):  # the fit's threads, on which bits may depend
         for block in samples:
             part = encode_targets(prepare_samples(block, expansion), "number")
+            if len(part.y):
+                spread = spread or SpreadAccumulator(part.y[0])
+                spread.add(part.y, part.weights)
             part = multiply_rows(part, part.weights)
             sums = sums or GramAccumulator(part.X.shape[1] + part.y.shape[1], dtype)
             sums.add(part.X, part.y)
             total = None if part.total is None else part.total + (total or 0.0)
-    assert sums is not None, "a dataset has samples"
+    assert sums is not None and spread is not None, "a dataset has samples"
     p = part.X.shape[1]
     rows = sums.compute_root(p)
-    return replace(part, X=rows[:, :p], y=rows[:, p:], samples=sums.num_samples, total=total)
+    return replace(
+        part,
+        X=rows[:, :p],
+        y=rows[:, p:],
+        samples=sums.num_samples,
+        total=total,
+        row_factors=None,
+        spread=spread.measure(),
+    )

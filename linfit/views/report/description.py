@@ -17,7 +17,7 @@ from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RecordedRun, RunResult
 from linfit.tracking.schema import descriptions, mlflow_names, run_records, saved_views
 from linfit.tracking.schema.config_record import select_swept_numbers
-from linfit.tracking.schema.objective import INCOMPARABLE_HINT
+from linfit.tracking.schema.objective import INCOMPARABLE_HINT, describe_objective
 
 if TYPE_CHECKING:  # pandas is for sweeps alone
     from linfit.views.analysis.comparison import Comparison
@@ -132,7 +132,7 @@ def describe_best(done: Sequence[CompletedFit], recorded: RecordedRun) -> str:
     name = descriptions.format_code(first.name)
     if first.run_id:
         name = descriptions.link_run(name, recorded.recorder.experiment_id, first.run_id)
-    return f"The lowest {by.replace('_', ' ')}, {_short(first.loss_by(by))}, has {name}."
+    return f"The lowest {describe_objective(by)}, {_short(first.loss_by(by))}, has {name}."
 
 
 def describe_end(fit: Fit) -> str:
@@ -145,6 +145,8 @@ def describe_end(fit: Fit) -> str:
         f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}, "
         f"{_short(fit.excess_losses[-1])} above the least possible."
     )
+    if not fit.optimum.attained:
+        return f"{outcome} There is no optimum: no weights attain the least possible."
     if fit.weights.size > MOST_NOTED_WEIGHTS:
         distance = _short(fit.distance_to_optimum)
         return f"{outcome} The weights are {distance} from the exact optimum."

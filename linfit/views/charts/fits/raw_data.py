@@ -5,12 +5,13 @@ n samples, c columns, p features, q targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from linfit.engine.fit import Fit
 from linfit.problem.datasets.prepare import split_samples
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import FeatureMap
 from linfit.problem.problem import Problem
 from linfit.problem.types import Array
@@ -74,7 +75,8 @@ def load_raw_data(fit: Fit) -> RawData | str:
     if n > MOST_READ_AGAIN:
         return f"its {n} samples would have to be read again: up to {MOST_READ_AGAIN} are"
     train, held_out = split_samples(config.dataset, config.split, config.seed)
-    return RawData(train, held_out, problem.expansion, _split_inputs(fit))
+    samples = encode_targets(replace(train, validation=held_out), config.loss.target_kind)
+    return RawData(samples, samples.validation, problem.expansion, _split_inputs(fit))
 
 
 def _split_inputs(fit: Fit) -> tuple[Array, Array] | None:
