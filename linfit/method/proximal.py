@@ -151,7 +151,8 @@ class ProximalGradient(Proximal):
         return True
 
     def linear_constants(self, n: float) -> LinearConstants | None:
-        if self.lr is None or self._shrinkage.l1:
+        """Return those of gradient descent, as which weights that are not 0 move."""
+        if self.lr is None:
             return None
         return LinearConstants(self.lr)
 

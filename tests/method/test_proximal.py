@@ -125,6 +125,19 @@ def test_without_a_corner_theory_is_that_of_gradient_descent() -> None:
     assert mine is not None and mine.rate is not None
 
 
+def test_theory_tells_the_rate_on_the_support() -> None:
+    found = fit(sparse("lasso", optimizer=PROXIMAL, steps=120))
+    theory, optimum = predict_from_fit(found), found.optimum
+    assert theory is not None and theory.rate is not None
+    assert optimum is not None and optimum.curvature_bound is not None
+    assert theory.largest_stable_lr == pytest.approx(2 / optimum.curvature_bound)
+    measured = (found.excess_losses[80] / found.excess_losses[60]) ** (1 / 40)
+    assert measured == pytest.approx(theory.rate, rel=0.02)
+    slope = fit(sparse("lasso", optimizer={"name": "sgd", "lr": 0.05}, steps=3))
+    told = predict_from_fit(slope)
+    assert told is not None and told.rate is None
+
+
 def test_a_schedule_scales_the_threshold_too() -> None:
     own = sparse(
         "lasso",
