@@ -32,12 +32,7 @@ from linfit.problem.datasets.synthetic import Dataset, Parabola
 from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Features, Raw
 from linfit.problem.losses import SSE, Loss
-from linfit.problem.measures import (
-    HELD_OUT_PREFIX,
-    ObjectiveName,
-    find_measure,
-    list_measures,
-)
+from linfit.problem.objectives import ObjectiveName, check_objective
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.split import Split
@@ -194,27 +189,9 @@ class FitConfig(Frozen):
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
         if self.stop.gradient_norm is not None:
             self.device.check_part("stop.gradient_norm", "stop.excess_loss")
-        self._check_objective()
-
-    def _check_objective(self) -> None:
-        """Raise ValueError if a fit does not have what `objective` names."""
-        asked = self.objective
-        measure = find_measure(asked)
-        if asked.startswith(HELD_OUT_PREFIX) and not self.split.validation:
-            other = "objective=loss or objective=excess_loss"
-            if measure is not None:
-                other = f"objective={measure.name}"
-            raise ValueError(
-                f"objective {asked} needs samples that are held out: "
-                f"add split.validation=0.2, or choose {other}"
-            )
-        known = list_measures(self.loss.target_kind, self.gradient.uses_summary)
-        if measure is not None and measure.name not in known:
-            gradient = f" with gradient {self.gradient.name}" if self.gradient.uses_summary else ""
-            raise ValueError(
-                f"objective {asked} is no measure of loss {self.loss.name}{gradient}: "
-                f"choose one of {', '.join(known)}, or a loss"
-            )
+        summarizes = self.gradient.uses_summary
+        holds_out = self.split.validation > 0
+        check_objective(self.objective, self.loss, self.penalty, summarizes, holds_out)
 
     def _check_l1(self) -> None:
         """Raise ValueError if a part needs a smooth penalty."""

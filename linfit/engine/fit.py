@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from linfit.config import FitConfig
 from linfit.problem.measures import HELD_OUT_PREFIX, find_measure, measure_weights
 from linfit.problem.problem import Problem
+from linfit.problem.sparse_measures import measure_sparsity
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
 
@@ -117,10 +118,16 @@ class Fit:
     def measures(self) -> dict[str, float]:
         """The measures of the final weights by name, such as r2 or accuracy.
 
-        They are of the samples that were fitted, never penalized, and computed in float64. Empty if
-        the fit diverged or failed.
+        They are of the samples that were fitted, never penalized, and computed in float64. With a
+        penalty that leaves weights at 0, their number and the duality gap. Empty if the fit
+        diverged or failed.
         """
-        return self._measure(self.problem)
+        found = self._measure(self.problem)
+        if self.problem is None or not self._may_win:
+            return found
+        weights = self.weights.astype(np.float64)
+        shrinkage = self.config.shrinkage()
+        return found | measure_sparsity(self.problem, self.config.loss, shrinkage, weights)
 
     @cached_property
     def held_out_measures(self) -> dict[str, float]:

@@ -21,8 +21,7 @@ n samples, p features, q targets.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,38 +32,13 @@ from linfit.problem.types import Array
 #: Before the name of a measure, and of a loss, of samples held out.
 HELD_OUT_PREFIX = "validation_"
 
-#: What `objective` may be: a loss, or a measure of samples that are fitted or held out.
-ObjectiveName = Literal[
-    "auto",
-    "loss",
-    "excess_loss",
-    "validation_loss",
-    "r2",
-    "rmse",
-    "mae",
-    "accuracy",
-    "log_loss",
-    "roc_auc",
-    "mean_poisson_deviance",
-    "validation_r2",
-    "validation_rmse",
-    "validation_mae",
-    "validation_accuracy",
-    "validation_log_loss",
-    "validation_roc_auc",
-    "validation_mean_poisson_deviance",
-]
-
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of predictors η and targets y `[n, q]`; the samples' shares `[n]` add up to 1."""
+    """A number of a fit at its end, by which fits can be compared."""
 
     name: str
-    kinds: tuple[TargetKind, ...]
-    """The losses that have it, by their targets."""
-    compute: Callable[[Array, Array, Array], float]
-    higher_is_better: bool = False
+    higher_is_better: bool = field(default=False, kw_only=True)
     """True if 1 is the best; otherwise it is 0."""
 
     def to_loss(self, value: float) -> float:
@@ -72,13 +46,27 @@ class Measure:
         return 1 - value if self.higher_is_better else value
 
 
-def compute_r2(eta: Array, y: Array, shares: Array) -> float:
+@dataclass(frozen=True)
+class PredictionMeasure(Measure):
+    """A measure of predictors η and targets y `[n, q]` of samples with weights `[n]`."""
+
+    kinds: tuple[TargetKind, ...]
+    """The losses that have it, by their targets."""
+    compute: Callable[[Array, Array, Array], float]
+
+
+def _average(values: Array, weights: Array) -> Array:
+    """Return Σw·values/Σw over samples; of equal values it is that value, if weights are whole."""
+    return np.asarray(weights @ values / (weights @ np.ones(len(weights))))
+
+
+def compute_r2(eta: Array, y: Array, weights: Array) -> float:
     """Return 1 − Σw(y − η)²/Σw(y − ȳ)², of a constant target 1 if it is met and 0 otherwise."""
     if len(y) < 2:
         return float("nan")
     constant = (y == y[0]).all(axis=0)
-    spread = shares @ np.square(y - shares @ y)
-    return _explain(shares @ np.square(y - eta), np.where(constant, 0, spread))
+    spread = _average(np.square(y - _average(y, weights)), weights)
+    return _explain(_average(np.square(y - eta), weights), np.where(constant, 0, spread))
 
 
 def _explain(unexplained: Array, spread: Array) -> float:
@@ -88,56 +76,57 @@ def _explain(unexplained: Array, spread: Array) -> float:
     return float(explained.mean())
 
 
-def compute_rmse(eta: Array, y: Array, shares: Array) -> float:
+def compute_rmse(eta: Array, y: Array, weights: Array) -> float:
     """Return the root of Σw(y − η)²/Σw, the mean over targets."""
-    return float(np.sqrt(shares @ np.square(y - eta)).mean())
+    return float(np.sqrt(_average(np.square(y - eta), weights)).mean())
 
 
-def compute_mae(eta: Array, y: Array, shares: Array) -> float:
+def compute_mae(eta: Array, y: Array, weights: Array) -> float:
     """Return Σw·abs(y − η)/Σw, the mean over targets."""
-    return float((shares @ np.abs(y - eta)).mean())
+    return float(_average(np.abs(y - eta), weights).mean())
 
 
-def compute_accuracy(eta: Array, y: Array, shares: Array) -> float:
+def compute_accuracy(eta: Array, y: Array, weights: Array) -> float:
     """Return the share of correct targets of two classes; the other one is predicted at η ≤ 0."""
-    return float((shares @ ((eta > 0) == (y > 0))).mean())
+    return float(_average((eta > 0) == (y > 0), weights).mean())
 
 
-def compute_class_accuracy(eta: Array, y: Array, shares: Array) -> float:
+def compute_class_accuracy(eta: Array, y: Array, weights: Array) -> float:
     """Return the share of samples whose class has the largest predictor, of equals the first."""
-    return float(shares @ (eta.argmax(axis=1) == y.argmax(axis=1)))
+    return float(_average(eta.argmax(axis=1) == y.argmax(axis=1), weights))
 
 
-def compute_log_loss(eta: Array, y: Array, shares: Array) -> float:
+def compute_log_loss(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean of log(1 + exp(η)) − yη, for y of 0 or 1."""
-    return float((shares @ np.logaddexp(0, (1 - 2 * y) * eta)).mean())
+    return float(_average(np.logaddexp(0, (1 - 2 * y) * eta), weights).mean())
 
 
-def compute_class_log_loss(eta: Array, y: Array, shares: Array) -> float:
+def compute_class_log_loss(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean of log(Σ exp(ηₖ)) − η_y, for y one-hot."""
     above = eta - eta.max(axis=1, keepdims=True)
-    return float(shares @ (np.log(np.exp(above).sum(axis=1)) - (y * above).sum(axis=1)))
+    terms = np.log(np.exp(above).sum(axis=1)) - (y * above).sum(axis=1)
+    return float(_average(terms, weights))
 
 
-def compute_roc_auc(eta: Array, y: Array, shares: Array) -> float:
+def compute_roc_auc(eta: Array, y: Array, weights: Array) -> float:
     """Return the probability that a sample of class 1 has the larger predictor; a tie is ½."""
     columns = zip(eta.T, y.T > 0, strict=True)
-    return float(np.mean([_rank(scores, members, shares) for scores, members in columns]))
+    return float(np.mean([_rank(scores, members, weights) for scores, members in columns]))
 
 
-def compute_class_roc_auc(eta: Array, y: Array, shares: Array) -> float:
+def compute_class_roc_auc(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean over classes of the AUC of their probabilities, each against the rest."""
     exponentials = np.exp(eta - eta.max(axis=1, keepdims=True))
-    return compute_roc_auc(exponentials / exponentials.sum(axis=1, keepdims=True), y, shares)
+    return compute_roc_auc(exponentials / exponentials.sum(axis=1, keepdims=True), y, weights)
 
 
-def _rank(scores: Array, members: Array, shares: Array) -> float:
+def _rank(scores: Array, members: Array, weights: Array) -> float:
     """Return the AUC of scores `[n]`, NaN where all samples, or none, are members `[n]`."""
     order = np.argsort(scores)
     ranked = scores[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)  # of equal scores
-    own = np.where(members, shares, 0)[order].cumsum()[last]
-    others = np.where(members, 0, shares)[order].cumsum()[last]
+    own = np.where(members, weights, 0)[order].cumsum()[last]
+    others = np.where(members, 0, weights)[order].cumsum()[last]
     if not (own[-1] > 0 and others[-1] > 0):
         return float("nan")
     below = np.append(0, others[:-1])
@@ -145,31 +134,36 @@ def _rank(scores: Array, members: Array, shares: Array) -> float:
     return float(area / (own[-1] * others[-1]))
 
 
-def compute_mean_poisson_deviance(eta: Array, y: Array, shares: Array) -> float:
+def compute_mean_poisson_deviance(eta: Array, y: Array, weights: Array) -> float:
     """Return the mean of 2(y log(y/μ) − y + μ), μ = exp(η), the mean over targets."""
     entropy = y * np.log(np.where(y > 0, y, 1))
-    return float((shares @ (2 * (entropy - y * eta - y + np.exp(eta)))).mean())
+    terms = 2 * (entropy - y * eta - y + np.exp(eta))
+    return float(_average(terms, weights).mean())
 
 
 _TWO: tuple[TargetKind, ...] = ("binary", "sign")
 _SEVERAL: tuple[TargetKind, ...] = ("classes",)
 #: All measures; one name may stand for the same measure of two and of several classes.
 FIT_MEASURES = (
-    Measure("r2", ("number",), compute_r2, higher_is_better=True),
-    Measure("rmse", ("number",), compute_rmse),
-    Measure("mae", ("number",), compute_mae),
-    Measure("accuracy", _TWO, compute_accuracy, higher_is_better=True),
-    Measure("accuracy", _SEVERAL, compute_class_accuracy, higher_is_better=True),
-    Measure("log_loss", ("binary",), compute_log_loss),
-    Measure("log_loss", _SEVERAL, compute_class_log_loss),
-    Measure("roc_auc", _TWO, compute_roc_auc, higher_is_better=True),
-    Measure("roc_auc", _SEVERAL, compute_class_roc_auc, higher_is_better=True),
-    Measure("mean_poisson_deviance", ("count",), compute_mean_poisson_deviance),
+    PredictionMeasure("r2", ("number",), compute_r2, higher_is_better=True),
+    PredictionMeasure("rmse", ("number",), compute_rmse),
+    PredictionMeasure("mae", ("number",), compute_mae),
+    PredictionMeasure("accuracy", _TWO, compute_accuracy, higher_is_better=True),
+    PredictionMeasure("accuracy", _SEVERAL, compute_class_accuracy, higher_is_better=True),
+    PredictionMeasure("log_loss", ("binary",), compute_log_loss),
+    PredictionMeasure("log_loss", _SEVERAL, compute_class_log_loss),
+    PredictionMeasure("roc_auc", _TWO, compute_roc_auc, higher_is_better=True),
+    PredictionMeasure("roc_auc", _SEVERAL, compute_class_roc_auc, higher_is_better=True),
+    PredictionMeasure("mean_poisson_deviance", ("count",), compute_mean_poisson_deviance),
 )
-_BY_NAME = {measure.name: measure for measure in FIT_MEASURES}
+#: Measures of sparse weights (problem/sparse_measures.py).
+SPARSE_MEASURES = (Measure("support_size"), Measure("duality_gap"))
+_BY_NAME: dict[str, Measure] = {one.name: one for one in (*FIT_MEASURES, *SPARSE_MEASURES)}
 #: The names of the measures, of the samples fitted and of those held out.
 MEASURE_NAMES = tuple(_BY_NAME)
-HELD_OUT_MEASURE_NAMES = tuple(f"{HELD_OUT_PREFIX}{name}" for name in _BY_NAME)
+HELD_OUT_MEASURE_NAMES = tuple(
+    dict.fromkeys(f"{HELD_OUT_PREFIX}{measure.name}" for measure in FIT_MEASURES)
+)
 
 
 def find_measure(name: str) -> Measure | None:
@@ -198,14 +192,14 @@ def measure_predictions(
         eta, y, weights = eta[kept], y[kept], weights[kept]
     if len(y) == 0:
         return {}
-    shares = np.full(len(y), 1 / len(y)) if weights is None else weights / weights.sum()
+    given = np.ones(len(y)) if weights is None else weights
     with np.errstate(all="ignore"):
         found = {
-            measure.name: measure.compute(eta, y, shares)
+            measure.name: measure.compute(eta, y, given)
             for measure in FIT_MEASURES
             if kind in measure.kinds
         }
-    return _keep_finite(found)
+    return keep_finite(found)
 
 
 def measure_weights(problem: Problem, kind: TargetKind, weights: Array) -> dict[str, float]:
@@ -221,7 +215,7 @@ def measure_weights(problem: Problem, kind: TargetKind, weights: Array) -> dict[
             sample_weights = np.square(problem.row_factors)
         if problem.spread is not None:
             n = problem.shape[0]
-            return _keep_finite(_measure_summary(np.square(y - eta).sum(axis=0), problem.spread, n))
+            return keep_finite(_measure_summary(np.square(y - eta).sum(axis=0), problem.spread, n))
     return measure_predictions(kind, eta, y, sample_weights)
 
 
@@ -235,5 +229,6 @@ def _measure_summary(unexplained: Array, spread: TargetSpread, n: int) -> dict[s
     return found
 
 
-def _keep_finite(measures: dict[str, float]) -> dict[str, float]:
+def keep_finite(measures: dict[str, float]) -> dict[str, float]:
+    """Return the measures that are finite."""
     return {name: value for name, value in measures.items() if np.isfinite(value)}

@@ -19,11 +19,11 @@ from linfit.problem.measures import (
     FIT_MEASURES,
     HELD_OUT_MEASURE_NAMES,
     MEASURE_NAMES,
-    ObjectiveName,
     find_measure,
     list_measures,
     measure_predictions,
 )
+from linfit.problem.objectives import ObjectiveName
 from tests.helpers import ALL_LOSSES, LossRow, label
 
 Array = NDArray[Any]

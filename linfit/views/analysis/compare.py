@@ -71,7 +71,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         pairs = count_pairs([(problem, method) for problem, method, _ in compared])
         entries += rank_settings(picks, reporting, pairs, _name_picks(picks, across))
 
-    note += _describe_floor(entries, measure)
+    note += _describe_zeros(runs, measure) or _describe_floor(entries)
     found = Comparison(
         entries,
         _find_robust(runs, MEASURES[measure]),
@@ -259,12 +259,17 @@ def _finished(runs: pd.DataFrame) -> list[Pick]:
     return list(done[SETTING_KEY].itertuples(index=False, name=None))
 
 
-def _describe_floor(entries: Sequence[LeaderboardEntry], measure: str) -> str:
-    """Return the note's remark on entries that are only rounding, or 0."""
+def _describe_zeros(runs: pd.DataFrame, measure: str) -> str:
+    """Return the note's remark on measures that are 0."""
+    if find_measure(measure) is None or not (runs["log"] <= runs["floor"]).any():
+        return ""
+    return " A value of 0 counts as half the smallest one above 0."
+
+
+def _describe_floor(entries: Sequence[LeaderboardEntry]) -> str:
+    """Return the note's remark on entries that are only rounding."""
     if not any(entry.at_floor or entry.factor_at_least for entry in entries):
         return ""
-    if find_measure(measure) is not None:
-        return " A value of 0 counts as half the smallest one above 0, and is written ≤."
     return " Excess losses at or below their rounding floor count as that floor, and are written ≤."
 
 

@@ -14,7 +14,7 @@ from itertools import takewhile
 import numpy as np
 import pandas as pd
 
-from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, MEASURE_NAMES
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, MEASURE_NAMES, find_measure
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.ranking import (
@@ -77,6 +77,8 @@ class Comparison:
         frame = pd.DataFrame([vars(entry) for entry in self.entries], columns=columns)
         frame.insert(0, "rank", self.compute_ranks())
         named = "excess" if self.measure == mlflow_names.EXCESS else self.measure
+        if (measure := find_measure(named)) is not None and measure.higher_is_better:
+            named = f"one_minus_{named}"
         return frame.drop(columns="name").rename(columns={"median": named})
 
     def compute_ranks(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, HELD_OUT_PREFIX, MEASURE_NAMES
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, HELD_OUT_PREFIX
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.report.leaderboard import COLUMN_NOTES
 
@@ -44,6 +44,8 @@ FIT_TERMS = {
         f"{HELD_OUT_PREFIX}{name}": f"{words}, of samples held out"
         for name, words in MEASURE_TERMS.items()
     },
+    "support_size": "number of penalized weights that are not 0",
+    "duality_gap": "bound of the excess loss that the dual problem proves",
     "weights": "the first weights at the last step",
     "run_id": "the fit's run in MLflow",
 }
@@ -53,8 +55,9 @@ ROUNDED_COLUMNS = (
     "excess_loss",
     "loss",
     "validation_loss",
-    *MEASURE_NAMES,
+    *MEASURE_TERMS,
     *HELD_OUT_MEASURE_NAMES,
+    "duality_gap",
     "distance_to_optimum",
     "distance_to_truth",
 )
