@@ -63,7 +63,6 @@ def rows(
         for own in PENALTIES
         for penalty in own.settings()
         if (loss.quadratic and own.quadratic) or not row.knowing
-        if loss.quadratic or own.quadratic
     ]
 
 
