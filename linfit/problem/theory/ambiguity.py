@@ -39,13 +39,16 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
         why = f"{n} samples for {p} features"
     else:
         why = f"{n} sample for {p} features"
-    # A certificate is that of a minimum in the space of X's rows, of which there is one.
-    is_certified = optimum.local_curvatures is not None and optimum.gap is not None
+    # A smooth loss has a certificate where it is curved along all of X's rows.
+    is_certified = optimum.gap is not None and not optimum.shrinkage.l1
     is_smallest = optimum.around is None or is_certified
     meant = "the one of smallest norm" if is_smallest else "one of them"
+    ends = "gradient descent ends at the one nearest its start"
+    if optimum.shrinkage.l1:
+        ends = "descent may end at another"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; "
-        f"the optimum that is meant is {meant}, gradient descent ends at the one nearest its start"
+        f"the optimum that is meant is {meant}, {ends}"
     )
 
 
