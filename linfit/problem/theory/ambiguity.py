@@ -40,7 +40,8 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     else:
         why = f"{n} sample for {p} features"
     # A smooth loss has a certificate where it is curved along all of X's rows.
-    is_certified = optimum.gap is not None and not optimum.shrinkage.l1
+    is_smooth = optimum.local_curvatures is not None and not optimum.shrinkage.l1
+    is_certified = is_smooth and optimum.gap is not None
     is_smallest = optimum.around is None or is_certified
     meant = "the one of smallest norm" if is_smallest else "one of them"
     ends = "gradient descent ends at the one nearest its start"
