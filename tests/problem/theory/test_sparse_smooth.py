@@ -126,7 +126,7 @@ def test_fista_reaches_the_zeros(loss: str, engine: str) -> None:
     if loss == "poisson":
         optimizer["lr"] = 0.03  # from 0, where the curvature is not large
     X, y = draw(loss, *SHAPES[0])
-    parts = {"optimizer": optimizer, "engine": engine, "init": "zeros"}
+    parts: dict[str, Any] = {"optimizer": optimizer, "engine": engine, "init": "zeros"}
     found = fit(sparse(loss, X, y, 0.04, steps=1500, **parts))
     assert found.optimum is not None
     assert ((found.weights[:-1] == 0) == (found.optimum.weights[:-1] == 0)).all()

@@ -32,7 +32,7 @@ FIRST_STEPS = 100
 #: Newton's steps before the search gives up, and halvings of one.
 MAX_STEPS, MAX_STEP_HALVINGS = 200, 60
 #: Curvatures are taken as at least this part of the largest.
-LEAST_CURVATURE = 1e-10
+LEAST_PARABOLA = 1e-10
 #: How far slopes may move per step of length λ in the Hessian's metric, where that hardly changes.
 SLOPE_MARGIN = 2.0
 
@@ -181,7 +181,7 @@ class SparseSearch:
         roots = np.sqrt(np.diag(hessian))
         roots = np.where(roots > 0, roots, 1)
         values, vectors = np.linalg.eigh(hessian / roots / roots[:, None])
-        values = np.sqrt(values.clip(min=LEAST_CURVATURE * max(values[-1], LEAST_CURVATURE)))
+        values = np.sqrt(values.clip(min=LEAST_PARABOLA * max(values[-1], LEAST_PARABOLA)))
         A = values[:, None] * vectors.T  # AᵀA is the Hessian in columns of norm one
         w = roots * self.W.ravel()
         z = A @ w - vectors.T @ (gradient.ravel() / roots) / values
@@ -227,7 +227,7 @@ class SparseSearch:
     def _is_regular(self, hessian: Array, gradient: Array) -> bool:
         """Return True if no other weights of the same norm, or smaller, are optimal."""
         near = (self.W != 0) | (np.abs(gradient) >= self.t * (1 - NEARLY_ACTIVE))
-        own = (near & self.f.X.any(axis=0)[:, None]).ravel()
+        own = (near & np.asarray(self.f.X.any(axis=0))[:, None]).ravel()
         values = np.linalg.eigvalsh(hessian[own][:, own])
         return bool((values > np.max(values, initial=0) * len(values) * PRECISION).all())
 
