@@ -82,6 +82,7 @@ COMPONENT_WORDS = {
         "heavy_ball": "polyak",
         "closed_form": "ols lstsq least_squares normal_equations exact cholesky qr svd",
         "conjugate_gradient": "cg",
+        "proximal_gradient": "ista proximal prox_gd pgd",
         "nadam": "nesterov_adam",
         "asgd": "averaged_sgd",
         "rprop": "resilient resilient_propagation",

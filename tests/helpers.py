@@ -697,6 +697,8 @@ OPTIMIZERS = (
     ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
+    OptimizerRow("proximal_gradient", variations=({"lr": 2e-3},), bounded=True),
+    OptimizerRow("fista", variations=({"lr": 2e-3}, {"restart": "none"}), bounded=True, longer=2),
     OptimizerRow(
         "conjugate_gradient",
         variations=({"preconditioner": "jacobi"},),

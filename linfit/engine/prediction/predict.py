@@ -197,17 +197,25 @@ def _predicted_locally(
         condition=float(curvatures[0] / curvatures[-1]),
         largest_curvature=float(curvatures[0]),
         smallest_curvature=float(curvatures[-1]),
-        rate=_contraction_nearby(config, curvatures, config.optimizer.count_samples(seen)),
+        rate=_contraction_nearby(config, optimum, config.optimizer.count_samples(seen)),
         curvature=tuple(curvatures[:MAX_LISTED_NUMBERS].tolist()),
         optimum=weights,
     )
 
 
-def _contraction_nearby(config: FitConfig, curvatures: Array, n: float) -> float | None:
-    """Return the contraction of a step near the optimum, where the Hessian is nearly constant."""
+def _contraction_nearby(config: FitConfig, optimum: Optimum, n: float) -> float | None:
+    """Return the contraction of a step near the optimum, where the Hessian is nearly constant.
+
+    A subgradient of ‖W‖₁ leads around the optimum, and does not come to rest.
+    """
     if not (config.schedule.is_constant and config.batch.is_full):
         return None
-    matrices = config.optimizer.propagators(curvatures, n)
+    if optimum.local_curvatures is None:
+        return None
+    if optimum.shrinkage.l1 and not config.optimizer.handles_l1:
+        return None
+    optimizer = config.optimizer.tuned_to(optimum)
+    matrices = optimizer.propagators(optimum.local_curvatures, n)
     if matrices is None or not np.isfinite(matrices).all():
         return None
     return float(contraction_factor(matrices))
@@ -220,7 +228,7 @@ def bound_stable_lr(config: FitConfig, optimum: Optimum, seen: Problem) -> float
     with a momentum may overshoot at rates that are stable near the optimum.
     """
     n = config.optimizer.count_samples(seen)
-    constants = config.optimizer.linear_constants(n)
+    constants = config.optimizer.tuned_to(optimum).linear_constants(n)
     if constants is None or constants.momentum or not config.batch.is_full:
         return None
     if optimum.curvature_bound is None:

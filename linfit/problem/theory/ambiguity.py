@@ -40,9 +40,12 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     else:
         why = f"{n} sample for {p} features"
     meant = "one of them" if optimum.around is not None else "the one of smallest norm"
+    ends = "gradient descent ends at the one nearest its start"
+    if optimum.shrinkage.l1:
+        ends = "descent may end at another"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; "
-        f"the optimum that is meant is {meant}, gradient descent ends at the one nearest its start"
+        f"the optimum that is meant is {meant}, {ends}"
     )
 
 

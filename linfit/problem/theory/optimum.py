@@ -234,6 +234,7 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     from linfit.problem.theory.sparse.squares import (
         QuadraticExcess,
         SparseExcess,
+        find_support_curvatures,
         minimize_squares,
     )
 
@@ -245,6 +246,8 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         weights=found.weights,
         loss=found.objective,
         around=SparseExcess(smooth, found.weights, found.slope, l1),
+        local_curvatures=find_support_curvatures(near.root, near.scale, found.weights),
+        curvature_bound=near.curvature_range[0],
         gap=found.gap,
         unique=found.is_unique,
     )

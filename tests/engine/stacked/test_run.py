@@ -126,6 +126,10 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "heavy_ball", "lr": 1e-4, "momentum": 0.9},
     {"name": "nesterov"},
     {"name": "nesterov", "lr": 1e-4, "momentum": 0.8},
+    {"name": "proximal_gradient"},
+    {"name": "proximal_gradient", "lr": 1e-4},
+    {"name": "fista"},
+    {"name": "fista", "lr": 1e-4, "restart": "none"},
     {"name": "conjugate_gradient", "preconditioner": "none"},
     {"name": "conjugate_gradient", "preconditioner": "jacobi"},
 )

@@ -62,7 +62,9 @@ def certify(f: SmoothObjective, W: Array, flat_directions: bool = False) -> floa
             decrement = float(np.linalg.norm(along))
             if _is_near(f, decrement * _measure_reach(f, inverse), radius):
                 bounds.append(LOCAL_FACTOR * decrement**2)
-    return SAFETY * min(bounds) + math.ulp(0.0) if bounds else None
+    if not bounds or not min(bounds) < 1 + abs(f.value(W)):
+        return None
+    return SAFETY * min(bounds) + math.ulp(0.0)
 
 
 def _keep_steady(f: SmoothObjective, eta: Array, curvature: Array, radius: float) -> Array:

@@ -1,10 +1,8 @@
 """The minimum of a smooth convex loss of the linear predictor, in float64, with its certificate.
 
-Each target of a loss that does not couple them is minimized by itself. Columns are scaled by powers
-of two; where X does not determine all weights and no penalty does, those of smallest norm are
-found, in the space of X's rows. Where the certificate fails, a linear program decides if there is a
-minimum at all (separation.py). If not, the samples that are separated are left out, and what
-remains has a minimum: the infimum of the whole.
+Each target of a loss that does not couple them is minimized by itself. Where the certificate fails,
+a linear program decides if there is a minimum at all (separation.py). If not, the samples that are
+separated are left out, and what remains has a minimum: the infimum of the whole.
 
 n samples, p features, q targets, m targets of a block.
 """
@@ -18,6 +16,7 @@ import numpy as np
 
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.theory.convex.certificate import certify
+from linfit.problem.theory.convex.coordinates import Coordinates, choose_coordinates
 from linfit.problem.theory.convex.excess import SmoothExcess
 from linfit.problem.theory.convex.newton import minimize_by_newton
 from linfit.problem.theory.convex.objective import (
@@ -31,7 +30,6 @@ from linfit.problem.theory.convex.separation import (
     find_separated,
     is_separating,
 )
-from linfit.problem.theory.magnitudes import measure_column_norms
 from linfit.problem.types import Array, Mask, Minimum
 
 #: Newton steps before classes are checked for a plane between all of them,
@@ -53,7 +51,7 @@ def minimize_smooth(
     """Return the minimum of loss + penalty, or its infimum.
 
     X is `[n, p]`, y `[n, q]`, `start` `[p, q]`; `weights` `[n]` are those of the samples, with mean
-    1. Samples of weight 0 are left out. Raise ValueError if no minimum is found.
+    1. Samples of weight 0 are left out.
     """
     n, q = y.shape
     shares = np.ones(n) if weights is None else weights
@@ -123,27 +121,23 @@ def _minimize_block(
 ) -> Block:
     """Return the minimum from the better one of `start` `[p, m]` and 0."""
     whole = SmoothObjective(loss, X, y, shares, np.zeros(y.shape), decay, np.zeros(len(decay)))
-    f, basis = _rescale(whole)
-    W = _choose_start(f, basis.to_coordinates(start))
+    f, coordinates = choose_coordinates(whole)
+    gone = np.zeros(y.shape, dtype=bool)
+    W = _choose_start(f, coordinates.to_coordinates(start))
+    if not W.size:
+        return Block(np.zeros_like(start), f.value(W), np.zeros(0), 0.0, gone)
     W, flat = minimize_by_newton(f, W, FEW_NEWTON_STEPS)
     if not flat and not is_separating(f, W):
         W, flat = minimize_by_newton(f, W, USUAL_NEWTON_STEPS)
     gap = certify(f, W) if flat else None
-
-    gone = np.zeros(y.shape, dtype=bool)
     if gap is None and (loss.self_concordance is not None or not flat):
         gone = find_separated(f, W)
         if gone.any():
             return _minimize_rest(whole, gone)
     if not flat:
         W, flat = minimize_by_newton(f, W, MANY_NEWTON_STEPS)
-        gap = certify(f, W) if flat else None
-    if not flat:
-        raise ValueError(
-            f"no minimum of the loss found in {MANY_NEWTON_STEPS} steps: scale the data, "
-            "or add penalty=ridge"
-        )
-    return _finish(f, basis, W, gap, gone)
+        gap = certify(f, W)
+    return _finish(f, coordinates, W, gap, gone)
 
 
 def _minimize_rest(whole: SmoothObjective, gone: Mask) -> Block:
@@ -162,58 +156,13 @@ def _minimize_rest(whole: SmoothObjective, gone: Mask) -> Block:
         shares=whole.shares[kept],
         offset=np.where(gone[kept], -FAR_PREDICTOR, 0) if m > 1 else np.zeros((kept.sum(), 1)),
     )
-    f, basis = _rescale(rest)
-    W, flat = minimize_by_newton(f, np.zeros((f.X.shape[1], m)), MANY_NEWTON_STEPS)
-    gap = certify(f, W, flat_directions=m > 1) if flat else None
-    return _finish(f, basis, W, gap, gone)
-
-
-class Basis(NamedTuple):
-    """Coordinates U of weights W = vectors·(U/sizes)."""
-
-    vectors: Array | None
-    """`[p, r]`, orthonormal; None for the identity."""
-    sizes: Array
-    """Powers of two `[r, 1]`."""
-
-    def to_weights(self, U: Array) -> Array:
-        """Return W `[p, m]`."""
-        U = U / self.sizes
-        return U if self.vectors is None else np.asarray(self.vectors @ U)
-
-    def to_coordinates(self, W: Array) -> Array:
-        """Return U `[r, m]`."""
-        return self.sizes * (W if self.vectors is None else self.vectors.T @ W)
-
-
-def _rescale(whole: SmoothObjective) -> tuple[SmoothObjective, Basis]:
-    """Return the objective in coordinates whose columns have norms of about one."""
-    X = whole.X
-    vectors = None if whole.decay.any() else _find_row_space(X)
-    if vectors is not None:
-        X = X @ vectors
-    norms = measure_column_norms(X)[0]
-    sizes = np.exp2(np.round(np.log2(np.where(norms > 0, norms, 1))))
-    decay = np.zeros(len(sizes)) if vectors is not None else whole.decay / sizes**2
-    tie = np.zeros(len(sizes))
-    if whole.y.shape[1] > 1:
-        tie[:] = whole.shares.mean()
-    f = replace(whole, X=X / sizes, decay=decay, tie=tie)
-    return f, Basis(vectors, sizes[:, None])
-
-
-def _find_row_space(X: Array) -> Array | None:
-    """Return an orthonormal basis `[p, r]` of X's rows, None if they span all."""
-    norms = measure_column_norms(X)
-    root = np.linalg.qr(X / np.where(norms > 0, norms, 1), mode="r")
-    if _count_rank(np.linalg.svd(root, compute_uv=False), X.shape) == X.shape[1]:
-        return None
-    _, singular, right = np.linalg.svd(X, full_matrices=False)
-    return np.asarray(right[: _count_rank(singular, X.shape)].T)
-
-
-def _count_rank(singular: Array, shape: tuple[int, ...]) -> int:
-    return int((singular > singular[0] * max(shape) * ROUNDING_UNIT).sum())
+    f, coordinates = choose_coordinates(rest)
+    W = np.zeros((f.X.shape[1], m))
+    if not W.size:
+        return Block(np.zeros((p, m)), f.value(W), np.zeros(0), 0.0, gone)
+    W, _ = minimize_by_newton(f, W, MANY_NEWTON_STEPS)
+    gap = certify(f, W, flat_directions=m > 1)
+    return _finish(f, coordinates, W, gap, gone)
 
 
 def _choose_start(f: SmoothObjective, start: Array) -> Array:
@@ -223,10 +172,11 @@ def _choose_start(f: SmoothObjective, start: Array) -> Array:
         return start if f.value(start) < f.value(zero) else zero
 
 
-def _finish(f: SmoothObjective, basis: Basis, U: Array, gap: float | None, gone: Mask) -> Block:
-    m = U.shape[1]
-    sizes = np.repeat(basis.sizes, m)
-    hessian = f.hessian(f.curvature(f.predict(U)), tied=False) * sizes * sizes[:, None]
-    curvatures = np.linalg.eigvalsh(hessian)
+def _finish(
+    f: SmoothObjective, coordinates: Coordinates, U: Array, gap: float | None, gone: Mask
+) -> Block:
+    hessian = f.hessian(f.curvature(f.predict(U)), tied=False)
+    back = np.kron(coordinates.inverse, np.eye(U.shape[1]))
+    curvatures = np.linalg.eigvalsh(back.T @ hessian @ back)
     kept = curvatures > curvatures[-1] * len(curvatures) * ROUNDING_UNIT
-    return Block(basis.to_weights(U), f.value(U), curvatures[kept], gap, gone)
+    return Block(coordinates.to_weights(U), f.value(U), curvatures[kept], gap, gone)

@@ -82,6 +82,8 @@ class SmoothObjective:
     """`[p]`"""
     tie: Array
     """`[p]`"""
+    sizes: Array | None = None
+    """Sums of the sizes of the terms `[n, p]` that X was computed from; None if X is given."""
 
     @cached_property
     def factor(self) -> float:
@@ -116,10 +118,11 @@ class SmoothObjective:
     def bound_rounding(self, W: Array, slope: Array, curvature: Array) -> Array:
         """Return how wrong a computed gradient may be `[p, m]`."""
         n, p = self.X.shape
-        sizes = np.abs(self.X)
+        sizes = np.abs(self.X) if self.sizes is None else self.sizes
         moved = (np.sqrt(p) + 2) * (sizes @ np.abs(W)) + 2  # roundings of η, and of its functions
         bent = np.einsum("nkl,nl->nk", np.abs(curvature), moved)
-        sums = sizes.T @ (self.shares * ((np.sqrt(n) + 4) * np.abs(slope) + bent))
+        sums = sizes.T @ (self.shares * (np.sqrt(n) + 4) * np.abs(slope))
+        sums = sums + np.abs(self.X).T @ (self.shares * bent)
         kept = self.decay[:, None] * np.abs(W)
         tied = self.tie[:, None] * np.abs(W).sum(axis=1, keepdims=True)
         return np.asarray(ROUNDING_UNIT * (sums + 4 * (kept + tied)))

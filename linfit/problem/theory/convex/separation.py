@@ -68,8 +68,10 @@ def find_separated(f: SmoothObjective, W: Array) -> Mask:
     probabilities go to 0. W `[p, m]` is where Newton's method stopped: a direction, often.
     """
     free = f.decay == 0
-    contrasts = _list_contrasts(f, W)
     gone = np.zeros(f.y.shape, dtype=bool)
+    if not free.any():
+        return gone
+    contrasts = _list_contrasts(f, W)
     if free.all() and _separates(contrasts, W):
         gone[contrasts.samples, contrasts.targets] = True
         return gone

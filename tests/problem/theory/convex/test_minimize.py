@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import solve_triangular
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.svm import LinearSVC
 
@@ -136,6 +137,22 @@ def test_the_certificate_is_never_smaller_than_the_truth(loss: Loss, strength: f
         truth = 0.5 * gradient @ np.linalg.pinv(hessian, rcond=1e-14) @ gradient
         assert found.gap is not None
         assert truth <= found.gap < 1e-24
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+def test_columns_that_nearly_depend_on_each_other_leave_a_certificate(loss: Loss) -> None:
+    X, y = draw(loss, 40, 3)
+    for small in (1e-4, 1e-7):
+        mixed = X @ np.array([[1, 1, 0], [0, small, 0], [0, 0, 1]])
+        found = minimize(loss, mixed, y)
+        orthogonal, root = np.linalg.qr(mixed)
+        gradient = measure_gradient(loss, mixed, y, found.weights, 0.0)
+        gradient = solve_triangular(root.T, gradient, lower=True).ravel()
+        eta = mixed @ found.weights
+        hessian = measure_hessian(loss, orthogonal, y, orthogonal.T @ eta, 0.0)
+        truth = 0.5 * gradient @ np.linalg.pinv(hessian, rcond=1e-12) @ gradient
+        assert found.gap is not None
+        assert truth <= found.gap < 1e-8
 
 
 # ---- what is measured around it ----
