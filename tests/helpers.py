@@ -713,6 +713,7 @@ OPTIMIZERS = (
         amplifies=10.0,
         knowing=True,
     ),
+    OptimizerRow("coordinate_descent", lr=None, knowing=True, longer=7),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (
