@@ -44,11 +44,14 @@ def sparse(
     weights = parts.pop("weights", None)
     return config(
         dataset=linfit.arrays(X, y, weight=weights),
-        features={"name": "raw", "intercept": True},
         loss=loss,
         penalty={"name": "elastic_net", "strength": strength, "l1_ratio": ratio},
         dtype="float64",
-        **{"optimizer": {"name": "fista", "lr": 1e-2}, **parts},
+        **{
+            "features": {"name": "raw", "intercept": True},
+            "optimizer": {"name": "fista", "lr": 1e-2},
+            **parts,
+        },
     )
 
 
