@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import MEASURES, Comparison
 from linfit.views.analysis.lowest_loss import describe_lowest_loss
@@ -201,7 +202,7 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
     """
     groups = swept.groups
     is_excess = measure == mlflow_names.EXCESS
-    losses = swept.excess if is_excess else swept.compared_values
+    losses = measure_losses(swept, measure)
     with np.errstate(divide="ignore"):
         log = np.log10(np.where(np.isfinite(losses), losses, np.nan))
         floor = np.log10(swept.floors if is_excess else np.zeros(len(losses)))
@@ -267,11 +268,21 @@ def _describe_worst(row: dict[Any, Any], measured: str) -> str:
     return f"{name}{where}: {measured} {bound} on its worst seed"
 
 
-def find_best_fits(swept: SweepData) -> dict[str, int]:
-    """Return the index of the fit with the lowest excess loss on each problem.
+def measure_losses(swept: SweepData, measure: str) -> Array:
+    """Return the loss that rankings compare of each fit, infinity unless the fit finished."""
+    return swept.excess if measure == mlflow_names.EXCESS else swept.compared_values
 
-    Problems on which no fit finished are left out. Of equal fits the first counts.
+
+def find_best_fits(swept: SweepData) -> dict[str, int]:
+    """Return the index of the fit with the lowest compared loss on each problem.
+
+    One ranking of all problems has the lowest of these first. Problems on which no fit finished are
+    left out. Of equal fits the first counts.
     """
-    excess = swept.excess
-    lowest = pd.Series(excess).groupby(swept.groups.problems, sort=False).idxmin()
-    return {str(problem): int(at) for problem, at in lowest.items() if np.isfinite(excess[at])}
+    measure, across = choose_measure(swept)
+    losses = pd.Series(measure_losses(swept, measure))
+    lowest = losses.groupby(swept.groups.problems, sort=False).idxmin()
+    found = lowest[np.isfinite(losses[lowest]).to_numpy()]
+    if across:
+        found = found.iloc[np.argsort(losses[found].to_numpy(), kind="stable")]
+    return {str(problem): int(at) for problem, at in found.items()}

@@ -29,6 +29,7 @@ from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import LeaderboardEntry
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.report import leaderboard
+from linfit.views.report.page import describe_best_fits
 from linfit.views.results import Results
 from linfit.views.terminal.report import format_terminal_leaderboard
 
@@ -139,6 +140,25 @@ def test_each_problem_has_its_best_and_its_most_robust_setting(
             said == f"lr={worst.idxmin():g} (on {problem}): "
             f"excess loss {worst.min():.3g} on its worst seed"
         )
+
+
+def test_the_best_fits_are_ranked_by_the_loss_of_the_leaderboard(
+    swept_of: Callable[..., SweepData],
+) -> None:
+    swept = swept_of("dataset.noise=10.0,0.1", "split.validation=0.25", "seed=0,1")
+    comparison = compare_methods(swept)
+    places = find_best_fits(swept)
+    held_out = swept.table["validation_loss"]
+    assert (comparison.measure, comparison.across) == ("validation_loss", True)
+    assert len(places) == 2
+    assert next(iter(places.values())) == held_out.argmin() == Results(swept).best["row"]
+    assert held_out[list(places.values())].is_monotonic_increasing
+
+    lines = describe_best_fits(swept, comparison)
+    assert [float(re.findall("validation loss (.*), training", line)[0]) for line in lines] == [
+        float(f"{held_out[place]:.3g}") for place in places.values()
+    ]
+    assert not any("excess" in line for line in lines)
 
 
 def test_a_setting_that_fails_on_one_seed_is_not_robust(swept_of: Callable[..., SweepData]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linfit.problem.types import Array
-from linfit.tracking.schema import mlflow_names
+from linfit.views.analysis.compare import measure_losses
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import LeaderboardEntry
 from linfit.views.analysis.rounding_floor import LEAST_FLOOR, format_bound
@@ -103,8 +103,7 @@ def _collect_rows(
 ) -> list[LeaderboardRow]:
     """Return the rows of a ranking, entries that are equal bit for bit in one."""
     styles = choose_styles(comparison)
-    is_excess = comparison.measure == mlflow_names.EXCESS
-    losses = swept.excess if is_excess else swept.compared_values
+    losses = measure_losses(swept, comparison.measure)
     found: dict[bytes, LeaderboardRow] = {}
     for place, entry in enumerate(ranking):
         runs = select_fits(comparison, entry)
