@@ -80,6 +80,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         across,
         _describe_quickest(swept, reporting, across),
         dtype="".join(swept.dtypes) if len(swept.dtypes) == 1 else "",
+        floors=_find_floors(swept),
     )
     if measure != mlflow_names.EXCESS:
         return _note_rounding(found, max(map(ROUNDING_FACTOR.__getitem__, swept.dtypes)))
@@ -250,6 +251,14 @@ def _describe_floor(entries: Sequence[LeaderboardEntry]) -> str:
     if not any(entry.at_floor or entry.factor_at_least for entry in entries):
         return ""
     return " Excess losses at or below their rounding floor count as that floor, and are written ≤."
+
+
+def _find_floors(swept: SweepData) -> dict[str, float]:
+    """Return the highest rounding floor of each problem's fits that came to theirs."""
+    reached = swept.excess <= swept.floors
+    floors = pd.Series(np.where(reached, swept.floors, np.nan))
+    highest = floors.groupby(swept.groups.problems, sort=False).max().dropna()
+    return {str(problem): float(floor) for problem, floor in highest.items()}
 
 
 def _find_robust(runs: pd.DataFrame, measured: str) -> list[str]:

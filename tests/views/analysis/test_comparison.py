@@ -312,15 +312,16 @@ def test_a_narrow_terminal_keeps_intervals_longest(
         },
     )
     titles = {}
-    for width in (200, 100, 60):
+    for width in (200, 100, 80, 60):
         monkeypatch.setattr(
             "linfit.views.terminal.tables.open_console", lambda width=width: Console(width=width)
         )
         titles[width] = [
             str(column.header) for column in format_terminal_leaderboard(comparison).columns
         ]
-    assert titles[200][-1] == "twins part"
-    assert {"reached", "all seeds", "mean × first, 95%"} <= set(titles[100])
+    assert titles[200][-1] == "rounding decides"
+    assert {"told apart", "all seeds", "mean × first, 95%"} <= set(titles[100])
+    assert {"told apart", "all seeds"} <= set(titles[80])
     assert titles[60][-1] == "all seeds"
 
 

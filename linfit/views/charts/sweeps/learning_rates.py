@@ -11,11 +11,12 @@ import numpy as np
 from linfit.errors import LinfitError
 from linfit.tracking.schema.objective import PROBLEM_SECTIONS
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
+from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
 from linfit.views.analysis.theory import compute_stable_rates
 from linfit.views.charts.chart import Chart, ChartAxis, Mark, join_notes, merge_equal_series
 from linfit.views.charts.sweeps.captions import (
+    describe_drawn_floor,
     describe_drawn_methods,
     describe_drawn_problem,
     describe_lost_fits,
@@ -71,7 +72,7 @@ def plot_learning_rate(swept: SweepData, comparison: Comparison) -> Chart | None
         describe_drawn_methods(comparison, looks) if swept.groups.by_choice else "",
         describe_drawn_problem(comparison),
         f"above: {describe_lost_fits(swept, shown)} (filled: half or more)" if strip else "",
-        describe_floor(swept.excess[shown], swept.floors[shown]),
+        describe_drawn_floor(swept, comparison, shown),
     )
     ticks = tuple(different.tolist()) if len(different) <= MOST_KEY_TICKS else ()
     return Chart(

@@ -13,7 +13,7 @@ from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import is_summed_loss
 from linfit.views.analysis.comparison import MEASURES, Comparison
-from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
+from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
 from linfit.views.charts.chart import (
     Chart,
@@ -25,6 +25,7 @@ from linfit.views.charts.chart import (
 )
 from linfit.views.charts.drawing.looks import choose_faint_color
 from linfit.views.charts.sweeps.captions import (
+    describe_drawn_floor,
     describe_drawn_methods,
     describe_drawn_problem,
     describe_lost_fits,
@@ -110,7 +111,7 @@ def plot_over_key(swept: SweepData, comparison: Comparison, key: str) -> Chart |
         describe_drawn_methods(comparison, looks) if swept.groups.by_choice else "",
         of_problem,
         f"above: {describe_lost_fits(swept, shown)} (filled: half or more)" if strip else "",
-        describe_floor(swept.excess[shown], swept.floors[shown]) if is_excess else "",
+        describe_drawn_floor(swept, comparison, shown) if is_excess else "",
     )
     drawn = " and ".join(loss.label for loss in losses)
     return Chart(
