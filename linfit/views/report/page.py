@@ -152,7 +152,7 @@ def describe_best_fits(swept: SweepData, comparison: Comparison) -> list[str]:
     bests = find_best_fits(swept).items()
     lines = [_describe_fit(swept, comparison, index, problem) for problem, index in bests]
     lines = shorten_lines(lines)
-    if swept.best is None or swept.compared_by == comparison.measure:
+    if swept.best is None or swept.compared_by in (None, comparison.measure):
         return lines
     name = swept.results.iloc[swept.best]["name"]
     value = format_rounded(swept.compared_values[swept.best])

@@ -185,6 +185,14 @@ def test_the_label_of_a_grid_takes_the_place_of_its_settings(
     assert groups.settings[::2] == ["slow", "fast lr=0.002", "fast lr=0.003", ""]
 
 
+def test_the_labels_of_a_pair_name_methods(swept_of: Callable[..., SweepData]) -> None:
+    values = "[[sgd,0.001],[adam,0.1]]"
+    pair = f"{{keys: [optimizer,optimizer.lr], values: {values}, labels: [plain, 'Ädam']}}"
+    swept = swept_of(f"hydra.sweeper.pairs=[{pair}]", "seed=0,1")
+    assert swept.results["name"].tolist()[::2] == ["plain seed=0", "Ädam seed=0"]
+    assert {entry.name for entry in compare_methods(swept).entries} == {"plain", "Ädam"}
+
+
 def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are_reported(
     usual: SweepData,
 ) -> None:
