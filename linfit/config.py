@@ -12,8 +12,12 @@ from pydantic import Field, ValidationError, model_validator
 
 import linfit.method.accelerated
 import linfit.method.closed_form
+import linfit.method.coordinate_descent
 import linfit.method.gram
+import linfit.method.proximal
 import linfit.problem.datasets.arrays
+import linfit.problem.datasets.bundled
+import linfit.problem.datasets.drawn
 import linfit.problem.datasets.files  # noqa: F401  these join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed
 from linfit.conventions import exclude_from_fingerprint
@@ -27,8 +31,10 @@ from linfit.method.schedules import Constant, Schedule
 from linfit.problem.datasets.file_digest import hash_file
 from linfit.problem.datasets.prepare import apply_weights, load_problem
 from linfit.problem.datasets.synthetic import Dataset, Parabola
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Features, Raw
 from linfit.problem.losses import SSE, Loss
+from linfit.problem.objectives import ObjectiveName, check_objective
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.split import Split
@@ -102,18 +108,32 @@ class FitConfig(Frozen):
     record: Record = Record()
     stop: Stop = Stop()
     pictures: bool = True
-    objective: Literal["auto", "loss", "excess_loss", "validation_loss"] = "auto"
+    objective: ObjectiveName = "auto"
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
-        self.init.check_shape(*self.shape())
+        self._check_init()
         self.device.check_dtype(self.dtype)
         self.optimizer.check_loss(self.loss)
         self._check_combination()
         return self
 
+    def _check_init(self) -> None:
+        """Raise ValueError if the initial weights have another shape, where it is known."""
+        try:
+            self.init.check_shape(*self.shape())
+        except ValueError:
+            # How many features a column of text has, and how many classes a target, is known
+            # once they are read.
+            if not (self.loss.target_kind == "classes" or self.dataset.has_text()):
+                raise
+
     def shape(self) -> tuple[int, int]:
-        """Return (p, q), the numbers of features and targets, without loading the data."""
+        """Return (p, q), the numbers of features and targets, without loading the data.
+
+        Of data that have text (`dataset.has_text`), each such column counts once, and so does a
+        target that has classes.
+        """
         c, q = self.dataset.shape()
         return self.features.num_features(c), q
 
@@ -127,7 +147,7 @@ class FitConfig(Frozen):
             if self.gradient.uses_summary:
                 problem = summarize(*parts, self.dtype)
             else:
-                problem = load_problem(*parts)
+                problem = encode_targets(load_problem(*parts), self.loss.target_kind)
         return apply_weights(problem, self.loss, self.mean_over != "samples")
 
     def has_weighted_mean(self) -> bool:
@@ -139,12 +159,20 @@ class FitConfig(Frozen):
         return self.features.intercept and self.penalty.squared() > 0
 
     def shrinkage(self) -> Shrinkage:
-        """Return the strength of the penalty, and if an intercept is exempt from it."""
-        strength = self.penalty.squared()
+        """Return the strengths of the penalty, and if an intercept is exempt from it."""
         exempt = self.features.intercept and not self.penalty.shrinks_intercept()
-        if strength:
-            return Shrinkage(strength, exempt)
-        return Shrinkage()
+        found = Shrinkage(self.penalty.squared(), exempt, self.penalty.absolute())
+        return Shrinkage() if found.is_nothing else found
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on the combination of choices that the user should read."""
+        if self.penalty.absolute() and not self.optimizer.handles_l1:
+            return (
+                f"optimizer {self.optimizer.name} descends by a subgradient of "
+                f"penalty {self.penalty.name}, and reaches no weight of exactly 0: "
+                "optimizer=fista does",
+            )
+        return ()
 
     def _check_combination(self) -> None:
         """Raise ValueError if two choices do not go together."""
@@ -155,15 +183,25 @@ class FitConfig(Frozen):
                 f"optimizer {self.optimizer.name} has no lr to schedule: "
                 "choose schedule=none, or another optimizer"
             )
+        self.loss.check_penalty(self.penalty)
         self.gradient.check_loss(self.loss)
+        if self.penalty.absolute():
+            self._check_l1()
         if self.gradient.in_float64:
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
         if self.stop.gradient_norm is not None:
             self.device.check_part("stop.gradient_norm", "stop.excess_loss")
-        if self.objective == "validation_loss" and not self.split.validation:
+        summarizes = self.gradient.uses_summary
+        holds_out = self.split.validation > 0
+        check_objective(self.objective, self.loss, self.penalty, summarizes, holds_out)
+
+    def _check_l1(self) -> None:
+        """Raise ValueError if a part needs a smooth penalty."""
+        self.optimizer.check_l1(self.penalty.name)
+        if self.stop.gradient_norm is not None:
             raise ValueError(
-                "objective validation_loss needs samples that are held out: "
-                "add split.validation=0.2, or choose objective=loss or objective=excess_loss"
+                f"stop.gradient_norm needs a gradient, which penalty {self.penalty.name} has not "
+                "where a weight is 0: choose stop.excess_loss"
             )
 
     def _check_batches(self) -> None:

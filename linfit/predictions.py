@@ -28,10 +28,13 @@ from linfit.problem.datasets.readers.tables import (
     read_csv_rows,
     read_parquet_rows,
 )
+from linfit.problem.datasets.readers.text_codes import TextCodes
 from linfit.problem.datasets.tabular_file import TabularFile
+from linfit.problem.linfit_model_1 import LinearPredictor
 from linfit.problem.types import Array, Mask
 from linfit.publication import create_policy
 from linfit.system.atomic_files import write_atomically
+from linfit.system.host import quote_word, quote_words
 from linfit.tracking.model import TrainedFit
 from linfit.tracking.read.reader import RunReader, StoredRun
 from linfit.tracking.read.trained import read_trained
@@ -57,9 +60,23 @@ class Predictions:
     """`prediction`, or `prediction/NAME` of each target; `held_out` for the run's own data."""
     num_missing: int
     """Rows with a missing cell, whose prediction is NaN."""
+    best_of: str = ""
+    """The sweep whose best fit predicted; empty if a run was named."""
+    fit_name: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+
+def explain_missing_arguments(given: str | None) -> str:
+    """Return what to type after `linfit predict` where RUN or FILE is missing."""
+    if given is None:
+        return (
+            "RUN and FILE are missing: linfit predict RUN FILE, as in linfit predict last new.csv"
+        )
+    if Path(given).suffix.lower() in READABLE or Path(given).exists():
+        return f"RUN is missing: say which run, {quote_words(['linfit', 'predict', 'last', given])}"
+    return f"FILE is missing: say which file, linfit predict {quote_word(given)} FILE"
 
 
 @isolate_from_caller
@@ -77,65 +94,83 @@ def predict_file(
     fit. LinfitError where the fit did not finish, or the file lacks a column or has a cell that is
     no number.
     """
-    record = find_fit(RunReader(resolve_store(uri)), reference)
+    named = RunReader(resolve_store(uri)).find_run(reference)
+    record = find_fit(named)
     config, trained = read_trained(record, create_policy(data, trust))
     path = Path(file)
-    cells = _read_cells(path, trained.columns, config)
+    cells = _read_cells(path, trained, config)
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            predicted = trained.create_predictor().predict(cells)
+        columns = _predict_cells(trained, cells)
     except (ValueError, MemoryError) as error:  # of weights that are not as linfit writes them
         why = shorten(str(error))
         raise LinfitError(f"run {record.run_id} cannot predict {file}: {why}") from error
-    columns = dict(zip(name_predictions(trained), predicted.T, strict=True))
     fingerprint = record.tags.get(mlflow_names.FINGERPRINT)
     held_out = find_held_out_rows(config, fingerprint, path, len(cells))
     if held_out is not None:
         columns[HELD_OUT] = held_out
-    return Predictions(record.run_id, columns, int(np.isnan(cells).any(axis=1).sum()))
+    num_missing = int(np.isnan(cells).any(axis=1).sum())
+    best_of = "" if record is named else named.run_id
+    return Predictions(record.run_id, columns, num_missing, best_of, record.name)
 
 
-def find_fit(reader: RunReader, reference: str) -> StoredRun:
-    """Return the fit that `reference` names: a run, or of a sweep its best."""
-    record = reader.find_run(reference)
+def find_fit(record: StoredRun) -> StoredRun:
+    """Return the run itself, or of a sweep its best fit."""
     if record.kind != mlflow_names.SWEEP:
         return record
     from linfit.views.results import load
 
+    reader = record.reader
     best = load(record.run_id, reader.store.uri).best
     return reader.find_run(str(best["run_id"]))
 
 
-def name_predictions(trained: TrainedFit) -> list[str]:
+def _predict_cells(trained: TrainedFit, cells: Array) -> dict[str, NDArray[Any]]:
+    """Return the predictions `[n]` for columns `[n, c]`, whose texts are indices of levels."""
+    predictor = trained.create_predictor()
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(predictor, LinearPredictor):
+            predicted = predictor.predict(cells)
+            return dict(zip(name_predictions(trained.targets), predicted.T, strict=True))
+        found = predictor.answer(cells)
+    return dict(zip(name_predictions(tuple(found)), found.values(), strict=True))
+
+
+def name_predictions(targets: tuple[str, ...]) -> list[str]:
     """Return the column of each target's predictions."""
-    if len(trained.targets) == 1:
+    if len(targets) == 1:
         return [PREDICTION]
-    return [f"{PREDICTION}/{target}" for target in trained.targets]
+    return [f"{PREDICTION}/{target}" for target in targets]
 
 
 # ---- the file ----
 
 
-def _read_cells(file: Path, columns: tuple[str, ...], config: FitConfig) -> Array:
-    """Return the columns `[n, c]` of a file, NaN where a cell is missing."""
+def _read_cells(file: Path, trained: TrainedFit, config: FitConfig) -> Array:
+    """Return the columns `[n, c]` of a file, NaN where a cell is missing.
+
+    Texts are indices of the levels that the fit knows.
+    """
     ending = _find_ending(file)
     if ending not in READABLE:
         raise ConfigError(f"{str(file)!r} is of no kind that is read: {', '.join(READABLE)} are")
     with _convert_reader_errors(file, _find_format(ending, config)):
-        blocks = [block for block, _ in _read_rows(file, ending, columns, config)]
+        columns = trained.columns
+        texts = TextCodes(trained.categories.levels)
+        blocks = [block for block, _ in _read_rows(file, ending, columns, config, texts)]
         if not blocks or not sum(map(len, blocks)):
             raise ValueError(f"{file} has no rows")
-        return np.concatenate(blocks).astype(np.float64, copy=False)
+        cells = np.concatenate(blocks).astype(np.float64, copy=False)
+        return trained.categories.recode(columns, cells, texts.levels, str(file))
 
 
 def _read_rows(
-    file: Path, ending: str, columns: tuple[str, ...], config: FitConfig
+    file: Path, ending: str, columns: tuple[str, ...], config: FitConfig, texts: TextCodes
 ) -> Iterator[RowBlock]:
     if ending == ".parquet":
-        return read_parquet_rows(file, columns, str(file))
+        return read_parquet_rows(file, columns, str(file), texts)
     if ending in (".npy", ".npz"):
         return read_numpy_rows(file, _name_array_columns(file, ending, columns), str(file))
-    return read_csv_rows(file, columns, str(file), drop=True, form=_find_format(ending, config))
+    return read_csv_rows(file, columns, str(file), True, _find_format(ending, config), texts)
 
 
 def _find_ending(file: Path) -> str:
@@ -213,7 +248,8 @@ def find_held_out_rows(
 def _is_complete(dataset: TabularFile) -> Mask:
     """Return a mask of the rows without a missing cell."""
     weight = () if dataset.weight is None else (dataset.weight,)
-    rows = dataset.read_rows((*dataset.features, *dataset.target, *weight))
+    texts = TextCodes((*dataset.features, *dataset.target))
+    rows = dataset.read_cells((*dataset.features, *dataset.target, *weight), texts)
     return np.concatenate([~np.isnan(block).any(axis=1) for block, _ in rows])
 
 
@@ -255,6 +291,8 @@ def _write_csv(predictions: Predictions, file: IO[str]) -> None:
 
 def _format_cells(column: NDArray[Any]) -> list[str]:
     """Return the shortest text that reads back as the same numbers; NaN is an empty cell."""
+    if column.dtype == object:
+        return ["" if cell is None else str(cell) for cell in column]
     if column.dtype == bool:
         text = np.where(column, "true", "false")
     else:

@@ -212,15 +212,17 @@ def publish_model(
     """
     from linfit.tracking.read.reader import RunReader
     from linfit.tracking.read.trained import find_logged_model
-    from linfit.tracking.store.store import resolve_store
+    from linfit.tracking.store.store import lock_store, resolve_store
 
     store = resolve_store(uri, artifacts)
     record = RunReader(store).find_run(reference)
     is_new = False
     found = find_logged_model(record)
     if found is None:
-        _log_model(record, create_policy(data, trust))
-        is_new = True
+        with lock_store(store):
+            is_new = find_logged_model(record) is None  # another command may have logged it since
+            if is_new:
+                _log_model(record, create_policy(data, trust))
         found = find_logged_model(record)
         assert found is not None
     return PublishedModel(record.run_id, found.model_id, found.artifact_location, is_new)

@@ -137,13 +137,15 @@ class LossLines:
 
 @dataclass(frozen=True)
 class PenaltyLines:
-    """Terms: `value` adds to the loss, `slope` to its gradient.
+    """Terms: `value` adds to the loss, `slope` and `corner` to its gradient.
 
-    `slope` has the parameter's layout. Both are empty without a penalty.
+    They have the parameter's layout, and are empty where there is none. `corner` is a subgradient
+    of ‖W‖₁, which optimizers that step by its proximal operator leave out.
     """
 
     value: str = ""
     slope: str = ""
+    corner: str = ""
 
 
 @dataclass(frozen=True)

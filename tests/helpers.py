@@ -28,7 +28,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
-from linfit.problem.datasets.arrays import arrays
+from linfit.problem.datasets.arrays import Arrays, arrays
 from linfit.problem.problem import Problem
 
 Settings = Mapping[str, Any]
@@ -72,12 +72,13 @@ class DatasetRow(Row):
     """A dataset.
 
     `shapes` are (n, p, q) of the plain dataset and of each variation; `draws`: it draws from a
-    stream; `truth`: its true weights are known.
+    stream; `truth`: its true weights are known; `noisy`: its targets are XW and normal noise.
     """
 
     shapes: Sequence[tuple[int, int, int]] = ()
     draws: bool = True
     truth: bool = True
+    noisy: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,21 @@ class LossRow(Row):
             "count": lambda: stream.poisson(1.5, (n, q)),
         }
         return drawn[self.kind]().astype(dtype)
+
+    def dataset(self, n: int, p: int, q: int, weight: Any = None) -> Arrays:
+        """Return arrays with targets of this kind as a user has them: a class is a number."""
+        y = self.targets(n, q)
+        if self.kind == "classes":
+            y = y.argmax(axis=1)
+        X = np.random.default_rng(6).standard_normal((n, p))
+        return arrays(X, y, weight=weight)
+
+
+@dataclass(frozen=True)
+class PenaltyRow(Row):
+    """`quadratic`: squares of weights alone, so that squared errors keep a quadratic objective."""
+
+    quadratic: bool = True
 
 
 @dataclass(frozen=True)
@@ -163,6 +179,11 @@ class OptimizerRow(Row):
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
+    - `names_torch`: a plain program names torch.optim, though the class is linfit's own
+    - `batches`: it takes gradients of a few samples at a time
+    - `corners`: it goes with ‖W‖₁ in the penalty, by a subgradient or its proximal operator
+    - `separable`: each target moves as it would alone
+    - `longer`: lines by which its plain program may be longer than others
     """
 
     torch: str | None = None
@@ -172,6 +193,15 @@ class OptimizerRow(Row):
     knowing: bool = False
     bounded: bool = False
     descends: bool = True
+    names_torch: bool = False
+    batches: bool = True
+    corners: bool = True
+    separable: bool = True
+    longer: int = 0
+
+    def takes(self, penalty: PenaltyRow) -> bool:
+        """Return True if the optimizer, with its constants left to theory, takes the penalty."""
+        return penalty.quadratic or (self.corners and not self.knowing)
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -264,7 +294,7 @@ DATASETS = (
             {"missing": "drop"},
             {"path": str(DATA / "article.csv"), "separator": ";"},
             {"path": str(DATA / "article_comma.csv"), "separator": ";", "decimal": ","},
-            {"encoding": "iso8859-1"},
+            {"encoding": "latin-1"},
         ),
         shapes=((30, 2, 1), (30, 1, 1), (30, 2, 2), *((30, 2, 1),) * 5),
         draws=False,
@@ -303,18 +333,49 @@ DATASETS = (
     DatasetRow(
         "arrays",
         needed=ARRAYS.model_dump(include={"digest", "features", "target"}, mode="json"),
-        variations=({"weight": "weight"},),
-        shapes=((12, 2, 1), (12, 2, 1)),
+        variations=({"weight": "weight"}, {"levels": [["one", ["no", "yes"]]]}),
+        shapes=((12, 2, 1), (12, 2, 1), (12, 2, 1)),
         draws=False,
         truth=False,
     ),
     DatasetRow(
         "sklearn",
         needed={"set": "diabetes"},
-        variations=({"set": "linnerud"},),
-        shapes=((442, 10, 1), (20, 3, 3)),
+        variations=({"set": "linnerud"}, {"set": "breast_cancer"}),
+        shapes=((442, 10, 1), (20, 3, 3), (569, 30, 1)),
         draws=False,
         truth=False,
+    ),
+    DatasetRow(
+        "classes",
+        variations=(
+            {"n": 9, "classes": 4},
+            {"p": 1},
+            {"separation": 0.5},
+            {"label_noise": 0.0},
+            {"seed": 11},
+        ),
+        shapes=((200, 2, 1), (9, 2, 1), (200, 1, 1), *((200, 2, 1),) * 3),
+        truth=False,
+        noisy=False,
+    ),
+    DatasetRow(
+        "counts",
+        variations=({"n": 7}, {"p": 2, "q": 3}, {"spread": 0.0}, {"seed": 11}),
+        shapes=((200, 3, 1), (7, 3, 1), (200, 2, 3), (200, 3, 1), (200, 3, 1)),
+        noisy=False,
+    ),
+    DatasetRow(
+        "sparse_linear",
+        variations=(
+            {"n": 20},
+            {"p": 8},
+            {"q": 2},
+            {"nonzero": 0},
+            {"noise": 0.0},
+            {"seed": 11},
+        ),
+        shapes=((100, 50, 1), (20, 50, 1), (100, 8, 1), (100, 50, 2), *((100, 50, 1),) * 3),
     ),
 )
 #: Problems that differ in their numbers, with their (n, p, q): what all tests of fits iterate over.
@@ -387,7 +448,16 @@ OTHER_LOSSES = (
 )
 ALL_LOSSES = (*LOSSES, *OTHER_LOSSES)
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
-PENALTIES = (Row("none"), Row("ridge", variations=({"strength": 0.25}, {"intercept": True})))
+PENALTIES = (
+    PenaltyRow("none"),
+    PenaltyRow("ridge", variations=({"strength": 0.25}, {"intercept": True})),
+    PenaltyRow("lasso", variations=({"strength": 0.25}, {"intercept": True}), quadratic=False),
+    PenaltyRow(
+        "elastic_net",
+        variations=({"strength": 0.25}, {"l1_ratio": 0.25}, {"intercept": True}),
+        quadratic=False,
+    ),
+)
 GRADIENTS = (
     GradientRow("manual"),
     GradientRow("autograd"),
@@ -488,6 +558,20 @@ OPTIMIZERS = (
         lr=0.5,
     ),
     OptimizerRow(
+        "lbfgs",
+        variations=(
+            {"lr": 0.5},
+            {"history_size": 3},
+            {"tolerance_grad": 1e-3},
+            {"tolerance_change": 1e-4},
+        ),
+        lr=1.0,
+        corners=False,
+        separable=False,
+        names_torch=True,
+        batches=False,
+    ),
+    OptimizerRow(
         "nadam",
         variations=(
             {"lr": 0.1},
@@ -564,8 +648,64 @@ OPTIMIZERS = (
         contracting=False,
         lr=0.05,
     ),
+    OptimizerRow(
+        "lion",
+        variations=({"lr": 0.1}, {"betas": [0.8, 0.95]}, {"weight_decay": 0.1}),
+        contracting=False,
+        lr=1e-3,
+    ),
+    OptimizerRow(
+        "schedule_free_sgd",
+        variations=(
+            {"lr": 2e-3},
+            {"momentum": 0.5},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        bounded=True,
+        longer=5,
+    ),
+    OptimizerRow(
+        "schedule_free_adamw",
+        variations=(
+            {"lr": 0.1},
+            {"betas": [0.8, 0.95]},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 1.0},
+            {"warmup_steps": 7, "weight_lr_power": 1.0},
+        ),
+        lr=0.05,
+        longer=7,
+    ),
+    OptimizerRow(
+        "prodigy",
+        variations=(
+            {"lr": 0.5},
+            {"betas": [0.8, 0.95]},
+            {"beta3": 0.9},
+            {"eps": 1e-3},
+            {"weight_decay": 0.1},
+            {"weight_decay": 0.1, "decouple": False},
+            {"use_bias_correction": True},
+            {"lr": 0.5, "safeguard_warmup": True},
+            {"d0": 1e-3},
+            {"d_coef": 0.5},
+            {"growth_rate": 1.5},
+        ),
+        contracting=False,
+        lr=1.0,
+        amplifies=10.0,
+        separable=False,
+        longer=8,
+    ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
+    OptimizerRow("proximal_gradient", variations=({"lr": 2e-3},), bounded=True),
+    OptimizerRow("fista", variations=({"lr": 2e-3}, {"restart": "none"}), bounded=True, longer=3),
     OptimizerRow(
         "conjugate_gradient",
         variations=({"preconditioner": "jacobi"},),
@@ -573,6 +713,7 @@ OPTIMIZERS = (
         amplifies=10.0,
         knowing=True,
     ),
+    OptimizerRow("coordinate_descent", lr=None, knowing=True, longer=7),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (
@@ -627,6 +768,15 @@ def rows() -> list[tuple[str, Row]]:
 def settings() -> list[tuple[str, dict[str, Any]]]:
     """Every group with every setting of every component."""
     return [(group, given) for group, row in rows() for given in row.settings()]
+
+
+def beside(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a component needs beside itself: targets that a loss takes."""
+    row = next((row for row in TABLES[group] if row.name == given["name"]), None)
+    if isinstance(row, LossRow) and row.kind != "number":
+        columns = {"features": ["a", "b"], "target": row.kind}
+        return {"dataset": {"name": "csv", "path": str(DATA / "kinds.csv"), **columns}}
+    return {}
 
 
 def cover_pairs(

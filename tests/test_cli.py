@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from linfit.tracking.schema import mlflow_names
-from tests.helpers import started
+from tests.helpers import TABLES, started
 
 Linfit = Callable[..., Any]
 
@@ -203,7 +203,7 @@ def test_a_failing_single_run_is_failed(
         ("run optimizer.lr=a", "optimizer.lr: got 'a', input should be a valid number"),
         ("run optimizer.lrr=1", "no key 'lrr': did you mean 'lr'?"),
         ("run optimizer=adm", "no optimizer 'adm': did you mean 'adam'?"),
-        ("run optimizer=null", "optimizer=null chooses no optimizer: there are adagrad"),
+        ("run optimizer=null", "optimizer=null chooses no optimizer: there are adadelta"),
         (
             "run artcle/linear_adam",
             "no experiment 'artcle/linear_adam': did you mean 'article/linear_adam'?",
@@ -247,7 +247,7 @@ def test_a_failing_single_run_is_failed(
         ),
         (
             "run -m tracking.uri=http://h?a=1",
-            "cannot be read (mismatched input '=' expecting <EOF>): text with special characters",
+            "cannot be read: = stands in the value too; text with special characters",
         ),
         ("run tracking.runs=bset:3", "tracking.runs: got 'bset:3', there are all and best:K"),
         ("ui --uri foo://x", "'foo://x' is no MLflow store"),
@@ -398,9 +398,11 @@ def test_completion_offers_experiments_groups_options_and_keys(bare: Path) -> No
     assert suggest_completions(["seed=1", "optimizer=sgd"], "optimizer.mom") == [
         "optimizer.momentum="
     ]
-    assert suggest_completions(["article/linear_adam"], "optimizer=ad") == [
+    assert suggest_completions(["article/linear_adam"], "optimizer=ada") == [
+        "optimizer=adadelta",
         "optimizer=adagrad",
         "optimizer=adam",
+        "optimizer=adamax",
         "optimizer=adamw",
     ]
     assert "optimizer.betas." in suggest_completions(["article/linear_adam"], "optimizer.be")
@@ -477,9 +479,9 @@ def test_bash_completes_behind_the_script_that_it_sourced() -> None:
     )
     registered, overrides, datasets, components = done.stdout.splitlines()
     assert registered.endswith("-F _linfit_completion linfit")
-    assert overrides == "adagrad adam adamw"
-    assert datasets == "arrays csv npy parabola parquet polynomial random_linear sklearn"
-    assert components == "optimizer/adagrad optimizer/adam optimizer/adamw"
+    assert overrides == "adadelta adagrad adam adamax adamw"
+    assert datasets.split() == sorted(row.name for row in TABLES["dataset"])
+    assert components == " ".join(f"optimizer/{name}" for name in overrides.split())
     assert done.stderr == ""
 
 
@@ -670,6 +672,27 @@ def test_interrupted_at_the_pictures_all_is_finished(
     assert {run.info.status for run in runs(client)} == {"FINISHED"}
     assert linfit(*done.err.strip().rpartition(": linfit ")[2].split()).code == 0
     assert f": linfit {command} " in done.err
+    pages = [*workdir.rglob(mlflow_names.REPORT)]
+    folders = [*workdir.glob("outputs/sweeps/*")]
+    assert [page.parent for page in pages] == folders
+
+
+def test_interrupted_at_the_end_of_a_sweep_all_fits_are_kept(
+    workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
+) -> None:
+    from linfit.tracking.tables.parts import SweepParts
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SweepParts, "merge", interrupted)
+        done = linfit("run", "-m", "seed=0,1", "steps=3")
+    assert done.code == 130
+    assert "; all 2 fits are kept, run " in done.err
+    command = done.err.strip().rpartition(": linfit ")[2]
+    assert linfit(*command.split()).code == 0
+    assert {run.info.status for run in runs(client)} == {"FINISHED"}
 
 
 def test_a_store_that_fails_in_the_middle_is_one_line_and_what_it_has_is_whole(

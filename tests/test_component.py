@@ -165,19 +165,19 @@ def test_python_builds_a_component_with_keywords() -> None:
 def test_a_subclass_is_a_choice_from_the_moment_it_is_defined() -> None:
     with scratch_registry():
 
-        class Lion(ManualSGD):
+        class Tiger(ManualSGD):
             """A plug-in."""
 
-            name: Literal["lion"] = "lion"  # type: ignore[assignment]
+            name: Literal["tiger"] = "tiger"  # type: ignore[assignment]
             boldness: float = 2.0
 
-        assert Optimizer.choices["lion"] is Lion
+        assert Optimizer.choices["tiger"] is Tiger
         assert Optimizer.choices["manual_sgd"] is ManualSGD
-        assert "lion" in Optimizer.list_names()
-        chosen = config(optimizer={"name": "lion", "boldness": 3})
-        assert isinstance(chosen.optimizer, Lion)
+        assert "tiger" in Optimizer.list_names()
+        chosen = config(optimizer={"name": "tiger", "boldness": 3})
+        assert isinstance(chosen.optimizer, Tiger)
         assert chosen.as_dict()["optimizer"] == {
-            "name": "lion",
+            "name": "tiger",
             "lr": 1e-3,
             "average": False,
             "boldness": 3.0,
@@ -185,10 +185,10 @@ def test_a_subclass_is_a_choice_from_the_moment_it_is_defined() -> None:
         assert FitConfig.model_validate(chosen.as_dict()) == chosen
         assert (
             chosen.fingerprint()
-            != config(optimizer="lion").fingerprint()
+            != config(optimizer="tiger").fingerprint()
             != config(optimizer="manual_sgd").fingerprint()
         )
-    assert "lion" not in Optimizer.choices
+    assert "tiger" not in Optimizer.choices
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
@@ -239,14 +239,14 @@ def test_a_direct_subclass_of_component_is_a_group_of_its_own() -> None:
     class Regularizer(Component):
         """A group."""
 
-    class Lasso(Regularizer):
+    class MaxNorm(Regularizer):
         """A choice of it."""
 
-        name: Literal["lasso"] = "lasso"
+        name: Literal["max_norm"] = "max_norm"
 
     assert Regularizer.group == "regularizer"
-    assert Regularizer.choices == {"lasso": Lasso}
-    assert all("lasso" not in base.choices for base in GROUPS.values())
+    assert Regularizer.choices == {"max_norm": MaxNorm}
+    assert all("max_norm" not in base.choices for base in GROUPS.values())
 
 
 # ---- rules of a class ----

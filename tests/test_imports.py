@@ -75,7 +75,7 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 HOMES = {
     "hydra": ("linfit/sweeps/", "linfit/cli/", "hydra_plugins/"),
     "omegaconf": ("linfit/sweeps/", "linfit/cli/", "hydra_plugins/"),
-    # linfit_model_1 runs inside MLflow, in stored models
+    # these run inside MLflow, in stored models
     "mlflow": (
         "linfit/tracking/",
         "linfit/views/ui/guarded_process.py",

@@ -15,7 +15,7 @@ ROOT = Path(linfit.__file__).parents[1]
 #: Names that are defined in several modules, with the reason.
 SHARED = {
     "main": "the program's entry in `__main__`, and the command line that it runs",
-    "Array": "linfit_model_1 stands alone: every stored model has a copy of it",
+    "Array": "linfit_model_1 and _2 stand alone: stored models have copies of them",
 }
 
 

@@ -89,7 +89,7 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
 }
 SQUARED = "1e+160 is too large to be squared in float64: scale the data"
 COLUMNS: dict[str, tuple[list[Any], str]] = {
-    "text": (["u", "v"], "data.parquet, column 'b' is of type string: numbers are needed"),
+    "bytes": ([b"u", b"v"], "data.parquet, column 'b' is of type binary: numbers are needed"),
     "missing": ([1.0, None], f"data.parquet, row 1 (counted from 0), column 'b': {ABSENT}"),
     "nan": ([NAN, 1.0], f"data.parquet, row 0 (counted from 0), column 'b': {ABSENT}"),
     "infinity": (

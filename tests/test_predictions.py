@@ -17,6 +17,8 @@ from pyarrow import parquet
 
 import linfit as lf
 from linfit.errors import LinfitError
+from linfit.publication import publish_model
+from linfit.tracking.read import trained
 from linfit.tracking.schema.short_names import name_model
 from linfit.views.results import Results
 from tests.conftest import Ran
@@ -78,7 +80,7 @@ def test_a_fit_of_a_sweep_becomes_a_model_once(
 
     again = linfit("model", row["run_id"])
     assert again.out.split() == [uri]
-    assert "was there already, in " in again.err
+    assert f"the model of run {row['run_id']} is in " in again.err
 
     forbid_pickles(monkeypatch)
     expected = lf.fit(results.swept.load_config(0))
@@ -94,10 +96,29 @@ def test_a_fit_of_a_sweep_becomes_a_model_once(
     assert results.held_out(row).tolist() == expected.held_out.tolist()
 
 
+def test_a_model_that_another_command_logs_meanwhile_is_the_only_one(
+    linfit: Linfit, data: Path, client: Any, monkeypatch: Any
+) -> None:
+    run_id = swept(linfit, "seed=0,1").table["run_id"][0]
+    find = trained.find_logged_model
+    others: list[Any] = []
+
+    def find_late(record: Any) -> Any:
+        found = find(record)
+        if not others:
+            others.append(None)
+            others[0] = publish_model(run_id)
+        return found
+
+    monkeypatch.setattr(trained, "find_logged_model", find_late)
+    made = publish_model(run_id)
+    assert (made.uri, made.is_new, others[0].is_new) == (others[0].uri, False, True)
+
+
 def test_single_runs_and_sweeps_keep_the_model_that_they_have(linfit: Linfit, data: Path) -> None:
     assert linfit("run", *DATA, *QUICK).code == 0
     single = linfit("model", "last")
-    assert "was there already" in single.err
+    assert " is in " in single.err
     swept(linfit, "seed=0,1")
     best = linfit("model", "last", "--json")
     assert '"new": false' in best.out
@@ -132,7 +153,9 @@ def test_a_file_of_any_kind_is_predicted(ending: str, linfit: Linfit, data: Path
     else:
         FRAME.to_csv(file, index=False, sep="\t" if ending == "tsv" else ",")
     done = linfit("predict", "last", file)
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    said = f"linfit: predicted by {best['name']}, run {best['run_id']}, the best fit of sweep "
+    assert done.err == f"{said}{results.run_id}\n"
     found = np.array([row["prediction"] for row in rows_of(done.out)], np.float32)
     expected = results.model(best).predict(columns.to_numpy())[:, 0]
     assert found.tolist() == expected.tolist(), "with all bits"
@@ -196,6 +219,15 @@ def test_what_cannot_be_predicted_is_told_in_one_line(linfit: Linfit, data: Path
         assert (found.code, found.out, found.err.count("\n")) == (2, "", 1), arguments
         assert said in found.err
         assert {*Path().rglob("*")} == before
+    for alone, said in (
+        ([], "RUN and FILE are missing: linfit predict RUN FILE"),
+        (["w.csv"], "RUN is missing: say which run, linfit predict last w.csv"),
+        (["gone.npy"], "RUN is missing: say which run, linfit predict last gone.npy"),
+        (["last"], "FILE is missing: say which file, linfit predict last FILE"),
+    ):
+        found = linfit("predict", *alone)
+        assert (found.code, found.out, found.err.count("\n")) == (2, "", 1), alone
+        assert said in found.err
     np.save("w.npy", np.zeros((4, 3)))
     found = linfit("predict", "last", "w.npy")
     assert "w.npy has 3 columns, and the fit takes 2: mass, length" in found.err

@@ -27,7 +27,7 @@ ANSWERS = {
     "momentum=0.9": "optimizer.momentum goes with optimizer=heavy_ball or nesterov or rmsprop or",
     "optimizer.beta1=0.9": "did you mean 'betas'?",
     "weight_decay=0.1": "did you mean 'optimizer.weight_decay'?",
-    "penalty.alpha=0.1": "penalty.strength goes with penalty=ridge",
+    "penalty.alpha=0.1": "penalty.strength goes with penalty=elastic_net or lasso or ridge",
     "alpha=0.1": "did you mean 'penalty.strength'?",
     "noise=0.1": "did you mean 'dataset.noise'?",
     "degree=3": "features.degree goes with features=polynomial",
@@ -35,7 +35,7 @@ ANSWERS = {
     "loss=l2": "did you mean 'mse'?",
     "penalty=l2": "did you mean 'ridge'?",
     "features=standardize": "did you mean 'features.scaling=standardize'? there are fourier",
-    "optimizer=lion": "; a plug-in's needs its module in plugins and conf/optimizer/lion.yaml",
+    "optimizer=tiger": "; a plug-in's needs its module in plugins and conf/optimizer/tiger.yaml",
     "steps=1e4": "steps: got 10000.0, input should be a valid integer: write 10000",
     "split.validation=25": "less than 1: it is a share of the samples, no count and no percentage",
 }

@@ -141,8 +141,8 @@ def model_command(reference: str, as_json: bool, **options: Any) -> None:
 
 
 @click.command("predict")
-@click.argument("reference", metavar="RUN")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("reference", metavar="RUN", required=False)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path), required=False)
 @uri_option
 @click.option(
     "--out",
@@ -151,17 +151,31 @@ def model_command(reference: str, as_json: bool, **options: Any) -> None:
 )
 @data_option
 @trust_option
-def predict_command(reference: str, file: Path, out: Path | None, **options: Any) -> None:
+def predict_command(
+    reference: str | None, file: Path | None, out: Path | None, **options: Any
+) -> None:
     """Predict the rows of a CSV, Parquet or numpy file with a run, of a sweep with its best fit.
 
     FILE has the columns of the run's data, by name, but for the target. The column `held_out` says
     which rows the fit has not seen, where FILE is the very data of the run.
     """
-    from linfit.predictions import predict_file, require_writable, write_predictions
+    from linfit.predictions import (
+        explain_missing_arguments,
+        predict_file,
+        require_writable,
+        write_predictions,
+    )
 
+    if reference is None or file is None:
+        raise click.UsageError(explain_missing_arguments(reference))
     require_writable(out, file)
     predictions = predict_file(reference, file, **options)
     write_predictions(predictions, out)
+    if predictions.best_of:
+        print_to_stderr(
+            f"linfit: predicted by {predictions.fit_name}, run {predictions.run_id}, "
+            f"the best fit of sweep {predictions.best_of}"
+        )
     if predictions.num_missing:
         print_to_stderr(
             f"linfit: note: {predictions.num_missing:,} of {len(predictions):,} rows lack a cell, "

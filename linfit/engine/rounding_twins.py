@@ -24,6 +24,7 @@ from linfit.engine.fit import Fit, Status
 from linfit.method.init import Given
 from linfit.problem.datasets.arrays import arrays
 from linfit.problem.datasets.prepare import expand_features, fit_feature_map, split_samples
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
 from linfit.problem.split import Split
@@ -81,22 +82,26 @@ def build_twins(config: FitConfig) -> list[FitConfig]:
     num_bytes = sum(Path(file).stat().st_size for file in config.dataset.list_files())
     if p * q > MAX_TWIN_WEIGHTS or num_bytes > MAX_TWIN_BYTES:
         return []
-    beside = config.model_copy(update={"init": _shift_start(config, p, q)})
     train, _ = split_samples(config.dataset, config.split, config.seed)
     if len(train.X) * p * q * config.steps > MAX_TWIN_PRODUCTS:
         return []
+    made = expand_features(train, fit_feature_map([train], config.features, bool(train.levels)))
+    made = encode_targets(made, config.loss.target_kind)
+    beside = config.model_copy(update={"init": _shift_start(config, *made.shape[1:])})
     if not config.batch.is_full:
         return [beside]
-    return [beside, _reverse_samples(config, train)]
+    return [beside, _reverse_samples(config, made)]
 
 
-def _reverse_samples(config: FitConfig, train: Problem) -> FitConfig:
+def _reverse_samples(config: FitConfig, made: Problem) -> FitConfig:
     """Return the fit of the training samples in reverse, with their features already expanded."""
-    made = expand_features(train, fit_feature_map([train], config.features))
     intercept = config.features.intercept
     X = made.X[:, :-1] if intercept else made.X
+    y = made.y
+    if config.loss.target_kind == "classes":
+        y = y.argmax(axis=1)[:, None]
     weights = None if made.weights is None else made.weights[::-1]
-    dataset = arrays(X[::-1], made.y[::-1], weight=weights)
+    dataset = arrays(X[::-1], y[::-1], weight=weights)
     features = Raw(intercept=intercept)
     update = {"dataset": dataset, "features": features, "split": Split()}
     return config.model_copy(update=update)

@@ -172,9 +172,10 @@ def bind_objective(
     else:
         evaluate = bind_minibatches(config, model, loss, X, y)
     shrinkage = config.shrinkage()
-    if not shrinkage.strength:
+    if shrinkage.is_nothing:
         return evaluate
-    return add_penalty(evaluate, config.model, model.weight, shrinkage)
+    smooth = config.optimizer.handles_l1
+    return add_penalty(evaluate, config.model, model.weight, shrinkage, smooth)
 
 
 def bind_minibatches(

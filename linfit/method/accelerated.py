@@ -79,6 +79,14 @@ class Accelerated(Optimizer):
                 f"not for {loss.name}: give optimizer.lr and optimizer.momentum"
             )
 
+    def check_l1(self, penalty: str) -> None:
+        if self.has_open_constants():
+            raise ValueError(
+                f"the optimal constants of {self.name} are known for quadratic objectives, which "
+                f"penalty {penalty} is not: choose optimizer=fista, or give optimizer.lr and "
+                "optimizer.momentum"
+            )
+
     def has_open_constants(self) -> bool:
         """Return True if a constant is left to theory.
 

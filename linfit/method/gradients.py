@@ -8,8 +8,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
 
@@ -76,13 +75,14 @@ class Gradient(Component):
 
 
 def add_penalty(
-    evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage
+    evaluate: Evaluation, model: Model, weight: Tensor, shrinkage: Shrinkage, smooth: bool
 ) -> Evaluation:
     """Return the evaluation of loss + penalty.
 
-    The penalty's gradient strength·W is written by hand.
+    The penalty's gradient is written by hand: strength·W, and unless the gradient is to be of the
+    `smooth` part alone, the subgradient l1·sign(W), whose sign of 0 is 0.
     """
-    strength = shrinkage.strength
+    strength, _, l1 = shrinkage
 
     def shrunk(parameter: Tensor) -> Tensor:
         rows = model.transpose(parameter)  # W's, in the parameter's storage
@@ -92,25 +92,52 @@ def add_penalty(
         loss = evaluate().detach()
         w = shrunk(weight.detach())
         assert weight.grad is not None
-        shrunk(weight.grad).add_(strength * w)
-        return loss + 0.5 * strength * w.square().sum()
+        gradient = shrunk(weight.grad)
+        if strength:
+            gradient.add_(strength * w)
+            loss = loss + 0.5 * strength * w.square().sum()
+        if l1:
+            loss = loss + l1 * w.abs().sum()
+        if l1 and not smooth:
+            gradient.add_(l1 * w.sign())
+        return loss
 
     return both
 
 
-def add_stacked_penalty(
-    evaluate: StackedEvaluation, strength: Tensor, mask: Tensor
-) -> StackedEvaluation:
-    """Return the evaluation of r fits' loss + penalty at once.
+class StackedPenalty(NamedTuple):
+    """The penalties of r fits, which all have the same of the two terms.
 
-    The strengths are `[r, 1, 1]`; `mask` `[r, p, 1]` is 0 where a row is exempt.
+    `mask` `[r, p, 1]` is 0 where a row is exempt; the others are `[r, 1, 1]`, `corner` the l1 of
+    fits whose gradient has the subgradient of ‖W‖₁, 0 for the others.
     """
+
+    strength: Tensor
+    l1: Tensor
+    corner: Tensor
+    mask: Tensor
+    kind: tuple[bool, bool]
+
+    def select(self, rows: Tensor) -> StackedPenalty:
+        """Return the penalties of these fits alone."""
+        strength, l1, corner, mask = (tensor[rows] for tensor in self[:4])
+        return StackedPenalty(strength, l1, corner, mask, self.kind)
+
+
+def add_stacked_penalty(evaluate: StackedEvaluation, penalty: StackedPenalty) -> StackedEvaluation:
+    """Return the evaluation of r fits' loss + penalty at once."""
+    strength, l1, corner, mask, (has_squares, has_l1) = penalty
 
     def both(W: Tensor) -> tuple[Tensor, Tensor]:
         losses, gradient = evaluate(W)
         shrunk = W * mask
-        penalty = 0.5 * strength[:, 0, 0] * shrunk.square().sum(dim=(1, 2))
-        return losses + penalty, gradient + strength * shrunk
+        if has_squares:
+            losses = losses + 0.5 * strength[:, 0, 0] * shrunk.square().sum(dim=(1, 2))
+            gradient = gradient + strength * shrunk
+        if has_l1:
+            losses = losses + l1[:, 0, 0] * shrunk.abs().sum(dim=(1, 2))
+            gradient = gradient + corner * shrunk.sign()
+        return losses, gradient
 
     return both
 
@@ -237,6 +264,9 @@ class ForwardMode(Gradient):
 
         weight = predictor.weight.requires_grad_(False)
         jvp = _jvp()
+        # Targets that move by 0: arithmetic with a tensor that does not move, or with a number,
+        # would import torch's compiler.
+        still = torch.zeros_like(y)
 
         def evaluate() -> Tensor:
             eta = model.predict(predictor, weight, X)
@@ -246,7 +276,7 @@ class ForwardMode(Gradient):
                 direction = torch.zeros_like(weight)
                 direction.view(-1)[place] = 1
                 slope = model.predict(predictor, direction, X)
-                value, along = jvp(partial(loss, y=y), (eta,), (slope,))
+                value, along = jvp(loss, (eta, y), (slope, still))
                 gradient.view(-1)[place] = along
             weight.grad = gradient
             return cast("Tensor", value)
@@ -257,6 +287,7 @@ class ForwardMode(Gradient):
         import torch
 
         jvp = _jvp()
+        still = torch.zeros_like(y)
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             eta = model.stacked(X, W)  # [r, q, n]
@@ -266,7 +297,7 @@ class ForwardMode(Gradient):
                 direction = torch.zeros_like(W)
                 direction.view(len(W), -1)[:, place] = 1
                 slope = model.stacked(X, direction)
-                losses, along = jvp(partial(loss.stacked, y=y), (eta,), (slope,))
+                losses, along = jvp(loss.stacked, (eta, y), (slope, still))
                 gradient.view(len(W), -1)[:, place] = along
             return cast("Tensor", losses), gradient
 

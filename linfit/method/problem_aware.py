@@ -45,6 +45,12 @@ class Informed(Optimizer):
                 "choose another optimizer, or loss=mse"
             )
 
+    def check_l1(self, penalty: str) -> None:
+        raise ValueError(
+            f"{self.name} minimizes quadratic objectives, which penalty {penalty} is not: "
+            "choose optimizer=fista, or penalty=ridge"
+        )
+
     @property
     def optimum(self) -> Optimum:
         assert self._known is not None, "the problem is known before anything moves"

@@ -3,6 +3,10 @@
     columns `[n, c]` → functions φ of each column `[n, d]` → (φ − shift)·mix, and the intercept
     → features X `[n, p]`
 
+Functions are of columns of numbers. A column of text has indicators of its levels, after all of
+them; these are functions too, for which every choice of features takes them as they are (a power
+of an indicator is itself), and scaling treats them like any other.
+
 Scaling never changes what can be fitted, only how well it is conditioned: without an intercept that
 could make up for it, nothing is shifted. So weights can always be told in terms of the functions
 themselves, and where these are polynomials, in terms of the powers of the user's own columns.
@@ -13,7 +17,7 @@ n samples, c columns, d functions, p features, q targets, o user terms.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product, starmap
 from typing import Annotated, Any, Literal, Self
 
@@ -24,6 +28,7 @@ from pydantic import Field, model_validator
 
 from linfit.component import Component
 from linfit.problem import linfit_model_1 as formulas
+from linfit.problem.categories import NO_CATEGORIES, Categories
 from linfit.problem.scaling import (
     ColumnBlocks,
     compute_whitening,
@@ -52,18 +57,35 @@ class FeatureMap:
     """`[d]`"""
     mix: Array
     """`[d, d]`"""
+    categories: Categories = NO_CATEGORIES
+    """Levels of the columns of text."""
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of the functions `[d]`."""
+        numbers = self.features.functions(self.categories.list_numbers(self.columns))
+        return (*numbers, *self.categories.name_indicators(self.columns))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the features `[p]`."""
-        functions = self.features.functions(self.columns)
         if self.features.intercept:
-            return (*functions, INTERCEPT)
-        return functions
+            return (*self.functions, INTERCEPT)
+        return self.functions
+
+    def expand(self, columns: Array) -> Array:
+        """Return the functions `[n, d]` of columns `[n, c]`, whose texts are indices of levels."""
+        if not self.categories:
+            return self.features.expand(columns, self.bounds)
+        indicators = self.categories.indicate(self.columns, columns)
+        numbers = self.categories.select_numbers(self.columns, columns)
+        if not numbers.shape[1]:
+            return indicators
+        return np.hstack([self.features.expand(numbers, self.bounds), indicators])
 
     def __call__(self, columns: Array) -> Array:
-        """Return X `[n, p]` of columns `[n, c]`."""
-        X = self.features.expand(columns, self.bounds)
+        """Return X `[n, p]` of columns `[n, c]`, whose texts are indices of levels."""
+        X = self.expand(columns)
         if self.features.scaling != "none":
             X = formulas.scale(X, self.shift, self.mix)
         if self.features.intercept:
@@ -76,9 +98,7 @@ class FeatureMap:
         They are their names `[o]`, the intercept last, and T `[o, p]`. T·W are their weights `[o,
         q]`.
         """
-        names, matrix, constants = self.features.in_user_terms(
-            self.columns, self.bounds
-        )  # [o], [o, d], [d]
+        names, matrix, constants = self.sum_functions()  # [o], [o, d], [d]
         matrix = matrix @ self.mix
         last = (constants - self.shift) @ self.mix
         if self.features.intercept:
@@ -88,9 +108,24 @@ class FeatureMap:
             return names, matrix
         return (*names, INTERCEPT), np.vstack([matrix, last])
 
+    def sum_functions(self) -> tuple[tuple[str, ...], Array, Array]:
+        """Return the user terms' names `[o]`, and functions as their sums: `[o, d]`, plus `[d]`."""
+        numbers = self.categories.list_numbers(self.columns)
+        names, matrix, constants = self.features.in_user_terms(numbers, self.bounds)
+        indicators = self.categories.name_indicators(self.columns)
+        if not indicators:
+            return names, matrix, constants
+        o, d = matrix.shape
+        whole = np.eye(o + len(indicators), d + len(indicators), d - o)
+        whole[:o] = 0
+        whole[:o, :d] = matrix
+        return (*names, *indicators), whole, np.append(constants, np.zeros(len(indicators)))
+
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return plain data and arrays, which `from_parts` takes back."""
         plain = {"features": self.features.model_dump(mode="json"), "columns": list(self.columns)}
+        if self.categories:
+            plain["categories"] = self.categories.to_plain()
         arrays = {"bounds": self.bounds}
         if self.features.scaling != "none":  # otherwise nothing is shifted or mixed
             arrays |= {"shift": self.shift, "mix": self.mix}
@@ -101,10 +136,9 @@ class FeatureMap:
         """Return the expansion of what `to_parts` returned."""
         features = Features.choose(plain["features"])
         columns = tuple(plain["columns"])
-        d = len(features.functions(columns))
-        shift = arrays.get("shift", np.zeros(d))
-        mix = arrays.get("mix", np.eye(d))
-        return cls(features, columns, arrays["bounds"], shift, mix)
+        categories = Categories.from_plain(plain.get("categories"))
+        bare = _map_without_scaling(features, columns, arrays["bounds"], categories)
+        return replace(bare, shift=arrays.get("shift", bare.shift), mix=arrays.get("mix", bare.mix))
 
 
 class Features(Component):
@@ -161,55 +195,74 @@ class Features(Component):
         """Return p, the number of features of c columns."""
         return len(self.functions(("",) * c)) + self.intercept
 
-    def fit(self, columns: tuple[str, ...], blocks: ColumnBlocks) -> FeatureMap:
+    def fit(
+        self,
+        columns: tuple[str, ...],
+        blocks: ColumnBlocks,
+        categories: Categories = NO_CATEGORIES,
+    ) -> FeatureMap:
         """Return the expansion learnt from the training samples.
 
-        They are gone through up to three times. Raise ValueError if nothing can be learnt from
-        them.
+        They are gone through up to three times; texts are indices of levels of `categories`. Raise
+        ValueError if nothing can be learnt from them.
         """
-        bounds = np.zeros((2, len(columns)))
+        numbers = categories.list_numbers(columns)
+        bounds = np.zeros((2, len(numbers)))
         if self.needs_bounds():
-            bounds = measure_bounds(blocks, len(columns))
-            for name, low, high in zip(columns, *bounds, strict=True):
+            bounds = measure_bounds(
+                lambda: ((categories.select_numbers(columns, X), w) for X, w in blocks()),
+                len(numbers),
+            )
+            for name, low, high in zip(numbers, *bounds, strict=True):
                 if low == high:
                     raise ValueError(
                         f"features={self.name}: column {name!r} is constant, its range is empty: "
                         "leave it out or give features.domain"
                     )
 
-        names = self.functions(columns)
+        learnt = _map_without_scaling(self, columns, bounds, categories)
         if self.scaling == "none":
-            return FeatureMap(self, columns, bounds, np.zeros(len(names)), np.eye(len(names)))
-        shift, second = self._moments(blocks, bounds, len(names))
+            return learnt
+        shift, second = self._moments(blocks, learnt)
         scales = measure_deviations(second, shift)
         if self.scaling == "standardize":
             mix = np.diag(1 / scales)
         else:
-            mix = compute_whitening(second, scales, names)
-        return FeatureMap(self, columns, bounds, shift, mix)
+            mix = compute_whitening(second, scales, learnt.functions)
+        return replace(learnt, shift=shift, mix=mix)
 
-    def _moments(self, blocks: ColumnBlocks, bounds: Array, d: int) -> tuple[Array, Array]:
+    def _moments(self, blocks: ColumnBlocks, learnt: FeatureMap) -> tuple[Array, Array]:
         """Return the mean `[d]` and the mean products of deviations from it `[d, d]`.
 
         Without an intercept the mean counts as zero.
         """
+        d = len(learnt.shift)
         shift = np.zeros(d)
         if self.intercept:
             total = 0.0
             for columns, given in blocks():
                 weights = weigh_samples(columns, given)
-                shift = shift + weights @ self.expand(columns, bounds)
+                shift = shift + weights @ learnt.expand(columns)
                 total += weights.sum()
             shift = shift / total
 
         second = np.zeros((d, d))
         total = 0.0
         for columns, given in blocks():
-            away = self.expand(columns, bounds) - shift
+            away = learnt.expand(columns) - shift
             weights = weigh_samples(columns, given)
             second = second + (away * weights[:, None]).T @ away
             total += weights.sum()
         return shift, second / total
+
+
+def _map_without_scaling(
+    features: Features, columns: tuple[str, ...], bounds: Array, categories: Categories
+) -> FeatureMap:
+    """Return the map to functions that are neither shifted nor mixed."""
+    numbers = features.functions(categories.list_numbers(columns))
+    d = len(numbers) + len(categories.name_indicators(columns))
+    return FeatureMap(features, columns, bounds, np.zeros(d), np.eye(d), categories)
 
 
 class Raw(Features):

@@ -18,6 +18,7 @@ from linfit.errors import ConfigError
 from linfit.method.gradients import write_loss_alone
 from linfit.problem.datasets.number_lines import write_numbers
 from linfit.problem.datasets.prepare import row_factor
+from linfit.problem.datasets.targets import TWO_VALUES
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
 from linfit.problem.theory.optimum import find_optimum
@@ -181,16 +182,19 @@ def _data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Line
     """Return lines that make X and y.
 
     Raw features without a split are made as the dataset makes them, if need be with an intercept.
-    Of other features, and of training samples, the numbers are written.
+    Of other features, of training samples and of columns of text, the numbers are written.
     """
     neutral = config.list_neutral_fields()
     asked = [key for key in ("features", "split") if key not in neutral]
+    if problem.levels:
+        asked.append("columns of text")
     if not asked:
         return _averaged_data_lines(config, problem, scope)
     adds_intercept = asked == ["features"] and config.features == Raw(intercept=True)
     if adds_intercept and not config.dataset.is_weighted():
         return (
             *config.dataset.script_lines(scope),
+            *_class_lines(config, problem),
             "X = np.hstack([X, np.ones((len(X), 1))])  # [n, p], the intercept last",
         )
     written = write_numbers(problem, scope)
@@ -202,12 +206,24 @@ def _data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Line
     return written
 
 
+def _class_lines(config: FitConfig, problem: Problem) -> Lines:
+    """Return the line that makes targets of classes, which are numbers, where these are others."""
+    classes = problem.classes
+    kind = config.loss.target_kind
+    if not classes or classes == TWO_VALUES.get(kind):
+        return ()
+    if kind == "classes":
+        return (f"y = (y == np.array({list(classes)!r})).astype(float)  # [n, q]",)
+    low, high = TWO_VALUES[kind]
+    return (f"y = np.where(y == {classes[1]!r}, {high!r}, {low!r})  # [n, q]",)
+
+
 def _averaged_data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Lines:
     """Return lines that make X and y, scaled if a mean divides by the sum of the weights."""
     if problem.weights is None and (
         problem.total is None or (factor := row_factor(problem, config.loss)) == 1
     ):
-        return config.dataset.script_lines(scope)
+        return (*config.dataset.script_lines(scope), *_class_lines(config, problem))
     written = write_numbers(problem, scope)
     if len(written) <= MAX_NUMBER_LINES:
         return written
@@ -281,8 +297,11 @@ def _add_penalty(config: FitConfig, model: ModelLines, gradient: GradientLines) 
         return gradient
     value = f"loss = loss{'.detach()' * gradient.tracked} + {penalty.value}"
     backward = [*gradient.backward, value]
+    slopes = [penalty.slope]
+    if not config.optimizer.handles_l1:
+        slopes.append(penalty.corner)
     if gradient.gradient:
-        backward.append(f"{gradient.gradient}{part} += {penalty.slope}")
+        backward += [f"{gradient.gradient}{part} += {slope}" for slope in slopes if slope]
     return replace(gradient, backward=tuple(backward), completes=True)
 
 

@@ -31,9 +31,11 @@ def divergence_rule(config: FitConfig, problem: Problem, known: Optimum) -> Scri
     """
     times = config.stop.divergence
     least = LEAST_INITIAL_SHARE * known.scale * float(np.square(problem.y).sum())
-    limit = f"< {times!r} * initial"
-    if _initial_loss(config, problem) < least:
-        limit = f"<= {times!r} * max(initial, {least!r})"
+    initial = _initial_loss(config, problem)
+    size = "initial" if initial >= 0 else "abs(initial)"
+    limit = f"< {times!r} * {size}"
+    if abs(initial) < least:
+        limit = f"<= {times!r} * max({size}, {least!r})"
     numbers = ("initial = loss.item() if step == 0 else initial",)
     return ScriptRule(numbers, f"not loss.item() {limit}")
 
@@ -48,7 +50,8 @@ def _initial_loss(config: FitConfig, problem: Problem) -> float:
     loss = problem.bind_loss(config.loss)(eta, torch.from_numpy(problem.seen_targets))
     shrinkage = config.shrinkage()
     shrunk = start[:-1] if shrinkage.exempt else start
-    return float(loss + 0.5 * shrinkage.strength * shrunk.square().sum())
+    penalty = 0.5 * shrinkage.strength * shrunk.square().sum()
+    return float(loss + penalty + shrinkage.l1 * shrunk.abs().sum())
 
 
 def convergence_rules(
@@ -71,9 +74,11 @@ def convergence_rules(
 
 def _excess_rule(config: FitConfig, share: float, known: Optimum, model: ModelLines) -> ScriptRule:
     if known.around is not None:
+        objective = f"loss={config.loss.name}"
+        if config.loss.quadratic:
+            objective = f"penalty={config.penalty.name}"
         raise ValueError(
-            f"stop.excess_loss of the loss {config.loss.name} cannot be written as a plain "
-            "program: leave it out"
+            f"stop.excess_loss of {objective} cannot be written as a plain program: leave it out"
         )
     wide = ".double()"
     device = ", device=X.device"

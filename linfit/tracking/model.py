@@ -1,8 +1,8 @@
 """Write a fit as an MLflow model: safetensors, loaded without a pickle and without linfit.
 
-A model folder has the file of `TrainedFit.write`, and linfit/problem/linfit_model_1.py as its code:
-`mlflow.pyfunc.load_model` imports that copy. linfit itself loads no model: nothing stored is
-executed.
+A model folder has the file of `TrainedFit.write`, and linfit/problem/linfit_model_1.py as its code
+(linfit_model_2.py too, of text and classes): `mlflow.pyfunc.load_model` imports that copy. linfit
+itself loads no model: nothing stored is executed.
 
 n samples, c columns, p features, q targets.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -26,9 +26,12 @@ from safetensors.numpy import save as as_safetensors
 from linfit.config import canonical_json
 from linfit.engine.fit import Fit
 from linfit.errors import LinfitError, shorten
-from linfit.problem import linfit_model_1
+from linfit.problem import linfit_model_1, linfit_model_2
+from linfit.problem.categories import NO_CATEGORIES, Categories
 from linfit.problem.datasets.readers.opened import measure_size, open_regular, require_memory
+from linfit.problem.datasets.targets import TargetClass
 from linfit.problem.features import FeatureMap, Features
+from linfit.problem.losses import Loss
 from linfit.problem.types import Array
 from linfit.system.atomic_files import name_file_in_errors
 from linfit.tracking.schema.mlflow_names import MODEL, OWN_MODEL, WEIGHTS_FILE
@@ -43,6 +46,8 @@ LOADER_OF_PLUGINS = "linfit.tracking.model"
 #: Packages that a model's own code needs where MLflow serves it: `mlflow` has the server and
 #: pandas.
 MODEL_PACKAGES = ("mlflow", "numpy")
+#: What is made of a predictor, by what the targets of its loss are.
+LINKS = {"binary": "logistic", "sign": "sign", "classes": "softmax", "count": "exp"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,10 @@ class TrainedFit:
     """The map from the data's columns to the features; None if the features are the columns."""
     status: str
     fingerprint: str
+    classes: tuple[TargetClass, ...] = ()
+    """Classes of the target, sorted."""
+    link: str | None = None
+    """What is made of a predictor that is no prediction (linfit_model_2.py)."""
 
     @staticmethod
     def from_fit(fit: Fit) -> TrainedFit:
@@ -74,6 +83,8 @@ class TrainedFit:
             fit.problem.expansion,
             fit.status.value,
             fit.config.fingerprint(),
+            fit.problem.classes,
+            find_link(fit.config.loss),
         )
 
     @staticmethod
@@ -88,6 +99,7 @@ class TrainedFit:
                 expansion = FeatureMap.from_parts(plain, linfit_model_1.cut_prefix(tensors))
             features, targets = (tuple(json.loads(header[key])) for key in ("features", "targets"))
             status, fingerprint = header["status"], header["fingerprint"]
+            classes = tuple(json.loads(header.get("classes", "[]")))
             if tensors["weight"].shape != (len(features), len(targets)):
                 raise ValueError("it has not a weight for each feature and target")
         except (ValueError, LookupError, TypeError, RecursionError) as error:
@@ -101,6 +113,8 @@ class TrainedFit:
             expansion,
             status,
             fingerprint,
+            classes,
+            header.get("link"),
         )
 
     @property
@@ -114,12 +128,24 @@ class TrainedFit:
         name = "raw" if self.expansion is None else self.expansion.features.name
         return name not in linfit_model_1.FUNCTIONS
 
-    def create_predictor(self) -> linfit_model_1.LinearPredictor:
+    @property
+    def categories(self) -> Categories:
+        """Levels of the columns of text."""
+        return NO_CATEGORIES if self.expansion is None else self.expansion.categories
+
+    @property
+    def is_plain(self) -> bool:
+        """True if predictors are predictions, of columns of numbers: linfit_model_1 makes them."""
+        return self.link is None and not self.categories
+
+    def create_predictor(self) -> linfit_model_1.LinearPredictor | linfit_model_2.TablePredictor:
         """Return the predictor that the fit's MLflow model has."""
+        parts = (self.weights, list(self.columns), list(self.targets))
         expand = self.expansion or (lambda columns: columns)
-        return linfit_model_1.LinearPredictor(
-            self.weights, list(self.columns), list(self.targets), expand
-        )
+        if self.is_plain:
+            return linfit_model_1.LinearPredictor(*parts, expand)
+        levels = self.categories.levels
+        return linfit_model_2.TablePredictor(*parts, expand, levels, self.classes, self.link)
 
     def write(self, file: Path) -> None:
         """Write weights and curve.
@@ -139,6 +165,10 @@ class TrainedFit:
             "status": self.status,
             "fingerprint": self.fingerprint,
         }
+        if self.classes:
+            header["classes"] = json.dumps(self.classes)
+        if self.link is not None:
+            header["link"] = self.link
         if self.expansion is not None:
             plain, learnt = self.expansion.to_parts()
             header["expansion"] = canonical_json(plain)
@@ -147,6 +177,11 @@ class TrainedFit:
         content = as_safetensors(tensors, metadata={**header, "sha256": _hash(tensors, header)})
         with name_file_in_errors(file):  # `save_file` has an error of its own for a full disk
             file.write_bytes(content)
+
+
+def find_link(loss: Loss) -> str | None:
+    """Return what is made of a loss's predictor, None where it is the prediction."""
+    return LINKS.get(loss.target_kind)
 
 
 def write_weights(fit: Fit, file: Path) -> None:
@@ -182,7 +217,7 @@ def _hash(tensors: dict[str, NDArray[Any]], header: dict[str, str]) -> str:
     return found.hexdigest()
 
 
-def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
+def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor | linfit_model_2.TablePredictor:
     """Return the predictor of a weights file, with features of imported plug-ins."""
     with safe_open(path, framework="numpy") as stored:
         expansion = json.loads(stored.metadata().get("expansion", "null"))
@@ -193,8 +228,12 @@ def _load_pyfunc(path: str) -> linfit_model_1.LinearPredictor:
     linfit_model_1._let_server_read_csv()
     header, tensors = linfit_model_1.read_tensors(Path(path))
     expand = FeatureMap.from_parts(expansion, linfit_model_1.cut_prefix(tensors))
-    return linfit_model_1.LinearPredictor(
-        tensors["weight"], list(expand.columns), json.loads(header["targets"]), expand
+    parts = (tensors["weight"], list(expand.columns), json.loads(header["targets"]), expand)
+    if "link" not in header and not expand.categories:
+        return linfit_model_1.LinearPredictor(*parts)
+    classes = tuple(json.loads(header.get("classes", "[]")))
+    return linfit_model_2.TablePredictor(
+        *parts, expand.categories.levels, classes, header.get("link")
     )
 
 
@@ -218,6 +257,11 @@ class ModelFiles:
     """The model's name in MLflow."""
     of_plugin: bool = False
     """True where a plug-in makes the features: the model needs linfit and the plug-in."""
+    code: tuple[Path, ...] = (Path(linfit_model_1.__file__),)
+    """The files of the modules that predict, the first of which MLflow loads."""
+    label: tuple[str, str] | None = None
+    """Name and MLflow's type of the classes that are predicted, None if numbers are."""
+    has_probabilities: bool = False
 
     @staticmethod
     def from_fit(fit: Fit, weights: Path, name: str = "") -> ModelFiles:
@@ -227,8 +271,21 @@ class ModelFiles:
     @staticmethod
     def from_trained(trained: TrainedFit, weights: Path, name: str = "") -> ModelFiles:
         """Return the model of what a fit of that name has learnt, which is in that file."""
-        return ModelFiles(
+        plain = ModelFiles(
             weights, trained.columns, trained.targets, name_model(name), trained.is_of_plugin
+        )
+        predictor = trained.create_predictor()
+        if isinstance(predictor, linfit_model_1.LinearPredictor):
+            return plain
+        label = None
+        if predictor.classes:
+            kind = "string" if isinstance(predictor.classes[0], str) else "double"
+            label = (predictor.label_name, kind)
+        return replace(
+            plain,
+            code=(Path(linfit_model_2.__file__), Path(linfit_model_1.__file__)),
+            label=label,
+            has_probabilities=trained.link in ("logistic", "softmax"),
         )
 
 
@@ -246,13 +303,20 @@ def save_model(
     for the requirements of the model.
     """
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
     # a double would refuse integers, an integer fractions
     inputs = Schema([ColSpec(AnyType(), name) for name in predictor.columns])
     outputs = Schema([ColSpec("double", name) for name in predictor.targets])
-    model = Model(location, run_id, signature=ModelSignature(inputs, outputs), model_id=model_id)
+    if predictor.label is not None:
+        name, kind = predictor.label
+        outputs = Schema([ColSpec(kind, name)])
+    params = None
+    if predictor.has_probabilities:
+        params = ParamSchema([ParamSpec(linfit_model_2.PROBABILITIES, "boolean", False)])
+    signature = ModelSignature(inputs, outputs, params)
+    model = Model(location, run_id, signature=signature, model_id=model_id)
     model.add_flavor("python_function", **_write_parts(predictor, folder))
     files = [file for file in folder.rglob("*") if file.is_file()]
     model.model_size_bytes = sum(file.stat().st_size for file in files)
@@ -276,10 +340,11 @@ def _write_parts(predictor: ModelFiles, folder: Path) -> dict[str, Any]:
     }
     if predictor.of_plugin:
         return {"loader_module": LOADER_OF_PLUGINS, **parts}
-    code = Path(linfit_model_1.__file__)
+    files = predictor.code
     (folder / "code").mkdir()
-    shutil.copyfile(code, folder / "code" / code.name)
-    return {"loader_module": code.stem, "code": "code", **parts}
+    for file in files:
+        shutil.copyfile(file, folder / "code" / file.name)
+    return {"loader_module": files[0].stem, "code": "code", **parts}
 
 
 def _environment(names: tuple[str, ...]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import find_held_out
 from linfit.errors import ConfigError, LinfitError, shorten
 from linfit.problem.linfit_model_1 import LinearPredictor
+from linfit.problem.linfit_model_2 import TablePredictor
 from linfit.tracking.read.config import require_same_numbers
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import INCOMPARABLE_HINT
@@ -102,7 +103,7 @@ class Results:
         return table.iloc[order[chosen[order]][:k]].copy()
 
     @isolate_from_caller
-    def model(self, row: int | pd.Series[Any]) -> LinearPredictor:
+    def model(self, row: int | pd.Series[Any]) -> LinearPredictor | TablePredictor:
         """Return the model of a fit, which predicts: `results.model(results.best).predict(X)`.
 
         `row` is a row of the table, or its number. X is a frame with the columns of the data, or an

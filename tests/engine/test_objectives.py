@@ -62,7 +62,7 @@ def rows(
         for loss in losses
         for own in PENALTIES
         for penalty in own.settings()
-        if loss.quadratic or not row.knowing
+        if row.takes(own) and (loss.quadratic or not row.knowing)
     ]
 
 

@@ -296,12 +296,12 @@ def test_models_with_code_of_two_versions_load_in_one_process(tmp_path: Path) ->
     shutil.copytree(tmp_path / "model", later)
     code = (later / "code/linfit_model_1.py").read_text()
     assert "@ self.weights" in code
-    (later / "code/linfit_model_2.py").write_text(
+    (later / "code/linfit_model_9.py").write_text(
         code.replace("@ self.weights", "@ (2 * self.weights)")
     )
     (later / "code/linfit_model_1.py").unlink()
     described = (later / "MLmodel").read_text()
-    (later / "MLmodel").write_text(described.replace("linfit_model_1", "linfit_model_2"))
+    (later / "MLmodel").write_text(described.replace("linfit_model_1", "linfit_model_9"))
     second = pyfunc.load_model(str(later))
     np.testing.assert_array_equal(second.predict(FRAME)["force"], 2 * first.predict(FRAME)["force"])
     again = pyfunc.load_model(str(tmp_path / "model"))

@@ -157,8 +157,9 @@ def identify_stack(task: Task) -> Hashable:
     components = (config.model, config.loss, config.gradient, config.device)
     return (
         task.data.rounded.shape,
+        task.data.rounded.weights is not None,
         *map(identify_component, components),
-        config.shrinkage().strength > 0,
+        config.shrinkage().kind,
         config.batch.stack_key(),
         config.dtype,
         config.threads,

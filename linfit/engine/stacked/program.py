@@ -26,11 +26,11 @@ from torch import Tensor
 
 from linfit.engine.stacked.batches import StackBatches
 from linfit.engine.stacked.blocks import Task
-from linfit.method.gradients import add_stacked_penalty
+from linfit.method.gradients import StackedPenalty, add_stacked_penalty
 from linfit.method.optimizers import Optimizer
 from linfit.method.schedules import Schedule
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
-from linfit.problem.penalties import Shrinkage, stack_shrinkages
+from linfit.problem.penalties import stack_shrinkages
 from linfit.problem.types import Array
 
 #: Schedules of s fits, each with the number of steps that the fit makes.
@@ -77,22 +77,23 @@ class Program:
         self.batches: StackBatches | None = None
         if not config.batch.is_full:
             self.batches = StackBatches(tasks, self.X, self.y)
-        self.strength, self.mask = self._stack_penalties([task.data.shrinkage for task in tasks])
+        self.penalty = self._stack_penalties(tasks)
         self._bind_evaluate()
 
-    def _stack_penalties(
-        self, shrinkages: Sequence[Shrinkage]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Return strengths `[r, 1, 1]` and masks `[r, p, 1]`.
-
-        None if no fit has a penalty.
-        """
+    def _stack_penalties(self, tasks: Sequence[Task]) -> StackedPenalty | None:
+        """Return the penalties of the fits, None if they have none."""
+        shrinkages = [task.data.shrinkage for task in tasks]
+        if shrinkages[0].is_nothing:
+            return None
         strengths, masks = stack_shrinkages(shrinkages, self.W.shape[1])
-        if not strengths.any():
-            return None, None
-        strength = torch.from_numpy(strengths).to(self.dtype).to(self.device)
+        l1 = np.array([shrinkage.l1 for shrinkage in shrinkages])
+        handled = np.array([task.optimizer.handles_l1 for task in tasks])
+        strength, whole, corner = (
+            torch.from_numpy(values).to(self.dtype).to(self.device)[:, None, None]
+            for values in (strengths, l1, np.where(handled, 0, l1))
+        )
         mask = torch.from_numpy(masks).to(self.W)
-        return strength[:, None, None], mask[:, :, None]
+        return StackedPenalty(strength, whole, corner, mask[:, :, None], shrinkages[0].kind)
 
     def _next_rows(self, count: int) -> slice:
         """Return the `count` rows after those of the last part."""
@@ -136,8 +137,8 @@ class Program:
             self.evaluate = self.batches.bind_evaluation(
                 config, self.loss, self.X, self.y, len(self.W)
             )
-        if self.strength is not None and self.mask is not None:
-            self.evaluate = add_stacked_penalty(self.evaluate, self.strength, self.mask)
+        if self.penalty is not None:
+            self.evaluate = add_stacked_penalty(self.evaluate, self.penalty)
 
     def allocate_window(self, steps: int) -> tuple[Tensor, Tensor]:
         """Return empty losses `[steps, r]` and weights `[steps, r, p, q]`."""
@@ -158,9 +159,8 @@ class Program:
         self.W = self.W[indices]
         if self.batches is not None:
             self.batches.keep_fits(rows)
-        if self.strength is not None and self.mask is not None:
-            self.strength = self.strength[indices]
-            self.mask = self.mask[indices]
+        if self.penalty is not None:
+            self.penalty = self.penalty.select(indices)
 
         before = self.groups
         self.groups = []

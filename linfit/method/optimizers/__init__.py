@@ -17,11 +17,16 @@ from linfit.method.optimizers.base import (
     TorchOptimizer,
 )
 from linfit.method.optimizers.gradient_descent import SGD, DescentStepper, ManualSGD
+from linfit.method.optimizers.own import Lion
+from linfit.method.optimizers.prodigy import Prodigy
+from linfit.method.optimizers.quasi_newton import LBFGS
+from linfit.method.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from linfit.method.optimizers.step_sizes import ASGD, Adadelta, Rprop
 
 __all__ = [
     "ADDED_TO_STATE",
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -31,14 +36,18 @@ __all__ = [
     "Betas",
     "DescentStepper",
     "Fraction",
+    "Lion",
     "ManualSGD",
     "NAdam",
     "NonNegative",
     "Optimizer",
     "Positive",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "Stepper",
     "TorchOptimizer",
 ]

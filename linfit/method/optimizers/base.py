@@ -55,6 +55,9 @@ class Optimizer(Component):
     supports_batches: ClassVar[bool] = True
     #: True if a step uses the gradient; otherwise a plain program computes none.
     uses_gradient: ClassVar[bool] = True
+    #: True if a step takes ‖W‖₁ of the penalty by its proximal operator: the gradient then is that
+    #: of the rest of the objective.
+    handles_l1: ClassVar[bool] = False
     #: True if `build` makes an optimizer of torch, and a plain program names it `optimizer`.
     is_torch_optimizer: ClassVar[bool] = False
 
@@ -90,6 +93,9 @@ class Optimizer(Component):
 
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the loss lacks what the optimizer needs."""
+
+    def check_l1(self, penalty: str) -> None:
+        """Raise ValueError if it does not minimize a penalty with ‖W‖₁, given by its name."""
 
     @optional
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:

@@ -1,4 +1,4 @@
-"""Datasets in memory: arrays and frames from Python, and the sets that scikit-learn ships."""
+"""Datasets in memory: arrays and frames from Python."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
@@ -15,8 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from pydantic import Field, PrivateAttr
 
+from linfit.problem.categories import Levels
 from linfit.problem.datasets.columns import ColumnNames
-from linfit.problem.datasets.python_objects import convert_column, gather_columns
+from linfit.problem.datasets.python_objects import convert_column, find_texts, gather_columns
 from linfit.problem.datasets.readers.npy import read_array
 from linfit.problem.datasets.readers.validation import (
     ROWS_LEFT_OUT,
@@ -28,9 +28,12 @@ from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.problem.linfit_model_1 import refuse_cell
 from linfit.problem.problem import Problem
 from linfit.problem.types import Array, describe_limit
-from linfit.script_fragments import Lines, ScriptScope
 from linfit.system.atomic_files import write_atomically
 
+#: A column of text, and its texts.
+ColumnLevels = Annotated[
+    tuple[str, Annotated[tuple[str, ...], Field(strict=False)]], Field(strict=False)
+]
 #: Pattern of the files in which runs keep the numbers of arrays.
 ARRAY_FILES = "arrays-*.npy"
 
@@ -57,11 +60,15 @@ class Arrays(Dataset):
     by other means, call `linfit.arrays` on the same numbers in the same process first.
     """
 
+    omitted_at_default = frozenset({"levels"})
+
     name: Literal["arrays"] = "arrays"
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     features: ColumnNames
     target: ColumnNames
     weight: str | None = None
+    levels: Annotated[tuple[ColumnLevels, ...], Field(strict=False)] = ()
+    """Columns of text, each with its texts: the numbers are their indices."""
 
     _held: HeldColumns | None = PrivateAttr(default=None)
 
@@ -77,6 +84,9 @@ class Arrays(Dataset):
 
     def is_weighted(self) -> bool:
         return self.weight is not None
+
+    def has_text(self) -> bool:
+        return bool(self.levels)
 
     def resolve_seed(self, seed: int) -> int | None:
         return None
@@ -96,6 +106,8 @@ class Arrays(Dataset):
         table = self.as_array()
         p, q = self.shape()
         weights = None if self.weight is None else table[:, -1]
+        levels = dict(self.levels)
+        _require_levels(table, (*self.features, *self.target), levels)
         problem = Problem(
             table[:, :p],
             table[:, p : p + q],
@@ -103,13 +115,13 @@ class Arrays(Dataset):
             self.target,
             f"linfit:arrays/{self.digest[:12]}",
             weights=weights,
+            levels=levels,
         )
         constants = ConstantColumns(p)
         constants.observe(problem.X)
         notes = describe_repeated_columns(self.features, self.target, problem.source)
-        return replace(
-            problem, notes=notes + constants.describe_constants(self.features, problem.source)
-        )
+        notes += constants.describe_constants(self.features, problem.source, levels)
+        return replace(problem, notes=notes)
 
     def is_loaded(self) -> bool:
         """Return whether the numbers are in this process."""
@@ -180,9 +192,10 @@ def arrays(
     >>> linfit.fit(linfit.FitConfig(dataset=data, steps=10)).weights.shape
     (2, 1)
 
-    Of a frame X, `target` names one column or several, `weight` one, and `features` is all other
-    columns unless given. Columns of arrays are named `x`, or `x0`, `x1` …, unless named. The
-    numbers are copied.
+    Of a frame X, of pandas or polars, `target` names one column or several, `weight` one, and
+    `features` is all other columns unless given. Columns of text and of categories are features for
+    each of their levels, or classes of the target; y may be text too. Columns of arrays are named
+    `x`, or `x0`, `x1` …, unless named. The numbers are copied.
 
     Raise ValueError, with row and column, if a number is not finite or a weight is negative.
     """
@@ -190,7 +203,14 @@ def arrays(
     lengths = {name: len(column) for name, column in columns}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise ValueError(f"columns need one length, above 0, got {lengths}")
-    table = np.stack([convert_column(name, column) for name, column in columns], axis=1)
+    texts = find_texts(columns, names[1] if y is not None else (*names[0], *names[1]))
+    table = np.stack(
+        [
+            texts[name].codes if name in texts else convert_column(name, column)
+            for name, column in columns
+        ],
+        axis=1,
+    )
 
     titles = [name for name, _ in columns]
     why = "is not a finite number: fill it in, or leave the row out"
@@ -199,13 +219,20 @@ def arrays(
         negative = np.zeros(table.shape, dtype=bool)
         negative[:, -1] = table[:, -1] < 0
         _refuse(negative, table, titles, "is a negative weight")
-    return _hold(table, *names)
+    levels = tuple((name, found.levels) for name, found in texts.items())
+    return _hold(table, *names, levels)
 
 
 def _hold(
-    table: Array, features: tuple[str, ...], target: tuple[str, ...], weight: str | None
+    table: Array,
+    features: tuple[str, ...],
+    target: tuple[str, ...],
+    weight: str | None,
+    levels: tuple[ColumnLevels, ...],
 ) -> Arrays:
-    dataset = Arrays(digest=hash_array(table), features=features, target=target, weight=weight)
+    dataset = Arrays(
+        digest=hash_array(table), features=features, target=target, weight=weight, levels=levels
+    )
     dataset._held = _HELD.setdefault(dataset.digest, HeldColumns(table))
     return dataset
 
@@ -215,7 +242,8 @@ def hold_in_memory(dataset: TabularFile) -> tuple[Arrays, tuple[str, ...]]:
     data = dataset.load(0)
     weights = [] if data.weights is None else [data.weights[:, None]]
     table = np.concatenate([data.X, data.y, *weights], axis=1)
-    held = _hold(table, dataset.features, dataset.target, dataset.weight)
+    levels = tuple((name, tuple(texts)) for name, texts in data.levels.items())
+    held = _hold(table, dataset.features, dataset.target, dataset.weight, levels)
     return held, tuple(note for note in data.notes if note.endswith(ROWS_LEFT_OUT))
 
 
@@ -258,46 +286,17 @@ def hold_arrays(tables: Mapping[str, Array]) -> Iterator[None]:
         held.clear()
 
 
+def _require_levels(table: Array, names: tuple[str, ...], levels: Levels) -> None:
+    """Raise ValueError if a column of text has an index that is none of its texts'."""
+    for j, name in enumerate(names):
+        if name in levels:
+            codes = table[:, j]
+            wrong = (codes < 0) | (codes >= len(levels[name])) | (codes != np.floor(codes))
+            for i in np.flatnonzero(wrong):
+                raise refuse_cell(int(i), name, f"{float(codes[i])!r} is no index of its levels")
+
+
 def _refuse(wrong: Any, table: Array, names: list[str], why: str) -> None:
     if wrong.any():
         i, j = map(int, np.argwhere(wrong)[0])
         raise refuse_cell(i, names[j], f"{float(table[i, j])!r} {why}")
-
-
-class Sklearn(Dataset):
-    """Regression set that scikit-learn ships: `diabetes` or `linnerud`.
-
-    `diabetes` has 442 × 10 features, scaled by scikit-learn; `linnerud` has 20 × 3, and 3 targets.
-    """
-
-    name: Literal["sklearn"] = "sklearn"
-    set: Literal["diabetes", "linnerud"]
-
-    def shape(self) -> tuple[int, int]:
-        return {"diabetes": (10, 1), "linnerud": (3, 3)}[self.set]
-
-    def resolve_seed(self, seed: int) -> int | None:
-        return None
-
-    def load(self, seed: int) -> Problem:
-        return _bundled(self.set)
-
-    def script_lines(self, scope: ScriptScope) -> Lines:
-        return (
-            f"bundled = datasets.load_{self.set}()",
-            "X, y = bundled.data, bundled.target.reshape(len(bundled.data), -1)  # [n, p], [n, q]",
-        )
-
-
-@cache
-def _bundled(name: str) -> Problem:
-    """Return a set of scikit-learn's. It is read once, and its arrays are read-only."""
-    from sklearn import datasets
-
-    found = getattr(datasets, f"load_{name}")()
-    X = np.array(found.data, dtype=np.float64)
-    y = np.array(found.target, dtype=np.float64).reshape(len(found.data), -1)
-    X.flags.writeable = False
-    y.flags.writeable = False
-    targets = tuple(found.get("target_names", ("y",)))
-    return Problem(X, y, tuple(found.feature_names), targets, f"sklearn:{name}")

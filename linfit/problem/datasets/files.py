@@ -18,7 +18,14 @@ from linfit.problem.datasets.readers.csv_text import (
 )
 from linfit.problem.datasets.readers.npy import list_array_columns, read_numpy_rows
 from linfit.problem.datasets.readers.opened import open_regular
-from linfit.problem.datasets.readers.tables import RowBlock, read_csv_rows, read_parquet_rows
+from linfit.problem.datasets.readers.tables import (
+    RowBlock,
+    find_csv_text,
+    find_parquet_text,
+    read_csv_rows,
+    read_parquet_rows,
+)
+from linfit.problem.datasets.readers.text_codes import TextCodes
 from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.script_fragments import Lines, ScriptScope
 
@@ -58,8 +65,14 @@ class CSV(TabularFile):
         return CSVFormat(letters[self.separator], self.decimal, self.encoding)
 
     def read_rows(self, columns: tuple[str, ...]) -> Iterator[RowBlock]:
+        return self.read_cells(columns, TextCodes())
+
+    def read_cells(self, columns: tuple[str, ...], texts: TextCodes) -> Iterator[RowBlock]:
         drop = self.missing == "drop"
-        return read_csv_rows(self.readable_file, columns, self.path, drop, self.format)
+        return read_csv_rows(self.readable_file, columns, self.path, drop, self.format, texts)
+
+    def find_text(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return find_csv_text(self.readable_file, columns, self.path, self.format)
 
     def find_invalid_bytes(self) -> str | None:
         return locate_invalid_bytes(self.readable_file, self.path, self.format)
@@ -90,12 +103,21 @@ class CSV(TabularFile):
 
 
 class Parquet(TabularFile):
-    """Columns of a Parquet file: floats, integers that float64 holds, decimals, booleans."""
+    """Columns of a Parquet file: numbers, truth values, and text.
+
+    They are floats, integers that float64 holds, decimals, booleans, strings or categories.
+    """
 
     name: Literal["parquet"] = "parquet"
 
     def read_rows(self, columns: tuple[str, ...]) -> Iterator[RowBlock]:
-        return read_parquet_rows(self.readable_file, columns, self.path)
+        return self.read_cells(columns, TextCodes())
+
+    def read_cells(self, columns: tuple[str, ...], texts: TextCodes) -> Iterator[RowBlock]:
+        return read_parquet_rows(self.readable_file, columns, self.path, texts)
+
+    def find_text(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return find_parquet_text(self.readable_file, columns, self.path)
 
     def script_lines(self, scope: ScriptScope) -> Lines:
         if written := self._write_numbers(scope):

@@ -24,6 +24,8 @@ class FileContent:
     num_rows: int
     largest: float
     """Largest absolute value of the numbers."""
+    has_text: bool
+    """True if columns are text."""
     blocks: tuple[Problem, ...]
     """All rows; none if they are too large to be kept."""
 
@@ -44,10 +46,12 @@ def keep_while_read(
     room = 0 if version is None else KEPT_BYTES
     num_rows = 0
     largest = 0.0
+    has_text = False
     kept = []
     for block in blocks:
         num_rows += len(block.X)
         largest = max(largest, *map(_find_largest, _arrays_of(block)))
+        has_text = bool(block.levels)
         room -= _measure(block)
         if room >= 0:
             kept.append(block)
@@ -58,7 +62,7 @@ def keep_while_read(
         yield block
 
     if version is not None and version == find_version():
-        _keep((dataset, version), FileContent(num_rows, largest, tuple(kept)))
+        _keep((dataset, version), FileContent(num_rows, largest, has_text, tuple(kept)))
 
 
 def _keep(key: tuple[Dataset, FileVersion], content: FileContent) -> None:

@@ -20,12 +20,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from linfit.problem.categories import NO_CATEGORIES, Categories, learn_categories
 from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.features import FeatureMap, Features
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.split import Split
-from linfit.problem.types import Mask
+from linfit.problem.types import Array, Mask
 
 
 def load_problem(dataset: Dataset, features: Features, split: Split, seed: int) -> Problem:
@@ -34,7 +35,7 @@ def load_problem(dataset: Dataset, features: Features, split: Split, seed: int) 
     `seed` is that of the fit. Raise ValueError if the data cannot be loaded.
     """
     train, held = split_samples(dataset, split, seed)
-    expansion = fit_feature_map([train], features)
+    expansion = fit_feature_map([train], features, bool(train.levels))
     problem = prepare_samples(train, expansion)
     return (
         problem if held is None else replace(problem, validation=prepare_samples(held, expansion))
@@ -50,15 +51,33 @@ def split_samples(dataset: Dataset, split: Split, seed: int) -> tuple[Problem, P
     return select_samples(data, ~mask), select_samples(data, mask)
 
 
-def fit_feature_map(training: Iterable[Problem], features: Features) -> FeatureMap | None:
+def fit_feature_map(
+    training: Iterable[Problem], features: Features, has_text: bool
+) -> FeatureMap | None:
     """Return the map from columns to features, None if the columns are the features.
 
-    It is learnt from the training samples. `training` may be iterated over several times.
+    It is learnt from the training samples. `training` may be iterated over several times; if
+    `has_text`, some of its columns may be text.
     """
-    if features.is_identity():
+    if not has_text and features.is_identity():
         return None
     first = next(iter(training))
-    return features.fit(first.features, lambda: ((block.X, block.weights) for block in training))
+    categories = NO_CATEGORIES
+    if has_text:
+        samples = ((block.features, block.X, block.levels) for block in training)
+        categories = learn_categories(samples, drops_first=features.intercept)
+    if not categories and features.is_identity():
+        return None
+    return features.fit(
+        first.features,
+        lambda: ((_recode(block, categories), block.weights) for block in training),
+        categories,
+    )
+
+
+def _recode(data: Problem, categories: Categories) -> Array:
+    """Return the columns, in which texts are indices of levels."""
+    return categories.recode(data.features, data.X, data.levels, data.source)
 
 
 def select_samples(data: Problem, mask: Mask) -> Problem:
@@ -71,8 +90,10 @@ def expand_features(data: Problem, expansion: FeatureMap | None) -> Problem:
     """Return the samples with features instead of columns."""
     if expansion is None:
         return data
+    X = expansion(_recode(data, expansion.categories))
+    notes = (*data.notes, *expansion.categories.describe(data.source))
     return replace(
-        data, X=expansion(data.X), features=expansion.names, expansion=expansion, truth=None
+        data, X=X, features=expansion.names, expansion=expansion, truth=None, notes=notes
     )
 
 
@@ -101,7 +122,8 @@ def apply_weights(problem: Problem, loss: Loss, divides_by_weight: bool = True) 
     root = row_factor(problem, loss)
     if root == 1 or not loss.quadratic:
         return problem
-    return replace(problem, X=problem.X * root, y=problem.y * root)
+    factors = np.ones(len(problem.X)) if problem.row_factors is None else problem.row_factors
+    return replace(problem, X=problem.X * root, y=problem.y * root, row_factors=factors * root)
 
 
 def row_factor(problem: Problem, loss: Loss) -> float:

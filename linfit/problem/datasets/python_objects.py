@@ -5,12 +5,14 @@ A column becomes float64 numbers, or is refused with row and column.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from linfit.errors import shorten
+from linfit.problem.datasets.readers.text_codes import MAX_LEVELS
 from linfit.problem.datasets.synthetic import name_columns
 from linfit.problem.linfit_model_1 import read_cells, refuse_cell
 from linfit.problem.types import Array
@@ -123,3 +125,49 @@ def convert_column(name: str, column: Any) -> Array:
         for i in np.flatnonzero(np.ma.getmaskarray(column)):
             raise refuse_cell(i, name, "a cell is masked: fill it in, or leave the row out")
     return read_cells(name, np.asarray(column))
+
+
+class TextColumn(NamedTuple):
+    """A column of text: its levels, sorted, and the index `[n]` of each cell's."""
+
+    codes: Array
+    levels: tuple[str, ...]
+
+
+def find_texts(columns: Iterable[tuple[str, Any]], allowed: Iterable[str]) -> dict[str, TextColumn]:
+    """Return those columns that are text, of those that may be.
+
+    Raise ValueError if such a column has a missing cell or too many levels.
+    """
+    names = set(allowed)
+    found = {name: _read_texts(name, column) for name, column in columns if name in names}
+    return {name: texts for name, texts in found.items() if texts is not None}
+
+
+def _read_texts(name: str, column: Any) -> TextColumn | None:
+    """Return a column of text, None if it has other cells than text and missing ones."""
+    cells = np.asarray(column)
+    if cells.dtype.kind not in "OUT" or isinstance(column, np.ma.MaskedArray):
+        return None
+    texts = cells.tolist()
+    missing = [i for i, cell in enumerate(texts) if not isinstance(cell, str)]
+    if len(missing) == len(texts) or not all(_is_missing(texts[i]) for i in missing):
+        return None
+    if missing:
+        why = "a cell is missing: fill it in, or leave the row out"
+        raise refuse_cell(missing[0], name, why)
+    levels = sorted(set(texts))
+    if len(levels) > MAX_LEVELS:
+        raise ValueError(
+            f"column {name!r} has {len(levels):,} different texts, and {MAX_LEVELS:,} are the "
+            "most: leave it out, or group them"
+        )
+    indices = {level: float(index) for index, level in enumerate(levels)}
+    return TextColumn(np.array([indices[text] for text in texts]), tuple(levels))
+
+
+def _is_missing(cell: Any) -> bool:
+    """Return True for None, NaN, and pandas' marks of a missing cell."""
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(cell, float) and math.isnan(cell)

@@ -23,6 +23,11 @@ SampleCount = Annotated[int, Field(ge=1, le=10**9)]
 NoiseLevel = Annotated[float, Field(ge=0)]
 #: A list in YAML, a tuple in a frozen config.
 Coefficients = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
+#: The line of a script before products whose bits must not depend on numpy's threads.
+ONE_THREAD = (
+    'threadpoolctl.threadpool_limits(1, "blas")  '
+    "# numpy's products have the same bits on any number of processors"
+)
 IncreasingRange = Annotated[tuple[float, float], Field(strict=False)]
 
 
@@ -72,6 +77,10 @@ class Dataset(Component):
         """Return whether the samples have weights."""
         return False
 
+    def has_text(self) -> bool:
+        """Return True if columns are text, as far as is known before all of them are read."""
+        return False
+
     @optional
     def script_lines(self, scope: ScriptScope) -> Lines:
         """Return lines for `linfit script` that make float64 arrays `X` and `y`."""
@@ -96,14 +105,10 @@ class Dataset(Component):
         return seed
 
 
-class SyntheticDataset(Dataset):
-    """Dataset drawn from `create_stream`, with normal noise on its targets.
-
-    `noise` is its standard deviation.
-    """
+class DrawnDataset(Dataset):
+    """Dataset drawn from `create_stream`."""
 
     n: SampleCount
-    noise: NoiseLevel
     seed: Seed | None = None
 
     def resolve_seed(self, seed: int) -> int:
@@ -118,11 +123,20 @@ class SyntheticDataset(Dataset):
     def create_stream(self, seed: int) -> np.random.Generator:
         return create_generator(self.resolve_seed(seed), Purpose.DATA)
 
-    def add_noise(self, y: Array, stream: np.random.Generator) -> Array:
-        return y + self.noise * stream.standard_normal(y.shape)
-
     def write_stream_line(self, seed: int) -> str:
         return write_generator_line(self.resolve_seed(seed), Purpose.DATA)
+
+
+class SyntheticDataset(DrawnDataset):
+    """Dataset drawn from `create_stream`, with normal noise on its targets.
+
+    `noise` is its standard deviation.
+    """
+
+    noise: NoiseLevel
+
+    def add_noise(self, y: Array, stream: np.random.Generator) -> Array:
+        return y + self.noise * stream.standard_normal(y.shape)
 
     def write_noise_line(self, y: str, n: int, q: int) -> str:
         return f"y = {y} + {self.noise!r} * stream.standard_normal(({n}, {q}))  # [n, q]"
@@ -259,8 +273,7 @@ class RandomLinear(SyntheticDataset):
     def script_lines(self, scope: ScriptScope) -> Lines:
         rank = min(self.n, self.p)
         return (
-            'threadpoolctl.threadpool_limits(1, "blas")  '
-            "# numpy's products have the same bits on any number of processors",
+            ONE_THREAD,
             self.write_stream_line(scope.seed),
             f"left = np.linalg.qr(stream.standard_normal(({self.n}, {rank})))[0]",
             f"right = np.linalg.qr(stream.standard_normal(({self.p}, {rank})))[0]",

@@ -13,12 +13,14 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from linfit.problem.categories import Levels
 from linfit.problem.datasets.columns import ColumnName, ColumnNames
 from linfit.problem.datasets.file_digest import FileVersion, find_settled_version
 from linfit.problem.datasets.kept_blocks import FileContent, find_content, keep_while_read
 from linfit.problem.datasets.number_lines import write_numbers
 from linfit.problem.datasets.readers.pipes import copy_if_pipe
 from linfit.problem.datasets.readers.tables import CellBlock, RowBlock
+from linfit.problem.datasets.readers.text_codes import TextCodes
 from linfit.problem.datasets.readers.validation import (
     ConstantColumns,
     RowValidator,
@@ -44,7 +46,8 @@ class TabularFile(Dataset):
     There is no hidden intercept: name a column of ones, or choose `features.intercept=true`.
 
     `path` is relative to the working directory; `linfit:article.csv` is a file that linfit ships.
-    Every cell used must be a finite number, parsed exactly as Python's `float` does. A missing
+    A number must be finite, and is parsed exactly as Python's `float` does; truth values are 0 and
+    1. A column of text is a feature for each of its levels, or a target that has classes. A missing
     cell is an error; with `missing=drop` its row is left out, and a note counts such rows.
     `weight` names a column of weights, by which the samples' squared errors are multiplied.
     """
@@ -61,6 +64,27 @@ class TabularFile(Dataset):
     @abstractmethod
     def read_rows(self, columns: tuple[str, ...]) -> Iterator[RowBlock]:
         """Yield the columns `[b, m]`, a block of rows at a time."""
+
+    def read_cells(self, columns: tuple[str, ...], texts: TextCodes) -> Iterator[RowBlock]:
+        """Yield the columns like `read_rows`, with codes in columns of text.
+
+        `texts` says which columns may be text, and keeps their texts.
+        """
+        return self.read_rows(columns)
+
+    def find_text(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of columns that are text, without reading all rows."""
+        return ()
+
+    def has_text(self) -> bool:
+        try:
+            known = self._find_content()
+            if known is not None:
+                return known.has_text
+            return bool(self.find_text((*self.features, *self.target)))
+        except (ValueError, OSError, csv.Error):
+            # The attempt to load the data gives the error.
+            return False
 
     def shape(self) -> tuple[int, int]:
         return len(self.features), len(self.target)
@@ -147,11 +171,12 @@ class TabularFile(Dataset):
             self.path, columns, self.missing == "drop", self.is_weighted(), dtype
         )
         constants = ConstantColumns(len(self.features))
+        texts = TextCodes({*self.features, *self.target} - {*weight})
 
         last = None
-        for block in self._clean_rows(cleaner, columns):
+        for block in self._clean_rows(cleaner, columns, texts):
             if last is not None:
-                yield self._problem(last, ())
+                yield self._problem(last, (), texts.levels)
             last = block
             constants.observe(block[:, : len(self.features)])
 
@@ -161,14 +186,18 @@ class TabularFile(Dataset):
         notes = (
             *cleaner.describe_left_out(),
             *describe_repeated_columns(self.features, self.target, self.path),
-            *constants.describe_constants(self.features, self.path),
+            *constants.describe_constants(self.features, self.path, texts.levels),
         )
-        yield self._problem(last, notes)
+        yield self._problem(last, notes, texts.levels)
 
-    def _clean_rows(self, cleaner: RowValidator, columns: tuple[str, ...]) -> Iterator[CellBlock]:
+    def _clean_rows(
+        self, cleaner: RowValidator, columns: tuple[str, ...], texts: TextCodes
+    ) -> Iterator[CellBlock]:
         """Yield blocks of at least one row; ValueError if the file cannot be read."""
         try:
-            for rows in self.read_rows(columns):
+            # A plug-in's subclass may read rows in its own way.
+            is_own = type(self).__module__ == OWN_KINDS
+            for rows in self.read_cells(columns, texts) if is_own else self.read_rows(columns):
                 block = cleaner.validate_rows(*rows)
                 if len(block):
                     yield block
@@ -226,7 +255,7 @@ class TabularFile(Dataset):
             lines.append("X, y = (array * np.sqrt(weights) for array in (X, y))")
         return tuple(lines)
 
-    def _problem(self, block: CellBlock, notes: tuple[str, ...]) -> Problem:
+    def _problem(self, block: CellBlock, notes: tuple[str, ...], levels: Levels) -> Problem:
         p, q = self.shape()
         weights = None if self.weight is None else block[:, -1].astype(np.float64)
         return Problem(
@@ -236,5 +265,6 @@ class TabularFile(Dataset):
             self.target,
             self.path,
             weights=weights,
+            levels=levels,
             notes=notes,
         )

@@ -206,7 +206,7 @@ def sum_term_sizes(expansion: FeatureMap) -> Array:
     """
     features = expansion.features
     mix = np.abs(expansion.mix)
-    _, matrix, constants = features.in_user_terms(expansion.columns, expansion.bounds)
+    _, matrix, constants = expansion.sum_functions()
     sizes = np.abs(matrix) @ mix
     last = (np.abs(constants) + np.abs(expansion.shift)) @ mix
     if features.intercept:

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from linfit.problem.datasets.prepare import describe_weightless_mean, fit_feature_map
+from linfit.problem.datasets.prepare import (
+    describe_weightless_mean,
+    expand_features,
+    fit_feature_map,
+    split_samples,
+)
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Features
+from linfit.problem.losses.base import TargetKind
 from linfit.problem.split import Split
 from linfit.problem.theory.sufficient_statistics import SampleBlocks
 
@@ -22,8 +30,29 @@ def check_feasibility(dataset: Dataset, features: Features, split: Split, seed: 
     """
     with pass_value_errors():
         n = _count(dataset, split, seed)
-        if features.can_fail():
-            fit_feature_map(SampleBlocks(dataset, seed, split if n else None, n), features)
+        has_text = dataset.has_text()
+        if not has_text and not features.can_fail():
+            return
+        train = SampleBlocks(dataset, seed, split if n else None, n)
+        expansion = fit_feature_map(train, features, has_text)
+        if has_text and n:
+            for held_out in SampleBlocks(dataset, seed, split, n, held=True):
+                expand_features(held_out, expansion)
+
+
+def check_targets(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:
+    """Raise ValueError if the targets are not of the kind that a loss takes.
+
+    They are read only if they may be of another.
+    """
+    if kind == "number" and not dataset.has_text():
+        return
+    with pass_value_errors():
+        if kind == "number":
+            encode_targets(next(iter(dataset.blocks(seed))), "number")
+            return
+        train, held_out = split_samples(dataset, split, seed)
+        encode_targets(replace(train, validation=held_out), kind)
 
 
 def check_weights(dataset: Dataset, split: Split, seed: int) -> None:

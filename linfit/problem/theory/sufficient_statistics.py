@@ -28,8 +28,9 @@ from linfit.problem.datasets.prepare import (
     select_samples,
 )
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import FeatureMap, Features
-from linfit.problem.problem import Problem, multiply_rows
+from linfit.problem.problem import Problem, TargetSpread, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array
@@ -38,6 +39,8 @@ from linfit.problem.types import Array
 BLOCK_BYTES = 2**20
 #: Rows that a block has at least, however wide they are.
 MIN_BLOCK_ROWS = 512
+#: Rows of targets at a time whose spread is summed: few enough to stay in a processor's cache.
+SPREAD_ROWS = 8192
 
 
 class GramAccumulator:
@@ -105,6 +108,39 @@ class GramAccumulator:
         return find_root(self.gram, p)
 
 
+class SpreadAccumulator:
+    """Σw(y − ȳ)² of targets in one pass.
+
+    Sums are around the first sample: a constant target has exactly 0, and a mean far from 0 costs
+    no digits.
+    """
+
+    def __init__(self, first: Array) -> None:
+        self.origin = first.copy()
+        self.weight = 0.0
+        self.sums = np.zeros_like(first)
+        self.squares = np.zeros_like(first)
+
+    def add(self, y: Array, weights: Array | None) -> None:
+        """Add targets y `[b, q]`, all of weight 1 if `weights` `[b]` is None."""
+        with np.errstate(over="ignore", invalid="ignore"):  # found in the sums of squares
+            for start in range(0, len(y), SPREAD_ROWS):
+                rows = slice(start, start + SPREAD_ROWS)
+                self._add(y[rows], np.ones(len(y[rows])) if weights is None else weights[rows])
+
+    def _add(self, y: Array, weights: Array) -> None:
+        away = y - self.origin
+        self.weight += float(weights.sum())
+        self.sums += weights @ away
+        self.squares += np.einsum("i,ij,ij->j", weights, away, away)
+
+    def measure(self) -> TargetSpread:
+        """Return the spread of the targets so far."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            around_mean = self.squares - self.sums**2 / (self.weight or 1.0)
+        return TargetSpread(self.weight, np.maximum(around_mean, 0))
+
+
 def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
     """Return [X y] `[b, p + q]` without a copy, None if they are not in one contiguous array."""
     b, p = X.shape
@@ -158,11 +194,11 @@ def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dty
     """
     if split.validation == 0:
         samples = SampleBlocks(dataset, seed)
-        return _summed(samples, fit_feature_map(samples, features), dtype)
+        return _summed(samples, fit_feature_map(samples, features, dataset.has_text()), dtype)
     n = max(dataset.count_samples(seed), default=0)
     train = SampleBlocks(dataset, seed, split, n)
     held = SampleBlocks(dataset, seed, split, n, held=True)
-    expansion = fit_feature_map(train, features)
+    expansion = fit_feature_map(train, features, dataset.has_text())
     return replace(_summed(train, expansion, dtype), validation=_summed(held, expansion, dtype))
 
 
@@ -198,15 +234,27 @@ def _summed(samples: SampleBlocks, expansion: FeatureMap | None, dtype: str) -> 
     import torch
 
     sums: GramAccumulator | None = None
+    spread: SpreadAccumulator | None = None
     total: float | None = None
     with limit_blas_threads(torch.get_num_threads()):  # the fit's threads, on which bits may depend
         for block in samples:
-            part = prepare_samples(block, expansion)
+            part = encode_targets(prepare_samples(block, expansion), "number")
+            if len(part.y):
+                spread = spread or SpreadAccumulator(part.y[0])
+                spread.add(part.y, part.weights)
             part = multiply_rows(part, part.weights)
             sums = sums or GramAccumulator(part.X.shape[1] + part.y.shape[1], dtype)
             sums.add(part.X, part.y)
             total = None if part.total is None else part.total + (total or 0.0)
-    assert sums is not None, "a dataset has samples"
+    assert sums is not None and spread is not None, "a dataset has samples"
     p = part.X.shape[1]
     rows = sums.compute_root(p)
-    return replace(part, X=rows[:, :p], y=rows[:, p:], samples=sums.num_samples, total=total)
+    return replace(
+        part,
+        X=rows[:, :p],
+        y=rows[:, p:],
+        samples=sums.num_samples,
+        total=total,
+        row_factors=None,
+        spread=spread.measure(),
+    )

@@ -226,6 +226,8 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
     overrides: list[str] = []
     for argument in arguments:
         override = Override.read(argument)
+        if argument and not override.key:
+            raise ConfigError(f"{argument} names no key: an override is KEY=VALUE")
         if override.value is None and not override.deletes:
             names.append(resolve_experiment(argument))
         else:

@@ -23,6 +23,7 @@ from linfit.override import Override
 from linfit.sweeps.config_files import search_path
 from linfit.sweeps.config_files.quoting import correct_quoting
 from linfit.sweeps.config_files.sources import read_package_header
+from linfit.sweeps.config_files.syntax import explain_syntax
 from linfit.synonyms import HYDRA_PACKAGES, find_meant_key, find_meant_keys
 from linfit.system.host import quote_word
 from linfit.system.output import print_to_stderr
@@ -35,12 +36,6 @@ COMPOSITION_ERRORS = (
     YAMLError,
     UnicodeDecodeError,
     RecursionError,
-)
-#: Messages of Hydra's parser of overrides; the first names its own exception, and nothing else.
-_SYNTAX = re.compile(
-    r"(?:Error parsing override .*\n)?"
-    r"(?:LexerNoViableAltException"
-    r"|((?:mismatched input|extraneous input|no viable alternative|HydraException while).*))"
 )
 #: Top configs of working directories that the user was told of.
 _told: set[Path] = set()
@@ -74,8 +69,10 @@ def explain_composition(error: Exception, loader: ConfigLoader, experiment: str)
         return headless
 
     text = str(error)
-    if isinstance(error, OverrideParseException) and (found := _SYNTAX.match(text)):
-        return _explain_syntax(error.override, found[1])
+    if isinstance(error, OverrideParseException):
+        return explain_syntax(error.override, text)
+    if found := re.search("Sweep parameters '(.+)' requires --multirun", text):
+        return _explain_function(found[1])
     if "Cannot find primary config" in text:
         return describe_unknown("experiment", experiment, list(search_path.find_experiments()))
     if found := re.search(r"Could not (?:find|load) '(?:(.+)/)?([^/']*)'", text):
@@ -236,24 +233,19 @@ def _owners(section: str, key: str) -> Iterator[str]:
 
 def _explain_ambiguous(override: str) -> str:
     """Return one line for several values where only a sweep takes several."""
-    text = f"{shorten(override)} has several values: add -m to sweep over them"
     given = Override.read(override)
+    if re.match(r"\w+\(", given.value or ""):
+        return _explain_function(override)
+    text = f"{shorten(override)} has several values: add -m to sweep over them"
     if len(override) > len(shorten(override)) or (given.key in GROUPS and not given.sign):
         return text
     listed = quote_word(given.with_value(f"[{given.value}]").text)
     return f"{text}, or write {listed} for a list, {correct_quoting(override)} for one text"
 
 
-def _explain_syntax(override: str, why: str | None) -> str:
-    """Return one line for an override that Hydra's parser rejects, with its reason if any."""
-    for opened, closed in ("[]", "{}", "()"):
-        if override.count(opened) > override.count(closed):
-            return f"{override} cannot be read: {opened} is not closed"
-    because = f" ({why})" if why else ""
-    return (
-        f"{override} cannot be read{because}: text with special characters stands in quotes, "
-        f"{correct_quoting(override)}"
-    )
+def _explain_function(override: str) -> str:
+    """Return one line for `range(…)` and the like where only a sweep takes several values."""
+    return f"{override} is a sweep: add -m"
 
 
 def _one_line(text: str) -> str:

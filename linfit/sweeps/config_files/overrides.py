@@ -32,10 +32,11 @@ def read_raw_overrides(overrides: ListConfig) -> list[str]:
 def parse_override(text: str) -> ParsedOverride:
     """Parse one override as Hydra does, each text once.
 
-    Nobody may change the result. HydraException if the text is none. `glob(…)` needs
+    Nobody may change the result. OverrideParseException if the text is none. `glob(…)` needs
     `parse_overrides` with a loader.
     """
-    return _parser().parse_override(text)
+    [parsed] = _parser().parse_overrides([text])
+    return parsed
 
 
 @cache

@@ -13,8 +13,9 @@ from linfit.system.host import has_windows_shell, quote_word
 #: Keys whose values are names of columns.
 COLUMN_KEYS = ("dataset.features", "dataset.target", "dataset.weight")
 
-# Hydra's grammar, as far as it decides which values are text.
+#: Text in quotes, in Hydra's grammar.
 QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
+# Hydra's grammar, as far as it decides which values are text.
 _DIGITS = r"[0-9](?:_?[0-9])*"
 _INT = r"(?:0|[1-9](?:_?[0-9])*)"
 _INTEGER = re.compile(rf"[+-]?{_INT}", re.ASCII)

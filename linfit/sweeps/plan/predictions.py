@@ -77,7 +77,7 @@ class Forecasts:
         for task, theory in zip(block, predict_theories(fits), strict=True):
             key = (describe_problem(task.config), task.config.optimizer.name)
             self.found.setdefault(key, []).append(theory)
-            self.notes.update(task.data.problem.notes)
+            self.notes.update((*task.config.notes(), *task.data.problem.notes))
 
     def list_forecasts(self) -> list[Forecast]:
         """Return one forecast for each problem and optimizer."""

@@ -10,11 +10,19 @@ from omegaconf import OmegaConf
 
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
-from linfit.problem.theory.feasibility import check_feasibility, check_weights, pass_value_errors
+from linfit.method.init import Given
+from linfit.problem.measures import find_measure
+from linfit.problem.theory.feasibility import (
+    check_feasibility,
+    check_targets,
+    check_weights,
+    pass_value_errors,
+)
 from linfit.problem.theory.optimum import find_optimum
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.config_files.messages import notify_user
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import orient_value
 from linfit.tracking.secrets.masking import hide_references
 from linfit.tracking.write.open import open_recorder
 from linfit.tracking.write.recorder import Recorder
@@ -37,6 +45,8 @@ def resolve_configs(configs: Sequence[FitConfig], several: bool = False) -> list
         for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
             dataset.check_data(dtype)
         _check_features(configs)
+        _check_starts(configs)
+        _check_targets(configs)
         _check_weights(configs)
         _check_batches(configs)
         return [config.resolved(several) for config in configs]
@@ -56,6 +66,26 @@ def _check_features(configs: Sequence[FitConfig]) -> None:
     }
     for parts, seed in doubtful.items():
         check_feasibility(*parts, seed)
+
+
+def _check_starts(configs: Sequence[FitConfig]) -> None:
+    """Raise ValueError if initial weights have another shape than data with text need."""
+    distinct = {
+        (config.dataset, config.features, config.init): config
+        for config in configs
+        if isinstance(config.init, Given) and config.dataset.has_text()
+    }
+    for config in distinct.values():
+        config.init.check_shape(*config.problem().shape[1:])
+
+
+def _check_targets(configs: Sequence[FitConfig]) -> None:
+    """Raise ValueError if a loss does not take the targets. One seed of each is checked."""
+    distinct = {
+        (config.dataset, config.split, config.loss.target_kind): config.seed for config in configs
+    }
+    for parts, seed in distinct.items():
+        check_targets(*parts, seed)
 
 
 def _check_weights(configs: Sequence[FitConfig]) -> None:
@@ -132,12 +162,17 @@ def check_tracking(config: FitConfig) -> None:
 def find_finished_losses(config: FitConfig) -> dict[str, dict[str, float]]:
     """Return the final losses, by fingerprint, of fits finished by the current code.
 
-    They are those of the config's MLflow experiment.
+    They are those of the config's MLflow experiment, with the measure that is its objective.
     """
     from linfit.tracking.provenance.code_digest import compute_code_digest
 
     history = open_config_recorder(config).open_history()
-    return {} if history is None else history.find_finished(compute_code_digest(config.plugins))
+    if history is None:
+        return {}
+    keys = list(mlflow_names.LOSSES)
+    if find_measure(config.objective) is not None:
+        keys.append(config.objective)
+    return history.find_finished(compute_code_digest(config.plugins), keys)
 
 
 def select_unfinished(configs: Sequence[FitConfig], values: list[float]) -> list[int]:
@@ -163,7 +198,8 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
     if not losses:
         return math.inf
     if config.objective != "auto":
-        return losses.get(config.objective, math.inf)
+        found = losses.get(config.objective)
+        return math.inf if found is None else orient_value(config.objective, found)
     if config.split.validation:
         return losses.get(mlflow_names.VALIDATION, math.inf)
     seen = config.problem().cast(config.dtype)

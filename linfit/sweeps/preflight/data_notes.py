@@ -16,10 +16,10 @@ class DataNotes:
         self.notes: dict[str, None] = {}
 
     def add_notes(self, fit: Fit) -> None:
-        """Tell the user the new notes on a fit's problem."""
+        """Tell the user the new notes on a fit and its problem."""
         if fit.problem is None:
             return
-        for note in fit.problem.notes:
+        for note in (*fit.config.notes(), *fit.problem.notes):
             if note not in self.notes:
                 self.notes[note] = None
                 if len(self.notes) <= MAX_TOLD:

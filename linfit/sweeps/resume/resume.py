@@ -139,7 +139,10 @@ def find_remaining_work(path: Path, recorder: Recorder, asked: ResumeOptions) ->
         else:
             recorded[row] = run.run_id
     completed = {row: entry for row, entry in sound.items() if row not in left.rows_to_repeat}
-    left.state = ResumeState(completed=completed, recorded=recorded, retries=retries)
+    repeated = frozenset(left.rows_to_repeat if left.rows_to_run else ())
+    left.state = ResumeState(
+        completed=completed, recorded=recorded, retries=retries, repeated=repeated
+    )
     if parent is not None:
         left.state = replace(left.state, run_id=parent.run_id, metrics=parent.metrics)
     left.names = [names[row] for row in left.rows]
@@ -273,7 +276,7 @@ def _run_left(
     session.note_folder(left.path, left.first, bool(left.first.plugins))
     try:
         steps = sum(config.steps for config in left.configs)
-        session.observer.begin(len(pending), steps)
+        session.observer.begin(len(left.rows_to_run) or len(pending), steps)
         sweep.run(pending, workers, session.observer)
         session.observer.end()
         return session.finish_sweep()

@@ -77,6 +77,8 @@ class ResumeState:
     """Ids of finished runs by row."""
     retries: dict[int, str] = field(default_factory=dict)
     """Ids of failed runs that run again, by row."""
+    repeated: frozenset[int] = frozenset()
+    """Rows that are done and run once more for what they leave."""
 
 
 class FittedRow(NamedTuple):

@@ -11,8 +11,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from linfit.component import describe_unknown
-from linfit.config import FitConfig
+from linfit.config import GROUPS, FitConfig
 from linfit.errors import ConfigError
+from linfit.override import Override
 from linfit.sweeps.compose.expansion import JobComposer
 from linfit.sweeps.config_files.messages import COMPOSITION_ERRORS, explain_composition
 from linfit.sweeps.executors.clusters import require_cluster
@@ -98,11 +99,29 @@ def _fit_config(expansion: JobComposer, overrides: Sequence[str], number: int) -
     try:
         return expansion.validate_job(overrides, number)
     except ConfigError as error:
-        raise ConfigError(f"{error} (in {' '.join(overrides)})") from error
+        raise ConfigError(_name_job(str(error), overrides)) from error
     # Hydra raises all of these for a wrong override.
     except (*COMPOSITION_ERRORS, ValueError, TypeError) as error:
         text = explain_composition(error, expansion.loader, expansion.experiment)
-        raise ConfigError(f"{text} (in {' '.join(overrides)})") from error
+        raise ConfigError(_name_job(text, overrides)) from error
+
+
+def _name_job(text: str, overrides: Sequence[str]) -> str:
+    """Return an error with the overrides of its job, and what to do where a component lacks a key.
+
+    A grid crosses every component with every value of the key.
+    """
+    line = f"{text} (in {' '.join(overrides)})"
+    given = {override.key: override.value for override in map(Override.read, overrides)}
+    for key in given:
+        group, _, below = key.partition(".")
+        if group in GROUPS and group in given and f"no key {below!r}" in text:
+            name = given[group]
+            return (
+                f"{line}: {name} has no {below}, so leave it out, or give each {group} a grid of "
+                f"its own, hydra.sweeper.grids=[{{{group}:{name}}},{{{group}:…,{key}:…}}]"
+            )
+    return line
 
 
 def require_one_store(jobs: Sequence[Job]) -> None:

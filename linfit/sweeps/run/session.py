@@ -28,6 +28,7 @@ class RunSession:
         self.active: SingleRun | SweepRun | None = None
         self._killed = ""
         self._num_kept = 0
+        self._all_kept = False
         self._folder: Path | None = None
         self._resume_command = ""
 
@@ -73,13 +74,15 @@ class RunSession:
         self._killed = self.active.run_id
         if isinstance(self.active, SweepRun):
             self._num_kept = len(self.active.completed)
+            self._all_kept = self.active.is_complete
         self.active = None
 
     def describe_end(self) -> str:
         """Return what is kept after an interrupt, and how to resume."""
         kept = ""
         if self._killed:
-            fits = f"{self._num_kept} finished fits are kept, " if self._folder is not None else ""
+            which = f"all {self._num_kept}" if self._all_kept else f"{self._num_kept} finished"
+            fits = f"{which} fits are kept, " if self._folder is not None else ""
             kept = f"; {fits}run {self._killed} is KILLED in MLflow"
         return kept + self.describe_resumption()
 
@@ -87,4 +90,6 @@ class RunSession:
         """Return how to resume the sweep, empty if none runs."""
         if self._folder is None or not (self._folder / MANIFEST).exists():
             return ""
+        if self._all_kept:
+            return f"; to have tables, pictures and report of them: {self._resume_command}"
         return f"; go on with: {self._resume_command}"

@@ -75,6 +75,8 @@ class SweepRun:
 
     final_name: str = ""
     """The parent's name once all batches have come; empty if it keeps its own."""
+    is_complete: bool = field(init=False, default=False)
+    """True once all fits are recorded, and only the sweep's end is left."""
     run_id: str = field(init=False, default="")
     varying: tuple[str, ...] = field(init=False)
     """The keys that vary among the fits that have come."""
@@ -139,7 +141,7 @@ class SweepRun:
         record: ConfigRecord | None = None,
         tags: Mapping[str, str] = MappingProxyType({}),
     ) -> list[CompletedFit]:
-        """Take a row's fit; return the fits recorded by now.
+        """Take a row's fit; return the fits recorded by now, without those that are repeated.
 
         `row` is the manifest's. `record` is what is recorded of its config, if that
         is at hand; `tags` are further tags of its run.
@@ -160,12 +162,14 @@ class SweepRun:
             self.completed.update(block.completed)
             for row, done in block.completed.items():
                 self._best.add(row, done.result, (block.runs[row], block.fits[row]))
-            recorded += block.completed.values()
+            repeated = self.earlier.repeated
+            recorded += [done for row, done in block.completed.items() if row not in repeated]
         return recorded
 
     def finish(self) -> RunResult:
         """Record the fits left, join the tables, end the parent."""
         self.flush()
+        self.is_complete = True
         self._record_best()
         self._settle_varying()
         self.completed = dict(sorted(self.completed.items()))

@@ -368,7 +368,8 @@ class StoredRun:
         if mlflow_names.FILES in sweep.tags and (result := self._result_in(sweep)) is not None:
             return read_row_outcome(result, None).weights
         p, q = config.shape()
-        if len(self.weights) == p * q:
+        # Columns of text and classes have more weights than the config can say.
+        if len(self.weights) == p * q or 0 < len(self.weights) < mlflow_names.MAX_WEIGHTS:
             return np.array(self.weights)
         return None
 

@@ -16,7 +16,7 @@ from linfit.config import FitConfig
 from linfit.engine.fit import Status
 from linfit.errors import ConfigError, LinfitError, shorten
 from linfit.problem.types import Array
-from linfit.tracking.model import TrainedFit, is_own_model
+from linfit.tracking.model import TrainedFit, find_link, is_own_model
 from linfit.tracking.read.access import ReadPolicy
 from linfit.tracking.read.original import authorize_config
 from linfit.tracking.read.reader import StoredRun
@@ -103,4 +103,6 @@ def train_again(
         problem.expansion,
         status,
         config.fingerprint(),
+        problem.classes,
+        find_link(config.loss),
     )

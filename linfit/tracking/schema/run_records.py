@@ -19,6 +19,7 @@ from linfit.engine.fit import Fit, Status
 from linfit.tracking.schema import limits
 from linfit.tracking.schema.config_record import ConfigRecord
 from linfit.tracking.schema.mlflow_names import (
+    CLASSES,
     COMPARED_BY,
     CONFIG,
     ERROR,
@@ -125,8 +126,10 @@ def record_result(
     notes: tuple[str, ...] = ()
     if fit.problem is not None:
         columns = (*fit.problem.features, *fit.problem.targets)
-        notes = (*fit.problem.notes, *limits.note_missing_schema(columns))
+        notes = (*fit.config.notes(), *fit.problem.notes, *limits.note_missing_schema(columns))
     tags = {**begun.tags, STATUS: fit.status.value, **tag_notes(notes)}
+    if fit.problem is not None and fit.problem.classes:
+        tags[CLASSES] = json.dumps(fit.problem.classes, ensure_ascii=False)[: limits.MAX_TAG]
     if fit.status is Status.FAILED:
         tags[ERROR] = mask(fit.error or "")[-limits.MAX_TAG :]
         return replace(begun, end=end, status="FAILED", tags=tags)
@@ -278,6 +281,7 @@ def collect_metrics(fit: Fit, swept: Mapping[str, float] = MappingProxyType({}))
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
         "diverged_at_step": fit.diverged_at_step,
+        **fit.list_measures(),
     }
     for index, weight in enumerate(fit.weights.ravel()[:MAX_WEIGHTS].tolist()):
         ends[f"{WEIGHT}{index}"] = weight

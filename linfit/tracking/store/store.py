@@ -277,6 +277,30 @@ def _create(store: Store, file: Path) -> None:
         ) from error
 
 
+@contextmanager
+def lock_store(store: Store) -> Iterator[None]:
+    """Have other commands that lock a SQLite store wait; a server is not locked.
+
+    RecordingError if it cannot be locked in time.
+    """
+    if store.file is None:
+        yield
+        return
+    from filelock import FileLock
+
+    lock = FileLock(f"{store.file}.lock", timeout=LOCK_TIMEOUT)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise RecordingError(
+            f"the store {store.file} cannot be locked: {_find_cause(error)}; try again later"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _put_into_place(file: Path, artifacts: str) -> None:
     own = addresses.join_address(artifacts, DEFAULT_EXPERIMENT_ID)
     content = create_empty_store()

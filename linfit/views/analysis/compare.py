@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linfit.problem.measures import find_measure
 from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import MEASURES, Comparison
@@ -70,7 +71,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         pairs = count_pairs([(problem, method) for problem, method, _ in compared])
         entries += rank_settings(picks, reporting, pairs, _name_picks(picks, across))
 
-    note += _describe_floor(entries)
+    note += _describe_zeros(runs, measure) or _describe_floor(entries)
     found = Comparison(
         entries,
         _find_robust(runs, MEASURES[measure]),
@@ -79,7 +80,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         measure,
         across,
         _describe_quickest(swept, reporting, across),
-        dtype="".join(swept.dtypes) if len(swept.dtypes) == 1 else "",
+        dtype=_find_floor_dtype(swept, measure),
         floors=_find_floors(swept),
     )
     if measure != mlflow_names.EXCESS:
@@ -197,16 +198,17 @@ def _rows(runs: pd.DataFrame) -> list[tuple[int, Pick]]:
 def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.DataFrame:
     """Return the problem, method and setting of each fit in words, and its repetition's number.
 
-    `log` is log₁₀ of the loss that `measure` names, NaN unless the fit finished, and `floor` that
-    of its rounding floor. `steps` are those to the tolerance, infinite if the fit did not reach it,
-    or has left it again at its end.
+    `log` is log₁₀ of the loss or measure named `measure`, NaN unless the fit finished, and
+    `floor` that of its rounding floor. `steps` are those to the tolerance, infinite if the fit did
+    not reach it, or has left it again at its end.
     """
     groups = swept.groups
     is_excess = measure == mlflow_names.EXCESS
     losses = measure_losses(swept, measure)
+    floors = swept.floors if is_excess else _find_measure_floor(losses, measure)
     with np.errstate(divide="ignore"):
         log = np.log10(np.where(np.isfinite(losses), losses, np.nan))
-        floor = np.log10(swept.floors if is_excess else np.zeros(len(losses)))
+        floor = np.log10(floors)
     steps = swept.results["steps_to_tolerance"].astype(float).fillna(np.inf)
     return pd.DataFrame(
         {
@@ -220,6 +222,18 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
             "steps": np.where(_is_within_tolerance(swept), steps, np.inf),
         }
     )
+
+
+def _find_measure_floor(values: Array, measure: str) -> Array:
+    """Return what a value of 0 counts as, whose logarithm is compared; 0 for a loss.
+
+    A share of samples, as 1 − accuracy, is 0 where the share of one more sample is not: it counts
+    as half the smallest value above 0.
+    """
+    above = values[(values > 0) & np.isfinite(values)]
+    if find_measure(measure) is None or not len(above):
+        return np.zeros(len(values))
+    return np.full(len(values), above.min() / 2)
 
 
 def _is_within_tolerance(swept: SweepData) -> NDArray[np.bool_]:
@@ -244,6 +258,20 @@ def _finished(runs: pd.DataFrame) -> list[Pick]:
     """Return each setting with a fit that finished."""
     done = runs[runs["log"].notna()].drop_duplicates(SETTING_KEY)
     return list(done[SETTING_KEY].itertuples(index=False, name=None))
+
+
+def _find_floor_dtype(swept: SweepData, measure: str) -> str:
+    """Return the dtype whose rounding makes the floor; empty for several, and for a measure."""
+    if find_measure(measure) is not None or len(swept.dtypes) > 1:
+        return ""
+    return "".join(swept.dtypes)
+
+
+def _describe_zeros(runs: pd.DataFrame, measure: str) -> str:
+    """Return the note's remark on measures that are 0."""
+    if find_measure(measure) is None or not (runs["log"] <= runs["floor"]).any():
+        return ""
+    return " A value of 0 counts as half the smallest one above 0."
 
 
 def _describe_floor(entries: Sequence[LeaderboardEntry]) -> str:

@@ -14,18 +14,21 @@ from itertools import takewhile
 import numpy as np
 import pandas as pd
 
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, MEASURE_NAMES, find_measure
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.ranking import (
     LeaderboardEntry,
 )
 from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.statistics import CONFIDENCE, MOST_SHOWN_SEEDS
 
-#: The losses that rankings compare, in words.
+#: The losses and measures that rankings compare, in words.
 MEASURES = {
     mlflow_names.EXCESS: "excess loss",
     mlflow_names.VALIDATION: "validation loss",
     mlflow_names.LOSS: "training loss",
+    **{name: describe_objective(name) for name in (*MEASURE_NAMES, *HELD_OUT_MEASURE_NAMES)},
 }
 
 
@@ -76,6 +79,8 @@ class Comparison:
         frame = pd.DataFrame([vars(entry) for entry in self.entries], columns=columns)
         frame.insert(0, "rank", self.compute_ranks())
         named = "excess" if self.measure == mlflow_names.EXCESS else self.measure
+        if (measure := find_measure(named)) is not None and measure.higher_is_better:
+            named = f"one_minus_{named}"
         return frame.drop(columns="name").rename(columns={"median": named})
 
     def compute_ranks(self) -> list[int]:

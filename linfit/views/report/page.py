@@ -28,6 +28,7 @@ from linfit.problem.datasets.tabular_file import SHIPPED_PREFIX
 from linfit.system.host import quote_word
 from linfit.tracking.provenance.environment import read_machine_tag
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import describe_objective
 from linfit.tracking.store.store import format_store_command
 from linfit.views.analysis.compare import find_best_fits, measure_losses
 from linfit.views.analysis.comparison import Comparison, shorten_lines
@@ -156,7 +157,7 @@ def describe_best_fits(swept: SweepData, comparison: Comparison) -> list[str]:
         return lines
     name = swept.results.iloc[swept.best]["name"]
     value = format_rounded(swept.compared_values[swept.best])
-    lowest = f"the lowest {swept.compared_by.replace('_', ' ')}, {value}"
+    lowest = f"the lowest {describe_objective(swept.compared_by)}, {value}"
     return [f"{name}: {lowest}", *lines]
 
 

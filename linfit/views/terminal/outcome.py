@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
@@ -10,10 +11,12 @@ from linfit.engine.prediction.predict import predict_from_fit
 from linfit.problem.theory.digits import estimate_digits
 from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RecordedRun, RunResult
+from linfit.system.host import quote_word
 from linfit.system.output import print_to_stderr
+from linfit.tracking.schema import mlflow_names
 from linfit.tracking.secrets.masking import mask
 from linfit.views.report.json_data import print_json
-from linfit.views.terminal.sweep_outcome import show_failures, show_sweep
+from linfit.views.terminal.sweep_outcome import describe_rest, show_failures, show_sweep
 from linfit.views.terminal.tables import (
     describe_theory,
     escape_markup,
@@ -81,7 +84,9 @@ def _where_kept(recorded: RecordedRun, verb: str) -> str:
         return f"the numbers are in {recorded.folder}"
     uri = getattr(recorded.config.tracking, "uri", None)
     store = f" --uri '{mask(uri)}'" if uri and "$" not in uri else ""
-    return f"linfit {verb} {recorded.run_id}{store}"
+    page = os.path.relpath(recorded.folder / mlflow_names.REPORT)
+    place = f" --output {quote_word(page)}" if verb == "report" else ""
+    return f"linfit {verb} {recorded.run_id}{store}{place}"
 
 
 def _fit(result: RunResult, done: CompletedFit) -> None:
@@ -99,13 +104,14 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
         out.print(f"in own terms   {_list_terms(names, texts)}")
     if fit.validation_losses is not None:
         loss = format_number(float(fit.validation_losses[-1]))
-        out.print(f"validation     loss {loss}, of samples held out")
+        measured = "".join(f", {text}" for text in _name_measures(fit.held_out_measures))
+        out.print(f"validation     loss {loss}{measured}, of samples held out")
+    if fit.measures:
+        out.print(f"measures       {', '.join(_name_measures(fit.measures))}")
 
-    optimum = format_weights(_short(fit.optimum.weights.ravel()))
-    out.print(f"exact optimum  {optimum}  with loss {format_number(fit.optimum.loss)}")
-    out.print(f"distance       {format_number(fit.distance_to_optimum)} to the optimum")
+    _optimum(fit)
     step = fit.steps_to_tolerance
-    reached = "not reached" if step is None else f"reached at step {step}"
+    reached = _describe_end(fit) if step is None else f"reached at step {step}"
     tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
     out.print(f"tolerance      {tolerance} {reached}")
     _digits(fit)
@@ -118,8 +124,33 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
     out.print(f"browse         {escape_markup(result.where)}")
 
 
+def _optimum(fit: Fit) -> None:
+    """Print the exact optimum and the distance to it, or the infimum."""
+    out = open_console()
+    assert fit.optimum is not None
+    loss = format_number(fit.optimum.loss)
+    if not fit.optimum.attained:
+        out.print(f"infimum        loss {loss}, which no weights attain")
+        return
+    optimum = format_weights(_short(fit.optimum.weights.ravel()))
+    out.print(f"exact optimum  {optimum}  with loss {loss}")
+    out.print(f"distance       {format_number(fit.distance_to_optimum)} to the optimum")
+
+
+def _describe_end(fit: Fit) -> str:
+    """Return how far a fit that did not reach the tolerance ended from its optimum."""
+    excess = fit.excess_losses
+    if fit.status is not Status.COMPLETED or not excess[0] > 0:
+        return "not reached"
+    return describe_rest(float(excess[-1] / excess[0]))
+
+
 def _short(weights: Iterable[float]) -> list[str]:
     return [format_number(weight) for weight in weights]
+
+
+def _name_measures(measures: Mapping[str, float]) -> list[str]:
+    return [f"{name.replace('_', ' ')} {format_number(value)}" for name, value in measures.items()]
 
 
 def _list_terms(names: Sequence[str], texts: Sequence[str]) -> str:

@@ -18,8 +18,8 @@ def show_model(run_id: str, uri: str, place: str, is_new: bool, as_json: bool) -
         return
     print(escape_unprintable(uri))
     shown = escape_unprintable(mask(place))
-    was = "is logged" if is_new else "was there already"
-    print_to_stderr(f"linfit: the model of run {run_id} {was}, in {shown}")
+    was = "is logged in" if is_new else "is in"
+    print_to_stderr(f"linfit: the model of run {run_id} {was} {shown}")
 
 
 def show_relocation(store: Store, relocation: Relocation, as_json: bool) -> None:

@@ -43,6 +43,8 @@ def show_sweep(result: RunResult, compared: ComparedSweep | None, all_fits: bool
     most = None if all_fits else MOST_BEST_FITS
     out.print(format_fits(lines, most, "linfit show --all", by))
     if compared is not None:
+        if distance := describe_nearest(compared):
+            out.print(distance)
         for line in describe_lost_settings(compared, None if all_fits else MOST_LOST_SETTINGS):
             out.print(line)
     if result.sweep_id:
@@ -64,6 +66,24 @@ def show_leaderboard(compared: ComparedSweep, all_entries: bool) -> None:
     out.print(escape_markup(comparison.note))
     if comparison.twins_note:
         out.print(f"rounding  {escape_markup(comparison.twins_note)}")
+
+
+def describe_nearest(compared: ComparedSweep) -> str:
+    """Return how far the nearest fit ended from its optimum, empty if one is within tolerance."""
+    data = compared.data.distinct
+    left = data.excess[data.finished]
+    initial = data.initial[data.finished]
+    tolerance = max(data.list_values("record.tolerance"))
+    if not left.size or not (left > tolerance * initial).all() or not initial.all():
+        return ""
+    found = describe_rest((left / initial).min(), " in the nearest fit")
+    return f"tolerance {tolerance:g} of the initial excess loss {found}"
+
+
+def describe_rest(share: float, where: str = "") -> str:
+    """Return how much of the initial excess loss is left, and what may help."""
+    rest = f"{100 * share:.2g}% is left{where}"
+    return f"not reached: {rest}; try more steps or another learning rate"
 
 
 def _count(counts: Counter[Status]) -> str:

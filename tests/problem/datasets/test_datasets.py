@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from linfit.config import FitConfig
+from linfit.problem.datasets.drawn import Classes, Counts, SparseLinear
 from linfit.problem.datasets.synthetic import Dataset, Parabola, Polynomial, RandomLinear
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.problem import Problem
 from linfit.problem.random_streams import Purpose, compute_torch_seed, create_generator
 from linfit.problem.types import Array
@@ -21,6 +25,7 @@ SETTINGS = [
     for given, shape in zip(row.settings(), row.shapes, strict=True)
 ]
 DRAWN = [row for row in DATASETS if row.draws]
+NOISY = [row for row in DRAWN if row.noisy]
 
 
 def load(given: dict[str, Any], seed: int = 0) -> Problem:
@@ -72,17 +77,15 @@ def test_a_dataset_that_is_not_drawn_has_no_seed(row: DatasetRow) -> None:
     assert "seed" not in type(Dataset.choose(row.plain)).model_fields
 
 
-@pytest.mark.parametrize("row", DATASETS, ids=label)
+@pytest.mark.parametrize("row", NOISY, ids=label)
 def test_without_noise_the_truth_is_exact(row: DatasetRow) -> None:
-    if not row.truth:
-        return
     problem = load({**row.plain, "noise": 0.0})
     assert problem.truth is not None
     assert problem.truth.shape == (problem.shape[1], problem.shape[2])
     np.testing.assert_allclose(problem.X @ problem.truth, problem.y, rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("row", DRAWN, ids=label)
+@pytest.mark.parametrize("row", NOISY, ids=label)
 def test_noise_is_normal_with_the_standard_deviation_asked_for(row: DatasetRow) -> None:
     large = {**row.plain, "n": 4000, "noise": 2.5}
     error = (load(large).y - load({**large, "noise": 0.0}).y).ravel()
@@ -236,3 +239,85 @@ def test_linnerud_is_what_scikit_learn_ships() -> None:
         bunch.target_names
     )
     assert (bunch.data == problem.X).all() and (problem.y == bunch.target).all()
+
+
+def test_classes_are_clouds_around_centers_apart() -> None:
+    wide = Classes(n=30_000, p=3, classes=5, separation=4.0, label_noise=0.0).load(2)
+    labels = wide.y[:, 0]
+    assert np.unique(labels, return_counts=True)[1].tolist() == [6000] * 5
+    centers = np.stack([wide.X[labels == k].mean(axis=0) for k in range(5)])
+    away = np.linalg.norm(centers[:, None] - centers, axis=2)[np.triu_indices(5, 1)]
+    assert away.min() == pytest.approx(4, abs=0.1)
+    spread = np.concatenate([wide.X[labels == k] - centers[k] for k in range(5)])
+    np.testing.assert_allclose(np.cov(spread.T), np.eye(3), atol=0.05)
+
+    noisy = Classes(n=30_000, p=3, classes=5, separation=4.0, label_noise=0.25).load(2)
+    assert np.array_equal(noisy.X, wide.X)
+    changed = noisy.y != wide.y
+    assert changed.sum() == 7500
+    steps = (noisy.y - wide.y)[changed] % 5
+    assert np.unique(steps, return_counts=True)[1] == pytest.approx([1875] * 4, rel=0.1)
+
+
+def test_counts_have_the_mean_that_their_truth_says() -> None:
+    problem = Counts(n=20_000, p=2, q=2, spread=0.5).load(1)
+    assert problem.truth is not None
+    means = np.exp(problem.X @ problem.truth)
+    assert ((problem.y >= 0) & (problem.y == np.floor(problem.y))).all()
+    # Poisson's variance is its mean: standardized residuals have variance one.
+    residual = (problem.y - means) / np.sqrt(means)
+    np.testing.assert_allclose(residual.mean(axis=0), 0, atol=0.03)
+    np.testing.assert_allclose(residual.var(axis=0), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("nonzero", [0, 3, 8])
+def test_as_many_true_weights_as_are_said_are_not_zero(nonzero: int) -> None:
+    truth = SparseLinear(p=8, q=40, nonzero=nonzero).load(3).truth
+    assert truth is not None
+    assert ((truth != 0).sum(axis=0) == nonzero).all()
+    sizes = np.abs(truth[truth != 0])
+    assert ((sizes >= 1) & (sizes <= 2)).all()
+    if nonzero == 3:
+        assert (truth != 0).any(axis=1).all()  # each target has its own
+        assert (truth < 0).any() and (truth > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "classes", "n": 3, "classes": 4}, "4 classes need as many samples, got n 3"),
+        ({"name": "classes", "classes": 1}, "greater than or equal to 2"),
+        ({"name": "classes", "separation": 0.0}, "greater than 0"),
+        ({"name": "classes", "label_noise": 1.0}, "less than 1"),
+        ({"name": "counts", "spread": 5.0}, "less than or equal to 4"),
+        ({"name": "sparse_linear", "p": 4}, "nonzero has to be at most p, which is 4, got 5"),
+        ({"name": "sparse_linear", "nonzero": -1}, "greater than or equal to 0"),
+        ({"name": "sklearn", "set": "boston"}, "'breast_cancer'"),
+    ],
+)
+def test_datasets_that_cannot_be_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        Dataset.choose(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [
+        ("iris", (150, 4, 1), 3),
+        ("wine", (178, 13, 1), 3),
+        ("breast_cancer", (569, 30, 1), 2),
+        ("digits", (1797, 64, 1), 10),
+    ],
+)
+def test_bundled_classes_are_numbered_as_scikit_learn_does(
+    name: str, shape: tuple[int, int, int], classes: int
+) -> None:
+    from sklearn import datasets
+
+    problem = load({"name": "sklearn", "set": name})
+    found = getattr(datasets, f"load_{name}")()
+    assert problem.shape == shape
+    assert problem.targets == ("class",)
+    assert np.array_equal(problem.y[:, 0], found.target)
+    assert np.array_equal(problem.X, found.data)
+    assert encode_targets(problem, "classes").classes == tuple(map(float, range(classes)))

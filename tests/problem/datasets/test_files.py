@@ -110,7 +110,7 @@ def test_the_articles_file_is_parsed_as_written() -> None:
         ("", "{file} is empty: a header line with the names of the columns is needed"),
         ("\n\n", "{file} is empty: a header line with the names of the columns is needed"),
         ("\n1,2,3\n", "{file} has no column 'a': there are 1, 2, 3"),
-        ("\n\na,b,y\n1,2,x\n", "{file}, line 4, column 'y': 'x' is not a finite number"),
+        ("\n\na,b,y\n1,2,0\n1,2,x\n", "{file}, line 5, column 'y': 'x' is not a finite number"),
         ('a,b,y\n1,2,3\n1,2,"3\n4,5,6\n', "{file}, line 3: a quote that opens there is not closed"),
         ('a,"b,y\n1,2,3\n', "{file}, line 1: a quote that opens there is not closed"),
         ('a,b,y\n1,2,"3"x\n', "{file}, line 2: ',' expected after '\"'"),

@@ -84,7 +84,7 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
             ["artcle/linear_adam"],
             "no experiment 'artcle/linear_adam': did you mean 'article/linear_adam'?",
         ),
-        (["optimizer=adm"], "no optimizer 'adm': did you mean 'adam'? there are adagrad, adam"),
+        (["optimizer=adm"], "no optimizer 'adm': did you mean 'adam'? there are adadelta, adagrad"),
         (["optimzer=adam"], "no key 'optimzer': did you mean 'optimizer'?"),
         (["optimizer.lrr=1"], "no key 'lrr': did you mean 'lr'?"),
         (["+optimizer.lrr=1"], "optimizer: no key 'lrr': did you mean 'lr'?"),
@@ -104,7 +104,7 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
             "or write 'optimizer.lr=[1,2]' for a list",
         ),
         (["optimizer.lr=["], "optimizer.lr=[ cannot be read: [ is not closed"),
-        (["optimizer="], "no optimizer '': there are adagrad, adam"),
+        (["optimizer="], "no optimizer '': there are adadelta, adagrad"),
         (["device=gpu"], "no device 'gpu': did you mean 'cuda'?"),
         (
             ["optimizer=adam", "optimizer.betas=0.9"],
@@ -137,7 +137,7 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
         (["plugins=3"], "plugins: got 3, must be a list of modules"),
         (
             ["optimizer.name=[a]", "~optimizer.lr"],
-            "optimizer: must be a name or a mapping with a name, one of adagrad",
+            "optimizer: must be a name or a mapping with a name, one of adadelta",
         ),
         (
             ["plugins=[no_such_module]"],

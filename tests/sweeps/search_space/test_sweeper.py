@@ -387,6 +387,11 @@ HUGE = ["seed=range(0,1000)", "steps=range(0,1000)", "optimizer.lr=range(1,1001)
         (["seed=range(0,1000000000)"], "1,000,000,000 fits"),
         (["optimizer.lr=range(0,1,0.00000001)"], "100,000,000 values, the limit"),
         (["optimizer.lrr=0.1,0.2"], r"no key 'lrr': did you mean 'lr'.*\(in optimizer.lrr=0.1\)"),
+        (
+            ["optimizer=sgd,closed_form", "optimizer.lr=0.1,0.2"],
+            r"\(in optimizer=closed_form optimizer.lr=0.1\): closed_form has no lr, so leave it "
+            r"out, or .* hydra.sweeper.grids=\[{optimizer:closed_form},{optimizer:…,optimizer.lr:",
+        ),
         (["optimzer=adam,sgd"], "no key 'optimzer': did you mean 'optimizer'"),
         (
             ["optimizer=adam,sgdd"],

@@ -19,6 +19,7 @@ RATES = "optimizer.lr=0.001,0.01,0.02,0.03,0.04,0.05,0.06,0.07"
     ("arguments", "failing", "counts"),
     [
         (("optimizer=sgd,adam", "seed=0,1"), 0.0, "4 fits: 4 completed"),
+        (("optimizer=closed_form", "seed=0,1"), 0.0, "2 fits: 2 completed"),
         (("optimizer=sgd", RATES, "seed=0,1"), 0.0, "16 fits: 2 completed, 14 diverged"),
         (("optimizer=sgd", "optimizer.lr=1e3,1e4"), 0.0, "2 fits: 2 diverged"),
         (("optimizer=adam", "seed=range(0,12)"), 1.0, "12 fits: 12 failed"),
@@ -40,6 +41,9 @@ def test_a_sweep_ends_with_its_answer_and_what_was_lost(
     lines = told.out.splitlines()
     assert lines[0] == results.comparison.summarize()
     assert counts in lines
+    is_far = "completed" in counts and "optimizer=closed_form" not in arguments
+    rest = r"tolerance 1e-06 of the initial excess loss not reached: [\d.]+% is left in the nearest"
+    assert len(re.findall(rest, told.out)) == is_far
     names = [done.name for done in result.completed]
     listed = [line for line in lines if any(line.startswith(f"{name} ") for name in names)]
     assert len(listed) == min(len(names), 10)

@@ -30,6 +30,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 CHARACTER_BYTES = 4
 #: The encoding of files that name none; a byte order mark may begin them.
 UTF_8 = "utf-8"
+#: Names of encodings in place of Python's own. A byte order mark may begin any UTF-8.
+USUAL_NAMES = {"utf-8-sig": UTF_8, "iso8859-1": "latin-1"}
 #: Encodings, of several bytes a character, whose lines do not end with the byte of a newline.
 WIDE_ENCODINGS = ("utf-16", "utf-32")
 
@@ -75,8 +77,7 @@ def find_encoding(name: str) -> str:
         raise ValueError(
             f"{name!r} is no encoding of text: utf-8, latin-1, cp1252 and utf-16 are frequent ones"
         )
-    # A byte order mark may begin any UTF-8.
-    return UTF_8 if found.name == "utf-8-sig" else found.name
+    return USUAL_NAMES.get(found.name, found.name)
 
 
 def open_content(source: Any, size: int, encoding: str) -> Any:

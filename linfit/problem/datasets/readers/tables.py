@@ -11,7 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
@@ -26,6 +26,7 @@ from linfit.problem.datasets.readers.csv_text import MAX_LINE_BYTES, SEPARATORS,
 from linfit.problem.datasets.readers.opened import measure_size, open_regular, require_memory
 from linfit.problem.datasets.readers.parquet_pages import measure_columns, require_plain_schema
 from linfit.problem.datasets.readers.scanned import ScannedFile
+from linfit.problem.datasets.readers.text_codes import TRUTH_VALUES, TextCodes, looks_like_text
 from linfit.problem.linfit_model_1 import EXACT
 from linfit.problem.types import Array
 from linfit.system.host import quote_word
@@ -85,8 +86,32 @@ def locate_column(header: Sequence[str], column: str, path: str) -> int:
 # CSV
 
 
+@dataclass(frozen=True)
+class CSVTable:
+    """A CSV file with its header, and the columns that are read of it."""
+
+    opened: BinaryIO
+    path: str
+    form: CSVFormat
+    header: list[str]
+    places: Sequence[int]
+    """Places of the columns in a row."""
+    texts: TextCodes
+    truths: frozenset[str]
+    """Columns of truth values."""
+
+    def locate(self, line: int, place: int) -> str:
+        """Return the beginning of an error on a cell."""
+        return f"{self.path}, line {line}, column {self.header[place]!r}"
+
+
 def read_csv_rows(
-    file: Path, columns: Sequence[str], path: str, drop: bool, form: CSVFormat = PLAIN_FORMAT
+    file: Path,
+    columns: Sequence[str],
+    path: str,
+    drop: bool,
+    form: CSVFormat = PLAIN_FORMAT,
+    texts: TextCodes | None = None,
 ) -> Iterator[RowBlock]:
     """Yield the rows of a CSV file, each number parsed exactly.
 
@@ -95,16 +120,11 @@ def read_csv_rows(
     through a text that is not plain, of which pyarrow would let mistakes pass.
     """
     with open_regular(file) as opened:
-        header = _read_header(opened, path, form)
-        places = []
-        for column in columns:
-            _require_separated(header, column, path)
-            places.append(locate_column(header, column, path))
-
+        table = _open_table(opened, columns, path, form, texts or TextCodes())
         done = 0
         if measure_size(opened) > SMALL_FILE:
             with ScannedFile(opened, form.encoding) as scanned:
-                for block in _read_with_arrow(scanned, columns, form):
+                for block in _read_with_arrow(scanned, columns, table):
                     # Python's reader names the line of an infinite or a missing cell.
                     if block is None or np.isinf(block).any():
                         break
@@ -117,7 +137,50 @@ def read_csv_rows(
                         return
 
         rows = islice(_split_rows(opened, path, form), 1 + done, None)
-        yield from _read_with_python(rows, header, places, path, form)
+        yield from _read_with_python(rows, table)
+
+
+def find_csv_text(
+    file: Path, columns: Sequence[str], path: str, form: CSVFormat
+) -> tuple[str, ...]:
+    """Return those of columns that are text, as their first cells say."""
+    with open_regular(file) as opened:
+        table = _open_table(opened, columns, path, form, TextCodes(columns))
+        return tuple(table.texts.indices)
+
+
+def _open_table(
+    opened: BinaryIO, columns: Sequence[str], path: str, form: CSVFormat, texts: TextCodes
+) -> CSVTable:
+    header = _read_header(opened, path, form)
+    places = []
+    for column in columns:
+        _require_separated(header, column, path)
+        places.append(locate_column(header, column, path))
+
+    truths = set()
+    for place, cell in _find_first_cells(opened, path, form, set(places)):
+        column = header[place]
+        if cell.lower() in TRUTH_VALUES:
+            truths.add(column)
+        elif column in texts.allowed and not _is_number(cell, form):
+            texts.begin_column(column)
+    return CSVTable(opened, path, form, header, places, texts, frozenset(truths))
+
+
+def _find_first_cells(
+    opened: BinaryIO, path: str, form: CSVFormat, places: set[int]
+) -> Iterator[tuple[int, str]]:
+    """Yield places with the first cell there that is not missing."""
+    left = set(places)
+    for _, row in islice(_split_rows(opened, path, form), 1, None):
+        if not left:
+            return
+        for place in [place for place in left if place < len(row)]:
+            cell = row[place].strip()
+            if cell not in MISSING_CELLS:
+                left.remove(place)
+                yield place, cell
 
 
 def _name_row_below_header(start: int, i: int) -> str:
@@ -176,51 +239,73 @@ def _split_rows(opened: BinaryIO, path: str, form: CSVFormat) -> Iterator[tuple[
 
 
 def _read_with_arrow(
-    opened: ScannedFile, columns: Sequence[str], form: CSVFormat
+    opened: ScannedFile, columns: Sequence[str], table: CSVTable
 ) -> Iterator[CellBlock | None]:
-    """Yield blocks `[b, m]`; None, the last, for one with other cells than numbers or missing."""
+    """Yield blocks `[b, m]`; None, the last, for one that Python's reader has to read."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
+    types = {name: pa.string() for name in columns if _is_worded(name, table)}
     distinct = list(dict.fromkeys(columns))
     conversion = arrow.ConvertOptions(
-        column_types=dict.fromkeys(distinct, pa.float64()),
+        column_types={**dict.fromkeys(distinct, pa.float64()), **types},
         include_columns=distinct,
         null_values=list(MISSING_CELLS),
+        strings_can_be_null=True,
         check_utf8=True,
-        decimal_point=form.decimal,
+        decimal_point=table.form.decimal,
     )
+    parsing = arrow.ParseOptions(newlines_in_values=True, delimiter=table.form.separator)
+    reading = arrow.ReadOptions(block_size=2**23)
     try:
         with arrow.open_csv(
-            opened,
-            read_options=arrow.ReadOptions(block_size=2**23),
-            parse_options=arrow.ParseOptions(newlines_in_values=True, delimiter=form.separator),
-            convert_options=conversion,
+            opened, read_options=reading, parse_options=parsing, convert_options=conversion
         ) as batches:
             for batch in batches:
                 values = {}
                 for name in distinct:
-                    column = batch.column(name)
-                    values[name] = _as_numpy(column.fill_null(math.nan))
-                    # A spelling of NaN that does not mark a missing cell.
-                    if np.isnan(values[name]).sum() > column.null_count:
+                    found = _convert_column(batch.column(name), name, table)
+                    if found is None:
                         yield None
                         return
+                    values[name] = found
                 yield np.stack([values[name] for name in columns], axis=1)  # [b, m]
     except pa.ArrowInvalid:
         yield None
 
 
-def _read_with_python(
-    rows: Iterator[tuple[int, list[str]]],
-    header: list[str],
-    places: Sequence[int],
-    path: str,
-    form: CSVFormat,
-) -> Iterator[RowBlock]:
+def _is_worded(name: str, table: CSVTable) -> bool:
+    """Return True for a column that has words in place of numbers."""
+    return name in table.texts.indices or name in table.truths
+
+
+def _convert_column(column: Any, name: str, table: CSVTable) -> Array | None:
+    """Return Arrow's column as numbers; None if it has cells that a column of its kind has not."""
+    if not _is_worded(name, table):
+        numbers = _as_numpy(column.fill_null(math.nan))
+        # A spelling of NaN that does not mark a missing cell.
+        is_plain = np.isnan(numbers).sum() == column.null_count
+        return numbers if is_plain else None
+
+    found = column.dictionary_encode()
+    words = [word.strip() for word in found.dictionary.to_pylist()]
+    places = _as_numpy(found.indices.fill_null(-1))
+    if name in table.truths:
+        values = {**dict.fromkeys(MISSING_CELLS, math.nan), **TRUTH_VALUES}
+        found_values = [values.get(word if word in values else word.lower()) for word in words]
+        if None in found_values:
+            return None
+        return np.asarray(np.array([*found_values, math.nan], dtype=np.float64)[places])
+    if any(_is_number(word, table.form) for word in words):
+        return None
+    texts = [None if word in MISSING_CELLS else word for word in words]
+    return table.texts.encode_all(name, texts, places, table.path)
+
+
+def _read_with_python(rows: Iterator[tuple[int, list[str]]], table: CSVTable) -> Iterator[RowBlock]:
     """Yield blocks of rows, which come with their line numbers."""
     while block := list(islice(rows, ROWS)):
-        numbers = [_read_row(row, line, header, places, path, form) for line, row in block]
+        numbers = [_read_row(row, line, table) for line, row in block]
         yield np.array(numbers), partial(_name_line, [line for line, _ in block])
 
 
@@ -228,30 +313,45 @@ def _name_line(lines: list[int], i: int) -> str:
     return f"line {lines[i]}"
 
 
-def _read_row(
-    row: list[str], line: int, header: list[str], places: Sequence[int], path: str, form: CSVFormat
-) -> list[float]:
+def _read_row(row: list[str], line: int, table: CSVTable) -> list[float]:
+    header = table.header
     if len(row) != len(header):
-        raise ValueError(f"{path}, line {line}: {len(row)} cells below a header of {len(header)}")
-    numbers = []
-    for place in places:
-        number = _read_cell(row[place], form)
-        if number is None:
-            where = f"{path}, line {line}, column {header[place]!r}"
-            hint = _suggest_decimal(row[place], form)
-            raise ValueError(f"{where}: {row[place]!r} is not a finite number{hint}")
-        numbers.append(number)
-    return numbers
+        raise ValueError(
+            f"{table.path}, line {line}: {len(row)} cells below a header of {len(header)}"
+        )
+    return [_read_cell(row[place], line, place, table) for place in table.places]
 
 
-def _read_cell(cell: str, form: CSVFormat) -> float | None:
-    """Return the number in a cell, NaN if it is missing, None if it is not a finite number."""
-    if cell.strip() in MISSING_CELLS:
+def _read_cell(cell: str, line: int, place: int, table: CSVTable) -> float:
+    """Return the number in a cell, or the code of its text; NaN if it is missing."""
+    word = cell.strip()
+    if word in MISSING_CELLS:
         return math.nan
-    number = form.read_number(cell)
+    column = table.header[place]
+    if column in table.truths:
+        if word.lower() not in TRUTH_VALUES:
+            where = table.locate(line, place)
+            raise ValueError(f"{where}: {cell!r} is neither true nor false, as other cells are")
+        return TRUTH_VALUES[word.lower()]
+
+    if column in table.texts.indices:
+        if _is_number(word, table.form):
+            where = table.locate(line, place)
+            raise ValueError(
+                f"{where}: {cell!r} is a number, and the column begins with text: "
+                "a column is one or the other"
+            )
+        return table.texts.encode(column, word, table.path)
+
+    number = table.form.read_number(cell)
     if number is None or not math.isfinite(number):
-        return None
+        hint = _suggest_decimal(cell, table.form)
+        raise ValueError(f"{table.locate(line, place)}: {cell!r} is not a finite number{hint}")
     return number
+
+
+def _is_number(word: str, form: CSVFormat) -> bool:
+    return form.read_number(word) is not None or not looks_like_text(word)
 
 
 def _suggest_decimal(cell: str, form: CSVFormat) -> str:
@@ -265,26 +365,22 @@ def _suggest_decimal(cell: str, form: CSVFormat) -> str:
 # Parquet
 
 
-def read_parquet_rows(file: Path, columns: Sequence[str], path: str) -> Iterator[RowBlock]:
-    """Yield the rows of a Parquet file.
-
-    Arrow gets an open file: of a path such as `s3://…` or `file:…` it would make an address.
-    """
+def read_parquet_rows(
+    file: Path, columns: Sequence[str], path: str, texts: TextCodes | None = None
+) -> Iterator[RowBlock]:
+    """Yield the rows of a Parquet file."""
     import pyarrow as pa
-    from pyarrow import parquet
 
+    texts = texts or TextCodes()
     with open_regular(file) as opened:
-        try:
-            require_plain_schema(opened)
-            opened.seek(0)
-            reader = parquet.ParquetFile(opened)
-        except (pa.ArrowException, ValueError) as error:
-            reason = _first_line(error)
-            raise ValueError(f"dataset.path {path!r} is no Parquet file: {reason}") from error
-
+        reader = _open_parquet(opened, path)
         schema = reader.schema_arrow
         for column in columns:
-            _require_numbers(schema.field(locate_column(schema.names, column, path)), path)
+            found = schema.field(locate_column(schema.names, column, path))
+            if column in texts.allowed and _is_text(found.type):
+                texts.begin_column(column)
+            else:
+                _require_numbers(found, path)
         distinct = list(dict.fromkeys(columns))
         _require_size(opened, reader.metadata, distinct, len(columns), path)
 
@@ -292,12 +388,63 @@ def read_parquet_rows(file: Path, columns: Sequence[str], path: str) -> Iterator
             start = 0
             rows = min(ROWS, max(2**10, BYTES // len(columns)))
             for batch in reader.iter_batches(rows, columns=distinct):
-                parts = [_as_floats(batch.column(name), name, path, start) for name in columns]
+                parts = [
+                    _as_codes(batch.column(name), name, path, texts)
+                    if name in texts.indices
+                    else _as_floats(batch.column(name), name, path, start)
+                    for name in columns
+                ]
                 yield np.stack(parts, axis=1), count_rows_from(start)
                 start += batch.num_rows
         except pa.ArrowException as error:
             reason = _first_line(error)
             raise ValueError(f"dataset.path {path!r} cannot be read: {reason}") from error
+
+
+def _open_parquet(opened: BinaryIO, path: str) -> Any:
+    """Return Arrow's reader of an open file.
+
+    Of a path such as `s3://…` or `file:…` Arrow would make an address.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        require_plain_schema(opened)
+        opened.seek(0)
+        return parquet.ParquetFile(opened)
+    except (pa.ArrowException, ValueError) as error:
+        reason = _first_line(error)
+        raise ValueError(f"dataset.path {path!r} is no Parquet file: {reason}") from error
+
+
+def find_parquet_text(file: Path, columns: Sequence[str], path: str) -> tuple[str, ...]:
+    """Return those of columns that are text."""
+    with open_regular(file) as opened:
+        schema = _open_parquet(opened, path).schema_arrow
+        known = [name for name in columns if name in schema.names]
+        return tuple(name for name in known if _is_text(schema.field(name).type))
+
+
+def _is_text(kind: Any) -> bool:
+    """Return True for a type of text, or of categories that are text."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    kinds = (types.is_string, types.is_large_string, types.is_string_view)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _as_codes(column: Any, name: str, path: str, texts: TextCodes) -> Array:
+    """Return the codes of texts; a dictionary may have some that no row has."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    found = column.dictionary_encode()
+    places = _as_numpy(found.indices.fill_null(-1))
+    return texts.encode_all(name, found.dictionary.to_pylist(), places, path)
 
 
 def _require_size(

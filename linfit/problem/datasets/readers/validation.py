@@ -5,10 +5,12 @@ Cells may be missing, infinite or too large; columns may be constant or repeated
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from linfit.problem.categories import Levels
 from linfit.problem.datasets.readers.tables import ROWS, CellBlock
 from linfit.problem.types import Array, describe_limit
 
@@ -98,13 +100,17 @@ class ConstantColumns:
             if len(self.same):
                 self.same = self.same[(rows[:, self.same] == self.first[self.same]).all(axis=0)]
 
-    def describe_constants(self, names: tuple[str, ...], source: str) -> tuple[str, ...]:
+    def describe_constants(
+        self, names: tuple[str, ...], source: str, levels: Levels = MappingProxyType({})
+    ) -> tuple[str, ...]:
         """Return a note for each constant column; a single row has none."""
         if self.first is None or self.num_rows < 2:
             return ()
         notes = []
         for j in self.same:
-            value = float(self.first[j])
+            value: str | float = float(self.first[j])
+            if names[j] in levels:
+                value = levels[names[j]][int(value)]
             notes.append(f"{source}: column {names[j]!r} is constant, {value!r} in every row")
         return tuple(notes)
 

@@ -5,12 +5,13 @@ n samples, c columns, p features, q targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from linfit.engine.fit import Fit
 from linfit.problem.datasets.prepare import split_samples
+from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import FeatureMap
 from linfit.problem.problem import Problem
 from linfit.problem.types import Array
@@ -66,13 +67,16 @@ def load_raw_data(fit: Fit) -> RawData | str:
     problem = fit.problem
     assert problem is not None
     n = problem.shape[0]
+    if problem.levels:
+        return "some of its columns are text, and a picture of the data shows numbers"
     is_changed = problem.expansion is not None or config.dataset.is_weighted()
     if not is_changed and problem.samples is None:
         return RawData(problem, problem.validation, None, _split_inputs(fit))
     if n > MOST_READ_AGAIN:
         return f"its {n} samples would have to be read again: up to {MOST_READ_AGAIN} are"
     train, held_out = split_samples(config.dataset, config.split, config.seed)
-    return RawData(train, held_out, problem.expansion, _split_inputs(fit))
+    samples = encode_targets(replace(train, validation=held_out), config.loss.target_kind)
+    return RawData(samples, samples.validation, problem.expansion, _split_inputs(fit))
 
 
 def _split_inputs(fit: Fit) -> tuple[Array, Array] | None:

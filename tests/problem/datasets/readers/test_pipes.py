@@ -121,11 +121,11 @@ def test_a_pipe_without_an_end_is_refused(
 def test_a_bad_cell_of_a_pipe_is_refused(
     linfit: Linfit, bare: Path, pipe: Callable[..., str]
 ) -> None:
-    path = pipe("a,b,y\n1,five,3\n")
+    path = pipe("a,b,y\n1,2,3\n1,five,3\n")
     ran = linfit("run", *CHOSEN, "tracking=none", f"dataset.path={path}")
     assert (ran.code, ran.err) == (
         2,
-        f"linfit: {path}, line 2, column 'b': 'five' is not a finite number\n",
+        f"linfit: {path}, line 3, column 'b': 'five' is not a finite number\n",
     )
     assert not Path("outputs").exists()
 

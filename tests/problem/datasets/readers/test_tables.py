@@ -160,7 +160,7 @@ def test_a_large_csv_file_is_refused_with_the_same_words_as_a_small_one(
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        (pa.array(["1", "2"]), "column 'a' is of type string: numbers are needed"),
+        (pa.array([b"1", b"2"]), "column 'a' is of type binary: numbers are needed"),
         (
             pa.array([1, 2**53 + 1]),
             "row 1 (counted from 0), column 'a': "
@@ -471,7 +471,7 @@ MASKED = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[False, False], [Tru
             "the frame has no column 'y', or several: there are a",
         ),
         (
-            lambda: linfit.arrays(pd.DataFrame({"a": ["u"], "y": [1.0]}), target="y"),
+            lambda: linfit.arrays(pd.DataFrame({"a": [b"u"], "y": [1.0]}), target="y"),
             "column 'a' is not made of numbers",
         ),
         (
