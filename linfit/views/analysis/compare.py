@@ -81,6 +81,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         across,
         _describe_quickest(swept, reporting, across),
         dtype=_find_floor_dtype(swept, measure),
+        floors=_find_floors(swept),
     )
     if measure != mlflow_names.EXCESS:
         return _note_rounding(found, max(map(ROUNDING_FACTOR.__getitem__, swept.dtypes)))
@@ -203,7 +204,7 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
     """
     groups = swept.groups
     is_excess = measure == mlflow_names.EXCESS
-    losses = swept.excess if is_excess else swept.compared_values
+    losses = measure_losses(swept, measure)
     floors = swept.floors if is_excess else _find_measure_floor(losses, measure)
     with np.errstate(divide="ignore"):
         log = np.log10(np.where(np.isfinite(losses), losses, np.nan))
@@ -280,6 +281,14 @@ def _describe_floor(entries: Sequence[LeaderboardEntry]) -> str:
     return " Excess losses at or below their rounding floor count as that floor, and are written ≤."
 
 
+def _find_floors(swept: SweepData) -> dict[str, float]:
+    """Return the highest rounding floor of each problem's fits that came to theirs."""
+    reached = swept.excess <= swept.floors
+    floors = pd.Series(np.where(reached, swept.floors, np.nan))
+    highest = floors.groupby(swept.groups.problems, sort=False).max().dropna()
+    return {str(problem): float(floor) for problem, floor in highest.items()}
+
+
 def _find_robust(runs: pd.DataFrame, measured: str) -> list[str]:
     """Return on each problem the setting whose worst seed is the best, in words."""
     fits = runs.assign(log=runs["log"].fillna(np.inf))
@@ -296,11 +305,21 @@ def _describe_worst(row: dict[Any, Any], measured: str) -> str:
     return f"{name}{where}: {measured} {bound} on its worst seed"
 
 
-def find_best_fits(swept: SweepData) -> dict[str, int]:
-    """Return the index of the fit with the lowest excess loss on each problem.
+def measure_losses(swept: SweepData, measure: str) -> Array:
+    """Return the loss that rankings compare of each fit, infinity unless the fit finished."""
+    return swept.excess if measure == mlflow_names.EXCESS else swept.compared_values
 
-    Problems on which no fit finished are left out. Of equal fits the first counts.
+
+def find_best_fits(swept: SweepData) -> dict[str, int]:
+    """Return the index of the fit with the lowest compared loss on each problem.
+
+    One ranking of all problems has the lowest of these first. Problems on which no fit finished are
+    left out. Of equal fits the first counts.
     """
-    excess = swept.excess
-    lowest = pd.Series(excess).groupby(swept.groups.problems, sort=False).idxmin()
-    return {str(problem): int(at) for problem, at in lowest.items() if np.isfinite(excess[at])}
+    measure, across = choose_measure(swept)
+    losses = pd.Series(measure_losses(swept, measure))
+    lowest = losses.groupby(swept.groups.problems, sort=False).idxmin()
+    found = lowest[np.isfinite(losses[lowest]).to_numpy()]
+    if across:
+        found = found.iloc[np.argsort(losses[found].to_numpy(), kind="stable")]
+    return {str(problem): int(at) for problem, at in found.items()}

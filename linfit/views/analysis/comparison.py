@@ -6,8 +6,8 @@ logarithm: differences are factors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
 
@@ -59,6 +59,8 @@ class Comparison:
     """A sentence on twins, empty without twins."""
     lowest_loss: str = ""
     """The problem with the lowest loss, or that problems cannot be compared; empty for one."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """By problem, the highest rounding floor of its fits that came to theirs."""
 
     @property
     def measured(self) -> str:
@@ -130,6 +132,10 @@ class Comparison:
             found.setdefault("" if self.across else entry.problem, entry)
         return found
 
+    def find_highest_floor(self, problems: Iterable[str]) -> float:
+        """Return the one rounding floor that views name of some problems, 0 without one."""
+        return max((self.floors.get(problem, 0.0) for problem in problems), default=0.0)
+
     def list_ranking(self, first: LeaderboardEntry) -> list[LeaderboardEntry]:
         """Return the entries of the ranking with this first one."""
         return [entry for entry in self.entries if self.across or entry.problem == first.problem]
@@ -141,8 +147,7 @@ class Comparison:
 
         median = "median " if first.finished > 1 else ""
         bound = format_bound(first.median, first.at_floor)
-        dtype = self.dtype if first.at_floor else ""
-        told = "; ".join(filter(None, (dtype, self._describe_spread(first))))
+        told = "; ".join(filter(None, (self._name_dtype(first), self._describe_spread(first))))
         found = f"{median}{self.measured} {bound}" + (f" ({told})" if told else "")
         if self.measure == mlflow_names.EXCESS:
             answer = f"{where}{first.name} came nearest to the optimum: {found}"
@@ -163,8 +168,12 @@ class Comparison:
 
     def format_median(self, entry: LeaderboardEntry) -> str:
         """Return an entry's median as text, `≤ 3.5e-12 (float32)` at the rounding floor."""
-        dtype = f" ({self.dtype})" if entry.at_floor and self.dtype else ""
-        return format_bound(entry.median, entry.at_floor) + dtype
+        dtype = self._name_dtype(entry)
+        return format_bound(entry.median, entry.at_floor) + (f" ({dtype})" if dtype else "")
+
+    def _name_dtype(self, entry: LeaderboardEntry) -> str:
+        """Return the dtype whose rounding is an entry's median; empty above the floor."""
+        return self.dtype if entry.at_floor else ""
 
     def _describe_spread(self, entry: LeaderboardEntry) -> str:
         ends = format_ends(entry.low, entry.high)

@@ -43,7 +43,8 @@ def describe_run(
     files: Sequence[Path] = (),
 ) -> Description:
     """Return the description of a run to which `files` are attached."""
-    outcome, *details = summarize_outcome(result, comparison)
+    found = summarize_outcome(result, comparison)
+    outcome, *details = map(descriptions.keep_numbers_whole, found)
     typed = f"Again: {descriptions.format_code(result.typed)}" if result.typed else ""
     question = [f"**{descriptions.escape_markdown(result.question)}**"] if result.question else []
     below = [*describe_data(result), *details, *link_pictures(recorded, files)]

@@ -37,7 +37,8 @@ COLUMN_NOTES = {
     "mean × first, 95%": "interval of the geometric mean of the ratio, seed by seed; "
     f"{SIMULTANEOUS}; wide: its ends are more than a factor of a million apart",
     "told apart": "the difference to the first is larger than chance and rounding explain",
-    "twins part": "step at which fits that differ by rounding alone come apart",
+    "rounding decides": "from the step at which a fit and its copies, which differ from it by "
+    "rounding alone, come apart",
 }
 
 
@@ -66,7 +67,7 @@ def _row(rank: int, entry: LeaderboardEntry, comparison: Comparison) -> dict[str
         "× first": "" if is_first else _factor(entry),
         "mean × first, 95%": "" if is_first else interval,
         "told apart": "" if is_first else _told_apart(entry, comparison),
-        "twins part": _parted(entry.horizon),
+        "rounding decides": _parted(entry.horizon),
     }
 
 
@@ -92,7 +93,7 @@ def _told_apart(entry: LeaderboardEntry, comparison: Comparison) -> str:
 def _parted(step: float) -> str:
     if np.isnan(step):
         return ""
-    return "never" if np.isinf(step) else f"step {step:.0f}"
+    return "never" if np.isinf(step) else f"from step {step:.0f}"
 
 
 def write_leaderboard(comparison: Comparison, folder: Path) -> list[Path]:
