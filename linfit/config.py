@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 import linfit.method.accelerated
 import linfit.method.closed_form
 import linfit.method.gram
+import linfit.method.newton
 import linfit.method.proximal
 import linfit.problem.datasets.arrays
 import linfit.problem.datasets.bundled

@@ -177,6 +177,7 @@ class OptimizerRow(Row):
     - `contracting`: at a fixed `lr` it comes to rest
     - `amplifies`: how many times more rounding than others it makes on its way
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
+    - `curving`: it needs a smooth loss, and has script lines for a quadratic one
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
     - `names_torch`: a plain program names torch.optim, though the class is linfit's own
@@ -190,6 +191,7 @@ class OptimizerRow(Row):
     lr: float | None = 1e-3
     amplifies: float = 1.0
     knowing: bool = False
+    curving: bool = False
     bounded: bool = False
     descends: bool = True
     names_torch: bool = False
@@ -211,6 +213,13 @@ class OptimizerRow(Row):
             if self.bounded and self.lr is not None
             else self.plain
         )
+
+    def takes(self, loss: LossRow) -> bool:
+        return loss.quadratic if self.knowing else loss.smooth or not self.curving
+
+    def writes(self, loss: LossRow) -> bool:
+        """Return True if it has script lines with this loss."""
+        return loss.quadratic or not (self.knowing or self.curving)
 
     @property
     def steady(self) -> dict[str, Any]:
@@ -706,6 +715,7 @@ OPTIMIZERS = (
         amplifies=10.0,
         knowing=True,
     ),
+    OptimizerRow("newton", lr=None, curving=True, batches=False, separable=False),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (

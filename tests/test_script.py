@@ -54,7 +54,7 @@ COMBINATIONS = cover_pairs(
     LOSSES,
     BY_HAND_OR_NOT,
     allowed=lambda model, gradient, loss, optimizer: (
-        loss.quadratic or not (optimizer.knowing or gradient.quadratic_only)
+        gradient.takes(loss) and optimizer.writes(loss)
     ),
 )
 SETTINGS = [
@@ -171,7 +171,7 @@ def test_every_combination_is_written_in_its_own_shape(
 
 def test_every_combination_is_short() -> None:
     for model, gradient, loss, optimizer in product(MODELS, WRITTEN, LOSSES, OPTIMIZERS):
-        if loss.quadratic or not (optimizer.knowing or gradient.quadratic_only):
+        if gradient.takes(loss) and optimizer.writes(loss):
             parts = {
                 "model": model.plain,
                 "gradient": gradient.plain,

@@ -649,7 +649,7 @@ COMBINATIONS = cover_pairs(
     GRADIENTS,
     OPTIMIZERS,
     allowed=lambda init, dtype, model, loss, gradient, optimizer: (
-        gradient.takes(loss) and (loss.quadratic or not optimizer.knowing)
+        gradient.takes(loss) and optimizer.takes(loss)
     ),
 )
 
