@@ -177,7 +177,7 @@ class OptimizerRow(Row):
     - `contracting`: at a fixed `lr` it comes to rest
     - `amplifies`: how many times more rounding than others it makes on its way
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
-    - `curving`: it needs a smooth loss, and has script lines for a quadratic one
+    - `curving`: it needs a smooth loss
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
     - `names_torch`: a plain program names torch.optim, though the class is linfit's own
@@ -216,10 +216,6 @@ class OptimizerRow(Row):
 
     def takes(self, loss: LossRow) -> bool:
         return loss.quadratic if self.knowing else loss.smooth or not self.curving
-
-    def writes(self, loss: LossRow) -> bool:
-        """Return True if it has script lines with this loss."""
-        return loss.quadratic or not (self.knowing or self.curving)
 
     @property
     def steady(self) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from linfit.problem.losses import Loss
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array
-from linfit.script_fragments import GradientLines, ModelLines, OptimizerLines, in_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +51,7 @@ class Newton(Informed):
     of the loss's largest curvature, doubled while the objective falls, if that leads further down.
     The weights of classes that can be separated grow without end. A step costs O(np² + p³) for each
     target, O(np²q² + p³q³) for softmax. For logistic and softmax it is iteratively reweighted least
-    squares. torch.optim has no counterpart.
+    squares. It has no plain program, and no counterpart in torch.optim.
     """
 
     name: Literal["newton"] = "newton"
@@ -86,22 +85,6 @@ class Newton(Informed):
                 rests[row] = not move_by_newton(own[row].optimum, W[row], g[row])
 
         return update
-
-    def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
-        """Return the undamped step of a quadratic objective, whose Hessian is constant."""
-        if self.optimum.around is not None:
-            raise ValueError(
-                "optimizer newton is written as a plain program for loss=sse and loss=mse: "
-                "choose one of them, or another optimizer"
-            )
-        before = (
-            f"A = {self.write_features()}",
-            f"hessian = {2 * self.optimum.scale!r} * A.T @ A  # [p, p]",
-            "inverse = torch.tensor(np.linalg.pinv(hessian, hermitian=True))",
-        )
-        slope = f"{gradient.gradient}{model.transposed}.cpu().double()"
-        update = f"{model.weight} -= (inverse @ {slope}).to(X){model.transposed}"
-        return OptimizerLines(before, in_place((update,), gradient.tracked))
 
     def propagators(self, curvatures: Array, n: float) -> Array | None:
         """Return zeros `[m, 2, 2]`: one step leaves no error of a quadratic objective."""

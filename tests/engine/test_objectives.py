@@ -63,6 +63,7 @@ def rows(
         for own in PENALTIES
         for penalty in own.settings()
         if (loss.quadratic and own.quadratic) or not row.knowing
+        if own.quadratic or not row.curving
         if loss.quadratic or own.quadratic
     ]
 
