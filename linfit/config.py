@@ -198,11 +198,6 @@ class FitConfig(Frozen):
     def _check_l1(self) -> None:
         """Raise ValueError if a part needs a smooth penalty."""
         self.optimizer.check_l1(self.penalty.name)
-        if not self.loss.quadratic:
-            raise ValueError(
-                f"penalty {self.penalty.name} goes with squared errors, not with {self.loss.name}: "
-                "choose loss=mse, or penalty=ridge"
-            )
         if self.stop.gradient_norm is not None:
             raise ValueError(
                 f"stop.gradient_norm needs a gradient, which penalty {self.penalty.name} has not "

@@ -182,6 +182,7 @@ class OptimizerRow(Row):
     - `descends`: its first step goes against the gradient
     - `names_torch`: a plain program names torch.optim, though the class is linfit's own
     - `batches`: it takes gradients of a few samples at a time
+    - `corners`: it goes with ‖W‖₁ in the penalty, by a subgradient or its proximal operator
     - `separable`: each target moves as it would alone
     - `longer`: lines by which its plain program may be longer than others
     """
@@ -196,8 +197,13 @@ class OptimizerRow(Row):
     descends: bool = True
     names_torch: bool = False
     batches: bool = True
+    corners: bool = True
     separable: bool = True
     longer: int = 0
+
+    def takes(self, penalty: PenaltyRow) -> bool:
+        """Return True if the optimizer, with its constants left to theory, takes the penalty."""
+        return penalty.quadratic or (self.corners and not self.knowing)
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -214,7 +220,7 @@ class OptimizerRow(Row):
             else self.plain
         )
 
-    def takes(self, loss: LossRow) -> bool:
+    def suits(self, loss: LossRow) -> bool:
         return loss.quadratic if self.knowing else loss.smooth or not self.curving
 
     @property
@@ -565,6 +571,7 @@ OPTIMIZERS = (
             {"tolerance_change": 1e-4},
         ),
         lr=1.0,
+        corners=False,
         separable=False,
         names_torch=True,
         batches=False,
@@ -703,7 +710,7 @@ OPTIMIZERS = (
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("proximal_gradient", variations=({"lr": 2e-3},), bounded=True),
-    OptimizerRow("fista", variations=({"lr": 2e-3}, {"restart": "none"}), bounded=True, longer=2),
+    OptimizerRow("fista", variations=({"lr": 2e-3}, {"restart": "none"}), bounded=True, longer=3),
     OptimizerRow(
         "conjugate_gradient",
         variations=({"preconditioner": "jacobi"},),
@@ -711,7 +718,7 @@ OPTIMIZERS = (
         amplifies=10.0,
         knowing=True,
     ),
-    OptimizerRow("newton", lr=None, curving=True, batches=False, separable=False),
+    OptimizerRow("newton", lr=None, curving=True, corners=False, batches=False, separable=False),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (

@@ -649,7 +649,7 @@ COMBINATIONS = cover_pairs(
     GRADIENTS,
     OPTIMIZERS,
     allowed=lambda init, dtype, model, loss, gradient, optimizer: (
-        gradient.takes(loss) and optimizer.takes(loss)
+        gradient.takes(loss) and optimizer.suits(loss)
     ),
 )
 

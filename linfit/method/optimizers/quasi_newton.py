@@ -46,6 +46,12 @@ class LBFGS(Optimizer):
         stepper: Stepper = one_gradient_lbfgs()([parameter], max_iter=1, **given)
         return stepper
 
+    def check_l1(self, penalty: str) -> None:
+        raise ValueError(
+            f"{self.name} takes curvatures from differences of gradients, and that of penalty "
+            f"{penalty} jumps where a weight is 0: choose optimizer=fista, or penalty=ridge"
+        )
+
     def script_lines(self, model: ModelLines, gradient: GradientLines) -> OptimizerLines:
         fields = type(self).model_fields
         given = "".join(

@@ -28,6 +28,7 @@ class Huber(Loss):
     """
 
     curvature_bound: ClassVar[float | None] = 1.0
+    self_concordance: ClassVar[float | None] = 0.0
     name: Literal["huber"] = "huber"
     delta: Annotated[float, Field(gt=0)] = 1.0
 
@@ -44,6 +45,13 @@ class Huber(Loss):
 
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return ((eta - y).abs() <= self.delta).to(eta.dtype)
+
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        residual = eta - y
+        cut = residual.clamp(-self.delta, self.delta)
+        beyond = residual - cut + delta
+        change = beyond.maximum(-self.delta - cut).minimum(self.delta - cut)  # of the derivative
+        return change * (beyond - change / 2)
 
     def script_lines(self) -> LossLines:
         cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"

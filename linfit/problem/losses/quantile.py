@@ -50,7 +50,7 @@ class Quantile(Loss):
         return minimize_quantile(X, y, self.quantile, 1 / y.size, weights)
 
     def check_penalty(self, penalty: Penalty) -> None:
-        if penalty.squared():
+        if penalty.squared() or penalty.absolute():
             raise ValueError(
                 f"the optimum of quantile is known without a penalty, not with {penalty.name}: "
                 "choose penalty=none, or loss=huber"

@@ -250,6 +250,23 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         minimize_squares,
     )
 
+    if not loss.quadratic:
+        from linfit.problem.theory.sparse.smooth import minimize_sparse
+
+        weights = problem.mean_one_weights
+        minimum, is_unique = minimize_sparse(loss, problem.X, problem.y, weights, near.shrinkage)
+        bound = None if loss.curvature_bound is None else near.curvature_range[0]
+        return replace(
+            near,
+            weights=minimum.weights,
+            loss=minimum.objective,
+            around=minimum.around,
+            local_curvatures=minimum.curvatures,
+            curvature_bound=bound,
+            gap=minimum.gap,
+            unique=is_unique,
+        )
+
     found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage)
     l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(found.weights))[:, None]
     smooth = QuadraticExcess(near.root, near.scale)

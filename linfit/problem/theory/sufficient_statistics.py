@@ -39,6 +39,8 @@ from linfit.problem.types import Array
 BLOCK_BYTES = 2**20
 #: Rows that a block has at least, however wide they are.
 MIN_BLOCK_ROWS = 512
+#: Rows of targets at a time whose spread is summed: few enough to stay in a processor's cache.
+SPREAD_ROWS = 8192
 
 
 class GramAccumulator:
@@ -121,12 +123,16 @@ class SpreadAccumulator:
 
     def add(self, y: Array, weights: Array | None) -> None:
         """Add targets y `[b, q]`, all of weight 1 if `weights` `[b]` is None."""
-        self.weight += len(y) if weights is None else float(weights.sum())
         with np.errstate(over="ignore", invalid="ignore"):  # found in the sums of squares
-            away = y - self.origin
-            weighted = away if weights is None else away * weights[:, None]
-            self.sums += weighted.sum(axis=0)
-            self.squares += (weighted * away).sum(axis=0)
+            for start in range(0, len(y), SPREAD_ROWS):
+                rows = slice(start, start + SPREAD_ROWS)
+                self._add(y[rows], np.ones(len(y[rows])) if weights is None else weights[rows])
+
+    def _add(self, y: Array, weights: Array) -> None:
+        away = y - self.origin
+        self.weight += float(weights.sum())
+        self.sums += weights @ away
+        self.squares += np.einsum("i,ij,ij->j", weights, away, away)
 
     def measure(self) -> TargetSpread:
         """Return the spread of the targets so far."""

@@ -80,7 +80,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         measure,
         across,
         _describe_quickest(swept, reporting, across),
-        dtype="".join(swept.dtypes) if len(swept.dtypes) == 1 else "",
+        dtype=_find_floor_dtype(swept, measure),
     )
     if measure != mlflow_names.EXCESS:
         return _note_rounding(found, max(map(ROUNDING_FACTOR.__getitem__, swept.dtypes)))
@@ -257,6 +257,13 @@ def _finished(runs: pd.DataFrame) -> list[Pick]:
     """Return each setting with a fit that finished."""
     done = runs[runs["log"].notna()].drop_duplicates(SETTING_KEY)
     return list(done[SETTING_KEY].itertuples(index=False, name=None))
+
+
+def _find_floor_dtype(swept: SweepData, measure: str) -> str:
+    """Return the dtype whose rounding makes the floor; empty for several, and for a measure."""
+    if find_measure(measure) is not None or len(swept.dtypes) > 1:
+        return ""
+    return "".join(swept.dtypes)
 
 
 def _describe_zeros(runs: pd.DataFrame, measure: str) -> str:

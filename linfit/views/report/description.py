@@ -143,7 +143,7 @@ def describe_end(fit: Fit) -> str:
     how = "Diverged" if fit.status is Status.DIVERGED else fit.status.value.capitalize()
     outcome = (
         f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}, "
-        f"{_short(fit.excess_losses[-1])} above the least possible."
+        f"{_short(fit.excess_losses[-1])} above the least possible.{_describe_measures(fit)}"
     )
     if not fit.optimum.attained:
         return f"{outcome} There is no optimum: no weights attain the least possible."
@@ -153,6 +153,18 @@ def describe_end(fit: Fit) -> str:
     names = name_weights(fit)
     exact = _list_weights(names, fit.optimum.weights)
     return f"{outcome} Weights {_list_weights(names, fit.weights)}; the exact optimum is {exact}."
+
+
+def _describe_measures(fit: Fit) -> str:
+    """Return a sentence on the measures of a fit, empty without any."""
+    parts = [_list_measures(fit.measures)]
+    if fit.held_out_measures:
+        parts.append(f"of samples held out {_list_measures(fit.held_out_measures)}")
+    return f" Measures: {'; '.join(parts)}." if fit.measures else ""
+
+
+def _list_measures(measures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measures.items())
 
 
 def name_weights(fit: Fit) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linfit.problem.measures import find_measure
 from linfit.system.atomic_files import write_atomically
 from linfit.tracking.schema.descriptions import escape_markdown
 from linfit.tracking.schema.mlflow_names import LEADERBOARD
@@ -64,7 +65,7 @@ def _row(rank: int, entry: LeaderboardEntry, comparison: Comparison) -> dict[str
         "steps": f"{entry.steps:g}" if np.isfinite(entry.steps) else "–",
         "× first": "" if is_first else _factor(entry),
         "mean × first, 95%": "" if is_first else interval,
-        "told apart": "" if is_first else _told_apart(entry),
+        "told apart": "" if is_first else _told_apart(entry, comparison),
         "twins part": _parted(entry.horizon),
     }
 
@@ -75,10 +76,12 @@ def _factor(entry: LeaderboardEntry) -> str:
     return f"{'≥ ' if entry.factor_at_least else ''}{format_rounded(entry.factor)}"
 
 
-def _told_apart(entry: LeaderboardEntry) -> str:
+def _told_apart(entry: LeaderboardEntry, comparison: Comparison) -> str:
     """Return the verdict, empty where there are too few seeds for one."""
     if entry.equal:
         return "no: equal"
+    if entry.rounding and entry.at_floor and find_measure(comparison.measure) is not None:
+        return "no: both 0"
     if entry.rounding:
         return "no: rounding"
     if np.isnan(entry.factor_low):

@@ -14,15 +14,16 @@ n samples, p coordinates, m targets, k contrasts, v variables.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.optimize import linprog
 
 from linfit.problem.theory.convex.objective import ROUNDING_UNIT, SmoothObjective
 from linfit.problem.types import Array, Mask
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix  # scipy.optimize takes most of a second to import
 
 #: Predictors at which a loss has come to its infimum,
 FAR_PREDICTOR = 1e4
@@ -39,7 +40,7 @@ FEASIBILITY = 1e-9
 class Contrasts(NamedTuple):
     """Linear functions of a direction that must not fall along it."""
 
-    rows: sparse.csr_matrix
+    rows: csr_matrix
     """`[k, v]`, of norm one or less."""
     slopes: Array
     """Sizes `[k]` of the slopes of the objective along them."""
@@ -110,6 +111,8 @@ def _list_contrasts(f: SmoothObjective, W: Array) -> Contrasts:
 
 def _reduce(contrasts: Contrasts, gradient: float) -> Contrasts:
     """Return the contrasts that may rise, of the directions that leave the others as they are."""
+    from scipy.sparse import csr_matrix
+
     fixed = contrasts.fixed | (contrasts.slopes * SEPARATED > gradient)
     open_ones = contrasts.select(~fixed)
     if not fixed.any():
@@ -117,11 +120,13 @@ def _reduce(contrasts: Contrasts, gradient: float) -> Contrasts:
     held = contrasts.rows[fixed]
     values, vectors = np.linalg.eigh((held.T @ held).toarray())
     basis = vectors[:, values <= values[-1] * max(held.shape) * ROUNDING_UNIT]  # [p·m, v]
-    return open_ones._replace(rows=sparse.csr_matrix(_normalize(open_ones.rows @ basis)))
+    return open_ones._replace(rows=csr_matrix(_normalize(open_ones.rows @ basis)))
 
 
-def _solve_program(rows: sparse.csr_matrix) -> Array:
+def _solve_program(rows: csr_matrix) -> Array:
     """Return argmax Σ rows·d `[v]` with rows·d ≥ 0 and |d| ≤ 1."""
+    from scipy.optimize import linprog
+
     found = linprog(
         -np.asarray(rows.sum(axis=0)).ravel(),
         A_ub=-rows,
@@ -135,13 +140,15 @@ def _solve_program(rows: sparse.csr_matrix) -> Array:
 
 def _list_sign_contrasts(f: SmoothObjective, free: Mask, slopes: Array) -> Contrasts:
     """Return the contrasts of a loss of one target: ±xᵢ where it falls for ever on one side."""
+    from scipy.sparse import csr_matrix
+
     falls_right = _falls_forever(f, 1.0)
     falls_left = _falls_forever(f, -1.0)
     rows = np.where(falls_right, 1.0, -1.0)[:, None] * f.X[:, free]
     norms = np.linalg.norm(rows, axis=1)
     bounded = ~(falls_right & falls_left)
     contrasts = Contrasts(
-        rows=sparse.csr_matrix(_normalize(rows)),
+        rows=csr_matrix(_normalize(rows)),
         slopes=slopes[:, 0] * norms,
         fixed=~(falls_right | falls_left),
         samples=np.arange(len(rows)),
@@ -161,6 +168,8 @@ def _falls_forever(f: SmoothObjective, sign: float) -> Mask:
 
 def _list_class_contrasts(f: SmoothObjective, free: Mask, slopes: Array) -> Contrasts:
     """Return the contrasts of coupled classes: that of a sample's class with each other one."""
+    from scipy.sparse import csr_matrix
+
     q = f.y.shape[1]
     X = f.X[:, free]
     norms = np.sqrt(2) * np.linalg.norm(X, axis=1)
@@ -173,7 +182,7 @@ def _list_class_contrasts(f: SmoothObjective, free: Mask, slopes: Array) -> Cont
     up = columns + own[samples, None]  # [k, p]
     down = columns + others[:, None]
     values = X[samples]
-    rows = sparse.csr_matrix(
+    rows = csr_matrix(
         (
             np.hstack([values, -values]).ravel(),
             np.hstack([up, down]).ravel(),

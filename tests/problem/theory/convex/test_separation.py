@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from linfit.problem.losses import CrossEntropy, Logistic, Loss, Poisson, SquaredHinge
+from linfit.problem.theory.ambiguity import describe_ambiguity
+from linfit.problem.theory.optimum import find_optimum
 from linfit.problem.types import Array, Mask
+from tests.helpers import problem
 from tests.problem.theory.convex.test_minimize import draw, evaluate, minimize
 
 INTERCEPT = np.ones((40, 1))
@@ -98,3 +101,12 @@ def test_a_loss_that_reaches_its_infimum_has_a_minimum() -> None:
 def test_a_single_sample_on_the_other_side_makes_a_minimum(loss: Loss) -> None:
     X, y = draw(loss, 60, 3)
     assert minimize(loss, X, y).attained
+
+
+def test_a_note_on_many_optima_names_the_one_that_is_meant_if_there_is_one() -> None:
+    twice = np.hstack([X40, X40[:, :1]])
+    for y, meant in ((MIXED, ["the one of smallest norm"]), (np.heaviside(X40[:, :1], 0), [])):
+        data = problem(twice, y)
+        note = describe_ambiguity(find_optimum(data, Logistic()), data)
+        assert [words for words in meant if note and words in note] == meant
+        assert (note is None) == (not meant)
