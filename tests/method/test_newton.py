@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
+from linfit.problem.datasets.arrays import arrays
 from linfit.problem.theory.optimum import find_optimum
-from tests.helpers import ALL_LOSSES, LossRow, arrays, config, label
+from tests.helpers import ALL_LOSSES, LossRow, config, label
 
 ENGINES = ("single", "stacked")
 SMOOTH = [loss for loss in ALL_LOSSES if loss.smooth]
@@ -120,7 +121,7 @@ def test_the_hessian_is_that_of_the_objective(loss: LossRow) -> None:
         return bound(features @ W, seen) + 0.5 * (penalized * W.square()).sum()
 
     W = 0.3 * torch.from_numpy(np.random.default_rng(8).standard_normal((4, targets(loss))))
-    expected = torch.autograd.functional.hessian(objective, W).numpy()  # [p, q, p, q]
+    expected = torch.func.hessian(objective)(W).numpy()  # [p, q, p, q]
     blocks = known.hessian(W.numpy())
     if loss.kind == "classes":
         assert len(blocks) == 1
