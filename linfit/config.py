@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 import linfit.method.accelerated
 import linfit.method.closed_form
+import linfit.method.coordinate_descent
 import linfit.method.gram
 import linfit.method.newton
 import linfit.method.proximal

@@ -719,6 +719,7 @@ OPTIMIZERS = (
         knowing=True,
     ),
     OptimizerRow("newton", lr=None, curving=True, corners=False, batches=False, separable=False),
+    OptimizerRow("coordinate_descent", lr=None, knowing=True, longer=7),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (

@@ -82,7 +82,7 @@ def test_steps_are_those_of_the_definition(optimizer: dict[str, Any], penalty: s
 @pytest.mark.parametrize("engine", ["single", "stacked"])
 @pytest.mark.parametrize("penalty", ["lasso", "elastic_net"])
 def test_they_reach_the_zeros_of_the_optimum(penalty: str, engine: str, gradient: str) -> None:
-    for optimizer in (PROXIMAL, FISTA):
+    for optimizer in (PROXIMAL, FISTA, {"name": "coordinate_descent"}):
         found = fit(
             sparse(penalty, optimizer=optimizer, engine=engine, gradient=gradient, steps=1500)
         )
@@ -92,6 +92,27 @@ def test_they_reach_the_zeros_of_the_optimum(penalty: str, engine: str, gradient
         assert ((found.weights == 0) == zeros).all()
         assert found.excess_losses[-1] < 1e-14 * found.excess_losses[0]
         assert found.config.notes() == ()
+
+
+@pytest.mark.parametrize("engine", ["single", "stacked"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_coordinate_descent_minimizes_along_one_feature_after_another(
+    penalty: str, engine: str
+) -> None:
+    own = sparse(penalty, optimizer="coordinate_descent", engine=engine, steps=3, model="linear")
+    found, problem = fit(own), own.problem()
+    assert found.path is not None
+    W = found.path.weights[0].copy()
+    for _ in range(3):
+        for j in range(P + 1):
+            penalized = j < P or own.penalty.shrinks_intercept()
+            x = problem.X[:, j]
+            rest = problem.y - problem.X @ W + np.outer(x, W[j])
+            pull = 2 / (N * Q) * x @ rest
+            kept = np.maximum(np.abs(pull) - penalized * own.penalty.absolute(), 0)
+            bent = 2 / (N * Q) * x @ x + penalized * own.penalty.squared()
+            W[j] = np.sign(pull) * kept / bent
+    np.testing.assert_allclose(found.weights, W, rtol=1e-10, atol=1e-11)
 
 
 def test_a_subgradient_reaches_none() -> None:
