@@ -44,11 +44,14 @@ def sparse(
     weights = parts.pop("weights", None)
     return config(
         dataset=linfit.arrays(X, y, weight=weights),
-        features={"name": "raw", "intercept": True},
         loss=loss,
         penalty={"name": "elastic_net", "strength": strength, "l1_ratio": ratio},
         dtype="float64",
-        **{"optimizer": {"name": "fista", "lr": 1e-2}, **parts},
+        **{
+            "features": {"name": "raw", "intercept": True},
+            "optimizer": {"name": "fista", "lr": 1e-2},
+            **parts,
+        },
     )
 
 
@@ -136,3 +139,17 @@ def test_fista_reaches_the_zeros(loss: str, engine: str) -> None:
 def test_the_quantile_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="quantile is known without a penalty, not with lasso"):
         config(loss="quantile", penalty="lasso")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_large_strength_leaves_nothing_and_a_small_one_separated_classes_a_minimum(
+    loss: str,
+) -> None:
+    X, y = draw(loss, 20, 3, 0.0)
+    if loss in ("logistic", "squared_hinge"):
+        y = np.where(X[:, 0] > 0, 1.0, 0.0 if loss == "logistic" else -1.0)
+    for strength, zeros in ((1e3, True), (1e-6, False)):
+        own = sparse(loss, X, y, strength, features="raw")
+        known = find_optimum(own.problem(), own.loss, own.shrinkage())
+        assert (known.weights == 0).all() == zeros
+        assert known.attained and known.unique
