@@ -177,6 +177,7 @@ class OptimizerRow(Row):
     - `contracting`: at a fixed `lr` it comes to rest
     - `amplifies`: how many times more rounding than others it makes on its way
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
+    - `curving`: it needs a smooth loss
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
     - `names_torch`: a plain program names torch.optim, though the class is linfit's own
@@ -191,6 +192,7 @@ class OptimizerRow(Row):
     lr: float | None = 1e-3
     amplifies: float = 1.0
     knowing: bool = False
+    curving: bool = False
     bounded: bool = False
     descends: bool = True
     names_torch: bool = False
@@ -217,6 +219,9 @@ class OptimizerRow(Row):
             if self.bounded and self.lr is not None
             else self.plain
         )
+
+    def suits(self, loss: LossRow) -> bool:
+        return loss.quadratic if self.knowing else loss.smooth or not self.curving
 
     @property
     def steady(self) -> dict[str, Any]:
@@ -713,6 +718,7 @@ OPTIMIZERS = (
         amplifies=10.0,
         knowing=True,
     ),
+    OptimizerRow("newton", lr=None, curving=True, corners=False, batches=False, separable=False),
     OptimizerRow("coordinate_descent", lr=None, knowing=True, longer=7),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,17 @@ class ExcessLoss(Protocol):
         """Return loss(W) − loss(W*) `[…]`, never negative.
 
         It is given W − W* `[…, p, q]`.
+        """
+
+
+@runtime_checkable
+class CurvedExcessLoss(ExcessLoss, Protocol):
+    """The loss around its optimum W*, with second derivatives."""
+
+    def hessian(self, away: Array) -> Array:
+        """Return the Hessian at W as blocks `[b, m, m]`, given W − W* `[p, q]`.
+
+        Their rows are the weights of one target each, or all weights row by row.
         """
 
 

@@ -67,7 +67,7 @@ def rows(loss: LossRow, **parts: Any) -> list[FitConfig]:
             **parts,
         )
         for seed, row in enumerate(OPTIMIZERS)
-        if not row.knowing
+        if row.suits(loss)
         for penalty in penalties(loss)
         for batch, dataset in zip(batches, (plain, weighted), strict=False)
     ]

@@ -53,6 +53,8 @@ class Loss(Component):
     #: then have one value a sample, with the axis of the targets kept.
     couples_targets: ClassVar[bool] = False
     target_kind: ClassVar[TargetKind] = "number"
+    #: True if the derivative is continuous, so that there is a curvature but for single points.
+    smooth: ClassVar[bool] = True
     #: Largest second derivative of `terms`, None if there is none.
     curvature_bound: ClassVar[float | None] = None
     #: The M of |L‴| ≤ M·L″ of `terms`, 0 for piecewise squares, None if there is none. It tells how

@@ -5,7 +5,7 @@ n samples, q targets.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ class Quantile(Loss):
     is not smooth: at a fixed learning rate descent does not come to rest. Not in torch.
     """
 
+    smooth: ClassVar[bool] = False
     name: Literal["quantile"] = "quantile"
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
 

@@ -35,7 +35,7 @@ from linfit.problem.theory.magnitudes import (
 )
 from linfit.problem.theory.refinement import MAX_REFINED_NUMBERS, ColumnScaledSVD, refine
 from linfit.problem.threads import limit_blas_threads
-from linfit.problem.types import Array, ExcessLoss, Mask
+from linfit.problem.types import Array, CurvedExcessLoss, ExcessLoss, Mask
 
 #: No penalty.
 NO_PENALTY = Shrinkage()
@@ -129,6 +129,18 @@ class Optimum:
                 return self.around.excess(away)
             excess: Array = self.scale * np.square(self.root @ away).sum(axis=(-2, -1))
         return excess
+
+    def hessian(self, weights: Array) -> Array:
+        """Return the Hessian at weights `[p, q]` as blocks `[b, m, m]`.
+
+        There is one of m = p weights for each target, or one of all p·q where they are coupled, of
+        a loss that has a curvature.
+        """
+        if self.around is None:
+            block = 2 * self.scale * self.root.T @ self.root
+            return np.stack([block] * weights.shape[1])
+        assert isinstance(self.around, CurvedExcessLoss)
+        return self.around.hessian(weights - self.weights)
 
     def measure_distance(self, weights: Array) -> float:
         """Return ‖W − W*‖ of weights `[p, q]`, NaN if there is no minimum."""

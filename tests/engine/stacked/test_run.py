@@ -130,6 +130,7 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "proximal_gradient", "lr": 1e-4},
     {"name": "fista"},
     {"name": "fista", "lr": 1e-4, "restart": "none"},
+    {"name": "newton"},
     {"name": "conjugate_gradient", "preconditioner": "none"},
     {"name": "conjugate_gradient", "preconditioner": "jacobi"},
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linfit.problem.theory.convex.objective import SmoothLoss, call_on_arrays
+from linfit.problem.theory.convex.objective import SmoothLoss, SmoothObjective, call_on_arrays
 from linfit.problem.theory.convex.separation import FAR_PREDICTOR
 from linfit.problem.types import Array, Mask
 
@@ -54,6 +54,26 @@ class SmoothExcess:
             found += 0.5 * (self.decay[:, None] * np.square(steps)).sum(axis=(1, 2))
         found = np.where(np.isnan(found), np.inf, found)
         return found.reshape(away.shape[:-2])
+
+    def hessian(self, away: Array) -> Array:
+        """Return the Hessian `[b, m, m]` at W, given W − W* `[p, q]`.
+
+        There is one block for each target, or one of all weights, row by row, if the loss couples
+        them.
+        """
+        eta = self.eta + self.X @ away
+        curvature = call_on_arrays(self.loss.curvature, eta, self.y)
+        if self.loss.couples_targets:
+            return self._take_targets(slice(None)).hessian(curvature)[None]
+        parts = [slice(k, k + 1) for k in range(eta.shape[1])]
+        return np.stack([self._take_targets(k).hessian(curvature[:, k, None]) for k in parts])
+
+    def _take_targets(self, part: slice) -> SmoothObjective:
+        y = self.y[:, part]
+        nothing = np.zeros(len(self.decay))
+        return SmoothObjective(
+            self.loss, self.X, y, self.shares, np.zeros(y.shape), self.decay, nothing
+        )
 
     def _sum_divergences(self, moved: Array) -> Array:
         """Return the divergences `[k]` of predictors that moved by `[k, n, q]`."""
