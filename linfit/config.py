@@ -12,7 +12,10 @@ from pydantic import Field, ValidationError, model_validator
 
 import linfit.method.accelerated
 import linfit.method.closed_form
+import linfit.method.coordinate_descent
 import linfit.method.gram
+import linfit.method.newton
+import linfit.method.proximal
 import linfit.problem.datasets.arrays
 import linfit.problem.datasets.bundled
 import linfit.problem.datasets.drawn
@@ -32,6 +35,7 @@ from linfit.problem.datasets.synthetic import Dataset, Parabola
 from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Features, Raw
 from linfit.problem.losses import SSE, Loss
+from linfit.problem.objectives import ObjectiveName, check_objective
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.split import Holdout, Split
@@ -111,7 +115,7 @@ class FitConfig(Frozen):
     record: Record = Record()
     stop: Stop = Stop()
     pictures: bool = True
-    objective: Literal["auto", "loss", "excess_loss", "validation_loss"] = "auto"
+    objective: ObjectiveName = "auto"
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
@@ -199,6 +203,7 @@ class FitConfig(Frozen):
                 f"optimizer {self.optimizer.name} has no lr to schedule: "
                 "choose schedule=none, or another optimizer"
             )
+        self.loss.check_penalty(self.penalty)
         self.gradient.check_loss(self.loss)
         if self.penalty.absolute():
             self._check_l1()
@@ -206,20 +211,13 @@ class FitConfig(Frozen):
             self.device.check_part(f"gradient {self.gradient.name}", "gradient=manual")
         if self.stop.gradient_norm is not None:
             self.device.check_part("stop.gradient_norm", "stop.excess_loss")
-        if self.objective == "validation_loss" and not self.split.holds_out():
-            raise ValueError(
-                "objective validation_loss needs samples that are held out: "
-                "add split.validation=0.2, or choose objective=loss or objective=excess_loss"
-            )
+        summarizes = self.gradient.uses_summary
+        holds_out = self.split.holds_out()
+        check_objective(self.objective, self.loss, self.penalty, summarizes, holds_out)
 
     def _check_l1(self) -> None:
         """Raise ValueError if a part needs a smooth penalty."""
         self.optimizer.check_l1(self.penalty.name)
-        if not self.loss.quadratic:
-            raise ValueError(
-                f"penalty {self.penalty.name} goes with squared errors, not with {self.loss.name}: "
-                "choose loss=mse, or penalty=ridge"
-            )
         if self.stop.gradient_norm is not None:
             raise ValueError(
                 f"stop.gradient_norm needs a gradient, which penalty {self.penalty.name} has not "

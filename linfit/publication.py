@@ -88,7 +88,7 @@ def _compare_recorded(recorded: RecordedRun) -> ComparedSweep:
 
     data = open_sweep_data(recorded)
     comparison = compare_methods(data)
-    with_twins = try_to_make("the twins", _compare_twins, recorded, data, comparison)
+    with_twins = try_to_make("the test of rounding", _compare_twins, recorded, data, comparison)
     return with_twins or ComparedSweep(data, comparison)
 
 

@@ -237,8 +237,8 @@ def _repeat_fits(
     if source.sweep:
         tags = {**above, **mlflow_names.tag_reproduction(source.run_id)}
         configs = [one.config for one in ready]
-        labels = [one.original.labels for one in ready]
-        sample = RepeatedSample(source.name, configs, source.varying, tags, labels)
+        naming = [one.original.naming for one in ready]
+        sample = RepeatedSample(source.name, configs, source.varying, tags, naming)
         run_id, ids = repeat_sample(sample, recorder, judge, workers)
     else:
         run_id = repeat_run(ready[0].config, source.name, recorder, judge, above)

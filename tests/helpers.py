@@ -28,7 +28,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
-from linfit.problem.datasets.arrays import arrays
+from linfit.problem.datasets.arrays import Arrays, arrays
 from linfit.problem.problem import Problem
 
 Settings = Mapping[str, Any]
@@ -118,6 +118,14 @@ class LossRow(Row):
         }
         return drawn[self.kind]().astype(dtype)
 
+    def dataset(self, n: int, p: int, q: int, weight: Any = None) -> Arrays:
+        """Return arrays with targets of this kind as a user has them: a class is a number."""
+        y = self.targets(n, q)
+        if self.kind == "classes":
+            y = y.argmax(axis=1)
+        X = np.random.default_rng(6).standard_normal((n, p))
+        return arrays(X, y, weight=weight)
+
 
 @dataclass(frozen=True)
 class PenaltyRow(Row):
@@ -169,8 +177,12 @@ class OptimizerRow(Row):
     - `contracting`: at a fixed `lr` it comes to rest
     - `amplifies`: how many times more rounding than others it makes on its way
     - `knowing`: it needs a quadratic loss, whose optimum and curvatures are known
+    - `curving`: it needs a smooth loss
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
+    - `names_torch`: a plain program names torch.optim, though the class is linfit's own
+    - `batches`: it takes gradients of a few samples at a time
+    - `corners`: it goes with ‖W‖₁ in the penalty, by a subgradient or its proximal operator
     - `separable`: each target moves as it would alone
     - `longer`: lines by which its plain program may be longer than others
     """
@@ -180,10 +192,18 @@ class OptimizerRow(Row):
     lr: float | None = 1e-3
     amplifies: float = 1.0
     knowing: bool = False
+    curving: bool = False
     bounded: bool = False
     descends: bool = True
+    names_torch: bool = False
+    batches: bool = True
+    corners: bool = True
     separable: bool = True
     longer: int = 0
+
+    def takes(self, penalty: PenaltyRow) -> bool:
+        """Return True if the optimizer, with its constants left to theory, takes the penalty."""
+        return penalty.quadratic or (self.corners and not self.knowing)
 
     def at(self, lr: float | None) -> dict[str, Any]:
         """The optimizer with a learning rate, if it takes one."""
@@ -199,6 +219,9 @@ class OptimizerRow(Row):
             if self.bounded and self.lr is not None
             else self.plain
         )
+
+    def suits(self, loss: LossRow) -> bool:
+        return loss.quadratic if self.knowing else loss.smooth or not self.curving
 
     @property
     def steady(self) -> dict[str, Any]:
@@ -544,6 +567,20 @@ OPTIMIZERS = (
         lr=0.5,
     ),
     OptimizerRow(
+        "lbfgs",
+        variations=(
+            {"lr": 0.5},
+            {"history_size": 3},
+            {"tolerance_grad": 1e-3},
+            {"tolerance_change": 1e-4},
+        ),
+        lr=1.0,
+        corners=False,
+        separable=False,
+        names_torch=True,
+        batches=False,
+    ),
+    OptimizerRow(
         "nadam",
         variations=(
             {"lr": 0.1},
@@ -676,6 +713,8 @@ OPTIMIZERS = (
     ),
     OptimizerRow("heavy_ball", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
     OptimizerRow("nesterov", variations=({"lr": 2e-3}, {"momentum": 0.5}), knowing=True),
+    OptimizerRow("proximal_gradient", variations=({"lr": 2e-3},), bounded=True),
+    OptimizerRow("fista", variations=({"lr": 2e-3}, {"restart": "none"}), bounded=True, longer=3),
     OptimizerRow(
         "conjugate_gradient",
         variations=({"preconditioner": "jacobi"},),
@@ -683,6 +722,8 @@ OPTIMIZERS = (
         amplifies=10.0,
         knowing=True,
     ),
+    OptimizerRow("newton", lr=None, curving=True, corners=False, batches=False, separable=False),
+    OptimizerRow("coordinate_descent", lr=None, knowing=True, longer=7),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (
@@ -738,6 +779,15 @@ def rows() -> list[tuple[str, Row]]:
 def settings() -> list[tuple[str, dict[str, Any]]]:
     """Every group with every setting of every component."""
     return [(group, given) for group, row in rows() for given in row.settings()]
+
+
+def beside(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a component needs beside itself: targets that a loss takes."""
+    row = next((row for row in TABLES[group] if row.name == given["name"]), None)
+    if isinstance(row, LossRow) and row.kind != "number":
+        columns = {"features": ["a", "b"], "target": row.kind}
+        return {"dataset": {"name": "csv", "path": str(DATA / "kinds.csv"), **columns}}
+    return {}
 
 
 def cover_pairs(

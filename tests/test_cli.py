@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from linfit.tracking.schema import mlflow_names
-from tests.helpers import started
+from tests.helpers import TABLES, started
 
 Linfit = Callable[..., Any]
 
@@ -480,7 +480,7 @@ def test_bash_completes_behind_the_script_that_it_sourced() -> None:
     registered, overrides, datasets, components = done.stdout.splitlines()
     assert registered.endswith("-F _linfit_completion linfit")
     assert overrides == "adadelta adagrad adam adamax adamw"
-    assert datasets == "arrays csv npy parabola parquet polynomial random_linear sklearn"
+    assert datasets.split() == sorted(row.name for row in TABLES["dataset"])
     assert components == " ".join(f"optimizer/{name}" for name in overrides.split())
     assert done.stderr == ""
 

@@ -66,7 +66,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         {"optimizer": "adm"},
         f"optimizer: no optimizer 'adm': did you mean 'adam'? there are {OPTIMIZERS}",
     ),
-    ({"optimizer": {"name": "lbfgs"}}, f"optimizer: no optimizer 'lbfgs': there are {OPTIMIZERS}"),
+    ({"optimizer": {"name": "quux"}}, f"optimizer: no optimizer 'quux': there are {OPTIMIZERS}"),
     (
         adam(learning_rate=1.0),
         f"optimizer: no key 'learning_rate': did you mean 'lr'? there are {ADAM_KEYS}",

@@ -182,13 +182,17 @@ def searched(condition: str) -> list[str]:
     )
 
 
-def test_the_labels_of_grids_are_kept(linfit: Linfit, workdir: Path, client: Any) -> None:
-    grids = "[{label: 'plain 梯度', optimizer: sgd, optimizer.lr: 0.001},{optimizer: adam}]"
+def test_the_labels_of_grids_and_the_names_of_options_are_kept(
+    linfit: Linfit, workdir: Path, client: Any
+) -> None:
+    (workdir / "conf" / "optimizer").mkdir(parents=True)
+    (workdir / "conf" / "optimizer" / "quick.yaml").write_text("name: adam\nlr: 0.001\n")
+    grids = "[{label: 'plain 梯度', optimizer: sgd, optimizer.lr: 0.001},{optimizer: quick}]"
     names = [
         "plain 梯度 seed=0",
         "plain 梯度 seed=1",
-        "adam lr=0.001 seed=0",
-        "adam lr=0.001 seed=1",
+        "quick lr=0.001 seed=0",
+        "quick lr=0.001 seed=1",
     ]
     asked = ["-m", f"hydra.sweeper.grids={grids}", "seed=0,1", "steps=5", "pictures=false"]
     assert linfit("run", *asked).code == 0

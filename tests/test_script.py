@@ -35,6 +35,7 @@ from tests.helpers import (
     TABLES,
     OptimizerRow,
     Row,
+    beside,
     config,
     cover_pairs,
     label,
@@ -45,7 +46,8 @@ Linfit = Callable[..., Any]
 STEPS, EVERY = 40, 4
 #: (group, settings) of every component that contributes lines, as far as it has them.
 LONGER = {row.name: row.longer for row in OPTIMIZERS}
-BY_HAND_OR_NOT = [row for row in OPTIMIZERS if row.torch in (None, "Adam")]
+PROGRAMMED = [row for row in OPTIMIZERS if GROUPS["optimizer"].choices[row.name].has_script()]
+BY_HAND_OR_NOT = [row for row in PROGRAMMED if row.torch in (None, "Adam")]
 WRITTEN = [row for row in GRADIENTS if GROUPS["gradient"].choices[row.name].has_script()]
 COMBINATIONS = cover_pairs(
     MODELS,
@@ -53,7 +55,7 @@ COMBINATIONS = cover_pairs(
     LOSSES,
     BY_HAND_OR_NOT,
     allowed=lambda model, gradient, loss, optimizer: (
-        loss.quadratic or not (optimizer.knowing or gradient.quadratic_only)
+        gradient.takes(loss) and (loss.quadratic or not optimizer.knowing)
     ),
 )
 SETTINGS = [
@@ -139,7 +141,7 @@ def short(**parts: Any) -> FitConfig:
     ids=label,
 )
 def test_a_program_has_the_engines_bits(group: str, given: dict[str, Any], dtype: str) -> None:
-    source = same(short(**{group: given}, dtype=dtype))
+    source = same(short(**{group: given}, **beside(group, given), dtype=dtype))
     if "path" not in given:  # whose numbers stand in the program
         assert 20 <= num_lines(source) <= 35 + LONGER.get(given["name"], 0)
 
@@ -161,15 +163,16 @@ def test_every_combination_is_written_in_its_own_shape(
         optimizer.descends and gradient.name == "autograd",
         optimizer.descends and gradient.name == "func_grad",
     )
-    assert ("torch.optim" in source) == (optimizer.torch is not None)
+    of_torch = optimizer.torch is not None or optimizer.names_torch
+    assert ("torch.optim" in source) == of_torch
     assert ("no_grad" in source) == (
-        optimizer.torch is None and optimizer.descends and gradient.name == "autograd"
+        not of_torch and optimizer.descends and gradient.name == "autograd"
     )
 
 
 def test_every_combination_is_short() -> None:
-    for model, gradient, loss, optimizer in product(MODELS, WRITTEN, LOSSES, OPTIMIZERS):
-        if loss.quadratic or not (optimizer.knowing or gradient.quadratic_only):
+    for model, gradient, loss, optimizer in product(MODELS, WRITTEN, LOSSES, PROGRAMMED):
+        if gradient.takes(loss) and (loss.quadratic or not optimizer.knowing):
             parts = {
                 "model": model.plain,
                 "gradient": gradient.plain,

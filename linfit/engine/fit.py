@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from linfit.config import FitConfig
 from linfit.problem.datasets.targets import read_class_labels
+from linfit.problem.measures import HELD_OUT_PREFIX, find_measure, measure_weights
 from linfit.problem.problem import Problem
+from linfit.problem.sparse_measures import measure_sparsity
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
 
@@ -114,6 +116,40 @@ class Fit:
         return np.array(found)
 
     @cached_property
+    def measures(self) -> dict[str, float]:
+        """The measures of the final weights by name, such as r2 or accuracy.
+
+        They are of the samples that were fitted, never penalized, and computed in float64. With a
+        penalty that leaves weights at 0, their number and the duality gap. Empty if the fit
+        diverged or failed.
+        """
+        found = self._measure(self.problem)
+        if self.problem is None or not self._may_win:
+            return found
+        weights = self.weights.astype(np.float64)
+        shrinkage = self.config.shrinkage()
+        return found | measure_sparsity(self.problem, self.config.loss, shrinkage, weights)
+
+    @cached_property
+    def held_out_measures(self) -> dict[str, float]:
+        """The measures of the final weights on the samples held out.
+
+        Empty if there are none, and if the fit diverged or failed.
+        """
+        return self._measure(self.problem and self.problem.validation)
+
+    def _measure(self, problem: Problem | None) -> dict[str, float]:
+        if problem is None or not self._may_win:
+            return {}
+        weights = self.weights.astype(np.float64)
+        return measure_weights(problem, self.config.loss.target_kind, weights)
+
+    def list_measures(self) -> dict[str, float]:
+        """Return all measures, those of samples held out with `validation_` before their names."""
+        held_out = self.held_out_measures.items()
+        return {**self.measures, **{f"{HELD_OUT_PREFIX}{name}": value for name, value in held_out}}
+
+    @cached_property
     def held_out(self) -> NDArray[np.int64]:
         """The rows of the dataset that were held out, from 0 on; empty if none were.
 
@@ -162,12 +198,15 @@ class Fit:
         Infinity if the fit diverged or failed.
 
         `auto` is the loss of the held-out samples, or without any the training loss, both evaluated
-        in float64.
+        in float64. Lower is better: r2, accuracy and roc_auc count as 1 − the measure.
         """
         if not self._may_win:
             return float("inf")
         _, optimum, problem = self._found()
         by = self.config.objective
+        if (measure := find_measure(by)) is not None:
+            found = self.list_measures()
+            return measure.to_loss(found[by]) if by in found else float("inf")
         if by == "auto" and problem.validation is not None:
             by = "validation_loss"
         if by == "validation_loss":

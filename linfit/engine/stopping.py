@@ -22,7 +22,7 @@ FloatOrArray = float | Array
 #: Least value that the initial loss counts as, as a share of the loss of predicting zero.
 LEAST_INITIAL_SHARE = 1e-6
 #: A screen below every loss: it ends the search for a tolerance that was reached, or is not set.
-BELOW_EVERY_LOSS = -1.0
+BELOW_EVERY_LOSS = -sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ def resolve_tolerance(
 def divergence_limit(times: FloatOrArray, initial: FloatOrArray, at_zero: FloatOrArray) -> Any:
     """Return the loss above which a fit has diverged.
 
-    It is `times` × the initial loss. NaN if that is NaN: `loss <= limit` then fails, and the fit
-    diverges at once. The initial loss counts as at least 1e-6 × the loss of predicting zero,
-    because a start at the optimum of data without noise has loss zero, and any step would exceed
-    every multiple of it.
+    It is `times` × the size of the initial loss, which may be negative. NaN if that is NaN:
+    `loss <= limit` then fails, and the fit diverges at once. The initial loss counts as at least
+    1e-6 × the loss of predicting zero, because a start at the optimum of data without noise has
+    loss zero, and any step would exceed every multiple of it.
     """
     with np.errstate(over="ignore"):
         return np.minimum(
-            times * np.maximum(initial, LEAST_INITIAL_SHARE * at_zero), sys.float_info.max
+            times * np.maximum(np.abs(initial), LEAST_INITIAL_SHARE * at_zero), sys.float_info.max
         )
 
 

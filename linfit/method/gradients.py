@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
@@ -265,6 +264,9 @@ class ForwardMode(Gradient):
 
         weight = predictor.weight.requires_grad_(False)
         jvp = _jvp()
+        # Targets that move by 0: arithmetic with a tensor that does not move, or with a number,
+        # would import torch's compiler.
+        still = torch.zeros_like(y)
 
         def evaluate() -> Tensor:
             eta = model.predict(predictor, weight, X)
@@ -274,7 +276,7 @@ class ForwardMode(Gradient):
                 direction = torch.zeros_like(weight)
                 direction.view(-1)[place] = 1
                 slope = model.predict(predictor, direction, X)
-                value, along = jvp(partial(loss, y=y), (eta,), (slope,))
+                value, along = jvp(loss, (eta, y), (slope, still))
                 gradient.view(-1)[place] = along
             weight.grad = gradient
             return cast("Tensor", value)
@@ -285,6 +287,7 @@ class ForwardMode(Gradient):
         import torch
 
         jvp = _jvp()
+        still = torch.zeros_like(y)
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             eta = model.stacked(X, W)  # [r, q, n]
@@ -294,7 +297,7 @@ class ForwardMode(Gradient):
                 direction = torch.zeros_like(W)
                 direction.view(len(W), -1)[:, place] = 1
                 slope = model.stacked(X, direction)
-                losses, along = jvp(partial(loss.stacked, y=y), (eta,), (slope,))
+                losses, along = jvp(loss.stacked, (eta, y), (slope, still))
                 gradient.view(len(W), -1)[:, place] = along
             return cast("Tensor", losses), gradient
 

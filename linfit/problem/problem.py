@@ -18,6 +18,14 @@ from linfit.problem.types import LARGEST_NUMBER, Array
 
 
 @dataclass(frozen=True)
+class TargetSpread:
+    """What a summary keeps of its samples' targets: Σw, and Σw(y − ȳ)² `[q]`."""
+
+    weight: float
+    squares: Array
+
+
+@dataclass(frozen=True)
 class Problem:
     """Features X `[n, p]` and targets y `[n, q]`.
 
@@ -44,6 +52,10 @@ class Problem:
     """Number of samples that the rows summarize (problem/summary.py); None: each row is one."""
     total: float | None = None
     """Sum of the samples' weights, by which means divide; None: by the number of samples."""
+    row_factors: Array | None = None
+    """By which rows of X and y were multiplied, `[n]`; None: they are as the data have them."""
+    spread: TargetSpread | None = None
+    """That of the samples that the rows summarize; None if each row is one."""
     levels: Levels = field(default_factory=dict)
     """Texts of the columns that are not numbers, of which X and y have indices."""
     classes: tuple[str | float, ...] = ()
@@ -146,5 +158,7 @@ def multiply_rows(problem: Problem, weights: Array | None) -> Problem:
     """Return the problem with rows of X and y multiplied by the roots of `weights` `[n]`."""
     if weights is None:
         return problem
-    roots = np.sqrt(weights)[:, None]
-    return replace(problem, X=problem.X * roots, y=problem.y * roots, weights=None)
+    roots = np.sqrt(weights)
+    X = problem.X * roots[:, None]
+    y = problem.y * roots[:, None]
+    return replace(problem, X=X, y=y, weights=None, row_factors=roots)

@@ -189,7 +189,7 @@ def _data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Line
     if problem.levels:
         asked.append("columns of text")
     if not asked:
-        return (*_averaged_data_lines(config, problem, scope), *_class_lines(config, problem))
+        return _averaged_data_lines(config, problem, scope)
     adds_intercept = asked == ["features"] and config.features == Raw(intercept=True)
     if adds_intercept and not config.dataset.is_weighted():
         return (
@@ -223,7 +223,7 @@ def _averaged_data_lines(config: FitConfig, problem: Problem, scope: ScriptScope
     if problem.weights is None and (
         problem.total is None or (factor := row_factor(problem, config.loss)) == 1
     ):
-        return config.dataset.script_lines(scope)
+        return (*config.dataset.script_lines(scope), *_class_lines(config, problem))
     written = write_numbers(problem, scope)
     if len(written) <= MAX_NUMBER_LINES:
         return written

@@ -31,9 +31,11 @@ def divergence_rule(config: FitConfig, problem: Problem, known: Optimum) -> Scri
     """
     times = config.stop.divergence
     least = LEAST_INITIAL_SHARE * known.scale * float(np.square(problem.y).sum())
-    limit = f"< {times!r} * initial"
-    if _initial_loss(config, problem) < least:
-        limit = f"<= {times!r} * max(initial, {least!r})"
+    initial = _initial_loss(config, problem)
+    size = "initial" if initial >= 0 else "abs(initial)"
+    limit = f"< {times!r} * {size}"
+    if abs(initial) < least:
+        limit = f"<= {times!r} * max({size}, {least!r})"
     numbers = ("initial = loss.item() if step == 0 else initial",)
     return ScriptRule(numbers, f"not loss.item() {limit}")
 

@@ -127,6 +127,7 @@ EXTREMES: dict[str, dict[str, list[Any]]] = {
     "heavy_ball": {"lr": [1e-300, 1e300], "momentum": [0.0, 0.999999999999]},
     "nesterov": {"lr": [1e-300, 1e300], "momentum": [0.0, 0.999999999999]},
     "conjugate_gradient": {"preconditioner": ["jacobi"]},
+    "newton": {},
     "closed_form": {},
 }
 SCALES = {"float32": (1e-30, 1.0, 1e15), "float64": (1e-200, 1.0, 1e100)}

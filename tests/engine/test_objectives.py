@@ -62,8 +62,7 @@ def rows(
         for loss in losses
         for own in PENALTIES
         for penalty in own.settings()
-        if (loss.quadratic and own.quadratic) or not row.knowing
-        if loss.quadratic or own.quadratic
+        if row.takes(own) and (loss.quadratic or not row.knowing)
     ]
 
 

@@ -18,11 +18,16 @@ from linfit.errors import ConfigError
 from linfit.script.program import render_script
 from tests.conftest import Ran
 from tests.engine.without_float64 import pretended
-from tests.helpers import TABLES, config, label
+from tests.helpers import TABLES, beside, config, label
 
 #: Groups whose parts compute on the device. Data and features are numpy's, and cast on their way.
 GROUPS = ("model", "init", "loss", "penalty", "gradient", "batch", "optimizer", "schedule")
-CHOICES = [{group: given} for group in GROUPS for row in TABLES[group] for given in row.settings()]
+CHOICES = [
+    {group: given, **beside(group, given)}
+    for group in GROUPS
+    for row in TABLES[group]
+    for given in row.settings()
+]
 BESIDE: list[dict[str, Any]] = [
     {"dataset": "random_linear"},
     {

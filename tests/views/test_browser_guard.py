@@ -151,6 +151,17 @@ def test_a_link_on_another_page_opens_the_ui(
     page.get_by_text("victim").first.wait_for()
 
 
+def test_no_page_shows_a_refusal(seen: Seen, ui: dict[str, str], folder: Path) -> None:
+    experiment, run = find_run(folder, "victim")
+    start = ui["runs"].partition("#")[0]
+    for address in (*ui.values(), f"{start}#/experiments/{experiment}/runs/{run}"):
+        page = seen.open(address)
+        page.get_by_text("victim").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        assert page.get_by_text("refuses").count() == 0
+    assert any("gateway-proxy" in request for request in seen.requests)
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_a_run_is_deleted_in_the_ui_by_either_name(
     name: str, seen: Seen, ui: dict[str, str], folder: Path

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from linfit.errors import ConfigError, LinfitError
 from linfit.views.analysis.sweep_data import SweepData
+from linfit.views.report.leaderboard import format_leaderboard
 from linfit.views.results import Results
 
 
@@ -24,6 +26,30 @@ def test_the_best_fits_are_a_frame(usual: SweepData) -> None:
     chosen = results.top(3, optimizer="adam", lr=0.007)
     assert set(chosen["optimizer"]) == {"adam"} and set(chosen["optimizer.lr"]) == {0.007}
     assert results.top(3, **{"optimizer.lr": 0.007, "optimizer": "adam"}).equals(chosen)
+
+
+def test_the_best_fit_by_accuracy_has_the_fewest_errors(swept_of: Callable[..., SweepData]) -> None:
+    given = (
+        "dataset=classes",
+        "dataset.separation=20.0",
+        "dataset.label_noise=0.0",
+        "loss=logistic",
+        "optimizer=sgd,adam",
+    )
+    rates = "optimizer.lr=0.001,0.1,1.0"
+    results = Results(swept_of(*given, rates, "objective=accuracy", "seed=0,1,2"))
+    table = results.table
+    assert {"accuracy", "log_loss", "roc_auc"} <= set(table) and "r2" not in table
+    assert not any(name.startswith("validation_") for name in table if name != "validation_loss")
+    assert (table["objective"] == 1 - table["accuracy"]).all()
+    assert results.best["accuracy"] == 1 > table["accuracy"].min()
+    board = results.leaderboard
+    assert (board["one_minus_accuracy"] > 0).all(), (
+        "no errors count as fewer than the fewest there are"
+    )
+    assert "A value of 0 counts as half the smallest one above 0" in results.comparison.note
+    assert re.search(r"1 − accuracy ≤ 0\.\d+ \(3 seeds", results.comparison.summarize())
+    assert "no: both 0" in {row[-1] for row in format_leaderboard(results.comparison).rows}
 
 
 def test_short_keys_are_taken_where_one_key_is_meant(

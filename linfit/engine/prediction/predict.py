@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -59,6 +59,10 @@ class Theory:
     steps_to_tolerance: int | None = None
     noise_floor: float | None = None
     """Approximate excess loss at which descent by batches, drawn with replacement, settles."""
+    gap: float | None = None
+    """Bound of the excess loss of the optimum itself."""
+    attained: bool | None = None
+    """False if there is no minimum, only an infimum; None if there is a minimum by its nature."""
     digits: float | None = None
     """Approximate digits of the optimum that are exact, for its least exact weight or term."""
     curvature: tuple[float, ...] = ()
@@ -147,8 +151,10 @@ def _predicted(
     config: FitConfig, seen: Problem, optimum: Optimum, matrices: Array | None, steps: int
 ) -> Theory:
     weights = tuple(optimum.weights.ravel()[:MAX_LISTED_NUMBERS].tolist())
+    if optimum.local_curvatures is not None:
+        return _predicted_locally(config, seen, optimum, weights)
     if optimum.around is not None or not optimum.curvature_range[0]:
-        return Theory(optimum.loss, optimum.rank, optimum=weights)
+        return Theory(optimum.loss, optimum.rank, gap=optimum.gap, optimum=weights)
     n = config.optimizer.count_samples(seen)
     optimizer = config.optimizer.tuned_to(optimum)
     largest, smallest = optimum.curvature_range
@@ -171,6 +177,65 @@ def _predicted(
     )
 
 
+def _predicted_locally(
+    config: FitConfig, seen: Problem, optimum: Optimum, weights: tuple[float, ...]
+) -> Theory:
+    """Return the theory of a smooth loss: what holds near its optimum, and the stable step."""
+    known = Theory(
+        optimum.loss,
+        optimum.rank,
+        largest_stable_lr=bound_stable_lr(config, optimum, seen),
+        gap=optimum.gap,
+        attained=optimum.attained,
+    )
+    curvatures = optimum.local_curvatures
+    assert curvatures is not None
+    if not optimum.attained or not len(curvatures):
+        return known
+    return replace(
+        known,
+        condition=float(curvatures[0] / curvatures[-1]),
+        largest_curvature=float(curvatures[0]),
+        smallest_curvature=float(curvatures[-1]),
+        rate=_contraction_nearby(config, optimum, config.optimizer.count_samples(seen)),
+        curvature=tuple(curvatures[:MAX_LISTED_NUMBERS].tolist()),
+        optimum=weights,
+    )
+
+
+def _contraction_nearby(config: FitConfig, optimum: Optimum, n: float) -> float | None:
+    """Return the contraction of a step near the optimum, where the Hessian is nearly constant.
+
+    A subgradient of ‖W‖₁ leads around the optimum, and does not come to rest.
+    """
+    if not (config.schedule.is_constant and config.batch.is_full):
+        return None
+    if optimum.local_curvatures is None:
+        return None
+    if optimum.shrinkage.l1 and not config.optimizer.handles_l1:
+        return None
+    optimizer = config.optimizer.tuned_to(optimum)
+    matrices = optimizer.propagators(optimum.local_curvatures, n)
+    if matrices is None or not np.isfinite(matrices).all():
+        return None
+    return float(contraction_factor(matrices))
+
+
+def bound_stable_lr(config: FitConfig, optimum: Optimum, seen: Problem) -> float | None:
+    """Return the learning rate below which gradient descent falls from anywhere.
+
+    It follows from the largest curvature that the loss may have. None for other optimizers: those
+    with a momentum may overshoot at rates that are stable near the optimum.
+    """
+    n = config.optimizer.count_samples(seen)
+    constants = config.optimizer.tuned_to(optimum).linear_constants(n)
+    if constants is None or constants.momentum or not config.batch.is_full:
+        return None
+    if optimum.curvature_bound is None:
+        return None
+    return config.optimizer.largest_stable_lr(optimum.curvature_bound, n)
+
+
 def largest_stable_lr_of_fit(fit: Fit) -> float | None:
     """Return the largest stable learning rate of a fit.
 
@@ -178,6 +243,8 @@ def largest_stable_lr_of_fit(fit: Fit) -> float | None:
     """
     if fit.problem is None or fit.optimum is None:
         return None
+    if fit.optimum.local_curvatures is not None:
+        return bound_stable_lr(fit.config, fit.optimum, fit.problem)
     if fit.optimum.around is not None or not fit.optimum.curvature_range[0]:
         return None
     seen = fit.problem

@@ -158,6 +158,7 @@ def identify_stack(task: Task) -> Hashable:
     components = (config.model, config.loss, config.gradient, config.device)
     return (
         task.data.rounded.shape,
+        task.data.rounded.weights is not None,
         *map(identify_component, components),
         config.shrinkage().kind,
         config.batch.stack_key(),

@@ -19,12 +19,14 @@ from linfit.method.optimizers.base import (
 from linfit.method.optimizers.gradient_descent import SGD, DescentStepper, ManualSGD
 from linfit.method.optimizers.own import Lion
 from linfit.method.optimizers.prodigy import Prodigy
+from linfit.method.optimizers.quasi_newton import LBFGS
 from linfit.method.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from linfit.method.optimizers.step_sizes import ASGD, Adadelta, Rprop
 
 __all__ = [
     "ADDED_TO_STATE",
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",

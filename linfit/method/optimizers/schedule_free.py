@@ -113,7 +113,8 @@ class ScheduleFreeAdamW(ScheduleFree, keeps=[ScheduleFree.script_lines]):
 
     v ← β₂v + (1 − β₂)g(y)², z ← z − γ·(g(y)/(√v + eps) + weight_decay·y), x ← (1 − c)·x + c·z,
     y = (1 − β₁)·z + β₁·x, where γ = lr·√(1 − β₂ᵏ) after a linear warmup. The fit's weights are y,
-    as those of schedule_free_sgd are.
+    as those of schedule_free_sgd are. So says the paper; the package schedulefree 1.4 has γ without
+    the root, and v/(1 − β₂ᵏ) for v, which weighs the first points more.
     """
 
     steps_name = "ScheduleFreeAdamWSteps"

@@ -130,7 +130,8 @@ def apply_weights(problem: Problem, loss: Loss, divides_by_weight: bool = True) 
     root = row_factor(problem, loss)
     if root == 1 or not loss.quadratic:
         return problem
-    return replace(problem, X=problem.X * root, y=problem.y * root)
+    factors = np.ones(len(problem.X)) if problem.row_factors is None else problem.row_factors
+    return replace(problem, X=problem.X * root, y=problem.y * root, row_factors=factors * root)
 
 
 def row_factor(problem: Problem, loss: Loss) -> float:

@@ -26,8 +26,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.component import Component, optional
-from linfit.problem.penalties import Shrinkage
-from linfit.problem.types import Array, ExcessLoss
+from linfit.problem.penalties import Penalty, Shrinkage
+from linfit.problem.theory.convex.divergence import estimate_divergence
+from linfit.problem.types import Array, Minimum
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -52,8 +53,13 @@ class Loss(Component):
     #: then have one value a sample, with the axis of the targets kept.
     couples_targets: ClassVar[bool] = False
     target_kind: ClassVar[TargetKind] = "number"
+    #: True if the derivative is continuous, so that there is a curvature but for single points.
+    smooth: ClassVar[bool] = True
     #: Largest second derivative of `terms`, None if there is none.
     curvature_bound: ClassVar[float | None] = None
+    #: The M of |L‴| ≤ M·L″ of `terms`, 0 for piecewise squares, None if there is none. It tells how
+    #: far a computed optimum may be off.
+    self_concordance: ClassVar[float | None] = None
 
     @abstractmethod
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -131,17 +137,29 @@ class Loss(Component):
         """
         return self.scale(2, 1) != self.scale(1, 1)
 
+    def check_penalty(self, penalty: Penalty) -> None:
+        """Raise ValueError unless the optimum is known with this penalty."""
+
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        """Return terms(η + δ) − terms(η) − ⟨∂terms/∂η, δ⟩ of one fit, never negative.
+
+        η, y and δ are `[n, q]`.
+        """
+        return estimate_divergence(
+            lambda at: self.terms(at, y), lambda at: self.curvature(at, y), eta, delta
+        )
+
     def optimum(
         self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
-    ) -> tuple[Array, float, ExcessLoss] | None:
-        """Return W* `[p, q]`, the objective there, and the excess.
-
-        The objective is loss + penalty; the excess loss is around W*.
+    ) -> Minimum | None:
+        """Return the minimum of loss + penalty, by Newton's method unless a loss knows better.
 
         Return None if the least-squares solution is the optimum, as it is of a quadratic loss. That
         solution is given as `start` `[p, q]`, for X `[n, p]` and y `[n, q]`; `weights` `[n]` are
         those of the samples, with mean 1, None if all count the same.
         """
-        if not self.quadratic:
-            raise NotImplementedError(f"the optimum of loss {self.name} is not known")
-        return None
+        if self.quadratic:
+            return None
+        from linfit.problem.theory.convex.minimize import minimize_smooth
+
+        return minimize_smooth(self, X, y, weights, start, shrinkage)

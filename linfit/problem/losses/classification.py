@@ -11,6 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.problem.losses.base import Loss, TargetKind
+from linfit.problem.theory.convex.divergence import (
+    logistic_divergence,
+    softmax_divergence,
+    squared_hinge_divergence,
+)
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -27,15 +32,20 @@ class Logistic(Loss):
 
     target_kind: ClassVar[TargetKind] = "binary"
     curvature_bound: ClassVar[float | None] = 0.25
+    self_concordance: ClassVar[float | None] = 1.0
     name: Literal["logistic"] = "logistic"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
-        z = (1 - 2 * y) * eta  # the loss is log(1 + exp(z)), for either class
-        # Half of z + |z| is the larger of z and 0, with the derivative ½ at 0.
-        return (-z.abs()).exp().log1p() + (z + z.abs()) / 2
+        import torch
+
+        # Forward mode of a product with a number would import torch's compiler.
+        z = (1 - y - y) * eta  # the loss is log(1 + exp(z)), for either class
+        size = z.abs()
+        # z + ½(|z| − z) is the larger of z and 0, with the derivative ½ at 0.
+        return (-size).exp().log1p() + torch.add(z, size - z, alpha=0.5)
 
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
-        sign = 1 - 2 * y
+        sign = 1 - y - y
         z = sign * eta
         small = (-z.abs()).exp()
         return sign * _choose(z >= 0, 1, small) / (1 + small) / self.count_terms(eta)
@@ -44,9 +54,12 @@ class Logistic(Loss):
         small = (-eta.abs()).exp()
         return small / (1 + small).square()
 
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        return logistic_divergence(eta, delta)
+
     def script_lines(self) -> LossLines:
-        before = ("sign = 1 - 2 * y", "z = sign * eta", "small = (-z.abs()).exp()")
-        value = "(small.log1p() + (z + z.abs()) / 2).mean()"
+        before = ("sign = 1 - y - y", "z = sign * eta", "small = (-z.abs()).exp()")
+        value = "(small.log1p() + torch.add(z, z.abs() - z, alpha=0.5)).mean()"
         slope = "sign * torch.where(z >= 0, 1, small) / (1 + small) / eta.numel()"
         return LossLines(value, slope, before, "eta")
 
@@ -63,11 +76,12 @@ class CrossEntropy(Loss):
     couples_targets: ClassVar[bool] = True
     target_kind: ClassVar[TargetKind] = "classes"
     curvature_bound: ClassVar[float | None] = 0.5
+    self_concordance: ClassVar[float | None] = 1.0
     name: Literal["cross_entropy"] = "cross_entropy"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
         axis = _target_axis(eta)
-        above = eta - eta.detach().amax(axis, keepdim=True)
+        above = eta - eta.amax(axis, keepdim=True)
         return above.exp().sum(axis, keepdim=True).log() - (y * above).sum(axis, keepdim=True)
 
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -86,9 +100,12 @@ class CrossEntropy(Loss):
         p = shares / shares.sum(-1, keepdim=True)
         return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
 
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        return softmax_divergence(eta, delta)
+
     def script_lines(self) -> LossLines:
         before = (
-            "above = eta - eta.detach().amax(1, keepdim=True)",
+            "above = eta - eta.amax(1, keepdim=True)",
             "shares = above.exp()",
             "total = shares.sum(1, keepdim=True)",
         )
@@ -107,6 +124,7 @@ class SquaredHinge(Loss):
 
     target_kind: ClassVar[TargetKind] = "sign"
     curvature_bound: ClassVar[float | None] = 2.0
+    self_concordance: ClassVar[float | None] = 0.0
     name: Literal["squared_hinge"] = "squared_hinge"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -117,6 +135,9 @@ class SquaredHinge(Loss):
 
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return 2 * (y * eta < 1).to(eta.dtype)
+
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        return squared_hinge_divergence(eta, y, delta)
 
     def script_lines(self) -> LossLines:
         before = ("short = (1 - y * eta).clamp(min=0)",)

@@ -12,7 +12,7 @@ from pydantic import Field
 from linfit.problem.losses.base import Loss
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.theory.huber import minimize_huber
-from linfit.problem.types import Array, ExcessLoss
+from linfit.problem.types import Array, Minimum
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Huber(Loss):
     """
 
     curvature_bound: ClassVar[float | None] = 1.0
+    self_concordance: ClassVar[float | None] = 0.0
     name: Literal["huber"] = "huber"
     delta: Annotated[float, Field(gt=0)] = 1.0
 
@@ -45,12 +46,19 @@ class Huber(Loss):
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return ((eta - y).abs() <= self.delta).to(eta.dtype)
 
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        residual = eta - y
+        cut = residual.clamp(-self.delta, self.delta)
+        beyond = residual - cut + delta
+        change = beyond.maximum(-self.delta - cut).minimum(self.delta - cut)  # of the derivative
+        return change * (beyond - change / 2)
+
     def script_lines(self) -> LossLines:
         cut = f"cut = residual.clamp({-self.delta!r}, {self.delta!r})"
         return LossLines("(cut * (residual - 0.5 * cut)).mean()", "cut / residual.numel()", (cut,))
 
     def optimum(
         self, X: Array, y: Array, weights: Array | None, start: Array, shrinkage: Shrinkage
-    ) -> tuple[Array, float, ExcessLoss]:
+    ) -> Minimum:
         factor = 2 * self.scale(*y.shape)
-        return minimize_huber(X, y, start, self.delta, factor, shrinkage, weights)
+        return Minimum(*minimize_huber(X, y, start, self.delta, factor, shrinkage, weights))

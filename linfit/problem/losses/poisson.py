@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from linfit.problem.losses.base import Loss, TargetKind
+from linfit.problem.theory.convex.divergence import poisson_divergence
 from linfit.script_fragments import LossLines
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Poisson(Loss):
     """
 
     target_kind: ClassVar[TargetKind] = "count"
+    self_concordance: ClassVar[float | None] = 1.0
     name: Literal["poisson"] = "poisson"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:
@@ -34,6 +36,9 @@ class Poisson(Loss):
 
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return eta.exp()
+
+    def divergence(self, eta: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+        return poisson_divergence(eta, delta)
 
     def script_lines(self) -> LossLines:
         mean = "mean = eta.exp()"

@@ -77,6 +77,7 @@ def add_warnings(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
     with np.errstate(over="ignore", invalid="ignore"):  # of data at the ends of float64
         found = [
             *describe_unresolved(problem, optimum, dtype),
+            None if optimum.note is None else f"{problem.source}: {optimum.note}",
             describe_ambiguity(optimum, problem),
             describe_lost_digits(optimum, problem, dtype),
         ]

@@ -31,7 +31,7 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
     None if it is. A penalty makes it unique.
     """
     n, p, _ = problem.shape
-    if optimum.rank == p or optimum.unique:
+    if optimum.rank == p or optimum.unique or not optimum.attained:
         return None
     if n >= p:
         why = _dependence(optimum, problem)
@@ -39,10 +39,17 @@ def describe_ambiguity(optimum: Optimum, problem: Problem) -> str | None:
         why = f"{n} samples for {p} features"
     else:
         why = f"{n} sample for {p} features"
-    meant = "one of them" if optimum.around is not None else "the one of smallest norm"
+    # A smooth loss has a certificate where it is curved along all of X's rows.
+    is_smooth = optimum.local_curvatures is not None and not optimum.shrinkage.l1
+    is_certified = is_smooth and optimum.gap is not None
+    is_smallest = optimum.around is None or is_certified
+    meant = "the one of smallest norm" if is_smallest else "one of them"
+    ends = "gradient descent ends at the one nearest its start"
+    if optimum.shrinkage.l1:
+        ends = "descent may end at another"
     return (
         f"{problem.source}: {why} (rank {optimum.rank}): many weights are equally good; "
-        f"the optimum that is meant is {meant}, gradient descent ends at the one nearest its start"
+        f"the optimum that is meant is {meant}, {ends}"
     )
 
 

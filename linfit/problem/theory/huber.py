@@ -75,6 +75,13 @@ class HuberOptimum:
             excess = excess + 0.5 * self.shrinkage.strength * np.square(shrunk).sum(axis=(-2, -1))
         return excess
 
+    def hessian(self, away: Array) -> Array:
+        """Return the Hessian of each target `[q, p, p]`, given W − W* `[p, q]`."""
+        inside = np.abs(self.residual + self.X @ away) <= self.delta  # [n, q]
+        kept = self.shrinkage.strength * np.diag(self.shrinkage.mark_penalized(self.X.shape[1]))
+        blocks = [self.X[rows].T @ self.X[rows] for rows in inside.T]
+        return np.stack([self.factor * block + kept for block in blocks])
+
 
 def minimize_huber(
     X: Array,

@@ -35,7 +35,7 @@ from linfit.problem.theory.magnitudes import (
 )
 from linfit.problem.theory.refinement import MAX_REFINED_NUMBERS, ColumnScaledSVD, refine
 from linfit.problem.threads import limit_blas_threads
-from linfit.problem.types import Array, ExcessLoss, Mask
+from linfit.problem.types import Array, CurvedExcessLoss, ExcessLoss, Mask
 
 #: No penalty.
 NO_PENALTY = Shrinkage()
@@ -66,8 +66,18 @@ class Optimum:
     """
     scale: float
     around: ExcessLoss | None = None
+    local_curvatures: Array | None = None
+    """Eigenvalues above zero `[≤ p·q]` of the Hessian at W*, largest first, if they are not
+    `curvatures`; None if unknown."""
+    curvature_bound: float | None = None
+    """Bound of the Hessian's eigenvalues anywhere, of a loss that is not quadratic; None if there
+    is none."""
     gap: float | None = None
     """Bound of the objective's own excess at W*, rounding included; None if nothing is proved."""
+    attained: bool = True
+    """False if there is no minimum: `loss` is the infimum, from which excess is measured."""
+    note: str | None = None
+    """A sentence on the optimum that the user should read."""
     unique: bool = False
     """True if W* is the only optimum though the rank is short, as with ‖W‖₁."""
     shrinkage: Shrinkage = NO_PENALTY
@@ -120,8 +130,22 @@ class Optimum:
             excess: Array = self.scale * np.square(self.root @ away).sum(axis=(-2, -1))
         return excess
 
+    def hessian(self, weights: Array) -> Array:
+        """Return the Hessian at weights `[p, q]` as blocks `[b, m, m]`.
+
+        There is one of m = p weights for each target, or one of all p·q where they are coupled, of
+        a loss that has a curvature.
+        """
+        if self.around is None:
+            block = 2 * self.scale * self.root.T @ self.root
+            return np.stack([block] * weights.shape[1])
+        assert isinstance(self.around, CurvedExcessLoss)
+        return self.around.hessian(weights - self.weights)
+
     def measure_distance(self, weights: Array) -> float:
-        """Return ‖W − W*‖ of weights `[p, q]`."""
+        """Return ‖W − W*‖ of weights `[p, q]`, NaN if there is no minimum."""
+        if not self.attained:
+            return math.nan
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return float(np.linalg.norm(weights - self.weights))
 
@@ -203,8 +227,17 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     )
     if found is None:
         return near
-    weights, least, around = found
-    return replace(near, weights=weights, loss=least, around=around)
+    return replace(
+        near,
+        weights=found.weights,
+        loss=found.objective,
+        around=found.around,
+        local_curvatures=found.curvatures,
+        curvature_bound=found.largest_curvature,
+        gap=found.gap,
+        attained=found.attained,
+        note=found.note,
+    )
 
 
 def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
@@ -213,8 +246,26 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     from linfit.problem.theory.sparse.squares import (
         QuadraticExcess,
         SparseExcess,
+        find_support_curvatures,
         minimize_squares,
     )
+
+    if not loss.quadratic:
+        from linfit.problem.theory.sparse.smooth import minimize_sparse
+
+        weights = problem.mean_one_weights
+        minimum, is_unique = minimize_sparse(loss, problem.X, problem.y, weights, near.shrinkage)
+        bound = None if loss.curvature_bound is None else near.curvature_range[0]
+        return replace(
+            near,
+            weights=minimum.weights,
+            loss=minimum.objective,
+            around=minimum.around,
+            local_curvatures=minimum.curvatures,
+            curvature_bound=bound,
+            gap=minimum.gap,
+            unique=is_unique,
+        )
 
     found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage)
     l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(found.weights))[:, None]
@@ -224,6 +275,8 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         weights=found.weights,
         loss=found.objective,
         around=SparseExcess(smooth, found.weights, found.slope, l1),
+        local_curvatures=find_support_curvatures(near.root, near.scale, found.weights),
+        curvature_bound=near.curvature_range[0],
         gap=found.gap,
         unique=found.is_unique,
     )

@@ -31,7 +31,7 @@ from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.datasets.targets import encode_targets, read_class_labels
 from linfit.problem.features import FeatureMap, Features
 from linfit.problem.losses.base import TargetKind
-from linfit.problem.problem import Problem, multiply_rows
+from linfit.problem.problem import Problem, TargetSpread, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array
@@ -42,6 +42,8 @@ BLOCK_BYTES = 2**20
 MIN_BLOCK_ROWS = 512
 #: Most parts of a split whose statistics are held at once.
 MOST_SHARED_PARTS = 64
+#: Rows of targets at a time whose spread is summed: few enough to stay in a processor's cache.
+SPREAD_ROWS = 8192
 
 
 class GramAccumulator:
@@ -107,6 +109,58 @@ class GramAccumulator:
             self._flush()
         self.block = self.block[:0].copy()
         return self.gram
+
+
+class SpreadAccumulator:
+    """Σw(y − ȳ)² of targets in one pass.
+
+    Sums are around the first sample: a constant target has exactly 0, and a mean far from 0 costs
+    no digits.
+    """
+
+    def __init__(self, first: Array) -> None:
+        self.origin = first.copy()
+        self.weight = 0.0
+        self.sums = np.zeros_like(first)
+        self.squares = np.zeros_like(first)
+
+    def add(self, y: Array, weights: Array | None) -> None:
+        """Add targets y `[b, q]`, all of weight 1 if `weights` `[b]` is None."""
+        with np.errstate(over="ignore", invalid="ignore"):  # found in the sums of squares
+            for start in range(0, len(y), SPREAD_ROWS):
+                rows = slice(start, start + SPREAD_ROWS)
+                self._add(y[rows], np.ones(len(y[rows])) if weights is None else weights[rows])
+
+    def _add(self, y: Array, weights: Array) -> None:
+        away = y - self.origin
+        self.weight += float(weights.sum())
+        self.sums += weights @ away
+        self.squares += np.einsum("i,ij,ij->j", weights, away, away)
+
+    @property
+    def mean(self) -> Array:
+        """The mean of the targets so far `[q]`."""
+        return self.origin + self.sums / (self.weight or 1.0)
+
+    def measure(self) -> TargetSpread:
+        """Return the spread of the targets so far."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            around_mean = self.squares - self.sums**2 / (self.weight or 1.0)
+        return TargetSpread(self.weight, np.maximum(around_mean, 0))
+
+
+def join_spreads(parts: Sequence[SpreadAccumulator]) -> TargetSpread:
+    """Return the spread of the targets of all parts, a sum of squares around their mean."""
+    if len(parts) == 1:
+        return parts[0].measure()
+    weight = sum(part.weight for part in parts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = np.stack([part.mean for part in parts])  # [k, q]
+        shares = np.array([part.weight for part in parts])[:, None]
+        mean = (shares * means).sum(axis=0) / (weight or 1.0)
+        between = (shares * np.square(means - mean)).sum(axis=0)
+        within = np.sum([part.measure().squares for part in parts], axis=0)
+    return TargetSpread(weight, within + between)
 
 
 def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
@@ -227,6 +281,7 @@ class Statistics:
     num_samples: int
     total: float | None
     columns: Problem
+    spread: SpreadAccumulator
     dtype: str
 
 
@@ -259,24 +314,31 @@ class StatisticsSum:
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
         self.sums: GramAccumulator | None = None
+        self.spread: SpreadAccumulator | None = None
         self.total: float | None = None
         self.columns: Problem | None = None
 
     def add(self, samples: Problem) -> None:
         """Add samples that have been prepared."""
         samples = encode_targets(samples, "number")
+        if len(samples.y):
+            self.spread = self.spread or SpreadAccumulator(samples.y[0])
+            self.spread.add(samples.y, samples.weights)
         rows = multiply_rows(samples, samples.weights)
         if self.sums is None:
             self.sums = GramAccumulator(rows.X.shape[1] + rows.y.shape[1], self.dtype)
         self.sums.add(rows.X, rows.y)
         self.total = None if rows.total is None else rows.total + (self.total or 0.0)
-        self.columns = replace(rows, X=rows.X[:0].copy(), y=rows.y[:0].copy())
+        X, y = rows.X[:0].copy(), rows.y[:0].copy()
+        self.columns = replace(rows, X=X, y=y, row_factors=None)
 
     def finish(self) -> Statistics:
         """Return the statistics of all samples that were added."""
         assert self.sums is not None and self.columns is not None, "a dataset has samples"
+        assert self.spread is not None, "a dataset has samples"
         gram = self.sums.finish()
-        return Statistics(gram, self.sums.num_samples, self.total, self.columns, self.dtype)
+        count = self.sums.num_samples
+        return Statistics(gram, count, self.total, self.columns, self.spread, self.dtype)
 
 
 def join_statistics(parts: Sequence[Statistics]) -> Problem:
@@ -289,8 +351,14 @@ def join_statistics(parts: Sequence[Statistics]) -> Problem:
         total = None if total is None or part.total is None else total + part.total
     p = first.columns.X.shape[1]
     rows = compute_gram_root(gram, p, first.dtype)
-    count = sum(part.num_samples for part in parts)
-    return replace(first.columns, X=rows[:, :p], y=rows[:, p:], samples=count, total=total)
+    return replace(
+        first.columns,
+        X=rows[:, :p],
+        y=rows[:, p:],
+        samples=sum(part.num_samples for part in parts),
+        total=total,
+        spread=join_spreads([part.spread for part in parts]),
+    )
 
 
 @dataclass(frozen=True)

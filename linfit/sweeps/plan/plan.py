@@ -16,6 +16,7 @@ from typing import Any
 from linfit.component import Component, Frozen
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
+from linfit.engine.prediction.predict import bound_stable_lr
 from linfit.engine.stacked.blocks import Task, cut_into_blocks, estimate_bytes, identify_stack
 from linfit.engine.timing import Cost, measure_cost
 from linfit.errors import ConfigError
@@ -209,7 +210,12 @@ def plan_jobs(enumeration: Enumeration, left_out: Sequence[UnstableFit] = ()) ->
         exceeded.update(above)
         doubtful.update(limits.find_doubtful(block))
         forecasts.add_block(block)
-        unknown.update(task.config.optimizer.name for task in block if not limits.has_bound(task))
+        unknown.update(
+            task.config.optimizer.name
+            for task in block
+            if not limits.has_bound(task)
+            and bound_stable_lr(task.config, task.optimum, task.data.rounded) is None
+        )
         first = block[0]
         key = (why, identify_stack(first))
         if key not in stacks:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
 from linfit.method.init import Given
+from linfit.problem.measures import find_measure
 from linfit.problem.theory.feasibility import (
     check_feasibility,
     check_targets,
@@ -21,6 +22,7 @@ from linfit.problem.theory.optimum import find_optimum
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.config_files.messages import notify_user
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import orient_value
 from linfit.tracking.secrets.masking import hide_references
 from linfit.tracking.write.open import open_recorder
 from linfit.tracking.write.recorder import Recorder
@@ -168,12 +170,17 @@ def check_tracking(config: FitConfig) -> None:
 def find_finished_losses(config: FitConfig) -> dict[str, dict[str, float]]:
     """Return the final losses, by fingerprint, of fits finished by the current code.
 
-    They are those of the config's MLflow experiment.
+    They are those of the config's MLflow experiment, with the measure that is its objective.
     """
     from linfit.tracking.provenance.code_digest import compute_code_digest
 
     history = open_config_recorder(config).open_history()
-    return {} if history is None else history.find_finished(compute_code_digest(config.plugins))
+    if history is None:
+        return {}
+    keys = list(mlflow_names.LOSSES)
+    if find_measure(config.objective) is not None:
+        keys.append(config.objective)
+    return history.find_finished(compute_code_digest(config.plugins), keys)
 
 
 def select_unfinished(configs: Sequence[FitConfig], values: list[float]) -> list[int]:
@@ -199,7 +206,8 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
     if not losses:
         return math.inf
     if config.objective != "auto":
-        return losses.get(config.objective, math.inf)
+        found = losses.get(config.objective)
+        return math.inf if found is None else orient_value(config.objective, found)
     if config.split.holds_out():
         return losses.get(mlflow_names.VALIDATION, math.inf)
     seen = config.problem().cast(config.dtype)

@@ -63,8 +63,8 @@ class RepeatedSample:
     """Keys that their own sweep varied."""
     tags: Mapping[str, str]
     """Tags of the run that becomes their parent."""
-    labels: Sequence[Sequence[str]] = ()
-    """The override that labels each fit's grid, if any grid has one."""
+    naming: Sequence[Sequence[str]] = ()
+    """The overrides that name each fit."""
 
 
 def repeat_sample(
@@ -75,10 +75,10 @@ def repeat_sample(
     Return all run ids. They are the sweep's, and those of its fits in order.
     """
     configs = sample.configs
-    overrides = sample.labels or [()] * len(configs)
+    overrides = sample.naming or [()] * len(configs)
     records = []
-    for config, labels in zip(configs, overrides, strict=True):
-        records.append(record_config(config, sample.varying, labels))
+    for config, naming in zip(configs, overrides, strict=True):
+        records.append(record_config(config, sample.varying, naming))
     fits = PlannedFits(configs, records, overrides)
     where = ExecutorSpec(workers)
     with temporary_folder() as temporary:

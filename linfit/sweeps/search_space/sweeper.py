@@ -3,7 +3,8 @@
     hydra:
       sweeper:
         params: {seed: "0,1,2"}           # crossed with everything else; the command line wins
-        pairs: [{keys: [optimizer, optimizer.lr], values: [[sgd, 0.1], [adam, 0.01]]}]
+        pairs:
+          - {keys: [optimizer, optimizer.lr], values: [[sgd, 0.1], [adam, 0.01]], labels: [A, B]}
         grids: [{steps: "10,100"}, {steps: 1000, dtype: float64, label: A}]  # one after the other
         sample: null                      # number of random draws instead of all combinations
         seed: 0                           # of the draws
@@ -19,7 +20,8 @@ With `sample`, each key is drawn independently: uniformly from listed or ranged 
 from `interval(a,b)`, uniformly on a log scale from `tag(log,interval(a,b))`, and as an integer from
 a to b from `int(interval(a,b))`; one row of each pair and one of the grids is drawn uniformly.
 
-The `label` of a grid stands in names and labels for the keys that have one value in it.
+The `label` of a grid stands in names and labels for the keys that have one value in it, and the
+label of a pair's row for the keys of the pair.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from pydantic import Field, ValidationError
 
 from linfit.component import Frozen, Seed
 from linfit.config import GROUPS, explain_validation_errors
-from linfit.errors import ConfigError, shorten
+from linfit.errors import ConfigError
 from linfit.override import Override
 from linfit.sweeps.config_files.number_grids import expand_number_grids, list_grid_values
 from linfit.sweeps.config_files.overrides import (
@@ -49,11 +51,11 @@ from linfit.sweeps.config_files.overrides import (
     require_unique_keys,
 )
 from linfit.sweeps.config_files.quoting import quote_column_names
+from linfit.sweeps.search_space import labels
 from linfit.sweeps.search_space.axes import (
     MAX_FITS,
     AxisRow,
     IntervalAxis,
-    Setting,
     SweepAxis,
     derive_generator,
     pair_axes,
@@ -61,8 +63,7 @@ from linfit.sweeps.search_space.axes import (
     render_value,
 )
 from linfit.sweeps.search_space.filters import JobFilter
-from linfit.tracking.schema.grid_labels import LABEL_KEY, GridLabel
-from linfit.tracking.schema.short_names import MAX_RUN_NAME, write_on_one_line
+from linfit.tracking.schema.grid_labels import LABEL_KEY
 
 #: The entry of a grid that is no key of a config.
 LABEL = "label"
@@ -77,6 +78,7 @@ class PairedKeys(Frozen):
 
     keys: Annotated[list[str], Field(min_length=1)]
     values: Annotated[list[list[Any]], Field(min_length=1)]
+    labels: list[Any] | None = None
 
 
 class SweepSpec(Frozen):
@@ -114,30 +116,32 @@ def validate_sweep_spec(node: Mapping[str, Any] | DictConfig) -> SweepSpec:
         ways = SweepSpec.model_validate(given)
     except ValidationError as error:
         raise ConfigError(f"hydra.sweeper.{explain_validation_errors(error)}") from error
-    _check_labels(ways.grids)
+    labels.check_labels(_list_labels(ways))
     return ways
 
 
-def _check_labels(grids: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ConfigError for a label that cannot stand in a name, or that two grids have."""
-    first: dict[str, int] = {}
-    for index, grid in enumerate(grids):
-        if LABEL not in grid:
+def _list_labels(ways: SweepSpec) -> list[labels.LabelledSettings]:
+    """Return the labels of grids, and of the rows of pairs."""
+    found = []
+    for index, grid in enumerate(ways.grids):
+        if LABEL in grid:
+            where = f"grids[{index}]"
+            found.append(
+                labels.LabelledSettings(where, "grid", f"{where}.label", grid[LABEL], grid)
+            )
+    for number, pair in enumerate(ways.pairs):
+        where = f"pairs[{number}]"
+        if pair.labels is None:
             continue
-        label = grid[LABEL]
-        is_text = isinstance(label, str) and label == write_on_one_line(label).strip()
-        if not is_text or not 1 <= len(label) <= MAX_RUN_NAME:
+        if len(pair.labels) != len(pair.values):
             raise ConfigError(
-                f"hydra.sweeper.grids[{index}].label: got {shorten(repr(label))}, must be text of "
-                f"1 to {MAX_RUN_NAME} characters on one line, without blanks around it, as in "
-                f"label: 'with momentum'"
+                f"hydra.sweeper.{where}.labels: got {len(pair.labels)}, must be one for each of "
+                f"the {len(pair.values)} rows of values"
             )
-        earlier = first.setdefault(label, index)
-        if grid != grids[earlier]:
-            raise ConfigError(
-                f"hydra.sweeper.grids[{earlier}] and grids[{index}] are both labelled {label!r} "
-                f"and have different settings: give each its own label"
-            )
+        for row, (label, values) in enumerate(zip(pair.labels, pair.values, strict=True)):
+            place = f"{where}.labels[{row}]"
+            found.append(labels.LabelledSettings(place, where, place, label, values))
+    return found
 
 
 def generate_jobs(
@@ -271,23 +275,15 @@ def _grids(ways: SweepSpec, arguments: Sequence[str], loader: ConfigLoader | Non
     for index, given in enumerate(ways.pairs):
         if pair := _pair(index, given, won):
             pairs.append(pair)
-            pair_keys += pair.keys
+            pair_keys += [key for key in pair.keys if key != LABEL_KEY]
     grids: list[Axes] = []
     for index, values in enumerate(ways.grids or ({},)):
         settings = {key: value for key, value in values.items() if key != LABEL}
         own = _without(_written(f"grids[{index}]", settings, loader), won)
         require_unique_keys([*pair_keys, *chain(*map(find_given_keys, (*own, *left)))])
         axes = [*pairs, *(parse_axis(override, ways.seed) for override in own), *shared]
-        grids.append([*axes, _label_axis(values[LABEL], axes)] if LABEL in values else axes)
+        grids.append(labels.add_labels(axes, values.get(LABEL)))
     return grids
-
-
-def _label_axis(label: str, axes: Axes) -> SweepAxis:
-    """Return the axis of a grid's label, which stands for the keys with one value in it."""
-    several = [axis for axis in axes if isinstance(axis, IntervalAxis) or axis.size > 1]
-    named = tuple(key for axis in several for key in axis.keys)
-    setting = Setting(GridLabel(label, named).override, LABEL_KEY, label)
-    return SweepAxis((), 1, lambda _: (setting,))
 
 
 def _without(overrides: Sequence[ParsedOverride], won: set[str]) -> list[ParsedOverride]:
@@ -326,8 +322,12 @@ def _pair(number: int, pair: PairedKeys, won: set[str]) -> SweepAxis | None:
     if not any(left):
         return None
     keys = list(compress(pair.keys, left))
-    rows = [list(compress(row, left)) for row in pair.values]
-    return pair_axes(keys, [own for row in rows for own in _expand_grid_of_row(keys, row)])
+    given = [() if pair.labels is None else (label,) for label in pair.labels or pair.values]
+    rows: list[list[Any]] = []
+    for row, label in zip(pair.values, given, strict=True):
+        expanded = _expand_grid_of_row(keys, list(compress(row, left)))
+        rows += [[*own, *label] for own in expanded]
+    return pair_axes(keys if pair.labels is None else [*keys, LABEL_KEY], rows)
 
 
 def _expand_grid_of_row(keys: Sequence[str], row: list[Any]) -> list[list[Any]]:

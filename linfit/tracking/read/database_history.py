@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlRun, SqlTag
 from sqlalchemy import ColumnElement, Engine, and_, select
 from sqlalchemy.orm import aliased
 
-from linfit.tracking.read.history import TAGS_OF_OTHER_FITS, ChildRun, select_final_losses
+from linfit.tracking.read.history import TAGS_OF_OTHER_FITS, ChildRun, select_final_numbers
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.store.retry import call_with_retry
 from linfit.tracking.store.store import Store
@@ -43,8 +44,8 @@ class TableQueries:
             for run_id, number, status, replaced in self._rows(query)
         ]
 
-    def find_finished(self, code: str) -> dict[str, dict[str, float]]:
-        """Return the final losses of finished fits, by fingerprint.
+    def find_finished(self, code: str, keys: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Return the final metrics `keys` of finished fits, by fingerprint.
 
         Only fits that this code computed are searched.
         """
@@ -52,9 +53,9 @@ class TableQueries:
         parent = aliased(SqlTag)
         row = aliased(SqlTag)
         status = aliased(SqlTag)
-        losses = {key: aliased(SqlLatestMetric) for key in mlflow_names.LOSSES}
+        metrics = {key: aliased(SqlLatestMetric) for key in keys}
         run_id = SqlRun.run_uuid
-        values = [loss.value for loss in losses.values()]
+        values = [metric.value for metric in metrics.values()]
         query = (
             select(run_id, fingerprint.value, parent.value, status.value, *values)
             .select_from(SqlRun)
@@ -65,13 +66,13 @@ class TableQueries:
             .where(SqlRun.experiment_id == int(self.experiment_id))
             .where(SqlRun.lifecycle_stage == "active", SqlRun.status == "FINISHED")
         )
-        for key, loss in losses.items():
-            query = query.outerjoin(loss, _has(loss, run_id, key))
+        for key, metric in metrics.items():
+            query = query.outerjoin(metric, _has(metric, run_id, key))
         same = self._computed_by(code)
         found = {}
         for own_id, fit, sweep, ended, *numbers in self._rows(query):
             if (sweep or own_id) in same:
-                found[fit] = select_final_losses(ended, dict(zip(losses, numbers, strict=True)))
+                found[fit] = select_final_numbers(ended, dict(zip(metrics, numbers, strict=True)))
         return found
 
     def _computed_by(self, code: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,7 +61,7 @@ class FitQueries(Protocol):
 
     def find_children(self, parent: str) -> list[ChildRun]: ...
 
-    def find_finished(self, code: str) -> dict[str, dict[str, float]]: ...
+    def find_finished(self, code: str, keys: Sequence[str]) -> dict[str, dict[str, float]]: ...
 
 
 class ClientQueries:
@@ -83,8 +83,8 @@ class ClientQueries:
                 found.append(ChildRun(run.info.run_id, row, run.info.status, retries))
         return found
 
-    def find_finished(self, code: str) -> dict[str, dict[str, float]]:
-        """Return the final losses of finished fits, by fingerprint.
+    def find_finished(self, code: str, keys: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Return the final metrics `keys` of finished fits, by fingerprint.
 
         Only fits that this code computed are searched.
         """
@@ -95,7 +95,9 @@ class ClientQueries:
             tags = run.data.tags
             top = mlflow_names.read_sweep_id(tags) or run.info.run_id
             if mlflow_names.FINGERPRINT in tags and top in same:
-                ended = select_final_losses(tags.get(mlflow_names.STATUS), run.data.metrics)
+                ended = select_final_numbers(
+                    tags.get(mlflow_names.STATUS), {key: run.data.metrics.get(key) for key in keys}
+                )
                 losses[tags[mlflow_names.FINGERPRINT]] = ended
         return losses
 
@@ -200,12 +202,14 @@ class History:
                 found[row] = child.run_id
         return found
 
-    def find_finished(self, code: str) -> dict[str, dict[str, float]]:
-        """Return the final losses of finished fits, by fingerprint.
+    def find_finished(
+        self, code: str, keys: Sequence[str] = mlflow_names.LOSSES
+    ) -> dict[str, dict[str, float]]:
+        """Return the final metrics `keys` of finished fits, by fingerprint.
 
         Only fits that this code computed are searched.
         """
-        return self._fits.find_finished(code)
+        return self._fits.find_finished(code, keys)
 
     def end_dead_runs(self) -> list[str]:
         """End RUNNING runs whose process is gone; return their ids.
@@ -229,15 +233,10 @@ class History:
             call_with_retry(self.store, self.client.delete_run, run_id)
 
 
-def select_final_losses(
+def select_final_numbers(
     status: str | None, metrics: Mapping[str, float | None]
 ) -> dict[str, float]:
-    """Return a run's final losses by name; empty if it diverged."""
+    """Return those of a run's final metrics that it has; none if it diverged."""
     if status == Status.DIVERGED:
         return {}
-    losses = {}
-    for key in mlflow_names.LOSSES:
-        value = metrics.get(key)
-        if value is not None:
-            losses[key] = value
-    return losses
+    return {key: value for key, value in metrics.items() if value is not None}

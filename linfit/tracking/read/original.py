@@ -19,7 +19,7 @@ from linfit.tracking.read.outcome import Outcome, read_file_outcome, read_row_ou
 from linfit.tracking.read.reader import RunReader, StoredRun
 from linfit.tracking.read.sweep_tables import FitRows, SweepTables
 from linfit.tracking.schema import mlflow_names
-from linfit.tracking.schema.config_record import name_fit
+from linfit.tracking.schema.config_record import name_fit, parse_choice
 from linfit.tracking.schema.grid_labels import is_label
 from linfit.tracking.tables.manifest import read_sweep_info
 
@@ -36,8 +36,8 @@ class StoredFit:
     config: FitConfig | None
     outcome: Outcome | None
     why: str = ""
-    labels: tuple[str, ...] = ()
-    """The override that labels its grid, if there is one."""
+    naming: tuple[str, ...] = ()
+    """The overrides that name it: its components as they were chosen, and its grid's label."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,9 @@ def _read_original(row: int, parts: FitRows, swept: _Swept, permits: ReadPolicy)
     except ConfigError as error:
         return StoredFit(f"row {row}", run_id, None, None, str(error))
     given = planned["overrides"] or ()
-    labels = tuple(override for override in given if is_label(override))
-    name = name_fit(config, swept.varying, row, labels)
-    return StoredFit(name, run_id, config, read_row_outcome(result, curve), labels=labels)
+    naming = tuple(own for own in given if is_label(own) or parse_choice(own) is not None)
+    name = name_fit(config, swept.varying, row, naming)
+    return StoredFit(name, run_id, config, read_row_outcome(result, curve), naming=naming)
 
 
 def _varying_in(text: str) -> tuple[str, ...]:

@@ -23,12 +23,20 @@ MAX_RUN_NOTE = 8000
 MAX_EXPERIMENT_NOTE = 5000
 #: Separates the texts of several experiment files in one MLflow experiment.
 NOTE_RULE = "\n\n---\n\n"
+#: Browsers break no line after it, as they would between `1.2e-` and `05`.
+NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+_CODE_OR_EXPONENT = re.compile(r"(`+).*?\1|(?<=\de)-(?=\d)", re.DOTALL)
 _SIGNS = {ord(sign): f"&#{ord(sign)};" for sign in "&<>|`[]*_\\#~@!{}$"}
 
 
 def escape_markdown(text: str) -> str:
     """Return text, in one line, escaped for Markdown and HTML."""
     return " ".join(text.split()).translate(_SIGNS)
+
+
+def keep_numbers_whole(text: str) -> str:
+    """Return Markdown with hyphens in numbers that end no line, but for code, which is copied."""
+    return _CODE_OR_EXPONENT.sub(lambda found: found[0] if found[1] else NO_BREAK_HYPHEN, text)
 
 
 def format_code(text: str) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from linfit.errors import LinfitError, shorten
+from linfit.problem.measures import find_measure
 from linfit.tracking.schema import limits
 
 # ---- tags ----
@@ -126,10 +127,10 @@ def parse_row_number(text: str) -> int:
 
 
 def read_ranking_loss(tags: Mapping[str, str]) -> str | None:
-    """Return the loss that compares a sweep's fits.
+    """Return the loss or measure that compares a sweep's fits.
 
     None where they cannot be compared. `tags` are those of the parent. Earlier parents lack the
     tag: their fits compare by excess loss.
     """
     by = tags.get(COMPARED_BY, EXCESS)
-    return by if by in LOSSES else None
+    return by if by in LOSSES or find_measure(by) is not None else None

@@ -17,6 +17,7 @@ from linfit.config import FitConfig, is_seed_key
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
 from linfit.problem.losses import Loss
+from linfit.problem.measures import find_measure
 from linfit.tracking.schema.mlflow_names import EXCESS, LOSS, VALIDATION
 
 #: The sections of a config that define the problem, apart from its seeds.
@@ -154,6 +155,22 @@ def _different(configs: Iterable[FitConfig]) -> Iterator[FitConfig]:
         if not last or any(part is not before for part, before in zip(parts, last, strict=True)):
             yield config
         last = parts
+
+
+def describe_objective(by: str) -> str:
+    """Return the name of a recorded loss or measure in words, as fits are compared by it.
+
+    Lower is better: the larger of two accuracies is the lower `1 − accuracy`.
+    """
+    measure = find_measure(by)
+    words = by.replace("_", " ")
+    return f"1 − {words}" if measure is not None and measure.higher_is_better else words
+
+
+def orient_value(by: str | None, value: float) -> float:
+    """Return a recorded loss or measure as the number by which fits are compared."""
+    measure = find_measure(by or "")
+    return value if measure is None else measure.to_loss(value)
 
 
 def score_result(result: Mapping[str, Any], by: str | None) -> float:

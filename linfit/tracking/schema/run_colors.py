@@ -1,4 +1,4 @@
-"""Give the runs of a sweep a colour for each method, which MLflow's UI draws them in."""
+"""The colour of each method of a sweep: of its runs in MLflow's UI, and in pictures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from linfit.override import Override
 from linfit.tracking.schema.objective import PROBLEM_SECTIONS
 
 COLOR_TAG = "mlflow.runColor"
-#: The colours of the pictures, in their order.
-RUN_COLORS = (
+#: Okabe and Ito's colours ("Color Universal Design", 2008) without yellow, which is faint on white.
+METHOD_COLORS = (
     "#0072B2",
     "#D55E00",
     "#009E73",
@@ -20,6 +20,11 @@ RUN_COLORS = (
     "#000000",
     "#7F7F7F",
 )
+
+
+def choose_color(number: int) -> str:
+    """Return the colour of a method, numbered by its first fit."""
+    return METHOD_COLORS[number % len(METHOD_COLORS)]
 
 
 def color_methods(overrides: Iterable[Sequence[str]], varying: Collection[str]) -> list[str]:
@@ -40,5 +45,5 @@ def color_methods(overrides: Iterable[Sequence[str]], varying: Collection[str]) 
                 chosen[override] = Override.read(override).key in keys
         method = tuple(override for override in own if chosen[override])
         number = numbers.setdefault(method, len(numbers))
-        colors.append(RUN_COLORS[number % len(RUN_COLORS)])
+        colors.append(choose_color(number))
     return colors

@@ -281,6 +281,7 @@ def collect_metrics(fit: Fit, swept: Mapping[str, float] = MappingProxyType({}))
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
         "diverged_at_step": fit.diverged_at_step,
+        **fit.list_measures(),
     }
     for index, weight in enumerate(fit.weights.ravel()[:MAX_WEIGHTS].tolist()):
         ends[f"{WEIGHT}{index}"] = weight

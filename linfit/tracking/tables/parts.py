@@ -21,6 +21,7 @@ from pyarrow import compute, parquet
 
 from linfit.engine.fit import Fit, Status
 from linfit.errors import LinfitError
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, MEASURE_NAMES
 from linfit.system.atomic_files import create_folder, flush_files, list_folder, write_atomically
 from linfit.system.host import flush_folder
 from linfit.system.scratch import name_temporary_file, note_leftover
@@ -37,6 +38,8 @@ WRITE_OPTIONS = {"write_page_checksum": True}
 #: The suffix of a table that nobody can read.
 BROKEN_SUFFIX = ".broken"
 
+#: Columns of which a sweep has those that its fits have.
+MEASURE_COLUMNS = (*MEASURE_NAMES, *HELD_OUT_MEASURE_NAMES)
 _NUMBERS = pa.list_(pa.float64())
 _MANIFEST = pa.schema(
     {
@@ -60,6 +63,7 @@ _RESULTS = pa.schema(
         "distance_to_truth": pa.float64(),
         "steps_to_tolerance": pa.int64(),
         "diverged_at_step": pa.int64(),
+        **dict.fromkeys(MEASURE_COLUMNS, pa.float64()),
         "dtype": pa.string(),
         "weights": _NUMBERS,
         "error": pa.string(),
@@ -137,7 +141,7 @@ class SweepParts:
         """Write `results.parquet`, with the run ids there are, and `curves.parquet`; return both.
 
         `names` are those that have changed since the parts were written. Each key in `varying`
-        becomes a column: which keys vary is settled only now.
+        becomes a column: which keys vary is settled only now. So are the measures that fits have.
         """
         parts = [_part(self.folder, RESULTS, number) for number in _pairs(self.folder)]
         tables = [_require_table(part) for part in parts]
@@ -157,6 +161,8 @@ class SweepParts:
         )
         for key, column in swept.items():
             results = results.append_column(key, column)
+        absent = [key for key in MEASURE_COLUMNS if results[key].null_count == len(results)]
+        results = results.drop_columns(absent)
         with write_atomically(self.folder / RESULTS) as file:
             parquet.write_table(results, file, **WRITE_OPTIONS)
         self._join_curves()
@@ -323,6 +329,7 @@ def build_result(fit: Fit) -> dict[str, Any]:
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
         "diverged_at_step": fit.diverged_at_step,
+        **fit.list_measures(),
         "weights": fit.weights.astype(float).ravel().tolist(),
     }
 

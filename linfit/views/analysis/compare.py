@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linfit.problem.measures import find_measure
+from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import MEASURES, Comparison
 from linfit.views.analysis.lowest_loss import describe_lowest_loss
@@ -69,7 +71,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         pairs = count_pairs([(problem, method) for problem, method, _ in compared])
         entries += rank_settings(picks, reporting, pairs, _name_picks(picks, across))
 
-    note += _describe_floor(entries)
+    note += _describe_zeros(runs, measure) or _describe_floor(entries)
     found = Comparison(
         entries,
         _find_robust(runs, MEASURES[measure]),
@@ -78,7 +80,8 @@ def compare_methods(swept: SweepData) -> Comparison:
         measure,
         across,
         _describe_quickest(swept, reporting, across),
-        dtype="".join(swept.dtypes) if len(swept.dtypes) == 1 else "",
+        dtype=_find_floor_dtype(swept, measure),
+        floors=_find_floors(swept),
     )
     if measure != mlflow_names.EXCESS:
         return _note_rounding(found, max(map(ROUNDING_FACTOR.__getitem__, swept.dtypes)))
@@ -195,16 +198,17 @@ def _rows(runs: pd.DataFrame) -> list[tuple[int, Pick]]:
 def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.DataFrame:
     """Return the problem, method and setting of each fit in words, and its repetition's number.
 
-    `log` is log₁₀ of the loss that `measure` names, NaN unless the fit finished, and `floor` that
-    of its rounding floor. `steps` are those to the tolerance, infinite if the fit did not reach it,
-    or has left it again at its end.
+    `log` is log₁₀ of the loss or measure named `measure`, NaN unless the fit finished, and
+    `floor` that of its rounding floor. `steps` are those to the tolerance, infinite if the fit did
+    not reach it, or has left it again at its end.
     """
     groups = swept.groups
     is_excess = measure == mlflow_names.EXCESS
-    losses = swept.excess if is_excess else swept.compared_values
+    losses = measure_losses(swept, measure)
+    floors = swept.floors if is_excess else _find_measure_floor(losses, measure)
     with np.errstate(divide="ignore"):
         log = np.log10(np.where(np.isfinite(losses), losses, np.nan))
-        floor = np.log10(swept.floors if is_excess else np.zeros(len(losses)))
+        floor = np.log10(floors)
     steps = swept.results["steps_to_tolerance"].astype(float).fillna(np.inf)
     return pd.DataFrame(
         {
@@ -218,6 +222,18 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
             "steps": np.where(_is_within_tolerance(swept), steps, np.inf),
         }
     )
+
+
+def _find_measure_floor(values: Array, measure: str) -> Array:
+    """Return what a value of 0 counts as, whose logarithm is compared; 0 for a loss.
+
+    A share of samples, as 1 − accuracy, is 0 where the share of one more sample is not: it counts
+    as half the smallest value above 0.
+    """
+    above = values[(values > 0) & np.isfinite(values)]
+    if find_measure(measure) is None or not len(above):
+        return np.zeros(len(values))
+    return np.full(len(values), above.min() / 2)
 
 
 def _is_within_tolerance(swept: SweepData) -> NDArray[np.bool_]:
@@ -244,11 +260,33 @@ def _finished(runs: pd.DataFrame) -> list[Pick]:
     return list(done[SETTING_KEY].itertuples(index=False, name=None))
 
 
+def _find_floor_dtype(swept: SweepData, measure: str) -> str:
+    """Return the dtype whose rounding makes the floor; empty for several, and for a measure."""
+    if find_measure(measure) is not None or len(swept.dtypes) > 1:
+        return ""
+    return "".join(swept.dtypes)
+
+
+def _describe_zeros(runs: pd.DataFrame, measure: str) -> str:
+    """Return the note's remark on measures that are 0."""
+    if find_measure(measure) is None or not (runs["log"] <= runs["floor"]).any():
+        return ""
+    return " A value of 0 counts as half the smallest one above 0."
+
+
 def _describe_floor(entries: Sequence[LeaderboardEntry]) -> str:
     """Return the note's remark on entries that are only rounding."""
     if not any(entry.at_floor or entry.factor_at_least for entry in entries):
         return ""
     return " Excess losses at or below their rounding floor count as that floor, and are written ≤."
+
+
+def _find_floors(swept: SweepData) -> dict[str, float]:
+    """Return the highest rounding floor of each problem's fits that came to theirs."""
+    reached = swept.excess <= swept.floors
+    floors = pd.Series(np.where(reached, swept.floors, np.nan))
+    highest = floors.groupby(swept.groups.problems, sort=False).max().dropna()
+    return {str(problem): float(floor) for problem, floor in highest.items()}
 
 
 def _find_robust(runs: pd.DataFrame, measured: str) -> list[str]:
@@ -267,11 +305,21 @@ def _describe_worst(row: dict[Any, Any], measured: str) -> str:
     return f"{name}{where}: {measured} {bound} on its worst seed"
 
 
-def find_best_fits(swept: SweepData) -> dict[str, int]:
-    """Return the index of the fit with the lowest excess loss on each problem.
+def measure_losses(swept: SweepData, measure: str) -> Array:
+    """Return the loss that rankings compare of each fit, infinity unless the fit finished."""
+    return swept.excess if measure == mlflow_names.EXCESS else swept.compared_values
 
-    Problems on which no fit finished are left out. Of equal fits the first counts.
+
+def find_best_fits(swept: SweepData) -> dict[str, int]:
+    """Return the index of the fit with the lowest compared loss on each problem.
+
+    One ranking of all problems has the lowest of these first. Problems on which no fit finished are
+    left out. Of equal fits the first counts.
     """
-    excess = swept.excess
-    lowest = pd.Series(excess).groupby(swept.groups.problems, sort=False).idxmin()
-    return {str(problem): int(at) for problem, at in lowest.items() if np.isfinite(excess[at])}
+    measure, across = choose_measure(swept)
+    losses = pd.Series(measure_losses(swept, measure))
+    lowest = losses.groupby(swept.groups.problems, sort=False).idxmin()
+    found = lowest[np.isfinite(losses[lowest]).to_numpy()]
+    if across:
+        found = found.iloc[np.argsort(losses[found].to_numpy(), kind="stable")]
+    return {str(problem): int(at) for problem, at in found.items()}

@@ -6,26 +6,29 @@ logarithm: differences are factors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
 
 import numpy as np
 import pandas as pd
 
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, MEASURE_NAMES, find_measure
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.ranking import (
     LeaderboardEntry,
 )
 from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.statistics import CONFIDENCE, MOST_SHOWN_SEEDS
 
-#: The losses that rankings compare, in words.
+#: The losses and measures that rankings compare, in words.
 MEASURES = {
     mlflow_names.EXCESS: "excess loss",
     mlflow_names.VALIDATION: "validation loss",
     mlflow_names.LOSS: "training loss",
+    **{name: describe_objective(name) for name in (*MEASURE_NAMES, *HELD_OUT_MEASURE_NAMES)},
 }
 
 
@@ -56,6 +59,8 @@ class Comparison:
     """A sentence on twins, empty without twins."""
     lowest_loss: str = ""
     """The problem with the lowest loss, or that problems cannot be compared; empty for one."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """By problem, the highest rounding floor of its fits that came to theirs."""
 
     @property
     def measured(self) -> str:
@@ -74,6 +79,8 @@ class Comparison:
         frame = pd.DataFrame([vars(entry) for entry in self.entries], columns=columns)
         frame.insert(0, "rank", self.compute_ranks())
         named = "excess" if self.measure == mlflow_names.EXCESS else self.measure
+        if (measure := find_measure(named)) is not None and measure.higher_is_better:
+            named = f"one_minus_{named}"
         return frame.drop(columns="name").rename(columns={"median": named})
 
     def compute_ranks(self) -> list[int]:
@@ -125,6 +132,10 @@ class Comparison:
             found.setdefault("" if self.across else entry.problem, entry)
         return found
 
+    def find_highest_floor(self, problems: Iterable[str]) -> float:
+        """Return the one rounding floor that views name of some problems, 0 without one."""
+        return max((self.floors.get(problem, 0.0) for problem in problems), default=0.0)
+
     def list_ranking(self, first: LeaderboardEntry) -> list[LeaderboardEntry]:
         """Return the entries of the ranking with this first one."""
         return [entry for entry in self.entries if self.across or entry.problem == first.problem]
@@ -136,8 +147,7 @@ class Comparison:
 
         median = "median " if first.finished > 1 else ""
         bound = format_bound(first.median, first.at_floor)
-        dtype = self.dtype if first.at_floor else ""
-        told = "; ".join(filter(None, (dtype, self._describe_spread(first))))
+        told = "; ".join(filter(None, (self._name_dtype(first), self._describe_spread(first))))
         found = f"{median}{self.measured} {bound}" + (f" ({told})" if told else "")
         if self.measure == mlflow_names.EXCESS:
             answer = f"{where}{first.name} came nearest to the optimum: {found}"
@@ -158,8 +168,12 @@ class Comparison:
 
     def format_median(self, entry: LeaderboardEntry) -> str:
         """Return an entry's median as text, `≤ 3.5e-12 (float32)` at the rounding floor."""
-        dtype = f" ({self.dtype})" if entry.at_floor and self.dtype else ""
-        return format_bound(entry.median, entry.at_floor) + dtype
+        dtype = self._name_dtype(entry)
+        return format_bound(entry.median, entry.at_floor) + (f" ({dtype})" if dtype else "")
+
+    def _name_dtype(self, entry: LeaderboardEntry) -> str:
+        """Return the dtype whose rounding is an entry's median; empty above the floor."""
+        return self.dtype if entry.at_floor else ""
 
     def _describe_spread(self, entry: LeaderboardEntry) -> str:
         ends = format_ends(entry.low, entry.high)

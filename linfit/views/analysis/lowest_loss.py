@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 
-from linfit.tracking.schema.objective import INCOMPARABLE_HINT
+from linfit.tracking.schema.objective import INCOMPARABLE_HINT, describe_objective
 from linfit.views.analysis.ranking import SETTING_KEY, Pick
 from linfit.views.analysis.statistics import CONFIDENCE, compute_mean_interval
 from linfit.views.analysis.sweep_data import SweepData
@@ -34,7 +34,7 @@ def describe_lowest_loss(swept: SweepData, runs: pd.DataFrame, picks: Sequence[P
         return ""
 
     first = ranked[0]
-    by = swept.compared_by.replace("_", " ")
+    by = describe_objective(swept.compared_by)
     sentence = f"{_subject(first, picks)} the lowest {by}: {_describe(losses[first])}"
     others = [pick for pick in ranked[1:] if pick[0] != first[0]]
     if not others:

@@ -84,14 +84,16 @@ def describe_twins(twins: Twins) -> str:
     if not twins:
         return ""
 
-    fits = f"{len(twins)} fit{'s' if len(twins) > 1 else ''}"
-    subject = f"Twins of {fits}, which differ from them by rounding only,"
+    many = len(twins) > 1
+    fits = f"{len(twins)} fits were" if many else "1 fit was"
+    subject = f"{fits} run again with nothing changed but rounding"
     step = find_horizon(twins)
     if step is None:
-        return f"{subject} never part from them."
+        return f"{subject}: the losses never come apart."
 
-    several = sum(parting.step is not None for parting in twins.values())
+    parted = sum(parting.step is not None for parting in twins.values())
+    losses = f"the losses of {parted}" if many else "the losses"
     return (
-        f"{subject} part from {several} of them, the first at step {step}: "
-        "beyond it those losses tell of rounding, not of methods."
+        f"{subject}: {losses} come apart, the first at step {step}. "
+        "From there on those losses tell of rounding, not of methods."
     )

@@ -50,8 +50,13 @@ def describe_floor(values: ArrayLike, floor: ArrayLike) -> str:
     low = found <= least
     if not low.any():
         return ""
-    highest = format_bound(least[low].max(), True)
-    return f"excess losses at or below their rounding floor, {highest}, are drawn at it"
+    return describe_clipping(float(least[low].max()))
+
+
+def describe_clipping(highest: float) -> str:
+    """Return that excess losses are drawn at their rounding floor, and the highest of these."""
+    bound = format_bound(highest, True)
+    return f"excess losses at or below their rounding floor, {bound}, are drawn at it"
 
 
 def format_rounded(value: float) -> str:

@@ -21,8 +21,11 @@ def compute_stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -
     optimizer = config.optimizer
     if not config.batch.is_full or not optimizer.has_stable_lr():
         return None
-    curvature = float(optimum.curvatures[0])
-    bound = optimizer.largest_stable_lr(curvature, optimizer.count_samples(problem))
+    if optimum.local_curvatures is not None:
+        bound = predict.bound_stable_lr(config, optimum, problem)
+    else:
+        curvature = float(optimum.curvatures[0])
+        bound = optimizer.largest_stable_lr(curvature, optimizer.count_samples(problem))
     return bound if bound is not None and 0 < bound < math.inf else None
 
 

@@ -47,6 +47,7 @@ class WeightPlane:
     around: Optimum | None = None
     """The optimum of a loss that is not quadratic, if its own contours are drawn."""
     grid_points: int = GRID_POINTS
+    has_optimum: bool = True
     is_approximate: bool = False
     """True if contours are those of small residuals, of a loss with too many of them."""
 
@@ -92,7 +93,7 @@ class WeightPlane:
 
 def choose_plane(problem: Problem, optimum: Optimum) -> WeightPlane:
     """Return the plane in which descent is drawn, for two weights or more."""
-    plane = _choose_directions(problem, optimum)
+    plane = replace(_choose_directions(problem, optimum), has_optimum=optimum.attained)
     if optimum.around is None:
         return plane
     n, _, q = problem.shape
@@ -170,7 +171,7 @@ def plot_plane(
         ChartAxis(plane.names[0], limits=(x[0], x[-1])),
         ChartAxis(plane.names[1], limits=(y[0], y[-1])),
         merge_equal_series(series),
-        [Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))],
+        _mark_optimum(plane),
         Surface(x, y, np.maximum(z, floor), "excess loss"),
         join_notes(
             note,
@@ -190,6 +191,13 @@ def _grid(seen: Array, points: int) -> tuple[Array, Array]:
     margin = np.maximum(0.12 * size, 0.12 * size.max()) + 1e-12
     x, y = np.linspace(low - margin, high + margin, points).T
     return x, y
+
+
+def _mark_optimum(plane: WeightPlane) -> list[Mark]:
+    """Return the mark of the optimum, none if the loss has no minimum."""
+    if not plane.has_optimum:
+        return []
+    return [Mark(float(plane.center[0]), "exact optimum", y=float(plane.center[1]))]
 
 
 def clip_path(path: Array, center: Array, reach: float) -> tuple[Array, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, HELD_OUT_PREFIX
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.report.leaderboard import COLUMN_NOTES
 
@@ -15,6 +16,16 @@ GROUP_TERMS = {
 }
 #: Columns of the leaderboard that hold words.
 LEADERBOARD_WORDS = ("problem", "method", "setting", "told apart")
+#: Measures of the final weights.
+MEASURE_TERMS = {
+    "r2": "R², the share of the targets' variance that is explained",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "accuracy": "share of samples whose class is predicted",
+    "log_loss": "mean of −log of the probability of a sample's class",
+    "roc_auc": "probability that a sample of a class ranks above another",
+    "mean_poisson_deviance": "mean Poisson deviance of the counts",
+}
 #: Columns of the table of all fits that are there in every sweep.
 FIT_TERMS = {
     "row": "the fit's place in the sweep, from 0",
@@ -28,6 +39,13 @@ FIT_TERMS = {
     "distance_to_truth": "from the weights to those that made the data",
     "steps_to_tolerance": "the first step at which the excess loss is within the tolerance",
     "diverged_at_step": "the step at which the fit was given up",
+    **MEASURE_TERMS,
+    **{
+        f"{HELD_OUT_PREFIX}{name}": f"{words}, of samples held out"
+        for name, words in MEASURE_TERMS.items()
+    },
+    "support_size": "number of penalized weights that are not 0",
+    "duality_gap": "bound of the excess loss that the dual problem proves",
     "weights": "the first weights at the last step",
     "run_id": "the fit's run in MLflow",
 }
@@ -37,6 +55,9 @@ ROUNDED_COLUMNS = (
     "excess_loss",
     "loss",
     "validation_loss",
+    *MEASURE_TERMS,
+    *HELD_OUT_MEASURE_NAMES,
+    "duality_gap",
     "distance_to_optimum",
     "distance_to_truth",
 )

@@ -17,7 +17,7 @@ from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RecordedRun, RunResult
 from linfit.tracking.schema import descriptions, mlflow_names, run_records, saved_views
 from linfit.tracking.schema.config_record import select_swept_numbers
-from linfit.tracking.schema.objective import INCOMPARABLE_HINT
+from linfit.tracking.schema.objective import INCOMPARABLE_HINT, describe_objective
 
 if TYPE_CHECKING:  # pandas is for sweeps alone
     from linfit.views.analysis.comparison import Comparison
@@ -43,7 +43,8 @@ def describe_run(
     files: Sequence[Path] = (),
 ) -> Description:
     """Return the description of a run to which `files` are attached."""
-    outcome, *details = summarize_outcome(result, comparison)
+    found = summarize_outcome(result, comparison)
+    outcome, *details = map(descriptions.keep_numbers_whole, found)
     typed = f"Again: {descriptions.format_code(result.typed)}" if result.typed else ""
     question = [f"**{descriptions.escape_markdown(result.question)}**"] if result.question else []
     below = [*describe_data(result), *details, *link_pictures(recorded, files)]
@@ -132,7 +133,7 @@ def describe_best(done: Sequence[CompletedFit], recorded: RecordedRun) -> str:
     name = descriptions.format_code(first.name)
     if first.run_id:
         name = descriptions.link_run(name, recorded.recorder.experiment_id, first.run_id)
-    return f"The lowest {by.replace('_', ' ')}, {_short(first.loss_by(by))}, has {name}."
+    return f"The lowest {describe_objective(by)}, {_short(first.loss_by(by))}, has {name}."
 
 
 def describe_end(fit: Fit) -> str:
@@ -143,14 +144,28 @@ def describe_end(fit: Fit) -> str:
     how = "Diverged" if fit.status is Status.DIVERGED else fit.status.value.capitalize()
     outcome = (
         f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}, "
-        f"{_short(fit.excess_losses[-1])} above the least possible."
+        f"{_short(fit.excess_losses[-1])} above the least possible.{_describe_measures(fit)}"
     )
+    if not fit.optimum.attained:
+        return f"{outcome} There is no optimum: no weights attain the least possible."
     if fit.weights.size > MOST_NOTED_WEIGHTS:
         distance = _short(fit.distance_to_optimum)
         return f"{outcome} The weights are {distance} from the exact optimum."
     names = name_weights(fit)
     exact = _list_weights(names, fit.optimum.weights)
     return f"{outcome} Weights {_list_weights(names, fit.weights)}; the exact optimum is {exact}."
+
+
+def _describe_measures(fit: Fit) -> str:
+    """Return a sentence on the measures of a fit, empty without any."""
+    parts = [_list_measures(fit.measures)]
+    if fit.held_out_measures:
+        parts.append(f"of samples held out {_list_measures(fit.held_out_measures)}")
+    return f" Measures: {'; '.join(parts)}." if fit.measures else ""
+
+
+def _list_measures(measures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measures.items())
 
 
 def name_weights(fit: Fit) -> list[str]:

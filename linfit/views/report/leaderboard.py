@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linfit.problem.measures import find_measure
 from linfit.system.atomic_files import write_atomically
 from linfit.tracking.schema.descriptions import escape_markdown
 from linfit.tracking.schema.mlflow_names import LEADERBOARD
@@ -36,7 +37,8 @@ COLUMN_NOTES = {
     "mean × first, 95%": "interval of the geometric mean of the ratio, seed by seed; "
     f"{SIMULTANEOUS}; wide: its ends are more than a factor of a million apart",
     "told apart": "the difference to the first is larger than chance and rounding explain",
-    "twins part": "step at which fits that differ by rounding alone come apart",
+    "rounding decides": "from the step at which a fit and its copies, which differ from it by "
+    "rounding alone, come apart",
 }
 
 
@@ -64,8 +66,8 @@ def _row(rank: int, entry: LeaderboardEntry, comparison: Comparison) -> dict[str
         "steps": f"{entry.steps:g}" if np.isfinite(entry.steps) else "–",
         "× first": "" if is_first else _factor(entry),
         "mean × first, 95%": "" if is_first else interval,
-        "told apart": "" if is_first else _told_apart(entry),
-        "twins part": _parted(entry.horizon),
+        "told apart": "" if is_first else _told_apart(entry, comparison),
+        "rounding decides": _parted(entry.horizon),
     }
 
 
@@ -75,10 +77,12 @@ def _factor(entry: LeaderboardEntry) -> str:
     return f"{'≥ ' if entry.factor_at_least else ''}{format_rounded(entry.factor)}"
 
 
-def _told_apart(entry: LeaderboardEntry) -> str:
+def _told_apart(entry: LeaderboardEntry, comparison: Comparison) -> str:
     """Return the verdict, empty where there are too few seeds for one."""
     if entry.equal:
         return "no: equal"
+    if entry.rounding and entry.at_floor and find_measure(comparison.measure) is not None:
+        return "no: both 0"
     if entry.rounding:
         return "no: rounding"
     if np.isnan(entry.factor_low):
@@ -89,7 +93,7 @@ def _told_apart(entry: LeaderboardEntry) -> str:
 def _parted(step: float) -> str:
     if np.isnan(step):
         return ""
-    return "never" if np.isinf(step) else f"step {step:.0f}"
+    return "never" if np.isinf(step) else f"from step {step:.0f}"
 
 
 def write_leaderboard(comparison: Comparison, folder: Path) -> list[Path]:

@@ -28,8 +28,9 @@ from linfit.problem.datasets.tabular_file import SHIPPED_PREFIX
 from linfit.system.host import quote_word
 from linfit.tracking.provenance.environment import read_machine_tag
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import describe_objective
 from linfit.tracking.store.store import format_store_command
-from linfit.views.analysis.compare import find_best_fits
+from linfit.views.analysis.compare import find_best_fits, measure_losses
 from linfit.views.analysis.comparison import Comparison, shorten_lines
 from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.sweep_data import FINISHED_STATUSES, SweepData
@@ -96,7 +97,7 @@ def render_page(
         board=board,
         board_terms=explain_leaderboard(comparison, board.titles),
         board_numbers=[title for title in board.titles if title not in LEADERBOARD_WORDS],
-        best=_describe_best(swept),
+        best=describe_best_fits(swept, comparison),
         robust=shorten_lines(comparison.most_robust),
         charts=pictures,
         table=table,
@@ -144,28 +145,34 @@ def describe_counts(swept: SweepData) -> str:
     return f"{len(swept.results)} fits: {named}"
 
 
-def _describe_best(swept: SweepData) -> list[str]:
-    """Return a line on the best fit of each problem by excess loss.
+def describe_best_fits(swept: SweepData, comparison: Comparison) -> list[str]:
+    """Return a line on the best fit of each problem by the loss that the leaderboard compares.
 
-    The first line is the best fit of all, if another loss compares them.
+    The first line is the best fit of all, if another loss compares the problems.
     """
     bests = find_best_fits(swept).items()
-    lines = shorten_lines([_describe_fit(swept, index, problem) for problem, index in bests])
-    if swept.best is None or swept.compared_by in (None, mlflow_names.EXCESS):
+    lines = [_describe_fit(swept, comparison, index, problem) for problem, index in bests]
+    lines = shorten_lines(lines)
+    if swept.best is None or swept.compared_by in (None, comparison.measure):
         return lines
     name = swept.results.iloc[swept.best]["name"]
     value = format_rounded(swept.compared_values[swept.best])
-    lowest = f"the lowest {swept.compared_by.replace('_', ' ')}, {value}"
+    lowest = f"the lowest {describe_objective(swept.compared_by)}, {value}"
     return [f"{name}: {lowest}", *lines]
 
 
-def _describe_fit(swept: SweepData, index: int, problem: str) -> str:
+def _describe_fit(swept: SweepData, comparison: Comparison, index: int, problem: str) -> str:
     row = swept.results.iloc[index]
-    floor = swept.floors[index]
     where = f" (on {problem})" if problem else ""
     run = f", run {row['run_id']}" if isinstance(row["run_id"], str) else ""
-    excess = format_bound(max(row["excess_loss"], floor), row["excess_loss"] <= floor)
-    return f"{row['name']}{where}: excess loss {excess}, loss {format_rounded(row['loss'])}{run}"
+    value = format_rounded(measure_losses(swept, comparison.measure)[index])
+    if comparison.measure == mlflow_names.EXCESS:
+        floor = swept.floors[index]
+        value = format_bound(max(row["excess_loss"], floor), row["excess_loss"] <= floor)
+    loss = ""
+    if comparison.measure != mlflow_names.LOSS:
+        loss = f", training loss {format_rounded(row['loss'])}"
+    return f"{row['name']}{where}: {comparison.measured} {value}{loss}{run}"
 
 
 def list_commands(swept: SweepData) -> str:

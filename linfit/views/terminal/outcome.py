@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
@@ -104,11 +104,12 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
         out.print(f"in own terms   {_list_terms(names, texts)}")
     if fit.validation_losses is not None:
         loss = format_number(float(fit.validation_losses[-1]))
-        out.print(f"validation     loss {loss}, of samples held out")
+        measured = "".join(f", {text}" for text in _name_measures(fit.held_out_measures))
+        out.print(f"validation     loss {loss}{measured}, of samples held out")
+    if fit.measures:
+        out.print(f"measures       {', '.join(_name_measures(fit.measures))}")
 
-    optimum = format_weights(_short(fit.optimum.weights.ravel()))
-    out.print(f"exact optimum  {optimum}  with loss {format_number(fit.optimum.loss)}")
-    out.print(f"distance       {format_number(fit.distance_to_optimum)} to the optimum")
+    _optimum(fit)
     step = fit.steps_to_tolerance
     reached = _describe_end(fit) if step is None else f"reached at step {step}"
     tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
@@ -123,6 +124,19 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
     out.print(f"browse         {escape_markup(result.where)}")
 
 
+def _optimum(fit: Fit) -> None:
+    """Print the exact optimum and the distance to it, or the infimum."""
+    out = open_console()
+    assert fit.optimum is not None
+    loss = format_number(fit.optimum.loss)
+    if not fit.optimum.attained:
+        out.print(f"infimum        loss {loss}, which no weights attain")
+        return
+    optimum = format_weights(_short(fit.optimum.weights.ravel()))
+    out.print(f"exact optimum  {optimum}  with loss {loss}")
+    out.print(f"distance       {format_number(fit.distance_to_optimum)} to the optimum")
+
+
 def _describe_end(fit: Fit) -> str:
     """Return how far a fit that did not reach the tolerance ended from its optimum."""
     excess = fit.excess_losses
@@ -133,6 +147,10 @@ def _describe_end(fit: Fit) -> str:
 
 def _short(weights: Iterable[float]) -> list[str]:
     return [format_number(weight) for weight in weights]
+
+
+def _name_measures(measures: Mapping[str, float]) -> list[str]:
+    return [f"{name.replace('_', ' ')} {format_number(value)}" for name, value in measures.items()]
 
 
 def _list_terms(names: Sequence[str], texts: Sequence[str]) -> str:

@@ -16,16 +16,16 @@ from linfit.views.report.leaderboard import format_leaderboard
 from linfit.views.results import Results, load
 from linfit.views.terminal.tables import escape_markup, format_table, open_console
 
-#: Columns in the order in which a narrow terminal loses them; the counts of fits and the
-#: intervals, which keep a comparison honest, are the last.
+#: Columns in the order in which a narrow terminal loses them; the last are the interval and the
+#: verdict on the first entry, and the spread over seeds, which keep a comparison honest.
 EXPENDABLE_COLUMNS = (
-    "twins part",
-    "told apart",
-    "× first",
-    "finished",
+    "rounding decides",
     "reached",
     "steps",
+    "× first",
+    "finished",
     "mean × first, 95%",
+    "told apart",
     "all seeds",
     "middle half",
 )
@@ -88,10 +88,10 @@ def show_report(reference: str, uri: str | None, output: str | None, as_json: bo
     out.print(format_terminal_leaderboard(comparison))
     out.print(escape_markup(comparison.note))
     if comparison.twins_note:
-        out.print(f"horizon {escape_markup(comparison.twins_note)}")
+        out.print(f"rounding  {escape_markup(comparison.twins_note)}")
     for line in shorten_lines(comparison.most_robust):
-        out.print(f"robust  {escape_markup(line)}")
-    out.print(f"report  {escape_markup(str(file))}")
+        out.print(f"robust    {escape_markup(line)}")
+    out.print(f"report    {escape_markup(str(file))}")
 
 
 def format_terminal_leaderboard(comparison: Comparison, most: int | None = None) -> Table:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
+from linfit.problem.measures import HELD_OUT_MEASURE_NAMES, MEASURE_NAMES
 from linfit.tracking.read.reader import RunReader, StoredRun
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.store.store import Store
@@ -28,6 +29,8 @@ from linfit.views.terminal.tables import (
 #: Metrics of a fit that are printed each on a line.
 _METRICS = (
     "validation_loss",
+    *MEASURE_NAMES,
+    *HELD_OUT_MEASURE_NAMES,
     "distance_to_optimum",
     "distance_to_truth",
     "steps_to_tolerance",

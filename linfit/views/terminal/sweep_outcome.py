@@ -65,7 +65,7 @@ def show_leaderboard(compared: ComparedSweep, all_entries: bool) -> None:
     out.print(format_terminal_leaderboard(comparison, most))
     out.print(escape_markup(comparison.note))
     if comparison.twins_note:
-        out.print(f"horizon   {escape_markup(comparison.twins_note)}")
+        out.print(f"rounding  {escape_markup(comparison.twins_note)}")
 
 
 def describe_nearest(compared: ComparedSweep) -> str:

@@ -20,6 +20,7 @@ from linfit.errors import escape_unprintable
 from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.system.output import replace_for_encoding
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.schema.objective import describe_objective, orient_value
 
 if TYPE_CHECKING:  # reading imports MLflow, which a fit that is not tracked does without
     from linfit.tracking.read.reader import StoredRun
@@ -99,8 +100,13 @@ class FitLine:
             metrics.get("distance_to_optimum"),
             format_weights(read_final_weights(record)),
             record.run_id,
-            _rank(by, status, metrics.get(by or mlflow_names.EXCESS)),
+            _rank(by, status, _find_compared(metrics, by)),
         )
+
+
+def _find_compared(metrics: Mapping[str, float], by: str | None) -> float | None:
+    value = metrics.get(by or mlflow_names.EXCESS)
+    return None if value is None else orient_value(by, value)
 
 
 def _rank(by: str | None, status: str, value: float | None) -> float:
@@ -148,23 +154,24 @@ def format_fits(
     """
     ranked = sorted(lines, key=lambda line: line.compared)
     shown = ranked[:most]
+    compared = {}
+    if by not in (None, mlflow_names.LOSS, mlflow_names.EXCESS):
+        compared[describe_objective(by)] = [format_compared(line, by) for line in shown]
     columns = {
         "run": [line.name for line in shown],
         "status": [status_with_mark(line.status) for line in shown],
-        "validation loss": [format_compared(line, by) for line in shown],
+        **compared,
         "loss": [format_number(line.loss) for line in shown],
         "excess loss": [format_number(line.excess) for line in shown],
         "distance": [format_number(line.distance) for line in shown],
         "weights": [line.weights for line in shown],
     }
-    if by != mlflow_names.VALIDATION:
-        del columns["validation loss"]
     if any(line.run_id for line in lines):
         columns["run id"] = [line.run_id[:12] for line in shown]
     caption = ""
     if len(shown) < len(ranked):
         caption = f"the best {most} of {len(ranked)}: {rest} prints all"
-    numeric = ("validation loss", "loss", "excess loss", "distance")
+    numeric = (*compared, "loss", "excess loss", "distance")
     expendable = ("weights", "run id", "distance", "loss")
     return format_table(columns, numeric, expendable, caption, kept="excess loss")
 
@@ -346,6 +353,7 @@ THEORY_LABELS = {
     "condition": "condition number",
     "rank": "rank",
     "digits": "fewest digits to expect",
+    "gap": "certified to",
     "largest_stable_lr": "largest stable lr",
     "optimal_lr": "optimal lr",
     "rate": "contraction per step",

@@ -36,6 +36,9 @@ _SERVED = re.compile(
     rf"/(ajax-)?api/[23]\.0/mlflow/({'|'.join(SERVED_APIS)})(/.*)?|/static-files/.+", re.DOTALL
 )
 _PAGES = ("/", "/health", "/version", "/graphql", "/get-artifact", "/model-versions/get-artifact")
+#: Answers that stand for parts which are not served: MLflow's assistant looks for language models,
+#: and would report a refusal on every page.
+_STAND_INS = {("GET", "/ajax-api/2.0/mlflow/gateway-proxy"): b'{"endpoints": []}'}
 #: Types of content that a page may send anywhere without asking first.
 _FORMS = ("", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
 #: The page sends nothing elsewhere either: neither its scripts nor the pictures in a run's note.
@@ -58,8 +61,11 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         why = explain_refusal(scope, self.hosts)
+        stand_in = _STAND_INS.get((scope["method"], scope["path"]))
         if why:
             await _refuse(send, why)
+        elif stand_in is not None:
+            await _answer(send, 200, b"application/json", stand_in)
         else:
             await self.application(scope, receive, _with_headers(send))
 
@@ -79,7 +85,7 @@ def explain_refusal(scope: Scope, hosts: tuple[str, ...]) -> str:
     path = scope["path"]
     if host not in hosts:
         return f"it asks for the host {host!r}, and this is {' or '.join(hosts)}"
-    if not _is_served(path):
+    if not _is_served(path) and (scope["method"], path) not in _STAND_INS:
         return f"{path!r} is not served; `linfit ui --unguarded` serves all that MLflow has"
     if _is_start_page(scope) and origin is None:
         # A link from anywhere may open it: it changes nothing and no other page can read it.
@@ -127,13 +133,17 @@ def _read_headers(scope: Scope) -> dict[str, str]:
 
 
 async def _refuse(send: Send, why: str) -> None:
-    content = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
     body = f"linfit ui refuses this request: {why}\n".encode()
+    await _answer(send, 403, b"text/plain; charset=utf-8", body)
+
+
+async def _answer(send: Send, status: int, kind: bytes, body: bytes) -> None:
+    """Answer a request without MLflow's app."""
     await send(
         {
             "type": "http.response.start",
-            "status": 403,
-            "headers": content,
+            "status": status,
+            "headers": [(b"content-type", kind), *_HEADERS],
         }
     )
     await send({"type": "http.response.body", "body": body})

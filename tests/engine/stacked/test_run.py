@@ -106,6 +106,9 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "asgd", "lr": 1e-9, "maximize": True},
     {"name": "rprop"},
     {"name": "rprop", "etas": [0.4, 1.5], "step_sizes": [1e-3, 0.5], "maximize": True},
+    {"name": "lbfgs"},
+    {"name": "lbfgs", "lr": 0.5, "history_size": 2, "tolerance_grad": 1e-3}
+    | {"tolerance_change": 1e-6},
     {"name": "lion", "lr": 0.1},
     {"name": "lion", "lr": 0.01, "betas": [0.4, 0.9], "weight_decay": 0.1},
     {"name": "schedule_free_sgd", "lr": 1e-4},
@@ -123,6 +126,11 @@ OPTIMIZERS: tuple[Mapping[str, Any], ...] = (
     {"name": "heavy_ball", "lr": 1e-4, "momentum": 0.9},
     {"name": "nesterov"},
     {"name": "nesterov", "lr": 1e-4, "momentum": 0.8},
+    {"name": "proximal_gradient"},
+    {"name": "proximal_gradient", "lr": 1e-4},
+    {"name": "fista"},
+    {"name": "fista", "lr": 1e-4, "restart": "none"},
+    {"name": "newton"},
     {"name": "conjugate_gradient", "preconditioner": "none"},
     {"name": "conjugate_gradient", "preconditioner": "jacobi"},
 )
@@ -137,6 +145,9 @@ CONTRACTING: tuple[Mapping[str, Any], ...] = (
     {"name": "nadam", "lr": 0.3},
     {"name": "adamax", "lr": 0.3},
     {"name": "asgd", "lr": 1e-3},
+    {"name": "lbfgs"},
+    {"name": "lbfgs", "lr": 0.5, "history_size": 2, "tolerance_grad": 1e-3}
+    | {"tolerance_change": 1e-6},
     {"name": "schedule_free_sgd", "lr": 1e-3},
     {"name": "heavy_ball"},
     {"name": "nesterov"},

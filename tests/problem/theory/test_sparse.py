@@ -305,6 +305,7 @@ def test_the_optimum_of_sufficient_statistics_is_that_of_the_samples() -> None:
         ({"optimizer": "closed_form"}, "closed_form minimizes quadratic objectives, which penalty"),
         ({"optimizer": "conjugate_gradient"}, "choose optimizer=fista, or penalty=ridge"),
         ({"optimizer": "nesterov"}, "or give optimizer.lr and optimizer.momentum"),
+        ({"optimizer": "lbfgs"}, "differences of gradients, and that of penalty lasso jumps"),
         ({"stop": {"gradient_norm": 1e-3}}, "choose stop.excess_loss"),
         ({"penalty": {"name": "lasso", "strength": -1.0}}, "greater than or equal to 0"),
         ({"penalty": {"name": "elastic_net", "l1_ratio": 1.5}}, "less than or equal to 1"),

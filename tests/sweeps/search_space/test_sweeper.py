@@ -169,6 +169,44 @@ def test_the_label_of_a_grid_is_the_last_override_of_its_jobs() -> None:
     }
 
 
+def test_the_labels_of_a_pair_stand_for_the_keys_of_its_rows() -> None:
+    pairs = [{"keys": ["o", "lr"], "values": [["sgd", 0.1], ["adam", 0.01]], "labels": ["A", "B"]}]
+    first, second = (GridLabel(text, ("seed",)).override for text in "AB")
+    assert jobs("seed=0,1", pairs=pairs) == [
+        ["o=sgd", "lr=0.1", first, "seed=0"],
+        ["o=sgd", "lr=0.1", first, "seed=1"],
+        ["o=adam", "lr=0.01", second, "seed=0"],
+        ["o=adam", "lr=0.01", second, "seed=1"],
+    ]
+    assert jobs("o=sgd", "lr=1", pairs=pairs) == [["o=sgd", "lr=1"]]
+    several = [{**pairs[0], "values": [["sgd", "geomspace(0.1,1,2)"], ["adam", 0.01]]}]
+    found = [job[2] for job in jobs(pairs=several)]
+    assert found == [GridLabel("A", ("lr",)).override] * 2 + [GridLabel("B", ()).override]
+
+
+PAIR = {"keys": ["seed"], "values": [[0], [1]]}
+#: Labels of a pair's rows, other settings, and what is said.
+BAD_ROW_LABELS = {
+    "too few": (["a"], {}, r"pairs\[0\].labels: got 1, must be one for each of the 2 rows"),
+    "no text": (["a", 5], {}, r"pairs\[0\].labels\[1\]: got 5, must be text of 1 to 60"),
+    "twice": (["a", "a"], {}, r"labels\[0\] and pairs\[0\].labels\[1\] are both labelled 'a'"),
+    "of a grid too": (
+        ["a", "b"],
+        {"grids": [{"steps": 1, "label": "c"}]},
+        r"grids\[0\] and pairs\[0\].labels\[0\] are both labelled, and a fit has one label",
+    ),
+}
+
+
+@pytest.mark.parametrize(("labels", "more", "message"), BAD_ROW_LABELS.values(), ids=BAD_ROW_LABELS)
+def test_labels_of_rows_that_cannot_be_are_refused(
+    labels: list[Any], more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as bad:
+        jobs(pairs=[{**PAIR, "labels": labels}], **more)
+    assert "\n" not in str(bad.value)
+
+
 BAD_LABELS = {
     "empty": "",
     "number": 5,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from linfit.tracking.schema.run_colors import RUN_COLORS, color_methods
-from linfit.views.charts.drawing.looks import COLORS
+from linfit.tracking.schema.run_colors import METHOD_COLORS, color_methods
 
-BLUE, RED = RUN_COLORS[:2]
+BLUE, RED = METHOD_COLORS[:2]
 #: Varying keys, overrides of each fit, colours.
 SWEEPS = {
     "optimizers": (
@@ -35,7 +34,3 @@ def test_each_method_has_its_colour(
     varying: tuple[str, ...], overrides: list[tuple[str, ...]], colors: list[str]
 ) -> None:
     assert color_methods(overrides, varying) == colors
-
-
-def test_the_colours_are_those_of_the_pictures() -> None:
-    assert RUN_COLORS == COLORS

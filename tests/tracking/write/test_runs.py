@@ -69,7 +69,8 @@ def test_curves_have_their_steps_and_everything_else_stands_at_step_0(
     others = {
         key for key in article.data.metrics if key not in (mlflow_names.LOSS, mlflow_names.EXCESS)
     }
-    assert {"distance_to_optimum", "weight/0", "weight/1"} <= others
+    assert {"distance_to_optimum", "weight/0", "weight/1", "r2", "rmse", "mae"} <= others
+    assert {key: article.data.metrics[key] for key in fit.measures} == fit.measures
     assert all(
         point.step == 0
         for key in others

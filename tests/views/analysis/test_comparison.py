@@ -29,6 +29,7 @@ from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import LeaderboardEntry
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.report import leaderboard
+from linfit.views.report.page import describe_best_fits
 from linfit.views.results import Results
 from linfit.views.terminal.report import format_terminal_leaderboard
 
@@ -141,6 +142,25 @@ def test_each_problem_has_its_best_and_its_most_robust_setting(
         )
 
 
+def test_the_best_fits_are_ranked_by_the_loss_of_the_leaderboard(
+    swept_of: Callable[..., SweepData],
+) -> None:
+    swept = swept_of("dataset.noise=10.0,0.1", "split.validation=0.25", "seed=0,1")
+    comparison = compare_methods(swept)
+    places = find_best_fits(swept)
+    held_out = swept.table["validation_loss"]
+    assert (comparison.measure, comparison.across) == ("validation_loss", True)
+    assert len(places) == 2
+    assert next(iter(places.values())) == held_out.argmin() == Results(swept).best["row"]
+    assert held_out[list(places.values())].is_monotonic_increasing
+
+    lines = describe_best_fits(swept, comparison)
+    assert [float(re.findall("validation loss (.*), training", line)[0]) for line in lines] == [
+        float(f"{held_out[place]:.3g}") for place in places.values()
+    ]
+    assert not any("excess" in line for line in lines)
+
+
 def test_a_setting_that_fails_on_one_seed_is_not_robust(swept_of: Callable[..., SweepData]) -> None:
     grids = "{optimizer: sgd, optimizer.lr: '0.001,1.0'},{optimizer: adam, optimizer.lr: '1e-6'}"
     [said] = compare_methods(swept_of(f"hydra.sweeper.grids=[{grids}]", "seed=0,1")).most_robust
@@ -163,6 +183,14 @@ def test_the_label_of_a_grid_takes_the_place_of_its_settings(
     groups = swept.groups
     assert groups.methods[::2] == ["sgd", "sgd", "sgd", "Ädam"]
     assert groups.settings[::2] == ["slow", "fast lr=0.002", "fast lr=0.003", ""]
+
+
+def test_the_labels_of_a_pair_name_methods(swept_of: Callable[..., SweepData]) -> None:
+    values = "[[sgd,0.001],[adam,0.1]]"
+    pair = f"{{keys: [optimizer,optimizer.lr], values: {values}, labels: [plain, 'Ädam']}}"
+    swept = swept_of(f"hydra.sweeper.pairs=[{pair}]", "seed=0,1")
+    assert swept.results["name"].tolist()[::2] == ["plain seed=0", "Ädam seed=0"]
+    assert {entry.name for entry in compare_methods(swept).entries} == {"plain", "Ädam"}
 
 
 def test_who_is_first_where_settings_are_chosen_need_not_be_first_where_they_are_reported(
@@ -292,15 +320,16 @@ def test_a_narrow_terminal_keeps_intervals_longest(
         },
     )
     titles = {}
-    for width in (200, 100, 60):
+    for width in (200, 100, 80, 60):
         monkeypatch.setattr(
             "linfit.views.terminal.tables.open_console", lambda width=width: Console(width=width)
         )
         titles[width] = [
             str(column.header) for column in format_terminal_leaderboard(comparison).columns
         ]
-    assert titles[200][-1] == "twins part"
-    assert {"reached", "all seeds", "mean × first, 95%"} <= set(titles[100])
+    assert titles[200][-1] == "rounding decides"
+    assert {"told apart", "all seeds", "mean × first, 95%"} <= set(titles[100])
+    assert {"told apart", "all seeds"} <= set(titles[80])
     assert titles[60][-1] == "all seeds"
 
 

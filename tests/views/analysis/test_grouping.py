@@ -230,6 +230,13 @@ COMPARED: list[tuple[str, str | None, tuple[str, Any] | None, str]] = [
     ("split.validation=0.0,0.2", None, None, "The problems cannot be compared"),
     ("dataset.noise=0.1,1.0 objective=loss", "loss", None, "noise="),
     ("dataset.noise=0.1,1.0 objective=excess_loss", "excess_loss", None, "noise="),
+    ("dataset.noise=0.1,1.0 objective=r2", "r2", None, "noise=1 has the lowest 1 − r2: "),
+    (
+        "loss=sse,mse split.validation=0.2 objective=validation_mae",
+        "validation_mae",
+        None,
+        "sse has the lowest validation mae: ",
+    ),
     ("dataset.seed=0,1 init.seed=2,3", "excess_loss", None, "adam came nearest to the optimum: "),
     (
         "split.validation=0.2 objective=excess_loss",
@@ -267,7 +274,7 @@ def test_fits_are_compared_by_what_they_have_in_common(
         (
             ["objective=los"],
             "objective: got 'los', "
-            "input should be 'auto', 'loss', 'excess_loss' or 'validation_loss'",
+            "input should be 'auto', 'loss', 'excess_loss', 'validation_loss', 'r2', ",
         ),
         (
             ["objective=validation_loss"],
@@ -314,7 +321,14 @@ def test_the_objective_of_a_job(
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("split.validation=0.2",), ("objective=loss",), ("objective=excess_loss",)]
+    "arguments",
+    [
+        (),
+        ("split.validation=0.2",),
+        ("objective=loss",),
+        ("objective=excess_loss",),
+        ("objective=r2",),
+    ],
 )
 @pytest.mark.parametrize("launcher", ["linfit", "basic"])
 @pytest.mark.slow

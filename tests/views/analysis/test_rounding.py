@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,14 +48,17 @@ def test_a_gap_smaller_than_between_twins_is_none(
     assert [entry.rounding for entry in told.entries[:2]] == [False, alike]
     board = format_leaderboard(told)
     column = {title: [row[place] for row in board.rows] for place, title in enumerate(board.titles)}
-    assert column["twins part"][:2] == ["never", "step 37"]
+    assert column["rounding decides"][:2] == ["never", "from step 37"]
     assert (column["told apart"][1] == "no: rounding") == alike
     assert ("a gap that rounding alone makes" in told.summarize()) == alike
     words = (
-        "Twins of 2 fits, which differ from them by rounding only, "
-        "part from 1 of them, the first at step 37"
+        "2 fits were run again with nothing changed but rounding: "
+        "the losses of 1 come apart, the first at step 37"
     )
-    assert words in format_markdown_leaderboard(told) and words in render_page(usual, told, [])
+    page = render_page(usual, told, [])
+    assert words in format_markdown_leaderboard(told) and words in page
+    shown = page.split('<script type="application/json"')[0] + format_markdown_leaderboard(told)
+    assert not re.search("twin|horizon", shown, re.IGNORECASE)
     files = {**usual.files, mlflow_names.TWINS: tmp_path / mlflow_names.TWINS}
     assert compare_methods(replace(usual, files=files)).entries[:2] == told.entries[:2]
 
@@ -73,7 +77,7 @@ def test_an_excess_loss_that_is_rounding_is_not_better_than_another() -> None:
     assert rounding.describe_twins({}) == ""
     assert (
         rounding.describe_twins({0: one})
-        == "Twins of 1 fit, which differ from them by rounding only, never part from them."
+        == "1 fit was run again with nothing changed but rounding: the losses never come apart."
     )
 
 

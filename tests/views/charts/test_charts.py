@@ -19,10 +19,12 @@ from matplotlib.figure import Figure
 import linfit
 from linfit.errors import ConfigError
 from linfit.problem.theory.optimum import find_optimum
+from linfit.tracking.schema.run_colors import color_methods
 from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.analysis.theory import compute_stable_rate, predict_rate
 from linfit.views.charts.chart import Chart, LeftOut, Series
+from linfit.views.charts.drawing.looks import choose_look
 from linfit.views.charts.drawing.matplotlib_charts import draw_chart, save_chart, use_chart_style
 from linfit.views.charts.drawing.plotly_charts import convert_to_plotly
 from linfit.views.charts.fits.data_chart import plot_data
@@ -260,8 +262,10 @@ def test_of_many_methods_the_best_are_drawn_with_the_same_look_everywhere(
     swept_of: Callable[..., SweepData],
 ) -> None:
     swept = swept_of(*SWEEPS["ten methods"])
-    made, entries = charts_of(swept), compare_methods(swept).entries[:8]
-    looks = {entry.method: style for style, entry in enumerate(entries)}
+    made, comparison = charts_of(swept), compare_methods(swept)
+    entries = comparison.entries[:8]
+    numbers = {method: at for at, method in enumerate(comparison.fits["method"].unique())}
+    looks = {entry.method: numbers[entry.method] for entry in entries}
     named = {entry.name: looks[entry.method] for entry in entries}
     for name in ("learning_rate", "profile", "trials", "curves", "paths"):
         expected = named if name in ("curves", "paths") else looks
@@ -269,6 +273,10 @@ def test_of_many_methods_the_best_are_drawn_with_the_same_look_everywhere(
         assert sorted(label for labels in own for label in labels) == sorted(expected)
         styles = [series.style for series in made[name].series]
         assert styles == [expected[labels[0]] for labels in own]
+    assert len({choose_look(style)[:2] for style in looks.values()}) == 8
+    of_runs = color_methods(swept.manifest["overrides"].to_pylist(), swept.varying)
+    for method, color in zip(comparison.fits["method"], of_runs, strict=True):
+        assert method not in looks or choose_look(looks[method])[0] == color
     assert all(
         "the best 8 of 10" in made[name].note
         for name in ("learning_rate", "profile", "trials", "curves", "paths")

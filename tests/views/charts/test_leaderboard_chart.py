@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from linfit.views.analysis.compare import compare_methods
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart, LeftOut, Series
 from linfit.views.charts.sweeps.leaderboard_chart import plot_leaderboard
+from linfit.views.charts.sweeps.sweep_charts import list_sweep_charts
 from linfit.views.report.artifacts import collect_charts
 
 Sweep = Callable[..., SweepData]
@@ -81,6 +83,23 @@ def test_the_rounding_floor_is_shaded_and_named(swept_of: Sweep) -> None:
     [mark] = chart.marks
     assert mark.label.startswith("rounding floor, ≤ ")
     assert mark.x == chart.x.limits[0] and mark.to == pytest.approx(swept.floors.max())
+
+
+def test_every_picture_names_one_floor(swept_of: Sweep) -> None:
+    tuned = "{optimizer: sgd, optimizer.lr: '0.003,0.005'}"
+    swept = swept_of(
+        f"hydra.sweeper.grids=[{tuned},{{optimizer: closed_form}}]", "seed=3,0,2,1,4,5", "steps=20"
+    )
+    comparison = compare_methods(swept)
+    charts = collect_charts(list_sweep_charts(swept, comparison), swept, comparison)
+    named: dict[str, list[str]] = {}
+    for chart in charts:
+        words = " ".join([chart.note, *(mark.label for mark in chart.marks)])
+        for number in re.findall("rounding floor, ≤ ([^ ,]*)", words):
+            named.setdefault(number, []).append(chart.name)
+    highest = swept.floors[swept.excess <= swept.floors].max()
+    assert list(named) == [f"{highest:.3g}"]
+    assert {"leaderboard", "curves"} <= set(named[f"{highest:.3g}"])
 
 
 def test_nothing_to_rank(swept_of: Sweep, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,6 +176,12 @@ def test_code_is_fenced_by_more_backticks_than_it_has(text: str, shown: str) -> 
     assert descriptions.format_code(text) == shown
 
 
+def test_a_number_ends_no_line_at_its_minus_and_code_is_copied_as_it_is() -> None:
+    text = "a 1.2e-05 to 3e-7, `lr=1e-05`, ``x` 1e-3``, some-thing-2, e-5"
+    shown = "a 1.2e‑05 to 3e‑7, `lr=1e-05`, ``x` 1e-3``, some-thing-2, e-5"  # noqa: RUF001
+    assert descriptions.keep_numbers_whole(text) == shown
+
+
 def test_a_command_is_without_passwords_and_output_folders() -> None:
     typed = descriptions.format_run_command(
         ["a b", "tracking.uri=http://me:secret@host", "hydra.sweep.dir=/x", "filter='c'"]

@@ -342,7 +342,8 @@ def test_a_link_from_anywhere_opens_the_start_page_alone(ui: Served) -> None:
     [
         *(
             "/gateway/x/mlflow/invocations",
-            "/ajax-api/2.0/mlflow/gateway-proxy",
+            "/api/2.0/mlflow/gateway-proxy",
+            "/ajax-api/2.0/mlflow/gateway-proxy/x",
             "/api/3.0/mlflow/gateway/endpoints/list",
             "/v1/traces",
         ),
@@ -373,6 +374,14 @@ def test_a_link_from_anywhere_opens_the_start_page_alone(ui: Served) -> None:
 )
 def test_what_runs_code_or_sends_something_is_not_served(ui: Served, path: str) -> None:
     for method in ("GET", "POST", "PUT", "DELETE"):
+        assert ui.ask(method, path, {}, **JSON)[0] == 403
+
+
+def test_mlflows_assistant_is_told_of_no_endpoints(ui: Served) -> None:
+    path = "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints/"
+    assert ui.ask("GET", path) == (200, '{"endpoints": []}')
+    assert ui.ask("GET", path, Origin="http://localhost:1")[0] == 403
+    for method in ("POST", "PUT", "DELETE"):
         assert ui.ask(method, path, {}, **JSON)[0] == 403
 
 

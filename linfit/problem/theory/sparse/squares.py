@@ -230,3 +230,17 @@ def _is_unique(A: Array, t: Array, slope: Array, active: Mask) -> bool:
         return True
     singular = np.linalg.svd(np.linalg.qr(columns, mode="r"), compute_uv=False)
     return bool(singular[-1] > singular[0] * max(columns.shape) * PRECISION)
+
+
+def find_support_curvatures(root: Array, scale: float, weights: Array) -> Array:
+    """Return the eigenvalues above zero of the smooth part's Hessian, largest first.
+
+    It is that of weights which are not zero at the optimum: near it only these move.
+    """
+    found = []
+    for column in weights.T:
+        own = root[:, column != 0]
+        if own.shape[1]:
+            singular = np.linalg.svd(own, compute_uv=False)
+            found.append(singular[singular > singular[0] * max(own.shape) * PRECISION])
+    return np.sort(2 * scale * np.square(np.concatenate([*found, np.zeros(0)])))[::-1]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Okabe and Ito's colours ("Color Universal Design", 2008) without yellow, which is faint on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
+from linfit.tracking.schema.run_colors import choose_color
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINE_DASHES = (
     "-",
@@ -51,16 +51,17 @@ NOTE_COLOR = "#555555"
 
 def choose_look(number: int) -> tuple[str, str, Any]:
     """Return matplotlib's colour, marker and dashes of a style."""
-    return COLORS[number % 8], MARKERS[number % 8], LINE_DASHES[(number + number // 8) % 8]
+    other = (number + number // 8) % 8  # styles of one colour differ in all else
+    return choose_color(number), MARKERS[other], LINE_DASHES[other]
 
 
 def choose_plotly_look(number: int) -> tuple[str, str, str]:
     """Return Plotly's colour, symbol and dashes of a style."""
-    dashes = PLOTLY_DASHES[(number + number // 8) % 8]
-    return COLORS[number % 8], PLOTLY_SYMBOLS[number % 8], dashes
+    other = (number + number // 8) % 8
+    return choose_color(number), PLOTLY_SYMBOLS[other], PLOTLY_DASHES[other]
 
 
 def choose_faint_color(number: int) -> str:
     """Return the colour of a style, half way to white."""
-    red, green, blue = bytes.fromhex(COLORS[number % 8][1:])
+    red, green, blue = bytes.fromhex(choose_color(number)[1:])
     return "#" + "".join(f"{(part + 255) // 2:02X}" for part in (red, green, blue))

@@ -58,7 +58,7 @@ def plot_data(fit: Fit) -> Chart | LeftOut:
     targets = DrawnTargets(problem.targets[:MOST_TARGETS], len(problem.targets))
     weights = {
         "fit": fit.weights.astype(float),
-        "exact optimum": fit.optimum.weights,
+        "exact optimum": fit.optimum.weights if fit.optimum.attained else None,
         "truth": problem.truth,
     }
     known = {}

@@ -43,11 +43,15 @@ def plot_loss(fit: Fit) -> Chart:
     if fit.validation_losses is not None:
         losses["validation loss"] = fit.validation_losses
     series = []
+    below = [label for label, values in losses.items() if (values < 0).any()]
     for label, values in losses.items():
         series.append(Series(label, steps, mask_nonpositive(values), is_sparse=sparse))
     series += _draw_prediction(fit)
     axes = (ChartAxis("step", "steps"), ChartAxis("loss", "log"))
-    note = describe_floor(fit.excess_losses, compute_fit_floor(fit))
+    note = join_notes(
+        describe_floor(fit.excess_losses, compute_fit_floor(fit)),
+        f"{' and '.join(below)} below 0 is not on this axis" if below else "",
+    )
     return Chart("loss", title_fit("Loss", fit), *axes, series, note=note)
 
 
@@ -124,9 +128,9 @@ def _one_weight(fit: Fit, title: str) -> Chart:
         leaves_picture=leaves,
     )
     series = [Series("loss", grid, losses(grid), kind="plain", style=7), line]
-    mark = Mark(best, "exact optimum", y=optimum.loss)
+    marks = [Mark(best, "exact optimum", y=optimum.loss)] if optimum.attained else []
     axes = (ChartAxis(f"weight of {problem.features[0]}"), ChartAxis("loss"))
-    return Chart("descent", title, *axes, series, [mark], note=describe_ends([line]))
+    return Chart("descent", title, *axes, series, marks, note=describe_ends([line]))
 
 
 #: All pictures of a fit that did not fail, by name.

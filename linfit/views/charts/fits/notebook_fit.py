@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from math import isnan
 from typing import TYPE_CHECKING
 
 from linfit.component import describe_unknown
@@ -62,7 +63,12 @@ def _list_numbers(fit: Fit) -> dict[str, str]:
     }
     if fit.validation_losses is not None:
         numbers["validation loss"] = float(fit.validation_losses[-1])
-    shown = {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
+    numbers |= {name.replace("_", " "): value for name, value in fit.list_measures().items()}
+    shown = {
+        name: f"{value:.6g}"
+        for name, value in numbers.items()
+        if value is not None and not isnan(value)
+    }
     assert fit.problem is not None
     for feature, row in zip(fit.problem.features[:MOST_SHOWN_WEIGHTS], fit.weights, strict=False):
         shown[f"weight of {feature}"] = ", ".join(f"{weight:.6g}" for weight in row)

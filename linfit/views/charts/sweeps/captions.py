@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from linfit.engine.fit import Status
 from linfit.views.analysis.comparison import Comparison
+from linfit.views.analysis.rounding_floor import describe_clipping
 from linfit.views.analysis.sweep_data import SweepData
 
 #: The statuses of fits that do not finish.
@@ -41,6 +42,17 @@ def describe_chosen_settings(comparison: Comparison, methods: Collection[str]) -
         return ""
     each = "each " if len(methods) > 1 else ""
     return f"{each}at the setting chosen for it"
+
+
+def describe_drawn_floor(
+    swept: SweepData, comparison: Comparison, places: Sequence[int] | NDArray[np.intp]
+) -> str:
+    """Return where excess losses of these fits are drawn that are only rounding."""
+    low = [place for place in places if swept.excess[place] <= swept.floors[place]]
+    if not low:
+        return ""
+    problems = {swept.groups.problems[place] for place in low}
+    return describe_clipping(comparison.find_highest_floor(problems))
 
 
 def describe_lost_fits(swept: SweepData, places: Sequence[int] | NDArray[np.intp]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from linfit.problem.types import Array
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import LeaderboardEntry
-from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
+from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.statistics import MOST_SHOWN_SEEDS
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import (
@@ -27,6 +27,7 @@ from linfit.views.charts.chart import (
 )
 from linfit.views.charts.sweeps.captions import (
     describe_chosen_settings,
+    describe_drawn_floor,
     describe_drawn_methods,
     describe_drawn_problem,
     describe_lost_fits,
@@ -69,7 +70,7 @@ def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
         describe_drawn_methods(comparison, methods),
         describe_drawn_problem(comparison),
         f"{lost}: those that failed have no curve" if "failed" in lost else lost,
-        describe_floor(swept.excess[places], swept.floors[places]),
+        describe_drawn_floor(swept, comparison, places),
     )
     axes = (ChartAxis("step", "steps"), ChartAxis("excess loss", "log"))
     return Chart("curves", "Excess loss", *axes, merge_equal_series(series), note=note)

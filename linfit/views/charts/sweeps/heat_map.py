@@ -15,7 +15,7 @@ from linfit.errors import ConfigError
 from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
+from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import (
     Chart,
@@ -25,7 +25,11 @@ from linfit.views.charts.chart import (
     join_notes,
     mask_nonpositive,
 )
-from linfit.views.charts.sweeps.captions import describe_drawn_problem, describe_lost_fits
+from linfit.views.charts.sweeps.captions import (
+    describe_drawn_floor,
+    describe_drawn_problem,
+    describe_lost_fits,
+)
 from linfit.views.charts.sweeps.methods import is_on_first_problem
 from linfit.views.charts.ticks import format_distinct
 
@@ -76,7 +80,7 @@ def plot_heat_map(
         *_describe_lost(surface),
         describe_lost_fits(swept, places),
         "" if _is_pooled(swept, found) else describe_drawn_problem(comparison),
-        describe_floor(swept.excess[places], swept.floors[places]) if is_excess else "",
+        describe_drawn_floor(swept, comparison, places) if is_excess else "",
     )
     return Chart(
         "heat_map",

@@ -9,6 +9,7 @@ import numpy as np
 
 from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
+from linfit.views.analysis.compare import measure_losses
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import LeaderboardEntry
 from linfit.views.analysis.rounding_floor import LEAST_FLOOR, format_bound
@@ -72,10 +73,10 @@ def plot_leaderboard(swept: SweepData, comparison: Comparison) -> Chart | LeftOu
         return LeftOut("no fit finished")
 
     series = [part for place, row in enumerate(drawn) for part in _draw_row(row, place)]
-    floor, is_reached = _find_floor(drawn)
-    ends = _choose_ends(series, floor if is_reached else None)
+    floor = _find_floor(comparison, drawn)
+    ends = _choose_ends(series, floor)
     marks = []
-    if is_reached:
+    if floor is not None:
         label = f"rounding floor, {format_bound(floor, True)}"
         marks.append(Mark(ends[0], label, to=floor))
     return Chart(
@@ -103,8 +104,7 @@ def _collect_rows(
 ) -> list[LeaderboardRow]:
     """Return the rows of a ranking, entries that are equal bit for bit in one."""
     styles = choose_styles(comparison)
-    is_excess = comparison.measure == mlflow_names.EXCESS
-    losses = swept.excess if is_excess else swept.compared_values
+    losses = measure_losses(swept, comparison.measure)
     found: dict[bytes, LeaderboardRow] = {}
     for place, entry in enumerate(ranking):
         runs = select_fits(comparison, entry)
@@ -135,13 +135,13 @@ def _draw_row(row: LeaderboardRow, place: int) -> list[Series]:
     return [mark, seeds] if 1 < len(found) <= MOST_SHOWN_SEEDS else [mark]
 
 
-def _find_floor(rows: Sequence[LeaderboardRow]) -> tuple[float, bool]:
-    """Return the highest rounding floor of these fits, and True if a fit is at its own."""
-    logs = np.concatenate([row.logs for row in rows])
-    floors = np.concatenate([row.floors for row in rows])
-    finite = floors[np.isfinite(floors)]
-    floor = 10.0 ** float(finite.max()) if len(finite) else 0.0
-    return floor, bool(floor > 2 * LEAST_FLOOR and (logs <= floors).any())
+def _find_floor(comparison: Comparison, rows: Sequence[LeaderboardRow]) -> float | None:
+    """Return the rounding floor of these fits, None unless one of them came to its own."""
+    if comparison.measure != mlflow_names.EXCESS:
+        return None
+    reached = [row.first.problem for row in rows if (row.logs <= row.floors).any()]
+    floor = comparison.find_highest_floor(reached)
+    return floor if floor > 2 * LEAST_FLOOR else None
 
 
 def _choose_ends(series: Sequence[Series], floor: float | None) -> tuple[float, float]:

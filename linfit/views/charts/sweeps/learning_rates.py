@@ -11,21 +11,17 @@ import numpy as np
 from linfit.errors import LinfitError
 from linfit.tracking.schema.objective import PROBLEM_SECTIONS
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
+from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
 from linfit.views.analysis.theory import compute_stable_rates
-from linfit.views.charts.chart import Chart, ChartAxis, Mark, join_notes, merge_equal_series
-from linfit.views.charts.sweeps.captions import (
-    describe_drawn_methods,
-    describe_drawn_problem,
-    describe_lost_fits,
-)
+from linfit.views.charts.chart import Chart, ChartAxis, Mark, merge_equal_series
+from linfit.views.charts.sweeps.captions import describe_drawn_problem
 from linfit.views.charts.sweeps.loss_lines import (
     MOST_KEY_TICKS,
     bin_numbers,
     describe_points,
-    draw_lost,
     draw_medians,
+    frame_lines,
     list_numbers,
     select_methods,
 )
@@ -60,30 +56,22 @@ def plot_learning_rate(swept: SweepData, comparison: Comparison) -> Chart | None
         series.append(draw_medians(method, style, rates[own], excess[own]))
         marks[method] = find_stability_bounds(swept, own.tolist())
 
-    shown = np.concatenate(list(fits.values()))
-    strip = draw_lost(swept, looks, fits, rates)
     if any(np.isfinite(line.y).any() for line in series):
         reading = describe_points(swept, LEARNING_RATE, fits, rates, is_binned=rates is not exact)
     else:
         reading = "no median is finite"
-    note = join_notes(
-        reading,
-        describe_drawn_methods(comparison, looks) if swept.groups.by_choice else "",
-        describe_drawn_problem(comparison),
-        f"above: {describe_lost_fits(swept, shown)} (filled: half or more)" if strip else "",
-        describe_floor(swept.excess[shown], swept.floors[shown]),
-    )
     ticks = tuple(different.tolist()) if len(different) <= MOST_KEY_TICKS else ()
-    return Chart(
+    chart = Chart(
         "learning_rate",
         "Learning rate",
         ChartAxis("learning rate", "log", ticks=ticks),
         ChartAxis("final excess loss", "log"),
         merge_equal_series(series),
         _marks(looks, marks),
-        note=note,
-        strip=strip,
+        note=reading,
     )
+    problem = describe_drawn_problem(comparison)
+    return frame_lines(chart, swept, comparison, looks, fits, rates, problem)
 
 
 def _marks(looks: Mapping[str, int], bounds: Mapping[str, list[float]]) -> list[Mark]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,19 @@ from numpy.typing import NDArray
 from linfit.problem.types import Array
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.chart import Series, mask_nonpositive, round_to_bins
-from linfit.views.charts.sweeps.captions import LOST_STATUSES
+from linfit.views.charts.chart import (
+    Chart,
+    Series,
+    join_notes,
+    mask_nonpositive,
+    round_to_bins,
+)
+from linfit.views.charts.sweeps.captions import (
+    LOST_STATUSES,
+    describe_drawn_floor,
+    describe_drawn_methods,
+    describe_lost_fits,
+)
 from linfit.views.charts.sweeps.methods import choose_tuned_styles
 
 #: The most values of a key that are not grouped into bins, and the bins of more.
@@ -109,6 +121,32 @@ def describe_points(
         over.append(f"the values of each of {NUM_KEY_BINS} bins")
     pooled = " and ".join(over) or "equal fits"
     return f"line: median over {pooled}; band: range of those that finished"
+
+
+def frame_lines(
+    chart: Chart,
+    swept: SweepData,
+    comparison: Comparison,
+    looks: Mapping[str, int],
+    fits: Mapping[str, NDArray[np.intp]],
+    numbers: Array,
+    problem: str,
+    is_excess: bool = True,
+) -> Chart:
+    """Return a chart of lines over a key with the lost fits above them, and all of its note.
+
+    The chart's own note says what a point is, `problem` which fits are drawn.
+    """
+    shown = np.concatenate(list(fits.values()))
+    strip = draw_lost(swept, looks, fits, numbers)
+    note = join_notes(
+        chart.note,
+        describe_drawn_methods(comparison, looks) if swept.groups.by_choice else "",
+        problem,
+        f"above: {describe_lost_fits(swept, shown)} (filled: half or more)" if strip else "",
+        describe_drawn_floor(swept, comparison, shown) if is_excess else "",
+    )
+    return replace(chart, note=note, strip=strip)
 
 
 def draw_lost(

@@ -15,14 +15,14 @@ MOST_DRAWN_LINES = 8
 
 
 def choose_styles(comparison: Comparison) -> dict[str, int]:
-    """Return the style of each method that is drawn.
+    """Return the style of each method that is drawn, which has the colour of the method's runs.
 
-    All of them, or the best of too many.
+    All methods are drawn, or the best of too many.
     """
-    methods = comparison.fits["method"].unique().tolist()
-    if len(methods) > MOST_DRAWN_LINES:
-        methods = [entry.method for entry in select_first_entries(comparison)]
-    return {method: style for style, method in enumerate(methods)}
+    styles = {method: style for style, method in enumerate(comparison.fits["method"].unique())}
+    if len(styles) <= MOST_DRAWN_LINES:
+        return styles
+    return {entry.method: styles[entry.method] for entry in select_first_entries(comparison)}
 
 
 def choose_tuned_styles(swept: SweepData, comparison: Comparison) -> dict[str, int]:

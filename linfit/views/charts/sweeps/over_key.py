@@ -13,7 +13,7 @@ from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import is_summed_loss
 from linfit.views.analysis.comparison import MEASURES, Comparison
-from linfit.views.analysis.rounding_floor import clip_to_floor, describe_floor
+from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
 from linfit.views.charts.chart import (
     Chart,
@@ -24,18 +24,14 @@ from linfit.views.charts.chart import (
     merge_equal_series,
 )
 from linfit.views.charts.drawing.looks import choose_faint_color
-from linfit.views.charts.sweeps.captions import (
-    describe_drawn_methods,
-    describe_drawn_problem,
-    describe_lost_fits,
-)
+from linfit.views.charts.sweeps.captions import describe_drawn_problem
 from linfit.views.charts.sweeps.loss_lines import (
     MOST_KEY_TICKS,
     MOST_KEY_VALUES,
     bin_numbers,
     describe_points,
-    draw_lost,
     draw_medians,
+    frame_lines,
     list_numbers,
     select_methods,
     spans_decades,
@@ -100,28 +96,21 @@ def plot_over_key(swept: SweepData, comparison: Comparison, key: str) -> Chart |
             lines.append(line if place == 0 else _draw_second(line))
         series += merge_equal_series(lines)
 
-    strip = draw_lost(swept, looks, fits, numbers)
-    is_excess = losses[0].name == mlflow_names.EXCESS
-    note = join_notes(
-        "each point is one fit"
-        if is_scattered
-        else describe_points(swept, key, fits, numbers, is_binned=numbers is not exact),
-        "pale: training loss" if len(losses) > 1 else "",
-        describe_drawn_methods(comparison, looks) if swept.groups.by_choice else "",
-        of_problem,
-        f"above: {describe_lost_fits(swept, shown)} (filled: half or more)" if strip else "",
-        describe_floor(swept.excess[shown], swept.floors[shown]) if is_excess else "",
-    )
+    if is_scattered:
+        reading = "each point is one fit"
+    else:
+        reading = describe_points(swept, key, fits, numbers, is_binned=numbers is not exact)
     drawn = " and ".join(loss.label for loss in losses)
-    return Chart(
+    chart = Chart(
         name_key_chart(key),
         f"{drawn.capitalize()} over {key}",
         _choose_axis(key, exact[shown]),
         ChartAxis(f"final {losses[0].label}" if len(losses) == 1 else "final loss", "log"),
         series,
-        note=note,
-        strip=strip,
+        note=join_notes(reading, "pale: training loss" if len(losses) > 1 else ""),
     )
+    is_excess = losses[0].name == mlflow_names.EXCESS
+    return frame_lines(chart, swept, comparison, looks, fits, numbers, of_problem, is_excess)
 
 
 def _select_places(

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from linfit.problem.types import Array
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.rounding_floor import LEAST_FLOOR, clip_to_floor, describe_floor
+from linfit.views.analysis.rounding_floor import LEAST_FLOOR, clip_to_floor
 from linfit.views.analysis.statistics import compute_expected_best
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart, ChartAxis, Series, join_notes, merge_equal_series
 from linfit.views.charts.drawing.looks import BEST_COLOR, LOST_COLOR, OTHERS_COLOR
 from linfit.views.charts.sweeps.captions import (
+    describe_drawn_floor,
     describe_drawn_methods,
     describe_drawn_problem,
     describe_lost_fits,
@@ -66,7 +67,7 @@ def plot_trials(swept: SweepData, comparison: Comparison) -> Chart | None:
         if groups.by_choice
         else "",
         describe_drawn_problem(comparison),
-        describe_floor(swept.excess[places], swept.floors[places]),
+        describe_drawn_floor(swept, comparison, places),
     )
     axes = (ChartAxis("trials", "log", whole=True), ChartAxis("excess loss", "log"))
     return Chart(

@@ -1,0 +1,1 @@
+"""The optimum of smooth convex losses of the linear predictor: minimum, certificate, existence."""
