@@ -78,7 +78,8 @@ class Newton(Informed):
         import torch
 
         own = self.list_alike(hyperparameters)
-        rests = memory.tensors.setdefault("rests", torch.zeros(len(own), dtype=torch.bool))
+        at_first = torch.zeros_like(memory.like[:, 0, 0], dtype=torch.bool)
+        rests = memory.tensors.setdefault("rests", at_first)
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
             for row in (~rests).nonzero().flatten().tolist():

@@ -96,9 +96,8 @@ def test_everything_says_the_same(sweep: Sweep, client: Any, case: Any) -> None:
     assert made.comparison is not None
     answer = made.comparison.summarize()  # with twins
     note = client.get_run(result.sweep_id).data.tags[descriptions.NOTE_TAG]
-    assert descriptions.escape_markdown(answer) in note.replace(
-        chr(0x2011), "-"
-    )  # minus that breaks no line
+    note = note.replace(descriptions.NO_BREAK_HYPHEN, "-")
+    assert descriptions.escape_markdown(answer) in note
     page = (folder / "report.html").read_text(encoding="utf-8")
     for number in re.findall(r"\d\.\d+e[-+]\d+", answer):
         assert number in page and number in note
