@@ -38,8 +38,13 @@ from linfit.problem.losses import SSE, Loss
 from linfit.problem.objectives import ObjectiveName, check_objective
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
-from linfit.problem.split import Split
-from linfit.problem.theory.sufficient_statistics import summarize
+from linfit.problem.split import Holdout, Split
+from linfit.problem.theory.sufficient_statistics import (
+    PartStatistics,
+    shares_statistics,
+    summarize,
+    summarize_parts,
+)
 from linfit.problem.threads import limit_blas_threads
 from linfit.settings import CPU, AutoEngine, Device, Engine, MLflowTracking, Record, Stop, Tracking
 from linfit.synonyms import VALUE_HINTS
@@ -48,6 +53,7 @@ GROUPS: dict[str, type[Component]] = {
     group.group: group
     for group in (
         Dataset,
+        Split,
         Features,
         Model,
         Init,
@@ -105,7 +111,7 @@ class FitConfig(Frozen):
     device: Choice[Device] = CPU()
     engine: Choice[Engine] = AutoEngine()
     tracking: Choice[Tracking] = MLflowTracking()
-    split: Split = Split()
+    split: Choice[Split] = Holdout()
     record: Record = Record()
     stop: Stop = Stop()
     pictures: bool = True
@@ -138,18 +144,31 @@ class FitConfig(Frozen):
         c, q = self.dataset.shape()
         return self.features.num_features(c), q
 
-    def problem(self) -> Problem:
+    def problem(self, known: PartStatistics | None = None) -> Problem:
         """Return the problem in float64, or its summary if the gradient needs no more.
 
-        Raise ValueError if the data cannot be loaded.
+        `known` are the statistics of the split's parts, if they have been computed. Raise
+        ValueError if the data cannot be loaded.
         """
         parts = (self.dataset, self.features, self.split, self.seed)
         with limit_blas_threads():
             if self.gradient.uses_summary:
-                problem = summarize(*parts, self.dtype)
+                problem = summarize(*parts, self.dtype, known)
             else:
-                problem = encode_targets(load_problem(*parts), self.loss.target_kind)
+                kind = self.loss.target_kind
+                problem = encode_targets(load_problem(*parts, kind), kind)
         return apply_weights(problem, self.loss, self.mean_over != "samples")
+
+    def part_statistics(self) -> PartStatistics | None:
+        """Return the statistics of the split's parts, of which all its folds are sums.
+
+        None if this fit has none.
+        """
+        parts = (self.dataset, self.features, self.split)
+        if not self.gradient.uses_summary or not shares_statistics(*parts):
+            return None
+        with limit_blas_threads():
+            return summarize_parts(self.dataset, self.features, self.split, self.seed, self.dtype)
 
     def has_weighted_mean(self) -> bool:
         """Return True if the loss, or an update, is a mean over weighted samples."""
@@ -193,7 +212,7 @@ class FitConfig(Frozen):
         if self.stop.gradient_norm is not None:
             self.device.check_part("stop.gradient_norm", "stop.excess_loss")
         summarizes = self.gradient.uses_summary
-        holds_out = self.split.validation > 0
+        holds_out = self.split.holds_out()
         check_objective(self.objective, self.loss, self.penalty, summarizes, holds_out)
 
     def _check_l1(self) -> None:

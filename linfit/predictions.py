@@ -232,10 +232,11 @@ def find_held_out_rows(
     config has the fit's fingerprint.
     """
     dataset = config.dataset
-    if not config.split.validation or not isinstance(dataset, TabularFile):
+    if not config.split.holds_out() or not isinstance(dataset, TabularFile):
         return None
     dataset = dataset.model_copy(update={"path": str(file)})
-    if config.model_copy(update={"dataset": dataset}).fingerprint() != fingerprint:
+    config = config.model_copy(update={"dataset": dataset})
+    if config.fingerprint() != fingerprint:
         return None
     used = np.arange(rows)
     if dataset.missing == "drop":

@@ -32,6 +32,7 @@ KEY_WORDS = {
     "batch.size": "batch_size batchsize minibatch_size mini_batch_size bs",
     "split.validation": "validation validation_split validation_fraction validation_size val_split "
     "val_size val_fraction test_size holdout hold_out",
+    "split.k": "n_splits num_splits n_folds num_folds folds cv k_folds",
     "stop.gradient_norm": "tol tolerance gtol",
     "dataset.n": "n_samples num_samples",
     "dataset.p": "n_features num_features n_informative",
@@ -90,6 +91,10 @@ COMPONENT_WORDS = {
         "rprop": "resilient resilient_propagation",
         "schedule_free_sgd": "sgd_schedule_free sgdschedulefree",
         "schedule_free_adamw": "adamw_schedule_free adamwschedulefree schedule_free schedulefree",
+    },
+    "split": {
+        "kfold": "k_fold cv cross_validation crossvalidation folds stratified stratified_kfold",
+        "holdout": "none train_test_split validation shuffle_split",
     },
     "batch": {"minibatch": "mini_batch mini stochastic", "full": "full_batch none all"},
     "schedule": {"none": "constant", "cosine": "cosine_annealing", "step": "step_lr"},

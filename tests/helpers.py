@@ -453,6 +453,10 @@ OTHER_LOSSES = (
 )
 ALL_LOSSES = (*LOSSES, *OTHER_LOSSES)
 QUADRATIC_LOSSES = tuple(row for row in LOSSES if row.quadratic)
+SPLITS = (
+    Row("holdout", variations=({"validation": 0.25}, {"validation": 0.25, "seed": 3})),
+    Row("kfold", variations=({"k": 3}, {"fold": 2}, {"seed": 3})),
+)
 PENALTIES = (
     PenaltyRow("none"),
     PenaltyRow("ridge", variations=({"strength": 0.25}, {"intercept": True})),
@@ -754,6 +758,7 @@ TABLES: dict[str, Sequence[Row]] = {
     "model": MODELS,
     "init": INITS,
     "loss": ALL_LOSSES,
+    "split": SPLITS,
     "penalty": PENALTIES,
     "gradient": GRADIENTS,
     "batch": BATCHES,

@@ -48,6 +48,9 @@ DECISIVE: dict[str, st.SearchStrategy[Any]] = {
     "stop": st.fixed_dictionaries(STOPS),
     "split": st.fixed_dictionaries(
         {"validation": st.sampled_from([0.0, 0.25]), "seed": st.none() | SEEDS}
+    )
+    | st.fixed_dictionaries(
+        {"name": st.just("kfold"), "fold": st.integers(0, 2), "seed": st.none() | SEEDS}
     ),
     "threads": st.integers(1, 2),
     "deterministic": st.booleans(),

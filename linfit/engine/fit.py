@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.config import FitConfig
+from linfit.problem.datasets.targets import read_class_labels
 from linfit.problem.measures import HELD_OUT_PREFIX, find_measure, measure_weights
 from linfit.problem.problem import Problem
 from linfit.problem.sparse_measures import measure_sparsity
@@ -259,7 +260,8 @@ class Fit:
 
 def find_held_out(config: FitConfig, samples: int) -> NDArray[np.int64]:
     """Return the rows that a fit of this config holds out of `samples`, in order."""
-    if not config.split.validation:
+    if not config.split.holds_out():
         return np.array([], np.int64)
-    masks = list(config.split.draw_held_out(samples, config.seed))
+    labels = read_class_labels(config.dataset, config.seed, config.loss.target_kind)
+    masks = list(config.split.draw_held_out(samples, config.seed, labels))
     return np.flatnonzero(np.concatenate(masks))

@@ -27,7 +27,7 @@ from linfit.problem.datasets.prepare import expand_features, fit_feature_map, sp
 from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
-from linfit.problem.split import Split
+from linfit.problem.split import Holdout
 from linfit.settings import SingleEngine
 
 # A fit with more than this gets no twins: they would cost more than they tell.
@@ -82,7 +82,7 @@ def build_twins(config: FitConfig) -> list[FitConfig]:
     num_bytes = sum(Path(file).stat().st_size for file in config.dataset.list_files())
     if p * q > MAX_TWIN_WEIGHTS or num_bytes > MAX_TWIN_BYTES:
         return []
-    train, _ = split_samples(config.dataset, config.split, config.seed)
+    train, _ = split_samples(config.dataset, config.split, config.seed, config.loss.target_kind)
     if len(train.X) * p * q * config.steps > MAX_TWIN_PRODUCTS:
         return []
     made = expand_features(train, fit_feature_map([train], config.features, bool(train.levels)))
@@ -103,7 +103,7 @@ def _reverse_samples(config: FitConfig, made: Problem) -> FitConfig:
     weights = None if made.weights is None else made.weights[::-1]
     dataset = arrays(X[::-1], y[::-1], weight=weights)
     features = Raw(intercept=intercept)
-    update = {"dataset": dataset, "features": features, "split": Split()}
+    update = {"dataset": dataset, "features": features, "split": Holdout()}
     return config.model_copy(update=update)
 
 

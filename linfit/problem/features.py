@@ -187,6 +187,10 @@ class Features(Component):
         """Return True if some data make learning the features impossible."""
         return self.needs_bounds() or self.scaling == "whiten"
 
+    def learns(self) -> bool:
+        """Return True if the features depend on the training samples."""
+        return self.needs_bounds() or self.scaling != "none"
+
     def is_identity(self) -> bool:
         """Return True if the features are the columns themselves."""
         return False

@@ -36,7 +36,7 @@ from linfit.script_fragments import (
 #: Groups that contribute lines. The others say where and how numbers are computed, or where they
 #: go; of features, the program contains the numbers.
 CONTRIBUTING_GROUPS = tuple(
-    group for group in GROUPS if group not in ("device", "engine", "tracking", "features")
+    group for group in GROUPS if group not in ("device", "engine", "tracking", "split", "features")
 )
 #: Other keys that a program follows, and keys that it may ignore. All others must have their
 #: defaults.

@@ -257,8 +257,8 @@ class ModelFiles:
     """The model's name in MLflow."""
     of_plugin: bool = False
     """True where a plug-in makes the features: the model needs linfit and the plug-in."""
-    code: tuple[Path, ...] = (Path(linfit_model_1.__file__),)
-    """The files of the modules that predict, the first of which MLflow loads."""
+    code: tuple[str, ...] = (linfit_model_1.__file__,)
+    """Files of the modules that predict, the first of which MLflow loads."""
     label: tuple[str, str] | None = None
     """Name and MLflow's type of the classes that are predicted, None if numbers are."""
     has_probabilities: bool = False
@@ -283,7 +283,7 @@ class ModelFiles:
             label = (predictor.label_name, kind)
         return replace(
             plain,
-            code=(Path(linfit_model_2.__file__), Path(linfit_model_1.__file__)),
+            code=(linfit_model_2.__file__, linfit_model_1.__file__),
             label=label,
             has_probabilities=trained.link in ("logistic", "softmax"),
         )
@@ -340,7 +340,7 @@ def _write_parts(predictor: ModelFiles, folder: Path) -> dict[str, Any]:
     }
     if predictor.of_plugin:
         return {"loader_module": LOADER_OF_PLUGINS, **parts}
-    files = predictor.code
+    files = list(map(Path, predictor.code))
     (folder / "code").mkdir()
     for file in files:
         shutil.copyfile(file, folder / "code" / file.name)

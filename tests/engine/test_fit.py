@@ -22,6 +22,8 @@ EXACT = ["optimizer=closed_form", "steps=1", "dtype=float64", "loss=mse"]
         ["split.validation=0.5", "split.seed=7", "seed=3"],
         ["split.validation=0.3", "dataset=random_linear", "dataset.q=2"],
         ["split.validation=0.2", "gradient=gram"],
+        ["split=kfold", "split.fold=3"],
+        ["split=kfold", "split.k=7", "split.seed=2", "gradient=gram"],
     ],
     ids=" ".join,
 )
@@ -31,7 +33,7 @@ def test_a_peer_is_scored_on_the_rows_that_were_held_out(overrides: list[str]) -
     data = config.dataset.load(config.seed)
     held_out = fit.held_out
     rest = np.delete(np.arange(len(data.X)), held_out)
-    assert len(held_out) == round(config.split.validation * len(data.X))
+    assert len(held_out) == config.split.count_held_out(len(data.X))
 
     peer = LinearRegression(fit_intercept=False).fit(data.X[rest], data.y[rest])
     own = mean_squared_error(data.y[held_out], peer.predict(data.X[held_out]))

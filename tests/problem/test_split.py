@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from linfit.engine.dispatch import fit
-from linfit.problem.split import SAMPLES_AT_ONCE, Split
+from linfit.problem.split import SAMPLES_AT_ONCE, Holdout
 from tests.helpers import QUADRATIC_LOSSES, Row, config, label
 
 HALF = {"validation": 0.5}
 
 
 def held_out(n: int, of_fit: int = 0, **split: Any) -> np.ndarray[Any, Any]:
-    return np.concatenate(list(Split(**split).draw_held_out(n, of_fit)))
+    return np.concatenate(list(Holdout(**split).draw_held_out(n, of_fit)))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_split_that_leaves_nothing_on_a_side_is_refused() -> None:
         ):
             held_out(n, validation=share)
     with pytest.raises(ValueError, match="less than 1"):
-        Split(validation=1.0)
+        Holdout(validation=1.0)
 
 
 def test_training_and_validation_samples_are_all_samples() -> None:

@@ -26,6 +26,7 @@ from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.theory.accuracy import add_warnings
 from linfit.problem.theory.optimum import NO_PENALTY, Optimum, solve_problems
+from linfit.problem.theory.sufficient_statistics import PartStatistics
 from linfit.problem.types import Array
 from linfit.settings import StackedEngine
 
@@ -180,9 +181,6 @@ def identify_component(component: Component) -> Hashable:
 
 def data_key(config: FitConfig) -> Hashable:
     """Return a key that fits with equal data share."""
-    split_seed = None
-    if config.split.validation:
-        split_seed = config.split.resolve_seed(config.seed)
     weighted = None
     if config.dataset.is_weighted():
         weighted = (config.mean_over, identify_component(config.loss))
@@ -191,8 +189,8 @@ def data_key(config: FitConfig) -> Hashable:
         identify_component(config.features),
         weighted,
         config.dataset.resolve_seed(config.seed),
-        split_seed,
-        config.split.validation,
+        config.split.identify_samples(config.seed),
+        config.loss.target_kind,
         config.gradient.uses_summary,
         config.threads,
         config.dtype,
@@ -232,6 +230,7 @@ class TaskLoader:
         self._starts: dict[Hashable, Tensor] = {}
         self._schedules: dict[Hashable, NDArray[np.int64]] = {}
         self._arrays: dict[bytes, Array] = {}
+        self._parts: dict[Hashable, PartStatistics | None] = {}
 
     @property
     def num_problems(self) -> int:
@@ -258,11 +257,22 @@ class TaskLoader:
     def _read(self, source: Hashable, config: FitConfig) -> tuple[Problem, Problem, Array]:
         if source not in self._problems:
             with torch_settings(config) if config.gradient.uses_summary else nullcontext():
-                problem = config.problem()
+                problem = config.problem(self._find_part_statistics(config))
             seen = problem.cast(config.dtype)
             self._problems[source] = problem, seen, self._share(seen.X)
             self.size += 2 * (problem.X.nbytes + problem.y.nbytes) + OBJECT_BYTES
         return self._problems[source]
+
+    def _find_part_statistics(self, config: FitConfig) -> PartStatistics | None:
+        """Return the statistics of the split's parts, which all its folds share."""
+        if not config.gradient.uses_summary or not config.split.holds_out():
+            return None
+        key = data_key(config.model_copy(update={"split": config.split.first_fold()}))
+        if key not in self._parts:
+            found = config.part_statistics()
+            self._parts[key] = found
+            self.size += OBJECT_BYTES + (0 if found is None else found.nbytes)
+        return self._parts[key]
 
     def _share(self, array: Array) -> Array:
         """Return the cached array with these bytes: features that no seed changes are kept once."""

@@ -22,19 +22,24 @@ import numpy as np
 
 from linfit.problem.categories import NO_CATEGORIES, Categories, learn_categories
 from linfit.problem.datasets.synthetic import Dataset
+from linfit.problem.datasets.targets import label_classes
 from linfit.problem.features import FeatureMap, Features
 from linfit.problem.losses import Loss
+from linfit.problem.losses.base import TargetKind
 from linfit.problem.problem import Problem, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.types import Array, Mask
 
 
-def load_problem(dataset: Dataset, features: Features, split: Split, seed: int) -> Problem:
+def load_problem(
+    dataset: Dataset, features: Features, split: Split, seed: int, kind: TargetKind = "number"
+) -> Problem:
     """Return the problem with its validation samples, if any.
 
-    `seed` is that of the fit. Raise ValueError if the data cannot be loaded.
+    `seed` is that of the fit, `kind` what its loss takes the targets for. Raise ValueError if the
+    data cannot be loaded.
     """
-    train, held = split_samples(dataset, split, seed)
+    train, held = split_samples(dataset, split, seed, kind)
     expansion = fit_feature_map([train], features, bool(train.levels))
     problem = prepare_samples(train, expansion)
     return (
@@ -42,12 +47,15 @@ def load_problem(dataset: Dataset, features: Features, split: Split, seed: int) 
     )
 
 
-def split_samples(dataset: Dataset, split: Split, seed: int) -> tuple[Problem, Problem | None]:
+def split_samples(
+    dataset: Dataset, split: Split, seed: int, kind: TargetKind = "number"
+) -> tuple[Problem, Problem | None]:
     """Return the training samples, with the data's columns, and those held out, if any."""
     data = dataset.load(seed)
-    if split.validation == 0:
+    if not split.holds_out():
         return data, None
-    mask = np.concatenate(list(split.draw_held_out(len(data.X), seed)))
+    labels = label_classes(data.y, kind)
+    mask = np.concatenate(list(split.draw_held_out(len(data.X), seed, labels)))
     return select_samples(data, ~mask), select_samples(data, mask)
 
 

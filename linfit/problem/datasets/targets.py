@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.errors import shorten
+from linfit.problem.datasets.synthetic import Dataset
 from linfit.problem.losses import Loss
 from linfit.problem.losses.base import TargetKind
 from linfit.problem.problem import Problem
@@ -21,10 +23,25 @@ from linfit.problem.types import Array
 
 #: A class: text, or a number where the target is one.
 TargetClass = str | float
+#: Kinds of targets that are classes.
+CLASS_KINDS: tuple[TargetKind, ...] = ("binary", "sign", "classes")
 #: Most classes of a target.
 MAX_CLASSES = 1000
 #: Values of the two classes, by kind of target.
 TWO_VALUES: dict[TargetKind, tuple[float, float]] = {"binary": (0.0, 1.0), "sign": (-1.0, 1.0)}
+
+
+def label_classes(y: Array, kind: TargetKind) -> NDArray[np.int64] | None:
+    """Return a number for each sample's class `[n]`; None if targets `[n, q]` are no classes."""
+    if kind not in CLASS_KINDS:
+        return None
+    _, found = np.unique(y, axis=0, return_inverse=True)
+    return np.asarray(found, dtype=np.int64).reshape(-1)
+
+
+def read_class_labels(dataset: Dataset, seed: int, kind: TargetKind) -> NDArray[np.int64] | None:
+    """Return the labels of a dataset's samples, by which folds are stratified."""
+    return label_classes(dataset.load(seed).y, kind) if kind in CLASS_KINDS else None
 
 
 def encode_targets(problem: Problem, kind: TargetKind) -> Problem:

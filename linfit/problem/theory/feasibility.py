@@ -23,7 +23,9 @@ from linfit.problem.split import Split
 from linfit.problem.theory.sufficient_statistics import SampleBlocks
 
 
-def check_feasibility(dataset: Dataset, features: Features, split: Split, seed: int) -> None:
+def check_feasibility(
+    dataset: Dataset, features: Features, split: Split, kind: TargetKind, seed: int
+) -> None:
     """Raise ValueError if the fit of `seed` could not begin.
 
     The data are gone through only if that depends on them, and are never held at once.
@@ -33,10 +35,10 @@ def check_feasibility(dataset: Dataset, features: Features, split: Split, seed: 
         has_text = dataset.has_text()
         if not has_text and not features.can_fail():
             return
-        train = SampleBlocks(dataset, seed, split if n else None, n)
+        train = SampleBlocks(dataset, seed, split if n else None, n, kind=kind)
         expansion = fit_feature_map(train, features, has_text)
         if has_text and n:
-            for held_out in SampleBlocks(dataset, seed, split, n, held=True):
+            for held_out in SampleBlocks(dataset, seed, split, n, held=True, kind=kind):
                 expand_features(held_out, expansion)
 
 
@@ -51,11 +53,11 @@ def check_targets(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -
         if kind == "number":
             encode_targets(next(iter(dataset.blocks(seed))), "number")
             return
-        train, held_out = split_samples(dataset, split, seed)
+        train, held_out = split_samples(dataset, split, seed, kind)
         encode_targets(replace(train, validation=held_out), kind)
 
 
-def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
+def check_weights(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:
     """Raise ValueError if no sample weighs more than 0.
 
     At least one fitted and one held-out sample must.
@@ -63,7 +65,7 @@ def check_weights(dataset: Dataset, split: Split, seed: int) -> None:
     with pass_value_errors():
         n = _count(dataset, split, seed)
         for held in (False, True) if n else (False,):
-            samples = SampleBlocks(dataset, seed, split if n else None, n, held)
+            samples = SampleBlocks(dataset, seed, split if n else None, n, held, kind)
             for block in samples:
                 if block.weights is None or block.weights.any():
                     break
@@ -88,7 +90,7 @@ def pass_value_errors() -> Iterator[None]:
 
 def _count(dataset: Dataset, split: Split, seed: int) -> int:
     """Return n if samples are held out, 0 if none are; ValueError if they cannot be."""
-    if not split.validation:
+    if not split.holds_out():
         return 0
     n = max(dataset.count_samples(seed), default=0)
     split.count_held_out(n)

@@ -15,7 +15,7 @@ n samples, p features, q targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,8 +28,9 @@ from linfit.problem.datasets.prepare import (
     select_samples,
 )
 from linfit.problem.datasets.synthetic import Dataset
-from linfit.problem.datasets.targets import encode_targets
+from linfit.problem.datasets.targets import encode_targets, read_class_labels
 from linfit.problem.features import FeatureMap, Features
+from linfit.problem.losses.base import TargetKind
 from linfit.problem.problem import Problem, TargetSpread, multiply_rows
 from linfit.problem.split import Split
 from linfit.problem.threads import limit_blas_threads
@@ -39,6 +40,8 @@ from linfit.problem.types import Array
 BLOCK_BYTES = 2**20
 #: Rows that a block has at least, however wide they are.
 MIN_BLOCK_ROWS = 512
+#: Most parts of a split whose statistics are held at once.
+MOST_SHARED_PARTS = 64
 #: Rows of targets at a time whose spread is summed: few enough to stay in a processor's cache.
 SPREAD_ROWS = 8192
 
@@ -98,14 +101,14 @@ class GramAccumulator:
         A' is `[p + q, p + q]`, of p features. Directions that may be rounding alone count as zero.
         Raise ValueError if squares overflow.
         """
+        return compute_gram_root(self.finish(), p, self.dtype)
+
+    def finish(self) -> Array:
+        """Return AᵀA of all samples that were added, and free the block."""
         if self.filled:
             self._flush()
-        if not np.isfinite(self.gram).all():
-            raise ValueError(
-                "the data have values whose squares are beyond float64, "
-                f"or that {self.dtype} cannot hold: scale them"
-            )
-        return find_root(self.gram, p)
+        self.block = self.block[:0].copy()
+        return self.gram
 
 
 class SpreadAccumulator:
@@ -134,11 +137,30 @@ class SpreadAccumulator:
         self.sums += weights @ away
         self.squares += np.einsum("i,ij,ij->j", weights, away, away)
 
+    @property
+    def mean(self) -> Array:
+        """The mean of the targets so far `[q]`."""
+        return self.origin + self.sums / (self.weight or 1.0)
+
     def measure(self) -> TargetSpread:
         """Return the spread of the targets so far."""
         with np.errstate(over="ignore", invalid="ignore"):
             around_mean = self.squares - self.sums**2 / (self.weight or 1.0)
         return TargetSpread(self.weight, np.maximum(around_mean, 0))
+
+
+def join_spreads(parts: Sequence[SpreadAccumulator]) -> TargetSpread:
+    """Return the spread of the targets of all parts, a sum of squares around their mean."""
+    if len(parts) == 1:
+        return parts[0].measure()
+    weight = sum(part.weight for part in parts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = np.stack([part.mean for part in parts])  # [k, q]
+        shares = np.array([part.weight for part in parts])[:, None]
+        mean = (shares * means).sum(axis=0) / (weight or 1.0)
+        between = (shares * np.square(means - mean)).sum(axis=0)
+        within = np.sum([part.measure().squares for part in parts], axis=0)
+    return TargetSpread(weight, within + between)
 
 
 def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating] | None:
@@ -151,6 +173,16 @@ def _joined(X: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floa
     if X.dtype != y.dtype or not adjacent:
         return None
     return as_strided(X, (b, width), X.strides, writeable=False)
+
+
+def compute_gram_root(gram: Array, p: int, dtype: str) -> Array:
+    """Return `find_root` of AᵀA; ValueError if squares overflow."""
+    if not np.isfinite(gram).all():
+        raise ValueError(
+            "the data have values whose squares are beyond float64, "
+            f"or that {dtype} cannot hold: scale them"
+        )
+    return find_root(gram, p)
 
 
 def find_root(gram: Array, p: int) -> Array:
@@ -185,21 +217,148 @@ def _root(matrix: Array, rounding: float) -> tuple[Array, Array]:
     return roots * vectors.T, inverse
 
 
-def summarize(dataset: Dataset, features: Features, split: Split, seed: int, dtype: str) -> Problem:
+def summarize(
+    dataset: Dataset,
+    features: Features,
+    split: Split,
+    seed: int,
+    dtype: str,
+    known: PartStatistics | None = None,
+) -> Problem:
     """Return a summary of the problem, rounded to `dtype`.
 
     It is the problem that `load` gives. No more than a block of it is ever in memory. The data are
     read once; before that, once more where samples are held out, unless their number is known, and
-    where features learn from them.
+    where features learn from them. `known` are the statistics of `summarize_parts`, if they have
+    been computed.
     """
-    if split.validation == 0:
+    if not split.holds_out():
         samples = SampleBlocks(dataset, seed)
-        return _summed(samples, fit_feature_map(samples, features, dataset.has_text()), dtype)
+        expansion = fit_feature_map(samples, features, dataset.has_text())
+        return join_statistics([_summed(samples, expansion, dtype)])
+    if known is None and shares_statistics(dataset, features, split):
+        known = summarize_parts(dataset, features, split, seed, dtype)
+    if known is not None:
+        return known.join(split)
     n = max(dataset.count_samples(seed), default=0)
     train = SampleBlocks(dataset, seed, split, n)
     held = SampleBlocks(dataset, seed, split, n, held=True)
     expansion = fit_feature_map(train, features, dataset.has_text())
-    return replace(_summed(train, expansion, dtype), validation=_summed(held, expansion, dtype))
+    validation = join_statistics([_summed(held, expansion, dtype)])
+    return replace(join_statistics([_summed(train, expansion, dtype)]), validation=validation)
+
+
+def shares_statistics(dataset: Dataset, features: Features, split: Split) -> bool:
+    """Return True if all folds of a split are sums of the statistics of the same parts.
+
+    They are not where features are learnt, which each fold does from its own training samples.
+    """
+    if not split.holds_out() or split.num_parts() > MOST_SHARED_PARTS:
+        return False
+    return not features.learns() and not dataset.has_text()
+
+
+def summarize_parts(
+    dataset: Dataset, features: Features, split: Split, seed: int, dtype: str
+) -> PartStatistics:
+    """Return the statistics of each part of a split, from one pass through the data."""
+    n = max(dataset.count_samples(seed), default=0)
+    split.count_held_out(n)
+    expansion = fit_feature_map(SampleBlocks(dataset, seed), features, has_text=False)
+    sums = [StatisticsSum(dtype) for _ in range(split.num_parts())]
+    with limit_blas_threads(get_torch_threads()):
+        for block, parts in align_parts(dataset, split, seed, n):
+            for part, own in enumerate(sums):
+                own.add(prepare_samples(select_samples(block, parts == part), expansion))
+        return PartStatistics([own.finish() for own in sums])
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """AᵀA of samples, their number and the sum of their weights, and a problem of their columns."""
+
+    gram: Array
+    num_samples: int
+    total: float | None
+    columns: Problem
+    spread: SpreadAccumulator
+    dtype: str
+
+
+@dataclass(frozen=True)
+class PartStatistics:
+    """Statistics of each part of a split.
+
+    The samples that a fold fits are the sum of the other parts, not the total minus its own: a
+    difference would lose digits where the part that is held out has the largest numbers.
+    """
+
+    parts: list[Statistics]
+
+    def join(self, split: Split) -> Problem:
+        """Return the summary of the split's training samples, and of those held out."""
+        held = split.held_part()
+        validation = join_statistics([self.parts[held]])
+        fitted = [part for index, part in enumerate(self.parts) if index != held]
+        return replace(join_statistics(fitted), validation=validation)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(part.gram.nbytes for part in self.parts)
+
+
+class StatisticsSum:
+    """Statistics of samples that are added block by block."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+        self.sums: GramAccumulator | None = None
+        self.spread: SpreadAccumulator | None = None
+        self.total: float | None = None
+        self.columns: Problem | None = None
+
+    def add(self, samples: Problem) -> None:
+        """Add samples that have been prepared."""
+        samples = encode_targets(samples, "number")
+        if len(samples.y):
+            self.spread = self.spread or SpreadAccumulator(samples.y[0])
+            self.spread.add(samples.y, samples.weights)
+        rows = multiply_rows(samples, samples.weights)
+        if self.sums is None:
+            self.sums = GramAccumulator(rows.X.shape[1] + rows.y.shape[1], self.dtype)
+        self.sums.add(rows.X, rows.y)
+        self.total = None if rows.total is None else rows.total + (self.total or 0.0)
+        X, y = rows.X[:0].copy(), rows.y[:0].copy()
+        self.columns = replace(rows, X=X, y=y, row_factors=None)
+
+    def finish(self) -> Statistics:
+        """Return the statistics of all samples that were added."""
+        assert self.sums is not None and self.columns is not None, "a dataset has samples"
+        assert self.spread is not None, "a dataset has samples"
+        gram = self.sums.finish()
+        count = self.sums.num_samples
+        return Statistics(gram, count, self.total, self.columns, self.spread, self.dtype)
+
+
+def join_statistics(parts: Sequence[Statistics]) -> Problem:
+    """Return the summary of the samples of all parts as a problem."""
+    first = parts[0]
+    gram = first.gram
+    total = first.total
+    for part in parts[1:]:
+        gram = gram + part.gram
+        total = None if total is None or part.total is None else total + part.total
+    p = first.columns.X.shape[1]
+    rows = compute_gram_root(gram, p, first.dtype)
+    return replace(
+        first.columns,
+        X=rows[:, :p],
+        y=rows[:, p:],
+        samples=sum(part.num_samples for part in parts),
+        total=total,
+        spread=join_spreads([part.spread for part in parts]),
+    )
 
 
 @dataclass(frozen=True)
@@ -214,47 +373,43 @@ class SampleBlocks:
     split: Split | None = None
     n: int = 0
     held: bool = False
+    kind: TargetKind = "number"
+    """What the targets are: folds of classes are stratified."""
 
     def __iter__(self) -> Iterator[Problem]:
         if self.split is None:
             yield from self.dataset.blocks(self.seed)
             return
-        masks = self.split.draw_held_out(self.n, self.seed)
-        mask = np.zeros(0, dtype=bool)
-        for block in self.dataset.blocks(self.seed):
-            size = len(block.X)
-            while len(mask) < size:
-                mask = np.append(mask, next(masks))
-            yield select_samples(block, mask[:size] == self.held)
-            mask = mask[size:]
+        part = self.split.held_part()
+        for block, parts in align_parts(self.dataset, self.split, self.seed, self.n, self.kind):
+            yield select_samples(block, (parts == part) == self.held)
 
 
-def _summed(samples: SampleBlocks, expansion: FeatureMap | None, dtype: str) -> Problem:
-    """Return the summary of the samples as a problem."""
+def align_parts(
+    dataset: Dataset, split: Split, seed: int, n: int, kind: TargetKind = "number"
+) -> Iterator[tuple[Problem, NDArray[np.int64]]]:
+    """Yield the blocks of a dataset's n samples, with the part of each sample."""
+    pieces = split.draw_parts(n, seed, read_class_labels(dataset, seed, kind))
+    parts = np.zeros(0, dtype=np.int64)
+    for block in dataset.blocks(seed):
+        size = len(block.X)
+        while len(parts) < size:
+            parts = np.append(parts, next(pieces))
+        yield block, parts[:size]
+        parts = parts[size:]
+
+
+def _summed(samples: SampleBlocks, expansion: FeatureMap | None, dtype: str) -> Statistics:
+    """Return the statistics of the samples."""
+    found = StatisticsSum(dtype)
+    with limit_blas_threads(get_torch_threads()):
+        for block in samples:
+            found.add(prepare_samples(block, expansion))
+        return found.finish()
+
+
+def get_torch_threads() -> int:
+    """Return the fit's threads, on which bits may depend."""
     import torch
 
-    sums: GramAccumulator | None = None
-    spread: SpreadAccumulator | None = None
-    total: float | None = None
-    with limit_blas_threads(torch.get_num_threads()):  # the fit's threads, on which bits may depend
-        for block in samples:
-            part = encode_targets(prepare_samples(block, expansion), "number")
-            if len(part.y):
-                spread = spread or SpreadAccumulator(part.y[0])
-                spread.add(part.y, part.weights)
-            part = multiply_rows(part, part.weights)
-            sums = sums or GramAccumulator(part.X.shape[1] + part.y.shape[1], dtype)
-            sums.add(part.X, part.y)
-            total = None if part.total is None else part.total + (total or 0.0)
-    assert sums is not None and spread is not None, "a dataset has samples"
-    p = part.X.shape[1]
-    rows = sums.compute_root(p)
-    return replace(
-        part,
-        X=rows[:, :p],
-        y=rows[:, p:],
-        samples=sums.num_samples,
-        total=total,
-        row_factors=None,
-        spread=spread.measure(),
-    )
+    return torch.get_num_threads()

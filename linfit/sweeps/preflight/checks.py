@@ -57,13 +57,17 @@ def resolve_configs(configs: Sequence[FitConfig], several: bool = False) -> list
 def _check_features(configs: Sequence[FitConfig]) -> None:
     """Raise ValueError if held-out samples lack values that the features need.
 
-    One seed of each dataset is checked.
+    One seed of each dataset is checked, and one fold unless features are learnt from it.
     """
-    doubtful = {
-        (config.dataset, config.features, config.split): config.seed
-        for config in configs
-        if config.split.validation or config.features.can_fail()
-    }
+    doubtful = {}
+    for config in configs:
+        split = config.split
+        if not config.features.can_fail() and not config.dataset.has_text():
+            if not split.holds_out():
+                continue
+            split = split.first_fold().model_copy(update={"seed": None})
+        parts = (config.dataset, config.features, split, config.loss.target_kind)
+        doubtful[parts] = config.seed
     for parts, seed in doubtful.items():
         check_feasibility(*parts, seed)
 
@@ -91,7 +95,7 @@ def _check_targets(configs: Sequence[FitConfig]) -> None:
 def _check_weights(configs: Sequence[FitConfig]) -> None:
     """Raise ValueError if the weights of samples allow no mean."""
     averaging = {
-        (config.dataset, config.split): config.seed
+        (config.dataset, config.split, config.loss.target_kind): config.seed
         for config in configs
         if config.mean_over == "weights" and config.has_weighted_mean()
     }
@@ -102,7 +106,11 @@ def _check_weights(configs: Sequence[FitConfig]) -> None:
 def _check_batches(configs: Sequence[FitConfig]) -> None:
     """Raise ValueError if a batch is larger than the data."""
     batches = {
-        (config.dataset, config.split.validation, config.batch.num_drawn()): config
+        (
+            config.dataset,
+            config.split.model_copy(update={"seed": None}),
+            config.batch.num_drawn(),
+        ): config
         for config in configs
         if not config.batch.is_full
     }
@@ -200,7 +208,7 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
     if config.objective != "auto":
         found = losses.get(config.objective)
         return math.inf if found is None else orient_value(config.objective, found)
-    if config.split.validation:
+    if config.split.holds_out():
         return losses.get(mlflow_names.VALIDATION, math.inf)
     seen = config.problem().cast(config.dtype)
     return find_optimum(seen, config.loss, config.shrinkage()).loss + losses.get(

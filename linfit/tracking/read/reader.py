@@ -369,9 +369,12 @@ class StoredRun:
             return read_row_outcome(result, None).weights
         p, q = config.shape()
         # Columns of text and classes have more weights than the config can say.
-        if len(self.weights) == p * q or 0 < len(self.weights) < mlflow_names.MAX_WEIGHTS:
+        is_known = not (config.dataset.has_text() or config.loss.target_kind == "classes")
+        if len(self.weights) == p * q:
             return np.array(self.weights)
-        return None
+        if is_known or not 0 < len(self.weights) < mlflow_names.MAX_WEIGHTS:
+            return None
+        return np.array(self.weights)
 
     def _result_in(self, sweep: StoredRun) -> TableEntry | None:
         """Return the fit's row of the sweep's results; None if it was run again later.

@@ -55,7 +55,8 @@ def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
     """
     parts = {part: _freeze(data.get(part), part) for part in PROBLEM_SECTIONS}
     held_out: Hashable = None
-    if share := (data.get("split") or {}).get("validation"):
+    split = data.get("split") or {}
+    if share := split.get("validation") or split.get("k"):
         samples = (data.get("dataset") or {}).get("n")
         held_out = True
         if is_summed_loss(data.get("loss")):
@@ -92,7 +93,7 @@ def _freeze(value: Any, key: str = "") -> Hashable:
 
 
 def _repeats(key: str) -> bool:
-    return key.endswith("seed") and is_seed_key(key)
+    return key.endswith(("seed", "fold")) and is_seed_key(key)
 
 
 class SweepObjective:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from linfit.config import GROUPS, NOT_IN_FINGERPRINT, canonical_json, flatten_config, is_seed_key
+from linfit.problem.split import Holdout
 from linfit.tracking.schema.config_record import parse_choice
 from linfit.tracking.schema.grid_labels import GridLabel
 from linfit.tracking.schema.objective import PROBLEM_SECTIONS
@@ -26,6 +27,8 @@ from linfit.views.analysis.group_labels import GroupIds, GroupWords
 
 #: Keys that change no number, besides those of `NOT_IN_FINGERPRINT`.
 INDIFFERENT_KEYS = ("engine.memory",)
+#: The only component that is written without its name.
+UNNAMED_COMPONENT = Holdout().name
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def _named(
     """Return the name of each fit's component: as it was chosen, else its own."""
     names = []
     for option, config in zip(options, configs, strict=True):
-        names.append(option or config[group]["name"])
+        names.append(option or config[group].get("name", UNNAMED_COMPONENT))
     return names
 
 

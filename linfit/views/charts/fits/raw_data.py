@@ -74,7 +74,9 @@ def load_raw_data(fit: Fit) -> RawData | str:
         return RawData(problem, problem.validation, None, _split_inputs(fit))
     if n > MOST_READ_AGAIN:
         return f"its {n} samples would have to be read again: up to {MOST_READ_AGAIN} are"
-    train, held_out = split_samples(config.dataset, config.split, config.seed)
+    train, held_out = split_samples(
+        config.dataset, config.split, config.seed, config.loss.target_kind
+    )
     samples = encode_targets(replace(train, validation=held_out), config.loss.target_kind)
     return RawData(samples, samples.validation, problem.expansion, _split_inputs(fit))
 
