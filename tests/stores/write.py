@@ -129,6 +129,8 @@ CONVENTIONS: tuple[dict[str, Any], ...] = (
 )
 #: What a group's components need beside them: functions of columns, columns that vary.
 NEEDED: dict[str, dict[str, Any]] = {"features": {"dataset": {"name": "random_linear", "p": 2}}}
+#: Components that a config names no more than earlier ones did.
+UNNAMED = {"split": "holdout"}
 Components = set[tuple[str, str]]
 
 
@@ -158,11 +160,9 @@ def held(stores: list[Path]) -> Components:
 
 
 def parts_of(config: dict[str, Any]) -> Components:
-    return {
-        (group, part["name"])
-        for group, part in config.items()
-        if isinstance(part, dict) and "name" in part
-    }
+    sections = {group: part for group, part in config.items() if isinstance(part, dict)}
+    named = {group: part.get("name", UNNAMED.get(group)) for group, part in sections.items()}
+    return {(group, name) for group, name in named.items() if name is not None}
 
 
 def configs(wanted: Components) -> list[FitConfig]:
@@ -171,7 +171,11 @@ def configs(wanted: Components) -> list[FitConfig]:
     The dtypes take turns.
     """
     given = [
-        {**NEEDED.get(group, {}), group: own_data(settings)}
+        {
+            **NEEDED.get(group, {}),
+            **{key: own_data(part) for key, part in helpers.beside(group, settings).items()},
+            group: own_data(settings),
+        }
         for group, settings in helpers.settings()
         if (group, settings["name"]) in wanted
     ]
