@@ -26,6 +26,7 @@ CONTENTS = {
         ],
         "Reference": ["docs/reference/README", "docs/glossary"],
         "Explanation": [
+            "Losses and penalties <docs/losses>",
             "How far to trust a result <docs/trust>",
             "Reproducing <docs/reproducibility>",
             "Stacking <docs/stacking>",
