@@ -29,6 +29,7 @@ from linfit.views.analysis.ranking import (
     count_pairs,
     rank_settings,
 )
+from linfit.views.analysis.replicates import Replicates, identify_held_rows, name_replicates
 from linfit.views.analysis.rounding import Twins, describe_twins, is_within_rounding, read_twins
 from linfit.views.analysis.rounding_floor import format_bound, raise_to_floor
 from linfit.views.analysis.seed_split import label_settings, split_seeds
@@ -74,7 +75,7 @@ def compare_methods(swept: SweepData) -> Comparison:
     note += _describe_zeros(runs, measure) or _describe_floor(entries)
     found = Comparison(
         entries,
-        _find_robust(runs, MEASURES[measure]),
+        _find_robust(runs, MEASURES[measure], name_replicates(swept.keys)),
         note,
         runs,
         measure,
@@ -82,6 +83,7 @@ def compare_methods(swept: SweepData) -> Comparison:
         _describe_quickest(swept, reporting, across),
         dtype=_find_floor_dtype(swept, measure),
         floors=_find_floors(swept),
+        replicates=name_replicates(swept.keys),
     )
     if measure != mlflow_names.EXCESS:
         return _note_rounding(found, max(map(ROUNDING_FACTOR.__getitem__, swept.dtypes)))
@@ -217,6 +219,7 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
             "method": groups.methods,
             "setting": groups.settings,
             "seed": groups.repetitions,
+            "held": identify_held_rows(swept.configs, groups.repetitions, swept.keys),
             "log": log,
             "floor": floor,
             "steps": np.where(_is_within_tolerance(swept), steps, np.inf),
@@ -289,20 +292,21 @@ def _find_floors(swept: SweepData) -> dict[str, float]:
     return {str(problem): float(floor) for problem, floor in highest.items()}
 
 
-def _find_robust(runs: pd.DataFrame, measured: str) -> list[str]:
+def _find_robust(runs: pd.DataFrame, measured: str, replicates: Replicates) -> list[str]:
     """Return on each problem the setting whose worst seed is the best, in words."""
     fits = runs.assign(log=runs["log"].fillna(np.inf))
     worst = fits.loc[fits.groupby(SETTING_KEY, sort=False)["log"].idxmax()]
     best = worst.loc[worst.groupby("problem", sort=False)["log"].idxmin()]
     rows = best.to_dict("records")
-    return [_describe_worst(row, measured) for row in rows if np.isfinite(row["log"])]
+    finite = [row for row in rows if np.isfinite(row["log"])]
+    return [f"{_describe_worst(row, measured)} on its worst {replicates.one}" for row in finite]
 
 
 def _describe_worst(row: dict[Any, Any], measured: str) -> str:
     where = f" (on {row['problem']})" if row["problem"] else ""
     bound = format_bound(10 ** row["log"], row["log"] <= row["floor"])
     name = f"{row['method']} {row['setting']}".strip()
-    return f"{name}{where}: {measured} {bound} on its worst seed"
+    return f"{name}{where}: {measured} {bound}"
 
 
 def measure_losses(swept: SweepData, measure: str) -> Array:

@@ -20,6 +20,7 @@ from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.ranking import (
     LeaderboardEntry,
 )
+from linfit.views.analysis.replicates import SEEDS, Replicates
 from linfit.views.analysis.rounding_floor import format_bound, format_rounded
 from linfit.views.analysis.statistics import CONFIDENCE, MOST_SHOWN_SEEDS
 
@@ -61,6 +62,8 @@ class Comparison:
     """The problem with the lowest loss, or that problems cannot be compared; empty for one."""
     floors: Mapping[str, float] = field(default_factory=dict)
     """By problem, the highest rounding floor of its fits that came to theirs."""
+    replicates: Replicates = SEEDS
+    """What repeats a setting, in words."""
 
     @property
     def measured(self) -> str:
@@ -71,7 +74,7 @@ class Comparison:
     def spread(self) -> str:
         """What `low` and `high` of the entries are, in words."""
         most = max((entry.finished for entry in self.entries), default=0)
-        return "all seeds" if most <= MOST_SHOWN_SEEDS else "middle half"
+        return f"all {self.replicates.many}" if most <= MOST_SHOWN_SEEDS else "middle half"
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each entry, with its rank."""
@@ -163,7 +166,7 @@ class Comparison:
             answer += describe_ties([entry.name for entry in tied])
             others = others[len(tied) :]
         if others:
-            answer += f"; {describe_second(others[0])}"
+            answer += f"; {describe_second(others[0], self.replicates)}"
         return f"{answer}."
 
     def format_median(self, entry: LeaderboardEntry) -> str:
@@ -180,8 +183,8 @@ class Comparison:
         if not ends:
             return ""
         if entry.finished <= MOST_SHOWN_SEEDS:
-            return f"{entry.finished} seeds: {ends}"
-        return f"half of {entry.finished} seeds: {ends}"
+            return f"{self.replicates.count(entry.finished)}: {ends}"
+        return f"half of {self.replicates.count(entry.finished)}: {ends}"
 
 
 def describe_ties(names: Sequence[str]) -> str:
@@ -192,10 +195,10 @@ def describe_ties(names: Sequence[str]) -> str:
     return f", and so did {names[0]}{more}"
 
 
-def describe_second(second: LeaderboardEntry) -> str:
+def describe_second(second: LeaderboardEntry, replicates: Replicates) -> str:
     """Return how an entry differs from the first of its problem."""
     if second.equal:
-        return f"{second.name} had the same on every seed"
+        return f"{second.name} had the same on every {replicates.one}"
 
     subject = second.name
     if second.finished < second.fits:
@@ -210,7 +213,7 @@ def describe_second(second: LeaderboardEntry) -> str:
     elif second.distinct:
         verdict = _describe_mean_factor(second)
     elif not np.isnan(second.factor_low):
-        verdict = ", which these seeds cannot tell apart"
+        verdict = f", which these {replicates.many} cannot tell apart"
     return f"{subject} had {bound}{format_rounded(second.factor)} times that{verdict}"
 
 

@@ -70,6 +70,7 @@ def explain_fit_columns(titles: Iterable[str]) -> dict[str, str]:
 
 def explain_leaderboard(comparison: Comparison, titles: Iterable[str]) -> dict[str, str]:
     """Return what each column of the leaderboard means."""
-    measured = {comparison.measured: "at the last step: median over the seeds"}
-    known = {**GROUP_TERMS, **measured, **COLUMN_NOTES}
+    measured = {comparison.measured: f"at the last step: median over {comparison.replicates.many}"}
+    spread = COLUMN_NOTES.get(comparison.spread, COLUMN_NOTES["all seeds"])
+    known = {**GROUP_TERMS, **measured, **COLUMN_NOTES, comparison.spread: spread}
     return {title: known[title] for title in titles}

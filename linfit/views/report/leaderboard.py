@@ -29,12 +29,12 @@ class LeaderboardCells:
 COLUMN_NOTES = {
     "rank": "equal entries share a rank",
     "finished": "fits that neither diverged nor failed",
-    "all seeds": "lowest and highest over the seeds",
-    "middle half": "lower and upper quartile over the seeds",
+    "all seeds": "lowest and highest over the fits of a setting",
+    "middle half": "lower and upper quartile over the fits of a setting",
     "reached": "fits that reached the tolerance and ended within it",
     "steps": "median number of updates to the tolerance",
     "× first": "the median as a multiple of the first one's",
-    "mean × first, 95%": "interval of the geometric mean of the ratio, seed by seed; "
+    "mean × first, 95%": "interval of the geometric mean of the ratio, in pairs of fits; "
     f"{SIMULTANEOUS}; wide: its ends are more than a factor of a million apart",
     "told apart": "the difference to the first is larger than chance and rounding explain",
     "rounding decides": "from the step at which a fit and its copies, which differ from it by "

@@ -17,7 +17,7 @@ from linfit.views.results import Results, load
 from linfit.views.terminal.tables import escape_markup, format_table, open_console
 
 #: Columns in the order in which a narrow terminal loses them; the last are the interval and the
-#: verdict on the first entry, and the spread over seeds, which keep a comparison honest.
+#: verdict on the first entry, and then the spread of fits, which keep a comparison honest.
 EXPENDABLE_COLUMNS = (
     "rounding decides",
     "reached",
@@ -26,8 +26,6 @@ EXPENDABLE_COLUMNS = (
     "finished",
     "mean × first, 95%",
     "told apart",
-    "all seeds",
-    "middle half",
 )
 NUMERIC_COLUMNS = ("rank", "finished", *MEASURES.values(), "reached", "steps", "× first")
 #: Errors that tables raise whose content linfit never writes.
@@ -101,4 +99,4 @@ def format_terminal_leaderboard(comparison: Comparison, most: int | None = None)
     columns = dict(zip(board.titles, map(list, zip(*rows, strict=True)), strict=True))
     more = len(board.rows) - len(rows)
     caption = f"{more} more: linfit report prints all" if more else ""
-    return format_table(columns, NUMERIC_COLUMNS, EXPENDABLE_COLUMNS, caption)
+    return format_table(columns, NUMERIC_COLUMNS, (*EXPENDABLE_COLUMNS, comparison.spread), caption)

@@ -66,7 +66,7 @@ def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
     lost = describe_lost_fits(swept, places)
     note = join_notes(
         describe_chosen_settings(comparison, methods),
-        _describe_band(numbers),
+        _describe_band(numbers, comparison.replicates.many),
         describe_drawn_methods(comparison, methods),
         describe_drawn_problem(comparison),
         f"{lost}: those that failed have no curve" if "failed" in lost else lost,
@@ -76,15 +76,15 @@ def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
     return Chart("curves", "Excess loss", *axes, merge_equal_series(series), note=note)
 
 
-def _describe_band(numbers: Sequence[int]) -> str:
+def _describe_band(numbers: Sequence[int], seeds: str) -> str:
     """Return how lines of these numbers of curves, one for each seed, are read."""
     several = [number for number in numbers if number > 1]
     if not several:
         return ""
     if max(several) <= MOST_SHOWN_SEEDS:
-        return "line: median over seeds; band: all seeds"
-    few = f" (all seeds of up to {MOST_SHOWN_SEEDS})" if min(several) <= MOST_SHOWN_SEEDS else ""
-    return f"line: median over seeds; band: quartiles{few}"
+        return f"line: median over {seeds}; band: all {seeds}"
+    few = f" (all {seeds} of up to {MOST_SHOWN_SEEDS})" if min(several) <= MOST_SHOWN_SEEDS else ""
+    return f"line: median over {seeds}; band: quartiles{few}"
 
 
 def _collect_curves(

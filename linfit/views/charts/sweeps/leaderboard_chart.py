@@ -87,8 +87,8 @@ def plot_leaderboard(swept: SweepData, comparison: Comparison) -> Chart | LeftOu
         series,
         marks,
         note=join_notes(
-            *_describe_rows(drawn),
-            _describe_seeds(chosen, reported),
+            *_describe_rows(drawn, comparison.replicates.many),
+            _describe_seeds(chosen, reported, comparison.replicates.many),
             describe_chosen_settings(comparison, [entry.method for entry in ranking]),
             f"the best {len(drawn)} of {len(rows)}" if len(drawn) < len(rows) else "",
             "" if comparison.across else ranking[0].problem,
@@ -154,15 +154,15 @@ def _choose_ends(series: Sequence[Series], floor: float | None) -> tuple[float, 
     return float(10 ** (logs.min() - margin)), float(10 ** (logs.max() + margin))
 
 
-def _describe_rows(rows: Sequence[LeaderboardRow]) -> list[str]:
+def _describe_rows(rows: Sequence[LeaderboardRow], seeds: str) -> list[str]:
     """Return how to read the rows that are drawn."""
     most = max(row.first.finished for row in rows)
     if most == 1 and max(row.first.fits for row in rows) == 1:
         return ["each row is one fit"]
     several = [row.first.finished for row in rows if row.first.finished > 1]
-    notes = ["mark: median over seeds"]
+    notes = [f"mark: median over {seeds}"]
     if any(number <= MOST_SHOWN_SEEDS for number in several):
-        notes.append("points: seeds")
+        notes.append(f"points: {seeds}")
     if any(number > MOST_SHOWN_SEEDS for number in several):
         notes.append("bar: quartiles")
     if any(row.first.finished < row.first.fits for row in rows):
@@ -170,8 +170,8 @@ def _describe_rows(rows: Sequence[LeaderboardRow]) -> list[str]:
     return notes
 
 
-def _describe_seeds(chosen: set[int], reported: set[int]) -> str:
+def _describe_seeds(chosen: set[int], reported: set[int], seeds: str) -> str:
     """Return on how many seeds settings are reported, where they were chosen on others."""
     if chosen == reported:
         return ""
-    return f"chosen on {len(chosen)} seeds, reported on {len(reported)} others"
+    return f"chosen on {len(chosen)} {seeds}, reported on {len(reported)} others"

@@ -75,7 +75,8 @@ def plot_profile(swept: SweepData, comparison: Comparison) -> Chart | None:
         )
     series.sort(key=lambda line: -float(line.y.sum()))
 
-    pairs = f"{len(table)} pairs of seed and problem" if len(table) > 1 else "one seed and problem"
+    one = f"{comparison.replicates.one} and problem"
+    pairs = f"{len(table)} pairs of {one}" if len(table) > 1 else f"one {one}"
     note = join_notes(
         f"share of {pairs}",
         describe_chosen_settings(comparison, methods),
@@ -129,7 +130,7 @@ def plot_paths(swept: SweepData, comparison: Comparison) -> Chart | None:
     except (LinfitError, ValueError, OSError):
         return None
     note = join_notes(
-        f"first seed of {len(shared)}" if len(shared) > 1 else "",
+        f"first {comparison.replicates.one} of {len(shared)}" if len(shared) > 1 else "",
         describe_chosen_settings(comparison, methods),
         describe_drawn_methods(comparison, methods),
         describe_drawn_problem(comparison),
