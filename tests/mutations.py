@@ -265,9 +265,9 @@ MUTATIONS = (
     ),
     # config
     Mutation(
-        "config.py",
-        '== "validation_loss" and not §:',
-        '== "validation_loss" and § is None:',
+        "problem/objectives.py",
+        ".startswith(HELD_OUT_PREFIX) and not §:",
+        ".startswith(HELD_OUT_PREFIX) and § is None:",
         "test_config.py",
     ),
     # sweeps: compose
