@@ -59,7 +59,7 @@ SWEEPS: list[tuple[int, str]] = [
     (3, "-m seed=range(0,3) dtype='float64' name='my\\ own'"),
     (2, "-m ~stop.divergence +stop.divergence=30 seed=1,2"),
     (2, "-m optimizer=sgd,rmsprop optimizer.momentum=0.5"),
-    (3, "-m optimizer=glob(ad*) seed=1"),
+    (5, "-m optimizer=glob(ad*) seed=1"),
     (2, "-m optimizer=fast,adam"),
     (4, "-m optimizer.lr=interval(0.01,0.1) seed=shuffle(range(0,9)) hydra.sweeper.sample=4"),
     (3, "-m seed=0,1,2 optimizer.lr=0.1,0.2 hydra.sweeper.filter='seed*0.1<optimizer.lr-0.05'"),
