@@ -325,6 +325,15 @@ def test_data_that_are_many_are_read_from_their_file(tmp_path: Path) -> None:
     assert "csv.DictReader" in source
 
 
+def test_truth_values_of_a_large_csv_file_are_read_by_the_program(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    numbers = np.random.default_rng(4).standard_normal((540, 2)).round(3).tolist()
+    rows = [f"{x},{'True' if x > y else ' false'},{y}" for x, y in numbers]
+    file.write_text("\n".join(["x,larger,y", *rows]) + "\n")
+    given = {"name": "csv", "path": str(file), "features": ["x", "larger"], "target": "y"}
+    assert "words.get" in same(short(dataset=given, loss="mse"))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "parts",

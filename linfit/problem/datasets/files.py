@@ -22,10 +22,11 @@ from linfit.problem.datasets.readers.tables import (
     RowBlock,
     find_csv_text,
     find_parquet_text,
+    has_truth_values,
     read_csv_rows,
     read_parquet_rows,
 )
-from linfit.problem.datasets.readers.text_codes import TextCodes
+from linfit.problem.datasets.readers.text_codes import TRUTH_VALUES, TextCodes
 from linfit.problem.datasets.tabular_file import TabularFile
 from linfit.script_fragments import Lines, ScriptScope
 
@@ -91,6 +92,10 @@ class CSV(TabularFile):
             f"    rows = list(csv.DictReader(lines{separator}))",
         )
         cell = "row[name]" if self.decimal == "." else f'row[name].replace({self.decimal!r}, ".")'
+        names = (*self.features, *self.target)
+        if has_truth_values(self.readable_file, names, self.path, self.format):
+            before = (f"words = {TRUTH_VALUES!r}", *before)
+            cell = f"words.get(row[name].strip().lower(), {cell})"
         opening = f"np.array([[float({cell}) for name in ("
         return self._write_reading(before, opening, repr, ",)] for row in rows])")
 
