@@ -87,23 +87,25 @@ class CSV(TabularFile):
                 "leave out dataset.missing"
             )
         separator = "" if self.separator == "," else f", delimiter={self.format.separator!r}"
-        before = (
-            f"with {self._write_opening()} as lines:",
+        names = (*self.features, *self.target)
+        with open_regular(self.readable_file) as opened:
+            is_zipped = is_gzip(opened)
+            has_truths = has_truth_values(opened, names, self.path, self.format)
+        cell = "row[name]" if self.decimal == "." else f'row[name].replace({self.decimal!r}, ".")'
+        before: Lines = (
+            f"with {self._write_opening(is_zipped)} as lines:",
             f"    rows = list(csv.DictReader(lines{separator}))",
         )
-        cell = "row[name]" if self.decimal == "." else f'row[name].replace({self.decimal!r}, ".")'
-        names = (*self.features, *self.target)
-        if has_truth_values(self.readable_file, names, self.path, self.format):
+        if has_truths:
             before = (f"words = {TRUTH_VALUES!r}", *before)
             cell = f"words.get(row[name].strip().lower(), {cell})"
         opening = f"np.array([[float({cell}) for name in ("
         return self._write_reading(before, opening, repr, ",)] for row in rows])")
 
-    def _write_opening(self) -> str:
+    def _write_opening(self, is_zipped: bool) -> str:
         """Return the expression that opens the file as text."""
         encoding = "utf-8-sig" if self.encoding == UTF_8 else self.encoding
-        with open_regular(self.readable_file) as opened:
-            opener = f'gzip.open({self.path!r}, "rt"' if is_gzip(opened) else f"open({self.path!r}"
+        opener = f'gzip.open({self.path!r}, "rt"' if is_zipped else f"open({self.path!r}"
         return f'{opener}, newline="", encoding="{encoding}")'
 
 

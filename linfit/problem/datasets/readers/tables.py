@@ -149,10 +149,9 @@ def find_csv_text(
         return tuple(table.texts.indices)
 
 
-def has_truth_values(file: Path, columns: Sequence[str], path: str, form: CSVFormat) -> bool:
-    """Return True if a column holds truth values, as their first cells say."""
-    with open_regular(file) as opened:
-        return bool(_open_table(opened, columns, path, form, TextCodes(columns)).truths)
+def has_truth_values(opened: BinaryIO, columns: Sequence[str], path: str, form: CSVFormat) -> bool:
+    """Return True if a column of an open file holds truth values, as first cells say."""
+    return bool(_open_table(opened, columns, path, form, TextCodes(columns)).truths)
 
 
 def _open_table(
