@@ -32,7 +32,9 @@ from tests.helpers import (
     LOSSES,
     MODELS,
     OPTIMIZERS,
+    OTHER_LOSSES,
     TABLES,
+    LossRow,
     OptimizerRow,
     Row,
     beside,
@@ -168,6 +170,17 @@ def test_every_combination_is_written_in_its_own_shape(
     assert ("no_grad" in source) == (
         not of_torch and optimizer.descends and gradient.name == "autograd"
     )
+
+
+@pytest.mark.parametrize("loss", OTHER_LOSSES, ids=label)
+def test_lines_of_a_loss_leave_the_optimizers_names_alone(loss: LossRow) -> None:
+    """A name that both assign would be the loss's in the next step's update."""
+    parts = beside("loss", loss.plain)
+    for row in PROGRAMMED:
+        if row.knowing:
+            continue
+        optimizer = {"lr": 0.1, **row.plain}
+        same(short(steps=EVERY, loss=loss.plain, optimizer=optimizer, **parts))
 
 
 def test_every_combination_is_short() -> None:

@@ -58,9 +58,14 @@ class Logistic(Loss):
         return logistic_divergence(eta, delta)
 
     def script_lines(self) -> LossLines:
-        before = ("sign = 1 - y - y", "z = sign * eta", "small = (-z.abs()).exp()")
-        value = "(small.log1p() + torch.add(z, z.abs() - z, alpha=0.5)).mean()"
-        slope = "sign * torch.where(z >= 0, 1, small) / (1 + small) / eta.numel()"
+        before = (
+            "sign = 1 - y - y",
+            "signed = sign * eta",
+            "size = signed.abs()",
+            "small = (-size).exp()",
+        )
+        value = "(small.log1p() + torch.add(signed, size - signed, alpha=0.5)).mean()"
+        slope = "sign * torch.where(signed >= 0, 1, small) / (1 + small) / eta.numel()"
         return LossLines(value, slope, before, "eta")
 
 
@@ -107,11 +112,11 @@ class CrossEntropy(Loss):
         before = (
             "above = eta - eta.amax(1, keepdim=True)",
             "shares = above.exp()",
-            "total = shares.sum(1, keepdim=True)",
+            "partition = shares.sum(1, keepdim=True)",
         )
-        value = "(total.log() - (y * above).sum(1, keepdim=True)).mean()"
+        value = "(partition.log() - (y * above).sum(1, keepdim=True)).mean()"
         others = "((1 - y) * shares).sum(1, keepdim=True)"
-        slope = f"torch.where(y > 0, -{others}, shares) / total / len(eta)"
+        slope = f"torch.where(y > 0, -{others}, shares) / partition / len(eta)"
         return LossLines(value, slope, before, "eta")
 
 

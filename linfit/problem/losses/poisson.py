@@ -41,5 +41,5 @@ class Poisson(Loss):
         return poisson_divergence(eta, delta)
 
     def script_lines(self) -> LossLines:
-        mean = "mean = eta.exp()"
-        return LossLines("(mean - y * eta).mean()", "(mean - y) / eta.numel()", (mean,), "eta")
+        before = ("rates = eta.exp()",)
+        return LossLines("(rates - y * eta).mean()", "(rates - y) / eta.numel()", before, "eta")
