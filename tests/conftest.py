@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,27 @@ def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if "pictures" not in request.keywords:
         monkeypatch.setattr("linfit.publication.compare_sweep", lambda result: None)
         monkeypatch.setattr("linfit.publication.publish_artifacts", _publish_nothing)
+
+
+def _drop_streams() -> None:
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, logging.StreamHandler)]:
+        if not isinstance(handler.stream, StringIO):
+            root.removeHandler(handler)
+            handler.close()
+    root.setLevel(logging.WARNING)
+
+
+@pytest.fixture(autouse=True)
+def _unlogged() -> Iterator[None]:
+    """Remove the handlers that Hydra leaves in this process, before a test and after it.
+
+    Each writes to the captured stream of the test that made it: once that is closed, logging prints
+    a traceback for every message instead.
+    """
+    _drop_streams()
+    yield
+    _drop_streams()
 
 
 @pytest.fixture
