@@ -39,7 +39,7 @@ class Series:
     Its number in the chart gives its colour, dashes and marker, unless `style` does. Start and end
     of a path are marked. An interval lies across: from `low` to `high` at the height `y`, with a
     mark at `x`; bars reach from 0 to `x`. Threads are thin lines, one after another, with NaN
-    between them.
+    between them. Whiskers are points, each on an upright line from `low` to `high`.
     """
 
     label: str
@@ -58,6 +58,8 @@ class Series:
         "interval",
         "bars",
         "threads",
+        "whiskers",
+        "texts",
     ] = "line"
     style: int | None = None
     color: str | None = None
@@ -66,6 +68,8 @@ class Series:
     """True if each point is marked: between two of them nothing was recorded."""
     leaves_picture: bool = False
     """True if a path goes on outside the picture: it has no end to be marked."""
+    texts: tuple[str, ...] = ()
+    """Drawn in place of points by the kind `texts`."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,32 @@ class Surface:
 
 
 @dataclass(frozen=True)
+class ClassRegions:
+    """Probabilities and predictors `[len(y), len(x), k]` of k classes on a grid.
+
+    Each place has the colour of its likeliest class, the darker the likelier it is. Lines are where
+    the two largest predictors are equal.
+    """
+
+    x: Array
+    y: Array
+    shares: Array
+    eta: Array
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CountTable:
+    """Numbers of samples `[k, k]`, a row for each true class and a column for each predicted one.
+
+    Row 0 is on top. A cell is the darker the larger its share of its row.
+    """
+
+    counts: NDArray[np.intp]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Chart:
     """A picture: `name` is its file's, `note` is small print on how to read it.
 
@@ -119,13 +149,17 @@ class Chart:
     surface: Surface | None = None
     note: str = ""
     strip: Sequence[Series] = ()
+    regions: ClassRegions | None = None
+    table: CountTable | None = None
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A picture that a user may expect and that is not made, with the reason."""
+    """A picture that is not made, with the reason."""
 
     reason: str
+    is_missed: bool = True
+    """True if a user may expect it, so that a line says why it is left out."""
 
 
 def join_notes(*parts: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from textwrap import wrap
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -149,8 +150,10 @@ def format_power(value: float, digits: int = 3) -> str:
 def shorten_label(label: str, letters: int, most: int) -> str:
     """Return a label in up to `most` lines, with its middle left out if it is too long.
 
-    What tells labels apart is often their end.
+    What tells labels apart is often their end. Wide letters, such as Chinese ones, count twice.
     """
+    if label:
+        letters = max(4, letters * len(label) // _count_columns(label))
     room = letters * most - most
     if len(label) > room and "\n" not in label:
         label = f"{label[: room // 2]} … {label[-(room // 2) + 3 :]}"
@@ -158,6 +161,10 @@ def shorten_label(label: str, letters: int, most: int) -> str:
     for part in label.split("\n"):
         lines += wrap(part, letters) or [""]
     return "\n".join(lines)
+
+
+def _count_columns(label: str) -> int:
+    return len(label) + sum(east_asian_width(letter) in "WF" for letter in label)
 
 
 def _is_power(value: float) -> bool:

@@ -72,7 +72,7 @@ def collect_charts(makers: Mapping[str, Callable[..., Any]], *arguments: Any) ->
     charts = []
     for name, maker in makers.items():
         made = try_to_make(f"the picture {name}", maker, *arguments)
-        if isinstance(made, LeftOut):
+        if isinstance(made, LeftOut) and made.is_missed:
             print_to_stderr(f"linfit: no picture {name}: {made.reason}")
         elif isinstance(made, Chart):
             charts.append(made)

@@ -69,6 +69,8 @@ def _texts(chart: Chart) -> Iterable[str]:
         yield from (axis.label, *axis.names)
     yield from (series.label for series in (*chart.series, *chart.strip))
     yield from (mark.label for mark in chart.marks)
+    for shown in (chart.regions, chart.table):
+        yield from () if shown is None else shown.names
 
 
 def _say_missing(letters: set[str]) -> None:

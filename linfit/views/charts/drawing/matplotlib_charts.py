@@ -28,6 +28,7 @@ from linfit.views.charts.chart import Chart
 from linfit.views.charts.drawing.fonts import FIRST_FONT, choose_fonts
 from linfit.views.charts.drawing.looks import NOTE_COLOR
 from linfit.views.charts.drawing.matplotlib_axes import add_frames, draw_strip, set_up_axis
+from linfit.views.charts.drawing.matplotlib_classes import draw_regions, draw_table, name_table
 from linfit.views.charts.drawing.matplotlib_series import draw_mark, draw_series
 from linfit.views.charts.drawing.notebook_figure import NotebookFigure
 from linfit.views.charts.surfaces import draw_surface
@@ -112,6 +113,10 @@ def draw_chart(chart: Chart) -> Figure:
     axes, strip = add_frames(figure, chart)
     if chart.surface is not None:
         draw_surface(figure, axes, chart.surface)
+    if chart.regions is not None:
+        draw_regions(axes, chart.regions)
+    if chart.table is not None:
+        draw_table(axes, chart.table)
 
     alpha = 0.2 if len(chart.series) < 4 else 0.1
     for number, series in enumerate(chart.series):
@@ -126,8 +131,11 @@ def draw_chart(chart: Chart) -> Figure:
     if strip is not None:
         draw_strip(strip, chart)
 
-    set_up_axis(axes, chart.x, "x")
-    set_up_axis(axes, chart.y, "y")
+    if chart.table is None:
+        set_up_axis(axes, chart.x, "x")
+        set_up_axis(axes, chart.y, "y")
+    else:
+        name_table(axes, chart)
     if chart.note:
         note = "\n".join(wrap(chart.note, NOTE_WIDTH))
         figure.supxlabel(

@@ -25,10 +25,18 @@ def draw_series(axes: Axes, series: Series, number: int, alpha: float) -> None:
     if series.kind == "interval":
         _interval(axes, series, color, marker)
         return
+    if series.kind == "texts":
+        for x, y, text in zip(series.x, series.y, series.texts, strict=True):
+            axes.text(x, y, text, ha="center", va="center", fontsize=9.5, color=INK)
+        return
     if series.kind == "bars":
         axes.barh(series.y, series.x, height=0.6, color=color, label=series.label or "_")
         return
-    _band(axes, series, color, alpha)
+    if series.kind == "whiskers":
+        assert series.low is not None and series.high is not None
+        axes.vlines(series.x, series.low, series.high, color=color, linewidth=2, alpha=0.5)
+    else:
+        _band(axes, series, color, alpha)
     axes.plot(
         series.x,
         series.y,
@@ -98,7 +106,7 @@ def _line_look(series: Series, number: int) -> dict[str, Any]:
     common = {"color": color, "linewidth": width, "linestyle": dashes}
     if series.kind == "line":
         return {**common, "markeredgecolor": "white", **_markers(series, number, marker)}
-    if series.kind in ("points", "hollow"):
+    if series.kind in ("points", "hollow", "whiskers"):
         return {**common, "linestyle": "", **_point_look(series, marker)}
     if series.kind == "path":
         return {

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from linfit.views.charts.chart import Chart, ChartAxis, arrange_strip
+from linfit.views.charts.chart import Chart, ChartAxis, CountTable, arrange_strip
+from linfit.views.charts.drawing.plotly_classes import (
+    convert_regions,
+    convert_table,
+    name_table_axis,
+)
 from linfit.views.charts.drawing.plotly_series import (
     convert_mark,
     convert_series,
@@ -37,6 +42,10 @@ def convert_to_plotly(chart: Chart) -> dict[str, Any]:
     Text is escaped: Plotly reads tags in it.
     """
     traces = [] if chart.surface is None else convert_surface(chart, chart.surface)
+    if chart.regions is not None:
+        traces += convert_regions(chart.regions)
+    if chart.table is not None:
+        traces.append(convert_table(chart.table))
     for number, series in enumerate(chart.series):
         traces += convert_series(series, number if series.style is None else series.style)
     traces += [convert_mark(mark) for mark in chart.marks]
@@ -74,6 +83,8 @@ def convert_to_plotly(chart: Chart) -> dict[str, Any]:
             "range": [0, 1],
             "visible": False,
         }
+    if chart.table is not None:
+        _table_axes(chart.table, layout)
     if chart.strip:
         names = {
             "tickvals": list(labels.values()),
@@ -87,6 +98,13 @@ def convert_to_plotly(chart: Chart) -> dict[str, Any]:
 
 def _has_cells(chart: Chart) -> bool:
     return chart.surface is not None and chart.surface.kind == "cells"
+
+
+def _table_axes(table: CountTable, layout: dict[str, Any]) -> None:
+    """Have the names of the classes on both axes, the first row on top."""
+    for name in ("xaxis", "yaxis"):
+        layout[name] |= name_table_axis(table)
+    layout["yaxis"]["autorange"] = "reversed"
 
 
 def _axis(chart: Chart, axis: ChartAxis, drawn: Sequence[ArrayLike]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ PLOTLY_MODES = {
     "predicted": "lines",
     "threads": "lines",
     "interval": "markers",
+    "whiskers": "markers",
+    "texts": "text",
 }
 #: The axis of the strip above.
 STRIP_AXIS = "y2"
@@ -59,6 +61,7 @@ def convert_series(series: Series, number: int) -> list[dict[str, Any]]:
         },
         "marker": {"color": color, "symbol": symbol, "size": 6},
         "showlegend": bool(series.label),
+        **({"text": [escape_tags(text) for text in series.texts]} if series.texts else {}),
     }
     if series.kind == "path":
         return [_path(main, series), *_ends(series, number, group)]
@@ -75,7 +78,8 @@ def convert_series(series: Series, number: int) -> list[dict[str, Any]]:
         return [main]
     if series.kind == "interval":
         return [main | {"error_x": _reach(series.x, series.low, series.high, color, 4)}]
-    if np.isfinite(series.y).sum() == 1:  # a band of one point has no width
+    is_point = np.isfinite(series.y).sum() == 1  # a band of one point has no width
+    if is_point or series.kind == "whiskers":
         return [main | {"error_y": _reach(series.y, series.low, series.high, color, 2)}]
     return [*_band(common, series.low, series.high, color), main]
 

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.engine.fit import Fit, Status
+from linfit.problem.losses import Quantile
 from linfit.problem.types import Array
 from linfit.views.charts.chart import Chart, ChartAxis, LeftOut, Series, join_notes
 from linfit.views.charts.drawing.looks import INK
+from linfit.views.charts.fits.class_predictions import name_classes, predicts_classes
 from linfit.views.charts.fits.fit_titles import title_fit
 from linfit.views.charts.fits.raw_data import RawData, load_raw_data
 
@@ -68,6 +70,8 @@ def plot_data(fit: Fit) -> Chart | LeftOut:
             known[label] = own
     column = data.find_column()
     if column is None and data.inputs is None:
+        if predicts_classes(fit.config.loss.target_kind):
+            return LeftOut("its classes are shown by other pictures", is_missed=False)
         return _plot_predictions(fit, data, known, targets)
     return _plot_curve(fit, data, known, targets, column)
 
@@ -107,7 +111,7 @@ def _plot_curve(
             label = targets.name(target, "held out")
             series.append(Series(label, *points, kind="hollow", style=target, color=color))
 
-    curves = {label: data.predict(columns, own) for label, own in weights.items()}
+    curves = {label: data.predict_mean(columns, own) for label, own in weights.items()}
     for target in range(len(targets.names)):
         for place, (label, curve) in enumerate(curves.items()):
             style = place if len(targets.names) == 1 else target
@@ -116,8 +120,9 @@ def _plot_curve(
 
     limits = _limit_to(fit, data.train.y[:, : len(targets.names)], margin=0.15)
     note = join_notes(
-        _describe_shown(len(shown), len(x)),
+        describe_shown(len(shown), len(x)),
         targets.note,
+        _describe_mean(fit),
         _describe_unseen(curves.get("fit"), limits),
     )
     axes = (ChartAxis(name), ChartAxis(targets.label, limits=limits))
@@ -140,7 +145,7 @@ def _plot_predictions(
         for held, part, rows in parts:
             if held and label != "fit":
                 continue
-            predicted = data.predict(part.X[rows], own)
+            predicted = data.predict_mean(part.X[rows], own)
             found.setdefault(label, predicted)
             kind = "hollow" if held else "points"
             style = place if len(targets.names) == 1 else None
@@ -150,7 +155,7 @@ def _plot_predictions(
     line = np.array([y.min(), y.max()])
     limits = _limit_to(fit, y, margin=0.3)
     note = join_notes(
-        _describe_shown(len(shown), len(data.train.y)),
+        describe_shown(len(shown), len(data.train.y)),
         targets.note,
         _describe_unseen(found.get("fit"), limits),
     )
@@ -197,8 +202,27 @@ def _limit_to(fit: Fit, y: Array, margin: float) -> tuple[float, float] | None:
     return low - wide, high + wide
 
 
-def _describe_shown(shown: int, samples: int) -> str:
+def describe_shown(shown: int, samples: int) -> str:
     return f"{shown} of {samples} samples, evenly" if shown < samples else ""
+
+
+def _describe_mean(fit: Fit) -> str:
+    """Return what the curves of a loss are that do not meet the targets themselves."""
+    kind = fit.config.loss.target_kind
+    assert fit.problem is not None
+    if kind == "count":
+        return "curves: the mean count"
+    if kind == "classes":
+        return "curves: the probability of the class"
+    if kind == "binary":
+        low, high = name_classes(fit.problem, kind)
+        return f"curves: the probability of class {high}; 1 is class {high}, 0 class {low}"
+    if kind == "sign":
+        low, high = name_classes(fit.problem, kind)
+        return f"1 is class {high}, −1 class {low}; a curve above 0 predicts class {high}"
+    if isinstance(fit.config.loss, Quantile):
+        return f"curves: the quantile {fit.config.loss.quantile:g}"
+    return ""
 
 
 def _describe_unseen(curve: Array | None, limits: Sequence[float] | None) -> str:

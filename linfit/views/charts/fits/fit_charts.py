@@ -21,6 +21,8 @@ from linfit.views.charts.chart import (
     mask_nonpositive,
     move_step_zero,
 )
+from linfit.views.charts.fits.boundary_chart import plot_boundary
+from linfit.views.charts.fits.class_charts import plot_calibration, plot_confusion
 from linfit.views.charts.fits.data_chart import plot_data
 from linfit.views.charts.fits.fit_titles import title_fit
 from linfit.views.charts.fits.predicted_curve import predict_excess
@@ -138,4 +140,7 @@ FIT_CHARTS: dict[str, Callable[[Fit], Chart | LeftOut]] = {
     "data_chart": plot_data,
     "loss_chart": plot_loss,
     "descent_chart": plot_descent,
+    "boundary_chart": plot_boundary,
+    "calibration_chart": plot_calibration,
+    "confusion_chart": plot_confusion,
 }

@@ -19,7 +19,9 @@ def title_fit(what: str, fit: Fit) -> str:
 
 
 def _name_data(fit: Fit) -> str:
-    """Return the name of a fit's dataset: its file's if it is one."""
-    dataset = fit.config.dataset
-    files = dataset.list_files()
-    return PurePath(files[0]).name if files else dataset.name
+    """Return the name of a fit's dataset: its file's if it is one, or that of a bundled set."""
+    files = fit.config.dataset.list_files()
+    if files:
+        return PurePath(files[0]).name
+    assert fit.problem is not None
+    return fit.problem.source.rpartition(":")[2].partition("/")[0]

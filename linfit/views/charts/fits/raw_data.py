@@ -13,8 +13,10 @@ from linfit.engine.fit import Fit
 from linfit.problem.datasets.prepare import split_samples
 from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import FeatureMap
+from linfit.problem.losses.base import TargetKind
 from linfit.problem.problem import Problem
 from linfit.problem.types import Array
+from linfit.views.charts.fits.class_predictions import compute_logistic, share_classes
 
 #: The most samples that are read again for a picture.
 MOST_READ_AGAIN = 200_000
@@ -31,12 +33,23 @@ class RawData:
     expansion: FeatureMap | None
     inputs: tuple[Array, Array] | None
     """x of the fitted and of the held-out samples, of which all columns are functions."""
+    kind: TargetKind = "number"
 
     def predict(self, columns: Array, weights: Array) -> Array:
         """Return the predictions `[n, q]` of weights `[p, q]`."""
         features = columns if self.expansion is None else self.expansion(columns)
         with np.errstate(over="ignore", invalid="ignore"):  # of a diverged fit
             return np.asarray(features @ weights)
+
+    def predict_mean(self, columns: Array, weights: Array) -> Array:
+        """Return the mean of the targets `[n, q]`: of classes probabilities, of counts exp(η)."""
+        eta = self.predict(columns, weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.kind == "binary":
+                return compute_logistic(eta)
+            if self.kind == "classes":
+                return share_classes(self.kind, eta)
+            return np.exp(eta) if self.kind == "count" else eta
 
     def stack_columns(self) -> Array:
         """Return the columns of the fitted samples, then those of the held-out ones."""
@@ -45,10 +58,14 @@ class RawData:
 
     def find_column(self) -> int | None:
         """Return the only column that varies, None if several do."""
-        vary = np.flatnonzero(np.ptp(self.train.X, axis=0) > 0)
         if self.train.X.shape[1] == 1:
             return 0
-        return int(vary[0]) if len(vary) == 1 else None
+        vary = self.list_varying_columns()
+        return vary[0] if len(vary) == 1 else None
+
+    def list_varying_columns(self) -> list[int]:
+        """Return the columns that have several values in the fitted samples."""
+        return np.flatnonzero(np.ptp(self.train.X, axis=0) > 0).tolist()
 
     def spread_column(self, column: int) -> Array:
         """Return columns `[k, c]` of evenly spaced values of one, the others as they are."""
@@ -67,18 +84,17 @@ def load_raw_data(fit: Fit) -> RawData | str:
     problem = fit.problem
     assert problem is not None
     n = problem.shape[0]
-    if problem.levels:
+    if any(name in problem.levels for name in problem.columns):
         return "some of its columns are text, and a picture of the data shows numbers"
+    kind = config.loss.target_kind
     is_changed = problem.expansion is not None or config.dataset.is_weighted()
     if not is_changed and problem.samples is None:
-        return RawData(problem, problem.validation, None, _split_inputs(fit))
+        return RawData(problem, problem.validation, None, _split_inputs(fit), kind)
     if n > MOST_READ_AGAIN:
         return f"its {n} samples would have to be read again: up to {MOST_READ_AGAIN} are"
-    train, held_out = split_samples(
-        config.dataset, config.split, config.seed, config.loss.target_kind
-    )
-    samples = encode_targets(replace(train, validation=held_out), config.loss.target_kind)
-    return RawData(samples, samples.validation, problem.expansion, _split_inputs(fit))
+    train, held_out = split_samples(config.dataset, config.split, config.seed, kind)
+    samples = encode_targets(replace(train, validation=held_out), kind)
+    return RawData(samples, samples.validation, problem.expansion, _split_inputs(fit), kind)
 
 
 def _split_inputs(fit: Fit) -> tuple[Array, Array] | None:

@@ -75,7 +75,7 @@ def name_key_chart(key: str) -> str:
 def plot_over_key(swept: SweepData, comparison: Comparison, key: str) -> Chart | None:
     """Return the final loss over a swept number: median and range over all else."""
     exact = list_numbers(swept, key)
-    places, of_problem = _select_places(swept, comparison, key)
+    places, of_problem = select_places(swept, comparison, key)
     looks, fits = select_methods(swept, comparison, places[np.isfinite(exact[places])])
     if not fits:
         return None
@@ -104,7 +104,7 @@ def plot_over_key(swept: SweepData, comparison: Comparison, key: str) -> Chart |
     chart = Chart(
         name_key_chart(key),
         f"{drawn.capitalize()} over {key}",
-        _choose_axis(key, exact[shown]),
+        choose_key_axis(key, exact[shown]),
         ChartAxis(f"final {losses[0].label}" if len(losses) == 1 else "final loss", "log"),
         series,
         note=join_notes(reading, "pale: training loss" if len(losses) > 1 else ""),
@@ -113,7 +113,7 @@ def plot_over_key(swept: SweepData, comparison: Comparison, key: str) -> Chart |
     return frame_lines(chart, swept, comparison, looks, fits, numbers, of_problem, is_excess)
 
 
-def _select_places(
+def select_places(
     swept: SweepData, comparison: Comparison, key: str
 ) -> tuple[NDArray[np.intp], str]:
     """Return the indices of the fits that differ in this key, but not in the problem's others.
@@ -174,7 +174,7 @@ def _draw_second(line: Series) -> Series:
     return replace(line, low=None, high=None, kind=kind, color=color)
 
 
-def _choose_axis(key: str, numbers: Array) -> ChartAxis:
+def choose_key_axis(key: str, numbers: Array) -> ChartAxis:
     """Return the axis of a key: logarithmic where its values span decades."""
     found = np.unique(numbers[np.isfinite(numbers)])
     ticks = tuple(found.tolist()) if len(found) <= MOST_KEY_TICKS else ()

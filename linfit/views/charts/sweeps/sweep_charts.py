@@ -23,6 +23,7 @@ from linfit.views.charts.chart import (
     join_notes,
     merge_equal_series,
 )
+from linfit.views.charts.sweeps.best_classes import plot_best_calibration, plot_best_confusion
 from linfit.views.charts.sweeps.captions import (
     describe_chosen_settings,
     describe_drawn_methods,
@@ -39,6 +40,12 @@ from linfit.views.charts.sweeps.methods import (
 )
 from linfit.views.charts.sweeps.over_key import list_line_keys, name_key_chart, plot_over_key
 from linfit.views.charts.sweeps.search_charts import plot_importance, plot_parallel, plot_trials
+from linfit.views.charts.sweeps.strength_charts import (
+    plot_strength_choice,
+    plot_strength_path,
+    plot_support,
+)
+from linfit.views.charts.sweeps.strength_fits import STRENGTH_KEY
 from linfit.views.charts.weight_plane import choose_plane, plot_plane
 
 #: A maker of a picture: None where the picture makes no sense, LeftOut where one may miss it.
@@ -148,10 +155,14 @@ def plot_paths(swept: SweepData, comparison: Comparison) -> Chart | None:
 SWEEP_CHARTS: dict[str, SweepChartMaker] = {
     "leaderboard": plot_leaderboard,
     "learning_rate": plot_learning_rate,
+    "strength_path": plot_strength_path,
+    "support": plot_support,
     "curves": plot_curves,
     "profile": plot_profile,
     "paths": plot_paths,
     "heat_map": plot_heat_map,
+    "calibration": plot_best_calibration,
+    "confusion": plot_best_confusion,
     "trials": plot_trials,
     "importance": plot_importance,
     "parallel": plot_parallel,
@@ -169,10 +180,22 @@ def list_sweep_charts(swept: SweepData, comparison: Comparison) -> dict[str, Swe
         makers[name] = maker
         if name == "learning_rate":
             for key in list_line_keys(swept):
-                makers[name_key_chart(key)] = partial(plot_over_key, key=key)
+                makers[name_key_chart(key)] = _choose_key_maker(key)
         if name == "heat_map":
             makers |= _list_heat_maps(swept, comparison)
     return makers
+
+
+def _choose_key_maker(key: str) -> SweepChartMaker:
+    """Return the maker of the picture over a key; a strength has one of its own, if it can."""
+    over_key = partial(plot_over_key, key=key)
+    if key != STRENGTH_KEY:
+        return over_key
+
+    def plot_over_strength(swept: SweepData, comparison: Comparison) -> Chart | None:
+        return plot_strength_choice(swept, comparison) or over_key(swept, comparison)
+
+    return plot_over_strength
 
 
 def _list_heat_maps(swept: SweepData, comparison: Comparison) -> dict[str, SweepChartMaker]:
