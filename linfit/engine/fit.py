@@ -239,8 +239,8 @@ class Fit:
     def plot(self, name: str = "loss") -> Any:
         """Return a picture of the fit as a matplotlib figure, which a notebook shows.
 
-        `name` is loss, data or descent. ConfigError for another name, and where the fit has no such
-        picture.
+        `name` is loss, data or descent, for losses of classes also boundary, calibration or
+        confusion. ConfigError for another name, and where the fit has no such picture.
         """
         return import_module(NOTEBOOK_VIEW).draw_fit(self, name)
 

@@ -40,28 +40,41 @@ def plot_boundary(fit: Fit) -> Chart | LeftOut:
     if isinstance(data, str):
         return LeftOut(data)
     columns = data.list_varying_columns()
+    names = name_classes(problem, kind)
     if len(columns) == 1:
         return LeftOut("its data have one column: the picture of the data shows it", False)
     if len(columns) != 2:
         return LeftOut(f"its data have {len(columns)} columns, and a plane shows two")
-    names = name_classes(problem, kind)
     if len(names) > MOST_MARKED_CLASSES:
         most = MOST_MARKED_CLASSES
         return LeftOut(f"it has {len(names)} classes, and up to {most} are told apart")
+    regions = compute_regions(data, columns, fit.weights.astype(float), names)
+    return NOT_FINITE if regions is None else _draw_plane(fit, data, columns, regions)
 
+
+def compute_regions(
+    data: RawData, columns: list[int], weights: Array, names: tuple[str, ...]
+) -> ClassRegions | None:
+    """Return the probabilities that weights give the classes over the plane of two columns.
+
+    None if one is not finite.
+    """
     x, y = [spread_side(data, column) for column in columns]
     across, up = np.meshgrid(x, y)
     places = np.repeat(data.train.X[:1], across.size, axis=0)
     places[:, columns] = np.stack([across.ravel(), up.ravel()], axis=1)
-    eta = data.predict(places, fit.weights.astype(float))
+    eta = data.predict(places, weights)
     if not np.isfinite(eta).all():
-        return NOT_FINITE
+        return None
     shape = (*across.shape, len(names))
-    shares = share_classes(kind, eta).reshape(shape)
-    predictors = spread_predictors(kind, eta).reshape(shape)
+    shares = share_classes(data.kind, eta).reshape(shape)
+    return ClassRegions(x, y, shares, spread_predictors(data.kind, eta).reshape(shape), names)
+
+
+def _draw_plane(fit: Fit, data: RawData, columns: list[int], regions: ClassRegions) -> Chart:
     shade = "shade: probability of the likeliest class; thick line: two are equally likely"
     note = join_notes(
-        shade if has_probabilities(kind) else "shade: the class that is predicted",
+        shade if has_probabilities(data.kind) else "shade: the class that is predicted",
         describe_shown(len(spread_evenly(data.train.y[:, 0])), len(data.train.y)),
         describe_target(fit),
     )
@@ -69,11 +82,11 @@ def plot_boundary(fit: Fit) -> Chart | LeftOut:
     return Chart(
         "boundary",
         title_fit("Decision boundary", fit),
-        ChartAxis(below, limits=(x[0], x[-1])),
-        ChartAxis(beside, limits=(y[0], y[-1])),
-        _draw_samples(data, columns, names),
+        ChartAxis(below, limits=(regions.x[0], regions.x[-1])),
+        ChartAxis(beside, limits=(regions.y[0], regions.y[-1])),
+        _draw_samples(data, columns, regions.names),
         note=note,
-        regions=ClassRegions(x, y, shares, predictors, names),
+        regions=regions,
     )
 
 
