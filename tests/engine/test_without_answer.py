@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_what_needs_the_optimum_is_refused(parts: dict[str, Any], part: str) -> 
         FitConfig.model_validate({**parts, "theory": "none"})
 
 
-def test_commands_work_without_an_answer(linfit: Linfit) -> None:
+def test_commands_work_without_an_answer(linfit: Linfit, workdir: Path) -> None:
     given = ("theory=none", "steps=50", "optimizer=adam,sgd", "optimizer.lr=0.01,10.0")
     swept = linfit("run", "-m", *given)
     assert swept.code == 0, swept.err
@@ -84,13 +85,13 @@ def test_commands_work_without_an_answer(linfit: Linfit) -> None:
     assert "4 identical" in again.out
 
 
-def test_a_plan_says_that_there_is_no_theory(linfit: Linfit) -> None:
+def test_a_plan_says_that_there_is_no_theory(linfit: Linfit, workdir: Path) -> None:
     plan = json.loads(linfit("plan", "-m", "theory=none", "seed=0,1", "--json").out)
     assert plan["theory"] == []
     assert any("theory=none" in note for note in plan["notes"])
 
 
-def test_the_tables_have_no_excess_loss(linfit: Linfit, workdir: Any) -> None:
+def test_the_tables_have_no_excess_loss(linfit: Linfit, workdir: Path) -> None:
     assert linfit("run", "-m", "theory=none", "steps=5", "seed=0,1").code == 0
     [file] = workdir.glob("outputs/sweeps/*/results.parquet")
     table = parquet.read_table(file).to_pydict()
@@ -98,14 +99,14 @@ def test_the_tables_have_no_excess_loss(linfit: Linfit, workdir: Any) -> None:
     assert table["objective"] == table["loss"]
 
 
-def test_a_finished_fit_without_an_answer_is_done_again_for_one(linfit: Linfit) -> None:
+def test_a_finished_fit_without_an_answer_is_done_again_for_one(linfit: Linfit, workdir: Path) -> None:
     assert linfit("run", "theory=none", "steps=5").code == 0
     left_out = "finished already and left out"
     assert left_out in linfit("run", "theory=none", "steps=5", "--skip-done").err
     assert left_out not in linfit("run", "steps=5", "--skip-done").err
 
 
-def test_theory_is_one_for_a_sweep(linfit: Linfit) -> None:
+def test_theory_is_one_for_a_sweep(linfit: Linfit, workdir: Path) -> None:
     refused = linfit("run", "-m", "theory=none,auto", "steps=5")
     assert refused.code == 2
     assert "theory cannot be swept" in refused.err
