@@ -11,7 +11,7 @@ from linfit.problem.losses.base import TargetKind
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.replicates import FOLDS
 from linfit.views.analysis.sweep_data import SweepData
-from linfit.views.charts.chart import Chart, LeftOut
+from linfit.views.charts.chart import Chart, LeftOut, join_notes
 from linfit.views.charts.fits.class_charts import (
     NOT_FINITE,
     DrawnPredictions,
@@ -26,8 +26,9 @@ from linfit.views.charts.fits.class_predictions import (
 )
 from linfit.views.charts.sweeps.methods import select_fits
 
-#: Fits whose data are loaded again.
+#: Fits whose data are loaded again, and samples from which on no further data are.
 MOST_LOADED_FITS = 10
+ENOUGH_SAMPLES = 200_000
 
 
 def plot_best_calibration(swept: SweepData, comparison: Comparison) -> Chart | LeftOut | None:
@@ -38,7 +39,7 @@ def plot_best_calibration(swept: SweepData, comparison: Comparison) -> Chart | L
     drawn = predict_best(swept, comparison)
     if isinstance(drawn, LeftOut):
         return drawn
-    note = describe_shared_samples(swept, comparison)
+    note = join_notes(describe_shared_samples(swept, comparison), describe_best_problem(comparison))
     return draw_calibration(f"Calibration: {comparison.entries[0].name}", [drawn], note)
 
 
@@ -49,7 +50,14 @@ def plot_best_confusion(swept: SweepData, comparison: Comparison) -> Chart | Lef
     drawn = predict_best(swept, comparison)
     if isinstance(drawn, LeftOut):
         return drawn
-    return draw_confusion(f"Confusion: {comparison.entries[0].name}", drawn)
+    note = describe_best_problem(comparison)
+    return draw_confusion(f"Confusion: {comparison.entries[0].name}", drawn, note)
+
+
+def describe_best_problem(comparison: Comparison) -> str:
+    """Return which of several problems is drawn, unless the title does."""
+    entry = comparison.entries[0]
+    return "" if entry.problem in entry.name else entry.problem
 
 
 def describe_shared_samples(swept: SweepData, comparison: Comparison) -> str:
@@ -62,6 +70,8 @@ def describe_shared_samples(swept: SweepData, comparison: Comparison) -> str:
 
 def list_best_rows(swept: SweepData, comparison: Comparison) -> list[int]:
     """Return the rows of the best method's finished fits at the setting chosen for it."""
+    if not comparison.entries:
+        return []
     own = select_fits(comparison, comparison.entries[0])
     return [int(row) for row in own["row"][swept.finished[own.index]]]
 
@@ -84,6 +94,7 @@ def predict_best(swept: SweepData, comparison: Comparison) -> DrawnPredictions |
     rows = list_best_rows(swept, comparison)
     stored = swept.results.set_index("row")["weights"]
     is_held = True
+    loaded = 0
     for row in rows[:MOST_LOADED_FITS]:
         try:
             config = swept.load_config(row)
@@ -99,7 +110,10 @@ def predict_best(swept: SweepData, comparison: Comparison) -> DrawnPredictions |
         if found and classes.names != found[0].names:
             return LeftOut("its best fits have other classes")
         found.append(classes)
+        loaded += problem.shape[0]
+        if loaded >= ENOUGH_SAMPLES:
+            break
     samples = "held-out samples" if is_held else "fitted samples"
-    if len(found) > 1:
+    if len(rows) > 1:
         samples += f" of {comparison.replicates.count(len(found))}"
     return DrawnPredictions(samples, reduce(ClassPredictions.join, found))

@@ -58,7 +58,7 @@ def collect_strength_fits(swept: SweepData, comparison: Comparison) -> StrengthF
 
     None unless the sweep has several strengths.
     """
-    if STRENGTH_KEY not in swept.keys.problem:
+    if STRENGTH_KEY not in swept.keys.problem or not comparison.entries:
         return None
     numbers = list_numbers(swept, STRENGTH_KEY)
     places, note = select_places(swept, comparison, STRENGTH_KEY)
