@@ -27,7 +27,7 @@ CELL_SIZES = (11.0, 7.5)
 #: The most classes whose cells and names are large.
 MOST_LARGE = 8
 #: Letters of a line of a class's name: left of the table, upright below it, and of all in a row.
-ROW_LETTERS = 18
+CLASS_LETTERS = 18
 UPRIGHT_LETTERS = 14
 ALL_COLUMN_LETTERS = 56
 #: Classes up to which the names below the table are never upright.
@@ -79,7 +79,7 @@ def name_table(axes: Axes, chart: Chart) -> None:
     k = len(table.names)
     places = np.arange(k)
     size = CELL_SIZES[k > MOST_LARGE]
-    axes.set_yticks(places, [shorten_label(name, ROW_LETTERS, 2) for name in table.names])
+    axes.set_yticks(places, [shorten_label(name, CLASS_LETTERS, 2) for name in table.names])
     room = ALL_COLUMN_LETTERS // k
     is_upright = k > MOST_LEVEL and max(map(len, table.names)) > room
     letters = UPRIGHT_LETTERS if is_upright else room

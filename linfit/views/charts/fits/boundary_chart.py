@@ -22,7 +22,7 @@ from linfit.views.charts.fits.fit_titles import title_fit
 from linfit.views.charts.fits.raw_data import RawData, load_raw_data
 
 #: Points of the grid along each column.
-GRID_POINTS = 201
+REGION_POINTS = 201
 #: The margin around the samples, as a share of their range.
 MARGIN = 0.06
 #: Classes whose markers can be told apart.
@@ -96,7 +96,7 @@ def spread_side(data: RawData, column: int) -> Array:
     low = float(values.min())
     high = float(values.max())
     margin = MARGIN * (high - low)
-    return np.linspace(low - margin, high + margin, GRID_POINTS)
+    return np.linspace(low - margin, high + margin, REGION_POINTS)
 
 
 def _draw_samples(data: RawData, columns: list[int], names: tuple[str, ...]) -> list[Series]:

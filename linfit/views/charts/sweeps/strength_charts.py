@@ -42,7 +42,7 @@ def plot_strength_path(swept: SweepData, comparison: Comparison) -> Chart | Left
     except (LinfitError, ValueError, OSError):
         return LeftOut("the data of its fits, which name the features, are gone")
     _, p, q = problem.shape
-    path = read_weights(swept, fits, p, q)
+    path = collect_weights(swept, fits, p, q)
     if path is None:
         return LeftOut("its fits have other numbers of weights")
 
@@ -72,7 +72,7 @@ def plot_strength_path(swept: SweepData, comparison: Comparison) -> Chart | Left
     )
 
 
-def read_weights(swept: SweepData, fits: StrengthFits, p: int, q: int) -> Array | None:
+def collect_weights(swept: SweepData, fits: StrengthFits, p: int, q: int) -> Array | None:
     """Return the median weights `[s, p]`, of several targets the length of each feature's.
 
     None if a fit has other weights.
