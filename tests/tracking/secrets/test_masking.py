@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from linfit.tracking.secrets.masking import MASKED, mask, mask_data
-from linfit.tracking.secrets.secret_names import is_secret_name
+from linfit.tracking.secrets.masking import mask, mask_data
+from linfit.tracking.secrets.secret_names import MASKED, is_secret_name
 
 CANARY = "s3cretcanary"
 #: Tokens by their shapes, which nothing needs to name.
