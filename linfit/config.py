@@ -14,6 +14,7 @@ import linfit.method.accelerated
 import linfit.method.closed_form
 import linfit.method.coordinate_descent
 import linfit.method.gram
+import linfit.method.homotopy
 import linfit.method.newton
 import linfit.method.proximal
 import linfit.problem.datasets.arrays

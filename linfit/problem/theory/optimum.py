@@ -17,10 +17,11 @@ n samples, p features, q targets, u problems.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ from linfit.problem.theory.magnitudes import (
 from linfit.problem.theory.refinement import MAX_REFINED_NUMBERS, ColumnScaledSVD, refine
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array, CurvedExcessLoss, ExcessLoss, Mask
+
+if TYPE_CHECKING:
+    from linfit.problem.theory.sparse.path import LassoPaths
 
 #: No penalty.
 NO_PENALTY = Shrinkage()
@@ -80,6 +84,8 @@ class Optimum:
     """A sentence on the optimum that the user should read."""
     unique: bool = False
     """True if W* is the only optimum though the rank is short, as with ‖W‖₁."""
+    moments: Array | None = None
+    """Xᵀy `[p, q]` of the least-squares problem."""
     shrinkage: Shrinkage = NO_PENALTY
     """The penalty."""
     refined: bool = False
@@ -130,6 +136,18 @@ class Optimum:
             excess: Array = self.scale * np.square(self.root @ away).sum(axis=(-2, -1))
         return excess
 
+    def open_paths(self) -> LassoPaths:
+        """Return the paths of all strengths of ‖W‖₁, of squared errors, which others may share."""
+        from linfit.problem.theory.sparse.path import open_paths
+
+        assert self.moments is not None
+        return open_paths(self.root, self.moments, self.shrinkage.mark_penalized(len(self.weights)))
+
+    @property
+    def level(self) -> float:
+        """Where on these paths the optimum is: l1/2c, of ½‖Xw − y‖² + l1/2c·‖w‖₁."""
+        return self.shrinkage.l1 / (2 * self.scale)
+
     def hessian(self, weights: Array) -> Array:
         """Return the Hessian at weights `[p, q]` as blocks `[b, m, m]`.
 
@@ -171,15 +189,41 @@ def solve_problems(
     with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
         shrinkages = shrinkages or [NO_PENALTY] * len(problems)
         found = _quadratic_optima(problems, loss, shrinkages)
+        # All are opened before the first is followed: problems of equal data share them.
+        paths = [
+            near.open_paths() if loss.quadratic and near.shrinkage.l1 else None for near in found
+        ]
         return [
-            _settled(near, problem, loss) for near, problem in zip(found, problems, strict=True)
+            _settled(near, problem, loss, path)
+            for near, problem, path in zip(found, problems, paths, strict=True)
         ]
 
 
 def _quadratic_optima(
     problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
 ) -> list[Optimum]:
-    """Return the optima of the least-squares problems: c·Σr² with the loss's c, and the penalty."""
+    """Return the optima of the least-squares problems, each distinct one solved once.
+
+    Those of one problem with penalties that differ in ‖W‖₁ are one.
+    """
+    distinct: dict[Hashable, tuple[Problem, Shrinkage]] = {}
+    keys = []
+    for problem, shrinkage in zip(problems, shrinkages, strict=True):
+        key = (id(problem), shrinkage.strength, shrinkage.exempt)
+        distinct.setdefault(key, (problem, shrinkage))
+        keys.append(key)
+    found = _solve_distinct(list(distinct.values()), loss)
+    optima = dict(zip(distinct, found, strict=True))
+    return [
+        replace(optima[key], shrinkage=shrinkage)
+        for key, shrinkage in zip(keys, shrinkages, strict=True)
+    ]
+
+
+def _solve_distinct(tasks: Sequence[tuple[Problem, Shrinkage]], loss: Loss) -> list[Optimum]:
+    """Return the optima of c·Σr², with the loss's c, and the penalty's squares."""
+    problems = [problem for problem, _ in tasks]
+    shrinkages = [shrinkage for _, shrinkage in tasks]
     n, p, q = problems[0].shape
     scale = loss.scale(n, q)
     weighted = [multiply_rows(problem, problem.mean_one_weights) for problem in problems]
@@ -203,6 +247,7 @@ def _quadratic_optima(
             curvatures=curvatures[i].copy(),
             root=roots[i].copy(),
             scale=scale,
+            moments=X[i].T @ y[i],
             shrinkage=shrinkage,
             refined=bool(solution.refined[i]),
         )
@@ -218,8 +263,10 @@ def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array
     return np.concatenate([X, more], axis=1), np.concatenate([y, np.zeros((len(y), p, q))], axis=1)
 
 
-def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
+def _settled(near: Optimum, problem: Problem, loss: Loss, paths: LassoPaths | None) -> Optimum:
     """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
+    if paths is not None:
+        return _sparse_squares(near, problem, paths)
     if near.shrinkage.l1:
         return _sparse(near, problem, loss)
     found = loss.optimum(
@@ -241,7 +288,26 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
 
 
 def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
-    """Return the optimum of the objective with ‖W‖₁."""
+    """Return the optimum of a loss with ‖W‖₁ that is not quadratic."""
+    from linfit.problem.theory.sparse.smooth import minimize_sparse
+
+    weights = problem.mean_one_weights
+    minimum, is_unique = minimize_sparse(loss, problem.X, problem.y, weights, near.shrinkage)
+    bound = None if loss.curvature_bound is None else near.curvature_range[0]
+    return replace(
+        near,
+        weights=minimum.weights,
+        loss=minimum.objective,
+        around=minimum.around,
+        local_curvatures=minimum.curvatures,
+        curvature_bound=bound,
+        gap=minimum.gap,
+        unique=is_unique,
+    )
+
+
+def _sparse_squares(near: Optimum, problem: Problem, paths: LassoPaths) -> Optimum:
+    """Return the optimum of squared errors with ‖W‖₁."""
     # scipy is loaded for those who need it.
     from linfit.problem.theory.sparse.squares import (
         QuadraticExcess,
@@ -250,24 +316,8 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         minimize_squares,
     )
 
-    if not loss.quadratic:
-        from linfit.problem.theory.sparse.smooth import minimize_sparse
-
-        weights = problem.mean_one_weights
-        minimum, is_unique = minimize_sparse(loss, problem.X, problem.y, weights, near.shrinkage)
-        bound = None if loss.curvature_bound is None else near.curvature_range[0]
-        return replace(
-            near,
-            weights=minimum.weights,
-            loss=minimum.objective,
-            around=minimum.around,
-            local_curvatures=minimum.curvatures,
-            curvature_bound=bound,
-            gap=minimum.gap,
-            unique=is_unique,
-        )
-
-    found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage)
+    start = _find_start(near, paths)
+    found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage, start)
     l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(found.weights))[:, None]
     smooth = QuadraticExcess(near.root, near.scale)
     return replace(
@@ -280,6 +330,15 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         gap=found.gap,
         unique=found.is_unique,
     )
+
+
+def _find_start(near: Optimum, paths: LassoPaths) -> Array | None:
+    """Return the weights `[p, q]` on the path, None where rounding leads it astray."""
+    try:
+        found = paths.find_weights(near.level, sys.maxsize)
+    except ValueError:  # LinAlgError is one
+        return None
+    return found if np.isfinite(found).all() else None
 
 
 def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:
