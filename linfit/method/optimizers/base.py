@@ -100,6 +100,10 @@ class Optimizer(Component):
         """
         return None
 
+    def needs_answer(self) -> bool:
+        """Return True if its settings leave to theory what theory=none does not compute."""
+        return self.needs_optimum()
+
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the loss lacks what the optimizer needs."""
 
