@@ -39,6 +39,7 @@ class Homotopy(Informed):
     uses_gradient: ClassVar[bool] = False
     handles_l1: ClassVar[bool] = True
     can_diverge: ClassVar[bool] = False
+    needs_moments: ClassVar[bool] = True
     name: Literal["homotopy"] = "homotopy"
 
     _paths: LassoPaths | None = PrivateAttr(default=None)

@@ -58,6 +58,8 @@ class Optimizer(Component):
     #: True if a step takes ‖W‖₁ of the penalty by its proximal operator: the gradient then is that
     #: of the rest of the objective.
     handles_l1: ClassVar[bool] = False
+    #: True if it takes XᵀX and Xᵀy, and no more, from what is known of the problem.
+    needs_moments: ClassVar[bool] = False
     #: False if the weights go to the optimum however far from the start the way leads.
     can_diverge: ClassVar[bool] = True
     #: True if `build` makes an optimizer of torch, and a plain program names it `optimizer`.
@@ -102,7 +104,7 @@ class Optimizer(Component):
 
     def needs_answer(self) -> bool:
         """Return True if its settings leave to theory what theory=none does not compute."""
-        return self.needs_optimum()
+        return self.needs_optimum() and not self.needs_moments
 
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the loss lacks what the optimizer needs."""

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -188,6 +188,23 @@ def leave_unknown(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALT
     )
 
 
+def leave_with_moments(
+    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
+) -> list[Optimum]:
+    """Return unknown optima that have R and Xᵀy of the least-squares problem with its penalty."""
+
+    def measure(tasks: Sequence[tuple[Problem, Shrinkage]]) -> list[Optimum]:
+        X, y = _stack_rows(tasks, loss)
+        roots = np.asarray(np.linalg.qr(X, mode="r"))
+        return [
+            replace(leave_unknown(task[0], loss, task[1]), root=roots[i], moments=X[i].T @ y[i])
+            for i, task in enumerate(tasks)
+        ]
+
+    with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
+        return _solve_each(problems, shrinkages, measure)
+
+
 def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
     """Return the optimum of loss + penalty on `problem`.
 
@@ -208,7 +225,7 @@ def solve_problems(
     # Data at the ends of float64 overflow.
     with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
         shrinkages = shrinkages or [NO_PENALTY] * len(problems)
-        found = _quadratic_optima(problems, loss, shrinkages)
+        found = _solve_each(problems, shrinkages, partial(_quadratic_optima, loss=loss))
         # All are opened before the first is followed: problems of equal data share them.
         paths = [
             near.open_paths() if loss.quadratic and near.shrinkage.l1 else None for near in found
@@ -219,12 +236,14 @@ def solve_problems(
         ]
 
 
-def _quadratic_optima(
-    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
+def _solve_each(
+    problems: Sequence[Problem],
+    shrinkages: Sequence[Shrinkage],
+    solve: Callable[[Sequence[tuple[Problem, Shrinkage]]], list[Optimum]],
 ) -> list[Optimum]:
-    """Return the optima of the least-squares problems, each distinct one solved once.
+    """Return what `solve` finds of the least-squares problems, each distinct one solved once.
 
-    Those of one problem with penalties that differ in ‖W‖₁ are one.
+    Those of one problem with penalties that differ in ‖W‖₁ alone are one.
     """
     distinct: dict[Hashable, tuple[Problem, Shrinkage]] = {}
     keys = []
@@ -232,34 +251,37 @@ def _quadratic_optima(
         key = (id(problem), shrinkage.strength, shrinkage.exempt)
         distinct.setdefault(key, (problem, shrinkage))
         keys.append(key)
-    found = _solve_distinct(list(distinct.values()), loss)
-    optima = dict(zip(distinct, found, strict=True))
+    optima = dict(zip(distinct, solve(list(distinct.values())), strict=True))
     return [
         replace(optima[key], shrinkage=shrinkage)
         for key, shrinkage in zip(keys, shrinkages, strict=True)
     ]
 
 
-def _solve_distinct(tasks: Sequence[tuple[Problem, Shrinkage]], loss: Loss) -> list[Optimum]:
-    """Return the optima of c·Σr², with the loss's c, and the penalty's squares."""
-    problems = [problem for problem, _ in tasks]
-    shrinkages = [shrinkage for _, shrinkage in tasks]
-    n, p, q = problems[0].shape
-    scale = loss.scale(n, q)
-    weighted = [multiply_rows(problem, problem.mean_one_weights) for problem in problems]
+def _stack_rows(tasks: Sequence[tuple[Problem, Shrinkage]], loss: Loss) -> tuple[Array, Array]:
+    """Return X `[u, m, p]` and y `[u, m, q]` of the sums of squares, with the penalty's rows."""
+    n, p, q = tasks[0][0].shape
+    weighted = [multiply_rows(problem, problem.mean_one_weights) for problem, _ in tasks]
     X = np.stack([problem.X for problem in weighted])  # [u, n, p]
     y = np.stack([problem.y for problem in weighted])  # [u, n, q]
-    strengths, masks = stack_shrinkages(shrinkages, p)  # [u], [u, p]
-    decay = strengths / (2 * scale)
+    strengths, masks = stack_shrinkages([shrinkage for _, shrinkage in tasks], p)  # [u], [u, p]
+    decay = strengths / (2 * loss.scale(n, q))
     if decay.any():
         X, y = _with_penalty(X, y, decay, masks)
+    return X, y
 
+
+def _quadratic_optima(tasks: Sequence[tuple[Problem, Shrinkage]], loss: Loss) -> list[Optimum]:
+    """Return the optima of c·Σr², with the loss's c, and the penalty's squares."""
+    n, _, q = tasks[0][0].shape
+    scale = loss.scale(n, q)
+    X, y = _stack_rows(tasks, loss)
     solution = solve_least_squares(X, y)
     roots = np.asarray(np.linalg.qr(X, mode="r"))
     losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
     optima = []
-    for i, shrinkage in enumerate(shrinkages):
+    for i, (_, shrinkage) in enumerate(tasks):
         optimum = Optimum(
             weights=solution.weights[i].copy(),
             loss=float(losses[i]),
