@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 
 from linfit.problem.theory.magnitudes import measure_column_norms
+from linfit.problem.theory.sparse.active_set import PRECISION
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array
 
-PRECISION = float(np.finfo(float).eps)
 #: Roundings of the largest λ within which two λ are equal.
 TIED_ROUNDINGS = 64.0
 #: Roundings, for each active column, up to which a pivot is 0, and the share of u by which the
