@@ -30,6 +30,8 @@ from linfit.engine.stacked.program import Program
 from linfit.engine.stacked.trace import RowIndices, StackTrace
 from linfit.engine.stopping import gradient_norm
 
+#: Steps of the first window.
+FIRST_WINDOW = 2
 COMPACT_BELOW = 0.75
 """Ended fits leave if at most this share of the rows is active: leaving copies the other rows."""
 
@@ -73,8 +75,7 @@ def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress)
     last = int(ledger.last.max())
     to_go = ledger.count_remaining_steps(0)
 
-    for first in range(0, last + 1, WINDOW):
-        count = min(WINDOW, last + 1 - first)
+    for first, count in plan_windows(last + 1):
         for slot in range(count):
             losses[slot], gradient = program.evaluate(program.W)
             weights[slot] = program.W
@@ -106,6 +107,18 @@ def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress)
             if norms is not None:
                 norms = allocate_norms(losses)
     return ledger
+
+
+def plan_windows(steps: int) -> Iterator[tuple[int, int]]:
+    """Yield first step and length of each window: 2, 2, 4, 8, … up to WINDOW.
+
+    The first ones are short, since methods that need few steps end there.
+    """
+    first = 0
+    while first < steps:
+        count = min(max(first, FIRST_WINDOW), WINDOW, steps - first)
+        yield first, count
+        first += count
 
 
 def allocate_norms(losses: Tensor) -> Tensor:
