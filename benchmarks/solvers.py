@@ -1,7 +1,7 @@
 """Measure paths of penalties: 100 strengths × 5 folds to an excess of 1e-6 of the initial one.
 
 Logistic regression with a ridge penalty beside scikit-learn's newton-cholesky and lbfgs, cold and
-warm, and lasso beside LassoCV, lasso_path and celer_path; one thread each, in one process. The
+warm, and lasso beside LassoCV, lasso_path and skglm; one thread each, in one process. The
 excess of every fit of every solver is computed from the known optimum. A solver of another library
 gets the largest power of ten as tolerance with which all of its fits are within the goal. Fits
 whose optimum is 0 are left out: their excess is 0 from the start.
@@ -183,9 +183,8 @@ def measure_lasso_cv(
 ) -> Measured:
     """Return what LassoCV takes with the tolerance that lasso_path, which it calls, needs."""
     everything = np.arange(len(question.X))
-    folds = []
-    for fit in fits[:: len(question.strengths)]:
-        folds.append((np.setdiff1d(everything, fit.held_out), fit.held_out))
+    held_out = [fit.held_out for fit in fits[:: len(question.strengths)]]
+    folds = [(np.setdiff1d(everything, rows), rows) for rows in held_out]
     X, y = question.X, question.y
     begun = clock()
     quietly(partial(fit_lasso_cv, X, y, question.strengths, folds, tol))

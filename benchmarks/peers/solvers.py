@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -46,11 +45,11 @@ def sklearn_lasso_path(X: Array, y: Array, strengths: Array, tol: float) -> Arra
     return np.asarray(found.T)
 
 
-def celer_lasso_path(X: Array, y: Array, strengths: Array, tol: float) -> Array:
-    """Run celer's path of lassos, with its working sets and warm starts."""
-    from celer import celer_path
+def skglm_lasso_path(X: Array, y: Array, strengths: Array, tol: float) -> Array:
+    """Run skglm's path of lassos, with its working sets and warm starts."""
+    from skglm import Lasso
 
-    _, found, _ = celer_path(X, y, pb="lasso", alphas=strengths / 2, tol=tol)
+    _, found, _ = Lasso(fit_intercept=False, tol=tol).path(X, y, strengths / 2)
     return np.asarray(found.T)
 
 
@@ -72,9 +71,7 @@ LOGISTIC: dict[str, PathSolver] = {
     "lbfgs, cold": logistic_path("lbfgs", warm=False),
     "lbfgs, warm": logistic_path("lbfgs", warm=True),
 }
-LASSO: dict[str, PathSolver] = {"lasso_path": sklearn_lasso_path}
-if find_spec("celer"):
-    LASSO["celer_path"] = celer_lasso_path
+LASSO: dict[str, PathSolver] = {"lasso_path": sklearn_lasso_path, "skglm": skglm_lasso_path}
 
 
 def quietly(solve: Callable[[], Any]) -> Any:

@@ -12,6 +12,7 @@ n samples, p features, q targets, r fits of a stack, w steps of a window.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
@@ -76,20 +77,27 @@ def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress)
     to_go = ledger.count_remaining_steps(0)
 
     for first, count in plan_windows(last + 1):
+        ledger.step_times.start_window()
+        evaluating = 0.0
         for slot in range(count):
+            begun = time.perf_counter()
             losses[slot], gradient = program.evaluate(program.W)
+            evaluating += time.perf_counter() - begun
             weights[slot] = program.W
             if norms is not None:
                 norms[slot] = gradient_norm(gradient)
             if first + slot < last:
                 program.update_weights(first + slot + 1, gradient)
 
+        observed = losses[:count].cpu().numpy().astype(np.float64)
+        ledger.step_times.end_window(rows, program.take_shares(evaluating), count)
+
         # Steps up to `planned` were made; from there to `left` they are spared by fits that ended.
         planned = ledger.count_remaining_steps(first + count)
         is_active = ledger.observe(
             first,
             rows,
-            losses[:count].cpu().numpy().astype(np.float64),
+            observed,
             weights[:count].cpu().numpy(),
             None if norms is None else norms[:count].cpu().numpy(),
         )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from linfit.engine.fit import Fit, FitPath, Status
 from linfit.engine.stacked.blocks import Task
+from linfit.engine.stacked.step_times import StepTimes
 from linfit.engine.stopping import (
     BELOW_EVERY_LOSS,
     Tolerance,
@@ -65,6 +66,7 @@ class StackTrace:
         self.reached_at = np.full(b, NOT_REACHED)
         self.converged_at = np.full(b, NOT_REACHED)
         self.open = np.ones(b, dtype=bool)
+        self.step_times = StepTimes(b)
         self.limit = np.full(b, np.nan)
         self.schedules = _group_by_schedule(tasks)
         self.optima = _Optima(tasks)
@@ -208,6 +210,7 @@ class StackTrace:
                 path,
                 _step_or_none(self.reached_at[row]),
                 diverged_at,
+                step_seconds=self.step_times.per_step(row),
             )
             yield task.index, fit
 
