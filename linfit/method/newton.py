@@ -235,9 +235,8 @@ def solve_blocks(blocks: Array, gradients: Array) -> tuple[Array, Mask]:
     each = b == gradients.shape[2]  # a block for each target, or one for all
     rows = gradients.swapaxes(1, 2) if each else gradients.reshape(s, 1, -1)
     found, is_partial = _solve(blocks.reshape(-1, m, m), rows.reshape(-1, m))
-    steps = found.reshape(s, b, m)
-    steps = steps.swapaxes(1, 2) if each else steps.reshape(gradients.shape)
-    return steps, is_partial.reshape(s, b).any(axis=1)
+    steps = found.reshape(s, b, m).swapaxes(1, 2) if each else found.reshape(gradients.shape)
+    return steps, np.asarray(is_partial.reshape(s, b).any(axis=1))
 
 
 def _solve(hessians: Array, gradients: Array) -> tuple[Array, Mask]:

@@ -64,7 +64,7 @@ def test_squares_with_a_corner_are_skglms(n: int, p: int, share: float, ratio: f
     penalty = {"name": "elastic_net", "strength": 2 * alpha, "l1_ratio": ratio}
     found = optimum(X, y, "mse", penalty)
     other = ElasticNet(alpha, l1_ratio=ratio, fit_intercept=False, tol=1e-14, max_iter=500)
-    W = other.fit(X, y).coef_
+    W = other.fit(np.asfortranarray(X), y).coef_
     np.testing.assert_allclose(found.weights[:, 0], W, rtol=1e-8, atol=1e-9)
     theirs = measure(X, y, W, 2 * alpha, ratio)
     assert found.loss == pytest.approx(theirs, rel=1e-12)
@@ -86,5 +86,5 @@ def test_sparse_logistic_regression_is_skglms(share: float) -> None:
     alpha = share * float(np.abs(X.T @ (y - 0.5)).max()) / N
     found = optimum(X, y, "logistic", {"name": "lasso", "strength": alpha})
     other = SparseLogisticRegression(alpha, fit_intercept=False, tol=1e-13, max_iter=500)
-    W = other.fit(X, 2 * y - 1).coef_[0]
+    W = other.fit(np.asfortranarray(X), 2 * y - 1).coef_[0]
     np.testing.assert_allclose(found.weights[:, 0], W, rtol=1e-8, atol=1e-8)

@@ -108,7 +108,8 @@ def _have_large_steps(swept: SweepData) -> bool:
     """Return True if several optimizers are compared, and one does more than follow gradients."""
     names = {config["optimizer"]["name"] for config in swept.configs}
     known = [Optimizer.choices[name] for name in names if name in Optimizer.choices]
-    return len(names) > 1 and not all(one.supports_batches for one in known)
+    large = [one for one in known if issubclass(one, Optimizer) and not one.supports_batches]
+    return len(names) > 1 and bool(large)
 
 
 def _measure_paces(swept: SweepData, comparison: Comparison) -> dict[str, float]:
