@@ -24,6 +24,8 @@ PROBLEMS = (
     {"loss": "huber", "penalty": {"name": "lasso"}, "optimizer": {"name": "fista", "lr": 1e-3}},
     {"loss": "logistic", "dataset": {"name": "classes", "n": 40}},
     {"split": {"validation": 0.25}},
+    {"optimizer": "homotopy", "penalty": {"name": "lasso"}},
+    {"optimizer": "homotopy", "penalty": {"name": "elastic_net"}, "gradient": "gram"},
     {"optimizer": {"name": "nesterov", "lr": 1e-3, "momentum": 0.5}},
 )
 
