@@ -49,7 +49,7 @@ def skglm_lasso_path(X: Array, y: Array, strengths: Array, tol: float) -> Array:
     """Run skglm's path of lassos, with its working sets and warm starts."""
     from skglm import Lasso
 
-    _, found, _ = Lasso(fit_intercept=False, tol=tol).path(X, y, strengths / 2)
+    _, found, *_ = Lasso(fit_intercept=False, tol=tol).path(X, y, strengths / 2)
     return np.asarray(found.T)
 
 
