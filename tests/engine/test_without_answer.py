@@ -99,7 +99,7 @@ def test_the_tables_have_no_excess_loss(linfit: Linfit, workdir: Path) -> None:
     assert table["objective"] == table["loss"]
 
 
-def test_a_finished_fit_without_an_answer_is_done_again_for_one(linfit: Linfit, workdir: Path) -> None:
+def test_a_fit_without_an_answer_is_done_again_for_one(linfit: Linfit, workdir: Path) -> None:
     assert linfit("run", "theory=none", "steps=5").code == 0
     left_out = "finished already and left out"
     assert left_out in linfit("run", "theory=none", "steps=5", "--skip-done").err
