@@ -95,6 +95,10 @@ class Optimizer(Component):
         """Return True if its settings leave to theory what theory=none does not compute."""
         return self.needs_optimum()
 
+    def count_update_bytes(self, shape: tuple[int, int, int], loss: Loss) -> int:
+        """Return the bytes that updates hold of one fit `[n, p, q]` at a time, roughly."""
+        return 0
+
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the loss lacks what the optimizer needs."""
 

@@ -199,21 +199,22 @@ def solve_problems(
 def _quadratic_optima(
     problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
 ) -> list[Optimum]:
-    """Return the optima of the least-squares problems: c·Σr² with the loss's c, and the penalty."""
+    """Return the optima of the least-squares problems: c·Σr² with the loss's c, and the penalty.
+
+    Where the optimum of `loss` is not found from them they are not solved: weights are 0 then, and
+    the loss NaN.
+    """
     n, p, q = problems[0].shape
     scale = loss.scale(n, q)
-    weighted = [multiply_rows(problem, problem.mean_one_weights) for problem in problems]
-    X = np.stack([problem.X for problem in weighted])  # [u, n, p]
-    y = np.stack([problem.y for problem in weighted])  # [u, n, q]
     strengths, masks = stack_shrinkages(shrinkages, p)  # [u], [u, p]
     decay = strengths / (2 * scale)
-    if decay.any():
-        X, y = _with_penalty(X, y, decay, masks)
-
-    solution = solve_least_squares(X, y)
-    roots = np.asarray(np.linalg.qr(X, mode="r"))
-    losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
+    roots = _find_roots(problems, decay, masks)
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
+    if starts_at_squares(loss, shrinkages):
+        solution = _solve_squares(problems, decay, masks)
+    else:
+        solution = _leave_unsolved(roots, (n, p, q))
+    losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
     optima = []
     for i, shrinkage in enumerate(shrinkages):
         optimum = Optimum(
@@ -230,12 +231,68 @@ def _quadratic_optima(
     return optima
 
 
-def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:
-    """Add p rows to each problem: ‖XW − y‖² + decay·‖DW‖² as one sum of squares."""
+def starts_at_squares(loss: Loss, shrinkages: Sequence[Shrinkage]) -> bool:
+    """Return True if the optimum of the loss is a least-squares solution, or found from one."""
+    has_l1 = any(shrinkage.l1 for shrinkage in shrinkages)
+    return loss.target_kind == "number" and loss.smooth and not has_l1
+
+
+def _find_roots(problems: Sequence[Problem], decay: Array, masks: Array) -> Array:
+    """Return the triangular factors `[u, …, p]` of the problems, their penalties' rows below.
+
+    That of features which several problems share is computed once.
+    """
+    factors: dict[int, Array] = {}
+    for problem in problems:
+        if id(problem) not in factors:
+            X = multiply_rows(problem, problem.mean_one_weights).X
+            factors[id(problem)] = np.asarray(np.linalg.qr(X, mode="r"))
+    roots = np.stack([factors[id(problem)] for problem in problems])
+    if not decay.any():
+        return roots
+    return np.asarray(np.linalg.qr(_add_rows(roots, decay, masks), mode="r"))
+
+
+def _solve_squares(problems: Sequence[Problem], decay: Array, masks: Array) -> LeastSquaresSolution:
+    """Return the least-squares solutions of the problems with their penalties."""
+    weighted = [multiply_rows(problem, problem.mean_one_weights) for problem in problems]
+    X = np.stack([problem.X for problem in weighted])  # [u, n, p]
+    y = np.stack([problem.y for problem in weighted])  # [u, n, q]
+    if decay.any():
+        X = _add_rows(X, decay, masks)
+        nothing = np.zeros((len(y), X.shape[-1], y.shape[-1]))
+        y = np.concatenate([y, nothing], axis=1)
+    return solve_least_squares(X, y)
+
+
+def _leave_unsolved(roots: Array, shape: tuple[int, int, int]) -> LeastSquaresSolution:
+    """Return the ranks of problems `[n, p, q]` from their roots `[u, …, p]`, and no solution."""
+    n, p, q = shape
+    u = len(roots)
+    norms = measure_column_norms(roots)  # [u, 1, p]
+    least = max(n, p) * np.finfo(float).eps
+    rank = _count_rank(roots / np.where(norms > 0, norms, 1), least)
+    short = rank < p
+    rank[short] = _count_rank(roots[short], least)  # as of the solution of smallest norm
+    return LeastSquaresSolution(
+        weights=np.zeros((u, p, q)),
+        rank=rank,
+        residual=np.full((u, 1, q), np.nan),
+        refined=np.zeros(u, dtype=bool),
+    )
+
+
+def _count_rank(roots: Array, least: float) -> NDArray[np.int64]:
+    """Return how many singular values are above `least` × the largest `[u]`."""
+    singular = np.linalg.svd(roots, compute_uv=False)
+    return np.asarray((singular > least * singular[..., :1]).sum(axis=-1))
+
+
+def _add_rows(X: Array, decay: Array, masks: Array) -> Array:
+    """Add p rows to each X `[u, …, p]`: ‖XW − y‖² + decay·‖DW‖² as one sum of squares."""
     p = X.shape[-1]
-    q = y.shape[-1]
     more = np.sqrt(decay)[:, None, None] * (np.eye(p) * masks[:, None])  # [u, p, p]
-    return np.concatenate([X, more], axis=1), np.concatenate([y, np.zeros((len(y), p, q))], axis=1)
+    return np.concatenate([X, more], axis=1)
 
 
 def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
