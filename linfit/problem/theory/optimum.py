@@ -39,6 +39,8 @@ from linfit.problem.types import Array, CurvedExcessLoss, ExcessLoss, Mask
 
 #: No penalty.
 NO_PENALTY = Shrinkage()
+#: The note on an optimum with ‖W‖₁ whose error is not bounded.
+NO_CERTIFICATE = "the optimum of {} with this penalty has no certificate: its error is not bounded"
 #: Roundings that a solution may lose before it is refined.
 MAX_LOST_ROUNDINGS = 100.0
 
@@ -341,6 +343,7 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
             local_curvatures=minimum.curvatures,
             curvature_bound=bound,
             gap=minimum.gap,
+            note=None if minimum.gap is not None else NO_CERTIFICATE.format(loss.name),
             unique=is_unique,
         )
 
