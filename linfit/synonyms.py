@@ -84,6 +84,7 @@ COMPONENT_WORDS = {
         "closed_form": "ols lstsq least_squares normal_equations exact cholesky qr svd",
         "conjugate_gradient": "cg",
         "newton": "newton_cholesky newton_raphson irls damped_newton fisher_scoring newton_cg",
+        "homotopy": "lars lasso_lars lars_lasso least_angle least_angle_regression lasso_path path",
         "coordinate_descent": "cd shooting gauss_seidel",
         "proximal_gradient": "ista proximal prox_gd pgd",
         "nadam": "nesterov_adam",

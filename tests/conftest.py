@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -16,6 +17,10 @@ from typing import Any
 import pytest
 
 from tests.helpers import forget_mlflow
+
+# Collections of garbage took a tenth of the tests' time: torch and MLflow make many objects that
+# live as long as the process.
+gc.set_threshold(50_000)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linfit.config import GROUPS, FitConfig
+from linfit.engine.fit import Status
 from linfit.problem.datasets.arrays import Arrays, arrays
 from linfit.problem.problem import Problem
 
@@ -180,6 +181,7 @@ class OptimizerRow(Row):
     - `curving`: it needs a smooth loss
     - `bounded`: it diverges at an `lr` above about one over the largest curvature
     - `descends`: its first step goes against the gradient
+    - `converges`: it knows its last step, at which the fit has converged
     - `names_torch`: a plain program names torch.optim, though the class is linfit's own
     - `batches`: it takes gradients of a few samples at a time
     - `corners`: it goes with ‖W‖₁ in the penalty, by a subgradient or its proximal operator
@@ -195,6 +197,7 @@ class OptimizerRow(Row):
     curving: bool = False
     bounded: bool = False
     descends: bool = True
+    converges: bool = False
     names_torch: bool = False
     batches: bool = True
     corners: bool = True
@@ -222,6 +225,11 @@ class OptimizerRow(Row):
 
     def suits(self, loss: LossRow) -> bool:
         return loss.quadratic if self.knowing else loss.smooth or not self.curving
+
+    @property
+    def status(self) -> Status:
+        """How a fit ends that reaches the optimum without a stopping rule."""
+        return Status.CONVERGED if self.converges else Status.COMPLETED
 
     @property
     def steady(self) -> dict[str, Any]:
@@ -724,6 +732,7 @@ OPTIMIZERS = (
     ),
     OptimizerRow("newton", lr=None, curving=True, corners=False, batches=False, separable=False),
     OptimizerRow("coordinate_descent", lr=None, knowing=True, longer=7),
+    OptimizerRow("homotopy", lr=None, knowing=True, descends=False, converges=True),
     OptimizerRow("closed_form", lr=None, knowing=True, descends=False),
 )
 DEVICES = (

@@ -345,7 +345,7 @@ MUTATIONS = (
     ),
     # tracking: masking
     Mutation(
-        "tracking/secrets/masking.py",
+        "tracking/secrets/token_shapes.py",
         "> (0.45 if",
         "> (0.95 if",
         "tracking/secrets/test_masking.py",

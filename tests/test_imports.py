@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -125,10 +126,18 @@ def part_of_module(name: str) -> str:
     return below[0] if below and below[0] in RANK else "__init__"
 
 
-def imports(file: Path, root: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted name) of all imports, also in functions, for types, or by a string."""
-    package = file.relative_to(root).parts[:-1]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+def imports(file: Path, root: Path) -> tuple[tuple[int, str], ...]:
+    """Return (line, dotted name) of all imports, also in functions, for types, or by a string."""
+    return find_imports(file.read_text(encoding="utf-8"), file.relative_to(root).parts[:-1])
+
+
+@cache
+def find_imports(source: str, package: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    return tuple(_imports(source, package))
+
+
+def _imports(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -156,14 +165,15 @@ def test_no_import_climbs() -> None:
 def test_no_import_climbs_between_the_rooms_of_a_package(package: str) -> None:
     rank = {room: i for i, rooms in enumerate(ROOMS[package]) for room in rooms}
     climbing = []
-    for module, imported in module_graph(ROOT).items():
+    graph = module_graph(ROOT)
+    for module, imported in graph.items():
         room = room_of(module, package)
         for name in imported if room else ():
             other = room_of(name, package)
             if room and other and rank[other] > rank[room]:
                 climbing.append((module, name))
     assert climbing == []
-    assert set(rank) == {room_of(name, package) for name in module_graph(ROOT)} - {None}
+    assert set(rank) == {room_of(name, package) for name in graph} - {None}
 
 
 def room_of(module: str, package: str) -> str | None:

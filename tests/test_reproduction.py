@@ -231,7 +231,7 @@ def test_no_search_for_fits_and_sweeps_finds_a_repetition(linfit: Linfit, here: 
     ]
 
 
-@pytest.mark.parametrize("through_client", [False, True])
+@pytest.mark.parametrize("through_client", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_repetition_does_not_stand_in_for_its_original(
     through_client: bool, linfit: Linfit, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -281,7 +281,7 @@ ILL = {
 
 @pytest.mark.parametrize(
     ("dataset", "optimizer", "penalty"),
-    cover_pairs([WIDE, ILL], [row.name for row in OPTIMIZERS if row.knowing], ["none", "ridge"]),
+    cover_pairs([WIDE, ILL], [row.name for row in PROGRAMMED if row.knowing], ["none", "ridge"]),
     ids=label,
 )
 def test_what_is_known_of_the_problem_is_computed_as_the_engine_does(
@@ -419,7 +419,7 @@ def test_a_penalty_leaves_out_the_intercept_that_features_add(
     assert ("[:, :-1]" if model.name == "linear" else "[:-1]") in source
 
 
-@pytest.mark.parametrize("optimizer", [row for row in OPTIMIZERS if row.knowing], ids=label)
+@pytest.mark.parametrize("optimizer", [row for row in PROGRAMMED if row.knowing], ids=label)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_tuned_to_a_problem_leaves_out_the_intercept(optimizer: Row, dtype: str) -> None:
     for given in optimizer.settings():

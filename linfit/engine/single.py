@@ -27,13 +27,14 @@ from linfit.engine.listening import ProgressCallback, ignore_progress
 from linfit.engine.stopping import (
     BELOW_EVERY_LOSS,
     divergence_limit,
+    divergence_times,
     gradient_norm,
     resolve_tolerance,
 )
 from linfit.method.batches import batch_gradient_scale, count_batches_ahead
 from linfit.method.gradients import Evaluation, add_penalty
 from linfit.method.models import TrainablePredictor
-from linfit.method.optimizers import Stepper
+from linfit.method.optimizers import Optimizer, Stepper
 from linfit.method.schedules import attach_schedule
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
@@ -96,7 +97,9 @@ def descend(
     model = config.model.build(start)
     require_shape(model(X.to(dtype)), (len(y), q))
     evaluate = bind_objective(config, model, problem.bind_loss(config.loss), X, y)
-    optimizer = build_optimizer(config, model, problem, known)
+    tuned = config.optimizer.tuned_to(known, config.model)
+    optimizer = build_optimizer(config, tuned, model, problem)
+    end = tuned.count_steps(config.steps)
 
     def weights() -> NDArray[Any]:
         return config.model.transpose(model.weight.detach()).cpu().numpy().copy()  # [p, q]
@@ -108,7 +111,7 @@ def descend(
     for step in range(config.steps + 1):
         loss = evaluate().item()
         diverged = watch.has_diverged(loss)
-        converged = bool(goals) and not diverged and any(goal(loss) for goal in goals)
+        converged = not diverged and (step == end or any(goal(loss) for goal in goals))
         if step in recorded or diverged or converged:
             trace.steps.append(step)
             trace.losses.append(loss)
@@ -133,13 +136,9 @@ def descend(
 
 
 def build_optimizer(
-    config: FitConfig, model: TrainablePredictor, problem: Problem, known: Optimum
+    config: FitConfig, tuned: Optimizer, model: TrainablePredictor, problem: Problem
 ) -> Stepper:
-    """Return the optimizer of the model's weights.
-
-    It is tuned to the optimum and scheduled.
-    """
-    tuned = config.optimizer.tuned_to(known, config.model)
+    """Return the optimizer of the model's weights, which is tuned to the optimum, and scheduled."""
     stepper = tuned.build(model.weight, config.optimizer.count_samples(problem))
     return attach_schedule(stepper, config.schedule, config.steps)
 
@@ -255,7 +254,7 @@ class StoppingMonitor:
         The first call sets the limit.
         """
         if self.limit is None:
-            self.limit = float(divergence_limit(self.config.stop.divergence, loss, self.at_zero))
+            self.limit = float(divergence_limit(divergence_times(self.config), loss, self.at_zero))
         return not loss <= self.limit  # True also of NaN, and of an infinite initial loss
 
     def has_reached_tolerance(self, weights: NDArray[Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linfit.config import FitConfig
 from linfit.problem.types import Array
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def resolve_tolerance(
     threshold = np.where(finite, share * np.where(finite, initial, 0), np.nan)
     rounding = 16 * p * float(np.finfo(dtype).eps) * at_zero
     return Tolerance(threshold, minimum + 2 * threshold + rounding)
+
+
+def divergence_times(config: FitConfig) -> float:
+    """Return the `times` of `divergence_limit`, the largest where only infinity is divergence."""
+    return config.stop.divergence if config.optimizer.can_diverge else sys.float_info.max
 
 
 def divergence_limit(times: FloatOrArray, initial: FloatOrArray, at_zero: FloatOrArray) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from linfit.engine.fit import Fit, Status
 from linfit.engine.prediction.predict import predict_from_fit
 from linfit.problem.datasets.arrays import arrays
 from linfit.problem.theory.optimum import solve_least_squares
-from tests.helpers import DTYPES, config
+from tests.helpers import DTYPES, config, cover_pairs
 
 X = np.column_stack([np.linspace(-2, 2, 7), np.ones(7)])
 Y = X @ [2.0, 3.0]
@@ -162,7 +161,7 @@ def test_the_engines_end_alike_at_the_ends_of_hyperparameters_and_data(
 ) -> None:
     losses = ("mse", "huber") if name not in ("closed_form", "conjugate_gradient") else ("mse",)
     datasets = [arrays(X * scale, Y * scale) for scale in SCALES[dtype]]
-    parts = product(datasets, extremes(name), losses)
+    parts = cover_pairs(datasets, list(extremes(name)), losses)
     configs = [
         config(dataset=data, optimizer=optimizer, loss=loss, dtype=dtype, steps=12)
         for data, optimizer, loss in parts

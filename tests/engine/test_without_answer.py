@@ -24,6 +24,8 @@ PROBLEMS = (
     {"loss": "huber", "penalty": {"name": "lasso"}, "optimizer": {"name": "fista", "lr": 1e-3}},
     {"loss": "logistic", "dataset": {"name": "classes", "n": 40}},
     {"split": {"validation": 0.25}},
+    {"optimizer": "homotopy", "penalty": {"name": "lasso"}},
+    {"optimizer": "homotopy", "penalty": {"name": "elastic_net"}, "gradient": "gram"},
     {"optimizer": {"name": "nesterov", "lr": 1e-3, "momentum": 0.5}},
 )
 
@@ -110,7 +112,9 @@ def test_the_tables_have_no_excess_loss(linfit: Linfit, workdir: Path) -> None:
     assert table["objective"] == table["loss"]
 
 
-def test_a_fit_without_an_answer_is_done_again_for_one(linfit: Linfit, workdir: Path) -> None:
+def test_a_finished_fit_without_an_answer_is_done_again_for_one(
+    linfit: Linfit, workdir: Path
+) -> None:
     assert linfit("run", "theory=none", "steps=5").code == 0
     left_out = "finished already and left out"
     assert left_out in linfit("run", "theory=none", "steps=5", "--skip-done").err

@@ -13,7 +13,7 @@ from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
 from linfit.problem.datasets.arrays import arrays
 from linfit.problem.theory.optimum import find_optimum
-from tests.helpers import ALL_LOSSES, LossRow, config, label
+from tests.helpers import ALL_LOSSES, LossRow, config, cover_pairs, label
 
 ENGINES = ("single", "stacked")
 SMOOTH = [loss for loss in ALL_LOSSES if loss.smooth]
@@ -57,9 +57,11 @@ def test_the_engines_make_the_same_steps(loss: LossRow, dtype: str) -> None:
     np.testing.assert_allclose(one.path.weights, other.path.weights, rtol=near, atol=near)
 
 
-@pytest.mark.parametrize("size", [100.0, 1e4])
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("loss", [one for one in SMOOTH if one.name != "poisson"], ids=label)
+@pytest.mark.parametrize(
+    ("loss", "engine", "size"),
+    cover_pairs([one for one in SMOOTH if one.name != "poisson"], ENGINES, [100.0, 1e4]),
+    ids=label,
+)
 def test_it_comes_from_far_where_the_hessian_is_flat(
     loss: LossRow, engine: str, size: float
 ) -> None:

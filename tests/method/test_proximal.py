@@ -84,7 +84,7 @@ def test_steps_are_those_of_the_definition(optimizer: dict[str, Any], penalty: s
 def test_they_reach_the_zeros_of_the_optimum(penalty: str, engine: str, gradient: str) -> None:
     for optimizer in (PROXIMAL, FISTA, {"name": "coordinate_descent"}):
         found = fit(
-            sparse(penalty, optimizer=optimizer, engine=engine, gradient=gradient, steps=1500)
+            sparse(penalty, optimizer=optimizer, engine=engine, gradient=gradient, steps=250)
         )
         assert found.optimum is not None
         zeros = found.optimum.weights == 0

@@ -23,6 +23,7 @@ from linfit.engine.stopping import (
     BELOW_EVERY_LOSS,
     Tolerance,
     divergence_limit,
+    divergence_times,
     resolve_tolerance,
 )
 from linfit.problem.types import Array, Mask
@@ -64,6 +65,8 @@ class StackTrace:
         self.diverged_at = np.full(b, NOT_REACHED)
         self.reached_at = np.full(b, NOT_REACHED)
         self.converged_at = np.full(b, NOT_REACHED)
+        ends = [task.optimizer.count_steps(task.config.steps) for task in tasks]
+        self.ends_at = np.array([NOT_REACHED if end is None else end for end in ends])
         self.open = np.ones(b, dtype=bool)
         self.limit = np.full(b, np.nan)
         self.schedules = _group_by_schedule(tasks)
@@ -72,7 +75,7 @@ class StackTrace:
         stops = [task.config.stop for task in tasks]
         starts = np.stack([task.initial_weights.numpy() for task in tasks])  # [b, p, q]
         initial = self.optima.excess(np.arange(b), starts)
-        self.times = np.array([stop.divergence for stop in stops])
+        self.times = np.array([divergence_times(task.config) for task in tasks])
         self.tolerance = self._tolerance([task.config.record.tolerance for task in tasks], initial)
         self.goal = self._tolerance([stop.excess_loss or 0.0 for stop in stops], initial)
         self.goal.screen[[stop.excess_loss is None for stop in stops]] = BELOW_EVERY_LOSS
@@ -136,12 +139,18 @@ class StackTrace:
     def _enter_convergence(self, window: _Window, counts: Mask) -> None:
         """Enter the first step at which a stopping rule holds, among steps that count `[w, a]`."""
         self._enter_reached(self.converged_at, self.goal, window, counts)
+        slots = np.arange(len(window.losses))[:, None]
+        self._enter_first(counts & (window.first + slots == self.ends_at[window.rows]), window)
         if window.norms is None:
             return
         flat = counts & (window.norms <= self.flat[window.rows])  # [w, a]
-        for column in np.flatnonzero(flat.any(axis=0)).tolist():
+        self._enter_first(flat, window)
+
+    def _enter_first(self, holds: Mask, window: _Window) -> None:
+        """Enter the first step at which a rule `holds` `[w, a]`, unless another did before."""
+        for column in np.flatnonzero(holds.any(axis=0)).tolist():
             row = window.rows[column]
-            step = window.first + int(flat[:, column].argmax())
+            step = window.first + int(holds[:, column].argmax())
             known = self.converged_at[row]
             if known == NOT_REACHED or step < known:
                 self.converged_at[row] = step

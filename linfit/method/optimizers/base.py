@@ -58,6 +58,10 @@ class Optimizer(Component):
     #: True if a step takes ‖W‖₁ of the penalty by its proximal operator: the gradient then is that
     #: of the rest of the objective.
     handles_l1: ClassVar[bool] = False
+    #: True if it takes XᵀX and Xᵀy, and no more, from what is known of the problem.
+    needs_moments: ClassVar[bool] = False
+    #: False if the weights go to the optimum however far from the start the way leads.
+    can_diverge: ClassVar[bool] = True
     #: True if `build` makes an optimizer of torch, and a plain program names it `optimizer`.
     is_torch_optimizer: ClassVar[bool] = False
 
@@ -91,9 +95,16 @@ class Optimizer(Component):
         """Return True if it overrides `tuned_to`: stepping needs the optimum."""
         return cls.tuned_to is not Optimizer.tuned_to
 
+    def count_steps(self, most: int) -> int | None:
+        """Return the number of steps, up to `most`, after which it has converged by itself.
+
+        It has been tuned to the problem. None if it needs more, or never knows.
+        """
+        return None
+
     def needs_answer(self) -> bool:
         """Return True if its settings leave to theory what theory=none does not compute."""
-        return self.needs_optimum()
+        return self.needs_optimum() and not self.needs_moments
 
     def count_update_bytes(self, shape: tuple[int, int, int], loss: Loss) -> int:
         """Return the bytes that updates hold of one fit `[n, p, q]` at a time, roughly."""

@@ -17,10 +17,11 @@ n samples, p features, q targets, u problems.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ from linfit.problem.theory.magnitudes import (
 from linfit.problem.theory.refinement import MAX_REFINED_NUMBERS, ColumnScaledSVD, refine
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array, CurvedExcessLoss, ExcessLoss, Mask
+
+if TYPE_CHECKING:
+    from linfit.problem.theory.sparse.path import LassoPaths
 
 #: No penalty.
 NO_PENALTY = Shrinkage()
@@ -82,6 +86,8 @@ class Optimum:
     """A sentence on the optimum that the user should read."""
     unique: bool = False
     """True if W* is the only optimum though the rank is short, as with ‖W‖₁."""
+    moments: Array | None = None
+    """Xᵀy `[p, q]` of the least-squares problem."""
     shrinkage: Shrinkage = NO_PENALTY
     """The penalty."""
     refined: bool = False
@@ -136,6 +142,18 @@ class Optimum:
             excess: Array = self.scale * np.square(self.root @ away).sum(axis=(-2, -1))
         return excess
 
+    def open_paths(self) -> LassoPaths:
+        """Return the paths of all strengths of ‖W‖₁, of squared errors, which others may share."""
+        from linfit.problem.theory.sparse.path import open_paths
+
+        assert self.moments is not None
+        return open_paths(self.root, self.moments, self.shrinkage.mark_penalized(len(self.weights)))
+
+    @property
+    def level(self) -> float:
+        """Where on these paths the optimum is: l1/2c, of ½‖Xw − y‖² + l1/2c·‖w‖₁."""
+        return self.shrinkage.l1 / (2 * self.scale)
+
     def hessian(self, weights: Array) -> Array:
         """Return the Hessian at weights `[p, q]` as blocks `[b, m, m]`.
 
@@ -172,6 +190,23 @@ def leave_unknown(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALT
     )
 
 
+def leave_with_moments(
+    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
+) -> list[Optimum]:
+    """Return unknown optima that have R and Xᵀy of the least-squares problem with its penalty."""
+
+    def measure(tasks: Sequence[tuple[Problem, Shrinkage]]) -> list[Optimum]:
+        X, y = _stack_rows(tasks, loss)
+        roots = np.asarray(np.linalg.qr(X, mode="r"))
+        return [
+            replace(leave_unknown(task[0], loss, task[1]), root=roots[i], moments=X[i].T @ y[i])
+            for i, task in enumerate(tasks)
+        ]
+
+    with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
+        return _solve_each(problems, shrinkages, measure)
+
+
 def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
     """Return the optimum of loss + penalty on `problem`.
 
@@ -192,33 +227,63 @@ def solve_problems(
     # Data at the ends of float64 overflow.
     with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
         shrinkages = shrinkages or [NO_PENALTY] * len(problems)
-        found = _quadratic_optima(problems, loss, shrinkages)
+        found = _solve_each(problems, shrinkages, partial(_quadratic_optima, loss=loss))
+        # All are opened before the first is followed: problems of equal data share them.
+        paths = [
+            near.open_paths() if loss.quadratic and near.shrinkage.l1 else None for near in found
+        ]
         return [
-            _settled(near, problem, loss) for near, problem in zip(found, problems, strict=True)
+            _settled(near, problem, loss, path)
+            for near, problem, path in zip(found, problems, paths, strict=True)
         ]
 
 
-def _quadratic_optima(
-    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
+def _solve_each(
+    problems: Sequence[Problem],
+    shrinkages: Sequence[Shrinkage],
+    solve: Callable[[Sequence[tuple[Problem, Shrinkage]]], list[Optimum]],
 ) -> list[Optimum]:
-    """Return the optima of the least-squares problems: c·Σr² with the loss's c, and the penalty.
+    """Return what `solve` finds of the least-squares problems, each distinct one solved once.
 
-    Where the optimum of `loss` is not found from them they are not solved: weights are 0 then, and
-    the loss NaN.
+    Those of one problem with penalties that differ in ‖W‖₁ alone are one.
     """
-    n, p, q = problems[0].shape
+    distinct: dict[Hashable, tuple[Problem, Shrinkage]] = {}
+    keys = []
+    for problem, shrinkage in zip(problems, shrinkages, strict=True):
+        key = (id(problem), shrinkage.strength, shrinkage.exempt)
+        distinct.setdefault(key, (problem, shrinkage))
+        keys.append(key)
+    optima = dict(zip(distinct, solve(list(distinct.values())), strict=True))
+    return [
+        replace(optima[key], shrinkage=shrinkage)
+        for key, shrinkage in zip(keys, shrinkages, strict=True)
+    ]
+
+
+def _stack_rows(tasks: Sequence[tuple[Problem, Shrinkage]], loss: Loss) -> tuple[Array, Array]:
+    """Return X `[u, m, p]` and y `[u, m, q]` of the sums of squares, with the penalty's rows."""
+    n, p, q = tasks[0][0].shape
+    weighted = [multiply_rows(problem, problem.mean_one_weights) for problem, _ in tasks]
+    X = np.stack([problem.X for problem in weighted])  # [u, n, p]
+    y = np.stack([problem.y for problem in weighted])  # [u, n, q]
+    strengths, masks = stack_shrinkages([shrinkage for _, shrinkage in tasks], p)  # [u], [u, p]
+    decay = strengths / (2 * loss.scale(n, q))
+    if decay.any():
+        X, y = _with_penalty(X, y, decay, masks)
+    return X, y
+
+
+def _quadratic_optima(tasks: Sequence[tuple[Problem, Shrinkage]], loss: Loss) -> list[Optimum]:
+    """Return the optima of c·Σr², with the loss's c, and the penalty's squares."""
+    n, _, q = tasks[0][0].shape
     scale = loss.scale(n, q)
-    strengths, masks = stack_shrinkages(shrinkages, p)  # [u], [u, p]
-    decay = strengths / (2 * scale)
-    roots = _find_roots(problems, decay, masks)
-    curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
-    if starts_at_squares(loss, shrinkages):
-        solution = _solve_squares(problems, decay, masks)
-    else:
-        solution = _leave_unsolved(roots, (n, p, q))
+    X, y = _stack_rows(tasks, loss)
+    solution = solve_least_squares(X, y)
+    roots = np.asarray(np.linalg.qr(X, mode="r"))
     losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
+    curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
     optima = []
-    for i, shrinkage in enumerate(shrinkages):
+    for i, (_, shrinkage) in enumerate(tasks):
         optimum = Optimum(
             weights=solution.weights[i].copy(),
             loss=float(losses[i]),
@@ -226,6 +291,7 @@ def _quadratic_optima(
             curvatures=curvatures[i].copy(),
             root=roots[i].copy(),
             scale=scale,
+            moments=X[i].T @ y[i],
             shrinkage=shrinkage,
             refined=bool(solution.refined[i]),
         )
@@ -233,72 +299,18 @@ def _quadratic_optima(
     return optima
 
 
-def starts_at_squares(loss: Loss, shrinkages: Sequence[Shrinkage]) -> bool:
-    """Return True if the optimum of the loss is a least-squares solution, or found from one."""
-    has_l1 = any(shrinkage.l1 for shrinkage in shrinkages)
-    return loss.target_kind == "number" and loss.smooth and not has_l1
-
-
-def _find_roots(problems: Sequence[Problem], decay: Array, masks: Array) -> Array:
-    """Return the triangular factors `[u, …, p]` of the problems, their penalties' rows below.
-
-    That of features which several problems share is computed once.
-    """
-    factors: dict[int, Array] = {}
-    for problem in problems:
-        if id(problem) not in factors:
-            X = multiply_rows(problem, problem.mean_one_weights).X
-            factors[id(problem)] = np.asarray(np.linalg.qr(X, mode="r"))
-    roots = np.stack([factors[id(problem)] for problem in problems])
-    if not decay.any():
-        return roots
-    return np.asarray(np.linalg.qr(_add_rows(roots, decay, masks), mode="r"))
-
-
-def _solve_squares(problems: Sequence[Problem], decay: Array, masks: Array) -> LeastSquaresSolution:
-    """Return the least-squares solutions of the problems with their penalties."""
-    weighted = [multiply_rows(problem, problem.mean_one_weights) for problem in problems]
-    X = np.stack([problem.X for problem in weighted])  # [u, n, p]
-    y = np.stack([problem.y for problem in weighted])  # [u, n, q]
-    if decay.any():
-        X = _add_rows(X, decay, masks)
-        nothing = np.zeros((len(y), X.shape[-1], y.shape[-1]))
-        y = np.concatenate([y, nothing], axis=1)
-    return solve_least_squares(X, y)
-
-
-def _leave_unsolved(roots: Array, shape: tuple[int, int, int]) -> LeastSquaresSolution:
-    """Return the ranks of problems `[n, p, q]` from their roots `[u, …, p]`, and no solution."""
-    n, p, q = shape
-    u = len(roots)
-    norms = measure_column_norms(roots)  # [u, 1, p]
-    least = max(n, p) * np.finfo(float).eps
-    rank = _count_rank(roots / np.where(norms > 0, norms, 1), least)
-    short = rank < p
-    rank[short] = _count_rank(roots[short], least)  # as of the solution of smallest norm
-    return LeastSquaresSolution(
-        weights=np.zeros((u, p, q)),
-        rank=rank,
-        residual=np.full((u, 1, q), np.nan),
-        refined=np.zeros(u, dtype=bool),
-    )
-
-
-def _count_rank(roots: Array, least: float) -> NDArray[np.int64]:
-    """Return how many singular values are above `least` × the largest `[u]`."""
-    singular = np.linalg.svd(roots, compute_uv=False)
-    return np.asarray((singular > least * singular[..., :1]).sum(axis=-1))
-
-
-def _add_rows(X: Array, decay: Array, masks: Array) -> Array:
-    """Add p rows to each X `[u, …, p]`: ‖XW − y‖² + decay·‖DW‖² as one sum of squares."""
+def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array, Array]:
+    """Add p rows to each problem: ‖XW − y‖² + decay·‖DW‖² as one sum of squares."""
     p = X.shape[-1]
+    q = y.shape[-1]
     more = np.sqrt(decay)[:, None, None] * (np.eye(p) * masks[:, None])  # [u, p, p]
-    return np.concatenate([X, more], axis=1)
+    return np.concatenate([X, more], axis=1), np.concatenate([y, np.zeros((len(y), p, q))], axis=1)
 
 
-def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
+def _settled(near: Optimum, problem: Problem, loss: Loss, paths: LassoPaths | None) -> Optimum:
     """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
+    if paths is not None:
+        return _sparse_squares(near, problem, paths)
     if near.shrinkage.l1:
         return _sparse(near, problem, loss)
     found = loss.optimum(
@@ -320,7 +332,27 @@ def _settled(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
 
 
 def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
-    """Return the optimum of the objective with ‖W‖₁."""
+    """Return the optimum of a loss with ‖W‖₁ that is not quadratic."""
+    from linfit.problem.theory.sparse.smooth import minimize_sparse
+
+    weights = problem.mean_one_weights
+    minimum, is_unique = minimize_sparse(loss, problem.X, problem.y, weights, near.shrinkage)
+    bound = None if loss.curvature_bound is None else near.curvature_range[0]
+    return replace(
+        near,
+        weights=minimum.weights,
+        loss=minimum.objective,
+        around=minimum.around,
+        local_curvatures=minimum.curvatures,
+        curvature_bound=bound,
+        gap=minimum.gap,
+        note=None if minimum.gap is not None else NO_CERTIFICATE.format(loss.name),
+        unique=is_unique,
+    )
+
+
+def _sparse_squares(near: Optimum, problem: Problem, paths: LassoPaths) -> Optimum:
+    """Return the optimum of squared errors with ‖W‖₁."""
     # scipy is loaded for those who need it.
     from linfit.problem.theory.sparse.squares import (
         QuadraticExcess,
@@ -329,25 +361,8 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         minimize_squares,
     )
 
-    if not loss.quadratic:
-        from linfit.problem.theory.sparse.smooth import minimize_sparse
-
-        weights = problem.mean_one_weights
-        minimum, is_unique = minimize_sparse(loss, problem.X, problem.y, weights, near.shrinkage)
-        bound = None if loss.curvature_bound is None else near.curvature_range[0]
-        return replace(
-            near,
-            weights=minimum.weights,
-            loss=minimum.objective,
-            around=minimum.around,
-            local_curvatures=minimum.curvatures,
-            curvature_bound=bound,
-            gap=minimum.gap,
-            note=None if minimum.gap is not None else NO_CERTIFICATE.format(loss.name),
-            unique=is_unique,
-        )
-
-    found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage)
+    start = _find_start(near, paths)
+    found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage, start)
     l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(found.weights))[:, None]
     smooth = QuadraticExcess(near.root, near.scale)
     return replace(
@@ -360,6 +375,15 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         gap=found.gap,
         unique=found.is_unique,
     )
+
+
+def _find_start(near: Optimum, paths: LassoPaths) -> Array | None:
+    """Return the weights `[p, q]` on the path, None where rounding leads it astray."""
+    try:
+        found = paths.find_weights(near.level, sys.maxsize)
+    except ValueError:  # LinAlgError is one
+        return None
+    return found if np.isfinite(found).all() else None
 
 
 def compute_largest_curvatures(features: Sequence[Array], scale: float) -> Array:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+#: What stands in place of a secret.
+MASKED = "***"
 #: Endings of words that name a secret, as in `dbpassword` and `auth-token`.
 # fmt: off
 _SECRET_ENDS = (

@@ -91,14 +91,14 @@ def test_the_steps_predicted_of_a_momentum_are_those_of_the_run(name: str) -> No
         }
         loss = "sse" if dataset == "parabola" else "mse"
         configs.append(
-            config(dataset=dataset, loss=loss, optimizer=optimizer, dtype="float64", steps=1000)
+            config(dataset=dataset, loss=loss, optimizer=optimizer, dtype="float64", steps=400)
         )
     fits = fit(configs)
     theories = [predict_from_fit(found) for found in fits]
     told = [theory.steps_to_tolerance for theory in theories if theory is not None]
     assert sum(steps is not None for steps in told) > 30
     for found, steps in zip(fits, told, strict=True):
-        assert steps is None or found.steps_to_tolerance == (steps if steps <= 1000 else None), (
+        assert steps is None or found.steps_to_tolerance == (steps if steps <= 400 else None), (
             found.config.optimizer
         )
 

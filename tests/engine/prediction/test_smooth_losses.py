@@ -50,7 +50,7 @@ def test_late_steps_contract_as_the_curvature_at_the_optimum_says(
     assert theory.largest_curvature is not None and theory.smallest_curvature is not None
     assert theory.condition == theory.largest_curvature / theory.smallest_curvature
     lr = 1 / theory.largest_curvature
-    found, theory = run(loss, data, lr, penalty=RIDGE, steps=3000)
+    found, theory = run(loss, data, lr, penalty=RIDGE, steps=800)
     assert theory.smallest_curvature is not None
     assert theory.rate == pytest.approx(1 - lr * theory.smallest_curvature, rel=1e-10)
     excess = found.excess_losses

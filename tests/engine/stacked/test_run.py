@@ -273,9 +273,9 @@ def test_bits_do_not_depend_on_stack_place_neighbours_or_blocks(
         for place in range(30)
     ]
     expected = all_bits(configs)
-    for place, one in enumerate(configs):
-        assert all_bits([one]) == [expected[place]]
-    for size in (2, 3, 7):
+    for place in range(0, len(configs), 3):
+        assert all_bits([configs[place]]) == [expected[place]]
+    for size in (2, 7):
         parts = [all_bits(configs[start : start + size]) for start in range(0, len(configs), size)]
         assert [found for part in parts for found in part] == expected
     order = chance.sample(range(len(configs)), len(configs))
@@ -297,7 +297,7 @@ def test_bits_of_every_gradient_at_every_size(
     shape: tuple[int, int, int], dtype: str, gradient: str
 ) -> None:
     assert_same_alone(
-        (*OPTIMIZERS[::3], WILD[0]),
+        (*OPTIMIZERS[::8], WILD[0]),
         dtype=dtype,
         gradient=gradient,
         dataset=linear(*shape, seed=7),
@@ -325,7 +325,7 @@ def assert_same_alone(rows: Sequence[Mapping[str, Any]], **fields: Any) -> None:
 
 @pytest.mark.parametrize(("dtype", "gradient"), BY_TURNS)
 def test_bits_are_the_same_among_a_thousand(dtype: str, gradient: str) -> None:
-    assert_same_among(1000, steps=70, dtype=dtype, gradient=gradient)
+    assert_same_among(1000, steps=40, dtype=dtype, gradient=gradient)
 
 
 @pytest.mark.slow
@@ -349,7 +349,7 @@ def assert_same_among(count: int, **fields: Any) -> None:
     ]
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=25)
+@settings(derandomize=True, database=None, deadline=None, max_examples=12)
 @given(st.data())
 def test_bits_of_any_choice_of_fits_in_any_order(data: st.DataObject) -> None:
     rows = (*OPTIMIZERS, *WILD)
@@ -405,25 +405,21 @@ def test_optima_are_the_same_alone_and_among_others() -> None:
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("gradient", GRADIENTS)
-@pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-12), ("float32", 1e-5)])
-def test_one_step_from_any_state_of_the_single_engine_agrees(
-    dtype: str, near: float, gradient: str
-) -> None:
-    steps = 80
+@pytest.mark.parametrize(("dtype", "gradient"), BY_TURNS)
+def test_one_step_from_any_state_of_the_single_engine_agrees(dtype: str, gradient: str) -> None:
+    near = 1e-12 if dtype == "float64" else 1e-5
+    steps = 60
     configs = [
         config(
             row,
             dtype=dtype,
             gradient=gradient,
             steps=steps,
-            seed=seed,
+            seed=place % 2,
             record={"every": 1},
-            model=model,
-            loss=loss,
+            model=("tensor", "linear")[(place + GRADIENTS.index(gradient) // 2) % 2],
         )
-        for row in OPTIMIZERS
-        for seed, model, loss in ((0, "tensor", "sse"), (1, "linear", "sse"))
+        for place, row in enumerate(OPTIMIZERS)
     ]
     paths = [fit(single(one)).path for one in configs]
     visited = np.stack(
@@ -443,19 +439,28 @@ def test_one_step_from_any_state_of_the_single_engine_agrees(
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-9), ("float32", 1e-4)])
-@pytest.mark.parametrize("dataset", ["parabola", "polynomial", "random_linear"])
-def test_the_first_fifty_steps_agree(dataset: str, dtype: str, near: float) -> None:
+@pytest.mark.parametrize(
+    ("turn", "dataset", "dtype", "near"),
+    [
+        (0, "parabola", "float64", 1e-9),
+        (1, "polynomial", "float32", 1e-4),
+        (2, "random_linear", "float64", 1e-9),
+    ],
+)
+def test_the_first_fifty_steps_agree(turn: int, dataset: str, dtype: str, near: float) -> None:
+    """Every optimizer meets every way to a gradient, each on another dataset."""
+    ways = ("manual", "tensor"), ("autograd", "linear"), ("func_grad", "linear")
     configs = [
         config(
-            row, dataset=dataset, dtype=dtype, steps=50, gradient=gradient, model=model, loss="mse"
+            row,
+            dataset=dataset,
+            dtype=dtype,
+            steps=50,
+            gradient=ways[(place + turn) % 3][0],
+            model=ways[(place + turn) % 3][1],
+            loss="mse",
         )
-        for row in OPTIMIZERS
-        for gradient, model in (
-            ("manual", "tensor"),
-            ("autograd", "linear"),
-            ("func_grad", "linear"),
-        )
+        for place, row in enumerate(OPTIMIZERS)
     ]
     for found, expected in zip(run(configs), fit([single(one) for one in configs]), strict=True):
         assert found.status is expected.status

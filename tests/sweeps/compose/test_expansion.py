@@ -46,7 +46,7 @@ tracking: {artifacts: "below/${name}", uri: "${hydra:job.override_dirname}"}
 """,
 }
 PROFILE = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "20")),
+    max_examples=int(os.environ.get("EXAMPLES", "8")),
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -300,7 +300,7 @@ def test_a_job_equals_what_hydra_composes(
     st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), max_size=8)
     | st.from_regex(r"-?[0-9]{1,3}(\.[0-9]+)?(e-?[0-9]{1,2})?", fullmatch=True)
 )
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 def test_numbers_are_read_as_hydras_grammar_reads_them(
     expansions: dict[str, JobComposer], value: str
 ) -> None:

@@ -23,7 +23,10 @@ def test_the_table_has_every_study() -> None:
     assert {file.stem for file in EXPERIMENTS.glob("*.yaml")} == set(STUDIES)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "digits" else []) for name in STUDIES],
+)
 def test_a_study_runs(name: str, linfit: Callable[..., Any]) -> None:
     done = linfit("run", name, "steps=2", "tracking=none", "pictures=false")
     assert done.code == 0, done.err

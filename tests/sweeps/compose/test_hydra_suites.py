@@ -56,6 +56,7 @@ class TestBatches(BatchedSweeperTestSuite):
     """Batches of two."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task_launcher_cfg", "extra_flags"),
     [({}, ["-m", "hydra/launcher=linfit", "hydra/sweeper=linfit"])],

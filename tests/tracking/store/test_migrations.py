@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -88,24 +89,36 @@ def old(bare: Path) -> Path:
     return bare
 
 
+@pytest.fixture(scope="module")
+def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of the oldest MLflow, upgraded once as `mlflow db upgrade` does."""
+    from mlflow.store.db.utils import _upgrade_db
+    from sqlalchemy import NullPool, create_engine
+
+    folder = tmp_path_factory.mktemp("upgraded")
+    extract(OLDEST, folder)
+    _upgrade_db(create_engine(f"sqlite:///{folder / FILE}", poolclass=NullPool))
+    return folder / FILE
+
+
+@pytest.fixture
+def current(old: Path, upgraded: Path) -> Path:
+    """The oldest MLflow's working directory, after the upgrade."""
+    shutil.copy(upgraded, old / FILE)
+    move(old / FILE, ELSEWHERE, str(old))
+    return old
+
+
 @pytest.fixture(params=["older", "newer"])
 def other(request: pytest.FixtureRequest, old: Path) -> Path:
     """The same, or one of an MLflow that is not there yet: its tables are this one's, and more."""
     if request.param == "newer":
-        upgrade(old / FILE)
+        request.getfixturevalue("current")
         change(
             "ALTER TABLE runs ADD COLUMN later TEXT",
             f"UPDATE alembic_version SET version_num = '{UNKNOWN}'",
         )
     return old
-
-
-def upgrade(file: Path) -> None:
-    """As `mlflow db upgrade` does."""
-    from mlflow.store.db.utils import _upgrade_db
-    from sqlalchemy import NullPool, create_engine
-
-    _upgrade_db(create_engine(f"sqlite:///{file}", poolclass=NullPool))
 
 
 @pytest.fixture(autouse=True)
@@ -258,8 +271,8 @@ def test_who_writes_is_refused_with_both_versions_and_what_to_type(
     assert bytes_below(other) == before
 
 
-def test_what_is_typed_works(old: Path, linfit: Linfit) -> None:
-    upgrade(old / FILE)
+@pytest.mark.usefixtures("current")
+def test_what_is_typed_works(linfit: Linfit) -> None:
     assert linfit("run", "steps=6").code == 0
     assert json.loads(linfit("show", "last", "--json").out)["params"]["steps"] == "6"
 
@@ -341,14 +354,13 @@ def test_the_lack_of_a_table_is_damage_where_the_revision_is_the_latest(
         assert "is damaged, it lacks latest_metrics" in done.err
 
 
-def test_a_store_that_is_half_migrated_is_read_all_the_same(old: Path) -> None:
+def test_a_store_that_is_half_migrated_is_read_all_the_same(current: Path) -> None:
     """Its columns are new and its revision is old: the upgrade fails on an existing column."""
-    upgrade(old / FILE)
     change(f"UPDATE alembic_version SET version_num = '{OLDEST_REVISION}'")
-    before = bytes_below(old)
+    before = bytes_below(current)
     reader = RunReader(resolve_store())
     assert len(reader.find_run("last").find_children()) == 4
-    assert bytes_below(old) == before
+    assert bytes_below(current) == before
 
 
 def test_a_database_of_another_program_is_none_of_ours(bare: Path, linfit: Linfit) -> None:

@@ -240,6 +240,7 @@ def test_a_process_that_is_killed_is_one_line_and_the_rest_is_done_here(opened: 
     assert sound(file_of(remote))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_before_it_is_asked_is_no_harm(opened: Opened) -> None:
     remote = opened()
     parent = remote.start_run(row("parent"))
@@ -358,7 +359,11 @@ main()
 """
 
 
-@pytest.mark.parametrize("words", [("steps=5",), ("-m", "seed=0,1", "steps=5")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(("steps=5",), marks=pytest.mark.slow), ("-m", "seed=0,1", "steps=5")],
+    ids=" ".join,
+)
 def test_who_fits_does_not_import_mlflow(words: tuple[str, ...], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "run", *words],
@@ -442,7 +447,11 @@ def test_a_new_store_is_what_mlflow_makes(tmp_path: Path) -> None:
     assert len(create_empty_store()) == ours.stat().st_size
 
 
-@pytest.mark.parametrize("ends", [True, False], ids=["killed", "imports nothing"])
+@pytest.mark.parametrize(
+    "ends",
+    [pytest.param(True, marks=pytest.mark.slow), False],
+    ids=["killed", "imports nothing"],
+)
 def test_a_process_that_ends_before_it_begins_is_no_harm(
     ends: bool, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,10 +86,14 @@ class SparseMinimum:
     is_unique: bool
 
 
-def minimize_squares(X: Array, y: Array, scale: float, shrinkage: Shrinkage) -> SparseMinimum:
+def minimize_squares(
+    X: Array, y: Array, scale: float, shrinkage: Shrinkage, start: Array | None = None
+) -> SparseMinimum:
     """Return the minimum of scale·‖XW − y‖² + penalty, for X `[n, p]` and y `[n, q]`.
 
-    Where there are several optima, W* is one of them. Raise ValueError if none is found.
+    The search begins at the weights `start` `[p, q]` if any, and ends at once if these have the
+    signs of the minimum. Where there are several optima, W* is one of them. Raise ValueError if
+    none is found.
     """
     mask = shrinkage.mark_penalized(X.shape[1])
     decay = np.diag(np.sqrt(shrinkage.strength / (2 * scale)) * mask)
@@ -97,14 +101,17 @@ def minimize_squares(X: Array, y: Array, scale: float, shrinkage: Shrinkage) -> 
     across = find_exponents(A, (0, 1))  # [1, 1]
     norms, A = _scale_columns(scale_by_exponents(A, -across))
     targets = []
-    for column in y.T:
+    if start is None:
+        start = np.zeros((X.shape[1], y.shape[1]))
+    for column, guess in zip(y.T, start.T, strict=True):
         down = find_exponents(column[:, None], (0, 1))
         z = np.zeros(len(A))
         z[: len(column)] = scale_by_exponents(column[:, None], -down)[:, 0]
         # In units of the scaled columns and targets, for ½‖Aw − z‖².
         thresholds = shrinkage.l1 * mask / norms / (2 * scale)
         thresholds = scale_by_exponents(thresholds[:, None], -across - down)[:, 0]
-        found = _minimize_scaled_target(A, z, thresholds)
+        begun = scale_by_exponents((guess * norms)[:, None], across - down)[:, 0]
+        found = _minimize_scaled_target(A, z, thresholds, begun)
         targets.append(found.rescale(norms, scale, across, down))
     weights = np.stack([one.weights for one in targets], axis=1)
     slope = np.stack([one.slope for one in targets], axis=1)
@@ -153,11 +160,11 @@ class TargetMinimum:
         )
 
 
-def _minimize_scaled_target(A: Array, z: Array, t: Array) -> TargetMinimum:
-    """Return the minimum for columns of norm one."""
+def _minimize_scaled_target(A: Array, z: Array, t: Array, w: Array) -> TargetMinimum:
+    """Return the minimum for columns of norm one, from w `[p]` on."""
     p = A.shape[1]
     reduced = np.asarray(np.linalg.qr(np.column_stack([A, z]), mode="r"))
-    search = ActiveSetSearch(reduced[:, :p], reduced[:, p], t, np.zeros(p))
+    search = ActiveSetSearch(reduced[:, :p], reduced[:, p], t, w)
     if not search.find_minimum():
         raise ValueError(
             "no minimum of the squared errors with ‖W‖₁ found: scale the data, "
