@@ -11,8 +11,8 @@ from hydra._internal.utils import get_args_parser
 from linfit.config import GROUPS
 from linfit.errors import ConfigError
 from linfit.override import Override
+from linfit.sweeps.compose.arguments import split_arguments
 from linfit.sweeps.compose.compose import create_loader
-from linfit.sweeps.compose.request import split_arguments
 from linfit.sweeps.config_files import search_path
 from linfit.sweeps.config_files.messages import COMPOSITION_ERRORS
 

@@ -27,7 +27,7 @@ from linfit.engine.stacked.blocks import (
 from linfit.engine.timing import Cost, measure_cost
 from linfit.errors import ConfigError
 from linfit.settings import SingleEngine
-from linfit.sweeps.compose.request import parse_flags
+from linfit.sweeps.compose.arguments import parse_flags
 from linfit.sweeps.plan.enumerate import Enumeration, enumerate_jobs
 from linfit.sweeps.plan.predictions import Forecast, Forecasts
 from linfit.sweeps.preflight.checks import NONE_STABLE, refuse_unstable, resolve_configs

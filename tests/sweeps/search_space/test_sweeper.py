@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import linfit
 from linfit.errors import ConfigError
-from linfit.sweeps.compose.request import parse_flags, start_hydra
+from linfit.sweeps.compose.arguments import parse_flags
+from linfit.sweeps.compose.request import start_hydra
 from linfit.sweeps.plan.enumerate import enumerate_jobs
 from linfit.sweeps.run.hydra_app import execute
 from linfit.sweeps.run.hydra_task import HydraTask
