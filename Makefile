@@ -11,7 +11,7 @@ LOCKED := $(PIP) --require-hashes -r
 TORCH := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PLOTLY := 4.1.1
 
-.PHONY: demo test slow read-only browser reproduce-all faults faults-all matrix lint types check bench docs site picture notebook ui lock plotly wheel clean
+.PHONY: demo test slow references read-only browser reproduce-all faults faults-all matrix lint types check bench docs site picture notebook ui lock plotly wheel clean
 
 demo: $(INSTALLED) ## the main job: six optimizers at five learning rates, ten seeds each, recorded in MLflow
 	$(BIN)/linfit run optimizers
@@ -21,6 +21,10 @@ test: $(INSTALLED) ## the tests
 
 slow: $(INSTALLED) ## tests that take long and seldom find something: the wheel, the tutorial, a folder of traps, kills
 	$(BIN)/python -m pytest -n auto -m slow
+
+references: $(INSTALLED) ## the exact optima beside statsmodels and skglm, which it installs
+	$(LOCKED) requirements-extras.lock
+	$(BIN)/python -m pytest -n auto -m references tests/problem
 
 read-only: $(INSTALLED) ## twenty tests in a checkout that their user can read and not write; needs root, who becomes another user
 	scratch=$$(mktemp -d) && chmod 1777 "$$scratch" && \
@@ -64,6 +68,7 @@ bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.endurance
 	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.solvers
 
 docs: $(INSTALLED) ## what of the documentation follows from the code: reference pages, JSON schemas
 	$(BIN)/python docs/generate.py

@@ -68,6 +68,8 @@ class Fit:
     diverged_at_step: int | None = None
     error: str | None = None
     """The traceback of a failed fit."""
+    step_seconds: float | None = None
+    """Mean time of a step; in a stack the fit's share of a step of all. It differs in every run."""
 
     def _found(self) -> tuple[FitPath, Optimum, Problem]:
         if self.path is None or self.optimum is None or self.problem is None:

@@ -12,6 +12,7 @@ n samples, p features, q targets, k recorded steps.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,7 @@ def fit_one(config: FitConfig, report: ProgressCallback = ignore_progress) -> Fi
         FitPath(np.array(trace.steps), np.array(trace.losses), np.stack(trace.weights)),
         trace.reached_at,
         trace.diverged_at,
+        step_seconds=trace.step_seconds,
     )
 
 
@@ -76,6 +78,7 @@ class Trace:
     weights: list[NDArray[Any]] = field(default_factory=list)
     reached_at: int | None = None
     diverged_at: int | None = None
+    step_seconds: float | None = None
     status: Status = Status.COMPLETED
 
 
@@ -108,6 +111,7 @@ def descend(
     watch = StoppingMonitor(config, problem, known, weights())
     goals = watch.rules(lambda: model.weight.grad, weights)
     recorded = set(config.record.recorded_steps(config.steps))
+    begun = time.perf_counter()
     for step in range(config.steps + 1):
         loss = evaluate().item()
         diverged = watch.has_diverged(loss)
@@ -132,6 +136,7 @@ def descend(
             if step % REPORT_INTERVAL == REPORT_INTERVAL - 1:
                 report(REPORT_INTERVAL, 0)
     report(step % REPORT_INTERVAL, config.steps - step)
+    trace.step_seconds = (time.perf_counter() - begun) / (step + 1)
     return trace
 
 

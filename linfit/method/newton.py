@@ -10,21 +10,22 @@ p features, q targets, b blocks of m weights that the Hessian couples, s fits of
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from linfit.method.optimizers import Stepper
 from linfit.method.problem_aware import Informed
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
 from linfit.problem.losses import Loss
+from linfit.problem.theory.convex.several import compute_hessians, measure_objectives
 from linfit.problem.theory.memory import estimate_hessian_bytes
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.threads import limit_blas_threads
-from linfit.problem.types import Array
+from linfit.problem.types import Array, Mask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,8 @@ SHORT_LENGTH = 1 / 16
 FLAT_PART = 1e-6
 #: Pivots of a Hessian, its diagonal one, that is regular for sure.
 SAFE_PIVOT = 1e-6
+#: Part of the objective's terms above which a difference of objectives is no rounding.
+CLEAR_DESCENT = 1e-9
 
 
 class Newton(Informed):
@@ -83,8 +86,12 @@ class Newton(Informed):
         rests = memory.tensors.setdefault("rests", at_first)
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            for row in (~rests).nonzero().flatten().tolist():
-                rests[row] = not move_by_newton(own[row].optimum, W[row], g[row])
+            moving = (~rests).nonzero().flatten()
+            if len(moving):
+                optima = [own[row].optimum for row in moving.tolist()]
+                moved, found = move_by_newton(optima, W[moving], g[moving])
+                W[moving] = moved
+                rests[moving] = ~found
 
         return update
 
@@ -107,39 +114,83 @@ class NewtonStepper:
     def step(self) -> None:
         gradient = self.parameter.grad
         assert gradient is not None
+        if self.rests:
+            return
         layout = self.optimizer.transpose
-        if not self.rests:
-            weight = layout(self.parameter.detach())
-            self.rests = not move_by_newton(self.optimizer.optimum, weight, layout(gradient))
+        weight = layout(self.parameter.detach())
+        optima = [self.optimizer.optimum]
+        moved, found = move_by_newton(optima, weight[None], layout(gradient)[None])
+        weight.copy_(moved[0])
+        self.rests = not found[0]
 
 
-def move_by_newton(optimum: Optimum, W: Tensor, g: Tensor) -> bool:
-    """Move W `[p, q]` in place by a damped step; return False if none lowers the objective."""
+def move_by_newton(optima: Sequence[Optimum], W: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Return W `[s, p, q]` of s fits after a damped step, and if one was found `[s]`.
+
+    g are the gradients `[s, p, q]`. Where no step lowers the objective, W is as it was.
+    """
     import torch
 
+    weights = W.cpu().numpy()
     with limit_blas_threads(), np.errstate(all="ignore"):
-        moved = find_step(optimum, W.cpu().numpy(), g.cpu().numpy().astype(np.float64))
-    if moved is None:
-        return False
-    W.copy_(torch.from_numpy(moved))
-    return True
+        moved = find_steps(optima, weights, g.cpu().numpy().astype(np.float64))
+    is_found = torch.tensor([one is not None for one in moved], device=W.device)
+    kept = [
+        before if after is None else after for before, after in zip(weights, moved, strict=True)
+    ]
+    return torch.from_numpy(np.stack(kept)).to(W.device), is_found
 
 
-def find_step(optimum: Optimum, weights: NDArray[Any], gradient: Array) -> NDArray[Any] | None:
-    """Return the weights after a step from `weights` `[p, q]`, in their dtype; None if it rests.
+def find_steps(
+    optima: Sequence[Optimum], weights: NDArray[Any], gradients: Array
+) -> list[NDArray[Any] | None]:
+    """Return weights `[p, q]` of s fits after a step, in their dtype; None where a fit rests."""
+    found: list[NDArray[Any] | None] = [None] * len(optima)
+    blocks = compute_hessians(optima, weights.astype(np.float64))  # [s, b, m, m]
+    usable = np.isfinite(blocks).all(axis=(1, 2, 3)) & np.isfinite(gradients).all(axis=(1, 2))
+    rows = np.flatnonzero(usable).tolist()  # the others have diverged
+    steps, is_partial = solve_blocks(blocks[rows], gradients[rows])
+    full = take_full_steps([optima[row] for row in rows], weights[rows], gradients[rows], steps)
+    for i, row in enumerate(rows):
+        partial = bool(is_partial[i])
+        if not partial and full[i] is not None:
+            found[row] = full[i]
+        else:
+            found[row] = search_step(optima[row], weights[row], gradients[row], steps[i], partial)
+    return found
+
+
+def take_full_steps(
+    optima: Sequence[Optimum], weights: NDArray[Any], gradients: Array, steps: Array
+) -> list[NDArray[Any] | None]:
+    """Return the weights after each whole step with Armijo's descent, None where it is in doubt.
+
+    Here descent is a difference of objectives, quick to compute. It is in doubt near the optimum,
+    where it may be rounding, and where the objective is not finite.
+    """
+    moved = (weights - steps).astype(weights.dtype)
+    before, size = measure_objectives(optima, weights.astype(np.float64))
+    after, _ = measure_objectives(optima, moved.astype(np.float64))
+    promised = (gradients * steps).sum(axis=(1, 2))
+    descent = before - after
+    sure = (descent >= LEAST_DESCENT * promised) & (descent > CLEAR_DESCENT * size)
+    return [one if clear else None for one, clear in zip(moved, sure.tolist(), strict=True)]
+
+
+def search_step(
+    optimum: Optimum, weights: NDArray[Any], gradient: Array, step: Array, is_partial: bool
+) -> NDArray[Any] | None:
+    """Return the weights after a part of Newton's `step` `[p, q]`, None if there is none.
 
     Where the gradient has a part along which H is flat, or Newton's step is far too long, the step
     of a constant curvature, that of the loss's bound, may lead further down.
     """
-    blocks = optimum.hessian(weights.astype(np.float64))  # [b, m, m]
-    if not (np.isfinite(blocks).all() and np.isfinite(gradient).all()):
-        return None  # a fit that has diverged
-    step, is_partial = solve_blocks(blocks, gradient)
     found = search_line(optimum, weights, gradient, -step)
     if is_partial or found is None or found.length < SHORT_LENGTH:
         bound = 2 * optimum.scale * optimum.root.T @ optimum.root
-        step, _ = solve_blocks(np.stack([bound] * gradient.shape[1]), gradient)
-        other = search_line(optimum, weights, gradient, -step, widens=True)
+        blocks = np.stack([bound] * gradient.shape[1])
+        steps, _ = solve_blocks(blocks[None], gradient[None])
+        other = search_line(optimum, weights, gradient, -steps[0], widens=True)
         found = min((one for one in (found, other) if one), key=attrgetter("excess"), default=None)
     return None if found is None else found.weights
 
@@ -179,34 +230,50 @@ def search_line(
     return found
 
 
-def solve_blocks(blocks: Array, gradient: Array) -> tuple[Array, bool]:
-    """Return the H⁻¹g `[p, q]` of smallest norm of blocks `[b, m, m]`.
+def solve_blocks(blocks: Array, gradients: Array) -> tuple[Array, Mask]:
+    """Return the H⁻¹g `[s, p, q]` of smallest norm of blocks `[s, b, m, m]`.
 
-    Return True if a part of g is left out, along which H is flat.
+    Return also where a part of g is left out, along which H is flat `[s]`.
     """
-    each = len(blocks) == gradient.shape[1]  # a block for each target, or one for all
-    rows = gradient.T if each else gradient.reshape(1, -1)
-    solved = [_solve(*pair) for pair in zip(blocks, rows, strict=True)]
-    found = np.stack([step for step, _ in solved])
-    step = found.T if each else found.reshape(gradient.shape)
-    return step, any(is_partial for _, is_partial in solved)
+    s, b, m, _ = blocks.shape
+    each = b == gradients.shape[2]  # a block for each target, or one for all
+    rows = gradients.swapaxes(1, 2) if each else gradients.reshape(s, 1, -1)
+    found, is_partial = _solve(blocks.reshape(-1, m, m), rows.reshape(-1, m))
+    steps = found.reshape(s, b, m).swapaxes(1, 2) if each else found.reshape(gradients.shape)
+    return steps, np.asarray(is_partial.reshape(s, b).any(axis=1))
 
 
-def _solve(hessian: Array, gradient: Array) -> tuple[Array, bool]:
-    """Return H⁻¹g `[m]`, and True if a part of g is left out."""
-    sizes = np.sqrt(np.diag(hessian))
+def _solve(hessians: Array, gradients: Array) -> tuple[Array, Mask]:
+    """Return H⁻¹g `[k, m]`, and where a part of g is left out `[k]`."""
+    sizes = np.sqrt(np.diagonal(hessians, axis1=1, axis2=2))  # [k, m]
     sizes = np.where(sizes > 0, sizes, 1)
-    scaled = hessian / sizes / sizes[:, None]
-    slope = gradient / sizes
+    scaled = hessians / sizes[:, None] / sizes[:, :, None]
+    slopes = gradients / sizes
+    is_partial = np.zeros(len(scaled), dtype=bool)
+    pivots = np.diagonal(factor_each(scaled), axis1=1, axis2=2)
+    regular = (pivots > SAFE_PIVOT).all(axis=1)  # False of NaN
+    found = np.empty_like(slopes)
+    found[regular] = np.linalg.solve(scaled[regular], slopes[regular, :, None])[:, :, 0]
+    for i in np.flatnonzero(~regular).tolist():
+        found[i], is_partial[i] = _solve_flat(scaled[i], slopes[i])
+    return found / sizes, is_partial
+
+
+def factor_each(matrices: Array) -> Array:
+    """Return the Cholesky factors of matrices `[k, m, m]`, NaN where there is none."""
     try:
-        factor = cho_factor(scaled)
-        if np.diag(factor[0]).min() > SAFE_PIVOT:
-            return cho_solve(factor, slope) / sizes, False
+        return np.asarray(np.linalg.cholesky(matrices))
     except np.linalg.LinAlgError:
-        pass
-    values, vectors = np.linalg.eigh(scaled)
+        if len(matrices) == 1:
+            return np.full_like(matrices, np.nan)
+    return np.concatenate([factor_each(matrix[None]) for matrix in matrices])
+
+
+def _solve_flat(hessian: Array, slope: Array) -> tuple[Array, bool]:
+    """Return H⁻¹g `[m]` of smallest norm, and True if a part of g is left out."""
+    values, vectors = np.linalg.eigh(hessian)
     is_curved = values > max(len(values) * np.finfo(float).eps * values[-1], 0)
     along = vectors.T @ slope
     solved = np.where(is_curved, along, 0) / np.where(is_curved, values, 1)
     left = np.linalg.norm(along[~is_curved])
-    return vectors @ solved / sizes, bool(left > FLAT_PART * np.linalg.norm(along))
+    return vectors @ solved, bool(left > FLAT_PART * np.linalg.norm(along))

@@ -59,7 +59,7 @@ class Results:
 
         Columns: row, name, run_id; each key that the sweep varies; status, loss, excess_loss,
         validation_loss, objective (what a job returns), distance_to_optimum, distance_to_truth,
-        steps_to_tolerance, diverged_at_step, dtype, weights, error.
+        steps_to_tolerance, diverged_at_step, step_seconds, dtype, weights, error.
         """
         return self.swept.table.copy()
 
@@ -191,11 +191,11 @@ class Results:
     ) -> Figure:
         """Return one of the sweep's pictures as a matplotlib figure, which a notebook shows.
 
-        `name` is leaderboard, learning_rate, curves, profile, paths, heat_map, trials, importance,
-        parallel, or over_KEY for a swept key with three numbers or more, as over_batch_size; a heat
-        map takes the two swept keys `x` and `y`: `lr` is short for `optimizer.lr` where no other
-        key ends so. ConfigError for another name, and where the picture makes no sense for what the
-        sweep varies.
+        `name` is leaderboard, learning_rate, curves, time, profile, paths, heat_map, trials,
+        importance, parallel, or over_KEY for a swept key with three numbers or more, as
+        over_batch_size; a heat map takes the two swept keys `x` and `y`: `lr` is short for
+        `optimizer.lr` where no other key ends so. ConfigError for another name, and where the
+        picture makes no sense for what the sweep varies.
         """
         from linfit.views.charts.chart import LeftOut
         from linfit.views.charts.drawing.matplotlib_charts import draw_chart, use_chart_style

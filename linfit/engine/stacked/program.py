@@ -16,6 +16,7 @@ alignment matter.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -48,6 +49,8 @@ class OptimizerGroup:
     schedules: FitSchedules
     count: float
     """Samples of the problem, by which an optimizer that averages divides."""
+    seconds: float = 0.0
+    """Time that the updates took since the last `take_shares`."""
 
 
 class Program:
@@ -147,7 +150,20 @@ class Program:
     def update_weights(self, k: int, gradient: Tensor) -> None:
         """Make the k-th update, counted from 1, of every row."""
         for part in self.groups:
+            begun = time.perf_counter()
             part.update(k, self.W[part.rows], gradient[part.rows])
+            part.seconds += time.perf_counter() - begun
+
+    def take_shares(self, seconds: float) -> Array:
+        """Return the seconds `[r]` that each row took since the last call.
+
+        That is its part of `seconds`, in which all rows were evaluated, and of its kind's updates.
+        """
+        shares = np.full(len(self.W), seconds / len(self.W))
+        for part in self.groups:
+            shares[part.rows] += part.seconds / len(shares[part.rows])
+            part.seconds = 0.0
+        return shares
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Keep these rows only, in this order."""

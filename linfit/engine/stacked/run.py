@@ -12,6 +12,7 @@ n samples, p features, q targets, r fits of a stack, w steps of a window.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
@@ -30,6 +31,8 @@ from linfit.engine.stacked.program import Program
 from linfit.engine.stacked.trace import RowIndices, StackTrace
 from linfit.engine.stopping import gradient_norm
 
+#: Steps of the first window.
+FIRST_WINDOW = 2
 COMPACT_BELOW = 0.75
 """Ended fits leave if at most this share of the rows is active: leaving copies the other rows."""
 
@@ -73,22 +76,28 @@ def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress)
     last = int(ledger.last.max())
     to_go = ledger.count_remaining_steps(0)
 
-    for first in range(0, last + 1, WINDOW):
-        count = min(WINDOW, last + 1 - first)
+    for first, count in plan_windows(last + 1):
+        ledger.step_times.start_window()
+        evaluating = 0.0
         for slot in range(count):
+            begun = time.perf_counter()
             losses[slot], gradient = program.evaluate(program.W)
+            evaluating += time.perf_counter() - begun
             weights[slot] = program.W
             if norms is not None:
                 norms[slot] = gradient_norm(gradient)
             if first + slot < last:
                 program.update_weights(first + slot + 1, gradient)
 
+        observed = losses[:count].cpu().numpy().astype(np.float64)
+        ledger.step_times.end_window(rows, program.take_shares(evaluating), count)
+
         # Steps up to `planned` were made; from there to `left` they are spared by fits that ended.
         planned = ledger.count_remaining_steps(first + count)
         is_active = ledger.observe(
             first,
             rows,
-            losses[:count].cpu().numpy().astype(np.float64),
+            observed,
             weights[:count].cpu().numpy(),
             None if norms is None else norms[:count].cpu().numpy(),
         )
@@ -106,6 +115,18 @@ def run_block(block: Sequence[Task], report: ProgressCallback = ignore_progress)
             if norms is not None:
                 norms = allocate_norms(losses)
     return ledger
+
+
+def plan_windows(steps: int) -> Iterator[tuple[int, int]]:
+    """Yield first step and length of each window: 2, 2, 4, 8, … up to WINDOW.
+
+    The first ones are short, since methods that need few steps end there.
+    """
+    first = 0
+    while first < steps:
+        count = min(max(first, FIRST_WINDOW), WINDOW, steps - first)
+        yield first, count
+        first += count
 
 
 def allocate_norms(losses: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from linfit.engine.fit import Fit, FitPath, Status
 from linfit.engine.stacked.blocks import Task
+from linfit.engine.stacked.step_times import StepTimes
 from linfit.engine.stopping import (
     BELOW_EVERY_LOSS,
     Tolerance,
@@ -68,6 +69,7 @@ class StackTrace:
         ends = [task.optimizer.count_steps(task.config.steps) for task in tasks]
         self.ends_at = np.array([NOT_REACHED if end is None else end for end in ends])
         self.open = np.ones(b, dtype=bool)
+        self.step_times = StepTimes(b)
         self.limit = np.full(b, np.nan)
         self.schedules = _group_by_schedule(tasks)
         self.optima = _Optima(tasks)
@@ -217,6 +219,7 @@ class StackTrace:
                 path,
                 _step_or_none(self.reached_at[row]),
                 diverged_at,
+                step_seconds=self.step_times.per_step(row),
             )
             yield task.index, fit
 

@@ -64,6 +64,7 @@ _RESULTS = pa.schema(
         "distance_to_truth": pa.float64(),
         "steps_to_tolerance": pa.int64(),
         "diverged_at_step": pa.int64(),
+        "step_seconds": pa.float64(),
         **dict.fromkeys(MEASURE_COLUMNS, pa.float64()),
         "dtype": pa.string(),
         "weights": _NUMBERS,
@@ -330,6 +331,7 @@ def build_result(fit: Fit) -> dict[str, Any]:
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
         "diverged_at_step": fit.diverged_at_step,
+        "step_seconds": fit.step_seconds,
         **fit.list_measures(),
         "weights": fit.weights.astype(float).ravel().tolist(),
     }

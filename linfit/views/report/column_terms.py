@@ -39,6 +39,7 @@ FIT_TERMS = {
     "distance_to_truth": "from the weights to those that made the data",
     "steps_to_tolerance": "the first step at which the excess loss is within the tolerance",
     "diverged_at_step": "the step at which the fit was given up",
+    "step_seconds": "mean time of a step; in a stack the fit's share of the step of all",
     **MEASURE_TERMS,
     **{
         f"{HELD_OUT_PREFIX}{name}": f"{words}, of samples held out"

@@ -16,11 +16,19 @@ STUDIES = {
     "counts": 10 * (3 * 3 + 1),
     "lasso_path": 13 * 5,
     "digits": 3 * (2 * 3 + 1),
+    "benchopt/ols": 3 * 6,
+    "benchopt/ridge": 3 * 7,
+    "benchopt/lasso": 3 * 3,
+    "benchopt/logreg_l2": 3 * 4,
+    "benchopt/huber": 3 * 4,
+    "benchopt/quantile": 3 * 3 * 3,
 }
 
 
 def test_the_table_has_every_study() -> None:
-    assert {file.stem for file in EXPERIMENTS.glob("*.yaml")} == set(STUDIES)
+    files = [*EXPERIMENTS.glob("*.yaml"), *EXPERIMENTS.glob("benchopt/*.yaml")]
+    names = {file.relative_to(EXPERIMENTS).with_suffix("").as_posix() for file in files}
+    assert names == set(STUDIES)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,22 @@ def test_which_pictures_make_sense(swept_of: Callable[..., SweepData], usual: Sw
     assert set(charts_of(swept_of("seed=0"))) == {"curves", "paths"}
     # Four settings of each method are something to search, three keys something to explain.
     searched = {*usually, "trials", "importance"}
-    assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) == searched
+    assert set(charts_of(swept_of(*SWEEPS["ten methods"]))) - {"time"} == searched
+
+
+def test_time_is_drawn_where_a_step_of_a_method_is_more_than_a_gradient(
+    swept_of: Callable[..., SweepData],
+) -> None:
+    swept = swept_of("optimizer=fista,closed_form", "seed=0,1")
+    charts = charts_of(swept)
+    over_steps, over_time = charts["curves"].series, charts["time"].series
+    seconds = swept.results.groupby(swept.results["name"].str.contains("fista"))["step_seconds"]
+    assert (swept.results["step_seconds"] > 0).all()
+    for line, timed in zip(over_steps, over_time, strict=True):
+        moved = line.x >= 1  # no time has passed before the first step
+        pace = seconds.mean()["fista" in line.label]
+        np.testing.assert_allclose(timed.x, line.x[moved] * pace)
+        np.testing.assert_array_equal(timed.y, line.y[moved])
 
 
 @pytest.mark.matrix

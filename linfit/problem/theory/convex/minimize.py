@@ -56,7 +56,7 @@ def minimize_smooth(
     n, q = y.shape
     shares = np.ones(n) if weights is None else weights
     shares = measure_factor(loss, y) * shares[:, None]
-    used = shares[:, 0] > 0
+    used = _find_used(shares[:, 0])
     decay = shrinkage.strength * shrinkage.mark_penalized(X.shape[1])
     blocks = [slice(None)] if loss.couples_targets else [slice(k, k + 1) for k in range(q)]
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
@@ -77,6 +77,12 @@ def minimize_smooth(
         attained=not gone.any(),
         note=_describe_infimum(loss, gone, sum(block.objective for block in found), shrinkage),
     )
+
+
+def _find_used(shares: Array) -> Mask | slice:
+    """Return the samples whose share is not 0. All of them are a slice, which copies no X."""
+    used = shares > 0
+    return slice(None) if used.all() else used
 
 
 def _bound_curvature(loss: SmoothLoss, X: Array, shares: Array, decay: Array) -> float | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from linfit.method.optimizers import Optimizer
 from linfit.problem.types import Array
 from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.comparison import Comparison
@@ -34,6 +35,9 @@ from linfit.views.charts.sweeps.captions import (
     describe_lost_fits,
 )
 from linfit.views.charts.sweeps.methods import choose_styles, select_first_entries, select_fits
+
+#: Column of the mean time of a step.
+STEP_SECONDS = "step_seconds"
 
 
 class FitCurve(NamedTuple):
@@ -78,6 +82,55 @@ def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
     shown = describe_objective(swept.shown_name)
     axes = (ChartAxis("step", "steps"), ChartAxis(shown, "log"))
     return Chart("curves", shown.capitalize(), *axes, merge_equal_series(series), note=note)
+
+
+def plot_time(swept: SweepData, comparison: Comparison) -> Chart | None:
+    """Return excess loss over seconds, each method at its chosen setting.
+
+    A step's time is the mean of all steps of a method's drawn fits, in a stack of their shares.
+    None where the step of every method is about a gradient: it is the picture over steps then.
+    """
+    paces = _measure_paces(swept, comparison)
+    drawn = plot_curves(swept, comparison)
+    if drawn is None or not paces or not _have_large_steps(swept):
+        return None
+    lines = [
+        _draw_over_time(line, paces[line.label]) for line in drawn.series if line.label in paces
+    ]
+    note = join_notes(
+        drawn.note, "time of a step: the mean of the method, in a stack of its shares"
+    )
+    title = f"{drawn.title} over time"
+    return Chart("time", title, ChartAxis("seconds", "log"), drawn.y, lines, note=note)
+
+
+def _have_large_steps(swept: SweepData) -> bool:
+    """Return True if several optimizers are compared, and one does more than follow gradients."""
+    names = {config["optimizer"]["name"] for config in swept.configs}
+    known = [Optimizer.choices[name] for name in names if name in Optimizer.choices]
+    large = [one for one in known if issubclass(one, Optimizer) and not one.supports_batches]
+    return len(names) > 1 and bool(large)
+
+
+def _measure_paces(swept: SweepData, comparison: Comparison) -> dict[str, float]:
+    """Return the mean seconds of a step of each drawn method, by name, where they are known."""
+    if STEP_SECONDS not in swept.results:
+        return {}
+    seconds = swept.results[STEP_SECONDS].astype(float)
+    found = {}
+    for entry in select_first_entries(comparison):
+        pace = float(seconds[select_fits(comparison, entry).index].mean())
+        if pace > 0:
+            found[entry.name] = pace
+    return found
+
+
+def _draw_over_time(line: Series, pace: float) -> Series:
+    """Return a line over steps as one over seconds, without step 0, at which no time has passed."""
+    moved = line.x >= 1
+    bands = [band if band is None else band[moved] for band in (line.low, line.high)]
+    x = line.x[moved] * pace
+    return replace(line, x=x, y=line.y[moved], low=bands[0], high=bands[1])
 
 
 def _describe_band(numbers: Sequence[int], seeds: str) -> str:

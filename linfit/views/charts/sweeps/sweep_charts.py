@@ -28,7 +28,7 @@ from linfit.views.charts.sweeps.captions import (
     describe_drawn_methods,
     describe_drawn_problem,
 )
-from linfit.views.charts.sweeps.curves import plot_curves
+from linfit.views.charts.sweeps.curves import plot_curves, plot_time
 from linfit.views.charts.sweeps.heat_map import plot_heat_map
 from linfit.views.charts.sweeps.leaderboard_chart import plot_leaderboard
 from linfit.views.charts.sweeps.learning_rates import plot_learning_rate
@@ -149,6 +149,7 @@ SWEEP_CHARTS: dict[str, SweepChartMaker] = {
     "leaderboard": plot_leaderboard,
     "learning_rate": plot_learning_rate,
     "curves": plot_curves,
+    "time": plot_time,
     "profile": plot_profile,
     "paths": plot_paths,
     "heat_map": plot_heat_map,
