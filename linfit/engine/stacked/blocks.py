@@ -226,20 +226,16 @@ def estimate_bytes(task: Task) -> int:
     minibatch = 3 * task.config.batch.num_drawn() * (p + q)
     in_dtype = minibatch + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + k) * p * q
     in_float64 = 2 * n * p + p * p + 2 * k
-    return in_dtype * task.initial_weights.element_size() + 8 * in_float64 + OBJECT_BYTES
+    updates = task.config.optimizer.count_update_bytes((n, p, q), task.config.loss)
+    numbers = in_dtype * task.initial_weights.element_size() + 8 * in_float64
+    return numbers + updates + OBJECT_BYTES
 
 
 def estimate_shared_bytes(task: Task) -> int:
-    """Estimate the bytes that the fits of a block need one after the other.
-
-    They are those of finding an optimum, and of an update by one fit at a time.
-    """
-    config = task.config
-    shape = task.data.rounded.shape
-    found = config.optimizer.count_update_bytes(shape, config.loss)
-    if config.has_answer():
-        found = max(found, estimate_optimum_bytes(shape, config.loss))
-    return found
+    """Estimate the bytes that the fits of a block need in turn, to find their optima."""
+    if not task.config.has_answer():
+        return 0
+    return estimate_optimum_bytes(task.data.rounded.shape, task.config.loss)
 
 
 class TaskLoader:

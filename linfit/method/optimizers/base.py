@@ -107,7 +107,7 @@ class Optimizer(Component):
         return self.needs_optimum() and not self.needs_moments
 
     def count_update_bytes(self, shape: tuple[int, int, int], loss: Loss) -> int:
-        """Return the bytes that updates hold of one fit `[n, p, q]` at a time, roughly."""
+        """Return the bytes that an update holds for a fit `[n, p, q]`, roughly."""
         return 0
 
     def check_loss(self, loss: Loss) -> None:
