@@ -225,7 +225,8 @@ class FitConfig(Frozen):
                 f"optimizer {self.optimizer.name} has no lr to schedule: "
                 "choose schedule=none, or another optimizer"
             )
-        self.loss.check_penalty(self.penalty)
+        if self.has_answer():
+            self.loss.check_penalty(self.penalty)
         self.gradient.check_loss(self.loss)
         if self.penalty.absolute():
             self._check_l1()

@@ -22,6 +22,7 @@ from linfit.method.problem_aware import Informed
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
 from linfit.problem.losses import Loss
 from linfit.problem.theory.convex.several import compute_hessians, measure_objectives
+from linfit.problem.theory.memory import estimate_hessian_bytes
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.threads import limit_blas_threads
 from linfit.problem.types import Array, Mask
@@ -93,6 +94,9 @@ class Newton(Informed):
                 rests[moving] = ~found
 
         return update
+
+    def count_update_bytes(self, shape: tuple[int, int, int], loss: Loss) -> int:
+        return estimate_hessian_bytes(shape, loss)
 
     def propagators(self, curvatures: Array, n: float) -> Array | None:
         """Return zeros `[m, 2, 2]`: one step leaves no error of a quadratic objective."""

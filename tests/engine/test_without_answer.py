@@ -71,6 +71,17 @@ def test_what_needs_the_optimum_is_refused(parts: dict[str, Any], part: str) -> 
         FitConfig.model_validate({**parts, "theory": "none"})
 
 
+@pytest.mark.parametrize("penalty", ["ridge", "lasso"])
+def test_a_penalty_whose_optimum_is_unknown_is_taken_without_an_answer(penalty: str) -> None:
+    parts = {"loss": "quantile", "penalty": penalty, "steps": 30, "dtype": "float64"}
+    with pytest.raises(ValidationError, match="theory=none"):
+        FitConfig.model_validate(parts)
+    single = package.fit(config(engine="single", theory="none", **parts))
+    stacked = package.fit(config(engine="stacked", theory="none", **parts))
+    assert single.loss < single.losses[0]
+    np.testing.assert_allclose(stacked.weights, single.weights, rtol=1e-9)
+
+
 def test_commands_work_without_an_answer(linfit: Linfit, workdir: Path) -> None:
     given = ("theory=none", "steps=50", "optimizer=adam,sgd", "optimizer.lr=0.01,10.0")
     swept = linfit("run", "-m", *given)

@@ -25,6 +25,7 @@ from linfit.method.stacked_state import identify_kind
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.theory.accuracy import add_warnings
+from linfit.problem.theory.memory import estimate_optimum_bytes
 from linfit.problem.theory.optimum import (
     NO_PENALTY,
     Optimum,
@@ -107,23 +108,27 @@ class Task:
 class TaskBlock:
     """Up to `max_size` fits of one stack that run together.
 
-    `largest_bytes` is the most bytes of one fit.
+    `largest_bytes` is the most bytes of one fit, `shared_bytes` those that its fits need in turn.
     """
 
     max_size: int = LARGEST_BLOCK
     tasks: list[Task] = field(default_factory=list)
     largest_bytes: int = 0
+    shared_bytes: int = 0
 
     def has_room_for(self, task: Task) -> bool:
         """Return True if the task fits, by number and by memory."""
         count = len(self.tasks) + 1
         largest = max(self.largest_bytes, estimate_bytes(task))
-        return count <= self.max_size and count * largest <= memory_limit(task.config)
+        shared = max(self.shared_bytes, estimate_shared_bytes(task))
+        together = count * largest + shared
+        return count <= self.max_size and together <= memory_limit(task.config)
 
     def append_task(self, task: Task) -> None:
         """Append a task."""
         self.tasks.append(task)
         self.largest_bytes = max(self.largest_bytes, estimate_bytes(task))
+        self.shared_bytes = max(self.shared_bytes, estimate_shared_bytes(task))
 
 
 def cut_into_blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit]]:
@@ -221,7 +226,16 @@ def estimate_bytes(task: Task) -> int:
     minibatch = 3 * task.config.batch.num_drawn() * (p + q)
     in_dtype = minibatch + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + k) * p * q
     in_float64 = 2 * n * p + p * p + 2 * k
-    return in_dtype * task.initial_weights.element_size() + 8 * in_float64 + OBJECT_BYTES
+    updates = task.config.optimizer.count_update_bytes((n, p, q), task.config.loss)
+    numbers = in_dtype * task.initial_weights.element_size() + 8 * in_float64
+    return numbers + updates + OBJECT_BYTES
+
+
+def estimate_shared_bytes(task: Task) -> int:
+    """Estimate the bytes that the fits of a block need in turn, to find their optima."""
+    if not task.config.has_answer():
+        return 0
+    return estimate_optimum_bytes(task.data.rounded.shape, task.config.loss)
 
 
 class TaskLoader:

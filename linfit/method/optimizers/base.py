@@ -106,6 +106,10 @@ class Optimizer(Component):
         """Return True if its settings leave to theory what theory=none does not compute."""
         return self.needs_optimum() and not self.needs_moments
 
+    def count_update_bytes(self, shape: tuple[int, int, int], loss: Loss) -> int:
+        """Return the bytes that an update holds for a fit `[n, p, q]`, roughly."""
+        return 0
+
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the loss lacks what the optimizer needs."""
 

@@ -53,7 +53,7 @@ class Quantile(Loss):
         if penalty.squared() or penalty.absolute():
             raise ValueError(
                 f"the optimum of quantile is known without a penalty, not with {penalty.name}: "
-                "choose penalty=none, or loss=huber"
+                "choose penalty=none, theory=none, or loss=huber"
             )
 
     def script_lines(self) -> LossLines:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: No penalty.
 NO_PENALTY = Shrinkage()
+#: The note on an optimum with ‖W‖₁ whose error is not bounded.
+NO_CERTIFICATE = "the optimum of {} with this penalty has no certificate: its error is not bounded"
 #: Roundings that a solution may lose before it is refined.
 MAX_LOST_ROUNDINGS = 100.0
 
@@ -344,6 +346,7 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
         local_curvatures=minimum.curvatures,
         curvature_bound=bound,
         gap=minimum.gap,
+        note=None if minimum.gap is not None else NO_CERTIFICATE.format(loss.name),
         unique=is_unique,
     )
 

@@ -17,7 +17,13 @@ from linfit.component import Component, Frozen
 from linfit.config import FitConfig
 from linfit.engine.fit import Fit
 from linfit.engine.prediction.predict import bound_stable_lr
-from linfit.engine.stacked.blocks import Task, cut_into_blocks, estimate_bytes, identify_stack
+from linfit.engine.stacked.blocks import (
+    Task,
+    cut_into_blocks,
+    estimate_bytes,
+    estimate_shared_bytes,
+    identify_stack,
+)
 from linfit.engine.timing import Cost, measure_cost
 from linfit.errors import ConfigError
 from linfit.settings import SingleEngine
@@ -71,6 +77,17 @@ class UnstableFit:
 
 
 @dataclass(frozen=True)
+class PlannedOptima:
+    """The exact optima of a run, each of one problem, fold and penalty."""
+
+    number: int
+    seconds: float
+    """Time that finding them took here."""
+    memory: int
+    """Approximate bytes that one takes while it is found."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that would run."""
 
@@ -92,6 +109,8 @@ class Plan:
     """Notes on the data, with the number of fits that they concern."""
     left_out: list[UnstableFit]
     """Fits dropped by --skip-unstable, which are not counted above."""
+    optima: PlannedOptima
+    """The exact optima that the fits are measured against."""
 
     @property
     def seconds(self) -> float | None:
@@ -127,7 +146,8 @@ class StackBuilder:
         """Count a block's fits, memory and steps; unstable fits end early."""
         self.optimizers.update(task.config.optimizer.name for task in block)
         together = 1 if self.why else len(block)
-        self.memory = max(self.memory, together * max(map(estimate_bytes, block)))
+        own = together * max(map(estimate_bytes, block))
+        self.memory = max(self.memory, own + max(map(estimate_shared_bytes, block)))
         self.blocks += 1
         self.num_steps += sum(task.config.steps for task in block if task.index not in unstable)
 
@@ -206,6 +226,7 @@ def plan_jobs(enumeration: Enumeration, left_out: Sequence[UnstableFit] = ()) ->
             index, fit = block
             failing[names[index]] = (fit.error or "").strip().splitlines()[-1]
             continue
+        forecasts.find_optima(block)
         above = limits.find_above(block)
         exceeded.update(above)
         doubtful.update(limits.find_doubtful(block))
@@ -236,6 +257,7 @@ def plan_jobs(enumeration: Enumeration, left_out: Sequence[UnstableFit] = ()) ->
         theory=forecasts.list_forecasts(),
         notes=dict(forecasts.notes),
         left_out=list(left_out),
+        optima=PlannedOptima(forecasts.num_optima, forecasts.seconds, forecasts.memory),
     )
 
 

@@ -5,6 +5,7 @@ Numbers in which the fits differ are ranges.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 from linfit.config import FitConfig
 from linfit.engine.prediction.predict import Theory, predict_theories
 from linfit.engine.stacked.blocks import Task, find_optima
+from linfit.problem.theory.memory import estimate_optimum_bytes
 
 #: Numbers of a theory that have a range.
 RANGED_FIELDS = (
@@ -57,19 +59,27 @@ class Forecasts:
 
     found: dict[tuple[str, str], list[Theory]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    num_optima: int = 0
+    """Number of different optima that were found."""
+    seconds: float = 0.0
+    """Time that finding them took."""
+    memory: int = 0
+    """Approximate bytes that one takes while it is found."""
+
+    def find_optima(self, block: Sequence[Task]) -> None:
+        """Find the optima of a block's fits that are still unknown, and time it."""
+        missing = [task for task in block if task.data.optimum is None]
+        start = time.perf_counter()
+        find_optima(block)
+        if block[0].config.has_answer():
+            self.seconds += time.perf_counter() - start
+            self.num_optima += len({id(task.data) for task in missing})
+            shape = block[0].data.rounded.shape
+            needed = estimate_optimum_bytes(shape, block[0].config.loss)
+            self.memory = max(self.memory, needed)
 
     def add_block(self, block: Sequence[Task]) -> None:
-        """Compute the theory of a block's fits.
-
-        The optima that are still unknown are found too.
-        """
-        find_optima(
-            [
-                task
-                for task in block
-                if task.data.optimum is None or task.config.optimizer.needs_optimum()
-            ]
-        )
+        """Compute the theory of a block's fits, whose optima have been found."""
         for task in block:
             self.notes.update((*task.config.notes(), *task.data.problem.notes))
         if not block[0].config.has_answer():

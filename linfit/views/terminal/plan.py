@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from linfit.sweeps.plan.plan import Plan, PlannedStack, UnstableFit
+from linfit.sweeps.plan.plan import Plan, PlannedOptima, PlannedStack, UnstableFit
 from linfit.sweeps.plan.predictions import Forecast
 from linfit.views.report.json_data import print_json
 from linfit.views.terminal.tables import (
@@ -57,6 +57,8 @@ def show_plan(plan: Plan, as_json: bool) -> bool:
     time = _describe_time(plan.seconds)
     out.print(f"time      {time} of fitting here; start-up and recording come on top")
     out.print(f"memory    about {format_bytes(plan.memory)} in the largest block")
+    if plan.optima.number:
+        out.print(f"theory    {_describe_optima(plan.optima)}")
     _print_theory(plan.theory)
     for note, _ in _some([(note, "") for note in plan.notes]):
         out.print(f"note      {escape_markup(note)}")
@@ -210,6 +212,13 @@ def format_bytes(number: int) -> str:
     """Return a number of bytes in a unit that leaves few digits."""
     power = min(3, int(math.log(max(number, 1), 1024)))
     return f"{number / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+def _describe_optima(optima: PlannedOptima) -> str:
+    """Return how long the exact optima take, and how much memory one takes."""
+    number = "1 exact optimum" if optima.number == 1 else f"{optima.number:,} exact optima"
+    needed = format_bytes(optima.memory)
+    return f"{_describe_time(optima.seconds)} for {number} in about {needed}; theory=none skips it"
 
 
 def _describe_time(seconds: float | None) -> str:

@@ -453,3 +453,20 @@ def test_what_skip_unstable_leaves_out_is_shown(linfit: Linfit) -> None:
             "linfit: all 2 fits are unstable and --skip-unstable leaves none: "
             "choose smaller learning rates\n",
         )
+
+
+def test_a_plan_counts_exact_optima_and_their_memory() -> None:
+    swept = ["-m", "loss=huber", "penalty=ridge", "penalty.strength=0.1,1.0", "seed=0,1", "steps=9"]
+    plan = plan_run([*swept, "optimizer.lr=0.1,0.2"])
+    assert plan.num_fits == 8
+    assert plan.optima.number == 4
+    assert plan.optima.seconds > 0
+    assert plan.optima.memory > 8 * 30 * 2
+    assert plan_run([*swept, "theory=none"]).optima.number == 0
+
+
+def test_memory_counts_the_hessian_of_newton() -> None:
+    wide = ["dataset=classes", "dataset.p=200", "loss=logistic", "penalty=ridge", "steps=1"]
+    sgd = plan_run([*wide, "theory=none", "optimizer=sgd"]).memory
+    newton = plan_run([*wide, "optimizer=newton"]).memory
+    assert newton > sgd + 8 * 200**2
